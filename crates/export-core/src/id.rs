@@ -1,0 +1,208 @@
+//! Names of things: jobs, vehicles, parameters and tenants.
+//!
+//! Each type can only be made by parsing, so code that holds one never checks it again.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The id of an export job: a `UUIDv7`, so that ids sort by the time of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// Wraps an id made at the edge (with the edge's clock and randomness).
+    pub fn new(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = NameError;
+
+    /// Accepts the hyphenated form only, so that a job has one address.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.len() != 36 {
+            return Err(NameError::NotAJobId);
+        }
+        Uuid::try_parse(text).map(Self).map_err(|_| NameError::NotAJobId)
+    }
+}
+
+/// Why a text is not the name it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not a hyphenated UUID.
+    #[error("not a job id: expected a UUID such as 01983c5e-7a01-7c3a-9d5e-0123456789ab")]
+    NotAJobId,
+    /// Not a possible MongoDB database name.
+    #[error(
+        "not a vehicle name: expected 1 to 63 bytes without control characters, spaces or any of /\\.\"$*<>:|?"
+    )]
+    NotAVehicle,
+    /// Not a possible MongoDB collection name.
+    #[error("not a parameter name: expected 1 to 120 bytes without NUL or $, not starting with \"system.\"")]
+    NotAParameter,
+    /// Not usable in an object key.
+    #[error("not a tenant name: expected 1 to 63 of a-z, 0-9, - and _")]
+    NotATenant,
+}
+
+macro_rules! text_name {
+    ($(#[$doc:meta])* $name:ident, $error:ident, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+
+            fn try_from(text: String) -> Result<Self, NameError> {
+                let is_valid: fn(&str) -> bool = $valid;
+                if is_valid(&text) { Ok(Self(text)) } else { Err(NameError::$error) }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NameError;
+
+            fn from_str(text: &str) -> Result<Self, NameError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_name!(
+    /// A vehicle: the name of its MongoDB database, such as `vehicle_001`.
+    ///
+    /// MongoDB's own rules for database names leave nothing in it that could leave a folder, so the name serves
+    /// as a file name inside archives.
+    VehicleId,
+    NotAVehicle,
+    |text| {
+        (1..=63).contains(&text.len())
+            && !text.contains(['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?'])
+            && !text.chars().any(char::is_control)
+    }
+);
+
+text_name!(
+    /// A parameter: the name of a MongoDB collection of a vehicle's database, such as `soc` or
+    /// `analyses.estimated_range`.
+    Parameter,
+    NotAParameter,
+    |text| {
+        // A namespace (database, dot, collection) has at most 255 bytes; 120 was the limit before MongoDB 4.4.
+        (1..=120).contains(&text.len()) && !text.contains(['\0', '$']) && !text.starts_with("system.")
+    }
+);
+
+text_name!(
+    /// A tenant: whose job it is. Part of object keys.
+    Tenant,
+    NotATenant,
+    |text| {
+        (1..=63).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+    }
+);
+
+impl Tenant {
+    /// The tenant of everyone where the service runs without keys.
+    pub fn default_tenant() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+/// The columns that come first, in this order, where a vehicle has them; others follow by name.
+const FIRST_PARAMETERS: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
+
+/// Sorts parameters into the default column order: `soc,speed,current,odo,voltage`, then the others by name.
+pub fn sort_parameters(parameters: &mut [Parameter]) {
+    let rank = |parameter: &Parameter| {
+        FIRST_PARAMETERS
+            .iter()
+            .position(|first| *first == parameter.as_str())
+            .unwrap_or(FIRST_PARAMETERS.len())
+    };
+    parameters.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_ids_have_one_spelling() {
+        let text = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
+        assert_eq!(text.parse::<JobId>().map(|id| id.to_string()), Ok(text.to_owned()));
+        for bad in [
+            "",
+            "1",
+            "01983c5e7a017c3a9d5e0123456789ab",
+            "{01983c5e-7a01-7c3a-9d5e-0123456789ab}",
+            "zz983c5e-7a01-7c3a-9d5e-0123456789ab",
+        ] {
+            assert_eq!(bad.parse::<JobId>(), Err(NameError::NotAJobId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn vehicle_names_cannot_leave_a_folder() {
+        for bad in ["", "..", "a/b", "a\\b", "a.b", "a b", "a\nb", "a\0", &"v".repeat(64)] {
+            assert_eq!(bad.parse::<VehicleId>(), Err(NameError::NotAVehicle), "{bad:?}");
+        }
+        assert!("vehicle_001".parse::<VehicleId>().is_ok());
+    }
+
+    #[test]
+    fn parameters_may_hold_dots_commas_and_quotes() {
+        for good in ["soc", "analyses.estimated_range", "a,b", "say \"hi\"", "two\nlines"] {
+            assert!(good.parse::<Parameter>().is_ok(), "{good:?}");
+        }
+        for bad in ["", "system.views", "a$b", "a\0b"] {
+            assert_eq!(bad.parse::<Parameter>(), Err(NameError::NotAParameter), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn default_column_order() {
+        let mut parameters: Vec<Parameter> = ["zeta", "voltage", "alpha", "odo", "soc", "current", "speed"]
+            .iter()
+            .map(|name| name.parse().expect("a valid name"))
+            .collect();
+        sort_parameters(&mut parameters);
+        let names: Vec<&str> = parameters.iter().map(Parameter::as_str).collect();
+        assert_eq!(names, ["soc", "speed", "current", "odo", "voltage", "alpha", "zeta"]);
+    }
+}

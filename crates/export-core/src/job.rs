@@ -1,0 +1,240 @@
+//! The export job: its states, the transitions between them, and what a job tells about itself.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{JobId, Tenant};
+use crate::request::ExportRequest;
+
+/// Where a job is in its life. The names are part of the HTTP contract and of the stored document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobState {
+    /// Accepted; no worker has it (or has it again, after a failed attempt).
+    NotStarted,
+    /// A worker is writing it.
+    Started,
+    /// Done: `exportUri` names one complete object.
+    Finished,
+    /// Given up; `error` says why.
+    Failed,
+    /// Ended by its owner.
+    Cancelled,
+    /// Was finished; the files are gone.
+    Expired,
+}
+
+impl JobState {
+    /// The state's name, as stored and as told to clients.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotStarted => "NOT_STARTED",
+            Self::Started => "STARTED",
+            Self::Finished => "FINISHED",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// Whether work may still happen in this state.
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::NotStarted | Self::Started)
+    }
+}
+
+/// A legal change of a job's state. The job store builds every compare-and-set from [`from`](Self::from) and
+/// [`to`](Self::to), so no other change can be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// A worker takes the job.
+    Claim,
+    /// The worker's result becomes the job's result.
+    Commit,
+    /// The worker gives the job back, to be tried again later.
+    Release,
+    /// The worker gives the job up.
+    Fail,
+}
+
+impl Transition {
+    /// The state a job must be in.
+    pub const fn from(self) -> JobState {
+        match self {
+            Self::Claim => JobState::NotStarted,
+            Self::Commit | Self::Release | Self::Fail => JobState::Started,
+        }
+    }
+
+    /// The state the job is in afterwards.
+    pub const fn to(self) -> JobState {
+        match self {
+            Self::Claim => JobState::Started,
+            Self::Commit => JobState::Finished,
+            Self::Release => JobState::NotStarted,
+            Self::Fail => JobState::Failed,
+        }
+    }
+}
+
+/// How far a running export is. Counts are of the current attempt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Share of the work done, 0 to 100.
+    pub percent: f64,
+    /// Vehicles whose file is written.
+    pub vehicles_done: u64,
+    /// Vehicles of the export; 0 until they are known.
+    pub vehicles_total: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Points read.
+    pub points: u64,
+    /// Bytes of the archive produced.
+    pub bytes: u64,
+}
+
+/// What a finished export amounts to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    /// Rows of all CSVs, headers not counted.
+    pub rows: u64,
+    /// Points read from the source.
+    pub points: u64,
+    /// Points and whole documents that could not be exported; the manifest has the reasons.
+    pub rejected: u64,
+    /// Bytes of all CSVs before compression.
+    pub csv_bytes: u64,
+    /// Size of the result object in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the result object, in hex.
+    pub sha256: String,
+    /// From claim to commit, in milliseconds.
+    pub duration_ms: u64,
+    /// Largest resident set of the worker process so far (it may run other exports too), in bytes.
+    pub peak_memory_bytes: u64,
+}
+
+/// A finished export: where it is and what it amounts to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportResult {
+    /// `s3://bucket/key` of the one complete object.
+    pub export_uri: String,
+    /// Its figures.
+    pub stats: Stats,
+}
+
+/// Why an attempt (or the whole job) failed, in words a client may read: no secrets, no driver output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Stable name of the cause, such as `source_unavailable`.
+    pub code: String,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// A job as the store has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What was asked.
+    pub request: ExportRequest,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// Grows by one with every claim; a worker may only write while it is the one it was given.
+    pub epoch: i64,
+    /// How often it was claimed.
+    pub attempts: u32,
+    /// How far the current attempt is.
+    pub progress: Progress,
+    /// Present exactly when [`JobState::Finished`] (or later expired).
+    pub result: Option<ExportResult>,
+    /// Why the last attempt failed, if one did.
+    pub failure: Option<Failure>,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When the current or last attempt was claimed.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// How often a failing job is tried, and how long it waits in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts after which a job is [`JobState::Failed`].
+    pub max_attempts: u32,
+    /// Upper bound of the first wait, in milliseconds; it doubles with each attempt.
+    pub first_wait_ms: u64,
+    /// Upper bound of any wait, in milliseconds.
+    pub longest_wait_ms: u64,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max_attempts: 5, first_wait_ms: 2_000, longest_wait_ms: 300_000 }
+    }
+}
+
+impl RetryPolicy {
+    /// The wait after attempt number `attempts` (from 1), or `None` when there is to be no further attempt.
+    ///
+    /// Full jitter: `random` in `[0, 1)` picks a point below a bound that doubles, so that jobs which failed together
+    /// do not come back together.
+    pub fn wait_after(&self, attempts: u32, random: f64) -> Option<u64> {
+        if attempts >= self.max_attempts {
+            return None;
+        }
+        let doublings = attempts.saturating_sub(1).min(32);
+        let bound_ms = self.first_wait_ms.saturating_mul(1 << doublings).min(self.longest_wait_ms);
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a wait of minutes, picked at random: neither its precision nor its sign is at stake"
+        )]
+        let wait_ms = (bound_ms as f64 * random.clamp(0.0, 1.0)) as u64;
+        Some(wait_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_one_name() {
+        for state in [
+            JobState::NotStarted,
+            JobState::Started,
+            JobState::Finished,
+            JobState::Failed,
+            JobState::Cancelled,
+            JobState::Expired,
+        ] {
+            let json = serde_json::to_value(state).expect("a string");
+            assert_eq!(json, state.as_str());
+        }
+    }
+
+    #[test]
+    fn no_transition_leaves_a_terminal_state() {
+        for transition in [Transition::Claim, Transition::Commit, Transition::Release, Transition::Fail] {
+            assert!(transition.from().is_active(), "{transition:?}");
+            assert_ne!(transition.from(), transition.to(), "{transition:?}");
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_a_bound_and_end() {
+        let policy = RetryPolicy { max_attempts: 5, first_wait_ms: 1_000, longest_wait_ms: 3_000 };
+        let longest: Vec<_> = (1..=6).map(|attempts| policy.wait_after(attempts, 1.0)).collect();
+        assert_eq!(longest, [Some(1_000), Some(2_000), Some(3_000), Some(3_000), None, None]);
+        assert_eq!(policy.wait_after(3, 0.0), Some(0));
+    }
+}

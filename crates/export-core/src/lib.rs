@@ -1,0 +1,17 @@
+//! The domain of vehicle-data exports: what a request means, what a job is, what a result proves.
+//!
+//! Everything here is plain data and pure rules. This crate does no IO, knows no runtime, no driver and no
+//! clock: times, ids and randomness are given to it.
+//!
+//! Start at [`request`] (what a client asked for), then [`job`] (what became of it) and [`manifest`] (the
+//! proof that nothing is missing).
+
+pub mod id;
+pub mod job;
+pub mod manifest;
+pub mod message;
+pub mod range;
+pub mod request;
+
+pub use id::{JobId, Parameter, Tenant, VehicleId};
+pub use range::TimeRange;

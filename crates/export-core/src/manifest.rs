@@ -1,0 +1,227 @@
+//! The manifest: the last entry of every archive, and the proof that nothing is missing.
+//!
+//! It holds nothing that differs between two exports of the same data (no job id, no clock), so the same request
+//! gives the same bytes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the manifest's entry in an archive.
+pub const MANIFEST_ENTRY: &str = "manifest.json";
+
+/// Most samples kept for one reason of one vehicle.
+pub const SAMPLES_PER_REASON: usize = 3;
+
+/// The whole manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Version of this layout: 1.
+    pub version: u32,
+    /// The request as resolved.
+    pub request: ResolvedRequest,
+    /// One entry per vehicle, in the order of the archive.
+    pub vehicles: Vec<VehicleManifest>,
+    /// Sums over all vehicles.
+    pub totals: Totals,
+}
+
+/// What was exported: nothing is left to be looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedRequest {
+    /// The start as asked.
+    pub start_date: String,
+    /// The end as asked.
+    pub end_date: String,
+    /// IANA zone in which plain dates were read.
+    pub timezone: String,
+    /// The half-open range that they mean.
+    pub range: RangeText,
+    /// The vehicles, in order.
+    pub vehicles: Vec<String>,
+    /// The parameters: the columns after `time`, in order.
+    pub parameters: Vec<String>,
+    /// `csv`.
+    pub format: String,
+    /// `zip`.
+    pub archive: String,
+}
+
+/// A half-open range as RFC 3339 instants in UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeText {
+    /// First instant in it.
+    pub from: String,
+    /// First instant after it.
+    pub to: String,
+}
+
+/// What became of one vehicle's data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VehicleManifest {
+    /// The vehicle's name.
+    pub vehicle: String,
+    /// Name of its entry in the archive.
+    pub entry: String,
+    /// Rows of its CSV, the header not counted.
+    pub rows: u64,
+    /// Cells written, by parameter; a parameter without any has 0.
+    pub points: BTreeMap<String, u64>,
+    /// Time of the first row, unix milliseconds.
+    pub first_time: Option<i64>,
+    /// Time of the last row, unix milliseconds.
+    pub last_time: Option<i64>,
+    /// Size of its CSV in bytes, before compression.
+    pub bytes: u64,
+    /// CRC-32 of its CSV, eight hex digits.
+    pub crc32: String,
+    /// How its points add up.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Strings that got a `'` in front, so that no spreadsheet takes them for a formula.
+    pub guarded: u64,
+    /// Points that could not be exported, by reason.
+    pub rejected_points: BTreeMap<String, Rejections>,
+    /// Hour documents that could not be read at all, by reason.
+    pub rejected_documents: BTreeMap<String, Rejections>,
+    /// Parameters for which this vehicle has no collection.
+    pub missing_collections: Vec<String>,
+}
+
+/// The sums that must add up: `pointsRead = cellsWritten + outsideRange + rejected + duplicates`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Points found in the hour documents that overlap the range.
+    pub points_read: u64,
+    /// Points that became a cell (a null becomes a blank one).
+    pub cells_written: u64,
+    /// Good points before the start or not before the end.
+    pub outside_range: u64,
+    /// Points that could not be exported.
+    pub rejected: u64,
+    /// Points of which a later one (in the order of the path) has the same time.
+    pub duplicates: u64,
+}
+
+impl Counts {
+    /// Whether every point read is accounted for.
+    pub fn reconcile(&self) -> bool {
+        self.points_read == self.cells_written + self.outside_range + self.rejected + self.duplicates
+    }
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.points_read += other.points_read;
+        self.cells_written += other.cells_written;
+        self.outside_range += other.outside_range;
+        self.rejected += other.rejected;
+        self.duplicates += other.duplicates;
+    }
+}
+
+/// How often something was rejected for one reason, with the first few.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejections {
+    /// How many.
+    pub count: u64,
+    /// The first of them, in the order of (hour, column, path).
+    pub samples: Vec<Sample>,
+}
+
+impl Rejections {
+    /// Counts one, and keeps it when it is among the first.
+    pub fn add(&mut self, sample: impl FnOnce() -> Sample) {
+        self.count += 1;
+        if self.samples.len() < SAMPLES_PER_REASON {
+            self.samples.push(sample());
+        }
+    }
+
+    /// Adds what was counted later in the order of the data.
+    pub fn merge(&mut self, later: Self) {
+        self.count += later.count;
+        let room = SAMPLES_PER_REASON.saturating_sub(self.samples.len());
+        self.samples.extend(later.samples.into_iter().take(room));
+    }
+}
+
+/// Where a rejected point or document is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The collection.
+    pub parameter: String,
+    /// The document's `_id` as text.
+    pub document: String,
+    /// The keys from the document's `values` to the point, joined by `/`; empty for a whole document.
+    pub path: String,
+}
+
+/// Sums over all vehicles.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Files with one vehicle's rows each.
+    pub vehicles: u64,
+    /// Rows of all CSVs.
+    pub rows: u64,
+    /// Bytes of all CSVs before compression.
+    pub bytes: u64,
+    /// How all points add up.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Hour documents that could not be read at all.
+    pub rejected_documents: u64,
+    /// Whether `pointsRead = cellsWritten + outsideRange + rejected + duplicates`, for each vehicle.
+    pub reconciled: bool,
+}
+
+impl Totals {
+    /// Sums up the vehicles.
+    pub fn of(vehicles: &[VehicleManifest]) -> Self {
+        let mut totals = Self { reconciled: true, ..Self::default() };
+        for vehicle in vehicles {
+            totals.vehicles += 1;
+            totals.rows += vehicle.rows;
+            totals.bytes += vehicle.bytes;
+            totals.counts.add(&vehicle.counts);
+            totals.rejected_documents += vehicle.rejected_documents.values().map(|r| r.count).sum::<u64>();
+            let cells: u64 = vehicle.points.values().sum();
+            totals.reconciled &= vehicle.counts.reconcile() && cells == vehicle.counts.cells_written;
+        }
+        totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_point_is_seen() {
+        let mut vehicle = VehicleManifest {
+            counts: Counts { points_read: 3, cells_written: 2, rejected: 1, ..Counts::default() },
+            points: BTreeMap::from([("soc".to_owned(), 2)]),
+            ..VehicleManifest::default()
+        };
+        assert!(Totals::of(std::slice::from_ref(&vehicle)).reconciled);
+        vehicle.counts.points_read += 1;
+        assert!(!Totals::of(&[vehicle]).reconciled);
+    }
+
+    #[test]
+    fn only_the_first_samples_are_kept() {
+        let mut rejections = Rejections::default();
+        for document in 0..10 {
+            rejections.add(|| Sample {
+                parameter: "soc".into(),
+                document: document.to_string(),
+                path: String::new(),
+            });
+        }
+        assert_eq!((rejections.count, rejections.samples.len()), (10, SAMPLES_PER_REASON));
+    }
+}

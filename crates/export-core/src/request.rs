@@ -1,0 +1,249 @@
+//! What a client asks for: the body of `POST /export`, parsed once into types that cannot be wrong.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::id::{NameError, Parameter, VehicleId};
+use crate::range::{TimeRange, parse_bound};
+
+/// Most entries that `vehicles` or `parameters` may list: a bound on what a request can make the service keep.
+pub const MAX_LISTED: usize = 1_000;
+
+/// A valid request for an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportRequest {
+    /// The start as the client wrote it.
+    pub start_date: String,
+    /// The end as the client wrote it.
+    pub end_date: String,
+    /// IANA zone in which plain dates are read.
+    pub timezone: Tz,
+    /// The range that the two dates mean.
+    pub range: TimeRange,
+    /// Vehicles to export; `None` is every vehicle there is when the job runs.
+    pub vehicles: Option<Vec<VehicleId>>,
+    /// Parameters to export, in column order; `None` is every parameter found, in the default order.
+    pub parameters: Option<Vec<Parameter>>,
+}
+
+/// One thing that is wrong with a request, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901) to the field.
+    pub pointer: String,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+impl FieldError {
+    fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+const FIELDS: [&str; 5] = ["startDate", "endDate", "timezone", "vehicles", "parameters"];
+
+impl ExportRequest {
+    /// Parses the JSON body of `POST /export`; all that is wrong is told at once.
+    pub fn parse(body: &Value) -> Result<Self, Vec<FieldError>> {
+        let Value::Object(fields) = body else {
+            return Err(vec![FieldError::new("", "expected a JSON object with startDate and endDate")]);
+        };
+        let mut errors = unknown_fields(fields);
+
+        let timezone = parse_timezone(fields, &mut errors);
+        let start = parse_date_field(fields, "startDate", timezone, &mut errors);
+        let end = parse_date_field(fields, "endDate", timezone, &mut errors);
+        let range = match (&start, &end) {
+            (Some((_, from_ms)), Some((_, to_ms))) => TimeRange::new(*from_ms, *to_ms)
+                .map_err(|error| errors.push(FieldError::new("/endDate", error.to_string())))
+                .ok(),
+            _ => None,
+        };
+        let vehicles = parse_list::<VehicleId>(fields, "vehicles", &mut errors);
+        let parameters = parse_list::<Parameter>(fields, "parameters", &mut errors);
+
+        match (start, end, timezone, range) {
+            (Some((start_date, _)), Some((end_date, _)), Some(timezone), Some(range))
+                if errors.is_empty() =>
+            {
+                Ok(Self { start_date, end_date, timezone, range, vehicles, parameters })
+            }
+            _ => Err(errors),
+        }
+    }
+}
+
+fn unknown_fields(fields: &Map<String, Value>) -> Vec<FieldError> {
+    fields
+        .keys()
+        .filter(|name| !FIELDS.contains(&name.as_str()))
+        .map(|name| {
+            FieldError::new(
+                pointer_to(name),
+                format!("unknown field; this service knows {}", FIELDS.join(", ")),
+            )
+        })
+        .collect()
+}
+
+fn parse_timezone(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Option<Tz> {
+    let zone = match fields.get("timezone") {
+        None | Some(Value::Null) => Some(Tz::UTC),
+        Some(Value::String(name)) => Tz::from_str(name).ok(),
+        Some(_) => None,
+    };
+    if zone.is_none() {
+        errors.push(FieldError::new("/timezone", "expected an IANA time zone such as Europe/Amsterdam"));
+    }
+    zone
+}
+
+/// The text of a date field with the instant that it means.
+fn parse_date_field(
+    fields: &Map<String, Value>,
+    name: &str,
+    timezone: Option<Tz>,
+    errors: &mut Vec<FieldError>,
+) -> Option<(String, i64)> {
+    let pointer = pointer_to(name);
+    match fields.get(name) {
+        None | Some(Value::Null) => {
+            errors.push(FieldError::new(pointer, "is required: a date such as 2018-11-30"));
+            None
+        }
+        // Where the zone is wrong the date is still checked, in UTC, so that one answer tells both errors.
+        Some(Value::String(text)) => parse_bound(text, timezone.unwrap_or(Tz::UTC))
+            .map(|time_ms| (text.clone(), time_ms))
+            .map_err(|error| errors.push(FieldError::new(pointer, error.to_string())))
+            .ok(),
+        Some(_) => {
+            errors.push(FieldError::new(pointer, "expected a string with a date such as \"2018-11-30\""));
+            None
+        }
+    }
+}
+
+/// A list of distinct names; absent or null means all.
+fn parse_list<T>(fields: &Map<String, Value>, name: &str, errors: &mut Vec<FieldError>) -> Option<Vec<T>>
+where
+    T: FromStr<Err = NameError> + Ord + Clone,
+{
+    let entries = match fields.get(name) {
+        None | Some(Value::Null) => return None,
+        Some(Value::Array(entries)) => entries,
+        Some(_) => {
+            errors.push(FieldError::new(pointer_to(name), "expected a list of names; leave it out for all"));
+            return None;
+        }
+    };
+    if entries.is_empty() {
+        errors.push(FieldError::new(pointer_to(name), "is empty; leave it out for all"));
+    }
+    if entries.len() > MAX_LISTED {
+        errors.push(FieldError::new(
+            pointer_to(name),
+            format!("has {} entries; at most {MAX_LISTED} are allowed", entries.len()),
+        ));
+        return None;
+    }
+    let mut seen = BTreeSet::new();
+    let mut names = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.iter().enumerate() {
+        let pointer = format!("/{name}/{index}");
+        let Value::String(text) = entry else {
+            errors.push(FieldError::new(pointer, "expected a string"));
+            continue;
+        };
+        match text.parse::<T>() {
+            Ok(parsed) if seen.insert(parsed.clone()) => names.push(parsed),
+            Ok(_) => errors.push(FieldError::new(pointer, "is listed twice")),
+            Err(error) => errors.push(FieldError::new(pointer, error.to_string())),
+        }
+    }
+    Some(names)
+}
+
+fn pointer_to(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pointers(body: &Value) -> Vec<String> {
+        ExportRequest::parse(body)
+            .expect_err("a bad request")
+            .into_iter()
+            .map(|error| error.pointer)
+            .collect()
+    }
+
+    #[test]
+    fn the_shortest_request() {
+        let request = ExportRequest::parse(&json!({"startDate": "2018-11-30", "endDate": "2018-12-01"}))
+            .expect("a valid request");
+        assert_eq!(request.range.from_ms(), 1_543_536_000_000);
+        assert_eq!(request.range.to_ms(), 1_543_622_400_000);
+        assert_eq!((request.vehicles, request.parameters), (None, None));
+    }
+
+    #[test]
+    fn dates_are_local_to_the_zone() {
+        let request = ExportRequest::parse(&json!({
+            "startDate": "2018-11-30", "endDate": "2018-12-01T00:00:00Z", "timezone": "Europe/Amsterdam",
+            "vehicles": ["vehicle_002", "vehicle_001"], "parameters": ["odo", "soc"]
+        }))
+        .expect("a valid request");
+        assert_eq!(request.range.to_string(), "[2018-11-29T23:00:00Z, 2018-12-01T00:00:00Z)");
+        let parameters: Vec<_> = request.parameters.iter().flatten().map(Parameter::as_str).collect();
+        assert_eq!(parameters, ["odo", "soc"], "the order asked is the order of the columns");
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let body = json!({
+            "startDate": "soon", "timezone": "Mars/Olympus", "vehicles": [], "parameters": ["soc", "soc", 3, ""],
+            "colour": "red", "a/b": 1
+        });
+        let mut found = pointers(&body);
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "/a~1b",
+                "/colour",
+                "/endDate",
+                "/parameters/1",
+                "/parameters/2",
+                "/parameters/3",
+                "/startDate",
+                "/timezone",
+                "/vehicles"
+            ]
+        );
+    }
+
+    #[test]
+    fn single_faults() {
+        let with = |name: &str, value: Value| {
+            let mut body = json!({"startDate": "2018-11-30", "endDate": "2018-12-01"});
+            body[name] = value;
+            body
+        };
+        assert_eq!(pointers(&json!([])), [""]);
+        assert_eq!(pointers(&with("endDate", json!("2018-11-30"))), ["/endDate"]);
+        assert_eq!(pointers(&with("endDate", json!("2018-11-29"))), ["/endDate"]);
+        assert_eq!(pointers(&with("startDate", json!(20_181_130))), ["/startDate"]);
+        assert_eq!(pointers(&with("startDate", Value::Null)), ["/startDate"]);
+        assert_eq!(pointers(&with("vehicles", json!("vehicle_001"))), ["/vehicles"]);
+        assert_eq!(pointers(&with("vehicles", json!(["../etc"]))), ["/vehicles/0"]);
+        assert_eq!(pointers(&with("vehicles", json!(vec!["v"; MAX_LISTED + 1]))), ["/vehicles"]);
+    }
+}

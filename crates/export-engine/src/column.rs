@@ -1,0 +1,139 @@
+//! The points of one parameter in one slice, by time.
+
+/// A value as it will be written. Texts lie in the column's arena, so that a point costs no allocation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    /// A number already in its exact text (Decimal128).
+    Number(TextRange),
+    /// A string of the source.
+    Text(TextRange),
+}
+
+/// A piece of a column's arena.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct TextRange {
+    start: u32,
+    length: u32,
+}
+
+/// Points of one parameter; after [`Column::settle`] strictly ascending by time.
+#[derive(Debug, Default)]
+pub(crate) struct Column {
+    times: Vec<i64>,
+    cells: Vec<Cell>,
+    texts: String,
+    is_out_of_order: bool,
+}
+
+/// What [`Column::mark`] remembers.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    points: usize,
+    texts: usize,
+    is_out_of_order: bool,
+}
+
+impl Column {
+    pub(crate) fn clear(&mut self) {
+        self.times.clear();
+        self.cells.clear();
+        self.texts.clear();
+        self.is_out_of_order = false;
+    }
+
+    pub(crate) fn times(&self) -> &[i64] {
+        &self.times
+    }
+
+    pub(crate) fn cell(&self, index: usize) -> Cell {
+        self.cells[index]
+    }
+
+    pub(crate) fn text(&self, range: TextRange) -> &str {
+        &self.texts[range.start as usize..(range.start + range.length) as usize]
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, time_ms: i64, cell: Cell) {
+        if self.times.last().is_some_and(|last_ms| *last_ms >= time_ms) {
+            self.is_out_of_order = true;
+        }
+        self.times.push(time_ms);
+        self.cells.push(cell);
+    }
+
+    /// Keeps a text for a cell; `None` when a slice's texts would pass 4 GiB (documents have 16 MiB at most, and a
+    /// slice ends long before that).
+    pub(crate) fn keep_text(&mut self, text: &str) -> Option<TextRange> {
+        let start = u32::try_from(self.texts.len()).ok()?;
+        let length = u32::try_from(text.len()).ok()?;
+        start.checked_add(length)?;
+        self.texts.push_str(text);
+        Some(TextRange { start, length })
+    }
+
+    /// Where the column ends now, to come back to with [`Column::roll_back`].
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { points: self.times.len(), texts: self.texts.len(), is_out_of_order: self.is_out_of_order }
+    }
+
+    pub(crate) fn roll_back(&mut self, mark: Mark) {
+        self.times.truncate(mark.points);
+        self.cells.truncate(mark.points);
+        self.texts.truncate(mark.texts);
+        self.is_out_of_order = mark.is_out_of_order;
+    }
+
+    /// Orders the points by time; of several with one time the last pushed stays. Returns how many went.
+    pub(crate) fn settle(&mut self) -> u64 {
+        if !self.is_out_of_order {
+            return 0;
+        }
+        let mut order: Vec<usize> = (0..self.times.len()).collect();
+        // Stable, so that of equal times the one pushed last stands last.
+        order.sort_by_key(|index| self.times[*index]);
+        let is_last_of_its_time = |position: usize| {
+            position + 1 == order.len() || self.times[order[position + 1]] != self.times[order[position]]
+        };
+        let kept: Vec<usize> =
+            (0..order.len()).filter(|position| is_last_of_its_time(*position)).map(|p| order[p]).collect();
+        let dropped_count = order.len() - kept.len();
+        self.times = kept.iter().map(|index| self.times[*index]).collect();
+        self.cells = kept.iter().map(|index| self.cells[*index]).collect();
+        self.is_out_of_order = false;
+        dropped_count as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_equal_times_stays() {
+        let mut column = Column::default();
+        for (time_ms, value) in [(5, 1), (3, 2), (5, 3), (4, 4), (3, 5)] {
+            column.push(time_ms, Cell::Int(value));
+        }
+        assert_eq!(column.settle(), 2);
+        assert_eq!(column.times(), [3, 4, 5]);
+        assert_eq!(column.cells, [Cell::Int(5), Cell::Int(4), Cell::Int(3)]);
+        assert_eq!(column.settle(), 0, "settled is settled");
+    }
+
+    #[test]
+    fn rolling_back_forgets() {
+        let mut column = Column::default();
+        column.push(1, Cell::Null);
+        let mark = column.mark();
+        let text = column.keep_text("hello").expect("room");
+        column.push(0, Cell::Text(text));
+        column.roll_back(mark);
+        assert_eq!(column.times(), [1]);
+        assert_eq!(column.settle(), 0);
+    }
+}

@@ -1,0 +1,71 @@
+//! How far an export is, readable from another thread while the engine works.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+/// Counters of a running export, and the way to stop it.
+///
+/// The engine is the only writer of the counters. They are monitoring figures: each is exact, but two read one after
+/// the other may belong to different moments.
+#[derive(Debug, Default)]
+pub struct Meter {
+    rows: AtomicU64,
+    points: AtomicU64,
+    vehicles_done: AtomicU64,
+    /// Share of the current vehicle's range that is done, in millionths.
+    vehicle_millionths: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+/// `vehicle_millionths` of a whole vehicle.
+const WHOLE: u64 = 1_000_000;
+
+impl Meter {
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Relaxed)
+    }
+
+    /// Points read so far.
+    pub fn points(&self) -> u64 {
+        self.points.load(Relaxed)
+    }
+
+    /// Vehicles whose file is written.
+    pub fn vehicles_done(&self) -> u64 {
+        self.vehicles_done.load(Relaxed)
+    }
+
+    /// Share of the work that is done, 0 to 1, of an export of this many vehicles: each counts the same, and inside one
+    /// the time passed counts.
+    pub fn share_done(&self, vehicles_total: u64) -> f64 {
+        if vehicles_total == 0 {
+            return 0.0;
+        }
+        let done = self.vehicles_done() * WHOLE + self.vehicle_millionths.load(Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "a share for people, far below 2^53")]
+        let share = done as f64 / (vehicles_total * WHOLE) as f64;
+        share.min(1.0)
+    }
+
+    /// Asks the engine to end at the next slice with an error.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Relaxed)
+    }
+
+    /// One slice of the current vehicle is written.
+    pub(crate) fn slice_done(&self, rows: u64, points: u64, vehicle_millionths: u64) {
+        self.rows.fetch_add(rows, Relaxed);
+        self.points.fetch_add(points, Relaxed);
+        self.vehicle_millionths.store(vehicle_millionths.min(WHOLE), Relaxed);
+    }
+
+    /// The current vehicle is written.
+    pub(crate) fn vehicle_done(&self) {
+        self.vehicle_millionths.store(0, Relaxed);
+        self.vehicles_done.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,228 @@
+//! Rows of CSV: RFC 4180 with LF, as docs/data-format.md promises it to users.
+//!
+//! Why by hand: the encoder must tell a missing value (nothing) from an empty string (`""`), which the csv crate's
+//! writer cannot, and it runs once per cell. The header and everything that reads CSV use the csv crate.
+
+use export_core::Parameter;
+
+use crate::column::{Cell, Column};
+
+/// Writes the rows of one vehicle and counts what it writes.
+#[derive(Debug)]
+pub(crate) struct RowEncoder {
+    /// Cells written, by column.
+    pub(crate) cells: Vec<u64>,
+    /// Strings that got a `'` in front.
+    pub(crate) guarded: u64,
+    /// Rows written.
+    pub(crate) rows: u64,
+    pub(crate) first_time_ms: Option<i64>,
+    pub(crate) last_time_ms: Option<i64>,
+}
+
+impl RowEncoder {
+    pub(crate) fn new(column_count: usize) -> Self {
+        Self { cells: vec![0; column_count], guarded: 0, rows: 0, first_time_ms: None, last_time_ms: None }
+    }
+
+    /// Begins a row.
+    #[inline]
+    pub(crate) fn time(&mut self, time_ms: i64, out: &mut Vec<u8>) {
+        self.rows += 1;
+        self.first_time_ms.get_or_insert(time_ms);
+        self.last_time_ms = Some(time_ms);
+        out.extend_from_slice(itoa::Buffer::new().format(time_ms).as_bytes());
+    }
+
+    /// Writes one cell with the comma before it.
+    #[inline]
+    pub(crate) fn cell(&mut self, column_index: usize, column: &Column, cell: Cell, out: &mut Vec<u8>) {
+        self.cells[column_index] += 1;
+        out.push(b',');
+        match cell {
+            Cell::Null => {}
+            Cell::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+            Cell::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+            Cell::Double(value) => write_double(value, out),
+            Cell::Number(text) => out.extend_from_slice(column.text(text).as_bytes()),
+            Cell::Text(text) => {
+                let text = column.text(text);
+                let is_guarded = is_formula(text);
+                self.guarded += u64::from(is_guarded);
+                write_text(text, is_guarded, out);
+            }
+        }
+    }
+
+    /// Writes the comma of a column that has no value in this row.
+    #[inline]
+    pub(crate) fn blank(out: &mut Vec<u8>) {
+        out.push(b',');
+    }
+
+    /// Ends a row.
+    #[inline]
+    pub(crate) fn end(out: &mut Vec<u8>) {
+        out.push(b'\n');
+    }
+}
+
+/// The header: `time`, then the parameters.
+pub(crate) fn header(parameters: &[Parameter]) -> Vec<u8> {
+    let mut writer =
+        csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(Vec::new());
+    let names = std::iter::once("time").chain(parameters.iter().map(Parameter::as_str));
+    // Writing to memory cannot fail; an empty header would be seen by every test.
+    writer.write_record(names).ok();
+    writer.into_inner().unwrap_or_default()
+}
+
+/// Below this, doubles hold every integer exactly.
+const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
+
+/// The shortest text that reads back as the same double, without a useless `.0`.
+fn write_double(value: f64, out: &mut Vec<u8>) {
+    if value.fract() == 0.0 && value.abs() < EXACT_INTEGERS {
+        #[expect(clippy::cast_possible_truncation, reason = "integral and below 2^53")]
+        let integer = value as i64;
+        out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
+    } else if value.is_finite() {
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value);
+        match text.split_once('+') {
+            // `1.5e+300` is written `1.5e300`.
+            Some((digits, exponent)) => {
+                out.extend_from_slice(digits.as_bytes());
+                out.extend_from_slice(exponent.as_bytes());
+            }
+            None => out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes()),
+        }
+    } else if value.is_nan() {
+        out.extend_from_slice(b"NaN");
+    } else {
+        out.extend_from_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
+    }
+}
+
+/// Whether a spreadsheet would take the text for a formula.
+fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r'])
+}
+
+/// A string, quoted where RFC 4180 asks for it; the empty string is quoted, so that it differs from a missing value.
+fn write_text(text: &str, is_guarded: bool, out: &mut Vec<u8>) {
+    let needs_quotes = text.is_empty() || text.contains([',', '"', '\n', '\r']);
+    if needs_quotes {
+        out.push(b'"');
+    }
+    if is_guarded {
+        out.push(b'\'');
+    }
+    if needs_quotes {
+        for byte in text.bytes() {
+            if byte == b'"' {
+                out.push(b'"');
+            }
+            out.push(byte);
+        }
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn double(value: f64) -> String {
+        let mut out = Vec::new();
+        write_double(value, &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    fn text(value: &str) -> String {
+        let mut out = Vec::new();
+        write_text(value, is_formula(value), &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn doubles_as_the_contract_says() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (23.1, "23.1"),
+            (-408.3, "-408.3"),
+            (602.0, "602"),
+            (1_234.567, "1234.567"),
+            (0.000_01, "0.00001"),
+            (0.000_001, "1e-6"),
+            (1e-7, "1e-7"),
+            (1.5e300, "1.5e300"),
+            (-2.5e-9, "-2.5e-9"),
+            (1e15, "1000000000000000"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (9_007_199_254_740_992.0, "9007199254740992"),
+            (9.999_999_999_999_998e15, "9999999999999998"),
+            (1e16, "1e16"),
+            (1.234e21, "1.234e21"),
+            (f64::MAX, "1.7976931348623157e308"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(double(value), expected);
+        }
+    }
+
+    #[test]
+    fn strings_are_quoted_where_needed_and_guarded() {
+        for (value, expected) in [
+            ("", "\"\""),
+            ("52.1|4.3", "52.1|4.3"),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("a\nb", "\"a\nb\""),
+            ("=1+1", "'=1+1"),
+            ("-5", "'-5"),
+            ("@x,y", "\"'@x,y\""),
+            ("\rx", "\"'\rx\""),
+            ("\tx", "'\tx"),
+            (" x", " x"),
+        ] {
+            assert_eq!(text(value), expected);
+        }
+    }
+
+    #[test]
+    fn headers_quote_odd_names() {
+        let parameters: Vec<Parameter> =
+            ["soc", "a,b", "say \"hi\""].iter().map(|name| name.parse().expect("a name")).collect();
+        assert_eq!(
+            String::from_utf8(header(&parameters)).expect("text"),
+            "time,soc,\"a,b\",\"say \"\"hi\"\"\"\n"
+        );
+        assert_eq!(header(&[]), b"time\n");
+    }
+
+    proptest! {
+        #[test]
+        fn doubles_read_back(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            let read: f64 = double(value).parse().expect("a number");
+            prop_assert!(read == value || (read.is_nan() && value.is_nan()));
+        }
+
+        #[test]
+        fn csv_reads_strings_back(value in "[^=+\\-@\t\r].*|") {
+            let mut line = b"x,".to_vec();
+            line.extend_from_slice(text(&value).as_bytes());
+            line.push(b'\n');
+            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_slice());
+            let record = reader.records().next().expect("a record").expect("valid CSV");
+            prop_assert_eq!(&record[1], value.as_str());
+        }
+    }
+}

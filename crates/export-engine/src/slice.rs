@@ -1,0 +1,271 @@
+//! Slices: the unit of work, one vehicle and a window of whole hours.
+//!
+//! [`Slicer`] reads the vehicle's collections side by side and gathers, window by window, the documents that may hold
+//! points of it. Windows follow each other without hole or overlap and cover the whole range, however sparse the data is.
+
+use export_core::range::HOUR_MS;
+use export_core::{Parameter, TimeRange};
+
+use crate::bucket::{HourDocument, describe_id, document_sample};
+use crate::source::{HourDocuments, SourceError};
+use crate::tally::{Reason, Tally};
+
+/// Bytes of documents after which a slice ends, at the next whole hour. Large enough that the work per slice outweighs
+/// its overhead, small enough that a few of them are nothing.
+const SLICE_BYTES: usize = 1 << 20;
+
+/// The documents of one window.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// The part of the export's range that this slice writes.
+    pub(crate) window: TimeRange,
+    /// By column: the documents that may hold points of the window, in order.
+    pub(crate) columns: Vec<SliceColumn>,
+}
+
+/// One collection's part of a slice.
+#[derive(Debug, Default)]
+pub(crate) struct SliceColumn {
+    /// Documents of the slice before, of which the end may lie in this window. Documents that start on whole hours, as
+    /// all real ones seen do, leave none.
+    pub(crate) carried: Vec<HourDocument>,
+    /// Documents that start in this window.
+    pub(crate) documents: Vec<HourDocument>,
+}
+
+/// What went wrong while slices were gathered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SliceError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("the documents of {parameter} are not ordered by _id: {after_ms} came after {before_ms}")]
+    Unordered { parameter: Parameter, before_ms: i64, after_ms: i64 },
+}
+
+/// Cuts one vehicle's documents into slices.
+pub(crate) struct Slicer<'a> {
+    range: TimeRange,
+    /// End of the last window, start of the next.
+    position_ms: i64,
+    collections: Vec<Collection<'a>>,
+    slice_bytes: usize,
+}
+
+/// One collection that is being read. A parameter without one has no documents from the start.
+struct Collection<'a> {
+    parameter: Parameter,
+    documents: Option<Box<dyn HourDocuments + 'a>>,
+    /// The next document, read ahead to see where it starts.
+    next: Option<HourDocument>,
+    last_start_ms: i64,
+    carried: Vec<HourDocument>,
+}
+
+impl<'a> Slicer<'a> {
+    /// Begins with the collections of one vehicle, in column order.
+    pub(crate) fn new(
+        range: TimeRange,
+        collections: Vec<(Parameter, Option<Box<dyn HourDocuments + 'a>>)>,
+    ) -> Self {
+        let collections = collections
+            .into_iter()
+            .map(|(parameter, documents)| Collection {
+                parameter,
+                documents,
+                next: None,
+                last_start_ms: i64::MIN,
+                carried: Vec::new(),
+            })
+            .collect();
+        Self { range, position_ms: range.from_ms(), collections, slice_bytes: SLICE_BYTES }
+    }
+
+    /// For tests: slices of another size.
+    #[cfg(test)]
+    pub(crate) fn with_slice_bytes(mut self, slice_bytes: usize) -> Self {
+        self.slice_bytes = slice_bytes;
+        self
+    }
+
+    /// The next slice, or `None` when the vehicle has no further documents. Documents whose start cannot be read are
+    /// counted in `tally`.
+    pub(crate) fn next(&mut self, tally: &mut Tally) -> Result<Option<Slice>, SliceError> {
+        for collection in &mut self.collections {
+            collection.read_ahead(tally)?;
+        }
+        let is_carrying = self.collections.iter().any(|collection| !collection.carried.is_empty());
+        if self.earliest_start_ms().is_none() && !is_carrying {
+            return Ok(None);
+        }
+
+        let mut columns: Vec<SliceColumn> = self
+            .collections
+            .iter_mut()
+            .map(|collection| SliceColumn {
+                carried: std::mem::take(&mut collection.carried),
+                documents: Vec::new(),
+            })
+            .collect();
+        // What was carried over ends within the hour after the last window.
+        let mut end_ms = if is_carrying { self.position_ms + HOUR_MS } else { self.position_ms };
+        let mut gathered_bytes = 0;
+        while let Some(start_ms) = self.earliest_start_ms()
+            && gathered_bytes < self.slice_bytes
+        {
+            end_ms = end_ms.max(next_whole_hour(start_ms));
+            for (collection, column) in self.collections.iter_mut().zip(&mut columns) {
+                gathered_bytes += collection.take_before(end_ms, &mut column.documents, tally)?;
+            }
+        }
+
+        let end_ms = end_ms.clamp(self.position_ms + 1, self.range.to_ms());
+        let Ok(window) = TimeRange::new(self.position_ms, end_ms) else { return Ok(None) };
+        self.position_ms = end_ms;
+        for (collection, column) in self.collections.iter_mut().zip(&columns) {
+            let reaches_on = |document: &&HourDocument| {
+                document.start_ms + HOUR_MS > end_ms && end_ms < self.range.to_ms()
+            };
+            collection.carried = column.documents.iter().filter(reaches_on).cloned().collect();
+        }
+        Ok(Some(Slice { window, columns }))
+    }
+
+    /// Share of the range that is behind the last slice, in millionths.
+    pub(crate) fn millionths_done(&self) -> u64 {
+        let whole_ms = self.range.to_ms() - self.range.from_ms();
+        let done_ms = self.position_ms - self.range.from_ms();
+        u64::try_from(i128::from(done_ms) * 1_000_000 / i128::from(whole_ms)).unwrap_or(0)
+    }
+
+    fn earliest_start_ms(&self) -> Option<i64> {
+        self.collections
+            .iter()
+            .filter_map(|collection| collection.next.as_ref())
+            .map(|next| next.start_ms)
+            .min()
+    }
+}
+
+impl Collection<'_> {
+    /// Fills `next`, unless it is full or there is nothing more.
+    fn read_ahead(&mut self, tally: &mut Tally) -> Result<(), SliceError> {
+        while self.next.is_none()
+            && let Some(documents) = &mut self.documents
+        {
+            let Some(bytes) = documents.next()? else {
+                self.documents = None;
+                return Ok(());
+            };
+            match HourDocument::parse(bytes) {
+                Ok(document) if document.start_ms < self.last_start_ms => {
+                    return Err(SliceError::Unordered {
+                        parameter: self.parameter.clone(),
+                        before_ms: self.last_start_ms,
+                        after_ms: document.start_ms,
+                    });
+                }
+                Ok(document) => {
+                    self.last_start_ms = document.start_ms;
+                    self.next = Some(document);
+                }
+                Err((reason, bytes)) => self.reject(reason, &bytes, tally),
+            }
+        }
+        Ok(())
+    }
+
+    fn reject(&self, reason: Reason, bytes: &[u8], tally: &mut Tally) {
+        tally.reject_document(reason, || document_sample(&self.parameter, describe_id(bytes)));
+    }
+
+    /// Moves the documents that start before this time to the slice; returns their bytes.
+    fn take_before(
+        &mut self,
+        end_ms: i64,
+        into: &mut Vec<HourDocument>,
+        tally: &mut Tally,
+    ) -> Result<usize, SliceError> {
+        let mut taken_bytes = 0;
+        loop {
+            self.read_ahead(tally)?;
+            let Some(document) = self.next.take_if(|next| next.start_ms < end_ms) else {
+                return Ok(taken_bytes);
+            };
+            taken_bytes += document.bytes.len();
+            into.push(document);
+        }
+    }
+}
+
+/// The first whole hour after this time.
+fn next_whole_hour(time_ms: i64) -> i64 {
+    (time_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::doc;
+
+    struct Listed(std::vec::IntoIter<i64>);
+
+    impl HourDocuments for Listed {
+        fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
+            Ok(self.0.next().map(|start_ms| doc! { "_id": start_ms, "values": {} }.to_vec().expect("BSON")))
+        }
+    }
+
+    fn slices(range: TimeRange, starts: Vec<i64>, slice_bytes: usize) -> Result<Vec<Slice>, SliceError> {
+        let listed: Box<dyn HourDocuments> = Box::new(Listed(starts.into_iter()));
+        let parameter: Parameter = "soc".parse().expect("a parameter");
+        let missing = ("odo".parse().expect("a parameter"), None);
+        let mut slicer =
+            Slicer::new(range, vec![(parameter, Some(listed)), missing]).with_slice_bytes(slice_bytes);
+        let mut tally = Tally::default();
+        let mut slices = Vec::new();
+        while let Some(slice) = slicer.next(&mut tally)? {
+            slices.push(slice);
+        }
+        Ok(slices)
+    }
+
+    fn windows(slices: &[Slice]) -> Vec<(i64, i64)> {
+        slices.iter().map(|slice| (slice.window.from_ms(), slice.window.to_ms())).collect()
+    }
+
+    #[test]
+    fn windows_are_whole_hours_and_leave_no_hole() {
+        let range = TimeRange::new(10, 10 * HOUR_MS + 5).expect("a range");
+        let found = slices(range, vec![0, HOUR_MS, 7 * HOUR_MS, 10 * HOUR_MS], 1).expect("slices");
+        let ends = [10, HOUR_MS, 2 * HOUR_MS, 8 * HOUR_MS, 10 * HOUR_MS + 5];
+        let expected: Vec<_> = ends.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        assert_eq!(windows(&found), expected);
+        assert!(found.iter().all(|slice| slice.columns[0].carried.is_empty()));
+    }
+
+    #[test]
+    fn large_slices_hold_many_hours() {
+        let range = TimeRange::new(0, 100 * HOUR_MS).expect("a range");
+        let starts = (0..50).map(|hour| hour * HOUR_MS).collect();
+        let found = slices(range, starts, 1 << 20).expect("slices");
+        assert_eq!(windows(&found), [(0, 50 * HOUR_MS)]);
+        assert_eq!(found[0].columns[0].documents.len(), 50);
+    }
+
+    #[test]
+    fn documents_between_whole_hours_are_carried_to_the_next_slice() {
+        let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
+        let found = slices(range, vec![HOUR_MS / 2, 2 * HOUR_MS], 1).expect("slices");
+        assert_eq!(windows(&found), [(0, HOUR_MS), (HOUR_MS, 3 * HOUR_MS)]);
+        assert_eq!(found[1].columns[0].carried[0].start_ms, HOUR_MS / 2);
+        // The last document alone is carried too, and its tail gets a window of its own.
+        let found = slices(range, vec![HOUR_MS / 2], 1).expect("slices");
+        assert_eq!(windows(&found), [(0, HOUR_MS), (HOUR_MS, 2 * HOUR_MS)]);
+    }
+
+    #[test]
+    fn a_source_out_of_order_is_an_error() {
+        let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
+        assert!(matches!(slices(range, vec![HOUR_MS, 0], 1), Err(SliceError::Unordered { .. })));
+    }
+}
