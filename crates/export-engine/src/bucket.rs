@@ -313,15 +313,16 @@ fn parse_key(key: &[u8]) -> Option<i64> {
     if digits.is_empty() {
         return None;
     }
+    // Counted below zero, where i64 reaches one further.
     let mut value: i64 = 0;
     for digit in digits {
         let digit = digit.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        value = value.checked_mul(10)?.checked_add(i64::from(digit))?;
+        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
     }
-    Some(if is_negative { -value } else { value })
+    if is_negative { Some(value) } else { value.checked_neg() }
 }
 
 #[cfg(test)]

@@ -158,3 +158,22 @@ fn truncated_documents_lose_nothing_silently() {
         assert!(parsed.is_err_and(|(reason, _)| reason == Reason::Malformed), "cut at {length}");
     }
 }
+
+#[test]
+fn keys_reach_both_ends_of_i64() {
+    for (key, expected) in [
+        ("0", Some(0)),
+        ("007", Some(7)),
+        ("-5", Some(-5)),
+        ("9223372036854775807", Some(i64::MAX)),
+        ("9223372036854775808", None),
+        ("-9223372036854775808", Some(i64::MIN)),
+        ("-9223372036854775809", None),
+        ("-", None),
+        ("+5", None),
+        ("5 ", None),
+        ("1e3", None),
+    ] {
+        assert_eq!(parse_key(key.as_bytes()), expected, "{key:?}");
+    }
+}

@@ -12,7 +12,7 @@ use crate::archive::Archive;
 use crate::bucket::{Scope, decode};
 use crate::column::Column;
 use crate::merge::merge;
-use crate::meter::Meter;
+use crate::meter::{Meter, Metered};
 use crate::row::{RowEncoder, header};
 use crate::slice::{Slice, SliceError, Slicer};
 use crate::source::{HourDocuments, Source, SourceError};
@@ -101,7 +101,7 @@ pub fn export<W: Write>(
     output: W,
     meter: &Meter,
 ) -> Result<(Manifest, W), EngineError> {
-    let mut archive = Archive::new(output);
+    let mut archive = Archive::new(Metered { output, meter });
     let mut vehicles = Vec::with_capacity(plan.vehicles.len());
     for vehicle_plan in &plan.vehicles {
         vehicles.push(export_vehicle(plan, vehicle_plan, source, &mut archive, meter)?);
@@ -114,7 +114,7 @@ pub fn export<W: Write>(
     }
     let manifest = Manifest { version: 1, request: resolved_request(plan), vehicles, totals };
     archive.entry(MANIFEST_ENTRY, |entry| write_manifest(&manifest, entry))?;
-    let output = archive.finish()?;
+    let Metered { output, .. } = archive.finish()?;
     Ok((manifest, output))
 }
 

@@ -1,5 +1,6 @@
 //! How far an export is, readable from another thread while the engine works.
 
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Counters of a running export, and the way to stop it.
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 pub struct Meter {
     rows: AtomicU64,
     points: AtomicU64,
+    bytes: AtomicU64,
     vehicles_done: AtomicU64,
     /// Share of the current vehicle's range that is done, in millionths.
     vehicle_millionths: AtomicU64,
@@ -28,6 +30,11 @@ impl Meter {
     /// Points read so far.
     pub fn points(&self) -> u64 {
         self.points.load(Relaxed)
+    }
+
+    /// Bytes of the archive given to the output so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
     }
 
     /// Vehicles whose file is written.
@@ -67,5 +74,23 @@ impl Meter {
     pub(crate) fn vehicle_done(&self) {
         self.vehicle_millionths.store(0, Relaxed);
         self.vehicles_done.fetch_add(1, Relaxed);
+    }
+}
+
+/// An output that counts what it is given.
+pub(crate) struct Metered<'m, W> {
+    pub(crate) output: W,
+    pub(crate) meter: &'m Meter,
+}
+
+impl<W: Write> Write for Metered<'_, W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.output.write(buffer)?;
+        self.meter.bytes.fetch_add(written as u64, Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
     }
 }

@@ -1,0 +1,99 @@
+//! The running service: everything wired up, with listener and stop signal passed in.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::Context;
+use export_amqp::{Publisher, Topology};
+use export_core::job::RetryPolicy;
+use export_mongo::JobStore;
+use export_observability::{Readiness, serve_health};
+use export_s3::{BucketSettings, ResultBucket};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::problem::chain;
+use crate::routes::router;
+use crate::state::ApiState;
+use crate::sweeper::sweep;
+
+/// How often the services behind the API are asked for a sign of life.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// The service before it listens.
+#[derive(Debug)]
+pub struct App {
+    state: ApiState,
+    mongo: export_mongo::MongoClient,
+}
+
+impl App {
+    /// Prepares all clients. Connects to nothing yet: what is not there is waited for while serving.
+    pub async fn build(config: &Config, topology: Topology) -> anyhow::Result<Self> {
+        let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
+            .await
+            .context("setting MONGODB_URI is wrong")?;
+        let results = ResultBucket::from_environment(BucketSettings {
+            bucket: config.s3.bucket.clone(),
+            key_prefix: config.s3.key_prefix.clone(),
+            force_path_style: config.s3.force_path_style,
+            public_endpoint_url: config.s3.public_endpoint_url.clone(),
+        })
+        .await?;
+        let state = ApiState {
+            jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
+            publisher: Publisher::new(config.rabbitmq_url.clone(), topology),
+            results,
+            public_base_url: config.public_base_url.clone(),
+        };
+        Ok(Self { state, mongo })
+    }
+
+    /// Serves until `stop`, then finishes the requests in hand.
+    pub async fn serve(
+        self,
+        api: TcpListener,
+        admin: TcpListener,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
+        tokio::spawn(serve_health(admin, readiness.clone()));
+        tokio::spawn(watch(self.mongo, self.state.publisher.clone(), readiness));
+        let jobs = self.state.jobs.clone();
+        let sweeper =
+            tokio::spawn(sweep(jobs, self.state.publisher.clone(), RetryPolicy::default(), stop.clone()));
+
+        info!(address = %api.local_addr()?, "listening");
+        let serving = axum::serve(api, router(self.state)).with_graceful_shutdown(stop.cancelled_owned());
+        serving.await?;
+        sweeper.await?;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// Keeps the readiness true, and says in the log when something comes or goes.
+async fn watch(mongo: export_mongo::MongoClient, publisher: Publisher, readiness: Readiness) {
+    loop {
+        note(&readiness, "mongodb", mongo.ping()).await;
+        note(&readiness, "rabbitmq", publisher.check()).await;
+        tokio::time::sleep(WATCH).await;
+    }
+}
+
+async fn note<E: std::error::Error + 'static>(
+    readiness: &Readiness,
+    part: &'static str,
+    check: impl Future<Output = Result<(), E>>,
+) {
+    match check.await {
+        Ok(()) if readiness.set(part, true) => info!(service = part, "reached"),
+        Ok(()) => {}
+        Err(error) => {
+            readiness.set(part, false);
+            warn!(service = part, error = %chain(&error), "not reachable, trying again");
+        }
+    }
+}

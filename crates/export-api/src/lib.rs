@@ -1,0 +1,12 @@
+//! `exports-api`: accepts export jobs, tells how they are, and sees to it that none is forgotten.
+//!
+//! A request is followed in one pass: [`routes`] → [`routes::exports::create`] → the job store → the publisher. What an
+//! error looks like to a client is in [`problem`]. [`sweeper`] publishes what could not be published at once and takes
+//! jobs from workers that were lost. This is the only crate that knows HTTP to clients.
+
+pub mod app;
+pub mod config;
+pub mod problem;
+pub mod routes;
+pub mod state;
+pub mod sweeper;

@@ -1,0 +1,164 @@
+//! Errors as clients see them: `application/problem+json` (RFC 9457), always.
+//!
+//! A problem of the client says what is wrong, where, and what to do. A problem of ours says nothing about its cause: that
+//! goes to the log, with the request's id.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use export_core::request::FieldError;
+use serde::Serialize;
+use tracing::error;
+
+/// One problem, as a response.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Names the kind of problem.
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    /// For `Retry-After`, in seconds.
+    #[serde(skip)]
+    retry_after_seconds: Option<u16>,
+}
+
+/// How soon a client may try again when a service behind us is away, in seconds.
+const RETRY_AFTER_SECONDS: u16 = 5;
+
+impl Problem {
+    fn new(status: StatusCode, kind: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:exports:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_seconds: None,
+        }
+    }
+
+    /// 400: the request cannot be read at all.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail)
+    }
+
+    /// 404: no such job.
+    pub fn unknown_job() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown-job",
+            "No such export",
+            "There is no export job with this id.",
+        )
+    }
+
+    /// 404: no such path.
+    pub fn unknown_path() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "unknown-path",
+            "No such path",
+            "This service has POST /export, GET /export/{id} and GET /export/{id}/download.",
+        )
+    }
+
+    /// 405: the path has other methods. The framework adds `Allow`.
+    pub fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "The path does not have this method",
+            "The Allow header lists the methods of this path.",
+        )
+    }
+
+    /// 409: the result is not there (yet).
+    pub fn no_result(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "no-result", "The export has no result", detail)
+    }
+
+    /// 422: the request can be read, but not served.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => format!("{}: {}", only.pointer, only.detail),
+            several => format!("{} fields are wrong; see errors.", several.len()),
+        };
+        let mut problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-request",
+            "The request cannot be served as it is",
+            detail,
+        );
+        problem.errors = errors;
+        problem
+    }
+
+    /// 503: something behind this service does not answer. The cause is logged here, once.
+    pub fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Self {
+        error!(error = %chain(cause), "a request could not be served");
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The service cannot do this now",
+            "Try again after the time in Retry-After.",
+        );
+        problem.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+        problem
+    }
+
+    /// 500: a defect. Whoever makes it logs the cause.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The service failed",
+            "This is a defect of the service. Its log has the cause under the request id of the x-request-id header.",
+        )
+    }
+}
+
+/// An error with all its causes, outermost first.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        match rejection.status() {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media-type",
+                "The request is not JSON",
+                "Send the body as application/json.",
+            ),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The request is too large",
+                format!("A request body has at most {} bytes.", crate::routes::MAX_BODY_BYTES),
+            ),
+            _ => Self::malformed(rejection.body_text()),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after_seconds = self.retry_after_seconds;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

@@ -1,0 +1,57 @@
+//! The paths of the API and what every request goes through.
+
+pub mod exports;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::HeaderName;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+use tracing::{Span, error, info_span};
+use uuid::Uuid;
+
+use crate::problem::Problem;
+use crate::state::ApiState;
+
+/// Largest request body in bytes: a request with a thousand vehicles fits.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The whole API.
+pub fn router(state: ApiState) -> Router {
+    Router::new()
+        .route("/export", post(exports::create::create))
+        .route("/export/{id}", get(exports::get::get))
+        .route("/export/{id}/download", get(exports::download::download))
+        .fallback(|| async { Problem::unknown_path() })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .with_state(state)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(|_panic| {
+            error!("a request handler panicked");
+            Problem::internal().into_response()
+        }))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
+}
+
+/// The id that ties a request's log lines and its answer together. A client's own is kept where it sends one.
+#[derive(Clone, Copy)]
+struct NewRequestId;
+
+impl MakeRequestId for NewRequestId {
+    fn make_request_id<B>(&mut self, _request: &axum::http::Request<B>) -> Option<RequestId> {
+        let id = Uuid::now_v7().to_string();
+        id.parse().ok().map(RequestId::new)
+    }
+}
+
+fn span(request: &Request) -> Span {
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+    info_span!("request", request.id = id, http.method = %request.method(), http.path = request.uri().path())
+}

@@ -1,0 +1,200 @@
+//! How a vehicle moves through its day, and what it logs while doing so.
+//!
+//! Two kinds of message carry two values each (current with voltage, speed with odo) and a third carries soc alone;
+//! that is why about 73 % of the rows of an export have two filled cells.
+
+use crate::{HOUR_MS, PARAMETERS};
+
+const DAY_MS: i64 = 24 * HOUR_MS;
+const MINUTE_MS: i64 = 60_000;
+
+/// When a vehicle rests, as milliseconds of its own day: one night of almost five hours and three breaks. What is left,
+/// about 14.9 hours at about 300 ms between rows, makes the 180,000 rows of a vehicle-day.
+const RESTS_MS: [(i64, i64); 4] = [
+    (10 * MINUTE_MS, 305 * MINUTE_MS),
+    (600 * MINUTE_MS, 690 * MINUTE_MS),
+    (900 * MINUTE_MS, 980 * MINUTE_MS),
+    (1260 * MINUTE_MS, 1340 * MINUTE_MS),
+];
+
+/// The densest hour that was seen in real data, points of one parameter.
+const MAX_POINTS_PER_HOUR: usize = 4_932;
+
+/// 13 km/h on average, stops included.
+const AVERAGE_MM_PER_S: i64 = 3_611;
+
+/// Day on which every odometer starts (late 2013), so that readings are positive in any range of interest.
+const ODO_ORIGIN_DAY: i64 = 16_000;
+
+/// A value as the source stores it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Int32(i32),
+    Int64(i64),
+    Double(f64),
+    /// Not decodable: a document where a number belongs.
+    Nested,
+}
+
+/// A point at `offset_ms` from the start of its hour.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Point {
+    pub(crate) offset_ms: i64,
+    pub(crate) value: Value,
+}
+
+/// One parameter's points of one hour, by time.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    pub(crate) parameter: &'static str,
+    pub(crate) points: Vec<Point>,
+}
+
+impl Column {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    fn push(&mut self, offset_ms: i64, value: Value) {
+        if self.points.len() < MAX_POINTS_PER_HOUR {
+            self.points.push(Point { offset_ms, value });
+        }
+    }
+}
+
+/// The columns of the hour that starts at `start_ms`, in the order of [`PARAMETERS`].
+pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64) -> [Column; 5] {
+    let mut columns = PARAMETERS.map(|parameter| Column { parameter, points: Vec::new() });
+    let schedule = Schedule::of(vehicle_seed);
+    let mut rng = fastrand::Rng::with_seed(hour_seed);
+    let mean_gap_ms = rng.i64(272..=328);
+    let mut offset_ms = rng.i64(0..mean_gap_ms);
+    let mut standing = false;
+    while offset_ms < HOUR_MS {
+        if let Some(active_ms) = schedule.active_ms_until(start_ms + offset_ms) {
+            if rng.u32(0..200) == 0 {
+                standing = !standing && rng.bool();
+            }
+            let [soc, speed, current, odo, voltage] = &mut columns;
+            let message = rng.u32(0..1000);
+            if message < 365 {
+                current.push(offset_ms, current_value(&mut rng, standing));
+                voltage.push(offset_ms, voltage_value(&mut rng));
+            } else if message < 730 {
+                speed.push(offset_ms, speed_value(&mut rng, standing));
+                odo.push(offset_ms, odo_value(active_ms));
+            }
+            // Three messages of a thousand bring soc together with current and voltage.
+            if !(3..730).contains(&message) {
+                soc.push(offset_ms, soc_value(&mut rng, schedule.share_of_day(active_ms)));
+            }
+        }
+        offset_ms += gap_ms(&mut rng, mean_gap_ms);
+    }
+    columns
+}
+
+/// Steady with a jitter, and once in two thousand rows a pause of up to 40 s.
+fn gap_ms(rng: &mut fastrand::Rng, mean_gap_ms: i64) -> i64 {
+    if rng.u32(0..2000) == 0 {
+        rng.i64(2_000..40_000)
+    } else {
+        rng.i64(mean_gap_ms * 2 / 5..=mean_gap_ms * 8 / 5)
+    }
+}
+
+/// A vehicle's daily rhythm: the rests, shifted by up to 50 minutes from vehicle to vehicle.
+struct Schedule {
+    shift_ms: i64,
+    active_ms_per_day: i64,
+}
+
+impl Schedule {
+    fn of(vehicle_seed: u64) -> Self {
+        let rest_ms: i64 = RESTS_MS.iter().map(|(from, to)| to - from).sum();
+        Self {
+            shift_ms: fastrand::Rng::with_seed(vehicle_seed).i64(0..50 * MINUTE_MS),
+            active_ms_per_day: DAY_MS - rest_ms,
+        }
+    }
+
+    /// Time the vehicle was active between the odometers' origin and `time_ms`, or `None` while it rests. It never
+    /// decreases, which is why the odometer does not either.
+    fn active_ms_until(&self, time_ms: i64) -> Option<i64> {
+        let day = (time_ms - self.shift_ms).div_euclid(DAY_MS) - ODO_ORIGIN_DAY;
+        let of_day_ms = (time_ms - self.shift_ms).rem_euclid(DAY_MS);
+        let mut rested_ms = 0;
+        for (from_ms, to_ms) in RESTS_MS {
+            if (from_ms..to_ms).contains(&of_day_ms) {
+                return None;
+            }
+            if to_ms <= of_day_ms {
+                rested_ms += to_ms - from_ms;
+            }
+        }
+        Some(day * self.active_ms_per_day + of_day_ms - rested_ms)
+    }
+
+    /// How far the vehicle's active day has gone, in thousandths.
+    fn share_of_day(&self, active_ms: i64) -> i32 {
+        let per_mille = active_ms.rem_euclid(self.active_ms_per_day) * 1000 / self.active_ms_per_day;
+        i32::try_from(per_mille).unwrap_or(1000)
+    }
+}
+
+/// A number with `decimals` decimals; whole ones are stored as int32, int64 or double, as loggers do.
+fn decimal(rng: &mut fastrand::Rng, units: i32, decimals: u32) -> Value {
+    let scale = 10_i32.pow(decimals);
+    if units % scale != 0 {
+        return Value::Double(f64::from(units) / f64::from(scale));
+    }
+    let whole = units / scale;
+    match rng.u32(0..4) {
+        0 => Value::Int64(i64::from(whole)),
+        1 => Value::Double(f64::from(whole)),
+        _ => Value::Int32(whole),
+    }
+}
+
+/// From 100 % at the start of the active day down to 0, one decimal, half of the readings rounded to whole per cents.
+fn soc_value(rng: &mut fastrand::Rng, share_of_day: i32) -> Value {
+    let tenths = (1000 - share_of_day + rng.i32(-4..=0)).clamp(0, 1000);
+    let tenths = if rng.bool() { tenths / 10 * 10 } else { tenths };
+    decimal(rng, tenths, 1)
+}
+
+/// km/h with one decimal, exactly 0 while standing.
+fn speed_value(rng: &mut fastrand::Rng, standing: bool) -> Value {
+    let tenths = if standing { 0 } else { rng.i32(0..900) };
+    decimal(rng, tenths, 1)
+}
+
+/// A with one or two decimals, negative while braking.
+fn current_value(rng: &mut fastrand::Rng, standing: bool) -> Value {
+    if standing {
+        decimal(rng, 0, 1)
+    } else if rng.bool() {
+        let tenths = rng.i32(-4_083..3_000);
+        decimal(rng, tenths, 1)
+    } else {
+        let hundredths = rng.i32(-40_830..30_000);
+        decimal(rng, hundredths, 2)
+    }
+}
+
+/// V, mostly whole.
+fn voltage_value(rng: &mut fastrand::Rng) -> Value {
+    let tenths = rng.i32(5_400..6_600);
+    let tenths = if rng.u32(0..4) > 0 { tenths / 10 * 10 } else { tenths };
+    decimal(rng, tenths, 1)
+}
+
+/// km with three decimals.
+fn odo_value(active_ms: i64) -> Value {
+    let metres = active_ms * AVERAGE_MM_PER_S / 1_000_000;
+    match i32::try_from(metres) {
+        Ok(metres) => Value::Double(f64::from(metres) / 1000.0),
+        Err(_) => Value::Int64(metres / 1000),
+    }
+}

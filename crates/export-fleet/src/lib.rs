@@ -1,0 +1,133 @@
+//! A synthetic fleet with the densities and, when asked, the oddities of real vehicles.
+//!
+//! For the demo, for benchmarks and for tests. It must never touch a database, a clock or a global source of
+//! randomness: the same [`FleetSpec`] gives the same bytes, in whatever order its hours are asked for.
+//!
+//! Start at [`FleetSpec::vehicles`], go on with [`Vehicle::hours`]. How a vehicle moves is in `drive`, how its points
+//! become an hour document is in `document`, and what goes wrong with them is in `oddities`.
+
+mod document;
+mod drive;
+mod oddities;
+
+use bson::RawDocumentBuf;
+
+use crate::drive::Column;
+
+/// Milliseconds of one hour, the span of one hour document.
+pub const HOUR_MS: i64 = 3_600_000;
+
+/// The parameters every vehicle logs, in the default column order of an export.
+pub const PARAMETERS: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
+
+/// Which fleet to make.
+#[derive(Debug, Clone)]
+pub struct FleetSpec {
+    /// Picks the fleet; two seeds share no value.
+    pub seed: u64,
+    /// How many vehicles there are.
+    pub vehicles: usize,
+    /// Start of the first hour, unix milliseconds, rounded down to a whole hour.
+    pub first_hour_ms: i64,
+    /// How many hours there are, documents or not.
+    pub hours: u32,
+    /// What database names start with, for instance `vehicle_`.
+    pub vehicle_prefix: String,
+    /// Whether odd `_id`s, shuffled keys, undecodable points and the like are mixed in.
+    pub oddities: bool,
+}
+
+impl FleetSpec {
+    /// The vehicles in the order of their databases' numbers.
+    pub fn vehicles(&self) -> impl Iterator<Item = Vehicle> + '_ {
+        (0..self.vehicles).map(|index| self.vehicle(index))
+    }
+
+    /// The vehicle with this number, counted from 0; its database is named from 1.
+    pub fn vehicle(&self, index: usize) -> Vehicle {
+        Vehicle {
+            database: format!("{}{:03}", self.vehicle_prefix, index + 1),
+            seed: mix(self.seed, index as u64),
+            lacks_odo: self.oddities && index % 4 == 3,
+            first_hour: self.first_hour_ms.div_euclid(HOUR_MS),
+            hours: self.hours,
+            oddities: self.oddities,
+        }
+    }
+}
+
+/// One vehicle of the fleet: one database.
+#[derive(Debug, Clone)]
+pub struct Vehicle {
+    database: String,
+    seed: u64,
+    lacks_odo: bool,
+    /// Whole hours since 1970.
+    first_hour: i64,
+    hours: u32,
+    oddities: bool,
+}
+
+impl Vehicle {
+    /// Name of the vehicle's database, for instance `vehicle_001`.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The vehicle's hours in order of time. An hour in which it stood still throughout has no documents.
+    pub fn hours(&self) -> impl Iterator<Item = Hour> + '_ {
+        (self.first_hour..self.first_hour + i64::from(self.hours)).map(|hour| self.hour(hour))
+    }
+
+    fn hour(&self, hour: i64) -> Hour {
+        let start_ms = hour * HOUR_MS;
+        let seed = mix(self.seed, hour.cast_unsigned());
+        let documents = drive::columns(self.seed, seed, start_ms)
+            .into_iter()
+            .zip(0..)
+            .filter(|(column, _)| !(column.is_empty() || self.lacks_odo && column.parameter == "odo"))
+            .filter_map(|(column, index)| {
+                let parameter = column.parameter;
+                let document = self.document(column, start_ms, mix(seed, index))?;
+                Some(HourDocument { parameter, document })
+            })
+            .collect();
+        Hour { start_ms, documents }
+    }
+
+    fn document(&self, column: Column, start_ms: i64, seed: u64) -> Option<RawDocumentBuf> {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (layout, column) = if self.oddities {
+            oddities::odd(column, &mut rng)?
+        } else {
+            (document::Layout::default(), column)
+        };
+        Some(document::encode(&layout, start_ms, &column.points, &mut rng))
+    }
+}
+
+/// What one vehicle logged in one hour.
+#[derive(Debug, Clone)]
+pub struct Hour {
+    /// Start of the hour, unix milliseconds.
+    pub start_ms: i64,
+    /// At most one document per parameter, in the order of [`PARAMETERS`].
+    pub documents: Vec<HourDocument>,
+}
+
+/// One parameter's hour document, to be stored in the collection of that name.
+#[derive(Debug, Clone)]
+pub struct HourDocument {
+    /// Collection name, one of [`PARAMETERS`].
+    pub parameter: &'static str,
+    /// The document as stored: `_id`, `levels`, `values`.
+    pub document: RawDocumentBuf,
+}
+
+/// Derives one seed from another and a number (the splitmix64 step), so that no hour depends on the one before.
+fn mix(seed: u64, number: u64) -> u64 {
+    let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

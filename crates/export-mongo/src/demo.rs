@@ -1,0 +1,35 @@
+//! Writes hour documents, for demonstrations only. The services never write to a vehicle's database.
+
+use bson::RawDocumentBuf;
+use mongodb::error::{Error, ErrorKind};
+
+use crate::client::{MongoClient, bounded};
+use crate::error::StoreError;
+
+/// The server's code for an `_id` that is there already.
+const DUPLICATE_KEY: i32 = 11_000;
+
+impl MongoClient {
+    /// Adds the hour documents that are not there yet; documents that are there stay as they are, whoever wrote them.
+    pub async fn add_missing_hours(
+        &self,
+        vehicle_database: &str,
+        parameter: &str,
+        documents: Vec<RawDocumentBuf>,
+    ) -> Result<(), StoreError> {
+        let collection = self.client.database(vehicle_database).collection::<RawDocumentBuf>(parameter);
+        bounded("add hour documents", async move {
+            match collection.insert_many(documents).ordered(false).await {
+                Err(error) if are_all_duplicates(&error) => Ok(()),
+                outcome => outcome.map(drop),
+            }
+        })
+        .await
+    }
+}
+
+fn are_all_duplicates(error: &Error) -> bool {
+    let ErrorKind::InsertMany(failure) = error.kind.as_ref() else { return false };
+    let mut errors = failure.write_errors.iter().flatten();
+    failure.write_concern_error.is_none() && errors.all(|error| error.code == DUPLICATE_KEY)
+}

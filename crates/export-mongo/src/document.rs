@@ -1,0 +1,149 @@
+//! The job document as it is stored in `jobs`.
+
+use bson::{DateTime, Document, doc};
+use export_core::job::{ExportResult, Failure, Job, JobState, Progress, Stats};
+use export_core::request::ExportRequest;
+use export_core::{Parameter, Tenant, TimeRange, VehicleId};
+use serde::Deserialize;
+
+use crate::error::StoreError;
+
+/// The fields of a new job that come from the request; times are added by the server.
+pub(crate) fn new_job(job_id: &str, tenant: &Tenant, request: &ExportRequest) -> Document {
+    let names = |names: Option<Vec<String>>| names.map_or(bson::Bson::Null, bson::Bson::from);
+    let vehicles = request.vehicles.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
+    let parameters = request.parameters.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
+    doc! {
+        "_id": job_id,
+        "tenant": tenant.as_str(),
+        "startDate": &request.start_date,
+        "endDate": &request.end_date,
+        "timezone": request.timezone.name(),
+        "range": {
+            "from": DateTime::from_millis(request.range.from_ms()),
+            "to": DateTime::from_millis(request.range.to_ms()),
+        },
+        "vehicles": names(vehicles),
+        "parameters": names(parameters),
+        "format": "csv",
+        "archive": "zip",
+        "state": JobState::NotStarted.as_str(),
+        "epoch": 0_i64,
+        "attempts": 0_i64,
+        "owner": null,
+        "leaseUntil": null,
+        "publishedAt": null,
+        "progress": progress_document(&Progress::default()),
+        "exportUri": null,
+        "stats": null,
+        "error": null,
+        "startedAt": null,
+        "finishedAt": null,
+        "expiresAt": null,
+    }
+}
+
+/// Counts as stored: BSON has no unsigned integers, and no count comes near `i64::MAX`.
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn progress_document(progress: &Progress) -> Document {
+    doc! {
+        "percent": progress.percent,
+        "vehiclesDone": count(progress.vehicles_done),
+        "vehiclesTotal": count(progress.vehicles_total),
+        "rows": count(progress.rows),
+        "points": count(progress.points),
+        "bytes": count(progress.bytes),
+    }
+}
+
+pub(crate) fn stats_document(stats: &Stats) -> Document {
+    doc! {
+        "rows": count(stats.rows),
+        "points": count(stats.points),
+        "rejected": count(stats.rejected),
+        "csvBytes": count(stats.csv_bytes),
+        "bytes": count(stats.bytes),
+        "sha256": &stats.sha256,
+        "durationMs": count(stats.duration_ms),
+        "peakMemoryBytes": count(stats.peak_memory_bytes),
+    }
+}
+
+pub(crate) fn failure_document(failure: &Failure) -> Document {
+    doc! { "code": &failure.code, "message": &failure.message }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    #[serde(rename = "_id")]
+    id: String,
+    tenant: Tenant,
+    start_date: String,
+    end_date: String,
+    timezone: String,
+    range: StoredRange,
+    vehicles: Option<Vec<VehicleId>>,
+    parameters: Option<Vec<Parameter>>,
+    state: JobState,
+    epoch: i64,
+    attempts: u32,
+    progress: Progress,
+    export_uri: Option<String>,
+    stats: Option<Stats>,
+    error: Option<Failure>,
+    created_at: DateTime,
+    started_at: Option<DateTime>,
+    finished_at: Option<DateTime>,
+}
+
+#[derive(Deserialize)]
+struct StoredRange {
+    from: DateTime,
+    to: DateTime,
+}
+
+/// Reads a stored job.
+pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
+    let corrupt = |what: String| StoreError::Corrupt(what);
+    let stored: Stored =
+        bson::deserialize_from_document(document).map_err(|error| corrupt(error.to_string()))?;
+    let id = stored.id.parse().map_err(|_| corrupt("_id is no job id".to_owned()))?;
+    let timezone = stored.timezone.parse().map_err(|_| corrupt("timezone is no IANA zone".to_owned()))?;
+    let range = TimeRange::new(stored.range.from.timestamp_millis(), stored.range.to.timestamp_millis())
+        .map_err(|error| corrupt(error.to_string()))?;
+    let result = match (stored.export_uri, stored.stats) {
+        (Some(export_uri), Some(stats)) => Some(ExportResult { export_uri, stats }),
+        (None, _) => None,
+        (Some(_), None) => return Err(corrupt("exportUri without stats".to_owned())),
+    };
+    Ok(Job {
+        id,
+        tenant: stored.tenant,
+        request: ExportRequest {
+            start_date: stored.start_date,
+            end_date: stored.end_date,
+            timezone,
+            range,
+            vehicles: stored.vehicles,
+            parameters: stored.parameters,
+        },
+        state: stored.state,
+        epoch: stored.epoch,
+        attempts: stored.attempts,
+        progress: stored.progress,
+        result,
+        failure: stored.error,
+        created_at: to_chrono(stored.created_at),
+        started_at: stored.started_at.map(to_chrono),
+        finished_at: stored.finished_at.map(to_chrono),
+    })
+}
+
+fn to_chrono(time: DateTime) -> chrono::DateTime<chrono::Utc> {
+    // Every BSON time of the years that chrono knows fits; the epoch stands for times beyond, which no server writes.
+    chrono::DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()
+}

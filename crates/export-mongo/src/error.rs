@@ -1,0 +1,28 @@
+//! What can go wrong with MongoDB, in this layer's words; the driver's own are the source.
+
+/// An operation on MongoDB failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The connection string cannot be used. Does not repeat it: it may hold a password.
+    #[error("the MongoDB connection string cannot be used")]
+    ConnectionString,
+    /// The server refused, failed or was not there. Worth another try.
+    #[error("MongoDB did not do it: {operation}")]
+    Driver {
+        /// What was tried.
+        operation: &'static str,
+        /// The driver's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No answer in time. Whether it happened is not known.
+    #[error("MongoDB did not answer in {seconds} s: {operation}")]
+    TimedOut {
+        /// What was tried.
+        operation: &'static str,
+        /// The limit.
+        seconds: u64,
+    },
+    /// A stored job does not read as a job.
+    #[error("the stored job cannot be read: {0}")]
+    Corrupt(String),
+}

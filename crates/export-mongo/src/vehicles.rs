@@ -1,0 +1,114 @@
+//! The vehicles' databases, read only: one database per vehicle, one collection per parameter, one document per hour.
+
+use bson::{RawDocumentBuf, doc};
+use export_core::{Parameter, TimeRange, VehicleId};
+use futures_util::TryStreamExt;
+use mongodb::Client;
+use tokio::sync::mpsc;
+
+use crate::client::{MongoClient, bounded};
+use crate::error::StoreError;
+
+/// Hour documents per batch: about half a megabyte of real ones.
+const BATCH_DOCUMENTS: u32 = 8;
+/// Batches that wait between the cursor and the engine: while one is encoded, the next is fetched, and no more.
+const BATCHES_AHEAD: usize = 1;
+
+/// Where vehicles are found. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct VehicleDatabases {
+    client: Client,
+    prefix: String,
+}
+
+/// Batches of raw hour documents, ascending by `_id`; ends after the last batch or an error.
+pub type HourBatches = mpsc::Receiver<Result<Vec<Vec<u8>>, StoreError>>;
+
+impl VehicleDatabases {
+    /// The databases whose names begin with `prefix`.
+    pub fn new(mongo: &MongoClient, prefix: &str) -> Self {
+        Self { client: mongo.client.clone(), prefix: prefix.to_owned() }
+    }
+
+    /// All vehicles there are now, by name. Asked anew for each export, so that new vehicles are seen.
+    pub async fn vehicles(&self) -> Result<Vec<VehicleId>, StoreError> {
+        let client = self.client.clone();
+        let names = bounded("list the vehicles", async move { client.list_database_names().await }).await?;
+        let mut vehicles: Vec<VehicleId> = names
+            .into_iter()
+            .filter(|name| name.starts_with(&self.prefix))
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        vehicles.sort();
+        Ok(vehicles)
+    }
+
+    /// The parameters for which a vehicle has a collection, by name. Views and MongoDB's own collections are none.
+    pub async fn parameters(&self, vehicle: &VehicleId) -> Result<Vec<Parameter>, StoreError> {
+        let database = self.client.database(vehicle.as_str());
+        let names = bounded("list a vehicle's parameters", async move {
+            database.list_collection_names().filter(doc! { "type": "collection" }).await
+        })
+        .await?;
+        let mut parameters: Vec<Parameter> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
+        parameters.sort();
+        Ok(parameters)
+    }
+
+    /// Starts reading one collection's documents with `_id` in the range, on a task of its own.
+    ///
+    /// The task reads one batch ahead and no further; it ends when the receiver is dropped. Must be called inside a
+    /// tokio runtime.
+    pub fn read_hours(&self, vehicle: &VehicleId, parameter: &Parameter, ids: TimeRange) -> HourBatches {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let collection =
+            self.client.database(vehicle.as_str()).collection::<RawDocumentBuf>(parameter.as_str());
+        tokio::spawn(async move {
+            if let Err(error) = send_batches(collection, ids, &sender).await {
+                // Nobody listens any more when the export has ended; then the error is of no interest.
+                sender.send(Err(error)).await.ok();
+            }
+        });
+        receiver
+    }
+}
+
+async fn send_batches(
+    collection: mongodb::Collection<RawDocumentBuf>,
+    ids: TimeRange,
+    sender: &mpsc::Sender<Result<Vec<Vec<u8>>, StoreError>>,
+) -> Result<(), StoreError> {
+    const OPERATION: &str = "read hour documents";
+    let filter = doc! { "_id": { "$gte": ids.from_ms(), "$lt": ids.to_ms() } };
+    let mut cursor = bounded(OPERATION, async move {
+        collection.find(filter).sort(doc! { "_id": 1 }).batch_size(BATCH_DOCUMENTS).batch().await
+    })
+    .await?;
+    loop {
+        let (batch, rest) = bounded(OPERATION, async move {
+            let batch = cursor.try_next().await?;
+            Ok((batch, cursor))
+        })
+        .await?;
+        cursor = rest;
+        let Some(batch) = batch else { return Ok(()) };
+        let driver_error = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Driver {
+            operation: OPERATION,
+            source,
+        };
+        let documents = batch
+            .doc_slices()
+            .map_err(|error| driver_error(error.into()))?
+            .into_iter()
+            .map(|element| {
+                let element = element.map_err(|error| driver_error(error.into()))?;
+                let document =
+                    element.as_document().ok_or_else(|| driver_error("a batch holds no documents".into()))?;
+                Ok(document.as_bytes().to_vec())
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        if sender.send(Ok(documents)).await.is_err() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `/livez` and `/readyz` on the admin address, and the question to them that container health checks ask.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// How long a health check waits for its answer.
+const ASK: Duration = Duration::from_secs(3);
+/// Most of an answer that a health check reads, in bytes.
+const MAX_ANSWER: u64 = 4096;
+
+/// Which of the things a service needs it can reach. Written by the service's own watch, only read by requests: a health
+/// check causes no traffic. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    parts: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+}
+
+impl Readiness {
+    /// Nothing is reachable until it was reached.
+    pub fn of(parts: &[&'static str]) -> Self {
+        Self { parts: Arc::new(Mutex::new(parts.iter().map(|part| (*part, false)).collect())) }
+    }
+
+    /// Notes whether a part was just reached; `true` when that is news.
+    pub fn set(&self, part: &'static str, is_reachable: bool) -> bool {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.insert(part, is_reachable) != Some(is_reachable)
+    }
+
+    /// Whether everything was reached when last tried.
+    pub fn is_ready(&self) -> bool {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).values().all(|is_reachable| *is_reachable)
+    }
+
+    fn report(&self) -> (bool, Value) {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        (parts.values().all(|is_reachable| *is_reachable), json!(*parts))
+    }
+}
+
+/// Serves the health of this process until the process ends.
+pub async fn serve_health(listener: TcpListener, readiness: Readiness) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(|| async { Json(json!({ "live": true })) }))
+        .route("/readyz", get(readyz))
+        .with_state(readiness);
+    axum::serve(listener, router).await
+}
+
+async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) {
+    let (is_ready, parts) = readiness.report();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": is_ready, "reachable": parts })))
+}
+
+/// Asks a running service whether it is ready. For images without a shell, whose health check is the program itself.
+pub async fn ask_readiness(admin_address: SocketAddr) -> std::io::Result<bool> {
+    // A service that listens on every address is asked on this machine's own.
+    let mut address = admin_address;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let answer = tokio::time::timeout(ASK, async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.take(MAX_ANSWER).read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    });
+    Ok(answer.await.map_err(|_| std::io::ErrorKind::TimedOut)??.starts_with("HTTP/1.1 200 "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ready_when_every_part_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let readiness = Readiness::of(&["mongodb", "s3"]);
+        tokio::spawn(serve_health(listener, readiness.clone()));
+
+        assert!(readiness.set("mongodb", true), "news");
+        assert!(!readiness.set("mongodb", true), "no news");
+        assert!(!ask_readiness(address).await.expect("an answer"));
+        readiness.set("s3", true);
+        assert!(ask_readiness(address).await.expect("an answer"));
+        readiness.set("s3", false);
+        assert!(!ask_readiness(address).await.expect("an answer"));
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        assert!(ask_readiness(address).await.is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! The result bucket.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::types::{
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ExpirationStatus, LifecycleRule,
+    LifecycleRuleFilter,
+};
+use aws_smithy_http_client::Builder as HttpClientBuilder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use export_core::JobId;
+use tracing::warn;
+
+use crate::error::S3Error;
+
+/// Limit on one try of a request; a part of 8 MiB must get through in it.
+const ATTEMPT: Duration = Duration::from_secs(60);
+/// Limit on a request with all its tries.
+const OPERATION: Duration = Duration::from_secs(180);
+/// Limit on connecting, and on waiting for the first byte of an answer.
+const CONNECT: Duration = Duration::from_secs(5);
+const READ: Duration = Duration::from_secs(30);
+/// Tries of one request; a whole attempt of the job stands behind them.
+const TRIES: u32 = 3;
+/// How long a download link works.
+const LINK: Duration = Duration::from_secs(900);
+/// Days after which an upload that nobody finished is thrown away by the bucket.
+const UNFINISHED_DAYS: i32 = 1;
+
+/// Where results go.
+#[derive(Clone, Debug)]
+pub struct BucketSettings {
+    /// The bucket's name.
+    pub bucket: String,
+    /// What keys begin with.
+    pub key_prefix: String,
+    /// Whether the bucket goes into the path of URLs.
+    pub force_path_style: bool,
+    /// Endpoint that links carry, where clients reach S3 by another name.
+    pub public_endpoint_url: Option<String>,
+}
+
+/// The result bucket. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ResultBucket {
+    pub(crate) client: Client,
+    /// Signs links only; never connects.
+    signer: Client,
+    pub(crate) settings: BucketSettings,
+}
+
+impl ResultBucket {
+    /// Prepares the client from the SDK's own settings (`AWS_*` variables, profiles, instance roles). Connects to
+    /// nothing but what the credentials' source may need.
+    pub async fn from_environment(settings: BucketSettings) -> Result<Self, S3Error> {
+        let http = HttpClientBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let shared = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
+        if shared.region().is_none() {
+            return Err(S3Error::NoRegion);
+        }
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(READ)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(OPERATION)
+            .build();
+        let config = Builder::from(&shared)
+            .force_path_style(settings.force_path_style)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+            .request_checksum_calculation(RequestChecksumCalculation::WhenSupported);
+        let signer = match &settings.public_endpoint_url {
+            Some(url) => config.clone().endpoint_url(url),
+            None => config.clone(),
+        };
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            signer: Client::from_conf(signer.build()),
+            settings,
+        })
+    }
+
+    /// What keys begin with.
+    pub fn key_prefix(&self) -> &str {
+        &self.settings.key_prefix
+    }
+
+    /// The address of an object, as told to clients.
+    pub fn uri(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.settings.bucket)
+    }
+
+    /// Whether the bucket is there and may be used.
+    pub async fn check(&self) -> Result<(), S3Error> {
+        let outcome = self.client.head_bucket().bucket(&self.settings.bucket).send().await;
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
+                Err(S3Error::NoBucket(self.settings.bucket.clone()))
+            }
+            Err(error) => Err(S3Error::sdk("look at the bucket")(error)),
+        }
+    }
+
+    /// Makes the bucket and its lifecycle rule; harmless when they are there.
+    pub async fn provision(&self) -> Result<(), S3Error> {
+        match self.check().await {
+            Ok(()) => {}
+            Err(S3Error::NoBucket(bucket)) => {
+                self.client
+                    .create_bucket()
+                    .bucket(bucket)
+                    .send()
+                    .await
+                    .map_err(S3Error::sdk("create the bucket"))?;
+            }
+            Err(error) => return Err(error),
+        }
+        if let Err(error) = self.put_lifecycle().await {
+            // Some S3-compatible servers know no lifecycles. Without one, the parts of interrupted uploads stay.
+            warn!(%error, "the bucket has no rule that removes interrupted uploads");
+        }
+        Ok(())
+    }
+
+    async fn put_lifecycle(&self) -> Result<(), S3Error> {
+        let invalid = |source: aws_sdk_s3::error::BuildError| S3Error::Sdk {
+            operation: "set the bucket's lifecycle",
+            code: "request not possible".to_owned(),
+            source: Box::new(source),
+        };
+        let rule = LifecycleRule::builder()
+            .id("abort-unfinished-uploads")
+            .status(ExpirationStatus::Enabled)
+            .filter(LifecycleRuleFilter::builder().prefix(&self.settings.key_prefix).build())
+            .abort_incomplete_multipart_upload(
+                AbortIncompleteMultipartUpload::builder().days_after_initiation(UNFINISHED_DAYS).build(),
+            )
+            .build()
+            .map_err(invalid)?;
+        let lifecycle = BucketLifecycleConfiguration::builder().rules(rule).build().map_err(invalid)?;
+        self.client
+            .put_bucket_lifecycle_configuration()
+            .bucket(&self.settings.bucket)
+            .lifecycle_configuration(lifecycle)
+            .send()
+            .await
+            .map_err(S3Error::sdk("set the bucket's lifecycle"))?;
+        Ok(())
+    }
+
+    /// A link to a result, good for a quarter of an hour. `None` where the URI is not one of this bucket's.
+    pub async fn presign_download(&self, uri: &str, job_id: JobId) -> Result<Option<String>, S3Error> {
+        let Some(key) = uri.strip_prefix("s3://").and_then(|rest| rest.strip_prefix(&self.settings.bucket))
+        else {
+            return Ok(None);
+        };
+        let Some(key) = key.strip_prefix('/') else { return Ok(None) };
+        let config =
+            PresigningConfig::expires_in(LINK).map_err(|error| S3Error::Presigning(Box::new(error)))?;
+        let presigned = self
+            .signer
+            .get_object()
+            .bucket(&self.settings.bucket)
+            .key(key)
+            .response_content_disposition(format!("attachment; filename=\"{job_id}.zip\""))
+            .presigned(config)
+            .await
+            .map_err(|error| S3Error::Presigning(Box::new(error)))?;
+        Ok(Some(presigned.uri().to_owned()))
+    }
+}

@@ -1,0 +1,30 @@
+//! `RABBITMQ_URL`.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::value::{SettingError, secret};
+
+const EXPECTED: &str = "an AMQP 0-9-1 URL such as amqp://user:password@host:5672/%2f";
+
+/// Flags and variables.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "RabbitMQ")]
+pub struct AmqpArgs {
+    /// URL of the broker; `amqps://` for TLS
+    #[arg(long, env = "RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
+    pub rabbitmq_url: Option<String>,
+    /// File that holds it instead
+    #[arg(long, env = "RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    pub rabbitmq_url_file: Option<String>,
+}
+
+impl AmqpArgs {
+    /// The broker's URL. Whether the broker answers is found out later, and waited for.
+    pub fn resolve(&self) -> Result<SecretString, SettingError> {
+        let url = secret("RABBITMQ_URL", self.rabbitmq_url.as_ref(), self.rabbitmq_url_file.as_ref())?
+            .ok_or(SettingError::Missing { name: "RABBITMQ_URL", expected: EXPECTED })?;
+        let is_valid = url::Url::parse(url.expose_secret())
+            .is_ok_and(|parsed| matches!(parsed.scheme(), "amqp" | "amqps") && parsed.has_host());
+        if is_valid { Ok(url) } else { Err(SettingError::Wrong { name: "RABBITMQ_URL", expected: EXPECTED }) }
+    }
+}

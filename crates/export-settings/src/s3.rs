@@ -1,0 +1,82 @@
+//! The result bucket. Credentials, region and `AWS_ENDPOINT_URL_S3` are read by the AWS SDK's own chain.
+
+use crate::value::{SettingError, optional, parsed_or, required};
+
+/// Flags and variables.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "S3")]
+pub struct S3Args {
+    /// Bucket of the results
+    #[arg(long, env = "S3_BUCKET", value_name = "NAME")]
+    pub s3_bucket: Option<String>,
+    /// What the keys of results begin with [default: exports/]
+    #[arg(long, env = "S3_KEY_PREFIX", value_name = "PREFIX")]
+    pub s3_key_prefix: Option<String>,
+    /// `true` for S3-compatible servers that have no host name per bucket [default: false]
+    #[arg(long, env = "S3_FORCE_PATH_STYLE", value_name = "BOOL")]
+    pub s3_force_path_style: Option<String>,
+    /// Endpoint that download links carry, where clients reach S3 by another name than this program
+    #[arg(long, env = "S3_PUBLIC_ENDPOINT_URL", value_name = "URL")]
+    pub s3_public_endpoint_url: Option<String>,
+}
+
+/// Where results are.
+#[derive(Clone, Debug)]
+pub struct S3Settings {
+    /// Bucket of the results.
+    pub bucket: String,
+    /// What their keys begin with; ends with `/` unless empty.
+    pub key_prefix: String,
+    /// Whether the bucket goes into the path of URLs.
+    pub force_path_style: bool,
+    /// Endpoint that download links carry.
+    pub public_endpoint_url: Option<String>,
+}
+
+impl S3Args {
+    /// Checks the settings. Whether the bucket is there is found out later, and waited for.
+    pub fn resolve(&self) -> Result<S3Settings, SettingError> {
+        let bucket = required("S3_BUCKET", self.s3_bucket.as_ref(), "the name of the result bucket")?;
+        let is_bucket = (3..=63).contains(&bucket.len())
+            && bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+        if !is_bucket {
+            let expected = "a bucket name: 3 to 63 of a-z, 0-9, - and .";
+            return Err(SettingError::Wrong { name: "S3_BUCKET", expected });
+        }
+        Ok(S3Settings {
+            bucket: bucket.to_owned(),
+            key_prefix: self.key_prefix()?,
+            force_path_style: parsed_or(
+                "S3_FORCE_PATH_STYLE",
+                self.s3_force_path_style.as_ref(),
+                false,
+                "true or false",
+            )?,
+            public_endpoint_url: self.public_endpoint_url()?,
+        })
+    }
+
+    fn key_prefix(&self) -> Result<String, SettingError> {
+        let prefix = optional(self.s3_key_prefix.as_ref()).unwrap_or("exports/");
+        let is_plain = prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b));
+        let is_safe = is_plain && !prefix.starts_with('/') && !prefix.contains("..") && prefix.len() <= 200;
+        if !is_safe {
+            let expected = "at most 200 of A-Z, a-z, 0-9, -, _, . and /, not starting with /, without ..";
+            return Err(SettingError::Wrong { name: "S3_KEY_PREFIX", expected });
+        }
+        Ok(if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") })
+    }
+
+    fn public_endpoint_url(&self) -> Result<Option<String>, SettingError> {
+        let wrong = || SettingError::Wrong {
+            name: "S3_PUBLIC_ENDPOINT_URL",
+            expected: "an http or https URL such as https://s3.example.com",
+        };
+        let Some(text) = optional(self.s3_public_endpoint_url.as_ref()) else { return Ok(None) };
+        let parsed = url::Url::parse(text).map_err(|_| wrong())?;
+        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+            return Err(wrong());
+        }
+        Ok(Some(text.trim_end_matches('/').to_owned()))
+    }
+}

@@ -1,0 +1,145 @@
+//! One value as the text of one CSV cell, made with the standard library's formatting alone.
+
+use bson::Bson;
+
+/// Below this every integral double is one exact integer: 2^53.
+const EXACT_INTEGERS_END: f64 = 9_007_199_254_740_992.0;
+
+/// Text of a cell and whether a formula guard was put in front of it. `None` for values that cannot be a cell.
+pub(super) fn text(value: &Bson) -> Option<(String, bool)> {
+    let plain = match value {
+        Bson::Null => String::new(),
+        Bson::Boolean(value) => value.to_string(),
+        Bson::Int32(value) => value.to_string(),
+        Bson::Int64(value) => value.to_string(),
+        Bson::Double(value) => double(*value),
+        Bson::Decimal128(value) => value.to_string(),
+        Bson::String(value) => return Some(string(value)),
+        _ => return None,
+    };
+    Some((plain, false))
+}
+
+fn string(value: &str) -> (String, bool) {
+    if value.is_empty() {
+        return ("\"\"".to_owned(), false);
+    }
+    let guarded = value.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let value = if guarded { format!("'{value}") } else { value.to_owned() };
+    (quoted(&value), guarded)
+}
+
+/// RFC 4180 quoting, only where needed.
+pub(super) fn quoted(field: &str) -> String {
+    if field.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+fn double(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
+    let size = value.abs();
+    if value == 0.0 {
+        "0".to_owned()
+    } else if value.fract() == 0.0 && size < EXACT_INTEGERS_END {
+        format!("{value:.0}")
+    } else if (1e-5..1e16).contains(&size) {
+        let shortest = format!("{value}");
+        let decimals = decimals_of(&shortest);
+        nearest_even(value, shortest, &format!("{value:.decimals$}"))
+    } else {
+        let shortest = format!("{value:e}");
+        let decimals = shortest.split('e').next().map_or(0, decimals_of);
+        nearest_even(value, shortest, &format!("{value:.decimals$e}"))
+    }
+}
+
+fn decimals_of(text: &str) -> usize {
+    text.split_once('.').map_or(0, |(_, decimals)| decimals.len())
+}
+
+/// Where two texts of the same length read back as `value` and are equally near, the one with the even last digit is
+/// meant, as in Python. Shortest formatting of the standard library takes the other at times, fixed precision does not.
+fn nearest_even(value: f64, shortest: String, rounded: &str) -> String {
+    if rounded.parse() == Ok(value) { rounded.to_owned() } else { shortest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_are_the_shortest_text_that_reads_back() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (1.0, "1"),
+            (-408.3, "-408.3"),
+            (0.1, "0.1"),
+            (1126.587, "1126.587"),
+            (1e-5, "0.00001"),
+            (0.000_009_999, "9.999e-6"),
+            (1e-7, "1e-7"),
+            (-2.5e-7, "-2.5e-7"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (9_007_199_254_740_992.0, "9007199254740992"),
+            (1_000_000_000_000_000.5, "1000000000000000.5"),
+            (9_999_999_999_999_998.0, "9999999999999998"),
+            (-2_171_840_334_474_879.0 - 0.25, "-2171840334474879.2"),
+            (2_171_840_334_474_879.0 + 0.75, "2171840334474879.8"),
+            (1e16, "1e16"),
+            (1.5e300, "1.5e300"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e308"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(double(value), expected);
+        }
+    }
+
+    #[test]
+    fn strings_are_guarded_and_quoted_only_where_needed() {
+        let cases = [
+            ("", "\"\"", false),
+            ("52.1|4.9", "52.1|4.9", false),
+            ("a b", "a b", false),
+            ("a,b", "\"a,b\"", false),
+            ("say \"hi\"", "\"say \"\"hi\"\"\"", false),
+            ("two\nlines", "\"two\nlines\"", false),
+            ("=1+1", "'=1+1", true),
+            ("-5", "'-5", true),
+            ("+5", "'+5", true),
+            ("@x", "'@x", true),
+            ("\tx", "'\tx", true),
+            ("\rx", "\"'\rx\"", true),
+            ("=a,b", "\"'=a,b\"", true),
+            (" =1", " =1", false),
+        ];
+        for (value, expected, guarded) in cases {
+            assert_eq!(text(&value.into()), Some((expected.to_owned(), guarded)));
+        }
+    }
+
+    #[test]
+    fn other_types_are_exact_or_no_cell() {
+        let cell = |value: Bson| text(&value).map(|(text, _)| text);
+        assert_eq!(cell(Bson::Null).as_deref(), Some(""));
+        assert_eq!(cell(Bson::Boolean(true)).as_deref(), Some("true"));
+        assert_eq!(cell(Bson::Int32(-7)).as_deref(), Some("-7"));
+        assert_eq!(cell(Bson::Int64(i64::MIN)).as_deref(), Some("-9223372036854775808"));
+        let decimal: bson::Decimal128 = "0.10".parse().expect("a decimal number");
+        assert_eq!(cell(Bson::Decimal128(decimal)).as_deref(), Some("0.10"));
+        assert_eq!(cell(Bson::Array(Vec::new())), None);
+        assert_eq!(cell(Bson::DateTime(bson::DateTime::from_millis(0))), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! The oracle: what an export must be, computed in the simplest way there is.
+//!
+//! It reads owned documents with the ordinary driver, keeps everything in memory, sorts it and writes text with the
+//! standard library. It shares no code with the engine, on purpose: what both agree on was written twice.
+//!
+//! Start at [`export_database`] (reads a server) or [`export_documents`] (is given the documents).
+
+mod cell;
+mod database;
+mod export;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use bson::Document;
+
+pub use database::export_database;
+pub use export::export_documents;
+
+/// What to export.
+#[derive(Debug, Clone, Default)]
+pub struct ReferenceRequest {
+    /// First millisecond of the range, unix time.
+    pub from_ms: i64,
+    /// First millisecond after the range, unix time.
+    pub to_ms: i64,
+    /// Databases of the vehicles asked for; `None` means all.
+    pub vehicles: Option<Vec<String>>,
+    /// The columns asked for, in their order; `None` means all collections, in the default order.
+    pub parameters: Option<Vec<String>>,
+}
+
+/// One vehicle as stored: its database's name, and the hour documents of each of its collections.
+#[derive(Debug, Clone, Default)]
+pub struct SourceVehicle {
+    /// Database name.
+    pub database: String,
+    /// Hour documents by collection, in any order. A collection without documents is not a missing one.
+    pub collections: BTreeMap<String, Vec<Document>>,
+}
+
+/// A whole export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferenceExport {
+    /// Column names after `time`, the same in every file.
+    pub parameters: Vec<String>,
+    /// The vehicles, sorted by database name.
+    pub vehicles: Vec<ReferenceVehicle>,
+}
+
+/// One vehicle's file and the numbers that a manifest must give for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReferenceVehicle {
+    /// Database name; the file is called `<database>.csv`.
+    pub database: String,
+    /// The whole file.
+    pub csv: Vec<u8>,
+    /// Lines after the header.
+    pub rows: u64,
+    /// Cells written per column, blank ones of stored nulls included. Every column of the export has an entry.
+    pub points: BTreeMap<String, u64>,
+    /// Time of the first row, unix milliseconds.
+    pub first_time_ms: Option<i64>,
+    /// Time of the last row, unix milliseconds.
+    pub last_time_ms: Option<i64>,
+    /// Everything met where a point belongs, in all documents that were read and not rejected as a whole.
+    pub points_read: u64,
+    /// Good points before or after the range.
+    pub outside_range: u64,
+    /// Points that gave way to a later one at the same time in the same collection.
+    pub duplicates: u64,
+    /// Points that are none, by reason: `invalidKey`, `documentValue`, `unsupportedType`, `outsideHour`.
+    pub rejected: BTreeMap<String, u64>,
+    /// Whole documents that could not be read, by reason: `invalidId`, `missingValues`. Their points are not counted.
+    pub rejected_documents: BTreeMap<String, u64>,
+    /// Strings that got an apostrophe so that no spreadsheet takes them for a formula.
+    pub guarded: u64,
+    /// Columns of the export that this vehicle has no collection for, in column order.
+    pub missing_collections: Vec<String>,
+}
+
+impl ReferenceVehicle {
+    /// Name of the vehicle's entry in the archive.
+    pub fn file_name(&self) -> String {
+        format!("{}.csv", self.database)
+    }
+
+    /// Cells written, over all columns.
+    pub fn cells_written(&self) -> u64 {
+        self.points.values().sum()
+    }
+
+    /// Rejected points, over all reasons.
+    pub fn rejected_points(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+
+    /// Rejected documents, over all reasons.
+    pub fn rejected_document_count(&self) -> u64 {
+        self.rejected_documents.values().sum()
+    }
+
+    /// Whether every point read is accounted for.
+    pub fn reconciles(&self) -> bool {
+        self.points_read
+            == self.cells_written() + self.outside_range + self.rejected_points() + self.duplicates
+    }
+}
+
+/// The columns when none are asked for: the well-known ones first, then the others bytewise.
+fn default_columns<'a>(collections: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    const FIRST: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
+    let mut columns: Vec<String> = collections.into_iter().map(str::to_owned).collect();
+    columns.sort_by_key(|name| {
+        let place = FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len());
+        (place, name.clone())
+    });
+    columns.dedup();
+    columns
+}

@@ -1,0 +1,158 @@
+//! The running worker: everything wired up, with the stop signal passed in.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use export_amqp::{ConsumerSettings, Topology, consume};
+use export_core::job::RetryPolicy;
+use export_mongo::{JobStore, MongoClient, VehicleDatabases};
+use export_observability::{Readiness, serve_health};
+use export_s3::{BucketSettings, ResultBucket};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::export::Exporter;
+use crate::worker::{Worker, chain};
+
+/// How often the services behind the worker are asked for a sign of life.
+const WATCH: Duration = Duration::from_secs(5);
+/// Time between tries while the worker waits for a service at its start.
+const WAIT: Duration = Duration::from_secs(2);
+/// How long running exports may go on after the stop signal. Below the ten seconds that Docker leaves by default.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The worker before it works.
+#[derive(Debug)]
+pub struct App {
+    mongo: MongoClient,
+    source: MongoClient,
+    worker: Worker,
+    consumer: ConsumerSettings,
+    hand_over: CancellationToken,
+}
+
+impl App {
+    /// Prepares all clients. Connects to nothing yet: what is not there is waited for.
+    pub async fn build(
+        config: &Config,
+        topology: Topology,
+        policy: RetryPolicy,
+        owner: String,
+    ) -> anyhow::Result<Self> {
+        let mongo = export_mongo::connect(&config.mongo.uri, "exports-worker")
+            .await
+            .context("setting MONGODB_URI is wrong")?;
+        let source = match &config.source.uri {
+            None => mongo.clone(),
+            Some(uri) => export_mongo::connect(uri, "exports-worker")
+                .await
+                .context("setting SOURCE_MONGODB_URI is wrong")?,
+        };
+        let results = ResultBucket::from_environment(BucketSettings {
+            bucket: config.s3.bucket.clone(),
+            key_prefix: config.s3.key_prefix.clone(),
+            force_path_style: config.s3.force_path_style,
+            public_endpoint_url: config.s3.public_endpoint_url.clone(),
+        })
+        .await?;
+        let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
+        let hand_over = CancellationToken::new();
+        let exporter = Exporter {
+            jobs: jobs.clone(),
+            vehicles: VehicleDatabases::new(&source, &config.source.vehicle_database_prefix),
+            results,
+            hand_over: hand_over.clone(),
+        };
+        let consumer = ConsumerSettings {
+            url: config.rabbitmq_url.clone(),
+            topology,
+            concurrency: config.concurrency,
+            is_consuming: Arc::new(AtomicBool::new(false)),
+        };
+        Ok(Self { mongo, source, worker: Worker { jobs, exporter, owner, policy }, consumer, hand_over })
+    }
+
+    /// Works until `stop`; then running exports get a few seconds to end, and the rest is handed over.
+    pub async fn run(self, admin: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+        let readiness = Readiness::of(&["mongodb", "rabbitmq", "s3"]);
+        tokio::spawn(serve_health(admin, readiness.clone()));
+
+        let results = self.worker.exporter.results.clone();
+        let waiting = async {
+            wait_for("mongodb", &readiness, || self.mongo.ping()).await;
+            wait_for("mongodb", &readiness, || self.source.ping()).await;
+            wait_for("s3", &readiness, || results.check()).await;
+        };
+        tokio::select! {
+            () = waiting => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        tokio::spawn(watch(self.mongo, results, Arc::clone(&self.consumer.is_consuming), readiness));
+
+        let (grace_stop, hand_over) = (stop.clone(), self.hand_over);
+        tokio::spawn(async move {
+            grace_stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+            hand_over.cancel();
+        });
+        let worker = self.worker;
+        consume(self.consumer, stop, move |body| worker.clone().handle(body)).await;
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// Waits until a service answers, with a line in the log for each try that fails.
+async fn wait_for<E, F>(service: &'static str, readiness: &Readiness, check: impl Fn() -> F)
+where
+    E: std::error::Error + 'static,
+    F: Future<Output = Result<(), E>>,
+{
+    while let Err(error) = check().await {
+        readiness.set(service, false);
+        warn!(service, error = %chain(&error), "not reachable yet, waiting for it");
+        tokio::time::sleep(WAIT).await;
+    }
+    if readiness.set(service, true) {
+        info!(service, "reached");
+    }
+}
+
+/// Keeps the readiness true while the worker works.
+async fn watch(
+    mongo: MongoClient,
+    results: ResultBucket,
+    is_consuming: Arc<AtomicBool>,
+    readiness: Readiness,
+) {
+    loop {
+        readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
+        note("mongodb", &readiness, mongo.ping().await);
+        note("s3", &readiness, results.check().await);
+        // The queue is the part that comes last at the start: looked at more often than the others are asked.
+        for _ in 0..WATCH.as_secs() * 4 {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
+        }
+    }
+}
+
+fn note<E: std::error::Error + 'static>(
+    service: &'static str,
+    readiness: &Readiness,
+    outcome: Result<(), E>,
+) {
+    match outcome {
+        Ok(()) if readiness.set(service, true) => info!(service, "reached"),
+        Ok(()) => {}
+        Err(error) => {
+            readiness.set(service, false);
+            warn!(service, error = %chain(&error), "not reachable, trying again");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The recipe of one export: plan → open → encode → upload.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use export_core::id::sort_parameters;
+use export_core::job::{ExportResult, Job, Stats};
+use export_core::manifest::Manifest;
+use export_core::{Parameter, VehicleId};
+use export_engine::{EngineError, Meter, Plan, PlanRequest, VehiclePlan};
+use export_mongo::{Fence, JobStore, StoreError, VehicleDatabases};
+use export_s3::{ResultBucket, S3Error, Uploaded, part_channel, result_key, upload};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use uuid::Uuid;
+
+use crate::disposition::JobError;
+use crate::heartbeat::beat;
+use crate::source::MongoSource;
+
+/// What an export needs to reach. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    /// Where leases are renewed.
+    pub jobs: JobStore,
+    /// Where points come from.
+    pub vehicles: VehicleDatabases,
+    /// Where archives go.
+    pub results: ResultBucket,
+    /// Comes when running exports are to be handed over.
+    pub hand_over: CancellationToken,
+}
+
+impl Exporter {
+    /// Writes the archive of a claimed job. On success there is one complete object that nobody knows of yet.
+    pub async fn export(
+        &self,
+        job: &Job,
+        fence: &Fence,
+        meter: &Arc<Meter>,
+    ) -> Result<ExportResult, JobError> {
+        let started_at = Instant::now();
+        let plan = self.plan(job).await?;
+        let vehicles_total = plan.vehicles.len() as u64;
+        info!(job.id = %job.id, vehicle_count = vehicles_total, parameter_count = plan.parameters.len(), "export planned");
+
+        let key = result_key(self.results.key_prefix(), &job.tenant, job.id, job.attempts, Uuid::new_v4());
+        let (manifest, uploaded) = tokio::select! {
+            written = self.write(plan, &key, meter) => written?,
+            stop = beat(&self.jobs, fence, meter, vehicles_total, started_at) => {
+                meter.stop();
+                return Err(stop);
+            }
+            () = self.hand_over.cancelled() => {
+                meter.stop();
+                return Err(JobError::hand_over());
+            }
+        };
+        Ok(ExportResult { export_uri: self.results.uri(&key), stats: stats(&manifest, uploaded, started_at) })
+    }
+
+    /// Looks up what the request leaves open.
+    async fn plan(&self, job: &Job) -> Result<Plan, JobError> {
+        let request = &job.request;
+        let vehicles = self.choose_vehicles(request.vehicles.as_deref()).await?;
+        let mut collections = Vec::with_capacity(vehicles.len());
+        for vehicle in &vehicles {
+            collections.push(self.vehicles.parameters(vehicle).await.map_err(source_unavailable)?);
+        }
+        let parameters = request.parameters.clone().unwrap_or_else(|| {
+            let found: BTreeSet<Parameter> = collections.iter().flatten().cloned().collect();
+            let mut parameters: Vec<Parameter> = found.into_iter().collect();
+            sort_parameters(&mut parameters);
+            parameters
+        });
+        let vehicles = vehicles
+            .into_iter()
+            .zip(collections)
+            .map(|(vehicle, collections)| VehiclePlan {
+                vehicle,
+                has_collection: parameters.iter().map(|parameter| collections.contains(parameter)).collect(),
+            })
+            .collect();
+        Ok(Plan { request: PlanRequest::from(request), vehicles, parameters })
+    }
+
+    async fn choose_vehicles(&self, chosen: Option<&[VehicleId]>) -> Result<Vec<VehicleId>, JobError> {
+        let found = self.vehicles.vehicles().await.map_err(source_unavailable)?;
+        let Some(chosen) = chosen else { return Ok(found) };
+        if let Some(unknown) = chosen.iter().find(|vehicle| !found.contains(vehicle)) {
+            return Err(JobError::fail("unknown_vehicle", format!("there is no vehicle {unknown}")));
+        }
+        let mut chosen = chosen.to_vec();
+        chosen.sort();
+        Ok(chosen)
+    }
+
+    /// Runs the engine on a thread that may block, and the upload beside it.
+    async fn write(
+        &self,
+        plan: Plan,
+        key: &str,
+        meter: &Arc<Meter>,
+    ) -> Result<(Manifest, Uploaded), JobError> {
+        let source = MongoSource::new(self.vehicles.clone(), Handle::current());
+        let (writer, parts) = part_channel();
+        let meter = Arc::clone(meter);
+        let encoding = tokio::task::spawn_blocking(move || {
+            let (manifest, writer) = export_engine::export(&plan, &source, writer, &meter)?;
+            let uploaded = writer.finish()?;
+            Ok::<_, EngineError>((manifest, uploaded))
+        });
+        // The upload ends by itself when the writer does; only then is it known which of the two failed first.
+        let stored = upload(&self.results, key, parts).await;
+        let encoded = encoding
+            .await
+            .map_err(|panic| JobError::retry("internal", "the export engine failed").because(panic))?;
+        match (encoded, stored) {
+            (Ok(written), Ok(())) => Ok(written),
+            (Err(error), Err(S3Error::Unfinished) | Ok(())) => Err(engine_error(error)),
+            // The engine, if it failed too, failed because its output was gone.
+            (_, Err(error)) => {
+                Err(JobError::retry("result_storage_unavailable", "the result could not be stored")
+                    .because(error))
+            }
+        }
+    }
+}
+
+fn source_unavailable(error: StoreError) -> JobError {
+    JobError::retry("source_unavailable", "the vehicles' database could not be read").because(error)
+}
+
+fn engine_error(error: EngineError) -> JobError {
+    match error {
+        EngineError::Source(_) => {
+            JobError::retry("source_unavailable", "the vehicles' database could not be read").because(error)
+        }
+        EngineError::Sink(_) => {
+            JobError::retry("result_storage_unavailable", "the result could not be stored").because(error)
+        }
+        EngineError::Unordered(_) => {
+            JobError::fail("source_unordered", "the vehicles' database gave its documents out of order")
+                .because(error)
+        }
+        EngineError::NotReconciled(_) => {
+            JobError::fail("not_reconciled", "not every point read is accounted for in the result")
+                .because(error)
+        }
+        EngineError::Stopped => JobError::hand_over(),
+    }
+}
+
+fn stats(manifest: &Manifest, uploaded: Uploaded, started_at: Instant) -> Stats {
+    let totals = &manifest.totals;
+    Stats {
+        rows: totals.rows,
+        points: totals.counts.points_read,
+        rejected: totals.counts.rejected + totals.rejected_documents,
+        csv_bytes: totals.bytes,
+        bytes: uploaded.bytes,
+        sha256: uploaded.sha256,
+        duration_ms: u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX),
+        peak_memory_bytes: peak_memory_bytes(),
+    }
+}
+
+/// The largest resident set of this process so far, in bytes; 0 where the system does not tell.
+fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

@@ -1,0 +1,62 @@
+//! The heartbeat: keeps the lease while the export moves, and tells how far it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use export_core::job::Progress;
+use export_engine::Meter;
+use export_mongo::{Fence, JobStore};
+use tracing::warn;
+
+use crate::disposition::JobError;
+
+/// Time between heartbeats: often enough for an honest progress bar, a fifteenth of the lease.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The store's lease less a safety margin: after this long without a renewal the job may be another worker's.
+const LEASE: Duration = Duration::from_secs(25);
+/// An export that has not moved for this long is stuck. Longer than any single request to S3 or MongoDB may take.
+const STALL: Duration = Duration::from_secs(240);
+
+/// How far an export of so many vehicles is.
+pub fn progress(meter: &Meter, vehicles_total: u64) -> Progress {
+    Progress {
+        percent: (meter.share_done(vehicles_total) * 1000.0).floor() / 10.0,
+        vehicles_done: meter.vehicles_done(),
+        vehicles_total,
+        rows: meter.rows(),
+        points: meter.points(),
+        bytes: meter.bytes(),
+    }
+}
+
+/// Renews the lease until dropped. Returns only with a reason to stop the export.
+pub async fn beat(
+    jobs: &JobStore,
+    fence: &Fence,
+    meter: &Arc<Meter>,
+    vehicles_total: u64,
+    claimed_at: Instant,
+) -> JobError {
+    let mut renewed_at = claimed_at;
+    let mut last_seen = Progress::default();
+    let mut moved_at = Instant::now();
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let now = progress(meter, vehicles_total);
+        if now != last_seen {
+            moved_at = Instant::now();
+            last_seen = now.clone();
+        } else if moved_at.elapsed() > STALL {
+            return JobError::retry("stalled", "the export made no progress for four minutes");
+        }
+        let asked_at = Instant::now();
+        match jobs.heartbeat(fence, &now).await {
+            Ok(true) => renewed_at = asked_at,
+            Ok(false) => return JobError::abandon(),
+            Err(error) => warn!(job.id = %fence.job_id, %error, "a lease could not be renewed, trying again"),
+        }
+        if renewed_at.elapsed() > LEASE {
+            return JobError::abandon();
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `exports-worker`: wiring only.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use export_amqp::Topology;
+use export_core::job::RetryPolicy;
+use export_observability::{LogError, ask_readiness, init_logs};
+use export_settings::SettingError;
+use export_settings::log::LogFormat;
+use export_worker::app::App;
+use export_worker::config::{Cli, Command};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Some(Command::Healthcheck) => healthcheck(&cli).await,
+        None => work(&cli).await.map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        #[expect(clippy::print_stderr, reason = "logs may not have been set up")]
+        {
+            eprintln!("exports-worker: {error:#}");
+        }
+        ExitCode::from(2)
+    })
+}
+
+async fn healthcheck(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let is_ready = ask_readiness(cli.admin()?).await.unwrap_or(false);
+    Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn work(cli: &Cli) -> anyhow::Result<()> {
+    let log = cli.log()?;
+    init_logs(&log.level, log.format.map(|format| format == LogFormat::Json)).map_err(wrong_log)?;
+    let config = cli.resolve()?;
+
+    let admin = TcpListener::bind(config.admin)
+        .await
+        .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.admin))?;
+    let owner = Uuid::new_v4().to_string();
+    let app = App::build(&config, Topology::default(), RetryPolicy::default(), owner).await?;
+
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let on_signal = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        on_signal.cancel();
+    });
+    app.run(admin, stop).await
+}
+
+fn wrong_log(_error: LogError) -> SettingError {
+    SettingError::Wrong {
+        name: "LOG_LEVEL",
+        expected: "a level such as info, or a filter such as info,export_worker=debug",
+    }
+}

@@ -1,0 +1,159 @@
+//! What a worker does with one delivery: decode → claim → export → commit → ack.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use export_amqp::Verdict;
+use export_core::job::{ExportResult, Job, RetryPolicy};
+use export_core::message::WakeUp;
+use export_engine::Meter;
+use export_mongo::{Claim, Fence, JobStore, StoreError};
+use tracing::{Instrument, error, info, info_span, warn};
+
+use crate::disposition::{Disposition, JobError};
+use crate::export::Exporter;
+use crate::heartbeat::progress;
+
+/// Tries to write down how an attempt ended; past them the lease expires and the sweeper acts.
+const SETTLE_TRIES: u32 = 3;
+const SETTLE_WAIT: Duration = Duration::from_secs(2);
+
+/// A worker. Cheap to clone; each delivery is handled by a clone.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The truth about jobs.
+    pub jobs: JobStore,
+    /// Writes exports.
+    pub exporter: Exporter,
+    /// This process's name in leases.
+    pub owner: String,
+    /// How often failing jobs are tried.
+    pub policy: RetryPolicy,
+}
+
+impl Worker {
+    /// Handles one message. Acked only when the job's document needs no further message.
+    pub async fn handle(self, body: Vec<u8>) -> Verdict {
+        let job_id = match WakeUp::decode(&body) {
+            Ok(message) => message.job_id,
+            Err(error) => return self.keep_dead_letter(body, &error.to_string()).await,
+        };
+        let span = info_span!("job", job.id = %job_id);
+        async {
+            match self.jobs.claim(job_id, &self.owner).await {
+                Ok(Claim::Claimed(job, fence)) => self.attempt(&job, &fence).await,
+                Ok(Claim::NotDue) => Verdict::Nack,
+                Ok(Claim::NotAvailable(state)) => {
+                    info!(job.state = state.as_str(), "a message for a job that needs none");
+                    Verdict::Ack
+                }
+                Ok(Claim::Unknown) => self.keep_dead_letter(body, "there is no such job").await,
+                Err(error) => {
+                    warn!(error = %chain(&error), "a job could not be claimed, its message comes again");
+                    Verdict::Nack
+                }
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn attempt(&self, job: &Job, fence: &Fence) -> Verdict {
+        info!(job.attempt = job.attempts, job.epoch = fence.epoch, job.range = %job.request.range, "export started");
+        let meter = Arc::new(Meter::default());
+        match self.exporter.export(job, fence, &meter).await {
+            Ok(result) => self.commit(fence, &result, &meter).await,
+            Err(error) => self.settle_failure(job, fence, &error).await,
+        }
+    }
+
+    async fn commit(&self, fence: &Fence, result: &ExportResult, meter: &Meter) -> Verdict {
+        let mut done = progress(meter, meter.vehicles_done());
+        done.percent = 100.0;
+        match persistently(|| self.jobs.commit(fence, result, &done)).await {
+            Ok(true) => {
+                let stats = &result.stats;
+                info!(
+                    row_count = stats.rows,
+                    point_count = stats.points,
+                    rejected_count = stats.rejected,
+                    size_bytes = stats.bytes,
+                    duration_ms = stats.duration_ms,
+                    "export finished"
+                );
+                Verdict::Ack
+            }
+            Ok(false) => {
+                warn!("the job went to another worker before the export could be committed");
+                Verdict::Ack
+            }
+            Err(error) => {
+                // Whether it was committed is not known; the message comes again and the job's state tells.
+                error!(error = %chain(&error), "a finished export could not be committed");
+                Verdict::Nack
+            }
+        }
+    }
+
+    /// Writes the failure down as its disposition says. The delivery goes through the retry queue in any case.
+    async fn settle_failure(&self, job: &Job, fence: &Fence, error: &JobError) -> Verdict {
+        let wait_ms = match error.disposition {
+            Disposition::Abandon => {
+                warn!(%error, "export abandoned");
+                return Verdict::Ack;
+            }
+            Disposition::HandOver => Some(0),
+            Disposition::Fail => None,
+            Disposition::Retry => self.policy.wait_after(job.attempts, fastrand::f64()),
+        };
+        let settled = match wait_ms {
+            Some(wait_ms) => {
+                warn!(%error, job.attempt = job.attempts, error.code = error.failure.code, wait_ms, "export failed, to be tried again");
+                let wait = Duration::from_millis(wait_ms);
+                persistently(|| self.jobs.release(fence, wait, &error.failure)).await
+            }
+            None => {
+                error!(%error, job.attempt = job.attempts, error.code = error.failure.code, "export failed for good");
+                persistently(|| self.jobs.fail(fence, &error.failure)).await
+            }
+        };
+        if let Err(error) = settled {
+            error!(error = %chain(&error), "a failure could not be written down; the job's lease will expire");
+        }
+        Verdict::Nack
+    }
+
+    async fn keep_dead_letter(&self, body: Vec<u8>, reason: &str) -> Verdict {
+        match self.jobs.keep_dead_letter(body, reason).await {
+            Ok(()) => {
+                warn!(reason, "a message that names no job was put into deadLetters");
+                Verdict::Ack
+            }
+            Err(error) => {
+                warn!(error = %chain(&error), "a dead letter could not be kept, it comes again");
+                Verdict::Nack
+            }
+        }
+    }
+}
+
+/// Tries an operation a few times. All of them are fenced, so that trying again is harmless.
+async fn persistently<F>(operation: impl Fn() -> F) -> Result<bool, StoreError>
+where
+    F: Future<Output = Result<bool, StoreError>>,
+{
+    for _ in 1..SETTLE_TRIES {
+        match operation().await {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => warn!(error = %chain(&error), "the job store did not answer, trying again"),
+        }
+        tokio::time::sleep(SETTLE_WAIT).await;
+    }
+    operation().await
+}
+
+/// An error with all its causes, outermost first.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
