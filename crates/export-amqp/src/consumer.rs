@@ -155,7 +155,7 @@ async fn settle(delivery: &Delivery, verdict: Verdict) {
         Ok(true) => {}
         Ok(false) => warn!(?verdict, "the connection of a delivery is gone; it will be delivered again"),
         Err(error) => {
-            warn!(?verdict, error = %cause(&error), "a delivery could not be answered; it will come again")
+            warn!(?verdict, error = %cause(&error), "a delivery could not be answered; it will come again");
         }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) const JOBS_KEY: &str = "jobs";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     base: String,
+    retry_rest: Duration,
 }
 
 impl Default for Topology {
@@ -39,7 +40,13 @@ impl Default for Topology {
 impl Topology {
     /// A topology whose names all begin with `base`, so that tests can each have their own.
     pub fn named(base: &str) -> Self {
-        Self { base: base.to_owned() }
+        Self { base: base.to_owned(), retry_rest: RETRY_REST }
+    }
+
+    /// The same with another rest for nacked messages, for tests that cannot wait.
+    #[must_use]
+    pub fn with_retry_rest(self, retry_rest: Duration) -> Self {
+        Self { retry_rest, ..self }
     }
 
     /// The exchange to which jobs are published.
@@ -72,7 +79,7 @@ impl Topology {
         declare_exchange(&channel, &self.retry_exchange(), ExchangeKind::Direct).await?;
         declare_exchange(&channel, &self.events_exchange(), ExchangeKind::Topic).await?;
         declare_queue(&channel, &self.queue(), &self.retry_exchange(), None).await?;
-        declare_queue(&channel, &self.retry_queue(), &self.exchange(), Some(RETRY_REST)).await?;
+        declare_queue(&channel, &self.retry_queue(), &self.exchange(), Some(self.retry_rest)).await?;
         bind(&channel, &self.queue(), &self.exchange()).await?;
         bind(&channel, &self.retry_queue(), &self.retry_exchange()).await?;
         limited("close the connection", connection.close(200, "provisioned".into())).await

@@ -8,7 +8,7 @@ use export_amqp::{Publisher, Topology};
 use export_core::job::RetryPolicy;
 use export_mongo::JobStore;
 use export_observability::{Readiness, serve_health};
-use export_s3::{BucketSettings, ResultBucket};
+use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -31,17 +31,10 @@ pub struct App {
 
 impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for while serving.
-    pub async fn build(config: &Config, topology: Topology) -> anyhow::Result<Self> {
+    pub async fn build(config: &Config, results: ResultBucket, topology: Topology) -> anyhow::Result<Self> {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
             .await
             .context("setting MONGODB_URI is wrong")?;
-        let results = ResultBucket::from_environment(BucketSettings {
-            bucket: config.s3.bucket.clone(),
-            key_prefix: config.s3.key_prefix.clone(),
-            force_path_style: config.s3.force_path_style,
-            public_endpoint_url: config.s3.public_endpoint_url.clone(),
-        })
-        .await?;
         let state = ApiState {
             jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
             publisher: Publisher::new(config.rabbitmq_url.clone(), topology),

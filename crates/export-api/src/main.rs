@@ -8,6 +8,7 @@ use export_amqp::Topology;
 use export_api::app::App;
 use export_api::config::{Cli, Command, Config};
 use export_observability::{LogError, ask_readiness, init_logs};
+use export_s3::ResultBucket;
 use export_settings::SettingError;
 use export_settings::log::LogFormat;
 use tokio::net::TcpListener;
@@ -46,7 +47,8 @@ async fn serve(cli: &Cli) -> anyhow::Result<()> {
     let admin = TcpListener::bind(config.admin)
         .await
         .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.admin))?;
-    let app = App::build(&config, Topology::default()).await?;
+    let results = ResultBucket::from_environment(config.s3.clone()).await?;
+    let app = App::build(&config, results, Topology::default()).await?;
 
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;

@@ -39,7 +39,7 @@ async fn sweep_once(jobs: &JobStore, publisher: &Publisher, policy: RetryPolicy)
             None => break,
             Some(Swept::Released(job_id)) => warn!(job.id = %job_id, "a lost worker's job waits for another"),
             Some(Swept::Failed(job_id)) => {
-                warn!(job.id = %job_id, "a lost worker's job has no attempts left")
+                warn!(job.id = %job_id, "a lost worker's job has no attempts left");
             }
         }
     }

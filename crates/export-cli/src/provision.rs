@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
 use export_mongo::JobStore;
-use export_s3::{BucketSettings, ResultBucket};
+use export_s3::ResultBucket;
 use export_settings::amqp::AmqpArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::s3::S3Args;
@@ -43,15 +43,10 @@ impl Provision {
         until(deadline, "RabbitMQ", || topology.provision(&rabbitmq_url)).await?;
         println!("exchange {} and queue {} are there", topology.exchange(), topology.queue());
 
-        let bucket = ResultBucket::from_environment(BucketSettings {
-            bucket: s3.bucket.clone(),
-            key_prefix: s3.key_prefix,
-            force_path_style: s3.force_path_style,
-            public_endpoint_url: s3.public_endpoint_url,
-        })
-        .await?;
+        let bucket_name = s3.bucket.clone();
+        let bucket = ResultBucket::from_environment(s3).await?;
         until(deadline, "S3", || bucket.provision()).await?;
-        println!("bucket {} is there", s3.bucket);
+        println!("bucket {bucket_name} is there");
         Ok(())
     }
 }

@@ -215,18 +215,18 @@ mod tests {
         }
     }
 
-    fn slices(range: TimeRange, starts: Vec<i64>, slice_bytes: usize) -> Result<Vec<Slice>, SliceError> {
+    fn cut(range: TimeRange, starts: Vec<i64>, slice_bytes: usize) -> Result<Vec<Slice>, SliceError> {
         let listed: Box<dyn HourDocuments> = Box::new(Listed(starts.into_iter()));
         let parameter: Parameter = "soc".parse().expect("a parameter");
         let missing = ("odo".parse().expect("a parameter"), None);
         let mut slicer =
             Slicer::new(range, vec![(parameter, Some(listed)), missing]).with_slice_bytes(slice_bytes);
         let mut tally = Tally::default();
-        let mut slices = Vec::new();
+        let mut found = Vec::new();
         while let Some(slice) = slicer.next(&mut tally)? {
-            slices.push(slice);
+            found.push(slice);
         }
-        Ok(slices)
+        Ok(found)
     }
 
     fn windows(slices: &[Slice]) -> Vec<(i64, i64)> {
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn windows_are_whole_hours_and_leave_no_hole() {
         let range = TimeRange::new(10, 10 * HOUR_MS + 5).expect("a range");
-        let found = slices(range, vec![0, HOUR_MS, 7 * HOUR_MS, 10 * HOUR_MS], 1).expect("slices");
+        let found = cut(range, vec![0, HOUR_MS, 7 * HOUR_MS, 10 * HOUR_MS], 1).expect("slices");
         let ends = [10, HOUR_MS, 2 * HOUR_MS, 8 * HOUR_MS, 10 * HOUR_MS + 5];
         let expected: Vec<_> = ends.windows(2).map(|pair| (pair[0], pair[1])).collect();
         assert_eq!(windows(&found), expected);
@@ -247,7 +247,7 @@ mod tests {
     fn large_slices_hold_many_hours() {
         let range = TimeRange::new(0, 100 * HOUR_MS).expect("a range");
         let starts = (0..50).map(|hour| hour * HOUR_MS).collect();
-        let found = slices(range, starts, 1 << 20).expect("slices");
+        let found = cut(range, starts, 1 << 20).expect("slices");
         assert_eq!(windows(&found), [(0, 50 * HOUR_MS)]);
         assert_eq!(found[0].columns[0].documents.len(), 50);
     }
@@ -255,17 +255,17 @@ mod tests {
     #[test]
     fn documents_between_whole_hours_are_carried_to_the_next_slice() {
         let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
-        let found = slices(range, vec![HOUR_MS / 2, 2 * HOUR_MS], 1).expect("slices");
+        let found = cut(range, vec![HOUR_MS / 2, 2 * HOUR_MS], 1).expect("slices");
         assert_eq!(windows(&found), [(0, HOUR_MS), (HOUR_MS, 3 * HOUR_MS)]);
         assert_eq!(found[1].columns[0].carried[0].start_ms, HOUR_MS / 2);
         // The last document alone is carried too, and its tail gets a window of its own.
-        let found = slices(range, vec![HOUR_MS / 2], 1).expect("slices");
+        let found = cut(range, vec![HOUR_MS / 2], 1).expect("slices");
         assert_eq!(windows(&found), [(0, HOUR_MS), (HOUR_MS, 2 * HOUR_MS)]);
     }
 
     #[test]
     fn a_source_out_of_order_is_an_error() {
         let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
-        assert!(matches!(slices(range, vec![HOUR_MS, 0], 1), Err(SliceError::Unordered { .. })));
+        assert!(matches!(cut(range, vec![HOUR_MS, 0], 1), Err(SliceError::Unordered { .. })));
     }
 }

@@ -18,7 +18,7 @@ const BATCH: i64 = 100;
 /// How long a due job without a confirmed message is left to the request that made it.
 const PUBLISH_GRACE: Duration = Duration::from_secs(10);
 /// How long a published job may lie unclaimed before its message is sent again. Twice is harmless, never is not.
-const QUEUE_AGE: Duration = Duration::from_secs(600);
+const QUEUE_AGE: Duration = Duration::from_mins(10);
 
 /// What a sweep did about an expired lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
+use aws_sdk_s3::config::{Builder, Credentials, Region, RequestChecksumCalculation};
+use aws_sdk_s3::operation::head_bucket::HeadBucketError;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ExpirationStatus, LifecycleRule,
@@ -15,35 +16,35 @@ use aws_sdk_s3::types::{
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use export_core::JobId;
+use export_settings::s3::S3Settings;
+use export_settings::{ExposeSecret, SecretString};
 use tracing::warn;
 
 use crate::error::S3Error;
 
 /// Limit on one try of a request; a part of 8 MiB must get through in it.
-const ATTEMPT: Duration = Duration::from_secs(60);
+const ATTEMPT: Duration = Duration::from_mins(1);
 /// Limit on a request with all its tries.
-const OPERATION: Duration = Duration::from_secs(180);
+const OPERATION: Duration = Duration::from_mins(3);
 /// Limit on connecting, and on waiting for the first byte of an answer.
 const CONNECT: Duration = Duration::from_secs(5);
 const READ: Duration = Duration::from_secs(30);
 /// Tries of one request; a whole attempt of the job stands behind them.
 const TRIES: u32 = 3;
 /// How long a download link works.
-const LINK: Duration = Duration::from_secs(900);
+const LINK: Duration = Duration::from_mins(15);
 /// Days after which an upload that nobody finished is thrown away by the bucket.
 const UNFINISHED_DAYS: i32 = 1;
 
-/// Where results go.
+/// An S3 server that is named outright, instead of found by the SDK's own settings. For tests and tools.
 #[derive(Clone, Debug)]
-pub struct BucketSettings {
-    /// The bucket's name.
-    pub bucket: String,
-    /// What keys begin with.
-    pub key_prefix: String,
-    /// Whether the bucket goes into the path of URLs.
-    pub force_path_style: bool,
-    /// Endpoint that links carry, where clients reach S3 by another name.
-    pub public_endpoint_url: Option<String>,
+pub struct S3Server {
+    /// Its URL.
+    pub endpoint_url: String,
+    /// The key's id.
+    pub access_key_id: String,
+    /// The key.
+    pub secret_access_key: SecretString,
 }
 
 /// The result bucket. Cheap to clone.
@@ -52,15 +53,30 @@ pub struct ResultBucket {
     pub(crate) client: Client,
     /// Signs links only; never connects.
     signer: Client,
-    pub(crate) settings: BucketSettings,
+    pub(crate) settings: S3Settings,
 }
 
 impl ResultBucket {
     /// Prepares the client from the SDK's own settings (`AWS_*` variables, profiles, instance roles). Connects to
     /// nothing but what the credentials' source may need.
-    pub async fn from_environment(settings: BucketSettings) -> Result<Self, S3Error> {
+    pub async fn from_environment(settings: S3Settings) -> Result<Self, S3Error> {
+        Self::prepare(settings, aws_config::defaults(BehaviorVersion::latest())).await
+    }
+
+    /// Prepares the client for a server that is named outright.
+    pub async fn at(server: &S3Server, settings: S3Settings) -> Result<Self, S3Error> {
+        let secret = server.secret_access_key.expose_secret();
+        let credentials = Credentials::new(&server.access_key_id, secret, None, None, "given");
+        let loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(&server.endpoint_url)
+            .credentials_provider(credentials);
+        Self::prepare(settings, loader).await
+    }
+
+    async fn prepare(settings: S3Settings, loader: ConfigLoader) -> Result<Self, S3Error> {
         let http = HttpClientBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let shared = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
+        let shared = loader.http_client(http).load().await;
         if shared.region().is_none() {
             return Err(S3Error::NoRegion);
         }
@@ -101,7 +117,7 @@ impl ResultBucket {
         let outcome = self.client.head_bucket().bucket(&self.settings.bucket).send().await;
         match outcome {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => {
+            Err(error) if error.as_service_error().is_some_and(HeadBucketError::is_not_found) => {
                 Err(S3Error::NoBucket(self.settings.bucket.clone()))
             }
             Err(error) => Err(S3Error::sdk("look at the bucket")(error)),

@@ -9,7 +9,7 @@ mod error;
 mod key;
 mod upload;
 
-pub use bucket::{BucketSettings, ResultBucket};
+pub use bucket::{ResultBucket, S3Server};
 pub use error::S3Error;
 pub use key::result_key;
 pub use upload::{PartWriter, Parts, Uploaded, part_channel, upload};

@@ -3,6 +3,7 @@
 //! The engine writes into a [`PartWriter`] on its own thread; full parts go through a channel of one to [`upload`], which
 //! keeps a few of them in flight. When S3 is slow the channel is full and the writer waits: nothing piles up.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadOutput;
@@ -67,8 +68,7 @@ impl PartWriter {
     pub fn finish(mut self) -> io::Result<Uploaded> {
         let last = Bytes::from(std::mem::take(&mut self.buffer));
         self.sender.blocking_send(Part::Last(last)).map_err(|_| upload_gone())?;
-        let sha256 = self.sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Uploaded { bytes: self.written_bytes, sha256 })
+        Ok(Uploaded { bytes: self.written_bytes, sha256: hex(&self.sha256.finalize()) })
     }
 
     fn part_bytes(&self) -> usize {
@@ -95,6 +95,14 @@ impl Write for PartWriter {
     }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}
+
 fn upload_gone() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the upload has ended")
 }
@@ -114,7 +122,7 @@ pub async fn upload(bucket: &ResultBucket, key: &str, parts: Parts) -> Result<()
         .send()
         .await
         .map_err(S3Error::sdk("begin an upload"))?;
-    let upload = Upload { bucket, key, upload_id: created.upload_id.unwrap_or_default() };
+    let upload = Upload { bucket, key, id: created.upload_id.unwrap_or_default() };
     let outcome = match upload.send_parts(parts).await {
         Ok(completed) => upload.complete(completed).await,
         Err(error) => Err(error),
@@ -128,7 +136,7 @@ pub async fn upload(bucket: &ResultBucket, key: &str, parts: Parts) -> Result<()
 struct Upload<'a> {
     bucket: &'a ResultBucket,
     key: &'a str,
-    upload_id: String,
+    id: String,
 }
 
 impl Upload<'_> {
@@ -172,7 +180,7 @@ impl Upload<'_> {
             .upload_part()
             .bucket(&self.bucket.settings.bucket)
             .key(self.key)
-            .upload_id(&self.upload_id)
+            .upload_id(&self.id)
             .part_number(number)
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .body(ByteStream::from(bytes));
@@ -196,7 +204,7 @@ impl Upload<'_> {
             .complete_multipart_upload()
             .bucket(&self.bucket.settings.bucket)
             .key(self.key)
-            .upload_id(&self.upload_id)
+            .upload_id(&self.id)
             .multipart_upload(completed)
             .if_none_match("*")
             .send()
@@ -219,7 +227,7 @@ impl Upload<'_> {
             .abort_multipart_upload()
             .bucket(&self.bucket.settings.bucket)
             .key(self.key)
-            .upload_id(&self.upload_id)
+            .upload_id(&self.id)
             .send()
             .await;
         if let Err(error) = aborted {

@@ -10,7 +10,7 @@ use export_amqp::{ConsumerSettings, Topology, consume};
 use export_core::job::RetryPolicy;
 use export_mongo::{JobStore, MongoClient, VehicleDatabases};
 use export_observability::{Readiness, serve_health};
-use export_s3::{BucketSettings, ResultBucket};
+use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -40,6 +40,7 @@ impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for.
     pub async fn build(
         config: &Config,
+        results: ResultBucket,
         topology: Topology,
         policy: RetryPolicy,
         owner: String,
@@ -53,13 +54,6 @@ impl App {
                 .await
                 .context("setting SOURCE_MONGODB_URI is wrong")?,
         };
-        let results = ResultBucket::from_environment(BucketSettings {
-            bucket: config.s3.bucket.clone(),
-            key_prefix: config.s3.key_prefix.clone(),
-            force_path_style: config.s3.force_path_style,
-            public_endpoint_url: config.s3.public_endpoint_url.clone(),
-        })
-        .await?;
         let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
         let hand_over = CancellationToken::new();
         let exporter = Exporter {

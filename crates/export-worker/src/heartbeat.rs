@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// The store's lease less a safety margin: after this long without a renewal the job may be another worker's.
 const LEASE: Duration = Duration::from_secs(25);
 /// An export that has not moved for this long is stuck. Longer than any single request to S3 or MongoDB may take.
-const STALL: Duration = Duration::from_secs(240);
+const STALL: Duration = Duration::from_mins(4);
 
 /// How far an export of so many vehicles is.
 pub fn progress(meter: &Meter, vehicles_total: u64) -> Progress {

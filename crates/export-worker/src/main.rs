@@ -7,6 +7,7 @@ use clap::Parser;
 use export_amqp::Topology;
 use export_core::job::RetryPolicy;
 use export_observability::{LogError, ask_readiness, init_logs};
+use export_s3::ResultBucket;
 use export_settings::SettingError;
 use export_settings::log::LogFormat;
 use export_worker::app::App;
@@ -46,7 +47,8 @@ async fn work(cli: &Cli) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.admin))?;
     let owner = Uuid::new_v4().to_string();
-    let app = App::build(&config, Topology::default(), RetryPolicy::default(), owner).await?;
+    let results = ResultBucket::from_environment(config.s3.clone()).await?;
+    let app = App::build(&config, results, Topology::default(), RetryPolicy::default(), owner).await?;
 
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;

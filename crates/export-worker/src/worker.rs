@@ -106,16 +106,14 @@ impl Worker {
             Disposition::Fail => None,
             Disposition::Retry => self.policy.wait_after(job.attempts, fastrand::f64()),
         };
-        let settled = match wait_ms {
-            Some(wait_ms) => {
-                warn!(%error, job.attempt = job.attempts, error.code = error.failure.code, wait_ms, "export failed, to be tried again");
-                let wait = Duration::from_millis(wait_ms);
-                persistently(|| self.jobs.release(fence, wait, &error.failure)).await
-            }
-            None => {
-                error!(%error, job.attempt = job.attempts, error.code = error.failure.code, "export failed for good");
-                persistently(|| self.jobs.fail(fence, &error.failure)).await
-            }
+        let (attempt, code) = (job.attempts, &error.failure.code);
+        let settled = if let Some(wait_ms) = wait_ms {
+            warn!(%error, job.attempt = attempt, error.code = code, wait_ms, "export failed, to be tried again");
+            let wait = Duration::from_millis(wait_ms);
+            persistently(|| self.jobs.release(fence, wait, &error.failure)).await
+        } else {
+            error!(%error, job.attempt = attempt, error.code = code, "export failed for good");
+            persistently(|| self.jobs.fail(fence, &error.failure)).await
         };
         if let Err(error) = settled {
             error!(error = %chain(&error), "a failure could not be written down; the job's lease will expire");

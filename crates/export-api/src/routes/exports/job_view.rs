@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::job::{Failure, Job, Progress, Stats};
+use export_core::{Parameter, VehicleId};
 use serde::Serialize;
 
 /// How soon asking again is worth it while a job is active, in seconds.
@@ -54,8 +55,8 @@ impl<'a> JobView<'a> {
             range: RangeView { from: request.range.from_rfc3339(), to: request.range.to_rfc3339() },
             export_uri: job.result.as_ref().map(|result| result.export_uri.as_str()),
             download_url,
-            vehicles: request.vehicles.iter().flatten().map(|vehicle| vehicle.as_str()).collect(),
-            parameters: request.parameters.iter().flatten().map(|parameter| parameter.as_str()).collect(),
+            vehicles: request.vehicles.iter().flatten().map(VehicleId::as_str).collect(),
+            parameters: request.parameters.iter().flatten().map(Parameter::as_str).collect(),
             format: "csv",
             archive: "zip",
             progress: &job.progress,

@@ -1,0 +1,228 @@
+//! API and worker of one test.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use export_amqp::Topology;
+use export_api::config::Config as ApiConfig;
+use export_core::job::RetryPolicy;
+use export_mongo::JobStore;
+use export_s3::{ResultBucket, S3Server};
+use export_settings::mongo::{MongoSettings, SourceSettings};
+use export_settings::s3::S3Settings;
+use export_testkit::isolation::TestSpace;
+use export_worker::config::Config as WorkerConfig;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{Answer, send};
+
+/// Longest wait for a job to end; on real services a small one takes well under a second.
+const JOB: Duration = Duration::from_secs(90);
+/// Rest of nacked messages, short so that tests of retries do not wait.
+const RETRY_REST: Duration = Duration::from_millis(200);
+
+/// The service of one test.
+pub struct Stack {
+    /// The test's corner of the real services.
+    pub space: TestSpace,
+    /// `http://127.0.0.1:<port>` of the API.
+    pub api_url: String,
+    /// How often failing jobs are tried.
+    pub policy: RetryPolicy,
+    /// Where workers started from now on find S3, when not where the services are.
+    pub s3_endpoint_of_workers: Option<String>,
+    stop: CancellationToken,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Stack {
+    /// A running API and worker on provisioned services.
+    pub async fn start() -> Self {
+        let mut stack = Self::start_api(TestSpace::create().await).await;
+        stack.provision().await;
+        stack.start_worker().await;
+        stack
+    }
+
+    /// A running API only, on services where nothing was provisioned but the bucket.
+    pub async fn start_api(space: TestSpace) -> Self {
+        let policy = RetryPolicy { max_attempts: 3, first_wait_ms: 50, longest_wait_ms: 100 };
+        let mut stack = Self {
+            space,
+            api_url: String::new(),
+            policy,
+            s3_endpoint_of_workers: None,
+            stop: CancellationToken::new(),
+            running: Vec::new(),
+        };
+        let (api, admin) = (local_listener().await, local_listener().await);
+        stack.api_url = format!("http://{}", address(&api));
+        let config = ApiConfig {
+            listen: address(&api),
+            admin: address(&admin),
+            public_base_url: String::new(),
+            mongo: stack.mongo(),
+            rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
+            s3: stack.s3(),
+        };
+        let app = export_api::app::App::build(&config, stack.results(None).await, stack.topology()).await;
+        let app = app.unwrap_or_else(|error| panic!("the API cannot be built: {error:#}"));
+        let stop = stack.stop.clone();
+        stack.running.push(tokio::spawn(async move {
+            app.serve(api, admin, stop).await.unwrap_or_else(|error| panic!("the API failed: {error:#}"));
+        }));
+        stack
+    }
+
+    /// Makes queues and indexes, as `exports provision` does.
+    pub async fn provision(&self) {
+        let url = self.space.services.rabbitmq_url.clone().into();
+        self.topology().provision(&url).await.unwrap_or_else(|error| panic!("no queues: {error:?}"));
+        self.job_store().await.provision().await.unwrap_or_else(|error| panic!("no indexes: {error:?}"));
+    }
+
+    /// Starts one more worker.
+    pub async fn start_worker(&mut self) {
+        let admin = local_listener().await;
+        let config = WorkerConfig {
+            concurrency: 2,
+            admin: address(&admin),
+            mongo: self.mongo(),
+            source: SourceSettings { uri: None, vehicle_database_prefix: self.space.vehicle_prefix.clone() },
+            rabbitmq_url: self.space.services.rabbitmq_url.clone().into(),
+            s3: self.s3(),
+        };
+        let owner = format!("worker-{}", self.running.len());
+        let results = self.results(self.s3_endpoint_of_workers.clone()).await;
+        let app = export_worker::app::App::build(&config, results, self.topology(), self.policy, owner).await;
+        let app = app.unwrap_or_else(|error| panic!("the worker cannot be built: {error:#}"));
+        let stop = self.stop.clone();
+        self.running.push(tokio::spawn(async move {
+            app.run(admin, stop).await.unwrap_or_else(|error| panic!("the worker failed: {error:#}"));
+        }));
+    }
+
+    /// Sends a request without a body.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], Vec::new()).await
+    }
+
+    /// Sends `POST /export` with a JSON body.
+    pub async fn post(&self, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json")];
+        self.request("POST", "/export", &headers, body.to_string().into_bytes()).await
+    }
+
+    /// Sends any request to the API.
+    pub async fn request(
+        &self,
+        method: &'static str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        send(method, format!("{}{path}", self.api_url), headers, body).await
+    }
+
+    /// Follows the download link of a finished job.
+    pub async fn download(&self, job_id: &str) -> Vec<u8> {
+        let redirect = self.get(&format!("/export/{job_id}/download")).await;
+        assert_eq!(redirect.status, 303, "{redirect:?}");
+        let link = redirect.header("location").unwrap_or_else(|| panic!("no Location: {redirect:?}"));
+        let file = send("GET", link.to_owned(), Vec::new(), Vec::new()).await;
+        assert_eq!(file.status, 200, "the link does not work: {}", String::from_utf8_lossy(&file.body));
+        file.body
+    }
+
+    /// Posts an export that must be accepted; returns its id.
+    pub async fn accepted(&self, body: &Value) -> String {
+        let answer = self.post(body).await;
+        assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()["_id"].as_str().unwrap_or_else(|| panic!("no _id: {answer:?}")).to_owned()
+    }
+
+    /// Asks until the job has ended; returns it with every state that was seen on the way.
+    pub async fn ended(&self, job_id: &str) -> (Value, Vec<String>) {
+        self.until(job_id, |job| !matches!(job["state"].as_str(), Some("NOT_STARTED" | "STARTED"))).await
+    }
+
+    /// Asks until the job is as wanted; returns it with every state that was seen on the way. Panics after a bounded wait.
+    pub async fn until(&self, job_id: &str, is_wanted: impl Fn(&Value) -> bool) -> (Value, Vec<String>) {
+        let asked_at = Instant::now();
+        let mut states: Vec<String> = Vec::new();
+        loop {
+            let job = self.get(&format!("/export/{job_id}")).await.json();
+            let state = job["state"].as_str().unwrap_or_default().to_owned();
+            if states.last() != Some(&state) {
+                states.push(state);
+            }
+            if is_wanted(&job) {
+                return (job, states);
+            }
+            assert!(asked_at.elapsed() < JOB, "the job does not get there: {job:#}");
+            // Polling is what clients do; the bound above makes it a test of the outcome, not of the clock.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Stops everything in order and removes what the test made.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for task in self.running {
+            task.await.unwrap_or_else(|error| panic!("a service ended badly: {error}"));
+        }
+        self.space.cleanup().await;
+    }
+
+    /// The names of this test's exchanges and queues.
+    pub fn topology(&self) -> Topology {
+        Topology::named(&self.space.topology).with_retry_rest(RETRY_REST)
+    }
+
+    /// The jobs of this test.
+    pub async fn job_store(&self) -> JobStore {
+        let settings = self.mongo();
+        let client = export_mongo::connect(&settings.uri, "e2e").await;
+        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
+        JobStore::new(&client, &settings.jobs_database)
+    }
+
+    async fn results(&self, endpoint_url: Option<String>) -> ResultBucket {
+        let services = &self.space.services;
+        let server = S3Server {
+            endpoint_url: endpoint_url.unwrap_or_else(|| services.s3_endpoint_url.clone()),
+            access_key_id: services.s3_access_key_id.clone(),
+            secret_access_key: services.s3_secret_access_key.clone().into(),
+        };
+        let results = ResultBucket::at(&server, self.s3()).await;
+        results.unwrap_or_else(|error| panic!("no S3 client: {error}"))
+    }
+
+    fn mongo(&self) -> MongoSettings {
+        MongoSettings {
+            uri: self.space.services.mongodb_uri.clone().into(),
+            jobs_database: self.space.jobs_database.clone(),
+        }
+    }
+
+    fn s3(&self) -> S3Settings {
+        S3Settings {
+            bucket: self.space.bucket.clone(),
+            key_prefix: "exports/".to_owned(),
+            force_path_style: true,
+            public_endpoint_url: None,
+        }
+    }
+}
+
+async fn local_listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("no free port: {error}"))
+}
+
+fn address(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().unwrap_or_else(|error| panic!("no address: {error}"))
+}

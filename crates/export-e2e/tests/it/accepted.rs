@@ -1,0 +1,94 @@
+//! What a client sees of a job, from the answer to its POST to its result.
+
+use bson::{Document, doc};
+use export_e2e::Stack;
+use export_testkit::oddities::one_day;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_from_accepted_to_finished() {
+    let mut stack = Stack::start_api(export_testkit::isolation::TestSpace::create().await).await;
+    stack.provision().await;
+    let fleet = one_day();
+    stack.space.insert_fleet(&fleet).await;
+
+    let answer = stack.post(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
+    assert_eq!(answer.status, 202);
+    let job = answer.json();
+    let job_id = job["_id"].as_str().expect("an id").to_owned();
+    assert_eq!(answer.header("location"), Some(format!("/export/{job_id}").as_str()));
+    assert!(answer.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()));
+    assert!(answer.header("x-request-id").is_some());
+    assert_eq!(job["state"], "NOT_STARTED");
+    assert_eq!(job["range"], json!({ "from": "2018-11-30T00:00:00Z", "to": "2018-12-01T00:00:00Z" }));
+    assert_eq!((job["exportUri"].is_null(), job["downloadUrl"].is_null()), (true, true));
+
+    // Durable, and on its way: the broker has confirmed the message.
+    let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
+    let stored = jobs.find_one(doc! { "_id": &job_id }).await.expect("an answer").expect("the job");
+    assert_eq!(stored.get_str("state").ok(), Some("NOT_STARTED"));
+    assert!(stored.get_datetime("createdAt").is_ok() && stored.get_datetime("publishedAt").is_ok());
+
+    // Without a result there is nothing to download.
+    let early = stack.get(&format!("/export/{job_id}/download")).await;
+    assert_eq!((early.status, early.header("content-type")), (409, Some("application/problem+json")));
+
+    stack.start_worker().await;
+    let (job, states) = stack.ended(&job_id).await;
+    assert_eq!(job["state"], "FINISHED", "{job:#}");
+    assert_eq!(states.first().map(String::as_str), Some("NOT_STARTED"));
+    let uri = job["exportUri"].as_str().expect("a URI");
+    let bucket = &stack.space.bucket;
+    assert!(
+        uri.starts_with(&format!("s3://{bucket}/exports/default/{job_id}/1-")) && uri.ends_with(".zip"),
+        "{uri}"
+    );
+    assert!(job["downloadUrl"].as_str().is_some_and(|url| url.starts_with("http")), "{job:#}");
+    assert_eq!(job["attempts"], 1);
+    assert_eq!(job["progress"]["percent"], 100.0);
+    assert_eq!(job["progress"]["vehiclesDone"], fleet.vehicles.len());
+    assert!(job["error"].is_null() && job["finishedAt"].is_string() && job["startedAt"].is_string());
+    assert_eq!(job["stats"]["sha256"].as_str().map(str::len), Some(64));
+
+    assert_eq!(stack.space.object_keys().await.len(), 1, "one attempt, one object");
+    stack.stop().await;
+}
+
+/// A message that comes again after the job has ended changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_is_not_exported_again() {
+    use export_amqp::Publisher;
+    use export_core::message::WakeUp;
+
+    let stack = Stack::start().await;
+    stack.space.insert_fleet(&one_day()).await;
+    let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
+    let (first, _) = stack.ended(&job_id).await;
+
+    let publisher = Publisher::new(stack.space.services.rabbitmq_url.clone().into(), stack.topology());
+    let message = WakeUp { job_id: job_id.parse().expect("an id") };
+    for _ in 0..10 {
+        publisher.publish(message).await.expect("published");
+    }
+    // A later job ends after them: by then they were handled, two at a time and in order.
+    let later = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
+    stack.ended(&later).await;
+    let again = stack.get(&format!("/export/{job_id}")).await.json();
+    assert_eq!((&again["exportUri"], &again["attempts"]), (&first["exportUri"], &json!(1)));
+    assert_eq!(stack.space.object_keys().await.len(), 2, "one object per job");
+    stack.stop().await;
+}
+
+/// API and worker are started before there are queues or a bucket's worth of anything: they wait, and then it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_that_come_late() {
+    let mut stack = Stack::start_api(export_testkit::isolation::TestSpace::create().await).await;
+    stack.start_worker().await;
+    stack.space.insert_fleet(&one_day()).await;
+    // No exchange yet: the job is accepted all the same, and the sweeper publishes it later.
+    let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
+    stack.provision().await;
+    let (job, _) = stack.ended(&job_id).await;
+    assert_eq!(job["state"], "FINISHED", "{job:#}");
+    stack.stop().await;
+}

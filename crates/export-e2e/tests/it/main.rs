@@ -1,0 +1,6 @@
+//! One export through the whole service, on real services.
+
+mod accepted;
+mod exact;
+mod failures;
+mod refused;

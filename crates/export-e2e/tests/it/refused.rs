@@ -1,0 +1,89 @@
+//! Bad requests get a problem that says what to do, and leave no trace.
+
+use bson::{Document, doc};
+use export_e2e::{Answer, Stack};
+use export_testkit::isolation::TestSpace;
+use serde_json::{Value, json};
+
+fn problem(answer: &Answer, status: u16) -> Value {
+    assert_eq!(answer.status, status, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
+    assert!(answer.header("x-request-id").is_some(), "{answer:?}");
+    let problem = answer.json();
+    assert_eq!(problem["status"], status);
+    for member in ["type", "title", "detail"] {
+        assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "no {member}: {problem}");
+    }
+    problem
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_requests_store_nothing() {
+    let stack = Stack::start_api(TestSpace::create().await).await;
+    stack.provision().await;
+    let json_type = [("content-type", "application/json")];
+    let post = |headers: &'static [(&'static str, &'static str)], body: &str| {
+        let body = body.as_bytes().to_vec();
+        stack.request("POST", "/export", headers, body)
+    };
+
+    // 400: cannot be read.
+    for body in ["", "{", "{\"startDate\":", "[1,]", "startDate=2018-11-30", "\u{feff}{}"] {
+        let answer = stack.request("POST", "/export", &json_type, body.as_bytes().to_vec()).await;
+        problem(&answer, 400);
+    }
+    // 415 and 413.
+    problem(&post(&[], "{}").await, 415);
+    problem(&post(&[("content-type", "text/plain")], "{}").await, 415);
+    let huge = format!("{{\"startDate\":\"{}\"}}", "x".repeat(20_000));
+    problem(&stack.request("POST", "/export", &json_type, huge.into_bytes()).await, 413);
+
+    // 422: can be read, means nothing; the pointer names the field.
+    for (body, pointer) in [
+        (json!({}), "/startDate"),
+        (json!({ "startDate": "2018-11-30" }), "/endDate"),
+        (json!({ "startDate": "yesterday", "endDate": "2018-12-01" }), "/startDate"),
+        (json!({ "startDate": "2018-11-31", "endDate": "2018-12-01" }), "/startDate"),
+        (json!({ "startDate": 5, "endDate": "2018-12-01" }), "/startDate"),
+        (json!({ "startDate": "2018-12-01", "endDate": "2018-12-01" }), "/endDate"),
+        (json!({ "startDate": "2018-12-02", "endDate": "2018-12-01" }), "/endDate"),
+        (json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": [] }), "/vehicles"),
+        (
+            json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": ["a", "a"] }),
+            "/vehicles/1",
+        ),
+        (json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": ["../x"] }), "/vehicles/0"),
+        (json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "parameters": "soc" }), "/parameters"),
+        (json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "timezone": "Moon" }), "/timezone"),
+        (json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "colour": "red" }), "/colour"),
+    ] {
+        let found = problem(&stack.post(&body).await, 422);
+        let pointers: Vec<_> =
+            found["errors"].as_array().into_iter().flatten().map(|e| e["pointer"].clone()).collect();
+        assert!(pointers.contains(&json!(pointer)), "{body}: {found}");
+    }
+
+    let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
+    assert_eq!(jobs.count_documents(doc! {}).await.expect("a count"), 0, "nothing was stored");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_things_are_told_apart() {
+    let stack = Stack::start_api(TestSpace::create().await).await;
+    for path in ["/export/7", "/export/not-an-id", "/export/%00", "/export/01983c5e7a017c3a9d5e0123456789ab"]
+    {
+        problem(&stack.get(path).await, 400);
+    }
+    for path in [
+        "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab",
+        "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab/download",
+    ] {
+        problem(&stack.get(path).await, 404);
+    }
+    problem(&stack.get("/nowhere").await, 404);
+    let wrong_method = stack.request("PUT", "/export", &[], Vec::new()).await;
+    problem(&wrong_method, 405);
+    assert_eq!(wrong_method.header("allow"), Some("POST"));
+    stack.stop().await;
+}

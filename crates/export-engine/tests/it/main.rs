@@ -1,0 +1,7 @@
+//! The engine from outside: what it writes is what the reference exporter writes, and what ends early is no archive.
+
+mod archive;
+mod endings;
+mod memory;
+mod odd;
+mod oracle;

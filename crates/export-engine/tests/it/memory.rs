@@ -1,0 +1,99 @@
+//! A source that is a list, and the plan that answers a request on it.
+
+use bson::{Bson, Document};
+use export_core::{Parameter, TimeRange, VehicleId};
+use export_engine::{
+    EngineError, HourDocuments, Meter, Plan, PlanRequest, Source, SourceError, VehiclePlan, export,
+};
+use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle};
+
+/// Answers as a database would: documents whose numeric `_id` lies in the range, ascending.
+pub(crate) struct InMemory<'a>(pub(crate) &'a [SourceVehicle]);
+
+impl Source for InMemory<'_> {
+    fn open<'a>(
+        &'a self,
+        vehicle: &VehicleId,
+        parameter: &Parameter,
+        documents: TimeRange,
+    ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+        Ok(Box::new(List(self.raw_documents(vehicle, parameter, documents).into_iter())))
+    }
+}
+
+impl InMemory<'_> {
+    /// What [`Source::open`] gives, all at once.
+    #[expect(clippy::cast_precision_loss, reason = "times in tests are far below 2^53 ms")]
+    pub(crate) fn raw_documents(
+        &self,
+        vehicle: &VehicleId,
+        parameter: &Parameter,
+        documents: TimeRange,
+    ) -> Vec<Vec<u8>> {
+        let vehicle =
+            self.0.iter().find(|stored| stored.database == vehicle.as_str()).expect("a known vehicle");
+        let stored =
+            vehicle.collections.get(parameter.as_str()).expect("opened only where there is a collection");
+        let ids = documents.from_ms() as f64..documents.to_ms() as f64;
+        let mut found: Vec<&Document> =
+            stored.iter().filter(|document| ids.contains(&id(document))).collect();
+        found.sort_by(|one, other| id(one).total_cmp(&id(other)));
+        found.into_iter().map(|document| document.to_vec().expect("valid BSON")).collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "ids in tests are far below 2^53 ms")]
+fn id(document: &Document) -> f64 {
+    match document.get("_id") {
+        Some(Bson::Double(id)) => *id,
+        Some(Bson::Int32(id)) => f64::from(*id),
+        Some(Bson::Int64(id)) => *id as f64,
+        Some(Bson::Decimal128(id)) => id.to_string().parse().expect("a plain decimal"),
+        other => panic!("tests have numeric ids only: {other:?}"),
+    }
+}
+
+/// Documents one by one.
+pub(crate) struct List(pub(crate) std::vec::IntoIter<Vec<u8>>);
+
+impl HourDocuments for List {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(self.0.next())
+    }
+}
+
+/// The plan that a worker would make for this request: the columns and vehicles that the reference has found.
+pub(crate) fn plan(
+    request: &ReferenceRequest,
+    expected: &ReferenceExport,
+    vehicles: &[SourceVehicle],
+) -> Plan {
+    let stored = |database: &str| vehicles.iter().find(|vehicle| vehicle.database == database);
+    let has_collections = |database: &str| -> Vec<bool> {
+        let has =
+            |name: &String| stored(database).is_some_and(|vehicle| vehicle.collections.contains_key(name));
+        expected.parameters.iter().map(has).collect()
+    };
+    Plan {
+        request: PlanRequest {
+            start_date: "start".to_owned(),
+            end_date: "end".to_owned(),
+            timezone: "UTC".to_owned(),
+            range: TimeRange::new(request.from_ms, request.to_ms).expect("a range"),
+        },
+        parameters: expected.parameters.iter().map(|name| name.parse().expect("a parameter")).collect(),
+        vehicles: expected
+            .vehicles
+            .iter()
+            .map(|vehicle| VehiclePlan {
+                vehicle: vehicle.database.parse().expect("a vehicle"),
+                has_collection: has_collections(&vehicle.database),
+            })
+            .collect(),
+    }
+}
+
+/// The archive of a plan.
+pub(crate) fn archive(plan: &Plan, source: &dyn Source) -> Result<Vec<u8>, EngineError> {
+    export(plan, source, Vec::new(), &Meter::default()).map(|(_, archive)| archive)
+}
