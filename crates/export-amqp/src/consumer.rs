@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use export_core::causes;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
@@ -62,7 +63,7 @@ where
         settings.is_consuming.store(false, Ordering::Relaxed);
         if let Err(error) = outcome {
             warn!(
-                error = %cause(&error),
+                error = %causes(&error),
                 wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
                 queue = settings.topology.queue(),
                 "cannot read the queue, waiting for RabbitMQ (is it running, and was `exports provision` run?)"
@@ -76,12 +77,6 @@ where
     }
     in_hand.close();
     in_hand.wait().await;
-}
-
-/// An error with its causes in one line.
-fn cause(error: &AmqpError) -> String {
-    let source = std::error::Error::source(error);
-    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 /// Consumes over one connection; returns when it is lost or `stop` comes.
@@ -155,7 +150,7 @@ async fn settle(delivery: &Delivery, verdict: Verdict) {
         Ok(true) => {}
         Ok(false) => warn!(?verdict, "the connection of a delivery is gone; it will be delivered again"),
         Err(error) => {
-            warn!(?verdict, error = %cause(&error), "a delivery could not be answered; it will come again");
+            warn!(?verdict, error = %causes(&error), "a delivery could not be answered; it will come again");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The running service: everything wired up, with listener and stop signal passed in.
 
-use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,10 +10,9 @@ use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::Config;
-use crate::problem::chain;
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::sweeper::sweep;
@@ -70,23 +68,8 @@ impl App {
 /// Keeps the readiness true, and says in the log when something comes or goes.
 async fn watch(mongo: export_mongo::MongoClient, publisher: Publisher, readiness: Readiness) {
     loop {
-        note(&readiness, "mongodb", mongo.ping()).await;
-        note(&readiness, "rabbitmq", publisher.check()).await;
+        readiness.note("mongodb", mongo.ping().await);
+        readiness.note("rabbitmq", publisher.check().await);
         tokio::time::sleep(WATCH).await;
-    }
-}
-
-async fn note<E: std::error::Error + 'static>(
-    readiness: &Readiness,
-    part: &'static str,
-    check: impl Future<Output = Result<(), E>>,
-) {
-    match check.await {
-        Ok(()) if readiness.set(part, true) => info!(service = part, "reached"),
-        Ok(()) => {}
-        Err(error) => {
-            readiness.set(part, false);
-            warn!(service = part, error = %chain(&error), "not reachable, trying again");
-        }
     }
 }

@@ -6,12 +6,12 @@ use clap::Parser;
 use export_settings::amqp::AmqpArgs;
 use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings};
-use export_settings::s3::{S3Args, S3Settings};
+use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError, optional, parsed_or, required};
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
-#[command(name = "exports-api", version)]
+#[command(name = "exports-api", version, after_help = AWS_HELP)]
 pub struct Cli {
     #[command(flatten)]
     api: ApiArgs,

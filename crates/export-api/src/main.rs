@@ -7,13 +7,9 @@ use clap::Parser;
 use export_amqp::Topology;
 use export_api::app::App;
 use export_api::config::{Cli, Command, Config};
-use export_observability::{LogError, ask_readiness, init_logs};
+use export_observability::{ask_readiness, init_logs, stop_signal};
 use export_s3::ResultBucket;
-use export_settings::SettingError;
-use export_settings::log::LogFormat;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -37,8 +33,7 @@ async fn healthcheck(cli: &Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(cli: &Cli) -> anyhow::Result<()> {
-    let log = cli.log()?;
-    init_logs(&log.level, log.format.map(|format| format == LogFormat::Json)).map_err(wrong_log)?;
+    init_logs(&cli.log()?)?;
     let config: Config = cli.resolve()?;
 
     let api = TcpListener::bind(config.listen)
@@ -50,22 +45,5 @@ async fn serve(cli: &Cli) -> anyhow::Result<()> {
     let results = ResultBucket::from_environment(config.s3.clone()).await?;
     let app = App::build(&config, results, Topology::default()).await?;
 
-    let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let on_signal = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        on_signal.cancel();
-    });
-    app.serve(api, admin, stop).await
-}
-
-fn wrong_log(_error: LogError) -> SettingError {
-    SettingError::Wrong {
-        name: "LOG_LEVEL",
-        expected: "a level such as info, or a filter such as info,export_api=debug",
-    }
+    app.serve(api, admin, stop_signal()?).await
 }

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use export_core::causes;
 use export_core::request::FieldError;
 use serde::Serialize;
 use tracing::error;
@@ -100,7 +101,7 @@ impl Problem {
 
     /// 503: something behind this service does not answer. The cause is logged here, once.
     pub fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Self {
-        error!(error = %chain(cause), "a request could not be served");
+        error!(error = %causes(cause), "a request could not be served");
         let mut problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
@@ -120,12 +121,6 @@ impl Problem {
             "This is a defect of the service. Its log has the cause under the request id of the x-request-id header.",
         )
     }
-}
-
-/// An error with all its causes, outermost first.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl From<JsonRejection> for Problem {

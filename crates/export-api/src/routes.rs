@@ -9,8 +9,8 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
-use tower_http::trace::TraceLayer;
-use tracing::{Span, error, info_span};
+use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::{Level, Span, error, info_span};
 use uuid::Uuid;
 
 use crate::problem::Problem;
@@ -35,7 +35,11 @@ pub fn router(state: ApiState) -> Router {
             error!("a request handler panicked");
             Problem::internal().into_response()
         }))
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_response(DefaultOnResponse::new().level(Level::INFO)),
+        )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
 }

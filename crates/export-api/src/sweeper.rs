@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use export_amqp::Publisher;
+use export_core::causes;
 use export_core::job::RetryPolicy;
 use export_core::message::WakeUp;
 use export_mongo::{JobStore, StoreError, Swept};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-
-use crate::problem::chain;
 
 /// Mean time between sweeps; each wait is between half and one and a half of it, so that copies do not march in step.
 const INTERVAL: Duration = Duration::from_secs(4);
@@ -28,7 +27,7 @@ pub async fn sweep(jobs: JobStore, publisher: Publisher, policy: RetryPolicy, st
             () = tokio::time::sleep(wait) => {}
         }
         if let Err(error) = sweep_once(&jobs, &publisher, policy).await {
-            warn!(error = %chain(&error), "a sweep failed; the next one goes on");
+            warn!(error = %causes(&error), "a sweep failed; the next one goes on");
         }
     }
 }
@@ -46,7 +45,7 @@ async fn sweep_once(jobs: &JobStore, publisher: &Publisher, policy: RetryPolicy)
     for job_id in jobs.unpublished().await? {
         if let Err(error) = publisher.publish(WakeUp { job_id }).await {
             // The others would fare no better.
-            warn!(job.id = %job_id, error = %chain(&error), "jobs wait for RabbitMQ");
+            warn!(job.id = %job_id, error = %causes(&error), "jobs wait for RabbitMQ");
             break;
         }
         jobs.mark_published(job_id).await?;

@@ -7,9 +7,8 @@ mod provision;
 use std::process::ExitCode;
 
 use clap::Parser;
-use export_observability::{LogError, init_logs};
-use export_settings::SettingError;
-use export_settings::log::{LogArgs, LogFormat};
+use export_observability::init_logs;
+use export_settings::log::LogArgs;
 
 /// The command line of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -41,17 +40,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    let log = cli.log.resolve()?;
-    init_logs(&log.level, log.format.map(|format| format == LogFormat::Json)).map_err(wrong_log)?;
+    init_logs(&cli.log.resolve()?)?;
     match cli.command {
         Command::Provision(provision) => provision.run().await,
         Command::Demo(demo) => demo.run().await,
-    }
-}
-
-fn wrong_log(_error: LogError) -> SettingError {
-    SettingError::Wrong {
-        name: "LOG_LEVEL",
-        expected: "a level such as info, or a filter such as info,export_mongo=debug",
     }
 }

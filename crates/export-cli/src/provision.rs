@@ -8,13 +8,14 @@ use export_mongo::JobStore;
 use export_s3::ResultBucket;
 use export_settings::amqp::AmqpArgs;
 use export_settings::mongo::MongoArgs;
-use export_settings::s3::S3Args;
+use export_settings::s3::{AWS_HELP, S3Args};
 
 /// Time between tries while a service is not there yet.
 const WAIT: Duration = Duration::from_secs(1);
 
 /// Settings of `exports provision`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = AWS_HELP)]
 pub(crate) struct Provision {
     #[command(flatten)]
     mongo: MongoArgs,
@@ -32,6 +33,9 @@ impl Provision {
         let mongo = self.mongo.resolve()?;
         let rabbitmq_url = self.amqp.resolve()?;
         let s3 = self.s3.resolve()?;
+        let bucket_name = s3.bucket.clone();
+        // Before the first wait: it tells a missing region.
+        let bucket = ResultBucket::from_environment(s3).await?;
         let deadline = Instant::now() + Duration::from_secs(self.wait_seconds);
 
         let client = export_mongo::connect(&mongo.uri, "exports provision").await?;
@@ -43,8 +47,6 @@ impl Provision {
         until(deadline, "RabbitMQ", || topology.provision(&rabbitmq_url)).await?;
         println!("exchange {} and queue {} are there", topology.exchange(), topology.queue());
 
-        let bucket_name = s3.bucket.clone();
-        let bucket = ResultBucket::from_environment(s3).await?;
         until(deadline, "S3", || bucket.provision()).await?;
         println!("bucket {bucket_name} is there");
         Ok(())

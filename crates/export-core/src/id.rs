@@ -50,7 +50,7 @@ pub enum NameError {
     )]
     NotAVehicle,
     /// Not a possible MongoDB collection name.
-    #[error("not a parameter name: expected 1 to 120 bytes without NUL or $, not starting with \"system.\"")]
+    #[error("not a parameter name: expected 1 to 255 bytes without NUL or $, not starting with \"system.\"")]
     NotAParameter,
     /// Not usable in an object key.
     #[error("not a tenant name: expected 1 to 63 of a-z, 0-9, - and _")]
@@ -111,7 +111,7 @@ text_name!(
     NotAVehicle,
     |text| {
         (1..=63).contains(&text.len())
-            && !text.contains(['/', '\\', '.', ' ', '"', '$', '*', '<', '>', ':', '|', '?'])
+            && !text.contains(['/', '\\', '.', ' ', '"', '$'])
             && !text.chars().any(char::is_control)
     }
 );
@@ -122,8 +122,8 @@ text_name!(
     Parameter,
     NotAParameter,
     |text| {
-        // A namespace (database, dot, collection) has at most 255 bytes; 120 was the limit before MongoDB 4.4.
-        (1..=120).contains(&text.len()) && !text.contains(['\0', '$']) && !text.starts_with("system.")
+        // MongoDB allows 255 bytes for database, dot and collection together.
+        (1..=255).contains(&text.len()) && !text.contains(['\0', '$']) && !text.starts_with("system.")
     }
 );
 

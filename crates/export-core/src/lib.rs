@@ -6,6 +6,7 @@
 //! Start at [`request`] (what a client asked for), then [`job`] (what became of it) and [`manifest`] (the
 //! proof that nothing is missing).
 
+mod causes;
 pub mod id;
 pub mod job;
 pub mod manifest;
@@ -13,5 +14,6 @@ pub mod message;
 pub mod range;
 pub mod request;
 
+pub use causes::causes;
 pub use id::{JobId, Parameter, Tenant, VehicleId};
 pub use range::TimeRange;

@@ -14,7 +14,7 @@ use crate::column::Column;
 use crate::merge::merge;
 use crate::meter::{Meter, Metered};
 use crate::row::{RowEncoder, header};
-use crate::slice::{Slice, SliceError, Slicer};
+use crate::slice::{SLICE_BYTES, Slice, SliceError, Slicer};
 use crate::source::{HourDocuments, Source, SourceError};
 use crate::tally::Tally;
 
@@ -101,10 +101,21 @@ pub fn export<W: Write>(
     output: W,
     meter: &Meter,
 ) -> Result<(Manifest, W), EngineError> {
+    export_in_slices(plan, source, output, meter, SLICE_BYTES)
+}
+
+/// The same with slices of another size, which must make no difference.
+fn export_in_slices<W: Write>(
+    plan: &Plan,
+    source: &dyn Source,
+    output: W,
+    meter: &Meter,
+    slice_bytes: usize,
+) -> Result<(Manifest, W), EngineError> {
     let mut archive = Archive::new(Metered { output, meter });
     let mut vehicles = Vec::with_capacity(plan.vehicles.len());
     for vehicle_plan in &plan.vehicles {
-        vehicles.push(export_vehicle(plan, vehicle_plan, source, &mut archive, meter)?);
+        vehicles.push(export_vehicle(plan, vehicle_plan, source, &mut archive, meter, slice_bytes)?);
         meter.vehicle_done();
     }
 
@@ -124,9 +135,10 @@ fn export_vehicle<W: Write>(
     source: &dyn Source,
     archive: &mut Archive<W>,
     meter: &Meter,
+    slice_bytes: usize,
 ) -> Result<VehicleManifest, EngineError> {
     let collections = open_collections(plan, vehicle_plan, source)?;
-    let mut slicer = Slicer::new(plan.request.range, collections);
+    let mut slicer = Slicer::new(plan.request.range, slice_bytes, collections);
     let mut tally = Tally::default();
     let mut encoder = RowEncoder::new(plan.parameters.len());
     let mut columns: Vec<Column> = plan.parameters.iter().map(|_| Column::default()).collect();
@@ -198,18 +210,22 @@ fn open_collections<'a>(
         .collect()
 }
 
+/// Decodes a slice's documents into its columns, hour by hour and in an hour column by column: so what is counted first, and
+/// kept as a sample, does not depend on where slices end.
 fn decode_slice(plan: &Plan, slice: &Slice, columns: &mut [Column], tally: &mut Tally) {
-    let range = plan.request.range;
-    for ((parameter, slice_column), column) in plan.parameters.iter().zip(&slice.columns).zip(columns) {
-        column.clear();
-        for (documents, is_carried) in [(&slice_column.carried, true), (&slice_column.documents, false)] {
-            let scope = Scope { range, window: slice.window, is_carried };
-            for document in documents {
-                decode(document, parameter, scope, column, tally);
-            }
-        }
-        tally.counts.duplicates += column.settle();
+    columns.iter_mut().for_each(Column::clear);
+    let mut documents = Vec::new();
+    for (index, slice_column) in slice.columns.iter().enumerate() {
+        documents.extend(slice_column.carried.iter().map(|document| (index, document, true)));
+        documents.extend(slice_column.documents.iter().map(|document| (index, document, false)));
     }
+    // Stable, so that columns stay in order within an hour, and documents of one column as they came.
+    documents.sort_by_key(|(_, document, _)| document.start_ms);
+    for (index, document, is_carried) in documents {
+        let scope = Scope { range: plan.request.range, window: slice.window, is_carried };
+        decode(document, &plan.parameters[index], scope, &mut columns[index], tally);
+    }
+    tally.counts.duplicates += columns.iter_mut().map(Column::settle).sum::<u64>();
 }
 
 fn write_manifest(manifest: &Manifest, entry: &mut dyn Write) -> io::Result<()> {
@@ -234,3 +250,7 @@ fn resolved_request(plan: &Plan) -> ResolvedRequest {
 fn names(parameters: &[Parameter]) -> impl Iterator<Item = String> + '_ {
     parameters.iter().map(ToString::to_string)
 }
+
+#[cfg(test)]
+#[path = "export_tests.rs"]
+mod tests;

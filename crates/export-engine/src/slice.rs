@@ -12,7 +12,7 @@ use crate::tally::{Reason, Tally};
 
 /// Bytes of documents after which a slice ends, at the next whole hour. Large enough that the work per slice outweighs
 /// its overhead, small enough that a few of them are nothing.
-const SLICE_BYTES: usize = 1 << 20;
+pub(crate) const SLICE_BYTES: usize = 1 << 20;
 
 /// The documents of one window.
 #[derive(Debug)]
@@ -62,9 +62,10 @@ struct Collection<'a> {
 }
 
 impl<'a> Slicer<'a> {
-    /// Begins with the collections of one vehicle, in column order.
+    /// Begins with the collections of one vehicle, in column order. A slice ends at the first whole hour after `slice_bytes`.
     pub(crate) fn new(
         range: TimeRange,
+        slice_bytes: usize,
         collections: Vec<(Parameter, Option<Box<dyn HourDocuments + 'a>>)>,
     ) -> Self {
         let collections = collections
@@ -77,14 +78,7 @@ impl<'a> Slicer<'a> {
                 carried: Vec::new(),
             })
             .collect();
-        Self { range, position_ms: range.from_ms(), collections, slice_bytes: SLICE_BYTES }
-    }
-
-    /// For tests: slices of another size.
-    #[cfg(test)]
-    pub(crate) fn with_slice_bytes(mut self, slice_bytes: usize) -> Self {
-        self.slice_bytes = slice_bytes;
-        self
+        Self { range, position_ms: range.from_ms(), collections, slice_bytes }
     }
 
     /// The next slice, or `None` when the vehicle has no further documents. Documents whose start cannot be read are
@@ -219,8 +213,7 @@ mod tests {
         let listed: Box<dyn HourDocuments> = Box::new(Listed(starts.into_iter()));
         let parameter: Parameter = "soc".parse().expect("a parameter");
         let missing = ("odo".parse().expect("a parameter"), None);
-        let mut slicer =
-            Slicer::new(range, vec![(parameter, Some(listed)), missing]).with_slice_bytes(slice_bytes);
+        let mut slicer = Slicer::new(range, slice_bytes, vec![(parameter, Some(listed)), missing]);
         let mut tally = Tally::default();
         let mut found = Vec::new();
         while let Some(slice) = slicer.next(&mut tally)? {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::oid::ObjectId;
+use bson::{Bson, Document, doc};
 use export_core::job::{ExportResult, Failure, Job, JobState, Progress, Transition};
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant};
@@ -218,12 +219,20 @@ impl JobStore {
     /// Keeps a message that names no job, as it came.
     pub async fn keep_dead_letter(&self, body: Vec<u8>, reason: &str) -> Result<(), StoreError> {
         let letter = doc! {
-            "receivedAt": DateTime::now(),
             "reason": reason,
             "body": Bson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: body }),
         };
+        // An upsert of a new id, because only updates can take the server's time.
+        let filter = doc! { "_id": ObjectId::new() };
+        let stamped = doc! { "$mergeObjects": ["$$ROOT", { "$literal": letter }, { "receivedAt": "$$NOW" }] };
+        let pipeline = vec![doc! { "$replaceWith": stamped }];
         let dead_letters = self.dead_letters.clone();
-        bounded("keep a dead letter", async move { dead_letters.insert_one(letter).await }).await.map(drop)
+        bounded(
+            "keep a dead letter",
+            async move { dead_letters.update_one(filter, pipeline).upsert(true).await },
+        )
+        .await
+        .map(drop)
     }
 
     async fn transition(

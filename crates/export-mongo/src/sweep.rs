@@ -15,7 +15,7 @@ use crate::jobs::{JobStore, after_now};
 
 /// Most jobs looked at in one sweep; the next sweep goes on.
 const BATCH: i64 = 100;
-/// How long a due job without a confirmed message is left to the request that made it.
+/// How long a new job without a confirmed message is left to the request that made it.
 const PUBLISH_GRACE: Duration = Duration::from_secs(10);
 /// How long a published job may lie unclaimed before its message is sent again. Twice is harmless, never is not.
 const QUEUE_AGE: Duration = Duration::from_mins(10);
@@ -38,7 +38,8 @@ impl JobStore {
             "$expr": { "$or": [
                 { "$and": [
                     { "$eq": ["$publishedAt", null] },
-                    { "$lt": [{ "$add": ["$runAfter", millis(PUBLISH_GRACE)] }, "$$NOW"] },
+                    { "$lte": ["$runAfter", "$$NOW"] },
+                    { "$lt": [{ "$add": ["$createdAt", millis(PUBLISH_GRACE)] }, "$$NOW"] },
                 ] },
                 { "$and": [
                     { "$ne": ["$publishedAt", null] },

@@ -1,10 +1,13 @@
 //! The vehicles' databases, read only: one database per vehicle, one collection per parameter, one document per hour.
 
+use std::str::FromStr;
+
 use bson::{RawDocumentBuf, doc};
 use export_core::{Parameter, TimeRange, VehicleId};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::client::{MongoClient, bounded};
 use crate::error::StoreError;
@@ -34,11 +37,8 @@ impl VehicleDatabases {
     pub async fn vehicles(&self) -> Result<Vec<VehicleId>, StoreError> {
         let client = self.client.clone();
         let names = bounded("list the vehicles", async move { client.list_database_names().await }).await?;
-        let mut vehicles: Vec<VehicleId> = names
-            .into_iter()
-            .filter(|name| name.starts_with(&self.prefix))
-            .filter_map(|name| name.parse().ok())
-            .collect();
+        let of_vehicles = names.into_iter().filter(|name| name.starts_with(&self.prefix));
+        let mut vehicles: Vec<VehicleId> = of_vehicles.filter_map(|name| usable(&name, "vehicle")).collect();
         vehicles.sort();
         Ok(vehicles)
     }
@@ -50,7 +50,11 @@ impl VehicleDatabases {
             database.list_collection_names().filter(doc! { "type": "collection" }).await
         })
         .await?;
-        let mut parameters: Vec<Parameter> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
+        let mut parameters: Vec<Parameter> = names
+            .into_iter()
+            .filter(|name| !name.starts_with("system."))
+            .filter_map(|name| usable(&name, "parameter"))
+            .collect();
         parameters.sort();
         Ok(parameters)
     }
@@ -71,6 +75,15 @@ impl VehicleDatabases {
         });
         receiver
     }
+}
+
+/// The name as one of ours. One that cannot be is left out with a line in the log.
+fn usable<T: FromStr>(name: &str, what: &'static str) -> Option<T> {
+    let usable = name.parse().ok();
+    if usable.is_none() {
+        warn!(name, what, "left out: no file or column can have this name");
+    }
+    usable
 }
 
 async fn send_batches(

@@ -10,9 +10,11 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use export_core::causes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tracing::{info, warn};
 
 /// How long a health check waits for its answer.
 const ASK: Duration = Duration::from_secs(3);
@@ -36,6 +38,18 @@ impl Readiness {
     pub fn set(&self, part: &'static str, is_reachable: bool) -> bool {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.insert(part, is_reachable) != Some(is_reachable)
+    }
+
+    /// Notes what came of reaching a part; says in the log when it comes, and every time it is missed.
+    pub fn note<E: std::error::Error + 'static>(&self, part: &'static str, outcome: Result<(), E>) {
+        match outcome {
+            Ok(()) if self.set(part, true) => info!(service = part, "reached"),
+            Ok(()) => {}
+            Err(error) => {
+                self.set(part, false);
+                warn!(service = part, error = %causes(&error), "not reachable, trying again");
+            }
+        }
     }
 
     /// Whether everything was reached when last tried.

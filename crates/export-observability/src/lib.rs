@@ -1,7 +1,9 @@
-//! What the person on call sees: logs, and whether a service is alive and ready.
+//! A service seen from outside: its logs, its health, and the signals that end it.
 
 mod health;
 mod logs;
+mod signals;
 
 pub use health::{Readiness, ask_readiness, serve_health};
-pub use logs::{LogError, init_logs};
+pub use logs::init_logs;
+pub use signals::stop_signal;

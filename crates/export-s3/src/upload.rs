@@ -80,6 +80,10 @@ impl Write for PartWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.sha256.update(bytes);
         self.written_bytes += bytes.len() as u64;
+        if self.buffer.capacity() == 0 {
+            // Whole at once: growing by doubling would hold up to two parts' worth for one.
+            self.buffer.reserve_exact(self.part_bytes() + bytes.len());
+        }
         self.buffer.extend_from_slice(bytes);
         // The last part may be of any size, also empty when it is the only one; so a full part is sent at once.
         if self.buffer.len() >= self.part_bytes() {

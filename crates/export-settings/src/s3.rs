@@ -20,6 +20,10 @@ pub struct S3Args {
     pub s3_public_endpoint_url: Option<String>,
 }
 
+/// For the end of `--help`: what the SDK reads by itself.
+pub const AWS_HELP: &str = "S3's region, credentials and endpoint are those of every AWS program: AWS_REGION, AWS_ACCESS_KEY_ID, \
+    AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3, profiles and roles. .env.example lists every setting.";
+
 /// Where results are.
 #[derive(Clone, Debug)]
 pub struct S3Settings {

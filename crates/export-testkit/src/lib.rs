@@ -10,6 +10,7 @@
 pub mod hour;
 pub mod isolation;
 pub mod oddities;
+pub mod program;
 pub mod proxy;
 pub mod reference;
 pub mod services;

@@ -13,11 +13,11 @@ use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::Config;
 use crate::export::Exporter;
-use crate::worker::{Worker, chain};
+use crate::worker::Worker;
 
 /// How often the services behind the worker are asked for a sign of life.
 const WATCH: Duration = Duration::from_secs(5);
@@ -107,13 +107,14 @@ where
     E: std::error::Error + 'static,
     F: Future<Output = Result<(), E>>,
 {
-    while let Err(error) = check().await {
-        readiness.set(service, false);
-        warn!(service, error = %chain(&error), "not reachable yet, waiting for it");
+    loop {
+        let outcome = check().await;
+        let is_reached = outcome.is_ok();
+        readiness.note(service, outcome);
+        if is_reached {
+            return;
+        }
         tokio::time::sleep(WAIT).await;
-    }
-    if readiness.set(service, true) {
-        info!(service, "reached");
     }
 }
 
@@ -126,27 +127,12 @@ async fn watch(
 ) {
     loop {
         readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
-        note("mongodb", &readiness, mongo.ping().await);
-        note("s3", &readiness, results.check().await);
+        readiness.note("mongodb", mongo.ping().await);
+        readiness.note("s3", results.check().await);
         // The queue is the part that comes last at the start: looked at more often than the others are asked.
         for _ in 0..WATCH.as_secs() * 4 {
             tokio::time::sleep(Duration::from_millis(250)).await;
             readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
-        }
-    }
-}
-
-fn note<E: std::error::Error + 'static>(
-    service: &'static str,
-    readiness: &Readiness,
-    outcome: Result<(), E>,
-) {
-    match outcome {
-        Ok(()) if readiness.set(service, true) => info!(service, "reached"),
-        Ok(()) => {}
-        Err(error) => {
-            readiness.set(service, false);
-            warn!(service, error = %chain(&error), "not reachable, trying again");
         }
     }
 }

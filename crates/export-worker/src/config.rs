@@ -6,7 +6,7 @@ use clap::Parser;
 use export_settings::amqp::AmqpArgs;
 use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings, SourceArgs, SourceSettings};
-use export_settings::s3::{S3Args, S3Settings};
+use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError, parsed_or};
 
 /// Exports at a time, unless set otherwise: enough to keep two cores and the network busy.
@@ -16,7 +16,7 @@ const MAX_CONCURRENCY: u16 = 256;
 
 /// The worker of the vehicle-data export service
 #[derive(Debug, Parser)]
-#[command(name = "exports-worker", version)]
+#[command(name = "exports-worker", version, after_help = AWS_HELP)]
 pub struct Cli {
     #[command(flatten)]
     worker: WorkerArgs,

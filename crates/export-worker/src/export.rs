@@ -1,8 +1,9 @@
 //! The recipe of one export: plan → open → encode → upload.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use export_core::id::sort_parameters;
 use export_core::job::{ExportResult, Job, Stats};
@@ -19,6 +20,9 @@ use uuid::Uuid;
 use crate::disposition::JobError;
 use crate::heartbeat::beat;
 use crate::source::MongoSource;
+
+/// How long a stopped export may take to throw away what it has uploaded; the bucket's lifecycle does it otherwise.
+const STOPPING: Duration = Duration::from_secs(3);
 
 /// What an export needs to reach. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,18 +51,20 @@ impl Exporter {
         info!(job.id = %job.id, vehicle_count = vehicles_total, parameter_count = plan.parameters.len(), "export planned");
 
         let key = result_key(self.results.key_prefix(), &job.tenant, job.id, job.attempts, Uuid::new_v4());
-        let (manifest, uploaded) = tokio::select! {
-            written = self.write(plan, &key, meter) => written?,
-            stop = beat(&self.jobs, fence, meter, vehicles_total, started_at) => {
-                meter.stop();
-                return Err(stop);
+        let mut writing = pin!(self.write(plan, &key, meter));
+        let stopped = tokio::select! {
+            written = &mut writing => {
+                let (manifest, uploaded) = written?;
+                let stats = stats(&manifest, uploaded, started_at);
+                return Ok(ExportResult { export_uri: self.results.uri(&key), stats });
             }
-            () = self.hand_over.cancelled() => {
-                meter.stop();
-                return Err(JobError::hand_over());
-            }
+            reason = beat(&self.jobs, fence, meter, vehicles_total, started_at) => reason,
+            () = self.hand_over.cancelled() => JobError::hand_over(),
         };
-        Ok(ExportResult { export_uri: self.results.uri(&key), stats: stats(&manifest, uploaded, started_at) })
+        // The engine ends at its next slice; then the upload sees that its writer is gone and throws its parts away.
+        meter.stop();
+        tokio::time::timeout(STOPPING, writing).await.ok();
+        Err(stopped)
     }
 
     /// Looks up what the request leaves open.

@@ -6,15 +6,11 @@ use anyhow::Context;
 use clap::Parser;
 use export_amqp::Topology;
 use export_core::job::RetryPolicy;
-use export_observability::{LogError, ask_readiness, init_logs};
+use export_observability::{ask_readiness, init_logs, stop_signal};
 use export_s3::ResultBucket;
-use export_settings::SettingError;
-use export_settings::log::LogFormat;
 use export_worker::app::App;
 use export_worker::config::{Cli, Command};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 #[tokio::main]
@@ -39,8 +35,7 @@ async fn healthcheck(cli: &Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn work(cli: &Cli) -> anyhow::Result<()> {
-    let log = cli.log()?;
-    init_logs(&log.level, log.format.map(|format| format == LogFormat::Json)).map_err(wrong_log)?;
+    init_logs(&cli.log()?)?;
     let config = cli.resolve()?;
 
     let admin = TcpListener::bind(config.admin)
@@ -50,22 +45,5 @@ async fn work(cli: &Cli) -> anyhow::Result<()> {
     let results = ResultBucket::from_environment(config.s3.clone()).await?;
     let app = App::build(&config, results, Topology::default(), RetryPolicy::default(), owner).await?;
 
-    let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let on_signal = stop.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        on_signal.cancel();
-    });
-    app.run(admin, stop).await
-}
-
-fn wrong_log(_error: LogError) -> SettingError {
-    SettingError::Wrong {
-        name: "LOG_LEVEL",
-        expected: "a level such as info, or a filter such as info,export_worker=debug",
-    }
+    app.run(admin, stop_signal()?).await
 }

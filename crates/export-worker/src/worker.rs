@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use export_amqp::Verdict;
+use export_core::causes;
 use export_core::job::{ExportResult, Job, RetryPolicy};
 use export_core::message::WakeUp;
 use export_engine::Meter;
@@ -49,7 +50,7 @@ impl Worker {
                 }
                 Ok(Claim::Unknown) => self.keep_dead_letter(body, "there is no such job").await,
                 Err(error) => {
-                    warn!(error = %chain(&error), "a job could not be claimed, its message comes again");
+                    warn!(error = %causes(&error), "a job could not be claimed, its message comes again");
                     Verdict::Nack
                 }
             }
@@ -89,7 +90,7 @@ impl Worker {
             }
             Err(error) => {
                 // Whether it was committed is not known; the message comes again and the job's state tells.
-                error!(error = %chain(&error), "a finished export could not be committed");
+                error!(error = %causes(&error), "a finished export could not be committed");
                 Verdict::Nack
             }
         }
@@ -116,7 +117,7 @@ impl Worker {
             persistently(|| self.jobs.fail(fence, &error.failure)).await
         };
         if let Err(error) = settled {
-            error!(error = %chain(&error), "a failure could not be written down; the job's lease will expire");
+            error!(error = %causes(&error), "a failure could not be written down; the job's lease will expire");
         }
         Verdict::Nack
     }
@@ -128,7 +129,7 @@ impl Worker {
                 Verdict::Ack
             }
             Err(error) => {
-                warn!(error = %chain(&error), "a dead letter could not be kept, it comes again");
+                warn!(error = %causes(&error), "a dead letter could not be kept, it comes again");
                 Verdict::Nack
             }
         }
@@ -143,15 +144,9 @@ where
     for _ in 1..SETTLE_TRIES {
         match operation().await {
             Ok(outcome) => return Ok(outcome),
-            Err(error) => warn!(error = %chain(&error), "the job store did not answer, trying again"),
+            Err(error) => warn!(error = %causes(&error), "the job store did not answer, trying again"),
         }
         tokio::time::sleep(SETTLE_WAIT).await;
     }
     operation().await
-}
-
-/// An error with all its causes, outermost first.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

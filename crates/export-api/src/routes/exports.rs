@@ -5,15 +5,27 @@ pub mod download;
 pub mod get;
 mod job_view;
 
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
 use export_core::JobId;
+use export_core::id::NameError;
 use export_core::job::Job;
 
 use crate::problem::Problem;
 use crate::state::ApiState;
 
-/// Reads the id of a path.
-fn parse_id(text: &str) -> Result<JobId, Problem> {
-    text.parse().map_err(|error: export_core::id::NameError| Problem::malformed(error.to_string()))
+/// The job id of a path.
+pub struct JobPath(JobId);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::malformed(NameError::NotAJobId.to_string()))?;
+        text.parse().map(Self).map_err(|error: NameError| Problem::malformed(error.to_string()))
+    }
 }
 
 /// The job of this id, or the answer that there is none.

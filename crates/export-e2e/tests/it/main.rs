@@ -4,3 +4,4 @@ mod accepted;
 mod exact;
 mod failures;
 mod refused;
+mod settings;

@@ -93,7 +93,7 @@ fn interfered(
     let source = Interfered { stored: InMemory(&vehicles), given: Cell::new(0), interfere };
     let mut written = Vec::new();
     let outcome = export(&plan_of(&vehicles), &source, &mut written, meter);
-    let error = outcome.err().expect("an export that was interfered with");
+    let error = outcome.expect_err("an export that was interfered with");
     (error, written, source.given.get())
 }
 

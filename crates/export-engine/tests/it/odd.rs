@@ -15,8 +15,26 @@ const HOUR_MS: i64 = 3_600_000;
 const STARTS_MS: [i64; 2] = [1_543_536_000_000, -2 * HOUR_MS];
 const PARAMETERS: [&str; 5] = ["soc", "odo", "p.q", "a,b", "say \"hi\""];
 const KEYS: [&str; 20] = [
-    "x", "", "-", "+5", "5.0", "1e3", "-0", " 1", "values", "007", "300000", "3599999", "3600000", "-1", "٣",
-    "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "-9223372036854775807",
+    "x",
+    "",
+    "-",
+    "+5",
+    "5.0",
+    "1e3",
+    "-0",
+    " 1",
+    "values",
+    "007",
+    "300000",
+    "3599999",
+    "3600000",
+    "-1",
+    "٣",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "-9223372036854775809",
+    "-9223372036854775807",
 ];
 
 /// An export to compare.
@@ -29,11 +47,13 @@ pub(crate) struct Case {
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let from_ms = prop_oneof![(-1_i64..2).prop_map(|hours| hours * HOUR_MS), -HOUR_MS..2 * HOUR_MS];
     let length_ms = prop_oneof![1_i64..3 * HOUR_MS, (1_i64..4).prop_map(|hours| hours * HOUR_MS)];
-    let asked_vehicles = option::weighted(0.2, select(vec![vec!["vehicle_001"], vec!["vehicle_000", "vehicle_404"]]));
+    let asked_vehicles =
+        option::weighted(0.2, select(vec![vec!["vehicle_001"], vec!["vehicle_000", "vehicle_404"]]));
     let asked_parameters = option::weighted(0.2, select(vec![vec!["odo"], vec!["nowhere", "p.q", "soc"]]));
     (select(&STARTS_MS[..]), from_ms, length_ms, asked_vehicles, asked_parameters).prop_flat_map(
         |(start_ms, from_ms, length_ms, vehicles, parameters)| {
-            let owned = |names: Option<Vec<&str>>| names.map(|names| names.into_iter().map(str::to_owned).collect());
+            let owned =
+                |names: Option<Vec<&str>>| names.map(|names| names.into_iter().map(str::to_owned).collect());
             let request = ReferenceRequest {
                 from_ms: start_ms + from_ms,
                 to_ms: start_ms + from_ms + length_ms,
@@ -45,7 +65,10 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
                 vehicles: vehicles
                     .into_iter()
                     .enumerate()
-                    .map(|(index, collections)| SourceVehicle { database: format!("vehicle_{index:03}"), collections })
+                    .map(|(index, collections)| SourceVehicle {
+                        database: format!("vehicle_{index:03}"),
+                        collections,
+                    })
                     .collect(),
             })
         },
@@ -84,24 +107,23 @@ struct AnyHour {
 }
 
 fn any_hour() -> impl Strategy<Value = AnyHour> {
-    let key_order = prop_oneof![
-        Just(KeyOrder::Numeric),
-        Just(KeyOrder::Text),
-        any::<u64>().prop_map(KeyOrder::Shuffled)
-    ];
+    let key_order =
+        prop_oneof![Just(KeyOrder::Numeric), Just(KeyOrder::Text), any::<u64>().prop_map(KeyOrder::Shuffled)];
     // Most points share few times, so that columns meet in rows; some lie outside their hour.
     let time_ms = prop_oneof![8 => (0_i64..200).prop_map(|tenths| tenths * 100), 1 => 0..HOUR_MS, 1 => -5_000..HOUR_MS + 5_000];
     let entries = prop_oneof![1 => Just(Vec::new()), 1 => vec((vec(key(), 1..5), value()), 1..8)];
-    (0_u8..20, any::<bool>(), key_order, any::<bool>(), any::<bool>(), vec((time_ms, value()), 0..20), entries, 0_u8..30)
-        .prop_map(|(id_kind, is_fine, key_order, has_levels, has_count, points, entries, damage)| AnyHour {
-            id_kind,
-            is_fine,
-            key_order,
-            has_levels,
-            has_count,
-            points,
-            entries,
-            damage,
+    (
+        0_u8..20,
+        any::<bool>(),
+        key_order,
+        any::<bool>(),
+        any::<bool>(),
+        vec((time_ms, value()), 0..20),
+        entries,
+        0_u8..30,
+    )
+        .prop_map(|(id_kind, is_fine, key_order, has_levels, has_count, points, entries, damage)| {
+            AnyHour { id_kind, is_fine, key_order, has_levels, has_count, points, entries, damage }
         })
 }
 
@@ -150,7 +172,8 @@ fn insert(document: &mut Document, path: &[String], value: Bson) {
         if !values.contains_key(key) {
             values.insert(key.clone(), doc! { "values": {} });
         }
-        let is_level = matches!(values.get(key), Some(Bson::Document(child)) if child.get_document("values").is_ok());
+        let is_level =
+            matches!(values.get(key), Some(Bson::Document(child)) if child.get_document("values").is_ok());
         if !is_level {
             break;
         }
@@ -193,10 +216,10 @@ fn value_of(kind: u8, bits: u64, index: Index) -> Bson {
         5 => Bson::Double((signed >> 8) as f64),
         6 => Bson::Double((signed >> 11) as f64 * 2_f64.powi(-((bits % 64) as i32))),
         7 => Bson::Double((bits % 10) as f64 * 10_f64.powi((bits % 40) as i32 - 15)),
-        8 => Bson::Boolean(bits % 2 == 0),
+        8 => Bson::Boolean(bits.is_multiple_of(2)),
         9 => Bson::Null,
-        10 | 11 => Bson::String((*index.get(&TEXTS)).to_owned()),
-        12 => decimal(index.get(&DECIMALS)),
+        10 | 11 => Bson::String(TEXTS[index.index(TEXTS.len())].to_owned()),
+        12 => decimal(DECIMALS[index.index(DECIMALS.len())]),
         13 => doc! { "a": 1 }.into(),
         14 => doc! { "values": 3 }.into(),
         15 => doc! { "values": {} }.into(),
@@ -207,7 +230,8 @@ fn value_of(kind: u8, bits: u64, index: Index) -> Bson {
         20 => Bson::MaxKey,
         21 => Bson::Symbol("s".to_owned()),
         22 => Bson::JavaScriptCode("x".to_owned()),
-        23 => bson::JavaScriptCodeWithScope { code: "x".to_owned(), scope: doc! { "values": { "1": 2 } } }.into(),
+        23 => bson::JavaScriptCodeWithScope { code: "x".to_owned(), scope: doc! { "values": { "1": 2 } } }
+            .into(),
         24 => Bson::ObjectId(bson::oid::ObjectId::from_bytes([1; 12])),
         25 => Bson::Timestamp(bson::Timestamp { time: 1, increment: 2 }),
         26 => bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1, 2] }.into(),

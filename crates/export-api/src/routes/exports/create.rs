@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Response};
 use export_core::job::Job;
 use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
-use export_core::{JobId, Tenant};
+use export_core::{JobId, Tenant, causes};
 use serde_json::Value;
 use tracing::{Instrument, info, warn};
 use uuid::Uuid;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
-use crate::problem::{Problem, chain};
+use crate::problem::Problem;
 use crate::state::ApiState;
 
 /// Answers 202 once the job is durable.
@@ -45,11 +45,11 @@ async fn accept(state: ApiState, request: ExportRequest) -> Result<Job, Problem>
     match state.publisher.publish(WakeUp { job_id }).await {
         Ok(()) => {
             if let Err(error) = state.jobs.mark_published(job_id).await {
-                warn!(job.id = %job_id, error = %chain(&error), "the job's message is out, but that could not be noted");
+                warn!(job.id = %job_id, error = %causes(&error), "the job's message is out, but that could not be noted");
             }
         }
         Err(error) => {
-            warn!(job.id = %job_id, error = %chain(&error), "the job waits for the sweeper to publish it");
+            warn!(job.id = %job_id, error = %causes(&error), "the job waits for the sweeper to publish it");
         }
     }
     Ok(job)

@@ -1,19 +1,19 @@
 //! `GET /export/{id}/download`: off to the result.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use export_core::job::{Job, JobState};
 
-use super::{find_job, parse_id};
+use super::{JobPath, find_job};
 use crate::problem::Problem;
 use crate::state::ApiState;
 
 /// Answers 303 with a fresh link to the result.
 pub async fn download(
     State(state): State<ApiState>,
-    Path(id): Path<String>,
+    JobPath(job_id): JobPath,
 ) -> Result<(StatusCode, [(HeaderName, String); 2]), Problem> {
-    let job = find_job(&state, parse_id(&id)?).await?;
+    let job = find_job(&state, job_id).await?;
     let Some(result) = &job.result else { return Err(Problem::no_result(why_no_result(&job))) };
     let link = state.results.presign_download(&result.export_uri, job.id).await;
     let link = link.map_err(|error| Problem::unavailable(&error))?;

@@ -1,0 +1,5 @@
+//! Publishing and consuming on a real RabbitMQ.
+
+mod broker;
+mod consuming;
+mod publishing;

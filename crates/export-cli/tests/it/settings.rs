@@ -1,0 +1,75 @@
+//! Every setting of `exports`: missing, wrong, and told by `--help`.
+
+use export_testkit::program::{Program, assert_refuses};
+
+/// All that is required, of services that are not there.
+const VALID: [(&str, &str); 5] = [
+    ("MONGODB_URI", "mongodb://user:hunter2@127.0.0.1:1/?replicaSet=rs0"),
+    ("RABBITMQ_URL", "amqp://user:hunter2@127.0.0.1:1/%2f"),
+    ("S3_BUCKET", "exports"),
+    ("AWS_REGION", "us-east-1"),
+    ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
+];
+
+fn valid(arguments: &[&str]) -> Program {
+    Program::new(env!("CARGO_BIN_EXE_exports"), arguments, &VALID)
+}
+
+#[test]
+fn a_missing_setting_is_named() {
+    for setting in ["MONGODB_URI", "RABBITMQ_URL", "S3_BUCKET", "AWS_REGION"] {
+        assert_refuses(&valid(&["provision"]).without(setting), setting);
+    }
+    assert_refuses(&valid(&["demo"]).without("MONGODB_URI"), "MONGODB_URI");
+}
+
+#[test]
+fn a_wrong_setting_is_named_and_its_value_is_not_told() {
+    let wrong = [
+        ("provision", "MONGODB_URI", "hunter2"),
+        ("provision", "JOBS_DATABASE", "hunter2.jobs"),
+        ("provision", "RABBITMQ_URL", "http://hunter2"),
+        ("provision", "S3_BUCKET", "HUNTER2!"),
+        ("provision", "S3_KEY_PREFIX", "/hunter2"),
+        ("provision", "S3_FORCE_PATH_STYLE", "hunter2"),
+        ("provision", "S3_PUBLIC_ENDPOINT_URL", "hunter2"),
+        ("provision", "LOG_FORMAT", "hunter2"),
+        ("provision", "LOG_LEVEL", "hunter2"),
+        ("demo", "MONGODB_URI", "hunter2"),
+        ("demo", "SOURCE_MONGODB_URI", "hunter2"),
+        ("demo", "VEHICLE_DATABASE_PREFIX", "hunter2 $"),
+    ];
+    for (command, setting, value) in wrong {
+        assert_refuses(&valid(&[command]).with(setting, value), setting);
+    }
+    assert_refuses(&valid(&["demo", "--from", "someday"]), "--from");
+}
+
+#[test]
+fn help_tells_every_variable() {
+    let mongodb = ["MONGODB_URI", "MONGODB_URI_FILE", "JOBS_DATABASE"];
+    let provision = [
+        &mongodb[..],
+        &["RABBITMQ_URL", "RABBITMQ_URL_FILE"],
+        &["S3_BUCKET", "S3_KEY_PREFIX", "S3_FORCE_PATH_STYLE", "S3_PUBLIC_ENDPOINT_URL"],
+    ]
+    .concat();
+    let demo = [&mongodb[..], &["SOURCE_MONGODB_URI", "SOURCE_MONGODB_URI_FILE", "VEHICLE_DATABASE_PREFIX"]]
+        .concat();
+    let log = vec!["LOG_LEVEL", "LOG_FORMAT"];
+    for (arguments, variables) in
+        [(&["provision", "--help"][..], provision), (&["demo", "--help"], demo), (&["--help"], log)]
+    {
+        let ended = valid(arguments).run();
+        assert_eq!(ended.code, Some(0));
+        // Long lines are wrapped wherever they have a space.
+        let help = ended.output.split_whitespace().collect::<Vec<_>>().join(" ");
+        for variable in variables {
+            assert!(
+                help.contains(&format!("[env: {variable}=")) || help.contains(&format!("[env: {variable}]")),
+                "{variable}: {help}"
+            );
+        }
+        assert!(!help.contains("hunter2"), "secrets are not told: {help}");
+    }
+}

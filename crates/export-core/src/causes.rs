@@ -1,0 +1,23 @@
+//! Errors for the log: with everything that led to them.
+
+/// An error with all its causes in one line, outermost first. Each layer's `Display` speaks for that layer only, so this is what
+/// a log line needs, once.
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the roof is gone")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn outermost_first() {
+        let error = Outer(std::io::Error::other("a storm"));
+        assert_eq!(causes(&error), "the roof is gone: a storm");
+    }
+}

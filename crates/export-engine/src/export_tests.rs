@@ -1,0 +1,72 @@
+use bson::{Document, doc};
+
+use super::*;
+
+const FROM_MS: i64 = 1_543_536_000_000;
+const PARAMETERS: [&str; 3] = ["soc", "speed", "gps"];
+
+/// Six hours of three parameters, each hour with points that cannot be exported.
+struct SixHours;
+
+impl Source for SixHours {
+    fn open<'a>(
+        &'a self,
+        _vehicle: &VehicleId,
+        parameter: &Parameter,
+        _documents: TimeRange,
+    ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+        let column =
+            PARAMETERS.iter().position(|name| *name == parameter.as_str()).expect("a known parameter");
+        let documents: Vec<Document> = (0..6).map(|hour| hour_document(hour, column)).collect();
+        Ok(Box::new(Listed(documents.into_iter())))
+    }
+}
+
+struct Listed(std::vec::IntoIter<Document>);
+
+impl HourDocuments for Listed {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
+        Ok(self.0.next().map(|document| document.to_vec().expect("BSON")))
+    }
+}
+
+fn hour_document(hour: i64, column: usize) -> Document {
+    let mut values = Document::new();
+    for second in 0..50 {
+        let key = (second * 60_000 + i64::try_from(column).expect("small")).to_string();
+        values.insert(key, f64::from(i32::try_from(second).expect("small")) * 1.5);
+    }
+    values.insert("no number", 1);
+    values.insert("5", doc! { "a": 1 });
+    // The second hour's documents do not start on a whole hour, and reach into the third.
+    let start_ms = FROM_MS + hour * HOUR_MS + if hour == 1 { 900_000 } else { 0 };
+    doc! { "_id": start_ms, "values": values }
+}
+
+fn archive_in_slices(slice_bytes: usize) -> (Manifest, Vec<u8>) {
+    let parameters: Vec<Parameter> = PARAMETERS.iter().map(|name| name.parse().expect("a name")).collect();
+    let vehicle: VehicleId = "vehicle_001".parse().expect("a name");
+    let plan = Plan {
+        request: PlanRequest {
+            start_date: "2018-11-30".to_owned(),
+            end_date: "2018-12-01".to_owned(),
+            timezone: "UTC".to_owned(),
+            range: TimeRange::new(FROM_MS + 1, FROM_MS + 24 * HOUR_MS).expect("a range"),
+        },
+        vehicles: vec![VehiclePlan { vehicle, has_collection: vec![true; parameters.len()] }],
+        parameters,
+    };
+    export_in_slices(&plan, &SixHours, Vec::new(), &Meter::default(), slice_bytes).expect("an archive")
+}
+
+#[test]
+fn the_size_of_slices_makes_no_difference() {
+    let (manifest, whole) = archive_in_slices(usize::MAX);
+    assert_eq!(manifest.totals.counts.points_read, 6 * 3 * 52);
+    assert_eq!(manifest.totals.counts.rejected, 6 * 3 * 2);
+    assert_eq!(manifest.totals.counts.outside_range, 1, "the point before the range's start");
+    for slice_bytes in [1, 1_000, 5_000] {
+        let (_, archive) = archive_in_slices(slice_bytes);
+        assert!(archive == whole, "slices of {slice_bytes} bytes give another archive");
+    }
+}

@@ -1,0 +1,100 @@
+//! Claims: one worker at a time, and only when the job is due.
+
+use std::time::Duration;
+
+use export_core::job::{JobState, Progress};
+use export_mongo::Claim;
+use tokio::task::JoinSet;
+
+use crate::store::{TestStore, failure, new_id, progress, result};
+
+const CLAIMERS: usize = 16;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_of_many_claimers_gets_the_job() {
+    let store = TestStore::create().await;
+    for _ in 0..5 {
+        let id = store.job().await;
+        let mut claims = JoinSet::new();
+        for claimer in 0..CLAIMERS {
+            let jobs = store.jobs.clone();
+            claims
+                .spawn(async move { jobs.claim(id, &format!("worker-{claimer}")).await.expect("an answer") });
+        }
+        let mut winners = Vec::new();
+        for claim in claims.join_all().await {
+            match claim {
+                Claim::Claimed(job, fence) => winners.push((job, fence)),
+                Claim::NotAvailable(JobState::Started) => {}
+                other => panic!("neither claimed nor taken: {other:?}"),
+            }
+        }
+        let [(job, fence)] = &winners[..] else { panic!("{} claimed it", winners.len()) };
+        assert_eq!((job.state, job.epoch, job.attempts), (JobState::Started, 1, 1));
+        assert_eq!(store.document(id).await.get_str("owner").expect("a text"), fence.owner);
+    }
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn epoch_and_attempts_grow_with_every_claim() {
+    let store = TestStore::create().await;
+    let id = store.job().await;
+    for attempt in 1..=3_u32 {
+        let (job, fence) = store.claimed(id, "worker").await;
+        assert_eq!((job.epoch, job.attempts, fence.epoch), (attempt.into(), attempt, attempt.into()));
+        assert_eq!(job.progress, Progress::default(), "progress is the attempt's own");
+        assert!(store.jobs.heartbeat(&fence, &progress(50.0)).await.expect("an answer"));
+        assert_eq!(store.get(id).await.progress, progress(50.0));
+        assert!(store.jobs.release(&fence, Duration::ZERO, &failure()).await.expect("an answer"));
+        let released = store.get(id).await;
+        assert_eq!((released.state, released.epoch), (JobState::NotStarted, attempt.into()));
+    }
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn a_released_job_is_claimed_when_its_wait_is_over() {
+    let store = TestStore::create().await;
+    let fence = store.claimed_job("worker").await;
+    let an_hour = Duration::from_hours(1);
+    assert!(store.jobs.release(&fence, an_hour, &failure()).await.expect("an answer"));
+    let early = store.jobs.claim(fence.job_id, "worker").await.expect("an answer");
+    assert!(matches!(early, Claim::NotDue), "{early:?}");
+    assert_eq!(store.get(fence.job_id).await.attempts, 1, "an early claim is no attempt");
+
+    store.tamper(fence.job_id, bson::doc! { "runAfter": crate::store::ago(Duration::from_millis(1)) }).await;
+    let (job, _) = store.claimed(fence.job_id, "worker").await;
+    assert_eq!(job.attempts, 2);
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_claimed_says_why() {
+    let store = TestStore::create().await;
+    let unknown = store.jobs.claim(new_id(), "worker").await.expect("an answer");
+    assert!(matches!(unknown, Claim::Unknown), "{unknown:?}");
+
+    let fence = store.claimed_job("worker").await;
+    let same_worker = store.jobs.claim(fence.job_id, "worker").await.expect("an answer");
+    assert!(matches!(same_worker, Claim::NotAvailable(JobState::Started)), "{same_worker:?}");
+
+    assert!(store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0)).await.expect("an answer"));
+    let finished = store.jobs.claim(fence.job_id, "worker").await.expect("an answer");
+    assert!(matches!(finished, Claim::NotAvailable(JobState::Finished)), "{finished:?}");
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_moves_the_lease_on() {
+    let store = TestStore::create().await;
+    let fence = store.claimed_job("worker").await;
+    store.expire_lease(fence.job_id).await;
+    let lease = |document: bson::Document| *document.get_datetime("leaseUntil").expect("a lease");
+    let expired = lease(store.document(fence.job_id).await);
+    assert!(store.jobs.heartbeat(&fence, &progress(1.0)).await.expect("an answer"));
+    let renewed = lease(store.document(fence.job_id).await);
+    let moved_ms = renewed.timestamp_millis() - expired.timestamp_millis();
+    assert!(moved_ms >= 31_000, "thirty seconds from now, which is a second after the expiry: {moved_ms}");
+    store.space.cleanup().await;
+}

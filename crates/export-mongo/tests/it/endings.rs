@@ -1,0 +1,115 @@
+//! Who may change a job, and that what has ended stays as it is.
+
+use std::time::Duration;
+
+use bson::doc;
+use export_core::JobId;
+use export_core::job::{JobState, RetryPolicy};
+use export_mongo::{Claim, Fence};
+
+use crate::store::{TestStore, failure, new_id, progress, result};
+
+/// Knocks at every door with this fence; all must stay closed and the document as it is.
+async fn assert_refused_everywhere(store: &TestStore, fence: &Fence, why: &str) {
+    let before = store.stored.find_one(doc! { "_id": fence.job_id.to_string() }).await.expect("an answer");
+    let other_uri = result("s3://bucket/of-nobody.zip");
+    let wait = Duration::ZERO;
+    assert!(!store.jobs.heartbeat(fence, &progress(77.0)).await.expect("an answer"), "heartbeat, {why}");
+    assert!(
+        !store.jobs.commit(fence, &other_uri, &progress(100.0)).await.expect("an answer"),
+        "commit, {why}"
+    );
+    assert!(!store.jobs.release(fence, wait, &failure()).await.expect("an answer"), "release, {why}");
+    assert!(!store.jobs.fail(fence, &failure()).await.expect("an answer"), "fail, {why}");
+    let after = store.stored.find_one(doc! { "_id": fence.job_id.to_string() }).await.expect("an answer");
+    assert_eq!(after, before, "{why}");
+}
+
+#[tokio::test]
+async fn every_door_refuses_a_stale_fence() {
+    let store = TestStore::create().await;
+    let stale = store.claimed_job("worker").await;
+    assert!(store.jobs.release(&stale, Duration::ZERO, &failure()).await.expect("an answer"));
+    assert_refused_everywhere(&store, &stale, "released").await;
+
+    // The same worker has claimed the job again: only the epoch tells the two claims apart.
+    let (_, current) = store.claimed(stale.job_id, "worker").await;
+    assert_refused_everywhere(&store, &stale, "claimed again").await;
+
+    let stranger = Fence { owner: "stranger".to_owned(), ..current.clone() };
+    assert_refused_everywhere(&store, &stranger, "another owner").await;
+    let unknown = Fence { job_id: new_id(), ..current.clone() };
+    assert_refused_everywhere(&store, &unknown, "no such job").await;
+
+    assert!(store.jobs.heartbeat(&current, &progress(1.0)).await.expect("an answer"), "the last claim holds");
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_job_was_swept_has_lost_it() {
+    let store = TestStore::create().await;
+    let fence = store.claimed_job("worker").await;
+    store.expire_lease(fence.job_id).await;
+    store.jobs.sweep_expired_lease(RetryPolicy::default(), 0.0).await.expect("an answer").expect("swept");
+    assert_refused_everywhere(&store, &fence, "swept").await;
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn the_first_committed_result_stays() {
+    let store = TestStore::create().await;
+    let fence = store.claimed_job("worker").await;
+    let (first, second) = (result("s3://bucket/first.zip"), result("s3://bucket/second.zip"));
+    assert!(store.jobs.commit(&fence, &first, &progress(100.0)).await.expect("an answer"));
+    let committed = store.document(fence.job_id).await;
+
+    let repeated = store.jobs.commit(&fence, &first, &progress(100.0)).await.expect("an answer");
+    assert!(repeated, "a commit whose answer was lost is repeated and has succeeded");
+    assert!(!store.jobs.commit(&fence, &second, &progress(100.0)).await.expect("an answer"));
+    assert_eq!(store.document(fence.job_id).await, committed);
+    assert_eq!(store.get(fence.job_id).await.result, Some(first));
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn what_has_ended_never_changes() {
+    let store = TestStore::create().await;
+    let finished = store.claimed_job("worker").await;
+    assert!(store.jobs.commit(&finished, &result("s3://b/k"), &progress(100.0)).await.expect("an answer"));
+    let failed = store.claimed_job("worker").await;
+    assert!(store.jobs.fail(&failed, &failure()).await.expect("an answer"));
+    let cancelled = store.claimed_job("worker").await;
+    store.tamper(cancelled.job_id, doc! { "state": JobState::Cancelled.as_str() }).await;
+    let expired = store.claimed_job("worker").await;
+    store.tamper(expired.job_id, doc! { "state": JobState::Expired.as_str() }).await;
+
+    for (fence, state) in [
+        (finished, JobState::Finished),
+        (failed, JobState::Failed),
+        (cancelled, JobState::Cancelled),
+        (expired, JobState::Expired),
+    ] {
+        // Even with a lease that has run out and a message that never went out.
+        let past = crate::store::ago(Duration::from_hours(1));
+        store
+            .tamper(
+                fence.job_id,
+                doc! { "createdAt": &past, "leaseUntil": &past, "runAfter": &past, "publishedAt": null },
+            )
+            .await;
+        let before = store.document(fence.job_id).await;
+        assert_refused_everywhere(&store, &fence, state.as_str()).await;
+        assert_is_left_alone(&store, fence.job_id, state).await;
+        assert_eq!(store.document(fence.job_id).await, before, "{state:?}");
+    }
+    store.space.cleanup().await;
+}
+
+async fn assert_is_left_alone(store: &TestStore, id: JobId, state: JobState) {
+    let claim = store.jobs.claim(id, "another").await.expect("an answer");
+    assert!(matches!(claim, Claim::NotAvailable(found) if found == state), "{claim:?}");
+    store.jobs.mark_published(id).await.expect("an answer");
+    let swept = store.jobs.sweep_expired_lease(RetryPolicy::default(), 0.0).await.expect("an answer");
+    assert_eq!(swept, None, "{state:?}");
+    assert_eq!(store.jobs.unpublished().await.expect("an answer"), [], "{state:?}");
+}

@@ -1,0 +1,204 @@
+//! The vehicles' databases as the engine's source.
+
+use std::time::{Duration, Instant};
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use export_core::{Parameter, TimeRange, VehicleId};
+use export_mongo::{HourBatches, VehicleDatabases};
+use export_testkit::hour::{HourBuilder, IdType};
+use export_testkit::isolation::TestSpace;
+use futures_util::TryStreamExt;
+use mongodb::options::TimeseriesOptions;
+
+use crate::store::client;
+
+const HOUR_MS: i64 = 3_600_000;
+const START_MS: i64 = 1_543_536_000_000;
+
+/// Longest wait for something that takes milliseconds.
+const SOON: Duration = Duration::from_secs(10);
+
+async fn databases(space: &TestSpace) -> VehicleDatabases {
+    VehicleDatabases::new(&client(space).await, &space.vehicle_prefix)
+}
+
+fn vehicle(space: &TestSpace, suffix: &str) -> VehicleId {
+    space.vehicle(suffix).parse().expect("a vehicle")
+}
+
+fn parameter(name: &str) -> Parameter {
+    name.parse().expect("a parameter")
+}
+
+/// Everything that comes, with the number of batches.
+async fn read(mut batches: HourBatches) -> (Vec<Document>, usize) {
+    let (mut documents, mut batch_count) = (Vec::new(), 0);
+    while let Some(batch) = batches.recv().await {
+        let batch = batch.expect("a batch");
+        batch_count += usize::from(!batch.is_empty());
+        documents.extend(batch.iter().map(|bytes| Document::from_reader(&bytes[..]).expect("BSON")));
+    }
+    (documents, batch_count)
+}
+
+#[tokio::test]
+async fn vehicles_are_the_databases_with_the_prefix() {
+    let space = TestSpace::create().await;
+    let databases = databases(&space).await;
+    assert_eq!(databases.vehicles().await.expect("names"), []);
+    for suffix in ["010", "002"] {
+        space.insert_hours(suffix, "soc", Vec::new()).await;
+    }
+    // The prefix inside a name, or with another character where `_` stands, is none.
+    let others = [format!("x{}001", space.vehicle_prefix), space.vehicle_prefix.replace('_', "-") + "001"];
+    for other in &others {
+        space.mongodb.database(other).create_collection("soc").await.expect("a collection");
+    }
+    assert_eq!(databases.vehicles().await.expect("names"), [vehicle(&space, "002"), vehicle(&space, "010")]);
+    space.insert_hours("001", "soc", Vec::new()).await;
+    assert_eq!(databases.vehicles().await.expect("names").len(), 3, "new vehicles are seen at once");
+    for other in &others {
+        space.mongodb.database(other).drop().await.expect("dropped");
+    }
+    space.cleanup().await;
+}
+
+#[tokio::test]
+async fn parameters_are_real_collections_only() {
+    let space = TestSpace::create().await;
+    for name in ["soc", "analyses.estimated_range", "ток"] {
+        space.insert_hours("001", name, Vec::new()).await;
+    }
+    let database = space.mongodb.database(&space.vehicle("001"));
+    // The first view makes the collection `system.views`, the time series a `system.buckets.…`.
+    database.create_collection("view").view_on("soc".to_owned()).await.expect("a view");
+    let time_series = TimeseriesOptions::builder().time_field("at").build();
+    database.create_collection("series").timeseries(time_series).await.expect("a time series");
+    assert!(database.list_collection_names().await.expect("names").len() >= 7);
+
+    let databases = databases(&space).await;
+    let found = databases.parameters(&vehicle(&space, "001")).await.expect("names");
+    assert_eq!(found, ["analyses.estimated_range", "soc", "ток"].map(parameter));
+    assert_eq!(databases.parameters(&vehicle(&space, "404")).await.expect("names"), []);
+    space.cleanup().await;
+}
+
+#[tokio::test]
+async fn hours_come_in_numeric_order_whatever_the_type_of_their_id() {
+    let space = TestSpace::create().await;
+    let id_types = [IdType::Double, IdType::Int32, IdType::Int64];
+    let mut hours: Vec<Document> = (-30..40)
+        .zip(id_types.into_iter().cycle())
+        .map(|(hour, id_type)| {
+            HourBuilder::new(hour * HOUR_MS).id_type(id_type).point(hour * HOUR_MS, 1).build()
+        })
+        .collect();
+    // Stored in another order than by number.
+    let (front, back) = hours.split_at_mut(35);
+    front.swap_with_slice(back);
+    let text_id = doc! { "_id": "0", "values": {} };
+    space.insert_hours("001", "soc", [hours.clone(), vec![text_id]].concat()).await;
+
+    let range = TimeRange::new(-30 * HOUR_MS, 40 * HOUR_MS).expect("a range");
+    let databases = databases(&space).await;
+    let (found, batch_count) =
+        read(databases.read_hours(&vehicle(&space, "001"), &parameter("soc"), range)).await;
+    let number = |document: &Document| match document.get("_id") {
+        #[expect(clippy::cast_possible_truncation, reason = "the test stores whole hours")]
+        Some(Bson::Double(id)) => *id as i64,
+        Some(Bson::Int32(id)) => i64::from(*id),
+        Some(Bson::Int64(id)) => *id,
+        other => panic!("not asked for: {other:?}"),
+    };
+    let expected: Vec<i64> = (-30..40).map(|hour| hour * HOUR_MS).collect();
+    assert_eq!(found.iter().map(number).collect::<Vec<_>>(), expected);
+    assert!(batch_count > 5, "{batch_count} batches for {} documents", found.len());
+    hours.sort_by_key(number);
+    assert_eq!(found, hours, "documents come as they are stored");
+    space.cleanup().await;
+}
+
+#[tokio::test]
+async fn the_range_of_ids_is_half_open() {
+    let space = TestSpace::create().await;
+    let hour = |ms: i64| HourBuilder::new(ms).point(ms, 1).build();
+    let stored = [-1, 0, 1, HOUR_MS - 1, HOUR_MS, HOUR_MS + 1].map(|offset_ms| hour(START_MS + offset_ms));
+    space.insert_hours("001", "soc", stored.to_vec()).await;
+    let range = TimeRange::new(START_MS, START_MS + HOUR_MS).expect("a range");
+    let databases = databases(&space).await;
+    let (found, _) = read(databases.read_hours(&vehicle(&space, "001"), &parameter("soc"), range)).await;
+    assert_eq!(found, stored[1..4]);
+    let (none, _) = read(databases.read_hours(&vehicle(&space, "001"), &parameter("nowhere"), range)).await;
+    assert_eq!(none, Vec::<Document>::new());
+    space.cleanup().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_ends_the_cursor() {
+    let space = TestSpace::create().await;
+    let hours = (0..100).map(|hour| HourBuilder::new(START_MS + hour * HOUR_MS).build());
+    space.insert_hours("001", "soc", hours.collect()).await;
+    let range = TimeRange::new(START_MS, START_MS + 100 * HOUR_MS).expect("a range");
+    let mut batches = databases(&space).await.read_hours(&vehicle(&space, "001"), &parameter("soc"), range);
+    batches.recv().await.expect("a batch").expect("documents");
+    // One batch ahead and no further: the cursor is far from its end and waits.
+    assert_eq!(cursor_count_becomes(&space, 1).await, 1);
+    drop(batches);
+    assert_eq!(cursor_count_becomes(&space, 0).await, 0);
+    space.cleanup().await;
+}
+
+/// Waits until the server has this many open cursors on the test's collection; returns the last number seen.
+async fn cursor_count_becomes(space: &TestSpace, wanted: usize) -> usize {
+    let namespace = format!("{}.soc", space.vehicle("001"));
+    let pipeline = [
+        doc! { "$currentOp": { "idleCursors": true, "allUsers": true } },
+        doc! { "$match": { "type": "idleCursor", "ns": namespace } },
+    ];
+    let asked_at = Instant::now();
+    loop {
+        let found = space.mongodb.database("admin").aggregate(pipeline.clone()).await.expect("operations");
+        let count = found.try_collect::<Vec<_>>().await.expect("operations").len();
+        if count == wanted || asked_at.elapsed() > SOON {
+            return count;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn demo_hours_never_change_what_is_there() {
+    let space = TestSpace::create().await;
+    let client = client(&space).await;
+    let raw = |hour: i64, value: i32| {
+        let hour_ms = START_MS + hour * HOUR_MS;
+        RawDocumentBuf::try_from(HourBuilder::new(hour_ms).point(hour_ms, value).build()).expect("BSON")
+    };
+    let ours = Document::try_from(&raw(1, 1)).expect("BSON");
+    space.insert_hours("001", "soc", vec![ours.clone()]).await;
+    let database = space.vehicle("001");
+    for _ in 0..2 {
+        client
+            .add_missing_hours(&database, "soc", vec![raw(0, 2), raw(1, 2), raw(2, 2)])
+            .await
+            .expect("added");
+    }
+    let collection = space.mongodb.database(&database).collection::<Document>("soc");
+    let found: Vec<Document> = collection
+        .find(doc! {})
+        .sort(doc! { "_id": 1 })
+        .await
+        .expect("found")
+        .try_collect()
+        .await
+        .expect("found");
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[1], ours);
+
+    let too_big = RawDocumentBuf::try_from(doc! { "_id": 1, "text": "x".repeat(17 << 20) }).expect("BSON");
+    assert!(
+        client.add_missing_hours(&database, "soc", vec![too_big]).await.is_err(),
+        "other failures are told"
+    );
+    space.cleanup().await;
+}

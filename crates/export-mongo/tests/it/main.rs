@@ -1,0 +1,9 @@
+//! The job store and the vehicles' databases on a real MongoDB.
+
+mod claims;
+mod endings;
+mod hours;
+mod roundtrip;
+mod store;
+mod sweeping;
+mod unreachable;

@@ -1,0 +1,80 @@
+//! Download links.
+
+use export_core::JobId;
+use export_settings::s3::S3Settings;
+use export_testkit::isolation::TestSpace;
+use uuid::Uuid;
+
+use crate::results::{bucket, bucket_with, settings, store};
+
+const KEY: &str = "exports/default/job/1-nonce.zip";
+
+/// Follows a link as a browser would: without any credentials.
+async fn fetch(link: String) -> (u16, Vec<u8>, String) {
+    let fetched = tokio::task::spawn_blocking(move || {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.get(&link).call().expect("an answer");
+        let disposition = answer.headers().get("content-disposition");
+        let disposition =
+            disposition.map(|value| value.to_str().expect("text").to_owned()).unwrap_or_default();
+        (answer.status().as_u16(), answer.body_mut().read_to_vec().expect("a body"), disposition)
+    });
+    fetched.await.expect("no panic")
+}
+
+#[tokio::test]
+async fn a_link_works_for_anyone_and_names_the_file() {
+    let space = TestSpace::create().await;
+    let bucket = bucket(&space).await;
+    store(&bucket, KEY, b"a result".to_vec()).await.expect("stored");
+    let job_id = JobId::new(Uuid::now_v7());
+    let link =
+        bucket.presign_download(&bucket.uri(KEY), job_id).await.expect("a link").expect("of this bucket");
+    let (status, body, disposition) = fetch(link.clone()).await;
+    assert_eq!((status, &body[..]), (200, &b"a result"[..]));
+    assert_eq!(disposition, format!("attachment; filename=\"{job_id}.zip\""));
+    assert!(link.contains("X-Amz-Expires=900"), "{link}");
+    assert!(!link.contains(&space.services.s3_secret_access_key), "{link}");
+
+    let (unsigned, _) = link.split_once('?').expect("a signature");
+    assert_eq!(fetch(unsigned.to_owned()).await.0, 403);
+    let tampered = link.replace("1-nonce", "2-nonce");
+    assert_eq!(fetch(tampered).await.0, 403, "a link is good for one object");
+    space.cleanup().await;
+}
+
+#[tokio::test]
+async fn a_link_carries_the_public_endpoint() {
+    let space = TestSpace::create().await;
+    // The same server by another name.
+    let public_url = space.services.s3_endpoint_url.replace("127.0.0.1", "localhost");
+    assert_ne!(public_url, space.services.s3_endpoint_url);
+    let settings = S3Settings { public_endpoint_url: Some(public_url.clone()), ..settings(&space.bucket) };
+    let bucket = bucket_with(&space, settings).await;
+    store(&bucket, KEY, b"a result".to_vec()).await.expect("stored");
+    let job_id = JobId::new(Uuid::now_v7());
+    let link =
+        bucket.presign_download(&bucket.uri(KEY), job_id).await.expect("a link").expect("of this bucket");
+    assert!(link.starts_with(&format!("{public_url}/{}/{KEY}?", space.bucket)), "{link}");
+    let (status, body, _) = fetch(link).await;
+    assert_eq!((status, &body[..]), (200, &b"a result"[..]));
+    space.cleanup().await;
+}
+
+#[tokio::test]
+async fn addresses_of_other_buckets_have_no_link() {
+    let space = TestSpace::create().await;
+    let bucket = bucket(&space).await;
+    let job_id = JobId::new(Uuid::now_v7());
+    let others = [
+        "s3://other/exports/a.zip".to_owned(),
+        format!("s3://{}-other/exports/a.zip", space.bucket),
+        format!("https://{}/a.zip", space.bucket),
+        format!("s3://{}", space.bucket),
+        String::new(),
+    ];
+    for uri in others {
+        assert_eq!(bucket.presign_download(&uri, job_id).await.expect("an answer"), None, "{uri}");
+    }
+    space.cleanup().await;
+}

@@ -1,0 +1,7 @@
+//! Results on a real S3 server.
+
+mod bucket;
+mod links;
+mod proxy;
+mod results;
+mod uploads;

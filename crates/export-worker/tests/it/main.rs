@@ -1,0 +1,3 @@
+//! The program from outside: its settings, its start and its end.
+
+mod settings;

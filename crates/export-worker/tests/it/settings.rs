@@ -1,0 +1,114 @@
+//! Every setting of `exports-worker`: missing, wrong, from a file, and told by `--help`.
+
+use std::time::Duration;
+
+use clap::CommandFactory;
+use export_testkit::program::{Program, assert_refuses};
+use export_worker::config::Cli;
+
+/// All that is required, of services that are not there.
+const VALID: [(&str, &str); 7] = [
+    ("ADMIN_ADDR", "127.0.0.1:0"),
+    ("MONGODB_URI", "mongodb://user:hunter2@127.0.0.1:1/?replicaSet=rs0"),
+    ("RABBITMQ_URL", "amqp://user:hunter2@127.0.0.1:1/%2f"),
+    ("S3_BUCKET", "exports"),
+    ("AWS_REGION", "us-east-1"),
+    ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
+    ("LOG_FORMAT", "json"),
+];
+
+fn valid() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_exports-worker"), &[], &VALID)
+}
+
+#[test]
+fn a_missing_setting_is_named() {
+    for setting in ["MONGODB_URI", "RABBITMQ_URL", "S3_BUCKET", "AWS_REGION"] {
+        assert_refuses(&valid().without(setting), setting);
+        if setting != "AWS_REGION" {
+            assert_refuses(&valid().with(setting, "  "), setting);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_setting_is_named_and_its_value_is_not_told() {
+    let wrong = [
+        ("ADMIN_ADDR", "hunter2"),
+        ("ADMIN_ADDR", "127.0.0.1"),
+        ("MONGODB_URI", "hunter2"),
+        ("MONGODB_URI", "mongodb://user:hunter2@host:none/"),
+        ("WORKER_CONCURRENCY", "0"),
+        ("WORKER_CONCURRENCY", "257"),
+        ("WORKER_CONCURRENCY", "hunter2"),
+        ("SOURCE_MONGODB_URI", "hunter2"),
+        ("VEHICLE_DATABASE_PREFIX", "hunter2 $"),
+        ("JOBS_DATABASE", "hunter2.jobs"),
+        ("RABBITMQ_URL", "http://hunter2"),
+        ("RABBITMQ_URL", "hunter2"),
+        ("S3_BUCKET", "HUNTER2!"),
+        ("S3_KEY_PREFIX", "/hunter2"),
+        ("S3_FORCE_PATH_STYLE", "hunter2"),
+        ("S3_PUBLIC_ENDPOINT_URL", "hunter2"),
+        ("LOG_FORMAT", "hunter2"),
+        ("LOG_LEVEL", "hunter2"),
+        ("LOG_LEVEL", "info,hunter2=hunter2"),
+    ];
+    for (setting, value) in wrong {
+        assert_refuses(&valid().with(setting, value), setting);
+    }
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    assert_refuses(&valid().with("ADMIN_ADDR", &address.to_string()), "ADMIN_ADDR");
+}
+
+#[test]
+fn help_tells_every_variable() {
+    let ended = Program::new(env!("CARGO_BIN_EXE_exports-worker"), &["--help"], &VALID).run();
+    assert_eq!(ended.code, Some(0));
+    // Long lines are wrapped wherever they have a space.
+    let help = ended.output.split_whitespace().collect::<Vec<_>>().join(" ");
+    for argument in Cli::command().get_arguments() {
+        let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };
+        assert!(
+            help.contains(&format!("[env: {variable}=")) || help.contains(&format!("[env: {variable}]")),
+            "{variable}: {help}"
+        );
+    }
+    assert!(!help.contains("hunter2"), "secrets are not told: {help}");
+}
+
+#[test]
+fn it_waits_for_services_and_ends_when_told_to() {
+    let mut running = valid().start();
+    running.until_written("not reachable yet");
+    assert_eq!(running.exit_status(), None);
+    let ended = running.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert!(ended.took < Duration::from_secs(8), "{:?}", ended.took);
+    assert!(!ended.output.contains("hunter2"), "{}", ended.output);
+}
+
+#[test]
+fn secrets_come_from_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path.to_string_lossy().into_owned()
+    };
+    let good = file("good", "mongodb://user:hunter2@127.0.0.1:1/?replicaSet=rs0\n");
+    let from_file = valid().without("MONGODB_URI").with("MONGODB_URI_FILE", &good);
+    from_file.start().until_written("not reachable yet");
+    assert_refuses(&valid().with("MONGODB_URI_FILE", &good), "MONGODB_URI_FILE");
+    let bad = file("bad", "hunter2");
+    assert_refuses(&valid().without("RABBITMQ_URL").with("RABBITMQ_URL_FILE", &bad), "RABBITMQ_URL");
+    assert_refuses(
+        &valid().without("MONGODB_URI").with("MONGODB_URI_FILE", "/nowhere/hunter2"),
+        "MONGODB_URI_FILE",
+    );
+}

@@ -1,0 +1,105 @@
+//! The commands and their flags.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Sets up, runs and tests the export service on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start MongoDB, RabbitMQ, S3, the API and a worker, and leave them running.
+    Up(Up),
+    /// End what `up` and `demo` started; data stays.
+    Down {
+        /// Delete the stack's data, logs and state as well.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Say what runs and where it listens.
+    Status(Stack),
+    /// One export from end to end: stack, synthetic fleet, POST, download, comparison with the reference exporter.
+    Demo(Demo),
+    /// Run every test of the workspace on real services that exist for this run only.
+    Test(Test),
+}
+
+/// Where MongoDB, RabbitMQ and S3 come from, unless their addresses are in the environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Source {
+    /// A Docker engine if one answers, else packages of this machine.
+    #[default]
+    Auto,
+    /// Containers.
+    Docker,
+    /// Packages: mongod from a Python wheel, RabbitMQ from Debian, S3 from this workspace.
+    Native,
+}
+
+/// Flags of the local stack.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Stack {
+    /// Where the services come from when the environment does not give their addresses.
+    #[arg(long, value_enum, default_value_t, env = "XTASK_SERVICES")]
+    pub(crate) services: Source,
+    /// MongoDB's port (variable `MONGODB_PORT`, default 27117).
+    #[arg(long)]
+    pub(crate) mongodb_port: Option<u16>,
+    /// RabbitMQ's port (variable `RABBITMQ_PORT`, default 5673).
+    #[arg(long)]
+    pub(crate) rabbitmq_port: Option<u16>,
+    /// The S3 server's port (variable `S3_PORT`, default 9100).
+    #[arg(long)]
+    pub(crate) s3_port: Option<u16>,
+    /// The API's port [env: PORT, default: 3000].
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// The API's port for health and readiness (variable `ADMIN_PORT`, default 3001).
+    #[arg(long)]
+    pub(crate) admin_port: Option<u16>,
+    /// The worker's port for health and readiness (variable `WORKER_ADMIN_PORT`, default 3002).
+    #[arg(long)]
+    pub(crate) worker_admin_port: Option<u16>,
+}
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) stack: Stack,
+    /// Start and provision MongoDB, RabbitMQ and S3 only, not the API and the worker.
+    #[arg(long)]
+    pub(crate) services_only: bool,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    #[command(flatten)]
+    pub(crate) stack: Stack,
+    /// Stop afterwards what this run started.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Vehicles in the synthetic fleet.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=999))]
+    pub(crate) vehicles: u32,
+    /// Days of data, from 2018-11-30 on.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=31))]
+    pub(crate) days: u32,
+}
+
+/// Flags of `test`.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Where the services come from when the environment does not give their addresses.
+    #[arg(long, value_enum, default_value_t, env = "XTASK_SERVICES")]
+    pub(crate) services: Source,
+    /// Passed on to the test runner: `cargo nextest run --workspace` if it is installed, else `cargo test --workspace`.
+    #[arg(last = true)]
+    pub(crate) runner_arguments: Vec<String>,
+}

@@ -1,0 +1,61 @@
+//! HTTP requests to this machine, each with a time limit and never through a proxy.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+/// For a request whose answer is small.
+const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+/// For a readiness check, which is repeated anyhow.
+const CHECK_LIMIT: Duration = Duration::from_secs(2);
+/// For fetching a result of any demo size.
+const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
+
+fn agent(limit: Duration) -> Agent {
+    let builder = Agent::config_builder().timeout_global(Some(limit)).proxy(None).http_status_as_error(false);
+    builder.build().into()
+}
+
+/// Whether the program with that admin port says that it is ready.
+pub(crate) fn is_ready(admin_port: u16) -> bool {
+    let answer = agent(CHECK_LIMIT).get(format!("http://127.0.0.1:{admin_port}/readyz")).call();
+    answer.is_ok_and(|response| response.status().is_success())
+}
+
+/// Posts JSON; returns the answer's `Location`, and its body.
+pub(crate) fn post(url: &str, body: &Value) -> anyhow::Result<(String, Value)> {
+    let request = agent(REQUEST_LIMIT).post(url).header("content-type", "application/json");
+    let response = request.send(body.to_string()).with_context(|| format!("POST {url}"))?;
+    let location =
+        response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = json(response).with_context(|| format!("POST {url}"))?;
+    Ok((location.with_context(|| format!("the answer to POST {url} has no Location"))?, body))
+}
+
+/// Gets JSON.
+pub(crate) fn get(url: &str) -> anyhow::Result<Value> {
+    let response = agent(REQUEST_LIMIT).get(url).call().with_context(|| format!("GET {url}"))?;
+    json(response).with_context(|| format!("GET {url}"))
+}
+
+/// Starts a download, following redirects.
+pub(crate) fn download(url: &str) -> anyhow::Result<Body> {
+    let response = agent(DOWNLOAD_LIMIT).get(url).call().with_context(|| format!("GET {url}"))?;
+    let (status, body) = (response.status(), response.into_body());
+    if !status.is_success() {
+        bail!("GET {url} answered {status}");
+    }
+    Ok(body)
+}
+
+fn json(mut response: Response<Body>) -> anyhow::Result<Value> {
+    let status = response.status();
+    let text = response.body_mut().read_to_string()?;
+    if !status.is_success() {
+        bail!("{status}: {text}");
+    }
+    serde_json::from_str(&text).with_context(|| format!("the answer is no JSON: {text}"))
+}

@@ -1,0 +1,52 @@
+//! Developer commands: `cargo xtask up`, `down`, `status`, `demo` and `test`.
+//!
+//! For: getting and starting a real MongoDB, a real RabbitMQ and a real S3 server, and running the programs, the demo or the tests on
+//! them. It must never end a process it did not start, and never touch data outside the target folder.
+//! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo and [`testing::run`] for the tests.
+#![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
+
+mod background;
+mod cli;
+mod console;
+mod demo;
+mod endpoints;
+mod env_file;
+mod foreground;
+mod http;
+mod identity;
+mod interrupt;
+mod layout;
+mod ports;
+mod programs;
+mod services;
+mod settings;
+mod signal;
+mod stack;
+mod testing;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let command = cli::Cli::parse().command;
+    match interrupt::install().and_then(|()| dispatch(command)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if interrupt::requested() { ExitCode::from(interrupt::EXIT_CODE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
+    match command {
+        cli::Command::Up(arguments) => stack::up_command(&arguments)?,
+        cli::Command::Down { purge } => stack::down::run(purge)?,
+        cli::Command::Status(arguments) => stack::status::run(&arguments)?,
+        cli::Command::Demo(arguments) => demo::run(&arguments)?,
+        cli::Command::Test(arguments) => return testing::run(&arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,206 @@
+//! The local stack: services, API and worker, as processes that stay until `down`.
+
+pub(crate) mod down;
+mod members;
+pub(crate) mod status;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::background::{self, Ensured};
+use crate::endpoints::{Endpoints, Service};
+use crate::layout::{Instance, Layout};
+use crate::ports::Port;
+use crate::programs::{self, Programs};
+use crate::services::{self, Kind, docker, native};
+use crate::settings::{SOURCED, Settings, StackPorts};
+use crate::{cli, console, env_file, foreground, http, wait};
+
+pub(crate) use members::Members;
+
+/// For queues, indexes and the bucket; the command itself waits this long for the services.
+const PROVISION_WAIT_SECONDS: u32 = 60;
+/// From start to ready.
+const READY_LIMIT: Duration = Duration::from_mins(1);
+
+/// A stack that runs.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) layout: Layout,
+    pub(crate) ports: StackPorts,
+    pub(crate) programs: Programs,
+    /// Settings that come from the environment of this process.
+    pub(crate) inherited: Vec<(String, String)>,
+    /// Settings on top of these.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Variables that the programs must not inherit.
+    pub(crate) hidden: Vec<String>,
+}
+
+impl Stack {
+    /// One of the stack's programs, with the stack's settings.
+    pub(crate) fn command(&self, program: &std::path::Path) -> Command {
+        let mut command = Command::new(program);
+        for name in &self.hidden {
+            command.env_remove(name);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The API's address.
+    pub(crate) fn api_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.api.number)
+    }
+}
+
+/// `cargo xtask up`.
+pub(crate) fn up_command(arguments: &cli::Up) -> anyhow::Result<()> {
+    let layout = Layout::find()?;
+    let settings = Settings::read(&layout)?;
+    let mut started = Vec::new();
+    let result = up(layout, &settings, &arguments.stack, arguments.services_only, &[], &mut started);
+    if result.is_err() && !started.is_empty() {
+        eprintln!("`cargo xtask down` ends what was started: {}", started.join(", "));
+    }
+    result.map(drop)
+}
+
+/// Starts what does not run yet. `extra` are settings on top; `started` gets every part that was not running, also when this fails.
+pub(crate) fn up(
+    layout: Layout,
+    settings: &Settings,
+    flags: &cli::Stack,
+    services_only: bool,
+    extra: &[(String, String)],
+    started: &mut Vec<String>,
+) -> anyhow::Result<Stack> {
+    let instance = layout.stack();
+    let _lock = instance.lock()?;
+    let ports = settings.ports(flags)?;
+    let missing = Service::missing(settings);
+    // With every service given, nothing is started and the machine need not have anything.
+    let kind = if missing.is_empty() {
+        None
+    } else {
+        Some(services::kind_for_stack(flags.services, &instance, &missing)?)
+    };
+    check_ports(&instance, &ports, kind, &missing, services_only)?;
+    let programs = programs::build(&layout)?;
+    let endpoints = match kind {
+        None => Endpoints::default(),
+        Some(Kind::Docker) => docker::start(&layout, settings, &ports, &missing, started)?,
+        Some(Kind::Native) => {
+            let numbers = native::Ports {
+                mongodb: ports.mongodb.number,
+                rabbitmq: ports.rabbitmq.number,
+                s3: ports.s3.number,
+            };
+            native::start(&layout, &instance, numbers, &missing, &programs.testkit, started)?
+        }
+    };
+    let mut environment = endpoints.settings(settings);
+    environment.extend_from_slice(extra);
+    let stack = Stack {
+        layout,
+        ports,
+        programs,
+        inherited: settings.inherited(),
+        environment,
+        hidden: endpoints.hidden(),
+    };
+    provision(&stack)?;
+    if !services_only {
+        start_members(&stack, started)?;
+    }
+    write_env_file(&stack, &instance)?;
+    console::step("the stack is up");
+    endpoints.print(settings)?;
+    if !services_only {
+        console::detail("API", format!("{} (health: {})", stack.api_url(), admin_url(ports.api_admin)));
+        console::detail("worker", format!("health: {}", admin_url(ports.worker_admin)));
+    }
+    console::detail("logs", instance.dir.join("logs").display().to_string());
+    console::detail("shell", format!("source {}", instance.dir.join("env").display()));
+    Ok(stack)
+}
+
+fn admin_url(port: Port) -> String {
+    format!("http://127.0.0.1:{}", port.number)
+}
+
+fn check_ports(
+    instance: &Instance,
+    ports: &StackPorts,
+    kind: Option<Kind>,
+    missing: &[Service],
+    services_only: bool,
+) -> anyhow::Result<()> {
+    let mut needed = Vec::new();
+    // Containers' ports are looked at where it is known which containers run.
+    if kind == Some(Kind::Native) {
+        needed.extend(missing.iter().map(|service| match service {
+            Service::Mongodb => (service.part(), ports.mongodb),
+            Service::Rabbitmq => (service.part(), ports.rabbitmq),
+            Service::S3 => (service.part(), ports.s3),
+        }));
+    }
+    native::check_ports(instance, &needed)?;
+    if services_only { Ok(()) } else { Members::check_ports(instance, ports) }
+}
+
+fn provision(stack: &Stack) -> anyhow::Result<()> {
+    console::step("provisioning queues, indexes and the bucket");
+    let mut command = stack.command(&stack.programs.cli);
+    command.args(["provision", "--wait-seconds", &PROVISION_WAIT_SECONDS.to_string()]);
+    let limit = Duration::from_secs(u64::from(PROVISION_WAIT_SECONDS) * 2);
+    foreground::run_logged(&mut command, limit, &stack.layout.stack().log("provision"), "exports provision")
+}
+
+fn start_members(stack: &Stack, started: &mut Vec<String>) -> anyhow::Result<()> {
+    let instance = stack.layout.stack();
+    let members = Members::of(stack);
+    for program in [&members.api, &members.worker] {
+        let part = program.part;
+        match background::ensure(&instance, program)? {
+            Ensured::Runs => {}
+            Ensured::Started => {
+                console::step(format!("starting {part}"));
+                started.push(part.to_owned());
+            }
+            Ensured::Restarted => {
+                console::step(format!("restarting {part}: its program or its settings have changed"));
+            }
+        }
+    }
+    for (program, admin) in
+        [(&members.api, stack.ports.api_admin), (&members.worker, stack.ports.worker_admin)]
+    {
+        let part = program.part;
+        let log = instance.log(part);
+        let in_time = || format!("{part} did not become ready; {};", console::tail(&log));
+        wait::until(READY_LIMIT, in_time, || {
+            background::check_alive(&instance, part)?;
+            Ok(http::is_ready(admin.number).then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes the settings as a file that a shell can source, for the programs run by hand. It holds credentials, so only its owner reads it.
+fn write_env_file(stack: &Stack, instance: &Instance) -> anyhow::Result<()> {
+    let names: Vec<&str> = stack.environment.iter().map(|(name, _)| name.as_str()).collect();
+    let mut text =
+        String::from("# Settings of the stack that `cargo xtask up` started, for a POSIX shell.\n");
+    text += &env_file::export_line(SOURCED, &names.join(" "));
+    for (name, value) in &stack.environment {
+        text += &env_file::export_line(name, value);
+    }
+    let path = instance.dir.join("env");
+    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).with_context(|| path.display().to_string())
+}

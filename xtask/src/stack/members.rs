@@ -1,0 +1,68 @@
+//! The stack's own programs: one API and one worker.
+
+use std::path::Path;
+
+use crate::background::Program;
+use crate::layout::Instance;
+use crate::ports::Port;
+use crate::services::native;
+use crate::settings::StackPorts;
+use crate::stack::Stack;
+
+/// How to start the API and the worker.
+#[derive(Debug)]
+pub(crate) struct Members {
+    pub(crate) api: Program,
+    pub(crate) worker: Program,
+}
+
+impl Members {
+    /// Names of their records and logs, in the order they are ended: the worker first, so that it can still report.
+    pub(crate) const PARTS: [&str; 2] = [Self::WORKER, Self::API];
+    const API: &str = "exports-api";
+    const WORKER: &str = "exports-worker";
+
+    /// The members of that stack.
+    pub(crate) fn of(stack: &Stack) -> Self {
+        let ports = &stack.ports;
+        let admin = |port: Port| ("ADMIN_ADDR", format!("127.0.0.1:{}", port.number));
+        let api_settings = [
+            ("HOST", "127.0.0.1".to_owned()),
+            ("PORT", ports.api.number.to_string()),
+            admin(ports.api_admin),
+            ("PUBLIC_BASE_URL", stack.api_url()),
+            // It must be said explicitly; the listener is this machine's alone.
+            ("AUTH", "none".to_owned()),
+        ];
+        let member = |part, executable: &Path, port: Port, own: &[(&str, String)]| {
+            let mut environment = [stack.inherited.as_slice(), &stack.environment].concat();
+            environment.extend(own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+            let executable = executable.to_path_buf();
+            Program {
+                part,
+                executable,
+                arguments: Vec::new(),
+                environment,
+                hidden: stack.hidden.clone(),
+                port: port.number,
+            }
+        };
+        Self {
+            api: member(Self::API, &stack.programs.api, ports.api, &api_settings),
+            worker: member(
+                Self::WORKER,
+                &stack.programs.worker,
+                ports.worker_admin,
+                &[admin(ports.worker_admin)],
+            ),
+        }
+    }
+
+    /// Refuses to begin while something else listens on one of their ports.
+    pub(crate) fn check_ports(instance: &Instance, ports: &StackPorts) -> anyhow::Result<()> {
+        native::check_ports(instance, &[(Self::API, ports.api), (Self::WORKER, ports.worker_admin)])?;
+        // The record holds the first port only; a running API has the other one too.
+        let is_running = crate::background::running(instance, Self::API).is_some();
+        if is_running { Ok(()) } else { ports.api_admin.check_free() }
+    }
+}

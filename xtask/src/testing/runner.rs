@@ -1,0 +1,106 @@
+//! The test runner: cargo-nextest if it is installed, else cargo's own.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
+
+use crate::layout::Layout;
+use crate::programs::{BUILD_LIMIT, cargo};
+use crate::{console, foreground};
+
+/// For asking whether a subcommand exists.
+const QUESTION_LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs all tests, then the examples in the documentation, which nextest leaves out. Arguments choose tests, so with any only those run.
+pub(crate) fn run(
+    layout: &Layout,
+    variables: &[(String, String)],
+    arguments: &[String],
+) -> anyhow::Result<ExitCode> {
+    let has_nextest = has_nextest(layout);
+    let subcommand: &[&str] = if has_nextest { &["nextest", "run"] } else { &["test"] };
+    let mut command = with_variables(layout, variables);
+    command.args(subcommand).args(["--workspace", "--no-fail-fast"]).args(arguments);
+    console::step(
+        format!("cargo {} --workspace --no-fail-fast {}", subcommand.join(" "), arguments.join(" "))
+            .trim_end(),
+    );
+    let status = foreground::run(&mut command, BUILD_LIMIT)?;
+    if !status.success() {
+        return Ok(exit_code(status));
+    }
+    if has_nextest && arguments.is_empty() && has_documentation_tests(&layout.root) {
+        console::step("cargo test --doc --workspace");
+        let mut command = with_variables(layout, variables);
+        let status = foreground::run(command.args(["test", "--doc", "--workspace"]), BUILD_LIMIT)?;
+        return Ok(exit_code(status));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn with_variables(layout: &Layout, variables: &[(String, String)]) -> Command {
+    let mut command = cargo(layout);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+fn has_nextest(layout: &Layout) -> bool {
+    let mut command = cargo(layout);
+    command.args(["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    foreground::run(&mut command, QUESTION_LIMIT).is_ok_and(|status| status.success())
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Whether a source file has an example that the compiler would run; looking is quicker than asking rustdoc about every crate.
+fn has_documentation_tests(root: &Path) -> bool {
+    has_example(&root.join("crates"))
+}
+
+fn has_example(folder: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.filter_map(Result::ok).map(|entry| entry.path()).any(|path| {
+        if path.is_dir() {
+            return has_example(&path);
+        }
+        let is_source = path.extension().is_some_and(|extension| extension == "rs");
+        is_source && fs::read_to_string(&path).is_ok_and(|text| holds_example(&text))
+    })
+}
+
+/// Whether a documentation comment opens a code fence that names no language, or Rust.
+fn holds_example(source: &str) -> bool {
+    let mut is_inside = false;
+    for line in source.lines().map(str::trim_start) {
+        let Some(comment) = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) else {
+            is_inside = false;
+            continue;
+        };
+        let Some(language) = comment.trim_start().strip_prefix("```") else { continue };
+        let is_rust = language.is_empty()
+            || ["rust", "no_run", "should_panic"].iter().any(|name| language.starts_with(name));
+        if !is_inside && is_rust {
+            return true;
+        }
+        is_inside = !is_inside;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds_example;
+
+    #[test]
+    fn only_rust_examples_count() {
+        assert!(holds_example("    /// ```rust\n    /// ```\n"));
+        assert!(holds_example("/// ```text\n/// ```\n/// ```\n"));
+        assert!(holds_example("//! ```no_run"));
+        assert!(!holds_example("/// ```text\n/// a\n/// ```\nfn f() {}\n"));
+        assert!(!holds_example("let fence = \"```rust\";"));
+    }
+}
