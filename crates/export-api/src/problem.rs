@@ -8,7 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::causes;
-use export_core::request::FieldError;
+use export_core::request::{FieldError, MAX_BODY_BYTES};
 use serde::Serialize;
 use tracing::error;
 
@@ -136,7 +136,7 @@ impl From<JsonRejection> for Problem {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too-large",
                 "The request is too large",
-                format!("A request body has at most {} bytes.", crate::routes::MAX_BODY_BYTES),
+                format!("A request body has at most {MAX_BODY_BYTES} bytes."),
             ),
             _ => Self::malformed(rejection.body_text()),
         }

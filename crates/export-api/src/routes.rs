@@ -7,6 +7,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::HeaderName;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use export_core::request::MAX_BODY_BYTES;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
@@ -15,9 +16,6 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 use crate::state::ApiState;
-
-/// Largest request body in bytes: a request with a thousand vehicles fits.
-pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -13,6 +13,9 @@ use crate::range::{TimeRange, parse_bound};
 /// Most entries that `vehicles` or `parameters` may list: a bound on what a request can make the service keep.
 pub const MAX_LISTED: usize = 1_000;
 
+/// Largest body of a request, in bytes: one that lists a thousand vehicles by names of ordinary length fits.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
 /// A valid request for an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportRequest {
