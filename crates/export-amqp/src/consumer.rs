@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::connection::{connect, limited};
 use crate::error::AmqpError;
@@ -122,7 +122,11 @@ where
         let body = std::mem::take(&mut delivery.data);
         let handled = handle(body);
         in_hand.spawn(async move {
-            let verdict = handled.await;
+            // On a task of its own: a defect there must not leave the delivery unanswered.
+            let verdict = tokio::spawn(handled).await.unwrap_or_else(|panic| {
+                error!(error = %panic, "a delivery could not be handled");
+                Verdict::Nack
+            });
             settle(&delivery, verdict).await;
             drop(permit);
         });

@@ -20,6 +20,9 @@ use crate::sweeper::sweep;
 /// How often the services behind the API are asked for a sign of life.
 const WATCH: Duration = Duration::from_secs(5);
 
+/// How long requests in hand may go on after the stop signal. Below the ten seconds that Docker leaves by default.
+const GRACE: Duration = Duration::from_secs(8);
+
 /// The service before it listens.
 #[derive(Debug)]
 pub struct App {
@@ -32,7 +35,7 @@ impl App {
     pub async fn build(config: &Config, results: ResultBucket, topology: Topology) -> anyhow::Result<Self> {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
             .await
-            .context("setting MONGODB_URI is wrong")?;
+            .context("MONGODB_URI cannot be used")?;
         let state = ApiState {
             jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
             publisher: Publisher::new(config.rabbitmq_url.clone(), topology),
@@ -56,9 +59,15 @@ impl App {
         let sweeper =
             tokio::spawn(sweep(jobs, self.state.publisher.clone(), RetryPolicy::default(), stop.clone()));
 
+        let grace = stop.clone();
         info!(address = %api.local_addr()?, "listening");
-        let serving = axum::serve(api, router(self.state)).with_graceful_shutdown(stop.cancelled_owned());
-        serving.await?;
+        let serving =
+            axum::serve(api, router(self.state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tokio::select! {
+            served = serving => served?,
+            // A client that never ends its request must not keep the process.
+            () = async { grace.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+        }
         sweeper.await?;
         info!("stopped");
         Ok(())

@@ -2,6 +2,8 @@
 
 pub mod exports;
 
+use std::any::Any;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::HeaderName;
@@ -29,8 +31,10 @@ pub fn router(state: ApiState) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .with_state(state)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(CatchPanicLayer::custom(|_panic| {
-            error!("a request handler panicked");
+        .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+            error!(error = text, "a request handler panicked");
             Problem::internal().into_response()
         }))
         .layer(

@@ -46,7 +46,7 @@ pub enum NameError {
     NotAJobId,
     /// Not a possible MongoDB database name.
     #[error(
-        "not a vehicle name: expected 1 to 63 bytes without control characters, spaces or any of /\\.\"$*<>:|?"
+        "not a vehicle name: expected 1 to 63 bytes without control characters, spaces or any of /\\.\"$"
     )]
     NotAVehicle,
     /// Not a possible MongoDB collection name.
@@ -105,8 +105,8 @@ macro_rules! text_name {
 text_name!(
     /// A vehicle: the name of its MongoDB database, such as `vehicle_001`.
     ///
-    /// MongoDB's own rules for database names leave nothing in it that could leave a folder, so the name serves
-    /// as a file name inside archives.
+    /// MongoDB's own rules for database names leave nothing in it that could leave a folder, so the name serves as a file
+    /// name inside archives. (Some that Linux allows, such as `a:b`, are renamed by Windows when it unpacks.)
     VehicleId,
     NotAVehicle,
     |text| {

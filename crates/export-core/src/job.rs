@@ -111,7 +111,7 @@ pub struct Stats {
     pub bytes: u64,
     /// SHA-256 of the result object, in hex.
     pub sha256: String,
-    /// From claim to commit, in milliseconds.
+    /// From the claim to the stored object, in milliseconds.
     pub duration_ms: u64,
     /// Largest resident set of the worker process so far (it may run other exports too), in bytes.
     pub peak_memory_bytes: u64,

@@ -63,7 +63,10 @@ impl ExportRequest {
         let end = parse_date_field(fields, "endDate", timezone, &mut errors);
         let range = match (&start, &end) {
             (Some((_, from_ms)), Some((_, to_ms))) => TimeRange::new(*from_ms, *to_ms)
-                .map_err(|error| errors.push(FieldError::new("/endDate", error.to_string())))
+                .map_err(|error| {
+                    let pointer = if *from_ms < TimeRange::MIN_MS { "/startDate" } else { "/endDate" };
+                    errors.push(FieldError::new(pointer, error.to_string()));
+                })
                 .ok(),
             _ => None,
         };
@@ -243,6 +246,7 @@ mod tests {
         assert_eq!(pointers(&json!([])), [""]);
         assert_eq!(pointers(&with("endDate", json!("2018-11-30"))), ["/endDate"]);
         assert_eq!(pointers(&with("endDate", json!("2018-11-29"))), ["/endDate"]);
+        assert_eq!(pointers(&with("startDate", json!("0000-05-01"))), ["/startDate"]);
         assert_eq!(pointers(&with("startDate", json!(20_181_130))), ["/startDate"]);
         assert_eq!(pointers(&with("startDate", Value::Null)), ["/startDate"]);
         assert_eq!(pointers(&with("vehicles", json!("vehicle_001"))), ["/vehicles"]);

@@ -40,7 +40,7 @@ fn read_id(bytes: &[u8]) -> Result<Option<i64>, Malformed> {
         kind::INT32 => Some(i64::from(id.int32()?)),
         kind::INT64 => Some(id.int64()?),
         kind::DOUBLE => integral(id.double()?),
-        kind::DECIMAL128 => id.decimal()?.to_string().parse::<f64>().ok().and_then(integral),
+        kind::DECIMAL128 => integral_decimal(&id.decimal()?.to_string()),
         _ => None,
     };
     Ok(start_ms.filter(|start_ms| (TimeRange::MIN_MS - HOUR_MS..=TimeRange::MAX_MS).contains(start_ms)))
@@ -51,6 +51,26 @@ fn integral(value: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     #[expect(clippy::cast_possible_truncation, reason = "checked to be integral and below 2^53")]
     (value.fract() == 0.0 && value.abs() < EXACT).then_some(value as i64)
+}
+
+/// A Decimal128 by its text: a sign, at most 34 digits with a point among them, and an exponent perhaps.
+fn integral_decimal(text: &str) -> Option<i64> {
+    let (mantissa, exponent) = text.split_once('E').unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let exponent = exponent.parse::<i32>().ok()? - i32::try_from(fraction.len()).ok()?;
+    if digits == 0 {
+        return Some(0);
+    }
+    let power = 10_i128.checked_pow(exponent.unsigned_abs())?;
+    let value = if exponent >= 0 {
+        digits.checked_mul(power)?
+    } else if digits % power == 0 {
+        digits / power
+    } else {
+        return None;
+    };
+    i64::try_from(value).ok()
 }
 
 /// The `_id` of a document that cannot be used, as text for the manifest.
@@ -217,6 +237,8 @@ impl<'a> Decoder<'a, '_> {
 
     #[inline]
     fn point(&mut self, point: Element<'a>, offset_ms: Option<i64>) -> Result<(), Stop> {
+        // Counted before anything is decided, so that a point which then goes nowhere is missed when the counts are added up.
+        self.tally.counts.points_read += u64::from(!self.scope.is_carried);
         let Some(offset_ms) = offset_ms else {
             self.reject(Reason::InvalidKey, point.key);
             return Ok(());
@@ -238,9 +260,7 @@ impl<'a> Decoder<'a, '_> {
         if self.scope.window.contains(time_ms) {
             let cell = self.cell(point)?;
             self.column.push(time_ms, cell);
-            self.tally.counts.points_read += 1;
         } else if !self.scope.range.contains(time_ms) && !self.scope.is_carried {
-            self.tally.counts.points_read += 1;
             self.tally.counts.outside_range += 1;
         }
         Ok(())

@@ -112,6 +112,7 @@ fn export_in_slices<W: Write>(
     meter: &Meter,
     slice_bytes: usize,
 ) -> Result<(Manifest, W), EngineError> {
+    meter.begin(plan.vehicles.len() as u64);
     let mut archive = Archive::new(Metered { output, meter });
     let mut vehicles = Vec::with_capacity(plan.vehicles.len());
     for vehicle_plan in &plan.vehicles {

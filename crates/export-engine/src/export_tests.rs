@@ -17,7 +17,9 @@ impl Source for SixHours {
     ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
         let column =
             PARAMETERS.iter().position(|name| *name == parameter.as_str()).expect("a known parameter");
-        let documents: Vec<Document> = (0..6).map(|hour| hour_document(hour, column)).collect();
+        // The first column begins in the hour before the range, off the hour, and alone fills a small slice.
+        let first_hour = if column == 0 { -1 } else { 0 };
+        let documents: Vec<Document> = (first_hour..6).map(|hour| hour_document(hour, column)).collect();
         Ok(Box::new(Listed(documents.into_iter())))
     }
 }
@@ -39,7 +41,7 @@ fn hour_document(hour: i64, column: usize) -> Document {
     values.insert("no number", 1);
     values.insert("5", doc! { "a": 1 });
     // The second hour's documents do not start on a whole hour, and reach into the third.
-    let start_ms = FROM_MS + hour * HOUR_MS + if hour == 1 { 900_000 } else { 0 };
+    let start_ms = FROM_MS + hour * HOUR_MS + if hour == 1 || hour == -1 { 900_000 } else { 0 };
     doc! { "_id": start_ms, "values": values }
 }
 
@@ -51,7 +53,7 @@ fn archive_in_slices(slice_bytes: usize) -> (Manifest, Vec<u8>) {
             start_date: "2018-11-30".to_owned(),
             end_date: "2018-12-01".to_owned(),
             timezone: "UTC".to_owned(),
-            range: TimeRange::new(FROM_MS + 1, FROM_MS + 24 * HOUR_MS).expect("a range"),
+            range: TimeRange::new(FROM_MS, FROM_MS + 24 * HOUR_MS).expect("a range"),
         },
         vehicles: vec![VehiclePlan { vehicle, has_collection: vec![true; parameters.len()] }],
         parameters,
@@ -62,9 +64,10 @@ fn archive_in_slices(slice_bytes: usize) -> (Manifest, Vec<u8>) {
 #[test]
 fn the_size_of_slices_makes_no_difference() {
     let (manifest, whole) = archive_in_slices(usize::MAX);
-    assert_eq!(manifest.totals.counts.points_read, 6 * 3 * 52);
-    assert_eq!(manifest.totals.counts.rejected, 6 * 3 * 2);
-    assert_eq!(manifest.totals.counts.outside_range, 1, "the point before the range's start");
+    assert_eq!(manifest.totals.counts.points_read, (6 * 3 + 1) * 52);
+    assert_eq!(manifest.totals.counts.rejected, (6 * 3 + 1) * 2);
+    // 45 of the first column's first document: those of its first three quarters of an hour.
+    assert_eq!(manifest.totals.counts.outside_range, 45);
     for slice_bytes in [1, 1_000, 5_000] {
         let (_, archive) = archive_in_slices(slice_bytes);
         assert!(archive == whole, "slices of {slice_bytes} bytes give another archive");

@@ -13,6 +13,7 @@ pub struct Meter {
     points: AtomicU64,
     bytes: AtomicU64,
     vehicles_done: AtomicU64,
+    vehicles_total: AtomicU64,
     /// Share of the current vehicle's range that is done, in millionths.
     vehicle_millionths: AtomicU64,
     is_stopped: AtomicBool,
@@ -42,9 +43,14 @@ impl Meter {
         self.vehicles_done.load(Relaxed)
     }
 
-    /// Share of the work that is done, 0 to 1, of an export of this many vehicles: each counts the same, and inside one
-    /// the time passed counts.
-    pub fn share_done(&self, vehicles_total: u64) -> f64 {
+    /// Vehicles of the export; 0 until it has begun.
+    pub fn vehicles_total(&self) -> u64 {
+        self.vehicles_total.load(Relaxed)
+    }
+
+    /// Share of the work that is done, 0 to 1: each vehicle counts the same, and inside one the time passed counts.
+    pub fn share_done(&self) -> f64 {
+        let vehicles_total = self.vehicles_total();
         if vehicles_total == 0 {
             return 0.0;
         }
@@ -61,6 +67,11 @@ impl Meter {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Relaxed)
+    }
+
+    /// The export of so many vehicles begins.
+    pub(crate) fn begin(&self, vehicles_total: u64) {
+        self.vehicles_total.store(vehicles_total, Relaxed);
     }
 
     /// One slice of the current vehicle is written.

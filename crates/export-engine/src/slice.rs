@@ -84,6 +84,9 @@ impl<'a> Slicer<'a> {
     /// The next slice, or `None` when the vehicle has no further documents. Documents whose start cannot be read are
     /// counted in `tally`.
     pub(crate) fn next(&mut self, tally: &mut Tally) -> Result<Option<Slice>, SliceError> {
+        if self.position_ms >= self.range.to_ms() {
+            return Ok(None);
+        }
         for collection in &mut self.collections {
             collection.read_ahead(tally)?;
         }
@@ -106,7 +109,8 @@ impl<'a> Slicer<'a> {
         while let Some(start_ms) = self.earliest_start_ms()
             && gathered_bytes < self.slice_bytes
         {
-            end_ms = end_ms.max(next_whole_hour(start_ms));
+            // Documents of the hour before the range belong to the first window too.
+            end_ms = end_ms.max(next_whole_hour(start_ms.max(self.position_ms)));
             for (collection, column) in self.collections.iter_mut().zip(&mut columns) {
                 gathered_bytes += collection.take_before(end_ms, &mut column.documents, tally)?;
             }

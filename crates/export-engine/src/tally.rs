@@ -47,9 +47,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// A point was read and cannot be exported.
+    /// A point (read and counted already) cannot be exported.
     pub(crate) fn reject_point(&mut self, reason: Reason, sample: impl FnOnce() -> Sample) {
-        self.counts.points_read += 1;
         self.counts.rejected += 1;
         add(&mut self.rejected_points, reason, sample);
     }

@@ -143,6 +143,13 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
     })
 }
 
+/// The state of a stored job, whatever else is in it.
+pub(crate) fn state_of(document: &Document) -> Result<JobState, StoreError> {
+    let state = document.get("state").cloned().unwrap_or_default();
+    bson::deserialize_from_bson(state)
+        .map_err(|_| StoreError::Corrupt("state is none of the known".to_owned()))
+}
+
 fn to_chrono(time: DateTime) -> chrono::DateTime<chrono::Utc> {
     // Every BSON time of the years that chrono knows fits; the epoch stands for times beyond, which no server writes.
     chrono::DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()

@@ -22,6 +22,9 @@ pub enum StoreError {
         /// The limit.
         seconds: u64,
     },
+    /// The task that read a collection ended without saying that it was done.
+    #[error("the reading of a collection was broken off")]
+    ReaderLost,
     /// A stored job does not read as a job.
     #[error("the stored job cannot be read: {0}")]
     Corrupt(String),

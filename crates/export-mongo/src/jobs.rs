@@ -8,12 +8,13 @@ use export_core::job::{ExportResult, Failure, Job, JobState, Progress, Transitio
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant};
 use mongodb::options::{
-    Acknowledgment, CollectionOptions, IndexOptions, ReadConcern, ReturnDocument, WriteConcern,
+    Acknowledgment, CollectionOptions, IndexOptions, ReadConcern, ReadPreference, ReturnDocument,
+    SelectionCriteria, WriteConcern,
 };
 use mongodb::{Collection, IndexModel};
 
 use crate::client::{MongoClient, bounded};
-use crate::document::{failure_document, new_job, progress_document, read_job, stats_document};
+use crate::document::{failure_document, new_job, progress_document, read_job, state_of, stats_document};
 use crate::error::StoreError;
 
 /// How long a claim holds without a heartbeat.
@@ -59,8 +60,12 @@ impl JobStore {
             .journal(true)
             .w_timeout(Duration::from_secs(10))
             .build();
-        let options =
-            CollectionOptions::builder().write_concern(durable).read_concern(ReadConcern::majority()).build();
+        // Read from the primary whatever the connection string says: a secondary may not know yet what was acknowledged.
+        let options = CollectionOptions::builder()
+            .write_concern(durable)
+            .read_concern(ReadConcern::majority())
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+            .build();
         let database = mongo.client.database(database);
         Self {
             jobs: database.collection_with_options("jobs", options.clone()),
@@ -148,14 +153,31 @@ impl JobStore {
         })
         .await?;
         if let Some(document) = claimed {
-            let job = read_job(document)?;
-            let fence = Fence { job_id, epoch: job.epoch, owner: owner.to_owned() };
-            return Ok(Claim::Claimed(Box::new(job), fence));
+            let epoch = document.get_i64("epoch").unwrap_or_default();
+            let fence = Fence { job_id, epoch, owner: owner.to_owned() };
+            return match read_job(document) {
+                Ok(job) => Ok(Claim::Claimed(Box::new(job), fence)),
+                Err(error) => self.give_up_unreadable(&fence, &error).await,
+            };
         }
-        Ok(match self.get(job_id).await? {
-            None => Claim::Unknown,
-            Some(job) if job.state == JobState::NotStarted => Claim::NotDue,
-            Some(job) => Claim::NotAvailable(job.state),
+        self.why_not_claimed(job_id).await
+    }
+
+    /// A job that this program cannot read would be claimed for ever: it is failed instead.
+    async fn give_up_unreadable(&self, fence: &Fence, error: &StoreError) -> Result<Claim, StoreError> {
+        tracing::error!(job.id = %fence.job_id, %error, "a stored job cannot be read, it is given up");
+        let message = "the stored job cannot be read by this version of the worker".to_owned();
+        self.fail(fence, &Failure { code: "internal".to_owned(), message }).await?;
+        Ok(Claim::NotAvailable(JobState::Failed))
+    }
+
+    async fn why_not_claimed(&self, job_id: JobId) -> Result<Claim, StoreError> {
+        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
+        let stored = bounded("read a job's state", async move { jobs.find_one(filter).await }).await?;
+        let Some(document) = stored else { return Ok(Claim::Unknown) };
+        Ok(match state_of(&document)? {
+            JobState::NotStarted => Claim::NotDue,
+            state => Claim::NotAvailable(state),
         })
     }
 
@@ -197,12 +219,14 @@ impl JobStore {
         wait: Duration,
         failure: &Failure,
     ) -> Result<bool, StoreError> {
-        let changes = doc! {
-            "runAfter": after_now(wait),
-            "leaseUntil": null,
-            "owner": null,
-            "error": { "$literal": failure_document(failure) },
-        };
+        self.transition(fence, Transition::Release, released(wait, failure)).await
+    }
+
+    /// Gives the job back because the worker is going, to be due again at once. The attempt does not count: it failed through no
+    /// fault of the job. `false`: it is no longer ours.
+    pub async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<bool, StoreError> {
+        let mut changes = released(Duration::ZERO, failure);
+        changes.insert("attempts", doc! { "$subtract": ["$attempts", 1] });
         self.transition(fence, Transition::Release, changes).await
     }
 
@@ -256,6 +280,18 @@ impl JobStore {
         let outcome =
             bounded(operation, async move { jobs.update_one(filter, vec![doc! { "$set": changes }]).await });
         Ok(outcome.await?.matched_count == 1)
+    }
+}
+
+/// The changes of a job that goes back. Its message may be gone with a lost connection, so the sweeper is to publish it again; a
+/// message too many is harmless.
+fn released(wait: Duration, failure: &Failure) -> Document {
+    doc! {
+        "runAfter": after_now(wait),
+        "publishedAt": null,
+        "leaseUntil": null,
+        "owner": null,
+        "error": { "$literal": failure_document(failure) },
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use mongodb::options::ReturnDocument;
 
 use crate::client::bounded;
-use crate::document::{failure_document, read_job};
+use crate::document::{failure_document, state_of};
 use crate::error::StoreError;
 use crate::jobs::{JobStore, after_now};
 
@@ -92,7 +92,9 @@ impl JobStore {
                 .await
         })
         .await?;
-        let Some(job) = swept.map(read_job).transpose()? else { return Ok(None) };
-        Ok(Some(if job.state == JobState::Failed { Swept::Failed(job.id) } else { Swept::Released(job.id) }))
+        let Some(job) = swept else { return Ok(None) };
+        let id = job.get_str("_id").ok().and_then(|id| id.parse().ok());
+        let id = id.ok_or_else(|| StoreError::Corrupt("_id is no job id".to_owned()))?;
+        Ok(Some(if state_of(&job)? == JobState::Failed { Swept::Failed(id) } else { Swept::Released(id) }))
     }
 }

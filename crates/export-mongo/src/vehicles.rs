@@ -14,7 +14,8 @@ use crate::error::StoreError;
 
 /// Hour documents per batch: about half a megabyte of real ones.
 const BATCH_DOCUMENTS: u32 = 8;
-/// Batches that wait between the cursor and the engine: while one is encoded, the next is fetched, and no more.
+/// Batches that wait between the cursor and the engine. With one in the reading task's hands and one in the engine's, a collection
+/// has three at most.
 const BATCHES_AHEAD: usize = 1;
 
 /// Where vehicles are found. Cheap to clone.
@@ -24,8 +25,52 @@ pub struct VehicleDatabases {
     prefix: String,
 }
 
-/// Batches of raw hour documents, ascending by `_id`; ends after the last batch or an error.
-pub type HourBatches = mpsc::Receiver<Result<Vec<Vec<u8>>, StoreError>>;
+/// Batches of raw hour documents, ascending by `_id`, as a task reads them.
+#[derive(Debug)]
+pub struct HourBatches {
+    receiver: mpsc::Receiver<Result<Batch, StoreError>>,
+    has_ended: bool,
+}
+
+/// What the reading task sends. The end is said outright: a task that died must not look like one that was done.
+#[derive(Debug)]
+enum Batch {
+    Documents(Vec<Vec<u8>>),
+    End,
+}
+
+impl HourBatches {
+    /// The next batch, or `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let received = self.receiver.recv().await;
+        self.take(received)
+    }
+
+    /// The same on a thread that may block.
+    pub fn blocking_next(&mut self) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        let received = self.receiver.blocking_recv();
+        self.take(received)
+    }
+
+    fn take(
+        &mut self,
+        received: Option<Result<Batch, StoreError>>,
+    ) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        match received.unwrap_or(Err(StoreError::ReaderLost))? {
+            Batch::Documents(documents) => Ok(Some(documents)),
+            Batch::End => {
+                self.has_ended = true;
+                Ok(None)
+            }
+        }
+    }
+}
 
 impl VehicleDatabases {
     /// The databases whose names begin with `prefix`.
@@ -61,19 +106,18 @@ impl VehicleDatabases {
 
     /// Starts reading one collection's documents with `_id` in the range, on a task of its own.
     ///
-    /// The task reads one batch ahead and no further; it ends when the receiver is dropped. Must be called inside a
+    /// The task reads two batches ahead and no further; it ends when the receiver is dropped. Must be called inside a
     /// tokio runtime.
     pub fn read_hours(&self, vehicle: &VehicleId, parameter: &Parameter, ids: TimeRange) -> HourBatches {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let collection =
             self.client.database(vehicle.as_str()).collection::<RawDocumentBuf>(parameter.as_str());
         tokio::spawn(async move {
-            if let Err(error) = send_batches(collection, ids, &sender).await {
-                // Nobody listens any more when the export has ended; then the error is of no interest.
-                sender.send(Err(error)).await.ok();
-            }
+            let end = send_batches(collection, ids, &sender).await.map(|()| Batch::End);
+            // Nobody listens any more when the export has ended; then the end is of no interest.
+            sender.send(end).await.ok();
         });
-        receiver
+        HourBatches { receiver, has_ended: false }
     }
 }
 
@@ -89,7 +133,7 @@ fn usable<T: FromStr>(name: &str, what: &'static str) -> Option<T> {
 async fn send_batches(
     collection: mongodb::Collection<RawDocumentBuf>,
     ids: TimeRange,
-    sender: &mpsc::Sender<Result<Vec<Vec<u8>>, StoreError>>,
+    sender: &mpsc::Sender<Result<Batch, StoreError>>,
 ) -> Result<(), StoreError> {
     const OPERATION: &str = "read hour documents";
     let filter = doc! { "_id": { "$gte": ids.from_ms(), "$lt": ids.to_ms() } };
@@ -120,7 +164,7 @@ async fn send_batches(
                 Ok(document.as_bytes().to_vec())
             })
             .collect::<Result<Vec<_>, StoreError>>()?;
-        if sender.send(Ok(documents)).await.is_err() {
+        if sender.send(Ok(Batch::Documents(documents))).await.is_err() {
             return Ok(());
         }
     }

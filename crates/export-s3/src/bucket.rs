@@ -7,11 +7,12 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, Credentials, Region, RequestChecksumCalculation};
+use aws_sdk_s3::error::{BuildError, ProvideErrorMetadata};
 use aws_sdk_s3::operation::head_bucket::HeadBucketError;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{
-    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, ExpirationStatus, LifecycleRule,
-    LifecycleRuleFilter,
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint,
+    CreateBucketConfiguration, ExpirationStatus, LifecycleRule, LifecycleRuleFilter,
 };
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -26,15 +27,16 @@ use crate::error::S3Error;
 const ATTEMPT: Duration = Duration::from_mins(1);
 /// Limit on a request with all its tries.
 const OPERATION: Duration = Duration::from_mins(3);
-/// Limit on connecting, and on waiting for the first byte of an answer.
+/// Limit on connecting. (No limit on reading of its own: the SDK's would count the sending of a part, too.)
 const CONNECT: Duration = Duration::from_secs(5);
-const READ: Duration = Duration::from_secs(30);
 /// Tries of one request; a whole attempt of the job stands behind them.
 const TRIES: u32 = 3;
 /// How long a download link works.
 const LINK: Duration = Duration::from_mins(15);
 /// Days after which an upload that nobody finished is thrown away by the bucket.
 const UNFINISHED_DAYS: i32 = 1;
+/// Name of our rule among the bucket's.
+const LIFECYCLE_RULE: &str = "exports-abort-unfinished-uploads";
 
 /// An S3 server that is named outright, instead of found by the SDK's own settings. For tests and tools.
 #[derive(Clone, Debug)]
@@ -82,7 +84,6 @@ impl ResultBucket {
         }
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
-            .read_timeout(READ)
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(OPERATION)
             .build();
@@ -128,14 +129,7 @@ impl ResultBucket {
     pub async fn provision(&self) -> Result<(), S3Error> {
         match self.check().await {
             Ok(()) => {}
-            Err(S3Error::NoBucket(bucket)) => {
-                self.client
-                    .create_bucket()
-                    .bucket(bucket)
-                    .send()
-                    .await
-                    .map_err(S3Error::sdk("create the bucket"))?;
-            }
+            Err(S3Error::NoBucket(bucket)) => self.create(bucket).await?,
             Err(error) => return Err(error),
         }
         if let Err(error) = self.put_lifecycle().await {
@@ -145,14 +139,23 @@ impl ResultBucket {
         Ok(())
     }
 
+    /// Adds our rule to those that the bucket has; the others stay as they are.
     async fn put_lifecycle(&self) -> Result<(), S3Error> {
-        let invalid = |source: aws_sdk_s3::error::BuildError| S3Error::Sdk {
-            operation: "set the bucket's lifecycle",
+        const OPERATION: &str = "set the bucket's lifecycle";
+        let invalid = |source: BuildError| S3Error::Sdk {
+            operation: OPERATION,
             code: "request not possible".to_owned(),
             source: Box::new(source),
         };
+        let found =
+            self.client.get_bucket_lifecycle_configuration().bucket(&self.settings.bucket).send().await;
+        let mut rules = match found {
+            Ok(found) => found.rules.unwrap_or_default(),
+            Err(error) if error.code() == Some("NoSuchLifecycleConfiguration") => Vec::new(),
+            Err(error) => return Err(S3Error::sdk("read the bucket's lifecycle")(error)),
+        };
         let rule = LifecycleRule::builder()
-            .id("abort-unfinished-uploads")
+            .id(LIFECYCLE_RULE)
             .status(ExpirationStatus::Enabled)
             .filter(LifecycleRuleFilter::builder().prefix(&self.settings.key_prefix).build())
             .abort_incomplete_multipart_upload(
@@ -160,15 +163,29 @@ impl ResultBucket {
             )
             .build()
             .map_err(invalid)?;
-        let lifecycle = BucketLifecycleConfiguration::builder().rules(rule).build().map_err(invalid)?;
-        self.client
-            .put_bucket_lifecycle_configuration()
-            .bucket(&self.settings.bucket)
-            .lifecycle_configuration(lifecycle)
-            .send()
-            .await
-            .map_err(S3Error::sdk("set the bucket's lifecycle"))?;
+        if rules.contains(&rule) {
+            return Ok(());
+        }
+        rules.retain(|found| found.id() != Some(LIFECYCLE_RULE));
+        rules.push(rule);
+        let lifecycle =
+            BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build().map_err(invalid)?;
+        let put = self.client.put_bucket_lifecycle_configuration().bucket(&self.settings.bucket);
+        put.lifecycle_configuration(lifecycle).send().await.map_err(S3Error::sdk(OPERATION))?;
         Ok(())
+    }
+
+    /// Makes the bucket where the client's region is. For AWS's first region the place must not be named.
+    async fn create(&self, bucket: String) -> Result<(), S3Error> {
+        let region = self.client.config().region().map(ToString::to_string);
+        let place = region.filter(|region| region != "us-east-1").map(|region| {
+            CreateBucketConfiguration::builder()
+                .location_constraint(BucketLocationConstraint::from(region.as_str()))
+                .build()
+        });
+        let made =
+            self.client.create_bucket().bucket(bucket).set_create_bucket_configuration(place).send().await;
+        made.map(drop).map_err(S3Error::sdk("create the bucket"))
     }
 
     /// A link to a result, good for a quarter of an hour. `None` where the URI is not one of this bucket's.

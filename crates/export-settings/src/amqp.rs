@@ -1,5 +1,6 @@
 //! `RABBITMQ_URL`.
 
+use amq_protocol_uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::value::{SettingError, secret};
@@ -23,8 +24,7 @@ impl AmqpArgs {
     pub fn resolve(&self) -> Result<SecretString, SettingError> {
         let url = secret("RABBITMQ_URL", self.rabbitmq_url.as_ref(), self.rabbitmq_url_file.as_ref())?
             .ok_or(SettingError::Missing { name: "RABBITMQ_URL", expected: EXPECTED })?;
-        let is_valid = url::Url::parse(url.expose_secret())
-            .is_ok_and(|parsed| matches!(parsed.scheme(), "amqp" | "amqps") && parsed.has_host());
+        let is_valid = url.expose_secret().parse::<AMQPUri>().is_ok();
         if is_valid { Ok(url) } else { Err(SettingError::Wrong { name: "RABBITMQ_URL", expected: EXPECTED }) }
     }
 }

@@ -47,12 +47,12 @@ impl App {
     ) -> anyhow::Result<Self> {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-worker")
             .await
-            .context("setting MONGODB_URI is wrong")?;
+            .context("MONGODB_URI cannot be used")?;
         let source = match &config.source.uri {
             None => mongo.clone(),
             Some(uri) => export_mongo::connect(uri, "exports-worker")
                 .await
-                .context("setting SOURCE_MONGODB_URI is wrong")?,
+                .context("SOURCE_MONGODB_URI cannot be used")?,
         };
         let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
         let hand_over = CancellationToken::new();
@@ -73,20 +73,26 @@ impl App {
 
     /// Works until `stop`; then running exports get a few seconds to end, and the rest is handed over.
     pub async fn run(self, admin: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-        let readiness = Readiness::of(&["mongodb", "rabbitmq", "s3"]);
+        let readiness = Readiness::of(&["mongodb", "rabbitmq", "s3", "source"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
 
         let results = self.worker.exporter.results.clone();
         let waiting = async {
             wait_for("mongodb", &readiness, || self.mongo.ping()).await;
-            wait_for("mongodb", &readiness, || self.source.ping()).await;
+            wait_for("source", &readiness, || self.source.ping()).await;
             wait_for("s3", &readiness, || results.check()).await;
         };
         tokio::select! {
             () = waiting => {}
             () = stop.cancelled() => return Ok(()),
         }
-        tokio::spawn(watch(self.mongo, results, Arc::clone(&self.consumer.is_consuming), readiness));
+        tokio::spawn(watch(
+            self.mongo,
+            self.source,
+            results,
+            Arc::clone(&self.consumer.is_consuming),
+            readiness,
+        ));
 
         let (grace_stop, hand_over) = (stop.clone(), self.hand_over);
         tokio::spawn(async move {
@@ -121,6 +127,7 @@ where
 /// Keeps the readiness true while the worker works.
 async fn watch(
     mongo: MongoClient,
+    source: MongoClient,
     results: ResultBucket,
     is_consuming: Arc<AtomicBool>,
     readiness: Readiness,
@@ -128,6 +135,7 @@ async fn watch(
     loop {
         readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
         readiness.note("mongodb", mongo.ping().await);
+        readiness.note("source", source.ping().await);
         readiness.note("s3", results.check().await);
         // The queue is the part that comes last at the start: looked at more often than the others are asked.
         for _ in 0..WATCH.as_secs() * 4 {

@@ -12,6 +12,7 @@ use export_core::{Parameter, VehicleId};
 use export_engine::{EngineError, Meter, Plan, PlanRequest, VehiclePlan};
 use export_mongo::{Fence, JobStore, StoreError, VehicleDatabases};
 use export_s3::{ResultBucket, S3Error, Uploaded, part_channel, result_key, upload};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -23,6 +24,9 @@ use crate::source::MongoSource;
 
 /// How long a stopped export may take to throw away what it has uploaded; the bucket's lifecycle does it otherwise.
 const STOPPING: Duration = Duration::from_secs(3);
+
+/// Vehicles whose collections are listed at a time.
+const LISTINGS_AT_A_TIME: usize = 8;
 
 /// What an export needs to reach. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,36 +49,43 @@ impl Exporter {
         fence: &Fence,
         meter: &Arc<Meter>,
     ) -> Result<ExportResult, JobError> {
-        let started_at = Instant::now();
-        let plan = self.plan(job).await?;
-        let vehicles_total = plan.vehicles.len() as u64;
-        info!(job.id = %job.id, vehicle_count = vehicles_total, parameter_count = plan.parameters.len(), "export planned");
-
-        let key = result_key(self.results.key_prefix(), &job.tenant, job.id, job.attempts, Uuid::new_v4());
-        let mut writing = pin!(self.write(plan, &key, meter));
+        let claimed_at = Instant::now();
+        let mut working = pin!(self.work(job, meter, claimed_at));
         let stopped = tokio::select! {
-            written = &mut writing => {
-                let (manifest, uploaded) = written?;
-                let stats = stats(&manifest, uploaded, started_at);
-                return Ok(ExportResult { export_uri: self.results.uri(&key), stats });
-            }
-            reason = beat(&self.jobs, fence, meter, vehicles_total, started_at) => reason,
+            result = &mut working => return result,
+            reason = beat(&self.jobs, fence, meter, claimed_at) => reason,
             () = self.hand_over.cancelled() => JobError::hand_over(),
         };
         // The engine ends at its next slice; then the upload sees that its writer is gone and throws its parts away.
         meter.stop();
-        tokio::time::timeout(STOPPING, writing).await.ok();
+        tokio::time::timeout(STOPPING, working).await.ok();
         Err(stopped)
+    }
+
+    async fn work(
+        &self,
+        job: &Job,
+        meter: &Arc<Meter>,
+        claimed_at: Instant,
+    ) -> Result<ExportResult, JobError> {
+        let plan = self.plan(job).await?;
+        info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
+        let key = result_key(self.results.key_prefix(), &job.tenant, job.id, job.attempts, Uuid::new_v4());
+        let (manifest, uploaded) = self.write(plan, &key, meter).await?;
+        Ok(ExportResult { export_uri: self.results.uri(&key), stats: stats(&manifest, uploaded, claimed_at) })
     }
 
     /// Looks up what the request leaves open.
     async fn plan(&self, job: &Job) -> Result<Plan, JobError> {
         let request = &job.request;
         let vehicles = self.choose_vehicles(request.vehicles.as_deref()).await?;
-        let mut collections = Vec::with_capacity(vehicles.len());
-        for vehicle in &vehicles {
-            collections.push(self.vehicles.parameters(vehicle).await.map_err(source_unavailable)?);
-        }
+        let databases = self.vehicles.clone();
+        let listings = stream::iter(vehicles.clone()).map(move |vehicle| {
+            let databases = databases.clone();
+            async move { databases.parameters(&vehicle).await }
+        });
+        let collections: Vec<Vec<Parameter>> =
+            listings.buffered(LISTINGS_AT_A_TIME).try_collect().await.map_err(source_unavailable)?;
         let parameters = request.parameters.clone().unwrap_or_else(|| {
             let found: BTreeSet<Parameter> = collections.iter().flatten().cloned().collect();
             let mut parameters: Vec<Parameter> = found.into_iter().collect();
@@ -159,7 +170,7 @@ fn engine_error(error: EngineError) -> JobError {
     }
 }
 
-fn stats(manifest: &Manifest, uploaded: Uploaded, started_at: Instant) -> Stats {
+fn stats(manifest: &Manifest, uploaded: Uploaded, claimed_at: Instant) -> Stats {
     let totals = &manifest.totals;
     Stats {
         rows: totals.rows,
@@ -168,7 +179,7 @@ fn stats(manifest: &Manifest, uploaded: Uploaded, started_at: Instant) -> Stats 
         csv_bytes: totals.bytes,
         bytes: uploaded.bytes,
         sha256: uploaded.sha256,
-        duration_ms: u64::try_from(started_at.elapsed().as_millis()).unwrap_or(u64::MAX),
+        duration_ms: u64::try_from(claimed_at.elapsed().as_millis()).unwrap_or(u64::MAX),
         peak_memory_bytes: peak_memory_bytes(),
     }
 }

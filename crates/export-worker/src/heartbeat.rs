@@ -14,15 +14,16 @@ use crate::disposition::JobError;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The store's lease less a safety margin: after this long without a renewal the job may be another worker's.
 const LEASE: Duration = Duration::from_secs(25);
-/// An export that has not moved for this long is stuck. Longer than any single request to S3 or MongoDB may take.
-const STALL: Duration = Duration::from_mins(4);
+/// An export that has not moved for this long is stuck. Longer than two requests to S3, one after the other, may take with all
+/// their tries.
+const STALL: Duration = Duration::from_mins(7);
 
-/// How far an export of so many vehicles is.
-pub fn progress(meter: &Meter, vehicles_total: u64) -> Progress {
+/// How far an export is.
+pub fn progress(meter: &Meter) -> Progress {
     Progress {
-        percent: (meter.share_done(vehicles_total) * 1000.0).floor() / 10.0,
+        percent: (meter.share_done() * 1000.0).floor() / 10.0,
         vehicles_done: meter.vehicles_done(),
-        vehicles_total,
+        vehicles_total: meter.vehicles_total(),
         rows: meter.rows(),
         points: meter.points(),
         bytes: meter.bytes(),
@@ -30,24 +31,18 @@ pub fn progress(meter: &Meter, vehicles_total: u64) -> Progress {
 }
 
 /// Renews the lease until dropped. Returns only with a reason to stop the export.
-pub async fn beat(
-    jobs: &JobStore,
-    fence: &Fence,
-    meter: &Arc<Meter>,
-    vehicles_total: u64,
-    claimed_at: Instant,
-) -> JobError {
+pub async fn beat(jobs: &JobStore, fence: &Fence, meter: &Arc<Meter>, claimed_at: Instant) -> JobError {
     let mut renewed_at = claimed_at;
     let mut last_seen = Progress::default();
     let mut moved_at = Instant::now();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let now = progress(meter, vehicles_total);
+        let now = progress(meter);
         if now != last_seen {
             moved_at = Instant::now();
             last_seen = now.clone();
         } else if moved_at.elapsed() > STALL {
-            return JobError::retry("stalled", "the export made no progress for four minutes");
+            return JobError::retry("stalled", "the export made no progress for seven minutes");
         }
         let asked_at = Instant::now();
         match jobs.heartbeat(fence, &now).await {

@@ -43,9 +43,9 @@ impl HourDocuments for BatchedDocuments {
             if let Some(document) = self.current.next() {
                 return Ok(Some(document));
             }
-            match self.batches.blocking_recv() {
+            match self.batches.blocking_next().map_err(SourceError::new)? {
                 None => return Ok(None),
-                Some(batch) => self.current = batch.map_err(SourceError::new)?.into_iter(),
+                Some(batch) => self.current = batch.into_iter(),
             }
         }
     }

@@ -69,7 +69,7 @@ impl Worker {
     }
 
     async fn commit(&self, fence: &Fence, result: &ExportResult, meter: &Meter) -> Verdict {
-        let mut done = progress(meter, meter.vehicles_done());
+        let mut done = progress(meter);
         done.percent = 100.0;
         match persistently(|| self.jobs.commit(fence, result, &done)).await {
             Ok(true) => {
@@ -103,7 +103,13 @@ impl Worker {
                 warn!(%error, "export abandoned");
                 return Verdict::Ack;
             }
-            Disposition::HandOver => Some(0),
+            Disposition::HandOver => {
+                info!("export handed over");
+                if let Err(error) = persistently(|| self.jobs.hand_over(fence, &error.failure)).await {
+                    error!(error = %causes(&error), "an export could not be handed over; its lease will expire");
+                }
+                return Verdict::Nack;
+            }
             Disposition::Fail => None,
             Disposition::Retry => self.policy.wait_after(job.attempts, fastrand::f64()),
         };

@@ -188,3 +188,35 @@ async fn it_comes_back_when_its_queue_does() {
     assert_eq!(broker.ready_count(&broker.topology.queue()).await, Some(0));
     broker.cleanup().await;
 }
+
+/// A handler that panics leaves its delivery neither unanswered nor lost: it comes again.
+#[tokio::test]
+async fn a_delivery_whose_handler_panicked_comes_again() {
+    let broker = Broker::provisioned().await;
+    broker.published(&broker.publisher()).await;
+    let (sender, mut entered) = mpsc::unbounded_channel();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let settings = ConsumerSettings {
+        url: broker.url.clone(),
+        topology: broker.topology.clone(),
+        concurrency: 1,
+        is_consuming: Arc::new(AtomicBool::new(false)),
+    };
+    let stop = CancellationToken::new();
+    let handle = move |_body: Vec<u8>| {
+        let (sender, calls) = (sender.clone(), calls.clone());
+        async move {
+            let call = calls.fetch_add(1, Ordering::SeqCst);
+            assert!(call > 0, "the first call fails on purpose");
+            sender.send(call).expect("the test listens");
+            Verdict::Ack
+        }
+    };
+    let task = tokio::spawn(consume(settings, stop.clone(), handle));
+    let call = timeout(SOON, entered.recv()).await.expect("a second delivery in time");
+    assert_eq!(call, Some(1));
+    stop.cancel();
+    timeout(SOON, task).await.expect("an end in time").expect("an end without panic");
+    assert_eq!(broker.ready_count(&broker.topology.queue()).await, Some(0));
+    broker.cleanup().await;
+}

@@ -10,6 +10,8 @@ use axum::http::request::Parts;
 use export_core::JobId;
 use export_core::id::NameError;
 use export_core::job::Job;
+use export_mongo::StoreError;
+use tracing::error;
 
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -30,6 +32,12 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
 
 /// The job of this id, or the answer that there is none.
 async fn find_job(state: &ApiState, job_id: JobId) -> Result<Job, Problem> {
-    let found = state.jobs.get(job_id).await.map_err(|error| Problem::unavailable(&error))?;
+    let found = state.jobs.get(job_id).await.map_err(|error| match error {
+        StoreError::Corrupt(what) => {
+            error!(job.id = %job_id, error = what, "a stored job cannot be read");
+            Problem::internal()
+        }
+        error => Problem::unavailable(&error),
+    })?;
     found.ok_or_else(Problem::unknown_job)
 }

@@ -45,6 +45,41 @@ async fn every_door_refuses_a_stale_fence() {
     store.space.cleanup().await;
 }
 
+/// A worker that is told to go gives its job back at once, and the attempt does not count.
+#[tokio::test]
+async fn a_job_handed_over_has_lost_no_attempt() {
+    let store = TestStore::create().await;
+    let fence = store.claimed_job("worker").await;
+    store.jobs.mark_published(fence.job_id).await.expect("an answer");
+    assert!(store.jobs.hand_over(&fence, &failure()).await.expect("an answer"));
+    let job = store.get(fence.job_id).await;
+    assert_eq!((job.state, job.attempts, job.epoch), (JobState::NotStarted, 0, fence.epoch));
+    // Its message may be lost with the worker's connection: the sweeper is to send another.
+    assert!(store.document(fence.job_id).await.get("publishedAt") == Some(&bson::Bson::Null));
+    assert_refused_everywhere(&store, &fence, "handed over").await;
+    assert!(!store.jobs.hand_over(&fence, &failure()).await.expect("an answer"), "twice");
+    let (job, next) = store.claimed(fence.job_id, "another").await;
+    assert_eq!((job.attempts, next.epoch), (1, fence.epoch + 1));
+    store.space.cleanup().await;
+}
+
+/// A job that this version cannot read is failed by whoever claims it, instead of being claimed for ever.
+#[tokio::test]
+async fn a_job_that_cannot_be_read_is_given_up() {
+    let store = TestStore::create().await;
+    let id = store.job().await;
+    store.tamper(id, doc! { "timezone": "Moon/Tranquility" }).await;
+    let claim = store.jobs.claim(id, "worker").await.expect("an answer");
+    assert!(matches!(claim, Claim::NotAvailable(JobState::Failed)), "{claim:?}");
+    let stored = store.document(id).await;
+    assert_eq!(stored.get_str("state").ok(), Some("FAILED"));
+    let code = stored.get_document("error").ok().and_then(|error| error.get_str("code").ok());
+    assert_eq!(code, Some("internal"));
+    let again = store.jobs.claim(id, "worker").await.expect("an answer");
+    assert!(matches!(again, Claim::NotAvailable(JobState::Failed)), "{again:?}");
+    store.space.cleanup().await;
+}
+
 #[tokio::test]
 async fn a_worker_whose_job_was_swept_has_lost_it() {
     let store = TestStore::create().await;

@@ -33,8 +33,7 @@ fn parameter(name: &str) -> Parameter {
 /// Everything that comes, with the number of batches.
 async fn read(mut batches: HourBatches) -> (Vec<Document>, usize) {
     let (mut documents, mut batch_count) = (Vec::new(), 0);
-    while let Some(batch) = batches.recv().await {
-        let batch = batch.expect("a batch");
+    while let Some(batch) = batches.next().await.expect("a batch") {
         batch_count += usize::from(!batch.is_empty());
         documents.extend(batch.iter().map(|bytes| Document::from_reader(&bytes[..]).expect("BSON")));
     }
@@ -140,8 +139,8 @@ async fn a_reader_that_leaves_ends_the_cursor() {
     space.insert_hours("001", "soc", hours.collect()).await;
     let range = TimeRange::new(START_MS, START_MS + 100 * HOUR_MS).expect("a range");
     let mut batches = databases(&space).await.read_hours(&vehicle(&space, "001"), &parameter("soc"), range);
-    batches.recv().await.expect("a batch").expect("documents");
-    // One batch ahead and no further: the cursor is far from its end and waits.
+    batches.next().await.expect("a batch").expect("documents");
+    // Two batches ahead and no further: the cursor is far from its end and waits.
     assert_eq!(cursor_count_becomes(&space, 1).await, 1);
     drop(batches);
     assert_eq!(cursor_count_becomes(&space, 0).await, 0);

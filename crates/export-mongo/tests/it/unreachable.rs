@@ -31,14 +31,15 @@ async fn every_operation_ends_with_an_error() {
         jobs.get(new_id()),
         jobs.claim(new_id(), "worker"),
         databases.vehicles(),
-        hours.recv(),
+        hours.next(),
     );
-    for error in [ping.err(), get.err(), claim.err(), vehicles.err(), first_batch.and_then(Result::err)] {
+    for error in [ping.err(), get.err(), claim.err(), vehicles.err(), first_batch.err()] {
         let error = error.expect("no server, so an error");
         assert!(matches!(error, StoreError::Driver { .. }), "{error:?}");
     }
     assert!(asked_at.elapsed() < LIMIT, "{:?}", asked_at.elapsed());
-    assert!(hours.recv().await.is_none(), "nothing comes after an error");
+    let after = hours.next().await.expect_err("an end that was not said");
+    assert!(matches!(after, StoreError::ReaderLost), "{after:?}");
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("JOBS_DATABASE", "hunter2.jobs"),
         ("RABBITMQ_URL", "http://hunter2"),
         ("RABBITMQ_URL", "hunter2"),
+        ("RABBITMQ_URL", "amqp://host/%2f?heartbeat=hunter2"),
         ("S3_BUCKET", "HUNTER2!"),
         ("S3_KEY_PREFIX", "/hunter2"),
         ("S3_FORCE_PATH_STYLE", "hunter2"),

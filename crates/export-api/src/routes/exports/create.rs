@@ -10,7 +10,7 @@ use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant, causes};
 use serde_json::Value;
-use tracing::{Instrument, info, warn};
+use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
@@ -27,7 +27,10 @@ pub async fn create(
 
     // On a task of its own: a client that hangs up half-way changes nothing about a job that is being accepted.
     let accepting = tokio::spawn(accept(state.clone(), request).in_current_span());
-    let job = accepting.await.map_err(|_| Problem::internal())??;
+    let job = accepting.await.map_err(|panic| {
+        error!(error = %panic, "a job could not be accepted");
+        Problem::internal()
+    })??;
 
     let location = format!("{}/export/{}", state.public_base_url, job.id);
     let headers = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())];
