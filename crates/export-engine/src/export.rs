@@ -104,8 +104,9 @@ pub fn export<W: Write>(
     export_in_slices(plan, source, output, meter, SLICE_BYTES)
 }
 
-/// The same with slices of another size, which must make no difference.
-fn export_in_slices<W: Write>(
+/// The same with slices that end at the first whole hour after `slice_bytes` of documents. The size bounds memory and changes no byte of
+/// the output, which tests show by choosing it.
+pub fn export_in_slices<W: Write>(
     plan: &Plan,
     source: &dyn Source,
     output: W,

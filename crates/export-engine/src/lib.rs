@@ -19,6 +19,6 @@ mod slice;
 mod source;
 mod tally;
 
-pub use export::{EngineError, Plan, PlanRequest, VehiclePlan, export};
+pub use export::{EngineError, Plan, PlanRequest, VehiclePlan, export, export_in_slices};
 pub use meter::Meter;
 pub use source::{HourDocuments, Source, SourceError};
