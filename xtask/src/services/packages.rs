@@ -184,7 +184,10 @@ fn as_root(program: &str) -> anyhow::Result<Command> {
         return Ok(Command::new(program));
     }
     if !foreground::on_path("sudo") {
-        bail!("{program} needs root's rights, and sudo is not installed: run this once as root");
+        bail!(
+            "installing packages needs root's rights, and sudo is not installed: run this once as root, start a Docker engine, or \
+             give the services' addresses as MONGODB_URI, RABBITMQ_URL and AWS_ENDPOINT_URL_S3"
+        );
     }
     let mut command = Command::new("sudo");
     if !std::io::stdin().is_terminal() {
