@@ -12,31 +12,37 @@ use crate::{console, foreground};
 /// For asking whether a subcommand exists.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 
-/// Runs all tests, then the examples in the documentation, which nextest leaves out. Arguments choose tests, so with any only those run.
+/// Runs all tests. With nextest, which leaves out the examples in the documentation, those run first, so that the summary of all other
+/// tests closes the output. Arguments choose tests, so with any only those run.
 pub(crate) fn run(
     layout: &Layout,
     variables: &[(String, String)],
     arguments: &[String],
 ) -> anyhow::Result<ExitCode> {
     let has_nextest = has_nextest(layout);
-    let subcommand: &[&str] = if has_nextest { &["nextest", "run"] } else { &["test"] };
-    let mut command = with_variables(layout, variables);
-    command.args(subcommand).args(["--workspace", "--no-fail-fast"]).args(arguments);
-    console::step(
-        format!("cargo {} --workspace --no-fail-fast {}", subcommand.join(" "), arguments.join(" "))
-            .trim_end(),
-    );
-    let status = foreground::run(&mut command, BUILD_LIMIT)?;
-    if !status.success() {
-        return Ok(exit_code(status));
-    }
     if has_nextest && arguments.is_empty() && has_documentation_tests(&layout.root) {
-        console::step("cargo test --doc --workspace");
-        let mut command = with_variables(layout, variables);
-        let status = foreground::run(command.args(["test", "--doc", "--workspace"]), BUILD_LIMIT)?;
-        return Ok(exit_code(status));
+        let status = run_cargo(layout, variables, &["test", "--doc", "--workspace"], &[])?;
+        if !status.success() {
+            return Ok(exit_code(status));
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    let command: &[&str] = if has_nextest {
+        &["nextest", "run", "--workspace", "--no-fail-fast"]
+    } else {
+        &["test", "--workspace", "--no-fail-fast"]
+    };
+    Ok(exit_code(run_cargo(layout, variables, command, arguments)?))
+}
+
+fn run_cargo(
+    layout: &Layout,
+    variables: &[(String, String)],
+    subcommand: &[&str],
+    arguments: &[String],
+) -> anyhow::Result<ExitStatus> {
+    console::step(format!("cargo {} {}", subcommand.join(" "), arguments.join(" ")).trim_end());
+    let mut command = with_variables(layout, variables);
+    foreground::run(command.args(subcommand).args(arguments), BUILD_LIMIT)
 }
 
 fn with_variables(layout: &Layout, variables: &[(String, String)]) -> Command {
