@@ -9,7 +9,8 @@ use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter};
 
-/// Deflate level. On the field's data, level 3 packs nearly as well as 6 at three times its speed.
+/// Deflate level: the lowest that packs data like the field's more than fourfold, by the measurement this design began with. The
+/// repository's own benchmark is to confirm it.
 const LEVEL: u32 = 3;
 
 /// A zip being written.

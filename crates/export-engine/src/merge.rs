@@ -5,11 +5,10 @@ use crate::row::RowEncoder;
 
 /// Writes the rows of settled columns.
 ///
-/// The heads are compared one by one, which for the handful of columns a vehicle has beats a heap; `u64`-sized heads of
-/// forty columns still fit a few cache lines.
+/// The heads are compared one by one: simple, and a vehicle has a handful of columns.
 pub(crate) fn merge(columns: &[Column], encoder: &mut RowEncoder, out: &mut Vec<u8>) {
     let mut positions = vec![0_usize; columns.len()];
-    // `None` is a column at its end; `Option<i64>` cannot be ordered as wanted, so ends are kept apart by `heads`.
+    // The time of each column's next point; `None` for a column at its end.
     let mut heads: Vec<Option<i64>> = columns.iter().map(|column| column.times().first().copied()).collect();
     while let Some(time_ms) = heads.iter().flatten().min().copied() {
         encoder.time(time_ms, out);

@@ -185,7 +185,7 @@ impl JobStore {
     pub async fn heartbeat(&self, fence: &Fence, progress: &Progress) -> Result<bool, StoreError> {
         let changes =
             doc! { "leaseUntil": after_now(LEASE), "progress": { "$literal": progress_document(progress) } };
-        self.set("renew a lease", fenced(fence), changes).await
+        self.set("renew a lease", fenced(fence, JobState::Started), changes).await
     }
 
     /// Makes the attempt's result the job's. `false`: the job is no longer ours, and the result is nobody's.
@@ -266,7 +266,7 @@ impl JobStore {
         mut changes: Document,
     ) -> Result<bool, StoreError> {
         changes.insert("state", transition.to().as_str());
-        self.set("change a job's state", fenced(fence), changes).await
+        self.set("change a job's state", fenced(fence, transition.from()), changes).await
     }
 
     /// One compare-and-set; whether anything matched.
@@ -300,10 +300,10 @@ fn in_state(job_id: JobId, transition: Transition) -> Document {
 }
 
 /// Matches the job only while this claim is the last one made.
-fn fenced(fence: &Fence) -> Document {
+fn fenced(fence: &Fence, state: JobState) -> Document {
     doc! {
         "_id": fence.job_id.to_string(),
-        "state": JobState::Started.as_str(),
+        "state": state.as_str(),
         "epoch": fence.epoch,
         "owner": &fence.owner,
     }

@@ -9,9 +9,9 @@ use export_settings::mongo::{MongoArgs, MongoSettings, SourceArgs, SourceSetting
 use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError, parsed_or};
 
-/// Exports at a time, unless set otherwise: enough to keep two cores and the network busy.
+/// Exports at a time, unless set otherwise.
 const DEFAULT_CONCURRENCY: u16 = 2;
-/// More would only share the same cores.
+/// A bound for slips of the pen: each export takes a thread and its buffers.
 const MAX_CONCURRENCY: u16 = 256;
 
 /// The worker of the vehicle-data export service

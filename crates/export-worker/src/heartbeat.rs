@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use export_core::causes;
 use export_core::job::Progress;
 use export_engine::Meter;
 use export_mongo::{Fence, JobStore};
@@ -45,13 +46,14 @@ pub async fn beat(jobs: &JobStore, fence: &Fence, meter: &Arc<Meter>, claimed_at
             return JobError::retry("stalled", "the export made no progress for seven minutes");
         }
         let asked_at = Instant::now();
-        match jobs.heartbeat(fence, &now).await {
-            Ok(true) => renewed_at = asked_at,
-            Ok(false) => return JobError::abandon(),
-            Err(error) => warn!(job.id = %fence.job_id, %error, "a lease could not be renewed, trying again"),
-        }
-        if renewed_at.elapsed() > LEASE {
-            return JobError::abandon();
+        let left = LEASE.saturating_sub(renewed_at.elapsed());
+        match tokio::time::timeout(left, jobs.heartbeat(fence, &now)).await {
+            Ok(Ok(true)) => renewed_at = asked_at,
+            Ok(Err(error)) => {
+                warn!(job.id = %fence.job_id, error = %causes(&error), "a lease could not be renewed, trying again");
+            }
+            // Not ours any more; or the answer would come too late, and the job may be another worker's by then.
+            Ok(Ok(false)) | Err(_) => return JobError::abandon(),
         }
     }
 }

@@ -98,32 +98,35 @@ impl Worker {
 
     /// Writes the failure down as its disposition says. The delivery goes through the retry queue in any case.
     async fn settle_failure(&self, job: &Job, fence: &Fence, error: &JobError) -> Verdict {
+        let (attempt, code, failure) = (job.attempts, &error.failure.code, &error.failure);
         let wait_ms = match error.disposition {
-            Disposition::Abandon => {
+            Disposition::Retry => self.policy.wait_after(attempt, fastrand::f64()),
+            _ => None,
+        };
+        let settled = match (error.disposition, wait_ms) {
+            (Disposition::Abandon, _) => {
                 warn!(%error, "export abandoned");
                 return Verdict::Ack;
             }
-            Disposition::HandOver => {
-                info!("export handed over");
-                if let Err(error) = persistently(|| self.jobs.hand_over(fence, &error.failure)).await {
-                    error!(error = %causes(&error), "an export could not be handed over; its lease will expire");
-                }
-                return Verdict::Nack;
+            (Disposition::HandOver, _) => {
+                info!(job.attempt = attempt, "export stopped, to be handed over");
+                persistently(|| self.jobs.hand_over(fence, failure)).await
             }
-            Disposition::Fail => None,
-            Disposition::Retry => self.policy.wait_after(job.attempts, fastrand::f64()),
+            (Disposition::Retry, Some(wait_ms)) => {
+                warn!(%error, job.attempt = attempt, error.code = code, wait_ms, "export failed, to be tried again");
+                persistently(|| self.jobs.release(fence, Duration::from_millis(wait_ms), failure)).await
+            }
+            (Disposition::Retry | Disposition::Fail, _) => {
+                error!(%error, job.attempt = attempt, error.code = code, "export failed for good");
+                persistently(|| self.jobs.fail(fence, failure)).await
+            }
         };
-        let (attempt, code) = (job.attempts, &error.failure.code);
-        let settled = if let Some(wait_ms) = wait_ms {
-            warn!(%error, job.attempt = attempt, error.code = code, wait_ms, "export failed, to be tried again");
-            let wait = Duration::from_millis(wait_ms);
-            persistently(|| self.jobs.release(fence, wait, &error.failure)).await
-        } else {
-            error!(%error, job.attempt = attempt, error.code = code, "export failed for good");
-            persistently(|| self.jobs.fail(fence, &error.failure)).await
-        };
-        if let Err(error) = settled {
-            error!(error = %causes(&error), "a failure could not be written down; the job's lease will expire");
+        match settled {
+            Ok(true) => {}
+            Ok(false) => warn!("the job went to another worker before its failure could be written down"),
+            Err(error) => {
+                error!(error = %causes(&error), "how the attempt ended could not be written down; the job's lease will expire");
+            }
         }
         Verdict::Nack
     }

@@ -3,6 +3,7 @@
 use bson::{Document, doc};
 use export_e2e::Stack;
 use export_testkit::oddities::one_day;
+use export_testkit::proxy::Proxy;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,16 +81,22 @@ async fn a_finished_job_is_not_exported_again() {
     stack.stop().await;
 }
 
-/// API and worker are started before there are queues or a bucket's worth of anything: they wait, and then it works.
+/// API and worker are started before there are queues, and the worker before S3 answers: they wait, and then it works.
 #[tokio::test(flavor = "multi_thread")]
 async fn services_that_come_late() {
     let mut stack = Stack::start_api(export_testkit::isolation::TestSpace::create().await).await;
+    let target =
+        stack.space.services.s3_endpoint_url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let s3 = Proxy::start(target).await;
+    s3.cut();
+    stack.s3_endpoint_of_workers = Some(format!("http://{}", s3.address()));
     stack.start_worker().await;
     stack.space.insert_fleet(&one_day()).await;
     // No exchange yet: the job is accepted all the same, and the sweeper publishes it later.
     let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
     stack.provision().await;
+    s3.restore();
     let (job, _) = stack.ended(&job_id).await;
-    assert_eq!(job["state"], "FINISHED", "{job:#}");
+    assert_eq!((&job["state"], &job["attempts"]), (&json!("FINISHED"), &json!(1)), "{job:#}");
     stack.stop().await;
 }

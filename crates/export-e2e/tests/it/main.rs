@@ -3,5 +3,6 @@
 mod accepted;
 mod exact;
 mod failures;
+mod layers;
 mod refused;
 mod settings;
