@@ -11,8 +11,11 @@ pub mod id;
 pub mod job;
 pub mod manifest;
 pub mod message;
+pub mod output;
 pub mod range;
 pub mod request;
+pub mod sink;
+pub mod source;
 
 pub use causes::causes;
 pub use id::{JobId, Parameter, Tenant, VehicleId};

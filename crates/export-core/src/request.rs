@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::{NameError, Parameter, VehicleId};
+use crate::output::OutputOptions;
 use crate::range::{TimeRange, parse_bound};
 
 /// Most entries that `vehicles` or `parameters` may list: a bound on what a request can make the service keep.
@@ -31,6 +32,8 @@ pub struct ExportRequest {
     pub vehicles: Option<Vec<VehicleId>>,
     /// Parameters to export, in column order; `None` is every parameter found, in the default order.
     pub parameters: Option<Vec<Parameter>>,
+    /// What the result looks like.
+    pub output: OutputOptions,
 }
 
 /// One thing that is wrong with a request, and where.
@@ -77,7 +80,8 @@ impl ExportRequest {
             (Some((start_date, _)), Some((end_date, _)), Some(timezone), Some(range))
                 if errors.is_empty() =>
             {
-                Ok(Self { start_date, end_date, timezone, range, vehicles, parameters })
+                let output = OutputOptions::default();
+                Ok(Self { start_date, end_date, timezone, range, vehicles, parameters, output })
             }
             _ => Err(errors),
         }

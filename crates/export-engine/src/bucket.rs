@@ -4,6 +4,7 @@
 //! plus every key on its path. What is a bucket is told by its structure alone (a document that has a `values` document);
 //! the `levels` field that should say so is missing or wrong in real data.
 
+use bytes::Bytes;
 use export_core::manifest::Sample;
 use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange};
@@ -19,12 +20,12 @@ const MAX_DEPTH: usize = 100;
 #[derive(Clone, Debug)]
 pub(crate) struct HourDocument {
     pub(crate) start_ms: i64,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
 }
 
 impl HourDocument {
     /// Reads the `_id` of a raw document, or says why the document cannot be used.
-    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, (Reason, Vec<u8>)> {
+    pub(crate) fn parse(bytes: Bytes) -> Result<Self, (Reason, Bytes)> {
         match read_id(&bytes) {
             Ok(Some(start_ms)) => Ok(Self { start_ms, bytes }),
             Ok(None) => Err((Reason::InvalidId, bytes)),

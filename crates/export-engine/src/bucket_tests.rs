@@ -13,7 +13,7 @@ fn decode_all(document: &Document) -> (Vec<(i64, Cell)>, Tally) {
 fn decode_in(document: &Document, scope: Scope) -> (Vec<(i64, Cell)>, Tally) {
     let (mut column, mut tally) = (Column::default(), Tally::default());
     let parameter: Parameter = "soc".parse().expect("a parameter");
-    let parsed = HourDocument::parse(document.to_vec().expect("BSON")).expect("an hour document");
+    let parsed = HourDocument::parse(document.to_vec().expect("BSON").into()).expect("an hour document");
     decode(&parsed, &parameter, scope, &mut column, &mut tally);
     tally.counts.duplicates += column.settle();
     let points =
@@ -160,7 +160,7 @@ fn truncated_documents_lose_nothing_silently() {
     let whole =
         doc! { "_id": HOUR, "values": { "1": 1, "2": bucket(doc! { "3": 2 }) } }.to_vec().expect("BSON");
     for length in 0..whole.len() {
-        let parsed = HourDocument::parse(whole[..length].to_vec());
+        let parsed = HourDocument::parse(whole[..length].to_vec().into());
         assert!(parsed.is_err_and(|(reason, _)| reason == Reason::Malformed), "cut at {length}");
     }
 }

@@ -15,8 +15,8 @@ use crate::merge::merge;
 use crate::meter::{Meter, Metered};
 use crate::row::{RowEncoder, header};
 use crate::slice::{SLICE_BYTES, Slice, SliceError, Slicer};
-use crate::source::{HourDocuments, Source, SourceError};
 use crate::tally::Tally;
+use export_core::source::{HourDocuments, Source, SourceError};
 
 /// What is to be exported, with nothing left to look up.
 #[derive(Clone, Debug)]

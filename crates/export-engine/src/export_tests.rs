@@ -1,4 +1,5 @@
 use bson::{Document, doc};
+use bytes::Bytes;
 
 use super::*;
 
@@ -9,6 +10,14 @@ const PARAMETERS: [&str; 3] = ["soc", "speed", "gps"];
 struct SixHours;
 
 impl Source for SixHours {
+    fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+        unreachable!("the plan is given")
+    }
+
+    fn parameters(&self, _vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+        unreachable!("the plan is given")
+    }
+
     fn open<'a>(
         &'a self,
         _vehicle: &VehicleId,
@@ -27,8 +36,8 @@ impl Source for SixHours {
 struct Listed(std::vec::IntoIter<Document>);
 
 impl HourDocuments for Listed {
-    fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
-        Ok(self.0.next().map(|document| document.to_vec().expect("BSON")))
+    fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        Ok(self.0.next().map(|document| document.to_vec().expect("BSON").into()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The export engine: hour documents in, one archive of aligned, chronological CSVs out.
 //!
-//! Synchronous and pure: it knows no runtime, no network and no driver. Documents come from a [`Source`], bytes go
+//! Synchronous and pure: it knows no runtime, no network and no driver. Documents come from a [`Source`](export_core::source::Source), bytes go
 //! to any [`std::io::Write`], how far it is can be read from a [`Meter`] by another thread. What it holds in memory
 //! is one slice (about a megabyte of documents) and its encoding, whatever the range.
 //!
@@ -16,9 +16,7 @@ mod merge;
 mod meter;
 mod row;
 mod slice;
-mod source;
 mod tally;
 
 pub use export::{EngineError, Plan, PlanRequest, VehiclePlan, export, export_in_slices};
 pub use meter::Meter;
-pub use source::{HourDocuments, Source, SourceError};

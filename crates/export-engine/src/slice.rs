@@ -7,8 +7,8 @@ use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange};
 
 use crate::bucket::{HourDocument, describe_id, document_sample};
-use crate::source::{HourDocuments, SourceError};
 use crate::tally::{Reason, Tally};
+use export_core::source::{HourDocuments, SourceError};
 
 /// Bytes of documents after which a slice ends, at the next whole hour. Large enough that the work per slice outweighs
 /// its overhead, small enough that a few of them are nothing.
@@ -204,12 +204,16 @@ fn next_whole_hour(time_ms: i64) -> i64 {
 mod tests {
     use super::*;
     use bson::doc;
+    use bytes::Bytes;
 
     struct Listed(std::vec::IntoIter<i64>);
 
     impl HourDocuments for Listed {
-        fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
-            Ok(self.0.next().map(|start_ms| doc! { "_id": start_ms, "values": {} }.to_vec().expect("BSON")))
+        fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+            Ok(self
+                .0
+                .next()
+                .map(|start_ms| doc! { "_id": start_ms, "values": {} }.to_vec().expect("BSON").into()))
         }
     }
 

@@ -2,6 +2,7 @@
 
 use bson::{DateTime, Document, doc};
 use export_core::job::{ExportResult, Failure, Job, JobState, Progress, Stats};
+use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
 use export_core::{Parameter, Tenant, TimeRange, VehicleId};
 use serde::Deserialize;
@@ -124,6 +125,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         id,
         tenant: stored.tenant,
         request: ExportRequest {
+            output: OutputOptions::default(),
             start_date: stored.start_date,
             end_date: stored.end_date,
             timezone,

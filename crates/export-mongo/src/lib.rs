@@ -9,11 +9,13 @@ mod demo;
 mod document;
 mod error;
 mod jobs;
+mod source;
 mod sweep;
 mod vehicles;
 
 pub use client::{MongoClient, connect};
 pub use error::StoreError;
 pub use jobs::{Claim, Fence, JobStore};
+pub use source::MongoSource;
 pub use sweep::Swept;
 pub use vehicles::{HourBatches, VehicleDatabases};

@@ -10,7 +10,7 @@ use export_core::job::{ExportResult, Job, Stats};
 use export_core::manifest::Manifest;
 use export_core::{Parameter, VehicleId};
 use export_engine::{EngineError, Meter, Plan, PlanRequest, VehiclePlan};
-use export_mongo::{Fence, JobStore, StoreError, VehicleDatabases};
+use export_mongo::{Fence, JobStore, MongoSource, StoreError, VehicleDatabases};
 use export_s3::{ResultBucket, S3Error, Uploaded, part_channel, result_key, upload};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use crate::disposition::JobError;
 use crate::heartbeat::beat;
-use crate::source::MongoSource;
 
 /// How long a stopped export may take to throw away what it has uploaded; the bucket's lifecycle does it otherwise.
 const STOPPING: Duration = Duration::from_secs(3);

@@ -1,13 +1,12 @@
 //! `exports-worker`: takes job ids from the queue and writes their exports.
 //!
 //! One delivery is followed in one pass: [`worker`] (decode → claim → export → commit → ack) → [`export`], the recipe
-//! (plan → open → encode → upload) → the engine. [`disposition`] says what becomes of a job that failed, [`heartbeat`] keeps
-//! its lease, [`source`](mod@source) feeds the engine from MongoDB.
+//! (plan → open → encode → upload) → the engine. [`disposition`] says what becomes of a job that failed, [`heartbeat`] keeps its
+//! lease.
 
 pub mod app;
 pub mod config;
 pub mod disposition;
 pub mod export;
 pub mod heartbeat;
-pub mod source;
 pub mod worker;

@@ -1,10 +1,12 @@
 //! Exports that do not end well: the error says why, and what was written is no archive.
 
-use std::cell::Cell;
 use std::io::{self, Cursor, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use bytes::Bytes;
+use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_engine::{EngineError, HourDocuments, Meter, Plan, Source, SourceError, export};
+use export_engine::{EngineError, Meter, Plan, export};
 use export_testkit::hour::HourBuilder;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
 use zip::ZipArchive;
@@ -47,7 +49,7 @@ fn plan_of(vehicles: &[SourceVehicle]) -> Plan {
 /// Lets `interfere` in before each document that the second vehicle gives; the first is left in peace.
 struct Interfered<'a, F> {
     stored: InMemory<'a>,
-    given: Cell<usize>,
+    given: AtomicUsize,
     interfere: F,
 }
 
@@ -57,7 +59,14 @@ struct InterferedDocuments<'a, F> {
     is_second: bool,
 }
 
-impl<F: Fn(usize) -> Result<(), SourceError>> Source for Interfered<'_, F> {
+impl<F: Fn(usize) -> Result<(), SourceError> + Sync> Source for Interfered<'_, F> {
+    fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+        unreachable!("the plan is given")
+    }
+
+    fn parameters(&self, _vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+        unreachable!("the plan is given")
+    }
     fn open<'a>(
         &'a self,
         vehicle: &VehicleId,
@@ -73,13 +82,13 @@ impl<F: Fn(usize) -> Result<(), SourceError>> Source for Interfered<'_, F> {
     }
 }
 
-impl<F: Fn(usize) -> Result<(), SourceError>> HourDocuments for InterferedDocuments<'_, F> {
-    fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
+impl<F: Fn(usize) -> Result<(), SourceError> + Sync> HourDocuments for InterferedDocuments<'_, F> {
+    fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         if self.is_second {
-            (self.source.interfere)(self.source.given.get())?;
-            self.source.given.set(self.source.given.get() + 1);
+            (self.source.interfere)(self.source.given.load(Relaxed))?;
+            self.source.given.fetch_add(1, Relaxed);
         }
-        Ok(self.documents.next())
+        Ok(self.documents.next().map(Bytes::from))
     }
 }
 
@@ -87,14 +96,14 @@ impl<F: Fn(usize) -> Result<(), SourceError>> HourDocuments for InterferedDocume
 /// it had taken.
 fn interfered(
     meter: &Meter,
-    interfere: impl Fn(usize) -> Result<(), SourceError>,
+    interfere: impl Fn(usize) -> Result<(), SourceError> + Sync,
 ) -> (EngineError, Vec<u8>, usize) {
     let vehicles = vehicles();
-    let source = Interfered { stored: InMemory(&vehicles), given: Cell::new(0), interfere };
+    let source = Interfered { stored: InMemory(&vehicles), given: AtomicUsize::new(0), interfere };
     let mut written = Vec::new();
     let outcome = export(&plan_of(&vehicles), &source, &mut written, meter);
     let error = outcome.expect_err("an export that was interfered with");
-    (error, written, source.given.get())
+    (error, written, source.given.load(Relaxed))
 }
 
 fn assert_is_no_archive(written: Vec<u8>) {
@@ -120,6 +129,13 @@ fn a_source_that_fails_half_way_is_told_and_leaves_no_archive() {
 fn a_source_that_cannot_be_opened_is_told() {
     struct Closed;
     impl Source for Closed {
+        fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+            unreachable!("the plan is given")
+        }
+
+        fn parameters(&self, _vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+            unreachable!("the plan is given")
+        }
         fn open<'a>(
             &'a self,
             _vehicle: &VehicleId,
@@ -161,6 +177,13 @@ fn stopped_before_it_began_it_writes_no_row() {
 fn documents_in_the_wrong_order_are_told_instead_of_written() {
     struct Backwards<'a>(InMemory<'a>);
     impl Source for Backwards<'_> {
+        fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+            unreachable!("the plan is given")
+        }
+
+        fn parameters(&self, _vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+            unreachable!("the plan is given")
+        }
         fn open<'a>(
             &'a self,
             vehicle: &VehicleId,

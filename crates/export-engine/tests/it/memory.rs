@@ -1,16 +1,32 @@
 //! A source that is a list, and the plan that answers a request on it.
 
 use bson::{Bson, Document};
+use bytes::Bytes;
+use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_engine::{
-    EngineError, HourDocuments, Meter, Plan, PlanRequest, Source, SourceError, VehiclePlan, export,
-};
+use export_engine::{EngineError, Meter, Plan, PlanRequest, VehiclePlan, export};
 use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle};
 
 /// Answers as a database would: documents whose numeric `_id` lies in the range, ascending.
 pub(crate) struct InMemory<'a>(pub(crate) &'a [SourceVehicle]);
 
 impl Source for InMemory<'_> {
+    fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+        let mut vehicles: Vec<VehicleId> =
+            self.0.iter().map(|stored| stored.database.parse().expect("a vehicle")).collect();
+        vehicles.sort();
+        Ok(vehicles)
+    }
+
+    fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+        let collections = |vehicle: &VehicleId| {
+            let stored = self.0.iter().find(|stored| stored.database == vehicle.as_str());
+            let names = stored.expect("a known vehicle").collections.keys();
+            names.map(|name| name.parse().expect("a parameter")).collect()
+        };
+        Ok(vehicles.iter().map(collections).collect())
+    }
+
     fn open<'a>(
         &'a self,
         vehicle: &VehicleId,
@@ -57,8 +73,8 @@ fn id(document: &Document) -> f64 {
 pub(crate) struct List(pub(crate) std::vec::IntoIter<Vec<u8>>);
 
 impl HourDocuments for List {
-    fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
-        Ok(self.0.next())
+    fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        Ok(self.0.next().map(Bytes::from))
     }
 }
 

@@ -16,6 +16,7 @@ async fn every_field_of_a_request_survives() {
     let requests = [
         request(),
         ExportRequest {
+            output: export_core::output::OutputOptions::default(),
             // Operators and field paths where the server would evaluate them, were they not literals.
             start_date: "$startDate".to_owned(),
             end_date: "$$NOW – «Ende» 🚌".to_owned(),

@@ -84,6 +84,7 @@ pub(crate) fn new_id() -> JobId {
 
 pub(crate) fn request() -> ExportRequest {
     ExportRequest {
+        output: export_core::output::OutputOptions::default(),
         start_date: "2018-11-30".to_owned(),
         end_date: "2018-12-01".to_owned(),
         timezone: chrono_tz::UTC,

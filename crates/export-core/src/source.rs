@@ -1,9 +1,19 @@
-//! Where hour documents come from.
+//! Where hour documents come from: the one port between the engine and what stores vehicles.
 
-use export_core::{Parameter, TimeRange, VehicleId};
+use bytes::Bytes;
+
+use crate::{Parameter, TimeRange, VehicleId};
 
 /// Something that has vehicles' hour documents: a database, a dump, a test's list.
-pub trait Source {
+///
+/// All calls may block, so they belong on a thread that may.
+pub trait Source: Sync {
+    /// All vehicles there are now, by name.
+    fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError>;
+
+    /// The parameters for which each of these vehicles has a collection, in the order of the vehicles.
+    fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError>;
+
     /// Opens the documents of one collection that may hold points of the range, ordered by `_id`.
     ///
     /// `documents` bounds the `_id`s to read, which begin up to an hour before the first point wanted. Is only called
@@ -18,11 +28,11 @@ pub trait Source {
 
 /// The hour documents of one vehicle and parameter, one at a time, ascending by `_id`.
 pub trait HourDocuments {
-    /// The next document as raw BSON, or `None` after the last. May block until there is one.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, SourceError>;
+    /// The next document as raw BSON, or `None` after the last.
+    fn next(&mut self) -> Result<Option<Bytes>, SourceError>;
 }
 
-/// The source failed. The engine passes it on untouched; who made it knows what it means.
+/// The source failed. Who calls passes it on untouched; who made it knows what it means.
 #[derive(Debug, thiserror::Error)]
 #[error("the source of hour documents failed")]
 pub struct SourceError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
