@@ -120,10 +120,21 @@ pub struct Stats {
 /// A finished export: where it is and what it amounts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportResult {
-    /// `s3://bucket/key` of the one complete object.
+    /// `s3://bucket/key` of the one complete object, or `s3://bucket/prefix/` of all of them.
     pub export_uri: String,
+    /// The objects under the prefix, in the order they were written, the manifest last. Empty for a zip.
+    pub objects: Vec<ResultObject>,
     /// Its figures.
     pub stats: Stats,
+}
+
+/// One object of a result that is not packed into a zip.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResultObject {
+    /// Its name under the result's prefix, such as `vehicle_001.csv.gz`.
+    pub name: String,
+    /// Its size in bytes, as stored.
+    pub bytes: u64,
 }
 
 /// Why an attempt (or the whole job) failed, in words a client may read: no secrets, no driver output.

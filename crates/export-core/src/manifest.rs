@@ -4,8 +4,11 @@
 //! gives the same bytes.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
+
+use crate::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
 
 /// Name of the manifest's entry in an archive.
 pub const MANIFEST_ENTRY: &str = "manifest.json";
@@ -43,10 +46,25 @@ pub struct ResolvedRequest {
     pub vehicles: Vec<String>,
     /// The parameters: the columns after `time`, in order.
     pub parameters: Vec<String>,
-    /// `csv`.
-    pub format: String,
-    /// `zip`.
-    pub archive: String,
+    /// How rows are written.
+    pub format: Format,
+    /// What the files are packed into.
+    pub archive: Archive,
+    /// How objects are compressed; only for CSVs that are objects of their own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub compression: Option<Compression>,
+    /// How times are written; only for CSVs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub time_format: Option<TimeFormat>,
+    /// Whether strings were guarded; only for CSVs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub csv_guard: Option<CsvGuard>,
+    /// Length of an interval in milliseconds; only for resampled exports.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub step_ms: Option<NonZeroU64>,
+    /// What intervals without a point show; only for resampled exports.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fill: Option<Fill>,
 }
 
 /// A half-open range as RFC 3339 instants in UTC.
@@ -66,23 +84,26 @@ pub struct VehicleManifest {
     pub vehicle: String,
     /// Name of its entry in the archive.
     pub entry: String,
-    /// Rows of its CSV, the header not counted.
+    /// Rows of its file, the header not counted.
     pub rows: u64,
-    /// Cells written, by parameter; a parameter without any has 0.
+    /// Points that became a cell, by parameter; a parameter without any has 0.
     pub points: BTreeMap<String, u64>,
     /// Time of the first row, unix milliseconds.
     pub first_time: Option<i64>,
     /// Time of the last row, unix milliseconds.
     pub last_time: Option<i64>,
-    /// Size of its CSV in bytes, before compression.
+    /// Size of its file in bytes, before the archive or the object is compressed.
     pub bytes: u64,
-    /// CRC-32 of its CSV, eight hex digits.
+    /// CRC-32 of its file, eight hex digits.
     pub crc32: String,
     /// How its points add up.
     #[serde(flatten)]
     pub counts: Counts,
     /// Strings that got a `'` in front, so that no spreadsheet takes them for a formula.
     pub guarded: u64,
+    /// Cells that repeat the last value known because their interval has none; only for resampled exports.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub filled: u64,
     /// Points that could not be exported, by reason.
     pub rejected_points: BTreeMap<String, Rejections>,
     /// Hour documents that could not be read at all, by reason.
@@ -91,7 +112,7 @@ pub struct VehicleManifest {
     pub missing_collections: Vec<String>,
 }
 
-/// The sums that must add up: `pointsRead = cellsWritten + outsideRange + rejected + duplicates`.
+/// The sums that must add up: `pointsRead = cellsWritten + outsideRange + rejected + duplicates + resampledAway`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -105,12 +126,21 @@ pub struct Counts {
     pub rejected: u64,
     /// Points of which a later one (in the order of the path) has the same time.
     pub duplicates: u64,
+    /// Points that a resampled export does not show, since a later one of their interval is shown, or none.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub resampled_away: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Counts {
     /// Whether every point read is accounted for.
     pub fn reconcile(&self) -> bool {
-        self.points_read == self.cells_written + self.outside_range + self.rejected + self.duplicates
+        self.points_read
+            == self.cells_written + self.outside_range + self.rejected + self.duplicates + self.resampled_away
     }
 
     /// Adds another's counts.
@@ -120,6 +150,7 @@ impl Counts {
         self.outside_range += other.outside_range;
         self.rejected += other.rejected;
         self.duplicates += other.duplicates;
+        self.resampled_away += other.resampled_away;
     }
 }
 
@@ -166,16 +197,16 @@ pub struct Sample {
 pub struct Totals {
     /// Files with one vehicle's rows each.
     pub vehicles: u64,
-    /// Rows of all CSVs.
+    /// Rows of all files.
     pub rows: u64,
-    /// Bytes of all CSVs before compression.
+    /// Bytes of all files before the archive or the objects are compressed.
     pub bytes: u64,
     /// How all points add up.
     #[serde(flatten)]
     pub counts: Counts,
     /// Hour documents that could not be read at all.
     pub rejected_documents: u64,
-    /// Whether `pointsRead = cellsWritten + outsideRange + rejected + duplicates`, for each vehicle.
+    /// Whether the counts of each vehicle add up.
     pub reconciled: bool,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use export_core::manifest::{MANIFEST_ENTRY, Manifest, RangeText, ResolvedRequest, Totals, VehicleManifest};
+use export_core::output::{Archive as ArchiveKind, CsvGuard, Format, TimeFormat};
 use export_core::range::HOUR_MS;
 use export_core::request::ExportRequest;
 use export_core::{Parameter, TimeRange, VehicleId};
@@ -181,6 +182,7 @@ fn export_vehicle<W: Write>(
         crc32: format!("{:08x}", entry.crc32),
         counts: tally.counts,
         guarded: encoder.guarded,
+        filled: 0,
         rejected_points: tally.rejected_points,
         rejected_documents: tally.rejected_documents,
         missing_collections: missing.map(|(parameter, _)| parameter.to_string()).collect(),
@@ -244,8 +246,13 @@ fn resolved_request(plan: &Plan) -> ResolvedRequest {
         range: RangeText { from: range.from_rfc3339(), to: range.to_rfc3339() },
         vehicles: plan.vehicles.iter().map(|vehicle_plan| vehicle_plan.vehicle.to_string()).collect(),
         parameters: names(&plan.parameters).collect(),
-        format: "csv".to_owned(),
-        archive: "zip".to_owned(),
+        format: Format::Csv,
+        archive: ArchiveKind::Zip,
+        compression: None,
+        time_format: Some(TimeFormat::UnixMs),
+        csv_guard: Some(CsvGuard::On),
+        step_ms: None,
+        fill: None,
     }
 }
 

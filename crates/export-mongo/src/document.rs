@@ -117,7 +117,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
     let range = TimeRange::new(stored.range.from.timestamp_millis(), stored.range.to.timestamp_millis())
         .map_err(|error| corrupt(error.to_string()))?;
     let result = match (stored.export_uri, stored.stats) {
-        (Some(export_uri), Some(stats)) => Some(ExportResult { export_uri, stats }),
+        (Some(export_uri), Some(stats)) => Some(ExportResult { export_uri, objects: Vec::new(), stats }),
         (None, _) => None,
         (Some(_), None) => return Err(corrupt("exportUri without stats".to_owned())),
     };

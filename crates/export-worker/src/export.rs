@@ -71,7 +71,11 @@ impl Exporter {
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
         let key = result_key(self.results.key_prefix(), &job.tenant, job.id, job.attempts, Uuid::new_v4());
         let (manifest, uploaded) = self.write(plan, &key, meter).await?;
-        Ok(ExportResult { export_uri: self.results.uri(&key), stats: stats(&manifest, uploaded, claimed_at) })
+        Ok(ExportResult {
+            export_uri: self.results.uri(&key),
+            objects: Vec::new(),
+            stats: stats(&manifest, uploaded, claimed_at),
+        })
     }
 
     /// Looks up what the request leaves open.

@@ -100,6 +100,7 @@ pub(crate) fn failure() -> Failure {
 
 pub(crate) fn result(uri: &str) -> ExportResult {
     ExportResult {
+        objects: Vec::new(),
         export_uri: uri.to_owned(),
         stats: Stats {
             rows: 1,
