@@ -3,6 +3,7 @@
 mod claims;
 mod endings;
 mod hours;
+mod outputs;
 mod roundtrip;
 mod store;
 mod sweeping;
