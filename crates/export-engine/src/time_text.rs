@@ -26,7 +26,7 @@ impl UnixText {
     const SECONDS: Range<i64> = 1_000_000_000..10_000_000_000;
 
     fn new() -> Self {
-        Self { second: 0, text: *b"0000000000000" }
+        Self { second: i64::MIN, text: *b"0000000000000" }
     }
 
     #[inline]
