@@ -24,6 +24,9 @@ use crate::heartbeat::beat;
 /// How long a stopped export may take to throw away what it has uploaded; the bucket's lifecycle does it otherwise.
 const STOPPING: Duration = Duration::from_secs(3);
 
+/// Bytes of hour documents that one export may hold.
+const READ_AHEAD_BYTES: usize = 16 << 20;
+
 /// Vehicles whose collections are listed at a time.
 const LISTINGS_AT_A_TIME: usize = 8;
 
@@ -124,7 +127,7 @@ impl Exporter {
         key: &str,
         meter: &Arc<Meter>,
     ) -> Result<(Manifest, Uploaded), JobError> {
-        let source = MongoSource::new(self.vehicles.clone(), Handle::current());
+        let source = MongoSource::new(self.vehicles.clone(), Handle::current(), READ_AHEAD_BYTES);
         let (writer, parts) = part_channel();
         let meter = Arc::clone(meter);
         let encoding = tokio::task::spawn_blocking(move || {

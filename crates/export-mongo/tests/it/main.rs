@@ -3,6 +3,8 @@
 mod claims;
 mod endings;
 mod hours;
+mod reading;
+mod resuming;
 mod roundtrip;
 mod store;
 mod sweeping;
