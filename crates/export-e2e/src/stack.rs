@@ -9,7 +9,7 @@ use export_core::job::RetryPolicy;
 use export_mongo::JobStore;
 use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::{MongoSettings, SourceSettings};
-use export_settings::s3::S3Settings;
+use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
 use serde_json::Value;
@@ -215,6 +215,7 @@ impl Stack {
             key_prefix: "exports/".to_owned(),
             force_path_style: true,
             public_endpoint_url: None,
+            payload_signing: PayloadSigning::Auto,
         }
     }
 }

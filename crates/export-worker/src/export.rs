@@ -1,6 +1,7 @@
 //! The recipe of one export: plan → open → encode → upload.
 
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,10 +9,12 @@ use std::time::{Duration, Instant};
 use export_core::id::sort_parameters;
 use export_core::job::{ExportResult, Job, Stats};
 use export_core::manifest::Manifest;
+use export_core::output::Archive;
+use export_core::sink::{Sink, ZIP_OBJECT};
 use export_core::{Parameter, VehicleId};
 use export_engine::{EngineError, Meter, Plan, PlanRequest, VehiclePlan};
 use export_mongo::{Fence, JobStore, MongoSource, StoreError, VehicleDatabases};
-use export_s3::{ResultBucket, S3Error, Uploaded, part_channel, result_key, upload};
+use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, StoredResult};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +29,9 @@ const STOPPING: Duration = Duration::from_secs(3);
 
 /// Bytes of hour documents that one export may hold.
 const READ_AHEAD_BYTES: usize = 16 << 20;
+
+/// Bytes of parts that one export may hold.
+const PART_BYTES: usize = 40 << 20;
 
 /// Vehicles whose collections are listed at a time.
 const LISTINGS_AT_A_TIME: usize = 8;
@@ -72,12 +78,13 @@ impl Exporter {
     ) -> Result<ExportResult, JobError> {
         let plan = self.plan(job).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
-        let key = result_key(self.results.key_prefix(), &job.tenant, job.id, job.attempts, Uuid::new_v4());
-        let (manifest, uploaded) = self.write(plan, &key, meter).await?;
+        let prefix = self.results.key_prefix();
+        let place = ResultPlace::new(Archive::Zip, prefix, &job.tenant, job.id, job.attempts, Uuid::new_v4());
+        let (manifest, stored) = self.write(plan, place, meter).await?;
         Ok(ExportResult {
-            export_uri: self.results.uri(&key),
-            objects: Vec::new(),
-            stats: stats(&manifest, uploaded, claimed_at),
+            export_uri: stored.uri.clone(),
+            objects: stored.objects.clone(),
+            stats: stats(&manifest, stored, claimed_at),
         })
     }
 
@@ -120,36 +127,52 @@ impl Exporter {
         Ok(chosen)
     }
 
-    /// Runs the engine on a thread that may block, and the upload beside it.
+    /// Runs the engine on a thread that may block, with the upload beside it.
     async fn write(
         &self,
         plan: Plan,
-        key: &str,
+        place: ResultPlace,
         meter: &Arc<Meter>,
-    ) -> Result<(Manifest, Uploaded), JobError> {
+    ) -> Result<(Manifest, StoredResult), JobError> {
         let source = MongoSource::new(self.vehicles.clone(), Handle::current(), READ_AHEAD_BYTES);
-        let (writer, parts) = part_channel();
+        let sink = ResultSink::new(&self.results, place, PART_BYTES, Handle::current());
+        let _ends_with_us = sink.stop_guard();
         let meter = Arc::clone(meter);
         let encoding = tokio::task::spawn_blocking(move || {
-            let (manifest, writer) = export_engine::export(&plan, &source, writer, &meter)?;
-            let uploaded = writer.finish()?;
-            Ok::<_, EngineError>((manifest, uploaded))
-        });
-        // The upload ends by itself when the writer does; only then is it known which of the two failed first.
-        let stored = upload(&self.results, key, parts).await;
-        let encoded = encoding
-            .await
-            .map_err(|panic| JobError::retry("internal", "the export engine failed").because(panic))?;
-        match (encoded, stored) {
-            (Ok(written), Ok(())) => Ok(written),
-            (Err(error), Err(S3Error::Unfinished) | Ok(())) => Err(engine_error(error)),
-            // The engine, if it failed too, failed because its output was gone.
-            (_, Err(error)) => {
-                Err(JobError::retry("result_storage_unavailable", "the result could not be stored")
-                    .because(error))
+            let mut writer = ZipWriter(sink);
+            let encoded = writer.0.begin(ZIP_OBJECT).map_err(EngineError::Sink).and_then(|()| {
+                let (manifest, ended) = export_engine::export(&plan, &source, &mut writer, &meter)?;
+                ended.0.end()?;
+                Ok(manifest)
+            });
+            let sink = writer.0;
+            match encoded {
+                Ok(manifest) => Ok((manifest, sink.finish().map_err(not_stored)?)),
+                // The engine, if its output was gone, failed because of that.
+                Err(error) => Err(sink.discard().map_or_else(|| engine_error(error), not_stored)),
             }
-        }
+        });
+        encoding
+            .await
+            .map_err(|panic| JobError::retry("internal", "the export engine failed").because(panic))?
     }
+}
+
+/// The one object of a zip, for an engine that writes bytes.
+struct ZipWriter(ResultSink);
+
+impl Write for ZipWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn not_stored(error: S3Error) -> JobError {
+    JobError::retry("result_storage_unavailable", "the result could not be stored").because(error)
 }
 
 fn source_unavailable(error: StoreError) -> JobError {
@@ -176,15 +199,15 @@ fn engine_error(error: EngineError) -> JobError {
     }
 }
 
-fn stats(manifest: &Manifest, uploaded: Uploaded, claimed_at: Instant) -> Stats {
+fn stats(manifest: &Manifest, stored: StoredResult, claimed_at: Instant) -> Stats {
     let totals = &manifest.totals;
     Stats {
         rows: totals.rows,
         points: totals.counts.points_read,
         rejected: totals.counts.rejected + totals.rejected_documents,
         csv_bytes: totals.bytes,
-        bytes: uploaded.bytes,
-        sha256: uploaded.sha256,
+        bytes: stored.bytes,
+        sha256: stored.sha256,
         duration_ms: u64::try_from(claimed_at.elapsed().as_millis()).unwrap_or(u64::MAX),
         peak_memory_bytes: peak_memory_bytes(),
     }
