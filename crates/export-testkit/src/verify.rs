@@ -40,8 +40,7 @@ pub fn compare(
     expected: &ReferenceExport,
 ) -> Result<Listing, Differences> {
     let mut differences = Vec::new();
-    let entries =
-        packing::read_zip(archive, &mut differences).map_err(|error| Differences(vec![error]))?;
+    let entries = packing::read_zip(archive, &mut differences).map_err(|error| Differences(vec![error]))?;
     let names: Vec<&str> = entries.iter().map(|entry| entry.listed.name.as_str()).collect();
     let expected_names = expected_names(expected);
     if names != expected_names {
@@ -95,20 +94,26 @@ fn compare_entries(
             None => first_difference(&vehicle.csv, &entry.content),
             Some(table) => table::difference(table, &expected.parameters, &entry.content),
         };
-        differences.extend(difference.map(|difference| format!("vehicle {}: {difference}", vehicle.database)));
+        differences
+            .extend(difference.map(|difference| format!("vehicle {}: {difference}", vehicle.database)));
     }
     if let Some(entry) = entry_of(MANIFEST_ENTRY) {
         match serde_json::from_slice::<Value>(&entry.content) {
             Ok(found) => {
                 let file_of = |name: &str| {
-                    entry_of(name).map(|entry| manifest::File { bytes: entry.listed.size_bytes, crc32: entry.crc32 })
+                    entry_of(name)
+                        .map(|entry| manifest::File { bytes: entry.listed.size_bytes, crc32: entry.crc32 })
                 };
                 differences.extend(manifest::differences(&found, request, expected, file_of));
             }
             Err(error) => differences.push(format!("{MANIFEST_ENTRY} is no JSON: {error}")),
         }
     }
-    if differences.is_empty() { Ok(listing::listing(&entries, request)) } else { Err(Differences(differences)) }
+    if differences.is_empty() {
+        Ok(listing::listing(&entries, request))
+    } else {
+        Err(Differences(differences))
+    }
 }
 
 /// Where two texts part, with the number of the line counted from 1; `None` when they are equal.

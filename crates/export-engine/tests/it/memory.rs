@@ -5,7 +5,7 @@ use bytes::Bytes;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
 use export_engine::{EngineError, Meter, Plan, PlanRequest, VehiclePlan, export};
-use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle};
+use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle, StoredDocument};
 
 /// Answers as a database would: documents whose numeric `_id` lies in the range, ascending.
 pub(crate) struct InMemory<'a>(pub(crate) &'a [SourceVehicle]);
@@ -52,9 +52,16 @@ impl InMemory<'_> {
             vehicle.collections.get(parameter.as_str()).expect("opened only where there is a collection");
         let ids = documents.from_ms() as f64..documents.to_ms() as f64;
         let mut found: Vec<&Document> =
-            stored.iter().filter(|document| ids.contains(&id(document))).collect();
+            stored.iter().map(document).filter(|document| ids.contains(&id(document))).collect();
         found.sort_by(|one, other| id(one).total_cmp(&id(other)));
         found.into_iter().map(|document| document.to_vec().expect("valid BSON")).collect()
+    }
+}
+
+fn document(stored: &StoredDocument) -> &Document {
+    match stored {
+        StoredDocument::Bson(document) => document,
+        StoredDocument::Raw(bytes) => panic!("a database holds no bytes that are no document: {bytes:?}"),
     }
 }
 

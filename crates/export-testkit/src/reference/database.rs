@@ -10,7 +10,9 @@ use mongodb::{Client, Database};
 use super::export::write_vehicle;
 use super::read::{REACH_MS, read_vehicle};
 use super::table::{ColumnType, widen};
-use super::{ReferenceExport, ReferenceFormat, ReferenceRequest, SourceVehicle, StoredDocument, default_columns};
+use super::{
+    ReferenceExport, ReferenceFormat, ReferenceRequest, SourceVehicle, StoredDocument, default_columns,
+};
 
 /// Exports all vehicles (or those asked for) whose databases start with `prefix`. A whole vehicle is held in memory.
 /// For parquet everything is read twice, since types depend on all vehicles. Fails when the database does.

@@ -37,7 +37,11 @@ struct Rejected {
 }
 
 /// Reads the vehicle's collections of these columns.
-pub(super) fn read_vehicle(request: &ReferenceRequest, columns: &[String], source: &SourceVehicle) -> Reading {
+pub(super) fn read_vehicle(
+    request: &ReferenceRequest,
+    columns: &[String],
+    source: &SourceVehicle,
+) -> Reading {
     let mut reading = Reading::default();
     let (mut points, mut documents) = (Vec::new(), Vec::new());
     for (index, name) in columns.iter().enumerate() {
@@ -144,7 +148,8 @@ fn in_order(request: &ReferenceRequest, stored: &[StoredDocument]) -> Vec<ReadDo
         documents.push(match hour_ms {
             Some(hour_ms) => {
                 last_ms = hour_ms;
-                let content = read_content(&bytes).map(|fields| (hour_ms, fields)).map_err(|Malformed| "malformed");
+                let content =
+                    read_content(&bytes).map(|fields| (hour_ms, fields)).map_err(|Malformed| "malformed");
                 ReadDocument { place_ms: hour_ms, id: hour_ms.to_string(), content }
             }
             None => {

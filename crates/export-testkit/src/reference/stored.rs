@@ -111,7 +111,10 @@ mod tests {
         assert_eq!(text(doc! { "_id": 5.5 }), "5.5");
         assert_eq!(text(doc! { "_id": f64::NAN }), "NaN");
         assert_eq!(text(doc! { "_id": "é".repeat(70) }), "é".repeat(64));
-        assert_eq!(text(doc! { "_id": bson::oid::ObjectId::from_bytes([1; 12]) }), "a value of BSON type 0x07");
+        assert_eq!(
+            text(doc! { "_id": bson::oid::ObjectId::from_bytes([1; 12]) }),
+            "a value of BSON type 0x07"
+        );
         assert_eq!(text(doc! { "_id": { "a": 1 } }), "a value of BSON type 0x03");
         assert_eq!(text(doc! { "_id": Bson::MinKey }), "a value of BSON type 0xff");
         assert_eq!(text(doc! { "id": 5 }), "missing");

@@ -46,7 +46,8 @@ pub(super) fn widen(types: &mut [ColumnType], columns: &[BTreeMap<i64, Bson>]) {
 
 /// The rows as columns of these types.
 pub(super) fn table(types: &[ColumnType], rows: &Rows) -> ReferenceTable {
-    let known = |row: &Vec<Option<Bson>>, index: usize| row[index].clone().filter(|value| *value != Bson::Null);
+    let known =
+        |row: &Vec<Option<Bson>>, index: usize| row[index].clone().filter(|value| *value != Bson::Null);
     let columns = types.iter().enumerate().map(|(index, column_type)| {
         let cells = rows.rows.values().map(|row| known(row, index));
         match column_type {

@@ -153,7 +153,8 @@ impl Check {
         let resampled_away = sum(|vehicle| vehicle.resampled_away);
         let shown = (resampled_away > 0).then(|| json!(resampled_away));
         self.optional("totals.", found, "resampledAway", shown);
-        let bytes: Option<u64> = vehicles.iter().zip(files).map(|(vehicle, file)| bytes(vehicle, *file)).sum();
+        let bytes: Option<u64> =
+            vehicles.iter().zip(files).map(|(vehicle, file)| bytes(vehicle, *file)).sum();
         if let Some(bytes) = bytes {
             self.equal("totals.bytes", &found["bytes"], &json!(bytes));
         }

@@ -15,11 +15,7 @@ use parquet::schema::types::ColumnDescriptor;
 use crate::reference::{ReferenceColumn, ReferenceTable};
 
 /// The first difference; `None` when the file holds exactly this.
-pub(super) fn difference(
-    expected: &ReferenceTable,
-    parameters: &[String],
-    content: &[u8],
-) -> Option<String> {
+pub(super) fn difference(expected: &ReferenceTable, parameters: &[String], content: &[u8]) -> Option<String> {
     compare(expected, parameters, content).err()
 }
 
@@ -132,7 +128,8 @@ fn compare_rows(
                 ReferenceColumn::Doubles(cells) => {
                     let found = found.as_primitive::<Float64Type>();
                     let found = found.is_valid(index).then(|| found.value(index));
-                    (!are_equal(cells[row], found)).then(|| format!("expected {:?}, got {found:?}", cells[row]))
+                    (!are_equal(cells[row], found))
+                        .then(|| format!("expected {:?}, got {found:?}", cells[row]))
                 }
                 ReferenceColumn::Texts(cells) => {
                     let found = found.as_string::<i32>();
