@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
-use crate::reference::SourceVehicle;
+use crate::reference::{SourceVehicle, StoredDocument};
 
 /// Longest file name without its ending that `mongodump` writes as it is; longer ones it cuts and completes with a hash.
 const LONGEST_NAME: usize = 238;
@@ -22,7 +22,7 @@ pub fn write_dump(folder: &Path, vehicles: &[SourceVehicle], compressed: bool) -
         for (number, (collection, documents)) in vehicle.collections.iter().enumerate() {
             let name = escaped(collection);
             assert!(name.len() <= LONGEST_NAME, "{collection} is too long for this dump");
-            let content: Vec<u8> = documents.iter().flat_map(|document| document.bytes()).collect();
+            let content: Vec<u8> = documents.iter().flat_map(StoredDocument::bytes).collect();
             write_file(&database, &format!("{name}.bson"), &content, compressed)?;
             let metadata = json!({
                 "indexes": [{ "v": { "$numberInt": "2" }, "key": { "_id": { "$numberInt": "1" } }, "name": "_id_" }],
@@ -49,17 +49,10 @@ fn write_file(folder: &Path, name: &str, content: &[u8], compressed: bool) -> io
 
 /// A collection's name as a file name: percent-encoded as a segment of a URL's path, which is what `mongodump` does.
 fn escaped(name: &str) -> String {
-    let mut escaped = String::new();
-    for byte in name.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => escaped.push(char::from(byte)),
-            b'-' | b'_' | b'.' | b'~' | b'$' | b'&' | b'+' | b'=' | b':' | b'@' => {
-                escaped.push(char::from(byte))
-            }
-            other => escaped.push_str(&format!("%{other:02X}")),
-        }
-    }
-    escaped
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~$&+=:@".contains(byte);
+    name.bytes()
+        .map(|byte| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 #[cfg(test)]

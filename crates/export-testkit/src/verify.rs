@@ -46,7 +46,7 @@ pub fn compare(
     if names != expected_names {
         differences.push(format!("entries: expected {expected_names:?}, got {names:?}"));
     }
-    compare_entries(entries, differences, request, expected)
+    compare_entries(&entries, differences, request, expected)
 }
 
 /// Compares the objects of an export without archive: (name after the prefix, bytes) in any order. A compressed file must be one
@@ -72,7 +72,7 @@ pub fn compare_objects(
             Err(error) => differences.push(format!("object {name}: {error}")),
         }
     }
-    compare_entries(entries, differences, request, expected)
+    compare_entries(&entries, differences, request, expected)
 }
 
 fn expected_names(expected: &ReferenceExport) -> Vec<&str> {
@@ -82,7 +82,7 @@ fn expected_names(expected: &ReferenceExport) -> Vec<&str> {
 
 /// What is in the files. `differences` are those found while they were unpacked.
 fn compare_entries(
-    entries: Vec<Entry>,
+    entries: &[Entry],
     mut differences: Vec<String>,
     request: &ReferenceRequest,
     expected: &ReferenceExport,
@@ -110,7 +110,7 @@ fn compare_entries(
         }
     }
     if differences.is_empty() {
-        Ok(listing::listing(&entries, request))
+        Ok(listing::listing(entries, request))
     } else {
         Err(Differences(differences))
     }

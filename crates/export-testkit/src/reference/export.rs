@@ -29,7 +29,9 @@ pub fn export_documents(request: &ReferenceRequest, vehicles: &[SourceVehicle]) 
         chosen.iter().map(|vehicle| read_vehicle(request, &parameters, vehicle)).collect();
     let mut types = vec![ColumnType::Double; parameters.len()];
     if request.options.format == ReferenceFormat::Parquet {
-        readings.iter().for_each(|reading| widen(&mut types, &reading.columns));
+        for reading in &readings {
+            widen(&mut types, &reading.columns);
+        }
     }
     let vehicles = chosen
         .iter()
@@ -56,10 +58,10 @@ pub(super) fn write_vehicle(
     let mut vehicle = ReferenceVehicle {
         database: database.to_owned(),
         file_name: request.options.file_name(database),
-        rows: rows.rows.len() as u64,
+        rows: rows.by_time.len() as u64,
         points: columns.iter().cloned().zip(rows.shown.iter().copied()).collect(),
-        first_time_ms: rows.rows.keys().next().copied(),
-        last_time_ms: rows.rows.keys().next_back().copied(),
+        first_time_ms: rows.by_time.keys().next().copied(),
+        last_time_ms: rows.by_time.keys().next_back().copied(),
         points_read: reading.points_read,
         outside_range: reading.outside_range,
         duplicates: reading.duplicates,
@@ -88,7 +90,7 @@ fn csv(request: &ReferenceRequest, columns: &[String], rows: &Rows) -> (Vec<u8>,
         text.push_str(&cell::quoted(column));
     }
     text.push('\n');
-    for (time_ms, cells) in &rows.rows {
+    for (time_ms, cells) in &rows.by_time {
         match request.options.time_format {
             ReferenceTimeFormat::UnixMs => text.push_str(&time_ms.to_string()),
             ReferenceTimeFormat::Rfc3339 => text.push_str(&time::rfc3339(*time_ms, zone)),

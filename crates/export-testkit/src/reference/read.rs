@@ -44,33 +44,29 @@ pub(super) fn read_vehicle(
 ) -> Reading {
     let mut reading = Reading::default();
     let (mut points, mut documents) = (Vec::new(), Vec::new());
-    for (index, name) in columns.iter().enumerate() {
+    for (column, name) in columns.iter().enumerate() {
         let mut cells = BTreeMap::new();
-        match source.collections.get(name) {
-            None => reading.missing_collections.push(name.clone()),
-            Some(stored) => {
-                for document in in_order(request, stored) {
-                    let rejected = |reason, id: String, path| Rejected {
-                        hour_ms: document.place_ms,
-                        column: index,
-                        reason,
-                        sample: ReferenceSample { parameter: name.clone(), document: id, path },
-                    };
-                    let entries = match &document.content {
-                        Ok((hour_ms, fields)) => walk::entries(fields, *hour_ms),
-                        Err(reason) => Err(*reason),
-                    };
-                    match entries {
-                        Err(reason) => {
-                            documents.push(rejected(reason, document.id.clone(), String::new()));
-                        }
-                        Ok(entries) => {
-                            for entry in entries {
-                                if let Some((reason, path)) = reading.take(request, entry, &mut cells) {
-                                    points.push(rejected(reason, document.id.clone(), path));
-                                }
-                            }
-                        }
+        let stored = source.collections.get(name);
+        if stored.is_none() {
+            reading.missing_collections.push(name.clone());
+        }
+        for document in in_order(request, stored.map_or(&[], Vec::as_slice)) {
+            let rejected = |reason, path| Rejected {
+                hour_ms: document.place_ms,
+                column,
+                reason,
+                sample: ReferenceSample { parameter: name.clone(), document: document.id.clone(), path },
+            };
+            let entries = match &document.content {
+                Ok((hour_ms, fields)) => walk::entries(fields, *hour_ms),
+                Err(reason) => Err(*reason),
+            };
+            match entries {
+                Err(reason) => documents.push(rejected(reason, String::new())),
+                Ok(entries) => {
+                    for entry in entries {
+                        let no_point = reading.take(request, entry, &mut cells);
+                        points.extend(no_point.map(|(reason, path)| rejected(reason, path)));
                     }
                 }
             }
@@ -145,18 +141,16 @@ fn in_order(request: &ReferenceRequest, stored: &[StoredDocument]) -> Vec<ReadDo
             Ok(Some(Stored::Value(value))) => walk::integral(value),
             _ => None,
         };
-        documents.push(match hour_ms {
-            Some(hour_ms) => {
-                last_ms = hour_ms;
-                let content =
-                    read_content(&bytes).map(|fields| (hour_ms, fields)).map_err(|Malformed| "malformed");
-                ReadDocument { place_ms: hour_ms, id: hour_ms.to_string(), content }
-            }
-            None => {
-                let reason = if id.is_ok() { "invalidId" } else { "malformed" };
-                ReadDocument { place_ms: last_ms, id: id_text(id), content: Err(reason) }
-            }
-        });
+        let document = if let Some(hour_ms) = hour_ms {
+            last_ms = hour_ms;
+            let content =
+                read_content(&bytes).map(|fields| (hour_ms, fields)).map_err(|Malformed| "malformed");
+            ReadDocument { place_ms: hour_ms, id: hour_ms.to_string(), content }
+        } else {
+            let reason = if id.is_ok() { "invalidId" } else { "malformed" };
+            ReadDocument { place_ms: last_ms, id: id_text(id), content: Err(reason) }
+        };
+        documents.push(document);
     }
     // Stable: what has no place of its own stays behind the one that it came after.
     documents.sort_by_key(|document| document.place_ms);

@@ -10,7 +10,7 @@ use super::ReferenceRequest;
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     /// The cells of each row by the row's time; `None` is a blank.
-    pub(super) rows: BTreeMap<i64, Vec<Option<Bson>>>,
+    pub(super) by_time: BTreeMap<i64, Vec<Option<Bson>>>,
     /// Points by column that have a cell where they belong.
     pub(super) shown: Vec<u64>,
     /// Points that have none, since the rows are intervals.
@@ -33,7 +33,7 @@ fn one_per_time(columns: &[BTreeMap<i64, Bson>]) -> Rows {
     for (index, points) in columns.iter().enumerate() {
         found.shown.push(points.len() as u64);
         for (time_ms, value) in points {
-            let row = found.rows.entry(*time_ms).or_insert_with(|| vec![None; columns.len()]);
+            let row = found.by_time.entry(*time_ms).or_insert_with(|| vec![None; columns.len()]);
             row[index] = Some(value.clone());
         }
     }
@@ -46,14 +46,14 @@ fn intervals(request: &ReferenceRequest, step_ms: u64, columns: &[BTreeMap<i64, 
     for (index, points) in columns.iter().enumerate() {
         for (time_ms, value) in points {
             let start_ms = interval_start(request, step_ms, *time_ms);
-            let row = found.rows.entry(start_ms).or_insert_with(|| vec![None; columns.len()]);
+            let row = found.by_time.entry(start_ms).or_insert_with(|| vec![None; columns.len()]);
             // Points come by time, so the last one stays.
             row[index] = Some(value.clone());
         }
     }
-    found.rows.retain(|_, row| row.iter().any(|cell| cell.as_ref().is_some_and(is_known)));
+    found.by_time.retain(|_, row| row.iter().any(|cell| cell.as_ref().is_some_and(is_known)));
     for (index, points) in columns.iter().enumerate() {
-        let shown = found.rows.values().filter(|row| row[index].is_some()).count();
+        let shown = found.by_time.values().filter(|row| row[index].is_some()).count();
         found.shown.push(shown as u64);
         found.resampled_away += (points.len() - shown) as u64;
     }
@@ -85,7 +85,7 @@ fn filled_intervals(request: &ReferenceRequest, step_ms: u64, columns: &[BTreeMa
                 found.filled += 1;
             }
         }
-        found.rows.insert(start_ms, known.clone());
+        found.by_time.insert(start_ms, known.clone());
         next_ms = start_ms.checked_add_unsigned(step_ms).filter(|start_ms| *start_ms < request.to_ms);
     }
     let points: usize = columns.iter().map(BTreeMap::len).sum();

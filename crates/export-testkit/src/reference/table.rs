@@ -49,7 +49,7 @@ pub(super) fn table(types: &[ColumnType], rows: &Rows) -> ReferenceTable {
     let known =
         |row: &Vec<Option<Bson>>, index: usize| row[index].clone().filter(|value| *value != Bson::Null);
     let columns = types.iter().enumerate().map(|(index, column_type)| {
-        let cells = rows.rows.values().map(|row| known(row, index));
+        let cells = rows.by_time.values().map(|row| known(row, index));
         match column_type {
             ColumnType::Double => ReferenceColumn::Doubles(
                 cells.map(|cell| cell.map(|cell| exact_double(&cell).expect("judged before"))).collect(),
@@ -59,7 +59,7 @@ pub(super) fn table(types: &[ColumnType], rows: &Rows) -> ReferenceTable {
             ),
         }
     });
-    ReferenceTable { times_ms: rows.rows.keys().copied().collect(), columns: columns.collect() }
+    ReferenceTable { times_ms: rows.by_time.keys().copied().collect(), columns: columns.collect() }
 }
 
 /// The double that is exactly this number.
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(decimal("1E+400"), None);
         assert_eq!(decimal("1E-400"), None);
         // The double between two texts of the same length is written with the even digit.
-        assert_eq!(decimal("2171840334474879.2"), Some(2_171_840_334_474_879.25));
+        assert_eq!(decimal("2171840334474879.2"), Some(2_171_840_334_474_879.0 + 0.25));
         assert_eq!(decimal("2171840334474879.3"), None);
     }
 

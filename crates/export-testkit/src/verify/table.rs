@@ -9,7 +9,7 @@ use arrow_schema::{DataType, Schema, TimeUnit as ArrowTimeUnit};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as PhysicalType};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::schema::types::ColumnDescriptor;
 
 use crate::reference::{ReferenceColumn, ReferenceTable};
@@ -100,7 +100,7 @@ fn arrow_schema(schema: &Schema) -> String {
 }
 
 fn zstd_only(metadata: &ParquetMetaData) -> Result<(), String> {
-    for chunk in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+    for chunk in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
         if !matches!(chunk.compression(), Compression::ZSTD(_)) {
             return Err(format!("{}: expected zstd, got {}", chunk.column_path(), chunk.compression()));
         }
@@ -147,6 +147,7 @@ fn compare_rows(
 }
 
 /// Numbers as a CSV would tell them apart: zeros of both signs are one, and so are all that are none.
+#[expect(clippy::float_cmp, reason = "a cell is this number or it is wrong")]
 fn are_equal(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one == other || (one.is_nan() && other.is_nan()),

@@ -37,7 +37,7 @@ fn a_folder_per_vehicle_and_two_files_per_parameter() {
     let content = [bytes(second), raw, bytes(first)].concat();
 
     let folder = tempfile::tempdir().expect("a folder");
-    write_dump(folder.path(), &[vehicle.clone()], false).expect("a dump");
+    write_dump(folder.path(), std::slice::from_ref(&vehicle), false).expect("a dump");
     let plain = files(&folder.path().join("vehicle_001"));
     let names: Vec<&str> = plain.keys().map(String::as_str).collect();
     assert_eq!(names, ["a%2Cb%2Fc.bson", "a%2Cb%2Fc.metadata.json", "soc.bson", "soc.metadata.json"]);
