@@ -92,15 +92,15 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
 pub(crate) fn dump_case() -> impl Strategy<Value = Case> {
     let place = || (any::<Index>(), any::<Index>(), any::<Index>());
     let strangers = vec((place(), stranger()), 0..6);
-    let moves = prop_oneof![1 => Just(Vec::new()), 1 => vec((place(), any::<Index>()), 1..8)];
-    (case(), strangers, moves).prop_map(|(mut case, strangers, moves)| {
+    let swaps = prop_oneof![1 => Just(Vec::new()), 1 => vec((place(), any::<Index>()), 1..8)];
+    (case(), strangers, swaps).prop_map(|(mut case, strangers, swaps)| {
         let near_ms = case.request.from_ms;
         for ((vehicle, collection, at), stranger) in strangers {
             if let Some(documents) = collection_of(&mut case, vehicle, collection) {
                 documents.insert(at.index(documents.len() + 1), stranger.build(near_ms));
             }
         }
-        for ((vehicle, collection, from), to) in moves {
+        for ((vehicle, collection, from), to) in swaps {
             if let Some(documents) =
                 collection_of(&mut case, vehicle, collection).filter(|all| !all.is_empty())
             {

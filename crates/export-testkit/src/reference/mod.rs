@@ -1,7 +1,8 @@
 //! The oracle: what an export must be, computed in the simplest way there is.
 //!
 //! It reads owned documents with the ordinary driver, keeps everything in memory, sorts it and writes text with the
-//! standard library. What a parquet file must hold it says as columns of values. It shares no code with the engine, on purpose: what both agree on was written twice.
+//! standard library. What a parquet file must hold it says as columns of values. It shares no code with the engine, on
+//! purpose: what both agree on was written twice.
 //!
 //! Start at [`export_database`] (reads a server) or [`export_documents`] (is given the documents).
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use export_testkit::hour::HourBuilder;
 use export_testkit::reference::{
     ReferenceArchive, ReferenceCompression, ReferenceExport, ReferenceOptions, ReferenceRequest,
-    ReferenceVehicle, export_documents,
+    ReferenceSample, ReferenceVehicle, export_documents,
 };
 use export_testkit::verify::{compare_objects, read_folder};
 use flate2::Compression;
@@ -71,7 +71,9 @@ fn vehicle_manifest(vehicle: &ReferenceVehicle, file: &[u8]) -> Value {
         .rejected_points
         .iter()
         .map(|(reason, rejections)| {
-            let sample = |sample: &export_testkit::reference::ReferenceSample| json!({ "parameter": sample.parameter, "document": sample.document, "path": sample.path });
+            let sample = |sample: &ReferenceSample| {
+                json!({ "parameter": sample.parameter, "document": sample.document, "path": sample.path })
+            };
             let samples: Vec<Value> = rejections.samples.iter().map(sample).collect();
             (reason.clone(), json!({ "count": rejections.count, "samples": samples }))
         })
