@@ -44,7 +44,14 @@ impl HourDocument {
 
 /// The `_id` in unix milliseconds, where it is an integral number of any numeric type.
 fn read_id(bytes: &[u8]) -> Result<Option<i64>, Malformed> {
-    let Some(id) = Elements::of(bytes)?.find(b"_id")? else { return Ok(None) };
+    match Elements::of(bytes)?.find(b"_id")? {
+        Some(id) => time_of(id),
+        None => Ok(None),
+    }
+}
+
+/// The value of an `_id` in unix milliseconds, as by [`read_id`].
+pub(crate) fn time_of(id: Element<'_>) -> Result<Option<i64>, Malformed> {
     let start_ms = match id.kind {
         kind::INT32 => Some(i64::from(id.int32()?)),
         kind::INT64 => Some(id.int64()?),

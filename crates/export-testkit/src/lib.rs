@@ -1,4 +1,4 @@
-//! Real services for tests, builders for the source's documents, the reference exporter, and the archive check.
+//! Real services for tests, builders for the source's documents, the reference exporter, and the check of results.
 //!
 //! For tests and local tools only; no service depends on it, and it depends on none of the project's crates, so that
 //! what it says about an export is an independent opinion. It must never skip: a service that is missing is a panic
@@ -7,6 +7,7 @@
 //! Start at [`isolation::TestSpace`] for a test on real services, at [`hour::HourBuilder`] for test data, and at
 //! [`mod@reference`] for what an export must be.
 
+pub mod dump;
 pub mod hour;
 pub mod isolation;
 pub mod oddities;

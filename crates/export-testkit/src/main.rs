@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use commands::{containers, replica_set, s3, verify};
 
-/// Helpers of the local stack: an S3 server, a replica set, throw-away containers, the archive check.
+/// Helpers of the local stack: an S3 server, a replica set, throw-away containers, the check of results.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {

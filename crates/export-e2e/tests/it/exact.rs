@@ -32,7 +32,7 @@ async fn odd_fleet_is_exact(fleet: OddFleet) {
     stack.space.insert_fleet(&fleet).await;
     let body = json!({ "startDate": fleet.start_date, "endDate": fleet.end_date });
     let request =
-        ReferenceRequest { from_ms: fleet.from_ms, to_ms: fleet.to_ms, vehicles: None, parameters: None };
+        ReferenceRequest { from_ms: fleet.from_ms, to_ms: fleet.to_ms, ..ReferenceRequest::default() };
     let job = exported_like_the_reference(&stack, &body, &request).await;
 
     // The reference may share a mistake with whoever wrote both; these files were written by hand.
@@ -77,6 +77,7 @@ async fn vehicles_and_parameters_as_chosen() {
         to_ms: fleet.to_ms,
         vehicles: Some(vehicles),
         parameters: Some(parameters),
+        ..ReferenceRequest::default()
     };
     exported_like_the_reference(&stack, &body, &request).await;
     stack.stop().await;
@@ -93,8 +94,7 @@ async fn ranges_that_cut_hours() {
     let request = ReferenceRequest {
         from_ms: first_ms,
         to_ms: 1_543_536_000_000 + 5_400_500,
-        vehicles: None,
-        parameters: None,
+        ..ReferenceRequest::default()
     };
     exported_like_the_reference(&stack, &body, &request).await;
     stack.stop().await;
@@ -108,8 +108,7 @@ async fn an_empty_fleet() {
     let request = ReferenceRequest {
         from_ms: 1_543_536_000_000,
         to_ms: 1_543_622_400_000,
-        vehicles: None,
-        parameters: None,
+        ..ReferenceRequest::default()
     };
     let job = exported_like_the_reference(&stack, &body, &request).await;
     assert_eq!(job["stats"]["rows"], 0);

@@ -10,7 +10,7 @@ use export_core::source::{HourDocuments, SourceError};
 use flate2::bufread::MultiGzDecoder;
 
 use super::DumpError;
-use super::file::{Place, Stretch, comparable_id, cut_short, is_wanted, read_length};
+use super::file::{Ascent, Id, Place, Stretch, cut_short, is_wanted, read_length};
 
 /// Buffer of a plain file: for the lengths. What is larger is read past it.
 const BUFFER_BYTES: usize = 8 << 10;
@@ -24,7 +24,7 @@ pub(super) struct Streamed {
     ids: TimeRange,
     position: u64,
     end: u64,
-    last: f64,
+    ascent: Ascent,
 }
 
 impl Streamed {
@@ -32,14 +32,14 @@ impl Streamed {
         let mut file = File::open(&path).map_err(DumpError::io(&path))?;
         file.seek(SeekFrom::Start(stretch.start)).map_err(DumpError::io(&path))?;
         let reader = Box::new(BufReader::with_capacity(BUFFER_BYTES, file));
-        Ok(Self { path, reader, ids, position: stretch.start, end: stretch.end, last: f64::NEG_INFINITY })
+        Ok(Self { path, reader, ids, position: stretch.start, end: stretch.end, ascent: Ascent::START })
     }
 
     pub(super) fn compressed(path: PathBuf, ids: TimeRange) -> Result<Self, DumpError> {
         let file = File::open(&path).map_err(DumpError::io(&path))?;
         let compressed = BufReader::with_capacity(GZIP_BUFFER_BYTES, file);
         let reader = Box::new(BufReader::with_capacity(GZIP_BUFFER_BYTES, MultiGzDecoder::new(compressed)));
-        Ok(Self { path, reader, ids, position: 0, end: u64::MAX, last: f64::NEG_INFINITY })
+        Ok(Self { path, reader, ids, position: 0, end: u64::MAX, ascent: Ascent::START })
     }
 
     fn next_wanted(&mut self) -> Result<Option<Bytes>, DumpError> {
@@ -50,12 +50,9 @@ impl Streamed {
             let document =
                 read_document(&mut self.reader, &self.path, Place { position: self.position, length })?;
             self.position += length as u64;
-            let id = comparable_id(&document);
-            if let Some(id) = id {
-                if id < self.last {
-                    return Err(DumpError::Unordered { path: self.path.clone() });
-                }
-                self.last = id;
+            let id = Id::of(&document);
+            if !self.ascent.goes_on(id) {
+                return Err(DumpError::Unordered { path: self.path.clone() });
             }
             if is_wanted(id, self.ids) {
                 return Ok(Some(document.into()));

@@ -7,7 +7,8 @@ use std::path::Path;
 use export_core::TimeRange;
 
 use super::DumpError;
-use crate::element::{Elements, kind, value_of};
+use crate::bucket::time_of;
+use crate::element::{Element, Elements, kind, value_of};
 
 /// Bytes of a document that are looked at first: its length and, in all documents that a server has stored, its `_id`.
 const HEAD_BYTES: usize = 64;
@@ -39,32 +40,64 @@ pub(super) enum Order {
     Other(Vec<Place>),
 }
 
-/// The `_id` as a query compares it; `None` where it is no number.
-pub(super) fn comparable_id(document: &[u8]) -> Option<f64> {
-    let id = Elements::of(document).ok()?.find(b"_id").ok()??;
-    number(id.kind, id.value)
+/// A document's `_id`, where it is a number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Id {
+    /// As a query compares it; never NaN.
+    comparable: f64,
+    /// Whether it is a time: a whole number of milliseconds in bounds.
+    pub(super) is_time: bool,
 }
 
-fn number(kind: u8, value: &[u8]) -> Option<f64> {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "times are far below 2^53; the rest is far out of any range"
-    )]
-    let number = match kind {
-        kind::INT32 => f64::from(i32::from_le_bytes(value.try_into().ok()?)),
-        kind::INT64 => i64::from_le_bytes(value.try_into().ok()?) as f64,
-        kind::DOUBLE => f64::from_le_bytes(value.try_into().ok()?),
-        kind::DECIMAL128 => bson::Decimal128::from_bytes(value.try_into().ok()?).to_string().parse().ok()?,
-        _ => return None,
-    };
-    (!number.is_nan()).then_some(number)
+impl Id {
+    /// `None` where a document has no number for `_id`, or is none.
+    pub(super) fn of(document: &[u8]) -> Option<Self> {
+        let id = Elements::of(document).ok()?.find(b"_id").ok()??;
+        Self::of_value(id.kind, id.value)
+    }
+
+    fn of_value(kind: u8, value: &[u8]) -> Option<Self> {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "times are far below 2^53; the rest is far out of range"
+        )]
+        let comparable = match kind {
+            kind::INT32 => f64::from(i32::from_le_bytes(value.try_into().ok()?)),
+            kind::INT64 => i64::from_le_bytes(value.try_into().ok()?) as f64,
+            kind::DOUBLE => f64::from_le_bytes(value.try_into().ok()?),
+            kind::DECIMAL128 => {
+                bson::Decimal128::from_bytes(value.try_into().ok()?).to_string().parse().ok()?
+            }
+            _ => return None,
+        };
+        let is_time = time_of(Element { kind, key: b"_id", value }).is_ok_and(|time_ms| time_ms.is_some());
+        (!comparable.is_nan()).then_some(Self { comparable, is_time })
+    }
 }
 
 /// Whether a document with this `_id` may hold points of the range. One without a number for `_id` is wanted too: that it cannot
 /// be used must be told.
 #[expect(clippy::cast_precision_loss, reason = "ranges are far below 2^53 ms")]
-pub(super) fn is_wanted(id: Option<f64>, ids: TimeRange) -> bool {
-    id.is_none_or(|id| (ids.from_ms() as f64..ids.to_ms() as f64).contains(&id))
+pub(super) fn is_wanted(id: Option<Id>, ids: TimeRange) -> bool {
+    id.is_none_or(|id| (ids.from_ms() as f64..ids.to_ms() as f64).contains(&id.comparable))
+}
+
+/// Sees whether documents come by their times. A document without a time belongs to the one before it, wherever that is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ascent {
+    last: f64,
+}
+
+impl Ascent {
+    pub(super) const START: Self = Self { last: f64::NEG_INFINITY };
+
+    /// Whether a document with this `_id` may stand here.
+    pub(super) fn goes_on(&mut self, id: Option<Id>) -> bool {
+        let Some(id) = id.filter(|id| id.is_time) else { return true };
+        let goes_on = id.comparable >= self.last;
+        self.last = id.comparable;
+        goes_on
+    }
 }
 
 /// Reads the length of the next document; `None` at the end of the file.
@@ -101,7 +134,8 @@ pub(super) fn cut_short(path: &Path, position: u64, needed: usize, found: usize)
 
 /// Goes through a plain file from document to document and finds out how they stand.
 pub(super) fn examine(path: &Path, ids: TimeRange) -> Result<Order, DumpError> {
-    let mut survey = Survey::default();
+    let (ascent, stretch) = (Ascent::START, Stretch { start: 0, end: 0 });
+    let mut survey = Survey { is_ascending: true, ascent, stretch };
     for_each_document(path, |place, id| survey.add(place, id, ids))?;
     if survey.is_ascending {
         return Ok(Order::Ascending(survey.stretch));
@@ -109,34 +143,25 @@ pub(super) fn examine(path: &Path, ids: TimeRange) -> Result<Order, DumpError> {
     let mut keyed = Vec::new();
     let mut before = f64::NEG_INFINITY;
     for_each_document(path, |place, id| {
-        before = id.unwrap_or(before);
         if is_wanted(id, ids) {
+            before = id.filter(|id| id.is_time).map_or(before, |id| id.comparable);
             keyed.push((before, place));
         }
     })?;
-    // Stable, so that a document without a number for `_id` stays behind the one before it.
+    // Stable, so that a document without a time stays behind the one before it.
     keyed.sort_by(|one, other| one.0.total_cmp(&other.0));
     Ok(Order::Other(keyed.into_iter().map(|(_, place)| place).collect()))
 }
 
 struct Survey {
     is_ascending: bool,
-    last: f64,
+    ascent: Ascent,
     stretch: Stretch,
 }
 
-impl Default for Survey {
-    fn default() -> Self {
-        Self { is_ascending: true, last: f64::NEG_INFINITY, stretch: Stretch { start: 0, end: 0 } }
-    }
-}
-
 impl Survey {
-    fn add(&mut self, place: Place, id: Option<f64>, ids: TimeRange) {
-        if let Some(id) = id {
-            self.is_ascending &= id >= self.last;
-            self.last = id;
-        }
+    fn add(&mut self, place: Place, id: Option<Id>, ids: TimeRange) {
+        self.is_ascending &= self.ascent.goes_on(id);
         if is_wanted(id, ids) {
             if self.stretch.end == 0 {
                 self.stretch.start = place.position;
@@ -146,7 +171,7 @@ impl Survey {
     }
 }
 
-fn for_each_document(path: &Path, mut each: impl FnMut(Place, Option<f64>)) -> Result<(), DumpError> {
+fn for_each_document(path: &Path, mut each: impl FnMut(Place, Option<Id>)) -> Result<(), DumpError> {
     let file = File::open(path).map_err(DumpError::io(path))?;
     let file_bytes = file.metadata().map_err(DumpError::io(path))?.len();
     let mut reader = BufReader::with_capacity(4 * HEAD_BYTES, file);
@@ -164,22 +189,26 @@ fn for_each_document(path: &Path, mut each: impl FnMut(Place, Option<f64>)) -> R
 }
 
 /// Reads a document's `_id`, its length having been read, and leaves the reader behind the document.
-fn read_id(reader: &mut BufReader<File>, length: usize) -> io::Result<Option<f64>> {
+fn read_id(reader: &mut BufReader<File>, length: usize) -> io::Result<Option<Id>> {
     let mut head = [0; HEAD_BYTES];
     let head = &mut head[..HEAD_BYTES.min(length - 4)];
     reader.read_exact(head)?;
     let rest = length - 4 - head.len();
     // `_id` is the first field of every document that a server has stored.
-    if let [kind, b'_', b'i', b'd', 0, value @ ..] = head
+    if rest > 0
+        && let [kind, b'_', b'i', b'd', 0, value @ ..] = head
         && let Ok(value) = value_of(*kind, value)
     {
-        let id = number(*kind, value);
-        reader.seek_relative(i64::try_from(rest).map_err(io::Error::other)?)?;
-        return Ok(id);
+        let id = Id::of_value(*kind, value);
+        reader.seek_relative(i64::try_from(rest - 1).map_err(io::Error::other)?)?;
+        let mut end = [0];
+        reader.read_exact(&mut end)?;
+        // Without its end the document is unreadable as a whole, whatever its beginning says.
+        return Ok(id.filter(|_| end == [0]));
     }
     let mut document = Vec::with_capacity(length);
     document.extend_from_slice(&i32::try_from(length).map_err(io::Error::other)?.to_le_bytes());
     document.extend_from_slice(head);
     reader.take(rest as u64).read_to_end(&mut document)?;
-    Ok(comparable_id(&document))
+    Ok(Id::of(&document))
 }

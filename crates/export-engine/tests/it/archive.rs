@@ -23,7 +23,7 @@ fn the_same_plan_gives_the_same_bytes() {
             collections: vehicle
                 .collections
                 .iter()
-                .map(|(name, hours)| ((*name).to_owned(), hours.clone()))
+                .map(|(name, hours)| ((*name).to_owned(), hours.iter().cloned().map(Into::into).collect()))
                 .collect(),
         })
         .collect();
@@ -41,7 +41,7 @@ fn it_opens_with_an_ordinary_reader_and_the_meter_tells_its_size() {
     let hour = HourBuilder::new(HOUR_MS).point(HOUR_MS + 5, 0).point(HOUR_MS + 10_001, -408.3).build();
     let full = SourceVehicle {
         database: "vehicle_001".to_owned(),
-        collections: [("current".to_owned(), vec![hour])].into(),
+        collections: [("current".to_owned(), vec![hour.into()])].into(),
     };
     let empty = SourceVehicle { database: "vehicle_002".to_owned(), ..SourceVehicle::default() };
     let vehicles = [full, empty];

@@ -26,7 +26,7 @@ fn vehicles() -> [SourceVehicle; 2] {
         let hours = (0..HOURS).map(|hour| {
             let hour_ms = START_MS + hour * HOUR_MS;
             let points = (0..300).map(|i| (hour_ms + i * 7_919 % HOUR_MS, (i * 2_654_435_761) % 1_000_003));
-            HourBuilder::new(hour_ms).points(points).build()
+            HourBuilder::new(hour_ms).points(points).build().into()
         });
         SourceVehicle {
             database: database.to_owned(),

@@ -1,18 +1,23 @@
 //! A source that is a list, and the plan that answers a request on it.
 
-use bson::{Bson, Document};
-use bytes::Bytes;
-use export_core::output::OutputOptions;
-use export_core::source::{HourDocuments, Source, SourceError};
-use export_core::{Parameter, TimeRange, VehicleId};
 use std::collections::BTreeSet;
 use std::io;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::LazyLock;
 
+use bson::{Bson, Document};
+use bytes::Bytes;
+use export_core::output::{
+    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
+};
 use export_core::sink::Sink;
+use export_core::source::{HourDocuments, Source, SourceError};
+use export_core::{Parameter, TimeRange, VehicleId};
 use export_engine::{Engine, EngineError, Limits, Meter, Plan, PlanRequest, SliceSize, VehiclePlan};
-use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle};
+use export_testkit::reference::{
+    ReferenceArchive, ReferenceCompression, ReferenceExport, ReferenceFormat, ReferenceOptions,
+    ReferenceRequest, ReferenceTimeFormat, SourceVehicle, StoredDocument,
+};
 
 /// Answers as a database would: documents whose numeric `_id` lies in the range, ascending.
 pub(crate) struct InMemory<'a>(pub(crate) &'a [SourceVehicle]);
@@ -59,9 +64,16 @@ impl InMemory<'_> {
             vehicle.collections.get(parameter.as_str()).expect("opened only where there is a collection");
         let ids = documents.from_ms() as f64..documents.to_ms() as f64;
         let mut found: Vec<&Document> =
-            stored.iter().filter(|document| ids.contains(&id(document))).collect();
+            stored.iter().map(document).filter(|document| ids.contains(&id(document))).collect();
         found.sort_by(|one, other| id(one).total_cmp(&id(other)));
         found.into_iter().map(|document| document.to_vec().expect("valid BSON")).collect()
+    }
+}
+
+fn document(stored: &StoredDocument) -> &Document {
+    match stored {
+        StoredDocument::Bson(document) => document,
+        StoredDocument::Raw(bytes) => panic!("a database holds no bytes that are no document: {bytes:?}"),
     }
 }
 
@@ -101,8 +113,8 @@ pub(crate) fn plan(
         request: PlanRequest {
             start_date: "start".to_owned(),
             end_date: "end".to_owned(),
-            timezone: chrono_tz::Tz::UTC,
-            output: OutputOptions::default(),
+            timezone: request.options.timezone.parse().expect("a zone"),
+            output: output(&request.options),
             range: TimeRange::new(request.from_ms, request.to_ms).expect("a range"),
         },
         parameters: expected.parameters.iter().map(|name| name.parse().expect("a parameter")).collect(),
@@ -115,6 +127,34 @@ pub(crate) fn plan(
             })
             .collect(),
         text_parameters: BTreeSet::new(),
+    }
+}
+
+fn output(options: &ReferenceOptions) -> OutputOptions {
+    let resampling = options.step_ms.map(|step_ms| Resampling {
+        step_ms: NonZeroU64::new(step_ms).expect("a step"),
+        fill: if options.fill_previous { Fill::Previous } else { Fill::None },
+    });
+    OutputOptions {
+        format: match options.format {
+            ReferenceFormat::Csv => Format::Csv,
+            ReferenceFormat::Parquet => Format::Parquet,
+        },
+        archive: match options.archive {
+            ReferenceArchive::Zip => Archive::Zip,
+            ReferenceArchive::None => Archive::None,
+        },
+        compression: match options.compression {
+            ReferenceCompression::Gzip => Compression::Gzip,
+            ReferenceCompression::Zstd => Compression::Zstd,
+            ReferenceCompression::None => Compression::None,
+        },
+        time_format: match options.time_format {
+            ReferenceTimeFormat::UnixMs => TimeFormat::UnixMs,
+            ReferenceTimeFormat::Rfc3339 => TimeFormat::Rfc3339,
+        },
+        csv_guard: if options.guard { CsvGuard::On } else { CsvGuard::Off },
+        resampling,
     }
 }
 
@@ -166,9 +206,27 @@ pub(crate) fn limits(slice_bytes: usize) -> Limits {
     Limits { slice, slices_share_bytes: 4 << 20 }
 }
 
+/// What an engine of so many threads writes of a plan in slices of this size, begun again where numbers turn out to be none.
+pub(crate) fn export(
+    mut plan: Plan,
+    source: &dyn Source,
+    slice_bytes: usize,
+    threads: usize,
+) -> Result<Objects, EngineError> {
+    loop {
+        let (mut objects, meter, limits) = (Objects::default(), Meter::default(), limits(slice_bytes));
+        match engine(threads).export(&plan, source, &mut objects, &meter, &limits) {
+            Ok(_) => return Ok(objects),
+            Err(EngineError::NotNumeric(found)) => {
+                assert!(found.is_disjoint(&plan.text_parameters), "{found:?} were known");
+                plan.text_parameters.extend(found);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// The archive of a plan.
 pub(crate) fn archive(plan: &Plan, source: &dyn Source) -> Result<Vec<u8>, EngineError> {
-    let mut objects = Objects::default();
-    engine(2).export(plan, source, &mut objects, &Meter::default(), &limits(1 << 20))?;
-    Ok(objects.zip())
+    export(plan.clone(), source, 1 << 20, 2).map(Objects::zip)
 }

@@ -4,15 +4,24 @@ use std::collections::BTreeMap;
 
 use bson::{Bson, Document, doc};
 use export_testkit::hour::{HourBuilder, IdType, KeyOrder};
-use export_testkit::reference::{ReferenceRequest, SourceVehicle};
+use export_testkit::reference::{ReferenceRequest, SourceVehicle, StoredDocument, export_documents};
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+#[path = "odd/output.rs"]
+mod output;
+#[path = "odd/stranger.rs"]
+mod stranger;
+#[path = "odd/values.rs"]
+mod values;
+
+use output::{bounded_length_ms, options, start_ms};
+use stranger::stranger;
+use values::{Values, any_values, decimal, value};
+
 const HOUR_MS: i64 = 3_600_000;
-/// 2018-11-30T00:00:00Z, and an hour before 1970 where an int32 `_id` fits and times are negative.
-const STARTS_MS: [i64; 2] = [1_543_536_000_000, -2 * HOUR_MS];
 const PARAMETERS: [&str; 5] = ["soc", "odo", "p.q", "a,b", "say \"hi\""];
 const KEYS: [&str; 20] = [
     "x",
@@ -44,23 +53,27 @@ pub(crate) struct Case {
     pub(crate) vehicles: Vec<SourceVehicle>,
 }
 
+/// What a database may hold: each numeric `_id` once, in order.
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let from_ms = prop_oneof![(-1_i64..2).prop_map(|hours| hours * HOUR_MS), -HOUR_MS..2 * HOUR_MS];
     let length_ms = prop_oneof![1_i64..3 * HOUR_MS, (1_i64..4).prop_map(|hours| hours * HOUR_MS)];
     let asked_vehicles =
         option::weighted(0.2, select(vec![vec!["vehicle_001"], vec!["vehicle_000", "vehicle_404"]]));
     let asked_parameters = option::weighted(0.2, select(vec![vec!["odo"], vec!["nowhere", "p.q", "soc"]]));
-    (select(&STARTS_MS[..]), from_ms, length_ms, asked_vehicles, asked_parameters).prop_flat_map(
-        |(start_ms, from_ms, length_ms, vehicles, parameters)| {
+    let values = vec(any_values(), PARAMETERS.len());
+    (start_ms(), from_ms, length_ms, asked_vehicles, asked_parameters, options(), values).prop_flat_map(
+        |(start_ms, from_ms, length_ms, vehicles, parameters, options, values)| {
             let owned =
                 |names: Option<Vec<&str>>| names.map(|names| names.into_iter().map(str::to_owned).collect());
+            let from_ms = start_ms + from_ms;
             let request = ReferenceRequest {
-                from_ms: start_ms + from_ms,
-                to_ms: start_ms + from_ms + length_ms,
+                from_ms,
+                to_ms: from_ms + bounded_length_ms(length_ms, &options),
                 vehicles: owned(vehicles),
                 parameters: owned(parameters),
+                options,
             };
-            vec(collections(start_ms), 1..4).prop_map(move |vehicles| Case {
+            vec(collections(start_ms, values), 1..4).prop_map(move |vehicles| Case {
                 request: request.clone(),
                 vehicles: vehicles
                     .into_iter()
@@ -75,22 +88,58 @@ pub(crate) fn case() -> impl Strategy<Value = Case> {
     )
 }
 
+/// What only a dump may hold besides: documents that no query returns, bytes that are no documents, any order.
+pub(crate) fn dump_case() -> impl Strategy<Value = Case> {
+    let place = || (any::<Index>(), any::<Index>(), any::<Index>());
+    let strangers = vec((place(), stranger()), 0..6);
+    let swaps = prop_oneof![1 => Just(Vec::new()), 1 => vec((place(), any::<Index>()), 1..8)];
+    (case(), strangers, swaps).prop_map(|(mut case, strangers, swaps)| {
+        let near_ms = case.request.from_ms;
+        for ((vehicle, collection, at), stranger) in strangers {
+            if let Some(documents) = collection_of(&mut case, vehicle, collection) {
+                documents.insert(at.index(documents.len() + 1), stranger.build(near_ms));
+            }
+        }
+        for ((vehicle, collection, from), to) in swaps {
+            if let Some(documents) =
+                collection_of(&mut case, vehicle, collection).filter(|all| !all.is_empty())
+            {
+                let moved = documents.remove(from.index(documents.len()));
+                documents.insert(to.index(documents.len() + 1), moved);
+            }
+        }
+        case
+    })
+}
+
+fn collection_of(case: &mut Case, vehicle: Index, collection: Index) -> Option<&mut Vec<StoredDocument>> {
+    let count = case.vehicles.len();
+    let collections = &mut case.vehicles[vehicle.index(count)].collections;
+    let count = collections.len();
+    if count == 0 { None } else { collections.values_mut().nth(collection.index(count)) }
+}
+
 /// A vehicle's collections, some of them missing, some of them empty.
-fn collections(start_ms: i64) -> impl Strategy<Value = BTreeMap<String, Vec<Document>>> {
-    let name = select(&PARAMETERS[..]).prop_map(str::to_owned);
-    btree_map(name, hours(start_ms), 0..4)
+fn collections(
+    start_ms: i64,
+    values: Vec<Values>,
+) -> impl Strategy<Value = BTreeMap<String, Vec<StoredDocument>>> {
+    let hours = (0..PARAMETERS.len()).prop_flat_map(move |index| {
+        hours(start_ms, values[index]).prop_map(move |hours| (PARAMETERS[index].to_owned(), hours))
+    });
+    vec(hours, 0..4).prop_map(|collections| collections.into_iter().collect())
 }
 
 /// Hour documents, each `_id` once, in any order.
-fn hours(start_ms: i64) -> impl Strategy<Value = Vec<Document>> {
+fn hours(start_ms: i64, values: Values) -> impl Strategy<Value = Vec<StoredDocument>> {
     // Documents that do not begin on the hour overlap their neighbours.
     let offset_ms = prop_oneof![
         4 => (-2_i64..5).prop_map(|hours| hours * HOUR_MS),
         1 => (-4_i64..10).prop_map(|halves| halves * HOUR_MS / 2),
         1 => -2 * HOUR_MS..5 * HOUR_MS,
     ];
-    btree_map(offset_ms, any_hour(), 0..5).prop_map(move |hours| {
-        hours.into_iter().map(|(offset_ms, hour)| hour.build(start_ms + offset_ms)).collect()
+    btree_map(offset_ms, any_hour(values), 0..5).prop_map(move |hours| {
+        hours.into_iter().map(|(offset_ms, hour)| hour.build(start_ms + offset_ms).into()).collect()
     })
 }
 
@@ -106,19 +155,19 @@ struct AnyHour {
     damage: u8,
 }
 
-fn any_hour() -> impl Strategy<Value = AnyHour> {
+fn any_hour(values: Values) -> impl Strategy<Value = AnyHour> {
     let key_order =
         prop_oneof![Just(KeyOrder::Numeric), Just(KeyOrder::Text), any::<u64>().prop_map(KeyOrder::Shuffled)];
     // Most points share few times, so that columns meet in rows; some lie outside their hour.
     let time_ms = prop_oneof![8 => (0_i64..200).prop_map(|tenths| tenths * 100), 1 => 0..HOUR_MS, 1 => -5_000..HOUR_MS + 5_000];
-    let entries = prop_oneof![1 => Just(Vec::new()), 1 => vec((vec(key(), 1..5), value()), 1..8)];
+    let entries = prop_oneof![1 => Just(Vec::new()), 1 => vec((vec(key(), 1..5), value(values)), 1..8)];
     (
         0_u8..20,
         any::<bool>(),
         key_order,
         any::<bool>(),
         any::<bool>(),
-        vec((time_ms, value()), 0..20),
+        vec((time_ms, value(values)), 0..20),
         entries,
         0_u8..30,
     )
@@ -192,54 +241,15 @@ fn key() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A value of any type. One number picks the type and one the value: thousands are made per case.
-fn value() -> impl Strategy<Value = Bson> {
-    (0_u8..36, any::<u64>(), any::<Index>()).prop_map(|(kind, bits, index)| value_of(kind, bits, index))
-}
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    reason = "random bits become random numbers"
-)]
-fn value_of(kind: u8, bits: u64, index: Index) -> Bson {
-    const TEXTS: [&str; 10] = ["", "=1", "+1", "@x", "a,b", "q\"q", "x\ry", "two\nlines", "\tq", "é|é"];
-    const DECIMALS: [&str; 7] = ["1.50", "-0", "1E+20", "NaN", "-Infinity", "0.0000001", "-408.3"];
-    let signed = bits as i64;
-    match kind {
-        0 => Bson::Int32(0),
-        1 => Bson::Int32(signed as i32),
-        2 => Bson::Int64(signed),
-        3 => Bson::Double(f64::from_bits(bits)),
-        4 => Bson::Double(-0.0),
-        5 => Bson::Double((signed >> 8) as f64),
-        6 => Bson::Double((signed >> 11) as f64 * 2_f64.powi(-((bits % 64) as i32))),
-        7 => Bson::Double((bits % 10) as f64 * 10_f64.powi((bits % 40) as i32 - 15)),
-        8 => Bson::Boolean(bits.is_multiple_of(2)),
-        9 => Bson::Null,
-        10 | 11 => Bson::String(TEXTS[index.index(TEXTS.len())].to_owned()),
-        12 => decimal(DECIMALS[index.index(DECIMALS.len())]),
-        13 => doc! { "a": 1 }.into(),
-        14 => doc! { "values": 3 }.into(),
-        15 => doc! { "values": {} }.into(),
-        16 => Bson::Array(vec![1.into()]),
-        17 => Bson::DateTime(bson::DateTime::from_millis(5)),
-        18 => Bson::Undefined,
-        19 => Bson::MinKey,
-        20 => Bson::MaxKey,
-        21 => Bson::Symbol("s".to_owned()),
-        22 => Bson::JavaScriptCode("x".to_owned()),
-        23 => bson::JavaScriptCodeWithScope { code: "x".to_owned(), scope: doc! { "values": { "1": 2 } } }
-            .into(),
-        24 => Bson::ObjectId(bson::oid::ObjectId::from_bytes([1; 12])),
-        25 => Bson::Timestamp(bson::Timestamp { time: 1, increment: 2 }),
-        26 => bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1, 2] }.into(),
-        27 => bson::Regex { pattern: bson::cstr!("a").into(), options: bson::cstr!("i").into() }.into(),
-        _ => Bson::Double((signed % 40_831) as f64 / 100.0),
+    /// The reference asserts for itself that its numbers add up.
+    #[test]
+    fn the_reference_reconciles_on_everything_that_a_dump_may_hold(case in dump_case()) {
+        let export = export_documents(&case.request, &case.vehicles);
+        if case.request.options.fill_previous {
+            prop_assert!(export.vehicles.iter().all(|vehicle| vehicle.rows <= 5_000));
+        }
     }
-}
-
-fn decimal(text: &str) -> Bson {
-    Bson::Decimal128(text.parse().expect("a decimal"))
 }

@@ -1,19 +1,25 @@
 //! The engine against the reference exporter, byte for byte, manifest included.
 
+use std::error::Error as _;
 use std::io::Cursor;
 
 use bson::Document;
-use export_engine::Meter;
+use export_core::source::Source;
+use export_engine::{DumpError, DumpSource, EngineError};
 use export_fleet::FleetSpec;
+use export_testkit::dump::write_dump;
 use export_testkit::oddities;
-use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
+use export_testkit::reference::{ReferenceArchive, ReferenceRequest, SourceVehicle, export_documents};
 use export_testkit::verify;
 use proptest::prelude::*;
 
-use crate::memory::{InMemory, Objects, engine, limits, plan};
+use crate::memory::{InMemory, export, plan};
 use crate::odd;
 
 const MEGABYTE: usize = 1 << 20;
+
+/// Cases of each property here. There are three of them, and the same over a real database in the tests of `exports run`.
+const CASES: u32 = 3_500;
 
 /// All differences as text; nothing when there are none.
 fn differences(
@@ -22,27 +28,72 @@ fn differences(
     slice_bytes: usize,
     threads: usize,
 ) -> String {
+    exported_differences(request, vehicles, &InMemory(vehicles), slice_bytes, threads).expect("an export")
+}
+
+fn exported_differences(
+    request: &ReferenceRequest,
+    vehicles: &[SourceVehicle],
+    source: &dyn Source,
+    slice_bytes: usize,
+    threads: usize,
+) -> Result<String, EngineError> {
     let expected = export_documents(request, vehicles);
-    let (plan, source) = (plan(request, &expected, vehicles), InMemory(vehicles));
-    let mut objects = Objects::default();
-    let exported =
-        engine(threads).export(&plan, &source, &mut objects, &Meter::default(), &limits(slice_bytes));
-    exported.expect("an archive");
-    verify::compare(Cursor::new(objects.zip()), request, &expected)
-        .err()
-        .map_or_else(String::new, |all| all.to_string())
+    let objects = export(plan(request, &expected, vehicles), source, slice_bytes, threads)?;
+    let compared = match request.options.archive {
+        ReferenceArchive::Zip => verify::compare(Cursor::new(objects.zip()), request, &expected),
+        ReferenceArchive::None => verify::compare_objects(&objects.written, request, &expected),
+    };
+    Ok(compared.err().map_or_else(String::new, |all| all.to_string()))
+}
+
+fn slice_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(1), Just(700), Just(MEGABYTE)]
+}
+
+/// Whether an error is a dump's, and which.
+fn dump_error(error: &EngineError) -> Option<&DumpError> {
+    match error {
+        EngineError::Source(source) => source.source()?.downcast_ref(),
+        _ => None,
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn odd_vehicles_give_what_the_reference_gives(
-        case in odd::case(),
-        slice_bytes in prop_oneof![Just(1), Just(700), Just(MEGABYTE)],
-        threads in 1..=3_usize,
+        case in odd::case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
     ) {
         prop_assert_eq!(differences(&case.request, &case.vehicles, slice_bytes, threads), "");
+    }
+
+    #[test]
+    fn odd_dumps_give_what_the_reference_gives(
+        case in odd::dump_case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_dump(folder.path(), &case.vehicles, false).expect("a dump");
+        let source = DumpSource::open(folder.path(), "vehicle_").expect("a dump");
+        prop_assert!(source.left_out().is_empty(), "{:?}", source.left_out());
+        let found = exported_differences(&case.request, &case.vehicles, &source, slice_bytes, threads);
+        prop_assert_eq!(found.expect("an export"), "");
+    }
+
+    #[test]
+    fn odd_compressed_dumps_give_it_too_or_say_that_they_are_not_in_order(
+        case in odd::dump_case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_dump(folder.path(), &case.vehicles, true).expect("a dump");
+        let source = DumpSource::open(folder.path(), "vehicle_").expect("a dump");
+        match exported_differences(&case.request, &case.vehicles, &source, slice_bytes, threads) {
+            Ok(found) => prop_assert_eq!(found, ""),
+            Err(error) => prop_assert!(
+                matches!(dump_error(&error), Some(DumpError::Unordered { .. })), "{:?}", error
+            ),
+        }
     }
 }
 
@@ -74,7 +125,7 @@ fn a_dense_fleet_gives_what_the_reference_gives() {
                 SourceVehicle { database: vehicle.database().to_owned(), ..SourceVehicle::default() };
             for part in vehicle.hours().flat_map(|hour| hour.documents) {
                 let document = Document::try_from(&part.document).expect("valid BSON");
-                stored.collections.entry(part.parameter.to_owned()).or_default().push(document);
+                stored.collections.entry(part.parameter.to_owned()).or_default().push(document.into());
             }
             stored
         })
@@ -90,6 +141,8 @@ fn source_vehicle(vehicle: &oddities::OddVehicle) -> SourceVehicle {
     let collections = vehicle.collections.iter();
     SourceVehicle {
         database: format!("vehicle_{}", vehicle.suffix),
-        collections: collections.map(|(name, hours)| ((*name).to_owned(), hours.clone())).collect(),
+        collections: collections
+            .map(|(name, hours)| ((*name).to_owned(), hours.iter().cloned().map(Into::into).collect()))
+            .collect(),
     }
 }

@@ -5,28 +5,31 @@ use bson::Bson;
 /// Below this every integral double is one exact integer: 2^53.
 const EXACT_INTEGERS_END: f64 = 9_007_199_254_740_992.0;
 
-/// Text of a cell and whether a formula guard was put in front of it. `None` for values that cannot be a cell.
-pub(super) fn text(value: &Bson) -> Option<(String, bool)> {
-    let plain = match value {
+/// Text of a cell, in quotes where a CSV needs them, and whether a formula guard was put in front of it.
+pub(super) fn csv(value: &Bson, guard: bool) -> (String, bool) {
+    let plain = text(value).expect("the walk has rejected what is no cell");
+    match value {
+        Bson::String(value) if value.is_empty() => ("\"\"".to_owned(), false),
+        Bson::String(value) if guard && value.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
+            (quoted(&format!("'{value}")), true)
+        }
+        Bson::String(value) => (quoted(value), false),
+        _ => (plain, false),
+    }
+}
+
+/// A value as text, with neither quotes nor guard. `None` for values that cannot be a cell.
+pub(super) fn text(value: &Bson) -> Option<String> {
+    Some(match value {
         Bson::Null => String::new(),
         Bson::Boolean(value) => value.to_string(),
         Bson::Int32(value) => value.to_string(),
         Bson::Int64(value) => value.to_string(),
         Bson::Double(value) => double(*value),
         Bson::Decimal128(value) => value.to_string(),
-        Bson::String(value) => return Some(string(value)),
+        Bson::String(value) => value.clone(),
         _ => return None,
-    };
-    Some((plain, false))
-}
-
-fn string(value: &str) -> (String, bool) {
-    if value.is_empty() {
-        return ("\"\"".to_owned(), false);
-    }
-    let guarded = value.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let value = if guarded { format!("'{value}") } else { value.to_owned() };
-    (quoted(&value), guarded)
+    })
 }
 
 /// RFC 4180 quoting, only where needed.
@@ -38,7 +41,8 @@ pub(super) fn quoted(field: &str) -> String {
     }
 }
 
-fn double(value: f64) -> String {
+/// A double as text.
+pub(super) fn double(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -126,13 +130,21 @@ mod tests {
             (" =1", " =1", false),
         ];
         for (value, expected, guarded) in cases {
-            assert_eq!(text(&value.into()), Some((expected.to_owned(), guarded)));
+            assert_eq!(csv(&value.into(), true), (expected.to_owned(), guarded));
+        }
+    }
+
+    #[test]
+    fn without_the_guard_strings_are_only_quoted() {
+        let cases = [("", "\"\""), ("=1+1", "=1+1"), ("-5", "-5"), ("\rx", "\"\rx\""), ("=a,b", "\"=a,b\"")];
+        for (value, expected) in cases {
+            assert_eq!(csv(&value.into(), false), (expected.to_owned(), false));
         }
     }
 
     #[test]
     fn other_types_are_exact_or_no_cell() {
-        let cell = |value: Bson| text(&value).map(|(text, _)| text);
+        let cell = |value: Bson| text(&value);
         assert_eq!(cell(Bson::Null).as_deref(), Some(""));
         assert_eq!(cell(Bson::Boolean(true)).as_deref(), Some("true"));
         assert_eq!(cell(Bson::Int32(-7)).as_deref(), Some("-7"));

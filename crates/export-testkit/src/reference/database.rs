@@ -7,11 +7,15 @@ use futures_util::TryStreamExt;
 use mongodb::results::CollectionType;
 use mongodb::{Client, Database};
 
-use super::export::{REACH_MS, export_vehicle};
-use super::{ReferenceExport, ReferenceRequest, SourceVehicle, default_columns};
+use super::export::write_vehicle;
+use super::read::{REACH_MS, read_vehicle};
+use super::table::{ColumnType, widen};
+use super::{
+    ReferenceExport, ReferenceFormat, ReferenceRequest, SourceVehicle, StoredDocument, default_columns,
+};
 
 /// Exports all vehicles (or those asked for) whose databases start with `prefix`. A whole vehicle is held in memory.
-/// Fails when the database does.
+/// For parquet everything is read twice, since types depend on all vehicles. Fails when the database does.
 pub async fn export_database(
     client: &Client,
     prefix: &str,
@@ -33,25 +37,43 @@ pub async fn export_database(
         .clone()
         .unwrap_or_else(|| default_columns(collections_of.values().flatten().map(String::as_str)));
 
-    let mut vehicles = Vec::new();
-    for name in &databases {
-        let database = client.database(name);
-        let mut source = SourceVehicle { database: name.clone(), collections: BTreeMap::new() };
-        for collection in collections_of[name.as_str()].iter().filter(|name| parameters.contains(name)) {
-            let documents = database
-                .collection::<Document>(collection)
-                .find(
-                    doc! { "_id": { "$gte": request.from_ms.saturating_sub(REACH_MS), "$lt": request.to_ms } },
-                )
-                .sort(doc! { "_id": 1 })
-                .await?
-                .try_collect()
-                .await?;
-            source.collections.insert(collection.clone(), documents);
+    let mut types = vec![ColumnType::Double; parameters.len()];
+    if request.options.format == ReferenceFormat::Parquet {
+        for (name, collections) in &collections_of {
+            let source = load(&client.database(name), request, collections, &parameters).await?;
+            widen(&mut types, &read_vehicle(request, &parameters, &source).columns);
         }
-        vehicles.push(export_vehicle(request, &parameters, &source));
     }
-    Ok(ReferenceExport { parameters, vehicles })
+    let mut vehicles = Vec::new();
+    for (name, collections) in &collections_of {
+        let source = load(&client.database(name), request, collections, &parameters).await?;
+        let reading = read_vehicle(request, &parameters, &source);
+        vehicles.push(write_vehicle(request, &parameters, &types, name, reading));
+    }
+    Ok(ReferenceExport { parameters, types, vehicles })
+}
+
+/// The documents of one vehicle that a service would ask for.
+async fn load(
+    database: &Database,
+    request: &ReferenceRequest,
+    collections: &[String],
+    parameters: &[String],
+) -> mongodb::error::Result<SourceVehicle> {
+    let mut source = SourceVehicle { database: database.name().to_owned(), collections: BTreeMap::new() };
+    for collection in collections.iter().filter(|name| parameters.contains(name)) {
+        let documents: Vec<Document> = database
+            .collection::<Document>(collection)
+            .find(doc! { "_id": { "$gte": request.from_ms.saturating_sub(REACH_MS), "$lt": request.to_ms } })
+            .sort(doc! { "_id": 1 })
+            .await?
+            .try_collect()
+            .await?;
+        source
+            .collections
+            .insert(collection.clone(), documents.into_iter().map(StoredDocument::Bson).collect());
+    }
+    Ok(source)
 }
 
 /// Real collections only: no views, nothing of the server's own.

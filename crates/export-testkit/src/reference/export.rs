@@ -1,19 +1,21 @@
 //! Everything in memory, sorted, written.
 
-use std::collections::BTreeMap;
+use bson::Bson;
+use chrono_tz::Tz;
 
-use bson::{Bson, Document};
-
-use super::walk::{self, Entry};
-use super::{ReferenceExport, ReferenceRequest, ReferenceVehicle, SourceVehicle, cell, default_columns};
-
-/// How long before the range a document may begin that still reaches into it: one hour less a millisecond.
-pub(super) const REACH_MS: i64 = 3_599_999;
+use super::read::{Reading, read_vehicle};
+use super::rows::{Rows, rows};
+use super::table::{ColumnType, table, widen};
+use super::{
+    ReferenceExport, ReferenceFormat, ReferenceRequest, ReferenceTimeFormat, ReferenceVehicle, SourceVehicle,
+    cell, default_columns, time,
+};
 
 /// Exports the given vehicles, in any order. A vehicle that is asked for and not given gets an empty file.
 ///
-/// Documents whose numeric `_id` is out of the range that a source is asked for (from − 3,599,999 ms ≤ `_id` < to) are passed over
-/// without a count, as a query would; an `_id` that is no number at all, which no query returns, is rejected.
+/// The documents are taken as a dump gives them. Those whose numeric `_id` is out of the range that a source is asked for
+/// (from − 3,599,999 ms ≤ `_id` < to) are passed over without a count, as a query would; an `_id` that is no number at all, which
+/// no query returns, is rejected, and so are bytes that are no document.
 pub fn export_documents(request: &ReferenceRequest, vehicles: &[SourceVehicle]) -> ReferenceExport {
     let mut chosen: Vec<SourceVehicle> = match &request.vehicles {
         None => vehicles.to_vec(),
@@ -23,8 +25,20 @@ pub fn export_documents(request: &ReferenceRequest, vehicles: &[SourceVehicle]) 
     let parameters = request.parameters.clone().unwrap_or_else(|| {
         default_columns(chosen.iter().flat_map(|vehicle| vehicle.collections.keys().map(String::as_str)))
     });
-    let vehicles = chosen.iter().map(|vehicle| export_vehicle(request, &parameters, vehicle)).collect();
-    ReferenceExport { parameters, vehicles }
+    let readings: Vec<Reading> =
+        chosen.iter().map(|vehicle| read_vehicle(request, &parameters, vehicle)).collect();
+    let mut types = vec![ColumnType::Double; parameters.len()];
+    if request.options.format == ReferenceFormat::Parquet {
+        for reading in &readings {
+            widen(&mut types, &reading.columns);
+        }
+    }
+    let vehicles = chosen
+        .iter()
+        .zip(readings)
+        .map(|(vehicle, reading)| write_vehicle(request, &parameters, &types, &vehicle.database, reading))
+        .collect();
+    ReferenceExport { parameters, types, vehicles }
 }
 
 fn find_or_empty(vehicles: &[SourceVehicle], database: &str) -> SourceVehicle {
@@ -32,96 +46,63 @@ fn find_or_empty(vehicles: &[SourceVehicle], database: &str) -> SourceVehicle {
     found.unwrap_or_else(|| SourceVehicle { database: database.to_owned(), ..SourceVehicle::default() })
 }
 
-/// One vehicle's file. `columns` are the export's.
-pub(super) fn export_vehicle(
+/// One vehicle's file and numbers. `columns` and their types are the export's.
+pub(super) fn write_vehicle(
     request: &ReferenceRequest,
     columns: &[String],
-    source: &SourceVehicle,
+    types: &[ColumnType],
+    database: &str,
+    reading: Reading,
 ) -> ReferenceVehicle {
-    let mut vehicle = ReferenceVehicle { database: source.database.clone(), ..ReferenceVehicle::default() };
-    // Time → text per column; the whole file, sorted by being a map.
-    let mut rows: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    for (index, column) in columns.iter().enumerate() {
-        let Some(documents) = source.collections.get(column) else {
-            vehicle.missing_collections.push(column.clone());
-            vehicle.points.insert(column.clone(), 0);
-            continue;
-        };
-        let cells = read_column(request, documents, &mut vehicle);
-        vehicle.points.insert(column.clone(), cells.len() as u64);
-        for (time_ms, value) in cells {
-            let (text, guarded) = cell::text(value).expect("the walk has rejected what is no cell");
-            vehicle.guarded += u64::from(guarded);
-            rows.entry(time_ms).or_insert_with(|| vec![String::new(); columns.len()])[index] = text;
-        }
+    let rows = rows(request, &reading.columns);
+    let mut vehicle = ReferenceVehicle {
+        database: database.to_owned(),
+        file_name: request.options.file_name(database),
+        rows: rows.by_time.len() as u64,
+        points: columns.iter().cloned().zip(rows.shown.iter().copied()).collect(),
+        first_time_ms: rows.by_time.keys().next().copied(),
+        last_time_ms: rows.by_time.keys().next_back().copied(),
+        points_read: reading.points_read,
+        outside_range: reading.outside_range,
+        duplicates: reading.duplicates,
+        resampled_away: rows.resampled_away,
+        filled: rows.filled,
+        rejected_points: reading.rejected_points,
+        rejected_documents: reading.rejected_documents,
+        missing_collections: reading.missing_collections,
+        ..ReferenceVehicle::default()
+    };
+    match request.options.format {
+        ReferenceFormat::Csv => (vehicle.csv, vehicle.guarded) = csv(request, columns, &rows),
+        ReferenceFormat::Parquet => vehicle.table = Some(table(types, &rows)),
     }
-    vehicle.rows = rows.len() as u64;
-    vehicle.first_time_ms = rows.keys().next().copied();
-    vehicle.last_time_ms = rows.keys().next_back().copied();
-    vehicle.csv = csv(columns, &rows);
     assert!(vehicle.reconciles(), "the reference does not reconcile: {vehicle:?}");
     vehicle
 }
 
-/// The points of one collection that make a cell, by time.
-fn read_column<'a>(
-    request: &ReferenceRequest,
-    documents: &'a [Document],
-    vehicle: &mut ReferenceVehicle,
-) -> BTreeMap<i64, &'a Bson> {
-    let mut documents: Vec<&Document> =
-        documents.iter().filter(|document| is_read(request, document)).collect();
-    documents.sort_by(|one, other| {
-        let (one, other) = (walk::comparable_id(one), walk::comparable_id(other));
-        one.partial_cmp(&other).expect("a comparable id is never NaN")
-    });
-    let mut cells = BTreeMap::new();
-    for document in documents {
-        let entries = match walk::entries(document) {
-            Ok(entries) => entries,
-            Err(reason) => {
-                *vehicle.rejected_documents.entry(reason.to_owned()).or_default() += 1;
-                continue;
-            }
-        };
-        for entry in entries {
-            vehicle.points_read += 1;
-            match entry {
-                Entry::Rejected(reason) => *vehicle.rejected.entry(reason.to_owned()).or_default() += 1,
-                Entry::Point(time_ms, _) if !(request.from_ms..request.to_ms).contains(&time_ms) => {
-                    vehicle.outside_range += 1;
-                }
-                Entry::Point(time_ms, value) => {
-                    if cells.insert(time_ms, value).is_some() {
-                        vehicle.duplicates += 1;
-                    }
-                }
-            }
-        }
-    }
-    cells
-}
-
-#[expect(clippy::cast_precision_loss, reason = "ranges are far below 2^53 ms")]
-fn is_read(request: &ReferenceRequest, document: &Document) -> bool {
-    walk::comparable_id(document)
-        .is_none_or(|id| id >= request.from_ms.saturating_sub(REACH_MS) as f64 && id < request.to_ms as f64)
-}
-
-fn csv(columns: &[String], rows: &BTreeMap<i64, Vec<String>>) -> Vec<u8> {
+/// The file, and how many of its cells are guarded.
+fn csv(request: &ReferenceRequest, columns: &[String], rows: &Rows) -> (Vec<u8>, u64) {
+    let zone: Tz = request.options.timezone.parse().expect("an IANA zone");
+    let mut guarded_count = 0;
     let mut text = "time".to_owned();
     for column in columns {
         text.push(',');
         text.push_str(&cell::quoted(column));
     }
     text.push('\n');
-    for (time_ms, cells) in rows {
-        text.push_str(&time_ms.to_string());
-        for cell in cells {
+    for (time_ms, cells) in &rows.by_time {
+        match request.options.time_format {
+            ReferenceTimeFormat::UnixMs => text.push_str(&time_ms.to_string()),
+            ReferenceTimeFormat::Rfc3339 => text.push_str(&time::rfc3339(*time_ms, zone)),
+        }
+        for value in cells {
+            let value = value.as_ref().unwrap_or(&Bson::Null);
+            let (cell, is_guarded) = cell::csv(value, request.options.guard);
+            guarded_count += u64::from(is_guarded);
             text.push(',');
-            text.push_str(cell);
+            text.push_str(&cell);
         }
         text.push('\n');
     }
-    text.into_bytes()
+    (text.into_bytes(), guarded_count)
 }

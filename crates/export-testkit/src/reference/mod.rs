@@ -1,21 +1,31 @@
 //! The oracle: what an export must be, computed in the simplest way there is.
 //!
 //! It reads owned documents with the ordinary driver, keeps everything in memory, sorts it and writes text with the
-//! standard library. It shares no code with the engine, on purpose: what both agree on was written twice.
+//! standard library. What a parquet file must hold it says as columns of values. It shares no code with the engine, on
+//! purpose: what both agree on was written twice.
 //!
 //! Start at [`export_database`] (reads a server) or [`export_documents`] (is given the documents).
 
 mod cell;
 mod database;
 mod export;
+mod options;
+mod read;
+mod rows;
+mod stored;
+mod table;
+mod time;
 mod walk;
 
 use std::collections::BTreeMap;
 
-use bson::Document;
-
 pub use database::export_database;
 pub use export::export_documents;
+pub use options::{
+    ReferenceArchive, ReferenceCompression, ReferenceFormat, ReferenceOptions, ReferenceTimeFormat,
+};
+pub use stored::StoredDocument;
+pub use table::{ColumnType, ReferenceColumn, ReferenceTable};
 
 /// What to export.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +38,8 @@ pub struct ReferenceRequest {
     pub vehicles: Option<Vec<String>>,
     /// The columns asked for, in their order; `None` means all collections, in the default order.
     pub parameters: Option<Vec<String>>,
+    /// What the result looks like.
+    pub options: ReferenceOptions,
 }
 
 /// One vehicle as stored: its database's name, and the hour documents of each of its collections.
@@ -35,29 +47,36 @@ pub struct ReferenceRequest {
 pub struct SourceVehicle {
     /// Database name.
     pub database: String,
-    /// Hour documents by collection, in any order. A collection without documents is not a missing one.
-    pub collections: BTreeMap<String, Vec<Document>>,
+    /// Hour documents by collection, as they stand in a dump's file. They are exported in the order of their `_id`s, those of
+    /// one `_id` as they stand here. A collection without documents is not a missing one.
+    pub collections: BTreeMap<String, Vec<StoredDocument>>,
 }
 
 /// A whole export.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ReferenceExport {
     /// Column names after `time`, the same in every file.
     pub parameters: Vec<String>,
+    /// The types of these columns. Mean something in parquet only.
+    pub types: Vec<ColumnType>,
     /// The vehicles, sorted by database name.
     pub vehicles: Vec<ReferenceVehicle>,
 }
 
 /// One vehicle's file and the numbers that a manifest must give for it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReferenceVehicle {
-    /// Database name; the file is called `<database>.csv`.
+    /// Database name.
     pub database: String,
-    /// The whole file.
+    /// Name of the file: the entry of an archive, or an object's.
+    pub file_name: String,
+    /// The whole file, not compressed; nothing when the format is parquet.
     pub csv: Vec<u8>,
-    /// Lines after the header.
+    /// The content of the file when the format is parquet.
+    pub table: Option<ReferenceTable>,
+    /// Rows of the file, the header not counted.
     pub rows: u64,
-    /// Cells written per column, blank ones of stored nulls included. Every column of the export has an entry.
+    /// Points shown per column where they belong, nulls included. Every column of the export has an entry.
     pub points: BTreeMap<String, u64>,
     /// Time of the first row, unix milliseconds.
     pub first_time_ms: Option<i64>,
@@ -69,41 +88,64 @@ pub struct ReferenceVehicle {
     pub outside_range: u64,
     /// Points that gave way to a later one at the same time in the same collection.
     pub duplicates: u64,
+    /// Good points of the range that rows of intervals do not show.
+    pub resampled_away: u64,
+    /// Cells that repeat the last value known.
+    pub filled: u64,
     /// Points that are none, by reason: `invalidKey`, `documentValue`, `unsupportedType`, `outsideHour`.
-    pub rejected: BTreeMap<String, u64>,
-    /// Whole documents that could not be read, by reason: `invalidId`, `missingValues`. Their points are not counted.
-    pub rejected_documents: BTreeMap<String, u64>,
-    /// Strings that got an apostrophe so that no spreadsheet takes them for a formula.
+    pub rejected_points: BTreeMap<String, Rejections>,
+    /// Whole documents that could not be read, by reason: `invalidId`, `missingValues`, `malformed`. Their points are not counted.
+    pub rejected_documents: BTreeMap<String, Rejections>,
+    /// Cells that got an apostrophe so that no spreadsheet takes them for a formula.
     pub guarded: u64,
     /// Columns of the export that this vehicle has no collection for, in column order.
     pub missing_collections: Vec<String>,
 }
 
-impl ReferenceVehicle {
-    /// Name of the vehicle's entry in the archive.
-    pub fn file_name(&self) -> String {
-        format!("{}.csv", self.database)
-    }
+/// What was rejected for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejections {
+    /// How many.
+    pub count: u64,
+    /// The first three by hour, column and path.
+    pub samples: Vec<ReferenceSample>,
+}
 
+/// Where something rejected is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferenceSample {
+    /// The collection.
+    pub parameter: String,
+    /// The document's `_id` as text.
+    pub document: String,
+    /// The keys from `values` to the point, joined by `/`; nothing for a whole document.
+    pub path: String,
+}
+
+impl ReferenceVehicle {
     /// Cells written, over all columns.
     pub fn cells_written(&self) -> u64 {
         self.points.values().sum()
     }
 
     /// Rejected points, over all reasons.
-    pub fn rejected_points(&self) -> u64 {
-        self.rejected.values().sum()
+    pub fn rejected_point_count(&self) -> u64 {
+        self.rejected_points.values().map(|rejections| rejections.count).sum()
     }
 
     /// Rejected documents, over all reasons.
     pub fn rejected_document_count(&self) -> u64 {
-        self.rejected_documents.values().sum()
+        self.rejected_documents.values().map(|rejections| rejections.count).sum()
     }
 
     /// Whether every point read is accounted for.
     pub fn reconciles(&self) -> bool {
         self.points_read
-            == self.cells_written() + self.outside_range + self.rejected_points() + self.duplicates
+            == self.cells_written()
+                + self.outside_range
+                + self.rejected_point_count()
+                + self.duplicates
+                + self.resampled_away
     }
 }
 

@@ -2,60 +2,84 @@
 
 use std::str::FromStr;
 
-use bson::{Bson, Decimal128, Document};
+use bson::{Bson, Decimal128};
+
+use super::stored::{Fields, Stored, field};
 
 const HOUR_MS: i64 = 3_600_000;
+
+/// Buckets inside buckets, that of the document itself not counted, beyond which the whole document is refused.
+const MOST_BUCKETS: usize = 100;
 
 /// Something met where a point belongs.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Entry<'a> {
     /// A point: its time in unix milliseconds, and its value.
     Point(i64, &'a Bson),
-    /// No point, for this reason.
-    Rejected(&'static str),
+    /// No point, for this reason; with the keys from `values` to it.
+    Rejected(&'static str, String),
 }
 
-/// Everything a document holds, in path order. The error is the reason to reject the whole document.
-pub(super) fn entries(document: &Document) -> Result<Vec<Entry<'_>>, &'static str> {
-    let hour_ms = document.get("_id").and_then(integral).ok_or("invalidId")?;
-    let values = document.get_document("values").map_err(|_| "missingValues")?;
+/// Everything in the document that starts at `hour_ms`, in path order. The error is the reason to reject it whole.
+pub(super) fn entries(document: &Fields, hour_ms: i64) -> Result<Vec<Entry<'_>>, &'static str> {
+    let Some(Stored::Document(values)) = field(document, "values") else { return Err("missingValues") };
     let mut entries = Vec::new();
-    walk(values, hour_ms, Some(0), &mut entries);
+    walk(values, hour_ms, Some(0), &mut Vec::new(), &mut entries)?;
     Ok(entries)
 }
 
-/// `offset_ms` is the sum of the keys so far, or `None` below a key that is no number or a sum beyond 64 bits.
-fn walk<'a>(values: &'a Document, hour_ms: i64, offset_ms: Option<i64>, into: &mut Vec<Entry<'a>>) {
-    let mut children: Vec<(Option<i64>, &Bson)> =
-        values.iter().map(|(key, child)| (number(key), child)).collect();
+/// `offset_ms` is the sum of the keys so far, or `None` below a key that is no number or a sum beyond 64 bits; `path` has these
+/// keys.
+fn walk<'a>(
+    values: &'a Fields,
+    hour_ms: i64,
+    offset_ms: Option<i64>,
+    path: &mut Vec<&'a str>,
+    into: &mut Vec<Entry<'a>>,
+) -> Result<(), &'static str> {
+    let mut children: Vec<(Option<i64>, &str, &Stored)> =
+        values.iter().map(|(key, child)| (number(key), key.as_str(), child)).collect();
     // Stable, so equal keys and invalid ones stay as stored; invalid ones come last.
-    children.sort_by_key(|(key, _)| (key.is_none(), *key));
-    for (key, child) in children {
-        let offset_ms = offset_ms.zip(key).and_then(|(offset_ms, key)| offset_ms.checked_add(key));
-        match child.as_document().and_then(|child| child.get_document("values").ok()) {
-            Some(level) => walk(level, hour_ms, offset_ms, into),
-            None => into.push(entry(child, hour_ms, offset_ms)),
+    children.sort_by_key(|(number, ..)| (number.is_none(), *number));
+    for (number, key, child) in children {
+        let offset_ms = offset_ms.zip(number).and_then(|(offset_ms, number)| offset_ms.checked_add(number));
+        path.push(key);
+        match bucket(child) {
+            Some(_) if path.len() > MOST_BUCKETS => return Err("malformed"),
+            Some(inner) => walk(inner, hour_ms, offset_ms, path, into)?,
+            None => into.push(entry(child, hour_ms, offset_ms, path)),
         }
+        path.pop();
+    }
+    Ok(())
+}
+
+/// The children of a bucket: a document whose `values` is a document.
+fn bucket(child: &Stored) -> Option<&Fields> {
+    let Stored::Document(fields) = child else { return None };
+    match field(fields, "values") {
+        Some(Stored::Document(values)) => Some(values),
+        _ => None,
     }
 }
 
 /// The order of the checks decides which reason is counted.
-fn entry(value: &Bson, hour_ms: i64, offset_ms: Option<i64>) -> Entry<'_> {
-    let Some(offset_ms) = offset_ms else {
-        return Entry::Rejected("invalidKey");
-    };
-    if value.as_document().is_some() {
-        return Entry::Rejected("documentValue");
-    }
+fn entry<'a>(value: &'a Stored, hour_ms: i64, offset_ms: Option<i64>, path: &[&str]) -> Entry<'a> {
+    /// Longer paths are cut.
+    const MOST_CHARACTERS: usize = 200;
+    let rejected =
+        |reason| Entry::Rejected(reason, path.join("/").chars().take(MOST_CHARACTERS).collect::<String>());
+    let Some(offset_ms) = offset_ms else { return rejected("invalidKey") };
+    let Stored::Value(value) = value else { return rejected("documentValue") };
     if super::cell::text(value).is_none() {
-        return Entry::Rejected("unsupportedType");
+        return rejected("unsupportedType");
     }
     if !(0..HOUR_MS).contains(&offset_ms) {
-        return Entry::Rejected("outsideHour");
+        return rejected("outsideHour");
     }
     match hour_ms.checked_add(offset_ms) {
         Some(time_ms) => Entry::Point(time_ms, value),
-        None => Entry::Rejected("invalidKey"),
+        None => rejected("invalidKey"),
     }
 }
 
@@ -66,8 +90,8 @@ fn number(key: &str) -> Option<i64> {
     if is_number { key.parse().ok() } else { None }
 }
 
-/// A whole number of milliseconds that fits in 64 bits.
-fn integral(id: &Bson) -> Option<i64> {
+/// An `_id` that is a whole number of milliseconds that fits in 64 bits.
+pub(super) fn integral(id: &Bson) -> Option<i64> {
     match id {
         Bson::Int32(id) => Some(i64::from(*id)),
         Bson::Int64(id) => Some(*id),
@@ -101,8 +125,8 @@ fn integral_decimal(id: Decimal128) -> Option<i64> {
 }
 
 /// `_id` for the source's range query: a number to compare with, or `None` where the query would not compare.
-pub(super) fn comparable_id(document: &Document) -> Option<f64> {
-    let id = match document.get("_id")? {
+pub(super) fn comparable(id: &Bson) -> Option<f64> {
+    let id = match id {
         Bson::Decimal128(id) => id.to_string().parse().ok()?,
         Bson::Double(id) => *id,
         Bson::Int32(id) => f64::from(*id),
@@ -115,9 +139,15 @@ pub(super) fn comparable_id(document: &Document) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use bson::doc;
+    use bson::{Document, RawDocument, doc};
 
     use super::*;
+    use crate::reference::stored::read_fields;
+
+    fn fields(document: &Document) -> Fields {
+        let bytes = document.to_vec().expect("a document");
+        read_fields(RawDocument::from_bytes(&bytes).expect("a frame")).expect("BSON")
+    }
 
     #[test]
     fn keys_are_digits_with_an_optional_minus() {
@@ -169,7 +199,7 @@ mod tests {
 
     #[test]
     fn reasons_are_checked_key_first_then_type_then_hour() {
-        let document = doc! { "_id": 1_i64, "values": {
+        let document = fields(&doc! { "_id": 1_i64, "values": {
             "x": { "raw": 1 },
             "9999999": { "raw": 1 },
             "9999998": [1],
@@ -179,23 +209,34 @@ mod tests {
             "9223372036854775807": { "values": { "9": 1 } },
             "-1": 1,
             "1": 1,
-        } };
+        } });
         let one = Bson::Int32(1);
+        let rejected = |reason, path: &str| Entry::Rejected(reason, path.to_owned());
         let expected = [
-            Entry::Rejected("outsideHour"),     // -1
-            Entry::Point(2, &one),              // 1
-            Entry::Rejected("documentValue"),   // 5: its `values` is no document
-            Entry::Rejected("outsideHour"),     // 9999997
-            Entry::Rejected("unsupportedType"), // 9999998
-            Entry::Rejected("documentValue"),   // 9999999
-            Entry::Rejected("invalidKey"),      // sum beyond 64 bits
-            Entry::Rejected("invalidKey"),      // x
-            Entry::Rejected("invalidKey"),      // y → 1
+            rejected("outsideHour", "-1"),
+            Entry::Point(2, &one),
+            // Its `values` is no document.
+            rejected("documentValue", "5"),
+            rejected("outsideHour", "9999997"),
+            rejected("unsupportedType", "9999998"),
+            rejected("documentValue", "9999999"),
+            // A sum beyond 64 bits.
+            rejected("invalidKey", "9223372036854775807/9"),
+            rejected("invalidKey", "x"),
+            rejected("invalidKey", "y/1"),
         ];
-        assert_eq!(entries(&document), Ok(expected.to_vec()));
-        assert_eq!(entries(&doc! { "_id": "0", "values": {} }), Err("invalidId"));
-        assert_eq!(entries(&doc! { "values": {} }), Err("invalidId"));
-        assert_eq!(entries(&doc! { "_id": 0, "values": [] }), Err("missingValues"));
-        assert_eq!(entries(&doc! { "_id": 0 }), Err("missingValues"));
+        assert_eq!(entries(&document, 1), Ok(expected.to_vec()));
+        assert_eq!(entries(&fields(&doc! { "_id": 0, "values": [] }), 0), Err("missingValues"));
+        assert_eq!(entries(&fields(&doc! { "_id": 0 }), 0), Err("missingValues"));
+    }
+
+    #[test]
+    fn a_document_of_more_than_a_hundred_buckets_is_malformed_whole() {
+        let nested = |buckets: usize| {
+            let values = (0..buckets).fold(doc! { "0": 1 }, |inner, _| doc! { "0": { "values": inner } });
+            fields(&doc! { "values": { "0": values.get("0").cloned(), "1": 1 } })
+        };
+        assert_eq!(entries(&nested(100), 0).map(|entries| entries.len()), Ok(2));
+        assert_eq!(entries(&nested(101), 0), Err("malformed"));
     }
 }

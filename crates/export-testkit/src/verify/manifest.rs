@@ -1,16 +1,28 @@
 //! The manifest's numbers against the reference's, by the names that users see.
 
+use std::collections::BTreeMap;
+
 use chrono::DateTime;
 use serde_json::{Value, json};
 
-use crate::reference::{ReferenceExport, ReferenceRequest, ReferenceVehicle};
+use crate::reference::{
+    ReferenceArchive, ReferenceExport, ReferenceFormat, ReferenceOptions, ReferenceRequest, ReferenceVehicle,
+    Rejections,
+};
 
-/// Every field in which `found` differs. `crc32_of` gives the CRC-32 of an entry of the archive.
+/// A file of the result, unpacked.
+#[derive(Clone, Copy)]
+pub(super) struct File {
+    pub(super) bytes: u64,
+    pub(super) crc32: u32,
+}
+
+/// Every field in which `found` differs. `file_of` gives the files that are there, by name.
 pub(super) fn differences(
     found: &Value,
     request: &ReferenceRequest,
     expected: &ReferenceExport,
-    crc32_of: impl Fn(&str) -> Option<u32>,
+    file_of: impl Fn(&str) -> Option<File>,
 ) -> Vec<String> {
     let mut check = Check { differences: Vec::new() };
     let names: Vec<&str> = expected.vehicles.iter().map(|vehicle| vehicle.database.as_str()).collect();
@@ -19,14 +31,25 @@ pub(super) fn differences(
     check.equal("request.parameters", &found["request"]["parameters"], &json!(expected.parameters));
     check.instant("request.range.from", &found["request"]["range"]["from"], request.from_ms);
     check.instant("request.range.to", &found["request"]["range"]["to"], request.to_ms);
+    check.options(&found["request"], &request.options);
 
     let vehicles = found["vehicles"].as_array().map_or(&[][..], Vec::as_slice);
     check.equal("number of vehicles", &json!(vehicles.len()), &json!(names.len()));
-    for (found, expected) in vehicles.iter().zip(&expected.vehicles) {
-        check.vehicle(found, expected, crc32_of(&expected.file_name()));
+    let files: Vec<Option<File>> =
+        expected.vehicles.iter().map(|vehicle| file_of(&vehicle.file_name)).collect();
+    for ((found, expected), file) in vehicles.iter().zip(&expected.vehicles).zip(&files) {
+        check.vehicle(found, expected, *file);
     }
-    check.totals(&found["totals"], &expected.vehicles);
+    check.totals(&found["totals"], &expected.vehicles, &files);
     check.differences
+}
+
+/// Bytes of a vehicle's file before anything compresses it. Those of a CSV are known, a parquet file has those it has.
+fn bytes(vehicle: &ReferenceVehicle, file: Option<File>) -> Option<u64> {
+    match vehicle.table {
+        None => Some(vehicle.csv.len() as u64),
+        Some(_) => file.map(|file| file.bytes),
+    }
 }
 
 struct Check {
@@ -40,6 +63,36 @@ impl Check {
         }
     }
 
+    /// A field that is there only in some manifests.
+    fn optional(&mut self, name: &str, parent: &Value, field: &str, expected: Option<&Value>) {
+        let shown = |value: Option<&Value>| value.map_or("no such field".to_owned(), Value::to_string);
+        let found = parent.get(field);
+        if found != expected {
+            let (expected, found) = (shown(expected), shown(found));
+            self.differences.push(format!("manifest, {name}{field}: expected {expected}, got {found}"));
+        }
+    }
+
+    fn options(&mut self, found: &Value, options: &ReferenceOptions) {
+        let is_csv = options.format == ReferenceFormat::Csv;
+        let is_object = options.archive == ReferenceArchive::None;
+        let fill = if options.fill_previous { "previous" } else { "none" };
+        let guard = if options.guard { "on" } else { "off" };
+        let fields = [
+            ("timezone", Some(json!(options.timezone))),
+            ("format", Some(json!(options.format.name()))),
+            ("archive", Some(json!(options.archive.name()))),
+            ("compression", (is_csv && is_object).then(|| json!(options.compression.name()))),
+            ("timeFormat", is_csv.then(|| json!(options.time_format.name()))),
+            ("csvGuard", is_csv.then(|| json!(guard))),
+            ("stepMs", options.step_ms.map(|step_ms| json!(step_ms))),
+            ("fill", options.step_ms.map(|_| json!(fill))),
+        ];
+        for (field, expected) in fields {
+            self.optional("request.", found, field, expected.as_ref());
+        }
+    }
+
     fn instant(&mut self, field: &str, found: &Value, expected_ms: i64) {
         let instant = found.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         if instant.map(|instant| instant.timestamp_millis()) != Some(expected_ms) {
@@ -48,57 +101,76 @@ impl Check {
         }
     }
 
-    fn vehicle(&mut self, found: &Value, expected: &ReferenceVehicle, crc32: Option<u32>) {
-        let counts = |rejections: &Value| -> Value {
-            let reasons = rejections.as_object().into_iter().flatten();
-            reasons.map(|(reason, rejection)| (reason.clone(), rejection["count"].clone())).collect()
-        };
+    fn vehicle(&mut self, found: &Value, expected: &ReferenceVehicle, file: Option<File>) {
+        let name = format!("vehicle {}, ", expected.database);
         let fields = [
             ("vehicle", json!(expected.database)),
-            ("entry", json!(expected.file_name())),
+            ("entry", json!(expected.file_name)),
             ("rows", json!(expected.rows)),
             ("points", json!(expected.points)),
             ("firstTime", json!(expected.first_time_ms)),
             ("lastTime", json!(expected.last_time_ms)),
-            ("bytes", json!(expected.csv.len())),
             ("pointsRead", json!(expected.points_read)),
             ("cellsWritten", json!(expected.cells_written())),
             ("outsideRange", json!(expected.outside_range)),
-            ("rejected", json!(expected.rejected_points())),
+            ("rejected", json!(expected.rejected_point_count())),
             ("duplicates", json!(expected.duplicates)),
             ("guarded", json!(expected.guarded)),
             ("missingCollections", json!(expected.missing_collections)),
+            ("rejectedPoints", rejections(&expected.rejected_points)),
+            ("rejectedDocuments", rejections(&expected.rejected_documents)),
         ];
-        let name = &expected.database;
         for (field, expected) in fields {
-            self.equal(&format!("vehicle {name}, {field}"), &found[field], &expected);
+            self.equal(&format!("{name}{field}"), &found[field], &expected);
         }
-        for (field, expected) in
-            [("rejectedPoints", &expected.rejected), ("rejectedDocuments", &expected.rejected_documents)]
-        {
-            self.equal(&format!("vehicle {name}, {field}"), &counts(&found[field]), &json!(expected));
+        for (field, expected) in [("resampledAway", expected.resampled_away), ("filled", expected.filled)] {
+            self.optional(&name, found, field, (expected > 0).then(|| json!(expected)).as_ref());
         }
-        if let Some(crc32) = crc32 {
-            self.equal(&format!("vehicle {name}, crc32"), &found["crc32"], &json!(format!("{crc32:08x}")));
+        if let Some(bytes) = bytes(expected, file) {
+            self.equal(&format!("{name}bytes"), &found["bytes"], &json!(bytes));
+        }
+        if let Some(file) = file {
+            self.equal(&format!("{name}crc32"), &found["crc32"], &json!(format!("{:08x}", file.crc32)));
         }
     }
 
-    fn totals(&mut self, found: &Value, vehicles: &[ReferenceVehicle]) {
-        let sum = |count: fn(&ReferenceVehicle) -> u64| json!(vehicles.iter().map(count).sum::<u64>());
+    fn totals(&mut self, found: &Value, vehicles: &[ReferenceVehicle], files: &[Option<File>]) {
+        let sum = |count: fn(&ReferenceVehicle) -> u64| vehicles.iter().map(count).sum::<u64>();
         let fields = [
             ("vehicles", json!(vehicles.len())),
-            ("rows", sum(|vehicle| vehicle.rows)),
-            ("bytes", sum(|vehicle| vehicle.csv.len() as u64)),
-            ("pointsRead", sum(|vehicle| vehicle.points_read)),
-            ("cellsWritten", sum(ReferenceVehicle::cells_written)),
-            ("outsideRange", sum(|vehicle| vehicle.outside_range)),
-            ("rejected", sum(ReferenceVehicle::rejected_points)),
-            ("duplicates", sum(|vehicle| vehicle.duplicates)),
-            ("rejectedDocuments", sum(ReferenceVehicle::rejected_document_count)),
+            ("rows", json!(sum(|vehicle| vehicle.rows))),
+            ("pointsRead", json!(sum(|vehicle| vehicle.points_read))),
+            ("cellsWritten", json!(sum(ReferenceVehicle::cells_written))),
+            ("outsideRange", json!(sum(|vehicle| vehicle.outside_range))),
+            ("rejected", json!(sum(ReferenceVehicle::rejected_point_count))),
+            ("duplicates", json!(sum(|vehicle| vehicle.duplicates))),
+            ("rejectedDocuments", json!(sum(ReferenceVehicle::rejected_document_count))),
             ("reconciled", json!(true)),
         ];
         for (field, expected) in fields {
             self.equal(&format!("totals.{field}"), &found[field], &expected);
         }
+        let resampled_away = sum(|vehicle| vehicle.resampled_away);
+        let shown = (resampled_away > 0).then(|| json!(resampled_away));
+        self.optional("totals.", found, "resampledAway", shown.as_ref());
+        let bytes: Option<u64> =
+            vehicles.iter().zip(files).map(|(vehicle, file)| bytes(vehicle, *file)).sum();
+        if let Some(bytes) = bytes {
+            self.equal("totals.bytes", &found["bytes"], &json!(bytes));
+        }
     }
+}
+
+fn rejections(expected: &BTreeMap<String, Rejections>) -> Value {
+    let reasons = expected.iter().map(|(reason, rejections)| {
+        let samples: Vec<Value> = rejections
+            .samples
+            .iter()
+            .map(|sample| {
+                json!({ "parameter": sample.parameter, "document": sample.document, "path": sample.path })
+            })
+            .collect();
+        (reason.clone(), json!({ "count": rejections.count, "samples": samples }))
+    });
+    reasons.collect()
 }

@@ -15,7 +15,7 @@ fn expected() -> (ReferenceRequest, ReferenceExport) {
     let hour = HourBuilder::new(HOUR_MS).points([(HOUR_MS, 1), (HOUR_MS + 1, 0)]).entry(&["x"], 1).build();
     let source = SourceVehicle {
         database: "vehicle_001".to_owned(),
-        collections: [("soc".to_owned(), vec![hour])].into(),
+        collections: [("soc".to_owned(), vec![hour.into()])].into(),
     };
     let empty = SourceVehicle { database: "vehicle_002".to_owned(), ..SourceVehicle::default() };
     let request =
@@ -30,13 +30,16 @@ fn manifest() -> Value {
         "request": {
             "vehicles": ["vehicle_001", "vehicle_002"], "parameters": ["soc"],
             "range": { "from": "2018-11-30T00:00:00Z", "to": "2018-11-30T01:00:00Z" },
+            "timezone": "UTC", "format": "csv", "archive": "zip", "timeFormat": "unix_ms", "csvGuard": "on",
         },
         "vehicles": [
             {
                 "vehicle": "vehicle_001", "entry": "vehicle_001.csv", "rows": 2, "points": { "soc": 2 },
                 "firstTime": HOUR_MS, "lastTime": HOUR_MS + 1, "bytes": 41, "crc32": "CRC",
                 "pointsRead": 3, "cellsWritten": 2, "outsideRange": 0, "rejected": 1, "duplicates": 0, "guarded": 0,
-                "rejectedPoints": { "invalidKey": { "count": 1, "samples": [] } },
+                "rejectedPoints": { "invalidKey": { "count": 1, "samples": [
+                    { "parameter": "soc", "document": "1543536000000", "path": "x" },
+                ] } },
                 "rejectedDocuments": {}, "missingCollections": [],
             },
             {
@@ -132,6 +135,11 @@ fn every_field_of_the_manifest_counts() {
         "/request/parameters",
         "/request/range/from",
         "/request/range/to",
+        "/request/timezone",
+        "/request/format",
+        "/request/archive",
+        "/request/timeFormat",
+        "/request/csvGuard",
         "/vehicles/0/rows",
         "/vehicles/0/points/soc",
         "/vehicles/0/firstTime",
@@ -145,6 +153,9 @@ fn every_field_of_the_manifest_counts() {
         "/vehicles/0/duplicates",
         "/vehicles/0/guarded",
         "/vehicles/0/rejectedPoints/invalidKey/count",
+        "/vehicles/0/rejectedPoints/invalidKey/samples/0/parameter",
+        "/vehicles/0/rejectedPoints/invalidKey/samples/0/document",
+        "/vehicles/0/rejectedPoints/invalidKey/samples/0/path",
         "/vehicles/1/rejectedDocuments",
         "/vehicles/1/missingCollections",
         "/vehicles/1/firstTime",
@@ -158,6 +169,39 @@ fn every_field_of_the_manifest_counts() {
         *wrong.pointer_mut(pointer).expect("a field") = json!({ "wrong": { "count": 77 } });
         assert_eq!(differences(FIRST, SECOND, &wrong).len(), 1, "{pointer}");
     }
+    let too_much = [
+        ("/request", "compression"),
+        ("/request", "stepMs"),
+        ("/request", "fill"),
+        ("/vehicles/0", "resampledAway"),
+        ("/vehicles/0", "filled"),
+        ("/totals", "resampledAway"),
+    ];
+    for (pointer, field) in too_much {
+        let mut wrong = good_manifest();
+        wrong.pointer_mut(pointer).expect("an object")[field] = json!(null);
+        assert_eq!(differences(FIRST, SECOND, &wrong).len(), 1, "{pointer}/{field}");
+    }
+}
+
+#[test]
+fn an_entry_that_is_stored_is_named() {
+    let (request, export) = expected();
+    let manifest = good_manifest().to_string();
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let entries = [
+        ("vehicle_001.csv", FIRST, SimpleFileOptions::default()),
+        ("vehicle_002.csv", SECOND, stored),
+        ("manifest.json", manifest.as_bytes(), SimpleFileOptions::default()),
+    ];
+    for (name, content, options) in entries {
+        writer.start_file(name, options).expect("an entry");
+        writer.write_all(content).expect("its content");
+    }
+    let archive = writer.finish().expect("an archive");
+    let found = verify::compare(archive, &request, &export).expect_err("a difference");
+    assert_eq!(found.0, ["entry vehicle_002.csv: expected method deflate, got Stored"]);
 }
 
 #[test]

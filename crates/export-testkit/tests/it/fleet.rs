@@ -21,7 +21,7 @@ fn a_fleet_with_oddities_exports_and_reconciles() {
                 SourceVehicle { database: vehicle.database().to_owned(), ..SourceVehicle::default() };
             for part in vehicle.hours().flat_map(|hour| hour.documents) {
                 let document = Document::try_from(&part.document).expect("valid BSON");
-                source.collections.entry(part.parameter.to_owned()).or_default().push(document);
+                source.collections.entry(part.parameter.to_owned()).or_default().push(document.into());
             }
             source
         })
@@ -36,7 +36,7 @@ fn a_fleet_with_oddities_exports_and_reconciles() {
     for vehicle in &export.vehicles {
         assert!((160_000..190_000).contains(&vehicle.rows), "{} rows", vehicle.rows);
         assert!(vehicle.duplicates > 0 && vehicle.reconciles());
-        let reasons: Vec<&str> = vehicle.rejected.keys().map(String::as_str).collect();
+        let reasons: Vec<&str> = vehicle.rejected_points.keys().map(String::as_str).collect();
         assert_eq!(reasons, ["documentValue", "invalidKey", "outsideHour"]);
     }
 }

@@ -1,6 +1,12 @@
-//! The test kit tested: the oracle against texts written by hand, the archive check, and the real services.
+//! The test kit tested: the oracle against texts written by hand, the check of results, and the real services.
 
 mod archive;
+mod dump;
 mod fleet;
+mod objects;
 mod oracle;
+mod parquet;
+mod resampling;
+mod samples;
 mod services;
+mod times;

@@ -5,23 +5,33 @@ use std::collections::BTreeMap;
 use bson::{Document, doc};
 use export_testkit::hour::HourBuilder;
 use export_testkit::oddities::{self, OddFleet};
-use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle, export_documents};
+use export_testkit::reference::{
+    ReferenceExport, ReferenceRequest, Rejections, SourceVehicle, export_documents,
+};
 
 const HOUR_MS: i64 = 1_482_246_000_000;
 
-fn vehicle(database: &str, collections: &[(&str, Vec<Document>)]) -> SourceVehicle {
+pub(crate) fn vehicle(database: &str, collections: &[(&str, Vec<Document>)]) -> SourceVehicle {
     SourceVehicle {
         database: database.to_owned(),
-        collections: collections.iter().map(|(name, hours)| ((*name).to_owned(), hours.clone())).collect(),
+        collections: collections
+            .iter()
+            .map(|(name, hours)| ((*name).to_owned(), hours.iter().cloned().map(Into::into).collect()))
+            .collect(),
     }
 }
 
-fn request(from_ms: i64, to_ms: i64) -> ReferenceRequest {
+pub(crate) fn request(from_ms: i64, to_ms: i64) -> ReferenceRequest {
     ReferenceRequest { from_ms, to_ms, ..ReferenceRequest::default() }
 }
 
-fn csv(export: &ReferenceExport, index: usize) -> &str {
+pub(crate) fn csv(export: &ReferenceExport, index: usize) -> &str {
     std::str::from_utf8(&export.vehicles[index].csv).expect("a CSV is UTF-8")
+}
+
+/// Rejections without their samples.
+fn counts(rejections: &BTreeMap<String, Rejections>) -> BTreeMap<String, u64> {
+    rejections.iter().map(|(reason, rejections)| (reason.clone(), rejections.count)).collect()
 }
 
 /// Every number and text of an odd fleet, as an exporter must produce it.
@@ -34,8 +44,8 @@ pub(crate) fn assert_equals(fleet: &OddFleet, prefix: &str, export: &ReferenceEx
     for (found, odd) in export.vehicles.iter().zip(&fleet.vehicles) {
         assert_eq!(found.database, format!("{prefix}{}", odd.suffix));
         assert_eq!(String::from_utf8_lossy(&found.csv), odd.csv, "{}", odd.suffix);
-        assert_eq!(found.rejected, counted(&odd.rejected), "{}", odd.suffix);
-        assert_eq!(found.rejected_documents, counted(&odd.rejected_documents), "{}", odd.suffix);
+        assert_eq!(counts(&found.rejected_points), counted(&odd.rejected), "{}", odd.suffix);
+        assert_eq!(counts(&found.rejected_documents), counted(&odd.rejected_documents), "{}", odd.suffix);
         assert_eq!(found.duplicates, odd.duplicates, "{}", odd.suffix);
         assert_eq!(found.outside_range, odd.outside_range, "{}", odd.suffix);
         assert_eq!(found.guarded, odd.guarded, "{}", odd.suffix);
@@ -120,6 +130,6 @@ fn ids_that_no_query_returns_are_rejected_and_hours_out_of_reach_are_passed_over
     let export =
         export_documents(&request(HOUR_MS, HOUR_MS + 1), &[vehicle("vehicle_001", &[("soc", hours)])]);
     assert_eq!(csv(&export, 0), "time,soc\n1482246000000,2\n");
-    assert_eq!(export.vehicles[0].rejected_documents, BTreeMap::from([("invalidId".to_owned(), 2)]));
+    assert_eq!(counts(&export.vehicles[0].rejected_documents), BTreeMap::from([("invalidId".to_owned(), 2)]));
     assert_eq!(export.vehicles[0].points_read, 1);
 }

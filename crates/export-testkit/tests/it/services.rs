@@ -37,7 +37,7 @@ async fn the_database_gives_the_same_as_the_documents() {
     let mut source = SourceVehicle { database: vehicle.database().to_owned(), ..SourceVehicle::default() };
     for part in vehicle.hours().flat_map(|hour| hour.documents) {
         let document = Document::try_from(&part.document).expect("valid BSON");
-        source.collections.entry(part.parameter.to_owned()).or_default().push(document);
+        source.collections.entry(part.parameter.to_owned()).or_default().push(document.into());
         let database = space.mongodb.database(vehicle.database());
         database
             .collection::<RawDocumentBuf>(part.parameter)

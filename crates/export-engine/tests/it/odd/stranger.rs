@@ -1,0 +1,130 @@
+//! Documents that only a dump can hold: no query for a range of `_id`s returns them, or no server stores them.
+
+use bson::{Bson, Document, doc};
+use export_testkit::hour::HourBuilder;
+use export_testkit::reference::StoredDocument;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// One such document. Those with an `_id` of their own start within two hours of the range's start, on a half hour.
+#[derive(Clone, Debug)]
+pub(super) struct Stranger {
+    kind: Kind,
+    half_hours: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    TextId,
+    LongTextId,
+    NoId,
+    NotANumberId,
+    NullId,
+    ObjectId,
+    DocumentId,
+    FractionId,
+    /// A good document, perhaps with the `_id` of another one.
+    Again,
+    /// As many buckets in each other as there may be.
+    Deep,
+    /// One more.
+    TooDeep,
+    /// Five bytes.
+    Empty,
+    /// No element begins where the first should.
+    BrokenBeforeId,
+    /// The closing zero byte is none.
+    Unclosed,
+    /// An unknown type in a bucket, after a readable `_id`.
+    BrokenBucket,
+    /// A text in a bucket that claims to be longer than the document.
+    BrokenLength,
+    /// Two points with one key in one bucket.
+    TwiceTheKey,
+}
+
+pub(super) fn stranger() -> impl Strategy<Value = Stranger> {
+    let kind = select(vec![
+        Kind::TextId,
+        Kind::LongTextId,
+        Kind::NoId,
+        Kind::NotANumberId,
+        Kind::NullId,
+        Kind::ObjectId,
+        Kind::DocumentId,
+        Kind::FractionId,
+        Kind::Again,
+        Kind::Deep,
+        Kind::TooDeep,
+        Kind::Empty,
+        Kind::BrokenBeforeId,
+        Kind::Unclosed,
+        Kind::BrokenBucket,
+        Kind::BrokenLength,
+        Kind::TwiceTheKey,
+    ]);
+    (kind, -4_i64..5).prop_map(|(kind, half_hours)| Stranger { kind, half_hours })
+}
+
+impl Stranger {
+    /// The document, near the given start of a range.
+    pub(super) fn build(self, near_ms: i64) -> StoredDocument {
+        let hour_ms = near_ms.div_euclid(HOUR_MS) * HOUR_MS + self.half_hours * HOUR_MS / 2;
+        let good =
+            HourBuilder::new(hour_ms).points([(hour_ms, 1), (hour_ms + 300, 2), (hour_ms + 500, 3)]).build();
+        let with_id = |id: Bson| {
+            let mut document = good.clone();
+            document.insert("_id", id);
+            document.into()
+        };
+        match self.kind {
+            Kind::TextId => with_id(Bson::String(hour_ms.to_string())),
+            Kind::LongTextId => with_id(Bson::String("é".repeat(100))),
+            Kind::NoId => doc! { "values": { "0": 1 } }.into(),
+            Kind::NotANumberId => with_id(Bson::Double(f64::NAN)),
+            Kind::NullId => with_id(Bson::Null),
+            Kind::ObjectId => with_id(Bson::ObjectId(bson::oid::ObjectId::from_bytes([7; 12]))),
+            Kind::DocumentId => with_id(doc! { "hour": hour_ms }.into()),
+            #[expect(clippy::cast_precision_loss, reason = "times in tests are far below 2^53 ms")]
+            Kind::FractionId => with_id(Bson::Double(hour_ms as f64 + 0.5)),
+            Kind::Again => good.into(),
+            Kind::Deep => nested(hour_ms, 100).into(),
+            Kind::TooDeep => nested(hour_ms, 101).into(),
+            Kind::Empty => StoredDocument::Raw(vec![5, 0, 0, 0, 0]),
+            Kind::BrokenBeforeId => {
+                StoredDocument::Raw(damaged(&good, b"\x12_id\0", |bytes| bytes[0] = 0x55))
+            }
+            Kind::Unclosed => {
+                let mut bytes = encoded(&good);
+                *bytes.last_mut().expect("a closing byte") = 1;
+                StoredDocument::Raw(bytes)
+            }
+            Kind::BrokenBucket => StoredDocument::Raw(damaged(&good, b"\x10300\0", |bytes| bytes[0] = 0x55)),
+            Kind::BrokenLength => {
+                let texts = HourBuilder::new(hour_ms).point(hour_ms + 300, "text").build();
+                StoredDocument::Raw(damaged(&texts, b"\x02300\0", |bytes| bytes[5..9].fill(0x7f)))
+            }
+            Kind::TwiceTheKey => StoredDocument::Raw(damaged(&good, b"\x10500\0", |bytes| bytes[1] = b'3')),
+        }
+    }
+}
+
+/// A point below this many buckets, and one directly in the document.
+fn nested(hour_ms: i64, buckets: usize) -> Document {
+    let values = (0..buckets).fold(doc! { "0": 1 }, |inner, _| doc! { "0": { "values": inner } });
+    doc! { "_id": hour_ms, "values": { "0": values.get("0").cloned(), "7": 1 } }
+}
+
+fn encoded(document: &Document) -> Vec<u8> {
+    document.to_vec().expect("a document")
+}
+
+/// The document's bytes, changed from where this element begins.
+fn damaged(document: &Document, element: &[u8], damage: impl Fn(&mut [u8])) -> Vec<u8> {
+    let mut bytes = encoded(document);
+    let at = bytes.windows(element.len()).position(|window| window == element);
+    damage(&mut bytes[at.expect("the element")..]);
+    bytes
+}
