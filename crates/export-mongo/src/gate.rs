@@ -92,6 +92,10 @@ impl Gate {
         bytes: usize,
         wanted: impl Future<Output = bool>,
     ) -> Option<Reservation> {
+        if bytes > self.share_bytes {
+            // Would never fit, and would keep all others waiting behind it.
+            return wanted.await.then(|| self.take(bytes));
+        }
         let admitted = match self.reserve_or_queue(bytes) {
             Ok(reservation) => return Some(reservation),
             Err(admitted) => admitted,
@@ -220,7 +224,9 @@ mod tests {
         let wanted = gate.pass(50, ready(true)).await.expect("passes");
         assert_eq!(gate.seen().alive_bytes, 150);
         assert!(gate.pass(50, ready(false)).await.is_none(), "nobody needs it any more");
-        // Both have left the queue: who comes next does not wait behind them.
+        let giant = gate.pass(500, ready(true)).await.expect("passes");
+        drop(giant);
+        // All have left the queue: who comes next does not wait behind them.
         drop((held, wanted));
         assert_eq!(passed(&gate, 100).await.bytes, 100);
     }

@@ -124,7 +124,8 @@ impl ResultSink {
         StopGuard(Arc::clone(&self.shared))
     }
 
-    /// Waits until everything is stored. On an error everything is thrown away, as by [`Self::discard`].
+    /// Waits until everything is stored. On an error everything is thrown away, as by [`Self::discard`]; a result without
+    /// its zip or its manifest is [`S3Error::Unfinished`].
     pub fn finish(mut self) -> Result<StoredResult, S3Error> {
         let is_whole = self.object.is_none() && !self.ended.is_empty();
         if is_whole && !self.shared.stop.is_cancelled() {
