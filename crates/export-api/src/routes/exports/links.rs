@@ -71,7 +71,7 @@ mod tests {
     use export_core::request::ExportRequest;
     use export_core::{JobId, Tenant};
     use export_s3::S3Server;
-    use export_settings::s3::S3Settings;
+    use export_settings::s3::{PayloadSigning, S3Settings};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -85,6 +85,7 @@ mod tests {
             secret_access_key: "key".to_owned().into(),
         };
         let settings = S3Settings {
+            payload_signing: PayloadSigning::Auto,
             bucket: name.to_owned(),
             key_prefix: "exports/".to_owned(),
             force_path_style: true,
