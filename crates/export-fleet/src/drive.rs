@@ -70,19 +70,17 @@ pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64) -> [Colu
     let mut rng = fastrand::Rng::with_seed(hour_seed);
     let mean_gap_ms = rng.i64(272..=328);
     let mut offset_ms = rng.i64(0..mean_gap_ms);
-    let mut standing = false;
+    let mut motion = Motion::begin(&mut rng);
     while offset_ms < HOUR_MS {
         if let Some(active_ms) = schedule.active_ms_until(start_ms + offset_ms) {
-            if rng.u32(0..200) == 0 {
-                standing = !standing && rng.bool();
-            }
+            motion.go_on(&mut rng);
             let [soc, speed, current, odo, voltage] = &mut columns;
             let message = rng.u32(0..1000);
             if message < 365 {
-                current.push(offset_ms, current_value(&mut rng, standing));
-                voltage.push(offset_ms, voltage_value(&mut rng));
+                current.push(offset_ms, motion.current_value(&mut rng));
+                voltage.push(offset_ms, motion.voltage_value(&mut rng));
             } else if message < 730 {
-                speed.push(offset_ms, speed_value(&mut rng, standing));
+                speed.push(offset_ms, motion.speed_value(&mut rng));
                 odo.push(offset_ms, odo_value(active_ms));
             }
             // Three messages of a thousand bring soc together with current and voltage.
@@ -164,30 +162,57 @@ fn soc_value(rng: &mut fastrand::Rng, share_of_day: i32) -> Value {
     decimal(rng, tenths, 1)
 }
 
-/// km/h with one decimal, exactly 0 while standing.
-fn speed_value(rng: &mut fastrand::Rng, standing: bool) -> Value {
-    let tenths = if standing { 0 } else { rng.i32(0..900) };
-    decimal(rng, tenths, 1)
+/// How a vehicle moves from one message to the next, some 300 ms later: what it logs changes by little.
+struct Motion {
+    is_standing: bool,
+    speed_tenths: i32,
+    /// Change of speed from message to message, in tenths of km/h: up to about 1 m/s².
+    pull_tenths: i32,
 }
 
-/// A with one or two decimals, negative while braking.
-fn current_value(rng: &mut fastrand::Rng, standing: bool) -> Value {
-    if standing {
-        decimal(rng, 0, 1)
-    } else if rng.bool() {
-        let tenths = rng.i32(-4_083..3_000);
-        decimal(rng, tenths, 1)
-    } else {
-        let hundredths = rng.i32(-40_830..30_000);
-        decimal(rng, hundredths, 2)
+impl Motion {
+    fn begin(rng: &mut fastrand::Rng) -> Self {
+        Self { is_standing: false, speed_tenths: rng.i32(0..900), pull_tenths: 0 }
     }
-}
 
-/// V, mostly whole.
-fn voltage_value(rng: &mut fastrand::Rng) -> Value {
-    let tenths = rng.i32(5_400..6_600);
-    let tenths = if rng.u32(0..4) > 0 { tenths / 10 * 10 } else { tenths };
-    decimal(rng, tenths, 1)
+    fn go_on(&mut self, rng: &mut fastrand::Rng) {
+        if rng.u32(0..200) == 0 {
+            self.is_standing = !self.is_standing && rng.bool();
+        }
+        if rng.u32(0..25) == 0 {
+            self.pull_tenths = rng.i32(-12..=10);
+        }
+        self.speed_tenths = if self.is_standing {
+            0
+        } else {
+            (self.speed_tenths + self.pull_tenths + rng.i32(-1..=1)).clamp(0, 900)
+        };
+    }
+
+    /// km/h with one decimal, exactly 0 while standing.
+    fn speed_value(&self, rng: &mut fastrand::Rng) -> Value {
+        decimal(rng, self.speed_tenths, 1)
+    }
+
+    /// A with one or two decimals: more the harder the vehicle pulls, negative while braking.
+    fn current_value(&self, rng: &mut fastrand::Rng) -> Value {
+        if self.is_standing {
+            return decimal(rng, 0, 1);
+        }
+        let hundredths = self.hundredths_of_ampere() + rng.i32(-150..=150);
+        if rng.bool() { decimal(rng, hundredths / 10, 1) } else { decimal(rng, hundredths, 2) }
+    }
+
+    fn hundredths_of_ampere(&self) -> i32 {
+        if self.is_standing { 0 } else { self.pull_tenths * 3_400 + self.speed_tenths * 4 }
+    }
+
+    /// V, mostly whole; lower the more current flows.
+    fn voltage_value(&self, rng: &mut fastrand::Rng) -> Value {
+        let tenths = 6_100 - self.hundredths_of_ampere() / 100 + rng.i32(-6..=6);
+        let tenths = if rng.u32(0..4) > 0 { tenths / 10 * 10 } else { tenths };
+        decimal(rng, tenths, 1)
+    }
 }
 
 /// km with three decimals.
