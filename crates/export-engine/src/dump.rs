@@ -172,7 +172,7 @@ impl Source for DumpSource {
             let path = self.folder_of(vehicle).join(format!("{parameter}.bson"));
             return Err(DumpError::Io { path, source: io::ErrorKind::NotFound.into() }.into());
         };
-        if file_name(&path).ends_with(".gz") {
+        if is_compressed(&path) {
             return Ok(Box::new(Streamed::compressed(path, documents)?));
         }
         Ok(match examine(&path, documents)? {
@@ -207,6 +207,10 @@ fn bson_files(folder: &Path) -> Result<Vec<(PathBuf, String)>, DumpError> {
 
 fn usable(name: &str) -> Option<Parameter> {
     name.parse().ok()
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
 }
 
 /// Whether the collection belongs to the server itself.
