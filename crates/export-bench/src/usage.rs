@@ -1,11 +1,10 @@
 //! Wall time, CPU time and memory of this process.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
+use cpu_time::ProcessTime;
 use serde::Serialize;
 
 /// What a run cost.
@@ -24,7 +23,7 @@ pub struct Usage {
 #[derive(Debug)]
 pub struct Stopwatch {
     started: Instant,
-    cpu_before: Duration,
+    cpu_before: ProcessTime,
 }
 
 impl Stopwatch {
@@ -32,7 +31,7 @@ impl Stopwatch {
     ///
     /// Fails where the system keeps no such figures.
     pub fn start() -> anyhow::Result<Self> {
-        Ok(Self { cpu_before: cpu_time()?, started: Instant::now() })
+        Ok(Self { cpu_before: ProcessTime::try_now().context("CPU time")?, started: Instant::now() })
     }
 
     /// What the time since the start has cost.
@@ -40,24 +39,13 @@ impl Stopwatch {
     /// Fails where the system keeps no such figures.
     pub fn stop(&self) -> anyhow::Result<Usage> {
         let wall = self.started.elapsed();
-        let cpu = cpu_time()?.saturating_sub(self.cpu_before);
+        let cpu = self.cpu_before.try_elapsed().context("CPU time")?;
         Ok(Usage {
             wall_seconds: wall.as_secs_f64(),
             cpu_seconds: cpu.as_secs_f64(),
             peak_rss_bytes: peak_rss_bytes()?,
         })
     }
-}
-
-fn cpu_time() -> anyhow::Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).context("getrusage")?;
-    Ok(duration(usage.user_time()) + duration(usage.system_time()))
-}
-
-fn duration(time: TimeVal) -> Duration {
-    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-    let micros = u64::try_from(time.tv_usec()).unwrap_or(0);
-    Duration::from_secs(seconds) + Duration::from_micros(micros)
 }
 
 /// `VmHWM`: unlike `ru_maxrss` it begins anew when a program is started, and knows nothing of who started it.

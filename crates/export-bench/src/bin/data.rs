@@ -9,6 +9,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use chrono::DateTime;
 use clap::Parser;
 use export_fleet::{FleetSpec, HOUR_MS, Vehicle};
 use serde_json::json;
@@ -27,6 +28,9 @@ struct Arguments {
     /// How many days of data each has
     #[arg(long, default_value_t = 4)]
     days: u32,
+    /// What the vehicles' folders begin with
+    #[arg(long, default_value = "vehicle_")]
+    prefix: String,
     /// Picks the fleet: the same seed gives the same data
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -39,7 +43,7 @@ fn main() -> anyhow::Result<()> {
         vehicles: arguments.vehicles,
         first_hour_ms: FIRST_HOUR_MS,
         hours: arguments.days * 24,
-        vehicle_prefix: "vehicle_".to_owned(),
+        vehicle_prefix: arguments.prefix.clone(),
         oddities: false,
     };
     let (mut documents, mut bytes) = (0, 0);
@@ -49,11 +53,21 @@ fn main() -> anyhow::Result<()> {
         bytes += vehicle_bytes;
     }
     let to_ms = FIRST_HOUR_MS + i64::from(fleet.hours) * HOUR_MS;
-    println!(
-        "{}",
-        json!({ "documents": documents, "bytes": bytes, "fromMs": FIRST_HOUR_MS, "toMs": to_ms })
-    );
+    let figures = json!({
+        "documents": documents,
+        "bytes": bytes,
+        "fromMs": FIRST_HOUR_MS,
+        "toMs": to_ms,
+        "startDate": date(FIRST_HOUR_MS)?,
+        "endDate": date(to_ms)?,
+    });
+    println!("{figures}");
     Ok(())
+}
+
+fn date(time_ms: i64) -> anyhow::Result<String> {
+    let time = DateTime::from_timestamp_millis(time_ms).context("the fleet ends beyond every calendar")?;
+    Ok(time.format("%Y-%m-%d").to_string())
 }
 
 /// Returns how many documents and bytes were written.

@@ -41,11 +41,7 @@ pub(crate) struct Hour {
 pub(crate) fn load(folder: &Path) -> anyhow::Result<Vec<Vehicle>> {
     let folders = entries(folder)?;
     let parameters = parameters(&folders)?;
-    ensure!(
-        parameters.len() <= MAX_COLUMNS,
-        "{} parameters are more than {MAX_COLUMNS}",
-        parameters.len()
-    );
+    ensure!(parameters.len() <= MAX_COLUMNS, "{} parameters are more than {MAX_COLUMNS}", parameters.len());
     folders.iter().map(|folder| load_vehicle(folder, &parameters)).collect()
 }
 

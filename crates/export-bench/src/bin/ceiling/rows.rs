@@ -58,9 +58,8 @@ impl RowWriter {
             let mut filled = heads
                 .iter()
                 .enumerate()
-                .fold(0_u32, |filled, (column, head)| filled | u32::from(*head == offset_ms) << column);
-            let row =
-                text[written.bytes..].first_chunk_mut::<MAX_ROW_BYTES>().expect("room for every row");
+                .fold(0_u32, |filled, (column, head)| filled | (u32::from(*head == offset_ms) << column));
+            let row = text[written.bytes..].first_chunk_mut::<MAX_ROW_BYTES>().expect("room for every row");
             let mut end = high.write(start_ms + i64::from(offset_ms), row);
             let mut commas = 0;
             while filled != 0 {
@@ -84,10 +83,18 @@ impl RowWriter {
     }
 
     /// Writes a value's text at `at` and returns where it ends.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be whole and small")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be whole and small"
+    )]
     fn value(&self, point: &Point, row: &mut [u8; MAX_ROW_BYTES], at: usize) -> usize {
         let (is_negative, whole, thousandths) = match point.kind {
-            INT32 => ((point.bits as u32).cast_signed() < 0, u64::from((point.bits as u32).cast_signed().unsigned_abs()), 0),
+            INT32 => (
+                (point.bits as u32).cast_signed() < 0,
+                u64::from((point.bits as u32).cast_signed().unsigned_abs()),
+                0,
+            ),
             INT64 => (point.bits.cast_signed() < 0, point.bits.cast_signed().unsigned_abs(), 0),
             _ => {
                 let value = f64::from_bits(point.bits);
@@ -122,7 +129,7 @@ fn whole_number(number: u64, row: &mut [u8; MAX_ROW_BYTES], at: usize) -> usize 
     if number < LOW_DIGITS.cast_unsigned() {
         let digits = eight_digits(number);
         // The last digit stays, also of 0.
-        let zeros = ((digits | 1 << 56).trailing_zeros() / 8) as usize;
+        let zeros = ((digits | (1 << 56)).trailing_zeros() / 8) as usize;
         let text = ((digits | 0x3030_3030_3030_3030) >> (zeros * 8)).to_le_bytes();
         row[at..at + 8].copy_from_slice(&text);
         at + 8 - zeros
@@ -136,11 +143,11 @@ fn whole_number(number: u64, row: &mut [u8; MAX_ROW_BYTES], at: usize) -> usize 
 
 /// Eight digits as bytes 0 to 9, the first one lowest.
 fn eight_digits(number: u64) -> u64 {
-    let fours = number / 10_000 | (number % 10_000) << 32;
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
-    let pairs = hundreds | (fours - hundreds * 100) << 16;
+    let pairs = hundreds | ((fours - hundreds * 100) << 16);
     let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | (pairs - tens * 10) << 8
+    tens | ((pairs - tens * 10) << 8)
 }
 
 /// The leading digits of the times at hand, as text.

@@ -78,16 +78,25 @@ pub(crate) fn run(arguments: &Arguments, threads: usize, vehicles: &[Vehicle]) -
             let (made, text) = lane.text(chunk);
             texts.push((made, text));
         }
-        let (usage, made) = in_parallel(threads, texts.len(), || Lane::new(arguments), |lane, index| {
-            let (made, text) = &texts[index];
-            let mut made = made.clone();
-            lane.squeeze_all(text, &mut made);
-            made
-        })?;
+        let (usage, made) = in_parallel(
+            threads,
+            texts.len(),
+            || Lane::new(arguments),
+            |lane, index| {
+                let (made, text) = &texts[index];
+                let mut made = made.clone();
+                lane.squeeze_all(text, &mut made);
+                made
+            },
+        )?;
         return Ok(figures(usage, threads, vehicles, &chunks, made));
     }
-    let (usage, made) =
-        in_parallel(threads, chunks.len(), || Lane::new(arguments), |lane, index| lane.chunk(&chunks[index]))?;
+    let (usage, made) = in_parallel(
+        threads,
+        chunks.len(),
+        || Lane::new(arguments),
+        |lane, index| lane.chunk(&chunks[index]),
+    )?;
     Ok(figures(usage, threads, vehicles, &chunks, made))
 }
 
@@ -113,7 +122,10 @@ fn in_parallel<L>(
     };
     let mut made: Vec<(usize, Made)> = thread::scope(|scope| {
         let handles: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        handles.into_iter().map(|handle| handle.join().map_err(|_| anyhow!("a thread panicked"))).collect::<Result<Vec<_>, _>>()
+        handles
+            .into_iter()
+            .map(|handle| handle.join().map_err(|_| anyhow!("a thread panicked")))
+            .collect::<Result<Vec<_>, _>>()
     })?
     .into_iter()
     .flatten()

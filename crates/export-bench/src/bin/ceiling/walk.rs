@@ -64,7 +64,6 @@ fn length(bytes: &[u8], at: usize) -> usize {
 }
 
 /// Number and digits of a key of at most seven digits, eight bytes of text at a time.
-#[expect(clippy::cast_possible_truncation, reason = "seven digits are below 2^31")]
 fn key(text: u64) -> (i32, usize) {
     let nul = text.wrapping_sub(0x0101_0101_0101_0101) & !text & 0x8080_8080_8080_8080;
     let digits = nul.trailing_zeros() / 8;
