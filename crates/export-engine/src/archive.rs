@@ -1,63 +1,77 @@
-//! The archive: a zip that is written front to back, one deflated entry after the other.
+//! What an export's files are packed into: one zip, or nothing, so that each is an object of its own.
 //!
-//! Sizes and checksums follow each entry's data (data descriptors), so nothing is held back; ZIP64 records appear where
-//! sizes or counts need them. Entries carry no times, so that the same data gives the same bytes.
+//! A zip is written front to back. Sizes and checksums follow each entry's data (data descriptors), so nothing is held back;
+//! ZIP64 records appear where sizes or counts need them. Entries carry no times, so that the same data gives the same bytes.
 
 use std::io::{self, Write};
 
-use flate2::Compression;
-use flate2::write::DeflateEncoder;
+use export_core::manifest::{MANIFEST_ENTRY, Manifest};
+use export_core::output::Archive;
+use export_core::sink::{Sink, ZIP_OBJECT};
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter};
 
-/// Deflate level: the lowest that packs data like the field's more than fourfold, by the measurement this design began with. The
-/// repository's own benchmark is to confirm it.
-const LEVEL: u32 = 3;
+use crate::blocks::{Blocks, Codec, FileTotals};
+use crate::context::Workshop;
+use crate::meter::Meter;
 
-/// A zip being written.
-pub(crate) struct Archive<W> {
-    writer: ZipArchiveWriter<W>,
+/// An export's files on their way to the sink.
+pub(crate) enum Package<'s> {
+    Zip(ZipArchiveWriter<Metered<'s>>),
+    Objects(Metered<'s>),
 }
 
-/// What an entry turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// Bytes before compression.
-    pub(crate) bytes: u64,
-    pub(crate) crc32: u32,
-}
-
-impl<W: Write> Archive<W> {
-    pub(crate) fn new(output: W) -> Self {
-        Self { writer: ZipArchiveWriter::new(output) }
+impl<'s> Package<'s> {
+    pub(crate) fn begin(archive: Archive, sink: &'s mut dyn Sink, meter: &'s Meter) -> io::Result<Self> {
+        let output = Metered { sink, meter };
+        match archive {
+            Archive::Zip => {
+                output.sink.begin(ZIP_OBJECT)?;
+                Ok(Self::Zip(ZipArchiveWriter::new(output)))
+            }
+            Archive::None => Ok(Self::Objects(output)),
+        }
     }
 
-    /// Writes one entry: whatever `fill` writes to the writer it is given.
-    pub(crate) fn entry<E>(
+    /// Adds one file: whatever `write` writes, which for a zip must be a deflate stream.
+    pub(crate) fn file<T, E: From<io::Error>>(
         &mut self,
         name: &str,
-        fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
-    ) -> Result<Entry, E>
-    where
-        E: From<io::Error>,
-    {
-        let builder = self.writer.new_file(name).compression_method(CompressionMethod::DEFLATE);
-        let (entry, _) = builder.start().map_err(into_io)?;
-        let mut counted = Counted {
-            inner: DeflateEncoder::new(entry, Compression::new(LEVEL)),
-            bytes: 0,
-            crc32: crc32fast::Hasher::new(),
-        };
-        fill(&mut counted)?;
-        let Counted { inner, bytes, crc32 } = counted;
-        let entry = inner.finish()?;
-        let crc32 = crc32.finalize();
-        entry.finish(DataDescriptorOutput::new(crc32, bytes)).map_err(into_io)?;
-        Ok(Entry { bytes, crc32 })
+        write: impl FnOnce(&mut dyn Write) -> Result<(FileTotals, T), E>,
+    ) -> Result<(FileTotals, T), E> {
+        match self {
+            Self::Zip(archive) => {
+                let builder = archive.new_file(name).compression_method(CompressionMethod::DEFLATE);
+                let (mut entry, _) = builder.start().map_err(into_io)?;
+                let (totals, written) = write(&mut entry)?;
+                entry.finish(DataDescriptorOutput::new(totals.crc32, totals.bytes)).map_err(into_io)?;
+                Ok((totals, written))
+            }
+            Self::Objects(output) => {
+                output.sink.begin(name)?;
+                let written = write(output)?;
+                output.sink.end()?;
+                Ok(written)
+            }
+        }
     }
 
-    /// Writes the directory and gives the output back. An archive that was dropped before is no archive.
-    pub(crate) fn finish(self) -> io::Result<W> {
-        self.writer.finish().map_err(into_io)
+    /// Adds the manifest, and ends.
+    pub(crate) fn finish(mut self, manifest: &Manifest, workshop: &Workshop) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(manifest)?;
+        text.push(b'\n');
+        let codec = match self {
+            Self::Zip(_) => Codec::Deflate,
+            Self::Objects(_) => Codec::Plain,
+        };
+        self.file(MANIFEST_ENTRY, |output| {
+            let mut blocks = Blocks::begin(codec, workshop, output)?;
+            blocks.push(&text, output)?;
+            Ok::<_, io::Error>((blocks.finish(output)?, ()))
+        })?;
+        match self {
+            Self::Zip(archive) => archive.finish().map_err(into_io)?.sink.end(),
+            Self::Objects(_) => Ok(()),
+        }
     }
 }
 
@@ -65,22 +79,20 @@ fn into_io(error: rawzip::Error) -> io::Error {
     io::Error::other(error)
 }
 
-/// Counts and sums what goes into an entry before compression.
-struct Counted<W> {
-    inner: W,
-    bytes: u64,
-    crc32: crc32fast::Hasher,
+/// The sink, with what it is given counted.
+pub(crate) struct Metered<'s> {
+    sink: &'s mut dyn Sink,
+    meter: &'s Meter,
 }
 
-impl<W: Write> Write for Counted<W> {
+impl Write for Metered<'_> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(buffer)?;
-        self.bytes += written as u64;
-        self.crc32.update(&buffer[..written]);
-        Ok(written)
+        self.sink.write(buffer)?;
+        self.meter.add_bytes(buffer.len());
+        Ok(buffer.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        Ok(())
     }
 }

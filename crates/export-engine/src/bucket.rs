@@ -19,18 +19,26 @@ const MAX_DEPTH: usize = 100;
 /// An hour document as it came from the source, with its `_id` read.
 #[derive(Clone, Debug)]
 pub(crate) struct HourDocument {
+    /// The `_id`; for a document without a usable one, that of the document before it, so that it keeps its place.
     pub(crate) start_ms: i64,
     pub(crate) bytes: Bytes,
+    /// Why the document cannot be used, where its `_id` tells already.
+    pub(crate) unusable: Option<Reason>,
 }
 
 impl HourDocument {
-    /// Reads the `_id` of a raw document, or says why the document cannot be used.
-    pub(crate) fn parse(bytes: Bytes) -> Result<Self, (Reason, Bytes)> {
+    /// Reads the `_id` of a raw document. `before_ms` is the start of the document before it.
+    pub(crate) fn parse(bytes: Bytes, before_ms: i64) -> Self {
         match read_id(&bytes) {
-            Ok(Some(start_ms)) => Ok(Self { start_ms, bytes }),
-            Ok(None) => Err((Reason::InvalidId, bytes)),
-            Err(Malformed) => Err((Reason::Malformed, bytes)),
+            Ok(Some(start_ms)) => Self { start_ms, bytes, unusable: None },
+            Ok(None) => Self { start_ms: before_ms, bytes, unusable: Some(Reason::InvalidId) },
+            Err(Malformed) => Self { start_ms: before_ms, bytes, unusable: Some(Reason::Malformed) },
         }
+    }
+
+    /// Whether points of the document may lie at this time or after it.
+    pub(crate) fn reaches(&self, time_ms: i64) -> bool {
+        self.unusable.is_none() && self.start_ms + HOUR_MS > time_ms
     }
 }
 
@@ -75,7 +83,7 @@ fn integral_decimal(text: &str) -> Option<i64> {
 }
 
 /// The `_id` of a document that cannot be used, as text for the manifest.
-pub(crate) fn describe_id(bytes: &[u8]) -> String {
+fn describe_id(bytes: &[u8]) -> String {
     let id = Elements::of(bytes).and_then(|elements| elements.find(b"_id"));
     match id {
         Ok(Some(id)) => match id.kind {
@@ -110,6 +118,12 @@ pub(crate) fn decode(
     column: &mut Column,
     tally: &mut Tally,
 ) {
+    if let Some(reason) = document.unusable {
+        if !scope.is_carried {
+            tally.reject_document(reason, || document_sample(parameter, describe_id(&document.bytes)));
+        }
+        return;
+    }
     let mark = column.mark();
     for order in [KeyOrder::AsStored, KeyOrder::Sorted] {
         let mut decoder = Decoder {
@@ -142,7 +156,7 @@ pub(crate) fn decode(
 }
 
 /// The sample of a rejected document.
-pub(crate) fn document_sample(parameter: &Parameter, document: String) -> Sample {
+fn document_sample(parameter: &Parameter, document: String) -> Sample {
     Sample { parameter: parameter.as_str().to_owned(), document, path: String::new() }
 }
 

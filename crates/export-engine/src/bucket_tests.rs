@@ -13,7 +13,8 @@ fn decode_all(document: &Document) -> (Vec<(i64, Cell)>, Tally) {
 fn decode_in(document: &Document, scope: Scope) -> (Vec<(i64, Cell)>, Tally) {
     let (mut column, mut tally) = (Column::default(), Tally::default());
     let parameter: Parameter = "soc".parse().expect("a parameter");
-    let parsed = HourDocument::parse(document.to_vec().expect("BSON").into()).expect("an hour document");
+    let parsed = HourDocument::parse(document.to_vec().expect("BSON").into(), 0);
+    assert_eq!(parsed.unusable, None);
     decode(&parsed, &parameter, scope, &mut column, &mut tally);
     tally.counts.duplicates += column.settle();
     let points =
@@ -160,8 +161,8 @@ fn truncated_documents_lose_nothing_silently() {
     let whole =
         doc! { "_id": HOUR, "values": { "1": 1, "2": bucket(doc! { "3": 2 }) } }.to_vec().expect("BSON");
     for length in 0..whole.len() {
-        let parsed = HourDocument::parse(whole[..length].to_vec().into());
-        assert!(parsed.is_err_and(|(reason, _)| reason == Reason::Malformed), "cut at {length}");
+        let parsed = HourDocument::parse(whole[..length].to_vec().into(), 7);
+        assert_eq!((parsed.unusable, parsed.start_ms), (Some(Reason::Malformed), 7), "cut at {length}");
     }
 }
 

@@ -13,6 +13,18 @@ pub(crate) enum Cell {
     Text(TextRange),
 }
 
+/// A cell with its text at hand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    /// The exact text of a number (Decimal128).
+    Number(&'a str),
+    Text(&'a str),
+}
+
 /// A piece of a column's arena.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct TextRange {
@@ -49,11 +61,28 @@ impl Column {
         &self.times
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    #[cfg(test)]
     pub(crate) fn cell(&self, index: usize) -> Cell {
         self.cells[index]
     }
 
-    pub(crate) fn text(&self, range: TextRange) -> &str {
+    #[inline]
+    pub(crate) fn value(&self, index: usize) -> Value<'_> {
+        match self.cells[index] {
+            Cell::Null => Value::Null,
+            Cell::Bool(value) => Value::Bool(value),
+            Cell::Int(value) => Value::Int(value),
+            Cell::Double(value) => Value::Double(value),
+            Cell::Number(text) => Value::Number(self.text(text)),
+            Cell::Text(text) => Value::Text(self.text(text)),
+        }
+    }
+
+    fn text(&self, range: TextRange) -> &str {
         &self.texts[range.start as usize..(range.start + range.length) as usize]
     }
 
@@ -106,6 +135,30 @@ impl Column {
         self.cells = kept.iter().map(|index| self.cells[*index]).collect();
         self.is_out_of_order = false;
         dropped_count as u64
+    }
+}
+
+impl Column {
+    /// Keeps, of the points of each interval, the last one, and gives it the interval's start as its time. Points without
+    /// a value are left out first where `only_known`. Returns how many points went. The column must be settled.
+    pub(crate) fn thin_out(&mut self, mut interval_start_ms: impl FnMut(i64) -> i64, only_known: bool) -> u64 {
+        let before = self.times.len();
+        let mut kept = 0;
+        for index in 0..before {
+            if only_known && self.cells[index] == Cell::Null {
+                continue;
+            }
+            let start_ms = interval_start_ms(self.times[index]);
+            if kept > 0 && self.times[kept - 1] == start_ms {
+                kept -= 1;
+            }
+            self.times[kept] = start_ms;
+            self.cells[kept] = self.cells[index];
+            kept += 1;
+        }
+        self.times.truncate(kept);
+        self.cells.truncate(kept);
+        (before - kept) as u64
     }
 }
 

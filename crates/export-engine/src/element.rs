@@ -112,6 +112,11 @@ impl<'a> Elements<'a> {
     }
 }
 
+/// The value of this type that starts here.
+pub(crate) fn value_of(kind: u8, bytes: &[u8]) -> Result<&[u8], Malformed> {
+    bytes.get(..value_length(kind, bytes)?).ok_or(Malformed)
+}
+
 /// Bytes of a value of this type that starts here.
 #[inline]
 fn value_length(kind: u8, bytes: &[u8]) -> Result<usize, Malformed> {

@@ -8,15 +8,32 @@
 //! [`bucket`] decodes them, [`merge`] aligns them by time, [`row`] writes them, [`archive`] packs them.
 
 mod archive;
+mod batch_rows;
+mod blocks;
 mod bucket;
 mod column;
+mod context;
+mod csv_rows;
+mod decode;
+mod dump;
 mod element;
-mod export;
+mod engine;
+mod limits;
 mod merge;
 mod meter;
-mod row;
+mod parquet_file;
+mod pipeline;
+mod plan;
+mod pool;
+mod resample;
 mod slice;
+mod table;
 mod tally;
+mod time_text;
 
-pub use export::{EngineError, Plan, PlanRequest, VehiclePlan, export, export_in_slices};
+pub use dump::{DumpError, DumpSource};
+pub use engine::{Engine, EngineError};
+pub use limits::{Limits, MemoryBudget};
 pub use meter::Meter;
+pub use plan::{Plan, PlanError, PlanRequest, VehiclePlan, plan};
+pub use slice::SliceSize;

@@ -1,6 +1,5 @@
 //! How far an export is, readable from another thread while the engine works.
 
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// Counters of a running export, and the way to stop it.
@@ -33,7 +32,7 @@ impl Meter {
         self.points.load(Relaxed)
     }
 
-    /// Bytes of the archive given to the output so far.
+    /// Bytes of the result given to the output so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
@@ -69,9 +68,17 @@ impl Meter {
         self.is_stopped.load(Relaxed)
     }
 
-    /// The export of so many vehicles begins.
+    /// The export of so many vehicles begins, or begins again.
     pub(crate) fn begin(&self, vehicles_total: u64) {
+        for counter in [&self.rows, &self.points, &self.bytes, &self.vehicles_done, &self.vehicle_millionths] {
+            counter.store(0, Relaxed);
+        }
         self.vehicles_total.store(vehicles_total, Relaxed);
+    }
+
+    /// So many bytes of the result were given to the output.
+    pub(crate) fn add_bytes(&self, count: usize) {
+        self.bytes.fetch_add(count as u64, Relaxed);
     }
 
     /// One slice of the current vehicle is written.
@@ -85,23 +92,5 @@ impl Meter {
     pub(crate) fn vehicle_done(&self) {
         self.vehicle_millionths.store(0, Relaxed);
         self.vehicles_done.fetch_add(1, Relaxed);
-    }
-}
-
-/// An output that counts what it is given.
-pub(crate) struct Metered<'m, W> {
-    pub(crate) output: W,
-    pub(crate) meter: &'m Meter,
-}
-
-impl<W: Write> Write for Metered<'_, W> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let written = self.output.write(buffer)?;
-        self.meter.bytes.fetch_add(written as u64, Relaxed);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
     }
 }

@@ -6,13 +6,22 @@
 use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange};
 
-use crate::bucket::{HourDocument, describe_id, document_sample};
-use crate::tally::{Reason, Tally};
+use crate::bucket::HourDocument;
 use export_core::source::{HourDocuments, SourceError};
 
-/// Bytes of documents after which a slice ends, at the next whole hour. Large enough that the work per slice outweighs
-/// its overhead, small enough that a few of them are nothing.
-pub(crate) const SLICE_BYTES: usize = 1 << 20;
+/// Most parts that the documents of one window are split into. The largest hour document there can be, 16 MiB, leaves half a
+/// megabyte for each.
+const MAX_PARTS: usize = 32;
+
+/// How large slices are, in bytes of documents. It bounds memory and changes no byte of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceSize {
+    /// A slice ends at the first whole hour after so many. Large enough that the work per slice outweighs its overhead,
+    /// small enough that a few of them are nothing.
+    pub target_bytes: usize,
+    /// Beyond so many, which only heavy hours reach, a slice is split into parts of equal time.
+    pub most_bytes: usize,
+}
 
 /// The documents of one window.
 #[derive(Debug)]
@@ -21,6 +30,10 @@ pub(crate) struct Slice {
     pub(crate) window: TimeRange,
     /// By column: the documents that may hold points of the window, in order.
     pub(crate) columns: Vec<SliceColumn>,
+    /// Bytes of its documents; of a part, its share of them.
+    pub(crate) bytes: usize,
+    /// Share of the vehicle's range that is done with this slice, in millionths.
+    pub(crate) millionths_done: u64,
 }
 
 /// One collection's part of a slice.
@@ -48,7 +61,9 @@ pub(crate) struct Slicer<'a> {
     /// End of the last window, start of the next.
     position_ms: i64,
     collections: Vec<Collection<'a>>,
-    slice_bytes: usize,
+    size: SliceSize,
+    /// A slice that is handed out in parts, and how many of them are gone.
+    splitting: Option<(Slice, usize, usize)>,
 }
 
 /// One collection that is being read. A parameter without one has no documents from the start.
@@ -62,10 +77,10 @@ struct Collection<'a> {
 }
 
 impl<'a> Slicer<'a> {
-    /// Begins with the collections of one vehicle, in column order. A slice ends at the first whole hour after `slice_bytes`.
+    /// Begins with the collections of one vehicle, in column order.
     pub(crate) fn new(
         range: TimeRange,
-        slice_bytes: usize,
+        size: SliceSize,
         collections: Vec<(Parameter, Option<Box<dyn HourDocuments + 'a>>)>,
     ) -> Self {
         let collections = collections
@@ -78,17 +93,36 @@ impl<'a> Slicer<'a> {
                 carried: Vec::new(),
             })
             .collect();
-        Self { range, position_ms: range.from_ms(), collections, slice_bytes }
+        Self { range, position_ms: range.from_ms(), collections, size, splitting: None }
     }
 
-    /// The next slice, or `None` when the vehicle has no further documents. Documents whose start cannot be read are
-    /// counted in `tally`.
-    pub(crate) fn next(&mut self, tally: &mut Tally) -> Result<Option<Slice>, SliceError> {
+    /// The next slice, or `None` when the vehicle has no further documents.
+    pub(crate) fn next(&mut self) -> Result<Option<Slice>, SliceError> {
+        if self.splitting.is_none() {
+            let Some(slice) = self.gather()? else { return Ok(None) };
+            if slice.bytes <= self.size.most_bytes {
+                return Ok(Some(slice));
+            }
+            let length_ms = slice.window.to_ms() - slice.window.from_ms();
+            let parts = slice.bytes.div_ceil(self.size.most_bytes.max(1)).min(MAX_PARTS);
+            let parts = parts.min(usize::try_from(length_ms).unwrap_or(MAX_PARTS));
+            self.splitting = Some((slice, parts, 0));
+        }
+        let Some((slice, parts, gone)) = &mut self.splitting else { return Ok(None) };
+        let part = slice.part(*gone, *parts);
+        *gone += 1;
+        if gone == parts {
+            self.splitting = None;
+        }
+        Ok(part)
+    }
+
+    fn gather(&mut self) -> Result<Option<Slice>, SliceError> {
         if self.position_ms >= self.range.to_ms() {
             return Ok(None);
         }
         for collection in &mut self.collections {
-            collection.read_ahead(tally)?;
+            collection.read_ahead()?;
         }
         let is_carrying = self.collections.iter().any(|collection| !collection.carried.is_empty());
         if self.earliest_start_ms().is_none() && !is_carrying {
@@ -105,14 +139,16 @@ impl<'a> Slicer<'a> {
             .collect();
         // What was carried over ends within the hour after the last window.
         let mut end_ms = if is_carrying { self.position_ms + HOUR_MS } else { self.position_ms };
+        let carried = columns.iter().flat_map(|column| &column.carried);
+        let carried_bytes: usize = carried.map(|document| document.bytes.len()).sum();
         let mut gathered_bytes = 0;
         while let Some(start_ms) = self.earliest_start_ms()
-            && gathered_bytes < self.slice_bytes
+            && gathered_bytes < self.size.target_bytes.max(1)
         {
             // Documents of the hour before the range belong to the first window too.
             end_ms = end_ms.max(next_whole_hour(start_ms.max(self.position_ms)));
             for (collection, column) in self.collections.iter_mut().zip(&mut columns) {
-                gathered_bytes += collection.take_before(end_ms, &mut column.documents, tally)?;
+                gathered_bytes += collection.take_before(end_ms, &mut column.documents)?;
             }
         }
 
@@ -120,16 +156,16 @@ impl<'a> Slicer<'a> {
         let Ok(window) = TimeRange::new(self.position_ms, end_ms) else { return Ok(None) };
         self.position_ms = end_ms;
         for (collection, column) in self.collections.iter_mut().zip(&columns) {
-            let reaches_on = |document: &&HourDocument| {
-                document.start_ms + HOUR_MS > end_ms && end_ms < self.range.to_ms()
-            };
+            let reaches_on =
+                |document: &&HourDocument| document.reaches(end_ms) && end_ms < self.range.to_ms();
             collection.carried = column.documents.iter().filter(reaches_on).cloned().collect();
         }
-        Ok(Some(Slice { window, columns }))
+        let bytes = carried_bytes + gathered_bytes;
+        Ok(Some(Slice { window, columns, bytes, millionths_done: self.millionths_done() }))
     }
 
     /// Share of the range that is behind the last slice, in millionths.
-    pub(crate) fn millionths_done(&self) -> u64 {
+    fn millionths_done(&self) -> u64 {
         let whole_ms = self.range.to_ms() - self.range.from_ms();
         let done_ms = self.position_ms - self.range.from_ms();
         u64::try_from(i128::from(done_ms) * 1_000_000 / i128::from(whole_ms)).unwrap_or(0)
@@ -144,48 +180,63 @@ impl<'a> Slicer<'a> {
     }
 }
 
+impl Slice {
+    /// One of so many parts of equal time: the documents that start in it, and those before that reach into it.
+    /// `None` where the window is too short to have this part.
+    fn part(&self, index: usize, parts: usize) -> Option<Self> {
+        let length_ms = i128::from(self.window.to_ms() - self.window.from_ms());
+        let cut_ms = |index: usize| {
+            let into_ms = length_ms * index as i128 / parts as i128;
+            self.window.from_ms() + i64::try_from(into_ms).unwrap_or(0)
+        };
+        let window = TimeRange::new(cut_ms(index), cut_ms(index + 1)).ok()?;
+        let is_first = cut_ms(index) == self.window.from_ms();
+        let columns = self.columns.iter().map(|column| {
+            let starts_before = |document: &&HourDocument| !is_first && document.start_ms < window.from_ms();
+            let starts_within = |document: &&HourDocument| {
+                !starts_before(document) && document.start_ms < window.to_ms()
+            };
+            let reaches_in = |document: &&HourDocument| document.reaches(window.from_ms());
+            let earlier = column.documents.iter().filter(starts_before);
+            SliceColumn {
+                carried: column.carried.iter().chain(earlier).filter(reaches_in).cloned().collect(),
+                documents: column.documents.iter().filter(starts_within).cloned().collect(),
+            }
+        });
+        let columns = columns.collect();
+        Some(Self { window, columns, bytes: self.bytes / parts, millionths_done: self.millionths_done })
+    }
+}
+
 impl Collection<'_> {
     /// Fills `next`, unless it is full or there is nothing more.
-    fn read_ahead(&mut self, tally: &mut Tally) -> Result<(), SliceError> {
-        while self.next.is_none()
-            && let Some(documents) = &mut self.documents
-        {
-            let Some(bytes) = documents.next()? else {
-                self.documents = None;
-                return Ok(());
-            };
-            match HourDocument::parse(bytes) {
-                Ok(document) if document.start_ms < self.last_start_ms => {
-                    return Err(SliceError::Unordered {
-                        parameter: self.parameter.clone(),
-                        before_ms: self.last_start_ms,
-                        after_ms: document.start_ms,
-                    });
-                }
-                Ok(document) => {
-                    self.last_start_ms = document.start_ms;
-                    self.next = Some(document);
-                }
-                Err((reason, bytes)) => self.reject(reason, &bytes, tally),
-            }
+    fn read_ahead(&mut self) -> Result<(), SliceError> {
+        if self.next.is_some() {
+            return Ok(());
         }
+        let Some(documents) = &mut self.documents else { return Ok(()) };
+        let Some(bytes) = documents.next()? else {
+            self.documents = None;
+            return Ok(());
+        };
+        let document = HourDocument::parse(bytes, self.last_start_ms);
+        if document.start_ms < self.last_start_ms {
+            return Err(SliceError::Unordered {
+                parameter: self.parameter.clone(),
+                before_ms: self.last_start_ms,
+                after_ms: document.start_ms,
+            });
+        }
+        self.last_start_ms = document.start_ms;
+        self.next = Some(document);
         Ok(())
     }
 
-    fn reject(&self, reason: Reason, bytes: &[u8], tally: &mut Tally) {
-        tally.reject_document(reason, || document_sample(&self.parameter, describe_id(bytes)));
-    }
-
     /// Moves the documents that start before this time to the slice; returns their bytes.
-    fn take_before(
-        &mut self,
-        end_ms: i64,
-        into: &mut Vec<HourDocument>,
-        tally: &mut Tally,
-    ) -> Result<usize, SliceError> {
+    fn take_before(&mut self, end_ms: i64, into: &mut Vec<HourDocument>) -> Result<usize, SliceError> {
         let mut taken_bytes = 0;
         loop {
-            self.read_ahead(tally)?;
+            self.read_ahead()?;
             let Some(document) = self.next.take_if(|next| next.start_ms < end_ms) else {
                 return Ok(taken_bytes);
             };
@@ -217,14 +268,17 @@ mod tests {
         }
     }
 
-    fn cut(range: TimeRange, starts: Vec<i64>, slice_bytes: usize) -> Result<Vec<Slice>, SliceError> {
+    fn cut(range: TimeRange, starts: Vec<i64>, target_bytes: usize) -> Result<Vec<Slice>, SliceError> {
+        cut_at(range, starts, SliceSize { target_bytes, most_bytes: usize::MAX })
+    }
+
+    fn cut_at(range: TimeRange, starts: Vec<i64>, size: SliceSize) -> Result<Vec<Slice>, SliceError> {
         let listed: Box<dyn HourDocuments> = Box::new(Listed(starts.into_iter()));
         let parameter: Parameter = "soc".parse().expect("a parameter");
         let missing = ("odo".parse().expect("a parameter"), None);
-        let mut slicer = Slicer::new(range, slice_bytes, vec![(parameter, Some(listed)), missing]);
-        let mut tally = Tally::default();
+        let mut slicer = Slicer::new(range, size, vec![(parameter, Some(listed)), missing]);
         let mut found = Vec::new();
-        while let Some(slice) = slicer.next(&mut tally)? {
+        while let Some(slice) = slicer.next()? {
             found.push(slice);
         }
         Ok(found)
@@ -262,6 +316,27 @@ mod tests {
         // The last document alone is carried too, and its tail gets a window of its own.
         let found = cut(range, vec![HOUR_MS / 2], 1).expect("slices");
         assert_eq!(windows(&found), [(0, HOUR_MS), (HOUR_MS, 2 * HOUR_MS)]);
+    }
+
+    #[test]
+    fn heavy_hours_are_split_by_time_and_each_document_is_new_once() {
+        let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
+        let size = SliceSize { target_bytes: 1, most_bytes: 10 };
+        let found = cut_at(range, vec![HOUR_MS / 4, HOUR_MS / 2], size).expect("slices");
+        let windows = windows(&found);
+        assert!(windows.len() > 4, "{windows:?}");
+        assert!(windows.windows(2).all(|pair| pair[0].1 == pair[1].0), "{windows:?}");
+        let is_new: Vec<i64> =
+            found.iter().flat_map(|slice| &slice.columns[0].documents).map(|d| d.start_ms).collect();
+        assert_eq!(is_new, [HOUR_MS / 4, HOUR_MS / 2]);
+        for slice in &found {
+            let documents = slice.columns[0].carried.iter().chain(&slice.columns[0].documents);
+            let seen: Vec<i64> = documents.map(|document| document.start_ms).collect();
+            let reaching = [HOUR_MS / 4, HOUR_MS / 2].into_iter().filter(|start_ms| {
+                *start_ms < slice.window.to_ms() && start_ms + HOUR_MS > slice.window.from_ms()
+            });
+            assert_eq!(seen, reaching.collect::<Vec<_>>(), "{:?}", slice.window);
+        }
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use std::io::{Cursor, Read};
 
-use export_engine::{Meter, export};
+use export_engine::Meter;
 use export_testkit::hour::HourBuilder;
 use export_testkit::oddities;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::memory::{InMemory, archive, plan};
+use crate::memory::{InMemory, Objects, archive, engine, limits, plan};
 
 const HOUR_MS: i64 = 1_543_536_000_000;
 
@@ -49,7 +49,9 @@ fn it_opens_with_an_ordinary_reader_and_the_meter_tells_its_size() {
         ReferenceRequest { from_ms: HOUR_MS, to_ms: HOUR_MS + 3_600_000, ..ReferenceRequest::default() };
     let plan = plan(&request, &export_documents(&request, &vehicles), &vehicles);
     let meter = Meter::default();
-    let (manifest, bytes) = export(&plan, &InMemory(&vehicles), Vec::new(), &meter).expect("an archive");
+    let mut objects = Objects::default();
+    let exported = engine(2).export(&plan, &InMemory(&vehicles), &mut objects, &meter, &limits(1 << 20));
+    let (manifest, bytes) = (exported.expect("an archive"), objects.zip());
 
     assert_eq!(meter.bytes(), bytes.len() as u64);
     assert_eq!((meter.rows(), meter.points(), meter.vehicles_done()), (2, 2, 2));

@@ -1,22 +1,24 @@
 //! Exports that do not end well: the error says why, and what was written is no archive.
 
-use std::io::{self, Cursor, Write};
+use std::io::{self, Cursor};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_engine::{EngineError, Meter, Plan, export};
+use export_core::sink::Sink;
+use export_engine::{EngineError, Meter, Plan};
 use export_testkit::hour::HourBuilder;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
 use zip::ZipArchive;
 
-use crate::memory::{InMemory, plan};
+use crate::memory::{InMemory, Objects, engine, limits, plan};
 
 const START_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
 /// Enough for many slices.
 const HOURS: i64 = 200;
+const SLICE_BYTES: usize = 16 << 10;
 
 /// Two vehicles with points that do not compress away.
 fn vehicles() -> [SourceVehicle; 2] {
@@ -100,10 +102,11 @@ fn interfered(
 ) -> (EngineError, Vec<u8>, usize) {
     let vehicles = vehicles();
     let source = Interfered { stored: InMemory(&vehicles), given: AtomicUsize::new(0), interfere };
-    let mut written = Vec::new();
-    let outcome = export(&plan_of(&vehicles), &source, &mut written, meter);
+    let mut objects = Objects::default();
+    let outcome = engine(2).export(&plan_of(&vehicles), &source, &mut objects, meter, &limits(SLICE_BYTES));
     let error = outcome.expect_err("an export that was interfered with");
-    (error, written, source.given.load(Relaxed))
+    assert_eq!(objects.ended_count, 0, "the archive was ended");
+    (error, objects.written.remove(0).1, source.given.load(Relaxed))
 }
 
 fn assert_is_no_archive(written: Vec<u8>) {
@@ -145,7 +148,7 @@ fn a_source_that_cannot_be_opened_is_told() {
             Err(SourceError::new("closed"))
         }
     }
-    let outcome = export(&plan_of(&vehicles()), &Closed, io::sink(), &Meter::default());
+    let outcome = engine(2).export(&plan_of(&vehicles()), &Closed, &mut Objects::default(), &Meter::default(), &limits(SLICE_BYTES));
     assert!(matches!(outcome, Err(EngineError::Source(_))), "{outcome:?}");
 }
 
@@ -168,7 +171,7 @@ fn stop_ends_the_export_within_a_slice() {
 fn stopped_before_it_began_it_writes_no_row() {
     let (vehicles, meter) = (vehicles(), Meter::default());
     meter.stop();
-    let outcome = export(&plan_of(&vehicles), &InMemory(&vehicles), io::sink(), &meter);
+    let outcome = engine(2).export(&plan_of(&vehicles), &InMemory(&vehicles), &mut Objects::default(), &meter, &limits(SLICE_BYTES));
     assert!(matches!(outcome, Err(EngineError::Stopped)), "{outcome:?}");
     assert_eq!(meter.rows(), 0);
 }
@@ -197,25 +200,31 @@ fn documents_in_the_wrong_order_are_told_instead_of_written() {
     }
     let vehicles = vehicles();
     let source = Backwards(InMemory(&vehicles));
-    let outcome = export(&plan_of(&vehicles), &source, io::sink(), &Meter::default());
+    let outcome = engine(2).export(&plan_of(&vehicles), &source, &mut Objects::default(), &Meter::default(), &limits(SLICE_BYTES));
     assert!(matches!(outcome, Err(EngineError::Unordered(_))), "{outcome:?}");
 }
 
 #[test]
 fn an_output_that_fails_is_told() {
     struct Full(usize);
-    impl Write for Full {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
+    impl Sink for Full {
+        fn begin(&mut self, _name: &str) -> io::Result<()> {
             Ok(())
+        }
+
+        fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+            Ok(())
+        }
+
+        fn end(&mut self) -> io::Result<()> {
+            unreachable!("the output has failed")
         }
     }
     let vehicles = vehicles();
-    let outcome = export(&plan_of(&vehicles), &InMemory(&vehicles), Full(10_000), &Meter::default());
-    match outcome.map(|(manifest, _)| manifest) {
+    let (plan, source) = (plan_of(&vehicles), InMemory(&vehicles));
+    let outcome = engine(2).export(&plan, &source, &mut Full(10_000), &Meter::default(), &limits(SLICE_BYTES));
+    match outcome {
         Err(EngineError::Sink(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
         other => panic!("not the output's own error: {other:?}"),
     }

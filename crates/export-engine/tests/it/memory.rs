@@ -2,9 +2,18 @@
 
 use bson::{Bson, Document};
 use bytes::Bytes;
+use export_core::output::OutputOptions;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_engine::{EngineError, Meter, Plan, PlanRequest, VehiclePlan, export};
+use std::collections::BTreeSet;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::LazyLock;
+
+use export_core::sink::Sink;
+use export_engine::{
+    Engine, EngineError, Limits, Meter, Plan, PlanRequest, SliceSize, VehiclePlan,
+};
 use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle};
 
 /// Answers as a database would: documents whose numeric `_id` lies in the range, ascending.
@@ -94,7 +103,8 @@ pub(crate) fn plan(
         request: PlanRequest {
             start_date: "start".to_owned(),
             end_date: "end".to_owned(),
-            timezone: "UTC".to_owned(),
+            timezone: chrono_tz::Tz::UTC,
+            output: OutputOptions::default(),
             range: TimeRange::new(request.from_ms, request.to_ms).expect("a range"),
         },
         parameters: expected.parameters.iter().map(|name| name.parse().expect("a parameter")).collect(),
@@ -106,10 +116,61 @@ pub(crate) fn plan(
                 has_collection: has_collections(&vehicle.database),
             })
             .collect(),
+        text_parameters: BTreeSet::new(),
     }
+}
+
+/// Objects as they were written.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) written: Vec<(String, Vec<u8>)>,
+    pub(crate) ended_count: usize,
+}
+
+impl Sink for Objects {
+    fn begin(&mut self, name: &str) -> io::Result<()> {
+        assert_eq!(self.ended_count, self.written.len(), "{name} begins before the one before has ended");
+        self.written.push((name.to_owned(), Vec::new()));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (_, content) = self.written.last_mut().expect("an object was begun");
+        content.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.ended_count += 1;
+        Ok(())
+    }
+}
+
+impl Objects {
+    /// The bytes of the one object of a zip.
+    pub(crate) fn zip(mut self) -> Vec<u8> {
+        assert_eq!((self.written.len(), self.ended_count), (1, 1), "a zip is one object");
+        self.written.remove(0).1
+    }
+}
+
+/// Engines of one to three threads, made once.
+pub(crate) fn engine(threads: usize) -> &'static Engine {
+    static ENGINES: LazyLock<Vec<Engine>> = LazyLock::new(|| {
+        let threads = (1..=3).filter_map(NonZeroUsize::new);
+        threads.map(|threads| Engine::new(threads).expect("threads")).collect()
+    });
+    &ENGINES[threads - 1]
+}
+
+pub(crate) fn limits(slice_bytes: usize) -> Limits {
+    let slice = SliceSize { target_bytes: slice_bytes, most_bytes: slice_bytes };
+    Limits { slice, slices_share_bytes: 4 << 20 }
 }
 
 /// The archive of a plan.
 pub(crate) fn archive(plan: &Plan, source: &dyn Source) -> Result<Vec<u8>, EngineError> {
-    export(plan, source, Vec::new(), &Meter::default()).map(|(_, archive)| archive)
+    let mut objects = Objects::default();
+    engine(2).export(plan, source, &mut objects, &Meter::default(), &limits(1 << 20))?;
+    Ok(objects.zip())
 }

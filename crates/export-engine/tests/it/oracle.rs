@@ -3,25 +3,26 @@
 use std::io::Cursor;
 
 use bson::Document;
-use export_engine::{Meter, export_in_slices};
+use export_engine::Meter;
 use export_fleet::FleetSpec;
 use export_testkit::oddities;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
 use export_testkit::verify;
 use proptest::prelude::*;
 
-use crate::memory::{InMemory, plan};
+use crate::memory::{InMemory, Objects, engine, limits, plan};
 use crate::odd;
 
 const MEGABYTE: usize = 1 << 20;
 
 /// All differences as text; nothing when there are none.
-fn differences(request: &ReferenceRequest, vehicles: &[SourceVehicle], slice_bytes: usize) -> String {
+fn differences(request: &ReferenceRequest, vehicles: &[SourceVehicle], slice_bytes: usize, threads: usize) -> String {
     let expected = export_documents(request, vehicles);
     let (plan, source) = (plan(request, &expected, vehicles), InMemory(vehicles));
-    let exported = export_in_slices(&plan, &source, Vec::new(), &Meter::default(), slice_bytes);
-    let (_, archive) = exported.expect("an archive");
-    verify::compare(Cursor::new(archive), request, &expected)
+    let mut objects = Objects::default();
+    let exported = engine(threads).export(&plan, &source, &mut objects, &Meter::default(), &limits(slice_bytes));
+    exported.expect("an archive");
+    verify::compare(Cursor::new(objects.zip()), request, &expected)
         .err()
         .map_or_else(String::new, |all| all.to_string())
 }
@@ -33,8 +34,9 @@ proptest! {
     fn odd_vehicles_give_what_the_reference_gives(
         case in odd::case(),
         slice_bytes in prop_oneof![Just(1), Just(700), Just(MEGABYTE)],
+        threads in 1..=3_usize,
     ) {
-        prop_assert_eq!(differences(&case.request, &case.vehicles, slice_bytes), "");
+        prop_assert_eq!(differences(&case.request, &case.vehicles, slice_bytes, threads), "");
     }
 }
 
@@ -44,7 +46,7 @@ fn every_known_oddity_gives_what_the_reference_gives() {
         let vehicles: Vec<SourceVehicle> = fleet.vehicles.iter().map(source_vehicle).collect();
         let request =
             ReferenceRequest { from_ms: fleet.from_ms, to_ms: fleet.to_ms, ..ReferenceRequest::default() };
-        assert_eq!(differences(&request, &vehicles, 1), "", "{}", fleet.start_date);
+        assert_eq!(differences(&request, &vehicles, 1, 2), "", "{}", fleet.start_date);
     }
 }
 
@@ -75,7 +77,7 @@ fn a_dense_fleet_gives_what_the_reference_gives() {
         (spec.first_hour_ms + 1_234_567, spec.first_hour_ms + 7 * export_fleet::HOUR_MS + 1);
     let request = ReferenceRequest { from_ms, to_ms, ..ReferenceRequest::default() };
     assert!(export_documents(&request, &vehicles).vehicles.iter().any(|vehicle| vehicle.rows > 10_000));
-    assert_eq!(differences(&request, &vehicles, MEGABYTE), "");
+    assert_eq!(differences(&request, &vehicles, MEGABYTE, 2), "");
 }
 
 fn source_vehicle(vehicle: &oddities::OddVehicle) -> SourceVehicle {

@@ -5,65 +5,107 @@
 
 use export_core::Parameter;
 
-use crate::column::{Cell, Column};
+use crate::column::Value;
+use crate::merge::RowSink;
+use crate::time_text::TimeText;
 
-/// Writes the rows of one vehicle and counts what it writes.
-#[derive(Debug)]
-pub(crate) struct RowEncoder {
-    /// Cells written, by column.
-    pub(crate) cells: Vec<u64>,
+/// What rows amount to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RowCounts {
+    pub(crate) rows: u64,
     /// Strings that got a `'` in front.
     pub(crate) guarded: u64,
-    /// Rows written.
-    pub(crate) rows: u64,
     pub(crate) first_time_ms: Option<i64>,
     pub(crate) last_time_ms: Option<i64>,
 }
 
-impl RowEncoder {
-    pub(crate) fn new(column_count: usize) -> Self {
-        Self { cells: vec![0; column_count], guarded: 0, rows: 0, first_time_ms: None, last_time_ms: None }
-    }
-
-    /// Begins a row.
+impl RowCounts {
     #[inline]
-    pub(crate) fn time(&mut self, time_ms: i64, out: &mut Vec<u8>) {
+    pub(crate) fn add_row(&mut self, time_ms: i64) {
         self.rows += 1;
         self.first_time_ms.get_or_insert(time_ms);
         self.last_time_ms = Some(time_ms);
-        out.extend_from_slice(itoa::Buffer::new().format(time_ms).as_bytes());
     }
 
-    /// Writes one cell with the comma before it.
+    /// Adds those of later rows.
+    pub(crate) fn merge(&mut self, later: Self) {
+        self.rows += later.rows;
+        self.guarded += later.guarded;
+        self.first_time_ms = self.first_time_ms.or(later.first_time_ms);
+        self.last_time_ms = later.last_time_ms.or(self.last_time_ms);
+    }
+}
+
+/// Rows as text.
+#[derive(Debug)]
+pub(crate) struct CsvRows {
+    text: Vec<u8>,
+    times: TimeText,
+    is_guarding: bool,
+    pub(crate) counts: RowCounts,
+}
+
+impl CsvRows {
+    /// Rows that are appended to `text`.
+    pub(crate) fn new(text: Vec<u8>, times: TimeText, is_guarding: bool) -> Self {
+        Self { text, times, is_guarding, counts: RowCounts::default() }
+    }
+
+    /// Bytes written and not yet taken.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Forgets the text that was written, not the counts.
+    pub(crate) fn clear_text(&mut self) {
+        self.text.clear();
+    }
+
+    pub(crate) fn into_text(self) -> Vec<u8> {
+        self.text
+    }
+}
+
+impl RowSink for CsvRows {
     #[inline]
-    pub(crate) fn cell(&mut self, column_index: usize, column: &Column, cell: Cell, out: &mut Vec<u8>) {
-        self.cells[column_index] += 1;
-        out.push(b',');
-        match cell {
-            Cell::Null => {}
-            Cell::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-            Cell::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
-            Cell::Double(value) => write_double(value, out),
-            Cell::Number(text) => out.extend_from_slice(column.text(text).as_bytes()),
-            Cell::Text(text) => {
-                let text = column.text(text);
-                let is_guarded = is_formula(text);
-                self.guarded += u64::from(is_guarded);
-                write_text(text, is_guarded, out);
+    fn time(&mut self, time_ms: i64) {
+        self.counts.add_row(time_ms);
+        self.times.write(time_ms, &mut self.text);
+    }
+
+    #[inline]
+    fn cell(&mut self, _column_index: usize, value: Value<'_>) {
+        self.text.push(b',');
+        match value {
+            Value::Text(text) => {
+                let is_guarded = self.is_guarding && is_formula(text);
+                self.counts.guarded += u64::from(is_guarded);
+                write_text(text, is_guarded, &mut self.text);
             }
+            other => write_plain(other, &mut self.text),
         }
     }
 
-    /// Writes the comma of a column that has no value in this row.
     #[inline]
-    pub(crate) fn blank(out: &mut Vec<u8>) {
-        out.push(b',');
+    fn blank(&mut self, _column_index: usize) {
+        self.text.push(b',');
     }
 
-    /// Ends a row.
     #[inline]
-    pub(crate) fn end(out: &mut Vec<u8>) {
-        out.push(b'\n');
+    fn end(&mut self) {
+        self.text.push(b'\n');
+    }
+}
+
+/// A value as text without quotes or guard.
+#[inline]
+pub(crate) fn write_plain(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => {}
+        Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+        Value::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+        Value::Double(value) => write_double(value, out),
+        Value::Number(text) | Value::Text(text) => out.extend_from_slice(text.as_bytes()),
     }
 }
 
@@ -146,6 +188,16 @@ mod tests {
         let mut out = Vec::new();
         write_text(value, is_formula(value), &mut out);
         String::from_utf8(out).expect("text")
+    }
+
+    impl CsvRows {
+        pub(crate) fn plain() -> Self {
+            Self::new(Vec::new(), TimeText::UnixMs, true)
+        }
+
+        pub(crate) fn take_text(&mut self) -> Vec<u8> {
+            std::mem::take(&mut self.text)
+        }
     }
 
     #[test]

@@ -1,10 +1,35 @@
 use bson::{Document, doc};
 use bytes::Bytes;
+use chrono_tz::Tz;
+use export_core::output::OutputOptions;
+use export_core::range::HOUR_MS;
+use export_core::source::HourDocuments;
+use export_core::{TimeRange, VehicleId};
 
 use super::*;
+use crate::plan::PlanRequest;
+use crate::slice::SliceSize;
 
 const FROM_MS: i64 = 1_543_536_000_000;
 const PARAMETERS: [&str; 3] = ["soc", "speed", "gps"];
+
+/// The bytes of a zip.
+struct OneObject(Vec<u8>);
+
+impl Sink for OneObject {
+    fn begin(&mut self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Six hours of three parameters, each hour with points that cannot be exported.
 struct SixHours;
@@ -61,13 +86,21 @@ fn archive_in_slices(slice_bytes: usize) -> (Manifest, Vec<u8>) {
         request: PlanRequest {
             start_date: "2018-11-30".to_owned(),
             end_date: "2018-12-01".to_owned(),
-            timezone: "UTC".to_owned(),
+            timezone: Tz::UTC,
+            output: OutputOptions::default(),
             range: TimeRange::new(FROM_MS, FROM_MS + 24 * HOUR_MS).expect("a range"),
         },
         vehicles: vec![VehiclePlan { vehicle, has_collection: vec![true; parameters.len()] }],
         parameters,
+        text_parameters: BTreeSet::new(),
     };
-    export_in_slices(&plan, &SixHours, Vec::new(), &Meter::default(), slice_bytes).expect("an archive")
+    let engine = Engine::new(NonZeroUsize::new(2).expect("two")).expect("threads");
+    let slice = SliceSize { target_bytes: slice_bytes, most_bytes: slice_bytes };
+    let limits = Limits { slice, slices_share_bytes: 1 << 20 };
+    let mut archive = OneObject(Vec::new());
+    let manifest =
+        engine.export(&plan, &SixHours, &mut archive, &Meter::default(), &limits).expect("an archive");
+    (manifest, archive.0)
 }
 
 #[test]

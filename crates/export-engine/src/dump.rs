@@ -1,0 +1,215 @@
+//! A mongodump folder as a source of hour documents: `dump/vehicle_001/speed.bson`, plain or `.gz`. No server needed.
+
+mod documents;
+mod file;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use export_core::source::{HourDocuments, Source, SourceError};
+use export_core::{Parameter, TimeRange, VehicleId};
+use percent_encoding::percent_decode_str;
+
+use documents::{Listed, Streamed};
+use file::{Order, examine};
+
+/// A folder as mongodump writes it: a folder per database, a file per collection.
+#[derive(Debug)]
+pub struct DumpSource {
+    folder: PathBuf,
+    vehicles: Vec<VehicleId>,
+    left_out: Vec<PathBuf>,
+}
+
+/// Why a dump cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The system's error.
+    #[error("{} cannot be read", path.display())]
+    Io {
+        /// Of the file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No folder in it belongs to a vehicle.
+    #[error(
+        "{} holds no folder whose name begins with {prefix:?}; give the folder that mongodump has written, which has one per database",
+        folder.display()
+    )]
+    NoVehicles {
+        /// The folder that was given.
+        folder: PathBuf,
+        /// What vehicles' names begin with.
+        prefix: String,
+    },
+    /// The file ends inside a document.
+    #[error(
+        "{} is cut short: the document at byte {position} has {needed} bytes, and the file has {found} more; make the dump again",
+        path.display()
+    )]
+    CutShort {
+        /// The file.
+        path: PathBuf,
+        /// Where the document begins, counted in uncompressed bytes.
+        position: u64,
+        /// Bytes that the document says it has.
+        needed: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// What should be a document's length is none.
+    #[error(
+        "{} is damaged: at byte {position} a document begins that would have {length} bytes, which none has; make the dump again",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the document begins, counted in uncompressed bytes.
+        position: u64,
+        /// The length that stands there.
+        length: i64,
+    },
+    /// A compressed file cannot be read in another order than its own.
+    #[error(
+        "the documents of {} are not ordered by _id, and a compressed file can only be read in its own order; decompress it first",
+        path.display()
+    )]
+    Unordered {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A collection is there as `.bson` and as `.bson.gz`.
+    #[error("{} is there plain and compressed; remove one of them", path.display())]
+    Twice {
+        /// The plain file.
+        path: PathBuf,
+    },
+}
+
+impl DumpError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+impl From<DumpError> for SourceError {
+    fn from(error: DumpError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl DumpSource {
+    /// Looks through the folder. Vehicles are the databases whose names begin with `prefix`.
+    pub fn open(folder: &Path, prefix: &str) -> Result<Self, DumpError> {
+        let mut dump = Self { folder: folder.to_owned(), vehicles: Vec::new(), left_out: Vec::new() };
+        for path in entries(folder)? {
+            let name = file_name(&path);
+            if !name.starts_with(prefix) || !path.is_dir() {
+                continue;
+            }
+            match name.parse() {
+                Ok(vehicle) => dump.vehicles.push(vehicle),
+                Err(_) => dump.left_out.push(path),
+            }
+        }
+        if dump.vehicles.is_empty() {
+            return Err(DumpError::NoVehicles { folder: folder.to_owned(), prefix: prefix.to_owned() });
+        }
+        dump.vehicles.sort();
+        for vehicle in &dump.vehicles {
+            let files = bson_files(&dump.folder_of(vehicle))?;
+            let unusable = files.into_iter().filter(|(_, name)| usable(name).is_none());
+            dump.left_out.extend(unusable.filter(|(_, name)| !is_of_server(name)).map(|(path, _)| path));
+        }
+        Ok(dump)
+    }
+
+    /// Folders and files whose names no vehicle or parameter can have. They are no part of any export; who runs one should know.
+    pub fn left_out(&self) -> &[PathBuf] {
+        &self.left_out
+    }
+
+    fn folder_of(&self, vehicle: &VehicleId) -> PathBuf {
+        self.folder.join(vehicle.as_str())
+    }
+
+    fn collections(&self, vehicle: &VehicleId) -> Result<Vec<(Parameter, PathBuf)>, DumpError> {
+        let files = bson_files(&self.folder_of(vehicle))?;
+        let mut collections: Vec<(Parameter, PathBuf)> =
+            files.into_iter().filter_map(|(path, name)| Some((usable(&name)?, path))).collect();
+        collections.sort();
+        match collections.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(DumpError::Twice { path: pair[0].1.clone() }),
+            None => Ok(collections),
+        }
+    }
+}
+
+impl Source for DumpSource {
+    fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+        Ok(self.vehicles.clone())
+    }
+
+    fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+        let names = |vehicle| -> Result<_, SourceError> {
+            Ok(self.collections(vehicle)?.into_iter().map(|(parameter, _)| parameter).collect())
+        };
+        vehicles.iter().map(names).collect()
+    }
+
+    fn open<'a>(
+        &'a self,
+        vehicle: &VehicleId,
+        parameter: &Parameter,
+        documents: TimeRange,
+    ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+        let collections = self.collections(vehicle)?;
+        let found = collections.into_iter().find(|(name, _)| name == parameter);
+        let Some((_, path)) = found else {
+            let path = self.folder_of(vehicle).join(format!("{parameter}.bson"));
+            return Err(DumpError::Io { path, source: io::ErrorKind::NotFound.into() }.into());
+        };
+        if file_name(&path).ends_with(".gz") {
+            return Ok(Box::new(Streamed::compressed(path, documents)?));
+        }
+        Ok(match examine(&path, documents)? {
+            Order::Ascending(stretch) => Box::new(Streamed::plain(path, documents, stretch)?),
+            Order::Other(places) => Box::new(Listed::new(path, places)?),
+        })
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DumpError> {
+    let found = fs::read_dir(folder).map_err(DumpError::io(folder))?;
+    let paths = found.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths: Vec<PathBuf> = paths.collect::<Result<_, _>>().map_err(DumpError::io(folder))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The collections of a folder: path and name. mongodump writes characters that file names cannot have as `%2F`.
+fn bson_files(folder: &Path) -> Result<Vec<(PathBuf, String)>, DumpError> {
+    let named = entries(folder)?.into_iter().filter_map(|path| {
+        let file_name = file_name(&path);
+        let stem = file_name.strip_suffix(".gz").unwrap_or(&file_name).strip_suffix(".bson")?;
+        let name = percent_decode_str(stem).decode_utf8_lossy().into_owned();
+        Some((path, name))
+    });
+    Ok(named.collect())
+}
+
+fn usable(name: &str) -> Option<Parameter> {
+    name.parse().ok()
+}
+
+/// Whether the collection belongs to the server itself.
+fn is_of_server(name: &str) -> bool {
+    name.starts_with("system.")
+}

@@ -1,0 +1,144 @@
+//! What is to be exported: a request with nothing left to look up.
+
+use std::collections::BTreeSet;
+
+use chrono_tz::Tz;
+use export_core::id::sort_parameters;
+use export_core::manifest::{RangeText, ResolvedRequest};
+use export_core::output::{Archive, Format, OutputOptions};
+use export_core::request::ExportRequest;
+use export_core::source::{Source, SourceError};
+use export_core::{Parameter, TimeRange, VehicleId};
+
+/// What is to be exported, with nothing left to look up.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The request that it answers.
+    pub request: PlanRequest,
+    /// The vehicles, in the order of the archive.
+    pub vehicles: Vec<VehiclePlan>,
+    /// The columns after `time`, in order, of every vehicle's file.
+    pub parameters: Vec<Parameter>,
+    /// Parameters whose column in a Parquet file is text. Which they are shows only while the data is read:
+    /// [`EngineError::NotNumeric`](crate::EngineError::NotNumeric) tells them, and the export is begun again.
+    pub text_parameters: BTreeSet<Parameter>,
+}
+
+/// The part of a request that the result repeats.
+#[derive(Clone, Debug)]
+pub struct PlanRequest {
+    /// The start as asked.
+    pub start_date: String,
+    /// The end as asked.
+    pub end_date: String,
+    /// IANA zone of plain dates and of RFC 3339 times.
+    pub timezone: Tz,
+    /// The range that they mean.
+    pub range: TimeRange,
+    /// What the result looks like.
+    pub output: OutputOptions,
+}
+
+impl From<&ExportRequest> for PlanRequest {
+    fn from(request: &ExportRequest) -> Self {
+        Self {
+            start_date: request.start_date.clone(),
+            end_date: request.end_date.clone(),
+            timezone: request.timezone,
+            range: request.range,
+            output: request.output,
+        }
+    }
+}
+
+/// One vehicle of a plan.
+#[derive(Clone, Debug)]
+pub struct VehiclePlan {
+    /// Its name.
+    pub vehicle: VehicleId,
+    /// Which of the plan's parameters it has a collection for, by position.
+    pub has_collection: Vec<bool>,
+}
+
+/// Why a request cannot be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Vehicles are asked for that the source does not have.
+    #[error("there is no vehicle {}", list(.0))]
+    UnknownVehicles(Vec<VehicleId>),
+    /// The source could not be asked.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// The first few of them, for people.
+fn list(vehicles: &[VehicleId]) -> String {
+    const SHOWN: usize = 5;
+    let mut names: Vec<&str> = vehicles.iter().take(SHOWN).map(VehicleId::as_str).collect();
+    let more = format!("{} more", vehicles.len().saturating_sub(SHOWN));
+    if vehicles.len() > SHOWN {
+        names.push(&more);
+    }
+    names.join(", ")
+}
+
+/// Looks up what the request leaves open: which vehicles there are, and which parameters they have.
+pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanError> {
+    let vehicles = choose_vehicles(request.vehicles.as_deref(), source)?;
+    let collections = source.parameters(&vehicles)?;
+    let parameters = request.parameters.clone().unwrap_or_else(|| {
+        let found: BTreeSet<Parameter> = collections.iter().flatten().cloned().collect();
+        let mut parameters: Vec<Parameter> = found.into_iter().collect();
+        sort_parameters(&mut parameters);
+        parameters
+    });
+    let vehicles = vehicles
+        .into_iter()
+        .zip(collections)
+        .map(|(vehicle, collections)| VehiclePlan {
+            vehicle,
+            has_collection: parameters.iter().map(|parameter| collections.contains(parameter)).collect(),
+        })
+        .collect();
+    Ok(Plan { request: PlanRequest::from(request), vehicles, parameters, text_parameters: BTreeSet::new() })
+}
+
+fn choose_vehicles(
+    chosen: Option<&[VehicleId]>,
+    source: &dyn Source,
+) -> Result<Vec<VehicleId>, PlanError> {
+    let found = source.vehicles()?;
+    let Some(chosen) = chosen else { return Ok(found) };
+    let unknown: Vec<VehicleId> =
+        chosen.iter().filter(|vehicle| !found.contains(vehicle)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(PlanError::UnknownVehicles(unknown));
+    }
+    let mut chosen = chosen.to_vec();
+    chosen.sort();
+    Ok(chosen)
+}
+
+impl Plan {
+    /// The request as the manifest tells it. Options that mean nothing for this result are left out.
+    pub(crate) fn resolved_request(&self) -> ResolvedRequest {
+        let PlanRequest { start_date, end_date, timezone, range, output } = &self.request;
+        let is_csv = output.format == Format::Csv;
+        let is_compressed = is_csv && output.archive == Archive::None;
+        ResolvedRequest {
+            start_date: start_date.clone(),
+            end_date: end_date.clone(),
+            timezone: timezone.name().to_owned(),
+            range: RangeText { from: range.from_rfc3339(), to: range.to_rfc3339() },
+            vehicles: self.vehicles.iter().map(|vehicle_plan| vehicle_plan.vehicle.to_string()).collect(),
+            parameters: self.parameters.iter().map(ToString::to_string).collect(),
+            format: output.format,
+            archive: output.archive,
+            compression: is_compressed.then_some(output.compression),
+            time_format: is_csv.then_some(output.time_format),
+            csv_guard: is_csv.then_some(output.csv_guard),
+            step_ms: output.resampling.map(|resampling| resampling.step_ms),
+            fill: output.resampling.map(|resampling| resampling.fill),
+        }
+    }
+}
