@@ -118,7 +118,7 @@ pub(crate) struct Bench {
     #[arg(long)]
     pub(crate) growth: bool,
     /// Deflate level of the ceiling and the Python exporter: the engine's.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=9))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
     pub(crate) level: u32,
     /// Measure only these.
     #[arg(long, value_enum, value_delimiter = ',')]

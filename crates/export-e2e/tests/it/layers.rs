@@ -41,7 +41,7 @@ fn dependencies_are_as_the_architecture_says() {
         ("api", and(&[])),
         ("worker", and(&["engine"])),
         ("cli", and(&["fleet"])),
-        ("bench", vec!["fleet"]),
+        ("bench", vec!["core", "engine", "fleet"]),
     ];
     let mut found = dependencies(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     // The only place where API and worker meet.

@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long)]
     threads: Option<usize>,
     /// Deflate level
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 3)]
     level: u32,
     /// Text per deflate block, KiB
     #[arg(long, default_value_t = 1024)]

@@ -179,3 +179,59 @@ impl Time {
         self.length + 8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_ROW_BYTES, RowWriter};
+    use crate::walk::Point;
+
+    const DOUBLE: u8 = 0x01;
+    const START_MS: i64 = 1_543_536_000_000;
+
+    fn text(columns: &[Vec<Point>]) -> String {
+        let points: usize = columns.iter().map(Vec::len).sum();
+        let mut text = vec![0; (points + 1) * MAX_ROW_BYTES];
+        let written = RowWriter::new().write(START_MS, columns, &mut text);
+        text.truncate(written.bytes);
+        String::from_utf8(text).expect("ASCII")
+    }
+
+    #[test]
+    fn columns_are_aligned_by_time() {
+        let at = |offset_ms, value: u64| Point { offset_ms, kind: super::INT64, bits: value };
+        let columns = [vec![at(5, 1), at(7, 2)], vec![], vec![at(6, 3), at(7, 0)]];
+        assert_eq!(text(&columns), "1543536000005,1,,\n1543536000006,,,3\n1543536000007,2,,0\n");
+    }
+
+    #[test]
+    fn numbers_have_their_shortest_text() {
+        let minus_five = (-5_i32).cast_unsigned();
+        let int32 =
+            Point { offset_ms: 0, kind: super::INT32, bits: 0xffff_ffff_0000_0000 | u64::from(minus_five) };
+        assert_eq!(text(&[vec![int32]]), "1543536000000,-5\n");
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (45.0, "45"),
+            (-408.3, "-408.3"),
+            (0.1, "0.1"),
+            (1131.889, "1131.889"),
+            (-0.05, "-0.05"),
+            (99_999_999.0, "99999999"),
+            (123_456_789_012.5, "123456789012.5"),
+            (0.1 + 0.2, "0.30000000000000004"),
+        ] {
+            let point = Point { offset_ms: 0, kind: DOUBLE, bits: f64::to_bits(value) };
+            assert_eq!(text(&[vec![point]]), format!("1543536000000,{expected}\n"));
+        }
+    }
+
+    #[test]
+    fn the_leading_digits_of_the_time_change_within_an_hour() {
+        let high_ms = super::LOW_DIGITS * 15_436;
+        let at = |offset_ms| Point { offset_ms, kind: super::INT64, bits: 1 };
+        let mut text = [0; 4 * MAX_ROW_BYTES];
+        let written = RowWriter::new().write(high_ms - 5, &[vec![at(4), at(5)]], &mut text);
+        assert_eq!(&text[..written.bytes], b"1543599999999,1\n1543600000000,1\n");
+    }
+}

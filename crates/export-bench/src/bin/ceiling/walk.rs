@@ -73,3 +73,45 @@ fn key(text: u64) -> (i32, usize) {
     let number = fours.wrapping_mul(42_949_672_960_001) >> 32;
     (number as i32, digits as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use export_fleet::FleetSpec;
+
+    use super::{key, walk};
+
+    #[test]
+    fn keys_of_all_lengths() {
+        for (text, expected) in
+            [("0", 0), ("7", 7), ("5312", 5312), ("300000", 300_000), ("3599999", 3_599_999)]
+        {
+            let mut bytes = [0xff; 8];
+            bytes[..text.len()].copy_from_slice(text.as_bytes());
+            bytes[text.len()] = 0;
+            assert_eq!(key(u64::from_le_bytes(bytes)), (expected, text.len()));
+        }
+    }
+
+    #[test]
+    fn a_fleet_document_has_its_points_in_order() {
+        let fleet = FleetSpec {
+            seed: 1,
+            vehicles: 1,
+            first_hour_ms: 1_543_536_000_000,
+            hours: 24,
+            vehicle_prefix: "vehicle_".to_owned(),
+            oddities: false,
+        };
+        let vehicle = fleet.vehicle(0);
+        let hour = vehicle.hours().find(|hour| hour.documents.len() == 5).expect("a busy hour");
+        for hour_document in &hour.documents {
+            // Padded, as files are, and not at the start.
+            let bytes = [&[0; 3], hour_document.document.as_bytes(), &[0; 8]].concat();
+            let mut points = Vec::new();
+            walk(&bytes, 3, &mut points);
+            assert!(!points.is_empty());
+            assert!(points.windows(2).all(|pair| pair[0].offset_ms < pair[1].offset_ms));
+            assert!(points.iter().all(|point| (0..3_600_000).contains(&point.offset_ms)));
+        }
+    }
+}
