@@ -58,13 +58,18 @@ impl Problem {
         )
     }
 
+    /// 404: the job has a result, but no object of this name.
+    pub fn unknown_object(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown-object", "No such object", detail)
+    }
+
     /// 404: no such path.
     pub fn unknown_path() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "unknown-path",
             "No such path",
-            "This service has POST /export, GET /export/{id} and GET /export/{id}/download.",
+            "This service has POST /export, GET /export/{id}, GET /export/{id}/download and GET /export/{id}/download/{name}.",
         )
     }
 

@@ -27,6 +27,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/export", post(exports::create::create))
         .route("/export/{id}", get(exports::get::get))
         .route("/export/{id}/download", get(exports::download::download))
+        .route("/export/{id}/download/{name}", get(exports::download::download_object))
         .fallback(|| async { Problem::unknown_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .with_state(state)

@@ -14,7 +14,7 @@ pub enum JobState {
     NotStarted,
     /// A worker is writing it.
     Started,
-    /// Done: `exportUri` names one complete object.
+    /// Done: `exportUri` names one complete object, or the prefix of complete objects.
     Finished,
     /// Given up; `error` says why.
     Failed,
@@ -91,7 +91,7 @@ pub struct Progress {
     pub rows: u64,
     /// Points read.
     pub points: u64,
-    /// Bytes of the archive produced.
+    /// Bytes of the result produced.
     pub bytes: u64,
 }
 
@@ -99,15 +99,15 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// Rows of all CSVs, headers not counted.
+    /// Rows of all files, headers not counted.
     pub rows: u64,
     /// Points read from the source.
     pub points: u64,
     /// Points and whole documents that could not be exported; the manifest has the reasons.
     pub rejected: u64,
-    /// Bytes of all CSVs before compression.
+    /// Bytes of all files before the archive or the objects are compressed.
     pub csv_bytes: u64,
-    /// Size of the result object in bytes.
+    /// Size of the result in bytes: of its one object, or of all together.
     pub bytes: u64,
     /// SHA-256 of the result object, in hex.
     pub sha256: String,

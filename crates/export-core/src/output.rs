@@ -6,6 +6,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::TimeRange;
+
+/// Longest interval of a resampled export, in milliseconds: the widest range there is. A longer one would say nothing more.
+pub const LONGEST_STEP_MS: u64 = (TimeRange::MAX_MS - TimeRange::MIN_MS).unsigned_abs();
+
 /// A text that is none of an option's values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of {expected}")]
@@ -132,6 +137,13 @@ pub struct Resampling {
     pub fill: Fill,
 }
 
+impl Resampling {
+    /// Intervals of a range, the last of which may be cut short: the rows of a vehicle where every interval has one.
+    pub fn interval_count(self, range: TimeRange) -> u64 {
+        range.to_ms().abs_diff(range.from_ms()).div_ceil(self.step_ms.get())
+    }
+}
+
 /// Everything about a result that is not which data it holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutputOptions {
@@ -149,7 +161,33 @@ pub struct OutputOptions {
     pub resampling: Option<Resampling>,
 }
 
+/// What an option is where it has a meaning; manifests and answers leave it out elsewhere.
 impl OutputOptions {
+    /// How the objects are compressed; `None` where there are no CSV objects.
+    pub fn object_compression(&self) -> Option<Compression> {
+        (self.format == Format::Csv && self.archive == Archive::None).then_some(self.compression)
+    }
+
+    /// How a CSV writes times; `None` where there is no CSV.
+    pub fn csv_time_format(&self) -> Option<TimeFormat> {
+        (self.format == Format::Csv).then_some(self.time_format)
+    }
+
+    /// Whether a CSV guards against formulas; `None` where there is no CSV.
+    pub fn csv_formula_guard(&self) -> Option<CsvGuard> {
+        (self.format == Format::Csv).then_some(self.csv_guard)
+    }
+
+    /// Length of an interval in milliseconds; `None` where the export is not resampled.
+    pub fn step_ms(&self) -> Option<NonZeroU64> {
+        self.resampling.map(|resampling| resampling.step_ms)
+    }
+
+    /// What intervals without a point show; `None` where the export is not resampled.
+    pub fn fill(&self) -> Option<Fill> {
+        self.resampling.map(|resampling| resampling.fill)
+    }
+
     /// Name of a vehicle's file: its name and what the format and the compression add.
     pub fn file_name(&self, vehicle: &crate::VehicleId) -> String {
         let ending = match (self.format, self.archive, self.compression) {
@@ -174,6 +212,34 @@ mod tests {
         assert_eq!(Fill::default(), Fill::None);
         let error = "xz".parse::<Compression>().expect_err("no compression of ours");
         assert_eq!(error.to_string(), "expected one of gzip, zstd, none");
+    }
+
+    #[test]
+    fn the_last_interval_may_be_cut_short() {
+        let count = |from_ms, to_ms, step_ms| {
+            let range = TimeRange::new(from_ms, to_ms).expect("a range");
+            let step_ms = NonZeroU64::new(step_ms).expect("a step");
+            Resampling { step_ms, fill: Fill::None }.interval_count(range)
+        };
+        assert_eq!([count(0, 10, 5), count(0, 11, 5), count(-3, 3, 1), count(0, 10, 999)], [2, 3, 6, 1]);
+        assert_eq!(count(TimeRange::MIN_MS, TimeRange::MAX_MS, 1), LONGEST_STEP_MS);
+        assert_eq!(count(TimeRange::MIN_MS, TimeRange::MAX_MS, LONGEST_STEP_MS), 1);
+    }
+
+    #[test]
+    fn options_without_a_meaning_are_not_told() {
+        let csv_objects = OutputOptions { archive: Archive::None, ..OutputOptions::default() };
+        assert_eq!(csv_objects.object_compression(), Some(Compression::Gzip));
+        let zip = OutputOptions::default();
+        assert_eq!(zip.object_compression(), None);
+        assert_eq!(
+            (zip.csv_time_format(), zip.csv_formula_guard()),
+            (Some(TimeFormat::UnixMs), Some(CsvGuard::On))
+        );
+        assert_eq!((zip.step_ms(), zip.fill()), (None, None));
+        let parquet = OutputOptions { format: Format::Parquet, ..csv_objects };
+        assert_eq!(parquet.object_compression(), None);
+        assert_eq!((parquet.csv_time_format(), parquet.csv_formula_guard()), (None, None));
     }
 
     #[test]

@@ -202,11 +202,51 @@ mod tests {
         assert_eq!(parse_bound("2018-03-25", Tz::Asia__Beirut), Ok(instant("2018-03-25T01:00:00+03:00")));
         // Havana 2018-11-04: 00:00 exists twice, first at -04:00.
         assert_eq!(parse_bound("2018-11-04", Tz::America__Havana), Ok(instant("2018-11-04T00:00:00-04:00")));
+        // St. John's 1990-10-28: a minute of the day, then back to 23:01 of the day before; the day begins with that minute.
+        assert_eq!(
+            parse_bound("1990-10-28", Tz::America__St_Johns),
+            Ok(instant("1990-10-28T00:00:00-02:30"))
+        );
+        // Sao Paulo 2018-02-18: at midnight back to 23:00, so that midnight itself comes once, an hour later.
+        assert_eq!(
+            parse_bound("2018-02-18", Tz::America__Sao_Paulo),
+            Ok(instant("2018-02-18T00:00:00-03:00"))
+        );
         // Apia skipped all of 2011-12-30: the day begins when the next one does.
         assert_eq!(parse_bound("2011-12-30", Tz::Pacific__Apia), Ok(instant("2011-12-31T00:00:00+14:00")));
     }
 
+    /// The date on the clocks of a zone.
+    fn local_date(time_ms: i64, zone: Tz) -> NaiveDate {
+        DateTime::<Utc>::from_timestamp_millis(time_ms).expect("in range").with_timezone(&zone).date_naive()
+    }
+
+    /// The next day from this one on that begins more or less than 24 hours before the one after it, within a year.
+    fn day_of_a_clock_change(from: NaiveDate, zone: Tz) -> Option<NaiveDate> {
+        let start_ms = |date| local_midnight_ms(date, zone);
+        from.iter_days()
+            .take(366)
+            .find(|date| start_ms(*date + Days::new(1)) - start_ms(*date) != 24 * HOUR_MS)
+    }
+
     proptest! {
+        /// Where clocks change, the days around begin with the first instant that any clock of the zone shows them: after a gap,
+        /// and before the second of two midnights. Looked for by the minute, since few changes happen on a whole hour.
+        #[test]
+        fn days_begin_once_where_clocks_change(day in 0u32..20_000, zone in 0usize..chrono_tz::TZ_VARIANTS.len()) {
+            let zone = chrono_tz::TZ_VARIANTS[zone];
+            let from = NaiveDate::from_ymd_opt(1970, 1, 1).expect("a date") + Days::new(day.into());
+            let changed = day_of_a_clock_change(from, zone).unwrap_or(from);
+            for date in [changed, changed + Days::new(1)] {
+                let start_ms = local_midnight_ms(date, zone);
+                prop_assert!(local_date(start_ms, zone) >= date);
+                for minutes in 0..26 * 60 {
+                    let before_ms = start_ms - 1 - minutes * 60_000;
+                    prop_assert!(local_date(before_ms, zone) < date, "{zone} {date}: {}", to_rfc3339(before_ms));
+                }
+            }
+        }
+
         /// Days follow each other without hole or overlap in every zone, and each begins on its own date (or
         /// later, where the whole day does not exist).
         #[test]
@@ -216,9 +256,8 @@ mod tests {
             let start_ms = local_midnight_ms(date, zone);
             let next_ms = local_midnight_ms(date + Days::new(1), zone);
             prop_assert!(start_ms <= next_ms);
-            let local = |ms: i64| DateTime::<Utc>::from_timestamp_millis(ms).expect("in range").with_timezone(&zone).date_naive();
-            prop_assert!(local(start_ms) >= date);
-            prop_assert!(local(start_ms - 1) < date);
+            prop_assert!(local_date(start_ms, zone) >= date);
+            prop_assert!(local_date(start_ms - 1, zone) < date);
         }
     }
 }

@@ -1,4 +1,10 @@
 //! What a client asks for: the body of `POST /export`, parsed once into types that cannot be wrong.
+//!
+//! Here are the data that are asked for; what their result looks like is in [`output`].
+
+mod output;
+
+pub use output::MAX_FILLED_ROWS;
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -51,7 +57,20 @@ impl FieldError {
     }
 }
 
-const FIELDS: [&str; 5] = ["startDate", "endDate", "timezone", "vehicles", "parameters"];
+const FIELDS: [&str; 12] = [
+    "startDate",
+    "endDate",
+    "timezone",
+    "vehicles",
+    "parameters",
+    "format",
+    "archive",
+    "compression",
+    "timeFormat",
+    "csvGuard",
+    "stepMs",
+    "fill",
+];
 
 impl ExportRequest {
     /// Parses the JSON body of `POST /export`; all that is wrong is told at once.
@@ -75,12 +94,12 @@ impl ExportRequest {
         };
         let vehicles = parse_list::<VehicleId>(fields, "vehicles", &mut errors);
         let parameters = parse_list::<Parameter>(fields, "parameters", &mut errors);
+        let output = output::parse(fields, range, &mut errors);
 
         match (start, end, timezone, range) {
             (Some((start_date, _)), Some((end_date, _)), Some(timezone), Some(range))
                 if errors.is_empty() =>
             {
-                let output = OutputOptions::default();
                 Ok(Self { start_date, end_date, timezone, range, vehicles, parameters, output })
             }
             _ => Err(errors),

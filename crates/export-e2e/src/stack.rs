@@ -1,15 +1,17 @@
 //! API and worker of one test.
 
 use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
 use export_api::config::Config as ApiConfig;
 use export_core::job::RetryPolicy;
+use export_engine::MemoryBudget;
 use export_mongo::JobStore;
 use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::{MongoSettings, SourceSettings};
-use export_settings::s3::S3Settings;
+use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
 use serde_json::Value;
@@ -88,7 +90,12 @@ impl Stack {
     pub async fn start_worker(&mut self) {
         let admin = local_listener().await;
         let config = WorkerConfig {
-            concurrency: 2,
+            concurrency: NonZeroU16::new(2).expect("not zero"),
+            budget: MemoryBudget::shared_by(
+                MemoryBudget::DEFAULT_MIB << 20,
+                NonZeroUsize::new(2).expect("not zero"),
+            ),
+            threads: NonZeroUsize::new(2).expect("not zero"),
             admin: address(&admin),
             mongo: self.mongo(),
             source: SourceSettings { uri: None, vehicle_database_prefix: self.space.vehicle_prefix.clone() },
@@ -215,6 +222,7 @@ impl Stack {
             key_prefix: "exports/".to_owned(),
             force_path_style: true,
             public_endpoint_url: None,
+            payload_signing: PayloadSigning::Auto,
         }
     }
 }

@@ -48,8 +48,7 @@ fn unpacked(codec: Codec, bytes: &[u8]) -> Vec<u8> {
     content
 }
 
-const CODECS: [Codec; 5] =
-    [Codec::Deflate, Codec::DeflateStored, Codec::Gzip, Codec::Zstd, Codec::Plain];
+const CODECS: [Codec; 5] = [Codec::Deflate, Codec::DeflateStored, Codec::Gzip, Codec::Zstd, Codec::Plain];
 
 #[test]
 fn files_of_every_size_come_out_whole() {

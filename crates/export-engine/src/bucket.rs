@@ -10,7 +10,7 @@ use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange};
 
 use crate::column::{Cell, Column};
-use crate::element::{Element, Elements, Malformed, kind};
+use crate::element::{Element, Elements, Malformed, kind, parse_key};
 use crate::tally::{Reason, Tally};
 
 /// Buckets inside buckets beyond which a document is refused: MongoDB itself stores no document nested deeper.
@@ -207,8 +207,7 @@ impl<'a> Decoder<'a, '_> {
             KeyOrder::AsStored => {
                 let mut children = Elements::of(values)?;
                 let mut last_key = None;
-                while let Some(child) = children.next()? {
-                    let key = parse_key(child.key);
+                while let Some((child, key)) = children.next_keyed()? {
                     // A key that is no number is less than none here, so it is sent to the other order too.
                     if key <= last_key {
                         return Err(Stop::OutOfOrder);
@@ -235,6 +234,20 @@ impl<'a> Decoder<'a, '_> {
     #[inline]
     fn child(&mut self, child: Element<'a>, key: Option<i64>, offset_ms: Option<i64>) -> Result<(), Stop> {
         let child_offset_ms = offset_ms.zip(key).and_then(|(offset_ms, key)| offset_ms.checked_add(key));
+        // What nearly all children are, before all that they may be.
+        if matches!(child.kind, kind::INT32 | kind::DOUBLE)
+            && let Some(offset_ms) = child_offset_ms
+            && (0..HOUR_MS).contains(&offset_ms)
+            && self.scope.window.contains(self.document.start_ms + offset_ms)
+        {
+            self.tally.counts.points_read += u64::from(!self.scope.is_carried);
+            let cell = match child.kind {
+                kind::INT32 => Cell::Int(i64::from(child.int32()?)),
+                _ => Cell::Double(child.double()?),
+            };
+            self.column.push(self.document.start_ms + offset_ms, cell);
+            return Ok(());
+        }
         if child.kind == kind::DOCUMENT {
             let inner = Elements::of(child.value)?.find(b"values")?;
             if let Some(inner) = inner.filter(|inner| inner.kind == kind::DOCUMENT) {
@@ -250,7 +263,6 @@ impl<'a> Decoder<'a, '_> {
         self.point(child, child_offset_ms)
     }
 
-    #[inline]
     fn point(&mut self, point: Element<'a>, offset_ms: Option<i64>) -> Result<(), Stop> {
         // Counted before anything is decided, so that a point which then goes nowhere is missed when the counts are added up.
         self.tally.counts.points_read += u64::from(!self.scope.is_carried);
@@ -336,28 +348,6 @@ fn unsupported(kind: u8) -> Option<Reason> {
         kind::DOCUMENT => Some(Reason::DocumentValue),
         _ => Some(Reason::UnsupportedType),
     }
-}
-
-/// A bucket's key in milliseconds: decimal digits, with a minus sign perhaps, that fit an i64.
-#[inline]
-fn parse_key(key: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match key {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    // Counted below zero, where i64 reaches one further.
-    let mut value: i64 = 0;
-    for digit in digits {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
-    }
-    if is_negative { Some(value) } else { value.checked_neg() }
 }
 
 #[cfg(test)]

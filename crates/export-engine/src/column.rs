@@ -141,7 +141,11 @@ impl Column {
 impl Column {
     /// Keeps, of the points of each interval, the last one, and gives it the interval's start as its time. Points without
     /// a value are left out first where `only_known`. Returns how many points went. The column must be settled.
-    pub(crate) fn thin_out(&mut self, mut interval_start_ms: impl FnMut(i64) -> i64, only_known: bool) -> u64 {
+    pub(crate) fn thin_out(
+        &mut self,
+        mut interval_start_ms: impl FnMut(i64) -> i64,
+        only_known: bool,
+    ) -> u64 {
         let before = self.times.len();
         let mut kept = 0;
         for index in 0..before {

@@ -123,7 +123,54 @@ pub(crate) fn header(parameters: &[Parameter]) -> Vec<u8> {
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 
 /// The shortest text that reads back as the same double, without a useless `.0`.
+#[inline]
 fn write_double(value: f64, out: &mut Vec<u8>) {
+    if let Some(thousandths) = exact_thousandths(value) {
+        write_thousandths(thousandths, out);
+    } else {
+        write_any_double(value, out);
+    }
+}
+
+/// Above this, a number of thousandths has more digits than any double is sure to keep: 15.
+const SURE_THOUSANDTHS: i64 = 1_000_000_000_000_000;
+
+/// The value in thousandths, where it is the double of a decimal with three places at most.
+///
+/// Sensors give such values. No two decimals of 15 digits have the same double, so this one is also the shortest.
+#[inline]
+fn exact_thousandths(value: f64) -> Option<i64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "checked by going back; what is too large or NaN fails there"
+    )]
+    let thousandths = (value * 1_000.0 + 0.5_f64.copysign(value)) as i64;
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+    let is_exact =
+        thousandths.unsigned_abs() < SURE_THOUSANDTHS.unsigned_abs() && thousandths as f64 / 1_000.0 == value;
+    is_exact.then_some(thousandths)
+}
+
+#[inline]
+fn write_thousandths(thousandths: i64, out: &mut Vec<u8>) {
+    let (whole, thousandths) = (thousandths / 1_000, thousandths % 1_000);
+    if whole == 0 && thousandths < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
+    let thousandths = thousandths.unsigned_abs();
+    #[expect(clippy::cast_possible_truncation, reason = "digits, 0 to 9")]
+    let [tenths, hundredths, last] =
+        [thousandths / 100, thousandths / 10 % 10, thousandths % 10].map(|digit| b'0' + digit as u8);
+    match (tenths, hundredths, last) {
+        (b'0', b'0', b'0') => {}
+        (_, b'0', b'0') => out.extend_from_slice(&[b'.', tenths]),
+        (_, _, b'0') => out.extend_from_slice(&[b'.', tenths, hundredths]),
+        _ => out.extend_from_slice(&[b'.', tenths, hundredths, last]),
+    }
+}
+
+fn write_any_double(value: f64, out: &mut Vec<u8>) {
     if value.fract() == 0.0 && value.abs() < EXACT_INTEGERS {
         #[expect(clippy::cast_possible_truncation, reason = "integral and below 2^53")]
         let integer = value as i64;
@@ -176,6 +223,7 @@ fn write_text(text: &str, is_guarded: bool, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use export_core::output::TimeFormat;
     use proptest::prelude::*;
 
     fn double(value: f64) -> String {
@@ -192,7 +240,7 @@ mod tests {
 
     impl CsvRows {
         pub(crate) fn plain() -> Self {
-            Self::new(Vec::new(), TimeText::UnixMs, true)
+            Self::new(Vec::new(), TimeText::new(TimeFormat::UnixMs, chrono_tz::Tz::UTC), true)
         }
 
         pub(crate) fn take_text(&mut self) -> Vec<u8> {
@@ -260,6 +308,18 @@ mod tests {
     }
 
     proptest! {
+        /// The two ways to write a double agree wherever both are taken.
+        #[test]
+        fn decimals_are_written_alike(
+            digits in -1_100_000_000_000_000_i64..1_100_000_000_000_000, places in 0..5_i32, nudge in -1..=1_i64,
+        ) {
+            let value = digits as f64 / 10_f64.powi(places);
+            let value = f64::from_bits(value.to_bits().wrapping_add_signed(nudge));
+            let mut expected = Vec::new();
+            write_any_double(value, &mut expected);
+            prop_assert_eq!(double(value), String::from_utf8(expected).expect("text"));
+        }
+
         #[test]
         fn doubles_read_back(bits in any::<u64>()) {
             let value = f64::from_bits(bits);

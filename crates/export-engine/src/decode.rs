@@ -70,11 +70,7 @@ pub(crate) enum Rows {
 }
 
 /// Decodes a slice's documents and encodes its rows.
-pub(crate) fn decode_slice(
-    shape: &Shape,
-    slice: Slice,
-    workshop: &Workshop,
-) -> Result<Decoded, EngineError> {
+pub(crate) fn decode_slice(shape: &Shape, slice: Slice, workshop: &Workshop) -> Result<Decoded, EngineError> {
     let mut columns = workshop.columns(shape.parameters.len());
     let mut tally = Tally::default();
     decode_documents(shape, slice, &mut columns, &mut tally);

@@ -101,6 +101,33 @@ impl<'a> Elements<'a> {
         Ok(Some(Element { kind, key, value }))
     }
 
+    /// The next element and its key as a number, which is `None` for one that [`parse_key`] does not take. Most elements there are
+    /// come by here, so the key is read once for both.
+    #[inline]
+    pub(crate) fn next_keyed(&mut self) -> Result<Option<(Element<'a>, Option<i64>)>, Malformed> {
+        let Some((&kind, after_kind)) = self.rest.split_first() else { return Ok(None) };
+        let mut number: i64 = 0;
+        let mut length = 0;
+        for byte in after_kind {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            // Only looked at where there are too few digits to overflow.
+            number = number.wrapping_mul(10).wrapping_add(i64::from(digit));
+            length += 1;
+        }
+        if !(1..=SAFE_DIGITS).contains(&length) || after_kind.get(length) != Some(&0) {
+            let element = self.next()?;
+            return Ok(element.map(|element| (element, parse_key(element.key))));
+        }
+        let (key, after_key) = after_kind.split_at(length);
+        let bytes = &after_key[1..];
+        let (value, rest) = bytes.split_at_checked(value_length(kind, bytes)?).ok_or(Malformed)?;
+        self.rest = rest;
+        Ok(Some((Element { kind, key, value }, Some(number))))
+    }
+
     /// The first element with this key.
     pub(crate) fn find(mut self, key: &[u8]) -> Result<Option<Element<'a>>, Malformed> {
         while let Some(element) = self.next()? {
@@ -112,6 +139,30 @@ impl<'a> Elements<'a> {
     }
 }
 
+/// So many digits fit an i64 whatever they are.
+const SAFE_DIGITS: usize = 18;
+
+/// A bucket's key in milliseconds: decimal digits, with a minus sign perhaps, that fit an i64.
+pub(crate) fn parse_key(key: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match key {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    // Counted below zero, where i64 reaches one further.
+    let mut value: i64 = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
+    }
+    if is_negative { Some(value) } else { value.checked_neg() }
+}
+
 /// The value of this type that starts here.
 pub(crate) fn value_of(kind: u8, bytes: &[u8]) -> Result<&[u8], Malformed> {
     bytes.get(..value_length(kind, bytes)?).ok_or(Malformed)
@@ -120,11 +171,18 @@ pub(crate) fn value_of(kind: u8, bytes: &[u8]) -> Result<&[u8], Malformed> {
 /// Bytes of a value of this type that starts here.
 #[inline]
 fn value_length(kind: u8, bytes: &[u8]) -> Result<usize, Malformed> {
+    match kind {
+        kind::INT32 => Ok(4),
+        kind::DOUBLE | kind::INT64 => Ok(8),
+        _ => other_value_length(kind, bytes),
+    }
+}
+
+fn other_value_length(kind: u8, bytes: &[u8]) -> Result<usize, Malformed> {
     let prefixed =
         |extra: usize| length_at(bytes).and_then(|length| length.checked_add(extra).ok_or(Malformed));
     match kind {
-        kind::DOUBLE | kind::INT64 | kind::DATE | kind::TIMESTAMP => Ok(8),
-        kind::INT32 => Ok(4),
+        kind::DATE | kind::TIMESTAMP => Ok(8),
         kind::BOOL => Ok(1),
         kind::NULL | kind::UNDEFINED | kind::MIN_KEY | kind::MAX_KEY => Ok(0),
         kind::OBJECT_ID => Ok(12),

@@ -67,6 +67,11 @@ impl Engine {
         Ok(Self { workshop: Workshop::new(Pool::new(threads)?) })
     }
 
+    /// How many threads do the work.
+    pub fn threads(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.workshop.pool.size()).unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// Writes the result of a plan: a file per vehicle, then the manifest, which is returned too.
     ///
     /// Memory does not depend on the range: it is what `limits` allow, and a block for each thread. The bytes written depend on

@@ -70,7 +70,8 @@ impl Meter {
 
     /// The export of so many vehicles begins, or begins again.
     pub(crate) fn begin(&self, vehicles_total: u64) {
-        for counter in [&self.rows, &self.points, &self.bytes, &self.vehicles_done, &self.vehicle_millionths] {
+        for counter in [&self.rows, &self.points, &self.bytes, &self.vehicles_done, &self.vehicle_millionths]
+        {
             counter.store(0, Relaxed);
         }
         self.vehicles_total.store(vehicles_total, Relaxed);

@@ -103,14 +103,10 @@ pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanEr
     Ok(Plan { request: PlanRequest::from(request), vehicles, parameters, text_parameters: BTreeSet::new() })
 }
 
-fn choose_vehicles(
-    chosen: Option<&[VehicleId]>,
-    source: &dyn Source,
-) -> Result<Vec<VehicleId>, PlanError> {
+fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<Vec<VehicleId>, PlanError> {
     let found = source.vehicles()?;
     let Some(chosen) = chosen else { return Ok(found) };
-    let unknown: Vec<VehicleId> =
-        chosen.iter().filter(|vehicle| !found.contains(vehicle)).cloned().collect();
+    let unknown: Vec<VehicleId> = chosen.iter().filter(|vehicle| !found.contains(vehicle)).cloned().collect();
     if !unknown.is_empty() {
         return Err(PlanError::UnknownVehicles(unknown));
     }

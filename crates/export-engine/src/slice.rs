@@ -193,9 +193,8 @@ impl Slice {
         let is_first = cut_ms(index) == self.window.from_ms();
         let columns = self.columns.iter().map(|column| {
             let starts_before = |document: &&HourDocument| !is_first && document.start_ms < window.from_ms();
-            let starts_within = |document: &&HourDocument| {
-                !starts_before(document) && document.start_ms < window.to_ms()
-            };
+            let starts_within =
+                |document: &&HourDocument| !starts_before(document) && document.start_ms < window.to_ms();
             let reaches_in = |document: &&HourDocument| document.reaches(window.from_ms());
             let earlier = column.documents.iter().filter(starts_before);
             SliceColumn {

@@ -190,11 +190,7 @@ impl RowOutput for Resampled<'_, '_, '_> {
     }
 }
 
-fn write_row<'v>(
-    time_ms: i64,
-    cells: impl Iterator<Item = Option<Value<'v>>>,
-    rows: &mut impl RowSink,
-) {
+fn write_row<'v>(time_ms: i64, cells: impl Iterator<Item = Option<Value<'v>>>, rows: &mut impl RowSink) {
     rows.time(time_ms);
     for (index, cell) in cells.enumerate() {
         match cell {

@@ -9,14 +9,48 @@ use export_core::output::TimeFormat;
 /// How a time is written.
 #[derive(Clone, Debug)]
 pub(crate) enum TimeText {
-    UnixMs,
+    UnixMs(UnixText),
     Rfc3339(ZonedText),
+}
+
+/// Unix milliseconds. Keeps the text of the last time, of which most stays for the next.
+#[derive(Clone, Debug)]
+pub(crate) struct UnixText {
+    /// The second whose digits are in `text`.
+    second: i64,
+    text: [u8; 13],
+}
+
+impl UnixText {
+    /// Seconds of ten digits: the years 2001 to 2286.
+    const SECONDS: Range<i64> = 1_000_000_000..10_000_000_000;
+
+    fn new() -> Self {
+        Self { second: i64::MIN, text: *b"0000000000000" }
+    }
+
+    #[inline]
+    fn write(&mut self, time_ms: i64, out: &mut Vec<u8>) {
+        let (second, ms) = (time_ms.div_euclid(1_000), time_ms.rem_euclid(1_000));
+        if second != self.second {
+            if !Self::SECONDS.contains(&second) {
+                out.extend_from_slice(itoa::Buffer::new().format(time_ms).as_bytes());
+                return;
+            }
+            self.text[..10].copy_from_slice(itoa::Buffer::new().format(second).as_bytes());
+            self.second = second;
+        }
+        self.text[10] = digit(ms / 100);
+        self.text[11] = digit(ms / 10 % 10);
+        self.text[12] = digit(ms % 10);
+        out.extend_from_slice(&self.text);
+    }
 }
 
 impl TimeText {
     pub(crate) fn new(format: TimeFormat, zone: Tz) -> Self {
         match format {
-            TimeFormat::UnixMs => Self::UnixMs,
+            TimeFormat::UnixMs => Self::UnixMs(UnixText::new()),
             TimeFormat::Rfc3339 => Self::Rfc3339(ZonedText::new(zone)),
         }
     }
@@ -24,7 +58,7 @@ impl TimeText {
     #[inline]
     pub(crate) fn write(&mut self, time_ms: i64, out: &mut Vec<u8>) {
         match self {
-            Self::UnixMs => out.extend_from_slice(itoa::Buffer::new().format(time_ms).as_bytes()),
+            Self::UnixMs(unix) => unix.write(time_ms, out),
             Self::Rfc3339(zoned) => out.extend_from_slice(zoned.text(time_ms)),
         }
     }
@@ -80,8 +114,8 @@ impl ZonedText {
     fn find_offset(&mut self, time_ms: i64) {
         let start_ms = time_ms.div_euclid(STEADY_MS) * STEADY_MS;
         let offset_ms = self.offset_at(time_ms);
-        let is_steady = self.offset_at(start_ms) == offset_ms
-            && self.offset_at(start_ms + STEADY_MS - 1) == offset_ms;
+        let is_steady =
+            self.offset_at(start_ms) == offset_ms && self.offset_at(start_ms + STEADY_MS - 1) == offset_ms;
         self.steady = if is_steady { start_ms..start_ms + STEADY_MS } else { time_ms..time_ms + 1 };
         self.offset_ms = offset_ms;
         let minutes = (offset_ms / 60_000).abs();
@@ -163,6 +197,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn unix_times_are_integers(times in prop::collection::vec(prop_oneof![
+            TimeRange::MIN_MS..TimeRange::MAX_MS, 999_999_999_000..1_000_000_001_000_i64, -1_500..1_500_i64,
+            9_999_999_999_000..10_000_000_001_000_i64, 1_543_536_000_000..1_543_536_003_000_i64,
+        ], 1..20)) {
+            let mut writer = TimeText::new(TimeFormat::UnixMs, Tz::UTC);
+            for time_ms in times {
+                let mut out = Vec::new();
+                writer.write(time_ms, &mut out);
+                prop_assert_eq!(String::from_utf8(out).expect("text"), time_ms.to_string());
+            }
+        }
+
         /// One writer for many times: what it keeps from one must not show in the next.
         #[test]
         fn every_instant_reads_back(

@@ -1,8 +1,12 @@
 //! The job document as it is stored in `jobs`.
 
-use bson::{DateTime, Document, doc};
-use export_core::job::{ExportResult, Failure, Job, JobState, Progress, Stats};
-use export_core::output::OutputOptions;
+use std::num::NonZeroU64;
+
+use bson::{Bson, DateTime, Document, doc};
+use export_core::job::{ExportResult, Failure, Job, JobState, Progress, ResultObject, Stats};
+use export_core::output::{
+    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
+};
 use export_core::request::ExportRequest;
 use export_core::{Parameter, Tenant, TimeRange, VehicleId};
 use serde::Deserialize;
@@ -11,9 +15,11 @@ use crate::error::StoreError;
 
 /// The fields of a new job that come from the request; times are added by the server.
 pub(crate) fn new_job(job_id: &str, tenant: &Tenant, request: &ExportRequest) -> Document {
-    let names = |names: Option<Vec<String>>| names.map_or(bson::Bson::Null, bson::Bson::from);
+    let names = |names: Option<Vec<String>>| names.map_or(Bson::Null, Bson::from);
     let vehicles = request.vehicles.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
     let parameters = request.parameters.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
+    let output = &request.output;
+    // All options, whether they mean something or not: what was accepted stays what it is when a default changes.
     doc! {
         "_id": job_id,
         "tenant": tenant.as_str(),
@@ -26,8 +32,13 @@ pub(crate) fn new_job(job_id: &str, tenant: &Tenant, request: &ExportRequest) ->
         },
         "vehicles": names(vehicles),
         "parameters": names(parameters),
-        "format": "csv",
-        "archive": "zip",
+        "format": output.format.as_str(),
+        "archive": output.archive.as_str(),
+        "compression": output.compression.as_str(),
+        "timeFormat": output.time_format.as_str(),
+        "csvGuard": output.csv_guard.as_str(),
+        "stepMs": output.step_ms().map(|step_ms| count(step_ms.get())),
+        "fill": output.fill().map(Fill::as_str),
         "state": JobState::NotStarted.as_str(),
         "epoch": 0_i64,
         "attempts": 0_i64,
@@ -36,6 +47,7 @@ pub(crate) fn new_job(job_id: &str, tenant: &Tenant, request: &ExportRequest) ->
         "publishedAt": null,
         "progress": progress_document(&Progress::default()),
         "exportUri": null,
+        "objects": null,
         "stats": null,
         "error": null,
         "startedAt": null,
@@ -73,6 +85,10 @@ pub(crate) fn stats_document(stats: &Stats) -> Document {
     }
 }
 
+pub(crate) fn object_documents(objects: &[ResultObject]) -> Vec<Document> {
+    objects.iter().map(|object| doc! { "name": &object.name, "bytes": count(object.bytes) }).collect()
+}
+
 pub(crate) fn failure_document(failure: &Failure) -> Document {
     doc! { "code": &failure.code, "message": &failure.message }
 }
@@ -89,11 +105,25 @@ struct Stored {
     range: StoredRange,
     vehicles: Option<Vec<VehicleId>>,
     parameters: Option<Vec<Parameter>>,
+    // Jobs of earlier versions have none of the options that are absent here, and get what was the only way then.
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    archive: Archive,
+    #[serde(default)]
+    compression: Compression,
+    #[serde(default)]
+    time_format: TimeFormat,
+    #[serde(default)]
+    csv_guard: CsvGuard,
+    step_ms: Option<NonZeroU64>,
+    fill: Option<Fill>,
     state: JobState,
     epoch: i64,
     attempts: u32,
     progress: Progress,
     export_uri: Option<String>,
+    objects: Option<Vec<ResultObject>>,
     stats: Option<Stats>,
     error: Option<Failure>,
     created_at: DateTime,
@@ -117,7 +147,9 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
     let range = TimeRange::new(stored.range.from.timestamp_millis(), stored.range.to.timestamp_millis())
         .map_err(|error| corrupt(error.to_string()))?;
     let result = match (stored.export_uri, stored.stats) {
-        (Some(export_uri), Some(stats)) => Some(ExportResult { export_uri, objects: Vec::new(), stats }),
+        (Some(export_uri), Some(stats)) => {
+            Some(ExportResult { export_uri, objects: stored.objects.unwrap_or_default(), stats })
+        }
         (None, _) => None,
         (Some(_), None) => return Err(corrupt("exportUri without stats".to_owned())),
     };
@@ -125,7 +157,16 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         id,
         tenant: stored.tenant,
         request: ExportRequest {
-            output: OutputOptions::default(),
+            output: OutputOptions {
+                format: stored.format,
+                archive: stored.archive,
+                compression: stored.compression,
+                time_format: stored.time_format,
+                csv_guard: stored.csv_guard,
+                resampling: stored
+                    .step_ms
+                    .map(|step_ms| Resampling { step_ms, fill: stored.fill.unwrap_or_default() }),
+            },
             start_date: stored.start_date,
             end_date: stored.end_date,
             timezone,

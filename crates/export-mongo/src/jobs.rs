@@ -14,7 +14,9 @@ use mongodb::options::{
 use mongodb::{Collection, IndexModel};
 
 use crate::client::{MongoClient, bounded};
-use crate::document::{failure_document, new_job, progress_document, read_job, state_of, stats_document};
+use crate::document::{
+    failure_document, new_job, object_documents, progress_document, read_job, state_of, stats_document,
+};
 use crate::error::StoreError;
 
 /// How long a claim holds without a heartbeat.
@@ -197,6 +199,7 @@ impl JobStore {
     ) -> Result<bool, StoreError> {
         let changes = doc! {
             "exportUri": { "$literal": &result.export_uri },
+            "objects": { "$literal": object_documents(&result.objects) },
             "stats": { "$literal": stats_document(&result.stats) },
             "progress": { "$literal": progress_document(progress) },
             "error": null,

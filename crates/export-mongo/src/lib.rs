@@ -1,21 +1,25 @@
 //! MongoDB: the jobs (the truth about every export) and the vehicles' databases (read only).
 //!
 //! [`JobStore`] is the only door to a job's state; each change is one compare-and-set on one document, acknowledged by
-//! a majority and with times from the server. [`VehicleDatabases`] finds vehicles and streams their hour documents.
-//! Types of the driver do not leave this crate.
+//! a majority and with times from the server. [`VehicleDatabases`] finds vehicles, and [`MongoSource`] reads their hour
+//! documents for the engine. Types of the driver do not leave this crate.
 
 mod client;
 mod demo;
 mod document;
 mod error;
+mod gate;
 mod jobs;
+mod reader;
+mod resume;
 mod source;
 mod sweep;
 mod vehicles;
 
 pub use client::{MongoClient, connect};
 pub use error::StoreError;
+pub use gate::ReadAhead;
 pub use jobs::{Claim, Fence, JobStore};
 pub use source::MongoSource;
 pub use sweep::Swept;
-pub use vehicles::{HourBatches, VehicleDatabases};
+pub use vehicles::VehicleDatabases;

@@ -1,33 +1,81 @@
 //! The vehicles' databases as a source of hour documents: for callers that block, from cursors that do not.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, error::TryRecvError};
+use tokio::sync::watch;
 
-use crate::vehicles::{HourBatches, VehicleDatabases};
+use crate::error::StoreError;
+use crate::gate::{Gate, ReadAhead};
+use crate::reader::{BATCHES_WAITING, Batch, Reader};
+use crate::vehicles::VehicleDatabases;
 
 /// Vehicles whose collections are listed at a time.
 const LISTINGS_AT_A_TIME: usize = 8;
 
-/// The vehicles' databases for a thread that may block. Cursors run as tasks on the runtime of `handle`.
+/// The vehicles' databases for one export, on a thread that may block. Cursors run as tasks on the runtime of `handle`.
+///
+/// Collections that were opened and not yet read from begin together, at the first document asked of any of them: only
+/// then is it known how many share the bytes for reading ahead. What is alive of them is bounded by [`crate::gate`].
 #[derive(Debug)]
 pub struct MongoSource {
     databases: VehicleDatabases,
     handle: Handle,
+    gate: Arc<Gate>,
+    has_answered: Arc<AtomicBool>,
+    /// Readers of collections that were opened since the last document was asked for.
+    opened: Mutex<Vec<Reader>>,
+    /// Collections that are neither read to their end nor dropped.
+    open_count: AtomicUsize,
 }
 
 impl MongoSource {
-    /// A source whose cursors run on this runtime. Must be used on a thread that is not one of the runtime's own.
-    pub fn new(databases: VehicleDatabases, handle: Handle) -> Self {
-        Self { databases, handle }
+    /// A source whose cursors run on this runtime and read ahead by so many bytes altogether. Must be used on a thread that
+    /// is not one of the runtime's own.
+    pub fn new(databases: VehicleDatabases, handle: Handle, read_ahead_bytes: usize) -> Self {
+        Self {
+            databases,
+            handle,
+            gate: Gate::new(read_ahead_bytes),
+            has_answered: Arc::default(),
+            opened: Mutex::default(),
+            open_count: AtomicUsize::new(0),
+        }
+    }
+
+    /// What is alive of the documents read so far.
+    pub fn read_ahead(&self) -> ReadAhead {
+        self.gate.seen()
+    }
+
+    fn answered<T>(&self, outcome: Result<T, StoreError>) -> Result<T, SourceError> {
+        self.has_answered.fetch_or(outcome.is_ok(), Ordering::Relaxed);
+        outcome.map_err(SourceError::new)
+    }
+
+    /// Starts the readers of all collections that wait for it.
+    fn begin(&self) {
+        let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
+        if opened.is_empty() {
+            return;
+        }
+        let open_count = self.open_count.load(Ordering::Relaxed);
+        for reader in opened {
+            let counted = self.gate.count_reader();
+            self.handle.spawn(reader.run(open_count, counted));
+        }
     }
 }
 
 impl Source for MongoSource {
     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
-        self.handle.block_on(self.databases.vehicles()).map_err(SourceError::new)
+        self.answered(self.handle.block_on(self.databases.vehicles()))
     }
 
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
@@ -36,7 +84,7 @@ impl Source for MongoSource {
             async move { databases.parameters(&vehicle).await }
         });
         let listed = listings.buffered(LISTINGS_AT_A_TIME).try_collect();
-        self.handle.block_on(listed).map_err(SourceError::new)
+        self.answered(self.handle.block_on(listed))
     }
 
     fn open<'a>(
@@ -45,27 +93,89 @@ impl Source for MongoSource {
         parameter: &Parameter,
         documents: TimeRange,
     ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
-        let _runtime = self.handle.enter();
-        let batches = self.databases.read_hours(vehicle, parameter, documents);
-        Ok(Box::new(BatchedDocuments { batches, current: Vec::new().into_iter() }))
+        let (sender, batches) = mpsc::channel(BATCHES_WAITING);
+        // The first batch is always wanted: the merge needs the first document of every collection.
+        let (wanted, is_wanted) = watch::channel(1);
+        let reader = Reader {
+            gate: Arc::clone(&self.gate),
+            collection: self.databases.hours(vehicle, parameter),
+            ids: documents,
+            batches: sender,
+            wanted: is_wanted,
+            has_answered: Arc::clone(&self.has_answered),
+        };
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        let open = OpenCount::add(&self.open_count);
+        let current = Vec::new().into_iter();
+        Ok(Box::new(BatchedDocuments {
+            source: self,
+            batches,
+            wanted,
+            received: 0,
+            current,
+            open: Some(open),
+        }))
     }
 }
 
-struct BatchedDocuments {
-    batches: HourBatches,
-    current: std::vec::IntoIter<Vec<u8>>,
+struct BatchedDocuments<'a> {
+    source: &'a MongoSource,
+    batches: mpsc::Receiver<Result<Batch, StoreError>>,
+    /// Tells the reader which batch is waited for.
+    wanted: watch::Sender<u64>,
+    /// Batches received so far.
+    received: u64,
+    /// What is left of the last of them.
+    current: std::vec::IntoIter<Bytes>,
+    /// `None` after the end.
+    open: Option<OpenCount<'a>>,
 }
 
-impl HourDocuments for BatchedDocuments {
+/// One collection that has not ended.
+struct OpenCount<'a>(&'a AtomicUsize);
+
+impl<'a> OpenCount<'a> {
+    fn add(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for OpenCount<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl HourDocuments for BatchedDocuments<'_> {
     fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         loop {
             if let Some(document) = self.current.next() {
-                return Ok(Some(document.into()));
+                return Ok(Some(document));
             }
-            match self.batches.blocking_next().map_err(SourceError::new)? {
-                None => return Ok(None),
-                Some(batch) => self.current = batch.into_iter(),
+            if self.open.is_none() {
+                return Ok(None);
+            }
+            match self.receive().map_err(SourceError::new)? {
+                Batch::Documents(documents) => self.current = documents.into_iter(),
+                Batch::End => self.open = None,
             }
         }
+    }
+}
+
+impl BatchedDocuments<'_> {
+    fn receive(&mut self) -> Result<Batch, StoreError> {
+        self.source.begin();
+        let received = match self.batches.try_recv() {
+            Ok(received) => Some(received),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => {
+                self.wanted.send_replace(self.received + 1);
+                self.batches.blocking_recv()
+            }
+        };
+        self.received += 1;
+        received.unwrap_or(Err(StoreError::ReaderLost))
     }
 }

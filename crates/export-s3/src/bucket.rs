@@ -9,14 +9,12 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, Credentials, Region, RequestChecksumCalculation};
 use aws_sdk_s3::error::{BuildError, ProvideErrorMetadata};
 use aws_sdk_s3::operation::head_bucket::HeadBucketError;
-use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint,
     CreateBucketConfiguration, ExpirationStatus, LifecycleRule, LifecycleRuleFilter,
 };
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use export_core::JobId;
 use export_settings::s3::S3Settings;
 use export_settings::{ExposeSecret, SecretString};
 use tracing::warn;
@@ -31,8 +29,6 @@ const OPERATION: Duration = Duration::from_mins(3);
 const CONNECT: Duration = Duration::from_secs(5);
 /// Tries of one request; a whole attempt of the job stands behind them.
 const TRIES: u32 = 3;
-/// How long a download link works.
-const LINK: Duration = Duration::from_mins(15);
 /// Days after which an upload that nobody finished is thrown away by the bucket.
 const UNFINISHED_DAYS: i32 = 1;
 /// Name of our rule among the bucket's.
@@ -54,7 +50,7 @@ pub struct S3Server {
 pub struct ResultBucket {
     pub(crate) client: Client,
     /// Signs links only; never connects.
-    signer: Client,
+    pub(crate) signer: Client,
     pub(crate) settings: S3Settings,
 }
 
@@ -186,26 +182,5 @@ impl ResultBucket {
         let made =
             self.client.create_bucket().bucket(bucket).set_create_bucket_configuration(place).send().await;
         made.map(drop).map_err(S3Error::sdk("create the bucket"))
-    }
-
-    /// A link to a result, good for a quarter of an hour. `None` where the URI is not one of this bucket's.
-    pub async fn presign_download(&self, uri: &str, job_id: JobId) -> Result<Option<String>, S3Error> {
-        let Some(key) = uri.strip_prefix("s3://").and_then(|rest| rest.strip_prefix(&self.settings.bucket))
-        else {
-            return Ok(None);
-        };
-        let Some(key) = key.strip_prefix('/') else { return Ok(None) };
-        let config =
-            PresigningConfig::expires_in(LINK).map_err(|error| S3Error::Presigning(Box::new(error)))?;
-        let presigned = self
-            .signer
-            .get_object()
-            .bucket(&self.settings.bucket)
-            .key(key)
-            .response_content_disposition(format!("attachment; filename=\"{job_id}.zip\""))
-            .presigned(config)
-            .await
-            .map_err(|error| S3Error::Presigning(Box::new(error)))?;
-        Ok(Some(presigned.uri().to_owned()))
     }
 }

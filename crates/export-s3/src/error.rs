@@ -26,6 +26,15 @@ pub enum S3Error {
     /// The writer ended before the object was whole.
     #[error("the result was not written to its end")]
     Unfinished,
+    /// The object has as many parts as S3 takes, each as large as the memory budget allows, and does not end.
+    #[error(
+        "the result has {bytes} bytes and does not end, but S3 takes no more than 10,000 parts and they cannot be larger: \
+         raise MEMORY_BUDGET_MB, or export less at a time"
+    )]
+    TooLarge {
+        /// Bytes of the object so far.
+        bytes: u64,
+    },
     /// An address of the result cannot be built.
     #[error("a download link cannot be made")]
     Presigning(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -1,13 +1,50 @@
 //! Object keys.
 
+use export_core::output::Archive;
 use export_core::{JobId, Tenant};
 use uuid::Uuid;
 
-/// The key of one attempt's result: `<prefix><tenant>/<jobId>/<attempt>-<nonce>.zip`.
+/// Where one attempt's result goes: an object, or everything under a prefix.
 ///
-/// Every attempt writes to a key of its own, so that a worker which was thought dead can overwrite nothing.
-pub fn result_key(prefix: &str, tenant: &Tenant, job_id: JobId, attempt: u32, nonce: Uuid) -> String {
-    format!("{prefix}{tenant}/{job_id}/{attempt}-{}.zip", nonce.simple())
+/// Every attempt writes to a place of its own, so that a worker which was thought dead can overwrite nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultPlace {
+    /// The key of the one object.
+    Object(String),
+    /// What the keys of all objects begin with; ends with `/`.
+    Prefix(String),
+}
+
+impl ResultPlace {
+    /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>.zip` for a zip, `<prefix><tenant>/<jobId>/<attempt>-<nonce>/` otherwise.
+    pub fn new(
+        archive: Archive,
+        prefix: &str,
+        tenant: &Tenant,
+        job_id: JobId,
+        attempt: u32,
+        nonce: Uuid,
+    ) -> Self {
+        let stem = format!("{prefix}{tenant}/{job_id}/{attempt}-{}", nonce.simple());
+        match archive {
+            Archive::Zip => Self::Object(format!("{stem}.zip")),
+            Archive::None => Self::Prefix(format!("{stem}/")),
+        }
+    }
+
+    /// The key or the prefix.
+    pub fn as_str(&self) -> &str {
+        let (Self::Object(text) | Self::Prefix(text)) = self;
+        text
+    }
+
+    /// The key of the object with this name.
+    pub(crate) fn key_of(&self, name: &str) -> String {
+        match self {
+            Self::Object(key) => key.clone(),
+            Self::Prefix(prefix) => format!("{prefix}{name}"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -15,16 +52,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_attempt_has_its_own_key() {
+    fn every_attempt_has_its_own_place() {
         let job_id = "01983c5e-7a01-7c3a-9d5e-0123456789ab".parse().expect("an id");
-        let key = |attempt, nonce| {
-            result_key("exports/", &Tenant::default_tenant(), job_id, attempt, Uuid::from_u128(nonce))
+        let place = |archive, attempt, nonce| {
+            let nonce = Uuid::from_u128(nonce);
+            ResultPlace::new(archive, "exports/", &Tenant::default_tenant(), job_id, attempt, nonce)
         };
-        assert_eq!(
-            key(2, 7),
-            "exports/default/01983c5e-7a01-7c3a-9d5e-0123456789ab/2-00000000000000000000000000000007.zip"
-        );
-        assert_ne!(key(2, 7), key(2, 8));
-        assert_ne!(key(2, 7), key(3, 7));
+        let stem = "exports/default/01983c5e-7a01-7c3a-9d5e-0123456789ab/2-00000000000000000000000000000007";
+        let zip = place(Archive::Zip, 2, 7);
+        assert_eq!(zip.as_str(), format!("{stem}.zip"));
+        assert_eq!(zip.key_of("export.zip"), format!("{stem}.zip"));
+        let folder = place(Archive::None, 2, 7);
+        assert_eq!(folder.as_str(), format!("{stem}/"));
+        assert_eq!(folder.key_of("manifest.json"), format!("{stem}/manifest.json"));
+        assert_ne!(zip, place(Archive::Zip, 2, 8));
+        assert_ne!(zip, place(Archive::Zip, 3, 7));
     }
 }

@@ -1,15 +1,21 @@
 //! S3: where results go and how clients fetch them.
 //!
-//! [`ResultBucket`] is the bucket; [`upload`] takes what a blocking writer produces and stores it as one object, created
-//! once and never overwritten; [`ResultBucket::presign_download`] makes the link for a client. Types of the SDK do not
-//! leave this crate.
+//! [`ResultBucket`] is the bucket; a [`ResultSink`] stores the objects of one export, each created once and never
+//! overwritten; [`ResultBucket::presign_download`] makes the links for a client. Types of the SDK do not leave this crate.
 
 mod bucket;
 mod error;
 mod key;
-mod upload;
+mod links;
+mod object;
+mod parts;
+mod signing;
+mod sink;
+mod stored;
 
 pub use bucket::{ResultBucket, S3Server};
 pub use error::S3Error;
-pub use key::result_key;
-pub use upload::{PartWriter, Parts, Uploaded, part_channel, upload};
+pub use key::ResultPlace;
+pub use parts::PartBytes;
+pub use sink::{PartGauge, ResultSink, StopGuard};
+pub use stored::StoredResult;

@@ -1,5 +1,7 @@
 //! The result bucket. Credentials, region and `AWS_ENDPOINT_URL_S3` are read by the AWS SDK's own chain.
 
+use std::str::FromStr;
+
 use crate::value::{SettingError, optional, parsed_or, required};
 
 /// Flags and variables.
@@ -18,6 +20,37 @@ pub struct S3Args {
     /// Endpoint that download links carry, where clients reach S3 by another name than this program
     #[arg(long, env = "S3_PUBLIC_ENDPOINT_URL", value_name = "URL")]
     pub s3_public_endpoint_url: Option<String>,
+    /// Whether what is uploaded is part of the signature: `auto` (not over https), `always` or `never` [default: auto]
+    #[arg(long, env = "S3_PAYLOAD_SIGNING", value_name = "WHEN")]
+    pub s3_payload_signing: Option<String>,
+}
+
+/// Whether the content of an upload is signed. Its CRC-32 is sent and checked in any case.
+///
+/// Signing means a SHA-256 of every byte, which costs more than everything else in an upload. Over https nobody on the
+/// way can change the content, so nothing is lost without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PayloadSigning {
+    /// Not over https.
+    #[default]
+    Auto,
+    /// Also over https: for servers that refuse unsigned content.
+    Always,
+    /// Not even over http: for networks that are trusted.
+    Never,
+}
+
+impl FromStr for PayloadSigning {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Err(()),
+        }
+    }
 }
 
 /// For the end of `--help`: what the SDK reads by itself.
@@ -35,6 +68,8 @@ pub struct S3Settings {
     pub force_path_style: bool,
     /// Endpoint that download links carry.
     pub public_endpoint_url: Option<String>,
+    /// Whether the content of uploads is signed.
+    pub payload_signing: PayloadSigning,
 }
 
 impl S3Args {
@@ -57,6 +92,12 @@ impl S3Args {
                 "true or false",
             )?,
             public_endpoint_url: self.public_endpoint_url()?,
+            payload_signing: parsed_or(
+                "S3_PAYLOAD_SIGNING",
+                self.s3_payload_signing.as_ref(),
+                PayloadSigning::default(),
+                "auto, always or never",
+            )?,
         })
     }
 
@@ -82,5 +123,27 @@ impl S3Args {
             return Err(wrong());
         }
         Ok(Some(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_signing_is_one_of_three() {
+        let resolve = |value: Option<&str>| {
+            let args = S3Args {
+                s3_bucket: Some("exports".to_owned()),
+                s3_payload_signing: value.map(str::to_owned),
+                ..S3Args::default()
+            };
+            args.resolve().map(|settings| settings.payload_signing)
+        };
+        assert_eq!(resolve(None), Ok(PayloadSigning::Auto));
+        assert_eq!(resolve(Some("always")), Ok(PayloadSigning::Always));
+        assert_eq!(resolve(Some("never")), Ok(PayloadSigning::Never));
+        let error = resolve(Some("hunter2")).expect_err("none of them").to_string();
+        assert!(error.contains("S3_PAYLOAD_SIGNING") && !error.contains("hunter2"), "{error}");
     }
 }

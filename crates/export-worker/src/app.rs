@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use export_amqp::{ConsumerSettings, Topology, consume};
 use export_core::job::RetryPolicy;
+use export_engine::Engine;
 use export_mongo::{JobStore, MongoClient, VehicleDatabases};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
@@ -60,12 +61,14 @@ impl App {
             jobs: jobs.clone(),
             vehicles: VehicleDatabases::new(&source, &config.source.vehicle_database_prefix),
             results,
+            engine: Engine::new(config.threads).context("WORKER_THREADS cannot be started")?,
+            budget: config.budget,
             hand_over: hand_over.clone(),
         };
         let consumer = ConsumerSettings {
             url: config.rabbitmq_url.clone(),
             topology,
-            concurrency: config.concurrency,
+            concurrency: config.concurrency.get(),
             is_consuming: Arc::new(AtomicBool::new(false)),
         };
         Ok(Self { mongo, source, worker: Worker { jobs, exporter, owner, policy }, consumer, hand_over })

@@ -1,8 +1,10 @@
 //! Settings of `exports-worker`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroUsize};
 
 use clap::Parser;
+use export_engine::MemoryBudget;
 use export_settings::amqp::AmqpArgs;
 use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings, SourceArgs, SourceSettings};
@@ -10,9 +12,12 @@ use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError, parsed_or};
 
 /// Exports at a time, unless set otherwise.
-const DEFAULT_CONCURRENCY: u16 = 2;
-/// A bound for slips of the pen: each export takes a thread and its buffers.
-const MAX_CONCURRENCY: u16 = 256;
+const DEFAULT_CONCURRENCY: NonZeroU16 = NonZeroU16::new(2).expect("not zero");
+// Bounds for slips of the pen: each export takes two threads and its buffers.
+const MAX_CONCURRENCY: NonZeroU16 = NonZeroU16::new(256).expect("not zero");
+const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+/// A tebibyte.
+const MAX_BUDGET_MIB: usize = 1 << 20;
 
 /// The worker of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -48,6 +53,12 @@ struct WorkerArgs {
     /// Exports at a time; also the AMQP prefetch [default: 2]
     #[arg(long, env = "WORKER_CONCURRENCY", value_name = "COUNT")]
     worker_concurrency: Option<String>,
+    /// Memory of all buffers, in MiB; at least 20 for each export at a time [default: 64]
+    #[arg(long, env = "MEMORY_BUDGET_MB", value_name = "MIB")]
+    memory_budget_mb: Option<String>,
+    /// Threads that encode and compress, for all exports together [default: as many as there are cores]
+    #[arg(long, env = "WORKER_THREADS", value_name = "COUNT")]
+    worker_threads: Option<String>,
     /// Address of health and readiness [default: 127.0.0.1:3002]
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     admin_addr: Option<String>,
@@ -57,7 +68,11 @@ struct WorkerArgs {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Exports at a time.
-    pub concurrency: u16,
+    pub concurrency: NonZeroU16,
+    /// What each of them may hold in memory.
+    pub budget: MemoryBudget,
+    /// Threads that encode and compress.
+    pub threads: NonZeroUsize,
     /// Where health listens.
     pub admin: SocketAddr,
     /// The jobs' database.
@@ -84,19 +99,52 @@ impl Cli {
 
     /// Checks all settings.
     pub fn resolve(&self) -> Result<Config, SettingError> {
-        const EXPECTED: &str = "a number from 1 to 256";
-        let given = self.worker.worker_concurrency.as_ref();
-        let concurrency = parsed_or("WORKER_CONCURRENCY", given, DEFAULT_CONCURRENCY, EXPECTED)?;
-        if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
-            return Err(SettingError::Wrong { name: "WORKER_CONCURRENCY", expected: EXPECTED });
-        }
+        let concurrency = self.concurrency()?;
         Ok(Config {
             concurrency,
+            budget: self.budget(concurrency)?,
+            threads: self.threads()?,
             admin: self.admin()?,
             mongo: self.mongo.resolve()?,
             source: self.source.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,
             s3: self.s3.resolve()?,
         })
+    }
+
+    fn concurrency(&self) -> Result<NonZeroU16, SettingError> {
+        const NAME: &str = "WORKER_CONCURRENCY";
+        const EXPECTED: &str = "a number from 1 to 256";
+        let given = self.worker.worker_concurrency.as_ref();
+        let concurrency: NonZeroU16 = parsed_or(NAME, given, DEFAULT_CONCURRENCY, EXPECTED)?;
+        if concurrency > MAX_CONCURRENCY {
+            return Err(SettingError::Wrong { name: NAME, expected: EXPECTED });
+        }
+        Ok(concurrency)
+    }
+
+    fn budget(&self, concurrency: NonZeroU16) -> Result<MemoryBudget, SettingError> {
+        const NAME: &str = "MEMORY_BUDGET_MB";
+        const EXPECTED: &str = "a number of MiB, at least 20 for each export at a time (WORKER_CONCURRENCY)";
+        let exports = NonZeroUsize::from(concurrency);
+        let least_mib = MemoryBudget::LEAST_MIB_PER_EXPORT * exports.get();
+        // Not named, it is enough for any number of exports.
+        let default_mib = MemoryBudget::DEFAULT_MIB.max(least_mib);
+        let mib = parsed_or(NAME, self.worker.memory_budget_mb.as_ref(), default_mib, EXPECTED)?;
+        if !(least_mib..=MAX_BUDGET_MIB).contains(&mib) {
+            return Err(SettingError::Wrong { name: NAME, expected: EXPECTED });
+        }
+        Ok(MemoryBudget::shared_by(mib << 20, exports))
+    }
+
+    fn threads(&self) -> Result<NonZeroUsize, SettingError> {
+        const NAME: &str = "WORKER_THREADS";
+        const EXPECTED: &str = "a number from 1 to 256";
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = parsed_or(NAME, self.worker.worker_threads.as_ref(), cores.min(MAX_THREADS), EXPECTED)?;
+        if threads > MAX_THREADS {
+            return Err(SettingError::Wrong { name: NAME, expected: EXPECTED });
+        }
+        Ok(threads)
     }
 }

@@ -1,19 +1,16 @@
-//! The recipe of one export: plan → open → encode → upload.
+//! The recipe of one export: plan → write (read, encode, upload) → result.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use export_core::id::sort_parameters;
 use export_core::job::{ExportResult, Job, Stats};
 use export_core::manifest::Manifest;
-use export_core::{Parameter, VehicleId};
-use export_engine::{EngineError, Meter, Plan, PlanRequest, VehiclePlan};
-use export_mongo::{Fence, JobStore, MongoSource, StoreError, VehicleDatabases};
-use export_s3::{ResultBucket, S3Error, Uploaded, part_channel, result_key, upload};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use export_engine::{Engine, EngineError, Limits, MemoryBudget, Meter, Plan, PlanError};
+use export_mongo::{Fence, JobStore, MongoSource, VehicleDatabases};
+use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, StoredResult};
 use tokio::runtime::Handle;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
@@ -24,9 +21,6 @@ use crate::heartbeat::beat;
 /// How long a stopped export may take to throw away what it has uploaded; the bucket's lifecycle does it otherwise.
 const STOPPING: Duration = Duration::from_secs(3);
 
-/// Vehicles whose collections are listed at a time.
-const LISTINGS_AT_A_TIME: usize = 8;
-
 /// What an export needs to reach. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Exporter {
@@ -34,8 +28,12 @@ pub struct Exporter {
     pub jobs: JobStore,
     /// Where points come from.
     pub vehicles: VehicleDatabases,
-    /// Where archives go.
+    /// Where results go.
     pub results: ResultBucket,
+    /// Does the work; shared by the exports of a worker.
+    pub engine: Engine,
+    /// What each export may hold in memory.
+    pub budget: MemoryBudget,
     /// Comes when running exports are to be handed over.
     pub hand_over: CancellationToken,
 }
@@ -67,97 +65,92 @@ impl Exporter {
         meter: &Arc<Meter>,
         claimed_at: Instant,
     ) -> Result<ExportResult, JobError> {
-        let plan = self.plan(job).await?;
+        let handle = Handle::current();
+        let source = MongoSource::new(self.vehicles.clone(), handle, self.budget.read_ahead_bytes);
+        let source = Arc::new(source);
+        let mut plan = self.plan(job, &source).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
-        let key = result_key(self.results.key_prefix(), &job.tenant, job.id, job.attempts, Uuid::new_v4());
-        let (manifest, uploaded) = self.write(plan, &key, meter).await?;
-        Ok(ExportResult {
-            export_uri: self.results.uri(&key),
-            objects: Vec::new(),
-            stats: stats(&manifest, uploaded, claimed_at),
-        })
-    }
-
-    /// Looks up what the request leaves open.
-    async fn plan(&self, job: &Job) -> Result<Plan, JobError> {
-        let request = &job.request;
-        let vehicles = self.choose_vehicles(request.vehicles.as_deref()).await?;
-        let databases = self.vehicles.clone();
-        let listings = stream::iter(vehicles.clone()).map(move |vehicle| {
-            let databases = databases.clone();
-            async move { databases.parameters(&vehicle).await }
-        });
-        let collections: Vec<Vec<Parameter>> =
-            listings.buffered(LISTINGS_AT_A_TIME).try_collect().await.map_err(source_unavailable)?;
-        let parameters = request.parameters.clone().unwrap_or_else(|| {
-            let found: BTreeSet<Parameter> = collections.iter().flatten().cloned().collect();
-            let mut parameters: Vec<Parameter> = found.into_iter().collect();
-            sort_parameters(&mut parameters);
-            parameters
-        });
-        let vehicles = vehicles
-            .into_iter()
-            .zip(collections)
-            .map(|(vehicle, collections)| VehiclePlan {
-                vehicle,
-                has_collection: parameters.iter().map(|parameter| collections.contains(parameter)).collect(),
-            })
-            .collect();
-        Ok(Plan { request: PlanRequest::from(request), vehicles, parameters })
-    }
-
-    async fn choose_vehicles(&self, chosen: Option<&[VehicleId]>) -> Result<Vec<VehicleId>, JobError> {
-        let found = self.vehicles.vehicles().await.map_err(source_unavailable)?;
-        let Some(chosen) = chosen else { return Ok(found) };
-        if let Some(unknown) = chosen.iter().find(|vehicle| !found.contains(vehicle)) {
-            return Err(JobError::fail("unknown_vehicle", format!("there is no vehicle {unknown}")));
-        }
-        let mut chosen = chosen.to_vec();
-        chosen.sort();
-        Ok(chosen)
-    }
-
-    /// Runs the engine on a thread that may block, and the upload beside it.
-    async fn write(
-        &self,
-        plan: Plan,
-        key: &str,
-        meter: &Arc<Meter>,
-    ) -> Result<(Manifest, Uploaded), JobError> {
-        let source = MongoSource::new(self.vehicles.clone(), Handle::current());
-        let (writer, parts) = part_channel();
-        let meter = Arc::clone(meter);
-        let encoding = tokio::task::spawn_blocking(move || {
-            let (manifest, writer) = export_engine::export(&plan, &source, writer, &meter)?;
-            let uploaded = writer.finish()?;
-            Ok::<_, EngineError>((manifest, uploaded))
-        });
-        // The upload ends by itself when the writer does; only then is it known which of the two failed first.
-        let stored = upload(&self.results, key, parts).await;
-        let encoded = encoding
-            .await
-            .map_err(|panic| JobError::retry("internal", "the export engine failed").because(panic))?;
-        match (encoded, stored) {
-            (Ok(written), Ok(())) => Ok(written),
-            (Err(error), Err(S3Error::Unfinished) | Ok(())) => Err(engine_error(error)),
-            // The engine, if it failed too, failed because its output was gone.
-            (_, Err(error)) => {
-                Err(JobError::retry("result_storage_unavailable", "the result could not be stored")
-                    .because(error))
+        loop {
+            match self.write(job, &plan, &source, meter).await? {
+                Written::Whole(manifest, stored) => {
+                    return Ok(ExportResult {
+                        export_uri: stored.uri.clone(),
+                        objects: stored.objects.clone(),
+                        stats: stats(&manifest, stored, claimed_at),
+                    });
+                }
+                Written::NotNumeric(with_text) => plan = with_text,
             }
         }
     }
+
+    /// Looks up what the request leaves open.
+    async fn plan(&self, job: &Job, source: &Arc<MongoSource>) -> Result<Plan, JobError> {
+        let (request, source) = (job.request.clone(), Arc::clone(source));
+        let planning = spawn_blocking(move || export_engine::plan(&request, source.as_ref()));
+        planning.await.map_err(panicked)?.map_err(|error| match error {
+            PlanError::UnknownVehicles(_) => JobError::fail("unknown_vehicle", error.to_string()),
+            PlanError::Source(_) => source_unavailable().because(error),
+        })
+    }
+
+    /// Runs the engine on a thread that may block, into a place that nobody knows of yet.
+    async fn write(
+        &self,
+        job: &Job,
+        plan: &Plan,
+        source: &Arc<MongoSource>,
+        meter: &Arc<Meter>,
+    ) -> Result<Written, JobError> {
+        let (prefix, archive) = (self.results.key_prefix(), job.request.output.archive);
+        // Where an export is begun again, what it had stored may still be on its way out.
+        let nonce = Uuid::new_v4();
+        let place = ResultPlace::new(archive, prefix, &job.tenant, job.id, job.attempts, nonce);
+        let mut sink = ResultSink::new(&self.results, place, self.budget.parts_bytes, Handle::current());
+        let _ends_with_us = sink.stop_guard();
+        let limits = Limits::of_share(self.budget.slices_bytes, self.engine.threads());
+        let (engine, mut plan) = (self.engine.clone(), plan.clone());
+        let (source, meter) = (Arc::clone(source), Arc::clone(meter));
+        let encoding = spawn_blocking(move || {
+            match engine.export(&plan, source.as_ref(), &mut sink, &meter, &limits) {
+                Ok(manifest) => Ok(Written::Whole(manifest, sink.finish().map_err(not_stored)?)),
+                Err(EngineError::NotNumeric(found)) => {
+                    sink.discard();
+                    info!(parameter_count = found.len(), "export begun again: values that are no numbers");
+                    plan.text_parameters.extend(found);
+                    Ok(Written::NotNumeric(plan))
+                }
+                // The engine, if its output was gone, failed because of that.
+                Err(error) => Err(sink.discard().map_or_else(|| engine_error(error), not_stored)),
+            }
+        });
+        encoding.await.map_err(panicked)?
+    }
 }
 
-fn source_unavailable(error: StoreError) -> JobError {
-    JobError::retry("source_unavailable", "the vehicles' database could not be read").because(error)
+/// What the engine has made of a plan.
+enum Written {
+    /// A result.
+    Whole(Manifest, StoredResult),
+    /// Nothing: the plan must be this one, in which more parameters are text. There are only so many, so this ends.
+    NotNumeric(Plan),
+}
+
+fn panicked(panic: JoinError) -> JobError {
+    JobError::retry("internal", "the export engine failed").because(panic)
+}
+
+fn source_unavailable() -> JobError {
+    JobError::retry("source_unavailable", "the vehicles' database could not be read")
+}
+
+fn not_stored(error: S3Error) -> JobError {
+    JobError::retry("result_storage_unavailable", "the result could not be stored").because(error)
 }
 
 fn engine_error(error: EngineError) -> JobError {
     match error {
-        EngineError::Source(_) => {
-            JobError::retry("source_unavailable", "the vehicles' database could not be read").because(error)
-        }
+        EngineError::Source(_) => source_unavailable().because(error),
         EngineError::Sink(_) => {
             JobError::retry("result_storage_unavailable", "the result could not be stored").because(error)
         }
@@ -165,6 +158,8 @@ fn engine_error(error: EngineError) -> JobError {
             JobError::fail("source_unordered", "the vehicles' database gave its documents out of order")
                 .because(error)
         }
+        // The caller begins again instead.
+        EngineError::NotNumeric(_) => JobError::retry("internal", "the export engine failed").because(error),
         EngineError::NotReconciled(_) => {
             JobError::fail("not_reconciled", "not every point read is accounted for in the result")
                 .because(error)
@@ -173,15 +168,15 @@ fn engine_error(error: EngineError) -> JobError {
     }
 }
 
-fn stats(manifest: &Manifest, uploaded: Uploaded, claimed_at: Instant) -> Stats {
+fn stats(manifest: &Manifest, stored: StoredResult, claimed_at: Instant) -> Stats {
     let totals = &manifest.totals;
     Stats {
         rows: totals.rows,
         points: totals.counts.points_read,
         rejected: totals.counts.rejected + totals.rejected_documents,
         csv_bytes: totals.bytes,
-        bytes: uploaded.bytes,
-        sha256: uploaded.sha256,
+        bytes: stored.bytes,
+        sha256: stored.sha256,
         duration_ms: u64::try_from(claimed_at.elapsed().as_millis()).unwrap_or(u64::MAX),
         peak_memory_bytes: peak_memory_bytes(),
     }

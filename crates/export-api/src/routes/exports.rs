@@ -4,6 +4,7 @@ pub mod create;
 pub mod download;
 pub mod get;
 mod job_view;
+mod links;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -27,6 +28,24 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
             .await
             .map_err(|_| Problem::malformed(NameError::NotAJobId.to_string()))?;
         text.parse().map(Self).map_err(|error: NameError| Problem::malformed(error.to_string()))
+    }
+}
+
+/// The job id and the object's name of a path.
+pub struct ObjectPath {
+    job_id: JobId,
+    name: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((job_id, name)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::malformed("the path is not UTF-8 where its %-escapes are read"))?;
+        let job_id = job_id.parse().map_err(|error: NameError| Problem::malformed(error.to_string()))?;
+        Ok(Self { job_id, name })
     }
 }
 

@@ -63,6 +63,38 @@ async fn bad_requests_store_nothing() {
         assert!(pointers.contains(&json!(pointer)), "{body}: {found}");
     }
 
+    // Options that are wrong, or would do nothing.
+    for (options, pointers) in [
+        (json!({ "format": "xlsx" }), vec!["/format"]),
+        (json!({ "archive": true }), vec!["/archive"]),
+        (json!({ "archive": "none", "compression": "brotli" }), vec!["/compression"]),
+        (json!({ "compression": "gzip" }), vec!["/compression"]),
+        (json!({ "format": "parquet", "archive": "none", "compression": "zstd" }), vec!["/compression"]),
+        (
+            json!({ "format": "parquet", "timeFormat": "rfc3339", "csvGuard": "off" }),
+            vec!["/timeFormat", "/csvGuard"],
+        ),
+        (json!({ "fill": "previous" }), vec!["/fill"]),
+        (json!({ "stepMs": 0 }), vec!["/stepMs"]),
+        (json!({ "stepMs": "1000" }), vec!["/stepMs"]),
+        (json!({ "stepMs": 1.5, "fill": "previous" }), vec!["/stepMs"]),
+    ] {
+        let mut body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
+        for (name, value) in options.as_object().into_iter().flatten() {
+            body[name] = value.clone();
+        }
+        let found = problem(&stack.post(&body).await, 422);
+        let errors = found["errors"].as_array().into_iter().flatten();
+        let found: Vec<_> = errors.map(|error| error["pointer"].as_str().unwrap_or_default()).collect();
+        assert_eq!(found, pointers, "{body}");
+    }
+    let filled = json!({
+        "startDate": "2018-01-01", "endDate": "2019-01-01", "stepMs": 1, "fill": "previous"
+    });
+    let found = problem(&stack.post(&filled).await, 422);
+    assert_eq!(found["errors"][0]["pointer"], "/stepMs");
+    assert!(found["detail"].as_str().is_some_and(|text| text.contains("31536000000 rows")), "{found}");
+
     let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
     assert_eq!(jobs.count_documents(doc! {}).await.expect("a count"), 0, "nothing was stored");
     stack.stop().await;
@@ -71,13 +103,19 @@ async fn bad_requests_store_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_things_are_told_apart() {
     let stack = Stack::start_api(TestSpace::create().await).await;
-    for path in ["/export/7", "/export/not-an-id", "/export/%00", "/export/01983c5e7a017c3a9d5e0123456789ab"]
-    {
+    for path in [
+        "/export/7",
+        "/export/not-an-id",
+        "/export/%00",
+        "/export/7/download/manifest.json",
+        "/export/01983c5e7a017c3a9d5e0123456789ab",
+    ] {
         problem(&stack.get(path).await, 400);
     }
     for path in [
         "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab",
         "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab/download",
+        "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab/download/manifest.json",
     ] {
         problem(&stack.get(path).await, 404);
     }

@@ -12,8 +12,10 @@ use flate2::bufread::MultiGzDecoder;
 use super::DumpError;
 use super::file::{Place, Stretch, comparable_id, cut_short, is_wanted, read_length};
 
-/// Read at a time. Documents are smaller mostly.
-const BUFFER_BYTES: usize = 128 << 10;
+/// Buffer of a plain file: for the lengths. What is larger is read past it.
+const BUFFER_BYTES: usize = 8 << 10;
+/// Buffers of a compressed file.
+const GZIP_BUFFER_BYTES: usize = 128 << 10;
 
 /// A file that is read front to back.
 pub(super) struct Streamed {
@@ -35,8 +37,8 @@ impl Streamed {
 
     pub(super) fn compressed(path: PathBuf, ids: TimeRange) -> Result<Self, DumpError> {
         let file = File::open(&path).map_err(DumpError::io(&path))?;
-        let compressed = BufReader::with_capacity(BUFFER_BYTES, file);
-        let reader = Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(compressed)));
+        let compressed = BufReader::with_capacity(GZIP_BUFFER_BYTES, file);
+        let reader = Box::new(BufReader::with_capacity(GZIP_BUFFER_BYTES, MultiGzDecoder::new(compressed)));
         Ok(Self { path, reader, ids, position: 0, end: u64::MAX, last: f64::NEG_INFINITY })
     }
 
@@ -45,7 +47,8 @@ impl Streamed {
             let Some(length) = read_length(&mut self.reader, &self.path, self.position)? else {
                 return Ok(None);
             };
-            let document = read_document(&mut self.reader, &self.path, Place { position: self.position, length })?;
+            let document =
+                read_document(&mut self.reader, &self.path, Place { position: self.position, length })?;
             self.position += length as u64;
             let id = comparable_id(&document);
             if let Some(id) = id {

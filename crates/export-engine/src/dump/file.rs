@@ -46,7 +46,10 @@ pub(super) fn comparable_id(document: &[u8]) -> Option<f64> {
 }
 
 fn number(kind: u8, value: &[u8]) -> Option<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "times are far below 2^53; the rest is far out of any range")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "times are far below 2^53; the rest is far out of any range"
+    )]
     let number = match kind {
         kind::INT32 => f64::from(i32::from_le_bytes(value.try_into().ok()?)),
         kind::INT64 => i64::from_le_bytes(value.try_into().ok()?) as f64,

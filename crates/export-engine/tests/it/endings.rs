@@ -4,9 +4,9 @@ use std::io::{self, Cursor};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
+use export_core::sink::Sink;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_core::sink::Sink;
 use export_engine::{EngineError, Meter, Plan};
 use export_testkit::hour::HourBuilder;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
@@ -148,7 +148,13 @@ fn a_source_that_cannot_be_opened_is_told() {
             Err(SourceError::new("closed"))
         }
     }
-    let outcome = engine(2).export(&plan_of(&vehicles()), &Closed, &mut Objects::default(), &Meter::default(), &limits(SLICE_BYTES));
+    let outcome = engine(2).export(
+        &plan_of(&vehicles()),
+        &Closed,
+        &mut Objects::default(),
+        &Meter::default(),
+        &limits(SLICE_BYTES),
+    );
     assert!(matches!(outcome, Err(EngineError::Source(_))), "{outcome:?}");
 }
 
@@ -171,7 +177,13 @@ fn stop_ends_the_export_within_a_slice() {
 fn stopped_before_it_began_it_writes_no_row() {
     let (vehicles, meter) = (vehicles(), Meter::default());
     meter.stop();
-    let outcome = engine(2).export(&plan_of(&vehicles), &InMemory(&vehicles), &mut Objects::default(), &meter, &limits(SLICE_BYTES));
+    let outcome = engine(2).export(
+        &plan_of(&vehicles),
+        &InMemory(&vehicles),
+        &mut Objects::default(),
+        &meter,
+        &limits(SLICE_BYTES),
+    );
     assert!(matches!(outcome, Err(EngineError::Stopped)), "{outcome:?}");
     assert_eq!(meter.rows(), 0);
 }
@@ -200,7 +212,13 @@ fn documents_in_the_wrong_order_are_told_instead_of_written() {
     }
     let vehicles = vehicles();
     let source = Backwards(InMemory(&vehicles));
-    let outcome = engine(2).export(&plan_of(&vehicles), &source, &mut Objects::default(), &Meter::default(), &limits(SLICE_BYTES));
+    let outcome = engine(2).export(
+        &plan_of(&vehicles),
+        &source,
+        &mut Objects::default(),
+        &Meter::default(),
+        &limits(SLICE_BYTES),
+    );
     assert!(matches!(outcome, Err(EngineError::Unordered(_))), "{outcome:?}");
 }
 
@@ -223,7 +241,8 @@ fn an_output_that_fails_is_told() {
     }
     let vehicles = vehicles();
     let (plan, source) = (plan_of(&vehicles), InMemory(&vehicles));
-    let outcome = engine(2).export(&plan, &source, &mut Full(10_000), &Meter::default(), &limits(SLICE_BYTES));
+    let outcome =
+        engine(2).export(&plan, &source, &mut Full(10_000), &Meter::default(), &limits(SLICE_BYTES));
     match outcome {
         Err(EngineError::Sink(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
         other => panic!("not the output's own error: {other:?}"),

@@ -11,9 +11,7 @@ use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
 use export_core::sink::Sink;
-use export_engine::{
-    Engine, EngineError, Limits, Meter, Plan, PlanRequest, SliceSize, VehiclePlan,
-};
+use export_engine::{Engine, EngineError, Limits, Meter, Plan, PlanRequest, SliceSize, VehiclePlan};
 use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle};
 
 /// Answers as a database would: documents whose numeric `_id` lies in the range, ascending.

@@ -16,11 +16,17 @@ use crate::odd;
 const MEGABYTE: usize = 1 << 20;
 
 /// All differences as text; nothing when there are none.
-fn differences(request: &ReferenceRequest, vehicles: &[SourceVehicle], slice_bytes: usize, threads: usize) -> String {
+fn differences(
+    request: &ReferenceRequest,
+    vehicles: &[SourceVehicle],
+    slice_bytes: usize,
+    threads: usize,
+) -> String {
     let expected = export_documents(request, vehicles);
     let (plan, source) = (plan(request, &expected, vehicles), InMemory(vehicles));
     let mut objects = Objects::default();
-    let exported = engine(threads).export(&plan, &source, &mut objects, &Meter::default(), &limits(slice_bytes));
+    let exported =
+        engine(threads).export(&plan, &source, &mut objects, &Meter::default(), &limits(slice_bytes));
     exported.expect("an archive");
     verify::compare(Cursor::new(objects.zip()), request, &expected)
         .err()

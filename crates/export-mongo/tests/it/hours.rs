@@ -1,25 +1,31 @@
 //! The vehicles' databases as the engine's source.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
+use export_core::source::Source;
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_mongo::{HourBatches, VehicleDatabases};
+use export_mongo::{MongoSource, VehicleDatabases};
 use export_testkit::hour::{HourBuilder, IdType};
 use export_testkit::isolation::TestSpace;
 use futures_util::TryStreamExt;
 use mongodb::options::TimeseriesOptions;
+use tokio::runtime::Handle;
 
 use crate::store::client;
 
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_543_536_000_000;
 
-/// Longest wait for something that takes milliseconds.
-const SOON: Duration = Duration::from_secs(10);
+/// Bytes for reading ahead where the test has no opinion.
+const SHARE_BYTES: usize = 1 << 20;
 
 async fn databases(space: &TestSpace) -> VehicleDatabases {
     VehicleDatabases::new(&client(space).await, &space.vehicle_prefix)
+}
+
+async fn source(space: &TestSpace) -> Arc<MongoSource> {
+    Arc::new(MongoSource::new(databases(space).await, Handle::current(), SHARE_BYTES))
 }
 
 fn vehicle(space: &TestSpace, suffix: &str) -> VehicleId {
@@ -30,14 +36,25 @@ fn parameter(name: &str) -> Parameter {
     name.parse().expect("a parameter")
 }
 
-/// Everything that comes, with the number of batches.
-async fn read(mut batches: HourBatches) -> (Vec<Document>, usize) {
-    let (mut documents, mut batch_count) = (Vec::new(), 0);
-    while let Some(batch) = batches.next().await.expect("a batch") {
-        batch_count += usize::from(!batch.is_empty());
-        documents.extend(batch.iter().map(|bytes| Document::from_reader(&bytes[..]).expect("BSON")));
-    }
-    (documents, batch_count)
+/// Runs on a thread that may block, as the engine does.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+/// Everything of one collection of vehicle 001.
+async fn read(space: &TestSpace, parameter_name: &str, range: TimeRange) -> Vec<Document> {
+    let (source, vehicle, parameter) =
+        (source(space).await, vehicle(space, "001"), parameter(parameter_name));
+    blocking(move || {
+        let mut hours = source.open(&vehicle, &parameter, range).expect("opened");
+        let mut documents = Vec::new();
+        while let Some(bytes) = hours.next().expect("a document") {
+            documents.push(Document::from_reader(&bytes[..]).expect("BSON"));
+        }
+        assert!(hours.next().expect("nothing").is_none(), "the end is the end");
+        documents
+    })
+    .await
 }
 
 #[tokio::test]
@@ -79,6 +96,11 @@ async fn parameters_are_real_collections_only() {
     let found = databases.parameters(&vehicle(&space, "001")).await.expect("names");
     assert_eq!(found, ["analyses.estimated_range", "soc", "ток"].map(parameter));
     assert_eq!(databases.parameters(&vehicle(&space, "404")).await.expect("names"), []);
+    // The same for many vehicles, in their order, as the engine asks.
+    let (source, vehicles) =
+        (source(&space).await, ["404", "001", "405"].map(|suffix| vehicle(&space, suffix)));
+    let listed = blocking(move || source.parameters(&vehicles).expect("names")).await;
+    assert_eq!(listed.iter().map(Vec::len).collect::<Vec<_>>(), [0, 3, 0]);
     space.cleanup().await;
 }
 
@@ -99,9 +121,7 @@ async fn hours_come_in_numeric_order_whatever_the_type_of_their_id() {
     space.insert_hours("001", "soc", [hours.clone(), vec![text_id]].concat()).await;
 
     let range = TimeRange::new(-30 * HOUR_MS, 40 * HOUR_MS).expect("a range");
-    let databases = databases(&space).await;
-    let (found, batch_count) =
-        read(databases.read_hours(&vehicle(&space, "001"), &parameter("soc"), range)).await;
+    let found = read(&space, "soc", range).await;
     let number = |document: &Document| match document.get("_id") {
         #[expect(clippy::cast_possible_truncation, reason = "the test stores whole hours")]
         Some(Bson::Double(id)) => *id as i64,
@@ -111,7 +131,6 @@ async fn hours_come_in_numeric_order_whatever_the_type_of_their_id() {
     };
     let expected: Vec<i64> = (-30..40).map(|hour| hour * HOUR_MS).collect();
     assert_eq!(found.iter().map(number).collect::<Vec<_>>(), expected);
-    assert!(batch_count > 5, "{batch_count} batches for {} documents", found.len());
     hours.sort_by_key(number);
     assert_eq!(found, hours, "documents come as they are stored");
     space.cleanup().await;
@@ -124,45 +143,9 @@ async fn the_range_of_ids_is_half_open() {
     let stored = [-1, 0, 1, HOUR_MS - 1, HOUR_MS, HOUR_MS + 1].map(|offset_ms| hour(START_MS + offset_ms));
     space.insert_hours("001", "soc", stored.to_vec()).await;
     let range = TimeRange::new(START_MS, START_MS + HOUR_MS).expect("a range");
-    let databases = databases(&space).await;
-    let (found, _) = read(databases.read_hours(&vehicle(&space, "001"), &parameter("soc"), range)).await;
-    assert_eq!(found, stored[1..4]);
-    let (none, _) = read(databases.read_hours(&vehicle(&space, "001"), &parameter("nowhere"), range)).await;
-    assert_eq!(none, Vec::<Document>::new());
+    assert_eq!(read(&space, "soc", range).await, stored[1..4]);
+    assert_eq!(read(&space, "nowhere", range).await, Vec::<Document>::new());
     space.cleanup().await;
-}
-
-#[tokio::test]
-async fn a_reader_that_leaves_ends_the_cursor() {
-    let space = TestSpace::create().await;
-    let hours = (0..100).map(|hour| HourBuilder::new(START_MS + hour * HOUR_MS).build());
-    space.insert_hours("001", "soc", hours.collect()).await;
-    let range = TimeRange::new(START_MS, START_MS + 100 * HOUR_MS).expect("a range");
-    let mut batches = databases(&space).await.read_hours(&vehicle(&space, "001"), &parameter("soc"), range);
-    batches.next().await.expect("a batch").expect("documents");
-    // Two batches ahead and no further: the cursor is far from its end and waits.
-    assert_eq!(cursor_count_becomes(&space, 1).await, 1);
-    drop(batches);
-    assert_eq!(cursor_count_becomes(&space, 0).await, 0);
-    space.cleanup().await;
-}
-
-/// Waits until the server has this many open cursors on the test's collection; returns the last number seen.
-async fn cursor_count_becomes(space: &TestSpace, wanted: usize) -> usize {
-    let namespace = format!("{}.soc", space.vehicle("001"));
-    let pipeline = [
-        doc! { "$currentOp": { "idleCursors": true, "allUsers": true } },
-        doc! { "$match": { "type": "idleCursor", "ns": namespace } },
-    ];
-    let asked_at = Instant::now();
-    loop {
-        let found = space.mongodb.database("admin").aggregate(pipeline.clone()).await.expect("operations");
-        let count = found.try_collect::<Vec<_>>().await.expect("operations").len();
-        if count == wanted || asked_at.elapsed() > SOON {
-            return count;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]

@@ -3,6 +3,9 @@
 mod claims;
 mod endings;
 mod hours;
+mod outputs;
+mod reading;
+mod resuming;
 mod roundtrip;
 mod store;
 mod sweeping;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bson::{Binary, Bson, Document, doc};
 use export_core::job::{Failure, JobState, Progress};
+use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
 use export_core::{Tenant, TimeRange};
 use export_mongo::StoreError;
@@ -16,7 +17,7 @@ async fn every_field_of_a_request_survives() {
     let requests = [
         request(),
         ExportRequest {
-            output: export_core::output::OutputOptions::default(),
+            output: OutputOptions::default(),
             // Operators and field paths where the server would evaluate them, were they not literals.
             start_date: "$startDate".to_owned(),
             end_date: "$$NOW – «Ende» 🚌".to_owned(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use export_core::job::{ExportResult, Failure, Job, Progress, Stats};
+use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant, TimeRange};
 use export_mongo::{Claim, Fence, JobStore, MongoClient, connect};
@@ -84,7 +85,7 @@ pub(crate) fn new_id() -> JobId {
 
 pub(crate) fn request() -> ExportRequest {
     ExportRequest {
-        output: export_core::output::OutputOptions::default(),
+        output: OutputOptions::default(),
         start_date: "2018-11-30".to_owned(),
         end_date: "2018-12-01".to_owned(),
         timezone: chrono_tz::UTC,

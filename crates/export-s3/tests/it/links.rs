@@ -1,9 +1,7 @@
 //! Download links.
 
-use export_core::JobId;
 use export_settings::s3::S3Settings;
 use export_testkit::isolation::TestSpace;
-use uuid::Uuid;
 
 use crate::results::{bucket, bucket_with, settings, store};
 
@@ -27,12 +25,11 @@ async fn a_link_works_for_anyone_and_names_the_file() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
     store(&bucket, KEY, b"a result".to_vec()).await.expect("stored");
-    let job_id = JobId::new(Uuid::now_v7());
     let link =
-        bucket.presign_download(&bucket.uri(KEY), job_id).await.expect("a link").expect("of this bucket");
+        bucket.presign_download(&bucket.uri(KEY), "a.zip").await.expect("a link").expect("of this bucket");
     let (status, body, disposition) = fetch(link.clone()).await;
     assert_eq!((status, &body[..]), (200, &b"a result"[..]));
-    assert_eq!(disposition, format!("attachment; filename=\"{job_id}.zip\""));
+    assert_eq!(disposition, "attachment; filename=\"a.zip\"");
     assert!(link.contains("X-Amz-Expires=900"), "{link}");
     assert!(!link.contains(&space.services.s3_secret_access_key), "{link}");
 
@@ -40,6 +37,30 @@ async fn a_link_works_for_anyone_and_names_the_file() {
     assert_eq!(fetch(unsigned.to_owned()).await.0, 403);
     let tampered = link.replace("1-nonce", "2-nonce");
     assert_eq!(fetch(tampered).await.0, 403, "a link is good for one object");
+    space.cleanup().await;
+}
+
+#[tokio::test]
+async fn objects_under_a_prefix_have_a_link_each() {
+    const PREFIX: &str = "exports/default/job/1-nonce/";
+    let space = TestSpace::create().await;
+    let bucket = bucket(&space).await;
+    // Names that are vehicles' and mean something in URLs and headers.
+    let names =
+        ["vehicle_001.csv.gz", "Bus_ü.csv.gz", "a+b&c=d?e#f.csv", "100%25;x='y'.csv", "manifest.json"];
+    for name in names {
+        store(&bucket, &format!("{PREFIX}{name}"), name.as_bytes().to_vec()).await.expect("stored");
+    }
+    let links =
+        bucket.presign_objects(&bucket.uri(PREFIX), &names).await.expect("links").expect("of this bucket");
+    assert_eq!(links.len(), names.len());
+    for (name, link) in names.iter().zip(links) {
+        let (status, body, disposition) = fetch(link.clone()).await;
+        assert_eq!((status, body), (200, name.as_bytes().to_vec()), "{name}: {link}");
+        assert!(disposition.starts_with("attachment; filename=\""), "{disposition}");
+    }
+    let none = bucket.presign_objects(&bucket.uri(PREFIX), &[]).await.expect("links");
+    assert_eq!(none, Some(Vec::new()));
     space.cleanup().await;
 }
 
@@ -52,9 +73,8 @@ async fn a_link_carries_the_public_endpoint() {
     let settings = S3Settings { public_endpoint_url: Some(public_url.clone()), ..settings(&space.bucket) };
     let bucket = bucket_with(&space, settings).await;
     store(&bucket, KEY, b"a result".to_vec()).await.expect("stored");
-    let job_id = JobId::new(Uuid::now_v7());
     let link =
-        bucket.presign_download(&bucket.uri(KEY), job_id).await.expect("a link").expect("of this bucket");
+        bucket.presign_download(&bucket.uri(KEY), "a.zip").await.expect("a link").expect("of this bucket");
     assert!(link.starts_with(&format!("{public_url}/{}/{KEY}?", space.bucket)), "{link}");
     let (status, body, _) = fetch(link).await;
     assert_eq!((status, &body[..]), (200, &b"a result"[..]));
@@ -65,7 +85,6 @@ async fn a_link_carries_the_public_endpoint() {
 async fn addresses_of_other_buckets_have_no_link() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
-    let job_id = JobId::new(Uuid::now_v7());
     let others = [
         "s3://other/exports/a.zip".to_owned(),
         format!("s3://{}-other/exports/a.zip", space.bucket),
@@ -74,7 +93,8 @@ async fn addresses_of_other_buckets_have_no_link() {
         String::new(),
     ];
     for uri in others {
-        assert_eq!(bucket.presign_download(&uri, job_id).await.expect("an answer"), None, "{uri}");
+        assert_eq!(bucket.presign_download(&uri, "a.zip").await.expect("an answer"), None, "{uri}");
+        assert_eq!(bucket.presign_objects(&uri, &["a.csv"]).await.expect("an answer"), None, "{uri}");
     }
     space.cleanup().await;
 }

@@ -4,4 +4,5 @@ mod bucket;
 mod links;
 mod proxy;
 mod results;
+mod sinking;
 mod uploads;

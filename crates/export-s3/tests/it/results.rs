@@ -1,10 +1,10 @@
 //! The result bucket of one test.
 
-use std::io::Write;
-
-use export_s3::{PartWriter, ResultBucket, S3Error, S3Server, Uploaded, part_channel, upload};
-use export_settings::s3::S3Settings;
+use export_core::sink::{Sink, ZIP_OBJECT};
+use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, S3Server, StoredResult};
+use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
+use tokio::runtime::Handle;
 
 pub(crate) fn settings(bucket: &str) -> S3Settings {
     S3Settings {
@@ -12,6 +12,7 @@ pub(crate) fn settings(bucket: &str) -> S3Settings {
         key_prefix: "exports/".to_owned(),
         force_path_style: true,
         public_endpoint_url: None,
+        payload_signing: PayloadSigning::Auto,
     }
 }
 
@@ -33,17 +34,39 @@ pub(crate) async fn bucket(space: &TestSpace) -> ResultBucket {
     bucket_with(space, settings(&space.bucket)).await
 }
 
-/// Stores bytes as a worker does: written on a thread that may block, uploaded meanwhile.
-pub(crate) async fn store(bucket: &ResultBucket, key: &str, content: Vec<u8>) -> Result<Uploaded, S3Error> {
-    let write = move |mut writer: PartWriter| {
-        // The engine's writes are small and of any size.
-        for piece in content.chunks(100_003) {
-            writer.write_all(piece)?;
-        }
-        writer.finish()
-    };
-    let (writer, parts) = part_channel();
-    let writing = tokio::task::spawn_blocking(move || write(writer));
-    upload(bucket, key, parts).await?;
-    Ok(writing.await.expect("no panic").expect("written to its end"))
+/// Bytes of parts where the test has no opinion: three of eight MiB.
+pub(crate) const SHARE_BYTES: usize = 24 << 20;
+
+pub(crate) fn sink(bucket: &ResultBucket, place: ResultPlace) -> ResultSink {
+    ResultSink::new(bucket, place, SHARE_BYTES, Handle::current())
+}
+
+/// Runs on a thread that may block, as the engine does.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+/// One whole object.
+pub(crate) fn write_object(sink: &mut ResultSink, name: &str, content: &[u8]) -> std::io::Result<()> {
+    sink.begin(name)?;
+    // The engine's writes are of any size.
+    for piece in content.chunks(100_003) {
+        sink.write(piece)?;
+    }
+    sink.end()
+}
+
+/// Stores bytes as a zip.
+pub(crate) async fn store(
+    bucket: &ResultBucket,
+    key: &str,
+    content: Vec<u8>,
+) -> Result<StoredResult, S3Error> {
+    let mut sink = sink(bucket, ResultPlace::Object(key.to_owned()));
+    blocking(move || {
+        // What a write says of a failed upload, `finish` says better.
+        write_object(&mut sink, ZIP_OBJECT, &content).ok();
+        sink.finish()
+    })
+    .await
 }

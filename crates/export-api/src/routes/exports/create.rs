@@ -14,6 +14,7 @@ use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
+use super::links::ResultLinks;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -34,7 +35,7 @@ pub async fn create(
 
     let location = format!("{}/export/{}", state.public_base_url, job.id);
     let headers = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())];
-    Ok((StatusCode::ACCEPTED, headers, Json(JobView::of(&job, None))).into_response())
+    Ok((StatusCode::ACCEPTED, headers, Json(JobView::of(&job, ResultLinks::default()))).into_response())
 }
 
 /// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.

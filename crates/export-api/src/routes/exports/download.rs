@@ -1,29 +1,68 @@
-//! `GET /export/{id}/download`: off to the result.
+//! `GET /export/{id}/download` and `GET /export/{id}/download/{name}`: off to the result.
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
-use export_core::job::{Job, JobState};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use export_core::job::{ExportResult, Job, JobState};
+use export_core::output::Archive;
+use serde_json::json;
 
-use super::{JobPath, find_job};
+use super::links::ResultLinks;
+use super::{JobPath, ObjectPath, find_job};
 use crate::problem::Problem;
 use crate::state::ApiState;
 
-/// Answers 303 with a fresh link to the result.
-pub async fn download(
-    State(state): State<ApiState>,
-    JobPath(job_id): JobPath,
-) -> Result<(StatusCode, [(HeaderName, String); 2]), Problem> {
+/// Answers 303 with a fresh link to the zip, or 200 with fresh links to the objects.
+pub async fn download(State(state): State<ApiState>, JobPath(job_id): JobPath) -> Result<Response, Problem> {
     let job = find_job(&state, job_id).await?;
-    let Some(result) = &job.result else { return Err(Problem::no_result(why_no_result(&job))) };
-    let link = state.results.presign_download(&result.export_uri, job.id).await;
-    let link = link.map_err(|error| Problem::unavailable(&error))?;
-    let link = link
-        .ok_or_else(|| Problem::no_result("The result lies in a bucket that this service no longer uses."))?;
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, link), (header::CACHE_CONTROL, "no-store".to_owned())]))
+    result_of(&job)?;
+    let links = ResultLinks::sign(&job, &state.results).await;
+    let links = links.map_err(|error| Problem::unavailable(&error))?.ok_or_else(in_another_bucket)?;
+    Ok(match links.download_url {
+        Some(link) => see_other(link),
+        None => {
+            ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "objects": links.objects }))).into_response()
+        }
+    })
 }
 
-fn why_no_result(job: &Job) -> &'static str {
-    match job.state {
+/// Answers 303 with a fresh link to one object of a result that is no zip.
+pub async fn download_object(
+    State(state): State<ApiState>,
+    ObjectPath { job_id, name }: ObjectPath,
+) -> Result<Response, Problem> {
+    let job = find_job(&state, job_id).await?;
+    let result = result_of(&job)?;
+    if job.request.output.archive == Archive::Zip {
+        let detail = "The result of this export is one zip; GET /export/{id}/download leads to it.";
+        return Err(Problem::unknown_object(detail));
+    }
+    if !result.objects.iter().any(|object| object.name == name) {
+        let detail =
+            "The result of this export has no object of this name; GET /export/{id}/download lists them.";
+        return Err(Problem::unknown_object(detail));
+    }
+    let links = state.results.presign_objects(&result.export_uri, &[&name]).await;
+    let links = links.map_err(|error| Problem::unavailable(&error))?;
+    links.and_then(|links| links.into_iter().next()).map(see_other).ok_or_else(in_another_bucket)
+}
+
+fn see_other(link: String) -> Response {
+    let headers = [(header::LOCATION, link), (header::CACHE_CONTROL, "no-store".to_owned())];
+    (StatusCode::SEE_OTHER, headers).into_response()
+}
+
+fn result_of(job: &Job) -> Result<&ExportResult, Problem> {
+    job.result.as_ref().ok_or_else(|| Problem::no_result(why_no_result(job.state)))
+}
+
+fn in_another_bucket() -> Problem {
+    Problem::no_result("The result lies in a bucket that this service no longer uses.")
+}
+
+fn why_no_result(state: JobState) -> &'static str {
+    match state {
         JobState::NotStarted | JobState::Started => {
             "The export is not finished; ask GET /export/{id} again later."
         }

@@ -1,0 +1,156 @@
+//! Links to what a finished export consists of.
+
+use export_core::job::{ExportResult, Job};
+use export_core::output::Archive;
+use export_s3::{ResultBucket, S3Error};
+use serde::Serialize;
+
+/// Most links of one answer: an answer of some megabytes at most, whatever the fleet, and more than any request can list vehicles.
+/// Objects beyond have no link here; each has its own path.
+pub(super) const MAX_LINKS: usize = 2_000;
+
+/// What a job's result consists of, with fresh links.
+#[derive(Debug, Default)]
+pub(super) struct ResultLinks<'a> {
+    /// To the zip.
+    pub(super) download_url: Option<String>,
+    /// The objects, where the result is no zip.
+    pub(super) objects: Option<Vec<ObjectView<'a>>>,
+}
+
+/// An object of a result, as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ObjectView<'a> {
+    name: &'a str,
+    bytes: u64,
+    download_url: Option<String>,
+}
+
+impl<'a> ResultLinks<'a> {
+    /// Signs the links of a job's result. `None` where the result lies in another bucket, or there is none.
+    pub(super) async fn sign(job: &'a Job, bucket: &ResultBucket) -> Result<Option<Self>, S3Error> {
+        let Some(result) = &job.result else { return Ok(None) };
+        match job.request.output.archive {
+            Archive::Zip => {
+                let link = bucket.presign_download(&result.export_uri, &format!("{}.zip", job.id)).await?;
+                Ok(link.map(|link| Self { download_url: Some(link), objects: None }))
+            }
+            Archive::None => {
+                let linked = result.objects.iter().take(MAX_LINKS);
+                let names: Vec<&str> = linked.map(|object| object.name.as_str()).collect();
+                let links = bucket.presign_objects(&result.export_uri, &names).await?;
+                Ok(links.map(|links| Self { download_url: None, objects: Some(object_views(result, links)) }))
+            }
+        }
+    }
+
+    /// The same without links, for answers that are of use without.
+    pub(super) fn unsigned(job: &'a Job) -> Self {
+        let objects = match (&job.result, job.request.output.archive) {
+            (Some(result), Archive::None) => Some(object_views(result, Vec::new())),
+            _ => None,
+        };
+        Self { download_url: None, objects }
+    }
+}
+
+/// All objects; the links are those of the first ones, in the same order.
+fn object_views(result: &ExportResult, links: Vec<String>) -> Vec<ObjectView<'_>> {
+    let links = links.into_iter().map(Some).chain(std::iter::repeat(None));
+    let objects = result.objects.iter().zip(links);
+    objects
+        .map(|(object, download_url)| ObjectView { name: &object.name, bytes: object.bytes, download_url })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use export_core::job::{JobState, Progress, ResultObject, Stats};
+    use export_core::request::ExportRequest;
+    use export_core::{JobId, Tenant};
+    use export_s3::S3Server;
+    use export_settings::s3::S3Settings;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A bucket that signs and is never asked.
+    async fn bucket(name: &str) -> ResultBucket {
+        let server = S3Server {
+            endpoint_url: "http://s3.test".to_owned(),
+            access_key_id: "id".to_owned(),
+            secret_access_key: "key".to_owned().into(),
+        };
+        let settings = S3Settings {
+            bucket: name.to_owned(),
+            key_prefix: "exports/".to_owned(),
+            force_path_style: true,
+            public_endpoint_url: None,
+        };
+        ResultBucket::at(&server, settings).await.expect("a client")
+    }
+
+    /// A finished job in the bucket `results`.
+    fn finished(archive: &str, object_count: usize) -> Job {
+        let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "archive": archive });
+        let object = |number| ResultObject { name: format!("vehicle_{number}.csv.gz"), bytes: 7 };
+        Job {
+            id: JobId::new(Uuid::nil()),
+            tenant: Tenant::default_tenant(),
+            request: ExportRequest::parse(&body).expect("a request"),
+            state: JobState::Finished,
+            epoch: 1,
+            attempts: 1,
+            progress: Progress::default(),
+            result: Some(ExportResult {
+                export_uri: "s3://results/exports/default/id/1-nonce/".to_owned(),
+                objects: (0..object_count).map(object).collect(),
+                stats: Stats {
+                    rows: 0,
+                    points: 0,
+                    rejected: 0,
+                    csv_bytes: 0,
+                    bytes: 0,
+                    sha256: String::new(),
+                    duration_ms: 0,
+                    peak_memory_bytes: 0,
+                },
+            }),
+            failure: None,
+            created_at: DateTime::UNIX_EPOCH,
+            started_at: None,
+            finished_at: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn links_of_one_answer_are_bounded() {
+        let job = finished("none", MAX_LINKS + 3);
+        let links = ResultLinks::sign(&job, &bucket("results").await).await.expect("signed").expect("ours");
+        assert_eq!(links.download_url, None);
+        let objects = links.objects.expect("objects");
+        assert_eq!(objects.len(), MAX_LINKS + 3, "all are told");
+        for (index, object) in objects.iter().enumerate() {
+            assert_eq!(object.name, format!("vehicle_{index}.csv.gz"));
+            let start = format!("http://s3.test/results/exports/default/id/1-nonce/{}?", object.name);
+            let is_linked = object.download_url.as_ref().is_some_and(|link| link.starts_with(&start));
+            assert_eq!(is_linked, index < MAX_LINKS, "{object:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn results_in_another_bucket_are_told_without_links() {
+        let other = bucket("moved").await;
+        for archive in ["zip", "none"] {
+            let job = finished(archive, 2);
+            assert!(ResultLinks::sign(&job, &other).await.expect("an answer").is_none(), "{archive}");
+        }
+        let job = finished("none", 2);
+        let objects = ResultLinks::unsigned(&job).objects.expect("objects");
+        assert!(objects.len() == 2 && objects.iter().all(|object| object.download_url.is_none()));
+        assert!(ResultLinks::unsigned(&finished("zip", 0)).objects.is_none());
+    }
+}

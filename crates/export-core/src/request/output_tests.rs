@@ -1,0 +1,256 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::request::ExportRequest;
+
+/// A request for one day with these options on top.
+fn body(options: &[(&str, Value)]) -> Value {
+    let mut body = json!({"startDate": "2018-11-30", "endDate": "2018-12-01"});
+    for (name, value) in options {
+        body[name] = value.clone();
+    }
+    body
+}
+
+fn output(options: &[(&str, Value)]) -> OutputOptions {
+    ExportRequest::parse(&body(options)).expect("a valid request").output
+}
+
+/// The pointers of all errors, in the order told.
+fn pointers(options: &[(&str, Value)]) -> Vec<String> {
+    let errors = ExportRequest::parse(&body(options)).expect_err("a bad request");
+    errors.into_iter().map(|error| error.pointer).collect()
+}
+
+fn only_detail(options: &[(&str, Value)]) -> String {
+    let errors = ExportRequest::parse(&body(options)).expect_err("a bad request");
+    let [error] = &errors[..] else { panic!("more than one error: {errors:?}") };
+    error.detail.clone()
+}
+
+/// The options as a request states them: only those that mean something.
+fn stated(output: OutputOptions) -> Vec<(&'static str, Value)> {
+    let mut options = vec![("format", json!(output.format)), ("archive", json!(output.archive))];
+    options.extend(output.object_compression().map(|value| ("compression", json!(value))));
+    options.extend(output.csv_time_format().map(|value| ("timeFormat", json!(value))));
+    options.extend(output.csv_formula_guard().map(|value| ("csvGuard", json!(value))));
+    options.extend(output.step_ms().map(|value| ("stepMs", json!(value))));
+    options.extend(output.fill().map(|value| ("fill", json!(value))));
+    options
+}
+
+#[test]
+fn every_option_is_read() {
+    let read = output(&[
+        ("archive", json!("none")),
+        ("compression", json!("zstd")),
+        ("timeFormat", json!("rfc3339")),
+        ("csvGuard", json!("off")),
+        ("stepMs", json!(60_000)),
+        ("fill", json!("previous")),
+    ]);
+    let step_ms = NonZeroU64::new(60_000).expect("a step");
+    let expected = OutputOptions {
+        format: Format::Csv,
+        archive: Archive::None,
+        compression: Compression::Zstd,
+        time_format: TimeFormat::Rfc3339,
+        csv_guard: CsvGuard::Off,
+        resampling: Some(Resampling { step_ms, fill: Fill::Previous }),
+    };
+    assert_eq!(read, expected);
+    assert_eq!(output(&[("format", json!("parquet"))]).format, Format::Parquet);
+    assert_eq!(output(&[]), OutputOptions::default());
+}
+
+#[test]
+fn a_wrong_value_is_told_with_the_right_ones() {
+    for (name, expected) in [
+        ("format", "expected one of csv, parquet"),
+        ("archive", "expected one of zip, none"),
+        ("timeFormat", "expected one of unix_ms, rfc3339"),
+        ("csvGuard", "expected one of on, off"),
+    ] {
+        for wrong in [json!("CSV"), json!(""), json!(true), json!(["csv"]), json!({})] {
+            assert_eq!(only_detail(&[(name, wrong.clone())]), expected, "{name}: {wrong}");
+        }
+    }
+    let expected = "expected one of gzip, zstd, none";
+    assert_eq!(only_detail(&[("archive", json!("none")), ("compression", json!("xz"))]), expected);
+    assert_eq!(
+        only_detail(&[("stepMs", json!(1)), ("fill", json!("next"))]),
+        "expected one of none, previous"
+    );
+}
+
+#[test]
+fn a_step_is_a_whole_number_in_its_bounds() {
+    let too_long = LONGEST_STEP_MS + 1;
+    for wrong in
+        [json!(0), json!(-1), json!(1.5), json!("1000"), json!(too_long), json!(u64::MAX), json!([1])]
+    {
+        let detail = only_detail(&[("stepMs", wrong.clone())]);
+        assert!(detail.starts_with("expected a whole number of milliseconds from 1 to"), "{wrong}: {detail}");
+    }
+    // Longer than the range is fine: one row.
+    assert_eq!(
+        output(&[("stepMs", json!(LONGEST_STEP_MS))]).step_ms().map(NonZeroU64::get),
+        Some(LONGEST_STEP_MS)
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let options = [
+        ("format", json!("parquet")),
+        ("archive", json!("tar")),
+        ("compression", json!("xz")),
+        ("timeFormat", json!("rfc3339")),
+        ("csvGuard", json!("off")),
+        ("fill", json!("next")),
+    ];
+    let expected = ["/archive", "/compression", "/fill", "/compression", "/timeFormat", "/csvGuard", "/fill"];
+    assert_eq!(pointers(&options), expected);
+    // A step that is wrong itself is no missing one.
+    assert_eq!(pointers(&[("stepMs", json!(0)), ("fill", json!("previous"))]), ["/stepMs"]);
+    // Whatever archive was meant, nothing follows for the compression.
+    assert_eq!(pointers(&[("archive", json!("tar")), ("compression", json!("zstd"))]), ["/archive"]);
+}
+
+#[test]
+fn rows_of_filled_exports_are_bounded() {
+    let mut request = body(&[("stepMs", json!(1)), ("fill", json!("previous"))]);
+    let errors_of = |request: &Value| ExportRequest::parse(request).err().unwrap_or_default();
+    // A billion milliseconds from the start on.
+    request["endDate"] = json!("2018-12-11T13:46:40Z");
+    assert_eq!(errors_of(&request), []);
+    request["endDate"] = json!("2018-12-11T13:46:40.001Z");
+    let errors = errors_of(&request);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].pointer, "/stepMs");
+    assert!(errors[0].detail.contains("up to 1000000001 rows for each vehicle"), "{errors:?}");
+    request["stepMs"] = json!(2);
+    assert_eq!(errors_of(&request), []);
+    // Without fill there are no more rows than points.
+    (request["stepMs"], request["fill"]) = (json!(1), json!("none"));
+    assert_eq!(errors_of(&request), []);
+}
+
+/// Absent, null and every value of an option.
+fn choices(values: &[&str]) -> Vec<Option<Value>> {
+    [None, Some(Value::Null)].into_iter().chain(values.iter().map(|value| Some(json!(value)))).collect()
+}
+
+/// All combinations of what can be said about every option but the step's length: each parses to exactly what was said, or is
+/// refused for exactly the options that mean nothing.
+#[test]
+fn every_combination_is_understood_or_refused() {
+    let options = [
+        ("format", choices(&["csv", "parquet"])),
+        ("archive", choices(&["zip", "none"])),
+        ("compression", choices(&["gzip", "zstd", "none"])),
+        ("timeFormat", choices(&["unix_ms", "rfc3339"])),
+        ("csvGuard", choices(&["on", "off"])),
+        ("stepMs", vec![None, Some(Value::Null), Some(json!(1_000))]),
+        ("fill", choices(&["none", "previous"])),
+    ];
+    let combination_count: usize = options.iter().map(|(_, choices)| choices.len()).product();
+    for combination in 0..combination_count {
+        let mut rest = combination;
+        let mut said: Vec<(&str, Value)> = Vec::new();
+        for (name, choices) in &options {
+            said.extend(choices[rest % choices.len()].clone().map(|value| (*name, value)));
+            rest /= choices.len();
+        }
+        check_combination(&said);
+    }
+}
+
+fn check_combination(said: &[(&str, Value)]) {
+    let text = |name: &str| {
+        said.iter().find(|(found, value)| *found == name && !value.is_null()).map(|(_, value)| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    };
+    let is_parquet = text("format").as_deref() == Some("parquet");
+    let means_nothing = [
+        ("/compression", is_parquet || text("archive").as_deref() != Some("none"), text("compression")),
+        ("/timeFormat", is_parquet, text("timeFormat")),
+        ("/csvGuard", is_parquet, text("csvGuard")),
+        ("/fill", text("stepMs").is_none(), text("fill")),
+    ];
+    let expected: Vec<&str> = means_nothing
+        .iter()
+        .filter(|(_, is_useless, said)| *is_useless && said.is_some())
+        .map(|(pointer, ..)| *pointer)
+        .collect();
+    if !expected.is_empty() {
+        assert_eq!(pointers(said), expected, "{said:?}");
+        return;
+    }
+    let output = output(said);
+    let or = |name: &str, default: &str| text(name).unwrap_or_else(|| default.to_owned());
+    assert_eq!(output.format.as_str(), or("format", "csv"), "{said:?}");
+    assert_eq!(output.archive.as_str(), or("archive", "zip"), "{said:?}");
+    assert_eq!(output.compression.as_str(), or("compression", "gzip"), "{said:?}");
+    assert_eq!(output.time_format.as_str(), or("timeFormat", "unix_ms"), "{said:?}");
+    assert_eq!(output.csv_guard.as_str(), or("csvGuard", "on"), "{said:?}");
+    assert_eq!(output.step_ms().map(|step_ms| step_ms.to_string()), text("stepMs"), "{said:?}");
+    let fill = text("stepMs").map(|_| or("fill", "none"));
+    assert_eq!(output.fill().map(|fill| fill.to_string()), fill, "{said:?}");
+}
+
+/// Options that a request can ask for.
+fn any_output() -> impl Strategy<Value = OutputOptions> {
+    use prop::sample::select;
+    let resampling = prop::option::of((1..=LONGEST_STEP_MS, select(Fill::ALL)));
+    let csv = (select(Compression::ALL), select(TimeFormat::ALL), select(CsvGuard::ALL));
+    (select(Format::ALL), select(Archive::ALL), csv, resampling).prop_map(
+        |(format, archive, (compression, time_format, csv_guard), resampling)| {
+            let said = OutputOptions {
+                format,
+                archive,
+                compression,
+                time_format,
+                csv_guard,
+                resampling: resampling.map(|(step_ms, fill)| Resampling {
+                    step_ms: NonZeroU64::new(step_ms).expect("from 1 on"),
+                    fill,
+                }),
+            };
+            OutputOptions {
+                compression: said.object_compression().unwrap_or_default(),
+                time_format: said.csv_time_format().unwrap_or_default(),
+                csv_guard: said.csv_formula_guard().unwrap_or_default(),
+                ..said
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn options_stated_are_read_back(output in any_output()) {
+        let request = ExportRequest::parse(&body(&stated(output)));
+        prop_assert_eq!(request.map(|request| request.output), Ok(output));
+    }
+
+    /// A step is taken exactly when the rows that it makes in the range are few enough, or are not made.
+    #[test]
+    fn steps_fit_their_ranges(
+        length_ms in 1..=1_u64 << 47, step_ms in 0..=1_u64 << 20, is_filled in any::<bool>(),
+    ) {
+        let from_ms = TimeRange::MIN_MS;
+        let to_ms = from_ms.checked_add_unsigned(length_ms).expect("a range of ours");
+        let fill = if is_filled { "previous" } else { "none" };
+        let request = json!({
+            "startDate": crate::range::to_rfc3339(from_ms), "endDate": crate::range::to_rfc3339(to_ms),
+            "stepMs": step_ms, "fill": fill
+        });
+        let is_few = step_ms > 0 && (length_ms / step_ms) + u64::from(length_ms % step_ms > 0) <= MAX_FILLED_ROWS;
+        let expected = step_ms > 0 && (is_few || !is_filled);
+        prop_assert_eq!(ExportRequest::parse(&request).is_ok(), expected);
+    }
+}

@@ -1,0 +1,125 @@
+//! Cursors that die on the way: every document comes once, in order.
+
+use std::io::Read;
+use std::net::TcpStream;
+
+use bson::{Bson, Decimal128, Document, doc};
+use export_mongo::{StoreError, connect};
+use export_testkit::isolation::TestSpace;
+use export_testkit::proxy::Proxy;
+
+use crate::reading::{Fixture, SOON, becomes, document, number};
+
+const DOCUMENTS: i64 = 120;
+/// Batches of a few documents: most of the collection is still to be read at any interruption.
+const SHARE_BYTES: usize = 240 << 10;
+const DOCUMENT_BYTES: usize = 20 << 10;
+
+/// Ends the collection's cursor on the server, as one that waited for too long.
+fn kill_cursor(fixture: &Fixture) {
+    let database = fixture.space.mongodb.database(&fixture.space.vehicle("001"));
+    let kill = || {
+        let ids: Vec<i64> = fixture.cursors("soc").into_iter().map(|(id, _)| id).collect();
+        if ids.is_empty() {
+            return 0;
+        }
+        let kill = database.run_command(doc! { "killCursors": "soc", "cursors": ids });
+        let answer = fixture.handle.block_on(async { kill.await }).expect("an answer");
+        answer.get_array("cursorsKilled").expect("a list").len()
+    };
+    assert_eq!(becomes(&1, kill), 1, "a cursor is there and waits for its turn");
+}
+
+/// Ends all connections, then lets new ones through.
+fn cut_once(proxy: &Proxy) {
+    let mut last = TcpStream::connect(proxy.address()).expect("connected");
+    last.set_read_timeout(Some(SOON)).expect("a time limit");
+    // MongoDB says nothing first: what comes is the end of the connection.
+    proxy.cut();
+    assert!(matches!(last.read(&mut [0]), Ok(0)), "the connection is ended");
+    proxy.restore();
+}
+
+/// The same number in each of the types that an `_id` may have.
+#[expect(clippy::cast_precision_loss, reason = "small numbers")]
+fn of_any_type(id: i64) -> Bson {
+    match id % 4 {
+        0 => Bson::Int64(id),
+        1 => Bson::Int32(i32::try_from(id).expect("a small number")),
+        2 => Bson::Double(id as f64),
+        _ => Bson::Decimal128(id.to_string().parse::<Decimal128>().expect("a number")),
+    }
+}
+
+#[tokio::test]
+async fn killed_cursors_lose_and_repeat_nothing() {
+    let space = TestSpace::create().await;
+    let stored: Vec<Document> = (0..DOCUMENTS).map(|id| document(of_any_type(id), DOCUMENT_BYTES)).collect();
+    space.insert_hours("001", "soc", stored.clone()).await;
+    Fixture::new(space, SHARE_BYTES)
+        .await
+        .blocking(move |fixture| {
+            let mut hours = fixture.open("soc");
+            let mut found = Vec::new();
+            while let Some(bytes) = hours.next().expect("a document") {
+                found.push(Document::from_reader(&bytes[..]).expect("BSON"));
+                // After documents of each type of `_id`, and once more before any of the new cursor.
+                if found.len() % 21 == 0 && found.len() < 100 {
+                    kill_cursor(fixture);
+                }
+            }
+            assert!(found == stored, "{} documents instead of {}", found.len(), stored.len());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn cut_connections_lose_and_repeat_nothing() {
+    let space = TestSpace::create().await;
+    let stored = (0..DOCUMENTS).map(|id| document(id, DOCUMENT_BYTES)).collect();
+    space.insert_hours("001", "soc", stored).await;
+    let (_, rest) = space.services.mongodb_uri.split_once("://").expect("a URI");
+    let address = rest.split(['/', '?', ',']).next().expect("an address").to_owned();
+    let proxy = Proxy::start(address).await;
+    let uri = format!("mongodb://{}/?directConnection=true", proxy.address());
+    let client = connect(&uri.into(), "store tests").await.expect("a client");
+    Fixture::over(&client, space, SHARE_BYTES)
+        .blocking(move |fixture| {
+            let mut hours = fixture.open("soc");
+            for expected in 0..DOCUMENTS {
+                let bytes = hours.next().expect("a document").expect("not the end");
+                assert_eq!(number(&bytes), expected);
+                if expected % 50 == 20 {
+                    cut_once(&proxy);
+                }
+            }
+            assert!(hours.next().expect("the end").is_none());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_collection_that_goes_away_is_an_error_and_no_end() {
+    let space = TestSpace::create().await;
+    let stored = (0..DOCUMENTS).map(|id| document(id, DOCUMENT_BYTES)).collect();
+    space.insert_hours("001", "soc", stored).await;
+    Fixture::new(space, SHARE_BYTES)
+        .await
+        .blocking(move |fixture| {
+            let mut hours = fixture.open("soc");
+            hours.next().expect("a document").expect("a document");
+            let database = fixture.space.mongodb.database(&fixture.space.vehicle("001"));
+            let dropped = database.collection::<Document>("soc");
+            fixture.handle.block_on(async { dropped.drop().await }).expect("dropped");
+            let error = loop {
+                match hours.next() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("a collection without its rest looked whole"),
+                    Err(error) => break error,
+                }
+            };
+            let error = error.0.downcast::<StoreError>().expect("an error of this layer");
+            assert!(matches!(*error, StoreError::Driver { .. }), "{error:?}");
+        })
+        .await;
+}

@@ -1,0 +1,116 @@
+//! Download links: presigned, short-lived, each good for one object.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use aws_sdk_s3::presigning::PresigningConfig;
+
+use crate::bucket::ResultBucket;
+use crate::error::S3Error;
+
+/// How long a download link works.
+const LINK: Duration = Duration::from_mins(15);
+/// Links that are signed before other work of the thread gets its turn. Signing is computing only and takes well under a
+/// millisecond.
+const SIGNED_AT_A_TIME: usize = 16;
+
+impl ResultBucket {
+    /// A link to an object, good for a quarter of an hour, that downloads it under this name. `None` where the URI is not
+    /// one of this bucket's.
+    pub async fn presign_download(&self, uri: &str, file_name: &str) -> Result<Option<String>, S3Error> {
+        match self.key_of(uri) {
+            None => Ok(None),
+            Some(key) => self.presign(key, file_name).await.map(Some),
+        }
+    }
+
+    /// Links to objects under a prefix, each good for a quarter of an hour, that download them under their own names.
+    /// `None` where the prefix is not one of this bucket's.
+    ///
+    /// Asks nobody: what it costs is the computing of one signature for each name. Who calls bounds the names.
+    pub async fn presign_objects(
+        &self,
+        prefix_uri: &str,
+        names: &[&str],
+    ) -> Result<Option<Vec<String>>, S3Error> {
+        let Some(prefix) = self.key_of(prefix_uri) else { return Ok(None) };
+        let mut links = Vec::with_capacity(names.len());
+        for name in names {
+            links.push(self.presign(&format!("{prefix}{name}"), name).await?);
+            if links.len().is_multiple_of(SIGNED_AT_A_TIME) {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(Some(links))
+    }
+
+    /// The key in an address of this bucket.
+    fn key_of<'uri>(&self, uri: &'uri str) -> Option<&'uri str> {
+        uri.strip_prefix("s3://")?.strip_prefix(self.settings.bucket.as_str())?.strip_prefix('/')
+    }
+
+    async fn presign(&self, key: &str, file_name: &str) -> Result<String, S3Error> {
+        let config =
+            PresigningConfig::expires_in(LINK).map_err(|error| S3Error::Presigning(Box::new(error)))?;
+        let presigned = self
+            .signer
+            .get_object()
+            .bucket(&self.settings.bucket)
+            .key(key)
+            .response_content_disposition(attachment(file_name))
+            .presigned(config)
+            .await
+            .map_err(|error| S3Error::Presigning(Box::new(error)))?;
+        Ok(presigned.uri().to_owned())
+    }
+}
+
+/// `Content-Disposition` of a file to be saved under this name (RFC 6266).
+///
+/// A name that could end its quotes, or that not every client would read alike, is given twice: with `_` for what is in doubt, and
+/// exactly, in the encoding of RFC 8187. Clients that know the second prefer it.
+fn attachment(file_name: &str) -> String {
+    // A percent sign too: some browsers decode what follows it, even in plain quotes.
+    let is_plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%');
+    let plain: String = file_name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let mut disposition = format!("attachment; filename=\"{plain}\"");
+    if plain != file_name {
+        disposition.push_str("; filename*=UTF-8''");
+        for byte in file_name.bytes() {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+                disposition.push(char::from(byte));
+            } else {
+                // Writing to a string cannot fail.
+                let _ = write!(disposition, "%{byte:02X}");
+            }
+        }
+    }
+    disposition
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_names_are_given_once() {
+        for name in ["vehicle_001.csv.gz", "manifest.json", "it's; a=b, (c).parquet", ""] {
+            assert_eq!(attachment(name), format!("attachment; filename=\"{name}\""));
+        }
+    }
+
+    #[test]
+    fn other_names_cannot_leave_their_quotes_and_arrive_exactly() {
+        for (name, expected) in [
+            ("Bus_ü.csv", "filename=\"Bus__.csv\"; filename*=UTF-8''Bus_%C3%BC.csv"),
+            ("a\"; x=\"b\\", "filename=\"a_; x=_b_\"; filename*=UTF-8''a%22%3B%20x%3D%22b%5C"),
+            ("100%25.csv", "filename=\"100_25.csv\"; filename*=UTF-8''100%2525.csv"),
+            (
+                "a\r\nSet-Cookie: b",
+                "filename=\"a__Set-Cookie: b\"; filename*=UTF-8''a%0D%0ASet-Cookie%3A%20b",
+            ),
+        ] {
+            assert_eq!(attachment(name), format!("attachment; {expected}"), "{name:?}");
+        }
+    }
+}
