@@ -28,6 +28,9 @@ pub(crate) enum Command {
     /// One export from end to end: stack, synthetic fleet, POST, download, comparison with the reference exporter.
     Demo(Demo),
     /// Measure the export side by side with what the machine could do at best and with a Python exporter.
+    ///
+    /// Uses the stack of `up` with optimised programs, and ends afterwards what it started. A stack that ran before goes on with
+    /// these programs until the next `cargo xtask up`.
     Bench(Bench),
     /// Run every test of the workspace on real services that exist for this run only.
     Test(Test),
@@ -98,9 +101,6 @@ pub(crate) struct Demo {
 }
 
 /// Flags of `bench`.
-///
-/// It uses the stack of `up` with optimised programs, and ends afterwards what it started. A stack that ran before goes on with these
-/// programs until the next `cargo xtask up`.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     #[command(flatten)]

@@ -144,9 +144,12 @@ pub(crate) fn with_parts(
 ) -> anyhow::Result<Run> {
     let before = parts_cpu_seconds(field, parts)?;
     let mut run = run()?;
-    for (part, seconds) in parts_cpu_seconds(field, parts)? {
-        let seconds_before = before.get(part).copied().unwrap_or(seconds);
-        run.cpu_seconds.push((part, seconds - seconds_before));
+    let after = parts_cpu_seconds(field, parts)?;
+    // In the order of `parts`, since the first process of a run is the contestant's own.
+    for part in parts {
+        if let (Some(before), Some(after)) = (before.get(part), after.get(part)) {
+            run.cpu_seconds.push((part, after - before));
+        }
     }
     Ok(run)
 }

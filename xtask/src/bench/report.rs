@@ -44,9 +44,10 @@ fn section(sized: &Measured) -> String {
     let mut text = format!("\n### {} vehicles, {} days\n\n", size.vehicles, size.days);
     let _ = writeln!(
         text,
-        "{} points, {} rows; {documents} documents of {:.1} MB in all; {:.1} MB of CSV. Every contestant's CSVs are the same bytes.\n",
+        "{} points, {} rows; {} documents of {:.1} MB in all; {:.1} MB of CSV. Every contestant's CSVs are the same bytes.\n",
         thousands(sized.data.points),
         thousands(sized.data.rows),
+        thousands(*documents),
         megabytes(sized.data.bson_bytes),
         megabytes(expected.csv_bytes),
     );
