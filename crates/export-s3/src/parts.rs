@@ -176,7 +176,7 @@ mod tests {
             let sizes = PartSizes::within(share_mib * MIB);
             (0..MAX_PARTS).filter_map(|count| sizes.after(count)).sum::<usize>() >> 30
         };
-        assert_eq!([5, 12, 24, 64, 512].map(most), [48, 112, 210, 355, 429]);
+        assert_eq!([5, 12, 24, 64, 512].map(most), [48, 108, 210, 406, 429]);
     }
 
     #[tokio::test]
