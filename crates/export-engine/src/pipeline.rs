@@ -4,9 +4,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use export_core::range::HOUR_MS;
+use export_core::Parameter;
 use export_core::source::{HourDocuments, Source};
-use export_core::{Parameter, TimeRange};
 
 use crate::context::Workshop;
 use crate::decode::{Decoded, Shape, decode_slice};
@@ -155,9 +154,7 @@ impl Gatherer<'_> {
         &self,
         vehicle_plan: &VehiclePlan,
     ) -> Result<Vec<(Parameter, Option<Box<dyn HourDocuments + '_>>)>, EngineError> {
-        let range = self.plan.request.range;
-        let first_id_ms = (range.from_ms() - HOUR_MS + 1).max(TimeRange::MIN_MS);
-        let documents = TimeRange::new(first_id_ms, range.to_ms()).unwrap_or(range);
+        let documents = self.plan.request.range.with_hour_before();
         let parameters = self.plan.parameters.iter().zip(&vehicle_plan.has_collection);
         parameters
             .map(|(parameter, has_collection)| {
