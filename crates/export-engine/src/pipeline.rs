@@ -10,7 +10,7 @@ use export_core::source::{HourDocuments, Source};
 use crate::context::Workshop;
 use crate::decode::{Decoded, Shape, decode_slice};
 use crate::engine::EngineError;
-use crate::limits::{BYTES_PER_DOCUMENT_BYTE, Limits};
+use crate::limits::Limits;
 use crate::meter::Meter;
 use crate::plan::{Plan, VehiclePlan};
 use crate::pool::Pending;
@@ -125,12 +125,14 @@ impl Gatherer<'_> {
             return Err(EngineError::Stopped);
         }
         let range = self.plan.request.range;
-        let mut slicer = Slicer::new(range, self.limits.slice, self.open(vehicle_plan)?);
+        let byte_bytes = self.shape.bytes_per_document_byte();
+        let size = self.limits.slice.where_a_byte_takes(byte_bytes);
+        let mut slicer = Slicer::new(range, size, self.open(vehicle_plan)?);
         while let Some(slice) = slicer.next()? {
             if self.meter.is_stopped() {
                 return Err(EngineError::Stopped);
             }
-            let Some(permit) = self.gate.enter(slice.bytes.saturating_mul(BYTES_PER_DOCUMENT_BYTE)) else {
+            let Some(permit) = self.gate.enter(slice.bytes.saturating_mul(byte_bytes)) else {
                 return Ok(Err(NobodyListens));
             };
             let in_flight = self.begin(slice, permit);
