@@ -1,5 +1,7 @@
 //! The commands and their flags.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Sets up, runs and tests the export service on this machine.
@@ -25,6 +27,11 @@ pub(crate) enum Command {
     Status(Stack),
     /// One export from end to end: stack, synthetic fleet, POST, download, comparison with the reference exporter.
     Demo(Demo),
+    /// Measure the export side by side with what the machine could do at best and with a Python exporter.
+    ///
+    /// Uses the stack of `up` with optimised programs, and ends afterwards what it started. A stack that ran before goes on with
+    /// these programs until the next `cargo xtask up`.
+    Bench(Bench),
     /// Run every test of the workspace on real services that exist for this run only.
     Test(Test),
 }
@@ -91,6 +98,57 @@ pub(crate) struct Demo {
     /// Days of data, from 2018-11-30 on.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=31))]
     pub(crate) days: u32,
+}
+
+/// Flags of `bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(flatten)]
+    pub(crate) stack: Stack,
+    /// Vehicles in the synthetic fleet.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=999))]
+    pub(crate) vehicles: u32,
+    /// Days of data of each.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=366))]
+    pub(crate) days: u32,
+    /// How often everything is measured; the order changes from round to round.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Measure ten times as many days as well, without the Python exporter.
+    #[arg(long)]
+    pub(crate) growth: bool,
+    /// Deflate level of the ceiling and the Python exporter: the engine's.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub(crate) level: u32,
+    /// Measure only these.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) only: Vec<Contestant>,
+    /// Markdown file whose part between the markers `<!-- bench:begin -->` and `<!-- bench:end -->` gets the results.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// What is measured side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Contestant {
+    /// Plain code over documents in memory: what this machine could do at best.
+    Ceiling,
+    /// The engine, from a mongodump folder to nowhere.
+    Engine,
+    /// `exports run`, from MongoDB to a file.
+    Run,
+    /// The whole service, from POST to FINISHED, with S3.
+    Service,
+    /// Reading the hour documents from MongoDB and throwing them away.
+    Drain,
+    /// A streaming exporter in Python, from MongoDB to S3.
+    Python,
+}
+
+impl Contestant {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ceiling, Self::Engine, Self::Run, Self::Service, Self::Drain, Self::Python];
 }
 
 /// Flags of `test`.

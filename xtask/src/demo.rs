@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::endpoints::Service;
 use crate::layout::Layout;
 use crate::settings::Settings;
-use crate::stack::{self, Members, Stack};
+use crate::stack::{self, Members, Stack, Wanted};
 use crate::{background, cli, console, foreground, http, wait};
 
 /// First day of the synthetic fleet, the last of a month: its `n`th next day is the `n`th of December.
@@ -61,7 +61,8 @@ fn demonstrate(
         ));
         extra.push((PREFIX_VARIABLE.to_owned(), PREFIX_IN_GIVEN_DATABASE.to_owned()));
     }
-    let stack = stack::up(layout, settings, &arguments.stack, false, &extra, started)?;
+    let stack =
+        stack::up(layout, settings, &arguments.stack, &Wanted { extra, ..Wanted::default() }, started)?;
     write_fleet(&stack, arguments)?;
     let end = format!("2018-12-{:02}", arguments.days);
     let job_url = post(&stack, &end)?;

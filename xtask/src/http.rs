@@ -35,10 +35,27 @@ pub(crate) fn post(url: &str, body: &Value) -> anyhow::Result<(String, Value)> {
     Ok((location.with_context(|| format!("the answer to POST {url} has no Location"))?, body))
 }
 
+/// Asks for the same things again and again over one connection.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    agent: Agent,
+}
+
+impl Poller {
+    pub(crate) fn new() -> Self {
+        Self { agent: agent(REQUEST_LIMIT) }
+    }
+
+    /// Gets JSON.
+    pub(crate) fn get(&self, url: &str) -> anyhow::Result<Value> {
+        let response = self.agent.get(url).call().with_context(|| format!("GET {url}"))?;
+        json(response).with_context(|| format!("GET {url}"))
+    }
+}
+
 /// Gets JSON.
 pub(crate) fn get(url: &str) -> anyhow::Result<Value> {
-    let response = agent(REQUEST_LIMIT).get(url).call().with_context(|| format!("GET {url}"))?;
-    json(response).with_context(|| format!("GET {url}"))
+    Poller::new().get(url)
 }
 
 /// Starts a download, following redirects.

@@ -1,11 +1,12 @@
-//! Developer commands: `cargo xtask up`, `down`, `status`, `demo` and `test`.
+//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test` and `bench`.
 //!
-//! For: getting and starting a real MongoDB, a real RabbitMQ and a real S3 server, and running the programs, the demo or the tests on
-//! them. It must never end a process it did not start, and never touch data outside the target folder.
-//! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo and [`testing::run`] for the tests.
+//! For: getting and starting a real MongoDB, a real RabbitMQ and a real S3 server, and running the programs, the demo, the tests or
+//! the benchmark on them. It must never end a process it did not start, and never touch data outside the target folder.
+//! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo, [`testing::run`] for the tests and [`bench::run`] for the benchmark.
 #![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
 
 mod background;
+mod bench;
 mod cli;
 mod console;
 mod demo;
@@ -46,6 +47,7 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Down { purge } => stack::down::run(purge)?,
         cli::Command::Status(arguments) => stack::status::run(&arguments)?,
         cli::Command::Demo(arguments) => demo::run(&arguments)?,
+        cli::Command::Bench(arguments) => bench::run(&arguments)?,
         cli::Command::Test(arguments) => return testing::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

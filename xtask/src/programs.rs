@@ -1,5 +1,6 @@
 //! The workspace's own programs, built once by one cargo command.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,10 +22,32 @@ pub(crate) struct Programs {
     pub(crate) worker: PathBuf,
     pub(crate) cli: PathBuf,
     pub(crate) testkit: PathBuf,
+    /// All that were built, by name.
+    all: BTreeMap<String, PathBuf>,
 }
 
-/// Builds the programs in the dev profile, which the tests share: one target folder, nothing compiled twice.
-pub(crate) fn build(layout: &Layout) -> anyhow::Result<Programs> {
+impl Programs {
+    /// The program of that name.
+    pub(crate) fn find(&self, name: &str) -> anyhow::Result<PathBuf> {
+        find(&self.all, name)
+    }
+}
+
+fn find(all: &BTreeMap<String, PathBuf>, name: &str) -> anyhow::Result<PathBuf> {
+    all.get(name).cloned().with_context(|| format!("cargo build made no program `{name}`"))
+}
+
+/// What the programs are built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The stack, in the dev profile, which the tests share: one target folder, nothing compiled twice.
+    Stack,
+    /// The benchmark: optimised, with the benchmark's own programs.
+    Benchmark,
+}
+
+/// Builds the programs.
+pub(crate) fn build(layout: &Layout, purpose: Purpose) -> anyhow::Result<Programs> {
     console::step("building the programs (the first time takes minutes)");
     let mut command = cargo(layout);
     command.args(["build", "--message-format=json-render-diagnostics"]);
@@ -34,18 +57,18 @@ pub(crate) fn build(layout: &Layout) -> anyhow::Result<Programs> {
     for package in ["export-api", "export-worker", "export-cli", "export-testkit"] {
         command.args(["--package", package]);
     }
+    if purpose == Purpose::Benchmark {
+        command.args(["--release", "--package", "export-bench"]);
+    }
     let (status, messages) = foreground::capture(&mut command, BUILD_LIMIT)?;
     ensure!(status.success(), "cargo build failed ({status})");
-    let executables: Vec<(String, PathBuf)> = messages.lines().filter_map(executable).collect();
-    let find = |name: &str| {
-        let found = executables.iter().find(|(target, _)| target == name).map(|(_, path)| path.clone());
-        found.with_context(|| format!("cargo build made no program `{name}`"))
-    };
+    let all: BTreeMap<String, PathBuf> = messages.lines().filter_map(executable).collect();
     Ok(Programs {
-        api: find("exports-api")?,
-        worker: find("exports-worker")?,
-        cli: find("exports")?,
-        testkit: find("export-testkit")?,
+        api: find(&all, "exports-api")?,
+        worker: find(&all, "exports-worker")?,
+        cli: find(&all, "exports")?,
+        testkit: find(&all, "export-testkit")?,
+        all,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::background::{self, Ensured};
 use crate::endpoints::{Endpoints, Service};
 use crate::layout::{Instance, Layout};
 use crate::ports::Port;
-use crate::programs::{self, Programs};
+use crate::programs::{self, Programs, Purpose};
 use crate::services::{self, Kind, docker, native};
 use crate::settings::{SOURCED, Settings, StackPorts};
 use crate::{cli, console, env_file, foreground, http, wait};
@@ -62,23 +62,41 @@ impl Stack {
 pub(crate) fn up_command(arguments: &cli::Up) -> anyhow::Result<()> {
     let layout = Layout::find()?;
     let settings = Settings::read(&layout)?;
+    let wanted = Wanted { services_only: arguments.services_only, ..Wanted::default() };
     let mut started = Vec::new();
-    let result = up(layout, &settings, &arguments.stack, arguments.services_only, &[], &mut started);
+    let result = up(layout, &settings, &arguments.stack, &wanted, &mut started);
     if result.is_err() && !started.is_empty() {
         eprintln!("`cargo xtask down` ends what was started: {}", started.join(", "));
     }
     result.map(drop)
 }
 
-/// Starts what does not run yet. `extra` are settings on top; `started` gets every part that was not running, also when this fails.
+/// Which stack [`up`] makes.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// Not the API and the worker.
+    pub(crate) services_only: bool,
+    /// What the programs are built for.
+    pub(crate) purpose: Purpose,
+    /// Settings on top.
+    pub(crate) extra: Vec<(String, String)>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self { services_only: false, purpose: Purpose::Stack, extra: Vec::new() }
+    }
+}
+
+/// Starts what does not run yet. `started` gets every part that was not running, also when this fails.
 pub(crate) fn up(
     layout: Layout,
     settings: &Settings,
     flags: &cli::Stack,
-    services_only: bool,
-    extra: &[(String, String)],
+    wanted: &Wanted,
     started: &mut Vec<String>,
 ) -> anyhow::Result<Stack> {
+    let services_only = wanted.services_only;
     let instance = layout.stack();
     let _lock = instance.lock()?;
     let ports = settings.ports(flags)?;
@@ -90,7 +108,7 @@ pub(crate) fn up(
         Some(services::kind_for_stack(flags.services, &instance, &missing)?)
     };
     check_ports(&instance, &ports, kind, &missing, services_only)?;
-    let programs = programs::build(&layout)?;
+    let programs = programs::build(&layout, wanted.purpose)?;
     let endpoints = match kind {
         None => Endpoints::default(),
         Some(Kind::Docker) => docker::start(&layout, settings, &ports, &missing, started)?,
@@ -104,7 +122,7 @@ pub(crate) fn up(
         }
     };
     let mut environment = endpoints.settings(settings);
-    environment.extend_from_slice(extra);
+    environment.extend_from_slice(&wanted.extra);
     let stack = Stack {
         layout,
         ports,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::endpoints::{self, Endpoints, Service};
 use crate::layout::{Instance, Layout};
+use crate::programs::Purpose;
 use crate::services::{self, Kind, native};
 use crate::settings::Settings;
 use crate::{cli, console, ports, programs};
@@ -34,7 +35,7 @@ pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
     }
     match services::kind_for_tests(arguments.services)? {
         Kind::Docker => {
-            let programs = programs::build(&layout)?;
+            let programs = programs::build(&layout, Purpose::Stack)?;
             let containers = containers::Containers::start(&programs.testkit, &layout.test_stack())?;
             tests(&containers.endpoints.only(&missing))
         }
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
             let throw_away = ThrowAway(&instance);
             // A run that was killed leaves its processes and data; their record tells.
             throw_away.clear()?;
-            let programs = programs::build(&layout)?;
+            let programs = programs::build(&layout, Purpose::Stack)?;
             let [mongodb, rabbitmq, s3] = ports::free()?;
             let ports = native::Ports { mongodb, rabbitmq, s3 };
             let endpoints =

@@ -48,6 +48,7 @@ impl Demo {
             hours: self.days * 24,
             vehicle_prefix: source.vehicle_database_prefix,
             oddities: !self.tidy,
+            rhythm: export_fleet::Rhythm::Paired,
         };
 
         for vehicle in fleet.vehicles() {

@@ -145,7 +145,11 @@ fn exact_thousandths(value: f64) -> Option<i64> {
         reason = "checked by going back; what is too large or NaN fails there"
     )]
     let thousandths = (value * 1_000.0 + 0.5_f64.copysign(value)) as i64;
-    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::float_cmp,
+        reason = "below 2^53; exactness is the question"
+    )]
     let is_exact =
         thousandths.unsigned_abs() < SURE_THOUSANDTHS.unsigned_abs() && thousandths as f64 / 1_000.0 == value;
     is_exact.then_some(thousandths)
@@ -313,6 +317,7 @@ mod tests {
         fn decimals_are_written_alike(
             digits in -1_100_000_000_000_000_i64..1_100_000_000_000_000, places in 0..5_i32, nudge in -1..=1_i64,
         ) {
+            #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
             let value = digits as f64 / 10_f64.powi(places);
             let value = f64::from_bits(value.to_bits().wrapping_add_signed(nudge));
             let mut expected = Vec::new();

@@ -201,7 +201,7 @@ impl Source for DumpSource {
             let path = self.folder_of(vehicle).join(format!("{parameter}.bson"));
             return Err(DumpError::Io { path, source: io::ErrorKind::NotFound.into() }.into());
         };
-        if path.extension().is_some_and(|ending| ending == "gz") {
+        if is_compressed(&path) {
             return Ok(Box::new(Streamed::compressed(path, documents)?));
         }
         Ok(match examine(&path, documents)? {
@@ -235,6 +235,10 @@ fn bson_files(folder: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DumpError
 
 fn usable(name: &str) -> Option<Parameter> {
     name.parse().ok()
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
 }
 
 /// Whether the collection belongs to the server itself.

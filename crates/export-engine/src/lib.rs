@@ -1,11 +1,13 @@
-//! The export engine: hour documents in, one archive of aligned, chronological CSVs out.
+//! The export engine: hour documents in, aligned and chronological files out: CSV or Parquet, in a zip or each by itself.
 //!
-//! Synchronous and pure: it knows no runtime, no network and no driver. Documents come from a [`Source`](export_core::source::Source), bytes go
-//! to any [`std::io::Write`], how far it is can be read from a [`Meter`] by another thread. What it holds in memory
-//! is one slice (about a megabyte of documents) and its encoding, whatever the range.
+//! Synchronous and pure: it knows no runtime, no network and no driver. Documents come from a
+//! [`Source`](export_core::source::Source), of which one is here (a [`DumpSource`]); files go to a
+//! [`Sink`](export_core::sink::Sink); how far it is can be read from a [`Meter`] by another thread. What it holds in memory is what
+//! [`Limits`] allow, whatever the range. What it writes depends on the plan and the data alone.
 //!
-//! Start at [`export`], the recipe; then follow one vehicle: [`slice`](mod@slice) gathers its documents,
-//! [`bucket`] decodes them, [`merge`] aligns them by time, [`row`] writes them, [`archive`] packs them.
+//! Start at [`plan`](fn@plan) and [`Engine::export`], the recipe; then follow one vehicle: [`pipeline`] gathers its
+//! documents in [`slice`](mod@slice)s and has each worked on by [`decode`] ([`bucket`] reads the points, [`merge`] aligns them, [`csv_rows`]
+//! or [`batch_rows`] encode them); [`table`] makes a file of the rows, [`blocks`] compress it, [`archive`] packs it.
 
 mod archive;
 mod batch_rows;

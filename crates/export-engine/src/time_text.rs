@@ -101,10 +101,10 @@ impl ZonedText {
             self.write_date(day);
         }
         let of_day_ms = local_ms.rem_euclid(DAY_MS);
-        let (of_day_s, ms) = (of_day_ms / 1_000, of_day_ms % 1_000);
-        self.two_digits(11, of_day_s / 3_600);
-        self.two_digits(14, of_day_s / 60 % 60);
-        self.two_digits(17, of_day_s % 60);
+        let (second, ms) = (of_day_ms / 1_000, of_day_ms % 1_000);
+        self.two_digits(11, second / 3_600);
+        self.two_digits(14, second / 60 % 60);
+        self.two_digits(17, second % 60);
         self.text[20] = digit(ms / 100);
         self.two_digits(21, ms % 100);
         &self.text
@@ -127,8 +127,8 @@ impl ZonedText {
     /// The zone's offset in whole minutes, as milliseconds; none where the local year has five digits.
     fn offset_at(&self, time_ms: i64) -> i64 {
         let Some(time) = DateTime::<Utc>::from_timestamp_millis(time_ms) else { return 0 };
-        let offset_s = self.zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc();
-        let offset_ms = i64::from(offset_s.div_euclid(MINUTE_S) * MINUTE_S) * 1_000;
+        let seconds = self.zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc();
+        let offset_ms = i64::from(seconds.div_euclid(MINUTE_S) * MINUTE_S) * 1_000;
         let local = DateTime::<Utc>::from_timestamp_millis(time_ms + offset_ms);
         if local.is_some_and(|local| (0..=9999).contains(&local.year())) { offset_ms } else { 0 }
     }

@@ -1,9 +1,9 @@
 //! How a vehicle moves through its day, and what it logs while doing so.
 //!
 //! Two kinds of message carry two values each (current with voltage, speed with odo) and a third carries soc alone;
-//! that is why about 73 % of the rows of an export have two filled cells.
+//! that is why about 73 % of the rows of an export have two filled cells. In the other rhythm nearly every value comes by itself.
 
-use crate::{HOUR_MS, PARAMETERS};
+use crate::{HOUR_MS, PARAMETERS, Rhythm};
 
 const DAY_MS: i64 = 24 * HOUR_MS;
 const MINUTE_MS: i64 = 60_000;
@@ -64,29 +64,41 @@ impl Column {
 }
 
 /// The columns of the hour that starts at `start_ms`, in the order of [`PARAMETERS`].
-pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64) -> [Column; 5] {
+pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64, rhythm: Rhythm) -> [Column; 5] {
     let mut columns = PARAMETERS.map(|parameter| Column { parameter, points: Vec::new() });
     let schedule = Schedule::of(vehicle_seed);
     let mut rng = fastrand::Rng::with_seed(hour_seed);
-    let mean_gap_ms = rng.i64(272..=328);
+    let mean_gap_ms = match rhythm {
+        Rhythm::Paired => rng.i64(272..=328),
+        Rhythm::Single => rng.i64(175..=211),
+    };
     let mut offset_ms = rng.i64(0..mean_gap_ms);
-    let mut standing = false;
+    let mut motion = Motion::begin(&mut rng);
     while offset_ms < HOUR_MS {
         if let Some(active_ms) = schedule.active_ms_until(start_ms + offset_ms) {
-            if rng.u32(0..200) == 0 {
-                standing = !standing && rng.bool();
-            }
+            motion.go_on(&mut rng);
             let [soc, speed, current, odo, voltage] = &mut columns;
             let message = rng.u32(0..1000);
-            if message < 365 {
-                current.push(offset_ms, current_value(&mut rng, standing));
-                voltage.push(offset_ms, voltage_value(&mut rng));
-            } else if message < 730 {
-                speed.push(offset_ms, speed_value(&mut rng, standing));
+            let has = |from: u32, to: u32| (from..to).contains(&message);
+            // Three messages of a thousand bring soc together with current and voltage; in the single rhythm a tenth of
+            // all bring two values.
+            let [with_current, with_voltage, with_speed, with_odo, with_soc] = match rhythm {
+                Rhythm::Paired => [has(0, 365), has(0, 365), has(365, 730), has(365, 730), !has(3, 730)],
+                Rhythm::Single => [has(0, 225), has(165, 390), has(390, 615), has(555, 780), !has(0, 780)],
+            };
+            if with_current {
+                current.push(offset_ms, motion.current_value(&mut rng));
+            }
+            if with_voltage {
+                voltage.push(offset_ms, motion.voltage_value(&mut rng));
+            }
+            if with_speed {
+                speed.push(offset_ms, motion.speed_value(&mut rng));
+            }
+            if with_odo {
                 odo.push(offset_ms, odo_value(active_ms));
             }
-            // Three messages of a thousand bring soc together with current and voltage.
-            if !(3..730).contains(&message) {
+            if with_soc {
                 soc.push(offset_ms, soc_value(&mut rng, schedule.share_of_day(active_ms)));
             }
         }
@@ -164,30 +176,57 @@ fn soc_value(rng: &mut fastrand::Rng, share_of_day: i32) -> Value {
     decimal(rng, tenths, 1)
 }
 
-/// km/h with one decimal, exactly 0 while standing.
-fn speed_value(rng: &mut fastrand::Rng, standing: bool) -> Value {
-    let tenths = if standing { 0 } else { rng.i32(0..900) };
-    decimal(rng, tenths, 1)
+/// How a vehicle moves from one message to the next, some 300 ms later: what it logs changes by little.
+struct Motion {
+    is_standing: bool,
+    speed_tenths: i32,
+    /// Change of speed from message to message, in tenths of km/h: up to about 1 m/s².
+    pull_tenths: i32,
 }
 
-/// A with one or two decimals, negative while braking.
-fn current_value(rng: &mut fastrand::Rng, standing: bool) -> Value {
-    if standing {
-        decimal(rng, 0, 1)
-    } else if rng.bool() {
-        let tenths = rng.i32(-4_083..3_000);
-        decimal(rng, tenths, 1)
-    } else {
-        let hundredths = rng.i32(-40_830..30_000);
-        decimal(rng, hundredths, 2)
+impl Motion {
+    fn begin(rng: &mut fastrand::Rng) -> Self {
+        Self { is_standing: false, speed_tenths: rng.i32(0..900), pull_tenths: 0 }
     }
-}
 
-/// V, mostly whole.
-fn voltage_value(rng: &mut fastrand::Rng) -> Value {
-    let tenths = rng.i32(5_400..6_600);
-    let tenths = if rng.u32(0..4) > 0 { tenths / 10 * 10 } else { tenths };
-    decimal(rng, tenths, 1)
+    fn go_on(&mut self, rng: &mut fastrand::Rng) {
+        if rng.u32(0..200) == 0 {
+            self.is_standing = !self.is_standing && rng.bool();
+        }
+        if rng.u32(0..25) == 0 {
+            self.pull_tenths = rng.i32(-12..=10);
+        }
+        self.speed_tenths = if self.is_standing {
+            0
+        } else {
+            (self.speed_tenths + self.pull_tenths + rng.i32(-1..=1)).clamp(0, 900)
+        };
+    }
+
+    /// km/h with one decimal, exactly 0 while standing.
+    fn speed_value(&self, rng: &mut fastrand::Rng) -> Value {
+        decimal(rng, self.speed_tenths, 1)
+    }
+
+    /// A with one or two decimals: more the harder the vehicle pulls, negative while braking.
+    fn current_value(&self, rng: &mut fastrand::Rng) -> Value {
+        if self.is_standing {
+            return decimal(rng, 0, 1);
+        }
+        let hundredths = self.hundredths_of_ampere() + rng.i32(-150..=150);
+        if rng.bool() { decimal(rng, hundredths / 10, 1) } else { decimal(rng, hundredths, 2) }
+    }
+
+    fn hundredths_of_ampere(&self) -> i32 {
+        if self.is_standing { 0 } else { self.pull_tenths * 3_400 + self.speed_tenths * 4 }
+    }
+
+    /// V, mostly whole; lower the more current flows.
+    fn voltage_value(&self, rng: &mut fastrand::Rng) -> Value {
+        let tenths = 6_100 - self.hundredths_of_ampere() / 100 + rng.i32(-6..=6);
+        let tenths = if rng.u32(0..4) > 0 { tenths / 10 * 10 } else { tenths };
+        decimal(rng, tenths, 1)
+    }
 }
 
 /// km with three decimals.

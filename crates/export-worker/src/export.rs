@@ -72,7 +72,8 @@ impl Exporter {
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
         loop {
             match self.write(job, &plan, &source, meter).await? {
-                Written::Whole(manifest, stored) => {
+                Written::Whole(whole) => {
+                    let (manifest, stored) = *whole;
                     return Ok(ExportResult {
                         export_uri: stored.uri.clone(),
                         objects: stored.objects.clone(),
@@ -113,7 +114,10 @@ impl Exporter {
         let (source, meter) = (Arc::clone(source), Arc::clone(meter));
         let encoding = spawn_blocking(move || {
             match engine.export(&plan, source.as_ref(), &mut sink, &meter, &limits) {
-                Ok(manifest) => Ok(Written::Whole(manifest, sink.finish().map_err(not_stored)?)),
+                Ok(manifest) => {
+                    let stored = sink.finish().map_err(not_stored)?;
+                    Ok(Written::Whole(Box::new((manifest, stored))))
+                }
                 Err(EngineError::NotNumeric(found)) => {
                     sink.discard();
                     info!(parameter_count = found.len(), "export begun again: values that are no numbers");
@@ -131,7 +135,7 @@ impl Exporter {
 /// What the engine has made of a plan.
 enum Written {
     /// A result.
-    Whole(Manifest, StoredResult),
+    Whole(Box<(Manifest, StoredResult)>),
     /// Nothing: the plan must be this one, in which more parameters are text. There are only so many, so this ends.
     NotNumeric(Plan),
 }

@@ -118,6 +118,7 @@ fn a_dense_fleet_gives_what_the_reference_gives() {
         hours: 8,
         vehicle_prefix: "vehicle_".to_owned(),
         oddities: true,
+        rhythm: export_fleet::Rhythm::Paired,
     };
     let vehicles: Vec<SourceVehicle> = spec
         .vehicles()

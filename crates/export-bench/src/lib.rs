@@ -1,0 +1,6 @@
+//! What the programs of the benchmark share: how a run is measured.
+//!
+//! The programs are independent of each other on purpose: `bench-ceiling` in particular uses nothing of the engine it is
+//! the measure for. Start at `cargo xtask bench`, which builds and runs them all.
+
+pub mod usage;

@@ -1,0 +1,115 @@
+//! `cargo xtask bench`: the export side by side with what this machine could do at best and with a Python exporter.
+//!
+//! Everything is measured in rounds, each contestant once per round and in another order each time, so that what else the machine
+//! does meets all of them; ratios are taken within a round. Every result is compared with the ceiling's before its time counts.
+//! Start at [`run`]; what the contestants are is in `contestant`.
+
+mod contestant;
+mod data;
+mod document;
+mod machine;
+mod measure;
+mod python;
+mod report;
+mod rounds;
+mod service;
+mod statistics;
+
+use anyhow::Context as _;
+
+use crate::bench::contestant::Field;
+use crate::bench::data::{Data, Size};
+use crate::bench::measure::Run;
+use crate::cli::Contestant;
+use crate::layout::Layout;
+use crate::programs::Purpose;
+use crate::settings::Settings;
+use crate::stack::{self, Wanted};
+use crate::{cli, console};
+
+/// How many times as much data `--growth` measures.
+const GROWTH: u32 = 10;
+
+/// All that was measured of one size of data.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) data: Data,
+    /// By round, in the contestants' own order.
+    pub(crate) rounds: Vec<Vec<(Contestant, Run)>>,
+    /// The worker's peak after the rounds, and after two exports at the same time.
+    pub(crate) worker_peak_bytes: Option<[u64; 2]>,
+}
+
+/// Measures, prints and writes the report; ends what was started.
+pub(crate) fn run(arguments: &cli::Bench) -> anyhow::Result<()> {
+    let layout = Layout::find()?;
+    let settings = Settings::read(&layout)?;
+    let mut started = Vec::new();
+    let result = measure(&layout, &settings, arguments, &mut started);
+    if !started.is_empty() {
+        console::step(format!("ending what this run started: {}", started.join(", ")));
+        let ended = stack::down::only(&layout, &started);
+        return result.and(ended);
+    }
+    result
+}
+
+fn measure(
+    layout: &Layout,
+    settings: &Settings,
+    arguments: &cli::Bench,
+    started: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let mut contestants: Vec<Contestant> = Contestant::ALL
+        .into_iter()
+        .filter(|contestant| arguments.only.is_empty() || arguments.only.contains(contestant))
+        .collect();
+    let mut notes = Vec::new();
+    let python = if contestants.contains(&Contestant::Python) {
+        match python::environment(layout) {
+            Ok(python) => Some(python),
+            Err(error) => {
+                contestants.retain(|contestant| *contestant != Contestant::Python);
+                notes.push(format!("The Python exporter was **not measured**: {error:#}."));
+                console::step(format!("NOT MEASURED: the Python exporter: {error:#}"));
+                None
+            }
+        }
+    } else {
+        None
+    };
+
+    let mut sizes = vec![Size { vehicles: arguments.vehicles, days: arguments.days }];
+    if arguments.growth {
+        sizes.push(Size { vehicles: arguments.vehicles, days: arguments.days * GROWTH });
+    }
+    let mut measured = Vec::new();
+    for (index, size) in sizes.into_iter().enumerate() {
+        // The prefix is a setting of the programs: with another size they start anew, and so do their peaks of memory.
+        let wanted = Wanted {
+            services_only: false,
+            purpose: Purpose::Benchmark,
+            extra: vec![("VEHICLE_DATABASE_PREFIX".to_owned(), size.prefix())],
+        };
+        let stack = stack::up(layout.clone(), settings, &arguments.stack, &wanted, started)?;
+        let data = data::prepare(&stack, size, arguments.level)?;
+        if index > 0 {
+            // Nobody needs to wait for minutes of Python to see how this service grows.
+            contestants.retain(|contestant| *contestant != Contestant::Python);
+        }
+        let field = Field { stack: &stack, data: &data, python: python.as_deref(), level: arguments.level };
+        let rounds = rounds::run(&field, &contestants, arguments.rounds)?;
+        let has_service = contestants.contains(&Contestant::Service);
+        let worker_peak_bytes = has_service.then(|| service::peaks(&field)).transpose()?;
+        measured.push(Measured { data, rounds, worker_peak_bytes });
+    }
+
+    let machine = machine::describe(layout);
+    let text = report::text(&measured, &machine, &notes, arguments);
+    println!("\n{text}");
+    if let Some(path) = &arguments.report {
+        document::replace(path, &text).with_context(|| path.display().to_string())?;
+        console::step(format!("written to {}", path.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! The contestants, each run once and measured.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::background;
+use crate::bench::data::{self, Data};
+use crate::bench::measure::{self, Run};
+use crate::bench::service;
+use crate::cli::Contestant;
+use crate::stack::Stack;
+
+/// A run that takes longer is stuck: Python needs a minute for what the others do in a second.
+pub(crate) const RUN_LIMIT: Duration = Duration::from_mins(30);
+/// Parts of the stack that work for a contestant, by the name they have in the report.
+const SOURCE: [&str; 1] = ["mongodb"];
+const SOURCE_AND_STORE: [&str; 2] = ["mongodb", "s3"];
+
+/// What the contestants run on.
+#[derive(Debug)]
+pub(crate) struct Field<'a> {
+    pub(crate) stack: &'a Stack,
+    pub(crate) data: &'a Data,
+    /// The interpreter that has the Python exporter's packages.
+    pub(crate) python: Option<&'a Path>,
+    pub(crate) level: u32,
+}
+
+impl Contestant {
+    /// Its name in the report.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Ceiling => "ceiling (memory to null)",
+            Self::Engine => "engine (dump to null)",
+            Self::Run => "`exports run` (MongoDB to file)",
+            Self::Service => "whole service (POST to FINISHED, S3)",
+            Self::Drain => "drain (MongoDB to null)",
+            Self::Python => "Python (MongoDB to S3)",
+        }
+    }
+
+    /// Runs it once. Its result is compared with the ceiling's.
+    pub(crate) fn run(self, field: &Field<'_>) -> anyhow::Result<Run> {
+        let run = match self {
+            Self::Ceiling => ceiling(field),
+            Self::Engine => engine(field),
+            Self::Run => run_to_file(field),
+            Self::Service => service::run(field),
+            Self::Drain => drain(field),
+            Self::Python => python(field),
+        }
+        .with_context(|| format!("{} failed", self.title()))?;
+        if let Some(output) = &run.output {
+            data::check(&field.data.expected, output, self.title())?;
+        }
+        Ok(run)
+    }
+}
+
+fn ceiling(field: &Field<'_>) -> anyhow::Result<Run> {
+    let mut command = field.stack.command(&field.stack.programs.find("bench-ceiling")?);
+    command.arg(&field.data.dump).args(["--level", &field.level.to_string()]);
+    of_itself("ceiling", &measure::json(&mut command, RUN_LIMIT)?)
+}
+
+fn engine(field: &Field<'_>) -> anyhow::Result<Run> {
+    let data = field.data;
+    let mut command = field.stack.command(&field.stack.programs.find("bench-engine")?);
+    command.arg(&data.dump).args(["--prefix", &data.prefix]);
+    command.args(["--start-date", &data.start_date, "--end-date", &data.end_date]);
+    of_itself("engine", &measure::json(&mut command, RUN_LIMIT)?)
+}
+
+fn drain(field: &Field<'_>) -> anyhow::Result<Run> {
+    let mut command = field.stack.command(&field.stack.programs.find("bench-drain")?);
+    command.args(["--prefix", &field.data.prefix]);
+    with_parts(field, &SOURCE, || of_itself("drain", &measure::json(&mut command, RUN_LIMIT)?))
+}
+
+fn python(field: &Field<'_>) -> anyhow::Result<Run> {
+    let interpreter = field.python.context("there is no Python")?;
+    let data = field.data;
+    let mut command = field.stack.command(interpreter);
+    command.arg(field.stack.layout.root.join("crates/export-bench/python/exporter.py"));
+    command.args(["--prefix", &data.prefix, "--level", &field.level.to_string()]);
+    command.args(["--from-ms", &data.from_ms.to_string(), "--to-ms", &data.to_ms.to_string()]);
+    with_parts(field, &SOURCE_AND_STORE, || of_itself("python", &measure::json(&mut command, RUN_LIMIT)?))
+}
+
+fn run_to_file(field: &Field<'_>) -> anyhow::Result<Run> {
+    let (stack, data) = (field.stack, field.data);
+    let file = data.folder.join("run.zip");
+    // The file of an earlier round is no part of this one's work.
+    if file.exists() {
+        fs::remove_file(&file)?;
+    }
+    let mut command: Command = stack.command(&stack.programs.cli);
+    command.arg("run").arg("-o").arg(&file);
+    command.args(["--start-date", &data.start_date, "--end-date", &data.end_date]);
+    let mut run = with_parts(field, &SOURCE, || {
+        let child = measure::child(&mut command, RUN_LIMIT)?;
+        Ok(Run {
+            wall_seconds: child.wall_seconds,
+            own_seconds: None,
+            cpu_seconds: vec![("exports", child.cpu_seconds)],
+            peak_rss_bytes: Some(child.peak_rss_bytes),
+            output: None,
+        })
+    })?;
+    run.output = Some(entries(field, &file)?);
+    Ok(run)
+}
+
+/// Sizes and checksums of what is in an archive.
+pub(crate) fn entries(field: &Field<'_>, file: &Path) -> anyhow::Result<measure::Output> {
+    let mut command = field.stack.command(&field.stack.programs.find("bench-entries")?);
+    let listing = measure::json(command.arg(file), RUN_LIMIT)?;
+    data::output(&listing).with_context(|| format!("{} has no CSVs", file.display()))
+}
+
+/// A run as a program of the benchmark says it was.
+fn of_itself(process: &'static str, figures: &Value) -> anyhow::Result<Run> {
+    let number = |name: &str| figures[name].as_f64().with_context(|| format!("{process} says no {name}"));
+    Ok(Run {
+        wall_seconds: number("wallSeconds")?,
+        own_seconds: None,
+        cpu_seconds: vec![(process, number("cpuSeconds")?)],
+        peak_rss_bytes: figures["peakRssBytes"].as_u64(),
+        output: data::output(figures),
+    })
+}
+
+/// Adds the CPU time of the stack's parts to a run. Parts that this program did not start are not seen.
+pub(crate) fn with_parts(
+    field: &Field<'_>,
+    parts: &[&'static str],
+    run: impl FnOnce() -> anyhow::Result<Run>,
+) -> anyhow::Result<Run> {
+    let before = parts_cpu_seconds(field, parts)?;
+    let mut run = run()?;
+    let after = parts_cpu_seconds(field, parts)?;
+    // In the order of `parts`, since the first process of a run is the contestant's own.
+    for part in parts {
+        if let (Some(before), Some(after)) = (before.get(part), after.get(part)) {
+            run.cpu_seconds.push((part, after - before));
+        }
+    }
+    Ok(run)
+}
+
+fn parts_cpu_seconds(
+    field: &Field<'_>,
+    parts: &[&'static str],
+) -> anyhow::Result<BTreeMap<&'static str, f64>> {
+    let instance = field.stack.layout.stack();
+    let running = parts.iter().filter_map(|part| Some((*part, background::running(&instance, part)?.pid())));
+    running.map(|(part, pid)| Ok((part, measure::group_cpu_seconds(pid)?))).collect()
+}

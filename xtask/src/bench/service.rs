@@ -1,0 +1,85 @@
+//! The whole service as a contestant: an export from POST to FINISHED.
+
+use std::fs::File;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::bench::contestant::{Field, RUN_LIMIT, entries, with_parts};
+use crate::bench::measure::{self, Run};
+use crate::http::{self, Poller};
+use crate::{background, interrupt};
+
+/// How often the job is asked for: it bounds what the wall time may be wrong by.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// The job's own process first.
+const PARTS: [&str; 5] = ["exports-worker", "exports-api", "mongodb", "s3", "rabbitmq"];
+const WORKER: &str = PARTS[0];
+
+/// One export, downloaded afterwards and looked into.
+pub(crate) fn run(field: &Field<'_>) -> anyhow::Result<Run> {
+    let mut job_url = String::new();
+    let mut run = with_parts(field, &PARTS, || {
+        let started = Instant::now();
+        job_url = post(field)?;
+        let job = follow(&job_url)?;
+        Ok(Run {
+            wall_seconds: started.elapsed().as_secs_f64(),
+            own_seconds: job["stats"]["durationMs"].as_f64().map(|ms| ms / 1000.0),
+            cpu_seconds: Vec::new(),
+            peak_rss_bytes: None,
+            output: None,
+        })
+    })?;
+    run.peak_rss_bytes = worker_peak_bytes(field);
+    let path = field.data.folder.join("service.zip");
+    let body = http::download(&format!("{job_url}/download"))?;
+    let mut file = File::create(&path).with_context(|| path.display().to_string())?;
+    io::copy(&mut body.into_reader(), &mut file)?;
+    run.output = Some(entries(field, &path)?);
+    Ok(run)
+}
+
+/// The worker's peak of memory so far, and after two more exports at the same time.
+pub(crate) fn peaks(field: &Field<'_>) -> anyhow::Result<[u64; 2]> {
+    let peak = || worker_peak_bytes(field).context("the worker's memory is not to be seen");
+    let after_single = peak()?;
+    let job_urls = [post(field)?, post(field)?];
+    for job_url in &job_urls {
+        follow(job_url)?;
+    }
+    Ok([after_single, peak()?])
+}
+
+fn worker_peak_bytes(field: &Field<'_>) -> Option<u64> {
+    let worker = background::running(&field.stack.layout.stack(), WORKER)?;
+    measure::peak_rss_bytes(worker.pid())
+}
+
+fn post(field: &Field<'_>) -> anyhow::Result<String> {
+    let url = format!("{}/export", field.stack.api_url());
+    let body = json!({ "startDate": field.data.start_date, "endDate": field.data.end_date });
+    let (_, job) = http::post(&url, &body)?;
+    let id = job["_id"].as_str().context("the answer has no _id")?;
+    Ok(format!("{url}/{id}"))
+}
+
+/// Waits for the end of the export.
+fn follow(job_url: &str) -> anyhow::Result<Value> {
+    let poller = Poller::new();
+    let deadline = Instant::now() + RUN_LIMIT;
+    loop {
+        let job = poller.get(job_url)?;
+        match job["state"].as_str() {
+            Some("NOT_STARTED" | "STARTED") => {}
+            Some("FINISHED") => return Ok(job),
+            _ => bail!("the export ended as {}: {}", job["state"], job["error"]),
+        }
+        interrupt::check()?;
+        ensure!(Instant::now() < deadline, "{job_url} was not finished in time");
+        thread::sleep(POLL_INTERVAL);
+    }
+}
