@@ -17,7 +17,7 @@ fn valid(arguments: &[&str]) -> Program {
 
 /// `exports run` of a day.
 fn run(more: &[&str]) -> Program {
-    let day = ["run", "--start-date", "2018-11-30", "--end-date", "2018-12-01", "-o", "/nowhere/export.zip"];
+    let day = ["run", "--start-date", "2018-11-30", "--end-date", "2018-12-01", "-o", "export.zip"];
     valid(&[&day, more].concat())
 }
 
