@@ -1,10 +1,14 @@
 //! `exports demo`: writes a synthetic fleet, so that there is something to export.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use export_core::range::parse_bound;
-use export_fleet::FleetSpec;
+use export_fleet::dump::write_vehicle;
+use export_fleet::{FleetSpec, Rhythm, Vehicle};
+use export_mongo::MongoClient;
 use export_settings::mongo::{MongoArgs, SourceArgs};
 
 /// Hours written at a time, per parameter: a few megabytes.
@@ -17,6 +21,9 @@ pub(crate) struct Demo {
     mongo: MongoArgs,
     #[command(flatten)]
     source: SourceArgs,
+    /// Folder to write to instead of MongoDB, as mongodump would; must be new or empty
+    #[arg(long, value_name = "DIR", help_heading = "Vehicles")]
+    dump: Option<PathBuf>,
     /// How many vehicles to make
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=999), value_name = "COUNT")]
     vehicles: u16,
@@ -36,34 +43,56 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let mongo = self.mongo.resolve()?;
         let source = self.source.resolve()?;
-        let uri = source.uri.as_ref().unwrap_or(&mongo.uri);
-        let client = export_mongo::connect(uri, "exports demo").await?;
-        let first_hour_ms = parse_bound(&self.from, chrono_tz::Tz::UTC).context("--from")?;
         let fleet = FleetSpec {
             seed: self.seed,
             vehicles: self.vehicles.into(),
-            first_hour_ms,
+            first_hour_ms: parse_bound(&self.from, chrono_tz::Tz::UTC).context("--from")?,
             hours: self.days * 24,
             vehicle_prefix: source.vehicle_database_prefix,
             oddities: !self.tidy,
-            rhythm: export_fleet::Rhythm::Paired,
+            rhythm: Rhythm::Paired,
         };
-
-        for vehicle in fleet.vehicles() {
-            let mut hours = vehicle.hours().peekable();
-            while hours.peek().is_some() {
-                let mut by_parameter: BTreeMap<_, Vec<_>> = BTreeMap::new();
-                for document in hours.by_ref().take(HOURS_PER_WRITE).flat_map(|hour| hour.documents) {
-                    by_parameter.entry(document.parameter).or_default().push(document.document);
-                }
-                for (parameter, documents) in by_parameter {
-                    client.add_missing_hours(vehicle.database(), parameter, documents).await?;
-                }
+        let told =
+            |vehicle: &Vehicle| println!("{}: {} days from {}", vehicle.database(), self.days, self.from);
+        if let Some(folder) = &self.dump {
+            check_empty(folder)?;
+            for vehicle in fleet.vehicles() {
+                write_vehicle(folder, &vehicle).context("the dump cannot be written")?;
+                told(&vehicle);
             }
-            println!("{}: {} days from {}", vehicle.database(), self.days, self.from);
+            return Ok(());
+        }
+        let mongo = self.mongo.resolve()?;
+        let client = export_mongo::connect(source.uri.as_ref().unwrap_or(&mongo.uri), "exports demo").await?;
+        for vehicle in fleet.vehicles() {
+            insert_vehicle(&client, &vehicle).await?;
+            told(&vehicle);
         }
         Ok(())
     }
+}
+
+/// What a folder holds is not written over: it may be somebody's real dump.
+fn check_empty(folder: &Path) -> anyhow::Result<()> {
+    match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(false) => bail!("--dump: {} is not empty; give a new folder", folder.display()),
+        Err(error) => Err(error).with_context(|| format!("--dump: {} cannot be used", folder.display())),
+    }
+}
+
+async fn insert_vehicle(client: &MongoClient, vehicle: &Vehicle) -> anyhow::Result<()> {
+    let mut hours = vehicle.hours().peekable();
+    while hours.peek().is_some() {
+        let mut by_parameter: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for document in hours.by_ref().take(HOURS_PER_WRITE).flat_map(|hour| hour.documents) {
+            by_parameter.entry(document.parameter).or_default().push(document.document);
+        }
+        for (parameter, documents) in by_parameter {
+            client.add_missing_hours(vehicle.database(), parameter, documents).await?;
+        }
+    }
+    Ok(())
 }

@@ -2,9 +2,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 mod demo;
+mod failure;
 mod provision;
-
-use std::process::ExitCode;
+mod run;
 
 use clap::Parser;
 use export_observability::init_logs;
@@ -24,18 +24,18 @@ struct Cli {
 enum Command {
     /// Make the queues, indexes and bucket that the services need; harmless when they are there
     Provision(provision::Provision),
-    /// Write a synthetic fleet into MongoDB, to try the service on
+    /// Export to a file, without API and queue: from MongoDB or from a folder that mongodump has written
+    Run(Box<run::Run>),
+    /// Write a synthetic fleet into MongoDB or a folder, to try the service on
     Demo(demo::Demo),
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("exports: {error:#}");
-            ExitCode::FAILURE
-        }
+async fn main() {
+    if let Err(error) = run(Cli::parse()).await {
+        eprintln!("exports: {error:#}");
+        // At once: a thread that waits for data may do so for ever, and the runtime would wait for it.
+        std::process::exit(failure::exit_code(&error));
     }
 }
 
@@ -43,6 +43,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     init_logs(&cli.log.resolve()?)?;
     match cli.command {
         Command::Provision(provision) => provision.run().await,
+        Command::Run(run) => run.run().await,
         Command::Demo(demo) => demo.run().await,
     }
 }

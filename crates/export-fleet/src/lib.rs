@@ -8,6 +8,7 @@
 
 mod document;
 mod drive;
+pub mod dump;
 mod oddities;
 
 use bson::RawDocumentBuf;

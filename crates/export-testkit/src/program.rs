@@ -127,12 +127,21 @@ impl Running {
     }
 
     /// Sends it SIGTERM and waits for its end. Panics when it does not end in time.
-    pub fn terminate(mut self) -> Ended {
+    pub fn terminate(self) -> Ended {
+        self.signal("TERM")
+    }
+
+    /// Sends it SIGINT, as Ctrl-C does, and waits for its end. Panics when it does not end in time.
+    pub fn interrupt(self) -> Ended {
+        self.signal("INT")
+    }
+
+    fn signal(mut self, name: &str) -> Ended {
         let asked_at = Instant::now();
         let id = self.child.id().to_string();
         // The shell's own `kill`: not every machine has a program of that name.
-        let killed = Command::new("/bin/sh").args(["-c", "kill -TERM \"$0\"", &id]).status();
-        assert!(killed.is_ok_and(|status| status.success()), "SIGTERM could not be sent");
+        let killed = Command::new("/bin/sh").args(["-c", "kill -\"$1\" \"$0\"", &id, name]).status();
+        assert!(killed.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
         self.ended(asked_at)
     }
 

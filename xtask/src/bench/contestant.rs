@@ -102,6 +102,11 @@ fn run_to_file(field: &Field<'_>) -> anyhow::Result<Run> {
     }
     let mut command: Command = stack.command(&stack.programs.cli);
     command.arg("run").arg("-o").arg(&file);
+    // The only name under which it looks for the vehicles.
+    let mut settings = stack.environment.iter().chain(&stack.inherited);
+    if let Some((_, uri)) = settings.find(|(name, _)| name == "MONGODB_URI") {
+        command.env("SOURCE_MONGODB_URI", uri);
+    }
     command.args(["--start-date", &data.start_date, "--end-date", &data.end_date]);
     let mut run = with_parts(field, &SOURCE, || {
         let child = measure::child(&mut command, RUN_LIMIT)?;

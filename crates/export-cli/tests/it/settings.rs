@@ -15,12 +15,20 @@ fn valid(arguments: &[&str]) -> Program {
     Program::new(env!("CARGO_BIN_EXE_exports"), arguments, &VALID)
 }
 
+/// `exports run` of a day.
+fn run(more: &[&str]) -> Program {
+    let day = ["run", "--start-date", "2018-11-30", "--end-date", "2018-12-01", "-o", "export.zip"];
+    valid(&[&day, more].concat())
+}
+
 #[test]
 fn a_missing_setting_is_named() {
     for setting in ["MONGODB_URI", "RABBITMQ_URL", "S3_BUCKET", "AWS_REGION"] {
         assert_refuses(&valid(&["provision"]).without(setting), setting);
     }
     assert_refuses(&valid(&["demo"]).without("MONGODB_URI"), "MONGODB_URI");
+    // The server of the jobs is not asked for vehicles unless somebody says so.
+    assert_refuses(&run(&[]), "SOURCE_MONGODB_URI");
 }
 
 #[test]
@@ -43,6 +51,16 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         assert_refuses(&valid(&[command]).with(setting, value), setting);
     }
     assert_refuses(&valid(&["demo", "--from", "someday"]), "--from");
+    assert_refuses(&run(&[]).with("SOURCE_MONGODB_URI", "hunter2"), "SOURCE_MONGODB_URI");
+    assert_refuses(&run(&["--mongodb-uri", "hunter2"]), "--mongodb-uri");
+    assert_refuses(
+        &run(&["--mongodb-uri", "mongodb://user:hunter2@host:none/"]),
+        "MongoDB connection string",
+    );
+    assert_refuses(
+        &run(&["--dump", "d"]).with("VEHICLE_DATABASE_PREFIX", "hunter2 $"),
+        "VEHICLE_DATABASE_PREFIX",
+    );
 }
 
 #[test]
@@ -54,12 +72,15 @@ fn help_tells_every_variable() {
         &["S3_BUCKET", "S3_KEY_PREFIX", "S3_FORCE_PATH_STYLE", "S3_PUBLIC_ENDPOINT_URL"],
     ]
     .concat();
-    let demo = [&mongodb[..], &["SOURCE_MONGODB_URI", "SOURCE_MONGODB_URI_FILE", "VEHICLE_DATABASE_PREFIX"]]
-        .concat();
+    let source = vec!["SOURCE_MONGODB_URI", "SOURCE_MONGODB_URI_FILE", "VEHICLE_DATABASE_PREFIX"];
+    let demo = [&mongodb[..], &source].concat();
     let log = vec!["LOG_LEVEL", "LOG_FORMAT"];
-    for (arguments, variables) in
-        [(&["provision", "--help"][..], provision), (&["demo", "--help"], demo), (&["--help"], log)]
-    {
+    for (arguments, variables) in [
+        (&["provision", "--help"][..], provision),
+        (&["demo", "--help"], demo),
+        (&["run", "--help"], source),
+        (&["--help"], log),
+    ] {
         let ended = valid(arguments).run();
         assert_eq!(ended.code, Some(0));
         // Long lines are wrapped wherever they have a space.
