@@ -39,6 +39,9 @@ pub(crate) struct Demo {
     /// Leave out the odd documents and points that real data has
     #[arg(long)]
     tidy: bool,
+    /// Log most values by themselves instead of two at a time: more rows for the same points
+    #[arg(long)]
+    single: bool,
 }
 
 impl Demo {
@@ -51,7 +54,7 @@ impl Demo {
             hours: self.days * 24,
             vehicle_prefix: source.vehicle_database_prefix,
             oddities: !self.tidy,
-            rhythm: Rhythm::Paired,
+            rhythm: if self.single { Rhythm::Single } else { Rhythm::Paired },
         };
         let told =
             |vehicle: &Vehicle| println!("{}: {} days from {}", vehicle.database(), self.days, self.from);
