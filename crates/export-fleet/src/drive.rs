@@ -208,22 +208,19 @@ impl Motion {
         decimal(rng, self.speed_tenths, 1)
     }
 
-    /// A with one or two decimals: more the harder the vehicle pulls, negative while braking.
+    /// A with one decimal, as in the field: more the harder the vehicle pulls, negative while braking.
     fn current_value(&self, rng: &mut fastrand::Rng) -> Value {
-        if self.is_standing {
-            return decimal(rng, 0, 1);
-        }
-        let hundredths = self.hundredths_of_ampere() + rng.i32(-150..=150);
-        if rng.bool() { decimal(rng, hundredths / 10, 1) } else { decimal(rng, hundredths, 2) }
+        let noise_tenths = if self.is_standing { 0 } else { rng.i32(-5..=5) };
+        decimal(rng, self.tenths_of_ampere() + noise_tenths, 1)
     }
 
-    fn hundredths_of_ampere(&self) -> i32 {
-        if self.is_standing { 0 } else { self.pull_tenths * 3_400 + self.speed_tenths * 4 }
+    fn tenths_of_ampere(&self) -> i32 {
+        if self.is_standing { 0 } else { self.pull_tenths * 340 + self.speed_tenths * 2 / 5 }
     }
 
     /// V, mostly whole; lower the more current flows.
     fn voltage_value(&self, rng: &mut fastrand::Rng) -> Value {
-        let tenths = 6_100 - self.hundredths_of_ampere() / 100 + rng.i32(-6..=6);
+        let tenths = 6_100 - self.tenths_of_ampere() / 10 + rng.i32(-6..=6);
         let tenths = if rng.u32(0..4) > 0 { tenths / 10 * 10 } else { tenths };
         decimal(rng, tenths, 1)
     }
