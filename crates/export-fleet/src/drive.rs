@@ -107,12 +107,12 @@ pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64, rhythm: 
     columns
 }
 
-/// A logger's beat, an eighth early or late, and once in two thousand rows a pause of up to 40 s.
+/// Steady with a jitter, and once in two thousand rows a pause of up to 40 s.
 fn gap_ms(rng: &mut fastrand::Rng, mean_gap_ms: i64) -> i64 {
     if rng.u32(0..2000) == 0 {
         rng.i64(2_000..40_000)
     } else {
-        rng.i64(mean_gap_ms * 7 / 8..=mean_gap_ms * 9 / 8)
+        rng.i64(mean_gap_ms * 2 / 5..=mean_gap_ms * 8 / 5)
     }
 }
 
