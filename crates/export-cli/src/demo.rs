@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use export_core::range::parse_bound;
 use export_fleet::dump::write_vehicle;
-use export_fleet::{FleetSpec, Vehicle};
+use export_fleet::{FleetSpec, Rhythm, Vehicle};
 use export_mongo::MongoClient;
 use export_settings::mongo::{MongoArgs, SourceArgs};
 
@@ -39,6 +39,9 @@ pub(crate) struct Demo {
     /// Leave out the odd documents and points that real data has
     #[arg(long)]
     tidy: bool,
+    /// Log most values by themselves instead of two at a time: more rows for the same points
+    #[arg(long)]
+    single: bool,
 }
 
 impl Demo {
@@ -51,6 +54,7 @@ impl Demo {
             hours: self.days * 24,
             vehicle_prefix: source.vehicle_database_prefix,
             oddities: !self.tidy,
+            rhythm: if self.single { Rhythm::Single } else { Rhythm::Paired },
         };
         let told =
             |vehicle: &Vehicle| println!("{}: {} days from {}", vehicle.database(), self.days, self.from);

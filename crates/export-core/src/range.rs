@@ -42,6 +42,13 @@ impl TimeRange {
         self.to_ms
     }
 
+    /// The `_id`s of documents that may hold points of the range: those less than an hour before it too. They may lie before
+    /// [`TimeRange::MIN_MS`], where no point of a range does.
+    #[must_use]
+    pub fn with_hour_before(self) -> Self {
+        Self { from_ms: self.from_ms - (HOUR_MS - 1), to_ms: self.to_ms }
+    }
+
     /// Whether the instant lies in the range.
     pub fn contains(self, time_ms: i64) -> bool {
         self.from_ms <= time_ms && time_ms < self.to_ms

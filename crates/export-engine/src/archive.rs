@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use export_core::manifest::{MANIFEST_ENTRY, Manifest};
 use export_core::output::Archive;
 use export_core::sink::{Sink, ZIP_OBJECT};
+use rawzip::path::EntryPath;
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter};
 
 use crate::blocks::{Blocks, Codec, FileTotals};
@@ -40,7 +41,8 @@ impl<'s> Package<'s> {
     ) -> Result<(FileTotals, T), E> {
         match self {
             Self::Zip(archive) => {
-                let builder = archive.new_file(name).compression_method(CompressionMethod::DEFLATE);
+                let builder =
+                    archive.new_file(entry_path(name)).compression_method(CompressionMethod::DEFLATE);
                 let (mut entry, _) = builder.start().map_err(into_io)?;
                 let (totals, written) = write(&mut entry)?;
                 entry.finish(DataDescriptorOutput::new(totals.crc32, totals.bytes)).map_err(into_io)?;
@@ -73,6 +75,12 @@ impl<'s> Package<'s> {
             Self::Objects(_) => Ok(()),
         }
     }
+}
+
+/// Names are those of files, without folders: nothing in them needs to be made safe. A colon would be taken for the end of a
+/// drive's letter, and all before it would be lost.
+fn entry_path(name: &str) -> EntryPath<'_> {
+    if name.contains(':') { EntryPath::verbatim(name.as_bytes()) } else { EntryPath::from(name) }
 }
 
 fn into_io(error: rawzip::Error) -> io::Error {

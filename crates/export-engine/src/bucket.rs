@@ -5,7 +5,7 @@
 //! the `levels` field that should say so is missing or wrong in real data.
 
 use bytes::Bytes;
-use export_core::manifest::Sample;
+use export_core::manifest::{SAMPLES_PER_REASON, Sample};
 use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange};
 
@@ -21,19 +21,50 @@ const MAX_DEPTH: usize = 100;
 pub(crate) struct HourDocument {
     /// The `_id`; for a document without a usable one, that of the document before it, so that it keeps its place.
     pub(crate) start_ms: i64,
+    /// Empty where the document cannot be used: a file of a dump may hold millions of those in one place.
     pub(crate) bytes: Bytes,
-    /// Why the document cannot be used, where its `_id` tells already.
-    pub(crate) unusable: Option<Reason>,
+    /// What there is to tell of a document that cannot be used, where its `_id` shows that already.
+    pub(crate) unusable: Option<Unusable>,
+}
+
+/// Documents that cannot be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Unusable {
+    reason: Reason,
+    /// The `_id` of the first of them, as text.
+    id: String,
+    /// How many: one, or one that is shown and all like it that are not.
+    count: u64,
 }
 
 impl HourDocument {
     /// Reads the `_id` of a raw document. `before_ms` is the start of the document before it.
     pub(crate) fn parse(bytes: Bytes, before_ms: i64) -> Self {
-        match read_id(&bytes) {
-            Ok(Some(start_ms)) => Self { start_ms, bytes, unusable: None },
-            Ok(None) => Self { start_ms: before_ms, bytes, unusable: Some(Reason::InvalidId) },
-            Err(Malformed) => Self { start_ms: before_ms, bytes, unusable: Some(Reason::Malformed) },
+        let reason = match read_id(&bytes) {
+            Ok(Some(start_ms)) => return Self { start_ms, bytes, unusable: None },
+            Ok(None) => Reason::InvalidId,
+            Err(Malformed) => Reason::Malformed,
+        };
+        let unusable = Unusable { reason, id: describe_id(&bytes), count: 1 };
+        Self { start_ms: before_ms, bytes: Bytes::new(), unusable: Some(unusable) }
+    }
+
+    /// Adds the document to a column's documents. Of those in one place that cannot be used for one reason, only so many are kept
+    /// as are shown; the last of them counts the rest.
+    pub(crate) fn add_to(self, documents: &mut Vec<Self>) {
+        if let Some(unusable) = &self.unusable {
+            let here = documents.iter_mut().rev().take_while(|document| document.start_ms == self.start_ms);
+            let mut alike = here
+                .filter_map(|document| document.unusable.as_mut())
+                .filter(|u| u.reason == unusable.reason);
+            if let Some(last) = alike.next()
+                && alike.count() + 1 >= SAMPLES_PER_REASON
+            {
+                last.count += unusable.count;
+                return;
+            }
         }
+        documents.push(self);
     }
 
     /// Whether points of the document may lie at this time or after it.
@@ -125,9 +156,9 @@ pub(crate) fn decode(
     column: &mut Column,
     tally: &mut Tally,
 ) {
-    if let Some(reason) = document.unusable {
+    if let Some(Unusable { reason, id, count }) = &document.unusable {
         if !scope.is_carried {
-            tally.reject_document(reason, || document_sample(parameter, describe_id(&document.bytes)));
+            tally.reject_documents(*reason, *count, || document_sample(parameter, id.clone()));
         }
         return;
     }
@@ -155,7 +186,9 @@ pub(crate) fn decode(
         column.roll_back(mark);
         if let Some(reason) = rejected_for {
             if !scope.is_carried {
-                tally.reject_document(reason, || document_sample(parameter, document.start_ms.to_string()));
+                tally.reject_documents(reason, 1, || {
+                    document_sample(parameter, document.start_ms.to_string())
+                });
             }
             return;
         }

@@ -57,6 +57,13 @@ impl Column {
         self.is_out_of_order = false;
     }
 
+    /// Memory that it holds, filled or not.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.times.capacity() * size_of::<i64>()
+            + self.cells.capacity() * size_of::<Cell>()
+            + self.texts.capacity()
+    }
+
     pub(crate) fn times(&self) -> &[i64] {
         &self.times
     }

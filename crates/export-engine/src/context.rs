@@ -8,6 +8,10 @@ use crate::blocks::{OUTPUT_BYTES, new_deflater};
 use crate::column::Column;
 use crate::pool::{Pool, Spares};
 
+/// Largest buffers that are kept: ordinary slices need less. What one heavy hour needed is given back to the system, or the
+/// process would keep it for good.
+const MOST_SPARE_BYTES: usize = 4 << 20;
+
 /// Threads and spare buffers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Workshop {
@@ -57,8 +61,10 @@ impl Workshop {
     }
 
     pub(crate) fn give_back_text(&self, mut text: Vec<u8>) {
-        text.clear();
-        self.spares.texts.give_back(text);
+        if text.capacity() <= MOST_SPARE_BYTES {
+            text.clear();
+            self.spares.texts.give_back(text);
+        }
     }
 
     /// Empty columns.
@@ -69,8 +75,10 @@ impl Workshop {
     }
 
     pub(crate) fn give_back_columns(&self, mut columns: Vec<Column>) {
-        columns.iter_mut().for_each(Column::clear);
-        self.spares.columns.give_back(columns);
+        if columns.iter().map(Column::allocated_bytes).sum::<usize>() <= MOST_SPARE_BYTES {
+            columns.iter_mut().for_each(Column::clear);
+            self.spares.columns.give_back(columns);
+        }
     }
 
     pub(crate) fn deflater(&self, level: u32) -> Compress {
@@ -80,5 +88,26 @@ impl Workshop {
 
     pub(crate) fn give_back_deflater(&self, level: u32, compress: Compress) {
         self.spares.deflaters.give_back((level, compress));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::column::Cell;
+
+    #[test]
+    fn what_a_heavy_hour_needed_is_not_kept() {
+        let workshop = Workshop::new(Pool::new(NonZeroUsize::MIN).expect("a thread"));
+        workshop.give_back_text(Vec::with_capacity(MOST_SPARE_BYTES + 1));
+        assert_eq!(workshop.text().capacity(), 0);
+        workshop.give_back_text(Vec::with_capacity(1_000));
+        assert!(workshop.text().capacity() >= 1_000);
+        let mut heavy = Column::default();
+        (0..1_000_000).for_each(|time_ms| heavy.push(time_ms, Cell::Null));
+        workshop.give_back_columns(vec![heavy]);
+        assert_eq!(workshop.columns(1)[0].allocated_bytes(), 0);
     }
 }

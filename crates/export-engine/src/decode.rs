@@ -12,6 +12,7 @@ use crate::column::Column;
 use crate::context::Workshop;
 use crate::csv_rows::{CsvRows, RowCounts};
 use crate::engine::EngineError;
+use crate::limits::bytes_per_document_byte;
 use crate::merge::merge;
 use crate::plan::Plan;
 use crate::resample::Intervals;
@@ -42,6 +43,16 @@ impl Shape {
             intervals: request.output.resampling.map(|resampling| Intervals::new(request.range, resampling)),
             schema: RowSchema::new(plan.parameters.iter().map(|p| (p.as_str(), is_text(p)))),
         }
+    }
+
+    /// Memory that a slice takes for each byte of its documents.
+    pub(crate) fn bytes_per_document_byte(&self) -> usize {
+        let column_count = self.parameters.len();
+        bytes_per_document_byte(match self.output.format {
+            // Time and value, and a comma for each column.
+            Format::Csv => 24 + column_count,
+            Format::Parquet => size_of::<u64>() * (1 + column_count),
+        })
     }
 
     /// An encoder of rows as text, appending to `text`.

@@ -72,6 +72,19 @@ pub enum DumpError {
         /// The length that stands there.
         length: i64,
     },
+    /// A compressed file cannot be unpacked.
+    #[error(
+        "{} is damaged: it cannot be unpacked beyond the document at byte {position}; make the dump again",
+        path.display()
+    )]
+    NotUnpacked {
+        /// The file.
+        path: PathBuf,
+        /// Where the document begins that was to be read, counted in uncompressed bytes.
+        position: u64,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// A compressed file cannot be read in another order than its own.
     #[error(
         "the documents of {} are not ordered by _id, and a compressed file can only be read in its own order; decompress it first",
@@ -81,15 +94,27 @@ pub enum DumpError {
         /// The file.
         path: PathBuf,
     },
-    /// A collection is there as `.bson` and as `.bson.gz`.
-    #[error("{} is there plain and compressed; remove one of them", path.display())]
+    /// A collection is there as `.bson` and as `.bson.gz`, or under two spellings of its name.
+    #[error("{} and {} are one collection; remove one of them", path.display(), other.display())]
     Twice {
-        /// The plain file.
+        /// One file.
         path: PathBuf,
+        /// The other file.
+        other: PathBuf,
     },
 }
 
 impl DumpError {
+    /// Reading a document failed. Unpackers say so with these kinds; the system has others.
+    fn reading(path: &Path, position: u64) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| match source.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                Self::NotUnpacked { path: path.to_owned(), position, source }
+            }
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         |source| Self::Io { path: path.to_owned(), source }
     }
@@ -106,13 +131,13 @@ impl DumpSource {
     pub fn open(folder: &Path, prefix: &str) -> Result<Self, DumpError> {
         let mut dump = Self { folder: folder.to_owned(), vehicles: Vec::new(), left_out: Vec::new() };
         for path in entries(folder)? {
-            let name = file_name(&path);
-            if !name.starts_with(prefix) || !path.is_dir() {
+            let name = path.file_name().unwrap_or_default();
+            if !name.to_string_lossy().starts_with(prefix) || !path.is_dir() {
                 continue;
             }
-            match name.parse() {
-                Ok(vehicle) => dump.vehicles.push(vehicle),
-                Err(_) => dump.left_out.push(path),
+            match name.to_str().and_then(|name| name.parse().ok()) {
+                Some(vehicle) => dump.vehicles.push(vehicle),
+                None => dump.left_out.push(path),
             }
         }
         if dump.vehicles.is_empty() {
@@ -121,8 +146,12 @@ impl DumpSource {
         dump.vehicles.sort();
         for vehicle in &dump.vehicles {
             let files = bson_files(&dump.folder_of(vehicle))?;
-            let unusable = files.into_iter().filter(|(_, name)| usable(name).is_none());
-            dump.left_out.extend(unusable.filter(|(_, name)| !is_of_server(name)).map(|(path, _)| path));
+            for (path, name) in files {
+                match name {
+                    Some(name) if usable(&name).is_some() || is_of_server(&name) => {}
+                    _ => dump.left_out.push(path),
+                }
+            }
         }
         Ok(dump)
     }
@@ -139,10 +168,10 @@ impl DumpSource {
     fn collections(&self, vehicle: &VehicleId) -> Result<Vec<(Parameter, PathBuf)>, DumpError> {
         let files = bson_files(&self.folder_of(vehicle))?;
         let mut collections: Vec<(Parameter, PathBuf)> =
-            files.into_iter().filter_map(|(path, name)| Some((usable(&name)?, path))).collect();
+            files.into_iter().filter_map(|(path, name)| Some((usable(&name?)?, path))).collect();
         collections.sort();
         match collections.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(DumpError::Twice { path: pair[0].1.clone() }),
+            Some(pair) => Err(DumpError::Twice { path: pair[0].1.clone(), other: pair[1].1.clone() }),
             None => Ok(collections),
         }
     }
@@ -190,16 +219,15 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DumpError> {
     Ok(paths)
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// The collections of a folder: path and name. mongodump writes characters that file names cannot have as `%2F`.
-fn bson_files(folder: &Path) -> Result<Vec<(PathBuf, String)>, DumpError> {
+/// The collections of a folder: path and name, which is none where it is no text. mongodump writes characters that file names
+/// cannot have as `%2F`.
+fn bson_files(folder: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DumpError> {
     let named = entries(folder)?.into_iter().filter_map(|path| {
-        let file_name = file_name(&path);
+        let file_name = path.file_name()?.to_string_lossy().into_owned();
         let stem = file_name.strip_suffix(".gz").unwrap_or(&file_name).strip_suffix(".bson")?;
-        let name = percent_decode_str(stem).decode_utf8_lossy().into_owned();
+        let is_text = path.file_name()?.to_str().is_some();
+        let name = percent_decode_str(stem).decode_utf8().ok().filter(|_| is_text);
+        let name = name.map(std::borrow::Cow::into_owned);
         Some((path, name))
     });
     Ok(named.collect())

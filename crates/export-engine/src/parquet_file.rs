@@ -48,17 +48,20 @@ pub(crate) struct ParquetFile<'w> {
 impl<'w> ParquetFile<'w> {
     pub(crate) fn begin(schema: &RowSchema, workshop: &'w Workshop) -> io::Result<Self> {
         let column_count = schema.arrow.fields().len();
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_created_by("vehicle-data export service".to_owned())
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            // Times rise by small steps.
-            .set_column_dictionary_enabled(ColumnPath::from("time"), false)
-            .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED)
             // The footer is held in memory until the end: by group, not by page.
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true)
-            .build();
-        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema.arrow), Some(properties))
+            .set_offset_index_disabled(true);
+        // Properties go by name, and a parameter may be called `time` too: this encoding is none for its doubles.
+        if schema.arrow.fields().iter().filter(|field| field.name() == "time").count() == 1 {
+            // Times rise by small steps.
+            properties = properties
+                .set_column_dictionary_enabled(ColumnPath::from("time"), false)
+                .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED);
+        }
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema.arrow), Some(properties.build()))
             .map_err(io::Error::other)?;
         let (writer, groups) = writer.into_serialized_writer().map_err(io::Error::other)?;
         Ok(Self {

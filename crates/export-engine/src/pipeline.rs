@@ -4,14 +4,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use export_core::range::HOUR_MS;
+use export_core::Parameter;
 use export_core::source::{HourDocuments, Source};
-use export_core::{Parameter, TimeRange};
 
 use crate::context::Workshop;
 use crate::decode::{Decoded, Shape, decode_slice};
 use crate::engine::EngineError;
-use crate::limits::{BYTES_PER_DOCUMENT_BYTE, Limits};
+use crate::limits::Limits;
 use crate::meter::Meter;
 use crate::plan::{Plan, VehiclePlan};
 use crate::pool::Pending;
@@ -126,12 +125,14 @@ impl Gatherer<'_> {
             return Err(EngineError::Stopped);
         }
         let range = self.plan.request.range;
-        let mut slicer = Slicer::new(range, self.limits.slice, self.open(vehicle_plan)?);
+        let byte_bytes = self.shape.bytes_per_document_byte();
+        let size = self.limits.slice.where_a_byte_takes(byte_bytes);
+        let mut slicer = Slicer::new(range, size, self.open(vehicle_plan)?);
         while let Some(slice) = slicer.next()? {
             if self.meter.is_stopped() {
                 return Err(EngineError::Stopped);
             }
-            let Some(permit) = self.gate.enter(slice.bytes.saturating_mul(BYTES_PER_DOCUMENT_BYTE)) else {
+            let Some(permit) = self.gate.enter(slice.bytes.saturating_mul(byte_bytes)) else {
                 return Ok(Err(NobodyListens));
             };
             let in_flight = self.begin(slice, permit);
@@ -155,9 +156,7 @@ impl Gatherer<'_> {
         &self,
         vehicle_plan: &VehiclePlan,
     ) -> Result<Vec<(Parameter, Option<Box<dyn HourDocuments + '_>>)>, EngineError> {
-        let range = self.plan.request.range;
-        let first_id_ms = (range.from_ms() - HOUR_MS + 1).max(TimeRange::MIN_MS);
-        let documents = TimeRange::new(first_id_ms, range.to_ms()).unwrap_or(range);
+        let documents = self.plan.request.range.with_hour_before();
         let parameters = self.plan.parameters.iter().zip(&vehicle_plan.has_collection);
         parameters
             .map(|(parameter, has_collection)| {

@@ -240,7 +240,7 @@ impl Collection<'_> {
                 return Ok(taken_bytes);
             };
             taken_bytes += document.bytes.len();
-            into.push(document);
+            document.add_to(into);
         }
     }
 }
@@ -336,6 +336,28 @@ mod tests {
             });
             assert_eq!(seen, reaching.collect::<Vec<_>>(), "{:?}", slice.window);
         }
+    }
+
+    #[test]
+    fn documents_that_cannot_be_used_take_no_memory() {
+        struct Junk(u64);
+        impl HourDocuments for Junk {
+            fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+                let Some(left) = self.0.checked_sub(1) else { return Ok(None) };
+                self.0 = left;
+                let broken = left.is_multiple_of(2).then(|| Bytes::from_static(&[5, 0, 0, 0, 1]));
+                Ok(Some(broken.unwrap_or_else(|| doc! { "_id": "x" }.to_vec().expect("BSON").into())))
+            }
+        }
+        let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
+        let parameter: Parameter = "soc".parse().expect("a parameter");
+        let size = SliceSize { target_bytes: 1, most_bytes: 1 };
+        let junk: Box<dyn HourDocuments> = Box::new(Junk(10_000));
+        let mut slicer = Slicer::new(range, size, vec![(parameter, Some(junk))]);
+        let slice = slicer.next().expect("a slice").expect("what is to be told");
+        // Three samples of each reason.
+        assert_eq!((slice.columns[0].documents.len(), slice.bytes), (6, 0));
+        assert!(slicer.next().expect("the end").is_none());
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Tally {
     /// A point (read and counted already) cannot be exported.
     pub(crate) fn reject_point(&mut self, reason: Reason, sample: impl FnOnce() -> Sample) {
         self.counts.rejected += 1;
-        add(&mut self.rejected_points, reason, sample);
+        add(&mut self.rejected_points, reason, 1, sample);
     }
 
     /// Adds what another counted later in the order of the data.
@@ -61,17 +61,19 @@ impl Tally {
         merge_rejections(&mut self.rejected_documents, later.rejected_documents);
     }
 
-    /// A whole document cannot be read.
-    pub(crate) fn reject_document(&mut self, reason: Reason, sample: impl FnOnce() -> Sample) {
-        add(&mut self.rejected_documents, reason, sample);
+    /// So many whole documents cannot be read, of which one at most is to be shown.
+    pub(crate) fn reject_documents(&mut self, reason: Reason, count: u64, sample: impl FnOnce() -> Sample) {
+        add(&mut self.rejected_documents, reason, count, sample);
     }
 }
 
-fn add(map: &mut BTreeMap<String, Rejections>, reason: Reason, sample: impl FnOnce() -> Sample) {
-    match map.get_mut(reason.as_str()) {
-        Some(rejections) => rejections.add(sample),
-        None => map.entry(reason.as_str().to_owned()).or_default().add(sample),
-    }
+fn add(map: &mut BTreeMap<String, Rejections>, reason: Reason, count: u64, sample: impl FnOnce() -> Sample) {
+    let rejections = match map.get_mut(reason.as_str()) {
+        Some(rejections) => rejections,
+        None => map.entry(reason.as_str().to_owned()).or_default(),
+    };
+    rejections.add(sample);
+    rejections.count += count - 1;
 }
 
 fn merge_rejections(into: &mut BTreeMap<String, Rejections>, later: BTreeMap<String, Rejections>) {

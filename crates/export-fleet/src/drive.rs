@@ -1,9 +1,9 @@
 //! How a vehicle moves through its day, and what it logs while doing so.
 //!
 //! Two kinds of message carry two values each (current with voltage, speed with odo) and a third carries soc alone;
-//! that is why about 73 % of the rows of an export have two filled cells.
+//! that is why about 73 % of the rows of an export have two filled cells. In the other rhythm nearly every value comes by itself.
 
-use crate::{HOUR_MS, PARAMETERS};
+use crate::{HOUR_MS, PARAMETERS, Rhythm};
 
 const DAY_MS: i64 = 24 * HOUR_MS;
 const MINUTE_MS: i64 = 60_000;
@@ -64,11 +64,14 @@ impl Column {
 }
 
 /// The columns of the hour that starts at `start_ms`, in the order of [`PARAMETERS`].
-pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64) -> [Column; 5] {
+pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64, rhythm: Rhythm) -> [Column; 5] {
     let mut columns = PARAMETERS.map(|parameter| Column { parameter, points: Vec::new() });
     let schedule = Schedule::of(vehicle_seed);
     let mut rng = fastrand::Rng::with_seed(hour_seed);
-    let mean_gap_ms = rng.i64(272..=328);
+    let mean_gap_ms = match rhythm {
+        Rhythm::Paired => rng.i64(272..=328),
+        Rhythm::Single => rng.i64(175..=211),
+    };
     let mut offset_ms = rng.i64(0..mean_gap_ms);
     let mut motion = Motion::begin(&mut rng);
     while offset_ms < HOUR_MS {
@@ -76,15 +79,26 @@ pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64) -> [Colu
             motion.go_on(&mut rng);
             let [soc, speed, current, odo, voltage] = &mut columns;
             let message = rng.u32(0..1000);
-            if message < 365 {
+            let has = |from: u32, to: u32| (from..to).contains(&message);
+            // Three messages of a thousand bring soc together with current and voltage; in the single rhythm a tenth of
+            // all bring two values.
+            let [with_current, with_voltage, with_speed, with_odo, with_soc] = match rhythm {
+                Rhythm::Paired => [has(0, 365), has(0, 365), has(365, 730), has(365, 730), !has(3, 730)],
+                Rhythm::Single => [has(0, 225), has(165, 390), has(390, 615), has(555, 780), !has(0, 780)],
+            };
+            if with_current {
                 current.push(offset_ms, motion.current_value(&mut rng));
+            }
+            if with_voltage {
                 voltage.push(offset_ms, motion.voltage_value(&mut rng));
-            } else if message < 730 {
+            }
+            if with_speed {
                 speed.push(offset_ms, motion.speed_value(&mut rng));
+            }
+            if with_odo {
                 odo.push(offset_ms, odo_value(active_ms));
             }
-            // Three messages of a thousand bring soc together with current and voltage.
-            if !(3..730).contains(&message) {
+            if with_soc {
                 soc.push(offset_ms, soc_value(&mut rng, schedule.share_of_day(active_ms)));
             }
         }

@@ -21,6 +21,16 @@ pub const HOUR_MS: i64 = 3_600_000;
 /// The parameters every vehicle logs, in the default column order of an export.
 pub const PARAMETERS: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
 
+/// How the values of a vehicle come together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rhythm {
+    /// Two values in most messages: 73 % of the rows of an export have two filled cells or more, as in the field.
+    #[default]
+    Paired,
+    /// Most values by themselves, so that an export has more rows for the same points: nine of ten have one filled cell.
+    Single,
+}
+
 /// Which fleet to make.
 #[derive(Debug, Clone)]
 pub struct FleetSpec {
@@ -36,6 +46,8 @@ pub struct FleetSpec {
     pub vehicle_prefix: String,
     /// Whether odd `_id`s, shuffled keys, undecodable points and the like are mixed in.
     pub oddities: bool,
+    /// How values come together.
+    pub rhythm: Rhythm,
 }
 
 impl FleetSpec {
@@ -53,6 +65,7 @@ impl FleetSpec {
             first_hour: self.first_hour_ms.div_euclid(HOUR_MS),
             hours: self.hours,
             oddities: self.oddities,
+            rhythm: self.rhythm,
         }
     }
 }
@@ -67,6 +80,7 @@ pub struct Vehicle {
     first_hour: i64,
     hours: u32,
     oddities: bool,
+    rhythm: Rhythm,
 }
 
 impl Vehicle {
@@ -83,7 +97,7 @@ impl Vehicle {
     fn hour(&self, hour: i64) -> Hour {
         let start_ms = hour * HOUR_MS;
         let seed = mix(self.seed, hour.cast_unsigned());
-        let documents = drive::columns(self.seed, seed, start_ms)
+        let documents = drive::columns(self.seed, seed, start_ms, self.rhythm)
             .into_iter()
             .zip(0..)
             .filter(|(column, _)| !(column.is_empty() || self.lacks_odo && column.parameter == "odo"))

@@ -15,6 +15,7 @@ fn spec(oddities: bool) -> FleetSpec {
         hours: 24,
         vehicle_prefix: "vehicle_".to_owned(),
         oddities,
+        rhythm: export_fleet::Rhythm::Paired,
     }
 }
 

@@ -18,8 +18,6 @@ const MAX_PARTS: usize = 10_000;
 const PARTS_PER_SIZE: usize = 1_000;
 /// Parts of the first size that fit into the budget: one that is filled while two are on their way.
 const FIRST_PARTS_AT_A_TIME: usize = 3;
-/// Parts of the largest size that fit: one that is filled while another is on its way.
-const LARGEST_PARTS_AT_A_TIME: usize = 2;
 
 /// The sizes of an object's parts, derived from a share of the memory budget.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +29,9 @@ pub(crate) struct PartSizes {
 impl PartSizes {
     pub(crate) fn within(share_bytes: usize) -> Self {
         let first_bytes = (share_bytes / FIRST_PARTS_AT_A_TIME).clamp(SMALLEST_PART_BYTES, FIRST_PART_BYTES);
-        let largest_bytes = (share_bytes / LARGEST_PARTS_AT_A_TIME).clamp(first_bytes, LARGEST_PART_BYTES);
+        // Towards the end of a result of many gigabytes a part may have the whole share: it is filled, then sent, instead of both at a
+        // time.
+        let largest_bytes = share_bytes.clamp(first_bytes, LARGEST_PART_BYTES);
         Self { first_bytes, largest_bytes }
     }
 
@@ -169,14 +169,14 @@ mod tests {
         assert_eq!([1, 5, 15, 18, 24, 64].map(first_mib), [5, 5, 5, 6, 8, 8]);
         let sizes = PartSizes::within(64 * MIB);
         let mib_after = |count| sizes.after(count).map(|bytes| bytes / MIB);
-        assert_eq!([0, 999, 1_000, 2_999, 3_000, 9_999].map(mib_after), [8, 8, 16, 24, 32, 32].map(Some));
+        assert_eq!([0, 999, 1_000, 2_999, 3_000, 9_999].map(mib_after), [8, 8, 16, 24, 32, 64].map(Some));
         assert_eq!(mib_after(10_000), None);
         // What that comes to, in GiB.
         let most = |share_mib: usize| {
             let sizes = PartSizes::within(share_mib * MIB);
             (0..MAX_PARTS).filter_map(|count| sizes.after(count)).sum::<usize>() >> 30
         };
-        assert_eq!([5, 24, 64, 512].map(most), [48, 113, 265, 429]);
+        assert_eq!([5, 12, 24, 64, 512].map(most), [48, 108, 210, 406, 429]);
     }
 
     #[tokio::test]

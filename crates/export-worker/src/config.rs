@@ -53,7 +53,7 @@ struct WorkerArgs {
     /// Exports at a time; also the AMQP prefetch [default: 2]
     #[arg(long, env = "WORKER_CONCURRENCY", value_name = "COUNT")]
     worker_concurrency: Option<String>,
-    /// Memory of all buffers, in MiB; at least 20 for each export at a time [default: 64]
+    /// Memory of all buffers, in MiB; at least 16 for each export at a time [default: 64]
     #[arg(long, env = "MEMORY_BUDGET_MB", value_name = "MIB")]
     memory_budget_mb: Option<String>,
     /// Threads that encode and compress, for all exports together [default: as many as there are cores]
@@ -125,7 +125,7 @@ impl Cli {
 
     fn budget(&self, concurrency: NonZeroU16) -> Result<MemoryBudget, SettingError> {
         const NAME: &str = "MEMORY_BUDGET_MB";
-        const EXPECTED: &str = "a number of MiB, at least 20 for each export at a time (WORKER_CONCURRENCY)";
+        const EXPECTED: &str = "a number of MiB, at least 16 for each export at a time (WORKER_CONCURRENCY)";
         let exports = NonZeroUsize::from(concurrency);
         let least_mib = MemoryBudget::LEAST_MIB_PER_EXPORT * exports.get();
         // Not named, it is enough for any number of exports.

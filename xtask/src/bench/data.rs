@@ -80,7 +80,7 @@ pub(crate) fn prepare(stack: &Stack, size: Size, level: u32) -> anyhow::Result<D
     let start_date = text("startDate")?;
 
     let mut command = stack.command(&stack.programs.cli);
-    command.args(["demo", "--tidy", "--vehicles", &vehicles, "--days", &days]);
+    command.args(["demo", "--tidy", "--single", "--vehicles", &vehicles, "--days", &days]);
     command.args(["--from", &start_date, "--seed", SEED]);
     let log = stack.layout.stack().log("bench-fleet");
     foreground::run_logged(&mut command, WRITE_LIMIT, &log, "exports demo")?;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use clap::Parser;
 use export_fleet::dump::write_vehicle;
-use export_fleet::{FleetSpec, HOUR_MS};
+use export_fleet::{FleetSpec, HOUR_MS, Rhythm};
 use serde_json::json;
 
 /// 2018-11-30T00:00:00Z, where the demo's fleet begins too.
@@ -32,6 +32,9 @@ struct Arguments {
     /// Picks the fleet: the same seed gives the same data
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Two values in most messages: fewer rows, which compress less
+    #[arg(long)]
+    paired: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         hours: arguments.days * 24,
         vehicle_prefix: arguments.prefix.clone(),
         oddities: false,
+        rhythm: if arguments.paired { Rhythm::Paired } else { Rhythm::Single },
     };
     let (mut documents, mut bytes) = (0, 0);
     for vehicle in fleet.vehicles() {

@@ -47,6 +47,7 @@ impl Space {
             hours: 12,
             vehicle_prefix: "vehicle_".to_owned(),
             oddities: false,
+            rhythm: export_fleet::Rhythm::Paired,
         };
         write_vehicle(&space.dump(), &fleet.vehicle(0)).expect("a dump");
         space

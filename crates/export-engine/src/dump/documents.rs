@@ -99,7 +99,9 @@ fn read_document(reader: &mut impl Read, path: &Path, place: Place) -> Result<Ve
     let outcome = reader.take((length - prefix.to_le_bytes().len()) as u64).read_to_end(&mut document);
     match outcome {
         Ok(_) if document.len() == length => Ok(document),
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(DumpError::io(path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            Err(DumpError::reading(path, position)(error))
+        }
         _ => Err(cut_short(path, position, length, document.len())),
     }
 }

@@ -117,7 +117,7 @@ pub(super) fn read_length(
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(cut_short(path, position, prefix.len(), filled));
             }
-            Err(error) => return Err(DumpError::io(path)(error)),
+            Err(error) => return Err(DumpError::reading(path, position)(error)),
         }
     }
     let length = i64::from(i32::from_le_bytes(prefix));

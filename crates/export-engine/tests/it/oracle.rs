@@ -22,7 +22,7 @@ const MEGABYTE: usize = 1 << 20;
 const CASES: u32 = 3_500;
 
 /// All differences as text; nothing when there are none.
-fn differences(
+pub(crate) fn differences(
     request: &ReferenceRequest,
     vehicles: &[SourceVehicle],
     slice_bytes: usize,
@@ -31,7 +31,8 @@ fn differences(
     exported_differences(request, vehicles, &InMemory(vehicles), slice_bytes, threads).expect("an export")
 }
 
-fn exported_differences(
+/// The same, of another source of the same documents.
+pub(crate) fn exported_differences(
     request: &ReferenceRequest,
     vehicles: &[SourceVehicle],
     source: &dyn Source,
@@ -52,7 +53,7 @@ fn slice_bytes() -> impl Strategy<Value = usize> {
 }
 
 /// Whether an error is a dump's, and which.
-fn dump_error(error: &EngineError) -> Option<&DumpError> {
+pub(crate) fn dump_error(error: &EngineError) -> Option<&DumpError> {
     match error {
         EngineError::Source(source) => source.source()?.downcast_ref(),
         _ => None,
@@ -117,6 +118,7 @@ fn a_dense_fleet_gives_what_the_reference_gives() {
         hours: 8,
         vehicle_prefix: "vehicle_".to_owned(),
         oddities: true,
+        rhythm: export_fleet::Rhythm::Paired,
     };
     let vehicles: Vec<SourceVehicle> = spec
         .vehicles()

@@ -13,6 +13,7 @@ fn a_fleet_with_oddities_exports_and_reconciles() {
         hours: 24,
         vehicle_prefix: "vehicle_".to_owned(),
         oddities: true,
+        rhythm: export_fleet::Rhythm::Paired,
     };
     let vehicles: Vec<SourceVehicle> = spec
         .vehicles()

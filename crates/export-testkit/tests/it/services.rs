@@ -32,6 +32,7 @@ async fn the_database_gives_the_same_as_the_documents() {
         hours: 4,
         vehicle_prefix: space.vehicle_prefix.clone(),
         oddities: true,
+        rhythm: export_fleet::Rhythm::Paired,
     };
     let vehicle = spec.vehicle(0);
     let mut source = SourceVehicle { database: vehicle.database().to_owned(), ..SourceVehicle::default() };

@@ -42,7 +42,7 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("WORKER_CONCURRENCY", "257"),
         ("WORKER_CONCURRENCY", "hunter2"),
         ("MEMORY_BUDGET_MB", "hunter2"),
-        ("MEMORY_BUDGET_MB", "39"),
+        ("MEMORY_BUDGET_MB", "31"),
         ("WORKER_THREADS", "0"),
         ("WORKER_THREADS", "hunter2"),
         ("SOURCE_MONGODB_URI", "hunter2"),

@@ -101,6 +101,7 @@ mod tests {
             hours: 24,
             vehicle_prefix: "vehicle_".to_owned(),
             oddities: false,
+            rhythm: export_fleet::Rhythm::Paired,
         };
         let vehicle = fleet.vehicle(0);
         let hour = vehicle.hours().find(|hour| hour.documents.len() == 5).expect("a busy hour");

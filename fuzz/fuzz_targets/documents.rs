@@ -1,0 +1,212 @@
+//! Any bytes as the documents of two collections, through the whole engine: no panic, every point accounted for (the engine
+//! ends with an error where one is not), and the same bytes whatever the size of slices and the number of threads.
+//!
+//! The first byte chooses the options. The rest is cut into documents by the lengths that stand in it; where no length can be
+//! right the rest is one document, and its length is put right, so that the decoder gets to see what follows. The documents then
+//! come as a source gives them: in order, and none whose `_id` is out of the range.
+
+#![no_main]
+
+use std::collections::BTreeSet;
+use std::io;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::sync::LazyLock;
+
+use bson::{Bson, RawDocument};
+use bytes::Bytes;
+use chrono_tz::Tz;
+use export_core::output::{Archive, Compression, Fill, Format, OutputOptions, Resampling, TimeFormat};
+use export_core::sink::Sink;
+use export_core::source::{HourDocuments, Source, SourceError};
+use export_core::{Parameter, TimeRange, VehicleId};
+use export_engine::{Engine, EngineError, Limits, Meter, Plan, PlanRequest, SliceSize, VehiclePlan};
+use libfuzzer_sys::{Corpus, fuzz_target};
+
+/// The range that is exported; documents of other times reach the decoder only where they overlap it.
+const FROM_MS: i64 = 1_234_567;
+const TO_MS: i64 = 4 * HOUR_MS + 1;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Smallest BSON document: its length and its end.
+const LEAST_BYTES: usize = 5;
+/// More documents show nothing new, and each costs time.
+const MOST_DOCUMENTS: usize = 16;
+
+static ENGINES: LazyLock<[Engine; 2]> = LazyLock::new(|| {
+    [1, 2].map(|threads| Engine::new(NonZeroUsize::new(threads).expect("not zero")).expect("threads"))
+});
+
+fuzz_target!(|data: &[u8]| -> Corpus {
+    let Some((options, rest)) = data.split_first() else { return Corpus::Reject };
+    let source = Documents::cut(rest);
+    let plan = plan(output(*options));
+    let whole = export(&plan, &source, &ENGINES[0], 1 << 20);
+    let sliced = export(&plan, &source, &ENGINES[1], 1);
+    assert!(whole == sliced, "two exports of the same documents differ");
+    Corpus::Keep
+});
+
+/// The documents of each collection.
+struct Documents([Vec<Bytes>; 2]);
+
+impl Documents {
+    fn cut(mut bytes: &[u8]) -> Self {
+        let mut columns = [Vec::new(), Vec::new()];
+        for index in 0..MOST_DOCUMENTS {
+            if bytes.len() < LEAST_BYTES {
+                break;
+            }
+            let length = bytes.first_chunk().map_or(0, |prefix| u32::from_le_bytes(*prefix) as usize);
+            let is_length = (LEAST_BYTES..=bytes.len()).contains(&length);
+            let (document, rest) = bytes.split_at(if is_length { length } else { bytes.len() });
+            let mut document = document.to_vec();
+            let length = u32::try_from(document.len()).expect("inputs are short");
+            document[..4].copy_from_slice(&length.to_le_bytes());
+            columns[index % 2].push(document);
+            bytes = rest;
+        }
+        Self(columns.map(as_a_source_gives_them))
+    }
+}
+
+fn as_a_source_gives_them(documents: Vec<Vec<u8>>) -> Vec<Bytes> {
+    let mut last_ms = i64::MIN;
+    let mut placed = Vec::new();
+    for document in documents {
+        let id = match read_id(&document) {
+            Ok(id) => id.and_then(|id| integral(&id)),
+            // What cannot be read here may be readable to who looks less closely at what comes before.
+            Err(_) if document.windows(4).any(|bytes| bytes == b"_id\0") => continue,
+            Err(_) => None,
+        };
+        if id.is_some_and(|id| !(FROM_MS - HOUR_MS + 1..TO_MS).contains(&id)) {
+            continue;
+        }
+        last_ms = id.unwrap_or(last_ms);
+        placed.push((last_ms, document));
+    }
+    placed.sort_by_key(|(place_ms, _)| *place_ms);
+    placed.into_iter().map(|(_, document)| document.into()).collect()
+}
+
+fn read_id(document: &[u8]) -> bson::error::Result<Option<Bson>> {
+    for element in RawDocument::from_bytes(document)? {
+        let (key, value) = element?;
+        if key.as_str() == "_id" {
+            return value.try_into().map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// A whole number. Those written as Decimal128 with a point or an exponent are not told here, so none is taken.
+fn integral(id: &Bson) -> Option<i64> {
+    match id {
+        Bson::Int32(id) => Some(i64::from(*id)),
+        Bson::Int64(id) => Some(*id),
+        Bson::Double(id) if id.fract() == 0.0 => Some(*id as i64),
+        Bson::Decimal128(_) => Some(i64::MAX),
+        _ => None,
+    }
+}
+
+impl Source for Documents {
+    fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+        unreachable!("the plan is given")
+    }
+
+    fn parameters(&self, _vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+        unreachable!("the plan is given")
+    }
+
+    fn open<'a>(
+        &'a self,
+        _vehicle: &VehicleId,
+        parameter: &Parameter,
+        _documents: TimeRange,
+    ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+        let column = usize::from(parameter.as_str() == "odo");
+        Ok(Box::new(Listed(self.0[column].iter())))
+    }
+}
+
+struct Listed<'a>(std::slice::Iter<'a, Bytes>);
+
+impl HourDocuments for Listed<'_> {
+    fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        Ok(self.0.next().cloned())
+    }
+}
+
+/// Objects, one behind the other.
+#[derive(Default)]
+struct Joined(Vec<u8>);
+
+impl Sink for Joined {
+    fn begin(&mut self, name: &str) -> io::Result<()> {
+        self.0.extend_from_slice(name.as_bytes());
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn output(options: u8) -> OutputOptions {
+    let step_ms = [1_000_000, 3_600_000, u64::MAX][usize::from(options >> 5) % 3];
+    let resampling = Resampling {
+        step_ms: NonZeroU64::new(step_ms).expect("not zero"),
+        fill: if options & 8 == 0 { Fill::None } else { Fill::Previous },
+    };
+    OutputOptions {
+        format: if options & 1 == 0 { Format::Csv } else { Format::Parquet },
+        time_format: if options & 2 == 0 { TimeFormat::UnixMs } else { TimeFormat::Rfc3339 },
+        // Not compressed: packing is not what is looked at, and takes most of the time.
+        archive: Archive::None,
+        compression: Compression::None,
+        resampling: (options & 4 != 0).then_some(resampling),
+        ..OutputOptions::default()
+    }
+}
+
+fn plan(output: OutputOptions) -> Plan {
+    let vehicle = VehiclePlan {
+        vehicle: "vehicle_001".parse().expect("a vehicle"),
+        has_collection: vec![true, true],
+    };
+    Plan {
+        request: PlanRequest {
+            start_date: String::new(),
+            end_date: String::new(),
+            timezone: Tz::Europe__Amsterdam,
+            range: TimeRange::new(FROM_MS, TO_MS).expect("a range"),
+            output,
+        },
+        vehicles: vec![vehicle],
+        parameters: ["soc", "odo"].map(|name| name.parse().expect("a parameter")).to_vec(),
+        text_parameters: BTreeSet::new(),
+    }
+}
+
+fn export(plan: &Plan, source: &Documents, engine: &Engine, slice_bytes: usize) -> Vec<u8> {
+    let mut plan = plan.clone();
+    let slice = SliceSize { target_bytes: slice_bytes, most_bytes: slice_bytes };
+    let limits = Limits { slice, slices_share_bytes: 4 << 20 };
+    loop {
+        let mut written = Joined::default();
+        match engine.export(&plan, source, &mut written, &Meter::default(), &limits) {
+            Ok(_) => return written.0,
+            Err(EngineError::NotNumeric(found)) => {
+                assert!(found.is_disjoint(&plan.text_parameters), "{found:?} were known");
+                plan.text_parameters.extend(found);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
