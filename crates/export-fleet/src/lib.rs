@@ -4,7 +4,7 @@
 //! randomness: the same [`FleetSpec`] gives the same bytes, in whatever order its hours are asked for.
 //!
 //! Start at [`FleetSpec::vehicles`], go on with [`Vehicle::hours`]. How a vehicle moves is in `drive`, how its points
-//! become an hour document is in `document`, and what goes wrong with them is in `oddities`.
+//! become an hour document is in `document`, and what goes wrong with them is in `oddities`. [`dump`] writes them to files.
 
 mod document;
 mod drive;
