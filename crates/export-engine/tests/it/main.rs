@@ -3,5 +3,4 @@
 mod archive;
 mod endings;
 mod memory;
-mod odd;
 mod oracle;
