@@ -139,7 +139,18 @@ impl Stack {
     pub async fn download(&self, job_id: &str) -> Vec<u8> {
         let redirect = self.get(&format!("/export/{job_id}/download")).await;
         assert_eq!(redirect.status, 303, "{redirect:?}");
-        let link = redirect.header("location").unwrap_or_else(|| panic!("no Location: {redirect:?}"));
+        self.fetch(redirect.header("location").unwrap_or_else(|| panic!("no Location: {redirect:?}"))).await
+    }
+
+    /// Follows the link to one object of a finished job without archive. The name must need no encoding.
+    pub async fn download_object(&self, job_id: &str, name: &str) -> Vec<u8> {
+        let redirect = self.get(&format!("/export/{job_id}/download/{name}")).await;
+        assert_eq!(redirect.status, 303, "{redirect:?}");
+        self.fetch(redirect.header("location").unwrap_or_else(|| panic!("no Location: {redirect:?}"))).await
+    }
+
+    /// What is behind a link, which needs nothing but itself.
+    pub async fn fetch(&self, link: &str) -> Vec<u8> {
         let file = send("GET", link.to_owned(), Vec::new(), Vec::new()).await;
         assert_eq!(file.status, 200, "the link does not work: {}", String::from_utf8_lossy(&file.body));
         file.body

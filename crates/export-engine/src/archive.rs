@@ -43,6 +43,8 @@ impl<'s> Package<'s> {
             Self::Zip(archive) => {
                 let builder =
                     archive.new_file(entry_path(name)).compression_method(CompressionMethod::DEFLATE);
+                // Info-ZIP's unzip reads names in an IBM code page, whatever the UTF-8 flag says, unless an entry is of a Unix.
+                let builder = builder.unix_permissions(0o644);
                 let (mut entry, _) = builder.start().map_err(into_io)?;
                 let (totals, written) = write(&mut entry)?;
                 entry.finish(DataDescriptorOutput::new(totals.crc32, totals.bytes)).map_err(into_io)?;

@@ -4,10 +4,11 @@
 //! what it says about an export is an independent opinion. It must never skip: a service that is missing is a panic
 //! that says how to get it.
 //!
-//! Start at [`isolation::TestSpace`] for a test on real services, at [`hour::HourBuilder`] for test data, and at
-//! [`mod@reference`] for what an export must be.
+//! Start at [`isolation::TestSpace`] for a test on real services, at [`hour::HourBuilder`] for test data, at
+//! [`generated::case`] for a property test, and at [`mod@reference`] for what an export must be.
 
 pub mod dump;
+pub mod generated;
 pub mod hour;
 pub mod isolation;
 pub mod oddities;

@@ -9,7 +9,11 @@ use export_testkit::verify::compare;
 use serde_json::{Value, json};
 
 /// Exports a request, downloads the zip by its link and compares it with the reference export of the same databases.
-async fn exported_like_the_reference(stack: &Stack, body: &Value, request: &ReferenceRequest) -> Value {
+pub(crate) async fn exported_like_the_reference(
+    stack: &Stack,
+    body: &Value,
+    request: &ReferenceRequest,
+) -> Value {
     let job_id = stack.accepted(body).await;
     let (job, _) = stack.ended(&job_id).await;
     assert_eq!(job["state"], "FINISHED", "{job:#}");

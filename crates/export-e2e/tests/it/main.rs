@@ -5,5 +5,7 @@ mod downloads;
 mod exact;
 mod failures;
 mod layers;
+mod odd_databases;
+mod outputs;
 mod refused;
 mod settings;

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use export_engine::Meter;
+use export_engine::{Meter, VehiclePlan};
 use export_testkit::hour::HourBuilder;
 use export_testkit::oddities;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
@@ -73,4 +73,49 @@ fn it_opens_with_an_ordinary_reader_and_the_meter_tells_its_size() {
     assert_eq!(texts[1], "time,current\n");
     let told: export_core::manifest::Manifest = serde_json::from_str(&texts[2]).expect("the manifest");
     assert_eq!(told, manifest);
+}
+
+#[test]
+fn names_of_any_language_are_read_as_they_are() {
+    let name = "vehicle_Bus_ü_電";
+    let vehicles = [SourceVehicle { database: name.to_owned(), ..SourceVehicle::default() }];
+    let request =
+        ReferenceRequest { from_ms: HOUR_MS, to_ms: HOUR_MS + 3_600_000, ..ReferenceRequest::default() };
+    let plan = plan(&request, &export_documents(&request, &vehicles), &vehicles);
+    let bytes = archive(&plan, &InMemory(&vehicles)).expect("an archive");
+    let mut zip = ZipArchive::new(Cursor::new(bytes)).expect("a zip archive");
+    let entry = zip.by_index(0).expect("an entry");
+    assert_eq!(entry.name().expect("a name"), format!("{name}.csv"));
+    // Where an entry is of no Unix, unzip takes its name for one in an IBM code page.
+    assert_eq!(entry.unix_mode().map(|mode| mode & 0o777), Some(0o644));
+}
+
+/// More than the 65,535 entries that a zip without ZIP64 can count.
+#[test]
+fn a_zip_has_as_many_entries_as_there_are_vehicles() {
+    const VEHICLES: usize = 70_000;
+    let request =
+        ReferenceRequest { from_ms: HOUR_MS, to_ms: HOUR_MS + 3_600_000, ..ReferenceRequest::default() };
+    let mut plan = plan(&request, &export_documents(&request, &[]), &[]);
+    plan.vehicles = (0..VEHICLES)
+        .map(|number| VehiclePlan {
+            vehicle: format!("vehicle_{number:05}").parse().expect("a vehicle"),
+            has_collection: Vec::new(),
+        })
+        .collect();
+    let bytes = archive(&plan, &InMemory(&[])).expect("an archive");
+    // The end of a zip counts entries in two bytes; all ones mean that the ZIP64 record has the number.
+    let end = bytes.len() - 22;
+    assert_eq!((&bytes[end..end + 4], &bytes[end + 8..end + 12]), (&b"PK\x05\x06"[..], &[0xff; 4][..]));
+
+    let mut zip = ZipArchive::new(Cursor::new(bytes)).expect("a zip archive");
+    assert_eq!(zip.len(), VEHICLES + 1);
+    for number in [0, 65_534, 65_535, 65_536, VEHICLES - 1] {
+        let mut entry = zip.by_index(number).expect("an entry");
+        assert_eq!(entry.name().expect("a name"), format!("vehicle_{number:05}.csv"));
+        let mut text = String::new();
+        entry.read_to_string(&mut text).expect("text whose CRC is right");
+        assert_eq!(text, "time\n");
+    }
+    assert_eq!(zip.by_index(VEHICLES).expect("an entry").name().expect("a name"), "manifest.json");
 }

@@ -6,5 +6,4 @@ mod endings;
 mod large;
 mod memory;
 mod mutated;
-mod odd;
 mod oracle;

@@ -8,17 +8,17 @@ use export_core::source::Source;
 use export_engine::{DumpError, DumpSource, EngineError};
 use export_fleet::FleetSpec;
 use export_testkit::dump::write_dump;
+use export_testkit::generated::{case, dump_case};
 use export_testkit::oddities;
 use export_testkit::reference::{ReferenceArchive, ReferenceRequest, SourceVehicle, export_documents};
 use export_testkit::verify;
 use proptest::prelude::*;
 
 use crate::memory::{InMemory, export, plan};
-use crate::odd;
 
 const MEGABYTE: usize = 1 << 20;
 
-/// Cases of each property here. There are three of them, and the same over a real database in the tests of `exports run`.
+/// Cases of each property here. There are three of them, and the same over a real database in the tests of the whole service.
 const CASES: u32 = 3_500;
 
 /// All differences as text; nothing when there are none.
@@ -65,14 +65,14 @@ proptest! {
 
     #[test]
     fn odd_vehicles_give_what_the_reference_gives(
-        case in odd::case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
+        case in case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
     ) {
         prop_assert_eq!(differences(&case.request, &case.vehicles, slice_bytes, threads), "");
     }
 
     #[test]
     fn odd_dumps_give_what_the_reference_gives(
-        case in odd::dump_case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
+        case in dump_case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
     ) {
         let folder = tempfile::tempdir().expect("a folder");
         write_dump(folder.path(), &case.vehicles, false).expect("a dump");
@@ -84,7 +84,7 @@ proptest! {
 
     #[test]
     fn odd_compressed_dumps_give_it_too_or_say_that_they_are_not_in_order(
-        case in odd::dump_case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
+        case in dump_case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
     ) {
         let folder = tempfile::tempdir().expect("a folder");
         write_dump(folder.path(), &case.vehicles, true).expect("a dump");

@@ -3,6 +3,7 @@
 mod archive;
 mod dump;
 mod fleet;
+mod generated;
 mod objects;
 mod oracle;
 mod parquet;

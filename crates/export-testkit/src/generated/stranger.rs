@@ -1,8 +1,8 @@
 //! Documents that only a dump can hold: no query for a range of `_id`s returns them, or no server stores them.
 
+use crate::hour::HourBuilder;
+use crate::reference::StoredDocument;
 use bson::{Bson, Document, doc};
-use export_testkit::hour::HourBuilder;
-use export_testkit::reference::StoredDocument;
 use proptest::prelude::*;
 use proptest::sample::select;
 

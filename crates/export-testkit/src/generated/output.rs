@@ -1,6 +1,6 @@
 //! What a result looks like, and when its range begins: zones have their oddities at certain times.
 
-use export_testkit::reference::{
+use crate::reference::{
     ReferenceArchive, ReferenceCompression, ReferenceFormat, ReferenceOptions, ReferenceTimeFormat,
 };
 use proptest::bool::weighted;
