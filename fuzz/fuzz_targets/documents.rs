@@ -176,10 +176,8 @@ fn output(options: u8) -> OutputOptions {
 }
 
 fn plan(output: OutputOptions) -> Plan {
-    let vehicle = VehiclePlan {
-        vehicle: "vehicle_001".parse().expect("a vehicle"),
-        has_collection: vec![true, true],
-    };
+    let vehicle =
+        VehiclePlan { vehicle: "vehicle_001".parse().expect("a vehicle"), has_collection: vec![true, true] };
     Plan {
         request: PlanRequest {
             start_date: String::new(),

@@ -50,7 +50,8 @@ fn forty_parameters_give_what_the_reference_gives() {
     let collections = (0..40_i64).map(|parameter| {
         let hours = (0..3).map(|hour| {
             let hour_ms = START_MS + hour * HOUR_MS;
-            let points = (0..500).map(|i| (hour_ms + i * 7_000 + parameter * (parameter % 3), i * parameter));
+            let points =
+                (0..250).map(|i| (hour_ms + i * 14_000 + parameter * (parameter % 3), i * parameter));
             HourBuilder::new(hour_ms).points(points).build().into()
         });
         (format!("parameter.{parameter}"), hours.collect())

@@ -199,7 +199,7 @@ fn plan_of(kind: u8) -> Plan {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3_000))]
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn changed_documents_give_the_same_in_all_slices(

@@ -82,8 +82,10 @@ async fn vehicles_are_the_databases_with_the_prefix() {
 #[tokio::test]
 async fn parameters_are_real_collections_only() {
     let space = TestSpace::create().await;
-    for name in ["soc", "analyses.estimated_range", "ток"] {
-        space.insert_hours("001", name, Vec::new()).await;
+    let names = ["a,b", "analyses.estimated_range", "say \"hi\"", "soc", "two\nlines", "x/..", "ток"];
+    for name in names {
+        let hour = HourBuilder::new(START_MS).point(START_MS, name).build();
+        space.insert_hours("001", name, vec![hour]).await;
     }
     let database = space.mongodb.database(&space.vehicle("001"));
     // The first view makes the collection `system.views`, the time series a `system.buckets.…`.
@@ -94,13 +96,17 @@ async fn parameters_are_real_collections_only() {
 
     let databases = databases(&space).await;
     let found = databases.parameters(&vehicle(&space, "001")).await.expect("names");
-    assert_eq!(found, ["analyses.estimated_range", "soc", "ток"].map(parameter));
+    assert_eq!(found, names.map(parameter));
+    for name in names {
+        let hours = read(&space, name, TimeRange::new(START_MS, START_MS + 1).expect("a range")).await;
+        assert_eq!(hours, [HourBuilder::new(START_MS).point(START_MS, name).build()], "{name:?}");
+    }
     assert_eq!(databases.parameters(&vehicle(&space, "404")).await.expect("names"), []);
     // The same for many vehicles, in their order, as the engine asks.
     let (source, vehicles) =
         (source(&space).await, ["404", "001", "405"].map(|suffix| vehicle(&space, suffix)));
     let listed = blocking(move || source.parameters(&vehicles).expect("names")).await;
-    assert_eq!(listed.iter().map(Vec::len).collect::<Vec<_>>(), [0, 3, 0]);
+    assert_eq!(listed.iter().map(Vec::len).collect::<Vec<_>>(), [0, names.len(), 0]);
     space.cleanup().await;
 }
 
