@@ -234,7 +234,14 @@ struct Decoder<'a, 'c> {
 
 impl<'a> Decoder<'a, '_> {
     fn document(&mut self) -> Result<(), Stop> {
-        let values = Elements::of(&self.document.bytes)?.find(b"values")?;
+        // To the end, so that damage behind the values is seen too.
+        let mut fields = Elements::of(&self.document.bytes)?;
+        let mut values = None;
+        while let Some(field) = fields.next()? {
+            if values.is_none() && field.key == b"values" {
+                values = Some(field);
+            }
+        }
         match values {
             Some(values) if values.kind == kind::DOCUMENT => self.bucket(values.value, Some(0)),
             _ => Err(Stop::Document(Reason::MissingValues)),
