@@ -312,7 +312,7 @@ fn dense() -> anyhow::Result<Vec<SourceVehicle>> {
         seed: 7,
         vehicles: 2,
         first_hour_ms: DAY_MS,
-        hours: 12,
+        hours: 20,
         vehicle_prefix: PREFIX.to_owned(),
         oddities: false,
     };
