@@ -9,7 +9,6 @@ mod data;
 mod document;
 mod machine;
 mod measure;
-mod python;
 mod report;
 mod rounds;
 mod service;
@@ -25,8 +24,9 @@ use crate::layout::Layout;
 use crate::programs::Purpose;
 use crate::settings::Settings;
 use crate::stack::{self, Wanted};
-use crate::{cli, console};
+use crate::{cli, console, python};
 
+const PYTHON_REQUIREMENTS: &str = "crates/export-bench/python/requirements.txt";
 /// How many times as much data `--growth` measures.
 const GROWTH: u32 = 10;
 
@@ -66,7 +66,12 @@ fn measure(
         .collect();
     let mut notes = Vec::new();
     let python = if contestants.contains(&Contestant::Python) {
-        match python::environment(layout) {
+        match python::environment(
+            layout,
+            &layout.target.join("bench").join("python"),
+            PYTHON_REQUIREMENTS,
+            "the Python exporter",
+        ) {
             Ok(python) => Some(python),
             Err(error) => {
                 contestants.retain(|contestant| *contestant != Contestant::Python);

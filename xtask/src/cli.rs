@@ -32,6 +32,11 @@ pub(crate) enum Command {
     /// Uses the stack of `up` with optimised programs, and ends afterwards what it started. A stack that ran before goes on with
     /// these programs until the next `cargo xtask up`.
     Bench(Bench),
+    /// Open results of the engine with other people's programs: unzip, bsdtar, Java, Python, pandas, polars, `DuckDB`, `pyarrow`.
+    ///
+    /// The Python packages are downloaded; the other programs must be installed (Debian: unzip, libarchive-tools,
+    /// default-jdk-headless).
+    Readers(Readers),
     /// Run every test of the workspace on real services that exist for this run only.
     Test(Test),
 }
@@ -149,6 +154,17 @@ impl Contestant {
     /// All of them.
     pub(crate) const ALL: [Self; 6] =
         [Self::Ceiling, Self::Engine, Self::Run, Self::Service, Self::Drain, Self::Python];
+}
+
+/// Flags of `readers`.
+#[derive(Debug, Args)]
+pub(crate) struct Readers {
+    /// Open zips with an entry of more than 4 GiB and with more than 65,535 entries instead. Takes minutes.
+    #[arg(long)]
+    pub(crate) large: bool,
+    /// Succeed although a reader is not installed.
+    #[arg(long)]
+    pub(crate) allow_missing: bool,
 }
 
 /// Flags of `test`.

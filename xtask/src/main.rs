@@ -1,8 +1,9 @@
-//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test` and `bench`.
+//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test`, `readers` and `bench`.
 //!
 //! For: getting and starting a real MongoDB, a real RabbitMQ and a real S3 server, and running the programs, the demo, the tests or
 //! the benchmark on them. It must never end a process it did not start, and never touch data outside the target folder.
-//! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo, [`testing::run`] for the tests and [`bench::run`] for the benchmark.
+//! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo, [`testing::run`] for the tests, [`readers::run`] for
+//! other programs on our results and [`bench::run`] for the benchmark.
 #![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
 
 mod background;
@@ -19,6 +20,8 @@ mod interrupt;
 mod layout;
 mod ports;
 mod programs;
+mod python;
+mod readers;
 mod services;
 mod settings;
 mod signal;
@@ -48,6 +51,7 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Status(arguments) => stack::status::run(&arguments)?,
         cli::Command::Demo(arguments) => demo::run(&arguments)?,
         cli::Command::Bench(arguments) => bench::run(&arguments)?,
+        cli::Command::Readers(arguments) => return readers::run(&arguments),
         cli::Command::Test(arguments) => return testing::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

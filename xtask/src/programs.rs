@@ -72,6 +72,17 @@ pub(crate) fn build(layout: &Layout, purpose: Purpose) -> anyhow::Result<Program
     })
 }
 
+/// Builds an example in the dev profile.
+pub(crate) fn build_example(layout: &Layout, package: &str, example: &str) -> anyhow::Result<PathBuf> {
+    console::step(format!("building {example} of {package}"));
+    let mut command = cargo(layout);
+    command.args(["build", "--message-format=json-render-diagnostics"]);
+    command.args(["--package", package, "--example", example]);
+    let (status, messages) = foreground::capture(&mut command, BUILD_LIMIT)?;
+    ensure!(status.success(), "cargo build failed ({status})");
+    find(&messages.lines().filter_map(executable).collect(), example)
+}
+
 /// Cargo, as if called from a shell.
 ///
 /// `cargo run`, which started this program, describes the xtask package in the environment; build scripts that look at these

@@ -1,7 +1,7 @@
-//! The Python exporter's virtual environment, made once with pinned packages.
+//! Virtual environments of Python programs, made once with pinned packages.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,32 +14,38 @@ use crate::{console, foreground};
 const INSTALL_LIMIT: Duration = Duration::from_mins(10);
 /// For asking a version.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
-const REQUIREMENTS: &str = "crates/export-bench/python/requirements.txt";
 
-/// The interpreter of the environment.
+/// The interpreter of the environment in this folder. `requirements` is its list of packages, from the workspace's root; `who`
+/// needs it.
 ///
 /// Fails when there is no Python or pip, or the packages cannot be had.
-pub(crate) fn environment(layout: &Layout) -> anyhow::Result<PathBuf> {
-    let folder = layout.target.join("bench").join("python");
+pub(crate) fn environment(
+    layout: &Layout,
+    folder: &Path,
+    requirements: &'static str,
+    who: &str,
+) -> anyhow::Result<PathBuf> {
     let interpreter = folder.join("bin").join("python");
-    let requirements = layout.root.join(REQUIREMENTS);
-    let wanted = fs::read_to_string(&requirements).context(REQUIREMENTS)?;
+    let requirements_file = layout.root.join(requirements);
+    let wanted = fs::read_to_string(&requirements_file).context(requirements)?;
     // Written last, so that an environment that was left half made is made again.
     let installed = folder.join("installed.txt");
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(interpreter);
     }
     ensure!(has("python3", &["--version"]), "python3 is not installed");
-    console::step("making a Python environment for the Python exporter");
-    fs::create_dir_all(&folder)?;
+    console::step(format!("making a Python environment for {who}"));
+    fs::create_dir_all(folder)?;
     let log = folder.join("pip.log");
     let mut command = Command::new("python3");
-    command.args(["-m", "venv", "--clear"]).arg(&folder);
+    command.args(["-m", "venv", "--clear"]).arg(folder);
     // The log lies in the folder that is cleared, so this one is kept beside it.
     let venv_log = folder.with_extension("log");
     foreground::run_logged(&mut command, INSTALL_LIMIT, &venv_log, "python3 -m venv")?;
     let mut command = Command::new(&interpreter);
-    command.args(["-m", "pip", "install", "--disable-pip-version-check", "--requirement"]).arg(&requirements);
+    command
+        .args(["-m", "pip", "install", "--disable-pip-version-check", "--requirement"])
+        .arg(&requirements_file);
     foreground::run_logged(&mut command, INSTALL_LIMIT, &log, "pip install")?;
     fs::write(&installed, wanted)?;
     Ok(interpreter)
