@@ -1,7 +1,7 @@
 //! What an export's files are packed into: one zip, or nothing, so that each is an object of its own.
 //!
 //! A zip is written front to back. Sizes and checksums follow each entry's data (data descriptors), so nothing is held back;
-//! ZIP64 records appear where sizes or counts need them. Entries carry no times, so that the same data gives the same bytes.
+//! ZIP64 records appear where sizes or counts need them. All entries carry the same time, so that the same data gives the same bytes.
 
 use std::io::{self, Write};
 
@@ -9,11 +9,18 @@ use export_core::manifest::{MANIFEST_ENTRY, Manifest};
 use export_core::output::Archive;
 use export_core::sink::{Sink, ZIP_OBJECT};
 use rawzip::path::EntryPath;
+use rawzip::time::UtcDateTime;
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter};
 
 use crate::blocks::{Blocks, Codec, FileTotals};
 use crate::context::Workshop;
 use crate::meter::Meter;
+
+/// The first time that a zip can hold. None at all would be the 0th of January, which some readers refuse.
+const NO_TIME: UtcDateTime = match UtcDateTime::from_components(1980, 1, 1, 0, 0, 0, 0) {
+    Some(time) => time,
+    None => unreachable!(),
+};
 
 /// An export's files on their way to the sink.
 pub(crate) enum Package<'s> {
@@ -44,7 +51,7 @@ impl<'s> Package<'s> {
                 let builder =
                     archive.new_file(entry_path(name)).compression_method(CompressionMethod::DEFLATE);
                 // Info-ZIP's unzip reads names in an IBM code page, whatever the UTF-8 flag says, unless an entry is of a Unix.
-                let builder = builder.unix_permissions(0o644);
+                let builder = builder.unix_permissions(0o644).last_modified(NO_TIME);
                 let (mut entry, _) = builder.start().map_err(into_io)?;
                 let (totals, written) = write(&mut entry)?;
                 entry.finish(DataDescriptorOutput::new(totals.crc32, totals.bytes)).map_err(into_io)?;
