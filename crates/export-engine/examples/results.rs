@@ -315,6 +315,7 @@ fn dense() -> anyhow::Result<Vec<SourceVehicle>> {
         hours: 20,
         vehicle_prefix: PREFIX.to_owned(),
         oddities: false,
+        rhythm: export_fleet::Rhythm::Paired,
     };
     let stored = spec.vehicles().map(|vehicle| {
         let mut stored =
