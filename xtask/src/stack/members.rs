@@ -53,7 +53,7 @@ impl Members {
                 Self::WORKER,
                 &stack.programs.worker,
                 ports.worker_admin,
-                &[admin(ports.worker_admin), ("MALLOC_ARENA_MAX", "2".to_owned())],
+                &[admin(ports.worker_admin), ("MALLOC_ARENA_MAX", "1".to_owned())],
             ),
         }
     }
