@@ -101,7 +101,7 @@ fn run_to_file(field: &Field<'_>) -> anyhow::Result<Run> {
         fs::remove_file(&file)?;
     }
     let mut command: Command = stack.command(&stack.programs.cli);
-    command.arg("run").arg("-o").arg(&file);
+    command.args(["run", "--quiet", "-o"]).arg(&file);
     // The only name under which it looks for the vehicles.
     let mut settings = stack.environment.iter().chain(&stack.inherited);
     if let Some((_, uri)) = settings.find(|(name, _)| name == "MONGODB_URI") {
