@@ -23,6 +23,12 @@ pub enum AmqpError {
         /// The exchange.
         exchange: String,
     },
+    /// The broker's URL is none.
+    #[error("the RabbitMQ URL cannot be used")]
+    Url,
+    /// Connecting has just failed; the next attempt is not due yet.
+    #[error("RabbitMQ could not be reached a moment ago")]
+    Resting,
     /// The broker could not keep the message.
     #[error("RabbitMQ refused the message")]
     Refused,
