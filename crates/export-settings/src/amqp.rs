@@ -24,7 +24,12 @@ impl AmqpArgs {
     pub fn resolve(&self) -> Result<SecretString, SettingError> {
         let url = secret("RABBITMQ_URL", self.rabbitmq_url.as_ref(), self.rabbitmq_url_file.as_ref())?
             .ok_or(SettingError::Missing { name: "RABBITMQ_URL", expected: EXPECTED })?;
-        let is_valid = url.expose_secret().parse::<AMQPUri>().is_ok();
-        if is_valid { Ok(url) } else { Err(SettingError::Wrong { name: "RABBITMQ_URL", expected: EXPECTED }) }
+        broker_url("RABBITMQ_URL", url)
     }
+}
+
+/// The URL, if it is one of a broker.
+pub(crate) fn broker_url(name: &'static str, url: SecretString) -> Result<SecretString, SettingError> {
+    let is_valid = url.expose_secret().parse::<AMQPUri>().is_ok();
+    if is_valid { Ok(url) } else { Err(SettingError::Wrong { name, expected: EXPECTED }) }
 }
