@@ -66,7 +66,7 @@ fn user_in(url: &Url) -> Option<(String, SecretString)> {
 }
 
 /// The broker's management API, as an administrator. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Management {
     agent: ureq::Agent,
     /// Without user, path or closing slash.

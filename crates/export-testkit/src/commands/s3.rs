@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use export_testkit::s3_server::{Identity, Policy, S3Server};
@@ -24,9 +24,9 @@ pub(crate) struct Arguments {
     /// Its secret.
     #[arg(long, env = "TEST_S3_SECRET_ACCESS_KEY", hide_env_values = true)]
     secret_key: String,
-    /// JSON file with one more key and what it may do: `accessKeyId`, `secretAccessKey` and `policy`, an IAM policy document.
-    #[arg(long = "identity", value_name = "FILE")]
-    identities: Vec<PathBuf>,
+    /// JSON list of more keys and what they may do: `accessKeyId`, `secretAccessKey` and `policy`, an IAM policy document.
+    #[arg(long, env = "TEST_S3_IDENTITIES", hide_env_values = true, default_value = "[]")]
+    identities: String,
 }
 
 /// Serves until asked to stop. Fails when the address is taken or the directory cannot be used.
@@ -36,9 +36,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         secret_access_key: arguments.secret_key,
         policy: None,
     };
+    let more: Vec<Value> =
+        serde_json::from_str(&arguments.identities).context("--identities is no JSON list")?;
     let mut identities = vec![administrator];
-    for path in &arguments.identities {
-        identities.push(read_identity(path).with_context(|| path.display().to_string())?);
+    for identity in &more {
+        identities.push(read_identity(identity).context("--identities")?);
     }
     let root = &arguments.root;
     let server = S3Server::new(root, identities).with_context(|| format!("cannot use {}", root.display()))?;
@@ -49,8 +51,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(server.serve(listener, super::asked_to_stop()).await?)
 }
 
-fn read_identity(path: &Path) -> anyhow::Result<Identity> {
-    let identity: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+fn read_identity(identity: &Value) -> anyhow::Result<Identity> {
     let text =
         |name: &str| identity[name].as_str().map(str::to_owned).with_context(|| format!("{name} is missing"));
     Ok(Identity {
