@@ -85,7 +85,8 @@ where
     // Whatever was left unanswered goes to others now.
     if let Some(connection) = connected.send_replace(None) {
         let closed = limited("close the connection", connection.close(200, "stopped".into())).await;
-        closed.unwrap_or_else(|error| warn!(error = %causes(&error), "the connection was not closed in order"));
+        closed
+            .unwrap_or_else(|error| warn!(error = %causes(&error), "the connection was not closed in order"));
     }
 }
 

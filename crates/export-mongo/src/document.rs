@@ -3,9 +3,7 @@
 use std::num::NonZeroU64;
 
 use bson::{Bson, DateTime, Document, doc};
-use export_core::job::{
-    ExportResult, Failure, Job, JobState, NewJob, Progress, ResultObject, Stats,
-};
+use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Progress, ResultObject, Stats};
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };

@@ -109,17 +109,15 @@ impl JobStore {
     }
 
     /// The job that was made by an earlier request of the same name.
-    async fn created_before(
-        &self,
-        new: &NewJob,
-        idempotency: &Idempotency,
-    ) -> Result<Created, StoreError> {
+    async fn created_before(&self, new: &NewJob, idempotency: &Idempotency) -> Result<Created, StoreError> {
         for _ in 0..OTHER_JOB_TRIES {
             let filter = doc! { "tenant": new.tenant.as_str(), "idempotencyKey": &idempotency.key };
             let jobs = self.jobs.clone();
-            let found = bounded("find the job of an idempotency key", async move { jobs.find_one(filter).await });
+            let found =
+                bounded("find the job of an idempotency key", async move { jobs.find_one(filter).await });
             if let Some(document) = found.await? {
-                let is_same = document.get_str("requestHash").is_ok_and(|hash| hash == idempotency.request_hash);
+                let is_same =
+                    document.get_str("requestHash").is_ok_and(|hash| hash == idempotency.request_hash);
                 return if is_same { read_job(document).map(Created::Before) } else { Ok(Created::KeyTaken) };
             }
             tokio::time::sleep(OTHER_JOB_WAIT).await;
@@ -151,7 +149,8 @@ impl JobStore {
             { "$gt": ["$expiresAt", null] },
             { "$lte": ["$expiresAt", "$$NOW"] },
         ] };
-        let stages = [doc! { "$match": { "_id": job_id.to_string() } }, doc! { "$set": { "isOver": is_over } }];
+        let stages =
+            [doc! { "$match": { "_id": job_id.to_string() } }, doc! { "$set": { "isOver": is_over } }];
         let jobs = self.jobs.clone();
         bounded("read a job", async move {
             let mut found = jobs.aggregate(stages).await?;

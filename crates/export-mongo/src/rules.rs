@@ -8,7 +8,9 @@ use export_core::JobId;
 use export_core::job::{ExportResult, Failure, Fence, Progress, RetryPolicy};
 use export_core::rules::{Condition, Effect, Rule};
 
-use crate::document::{earlier_max_attempts, failure_document, object_documents, progress_document, stats_document};
+use crate::document::{
+    earlier_max_attempts, failure_document, object_documents, progress_document, stats_document,
+};
 
 /// What a caller brings along. Only what the rule mentions is looked at; the rest stays as it is by default.
 #[derive(Clone, Debug, Default)]

@@ -6,11 +6,11 @@
 use bson::{Document, doc};
 use export_core::job::JobState;
 use mongodb::IndexModel;
-use mongodb::error::{Error, ErrorKind};
 use mongodb::options::IndexOptions;
 
 use crate::client::bounded;
 use crate::error::StoreError;
+use crate::identities::has_code;
 use crate::jobs::JobStore;
 
 /// The server's code for a collection that is there already.
@@ -42,7 +42,7 @@ impl JobStore {
         let database = self.jobs.client().database(&self.jobs.namespace().db);
         bounded("create a collection", async move {
             match database.create_collection(name).await {
-                Err(error) if !is_there(&error) => return Err(error),
+                Err(error) if !has_code(&error, NAMESPACE_EXISTS) => return Err(error),
                 _ => {}
             }
             let Some(validator) = validator else { return Ok(()) };
@@ -54,10 +54,6 @@ impl JobStore {
         })
         .await
     }
-}
-
-fn is_there(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS)
 }
 
 fn index(name: &str, keys: Document) -> IndexModel {

@@ -49,7 +49,8 @@ impl JobStore {
     /// A job whose message went out but that nobody has claimed for `queue_age` is among them: the queue may have been
     /// lost. Twice is harmless, never is not.
     pub async fn unpublished(&self, queue_age: Duration) -> Result<Vec<Unpublished>, StoreError> {
-        let is_over = |field: &str, time: Duration| doc! { "$lt": [{ "$add": [field, millis(time)] }, "$$NOW"] };
+        let is_over =
+            |field: &str, time: Duration| doc! { "$lt": [{ "$add": [field, millis(time)] }, "$$NOW"] };
         let filter = doc! {
             "state": JobState::NotStarted.as_str(),
             "$expr": { "$or": [
@@ -100,7 +101,11 @@ impl JobStore {
         Ok(expired.map(Swept::Expired))
     }
 
-    async fn sweep_one(&self, transition: Transition, given: &Given<'_>) -> Result<Option<JobId>, StoreError> {
+    async fn sweep_one(
+        &self,
+        transition: Transition,
+        given: &Given<'_>,
+    ) -> Result<Option<JobId>, StoreError> {
         let rule = transition.rule();
         let swept = self.change_one("sweep a job", filter(rule, given), update(rule, given)).await?;
         let Some(job) = swept else { return Ok(None) };

@@ -15,5 +15,6 @@ pub mod oddities;
 pub mod program;
 pub mod proxy;
 pub mod reference;
+pub mod s3_server;
 pub mod services;
 pub mod verify;
