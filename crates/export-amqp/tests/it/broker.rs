@@ -62,7 +62,7 @@ impl Broker {
     /// Publishes a message that must be confirmed; returns its body.
     pub(crate) async fn published(&self, publisher: &Publisher) -> Vec<u8> {
         let message = message();
-        publisher.publish(message).await.expect("confirmed");
+        publisher.publish(message, None).await.expect("confirmed");
         message.encode()
     }
 

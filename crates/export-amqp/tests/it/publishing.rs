@@ -12,7 +12,7 @@ async fn nothing_is_published_before_the_exchange_is_there() {
     let publisher = broker.publisher();
     publisher.check().await.expect("the broker itself is there");
     for _ in 0..2 {
-        let outcome = publisher.publish(message()).await;
+        let outcome = publisher.publish(message(), None).await;
         assert!(matches!(outcome, Err(AmqpError::Driver { .. })), "{outcome:?}");
     }
     broker.provision().await;
@@ -27,7 +27,7 @@ async fn a_message_that_no_queue_wants_is_told() {
     let broker = Broker::create().await;
     broker.declare_exchange_only().await;
     let publisher = broker.publisher();
-    let outcome = publisher.publish(message()).await;
+    let outcome = publisher.publish(message(), None).await;
     let Err(AmqpError::Unroutable { exchange }) = outcome else { panic!("not told: {outcome:?}") };
     assert_eq!(exchange, broker.topology.exchange());
     broker.provision().await;
@@ -39,7 +39,7 @@ async fn a_message_that_no_queue_wants_is_told() {
 async fn messages_are_persistent_and_as_the_contract_has_them() {
     let broker = Broker::provisioned().await;
     let message = message();
-    broker.publisher().publish(message).await.expect("confirmed");
+    broker.publisher().publish(message, None).await.expect("confirmed");
     let stored = broker.take().await.expect("the message");
     assert_eq!(String::from_utf8_lossy(&stored.body), format!(r#"{{"v":1,"jobId":"{}"}}"#, message.job_id));
     assert_eq!((stored.delivery_mode, stored.content_type.as_deref()), (Some(2), Some("application/json")));
@@ -65,7 +65,7 @@ async fn a_broker_that_is_not_there_is_an_error_in_time() {
     let url = format!("amqp://user:hunter2@127.0.0.1:{port}/%2f");
     let publisher = Publisher::new(url.into(), broker.topology.clone());
     let asked_at = Instant::now();
-    let error = publisher.publish(message()).await.expect_err("nobody there");
+    let error = publisher.publish(message(), None).await.expect_err("nobody there");
     assert!(publisher.check().await.is_err());
     assert!(asked_at.elapsed() < Duration::from_secs(12), "{:?}", asked_at.elapsed());
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
@@ -80,7 +80,7 @@ async fn a_broker_that_accepts_and_says_nothing_is_an_error_in_time() {
     let port = listener.local_addr().expect("an address").port();
     let publisher = Publisher::new(format!("amqp://127.0.0.1:{port}/%2f").into(), broker.topology.clone());
     let asked_at = Instant::now();
-    let outcome = publisher.publish(message()).await;
+    let outcome = publisher.publish(message(), None).await;
     assert!(matches!(outcome, Err(AmqpError::TimedOut { .. })), "{outcome:?}");
     assert!(asked_at.elapsed() < Duration::from_secs(8), "{:?}", asked_at.elapsed());
     broker.cleanup().await;

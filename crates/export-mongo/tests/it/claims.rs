@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use export_core::job::{JobState, Progress};
-use export_mongo::Claim;
+use export_mongo::{Claim, Held};
 use tokio::task::JoinSet;
 
-use crate::store::{TestStore, failure, new_id, progress, result};
+use crate::store::{LEASE, LONG_WAIT, NO_WAIT, RETENTION, TestStore, failure, new_id, progress, result};
 
 const CLAIMERS: usize = 16;
 
@@ -19,7 +19,7 @@ async fn one_of_many_claimers_gets_the_job() {
         for claimer in 0..CLAIMERS {
             let jobs = store.jobs.clone();
             claims
-                .spawn(async move { jobs.claim(id, &format!("worker-{claimer}")).await.expect("an answer") });
+                .spawn(async move { jobs.claim(id, &format!("worker-{claimer}"), LEASE).await.expect("an answer") });
         }
         let mut winners = Vec::new();
         for claim in claims.join_all().await {
@@ -40,13 +40,16 @@ async fn one_of_many_claimers_gets_the_job() {
 async fn epoch_and_attempts_grow_with_every_claim() {
     let store = TestStore::create().await;
     let id = store.job().await;
-    for attempt in 1..=3_u32 {
+    for attempt in 1..=2_u32 {
         let (job, fence) = store.claimed(id, "worker").await;
         assert_eq!((job.epoch, job.attempts, fence.epoch), (attempt.into(), attempt, attempt.into()));
         assert_eq!(job.progress, Progress::default(), "progress is the attempt's own");
-        assert!(store.jobs.heartbeat(&fence, &progress(50.0)).await.expect("an answer"));
+        assert_eq!(store.jobs.heartbeat(&fence, LEASE, &progress(50.0)).await.expect("an answer"), Held::Done);
         assert_eq!(store.get(id).await.progress, progress(50.0));
-        assert!(store.jobs.release(&fence, Duration::ZERO, &failure()).await.expect("an answer"));
+        if attempt == 2 {
+            break;
+        }
+        assert_eq!(store.jobs.release(&fence, NO_WAIT, &failure()).await.expect("an answer"), Held::Done);
         let released = store.get(id).await;
         assert_eq!((released.state, released.epoch), (JobState::NotStarted, attempt.into()));
     }
@@ -57,9 +60,8 @@ async fn epoch_and_attempts_grow_with_every_claim() {
 async fn a_released_job_is_claimed_when_its_wait_is_over() {
     let store = TestStore::create().await;
     let fence = store.claimed_job("worker").await;
-    let an_hour = Duration::from_hours(1);
-    assert!(store.jobs.release(&fence, an_hour, &failure()).await.expect("an answer"));
-    let early = store.jobs.claim(fence.job_id, "worker").await.expect("an answer");
+    assert_eq!(store.jobs.release(&fence, LONG_WAIT, &failure()).await.expect("an answer"), Held::Done);
+    let early = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(early, Claim::NotDue), "{early:?}");
     assert_eq!(store.get(fence.job_id).await.attempts, 1, "an early claim is no attempt");
 
@@ -72,15 +74,15 @@ async fn a_released_job_is_claimed_when_its_wait_is_over() {
 #[tokio::test]
 async fn what_cannot_be_claimed_says_why() {
     let store = TestStore::create().await;
-    let unknown = store.jobs.claim(new_id(), "worker").await.expect("an answer");
+    let unknown = store.jobs.claim(new_id(), "worker", LEASE).await.expect("an answer");
     assert!(matches!(unknown, Claim::Unknown), "{unknown:?}");
 
     let fence = store.claimed_job("worker").await;
-    let same_worker = store.jobs.claim(fence.job_id, "worker").await.expect("an answer");
+    let same_worker = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(same_worker, Claim::NotAvailable(JobState::Started)), "{same_worker:?}");
 
-    assert!(store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0)).await.expect("an answer"));
-    let finished = store.jobs.claim(fence.job_id, "worker").await.expect("an answer");
+    assert_eq!(store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
+    let finished = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(finished, Claim::NotAvailable(JobState::Finished)), "{finished:?}");
     store.space.cleanup().await;
 }
@@ -90,10 +92,10 @@ async fn a_heartbeat_moves_the_lease_on() {
     let store = TestStore::create().await;
     let fence = store.claimed_job("worker").await;
     store.expire_lease(fence.job_id).await;
-    let lease = |document: bson::Document| *document.get_datetime("leaseUntil").expect("a lease");
-    let expired = lease(store.document(fence.job_id).await);
-    assert!(store.jobs.heartbeat(&fence, &progress(1.0)).await.expect("an answer"));
-    let renewed = lease(store.document(fence.job_id).await);
+    let until = |document: bson::Document| *document.get_datetime("leaseUntil").expect("a lease");
+    let expired = until(store.document(fence.job_id).await);
+    assert_eq!(store.jobs.heartbeat(&fence, LEASE, &progress(1.0)).await.expect("an answer"), Held::Done);
+    let renewed = until(store.document(fence.job_id).await);
     let moved_ms = renewed.timestamp_millis() - expired.timestamp_millis();
     assert!(moved_ms >= 31_000, "thirty seconds from now, which is a second after the expiry: {moved_ms}");
     store.space.cleanup().await;

@@ -88,7 +88,7 @@ async fn options_are_stored_by_the_names_of_the_request() {
 async fn jobs_of_earlier_versions_are_what_was_the_only_way_then() {
     let store = TestStore::create().await;
     let fence = store.claimed_job("worker").await;
-    assert!(store.jobs.commit(&fence, &result("s3://b/k.zip"), &progress(100.0)).await.expect("an answer"));
+    assert_eq!(store.jobs.commit(&fence, &result("s3://b/k.zip"), &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
     let written = store.get(fence.job_id).await;
     let absent = ["compression", "timeFormat", "csvGuard", "stepMs", "fill", "objects"];
     let unset = |names: &[&str]| UpdateModifications::Pipeline(vec![doc! { "$unset": names }]);
@@ -128,14 +128,14 @@ async fn the_objects_of_a_result_survive_in_their_order() {
     let result =
         ExportResult { objects: objects.clone(), ..result("s3://bucket/exports/default/id/1-nonce/") };
     let fence = store.claimed_job("worker").await;
-    assert!(store.jobs.commit(&fence, &result, &progress(100.0)).await.expect("an answer"));
+    assert_eq!(store.jobs.commit(&fence, &result, &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
     assert_eq!(store.get(fence.job_id).await.result, Some(result.clone()));
 
     // Thousands, as large fleets have them.
     let many = (0..5_000).map(|number| object(&format!("vehicle_{number:05}.parquet"), number)).collect();
     let result = ExportResult { objects: many, ..result };
     let fence = store.claimed_job("worker").await;
-    assert!(store.jobs.commit(&fence, &result, &progress(100.0)).await.expect("an answer"));
+    assert_eq!(store.jobs.commit(&fence, &result, &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
     assert_eq!(store.get(fence.job_id).await.result, Some(result));
     store.space.cleanup().await;
 }

@@ -55,19 +55,19 @@ async fn owners_failures_and_results_are_never_interpreted() {
     let (job, fence) = store.claimed(store.job().await, owner).await;
     let document = store.document(job.id).await;
     assert_eq!(document.get_str("owner").expect("a text"), owner);
-    assert!(store.jobs.heartbeat(&fence, &progress(10.0)).await.expect("an answer"), "the fence holds");
+    assert_eq!(store.jobs.heartbeat(&fence, LEASE, &progress(10.0)).await.expect("an answer"), Held::Done, "the fence holds");
 
     let strange = Failure { code: "$code".to_owned(), message: "$$ROOT {\"$set\": 1} ü".to_owned() };
-    assert!(store.jobs.release(&fence, Duration::ZERO, &strange).await.expect("an answer"));
+    assert_eq!(store.jobs.release(&fence, Duration::ZERO, &strange).await.expect("an answer"), Held::Done);
     assert_eq!(store.get(job.id).await.failure, Some(strange.clone()));
 
     let (_, fence) = store.claimed(job.id, owner).await;
-    assert!(store.jobs.fail(&fence, &strange).await.expect("an answer"));
+    assert_eq!(store.jobs.fail(&fence, &strange).await.expect("an answer"), Held::Done);
     assert_eq!(store.get(job.id).await.failure, Some(strange));
 
     let fence = store.claimed_job(owner).await;
     let strange = result("$exportUri");
-    assert!(store.jobs.commit(&fence, &strange, &progress(100.0)).await.expect("an answer"));
+    assert_eq!(store.jobs.commit(&fence, &strange, &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
     let job = store.get(fence.job_id).await;
     assert_eq!((job.result, job.progress), (Some(strange), progress(100.0)));
     store.space.cleanup().await;
@@ -77,10 +77,10 @@ async fn owners_failures_and_results_are_never_interpreted() {
 async fn a_result_takes_the_last_failure_away() {
     let store = TestStore::create().await;
     let fence = store.claimed_job("worker").await;
-    assert!(store.jobs.release(&fence, Duration::ZERO, &failure()).await.expect("an answer"));
+    assert_eq!(store.jobs.release(&fence, NO_WAIT, &failure()).await.expect("an answer"), Held::Done);
     let (job, fence) = store.claimed(fence.job_id, "worker").await;
     assert_eq!(job.failure, Some(failure()));
-    assert!(store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0)).await.expect("an answer"));
+    assert_eq!(store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
     let job = store.get(job.id).await;
     assert_eq!((job.state, job.failure), (JobState::Finished, None));
     assert!(job.finished_at >= job.started_at && job.started_at >= Some(job.created_at));

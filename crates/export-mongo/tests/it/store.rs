@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use export_core::job::{ExportResult, Failure, Job, Progress, Stats};
+use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, RetryPolicy, Stats};
 use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant, TimeRange};
-use export_mongo::{Claim, Fence, JobStore, MongoClient, connect};
+use export_mongo::{BackOff, Claim, Created, JobStore, MongoClient, connect};
 use export_testkit::isolation::TestSpace;
 use mongodb::Collection;
 use uuid::Uuid;
@@ -30,9 +30,10 @@ impl TestStore {
 
     /// A new job.
     pub(crate) async fn job(&self) -> JobId {
-        let id = new_id();
-        self.jobs.create(id, &Tenant::default_tenant(), &request()).await.expect("a job");
-        id
+        let new = new_job();
+        let created = self.jobs.create(&new).await.expect("a job");
+        assert!(matches!(created, Created::New(_)), "{created:?}");
+        new.id
     }
 
     /// A new job in the hands of a worker.
@@ -43,7 +44,7 @@ impl TestStore {
 
     /// Claims a job that must be free.
     pub(crate) async fn claimed(&self, id: JobId, owner: &str) -> (Job, Fence) {
-        match self.jobs.claim(id, owner).await.expect("an answer") {
+        match self.jobs.claim(id, owner, LEASE).await.expect("an answer") {
             Claim::Claimed(job, fence) => (*job, fence),
             other => panic!("not claimed: {other:?}"),
         }
@@ -60,7 +61,10 @@ impl TestStore {
 
     /// Changes the stored document behind the store's back; the changes may use the server's `$$NOW`.
     pub(crate) async fn tamper(&self, id: JobId, changes: Document) {
-        let outcome = self.stored.update_one(doc! { "_id": id.to_string() }, vec![doc! { "$set": changes }]);
+        let outcome = self
+            .stored
+            .update_one(doc! { "_id": id.to_string() }, vec![doc! { "$set": changes }])
+            .bypass_document_validation(true);
         assert_eq!(outcome.await.expect("an answer").matched_count, 1);
     }
 
@@ -69,6 +73,16 @@ impl TestStore {
         self.tamper(id, doc! { "leaseUntil": ago(Duration::from_secs(1)) }).await;
     }
 }
+
+/// Length of a lease, long enough not to end during a test.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// How long results are kept.
+pub(crate) const RETENTION: Duration = Duration::from_hours(1);
+/// A failed job is due again at once.
+pub(crate) const NO_WAIT: BackOff =
+    BackOff { policy: RetryPolicy { first_wait_ms: 60_000, longest_wait_ms: 60_000 }, random: 0.0 };
+/// A failed job waits for almost a minute.
+pub(crate) const LONG_WAIT: BackOff = BackOff { policy: NO_WAIT.policy, random: 0.99 };
 
 /// A time of the server's that has passed.
 pub(crate) fn ago(time: Duration) -> Document {
@@ -81,6 +95,18 @@ pub(crate) async fn client(space: &TestSpace) -> MongoClient {
 
 pub(crate) fn new_id() -> JobId {
     JobId::new(Uuid::now_v7())
+}
+
+/// A job that nobody has accepted yet.
+pub(crate) fn new_job() -> NewJob {
+    NewJob {
+        id: new_id(),
+        tenant: Tenant::default_tenant(),
+        request: request(),
+        max_attempts: 2,
+        idempotency: None,
+        trace_parent: None,
+    }
 }
 
 pub(crate) fn request() -> ExportRequest {

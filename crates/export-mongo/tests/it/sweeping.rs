@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bson::{Bson, doc};
-use export_core::job::{JobState, RetryPolicy};
+use export_core::job::JobState;
 use export_mongo::{Claim, Swept};
 
-use crate::store::{TestStore, ago};
+use crate::store::{LEASE, LONG_WAIT, NO_WAIT, TestStore, ago};
 
-const POLICY: RetryPolicy = RetryPolicy { max_attempts: 2, first_wait_ms: 60_000, longest_wait_ms: 60_000 };
+/// How long a published job may lie unclaimed.
+const QUEUE_AGE: Duration = Duration::from_mins(10);
 
 #[tokio::test]
 async fn a_lease_that_holds_is_respected() {
@@ -16,7 +17,7 @@ async fn a_lease_that_holds_is_respected() {
     store.job().await;
     let fence = store.claimed_job("worker").await;
     let before = store.document(fence.job_id).await;
-    assert_eq!(store.jobs.sweep_expired_lease(POLICY, 0.0).await.expect("an answer"), None);
+    assert_eq!(store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer"), None);
     assert_eq!(store.document(fence.job_id).await, before);
     store.space.cleanup().await;
 }
@@ -25,10 +26,10 @@ async fn a_lease_that_holds_is_respected() {
 async fn an_expired_lease_frees_the_job_until_the_attempts_are_used_up() {
     let store = TestStore::create().await;
     let id = store.claimed_job("first").await.job_id;
-    store.jobs.mark_published(id).await.expect("an answer");
+    store.jobs.mark_published(id, 0).await.expect("an answer");
     store.expire_lease(id).await;
     assert_eq!(
-        store.jobs.sweep_expired_lease(POLICY, 0.0).await.expect("an answer"),
+        store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer"),
         Some(Swept::Released(id))
     );
     let released = store.get(id).await;
@@ -38,20 +39,20 @@ async fn an_expired_lease_frees_the_job_until_the_attempts_are_used_up() {
     let is_null = |field| matches!(document.get(field), Some(Bson::Null));
     assert!(is_null("publishedAt"), "its message must go out again");
     assert!(is_null("leaseUntil") && is_null("owner") && is_null("finishedAt"));
-    assert_eq!(store.jobs.sweep_expired_lease(POLICY, 0.0).await.expect("an answer"), None, "once only");
+    assert_eq!(store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer"), None, "once only");
 
     // A random of 0 means no wait.
     store.claimed(id, "second").await;
     store.expire_lease(id).await;
     assert_eq!(
-        store.jobs.sweep_expired_lease(POLICY, 0.0).await.expect("an answer"),
+        store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer"),
         Some(Swept::Failed(id))
     );
     let failed = store.get(id).await;
     assert_eq!((failed.state, failed.epoch, failed.attempts), (JobState::Failed, 2, 2));
     assert!(failed.finished_at.is_some());
     assert_eq!(failed.failure.expect("the reason").code, "worker_lost");
-    assert_eq!(store.jobs.sweep_expired_lease(POLICY, 0.0).await.expect("an answer"), None);
+    assert_eq!(store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer"), None);
     store.space.cleanup().await;
 }
 
@@ -60,8 +61,8 @@ async fn a_freed_job_waits_before_its_next_attempt() {
     let store = TestStore::create().await;
     let id = store.claimed_job("worker").await.job_id;
     store.expire_lease(id).await;
-    store.jobs.sweep_expired_lease(POLICY, 0.99).await.expect("an answer").expect("swept");
-    let claim = store.jobs.claim(id, "worker").await.expect("an answer");
+    store.jobs.sweep_expired_lease(LONG_WAIT).await.expect("an answer").expect("swept");
+    let claim = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(claim, Claim::NotDue), "{claim:?}");
     store.space.cleanup().await;
 }
@@ -74,7 +75,7 @@ async fn each_sweep_takes_one_job() {
         store.expire_lease(id).await;
     }
     let mut swept = Vec::new();
-    while let Some(one) = store.jobs.sweep_expired_lease(POLICY, 0.0).await.expect("an answer") {
+    while let Some(one) = store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer") {
         swept.push(one);
     }
     assert_eq!(swept.len(), 3, "{swept:?}");
@@ -95,7 +96,7 @@ async fn jobs_without_a_live_message_are_found() {
     store.tamper(swept, doc! { "createdAt": ago(minutes(60)), "runAfter": ago(seconds(1)) }).await;
     let published = store.job().await;
     store.tamper(published, doc! { "runAfter": ago(minutes(60)) }).await;
-    store.jobs.mark_published(published).await.expect("an answer");
+    store.jobs.mark_published(published, 0).await.expect("an answer");
     let lost_in_the_queue = store.job().await;
     store
         .tamper(lost_in_the_queue, doc! { "runAfter": ago(minutes(11)), "publishedAt": ago(minutes(11)) })
@@ -109,13 +110,13 @@ async fn jobs_without_a_live_message_are_found() {
     let running = store.claimed_job("worker").await.job_id;
     store.tamper(running, doc! { "createdAt": ago(minutes(60)), "runAfter": ago(minutes(60)) }).await;
 
-    let found = store.jobs.unpublished().await.expect("an answer");
+    let found = store.jobs.unpublished(QUEUE_AGE).await.expect("an answer");
     assert_eq!(found, [never_published, swept, lost_in_the_queue], "oldest first");
 
     for id in found {
-        store.jobs.mark_published(id).await.expect("an answer");
+        store.jobs.mark_published(id, 0).await.expect("an answer");
     }
-    assert_eq!(store.jobs.unpublished().await.expect("an answer"), []);
+    assert_eq!(store.jobs.unpublished(QUEUE_AGE).await.expect("an answer"), []);
     store.space.cleanup().await;
 }
 
@@ -131,7 +132,7 @@ async fn one_look_finds_a_batch_and_not_more() {
         copy
     });
     store.stored.insert_many(copies).await.expect("copies");
-    let found = store.jobs.unpublished().await.expect("an answer");
+    let found = store.jobs.unpublished(QUEUE_AGE).await.expect("an answer");
     assert_eq!(found.len(), 100);
     assert_eq!(found[0], id);
     store.space.cleanup().await;
