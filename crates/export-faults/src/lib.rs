@@ -11,6 +11,7 @@ mod deployment;
 mod exports;
 mod http;
 mod links;
+pub mod patterns;
 mod service;
 
 pub use broker::{Broker, Queue};
@@ -19,3 +20,11 @@ pub use exports::{Fleet, key_of, state_of};
 pub use http::{Answer, HalfRequest};
 pub use links::Links;
 pub use service::{Api, Service, Start, Worker};
+
+/// Tells a figure that a test has measured; `.config/nextest.toml` says of which tests it is shown.
+pub fn measured(figure: &str) {
+    #[expect(clippy::print_stderr, reason = "figures are for whoever runs the tests")]
+    {
+        eprintln!("measured: {figure}");
+    }
+}

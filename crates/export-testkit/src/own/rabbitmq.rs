@@ -32,6 +32,12 @@ pub struct OwnRabbitmq {
 impl OwnRabbitmq {
     /// A node with these further lines of configuration, for instance `consumer_timeout = 5000`. Panics when it does not start.
     pub fn start(configuration: &[&str]) -> Self {
+        Self::start_with(configuration, &[])
+    }
+
+    /// The same with parameters of the broker's that its configuration file does not know, for instance
+    /// `("channel_tick_interval", "1000")`.
+    pub fn start_with(configuration: &[&str], parameters: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         let [port, name_server_port, distribution_port] = free_ports();
         let home = folder.path().join("home");
@@ -49,7 +55,8 @@ impl OwnRabbitmq {
             log: folder.path().join("epmd.log"),
         });
         name_server_process.until("epmd's port", || is_open(name_server_port));
-        let mut environment = settings(folder.path(), port, distribution_port, configuration);
+        let mut environment = settings(folder.path(), distribution_port);
+        write_configuration(folder.path(), port, configuration, parameters);
         environment.extend(name_server);
         let start = Start {
             program: program("TEST_RABBITMQ_SERVER_PROGRAM"),
@@ -107,13 +114,8 @@ impl OwnRabbitmq {
     }
 }
 
-/// Writes the node's configuration; returns the variables that lead it there and nowhere else.
-fn settings(
-    folder: &Path,
-    port: u16,
-    distribution_port: u16,
-    configuration: &[&str],
-) -> Vec<(String, String)> {
+/// Writes the node's configuration.
+fn write_configuration(folder: &Path, port: u16, configuration: &[&str], parameters: &[(&str, &str)]) {
     let write = |name: &str, content: &str| {
         fs::write(folder.join(name), content).unwrap_or_else(|error| panic!("{name}: {error}"));
     };
@@ -125,9 +127,16 @@ fn settings(
              disk_free_limit.absolute = 50MB\n{own}\n"
         ),
     );
+    let parameters: Vec<String> =
+        parameters.iter().map(|(name, value)| format!("{{{name}, {value}}}")).collect();
+    write("advanced.config", &format!("[{{rabbit, [{}]}}].\n", parameters.join(", ")));
     write("enabled_plugins", "[].\n");
     // Read in place of the machine-wide one.
     write("rabbitmq-env.conf", "");
+}
+
+/// The variables that lead a node to its folder and ports, and nowhere else.
+fn settings(folder: &Path, distribution_port: u16) -> Vec<(String, String)> {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let settings = [
         ("RABBITMQ_NODENAME", "exports-test@localhost".to_owned()),

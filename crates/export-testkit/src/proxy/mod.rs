@@ -86,6 +86,11 @@ impl Proxy {
         self.table.set_open(true);
     }
 
+    /// Lets connections in again after [`Self::cut`]; rules stay.
+    pub fn restore_connections(&self) {
+        self.table.set_open(true);
+    }
+
     /// How many connections were made so far.
     pub fn connections(&self) -> usize {
         self.table.connections()
