@@ -65,6 +65,9 @@ pub(crate) struct Stack {
     /// RabbitMQ's port (variable `RABBITMQ_PORT`, default 5673).
     #[arg(long)]
     pub(crate) rabbitmq_port: Option<u16>,
+    /// The port of RabbitMQ's management (variable `RABBITMQ_MANAGEMENT_PORT`, default 15673).
+    #[arg(long)]
+    pub(crate) rabbitmq_management_port: Option<u16>,
     /// The S3 server's port (variable `S3_PORT`, default 9100).
     #[arg(long)]
     pub(crate) s3_port: Option<u16>,

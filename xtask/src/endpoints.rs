@@ -3,12 +3,13 @@
 use anyhow::{Context as _, bail};
 
 use crate::console;
+use crate::identities::Identities;
 use crate::settings::Settings;
 
 /// Region that S3 servers on this machine are told; they ignore it, the signature does not.
 const REGION: &str = "us-east-1";
 /// Result bucket of stacks that this program starts.
-const BUCKET: &str = "exports";
+pub(crate) const BUCKET: &str = "exports";
 
 /// One of the services the programs cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +61,15 @@ impl Service {
     }
 }
 
-/// Services that this program started.
+/// Services that this program started, as their administrator reaches them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoints {
     pub(crate) mongodb_uri: Option<String>,
     pub(crate) rabbitmq_url: Option<String>,
+    pub(crate) rabbitmq_management_url: Option<String>,
     pub(crate) s3: Option<S3>,
+    /// Users of the API and the worker in these services.
+    pub(crate) identities: Identities,
 }
 
 /// An S3 server and who may use it.
@@ -117,7 +121,9 @@ impl Endpoints {
         Self {
             mongodb_uri: self.mongodb_uri.clone().filter(|_| has(Service::Mongodb)),
             rabbitmq_url: self.rabbitmq_url.clone().filter(|_| has(Service::Rabbitmq)),
+            rabbitmq_management_url: self.rabbitmq_management_url.clone().filter(|_| has(Service::Rabbitmq)),
             s3: self.s3.clone().filter(|_| has(Service::S3)),
+            identities: self.identities.clone(),
         }
     }
 
@@ -127,6 +133,7 @@ impl Endpoints {
         let started = [
             ("MONGODB_URI", self.mongodb_uri.as_ref()),
             ("RABBITMQ_URL", self.rabbitmq_url.as_ref()),
+            ("RABBITMQ_MANAGEMENT_URL", self.rabbitmq_management_url.as_ref()),
             ("AWS_ENDPOINT_URL_S3", s3.map(|s3| &s3.endpoint)),
             ("AWS_ACCESS_KEY_ID", s3.map(|s3| &s3.access_key_id)),
             ("AWS_SECRET_ACCESS_KEY", s3.map(|s3| &s3.secret_access_key)),
@@ -180,6 +187,7 @@ fn test_variable(name: &str) -> &'static str {
     match name {
         "MONGODB_URI" => "TEST_MONGODB_URI",
         "RABBITMQ_URL" => "TEST_RABBITMQ_URL",
+        "RABBITMQ_MANAGEMENT_URL" => "TEST_RABBITMQ_MANAGEMENT_URL",
         "AWS_ENDPOINT_URL_S3" => "TEST_S3_ENDPOINT_URL",
         "AWS_ACCESS_KEY_ID" => "TEST_S3_ACCESS_KEY_ID",
         _ => "TEST_S3_SECRET_ACCESS_KEY",

@@ -15,6 +15,7 @@ mod endpoints;
 mod env_file;
 mod foreground;
 mod http;
+mod identities;
 mod identity;
 mod interrupt;
 mod layout;

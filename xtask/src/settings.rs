@@ -101,6 +101,12 @@ impl Settings {
         Ok(StackPorts {
             mongodb: self.port(flags.mongodb_port, "MongoDB", "MONGODB_PORT", 27117)?,
             rabbitmq: self.port(flags.rabbitmq_port, "RabbitMQ", "RABBITMQ_PORT", 5673)?,
+            rabbitmq_management: self.port(
+                flags.rabbitmq_management_port,
+                "RabbitMQ's management",
+                "RABBITMQ_MANAGEMENT_PORT",
+                15673,
+            )?,
             s3: self.port(flags.s3_port, "S3", "S3_PORT", 9100)?,
             api: self.port(flags.port, "the API", "PORT", 3000)?,
             api_admin: self.port(flags.admin_port, "the API's health", "ADMIN_PORT", 3001)?,
@@ -119,6 +125,7 @@ impl Settings {
 pub(crate) struct StackPorts {
     pub(crate) mongodb: Port,
     pub(crate) rabbitmq: Port,
+    pub(crate) rabbitmq_management: Port,
     pub(crate) s3: Port,
     pub(crate) api: Port,
     pub(crate) api_admin: Port,

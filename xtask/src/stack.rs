@@ -9,10 +9,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::background::{self, Ensured};
-use crate::endpoints::{Endpoints, Service};
+use crate::endpoints::{BUCKET, Endpoints, Service};
+use crate::identities::{self, Pairs, S3Key};
 use crate::layout::{Instance, Layout};
 use crate::ports::Port;
 use crate::programs::{self, Programs, Purpose};
@@ -24,6 +25,8 @@ pub(crate) use members::Members;
 
 /// For queues, indexes and the bucket; the command itself waits this long for the services.
 const PROVISION_WAIT_SECONDS: u32 = 60;
+/// For printing a text.
+const POLICY_LIMIT: Duration = Duration::from_secs(20);
 /// From start to ready.
 const READY_LIMIT: Duration = Duration::from_mins(1);
 
@@ -37,8 +40,18 @@ pub(crate) struct Stack {
     pub(crate) inherited: Vec<(String, String)>,
     /// Settings on top of these.
     pub(crate) environment: Vec<(String, String)>,
+    /// Settings of provisioning, of the API and of the worker on top of all these: whoever has users of its own goes by them.
+    pub(crate) own: Own,
     /// Variables that the programs must not inherit.
     pub(crate) hidden: Vec<String>,
+}
+
+/// Settings of single programs.
+#[derive(Debug)]
+pub(crate) struct Own {
+    provisioning: Pairs,
+    pub(crate) api: Pairs,
+    pub(crate) worker: Pairs,
 }
 
 impl Stack {
@@ -116,19 +129,27 @@ pub(crate) fn up(
             let numbers = native::Ports {
                 mongodb: ports.mongodb.number,
                 rabbitmq: ports.rabbitmq.number,
+                rabbitmq_management: ports.rabbitmq_management.number,
                 s3: ports.s3.number,
             };
-            native::start(&layout, &instance, numbers, &missing, &programs.testkit, started)?
+            let keys = s3_keys(settings, &programs)?;
+            native::start(&layout, &instance, numbers, &missing, &programs.testkit, Some(keys), started)?
         }
     };
     let mut environment = endpoints.settings(settings);
     environment.extend_from_slice(&wanted.extra);
+    let own = Own {
+        provisioning: endpoints.identities.for_provisioning(),
+        api: endpoints.identities.for_api(settings)?,
+        worker: endpoints.identities.for_worker(settings)?,
+    };
     let stack = Stack {
         layout,
         ports,
         programs,
         inherited: settings.inherited(),
         environment,
+        own,
         hidden: endpoints.hidden(),
     };
     provision(&stack)?;
@@ -145,6 +166,21 @@ pub(crate) fn up(
     console::detail("logs", instance.dir.join("logs").display().to_string());
     console::detail("shell", format!("source {}", instance.dir.join("env").display()));
     Ok(stack)
+}
+
+/// The local S3 server's keys of the API and the worker, with the policies that a deployment would give them.
+fn s3_keys(settings: &Settings, programs: &Programs) -> anyhow::Result<[S3Key; 2]> {
+    let policy = |service: &str| -> anyhow::Result<_> {
+        let mut command = Command::new(&programs.cli);
+        command.args(["provision", "--print-s3-policy", service, "--s3-bucket", BUCKET]);
+        if let Some(prefix) = settings.get("S3_KEY_PREFIX") {
+            command.args(["--s3-key-prefix", &prefix]);
+        }
+        let (status, policy) = foreground::capture(&mut command, POLICY_LIMIT)?;
+        ensure!(status.success(), "no policy of the {service}'s S3 key ({status})");
+        Ok(serde_json::from_str(&policy)?)
+    };
+    Ok(identities::s3_keys([policy("api")?, policy("worker")?]))
 }
 
 fn admin_url(port: Port) -> String {
@@ -166,14 +202,20 @@ fn check_ports(
             Service::Rabbitmq => (service.part(), ports.rabbitmq),
             Service::S3 => (service.part(), ports.s3),
         }));
+        // The record holds the first port only; a running broker has the other one too.
+        let rabbitmq = Service::Rabbitmq;
+        if missing.contains(&rabbitmq) && background::running(instance, rabbitmq.part()).is_none() {
+            ports.rabbitmq_management.check_free()?;
+        }
     }
     native::check_ports(instance, &needed)?;
     if services_only { Ok(()) } else { Members::check_ports(instance, ports) }
 }
 
 fn provision(stack: &Stack) -> anyhow::Result<()> {
-    console::step("provisioning queues, indexes and the bucket");
+    console::step("provisioning queues, indexes, the bucket and users");
     let mut command = stack.command(&stack.programs.cli);
+    command.envs(stack.own.provisioning.iter().map(|(name, value)| (name, value)));
     command.args(["provision", "--wait-seconds", &PROVISION_WAIT_SECONDS.to_string()]);
     let limit = Duration::from_secs(u64::from(PROVISION_WAIT_SECONDS) * 2);
     foreground::run_logged(&mut command, limit, &stack.layout.stack().log("provision"), "exports provision")

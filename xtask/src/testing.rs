@@ -49,10 +49,11 @@ pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
             // A run that was killed leaves its processes and data; their record tells.
             throw_away.clear()?;
             let programs = programs::build(&layout, Purpose::Stack)?;
-            let [mongodb, rabbitmq, s3] = ports::free()?;
-            let ports = native::Ports { mongodb, rabbitmq, s3 };
+            let [mongodb, rabbitmq, rabbitmq_management, s3] = ports::free()?;
+            let ports = native::Ports { mongodb, rabbitmq, rabbitmq_management, s3 };
             let endpoints =
-                native::start(&layout, &instance, ports, &missing, &programs.testkit, &mut Vec::new())?;
+                // Tests of keys with few rights have an S3 server of their own, as the rights are on one bucket.
+                native::start(&layout, &instance, ports, &missing, &programs.testkit, None, &mut Vec::new())?;
             tests(&endpoints, &programs)
         }
     }

@@ -1,25 +1,80 @@
 //! One way to connect, with a time limit on it.
 
 use std::future::Future;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_rs::Runtime;
+use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::task::JoinHandle;
 
 use crate::error::AmqpError;
 
 /// How long any call to the broker may take.
 pub(crate) const CALL: Duration = Duration::from_secs(5);
+/// Seconds between signs of life on an idle connection, unless the URL has its own (`?heartbeat=`). Two missed ones end it.
+const HEARTBEAT_SECONDS: u16 = 10;
+/// How long an attempt to connect that got no answer is waited for before another one is made.
+///
+/// The driver leaves a thread behind for each attempt at a broker that accepts connections and then says nothing, so there must
+/// not be one per call.
+const SILENCE: Duration = Duration::from_mins(1);
 
-/// Connects. Recovery by the driver is left off: what owns the connection rebuilds it and all that hangs on it.
-pub(crate) async fn connect(url: &SecretString, name: &str) -> Result<Connection, AmqpError> {
-    let properties = ConnectionProperties::default().with_connection_name(name.into());
-    limited(
-        "connect",
-        Connection::connect_with_runtime(url.expose_secret(), properties, Runtime::tokio_current()),
-    )
-    .await
+/// Connects to one broker, at most one attempt at a time. Cheap to clone.
+///
+/// Recovery by the driver is left off: what owns a connection rebuilds it and all that hangs on it.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    url: SecretString,
+    name: &'static str,
+    attempt: Arc<Mutex<Option<Attempt>>>,
+}
+
+struct Attempt {
+    connecting: JoinHandle<lapin::Result<Connection>>,
+    since: Instant,
+}
+
+impl Connector {
+    /// Connects to this URL, under a name that the broker shows to its operators.
+    pub(crate) fn new(url: SecretString, name: &'static str) -> Self {
+        Self { url, name, attempt: Arc::new(Mutex::new(None)) }
+    }
+
+    /// Connects, or goes on waiting for an attempt that has not come back yet. For one caller at a time.
+    pub(crate) async fn connect(&self) -> Result<Connection, AmqpError> {
+        let earlier = self.locked().take();
+        let mut attempt = match earlier {
+            Some(earlier) if earlier.since.elapsed() < SILENCE => earlier,
+            Some(silent) => {
+                silent.connecting.abort();
+                self.begin()?
+            }
+            None => self.begin()?,
+        };
+        match tokio::time::timeout(CALL, &mut attempt.connecting).await {
+            Ok(Ok(connected)) => connected.map_err(AmqpError::driver("connect")),
+            Ok(Err(panic)) => Err(AmqpError::Driver { operation: "connect", source: Box::new(panic) }),
+            Err(_) => {
+                *self.locked() = Some(attempt);
+                Err(AmqpError::TimedOut { operation: "connect" })
+            }
+        }
+    }
+
+    fn begin(&self) -> Result<Attempt, AmqpError> {
+        let mut uri: AMQPUri = self.url.expose_secret().parse().map_err(|_| AmqpError::Url)?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        let properties = ConnectionProperties::default().with_connection_name(self.name.into());
+        let connecting = Connection::connect_uri_with_runtime(uri, properties, Runtime::tokio_current());
+        Ok(Attempt { connecting: tokio::spawn(connecting), since: Instant::now() })
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Option<Attempt>> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Puts the time limit on a call.

@@ -1,4 +1,8 @@
-//! Consuming: one supervisor that rebuilds connection, channel, prefetch and consumer whenever they break.
+//! Consuming: one supervisor that rebuilds the connection, and slots that rebuild channel, prefetch and consumer.
+//!
+//! A slot does one delivery at a time on a channel of its own. So a worker that is still busy with deliveries of a lost
+//! connection asks for no more than it has free slots for, and a channel that the broker closes (because a delivery took
+//! longer than the broker's limit, say) takes no other delivery with it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,20 +12,28 @@ use std::time::Duration;
 use export_core::causes;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+};
 use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Consumer};
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::connection::{connect, limited};
+use crate::connection::{Connector, limited};
 use crate::error::AmqpError;
 use crate::topology::Topology;
 
-/// First and longest wait between attempts to consume.
-const RECONNECT_WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// First and longest wait between attempts to connect or to consume.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
+/// How often the connection is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// One delivery at a time and slot; others wait in the broker for whoever is free.
+const PREFETCH: u16 = 1;
 
 /// What to do with a delivery that was handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +42,8 @@ pub enum Verdict {
     Ack,
     /// It comes back through the retry queue. (Never requeued at once: that would spin.)
     Nack,
+    /// It stays unanswered: the worker is going, and the broker gives it to another as soon as the connection ends.
+    Leave,
 }
 
 /// How to consume.
@@ -39,11 +53,14 @@ pub struct ConsumerSettings {
     pub url: SecretString,
     /// The names.
     pub topology: Topology,
-    /// Deliveries handled at a time; also the prefetch, so that others wait in the broker for whoever is free.
+    /// Deliveries handled at a time, each by a slot.
     pub concurrency: u16,
     /// Kept true while deliveries can arrive, for whoever tells whether the worker is ready.
     pub is_consuming: Arc<AtomicBool>,
 }
+
+/// The connection of the moment, where there is one.
+type Current = watch::Receiver<Option<Arc<Connection>>>;
 
 /// Consumes until `stop`, then waits until every delivery in hand is handled.
 ///
@@ -54,91 +71,144 @@ where
     H: Fn(Vec<u8>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Verdict> + Send + 'static,
 {
-    let in_hand = TaskTracker::new();
-    // Bounds the work also while deliveries of a lost connection are still being handled.
-    let permits = Arc::new(Semaphore::new(settings.concurrency.into()));
-    let mut wait = RECONNECT_WAIT.0;
-    while !stop.is_cancelled() {
-        let outcome = consume_once(&settings, &stop, &permits, &in_hand, &handle, &mut wait).await;
-        settings.is_consuming.store(false, Ordering::Relaxed);
-        if let Err(error) = outcome {
-            warn!(
-                error = %causes(&error),
-                wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                queue = settings.topology.queue(),
-                "cannot read the queue, waiting for RabbitMQ (is it running, and was `exports provision` run?)"
-            );
-        }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(wait) => {}
-        }
-        wait = (wait * 2).min(RECONNECT_WAIT.1);
+    let (connected, current) = watch::channel(None);
+    let mut slots = JoinSet::new();
+    for _ in 0..settings.concurrency {
+        let slot = Slot { settings: settings.clone(), current: current.clone(), stop: stop.clone() };
+        slots.spawn(slot.run(handle.clone()));
     }
-    in_hand.close();
-    in_hand.wait().await;
+    let all_done = async { while slots.join_next().await.is_some() {} };
+    tokio::select! {
+        () = all_done => {}
+        () = keep_connected(&settings, &connected) => {}
+    }
+    // Whatever was left unanswered goes to others now.
+    if let Some(connection) = connected.send_replace(None) {
+        let closed = limited("close the connection", connection.close(200, "stopped".into())).await;
+        closed
+            .unwrap_or_else(|error| warn!(error = %causes(&error), "the connection was not closed in order"));
+    }
 }
 
-/// Consumes over one connection; returns when it is lost or `stop` comes.
-async fn consume_once<H, F>(
-    settings: &ConsumerSettings,
-    stop: &CancellationToken,
-    permits: &Arc<Semaphore>,
-    in_hand: &TaskTracker,
-    handle: &H,
-    wait: &mut Duration,
-) -> Result<(), AmqpError>
-where
-    H: Fn(Vec<u8>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Verdict> + Send + 'static,
-{
-    let connection = connect(&settings.url, "exports-worker").await?;
-    let channel = limited("open a channel", connection.create_channel()).await?;
-    limited("set the prefetch", channel.basic_qos(settings.concurrency, BasicQosOptions::default())).await?;
-    let queue = settings.topology.queue();
-    let consumed = channel.basic_consume(
-        queue.as_str().into(),
-        "".into(),
-        BasicConsumeOptions::default(),
-        FieldTable::default(),
-    );
-    let mut deliveries = limited("consume", consumed).await?;
-    settings.is_consuming.store(true, Ordering::Relaxed);
-    info!(queue, concurrency = settings.concurrency, "waiting for jobs");
-    *wait = RECONNECT_WAIT.0;
-
+/// Makes connections, one after the other as they break. Never returns.
+async fn keep_connected(settings: &ConsumerSettings, connected: &watch::Sender<Option<Arc<Connection>>>) {
+    let connector = Connector::new(settings.url.clone(), "exports-worker");
+    let mut wait = FIRST_WAIT;
     loop {
-        let permit = tokio::select! {
-            () = stop.cancelled() => break,
-            permit = permits.clone().acquire_owned() => permit,
-        };
-        let delivery = tokio::select! {
-            () = stop.cancelled() => break,
-            delivery = deliveries.next() => delivery,
-        };
-        // The end of the stream means that the broker has cancelled the consumer, for instance with its queue.
-        let Some(delivery) = delivery else { break };
-        let mut delivery = delivery.map_err(AmqpError::driver("receive"))?;
-        let body = std::mem::take(&mut delivery.data);
-        let handled = handle(body);
-        in_hand.spawn(async move {
+        match connector.connect().await {
+            Ok(connection) => {
+                wait = FIRST_WAIT;
+                let connection = Arc::new(connection);
+                connected.send_replace(Some(Arc::clone(&connection)));
+                while connection.status().connected() {
+                    tokio::time::sleep(LOOK).await;
+                }
+                connected.send_replace(None);
+                settings.is_consuming.store(false, Ordering::Relaxed);
+                warn!("the connection to RabbitMQ is lost, connecting again");
+            }
+            Err(error) => {
+                warn!(error = %causes(&error), wait_ms = millis(wait), "waiting for RabbitMQ (is it running?)");
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// Does one delivery at a time, whatever becomes of connections.
+struct Slot {
+    settings: ConsumerSettings,
+    current: Current,
+    stop: CancellationToken,
+}
+
+impl Slot {
+    async fn run<H, F>(mut self, handle: H)
+    where
+        H: Fn(Vec<u8>) -> F + Send,
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        let mut wait = FIRST_WAIT;
+        while let Some(connection) = self.connection().await {
+            match self.consume(&connection, &handle, &mut wait).await {
+                Ok(()) => {}
+                // The connection is gone: the supervisor says so, and the next one is waited for.
+                Err(_) if !connection.status().connected() => {}
+                Err(error) => {
+                    let queue = self.settings.topology.queue();
+                    warn!(
+                        error = %causes(&error),
+                        wait_ms = millis(wait),
+                        queue,
+                        "cannot read the queue, trying again (was `exports provision` run?)"
+                    );
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Waits for a connection; `None` when it is time to stop.
+    async fn connection(&mut self) -> Option<Arc<Connection>> {
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            connected = self.current.wait_for(Option::is_some) => connected.ok()?.clone(),
+        }
+    }
+
+    /// Consumes over one channel; returns when it is lost or it is time to stop.
+    async fn consume<H, F>(
+        &self,
+        connection: &Connection,
+        handle: &H,
+        wait: &mut Duration,
+    ) -> Result<(), AmqpError>
+    where
+        H: Fn(Vec<u8>) -> F + Send,
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        let (channel, mut deliveries) = self.begin(connection).await?;
+        self.settings.is_consuming.store(true, Ordering::Relaxed);
+        info!(queue = self.settings.topology.queue(), "waiting for jobs");
+        *wait = FIRST_WAIT;
+        loop {
+            let delivery = tokio::select! {
+                () = self.stop.cancelled() => break,
+                delivery = deliveries.next() => delivery,
+            };
+            // The end of the stream means that the broker has cancelled the consumer, for instance with its queue.
+            let Some(delivery) = delivery else { return Ok(()) };
+            let mut delivery = delivery.map_err(AmqpError::driver("receive"))?;
+            let body = std::mem::take(&mut delivery.data);
             // On a task of its own: a defect there must not leave the delivery unanswered.
-            let verdict = tokio::spawn(handled).await.unwrap_or_else(|panic| {
+            let verdict = tokio::spawn(handle(body)).await.unwrap_or_else(|panic| {
                 error!(error = %panic, "a delivery could not be handled");
                 Verdict::Nack
             });
             settle(&delivery, verdict).await;
-            drop(permit);
-        });
+        }
+        // No further deliveries; one that is on its way is given back when the connection ends.
+        let cancelled = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
+        limited("stop consuming", cancelled).await
     }
-    if stop.is_cancelled() {
-        // No further deliveries; the connection stays for the answers to those in hand.
-        let cancelled = channel.basic_cancel(deliveries.tag(), lapin::options::BasicCancelOptions::default());
-        limited("stop consuming", cancelled).await?;
-        in_hand.close();
-        in_hand.wait().await;
+
+    async fn begin(&self, connection: &Connection) -> Result<(Channel, Consumer), AmqpError> {
+        let channel = limited("open a channel", connection.create_channel()).await?;
+        limited("set the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+        let consumed = channel.basic_consume(
+            self.settings.topology.queue().into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let deliveries = limited("consume", consumed).await?;
+        Ok((channel, deliveries))
     }
-    Ok(())
 }
 
 /// Answers the broker. When that fails the delivery comes again, and the job's state tells what to do with it.
@@ -149,6 +219,7 @@ async fn settle(delivery: &Delivery, verdict: Verdict) {
             let options = BasicNackOptions { requeue: false, ..BasicNackOptions::default() };
             limited("nack", delivery.acker.nack(options)).await
         }
+        Verdict::Leave => return,
     };
     match settled {
         Ok(true) => {}
@@ -157,4 +228,8 @@ async fn settle(delivery: &Delivery, verdict: Verdict) {
             warn!(?verdict, error = %causes(&error), "a delivery could not be answered; it will come again");
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,29 +1,36 @@
 //! Publishing, believed only when confirmed.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use export_core::message::WakeUp;
+use export_core::trace::TraceParent;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 
-use crate::connection::{connect, limited};
+use crate::connection::{Connector, limited};
 use crate::error::AmqpError;
 use crate::topology::{JOBS_KEY, Topology};
 
 /// How long a publish may take in all, connecting included.
 const PUBLISH: Duration = Duration::from_secs(5);
+/// How long nobody tries to connect after an attempt has failed: those who come meanwhile need not wait for the next failure.
+const REST: Duration = Duration::from_secs(1);
 /// AMQP's mark for messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
+/// The header of the W3C Trace Context.
+const TRACE_PARENT: &str = "traceparent";
 
 /// Sends wake-up messages. Connects when first used and again after every failure. Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
-    url: SecretString,
+    connector: Connector,
     topology: Topology,
     open: Arc<Mutex<Option<Open>>>,
+    resting_until: Arc<StdMutex<Option<Instant>>>,
 }
 
 /// A connection with a channel in confirm mode.
@@ -41,13 +48,22 @@ impl std::fmt::Debug for Publisher {
 impl Publisher {
     /// A publisher that has not connected yet.
     pub fn new(url: SecretString, topology: Topology) -> Self {
-        Self { url, topology, open: Arc::new(Mutex::new(None)) }
+        Self {
+            connector: Connector::new(url, "exports-api"),
+            topology,
+            open: Arc::new(Mutex::new(None)),
+            resting_until: Arc::new(StdMutex::new(None)),
+        }
     }
 
     /// Publishes and waits until the broker has the message on disk in a queue. Anything else is an error, after five
     /// seconds at most; whether the message went out is then not known, and sending it again is harmless.
-    pub async fn publish(&self, message: WakeUp) -> Result<(), AmqpError> {
-        let outcome = tokio::time::timeout(PUBLISH, self.publish_confirmed(message))
+    pub async fn publish(
+        &self,
+        message: WakeUp,
+        trace_parent: Option<&TraceParent>,
+    ) -> Result<(), AmqpError> {
+        let outcome = tokio::time::timeout(PUBLISH, self.publish_confirmed(message, trace_parent))
             .await
             .unwrap_or(Err(AmqpError::TimedOut { operation: "publish" }));
         if matches!(outcome, Err(AmqpError::Driver { .. } | AmqpError::TimedOut { .. })) {
@@ -64,12 +80,21 @@ impl Publisher {
         self.channel().await.map(drop)
     }
 
-    async fn publish_confirmed(&self, message: WakeUp) -> Result<(), AmqpError> {
+    async fn publish_confirmed(
+        &self,
+        message: WakeUp,
+        trace_parent: Option<&TraceParent>,
+    ) -> Result<(), AmqpError> {
         let channel = self.channel().await?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let mut headers = FieldTable::default();
+        if let Some(parent) = trace_parent {
+            headers.insert(TRACE_PARENT.into(), AMQPValue::LongString(parent.as_str().into()));
+        }
         let properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
-            .with_content_type("application/json".into());
+            .with_content_type("application/json".into())
+            .with_headers(headers);
         let exchange = self.topology.exchange();
         let confirm = channel
             .basic_publish(exchange.as_str().into(), JOBS_KEY.into(), options, &message.encode(), properties)
@@ -93,10 +118,23 @@ impl Publisher {
             return Ok(open.channel.clone());
         }
         *open = None;
-        let connection = connect(&self.url, "exports-api").await?;
+        if self.resting_until().is_some_and(|until| Instant::now() < until) {
+            return Err(AmqpError::Resting);
+        }
+        // Before the attempt: one that is given up half-way by the time limit has failed, too.
+        self.rest();
+        let connection = self.connector.connect().await.inspect_err(|_| self.rest())?;
         let channel = limited("open a channel", connection.create_channel()).await?;
         limited("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         *open = Some(Open { connection, channel: channel.clone() });
         Ok(channel)
+    }
+
+    fn resting_until(&self) -> Option<Instant> {
+        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rest(&self) {
+        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
     }
 }

@@ -14,12 +14,18 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
 use secrecy::SecretString;
 
-use crate::connection::{connect, limited};
+use crate::connection::{Connector, limited};
 use crate::error::AmqpError;
+use crate::identities::Identity;
 
 /// How long a nacked message rests before it comes back. Short, because the job's own `runAfter` decides when it is
 /// really tried again; long enough that waiting jobs cost nothing.
 const RETRY_REST: Duration = Duration::from_secs(5);
+
+/// How long a worker may hold a delivery before the broker takes it away. Above the longest an attempt may take (a day), since a
+/// delivery is acked when its attempt has ended; the broker's own default is half an hour. Known to RabbitMQ from 3.12 on; older
+/// ones keep it and take their own.
+const CONSUMER_TIMEOUT: Duration = Duration::from_hours(25);
 
 /// Routing key of wake-up messages.
 pub(crate) const JOBS_KEY: &str = "jobs";
@@ -29,6 +35,15 @@ pub(crate) const JOBS_KEY: &str = "jobs";
 pub struct Topology {
     base: String,
     retry_rest: Duration,
+}
+
+/// Which names a user may configure, write to and read from, each as a regular expression of the broker's; an empty one matches
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Permissions {
+    pub(crate) configure: String,
+    pub(crate) write: String,
+    pub(crate) read: String,
 }
 
 impl Default for Topology {
@@ -71,15 +86,30 @@ impl Topology {
         format!("{}.events", self.base)
     }
 
+    /// What the user of a service may do: the API writes to two exchanges, the worker reads one queue.
+    pub(crate) fn permissions(&self, identity: Identity) -> Permissions {
+        let exactly = |names: &[String]| {
+            let names: Vec<String> = names.iter().map(|name| literally(name)).collect();
+            format!("^({})$", names.join("|"))
+        };
+        let (write, read) = match identity {
+            Identity::Api => (exactly(&[self.exchange(), self.events_exchange()]), String::new()),
+            Identity::Worker => (String::new(), exactly(&[self.queue()])),
+        };
+        Permissions { configure: String::new(), write, read }
+    }
+
     /// Makes everything; harmless when it is there. Needs configure rights, which the services do not have.
     pub async fn provision(&self, url: &SecretString) -> Result<(), AmqpError> {
-        let connection = connect(url, "exports provision").await?;
+        let connection = Connector::new(url.clone(), "exports provision").connect().await?;
         let channel = limited("open a channel", connection.create_channel()).await?;
         declare_exchange(&channel, &self.exchange(), ExchangeKind::Direct).await?;
         declare_exchange(&channel, &self.retry_exchange(), ExchangeKind::Direct).await?;
         declare_exchange(&channel, &self.events_exchange(), ExchangeKind::Topic).await?;
-        declare_queue(&channel, &self.queue(), &self.retry_exchange(), None).await?;
-        declare_queue(&channel, &self.retry_queue(), &self.exchange(), Some(self.retry_rest)).await?;
+        let timeout = ("x-consumer-timeout", CONSUMER_TIMEOUT);
+        declare_queue(&channel, &self.queue(), &self.retry_exchange(), timeout).await?;
+        let rest = ("x-message-ttl", self.retry_rest);
+        declare_queue(&channel, &self.retry_queue(), &self.exchange(), rest).await?;
         bind(&channel, &self.queue(), &self.exchange()).await?;
         bind(&channel, &self.retry_queue(), &self.retry_exchange()).await?;
         limited("close the connection", connection.close(200, "provisioned".into())).await
@@ -89,15 +119,15 @@ impl Topology {
 async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> Result<(), AmqpError> {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let declared = channel.exchange_declare(name.into(), kind, options, FieldTable::default());
-    limited("declare an exchange", declared).await
+    limited("declare an exchange", declared).await.map_err(|error| error.of_declaration(name))
 }
 
-/// A quorum queue that moves its rejected or expired messages on at least once.
+/// A quorum queue that moves its rejected or expired messages on at least once, with a time limit of its own.
 async fn declare_queue(
     channel: &Channel,
     name: &str,
     dead_letter_exchange: &str,
-    rest: Option<Duration>,
+    (limit_name, limit): (&str, Duration),
 ) -> Result<(), AmqpError> {
     let text = |value: &str| AMQPValue::LongString(value.into());
     let mut arguments = FieldTable::default();
@@ -107,12 +137,11 @@ async fn declare_queue(
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
     // At-least-once dead-lettering works with this overflow behaviour only.
     arguments.insert("x-overflow".into(), text("reject-publish"));
-    if let Some(rest) = rest {
-        let millis = i64::try_from(rest.as_millis()).unwrap_or(i64::MAX);
-        arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
-    }
+    let millis = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
+    arguments.insert(limit_name.into(), AMQPValue::LongLongInt(millis));
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    limited("declare a queue", channel.queue_declare(name.into(), options, arguments)).await.map(drop)
+    let declared = limited("declare a queue", channel.queue_declare(name.into(), options, arguments)).await;
+    declared.map(drop).map_err(|error| error.of_declaration(name))
 }
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str) -> Result<(), AmqpError> {
@@ -124,4 +153,25 @@ async fn bind(channel: &Channel, queue: &str, exchange: &str) -> Result<(), Amqp
         FieldTable::default(),
     );
     limited("bind a queue", bound).await
+}
+
+/// A regular expression that matches this name, whatever it holds.
+fn literally(name: &str) -> String {
+    let is_special = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-_".contains(c);
+    name.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_name_what_is_needed_and_follow_the_base_name() {
+        let api = Topology::default().permissions(Identity::Api);
+        assert_eq!((api.configure.as_str(), api.read.as_str()), ("", ""));
+        assert_eq!(api.write, r"^(exports|exports\.events)$");
+        let worker = Topology::named("a.b+c_d-e").permissions(Identity::Worker);
+        assert_eq!((worker.configure.as_str(), worker.write.as_str()), ("", ""));
+        assert_eq!(worker.read, r"^(a\.b\+c_d-e\.jobs)$");
+    }
 }

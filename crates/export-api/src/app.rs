@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use export_amqp::{Publisher, Topology};
-use export_core::job::RetryPolicy;
+use export_amqp::Publisher;
 use export_mongo::JobStore;
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
@@ -15,7 +14,7 @@ use tracing::info;
 use crate::config::Config;
 use crate::routes::router;
 use crate::state::ApiState;
-use crate::sweeper::sweep;
+use crate::sweeper::Sweeper;
 
 /// How often the services behind the API are asked for a sign of life.
 const WATCH: Duration = Duration::from_secs(5);
@@ -27,22 +26,30 @@ const GRACE: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub struct App {
     state: ApiState,
+    sweeper: Sweeper,
     mongo: export_mongo::MongoClient,
 }
 
 impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for while serving.
-    pub async fn build(config: &Config, results: ResultBucket, topology: Topology) -> anyhow::Result<Self> {
+    pub async fn build(config: &Config, results: ResultBucket) -> anyhow::Result<Self> {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;
         let state = ApiState {
             jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
-            publisher: Publisher::new(config.rabbitmq_url.clone(), topology),
+            publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
+            max_attempts: config.max_attempts,
             public_base_url: config.public_base_url.clone(),
         };
-        Ok(Self { state, mongo })
+        let sweeper = Sweeper {
+            jobs: state.jobs.clone(),
+            publisher: state.publisher.clone(),
+            policy: config.retry,
+            queue_age: config.queue_age,
+        };
+        Ok(Self { state, sweeper, mongo })
     }
 
     /// Serves until `stop`, then finishes the requests in hand.
@@ -55,9 +62,7 @@ impl App {
         let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
         tokio::spawn(watch(self.mongo, self.state.publisher.clone(), readiness));
-        let jobs = self.state.jobs.clone();
-        let sweeper =
-            tokio::spawn(sweep(jobs, self.state.publisher.clone(), RetryPolicy::default(), stop.clone()));
+        let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
 
         let grace = stop.clone();
         info!(address = %api.local_addr()?, "listening");

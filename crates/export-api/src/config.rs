@@ -1,13 +1,22 @@
 //! Settings of `exports-api`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use clap::Parser;
+use export_amqp::Topology;
+use export_core::job::RetryPolicy;
 use export_settings::amqp::AmqpArgs;
 use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings};
+use export_settings::retry::{RetryArgs, RetrySettings};
 use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError, optional, parsed_or, required};
+
+/// Attempts of a job, unless set otherwise, and at most: a slip of the pen must not try for years.
+const DEFAULT_ATTEMPTS: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
+const MOST_ATTEMPTS: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -16,9 +25,13 @@ pub struct Cli {
     #[command(flatten)]
     api: ApiArgs,
     #[command(flatten)]
+    jobs: JobArgs,
+    #[command(flatten)]
     mongo: MongoArgs,
     #[command(flatten)]
     amqp: AmqpArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
     #[command(flatten)]
     s3: S3Args,
     #[command(flatten)]
@@ -33,6 +46,17 @@ pub struct Cli {
 pub enum Command {
     /// Ask the running service on `ADMIN_ADDR` whether it is ready; exit code 0 or 1
     Healthcheck,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Jobs")]
+struct JobArgs {
+    /// Attempts after which a job is FAILED; jobs keep the number they were accepted with [default: 5]
+    #[arg(long, env = "MAX_ATTEMPTS", value_name = "COUNT")]
+    max_attempts: Option<String>,
+    /// How long a job may wait in the queue before its message is sent again, in case the queue was lost [default: 600]
+    #[arg(long, env = "REPUBLISH_AFTER_SECONDS", value_name = "SECONDS")]
+    republish_after_seconds: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,6 +92,14 @@ pub struct Config {
     pub mongo: MongoSettings,
     /// The broker.
     pub rabbitmq_url: SecretString,
+    /// The names of exchanges and queues.
+    pub topology: Topology,
+    /// Attempts that a job may have.
+    pub max_attempts: NonZeroU32,
+    /// How long a job may wait in the queue before its message is sent again.
+    pub queue_age: Duration,
+    /// How long jobs of lost workers wait.
+    pub retry: RetryPolicy,
     /// The result bucket.
     pub s3: S3Settings,
 }
@@ -100,8 +132,39 @@ impl Cli {
             public_base_url: self.public_base_url()?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,
+            topology: Topology::named(&self.amqp.name_prefix()?),
+            max_attempts: self.max_attempts()?,
+            queue_age: self.queue_age()?,
+            retry: self.retry()?,
             s3: self.s3.resolve()?,
         })
+    }
+
+    fn max_attempts(&self) -> Result<NonZeroU32, SettingError> {
+        const NAME: &str = "MAX_ATTEMPTS";
+        const EXPECTED: &str = "a number from 1 to 1000";
+        let attempts = parsed_or(NAME, self.jobs.max_attempts.as_ref(), DEFAULT_ATTEMPTS, EXPECTED)?;
+        if attempts > MOST_ATTEMPTS {
+            Err(SettingError::Wrong { name: NAME, expected: EXPECTED })
+        } else {
+            Ok(attempts)
+        }
+    }
+
+    fn queue_age(&self) -> Result<Duration, SettingError> {
+        const NAME: &str = "REPUBLISH_AFTER_SECONDS";
+        const EXPECTED: &str = "a number of seconds from 1 to 86400";
+        let seconds = parsed_or(NAME, self.jobs.republish_after_seconds.as_ref(), 600, EXPECTED)?;
+        if (1..=86_400).contains(&seconds) {
+            Ok(Duration::from_secs(seconds))
+        } else {
+            Err(SettingError::Wrong { name: NAME, expected: EXPECTED })
+        }
+    }
+
+    fn retry(&self) -> Result<RetryPolicy, SettingError> {
+        let RetrySettings { first_wait_ms, longest_wait_ms } = self.retry.resolve()?;
+        Ok(RetryPolicy { first_wait_ms, longest_wait_ms })
     }
 
     fn check_auth(&self) -> Result<(), SettingError> {

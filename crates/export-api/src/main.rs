@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use export_amqp::Topology;
 use export_api::app::App;
 use export_api::config::{Cli, Command, Config};
 use export_observability::{ask_readiness, init_logs, stop_signal};
@@ -43,7 +42,7 @@ async fn serve(cli: &Cli) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.admin))?;
     let results = ResultBucket::from_environment(config.s3.clone()).await?;
-    let app = App::build(&config, results, Topology::default()).await?;
+    let app = App::build(&config, results).await?;
 
     app.serve(api, admin, stop_signal()?).await
 }

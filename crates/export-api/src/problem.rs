@@ -69,7 +69,7 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "unknown-path",
             "No such path",
-            "This service has POST /export, GET /export/{id}, GET /export/{id}/download and GET /export/{id}/download/{name}.",
+            "This service has POST /export, GET and DELETE /export/{id}, GET /export/{id}/download and GET /export/{id}/download/{name}.",
         )
     }
 
@@ -86,6 +86,31 @@ impl Problem {
     /// 409: the result is not there (yet).
     pub fn no_result(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "no-result", "The export has no result", detail)
+    }
+
+    /// 409: the job has ended; nothing is left to be cancelled.
+    pub fn already_ended(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "already-ended", "The export has ended", detail)
+    }
+
+    /// 410: there was a result.
+    pub fn result_expired() -> Self {
+        Self::new(
+            StatusCode::GONE,
+            "result-expired",
+            "The export's files are gone",
+            "Results are kept until expiresAt of GET /export/{id}. Export again to have them again.",
+        )
+    }
+
+    /// 422: another request has the key.
+    pub fn idempotency_key_taken() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-taken",
+            "The Idempotency-Key belongs to another request",
+            "An earlier request with this Idempotency-Key had another body. Send each new request with a key of its own.",
+        )
     }
 
     /// 422: the request can be read, but not served.

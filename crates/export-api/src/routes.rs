@@ -25,7 +25,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/export", post(exports::create::create))
-        .route("/export/{id}", get(exports::get::get))
+        .route("/export/{id}", get(exports::get::get).delete(exports::cancel::cancel))
         .route("/export/{id}/download", get(exports::download::download))
         .route("/export/{id}/download/{name}", get(exports::download::download_object))
         .fallback(|| async { Problem::unknown_path() })

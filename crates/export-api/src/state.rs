@@ -1,5 +1,7 @@
 //! What every request handler can reach.
 
+use std::num::NonZeroU32;
+
 use export_amqp::Publisher;
 use export_mongo::JobStore;
 use export_s3::ResultBucket;
@@ -13,6 +15,8 @@ pub struct ApiState {
     pub publisher: Publisher,
     /// Signs download links.
     pub results: ResultBucket,
+    /// Attempts that a new job may have.
+    pub max_attempts: NonZeroU32,
     /// What `Location` begins with; empty for relative ones.
     pub public_base_url: String,
 }

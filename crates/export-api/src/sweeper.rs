@@ -1,4 +1,5 @@
-//! The sweeper: publishes jobs whose message never went out, and takes jobs from workers that were lost.
+//! The sweeper: publishes jobs whose message never went out or was lost, takes jobs from workers that were lost, and ends the
+//! time of results.
 //!
 //! It lives in the API because workers may not publish. Any number of copies may run: each step is one compare-and-set or
 //! a message that is harmless twice.
@@ -9,47 +10,91 @@ use export_amqp::Publisher;
 use export_core::causes;
 use export_core::job::RetryPolicy;
 use export_core::message::WakeUp;
-use export_mongo::{JobStore, StoreError, Swept};
+use export_mongo::{BackOff, JobStore, StoreError, Swept};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Mean time between sweeps; each wait is between half and one and a half of it, so that copies do not march in step.
-const INTERVAL: Duration = Duration::from_secs(4);
-/// Most expired leases looked at in one sweep.
-const LEASES_PER_SWEEP: usize = 100;
+/// Mean time between sweeps; each wait is between half and one and a half of it, so that copies do not march in step. A job of a
+/// lost worker waits for two sweeps: one that frees it and one that publishes it.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Most changes of each kind in one sweep; the next one goes on.
+const CHANGES_PER_SWEEP: usize = 200;
+/// Most batches of messages in one sweep. After a long outage the queue is filled again at once, not batch by batch.
+const BATCHES_PER_SWEEP: usize = 100;
 
-/// Sweeps until `stop`.
-pub async fn sweep(jobs: JobStore, publisher: Publisher, policy: RetryPolicy, stop: CancellationToken) {
-    loop {
-        let wait = INTERVAL.mul_f64(0.5 + fastrand::f64());
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
-        }
-        if let Err(error) = sweep_once(&jobs, &publisher, policy).await {
-            warn!(error = %causes(&error), "a sweep failed; the next one goes on");
-        }
-    }
+/// What sweeping needs.
+#[derive(Clone, Debug)]
+pub struct Sweeper {
+    /// The truth about jobs.
+    pub jobs: JobStore,
+    /// Sends jobs to the workers.
+    pub publisher: Publisher,
+    /// How long jobs of lost workers wait.
+    pub policy: RetryPolicy,
+    /// How long a job may wait in the queue before its message is sent again.
+    pub queue_age: Duration,
 }
 
-async fn sweep_once(jobs: &JobStore, publisher: &Publisher, policy: RetryPolicy) -> Result<(), StoreError> {
-    for _ in 0..LEASES_PER_SWEEP {
-        match jobs.sweep_expired_lease(policy, fastrand::f64()).await? {
-            None => break,
-            Some(Swept::Released(job_id)) => warn!(job.id = %job_id, "a lost worker's job waits for another"),
-            Some(Swept::Failed(job_id)) => {
-                warn!(job.id = %job_id, "a lost worker's job has no attempts left");
+impl Sweeper {
+    /// Sweeps until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            let wait = INTERVAL.mul_f64(0.5 + fastrand::f64());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                swept = self.sweep() => {
+                    if let Err(error) = swept {
+                        warn!(error = %causes(&error), "a sweep failed; the next one goes on");
+                    }
+                }
             }
         }
     }
-    for job_id in jobs.unpublished().await? {
-        if let Err(error) = publisher.publish(WakeUp { job_id }).await {
-            // The others would fare no better.
-            warn!(job.id = %job_id, error = %causes(&error), "jobs wait for RabbitMQ");
-            break;
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        for _ in 0..CHANGES_PER_SWEEP {
+            let back_off = BackOff { policy: self.policy, random: fastrand::f64() };
+            let Some(swept) = self.jobs.sweep_expired_lease(back_off).await? else { break };
+            tell(swept);
         }
-        jobs.mark_published(job_id).await?;
-        info!(job.id = %job_id, "a waiting job was published");
+        for _ in 0..CHANGES_PER_SWEEP {
+            let Some(swept) = self.jobs.sweep_expired_result().await? else { break };
+            tell(swept);
+        }
+        for _ in 0..BATCHES_PER_SWEEP {
+            if !self.publish_batch().await? {
+                break;
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Publishes some of the jobs that wait for that; whether there were any and all went out.
+    async fn publish_batch(&self) -> Result<bool, StoreError> {
+        let waiting = self.jobs.unpublished(self.queue_age).await?;
+        for job in &waiting {
+            let job_id = job.job_id;
+            if let Err(error) = self.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await {
+                // The others would fare no better.
+                warn!(job.id = %job_id, error = %causes(&error), "jobs wait for RabbitMQ");
+                return Ok(false);
+            }
+            self.jobs.mark_published(job_id, job.epoch).await?;
+            info!(job.id = %job_id, "a waiting job was published");
+        }
+        Ok(!waiting.is_empty())
+    }
+}
+
+fn tell(swept: Swept) {
+    match swept {
+        Swept::Released(job_id) => warn!(job.id = %job_id, "a lost worker's job waits for another"),
+        Swept::Failed(job_id) => warn!(job.id = %job_id, "a lost worker's job has no attempts left"),
+        Swept::Cancelled(job_id) => info!(job.id = %job_id, "a lost worker's job was cancelled"),
+        Swept::Expired(job_id) => info!(job.id = %job_id, "a result has expired"),
+    }
 }

@@ -22,8 +22,8 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make the queues, indexes and bucket that the services need; harmless when they are there
-    Provision(provision::Provision),
+    /// Make the queues, collections, bucket and users that the services need; harmless when they are there
+    Provision(Box<provision::Provision>),
     /// Export to a file, without API and queue: from MongoDB or from a folder that mongodump has written
     Run(Box<run::Run>),
     /// Write a synthetic fleet into MongoDB or a folder, to try the service on

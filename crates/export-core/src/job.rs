@@ -1,10 +1,11 @@
-//! The export job: its states, the transitions between them, and what a job tells about itself.
+//! The export job: its states and what it tells about itself. How it changes is in [`crate::rules`].
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{JobId, Tenant};
 use crate::request::ExportRequest;
+use crate::trace::TraceParent;
 
 /// Where a job is in its life. The names are part of the HTTP contract and of the stored document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,38 +44,15 @@ impl JobState {
     }
 }
 
-/// A legal change of a job's state. The job store builds every compare-and-set from [`from`](Self::from) and
-/// [`to`](Self::to), so no other change can be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transition {
-    /// A worker takes the job.
-    Claim,
-    /// The worker's result becomes the job's result.
-    Commit,
-    /// The worker gives the job back, to be tried again later.
-    Release,
-    /// The worker gives the job up.
-    Fail,
-}
-
-impl Transition {
-    /// The state a job must be in.
-    pub const fn from(self) -> JobState {
-        match self {
-            Self::Claim => JobState::NotStarted,
-            Self::Commit | Self::Release | Self::Fail => JobState::Started,
-        }
-    }
-
-    /// The state the job is in afterwards.
-    pub const fn to(self) -> JobState {
-        match self {
-            Self::Claim => JobState::Started,
-            Self::Commit => JobState::Finished,
-            Self::Release => JobState::NotStarted,
-            Self::Fail => JobState::Failed,
-        }
-    }
+/// Proof of a claim: whoever holds it may change the job, as long as no later claim was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The job.
+    pub job_id: JobId,
+    /// The claim's number.
+    pub epoch: i64,
+    /// The worker's name for itself.
+    pub owner: String,
 }
 
 /// How far a running export is. Counts are of the current attempt.
@@ -159,11 +137,15 @@ pub struct Job {
     pub state: JobState,
     /// Grows by one with every claim; a worker may only write while it is the one it was given.
     pub epoch: i64,
-    /// How often it was claimed.
+    /// Attempts so far; those that ended because a worker was stopped do not count.
     pub attempts: u32,
+    /// Attempts after which it is [`JobState::Failed`].
+    pub max_attempts: u32,
+    /// Whether its owner wants it to end; a worker that has it ends it soon.
+    pub cancel_requested: bool,
     /// How far the current attempt is.
     pub progress: Progress,
-    /// Present exactly when [`JobState::Finished`] (or later expired).
+    /// Present exactly when [`JobState::Finished`].
     pub result: Option<ExportResult>,
     /// Why the last attempt failed, if one did.
     pub failure: Option<Failure>,
@@ -173,13 +155,41 @@ pub struct Job {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Until when its result is kept.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// What its log lines and those of the request that made it have in common.
+    pub trace_parent: Option<TraceParent>,
 }
 
-/// How often a failing job is tried, and how long it waits in between.
+/// A job that is about to be accepted.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What was asked.
+    pub request: ExportRequest,
+    /// Attempts that it may have.
+    pub max_attempts: u32,
+    /// The client's own name for the request, which makes sending it twice harmless.
+    pub idempotency: Option<Idempotency>,
+    /// What ties log lines together.
+    pub trace_parent: Option<TraceParent>,
+}
+
+/// A request's own name and content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The name that the client gave it.
+    pub key: String,
+    /// A hash of its content: another request must not go by the same name.
+    pub request_hash: String,
+}
+
+/// How long a failing job waits before it is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts after which a job is [`JobState::Failed`].
-    pub max_attempts: u32,
     /// Upper bound of the first wait, in milliseconds; it doubles with each attempt.
     pub first_wait_ms: u64,
     /// Upper bound of any wait, in milliseconds.
@@ -188,29 +198,17 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_attempts: 5, first_wait_ms: 2_000, longest_wait_ms: 300_000 }
+        Self { first_wait_ms: 2_000, longest_wait_ms: 300_000 }
     }
 }
 
 impl RetryPolicy {
-    /// The wait after attempt number `attempts` (from 1), or `None` when there is to be no further attempt.
+    /// The upper bound of the wait after attempt number `attempts` (from 1), in milliseconds.
     ///
-    /// Full jitter: `random` in `[0, 1)` picks a point below a bound that doubles, so that jobs which failed together
-    /// do not come back together.
-    pub fn wait_after(&self, attempts: u32, random: f64) -> Option<u64> {
-        if attempts >= self.max_attempts {
-            return None;
-        }
+    /// The wait itself is a random share of it (full jitter), so that jobs which failed together do not come back together.
+    pub fn bound_ms(&self, attempts: u32) -> u64 {
         let doublings = attempts.saturating_sub(1).min(32);
-        let bound_ms = self.first_wait_ms.saturating_mul(1 << doublings).min(self.longest_wait_ms);
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a wait of minutes, picked at random: neither its precision nor its sign is at stake"
-        )]
-        let wait_ms = (bound_ms as f64 * random.clamp(0.0, 1.0)) as u64;
-        Some(wait_ms)
+        self.first_wait_ms.saturating_mul(1 << doublings).min(self.longest_wait_ms)
     }
 }
 
@@ -234,18 +232,10 @@ mod tests {
     }
 
     #[test]
-    fn no_transition_leaves_a_terminal_state() {
-        for transition in [Transition::Claim, Transition::Commit, Transition::Release, Transition::Fail] {
-            assert!(transition.from().is_active(), "{transition:?}");
-            assert_ne!(transition.from(), transition.to(), "{transition:?}");
-        }
-    }
-
-    #[test]
-    fn waits_double_up_to_a_bound_and_end() {
-        let policy = RetryPolicy { max_attempts: 5, first_wait_ms: 1_000, longest_wait_ms: 3_000 };
-        let longest: Vec<_> = (1..=6).map(|attempts| policy.wait_after(attempts, 1.0)).collect();
-        assert_eq!(longest, [Some(1_000), Some(2_000), Some(3_000), Some(3_000), None, None]);
-        assert_eq!(policy.wait_after(3, 0.0), Some(0));
+    fn waits_double_up_to_a_bound() {
+        let policy = RetryPolicy { first_wait_ms: 1_000, longest_wait_ms: 3_000 };
+        let longest: Vec<_> = (0..=4).map(|attempts| policy.bound_ms(attempts)).collect();
+        assert_eq!(longest, [1_000, 1_000, 2_000, 3_000, 3_000]);
+        assert_eq!(policy.bound_ms(u32::MAX), 3_000);
     }
 }

@@ -14,8 +14,10 @@ pub mod message;
 pub mod output;
 pub mod range;
 pub mod request;
+pub mod rules;
 pub mod sink;
 pub mod source;
+pub mod trace;
 
 pub use causes::causes;
 pub use id::{JobId, Parameter, Tenant, VehicleId};

@@ -1,7 +1,7 @@
 //! API and worker of one test.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
@@ -14,6 +14,7 @@ use export_settings::mongo::{MongoSettings, SourceSettings};
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
+use export_worker::worker::Terms;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -25,6 +26,8 @@ use crate::http::{Answer, send};
 const JOB: Duration = Duration::from_secs(90);
 /// Rest of nacked messages, short so that tests of retries do not wait.
 const RETRY_REST: Duration = Duration::from_millis(200);
+/// Waits of failing jobs, short for the same reason.
+const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 50, longest_wait_ms: 100 };
 
 /// The service of one test.
 pub struct Stack {
@@ -32,8 +35,6 @@ pub struct Stack {
     pub space: TestSpace,
     /// `http://127.0.0.1:<port>` of the API.
     pub api_url: String,
-    /// How often failing jobs are tried.
-    pub policy: RetryPolicy,
     /// Where workers started from now on find S3, when not where the services are.
     pub s3_endpoint_of_workers: Option<String>,
     stop: CancellationToken,
@@ -51,11 +52,14 @@ impl Stack {
 
     /// A running API only, on services where nothing was provisioned but the bucket.
     pub async fn start_api(space: TestSpace) -> Self {
-        let policy = RetryPolicy { max_attempts: 3, first_wait_ms: 50, longest_wait_ms: 100 };
+        Self::start_api_with(space, 3).await
+    }
+
+    /// The same, whose jobs may have this many attempts.
+    pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
         let mut stack = Self {
             space,
             api_url: String::new(),
-            policy,
             s3_endpoint_of_workers: None,
             stop: CancellationToken::new(),
             running: Vec::new(),
@@ -69,8 +73,12 @@ impl Stack {
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
             s3: stack.s3(),
+            topology: stack.topology(),
+            max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
+            queue_age: Duration::from_mins(10),
+            retry: RETRY,
         };
-        let app = export_api::app::App::build(&config, stack.results(None).await, stack.topology()).await;
+        let app = export_api::app::App::build(&config, stack.results(None).await).await;
         let app = app.unwrap_or_else(|error| panic!("the API cannot be built: {error:#}"));
         let stop = stack.stop.clone();
         stack.running.push(tokio::spawn(async move {
@@ -101,10 +109,18 @@ impl Stack {
             source: SourceSettings { uri: None, vehicle_database_prefix: self.space.vehicle_prefix.clone() },
             rabbitmq_url: self.space.services.rabbitmq_url.clone().into(),
             s3: self.s3(),
+            topology: self.topology(),
+            terms: Terms {
+                lease: Duration::from_secs(30),
+                deadline: Duration::from_mins(5),
+                retry: RETRY,
+                retention: Duration::from_hours(24),
+            },
+            grace: Duration::from_secs(1),
         };
         let owner = format!("worker-{}", self.running.len());
         let results = self.results(self.s3_endpoint_of_workers.clone()).await;
-        let app = export_worker::app::App::build(&config, results, self.topology(), self.policy, owner).await;
+        let app = export_worker::app::App::build(&config, results, owner).await;
         let app = app.unwrap_or_else(|error| panic!("the worker cannot be built: {error:#}"));
         let stop = self.stop.clone();
         self.running.push(tokio::spawn(async move {

@@ -3,18 +3,21 @@
 use std::num::NonZeroU64;
 
 use bson::{Bson, DateTime, Document, doc};
-use export_core::job::{ExportResult, Failure, Job, JobState, Progress, ResultObject, Stats};
+use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Progress, ResultObject, Stats};
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };
 use export_core::request::ExportRequest;
+use export_core::trace::TraceParent;
 use export_core::{Parameter, Tenant, TimeRange, VehicleId};
 use serde::Deserialize;
 
 use crate::error::StoreError;
 
 /// The fields of a new job that come from the request; times are added by the server.
-pub(crate) fn new_job(job_id: &str, tenant: &Tenant, request: &ExportRequest) -> Document {
+pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
+    let request = &new.request;
+    let idempotency = new.idempotency.as_ref();
     let names = |names: Option<Vec<String>>| names.map_or(Bson::Null, Bson::from);
     let vehicles = request.vehicles.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
     let parameters = request.parameters.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
@@ -22,7 +25,9 @@ pub(crate) fn new_job(job_id: &str, tenant: &Tenant, request: &ExportRequest) ->
     // All options, whether they mean something or not: what was accepted stays what it is when a default changes.
     doc! {
         "_id": job_id,
-        "tenant": tenant.as_str(),
+        "tenant": new.tenant.as_str(),
+        "idempotencyKey": idempotency.map(|idempotency| &idempotency.key),
+        "requestHash": idempotency.map(|idempotency| &idempotency.request_hash),
         "startDate": &request.start_date,
         "endDate": &request.end_date,
         "timezone": request.timezone.name(),
@@ -42,9 +47,11 @@ pub(crate) fn new_job(job_id: &str, tenant: &Tenant, request: &ExportRequest) ->
         "state": JobState::NotStarted.as_str(),
         "epoch": 0_i64,
         "attempts": 0_i64,
+        "maxAttempts": i64::from(new.max_attempts),
         "owner": null,
         "leaseUntil": null,
         "publishedAt": null,
+        "cancelRequested": false,
         "progress": progress_document(&Progress::default()),
         "exportUri": null,
         "objects": null,
@@ -53,6 +60,7 @@ pub(crate) fn new_job(job_id: &str, tenant: &Tenant, request: &ExportRequest) ->
         "startedAt": null,
         "finishedAt": null,
         "expiresAt": null,
+        "traceparent": new.trace_parent.as_ref().map(TraceParent::as_str),
     }
 }
 
@@ -121,6 +129,13 @@ struct Stored {
     state: JobState,
     epoch: i64,
     attempts: u32,
+    // Fields of later versions.
+    #[serde(default = "earlier_max_attempts")]
+    max_attempts: u32,
+    #[serde(default)]
+    cancel_requested: bool,
+    expires_at: Option<DateTime>,
+    traceparent: Option<TraceParent>,
     progress: Progress,
     export_uri: Option<String>,
     objects: Option<Vec<ResultObject>>,
@@ -129,6 +144,11 @@ struct Stored {
     created_at: DateTime,
     started_at: Option<DateTime>,
     finished_at: Option<DateTime>,
+}
+
+/// Attempts of jobs that were made before jobs said how many they may have.
+pub(crate) const fn earlier_max_attempts() -> u32 {
+    5
 }
 
 #[derive(Deserialize)]
@@ -177,12 +197,16 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         state: stored.state,
         epoch: stored.epoch,
         attempts: stored.attempts,
+        max_attempts: stored.max_attempts,
+        cancel_requested: stored.cancel_requested,
         progress: stored.progress,
         result,
         failure: stored.error,
         created_at: to_chrono(stored.created_at),
         started_at: stored.started_at.map(to_chrono),
         finished_at: stored.finished_at.map(to_chrono),
+        expires_at: stored.expires_at.map(to_chrono),
+        trace_parent: stored.traceparent,
     })
 }
 

@@ -25,6 +25,9 @@ pub enum StoreError {
     /// The task that read a collection ended without saying that it was done.
     #[error("the reading of a collection was broken off")]
     ReaderLost,
+    /// Others kept changing it.
+    #[error("others keep changing {0}")]
+    Contended(&'static str),
     /// A stored job does not read as a job.
     #[error("the stored job cannot be read: {0}")]
     Corrupt(String),

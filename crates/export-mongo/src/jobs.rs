@@ -1,56 +1,64 @@
-//! The job store: one door per change of a job's state.
+//! The job store: one door per change of a job.
+//!
+//! This file has the doors of the API: create, read, mark as published, cancel. Those of workers are in
+//! [`claims`](crate::claims), those of the sweeper in [`sweep`](crate::sweep).
 
 use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
-use export_core::job::{ExportResult, Failure, Job, JobState, Progress, Transition};
-use export_core::request::ExportRequest;
-use export_core::{JobId, Tenant};
+use export_core::JobId;
+use export_core::job::{Idempotency, Job, JobState, NewJob};
+use export_core::rules::Transition;
+use mongodb::Collection;
+use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{
-    Acknowledgment, CollectionOptions, IndexOptions, ReadConcern, ReadPreference, ReturnDocument,
-    SelectionCriteria, WriteConcern,
+    Acknowledgment, CollectionOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria,
+    WriteConcern,
 };
-use mongodb::{Collection, IndexModel};
 
 use crate::client::{MongoClient, bounded};
-use crate::document::{
-    failure_document, new_job, object_documents, progress_document, read_job, state_of, stats_document,
-};
+use crate::document::{new_job, read_job};
 use crate::error::StoreError;
+use crate::rules::{Given, filter_of_job, update};
 
-/// How long a claim holds without a heartbeat.
-pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// The server's code for a value that a unique index has already.
+const DUPLICATE_KEY: i32 = 11000;
+/// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
+const OTHER_JOB_TRIES: u32 = 20;
+const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
+/// Tries to end a job that changes hands again and again.
+const CANCEL_TRIES: u32 = 8;
 
-/// Proof of a claim: whoever holds it may change the job, as long as no later claim was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fence {
-    /// The job.
-    pub job_id: JobId,
-    /// The claim's number.
-    pub epoch: i64,
-    /// The worker's name for itself.
-    pub owner: String,
+/// What came of accepting a job.
+#[derive(Debug)]
+pub enum Created {
+    /// It is there, and durable.
+    New(Job),
+    /// The same request was accepted before; this is its job.
+    Before(Job),
+    /// Another request has this idempotency key.
+    KeyTaken,
 }
 
-/// What came of trying to claim a job.
+/// What came of wanting a job to end.
 #[derive(Debug)]
-pub enum Claim {
-    /// It is ours now.
-    Claimed(Box<Job>, Fence),
-    /// It waits for its next attempt.
-    NotDue,
-    /// It has ended, or another worker has it.
-    NotAvailable(JobState),
+pub enum Cancelled {
+    /// It has ended, now or before, because its owner wanted it to.
+    Ended(Job),
+    /// The worker that has it will end it with its next heartbeat, or the sweeper if the worker is gone.
+    Requested(Job),
+    /// It had ended otherwise.
+    TooLate(Job),
     /// There is no such job.
     Unknown,
 }
 
-/// The collection `jobs` and `deadLetters` of the jobs' database. Cheap to clone.
+/// The collections `jobs` and `deadLetters` of the jobs' database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(crate) jobs: Collection<Document>,
-    dead_letters: Collection<Document>,
+    pub(crate) dead_letters: Collection<Document>,
 }
 
 impl JobStore {
@@ -75,172 +83,101 @@ impl JobStore {
         }
     }
 
-    /// Makes the indexes; harmless when they are there.
-    pub async fn provision(&self) -> Result<(), StoreError> {
-        let index = |name: &str, keys: Document| {
-            IndexModel::builder()
-                .keys(keys)
-                .options(IndexOptions::builder().name(name.to_owned()).build())
-                .build()
-        };
-        let indexes = [
-            index("unpublished", doc! { "state": 1, "publishedAt": 1 }),
-            index("leases", doc! { "state": 1, "leaseUntil": 1 }),
-            index("newestFirst", doc! { "tenant": 1, "_id": -1 }),
-        ];
-        let jobs = self.jobs.clone();
-        bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await })
-            .await
-            .map(drop)
-    }
-
     /// Accepts a job. When this returns, the job survives whatever dies next.
     ///
     /// An upsert instead of an insert, because only updates can take the server's time; an id is never used twice, so
     /// it always inserts.
-    pub async fn create(
-        &self,
-        job_id: JobId,
-        tenant: &Tenant,
-        request: &ExportRequest,
-    ) -> Result<Job, StoreError> {
-        let id = job_id.to_string();
+    pub async fn create(&self, new: &NewJob) -> Result<Created, StoreError> {
+        let id = new.id.to_string();
         let server_times = doc! { "createdAt": "$$NOW", "runAfter": "$$NOW" };
-        let literal = doc! { "$literal": new_job(&id, tenant, request) };
+        let literal = doc! { "$literal": new_job(&id, new) };
         let pipeline = vec![doc! { "$replaceWith": { "$mergeObjects": [literal, server_times] } }];
         let jobs = self.jobs.clone();
         let stored = bounded("create a job", async move {
-            jobs.find_one_and_update(doc! { "_id": id }, pipeline)
-                .upsert(true)
-                .return_document(ReturnDocument::After)
-                .await
-        })
-        .await?;
-        stored
-            .ok_or_else(|| StoreError::Corrupt("the created job is not there".to_owned()))
-            .and_then(read_job)
+            let made = jobs.find_one_and_update(doc! { "_id": id }, pipeline).upsert(true);
+            match made.return_document(ReturnDocument::After).await {
+                Ok(stored) => Ok(Some(stored)),
+                Err(error) if is_duplicate(&error) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        match (stored.await?, &new.idempotency) {
+            (Some(Some(document)), _) => read_job(document).map(Created::New),
+            (None, Some(idempotency)) => self.created_before(new, idempotency).await,
+            _ => Err(StoreError::Corrupt("the created job is not there".to_owned())),
+        }
     }
 
-    /// Notes that the broker has confirmed the job's message.
-    pub async fn mark_published(&self, job_id: JobId) -> Result<(), StoreError> {
-        let filter = doc! { "_id": job_id.to_string(), "state": JobState::NotStarted.as_str() };
-        self.set("mark a job as published", filter, doc! { "publishedAt": "$$NOW" }).await.map(drop)
+    /// The job that was made by an earlier request of the same name.
+    async fn created_before(&self, new: &NewJob, idempotency: &Idempotency) -> Result<Created, StoreError> {
+        for _ in 0..OTHER_JOB_TRIES {
+            let filter = doc! { "tenant": new.tenant.as_str(), "idempotencyKey": &idempotency.key };
+            let jobs = self.jobs.clone();
+            let found =
+                bounded("find the job of an idempotency key", async move { jobs.find_one(filter).await });
+            if let Some(document) = found.await? {
+                let is_same =
+                    document.get_str("requestHash").is_ok_and(|hash| hash == idempotency.request_hash);
+                return if is_same { read_job(document).map(Created::Before) } else { Ok(Created::KeyTaken) };
+            }
+            tokio::time::sleep(OTHER_JOB_WAIT).await;
+        }
+        Err(StoreError::Contended("the job of an idempotency key"))
     }
 
-    /// The job, where there is one.
+    /// Notes that the broker has confirmed the message of a job that still waits. `false`: the job has moved on since the
+    /// caller saw it at `epoch`, so that its message may have been used up.
+    pub async fn mark_published(&self, job_id: JobId, epoch: i64) -> Result<bool, StoreError> {
+        let given = Given { epoch, ..Given::default() };
+        self.change(job_id, Transition::MarkPublished, &given).await.map(|changed| changed.is_some())
+    }
+
+    /// The job, where there is one. A result whose time is over has expired, whether the sweeper has seen it or not.
     pub async fn get(&self, job_id: JobId) -> Result<Option<Job>, StoreError> {
-        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
-        let stored = bounded("read a job", async move { jobs.find_one(filter).await }).await?;
-        stored.map(read_job).transpose()
+        let Some(document) = self.look(job_id).await? else { return Ok(None) };
+        let is_over = document.get_bool("isOver").unwrap_or(false);
+        if is_over && let Some(expired) = self.change(job_id, Transition::Expire, &Given::default()).await? {
+            return read_job(expired).map(Some);
+        }
+        read_job(document).map(Some)
     }
 
-    /// Takes a job that is due, for the length of a lease.
-    pub async fn claim(&self, job_id: JobId, owner: &str) -> Result<Claim, StoreError> {
-        let mut filter = in_state(job_id, Transition::Claim);
-        filter.insert("$expr", doc! { "$lte": ["$runAfter", "$$NOW"] });
-        let mut changes = doc! {
-            "epoch": { "$add": ["$epoch", 1] },
-            "attempts": { "$add": ["$attempts", 1] },
-            "owner": { "$literal": owner },
-            "leaseUntil": after_now(LEASE),
-            "startedAt": "$$NOW",
-            "progress": { "$literal": progress_document(&Progress::default()) },
-        };
-        changes.insert("state", Transition::Claim.to().as_str());
+    /// The stored document, with the server's word on whether its result's time is over (`isOver`).
+    async fn look(&self, job_id: JobId) -> Result<Option<Document>, StoreError> {
+        let is_over = doc! { "$and": [
+            { "$eq": ["$state", JobState::Finished.as_str()] },
+            { "$gt": ["$expiresAt", null] },
+            { "$lte": ["$expiresAt", "$$NOW"] },
+        ] };
+        let stages =
+            [doc! { "$match": { "_id": job_id.to_string() } }, doc! { "$set": { "isOver": is_over } }];
         let jobs = self.jobs.clone();
-        let claimed = bounded("claim a job", async move {
-            jobs.find_one_and_update(filter, vec![doc! { "$set": changes }])
-                .return_document(ReturnDocument::After)
-                .await
+        bounded("read a job", async move {
+            let mut found = jobs.aggregate(stages).await?;
+            if found.advance().await? { found.deserialize_current().map(Some) } else { Ok(None) }
         })
-        .await?;
-        if let Some(document) = claimed {
-            let epoch = document.get_i64("epoch").unwrap_or_default();
-            let fence = Fence { job_id, epoch, owner: owner.to_owned() };
-            return match read_job(document) {
-                Ok(job) => Ok(Claim::Claimed(Box::new(job), fence)),
-                Err(error) => self.give_up_unreadable(&fence, &error).await,
-            };
+        .await
+    }
+
+    /// Ends a job that has not ended, at once or as soon as its worker hears of it. Doing it again changes nothing.
+    pub async fn cancel(&self, job_id: JobId) -> Result<Cancelled, StoreError> {
+        let given = Given::default();
+        for _ in 0..CANCEL_TRIES {
+            if let Some(ended) = self.change(job_id, Transition::CancelWaiting, &given).await? {
+                return read_job(ended).map(Cancelled::Ended);
+            }
+            if let Some(running) = self.change(job_id, Transition::RequestCancel, &given).await? {
+                return read_job(running).map(Cancelled::Requested);
+            }
+            match self.get(job_id).await? {
+                None => return Ok(Cancelled::Unknown),
+                Some(job) if job.state == JobState::Cancelled => return Ok(Cancelled::Ended(job)),
+                Some(job) if !job.state.is_active() => return Ok(Cancelled::TooLate(job)),
+                // Given back between the first door and the second.
+                Some(_) => {}
+            }
         }
-        self.why_not_claimed(job_id).await
-    }
-
-    /// A job that this program cannot read would be claimed for ever: it is failed instead.
-    async fn give_up_unreadable(&self, fence: &Fence, error: &StoreError) -> Result<Claim, StoreError> {
-        tracing::error!(job.id = %fence.job_id, %error, "a stored job cannot be read, it is given up");
-        let message = "the stored job cannot be read by this version of the worker".to_owned();
-        self.fail(fence, &Failure { code: "internal".to_owned(), message }).await?;
-        Ok(Claim::NotAvailable(JobState::Failed))
-    }
-
-    async fn why_not_claimed(&self, job_id: JobId) -> Result<Claim, StoreError> {
-        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
-        let stored = bounded("read a job's state", async move { jobs.find_one(filter).await }).await?;
-        let Some(document) = stored else { return Ok(Claim::Unknown) };
-        Ok(match state_of(&document)? {
-            JobState::NotStarted => Claim::NotDue,
-            state => Claim::NotAvailable(state),
-        })
-    }
-
-    /// Renews the lease and tells how far the export is. `false`: the job is no longer ours.
-    pub async fn heartbeat(&self, fence: &Fence, progress: &Progress) -> Result<bool, StoreError> {
-        let changes =
-            doc! { "leaseUntil": after_now(LEASE), "progress": { "$literal": progress_document(progress) } };
-        self.set("renew a lease", fenced(fence, JobState::Started), changes).await
-    }
-
-    /// Makes the attempt's result the job's. `false`: the job is no longer ours, and the result is nobody's.
-    pub async fn commit(
-        &self,
-        fence: &Fence,
-        result: &ExportResult,
-        progress: &Progress,
-    ) -> Result<bool, StoreError> {
-        let changes = doc! {
-            "exportUri": { "$literal": &result.export_uri },
-            "objects": { "$literal": object_documents(&result.objects) },
-            "stats": { "$literal": stats_document(&result.stats) },
-            "progress": { "$literal": progress_document(progress) },
-            "error": null,
-            "leaseUntil": null,
-            "finishedAt": "$$NOW",
-        };
-        let committed = self.transition(fence, Transition::Commit, changes).await?;
-        if committed {
-            return Ok(true);
-        }
-        // The driver may have repeated a commit whose answer was lost: then the first one was ours.
-        let job = self.get(fence.job_id).await?;
-        Ok(job.and_then(|job| job.result).is_some_and(|stored| stored.export_uri == result.export_uri))
-    }
-
-    /// Gives the job back after a failed attempt, to be due again after `wait`. `false`: it is no longer ours.
-    pub async fn release(
-        &self,
-        fence: &Fence,
-        wait: Duration,
-        failure: &Failure,
-    ) -> Result<bool, StoreError> {
-        self.transition(fence, Transition::Release, released(wait, failure)).await
-    }
-
-    /// Gives the job back because the worker is going, to be due again at once. The attempt does not count: it failed through no
-    /// fault of the job. `false`: it is no longer ours.
-    pub async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<bool, StoreError> {
-        let mut changes = released(Duration::ZERO, failure);
-        changes.insert("attempts", doc! { "$subtract": ["$attempts", 1] });
-        self.transition(fence, Transition::Release, changes).await
-    }
-
-    /// Gives the job up. `false`: it is no longer ours.
-    pub async fn fail(&self, fence: &Fence, failure: &Failure) -> Result<bool, StoreError> {
-        let changes = doc! {
-            "leaseUntil": null,
-            "error": { "$literal": failure_document(failure) },
-            "finishedAt": "$$NOW",
-        };
-        self.transition(fence, Transition::Fail, changes).await
+        Err(StoreError::Contended("a job that was to be cancelled"))
     }
 
     /// Keeps a message that names no job, as it came.
@@ -262,57 +199,36 @@ impl JobStore {
         .map(drop)
     }
 
-    async fn transition(
+    /// Makes one change of one job, if its rule holds; the document afterwards.
+    pub(crate) async fn change(
         &self,
-        fence: &Fence,
+        job_id: JobId,
         transition: Transition,
-        mut changes: Document,
-    ) -> Result<bool, StoreError> {
-        changes.insert("state", transition.to().as_str());
-        self.set("change a job's state", fenced(fence, transition.from()), changes).await
+        given: &Given<'_>,
+    ) -> Result<Option<Document>, StoreError> {
+        let rule = transition.rule();
+        self.change_one("change a job", filter_of_job(job_id, rule, given), update(rule, given)).await
     }
 
-    /// One compare-and-set; whether anything matched.
-    pub(crate) async fn set(
+    /// One compare-and-set; the document afterwards, where one matched.
+    pub(crate) async fn change_one(
         &self,
         operation: &'static str,
         filter: Document,
-        changes: Document,
-    ) -> Result<bool, StoreError> {
+        update: Vec<Document>,
+    ) -> Result<Option<Document>, StoreError> {
         let jobs = self.jobs.clone();
-        let outcome =
-            bounded(operation, async move { jobs.update_one(filter, vec![doc! { "$set": changes }]).await });
-        Ok(outcome.await?.matched_count == 1)
+        bounded(operation, async move {
+            jobs.find_one_and_update(filter, update).return_document(ReturnDocument::After).await
+        })
+        .await
     }
 }
 
-/// The changes of a job that goes back. Its message may be gone with a lost connection, so the sweeper is to publish it again; a
-/// message too many is harmless.
-fn released(wait: Duration, failure: &Failure) -> Document {
-    doc! {
-        "runAfter": after_now(wait),
-        "publishedAt": null,
-        "leaseUntil": null,
-        "owner": null,
-        "error": { "$literal": failure_document(failure) },
+fn is_duplicate(error: &Error) -> bool {
+    match &*error.kind {
+        ErrorKind::Command(command) => command.code == DUPLICATE_KEY,
+        ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == DUPLICATE_KEY,
+        _ => false,
     }
-}
-
-fn in_state(job_id: JobId, transition: Transition) -> Document {
-    doc! { "_id": job_id.to_string(), "state": transition.from().as_str() }
-}
-
-/// Matches the job only while this claim is the last one made.
-fn fenced(fence: &Fence, state: JobState) -> Document {
-    doc! {
-        "_id": fence.job_id.to_string(),
-        "state": state.as_str(),
-        "epoch": fence.epoch,
-        "owner": &fence.owner,
-    }
-}
-
-/// A time of the server's, some milliseconds from now.
-pub(crate) fn after_now(wait: Duration) -> Document {
-    doc! { "$add": ["$$NOW", i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)] }
 }

@@ -4,22 +4,29 @@
 //! a majority and with times from the server. [`VehicleDatabases`] finds vehicles, and [`MongoSource`] reads their hour
 //! documents for the engine. Types of the driver do not leave this crate.
 
+mod claims;
 mod client;
 mod demo;
 mod document;
 mod error;
 mod gate;
+mod identities;
 mod jobs;
 mod reader;
 mod resume;
+mod rules;
+mod schema;
 mod source;
 mod sweep;
 mod vehicles;
 
+pub use claims::{Claim, Held};
 pub use client::{MongoClient, connect};
 pub use error::StoreError;
 pub use gate::ReadAhead;
-pub use jobs::{Claim, Fence, JobStore};
+pub use identities::{Identity, MongoUser};
+pub use jobs::{Cancelled, Created, JobStore};
+pub use rules::BackOff;
 pub use source::MongoSource;
-pub use sweep::Swept;
+pub use sweep::{Swept, Unpublished};
 pub use vehicles::VehicleDatabases;

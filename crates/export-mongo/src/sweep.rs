@@ -1,100 +1,126 @@
-//! The sweeper's view of the jobs: messages that never went out, and workers that never came back.
+//! The sweeper's doors: messages that never went out, workers that never came back, results whose time is over.
 
 use std::time::Duration;
 
-use bson::doc;
+use bson::{Document, doc};
 use export_core::JobId;
-use export_core::job::{Failure, JobState, RetryPolicy, Transition};
+use export_core::job::{Failure, JobState};
+use export_core::rules::Transition;
+use export_core::trace::TraceParent;
 use futures_util::TryStreamExt;
-use mongodb::options::ReturnDocument;
 
 use crate::client::bounded;
-use crate::document::{failure_document, state_of};
 use crate::error::StoreError;
-use crate::jobs::{JobStore, after_now};
+use crate::jobs::JobStore;
+use crate::rules::{BackOff, Given, filter, millis, update};
 
-/// Most jobs looked at in one sweep; the next sweep goes on.
+/// Most jobs in one look; the next look goes on.
 const BATCH: i64 = 100;
-/// How long a new job without a confirmed message is left to the request that made it.
-const PUBLISH_GRACE: Duration = Duration::from_secs(10);
-/// How long a published job may lie unclaimed before its message is sent again. Twice is harmless, never is not.
-const QUEUE_AGE: Duration = Duration::from_mins(10);
+/// How long a new job without a confirmed message is left to the request that made it: longer than that may take to publish.
+const PUBLISH_GRACE: Duration = Duration::from_secs(6);
 
-/// What a sweep did about an expired lease.
+/// A job that waits for a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpublished {
+    /// The job.
+    pub job_id: JobId,
+    /// Its epoch when it was seen, for [`JobStore::mark_published`].
+    pub epoch: i64,
+    /// What its message carries along.
+    pub trace_parent: Option<TraceParent>,
+}
+
+/// What a sweep did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swept {
     /// The job waits for another worker.
     Released(JobId),
     /// The attempts are used up.
     Failed(JobId),
+    /// Its owner had wanted it to end.
+    Cancelled(JobId),
+    /// The result's time is over.
+    Expired(JobId),
 }
 
 impl JobStore {
     /// Jobs that are due and whose message must go out (again), oldest first, at most a batch.
-    pub async fn unpublished(&self) -> Result<Vec<JobId>, StoreError> {
-        let millis = |wait: Duration| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    ///
+    /// A job whose message went out but that nobody has claimed for `queue_age` is among them: the queue may have been
+    /// lost. Twice is harmless, never is not.
+    pub async fn unpublished(&self, queue_age: Duration) -> Result<Vec<Unpublished>, StoreError> {
+        let is_over =
+            |field: &str, time: Duration| doc! { "$lt": [{ "$add": [field, millis(time)] }, "$$NOW"] };
         let filter = doc! {
             "state": JobState::NotStarted.as_str(),
             "$expr": { "$or": [
                 { "$and": [
                     { "$eq": ["$publishedAt", null] },
                     { "$lte": ["$runAfter", "$$NOW"] },
-                    { "$lt": [{ "$add": ["$createdAt", millis(PUBLISH_GRACE)] }, "$$NOW"] },
+                    is_over("$createdAt", PUBLISH_GRACE),
                 ] },
                 { "$and": [
                     { "$ne": ["$publishedAt", null] },
-                    { "$lt": [{ "$add": ["$runAfter", millis(QUEUE_AGE)] }, "$$NOW"] },
-                    { "$lt": [{ "$add": ["$publishedAt", millis(QUEUE_AGE)] }, "$$NOW"] },
+                    is_over("$runAfter", queue_age),
+                    is_over("$publishedAt", queue_age),
                 ] },
             ] },
         };
         let jobs = self.jobs.clone();
         let found = bounded("find unpublished jobs", async move {
-            let cursor =
-                jobs.find(filter).sort(doc! { "_id": 1 }).limit(BATCH).projection(doc! { "_id": 1 }).await?;
+            let seen = doc! { "_id": 1, "epoch": 1, "traceparent": 1 };
+            let cursor = jobs.find(filter).sort(doc! { "_id": 1 }).limit(BATCH).projection(seen).await?;
             cursor.try_collect::<Vec<_>>().await
         })
         .await?;
-        Ok(found.iter().filter_map(|document| document.get_str("_id").ok()?.parse().ok()).collect())
+        Ok(found.iter().filter_map(unpublished).collect())
     }
 
     /// Takes one job from a worker whose lease has expired; `None` when there is none.
-    ///
-    /// `random` in `[0, 1)` picks the wait, as after any failed attempt.
-    pub async fn sweep_expired_lease(
-        &self,
-        policy: RetryPolicy,
-        random: f64,
-    ) -> Result<Option<Swept>, StoreError> {
+    pub async fn sweep_expired_lease(&self, back_off: BackOff) -> Result<Option<Swept>, StoreError> {
         let failure = Failure {
             code: "worker_lost".to_owned(),
             message: "the worker that wrote this export stopped answering".to_owned(),
         };
-        let has_attempts_left = doc! { "$lt": ["$attempts", i64::from(policy.max_attempts)] };
-        let wait_ms = policy.wait_after(1, random).unwrap_or(0);
-        let changes = doc! {
-            "state": { "$cond": [&has_attempts_left, Transition::Release.to().as_str(), Transition::Fail.to().as_str()] },
-            "finishedAt": { "$cond": [&has_attempts_left, null, "$$NOW"] },
-            "runAfter": after_now(Duration::from_millis(wait_ms)),
-            "publishedAt": null,
-            "leaseUntil": null,
-            "owner": null,
-            "error": { "$literal": failure_document(&failure) },
-        };
-        let filter = doc! {
-            "state": JobState::Started.as_str(),
-            "$expr": { "$lt": ["$leaseUntil", "$$NOW"] },
-        };
-        let jobs = self.jobs.clone();
-        let swept = bounded("take a job from a lost worker", async move {
-            jobs.find_one_and_update(filter, vec![doc! { "$set": changes }])
-                .return_document(ReturnDocument::After)
-                .await
-        })
-        .await?;
-        let Some(job) = swept else { return Ok(None) };
-        let id = job.get_str("_id").ok().and_then(|id| id.parse().ok());
-        let id = id.ok_or_else(|| StoreError::Corrupt("_id is no job id".to_owned()))?;
-        Ok(Some(if state_of(&job)? == JobState::Failed { Swept::Failed(id) } else { Swept::Released(id) }))
+        let given = Given { back_off, failure: Some(&failure), ..Given::default() };
+        for (transition, swept) in [
+            (Transition::ReleaseLost, Swept::Released as fn(JobId) -> Swept),
+            (Transition::FailLost, Swept::Failed),
+            (Transition::CancelLost, Swept::Cancelled),
+        ] {
+            if let Some(job_id) = self.sweep_one(transition, &given).await? {
+                return Ok(Some(swept(job_id)));
+            }
+        }
+        Ok(None)
     }
+
+    /// Takes one result whose time is over out of sight; `None` when there is none.
+    pub async fn sweep_expired_result(&self) -> Result<Option<Swept>, StoreError> {
+        let expired = self.sweep_one(Transition::Expire, &Given::default()).await?;
+        Ok(expired.map(Swept::Expired))
+    }
+
+    async fn sweep_one(
+        &self,
+        transition: Transition,
+        given: &Given<'_>,
+    ) -> Result<Option<JobId>, StoreError> {
+        let rule = transition.rule();
+        let swept = self.change_one("sweep a job", filter(rule, given), update(rule, given)).await?;
+        let Some(job) = swept else { return Ok(None) };
+        job_id(&job).map(Some).ok_or_else(|| StoreError::Corrupt("_id is no job id".to_owned()))
+    }
+}
+
+fn job_id(document: &Document) -> Option<JobId> {
+    document.get_str("_id").ok()?.parse().ok()
+}
+
+fn unpublished(document: &Document) -> Option<Unpublished> {
+    Some(Unpublished {
+        job_id: job_id(document)?,
+        epoch: document.get_i64("epoch").unwrap_or_default(),
+        trace_parent: document.get_str("traceparent").ok().and_then(|text| text.parse().ok()),
+    })
 }

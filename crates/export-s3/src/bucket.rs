@@ -1,5 +1,6 @@
 //! The result bucket.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -7,12 +8,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, Credentials, Region, RequestChecksumCalculation};
-use aws_sdk_s3::error::{BuildError, ProvideErrorMetadata};
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::head_bucket::HeadBucketError;
-use aws_sdk_s3::types::{
-    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint,
-    CreateBucketConfiguration, ExpirationStatus, LifecycleRule, LifecycleRuleFilter,
-};
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use export_settings::s3::S3Settings;
@@ -29,10 +27,9 @@ const OPERATION: Duration = Duration::from_mins(3);
 const CONNECT: Duration = Duration::from_secs(5);
 /// Tries of one request; a whole attempt of the job stands behind them.
 const TRIES: u32 = 3;
-/// Days after which an upload that nobody finished is thrown away by the bucket.
-const UNFINISHED_DAYS: i32 = 1;
-/// Name of our rule among the bucket's.
-const LIFECYCLE_RULE: &str = "exports-abort-unfinished-uploads";
+/// How a request is answered whose key is known and has not this right.
+const ACCESS_DENIED: &str = "AccessDenied";
+const FORBIDDEN: u16 = 403;
 
 /// An S3 server that is named outright, instead of found by the SDK's own settings. For tests and tools.
 #[derive(Clone, Debug)]
@@ -109,65 +106,54 @@ impl ResultBucket {
         format!("s3://{}/{key}", self.settings.bucket)
     }
 
-    /// Whether the bucket is there and may be used.
+    /// Whether the bucket can be reached with a valid key.
+    ///
+    /// Not whether the key may do anything with it: the services' keys may not even look at the bucket, and that is as it should be.
     pub async fn check(&self) -> Result<(), S3Error> {
-        let outcome = self.client.head_bucket().bucket(&self.settings.bucket).send().await;
-        match outcome {
+        match self.look().await {
+            Err(S3Error::MayNotLook(_)) => self.check_key().await,
+            outcome => outcome,
+        }
+    }
+
+    async fn look(&self) -> Result<(), S3Error> {
+        let bucket = &self.settings.bucket;
+        match self.client.head_bucket().bucket(bucket).send().await {
             Ok(_) => Ok(()),
             Err(error) if error.as_service_error().is_some_and(HeadBucketError::is_not_found) => {
-                Err(S3Error::NoBucket(self.settings.bucket.clone()))
+                Err(S3Error::NoBucket(bucket.clone()))
+            }
+            Err(error)
+                if error.raw_response().is_some_and(|answer| answer.status().as_u16() == FORBIDDEN) =>
+            {
+                Err(S3Error::MayNotLook(bucket.clone()))
             }
             Err(error) => Err(S3Error::sdk("look at the bucket")(error)),
         }
     }
 
-    /// Makes the bucket and its lifecycle rule; harmless when they are there.
-    pub async fn provision(&self) -> Result<(), S3Error> {
-        match self.check().await {
+    /// Tells a key without rights from one that is wrong. The answer to a look has no body, so both look the same there; this
+    /// question needs a right that the services do not have either, but its answer says why.
+    async fn check_key(&self) -> Result<(), S3Error> {
+        match self.client.get_bucket_location().bucket(&self.settings.bucket).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some(ACCESS_DENIED) => Ok(()),
+            Err(error) => Err(S3Error::sdk("use the bucket's key")(error)),
+        }
+    }
+
+    /// Makes the bucket and its lifecycle rules; harmless when they are there. Results are removed after `retention_days` and one
+    /// more.
+    pub async fn provision(&self, retention_days: NonZeroU32) -> Result<(), S3Error> {
+        match self.look().await {
             Ok(()) => {}
             Err(S3Error::NoBucket(bucket)) => self.create(bucket).await?,
             Err(error) => return Err(error),
         }
-        if let Err(error) = self.put_lifecycle().await {
-            // Some S3-compatible servers know no lifecycles. Without one, the parts of interrupted uploads stay.
-            warn!(%error, "the bucket has no rule that removes interrupted uploads");
+        if let Err(error) = self.put_lifecycle(retention_days).await {
+            // Some S3-compatible servers know no lifecycles. Without one, results and the parts of interrupted uploads stay.
+            warn!(%error, "the bucket has no rules that remove old results and interrupted uploads");
         }
-        Ok(())
-    }
-
-    /// Adds our rule to those that the bucket has; the others stay as they are.
-    async fn put_lifecycle(&self) -> Result<(), S3Error> {
-        const OPERATION: &str = "set the bucket's lifecycle";
-        let invalid = |source: BuildError| S3Error::Sdk {
-            operation: OPERATION,
-            code: "request not possible".to_owned(),
-            source: Box::new(source),
-        };
-        let found =
-            self.client.get_bucket_lifecycle_configuration().bucket(&self.settings.bucket).send().await;
-        let mut rules = match found {
-            Ok(found) => found.rules.unwrap_or_default(),
-            Err(error) if error.code() == Some("NoSuchLifecycleConfiguration") => Vec::new(),
-            Err(error) => return Err(S3Error::sdk("read the bucket's lifecycle")(error)),
-        };
-        let rule = LifecycleRule::builder()
-            .id(LIFECYCLE_RULE)
-            .status(ExpirationStatus::Enabled)
-            .filter(LifecycleRuleFilter::builder().prefix(&self.settings.key_prefix).build())
-            .abort_incomplete_multipart_upload(
-                AbortIncompleteMultipartUpload::builder().days_after_initiation(UNFINISHED_DAYS).build(),
-            )
-            .build()
-            .map_err(invalid)?;
-        if rules.contains(&rule) {
-            return Ok(());
-        }
-        rules.retain(|found| found.id() != Some(LIFECYCLE_RULE));
-        rules.push(rule);
-        let lifecycle =
-            BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build().map_err(invalid)?;
-        let put = self.client.put_bucket_lifecycle_configuration().bucket(&self.settings.bucket);
-        put.lifecycle_configuration(lifecycle).send().await.map_err(S3Error::sdk(OPERATION))?;
         Ok(())
     }
 

@@ -6,9 +6,11 @@
 mod bucket;
 mod error;
 mod key;
+mod lifecycle;
 mod links;
 mod object;
 mod parts;
+mod policy;
 mod signing;
 mod sink;
 mod stored;
@@ -17,5 +19,6 @@ pub use bucket::{ResultBucket, S3Server};
 pub use error::S3Error;
 pub use key::ResultPlace;
 pub use parts::PartBytes;
+pub use policy::{Identity, policy};
 pub use sink::{PartGauge, ResultSink, StopGuard};
 pub use stored::StoredResult;

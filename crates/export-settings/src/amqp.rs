@@ -3,9 +3,12 @@
 use amq_protocol_uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::value::{SettingError, secret};
+use crate::value::{SettingError, optional, secret};
 
 const EXPECTED: &str = "an AMQP 0-9-1 URL such as amqp://user:password@host:5672/%2f";
+
+/// AMQP's names have at most 255 bytes, and ours have an ending.
+const MAX_PREFIX: usize = 100;
 
 /// Flags and variables.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -17,6 +20,9 @@ pub struct AmqpArgs {
     /// File that holds it instead
     #[arg(long, env = "RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
     pub rabbitmq_url_file: Option<String>,
+    /// What the names of exchanges and queues begin with [default: exports]
+    #[arg(long, env = "RABBITMQ_NAME_PREFIX", value_name = "PREFIX")]
+    pub rabbitmq_name_prefix: Option<String>,
 }
 
 impl AmqpArgs {
@@ -24,7 +30,25 @@ impl AmqpArgs {
     pub fn resolve(&self) -> Result<SecretString, SettingError> {
         let url = secret("RABBITMQ_URL", self.rabbitmq_url.as_ref(), self.rabbitmq_url_file.as_ref())?
             .ok_or(SettingError::Missing { name: "RABBITMQ_URL", expected: EXPECTED })?;
-        let is_valid = url.expose_secret().parse::<AMQPUri>().is_ok();
-        if is_valid { Ok(url) } else { Err(SettingError::Wrong { name: "RABBITMQ_URL", expected: EXPECTED }) }
+        broker_url("RABBITMQ_URL", url)
     }
+
+    /// What the names of exchanges and queues begin with.
+    pub fn name_prefix(&self) -> Result<String, SettingError> {
+        let prefix = optional(self.rabbitmq_name_prefix.as_ref()).unwrap_or("exports");
+        let is_plain =
+            |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+        if prefix.len() <= MAX_PREFIX && prefix.chars().all(is_plain) {
+            Ok(prefix.to_owned())
+        } else {
+            let expected = "at most 100 letters, digits, dots, hyphens and underscores";
+            Err(SettingError::Wrong { name: "RABBITMQ_NAME_PREFIX", expected })
+        }
+    }
+}
+
+/// The URL, if it is one of a broker.
+pub(crate) fn broker_url(name: &'static str, url: SecretString) -> Result<SecretString, SettingError> {
+    let is_valid = url.expose_secret().parse::<AMQPUri>().is_ok();
+    if is_valid { Ok(url) } else { Err(SettingError::Wrong { name, expected: EXPECTED }) }
 }

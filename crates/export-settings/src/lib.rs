@@ -4,11 +4,14 @@
 //! never repeats the value: it may be a secret pasted into the wrong place.
 //!
 //! Programs flatten the groups they need into their clap command line and then resolve each into values that cannot
-//! be wrong. The groups are: [`mongo`], [`amqp`], [`s3`], [`log`].
+//! be wrong. The groups are: [`mongo`], [`amqp`], [`s3`], [`results`], [`log`], and [`identities`] for provisioning.
 
 pub mod amqp;
+pub mod identities;
 pub mod log;
 pub mod mongo;
+pub mod results;
+pub mod retry;
 pub mod s3;
 mod value;
 

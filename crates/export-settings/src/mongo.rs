@@ -1,6 +1,6 @@
 //! `MONGODB_URI` and its companions.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::value::{SettingError, optional, secret};
 
@@ -40,7 +40,7 @@ impl MongoArgs {
     pub fn resolve(&self) -> Result<MongoSettings, SettingError> {
         let uri = secret("MONGODB_URI", self.mongodb_uri.as_ref(), self.mongodb_uri_file.as_ref())?
             .ok_or(SettingError::Missing { name: "MONGODB_URI", expected: EXPECTED })?;
-        check_uri("MONGODB_URI", &uri)?;
+        let uri = connection_string("MONGODB_URI", uri)?;
         let jobs_database = database_name("JOBS_DATABASE", self.jobs_database.as_ref(), "exports")?;
         Ok(MongoSettings { uri, jobs_database })
     }
@@ -78,23 +78,18 @@ impl SourceArgs {
             self.source_mongodb_uri.as_ref(),
             self.source_mongodb_uri_file.as_ref(),
         )?;
-        if let Some(uri) = &uri {
-            check_uri("SOURCE_MONGODB_URI", uri)?;
-        }
+        let uri = uri.map(|uri| connection_string("SOURCE_MONGODB_URI", uri)).transpose()?;
         let vehicle_database_prefix =
             database_name("VEHICLE_DATABASE_PREFIX", self.vehicle_database_prefix.as_ref(), "vehicle_")?;
         Ok(SourceSettings { uri, vehicle_database_prefix })
     }
 }
 
-fn check_uri(name: &'static str, uri: &SecretString) -> Result<(), SettingError> {
-    use secrecy::ExposeSecret;
-    let uri = uri.expose_secret();
-    if uri.starts_with("mongodb://") || uri.starts_with("mongodb+srv://") {
-        Ok(())
-    } else {
-        Err(SettingError::Wrong { name, expected: EXPECTED })
-    }
+/// The connection string, if it looks like one; the driver looks closer.
+pub(crate) fn connection_string(name: &'static str, uri: SecretString) -> Result<SecretString, SettingError> {
+    let is_valid =
+        ["mongodb://", "mongodb+srv://"].iter().any(|scheme| uri.expose_secret().starts_with(scheme));
+    if is_valid { Ok(uri) } else { Err(SettingError::Wrong { name, expected: EXPECTED }) }
 }
 
 fn database_name(name: &'static str, value: Option<&String>, default: &str) -> Result<String, SettingError> {

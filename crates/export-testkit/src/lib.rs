@@ -17,6 +17,7 @@ pub mod own;
 pub mod program;
 pub mod proxy;
 pub mod reference;
+pub mod s3_server;
 pub mod services;
 pub mod verify;
 pub mod wrong_clock;

@@ -6,26 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use export_amqp::{ConsumerSettings, Topology, consume};
-use export_core::job::RetryPolicy;
+use export_amqp::{ConsumerSettings, consume};
 use export_engine::Engine;
 use export_mongo::{JobStore, MongoClient, VehicleDatabases};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::export::Exporter;
+use crate::export::{Exporter, STOPPING};
 use crate::worker::Worker;
 
 /// How often the services behind the worker are asked for a sign of life.
 const WATCH: Duration = Duration::from_secs(5);
 /// Time between tries while the worker waits for a service at its start.
 const WAIT: Duration = Duration::from_secs(2);
-/// How long running exports may go on after the stop signal. Below the ten seconds that Docker leaves by default.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// The worker before it works.
 #[derive(Debug)]
@@ -35,17 +33,12 @@ pub struct App {
     worker: Worker,
     consumer: ConsumerSettings,
     hand_over: CancellationToken,
+    grace: Duration,
 }
 
 impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for.
-    pub async fn build(
-        config: &Config,
-        results: ResultBucket,
-        topology: Topology,
-        policy: RetryPolicy,
-        owner: String,
-    ) -> anyhow::Result<Self> {
+    pub async fn build(config: &Config, results: ResultBucket, owner: String) -> anyhow::Result<Self> {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-worker")
             .await
             .context("MONGODB_URI cannot be used")?;
@@ -64,14 +57,16 @@ impl App {
             engine: Engine::new(config.threads).context("WORKER_THREADS cannot be started")?,
             budget: config.budget,
             hand_over: hand_over.clone(),
+            ending: TaskTracker::new(),
         };
         let consumer = ConsumerSettings {
             url: config.rabbitmq_url.clone(),
-            topology,
+            topology: config.topology.clone(),
             concurrency: config.concurrency.get(),
             is_consuming: Arc::new(AtomicBool::new(false)),
         };
-        Ok(Self { mongo, source, worker: Worker { jobs, exporter, owner, policy }, consumer, hand_over })
+        let worker = Worker { jobs, exporter, owner, terms: config.terms };
+        Ok(Self { mongo, source, worker, consumer, hand_over, grace: config.grace })
     }
 
     /// Works until `stop`; then running exports get a few seconds to end, and the rest is handed over.
@@ -100,11 +95,19 @@ impl App {
         let (grace_stop, hand_over) = (stop.clone(), self.hand_over);
         tokio::spawn(async move {
             grace_stop.cancelled().await;
-            tokio::time::sleep(GRACE).await;
+            tokio::time::sleep(self.grace).await;
             hand_over.cancel();
         });
         let worker = self.worker;
+        let ending = worker.exporter.ending.clone();
         consume(self.consumer, stop, move |body| worker.clone().handle(body)).await;
+        // Exports that were handed over are throwing away what they have uploaded.
+        ending.close();
+        if tokio::time::timeout(STOPPING, ending.wait()).await.is_err() {
+            warn!(
+                "an export that was handed over has not ended; the bucket's lifecycle removes what it has uploaded"
+            );
+        }
         info!("stopped");
         Ok(())
     }

@@ -2,20 +2,29 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroUsize};
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use clap::Parser;
+use export_amqp::Topology;
+use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_settings::amqp::AmqpArgs;
 use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings, SourceArgs, SourceSettings};
+use export_settings::results::ResultArgs;
+use export_settings::retry::{RetryArgs, RetrySettings};
 use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError, parsed_or};
+
+use crate::worker::Terms;
 
 /// Exports at a time, unless set otherwise.
 const DEFAULT_CONCURRENCY: NonZeroU16 = NonZeroU16::new(2).expect("not zero");
 // Bounds for slips of the pen: each export takes two threads and its buffers.
 const MAX_CONCURRENCY: NonZeroU16 = NonZeroU16::new(256).expect("not zero");
 const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+const DAY: Duration = Duration::from_hours(24);
 /// A tebibyte.
 const MAX_BUDGET_MIB: usize = 1 << 20;
 
@@ -32,7 +41,11 @@ pub struct Cli {
     #[command(flatten)]
     amqp: AmqpArgs,
     #[command(flatten)]
+    retry: RetryArgs,
+    #[command(flatten)]
     s3: S3Args,
+    #[command(flatten)]
+    results: ResultArgs,
     #[command(flatten)]
     log: LogArgs,
     /// What to do instead of working.
@@ -59,6 +72,15 @@ struct WorkerArgs {
     /// Threads that encode and compress, for all exports together [default: as many as there are cores]
     #[arg(long, env = "WORKER_THREADS", value_name = "COUNT")]
     worker_threads: Option<String>,
+    /// How long a claimed job stays this worker's without a sign of life [default: 30]
+    #[arg(long, env = "LEASE_SECONDS", value_name = "SECONDS")]
+    lease_seconds: Option<String>,
+    /// The longest that one attempt at an export may take [default: 21600]
+    #[arg(long, env = "EXPORT_DEADLINE_SECONDS", value_name = "SECONDS")]
+    export_deadline_seconds: Option<String>,
+    /// How long running exports may go on after the stop signal, before they are handed over [default: 1]
+    #[arg(long, env = "SHUTDOWN_GRACE_SECONDS", value_name = "SECONDS")]
+    shutdown_grace_seconds: Option<String>,
     /// Address of health and readiness [default: 127.0.0.1:3002]
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     admin_addr: Option<String>,
@@ -81,6 +103,12 @@ pub struct Config {
     pub source: SourceSettings,
     /// The broker.
     pub rabbitmq_url: SecretString,
+    /// The names of exchanges and queues.
+    pub topology: Topology,
+    /// How jobs are held, tried again and given back.
+    pub terms: Terms,
+    /// How long running exports may go on after the stop signal.
+    pub grace: Duration,
     /// The result bucket.
     pub s3: S3Settings,
 }
@@ -108,6 +136,14 @@ impl Cli {
             mongo: self.mongo.resolve()?,
             source: self.source.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,
+            topology: Topology::named(&self.amqp.name_prefix()?),
+            terms: self.terms()?,
+            grace: seconds(
+                "SHUTDOWN_GRACE_SECONDS",
+                self.worker.shutdown_grace_seconds.as_ref(),
+                1,
+                0..=3_600,
+            )?,
             s3: self.s3.resolve()?,
         })
     }
@@ -137,6 +173,23 @@ impl Cli {
         Ok(MemoryBudget::shared_by(mib << 20, exports))
     }
 
+    fn terms(&self) -> Result<Terms, SettingError> {
+        let RetrySettings { first_wait_ms, longest_wait_ms } = self.retry.resolve()?;
+        let worker = &self.worker;
+        Ok(Terms {
+            lease: seconds("LEASE_SECONDS", worker.lease_seconds.as_ref(), 30, 1..=3_600)?,
+            // A day at most: the broker gives a delivery 25 hours.
+            deadline: seconds(
+                "EXPORT_DEADLINE_SECONDS",
+                worker.export_deadline_seconds.as_ref(),
+                21_600,
+                1..=86_400,
+            )?,
+            retry: RetryPolicy { first_wait_ms, longest_wait_ms },
+            retention: DAY * self.results.resolve()?.get(),
+        })
+    }
+
     fn threads(&self) -> Result<NonZeroUsize, SettingError> {
         const NAME: &str = "WORKER_THREADS";
         const EXPECTED: &str = "a number from 1 to 256";
@@ -146,5 +199,21 @@ impl Cli {
             return Err(SettingError::Wrong { name: NAME, expected: EXPECTED });
         }
         Ok(threads)
+    }
+}
+
+/// A whole number of seconds within bounds.
+fn seconds(
+    name: &'static str,
+    given: Option<&String>,
+    default: u64,
+    bounds: RangeInclusive<u64>,
+) -> Result<Duration, SettingError> {
+    const EXPECTED: &str = "a whole number of seconds within the bounds that .env.example names";
+    let seconds = parsed_or(name, given, default, EXPECTED)?;
+    if bounds.contains(&seconds) {
+        Ok(Duration::from_secs(seconds))
+    } else {
+        Err(SettingError::Wrong { name, expected: EXPECTED })
     }
 }

@@ -13,6 +13,8 @@ pub enum Disposition {
     Fail,
     /// The worker is going; the job is to start elsewhere at once.
     HandOver,
+    /// The job's owner wants it to end.
+    Cancel,
     /// The job is no longer this worker's; nothing may be touched.
     Abandon,
 }
@@ -47,6 +49,11 @@ impl JobError {
     /// The worker is stopping.
     pub fn hand_over() -> Self {
         Self::new(Disposition::HandOver, "worker_stopped", "the worker was stopped; another one goes on")
+    }
+
+    /// The job is to end.
+    pub fn cancelled() -> Self {
+        Self::new(Disposition::Cancel, "cancelled", "the export was cancelled")
     }
 
     /// The lease is lost.

@@ -1,25 +1,26 @@
 //! The recipe of one export: plan → write (read, encode, upload) → result.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use export_core::job::{ExportResult, Job, Stats};
+use export_core::job::{ExportResult, Fence, Job, Stats};
 use export_core::manifest::Manifest;
 use export_engine::{Engine, EngineError, Limits, MemoryBudget, Meter, Plan, PlanError};
-use export_mongo::{Fence, JobStore, MongoSource, VehicleDatabases};
+use export_mongo::{JobStore, MongoSource, VehicleDatabases};
 use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, StoredResult};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, info};
 use uuid::Uuid;
 
-use crate::disposition::JobError;
+use crate::disposition::{Disposition, JobError};
 use crate::heartbeat::beat;
+use crate::worker::Terms;
 
 /// How long a stopped export may take to throw away what it has uploaded; the bucket's lifecycle does it otherwise.
-const STOPPING: Duration = Duration::from_secs(3);
+pub(crate) const STOPPING: Duration = Duration::from_secs(3);
 
 /// What an export needs to reach. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,26 +37,38 @@ pub struct Exporter {
     pub budget: MemoryBudget,
     /// Comes when running exports are to be handed over.
     pub hand_over: CancellationToken,
+    /// Everything that is at work, also for exports that were given up already.
+    pub ending: TaskTracker,
 }
 
 impl Exporter {
-    /// Writes the archive of a claimed job. On success there is one complete object that nobody knows of yet.
+    /// Writes the result of a claimed job. On success there is one complete result that nobody knows of yet.
     pub async fn export(
         &self,
         job: &Job,
         fence: &Fence,
+        terms: &Terms,
         meter: &Arc<Meter>,
     ) -> Result<ExportResult, JobError> {
         let claimed_at = Instant::now();
-        let mut working = pin!(self.work(job, meter, claimed_at));
+        let (exporter, job, of_work) = (self.clone(), job.clone(), Arc::clone(meter));
+        let work = async move { exporter.work(&job, &of_work, claimed_at).await };
+        let mut working = self.ending.spawn(work.in_current_span());
         let stopped = tokio::select! {
-            result = &mut working => return result,
-            reason = beat(&self.jobs, fence, meter, claimed_at) => reason,
+            worked = &mut working => return worked.map_err(panicked)?,
+            reason = beat(&self.jobs, fence, terms.lease, meter, claimed_at) => reason,
             () = self.hand_over.cancelled() => JobError::hand_over(),
+            () = tokio::time::sleep(terms.deadline) => JobError::fail(
+                "deadline_exceeded",
+                format!("the export took longer than the {} seconds it may take", terms.deadline.as_secs()),
+            ),
         };
         // The engine ends at its next slice; then the upload sees that its writer is gone and throws its parts away.
         meter.stop();
-        tokio::time::timeout(STOPPING, working).await.ok();
+        // A job that is handed over goes on elsewhere at once: nobody waits for the rest, but the end of the process.
+        if stopped.disposition != Disposition::HandOver {
+            tokio::time::timeout(STOPPING, working).await.ok();
+        }
         Err(stopped)
     }
 

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use export_core::causes;
-use export_core::job::Progress;
+use export_core::job::{Fence, Progress};
 use export_engine::Meter;
-use export_mongo::{Fence, JobStore};
+use export_mongo::{Held, JobStore};
 use tracing::warn;
 
 use crate::disposition::JobError;
 
-/// Time between heartbeats: often enough for an honest progress bar, a fifteenth of the lease.
-const INTERVAL: Duration = Duration::from_secs(2);
-/// The store's lease less a safety margin: after this long without a renewal the job may be another worker's.
-const LEASE: Duration = Duration::from_secs(25);
+/// Heartbeats in the time of a lease: often enough for an honest progress bar, and for a cancelled export to end soon.
+const BEATS_PER_LEASE: u32 = 15;
+/// How much of the lease is counted on: after this share without a renewal the job may be another worker's, for all we know.
+const COUNTED_ON: f64 = 5.0 / 6.0;
 /// An export that has not moved for this long is stuck. Longer than two requests to S3, one after the other, may take with all
 /// their tries.
 const STALL: Duration = Duration::from_mins(7);
@@ -32,12 +32,20 @@ pub fn progress(meter: &Meter) -> Progress {
 }
 
 /// Renews the lease until dropped. Returns only with a reason to stop the export.
-pub async fn beat(jobs: &JobStore, fence: &Fence, meter: &Arc<Meter>, claimed_at: Instant) -> JobError {
+///
+/// The worker's own clock is read for lengths of time only, and only the one that nobody can set.
+pub async fn beat(
+    jobs: &JobStore,
+    fence: &Fence,
+    lease: Duration,
+    meter: &Arc<Meter>,
+    claimed_at: Instant,
+) -> JobError {
     let mut renewed_at = claimed_at;
     let mut last_seen = Progress::default();
     let mut moved_at = Instant::now();
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(lease / BEATS_PER_LEASE).await;
         let now = progress(meter);
         if now != last_seen {
             moved_at = Instant::now();
@@ -46,14 +54,19 @@ pub async fn beat(jobs: &JobStore, fence: &Fence, meter: &Arc<Meter>, claimed_at
             return JobError::retry("stalled", "the export made no progress for seven minutes");
         }
         let asked_at = Instant::now();
-        let left = LEASE.saturating_sub(renewed_at.elapsed());
-        match tokio::time::timeout(left, jobs.heartbeat(fence, &now)).await {
-            Ok(Ok(true)) => renewed_at = asked_at,
+        let left = lease.mul_f64(COUNTED_ON).saturating_sub(renewed_at.elapsed());
+        if left.is_zero() {
+            // Stopped for a while, perhaps: it is too late to ask.
+            return JobError::abandon();
+        }
+        match tokio::time::timeout(left, jobs.heartbeat(fence, lease, &now)).await {
+            Ok(Ok(Held::Done)) => renewed_at = asked_at,
+            Ok(Ok(Held::CancelRequested)) => return JobError::cancelled(),
             Ok(Err(error)) => {
                 warn!(job.id = %fence.job_id, error = %causes(&error), "a lease could not be renewed, trying again");
             }
             // Not ours any more; or the answer would come too late, and the job may be another worker's by then.
-            Ok(Ok(false)) | Err(_) => return JobError::abandon(),
+            Ok(Ok(Held::Lost)) | Err(_) => return JobError::abandon(),
         }
     }
 }

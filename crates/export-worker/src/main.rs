@@ -4,8 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use export_amqp::Topology;
-use export_core::job::RetryPolicy;
 use export_observability::{ask_readiness, init_logs, stop_signal};
 use export_s3::ResultBucket;
 use export_worker::app::App;
@@ -43,7 +41,7 @@ async fn work(cli: &Cli) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.admin))?;
     let owner = Uuid::new_v4().to_string();
     let results = ResultBucket::from_environment(config.s3.clone()).await?;
-    let app = App::build(&config, results, Topology::default(), RetryPolicy::default(), owner).await?;
+    let app = App::build(&config, results, owner).await?;
 
     app.run(admin, stop_signal()?).await
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use export_amqp::Verdict;
 use export_core::causes;
-use export_core::job::{ExportResult, Job, RetryPolicy};
+use export_core::job::{ExportResult, Fence, Job, RetryPolicy};
 use export_core::message::WakeUp;
+use export_core::trace::TraceParent;
 use export_engine::Meter;
-use export_mongo::{Claim, Fence, JobStore, StoreError};
+use export_mongo::{BackOff, Claim, Held, JobStore, StoreError};
 use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::disposition::{Disposition, JobError};
@@ -28,8 +29,21 @@ pub struct Worker {
     pub exporter: Exporter,
     /// This process's name in leases.
     pub owner: String,
-    /// How often failing jobs are tried.
-    pub policy: RetryPolicy,
+    /// How jobs are held, tried again and given back.
+    pub terms: Terms,
+}
+
+/// How a worker holds jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a claim holds without a heartbeat.
+    pub lease: Duration,
+    /// The longest that one attempt may take.
+    pub deadline: Duration,
+    /// How long a failed job waits before it is tried again.
+    pub retry: RetryPolicy,
+    /// How long results are kept.
+    pub retention: Duration,
 }
 
 impl Worker {
@@ -41,7 +55,7 @@ impl Worker {
         };
         let span = info_span!("job", job.id = %job_id);
         async {
-            match self.jobs.claim(job_id, &self.owner).await {
+            match self.jobs.claim(job_id, &self.owner, self.terms.lease).await {
                 Ok(Claim::Claimed(job, fence)) => self.attempt(&job, &fence).await,
                 Ok(Claim::NotDue) => Verdict::Nack,
                 Ok(Claim::NotAvailable(state)) => {
@@ -60,9 +74,16 @@ impl Worker {
     }
 
     async fn attempt(&self, job: &Job, fence: &Fence) -> Verdict {
-        info!(job.attempt = job.attempts, job.epoch = fence.epoch, job.range = %job.request.range, "export started");
+        let trace_id = job.trace_parent.as_ref().map(TraceParent::trace_id);
+        info!(
+            job.attempt = job.attempts,
+            job.epoch = fence.epoch,
+            job.range = %job.request.range,
+            trace.id = trace_id,
+            "export started"
+        );
         let meter = Arc::new(Meter::default());
-        match self.exporter.export(job, fence, &meter).await {
+        match self.exporter.export(job, fence, &self.terms, &meter).await {
             Ok(result) => self.commit(fence, &result, &meter).await,
             Err(error) => self.settle_failure(job, fence, &error).await,
         }
@@ -71,8 +92,8 @@ impl Worker {
     async fn commit(&self, fence: &Fence, result: &ExportResult, meter: &Meter) -> Verdict {
         let mut done = progress(meter);
         done.percent = 100.0;
-        match persistently(|| self.jobs.commit(fence, result, &done)).await {
-            Ok(true) => {
+        match persistently(|| self.jobs.commit(fence, result, &done, self.terms.retention)).await {
+            Ok(Held::Done) => {
                 let stats = &result.stats;
                 info!(
                     row_count = stats.rows,
@@ -84,7 +105,8 @@ impl Worker {
                 );
                 Verdict::Ack
             }
-            Ok(false) => {
+            Ok(Held::CancelRequested) => self.cancel(fence).await,
+            Ok(Held::Lost) => {
                 warn!("the job went to another worker before the export could be committed");
                 Verdict::Ack
             }
@@ -96,39 +118,54 @@ impl Worker {
         }
     }
 
-    /// Writes the failure down as its disposition says. The delivery goes through the retry queue in any case.
+    /// Writes the failure down as its disposition says, and says what becomes of the delivery.
     async fn settle_failure(&self, job: &Job, fence: &Fence, error: &JobError) -> Verdict {
         let (attempt, code, failure) = (job.attempts, &error.failure.code, &error.failure);
-        let wait_ms = match error.disposition {
-            Disposition::Retry => self.policy.wait_after(attempt, fastrand::f64()),
-            _ => None,
-        };
-        let settled = match (error.disposition, wait_ms) {
-            (Disposition::Abandon, _) => {
+        let settled = match error.disposition {
+            Disposition::Abandon => {
                 warn!(%error, "export abandoned");
                 return Verdict::Ack;
             }
-            (Disposition::HandOver, _) => {
+            Disposition::Cancel => return self.cancel(fence).await,
+            Disposition::HandOver => {
                 info!(job.attempt = attempt, "export stopped, to be handed over");
                 persistently(|| self.jobs.hand_over(fence, failure)).await
             }
-            (Disposition::Retry, Some(wait_ms)) => {
-                warn!(%error, job.attempt = attempt, error.code = code, wait_ms, "export failed, to be tried again");
-                persistently(|| self.jobs.release(fence, Duration::from_millis(wait_ms), failure)).await
+            Disposition::Retry if attempt < job.max_attempts => {
+                warn!(%error, job.attempt = attempt, error.code = code, "export failed, to be tried again");
+                let back_off = BackOff { policy: self.terms.retry, random: fastrand::f64() };
+                persistently(|| self.jobs.release(fence, back_off, failure)).await
             }
-            (Disposition::Retry | Disposition::Fail, _) => {
+            Disposition::Retry | Disposition::Fail => {
                 error!(%error, job.attempt = attempt, error.code = code, "export failed for good");
                 persistently(|| self.jobs.fail(fence, failure)).await
             }
         };
         match settled {
-            Ok(true) => {}
-            Ok(false) => warn!("the job went to another worker before its failure could be written down"),
+            Ok(Held::Done) if error.disposition == Disposition::HandOver => return Verdict::Leave,
+            Ok(Held::Done) => {}
+            Ok(Held::CancelRequested) => return self.cancel(fence).await,
+            Ok(Held::Lost) => {
+                warn!("the job went to another worker before its failure could be written down")
+            }
             Err(error) => {
                 error!(error = %causes(&error), "how the attempt ended could not be written down; the job's lease will expire");
             }
         }
         Verdict::Nack
+    }
+
+    /// Ends the job as its owner wants.
+    async fn cancel(&self, fence: &Fence) -> Verdict {
+        match persistently(|| self.jobs.cancel_running(fence)).await {
+            Ok(Held::Done) => info!("export cancelled"),
+            Ok(_) => warn!("the job went to another worker before it could be cancelled"),
+            Err(error) => {
+                error!(error = %causes(&error), "an export could not be cancelled; the job's lease will expire");
+                return Verdict::Nack;
+            }
+        }
+        Verdict::Ack
     }
 
     async fn keep_dead_letter(&self, body: Vec<u8>, reason: &str) -> Verdict {
@@ -146,9 +183,9 @@ impl Worker {
 }
 
 /// Tries an operation a few times. All of them are fenced, so that trying again is harmless.
-async fn persistently<F>(operation: impl Fn() -> F) -> Result<bool, StoreError>
+async fn persistently<F>(operation: impl Fn() -> F) -> Result<Held, StoreError>
 where
-    F: Future<Output = Result<bool, StoreError>>,
+    F: Future<Output = Result<Held, StoreError>>,
 {
     for _ in 1..SETTLE_TRIES {
         match operation().await {

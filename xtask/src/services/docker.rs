@@ -96,7 +96,10 @@ pub(crate) fn start(
     for service in missing.iter().filter(|service| !before.iter().any(|part| part == service.part())) {
         match service {
             Service::Mongodb => ports.mongodb.check_free()?,
-            Service::Rabbitmq => ports.rabbitmq.check_free()?,
+            Service::Rabbitmq => {
+                ports.rabbitmq.check_free()?;
+                ports.rabbitmq_management.check_free()?;
+            }
             Service::S3 => ports.s3.check_free()?,
         }
         started.push(service.part().to_owned());
@@ -113,7 +116,7 @@ pub(crate) fn start(
         ));
     }
     let mut command = compose(layout)?;
-    for port in [ports.mongodb, ports.rabbitmq, ports.s3, ports.api] {
+    for port in [ports.mongodb, ports.rabbitmq, ports.rabbitmq_management, ports.s3, ports.api] {
         command.env(port.variable, port.number.to_string());
     }
     command.args(["up", "--detach"]).args(&names);
@@ -220,13 +223,27 @@ fn endpoints(settings: &Settings, ports: &StackPorts, missing: &[Service]) -> an
                 let (user, port) =
                     (user("MONGODB_ROOT_USERNAME", "MONGODB_ROOT_PASSWORD")?, ports.mongodb.number);
                 // Direct: the replica set's member is known by its name in the containers' network.
-                let uri =
-                    format!("mongodb://{user}@127.0.0.1:{port}/?authSource=admin&directConnection=true");
-                endpoints.mongodb_uri = Some(uri);
+                let rest = format!("127.0.0.1:{port}/?authSource=admin&directConnection=true");
+                endpoints.mongodb_uri = Some(format!("mongodb://{user}@{rest}"));
+                let [api, worker, source] = [
+                    settings.for_compose("MONGODB_API_PASSWORD")?,
+                    settings.for_compose("MONGODB_WORKER_PASSWORD")?,
+                    settings.for_compose("MONGODB_SOURCE_PASSWORD")?,
+                ];
+                endpoints.identities.add_mongodb([&api, &worker, &source], &rest);
             }
             Service::Rabbitmq => {
                 let (user, port) = (user("RABBITMQ_USERNAME", "RABBITMQ_PASSWORD")?, ports.rabbitmq.number);
-                endpoints.rabbitmq_url = Some(format!("amqp://{user}@127.0.0.1:{port}/%2f"));
+                let address = format!("127.0.0.1:{port}");
+                endpoints.rabbitmq_url = Some(format!("amqp://{user}@{address}/%2f"));
+                let [api, worker] = [
+                    settings.for_compose("RABBITMQ_API_PASSWORD")?,
+                    settings.for_compose("RABBITMQ_WORKER_PASSWORD")?,
+                ];
+                endpoints.identities.add_rabbitmq([&api, &worker], &address);
+                let management = format!("http://127.0.0.1:{}", ports.rabbitmq_management.number);
+                endpoints.identities.set_management(&management);
+                endpoints.rabbitmq_management_url = Some(management);
             }
             Service::S3 => {
                 endpoints.s3 = Some(S3 {

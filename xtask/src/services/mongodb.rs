@@ -1,6 +1,8 @@
-//! MongoDB as a one-node replica set, which transactions and majority write concern need.
+//! MongoDB as a one-node replica set, which transactions and majority write concern need, with users.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -8,10 +10,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::background::Program;
+use crate::identities::LOCAL_PASSWORD;
 use crate::layout::Instance;
 use crate::{background, foreground, ports, wait};
 
 const PART: &str = "mongodb";
+const ADMINISTRATOR: &str = "exports-admin";
+/// Of the key by which the members of a replica set know each other: this one has one member.
+const KEY_BYTES: usize = 96;
 /// From start to an open port; the first start makes the files.
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// From an open port to a writable primary; more than the command's own limit, so that its message is seen.
@@ -22,6 +28,8 @@ pub(crate) fn program(instance: &Instance, mongod: &Path, port: u16) -> anyhow::
     let data = instance.data(PART);
     fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
     check_member_port(&instance.data("mongodb-port"), port)?;
+    let key = instance.data("mongodb-key");
+    make_key(&key).with_context(|| key.display().to_string())?;
     let port_text = port.to_string();
     let mut arguments = vec!["--dbpath".into(), data.into_os_string()];
     let options = [
@@ -35,6 +43,8 @@ pub(crate) fn program(instance: &Instance, mongod: &Path, port: u16) -> anyhow::
         ["--setParameter", "diagnosticDataCollectionEnabled=false"],
     ];
     arguments.extend(options.iter().flatten().map(Into::into));
+    // Without one, a member of a replica set asks nobody who they are.
+    arguments.extend(["--keyFile".into(), key.into_os_string()]);
     // The socket file would lie outside the instance's folder.
     arguments.push("--nounixsocket".into());
     let executable = mongod.to_path_buf();
@@ -55,7 +65,27 @@ fn check_member_port(record: &Path, port: u16) -> anyhow::Result<()> {
     fs::write(record, port.to_string()).with_context(|| record.display().to_string())
 }
 
-/// Makes the server a replica set, once, and waits until it takes writes. Returns its URI.
+/// Makes a key, unless there is one, which only its owner may read.
+fn make_key(path: &Path) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut random = [0; KEY_BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let digits = random.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let text: String = digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect();
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+    Ok(fs::rename(new, path)?)
+}
+
+/// What the connection strings of all users end with, from the address on.
+pub(crate) fn rest_of_uri(port: u16) -> String {
+    format!("127.0.0.1:{port}/?replicaSet=rs0&authSource=admin")
+}
+
+/// Makes the server a replica set with an administrator, once, and waits until it takes writes. Returns the administrator's URI.
 pub(crate) fn wait_until_primary(instance: &Instance, testkit: &Path, port: u16) -> anyhow::Result<String> {
     wait::until(
         START_LIMIT,
@@ -65,14 +95,14 @@ pub(crate) fn wait_until_primary(instance: &Instance, testkit: &Path, port: u16)
             Ok(ports::connect(port))
         },
     )?;
-    // A URI with the set's name would be refused by a server that is not in the set yet.
+    let uri = format!("mongodb://{ADMINISTRATOR}:{LOCAL_PASSWORD}@{}", rest_of_uri(port));
     let mut command = Command::new(testkit);
-    command.args(["replica-set", "--uri", &format!("mongodb://127.0.0.1:{port}/")]);
+    command.arg("replica-set").env("TEST_MONGODB_URI", &uri);
     foreground::run_logged(
         &mut command,
         PRIMARY_LIMIT,
         &instance.log("replica-set"),
         "making MongoDB a replica set",
     )?;
-    Ok(format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0"))
+    Ok(uri)
 }

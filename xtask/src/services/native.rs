@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::endpoints::{Endpoints, S3, Service};
+use crate::identities::{LOCAL_PASSWORD, S3Key};
 use crate::layout::{Instance, Layout};
 use crate::ports::Port;
 use crate::services::{mongodb, packages, rabbitmq, s3};
@@ -12,11 +13,12 @@ use crate::{background, console};
 /// Every process of this kind, in the order they are ended.
 pub(crate) const PARTS: [&str; 4] = ["s3", "rabbitmq", rabbitmq::NAME_SERVER, "mongodb"];
 
-/// Ports of the three services.
+/// Ports of the three services, one of which has two.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
     pub(crate) mongodb: u16,
     pub(crate) rabbitmq: u16,
+    pub(crate) rabbitmq_management: u16,
     pub(crate) s3: u16,
 }
 
@@ -31,13 +33,14 @@ pub(crate) fn check_ports(instance: &Instance, ports: &[(&str, Port)]) -> anyhow
     Ok(())
 }
 
-/// Gets, starts and awaits the services. `started` gets every part that was not running.
+/// Gets, starts and awaits the services. `s3_keys` are those of the API and the worker. `started` gets every part that was not running.
 pub(crate) fn start(
     layout: &Layout,
     instance: &Instance,
     ports: Ports,
     services: &[Service],
     testkit: &Path,
+    s3_keys: Option<[S3Key; 2]>,
     started: &mut Vec<String>,
 ) -> anyhow::Result<Endpoints> {
     let has = |service| services.contains(&service);
@@ -65,24 +68,33 @@ pub(crate) fn start(
         ensure(&mongodb::program(instance, mongod, ports.mongodb)?)?;
     }
     if let Some(broker) = &broker {
-        let node = rabbitmq::Node::new(instance, broker, ports.rabbitmq)?;
+        let node = rabbitmq::Node::new(instance, broker, ports.rabbitmq, ports.rabbitmq_management)?;
         ensure(&node.name_server())?;
         ensure(&node.broker()?)?;
     }
     if has(Service::S3) {
-        ensure(&s3::program(instance, testkit, ports.s3)?)?;
+        let keys = s3_keys.as_ref().map(<[S3Key; 2]>::as_slice).unwrap_or_default();
+        ensure(&s3::program(instance, testkit, ports.s3, keys)?)?;
         s3::wait_until_ready(instance, ports.s3)?;
         endpoints.s3 = Some(S3 {
             endpoint: format!("http://127.0.0.1:{}", ports.s3),
             access_key_id: s3::ACCESS_KEY_ID.to_owned(),
             secret_access_key: s3::SECRET_ACCESS_KEY.to_owned(),
         });
+        if let Some(keys) = s3_keys {
+            endpoints.identities.set_s3_keys(keys);
+        }
     }
     if mongod.is_some() {
         endpoints.mongodb_uri = Some(mongodb::wait_until_primary(instance, testkit, ports.mongodb)?);
+        endpoints.identities.add_mongodb([LOCAL_PASSWORD; 3], &mongodb::rest_of_uri(ports.mongodb));
     }
     if broker.is_some() {
-        rabbitmq::wait_until_ready(instance, ports.rabbitmq)?;
+        rabbitmq::wait_until_ready(instance, ports.rabbitmq, ports.rabbitmq_management)?;
+        let management = format!("http://127.0.0.1:{}", ports.rabbitmq_management);
+        endpoints.identities.add_rabbitmq([LOCAL_PASSWORD; 2], &format!("127.0.0.1:{}", ports.rabbitmq));
+        endpoints.identities.set_management(&management);
+        endpoints.rabbitmq_management_url = Some(management);
         // The user that every broker has from the start and lets in from this machine only.
         endpoints.rabbitmq_url = Some(format!("amqp://guest:guest@127.0.0.1:{}/%2f", ports.rabbitmq));
     }

@@ -29,13 +29,19 @@ pub(crate) struct Node {
     server: PathBuf,
     data: PathBuf,
     port: u16,
+    management_port: u16,
     name_server_port: u16,
     distribution_port: u16,
 }
 
 impl Node {
     /// The instance's node. Its two inner ports are chosen freely when it is not running.
-    pub(crate) fn new(instance: &Instance, server: &Path, port: u16) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        instance: &Instance,
+        server: &Path,
+        port: u16,
+        management_port: u16,
+    ) -> anyhow::Result<Self> {
         let data = instance.data(PART);
         fs::create_dir_all(data.join("home")).with_context(|| data.display().to_string())?;
         let path = data.join("inner-ports");
@@ -45,7 +51,14 @@ impl Node {
             None => ports::free()?,
         };
         fs::write(&path, format!("{name_server_port} {distribution_port}"))?;
-        Ok(Self { server: server.to_path_buf(), data, port, name_server_port, distribution_port })
+        Ok(Self {
+            server: server.to_path_buf(),
+            data,
+            port,
+            management_port,
+            name_server_port,
+            distribution_port,
+        })
     }
 
     /// How to start the name server.
@@ -72,13 +85,18 @@ impl Node {
     pub(crate) fn broker(&self) -> anyhow::Result<Program> {
         let configuration = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\n\
+             management.tcp.ip = 127.0.0.1\n\
+             management.tcp.port = {}\n\
              # Small: this node shares a developer's machine.\n\
              vm_memory_high_watermark.absolute = 512MB\n\
              disk_free_limit.absolute = 100MB\n",
-            self.port
+            self.port, self.management_port
         );
-        fs::write(self.data.join("rabbitmq.conf"), configuration)?;
-        fs::write(self.data.join("enabled_plugins"), "[].\n")?;
+        // Named after the ports, so that a node which runs with others is known to be another and started again.
+        let configuration_file = format!("rabbitmq-{}-{}.conf", self.port, self.management_port);
+        fs::write(self.data.join(&configuration_file), configuration)?;
+        // Users can be made over HTTP only.
+        fs::write(self.data.join("enabled_plugins"), "[rabbitmq_management].\n")?;
         // Read in place of the machine-wide one.
         fs::write(self.data.join("rabbitmq-env.conf"), "")?;
         let path = |name: &str| self.data.join(name).to_string_lossy().into_owned();
@@ -89,14 +107,14 @@ impl Node {
             ("RABBITMQ_NODENAME", "exports@localhost".to_owned()),
             ("RABBITMQ_DIST_PORT", self.distribution_port.to_string()),
             ("RABBITMQ_CONF_ENV_FILE", path("rabbitmq-env.conf")),
-            ("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf")),
+            ("RABBITMQ_CONFIG_FILE", path(&configuration_file)),
             ("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced.config")),
             ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
             ("RABBITMQ_MNESIA_BASE", path("mnesia")),
             ("RABBITMQ_LOG_BASE", path("log")),
             ("RABBITMQ_LOGS", "-".to_owned()),
             ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
-            // Two schedulers are enough, and nothing but the client port is of use from outside.
+            // Two schedulers are enough, and nothing but the client ports is of use from outside.
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
@@ -122,14 +140,15 @@ fn read_ports(path: &Path) -> Option<[u16; 2]> {
     Some([name_server.parse().ok()?, distribution.parse().ok()?])
 }
 
-/// Waits until the broker speaks AMQP: an open port alone does not mean that it has finished starting.
-pub(crate) fn wait_until_ready(instance: &Instance, port: u16) -> anyhow::Result<()> {
+/// Waits until the broker speaks AMQP, as an open port alone does not mean that it has finished starting, and its management listens.
+pub(crate) fn wait_until_ready(instance: &Instance, port: u16, management_port: u16) -> anyhow::Result<()> {
     wait::until(
         START_LIMIT,
         || "RabbitMQ did not answer".to_owned(),
         || {
             check_alive(instance, PART)?;
-            Ok(speaks_amqp(port).then_some(()))
+            let is_ready = speaks_amqp(port) && ports::connect(management_port).is_some();
+            Ok(is_ready.then_some(()))
         },
     )
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::background::Program;
+use crate::identities::{S3Key, s3_identities};
 use crate::layout::Instance;
 use crate::{background, ports, wait};
 
@@ -16,8 +17,13 @@ pub(crate) const ACCESS_KEY_ID: &str = "exports-local";
 pub(crate) const SECRET_ACCESS_KEY: &str = "exports-local-secret";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How to start the server.
-pub(crate) fn program(instance: &Instance, testkit: &Path, port: u16) -> anyhow::Result<Program> {
+/// How to start the server. The administrator's key is always there, `keys` besides it.
+pub(crate) fn program(
+    instance: &Instance,
+    testkit: &Path,
+    port: u16,
+    keys: &[S3Key],
+) -> anyhow::Result<Program> {
     let root = instance.data(PART);
     fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
     let arguments = vec![
@@ -32,7 +38,8 @@ pub(crate) fn program(instance: &Instance, testkit: &Path, port: u16) -> anyhow:
         SECRET_ACCESS_KEY.into(),
     ];
     let executable = testkit.to_path_buf();
-    Ok(Program { part: PART, executable, arguments, environment: Vec::new(), hidden: Vec::new(), port })
+    let environment = vec![("TEST_S3_IDENTITIES".to_owned(), s3_identities(keys))];
+    Ok(Program { part: PART, executable, arguments, environment, hidden: Vec::new(), port })
 }
 
 /// Waits until it accepts connections.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::background::Program;
+use crate::identities::{Identities, Pairs};
 use crate::layout::Instance;
 use crate::ports::Port;
 use crate::services::native;
@@ -34,8 +35,10 @@ impl Members {
             // It must be said explicitly; the listener is this machine's alone.
             ("AUTH", "none".to_owned()),
         ];
-        let member = |part, executable: &Path, port: Port, own: &[(&str, String)]| {
-            let mut environment = [stack.inherited.as_slice(), &stack.environment].concat();
+        let hidden = [stack.hidden.clone(), Identities::hidden_from_services()].concat();
+        let member = |part, executable: &Path, port: Port, users: &Pairs, own: &[(&str, String)]| {
+            let mut environment = [stack.inherited.as_slice(), &stack.environment, users].concat();
+            environment.retain(|(name, _)| !hidden.contains(name));
             environment.extend(own.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
             let executable = executable.to_path_buf();
             Program {
@@ -43,16 +46,17 @@ impl Members {
                 executable,
                 arguments: Vec::new(),
                 environment,
-                hidden: stack.hidden.clone(),
+                hidden: hidden.clone(),
                 port: port.number,
             }
         };
         Self {
-            api: member(Self::API, &stack.programs.api, ports.api, &api_settings),
+            api: member(Self::API, &stack.programs.api, ports.api, &stack.own.api, &api_settings),
             worker: member(
                 Self::WORKER,
                 &stack.programs.worker,
                 ports.worker_admin,
+                &stack.own.worker,
                 &[admin(ports.worker_admin), ("MALLOC_ARENA_MAX", "1".to_owned())],
             ),
         }

@@ -87,11 +87,13 @@ fn parse(line: &str) -> anyhow::Result<Endpoints> {
     Ok(Endpoints {
         mongodb_uri: Some(get("TEST_MONGODB_URI")?),
         rabbitmq_url: Some(get("TEST_RABBITMQ_URL")?),
+        rabbitmq_management_url: Some(get("TEST_RABBITMQ_MANAGEMENT_URL")?),
         s3: Some(S3 {
             endpoint: get("TEST_S3_ENDPOINT_URL")?,
             access_key_id: get("TEST_S3_ACCESS_KEY_ID")?,
             secret_access_key: get("TEST_S3_SECRET_ACCESS_KEY")?,
         }),
+        ..Endpoints::default()
     })
 }
 
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_variable_is_needed() {
-        let line = r#"{"TEST_MONGODB_URI":"m","TEST_RABBITMQ_URL":"r","TEST_S3_ENDPOINT_URL":"s",
+        let line = r#"{"TEST_MONGODB_URI":"m","TEST_RABBITMQ_URL":"r","TEST_RABBITMQ_MANAGEMENT_URL":"h","TEST_S3_ENDPOINT_URL":"s",
             "TEST_S3_ACCESS_KEY_ID":"a","TEST_S3_SECRET_ACCESS_KEY":"b"}"#;
         assert_eq!(parse(line).unwrap().rabbitmq_url.as_deref(), Some("r"));
         let error = parse(r#"{"TEST_MONGODB_URI":"m"}"#).unwrap_err();

@@ -1,5 +1,6 @@
 //! `/export`: one file per operation.
 
+pub mod cancel;
 pub mod create;
 pub mod download;
 pub mod get;
@@ -51,12 +52,15 @@ impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
 
 /// The job of this id, or the answer that there is none.
 async fn find_job(state: &ApiState, job_id: JobId) -> Result<Job, Problem> {
-    let found = state.jobs.get(job_id).await.map_err(|error| match error {
-        StoreError::Corrupt(what) => {
-            error!(job.id = %job_id, error = what, "a stored job cannot be read");
-            Problem::internal()
-        }
-        error => Problem::unavailable(&error),
-    })?;
+    let found = state.jobs.get(job_id).await.map_err(|error| store_problem(job_id, &error))?;
     found.ok_or_else(Problem::unknown_job)
+}
+
+/// The answer when the store has failed over this job.
+fn store_problem(job_id: JobId, error: &StoreError) -> Problem {
+    if let StoreError::Corrupt(what) = error {
+        error!(job.id = %job_id, error = what, "a stored job cannot be read");
+        return Problem::internal();
+    }
+    Problem::unavailable(error)
 }

@@ -70,7 +70,7 @@ async fn a_finished_job_is_not_exported_again() {
     let publisher = Publisher::new(stack.space.services.rabbitmq_url.clone().into(), stack.topology());
     let message = WakeUp { job_id: job_id.parse().expect("an id") };
     for _ in 0..10 {
-        publisher.publish(message).await.expect("published");
+        publisher.publish(message, None).await.expect("published");
     }
     // A later job ends after them: by then they were handled, two at a time and in order.
     let later = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;

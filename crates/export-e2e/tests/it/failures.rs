@@ -29,14 +29,13 @@ async fn a_vehicle_that_does_not_exist_fails_the_job() {
 
 /// A stack whose workers reach S3 through a proxy that can be cut.
 async fn stack_with_fragile_storage(max_attempts: u32) -> (Stack, Proxy) {
-    let mut stack = Stack::start_api(TestSpace::create().await).await;
+    let mut stack = Stack::start_api_with(TestSpace::create().await, max_attempts).await;
     stack.provision().await;
     stack.space.insert_fleet(&one_day()).await;
     let target =
         stack.space.services.s3_endpoint_url.trim_start_matches("http://").trim_end_matches('/').to_owned();
     let proxy = Proxy::start(target).await;
     stack.s3_endpoint_of_workers = Some(format!("http://{}", proxy.address()));
-    stack.policy.max_attempts = max_attempts;
     stack.start_worker().await;
     // A worker waits for its bucket before it takes jobs: the first job shows that it has started.
     let job_id = stack.accepted(&one_day_request()).await;
@@ -86,7 +85,7 @@ async fn messages_that_name_no_job() {
     stack.space.insert_fleet(&one_day()).await;
     let publisher = Publisher::new(stack.space.services.rabbitmq_url.clone().into(), stack.topology());
     let unknown = WakeUp { job_id: "01983c5e-7a01-7c3a-9d5e-0123456789ab".parse().expect("an id") };
-    publisher.publish(unknown).await.expect("published");
+    publisher.publish(unknown, None).await.expect("published");
     let job_id = stack.accepted(&one_day_request()).await;
     let (job, _) = stack.ended(&job_id).await;
     assert_eq!(job["state"], "FINISHED");

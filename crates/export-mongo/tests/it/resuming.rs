@@ -78,10 +78,8 @@ async fn cut_connections_lose_and_repeat_nothing() {
     let space = TestSpace::create().await;
     let stored = (0..DOCUMENTS).map(|id| document(id, DOCUMENT_BYTES)).collect();
     space.insert_hours("001", "soc", stored).await;
-    let (_, rest) = space.services.mongodb_uri.split_once("://").expect("a URI");
-    let address = rest.split(['/', '?', ',']).next().expect("an address").to_owned();
-    let proxy = Proxy::start(address).await;
-    let uri = format!("mongodb://{}/?directConnection=true", proxy.address());
+    let proxy = Proxy::start(space.services.mongodb_address().to_owned()).await;
+    let uri = space.services.mongodb_uri_through(&proxy.address().to_string());
     let client = connect(&uri.into(), "store tests").await.expect("a client");
     Fixture::over(&client, space, SHARE_BYTES)
         .blocking(move |fixture| {

@@ -1,6 +1,7 @@
 //! The bucket itself: told when it is missing, made by provisioning.
 
 use std::net::TcpListener;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use export_s3::{ResultBucket, S3Error, S3Server};
@@ -16,10 +17,10 @@ async fn a_missing_bucket_is_told_and_provisioning_makes_it() {
     let outcome = bucket.check().await;
     assert!(matches!(&outcome, Err(S3Error::NoBucket(told)) if *told == name), "{outcome:?}");
 
-    bucket.provision().await.expect("provisioned");
+    bucket.provision(NonZeroU32::MIN).await.expect("provisioned");
     bucket.check().await.expect("there");
     store(&bucket, "exports/kept.zip", b"kept".to_vec()).await.expect("stored");
-    bucket.provision().await.expect("provisioned again");
+    bucket.provision(NonZeroU32::MIN).await.expect("provisioned again");
     let object =
         space.s3.get_object().bucket(&name).key("exports/kept.zip").send().await.expect("still there");
     assert_eq!(object.body.collect().await.expect("its content").to_vec(), b"kept");

@@ -24,6 +24,13 @@ const AMQP_GREETING: &[u8; 8] = b"AMQP\0\0\x09\x01";
 /// The first byte of the broker's answer: a method frame.
 const AMQP_METHOD_FRAME: u8 = 1;
 
+/// A replica set asks for users only with a key file, which only its owner may read; then the image's own entrypoint takes over.
+const MONGODB_START: &str = "key=/data/configdb/replica-set.key
+head -c 756 /dev/urandom | base64 -w 0 >$key
+chown mongodb:mongodb $key
+chmod 400 $key
+exec docker-entrypoint.sh mongod --replSet rs0 --keyFile $key --bind_ip_all";
+
 /// Start the database, the broker and the object store in containers, print their addresses as one line of JSON, and
 /// remove them when stdin closes.
 #[derive(Debug, clap::Args)]
@@ -34,9 +41,18 @@ pub(crate) async fn run(Arguments {}: Arguments) -> anyhow::Result<()> {
     let secret = Uuid::new_v4().simple().to_string();
     let mongodb = GenericImage::new("mongo", "8.0")
         .with_exposed_port(27017.tcp())
-        .with_cmd(["--replSet", "rs0", "--bind_ip_all"])
+        .with_entrypoint("bash")
+        .with_cmd(["-ec", MONGODB_START])
+        .with_env_var("MONGO_INITDB_ROOT_USERNAME", "testkit")
+        .with_env_var("MONGO_INITDB_ROOT_PASSWORD", &secret)
         .start();
-    let rabbitmq = GenericImage::new("rabbitmq", "4.3.5-management").with_exposed_port(5672.tcp()).start();
+    let rabbitmq = GenericImage::new("rabbitmq", "4.3.5-management")
+        .with_exposed_port(5672.tcp())
+        .with_exposed_port(15672.tcp())
+        // The image's own user may come from their own machine only.
+        .with_env_var("RABBITMQ_DEFAULT_USER", "testkit")
+        .with_env_var("RABBITMQ_DEFAULT_PASS", &secret)
+        .start();
     let s3 = GenericImage::new("rustfs/rustfs", "1.0.0")
         .with_exposed_port(9000.tcp())
         .with_env_var("RUSTFS_ACCESS_KEY", "testkit")
@@ -47,7 +63,9 @@ pub(crate) async fn run(Arguments {}: Arguments) -> anyhow::Result<()> {
     let rabbitmq = rabbitmq.await.context("the RabbitMQ container does not start")?;
     let s3 = s3.await.context("the S3 container does not start")?;
 
-    let mongodb_uri = format!("mongodb://{}/?directConnection=true", address(&mongodb, 27017).await?);
+    let mongodb_address = address(&mongodb, 27017).await?;
+    let mongodb_uri =
+        format!("mongodb://testkit:{secret}@{mongodb_address}/?directConnection=true&authSource=admin");
     let rabbitmq_address = address(&rabbitmq, 5672).await?;
     let s3_url = format!("http://{}", address(&s3, 9000).await?);
     // Inside its container the node reaches itself by this name, whatever port it has outside.
@@ -57,7 +75,8 @@ pub(crate) async fn run(Arguments {}: Arguments) -> anyhow::Result<()> {
 
     let line = json!({
         "TEST_MONGODB_URI": mongodb_uri,
-        "TEST_RABBITMQ_URL": format!("amqp://guest:guest@{rabbitmq_address}/%2f"),
+        "TEST_RABBITMQ_URL": format!("amqp://testkit:{secret}@{rabbitmq_address}/%2f"),
+        "TEST_RABBITMQ_MANAGEMENT_URL": format!("http://{}", address(&rabbitmq, 15672).await?),
         "TEST_S3_ENDPOINT_URL": s3_url,
         "TEST_S3_ACCESS_KEY_ID": "testkit",
         "TEST_S3_SECRET_ACCESS_KEY": secret,

@@ -1,23 +1,28 @@
-//! Makes a replica set of one node, which transactions, change streams and majority writes need.
+//! Makes a replica set of one node, which transactions, change streams and majority writes need, and its administrator.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bson::{Document, doc};
 use mongodb::Client;
-use mongodb::error::ErrorKind;
-use mongodb::options::ClientOptions;
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{ClientOptions, Credential};
 
 /// From an empty data directory to a writable primary takes about three seconds; slow disks get twenty times that.
 const DEADLINE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(200);
+/// The server's codes.
+const UNAUTHORIZED: i32 = 13;
+const AUTHENTICATION_FAILED: i32 = 18;
 const ALREADY_INITIALIZED: i32 = 23;
 
-/// Initiate the replica set rs0 of one node, unless it exists, and wait until it is writable.
+/// Initiate the replica set rs0 of one node and make the user of its URI an administrator, unless they are there; wait until it is
+/// writable.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The node, started with `--replSet rs0`.
-    #[arg(long)]
+    /// The node, started with `--replSet rs0`; with the administrator's user if it was started with `--keyFile`, which makes it ask
+    /// for users. The first one can be made from the same machine only.
+    #[arg(long, env = "TEST_MONGODB_URI", hide_env_values = true)]
     uri: String,
 }
 
@@ -32,37 +37,95 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 pub(crate) async fn ready(uri: &str, member: &str) -> anyhow::Result<()> {
     let mut options = ClientOptions::parse(uri).await?;
     options.direct_connection = Some(true);
+    // A new set refuses a client that asks for it by name.
+    options.repl_set_name = None;
     options.server_selection_timeout = Some(Duration::from_secs(2));
-    let admin = Client::with_options(options)?.database("admin");
+    let administrator = options.credential.take();
+    let node = Node { options, administrator };
 
     let deadline = Instant::now() + DEADLINE;
     let config = doc! { "_id": "rs0", "members": [{ "_id": 0, "host": member }] };
     let mut initiated = false;
-    let mut last_state = String::from("no answer yet");
-    while Instant::now() < deadline {
-        if !initiated {
-            match admin.run_command(doc! { "replSetInitiate": config.clone() }).await {
-                Ok(_) => initiated = true,
-                Err(error) if has_code(&error, ALREADY_INITIALIZED) => initiated = true,
-                Err(error) => last_state = error.to_string(),
-            }
-        }
-        if initiated {
-            match admin.run_command(doc! { "hello": 1 }).await {
-                Ok(hello) if is_writable(&hello) => return Ok(()),
-                Ok(_) => "not yet primary".clone_into(&mut last_state),
-                Err(error) => last_state = error.to_string(),
-            }
+    loop {
+        let last_state = match node.step(&config, &mut initiated).await {
+            Ok(Step::Ready) => return Ok(()),
+            Ok(Step::Waiting) => "not yet primary".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() >= deadline {
+            bail!("the replica set is not writable after {} s: {last_state}", DEADLINE.as_secs());
         }
         tokio::time::sleep(PAUSE).await;
     }
-    bail!("the replica set is not writable after {} s: {last_state}", DEADLINE.as_secs())
 }
 
-fn is_writable(hello: &Document) -> bool {
-    hello.get_bool("isWritablePrimary").unwrap_or(false)
+enum Step {
+    Ready,
+    Waiting,
 }
 
-fn has_code(error: &mongodb::error::Error, code: i32) -> bool {
+/// A node, and who administers it.
+struct Node {
+    /// Without a user.
+    options: ClientOptions,
+    administrator: Option<Credential>,
+}
+
+impl Node {
+    fn anonymous(&self) -> Result<mongodb::Database, Error> {
+        Ok(Client::with_options(self.options.clone())?.database("admin"))
+    }
+
+    fn as_administrator(&self) -> Result<mongodb::Database, Error> {
+        let mut options = self.options.clone();
+        options.credential.clone_from(&self.administrator);
+        Ok(Client::with_options(options)?.database("admin"))
+    }
+
+    /// Does what is next.
+    async fn step(&self, config: &Document, initiated: &mut bool) -> Result<Step, Error> {
+        let anonymous = self.anonymous()?;
+        if !*initiated {
+            let initiate = || doc! { "replSetInitiate": config.clone() };
+            let mut outcome = anonymous.run_command(initiate()).await;
+            // Where there are users already, one of them has to ask.
+            if has_code(&outcome, UNAUTHORIZED) && self.administrator.is_some() {
+                outcome = self.as_administrator()?.run_command(initiate()).await;
+            }
+            if !has_code(&outcome, ALREADY_INITIALIZED) {
+                outcome?;
+            }
+            *initiated = true;
+        }
+        let hello = anonymous.run_command(doc! { "hello": 1 }).await?;
+        if !hello.get_bool("isWritablePrimary").unwrap_or(false) {
+            return Ok(Step::Waiting);
+        }
+        let Some(administrator) = &self.administrator else { return Ok(Step::Ready) };
+        match self.as_administrator()?.run_command(doc! { "ping": 1 }).await {
+            Err(error) if is_refused(&error) => {
+                let user = doc! {
+                    "createUser": administrator.username.as_deref().unwrap_or_default(),
+                    "pwd": administrator.password.as_deref().unwrap_or_default(),
+                    "roles": ["root"],
+                };
+                anonymous.run_command(user).await?;
+                Ok(Step::Waiting)
+            }
+            outcome => outcome.map(|_| Step::Ready),
+        }
+    }
+}
+
+/// Whether the server knows no such user or another password.
+fn is_refused(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Authentication { .. }) || error_has_code(error, AUTHENTICATION_FAILED)
+}
+
+fn has_code(outcome: &Result<Document, Error>, code: i32) -> bool {
+    outcome.as_ref().is_err_and(|error| error_has_code(error, code))
+}
+
+fn error_has_code(error: &Error, code: i32) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if command.code == code)
 }

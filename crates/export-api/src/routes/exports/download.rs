@@ -54,7 +54,10 @@ fn see_other(link: String) -> Response {
 }
 
 fn result_of(job: &Job) -> Result<&ExportResult, Problem> {
-    job.result.as_ref().ok_or_else(|| Problem::no_result(why_no_result(job.state)))
+    job.result.as_ref().ok_or_else(|| match job.state {
+        JobState::Expired => Problem::result_expired(),
+        state => Problem::no_result(why_no_result(state)),
+    })
 }
 
 fn in_another_bucket() -> Problem {
@@ -68,6 +71,6 @@ fn why_no_result(state: JobState) -> &'static str {
         }
         JobState::Failed => "The export failed; error of GET /export/{id} says why.",
         JobState::Cancelled => "The export was cancelled.",
-        JobState::Finished | JobState::Expired => "The export's files are gone.",
+        JobState::Finished | JobState::Expired => "The export has no files.",
     }
 }

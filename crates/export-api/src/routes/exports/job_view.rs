@@ -40,11 +40,12 @@ pub(super) struct JobView<'a> {
     progress: &'a Progress,
     stats: Option<&'a Stats>,
     attempts: u32,
+    cancel_requested: bool,
     error: Option<&'a Failure>,
     created_at: String,
     started_at: Option<String>,
     finished_at: Option<String>,
-    /// Results are kept until somebody removes them; a service that expires them says when.
+    /// Until when there are files.
     expires_at: Option<String>,
 }
 
@@ -80,11 +81,12 @@ impl<'a> JobView<'a> {
             progress: &job.progress,
             stats: job.result.as_ref().map(|result| &result.stats),
             attempts: job.attempts,
+            cancel_requested: job.cancel_requested,
             error: job.failure.as_ref(),
             created_at: rfc3339(job.created_at),
             started_at: job.started_at.map(rfc3339),
             finished_at: job.finished_at.map(rfc3339),
-            expires_at: None,
+            expires_at: job.expires_at.map(rfc3339),
         }
     }
 }
@@ -116,6 +118,10 @@ mod tests {
             state: JobState::NotStarted,
             epoch: 0,
             attempts: 0,
+            max_attempts: 5,
+            cancel_requested: false,
+            expires_at: None,
+            trace_parent: None,
             progress: Progress::default(),
             result: None,
             failure: None,

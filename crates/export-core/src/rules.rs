@@ -1,0 +1,480 @@
+//! The rules by which a job changes: every change there is, when it may happen and what it does.
+//!
+//! The rules are data. The job store turns a rule into one compare-and-set of the database; the model checker applies the
+//! same rule to a [`Record`] in memory, and a test of the store compares the two. A change that has no rule cannot be
+//! written.
+//!
+//! Architecture invariant: nothing here reads a clock. Times are numbers that the caller gives, in milliseconds.
+
+use crate::job::JobState;
+
+/// What must be true of the stored job for a change to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It is in this state.
+    In(JobState),
+    /// `runAfter` has come.
+    Due,
+    /// No claim was made since the caller looked: the epoch is the one that it saw.
+    SameEpoch,
+    /// The last claim is the caller's.
+    SameOwner,
+    /// `leaseUntil` has passed.
+    LeaseExpired,
+    /// Fewer attempts were made than the job may have.
+    AttemptsLeft,
+    /// As many attempts were made as the job may have.
+    NoAttemptsLeft,
+    /// Its owner wants it to end.
+    CancelRequested,
+    /// Nobody has asked for its end.
+    NotCancelRequested,
+    /// `expiresAt` has passed.
+    ResultExpired,
+}
+
+/// What a change does to the stored job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It is in this state now.
+    Enter(JobState),
+    /// One more claim was made.
+    NextEpoch,
+    /// One more attempt was made.
+    CountAttempt,
+    /// The attempt does not count: it ended through no fault of the job.
+    UncountAttempt,
+    /// The caller is the owner.
+    TakeOwnership,
+    /// Nobody is the owner.
+    DropOwnership,
+    /// `leaseUntil` is a lease from now.
+    Lease,
+    /// There is no lease.
+    DropLease,
+    /// `runAfter` is now.
+    DueNow,
+    /// `runAfter` is a random while from now, below a bound that doubles with each attempt.
+    DueAfterBackOff,
+    /// The broker has the message.
+    MarkPublished,
+    /// Whether the broker has the message is not known: it is to be published again.
+    ForgetPublished,
+    /// Its owner wants it to end.
+    RequestCancel,
+    /// The caller's result is the job's.
+    SetResult,
+    /// There is no result any more.
+    DropResult,
+    /// The result may be thrown away from `expiresAt` on.
+    SetExpiry,
+    /// The caller's error is the job's.
+    SetError,
+    /// There is no error any more.
+    ClearError,
+    /// The caller tells how far it is.
+    SetProgress,
+    /// How far it was is forgotten.
+    ResetProgress,
+    /// `startedAt` is now.
+    StampStarted,
+    /// `finishedAt` is now.
+    StampFinished,
+}
+
+/// One change: when it may happen and what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// All of these must be true.
+    pub when: &'static [Condition],
+    /// All of these happen together.
+    pub then: &'static [Effect],
+}
+
+/// Every change that a job can go through after it was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transition {
+    /// The broker has confirmed the job's message.
+    MarkPublished,
+    /// A worker takes the job.
+    Claim,
+    /// The worker shows that it is at work.
+    Heartbeat,
+    /// The worker's result becomes the job's.
+    Commit,
+    /// The worker gives the job back after a failure, to be tried again later.
+    Release,
+    /// The worker gives the job back because it is stopping; another one may start at once.
+    HandOver,
+    /// The worker gives the job up.
+    Fail,
+    /// The worker ends the job because its owner wants it to.
+    CancelRunning,
+    /// The owner ends a job that no worker has.
+    CancelWaiting,
+    /// The owner wants a running job to end.
+    RequestCancel,
+    /// The sweeper takes the job from a worker that was lost.
+    ReleaseLost,
+    /// The sweeper gives up a job whose last worker was lost.
+    FailLost,
+    /// The sweeper ends a job whose owner wants it to, and whose worker was lost.
+    CancelLost,
+    /// The result's time is over.
+    Expire,
+}
+
+use Condition as C;
+use Effect as E;
+use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
+
+/// Back to the queue: it needs a message, and nobody has it.
+const MARK_PUBLISHED: Rule = Rule { when: &[C::In(NotStarted), C::SameEpoch], then: &[E::MarkPublished] };
+
+const CLAIM: Rule = Rule {
+    when: &[C::In(NotStarted), C::Due],
+    then: &[
+        E::Enter(Started),
+        E::NextEpoch,
+        E::CountAttempt,
+        E::TakeOwnership,
+        E::Lease,
+        E::ResetProgress,
+        E::StampStarted,
+    ],
+};
+
+const HEARTBEAT: Rule =
+    Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner], then: &[E::Lease, E::SetProgress] };
+
+/// A job whose end was asked for never finishes: whoever got a 202 for that may rely on it.
+const COMMIT: Rule = Rule {
+    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested],
+    then: &[
+        E::Enter(Finished),
+        E::SetResult,
+        E::SetExpiry,
+        E::SetProgress,
+        E::ClearError,
+        E::DropOwnership,
+        E::DropLease,
+        E::StampFinished,
+    ],
+};
+
+const RELEASE: Rule = Rule {
+    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested, C::AttemptsLeft],
+    then: &[
+        E::Enter(NotStarted),
+        E::DueAfterBackOff,
+        E::ForgetPublished,
+        E::DropOwnership,
+        E::DropLease,
+        E::SetError,
+    ],
+};
+
+const HAND_OVER: Rule = Rule {
+    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested],
+    then: &[
+        E::Enter(NotStarted),
+        E::DueNow,
+        E::ForgetPublished,
+        E::UncountAttempt,
+        E::DropOwnership,
+        E::DropLease,
+        E::SetError,
+    ],
+};
+
+const FAIL: Rule = Rule {
+    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested],
+    then: &[E::Enter(Failed), E::DropOwnership, E::DropLease, E::SetError, E::StampFinished],
+};
+
+const CANCEL_RUNNING: Rule = Rule {
+    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::CancelRequested],
+    then: &[E::Enter(Cancelled), E::DropOwnership, E::DropLease, E::ClearError, E::StampFinished],
+};
+
+const CANCEL_WAITING: Rule = Rule {
+    when: &[C::In(NotStarted)],
+    then: &[E::Enter(Cancelled), E::RequestCancel, E::ClearError, E::StampFinished],
+};
+
+const REQUEST_CANCEL: Rule = Rule { when: &[C::In(Started)], then: &[E::RequestCancel] };
+
+const RELEASE_LOST: Rule = Rule {
+    when: &[C::In(Started), C::LeaseExpired, C::NotCancelRequested, C::AttemptsLeft],
+    then: &[
+        E::Enter(NotStarted),
+        E::DueAfterBackOff,
+        E::ForgetPublished,
+        E::DropOwnership,
+        E::DropLease,
+        E::SetError,
+    ],
+};
+
+const FAIL_LOST: Rule = Rule {
+    when: &[C::In(Started), C::LeaseExpired, C::NotCancelRequested, C::NoAttemptsLeft],
+    then: &[E::Enter(Failed), E::DropOwnership, E::DropLease, E::SetError, E::StampFinished],
+};
+
+const CANCEL_LOST: Rule = Rule {
+    when: &[C::In(Started), C::LeaseExpired, C::CancelRequested],
+    then: &[E::Enter(Cancelled), E::DropOwnership, E::DropLease, E::ClearError, E::StampFinished],
+};
+
+const EXPIRE: Rule =
+    Rule { when: &[C::In(Finished), C::ResultExpired], then: &[E::Enter(Expired), E::DropResult] };
+
+impl Transition {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::MarkPublished,
+        Self::Claim,
+        Self::Heartbeat,
+        Self::Commit,
+        Self::Release,
+        Self::HandOver,
+        Self::Fail,
+        Self::CancelRunning,
+        Self::CancelWaiting,
+        Self::RequestCancel,
+        Self::ReleaseLost,
+        Self::FailLost,
+        Self::CancelLost,
+        Self::Expire,
+    ];
+
+    /// Its rule.
+    pub const fn rule(self) -> &'static Rule {
+        match self {
+            Self::MarkPublished => &MARK_PUBLISHED,
+            Self::Claim => &CLAIM,
+            Self::Heartbeat => &HEARTBEAT,
+            Self::Commit => &COMMIT,
+            Self::Release => &RELEASE,
+            Self::HandOver => &HAND_OVER,
+            Self::Fail => &FAIL,
+            Self::CancelRunning => &CANCEL_RUNNING,
+            Self::CancelWaiting => &CANCEL_WAITING,
+            Self::RequestCancel => &REQUEST_CANCEL,
+            Self::ReleaseLost => &RELEASE_LOST,
+            Self::FailLost => &FAIL_LOST,
+            Self::CancelLost => &CANCEL_LOST,
+            Self::Expire => &EXPIRE,
+        }
+    }
+}
+
+/// The part of a job that rules look at and change. `N` names owners, results and errors: texts in the database, small
+/// numbers in a model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Record<N> {
+    /// Where it is in its life.
+    pub state: JobState,
+    /// Claims so far.
+    pub epoch: i64,
+    /// Attempts that count.
+    pub attempts: u32,
+    /// Attempts that it may have.
+    pub max_attempts: u32,
+    /// Who has it.
+    pub owner: Option<N>,
+    /// Until when, unless it is renewed, in milliseconds.
+    pub lease_until_ms: Option<i64>,
+    /// When it may be claimed, in milliseconds.
+    pub run_after_ms: i64,
+    /// When the broker confirmed its message, in milliseconds.
+    pub published_at_ms: Option<i64>,
+    /// Whether its owner wants it to end.
+    pub cancel_requested: bool,
+    /// Its result.
+    pub result: Option<N>,
+    /// Until when the result is kept, in milliseconds.
+    pub expires_at_ms: Option<i64>,
+    /// Why the last attempt failed.
+    pub error: Option<N>,
+}
+
+impl<N> Record<N> {
+    /// A job as it is created at `now_ms`.
+    pub fn new(max_attempts: u32, now_ms: i64) -> Self {
+        Self {
+            state: NotStarted,
+            epoch: 0,
+            attempts: 0,
+            max_attempts,
+            owner: None,
+            lease_until_ms: None,
+            run_after_ms: now_ms,
+            published_at_ms: None,
+            cancel_requested: false,
+            result: None,
+            expires_at_ms: None,
+            error: None,
+        }
+    }
+}
+
+/// What the caller of a transition brings along. Only what the rule mentions is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Input<N> {
+    /// The time, in milliseconds.
+    pub now_ms: i64,
+    /// The epoch that the caller saw.
+    pub epoch: i64,
+    /// The caller's name, its result or its error, as the rule needs them.
+    pub owner: N,
+    /// The caller's result.
+    pub result: N,
+    /// The caller's error.
+    pub error: N,
+    /// Length of a lease, in milliseconds.
+    pub lease_ms: i64,
+    /// The back-off that chance has picked, in milliseconds.
+    pub back_off_ms: i64,
+    /// How long results are kept, in milliseconds.
+    pub retention_ms: i64,
+}
+
+impl Rule {
+    /// Whether the change may happen to this job.
+    pub fn holds<N: PartialEq>(&self, job: &Record<N>, input: &Input<N>) -> bool {
+        self.when.iter().all(|condition| match condition {
+            C::In(state) => job.state == *state,
+            C::Due => job.run_after_ms <= input.now_ms,
+            C::SameEpoch => job.epoch == input.epoch,
+            C::SameOwner => job.owner.as_ref() == Some(&input.owner),
+            C::LeaseExpired => job.lease_until_ms.is_some_and(|until_ms| until_ms < input.now_ms),
+            C::AttemptsLeft => job.attempts < job.max_attempts,
+            C::NoAttemptsLeft => job.attempts >= job.max_attempts,
+            C::CancelRequested => job.cancel_requested,
+            C::NotCancelRequested => !job.cancel_requested,
+            C::ResultExpired => job.expires_at_ms.is_some_and(|expires_ms| expires_ms <= input.now_ms),
+        })
+    }
+
+    /// Makes the change, if it may happen; whether it did.
+    pub fn apply<N: Clone + PartialEq>(&self, job: &mut Record<N>, input: &Input<N>) -> bool {
+        let holds = self.holds(job, input);
+        if holds {
+            for effect in self.then {
+                change(*effect, job, input);
+            }
+        }
+        holds
+    }
+
+    /// The state that the job must be in.
+    pub fn from(&self) -> Option<JobState> {
+        self.when.iter().find_map(|condition| match condition {
+            C::In(state) => Some(*state),
+            _ => None,
+        })
+    }
+
+    /// The state that the job is in afterwards, where that is another one.
+    pub fn to(&self) -> Option<JobState> {
+        self.then.iter().find_map(|effect| match effect {
+            E::Enter(state) => Some(*state),
+            _ => None,
+        })
+    }
+}
+
+fn change<N: Clone>(effect: Effect, job: &mut Record<N>, input: &Input<N>) {
+    match effect {
+        E::Enter(state) => job.state = state,
+        E::NextEpoch => job.epoch += 1,
+        E::CountAttempt => job.attempts += 1,
+        E::UncountAttempt => job.attempts = job.attempts.saturating_sub(1),
+        E::TakeOwnership => job.owner = Some(input.owner.clone()),
+        E::DropOwnership => job.owner = None,
+        E::Lease => job.lease_until_ms = Some(input.now_ms + input.lease_ms),
+        E::DropLease => job.lease_until_ms = None,
+        E::DueNow => job.run_after_ms = input.now_ms,
+        E::DueAfterBackOff => job.run_after_ms = input.now_ms + input.back_off_ms,
+        E::MarkPublished => job.published_at_ms = Some(input.now_ms),
+        E::ForgetPublished => job.published_at_ms = None,
+        E::RequestCancel => job.cancel_requested = true,
+        E::SetResult => job.result = Some(input.result.clone()),
+        E::DropResult => job.result = None,
+        E::SetExpiry => job.expires_at_ms = Some(input.now_ms + input.retention_ms),
+        E::SetError => job.error = Some(input.error.clone()),
+        E::ClearError => job.error = None,
+        // For people only: no rule looks at them.
+        E::SetProgress | E::ResetProgress | E::StampStarted | E::StampFinished => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transition_says_where_it_starts_and_only_expiry_leaves_an_ended_state() {
+        for transition in Transition::ALL {
+            let from = transition.rule().from();
+            let ends = from.is_some_and(|state| !state.is_active());
+            assert!(from.is_some(), "{transition:?}");
+            assert_eq!(ends, transition == Transition::Expire, "{transition:?}");
+            assert_ne!(from, transition.rule().to(), "{transition:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_worker_does_to_its_job_is_fenced() {
+        for transition in Transition::ALL {
+            let rule = transition.rule();
+            let is_worker = matches!(
+                transition,
+                Transition::Heartbeat
+                    | Transition::Commit
+                    | Transition::Release
+                    | Transition::HandOver
+                    | Transition::Fail
+                    | Transition::CancelRunning
+            );
+            let is_fenced = rule.when.contains(&C::SameEpoch) && rule.when.contains(&C::SameOwner);
+            assert_eq!(is_worker, is_fenced, "{transition:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_not_running_has_no_lease_and_no_owner() {
+        for transition in Transition::ALL {
+            let rule = transition.rule();
+            if rule.from() == Some(Started) && rule.to().is_some() {
+                assert!(rule.then.contains(&E::DropLease), "{transition:?}");
+                assert!(rule.then.contains(&E::DropOwnership), "{transition:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_claim_starts_an_attempt_and_a_commit_ends_it() {
+        let mut job: Record<&str> = Record::new(2, 100);
+        let mut input = Input {
+            now_ms: 99,
+            epoch: 0,
+            owner: "worker",
+            result: "uri",
+            error: "",
+            lease_ms: 30,
+            back_off_ms: 0,
+            retention_ms: 1_000,
+        };
+        assert!(!CLAIM.apply(&mut job, &input), "not due yet");
+        input.now_ms = 100;
+        assert!(CLAIM.apply(&mut job, &input));
+        assert_eq!((job.state, job.epoch, job.attempts, job.lease_until_ms), (Started, 1, 1, Some(130)));
+        assert!(!COMMIT.apply(&mut job, &input), "the fence is of epoch 0");
+        input.epoch = 1;
+        assert!(COMMIT.apply(&mut job, &input));
+        assert_eq!((job.state, job.result, job.expires_at_ms), (Finished, Some("uri"), Some(1_100)));
+        assert!(!REQUEST_CANCEL.apply(&mut job, &input), "it has ended");
+    }
+}

@@ -1,0 +1,101 @@
+//! W3C Trace Context: the name that ties a request, its job, its message and its export together in logs and traces.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of a `traceparent` header, version 00: `00-<trace id>-<span id>-<flags>`, all in lower-case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TraceParent(String);
+
+/// The text is no `traceparent` of version 00.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a traceparent of version 00")]
+pub struct NotATraceParent;
+
+impl TraceParent {
+    /// A new trace, from random numbers (a zero becomes one: zeros mean that there is none).
+    pub fn new(trace: u128, span: u64) -> Self {
+        Self(format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1)))
+    }
+
+    /// The header's value.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The trace's id: 32 hexadecimal digits.
+    pub fn trace_id(&self) -> &str {
+        &self.0[3..35]
+    }
+}
+
+impl FromStr for TraceParent {
+    type Err = NotATraceParent;
+
+    fn from_str(text: &str) -> Result<Self, NotATraceParent> {
+        let parts: Vec<&str> = text.split('-').collect();
+        let is_hex = |part: &str, length: usize| {
+            part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+        match parts[..] {
+            ["00", trace, span, flags]
+                if is_hex(trace, 32)
+                    && is_hex(span, 16)
+                    && is_hex(flags, 2)
+                    && !is_zero(trace)
+                    && !is_zero(span) =>
+            {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(NotATraceParent),
+        }
+    }
+}
+
+impl TryFrom<String> for TraceParent {
+    type Error = NotATraceParent;
+
+    fn try_from(text: String) -> Result<Self, NotATraceParent> {
+        text.parse()
+    }
+}
+
+impl From<TraceParent> for String {
+    fn from(parent: TraceParent) -> Self {
+        parent.0
+    }
+}
+
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_standard_allows() {
+        let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let parent: TraceParent = text.parse().expect("the standard's example");
+        assert_eq!((parent.as_str(), parent.trace_id()), (text, "0af7651916cd43dd8448eb211c80319c"));
+        assert_eq!(TraceParent::new(0, 0).as_str().parse(), Ok(TraceParent::new(1, 1)));
+        for wrong in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        ] {
+            assert_eq!(wrong.parse::<TraceParent>(), Err(NotATraceParent), "{wrong}");
+        }
+    }
+}

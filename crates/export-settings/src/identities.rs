@@ -1,0 +1,151 @@
+//! The services' own users, which `exports provision` makes: named by the connection strings that the services will use.
+
+use secrecy::SecretString;
+
+use crate::amqp::broker_url;
+use crate::mongo::connection_string;
+use crate::value::{SettingError, secret};
+
+const MANAGEMENT: &str = "RABBITMQ_MANAGEMENT_URL";
+const MANAGEMENT_EXPECTED: &str =
+    "the http or https URL of RabbitMQ's management API, such as http://host:15672, to make users there";
+
+/// Flags and variables.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Users of the services")]
+pub struct IdentityArgs {
+    /// The API's `MONGODB_URI`; without it, the API gets no user
+    #[arg(long, env = "API_MONGODB_URI", hide_env_values = true, value_name = "URI")]
+    pub api_mongodb_uri: Option<String>,
+    /// File that holds it instead
+    #[arg(long, env = "API_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
+    pub api_mongodb_uri_file: Option<String>,
+    /// The worker's `MONGODB_URI`; without it, the worker gets no user for the jobs
+    #[arg(long, env = "WORKER_MONGODB_URI", hide_env_values = true, value_name = "URI")]
+    pub worker_mongodb_uri: Option<String>,
+    /// File that holds it instead
+    #[arg(long, env = "WORKER_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
+    pub worker_mongodb_uri_file: Option<String>,
+    /// The worker's `SOURCE_MONGODB_URI`; without it, the worker gets no user for the vehicles
+    #[arg(long, env = "WORKER_SOURCE_MONGODB_URI", hide_env_values = true, value_name = "URI")]
+    pub worker_source_mongodb_uri: Option<String>,
+    /// File that holds it instead
+    #[arg(long, env = "WORKER_SOURCE_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
+    pub worker_source_mongodb_uri_file: Option<String>,
+    /// RabbitMQ's management API, where its users are made; by the administrator of `RABBITMQ_URL`, unless it names one
+    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_name = "URL")]
+    pub rabbitmq_management_url: Option<String>,
+    /// File that holds it instead
+    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    pub rabbitmq_management_url_file: Option<String>,
+    /// The API's `RABBITMQ_URL`; without it, the API gets no user
+    #[arg(long, env = "API_RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
+    pub api_rabbitmq_url: Option<String>,
+    /// File that holds it instead
+    #[arg(long, env = "API_RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    pub api_rabbitmq_url_file: Option<String>,
+    /// The worker's `RABBITMQ_URL`; without it, the worker gets no user
+    #[arg(long, env = "WORKER_RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
+    pub worker_rabbitmq_url: Option<String>,
+    /// File that holds it instead
+    #[arg(long, env = "WORKER_RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    pub worker_rabbitmq_url_file: Option<String>,
+}
+
+/// The services' connection strings, where they were given.
+#[derive(Clone, Debug)]
+pub struct IdentitySettings {
+    /// The API's, for the jobs.
+    pub api_mongodb_uri: Option<SecretString>,
+    /// The worker's, for the jobs.
+    pub worker_mongodb_uri: Option<SecretString>,
+    /// The worker's, for the vehicles.
+    pub worker_source_mongodb_uri: Option<SecretString>,
+    /// The API's.
+    pub api_rabbitmq_url: Option<SecretString>,
+    /// The worker's.
+    pub worker_rabbitmq_url: Option<SecretString>,
+    /// Where RabbitMQ's users are made; there whenever one of them is.
+    pub rabbitmq_management_url: Option<SecretString>,
+}
+
+impl IdentityArgs {
+    /// Checks the settings, but for the users in them: the crates that connect know how to find those.
+    pub fn resolve(&self) -> Result<IdentitySettings, SettingError> {
+        let mongodb = |name, value: &Option<String>, file: &Option<String>| {
+            secret(name, value.as_ref(), file.as_ref())?.map(|uri| connection_string(name, uri)).transpose()
+        };
+        let rabbitmq = |name, value: &Option<String>, file: &Option<String>| {
+            secret(name, value.as_ref(), file.as_ref())?.map(|url| broker_url(name, url)).transpose()
+        };
+        let settings = IdentitySettings {
+            api_mongodb_uri: mongodb("API_MONGODB_URI", &self.api_mongodb_uri, &self.api_mongodb_uri_file)?,
+            worker_mongodb_uri: mongodb(
+                "WORKER_MONGODB_URI",
+                &self.worker_mongodb_uri,
+                &self.worker_mongodb_uri_file,
+            )?,
+            worker_source_mongodb_uri: mongodb(
+                "WORKER_SOURCE_MONGODB_URI",
+                &self.worker_source_mongodb_uri,
+                &self.worker_source_mongodb_uri_file,
+            )?,
+            api_rabbitmq_url: rabbitmq(
+                "API_RABBITMQ_URL",
+                &self.api_rabbitmq_url,
+                &self.api_rabbitmq_url_file,
+            )?,
+            worker_rabbitmq_url: rabbitmq(
+                "WORKER_RABBITMQ_URL",
+                &self.worker_rabbitmq_url,
+                &self.worker_rabbitmq_url_file,
+            )?,
+            rabbitmq_management_url: self.management_url()?,
+        };
+        let has_user = settings.api_rabbitmq_url.is_some() || settings.worker_rabbitmq_url.is_some();
+        if has_user && settings.rabbitmq_management_url.is_none() {
+            return Err(SettingError::Missing { name: MANAGEMENT, expected: MANAGEMENT_EXPECTED });
+        }
+        Ok(settings)
+    }
+
+    fn management_url(&self) -> Result<Option<SecretString>, SettingError> {
+        use secrecy::ExposeSecret;
+        let (value, file) =
+            (self.rabbitmq_management_url.as_ref(), self.rabbitmq_management_url_file.as_ref());
+        let Some(url) = secret(MANAGEMENT, value, file)? else { return Ok(None) };
+        let is_http = url::Url::parse(url.expose_secret())
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if is_http {
+            Ok(Some(url))
+        } else {
+            Err(SettingError::Wrong { name: MANAGEMENT, expected: MANAGEMENT_EXPECTED })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_of_the_broker_needs_the_management_api() {
+        let mut args = IdentityArgs {
+            worker_rabbitmq_url: Some("amqp://worker:hunter2@host/%2f".to_owned()),
+            ..IdentityArgs::default()
+        };
+        let error = args.resolve().expect_err("no management API").to_string();
+        assert!(error.contains(MANAGEMENT) && !error.contains("hunter2"), "{error}");
+        args.rabbitmq_management_url = Some("amqp://hunter2@host".to_owned());
+        let error = args.resolve().expect_err("no http").to_string();
+        assert!(error.contains(MANAGEMENT) && !error.contains("hunter2"), "{error}");
+        args.rabbitmq_management_url = Some("https://host:15671/".to_owned());
+        args.resolve().expect("both");
+    }
+
+    #[test]
+    fn nothing_is_needed() {
+        let settings = IdentityArgs::default().resolve().expect("nothing");
+        assert!(settings.api_mongodb_uri.is_none() && settings.rabbitmq_management_url.is_none());
+    }
+}

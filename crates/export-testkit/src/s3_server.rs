@@ -1,0 +1,154 @@
+//! An S3 server for one machine: objects are files below a directory, and each key may do what its policy says.
+//!
+//! The policies are the documents that S3 itself takes, so what is tried here is what a deployment gets.
+
+mod lifecycle;
+mod policy;
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Result, s3_error};
+use s3s_fs::FileSystem;
+use tokio::net::TcpListener;
+
+pub use policy::Policy;
+
+use lifecycle::Lifecycles;
+
+/// How long requests under way may take after the stop signal.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A key and what it may do.
+#[derive(Debug)]
+pub struct Identity {
+    /// The key's id.
+    pub access_key_id: String,
+    /// The key.
+    pub secret_access_key: String,
+    /// What it may do; none: everything.
+    pub policy: Option<Policy>,
+}
+
+/// A server that is ready to serve.
+pub struct S3Server {
+    service: S3Service,
+}
+
+impl S3Server {
+    /// A server of the buckets below `root`, which is made when missing.
+    pub fn new(root: &Path, identities: Vec<Identity>) -> io::Result<Self> {
+        std::fs::create_dir_all(root)?;
+        let files = FileSystem::new(root).map_err(|error| io::Error::other(format!("{error:?}")))?;
+        let mut auth = SimpleAuth::new();
+        let mut policies = HashMap::new();
+        for Identity { access_key_id, secret_access_key, policy } in identities {
+            auth.register(access_key_id.clone(), secret_access_key.into());
+            policies.insert(access_key_id, policy);
+        }
+        let administrators =
+            policies.iter().filter(|(_, policy)| policy.is_none()).map(|(id, _)| id.clone()).collect();
+        let mut builder = S3ServiceBuilder::new(files);
+        builder.set_auth(auth);
+        builder.set_access(Rights { policies, root: root.to_path_buf() });
+        builder.set_route(Lifecycles::new(administrators));
+        Ok(Self { service: builder.build() })
+    }
+
+    /// Serves until `stop` is ready, then gives requests under way a few seconds.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = io::Result<()>>,
+    ) -> io::Result<()> {
+        let server = Builder::new(TokioExecutor::new());
+        let connections = GracefulShutdown::new();
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let socket = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, _)) => socket,
+                    Err(error) => {
+                        writeln!(io::stderr(), "a connection was lost before it began: {error}")?;
+                        continue;
+                    }
+                },
+                outcome = stop.as_mut() => {
+                    outcome?;
+                    break;
+                }
+            };
+            // Small answers must not wait for acknowledgements of earlier ones.
+            socket.set_nodelay(true)?;
+            let connection = server.serve_connection(TokioIo::new(socket), self.service.clone()).into_owned();
+            let connection = connections.watch(connection);
+            tokio::spawn(async move {
+                // A client that goes away in mid-request is its own business.
+                let _ = connection.await;
+            });
+        }
+        // Whoever is still talking after the grace period is cut off.
+        let _ = tokio::time::timeout(GRACE, connections.shutdown()).await;
+        Ok(())
+    }
+}
+
+/// What each key may do.
+struct Rights {
+    policies: HashMap<String, Option<Policy>>,
+    root: PathBuf,
+}
+
+impl Rights {
+    fn allow(&self, access_key_id: &str, context: &S3AccessContext<'_>) -> bool {
+        let policy = match self.policies.get(access_key_id) {
+            None => return false,
+            Some(None) => return true,
+            Some(Some(policy)) => policy,
+        };
+        let path = context.s3_path();
+        let resource = match (path.get_bucket_name(), path.get_object_key()) {
+            (Some(bucket), Some(key)) => format!("arn:aws:s3:::{bucket}/{key}"),
+            (Some(bucket), None) => format!("arn:aws:s3:::{bucket}"),
+            (None, _) => return false,
+        };
+        action(context.s3_op().name()).is_some_and(|action| policy.allows(action, &resource))
+    }
+}
+
+#[async_trait]
+impl S3Access for Rights {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let key = context.credentials().map(|credentials| credentials.access_key.clone());
+        if key.is_some_and(|key| self.allow(&key, context)) {
+            return Ok(());
+        }
+        match context.s3_path().get_bucket_name() {
+            // As S3 does: everybody with a valid key learns that there is no such bucket.
+            Some(bucket) if !self.root.join(bucket).is_dir() => Err(s3_error!(NoSuchBucket)),
+            _ => Err(s3_error!(AccessDenied, "Access Denied")),
+        }
+    }
+}
+
+/// The action that S3 asks for. What has none here can be had by administrators only.
+fn action(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "GetObject" | "HeadObject" => "s3:GetObject",
+        "PutObject" | "CreateMultipartUpload" | "UploadPart" | "CompleteMultipartUpload" => "s3:PutObject",
+        "AbortMultipartUpload" => "s3:AbortMultipartUpload",
+        "DeleteObject" => "s3:DeleteObject",
+        "HeadBucket" | "ListObjects" | "ListObjectsV2" => "s3:ListBucket",
+        "GetBucketLocation" => "s3:GetBucketLocation",
+        _ => return None,
+    })
+}
