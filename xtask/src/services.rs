@@ -3,7 +3,7 @@
 pub(crate) mod docker;
 mod mongodb;
 pub(crate) mod native;
-mod packages;
+pub(crate) mod packages;
 mod rabbitmq;
 mod s3;
 

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, on services that exist for this run only.
 
 mod containers;
+mod own_servers;
 mod runner;
 
 use std::fs;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use crate::endpoints::{self, Endpoints, Service};
 use crate::layout::{Instance, Layout};
-use crate::programs::Purpose;
+use crate::programs::{Programs, Purpose};
 use crate::services::{self, Kind, native};
 use crate::settings::Settings;
 use crate::{cli, console, ports, programs};
@@ -25,19 +26,21 @@ pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
         .into_iter()
         .filter(|service| !endpoints::is_given_to_tests(*service, &settings))
         .collect();
-    let tests = |endpoints: &Endpoints| {
+    let tests = |endpoints: &Endpoints, programs: &Programs| {
         console::step("services of this test run");
         endpoints.print(&settings)?;
-        runner::run(&layout, &endpoints.for_tests(&settings)?, &arguments.runner_arguments)
+        let mut variables = endpoints.for_tests(&settings)?;
+        variables.extend(own_servers::variables(&layout, programs)?);
+        runner::run(&layout, &variables, &arguments.runner_arguments)
     };
     if missing.is_empty() {
-        return tests(&Endpoints::default());
+        return tests(&Endpoints::default(), &programs::build(&layout, Purpose::Stack)?);
     }
     match services::kind_for_tests(arguments.services)? {
         Kind::Docker => {
             let programs = programs::build(&layout, Purpose::Stack)?;
             let containers = containers::Containers::start(&programs.testkit, &layout.test_stack())?;
-            tests(&containers.endpoints.only(&missing))
+            tests(&containers.endpoints.only(&missing), &programs)
         }
         Kind::Native => {
             let instance = layout.test_stack();
@@ -51,7 +54,7 @@ pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
             let endpoints =
                 // Tests of keys with few rights have an S3 server of their own, as the rights are on one bucket.
                 native::start(&layout, &instance, ports, &missing, &programs.testkit, None, &mut Vec::new())?;
-            tests(&endpoints)
+            tests(&endpoints, &programs)
         }
     }
 }

@@ -35,7 +35,11 @@ pub struct TestSpace {
 impl TestSpace {
     /// Picks the names and makes the bucket. Panics when a service is missing or does not answer.
     pub async fn create() -> Self {
-        let services = Services::from_environment();
+        Self::create_on(Services::from_environment()).await
+    }
+
+    /// The same on these services.
+    pub async fn create_on(services: Services) -> Self {
         let uuid = Uuid::new_v4().simple().to_string();
         let id = uuid[..8].to_owned();
         let mongodb = Client::with_uri_str(&services.mongodb_uri)

@@ -4,17 +4,20 @@
 //! what it says about an export is an independent opinion. It must never skip: a service that is missing is a panic
 //! that says how to get it.
 //!
-//! Start at [`isolation::TestSpace`] for a test on real services, at [`hour::HourBuilder`] for test data, at
+//! Start at [`isolation::TestSpace`] for a test on real services, at [`proxy`] and [`own`] for one that breaks them, at [`hour::HourBuilder`] for test data, at
 //! [`generated::case`] for a property test, and at [`mod@reference`] for what an export must be.
 
 pub mod dump;
 pub mod generated;
 pub mod hour;
 pub mod isolation;
+pub mod memory_group;
 pub mod oddities;
+pub mod own;
 pub mod program;
 pub mod proxy;
 pub mod reference;
 pub mod s3_server;
 pub mod services;
 pub mod verify;
+pub mod wrong_clock;

@@ -1,11 +1,14 @@
 //! Programs of the project, run with the settings given and no others of whoever runs the tests.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use crate::memory_group::MemoryGroup;
 
 /// Longest wait for a program to do what it should.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -16,6 +19,8 @@ pub struct Program {
     path: String,
     arguments: Vec<String>,
     settings: BTreeMap<String, String>,
+    /// A shell script that starts it, as `"$@"`; without one it is started directly.
+    wrapper: Option<String>,
 }
 
 /// What an ended program leaves.
@@ -46,7 +51,15 @@ impl Program {
             path: path.to_owned(),
             arguments: arguments.iter().map(owned).collect(),
             settings: settings.iter().map(|(name, value)| (owned(name), owned(value))).collect(),
+            wrapper: None,
         }
+    }
+
+    /// The same in this memory group, from its first instruction on.
+    #[must_use]
+    pub fn within(mut self, group: &MemoryGroup) -> Self {
+        self.wrapper = Some(group.entering_script());
+        self
     }
 
     /// The same with this setting.
@@ -65,7 +78,15 @@ impl Program {
 
     /// Starts it. Panics when it cannot be started.
     pub fn start(&self) -> Running {
-        let child = Command::new(&self.path)
+        let mut command = match &self.wrapper {
+            None => Command::new(&self.path),
+            Some(script) => {
+                let mut command = Command::new("/bin/sh");
+                command.args(["-c", script, "sh", &self.path]);
+                command
+            }
+        };
+        let child = command
             .args(&self.arguments)
             .env_clear()
             .envs(&self.settings)
@@ -126,23 +147,70 @@ impl Running {
         status.map(|status| status.code())
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it SIGTERM and waits for its end. Panics when it does not end in time.
-    pub fn terminate(self) -> Ended {
-        self.signal("TERM")
+    pub fn terminate(mut self) -> Ended {
+        let asked_at = self.ask_to_end();
+        self.ended(asked_at)
     }
 
     /// Sends it SIGINT, as Ctrl-C does, and waits for its end. Panics when it does not end in time.
-    pub fn interrupt(self) -> Ended {
-        self.signal("INT")
+    pub fn interrupt(mut self) -> Ended {
+        let asked_at = Instant::now();
+        self.signal("INT");
+        self.ended(asked_at)
     }
 
-    fn signal(mut self, name: &str) -> Ended {
+    /// Sends it SIGTERM and does not wait; returns when that was, for [`Self::until_ended`].
+    pub fn ask_to_end(&self) -> Instant {
         let asked_at = Instant::now();
-        let id = self.child.id().to_string();
-        // The shell's own `kill`: not every machine has a program of that name.
-        let killed = Command::new("/bin/sh").args(["-c", "kill -\"$1\" \"$0\"", &id, name]).status();
-        assert!(killed.is_ok_and(|status| status.success()), "SIG{name} could not be sent");
-        self.ended(asked_at)
+        self.signal("TERM");
+        asked_at
+    }
+
+    /// Waits for its end; what it took counts from `since`. Panics when it does not end in time.
+    pub fn until_ended(&mut self, since: Instant) -> Ended {
+        self.ended(since)
+    }
+
+    /// Ends it with SIGKILL, so that it can put nothing away, and waits until it is gone.
+    pub fn kill(&mut self) -> Ended {
+        let killed_at = Instant::now();
+        self.child.kill().unwrap_or_else(|error| panic!("SIGKILL could not be sent: {error}"));
+        self.ended(killed_at)
+    }
+
+    /// Stops it where it stands (SIGSTOP), with all its connections open; returns when all its threads have stopped.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+        let stopped_by = Instant::now() + PATIENCE;
+        while !self.is_frozen() {
+            assert!(Instant::now() < stopped_by, "process {} does not stop", self.id());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Whether every thread is stopped; the kernel stops them one by one.
+    fn is_frozen(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id()));
+        let threads = threads.unwrap_or_else(|error| panic!("process {} is not there: {error}", self.id()));
+        threads.filter_map(Result::ok).all(|thread| {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:") && line.contains("T (stopped)"))
+        })
+    }
+
+    fn signal(&self, name: &str) {
+        signal(name, &self.id().to_string());
     }
 
     fn ended(&mut self, since: Instant) -> Ended {
@@ -159,6 +227,13 @@ impl Running {
         }
         Ended { code, output: self.output(), took }
     }
+}
+
+/// Sends a signal to a process, or with `-` before its number to a process group.
+pub(crate) fn signal(name: &str, target: &str) {
+    // The shell's own `kill`: not every machine has a program of that name.
+    let killed = Command::new("/bin/sh").args(["-c", "kill -s \"$0\" -- \"$1\"", name, target]).status();
+    assert!(killed.is_ok_and(|status| status.success()), "SIG{name} could not be sent to {target}");
 }
 
 impl Drop for Running {

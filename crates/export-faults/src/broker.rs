@@ -1,0 +1,162 @@
+//! The broker as an administrator sees it: counts, and what may be done to queues behind the programs' backs.
+
+use std::time::Duration;
+
+use async_rs::Runtime;
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions, QueuePurgeOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+
+/// How long any call may take.
+const CALL: Duration = Duration::from_secs(10);
+/// AMQP's mark for messages that survive a restart of the broker.
+const PERSISTENT: u8 = 2;
+/// Routing key of wake-up messages.
+const JOBS_KEY: &str = "jobs";
+
+/// What a queue holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queue {
+    /// Messages that are ready for delivery; those in a worker's hands do not count.
+    pub ready: u32,
+    /// Consumers.
+    pub consumers: u32,
+}
+
+/// Names of one deployment's queues, and the way to them, past every proxy. Each call connects anew, so that it works whatever
+/// happened to the broker before.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    url: String,
+    prefix: String,
+}
+
+impl Broker {
+    pub(crate) fn new(url: &str, prefix: &str) -> Self {
+        Self { url: url.to_owned(), prefix: prefix.to_owned() }
+    }
+
+    /// The exchange that jobs are published to.
+    pub fn exchange(&self) -> String {
+        self.prefix.clone()
+    }
+
+    /// The queue that workers read.
+    pub fn jobs_queue(&self) -> String {
+        format!("{}.jobs", self.prefix)
+    }
+
+    /// The queue where nacked messages rest.
+    pub fn retry_queue(&self) -> String {
+        format!("{}.jobs.retry", self.prefix)
+    }
+
+    /// Counts of a queue; `None` when there is no such queue. Panics when the broker does not answer.
+    pub async fn queue(&self, name: &str) -> Option<Queue> {
+        let (connection, channel) = self.open().await;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = limited(channel.queue_declare(name.into(), options, FieldTable::default())).await;
+        close(connection).await;
+        let queue = declared.ok()?;
+        Some(Queue { ready: queue.message_count(), consumers: queue.consumer_count() })
+    }
+
+    /// Throws away all messages of a queue that are ready; returns how many.
+    pub async fn purge(&self, name: &str) -> u32 {
+        let (connection, channel) = self.open().await;
+        let purged = limited(channel.queue_purge(name.into(), QueuePurgeOptions::default())).await;
+        close(connection).await;
+        purged.unwrap_or_else(|error| panic!("{name} cannot be purged: {error}"))
+    }
+
+    /// Deletes a queue with its messages and bindings.
+    pub async fn delete(&self, name: &str) {
+        let (connection, channel) = self.open().await;
+        let deleted = limited(channel.queue_delete(name.into(), QueueDeleteOptions::default())).await;
+        close(connection).await;
+        deleted.unwrap_or_else(|error| panic!("{name} cannot be deleted: {error}"));
+    }
+
+    /// Takes the binding of the jobs' queue away, so that what is published comes back.
+    pub async fn unbind_jobs(&self) {
+        let (connection, channel) = self.open().await;
+        let (queue, exchange) = (self.jobs_queue(), self.exchange());
+        let unbound =
+            channel.queue_unbind(queue.into(), exchange.into(), JOBS_KEY.into(), FieldTable::default());
+        let unbound = limited(unbound).await;
+        close(connection).await;
+        unbound.unwrap_or_else(|error| panic!("the jobs' queue cannot be unbound: {error}"));
+    }
+
+    /// Makes that binding again.
+    pub async fn bind_jobs(&self) {
+        let (connection, channel) = self.open().await;
+        let (queue, exchange) = (self.jobs_queue(), self.exchange());
+        let options = QueueBindOptions::default();
+        let bound = channel.queue_bind(
+            queue.into(),
+            exchange.into(),
+            JOBS_KEY.into(),
+            options,
+            FieldTable::default(),
+        );
+        let bound = limited(bound).await;
+        close(connection).await;
+        bound.unwrap_or_else(|error| panic!("the jobs' queue cannot be bound: {error}"));
+    }
+
+    /// Publishes these bodies as they are, and waits until the broker has them.
+    pub async fn publish(&self, bodies: &[&[u8]]) {
+        let (connection, channel) = self.open().await;
+        limited(channel.confirm_select(ConfirmSelectOptions::default()))
+            .await
+            .unwrap_or_else(|error| panic!("no confirms: {error}"));
+        for body in bodies {
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
+            let published =
+                channel.basic_publish(self.exchange().into(), JOBS_KEY.into(), options, body, properties);
+            let confirm = limited(published).await.unwrap_or_else(|error| panic!("not published: {error}"));
+            let confirmed = limited(confirm).await.unwrap_or_else(|error| panic!("not confirmed: {error}"));
+            assert!(confirmed.is_ack(), "not taken: {confirmed:?}");
+        }
+        close(connection).await;
+    }
+
+    /// Publishes so many wake-ups of a job.
+    pub async fn wake_up(&self, job_id: &str, times: usize) {
+        let body = format!(r#"{{"v":1,"jobId":"{job_id}"}}"#);
+        self.publish(&vec![body.as_bytes(); times]).await;
+    }
+
+    /// Takes the next message out of a queue for good.
+    pub async fn take(&self, name: &str) -> Option<Vec<u8>> {
+        let (connection, channel) = self.open().await;
+        let got = limited(channel.basic_get(name.into(), BasicGetOptions { no_ack: true })).await;
+        close(connection).await;
+        got.unwrap_or_else(|error| panic!("{name} cannot be read: {error}"))
+            .map(|message| message.delivery.data)
+    }
+
+    async fn open(&self) -> (Connection, Channel) {
+        let properties = ConnectionProperties::default().with_connection_name("test".into());
+        let connection =
+            limited(Connection::connect_with_runtime(&self.url, properties, Runtime::tokio_current())).await;
+        let connection = connection.unwrap_or_else(|error| panic!("no connection to RabbitMQ: {error}"));
+        let channel = limited(connection.create_channel()).await;
+        (connection, channel.unwrap_or_else(|error| panic!("no channel: {error}")))
+    }
+}
+
+async fn close(connection: Connection) {
+    // Whatever was wanted has been answered.
+    let _ = limited(connection.close(200, "done".into())).await;
+}
+
+async fn limited<T>(call: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+    let outcome = tokio::time::timeout(CALL, call).await;
+    outcome.unwrap_or_else(|_| panic!("RabbitMQ does not answer a test's own question"))
+}

@@ -1,0 +1,206 @@
+//! Everything of one test: names, services, and how processes are started on them.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use export_testkit::isolation::TestSpace;
+use export_testkit::program::Program;
+use export_testkit::services::Services;
+use futures_util::TryStreamExt as _;
+use mongodb::Collection;
+use mongodb::options::{ReadConcern, SelectionCriteria};
+
+use crate::{Api, Broker, Links, Start, Worker, state_of};
+
+/// Longest wait for something to become so.
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What the keys of results begin with.
+const KEY_PREFIX: &str = "exports/";
+
+/// Names and services of one test, provisioned by the real `exports provision`.
+pub struct Deployment {
+    /// Its databases, bucket and names.
+    pub space: TestSpace,
+    /// The broker as an administrator sees it.
+    pub broker: Broker,
+    programs: PathBuf,
+}
+
+impl Deployment {
+    /// On the services that all tests share; with queues, indexes and a bucket of its own.
+    pub async fn start() -> Self {
+        Self::on(Services::from_environment()).await
+    }
+
+    /// On these services, for instance some of the test's own:
+    /// `Services { rabbitmq_url: rabbitmq.url(), ..Services::from_environment() }`.
+    pub async fn on(services: Services) -> Self {
+        let programs = env::var_os("TEST_PROGRAMS_DIR").unwrap_or_else(|| {
+            panic!("TEST_PROGRAMS_DIR is not set: tests of the programs are run with `cargo xtask test`")
+        });
+        let space = TestSpace::create_on(services).await;
+        let broker = Broker::new(&space.services.rabbitmq_url, &space.topology);
+        let deployment = Self { space, broker, programs: programs.into() };
+        // A quick return of nacked messages: a test waits for what happens then, not for the rest before it.
+        deployment.provision(&[("RETRY_REST_MS", "200")]).await;
+        deployment
+    }
+
+    /// Runs `exports provision` with these settings. Panics when it fails.
+    pub async fn provision(&self, settings: &[(&str, &str)]) {
+        let links = self.links().await;
+        let program = self.program("exports", &["provision"], &links);
+        let program = settings.iter().fold(program, |program, (name, value)| program.with(name, value));
+        let ended = tokio::task::spawn_blocking(move || program.run()).await;
+        let ended = ended.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(ended.code, Some(0), "exports provision: {}", ended.output);
+    }
+
+    /// An API with ordinary settings.
+    pub async fn api(&self) -> Api {
+        Start::new(self).api().await
+    }
+
+    /// A worker with ordinary settings.
+    pub async fn worker(&self) -> Worker {
+        Start::new(self).worker().await
+    }
+
+    /// How a process is started, where it needs settings or links of its own; ends with [`Start::api`] or [`Start::worker`].
+    pub fn with(&self, name: &str, value: &str) -> Start<'_> {
+        Start::new(self).with(name, value)
+    }
+
+    /// The same over these links.
+    pub fn over(&self, links: Links) -> Start<'_> {
+        Start::new(self).over(links)
+    }
+
+    /// Proxies to the services, for a process to come.
+    pub async fn links(&self) -> Links {
+        Links::to(&self.space.services).await
+    }
+
+    /// A program of the project with all settings that name this deployment's services.
+    pub fn program(&self, name: &str, arguments: &[&str], links: &Links) -> Program {
+        let (space, services) = (&self.space, &self.space.services);
+        let path = self.programs.join(name);
+        let settings = [
+            ("ADMIN_ADDR", "127.0.0.1:0".to_owned()),
+            ("MONGODB_URI", links.mongodb_uri()),
+            ("JOBS_DATABASE", space.jobs_database.clone()),
+            ("VEHICLE_DATABASE_PREFIX", space.vehicle_prefix.clone()),
+            ("RABBITMQ_URL", links.rabbitmq_url()),
+            ("RABBITMQ_NAME_PREFIX", space.topology.clone()),
+            ("S3_BUCKET", space.bucket.clone()),
+            ("S3_KEY_PREFIX", KEY_PREFIX.to_owned()),
+            ("S3_FORCE_PATH_STYLE", "true".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ENDPOINT_URL_S3", links.s3_endpoint_url()),
+            ("AWS_ACCESS_KEY_ID", services.s3_access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", services.s3_secret_access_key.clone()),
+            // Of nobody's profile.
+            ("HOME", "/nonexistent".to_owned()),
+            ("LOG_FORMAT", "json".to_owned()),
+        ];
+        let program = Program::new(&path.to_string_lossy(), arguments, &[]);
+        settings.iter().fold(program, |program, (name, value)| program.with(name, value))
+    }
+
+    /// The job documents, read from the primary.
+    pub fn jobs(&self) -> Collection<Document> {
+        self.collection("jobs")
+    }
+
+    /// A job as it is stored. Panics when there is none.
+    pub async fn job(&self, job_id: &str) -> Document {
+        let found = self.jobs().find_one(doc! { "_id": job_id }).await;
+        let job = found.unwrap_or_else(|error| panic!("MongoDB does not answer: {error}"));
+        job.unwrap_or_else(|| panic!("there is no job {job_id}"))
+    }
+
+    /// All jobs, the oldest first.
+    pub async fn all_jobs(&self) -> Vec<Document> {
+        all(self.jobs().find(doc! {}).sort(doc! { "_id": 1 })).await
+    }
+
+    /// All messages that named no job.
+    pub async fn dead_letters(&self) -> Vec<Document> {
+        all(self.collection("deadLetters").find(doc! {}).sort(doc! { "receivedAt": 1 })).await
+    }
+
+    /// Looks at a job until it is as wanted. Panics after a bounded wait.
+    pub async fn until(&self, job_id: &str, is_wanted: impl Fn(&Document) -> bool) -> Document {
+        let asked_at = Instant::now();
+        loop {
+            let job = self.job(job_id).await;
+            if is_wanted(&job) {
+                return job;
+            }
+            assert!(asked_at.elapsed() < PATIENCE, "the job does not get there: {job:#}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Looks at a job until it is in this state.
+    pub async fn until_state(&self, job_id: &str, state: &str) -> Document {
+        self.until(job_id, |job| state_of(job) == state).await
+    }
+
+    /// Waits until this is so. Panics after a bounded wait.
+    pub async fn until_so<F>(&self, what: &str, is_so: impl Fn() -> F)
+    where
+        F: Future<Output = bool>,
+    {
+        let asked_at = Instant::now();
+        while !is_so().await {
+            assert!(asked_at.elapsed() < PATIENCE, "it does not come to this: {what}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Ends a test: no job may be left halfway, no message anywhere. Removes what the test made.
+    pub async fn end(self) {
+        self.until_so("queues are empty", || async {
+            let mut are_empty = true;
+            for name in [self.broker.jobs_queue(), self.broker.retry_queue()] {
+                are_empty &= self.broker.queue(&name).await.is_none_or(|queue| queue.ready == 0);
+            }
+            are_empty
+        })
+        .await;
+        for job in self.all_jobs().await {
+            let state = state_of(&job);
+            let is_terminal = matches!(state, "FINISHED" | "FAILED" | "CANCELLED" | "EXPIRED");
+            assert!(is_terminal, "a job is left halfway: {job:#}");
+            let has_uri = job.get_str("exportUri").is_ok();
+            assert_eq!(has_uri, state == "FINISHED", "a URI exactly when finished: {job:#}");
+        }
+        self.forget().await;
+    }
+
+    /// Removes what the test made, whatever state it is in.
+    pub async fn forget(self) {
+        for name in [self.broker.jobs_queue(), self.broker.retry_queue()] {
+            self.broker.delete(&name).await;
+        }
+        self.space.cleanup().await;
+    }
+
+    fn collection(&self, name: &str) -> Collection<Document> {
+        let options = mongodb::options::CollectionOptions::builder()
+            .selection_criteria(SelectionCriteria::ReadPreference(mongodb::options::ReadPreference::Primary))
+            .read_concern(ReadConcern::majority())
+            .build();
+        self.space.mongodb.database(&self.space.jobs_database).collection_with_options(name, options)
+    }
+}
+
+async fn all(find: mongodb::action::Find<'_, Document>) -> Vec<Document> {
+    let found = async { find.await?.try_collect().await };
+    found.await.unwrap_or_else(|error: mongodb::error::Error| panic!("MongoDB does not answer: {error}"))
+}

@@ -1,0 +1,90 @@
+//! Data to export, and whether a result is what it should be.
+
+use std::io::Cursor;
+
+use bson::Document;
+use export_testkit::hour::HourBuilder;
+use export_testkit::oddities::one_day;
+use export_testkit::reference::{ReferenceRequest, export_database};
+use export_testkit::verify::compare;
+use serde_json::{Value, json};
+
+use crate::Deployment;
+
+/// 2018-11-30T00:00:00Z.
+const DAY_MS: i64 = 1_543_536_000_000;
+const HOUR_MS: i64 = 3_600_000;
+const DAY_HOURS: i64 = 24;
+
+/// Vehicles in a deployment's database, and the request that exports them all.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    /// Body of `POST /export`.
+    pub body: Value,
+    request: ReferenceRequest,
+}
+
+impl Fleet {
+    /// A day of a few vehicles, each odd in its own way; some kilobytes.
+    pub async fn odd(deployment: &Deployment) -> Self {
+        let fleet = one_day();
+        deployment.space.insert_fleet(&fleet).await;
+        let body = json!({ "startDate": fleet.start_date, "endDate": fleet.end_date });
+        let request =
+            ReferenceRequest { from_ms: fleet.from_ms, to_ms: fleet.to_ms, ..ReferenceRequest::default() };
+        Self { body, request }
+    }
+
+    /// A day of vehicles with two parameters and values that do not compress: about 10 bytes of result for a point. A parameter has
+    /// `points_per_hour` in each of the 24 hours.
+    pub async fn heavy(deployment: &Deployment, vehicles: u16, points_per_hour: u16) -> Self {
+        let mut random = fastrand::Rng::with_seed(4);
+        let step_ms = HOUR_MS / i64::from(points_per_hour.max(1));
+        for vehicle in 0..vehicles {
+            for parameter in ["odo", "soc"] {
+                let hours = (0..DAY_HOURS).map(|hour| {
+                    let hour_ms = DAY_MS + hour * HOUR_MS;
+                    let points = (0..i64::from(points_per_hour)).map(|point| {
+                        (hour_ms + point * step_ms + random.i64(0..step_ms.max(1)), random.f64() * 1e6)
+                    });
+                    HourBuilder::new(hour_ms).points(points.collect::<Vec<_>>()).build()
+                });
+                let hours: Vec<Document> = hours.collect();
+                deployment.space.insert_hours(&format!("{vehicle:03}"), parameter, hours).await;
+            }
+        }
+        let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
+        let request = ReferenceRequest {
+            from_ms: DAY_MS,
+            to_ms: DAY_MS + DAY_HOURS * HOUR_MS,
+            ..ReferenceRequest::default()
+        };
+        Self { body, request }
+    }
+
+    /// Waits for the job's end; it must be FINISHED, and its object what the reference exporter makes of the same data. Returns the job.
+    pub async fn exported(&self, deployment: &Deployment, job_id: &str) -> Document {
+        let job = deployment.until(job_id, |job| !matches!(state_of(job), "NOT_STARTED" | "STARTED")).await;
+        assert_eq!(state_of(&job), "FINISHED", "{job:#}");
+        let archive = deployment.space.object(&key_of(&job)).await;
+        let (client, prefix) = (&deployment.space.mongodb, &deployment.space.vehicle_prefix);
+        let reference = export_database(client, prefix, &self.request).await;
+        let reference = reference.unwrap_or_else(|error| panic!("no reference export: {error}"));
+        if let Err(differences) = compare(Cursor::new(archive), &self.request, &reference) {
+            panic!("the archive of {job_id} is not the reference's: {differences}");
+        }
+        job
+    }
+}
+
+/// The state of a job document; empty when it has none.
+pub fn state_of(job: &Document) -> &str {
+    job.get_str("state").unwrap_or_default()
+}
+
+/// Key of the object that a finished job names. Panics when it names none.
+pub fn key_of(job: &Document) -> String {
+    let uri = job.get_str("exportUri").unwrap_or_else(|_| panic!("no URI: {job:#}"));
+    let key = uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+    key.unwrap_or_else(|| panic!("no S3 URI: {uri}")).1.to_owned()
+}

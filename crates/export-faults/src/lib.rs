@@ -1,0 +1,30 @@
+//! The real programs as processes on real services, with something in between that breaks: for tests of what an export comes to
+//! when processes, broker, database and object store fail.
+//!
+//! Knows the project's programs from outside only: their settings, the HTTP API, the job documents, the queues, the objects. So a
+//! test here believes nothing that the programs say about themselves.
+//!
+//! Start at [`Deployment`]. A test needs `#[tokio::test(flavor = "multi_thread")]`: proxies run beside it while it waits.
+
+mod broker;
+mod deployment;
+mod exports;
+mod http;
+mod links;
+pub mod patterns;
+mod service;
+
+pub use broker::{Broker, Queue};
+pub use deployment::Deployment;
+pub use exports::{Fleet, key_of, state_of};
+pub use http::{Answer, HalfRequest};
+pub use links::Links;
+pub use service::{Api, Service, Start, Worker};
+
+/// Tells a figure that a test has measured; `.config/nextest.toml` says of which tests it is shown.
+pub fn measured(figure: &str) {
+    #[expect(clippy::print_stderr, reason = "figures are for whoever runs the tests")]
+    {
+        eprintln!("measured: {figure}");
+    }
+}

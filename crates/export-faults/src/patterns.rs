@@ -1,0 +1,60 @@
+//! How the steps of the protocol look on the wire.
+
+use export_testkit::proxy::Pattern;
+
+/// Class and method of AMQP, as they stand at the beginning of a frame's payload.
+fn amqp(class: u8, method: u8) -> Pattern {
+    Pattern::any().containing([0, class, 0, method])
+}
+
+/// The API publishes (client to server).
+pub fn publish() -> Pattern {
+    amqp(60, 40)
+}
+
+/// The broker confirms (server to client), or a worker acknowledges (client to server).
+pub fn ack() -> Pattern {
+    amqp(60, 80)
+}
+
+/// A worker gives a delivery back (client to server).
+pub fn nack() -> Pattern {
+    amqp(60, 120)
+}
+
+/// The broker delivers (server to client).
+pub fn deliver() -> Pattern {
+    amqp(60, 60)
+}
+
+/// The broker closes a channel because of an error (server to client).
+pub fn close_channel() -> Pattern {
+    amqp(20, 40)
+}
+
+/// An upload in parts begins (request).
+pub fn create_upload() -> Pattern {
+    Pattern::starting("POST /").containing("?uploads")
+}
+
+/// A part is uploaded (request).
+pub fn upload_part() -> Pattern {
+    Pattern::starting("PUT /").containing("partNumber=")
+}
+
+/// An upload in parts is completed (request).
+pub fn complete_upload() -> Pattern {
+    Pattern::starting("POST /").containing("uploadId=")
+}
+
+/// An upload in parts is aborted (request).
+pub fn abort_upload() -> Pattern {
+    Pattern::starting("DELETE /").containing("uploadId=")
+}
+
+/// A command of MongoDB's, such as `insert` or `getMore`, with something that it contains, such as the name of a collection or a
+/// state (request).
+pub fn command(name: &str, containing: &str) -> Pattern {
+    // Commands are documents: the element's name ends with a zero.
+    Pattern::any().containing([name.as_bytes(), b"\0"].concat()).containing(containing)
+}

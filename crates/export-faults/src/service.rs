@@ -1,0 +1,211 @@
+//! The API and workers as processes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+
+use export_testkit::program::{Ended, Program, Running};
+use serde_json::Value;
+
+use crate::http::{Answer, HalfRequest, send};
+use crate::{Deployment, Links};
+
+/// A process with its links. Killed when dropped; a test that panics gets to see what it wrote.
+pub struct Service {
+    /// Its ways to the services.
+    pub links: Links,
+    name: &'static str,
+    running: Running,
+}
+
+/// An API.
+pub struct Api {
+    service: Service,
+    address: SocketAddr,
+}
+
+/// A worker.
+pub struct Worker {
+    service: Service,
+}
+
+/// How to start a process of a deployment.
+pub struct Start<'deployment> {
+    deployment: &'deployment Deployment,
+    settings: BTreeMap<String, String>,
+    links: Option<Links>,
+    change: Option<Box<dyn FnOnce(Program) -> Program + 'deployment>>,
+}
+
+impl<'deployment> Start<'deployment> {
+    pub(crate) fn new(deployment: &'deployment Deployment) -> Self {
+        Self { deployment, settings: BTreeMap::new(), links: None, change: None }
+    }
+
+    /// With this setting.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Over these links, so that what breaks can be in place before it starts.
+    #[must_use]
+    pub fn over(mut self, links: Links) -> Self {
+        self.links = Some(links);
+        self
+    }
+
+    /// With a change to the program itself: a wrong clock, a limit on its memory.
+    #[must_use]
+    pub fn changed(mut self, change: impl FnOnce(Program) -> Program + 'deployment) -> Self {
+        self.change = Some(Box::new(change));
+        self
+    }
+
+    /// Starts an API and waits until it listens. Panics when it does not.
+    pub async fn api(self) -> Api {
+        let start = self.with("HOST", "127.0.0.1").with("PORT", "0").with("AUTH", "none");
+        let mut service = start.service("exports-api").await;
+        service.running.until_written("\"listening\"");
+        let output = service.running.output();
+        let line = output.lines().find(|line| line.contains("\"listening\""));
+        let line: Option<Value> = line.and_then(|line| serde_json::from_str(line).ok());
+        let address = line.as_ref().and_then(|line| {
+            let address = line.get("address").or_else(|| line.get("fields")?.get("address"))?;
+            address.as_str()?.parse().ok()
+        });
+        let address = address.unwrap_or_else(|| panic!("the API does not tell where it listens: {output}"));
+        Api { service, address }
+    }
+
+    /// Starts a worker; it may not be consuming yet.
+    pub async fn worker(self) -> Worker {
+        Worker { service: self.service("exports-worker").await }
+    }
+
+    async fn service(self, name: &'static str) -> Service {
+        let links = match self.links {
+            Some(links) => links,
+            None => self.deployment.links().await,
+        };
+        let mut program = self.deployment.program(name, &[], &links);
+        for (name, value) in &self.settings {
+            program = program.with(name, value);
+        }
+        if let Some(change) = self.change {
+            program = change(program);
+        }
+        Service { running: program.start(), links, name }
+    }
+}
+
+impl Api {
+    /// `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Sends a request; `Err` tells why there is no answer.
+    pub async fn request(
+        &self,
+        method: &'static str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Answer, String> {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        send(method, format!("{}{path}", self.url()), headers, body).await
+    }
+
+    /// Sends a request without a body. Panics when there is no answer.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.request("GET", path, &[], Vec::new()).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Sends `POST /export`; `Err` tells why there is no answer.
+    pub async fn try_post(&self, body: &Value) -> Result<Answer, String> {
+        let headers = [("content-type", "application/json")];
+        self.request("POST", "/export", &headers, body.to_string().into_bytes()).await
+    }
+
+    /// Sends `POST /export`. Panics when there is no answer.
+    pub async fn post(&self, body: &Value) -> Answer {
+        self.try_post(body).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Posts an export that must be accepted; returns its id.
+    pub async fn accepted(&self, body: &Value) -> String {
+        let answer = self.post(body).await;
+        assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()["_id"].as_str().unwrap_or_else(|| panic!("no _id: {answer:?}")).to_owned()
+    }
+
+    /// A `POST /export` of which nothing is sent yet.
+    pub async fn half_post(&self, body: &Value) -> HalfRequest {
+        HalfRequest::post(self.address, body).await
+    }
+}
+
+impl Service {
+    /// Sends it SIGTERM and waits for its end. Panics when it does not end in time.
+    pub fn stop(&mut self) -> Ended {
+        let asked_at = self.running.ask_to_end();
+        self.running.until_ended(asked_at)
+    }
+}
+
+impl Deref for Service {
+    type Target = Running;
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+impl DerefMut for Service {
+    fn deref_mut(&mut self) -> &mut Running {
+        &mut self.running
+    }
+}
+
+impl Deref for Api {
+    type Target = Service;
+    fn deref(&self) -> &Service {
+        &self.service
+    }
+}
+
+impl DerefMut for Api {
+    fn deref_mut(&mut self) -> &mut Service {
+        &mut self.service
+    }
+}
+
+impl Deref for Worker {
+    type Target = Service;
+    fn deref(&self) -> &Service {
+        &self.service
+    }
+}
+
+impl DerefMut for Worker {
+    fn deref_mut(&mut self) -> &mut Service {
+        &mut self.service
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "the test has failed, and this is why")]
+            {
+                eprintln!(
+                    "--- {} (process {}) wrote:\n{}",
+                    self.name,
+                    self.running.id(),
+                    self.running.output()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! No broker, or one that says nothing: requests are accepted all the same, and delivered later.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bson::Document;
+use export_faults::patterns::publish;
+use export_faults::{Answer, Api, Deployment, Fleet, measured, state_of};
+use export_testkit::proxy::{Direction, Fault, Rule};
+use serde_json::json;
+
+/// What a client may have to wait for, at most.
+const ACCEPTED: Duration = Duration::from_secs(6);
+/// From the broker's return to the last message.
+const DELIVERED: Duration = Duration::from_secs(15);
+/// How long the broker is away while many ask.
+const OUTAGE: Duration = Duration::from_mins(1);
+/// Clients that ask at the same time, and the pause between two requests of each.
+const CLIENTS: usize = 8;
+const PAUSE: Duration = Duration::from_secs(1);
+
+fn id_of_accepted(answer: &Answer) -> String {
+    assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+    assert!(answer.took <= ACCEPTED, "{:?}", answer.took);
+    answer.json()["_id"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_is_down_at_post() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.api().await;
+    let worker = deployment.worker().await;
+    api.links.rabbitmq.cut();
+    let job_id = id_of_accepted(&api.post(&fleet.body).await);
+    let job = deployment.job(&job_id).await;
+    assert_eq!(state_of(&job), "NOT_STARTED");
+    assert!(job.get_datetime("publishedAt").is_err(), "{job:#}");
+    api.links.rabbitmq.restore();
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!(job.get_i64("attempts").expect("a count"), 1, "{job:#}");
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// It accepts connections and says nothing, from the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_is_silent_from_the_start() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let links = deployment.links().await;
+    let silence = links.rabbitmq.add(Rule::always(Fault::Silence));
+    let api = deployment.over(links).api().await;
+    accepted_and_delivered_later(deployment, &fleet, api, || silence.lift()).await;
+}
+
+/// It falls silent on a connection that has worked before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_falls_silent() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.api().await;
+    api.accepted(&fleet.body).await;
+    let silence = api.links.rabbitmq.add(Rule::always(Fault::Silence));
+    accepted_and_delivered_later(deployment, &fleet, api, || silence.lift()).await;
+}
+
+async fn accepted_and_delivered_later(
+    deployment: Deployment,
+    fleet: &Fleet,
+    api: Api,
+    recover: impl FnOnce(),
+) {
+    // Several at a time: none may have to wait for another's wait.
+    let (first, second, third) =
+        tokio::join!(api.post(&fleet.body), api.post(&fleet.body), api.post(&fleet.body));
+    let accepted = [first, second, third].map(|answer| id_of_accepted(&answer));
+    recover();
+    let worker = deployment.worker().await;
+    for job_id in &accepted {
+        fleet.exported(&deployment, job_id).await;
+    }
+    let jobs = deployment.all_jobs().await;
+    for job in &jobs {
+        fleet.exported(&deployment, job.get_str("_id").expect("an id")).await;
+    }
+    assert_eq!(deployment.space.object_keys().await.len(), jobs.len());
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// The message arrives, its confirm does not: accepted after the time limit, sent again, exported once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirm_never_arrives() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.api().await;
+    let held = api.links.rabbitmq.add(Rule::request(publish(), Fault::Hold(Direction::Answers)).times(1));
+    let answer = api.post(&fleet.body).await;
+    let job_id = id_of_accepted(&answer);
+    assert!(answer.took >= Duration::from_secs(4), "it waited for the confirm: {:?}", answer.took);
+    assert_eq!(held.answered(), 1);
+    // Both messages are there before a worker is.
+    deployment.until(&job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
+    let queue = deployment.broker.queue(&deployment.broker.jobs_queue()).await.expect("the queue");
+    assert!(queue.ready >= 2, "{queue:?}");
+    let worker = deployment.worker().await;
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!(job.get_i64("attempts").expect("a count"), 1);
+    assert_eq!(deployment.space.object_keys().await.len(), 1);
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// A minute without a broker, half of it refusing and half of it silent, while many ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minute_without_a_broker() {
+    let deployment = Deployment::start().await;
+    let api = deployment.api().await;
+    let worker = deployment.worker().await;
+    let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
+    api.links.rabbitmq.cut();
+    let is_down = AtomicBool::new(true);
+    let client = || async {
+        let mut answers = Vec::new();
+        while is_down.load(Ordering::Relaxed) {
+            answers.push(api.post(&body).await);
+            tokio::time::sleep(PAUSE).await;
+        }
+        answers
+    };
+    let clients = futures_util::future::join_all((0..CLIENTS).map(|_| client()));
+    let outage = async {
+        tokio::time::sleep(OUTAGE / 2).await;
+        let silence = api.links.rabbitmq.add(Rule::always(Fault::Silence));
+        api.links.rabbitmq.restore_connections();
+        tokio::time::sleep(OUTAGE / 2).await;
+        silence.lift();
+        is_down.store(false, Ordering::Relaxed);
+        Instant::now()
+    };
+    let (answers, recovered_at) = tokio::join!(clients, outage);
+    let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+    let mut times: Vec<Duration> = answers.iter().map(|answer| answer.took).collect();
+    times.sort();
+    let (count, p99, longest) = (times.len(), times[times.len() * 99 / 100], times[times.len() - 1]);
+    let ids: Vec<String> = answers.iter().map(id_of_accepted).collect();
+
+    // A job that runs was delivered, whether or not anybody has noted it yet.
+    let is_delivered =
+        |job: &Document| state_of(job) != "NOT_STARTED" || job.get_datetime("publishedAt").is_ok();
+    deployment
+        .until_so("all are delivered", || async { deployment.all_jobs().await.iter().all(is_delivered) })
+        .await;
+    let delivered = recovered_at.elapsed();
+    measured(&format!(
+        "{count} requests during {OUTAGE:?} without a broker: p99 {p99:?}, longest {longest:?}; all delivered {delivered:?} after it"
+    ));
+    assert!(delivered <= DELIVERED, "{delivered:?}");
+    for job_id in &ids {
+        deployment.until_state(job_id, "FINISHED").await;
+    }
+    assert_eq!(deployment.all_jobs().await.len(), ids.len());
+    assert_eq!(deployment.space.object_keys().await.len(), ids.len());
+    drop((api, worker));
+    deployment.end().await;
+}

@@ -1,0 +1,41 @@
+//! A file system that is soon full.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A file system of its own in memory; unmounted when dropped. Whatever works on it must have ended by then.
+#[derive(Debug)]
+pub struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// Mounts one of so many bytes. Panics when this user may not.
+    pub fn of(bytes: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(folder.path())
+            .output();
+        let is_mounted = mount.as_ref().is_ok_and(|mount| mount.status.success());
+        assert!(
+            is_mounted,
+            "no file system can be mounted ({mount:?}): run the tests as root, in a container with CAP_SYS_ADMIN"
+        );
+        Self { folder }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a file that is still open must not keep the mount for ever.
+        let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
+    }
+}

@@ -1,0 +1,170 @@
+//! A RabbitMQ node of one's own, apart from every other node of this machine.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::process::{Process, Start, is_open};
+use super::{free_ports, program};
+
+/// What a client says first ...
+const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
+/// ... and how the answer begins: a method frame on channel 0; after the four bytes of its size, method `connection.start`.
+const FRAME_START: [u8; 3] = [1, 0, 0];
+const CONNECTION_START: [u8; 4] = [0, 10, 0, 10];
+/// How long a node that does not speak yet may take to say so.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// A node with its data, its ports and its name server.
+pub struct OwnRabbitmq {
+    start: Start,
+    port: u16,
+    process: Option<Process>,
+    // Dropped after the node, which is registered there, and before the folder.
+    _name_server: Process,
+    folder: TempDir,
+}
+
+impl OwnRabbitmq {
+    /// A node with these further lines of configuration, for instance `consumer_timeout = 5000`. Panics when it does not start.
+    pub fn start(configuration: &[&str]) -> Self {
+        Self::start_with(configuration, &[])
+    }
+
+    /// The same with parameters of the broker's that its configuration file does not know, for instance
+    /// `("channel_tick_interval", "1000")`.
+    pub fn start_with(configuration: &[&str], parameters: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
+        let [port, name_server_port, distribution_port] = free_ports();
+        let home = folder.path().join("home");
+        fs::create_dir(&home).unwrap_or_else(|error| panic!("{}: {error}", home.display()));
+        let name_server = [
+            // The cookie, which is what lets two nodes talk, lies there.
+            ("HOME".to_owned(), home.to_string_lossy().into_owned()),
+            ("ERL_EPMD_ADDRESS".to_owned(), "127.0.0.1".to_owned()),
+            ("ERL_EPMD_PORT".to_owned(), name_server_port.to_string()),
+        ];
+        let mut name_server_process = Process::start(&Start {
+            program: program("TEST_EPMD_PROGRAM"),
+            arguments: Vec::new(),
+            environment: name_server.to_vec(),
+            log: folder.path().join("epmd.log"),
+        });
+        name_server_process.until("epmd's port", || is_open(name_server_port));
+        let mut environment = settings(folder.path(), distribution_port);
+        write_configuration(folder.path(), port, configuration, parameters);
+        environment.extend(name_server);
+        let start = Start {
+            program: program("TEST_RABBITMQ_SERVER_PROGRAM"),
+            arguments: Vec::new(),
+            environment,
+            log: folder.path().join("rabbitmq.log"),
+        };
+        let mut rabbitmq = Self { start, port, process: None, _name_server: name_server_process, folder };
+        rabbitmq.start_again();
+        rabbitmq
+    }
+
+    /// `host:port`, for a proxy in front of it.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// For programs that may go to it directly; this user may do everything.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Its files; every process of the node has the path in its environment.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.take().unwrap_or_else(|| panic!("RabbitMQ does not run")).kill();
+    }
+
+    /// Ends it in good order.
+    pub fn stop(&mut self) {
+        self.process.take().unwrap_or_else(|| panic!("RabbitMQ does not run")).terminate();
+    }
+
+    /// Starts it again, on the same data and ports, and waits until it speaks AMQP.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "RabbitMQ runs already");
+        let port = self.port;
+        let mut process = Process::start(&self.start);
+        process.until("RabbitMQ's answer", || speaks_amqp(port));
+        self.process = Some(process);
+    }
+
+    /// Stops it where it stands, with all its connections open.
+    pub fn freeze(&self) {
+        self.process.as_ref().unwrap_or_else(|| panic!("RabbitMQ does not run")).freeze();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.process.as_ref().unwrap_or_else(|| panic!("RabbitMQ does not run")).thaw();
+    }
+}
+
+/// Writes the node's configuration.
+fn write_configuration(folder: &Path, port: u16, configuration: &[&str], parameters: &[(&str, &str)]) {
+    let write = |name: &str, content: &str| {
+        fs::write(folder.join(name), content).unwrap_or_else(|error| panic!("{name}: {error}"));
+    };
+    let own = configuration.join("\n");
+    write(
+        "rabbitmq.conf",
+        &format!(
+            "listeners.tcp.1 = 127.0.0.1:{port}\nvm_memory_high_watermark.absolute = 256MB\n\
+             disk_free_limit.absolute = 50MB\n{own}\n"
+        ),
+    );
+    let parameters: Vec<String> =
+        parameters.iter().map(|(name, value)| format!("{{{name}, {value}}}")).collect();
+    write("advanced.config", &format!("[{{rabbit, [{}]}}].\n", parameters.join(", ")));
+    write("enabled_plugins", "[].\n");
+    // Read in place of the machine-wide one.
+    write("rabbitmq-env.conf", "");
+}
+
+/// The variables that lead a node to its folder and ports, and nowhere else.
+fn settings(folder: &Path, distribution_port: u16) -> Vec<(String, String)> {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let settings = [
+        ("RABBITMQ_NODENAME", "exports-test@localhost".to_owned()),
+        ("RABBITMQ_DIST_PORT", distribution_port.to_string()),
+        ("RABBITMQ_CONF_ENV_FILE", path("rabbitmq-env.conf")),
+        ("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf")),
+        ("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced.config")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
+        ("RABBITMQ_MNESIA_BASE", path("mnesia")),
+        ("RABBITMQ_LOG_BASE", path("log")),
+        ("RABBITMQ_LOGS", "-".to_owned()),
+        ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
+        (
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+            "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
+        ),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
+fn speaks_amqp(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), ANSWER) else {
+        return false;
+    };
+    let is_limited =
+        stream.set_read_timeout(Some(ANSWER)).is_ok() && stream.set_write_timeout(Some(ANSWER)).is_ok();
+    let mut answer = [0; 11];
+    let is_answered =
+        is_limited && stream.write_all(&PROTOCOL_HEADER).is_ok() && stream.read_exact(&mut answer).is_ok();
+    is_answered && answer[..3] == FRAME_START && answer[7..] == CONNECTION_START
+}

@@ -1,0 +1,104 @@
+//! A TCP proxy in front of any service, for faults that real services do not produce on demand.
+//!
+//! What goes wrong is said by [`Rule`]s: which bytes they wait for, in which direction, and what happens from there on. Rules
+//! come and go while connections are open. Whoever adds one gets a [`Watch`], which tells when the bytes came by, so that a
+//! test knows where the other side is without guessing times.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! use export_testkit::proxy::{Fault, Pattern, Proxy, Rule};
+//!
+//! # async fn example() {
+//! let s3 = Proxy::start("127.0.0.1:9000".to_owned()).await;
+//! // The next two uploads of parts are answered with 503; the completion happens, but nobody is told.
+//! s3.add(Rule::request(Pattern::starting("PUT /").containing("partNumber="), Fault::slow_down()).times(2));
+//! let complete = s3.add(Rule::request(Pattern::starting("POST /").containing("uploadId="), Fault::LoseReply));
+//! complete.until_answered(1).await;
+//! # }
+//! ```
+//!
+//! A client sends the head of a request by itself or first, so a request begins where bytes that were read begin. Bytes that
+//! a pattern looks for must be read in one piece, which those of small messages are.
+
+mod connection;
+mod rule;
+mod table;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+pub use rule::{Direction, Fault, HttpAnswer, Pattern, Rule};
+use table::Table;
+pub use table::Watch;
+
+/// Forwards connections to a service, as far as its rules let it.
+///
+/// Runs on the runtime of whoever starts it and ends with it.
+pub struct Proxy {
+    address: SocketAddr,
+    table: Arc<Table>,
+}
+
+impl Proxy {
+    /// Listens on a free port of this machine for connections to `target` (`host:port`). Panics when there is no port.
+    pub async fn start(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.unwrap_or_else(|error| panic!("no free port for a proxy: {error}"));
+        let address =
+            listener.local_addr().unwrap_or_else(|error| panic!("a proxy without address: {error}"));
+        let table = Arc::new(Table::default());
+        tokio::spawn(accept(listener, target, Arc::clone(&table)));
+        Self { address, table }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on this rule holds, for the connections that are open and for new ones.
+    pub fn add(&self, rule: Rule) -> Watch {
+        Table::add(&self.table, rule)
+    }
+
+    /// Ends all connections; new ones end as soon as they are made.
+    pub fn cut(&self) {
+        self.table.set_open(false);
+    }
+
+    /// Ends all connections; new ones are forwarded.
+    pub fn drop_connections(&self) {
+        self.table.set_open(false);
+        self.table.set_open(true);
+    }
+
+    /// Lets through so many more requests that begin with `start`, for instance `PUT /`. From then on a connection ends where
+    /// one of them comes. All other requests get through.
+    pub fn refuse_after(&self, let_through: usize, start: &'static str) {
+        self.add(Rule::request(Pattern::starting(start), Fault::Close).let_through(let_through));
+    }
+
+    /// Lets everything through again, what was held back included: no rule is left.
+    pub fn restore(&self) {
+        self.table.lift_all();
+        self.table.set_open(true);
+    }
+
+    /// Lets connections in again after [`Self::cut`]; rules stay.
+    pub fn restore_connections(&self) {
+        self.table.set_open(true);
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.table.connections()
+    }
+}
+
+async fn accept(listener: TcpListener, target: String, table: Arc<Table>) {
+    while let Ok((inbound, _)) = listener.accept().await {
+        tokio::spawn(connection::serve(inbound, target.clone(), Arc::clone(&table)));
+    }
+}
