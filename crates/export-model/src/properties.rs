@@ -1,0 +1,108 @@
+//! The invariants of the protocol that one job can break, by name.
+
+use export_core::job::JobState;
+use stateright::Property;
+
+use crate::action::Kind;
+use crate::protocol::{Departure, Protocol};
+use crate::rest;
+use crate::seen::Wrong;
+use crate::steps;
+use crate::world::{Publisher, World};
+
+/// 202 means that the job is stored.
+pub const ACCEPTED_IS_STORED: &str = "an accepted job is stored";
+/// A job has a result exactly while it is finished.
+pub const FINISHED_HAS_RESULT: &str = "finished means: has a result";
+/// The result is one complete object of the attempt that committed it.
+pub const RESULT_IS_WHOLE: &str = "a result is complete, and of the attempt that committed it";
+/// A job has one result, ever.
+pub const ONE_RESULT: &str = "one result, ever";
+/// An ended job stays as it is.
+pub const ENDED_STAYS: &str = "an ended job stays as it is";
+/// Epochs grow by one with each claim.
+pub const EPOCHS_GROW: &str = "epochs grow with claims";
+/// Only the last claim's attempt commits.
+pub const COMMIT_IS_CURRENT: &str = "a commit is that of the last claim";
+/// No part is written twice.
+pub const WRITTEN_ONCE: &str = "nothing is written twice";
+/// No more attempts are made than the job may have.
+pub const ATTEMPTS_BOUNDED: &str = "no more attempts than allowed";
+/// The job's count of attempts is right.
+pub const ATTEMPTS_COUNTED: &str = "attempts are counted";
+/// Every attempt after the first is due to a fault, and so is every failure.
+pub const FAULTS_ONLY: &str = "without faults one attempt is enough";
+/// An active job has a message, or the sweeper will act.
+pub const NOT_FORGOTTEN: &str = "an active job is not forgotten";
+/// Whoever was told that his job will be cancelled never sees it end otherwise.
+pub const CANCEL_HOLDS: &str = "an accepted cancel holds";
+/// When nothing is left to do, nothing is left over.
+pub const REST_IS_CLEAN: &str = "at rest nothing is left over";
+/// Without further faults, the job ends.
+pub const NEVER_STUCK: &str = "without further faults the job ends";
+
+/// Everything that must always be true.
+pub(crate) fn all() -> Vec<Property<Protocol>> {
+    vec![
+        Property::always(ACCEPTED_IS_STORED, |_, world: &World| {
+            !world.seen.is_accepted || world.job.is_some()
+        }),
+        Property::always(FINISHED_HAS_RESULT, |_, world: &World| {
+            world.job.as_ref().is_none_or(|job| (job.state == JobState::Finished) == job.result.is_some())
+        }),
+        Property::always(RESULT_IS_WHOLE, |_, world| result_is_whole(world)),
+        Property::always(ONE_RESULT, |_, world: &World| !world.seen.has(Wrong::SecondResult)),
+        Property::always(ENDED_STAYS, |_, world: &World| !world.seen.has(Wrong::EndedJobChanged)),
+        Property::always(EPOCHS_GROW, |_, world: &World| !world.seen.has(Wrong::EpochAstray)),
+        Property::always(COMMIT_IS_CURRENT, |_, world: &World| !world.seen.has(Wrong::StaleCommit)),
+        Property::always(WRITTEN_ONCE, |_, world: &World| !world.seen.has(Wrong::WrittenTwice)),
+        Property::always(ATTEMPTS_BOUNDED, |protocol: &Protocol, world: &World| {
+            u32::from(world.seen.attempts) <= protocol.bounds.max_attempts
+        }),
+        Property::always(ATTEMPTS_COUNTED, |_, world: &World| {
+            world.job.as_ref().is_none_or(|job| job.attempts == u32::from(world.seen.attempts))
+        }),
+        Property::always(FAULTS_ONLY, only_faults_cost_attempts),
+        Property::always(NOT_FORGOTTEN, is_not_forgotten),
+        Property::always(CANCEL_HOLDS, |_, world| cancel_holds(world)),
+        Property::always(REST_IS_CLEAN, rest_is_clean),
+        Property::always(NEVER_STUCK, rest::can_be_reached),
+    ]
+}
+
+fn result_is_whole(world: &World) -> bool {
+    let Some(key) = world.job.as_ref().and_then(|job| job.result) else { return true };
+    world.seen.committed.is_some() && world.objects[usize::from(key)].parts == [world.seen.committed; 2]
+}
+
+fn only_faults_cost_attempts(protocol: &Protocol, world: &World) -> bool {
+    let faults = protocol.bounds.faults - world.faults_left;
+    let has_failed = world.job.as_ref().is_some_and(|job| job.state == JobState::Failed);
+    world.seen.claims <= 1 + faults && (faults > 0 || !has_failed)
+}
+
+fn cancel_holds(world: &World) -> bool {
+    let state = world.job.as_ref().map(|job| job.state);
+    !world.seen.is_cancel_accepted || matches!(state, Some(JobState::Started | JobState::Cancelled))
+}
+
+fn is_not_forgotten(protocol: &Protocol, world: &World) -> bool {
+    let Some(job) = &world.job else { return true };
+    let sweeper_acts = match job.state {
+        JobState::NotStarted => {
+            let is_seen = job.published_at_ms.is_none() || protocol.has_queue_age_limit();
+            is_seen && !protocol.departs(Departure::NoRepublishing)
+        }
+        JobState::Started => job.lease_until_ms.is_some() && !protocol.departs(Departure::NoLeaseScan),
+        _ => true,
+    };
+    let is_being_published =
+        world.publishers.iter().any(|publisher| matches!(publisher, Publisher::Publish { .. }));
+    sweeper_acts || is_being_published || world.messages() > 0
+}
+
+fn rest_is_clean(protocol: &Protocol, world: &World) -> bool {
+    let mut actions = Vec::new();
+    steps::enabled(protocol, world, &mut actions);
+    actions.iter().any(|action| action.kind() == Kind::Step) || world.is_at_rest()
+}

@@ -1,0 +1,4 @@
+//! The protocol has no violation, and every part of it is needed.
+
+mod mutants;
+mod protocol;
