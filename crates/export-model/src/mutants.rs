@@ -142,3 +142,16 @@ pub fn of_steps() -> Vec<Mutant> {
         reliable("nacked messages do not return", p::NEVER_STUCK, &[D::NackDrops]),
     ]
 }
+
+/// What could be left out without harm: it makes jobs quicker or errors visible, but nothing relies on it.
+pub fn harmless() -> Vec<(&'static str, Protocol)> {
+    let departs = |departure| Protocol { departures: vec![departure], ..Protocol::new(Bounds::USUAL) };
+    vec![
+        // The sweeper sees the lease run out. Acking after the commit lets another worker take over sooner.
+        ("ack at the claim, with a sweeper", departs(Departure::AckAtClaim)),
+        // A release forgets `publishedAt`, so that the sweeper publishes when the job is due.
+        ("ack of a job that is not due", departs(Departure::AckNotDue)),
+        // The queue-age limit publishes again what did not return.
+        ("nacked messages do not return, with a queue-age limit", departs(Departure::NackDrops)),
+    ]
+}

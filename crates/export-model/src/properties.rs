@@ -6,14 +6,17 @@ use stateright::Property;
 use crate::action::Kind;
 use crate::protocol::{Departure, Protocol};
 use crate::rest;
+use crate::search::Search;
 use crate::seen::Wrong;
 use crate::steps;
 use crate::world::{Publisher, World};
 
 /// 202 means that the job is stored.
 pub const ACCEPTED_IS_STORED: &str = "an accepted job is stored";
-/// A job has a result exactly while it is finished.
+/// A job has a result exactly while it is finished, and then it is known for how long.
 pub const FINISHED_HAS_RESULT: &str = "finished means: has a result";
+/// A failed job says why; one that ended as wanted has no error.
+pub const ERROR_FITS: &str = "an error exactly where one belongs";
 /// The result is one complete object of the attempt that committed it.
 pub const RESULT_IS_WHOLE: &str = "a result is complete, and of the attempt that committed it";
 /// A job has one result, ever.
@@ -24,6 +27,8 @@ pub const ENDED_STAYS: &str = "an ended job stays as it is";
 pub const EPOCHS_GROW: &str = "epochs grow with claims";
 /// Only the last claim's attempt commits.
 pub const COMMIT_IS_CURRENT: &str = "a commit is that of the last claim";
+/// Whatever a worker changes, it changes while its claim is the last.
+pub const ZOMBIES_CHANGE_NOTHING: &str = "only the last claim's worker changes the job";
 /// No part is written twice.
 pub const WRITTEN_ONCE: &str = "nothing is written twice";
 /// No more attempts are made than the job may have.
@@ -42,31 +47,46 @@ pub const REST_IS_CLEAN: &str = "at rest nothing is left over";
 pub const NEVER_STUCK: &str = "without further faults the job ends";
 
 /// Everything that must always be true.
-pub(crate) fn all() -> Vec<Property<Protocol>> {
+pub(crate) fn all() -> Vec<Property<Search>> {
     vec![
         Property::always(ACCEPTED_IS_STORED, |_, world: &World| {
             !world.seen.is_accepted || world.job.is_some()
         }),
         Property::always(FINISHED_HAS_RESULT, |_, world: &World| {
-            world.job.as_ref().is_none_or(|job| (job.state == JobState::Finished) == job.result.is_some())
+            world.job.as_ref().is_none_or(|job| {
+                let is_finished = job.state == JobState::Finished;
+                is_finished == job.result.is_some() && (!is_finished || job.expires_at_ms.is_some())
+            })
+        }),
+        Property::always(ERROR_FITS, |_, world: &World| {
+            world.job.as_ref().is_none_or(|job| match job.state {
+                JobState::Failed => job.error.is_some(),
+                JobState::NotStarted | JobState::Started => true,
+                JobState::Finished | JobState::Cancelled | JobState::Expired => job.error.is_none(),
+            })
         }),
         Property::always(RESULT_IS_WHOLE, |_, world| result_is_whole(world)),
         Property::always(ONE_RESULT, |_, world: &World| !world.seen.has(Wrong::SecondResult)),
         Property::always(ENDED_STAYS, |_, world: &World| !world.seen.has(Wrong::EndedJobChanged)),
         Property::always(EPOCHS_GROW, |_, world: &World| !world.seen.has(Wrong::EpochAstray)),
         Property::always(COMMIT_IS_CURRENT, |_, world: &World| !world.seen.has(Wrong::StaleCommit)),
+        Property::always(ZOMBIES_CHANGE_NOTHING, |_, world: &World| !world.seen.has(Wrong::ZombieChange)),
         Property::always(WRITTEN_ONCE, |_, world: &World| !world.seen.has(Wrong::WrittenTwice)),
-        Property::always(ATTEMPTS_BOUNDED, |protocol: &Protocol, world: &World| {
-            u32::from(world.seen.attempts) <= protocol.bounds.max_attempts
+        Property::always(ATTEMPTS_BOUNDED, |search: &Search, world: &World| {
+            u32::from(world.seen.attempts) <= search.protocol.bounds.max_attempts
         }),
         Property::always(ATTEMPTS_COUNTED, |_, world: &World| {
             world.job.as_ref().is_none_or(|job| job.attempts == u32::from(world.seen.attempts))
         }),
-        Property::always(FAULTS_ONLY, only_faults_cost_attempts),
-        Property::always(NOT_FORGOTTEN, is_not_forgotten),
+        Property::always(FAULTS_ONLY, |search: &Search, world| {
+            only_faults_cost_attempts(&search.protocol, world)
+        }),
+        Property::always(NOT_FORGOTTEN, |search: &Search, world| is_not_forgotten(&search.protocol, world)),
         Property::always(CANCEL_HOLDS, |_, world| cancel_holds(world)),
-        Property::always(REST_IS_CLEAN, rest_is_clean),
-        Property::always(NEVER_STUCK, rest::can_be_reached),
+        Property::always(REST_IS_CLEAN, |search: &Search, world| rest_is_clean(&search.protocol, world)),
+        Property::always(NEVER_STUCK, |search: &Search, world| {
+            rest::can_be_reached(&search.protocol, &search.ways_to_rest, world)
+        }),
     ]
 }
 

@@ -3,7 +3,7 @@
 use export_core::job::JobState;
 use export_core::rules::{Condition, Effect, Input, Record, Rule, Transition};
 
-use crate::rest::WaysToRest;
+use crate::world::{KEYS, World};
 
 /// The protocol as the services follow it, or a mutant of it.
 #[derive(Clone, Debug)]
@@ -14,7 +14,6 @@ pub struct Protocol {
     pub departures: Vec<Departure>,
     /// How much may happen.
     pub bounds: Bounds,
-    pub(crate) ways_to_rest: WaysToRest,
 }
 
 /// How much may happen in a run.
@@ -94,7 +93,7 @@ impl Bounds {
 impl Protocol {
     /// The protocol as it is.
     pub fn new(bounds: Bounds) -> Self {
-        Self { rules: Rules::default(), departures: Vec::new(), bounds, ways_to_rest: WaysToRest::default() }
+        Self { rules: Rules::default(), departures: Vec::new(), bounds }
     }
 
     /// Whether this step is not as it should be.
@@ -105,6 +104,12 @@ impl Protocol {
     /// Whether the sweeper publishes jobs again that were published long ago.
     pub fn has_queue_age_limit(&self) -> bool {
         self.bounds.broker_loses && !self.departs(Departure::NoQueueAgeLimit)
+    }
+
+    /// Whether this world is looked at. Only mutants get out of bounds: those that claim for ever.
+    pub fn is_within_bounds(&self, world: &World) -> bool {
+        let claims_max = self.bounds.max_attempts + u32::from(self.bounds.faults) + 1;
+        u32::from(world.seen.claims) <= claims_max && usize::from(world.seen.claims) < KEYS
     }
 
     /// A worker's name.

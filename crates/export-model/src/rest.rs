@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ahash::{HashSet, RandomState};
+use ahash::{HashMap, HashSet, RandomState};
 
 use crate::action::Kind;
 use crate::protocol::Protocol;
@@ -15,9 +15,9 @@ const SHARDS: usize = 64;
 /// Worlds are told apart by their hash, as the checker itself does.
 const HASHES: RandomState = RandomState::with_seeds(1, 2, 3, 4);
 
-/// Hashes of the worlds from which a way to rest is known.
+/// Worlds of which it is known whether there is a way to rest, by hash.
 #[derive(Clone, Debug)]
-pub(crate) struct WaysToRest(Arc<[Mutex<HashSet<u64>>; SHARDS]>);
+pub(crate) struct WaysToRest(Arc<[Mutex<HashMap<u64, bool>>; SHARDS]>);
 
 impl Default for WaysToRest {
     fn default() -> Self {
@@ -26,15 +26,15 @@ impl Default for WaysToRest {
 }
 
 impl WaysToRest {
-    fn knows(&self, hash: u64) -> bool {
-        self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner).contains(&hash)
+    fn get(&self, hash: u64) -> Option<bool> {
+        self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner).get(&hash).copied()
     }
 
-    fn learn(&self, hash: u64) {
-        self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner).insert(hash);
+    fn learn(&self, hash: u64, is_there: bool) {
+        self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner).insert(hash, is_there);
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<HashSet<u64>> {
+    fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, bool>> {
         let shard = usize::try_from(hash % SHARDS as u64);
         &self.0[shard.unwrap_or_default()]
     }
@@ -52,10 +52,10 @@ struct Visit {
 /// Asked of every reachable world, this says that no run gets stuck: whatever happens without a fault leads to another
 /// reachable world, so a way to rest stays open until one is taken. A run could only go on for ever by passing over,
 /// again and again, a step that can be taken.
-pub(crate) fn can_be_reached(protocol: &Protocol, world: &World) -> bool {
+pub(crate) fn can_be_reached(protocol: &Protocol, known: &WaysToRest, world: &World) -> bool {
     let start = HASHES.hash_one(world);
-    if protocol.ways_to_rest.knows(start) {
-        return true;
+    if let Some(is_there) = known.get(start) {
+        return is_there;
     }
     let mut seen = HashSet::default();
     seen.insert(start);
@@ -63,11 +63,16 @@ pub(crate) fn can_be_reached(protocol: &Protocol, world: &World) -> bool {
     let mut open = vec![0];
     let mut actions = Vec::new();
     while let Some(index) = open.pop() {
-        let world = visits[index].world.clone();
-        if world.is_at_rest() || protocol.ways_to_rest.knows(visits[index].hash) {
-            learn(protocol, &visits, index);
+        let Visit { world, hash, .. } = &visits[index];
+        let is_there = if world.is_at_rest() { Some(true) } else { known.get(*hash) };
+        if is_there == Some(true) {
+            learn_way(known, &visits, index);
             return true;
         }
+        if is_there == Some(false) {
+            continue;
+        }
+        let world = world.clone();
         actions.clear();
         steps::enabled(protocol, &world, &mut actions);
         // What is added last is tried first: workers before sweepers, so that the way is short.
@@ -80,13 +85,17 @@ pub(crate) fn can_be_reached(protocol: &Protocol, world: &World) -> bool {
             }
         }
     }
+    // Nothing that was visited leads to rest: it would have been found.
+    for visit in &visits {
+        known.learn(visit.hash, false);
+    }
     false
 }
 
-fn learn(protocol: &Protocol, visits: &[Visit], last: usize) {
+fn learn_way(known: &WaysToRest, visits: &[Visit], last: usize) {
     let mut way = Some(last);
     while let Some(index) = way {
-        protocol.ways_to_rest.learn(visits[index].hash);
+        known.learn(visits[index].hash, true);
         way = visits[index].came_from;
     }
 }

@@ -12,6 +12,8 @@ pub enum Wrong {
     EpochAstray,
     /// A result was committed by an attempt that was no longer the job's.
     StaleCommit,
+    /// A job was changed by a worker whose claim was not its last.
+    ZombieChange,
     /// A job got a second result.
     SecondResult,
     /// A part was written where there was one.
@@ -31,7 +33,7 @@ pub struct Seen {
     pub attempts: u8,
     /// The attempt whose result the job has or had.
     pub committed: Option<u8>,
-    wrongs: [bool; 5],
+    wrongs: [bool; 6],
 }
 
 impl Seen {

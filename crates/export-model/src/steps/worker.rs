@@ -141,7 +141,11 @@ fn key(protocol: &Protocol, worker: Worker) -> u8 {
 fn change(protocol: &Protocol, world: &mut World, index: usize, transition: Transition) -> bool {
     let worker = world.workers[index];
     let input = input(worker.epoch, protocol.owner(index), key(protocol, worker));
-    world.job.as_mut().is_some_and(|job| protocol.apply(transition, job, &input))
+    let is_changed = world.job.as_mut().is_some_and(|job| protocol.apply(transition, job, &input));
+    if is_changed && transition != Transition::Claim && worker.attempt != world.seen.claims {
+        world.seen.note(Wrong::ZombieChange);
+    }
+    is_changed
 }
 
 fn claim(protocol: &Protocol, world: &mut World, index: usize) {

@@ -1,7 +1,7 @@
 //! Each part of the protocol, taken away, is missed.
 
-use export_model::find;
 use export_model::mutants::{self, Mutant};
+use export_model::{check, find};
 
 fn all_are_caught(mutants: Vec<Mutant>) {
     for Mutant { name, protocol, breaks } in mutants {
@@ -19,4 +19,12 @@ fn of_rules() {
 #[test]
 fn of_steps() {
     all_are_caught(mutants::of_steps());
+}
+
+#[test]
+fn what_is_said_to_be_harmless_is() {
+    for (name, protocol) in mutants::harmless() {
+        let outcome = check(protocol);
+        assert!(outcome.violations.is_empty(), "{name}: {:#?}", outcome.violations);
+    }
 }
