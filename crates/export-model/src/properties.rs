@@ -39,7 +39,9 @@ pub const ATTEMPTS_COUNTED: &str = "attempts are counted";
 pub const FAULTS_ONLY: &str = "without faults one attempt is enough";
 /// An active job has a message, or the sweeper will act.
 pub const NOT_FORGOTTEN: &str = "an active job is not forgotten";
-/// Whoever was told that his job will be cancelled never sees it end otherwise.
+/// A lost worker's job fails only when its attempts are used up.
+pub const NOT_GIVEN_UP_EARLY: &str = "a lost job has all its attempts";
+/// Whoever was told that his job will be cancelled never sees it end otherwise, and nobody else's is cancelled.
 pub const CANCEL_HOLDS: &str = "an accepted cancel holds";
 /// When nothing is left to do, nothing is left over.
 pub const REST_IS_CLEAN: &str = "at rest nothing is left over";
@@ -81,6 +83,7 @@ pub(crate) fn all() -> Vec<Property<Search>> {
         Property::always(FAULTS_ONLY, |search: &Search, world| {
             only_faults_cost_attempts(&search.protocol, world)
         }),
+        Property::always(NOT_GIVEN_UP_EARLY, |_, world: &World| !world.seen.has(Wrong::GivenUpEarly)),
         Property::always(NOT_FORGOTTEN, |search: &Search, world| is_not_forgotten(&search.protocol, world)),
         Property::always(CANCEL_HOLDS, |_, world| cancel_holds(world)),
         Property::always(REST_IS_CLEAN, |search: &Search, world| rest_is_clean(&search.protocol, world)),
@@ -103,7 +106,11 @@ fn only_faults_cost_attempts(protocol: &Protocol, world: &World) -> bool {
 
 fn cancel_holds(world: &World) -> bool {
     let state = world.job.as_ref().map(|job| job.state);
-    !world.seen.is_cancel_accepted || matches!(state, Some(JobState::Started | JobState::Cancelled))
+    if world.seen.is_cancel_accepted {
+        matches!(state, Some(JobState::Started | JobState::Cancelled))
+    } else {
+        state != Some(JobState::Cancelled)
+    }
 }
 
 fn is_not_forgotten(protocol: &Protocol, world: &World) -> bool {

@@ -123,7 +123,7 @@ impl Protocol {
     }
 }
 
-/// The time in all states: it is never later than now, except for what chance lets be.
+/// The time, always: what waiting brings about happens by actions that set a time before or after it.
 pub const NOW_MS: i64 = 0;
 /// A time to come.
 pub const LATER_MS: i64 = 1;

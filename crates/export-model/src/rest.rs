@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::{HashMap, HashSet, RandomState};
 
-use crate::action::Kind;
+use crate::action::{Action, Kind};
 use crate::protocol::Protocol;
 use crate::steps;
 use crate::world::World;
@@ -40,11 +40,22 @@ impl WaysToRest {
     }
 }
 
-/// A world on the way, and which one it came from.
+/// A world on the way, and the steps from it that were not tried yet.
 struct Visit {
     world: World,
     hash: u64,
-    came_from: Option<usize>,
+    untried: Vec<Action>,
+}
+
+impl Visit {
+    fn new(protocol: &Protocol, world: World, hash: u64) -> Self {
+        let mut untried = Vec::new();
+        steps::enabled(protocol, &world, &mut untried);
+        untried.retain(|action| action.kind() == Kind::Step);
+        // Taken from the end: workers before sweepers, so that the way is short.
+        untried.reverse();
+        Self { world, hash, untried }
+    }
 }
 
 /// Whether everything can come to rest from here by itself: without faults, and with no choice of the client.
@@ -53,49 +64,42 @@ struct Visit {
 /// reachable world, so a way to rest stays open until one is taken. A run could only go on for ever by passing over,
 /// again and again, a step that can be taken.
 pub(crate) fn can_be_reached(protocol: &Protocol, known: &WaysToRest, world: &World) -> bool {
-    let start = HASHES.hash_one(world);
-    if let Some(is_there) = known.get(start) {
+    // How many faults might still happen makes no difference when none does.
+    let start = World { faults_left: 0, ..world.clone() };
+    if start.is_at_rest() {
+        return true;
+    }
+    let hash = HASHES.hash_one(&start);
+    if let Some(is_there) = known.get(hash) {
         return is_there;
     }
     let mut seen = HashSet::default();
-    seen.insert(start);
-    let mut visits = vec![Visit { world: world.clone(), hash: start, came_from: None }];
-    let mut open = vec![0];
-    let mut actions = Vec::new();
-    while let Some(index) = open.pop() {
-        let Visit { world, hash, .. } = &visits[index];
-        let is_there = if world.is_at_rest() { Some(true) } else { known.get(*hash) };
-        if is_there == Some(true) {
-            learn_way(known, &visits, index);
-            return true;
-        }
-        if is_there == Some(false) {
+    seen.insert(hash);
+    let mut way = vec![Visit::new(protocol, start, hash)];
+    while let Some(visit) = way.last_mut() {
+        let Some(action) = visit.untried.pop() else {
+            way.pop();
+            continue;
+        };
+        let next = steps::after(protocol, &visit.world, action);
+        let hash = HASHES.hash_one(&next);
+        if !protocol.is_within_bounds(&next) || !seen.insert(hash) {
             continue;
         }
-        let world = world.clone();
-        actions.clear();
-        steps::enabled(protocol, &world, &mut actions);
-        // What is added last is tried first: workers before sweepers, so that the way is short.
-        for action in actions.iter().rev().filter(|action| action.kind() == Kind::Step) {
-            let next = steps::after(protocol, &world, *action);
-            let hash = HASHES.hash_one(&next);
-            if protocol.is_within_bounds(&next) && seen.insert(hash) {
-                open.push(visits.len());
-                visits.push(Visit { world: next, hash, came_from: Some(index) });
+        match known.get(hash) {
+            Some(false) => {}
+            None if !next.is_at_rest() => way.push(Visit::new(protocol, next, hash)),
+            _ => {
+                for visit in &way {
+                    known.learn(visit.hash, true);
+                }
+                return true;
             }
         }
     }
-    // Nothing that was visited leads to rest: it would have been found.
-    for visit in &visits {
-        known.learn(visit.hash, false);
+    // Nothing that was seen leads to rest: it would have been found.
+    for hash in seen {
+        known.learn(hash, false);
     }
     false
-}
-
-fn learn_way(known: &WaysToRest, visits: &[Visit], last: usize) {
-    let mut way = Some(last);
-    while let Some(index) = way {
-        known.learn(visits[index].hash, true);
-        way = visits[index].came_from;
-    }
 }

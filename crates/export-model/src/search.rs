@@ -80,8 +80,8 @@ pub fn check(protocol: Protocol) -> Outcome {
     search(protocol, HasDiscoveries::AnyFailures, THREADS)
 }
 
-/// Looks at what can happen, nearest first, until this property is violated or nothing is left. The way there is as
-/// short as can be.
+/// Looks at what can happen, nearest first, until this property is violated or nothing is left. One thread: the same
+/// way is found each time.
 pub fn find(protocol: Protocol, property: &'static str) -> Outcome {
     search(protocol, HasDiscoveries::AnyOf([property].into()), 1)
 }

@@ -14,6 +14,8 @@ pub enum Wrong {
     StaleCommit,
     /// A job was changed by a worker whose claim was not its last.
     ZombieChange,
+    /// A job was given up although it had attempts left.
+    GivenUpEarly,
     /// A job got a second result.
     SecondResult,
     /// A part was written where there was one.
@@ -33,7 +35,7 @@ pub struct Seen {
     pub attempts: u8,
     /// The attempt whose result the job has or had.
     pub committed: Option<u8>,
-    wrongs: [bool; 6],
+    wrongs: [bool; 7],
 }
 
 impl Seen {

@@ -5,6 +5,7 @@ use export_core::rules::{Record, Transition};
 
 use crate::action::Action;
 use crate::protocol::{Departure, NOW_MS, Protocol, input};
+use crate::seen::Wrong;
 use crate::world::{Canceller, Publisher, World};
 
 /// A sweeper publishes an unpublished job only while the broker has fewer messages than this, and one that was published
@@ -69,7 +70,7 @@ fn needs_message(protocol: &Protocol, world: &World) -> bool {
 
 fn sweep_lost(protocol: &Protocol, world: &World, actions: &mut Vec<Action>) {
     let Some(job) = &world.job else { return };
-    if job.state != JobState::Started || protocol.departs(Departure::NoLeaseScan) {
+    if protocol.departs(Departure::NoLeaseScan) {
         return;
     }
     let input = input(0, 0, 0);
@@ -111,6 +112,9 @@ pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bo
         Action::SweepLost(transition) => {
             if let Some(job) = &mut world.job {
                 protocol.apply(transition, job, &input(0, 0, 0));
+                if job.state == JobState::Failed && job.attempts < job.max_attempts {
+                    world.seen.note(Wrong::GivenUpEarly);
+                }
             }
         }
         Action::Cancel => cancel(protocol, world, Transition::CancelWaiting),
