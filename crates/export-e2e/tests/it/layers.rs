@@ -35,6 +35,7 @@ fn dependencies_are_as_the_architecture_says() {
         ("testkit", vec![]),
         ("faults", vec!["testkit"]),
         ("engine", vec!["core"]),
+        ("model", vec!["core"]),
         ("mongo", vec!["core"]),
         ("amqp", vec!["core"]),
         ("s3", vec!["core", "settings"]),
