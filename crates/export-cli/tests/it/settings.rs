@@ -78,7 +78,12 @@ fn help_tells_every_variable() {
         &mongodb[..],
         &["RABBITMQ_URL", "RABBITMQ_URL_FILE"],
         &["S3_BUCKET", "S3_KEY_PREFIX", "S3_FORCE_PATH_STYLE", "S3_PUBLIC_ENDPOINT_URL"],
-        &["API_MONGODB_URI", "WORKER_MONGODB_URI_FILE", "WORKER_SOURCE_MONGODB_URI", "RABBITMQ_MANAGEMENT_URL"],
+        &[
+            "API_MONGODB_URI",
+            "WORKER_MONGODB_URI_FILE",
+            "WORKER_SOURCE_MONGODB_URI",
+            "RABBITMQ_MANAGEMENT_URL",
+        ],
         &["API_RABBITMQ_URL", "WORKER_RABBITMQ_URL_FILE", "RESULT_RETENTION_DAYS"],
     ]
     .concat();
