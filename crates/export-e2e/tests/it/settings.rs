@@ -61,7 +61,8 @@ fn the_example_s_values_are_taken() {
     worker.resolve().expect("settings of the worker");
     worker.log().expect("settings of its logs");
 
-    let matches = provisioning().try_get_matches_from(arguments(provisioning())).expect("flags of provisioning");
+    let matches =
+        provisioning().try_get_matches_from(arguments(provisioning())).expect("flags of provisioning");
     IdentityArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the users");
     ResultArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the results");
 }

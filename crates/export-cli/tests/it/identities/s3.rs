@@ -8,7 +8,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    AbortIncompleteMultipartUpload, CompletedMultipartUpload, Delete, LifecycleExpiration, ObjectIdentifier,
+    AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, CompletedMultipartUpload, Delete,
+    ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectIdentifier,
 };
 use export_s3::{ResultBucket, S3Error};
 use export_settings::s3::{S3Args, S3Settings};
@@ -251,10 +252,20 @@ async fn results_and_unfinished_uploads_are_removed_and_other_rules_stay() {
     };
     let ours = |kept| {
         [
+            ("theirs".to_owned(), Some(3), None),
             ("exports-abort-unfinished-uploads".to_owned(), None, Some(1)),
             ("exports-expire-results".to_owned(), Some(kept), None),
         ]
     };
+    let theirs = LifecycleRule::builder()
+        .id("theirs")
+        .status(ExpirationStatus::Enabled)
+        .filter(LifecycleRuleFilter::builder().prefix("theirs/").build())
+        .expiration(LifecycleExpiration::builder().days(3).build());
+    let theirs = BucketLifecycleConfiguration::builder().rules(theirs.build().expect("a rule"));
+    let put = fixture.administrator.put_bucket_lifecycle_configuration().bucket(BUCKET);
+    put.lifecycle_configuration(theirs.build().expect("rules")).send().await.expect("set");
+
     bucket.provision(days(7)).await.expect("provisioned");
     assert_eq!(rules().await, ours(8));
     bucket.provision(days(7)).await.expect("provisioned again");
