@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::{Command, CommandFactory, Parser};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser};
 use export_api::config::Cli as ApiCli;
+use export_settings::identities::IdentityArgs;
+use export_settings::results::ResultArgs;
 use export_worker::config::Cli as WorkerCli;
 
 const EXAMPLE: &str = include_str!("../../../../.env.example");
@@ -29,10 +31,16 @@ fn variables(command: &Command) -> BTreeSet<String> {
     variables.map(|name| name.to_str().expect("a plain name").to_owned()).collect()
 }
 
+/// What only `exports provision` is told.
+fn provisioning() -> Command {
+    ResultArgs::augment_args(IdentityArgs::augment_args(Command::new("exports provision")))
+}
+
 #[test]
 fn the_example_names_every_setting_and_no_other() {
     let mut expected = variables(&ApiCli::command());
     expected.extend(variables(&WorkerCli::command()));
+    expected.extend(variables(&provisioning()));
     expected.extend(SDK.map(str::to_owned));
     assert_eq!(examples().into_keys().collect::<BTreeSet<_>>(), expected);
 }
@@ -52,4 +60,9 @@ fn the_example_s_values_are_taken() {
     let worker = WorkerCli::try_parse_from(arguments(WorkerCli::command())).expect("flags of the worker");
     worker.resolve().expect("settings of the worker");
     worker.log().expect("settings of its logs");
+
+    let matches =
+        provisioning().try_get_matches_from(arguments(provisioning())).expect("flags of provisioning");
+    IdentityArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the users");
+    ResultArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the results");
 }
