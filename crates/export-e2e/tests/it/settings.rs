@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser};
 use export_api::config::Cli as ApiCli;
+use export_settings::amqp::QueueArgs;
 use export_settings::identities::IdentityArgs;
 use export_settings::results::ResultArgs;
 use export_worker::config::Cli as WorkerCli;
@@ -33,7 +34,8 @@ fn variables(command: &Command) -> BTreeSet<String> {
 
 /// What only `exports provision` is told.
 fn provisioning() -> Command {
-    ResultArgs::augment_args(IdentityArgs::augment_args(Command::new("exports provision")))
+    let command = IdentityArgs::augment_args(Command::new("exports provision"));
+    QueueArgs::augment_args(ResultArgs::augment_args(command))
 }
 
 #[test]
@@ -65,4 +67,5 @@ fn the_example_s_values_are_taken() {
         provisioning().try_get_matches_from(arguments(provisioning())).expect("flags of provisioning");
     IdentityArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the users");
     ResultArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the results");
+    QueueArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the queues");
 }
