@@ -134,7 +134,9 @@ impl S3Access for Rights {
         }
         match context.s3_path().get_bucket_name() {
             // As S3 does: everybody with a valid key learns that there is no such bucket.
-            Some(bucket) if !self.root.join(bucket).is_dir() => Err(s3_error!(NoSuchBucket)),
+            Some(bucket) if context.s3_op().name() != "CreateBucket" && !self.root.join(bucket).is_dir() => {
+                Err(s3_error!(NoSuchBucket))
+            }
             _ => Err(s3_error!(AccessDenied, "Access Denied")),
         }
     }
