@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(20);
 /// What the keys of results begin with.
 const KEY_PREFIX: &str = "exports/";
+/// Settings of a hasty process. The lease is as short as a busy machine allows.
+const HASTY: [(&str, &str); 3] =
+    [("LEASE_SECONDS", "3"), ("RETRY_FIRST_WAIT_MS", "100"), ("RETRY_LONGEST_WAIT_MS", "500")];
 
 /// Names and services of one test, provisioned by the real `exports provision`.
 pub struct Deployment {
@@ -73,6 +76,11 @@ impl Deployment {
     /// How a process is started, where it needs settings or links of its own; ends with [`Start::api`] or [`Start::worker`].
     pub fn with(&self, name: &str, value: &str) -> Start<'_> {
         Start::new(self).with(name, value)
+    }
+
+    /// A process with short leases and short waits between attempts, for a test that waits for their end.
+    pub fn hasty(&self) -> Start<'_> {
+        HASTY.iter().fold(Start::new(self), |start, (name, value)| start.with(name, value))
     }
 
     /// The same over these links.
