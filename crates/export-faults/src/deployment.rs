@@ -171,8 +171,8 @@ impl Deployment {
         }
     }
 
-    /// Ends a test: no job may be left halfway, no message anywhere. Removes what the test made.
-    pub async fn end(self) {
+    /// Waits until no message waits anywhere; some worker must be there to read them. Panics after a bounded wait.
+    pub async fn until_queues_are_empty(&self) {
         self.until_so("queues are empty", || async {
             let mut are_empty = true;
             for name in [self.broker.jobs_queue(), self.broker.retry_queue()] {
@@ -181,6 +181,11 @@ impl Deployment {
             are_empty
         })
         .await;
+    }
+
+    /// Ends a test: no job may be left halfway, no message anywhere. Removes what the test made.
+    pub async fn end(self) {
+        self.until_queues_are_empty().await;
         for job in self.all_jobs().await {
             let state = state_of(&job);
             let is_terminal = matches!(state, "FINISHED" | "FAILED" | "CANCELLED" | "EXPIRED");

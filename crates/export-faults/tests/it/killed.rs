@@ -99,16 +99,10 @@ async fn every_worker_is_killed() {
     assert!(deployment.space.object_keys().await.is_empty());
     // The job's messages find that there is nothing to do.
     let worker = deployment.worker().await;
-    deployment.until_so("queues are read", || queues_are_empty(&deployment)).await;
+    deployment.until_queues_are_empty().await;
     assert_eq!(deployment.job(&job_id).await, job);
     drop((api, worker));
     deployment.end().await;
-}
-
-async fn queues_are_empty(deployment: &Deployment) -> bool {
-    let broker = &deployment.broker;
-    let (jobs, retry) = (broker.queue(&broker.jobs_queue()).await, broker.queue(&broker.retry_queue()).await);
-    [jobs, retry].into_iter().flatten().all(|queue| queue.ready == 0)
 }
 
 /// With the settings that everybody has.

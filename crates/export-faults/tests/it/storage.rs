@@ -178,6 +178,7 @@ async fn s3_refuses_for_ever() {
     let job = deployment.until_state(&job_id, "FAILED").await;
     assert_eq!((error_of(&job), attempts_of(&job)), ("result_storage_unavailable", 3), "{job:#}");
     assert!(deployment.space.object_keys().await.is_empty());
+    deployment.until_queues_are_empty().await;
     drop((api, worker));
     deployment.end().await;
 }

@@ -46,6 +46,7 @@ async fn the_bucket_is_deleted_for_ever() {
     held.lift();
     let job = deployment.until_state(&job_id, "FAILED").await;
     assert_eq!((error_of(&job), attempts_of(&job)), ("result_storage_unavailable", 2), "{job:#}");
+    deployment.until_queues_are_empty().await;
     drop((api, worker));
     make_bucket(&deployment).await;
     deployment.end().await;
@@ -88,6 +89,7 @@ async fn the_disk_is_full_for_ever() {
     let job = deployment.until_state(&job_id, "FAILED").await;
     assert_eq!((error_of(&job), attempts_of(&job)), ("result_storage_unavailable", 2), "{job:#}");
     assert_eq!(deployment.space.object_keys().await, [FILLER]);
+    deployment.until_queues_are_empty().await;
     drop((api, worker));
     deployment.end().await;
     drop(s3);
