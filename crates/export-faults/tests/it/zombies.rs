@@ -30,7 +30,8 @@ impl Finished {
 /// A worker that is busy with one delivery, so that no other one is with it when it stands still: the broker would miss that only after
 /// two of its heartbeats.
 async fn with_one_slot(deployment: &Deployment) -> Worker {
-    deployment.hasty().with("WORKER_CONCURRENCY", "1").worker().await
+    // With the buffers that one of two exports has, and so with parts of the same size.
+    deployment.hasty().with("WORKER_CONCURRENCY", "1").with("MEMORY_BUDGET_MB", "32").worker().await
 }
 
 /// Freezes a worker where these bytes come by, lets another one finish its job, thaws it, and waits until it has given up.
