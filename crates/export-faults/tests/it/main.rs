@@ -2,8 +2,20 @@
 
 mod accepting;
 mod broker_down;
+mod cancelling;
+mod clocks;
 mod consumer_timeout;
 mod harness;
+mod idempotency;
+mod killed;
+mod many_workers;
+mod memory;
 mod messages;
 mod queues;
 mod restarts;
+mod source;
+mod stopping;
+mod storage;
+mod storage_full;
+mod time_over;
+mod zombies;
