@@ -2,8 +2,10 @@
 
 mod accepting;
 mod broker_down;
+mod chaos;
 mod consumer_timeout;
 mod harness;
+mod invariants;
 mod messages;
 mod queues;
 mod restarts;
