@@ -6,8 +6,7 @@
 
 mod contestant;
 mod data;
-mod document;
-mod machine;
+pub(crate) mod machine;
 mod measure;
 mod report;
 mod rounds;
@@ -24,7 +23,7 @@ use crate::layout::Layout;
 use crate::programs::Purpose;
 use crate::settings::Settings;
 use crate::stack::{self, Wanted};
-use crate::{cli, console, python};
+use crate::{cli, console, document, python};
 
 const PYTHON_REQUIREMENTS: &str = "crates/export-bench/python/requirements.txt";
 /// How many times as much data `--growth` measures.
@@ -113,7 +112,7 @@ fn measure(
     let text = report::text(&measured, &machine, &notes, arguments);
     println!("\n{text}");
     if let Some(path) = &arguments.report {
-        document::replace(path, &text).with_context(|| path.display().to_string())?;
+        document::replace(path, "bench", &text).with_context(|| path.display().to_string())?;
         console::step(format!("written to {}", path.display()));
     }
     Ok(())

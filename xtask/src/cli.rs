@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Readers(Readers),
     /// Run every test of the workspace on real services that exist for this run only.
     Test(Test),
+    /// Break everything at random under the real programs, and check the job protocol's invariants afterwards.
+    ///
+    /// Starts servers of its own, as packages of this machine. A seed gives the same schedules again.
+    Chaos(Chaos),
 }
 
 /// Where MongoDB, RabbitMQ and S3 come from, unless their addresses are in the environment.
@@ -179,4 +183,24 @@ pub(crate) struct Test {
     /// Passed on to the test runner: `cargo nextest run --workspace` if it is installed, else `cargo test --workspace`.
     #[arg(last = true)]
     pub(crate) runner_arguments: Vec<String>,
+}
+
+/// Flags of `chaos`.
+#[derive(Debug, Args)]
+pub(crate) struct Chaos {
+    /// The same seed gives the same schedules.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many schedules; each takes about a quarter of a minute.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) schedules: u32,
+    /// Number of the first schedule, to see one of a run again.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first: u32,
+    /// Clients of each schedule, with one export in mind each.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) jobs: u32,
+    /// Write the figures between the markers `chaos:begin` and `chaos:end` of this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
 }

@@ -1,16 +1,18 @@
-//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test`, `readers` and `bench`.
+//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test`, `chaos`, `readers` and `bench`.
 //!
 //! For: getting and starting a real MongoDB, a real RabbitMQ and a real S3 server, and running the programs, the demo, the tests or
 //! the benchmark on them. It must never end a process it did not start, and never touch data outside the target folder.
 //! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo, [`testing::run`] for the tests, [`readers::run`] for
-//! other programs on our results and [`bench::run`] for the benchmark.
+//! other programs on our results, [`bench::run`] for the benchmark and [`chaos::run`] for random faults.
 #![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
 
 mod background;
 mod bench;
+mod chaos;
 mod cli;
 mod console;
 mod demo;
+mod document;
 mod endpoints;
 mod env_file;
 mod foreground;
@@ -54,6 +56,7 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Bench(arguments) => bench::run(&arguments)?,
         cli::Command::Readers(arguments) => return readers::run(&arguments),
         cli::Command::Test(arguments) => return testing::run(&arguments),
+        cli::Command::Chaos(arguments) => return chaos::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

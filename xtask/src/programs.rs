@@ -44,6 +44,8 @@ pub(crate) enum Purpose {
     Stack,
     /// The benchmark: optimised, with the benchmark's own programs.
     Benchmark,
+    /// Schedules of faults: the same programs as the tests', and the one that plays the schedules.
+    Chaos,
 }
 
 /// Builds the programs.
@@ -59,6 +61,9 @@ pub(crate) fn build(layout: &Layout, purpose: Purpose) -> anyhow::Result<Program
     }
     if purpose == Purpose::Benchmark {
         command.args(["--release", "--package", "export-bench"]);
+    }
+    if purpose == Purpose::Chaos {
+        command.args(["--package", "export-faults"]);
     }
     let (status, messages) = foreground::capture(&mut command, BUILD_LIMIT)?;
     ensure!(status.success(), "cargo build failed ({status})");

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, on services that exist for this run only.
 
 mod containers;
-mod own_servers;
+pub(crate) mod own_servers;
 mod runner;
 
 use std::fs;

@@ -64,6 +64,21 @@ impl Broker {
         Some(Queue { ready: queue.message_count(), consumers: queue.consumer_count() })
     }
 
+    /// Whether the broker answers and has this queue. Unlike the others this may be asked of a broker that is just starting.
+    pub async fn has(&self, name: &str) -> bool {
+        let properties = ConnectionProperties::default().with_connection_name("test".into());
+        let connecting = Connection::connect_with_runtime(&self.url, properties, Runtime::tokio_current());
+        let Ok(Ok(connection)) = tokio::time::timeout(CALL, connecting).await else { return false };
+        let asking = async {
+            let channel = connection.create_channel().await?;
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(name.into(), options, FieldTable::default()).await
+        };
+        let is_there = matches!(tokio::time::timeout(CALL, asking).await, Ok(Ok(_)));
+        let _ = tokio::time::timeout(CALL, connection.close(200, "done".into())).await;
+        is_there
+    }
+
     /// Throws away all messages of a queue that are ready; returns how many.
     pub async fn purge(&self, name: &str) -> u32 {
         let (connection, channel) = self.open().await;

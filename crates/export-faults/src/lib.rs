@@ -7,6 +7,7 @@
 //! Start at [`Deployment`]. A test needs `#[tokio::test(flavor = "multi_thread")]`: proxies run beside it while it waits.
 
 mod broker;
+pub mod chaos;
 mod deployment;
 mod exports;
 mod http;

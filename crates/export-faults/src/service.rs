@@ -34,7 +34,7 @@ pub struct Start<'deployment> {
     deployment: &'deployment Deployment,
     settings: BTreeMap<String, String>,
     links: Option<Links>,
-    change: Option<Box<dyn FnOnce(Program) -> Program + 'deployment>>,
+    change: Option<Box<dyn FnOnce(Program) -> Program + Send + 'deployment>>,
 }
 
 impl<'deployment> Start<'deployment> {
@@ -58,7 +58,7 @@ impl<'deployment> Start<'deployment> {
 
     /// With a change to the program itself: a wrong clock, a limit on its memory.
     #[must_use]
-    pub fn changed(mut self, change: impl FnOnce(Program) -> Program + 'deployment) -> Self {
+    pub fn changed(mut self, change: impl FnOnce(Program) -> Program + Send + 'deployment) -> Self {
         self.change = Some(Box::new(change));
         self
     }

@@ -2,6 +2,7 @@
 //!
 //! The policies are the documents that S3 itself takes, so what is tried here is what a deployment gets.
 
+mod access_log;
 mod lifecycle;
 mod policy;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -21,6 +23,7 @@ use s3s::{S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 
+pub use access_log::AccessLog;
 pub use policy::Policy;
 
 use lifecycle::Lifecycles;
@@ -42,6 +45,7 @@ pub struct Identity {
 /// A server that is ready to serve.
 pub struct S3Server {
     service: S3Service,
+    log: AccessLog,
 }
 
 impl S3Server {
@@ -61,7 +65,14 @@ impl S3Server {
         builder.set_auth(auth);
         builder.set_access(Rights { policies, root: root.to_path_buf() });
         builder.set_route(Lifecycles::new(administrators));
-        Ok(Self { service: builder.build() })
+        Ok(Self { service: builder.build(), log: AccessLog::default() })
+    }
+
+    /// Notes every request that may change something in this log.
+    #[must_use]
+    pub fn logging_to(mut self, log: AccessLog) -> Self {
+        self.log = log;
+        self
     }
 
     /// Serves until `stop` is ready, then gives requests under way a few seconds.
@@ -89,7 +100,19 @@ impl S3Server {
             };
             // Small answers must not wait for acknowledgements of earlier ones.
             socket.set_nodelay(true)?;
-            let connection = server.serve_connection(TokioIo::new(socket), self.service.clone()).into_owned();
+            let (service, log) = (self.service.clone(), self.log.clone());
+            let service = service_fn(move |request| {
+                let entry = log.entry(&request);
+                let answering = Service::call(&service, request);
+                async move {
+                    let answer = answering.await;
+                    if let Some(entry) = entry {
+                        entry.write(answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
+                    }
+                    answer
+                }
+            });
+            let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();
             let connection = connections.watch(connection);
             tokio::spawn(async move {
                 // A client that goes away in mid-request is its own business.

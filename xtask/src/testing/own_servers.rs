@@ -7,7 +7,7 @@ use crate::programs::Programs;
 use crate::services::packages;
 
 /// The variables that name them, for the test kit. Got as packages also where the shared services are containers.
-pub(super) fn variables(layout: &Layout, programs: &Programs) -> anyhow::Result<Vec<(String, String)>> {
+pub(crate) fn variables(layout: &Layout, programs: &Programs) -> anyhow::Result<Vec<(String, String)>> {
     let folder = programs.testkit.parent().context("the programs are in a folder")?;
     let mongod = packages::mongod(layout)?;
     let rabbitmq = packages::rabbitmq(layout)?;

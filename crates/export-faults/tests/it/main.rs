@@ -3,10 +3,12 @@
 mod accepting;
 mod broker_down;
 mod cancelling;
+mod chaos;
 mod clocks;
 mod consumer_timeout;
 mod harness;
 mod idempotency;
+mod invariants;
 mod killed;
 mod many_workers;
 mod memory;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
-use export_testkit::s3_server::{Identity, Policy, S3Server};
+use export_testkit::s3_server::{AccessLog, Identity, Policy, S3Server};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// JSON list of more keys and what they may do: `accessKeyId`, `secretAccessKey` and `policy`, an IAM policy document.
     #[arg(long, env = "TEST_S3_IDENTITIES", hide_env_values = true, default_value = "[]")]
     identities: String,
+    /// File for a line of JSON about each request that may change something.
+    #[arg(long)]
+    access_log: Option<PathBuf>,
 }
 
 /// Serves until asked to stop. Fails when the address is taken or the directory cannot be used.
@@ -43,7 +46,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         identities.push(read_identity(identity).context("--identities")?);
     }
     let root = &arguments.root;
-    let server = S3Server::new(root, identities).with_context(|| format!("cannot use {}", root.display()))?;
+    let mut server =
+        S3Server::new(root, identities).with_context(|| format!("cannot use {}", root.display()))?;
+    if let Some(path) = &arguments.access_log {
+        let log = AccessLog::to(path).with_context(|| format!("cannot write {}", path.display()))?;
+        server = server.logging_to(log);
+    }
     let listener = TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;

@@ -10,6 +10,7 @@ use super::{SmallDisk, free_ports, program};
 /// Known to everyone: the server listens on this machine only.
 const ACCESS_KEY_ID: &str = "exports-test";
 const SECRET_ACCESS_KEY: &str = "exports-test-secret";
+const ACCESS_LOG: &str = "access.log";
 
 /// The test kit's server with its files and its port.
 pub struct OwnS3 {
@@ -18,7 +19,7 @@ pub struct OwnS3 {
     process: Option<Process>,
     // Dropped after the process, which works in them.
     _disk: Option<SmallDisk>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl OwnS3 {
@@ -37,7 +38,7 @@ impl OwnS3 {
         let [port] = free_ports();
         let root = disk.as_ref().map_or_else(|| folder.path().join("data"), |disk| disk.path().join("data"));
         let start = start(folder.path(), &root, port);
-        let mut s3 = Self { start, port, process: None, _disk: disk, _folder: folder };
+        let mut s3 = Self { start, port, process: None, _disk: disk, folder };
         s3.start_again();
         s3
     }
@@ -55,6 +56,12 @@ impl OwnS3 {
     /// The one key, and its secret.
     pub fn credentials(&self) -> (&'static str, &'static str) {
         (ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+    }
+
+    /// Every request so far that may have changed something: a line of JSON for each, in the order of their answers, over all
+    /// starts.
+    pub fn access_log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(ACCESS_LOG)).unwrap_or_default()
     }
 
     /// Ends it with SIGKILL.
@@ -83,6 +90,8 @@ fn start(folder: &Path, root: &Path, port: u16) -> Start {
         ACCESS_KEY_ID.into(),
         "--secret-key".into(),
         SECRET_ACCESS_KEY.into(),
+        "--access-log".into(),
+        folder.join(ACCESS_LOG).into(),
     ];
     let log = folder.join("s3.log");
     Start { program: program("TEST_TESTKIT_PROGRAM"), arguments, environment: Vec::new(), log }

@@ -1,0 +1,184 @@
+//! What can break.
+
+use std::fmt;
+
+use fastrand::Rng;
+
+/// APIs of a schedule.
+pub(super) const APIS: usize = 2;
+/// Workers of a schedule.
+pub(super) const WORKERS: usize = 3;
+
+/// One of the programs that a schedule runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// An API, by its number.
+    Api(usize),
+    /// A worker, by its number.
+    Worker(usize),
+}
+
+/// What a program talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// The database.
+    Mongodb,
+    /// The broker.
+    Rabbitmq,
+    /// The object store.
+    S3,
+}
+
+/// What goes wrong between a program and a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Connections end, and new ones too.
+    Cut,
+    /// Connections end; new ones work.
+    Drop,
+    /// What the program sends goes nowhere.
+    HoldRequests,
+    /// What the service sends goes nowhere.
+    HoldAnswers,
+    /// Nothing goes anywhere.
+    Silence,
+    /// Answers take so many milliseconds longer.
+    Delay(u64),
+}
+
+/// Something that breaks, for a while or once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL; started again after so many milliseconds.
+    Kill(Process, u64),
+    /// SIGTERM to a worker; started again after so many milliseconds.
+    Stop(usize, u64),
+    /// SIGSTOP, then SIGCONT after so many milliseconds.
+    Freeze(Process, u64),
+    /// For so many milliseconds.
+    Network(Process, Service, Network, u64),
+    /// So many confirms of the broker's never reach this API, whose connection is reset instead.
+    LoseConfirms(usize, usize),
+    /// The broker is restarted; in good order, or with SIGKILL.
+    RestartBroker(bool),
+    /// What waits in the jobs' queue is thrown away, or what rests in the retry queue.
+    Purge(bool),
+    /// The jobs' queue is deleted, and made again after so many milliseconds.
+    DeleteQueue(u64),
+    /// So many more messages for a job that was accepted.
+    Duplicates(usize),
+    /// A message that names no job; which kind of nonsense, and a number that is in it.
+    Poison(u8, u64),
+    /// The primary steps down.
+    StepDown,
+    /// The database is restarted; in good order, or with SIGKILL.
+    RestartMongod(bool),
+    /// So many of a worker's requests that write are answered with this status, and not acted upon.
+    S3Refuses(usize, u16, usize),
+    /// So many replies to a worker are lost: of completed uploads, or of objects and parts.
+    LoseReplies(usize, bool, usize),
+    /// A worker's way to S3 takes so many kilobytes a second, for so many milliseconds.
+    Throttle(usize, u64, u64),
+    /// The object store is killed and started again after so many milliseconds.
+    RestartS3(u64),
+}
+
+/// A worker's lease in all schedules.
+pub(super) const LEASE_SECONDS: u64 = 2;
+
+/// Kinds of nonsense in [`Fault::Poison`].
+pub(super) const POISONS: u8 = 4;
+
+impl Fault {
+    /// What happened, for counting.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Kill(Process::Api(_), _) => "API killed",
+            Self::Kill(Process::Worker(_), _) => "worker killed",
+            Self::Stop(..) => "worker stopped (SIGTERM)",
+            Self::Freeze(Process::Api(_), _) => "API frozen",
+            Self::Freeze(Process::Worker(_), _) => "worker frozen past its lease",
+            Self::Network(_, Service::Mongodb, ..) => "network to MongoDB",
+            Self::Network(_, Service::Rabbitmq, ..) => "network to RabbitMQ",
+            Self::Network(_, Service::S3, ..) => "network to S3",
+            Self::LoseConfirms(..) => "confirms lost",
+            Self::RestartBroker(_) => "RabbitMQ restarted",
+            Self::Purge(_) => "queue purged",
+            Self::DeleteQueue(_) => "queue deleted",
+            Self::Duplicates(_) => "duplicate messages",
+            Self::Poison(..) => "message that names no job",
+            Self::StepDown => "primary stepped down",
+            Self::RestartMongod(_) => "MongoDB restarted",
+            Self::S3Refuses(..) => "S3 answered 403, 500 or 503",
+            Self::LoseReplies(..) => "replies of S3 lost",
+            Self::Throttle(..) => "S3 slow",
+            Self::RestartS3(_) => "S3 restarted",
+        }
+    }
+
+    /// One of those that hit a program, a connection or a message.
+    pub(super) fn small(random: &mut Rng) -> Self {
+        let api = random.usize(0..APIS);
+        let worker = random.usize(0..WORKERS);
+        match random.u32(0..100) {
+            0..7 => Self::Kill(Process::Api(api), random.u64(100..1_500)),
+            7..22 => Self::Kill(Process::Worker(worker), random.u64(100..2_000)),
+            22..29 => Self::Stop(worker, random.u64(0..1_000)),
+            29..32 => Self::Freeze(Process::Api(api), random.u64(500..3_000)),
+            32..41 => Self::Freeze(Process::Worker(worker), LEASE_SECONDS * 1_000 + random.u64(300..2_000)),
+            41..61 => Self::network(random),
+            61..65 => Self::LoseConfirms(api, random.usize(1..4)),
+            65..69 => Self::Purge(random.bool()),
+            69..75 => Self::Duplicates(random.usize(1..11)),
+            75..81 => Self::Poison(random.u8(0..POISONS), random.u64(..)),
+            81..88 => {
+                let status = random.choice([403, 500, 503]).unwrap_or(500);
+                Self::S3Refuses(worker, status, random.usize(1..9))
+            }
+            88..96 => Self::LoseReplies(worker, random.bool(), random.usize(1..4)),
+            _ => Self::Throttle(worker, random.u64(100..1_000), random.u64(500..3_000)),
+        }
+    }
+
+    /// One of those that hit everybody.
+    pub(super) fn big(random: &mut Rng) -> Self {
+        match random.u32(0..10) {
+            0..2 => Self::RestartBroker(random.bool()),
+            2..4 => Self::DeleteQueue(random.u64(0..1_500)),
+            4..6 => Self::StepDown,
+            6..8 => Self::RestartMongod(random.bool()),
+            _ => Self::RestartS3(random.u64(0..1_500)),
+        }
+    }
+
+    fn network(random: &mut Rng) -> Self {
+        let is_api = random.u32(0..3) == 0;
+        let process = if is_api {
+            Process::Api(random.usize(0..APIS))
+        } else {
+            Process::Worker(random.usize(0..WORKERS))
+        };
+        let service = match random.u32(0..10) {
+            0..4 => Service::Mongodb,
+            // An API has nothing to do with S3 but to sign links.
+            4..8 => Service::Rabbitmq,
+            _ if is_api => Service::Rabbitmq,
+            _ => Service::S3,
+        };
+        let how = match random.u32(0..6) {
+            0 => Network::Cut,
+            1 => Network::Drop,
+            2 => Network::HoldRequests,
+            3 => Network::HoldAnswers,
+            4 => Network::Silence,
+            _ => Network::Delay(random.u64(20..300)),
+        };
+        Self::Network(process, service, how, random.u64(200..3_000))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {self:?}", self.kind())
+    }
+}

@@ -1,0 +1,34 @@
+//! Seeded random schedules of faults over the real programs, and the protocol's invariants afterwards.
+//!
+//! A [`Schedule`] says who posts which export when, and what breaks when; it is made from a seed alone. [`play`] acts it out on a
+//! deployment of its own, lifts every fault, waits for rest and gathers [`Evidence`]: what clients were told, every version that
+//! each job document ever had, the bucket, the server's log of what was written to it, the queues. [`violations`] then judges the
+//! evidence without looking at anything else.
+//!
+//! Start at [`Servers`] and [`play`].
+
+mod client;
+mod evidence;
+mod fault;
+mod gather;
+mod invariants;
+mod play;
+mod record;
+mod report;
+mod rest;
+mod results;
+mod schedule;
+mod servers;
+mod shape;
+mod slot;
+mod stage;
+mod strike;
+
+pub use evidence::{Evidence, FoundResult, Poison, Told, Write};
+pub use fault::{Fault, Network, Process, Service};
+pub use invariants::{Violation, violations};
+pub use play::{Played, play};
+pub use report::Totals;
+pub use schedule::{Manner, PlannedFault, PlannedJob, Schedule};
+pub use servers::Servers;
+pub use shape::Shape;

@@ -1,0 +1,136 @@
+//! Results read back, and compared with the reference exporter.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::Cursor;
+
+use bson::{Bson, Document};
+use export_testkit::reference::{ReferenceArchive, ReferenceExport, export_database};
+use export_testkit::verify::{compare, compare_objects};
+use mongodb::Client;
+use sha2::{Digest, Sha256};
+
+use super::evidence::FoundResult;
+use super::shape::Shape;
+use crate::Deployment;
+
+/// What the one object of a job with a zip is called here.
+const ZIP: &str = "export.zip";
+/// The object that a job without a zip gives the checksum of.
+const MANIFEST: &str = "manifest.json";
+
+/// Reference exports by shape, made once, and the results that were found to be like them.
+#[derive(Default)]
+pub(super) struct References {
+    exports: BTreeMap<Shape, ReferenceExport>,
+    /// Shapes with the checksums of all their objects.
+    known: BTreeSet<(Shape, Vec<(String, String)>)>,
+}
+
+impl References {
+    /// Rows of the reference export, and how these objects differ from it.
+    async fn compare(
+        &mut self,
+        client: &Client,
+        vehicle_prefix: &str,
+        shape: Shape,
+        objects: &[(String, Vec<u8>)],
+    ) -> (u64, Vec<String>) {
+        let request = shape.request(vehicle_prefix);
+        let export = match self.exports.entry(shape) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(place) => {
+                let export = export_database(client, vehicle_prefix, &request).await;
+                place.insert(export.unwrap_or_else(|error| panic!("no reference export: {error}")))
+            }
+        };
+        let rows = export.vehicles.iter().map(|vehicle| vehicle.rows).sum();
+        let checksums = objects.iter().map(|(name, content)| (name.clone(), hex_sha256(content)));
+        let known = (shape, checksums.collect());
+        if self.known.contains(&known) {
+            return (rows, Vec::new());
+        }
+        let compared = match (request.options.archive, objects) {
+            (ReferenceArchive::Zip, [(_, zip)]) => compare(Cursor::new(zip), &request, export),
+            _ => compare_objects(objects, &request, export),
+        };
+        let differences = compared.err().map_or_else(Vec::new, |differences| differences.0);
+        if differences.is_empty() {
+            self.known.insert(known);
+        }
+        (rows, differences)
+    }
+}
+
+/// Reads what a finished job's URI leads to.
+pub(super) async fn read_back(
+    deployment: &Deployment,
+    references: &mut References,
+    job: &Document,
+) -> FoundResult {
+    let mut found = FoundResult::default();
+    let uri = job.get_str("exportUri").unwrap_or_default();
+    let Some(key) = uri.strip_prefix(&format!("s3://{}/", deployment.space.bucket)) else {
+        found.missing.push(format!("{uri} is not of this bucket"));
+        return found;
+    };
+    let mut objects = Vec::new();
+    for (name, bytes) in listed(job, key) {
+        let key = if key.ends_with('/') { format!("{key}{name}") } else { key.to_owned() };
+        match read(deployment, &key).await {
+            Ok(content) => {
+                let length = content.len();
+                if bytes.is_some_and(|bytes| usize::try_from(bytes) != Ok(length)) {
+                    found.missing.push(format!("{key} has {length} bytes, the job says {bytes:?}"));
+                }
+                found.bytes += length as u64;
+                if name == ZIP || name == MANIFEST {
+                    found.sha256 = hex_sha256(&content);
+                }
+                objects.push((name, content));
+            }
+            Err(error) => found.missing.push(error),
+        }
+    }
+    match Shape::of(job) {
+        Some(shape) if found.missing.is_empty() => {
+            let space = &deployment.space;
+            let compared = references.compare(&space.mongodb, &space.vehicle_prefix, shape, &objects).await;
+            (found.reference_rows, found.differences) = compared;
+        }
+        Some(_) => {}
+        None => found.differences.push("nobody asked for such an export".to_owned()),
+    }
+    found
+}
+
+/// Names and sizes of the objects, as the job lists them; of a zip there is only its key.
+fn listed(job: &Document, key: &str) -> Vec<(String, Option<i64>)> {
+    if !key.ends_with('/') {
+        return vec![(ZIP.to_owned(), None)];
+    }
+    let objects = job.get_array("objects").map_or(&[][..], Vec::as_slice);
+    let objects = objects.iter().filter_map(Bson::as_document);
+    objects
+        .map(|object| {
+            (object.get_str("name").unwrap_or_default().to_owned(), object.get_i64("bytes").ok().or(Some(-1)))
+        })
+        .collect()
+}
+
+async fn read(deployment: &Deployment, key: &str) -> Result<Vec<u8>, String> {
+    let space = &deployment.space;
+    let object = space.s3.get_object().bucket(&space.bucket).key(key).send().await;
+    let object = object.map_err(|error| format!("{key} is not there: {:?}", error.into_service_error()))?;
+    let content = object.body.collect().await.map_err(|error| format!("{key} ends early: {error}"))?;
+    Ok(content.to_vec())
+}
+
+fn hex_sha256(content: &[u8]) -> String {
+    Sha256::digest(content).iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,200 @@
+//! Who posts what when, and what breaks when. Made from a seed alone: the same seed gives the same schedule.
+
+use fastrand::Rng;
+
+use super::fault::{APIS, Fault};
+use super::shape::Shape;
+
+/// Jobs are posted and faults begin within this time, in milliseconds.
+const STREAM_MS: u64 = 6_000;
+/// Nothing breaks before there is something to break.
+const FIRST_FAULT_MS: u64 = 300;
+/// Faults that hit a program, a connection or a message: at least, and at most.
+const SMALL_FAULTS: (usize, usize) = (8, 13);
+/// In how many of so many schedules faults alone may use up a job's attempts.
+const FEW_ATTEMPTS: (u32, u32) = (1, 4);
+/// Attempts of jobs in such schedules, and in all others.
+const ATTEMPTS: (u32, u32) = (3, 60);
+/// From the quickest to the slowest services.
+const MONGODB_DELAY_MS: (u64, u64) = (0, 40);
+const S3_BYTES_PER_SECOND: (u64, u64) = (1_000_000, 8_000_000);
+/// Spreads seeds and numbers over all states of the generator.
+const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// One schedule of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number within the run, from 0.
+    pub number: u32,
+    /// Attempts that a job may have.
+    pub max_attempts: u32,
+    /// How long a worker that is asked to stop may go on.
+    pub grace_seconds: u32,
+    /// How much longer every answer of MongoDB takes to a worker, in milliseconds.
+    pub mongodb_delay_ms: u64,
+    /// Bytes a second from each worker to S3. Slow services make exports last, so that faults find some under way.
+    pub s3_bytes_per_second: u64,
+    /// What is posted.
+    pub jobs: Vec<PlannedJob>,
+    /// What breaks.
+    pub faults: Vec<PlannedFault>,
+}
+
+/// A client with one export in mind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedJob {
+    /// When, in milliseconds from the beginning.
+    pub at_ms: u64,
+    /// Where it asks first.
+    pub api: usize,
+    /// What it asks for.
+    pub shape: Shape,
+    /// How it asks.
+    pub manner: Manner,
+    /// When it changes its mind, in milliseconds after it was told that the job is accepted.
+    pub cancel_after_ms: Option<u64>,
+}
+
+/// How a client asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Once, whatever comes of it.
+    Once,
+    /// With a key, again and again until it is accepted, here and there.
+    UntilAccepted,
+    /// With a key, so many times at once.
+    AtOnce(usize),
+    /// Hangs up when all but so many bytes are sent, and asks again with the same key if the second says so.
+    HangUp(usize, bool),
+}
+
+/// Something that breaks at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedFault {
+    /// When, in milliseconds from the beginning.
+    pub at_ms: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+impl Schedule {
+    /// The schedule of this seed and number, with so many jobs.
+    pub fn new(seed: u64, number: u32, job_count: usize) -> Self {
+        let mut random = Rng::with_seed(seed.wrapping_mul(SPREAD) ^ u64::from(number).wrapping_mul(!SPREAD));
+        let has_few_attempts = random.u32(0..FEW_ATTEMPTS.1) < FEW_ATTEMPTS.0;
+        let max_attempts = if has_few_attempts { ATTEMPTS.0 } else { ATTEMPTS.1 };
+        let grace_seconds = random.u32(0..2);
+        let mongodb_delay_ms = random.u64(MONGODB_DELAY_MS.0..MONGODB_DELAY_MS.1);
+        let s3_bytes_per_second = random.u64(S3_BYTES_PER_SECOND.0..S3_BYTES_PER_SECOND.1);
+        let mut jobs: Vec<PlannedJob> = (0..job_count).map(|_| PlannedJob::by_chance(&mut random)).collect();
+        jobs.sort_by_key(|job| job.at_ms);
+        let mut faults: Vec<Fault> =
+            (0..random.usize(SMALL_FAULTS.0..SMALL_FAULTS.1)).map(|_| Fault::small(&mut random)).collect();
+        for _ in 0..random.u32(0..3) {
+            let big = Fault::big(&mut random);
+            // Once is enough: a server takes seconds to start.
+            if faults.iter().all(|fault| fault.kind() != big.kind()) {
+                faults.push(big);
+            }
+        }
+        let mut faults: Vec<PlannedFault> = faults
+            .into_iter()
+            .map(|fault| PlannedFault { at_ms: random.u64(FIRST_FAULT_MS..STREAM_MS), fault })
+            .collect();
+        faults.sort_by_key(|fault| fault.at_ms);
+        Self {
+            seed,
+            number,
+            max_attempts,
+            grace_seconds,
+            mongodb_delay_ms,
+            s3_bytes_per_second,
+            jobs,
+            faults,
+        }
+    }
+}
+
+impl PlannedJob {
+    fn by_chance(random: &mut Rng) -> Self {
+        let manner = match random.u32(0..10) {
+            0..4 => Manner::Once,
+            4..7 => Manner::UntilAccepted,
+            7 => Manner::AtOnce(random.usize(2..5)),
+            _ => {
+                let unsent = if random.bool() { 0 } else { random.usize(1..40) };
+                Manner::HangUp(unsent, random.bool())
+            }
+        };
+        Self {
+            at_ms: random.u64(0..STREAM_MS),
+            api: random.usize(0..APIS),
+            shape: Shape::by_chance(random),
+            manner,
+            cancel_after_ms: (random.u32(0..7) == 0).then(|| random.u64(0..1_500)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_one_schedule_and_another_seed_another() {
+        for number in 0..20 {
+            assert_eq!(Schedule::new(7, number, 40), Schedule::new(7, number, 40));
+            assert_ne!(Schedule::new(7, number, 40).faults, Schedule::new(8, number, 40).faults);
+            assert_ne!(Schedule::new(7, number, 40).jobs, Schedule::new(7, number + 1, 40).jobs);
+        }
+    }
+
+    /// Whoever has a seed from last year's log wants last year's schedule: this one changes with the generator only.
+    #[test]
+    fn a_schedule_as_it_was_when_this_was_written() {
+        let schedule = Schedule::new(1, 0, 3);
+        let faults: Vec<String> =
+            schedule.faults.iter().map(|fault| format!("{} {:?}", fault.at_ms, fault.fault)).collect();
+        assert_eq!(faults, KNOWN_FAULTS, "{faults:#?}");
+    }
+
+    const KNOWN_FAULTS: [&str; 13] = [
+        "381 Duplicates(3)",
+        "1981 Kill(Worker(0), 1252)",
+        "1994 Throttle(0, 111, 533)",
+        "2180 Freeze(Api(1), 1511)",
+        "2198 Throttle(2, 869, 504)",
+        "2287 Freeze(Api(1), 1868)",
+        "2939 LoseConfirms(0, 1)",
+        "3493 Duplicates(6)",
+        "3611 Network(Worker(2), Rabbitmq, HoldAnswers, 738)",
+        "3771 Purge(true)",
+        "3838 RestartBroker(false)",
+        "3933 LoseReplies(1, true, 3)",
+        "5019 Kill(Worker(1), 613)",
+    ];
+
+    #[test]
+    fn everything_breaks_sooner_or_later() {
+        let schedules: Vec<Schedule> = (0..100).map(|number| Schedule::new(1, number, 40)).collect();
+        let kinds: BTreeSet<&str> =
+            schedules.iter().flat_map(|schedule| &schedule.faults).map(|fault| fault.fault.kind()).collect();
+        assert_eq!(kinds.len(), 20, "{kinds:#?}");
+        let shapes: BTreeSet<String> = schedules
+            .iter()
+            .flat_map(|schedule| &schedule.jobs)
+            .map(|job| format!("{:?}", job.shape))
+            .collect();
+        assert_eq!(shapes.len(), Shape::ALL.len());
+        for schedule in &schedules {
+            assert_eq!(schedule.jobs.len(), 40);
+            assert!(schedule.jobs.is_sorted_by_key(|job| job.at_ms));
+            assert!(schedule.faults.len() >= SMALL_FAULTS.0);
+            assert!(schedule.faults.iter().all(|fault| fault.at_ms < STREAM_MS));
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask chaos`: random schedules of faults over the real programs.
+//!
+//! A program of the crate `export-faults` starts the servers, plays the schedules and judges what came of them; this command
+//! builds everything, says where it is, and puts the figures where they are wanted.
+
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::bench::machine;
+use crate::layout::Layout;
+use crate::programs::{self, Purpose};
+use crate::testing::own_servers;
+use crate::{cli, console, document, foreground};
+
+/// For the servers' start and their data.
+const START_LIMIT: Duration = Duration::from_mins(10);
+/// For one schedule: much longer than any takes that comes to rest.
+const SCHEDULE_LIMIT: Duration = Duration::from_mins(5);
+
+/// Plays the schedules, prints the figures and writes the report; fails when an invariant was violated.
+pub(crate) fn run(arguments: &cli::Chaos) -> anyhow::Result<ExitCode> {
+    let layout = Layout::find()?;
+    let programs = programs::build(&layout, Purpose::Chaos)?;
+    let variables = own_servers::variables(&layout, &programs)?;
+    console::step(format!("{} schedules of seed {}", arguments.schedules, arguments.seed));
+    let mut command = Command::new(programs.find("export-chaos")?);
+    let flags = [
+        ("--seed", arguments.seed.to_string()),
+        ("--schedules", arguments.schedules.to_string()),
+        ("--first", arguments.first.to_string()),
+        ("--jobs", arguments.jobs.to_string()),
+    ];
+    command.args(flags.iter().flat_map(|(name, value)| [*name, value]));
+    command.arg("--keep").arg(layout.target.join("chaos")).envs(variables);
+    let limit = START_LIMIT + SCHEDULE_LIMIT * arguments.schedules;
+    let (status, figures) = foreground::capture(&mut command, limit)?;
+    println!("\n{figures}");
+    if let Some(path) = &arguments.report {
+        let text = format!("On {}.\n\n{}", machine::describe(&layout), figures.trim());
+        document::replace(path, "chaos", &text).with_context(|| path.display().to_string())?;
+        console::step(format!("written to {}", path.display()));
+    }
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
