@@ -100,6 +100,22 @@ async fn bad_requests_store_nothing() {
     stack.stop().await;
 }
 
+/// A key that cannot be one is refused, not ignored: its client relies on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn idempotency_keys_that_are_none() {
+    let stack = Stack::start_api(TestSpace::create().await).await;
+    let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" }).to_string().into_bytes();
+    for key in ["", "\u{fc}", &"k".repeat(256)] {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        let answer = stack.request("POST", "/export", &headers, body.clone()).await;
+        let found = problem(&answer, 400);
+        assert!(found["detail"].as_str().is_some_and(|text| text.contains("Idempotency-Key")), "{found}");
+    }
+    let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
+    assert_eq!(jobs.count_documents(doc! {}).await.expect("a count"), 0, "nothing was stored");
+    stack.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_things_are_told_apart() {
     let stack = Stack::start_api(TestSpace::create().await).await;
@@ -119,6 +135,9 @@ async fn unknown_things_are_told_apart() {
     ] {
         problem(&stack.get(path).await, 404);
     }
+    let unknown = "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab";
+    problem(&stack.request("DELETE", "/export/7", &[], Vec::new()).await, 400);
+    problem(&stack.request("DELETE", unknown, &[], Vec::new()).await, 404);
     problem(&stack.get("/nowhere").await, 404);
     let wrong_method = stack.request("PUT", "/export", &[], Vec::new()).await;
     problem(&wrong_method, 405);
