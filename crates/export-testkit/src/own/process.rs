@@ -126,7 +126,8 @@ impl Process {
     }
 }
 
-/// Whether a process of this group still runs. One that has ended and was not waited for counts as gone: its files and ports are.
+/// Whether a process of this group still runs. One that has ended and was not waited for counts as gone, once its last thread has
+/// ended: its files and ports are closed then.
 fn is_alive(group: u32) -> bool {
     let processes = fs::read_dir("/proc").unwrap_or_else(|error| panic!("/proc: {error}"));
     processes.filter_map(Result::ok).any(|process| {
@@ -135,7 +136,8 @@ fn is_alive(group: u32) -> bool {
         let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
         let state = fields.next();
         let group_of_process = fields.nth(1).and_then(|field| field.parse::<u32>().ok());
-        group_of_process == Some(group) && !matches!(state, Some("Z" | "X"))
+        let threads = || fs::read_dir(process.path().join("task")).map_or(0, Iterator::count);
+        group_of_process == Some(group) && (!matches!(state, Some("Z" | "X")) || threads() > 1)
     })
 }
 
