@@ -1,13 +1,14 @@
 //! One way to connect, with a time limit on it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_rs::Runtime;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::error::AmqpError;
@@ -43,24 +44,25 @@ impl Connector {
         Self { url, name, attempt: Arc::new(Mutex::new(None)) }
     }
 
-    /// Connects, or goes on waiting for an attempt that has not come back yet. For one caller at a time.
+    /// Connects, or goes on waiting for an attempt that has not come back yet.
+    ///
+    /// A caller that gives up leaves the attempt where the next one finds it.
     pub(crate) async fn connect(&self) -> Result<Connection, AmqpError> {
-        let earlier = self.locked().take();
-        let mut attempt = match earlier {
-            Some(earlier) if earlier.since.elapsed() < SILENCE => earlier,
-            Some(silent) => {
-                silent.connecting.abort();
-                self.begin()?
-            }
-            None => self.begin()?,
+        let mut current = self.attempt.lock().await;
+        if let Some(silent) = current.take_if(|attempt| attempt.since.elapsed() >= SILENCE) {
+            silent.connecting.abort();
+        }
+        let attempt = match &mut *current {
+            Some(attempt) => attempt,
+            none => none.insert(self.begin()?),
         };
-        match tokio::time::timeout(CALL, &mut attempt.connecting).await {
-            Ok(Ok(connected)) => connected.map_err(AmqpError::driver("connect")),
-            Ok(Err(panic)) => Err(AmqpError::Driver { operation: "connect", source: Box::new(panic) }),
-            Err(_) => {
-                *self.locked() = Some(attempt);
-                Err(AmqpError::TimedOut { operation: "connect" })
-            }
+        let Ok(connected) = tokio::time::timeout(CALL, &mut attempt.connecting).await else {
+            return Err(AmqpError::TimedOut { operation: "connect" });
+        };
+        *current = None;
+        match connected {
+            Ok(connected) => connected.map_err(AmqpError::driver("connect")),
+            Err(panic) => Err(AmqpError::Driver { operation: "connect", source: Box::new(panic) }),
         }
     }
 
@@ -70,10 +72,6 @@ impl Connector {
         let properties = ConnectionProperties::default().with_connection_name(self.name.into());
         let connecting = Connection::connect_uri_with_runtime(uri, properties, Runtime::tokio_current());
         Ok(Attempt { connecting: tokio::spawn(connecting), since: Instant::now() })
-    }
-
-    fn locked(&self) -> std::sync::MutexGuard<'_, Option<Attempt>> {
-        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use export_core::causes;
@@ -72,9 +72,15 @@ where
     F: Future<Output = Verdict> + Send + 'static,
 {
     let (connected, current) = watch::channel(None);
+    let consumers = Arc::new(AtomicUsize::new(0));
     let mut slots = JoinSet::new();
     for _ in 0..settings.concurrency {
-        let slot = Slot { settings: settings.clone(), current: current.clone(), stop: stop.clone() };
+        let slot = Slot {
+            settings: settings.clone(),
+            consumers: Arc::clone(&consumers),
+            current: current.clone(),
+            stop: stop.clone(),
+        };
         slots.spawn(slot.run(handle.clone()));
     }
     let all_done = async { while slots.join_next().await.is_some() {} };
@@ -119,6 +125,8 @@ async fn keep_connected(settings: &ConsumerSettings, connected: &watch::Sender<O
 /// Does one delivery at a time, whatever becomes of connections.
 struct Slot {
     settings: ConsumerSettings,
+    /// Slots of this worker with a consumer.
+    consumers: Arc<AtomicUsize>,
     current: Current,
     stop: CancellationToken,
 }
@@ -173,7 +181,7 @@ impl Slot {
         F: Future<Output = Verdict> + Send + 'static,
     {
         let (channel, mut deliveries) = self.begin(connection).await?;
-        self.settings.is_consuming.store(true, Ordering::Relaxed);
+        let _consuming = Consuming::of(self);
         info!(queue = self.settings.topology.queue(), "waiting for jobs");
         *wait = FIRST_WAIT;
         loop {
@@ -208,6 +216,26 @@ impl Slot {
         );
         let deliveries = limited("consume", consumed).await?;
         Ok((channel, deliveries))
+    }
+}
+
+/// A slot that has a consumer, for as long as this lives.
+struct Consuming<'slot>(&'slot Slot);
+
+impl<'slot> Consuming<'slot> {
+    fn of(slot: &'slot Slot) -> Self {
+        slot.consumers.fetch_add(1, Ordering::Relaxed);
+        slot.settings.is_consuming.store(true, Ordering::Relaxed);
+        Self(slot)
+    }
+}
+
+impl Drop for Consuming<'_> {
+    fn drop(&mut self) {
+        let is_last = self.0.consumers.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last {
+            self.0.settings.is_consuming.store(false, Ordering::Relaxed);
+        }
     }
 }
 

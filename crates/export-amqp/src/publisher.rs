@@ -122,11 +122,13 @@ impl Publisher {
             return Err(AmqpError::Resting);
         }
         // Before the attempt: one that is given up half-way by the time limit has failed, too.
-        self.rest();
-        let connection = self.connector.connect().await.inspect_err(|_| self.rest())?;
+        self.rest_until(Some(Instant::now() + REST));
+        let connected = self.connector.connect().await;
+        let connection = connected.inspect_err(|_| self.rest_until(Some(Instant::now() + REST)))?;
         let channel = limited("open a channel", connection.create_channel()).await?;
         limited("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         *open = Some(Open { connection, channel: channel.clone() });
+        self.rest_until(None);
         Ok(channel)
     }
 
@@ -134,7 +136,7 @@ impl Publisher {
         *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn rest(&self) {
-        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + REST);
+    fn rest_until(&self, until: Option<Instant>) {
+        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 }

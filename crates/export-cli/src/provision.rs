@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use export_amqp::{AmqpError, Topology};
 use export_mongo::{JobStore, StoreError};
 use export_s3::{ResultBucket, S3Error};
-use export_settings::amqp::AmqpArgs;
+use export_settings::amqp::{AmqpArgs, QueueArgs};
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::results::ResultArgs;
@@ -28,6 +28,8 @@ pub(crate) struct Provision {
     #[command(flatten)]
     amqp: AmqpArgs,
     #[command(flatten)]
+    queues: QueueArgs,
+    #[command(flatten)]
     s3: S3Args,
     #[command(flatten)]
     results: ResultArgs,
@@ -36,10 +38,6 @@ pub(crate) struct Provision {
     /// How long to wait for services that are not there yet
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     wait_seconds: u64,
-    /// How long a message that a worker could not serve rests before it comes back
-    #[arg(long, env = "RETRY_REST_MS", default_value_t = 5000, value_name = "MILLISECONDS",
-          value_parser = clap::value_parser!(u32).range(1..=3_600_000), help_heading = "RabbitMQ")]
-    retry_rest_ms: u32,
     /// Print the IAM policy of a service's S3 key, and make nothing: keys cannot be made over the S3 API
     #[arg(long, value_enum, value_name = "SERVICE", help_heading = "S3")]
     print_s3_policy: Option<Service>,
@@ -64,8 +62,7 @@ impl Provision {
         }
         let mongo = self.mongo.resolve()?;
         let rabbitmq_url = self.amqp.resolve()?;
-        let topology = Topology::named(&self.amqp.name_prefix()?)
-            .with_retry_rest(Duration::from_millis(self.retry_rest_ms.into()));
+        let topology = Topology::named(&self.amqp.name_prefix()?).with_retry_rest(self.queues.resolve()?);
         let s3 = self.s3.resolve()?;
         let retention_days = self.results.resolve()?;
         let users = Users::find(&self.identities.resolve()?, &mongo.uri, &rabbitmq_url)?;

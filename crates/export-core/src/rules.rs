@@ -128,7 +128,6 @@ use Condition as C;
 use Effect as E;
 use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
 
-/// Back to the queue: it needs a message, and nobody has it.
 const MARK_PUBLISHED: Rule = Rule { when: &[C::In(NotStarted), C::SameEpoch], then: &[E::MarkPublished] };
 
 const CLAIM: Rule = Rule {

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(20);
 /// What the keys of results begin with.
 const KEY_PREFIX: &str = "exports/";
+/// Settings of a hasty process. The lease is as short as a busy machine allows.
+const HASTY: [(&str, &str); 3] =
+    [("LEASE_SECONDS", "3"), ("RETRY_FIRST_WAIT_MS", "100"), ("RETRY_LONGEST_WAIT_MS", "500")];
 
 /// Names and services of one test, provisioned by the real `exports provision`.
 pub struct Deployment {
@@ -73,6 +76,11 @@ impl Deployment {
     /// How a process is started, where it needs settings or links of its own; ends with [`Start::api`] or [`Start::worker`].
     pub fn with(&self, name: &str, value: &str) -> Start<'_> {
         Start::new(self).with(name, value)
+    }
+
+    /// A process with short leases and short waits between attempts, for a test that waits for their end.
+    pub fn hasty(&self) -> Start<'_> {
+        HASTY.iter().fold(Start::new(self), |start, (name, value)| start.with(name, value))
     }
 
     /// The same over these links.
@@ -163,8 +171,8 @@ impl Deployment {
         }
     }
 
-    /// Ends a test: no job may be left halfway, no message anywhere. Removes what the test made.
-    pub async fn end(self) {
+    /// Waits until no message waits anywhere; some worker must be there to read them. Panics after a bounded wait.
+    pub async fn until_queues_are_empty(&self) {
         self.until_so("queues are empty", || async {
             let mut are_empty = true;
             for name in [self.broker.jobs_queue(), self.broker.retry_queue()] {
@@ -173,6 +181,11 @@ impl Deployment {
             are_empty
         })
         .await;
+    }
+
+    /// Ends a test: no job may be left halfway, no message anywhere. Removes what the test made.
+    pub async fn end(self) {
+        self.until_queues_are_empty().await;
         for job in self.all_jobs().await {
             let state = state_of(&job);
             let is_terminal = matches!(state, "FINISHED" | "FAILED" | "CANCELLED" | "EXPIRED");

@@ -1,6 +1,7 @@
 //! Data to export, and whether a result is what it should be.
 
 use std::io::Cursor;
+use std::iter;
 
 use bson::Document;
 use export_testkit::hour::HourBuilder;
@@ -15,6 +16,11 @@ use crate::Deployment;
 const DAY_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_HOURS: i64 = 24;
+/// A text of a bulky vehicle, and how many of them are a MiB of result: six bits of each character are left.
+const TEXT_CHARACTERS: usize = 1_000;
+const POINTS_PER_MIB: i64 = 1_400;
+/// Points in an hour of a long vehicle's parameter.
+const POINTS_OF_LONG: i64 = 4;
 
 /// Vehicles in a deployment's database, and the request that exports them all.
 #[derive(Debug, Clone)]
@@ -53,13 +59,48 @@ impl Fleet {
                 deployment.space.insert_hours(&format!("{vehicle:03}"), parameter, hours).await;
             }
         }
-        let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
-        let request = ReferenceRequest {
-            from_ms: DAY_MS,
-            to_ms: DAY_MS + DAY_HOURS * HOUR_MS,
-            ..ReferenceRequest::default()
-        };
-        Self { body, request }
+        Self::of_days(1)
+    }
+
+    /// A day of one vehicle with text that hardly compresses: about so many MiB of result, from few points. An upload has parts from
+    /// 5 MiB on.
+    pub async fn bulky(deployment: &Deployment, mib: u32) -> Self {
+        let mut random = fastrand::Rng::with_seed(4);
+        let points_per_hour = i64::from(mib) * POINTS_PER_MIB / DAY_HOURS + 1;
+        for hour in 0..DAY_HOURS {
+            let hour_ms = DAY_MS + hour * HOUR_MS;
+            let points = (0..points_per_hour).map(|point| {
+                let text: String =
+                    iter::repeat_with(|| random.alphanumeric()).take(TEXT_CHARACTERS).collect();
+                (hour_ms + point * (HOUR_MS / points_per_hour), text)
+            });
+            let hour = HourBuilder::new(hour_ms).points(points.collect::<Vec<_>>()).build();
+            deployment.space.insert_hours("bulky", "text", vec![hour]).await;
+        }
+        Self::of_days(1)
+    }
+
+    /// So many days of one vehicle with two parameters and few points in each hour: the database is asked many times for what an export
+    /// of all of it takes.
+    pub async fn long(deployment: &Deployment, days: u16) -> Self {
+        let mut random = fastrand::Rng::with_seed(4);
+        for parameter in ["odo", "soc"] {
+            let hours = (0..i64::from(days) * DAY_HOURS).map(|hour| {
+                let hour_ms = DAY_MS + hour * HOUR_MS;
+                let points = (0..POINTS_OF_LONG).map(|point| (hour_ms + point * 60_000, random.f64() * 1e6));
+                HourBuilder::new(hour_ms).points(points.collect::<Vec<_>>()).build()
+            });
+            let hours: Vec<Document> = hours.collect();
+            deployment.space.insert_hours("long", parameter, hours).await;
+        }
+        Self::of_days(days)
+    }
+
+    fn of_days(days: u16) -> Self {
+        let to_ms = DAY_MS + i64::from(days) * DAY_HOURS * HOUR_MS;
+        let end = bson::DateTime::from_millis(to_ms).try_to_rfc3339_string().unwrap_or_default();
+        let body = json!({ "startDate": "2018-11-30", "endDate": end.split('T').next() });
+        Self { body, request: ReferenceRequest { from_ms: DAY_MS, to_ms, ..ReferenceRequest::default() } }
     }
 
     /// Waits for the job's end; it must be FINISHED, and its object what the reference exporter makes of the same data. Returns the job.
@@ -80,6 +121,21 @@ impl Fleet {
 /// The state of a job document; empty when it has none.
 pub fn state_of(job: &Document) -> &str {
     job.get_str("state").unwrap_or_default()
+}
+
+/// How often a worker has taken the job. Panics when the document does not say.
+pub fn epoch_of(job: &Document) -> i64 {
+    job.get_i64("epoch").unwrap_or_else(|error| panic!("no epoch ({error}): {job:#}"))
+}
+
+/// How many attempts at it count. Panics when the document does not say.
+pub fn attempts_of(job: &Document) -> i64 {
+    job.get_i64("attempts").unwrap_or_else(|error| panic!("no attempts ({error}): {job:#}"))
+}
+
+/// Code of the error that it keeps; empty when it keeps none.
+pub fn error_of(job: &Document) -> &str {
+    job.get_document("error").and_then(|error| error.get_str("code")).unwrap_or_default()
 }
 
 /// Key of the object that a finished job names. Panics when it names none.

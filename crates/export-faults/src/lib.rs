@@ -17,7 +17,7 @@ mod service;
 
 pub use broker::{Broker, Queue};
 pub use deployment::Deployment;
-pub use exports::{Fleet, key_of, state_of};
+pub use exports::{Fleet, attempts_of, epoch_of, error_of, key_of, state_of};
 pub use http::{Answer, HalfRequest};
 pub use links::Links;
 pub use service::{Api, Service, Start, Worker};

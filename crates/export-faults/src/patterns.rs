@@ -52,6 +52,21 @@ pub fn abort_upload() -> Pattern {
     Pattern::starting("DELETE /").containing("uploadId=")
 }
 
+/// An object is stored by one request.
+pub fn put_object() -> Pattern {
+    Pattern::starting("PUT /").containing("x-id=PutObject")
+}
+
+/// A worker commits a result (request to MongoDB).
+pub fn commit() -> Pattern {
+    command("findAndModify", "FINISHED")
+}
+
+/// A worker looks for its next documents (request to MongoDB).
+pub fn get_more() -> Pattern {
+    Pattern::any().containing(b"getMore\0")
+}
+
 /// A command of MongoDB's, such as `insert` or `getMore`, with something that it contains, such as the name of a collection or a
 /// state (request).
 pub fn command(name: &str, containing: &str) -> Pattern {

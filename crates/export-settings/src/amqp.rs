@@ -1,9 +1,11 @@
 //! `RABBITMQ_URL`.
 
+use std::time::Duration;
+
 use amq_protocol_uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::value::{SettingError, optional, secret};
+use crate::value::{SettingError, optional, parsed_or, secret};
 
 const EXPECTED: &str = "an AMQP 0-9-1 URL such as amqp://user:password@host:5672/%2f";
 
@@ -23,6 +25,30 @@ pub struct AmqpArgs {
     /// What the names of exchanges and queues begin with [default: exports]
     #[arg(long, env = "RABBITMQ_NAME_PREFIX", value_name = "PREFIX")]
     pub rabbitmq_name_prefix: Option<String>,
+}
+
+/// Flags and variables of whoever makes the queues.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "RabbitMQ")]
+pub struct QueueArgs {
+    /// How long a message that a worker could not serve rests before it comes back [default: 5000]
+    #[arg(long, env = "RETRY_REST_MS", value_name = "MILLISECONDS")]
+    pub retry_rest_ms: Option<String>,
+}
+
+impl QueueArgs {
+    /// How long a message that a worker could not serve rests before it comes back.
+    pub fn resolve(&self) -> Result<Duration, SettingError> {
+        const NAME: &str = "RETRY_REST_MS";
+        const EXPECTED: &str = "a number of milliseconds from 1 to 3600000";
+        // Short, because the job's own `runAfter` decides when it is really tried again; long enough that waiting jobs cost nothing.
+        let rest_ms = parsed_or(NAME, self.retry_rest_ms.as_ref(), 5_000, EXPECTED)?;
+        if (1..=3_600_000).contains(&rest_ms) {
+            Ok(Duration::from_millis(rest_ms))
+        } else {
+            Err(SettingError::Wrong { name: NAME, expected: EXPECTED })
+        }
+    }
 }
 
 impl AmqpArgs {

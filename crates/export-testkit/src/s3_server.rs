@@ -152,12 +152,12 @@ impl Rights {
 impl S3Access for Rights {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let key = context.credentials().map(|credentials| credentials.access_key.clone());
-        if key.is_some_and(|key| self.allow(&key, context)) {
-            return Ok(());
-        }
+        let is_allowed = key.is_some_and(|key| self.allow(&key, context));
+        let makes_it = context.s3_op().name() == "CreateBucket";
         match context.s3_path().get_bucket_name() {
-            // As S3 does: everybody with a valid key learns that there is no such bucket.
-            Some(bucket) if !self.root.join(bucket).is_dir() => Err(s3_error!(NoSuchBucket)),
+            // As S3 does: everybody with a valid key learns that there is no such bucket. (The file system behind this would make it.)
+            Some(bucket) if !makes_it && !self.root.join(bucket).is_dir() => Err(s3_error!(NoSuchBucket)),
+            _ if is_allowed => Ok(()),
             _ => Err(s3_error!(AccessDenied, "Access Denied")),
         }
     }

@@ -51,8 +51,9 @@ impl Exporter {
         meter: &Arc<Meter>,
     ) -> Result<ExportResult, JobError> {
         let claimed_at = Instant::now();
-        let (exporter, job, of_work) = (self.clone(), job.clone(), Arc::clone(meter));
-        let work = async move { exporter.work(&job, &of_work, claimed_at).await };
+        let stop = CancellationToken::new();
+        let (exporter, job, of_work, stops) = (self.clone(), job.clone(), Arc::clone(meter), stop.clone());
+        let work = async move { exporter.work(&job, &of_work, &stops, claimed_at).await };
         let mut working = self.ending.spawn(work.in_current_span());
         let stopped = tokio::select! {
             worked = &mut working => return worked.map_err(panicked)?,
@@ -63,8 +64,9 @@ impl Exporter {
                 format!("the export took longer than the {} seconds it may take", terms.deadline.as_secs()),
             ),
         };
-        // The engine ends at its next slice; then the upload sees that its writer is gone and throws its parts away.
+        // The engine ends at its next slice. An upload that it waits for, or has left to itself, ends at once and throws its parts away.
         meter.stop();
+        stop.cancel();
         // A job that is handed over goes on elsewhere at once: nobody waits for the rest, but the end of the process.
         if stopped.disposition != Disposition::HandOver {
             tokio::time::timeout(STOPPING, working).await.ok();
@@ -76,6 +78,7 @@ impl Exporter {
         &self,
         job: &Job,
         meter: &Arc<Meter>,
+        stop: &CancellationToken,
         claimed_at: Instant,
     ) -> Result<ExportResult, JobError> {
         let handle = Handle::current();
@@ -84,7 +87,7 @@ impl Exporter {
         let mut plan = self.plan(job, &source).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
         loop {
-            match self.write(job, &plan, &source, meter).await? {
+            match self.write(job, &plan, &source, meter, stop).await? {
                 Written::Whole(whole) => {
                     let (manifest, stored) = *whole;
                     return Ok(ExportResult {
@@ -115,17 +118,18 @@ impl Exporter {
         plan: &Plan,
         source: &Arc<MongoSource>,
         meter: &Arc<Meter>,
+        stop: &CancellationToken,
     ) -> Result<Written, JobError> {
         let (prefix, archive) = (self.results.key_prefix(), job.request.output.archive);
         // Where an export is begun again, what it had stored may still be on its way out.
         let nonce = Uuid::new_v4();
         let place = ResultPlace::new(archive, prefix, &job.tenant, job.id, job.attempts, nonce);
         let mut sink = ResultSink::new(&self.results, place, self.budget.parts_bytes, Handle::current());
-        let _ends_with_us = sink.stop_guard();
+        let uploading = sink.stop_guard();
         let limits = Limits::of_share(self.budget.slices_bytes, self.engine.threads());
         let (engine, mut plan) = (self.engine.clone(), plan.clone());
         let (source, meter) = (Arc::clone(source), Arc::clone(meter));
-        let encoding = spawn_blocking(move || {
+        let mut encoding = spawn_blocking(move || {
             match engine.export(&plan, source.as_ref(), &mut sink, &meter, &limits) {
                 Ok(manifest) => {
                     let stored = sink.finish().map_err(not_stored)?;
@@ -141,6 +145,10 @@ impl Exporter {
                 Err(error) => Err(sink.discard().map_or_else(|| engine_error(error), not_stored)),
             }
         });
+        tokio::select! {
+            encoded = &mut encoding => return encoded.map_err(panicked)?,
+            () = stop.cancelled() => drop(uploading),
+        }
         encoding.await.map_err(panicked)?
     }
 }

@@ -146,7 +146,7 @@ impl Worker {
             Ok(Held::Done) => {}
             Ok(Held::CancelRequested) => return self.cancel(fence).await,
             Ok(Held::Lost) => {
-                warn!("the job went to another worker before its failure could be written down")
+                warn!("the job went to another worker before its failure could be written down");
             }
             Err(error) => {
                 error!(error = %causes(&error), "how the attempt ended could not be written down; the job's lease will expire");

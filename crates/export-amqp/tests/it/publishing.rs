@@ -79,9 +79,22 @@ async fn a_broker_that_accepts_and_says_nothing_is_an_error_in_time() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let publisher = Publisher::new(format!("amqp://127.0.0.1:{port}/%2f").into(), broker.topology.clone());
-    let asked_at = Instant::now();
-    let outcome = publisher.publish(message(), None).await;
-    assert!(matches!(outcome, Err(AmqpError::TimedOut { .. })), "{outcome:?}");
-    assert!(asked_at.elapsed() < Duration::from_secs(8), "{:?}", asked_at.elapsed());
+    for _ in 0..2 {
+        let asked_at = Instant::now();
+        let outcome = loop {
+            let outcome = publisher.publish(message(), None).await;
+            assert!(asked_at.elapsed() < Duration::from_secs(8), "{:?}", asked_at.elapsed());
+            // For a moment after a failure nobody tries.
+            if !matches!(outcome, Err(AmqpError::Resting)) {
+                break outcome;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert!(matches!(outcome, Err(AmqpError::TimedOut { .. })), "{outcome:?}");
+    }
+    // Both have waited for the same attempt: each would cost a thread that stays.
+    listener.set_nonblocking(true).expect("a setting");
+    assert!(listener.accept().is_ok(), "nobody has tried");
+    assert!(listener.accept().is_err(), "more than one attempt");
     broker.cleanup().await;
 }

@@ -1,6 +1,7 @@
-//! The program from outside: its settings, its start and its end, and what `exports run` writes.
+//! The program from outside: its settings, its start and its end, what `exports run` writes, and what `exports provision` allows.
 
 mod endings;
+mod identities;
 mod run;
 mod settings;
 mod space;

@@ -41,6 +41,14 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("provision", "S3_KEY_PREFIX", "/hunter2"),
         ("provision", "S3_FORCE_PATH_STYLE", "hunter2"),
         ("provision", "S3_PUBLIC_ENDPOINT_URL", "hunter2"),
+        ("provision", "RESULT_RETENTION_DAYS", "hunter2"),
+        ("provision", "RESULT_RETENTION_DAYS", "0"),
+        ("provision", "API_MONGODB_URI", "hunter2"),
+        ("provision", "WORKER_MONGODB_URI", "hunter2"),
+        ("provision", "WORKER_SOURCE_MONGODB_URI", "hunter2"),
+        ("provision", "API_RABBITMQ_URL", "http://hunter2"),
+        ("provision", "WORKER_RABBITMQ_URL", "http://hunter2"),
+        ("provision", "RABBITMQ_MANAGEMENT_URL", "amqp://hunter2"),
         ("provision", "LOG_FORMAT", "hunter2"),
         ("provision", "LOG_LEVEL", "hunter2"),
         ("demo", "MONGODB_URI", "hunter2"),
@@ -70,6 +78,13 @@ fn help_tells_every_variable() {
         &mongodb[..],
         &["RABBITMQ_URL", "RABBITMQ_URL_FILE"],
         &["S3_BUCKET", "S3_KEY_PREFIX", "S3_FORCE_PATH_STYLE", "S3_PUBLIC_ENDPOINT_URL"],
+        &[
+            "API_MONGODB_URI",
+            "WORKER_MONGODB_URI_FILE",
+            "WORKER_SOURCE_MONGODB_URI",
+            "RABBITMQ_MANAGEMENT_URL",
+        ],
+        &["API_RABBITMQ_URL", "WORKER_RABBITMQ_URL_FILE", "RESULT_RETENTION_DAYS"],
     ]
     .concat();
     let source = vec!["SOURCE_MONGODB_URI", "SOURCE_MONGODB_URI_FILE", "VEHICLE_DATABASE_PREFIX"];

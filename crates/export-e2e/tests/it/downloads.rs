@@ -1,9 +1,11 @@
 //! Links to a result that consists of many objects.
 
+use std::time::Duration;
+
 use export_core::JobId;
 use export_core::job::{ExportResult, Progress, ResultObject, Stats};
 use export_e2e::Stack;
-use export_mongo::Claim;
+use export_mongo::{Claim, Held};
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 
@@ -19,7 +21,9 @@ async fn finish(stack: &Stack, job_id: &str) {
     }
     let jobs = stack.job_store().await;
     let job_id: JobId = job_id.parse().expect("an id");
-    let Claim::Claimed(_, fence) = jobs.claim(job_id, "test").await.expect("an answer") else {
+    let Claim::Claimed(_, fence) =
+        jobs.claim(job_id, "test", Duration::from_secs(30)).await.expect("an answer")
+    else {
         panic!("not claimed")
     };
     let object = |name: &str| ResultObject { name: name.to_owned(), bytes: name.len() as u64 };
@@ -37,7 +41,8 @@ async fn finish(stack: &Stack, job_id: &str) {
             peak_memory_bytes: 1,
         },
     };
-    assert!(jobs.commit(&fence, &result, &Progress::default()).await.expect("an answer"));
+    let committed = jobs.commit(&fence, &result, &Progress::default(), Duration::from_hours(1)).await;
+    assert_eq!(committed.expect("an answer"), Held::Done);
 }
 
 /// Follows a link as a browser would: body and `Content-Disposition`.

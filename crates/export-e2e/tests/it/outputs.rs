@@ -245,14 +245,13 @@ async fn strings_as_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_attempt_leaves_no_object() {
     const STORED_OBJECTS: usize = 5;
-    let mut stack = Stack::start_api(TestSpace::create().await).await;
+    let mut stack = Stack::start_api_with(TestSpace::create().await, 1_000).await;
     stack.provision().await;
     let fleet = one_day();
     stack.space.insert_fleet(&fleet).await;
     let target = stack.space.services.s3_endpoint_url.trim_start_matches("http://").trim_end_matches('/');
     let proxy = Proxy::start(target.to_owned()).await;
     stack.s3_endpoint_of_workers = Some(format!("http://{}", proxy.address()));
-    stack.policy.max_attempts = 1_000;
     proxy.refuse_after(STORED_OBJECTS, "PUT /");
     stack.start_worker().await;
 

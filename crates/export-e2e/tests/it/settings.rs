@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::{Command, CommandFactory, Parser};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser};
 use export_api::config::Cli as ApiCli;
+use export_settings::amqp::QueueArgs;
+use export_settings::identities::IdentityArgs;
+use export_settings::results::ResultArgs;
 use export_worker::config::Cli as WorkerCli;
 
 const EXAMPLE: &str = include_str!("../../../../.env.example");
@@ -29,10 +32,17 @@ fn variables(command: &Command) -> BTreeSet<String> {
     variables.map(|name| name.to_str().expect("a plain name").to_owned()).collect()
 }
 
+/// What only `exports provision` is told.
+fn provisioning() -> Command {
+    let command = IdentityArgs::augment_args(Command::new("exports provision"));
+    QueueArgs::augment_args(ResultArgs::augment_args(command))
+}
+
 #[test]
 fn the_example_names_every_setting_and_no_other() {
     let mut expected = variables(&ApiCli::command());
     expected.extend(variables(&WorkerCli::command()));
+    expected.extend(variables(&provisioning()));
     expected.extend(SDK.map(str::to_owned));
     assert_eq!(examples().into_keys().collect::<BTreeSet<_>>(), expected);
 }
@@ -52,4 +62,10 @@ fn the_example_s_values_are_taken() {
     let worker = WorkerCli::try_parse_from(arguments(WorkerCli::command())).expect("flags of the worker");
     worker.resolve().expect("settings of the worker");
     worker.log().expect("settings of its logs");
+
+    let matches =
+        provisioning().try_get_matches_from(arguments(provisioning())).expect("flags of provisioning");
+    IdentityArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the users");
+    ResultArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the results");
+    QueueArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the queues");
 }

@@ -2,10 +2,22 @@
 
 mod accepting;
 mod broker_down;
+mod cancelling;
 mod chaos;
+mod clocks;
 mod consumer_timeout;
 mod harness;
+mod idempotency;
 mod invariants;
+mod killed;
+mod many_workers;
+mod memory;
 mod messages;
 mod queues;
 mod restarts;
+mod source;
+mod stopping;
+mod storage;
+mod storage_full;
+mod time_over;
+mod zombies;

@@ -18,8 +18,9 @@ async fn one_of_many_claimers_gets_the_job() {
         let mut claims = JoinSet::new();
         for claimer in 0..CLAIMERS {
             let jobs = store.jobs.clone();
-            claims
-                .spawn(async move { jobs.claim(id, &format!("worker-{claimer}"), LEASE).await.expect("an answer") });
+            claims.spawn(async move {
+                jobs.claim(id, &format!("worker-{claimer}"), LEASE).await.expect("an answer")
+            });
         }
         let mut winners = Vec::new();
         for claim in claims.join_all().await {
@@ -44,7 +45,10 @@ async fn epoch_and_attempts_grow_with_every_claim() {
         let (job, fence) = store.claimed(id, "worker").await;
         assert_eq!((job.epoch, job.attempts, fence.epoch), (attempt.into(), attempt, attempt.into()));
         assert_eq!(job.progress, Progress::default(), "progress is the attempt's own");
-        assert_eq!(store.jobs.heartbeat(&fence, LEASE, &progress(50.0)).await.expect("an answer"), Held::Done);
+        assert_eq!(
+            store.jobs.heartbeat(&fence, LEASE, &progress(50.0)).await.expect("an answer"),
+            Held::Done
+        );
         assert_eq!(store.get(id).await.progress, progress(50.0));
         if attempt == 2 {
             break;
@@ -81,7 +85,10 @@ async fn what_cannot_be_claimed_says_why() {
     let same_worker = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(same_worker, Claim::NotAvailable(JobState::Started)), "{same_worker:?}");
 
-    assert_eq!(store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
+    assert_eq!(
+        store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0), RETENTION).await.expect("an answer"),
+        Held::Done
+    );
     let finished = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(finished, Claim::NotAvailable(JobState::Finished)), "{finished:?}");
     store.space.cleanup().await;

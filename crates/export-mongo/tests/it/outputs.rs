@@ -3,22 +3,23 @@
 use std::num::NonZeroU64;
 
 use bson::{Bson, doc};
-use export_core::Tenant;
-use export_core::job::{ExportResult, ResultObject};
+use export_core::job::{ExportResult, NewJob, ResultObject};
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, LONGEST_STEP_MS, OutputOptions, Resampling, TimeFormat,
 };
 use export_core::request::ExportRequest;
-use export_mongo::{JobStore, StoreError};
+use export_mongo::{Created, Held, JobStore, StoreError};
 use mongodb::options::UpdateModifications;
 
-use crate::store::{TestStore, new_id, progress, request, result};
+use crate::store::{RETENTION, TestStore, new_job, progress, request, result};
 
 async fn created(jobs: &JobStore, output: OutputOptions) -> export_core::JobId {
-    let (id, request) = (new_id(), ExportRequest { output, ..request() });
-    let job = jobs.create(id, &Tenant::default_tenant(), &request).await.expect("a job");
-    assert_eq!(job.request, request);
-    id
+    let new = NewJob { request: ExportRequest { output, ..request() }, ..new_job() };
+    match jobs.create(&new).await.expect("a job") {
+        Created::New(job) => assert_eq!(job.request, new.request),
+        other => panic!("not created: {other:?}"),
+    }
+    new.id
 }
 
 fn resampling(step_ms: u64, fill: Fill) -> Resampling {
@@ -88,7 +89,14 @@ async fn options_are_stored_by_the_names_of_the_request() {
 async fn jobs_of_earlier_versions_are_what_was_the_only_way_then() {
     let store = TestStore::create().await;
     let fence = store.claimed_job("worker").await;
-    assert_eq!(store.jobs.commit(&fence, &result("s3://b/k.zip"), &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
+    assert_eq!(
+        store
+            .jobs
+            .commit(&fence, &result("s3://b/k.zip"), &progress(100.0), RETENTION)
+            .await
+            .expect("an answer"),
+        Held::Done
+    );
     let written = store.get(fence.job_id).await;
     let absent = ["compression", "timeFormat", "csvGuard", "stepMs", "fill", "objects"];
     let unset = |names: &[&str]| UpdateModifications::Pipeline(vec![doc! { "$unset": names }]);
@@ -128,14 +136,20 @@ async fn the_objects_of_a_result_survive_in_their_order() {
     let result =
         ExportResult { objects: objects.clone(), ..result("s3://bucket/exports/default/id/1-nonce/") };
     let fence = store.claimed_job("worker").await;
-    assert_eq!(store.jobs.commit(&fence, &result, &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
+    assert_eq!(
+        store.jobs.commit(&fence, &result, &progress(100.0), RETENTION).await.expect("an answer"),
+        Held::Done
+    );
     assert_eq!(store.get(fence.job_id).await.result, Some(result.clone()));
 
     // Thousands, as large fleets have them.
     let many = (0..5_000).map(|number| object(&format!("vehicle_{number:05}.parquet"), number)).collect();
     let result = ExportResult { objects: many, ..result };
     let fence = store.claimed_job("worker").await;
-    assert_eq!(store.jobs.commit(&fence, &result, &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
+    assert_eq!(
+        store.jobs.commit(&fence, &result, &progress(100.0), RETENTION).await.expect("an answer"),
+        Held::Done
+    );
     assert_eq!(store.get(fence.job_id).await.result, Some(result));
     store.space.cleanup().await;
 }

@@ -1,15 +1,16 @@
 //! What goes in comes out as it was, whatever it looks like.
 
-use std::time::Duration;
-
 use bson::{Binary, Bson, Document, doc};
-use export_core::job::{Failure, JobState, Progress};
+use export_core::job::{Failure, JobState, NewJob, Progress};
 use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
+use export_core::trace::TraceParent;
 use export_core::{Tenant, TimeRange};
-use export_mongo::StoreError;
+use export_mongo::{Created, Held, StoreError};
 
-use crate::store::{TestStore, failure, new_id, progress, request, result};
+use crate::store::{
+    LEASE, NO_WAIT, RETENTION, TestStore, failure, new_id, new_job, progress, request, result,
+};
 
 #[tokio::test]
 async fn every_field_of_a_request_survives() {
@@ -36,11 +37,17 @@ async fn every_field_of_a_request_survives() {
         },
     ];
     for request in requests {
-        let (id, tenant) = (new_id(), "tenant-7".parse::<Tenant>().expect("a tenant"));
-        let created = store.jobs.create(id, &tenant, &request).await.expect("a job");
-        let read = store.get(id).await;
+        let tenant = "tenant-7".parse::<Tenant>().expect("a tenant");
+        let trace_parent = Some(TraceParent::new(7, 8));
+        let new = NewJob { tenant, request, trace_parent, max_attempts: 9, ..new_job() };
+        let created = match store.jobs.create(&new).await.expect("a job") {
+            Created::New(job) => job,
+            other => panic!("not created: {other:?}"),
+        };
+        let read = store.get(new.id).await;
         assert_eq!(read, created);
-        assert_eq!((read.id, &read.tenant, &read.request), (id, &tenant, &request));
+        assert_eq!((read.id, &read.tenant, &read.request), (new.id, &new.tenant, &new.request));
+        assert_eq!((read.max_attempts, &read.trace_parent), (9, &new.trace_parent));
         assert_eq!((read.state, read.epoch, read.attempts), (JobState::NotStarted, 0, 0));
         assert_eq!(read.progress, Progress::default());
         assert_eq!((read.result, read.failure, read.started_at, read.finished_at), (None, None, None, None));
@@ -55,10 +62,14 @@ async fn owners_failures_and_results_are_never_interpreted() {
     let (job, fence) = store.claimed(store.job().await, owner).await;
     let document = store.document(job.id).await;
     assert_eq!(document.get_str("owner").expect("a text"), owner);
-    assert_eq!(store.jobs.heartbeat(&fence, LEASE, &progress(10.0)).await.expect("an answer"), Held::Done, "the fence holds");
+    assert_eq!(
+        store.jobs.heartbeat(&fence, LEASE, &progress(10.0)).await.expect("an answer"),
+        Held::Done,
+        "the fence holds"
+    );
 
     let strange = Failure { code: "$code".to_owned(), message: "$$ROOT {\"$set\": 1} ü".to_owned() };
-    assert_eq!(store.jobs.release(&fence, Duration::ZERO, &strange).await.expect("an answer"), Held::Done);
+    assert_eq!(store.jobs.release(&fence, NO_WAIT, &strange).await.expect("an answer"), Held::Done);
     assert_eq!(store.get(job.id).await.failure, Some(strange.clone()));
 
     let (_, fence) = store.claimed(job.id, owner).await;
@@ -67,7 +78,10 @@ async fn owners_failures_and_results_are_never_interpreted() {
 
     let fence = store.claimed_job(owner).await;
     let strange = result("$exportUri");
-    assert_eq!(store.jobs.commit(&fence, &strange, &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
+    assert_eq!(
+        store.jobs.commit(&fence, &strange, &progress(100.0), RETENTION).await.expect("an answer"),
+        Held::Done
+    );
     let job = store.get(fence.job_id).await;
     assert_eq!((job.result, job.progress), (Some(strange), progress(100.0)));
     store.space.cleanup().await;
@@ -80,7 +94,10 @@ async fn a_result_takes_the_last_failure_away() {
     assert_eq!(store.jobs.release(&fence, NO_WAIT, &failure()).await.expect("an answer"), Held::Done);
     let (job, fence) = store.claimed(fence.job_id, "worker").await;
     assert_eq!(job.failure, Some(failure()));
-    assert_eq!(store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0), RETENTION).await.expect("an answer"), Held::Done);
+    assert_eq!(
+        store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0), RETENTION).await.expect("an answer"),
+        Held::Done
+    );
     let job = store.get(job.id).await;
     assert_eq!((job.state, job.failure), (JobState::Finished, None));
     assert!(job.finished_at >= job.started_at && job.started_at >= Some(job.created_at));
@@ -128,7 +145,7 @@ async fn provisioning_twice_is_harmless() {
     store.jobs.provision().await.expect("provisioned again");
     let mut names = store.stored.list_index_names().await.expect("names");
     names.sort();
-    assert_eq!(names, ["_id_", "leases", "newestFirst", "unpublished"]);
+    assert_eq!(names, ["_id_", "expiry", "idempotency", "leases", "newestFirst", "unpublished"]);
     assert_eq!(store.document(id).await, before);
     store.space.cleanup().await;
 }

@@ -36,7 +36,7 @@ async fn every_operation_ends_with_an_error() {
     let (ping, get, claim, vehicles, read) = tokio::join!(
         client.ping(),
         jobs.get(new_id()),
-        jobs.claim(new_id(), "worker", LEASE),
+        jobs.claim(new_id(), "worker", Duration::from_secs(30)),
         databases.vehicles(),
         reading,
     );

@@ -149,6 +149,8 @@ fn settings(folder: &Path, distribution_port: u16) -> Vec<(String, String)> {
         ("RABBITMQ_LOG_BASE", path("log")),
         ("RABBITMQ_LOGS", "-".to_owned()),
         ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
+        // A node that does not start would leave its dump in the working folder.
+        ("ERL_CRASH_DUMP", path("erl_crash.dump")),
         (
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
             "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),

@@ -104,6 +104,10 @@ mod tests {
             request: ExportRequest::parse(&body).expect("a request"),
             state: JobState::Finished,
             epoch: 1,
+            max_attempts: 5,
+            cancel_requested: false,
+            expires_at: None,
+            trace_parent: None,
             attempts: 1,
             progress: Progress::default(),
             result: Some(ExportResult {

@@ -1,0 +1,32 @@
+//! What the services' users may do, action by action, after the real `exports provision`: everything not listed is refused.
+
+mod deployment;
+mod mongodb;
+mod provisioning;
+mod rabbitmq;
+mod s3;
+
+/// Compares what each identity could do with what it should, and tells all differences at once.
+#[derive(Debug, Default)]
+struct Matrix {
+    wrong: Vec<String>,
+    actions: usize,
+}
+
+impl Matrix {
+    /// Notes one outcome: `Some(reason)` is a refusal.
+    fn note(&mut self, action: &str, identity: &str, is_allowed: bool, refused: Option<String>) {
+        self.actions += 1;
+        match (is_allowed, refused) {
+            (true, Some(reason)) => self.wrong.push(format!("{identity} must be able to {action}: {reason}")),
+            (false, None) => self.wrong.push(format!("{identity} must not be able to {action}")),
+            (true, None) | (false, Some(_)) => {}
+        }
+    }
+
+    /// Panics when anything was otherwise than it should be.
+    fn check(self, least_actions: usize) {
+        assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n"));
+        assert!(self.actions >= least_actions, "only {} actions were tried", self.actions);
+    }
+}

@@ -1,0 +1,228 @@
+//! MongoDB: the API, the worker, and the worker's reader of vehicles.
+
+use bson::{Document, doc};
+use mongodb::Client;
+use mongodb::error::ErrorKind;
+
+use super::Matrix;
+use super::deployment::Deployment;
+
+/// "Not authorized on … to execute command …"
+const UNAUTHORIZED: i32 = 13;
+const IDENTITIES: [&str; 3] = ["api", "worker", "source"];
+const NOBODY: [bool; 3] = [false; 3];
+const API: [bool; 3] = [true, false, false];
+const WORKER: [bool; 3] = [false, true, false];
+const SOURCE: [bool; 3] = [false, false, true];
+
+/// A command, where to send it, and who may.
+struct Action {
+    database: String,
+    command: Document,
+    allowed: [bool; 3],
+}
+
+fn find(collection: &str) -> Document {
+    doc! { "find": collection, "limit": 1 }
+}
+
+fn insert(collection: &str) -> Document {
+    doc! { "insert": collection, "documents": [{ "a": 1 }] }
+}
+
+fn update(collection: &str) -> Document {
+    doc! { "update": collection, "updates": [{ "q": { "_id": "there" }, "u": [{ "$set": { "a": "$$NOW" } }] }] }
+}
+
+fn upsert(collection: &str) -> Document {
+    let change = doc! { "q": { "_id": "new" }, "u": [{ "$set": { "a": "$$NOW" } }], "upsert": true };
+    doc! { "update": collection, "updates": [change] }
+}
+
+fn delete(collection: &str) -> Document {
+    doc! { "delete": collection, "deletes": [{ "q": { "_id": "nothing" }, "limit": 1 }] }
+}
+
+fn index(collection: &str) -> Document {
+    doc! { "createIndexes": collection, "indexes": [{ "key": { "a": 1 }, "name": "a" }] }
+}
+
+/// Commands with who may give them.
+type Commands = Vec<(Document, [bool; 3])>;
+
+/// In the jobs' database. What nobody may do comes last, so that it finds everything in its place.
+fn on_jobs() -> Commands {
+    // The reader of vehicles sees every database, as no right can be given by the beginning of a name.
+    let (everyone, api_and_worker) = ([true; 3], [true, true, false]);
+    let worker_and_source = [false, true, true];
+    let create = doc! {
+        "findAndModify": "jobs",
+        "query": { "_id": "created" },
+        "update": [{ "$replaceWith": { "$mergeObjects": [{ "$literal": { "state": "NOT_STARTED" } }, { "at": "$$NOW" }] } }],
+        "upsert": true,
+        "new": true,
+        "writeConcern": { "w": "majority", "j": true },
+    };
+    let claim = doc! {
+        "findAndModify": "jobs",
+        "query": { "_id": "there" },
+        "update": [{ "$set": { "state": "STARTED" } }],
+        "new": true,
+        "writeConcern": { "w": "majority", "j": true },
+    };
+    let sweep = doc! { "aggregate": "jobs", "pipeline": [{ "$match": { "$expr": true } }], "cursor": {} };
+    vec![
+        (find("jobs"), everyone),
+        (sweep, everyone),
+        (create, API),
+        (claim, api_and_worker),
+        (insert("jobs"), API),
+        (update("jobs"), api_and_worker),
+        (upsert("jobs"), API),
+        (find("catalog"), everyone),
+        (insert("catalog"), WORKER),
+        (update("catalog"), WORKER),
+        (upsert("catalog"), WORKER),
+        (delete("catalog"), WORKER),
+        (find("apiKeys"), [true, false, true]),
+        (find("deadLetters"), worker_and_source),
+        (insert("deadLetters"), WORKER),
+        (upsert("deadLetters"), WORKER),
+        (find("other"), SOURCE),
+        (doc! { "listCollections": 1 }, SOURCE),
+        (doc! { "listIndexes": "jobs" }, NOBODY),
+        (delete("jobs"), NOBODY),
+        (delete("deadLetters"), NOBODY),
+        (insert("apiKeys"), NOBODY),
+        (update("apiKeys"), NOBODY),
+        (delete("apiKeys"), NOBODY),
+        (insert("other"), NOBODY),
+        (update("other"), NOBODY),
+        (delete("other"), NOBODY),
+        (index("jobs"), NOBODY),
+        (index("catalog"), NOBODY),
+        (doc! { "dropIndexes": "jobs", "index": "*" }, NOBODY),
+        (doc! { "collMod": "jobs", "validationLevel": "off" }, NOBODY),
+        (doc! { "collStats": "jobs" }, NOBODY),
+        (doc! { "create": "more" }, NOBODY),
+        (doc! { "aggregate": "jobs", "pipeline": [{ "$changeStream": {} }], "cursor": {} }, NOBODY),
+        (doc! { "aggregate": "jobs", "pipeline": [{ "$out": "other" }], "cursor": {} }, NOBODY),
+        (doc! { "createUser": "more", "pwd": "more", "roles": [] }, NOBODY),
+        (doc! { "createRole": "more", "privileges": [], "roles": [] }, NOBODY),
+        (doc! { "drop": "deadLetters" }, NOBODY),
+        (doc! { "drop": "jobs" }, NOBODY),
+        (doc! { "dropDatabase": 1 }, NOBODY),
+    ]
+}
+
+/// In a vehicle's database.
+fn on_a_vehicle() -> Commands {
+    vec![
+        (find("soc"), SOURCE),
+        (doc! { "aggregate": "soc", "pipeline": [], "cursor": {} }, SOURCE),
+        (doc! { "listCollections": 1 }, SOURCE),
+        (insert("soc"), NOBODY),
+        (update("soc"), NOBODY),
+        (upsert("soc"), NOBODY),
+        (delete("soc"), NOBODY),
+        (index("soc"), NOBODY),
+        (insert("more"), NOBODY),
+        (doc! { "create": "more" }, NOBODY),
+        (doc! { "drop": "soc" }, NOBODY),
+        (doc! { "dropDatabase": 1 }, NOBODY),
+    ]
+}
+
+/// In MongoDB's own.
+fn on_admin(deployment: &Deployment) -> Commands {
+    let name = deployment.user("api");
+    let from = format!("{}.jobs", deployment.space.jobs_database);
+    vec![
+        (doc! { "ping": 1 }, [true; 3]),
+        (doc! { "listDatabases": 1, "authorizedDatabases": false }, SOURCE),
+        (find("system.users"), NOBODY),
+        (find("system.roles"), NOBODY),
+        (insert("more"), NOBODY),
+        (doc! { "usersInfo": 1 }, NOBODY),
+        (doc! { "createUser": "more", "pwd": "more", "roles": ["root"] }, NOBODY),
+        (doc! { "updateUser": &name, "pwd": "more" }, NOBODY),
+        (doc! { "grantRolesToUser": &name, "roles": ["root"] }, NOBODY),
+        (doc! { "dropUser": &name }, NOBODY),
+        (doc! { "renameCollection": &from, "to": format!("{from}2") }, NOBODY),
+        (doc! { "serverStatus": 1 }, NOBODY),
+        (doc! { "replSetGetStatus": 1 }, NOBODY),
+        (doc! { "getParameter": "*" }, NOBODY),
+        (doc! { "getLog": "global" }, NOBODY),
+        (doc! { "killOp": 1, "op": 1 }, NOBODY),
+        (doc! { "fsync": 1 }, NOBODY),
+    ]
+}
+
+/// Everything that is tried.
+fn actions(deployment: &Deployment) -> Vec<Action> {
+    let space = &deployment.space;
+    let local = vec![(find("oplog.rs"), NOBODY), (insert("more"), NOBODY)];
+    let by_database = [
+        (space.jobs_database.clone(), on_jobs()),
+        (space.vehicle("001"), on_a_vehicle()),
+        ("admin".to_owned(), on_admin(deployment)),
+        ("local".to_owned(), local),
+    ];
+    let actions = by_database.into_iter().flat_map(|(database, commands)| {
+        commands.into_iter().map(move |(command, allowed)| Action {
+            database: database.clone(),
+            command,
+            allowed,
+        })
+    });
+    actions.collect()
+}
+
+#[tokio::test]
+async fn each_identity_can_do_what_is_listed_and_nothing_else() {
+    let deployment = Deployment::create().await;
+    let space = &deployment.space;
+    space.insert_hours("001", "soc", vec![doc! { "_id": "there" }]).await;
+    // This is about who may, not about what a job must look like.
+    let database = space.mongodb.database(&space.jobs_database);
+    database.run_command(doc! { "collMod": "jobs", "validationLevel": "off" }).await.expect("no validation");
+    for collection in ["jobs", "catalog", "apiKeys", "deadLetters", "other"] {
+        database.collection(collection).insert_one(doc! { "_id": "there" }).await.expect("inserted");
+    }
+
+    let mut matrix = Matrix::default();
+    for (index, identity) in IDENTITIES.into_iter().enumerate() {
+        let uri = deployment.mongodb_uri(identity, &deployment.password);
+        let client = Client::with_uri_str(uri).await.expect("a client");
+        for Action { database, command, allowed } in actions(&deployment) {
+            let outcome = client.database(&database).run_command(command.clone()).await;
+            let refused = match outcome {
+                Ok(answer) => {
+                    assert!(answer.get_array("writeErrors").is_err(), "{command}: {answer}");
+                    None
+                }
+                Err(error) => match &*error.kind {
+                    ErrorKind::Command(error) if error.code == UNAUTHORIZED => Some(error.message.clone()),
+                    _ => panic!("{identity}, {database}, {command}: {error}"),
+                },
+            };
+            matrix.note(&format!("{command} in {database}"), identity, allowed[index], refused);
+        }
+    }
+    matrix.check(200);
+    deployment.cleanup().await;
+}
+
+#[tokio::test]
+async fn the_worker_sees_no_vehicle_but_by_its_reader() {
+    let deployment = Deployment::create().await;
+    deployment.space.insert_hours("001", "soc", vec![doc! { "_id": "there" }]).await;
+    let vehicle = deployment.space.vehicle("001");
+    for (identity, is_seen) in [("api", false), ("worker", false), ("source", true)] {
+        let uri = deployment.mongodb_uri(identity, &deployment.password);
+        let client = Client::with_uri_str(uri).await.expect("a client");
+        let names = client.list_database_names().await.expect("names");
+        assert_eq!(names.contains(&vehicle), is_seen, "{identity}: {names:?}");
+    }
+    deployment.cleanup().await;
+}

@@ -1,0 +1,167 @@
+//! RabbitMQ: the API publishes, the worker consumes, neither makes or removes anything.
+
+use async_rs::Runtime;
+use lapin::options::{
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeBindOptions,
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    QueuePurgeOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Error, ErrorKind, ExchangeKind};
+
+use super::Matrix;
+use super::deployment::Deployment;
+
+const ACCESS_REFUSED: u16 = 403;
+const NOBODY: [bool; 2] = [false; 2];
+const API: [bool; 2] = [true, false];
+const WORKER: [bool; 2] = [false, true];
+
+#[derive(Clone, Copy, Debug)]
+enum Action {
+    Publish(&'static str),
+    Get(&'static str),
+    Consume(&'static str),
+    Purge(&'static str),
+    DeclareQueue(&'static str),
+    DeclareExchange(&'static str),
+    Bind(&'static str, &'static str),
+    Unbind(&'static str, &'static str),
+    BindExchange(&'static str, &'static str),
+    DeleteQueue(&'static str),
+    DeleteExchange(&'static str),
+}
+
+const ACTIONS: [(Action, [bool; 2]); 35] = [
+    (Action::Publish("exports"), API),
+    (Action::Publish("exports.events"), API),
+    (Action::Publish(""), NOBODY),
+    (Action::Publish("exports.retry"), NOBODY),
+    (Action::Publish("amq.direct"), NOBODY),
+    (Action::Publish("amq.topic"), NOBODY),
+    (Action::Get("exports.jobs"), WORKER),
+    (Action::Consume("exports.jobs"), WORKER),
+    // The broker counts it as reading.
+    (Action::Purge("exports.jobs"), WORKER),
+    (Action::Get("exports.jobs.retry"), NOBODY),
+    (Action::Consume("exports.jobs.retry"), NOBODY),
+    (Action::Purge("exports.jobs.retry"), NOBODY),
+    (Action::Get("other"), NOBODY),
+    (Action::Consume("other"), NOBODY),
+    (Action::Purge("other"), NOBODY),
+    (Action::DeclareQueue("more"), NOBODY),
+    (Action::DeclareQueue(""), NOBODY),
+    (Action::DeclareQueue("exports.jobs"), NOBODY),
+    (Action::DeclareExchange("more"), NOBODY),
+    (Action::DeclareExchange("exports"), NOBODY),
+    (Action::Bind("exports.jobs", "exports"), NOBODY),
+    (Action::Bind("exports.jobs", "exports.events"), NOBODY),
+    (Action::Bind("exports.jobs.retry", "exports.retry"), NOBODY),
+    (Action::Bind("other", "exports"), NOBODY),
+    (Action::Unbind("exports.jobs", "exports"), NOBODY),
+    (Action::Unbind("exports.jobs.retry", "exports.retry"), NOBODY),
+    (Action::BindExchange("exports", "exports.events"), NOBODY),
+    (Action::BindExchange("exports.events", "exports"), NOBODY),
+    (Action::DeleteQueue("exports.jobs"), NOBODY),
+    (Action::DeleteQueue("exports.jobs.retry"), NOBODY),
+    (Action::DeleteQueue("other"), NOBODY),
+    (Action::DeleteExchange("exports"), NOBODY),
+    (Action::DeleteExchange("exports.events"), NOBODY),
+    (Action::DeleteExchange("exports.retry"), NOBODY),
+    (Action::DeleteExchange("amq.direct"), NOBODY),
+];
+
+async fn connect(url: &str) -> Result<Connection, Error> {
+    Connection::connect_with_runtime(url, ConnectionProperties::default(), Runtime::tokio_current()).await
+}
+
+async fn attempt(channel: &Channel, action: Action) -> Result<(), Error> {
+    let table = FieldTable::default;
+    match action {
+        Action::Publish(exchange) => {
+            channel.confirm_select(ConfirmSelectOptions::default()).await?;
+            let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+            // Of a key that nothing is bound with: it is about the right, not about the message.
+            let sent =
+                channel.basic_publish(exchange.into(), "nowhere".into(), options, b"", properties).await?;
+            sent.await.map(drop)
+        }
+        Action::Get(queue) => channel.basic_get(queue.into(), BasicGetOptions::default()).await.map(drop),
+        Action::Consume(queue) => {
+            let options = BasicConsumeOptions::default();
+            channel.basic_consume(queue.into(), "".into(), options, table()).await.map(drop)
+        }
+        Action::Purge(queue) => {
+            channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await.map(drop)
+        }
+        Action::DeclareQueue(queue) => {
+            channel.queue_declare(queue.into(), QueueDeclareOptions::default(), table()).await.map(drop)
+        }
+        Action::DeclareExchange(exchange) => {
+            let options = ExchangeDeclareOptions::default();
+            channel.exchange_declare(exchange.into(), ExchangeKind::Direct, options, table()).await
+        }
+        Action::Bind(queue, exchange) => {
+            let options = QueueBindOptions::default();
+            channel.queue_bind(queue.into(), exchange.into(), "more".into(), options, table()).await
+        }
+        Action::Unbind(queue, exchange) => {
+            channel.queue_unbind(queue.into(), exchange.into(), "jobs".into(), table()).await
+        }
+        Action::BindExchange(destination, source) => {
+            let options = ExchangeBindOptions::default();
+            channel.exchange_bind(destination.into(), source.into(), "more".into(), options, table()).await
+        }
+        Action::DeleteQueue(queue) => {
+            channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.map(drop)
+        }
+        Action::DeleteExchange(exchange) => {
+            channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_identity_can_do_what_is_listed_and_nothing_else() {
+    let deployment = Deployment::create().await;
+    let path = deployment.rabbitmq_url("api", "");
+    let (_, virtual_host) = path.rsplit_once('/').expect("a virtual host");
+    deployment.manage("PUT", &format!("queues/{virtual_host}/other"), r#"{"durable":true}"#);
+
+    let mut matrix = Matrix::default();
+    for (index, identity) in ["api", "worker"].into_iter().enumerate() {
+        let connection =
+            connect(&deployment.rabbitmq_url(identity, &deployment.password)).await.expect("connected");
+        for (action, allowed) in ACTIONS {
+            // A refusal closes the channel.
+            let channel = connection.create_channel().await.expect("a channel");
+            let refused = match attempt(&channel, action).await {
+                Ok(()) => None,
+                Err(error) => match error.kind() {
+                    ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => {
+                        Some(error.to_string())
+                    }
+                    _ => panic!("{identity}, {action:?}: {error}"),
+                },
+            };
+            matrix.note(&format!("{action:?}"), identity, allowed[index], refused);
+        }
+        connection.close(200, "done".into()).await.expect("closed");
+    }
+    matrix.check(70);
+    deployment.cleanup().await;
+}
+
+#[tokio::test]
+async fn neither_gets_into_another_virtual_host_or_the_management() {
+    let deployment = Deployment::create().await;
+    for identity in ["api", "worker"] {
+        let url = deployment.rabbitmq_url(identity, &deployment.password);
+        let (base, _) = url.rsplit_once('/').expect("a virtual host");
+        assert!(connect(&format!("{base}/%2f")).await.is_err(), "{identity}");
+        let user = format!("{}:{}", deployment.user(identity), deployment.password);
+        let (status, answer) = deployment.ask(&user, "GET", "overview", "");
+        assert_eq!(status, 401, "{identity}: {answer}");
+    }
+    deployment.cleanup().await;
+}

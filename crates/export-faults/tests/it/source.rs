@@ -1,0 +1,179 @@
+//! The database fails in the middle of reading: the export goes on after the last document, none lost and none doubled.
+
+use bson::{Document, doc};
+use export_faults::patterns::get_more;
+use export_faults::{Deployment, Fleet, Links, attempts_of, epoch_of, error_of, state_of};
+use export_testkit::own::OwnMongod;
+use export_testkit::proxy::{Direction, Fault, Proxy, Rule};
+use export_testkit::services::Services;
+use futures_util::TryStreamExt as _;
+
+/// Days of an export that asks for many batches.
+const DAYS: u16 = 30;
+/// The same where the time that it takes must be long.
+const MANY_DAYS: u16 = 200;
+/// Batches that get through before something happens.
+const BATCHES_BEFORE: usize = 6;
+
+async fn on_own_mongod() -> (OwnMongod, Deployment) {
+    let mongod = OwnMongod::start().await;
+    let services = Services { mongodb_uri: mongod.uri(), ..Services::from_environment() };
+    (mongod, Deployment::on(services).await)
+}
+
+/// A worker that reads vehicles over a proxy of its own, and all else over its links.
+async fn with_source(deployment: &Deployment, links: Links, source: &Proxy) -> export_faults::Worker {
+    let uri = deployment.space.services.mongodb_uri_through(&source.address().to_string());
+    deployment.over(links).with("SOURCE_MONGODB_URI", &uri).with("RETRY_FIRST_WAIT_MS", "100").worker().await
+}
+
+async fn source_proxy(deployment: &Deployment) -> Proxy {
+    Proxy::start(deployment.space.services.mongodb_address().to_owned()).await
+}
+
+/// Both the vehicles and the jobs are there; the worker knows the replica set.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_primary_steps_down_in_mid_scan() {
+    let (mongod, deployment) = on_own_mongod().await;
+    let fleet = Fleet::long(&deployment, MANY_DAYS).await;
+    let api = deployment.api().await;
+    let worker = deployment.with("MONGODB_URI", &mongod.uri()).worker().await;
+    let job_id = api.accepted(&fleet.body).await;
+    deployment.until_state(&job_id, "STARTED").await;
+    let mut step_downs = 0;
+    while state_of(&deployment.job(&job_id).await) == "STARTED" {
+        mongod.step_down().await;
+        step_downs += 1;
+    }
+    assert!(step_downs > 0, "the export was over before");
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 1), "{job:#}");
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// Killed, with the vehicles and the jobs, and back a few seconds later.
+#[tokio::test(flavor = "multi_thread")]
+async fn mongod_is_restarted_in_mid_scan() {
+    let (mut mongod, deployment) = on_own_mongod().await;
+    let fleet = Fleet::long(&deployment, DAYS).await;
+    let api = deployment.api().await;
+    let worker = deployment.worker().await;
+    let mid_scan = Rule::request(get_more(), Fault::Hold(Direction::Requests));
+    let held = worker.links.mongodb.add(mid_scan.let_through(BATCHES_BEFORE));
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(BATCHES_BEFORE + 1).await;
+    mongod.kill();
+    mongod.start_again().await;
+    held.lift();
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 1), "{job:#}");
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// The server has answered, and the answer is lost: these documents must come once all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_reset_in_the_middle_of_batches() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::long(&deployment, DAYS).await;
+    let api = deployment.api().await;
+    let source = source_proxy(&deployment).await;
+    let links = deployment.links().await;
+    let lost = source.add(Rule::request(get_more(), Fault::LoseReply).let_through(BATCHES_BEFORE).times(3));
+    let reset = source.add(Rule::request(get_more(), Fault::Reset).let_through(BATCHES_BEFORE * 2).times(3));
+    let mut worker = with_source(&deployment, links, &source).await;
+    let job_id = api.accepted(&fleet.body).await;
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!(lost.answered(), 3);
+    assert!(reset.seen() >= BATCHES_BEFORE * 2 + 3);
+    assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 1), "{job:#}");
+    worker.until_written("goes on after the last document");
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// Somebody kills the cursors.
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_are_killed_in_mid_scan() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::long(&deployment, DAYS).await;
+    let api = deployment.api().await;
+    let source = source_proxy(&deployment).await;
+    let links = deployment.links().await;
+    let mid_scan = Rule::request(get_more(), Fault::Hold(Direction::Requests));
+    let held = source.add(mid_scan.let_through(BATCHES_BEFORE));
+    let mut worker = with_source(&deployment, links, &source).await;
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(BATCHES_BEFORE + 1).await;
+    assert!(kill_cursors(&deployment, "long").await > 0, "there was no cursor");
+    held.lift();
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 1), "{job:#}");
+    worker.until_written("goes on after the last document");
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// Kills all idle cursors on a vehicle's collections; returns how many there were.
+async fn kill_cursors(deployment: &Deployment, vehicle: &str) -> usize {
+    let client = &deployment.space.mongodb;
+    let vehicle = deployment.space.vehicle(vehicle);
+    let idle = [
+        doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
+        doc! { "$match": { "type": "idleCursor", "ns": { "$regex": format!("^{vehicle}[.]") } } },
+    ];
+    let cursors = client.database("admin").aggregate(idle).await.expect("current operations");
+    let cursors: Vec<Document> = cursors.try_collect().await.expect("current operations");
+    for cursor in &cursors {
+        let collection = cursor.get_str("ns").expect("a name").split_once('.').expect("a collection").1;
+        let id = cursor.get_document("cursor").and_then(|cursor| cursor.get_i64("cursorId")).expect("an id");
+        let kill = doc! { "killCursors": collection, "cursors": [id] };
+        client.database(&vehicle).run_command(kill).await.expect("killed");
+    }
+    cursors.len()
+}
+
+/// The vehicles' database goes and does not come back: tried again as often as allowed, then the job says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_source_is_gone_for_ever() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::long(&deployment, DAYS).await;
+    let api = deployment.with("MAX_ATTEMPTS", "2").api().await;
+    let source = source_proxy(&deployment).await;
+    let links = deployment.links().await;
+    let mid_scan = Rule::request(get_more(), Fault::Hold(Direction::Requests));
+    let held = source.add(mid_scan.let_through(BATCHES_BEFORE));
+    let worker = with_source(&deployment, links, &source).await;
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(BATCHES_BEFORE + 1).await;
+    source.cut();
+    let job = deployment.until_state(&job_id, "FAILED").await;
+    assert_eq!((error_of(&job), attempts_of(&job)), ("source_unavailable", 2), "{job:#}");
+    assert!(deployment.space.object_keys().await.is_empty());
+    deployment.until_queues_are_empty().await;
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// It is gone for longer than an attempt waits, and comes back: another attempt finishes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_source_is_gone_for_a_while() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::long(&deployment, DAYS).await;
+    let api = deployment.api().await;
+    let source = source_proxy(&deployment).await;
+    let links = deployment.links().await;
+    let mid_scan = Rule::request(get_more(), Fault::Hold(Direction::Requests));
+    let held = source.add(mid_scan.let_through(BATCHES_BEFORE));
+    let worker = with_source(&deployment, links, &source).await;
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(BATCHES_BEFORE + 1).await;
+    source.cut();
+    deployment.until(&job_id, |job| error_of(job) == "source_unavailable").await;
+    source.restore();
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert!(attempts_of(&job) >= 2, "{job:#}");
+    drop((api, worker));
+    deployment.end().await;
+}

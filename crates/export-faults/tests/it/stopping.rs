@@ -1,0 +1,117 @@
+//! A worker is asked to end (SIGTERM) while it exports.
+
+use std::time::{Duration, Instant};
+
+use export_faults::patterns::{abort_upload, put_object, upload_part};
+use export_faults::{Deployment, Fleet, attempts_of, epoch_of, key_of, measured};
+use export_testkit::proxy::{Direction, Fault, Rule};
+
+/// An export that is handed over runs again within this time, with the settings that everybody has.
+const RUNS_AGAIN: Duration = Duration::from_secs(2);
+/// Exports that are disturbed at a random moment, and where chance begins.
+const MOMENTS: u32 = 15;
+const SEED: u64 = 4;
+/// Moments lie between an export's beginning and a little after the usual time of its end.
+const SPREAD: f64 = 1.2;
+
+/// With the settings that everybody has: a long export is given a second to end, then another worker begins it anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_workers_job_runs_again_at_once() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::bulky(&deployment, 6).await;
+    let api = deployment.api().await;
+    let mut first = deployment.worker().await;
+    let held = first.links.s3.add(Rule::request(upload_part(), Fault::Hold(Direction::Requests)));
+    let aborted = first.links.s3.add(Rule::request(abort_upload(), Fault::None));
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    let mut second = deployment.worker().await;
+    second.until_written("waiting for jobs");
+    let stopped_at = first.ask_to_end();
+    deployment.until(&job_id, |job| epoch_of(job) == 2).await;
+    let runs_again = stopped_at.elapsed();
+    let ended = first.until_ended(stopped_at);
+    measured(&format!(
+        "a stopped worker's job ran again elsewhere {runs_again:?} later, with default settings; the worker ended after {:?}",
+        ended.took
+    ));
+    assert!(runs_again <= RUNS_AGAIN, "{runs_again:?}");
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert_eq!(aborted.answered(), 1, "its upload is thrown away: {}", ended.output);
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 2), "the first attempt does not count: {job:#}");
+    assert_eq!(deployment.space.object_keys().await, [key_of(&job)]);
+    drop((api, second));
+    deployment.end().await;
+}
+
+/// An export that ends within the grace period stays where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_ends_within_the_grace_period() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.api().await;
+    let mut first = deployment.with("SHUTDOWN_GRACE_SECONDS", "20").worker().await;
+    let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    let second = deployment.worker().await;
+    let stopped_at = first.ask_to_end();
+    // It takes no other job any more.
+    let other = api.accepted(&fleet.body).await;
+    fleet.exported(&deployment, &other).await;
+    held.lift();
+    let ended = first.until_ended(stopped_at);
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert!(ended.took < Duration::from_secs(20), "it did not wait for nothing: {:?}", ended.took);
+    assert_eq!(ended.output.matches("export started").count(), 1, "{}", ended.output);
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 1), "{job:#}");
+    drop((api, second));
+    deployment.end().await;
+}
+
+/// Whenever it happens: the job is finished once, and no attempt is lost by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_stopped_at_random_moments() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::bulky(&deployment, 6).await;
+    let api = deployment.api().await;
+    let start = || deployment.with("SHUTDOWN_GRACE_SECONDS", "0").worker();
+    let mut worker = start().await;
+    worker.until_written("waiting for jobs");
+    let begun_at = Instant::now();
+    let unbroken = api.accepted(&fleet.body).await;
+    deployment.until_state(&unbroken, "FINISHED").await;
+    let usual = begun_at.elapsed();
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let (mut jobs, mut handed_over) = (vec![unbroken], 0);
+    for moment in 0..MOMENTS {
+        worker.until_written("waiting for jobs");
+        let job_id = api.accepted(&fleet.body).await;
+        let share = (f64::from(moment) + random.f64()) / f64::from(MOMENTS);
+        tokio::time::sleep(usual.mul_f64(share * SPREAD)).await;
+        let stopped_at = worker.ask_to_end();
+        let next = start().await;
+        let ended = worker.until_ended(stopped_at);
+        assert_eq!(ended.code, Some(0), "{}", ended.output);
+        worker = next;
+        let job = deployment.until_state(&job_id, "FINISHED").await;
+        assert_eq!(attempts_of(&job), 1, "{job:#}");
+        assert!(epoch_of(&job) <= 2, "{job:#}");
+        handed_over += epoch_of(&job) - 1;
+        jobs.push(job_id);
+    }
+    measured(&format!(
+        "{MOMENTS} stops within {usual:?}: {handed_over} exports were handed over, none counted"
+    ));
+    assert!(handed_over > 0, "no moment was in the middle of an export");
+    let mut keys = Vec::new();
+    for job_id in &jobs {
+        keys.push(key_of(&fleet.exported(&deployment, job_id).await));
+    }
+    keys.sort();
+    assert_eq!(deployment.space.object_keys().await, keys, "one object for each job, and no other");
+    drop((api, worker));
+    deployment.end().await;
+}

@@ -1,0 +1,119 @@
+//! There is no bucket, or no room in it.
+
+use export_faults::patterns::put_object;
+use export_faults::{Deployment, Fleet, attempts_of, error_of, state_of};
+use export_testkit::own::OwnS3;
+use export_testkit::proxy::{Direction, Fault, Rule};
+use export_testkit::services::Services;
+
+/// A disk, what lies on it, and a result that does not fit beside that. Parts and the object that is made of them lie there together.
+const DISK_BYTES: u64 = 24 << 20;
+const FILLER_BYTES: usize = 16 << 20;
+const RESULT_MIB: u32 = 7;
+/// Key of what lies there.
+const FILLER: &str = "filler";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_is_deleted_and_made_again() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.hasty().api().await;
+    let worker = deployment.hasty().worker().await;
+    let held = worker.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)).times(1));
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    delete_bucket(&deployment).await;
+    held.lift();
+    let failed = deployment.until(&job_id, |job| error_of(job) == "result_storage_unavailable").await;
+    assert!(matches!(state_of(&failed), "NOT_STARTED" | "STARTED"), "{failed:#}");
+    make_bucket(&deployment).await;
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert!(attempts_of(&job) >= 2, "{job:#}");
+    drop((api, worker));
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_is_deleted_for_ever() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.hasty().with("MAX_ATTEMPTS", "2").api().await;
+    let worker = deployment.hasty().worker().await;
+    let held = worker.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)).times(1));
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    delete_bucket(&deployment).await;
+    held.lift();
+    let job = deployment.until_state(&job_id, "FAILED").await;
+    assert_eq!((error_of(&job), attempts_of(&job)), ("result_storage_unavailable", 2), "{job:#}");
+    deployment.until_queues_are_empty().await;
+    drop((api, worker));
+    make_bucket(&deployment).await;
+    deployment.end().await;
+}
+
+async fn delete_bucket(deployment: &Deployment) {
+    let space = &deployment.space;
+    space.s3.delete_bucket().bucket(&space.bucket).send().await.expect("the bucket is deleted");
+}
+
+async fn make_bucket(deployment: &Deployment) {
+    let space = &deployment.space;
+    space.s3.create_bucket().bucket(&space.bucket).send().await.expect("the bucket is made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_is_full_until_room_is_made() {
+    let (s3, deployment) = on_a_full_disk().await;
+    let fleet = Fleet::bulky(&deployment, RESULT_MIB).await;
+    let api = deployment.hasty().api().await;
+    let worker = deployment.hasty().worker().await;
+    let job_id = api.accepted(&fleet.body).await;
+    let failed = deployment.until(&job_id, |job| error_of(job) == "result_storage_unavailable").await;
+    assert!(failed.get_str("exportUri").is_err(), "{failed:#}");
+    make_room(&deployment).await;
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert!(attempts_of(&job) >= 2, "{job:#}");
+    drop((api, worker));
+    deployment.end().await;
+    drop(s3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_is_full_for_ever() {
+    let (s3, deployment) = on_a_full_disk().await;
+    let fleet = Fleet::bulky(&deployment, RESULT_MIB).await;
+    let api = deployment.hasty().with("MAX_ATTEMPTS", "2").api().await;
+    let worker = deployment.hasty().worker().await;
+    let job_id = api.accepted(&fleet.body).await;
+    let job = deployment.until_state(&job_id, "FAILED").await;
+    assert_eq!((error_of(&job), attempts_of(&job)), ("result_storage_unavailable", 2), "{job:#}");
+    assert_eq!(deployment.space.object_keys().await, [FILLER]);
+    deployment.until_queues_are_empty().await;
+    drop((api, worker));
+    deployment.end().await;
+    drop(s3);
+}
+
+async fn on_a_full_disk() -> (OwnS3, Deployment) {
+    let s3 = OwnS3::on_disk_of(DISK_BYTES);
+    let (access_key_id, secret_access_key) = s3.credentials();
+    let services = Services {
+        s3_endpoint_url: s3.endpoint_url(),
+        s3_access_key_id: access_key_id.to_owned(),
+        s3_secret_access_key: secret_access_key.to_owned(),
+        ..Services::from_environment()
+    };
+    let deployment = Deployment::on(services).await;
+    let space = &deployment.space;
+    let filler = vec![0; FILLER_BYTES].into();
+    let stored = space.s3.put_object().bucket(&space.bucket).key(FILLER).body(filler).send().await;
+    stored.expect("the disk is filled");
+    (s3, deployment)
+}
+
+async fn make_room(deployment: &Deployment) {
+    let space = &deployment.space;
+    let deleted = space.s3.delete_object().bucket(&space.bucket).key(FILLER).send().await;
+    deleted.expect("room is made");
+}

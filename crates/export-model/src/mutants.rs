@@ -1,0 +1,157 @@
+//! The protocol with a part missing, and what goes wrong then. A mutant that does no harm would mean that the part is not
+//! needed, or that the model does not see what it is for.
+
+use export_core::job::JobState::{NotStarted, Started};
+use export_core::rules::{Condition, Effect, Transition};
+
+use crate::properties as p;
+use crate::protocol::{Bounds, Departure, Protocol, Rules};
+
+/// The protocol with a part missing.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// What is missing.
+    pub name: &'static str,
+    /// The protocol without it.
+    pub protocol: Protocol,
+    /// The invariant that no longer holds.
+    pub breaks: &'static str,
+}
+
+/// Changes to the rules.
+pub fn of_rules() -> Vec<Mutant> {
+    use Transition as T;
+    let real = Rules::default;
+    let mutant = |name, breaks, bounds, rules| {
+        let protocol = Protocol { rules, ..Protocol::new(bounds) };
+        Mutant { name, protocol, breaks }
+    };
+    let usual = |name, breaks, rules| mutant(name, breaks, Bounds::USUAL, rules);
+    let reliable = |name, breaks, rules| mutant(name, breaks, Bounds::RELIABLE_BROKER, rules);
+    vec![
+        usual(
+            "no fence",
+            p::COMMIT_IS_CURRENT,
+            real().without(T::Commit, Condition::SameEpoch).without(T::Commit, Condition::SameOwner),
+        ),
+        mutant(
+            "no epoch in the fence, two deliveries per worker",
+            p::COMMIT_IS_CURRENT,
+            Bounds::ONE_PROCESS,
+            real().without(T::Commit, Condition::SameEpoch),
+        ),
+        usual(
+            "the epoch does not grow",
+            p::RESULT_IS_WHOLE,
+            real().without_effect(T::Claim, Effect::NextEpoch),
+        ),
+        usual("a claim takes any job", p::ENDED_STAYS, real().without(T::Claim, Condition::In(NotStarted))),
+        usual("a claim gives no lease", p::NEVER_STUCK, real().without_effect(T::Claim, Effect::Lease)),
+        usual(
+            "attempts are not counted",
+            p::ATTEMPTS_BOUNDED,
+            real().without_effect(T::Claim, Effect::CountAttempt),
+        ),
+        usual(
+            "a hand-over counts as an attempt",
+            p::ATTEMPTS_COUNTED,
+            real().without_effect(T::HandOver, Effect::UncountAttempt),
+        ),
+        usual(
+            "a commit ignores the cancel",
+            p::CANCEL_HOLDS,
+            real().without(T::Commit, Condition::NotCancelRequested),
+        ),
+        usual(
+            "a commit sets no result",
+            p::FINISHED_HAS_RESULT,
+            real().without_effect(T::Commit, Effect::SetResult),
+        ),
+        usual(
+            "a late cancel wins",
+            p::ENDED_STAYS,
+            real().without(T::CancelWaiting, Condition::In(NotStarted)),
+        ),
+        usual(
+            "a late cancel is accepted",
+            p::CANCEL_HOLDS,
+            real().without(T::RequestCancel, Condition::In(Started)),
+        ),
+        usual(
+            "an expired job keeps its result",
+            p::FINISHED_HAS_RESULT,
+            real().without_effect(T::Expire, Effect::DropResult),
+        ),
+        usual(
+            "a living worker is robbed",
+            p::FAULTS_ONLY,
+            real().without(T::ReleaseLost, Condition::LeaseExpired),
+        ),
+        usual(
+            "a lost job is tried for ever",
+            p::ATTEMPTS_BOUNDED,
+            real().without(T::ReleaseLost, Condition::AttemptsLeft),
+        ),
+        usual(
+            "a lost job forgets its cancel",
+            p::CANCEL_HOLDS,
+            real().without(T::ReleaseLost, Condition::NotCancelRequested),
+        ),
+        usual("a lost job is not released", p::NEVER_STUCK, real().without_rule(T::ReleaseLost)),
+        usual("a lost job is not given up", p::NEVER_STUCK, real().without_rule(T::FailLost)),
+        usual("a lost job is not cancelled", p::NEVER_STUCK, real().without_rule(T::CancelLost)),
+        reliable(
+            "a lost job counts as published",
+            p::NEVER_STUCK,
+            real().without_effect(T::ReleaseLost, Effect::ForgetPublished),
+        ),
+        reliable(
+            "a late mark counts for a later wait",
+            p::NEVER_STUCK,
+            real().without(T::MarkPublished, Condition::SameEpoch),
+        ),
+    ]
+}
+
+/// Steps not taken as they should be.
+pub fn of_steps() -> Vec<Mutant> {
+    use Departure as D;
+    let mutant = |name, breaks, bounds, departures: &[Departure]| {
+        let protocol = Protocol { departures: departures.to_vec(), ..Protocol::new(bounds) };
+        Mutant { name, protocol, breaks }
+    };
+    let usual = |name, breaks, departures| mutant(name, breaks, Bounds::USUAL, departures);
+    let reliable = |name, breaks, departures| mutant(name, breaks, Bounds::RELIABLE_BROKER, departures);
+    vec![
+        usual("202 before the job is stored", p::ACCEPTED_IS_STORED, &[D::AnswerBeforeInsert]),
+        usual("no sweeper publishes again", p::NEVER_STUCK, &[D::NoRepublishing]),
+        usual("no sweeper looks at leases", p::NEVER_STUCK, &[D::NoLeaseScan]),
+        usual(
+            "ack at the claim, no sweeper",
+            p::NOT_FORGOTTEN,
+            &[D::AckAtClaim, D::NoLeaseScan, D::NoRepublishing],
+        ),
+        usual("no queue-age limit, a broker that loses", p::NEVER_STUCK, &[D::NoQueueAgeLimit]),
+        usual("one key for all attempts", p::RESULT_IS_WHOLE, &[D::SharedKey]),
+        usual("one key for all attempts, overwritten", p::RESULT_IS_WHOLE, &[D::SharedKey, D::Overwrite]),
+        usual("objects are not create-only", p::WRITTEN_ONCE, &[D::Overwrite]),
+        usual("no answer to complete is success", p::RESULT_IS_WHOLE, &[D::SilenceIsSuccess]),
+        usual("check the fence, then commit", p::COMMIT_IS_CURRENT, &[D::CheckThenCommit]),
+        reliable("marked as published before it is", p::NEVER_STUCK, &[D::MarkBeforePublish]),
+        reliable("marked as published without a confirm", p::NEVER_STUCK, &[D::MarkUnconfirmed]),
+        reliable("nacked messages do not return", p::NEVER_STUCK, &[D::NackDrops]),
+    ]
+}
+
+/// What could be left out without harm: it makes jobs quicker or errors visible, but nothing relies on it.
+pub fn harmless() -> Vec<(&'static str, Protocol)> {
+    let departs = |departure| Protocol { departures: vec![departure], ..Protocol::new(Bounds::USUAL) };
+    vec![
+        // The sweeper sees the lease run out. Acking after the commit lets another worker take over sooner.
+        ("ack at the claim, with a sweeper", departs(Departure::AckAtClaim)),
+        // A release forgets `publishedAt`, so that the sweeper publishes when the job is due.
+        ("ack of a job that is not due", departs(Departure::AckNotDue)),
+        // The queue-age limit publishes again what did not return.
+        ("nacked messages do not return, with a queue-age limit", departs(Departure::NackDrops)),
+    ]
+}

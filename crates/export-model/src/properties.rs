@@ -1,0 +1,135 @@
+//! The invariants of the protocol that one job can break, by name.
+
+use export_core::job::JobState;
+use stateright::Property;
+
+use crate::action::Kind;
+use crate::protocol::{Departure, Protocol};
+use crate::rest;
+use crate::search::Search;
+use crate::seen::Wrong;
+use crate::steps;
+use crate::world::{Publisher, World};
+
+/// 202 means that the job is stored.
+pub const ACCEPTED_IS_STORED: &str = "an accepted job is stored";
+/// A job has a result exactly while it is finished, and then it is known for how long.
+pub const FINISHED_HAS_RESULT: &str = "finished means: has a result";
+/// A failed job says why; one that ended as wanted has no error.
+pub const ERROR_FITS: &str = "an error exactly where one belongs";
+/// The result is one complete object of the attempt that committed it.
+pub const RESULT_IS_WHOLE: &str = "a result is complete, and of the attempt that committed it";
+/// A job has one result, ever.
+pub const ONE_RESULT: &str = "one result, ever";
+/// An ended job stays as it is.
+pub const ENDED_STAYS: &str = "an ended job stays as it is";
+/// Epochs grow by one with each claim.
+pub const EPOCHS_GROW: &str = "epochs grow with claims";
+/// Only the last claim's attempt commits.
+pub const COMMIT_IS_CURRENT: &str = "a commit is that of the last claim";
+/// Whatever a worker changes, it changes while its claim is the last.
+pub const ZOMBIES_CHANGE_NOTHING: &str = "only the last claim's worker changes the job";
+/// No part is written twice.
+pub const WRITTEN_ONCE: &str = "nothing is written twice";
+/// No more attempts are made than the job may have.
+pub const ATTEMPTS_BOUNDED: &str = "no more attempts than allowed";
+/// The job's count of attempts is right.
+pub const ATTEMPTS_COUNTED: &str = "attempts are counted";
+/// Every attempt after the first is due to a fault, and so is every failure.
+pub const FAULTS_ONLY: &str = "without faults one attempt is enough";
+/// An active job has a message, or the sweeper will act.
+pub const NOT_FORGOTTEN: &str = "an active job is not forgotten";
+/// A lost worker's job fails only when its attempts are used up.
+pub const NOT_GIVEN_UP_EARLY: &str = "a lost job has all its attempts";
+/// Whoever was told that his job will be cancelled never sees it end otherwise, and nobody else's is cancelled.
+pub const CANCEL_HOLDS: &str = "an accepted cancel holds";
+/// When nothing is left to do, nothing is left over.
+pub const REST_IS_CLEAN: &str = "at rest nothing is left over";
+/// Without further faults, the job ends.
+pub const NEVER_STUCK: &str = "without further faults the job ends";
+
+/// Everything that must always be true.
+pub(crate) fn all() -> Vec<Property<Search>> {
+    vec![
+        Property::always(ACCEPTED_IS_STORED, |_, world: &World| {
+            !world.seen.is_accepted || world.job.is_some()
+        }),
+        Property::always(FINISHED_HAS_RESULT, |_, world: &World| {
+            world.job.as_ref().is_none_or(|job| {
+                let is_finished = job.state == JobState::Finished;
+                is_finished == job.result.is_some() && (!is_finished || job.expires_at_ms.is_some())
+            })
+        }),
+        Property::always(ERROR_FITS, |_, world: &World| {
+            world.job.as_ref().is_none_or(|job| match job.state {
+                JobState::Failed => job.error.is_some(),
+                JobState::NotStarted | JobState::Started => true,
+                JobState::Finished | JobState::Cancelled | JobState::Expired => job.error.is_none(),
+            })
+        }),
+        Property::always(RESULT_IS_WHOLE, |_, world| result_is_whole(world)),
+        Property::always(ONE_RESULT, |_, world: &World| !world.seen.has(Wrong::SecondResult)),
+        Property::always(ENDED_STAYS, |_, world: &World| !world.seen.has(Wrong::EndedJobChanged)),
+        Property::always(EPOCHS_GROW, |_, world: &World| !world.seen.has(Wrong::EpochAstray)),
+        Property::always(COMMIT_IS_CURRENT, |_, world: &World| !world.seen.has(Wrong::StaleCommit)),
+        Property::always(ZOMBIES_CHANGE_NOTHING, |_, world: &World| !world.seen.has(Wrong::ZombieChange)),
+        Property::always(WRITTEN_ONCE, |_, world: &World| !world.seen.has(Wrong::WrittenTwice)),
+        Property::always(ATTEMPTS_BOUNDED, |search: &Search, world: &World| {
+            u32::from(world.seen.attempts) <= search.protocol.bounds.max_attempts
+        }),
+        Property::always(ATTEMPTS_COUNTED, |_, world: &World| {
+            world.job.as_ref().is_none_or(|job| job.attempts == u32::from(world.seen.attempts))
+        }),
+        Property::always(FAULTS_ONLY, |search: &Search, world| {
+            only_faults_cost_attempts(&search.protocol, world)
+        }),
+        Property::always(NOT_GIVEN_UP_EARLY, |_, world: &World| !world.seen.has(Wrong::GivenUpEarly)),
+        Property::always(NOT_FORGOTTEN, |search: &Search, world| is_not_forgotten(&search.protocol, world)),
+        Property::always(CANCEL_HOLDS, |_, world| cancel_holds(world)),
+        Property::always(REST_IS_CLEAN, |search: &Search, world| rest_is_clean(&search.protocol, world)),
+        Property::always(NEVER_STUCK, |search: &Search, world| {
+            rest::can_be_reached(&search.protocol, &search.ways_to_rest, world)
+        }),
+    ]
+}
+
+fn result_is_whole(world: &World) -> bool {
+    let Some(key) = world.job.as_ref().and_then(|job| job.result) else { return true };
+    world.seen.committed.is_some() && world.objects[usize::from(key)].parts == [world.seen.committed; 2]
+}
+
+fn only_faults_cost_attempts(protocol: &Protocol, world: &World) -> bool {
+    let faults = protocol.bounds.faults - world.faults_left;
+    let has_failed = world.job.as_ref().is_some_and(|job| job.state == JobState::Failed);
+    world.seen.claims <= 1 + faults && (faults > 0 || !has_failed)
+}
+
+fn cancel_holds(world: &World) -> bool {
+    let state = world.job.as_ref().map(|job| job.state);
+    if world.seen.is_cancel_accepted {
+        matches!(state, Some(JobState::Started | JobState::Cancelled))
+    } else {
+        state != Some(JobState::Cancelled)
+    }
+}
+
+fn is_not_forgotten(protocol: &Protocol, world: &World) -> bool {
+    let Some(job) = &world.job else { return true };
+    let sweeper_acts = match job.state {
+        JobState::NotStarted => {
+            let is_seen = job.published_at_ms.is_none() || protocol.has_queue_age_limit();
+            is_seen && !protocol.departs(Departure::NoRepublishing)
+        }
+        JobState::Started => job.lease_until_ms.is_some() && !protocol.departs(Departure::NoLeaseScan),
+        _ => true,
+    };
+    let is_being_published =
+        world.publishers.iter().any(|publisher| matches!(publisher, Publisher::Publish { .. }));
+    sweeper_acts || is_being_published || world.messages() > 0
+}
+
+fn rest_is_clean(protocol: &Protocol, world: &World) -> bool {
+    let mut actions = Vec::new();
+    steps::enabled(protocol, world, &mut actions);
+    actions.iter().any(|action| action.kind() == Kind::Step) || world.is_at_rest()
+}

@@ -1,0 +1,38 @@
+//! Time: what is only a matter of waiting. There is no clock; what time brings may happen at any moment.
+
+use export_core::job::JobState;
+use export_core::rules::Transition;
+
+use crate::action::Action;
+use crate::protocol::{EARLIER_MS, NOW_MS, Protocol, input};
+use crate::world::World;
+
+pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
+    let Some(job) = &world.job else { return };
+    match job.state {
+        JobState::NotStarted if job.run_after_ms > NOW_MS => actions.push(Action::BecomeDue),
+        JobState::Started if job.lease_until_ms.is_some_and(|until_ms| until_ms > NOW_MS) => {
+            if !world.is_held() {
+                actions.push(Action::LeaseRunsOut);
+            } else if world.faults_left > 0 {
+                actions.push(Action::LeaseRunsOutEarly);
+            }
+        }
+        JobState::Finished => actions.push(Action::Expire),
+        _ => {}
+    }
+}
+
+pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bool {
+    let Some(job) = &mut world.job else { return false };
+    match action {
+        Action::BecomeDue => job.run_after_ms = NOW_MS,
+        Action::LeaseRunsOut | Action::LeaseRunsOutEarly => job.lease_until_ms = Some(EARLIER_MS),
+        Action::Expire => {
+            job.expires_at_ms = Some(NOW_MS);
+            protocol.apply(Transition::Expire, job, &input(0, 0, 0));
+        }
+        _ => return false,
+    }
+    true
+}

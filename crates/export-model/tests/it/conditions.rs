@@ -1,0 +1,57 @@
+//! Each condition of each rule, taken away alone, is missed; or it is said here why not.
+
+use export_core::rules::{Condition as C, Transition as T};
+use export_model::check;
+use export_model::protocol::{Bounds, Protocol, Rules};
+
+/// Why nothing goes wrong in the model without this condition, if nothing does.
+fn why_spare(transition: T, condition: C) -> Option<&'static str> {
+    match (transition, condition) {
+        (_, C::SameOwner) => Some("the epoch alone tells claims apart"),
+        (T::MarkPublished, C::In(_)) => Some("a claim changes the epoch, and an ended job needs no message"),
+        (T::Heartbeat | T::Commit | T::Release | T::HandOver | T::Fail | T::CancelRunning, C::In(_)) => {
+            Some("a job that is not running has no owner")
+        }
+        (T::ReleaseLost | T::FailLost | T::CancelLost, C::In(_)) => {
+            Some("a job that is not running has no lease")
+        }
+        (T::CancelRunning, C::SameEpoch) => Some("a job with a cancel is never claimed again"),
+        (T::CancelRunning, C::CancelRequested) => Some("the worker has read that it is so"),
+        (T::Release, C::AttemptsLeft) => {
+            Some("the worker knows from the claim whether it is the last attempt")
+        }
+        (T::CancelLost, C::LeaseExpired) => Some("the job is to end anyhow"),
+        (T::Claim, C::Due) => Some("it is only too early"),
+        (T::Expire, C::In(_)) => Some("only a finished job has a time to expire"),
+        (T::Expire, C::ResultExpired) => Some("in the model results may expire at any time"),
+        _ => None,
+    }
+}
+
+/// Where it is missed.
+fn bounds(transition: T, condition: C) -> Bounds {
+    match (transition, condition) {
+        (T::MarkPublished, _) => Bounds::RELIABLE_BROKER,
+        // The next claim must not be the last one.
+        (T::Release, C::SameEpoch) => Bounds { max_attempts: 3, ..Bounds::ONE_PROCESS },
+        (_, C::SameEpoch) => Bounds::ONE_PROCESS,
+        (T::FailLost, C::LeaseExpired) => Bounds { max_attempts: 1, ..Bounds::USUAL },
+        _ => Bounds::USUAL,
+    }
+}
+
+#[test]
+fn each_is_needed() {
+    let all = T::ALL
+        .into_iter()
+        .flat_map(|transition| transition.rule().when.iter().map(move |condition| (transition, *condition)));
+    let (spare, needed): (Vec<_>, Vec<_>) =
+        all.partition(|(transition, condition)| why_spare(*transition, *condition).is_some());
+    assert_eq!((spare.len(), needed.len()), (23, 20), "a rule has changed: {spare:?}");
+    for (transition, condition) in needed {
+        let rules = Rules::default().without(transition, condition);
+        let outcome = check(Protocol { rules, ..Protocol::new(bounds(transition, condition)) });
+        eprintln!("{transition:?} without {condition:?}: {:?}", outcome.violated());
+        assert!(!outcome.violations.is_empty(), "{transition:?} does not need {condition:?}");
+    }
+}

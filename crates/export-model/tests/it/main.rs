@@ -1,0 +1,6 @@
+//! The protocol has no violation, and every part of it is needed.
+
+mod conditions;
+mod mutants;
+mod protocol;
+mod reach;

@@ -1,0 +1,30 @@
+//! Each part of the protocol, taken away, is missed.
+
+use export_model::mutants::{self, Mutant};
+use export_model::{check, find};
+
+fn all_are_caught(mutants: Vec<Mutant>) {
+    for Mutant { name, protocol, breaks } in mutants {
+        let outcome = find(protocol, breaks);
+        eprintln!("{name}: {:?} within {} states", outcome.violated(), outcome.unique_states);
+        assert!(outcome.violated().contains(&breaks), "{name}: {breaks:?} holds all the same");
+    }
+}
+
+#[test]
+fn of_rules() {
+    all_are_caught(mutants::of_rules());
+}
+
+#[test]
+fn of_steps() {
+    all_are_caught(mutants::of_steps());
+}
+
+#[test]
+fn what_is_said_to_be_harmless_is() {
+    for (name, protocol) in mutants::harmless() {
+        let outcome = check(protocol);
+        assert!(outcome.violations.is_empty(), "{name}: {:#?}", outcome.violations);
+    }
+}

@@ -1,0 +1,42 @@
+//! The protocol as it is, within several bounds: each run looks at everything.
+
+use export_model::check;
+use export_model::protocol::{Bounds, Protocol};
+
+/// Checks all runs within the bounds; `states_min` keeps the search from quietly shrinking.
+fn all_runs_are_in_order(bounds: Bounds, states_min: usize) {
+    let outcome = check(Protocol::new(bounds));
+    eprintln!(
+        "{} states, {} steps deep, {:.1} s",
+        outcome.unique_states,
+        outcome.depth,
+        outcome.duration.as_secs_f64()
+    );
+    assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
+    assert!(outcome.unique_states >= states_min, "only {} states: a bound has shrunk", outcome.unique_states);
+}
+
+#[test]
+fn three_faults() {
+    all_runs_are_in_order(Bounds::DEEP, 6_800_000);
+}
+
+#[test]
+fn two_sweepers() {
+    all_runs_are_in_order(Bounds::TWO_SWEEPERS, 1_000_000);
+}
+
+#[test]
+fn two_deliveries_in_one_process() {
+    all_runs_are_in_order(Bounds::ONE_PROCESS, 950_000);
+}
+
+#[test]
+fn a_broker_that_keeps_its_word_needs_no_queue_age_limit() {
+    all_runs_are_in_order(Bounds::RELIABLE_BROKER, 500_000);
+}
+
+#[test]
+fn three_attempts() {
+    all_runs_are_in_order(Bounds::THREE_ATTEMPTS, 1_200_000);
+}

@@ -1,0 +1,63 @@
+//! Results whose time is over.
+
+use std::time::Duration;
+
+use bson::doc;
+use export_core::JobId;
+use export_core::job::JobState;
+use export_mongo::Swept;
+
+use crate::store::{RETENTION, TestStore, ago, progress, result};
+
+/// A finished job.
+async fn finished(store: &TestStore) -> JobId {
+    let fence = store.claimed_job("worker").await;
+    let uri = result("s3://bucket/result.zip");
+    store.jobs.commit(&fence, &uri, &progress(100.0), RETENTION).await.expect("an answer");
+    fence.job_id
+}
+
+async fn let_expire(store: &TestStore, id: JobId) {
+    store.tamper(id, doc! { "expiresAt": ago(Duration::from_millis(1)) }).await;
+}
+
+#[tokio::test]
+async fn a_result_is_kept_for_its_time() {
+    let store = TestStore::create().await;
+    let id = finished(&store).await;
+    let job = store.get(id).await;
+    let kept = job.expires_at.expect("a time") - job.finished_at.expect("a time");
+    assert_eq!(kept.to_std().expect("later"), RETENTION);
+    assert_eq!(store.jobs.sweep_expired_result().await.expect("an answer"), None);
+    assert_eq!(store.get(id).await.state, JobState::Finished);
+    store.space.cleanup().await;
+}
+
+/// Whoever looks first: nobody is shown a result that may be gone.
+#[tokio::test]
+async fn a_result_whose_time_is_over_has_expired() {
+    let store = TestStore::create().await;
+    let read = finished(&store).await;
+    let_expire(&store, read).await;
+    let job = store.get(read).await;
+    assert_eq!((job.state, job.result), (JobState::Expired, None));
+    assert_eq!(store.document(read).await.get_str("state").ok(), Some("EXPIRED"), "stored, not only told");
+
+    let swept = finished(&store).await;
+    let_expire(&store, swept).await;
+    assert_eq!(store.jobs.sweep_expired_result().await.expect("an answer"), Some(Swept::Expired(swept)));
+    assert_eq!(store.jobs.sweep_expired_result().await.expect("an answer"), None, "once only");
+    assert_eq!(store.get(swept).await.state, JobState::Expired);
+    store.space.cleanup().await;
+}
+
+/// Jobs of versions that kept results for ever.
+#[tokio::test]
+async fn a_result_without_an_end_stays() {
+    let store = TestStore::create().await;
+    let id = finished(&store).await;
+    store.tamper(id, doc! { "expiresAt": null }).await;
+    assert_eq!(store.jobs.sweep_expired_result().await.expect("an answer"), None);
+    assert_eq!(store.get(id).await.state, JobState::Finished);
+    store.space.cleanup().await;
+}
