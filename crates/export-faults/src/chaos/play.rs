@@ -16,6 +16,9 @@ use super::schedule::Schedule;
 use super::servers::Servers;
 use super::stage::Stage;
 
+/// Coming to rest may take longer than this, but then it is worth a look: two lost leases, one after the other, do not.
+const LONG: Duration = Duration::from_secs(20);
+
 /// What came of a schedule.
 #[derive(Debug)]
 pub struct Played {
@@ -65,6 +68,9 @@ pub async fn play(servers: &Arc<Servers>, schedule: &Schedule, folder: &Path) ->
 
     let rest = stage.rest().await;
     let quiescence = rest.took;
+    if quiescence > LONG {
+        stage.remark(format!("it took {quiescence:.1?} to come to rest"));
+    }
     stage.dismiss(|_| true).await;
     let evidence = stage.evidence(record.ended().await, rest).await;
     let violations = violations(&evidence);
