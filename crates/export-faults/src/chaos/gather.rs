@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bson::Document;
+use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 
 use super::evidence::{Evidence, Poison, Write};
@@ -12,8 +13,21 @@ use super::results::read_back;
 use super::stage::Stage;
 use crate::state_of;
 
+/// Results that are read at a time.
+const AT_A_TIME: usize = 4;
 /// What the keys of results begin with.
 const KEY_PREFIX: &str = "exports/";
+
+/// What is in the bucket, or was, besides results.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LeftOver {
+    /// Objects that no job names.
+    pub spare_objects: usize,
+    /// Uploads of several parts that were begun.
+    pub uploads: usize,
+    /// Those that were neither completed nor aborted.
+    pub left_uploads: usize,
+}
 
 impl Stage {
     /// Everything that is known, once all is at rest.
@@ -30,10 +44,13 @@ impl Stage {
             ..Evidence::default()
         };
         let mut references = self.servers.references.lock().await;
-        for job in jobs.iter().filter(|job| job.get_str("exportUri").is_ok() || state_of(job) == "FINISHED") {
-            let found = read_back(deployment, &mut references, job).await;
-            evidence.results.insert(job.get_str("_id").unwrap_or_default().to_owned(), found);
+        let named = jobs.iter().filter(|job| job.get_str("exportUri").is_ok() || state_of(job) == "FINISHED");
+        let mut read = stream::iter(named).map(|job| read_back(deployment, job)).buffered(AT_A_TIME);
+        while let Some(read) = read.next().await {
+            let found = references.judge(deployment, &read).await;
+            evidence.results.insert(read.job_id, found);
         }
+        drop(read);
         evidence.jobs = jobs;
         let notes = self.notes();
         evidence.told.clone_from(&notes.told);
@@ -51,13 +68,38 @@ impl Stage {
     /// Writes of whole objects to this deployment's bucket, by the object store's own log.
     async fn writes(&self) -> Vec<Write> {
         let log = self.servers.s3.lock().await.access_log();
-        let start = format!("/{}/", self.deployment.space.bucket);
+        let start = self.bucket_path();
         log.lines().filter_map(|line| write_of(line, &start)).collect()
+    }
+
+    fn bucket_path(&self) -> String {
+        format!("/{}/", self.deployment.space.bucket)
+    }
+
+    /// Uploads that were begun, and those of them that were neither completed nor aborted, by the same log: the server cannot list
+    /// them.
+    async fn uploads(&self) -> (usize, usize) {
+        let log = self.servers.s3.lock().await.access_log();
+        let start = self.bucket_path();
+        let (mut begun, mut open) = (0, BTreeSet::new());
+        for line in log.lines() {
+            let Some((key, step)) = upload_step_of(line, &start) else { continue };
+            match step {
+                UploadStep::Begun => {
+                    begun += 1;
+                    open.insert(key);
+                }
+                UploadStep::Ended => {
+                    open.remove(&key);
+                }
+            }
+        }
+        (begun, open.len())
     }
 
     /// Objects that no job names, and uploads that were neither completed nor aborted: what is left of attempts whose workers were
     /// killed, or had lost their job.
-    pub(super) async fn left_over(&self, evidence: &Evidence) -> (usize, usize) {
+    pub(super) async fn left_over(&self, evidence: &Evidence) -> LeftOver {
         let space = &self.deployment.space;
         let start = format!("s3://{}/", space.bucket);
         let places: BTreeSet<&str> = evidence
@@ -70,14 +112,35 @@ impl Stage {
             let folder = key.rfind('/').map_or("", |end| &key[..=end]);
             places.contains(key.as_str()) || places.contains(folder)
         };
-        let unnamed = keys.iter().filter(|key| !is_named(key)).count();
-        let uploads = space.s3.list_multipart_uploads().bucket(&space.bucket).send().await;
-        (unnamed, uploads.map_or(0, |uploads| uploads.uploads().len()))
+        let spare_objects = keys.iter().filter(|key| !is_named(key)).count();
+        let (uploads, left_uploads) = self.uploads().await;
+        LeftOver { spare_objects, uploads, left_uploads }
     }
 }
 
 fn body_of(letter: &Document) -> Vec<u8> {
     letter.get_binary_generic("body").cloned().unwrap_or_default()
+}
+
+/// What became of an upload of several parts.
+#[derive(Debug, PartialEq, Eq)]
+enum UploadStep {
+    Begun,
+    Ended,
+}
+
+/// A line of the log, if it begins or ends an upload of several parts below `start`. Each has a key of its own.
+fn upload_step_of(line: &str, start: &str) -> Option<(String, UploadStep)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let query = line["query"].as_str()?;
+    let is_done = (200..300).contains(&line["status"].as_u64()?);
+    let step = match line["method"].as_str()? {
+        "POST" | "DELETE" if query.contains("uploadId=") => UploadStep::Ended,
+        "POST" if query.contains("uploads") => UploadStep::Begun,
+        _ => return None,
+    };
+    let key = line["path"].as_str()?.strip_prefix(start)?;
+    is_done.then(|| (key.to_owned(), step))
 }
 
 /// A line of the log, if it is about a whole object below `start`: a `PUT` that is no part, or the completion of an upload.
@@ -109,6 +172,11 @@ mod tests {
                 r#"{{"method":"{method}","path":"{path}","query":"{query}","status":200,"isCreateOnly":true,"fromUs":1,"toUs":2}}"#
             )
         };
+        let step = |line: String| upload_step_of(&line, "/b/").map(|(_, step)| step);
+        assert_eq!(step(line("POST", "/b/x", "uploads=")), Some(UploadStep::Begun));
+        assert_eq!(step(line("POST", "/b/x", "uploadId=1")), Some(UploadStep::Ended));
+        assert_eq!(step(line("DELETE", "/b/x", "uploadId=1")), Some(UploadStep::Ended));
+        assert_eq!(step(line("PUT", "/b/x", "uploadId=1")), None);
         let key = |line: String| write_of(&line, "/b/").map(|write| write.key);
         assert_eq!(key(line("PUT", "/b/exports/x", "")), Some("exports/x".to_owned()));
         assert_eq!(key(line("POST", "/b/x", "uploadId=1")), Some("x".to_owned()));

@@ -26,6 +26,7 @@ mod strike;
 
 pub use evidence::{Evidence, FoundResult, Poison, Told, Write};
 pub use fault::{Fault, Network, Process, Service};
+pub use gather::LeftOver;
 pub use invariants::{Violation, violations};
 pub use play::{Played, play};
 pub use report::Totals;

@@ -9,11 +9,15 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::evidence::Evidence;
+use super::gather::LeftOver;
 use super::invariants::{Violation, violations};
 use super::record::Record;
 use super::schedule::Schedule;
 use super::servers::Servers;
 use super::stage::Stage;
+
+/// Coming to rest may take longer than this, but then it is worth a look: two lost leases, one after the other, do not.
+const LONG: Duration = Duration::from_secs(20);
 
 /// What came of a schedule.
 #[derive(Debug)]
@@ -30,10 +34,8 @@ pub struct Played {
     pub requests: usize,
     /// From the last fault until every job had ended and every queue was empty.
     pub quiescence: Duration,
-    /// Objects that no job names.
-    pub spare_objects: usize,
-    /// Uploads that were neither completed nor aborted.
-    pub left_uploads: usize,
+    /// What is in the bucket besides results.
+    pub left_over: LeftOver,
 }
 
 /// Acts a schedule out. What there is to see of one with violations or remarks is kept in `folder`. Needs a runtime of several
@@ -66,10 +68,13 @@ pub async fn play(servers: &Arc<Servers>, schedule: &Schedule, folder: &Path) ->
 
     let rest = stage.rest().await;
     let quiescence = rest.took;
+    if quiescence > LONG {
+        stage.remark(format!("it took {quiescence:.1?} to come to rest"));
+    }
     stage.dismiss(|_| true).await;
     let evidence = stage.evidence(record.ended().await, rest).await;
     let violations = violations(&evidence);
-    let (spare_objects, left_uploads) = stage.left_over(&evidence).await;
+    let left_over = stage.left_over(&evidence).await;
     let played = {
         let mut notes = stage.notes();
         Played {
@@ -78,8 +83,7 @@ pub async fn play(servers: &Arc<Servers>, schedule: &Schedule, folder: &Path) ->
             faults: std::mem::take(&mut notes.faults),
             requests: notes.requests,
             quiescence,
-            spare_objects,
-            left_uploads,
+            left_over,
             evidence,
         }
     };

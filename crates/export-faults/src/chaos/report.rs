@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::gather::LeftOver;
 use super::invariants::Violation;
 use super::play::Played;
 use super::schedule::Schedule;
@@ -24,8 +25,7 @@ pub struct Totals {
     result_bytes: u64,
     versions: usize,
     claims: i64,
-    spare_objects: usize,
-    left_uploads: usize,
+    left_over: LeftOver,
     quiescence: Duration,
     remarks: Vec<String>,
 }
@@ -53,8 +53,9 @@ impl Totals {
         self.results += evidence.results.len();
         self.result_bytes += evidence.results.values().map(|result| result.bytes).sum::<u64>();
         self.versions += evidence.history.values().map(Vec::len).sum::<usize>();
-        self.spare_objects += played.spare_objects;
-        self.left_uploads += played.left_uploads;
+        self.left_over.spare_objects += played.left_over.spare_objects;
+        self.left_over.uploads += played.left_over.uploads;
+        self.left_over.left_uploads += played.left_over.left_uploads;
         self.quiescence = self.quiescence.max(played.quiescence);
         let named = played.remarks.iter().map(|remark| format!("schedule {}: {remark}", schedule.number));
         self.remarks.extend(named);
@@ -98,8 +99,12 @@ impl Totals {
             row(&format!("**{name}**"), format!("**{count}**"));
         }
         row("longest time from the last fault to rest", format!("{:.1} s", self.quiescence.as_secs_f64()));
-        row("objects of lost attempts, left to the bucket's lifecycle", self.spare_objects.to_string());
-        row("uploads of lost attempts, left to the bucket's lifecycle", self.left_uploads.to_string());
+        row(
+            "objects of lost attempts, left to the bucket's lifecycle",
+            self.left_over.spare_objects.to_string(),
+        );
+        row("uploads of several parts", self.left_over.uploads.to_string());
+        row("— of lost attempts, left to the bucket's lifecycle", self.left_over.left_uploads.to_string());
         for remark in &self.remarks {
             let _ = write!(text, "\n- {remark}");
         }

@@ -29,6 +29,21 @@ pub(super) struct References {
 }
 
 impl References {
+    /// What was found, with how it differs from the reference export.
+    pub(super) async fn judge(&mut self, deployment: &Deployment, read: &Read) -> FoundResult {
+        let mut found = read.found.clone();
+        let space = &deployment.space;
+        match read.shape {
+            None => found.differences.push("nobody asked for such an export".to_owned()),
+            Some(shape) if found.missing.is_empty() => {
+                let compared = self.compare(&space.mongodb, &space.vehicle_prefix, shape, &read.objects);
+                (found.reference_rows, found.differences) = compared.await;
+            }
+            Some(_) => {}
+        }
+        found
+    }
+
     /// Rows of the reference export, and how these objects differ from it.
     async fn compare(
         &mut self,
@@ -63,22 +78,28 @@ impl References {
     }
 }
 
+/// What was read of a finished job, and not yet compared.
+pub(super) struct Read {
+    pub(super) job_id: String,
+    shape: Option<Shape>,
+    found: FoundResult,
+    /// Name and content of each object.
+    objects: Vec<(String, Vec<u8>)>,
+}
+
 /// Reads what a finished job's URI leads to.
-pub(super) async fn read_back(
-    deployment: &Deployment,
-    references: &mut References,
-    job: &Document,
-) -> FoundResult {
-    let mut found = FoundResult::default();
+pub(super) async fn read_back(deployment: &Deployment, job: &Document) -> Read {
+    let job_id = job.get_str("_id").unwrap_or_default().to_owned();
+    let mut read = Read { job_id, shape: Shape::of(job), found: FoundResult::default(), objects: Vec::new() };
+    let found = &mut read.found;
     let uri = job.get_str("exportUri").unwrap_or_default();
     let Some(key) = uri.strip_prefix(&format!("s3://{}/", deployment.space.bucket)) else {
-        found.missing.push(format!("{uri} is not of this bucket"));
-        return found;
+        found.missing.push(format!("{uri:?} is not of this bucket"));
+        return read;
     };
-    let mut objects = Vec::new();
     for (name, bytes) in listed(job, key) {
         let key = if key.ends_with('/') { format!("{key}{name}") } else { key.to_owned() };
-        match read(deployment, &key).await {
+        match object(deployment, &key).await {
             Ok(content) => {
                 let length = content.len();
                 if bytes.is_some_and(|bytes| usize::try_from(bytes) != Ok(length)) {
@@ -88,21 +109,12 @@ pub(super) async fn read_back(
                 if name == ZIP || name == MANIFEST {
                     found.sha256 = hex_sha256(&content);
                 }
-                objects.push((name, content));
+                read.objects.push((name, content));
             }
             Err(error) => found.missing.push(error),
         }
     }
-    match Shape::of(job) {
-        Some(shape) if found.missing.is_empty() => {
-            let space = &deployment.space;
-            let compared = references.compare(&space.mongodb, &space.vehicle_prefix, shape, &objects).await;
-            (found.reference_rows, found.differences) = compared;
-        }
-        Some(_) => {}
-        None => found.differences.push("nobody asked for such an export".to_owned()),
-    }
-    found
+    read
 }
 
 /// Names and sizes of the objects, as the job lists them; of a zip there is only its key.
@@ -119,7 +131,7 @@ fn listed(job: &Document, key: &str) -> Vec<(String, Option<i64>)> {
         .collect()
 }
 
-async fn read(deployment: &Deployment, key: &str) -> Result<Vec<u8>, String> {
+async fn object(deployment: &Deployment, key: &str) -> Result<Vec<u8>, String> {
     let space = &deployment.space;
     let object = space.s3.get_object().bucket(&space.bucket).key(key).send().await;
     let object = object.map_err(|error| format!("{key} is not there: {:?}", error.into_service_error()))?;

@@ -17,7 +17,7 @@ const FEW_ATTEMPTS: (u32, u32) = (1, 4);
 const ATTEMPTS: (u32, u32) = (3, 60);
 /// From the quickest to the slowest services.
 const MONGODB_DELAY_MS: (u64, u64) = (0, 40);
-const S3_BYTES_PER_SECOND: (u64, u64) = (1_000_000, 8_000_000);
+const S3_DELAY_MS: (u64, u64) = (5, 30);
 /// Spreads seeds and numbers over all states of the generator.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -34,8 +34,9 @@ pub struct Schedule {
     pub grace_seconds: u32,
     /// How much longer every answer of MongoDB takes to a worker, in milliseconds.
     pub mongodb_delay_ms: u64,
-    /// Bytes a second from each worker to S3. Slow services make exports last, so that faults find some under way.
-    pub s3_bytes_per_second: u64,
+    /// How much longer each 64 KiB from a worker to S3 take, in milliseconds. Slow services make exports last, so that faults find
+    /// some under way.
+    pub s3_delay_ms: u64,
     /// What is posted.
     pub jobs: Vec<PlannedJob>,
     /// What breaks.
@@ -87,7 +88,7 @@ impl Schedule {
         let max_attempts = if has_few_attempts { ATTEMPTS.0 } else { ATTEMPTS.1 };
         let grace_seconds = random.u32(0..2);
         let mongodb_delay_ms = random.u64(MONGODB_DELAY_MS.0..MONGODB_DELAY_MS.1);
-        let s3_bytes_per_second = random.u64(S3_BYTES_PER_SECOND.0..S3_BYTES_PER_SECOND.1);
+        let s3_delay_ms = random.u64(S3_DELAY_MS.0..S3_DELAY_MS.1);
         let mut jobs: Vec<PlannedJob> = (0..job_count).map(|_| PlannedJob::by_chance(&mut random)).collect();
         jobs.sort_by_key(|job| job.at_ms);
         let mut faults: Vec<Fault> =
@@ -104,16 +105,7 @@ impl Schedule {
             .map(|fault| PlannedFault { at_ms: random.u64(FIRST_FAULT_MS..STREAM_MS), fault })
             .collect();
         faults.sort_by_key(|fault| fault.at_ms);
-        Self {
-            seed,
-            number,
-            max_attempts,
-            grace_seconds,
-            mongodb_delay_ms,
-            s3_bytes_per_second,
-            jobs,
-            faults,
-        }
+        Self { seed, number, max_attempts, grace_seconds, mongodb_delay_ms, s3_delay_ms, jobs, faults }
     }
 }
 

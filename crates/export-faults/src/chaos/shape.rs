@@ -19,7 +19,7 @@ const DAY_HOURS: i64 = 24;
 /// Vehicles whose values are random text, which hardly compresses: exported together they are more than one part of an upload.
 const HEAVY: [&str; 4] = ["heavy1", "heavy2", "heavy3", "heavy4"];
 /// Points in an hour of each of their two parameters, and length of a value.
-const HEAVY_POINTS: i64 = 720;
+const HEAVY_POINTS: i64 = 1_050;
 const HEAVY_LENGTH: usize = 64;
 /// Seed of these values: all runs have the same data.
 const HEAVY_SEED: u64 = 4;
@@ -42,7 +42,7 @@ pub enum Shape {
     Resampled,
     /// A zip of several parts.
     Heavy,
-    /// Heavy vehicles as plain objects.
+    /// Two heavy vehicles, a large object each.
     HeavyObjects,
     /// A vehicle that there is not: such a job must fail.
     Unknown,
@@ -68,8 +68,8 @@ impl Shape {
             7..9 => Self::Parquet,
             9..11 => Self::ParquetObjects,
             11..13 => Self::Resampled,
-            13..17 => Self::Heavy,
-            17..19 => Self::HeavyObjects,
+            13..16 => Self::Heavy,
+            16..19 => Self::HeavyObjects,
             _ => Self::Unknown,
         }
     }
@@ -98,7 +98,7 @@ impl Shape {
         match self {
             Self::Small | Self::Heavy | Self::Unknown => zip,
             Self::Objects => objects,
-            Self::HeavyObjects => ReferenceOptions { compression: ReferenceCompression::None, ..objects },
+            Self::HeavyObjects => ReferenceOptions { compression: ReferenceCompression::Zstd, ..objects },
             Self::Parquet => ReferenceOptions { format: ReferenceFormat::Parquet, ..zip },
             Self::ParquetObjects => ReferenceOptions { format: ReferenceFormat::Parquet, ..objects },
             Self::Resampled => ReferenceOptions {

@@ -67,7 +67,7 @@ impl Stage {
             grace_seconds: schedule.grace_seconds.to_string(),
             pace: [
                 Wire::Delay(Direction::Answers, Duration::from_millis(schedule.mongodb_delay_ms)),
-                Wire::Throttle(Direction::Requests, schedule.s3_bytes_per_second),
+                Wire::Delay(Direction::Requests, Duration::from_millis(schedule.s3_delay_ms)),
             ],
             notes: Mutex::default(),
         }
