@@ -29,6 +29,23 @@ fn every_variable_of_the_compose_file_is_in_the_example() {
     assert!(missing.is_empty(), "not in .env.example: {missing:?}");
 }
 
+/// Whoever sets a program's setting in `.env` expects the containers to have it.
+#[test]
+fn the_containers_get_every_setting_of_the_programs() {
+    let example = read(".env.example");
+    let compose = read("docker-compose.yml");
+    let (_, programs) = example.split_once("# --- The programs").expect("a part about the programs");
+    let settings = programs.lines().filter_map(|line| line.trim_start_matches("# ").split_once('='));
+    let is_name =
+        |name: &str| name.bytes().all(|byte| byte.is_ascii_uppercase() || b"_0123456789".contains(&byte));
+    // Secrets come as variables there.
+    let names: Vec<&str> =
+        settings.map(|(name, _)| name).filter(|name| is_name(name) && !name.ends_with("_FILE")).collect();
+    assert!(names.contains(&"LEASE_SECONDS"), "{names:?}");
+    let missing: Vec<&&str> = names.iter().filter(|name| !compose.contains(&format!("{name}:"))).collect();
+    assert!(missing.is_empty(), "not in docker-compose.yml: {missing:?}");
+}
+
 #[test]
 fn the_example_sets_what_compose_insists_on() {
     let example = read(".env.example");

@@ -164,6 +164,7 @@ impl Slot {
     /// Waits for a connection; `None` when it is time to stop.
     async fn connection(&mut self) -> Option<Arc<Connection>> {
         tokio::select! {
+            biased;
             () = self.stop.cancelled() => None,
             connected = self.current.wait_for(Option::is_some) => connected.ok()?.clone(),
         }
@@ -186,6 +187,8 @@ impl Slot {
         *wait = FIRST_WAIT;
         loop {
             let delivery = tokio::select! {
+                // First of all: a worker that is stopping begins nothing.
+                biased;
                 () = self.stop.cancelled() => break,
                 delivery = deliveries.next() => delivery,
             };

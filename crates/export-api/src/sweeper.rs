@@ -36,25 +36,12 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// Sweeps until `stop`.
+    /// Sweeps until `stop`. Jobs of lost workers do not wait behind messages, nor messages behind them.
     pub async fn run(self, stop: CancellationToken) {
-        loop {
-            let wait = INTERVAL.mul_f64(0.5 + fastrand::f64());
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                swept = self.sweep() => {
-                    if let Err(error) = swept {
-                        warn!(error = %causes(&error), "a sweep failed; the next one goes on");
-                    }
-                }
-            }
-        }
+        tokio::join!(every_interval(&stop, || self.sweep()), every_interval(&stop, || self.publish()));
     }
 
+    /// Frees the jobs of lost workers, and ends the time of results.
     async fn sweep(&self) -> Result<(), StoreError> {
         for _ in 0..CHANGES_PER_SWEEP {
             let back_off = BackOff { policy: self.policy, random: fastrand::f64() };
@@ -65,6 +52,11 @@ impl Sweeper {
             let Some(swept) = self.jobs.sweep_expired_result().await? else { break };
             tell(swept);
         }
+        Ok(())
+    }
+
+    /// Publishes what waits for it.
+    async fn publish(&self) -> Result<(), StoreError> {
         for _ in 0..BATCHES_PER_SWEEP {
             if !self.publish_batch().await? {
                 break;
@@ -87,6 +79,28 @@ impl Sweeper {
             info!(job.id = %job_id, "a waiting job was published");
         }
         Ok(!waiting.is_empty())
+    }
+}
+
+/// Does this again and again until `stop`.
+async fn every_interval<F>(stop: &CancellationToken, sweep: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    loop {
+        let wait = INTERVAL.mul_f64(0.5 + fastrand::f64());
+        let waited_and_swept = async {
+            tokio::time::sleep(wait).await;
+            sweep().await
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            swept = waited_and_swept => {
+                if let Err(error) = swept {
+                    warn!(error = %causes(&error), "a sweep failed; the next one goes on");
+                }
+            }
+        }
     }
 }
 

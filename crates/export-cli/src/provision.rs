@@ -16,6 +16,7 @@ use export_settings::s3::{AWS_HELP, S3Args};
 
 use users::{Place, Users};
 
+const DAY: Duration = Duration::from_hours(24);
 /// Time between tries while a service is not there yet.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -97,6 +98,9 @@ impl Provision {
             println!("{service}: RabbitMQ user {} is there", user.name());
         }
 
+        // Before the bucket's rule, so that no job names an object which the rule removes.
+        let retention = DAY * retention_days.get();
+        until(deadline, "MongoDB", || jobs.limit_retention(retention)).await?;
         until(deadline, "S3", || bucket.provision(retention_days)).await?;
         println!("bucket {bucket_name} is there");
         Ok(())

@@ -27,6 +27,8 @@ const DUPLICATE_KEY: i32 = 11000;
 /// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
 const OTHER_JOB_TRIES: u32 = 20;
 const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
+/// Most of a message that is kept; a document has at most 16 MiB.
+const MAX_LETTER_BYTES: usize = 8 << 20;
 /// Tries to end a job that changes hands again and again.
 const CANCEL_TRIES: u32 = 8;
 
@@ -118,7 +120,12 @@ impl JobStore {
             if let Some(document) = found.await? {
                 let is_same =
                     document.get_str("requestHash").is_ok_and(|hash| hash == idempotency.request_hash);
-                return if is_same { read_job(document).map(Created::Before) } else { Ok(Created::KeyTaken) };
+                if !is_same {
+                    return Ok(Created::KeyTaken);
+                }
+                let found = read_job(document)?;
+                // Once more, by the door that knows whether its result has expired.
+                return Ok(Created::Before(self.get(found.id).await?.unwrap_or(found)));
             }
             tokio::time::sleep(OTHER_JOB_WAIT).await;
         }
@@ -180,10 +187,13 @@ impl JobStore {
         Err(StoreError::Contended("a job that was to be cancelled"))
     }
 
-    /// Keeps a message that names no job, as it came.
-    pub async fn keep_dead_letter(&self, body: Vec<u8>, reason: &str) -> Result<(), StoreError> {
+    /// Keeps a message that names no job, as it came; of one that is larger than a document may be, the beginning.
+    pub async fn keep_dead_letter(&self, mut body: Vec<u8>, reason: &str) -> Result<(), StoreError> {
+        let size_bytes = i64::try_from(body.len()).unwrap_or(i64::MAX);
+        body.truncate(MAX_LETTER_BYTES);
         let letter = doc! {
             "reason": reason,
+            "sizeBytes": size_bytes,
             "body": Bson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: body }),
         };
         // An upsert of a new id, because only updates can take the server's time.

@@ -3,6 +3,8 @@
 //! The validator repeats in the database's words what the rules guarantee: whatever writes to `jobs`, a finished job has
 //! exactly one address, and only a running one has an owner and a lease.
 
+use std::time::Duration;
+
 use bson::{Document, doc};
 use export_core::job::JobState;
 use mongodb::IndexModel;
@@ -12,6 +14,7 @@ use crate::client::bounded;
 use crate::error::StoreError;
 use crate::identities::has_code;
 use crate::jobs::JobStore;
+use crate::rules::millis;
 
 /// The server's code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
@@ -30,6 +33,19 @@ impl JobStore {
         ];
         let jobs = self.jobs.clone();
         bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await })
+            .await
+            .map(drop)
+    }
+
+    /// Lets no result be kept longer than `retention` after its job has finished: the bucket is about to remove it. Jobs of earlier versions, or
+    /// of a longer retention, would otherwise name objects that are gone.
+    pub async fn limit_retention(&self, retention: Duration) -> Result<(), StoreError> {
+        let filter = doc! { "state": JobState::Finished.as_str(), "finishedAt": { "$type": "date" } };
+        let latest = doc! { "$add": ["$finishedAt", millis(retention)] };
+        // The smaller of the two; where there was none, this one.
+        let change = vec![doc! { "$set": { "expiresAt": { "$min": ["$expiresAt", latest] } } }];
+        let jobs = self.jobs.clone();
+        bounded("limit how long results are kept", async move { jobs.update_many(filter, change).await })
             .await
             .map(drop)
     }

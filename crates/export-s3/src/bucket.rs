@@ -19,6 +19,8 @@ use tracing::warn;
 
 use crate::error::S3Error;
 
+/// What servers answer to operations that they do not have.
+const UNKNOWN_OPERATION: [&str; 2] = ["NotImplemented", "MethodNotAllowed"];
 /// Limit on one try of a request; a part of 8 MiB must get through in it.
 const ATTEMPT: Duration = Duration::from_mins(1);
 /// Limit on a request with all its tries.
@@ -150,11 +152,14 @@ impl ResultBucket {
             Err(S3Error::NoBucket(bucket)) => self.create(bucket).await?,
             Err(error) => return Err(error),
         }
-        if let Err(error) = self.put_lifecycle(retention_days).await {
+        match self.put_lifecycle(retention_days).await {
             // Some S3-compatible servers know no lifecycles. Without one, results and the parts of interrupted uploads stay.
-            warn!(%error, "the bucket has no rules that remove old results and interrupted uploads");
+            Err(S3Error::Sdk { code, .. }) if UNKNOWN_OPERATION.contains(&code.as_str()) => {
+                warn!(code, "the bucket has no rules that remove old results and interrupted uploads");
+                Ok(())
+            }
+            outcome => outcome,
         }
-        Ok(())
     }
 
     /// Makes the bucket where the client's region is. For AWS's first region the place must not be named.

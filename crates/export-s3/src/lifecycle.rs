@@ -14,7 +14,7 @@ use crate::error::S3Error;
 /// Days after which an upload that nobody finished is thrown away by the bucket.
 const UNFINISHED_DAYS: i32 = 1;
 /// Days that an object outlives its job's `expiresAt`: no job may promise what is gone.
-const GRACE_DAYS: u32 = 1;
+const GRACE_DAYS: u32 = 2;
 /// Names of our rules among the bucket's.
 const UNFINISHED_RULE: &str = "exports-abort-unfinished-uploads";
 const EXPIRATION_RULE: &str = "exports-expire-results";
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn results_go_a_day_after_their_jobs_have_expired() {
         let [unfinished, expiration] = ours(7);
-        assert_eq!(expiration.expiration().and_then(LifecycleExpiration::days), Some(8));
+        assert_eq!(expiration.expiration().and_then(LifecycleExpiration::days), Some(9));
         assert_eq!(expiration.filter().and_then(LifecycleRuleFilter::prefix), Some("exports/"));
         assert!(
             unfinished.expiration().is_none() && unfinished.abort_incomplete_multipart_upload().is_some()

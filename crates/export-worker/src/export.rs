@@ -42,15 +42,15 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Writes the result of a claimed job. On success there is one complete result that nobody knows of yet.
+    /// Writes the result of a job that was claimed at `claimed_at` or later. On success there is one complete result that nobody knows of yet.
     pub async fn export(
         &self,
         job: &Job,
         fence: &Fence,
         terms: &Terms,
+        claimed_at: Instant,
         meter: &Arc<Meter>,
     ) -> Result<ExportResult, JobError> {
-        let claimed_at = Instant::now();
         let stop = CancellationToken::new();
         let (exporter, job, of_work, stops) = (self.clone(), job.clone(), Arc::clone(meter), stop.clone());
         let work = async move { exporter.work(&job, &of_work, &stops, claimed_at).await };
@@ -69,7 +69,8 @@ impl Exporter {
         stop.cancel();
         // A job that is handed over goes on elsewhere at once: nobody waits for the rest, but the end of the process.
         if stopped.disposition != Disposition::HandOver {
-            tokio::time::timeout(STOPPING, working).await.ok();
+            // No longer than the lease allows: how the attempt ended is written down next.
+            tokio::time::timeout(STOPPING.min(terms.lease / 3), working).await.ok();
         }
         Err(stopped)
     }

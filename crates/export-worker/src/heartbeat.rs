@@ -15,6 +15,10 @@ use crate::disposition::JobError;
 const BEATS_PER_LEASE: u32 = 15;
 /// How much of the lease is counted on: after this share without a renewal the job may be another worker's, for all we know.
 const COUNTED_ON: f64 = 5.0 / 6.0;
+/// Heartbeats without an answer that a lease has room for: one lost connection must not cost an export.
+const TRIES_PER_LEASE: u32 = 6;
+/// The least that an answer is waited for, however short the lease.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// An export that has not moved for this long is stuck. Longer than two requests to S3, one after the other, may take with all
 /// their tries.
 const STALL: Duration = Duration::from_mins(7);
@@ -59,14 +63,16 @@ pub async fn beat(
             // Stopped for a while, perhaps: it is too late to ask.
             return JobError::abandon();
         }
-        match tokio::time::timeout(left, jobs.heartbeat(fence, lease, &now)).await {
+        let limit = left.min((lease / TRIES_PER_LEASE).max(LEAST_WAIT));
+        match tokio::time::timeout(limit, jobs.heartbeat(fence, lease, &now)).await {
             Ok(Ok(Held::Done)) => renewed_at = asked_at,
             Ok(Ok(Held::CancelRequested)) => return JobError::cancelled(),
             Ok(Err(error)) => {
                 warn!(job.id = %fence.job_id, error = %causes(&error), "a lease could not be renewed, trying again");
             }
-            // Not ours any more; or the answer would come too late, and the job may be another worker's by then.
-            Ok(Ok(Held::Lost)) | Err(_) => return JobError::abandon(),
+            Ok(Ok(Held::Lost)) => return JobError::abandon(),
+            // The next one goes over another connection, if the lease has room for it.
+            Err(_) => warn!(job.id = %fence.job_id, "a heartbeat got no answer, trying again"),
         }
     }
 }

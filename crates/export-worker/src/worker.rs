@@ -1,7 +1,7 @@
 //! What a worker does with one delivery: decode → claim → export → commit → ack.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use export_amqp::Verdict;
 use export_core::causes;
@@ -55,8 +55,10 @@ impl Worker {
         };
         let span = info_span!("job", job.id = %job_id);
         async {
+            // The lease begins when the server makes the claim, not when its answer is here.
+            let asked_at = Instant::now();
             match self.jobs.claim(job_id, &self.owner, self.terms.lease).await {
-                Ok(Claim::Claimed(job, fence)) => self.attempt(&job, &fence).await,
+                Ok(Claim::Claimed(job, fence)) => self.attempt(&job, &fence, asked_at).await,
                 Ok(Claim::NotDue) => Verdict::Nack,
                 Ok(Claim::NotAvailable(state)) => {
                     info!(job.state = state.as_str(), "a message for a job that needs none");
@@ -73,7 +75,7 @@ impl Worker {
         .await
     }
 
-    async fn attempt(&self, job: &Job, fence: &Fence) -> Verdict {
+    async fn attempt(&self, job: &Job, fence: &Fence, claimed_at: Instant) -> Verdict {
         let trace_id = job.trace_parent.as_ref().map(TraceParent::trace_id);
         info!(
             job.attempt = job.attempts,
@@ -83,7 +85,7 @@ impl Worker {
             "export started"
         );
         let meter = Arc::new(Meter::default());
-        match self.exporter.export(job, fence, &self.terms, &meter).await {
+        match self.exporter.export(job, fence, &self.terms, claimed_at, &meter).await {
             Ok(result) => self.commit(fence, &result, &meter).await,
             Err(error) => self.settle_failure(job, fence, &error).await,
         }

@@ -51,6 +51,28 @@ async fn a_result_whose_time_is_over_has_expired() {
     store.space.cleanup().await;
 }
 
+/// Whoever provisions says how long the bucket keeps results: no job may promise more.
+#[tokio::test]
+async fn no_result_is_kept_longer_than_the_bucket_keeps_it() {
+    let store = TestStore::create().await;
+    let (for_ever, longer) = (finished(&store).await, finished(&store).await);
+    store.tamper(for_ever, doc! { "expiresAt": null }).await;
+    let shorter = finished(&store).await;
+    let in_a_minute = doc! { "$add": ["$finishedAt", 60_000] };
+    store.tamper(shorter, doc! { "expiresAt": in_a_minute }).await;
+    let running = store.claimed_job("worker").await.job_id;
+
+    store.jobs.limit_retention(RETENTION / 2).await.expect("an answer");
+    for (id, kept) in [(for_ever, RETENTION / 2), (longer, RETENTION / 2), (shorter, Duration::from_mins(1))]
+    {
+        let job = store.get(id).await;
+        let found = job.expires_at.expect("a time") - job.finished_at.expect("a time");
+        assert_eq!(found.to_std().expect("later"), kept);
+    }
+    assert_eq!(store.get(running).await.expires_at, None);
+    store.space.cleanup().await;
+}
+
 /// Jobs of versions that kept results for ever.
 #[tokio::test]
 async fn a_result_without_an_end_stays() {
