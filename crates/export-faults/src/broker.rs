@@ -12,6 +12,9 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 /// How long any call may take.
 const CALL: Duration = Duration::from_secs(10);
+/// Tries of a message that the broker refuses, and the time between them.
+const PUBLISH_TRIES: u32 = 40;
+const PUBLISH_PAUSE: Duration = Duration::from_millis(250);
 /// AMQP's mark for messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
 /// Routing key of wake-up messages.
@@ -130,20 +133,41 @@ impl Broker {
             .await
             .unwrap_or_else(|error| panic!("no confirms: {error}"));
         for body in bodies {
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
-            let published =
-                channel.basic_publish(self.exchange().into(), JOBS_KEY.into(), options, body, properties);
-            let confirm = limited(published).await.unwrap_or_else(|error| panic!("not published: {error}"));
-            let confirmed = limited(confirm).await.unwrap_or_else(|error| panic!("not confirmed: {error}"));
-            assert!(confirmed.is_ack(), "not taken: {confirmed:?}");
+            let mut tries = 1;
+            // A queue without a leader, soon after a restart, refuses.
+            while !self.is_taken(&channel, body).await {
+                assert!(tries < PUBLISH_TRIES, "a message was refused {tries} times");
+                tries += 1;
+                tokio::time::sleep(PUBLISH_PAUSE).await;
+            }
         }
         close(connection).await;
     }
 
+    /// Publishes a body as it is, once; whether the broker has taken it.
+    pub async fn offer(&self, body: &[u8]) -> bool {
+        let (connection, channel) = self.open().await;
+        limited(channel.confirm_select(ConfirmSelectOptions::default()))
+            .await
+            .unwrap_or_else(|error| panic!("no confirms: {error}"));
+        let is_taken = self.is_taken(&channel, body).await;
+        close(connection).await;
+        is_taken
+    }
+
+    async fn is_taken(&self, channel: &Channel, body: &[u8]) -> bool {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
+        let published =
+            channel.basic_publish(self.exchange().into(), JOBS_KEY.into(), options, body, properties);
+        let confirm = limited(published).await.unwrap_or_else(|error| panic!("not published: {error}"));
+        let confirmed = limited(confirm).await.unwrap_or_else(|error| panic!("not confirmed: {error}"));
+        confirmed.is_ack()
+    }
+
     /// Publishes so many wake-ups of a job.
     pub async fn wake_up(&self, job_id: &str, times: usize) {
-        let body = format!(r#"{{"v":1,"jobId":"{job_id}"}}"#);
+        let body = wake_up_body(job_id);
         self.publish(&vec![body.as_bytes(); times]).await;
     }
 
@@ -174,4 +198,9 @@ async fn close(connection: Connection) {
 async fn limited<T>(call: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
     let outcome = tokio::time::timeout(CALL, call).await;
     outcome.unwrap_or_else(|_| panic!("RabbitMQ does not answer a test's own question"))
+}
+
+/// The message that wakes a worker up for this job.
+pub(crate) fn wake_up_body(job_id: &str) -> String {
+    format!(r#"{{"v":1,"jobId":"{job_id}"}}"#)
 }

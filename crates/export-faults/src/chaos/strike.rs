@@ -8,6 +8,7 @@ use tokio::time::sleep;
 
 use super::fault::{Fault, Network, Process, Service};
 use super::stage::{RETRY_REST, Stage};
+use crate::broker::wake_up_body;
 use crate::patterns::{ack, complete_upload};
 
 /// Longest wait for a restarted broker to know its queues again.
@@ -108,14 +109,19 @@ impl Stage {
                 let _rabbitmq = self.servers.rabbitmq.lock().await;
                 let last = self.notes().told.last().map(|told| told.job_id.clone());
                 if let Some(job_id) = last {
-                    broker.wake_up(&job_id, times).await;
+                    // A broker that is not itself yet may refuse: then there are fewer.
+                    for _ in 0..times {
+                        broker.offer(wake_up_body(&job_id).as_bytes()).await;
+                    }
                 }
             }
             Fault::Poison(kind, number) => {
                 let _rabbitmq = self.servers.rabbitmq.lock().await;
                 let body = poison(kind, number).into_bytes();
-                self.notes().poison.push((body.clone(), Instant::now()));
-                broker.publish(&[&body]).await;
+                let offered_at = Instant::now();
+                if broker.offer(&body).await {
+                    self.notes().poison.push((body, offered_at));
+                }
             }
             _ => {}
         }

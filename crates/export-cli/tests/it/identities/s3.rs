@@ -267,9 +267,9 @@ async fn results_and_unfinished_uploads_are_removed_and_other_rules_stay() {
     put.lifecycle_configuration(theirs.build().expect("rules")).send().await.expect("set");
 
     bucket.provision(days(7)).await.expect("provisioned");
-    assert_eq!(rules().await, ours(8));
+    assert_eq!(rules().await, ours(9));
     bucket.provision(days(7)).await.expect("provisioned again");
-    assert_eq!(rules().await, ours(8));
+    assert_eq!(rules().await, ours(9));
     bucket.provision(days(30)).await.expect("provisioned with another setting");
-    assert_eq!(rules().await, ours(31));
+    assert_eq!(rules().await, ours(32));
 }
