@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn results_go_a_day_after_their_jobs_have_expired() {
+    fn results_go_two_days_after_their_jobs_have_expired() {
         let [unfinished, expiration] = ours(7);
         assert_eq!(expiration.expiration().and_then(LifecycleExpiration::days), Some(9));
         assert_eq!(expiration.filter().and_then(LifecycleRuleFilter::prefix), Some("exports/"));
@@ -116,6 +116,6 @@ mod tests {
         let changed = merged(first.clone(), ours(30));
         assert_eq!(changed.len(), 3);
         assert_eq!(changed[..2], first[..2]);
-        assert_eq!(changed[2].expiration().and_then(LifecycleExpiration::days), Some(31));
+        assert_eq!(changed[2].expiration().and_then(LifecycleExpiration::days), Some(32));
     }
 }
