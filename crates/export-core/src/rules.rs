@@ -128,6 +128,19 @@ use Condition as C;
 use Effect as E;
 use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
 
+/// Back to the queue after an attempt that counts.
+const TRY_AGAIN: &[Effect] = &[
+    E::Enter(NotStarted),
+    E::DueAfterBackOff,
+    E::ForgetPublished,
+    E::DropOwnership,
+    E::DropLease,
+    E::SetError,
+];
+const GIVE_UP: &[Effect] = &[E::Enter(Failed), E::DropOwnership, E::DropLease, E::SetError, E::StampFinished];
+const END_AS_WANTED: &[Effect] =
+    &[E::Enter(Cancelled), E::DropOwnership, E::DropLease, E::ClearError, E::StampFinished];
+
 const MARK_PUBLISHED: Rule = Rule { when: &[C::In(NotStarted), C::SameEpoch], then: &[E::MarkPublished] };
 
 const CLAIM: Rule = Rule {
@@ -163,14 +176,7 @@ const COMMIT: Rule = Rule {
 
 const RELEASE: Rule = Rule {
     when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested, C::AttemptsLeft],
-    then: &[
-        E::Enter(NotStarted),
-        E::DueAfterBackOff,
-        E::ForgetPublished,
-        E::DropOwnership,
-        E::DropLease,
-        E::SetError,
-    ],
+    then: TRY_AGAIN,
 };
 
 const HAND_OVER: Rule = Rule {
@@ -186,15 +192,11 @@ const HAND_OVER: Rule = Rule {
     ],
 };
 
-const FAIL: Rule = Rule {
-    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested],
-    then: &[E::Enter(Failed), E::DropOwnership, E::DropLease, E::SetError, E::StampFinished],
-};
+const FAIL: Rule =
+    Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested], then: GIVE_UP };
 
-const CANCEL_RUNNING: Rule = Rule {
-    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::CancelRequested],
-    then: &[E::Enter(Cancelled), E::DropOwnership, E::DropLease, E::ClearError, E::StampFinished],
-};
+const CANCEL_RUNNING: Rule =
+    Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::CancelRequested], then: END_AS_WANTED };
 
 const CANCEL_WAITING: Rule = Rule {
     when: &[C::In(NotStarted)],
@@ -205,25 +207,16 @@ const REQUEST_CANCEL: Rule = Rule { when: &[C::In(Started)], then: &[E::RequestC
 
 const RELEASE_LOST: Rule = Rule {
     when: &[C::In(Started), C::LeaseExpired, C::NotCancelRequested, C::AttemptsLeft],
-    then: &[
-        E::Enter(NotStarted),
-        E::DueAfterBackOff,
-        E::ForgetPublished,
-        E::DropOwnership,
-        E::DropLease,
-        E::SetError,
-    ],
+    then: TRY_AGAIN,
 };
 
 const FAIL_LOST: Rule = Rule {
     when: &[C::In(Started), C::LeaseExpired, C::NotCancelRequested, C::NoAttemptsLeft],
-    then: &[E::Enter(Failed), E::DropOwnership, E::DropLease, E::SetError, E::StampFinished],
+    then: GIVE_UP,
 };
 
-const CANCEL_LOST: Rule = Rule {
-    when: &[C::In(Started), C::LeaseExpired, C::CancelRequested],
-    then: &[E::Enter(Cancelled), E::DropOwnership, E::DropLease, E::ClearError, E::StampFinished],
-};
+const CANCEL_LOST: Rule =
+    Rule { when: &[C::In(Started), C::LeaseExpired, C::CancelRequested], then: END_AS_WANTED };
 
 const EXPIRE: Rule =
     Rule { when: &[C::In(Finished), C::ResultExpired], then: &[E::Enter(Expired), E::DropResult] };
@@ -410,70 +403,5 @@ fn change<N: Clone>(effect: Effect, job: &mut Record<N>, input: &Input<N>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_transition_says_where_it_starts_and_only_expiry_leaves_an_ended_state() {
-        for transition in Transition::ALL {
-            let from = transition.rule().from();
-            let ends = from.is_some_and(|state| !state.is_active());
-            assert!(from.is_some(), "{transition:?}");
-            assert_eq!(ends, transition == Transition::Expire, "{transition:?}");
-            assert_ne!(from, transition.rule().to(), "{transition:?}");
-        }
-    }
-
-    #[test]
-    fn whatever_a_worker_does_to_its_job_is_fenced() {
-        for transition in Transition::ALL {
-            let rule = transition.rule();
-            let is_worker = matches!(
-                transition,
-                Transition::Heartbeat
-                    | Transition::Commit
-                    | Transition::Release
-                    | Transition::HandOver
-                    | Transition::Fail
-                    | Transition::CancelRunning
-            );
-            let is_fenced = rule.when.contains(&C::SameEpoch) && rule.when.contains(&C::SameOwner);
-            assert_eq!(is_worker, is_fenced, "{transition:?}");
-        }
-    }
-
-    #[test]
-    fn a_job_that_is_not_running_has_no_lease_and_no_owner() {
-        for transition in Transition::ALL {
-            let rule = transition.rule();
-            if rule.from() == Some(Started) && rule.to().is_some() {
-                assert!(rule.then.contains(&E::DropLease), "{transition:?}");
-                assert!(rule.then.contains(&E::DropOwnership), "{transition:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_claim_starts_an_attempt_and_a_commit_ends_it() {
-        let mut job: Record<&str> = Record::new(2, 100);
-        let mut input = Input {
-            now_ms: 99,
-            epoch: 0,
-            owner: "worker",
-            result: "uri",
-            error: "",
-            lease_ms: 30,
-            back_off_ms: 0,
-            retention_ms: 1_000,
-        };
-        assert!(!CLAIM.apply(&mut job, &input), "not due yet");
-        input.now_ms = 100;
-        assert!(CLAIM.apply(&mut job, &input));
-        assert_eq!((job.state, job.epoch, job.attempts, job.lease_until_ms), (Started, 1, 1, Some(130)));
-        assert!(!COMMIT.apply(&mut job, &input), "the fence is of epoch 0");
-        input.epoch = 1;
-        assert!(COMMIT.apply(&mut job, &input));
-        assert_eq!((job.state, job.result, job.expires_at_ms), (Finished, Some("uri"), Some(1_100)));
-        assert!(!REQUEST_CANCEL.apply(&mut job, &input), "it has ended");
-    }
-}
+#[path = "rules_tests.rs"]
+mod tests;

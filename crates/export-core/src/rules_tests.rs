@@ -1,0 +1,67 @@
+//! What every rule has in common, and the life of one job by the rules.
+
+use super::*;
+
+#[test]
+fn every_transition_says_where_it_starts_and_only_expiry_leaves_an_ended_state() {
+    for transition in Transition::ALL {
+        let from = transition.rule().from();
+        let ends = from.is_some_and(|state| !state.is_active());
+        assert!(from.is_some(), "{transition:?}");
+        assert_eq!(ends, transition == Transition::Expire, "{transition:?}");
+        assert_ne!(from, transition.rule().to(), "{transition:?}");
+    }
+}
+
+#[test]
+fn whatever_a_worker_does_to_its_job_is_fenced() {
+    for transition in Transition::ALL {
+        let rule = transition.rule();
+        let is_worker = matches!(
+            transition,
+            Transition::Heartbeat
+                | Transition::Commit
+                | Transition::Release
+                | Transition::HandOver
+                | Transition::Fail
+                | Transition::CancelRunning
+        );
+        let is_fenced = rule.when.contains(&C::SameEpoch) && rule.when.contains(&C::SameOwner);
+        assert_eq!(is_worker, is_fenced, "{transition:?}");
+    }
+}
+
+#[test]
+fn a_job_that_is_not_running_has_no_lease_and_no_owner() {
+    for transition in Transition::ALL {
+        let rule = transition.rule();
+        if rule.from() == Some(Started) && rule.to().is_some() {
+            assert!(rule.then.contains(&E::DropLease), "{transition:?}");
+            assert!(rule.then.contains(&E::DropOwnership), "{transition:?}");
+        }
+    }
+}
+
+#[test]
+fn a_claim_starts_an_attempt_and_a_commit_ends_it() {
+    let mut job: Record<&str> = Record::new(2, 100);
+    let mut input = Input {
+        now_ms: 99,
+        epoch: 0,
+        owner: "worker",
+        result: "uri",
+        error: "",
+        lease_ms: 30,
+        back_off_ms: 0,
+        retention_ms: 1_000,
+    };
+    assert!(!CLAIM.apply(&mut job, &input), "not due yet");
+    input.now_ms = 100;
+    assert!(CLAIM.apply(&mut job, &input));
+    assert_eq!((job.state, job.epoch, job.attempts, job.lease_until_ms), (Started, 1, 1, Some(130)));
+    assert!(!COMMIT.apply(&mut job, &input), "the fence is of epoch 0");
+    input.epoch = 1;
+    assert!(COMMIT.apply(&mut job, &input));
+    assert_eq!((job.state, job.result, job.expires_at_ms), (Finished, Some("uri"), Some(1_100)));
+    assert!(!REQUEST_CANCEL.apply(&mut job, &input), "it has ended");
+}
