@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::bench::machine;
 use crate::layout::Layout;
 use crate::programs::{self, Purpose};
-use crate::testing::own_servers;
+use crate::testing::programs_of_tests;
 use crate::{cli, console, document, foreground};
 
 /// For the servers' start and their data.
@@ -23,7 +23,7 @@ const SCHEDULE_LIMIT: Duration = Duration::from_mins(5);
 pub(crate) fn run(arguments: &cli::Chaos) -> anyhow::Result<ExitCode> {
     let layout = Layout::find()?;
     let programs = programs::build(&layout, Purpose::Chaos)?;
-    let variables = own_servers::variables(&layout, &programs)?;
+    let variables = programs_of_tests::variables(&layout, &programs)?;
     console::step(format!("{} schedules of seed {}", arguments.schedules, arguments.seed));
     let mut command = Command::new(programs.find("export-chaos")?);
     let flags = [

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, on services that exist for this run only.
 
 mod containers;
-pub(crate) mod own_servers;
+pub(crate) mod programs_of_tests;
 mod runner;
 
 use std::fs;
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
         console::step("services of this test run");
         endpoints.print(&settings)?;
         let mut variables = endpoints.for_tests(&settings)?;
-        variables.extend(own_servers::variables(&layout, programs)?);
+        variables.extend(programs_of_tests::variables(&layout, programs)?);
         runner::run(&layout, &variables, &arguments.runner_arguments)
     };
     if missing.is_empty() {

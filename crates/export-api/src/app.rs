@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::routes::router;
 use crate::state::ApiState;
@@ -40,14 +41,15 @@ impl App {
             jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
-            max_attempts: config.max_attempts,
-            public_base_url: config.public_base_url.clone(),
+            auth: Authenticator::new(&config.access),
+            max_attempts: config.jobs.max_attempts,
+            public_base_url: config.http.public_base_url.clone(),
         };
         let sweeper = Sweeper {
             jobs: state.jobs.clone(),
             publisher: state.publisher.clone(),
-            policy: config.retry,
-            queue_age: config.queue_age,
+            policy: config.jobs.retry,
+            queue_age: config.jobs.queue_age,
         };
         Ok(Self { state, sweeper, mongo })
     }

@@ -5,6 +5,7 @@
 //! jobs from workers that were lost. This is the only crate that knows HTTP to clients.
 
 pub mod app;
+pub mod auth;
 pub mod config;
 pub mod problem;
 pub mod routes;

@@ -35,12 +35,12 @@ async fn serve(cli: &Cli) -> anyhow::Result<()> {
     init_logs(&cli.log()?)?;
     let config: Config = cli.resolve()?;
 
-    let api = TcpListener::bind(config.listen)
+    let api = TcpListener::bind(config.http.listen)
         .await
-        .with_context(|| format!("cannot listen on {} (HOST, PORT)", config.listen))?;
-    let admin = TcpListener::bind(config.admin)
+        .with_context(|| format!("cannot listen on {} (HOST, PORT)", config.http.listen))?;
+    let admin = TcpListener::bind(config.http.admin)
         .await
-        .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.admin))?;
+        .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.http.admin))?;
     let results = ResultBucket::from_environment(config.s3.clone()).await?;
     let app = App::build(&config, results).await?;
 

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use export_core::access::Scope;
 use export_core::causes;
 use export_core::request::{FieldError, MAX_BODY_BYTES};
 use serde::Serialize;
@@ -46,6 +47,22 @@ impl Problem {
     /// 400: the request cannot be read at all.
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail)
+    }
+
+    /// 401: nobody knows who is calling.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "The caller is not known",
+            "Send a valid key in the header: Authorization: Bearer <key>.",
+        )
+    }
+
+    /// 403: the caller may not do this.
+    pub fn forbidden(scope: Scope) -> Self {
+        let detail = format!("This needs the scope {scope}, which the key does not have.");
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
     }
 
     /// 404: no such job.

@@ -7,27 +7,48 @@ use std::any::Any;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::HeaderName;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use export_core::request::MAX_BODY_BYTES;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::{Level, Span, error, info_span};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::auth::authenticate;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What the API says about itself; the operations add themselves.
+#[derive(OpenApi)]
+#[openapi(info(title = "Vehicle-data exports", description = "Exports of vehicles' data as files."))]
+struct Description;
+
+/// The operations, for callers that are known. The description of the API is made of the same list.
+fn operations() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(exports::create::create))
+        .routes(routes!(exports::get::get, exports::cancel::cancel))
+        .routes(routes!(exports::download::download))
+        .routes(routes!(exports::download::download_object))
+}
+
+/// The description of the API.
+pub fn description() -> utoipa::openapi::OpenApi {
+    operations().into_openapi()
+}
+
 /// The whole API.
 pub fn router(state: ApiState) -> Router {
-    Router::new()
-        .route("/export", post(exports::create::create))
-        .route("/export/{id}", get(exports::get::get).delete(exports::cancel::cancel))
-        .route("/export/{id}/download", get(exports::download::download))
-        .route("/export/{id}/download/{name}", get(exports::download::download_object))
+    let (operations, _description) = operations().split_for_parts();
+    operations
+        .route_layer(from_fn_with_state(state.auth.clone(), authenticate))
         .fallback(|| async { Problem::unknown_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .with_state(state)

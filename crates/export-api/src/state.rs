@@ -6,6 +6,8 @@ use export_amqp::Publisher;
 use export_mongo::JobStore;
 use export_s3::ResultBucket;
 
+use crate::auth::Authenticator;
+
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApiState {
@@ -15,6 +17,8 @@ pub struct ApiState {
     pub publisher: Publisher,
     /// Signs download links.
     pub results: ResultBucket,
+    /// Finds out who is calling.
+    pub auth: Authenticator,
     /// Attempts that a new job may have.
     pub max_attempts: NonZeroU32,
     /// What `Location` begins with; empty for relative ones.

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::access::AllowedVehicles;
 use crate::id::{JobId, Tenant};
 use crate::request::ExportRequest;
 use crate::trace::TraceParent;
@@ -71,6 +72,9 @@ pub struct Progress {
     pub points: u64,
     /// Bytes of the result produced.
     pub bytes: u64,
+    /// How long the rest will take at the pace so far, in seconds; `None` while there is no pace.
+    #[serde(default)]
+    pub eta_seconds: Option<u64>,
 }
 
 /// What a finished export amounts to.
@@ -131,8 +135,12 @@ pub struct Job {
     pub id: JobId,
     /// Whose it is.
     pub tenant: Tenant,
+    /// Who asked, by name.
+    pub created_by: Option<String>,
     /// What was asked.
     pub request: ExportRequest,
+    /// The vehicles that it may read, whatever was asked.
+    pub allowed_vehicles: AllowedVehicles,
     /// Where it is in its life.
     pub state: JobState,
     /// Grows by one with every claim; a worker may only write while it is the one it was given.
@@ -168,8 +176,12 @@ pub struct NewJob {
     pub id: JobId,
     /// Whose it is.
     pub tenant: Tenant,
+    /// Who asks, by name.
+    pub created_by: String,
     /// What was asked.
     pub request: ExportRequest,
+    /// The vehicles that it may read, whatever was asked: those of whoever asked.
+    pub allowed_vehicles: AllowedVehicles,
     /// Attempts that it may have.
     pub max_attempts: u32,
     /// The client's own name for the request, which makes sending it twice harmless.

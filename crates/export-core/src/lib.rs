@@ -6,6 +6,7 @@
 //! Start at [`request`] (what a client asked for), then [`job`] (what became of it) and [`manifest`] (the
 //! proof that nothing is missing).
 
+pub mod access;
 mod causes;
 pub mod id;
 pub mod job;

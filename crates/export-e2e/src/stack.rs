@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
-use export_api::config::Config as ApiConfig;
+use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings};
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_mongo::JobStore;
@@ -67,16 +67,21 @@ impl Stack {
         let (api, admin) = (local_listener().await, local_listener().await);
         stack.api_url = format!("http://{}", address(&api));
         let config = ApiConfig {
-            listen: address(&api),
-            admin: address(&admin),
-            public_base_url: String::new(),
+            http: HttpSettings {
+                listen: address(&api),
+                admin: address(&admin),
+                public_base_url: String::new(),
+            },
+            access: AccessSettings::Anyone,
+            jobs: JobSettings {
+                max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
+                queue_age: Duration::from_mins(10),
+                retry: RETRY,
+            },
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
             s3: stack.s3(),
             topology: stack.topology(),
-            max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
-            queue_age: Duration::from_mins(10),
-            retry: RETRY,
         };
         let app = export_api::app::App::build(&config, stack.results(None).await).await;
         let app = app.unwrap_or_else(|error| panic!("the API cannot be built: {error:#}"));

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 
 use bson::{Bson, DateTime, Document, doc};
+use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Progress, ResultObject, Stats};
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
@@ -21,11 +22,19 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
     let names = |names: Option<Vec<String>>| names.map_or(Bson::Null, Bson::from);
     let vehicles = request.vehicles.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
     let parameters = request.parameters.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
+    let allowed_vehicles = match &new.allowed_vehicles {
+        AllowedVehicles::All => None,
+        AllowedVehicles::Like(patterns) => {
+            Some(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect())
+        }
+    };
     let output = &request.output;
     // All options, whether they mean something or not: what was accepted stays what it is when a default changes.
     doc! {
         "_id": job_id,
         "tenant": new.tenant.as_str(),
+        "createdBy": &new.created_by,
+        "allowedVehicles": names(allowed_vehicles),
         "idempotencyKey": idempotency.map(|idempotency| &idempotency.key),
         "requestHash": idempotency.map(|idempotency| &idempotency.request_hash),
         "startDate": &request.start_date,
@@ -77,6 +86,7 @@ pub(crate) fn progress_document(progress: &Progress) -> Document {
         "rows": count(progress.rows),
         "points": count(progress.points),
         "bytes": count(progress.bytes),
+        "etaSeconds": progress.eta_seconds.map(count),
     }
 }
 
@@ -107,6 +117,9 @@ struct Stored {
     #[serde(rename = "_id")]
     id: String,
     tenant: Tenant,
+    created_by: Option<String>,
+    /// None: all of them.
+    allowed_vehicles: Option<Vec<VehiclePattern>>,
     start_date: String,
     end_date: String,
     timezone: String,
@@ -176,6 +189,8 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
     Ok(Job {
         id,
         tenant: stored.tenant,
+        created_by: stored.created_by,
+        allowed_vehicles: stored.allowed_vehicles.map_or(AllowedVehicles::All, AllowedVehicles::Like),
         request: ExportRequest {
             output: OutputOptions {
                 format: stored.format,

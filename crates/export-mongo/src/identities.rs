@@ -92,9 +92,12 @@ impl Role {
             Identity::Api => in_jobs_database(
                 "exportsApi",
                 vec![
-                    on("jobs", &["find", "insert", "update"]),
+                    on("jobs", &["find", "insert", "update", "changeStream"]),
                     on("catalog", &["find"]),
                     on("apiKeys", &["find"]),
+                    on("outbox", &["find", "insert", "update"]),
+                    // What was written there stays as it is.
+                    on("audit", &["insert"]),
                 ],
             ),
             Identity::Worker => in_jobs_database(

@@ -23,7 +23,9 @@ impl JobStore {
     /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
         self.make_collection("jobs", Some(validator())).await?;
-        self.make_collection("deadLetters", None).await?;
+        for name in ["deadLetters", "catalog", "apiKeys", "outbox", "audit"] {
+            self.make_collection(name, None).await?;
+        }
         let indexes = [
             index("unpublished", doc! { "state": 1, "publishedAt": 1 }),
             index("leases", doc! { "state": 1, "leaseUntil": 1 }),

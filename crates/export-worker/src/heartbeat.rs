@@ -23,8 +23,8 @@ const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// their tries.
 const STALL: Duration = Duration::from_mins(7);
 
-/// How far an export is.
-pub fn progress(meter: &Meter) -> Progress {
+/// How far an export is that has run for this long.
+pub fn progress(meter: &Meter, running: Duration) -> Progress {
     Progress {
         percent: (meter.share_done() * 1000.0).floor() / 10.0,
         vehicles_done: meter.vehicles_done(),
@@ -32,7 +32,22 @@ pub fn progress(meter: &Meter) -> Progress {
         rows: meter.rows(),
         points: meter.points(),
         bytes: meter.bytes(),
+        eta_seconds: eta_seconds(meter.share_done(), running),
     }
+}
+
+/// How long the rest takes if it goes on as so far. Told from the first percent on: before it, chance says more than pace does.
+fn eta_seconds(share_done: f64, running: Duration) -> Option<u64> {
+    if share_done < 0.01 {
+        return None;
+    }
+    let left = running.as_secs_f64() * (1.0 - share_done) / share_done;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and far below the limit: an attempt may take a day"
+    )]
+    Some(left.ceil() as u64)
 }
 
 /// Renews the lease until dropped. Returns only with a reason to stop the export.
@@ -50,10 +65,11 @@ pub async fn beat(
     let mut moved_at = Instant::now();
     loop {
         tokio::time::sleep(lease / BEATS_PER_LEASE).await;
-        let now = progress(meter);
-        if now != last_seen {
+        let now = progress(meter, claimed_at.elapsed());
+        let moved = Progress { eta_seconds: None, ..now.clone() };
+        if moved != last_seen {
             moved_at = Instant::now();
-            last_seen = now.clone();
+            last_seen = moved;
         } else if moved_at.elapsed() > STALL {
             return JobError::retry("stalled", "the export made no progress for seven minutes");
         }
@@ -74,5 +90,19 @@ pub async fn beat(
             // The next one goes over another connection, if the lease has room for it.
             Err(_) => warn!(job.id = %fence.job_id, "a heartbeat got no answer, trying again"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_takes_as_long_as_the_pace_says() {
+        let minute = Duration::from_mins(1);
+        assert_eq!(eta_seconds(0.0, minute), None);
+        assert_eq!(eta_seconds(0.009, minute), None);
+        assert_eq!(eta_seconds(0.25, minute), Some(180));
+        assert_eq!(eta_seconds(1.0, minute), Some(0));
     }
 }

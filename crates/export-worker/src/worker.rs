@@ -86,14 +86,21 @@ impl Worker {
         );
         let meter = Arc::new(Meter::default());
         match self.exporter.export(job, fence, &self.terms, claimed_at, &meter).await {
-            Ok(result) => self.commit(fence, &result, &meter).await,
+            Ok(result) => self.commit(fence, &result, &meter, claimed_at).await,
             Err(error) => self.settle_failure(job, fence, &error).await,
         }
     }
 
-    async fn commit(&self, fence: &Fence, result: &ExportResult, meter: &Meter) -> Verdict {
-        let mut done = progress(meter);
+    async fn commit(
+        &self,
+        fence: &Fence,
+        result: &ExportResult,
+        meter: &Meter,
+        claimed_at: Instant,
+    ) -> Verdict {
+        let mut done = progress(meter, claimed_at.elapsed());
         done.percent = 100.0;
+        done.eta_seconds = Some(0);
         match persistently(|| self.jobs.commit(fence, result, &done, self.terms.retention)).await {
             Ok(Held::Done) => {
                 let stats = &result.stats;

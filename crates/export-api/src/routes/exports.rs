@@ -10,6 +10,7 @@ mod links;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use export_core::JobId;
+use export_core::access::Principal;
 use export_core::id::NameError;
 use export_core::job::Job;
 use export_mongo::StoreError;
@@ -50,10 +51,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
     }
 }
 
-/// The job of this id, or the answer that there is none.
-async fn find_job(state: &ApiState, job_id: JobId) -> Result<Job, Problem> {
+/// The caller's job of this id, or the answer that there is none: that of another tenant is as unknown as one that never was.
+async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Result<Job, Problem> {
     let found = state.jobs.get(job_id).await.map_err(|error| store_problem(job_id, &error))?;
-    found.ok_or_else(Problem::unknown_job)
+    found.filter(|job| job.tenant == principal.tenant).ok_or_else(Problem::unknown_job)
 }
 
 /// The answer when the store has failed over this job.

@@ -1,6 +1,7 @@
 //! What goes in comes out as it was, whatever it looks like.
 
 use bson::{Binary, Bson, Document, doc};
+use export_core::access::AllowedVehicles;
 use export_core::job::{Failure, JobState, NewJob, Progress};
 use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
@@ -39,7 +40,17 @@ async fn every_field_of_a_request_survives() {
     for request in requests {
         let tenant = "tenant-7".parse::<Tenant>().expect("a tenant");
         let trace_parent = Some(TraceParent::new(7, 8));
-        let new = NewJob { tenant, request, trace_parent, max_attempts: 9, ..new_job() };
+        let allowed_vehicles = AllowedVehicles::Like(vec!["vehicle_*".parse().expect("a pattern")]);
+        let created_by = "$createdBy".to_owned();
+        let new = NewJob {
+            tenant,
+            created_by,
+            request,
+            allowed_vehicles,
+            trace_parent,
+            max_attempts: 9,
+            ..new_job()
+        };
         let created = match store.jobs.create(&new).await.expect("a job") {
             Created::New(job) => job,
             other => panic!("not created: {other:?}"),
@@ -47,6 +58,10 @@ async fn every_field_of_a_request_survives() {
         let read = store.get(new.id).await;
         assert_eq!(read, created);
         assert_eq!((read.id, &read.tenant, &read.request), (new.id, &new.tenant, &new.request));
+        assert_eq!(
+            (read.created_by.as_ref(), &read.allowed_vehicles),
+            (Some(&new.created_by), &new.allowed_vehicles)
+        );
         assert_eq!((read.max_attempts, &read.trace_parent), (9, &new.trace_parent));
         assert_eq!((read.state, read.epoch, read.attempts), (JobState::NotStarted, 0, 0));
         assert_eq!(read.progress, Progress::default());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
+use export_core::access::AllowedVehicles;
 use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, RetryPolicy, Stats};
 use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
@@ -102,7 +103,9 @@ pub(crate) fn new_job() -> NewJob {
     NewJob {
         id: new_id(),
         tenant: Tenant::default_tenant(),
+        created_by: "key-1".to_owned(),
         request: request(),
+        allowed_vehicles: AllowedVehicles::All,
         max_attempts: 2,
         idempotency: None,
         trace_parent: None,
@@ -143,5 +146,13 @@ pub(crate) fn result(uri: &str) -> ExportResult {
 }
 
 pub(crate) fn progress(percent: f64) -> Progress {
-    Progress { percent, vehicles_done: 1, vehicles_total: 2, rows: 3, points: 4, bytes: 5 }
+    Progress {
+        percent,
+        vehicles_done: 1,
+        vehicles_total: 2,
+        rows: 3,
+        points: 4,
+        bytes: 5,
+        eta_seconds: Some(6),
+    }
 }

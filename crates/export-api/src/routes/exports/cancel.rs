@@ -4,17 +4,28 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use export_core::access::Scope;
 use export_mongo::Cancelled;
 use tracing::info;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
-use super::{JobPath, store_problem};
+use super::{JobPath, find_job, store_problem};
+use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
+/// End a job
+///
 /// Answers 202 with the job, which has ended or will soon; 409 where it has ended otherwise.
-pub async fn cancel(State(state): State<ApiState>, JobPath(job_id): JobPath) -> Result<Response, Problem> {
+#[utoipa::path(delete, path = "/export/{id}", tag = "exports", params(("id" = Uuid, Path, description = "The job")), responses((status = 202, description = "The job")))]
+pub async fn cancel(
+    State(state): State<ApiState>,
+    caller: Caller,
+    JobPath(job_id): JobPath,
+) -> Result<Response, Problem> {
+    let principal = caller.who_may(Scope::Write)?;
+    find_job(&state, &principal, job_id).await?;
     let cancelled = state.jobs.cancel(job_id).await.map_err(|error| store_problem(job_id, &error))?;
     let job = match cancelled {
         Cancelled::Ended(job) | Cancelled::Requested(job) => job,

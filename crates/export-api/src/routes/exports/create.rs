@@ -7,11 +7,12 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use export_core::access::Scope;
 use export_core::job::{Idempotency, Job, NewJob};
 use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
-use export_core::{JobId, Tenant, causes};
+use export_core::{JobId, causes};
 use export_mongo::Created;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::store_problem;
+use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -31,17 +33,24 @@ const MAX_KEY_BYTES: usize = 255;
 /// The header of the W3C Trace Context.
 const TRACE_PARENT: &str = "traceparent";
 
+/// Accept an export job
+///
 /// Answers 202 once the job is durable.
+#[utoipa::path(post, path = "/export", tag = "exports", responses((status = 202, description = "Accepted")))]
 pub async fn create(
     State(state): State<ApiState>,
+    caller: Caller,
     headers: HeaderMap,
     body: Result<Json<Value>, JsonRejection>,
 ) -> Result<Response, Problem> {
+    let principal = caller.who_may(Scope::Write)?;
     let Json(body) = body?;
     let new = NewJob {
         id: JobId::new(Uuid::now_v7()),
-        tenant: Tenant::default_tenant(),
+        tenant: principal.tenant,
+        created_by: principal.name,
         request: ExportRequest::parse(&body).map_err(Problem::invalid)?,
+        allowed_vehicles: principal.vehicles,
         max_attempts: state.max_attempts.get(),
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),

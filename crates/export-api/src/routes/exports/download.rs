@@ -4,18 +4,27 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use export_core::access::Scope;
 use export_core::job::{ExportResult, Job, JobState};
 use export_core::output::Archive;
 use serde_json::json;
 
 use super::links::ResultLinks;
 use super::{JobPath, ObjectPath, find_job};
+use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
+/// Off to the result
+///
 /// Answers 303 with a fresh link to the zip, or 200 with fresh links to the objects.
-pub async fn download(State(state): State<ApiState>, JobPath(job_id): JobPath) -> Result<Response, Problem> {
-    let job = find_job(&state, job_id).await?;
+#[utoipa::path(get, path = "/export/{id}/download", tag = "exports", params(("id" = Uuid, Path, description = "The job")), responses((status = 303, description = "A link")))]
+pub async fn download(
+    State(state): State<ApiState>,
+    caller: Caller,
+    JobPath(job_id): JobPath,
+) -> Result<Response, Problem> {
+    let job = find_job(&state, &caller.who_may(Scope::Read)?, job_id).await?;
     result_of(&job)?;
     let links = ResultLinks::sign(&job, &state.results).await;
     let links = links.map_err(|error| Problem::unavailable(&error))?.ok_or_else(in_another_bucket)?;
@@ -27,12 +36,16 @@ pub async fn download(State(state): State<ApiState>, JobPath(job_id): JobPath) -
     })
 }
 
+/// Off to one object of a result
+///
 /// Answers 303 with a fresh link to one object of a result that is no zip.
+#[utoipa::path(get, path = "/export/{id}/download/{name}", tag = "exports", params(("id" = Uuid, Path, description = "The job"), ("name" = String, Path, description = "The object")), responses((status = 303, description = "A link")))]
 pub async fn download_object(
     State(state): State<ApiState>,
+    caller: Caller,
     ObjectPath { job_id, name }: ObjectPath,
 ) -> Result<Response, Problem> {
-    let job = find_job(&state, job_id).await?;
+    let job = find_job(&state, &caller.who_may(Scope::Read)?, job_id).await?;
     let result = result_of(&job)?;
     if job.request.output.archive == Archive::Zip {
         let detail = "The result of this export is one zip; GET /export/{id}/download leads to it.";

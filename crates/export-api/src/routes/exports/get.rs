@@ -4,18 +4,25 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use export_core::access::Scope;
 use export_core::causes;
 use tracing::warn;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::{JobPath, find_job};
+use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
-/// Answers with the job document.
-pub async fn get(State(state): State<ApiState>, JobPath(job_id): JobPath) -> Result<Response, Problem> {
-    let job = find_job(&state, job_id).await?;
+/// How a job is
+#[utoipa::path(get, path = "/export/{id}", tag = "exports", params(("id" = Uuid, Path, description = "The job")), responses((status = 200, description = "The job")))]
+pub async fn get(
+    State(state): State<ApiState>,
+    caller: Caller,
+    JobPath(job_id): JobPath,
+) -> Result<Response, Problem> {
+    let job = find_job(&state, &caller.who_may(Scope::Read)?, job_id).await?;
     // Without links the rest of the answer is still of use, and `/download` tells the error.
     let signed = ResultLinks::sign(&job, &state.results).await.unwrap_or_else(|error| {
         warn!(job.id = %job.id, error = %causes(&error), "no download links could be made");

@@ -97,6 +97,7 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use export_core::access::AllowedVehicles;
     use export_core::job::JobState;
     use export_core::request::ExportRequest;
     use export_core::{JobId, Tenant};
@@ -114,6 +115,8 @@ mod tests {
         let job = Job {
             id: JobId::new(Uuid::nil()),
             tenant: Tenant::default_tenant(),
+            created_by: None,
+            allowed_vehicles: AllowedVehicles::All,
             request: ExportRequest::parse(&body).expect("a request"),
             state: JobState::NotStarted,
             epoch: 0,

@@ -67,6 +67,7 @@ fn object_views(result: &ExportResult, links: Vec<String>) -> Vec<ObjectView<'_>
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
+    use export_core::access::AllowedVehicles;
     use export_core::job::{JobState, Progress, ResultObject, Stats};
     use export_core::request::ExportRequest;
     use export_core::{JobId, Tenant};
@@ -101,6 +102,8 @@ mod tests {
         Job {
             id: JobId::new(Uuid::nil()),
             tenant: Tenant::default_tenant(),
+            created_by: None,
+            allowed_vehicles: AllowedVehicles::All,
             request: ExportRequest::parse(&body).expect("a request"),
             state: JobState::Finished,
             epoch: 1,

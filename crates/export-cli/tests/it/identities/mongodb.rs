@@ -47,6 +47,10 @@ fn index(collection: &str) -> Document {
     doc! { "createIndexes": collection, "indexes": [{ "key": { "a": 1 }, "name": "a" }] }
 }
 
+fn watch(collection: &str) -> Document {
+    doc! { "aggregate": collection, "pipeline": [{ "$changeStream": {} }], "cursor": {} }
+}
+
 /// Commands with who may give them.
 type Commands = Vec<(Document, [bool; 3])>;
 
@@ -85,6 +89,13 @@ fn on_jobs() -> Commands {
         (upsert("catalog"), WORKER),
         (delete("catalog"), WORKER),
         (find("apiKeys"), [true, false, true]),
+        (watch("jobs"), API),
+        (find("outbox"), [true, false, true]),
+        (insert("outbox"), API),
+        (update("outbox"), API),
+        (upsert("outbox"), API),
+        (find("audit"), SOURCE),
+        (insert("audit"), API),
         (find("deadLetters"), worker_and_source),
         (insert("deadLetters"), WORKER),
         (upsert("deadLetters"), WORKER),
@@ -93,6 +104,10 @@ fn on_jobs() -> Commands {
         (doc! { "listIndexes": "jobs" }, NOBODY),
         (delete("jobs"), NOBODY),
         (delete("deadLetters"), NOBODY),
+        (delete("outbox"), NOBODY),
+        (update("audit"), NOBODY),
+        (upsert("audit"), NOBODY),
+        (delete("audit"), NOBODY),
         (insert("apiKeys"), NOBODY),
         (update("apiKeys"), NOBODY),
         (delete("apiKeys"), NOBODY),
@@ -105,7 +120,8 @@ fn on_jobs() -> Commands {
         (doc! { "collMod": "jobs", "validationLevel": "off" }, NOBODY),
         (doc! { "collStats": "jobs" }, NOBODY),
         (doc! { "create": "more" }, NOBODY),
-        (doc! { "aggregate": "jobs", "pipeline": [{ "$changeStream": {} }], "cursor": {} }, NOBODY),
+        (watch("outbox"), NOBODY),
+        (watch("apiKeys"), NOBODY),
         (doc! { "aggregate": "jobs", "pipeline": [{ "$out": "other" }], "cursor": {} }, NOBODY),
         (doc! { "createUser": "more", "pwd": "more", "roles": [] }, NOBODY),
         (doc! { "createRole": "more", "privileges": [], "roles": [] }, NOBODY),
@@ -186,7 +202,7 @@ async fn each_identity_can_do_what_is_listed_and_nothing_else() {
     // This is about who may, not about what a job must look like.
     let database = space.mongodb.database(&space.jobs_database);
     database.run_command(doc! { "collMod": "jobs", "validationLevel": "off" }).await.expect("no validation");
-    for collection in ["jobs", "catalog", "apiKeys", "deadLetters", "other"] {
+    for collection in ["jobs", "catalog", "apiKeys", "outbox", "audit", "deadLetters", "other"] {
         database.collection(collection).insert_one(doc! { "_id": "there" }).await.expect("inserted");
     }
 

@@ -1,0 +1,1 @@
+//! Signed webhooks: what is sent, where it may be sent, and how.
