@@ -4,6 +4,7 @@
 //! does meets all of them; ratios are taken within a round. Every result is compared with the ceiling's before its time counts.
 //! Start at [`run`]; what the contestants are is in `contestant`.
 
+mod api;
 mod contestant;
 mod data;
 pub(crate) mod machine;
@@ -41,6 +42,9 @@ pub(crate) struct Measured {
 
 /// Measures, prints and writes the report; ends what was started.
 pub(crate) fn run(arguments: &cli::Bench) -> anyhow::Result<()> {
+    if let Some(cli::BenchOf::Api(arguments)) = &arguments.of {
+        return api::run(arguments);
+    }
     let layout = Layout::find()?;
     let settings = Settings::read(&layout)?;
     let mut started = Vec::new();

@@ -114,7 +114,10 @@ pub(crate) struct Demo {
 
 /// Flags of `bench`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) of: Option<BenchOf>,
     #[command(flatten)]
     pub(crate) stack: Stack,
     /// Vehicles in the synthetic fleet.
@@ -136,6 +139,41 @@ pub(crate) struct Bench {
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<Contestant>,
     /// Markdown file whose part between the markers `<!-- bench:begin -->` and `<!-- bench:end -->` gets the results.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// What else there is to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchOf {
+    /// Accepting jobs beside its two bare operations, and a client beside a crowd of slow ones.
+    ///
+    /// On services and an API of its own, which are gone afterwards.
+    Api(BenchApi),
+}
+
+/// Flags of `bench api`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchApi {
+    /// Where the services come from when the environment does not give their addresses.
+    #[arg(long, value_enum, default_value_t, env = "XTASK_SERVICES")]
+    pub(crate) services: Source,
+    /// Requests at a time.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) concurrency: u32,
+    /// Length of each measurement, in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// Clients that send a byte a second.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) slow_clients: u32,
+    /// Measure the programs of the tests, which need not be built anew: for a first look only.
+    #[arg(long)]
+    pub(crate) unoptimised: bool,
+    /// Markdown file whose part between the markers `<!-- bench-api:begin -->` and `<!-- bench-api:end -->` gets the results.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 }

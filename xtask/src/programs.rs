@@ -44,6 +44,8 @@ pub(crate) enum Purpose {
     Stack,
     /// The benchmark: optimised, with the benchmark's own programs.
     Benchmark,
+    /// A first look at a benchmark, with the programs of the tests.
+    BenchmarkUnoptimised,
     /// Schedules of faults: the same programs as the tests', and the one that plays the schedules.
     Chaos,
 }
@@ -60,7 +62,10 @@ pub(crate) fn build(layout: &Layout, purpose: Purpose) -> anyhow::Result<Program
         command.args(["--package", package]);
     }
     if purpose == Purpose::Benchmark {
-        command.args(["--release", "--package", "export-bench"]);
+        command.arg("--release");
+    }
+    if matches!(purpose, Purpose::Benchmark | Purpose::BenchmarkUnoptimised) {
+        command.args(["--package", "export-bench"]);
     }
     if purpose == Purpose::Chaos {
         command.args(["--package", "export-faults"]);

@@ -1,0 +1,123 @@
+//! An API of the benchmark's own, on names of its own, without a worker: what workers do is another benchmark.
+
+use std::env;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use uuid::Uuid;
+
+use crate::connection::Connection;
+
+/// From start to the first answer.
+const START: Duration = Duration::from_secs(30);
+
+pub(crate) struct Service {
+    pub(crate) mongodb_uri: String,
+    pub(crate) rabbitmq_url: String,
+    pub(crate) jobs_database: String,
+    pub(crate) name_prefix: String,
+    address: SocketAddr,
+    api: Child,
+}
+
+impl Service {
+    /// Provisions and starts what `cargo xtask test` gives the addresses of.
+    pub(crate) async fn start(programs: &Path) -> anyhow::Result<Self> {
+        let given =
+            |name: &str| env::var(name).with_context(|| format!("{name}: run `cargo xtask bench api`"));
+        let own = format!("bench-{}", Uuid::now_v7().simple());
+        let [address, admin] = [free_address()?, free_address()?];
+        let (mongodb_uri, rabbitmq_url) = (given("TEST_MONGODB_URI")?, given("TEST_RABBITMQ_URL")?);
+        let settings = [
+            ("MONGODB_URI", mongodb_uri.clone()),
+            ("RABBITMQ_URL", rabbitmq_url.clone()),
+            ("JOBS_DATABASE", own.clone()),
+            ("RABBITMQ_NAME_PREFIX", own.clone()),
+            ("S3_BUCKET", own.clone()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ENDPOINT_URL_S3", given("TEST_S3_ENDPOINT_URL")?),
+            ("AWS_ACCESS_KEY_ID", given("TEST_S3_ACCESS_KEY_ID")?),
+            ("AWS_SECRET_ACCESS_KEY", given("TEST_S3_SECRET_ACCESS_KEY")?),
+            ("S3_FORCE_PATH_STYLE", "true".to_owned()),
+        ];
+        let provisioned = Command::new(programs.join("exports"))
+            .arg("provision")
+            .envs(settings.clone())
+            .stdout(Stdio::null())
+            .status()
+            .await
+            .context("`exports provision` does not start")?;
+        ensure!(provisioned.success(), "`exports provision` failed ({provisioned})");
+
+        let api = Command::new(programs.join("exports-api"))
+            .envs(settings)
+            .env("AUTH", "none")
+            .env("HOST", address.ip().to_string())
+            .env("PORT", address.port().to_string())
+            .env("ADMIN_ADDR", admin.to_string())
+            // As in production: a line for each request, written somewhere.
+            .env("LOG_FORMAT", "json")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("`exports-api` does not start")?;
+        let service =
+            Self { mongodb_uri, rabbitmq_url, jobs_database: own.clone(), name_prefix: own, address, api };
+        service.until_it_answers().await?;
+        Ok(service)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn post_request(&self) -> Vec<u8> {
+        let body = r#"{"startDate":"2018-11-30","endDate":"2018-12-01"}"#;
+        format!(
+            "POST /export HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )
+        .into_bytes()
+    }
+
+    pub(crate) fn get_request(&self, path: &str) -> Vec<u8> {
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address).into_bytes()
+    }
+
+    /// The path of a job that is accepted now.
+    pub(crate) async fn accepted_path(&self) -> anyhow::Result<String> {
+        let mut connection = Connection::open(self.address).await?;
+        let answer = connection.exchange(&self.post_request()).await?;
+        ensure!(answer.status == 202, "{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+        let job: Value = serde_json::from_slice(&answer.body)?;
+        let id = job["_id"].as_str().context("the job has no _id")?;
+        Ok(format!("/export/{id}"))
+    }
+
+    /// Ends the API.
+    pub(crate) async fn stop(mut self) {
+        self.api.kill().await.ok();
+    }
+
+    async fn until_it_answers(&self) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        while let Err(error) = self.accepted_path().await {
+            if begun.elapsed() > START {
+                bail!("the API does not accept: {error:#}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
