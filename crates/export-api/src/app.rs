@@ -8,9 +8,11 @@ use export_mongo::JobStore;
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::accepting::Acceptor;
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::routes::router;
@@ -23,12 +25,17 @@ const WATCH: Duration = Duration::from_secs(5);
 /// How long requests in hand may go on after the stop signal. Below the ten seconds that Docker leaves by default.
 const GRACE: Duration = Duration::from_secs(8);
 
+/// How long the last notes may take.
+const NOTING: Duration = Duration::from_secs(1);
+
 /// The service before it listens.
 #[derive(Debug)]
 pub struct App {
     state: ApiState,
     sweeper: Sweeper,
     mongo: export_mongo::MongoClient,
+    /// Ends when all is noted that was published.
+    marking: JoinHandle<()>,
 }
 
 impl App {
@@ -37,8 +44,11 @@ impl App {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;
+        let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
+        let (acceptor, marking) = Acceptor::start(&jobs);
         let state = ApiState {
-            jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
+            jobs,
+            acceptor,
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             auth: Authenticator::new(&config.access),
@@ -51,7 +61,7 @@ impl App {
             policy: config.jobs.retry,
             queue_age: config.jobs.queue_age,
         };
-        Ok(Self { state, sweeper, mongo })
+        Ok(Self { state, sweeper, mongo, marking })
     }
 
     /// Serves until `stop`, then finishes the requests in hand.
@@ -76,6 +86,8 @@ impl App {
             () = async { grace.cancelled().await; tokio::time::sleep(GRACE).await } => {}
         }
         sweeper.await?;
+        // What is not noted by then is published once more by the next sweeper.
+        tokio::time::timeout(NOTING, self.marking).await.ok();
         info!("stopped");
         Ok(())
     }

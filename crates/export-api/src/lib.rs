@@ -4,6 +4,7 @@
 //! error looks like to a client is in [`problem`]. [`sweeper`] publishes what could not be published at once and takes
 //! jobs from workers that were lost. This is the only crate that knows HTTP to clients.
 
+pub mod accepting;
 pub mod app;
 pub mod auth;
 pub mod config;

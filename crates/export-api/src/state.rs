@@ -6,6 +6,7 @@ use export_amqp::Publisher;
 use export_mongo::JobStore;
 use export_s3::ResultBucket;
 
+use crate::accepting::Acceptor;
 use crate::auth::Authenticator;
 
 /// Shared by all requests. Cheap to clone.
@@ -13,6 +14,8 @@ use crate::auth::Authenticator;
 pub struct ApiState {
     /// The truth about jobs.
     pub jobs: JobStore,
+    /// Writes new ones.
+    pub acceptor: Acceptor,
     /// Sends jobs to the workers.
     pub publisher: Publisher,
     /// Signs download links.

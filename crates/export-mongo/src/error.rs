@@ -25,6 +25,9 @@ pub enum StoreError {
     /// The task that read a collection ended without saying that it was done.
     #[error("the reading of a collection was broken off")]
     ReaderLost,
+    /// It was written, but a majority did not have it in time: it may be lost.
+    #[error("a majority of MongoDB's servers did not have it in time: {0}")]
+    NotDurable(String),
     /// Others kept changing it.
     #[error("others keep changing {0}")]
     Contended(&'static str),

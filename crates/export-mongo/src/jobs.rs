@@ -1,47 +1,30 @@
 //! The job store: one door per change of a job.
 //!
-//! This file has the doors of the API: create, read, mark as published, cancel. Those of workers are in
-//! [`claims`](crate::claims), those of the sweeper in [`sweep`](crate::sweep).
+//! This file has the doors of the API for jobs that are there: read, cancel. Those for new ones are in [`accepting`](crate::accepting),
+//! those of workers in [`claims`](crate::claims), those of the sweeper in [`sweep`](crate::sweep).
 
 use std::time::Duration;
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
 use export_core::JobId;
-use export_core::job::{Idempotency, Job, JobState, NewJob};
+use export_core::job::{Job, JobState};
 use export_core::rules::Transition;
 use mongodb::Collection;
-use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{
     Acknowledgment, CollectionOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria,
     WriteConcern,
 };
 
 use crate::client::{MongoClient, bounded};
-use crate::document::{new_job, read_job};
+use crate::document::read_job;
 use crate::error::StoreError;
 use crate::rules::{Given, filter_of_job, update};
 
-/// The server's code for a value that a unique index has already.
-const DUPLICATE_KEY: i32 = 11000;
-/// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
-const OTHER_JOB_TRIES: u32 = 20;
-const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
 /// Most of a message that is kept; a document has at most 16 MiB.
 const MAX_LETTER_BYTES: usize = 8 << 20;
 /// Tries to end a job that changes hands again and again.
 const CANCEL_TRIES: u32 = 8;
-
-/// What came of accepting a job.
-#[derive(Debug)]
-pub enum Created {
-    /// It is there, and durable.
-    New(Job),
-    /// The same request was accepted before; this is its job.
-    Before(Job),
-    /// Another request has this idempotency key.
-    KeyTaken,
-}
 
 /// What came of wanting a job to end.
 #[derive(Debug)]
@@ -83,60 +66,6 @@ impl JobStore {
             jobs: database.collection_with_options("jobs", options.clone()),
             dead_letters: database.collection_with_options("deadLetters", options),
         }
-    }
-
-    /// Accepts a job. When this returns, the job survives whatever dies next.
-    ///
-    /// An upsert instead of an insert, because only updates can take the server's time; an id is never used twice, so
-    /// it always inserts.
-    pub async fn create(&self, new: &NewJob) -> Result<Created, StoreError> {
-        let id = new.id.to_string();
-        let server_times = doc! { "createdAt": "$$NOW", "runAfter": "$$NOW" };
-        let literal = doc! { "$literal": new_job(&id, new) };
-        let pipeline = vec![doc! { "$replaceWith": { "$mergeObjects": [literal, server_times] } }];
-        let jobs = self.jobs.clone();
-        let stored = bounded("create a job", async move {
-            let made = jobs.find_one_and_update(doc! { "_id": id }, pipeline).upsert(true);
-            match made.return_document(ReturnDocument::After).await {
-                Ok(stored) => Ok(Some(stored)),
-                Err(error) if is_duplicate(&error) => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        match (stored.await?, &new.idempotency) {
-            (Some(Some(document)), _) => read_job(document).map(Created::New),
-            (None, Some(idempotency)) => self.created_before(new, idempotency).await,
-            _ => Err(StoreError::Corrupt("the created job is not there".to_owned())),
-        }
-    }
-
-    /// The job that was made by an earlier request of the same name.
-    async fn created_before(&self, new: &NewJob, idempotency: &Idempotency) -> Result<Created, StoreError> {
-        for _ in 0..OTHER_JOB_TRIES {
-            let filter = doc! { "tenant": new.tenant.as_str(), "idempotencyKey": &idempotency.key };
-            let jobs = self.jobs.clone();
-            let found =
-                bounded("find the job of an idempotency key", async move { jobs.find_one(filter).await });
-            if let Some(document) = found.await? {
-                let is_same =
-                    document.get_str("requestHash").is_ok_and(|hash| hash == idempotency.request_hash);
-                if !is_same {
-                    return Ok(Created::KeyTaken);
-                }
-                let found = read_job(document)?;
-                // Once more, by the door that knows whether its result has expired.
-                return Ok(Created::Before(self.get(found.id).await?.unwrap_or(found)));
-            }
-            tokio::time::sleep(OTHER_JOB_WAIT).await;
-        }
-        Err(StoreError::Contended("the job of an idempotency key"))
-    }
-
-    /// Notes that the broker has confirmed the message of a job that still waits. `false`: the job has moved on since the
-    /// caller saw it at `epoch`, so that its message may have been used up.
-    pub async fn mark_published(&self, job_id: JobId, epoch: i64) -> Result<bool, StoreError> {
-        let given = Given { epoch, ..Given::default() };
-        self.change(job_id, Transition::MarkPublished, &given).await.map(|changed| changed.is_some())
     }
 
     /// The job, where there is one. A result whose time is over has expired, whether the sweeper has seen it or not.
@@ -232,13 +161,5 @@ impl JobStore {
             jobs.find_one_and_update(filter, update).return_document(ReturnDocument::After).await
         })
         .await
-    }
-}
-
-fn is_duplicate(error: &Error) -> bool {
-    match &*error.kind {
-        ErrorKind::Command(command) => command.code == DUPLICATE_KEY,
-        ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == DUPLICATE_KEY,
-        _ => false,
     }
 }

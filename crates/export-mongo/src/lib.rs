@@ -4,6 +4,7 @@
 //! a majority and with times from the server. [`VehicleDatabases`] finds vehicles, and [`MongoSource`] reads their hour
 //! documents for the engine. Types of the driver do not leave this crate.
 
+mod accepting;
 mod claims;
 mod client;
 mod demo;
@@ -20,12 +21,13 @@ mod source;
 mod sweep;
 mod vehicles;
 
+pub use accepting::Created;
 pub use claims::{Claim, Held};
 pub use client::{MongoClient, connect};
 pub use error::StoreError;
 pub use gate::ReadAhead;
 pub use identities::{Identity, MongoUser};
-pub use jobs::{Cancelled, Created, JobStore};
+pub use jobs::{Cancelled, JobStore};
 pub use rules::BackOff;
 pub use source::MongoSource;
 pub use sweep::{Swept, Unpublished};

@@ -70,8 +70,8 @@ pub async fn create(
 
 /// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.
 async fn accept(state: ApiState, new: NewJob) -> Result<Job, Problem> {
-    let job_id = new.id;
-    let job = match state.jobs.create(&new).await.map_err(|error| store_problem(job_id, &error))? {
+    let (job_id, trace_parent, range) = (new.id, new.trace_parent.clone(), new.request.range);
+    let job = match state.acceptor.create(new).await.map_err(|error| store_problem(job_id, &error))? {
         Created::New(job) => job,
         Created::Before(job) => {
             info!(job.id = %job.id, "the request was accepted before");
@@ -79,15 +79,12 @@ async fn accept(state: ApiState, new: NewJob) -> Result<Job, Problem> {
         }
         Created::KeyTaken => return Err(Problem::idempotency_key_taken()),
     };
-    let trace_id = new.trace_parent.as_ref().map(TraceParent::trace_id);
-    info!(job.id = %job_id, trace.id = trace_id, job.range = %new.request.range, "export accepted");
+    let trace_id = trace_parent.as_ref().map(TraceParent::trace_id);
+    info!(job.id = %job_id, trace.id = trace_id, job.range = %range, "export accepted");
 
-    match state.publisher.publish(WakeUp { job_id }, new.trace_parent.as_ref()).await {
-        Ok(()) => {
-            if let Err(error) = state.jobs.mark_published(job_id, job.epoch).await {
-                warn!(job.id = %job_id, error = %causes(&error), "the job's message is out, but that could not be noted");
-            }
-        }
+    match state.publisher.publish(WakeUp { job_id }, trace_parent.as_ref()).await {
+        // Not waited for: a job that is published twice because the note was lost is as well served.
+        Ok(()) => state.acceptor.mark_published(job_id, job.epoch),
         Err(error) => {
             warn!(job.id = %job_id, error = %causes(&error), "the job waits for the sweeper to publish it");
         }
