@@ -15,6 +15,7 @@ mod memory;
 mod messages;
 mod queues;
 mod restarts;
+mod secrets;
 mod source;
 mod stopping;
 mod storage;
