@@ -2,6 +2,8 @@
 
 use export_settings::SettingError;
 
+use crate::client::ClientError;
+
 /// The command line asks for something that cannot be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -21,7 +23,9 @@ const INTERRUPTED: i32 = 130;
 
 /// The exit code that tells what kind of error this is.
 pub(crate) fn exit_code(error: &anyhow::Error) -> i32 {
-    if error.is::<UsageError>() || error.is::<SettingError>() {
+    if let Some(error) = error.downcast_ref::<ClientError>() {
+        error.exit_code()
+    } else if error.is::<UsageError>() || error.is::<SettingError>() {
         USAGE
     } else if error.is::<Interrupted>() {
         INTERRUPTED

@@ -1,12 +1,23 @@
 //! `exports`: the command line. One file per subcommand.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
+mod cancel;
+mod client;
+mod completions;
+mod create;
 mod demo;
+mod download;
 mod failure;
+mod get;
+mod list;
+mod pages;
 mod provision;
 mod run;
+mod signals;
+mod table;
+mod vehicles;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use export_observability::init_logs;
 use export_settings::log::LogArgs;
 
@@ -22,6 +33,20 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Ask the service for an export; wait for it and download it, where that is wanted
+    Create(Box<create::Create>),
+    /// Show an export, or wait for its end
+    Get(get::Get),
+    /// List exports, newest first
+    List(list::List),
+    /// End an export that has not ended
+    Cancel(cancel::Cancel),
+    /// Download the result of an export, going on where an earlier download was cut, and check it
+    Download(download::Download),
+    /// List vehicles with their parameters
+    Vehicles(vehicles::Vehicles),
+    /// Print a script that lets a shell complete commands and flags
+    Completions(completions::Completions),
     /// Make the queues, collections, bucket and users that the services need; harmless when they are there
     Provision(Box<provision::Provision>),
     /// Export to a file, without API and queue: from MongoDB or from a folder that mongodump has written
@@ -41,7 +66,16 @@ async fn main() {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     init_logs(&cli.log.resolve()?)?;
+    // One provider for every TLS connection of this process. It is there already only if this line has run before.
+    rustls::crypto::ring::default_provider().install_default().ok();
     match cli.command {
+        Command::Create(create) => create.run().await,
+        Command::Get(get) => get.run().await,
+        Command::List(list) => list.run().await,
+        Command::Cancel(cancel) => cancel.run().await,
+        Command::Download(download) => download.run().await,
+        Command::Vehicles(vehicles) => vehicles.run().await,
+        Command::Completions(completions) => completions.run(Cli::command()),
         Command::Provision(provision) => provision.run().await,
         Command::Run(run) => run.run().await,
         Command::Demo(demo) => demo.run().await,

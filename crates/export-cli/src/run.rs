@@ -17,17 +17,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use export_engine::{MemoryBudget, Meter};
 use export_settings::mongo::{MongoArgs, SourceArgs};
-use signal_hook::consts::SIGXFSZ;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 
 use crate::failure::{Interrupted, UsageError};
+use crate::signals::Signals;
 use options::RequestArgs;
 use place::Place;
 use progress::Progress;
 use target::Target;
+pub(crate) use target::check_replaceable;
 use work::{Done, Origin, Work};
 
 /// Between two looks at the figures.
@@ -196,32 +196,6 @@ fn ended(outcome: Result<anyhow::Result<Done>, oneshot::error::RecvError>) -> an
     outcome.unwrap_or_else(|_| {
         Err(anyhow!("the export has panicked: a defect of the program, please report it"))
     })
-}
-
-/// The signals that end the program, and one that must not.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Caught, a file that becomes too large for `ulimit -f` is an error like a full disk, instead of the program's end.
-    _file_size: Signal,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            _file_size: signal(SignalKind::from_raw(SIGXFSZ))?,
-        })
-    }
-
-    /// Waits for one that ends the program.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// A line on standard error. Whoever has closed it does not want to know.

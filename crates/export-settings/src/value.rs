@@ -27,6 +27,14 @@ pub enum SettingError {
         /// What it should be.
         expected: &'static str,
     },
+    /// Given and not usable, and no flag but a variable only.
+    #[error("setting {name} is wrong: expected {expected} (see the variable {name})")]
+    WrongVariable {
+        /// The environment variable's name.
+        name: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
     /// The file that should hold the secret cannot be read.
     #[error("setting {name}_FILE is wrong: the file cannot be read ({kind})")]
     UnreadableFile {

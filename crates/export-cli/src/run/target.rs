@@ -85,7 +85,7 @@ fn check_existing(path: &Path, found: &fs::Metadata, archive: Archive, force: bo
 }
 
 /// Whether a folder holds an export and nothing else: `--force` with the wrong folder must not cost anybody their files.
-pub(super) fn check_replaceable(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn check_replaceable(folder: &Path) -> anyhow::Result<()> {
     let shown = folder.display();
     let unreadable = || format!("{shown} cannot be read");
     let mut names = BTreeSet::new();

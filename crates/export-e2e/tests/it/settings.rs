@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser};
 use export_api::config::Cli as ApiCli;
 use export_settings::amqp::QueueArgs;
+use export_settings::client::{ClientArgs, KEY};
 use export_settings::identities::IdentityArgs;
 use export_settings::results::ResultArgs;
 use export_worker::config::Cli as WorkerCli;
@@ -38,11 +39,19 @@ fn provisioning() -> Command {
     QueueArgs::augment_args(ResultArgs::augment_args(command))
 }
 
+/// What the commands are told that call the API.
+fn client() -> Command {
+    ClientArgs::augment_args(Command::new("exports get"))
+}
+
 #[test]
 fn the_example_names_every_setting_and_no_other() {
     let mut expected = variables(&ApiCli::command());
     expected.extend(variables(&WorkerCli::command()));
     expected.extend(variables(&provisioning()));
+    expected.extend(variables(&client()));
+    // Has no flag.
+    expected.insert(KEY.to_owned());
     expected.extend(SDK.map(str::to_owned));
     assert_eq!(examples().into_keys().collect::<BTreeSet<_>>(), expected);
 }
@@ -68,4 +77,7 @@ fn the_example_s_values_are_taken() {
     IdentityArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the users");
     ResultArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the results");
     QueueArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the queues");
+
+    let matches = client().try_get_matches_from(arguments(client())).expect("flags of the API's client");
+    ClientArgs::from_arg_matches(&matches).expect("flags").resolve().expect("settings of the API's client");
 }

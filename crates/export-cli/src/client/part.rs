@@ -1,0 +1,222 @@
+//! A file on its way: `FILE.part`, and beside it `FILE.part.json`, which says what of it is a part.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Of what a part is a part. Bytes are only added to it while all of this is the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// The job's id.
+    pub(super) export: String,
+    /// The object's name; the job's only file has none.
+    pub(super) object: Option<String>,
+    /// The strong `ETag` that its bytes came with.
+    pub(super) etag: String,
+}
+
+/// An open part. Two programs cannot write the same one.
+pub(super) struct Part {
+    path: PathBuf,
+    mark_path: PathBuf,
+    file: File,
+    bytes: u64,
+    sha256: Sha256,
+    mark: Option<Mark>,
+}
+
+impl Part {
+    /// Opens the part of this file, or makes it. What an earlier program left of the same object stays.
+    pub(super) fn open(target: &Path, export: &str, object: Option<&str>) -> anyhow::Result<Self> {
+        let (path, mark_path) = (with_suffix(target, ".part"), with_suffix(target, ".part.json"));
+        let shown = path.display();
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.with_context(|| format!("{shown} cannot be made"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("{shown} is being written by another download; wait for it, or give another name")
+            }
+            // Some file systems know no locks.
+            Err(TryLockError::Error(error)) => tracing::debug!(%error, "no lock"),
+        }
+        let mark = fs::read(&mark_path).ok().and_then(|text| serde_json::from_slice::<Mark>(&text).ok());
+        let mark = mark.filter(|mark| mark.export == export && mark.object.as_deref() == object);
+        let mut part = Self { path, mark_path, file, bytes: 0, sha256: Sha256::new(), mark };
+        if part.mark.is_some() {
+            part.read_what_is_there().with_context(|| format!("{} cannot be read", part.path.display()))?;
+        } else {
+            part.begin_again()?;
+        }
+        Ok(part)
+    }
+
+    fn read_what_is_there(&mut self) -> io::Result<()> {
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let read = self.file.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.sha256.update(&buffer[..read]);
+            self.bytes += read as u64;
+        }
+    }
+
+    /// Throws away all bytes.
+    pub(super) fn begin_again(&mut self) -> anyhow::Result<()> {
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        emptied.map_err(|error| self.unwritable(&error))?;
+        (self.bytes, self.sha256, self.mark) = (0, Sha256::new(), None);
+        Ok(())
+    }
+
+    /// Says of what the bytes that follow are a part; written before them. Without a mark a later program begins again.
+    pub(super) fn note(&mut self, mark: Option<Mark>) -> anyhow::Result<()> {
+        let written = match &mark {
+            Some(mark) => serde_json::to_vec(mark)
+                .map_err(io::Error::from)
+                .and_then(|text| fs::write(&self.mark_path, text)),
+            None => remove(&self.mark_path),
+        };
+        written.with_context(|| format!("{} cannot be written", self.mark_path.display()))?;
+        self.mark = mark;
+        Ok(())
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        self.file.write_all(bytes).map_err(|error| self.unwritable(&error))?;
+        self.sha256.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn unwritable(&self, error: &io::Error) -> anyhow::Error {
+        let advice = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded => {
+                "; make room and give the same command again: it goes on where it stopped"
+            }
+            _ => "",
+        };
+        anyhow::anyhow!("{} cannot be written: {error}{advice}", self.path.display())
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The strong `ETag` of the bytes that are there.
+    pub(super) fn etag(&self) -> Option<&str> {
+        self.mark.as_ref().map(|mark| mark.etag.as_str()).filter(|_| self.bytes > 0)
+    }
+
+    /// SHA-256 of all bytes so far, in hex.
+    pub(super) fn sha256(&self) -> String {
+        let digest = self.sha256.clone().finalize();
+        digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+            use std::fmt::Write as _;
+            // Writing to a text cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// The path, once all bytes are on the disk.
+    pub(super) fn whole(&mut self) -> anyhow::Result<&Path> {
+        // Some systems tell only here that the disk is full.
+        self.file.sync_all().map_err(|error| self.unwritable(&error))?;
+        Ok(&self.path)
+    }
+
+    /// Gives the whole part its name.
+    pub(super) fn rename(&mut self, target: &Path, may_replace: bool) -> anyhow::Result<()> {
+        let path = self.whole()?.to_owned();
+        let renamed = if may_replace { fs::rename(&path, target) } else { rename_to_new(&path, target) };
+        renamed.with_context(|| format!("{} cannot be renamed to {}", path.display(), target.display()))?;
+        remove(&self.mark_path).ok();
+        Ok(())
+    }
+
+    /// Removes it: its bytes are wrong.
+    pub(super) fn discard(self) -> anyhow::Result<()> {
+        let removed = remove(&self.mark_path).and_then(|()| remove(&self.path));
+        removed.with_context(|| format!("{} cannot be removed", self.path.display()))
+    }
+}
+
+/// Renames, but not over what has come there meanwhile.
+pub(super) fn rename_to_new(path: &Path, target: &Path) -> io::Result<()> {
+    match fs::hard_link(path, target) {
+        Ok(()) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // Some file systems know no links.
+        Err(_) if target.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(path, target),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut text = OsString::from(path);
+    text.push(suffix);
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn mark(export: &str) -> Mark {
+        Mark { export: export.to_owned(), object: None, etag: "\"1\"".to_owned() }
+    }
+
+    #[test]
+    fn what_an_earlier_program_left_counts_for_the_same_export_only() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = folder.path().join("export.zip");
+        let mut part = Part::open(&target, "a", None).expect("a part");
+        part.note(Some(mark("a"))).expect("noted");
+        part.append(b"ab").expect("written");
+        assert!(Part::open(&target, "a", None).is_err(), "one program at a time");
+        drop(part);
+
+        let mut part = Part::open(&target, "a", None).expect("a part");
+        assert_eq!((part.bytes(), part.etag()), (2, Some("\"1\"")));
+        part.append(b"c").expect("written");
+        assert_eq!(part.sha256(), SHA256_OF_ABC);
+        drop(part);
+
+        let part = Part::open(&target, "b", None).expect("a part");
+        assert_eq!((part.bytes(), part.etag()), (0, None));
+        drop(part);
+        let part = Part::open(&target, "a", Some("x.csv")).expect("a part");
+        assert_eq!(part.bytes(), 0);
+    }
+
+    #[test]
+    fn nothing_is_replaced_unasked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = folder.path().join("export.zip");
+        let mut part = Part::open(&target, "a", None).expect("a part");
+        part.append(b"abc").expect("written");
+        fs::write(&target, "mine").expect("a file");
+        assert!(part.rename(&target, false).is_err());
+        assert_eq!(fs::read(&target).expect("it is there"), b"mine");
+        part.rename(&target, true).expect("renamed");
+        assert_eq!(fs::read(&target).expect("it is there"), b"abc");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+}

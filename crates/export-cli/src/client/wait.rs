@@ -1,0 +1,160 @@
+//! Waiting for an export to end.
+
+use std::time::Duration;
+
+use export_core::JobId;
+use indicatif::{BinaryBytes, HumanCount, ProgressBar};
+
+use super::error::ClientError;
+use super::job::{Job, JobAnswer, State};
+use super::send::{Call, Client};
+
+/// How long the API is asked to wait for the end before it answers, where a bar is to move meanwhile.
+const WITH_BAR: Duration = Duration::from_secs(2);
+/// The same where nobody watches.
+const WITHOUT_BAR: Duration = Duration::from_secs(10);
+/// Bounds for what an API that does not wait says about when to ask again.
+const LEAST_REST: Duration = Duration::from_millis(250);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+/// Without a bar, a line is written when so many more percent are done: ten lines for any export.
+const PERCENT_PER_LINE: f64 = 10.0;
+/// The bar's resolution.
+const STEPS: f64 = 1000.0;
+
+/// Asks until the export has ended, however it has.
+pub(crate) async fn wait(client: &Client, id: JobId) -> Result<JobAnswer, ClientError> {
+    let watch = if client.console.has_bars() { WITH_BAR } else { WITHOUT_BAR };
+    let text = id.to_string();
+    let call = Call {
+        headers: vec![("prefer", format!("wait={}", watch.as_secs()))],
+        server_waits: watch,
+        ..Call::get(&["export", &text])
+    };
+    let mut display = Display::new(client);
+    loop {
+        let answer = client.call(&call).await?;
+        let found = JobAnswer::of(&answer)?;
+        display.show(&found.job);
+        if !found.job.state.is_active() {
+            return Ok(found);
+        }
+        let rest = rest(answer.took, watch, answer.retry_after());
+        tokio::time::sleep(rest).await;
+    }
+}
+
+/// How long to rest before the next question: not at all where the API has waited itself.
+fn rest(took: Duration, watch: Duration, wish: Option<Duration>) -> Duration {
+    if took >= watch / 2 {
+        return LEAST_REST;
+    }
+    wish.unwrap_or(WITH_BAR).clamp(LEAST_REST, LONGEST_REST)
+}
+
+/// What is seen of an export that is waited for.
+struct Display<'a> {
+    client: &'a Client,
+    bar: ProgressBar,
+    last_line: Option<(State, u32, f64)>,
+}
+
+impl<'a> Display<'a> {
+    fn new(client: &'a Client) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number")]
+        let bar = client.console.bar(STEPS as u64, "{bar:24} {wide_msg}");
+        Self { client, bar, last_line: None }
+    }
+
+    fn show(&mut self, job: &Job) {
+        let message = message(job);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share: 0 to 1")]
+        self.bar.set_position((job.progress.percent.clamp(0.0, 100.0) / 100.0 * STEPS) as u64);
+        self.bar.set_message(message.clone());
+        if self.client.console.has_bars() {
+            return;
+        }
+        let now = (job.state, job.attempts, job.progress.percent);
+        let is_news = self.last_line.is_none_or(|(state, attempts, percent)| {
+            state != now.0 || attempts != now.1 || (now.2 - percent).abs() >= PERCENT_PER_LINE
+        });
+        if is_news {
+            self.last_line = Some(now);
+            self.client.console.tell(&message);
+        }
+    }
+}
+
+impl Drop for Display<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn message(job: &Job) -> String {
+    let progress = &job.progress;
+    let state = job.state.as_str();
+    match job.state {
+        State::NotStarted => match job.reason() {
+            Some(reason) => format!("{state} after attempt {}: {reason}", job.attempts),
+            None => state.to_owned(),
+        },
+        State::Failed | State::Cancelled | State::Expired => state.to_owned(),
+        State::Started | State::Finished => {
+            let left = match progress.eta_seconds {
+                Some(seconds) if job.state == State::Started => format!(", {} left", duration(seconds)),
+                _ => String::new(),
+            };
+            let ending = if job.cancel_requested { ", is being cancelled" } else { "" };
+            format!(
+                "{state} {:.1} %, {} of {} vehicles, {} rows, {}{left}{ending}",
+                progress.percent,
+                progress.vehicles_done,
+                progress.vehicles_total,
+                HumanCount(progress.rows),
+                BinaryBytes(progress.bytes),
+            )
+        }
+    }
+}
+
+/// Seconds for people.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize as _;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_of_it_in_one_line() {
+        let mut json = json!({
+            "_id": "01983c5e-7a01-7c3a-9d5e-0123456789ab", "state": "STARTED", "startDate": "2018-11-30", "endDate": "2018-12-01",
+            "progress": { "percent": 42.5, "vehiclesDone": 2, "vehiclesTotal": 5, "rows": 1_500_000, "points": 1,
+                          "bytes": 3 << 20, "etaSeconds": 90 },
+        });
+        let told = |json: &serde_json::Value| message(&Job::deserialize(json).expect("a job"));
+        assert_eq!(told(&json), "STARTED 42.5 %, 2 of 5 vehicles, 1,500,000 rows, 3.00 MiB, 1 min 30 s left");
+        json["state"] = "NOT_STARTED".into();
+        assert_eq!(told(&json), "NOT_STARTED");
+        json["attempts"] = 1.into();
+        json["error"] = json!({ "code": "source_unavailable", "message": "no MongoDB\u{1b}[2J" });
+        assert_eq!(told(&json), "NOT_STARTED after attempt 1: no MongoDB\u{fffd}[2J (source_unavailable)");
+    }
+
+    #[test]
+    fn an_api_that_waits_is_asked_again_at_once_and_another_one_as_it_wishes() {
+        let second = Duration::from_secs(1);
+        assert_eq!(rest(2 * second, WITH_BAR, Some(2 * second)), LEAST_REST);
+        assert_eq!(rest(second / 100, WITH_BAR, Some(3 * second)), 3 * second);
+        assert_eq!(rest(second / 100, WITHOUT_BAR, Some(3600 * second)), LONGEST_REST);
+        assert_eq!(rest(second / 100, WITHOUT_BAR, Some(Duration::ZERO)), LEAST_REST);
+    }
+}

@@ -1,0 +1,87 @@
+//! `exports get`: how an export is.
+
+use anyhow::Context as _;
+use export_core::JobId;
+use indicatif::{BinaryBytes, HumanCount};
+
+use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, out, shown, wait};
+use crate::create::goes_on;
+use crate::signals::Signals;
+
+/// Settings of `exports get`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Get {
+    /// The export's id
+    id: JobId,
+    /// Wait for the end first; an end without a result is then an error (3)
+    #[arg(long)]
+    wait: bool,
+    /// The job as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl Get {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let client = self.api.client(if self.wait { Patience::Long } else { Patience::Short })?;
+        let found = if self.wait {
+            let mut signals = Signals::catch().context("signals cannot be caught")?;
+            signals.unless(wait(&client, self.id), || goes_on(self.id)).await?
+        } else {
+            JobAnswer::of(&client.call(&Call::get(&["export", &self.id.to_string()])).await?)?
+        };
+        out(&if self.json { found.json.to_string() } else { told(&found.job) })?;
+        if self.wait {
+            found.job.require_no_bad_end()?;
+        }
+        Ok(())
+    }
+}
+
+/// A job for people: a line each for what there is to say.
+fn told(job: &Job) -> String {
+    let progress = &job.progress;
+    let mut lines = vec![
+        ("export", job.id.to_string()),
+        ("state", job.state.as_str().to_owned()),
+        ("range", job.range()),
+        (
+            "vehicles",
+            if job.vehicles.is_empty() { "all".to_owned() } else { shown(&job.vehicles.join(", ")) },
+        ),
+        (
+            "progress",
+            format!(
+                "{:.1} %, {} of {} vehicles, {} rows, {}",
+                progress.percent,
+                progress.vehicles_done,
+                progress.vehicles_total,
+                HumanCount(progress.rows),
+                BinaryBytes(progress.bytes)
+            ),
+        ),
+        ("attempts", job.attempts.to_string()),
+    ];
+    if job.cancel_requested && job.state.is_active() {
+        lines.push(("cancelling", "yes".to_owned()));
+    }
+    if let Some(reason) = job.reason() {
+        lines.push(("error", reason));
+    }
+    if let Some(stats) = &job.stats {
+        lines.push((
+            "points",
+            format!("{}, {} rejected", HumanCount(stats.points), HumanCount(stats.rejected)),
+        ));
+        lines.push(("size", format!("{} bytes", HumanCount(stats.bytes))));
+        lines.push(("sha256", shown(&stats.sha256)));
+    }
+    lines.push(("created", shown(&job.created_at)));
+    let ends = [("finished", &job.finished_at), ("expires", &job.expires_at)];
+    lines.extend(ends.into_iter().filter_map(|(name, time)| Some((name, shown(time.as_ref()?)))));
+    let lines: Vec<String> = lines.iter().map(|(name, value)| format!("{name:<10} {value}")).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,74 @@
+//! `exports list`: the exports that there are, newest first.
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::client::{ApiArgs, Client, EXIT_CODES, Job, Patience, State, out, shown};
+use crate::pages::{Page, Pages};
+use crate::table::Table;
+
+/// Settings of `exports list`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct List {
+    /// Only those in this state; may be repeated
+    #[arg(long = "state", value_name = "STATE", ignore_case = true)]
+    states: Vec<State>,
+    /// At most so many
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), value_name = "COUNT")]
+    limit: u32,
+    /// All of them
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    /// A line of JSON for each job, as the API has it
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+impl List {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let client = self.api.client(Patience::Short)?;
+        let states = self.states.iter().map(|state| ("state", state.as_str().to_owned())).collect();
+        let limit = (!self.all).then_some(self.limit);
+        let mut pages = Pages::new(&["export"], states, limit);
+        let mut table = Table::new(&["ID", "STATE", "RANGE", "VEHICLES", "PROGRESS", "CREATED"]);
+        while let Some(page) = next_page(&client, &mut pages).await? {
+            for json in page {
+                if self.json {
+                    out(&json.to_string())?;
+                } else {
+                    table.add(row(&Job::deserialize(&json)?));
+                }
+            }
+            for line in table.lines() {
+                out(&line)?;
+            }
+        }
+        if table.is_empty() && !self.json {
+            client.console.tell("there are no such exports");
+        }
+        Ok(())
+    }
+}
+
+async fn next_page(client: &Client, pages: &mut Pages) -> anyhow::Result<Option<Vec<Value>>> {
+    pages.next(client, |page: Page| page.exports).await
+}
+
+fn row(job: &Job) -> Vec<String> {
+    let vehicles = match &job.vehicles[..] {
+        [] => "all".to_owned(),
+        [only] => shown(only),
+        several => several.len().to_string(),
+    };
+    vec![
+        job.id.to_string(),
+        job.state.as_str().to_owned(),
+        job.range(),
+        vehicles,
+        format!("{:.0} %", job.progress.percent),
+        shown(&job.created_at),
+    ]
+}

@@ -1,0 +1,59 @@
+//! Lists that the API gives page by page.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::client::{Call, Client};
+
+/// Entries asked for at a time.
+const PAGE: u32 = 100;
+
+/// One page of any list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Page {
+    pub(crate) exports: Vec<Value>,
+    pub(crate) vehicles: Vec<Value>,
+    next_cursor: Option<String>,
+}
+
+/// Where in a list we are.
+pub(crate) struct Pages {
+    call: Call,
+    query: Vec<(&'static str, String)>,
+    /// How many entries are still wanted; `None` is all.
+    left: Option<u32>,
+    /// The next page's, as the API gave it; the first one has none.
+    cursor: Option<String>,
+    is_at_end: bool,
+}
+
+impl Pages {
+    /// All entries of the list at this path, or so many.
+    pub(crate) fn new(path: &[&str], query: Vec<(&'static str, String)>, limit: Option<u32>) -> Self {
+        Self { call: Call::get(path), query, left: limit, cursor: None, is_at_end: false }
+    }
+
+    /// The next entries, unless there are no more or none are wanted.
+    pub(crate) async fn next(
+        &mut self,
+        client: &Client,
+        entries: impl Fn(Page) -> Vec<Value>,
+    ) -> anyhow::Result<Option<Vec<Value>>> {
+        let limit = self.left.unwrap_or(PAGE).min(PAGE);
+        if self.is_at_end || limit == 0 {
+            return Ok(None);
+        }
+        self.call.query.clone_from(&self.query);
+        self.call.query.push(("limit", limit.to_string()));
+        self.call.query.extend(self.cursor.take().map(|cursor| ("cursor", cursor)));
+        let mut page: Page = client.call(&self.call).await?.json()?;
+        self.cursor = page.next_cursor.take();
+        self.is_at_end = self.cursor.is_none();
+        let entries = entries(page);
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+        }
+        Ok(Some(entries))
+    }
+}
