@@ -4,6 +4,7 @@
 //! a majority and with times from the server. [`VehicleDatabases`] finds vehicles, and [`MongoSource`] reads their hour
 //! documents for the engine. Types of the driver do not leave this crate.
 
+mod catalog;
 mod claims;
 mod client;
 mod demo;
@@ -20,6 +21,10 @@ mod source;
 mod sweep;
 mod vehicles;
 
+pub use catalog::{
+    Catalog, CataloguedParameter, CataloguedVehicle, Coverage, Keeping, KnownParameters, ListChange,
+    Standing, Survey, VehicleLook, VehiclePage,
+};
 pub use claims::{Claim, Held};
 pub use client::{MongoClient, connect};
 pub use error::StoreError;
