@@ -1,14 +1,16 @@
 //! API and worker of one test.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
 use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings};
+use export_core::access::AllowedVehicles;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
-use export_mongo::JobStore;
+use export_mongo::{Catalog, JobStore};
 use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::{MongoSettings, SourceSettings};
 use export_settings::s3::{PayloadSigning, S3Settings};
@@ -28,6 +30,8 @@ const JOB: Duration = Duration::from_secs(90);
 const RETRY_REST: Duration = Duration::from_millis(200);
 /// Waits of failing jobs, short for the same reason.
 const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 50, longest_wait_ms: 100 };
+/// Time between two looks at the list of vehicles, short so that tests do not wait for new ones.
+const CATALOG_REFRESH: Duration = Duration::from_millis(200);
 
 /// The service of one test.
 pub struct Stack {
@@ -122,6 +126,7 @@ impl Stack {
                 retention: Duration::from_hours(24),
             },
             grace: Duration::from_secs(1),
+            catalog_refresh: CATALOG_REFRESH,
         };
         let owner = format!("worker-{}", self.running.len());
         let results = self.results(self.s3_endpoint_of_workers.clone()).await;
@@ -206,6 +211,46 @@ impl Stack {
             // Polling is what clients do; the bound above makes it a test of the outcome, not of the clock.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Waits until the catalog lists these vehicles: a request that names others is refused. Panics after a bounded wait.
+    pub async fn until_listed(&self, vehicles: &[String]) {
+        self.until_catalog("lists the vehicles", |catalog| {
+            vehicles.iter().all(|name| catalog.contains_key(name))
+        })
+        .await;
+    }
+
+    /// Waits until the catalog knows what these vehicles have had when this was called. Panics after a bounded wait.
+    pub async fn until_catalogued(&self, vehicles: &[String]) {
+        self.until_listed(vehicles).await;
+        // A look that is under way may have seen less; the one after it has not.
+        for _ in 0..2 {
+            let before = self.catalog().await;
+            let has_looked = |catalog: &BTreeMap<String, Option<i64>>| {
+                vehicles.iter().all(|name| catalog.get(name) > before.get(name))
+            };
+            self.until_catalog("has looked at the vehicles", has_looked).await;
+        }
+    }
+
+    async fn until_catalog(&self, what: &str, is_so: impl Fn(&BTreeMap<String, Option<i64>>) -> bool) {
+        let asked_at = Instant::now();
+        while !is_so(&self.catalog().await) {
+            assert!(asked_at.elapsed() < JOB, "it does not come to this: the catalog {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The catalog's vehicles, and when each was last looked at.
+    async fn catalog(&self) -> BTreeMap<String, Option<i64>> {
+        let settings = self.mongo();
+        let client = export_mongo::connect(&settings.uri, "e2e").await;
+        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
+        let catalog = Catalog::new(&client, &settings.jobs_database);
+        let page = catalog.page(&AllowedVehicles::All, None, None, 10_000).await;
+        let page = page.unwrap_or_else(|error| panic!("no catalog: {error}"));
+        page.vehicles.iter().map(|one| (one.vehicle.to_string(), one.refreshed_at_ms)).collect()
     }
 
     /// Stops everything in order and removes what the test made.

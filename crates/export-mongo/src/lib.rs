@@ -5,6 +5,7 @@
 //! documents for the engine. Types of the driver do not leave this crate.
 
 mod accepting;
+mod catalog;
 mod claims;
 mod client;
 mod demo;
@@ -22,6 +23,10 @@ mod sweep;
 mod vehicles;
 
 pub use accepting::Created;
+pub use catalog::{
+    Catalog, CataloguedParameter, CataloguedVehicle, Coverage, Keeping, KnownParameters, ListChange,
+    Standing, Survey, VehicleLook, VehiclePage,
+};
 pub use claims::{Claim, Held};
 pub use client::{MongoClient, connect};
 pub use error::StoreError;

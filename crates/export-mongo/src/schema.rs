@@ -34,7 +34,26 @@ impl JobStore {
             only_where_text("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, "idempotencyKey"),
         ];
         let jobs = self.jobs.clone();
-        bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await })
+        bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await }).await?;
+        self.index_catalog().await
+    }
+
+    /// Indexes of the catalog, and the one by which estimates find what exports have come to: of finished jobs only, so that it costs
+    /// nothing while a job is accepted or runs.
+    async fn index_catalog(&self) -> Result<(), StoreError> {
+        let database = self.jobs.client().database(&self.jobs.namespace().db);
+        let catalog = database.collection::<Document>("catalog");
+        let indexes =
+            [index("stalest", doc! { "triedAt": 1 }), index("parameters", doc! { "parameters.name": 1 })];
+        bounded("create the indexes of catalog", async move { catalog.create_indexes(indexes).await })
+            .await?;
+        let options = IndexOptions::builder()
+            .name("lastFinished".to_owned())
+            .partial_filter_expression(doc! { "stats": { "$type": "object" } })
+            .build();
+        let finished = IndexModel::builder().keys(doc! { "finishedAt": -1 }).options(options).build();
+        let jobs = self.jobs.clone();
+        bounded("create the index of finished jobs", async move { jobs.create_index(finished).await })
             .await
             .map(drop)
     }

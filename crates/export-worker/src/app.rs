@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use export_amqp::{ConsumerSettings, consume};
 use export_engine::Engine;
-use export_mongo::{JobStore, MongoClient, VehicleDatabases};
+use export_mongo::{Catalog, JobStore, MongoClient, VehicleDatabases};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::catalog::{CatalogKeeper, note_end};
 use crate::config::Config;
 use crate::export::{Exporter, STOPPING};
 use crate::worker::Worker;
@@ -32,6 +33,7 @@ pub struct App {
     source: MongoClient,
     worker: Worker,
     consumer: ConsumerSettings,
+    catalog: CatalogKeeper,
     hand_over: CancellationToken,
     grace: Duration,
 }
@@ -65,8 +67,14 @@ impl App {
             concurrency: config.concurrency.get(),
             is_consuming: Arc::new(AtomicBool::new(false)),
         };
+        let catalog = CatalogKeeper {
+            catalog: Catalog::new(&mongo, &config.mongo.jobs_database),
+            vehicles: exporter.vehicles.clone(),
+            owner: owner.clone(),
+            refresh: config.catalog_refresh,
+        };
         let worker = Worker { jobs, exporter, owner, terms: config.terms };
-        Ok(Self { mongo, source, worker, consumer, hand_over, grace: config.grace })
+        Ok(Self { mongo, source, worker, consumer, catalog, hand_over, grace: config.grace })
     }
 
     /// Works until `stop`; then running exports get a few seconds to end, and the rest is handed over.
@@ -92,6 +100,8 @@ impl App {
             readiness,
         ));
 
+        let keeping_catalog = tokio::spawn(self.catalog.run(stop.clone()));
+
         let (grace_stop, hand_over) = (stop.clone(), self.hand_over);
         tokio::spawn(async move {
             grace_stop.cancelled().await;
@@ -108,6 +118,7 @@ impl App {
                 "an export that was handed over has not ended; the bucket's lifecycle removes what it has uploaded"
             );
         }
+        note_end(keeping_catalog.await);
         info!("stopped");
         Ok(())
     }

@@ -81,6 +81,9 @@ struct WorkerArgs {
     /// How long running exports may go on after the stop signal, before they are handed over [default: 1]
     #[arg(long, env = "SHUTDOWN_GRACE_SECONDS", value_name = "SECONDS")]
     shutdown_grace_seconds: Option<String>,
+    /// Time between two looks at the list of vehicles, by the one worker that keeps the catalog [default: 20]
+    #[arg(long, env = "CATALOG_REFRESH_SECONDS", value_name = "SECONDS")]
+    catalog_refresh_seconds: Option<String>,
     /// Address of health and readiness [default: 127.0.0.1:3002]
     #[arg(long, env = "ADMIN_ADDR", value_name = "ADDRESS:PORT")]
     admin_addr: Option<String>,
@@ -109,6 +112,8 @@ pub struct Config {
     pub terms: Terms,
     /// How long running exports may go on after the stop signal.
     pub grace: Duration,
+    /// Time between two looks at the list of vehicles.
+    pub catalog_refresh: Duration,
     /// The result bucket.
     pub s3: S3Settings,
 }
@@ -143,6 +148,12 @@ impl Cli {
                 self.worker.shutdown_grace_seconds.as_ref(),
                 1,
                 0..=3_600,
+            )?,
+            catalog_refresh: seconds(
+                "CATALOG_REFRESH_SECONDS",
+                self.worker.catalog_refresh_seconds.as_ref(),
+                20,
+                1..=3_600,
             )?,
             s3: self.s3.resolve()?,
         })

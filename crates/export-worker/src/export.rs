@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info};
 use uuid::Uuid;
 
+use crate::allowed::AllowedSource;
 use crate::disposition::{Disposition, JobError};
 use crate::heartbeat::beat;
 use crate::worker::Terms;
@@ -105,7 +106,9 @@ impl Exporter {
     /// Looks up what the request leaves open.
     async fn plan(&self, job: &Job, source: &Arc<MongoSource>) -> Result<Plan, JobError> {
         let (request, source) = (job.request.clone(), Arc::clone(source));
-        let planning = spawn_blocking(move || export_engine::plan(&request, source.as_ref()));
+        // What is planned is what is read.
+        let source = AllowedSource::new(source, job.allowed_vehicles.clone());
+        let planning = spawn_blocking(move || export_engine::plan(&request, &source));
         planning.await.map_err(panicked)?.map_err(|error| match error {
             PlanError::UnknownVehicles(_) => JobError::fail("unknown_vehicle", error.to_string()),
             PlanError::Source(_) => source_unavailable().because(error),
