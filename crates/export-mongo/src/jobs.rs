@@ -23,7 +23,7 @@ use crate::error::StoreError;
 use crate::rules::{Given, filter_of_job, update};
 
 /// The server's code for a value that a unique index has already.
-const DUPLICATE_KEY: i32 = 11000;
+pub(crate) const DUPLICATE_KEY: i32 = 11000;
 /// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
 const OTHER_JOB_TRIES: u32 = 20;
 const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
@@ -56,11 +56,12 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// The collections `jobs` and `deadLetters` of the jobs' database. Cheap to clone.
+/// The collections `jobs`, `deadLetters` and `outbox` of the jobs' database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(crate) jobs: Collection<Document>,
     pub(crate) dead_letters: Collection<Document>,
+    pub(crate) outbox: Collection<Document>,
 }
 
 impl JobStore {
@@ -81,7 +82,8 @@ impl JobStore {
         let database = mongo.client.database(database);
         Self {
             jobs: database.collection_with_options("jobs", options.clone()),
-            dead_letters: database.collection_with_options("deadLetters", options),
+            dead_letters: database.collection_with_options("deadLetters", options.clone()),
+            outbox: database.collection_with_options("outbox", options),
         }
     }
 
