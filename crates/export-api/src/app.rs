@@ -7,12 +7,14 @@ use export_amqp::Publisher;
 use export_mongo::JobStore;
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
+use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::auth::Authenticator;
 use crate::config::Config;
+use crate::relay::Relay;
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::sweeper::Sweeper;
@@ -28,6 +30,7 @@ const GRACE: Duration = Duration::from_secs(8);
 pub struct App {
     state: ApiState,
     sweeper: Sweeper,
+    relay: Relay,
     mongo: export_mongo::MongoClient,
 }
 
@@ -37,11 +40,13 @@ impl App {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;
+        let webhooks = config.webhooks.clone().map(Webhooks::new).transpose()?;
         let state = ApiState {
             jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             auth: Authenticator::new(&config.access),
+            webhooks,
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone(),
         };
@@ -51,7 +56,12 @@ impl App {
             policy: config.jobs.retry,
             queue_age: config.jobs.queue_age,
         };
-        Ok(Self { state, sweeper, mongo })
+        let relay = Relay {
+            outbox: state.jobs.outbox(),
+            publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
+            webhooks: state.webhooks.clone(),
+        };
+        Ok(Self { state, sweeper, relay, mongo })
     }
 
     /// Serves until `stop`, then finishes the requests in hand.
@@ -65,6 +75,7 @@ impl App {
         tokio::spawn(serve_health(admin, readiness.clone()));
         tokio::spawn(watch(self.mongo, self.state.publisher.clone(), readiness));
         let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
+        let relay = tokio::spawn(self.relay.run(stop.clone()));
 
         let grace = stop.clone();
         info!(address = %api.local_addr()?, "listening");
@@ -76,6 +87,7 @@ impl App {
             () = async { grace.cancelled().await; tokio::time::sleep(GRACE).await } => {}
         }
         sweeper.await?;
+        relay.await?;
         info!("stopped");
         Ok(())
     }

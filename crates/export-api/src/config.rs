@@ -3,6 +3,7 @@
 mod access;
 mod http;
 mod jobs;
+mod webhooks;
 
 use std::net::SocketAddr;
 
@@ -13,6 +14,7 @@ use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings};
 use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError};
+use export_webhooks::WebhookSettings;
 
 pub use access::AccessSettings;
 pub use http::HttpSettings;
@@ -28,6 +30,8 @@ pub struct Cli {
     access: access::AccessArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
+    #[command(flatten)]
+    webhooks: webhooks::WebhookArgs,
     #[command(flatten)]
     mongo: MongoArgs,
     #[command(flatten)]
@@ -57,6 +61,8 @@ pub struct Config {
     pub access: AccessSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
+    /// How webhooks are sent, where they are.
+    pub webhooks: Option<WebhookSettings>,
     /// The jobs' database.
     pub mongo: MongoSettings,
     /// The broker.
@@ -84,6 +90,7 @@ impl Cli {
             http: self.http.resolve()?,
             access: self.access.resolve()?,
             jobs: self.jobs.resolve()?,
+            webhooks: self.webhooks.resolve()?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,
             topology: Topology::named(&self.amqp.name_prefix()?),

@@ -5,6 +5,7 @@ mod demo;
 mod failure;
 mod provision;
 mod run;
+mod webhooks;
 
 use clap::Parser;
 use export_observability::init_logs;
@@ -28,6 +29,8 @@ enum Command {
     Run(Box<run::Run>),
     /// Write a synthetic fleet into MongoDB or a folder, to try the service on
     Demo(demo::Demo),
+    /// Webhooks: the secrets by which receivers know them
+    Webhooks(webhooks::Webhooks),
 }
 
 #[tokio::main]
@@ -45,5 +48,6 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Provision(provision) => provision.run().await,
         Command::Run(run) => run.run().await,
         Command::Demo(demo) => demo.run().await,
+        Command::Webhooks(webhooks) => webhooks.run(),
     }
 }

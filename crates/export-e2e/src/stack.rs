@@ -13,6 +13,7 @@ use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::{MongoSettings, SourceSettings};
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
+use export_webhooks::WebhookSettings;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::worker::Terms;
 use serde_json::Value;
@@ -55,8 +56,25 @@ impl Stack {
         Self::start_api_with(space, 3).await
     }
 
+    /// The whole service, which sends webhooks in this way.
+    pub async fn start_with_webhooks(webhooks: WebhookSettings) -> Self {
+        let mut stack = Self::start_api_of(TestSpace::create().await, 3, Some(webhooks)).await;
+        stack.provision().await;
+        stack.start_worker().await;
+        stack
+    }
+
     /// The same, whose jobs may have this many attempts.
     pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
+        Self::start_api_of(space, max_attempts, None).await
+    }
+
+    /// The same, which sends webhooks in this way.
+    pub async fn start_api_of(
+        space: TestSpace,
+        max_attempts: u32,
+        webhooks: Option<WebhookSettings>,
+    ) -> Self {
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -78,6 +96,7 @@ impl Stack {
                 queue_age: Duration::from_mins(10),
                 retry: RETRY,
             },
+            webhooks,
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
             s3: stack.s3(),
