@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::relay::Relay;
+use crate::relay::{Relay, WebhookRelay};
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::sweeper::Sweeper;
@@ -40,7 +40,7 @@ impl App {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;
-        let webhooks = config.webhooks.clone().map(Webhooks::new).transpose()?;
+        let webhooks = config.webhooks.clone().map(|settings| Webhooks::new(settings.sending)).transpose()?;
         let state = ApiState {
             jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
@@ -59,7 +59,9 @@ impl App {
         let relay = Relay {
             outbox: state.jobs.outbox(),
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
-            webhooks: state.webhooks.clone(),
+            webhooks: state.webhooks.clone().zip(config.webhooks.as_ref()).map(|(webhooks, settings)| {
+                WebhookRelay { webhooks, retry: settings.retry, give_up_after: settings.give_up_after }
+            }),
         };
         Ok(Self { state, sweeper, relay, mongo })
     }

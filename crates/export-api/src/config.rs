@@ -14,11 +14,11 @@ use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings};
 use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError};
-use export_webhooks::WebhookSettings;
 
 pub use access::AccessSettings;
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
+pub use webhooks::WebhookSettings;
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use export_amqp::Publisher;
 use export_core::causes;
+use export_core::job::RetryPolicy;
 use export_mongo::{Outbox, StoreError};
 use export_webhooks::Webhooks;
 use tokio::sync::Notify;
@@ -32,7 +33,18 @@ pub struct Relay {
     /// Sends events to the broker. One of its own: what goes wrong with the exchange of events must not hold jobs up.
     pub publisher: Publisher,
     /// Sends webhooks, where that is configured. Where it is not, deliveries that are left from before wait.
-    pub webhooks: Option<Webhooks>,
+    pub webhooks: Option<WebhookRelay>,
+}
+
+/// What relaying to addresses of clients needs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct WebhookRelay {
+    /// Sends webhooks.
+    pub webhooks: Webhooks,
+    /// How long one that was not delivered waits.
+    pub retry: RetryPolicy,
+    /// How long after the first try it is given up.
+    pub give_up_after: Duration,
 }
 
 /// Wakes those who send when there is something to send.

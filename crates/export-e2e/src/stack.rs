@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
-use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings};
+use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, WebhookSettings};
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_mongo::JobStore;
@@ -13,7 +13,6 @@ use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::{MongoSettings, SourceSettings};
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
-use export_webhooks::WebhookSettings;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::worker::Terms;
 use serde_json::Value;

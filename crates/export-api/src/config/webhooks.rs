@@ -1,11 +1,37 @@
 //! Whether and how the ends of jobs are told to addresses of clients.
 
+use std::time::Duration;
+
+use export_core::job::RetryPolicy;
 use export_settings::{SecretString, SettingError, optional, parsed_or, secret};
-use export_webhooks::{AllowedNetworks, SigningKey, SigningKeys, WebhookSettings};
+use export_webhooks::{AllowedNetworks, SigningKey, SigningKeys};
 
 const KEY: &str = "WEBHOOK_SIGNING_KEY";
 const PREVIOUS_KEY: &str = "WEBHOOK_SIGNING_KEY_PREVIOUS";
 const KEY_EXPECTED: &str = "base64 of at least 32 random bytes, as `openssl rand -base64 32` prints";
+
+/// Waits between tries: in a day there are some twenty of them.
+const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 5_000, longest_wait_ms: 2 * 60 * 60 * 1_000 };
+/// How long a receiver may be away.
+const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
+
+/// How webhooks are sent, and how often.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// How one is sent.
+    pub sending: export_webhooks::WebhookSettings,
+    /// How long one that was not delivered waits.
+    pub retry: RetryPolicy,
+    /// How long after the first try it is given up.
+    pub give_up_after: Duration,
+}
+
+impl WebhookSettings {
+    /// Webhooks that are tried for a day.
+    pub fn of(sending: export_webhooks::WebhookSettings) -> Self {
+        Self { sending, retry: RETRY, give_up_after: GIVE_UP_AFTER }
+    }
+}
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Webhooks")]
@@ -61,7 +87,8 @@ impl WebhookArgs {
         match (current, previous) {
             (Some(current), previous) => {
                 let keys = SigningKeys { current, previous };
-                Ok(Some(WebhookSettings { keys, allow_http, allowed_networks }))
+                let sending = export_webhooks::WebhookSettings { keys, allow_http, allowed_networks };
+                Ok(Some(WebhookSettings::of(sending)))
             }
             (None, None) => Ok(None),
             (None, Some(_)) => {

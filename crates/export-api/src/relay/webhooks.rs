@@ -7,15 +7,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use export_core::causes;
-use export_core::job::RetryPolicy;
 use export_mongo::{BackOff, Busy, Channel, Delivery, Failed, Outbox, PutOff, StoreError};
-use export_webhooks::{Answer, Webhooks};
+use export_webhooks::Answer;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::wait;
+use super::{WebhookRelay, wait};
 
 /// How long a claim holds: a try takes fifteen seconds at most, and what comes of it must be written down.
 const LEASE: Duration = Duration::from_mins(1);
@@ -25,10 +24,6 @@ const AT_A_TIME: usize = 64;
 const PER_TENANT: usize = 16;
 /// And for one host.
 const PER_HOST: usize = 4;
-/// Waits between tries: in a day there are some twenty of them.
-const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 5_000, longest_wait_ms: 2 * 60 * 60 * 1_000 };
-/// How long a receiver may be away.
-const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 /// How long tries may go on after the stop signal; then they are handed back. Requests of clients have eight seconds.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -92,14 +87,14 @@ fn leave(counts: &mut HashMap<String, usize>, name: &str) {
     }
 }
 
-pub(super) async fn run(outbox: &Outbox, webhooks: &Webhooks, bell: &Notify, stop: &CancellationToken) {
+pub(super) async fn run(outbox: &Outbox, relay: &WebhookRelay, bell: &Notify, stop: &CancellationToken) {
     let mut under_way = UnderWay::default();
     // Told a moment later than everybody else: for tries that are under way.
     let over = CancellationToken::new();
     while !stop.is_cancelled() {
         let claimed = tokio::select! {
             () = stop.cancelled() => break,
-            claimed = claim_all(outbox, webhooks, &mut under_way, &over) => claimed,
+            claimed = claim_all(outbox, relay, &mut under_way, &over) => claimed,
         };
         if let Err(error) = claimed {
             warn!(error = %causes(&error), "webhooks wait for MongoDB");
@@ -122,7 +117,7 @@ pub(super) async fn run(outbox: &Outbox, webhooks: &Webhooks, bell: &Notify, sto
 /// Begins tries while there is room and something is due.
 async fn claim_all(
     outbox: &Outbox,
-    webhooks: &Webhooks,
+    relay: &WebhookRelay,
     under_way: &mut UnderWay,
     over: &CancellationToken,
 ) -> Result<(), StoreError> {
@@ -130,9 +125,9 @@ async fn claim_all(
         let Some(delivery) = outbox.claim(Channel::Webhook, LEASE, &under_way.busy()).await? else { break };
         let host = delivery.webhook_url.as_ref().map(|url| url.host().to_string()).unwrap_or_default();
         let share = Share { host, tenant: delivery.event.tenant.to_string() };
-        let (outbox, webhooks, over) = (outbox.clone(), webhooks.clone(), over.clone());
+        let (outbox, relay, over) = (outbox.clone(), relay.clone(), over.clone());
         under_way.begin(share, async move {
-            if let Err(error) = deliver(&outbox, &webhooks, &delivery, &over).await {
+            if let Err(error) = deliver(&outbox, &relay, &delivery, &over).await {
                 // The claim runs out, and the webhook is sent again.
                 warn!(event.id = delivery.event.id(), error = %causes(&error), "what became of a webhook could not be noted");
             }
@@ -144,7 +139,7 @@ async fn claim_all(
 /// One try, and what comes of it. In the log is the host alone: the rest of the address may hold secrets.
 async fn deliver(
     outbox: &Outbox,
-    webhooks: &Webhooks,
+    relay: &WebhookRelay,
     delivery: &Delivery,
     over: &CancellationToken,
 ) -> Result<(), StoreError> {
@@ -156,7 +151,7 @@ async fn deliver(
     let host = url.host();
     let answer = tokio::select! {
         () = over.cancelled() => return outbox.hand_back(delivery).await,
-        answer = webhooks.send(&delivery.event, url, delivery.claimed_at) => answer,
+        answer = relay.webhooks.send(&delivery.event, url, delivery.claimed_at) => answer,
     };
     match answer {
         Answer::Delivered => {
@@ -164,8 +159,8 @@ async fn deliver(
             info!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, "a webhook was delivered");
         }
         Answer::Failed { reason, at_least } => {
-            let back_off = BackOff { policy: RETRY, random: fastrand::f64() };
-            let put_off = PutOff { back_off, at_least, give_up_after: GIVE_UP_AFTER };
+            let back_off = BackOff { policy: relay.retry, random: fastrand::f64() };
+            let put_off = PutOff { back_off, at_least, give_up_after: relay.give_up_after };
             let is_given_up = outbox.failed(delivery, &reason, put_off).await? == Failed::GivenUp;
             warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, is_given_up, "a webhook was not delivered");
         }
