@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use export_core::event::Event;
 use export_core::message::WakeUp;
 use export_core::trace::TraceParent;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
@@ -23,8 +24,20 @@ const REST: Duration = Duration::from_secs(1);
 const PERSISTENT: u8 = 2;
 /// The header of the W3C Trace Context.
 const TRACE_PARENT: &str = "traceparent";
+/// The header that says whose job an event is about.
+const TENANT: &str = "tenant";
 
-/// Sends wake-up messages. Connects when first used and again after every failure. Cheap to clone.
+/// A message with where it goes.
+struct Message {
+    exchange: String,
+    routing_key: ShortString,
+    /// Whether it is an error when no queue wants it.
+    is_mandatory: bool,
+    properties: BasicProperties,
+    body: Vec<u8>,
+}
+
+/// Sends wake-up messages and events. Connects when first used and again after every failure. Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
     connector: Connector,
@@ -63,7 +76,41 @@ impl Publisher {
         message: WakeUp,
         trace_parent: Option<&TraceParent>,
     ) -> Result<(), AmqpError> {
-        let outcome = tokio::time::timeout(PUBLISH, self.publish_confirmed(message, trace_parent))
+        self.publish_in_time(Message {
+            exchange: self.topology.exchange(),
+            routing_key: JOBS_KEY.into(),
+            is_mandatory: true,
+            properties: properties(headers(trace_parent)),
+            body: message.encode(),
+        })
+        .await
+    }
+
+    /// Publishes an event and waits until the broker has it, as long as for any message. Nobody has to listen: where no queue is
+    /// bound for its kind it goes nowhere, and that is success.
+    pub async fn publish_event(
+        &self,
+        event: &Event,
+        trace_parent: Option<&TraceParent>,
+    ) -> Result<(), AmqpError> {
+        let mut headers = headers(trace_parent);
+        headers.insert(TENANT.into(), AMQPValue::LongString(event.tenant.as_str().into()));
+        let occurred_at = u64::try_from(event.occurred_at.timestamp()).unwrap_or_default();
+        self.publish_in_time(Message {
+            exchange: self.topology.events_exchange(),
+            routing_key: event.kind.as_str().into(),
+            is_mandatory: false,
+            properties: properties(headers)
+                .with_message_id(event.id().into())
+                .with_type(event.kind.as_str().into())
+                .with_timestamp(occurred_at),
+            body: event.payload(),
+        })
+        .await
+    }
+
+    async fn publish_in_time(&self, message: Message) -> Result<(), AmqpError> {
+        let outcome = tokio::time::timeout(PUBLISH, self.publish_confirmed(message))
             .await
             .unwrap_or(Err(AmqpError::TimedOut { operation: "publish" }));
         if matches!(outcome, Err(AmqpError::Driver { .. } | AmqpError::TimedOut { .. })) {
@@ -80,24 +127,12 @@ impl Publisher {
         self.channel().await.map(drop)
     }
 
-    async fn publish_confirmed(
-        &self,
-        message: WakeUp,
-        trace_parent: Option<&TraceParent>,
-    ) -> Result<(), AmqpError> {
+    async fn publish_confirmed(&self, message: Message) -> Result<(), AmqpError> {
+        let Message { exchange, routing_key, is_mandatory, properties, body } = message;
         let channel = self.channel().await?;
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let mut headers = FieldTable::default();
-        if let Some(parent) = trace_parent {
-            headers.insert(TRACE_PARENT.into(), AMQPValue::LongString(parent.as_str().into()));
-        }
-        let properties = BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
-            .with_content_type("application/json".into())
-            .with_headers(headers);
-        let exchange = self.topology.exchange();
+        let options = BasicPublishOptions { mandatory: is_mandatory, ..BasicPublishOptions::default() };
         let confirm = channel
-            .basic_publish(exchange.as_str().into(), JOBS_KEY.into(), options, &message.encode(), properties)
+            .basic_publish(exchange.as_str().into(), routing_key, options, &body, properties)
             .await
             .map_err(AmqpError::driver("publish"))?;
         match confirm.await.map_err(AmqpError::driver("confirm a message"))? {
@@ -139,4 +174,19 @@ impl Publisher {
     fn rest_until(&self, until: Option<Instant>) {
         *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
+}
+
+fn headers(trace_parent: Option<&TraceParent>) -> FieldTable {
+    let mut headers = FieldTable::default();
+    if let Some(parent) = trace_parent {
+        headers.insert(TRACE_PARENT.into(), AMQPValue::LongString(parent.as_str().into()));
+    }
+    headers
+}
+
+fn properties(headers: FieldTable) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type("application/json".into())
+        .with_headers(headers)
 }

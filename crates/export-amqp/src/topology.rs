@@ -82,7 +82,8 @@ impl Topology {
         format!("{}.jobs.retry", self.base)
     }
 
-    fn events_exchange(&self) -> String {
+    /// The exchange to which events are published, by their kind.
+    pub fn events_exchange(&self) -> String {
         format!("{}.events", self.base)
     }
 

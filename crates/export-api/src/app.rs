@@ -7,6 +7,7 @@ use export_amqp::Publisher;
 use export_mongo::JobStore;
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
+use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use tracing::info;
 use crate::accepting::Acceptor;
 use crate::auth::Authenticator;
 use crate::config::Config;
+use crate::relay::{Relay, WebhookRelay};
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::sweeper::Sweeper;
@@ -33,6 +35,7 @@ const NOTING: Duration = Duration::from_secs(1);
 pub struct App {
     state: ApiState,
     sweeper: Sweeper,
+    relay: Relay,
     mongo: export_mongo::MongoClient,
     /// Ends when all is noted that was published.
     marking: JoinHandle<()>,
@@ -46,12 +49,14 @@ impl App {
             .context("MONGODB_URI cannot be used")?;
         let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
         let (acceptor, marking) = Acceptor::start(&jobs);
+        let webhooks = config.webhooks.clone().map(|settings| Webhooks::new(settings.sending)).transpose()?;
         let state = ApiState {
             jobs,
             acceptor,
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             auth: Authenticator::new(&config.access),
+            webhooks,
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone(),
         };
@@ -61,7 +66,14 @@ impl App {
             policy: config.jobs.retry,
             queue_age: config.jobs.queue_age,
         };
-        Ok(Self { state, sweeper, mongo, marking })
+        let relay = Relay {
+            outbox: state.jobs.outbox(),
+            publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
+            webhooks: state.webhooks.clone().zip(config.webhooks.as_ref()).map(|(webhooks, settings)| {
+                WebhookRelay { webhooks, retry: settings.retry, give_up_after: settings.give_up_after }
+            }),
+        };
+        Ok(Self { state, sweeper, relay, mongo, marking })
     }
 
     /// Serves until `stop`, then finishes the requests in hand.
@@ -75,6 +87,7 @@ impl App {
         tokio::spawn(serve_health(admin, readiness.clone()));
         tokio::spawn(watch(self.mongo, self.state.publisher.clone(), readiness));
         let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
+        let relay = tokio::spawn(self.relay.run(stop.clone()));
 
         let grace = stop.clone();
         info!(address = %api.local_addr()?, "listening");
@@ -88,6 +101,7 @@ impl App {
         sweeper.await?;
         // What is not noted by then is published once more by the next sweeper.
         tokio::time::timeout(NOTING, self.marking).await.ok();
+        relay.await?;
         info!("stopped");
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod access;
 mod http;
 mod jobs;
+mod webhooks;
 
 use std::net::SocketAddr;
 
@@ -17,6 +18,7 @@ use export_settings::{SecretString, SettingError};
 pub use access::AccessSettings;
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
+pub use webhooks::WebhookSettings;
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -28,6 +30,8 @@ pub struct Cli {
     access: access::AccessArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
+    #[command(flatten)]
+    webhooks: webhooks::WebhookArgs,
     #[command(flatten)]
     mongo: MongoArgs,
     #[command(flatten)]
@@ -57,6 +61,8 @@ pub struct Config {
     pub access: AccessSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
+    /// How webhooks are sent, where they are.
+    pub webhooks: Option<WebhookSettings>,
     /// The jobs' database.
     pub mongo: MongoSettings,
     /// The broker.
@@ -84,6 +90,7 @@ impl Cli {
             http: self.http.resolve()?,
             access: self.access.resolve()?,
             jobs: self.jobs.resolve()?,
+            webhooks: self.webhooks.resolve()?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,
             topology: Topology::named(&self.amqp.name_prefix()?),

@@ -2,13 +2,14 @@
 //!
 //! A request is followed in one pass: [`routes`] → [`routes::exports::create`] → the job store → the publisher. What an
 //! error looks like to a client is in [`problem`]. [`sweeper`] publishes what could not be published at once and takes
-//! jobs from workers that were lost. This is the only crate that knows HTTP to clients.
+//! jobs from workers that were lost. [`relay`] tells others that jobs have ended. This is the only crate that knows HTTP to clients.
 
 pub mod accepting;
 pub mod app;
 pub mod auth;
 pub mod config;
 pub mod problem;
+pub mod relay;
 pub mod routes;
 pub mod state;
 pub mod sweeper;

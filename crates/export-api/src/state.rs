@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use export_amqp::Publisher;
 use export_mongo::JobStore;
 use export_s3::ResultBucket;
+use export_webhooks::Webhooks;
 
 use crate::accepting::Acceptor;
 use crate::auth::Authenticator;
@@ -22,6 +23,8 @@ pub struct ApiState {
     pub results: ResultBucket,
     /// Finds out who is calling.
     pub auth: Authenticator,
+    /// Sends webhooks, where that is configured.
+    pub webhooks: Option<Webhooks>,
     /// Attempts that a new job may have.
     pub max_attempts: NonZeroU32,
     /// What `Location` begins with; empty for relative ones.

@@ -16,6 +16,7 @@ mod run;
 mod signals;
 mod table;
 mod vehicles;
+mod webhooks;
 
 use clap::{CommandFactory, Parser};
 use export_observability::init_logs;
@@ -53,6 +54,8 @@ enum Command {
     Run(Box<run::Run>),
     /// Write a synthetic fleet into MongoDB or a folder, to try the service on
     Demo(demo::Demo),
+    /// Webhooks: the secrets by which receivers know them
+    Webhooks(webhooks::Webhooks),
 }
 
 #[tokio::main]
@@ -79,5 +82,6 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Provision(provision) => provision.run().await,
         Command::Run(run) => run.run().await,
         Command::Demo(demo) => demo.run().await,
+        Command::Webhooks(webhooks) => webhooks.run(),
     }
 }

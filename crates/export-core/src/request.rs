@@ -3,8 +3,10 @@
 //! Here are the data that are asked for; what their result looks like is in [`output`].
 
 mod output;
+mod webhook;
 
 pub use output::MAX_FILLED_ROWS;
+pub use webhook::{MAX_WEBHOOK_URL_BYTES, WebhookUrl, WebhookUrlError};
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -40,6 +42,8 @@ pub struct ExportRequest {
     pub parameters: Option<Vec<Parameter>>,
     /// What the result looks like.
     pub output: OutputOptions,
+    /// Where the end of the job is told.
+    pub webhook_url: Option<WebhookUrl>,
 }
 
 /// One thing that is wrong with a request, and where.
@@ -57,7 +61,7 @@ impl FieldError {
     }
 }
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "startDate",
     "endDate",
     "timezone",
@@ -70,6 +74,7 @@ const FIELDS: [&str; 12] = [
     "csvGuard",
     "stepMs",
     "fill",
+    "webhookUrl",
 ];
 
 impl ExportRequest {
@@ -95,12 +100,13 @@ impl ExportRequest {
         let vehicles = parse_list::<VehicleId>(fields, "vehicles", &mut errors);
         let parameters = parse_list::<Parameter>(fields, "parameters", &mut errors);
         let output = output::parse(fields, range, &mut errors);
+        let webhook_url = webhook::parse(fields, &mut errors);
 
         match (start, end, timezone, range) {
             (Some((start_date, _)), Some((end_date, _)), Some(timezone), Some(range))
                 if errors.is_empty() =>
             {
-                Ok(Self { start_date, end_date, timezone, range, vehicles, parameters, output })
+                Ok(Self { start_date, end_date, timezone, range, vehicles, parameters, output, webhook_url })
             }
             _ => Err(errors),
         }
@@ -274,6 +280,8 @@ mod tests {
         assert_eq!(pointers(&with("startDate", Value::Null)), ["/startDate"]);
         assert_eq!(pointers(&with("vehicles", json!("vehicle_001"))), ["/vehicles"]);
         assert_eq!(pointers(&with("vehicles", json!(["../etc"]))), ["/vehicles/0"]);
+        assert_eq!(pointers(&with("webhookUrl", json!("ftp://example.com"))), ["/webhookUrl"]);
+        assert_eq!(pointers(&with("webhookUrl", json!(["https://example.com"]))), ["/webhookUrl"]);
         assert_eq!(pointers(&with("vehicles", json!(vec!["v"; MAX_LISTED + 1]))), ["/vehicles"]);
     }
 }

@@ -4,8 +4,13 @@
 //! same rule to a [`Record`] in memory, and a test of the store compares the two. A change that has no rule cannot be
 //! written.
 //!
+//! An end is announced by the very change that makes it: [`Effect::Announce`] appends an event to a list in the job, from where the
+//! relay takes it. So no process can die between an end and its announcement. No rule looks at that list, and none may: the relay
+//! takes entries out whenever it gets to it, while others change the job.
+//!
 //! Architecture invariant: nothing here reads a clock. Times are numbers that the caller gives, in milliseconds.
 
+use crate::event::{Announced, EventKind};
 use crate::job::JobState;
 
 /// What must be true of the stored job for a change to happen.
@@ -80,6 +85,8 @@ pub enum Effect {
     StampStarted,
     /// `finishedAt` is now.
     StampFinished,
+    /// An event waits to be told to others.
+    Announce(EventKind),
 }
 
 /// One change: when it may happen and what it does.
@@ -137,9 +144,22 @@ const TRY_AGAIN: &[Effect] = &[
     E::DropLease,
     E::SetError,
 ];
-const GIVE_UP: &[Effect] = &[E::Enter(Failed), E::DropOwnership, E::DropLease, E::SetError, E::StampFinished];
-const END_AS_WANTED: &[Effect] =
-    &[E::Enter(Cancelled), E::DropOwnership, E::DropLease, E::ClearError, E::StampFinished];
+const GIVE_UP: &[Effect] = &[
+    E::Enter(Failed),
+    E::DropOwnership,
+    E::DropLease,
+    E::SetError,
+    E::StampFinished,
+    E::Announce(EventKind::Failed),
+];
+const END_AS_WANTED: &[Effect] = &[
+    E::Enter(Cancelled),
+    E::DropOwnership,
+    E::DropLease,
+    E::ClearError,
+    E::StampFinished,
+    E::Announce(EventKind::Cancelled),
+];
 
 const MARK_PUBLISHED: Rule = Rule { when: &[C::In(NotStarted), C::SameEpoch], then: &[E::MarkPublished] };
 
@@ -171,6 +191,7 @@ const COMMIT: Rule = Rule {
         E::DropOwnership,
         E::DropLease,
         E::StampFinished,
+        E::Announce(EventKind::Finished),
     ],
 };
 
@@ -200,7 +221,13 @@ const CANCEL_RUNNING: Rule =
 
 const CANCEL_WAITING: Rule = Rule {
     when: &[C::In(NotStarted)],
-    then: &[E::Enter(Cancelled), E::RequestCancel, E::ClearError, E::StampFinished],
+    then: &[
+        E::Enter(Cancelled),
+        E::RequestCancel,
+        E::ClearError,
+        E::StampFinished,
+        E::Announce(EventKind::Cancelled),
+    ],
 };
 
 const REQUEST_CANCEL: Rule = Rule { when: &[C::In(Started)], then: &[E::RequestCancel] };
@@ -218,8 +245,10 @@ const FAIL_LOST: Rule = Rule {
 const CANCEL_LOST: Rule =
     Rule { when: &[C::In(Started), C::LeaseExpired, C::CancelRequested], then: END_AS_WANTED };
 
-const EXPIRE: Rule =
-    Rule { when: &[C::In(Finished), C::ResultExpired], then: &[E::Enter(Expired), E::DropResult] };
+const EXPIRE: Rule = Rule {
+    when: &[C::In(Finished), C::ResultExpired],
+    then: &[E::Enter(Expired), E::DropResult, E::Announce(EventKind::Expired)],
+};
 
 impl Transition {
     /// All of them.
@@ -289,6 +318,8 @@ pub struct Record<N> {
     pub expires_at_ms: Option<i64>,
     /// Why the last attempt failed.
     pub error: Option<N>,
+    /// What was announced. Only written: no rule depends on it.
+    pub announced: Announced,
 }
 
 impl<N> Record<N> {
@@ -307,6 +338,7 @@ impl<N> Record<N> {
             result: None,
             expires_at_ms: None,
             error: None,
+            announced: Announced::default(),
         }
     }
 }
@@ -397,6 +429,7 @@ fn change<N: Clone>(effect: Effect, job: &mut Record<N>, input: &Input<N>) {
         E::SetExpiry => job.expires_at_ms = Some(input.now_ms + input.retention_ms),
         E::SetError => job.error = Some(input.error.clone()),
         E::ClearError => job.error = None,
+        E::Announce(kind) => job.announced.push(kind),
         // For people only: no rule looks at them.
         E::SetProgress | E::ResetProgress | E::StampStarted | E::StampFinished => {}
     }

@@ -43,6 +43,23 @@ fn a_job_that_is_not_running_has_no_lease_and_no_owner() {
 }
 
 #[test]
+fn exactly_the_changes_that_end_a_job_or_its_result_announce_it() {
+    for transition in Transition::ALL {
+        let announced: Vec<_> = transition
+            .rule()
+            .then
+            .iter()
+            .filter_map(|effect| match effect {
+                E::Announce(kind) => Some(kind.state()),
+                _ => None,
+            })
+            .collect();
+        let ended: Vec<_> = transition.rule().to().into_iter().filter(|state| !state.is_active()).collect();
+        assert_eq!(announced, ended, "{transition:?}");
+    }
+}
+
+#[test]
 fn a_claim_starts_an_attempt_and_a_commit_ends_it() {
     let mut job: Record<&str> = Record::new(2, 100);
     let mut input = Input {
@@ -64,4 +81,7 @@ fn a_claim_starts_an_attempt_and_a_commit_ends_it() {
     assert!(COMMIT.apply(&mut job, &input));
     assert_eq!((job.state, job.result, job.expires_at_ms), (Finished, Some("uri"), Some(1_100)));
     assert!(!REQUEST_CANCEL.apply(&mut job, &input), "it has ended");
+    input.now_ms = 1_100;
+    assert!(EXPIRE.apply(&mut job, &input));
+    assert_eq!(job.announced.events().collect::<Vec<_>>(), [EventKind::Finished, EventKind::Expired]);
 }

@@ -6,8 +6,8 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
-use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings};
 use export_core::access::AllowedVehicles;
+use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, WebhookSettings};
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_mongo::{Catalog, JobStore};
@@ -59,8 +59,25 @@ impl Stack {
         Self::start_api_with(space, 3).await
     }
 
+    /// The whole service, which sends webhooks in this way.
+    pub async fn start_with_webhooks(webhooks: WebhookSettings) -> Self {
+        let mut stack = Self::start_api_of(TestSpace::create().await, 3, Some(webhooks)).await;
+        stack.provision().await;
+        stack.start_worker().await;
+        stack
+    }
+
     /// The same, whose jobs may have this many attempts.
     pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
+        Self::start_api_of(space, max_attempts, None).await
+    }
+
+    /// The same, which sends webhooks in this way.
+    pub async fn start_api_of(
+        space: TestSpace,
+        max_attempts: u32,
+        webhooks: Option<WebhookSettings>,
+    ) -> Self {
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -82,6 +99,7 @@ impl Stack {
                 queue_age: Duration::from_mins(10),
                 retry: RETRY,
             },
+            webhooks,
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
             s3: stack.s3(),

@@ -21,7 +21,8 @@ fn main() -> io::Result<()> {
             writeln!(out, "{violation:#?}")?;
         }
     }
-    for mutant in mutants::of_rules().into_iter().chain(mutants::of_steps()) {
+    let mutants = [mutants::of_rules(), mutants::of_announcements(), mutants::of_steps()];
+    for mutant in mutants.into_iter().flatten() {
         let outcome = find(mutant.protocol, mutant.breaks);
         let verdict = if outcome.violated().contains(&mutant.breaks) { "breaks" } else { "DOES NOT BREAK" };
         writeln!(out, "{} {verdict} {:?}: {}", mutant.name, mutant.breaks, figures(&outcome))?;

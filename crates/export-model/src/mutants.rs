@@ -1,6 +1,7 @@
 //! The protocol with a part missing, and what goes wrong then. A mutant that does no harm would mean that the part is not
 //! needed, or that the model does not see what it is for.
 
+use export_core::event::EventKind;
 use export_core::job::JobState::{NotStarted, Started};
 use export_core::rules::{Condition, Effect, Transition};
 
@@ -110,6 +111,22 @@ pub fn of_rules() -> Vec<Mutant> {
             p::NEVER_STUCK,
             real().without(T::MarkPublished, Condition::SameEpoch),
         ),
+    ]
+}
+
+/// Ends that nobody is told of.
+pub fn of_announcements() -> Vec<Mutant> {
+    use Transition as T;
+    let silent = |name, transition, kind| {
+        let rules = Rules::default().without_effect(transition, Effect::Announce(kind));
+        let protocol = Protocol { rules, ..Protocol::new(Bounds::USUAL) };
+        Mutant { name, protocol, breaks: p::ENDS_ARE_ANNOUNCED }
+    };
+    vec![
+        silent("a commit announces nothing", T::Commit, EventKind::Finished),
+        silent("a failure announces nothing", T::Fail, EventKind::Failed),
+        silent("a cancel announces nothing", T::CancelWaiting, EventKind::Cancelled),
+        silent("an expiry announces nothing", T::Expire, EventKind::Expired),
     ]
 }
 

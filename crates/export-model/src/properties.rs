@@ -1,5 +1,6 @@
 //! The invariants of the protocol that one job can break, by name.
 
+use export_core::event::EventKind;
 use export_core::job::JobState;
 use stateright::Property;
 
@@ -43,6 +44,8 @@ pub const NOT_FORGOTTEN: &str = "an active job is not forgotten";
 pub const NOT_GIVEN_UP_EARLY: &str = "a lost job has all its attempts";
 /// Whoever was told that his job will be cancelled never sees it end otherwise, and nobody else's is cancelled.
 pub const CANCEL_HOLDS: &str = "an accepted cancel holds";
+/// What ended was announced by the same step, once, and nothing else was.
+pub const ENDS_ARE_ANNOUNCED: &str = "ends are announced, and nothing else";
 /// When nothing is left to do, nothing is left over.
 pub const REST_IS_CLEAN: &str = "at rest nothing is left over";
 /// Without further faults, the job ends.
@@ -86,6 +89,7 @@ pub(crate) fn all() -> Vec<Property<Search>> {
         Property::always(NOT_GIVEN_UP_EARLY, |_, world: &World| !world.seen.has(Wrong::GivenUpEarly)),
         Property::always(NOT_FORGOTTEN, |search: &Search, world| is_not_forgotten(&search.protocol, world)),
         Property::always(CANCEL_HOLDS, |_, world| cancel_holds(world)),
+        Property::always(ENDS_ARE_ANNOUNCED, |_, world| ends_are_announced(world)),
         Property::always(REST_IS_CLEAN, |search: &Search, world| rest_is_clean(&search.protocol, world)),
         Property::always(NEVER_STUCK, |search: &Search, world| {
             rest::can_be_reached(&search.protocol, &search.ways_to_rest, world)
@@ -111,6 +115,19 @@ fn cancel_holds(world: &World) -> bool {
     } else {
         state != Some(JobState::Cancelled)
     }
+}
+
+/// The relay is not in the model: it only reads what is announced here, and nothing that it does can be seen by a rule.
+fn ends_are_announced(world: &World) -> bool {
+    let Some(job) = &world.job else { return true };
+    let expected: &[EventKind] = match job.state {
+        JobState::NotStarted | JobState::Started => &[],
+        JobState::Finished => &[EventKind::Finished],
+        JobState::Failed => &[EventKind::Failed],
+        JobState::Cancelled => &[EventKind::Cancelled],
+        JobState::Expired => &[EventKind::Finished, EventKind::Expired],
+    };
+    job.announced.events().eq(expected.iter().copied())
 }
 
 fn is_not_forgotten(protocol: &Protocol, world: &World) -> bool {

@@ -18,7 +18,7 @@ use crate::jobs::JobStore;
 use crate::rules::{Given, filter, update};
 
 /// The server's code for a value that a unique index has already.
-const DUPLICATE_KEY: i32 = 11000;
+pub(crate) const DUPLICATE_KEY: i32 = 11000;
 /// Its codes for a server that is not, or no longer, the primary, or that is shutting down.
 const STEPPED_DOWN: [i32; 6] = [91, 189, 10107, 11600, 11602, 13435];
 /// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.

@@ -8,7 +8,7 @@ use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Progress, R
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };
-use export_core::request::ExportRequest;
+use export_core::request::{ExportRequest, WebhookUrl};
 use export_core::trace::TraceParent;
 use export_core::{Parameter, Tenant, TimeRange, VehicleId};
 use serde::Deserialize;
@@ -53,6 +53,7 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
         "csvGuard": output.csv_guard.as_str(),
         "stepMs": output.step_ms().map(|step_ms| count(step_ms.get())),
         "fill": output.fill().map(Fill::as_str),
+        "webhookUrl": request.webhook_url.as_ref().map(WebhookUrl::as_str),
         "state": JobState::NotStarted.as_str(),
         "epoch": 0_i64,
         "attempts": 0_i64,
@@ -69,6 +70,7 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
         "startedAt": null,
         "finishedAt": null,
         "expiresAt": null,
+        "unannounced": [],
         "traceparent": new.trace_parent.as_ref().map(TraceParent::as_str),
     }
 }
@@ -139,6 +141,7 @@ struct Stored {
     csv_guard: CsvGuard,
     step_ms: Option<NonZeroU64>,
     fill: Option<Fill>,
+    webhook_url: Option<WebhookUrl>,
     state: JobState,
     epoch: i64,
     attempts: u32,
@@ -208,6 +211,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
             range,
             vehicles: stored.vehicles,
             parameters: stored.parameters,
+            webhook_url: stored.webhook_url,
         },
         state: stored.state,
         epoch: stored.epoch,

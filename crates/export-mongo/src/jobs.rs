@@ -39,11 +39,12 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// The collections `jobs` and `deadLetters` of the jobs' database. Cheap to clone.
+/// The collections `jobs`, `deadLetters` and `outbox` of the jobs' database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(crate) jobs: Collection<Document>,
     pub(crate) dead_letters: Collection<Document>,
+    pub(crate) outbox: Collection<Document>,
 }
 
 impl JobStore {
@@ -64,7 +65,8 @@ impl JobStore {
         let database = mongo.client.database(database);
         Self {
             jobs: database.collection_with_options("jobs", options.clone()),
-            dead_letters: database.collection_with_options("deadLetters", options),
+            dead_letters: database.collection_with_options("deadLetters", options.clone()),
+            outbox: database.collection_with_options("outbox", options),
         }
     }
 

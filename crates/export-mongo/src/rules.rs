@@ -140,6 +140,12 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         Effect::ResetProgress => set("progress", literal(progress_document(&Progress::default()).into())),
         Effect::StampStarted => set("startedAt", "$$NOW".into()),
         Effect::StampFinished => set("finishedAt", "$$NOW".into()),
+        Effect::Announce(kind) => {
+            // Jobs of earlier versions have no list.
+            let earlier = doc! { "$ifNull": ["$unannounced", []] };
+            let one_more = doc! { "kind": { "$literal": kind.as_str() }, "at": "$$NOW" };
+            set("unannounced", doc! { "$concatArrays": [earlier, [one_more]] }.into());
+        }
     }
 }
 
@@ -153,7 +159,7 @@ pub(crate) fn millis(time: Duration) -> i64 {
 }
 
 /// `RetryPolicy::bound_ms` in the server's words, since only the server knows the attempts when it makes the change.
-fn after_back_off(back_off: BackOff) -> Document {
+pub(crate) fn after_back_off(back_off: BackOff) -> Document {
     let bound = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
     let doublings = doc! { "$min": [32, { "$max": [0, { "$subtract": ["$attempts", 1] }] }] };
     let doubled = doc! { "$multiply": [bound(back_off.policy.first_wait_ms), { "$pow": [2, doublings] }] };

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
+use export_core::event::{EventKind, MAX_EVENTS_PER_JOB};
 use export_core::job::JobState;
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
@@ -18,6 +19,8 @@ use crate::rules::millis;
 
 /// The server's code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
+/// How long the outbox remembers what became of a delivery, for whoever asks.
+const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 
 impl JobStore {
     /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
@@ -26,7 +29,9 @@ impl JobStore {
         for name in ["deadLetters", "catalog", "apiKeys", "outbox", "audit"] {
             self.make_collection(name, None).await?;
         }
+        self.make_outbox_indexes().await?;
         let indexes = [
+            announcements(),
             index("unpublished", doc! { "state": 1, "publishedAt": 1 }),
             index("leases", doc! { "state": 1, "leaseUntil": 1 }),
             index("expiry", doc! { "state": 1, "expiresAt": 1 }),
@@ -71,6 +76,24 @@ impl JobStore {
             .map(drop)
     }
 
+    async fn make_outbox_indexes(&self) -> Result<(), StoreError> {
+        let settled = IndexOptions::builder().name("settled".to_owned()).expire_after(KEEP_SETTLED).build();
+        // Settled deliveries have no time when they are due: looking costs nothing where nothing waits.
+        let waiting = IndexOptions::builder()
+            .name("waiting".to_owned())
+            .partial_filter_expression(doc! { "dueAt": { "$type": "date" } })
+            .build();
+        let keys = doc! { "channel": 1, "dueAt": 1, "host": 1, "tenant": 1 };
+        let indexes = [
+            IndexModel::builder().keys(keys).options(waiting).build(),
+            IndexModel::builder().keys(doc! { "settledAt": 1 }).options(settled).build(),
+        ];
+        let outbox = self.outbox.clone();
+        bounded("create the indexes of the outbox", async move { outbox.create_indexes(indexes).await })
+            .await
+            .map(drop)
+    }
+
     async fn make_collection(
         &self,
         name: &'static str,
@@ -93,6 +116,15 @@ impl JobStore {
     }
 }
 
+/// Jobs with announcements, and no others: looking costs nothing where there are none.
+fn announcements() -> IndexModel {
+    let options = IndexOptions::builder()
+        .name("announcements".to_owned())
+        .partial_filter_expression(doc! { "unannounced.at": { "$type": "date" } })
+        .build();
+    IndexModel::builder().keys(doc! { "unannounced.at": 1 }).options(options).build()
+}
+
 fn index(name: &str, keys: Document) -> IndexModel {
     IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
 }
@@ -105,6 +137,20 @@ fn only_where_text(name: &str, keys: Document, field: &str) -> IndexModel {
         .partial_filter_expression(doc! { field: { "$type": "string" } })
         .build();
     IndexModel::builder().keys(keys).options(options).build()
+}
+
+/// Events that wait for the relay: no more than a job can come to.
+fn announcement_list() -> Document {
+    let kinds = EventKind::ALL.map(EventKind::as_str);
+    doc! {
+        "bsonType": "array",
+        "maxItems": i32::try_from(MAX_EVENTS_PER_JOB).unwrap_or(i32::MAX),
+        "items": {
+            "bsonType": "object",
+            "required": ["kind", "at"],
+            "properties": { "kind": { "enum": kinds.to_vec() }, "at": { "bsonType": "date" } },
+        },
+    }
 }
 
 /// What every job must be.
@@ -129,6 +175,8 @@ fn validator() -> Document {
             "exportUri": { "bsonType": ["string", "null"] },
             "owner": { "bsonType": ["string", "null"] },
             "cancelRequested": { "bsonType": "bool" },
+            "webhookUrl": { "bsonType": ["string", "null"] },
+            "unannounced": announcement_list(),
         },
     };
     let is_set = |field: &str| doc! { "$gt": [field, null] };

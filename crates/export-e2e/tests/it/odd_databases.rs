@@ -232,6 +232,7 @@ fn export_request(request: &ReferenceRequest) -> ExportRequest {
         vehicles: request.vehicles.as_ref().map(vehicles),
         parameters: request.parameters.as_ref().map(parameters),
         output: output(&request.options),
+        webhook_url: None,
     }
 }
 

@@ -161,6 +161,7 @@ struct Seen {
     uri: Option<String>,
     expires: bool,
     has_error: bool,
+    announced: Vec<String>,
 }
 
 fn seen(document: &Document) -> Seen {
@@ -177,7 +178,14 @@ fn seen(document: &Document) -> Seen {
         uri: text("exportUri"),
         expires: is_set("expiresAt"),
         has_error: is_set("error"),
+        announced: announced(document),
     }
+}
+
+fn announced(document: &Document) -> Vec<String> {
+    let entries = document.get_array("unannounced").expect("a list").iter();
+    let kind = |entry: &Bson| entry.as_document()?.get_str("kind").ok().map(str::to_owned);
+    entries.map(|entry| kind(entry).expect("a kind")).collect()
 }
 
 fn expected(job: &Record<&'static str>) -> Seen {
@@ -192,6 +200,7 @@ fn expected(job: &Record<&'static str>) -> Seen {
         uri: job.result.map(str::to_owned),
         expires: job.expires_at_ms.is_some(),
         has_error: job.error.is_some(),
+        announced: job.announced.events().map(|kind| kind.as_str().to_owned()).collect(),
     }
 }
 

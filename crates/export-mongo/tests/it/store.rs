@@ -121,6 +121,7 @@ pub(crate) fn request() -> ExportRequest {
         range: TimeRange::new(1_543_536_000_000, 1_543_622_400_000).expect("a range"),
         vehicles: None,
         parameters: None,
+        webhook_url: None,
     }
 }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
-use super::store_problem;
+use super::{store_problem, webhook};
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -45,11 +45,13 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let principal = caller.who_may(Scope::Write)?;
     let Json(body) = body?;
+    let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
+    webhook::check(state.webhooks.as_ref(), &request)?;
     let new = NewJob {
         id: JobId::new(Uuid::now_v7()),
         tenant: principal.tenant,
         created_by: principal.name,
-        request: ExportRequest::parse(&body).map_err(Problem::invalid)?,
+        request,
         allowed_vehicles: principal.vehicles,
         max_attempts: state.max_attempts.get(),
         idempotency: idempotency(&headers, &body)?,

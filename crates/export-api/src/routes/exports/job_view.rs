@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::job::{Failure, Job, Progress, Stats};
 use export_core::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
+use export_core::request::WebhookUrl;
 use export_core::{Parameter, VehicleId};
 use serde::Serialize;
 
@@ -37,6 +38,7 @@ pub(super) struct JobView<'a> {
     csv_guard: Option<CsvGuard>,
     step_ms: Option<NonZeroU64>,
     fill: Option<Fill>,
+    webhook_url: Option<&'a str>,
     progress: &'a Progress,
     stats: Option<&'a Stats>,
     attempts: u32,
@@ -78,6 +80,7 @@ impl<'a> JobView<'a> {
             csv_guard: output.csv_formula_guard(),
             step_ms: output.step_ms(),
             fill: output.fill(),
+            webhook_url: request.webhook_url.as_ref().map(WebhookUrl::as_str),
             progress: &job.progress,
             stats: job.result.as_ref().map(|result| &result.stats),
             attempts: job.attempts,
@@ -133,7 +136,7 @@ mod tests {
             finished_at: None,
         };
         let view = serde_json::to_value(JobView::of(&job, ResultLinks::default())).expect("JSON");
-        for name in ["exportUri", "downloadUrl", "objects", "stats"] {
+        for name in ["exportUri", "downloadUrl", "objects", "stats", "webhookUrl"] {
             assert_eq!(view.get(name), Some(&Value::Null), "{name}");
         }
         let options = ["format", "archive", "compression", "timeFormat", "csvGuard", "stepMs", "fill"];

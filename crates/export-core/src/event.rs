@@ -1,0 +1,157 @@
+//! What the service tells others about a job: that it has ended.
+//!
+//! An event says which job and what became of it, and nothing more: no link, no address of a result. Whoever wants those asks
+//! the API with a key of its own. The same end of the same job always is the same event, with the same id, however often it is
+//! sent: receivers may drop what they have seen.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{JobId, Tenant};
+use crate::job::JobState;
+
+/// Most events of one job: its end, and that of its result.
+pub const MAX_EVENTS_PER_JOB: usize = 2;
+
+/// What has happened. The names are routing keys of the broker and part of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum EventKind {
+    /// There is a result.
+    #[serde(rename = "export.finished")]
+    Finished,
+    /// It was given up.
+    #[serde(rename = "export.failed")]
+    Failed,
+    /// Its owner has ended it.
+    #[serde(rename = "export.cancelled")]
+    Cancelled,
+    /// Its result is gone.
+    #[serde(rename = "export.expired")]
+    Expired,
+}
+
+impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Finished, Self::Failed, Self::Cancelled, Self::Expired];
+
+    /// The kind's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "export.finished",
+            Self::Failed => "export.failed",
+            Self::Cancelled => "export.cancelled",
+            Self::Expired => "export.expired",
+        }
+    }
+
+    /// The state that the job has entered.
+    pub const fn state(self) -> JobState {
+        match self {
+            Self::Finished => JobState::Finished,
+            Self::Failed => JobState::Failed,
+            Self::Cancelled => JobState::Cancelled,
+            Self::Expired => JobState::Expired,
+        }
+    }
+
+    /// The kind's name within its family, for ids.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// The events that a job has announced so far, whether they were told to others by now or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Announced([Option<EventKind>; MAX_EVENTS_PER_JOB]);
+
+impl Announced {
+    /// The events, oldest first.
+    pub fn events(&self) -> impl Iterator<Item = EventKind> {
+        self.0.into_iter().flatten()
+    }
+
+    /// One more. There is room for all that a job can come to.
+    pub(crate) fn push(&mut self, kind: EventKind) {
+        if let Some(free) = self.0.iter_mut().find(|entry| entry.is_none()) {
+            *free = Some(kind);
+        }
+    }
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What has happened.
+    pub kind: EventKind,
+    /// To which job.
+    pub job_id: JobId,
+    /// Whose job it is.
+    pub tenant: Tenant,
+    /// When.
+    pub occurred_at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    #[serde(rename = "type")]
+    kind: EventKind,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'a> {
+    job_id: JobId,
+    state: JobState,
+    tenant: &'a Tenant,
+}
+
+impl Event {
+    /// Its id: the same each time it is sent. No dot is in it, which Standard Webhooks uses to separate what it signs.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.job_id, self.kind.suffix())
+    }
+
+    /// What is sent: `{"type","timestamp","data":{"jobId","state","tenant"}}`, the same bytes each time.
+    pub fn payload(&self) -> Vec<u8> {
+        let payload = Payload {
+            kind: self.kind,
+            timestamp: self.occurred_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            data: Data { job_id: self.job_id, state: self.kind.state(), tenant: &self.tenant },
+        };
+        serde_json::to_vec(&payload).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_thin_and_always_the_same() {
+        let event = Event {
+            kind: EventKind::Finished,
+            job_id: "01983c5e-7a01-7c3a-9d5e-0123456789ab".parse().expect("an id"),
+            tenant: "acme".parse().expect("a tenant"),
+            occurred_at: DateTime::from_timestamp_millis(1_543_536_000_001).expect("a time"),
+        };
+        assert_eq!(event.id(), "01983c5e-7a01-7c3a-9d5e-0123456789ab-finished");
+        let expected = r#"{"type":"export.finished","timestamp":"2018-11-30T00:00:00.001Z","data":{"jobId":"01983c5e-7a01-7c3a-9d5e-0123456789ab","state":"FINISHED","tenant":"acme"}}"#;
+        assert_eq!(String::from_utf8_lossy(&event.payload()), expected);
+    }
+
+    #[test]
+    fn kinds_have_one_name_and_one_state() {
+        for kind in EventKind::ALL {
+            assert_eq!(serde_json::to_value(kind).expect("a string"), kind.as_str());
+            assert_eq!(format!("export.{}", kind.suffix()), kind.as_str());
+            assert_eq!(kind.state().as_str(), kind.suffix().to_uppercase());
+        }
+    }
+}
