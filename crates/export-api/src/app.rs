@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use export_amqp::Publisher;
-use export_mongo::JobStore;
+use export_mongo::{Changes, JobStore};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
@@ -37,8 +37,10 @@ impl App {
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;
+        let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
         let state = ApiState {
-            jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
+            changes: Changes::of(&jobs),
+            jobs,
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             auth: Authenticator::new(&config.access),
@@ -64,6 +66,9 @@ impl App {
         let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
         tokio::spawn(watch(self.mongo, self.state.publisher.clone(), readiness));
+        let changes = self.state.changes.clone();
+        let waits_end = stop.clone().cancelled_owned();
+        tokio::spawn(async move { changes.run(waits_end).await });
         let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
 
         let grace = stop.clone();
