@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use export_amqp::Publisher;
-use export_mongo::JobStore;
+use export_mongo::{Changes, JobStore};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
@@ -51,6 +51,7 @@ impl App {
         let (acceptor, marking) = Acceptor::start(&jobs);
         let webhooks = config.webhooks.clone().map(|settings| Webhooks::new(settings.sending)).transpose()?;
         let state = ApiState {
+            changes: Changes::of(&jobs),
             jobs,
             acceptor,
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
@@ -86,6 +87,9 @@ impl App {
         let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
         tokio::spawn(watch(self.mongo, self.state.publisher.clone(), readiness));
+        let changes = self.state.changes.clone();
+        let waits_end = stop.clone().cancelled_owned();
+        tokio::spawn(async move { changes.run(waits_end).await });
         let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
         let relay = tokio::spawn(self.relay.run(stop.clone()));
 

@@ -25,8 +25,9 @@ impl Authenticator {
         }
     }
 
+    /// Whoever these headers prove it is.
     #[expect(clippy::unused_async, reason = "keys are looked up")]
-    async fn principal(&self, _headers: &HeaderMap) -> Result<Principal, Problem> {
+    pub(crate) async fn principal(&self, _headers: &HeaderMap) -> Result<Principal, Problem> {
         match self {
             Self::Anyone => Ok(Principal::anyone()),
         }

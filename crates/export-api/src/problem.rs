@@ -86,7 +86,7 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "unknown-path",
             "No such path",
-            "This service has POST /export, GET and DELETE /export/{id}, GET /export/{id}/download and GET /export/{id}/download/{name}.",
+            "This service has GET and POST /export, GET and DELETE /export/{id}, GET /export/{id}/events, GET /export/{id}/download and GET /export/{id}/download/{name}.",
         )
     }
 
@@ -154,6 +154,18 @@ impl Problem {
             "unavailable",
             "The service cannot do this now",
             "Try again after the time in Retry-After.",
+        );
+        problem.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+        problem
+    }
+
+    /// 503: as many clients wait for changes as may. They are told to come back, and others leave meanwhile.
+    pub fn too_many_streams() -> Self {
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The service cannot do this now",
+            "Too many clients wait for changes. Try again after the time in Retry-After, or ask GET /export/{id}.",
         );
         problem.retry_after_seconds = Some(RETRY_AFTER_SECONDS);
         problem

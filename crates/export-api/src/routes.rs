@@ -34,6 +34,8 @@ struct Description;
 fn operations() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(exports::create::create))
+        .routes(routes!(exports::list::list_exports))
+        .routes(routes!(exports::events::events))
         .routes(routes!(exports::get::get, exports::cancel::cancel))
         .routes(routes!(exports::download::download))
         .routes(routes!(exports::download::download_object))

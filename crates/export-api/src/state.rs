@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use export_amqp::Publisher;
-use export_mongo::JobStore;
+use export_mongo::{Changes, JobStore};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
 
@@ -17,6 +17,8 @@ pub struct ApiState {
     pub jobs: JobStore,
     /// Writes new ones.
     pub acceptor: Acceptor,
+    /// Tells when a job may have changed.
+    pub changes: Changes,
     /// Sends jobs to the workers.
     pub publisher: Publisher,
     /// Signs download links.

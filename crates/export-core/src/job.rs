@@ -27,6 +27,10 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [Self; 6] =
+        [Self::NotStarted, Self::Started, Self::Finished, Self::Failed, Self::Cancelled, Self::Expired];
+
     /// The state's name, as stored and as told to clients.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -230,14 +234,7 @@ mod tests {
 
     #[test]
     fn states_have_one_name() {
-        for state in [
-            JobState::NotStarted,
-            JobState::Started,
-            JobState::Finished,
-            JobState::Failed,
-            JobState::Cancelled,
-            JobState::Expired,
-        ] {
+        for state in JobState::ALL {
             let json = serde_json::to_value(state).expect("a string");
             assert_eq!(json, state.as_str());
         }

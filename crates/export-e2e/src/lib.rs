@@ -2,8 +2,12 @@
 //!
 //! [`Stack`] belongs to one test: its own databases, queues and bucket. It is the only place where the API and the worker meet.
 
+mod doors;
+mod events;
 mod http;
 mod stack;
 
+pub use doors::HeldJob;
+pub use events::{Event, EventStream};
 pub use http::Answer;
 pub use stack::Stack;

@@ -6,8 +6,8 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
-use export_core::access::AllowedVehicles;
 use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, WebhookSettings};
+use export_core::access::AllowedVehicles;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_mongo::{Catalog, JobStore};
@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::events::EventStream;
 use crate::http::{Answer, send};
 
 /// Longest wait for a job to end; on real services a small one takes well under a second.
@@ -41,6 +42,8 @@ pub struct Stack {
     pub api_url: String,
     /// Where workers started from now on find S3, when not where the services are.
     pub s3_endpoint_of_workers: Option<String>,
+    /// What the API was started with.
+    api: Option<ApiConfig>,
     stop: CancellationToken,
     running: Vec<JoinHandle<()>>,
 }
@@ -82,6 +85,7 @@ impl Stack {
             space,
             api_url: String::new(),
             s3_endpoint_of_workers: None,
+            api: None,
             stop: CancellationToken::new(),
             running: Vec::new(),
         };
@@ -105,6 +109,7 @@ impl Stack {
             s3: stack.s3(),
             topology: stack.topology(),
         };
+        stack.api = Some(config.clone());
         let app = export_api::app::App::build(&config, stack.results(None).await).await;
         let app = app.unwrap_or_else(|error| panic!("the API cannot be built: {error:#}"));
         let stop = stack.stop.clone();
@@ -112,6 +117,22 @@ impl Stack {
             app.serve(api, admin, stop).await.unwrap_or_else(|error| panic!("the API failed: {error:#}"));
         }));
         stack
+    }
+
+    /// Starts one more API with the settings of the first, with another MongoDB address if one is given; returns its address.
+    pub async fn start_another_api(&mut self, mongodb_uri: Option<String>) -> String {
+        let (api, admin) = (local_listener().await, local_listener().await);
+        let mut config = self.api.clone().unwrap_or_else(|| panic!("there is no first API"));
+        (config.http.listen, config.http.admin) = (address(&api), address(&admin));
+        config.mongo.uri = mongodb_uri.map_or(config.mongo.uri, Into::into);
+        let url = format!("http://{}", address(&api));
+        let app = export_api::app::App::build(&config, self.results(None).await).await;
+        let app = app.unwrap_or_else(|error| panic!("the API cannot be built: {error:#}"));
+        let stop = self.stop.clone();
+        self.running.push(tokio::spawn(async move {
+            app.serve(api, admin, stop).await.unwrap_or_else(|error| panic!("the API failed: {error:#}"));
+        }));
+        url
     }
 
     /// Makes queues and indexes, as `exports provision` does.
@@ -175,8 +196,25 @@ impl Stack {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> Answer {
+        self.request_to(&self.api_url, method, path, headers, body).await
+    }
+
+    /// Sends any request to the API at this address.
+    pub async fn request_to(
+        &self,
+        api_url: &str,
+        method: &'static str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        send(method, format!("{}{path}", self.api_url), headers, body).await
+        send(method, format!("{api_url}{path}"), headers, body).await
+    }
+
+    /// Follows a job by its events.
+    pub async fn events(&self, job_id: &str, headers: &[(&str, &str)]) -> EventStream {
+        EventStream::open(&format!("{}/export/{job_id}/events", self.api_url), headers).await
     }
 
     /// Follows the download link of a finished job.
@@ -269,6 +307,11 @@ impl Stack {
         let page = catalog.page(&AllowedVehicles::All, None, None, 10_000).await;
         let page = page.unwrap_or_else(|error| panic!("no catalog: {error}"));
         page.vehicles.iter().map(|one| (one.vehicle.to_string(), one.refreshed_at_ms)).collect()
+    }
+
+    /// Asks everything to stop, and waits for nothing.
+    pub fn ask_to_stop(&self) {
+        self.stop.cancel();
     }
 
     /// Stops everything in order and removes what the test made.

@@ -82,13 +82,8 @@ impl JobStore {
 
     /// The stored document, with the server's word on whether its result's time is over (`isOver`).
     async fn look(&self, job_id: JobId) -> Result<Option<Document>, StoreError> {
-        let is_over = doc! { "$and": [
-            { "$eq": ["$state", JobState::Finished.as_str()] },
-            { "$gt": ["$expiresAt", null] },
-            { "$lte": ["$expiresAt", "$$NOW"] },
-        ] };
         let stages =
-            [doc! { "$match": { "_id": job_id.to_string() } }, doc! { "$set": { "isOver": is_over } }];
+            [doc! { "$match": { "_id": job_id.to_string() } }, doc! { "$set": { "isOver": is_over() } }];
         let jobs = self.jobs.clone();
         bounded("read a job", async move {
             let mut found = jobs.aggregate(stages).await?;
@@ -164,4 +159,13 @@ impl JobStore {
         })
         .await
     }
+}
+
+/// Whether a finished job's result has had its time, by the server's clock.
+pub(crate) fn is_over() -> Document {
+    doc! { "$and": [
+        { "$eq": ["$state", JobState::Finished.as_str()] },
+        { "$gt": ["$expiresAt", null] },
+        { "$lte": ["$expiresAt", "$$NOW"] },
+    ] }
 }

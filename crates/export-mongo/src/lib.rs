@@ -6,6 +6,7 @@
 
 mod accepting;
 mod catalog;
+mod changes;
 mod claims;
 mod client;
 mod demo;
@@ -14,6 +15,7 @@ mod error;
 mod gate;
 mod identities;
 mod jobs;
+mod list;
 mod outbox;
 mod reader;
 mod resume;
@@ -28,12 +30,14 @@ pub use catalog::{
     Catalog, CataloguedParameter, CataloguedVehicle, Coverage, Keeping, KnownParameters, ListChange,
     Standing, Survey, VehicleLook, VehiclePage,
 };
+pub use changes::{Changes, Subscription};
 pub use claims::{Claim, Held};
 pub use client::{MongoClient, connect};
 pub use error::StoreError;
 pub use gate::ReadAhead;
 pub use identities::{Identity, MongoUser};
 pub use jobs::{Cancelled, JobStore};
+pub use list::{JobPage, JobsWanted};
 pub use outbox::{Busy, Channel, Delivery, Failed, Outbox, PutOff};
 pub use rules::BackOff;
 pub use source::MongoSource;

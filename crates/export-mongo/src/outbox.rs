@@ -17,9 +17,10 @@ use mongodb::Collection;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReturnDocument;
 
+use crate::accepting::DUPLICATE_KEY;
 use crate::client::bounded;
 use crate::error::StoreError;
-use crate::jobs::{DUPLICATE_KEY, JobStore};
+use crate::jobs::JobStore;
 use crate::rules::{BackOff, after_back_off, after_now, millis};
 
 /// Most jobs whose announcements are collected in one go; the next one goes on.

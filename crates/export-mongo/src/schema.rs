@@ -36,6 +36,7 @@ impl JobStore {
             index("leases", doc! { "state": 1, "leaseUntil": 1 }),
             index("expiry", doc! { "state": 1, "expiresAt": 1 }),
             index("newestFirst", doc! { "tenant": 1, "_id": -1 }),
+            index("newestFirstByState", doc! { "tenant": 1, "state": 1, "_id": -1 }),
             only_where_text("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, "idempotencyKey"),
         ];
         let jobs = self.jobs.clone();

@@ -3,9 +3,13 @@
 pub mod cancel;
 pub mod create;
 pub mod download;
+mod etag;
+pub mod events;
 pub mod get;
 mod job_view;
 mod links;
+pub mod list;
+mod wait;
 mod webhook;
 
 use axum::extract::{FromRequestParts, Path};

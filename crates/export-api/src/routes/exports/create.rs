@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
+use super::wait::Wait;
 use super::{store_problem, webhook};
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -65,9 +66,24 @@ pub async fn create(
         Problem::internal()
     })??;
 
+    let wait = Wait::preferred(&headers);
+    let (job, applied) = match wait {
+        Some(wait) => {
+            let waited = wait.until_ended(&state, job).await;
+            (waited.job, waited.applied)
+        }
+        None => (job, None),
+    };
     let location = format!("{}/export/{}", state.public_base_url, job.id);
-    let headers = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER_SECONDS.to_string())];
-    Ok((StatusCode::ACCEPTED, headers, Json(JobView::of(&job, ResultLinks::default()))).into_response())
+    let view = Json(JobView::of(&job, ResultLinks::default()));
+    let mut response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], view).into_response();
+    if job.state.is_active() {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
+    if let Some(applied) = applied {
+        applied.tell(&mut response);
+    }
+    Ok(response)
 }
 
 /// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.

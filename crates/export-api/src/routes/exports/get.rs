@@ -2,38 +2,94 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::Utc;
 use export_core::access::Scope;
 use export_core::causes;
+use export_core::job::Job;
 use tracing::warn;
 
+use super::etag::{etag, is_known};
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
-use super::{JobPath, find_job};
+use super::wait::Wait;
+use super::{JobPath, find_job, store_problem};
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
 /// How a job is
-#[utoipa::path(get, path = "/export/{id}", tag = "exports", params(("id" = Uuid, Path, description = "The job")), responses((status = 200, description = "The job")))]
+///
+/// With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds. With `If-None-Match` it is 304 while
+/// nothing has changed.
+#[utoipa::path(
+    get,
+    path = "/export/{id}",
+    tag = "exports",
+    params(
+        ("id" = Uuid, Path, description = "The job"),
+        ("If-None-Match" = Option<String>, Header, description = "Tags of answers that the client has"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: answer when the job has ended, or after N seconds, at most 60"),
+    ),
+    responses(
+        (status = 200, description = "The job", headers(
+            ("ETag" = String, description = "Changes with the job, and with time while there are links"),
+            ("Retry-After" = u16, description = "When asking again is worth it, in seconds, while the job is active"),
+            ("Preference-Applied" = String, description = "wait=N: how long the answer was waited for at most"),
+        )),
+        (status = 304, description = "The client has this answer already"),
+    )
+)]
 pub async fn get(
     State(state): State<ApiState>,
     caller: Caller,
     JobPath(job_id): JobPath,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let job = find_job(&state, &caller.who_may(Scope::Read)?, job_id).await?;
-    // Without links the rest of the answer is still of use, and `/download` tells the error.
-    let signed = ResultLinks::sign(&job, &state.results).await.unwrap_or_else(|error| {
+    let Some(wait) = Wait::preferred(&headers) else { return Ok(answer(&state, &job, &headers).await) };
+    let waited = wait.until_ended(&state, job).await;
+    if let Some(error) = waited.error {
+        return Err(store_problem(job_id, &error));
+    }
+    let mut response = answer(&state, &waited.job, &headers).await;
+    if let Some(applied) = waited.applied {
+        applied.tell(&mut response);
+    }
+    Ok(response)
+}
+
+/// The job, or that the client has it already.
+async fn answer(state: &ApiState, job: &Job, headers: &HeaderMap) -> Response {
+    let etag = etag(job, Utc::now());
+    if is_known(headers, &etag) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        describe(&mut response, job, Some(etag));
+        return response;
+    }
+    // Without links the rest of the answer is still of use, and `/download` tells the error. It has no tag: the next one is
+    // to be another.
+    let signed = ResultLinks::sign(job, &state.results).await;
+    let etag = signed.is_ok().then_some(etag);
+    let links = signed.unwrap_or_else(|error| {
         warn!(job.id = %job.id, error = %causes(&error), "no download links could be made");
         None
     });
-    let links = signed.unwrap_or_else(|| ResultLinks::unsigned(&job));
-    let mut response = Json(JobView::of(&job, links)).into_response();
+    let view = JobView::of(job, links.unwrap_or_else(|| ResultLinks::unsigned(job)));
+    let mut response = Json(view).into_response();
+    describe(&mut response, job, etag);
+    response
+}
+
+/// The headers of both answers.
+fn describe(response: &mut Response, job: &Job, etag: Option<String>) {
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    // What one caller was told is not for the next one on the same machine.
+    headers.insert(header::VARY, HeaderValue::from_static("authorization"));
+    headers.extend(etag.and_then(|etag| HeaderValue::try_from(etag).ok()).map(|etag| (header::ETAG, etag)));
     if job.state.is_active() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
-    Ok(response)
 }

@@ -1,0 +1,85 @@
+//! Jobs in any state without a worker: through the doors of the job store, as a worker would.
+
+use std::time::Duration;
+
+use export_core::JobId;
+use export_core::job::{ExportResult, Failure, Fence, Progress, ResultObject, Stats};
+use export_mongo::{Claim, Held, JobStore};
+
+use crate::stack::Stack;
+
+/// Long enough not to end during a test.
+const LEASE: Duration = Duration::from_mins(1);
+
+/// A job in the hands of a test.
+pub struct HeldJob {
+    jobs: JobStore,
+    fence: Fence,
+    bucket: String,
+}
+
+impl Stack {
+    /// Claims a job that must be free, before any worker does.
+    pub async fn claim(&self, job_id: &str) -> HeldJob {
+        let jobs = self.job_store().await;
+        let job_id: JobId = job_id.parse().unwrap_or_else(|error| panic!("{job_id}: {error}"));
+        match jobs.claim(job_id, "test", LEASE).await {
+            Ok(Claim::Claimed(_, fence)) => HeldJob { jobs, fence, bucket: self.space.bucket.clone() },
+            other => panic!("not claimed: {other:?}"),
+        }
+    }
+}
+
+impl HeldJob {
+    /// Tells how far it is: so many per cent, with the rest of the figures made up of it.
+    pub async fn progress(&self, percent: u8) {
+        let progress = made_up_progress(percent);
+        held(&self.jobs.heartbeat(&self.fence, LEASE, &progress).await);
+    }
+
+    /// Finishes it with a zip, or with objects of these names under a prefix. There is nothing behind the addresses.
+    pub async fn finish(self, objects: &[&str]) {
+        let end = if objects.is_empty() { ".zip" } else { "/" };
+        let object = |name: &&str| ResultObject { name: (*name).to_owned(), bytes: name.len() as u64 };
+        let result = ExportResult {
+            export_uri: format!("s3://{}/exports/default/{}/1-nonce{end}", self.bucket, self.fence.job_id),
+            objects: objects.iter().map(object).collect(),
+            stats: Stats {
+                rows: 1,
+                points: 2,
+                rejected: 3,
+                csv_bytes: 4,
+                bytes: 5,
+                sha256: "6".repeat(64),
+                duration_ms: 7,
+                peak_memory_bytes: 8,
+            },
+        };
+        let progress = Progress { eta_seconds: Some(0), ..made_up_progress(100) };
+        held(&self.jobs.commit(&self.fence, &result, &progress, Duration::from_hours(1)).await);
+    }
+
+    /// Gives it up.
+    pub async fn fail(self) {
+        let failure =
+            Failure { code: "unknown_vehicle".to_owned(), message: "vehicle_999 does not exist".to_owned() };
+        held(&self.jobs.fail(&self.fence, &failure).await);
+    }
+}
+
+fn made_up_progress(percent: u8) -> Progress {
+    let count = u64::from(percent);
+    Progress {
+        percent: f64::from(percent),
+        vehicles_done: count / 50,
+        vehicles_total: 2,
+        rows: count * 10,
+        points: count * 20,
+        bytes: count * 30,
+        eta_seconds: Some(100 - count),
+    }
+}
+
+fn held<E: std::fmt::Debug>(outcome: &Result<Held, E>) {
+    assert!(matches!(outcome, Ok(Held::Done)), "{outcome:?}");
+}

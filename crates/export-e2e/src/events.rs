@@ -1,0 +1,103 @@
+//! A client of server-sent events that takes every event as it is.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+
+use crate::http::Answer;
+
+/// Longest wait for an event, or for the end of a stream.
+const EVENT: Duration = Duration::from_secs(30);
+
+/// One event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// What `event:` says.
+    pub name: String,
+    /// What `id:` says.
+    pub id: String,
+    /// What `retry:` says.
+    pub retry: String,
+    /// What `data:` says.
+    pub data: String,
+}
+
+impl Event {
+    /// The data as JSON. Panics when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.data))
+    }
+}
+
+/// An open stream. Dropping it hangs up.
+#[derive(Debug)]
+pub struct EventStream {
+    /// The head of the answer; its body is empty.
+    pub head: Answer,
+    lines: Lines<BufReader<TcpStream>>,
+}
+
+impl EventStream {
+    /// Asks for a stream at `http://host:port/path`. Panics when there is no answer.
+    pub async fn open(url: &str, headers: &[(&str, &str)]) -> Self {
+        let (address, path) = url.trim_start_matches("http://").split_once('/').unwrap_or((url, ""));
+        // The older version: its body is not in chunks, and ends with the connection.
+        let mut lines = vec![format!("GET /{path} HTTP/1.0\r\nhost: {address}\r\naccept: text/event-stream")];
+        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        let request = lines.join("\r\n");
+        let mut stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        let sent = stream.write_all(format!("{request}\r\n\r\n").as_bytes()).await;
+        sent.unwrap_or_else(|error| panic!("{url}: {error}"));
+        let mut lines = BufReader::new(stream).lines();
+        let status = line(&mut lines).await.unwrap_or_else(|| panic!("{url}: no answer"));
+        let status = status.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let mut head = Answer { status: status.unwrap_or_default(), headers: Vec::new(), body: Vec::new() };
+        while let Some(header) = line(&mut lines).await.filter(|header| !header.is_empty()) {
+            let (name, value) = header.split_once(':').unwrap_or((&header, ""));
+            head.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+        Self { head, lines }
+    }
+
+    /// The next event; `None` when the stream ends. Comments are skipped. Panics after a bounded wait.
+    pub async fn next(&mut self) -> Option<Event> {
+        let mut event = Event::default();
+        loop {
+            let line = line(&mut self.lines).await?;
+            if line.is_empty() {
+                if event != Event::default() {
+                    return Some(event);
+                }
+                continue;
+            }
+            let (field, value) = line.split_once(": ").unwrap_or((&line, ""));
+            let slot = match field {
+                "event" => &mut event.name,
+                "id" => &mut event.id,
+                "retry" => &mut event.retry,
+                "data" => &mut event.data,
+                comment if comment.starts_with(':') => continue,
+                unknown => panic!("an event with {unknown:?}"),
+            };
+            value.clone_into(slot);
+        }
+    }
+
+    /// The next event that is as wanted. Panics when the stream ends before.
+    pub async fn until(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Event {
+        loop {
+            let event = self.next().await.unwrap_or_else(|| panic!("the stream ended"));
+            if is_wanted(&event.json()) {
+                return event;
+            }
+        }
+    }
+}
+
+async fn line(lines: &mut Lines<BufReader<TcpStream>>) -> Option<String> {
+    let read = tokio::time::timeout(EVENT, lines.next_line()).await;
+    let read = read.unwrap_or_else(|_| panic!("nothing in {EVENT:?}"));
+    read.unwrap_or_else(|error| panic!("the stream broke: {error}"))
+}

@@ -1,0 +1,175 @@
+//! What was asked and answered, as text that is the same in every run.
+
+use std::fmt::Write;
+
+use export_e2e::{Answer, Event, Stack};
+use serde_json::{Value, json};
+
+pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// Requests and answers, one after the other.
+pub(crate) struct Transcript<'stack> {
+    stack: &'stack Stack,
+    /// Texts of this run, and what stands for them.
+    names: Vec<(String, String)>,
+    text: String,
+}
+
+impl<'stack> Transcript<'stack> {
+    pub(crate) fn of(stack: &'stack Stack) -> Self {
+        let s3 = stack.space.services.s3_endpoint_url.trim_end_matches('/').to_owned();
+        let names = vec![(s3, "[s3]".to_owned()), (stack.space.bucket.clone(), "[bucket]".to_owned())];
+        Self { stack, names, text: String::new() }
+    }
+
+    /// The job of this answer goes by this name from its first mention on.
+    pub(crate) fn name(&mut self, answer: &Answer, name: &str) {
+        self.name_id(answer.json()["_id"].as_str().expect("an id"), name);
+    }
+
+    pub(crate) fn name_id(&mut self, id: &str, name: &str) {
+        self.names.push((id.to_owned(), format!("[{name}]")));
+    }
+
+    pub(crate) async fn get(&mut self, title: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let answer = self.stack.request("GET", path, headers, Vec::new()).await;
+        self.note(title, "GET", path, headers, "", &answer);
+        answer
+    }
+
+    pub(crate) async fn ask(&mut self, title: &str, method: &'static str, path: &str) -> Answer {
+        let answer = self.stack.request(method, path, &[], Vec::new()).await;
+        self.note(title, method, path, &[], "", &answer);
+        answer
+    }
+
+    pub(crate) async fn post(&mut self, title: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let answer = self.stack.request("POST", "/export", headers, body.as_bytes().to_vec()).await;
+        self.note(title, "POST", "/export", headers, body, &answer);
+        answer
+    }
+
+    pub(crate) fn note(
+        &mut self,
+        title: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        answer: &Answer,
+    ) {
+        self.begin(title, method, path, headers, body, answer);
+        if !answer.body.is_empty() {
+            self.json(answer.json());
+        }
+    }
+
+    pub(crate) fn note_events(
+        &mut self,
+        title: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        head: &Answer,
+        events: &[Event],
+    ) {
+        self.begin(title, "GET", path, headers, "", head);
+        for Event { name, id, retry, data } in events {
+            self.lines(format_args!("event: {name}\nid: {id}\nretry: {retry}\ndata:"));
+            self.json(serde_json::from_str(data).expect("JSON"));
+        }
+    }
+
+    /// Everything so far, with names for what is of this run.
+    pub(crate) fn text(mut self) -> String {
+        // The longest first: a name may be part of another one's text.
+        self.names.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+        let named = self.names.iter().fold(self.text, |text, (of_run, name)| text.replace(of_run, name));
+        named.split_inclusive('\n').map(without_nonce).collect()
+    }
+
+    fn begin(
+        &mut self,
+        title: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        answer: &Answer,
+    ) {
+        let blank = if self.text.is_empty() { "" } else { "\n" };
+        self.lines(format_args!("{blank}## {title}\n\n{method} {path}"));
+        for (name, value) in headers {
+            self.lines(format_args!("{name}: {}", header_value(name, value)));
+        }
+        if !body.is_empty() {
+            self.lines(format_args!("{body}"));
+        }
+        self.lines(format_args!("\n{}", answer.status));
+        let mut headers: Vec<_> = answer.headers.iter().filter(|(name, _)| name != "date").collect();
+        headers.sort();
+        for (name, value) in headers {
+            self.lines(format_args!("{name}: {}", header_value(name, value)));
+        }
+    }
+
+    fn json(&mut self, mut body: Value) {
+        redact(&mut body);
+        self.lines(format_args!("{body:#}"));
+    }
+
+    fn lines(&mut self, lines: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{lines}").expect("memory");
+    }
+}
+
+fn header_value(name: &str, value: &str) -> String {
+    match name {
+        "x-request-id" => "[request]".to_owned(),
+        "content-length" => "[length]".to_owned(),
+        "etag" | "if-none-match" => {
+            let tag = value.strip_prefix("W/\"").and_then(|rest| rest.strip_suffix('"'));
+            assert!(tag.is_some_and(|tag| tag.len() >= 16), "{value}");
+            "W/\"[tag]\"".to_owned()
+        }
+        _ => without_signature(value),
+    }
+}
+
+/// Replaces what differs from run to run, but not what is missing, or of another type.
+fn redact(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Object(fields) => {
+            for (name, field) in fields.iter_mut() {
+                match (name.as_str(), &*field) {
+                    ("createdAt" | "startedAt" | "finishedAt" | "expiresAt", Value::String(time)) => {
+                        assert!(time.len() == 24 && time.ends_with('Z'), "{name}: {time}");
+                        *field = json!("[time]");
+                    }
+                    ("bytes" | "durationMs" | "peakMemoryBytes", Value::Number(_)) => {
+                        *field = json!("[number]");
+                    }
+                    ("sha256", Value::String(hash)) if hash.len() == 64 => *field = json!("[sha256]"),
+                    (_, Value::String(text)) => *field = json!(without_signature(text)),
+                    _ => redact(field),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// An address without what only its signature says.
+fn without_signature(text: &str) -> String {
+    match text.split_once('?') {
+        Some((address, query)) if query.contains("X-Amz-Signature=") => format!("{address}?[signature]"),
+        _ => text.to_owned(),
+    }
+}
+
+/// A line without the nonce of an attempt's object, `…/1-<nonce>.zip`.
+fn without_nonce(line: &str) -> String {
+    let Some((before, attempt)) = line.split_once("job]/1-") else { return line.to_owned() };
+    let end = attempt.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(attempt.len());
+    format!("{before}job]/1-[nonce]{}", &attempt[end..])
+}

@@ -1,0 +1,144 @@
+//! A job as server-sent events: from any replica of the API, without repetition, to the end.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use export_e2e::{Event, EventStream, Stack};
+use export_testkit::isolation::TestSpace;
+use export_testkit::proxy::{Fault, Pattern, Proxy, Rule};
+use serde_json::{Value, json};
+
+async fn api_with_job() -> (Stack, String) {
+    let stack = Stack::start_api(TestSpace::create().await).await;
+    stack.provision().await;
+    let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
+    (stack, job_id)
+}
+
+fn is_at(percent: f64) -> impl Fn(&Value) -> bool {
+    move |job| job["progress"]["percent"].as_f64() == Some(percent)
+}
+
+/// Waits until an API follows the changes of jobs: before, it polls for them every second.
+async fn until_followed(stream: &mut EventStream) -> Event {
+    let first = stream.next().await.expect("an event");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    first
+}
+
+/// What is read at one replica goes on at another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_followed_on_every_replica() {
+    let (mut stack, job_id) = api_with_job().await;
+    let other_api = stack.start_another_api(None).await;
+    let other_url = format!("{other_api}/export/{job_id}/events");
+    let mut one = stack.events(&job_id, &[]).await;
+    let mut other = EventStream::open(&other_url, &[]).await;
+    assert_eq!((one.head.status, other.head.status), (200, 200), "{:?}", one.head);
+    let (first, same) = (until_followed(&mut one).await, other.next().await.expect("an event"));
+    assert_eq!(first, same, "both tell what MongoDB has");
+    assert_eq!((first.name.as_str(), &first.json()["state"]), ("job", &json!("NOT_STARTED")));
+
+    let held = stack.claim(&job_id).await;
+    let mut slowest = Duration::ZERO;
+    let mut last_id = String::new();
+    for percent in [10, 20, 30] {
+        held.progress(percent).await;
+        let told = Instant::now();
+        for stream in [&mut one, &mut other] {
+            let event = stream.until(is_at(percent.into())).await;
+            assert_eq!(event.json()["state"], "STARTED");
+            last_id = event.id;
+        }
+        slowest = slowest.max(told.elapsed());
+    }
+    // The change stream tells, not the clock, which comes round in ten seconds.
+    assert!(slowest < Duration::from_secs(4), "{slowest:?}");
+
+    // The client of one replica moves to the other one, and misses nothing and hears nothing twice.
+    drop(one);
+    let mut moved = EventStream::open(&other_url, &[("last-event-id", &last_id)]).await;
+    held.finish(&["vehicle_001.csv.gz", "manifest.json"]).await;
+    let end = moved.next().await.expect("an event");
+    assert_eq!(end.json()["state"], "FINISHED");
+    let job = end.json();
+    assert!(
+        job["exportUri"].is_string() && job["downloadUrl"].is_null() && job["objects"].is_null(),
+        "{job}"
+    );
+    assert_eq!(moved.next().await, None, "nothing comes after the end");
+    assert_eq!(other.until(|job| job["state"] == "FINISHED").await, end);
+    assert_eq!(other.next().await, None);
+
+    // Browsers come back when a stream ends; one that has heard the end is told to stop.
+    let again = EventStream::open(&other_url, &[("last-event-id", &end.id)]).await;
+    assert_eq!((again.head.status, again.head.header("cache-control")), (204, Some("no-store")));
+    let mut from_before = EventStream::open(&other_url, &[("last-event-id", &last_id)]).await;
+    assert_eq!(from_before.next().await, Some(end));
+    assert_eq!(from_before.next().await, None);
+    stack.stop().await;
+}
+
+/// Without a change stream events come later, but they come; a MongoDB that was away is the end of no stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_without_a_change_stream() {
+    let (mut stack, job_id) = api_with_job().await;
+    let services = &stack.space.services;
+    let proxy = Proxy::start(services.mongodb_address().to_owned()).await;
+    let uri = services.mongodb_uri_through(&proxy.address().to_string());
+    let api = stack.start_another_api(Some(uri)).await;
+    let url = format!("{api}/export/{job_id}/events");
+    let mut events = EventStream::open(&url, &[]).await;
+    until_followed(&mut events).await;
+
+    // Only a change stream asks for more.
+    let broken = proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::Close));
+    let held = stack.claim(&job_id).await;
+    broken.until_seen(1).await;
+    held.progress(10).await;
+    events.until(is_at(10.0)).await;
+    broken.until_seen(3).await;
+    held.progress(20).await;
+    events.until(is_at(20.0)).await;
+
+    proxy.cut();
+    held.progress(30).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    proxy.restore();
+    events.until(is_at(30.0)).await;
+    held.fail().await;
+    let end = events.until(|job| job["state"] == "FAILED").await;
+    assert_eq!(end.json()["error"]["code"], "unknown_vehicle");
+    assert_eq!(events.next().await, None);
+    stack.stop().await;
+}
+
+/// The end of a result is an event, too, for whoever comes back later.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_is_told_as_such() {
+    let (stack, job_id) = api_with_job().await;
+    stack.claim(&job_id).await.finish(&[]).await;
+    let mut events = stack.events(&job_id, &[]).await;
+    let finished = events.next().await.expect("an event");
+    assert_eq!((&finished.json()["state"], events.next().await), (&json!("FINISHED"), None));
+    let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
+    let over = vec![doc! { "$set": { "expiresAt": "$createdAt" } }];
+    jobs.update_one(doc! { "_id": &job_id }, over).await.expect("an answer");
+    let mut events = stack.events(&job_id, &[("last-event-id", &finished.id)]).await;
+    let expired = events.next().await.expect("an event");
+    assert_eq!((&expired.json()["state"], &expired.json()["exportUri"]), (&json!("EXPIRED"), &Value::Null));
+    stack.stop().await;
+}
+
+/// What its worker says about the time left is told while it runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_left_is_told() {
+    let (stack, job_id) = api_with_job().await;
+    let held = stack.claim(&job_id).await;
+    held.progress(40).await;
+    let job = stack.get(&format!("/export/{job_id}")).await.json();
+    assert_eq!(job["progress"]["etaSeconds"], 60);
+    let event = stack.events(&job_id, &[]).await.next().await.expect("an event");
+    assert_eq!(event.json()["progress"], job["progress"]);
+    stack.stop().await;
+}

@@ -1,0 +1,117 @@
+//! `Prefer: wait=N`: answers that come when the job ends.
+
+use std::time::{Duration, Instant};
+
+use export_e2e::{Answer, Stack};
+use export_testkit::isolation::TestSpace;
+use serde_json::{Value, json};
+
+/// Well below every wait that is asked for here.
+const EARLY: Duration = Duration::from_secs(20);
+
+fn one_day() -> Value {
+    json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
+}
+
+async fn api() -> Stack {
+    let stack = Stack::start_api(TestSpace::create().await).await;
+    stack.provision().await;
+    stack
+}
+
+/// The only job there is.
+async fn newest(stack: &Stack) -> String {
+    loop {
+        let list = stack.get("/export").await.json();
+        if let Some(id) = list["exports"][0]["_id"].as_str() {
+            return id.to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn get(stack: &Stack, path: &str, prefer: &str) -> Answer {
+    stack.request("GET", path, &[("prefer", prefer)], Vec::new()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_is_answered_as_soon_as_the_job_ends() {
+    let stack = api().await;
+    let job_id = stack.accepted(&one_day()).await;
+    let path = format!("/export/{job_id}");
+    let began = Instant::now();
+    let (answer, ()) = tokio::join!(get(&stack, &path, "respond-async, wait=55"), async {
+        let held = stack.claim(&job_id).await;
+        held.progress(50).await;
+        held.finish(&[]).await;
+    });
+    assert!(began.elapsed() < EARLY, "{:?}", began.elapsed());
+    assert_eq!((answer.status, &answer.json()["state"]), (200, &json!("FINISHED")));
+    assert_eq!(answer.header("preference-applied"), Some("wait=55"));
+    assert!(answer.json()["downloadUrl"].is_string(), "with a link: {answer:?}");
+    assert_eq!(answer.header("retry-after"), None, "nothing more will come");
+
+    // Of what has ended there is nothing to be waited for.
+    let began = Instant::now();
+    assert_eq!(get(&stack, &path, "wait=600").await.header("preference-applied"), Some("wait=60"));
+    assert!(began.elapsed() < EARLY);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_waits_for_its_job() {
+    let stack = api().await;
+    let headers = [("content-type", "application/json"), ("prefer", "wait=55")];
+    let began = Instant::now();
+    let (answer, ()) =
+        tokio::join!(stack.request("POST", "/export", &headers, one_day().to_string().into_bytes()), async {
+            stack.claim(&newest(&stack).await).await.fail().await;
+        });
+    assert!(began.elapsed() < EARLY, "{:?}", began.elapsed());
+    assert_eq!((answer.status, &answer.json()["state"]), (202, &json!("FAILED")));
+    assert_eq!((answer.header("preference-applied"), answer.header("retry-after")), (Some("wait=55"), None));
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_ends_with_its_time() {
+    let stack = api().await;
+    let path = format!("/export/{}", stack.accepted(&one_day()).await);
+    let began = Instant::now();
+    let answer = get(&stack, &path, "wait=1").await;
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < EARLY, "{took:?}");
+    assert_eq!((answer.status, &answer.json()["state"]), (200, &json!("NOT_STARTED")));
+    assert_eq!(answer.header("preference-applied"), Some("wait=1"));
+    assert!(answer.header("retry-after").is_some());
+
+    // A preference that cannot be read is none.
+    let answer = get(&stack, &path, "wait=soon").await;
+    assert_eq!((answer.status, answer.header("preference-applied")), (200, None));
+    // With the tag of what it knows, a client is told after the wait that nothing has changed.
+    let etag = answer.header("etag").expect("a tag").to_owned();
+    let headers = [("if-none-match", etag.as_str()), ("prefer", "wait=1")];
+    let answer = stack.request("GET", &path, &headers, Vec::new()).await;
+    assert_eq!((answer.status, answer.header("preference-applied")), (304, Some("wait=1")));
+    stack.stop().await;
+}
+
+/// A service that stops answers whoever waits, at once and in good order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_ends_with_the_service() {
+    let stack = api().await;
+    let job_id = stack.accepted(&one_day()).await;
+    let path = format!("/export/{job_id}");
+    let (answer, began) = tokio::join!(get(&stack, &path, "wait=55"), async {
+        // An event tells that the service is at it; the wait was asked for before.
+        let mut events = stack.events(&job_id, &[]).await;
+        events.next().await.expect("an event");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stack.ask_to_stop();
+        assert_eq!(events.next().await, None, "the stream ends, too");
+        Instant::now()
+    });
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!((answer.status, &answer.json()["state"]), (200, &json!("NOT_STARTED")));
+    stack.stop().await;
+}

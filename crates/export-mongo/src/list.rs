@@ -1,0 +1,100 @@
+//! A tenant's jobs, newest first, page by page.
+//!
+//! A page begins after a job, not after a number of jobs: ids sort by the time of creation, so new jobs change nothing about the
+//! pages that follow, and the last page costs what the first one does.
+
+use bson::{Bson, Document, doc};
+use export_core::job::{Job, JobState};
+use export_core::{JobId, Tenant};
+use futures_util::TryStreamExt;
+use tracing::error;
+
+use crate::client::bounded;
+use crate::document::read_job;
+use crate::error::StoreError;
+use crate::jobs::{JobStore, is_over};
+
+/// Which jobs are wanted.
+#[derive(Clone, Debug)]
+pub struct JobsWanted {
+    /// Whose.
+    pub tenant: Tenant,
+    /// In any of these states; in any state, if there are none.
+    pub states: Vec<JobState>,
+    /// Only those that are older than this one, which need not be there.
+    pub older_than: Option<JobId>,
+    /// Most jobs of the page; at least one.
+    pub limit: u32,
+}
+
+/// A page of jobs.
+#[derive(Clone, Debug)]
+pub struct JobPage {
+    /// The jobs, newest first, without the objects of their results (which may be thousands for each).
+    pub jobs: Vec<Job>,
+    /// The last job that was looked at, where there are older ones.
+    pub next_older_than: Option<JobId>,
+}
+
+impl JobStore {
+    /// A page of a tenant's jobs. A result whose time is over has expired, whether the sweeper has seen it or not.
+    ///
+    /// A stored job that this version cannot read is left out, and told in the log: one of them must not hide all others. So
+    /// a page may have fewer jobs than wanted although there are more.
+    pub async fn list(&self, wanted: &JobsWanted) -> Result<JobPage, StoreError> {
+        let limit = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX);
+        let stages = stages(wanted);
+        let jobs = self.jobs.clone();
+        let mut found: Vec<Document> =
+            bounded("list jobs", async move { jobs.aggregate(stages).await?.try_collect().await }).await?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().and_then(|document| document.get_str("_id").ok());
+        let next_older_than = last.filter(|_| has_more).and_then(|id| id.parse().ok());
+        let jobs = found.into_iter().filter_map(readable).collect();
+        Ok(JobPage { jobs, next_older_than })
+    }
+}
+
+/// One job more than wanted, to know whether there are more.
+fn stages(wanted: &JobsWanted) -> Vec<Document> {
+    let mut filter = doc! { "tenant": wanted.tenant.as_str() };
+    if let Some(job_id) = wanted.older_than {
+        filter.insert("_id", doc! { "$lt": job_id.to_string() });
+    }
+    let mut stages = Vec::new();
+    if wanted.states.is_empty() {
+        stages.push(doc! { "$match": filter });
+    } else {
+        let mut stored = wanted.states.clone();
+        // What has expired may still be stored as finished.
+        if stored.contains(&JobState::Expired) && !stored.contains(&JobState::Finished) {
+            stored.push(JobState::Finished);
+        }
+        filter.insert("state", doc! { "$in": names(&stored) });
+        stages.push(doc! { "$match": filter });
+        stages.push(doc! { "$match": { "$expr": { "$in": [told_state(), names(&wanted.states)] } } });
+    }
+    stages.push(doc! { "$sort": { "_id": -1 } });
+    stages.push(doc! { "$limit": i64::from(wanted.limit.max(1)) + 1 });
+    let address = doc! { "$cond": [is_over(), null, "$exportUri"] };
+    stages.push(doc! { "$set": { "exportUri": address, "state": told_state() } });
+    stages.push(doc! { "$unset": ["objects", "manifest"] });
+    stages
+}
+
+/// The state that clients are told, by the server's clock.
+fn told_state() -> Document {
+    doc! { "$cond": [is_over(), JobState::Expired.as_str(), "$state"] }
+}
+
+fn names(states: &[JobState]) -> Bson {
+    states.iter().map(|state| state.as_str()).collect::<Vec<_>>().into()
+}
+
+fn readable(document: Document) -> Option<Job> {
+    let id = document.get_str("_id").unwrap_or_default().to_owned();
+    read_job(document)
+        .inspect_err(|problem| error!(job.id = id, error = %problem, "a stored job is left out of a list"))
+        .ok()
+}
