@@ -10,6 +10,7 @@ pub mod access;
 mod causes;
 pub mod id;
 pub mod job;
+pub mod key;
 pub mod manifest;
 pub mod message;
 pub mod output;
