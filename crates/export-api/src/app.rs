@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use export_amqp::Publisher;
-use export_mongo::JobStore;
+use export_mongo::{AuditLog, JobStore, KeyStore};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::routes::router;
@@ -41,7 +42,9 @@ impl App {
             jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
-            auth: Authenticator::new(&config.access),
+            auth: Authenticator::new(&config.access, KeyStore::new(&mongo, &config.mongo.jobs_database))
+                .context("tokens of OIDC_ISSUER cannot be checked")?,
+            audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone(),
         };
@@ -64,6 +67,7 @@ impl App {
         let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
         tokio::spawn(watch(self.mongo, self.state.publisher.clone(), readiness));
+        tokio::spawn(self.state.auth.clone().tell_who_may_call());
         let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
 
         let grace = stop.clone();

@@ -5,8 +5,10 @@
 //! jobs from workers that were lost. This is the only crate that knows HTTP to clients.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod config;
+mod memory;
 pub mod problem;
 pub mod routes;
 pub mod state;

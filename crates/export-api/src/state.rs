@@ -6,6 +6,7 @@ use export_amqp::Publisher;
 use export_mongo::JobStore;
 use export_s3::ResultBucket;
 
+use crate::audit::Audit;
 use crate::auth::Authenticator;
 
 /// Shared by all requests. Cheap to clone.
@@ -19,6 +20,8 @@ pub struct ApiState {
     pub results: ResultBucket,
     /// Finds out who is calling.
     pub auth: Authenticator,
+    /// Notes what callers did.
+    pub audit: Audit,
     /// Attempts that a new job may have.
     pub max_attempts: NonZeroU32,
     /// What `Location` begins with; empty for relative ones.

@@ -4,6 +4,7 @@
 //! a majority and with times from the server. [`VehicleDatabases`] finds vehicles, and [`MongoSource`] reads their hour
 //! documents for the engine. Types of the driver do not leave this crate.
 
+mod audit;
 mod claims;
 mod client;
 mod demo;
@@ -12,6 +13,7 @@ mod error;
 mod gate;
 mod identities;
 mod jobs;
+mod keys;
 mod reader;
 mod resume;
 mod rules;
@@ -20,12 +22,14 @@ mod source;
 mod sweep;
 mod vehicles;
 
+pub use audit::{AuditAction, AuditEntry, AuditError, AuditLog};
 pub use claims::{Claim, Held};
 pub use client::{MongoClient, connect};
 pub use error::StoreError;
 pub use gate::ReadAhead;
 pub use identities::{Identity, MongoUser};
 pub use jobs::{Cancelled, Created, JobStore};
+pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
 pub use rules::BackOff;
 pub use source::MongoSource;
 pub use sweep::{Swept, Unpublished};

@@ -26,6 +26,7 @@ impl JobStore {
         for name in ["deadLetters", "catalog", "apiKeys", "outbox", "audit"] {
             self.make_collection(name, None).await?;
         }
+        self.index_audit().await?;
         let indexes = [
             index("unpublished", doc! { "state": 1, "publishedAt": 1 }),
             index("leases", doc! { "state": 1, "leaseUntil": 1 }),
@@ -74,7 +75,7 @@ impl JobStore {
     }
 }
 
-fn index(name: &str, keys: Document) -> IndexModel {
+pub(crate) fn index(name: &str, keys: Document) -> IndexModel {
     IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
 }
 

@@ -1,11 +1,13 @@
 //! The job store and the vehicles' databases on a real MongoDB.
 
+mod audit;
 mod cancelling;
 mod claims;
 mod endings;
 mod expiring;
 mod hours;
 mod idempotency;
+mod keys;
 mod outputs;
 mod reading;
 mod resuming;

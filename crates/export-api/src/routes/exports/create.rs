@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::store_problem;
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -40,6 +41,7 @@ const TRACE_PARENT: &str = "traceparent";
 pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
+    trail: Trail,
     headers: HeaderMap,
     body: Result<Json<Value>, JsonRejection>,
 ) -> Result<Response, Problem> {
@@ -57,7 +59,7 @@ pub async fn create(
     };
 
     // On a task of its own: a client that hangs up half-way changes nothing about a job that is being accepted.
-    let accepting = tokio::spawn(accept(state.clone(), new).in_current_span());
+    let accepting = tokio::spawn(accept(state.clone(), new, trail).in_current_span());
     let job = accepting.await.map_err(|panic| {
         error!(error = %panic, "a job could not be accepted");
         Problem::internal()
@@ -69,12 +71,13 @@ pub async fn create(
 }
 
 /// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.
-async fn accept(state: ApiState, new: NewJob) -> Result<Job, Problem> {
+async fn accept(state: ApiState, new: NewJob, trail: Trail) -> Result<Job, Problem> {
     let job_id = new.id;
     let job = match state.jobs.create(&new).await.map_err(|error| store_problem(job_id, &error))? {
         Created::New(job) => job,
         Created::Before(job) => {
             info!(job.id = %job.id, "the request was accepted before");
+            state.audit.created(&new.tenant, &new.created_by, job.id, &trail, "accepted before").await;
             return Ok(job);
         }
         Created::KeyTaken => return Err(Problem::idempotency_key_taken()),
@@ -82,7 +85,17 @@ async fn accept(state: ApiState, new: NewJob) -> Result<Job, Problem> {
     let trace_id = new.trace_parent.as_ref().map(TraceParent::trace_id);
     info!(job.id = %job_id, trace.id = trace_id, job.range = %new.request.range, "export accepted");
 
-    match state.publisher.publish(WakeUp { job_id }, new.trace_parent.as_ref()).await {
+    tokio::join!(
+        publish(&state, &job),
+        state.audit.created(&new.tenant, &new.created_by, job_id, &trail, "accepted"),
+    );
+    Ok(job)
+}
+
+/// Sends the job's message and notes that it is out.
+async fn publish(state: &ApiState, job: &Job) {
+    let job_id = job.id;
+    match state.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await {
         Ok(()) => {
             if let Err(error) = state.jobs.mark_published(job_id, job.epoch).await {
                 warn!(job.id = %job_id, error = %causes(&error), "the job's message is out, but that could not be noted");
@@ -92,7 +105,6 @@ async fn accept(state: ApiState, new: NewJob) -> Result<Job, Problem> {
             warn!(job.id = %job_id, error = %causes(&error), "the job waits for the sweeper to publish it");
         }
     }
-    Ok(job)
 }
 
 /// The client's own name for the request, with a hash of what is asked. JSON that differs in blanks or the order of its fields

@@ -5,12 +5,11 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use export_core::access::Scope;
-use export_core::causes;
-use tracing::warn;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::{JobPath, find_job};
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -20,15 +19,12 @@ use crate::state::ApiState;
 pub async fn get(
     State(state): State<ApiState>,
     caller: Caller,
+    trail: Trail,
     JobPath(job_id): JobPath,
 ) -> Result<Response, Problem> {
-    let job = find_job(&state, &caller.who_may(Scope::Read)?, job_id).await?;
-    // Without links the rest of the answer is still of use, and `/download` tells the error.
-    let signed = ResultLinks::sign(&job, &state.results).await.unwrap_or_else(|error| {
-        warn!(job.id = %job.id, error = %causes(&error), "no download links could be made");
-        None
-    });
-    let links = signed.unwrap_or_else(|| ResultLinks::unsigned(&job));
+    let principal = caller.who_may(Scope::Read)?;
+    let job = find_job(&state, &principal, job_id).await?;
+    let links = ResultLinks::given_to(&principal, &job, &state, &trail).await;
     let mut response = Json(JobView::of(&job, links)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache"));
