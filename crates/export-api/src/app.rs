@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use export_amqp::Publisher;
-use export_mongo::{Changes, JobStore};
+use export_mongo::{AuditLog, Changes, JobStore, KeyStore};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::accepting::Acceptor;
+use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::relay::{Relay, WebhookRelay};
@@ -56,8 +57,10 @@ impl App {
             acceptor,
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
-            auth: Authenticator::new(&config.access),
             webhooks,
+            auth: Authenticator::new(&config.access, KeyStore::new(&mongo, &config.mongo.jobs_database))
+                .context("tokens of OIDC_ISSUER cannot be checked")?,
+            audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone(),
         };
@@ -90,6 +93,7 @@ impl App {
         let changes = self.state.changes.clone();
         let waits_end = stop.clone().cancelled_owned();
         tokio::spawn(async move { changes.run(waits_end).await });
+        tokio::spawn(self.state.auth.clone().tell_who_may_call());
         let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
         let relay = tokio::spawn(self.relay.run(stop.clone()));
 

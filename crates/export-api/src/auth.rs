@@ -1,36 +1,105 @@
 //! Who is calling: every request to `/export` and `/vehicles` has a [`Caller`] before its handler runs.
+//!
+//! A caller sends `Authorization: Bearer` with a key ([`keys`]) or, where an issuer is set, with one of its tokens
+//! ([`tokens`]); the beginning tells which it is. Whatever is wrong with it, the answer is the same 401.
+
+mod key_set;
+mod keys;
+mod tokens;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use export_core::access::{Principal, Scope};
+use export_core::causes;
+use export_core::key::ApiKey;
+use export_mongo::KeyStore;
+use tracing::{Span, debug, warn};
 
-use crate::config::AccessSettings;
+use self::keys::KeyCheck;
+use self::tokens::TokenCheck;
+use crate::config::{AccessSettings, KnownCallers};
 use crate::problem::Problem;
+
+/// Time between looks whether there is a key, while MongoDB is away.
+const LOOK_FOR_KEYS: Duration = Duration::from_secs(5);
 
 /// Finds out who is calling. Cheap to clone.
 #[derive(Clone, Debug)]
-pub enum Authenticator {
-    /// Nobody is asked.
-    Anyone,
+pub struct Authenticator {
+    /// None: nobody is asked.
+    known: Option<Arc<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    keys: KeyCheck,
+    tokens: Option<TokenCheck>,
 }
 
 impl Authenticator {
-    /// As the settings want it.
-    pub fn new(settings: &AccessSettings) -> Self {
-        match settings {
-            AccessSettings::Anyone => Self::Anyone,
+    /// As the settings want it. Fails where the machine cannot check the certificates of an issuer.
+    pub fn new(settings: &AccessSettings, keys: KeyStore) -> anyhow::Result<Self> {
+        let known = match settings {
+            AccessSettings::Anyone => None,
+            AccessSettings::Known(KnownCallers { key_memory, oidc }) => Some(Arc::new(Known {
+                keys: KeyCheck::new(keys, *key_memory),
+                tokens: oidc.as_deref().map(TokenCheck::new).transpose()?,
+            })),
+        };
+        Ok(Self { known })
+    }
+
+    /// Says once who may use the API, where that is not as whoever runs it may think: everyone, or nobody.
+    pub async fn tell_who_may_call(self) {
+        let Some(known) = self.known else {
+            warn!("AUTH=none: everyone who can reach this API may use it");
+            return;
+        };
+        while known.tokens.is_none() {
+            match known.keys.has_any().await {
+                Ok(true) => return,
+                Ok(false) => {
+                    warn!(
+                        "there is no key yet, and without one every request is answered with 401: make one with `exports keys create --tenant <name>`, or set AUTH=none"
+                    );
+                    return;
+                }
+                Err(error) => debug!(error = %causes(&error), "it is not known yet whether there are keys"),
+            }
+            tokio::time::sleep(LOOK_FOR_KEYS).await;
         }
     }
 
     /// Whoever these headers prove it is.
-    #[expect(clippy::unused_async, reason = "keys are looked up")]
-    pub(crate) async fn principal(&self, _headers: &HeaderMap) -> Result<Principal, Problem> {
-        match self {
-            Self::Anyone => Ok(Principal::anyone()),
+    pub(crate) async fn principal(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
+        let Some(known) = &self.known else { return Ok(Principal::anyone()) };
+        let credentials = credentials(headers)?;
+        match &known.tokens {
+            _ if ApiKey::is_meant(credentials) => known.keys.principal(credentials).await,
+            Some(tokens) => tokens.principal(credentials).await,
+            None => Err(Problem::invalid_credentials()),
         }
+    }
+}
+
+/// What stands behind `Bearer` in the one `Authorization` header.
+fn credentials(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let first = sent.next().ok_or_else(Problem::unauthorized)?;
+    let text = first.to_str().ok().filter(|_| sent.next().is_none());
+    let (scheme, credentials) =
+        text.and_then(|text| text.split_once(' ')).ok_or_else(Problem::invalid_credentials)?;
+    let is_plain = !credentials.is_empty() && credentials.bytes().all(|byte| byte.is_ascii_graphic());
+    if scheme.eq_ignore_ascii_case("bearer") && is_plain {
+        Ok(credentials)
+    } else {
+        Err(Problem::invalid_credentials())
     }
 }
 
@@ -38,6 +107,7 @@ impl Authenticator {
 pub async fn authenticate(State(auth): State<Authenticator>, mut request: Request, next: Next) -> Response {
     match auth.principal(request.headers()).await {
         Ok(principal) => {
+            Span::current().record("caller.name", principal.name.as_str());
             request.extensions_mut().insert(Caller(principal));
             next.run(request).await
         }

@@ -3,6 +3,7 @@
 mod access;
 mod http;
 mod jobs;
+mod oidc;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -15,9 +16,11 @@ use export_settings::mongo::{MongoArgs, MongoSettings};
 use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError};
 
-pub use access::AccessSettings;
+pub use access::{AccessSettings, KnownCallers};
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
+pub use oidc::{KeySetTimes, OidcSettings};
+pub(crate) use oidc::{is_loopback, safe_url};
 pub use webhooks::WebhookSettings;
 
 /// The REST API of the vehicle-data export service

@@ -6,8 +6,10 @@
 
 pub mod accepting;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod config;
+mod memory;
 pub mod problem;
 pub mod relay;
 pub mod routes;

@@ -27,6 +27,9 @@ pub struct Problem {
     /// For `Retry-After`, in seconds.
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
+    /// For `WWW-Authenticate`.
+    #[serde(skip)]
+    challenge: Option<String>,
 }
 
 /// How soon a client may try again when a service behind us is away, in seconds.
@@ -41,6 +44,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_seconds: None,
+            challenge: None,
         }
     }
 
@@ -49,20 +53,35 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail)
     }
 
-    /// 401: nobody knows who is calling.
+    /// 401: nobody says who is calling.
     pub fn unauthorized() -> Self {
-        Self::new(
+        let mut problem = Self::new(
             StatusCode::UNAUTHORIZED,
             "unauthorized",
             "The caller is not known",
-            "Send a valid key in the header: Authorization: Bearer <key>.",
-        )
+            "Send a valid key in one header: Authorization: Bearer <key>. Whoever runs this service makes keys with `exports keys create`.",
+        );
+        problem.challenge = Some("Bearer".to_owned());
+        problem
+    }
+
+    /// 401: who is calling cannot be known from what was sent. Says nothing about what is wrong with it.
+    pub fn invalid_credentials() -> Self {
+        let challenge = Some("Bearer error=\"invalid_token\"".to_owned());
+        Self { challenge, ..Self::unauthorized() }
+    }
+
+    /// 403: a token that is good, but does not say what it must.
+    pub fn unusable_token(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "unusable-token", "The token does not say enough", detail)
     }
 
     /// 403: the caller may not do this.
     pub fn forbidden(scope: Scope) -> Self {
-        let detail = format!("This needs the scope {scope}, which the key does not have.");
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail)
+        let detail = format!("This needs the scope {scope}, which the caller does not have.");
+        let mut problem = Self::new(StatusCode::FORBIDDEN, "forbidden", "The caller may not do this", detail);
+        problem.challenge = Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\""));
+        problem
     }
 
     /// 404: no such job.
@@ -206,10 +225,14 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after_seconds = self.retry_after_seconds;
+        let challenge = self.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
         let mut response = (status, Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if let Some(seconds) = retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

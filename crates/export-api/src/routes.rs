@@ -13,6 +13,7 @@ use export_core::request::MAX_BODY_BYTES;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::field::Empty;
 use tracing::{Level, Span, error, info_span};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -83,5 +84,5 @@ impl MakeRequestId for NewRequestId {
 
 fn span(request: &Request) -> Span {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    info_span!("request", request.id = id, http.method = %request.method(), http.path = request.uri().path())
+    info_span!("request", request.id = id, http.method = %request.method(), http.path = request.uri().path(), caller.name = Empty)
 }

@@ -8,6 +8,7 @@ use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
 
 use crate::accepting::Acceptor;
+use crate::audit::Audit;
 use crate::auth::Authenticator;
 
 /// Shared by all requests. Cheap to clone.
@@ -27,6 +28,8 @@ pub struct ApiState {
     pub auth: Authenticator,
     /// Sends webhooks, where that is configured.
     pub webhooks: Option<Webhooks>,
+    /// Notes what callers did.
+    pub audit: Audit,
     /// Attempts that a new job may have.
     pub max_attempts: NonZeroU32,
     /// What `Location` begins with; empty for relative ones.

@@ -11,6 +11,7 @@ mod causes;
 pub mod event;
 pub mod id;
 pub mod job;
+pub mod key;
 pub mod manifest;
 pub mod message;
 pub mod output;

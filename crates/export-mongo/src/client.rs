@@ -4,7 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use mongodb::Client;
-use mongodb::options::ClientOptions;
+use mongodb::options::{
+    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
+    WriteConcern,
+};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::StoreError;
@@ -39,6 +42,22 @@ impl MongoClient {
         let admin = self.client.database("admin");
         bounded("ping", async move { admin.run_command(bson::doc! { "ping": 1 }).await }).await.map(drop)
     }
+}
+
+/// How the service's own collections are read and written.
+pub(crate) fn durable() -> CollectionOptions {
+    // Journalled on a majority: what was acknowledged survives the loss of any one machine.
+    let durable = WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .journal(true)
+        .w_timeout(Duration::from_secs(10))
+        .build();
+    // Read from the primary whatever the connection string says: a secondary may not know yet what was acknowledged.
+    CollectionOptions::builder()
+        .write_concern(durable)
+        .read_concern(ReadConcern::majority())
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .build()
 }
 
 /// Runs one driver operation under the time limit.

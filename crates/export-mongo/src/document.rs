@@ -236,7 +236,7 @@ pub(crate) fn state_of(document: &Document) -> Result<JobState, StoreError> {
         .map_err(|_| StoreError::Corrupt("state is none of the known".to_owned()))
 }
 
-fn to_chrono(time: DateTime) -> chrono::DateTime<chrono::Utc> {
+pub(crate) fn to_chrono(time: DateTime) -> chrono::DateTime<chrono::Utc> {
     // Every BSON time of the years that chrono knows fits; the epoch stands for times beyond, which no server writes.
     chrono::DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()
 }

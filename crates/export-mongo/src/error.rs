@@ -31,7 +31,7 @@ pub enum StoreError {
     /// Others kept changing it.
     #[error("others keep changing {0}")]
     Contended(&'static str),
-    /// A stored job does not read as a job.
-    #[error("the stored job cannot be read: {0}")]
+    /// A stored job or key does not read as one.
+    #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
 }

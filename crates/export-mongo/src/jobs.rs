@@ -3,20 +3,15 @@
 //! This file has the doors of the API for jobs that are there: read, cancel. Those for new ones are in [`accepting`](crate::accepting),
 //! those of workers in [`claims`](crate::claims), those of the sweeper in [`sweep`](crate::sweep).
 
-use std::time::Duration;
-
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
 use export_core::JobId;
 use export_core::job::{Job, JobState};
 use export_core::rules::Transition;
 use mongodb::Collection;
-use mongodb::options::{
-    Acknowledgment, CollectionOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria,
-    WriteConcern,
-};
+use mongodb::options::ReturnDocument;
 
-use crate::client::{MongoClient, bounded};
+use crate::client::{MongoClient, bounded, durable};
 use crate::document::read_job;
 use crate::error::StoreError;
 use crate::rules::{Given, filter_of_job, update};
@@ -50,18 +45,7 @@ pub struct JobStore {
 impl JobStore {
     /// The store in this database. Makes nothing; [`JobStore::provision`] does.
     pub fn new(mongo: &MongoClient, database: &str) -> Self {
-        // Journalled on a majority: what was acknowledged survives the loss of any one machine.
-        let durable = WriteConcern::builder()
-            .w(Acknowledgment::Majority)
-            .journal(true)
-            .w_timeout(Duration::from_secs(10))
-            .build();
-        // Read from the primary whatever the connection string says: a secondary may not know yet what was acknowledged.
-        let options = CollectionOptions::builder()
-            .write_concern(durable)
-            .read_concern(ReadConcern::majority())
-            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
-            .build();
+        let options = durable();
         let database = mongo.client.database(database);
         Self {
             jobs: database.collection_with_options("jobs", options.clone()),

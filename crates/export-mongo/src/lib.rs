@@ -5,6 +5,7 @@
 //! documents for the engine. Types of the driver do not leave this crate.
 
 mod accepting;
+mod audit;
 mod catalog;
 mod changes;
 mod claims;
@@ -15,6 +16,7 @@ mod error;
 mod gate;
 mod identities;
 mod jobs;
+mod keys;
 mod list;
 mod outbox;
 mod reader;
@@ -26,6 +28,7 @@ mod sweep;
 mod vehicles;
 
 pub use accepting::Created;
+pub use audit::{AuditAction, AuditEntry, AuditError, AuditLog};
 pub use catalog::{
     Catalog, CataloguedParameter, CataloguedVehicle, Coverage, Keeping, KnownParameters, ListChange,
     Standing, Survey, VehicleLook, VehiclePage,
@@ -37,6 +40,7 @@ pub use error::StoreError;
 pub use gate::ReadAhead;
 pub use identities::{Identity, MongoUser};
 pub use jobs::{Cancelled, JobStore};
+pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
 pub use list::{JobPage, JobsWanted};
 pub use outbox::{Busy, Channel, Delivery, Failed, Outbox, PutOff};
 pub use rules::BackOff;

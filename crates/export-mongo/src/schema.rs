@@ -30,6 +30,7 @@ impl JobStore {
             self.make_collection(name, None).await?;
         }
         self.make_outbox_indexes().await?;
+        self.index_audit().await?;
         let indexes = [
             announcements(),
             index("unpublished", doc! { "state": 1, "publishedAt": 1 }),
@@ -126,7 +127,7 @@ fn announcements() -> IndexModel {
     IndexModel::builder().keys(doc! { "unannounced.at": 1 }).options(options).build()
 }
 
-fn index(name: &str, keys: Document) -> IndexModel {
+pub(crate) fn index(name: &str, keys: Document) -> IndexModel {
     IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
 }
 

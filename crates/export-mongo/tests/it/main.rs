@@ -1,5 +1,6 @@
 //! The job store and the vehicles' databases on a real MongoDB.
 
+mod audit;
 mod cancelling;
 mod changes;
 mod claims;
@@ -7,6 +8,7 @@ mod endings;
 mod expiring;
 mod hours;
 mod idempotency;
+mod keys;
 mod listing;
 mod outputs;
 mod reading;

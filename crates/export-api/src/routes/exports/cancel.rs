@@ -4,13 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use export_core::access::Scope;
+use export_core::JobId;
+use export_core::access::{Principal, Scope};
+use export_core::job::Job;
 use export_mongo::Cancelled;
-use tracing::info;
+use tracing::{Instrument, error, info};
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::{JobPath, find_job, store_problem};
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -22,13 +25,31 @@ use crate::state::ApiState;
 pub async fn cancel(
     State(state): State<ApiState>,
     caller: Caller,
+    trail: Trail,
     JobPath(job_id): JobPath,
 ) -> Result<Response, Problem> {
     let principal = caller.who_may(Scope::Write)?;
     find_job(&state, &principal, job_id).await?;
+    // On a task of its own: a client that hangs up half-way must not keep it out of the audit log.
+    let cancelling = tokio::spawn(end(state, principal, job_id, trail).in_current_span());
+    let job = cancelling.await.map_err(|panic| {
+        error!(job.id = %job_id, error = %panic, "a job could not be cancelled");
+        Problem::internal()
+    })??;
+    let view = Json(JobView::of(&job, ResultLinks::default()));
+    let mut response = (StatusCode::ACCEPTED, view).into_response();
+    if job.state.is_active() {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
+    Ok(response)
+}
+
+/// Ends the job, and notes who wanted that.
+async fn end(state: ApiState, principal: Principal, job_id: JobId, trail: Trail) -> Result<Job, Problem> {
     let cancelled = state.jobs.cancel(job_id).await.map_err(|error| store_problem(job_id, &error))?;
-    let job = match cancelled {
-        Cancelled::Ended(job) | Cancelled::Requested(job) => job,
+    let (job, outcome) = match cancelled {
+        Cancelled::Ended(job) => (job, "cancelled"),
+        Cancelled::Requested(job) => (job, "its worker will hear of it"),
         Cancelled::TooLate(job) => {
             let detail = format!("The export is {}; what has ended cannot be cancelled.", job.state.as_str());
             return Err(Problem::already_ended(detail));
@@ -36,10 +57,6 @@ pub async fn cancel(
         Cancelled::Unknown => return Err(Problem::unknown_job()),
     };
     info!(job.id = %job_id, job.state = job.state.as_str(), "export cancelled");
-    let view = Json(JobView::of(&job, ResultLinks::default()));
-    let mut response = (StatusCode::ACCEPTED, view).into_response();
-    if job.state.is_active() {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-    }
-    Ok(response)
+    state.audit.cancelled(&principal, job_id, &trail, outcome).await;
+    Ok(job)
 }

@@ -23,6 +23,7 @@ use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::wait::Wait;
 use super::{store_problem, webhook};
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -41,6 +42,7 @@ const TRACE_PARENT: &str = "traceparent";
 pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
+    trail: Trail,
     headers: HeaderMap,
     body: Result<Json<Value>, JsonRejection>,
 ) -> Result<Response, Problem> {
@@ -60,7 +62,7 @@ pub async fn create(
     };
 
     // On a task of its own: a client that hangs up half-way changes nothing about a job that is being accepted.
-    let accepting = tokio::spawn(accept(state.clone(), new).in_current_span());
+    let accepting = tokio::spawn(accept(state.clone(), new, trail).in_current_span());
     let job = accepting.await.map_err(|panic| {
         error!(error = %panic, "a job could not be accepted");
         Problem::internal()
@@ -87,27 +89,37 @@ pub async fn create(
 }
 
 /// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.
-async fn accept(state: ApiState, new: NewJob) -> Result<Job, Problem> {
-    let (job_id, trace_parent, range) = (new.id, new.trace_parent.clone(), new.request.range);
+async fn accept(state: ApiState, new: NewJob, trail: Trail) -> Result<Job, Problem> {
+    let (job_id, tenant, created_by) = (new.id, new.tenant.clone(), new.created_by.clone());
     let job = match state.acceptor.create(new).await.map_err(|error| store_problem(job_id, &error))? {
         Created::New(job) => job,
         Created::Before(job) => {
             info!(job.id = %job.id, "the request was accepted before");
+            state.audit.created(&tenant, &created_by, job.id, &trail, "accepted before").await;
             return Ok(job);
         }
         Created::KeyTaken => return Err(Problem::idempotency_key_taken()),
     };
-    let trace_id = trace_parent.as_ref().map(TraceParent::trace_id);
-    info!(job.id = %job_id, trace.id = trace_id, job.range = %range, "export accepted");
+    let trace_id = job.trace_parent.as_ref().map(TraceParent::trace_id);
+    info!(job.id = %job_id, trace.id = trace_id, job.range = %job.request.range, "export accepted");
 
-    match state.publisher.publish(WakeUp { job_id }, trace_parent.as_ref()).await {
+    tokio::join!(
+        publish(&state, &job),
+        state.audit.created(&tenant, &created_by, job_id, &trail, "accepted"),
+    );
+    Ok(job)
+}
+
+/// Sends the job's message and notes that it is out.
+async fn publish(state: &ApiState, job: &Job) {
+    let job_id = job.id;
+    match state.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await {
         // Not waited for: a job that is published twice because the note was lost is as well served.
         Ok(()) => state.acceptor.mark_published(job_id, job.epoch),
         Err(error) => {
             warn!(job.id = %job_id, error = %causes(&error), "the job waits for the sweeper to publish it");
         }
     }
-    Ok(job)
 }
 
 /// The client's own name for the request, with a hash of what is asked. JSON that differs in blanks or the order of its fields

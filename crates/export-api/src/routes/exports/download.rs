@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::links::ResultLinks;
 use super::{JobPath, ObjectPath, find_job};
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -22,12 +23,15 @@ use crate::state::ApiState;
 pub async fn download(
     State(state): State<ApiState>,
     caller: Caller,
+    trail: Trail,
     JobPath(job_id): JobPath,
 ) -> Result<Response, Problem> {
-    let job = find_job(&state, &caller.who_may(Scope::Read)?, job_id).await?;
+    let principal = caller.who_may(Scope::Read)?;
+    let job = find_job(&state, &principal, job_id).await?;
     result_of(&job)?;
     let links = ResultLinks::sign(&job, &state.results).await;
     let links = links.map_err(|error| Problem::unavailable(&error))?.ok_or_else(in_another_bucket)?;
+    state.audit.downloaded(&principal, job_id, None, &trail).await?;
     Ok(match links.download_url {
         Some(link) => see_other(link),
         None => {
@@ -43,9 +47,11 @@ pub async fn download(
 pub async fn download_object(
     State(state): State<ApiState>,
     caller: Caller,
+    trail: Trail,
     ObjectPath { job_id, name }: ObjectPath,
 ) -> Result<Response, Problem> {
-    let job = find_job(&state, &caller.who_may(Scope::Read)?, job_id).await?;
+    let principal = caller.who_may(Scope::Read)?;
+    let job = find_job(&state, &principal, job_id).await?;
     let result = result_of(&job)?;
     if job.request.output.archive == Archive::Zip {
         let detail = "The result of this export is one zip; GET /export/{id}/download leads to it.";
@@ -58,7 +64,9 @@ pub async fn download_object(
     }
     let links = state.results.presign_objects(&result.export_uri, &[&name]).await;
     let links = links.map_err(|error| Problem::unavailable(&error))?;
-    links.and_then(|links| links.into_iter().next()).map(see_other).ok_or_else(in_another_bucket)
+    let link = links.and_then(|links| links.into_iter().next()).ok_or_else(in_another_bucket)?;
+    state.audit.downloaded(&principal, job_id, Some(&name), &trail).await?;
+    Ok(see_other(link))
 }
 
 fn see_other(link: String) -> Response {

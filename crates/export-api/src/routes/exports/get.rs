@@ -6,15 +6,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use export_core::access::Scope;
-use export_core::causes;
 use export_core::job::Job;
-use tracing::warn;
 
 use super::etag::{etag, is_known};
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::wait::Wait;
 use super::{JobPath, find_job, store_problem};
+use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::problem::Problem;
 use crate::state::ApiState;
@@ -44,42 +43,38 @@ use crate::state::ApiState;
 pub async fn get(
     State(state): State<ApiState>,
     caller: Caller,
+    trail: Trail,
     JobPath(job_id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let job = find_job(&state, &caller.who_may(Scope::Read)?, job_id).await?;
-    let Some(wait) = Wait::preferred(&headers) else { return Ok(answer(&state, &job, &headers).await) };
-    let waited = wait.until_ended(&state, job).await;
-    if let Some(error) = waited.error {
-        return Err(store_problem(job_id, &error));
+    let principal = caller.who_may(Scope::Read)?;
+    let mut job = find_job(&state, &principal, job_id).await?;
+    let mut applied = None;
+    if let Some(wait) = Wait::preferred(&headers) {
+        let waited = wait.until_ended(&state, job).await;
+        if let Some(error) = waited.error {
+            return Err(store_problem(job_id, &error));
+        }
+        (job, applied) = (waited.job, waited.applied);
     }
-    let mut response = answer(&state, &waited.job, &headers).await;
-    if let Some(applied) = waited.applied {
+
+    let etag = etag(&job, Utc::now());
+    let mut response = if is_known(&headers, &etag) {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        describe(&mut response, &job, Some(etag));
+        response
+    } else {
+        let links = ResultLinks::given_to(&principal, &job, &state, &trail).await;
+        // An answer without links that should be there has no tag: the next one is to be another.
+        let etag = links.are_those_of(&job).then_some(etag);
+        let mut response = Json(JobView::of(&job, links)).into_response();
+        describe(&mut response, &job, etag);
+        response
+    };
+    if let Some(applied) = applied {
         applied.tell(&mut response);
     }
     Ok(response)
-}
-
-/// The job, or that the client has it already.
-async fn answer(state: &ApiState, job: &Job, headers: &HeaderMap) -> Response {
-    let etag = etag(job, Utc::now());
-    if is_known(headers, &etag) {
-        let mut response = StatusCode::NOT_MODIFIED.into_response();
-        describe(&mut response, job, Some(etag));
-        return response;
-    }
-    // Without links the rest of the answer is still of use, and `/download` tells the error. It has no tag: the next one is
-    // to be another.
-    let signed = ResultLinks::sign(job, &state.results).await;
-    let etag = signed.is_ok().then_some(etag);
-    let links = signed.unwrap_or_else(|error| {
-        warn!(job.id = %job.id, error = %causes(&error), "no download links could be made");
-        None
-    });
-    let view = JobView::of(job, links.unwrap_or_else(|| ResultLinks::unsigned(job)));
-    let mut response = Json(view).into_response();
-    describe(&mut response, job, etag);
-    response
 }
 
 /// The headers of both answers.

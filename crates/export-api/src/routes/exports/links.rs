@@ -1,9 +1,15 @@
 //! Links to what a finished export consists of.
 
+use export_core::access::Principal;
+use export_core::causes;
 use export_core::job::{ExportResult, Job};
 use export_core::output::Archive;
 use export_s3::{ResultBucket, S3Error};
 use serde::Serialize;
+use tracing::warn;
+
+use crate::audit::Trail;
+use crate::state::ApiState;
 
 /// Most links of one answer: an answer of some megabytes at most, whatever the fleet, and more than any request can list vehicles.
 /// Objects beyond have no link here; each has its own path.
@@ -43,6 +49,33 @@ impl<'a> ResultLinks<'a> {
                 Ok(links.map(|links| Self { download_url: None, objects: Some(object_views(result, links)) }))
             }
         }
+    }
+
+    /// The links that this caller gets with the job, once that is in the audit log. Without links the rest of the answer is still of
+    /// use, and `/download` tells the error.
+    pub(super) async fn given_to(
+        principal: &Principal,
+        job: &'a Job,
+        state: &ApiState,
+        trail: &Trail,
+    ) -> Self {
+        let signed = Self::sign(job, &state.results).await.unwrap_or_else(|error| {
+            warn!(job.id = %job.id, error = %causes(&error), "no download links could be made");
+            None
+        });
+        let Some(links) = signed else { return Self::unsigned(job) };
+        if let Err(error) = state.audit.linked(principal, job.id, trail).await {
+            warn!(job.id = %job.id, error = %causes(&error), "no download links are given without an audit entry");
+            return Self::unsigned(job);
+        }
+        links
+    }
+
+    /// Whether a result that the job has can be reached by them.
+    pub(super) fn are_those_of(&self, job: &Job) -> bool {
+        let is_linked =
+            |objects: &Vec<ObjectView<'_>>| objects.iter().any(|object| object.download_url.is_some());
+        job.result.is_none() || self.download_url.is_some() || self.objects.as_ref().is_some_and(is_linked)
     }
 
     /// The same without links, for answers that are of use without.

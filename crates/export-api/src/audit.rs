@@ -1,0 +1,148 @@
+//! What callers did, for the audit log.
+//!
+//! A job that is durable stays so whether its entry can be written or not, and so does a cancellation; a file is given to
+//! nobody without one.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use chrono::Utc;
+use export_core::access::Principal;
+use export_core::{JobId, Tenant, causes};
+use export_mongo::{AuditAction, AuditEntry, AuditError, AuditLog};
+use tower_http::request_id::RequestId;
+use tracing::error;
+
+use crate::memory::Memory;
+use crate::problem::Problem;
+
+/// Links that come with a job are noted once in this time for each caller: clients ask for a job again and again, and the links
+/// work for longer than that.
+const LINKS_REST: Duration = Duration::from_mins(10);
+/// Most pairs of callers and jobs that are remembered for it; beyond, some entries are written more often.
+const LINKS_REMEMBERED: usize = 10_000;
+/// Longest request id that is kept, in characters: clients may send their own.
+const MAX_REQUEST_ID: usize = 200;
+
+/// Writes what callers did. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    log: AuditLog,
+    links: Arc<Memory<(Tenant, String, JobId), ()>>,
+}
+
+/// By which request something was done.
+#[derive(Clone, Debug, Default)]
+pub struct Trail {
+    request_id: Option<String>,
+    remote_address: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Trail {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let request_id = parts.extensions.get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+        let remote = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Self {
+            request_id: request_id.map(|id| id.chars().take(MAX_REQUEST_ID).collect()),
+            remote_address: remote.map(|ConnectInfo(address)| address.ip().to_string()),
+        })
+    }
+}
+
+impl Audit {
+    /// Into this log.
+    pub fn new(log: AuditLog) -> Self {
+        Self { log, links: Arc::new(Memory::of(LINKS_REMEMBERED)) }
+    }
+
+    /// Notes that a job was accepted, now or before.
+    pub async fn created(
+        &self,
+        tenant: &Tenant,
+        principal: &str,
+        job_id: JobId,
+        trail: &Trail,
+        outcome: &'static str,
+    ) {
+        self.note(entry(tenant, principal, AuditAction::ExportCreate, job_id, trail, outcome)).await;
+    }
+
+    /// Notes that a job was to end.
+    pub async fn cancelled(
+        &self,
+        principal: &Principal,
+        job_id: JobId,
+        trail: &Trail,
+        outcome: &'static str,
+    ) {
+        let (tenant, name) = (&principal.tenant, &principal.name);
+        self.note(entry(tenant, name, AuditAction::ExportCancel, job_id, trail, outcome)).await;
+    }
+
+    /// Notes that a link is about to be given, to the whole result or to one object of it. Without this there is no link.
+    pub async fn downloaded(
+        &self,
+        principal: &Principal,
+        job_id: JobId,
+        object: Option<&str>,
+        trail: &Trail,
+    ) -> Result<(), Problem> {
+        let (tenant, name) = (&principal.tenant, &principal.name);
+        let mut entry = entry(tenant, name, AuditAction::ExportDownload, job_id, trail, "link given");
+        entry.object = object.map(str::to_owned);
+        self.log.write(&entry).await.map_err(|error| Problem::unavailable(&error))
+    }
+
+    /// Notes that links are about to be given with the job, unless that was noted a moment ago.
+    pub async fn linked(
+        &self,
+        principal: &Principal,
+        job_id: JobId,
+        trail: &Trail,
+    ) -> Result<(), AuditError> {
+        let (tenant, name) = (&principal.tenant, &principal.name);
+        let now = Instant::now();
+        let who = (tenant.clone(), name.clone(), job_id);
+        if self.links.get(&who, now).is_some() {
+            return Ok(());
+        }
+        self.log.write(&entry(tenant, name, AuditAction::ExportLink, job_id, trail, "links given")).await?;
+        self.links.put(who, (), now, now + LINKS_REST);
+        Ok(())
+    }
+
+    /// Writes the entry, or all of it into our own log.
+    async fn note(&self, entry: AuditEntry) {
+        if let Err(error) = self.log.write(&entry).await {
+            error!(%entry, error = %causes(&error), "an audit entry could not be written");
+        }
+    }
+}
+
+fn entry(
+    tenant: &Tenant,
+    principal: &str,
+    action: AuditAction,
+    job_id: JobId,
+    trail: &Trail,
+    outcome: &'static str,
+) -> AuditEntry {
+    AuditEntry {
+        at: Utc::now(),
+        tenant: tenant.clone(),
+        principal: principal.to_owned(),
+        action,
+        job_id: Some(job_id),
+        object: None,
+        key_id: None,
+        request_id: trail.request_id.clone(),
+        remote_address: trail.remote_address.clone(),
+        outcome,
+    }
+}

@@ -1,0 +1,126 @@
+//! Tokens of an issuer of `OpenID` Connect (JWT, RFC 7519), as good as keys.
+
+use export_core::Tenant;
+use export_core::access::{AllowedVehicles, Principal, Scope, VehiclePattern};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use serde_json::{Map, Value};
+use tracing::debug;
+
+use super::key_set::KeySet;
+use crate::config::OidcSettings;
+use crate::problem::Problem;
+
+/// By how much the issuer's clock and ours may differ, in seconds.
+const LEEWAY_SECONDS: u64 = 30;
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// Longest name of a caller, in bytes, as `OpenID` Connect has it.
+const MAX_SUBJECT_BYTES: usize = 255;
+/// Most patterns of vehicles in one token.
+const MAX_PATTERNS: usize = 1_000;
+/// Longest id of a signing key, in bytes.
+const MAX_KEY_ID_BYTES: usize = 255;
+
+/// Finds out whose tokens they are.
+#[derive(Debug)]
+pub(super) struct TokenCheck {
+    algorithm: Algorithm,
+    validation: Validation,
+    keys: KeySet,
+    tenant_claim: String,
+    vehicles_claim: String,
+}
+
+impl TokenCheck {
+    pub(super) fn new(settings: &OidcSettings) -> reqwest::Result<Self> {
+        let mut validation = Validation::new(settings.algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&settings.issuer]);
+        validation.set_audience(&[&settings.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        Ok(Self {
+            algorithm: settings.algorithm,
+            validation,
+            keys: KeySet::new(settings)?,
+            tenant_claim: settings.tenant_claim.clone(),
+            vehicles_claim: settings.vehicles_claim.clone(),
+        })
+    }
+
+    /// Who sends this token.
+    pub(super) async fn principal(&self, token: &str) -> Result<Principal, Problem> {
+        let claims = self.claims(token).await?;
+        let subject = claims.get("sub").and_then(Value::as_str).filter(|subject| is_plain(subject));
+        let subject = subject.ok_or_else(Problem::invalid_credentials)?;
+        Ok(Principal {
+            // No name of a key begins like this.
+            name: format!("oidc:{subject}"),
+            tenant: self.tenant(&claims)?,
+            scopes: scopes(&claims),
+            vehicles: self.vehicles(&claims)?,
+        })
+    }
+
+    /// What the token says, if it is the issuer's, for us, and of now.
+    async fn claims(&self, token: &str) -> Result<Map<String, Value>, Problem> {
+        let refused = |reason: &dyn std::fmt::Display| {
+            debug!(%reason, "a token was refused");
+            Problem::invalid_credentials()
+        };
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(refused(&"it is too long"));
+        }
+        let header = decode_header(token).map_err(|error| refused(&error))?;
+        if header.alg != self.algorithm {
+            return Err(refused(&"another algorithm"));
+        }
+        // Extensions that must be understood: none is.
+        if header.crit.is_some() {
+            return Err(refused(&"crit"));
+        }
+        let id = header.kid.as_deref();
+        if id.is_some_and(|id| id.len() > MAX_KEY_ID_BYTES) {
+            return Err(refused(&"the key's id is too long"));
+        }
+        let key = self.keys.key(id).await.map_err(|error| Problem::unavailable(&error))?;
+        let key = key.ok_or_else(|| refused(&"no such key"))?;
+        let decoded = decode(token, &key, &self.validation).map_err(|error| refused(&error))?;
+        Ok(decoded.claims)
+    }
+
+    fn tenant(&self, claims: &Map<String, Value>) -> Result<Tenant, Problem> {
+        let name = &self.tenant_claim;
+        let tenant = claims.get(name).and_then(Value::as_str).and_then(|text| text.parse().ok());
+        tenant.ok_or_else(|| {
+            Problem::unusable_token(format!(
+                "The token's claim {name} must name the tenant: 1 to 63 of a-z, 0-9, - and _."
+            ))
+        })
+    }
+
+    fn vehicles(&self, claims: &Map<String, Value>) -> Result<AllowedVehicles, Problem> {
+        let name = &self.vehicles_claim;
+        let Some(value) = claims.get(name) else { return Ok(AllowedVehicles::All) };
+        let pattern = |value: &Value| value.as_str()?.parse::<VehiclePattern>().ok();
+        let patterns = value.as_array().filter(|list| list.len() <= MAX_PATTERNS);
+        let patterns = patterns.and_then(|list| list.iter().map(pattern).collect());
+        // A claim that cannot be read must not mean all vehicles.
+        patterns.map(AllowedVehicles::Like).ok_or_else(|| {
+            Problem::unusable_token(format!(
+                "The token's claim {name} must list vehicles or patterns of them such as vehicle_0*."
+            ))
+        })
+    }
+}
+
+/// The scopes of ours in `scope`: names with blanks between them. Issuers put others beside them.
+fn scopes(claims: &Map<String, Value>) -> Vec<Scope> {
+    let text = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
+    Scope::ALL.into_iter().filter(|scope| text.split(' ').any(|name| name == scope.as_str())).collect()
+}
+
+/// Whether this can stand in a log and an audit entry.
+fn is_plain(subject: &str) -> bool {
+    (1..=MAX_SUBJECT_BYTES).contains(&subject.len()) && !subject.chars().any(char::is_control)
+}

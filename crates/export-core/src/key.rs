@@ -1,0 +1,329 @@
+//! API keys: what they look like, and what is kept of them.
+//!
+//! A key is `vxk_<id>_<secret>`: a prefix that scanners for secrets can look for, the public id that logs and the list of keys
+//! show, and 256 random bits. Of the secret only a hash is kept. A slow hash would add nothing: nobody tries 2²⁵⁶ secrets.
+//!
+//! All of it is digits and small letters, so that a double click selects it whole and no shell or URL minds it.
+
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::Tenant;
+use crate::access::{AllowedVehicles, Principal, Scope};
+
+/// What every key begins with.
+pub const PREFIX: &str = "vxk_";
+/// Random bytes that a new key needs: those of its id, then those of its secret.
+pub const RANDOM_BYTES: usize = ID_BYTES + SECRET_BYTES;
+
+const ID_BYTES: usize = 8;
+const SECRET_BYTES: usize = 32;
+/// Longest name of a key, in characters.
+const MAX_NAME_CHARS: usize = 100;
+
+/// A text is no key, no id or no name of one. Never repeats the text: it may be a key all the same, with a slip in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not of the shape of a key.
+    #[error("not a key: expected vxk_, 16 hexadecimal digits, _ and 64 more")]
+    NotAKey,
+    /// Not of the shape of an id.
+    #[error("not the id of a key: expected vxk_ and 16 hexadecimal digits")]
+    NotAnId,
+    /// Not usable as a name.
+    #[error("not a name for a key: expected at most 100 characters on one line")]
+    NotAName,
+}
+
+/// Names a key, without being one: `vxk_` and 16 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId(String);
+
+impl KeyId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = KeyError;
+
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        let digits = text.strip_prefix(PREFIX).ok_or(KeyError::NotAnId)?;
+        if is_hex(digits, ID_BYTES) { Ok(Self(text)) } else { Err(KeyError::NotAnId) }
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.0
+    }
+}
+
+/// A key, as its owner sends it. Shows its secret to nobody but [`ApiKey::reveal`].
+#[derive(Clone)]
+pub struct ApiKey {
+    id: KeyId,
+    /// In hexadecimal digits.
+    secret: String,
+}
+
+impl ApiKey {
+    /// Makes a key of these random bytes, which must come from a source that nobody can guess.
+    pub fn new(random: &[u8; RANDOM_BYTES]) -> Self {
+        let (id, secret) = random.split_at(ID_BYTES);
+        Self { id: KeyId(format!("{PREFIX}{}", hex(id))), secret: hex(secret) }
+    }
+
+    /// Whether this text wants to be a key, rather than a token of somebody else.
+    pub fn is_meant(text: &str) -> bool {
+        text.starts_with(PREFIX)
+    }
+
+    /// Its public part.
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// What is kept of its secret.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash(Sha256::digest(self.secret.as_bytes()).into())
+    }
+
+    /// The whole key, to be shown once.
+    pub fn reveal(&self) -> String {
+        format!("{}_{}", self.id, self.secret)
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey").field("id", &self.id.0).finish_non_exhaustive()
+    }
+}
+
+impl FromStr for ApiKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let (id, secret) = text.rsplit_once('_').ok_or(KeyError::NotAKey)?;
+        let id = id.parse().map_err(|_| KeyError::NotAKey)?;
+        if is_hex(secret, SECRET_BYTES) {
+            Ok(Self { id, secret: secret.to_owned() })
+        } else {
+            Err(KeyError::NotAKey)
+        }
+    }
+}
+
+/// SHA-256 of a key's secret.
+#[derive(Clone)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// As it is stored.
+    pub fn to_hex(&self) -> String {
+        hex(&self.0)
+    }
+
+    /// As it was stored.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if !is_hex(text, bytes.len()) {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Whether both are the same; takes the same time wherever they differ.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash")
+    }
+}
+
+/// What its owner calls a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyName(String);
+
+impl KeyName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for KeyName {
+    type Error = KeyError;
+
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        let is_usable = text.chars().count() <= MAX_NAME_CHARS && !text.chars().any(char::is_control);
+        if is_usable { Ok(Self(text)) } else { Err(KeyError::NotAName) }
+    }
+}
+
+impl FromStr for KeyName {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<KeyName> for String {
+    fn from(name: KeyName) -> Self {
+        name.0
+    }
+}
+
+/// What is kept of a key.
+#[derive(Clone, Debug)]
+pub struct StoredKey {
+    /// Names it.
+    pub id: KeyId,
+    /// Of its secret.
+    pub hash: KeyHash,
+    /// Whose jobs its owner sees.
+    pub tenant: Tenant,
+    /// What its owner calls it.
+    pub name: KeyName,
+    /// What its owner may do.
+    pub scopes: Vec<Scope>,
+    /// Which vehicles its owner may see.
+    pub vehicles: AllowedVehicles,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was ended.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl StoredKey {
+    /// Whether this is the key whose hash is kept.
+    pub fn is_of(&self, key: &ApiKey) -> bool {
+        self.id == key.id && self.hash.is_same_as(&key.hash())
+    }
+
+    /// Who calls with it.
+    pub fn principal(&self) -> Principal {
+        Principal {
+            name: self.id.to_string(),
+            tenant: self.tenant.clone(),
+            scopes: self.scopes.clone(),
+            vehicles: self.vehicles.clone(),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Whether these are the small hexadecimal digits of so many bytes.
+fn is_hex(text: &str, bytes: usize) -> bool {
+    text.len() == 2 * bytes && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_told_by_its_prefix_and_shows_nothing() {
+        let mut random = [0xAB; RANDOM_BYTES];
+        random[..ID_BYTES].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let key = ApiKey::new(&random);
+        assert_eq!(key.reveal(), format!("vxk_0102030405060708_{}", "ab".repeat(32)));
+        assert_eq!(key.id().as_str(), "vxk_0102030405060708");
+        assert!(ApiKey::is_meant(&key.reveal()) && !ApiKey::is_meant("eyJ0eXAi"));
+        for shown in [format!("{key:?}"), format!("{:?}", key.hash()), format!("{:?}", key.id())] {
+            assert!(!shown.contains("abab") && !shown.contains(&key.hash().to_hex()), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_secret_s_text() {
+        let key = ApiKey::new(&[0; RANDOM_BYTES]);
+        // printf 0%.0s {1..64} | sha256sum
+        assert_eq!(key.hash().to_hex(), "60e05bd1b195af2f94112fa7197a5c88289058840ce7c6df9693756bc6250f55");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused_and_not_repeated() {
+        let good = ApiKey::new(&[7; RANDOM_BYTES]).reveal();
+        let upper = good.to_uppercase();
+        let cut = &good[..good.len() - 1];
+        let longer = format!("{good}0");
+        let other = good.replace("vxk_", "abc_");
+        for text in
+            ["", "vxk_", "vxk__", &upper, cut, &longer, &other, &good.replace("07_", "0x_"), "_", "ü_ü"]
+        {
+            let error = text.parse::<ApiKey>().expect_err(text);
+            assert!(!error.to_string().contains("0707"), "{error}");
+        }
+        assert_eq!(good.parse::<KeyId>(), Err(KeyError::NotAnId), "a key is no id");
+        for text in ["vxk_070707070707070", "vxk_07070707070707zz", "0707070707070707"] {
+            assert_eq!(text.parse::<KeyId>(), Err(KeyError::NotAnId), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_of_one_line() {
+        assert!("Grafana, für die Flotte".parse::<KeyName>().is_ok() && "".parse::<KeyName>().is_ok());
+        for text in ["a\nb", "\u{1b}[31m", &"n".repeat(101)] {
+            assert_eq!(text.parse::<KeyName>(), Err(KeyError::NotAName));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_and_hashes_are_read_as_they_were_written(bytes in proptest::collection::vec(any::<u8>(), RANDOM_BYTES), other in any::<u8>()) {
+            let random: [u8; RANDOM_BYTES] = bytes.try_into().expect("as many");
+            let key = ApiKey::new(&random);
+            let read: ApiKey = key.reveal().parse().expect("a key");
+            prop_assert_eq!(read.reveal(), key.reveal());
+            let hash = KeyHash::from_hex(&key.hash().to_hex()).expect("a hash");
+            prop_assert!(hash.is_same_as(&read.hash()));
+            let mut different = random;
+            different[ID_BYTES] ^= other | 1;
+            prop_assert!(!hash.is_same_as(&ApiKey::new(&different).hash()));
+        }
+    }
+}
