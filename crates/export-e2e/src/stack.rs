@@ -51,9 +51,9 @@ pub struct Stack {
 impl Stack {
     /// A running API and worker on provisioned services.
     pub async fn start() -> Self {
-        let mut stack = Self::start_api(TestSpace::create().await).await;
-        stack.provision().await;
-        stack.start_worker().await;
+        let mut stack = Box::pin(Self::start_api(TestSpace::create().await)).await;
+        Box::pin(stack.provision()).await;
+        Box::pin(stack.start_worker()).await;
         stack
     }
 
@@ -110,7 +110,7 @@ impl Stack {
             topology: stack.topology(),
         };
         stack.api = Some(config.clone());
-        let app = export_api::app::App::build(&config, stack.results(None).await).await;
+        let app = Box::pin(export_api::app::App::build(&config, stack.results(None).await)).await;
         let app = app.unwrap_or_else(|error| panic!("the API cannot be built: {error:#}"));
         let stop = stack.stop.clone();
         stack.running.push(tokio::spawn(async move {
@@ -169,7 +169,7 @@ impl Stack {
         };
         let owner = format!("worker-{}", self.running.len());
         let results = self.results(self.s3_endpoint_of_workers.clone()).await;
-        let app = export_worker::app::App::build(&config, results, owner).await;
+        let app = Box::pin(export_worker::app::App::build(&config, results, owner)).await;
         let app = app.unwrap_or_else(|error| panic!("the worker cannot be built: {error:#}"));
         let stop = self.stop.clone();
         self.running.push(tokio::spawn(async move {
