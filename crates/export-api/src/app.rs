@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use export_amqp::Publisher;
-use export_mongo::JobStore;
+use export_mongo::{Catalog, JobStore};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
@@ -39,6 +39,7 @@ impl App {
             .context("MONGODB_URI cannot be used")?;
         let state = ApiState {
             jobs: JobStore::new(&mongo, &config.mongo.jobs_database),
+            catalog: Catalog::new(&mongo, &config.mongo.jobs_database),
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             auth: Authenticator::new(&config.access),

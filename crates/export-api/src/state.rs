@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use export_amqp::Publisher;
-use export_mongo::JobStore;
+use export_mongo::{Catalog, JobStore};
 use export_s3::ResultBucket;
 
 use crate::auth::Authenticator;
@@ -13,6 +13,8 @@ use crate::auth::Authenticator;
 pub struct ApiState {
     /// The truth about jobs.
     pub jobs: JobStore,
+    /// The vehicles there are.
+    pub catalog: Catalog,
     /// Sends jobs to the workers.
     pub publisher: Publisher,
     /// Signs download links.

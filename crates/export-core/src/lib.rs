@@ -8,6 +8,7 @@
 
 pub mod access;
 mod causes;
+pub mod estimate;
 pub mod id;
 pub mod job;
 pub mod manifest;

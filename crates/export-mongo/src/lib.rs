@@ -13,6 +13,7 @@ mod error;
 mod gate;
 mod identities;
 mod jobs;
+mod lookups;
 mod reader;
 mod resume;
 mod rules;
@@ -22,8 +23,8 @@ mod sweep;
 mod vehicles;
 
 pub use catalog::{
-    Catalog, CataloguedParameter, CataloguedVehicle, Coverage, Keeping, KnownParameters, ListChange,
-    Standing, Survey, VehicleLook, VehiclePage,
+    Catalog, CataloguedParameter, CataloguedVehicle, Keeping, KnownParameters, ListChange, Standing, Survey,
+    VehicleLook, VehiclePage,
 };
 pub use claims::{Claim, Held};
 pub use client::{MongoClient, connect};

@@ -3,8 +3,10 @@
 pub mod cancel;
 pub mod create;
 pub mod download;
+pub mod estimate;
 pub mod get;
 mod job_view;
+mod known;
 mod links;
 
 use axum::extract::{FromRequestParts, Path};

@@ -1,6 +1,7 @@
 //! The job store and the vehicles' databases on a real MongoDB.
 
 mod cancelling;
+mod catalog;
 mod claims;
 mod endings;
 mod expiring;
@@ -13,5 +14,6 @@ mod roundtrip;
 mod rules;
 mod schema;
 mod store;
+mod survey;
 mod sweeping;
 mod unreachable;
