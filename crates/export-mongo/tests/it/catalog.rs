@@ -55,6 +55,13 @@ impl TestCatalog {
     }
 }
 
+fn measured(figure: &str) {
+    #[expect(clippy::print_stderr, reason = "figures are for whoever runs the tests")]
+    {
+        eprintln!("measured: {figure}");
+    }
+}
+
 fn vehicle(name: &str) -> VehicleId {
     name.parse().expect("a vehicle")
 }
@@ -181,12 +188,12 @@ async fn a_fleet_of_thousands_is_listed_in_a_few_commands() {
     let keeping = test.keeping().await;
     let began_at = Instant::now();
     let change = test.catalog.set_list(&keeping, &names, MINUTE).await.expect("listed");
-    println!("7,000 new vehicles: {:?}", began_at.elapsed());
+    measured(&format!("7,000 new vehicles: {:?}", began_at.elapsed()));
     assert_eq!(change.added.len(), 7_000);
     let began_at = Instant::now();
     let keeping = test.keeping().await;
     let change = test.catalog.set_list(&keeping, &names[..6_999], MINUTE).await.expect("listed");
-    println!("7,000 known vehicles, one gone: {:?}", began_at.elapsed());
+    measured(&format!("7,000 known vehicles, one gone: {:?}", began_at.elapsed()));
     assert_eq!((change.added.len(), change.gone.len()), (0, 1));
     assert_eq!(test.catalog.stalest(&keeping, MINUTE, 64).await.expect("names").len(), 64);
     // Every page and every name once.
