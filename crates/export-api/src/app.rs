@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use export_amqp::Publisher;
-use export_mongo::{AuditLog, Changes, JobStore, KeyStore};
+use export_mongo::{AuditLog, Catalog, Changes, JobStore, KeyStore};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
@@ -55,6 +55,7 @@ impl App {
             changes: Changes::of(&jobs),
             jobs,
             acceptor,
+            catalog: Catalog::new(&mongo, &config.mongo.jobs_database),
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             webhooks,

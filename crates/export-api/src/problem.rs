@@ -105,7 +105,7 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "unknown-path",
             "No such path",
-            "This service has GET and POST /export, GET and DELETE /export/{id}, GET /export/{id}/events, GET /export/{id}/download and GET /export/{id}/download/{name}.",
+            "This service has GET and POST /export, GET and DELETE /export/{id}, GET /export/{id}/events, GET /export/{id}/download, GET /export/{id}/download/{name}, POST /export/estimate and GET /vehicles.",
         )
     }
 

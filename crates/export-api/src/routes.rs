@@ -1,6 +1,7 @@
 //! The paths of the API and what every request goes through.
 
 pub mod exports;
+pub mod vehicles;
 
 use std::any::Any;
 
@@ -40,6 +41,8 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(exports::get::get, exports::cancel::cancel))
         .routes(routes!(exports::download::download))
         .routes(routes!(exports::download::download_object))
+        .routes(routes!(exports::estimate::estimate_export))
+        .routes(routes!(vehicles::list_vehicles))
 }
 
 /// The description of the API.

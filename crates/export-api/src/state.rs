@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use export_amqp::Publisher;
-use export_mongo::{Changes, JobStore};
+use export_mongo::{Catalog, Changes, JobStore};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
 
@@ -20,6 +20,8 @@ pub struct ApiState {
     pub acceptor: Acceptor,
     /// Tells when a job may have changed.
     pub changes: Changes,
+    /// The vehicles there are.
+    pub catalog: Catalog,
     /// Sends jobs to the workers.
     pub publisher: Publisher,
     /// Signs download links.

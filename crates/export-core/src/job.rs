@@ -76,6 +76,9 @@ pub struct Progress {
     pub points: u64,
     /// Bytes of the result produced.
     pub bytes: u64,
+    /// Hour documents read, for estimates of other exports; clients are not told.
+    #[serde(default, skip_serializing)]
+    pub documents: Option<u64>,
     /// How long the rest will take at the pace so far, in seconds; `None` while there is no pace.
     #[serde(default)]
     pub eta_seconds: Option<u64>,

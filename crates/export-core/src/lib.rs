@@ -8,6 +8,7 @@
 
 pub mod access;
 mod causes;
+pub mod estimate;
 pub mod event;
 pub mod id;
 pub mod job;

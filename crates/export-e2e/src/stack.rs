@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
-use export_amqp::Topology;
+use export_amqp::{Publisher, Topology};
 use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, WebhookSettings};
 use export_core::access::AllowedVehicles;
-use export_core::job::RetryPolicy;
+use export_core::job::{NewJob, RetryPolicy};
+use export_core::message::WakeUp;
+use export_core::request::ExportRequest;
+use export_core::{JobId, Tenant};
 use export_engine::MemoryBudget;
 use export_mongo::{Catalog, JobStore};
 use export_s3::{ResultBucket, S3Server};
@@ -21,6 +24,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::events::EventStream;
 use crate::http::{Answer, send};
@@ -243,6 +247,26 @@ impl Stack {
         let answer = self.post(body).await;
         assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()["_id"].as_str().unwrap_or_else(|| panic!("no _id: {answer:?}")).to_owned()
+    }
+
+    /// Makes a job past the API, as one that was accepted when the catalog told something else, or for a caller with fewer vehicles; its id.
+    pub async fn made(&self, body: &Value, allowed_vehicles: AllowedVehicles) -> String {
+        let new = NewJob {
+            id: JobId::new(Uuid::now_v7()),
+            tenant: Tenant::default_tenant(),
+            created_by: "test".to_owned(),
+            request: ExportRequest::parse(body).unwrap_or_else(|errors| panic!("no request: {errors:?}")),
+            allowed_vehicles,
+            max_attempts: 3,
+            idempotency: None,
+            trace_parent: None,
+        };
+        let created = self.job_store().await.create(&new).await;
+        created.unwrap_or_else(|error| panic!("no job: {error}"));
+        let url = self.space.services.rabbitmq_url.clone().into();
+        let sent = Publisher::new(url, self.topology()).publish(WakeUp { job_id: new.id }, None).await;
+        sent.unwrap_or_else(|error| panic!("not sent: {error}"));
+        new.id.to_string()
     }
 
     /// Asks until the job has ended; returns it with every state that was seen on the way.

@@ -11,6 +11,7 @@ pub struct Meter {
     rows: AtomicU64,
     points: AtomicU64,
     bytes: AtomicU64,
+    documents: AtomicU64,
     vehicles_done: AtomicU64,
     vehicles_total: AtomicU64,
     /// Share of the current vehicle's range that is done, in millionths.
@@ -35,6 +36,11 @@ impl Meter {
     /// Bytes of the result given to the output so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
+    }
+
+    /// Hour documents read so far.
+    pub fn documents(&self) -> u64 {
+        self.documents.load(Relaxed)
     }
 
     /// Vehicles whose file is written.
@@ -70,8 +76,8 @@ impl Meter {
 
     /// The export of so many vehicles begins, or begins again.
     pub(crate) fn begin(&self, vehicles_total: u64) {
-        for counter in [&self.rows, &self.points, &self.bytes, &self.vehicles_done, &self.vehicle_millionths]
-        {
+        let counts = [&self.rows, &self.points, &self.bytes, &self.documents];
+        for counter in counts.into_iter().chain([&self.vehicles_done, &self.vehicle_millionths]) {
             counter.store(0, Relaxed);
         }
         self.vehicles_total.store(vehicles_total, Relaxed);
@@ -80,6 +86,11 @@ impl Meter {
     /// So many bytes of the result were given to the output.
     pub(crate) fn add_bytes(&self, count: usize) {
         self.bytes.fetch_add(count as u64, Relaxed);
+    }
+
+    /// One hour document was read.
+    pub(crate) fn add_document(&self) {
+        self.documents.fetch_add(1, Relaxed);
     }
 
     /// One slice of the current vehicle is written.

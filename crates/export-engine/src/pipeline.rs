@@ -4,8 +4,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
+use bytes::Bytes;
 use export_core::Parameter;
-use export_core::source::{HourDocuments, Source};
+use export_core::source::{HourDocuments, Source, SourceError};
 
 use crate::context::Workshop;
 use crate::decode::{Decoded, Shape, decode_slice};
@@ -160,10 +161,29 @@ impl Gatherer<'_> {
         let parameters = self.plan.parameters.iter().zip(&vehicle_plan.has_collection);
         parameters
             .map(|(parameter, has_collection)| {
-                let open = || self.source.open(&vehicle_plan.vehicle, parameter, documents);
+                let open = || -> Result<Box<dyn HourDocuments + '_>, SourceError> {
+                    let documents = self.source.open(&vehicle_plan.vehicle, parameter, documents)?;
+                    Ok(Box::new(CountedDocuments { documents, meter: self.meter }))
+                };
                 Ok((parameter.clone(), has_collection.then(open).transpose()?))
             })
             .collect()
+    }
+}
+
+/// Documents that the meter counts as they are read.
+struct CountedDocuments<'a> {
+    documents: Box<dyn HourDocuments + 'a>,
+    meter: &'a Meter,
+}
+
+impl HourDocuments for CountedDocuments<'_> {
+    fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let next = self.documents.next()?;
+        if next.is_some() {
+            self.meter.add_document();
+        }
+        Ok(next)
     }
 }
 

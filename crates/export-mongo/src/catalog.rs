@@ -26,7 +26,7 @@ use crate::client::MongoClient;
 use crate::error::StoreError;
 
 pub use keep::{Keeping, ListChange};
-pub use read::{Coverage, KnownParameters, Standing, VehiclePage};
+pub use read::{KnownParameters, Standing, VehiclePage};
 pub use survey::Survey;
 
 /// `_id` of the document that is about the catalog itself. No vehicle's name has a `/`.

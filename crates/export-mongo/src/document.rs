@@ -88,6 +88,7 @@ pub(crate) fn progress_document(progress: &Progress) -> Document {
         "rows": count(progress.rows),
         "points": count(progress.points),
         "bytes": count(progress.bytes),
+        "documents": progress.documents.map(count),
         "etaSeconds": progress.eta_seconds.map(count),
     }
 }

@@ -18,6 +18,7 @@ mod identities;
 mod jobs;
 mod keys;
 mod list;
+mod lookups;
 mod outbox;
 mod reader;
 mod resume;
@@ -30,8 +31,8 @@ mod vehicles;
 pub use accepting::Created;
 pub use audit::{AuditAction, AuditEntry, AuditError, AuditLog};
 pub use catalog::{
-    Catalog, CataloguedParameter, CataloguedVehicle, Coverage, Keeping, KnownParameters, ListChange,
-    Standing, Survey, VehicleLook, VehiclePage,
+    Catalog, CataloguedParameter, CataloguedVehicle, Keeping, KnownParameters, ListChange, Standing, Survey,
+    VehicleLook, VehiclePage,
 };
 pub use changes::{Changes, Subscription};
 pub use claims::{Claim, Held};

@@ -32,6 +32,7 @@ pub fn progress(meter: &Meter, running: Duration) -> Progress {
         rows: meter.rows(),
         points: meter.points(),
         bytes: meter.bytes(),
+        documents: Some(meter.documents()),
         eta_seconds: eta_seconds(meter.share_done(), running),
     }
 }

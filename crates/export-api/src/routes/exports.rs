@@ -3,10 +3,12 @@
 pub mod cancel;
 pub mod create;
 pub mod download;
+pub mod estimate;
 mod etag;
 pub mod events;
 pub mod get;
 mod job_view;
+mod known;
 mod links;
 pub mod list;
 mod wait;

@@ -72,7 +72,11 @@ async fn vehicles_and_parameters_as_chosen() {
     stack.space.insert_fleet(&fleet).await;
     let vehicles: Vec<String> =
         fleet.vehicles.iter().rev().take(2).map(|vehicle| stack.space.vehicle(vehicle.suffix)).collect();
-    let parameters = vec!["odo".to_owned(), "soc".to_owned(), "of_no_vehicle".to_owned()];
+    // The last one without a single document.
+    let parameters = vec!["odo".to_owned(), "soc".to_owned(), "of_nothing".to_owned()];
+    stack.space.insert_hours(fleet.vehicles[0].suffix, "of_nothing", Vec::new()).await;
+    stack.space.insert_hours(fleet.vehicles[fleet.vehicles.len() - 1].suffix, "of_nothing", Vec::new()).await;
+    stack.until_catalogued(&vehicles).await;
     let body = json!({
         "startDate": fleet.start_date, "endDate": fleet.end_date, "vehicles": vehicles, "parameters": parameters
     });

@@ -1,6 +1,7 @@
 //! Exports that cannot succeed: the job says so, and the queue does not spin.
 
 use bson::{Document, doc};
+use export_core::access::AllowedVehicles;
 use export_e2e::Stack;
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities::one_day;
@@ -11,13 +12,14 @@ fn one_day_request() -> Value {
     json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
 }
 
+/// The API refuses what the catalog does not list. A vehicle may go while its job waits: then the worker finds out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vehicle_that_does_not_exist_fails_the_job() {
     let stack = Stack::start().await;
     stack.space.insert_fleet(&one_day()).await;
     let vehicle = stack.space.vehicle("of_nobody");
     let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": [vehicle] });
-    let job_id = stack.accepted(&body).await;
+    let job_id = stack.made(&body, AllowedVehicles::All).await;
     let (job, _) = stack.ended(&job_id).await;
     assert_eq!(job["state"], "FAILED");
     assert_eq!(job["error"]["code"], "unknown_vehicle");

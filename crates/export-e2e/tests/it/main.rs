@@ -1,6 +1,7 @@
 //! One export through the whole service, on real services.
 
 mod accepted;
+mod catalog;
 mod contract;
 mod downloads;
 mod events;

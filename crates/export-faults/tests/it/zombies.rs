@@ -1,6 +1,6 @@
 //! A worker is stopped (SIGSTOP) past its lease, its job is another's, and then it goes on: it must change nothing.
 
-use bson::Document;
+use bson::{Document, doc};
 use export_faults::patterns::{commit, complete_upload, get_more, put_object};
 use export_faults::{Deployment, Fleet, Worker, attempts_of, epoch_of, key_of};
 use export_testkit::proxy::{Direction, Fault, Pattern, Rule, Watch};
@@ -31,7 +31,15 @@ impl Finished {
 /// two of its heartbeats.
 async fn with_one_slot(deployment: &Deployment) -> Worker {
     // With the buffers that one of two exports has, and so with parts of the same size.
-    deployment.hasty().with("WORKER_CONCURRENCY", "1").with("MEMORY_BUDGET_MB", "32").worker().await
+    let start = deployment.hasty().with("WORKER_CONCURRENCY", "1").with("MEMORY_BUDGET_MB", "32");
+    // It lists the vehicles once for the catalog, and from then on for its jobs only.
+    let worker = start.with("CATALOG_REFRESH_SECONDS", "3600").worker().await;
+    let space = &deployment.space;
+    let catalog = space.mongodb.database(&space.jobs_database).collection::<Document>("catalog");
+    let is_made =
+        || async { matches!(catalog.find_one(doc! { "trustedUntil": { "$gt": null } }).await, Ok(Some(_))) };
+    deployment.until_so("the catalog is made", is_made).await;
+    worker
 }
 
 /// Freezes a worker where these bytes come by, lets another one finish its job, thaws it, and waits until it has given up.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::access::AllowedVehicles;
+use export_core::estimate::Coverage;
+use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange, VehicleId};
 use futures_util::TryStreamExt;
 
@@ -20,8 +22,6 @@ const QUESTION: Duration = Duration::from_secs(10);
 const PAGE_PARAMETERS: usize = 20_000;
 /// How long what was found of a vehicle's parameters is taken for all it has. Past that a new one may well have come.
 const PARAMETERS_TRUSTED: Duration = Duration::from_mins(10);
-/// Milliseconds of an hour.
-const HOUR_MS: i64 = 3_600_000;
 
 /// How the catalog is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,17 +48,6 @@ pub struct KnownParameters {
     pub names: BTreeSet<Parameter>,
     /// Whether there can be no others.
     pub are_all: bool,
-}
-
-/// How much data a request is about, as far as the catalog tells: what lies between the first and the last hour counts as there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Coverage {
-    /// Vehicles, with and without data in the range.
-    pub vehicles: u64,
-    /// Hours of each vehicle's each parameter in the range, all added up.
-    pub parameter_hours: u64,
-    /// Hours of each vehicle from the first to the last of any of its parameters in the range, all added up.
-    pub vehicle_hours: u64,
 }
 
 impl Catalog {
@@ -182,7 +171,7 @@ impl Catalog {
         Ok(KnownParameters { names, are_all })
     }
 
-    /// How much data there is in a range.
+    /// How much data there is in a range: what lies between the first and the last hour counts as there.
     pub async fn coverage(
         &self,
         allowed: &AllowedVehicles,

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cancelling;
+mod catalog;
 mod changes;
 mod claims;
 mod endings;
@@ -17,5 +18,6 @@ mod roundtrip;
 mod rules;
 mod schema;
 mod store;
+mod survey;
 mod sweeping;
 mod unreachable;

@@ -148,6 +148,7 @@ pub(crate) fn result(uri: &str) -> ExportResult {
 
 pub(crate) fn progress(percent: f64) -> Progress {
     Progress {
+        documents: Some(24),
         percent,
         vehicles_done: 1,
         vehicles_total: 2,

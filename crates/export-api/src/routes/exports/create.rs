@@ -20,6 +20,7 @@ use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
+use super::known;
 use super::links::ResultLinks;
 use super::wait::Wait;
 use super::{store_problem, webhook};
@@ -60,6 +61,7 @@ pub async fn create(
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),
     };
+    known::check_new(&state, &new).await?;
 
     // On a task of its own: a client that hangs up half-way changes nothing about a job that is being accepted.
     let accepting = tokio::spawn(accept(state.clone(), new, trail).in_current_span());

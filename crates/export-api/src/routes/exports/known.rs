@@ -1,0 +1,162 @@
+//! Whether the vehicles and parameters that a request names exist, as far as the catalog can tell.
+//!
+//! The rule: a name is refused only where the catalog is sure. It is sure of vehicles while its list of them is recent (a new vehicle is
+//! listed within a look, some seconds), and of parameters when all vehicles that are asked were looked at in the last minutes. Where
+//! it is not, the worker decides when it reads them. A vehicle outside of those that the caller may see is refused in any case, with the
+//! same words as one that does not exist.
+
+use std::collections::BTreeSet;
+
+use export_core::access::AllowedVehicles;
+use export_core::job::NewJob;
+use export_core::request::{ExportRequest, FieldError};
+use export_core::{Parameter, VehicleId};
+use export_mongo::{Catalog, StoreError};
+
+use crate::problem::Problem;
+use crate::state::ApiState;
+
+/// Unknown vehicles of a request for which a similar name is looked for.
+const MAX_SUGGESTIONS: usize = 5;
+/// Names before and after an unknown one that may be meant instead.
+const NEIGHBOURS: u16 = 50;
+/// Letters by which a name may differ from the one that is meant.
+const MAX_DISTANCE: usize = 2;
+
+/// Checks a new job's request. One that was accepted before stays accepted: its job may be older than a vehicle's end.
+pub(super) async fn check_new(state: &ApiState, new: &NewJob) -> Result<(), Problem> {
+    let Err(problem) = check(&state.catalog, &new.allowed_vehicles, &new.request).await else {
+        return Ok(());
+    };
+    if let Some(idempotency) = &new.idempotency {
+        let known = state.jobs.knows_key(&new.tenant, &idempotency.key).await;
+        if known.map_err(|error| Problem::unavailable(&error))? {
+            return Ok(());
+        }
+    }
+    Err(problem)
+}
+
+/// Checks the names of a request.
+pub(super) async fn check(
+    catalog: &Catalog,
+    allowed: &AllowedVehicles,
+    request: &ExportRequest,
+) -> Result<(), Problem> {
+    let errors = match (&request.vehicles, &request.parameters) {
+        (None, None) => return Ok(()),
+        (vehicles, parameters) => {
+            unknown_names(catalog, allowed, vehicles.as_deref(), parameters.as_deref()).await
+        }
+    };
+    match errors.map_err(|error| Problem::unavailable(&error))? {
+        errors if errors.is_empty() => Ok(()),
+        errors => Err(Problem::invalid(errors)),
+    }
+}
+
+async fn unknown_names(
+    catalog: &Catalog,
+    allowed: &AllowedVehicles,
+    vehicles: Option<&[VehicleId]>,
+    parameters: Option<&[Parameter]>,
+) -> Result<Vec<FieldError>, StoreError> {
+    // The list is trusted or not as of before it was read: it does not get older while it is.
+    let standing = catalog.standing().await?;
+    let is_known: BTreeSet<VehicleId> = match vehicles {
+        None => BTreeSet::new(),
+        Some(vehicles) if standing.is_trusted => catalog.known(allowed, vehicles).await?,
+        Some(vehicles) => vehicles.iter().filter(|vehicle| allowed.contains(vehicle)).cloned().collect(),
+    };
+    let mut errors = Vec::new();
+    let unknown =
+        vehicles.unwrap_or_default().iter().enumerate().filter(|(_, vehicle)| !is_known.contains(vehicle));
+    for (index, vehicle) in unknown {
+        let suggestion = if standing.is_trusted && errors.len() < MAX_SUGGESTIONS {
+            let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;
+            closest(vehicle.as_str(), candidates.iter().map(VehicleId::as_str))
+        } else {
+            None
+        };
+        errors.push(unknown_name("vehicles", index, "unknown vehicle", suggestion.as_deref()));
+    }
+    let is_anyone_asked = vehicles.is_none() || !is_known.is_empty();
+    if let Some(parameters) = parameters.filter(|_| standing.is_trusted && is_anyone_asked) {
+        let known = catalog.known_parameters(allowed, vehicles).await?;
+        let unknown =
+            parameters.iter().enumerate().filter(|(_, name)| known.are_all && !known.names.contains(name));
+        for (index, parameter) in unknown {
+            let suggestion = closest(parameter.as_str(), known.names.iter().map(Parameter::as_str));
+            let what = "unknown parameter: none of the vehicles asked for has it";
+            errors.push(unknown_name("parameters", index, what, suggestion.as_deref()));
+        }
+    }
+    Ok(errors)
+}
+
+fn unknown_name(field: &str, index: usize, what: &str, suggestion: Option<&str>) -> FieldError {
+    let meant = suggestion.map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+    let detail = format!("{what}; {meant}GET /vehicles lists them");
+    FieldError { pointer: format!("/{field}/{index}"), detail }
+}
+
+/// The name that was probably meant.
+fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    let wanted: Vec<char> = name.to_lowercase().chars().collect();
+    let close = candidates.filter_map(|candidate| {
+        let letters: Vec<char> = candidate.to_lowercase().chars().collect();
+        let distance = distance(&wanted, &letters);
+        (distance <= MAX_DISTANCE && distance * 2 < letters.len()).then_some((distance, candidate))
+    });
+    close.min().map(|(_, candidate)| candidate.to_owned())
+}
+
+/// How many letters must be put in, taken out or changed to get from one to the other; past [`MAX_DISTANCE`] any number above it.
+fn distance(one: &[char], other: &[char]) -> usize {
+    if one.len().abs_diff(other.len()) > MAX_DISTANCE {
+        return MAX_DISTANCE + 1;
+    }
+    let mut before: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.iter().enumerate() {
+        let mut row = vec![index + 1];
+        for (position, other_letter) in other.iter().enumerate() {
+            let changed = before[position] + usize::from(letter != other_letter);
+            row.push(changed.min(before[position + 1] + 1).min(row[position] + 1));
+        }
+        before = row;
+    }
+    before[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_is_seen() {
+        let vehicles = ["vehicle_001", "vehicle_002", "vehicle_010", "truck_1"];
+        let meant = |name: &str| closest(name, vehicles.into_iter());
+        for (name, expected) in [
+            ("vehicle_01", Some("vehicle_001")),
+            ("Vehicle_002", Some("vehicle_002")),
+            ("vehicel_010", Some("vehicle_010")),
+            ("truck1", Some("truck_1")),
+            ("vehicle_999", None),
+            ("v", None),
+        ] {
+            assert_eq!(meant(name).as_deref(), expected, "{name}");
+        }
+        assert_eq!(closest("a", ["b"].into_iter()), None, "nothing in common");
+    }
+
+    #[test]
+    fn problems_point_at_the_name() {
+        let error = unknown_name("vehicles", 3, "unknown vehicle", Some("vehicle_001"));
+        assert_eq!(error.pointer, "/vehicles/3");
+        assert_eq!(error.detail, "unknown vehicle; did you mean vehicle_001? GET /vehicles lists them");
+        assert_eq!(
+            unknown_name("vehicles", 0, "unknown vehicle", None).detail,
+            "unknown vehicle; GET /vehicles lists them"
+        );
+    }
+}
