@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::auth::Authenticator;
-use crate::config::Config;
+use crate::config::{Config, LimitSettings};
+use crate::limits::Limits;
 use crate::routes::router;
+use crate::server;
 use crate::state::ApiState;
 use crate::sweeper::Sweeper;
 
@@ -29,6 +31,7 @@ pub struct App {
     state: ApiState,
     sweeper: Sweeper,
     mongo: export_mongo::MongoClient,
+    limits: LimitSettings,
 }
 
 impl App {
@@ -42,6 +45,7 @@ impl App {
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             auth: Authenticator::new(&config.access),
+            limits: Limits::new(&config.limits, &config.access),
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone(),
         };
@@ -51,7 +55,7 @@ impl App {
             policy: config.jobs.retry,
             queue_age: config.jobs.queue_age,
         };
-        Ok(Self { state, sweeper, mongo })
+        Ok(Self { state, sweeper, mongo, limits: config.limits })
     }
 
     /// Serves until `stop`, then finishes the requests in hand.
@@ -68,10 +72,8 @@ impl App {
 
         let grace = stop.clone();
         info!(address = %api.local_addr()?, "listening");
-        let serving =
-            axum::serve(api, router(self.state)).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {
-            served = serving => served?,
+            () = server::serve(api, router(self.state), self.limits, stop.clone()) => {}
             // A client that never ends its request must not keep the process.
             () = async { grace.cancelled().await; tokio::time::sleep(GRACE).await } => {}
         }

@@ -3,6 +3,7 @@
 mod access;
 mod http;
 mod jobs;
+mod limits;
 
 use std::net::SocketAddr;
 
@@ -17,6 +18,7 @@ use export_settings::{SecretString, SettingError};
 pub use access::AccessSettings;
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
+pub use limits::LimitSettings;
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -26,6 +28,8 @@ pub struct Cli {
     http: http::HttpArgs,
     #[command(flatten)]
     access: access::AccessArgs,
+    #[command(flatten)]
+    limits: limits::LimitArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
     #[command(flatten)]
@@ -46,6 +50,8 @@ pub struct Cli {
 pub enum Command {
     /// Ask the running service on `ADMIN_ADDR` whether it is ready; exit code 0 or 1
     Healthcheck,
+    /// Print the description of the API as `OpenAPI` 3.1
+    Openapi,
 }
 
 /// Everything the service needs to know, checked.
@@ -55,6 +61,8 @@ pub struct Config {
     pub http: HttpSettings,
     /// Who may use it.
     pub access: AccessSettings,
+    /// How much of it one client may have.
+    pub limits: LimitSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
     /// The jobs' database.
@@ -83,6 +91,7 @@ impl Cli {
         Ok(Config {
             http: self.http.resolve()?,
             access: self.access.resolve()?,
+            limits: self.limits.resolve()?,
             jobs: self.jobs.resolve()?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,

@@ -7,7 +7,10 @@
 pub mod app;
 pub mod auth;
 pub mod config;
+pub mod json_body;
+pub mod limits;
 pub mod problem;
 pub mod routes;
+pub mod server;
 pub mod state;
 pub mod sweeper;

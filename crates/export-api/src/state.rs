@@ -7,6 +7,7 @@ use export_mongo::JobStore;
 use export_s3::ResultBucket;
 
 use crate::auth::Authenticator;
+use crate::limits::Limits;
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct ApiState {
     pub results: ResultBucket,
     /// Finds out who is calling.
     pub auth: Authenticator,
+    /// What one caller may have.
+    pub limits: Limits,
     /// Attempts that a new job may have.
     pub max_attempts: NonZeroU32,
     /// What `Location` begins with; empty for relative ones.

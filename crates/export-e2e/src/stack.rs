@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
-use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings};
+use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings};
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_mongo::JobStore;
@@ -57,6 +57,15 @@ impl Stack {
 
     /// The same, whose jobs may have this many attempts.
     pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
+        Self::start_api_of(space, max_attempts, unhurried()).await
+    }
+
+    /// The same with limits of the test's own.
+    pub async fn start_api_within(space: TestSpace, limits: LimitSettings) -> Self {
+        Self::start_api_of(space, 3, limits).await
+    }
+
+    async fn start_api_of(space: TestSpace, max_attempts: u32, limits: LimitSettings) -> Self {
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -73,6 +82,7 @@ impl Stack {
                 public_base_url: String::new(),
             },
             access: AccessSettings::Anyone,
+            limits,
             jobs: JobSettings {
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),
@@ -256,6 +266,20 @@ impl Stack {
             public_endpoint_url: None,
             payload_signing: PayloadSigning::Auto,
         }
+    }
+}
+
+/// Tests send more from one address than people do.
+fn unhurried() -> LimitSettings {
+    const PLENTY: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
+    LimitSettings {
+        max_requests: PLENTY,
+        max_requests_per_caller: PLENTY,
+        max_streams_per_caller: PLENTY,
+        requests_per_second: PLENTY,
+        requests_at_once: PLENTY,
+        auth_failures_at_once: PLENTY,
+        ..LimitSettings::DEFAULT
     }
 }
 

@@ -6,6 +6,7 @@ pub mod download;
 pub mod get;
 mod job_view;
 mod links;
+mod schema;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;

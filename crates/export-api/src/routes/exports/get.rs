@@ -16,7 +16,17 @@ use crate::problem::Problem;
 use crate::state::ApiState;
 
 /// How a job is
-#[utoipa::path(get, path = "/export/{id}", tag = "exports", params(("id" = Uuid, Path, description = "The job")), responses((status = 200, description = "The job")))]
+#[utoipa::path(
+    get, path = "/export/{id}", tag = "exports", operation_id = "get_export",
+    params(("id" = Uuid, Path, description = "The job")),
+    responses(
+        (status = 200, description = "The job", body = JobView<'_>, headers(
+            ("retry-after" = u32, description = "Seconds after which asking again is worth it, while the job has not ended."),
+            ("cache-control" = String, description = "To be asked for again each time."),
+        )),
+        (status = 404, description = "No such export"),
+    )
+)]
 pub async fn get(
     State(state): State<ApiState>,
     caller: Caller,
