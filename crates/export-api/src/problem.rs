@@ -189,7 +189,7 @@ impl Problem {
 
     /// 414: the target is too long.
     pub fn target_too_long() -> Self {
-        Self::new(ProblemType::TargetTooLong, "No path of this service with its query is that long.")
+        Self::new(ProblemType::TargetTooLong, "A path with its query has at most 8 KiB.")
     }
 
     /// 415: the body is something else.

@@ -4,6 +4,7 @@ mod description;
 mod docs;
 pub mod exports;
 mod query;
+mod rejections;
 mod request_id;
 
 use std::any::Any;
@@ -23,7 +24,8 @@ use crate::auth::authenticate;
 use crate::limits::{limit_all, limit_callers, limit_failures};
 use crate::problem::{Fault, Problem, ProblemType, ProblemView};
 use crate::state::ApiState;
-use query::{KnownQueries, refuse_unknown_queries};
+use query::{KnownQueries, refuse_long_targets, refuse_unknown_queries};
+use rejections::as_problems;
 use request_id::{REQUEST_ID, identify};
 
 /// Most of a path that the log tells, in bytes: longer ones are not of this service.
@@ -71,6 +73,8 @@ pub fn router(state: ApiState) -> Router {
         .merge(docs::routes())
         .fallback(|| async { Problem::unknown_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(from_fn(as_problems))
+        .layer(from_fn(refuse_long_targets))
         .layer(from_fn_with_state(state.limits.clone(), limit_all))
         .with_state(state)
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -40,10 +41,13 @@ async fn index(State(page): State<Arc<Config<'static>>>) -> Response {
     serve("index.html", page)
 }
 
-async fn file(State(page): State<Arc<Config<'static>>>, file: Option<Path<String>>) -> Response {
+async fn file(
+    State(page): State<Arc<Config<'static>>>,
+    file: Result<Path<String>, PathRejection>,
+) -> Response {
     match file {
-        Some(Path(name)) => serve(&name, page),
-        None => Problem::unknown_path().into_response(),
+        Ok(Path(name)) => serve(&name, page),
+        Err(_) => Problem::unknown_path().into_response(),
     }
 }
 

@@ -13,6 +13,8 @@ use url::form_urlencoded;
 
 use crate::problem::{Fault, Problem};
 
+/// Longest path with its query, in bytes: none of this service is near it.
+const MAX_TARGET_BYTES: usize = 8 * 1024;
 /// Parameters of one query that are looked at, and told.
 const MAX_PARAMETERS: usize = 100;
 /// Longest name that is told, in characters.
@@ -62,6 +64,16 @@ fn unknown(known: &BTreeSet<String>) -> String {
     }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     format!("unknown parameter; this operation knows {}", known.join(", "))
+}
+
+/// Lets a request through whose path and query may be of this service by their length.
+pub(super) async fn refuse_long_targets(request: Request, next: Next) -> Response {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target <= MAX_TARGET_BYTES {
+        next.run(request).await
+    } else {
+        Problem::target_too_long().into_response()
+    }
 }
 
 /// Lets a request through whose query parameters its operation has.

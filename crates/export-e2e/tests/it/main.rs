@@ -1,11 +1,14 @@
 //! One export through the whole service, on real services.
 
 mod accepted;
+mod bad_requests;
 mod downloads;
 mod exact;
 mod failures;
 mod layers;
 mod odd_databases;
 mod outputs;
+mod raw;
 mod refused;
 mod settings;
+mod slow_clients;
