@@ -16,9 +16,11 @@ use tracing::info;
 use crate::accepting::Acceptor;
 use crate::audit::Audit;
 use crate::auth::Authenticator;
-use crate::config::Config;
+use crate::config::{Config, LimitSettings};
+use crate::limits::Limits;
 use crate::relay::{Relay, WebhookRelay};
 use crate::routes::router;
+use crate::server;
 use crate::state::ApiState;
 use crate::sweeper::Sweeper;
 
@@ -40,6 +42,7 @@ pub struct App {
     mongo: export_mongo::MongoClient,
     /// Ends when all is noted that was published.
     marking: JoinHandle<()>,
+    limits: LimitSettings,
 }
 
 impl App {
@@ -62,6 +65,7 @@ impl App {
             auth: Authenticator::new(&config.access, KeyStore::new(&mongo, &config.mongo.jobs_database))
                 .context("tokens of OIDC_ISSUER cannot be checked")?,
             audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
+            limits: Limits::new(&config.limits, &config.access),
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone(),
         };
@@ -78,7 +82,7 @@ impl App {
                 WebhookRelay { webhooks, retry: settings.retry, give_up_after: settings.give_up_after }
             }),
         };
-        Ok(Self { state, sweeper, relay, mongo, marking })
+        Ok(Self { state, sweeper, relay, mongo, marking, limits: config.limits })
     }
 
     /// Serves until `stop`, then finishes the requests in hand.
@@ -100,10 +104,8 @@ impl App {
 
         let grace = stop.clone();
         info!(address = %api.local_addr()?, "listening");
-        let serving =
-            axum::serve(api, router(self.state)).with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::select! {
-            served = serving => served?,
+            () = server::serve(api, router(self.state), self.limits, stop.clone()) => {}
             // A client that never ends its request must not keep the process.
             () = async { grace.cancelled().await; tokio::time::sleep(GRACE).await } => {}
         }

@@ -3,6 +3,7 @@
 mod access;
 mod http;
 mod jobs;
+mod limits;
 mod oidc;
 mod webhooks;
 
@@ -19,6 +20,7 @@ use export_settings::{SecretString, SettingError};
 pub use access::{AccessSettings, KnownCallers};
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
+pub use limits::LimitSettings;
 pub use oidc::{KeySetTimes, OidcSettings};
 pub(crate) use oidc::{is_loopback, safe_url};
 pub use webhooks::WebhookSettings;
@@ -31,6 +33,8 @@ pub struct Cli {
     http: http::HttpArgs,
     #[command(flatten)]
     access: access::AccessArgs,
+    #[command(flatten)]
+    limits: limits::LimitArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
     #[command(flatten)]
@@ -53,6 +57,8 @@ pub struct Cli {
 pub enum Command {
     /// Ask the running service on `ADMIN_ADDR` whether it is ready; exit code 0 or 1
     Healthcheck,
+    /// Print the description of the API as `OpenAPI` 3.1
+    Openapi,
 }
 
 /// Everything the service needs to know, checked.
@@ -62,6 +68,8 @@ pub struct Config {
     pub http: HttpSettings,
     /// Who may use it.
     pub access: AccessSettings,
+    /// How much of it one client may have.
+    pub limits: LimitSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
     /// How webhooks are sent, where they are.
@@ -92,6 +100,7 @@ impl Cli {
         Ok(Config {
             http: self.http.resolve()?,
             access: self.access.resolve()?,
+            limits: self.limits.resolve()?,
             jobs: self.jobs.resolve()?,
             webhooks: self.webhooks.resolve()?,
             mongo: self.mongo.resolve()?,

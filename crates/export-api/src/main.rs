@@ -15,6 +15,7 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Some(Command::Healthcheck) => healthcheck(&cli).await,
+        Some(Command::Openapi) => describe(),
         None => serve(&cli).await.map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
@@ -29,6 +30,13 @@ async fn main() -> ExitCode {
 async fn healthcheck(cli: &Cli) -> anyhow::Result<ExitCode> {
     let is_ready = ask_readiness(cli.admin()?).await.unwrap_or(false);
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// For docs/openapi.json, and for those who make clients.
+fn describe() -> anyhow::Result<ExitCode> {
+    use std::io::Write as _;
+    std::io::stdout().write_all(export_api::routes::description_text().as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(cli: &Cli) -> anyhow::Result<()> {

@@ -1,35 +1,50 @@
 //! The paths of the API and what every request goes through.
 
+mod description;
+mod docs;
 pub mod exports;
+mod query;
+mod rejections;
+mod request_id;
 pub mod vehicles;
 
 use std::any::Any;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::HeaderName;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
-use export_core::request::MAX_BODY_BYTES;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::field::Empty;
 use tracing::{Level, Span, error, info_span};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use crate::auth::authenticate;
-use crate::problem::Problem;
+use crate::limits::{limit_all, limit_callers, limit_failures};
+use crate::problem::{Fault, Problem, ProblemType, ProblemView};
 use crate::state::ApiState;
+use query::{KnownQueries, refuse_long_targets, refuse_unknown_queries};
+use rejections::as_problems;
+use request_id::{REQUEST_ID, identify};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Most of a path that the log tells, in bytes: longer ones are not of this service.
+const MAX_LOGGED_PATH: usize = 200;
 
 /// What the API says about itself; the operations add themselves.
 #[derive(OpenApi)]
-#[openapi(info(title = "Vehicle-data exports", description = "Exports of vehicles' data as files."))]
+#[openapi(
+    info(
+        title = "Vehicle-data exports",
+        description = "Exports of vehicles' data as files: ask for one, follow it, download it.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    servers((url = "/", description = "This service")),
+    tags((name = "exports", description = "Export jobs and their results")),
+    components(schemas(ProblemView<'_>, ProblemType, Fault))
+)]
 struct Description;
 
 /// The operations, for callers that are known. The description of the API is made of the same list.
@@ -45,20 +60,29 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(vehicles::list_vehicles))
 }
 
-/// The description of the API.
-pub fn description() -> utoipa::openapi::OpenApi {
-    operations().into_openapi()
+/// The description of the API, `OpenAPI` 3.1 in JSON: what `GET /openapi.json` answers, and docs/openapi.json.
+pub fn description_text() -> String {
+    description::text(&operations().into_openapi())
 }
 
 /// The whole API.
 pub fn router(state: ApiState) -> Router {
-    let (operations, _description) = operations().split_for_parts();
+    let (operations, description) = operations().split_for_parts();
+    let description = description::completed(&description);
+    let queries = KnownQueries::of(&description);
     operations
+        // From the last to the first: the address, the caller, the caller's share, the request.
+        .route_layer(from_fn_with_state(queries, refuse_unknown_queries))
+        .route_layer(from_fn_with_state(state.limits.clone(), limit_callers))
         .route_layer(from_fn_with_state(state.auth.clone(), authenticate))
+        .route_layer(from_fn_with_state(state.limits.clone(), limit_failures))
+        .merge(docs::routes())
         .fallback(|| async { Problem::unknown_path() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(from_fn(as_problems))
+        .layer(from_fn(refuse_long_targets))
+        .layer(from_fn_with_state(state.limits.clone(), limit_all))
         .with_state(state)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
@@ -70,22 +94,13 @@ pub fn router(state: ApiState) -> Router {
                 .make_span_with(span)
                 .on_response(DefaultOnResponse::new().level(Level::INFO)),
         )
-        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
-}
-
-/// The id that ties a request's log lines and its answer together. A client's own is kept where it sends one.
-#[derive(Clone, Copy)]
-struct NewRequestId;
-
-impl MakeRequestId for NewRequestId {
-    fn make_request_id<B>(&mut self, _request: &axum::http::Request<B>) -> Option<RequestId> {
-        let id = Uuid::now_v7().to_string();
-        id.parse().ok().map(RequestId::new)
-    }
+        .layer(from_fn(identify))
 }
 
 fn span(request: &Request) -> Span {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    info_span!("request", request.id = id, http.method = %request.method(), http.path = request.uri().path(), caller.name = Empty)
+    // A path is ASCII, so any byte is the end of a character.
+    let path = request.uri().path();
+    let path = path.get(..MAX_LOGGED_PATH).unwrap_or(path);
+    info_span!("request", request.id = id, http.method = %request.method(), http.path = path, caller.name = Empty)
 }

@@ -10,6 +10,7 @@ use export_webhooks::Webhooks;
 use crate::accepting::Acceptor;
 use crate::audit::Audit;
 use crate::auth::Authenticator;
+use crate::limits::Limits;
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct ApiState {
     pub webhooks: Option<Webhooks>,
     /// Notes what callers did.
     pub audit: Audit,
+    /// What one caller may have.
+    pub limits: Limits,
     /// Attempts that a new job may have.
     pub max_attempts: NonZeroU32,
     /// What `Location` begins with; empty for relative ones.

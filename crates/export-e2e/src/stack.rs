@@ -6,7 +6,9 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::{Duration, Instant};
 
 use export_amqp::{Publisher, Topology};
-use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, WebhookSettings};
+use export_api::config::{
+    AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings, WebhookSettings,
+};
 use export_core::access::AllowedVehicles;
 use export_core::job::{NewJob, RetryPolicy};
 use export_core::message::WakeUp;
@@ -68,7 +70,7 @@ impl Stack {
 
     /// The whole service, which sends webhooks in this way.
     pub async fn start_with_webhooks(webhooks: WebhookSettings) -> Self {
-        let mut stack = Self::start_api_of(TestSpace::create().await, 3, Some(webhooks)).await;
+        let mut stack = Self::start_api_of(TestSpace::create().await, 3, unhurried(), Some(webhooks)).await;
         stack.provision().await;
         stack.start_worker().await;
         stack
@@ -76,13 +78,24 @@ impl Stack {
 
     /// The same, whose jobs may have this many attempts.
     pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
-        Self::start_api_of(space, max_attempts, None).await
+        Self::start_api_of(space, max_attempts, unhurried(), None).await
     }
 
-    /// The same, which sends webhooks in this way.
-    pub async fn start_api_of(
+    /// The same with limits of the test's own.
+    pub async fn start_api_within(space: TestSpace, limits: LimitSettings) -> Self {
+        Self::start_api_of(space, 3, limits, None).await
+    }
+
+    /// A running API only, which sends webhooks in this way.
+    pub async fn start_api_with_webhooks(space: TestSpace, webhooks: WebhookSettings) -> Self {
+        Self::start_api_of(space, 3, unhurried(), Some(webhooks)).await
+    }
+
+    /// The same, with limits of the test's own, which sends webhooks in this way.
+    async fn start_api_of(
         space: TestSpace,
         max_attempts: u32,
+        limits: LimitSettings,
         webhooks: Option<WebhookSettings>,
     ) -> Self {
         let mut stack = Self {
@@ -102,6 +115,7 @@ impl Stack {
                 public_base_url: String::new(),
             },
             access: AccessSettings::Anyone,
+            limits,
             jobs: JobSettings {
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),
@@ -386,6 +400,20 @@ impl Stack {
             public_endpoint_url: None,
             payload_signing: PayloadSigning::Auto,
         }
+    }
+}
+
+/// Tests send more from one address than people do.
+fn unhurried() -> LimitSettings {
+    const PLENTY: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
+    LimitSettings {
+        max_requests: PLENTY,
+        max_requests_per_caller: PLENTY,
+        max_streams_per_caller: PLENTY,
+        requests_per_second: PLENTY,
+        requests_at_once: PLENTY,
+        auth_failures_at_once: PLENTY,
+        ..LimitSettings::DEFAULT
     }
 }
 

@@ -10,6 +10,10 @@ use serde_json::Value;
 use crate::http::{Answer, HalfRequest, send};
 use crate::{Deployment, Links};
 
+/// Limits that tests exceed, all from one address, unless they are what is tested.
+const LIMITS: [&str; 4] =
+    ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"];
+
 /// A process with its links. Killed when dropped; a test that panics gets to see what it wrote.
 pub struct Service {
     /// Its ways to the services.
@@ -65,7 +69,10 @@ impl<'deployment> Start<'deployment> {
 
     /// Starts an API and waits until it listens. Panics when it does not.
     pub async fn api(self) -> Api {
-        let start = self.with("HOST", "127.0.0.1").with("PORT", "0").with("AUTH", "none");
+        let mut start = self.with("HOST", "127.0.0.1").with("PORT", "0").with("AUTH", "none");
+        for limit in LIMITS {
+            start.settings.entry(limit.to_owned()).or_insert_with(|| "100000".to_owned());
+        }
         let mut service = start.service("exports-api").await;
         service.running.until_written("\"listening\"");
         let output = service.running.output();

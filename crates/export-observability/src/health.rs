@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use export_core::causes;
 use serde_json::{Value, json};
@@ -68,8 +69,23 @@ pub async fn serve_health(listener: TcpListener, readiness: Readiness) -> std::i
     let router = Router::new()
         .route("/livez", get(|| async { Json(json!({ "live": true })) }))
         .route("/readyz", get(readyz))
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "unknown-path", "No such path") })
+        .method_not_allowed_fallback(|| async {
+            problem(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "The path does not have this method",
+            )
+        })
         .with_state(readiness);
     axum::serve(listener, router).await
+}
+
+/// A problem as the API has them; here are only two kinds.
+fn problem(status: StatusCode, kind: &str, title: &str) -> impl IntoResponse {
+    let body = json!({ "type": format!("urn:exports:problem:{kind}"), "title": title, "status": status.as_u16(),
+                       "detail": "Here are GET /livez and GET /readyz." });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string())
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) {
@@ -113,6 +129,29 @@ mod tests {
         assert!(ask_readiness(address).await.expect("an answer"));
         readiness.set("s3", false);
         assert!(!ask_readiness(address).await.expect("an answer"));
+    }
+
+    #[tokio::test]
+    async fn other_paths_and_methods_are_problems() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(serve_health(listener, Readiness::of(&[])));
+        for (request, status, told) in [
+            ("GET /nowhere", "404", "urn:exports:problem:unknown-path"),
+            ("POST /readyz", "405", "urn:exports:problem:method-not-allowed"),
+        ] {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            let request = format!("{request} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            assert!(
+                answer.contains("content-type: application/problem+json") && answer.contains(told),
+                "{answer}"
+            );
+            assert_eq!(answer.contains("allow: GET,HEAD"), status == "405", "{answer}");
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod job_view;
 mod known;
 mod links;
 pub mod list;
+mod schema;
 mod wait;
 mod webhook;
 

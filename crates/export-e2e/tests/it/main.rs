@@ -1,6 +1,7 @@
 //! One export through the whole service, on real services.
 
 mod accepted;
+mod bad_requests;
 mod catalog;
 mod contract;
 mod downloads;
@@ -13,8 +14,10 @@ mod lists;
 mod notifications;
 mod odd_databases;
 mod outputs;
+mod raw;
 mod receiver;
 mod refused;
 mod relaying;
 mod settings;
+mod slow_clients;
 mod waits;

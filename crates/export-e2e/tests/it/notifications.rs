@@ -56,7 +56,7 @@ async fn listener(stack: &Stack) -> Listener {
 
 #[tokio::test]
 async fn every_end_is_told_by_the_broker_and_by_a_signed_webhook() {
-    let mut stack = Stack::start_api_of(TestSpace::create().await, 3, Some(settings(LOOPBACK))).await;
+    let mut stack = Stack::start_api_with_webhooks(TestSpace::create().await, settings(LOOPBACK)).await;
     stack.provision().await;
     let mut listener = listener(&stack).await;
     let receiver = Receiver::start(Vec::new()).await;

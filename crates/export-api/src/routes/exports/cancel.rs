@@ -21,7 +21,17 @@ use crate::state::ApiState;
 /// End a job
 ///
 /// Answers 202 with the job, which has ended or will soon; 409 where it has ended otherwise.
-#[utoipa::path(delete, path = "/export/{id}", tag = "exports", params(("id" = Uuid, Path, description = "The job")), responses((status = 202, description = "The job")))]
+#[utoipa::path(
+    delete, path = "/export/{id}", tag = "exports", operation_id = "cancel_export",
+    params(("id" = Uuid, Path, description = "The job")),
+    responses(
+        (status = 202, description = "The job, which has ended or will soon", body = JobView<'_>, headers(
+            ("retry-after" = u32, description = "Seconds after which asking again is worth it, while the job has not ended."),
+        )),
+        (status = 404, description = "No such export"),
+        (status = 409, description = "The export has finished, failed or expired"),
+    )
+)]
 pub async fn cancel(
     State(state): State<ApiState>,
     caller: Caller,

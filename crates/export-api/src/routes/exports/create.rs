@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::access::Scope;
@@ -22,10 +21,12 @@ use uuid::Uuid;
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::known;
 use super::links::ResultLinks;
+use super::schema::ExportRequest as ExportRequestBody;
 use super::wait::Wait;
 use super::{store_problem, webhook};
 use crate::audit::Trail;
 use crate::auth::Caller;
+use crate::json_body::JsonBody;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -39,16 +40,30 @@ const TRACE_PARENT: &str = "traceparent";
 /// Accept an export job
 ///
 /// Answers 202 once the job is durable.
-#[utoipa::path(post, path = "/export", tag = "exports", responses((status = 202, description = "Accepted")))]
+#[utoipa::path(
+    post, path = "/export", tag = "exports", operation_id = "create_export",
+    params(
+        ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
+         description = "The client's own name for its request: sent again, it makes no second job."),
+        ("traceparent" = Option<String>, Header, description = "W3C Trace Context, which goes along with the job."),
+    ),
+    request_body(content = ExportRequestBody, description = "What to export, and how"),
+    responses(
+        (status = 202, description = "The job, which is durable", body = JobView<'_>, headers(
+            ("location" = String, description = "The address of the job."),
+            ("retry-after" = u32, description = "Seconds after which asking is worth it."),
+        )),
+    )
+)]
 pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
     trail: Trail,
     headers: HeaderMap,
-    body: Result<Json<Value>, JsonRejection>,
+    body: Result<JsonBody, Problem>,
 ) -> Result<Response, Problem> {
     let principal = caller.who_may(Scope::Write)?;
-    let Json(body) = body?;
+    let JsonBody(body) = body?;
     let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
     webhook::check(state.webhooks.as_ref(), &request)?;
     let new = NewJob {

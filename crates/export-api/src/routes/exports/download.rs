@@ -7,9 +7,8 @@ use axum::response::{IntoResponse, Response};
 use export_core::access::Scope;
 use export_core::job::{ExportResult, Job, JobState};
 use export_core::output::Archive;
-use serde_json::json;
 
-use super::links::ResultLinks;
+use super::links::{ObjectsView, ResultLinks};
 use super::{JobPath, ObjectPath, find_job};
 use crate::audit::Trail;
 use crate::auth::Caller;
@@ -19,7 +18,17 @@ use crate::state::ApiState;
 /// Off to the result
 ///
 /// Answers 303 with a fresh link to the zip, or 200 with fresh links to the objects.
-#[utoipa::path(get, path = "/export/{id}/download", tag = "exports", params(("id" = Uuid, Path, description = "The job")), responses((status = 303, description = "A link")))]
+#[utoipa::path(
+    get, path = "/export/{id}/download", tag = "exports", operation_id = "download_export",
+    params(("id" = Uuid, Path, description = "The job")),
+    responses(
+        (status = 200, description = "Links to the objects of a result that is no zip", body = ObjectsView<'_>),
+        (status = 303, description = "Off to the zip", headers(("location" = String, description = "A link, for 15 minutes."))),
+        (status = 404, description = "No such export"),
+        (status = 409, description = "The export has no result (yet)"),
+        (status = 410, description = "The export's files are gone"),
+    )
+)]
 pub async fn download(
     State(state): State<ApiState>,
     caller: Caller,
@@ -32,18 +41,29 @@ pub async fn download(
     let links = ResultLinks::sign(&job, &state.results).await;
     let links = links.map_err(|error| Problem::unavailable(&error))?.ok_or_else(in_another_bucket)?;
     state.audit.downloaded(&principal, job_id, None, &trail).await?;
-    Ok(match links.download_url {
-        Some(link) => see_other(link),
-        None => {
-            ([(header::CACHE_CONTROL, "no-store")], Json(json!({ "objects": links.objects }))).into_response()
-        }
-    })
+    if let Some(link) = links.download_url {
+        return Ok(see_other(link));
+    }
+    let view = ObjectsView { objects: links.objects.unwrap_or_default() };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
 }
 
 /// Off to one object of a result
 ///
 /// Answers 303 with a fresh link to one object of a result that is no zip.
-#[utoipa::path(get, path = "/export/{id}/download/{name}", tag = "exports", params(("id" = Uuid, Path, description = "The job"), ("name" = String, Path, description = "The object")), responses((status = 303, description = "A link")))]
+#[utoipa::path(
+    get, path = "/export/{id}/download/{name}", tag = "exports", operation_id = "download_object",
+    params(
+        ("id" = Uuid, Path, description = "The job"),
+        ("name" = String, Path, description = "The object, such as manifest.json"),
+    ),
+    responses(
+        (status = 303, description = "Off to the object", headers(("location" = String, description = "A link, for 15 minutes."))),
+        (status = 404, description = "No such export, or it has no such object"),
+        (status = 409, description = "The export has no result (yet)"),
+        (status = 410, description = "The export's files are gone"),
+    )
+)]
 pub async fn download_object(
     State(state): State<ApiState>,
     caller: Caller,

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::response::{IntoResponse, Response};
 use export_core::Parameter;
 use export_core::access::Scope;
@@ -10,11 +9,12 @@ use export_core::estimate::{Basis, Span, estimate};
 use export_core::range::to_rfc3339;
 use export_core::request::ExportRequest;
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::known;
+use super::schema::ExportRequest as ExportRequestBody;
 use crate::auth::Caller;
+use crate::json_body::JsonBody;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -65,16 +65,17 @@ impl From<Span> for SpanView {
 ///
 /// Takes the body of `POST /export`, checks it in the same way, and tells what the export would come to. Nothing is stored.
 #[utoipa::path(
-    post, path = "/export/estimate", tag = "exports", request_body = Object,
+    post, path = "/export/estimate", tag = "exports",
+    request_body(content = ExportRequestBody, description = "What to export, and how"),
     responses((status = 200, description = "The estimate", body = EstimateView))
 )]
 pub async fn estimate_export(
     State(state): State<ApiState>,
     caller: Caller,
-    body: Result<Json<Value>, JsonRejection>,
+    body: Result<JsonBody, Problem>,
 ) -> Result<Response, Problem> {
     let principal = caller.who_may(Scope::Read)?;
-    let Json(body) = body?;
+    let JsonBody(body) = body?;
     let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
     let allowed = &principal.vehicles;
     known::check(&state.catalog, allowed, &request).await?;

@@ -23,21 +23,20 @@ use crate::state::ApiState;
 /// With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds. With `If-None-Match` it is 304 while
 /// nothing has changed.
 #[utoipa::path(
-    get,
-    path = "/export/{id}",
-    tag = "exports",
+    get, path = "/export/{id}", tag = "exports", operation_id = "get_export",
     params(
         ("id" = Uuid, Path, description = "The job"),
         ("If-None-Match" = Option<String>, Header, description = "Tags of answers that the client has"),
         ("Prefer" = Option<String>, Header, description = "wait=N: answer when the job has ended, or after N seconds, at most 60"),
     ),
     responses(
-        (status = 200, description = "The job", headers(
+        (status = 200, description = "The job", body = JobView<'_>, headers(
             ("ETag" = String, description = "Changes with the job, and with time while there are links"),
             ("Retry-After" = u16, description = "When asking again is worth it, in seconds, while the job is active"),
             ("Preference-Applied" = String, description = "wait=N: how long the answer was waited for at most"),
         )),
         (status = 304, description = "The client has this answer already"),
+        (status = 404, description = "No such export"),
     )
 )]
 pub async fn get(

@@ -3,58 +3,124 @@
 use std::num::NonZeroU64;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use export_core::job::{Failure, Job, Progress, Stats};
+use export_core::job::{Failure, Job, JobState, Progress, Stats};
 use export_core::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
 use export_core::request::WebhookUrl;
 use export_core::{Parameter, VehicleId};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::links::{ObjectView, ResultLinks};
+use super::schema;
 
 /// How soon asking again is worth it while a job is active, in seconds.
 pub(super) const RETRY_AFTER_SECONDS: u16 = 2;
 
-/// The body of `POST /export` and `GET /export/{id}`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// An export job
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct JobView<'a> {
+    /// Its id.
     #[serde(rename = "_id")]
+    #[schema(format = Uuid, example = "01983c5e-7a01-7c3a-9d5e-0123456789ab")]
     id: String,
+    /// Where it is in its life.
+    #[schema(schema_with = states)]
     state: &'static str,
+    /// As in the request.
+    #[schema(example = "2018-11-30")]
     start_date: &'a str,
+    /// As in the request.
+    #[schema(example = "2018-12-01")]
     end_date: &'a str,
+    /// In which dates were read.
+    #[schema(example = "UTC")]
     timezone: &'static str,
     range: RangeView,
+    /// Where the result is; null until FINISHED.
+    #[schema(required)]
     export_uri: Option<&'a str>,
+    /// A link to the zip, for 15 minutes; null until FINISHED, and for results that are no zip.
+    #[schema(required)]
     download_url: Option<String>,
+    /// The objects of a result that is no zip; null until FINISHED.
+    #[schema(required)]
     objects: Option<Vec<ObjectView<'a>>>,
+    /// Those asked for; empty for all.
     vehicles: Vec<&'a str>,
+    /// Those asked for, in the order of the columns; empty for all.
     parameters: Vec<&'a str>,
+    /// How rows are written.
+    #[schema(schema_with = schema::never_null::format)]
     format: Format,
+    /// What the files are packed into.
+    #[schema(schema_with = schema::never_null::archive)]
     archive: Archive,
     // Null where they mean nothing.
+    /// Of CSV objects; null elsewhere.
+    #[schema(schema_with = schema::or_null::compression, required)]
     compression: Option<Compression>,
+    /// Of CSV; null elsewhere.
+    #[schema(schema_with = schema::or_null::time_format, required)]
     time_format: Option<TimeFormat>,
+    /// Of CSV; null elsewhere.
+    #[schema(schema_with = schema::or_null::csv_guard, required)]
     csv_guard: Option<CsvGuard>,
+    /// Length of the intervals; null for one row per point in time.
+    #[schema(required, value_type = Option<u64>)]
     step_ms: Option<NonZeroU64>,
+    /// With `stepMs`; null elsewhere.
+    #[schema(schema_with = schema::or_null::fill, required)]
     fill: Option<Fill>,
+    /// Who is told of its end.
+    #[schema(required)]
     webhook_url: Option<&'a str>,
+    /// How far it is.
+    #[schema(value_type = schema::Progress)]
     progress: &'a Progress,
+    /// Null until FINISHED.
+    #[schema(required, value_type = Option<schema::Stats>)]
     stats: Option<&'a Stats>,
+    /// Attempts so far.
     attempts: u32,
+    /// Whether a worker that has it will end it soon.
     cancel_requested: bool,
+    /// The last attempt's.
+    #[schema(required, value_type = Option<schema::Failure>)]
     error: Option<&'a Failure>,
+    /// When it was accepted.
+    #[schema(format = DateTime)]
     created_at: String,
+    /// When the current or last attempt began.
+    #[schema(required, format = DateTime)]
     started_at: Option<String>,
+    /// When it ended.
+    #[schema(required, format = DateTime)]
     finished_at: Option<String>,
     /// Until when there are files.
+    #[schema(required, format = DateTime)]
     expires_at: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// The instants that the dates mean
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Range)]
+#[serde(deny_unknown_fields)]
 struct RangeView {
+    /// The first instant of the range.
+    #[schema(example = "2018-11-30T00:00:00Z")]
     from: String,
+    /// The first instant after it.
+    #[schema(example = "2018-12-01T00:00:00Z")]
     to: String,
+}
+
+fn states() -> Object {
+    use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
+    let states = [NotStarted, Started, Finished, Failed, Cancelled, Expired].map(JobState::as_str);
+    ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(states)).build()
 }
 
 impl<'a> JobView<'a> {
@@ -101,7 +167,6 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use export_core::access::AllowedVehicles;
-    use export_core::job::JobState;
     use export_core::request::ExportRequest;
     use export_core::{JobId, Tenant};
     use serde_json::{Value, json};

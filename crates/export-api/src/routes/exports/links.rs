@@ -7,6 +7,7 @@ use export_core::output::Archive;
 use export_s3::{ResultBucket, S3Error};
 use serde::Serialize;
 use tracing::warn;
+use utoipa::ToSchema;
 
 use crate::audit::Trail;
 use crate::state::ApiState;
@@ -24,13 +25,28 @@ pub(super) struct ResultLinks<'a> {
     pub(super) objects: Option<Vec<ObjectView<'a>>>,
 }
 
-/// An object of a result, as clients see it.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// An object of a result
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResultObject)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ObjectView<'a> {
+    /// Its name under the result's prefix.
+    #[schema(example = "vehicle_001.csv.gz")]
     name: &'a str,
+    /// Its size as stored.
     bytes: u64,
+    /// A link to it, for 15 minutes; null after the first 2,000 objects, and when none can be made now.
+    #[schema(required)]
     download_url: Option<String>,
+}
+
+/// The objects of a result, with fresh links
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResultObjects)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ObjectsView<'a> {
+    /// All objects, `manifest.json` last.
+    pub(super) objects: Vec<ObjectView<'a>>,
 }
 
 impl<'a> ResultLinks<'a> {

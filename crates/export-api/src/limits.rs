@@ -1,0 +1,168 @@
+//! What one caller may have of the service, and what all may have together.
+//!
+//! [`limit_callers`] comes after authentication and counts by caller; where nobody is asked who they are, by address.
+//! [`limit_failures`] comes before it. [`limit_all`] comes before everything. How much a *connection* may have is for
+//! [`crate::server`].
+
+mod rate;
+mod share;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use export_core::Tenant;
+use export_core::access::Principal;
+use tokio::sync::Semaphore;
+
+use crate::auth::Caller;
+use crate::config::{AccessSettings, LimitSettings};
+use crate::problem::Problem;
+use rate::Rate;
+use share::Shares;
+
+pub use share::Share;
+
+/// How soon a caller may try again who has as many requests open as it may: one of them ends soon.
+const RETRY_AFTER_SECONDS: u16 = 1;
+/// Requests without a valid key from one address, per second, after the first ones.
+const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
+
+/// The limits and who has how much of them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Limits(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    body_read: Duration,
+    /// Whether callers cannot be told apart but by their address.
+    is_anyone: bool,
+    places: Arc<Semaphore>,
+    requests: Rate,
+    failures: Rate,
+    open_requests: Shares<Who>,
+    open_streams: Shares<Who>,
+}
+
+/// Whose share it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Caller(Tenant, String),
+    Address(IpAddr),
+}
+
+impl Limits {
+    /// As the settings want it.
+    pub fn new(settings: &LimitSettings, access: &AccessSettings) -> Self {
+        let places = usize::try_from(settings.max_requests.get()).unwrap_or(usize::MAX);
+        Self(Arc::new(Inner {
+            body_read: settings.body_read,
+            is_anyone: matches!(access, AccessSettings::Anyone),
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            requests: Rate::new(settings.requests_per_second, settings.requests_at_once),
+            failures: Rate::new(FAILURES_PER_SECOND, settings.auth_failures_at_once),
+            open_requests: Shares::of(settings.max_requests_per_caller),
+            open_streams: Shares::of(settings.max_streams_per_caller),
+        }))
+    }
+
+    /// How long the body of a request may take to arrive.
+    pub fn body_read(&self) -> Duration {
+        self.0.body_read
+    }
+
+    /// A place for one event stream; it is free again when what is returned is dropped.
+    pub fn stream_permit(&self, principal: &Principal, peer: SocketAddr) -> Result<StreamPermit, Problem> {
+        let share = self.0.open_streams.take(self.who(principal, peer.ip()));
+        share.map(StreamPermit).ok_or_else(|| {
+            let most = self.0.open_streams.most();
+            let detail = format!("You have {most} event streams open; end one first.");
+            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
+        })
+    }
+
+    fn request_permit(&self, principal: &Principal, peer: IpAddr) -> Result<Share<Who>, Problem> {
+        let who = self.who(principal, peer);
+        self.0.requests.check(&who).map_err(|seconds| {
+            let detail =
+                format!("You send more requests than you may; the next one has a chance in {seconds} s.");
+            Problem::too_many_requests(detail, seconds)
+        })?;
+        self.0.open_requests.take(who).ok_or_else(|| {
+            let most = self.0.open_requests.most();
+            let detail = format!("{most} of your requests are being answered; wait for one of them.");
+            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
+        })
+    }
+
+    fn who(&self, principal: &Principal, peer: IpAddr) -> Who {
+        if self.0.is_anyone {
+            Who::Address(network(peer))
+        } else {
+            Who::Caller(principal.tenant.clone(), principal.name.clone())
+        }
+    }
+}
+
+/// The place of one event stream.
+#[derive(Debug)]
+pub struct StreamPermit(#[expect(dead_code, reason = "counts until it is dropped")] Share<Who>);
+
+/// Answers at once while as many requests are being answered as may be.
+pub async fn limit_all(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    match limits.0.places.try_acquire() {
+        Ok(_place) => next.run(request).await,
+        Err(_) => Problem::overloaded().into_response(),
+    }
+}
+
+/// Lets a request through that its caller may have now. The caller must be known.
+pub async fn limit_callers(
+    State(limits): State<Limits>,
+    caller: Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    match limits.request_permit(&caller.0, peer_of(&request)) {
+        Ok(_share) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Turns one 401 too many into a 429. Valid keys are let through whatever else comes from their address: it may be that of a
+/// proxy for everybody, and one client with a wrong key must not lock out the others.
+pub async fn limit_failures(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+    let address = network(peer_of(&request));
+    let response = next.run(request).await;
+    if response.status() != StatusCode::UNAUTHORIZED {
+        return response;
+    }
+    match limits.0.failures.check(&address) {
+        Ok(()) => response,
+        Err(seconds) => {
+            let detail = "Too many requests from your address had no valid key.";
+            Problem::too_many_requests(detail, seconds).into_response()
+        }
+    }
+}
+
+fn peer_of(request: &Request) -> IpAddr {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
+}
+
+/// The address as far as it tells one customer from another: who has one IPv6 address has 2⁶⁴ of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+use axum::body::Body;
+use axum::http::header;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use axum::{Extension, Router};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+
+use super::*;
+
+fn few() -> LimitSettings {
+    let few = |number| NonZeroU32::new(number).expect("not zero");
+    LimitSettings {
+        max_requests: few(3),
+        max_requests_per_caller: few(2),
+        max_streams_per_caller: few(1),
+        requests_per_second: few(1),
+        requests_at_once: few(4),
+        auth_failures_at_once: few(2),
+        ..LimitSettings::DEFAULT
+    }
+}
+
+/// By name, as with keys, which these limits need not know.
+fn by_name() -> Limits {
+    let mut limits = Limits::new(&few(), &AccessSettings::Anyone);
+    Arc::get_mut(&mut limits.0).expect("nobody else has it").is_anyone = false;
+    limits
+}
+
+fn caller(name: &str) -> Principal {
+    Principal { name: name.to_owned(), ..Principal::anyone() }
+}
+
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[test]
+fn each_caller_has_a_share_of_its_own() {
+    let limits = by_name();
+    let first: Vec<_> =
+        (0..2).map(|_| limits.request_permit(&caller("a"), PEER).expect("a permit")).collect();
+    let problem = limits.request_permit(&caller("a"), PEER).expect_err("two are open");
+    assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (429, Some(1)));
+    assert!(limits.request_permit(&caller("b"), PEER).is_ok());
+    drop(first);
+    // The fourth in a second, and the last of this burst.
+    assert!(limits.request_permit(&caller("a"), PEER).is_ok());
+    let problem = limits.request_permit(&caller("a"), PEER).expect_err("too many");
+    assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (429, Some(1)));
+    assert!(limits.0.open_requests.take(Who::Address(PEER)).is_some(), "all were given back");
+}
+
+#[test]
+fn streams_count_apart_and_without_keys_addresses_count() {
+    let limits = Limits::new(&few(), &AccessSettings::Anyone);
+    let stream = |address: &str| {
+        limits.stream_permit(&Principal::anyone(), SocketAddr::new(address.parse().expect("an address"), 1))
+    };
+    let first = stream("192.0.2.1").expect("a permit");
+    assert!(stream("::ffff:192.0.2.1").is_err(), "the same one");
+    let _other = stream("192.0.2.2").expect("another address");
+    let _sixth = stream("2001:db8::1").expect("another address");
+    assert!(stream("2001:db8::2").is_err(), "the same network");
+    drop(first);
+    assert!(stream("192.0.2.1").is_ok());
+}
+
+#[test]
+fn who_waits_as_told_is_served() {
+    let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::MIN);
+    assert_eq!(rate.check(&"a"), Ok(()));
+    assert_eq!(rate.check(&"a"), Err(1));
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(rate.check(&"a"), Ok(()));
+}
+
+async fn ask(router: &Router) -> Response {
+    let request = Request::new(Body::empty());
+    TowerToHyperService::new(router.clone()).call(request).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn failures_are_told_a_bounded_number_of_times_and_valid_keys_pass() {
+    let limits = by_name();
+    let answering = |answer: fn() -> Response| {
+        let router = Router::new().route("/", get(move || async move { answer() }));
+        router.layer(from_fn_with_state(limits.clone(), limit_failures))
+    };
+    let refusing = answering(|| Problem::unauthorized().into_response());
+    for _ in 0..2 {
+        assert_eq!(ask(&refusing).await.status(), StatusCode::UNAUTHORIZED);
+    }
+    let answer = ask(&refusing).await;
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        answer.headers().get(header::RETRY_AFTER).map(axum::http::HeaderValue::as_bytes),
+        Some(&b"1"[..])
+    );
+    let letting = answering(|| StatusCode::NO_CONTENT.into_response());
+    assert_eq!(ask(&letting).await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn all_together_have_a_bound() {
+    let limits = by_name();
+    let (entered, mut entries) = tokio::sync::mpsc::unbounded_channel();
+    let gate = Arc::new(Semaphore::new(0));
+    let handler = |Extension(gate): Extension<Arc<Semaphore>>| async move {
+        entered.send(()).expect("the test listens");
+        gate.acquire().await.map(|_| ()).map_err(|_| StatusCode::GONE)
+    };
+    let router = Router::new().route("/", get(handler));
+    let router = router.layer(Extension(gate.clone())).layer(from_fn_with_state(limits, limit_all));
+    let mut open = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let router = router.clone();
+        open.spawn(async move { ask(&router).await.status() });
+    }
+    for _ in 0..3 {
+        entries.recv().await.expect("one is being answered");
+    }
+    let refused = ask(&router).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    gate.close();
+    while let Some(status) = open.join_next().await {
+        assert_eq!(status.expect("ended"), StatusCode::GONE);
+    }
+}

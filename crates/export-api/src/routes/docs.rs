@@ -1,0 +1,70 @@
+//! `GET /openapi.json` and `GET /docs`: the API explains itself, to everyone and without a network.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tracing::error;
+use utoipa_swagger_ui::Config;
+
+use super::description_text;
+use crate::problem::Problem;
+
+/// The page may use what this service serves and nothing else. (Its own script sets styles and shows pictures that are in it.)
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                      font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+/// Part of the program: it changes with an update only.
+const CACHE: &str = "public, max-age=3600";
+
+/// The description and the page.
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let description: Arc<str> = description_text().into();
+    // Relative, so that both work behind a prefix, too. Nobody else is asked whether the description is valid.
+    let page = Arc::new(Config::new(["../openapi.json"]).validator_url("none").use_base_layout());
+    Router::new()
+        .route("/openapi.json", get(openapi).with_state(description))
+        .route("/docs", get(|| async { (axum::http::StatusCode::SEE_OTHER, [(header::LOCATION, "docs/")]) }))
+        .route("/docs/", get(index).with_state(page.clone()))
+        .route("/docs/{file}", get(file).with_state(page))
+}
+
+async fn openapi(State(description): State<Arc<str>>) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, CACHE)];
+    (headers, description.to_string()).into_response()
+}
+
+async fn index(State(page): State<Arc<Config<'static>>>) -> Response {
+    serve("index.html", page)
+}
+
+async fn file(
+    State(page): State<Arc<Config<'static>>>,
+    file: Result<Path<String>, PathRejection>,
+) -> Response {
+    match file {
+        Ok(Path(name)) => serve(&name, page),
+        Err(_) => Problem::unknown_path().into_response(),
+    }
+}
+
+fn serve(name: &str, page: Arc<Config<'static>>) -> Response {
+    match utoipa_swagger_ui::serve(name, page) {
+        Ok(Some(file)) => {
+            let headers = [
+                (header::CONTENT_TYPE, file.content_type),
+                (header::CACHE_CONTROL, CACHE.to_owned()),
+                (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
+            ];
+            (headers, file.bytes.into_owned()).into_response()
+        }
+        Ok(None) => Problem::unknown_path().into_response(),
+        Err(error) => {
+            error!(error = %error, "a file of the page cannot be made");
+            Problem::internal().into_response()
+        }
+    }
+}

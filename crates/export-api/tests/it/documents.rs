@@ -1,0 +1,45 @@
+//! What is written about the API is what it does.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use export_api::problem::ProblemType;
+
+const API: &str = include_str!("../../../../docs/api.md");
+const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
+
+/// After a change: `cargo run -p export-api -- openapi > docs/openapi.json`.
+#[test]
+fn the_stored_description_is_the_one_that_is_served() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_exports-api")).arg("openapi").env_clear().output();
+    let printed = printed.expect("the program runs");
+    assert!(printed.status.success());
+    let printed = String::from_utf8(printed.stdout).expect("text");
+    assert_eq!(printed, export_api::routes::description_text());
+    let differs = printed.lines().zip(OPENAPI.lines()).find(|(printed, stored)| printed != stored);
+    assert!(
+        printed == OPENAPI,
+        "docs/openapi.json is not what the code says, first here: {differs:?}; \
+         run `cargo run -p export-api -- openapi > docs/openapi.json` and look at the difference"
+    );
+}
+
+/// Rows of the table are `| status | type, type | when |`.
+#[test]
+fn every_problem_is_documented_and_no_other() {
+    let (_, table) = API.split_once("## Problems").expect("a part about problems");
+    let mut documented = BTreeSet::new();
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let mut cells = row.split('|').map(str::trim).skip(1);
+        let (Some(status), Some(kinds)) = (cells.next(), cells.next()) else { continue };
+        let Ok(status) = status.parse::<u16>() else { continue };
+        for kind in kinds.split('`').filter(|kind| kind.contains(':') || kind.starts_with('…')) {
+            let (_, name) = kind.rsplit_once(':').expect("a name");
+            documented.insert((status, format!("urn:exports:problem:{name}")));
+        }
+    }
+    let made: BTreeSet<_> =
+        ProblemType::ALL.iter().map(|kind| (kind.status().as_u16(), kind.uri())).collect();
+    assert_eq!(made.len(), ProblemType::ALL.len(), "each has a type of its own");
+    assert_eq!(documented, made);
+}
