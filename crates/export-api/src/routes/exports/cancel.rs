@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::access::Scope;
 use export_mongo::Cancelled;
@@ -38,6 +38,7 @@ pub async fn cancel(
     info!(job.id = %job_id, job.state = job.state.as_str(), "export cancelled");
     let view = Json(JobView::of(&job, ResultLinks::default()));
     let mut response = (StatusCode::ACCEPTED, view).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     if job.state.is_active() {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
