@@ -85,6 +85,16 @@ impl EventStream {
         }
     }
 
+    /// Waits for whatever comes next; `false` where that is no comment. Panics after a bounded wait.
+    pub async fn comment(&mut self) -> bool {
+        loop {
+            match line(&mut self.lines).await {
+                Some(line) if line.is_empty() => {}
+                next => return next.is_some_and(|line| line.starts_with(':')),
+            }
+        }
+    }
+
     /// The next event that is as wanted. Panics when the stream ends before.
     pub async fn until(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Event {
         loop {

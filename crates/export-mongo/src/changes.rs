@@ -16,7 +16,7 @@ use mongodb::Collection;
 use mongodb::error::Error;
 use serde::Deserialize;
 use tokio::task::JoinHandle;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::jobs::JobStore;
 use hub::Hub;
@@ -138,7 +138,7 @@ async fn follow_once(jobs: Collection<Document>, hub: Arc<Hub>) -> Result<(), Er
     let opening = jobs.watch().pipeline(stages).max_await_time(LONGEST_ANSWER);
     let mut stream = opening.await?.with_type::<Change>();
     hub.stream_opened();
-    info!("following the changes of jobs");
+    debug!("following the changes of jobs");
     while stream.is_alive() && hub.is_of_use() {
         let change = stream.next_if_any().await?;
         hub.stream_answered();
@@ -147,6 +147,6 @@ async fn follow_once(jobs: Collection<Document>, hub: Arc<Hub>) -> Result<(), Er
             hub.wake(job_id);
         }
     }
-    debug!("nobody waits for changes of jobs any more");
+    debug!("no longer following the changes of jobs");
     Ok(())
 }

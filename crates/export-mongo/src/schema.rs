@@ -22,6 +22,10 @@ const NAMESPACE_EXISTS: i32 = 48;
 /// How long the outbox remembers what became of a delivery, for whoever asks.
 const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 
+/// The indexes of lists: of all jobs of a tenant, and of those in some states.
+pub(crate) const NEWEST_FIRST: &str = "newestFirst";
+pub(crate) const NEWEST_FIRST_BY_STATE: &str = "newestFirstByState";
+
 impl JobStore {
     /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
@@ -36,8 +40,8 @@ impl JobStore {
             index("unpublished", doc! { "state": 1, "publishedAt": 1 }),
             index("leases", doc! { "state": 1, "leaseUntil": 1 }),
             index("expiry", doc! { "state": 1, "expiresAt": 1 }),
-            index("newestFirst", doc! { "tenant": 1, "_id": -1 }),
-            index("newestFirstByState", doc! { "tenant": 1, "state": 1, "_id": -1 }),
+            index(NEWEST_FIRST, doc! { "tenant": 1, "_id": -1 }),
+            index(NEWEST_FIRST_BY_STATE, doc! { "tenant": 1, "state": 1, "_id": -1 }),
             only_where_text("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, "idempotencyKey"),
         ];
         let jobs = self.jobs.clone();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
-use export_e2e::{Event, EventStream, Stack};
+use export_e2e::{EventStream, Stack};
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::{Fault, Pattern, Proxy, Rule};
 use serde_json::{Value, json};
@@ -19,13 +19,6 @@ fn is_at(percent: f64) -> impl Fn(&Value) -> bool {
     move |job| job["progress"]["percent"].as_f64() == Some(percent)
 }
 
-/// Waits until an API follows the changes of jobs: before, it polls for them every second.
-async fn until_followed(stream: &mut EventStream) -> Event {
-    let first = stream.next().await.expect("an event");
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    first
-}
-
 /// What is read at one replica goes on at another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_followed_on_every_replica() {
@@ -35,7 +28,7 @@ async fn a_job_is_followed_on_every_replica() {
     let mut one = stack.events(&job_id, &[]).await;
     let mut other = EventStream::open(&other_url, &[]).await;
     assert_eq!((one.head.status, other.head.status), (200, 200), "{:?}", one.head);
-    let (first, same) = (until_followed(&mut one).await, other.next().await.expect("an event"));
+    let (first, same) = (one.next().await.expect("an event"), other.next().await.expect("an event"));
     assert_eq!(first, same, "both tell what MongoDB has");
     assert_eq!((first.name.as_str(), &first.json()["state"]), ("job", &json!("NOT_STARTED")));
 
@@ -52,7 +45,7 @@ async fn a_job_is_followed_on_every_replica() {
         }
         slowest = slowest.max(told.elapsed());
     }
-    // The change stream tells, not the clock, which comes round in ten seconds.
+    // Beside a change stream the clock comes round in ten seconds only.
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
 
     // The client of one replica moves to the other one, and misses nothing and hears nothing twice.
@@ -89,7 +82,7 @@ async fn events_come_without_a_change_stream() {
     let api = stack.start_another_api(Some(uri)).await;
     let url = format!("{api}/export/{job_id}/events");
     let mut events = EventStream::open(&url, &[]).await;
-    until_followed(&mut events).await;
+    events.next().await.expect("an event");
 
     // Only a change stream asks for more.
     let broken = proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::Close));
@@ -103,6 +96,7 @@ async fn events_come_without_a_change_stream() {
 
     proxy.cut();
     held.progress(30).await;
+    // Several looks at the job fail.
     tokio::time::sleep(Duration::from_secs(2)).await;
     proxy.restore();
     events.until(is_at(30.0)).await;
@@ -140,5 +134,20 @@ async fn the_time_left_is_told() {
     assert_eq!(job["progress"]["etaSeconds"], 60);
     let event = stack.events(&job_id, &[]).await.next().await.expect("an event");
     assert_eq!(event.json()["progress"], job["progress"]);
+    stack.stop().await;
+}
+
+/// A job may wait for long; whoever listens hears that the service is still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_news_is_kept_alive() {
+    let (stack, job_id) = api_with_job().await;
+    let mut events = stack.events(&job_id, &[]).await;
+    let first = events.next().await.expect("an event");
+    let began = Instant::now();
+    assert!(events.comment().await, "a comment, and no event again");
+    assert!(began.elapsed() > Duration::from_secs(10), "{:?}", began.elapsed());
+    stack.claim(&job_id).await.fail().await;
+    let end = events.until(|job| job["state"] == "FAILED").await;
+    assert_ne!(end.id, first.id);
     stack.stop().await;
 }

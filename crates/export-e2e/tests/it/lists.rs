@@ -68,3 +68,15 @@ async fn a_list_has_no_links() {
     }
     stack.stop().await;
 }
+
+/// A database that nobody has provisioned yet has no index to follow; its jobs are listed all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_listed_without_indexes() {
+    let stack = Stack::start_api(TestSpace::create().await).await;
+    assert_eq!(ids(&stack.get("/export").await), [""; 0], "there is no collection yet");
+    let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
+    for query in ["", "?state=NOT_STARTED,FAILED"] {
+        assert_eq!(ids(&stack.get(&format!("/export{query}")).await), [job_id.as_str()]);
+    }
+    stack.stop().await;
+}

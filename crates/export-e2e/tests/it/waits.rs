@@ -106,7 +106,7 @@ async fn a_wait_ends_with_the_service() {
         // An event tells that the service is at it; the wait was asked for before.
         let mut events = stack.events(&job_id, &[]).await;
         events.next().await.expect("an event");
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         stack.ask_to_stop();
         assert_eq!(events.next().await, None, "the stream ends, too");
         Instant::now()

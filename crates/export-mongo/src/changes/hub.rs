@@ -189,6 +189,12 @@ mod tests {
         Hub::subscribe(hub, job(number)).expect("room")
     }
 
+    /// Subscriptions, and jobs that are waited for.
+    fn counts(hub: &Hub) -> (usize, usize) {
+        let state = hub.lock();
+        (state.subscriptions, state.by_job.len())
+    }
+
     /// Whether it has been woken, without waiting.
     fn is_woken(subscription: &mut Subscription) -> bool {
         let is_woken = subscription.changed.has_changed().expect("an open hub");
@@ -216,9 +222,9 @@ mod tests {
         assert!(!hub.is_of_use());
         let (one, same) = (subscribed(&hub, 1), subscribed(&hub, 1));
         drop(one);
-        assert_eq!((hub.lock().subscriptions, hub.lock().by_job.len()), (1, 1));
+        assert_eq!(counts(&hub), (1, 1));
         drop(same);
-        assert_eq!((hub.lock().subscriptions, hub.lock().by_job.len()), (0, 0));
+        assert_eq!(counts(&hub), (0, 0));
         assert!(hub.is_of_use(), "the next one may come soon");
         hub.lock().left_at = Instant::now().checked_sub(LINGER);
         assert!(!hub.is_of_use());

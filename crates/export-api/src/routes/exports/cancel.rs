@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::JobId;
 use export_core::access::{Principal, Scope};
@@ -48,6 +48,7 @@ pub async fn cancel(
     })??;
     let view = Json(JobView::of(&job, ResultLinks::default()));
     let mut response = (StatusCode::ACCEPTED, view).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     if job.state.is_active() {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::access::Scope;
 use export_core::job::{Idempotency, Job, NewJob};
@@ -96,6 +96,7 @@ pub async fn create(
     let location = format!("{}/export/{}", state.public_base_url, job.id);
     let view = Json(JobView::of(&job, ResultLinks::default()));
     let mut response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], view).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     if job.state.is_active() {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }

@@ -58,8 +58,37 @@ fn opaque(tag: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use chrono::TimeDelta;
+    use export_core::job::JobState;
 
+    use super::super::links::tests::finished;
     use super::*;
+
+    /// Whoever keeps an answer keeps its links: they must have time left as long as the tag says that nothing has changed.
+    #[test]
+    fn links_are_not_kept_until_they_are_old() {
+        let job = finished("zip", 0);
+        let signed_at = DateTime::UNIX_EPOCH;
+        let minutes = |minutes| signed_at + TimeDelta::minutes(minutes) - TimeDelta::milliseconds(1);
+        let tag = etag(&job, signed_at);
+        assert_eq!(etag(&job, minutes(5)), tag, "kept for a while");
+        assert_ne!(etag(&job, minutes(6)), tag, "a third of the time that links work");
+
+        let mut waiting = job.clone();
+        (waiting.state, waiting.result) = (JobState::NotStarted, None);
+        assert_eq!(etag(&waiting, minutes(600)), etag(&waiting, signed_at), "there is no link to grow old");
+    }
+
+    #[test]
+    fn a_version_changes_with_what_clients_see_and_nothing_else() {
+        let job = finished("zip", 0);
+        let mut seen = job.clone();
+        seen.progress.rows += 1;
+        assert_ne!(version(&seen), version(&job));
+        let mut unseen = job.clone();
+        unseen.epoch += 1;
+        assert_eq!(version(&unseen), version(&job));
+    }
 
     fn knows(lists: &[&'static str]) -> bool {
         let mut headers = HeaderMap::new();

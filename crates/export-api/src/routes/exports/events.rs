@@ -145,9 +145,12 @@ impl Watcher {
         }
     }
 
-    /// Whether the caller is who it was and may still see the job. While nobody can tell, it may not: it comes back soon.
+    /// Whether the caller is who it was and may still see the job. Where nobody can tell, because MongoDB is away, there is
+    /// nothing new to be told of the job either, and a browser that is turned away with a 503 never comes back.
     async fn may_still_listen(&self) -> bool {
-        let caller = self.state.auth.principal(&self.headers).await;
-        caller.is_ok_and(|now| now.tenant == self.principal.tenant && now.may(Scope::Read))
+        match self.state.auth.principal(&self.headers).await {
+            Ok(now) => now.tenant == self.principal.tenant && now.may(Scope::Read),
+            Err(problem) => problem.into_response().status().is_server_error(),
+        }
     }
 }

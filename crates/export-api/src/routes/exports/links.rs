@@ -114,7 +114,7 @@ fn object_views(result: &ExportResult, links: Vec<String>) -> Vec<ObjectView<'_>
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use chrono::DateTime;
     use export_core::access::AllowedVehicles;
     use export_core::job::{JobState, Progress, ResultObject, Stats};
@@ -145,7 +145,7 @@ mod tests {
     }
 
     /// A finished job in the bucket `results`.
-    fn finished(archive: &str, object_count: usize) -> Job {
+    pub(in crate::routes::exports) fn finished(archive: &str, object_count: usize) -> Job {
         let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "archive": archive });
         let object = |number| ResultObject { name: format!("vehicle_{number}.csv.gz"), bytes: 7 };
         Job {

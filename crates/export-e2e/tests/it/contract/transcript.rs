@@ -18,7 +18,12 @@ pub(crate) struct Transcript<'stack> {
 impl<'stack> Transcript<'stack> {
     pub(crate) fn of(stack: &'stack Stack) -> Self {
         let s3 = stack.space.services.s3_endpoint_url.trim_end_matches('/').to_owned();
-        let names = vec![(s3, "[s3]".to_owned()), (stack.space.bucket.clone(), "[bucket]".to_owned())];
+        let names = [
+            (s3, "[s3]".to_owned()),
+            (stack.space.bucket.clone(), "[bucket]".to_owned()),
+            (stack.space.vehicle_prefix.clone(), "[fleet]_".to_owned()),
+        ];
+        let names = names.to_vec();
         Self { stack, names, text: String::new() }
     }
 
@@ -35,6 +40,21 @@ impl<'stack> Transcript<'stack> {
         let answer = self.stack.request("GET", path, headers, Vec::new()).await;
         self.note(title, "GET", path, headers, "", &answer);
         answer
+    }
+
+    /// Asks with the tag of the newest answer.
+    pub(crate) async fn get_known(&mut self, title: &str, path: &str, headers: &[(&str, &str)]) {
+        // A tag is another one every few minutes where there are links; not twice in a row.
+        for _ in 0..2 {
+            let newest = self.stack.get(path).await;
+            let mut headers = headers.to_vec();
+            headers.push(("if-none-match", newest.header("etag").expect("a tag")));
+            let answer = self.stack.request("GET", path, &headers, Vec::new()).await;
+            if answer.status != 200 {
+                return self.note(title, "GET", path, &headers, "", &answer);
+            }
+        }
+        panic!("{title}: {path} has another tag each time");
     }
 
     pub(crate) async fn ask(&mut self, title: &str, method: &'static str, path: &str) -> Answer {
