@@ -3,6 +3,7 @@
 
 mod demo;
 mod failure;
+mod keys;
 mod provision;
 mod run;
 
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Make the queues, collections, bucket and users that the services need; harmless when they are there
     Provision(Box<provision::Provision>),
+    /// Make, list and revoke keys of the API
+    Keys(keys::Keys),
     /// Export to a file, without API and queue: from MongoDB or from a folder that mongodump has written
     Run(Box<run::Run>),
     /// Write a synthetic fleet into MongoDB or a folder, to try the service on
@@ -43,6 +46,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     init_logs(&cli.log.resolve()?)?;
     match cli.command {
         Command::Provision(provision) => provision.run().await,
+        Command::Keys(keys) => keys.run().await,
         Command::Run(run) => run.run().await,
         Command::Demo(demo) => demo.run().await,
     }
