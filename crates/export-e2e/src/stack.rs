@@ -55,8 +55,17 @@ impl Stack {
         Self::start_api_with(space, 3).await
     }
 
-    /// The same, whose jobs may have this many attempts.
+    /// A running API only, that lets these callers in.
+    pub async fn start_api_for(space: TestSpace, access: AccessSettings) -> Self {
+        Self::start_api_of(space, 3, access).await
+    }
+
+    /// A running API only, whose jobs may have this many attempts.
     pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
+        Self::start_api_of(space, max_attempts, AccessSettings::Anyone).await
+    }
+
+    async fn start_api_of(space: TestSpace, max_attempts: u32, access: AccessSettings) -> Self {
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -72,7 +81,7 @@ impl Stack {
                 admin: address(&admin),
                 public_base_url: String::new(),
             },
-            access: AccessSettings::Anyone,
+            access,
             jobs: JobSettings {
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),
