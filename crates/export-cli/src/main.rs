@@ -9,6 +9,7 @@ mod demo;
 mod download;
 mod failure;
 mod get;
+mod keys;
 mod list;
 mod pages;
 mod provision;
@@ -50,6 +51,8 @@ enum Command {
     Completions(completions::Completions),
     /// Make the queues, collections, bucket and users that the services need; harmless when they are there
     Provision(Box<provision::Provision>),
+    /// Make, list and revoke keys of the API
+    Keys(keys::Keys),
     /// Export to a file, without API and queue: from MongoDB or from a folder that mongodump has written
     Run(Box<run::Run>),
     /// Write a synthetic fleet into MongoDB or a folder, to try the service on
@@ -80,6 +83,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Vehicles(vehicles) => vehicles.run().await,
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Provision(provision) => provision.run().await,
+        Command::Keys(keys) => keys.run().await,
         Command::Run(run) => run.run().await,
         Command::Demo(demo) => demo.run().await,
         Command::Webhooks(webhooks) => webhooks.run(),

@@ -77,6 +77,7 @@ fn made_up_progress(percent: u8) -> Progress {
         points: count * 20,
         bytes: count * 30,
         eta_seconds: Some(100 - count),
+        documents: Some(count),
     }
 }
 

@@ -9,13 +9,14 @@ use export_amqp::{Publisher, Topology};
 use export_api::config::{
     AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings, WebhookSettings,
 };
-use export_core::access::AllowedVehicles;
+use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::{NewJob, RetryPolicy};
+use export_core::key::{ApiKey, KeyName, RANDOM_BYTES};
 use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant};
 use export_engine::MemoryBudget;
-use export_mongo::{Catalog, JobStore};
+use export_mongo::{Catalog, JobStore, KeyEnd, KeyStore, NewKey};
 use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::{MongoSettings, SourceSettings};
 use export_settings::s3::{PayloadSigning, S3Settings};
@@ -39,6 +40,20 @@ const RETRY_REST: Duration = Duration::from_millis(200);
 const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 50, longest_wait_ms: 100 };
 /// Time between two looks at the list of vehicles, short so that tests do not wait for new ones.
 const CATALOG_REFRESH: Duration = Duration::from_millis(200);
+
+/// How the API of a test is other than usual.
+struct ApiTerms {
+    max_attempts: u32,
+    access: AccessSettings,
+    limits: LimitSettings,
+    webhooks: Option<WebhookSettings>,
+}
+
+impl Default for ApiTerms {
+    fn default() -> Self {
+        Self { max_attempts: 3, access: AccessSettings::Anyone, limits: unhurried(), webhooks: None }
+    }
+}
 
 /// The service of one test.
 pub struct Stack {
@@ -70,34 +85,34 @@ impl Stack {
 
     /// The whole service, which sends webhooks in this way.
     pub async fn start_with_webhooks(webhooks: WebhookSettings) -> Self {
-        let mut stack = Self::start_api_of(TestSpace::create().await, 3, unhurried(), Some(webhooks)).await;
+        let mut stack = Self::start_api_with_webhooks(TestSpace::create().await, webhooks).await;
         stack.provision().await;
         stack.start_worker().await;
         stack
     }
 
-    /// The same, whose jobs may have this many attempts.
+    /// A running API only, whose jobs may have this many attempts.
     pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
-        Self::start_api_of(space, max_attempts, unhurried(), None).await
+        Self::start_api_of(space, ApiTerms { max_attempts, ..ApiTerms::default() }).await
     }
 
-    /// The same with limits of the test's own.
+    /// A running API only, with limits of the test's own.
     pub async fn start_api_within(space: TestSpace, limits: LimitSettings) -> Self {
-        Self::start_api_of(space, 3, limits, None).await
+        Self::start_api_of(space, ApiTerms { limits, ..ApiTerms::default() }).await
     }
 
     /// A running API only, which sends webhooks in this way.
     pub async fn start_api_with_webhooks(space: TestSpace, webhooks: WebhookSettings) -> Self {
-        Self::start_api_of(space, 3, unhurried(), Some(webhooks)).await
+        Self::start_api_of(space, ApiTerms { webhooks: Some(webhooks), ..ApiTerms::default() }).await
     }
 
-    /// The same, with limits of the test's own, which sends webhooks in this way.
-    async fn start_api_of(
-        space: TestSpace,
-        max_attempts: u32,
-        limits: LimitSettings,
-        webhooks: Option<WebhookSettings>,
-    ) -> Self {
+    /// A running API only, that lets these callers in.
+    pub async fn start_api_for(space: TestSpace, access: AccessSettings) -> Self {
+        Self::start_api_of(space, ApiTerms { access, ..ApiTerms::default() }).await
+    }
+
+    async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
+        let ApiTerms { max_attempts, access, limits, webhooks } = terms;
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -114,7 +129,7 @@ impl Stack {
                 admin: address(&admin),
                 public_base_url: String::new(),
             },
-            access: AccessSettings::Anyone,
+            access,
             limits,
             jobs: JobSettings {
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
@@ -372,6 +387,42 @@ impl Stack {
         let client = export_mongo::connect(&settings.uri, "e2e").await;
         let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
         JobStore::new(&client, &settings.jobs_database)
+    }
+
+    /// A new key of this tenant, with these rights, to be sent as it is.
+    pub async fn key(
+        &self,
+        tenant: &str,
+        scopes: &[Scope],
+        vehicles: AllowedVehicles,
+        end: KeyEnd,
+    ) -> String {
+        let mut random = [0; RANDOM_BYTES];
+        for part in random.chunks_mut(16) {
+            let more = Uuid::new_v4();
+            part.copy_from_slice(&more.as_bytes()[..part.len()]);
+        }
+        let key = ApiKey::new(&random);
+        let new = NewKey {
+            id: key.id().clone(),
+            hash: key.hash(),
+            tenant: tenant.parse().unwrap_or_else(|error| panic!("{error}")),
+            name: KeyName::default(),
+            scopes: scopes.to_vec(),
+            vehicles,
+            end,
+        };
+        let made = self.key_store().await.create(&new).await;
+        made.unwrap_or_else(|error| panic!("no key: {error}"));
+        key.reveal()
+    }
+
+    /// The keys of this test.
+    pub async fn key_store(&self) -> KeyStore {
+        let settings = self.mongo();
+        let client = export_mongo::connect(&settings.uri, "e2e").await;
+        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
+        KeyStore::new(&client, &settings.jobs_database)
     }
 
     async fn results(&self, endpoint_url: Option<String>) -> ResultBucket {

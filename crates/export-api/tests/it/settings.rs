@@ -25,7 +25,7 @@ fn valid() -> Program {
 
 #[test]
 fn a_missing_setting_is_named() {
-    for setting in ["AUTH", "MONGODB_URI", "RABBITMQ_URL", "S3_BUCKET", "AWS_REGION"] {
+    for setting in ["MONGODB_URI", "RABBITMQ_URL", "S3_BUCKET", "AWS_REGION"] {
         assert_refuses(&valid().without(setting), setting);
         if setting != "AWS_REGION" {
             assert_refuses(&valid().with(setting, "  "), setting);
@@ -44,7 +44,11 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("PUBLIC_BASE_URL", "hunter2"),
         ("PUBLIC_BASE_URL", "https://hunter2 .example"),
         ("AUTH", "hunter2"),
-        ("AUTH", "keys"),
+        ("AUTH", "none keys hunter2"),
+        ("OIDC_ISSUER", "hunter2"),
+        ("OIDC_ISSUER", "http://hunter2.example"),
+        ("OIDC_ISSUER", "http://127.0.0.1.hunter2.example"),
+        ("OIDC_ISSUER", "file:///hunter2"),
         ("MONGODB_URI", "hunter2"),
         ("MONGODB_URI", "mongodb://user:hunter2@host:none/"),
         ("JOBS_DATABASE", "hunter2.jobs"),
@@ -92,6 +96,35 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
     for (setting, value) in wrong {
         assert_refuses(&valid().with(setting, value), setting);
     }
+}
+
+#[test]
+fn tokens_are_set_up_as_a_whole() {
+    let issuer = "https://hunter2.example";
+    let with_tokens =
+        valid().with("AUTH", "keys").with("OIDC_ISSUER", issuer).with("OIDC_AUDIENCE", "hunter2");
+    assert_refuses(&with_tokens.clone().without("OIDC_AUDIENCE"), "OIDC_AUDIENCE");
+    assert_refuses(&with_tokens.clone().without("OIDC_ISSUER"), "OIDC_ISSUER");
+    for (setting, value) in [
+        // Who checks a signature of a shared secret could make one, and a public key is no secret.
+        ("OIDC_ALGORITHM", "HS256"),
+        ("OIDC_ALGORITHM", "none"),
+        ("OIDC_ALGORITHM", "hunter2"),
+        ("OIDC_JWKS_URL", "http://hunter2.example/keys"),
+        ("OIDC_JWKS_URL", "hunter2"),
+        // Nobody would be asked for one.
+        ("AUTH", "none"),
+    ] {
+        assert_refuses(&with_tokens.clone().with(setting, value), setting);
+    }
+    with_tokens.start().until_written("listening");
+    // Keys are the default, and need nothing to start with.
+    valid().without("AUTH").start().until_written("listening");
+}
+
+#[test]
+fn an_open_api_says_so() {
+    valid().start().until_written("AUTH=none: everyone who can reach this API may use it");
 }
 
 #[test]

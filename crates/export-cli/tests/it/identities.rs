@@ -1,6 +1,6 @@
 //! What the services' users may do, action by action, after the real `exports provision`: everything not listed is refused.
 
-mod deployment;
+pub(crate) mod deployment;
 mod mongodb;
 mod provisioning;
 mod rabbitmq;

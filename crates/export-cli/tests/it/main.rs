@@ -2,6 +2,7 @@
 
 mod endings;
 mod identities;
+mod keys;
 mod run;
 mod settings;
 mod space;

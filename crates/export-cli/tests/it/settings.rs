@@ -27,6 +27,7 @@ fn a_missing_setting_is_named() {
         assert_refuses(&valid(&["provision"]).without(setting), setting);
     }
     assert_refuses(&valid(&["demo"]).without("MONGODB_URI"), "MONGODB_URI");
+    assert_refuses(&valid(&["keys", "list"]).without("MONGODB_URI"), "MONGODB_URI");
     // The server of the jobs is not asked for vehicles unless somebody says so.
     assert_refuses(&run(&[]), "SOURCE_MONGODB_URI");
 }
@@ -91,6 +92,7 @@ fn help_tells_every_variable() {
     let demo = [&mongodb[..], &source].concat();
     let log = vec!["LOG_LEVEL", "LOG_FORMAT"];
     for (arguments, variables) in [
+        (&["keys", "create", "--help"][..], mongodb.to_vec()),
         (&["provision", "--help"][..], provision),
         (&["demo", "--help"], demo),
         (&["run", "--help"], source),

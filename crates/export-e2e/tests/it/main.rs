@@ -1,13 +1,16 @@
 //! One export through the whole service, on real services.
 
 mod accepted;
+mod audit;
 mod bad_requests;
+mod callers;
 mod catalog;
 mod contract;
 mod downloads;
 mod events;
 mod exact;
 mod failures;
+mod keys;
 mod layers;
 mod listener;
 mod lists;
@@ -20,4 +23,5 @@ mod refused;
 mod relaying;
 mod settings;
 mod slow_clients;
+mod tenants;
 mod waits;

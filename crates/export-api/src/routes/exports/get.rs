@@ -6,7 +6,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use export_core::access::Scope;
+use export_core::causes;
 use export_core::job::Job;
+use tracing::warn;
 
 use super::etag::{etag, is_known};
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
@@ -63,9 +65,15 @@ pub async fn get(
         describe(&mut response, &job, Some(etag));
         response
     } else {
-        let links = ResultLinks::given_to(&principal, &job, &state, &trail).await;
-        // An answer without links that should be there has no tag: the next one is to be another.
-        let etag = links.are_those_of(&job).then_some(etag);
+        // Without links the rest of the answer is still of use, and `/download` tells the error. It has no tag: the next one is
+        // to be another.
+        let given = ResultLinks::given_to(&principal, &job, &state, &trail).await;
+        let etag = given.is_ok().then_some(etag);
+        let links = given.unwrap_or_else(|error| {
+            warn!(job.id = %job.id, error = %causes(&error), "no download links could be given");
+            None
+        });
+        let links = links.unwrap_or_else(|| ResultLinks::unsigned(&job));
         let mut response = Json(JobView::of(&job, links)).into_response();
         describe(&mut response, &job, etag);
         response

@@ -6,16 +6,16 @@ use export_testkit::program::{Ended, Program};
 use crate::space::EXPORTS;
 
 /// A provisioned corner of the real services.
-pub(super) struct Deployment {
-    pub(super) space: TestSpace,
+pub(crate) struct Deployment {
+    pub(crate) space: TestSpace,
     /// What all passwords are.
-    pub(super) password: String,
+    pub(crate) password: String,
     virtual_host: String,
 }
 
 impl Deployment {
     /// Provisioned with all users.
-    pub(super) async fn create() -> Self {
+    pub(crate) async fn create() -> Self {
         let deployment = Self::prepare().await;
         let ended = deployment.provision(&deployment.password);
         assert_eq!(ended.code, Some(0), "{}", ended.output);
@@ -23,7 +23,7 @@ impl Deployment {
     }
 
     /// With nothing but a virtual host and a bucket.
-    pub(super) async fn prepare() -> Self {
+    pub(crate) async fn prepare() -> Self {
         let space = TestSpace::create().await;
         let virtual_host = format!("exports-{}", space.id);
         let deployment = Self { password: format!("hunter2-{}", space.id), virtual_host, space };
@@ -36,25 +36,25 @@ impl Deployment {
     }
 
     /// Name of the test's user of this service.
-    pub(super) fn user(&self, service: &str) -> String {
+    pub(crate) fn user(&self, service: &str) -> String {
         format!("{service}-{}", self.space.id)
     }
 
-    pub(super) fn mongodb_uri(&self, service: &str, password: &str) -> String {
+    pub(crate) fn mongodb_uri(&self, service: &str, password: &str) -> String {
         self.space.services.mongodb_uri_as(&self.user(service), password)
     }
 
-    pub(super) fn rabbitmq_url(&self, service: &str, password: &str) -> String {
+    pub(crate) fn rabbitmq_url(&self, service: &str, password: &str) -> String {
         let (_, address) = self.administrator();
         format!("amqp://{}:{password}@{address}/{}", self.user(service), self.virtual_host)
     }
 
     /// Runs `exports provision` with this password for all users.
-    pub(super) fn provision(&self, password: &str) -> Ended {
+    pub(crate) fn provision(&self, password: &str) -> Ended {
         self.program(password).run()
     }
 
-    pub(super) fn program(&self, password: &str) -> Program {
+    pub(crate) fn program(&self, password: &str) -> Program {
         let services = &self.space.services;
         let (_, address) = self.administrator();
         let (user, _) = services.rabbitmq_url.split_once('@').expect("a user");
@@ -85,7 +85,7 @@ impl Deployment {
     }
 
     /// Asks the broker's management API as its administrator; returns the answer. Panics when it refuses.
-    pub(super) fn manage(&self, method: &str, path: &str, body: &str) -> String {
+    pub(crate) fn manage(&self, method: &str, path: &str, body: &str) -> String {
         let services = &self.space.services;
         let (_, rest) = services.rabbitmq_url.split_once("://").expect("a URL");
         let (user, _) = rest.split_once('@').expect("a user");
@@ -95,7 +95,7 @@ impl Deployment {
     }
 
     /// Asks the broker's management API as `name:password`.
-    pub(super) fn ask(&self, user: &str, method: &str, path: &str, body: &str) -> (u16, String) {
+    pub(crate) fn ask(&self, user: &str, method: &str, path: &str, body: &str) -> (u16, String) {
         let url = &self.space.services.rabbitmq_management_url;
         let url = url.trim_end_matches('/').replacen("://", &format!("://{user}@"), 1);
         let request = ureq::http::Request::builder().method(method).uri(format!("{url}/api/{path}"));
@@ -107,7 +107,7 @@ impl Deployment {
     }
 
     /// Removes users, roles and everything else.
-    pub(super) async fn cleanup(self) {
+    pub(crate) async fn cleanup(self) {
         for service in ["api", "worker"] {
             self.manage("DELETE", &format!("users/{}", self.user(service)), "");
         }

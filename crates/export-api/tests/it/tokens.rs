@@ -1,0 +1,350 @@
+//! Bearer tokens of an issuer: what is taken, what is refused, and how its keys are kept.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Response, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use axum::{Json, Router};
+use export_api::auth::{Authenticator, Caller, authenticate};
+use export_api::config::{AccessSettings, KeySetTimes, KnownCallers, OidcSettings};
+use export_core::access::{AllowedVehicles, Scope};
+use export_mongo::{KeyStore, connect};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use rsa::BigUint;
+use rsa::pkcs1::EncodeRsaPrivateKey;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::issuer::{Issuer, SigningKey};
+
+/// A service that tells who is calling. Its MongoDB is not there: tokens need none.
+struct Service(Router);
+
+impl Service {
+    async fn for_tokens(oidc: OidcSettings) -> Self {
+        let nowhere = "mongodb://127.0.0.1:1/?replicaSet=rs0".to_owned().into();
+        let mongo = connect(&nowhere, "token tests").await.expect("connecting waits for nobody");
+        let callers = KnownCallers { oidc: Some(Box::new(oidc)), ..KnownCallers::default() };
+        let auth = Authenticator::new(&AccessSettings::Known(callers), KeyStore::new(&mongo, "exports"));
+        let tell = |Caller(principal): Caller| async move {
+            let vehicles = match &principal.vehicles {
+                AllowedVehicles::All => Value::Null,
+                AllowedVehicles::Like(patterns) => json!(patterns),
+            };
+            let may: Vec<Scope> = Scope::ALL.into_iter().filter(|scope| principal.may(*scope)).collect();
+            Json(
+                json!({ "name": principal.name, "tenant": principal.tenant, "may": may, "vehicles": vehicles }),
+            )
+        };
+        let layer = from_fn_with_state(auth.expect("an authenticator"), authenticate);
+        Self(Router::new().route("/who", get(tell)).route_layer(layer))
+    }
+
+    async fn asked(&self, headers: &[(&str, &str)]) -> Response<Body> {
+        let mut request = Request::get("/who");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        self.0.clone().oneshot(request).await.expect("an answer")
+    }
+
+    async fn answer(&self, token: &str) -> (StatusCode, Value) {
+        let response = self.asked(&[("authorization", &format!("Bearer {token}"))]).await;
+        let status = response.status();
+        let challenge = response.headers().get(header::WWW_AUTHENTICATE).cloned();
+        assert_eq!(
+            challenge.as_ref().and_then(|value| value.to_str().ok()),
+            (status == StatusCode::UNAUTHORIZED).then_some("Bearer error=\"invalid_token\"")
+        );
+        let body = to_bytes(response.into_body(), 64 << 10).await.expect("a body");
+        (status, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    async fn status(&self, token: &str) -> StatusCode {
+        self.answer(token).await.0
+    }
+}
+
+/// An issuer with one key, and a service that takes its tokens.
+async fn with_key() -> (Issuer, SigningKey, Service) {
+    let issuer = Issuer::start().await;
+    let key = SigningKey::new("first");
+    issuer.publish(&[&key]);
+    let service = Service::for_tokens(issuer.settings()).await;
+    (issuer, key, service)
+}
+
+#[tokio::test]
+async fn a_token_says_who_is_calling() {
+    let (issuer, key, service) = with_key().await;
+    let (status, who) = service.answer(&key.sign(Algorithm::ES256, &issuer.claims())).await;
+    assert_eq!(status, StatusCode::OK, "{who}");
+    let expected = json!({ "name": "oidc:user-7", "tenant": "acme", "may": ["export:read"], "vehicles": ["vehicle_0*"] });
+    assert_eq!(who, expected);
+    // Several audiences, no scopes, all vehicles.
+    let mut claims = issuer.claims();
+    claims["aud"] = json!(["other", crate::issuer::AUDIENCE]);
+    for name in ["scope", "vehicles"] {
+        claims.as_object_mut().expect("an object").remove(name);
+    }
+    let (status, who) = service.answer(&key.sign(Algorithm::ES256, &claims)).await;
+    assert_eq!((status, &who["may"], &who["vehicles"]), (StatusCode::OK, &json!([]), &Value::Null));
+    assert_eq!(issuer.asked(), 1, "keys are kept");
+}
+
+#[tokio::test]
+async fn what_is_not_the_issuer_s_or_not_for_us_or_not_of_now_is_refused() {
+    let (issuer, key, service) = with_key().await;
+    let now = get_current_timestamp();
+    for (name, value) in [
+        ("iss", json!("https://elsewhere.example")),
+        ("iss", Value::Null),
+        ("aud", json!("another service")),
+        ("aud", json!(["another", "service"])),
+        ("aud", Value::Null),
+        ("exp", json!(now - 120)),
+        ("exp", Value::Null),
+        ("exp", json!("tomorrow")),
+        ("nbf", json!(now + 120)),
+        ("sub", Value::Null),
+        ("sub", json!("")),
+        ("sub", json!("a\nb")),
+        ("sub", json!("s".repeat(256))),
+    ] {
+        let mut claims = issuer.claims();
+        if value.is_null() {
+            claims.as_object_mut().expect("an object").remove(name);
+        } else {
+            claims[name] = value.clone();
+        }
+        let status = service.status(&key.sign(Algorithm::ES256, &claims)).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{name}: {value}");
+    }
+    // Clocks may differ a little.
+    let mut claims = issuer.claims();
+    claims["nbf"] = json!(now + 10);
+    claims["exp"] = json!(now - 10);
+    assert_eq!(service.status(&key.sign(Algorithm::ES256, &claims)).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn signatures_of_others_and_of_other_kinds_are_refused() {
+    let (issuer, key, service) = with_key().await;
+    let claims = issuer.claims();
+    let good = key.sign(Algorithm::ES256, &claims);
+    let (message, _) = good.rsplit_once('.').expect("a signature");
+    let (_, payload) = message.split_once('.').expect("a payload");
+
+    let stranger = SigningKey::new("first");
+    assert_eq!(service.status(&stranger.sign(Algorithm::ES256, &claims)).await, StatusCode::UNAUTHORIZED);
+    // {"alg":"none","kid":"first"}, {"alg":"None",…}
+    for none in ["eyJhbGciOiJub25lIiwia2lkIjoiZmlyc3QifQ", "eyJhbGciOiJOb25lIiwia2lkIjoiZmlyc3QifQ"] {
+        for token in [format!("{none}.{payload}."), format!("{none}.{payload}")] {
+            assert_eq!(service.status(&token).await, StatusCode::UNAUTHORIZED, "{token}");
+        }
+    }
+    // The public key, taken for a shared secret.
+    let public = serde_json::to_vec(&key.public).expect("JSON");
+    let header = Header { kid: Some("first".to_owned()), ..Header::new(Algorithm::HS256) };
+    let forged = encode(&header, &claims, &EncodingKey::from_secret(&public)).expect("a token");
+    assert_eq!(service.status(&forged).await, StatusCode::UNAUTHORIZED);
+    // Extensions that must be understood, and a key that the token brings itself.
+    let header = Header {
+        kid: Some("first".to_owned()),
+        crit: Some(vec!["exp".to_owned()]),
+        ..Header::new(Algorithm::ES256)
+    };
+    let critical = encode(&header, &claims, &key.key).expect("a token");
+    assert_eq!(service.status(&critical).await, StatusCode::UNAUTHORIZED);
+    let header = Header { kid: None, jwk: Some(stranger.public.clone()), ..Header::new(Algorithm::ES256) };
+    let brought = encode(&header, &claims, &stranger.key).expect("a token");
+    assert_eq!(service.status(&brought).await, StatusCode::UNAUTHORIZED);
+    // Without an id there is one key that it can be.
+    let header = Header { kid: None, ..Header::new(Algorithm::ES256) };
+    let nameless = encode(&header, &claims, &key.key).expect("a token");
+    assert_eq!(service.status(&nameless).await, StatusCode::OK);
+    for text in [message, payload, "a", "..", "a.b.c", &format!("{good}x"), &"x".repeat(9_000)] {
+        assert_eq!(service.status(text).await, StatusCode::UNAUTHORIZED, "{text}");
+    }
+}
+
+const RSA_P: &[u8] = b"\
+    e01cc410eb48a6655d54464d0aa4bb6da0b872b774a6a9d11ffe480778f0ddb7311a7e902ef9c4b5f75476262ba8176c\
+    b35979f014372a1a2829e4136bd001d07c3f3f2e4f25d4c934f63c7109fba2e67628a0dc9a73c6058e6def22dcd50950\
+    e711ddc16d5586f2a7fa75ea8494c18083e0b65742f8a0d5e73fb2d970f01947\
+";
+const RSA_Q: &[u8] = b"\
+    b903c47e0995b632f4532cb1f3c199145d5f3ae9c7dfeedc7a92a6b47e29c61b42a07aa95a64fc600999c5a7b01e01c0\
+    8cb62ca756527bbcc56078fb0baba5ed38de2d07990ff6300faeadeb6c039a97bf1e507e4e7040fa78db8257c8b112ed\
+    5e59c3cd092fe5d4e5b51275d41281072a5e785ebaf3dae3709203133f5159d7\
+";
+
+/// The key pair of RFC 7515, appendix A.2, which is no secret.
+fn rsa_pair() -> SigningKey {
+    let prime = |text: &[u8]| BigUint::parse_bytes(text, 16).expect("a number");
+    let (p, q) = (prime(RSA_P), prime(RSA_Q));
+    let pair = rsa::RsaPrivateKey::from_p_q(p, q, BigUint::from(65_537_u32)).expect("a pair");
+    let key = EncodingKey::from_rsa_der(pair.to_pkcs1_der().expect("DER").as_bytes());
+    SigningKey::of("rsa", key, Algorithm::RS256)
+}
+
+#[tokio::test]
+async fn the_algorithm_is_the_one_that_was_set() {
+    let issuer = Issuer::start().await;
+    let (rsa, elliptic) = (rsa_pair(), SigningKey::new("elliptic"));
+    issuer.publish(&[&elliptic, &rsa]);
+    let settings = OidcSettings { algorithm: Algorithm::RS256, ..issuer.settings() };
+    let service = Service::for_tokens(settings).await;
+    let claims = issuer.claims();
+    assert_eq!(service.status(&rsa.sign(Algorithm::RS256, &claims)).await, StatusCode::OK);
+    for refused in [
+        rsa.sign(Algorithm::RS512, &claims),
+        rsa.sign(Algorithm::PS256, &claims),
+        elliptic.sign(Algorithm::ES256, &claims),
+    ] {
+        assert_eq!(service.status(&refused).await, StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn a_good_token_that_does_not_say_enough_is_told_what_is_missing() {
+    let (issuer, key, service) = with_key().await;
+    for (name, value) in [
+        ("tenant", json!("No Tenant!")),
+        ("tenant", json!(7)),
+        ("tenant", json!(["acme"])),
+        ("vehicles", json!("vehicle_001")),
+        ("vehicles", json!(["a b"])),
+        ("vehicles", json!([7])),
+        ("vehicles", Value::Null),
+    ] {
+        let mut claims = issuer.claims();
+        claims[name] = value.clone();
+        let (status, problem) = service.answer(&key.sign(Algorithm::ES256, &claims)).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{name}: {value}");
+        assert!(problem["detail"].as_str().is_some_and(|text| text.contains(name)), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn new_keys_are_found_and_old_ones_forgotten() {
+    let (issuer, old, service) = with_key().await;
+    let claims = issuer.claims();
+    let of_old = old.sign(Algorithm::ES256, &claims);
+    assert_eq!(service.status(&of_old).await, StatusCode::OK);
+    let new = SigningKey::new("second");
+    issuer.publish(&[&new]);
+    assert_eq!(service.status(&new.sign(Algorithm::ES256, &claims)).await, StatusCode::OK);
+    assert_eq!(service.status(&of_old).await, StatusCode::UNAUTHORIZED);
+}
+
+/// Anybody can make up tokens that name keys.
+#[tokio::test]
+async fn unknown_keys_are_not_asked_for_again_and_again() {
+    let (issuer, key, _) = with_key().await;
+    let times = KeySetTimes { rest: Duration::from_hours(1), ..issuer.settings().times };
+    let service = Service::for_tokens(OidcSettings { times, ..issuer.settings() }).await;
+    let claims = issuer.claims();
+    for number in 0..20 {
+        let unknown = SigningKey::new(&format!("unknown-{number}"));
+        assert_eq!(service.status(&unknown.sign(Algorithm::ES256, &claims)).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(service.status(&key.sign(Algorithm::ES256, &claims)).await, StatusCode::OK);
+    assert_eq!(issuer.asked(), 1);
+}
+
+#[tokio::test]
+async fn while_the_issuer_is_away_its_keys_are_good_for_a_while() {
+    let (issuer, key, _) = with_key().await;
+    let token = key.sign(Algorithm::ES256, &issuer.claims());
+    let away = Err(StatusCode::SERVICE_UNAVAILABLE);
+    for (stale, then) in
+        [(Duration::from_hours(1), StatusCode::OK), (Duration::ZERO, StatusCode::SERVICE_UNAVAILABLE)]
+    {
+        issuer.publish(&[&key]);
+        let times = KeySetTimes { fresh: Duration::ZERO, stale, ..issuer.settings().times };
+        let service = Service::for_tokens(OidcSettings { times, ..issuer.settings() }).await;
+        let first = service.status(&token).await;
+        assert_eq!(first == StatusCode::OK, stale > Duration::ZERO);
+        issuer.answer_with(away.clone());
+        assert_eq!(service.status(&token).await, then);
+    }
+    // One that was never there.
+    let service = Service::for_tokens(issuer.settings()).await;
+    assert_eq!(service.status(&token).await, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn answers_that_no_issuer_should_give_are_not_taken() {
+    let (issuer, key, _) = with_key().await;
+    let token = key.sign(Algorithm::ES256, &issuer.claims());
+    let public = serde_json::to_value(&key.public).expect("JSON");
+    let large = json!({ "keys": [&public], "padding": "x".repeat(300 << 10) }).to_string();
+    let many = json!({ "keys": vec![&public; 101] }).to_string();
+    for answer in [
+        Ok(large.into_bytes()),
+        Ok(many.into_bytes()),
+        Ok(b"hunter2".to_vec()),
+        Ok(b"{}".to_vec()),
+        Err(StatusCode::FOUND),
+        Err(StatusCode::NOT_FOUND),
+    ] {
+        issuer.answer_with(answer.clone());
+        let service = Service::for_tokens(issuer.settings()).await;
+        let status = service.status(&token).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{:?}", answer.map(|body| body.len()));
+    }
+    // Keys of kinds that nobody knows, or for other purposes, stand beside good ones.
+    let mut encryption = public.clone();
+    (encryption["kid"], encryption["use"]) = (json!("first"), json!("enc"));
+    let odd = json!({ "keys": [7, { "kty": "moon", "kid": "first" }, encryption, &public] });
+    issuer.answer_with(Ok(odd.to_string().into_bytes()));
+    assert_eq!(Service::for_tokens(issuer.settings()).await.status(&token).await, StatusCode::OK);
+    // A description of somebody else, or with keys where anybody on the way can change them.
+    let keys = format!("{}/keys", issuer.url);
+    for description in [
+        json!({ "issuer": "https://elsewhere.example", "jwks_uri": &keys }),
+        json!({ "issuer": &issuer.url, "jwks_uri": "http://elsewhere.example/keys" }),
+        json!({ "issuer": &issuer.url }),
+    ] {
+        issuer.describe(description);
+        let status = Service::for_tokens(issuer.settings()).await.status(&token).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let jwks_url = Some(keys.parse().expect("a URL"));
+    let service = Service::for_tokens(OidcSettings { jwks_url, ..issuer.settings() }).await;
+    assert_eq!(service.status(&token).await, StatusCode::OK, "the description is not asked");
+}
+
+#[tokio::test]
+async fn only_one_bearer_is_heard() {
+    let (issuer, key, service) = with_key().await;
+    let token = key.sign(Algorithm::ES256, &issuer.claims());
+    let bearer = format!("Bearer {token}");
+    let (lower, basic) = (format!("bearer {token}"), format!("Basic {token}"));
+    let (blanks, two) = (format!("Bearer  {token}"), format!("Bearer {token} {token}"));
+    for (headers, status, challenge) in [
+        (vec![], 401, Some("Bearer")),
+        (vec![("authorization", bearer.as_str())], 200, None),
+        (vec![("authorization", lower.as_str())], 200, None),
+        (vec![("authorization", basic.as_str())], 401, Some("Bearer error=\"invalid_token\"")),
+        (vec![("authorization", blanks.as_str())], 401, Some("Bearer error=\"invalid_token\"")),
+        (vec![("authorization", two.as_str())], 401, Some("Bearer error=\"invalid_token\"")),
+        (vec![("authorization", token.as_str())], 401, Some("Bearer error=\"invalid_token\"")),
+        (vec![("authorization", "Bearer ")], 401, Some("Bearer error=\"invalid_token\"")),
+        (vec![("authorization", "")], 401, Some("Bearer error=\"invalid_token\"")),
+        (vec![("authorization", bearer.as_str()); 2], 401, Some("Bearer error=\"invalid_token\"")),
+    ] {
+        let response = service.asked(&headers).await;
+        let told = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+        assert_eq!((response.status().as_u16(), told), (status, challenge), "{headers:?}");
+    }
+    // A key is looked up even where tokens are taken, and its MongoDB is away.
+    let key = format!("Bearer vxk_0102030405060708_{}", "ab".repeat(32));
+    assert_eq!(service.asked(&[("authorization", &key)]).await.status().as_u16(), 503);
+    let broken = service.asked(&[("authorization", "Bearer vxk_0102")]).await;
+    assert_eq!(broken.status().as_u16(), 401, "what cannot be one is not looked up");
+}

@@ -1,0 +1,181 @@
+//! Keys: who is let in, for how long, and for what.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use export_api::config::KnownCallers;
+use export_core::access::{AllowedVehicles, Scope};
+use export_core::key::KeyId;
+use export_e2e::Answer;
+use export_mongo::KeyEnd;
+use serde_json::{Value, json};
+
+use crate::callers::{Caller, api_with_keys};
+
+/// A job that never was.
+const UNKNOWN: &str = "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab";
+/// What is promised for revoked keys.
+const PROMISED: Duration = Duration::from_secs(30);
+
+fn a_day() -> Value {
+    json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
+}
+
+/// Asks until the key is refused; it must have been good until then.
+async fn refused(caller: &Caller<'_>, limit: Duration) -> Duration {
+    let asked_at = Instant::now();
+    loop {
+        match caller.get(UNKNOWN).await.status {
+            401 => return asked_at.elapsed(),
+            404 => assert!(asked_at.elapsed() < limit, "the key is still good"),
+            other => panic!("{other}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Everything of a refusal that a client sees, but the request's own id and the time.
+fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+    let mut headers = answer.headers.clone();
+    headers.retain(|(name, _)| name != "x-request-id" && name != "date");
+    (answer.status, headers, String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_is_refused_as_soon_as_the_answer_about_it_is_forgotten() {
+    assert!(KnownCallers::default().key_memory * 2 <= PROMISED, "with time to spare");
+    let memory = Duration::from_millis(500);
+    let stack = api_with_keys(memory).await;
+    let caller = Caller::of(&stack, "acme", &[Scope::Read]).await;
+    assert_eq!(caller.get(UNKNOWN).await.status, 404);
+    let id: KeyId = caller.key_id().parse().expect("an id");
+    stack.key_store().await.revoke(&id).await.expect("an answer").expect("a key");
+    let took = refused(&caller, Duration::from_secs(10)).await;
+    assert!(took < memory + Duration::from_secs(5), "{took:?}");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
+    let stack = api_with_keys(Duration::from_hours(1)).await;
+    let end = KeyEnd::After(Duration::from_secs(2));
+    let key = stack.key("acme", &[Scope::Read], AllowedVehicles::All, end).await;
+    let caller = Caller { stack: &stack, key };
+    assert_eq!(caller.get(UNKNOWN).await.status, 404);
+    refused(&caller, Duration::from_secs(10)).await;
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_tell_nothing_about_keys() {
+    let stack = api_with_keys(Duration::from_secs(10)).await;
+    let good = Caller::of(&stack, "acme", &[Scope::Read]).await;
+    let (id, secret) = good.key.rsplit_once('_').expect("a key");
+    let revoked = Caller::of(&stack, "acme", &[Scope::Read]).await;
+    let revoked_id: KeyId = revoked.key_id().parse().expect("an id");
+    stack.key_store().await.revoke(&revoked_id).await.expect("an answer").expect("a key");
+    let over = KeyEnd::After(Duration::ZERO);
+    let expired = stack.key("acme", &[Scope::Read], AllowedVehicles::All, over).await;
+    let unknown = format!("vxk_0000000000000000_{secret}");
+    let wrong_secret = format!("{id}_{}", "0".repeat(64));
+    // Twice: the second answer may come from the memory.
+    for _ in 0..2 {
+        let mut answers = Vec::new();
+        for key in [&unknown, &wrong_secret, &revoked.key, &expired, "vxk_", "hunter2", "eyJ0.eyJ0.eyJ0"] {
+            let answer = Caller { stack: &stack, key: key.to_owned() }.get(UNKNOWN).await;
+            assert_eq!(answer.status, 401);
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+            assert!(!String::from_utf8_lossy(&answer.body).contains("hunter2"));
+            answers.push(seen(&answer));
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
+    }
+    assert_eq!(good.get(UNKNOWN).await.status, 404, "the good one is still good");
+    let nothing = stack.get(UNKNOWN).await;
+    assert_eq!((nothing.status, nothing.header("www-authenticate")), (401, Some("Bearer")));
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_keeps_who_made_it_and_which_vehicles_they_may_see() {
+    let stack = api_with_keys(Duration::from_secs(10)).await;
+    let patterns = ["bus_*", "tram_7"].map(|pattern| pattern.parse().expect("a pattern"));
+    let vehicles = AllowedVehicles::Like(patterns.to_vec());
+    let key = stack.key("acme", &[Scope::Write], vehicles, KeyEnd::Never).await;
+    let caller = Caller { stack: &stack, key };
+    let job_id = caller.accepted(&a_day()).await;
+    let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
+    let job = jobs.find_one(doc! { "_id": &job_id }).await.expect("an answer").expect("a job");
+    let stored = ["tenant", "createdBy", "allowedVehicles"].map(|name| job.get(name).cloned());
+    let expected = [bson::bson!("acme"), bson::bson!(caller.key_id()), bson::bson!(["bus_*", "tram_7"])];
+    assert_eq!(stored, expected.map(Some));
+    stack.stop().await;
+}
+
+/// Every operation of the description, with a caller of each scope and with none.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_operation_needs_its_scope() {
+    let stack = api_with_keys(Duration::from_secs(10)).await;
+    let mut operations = 0;
+    for (method, path) in operations_described() {
+        operations += 1;
+        // What makes or ends something needs the right to write; a question that is posted does not.
+        let needed = match (method, path.as_str()) {
+            ("GET", _) | ("POST", "/export/estimate") => Scope::Read,
+            _ => Scope::Write,
+        };
+        let path =
+            path.replace("{id}", "01983c5e-7a01-7c3a-9d5e-0123456789ab").replace("{name}", "manifest.json");
+        let body = (method == "POST").then(|| json!({}));
+        for scope in Scope::ALL {
+            let caller = Caller::of(&stack, "acme", &[scope]).await;
+            let answer = caller.send(method, &path, &[], body.as_ref()).await;
+            if scope == needed || scope == Scope::Admin {
+                assert!(
+                    !matches!(answer.status, 401 | 403 | 500..),
+                    "{method} {path} with {scope}: {answer:?}"
+                );
+            } else {
+                assert_eq!(answer.status, 403, "{method} {path} with {scope}: {answer:?}");
+                let problem = answer.json();
+                assert_eq!(problem["type"], "urn:exports:problem:forbidden");
+                assert!(
+                    problem["detail"].as_str().is_some_and(|text| text.contains(needed.as_str())),
+                    "{problem}"
+                );
+                let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{needed}\"");
+                assert_eq!(answer.header("www-authenticate"), Some(challenge.as_str()));
+            }
+        }
+        let nobody = stack.request(method, &path, &[], Vec::new()).await;
+        assert_eq!(
+            (nobody.status, nobody.header("www-authenticate")),
+            (401, Some("Bearer")),
+            "{method} {path}"
+        );
+    }
+    assert!(operations >= 5, "{operations}");
+    stack.stop().await;
+}
+
+/// Method and path of every operation for callers.
+pub(crate) fn operations_described() -> Vec<(&'static str, String)> {
+    let description = serde_json::from_str::<Value>(&export_api::routes::description_text()).expect("JSON");
+    let paths = description["paths"].as_object().expect("paths").clone();
+    let mut operations = Vec::new();
+    for (path, item) in paths {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            if item.get(method).is_some() {
+                let method = match method {
+                    "get" => "GET",
+                    "post" => "POST",
+                    "put" => "PUT",
+                    "patch" => "PATCH",
+                    _ => "DELETE",
+                };
+                operations.push((method, path.clone()));
+            }
+        }
+    }
+    operations
+}

@@ -1,0 +1,208 @@
+//! Two tenants, every operation of the description and every verb: one cannot tell what the other has from what never was.
+
+use std::time::Duration;
+
+use export_core::access::{AllowedVehicles, Scope};
+use export_e2e::{Answer, Stack};
+use export_mongo::KeyEnd;
+use export_testkit::oddities;
+use serde_json::{Value, json};
+
+use crate::callers::{Caller, api_with_keys};
+use crate::keys::operations_described;
+
+/// Verbs that are tried on every path with an id, whether the description has them or not.
+const VERBS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "DELETE"];
+/// Longest wait for something of a tenant to be shown to itself.
+const SHOWN: u32 = 3_000;
+
+/// How an operation could tell what it must not.
+enum Case {
+    /// It is about one job.
+    OfAJob,
+    /// It shows what there is.
+    Shows,
+    /// It takes a request that may name vehicles.
+    Takes,
+}
+
+/// Of every operation that there is. A new one without an id in its path needs a line here.
+fn case(method: &str, path: &str) -> Case {
+    match (method, path) {
+        (_, path) if path.contains("{id}") => Case::OfAJob,
+        ("GET", "/export" | "/vehicles") => Case::Shows,
+        ("POST", "/export" | "/export/estimate") => Case::Takes,
+        _ => panic!("say in case() how {method} {path} could tell one tenant something of another"),
+    }
+}
+
+/// What a client can tell an answer by, with everything replaced that the client itself has sent.
+fn seen(answer: &Answer, sent: &[&str]) -> (u16, Vec<(String, String)>, String) {
+    let without = |text: &str| sent.iter().fold(text.to_owned(), |text, sent| text.replace(sent, "<sent>"));
+    // `connection` tells whether the request's body had arrived when the answer was made.
+    let is_of_the_request =
+        |name: &str| matches!(name, "x-request-id" | "date" | "connection") || name.contains("ratelimit");
+    let mut headers: Vec<(String, String)> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !is_of_the_request(name))
+        .map(|(name, value)| (name.clone(), without(value)))
+        .collect();
+    headers.sort();
+    (answer.status, headers, without(&String::from_utf8_lossy(&answer.body)))
+}
+
+/// Two tenants with a vehicle each, and the first one's jobs.
+struct Tenants<'stack> {
+    first: Caller<'stack>,
+    second: Caller<'stack>,
+    /// A job that waits or runs or has ended, and the name of an object of its result.
+    jobs: Vec<String>,
+    /// What must never be shown to the second.
+    marks: Vec<String>,
+}
+
+impl Tenants<'_> {
+    /// Every verb on every path with an id, about the first one's job and about one that never was.
+    async fn compare_jobs(&self, job_id: &str, object: &str) {
+        let never = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
+        for (_, path) in operations_described() {
+            if !matches!(case("GET", &path), Case::OfAJob) {
+                continue;
+            }
+            for verb in VERBS {
+                for body in [None, Some(json!({}))] {
+                    let about = async |id: &str| {
+                        let path = path.replace("{id}", id).replace("{name}", object);
+                        let answer =
+                            self.second.send(verb, &path, &[("prefer", "wait=0")], body.as_ref()).await;
+                        seen(&answer, &[id])
+                    };
+                    let (theirs, none) = (about(job_id).await, about(never).await);
+                    assert_eq!(theirs, none, "{verb} {path}");
+                    assert!(!matches!(theirs.0, 200..400) || verb == "OPTIONS", "{verb} {path}: {theirs:?}");
+                }
+            }
+        }
+        // The comparison would see a difference: the owner has other answers.
+        assert_eq!(self.first.get(&format!("/export/{job_id}")).await.status, 200);
+        assert_eq!(self.second.get(&format!("/export/{job_id}")).await.status, 404);
+    }
+
+    /// What shows something to the first shows nothing of it to the second.
+    async fn compare_shown(&self, method: &'static str, path: &str) {
+        let is_marked = |answer: &Answer| {
+            let text = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
+            self.marks.iter().any(|mark| text.contains(mark))
+        };
+        let mut tries = 0;
+        while !is_marked(&self.first.send(method, path, &[], None).await) {
+            tries += 1;
+            assert!(tries < SHOWN, "{method} {path} shows the first nothing of its own");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let answer = self.second.send(method, path, &[], None).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(!is_marked(&answer), "{method} {path}: {answer:?}");
+    }
+
+    /// A vehicle that the second may not see is as unknown as one that never was.
+    async fn compare_vehicles(&self, method: &'static str, path: &str, theirs: &str) {
+        let never = theirs.replace("_a_", "_z_");
+        let about = async |vehicle: &str| {
+            let body = json!({ "startDate": "1970-01-01", "endDate": "1970-01-02", "vehicles": [vehicle] });
+            let answer = self.second.send(method, path, &[], Some(&body)).await;
+            let job_id =
+                if answer.status == 202 { answer.json()["_id"].as_str().map(str::to_owned) } else { None };
+            match job_id {
+                // A new job has an id and times of its own.
+                Some(_) => (answer.status, Vec::new(), String::new()),
+                None => seen(&answer, &[vehicle]),
+            }
+        };
+        assert_eq!(about(theirs).await, about(&never).await, "{method} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tenant_cannot_tell_what_another_has() {
+    let mut stack = api_with_keys(Duration::from_secs(10)).await;
+    let mut fleet = oddities::near_1970();
+    fleet.vehicles[0].suffix = "a_1";
+    stack.space.insert_fleet(&fleet).await;
+    fleet.vehicles[0].suffix = "b_1";
+    stack.space.insert_fleet(&fleet).await;
+    let all = [Scope::Read, Scope::Write, Scope::Admin];
+    let key = async |stack: &Stack, tenant: &str, letter: &str| {
+        let pattern = stack.space.vehicle(&format!("{letter}_*")).parse().expect("a pattern");
+        stack.key(tenant, &all, AllowedVehicles::Like(vec![pattern]), KeyEnd::Never).await
+    };
+    let (first, second) = (key(&stack, "first", "a").await, key(&stack, "second", "b").await);
+    let theirs = stack.space.vehicle("a_1");
+
+    // Before a worker runs, the first one's jobs wait.
+    let body = json!({ "startDate": "1970-01-01", "endDate": "1970-01-02", "archive": "none" });
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        jobs.push(Caller { stack: &stack, key: first.clone() }.accepted(&body).await);
+    }
+    {
+        let tenants = tenants(&stack, &first, &second, &jobs, &theirs);
+        tenants.compare_jobs(&jobs[0], "manifest.json").await;
+    }
+    stack.start_worker().await;
+    let tenants = tenants(&stack, &first, &second, &jobs, &theirs);
+    for job_id in &jobs {
+        tenants.first.until_state(job_id, "FINISHED").await;
+        let owner_s = tenants.first.get(&format!("/export/{job_id}/download/manifest.json")).await;
+        assert_eq!(owner_s.status, 303, "there is something to be found");
+        tenants.compare_jobs(job_id, "manifest.json").await;
+        tenants.compare_jobs(job_id, &format!("{theirs}.csv.gz")).await;
+    }
+    for (method, path) in operations_described() {
+        match case(method, &path) {
+            Case::OfAJob => {}
+            Case::Shows => tenants.compare_shown(method, &path).await,
+            Case::Takes => tenants.compare_vehicles(method, &path, &theirs).await,
+        }
+    }
+    // Nothing that the second has tried has changed the first one's jobs.
+    for job_id in &tenants.jobs {
+        assert_eq!(tenants.first.get(&format!("/export/{job_id}")).await.json()["state"], "FINISHED");
+    }
+    stack.stop().await;
+}
+
+fn tenants<'stack>(
+    stack: &'stack Stack,
+    first: &str,
+    second: &str,
+    jobs: &[String],
+    vehicle: &str,
+) -> Tenants<'stack> {
+    let caller = |key: &str| Caller { stack, key: key.to_owned() };
+    let (first, second) = (caller(first), caller(second));
+    let marks = [jobs, &[vehicle.to_owned(), "\"first\"".to_owned(), first.key_id().to_owned()]].concat();
+    Tenants { first, second, jobs: jobs.to_vec(), marks }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_belongs_to_its_tenant() {
+    let stack = api_with_keys(Duration::from_secs(10)).await;
+    let first = Caller::of(&stack, "first", &[Scope::Write]).await;
+    let colleague = Caller::of(&stack, "first", &[Scope::Write]).await;
+    let second = Caller::of(&stack, "second", &[Scope::Write]).await;
+    let name = [("idempotency-key", "the same")];
+    let body = |end: &str| json!({ "startDate": "2018-11-30", "endDate": end });
+    let post =
+        async |caller: &Caller<'_>, body: Value| caller.send("POST", "/export", &name, Some(&body)).await;
+    let id = |answer: &Answer| answer.json()["_id"].as_str().map(str::to_owned);
+    let of_first = post(&first, body("2018-12-01")).await;
+    assert_eq!(id(&post(&colleague, body("2018-12-01")).await), id(&of_first), "the tenant's, not the key's");
+    // Another body under the same name is refused within a tenant, and says nothing to another one.
+    assert_eq!(post(&first, body("2018-12-02")).await.status, 422);
+    let of_second = post(&second, body("2018-12-02")).await;
+    assert_eq!(of_second.status, 202);
+    assert_ne!(id(&of_second), id(&of_first));
+    stack.stop().await;
+}
