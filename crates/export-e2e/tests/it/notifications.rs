@@ -14,7 +14,7 @@ use crate::listener::{Heard, Listener};
 use crate::receiver::{Receiver, Reply, secret_of, settings};
 
 const LOOPBACK: &str = "127.0.0.0/8,::1";
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 fn body(vehicle: Option<&str>, webhook_url: &str) -> Value {
     let mut body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "webhookUrl": webhook_url });
