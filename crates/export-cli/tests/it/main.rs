@@ -5,3 +5,4 @@ mod identities;
 mod run;
 mod settings;
 mod space;
+mod webhooks;

@@ -9,6 +9,7 @@ use export_api::relay::{Relay, WebhookRelay};
 use export_core::access::AllowedVehicles;
 use export_core::job::{NewJob, RetryPolicy};
 use export_core::request::ExportRequest;
+use export_core::trace::TraceParent;
 use export_core::{JobId, Tenant};
 use export_mongo::{Busy, Channel, JobStore, connect};
 use export_testkit::isolation::TestSpace;
@@ -51,7 +52,7 @@ impl Office {
             allowed_vehicles: AllowedVehicles::All,
             max_attempts: 1,
             idempotency: None,
-            trace_parent: None,
+            trace_parent: Some(TraceParent::new(1, 1)),
         };
         self.jobs.create(&new).await.expect("a job");
         self.jobs.cancel(new.id).await.expect("cancelled");

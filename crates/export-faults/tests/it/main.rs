@@ -20,4 +20,5 @@ mod stopping;
 mod storage;
 mod storage_full;
 mod time_over;
+mod webhooks;
 mod zombies;

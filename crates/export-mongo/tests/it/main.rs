@@ -6,6 +6,7 @@ mod endings;
 mod expiring;
 mod hours;
 mod idempotency;
+mod outbox;
 mod outputs;
 mod reading;
 mod resuming;
