@@ -161,7 +161,10 @@ async fn provisioning_twice_is_harmless() {
     store.jobs.provision().await.expect("provisioned again");
     let mut names = store.stored.list_index_names().await.expect("names");
     names.sort();
-    assert_eq!(names, ["_id_", "expiry", "idempotency", "leases", "newestFirst", "unpublished"]);
+    assert_eq!(
+        names,
+        ["_id_", "announcements", "expiry", "idempotency", "leases", "newestFirst", "unpublished"]
+    );
     assert_eq!(store.document(id).await, before);
     store.space.cleanup().await;
 }
