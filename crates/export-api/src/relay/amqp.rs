@@ -32,7 +32,7 @@ pub(super) async fn run(outbox: &Outbox, publisher: &Publisher, bell: &Notify, s
         tokio::select! {
             // Broken off half-way it loses nothing, but others have to wait for claims to run out.
             () = over => return,
-            published = publish_all(outbox, publisher, stop) => tell(published),
+            outcome = publish_all(outbox, publisher, stop) => tell(outcome),
         }
     }
 }
