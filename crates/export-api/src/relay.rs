@@ -24,6 +24,8 @@ use tracing::warn;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Most batches of announcements in one look.
 const BATCHES_PER_LOOK: usize = 100;
+/// How long what is on its way may go on after the stop signal. Requests of clients have eight seconds.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What relaying needs.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ impl Relay {
     /// Relays until `stop`. What is on its way then is given a moment, and otherwise left to others.
     pub async fn run(self, stop: CancellationToken) {
         let bell = Bell::default();
-        let collecting = every_interval(&stop, None, || self.collect(&bell));
+        let collecting = self.collect_until(&stop, &bell);
         let publishing = amqp::run(&self.outbox, &self.publisher, &bell.amqp, &stop);
         let sending = async {
             if let Some(webhooks) = &self.webhooks {
@@ -66,6 +68,16 @@ impl Relay {
             }
         };
         tokio::join!(collecting, publishing, sending);
+    }
+
+    /// Broken off half-way, collecting loses nothing and doubles nothing.
+    async fn collect_until(&self, stop: &CancellationToken, bell: &Bell) {
+        while wait(stop, None).await {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                collected = self.collect(bell) => tell(collected),
+            }
+        }
     }
 
     /// Takes announcements out of jobs.
@@ -81,20 +93,9 @@ impl Relay {
     }
 }
 
-/// Does this again and again until `stop`: after a while, or when the bell rings.
-async fn every_interval<F>(stop: &CancellationToken, bell: Option<&Notify>, look: impl Fn() -> F)
-where
-    F: Future<Output = Result<(), StoreError>>,
-{
-    while wait(stop, bell).await {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            outcome = look() => {
-                if let Err(error) = outcome {
-                    warn!(error = %causes(&error), "events wait for MongoDB");
-                }
-            }
-        }
+fn tell(outcome: Result<(), StoreError>) {
+    if let Err(error) = outcome {
+        warn!(error = %causes(&error), "events wait for MongoDB");
     }
 }
 

@@ -138,3 +138,88 @@ fn is_refused(error: &Error) -> bool {
     std::iter::successors(Some(first), |error| error.source())
         .any(<dyn std::error::Error>::is::<RefusedAddress>)
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use export_core::event::EventKind;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::signing::SigningKey;
+
+    fn webhooks(allow_http: bool, networks: Option<&str>) -> Webhooks {
+        let current = SigningKey::parse(&STANDARD.encode([1; 32]).into()).expect("a key");
+        let allowed_networks = networks.map(|text| text.parse().expect("networks")).unwrap_or_default();
+        let keys = SigningKeys { current, previous: None };
+        Webhooks::new(WebhookSettings { keys, allow_http, allowed_networks }).expect("a client")
+    }
+
+    fn event() -> Event {
+        Event {
+            kind: EventKind::Finished,
+            job_id: "01983c5e-7a01-7c3a-9d5e-0123456789ab".parse().expect("an id"),
+            tenant: "acme".parse().expect("a tenant"),
+            occurred_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn url(text: &str) -> WebhookUrl {
+        text.parse().expect(text)
+    }
+
+    #[test]
+    fn what_shows_in_the_address_is_refused_at_once() {
+        let strict = webhooks(false, None);
+        assert_eq!(strict.refusal(&url("http://example.com/")), Some(Refusal::Http));
+        assert_eq!(strict.refusal(&url("https://example.com/")), None);
+        assert_eq!(strict.refusal(&url("https://1.1.1.1/")), None);
+        for private in
+            ["https://10.0.0.1/", "https://[::1]/", "https://0x7f.1/", "https://[::ffff:10.0.0.1]/"]
+        {
+            assert_eq!(strict.refusal(&url(private)), Some(Refusal::Address), "{private}");
+        }
+        let open = webhooks(true, Some("10.0.0.0/8"));
+        assert_eq!(open.refusal(&url("http://10.0.0.1/")), None);
+        assert_eq!(open.refusal(&url("http://127.0.0.1/")), Some(Refusal::Address));
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_never_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let strict = webhooks(true, None);
+        let by_number = url(&format!("http://127.0.0.1:{port}/hunter2"));
+        let answer = strict.send(&event(), &by_number, DateTime::UNIX_EPOCH).await;
+        assert!(matches!(answer, Answer::Hopeless { .. }), "{answer:?}");
+        let by_name = url(&format!("http://localhost:{port}/hunter2"));
+        let answer = strict.send(&event(), &by_name, DateTime::UNIX_EPOCH).await;
+        assert_eq!(answer, Answer::failed("the name leads to an address that is not public"));
+        let connected = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+        assert!(connected.is_err(), "somebody came");
+    }
+
+    #[tokio::test]
+    async fn https_is_tls_and_errors_tell_no_path() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let webhooks = webhooks(true, Some("127.0.0.0/8"));
+        let told = url(&format!("https://127.0.0.1:{port}/hunter2?key=hunter2"));
+        let first_byte = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.read_u8().await.expect("a byte")
+        });
+        let answer = webhooks.send(&event(), &told, DateTime::UNIX_EPOCH).await;
+        assert!(
+            matches!(answer, Answer::Failed { .. }) && !format!("{answer:?}").contains("hunter2"),
+            "{answer:?}"
+        );
+        assert_eq!(first_byte.await.expect("no panic"), 22, "a handshake, and no request");
+        // Nobody is there any more.
+        let answer = webhooks.send(&event(), &told, DateTime::UNIX_EPOCH).await;
+        let told = format!("{answer:?}");
+        assert!(told.contains("no connection") && !told.contains("hunter2"), "{told}");
+    }
+}

@@ -2,4 +2,5 @@
 
 mod broker;
 mod consuming;
+mod events;
 mod publishing;

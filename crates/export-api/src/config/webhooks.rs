@@ -10,7 +10,7 @@ const KEY: &str = "WEBHOOK_SIGNING_KEY";
 const PREVIOUS_KEY: &str = "WEBHOOK_SIGNING_KEY_PREVIOUS";
 const KEY_EXPECTED: &str = "base64 of at least 32 random bytes, as `openssl rand -base64 32` prints";
 
-/// Waits between tries: in a day there are some twenty of them.
+/// Waits between tries: in a day there are some thirty of them.
 const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 5_000, longest_wait_ms: 2 * 60 * 60 * 1_000 };
 /// How long a receiver may be away.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(24);

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::every_interval;
+use super::{GRACE, tell, wait};
 
 /// How long a claim holds: a publish takes five seconds at most.
 const LEASE: Duration = Duration::from_secs(30);
@@ -24,11 +24,25 @@ const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 1_000, longest_wait_ms: 
 const GIVE_UP_AFTER: Duration = Duration::from_hours(7 * 24);
 
 pub(super) async fn run(outbox: &Outbox, publisher: &Publisher, bell: &Notify, stop: &CancellationToken) {
-    every_interval(stop, Some(bell), || publish_all(outbox, publisher)).await;
+    while wait(stop, Some(bell)).await {
+        let over = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            // Broken off half-way it loses nothing, but others have to wait for claims to run out.
+            () = over => return,
+            outcome = publish_all(outbox, publisher, stop) => tell(outcome),
+        }
+    }
 }
 
-/// Publishes until nothing is due, or the broker does not take it. Broken off half-way it loses nothing: claims run out.
-async fn publish_all(outbox: &Outbox, publisher: &Publisher) -> Result<(), StoreError> {
+/// Publishes until nothing is due, the broker does not take it, or `stop`.
+async fn publish_all(
+    outbox: &Outbox,
+    publisher: &Publisher,
+    stop: &CancellationToken,
+) -> Result<(), StoreError> {
     let mut under_way = FuturesUnordered::new();
     let mut is_more_due = true;
     while is_more_due || !under_way.is_empty() {
@@ -40,7 +54,7 @@ async fn publish_all(outbox: &Outbox, publisher: &Publisher) -> Result<(), Store
         }
         if let Some(is_out) = under_way.next().await {
             // The others would fare no better.
-            is_more_due &= is_out?;
+            is_more_due &= is_out? && !stop.is_cancelled();
         }
     }
     Ok(())

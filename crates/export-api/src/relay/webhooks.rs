@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{WebhookRelay, wait};
+use super::{GRACE, WebhookRelay, wait};
 
 /// How long a claim holds: a try takes fifteen seconds at most, and what comes of it must be written down.
 const LEASE: Duration = Duration::from_mins(1);
@@ -24,9 +24,6 @@ const AT_A_TIME: usize = 64;
 const PER_TENANT: usize = 16;
 /// And for one host.
 const PER_HOST: usize = 4;
-/// How long tries may go on after the stop signal; then they are handed back. Requests of clients have eight seconds.
-const GRACE: Duration = Duration::from_secs(2);
-
 /// Whose a try is.
 #[derive(Clone, Debug)]
 struct Share {
@@ -105,6 +102,7 @@ pub(super) async fn run(outbox: &Outbox, relay: &WebhookRelay, bell: &Notify, st
             Some(()) = under_way.end_one() => {}
         }
     }
+    // What goes on is given a moment; then it is handed back.
     let ended = async { while under_way.end_one().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {
         over.cancel();

@@ -85,6 +85,12 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("REPUBLISH_AFTER_SECONDS", "hunter2"),
         ("RETRY_FIRST_WAIT_MS", "0"),
         ("RETRY_LONGEST_WAIT_MS", "hunter2"),
+        ("WEBHOOK_SIGNING_KEY", "hunter2"),
+        ("WEBHOOK_SIGNING_KEY", "aHVudGVyMg=="),
+        ("WEBHOOK_SIGNING_KEY_PREVIOUS", "hunter2"),
+        ("WEBHOOK_ALLOW_HTTP", "hunter2"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "hunter2"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "10.0.0.0/8,hunter2"),
         ("S3_BUCKET", "HUNTER2!"),
         ("S3_KEY_PREFIX", "/hunter2"),
         ("S3_FORCE_PATH_STYLE", "hunter2"),
@@ -125,6 +131,12 @@ fn tokens_are_set_up_as_a_whole() {
 #[test]
 fn an_open_api_says_so() {
     valid().start().until_written("AUTH=none: everyone who can reach this API may use it");
+}
+
+#[test]
+fn a_previous_key_needs_one_that_comes_after_it() {
+    let key = "aHVudGVyMiBodW50ZXIyIGh1bnRlcjIgaHVudGVyMiE=";
+    assert_refuses(&valid().with("WEBHOOK_SIGNING_KEY_PREVIOUS", key), "WEBHOOK_SIGNING_KEY");
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod keys;
 mod run;
 mod settings;
 mod space;
+mod webhooks;

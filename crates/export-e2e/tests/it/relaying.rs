@@ -9,6 +9,7 @@ use export_api::relay::{Relay, WebhookRelay};
 use export_core::access::AllowedVehicles;
 use export_core::job::{NewJob, RetryPolicy};
 use export_core::request::ExportRequest;
+use export_core::trace::TraceParent;
 use export_core::{JobId, Tenant};
 use export_mongo::{Busy, Channel, JobStore, connect};
 use export_testkit::isolation::TestSpace;
@@ -51,24 +52,23 @@ impl Office {
             allowed_vehicles: AllowedVehicles::All,
             max_attempts: 1,
             idempotency: None,
-            trace_parent: None,
+            trace_parent: Some(TraceParent::new(1, 1)),
         };
         self.jobs.create(&new).await.expect("a job");
         self.jobs.cancel(new.id).await.expect("cancelled");
         format!("{}-cancelled", new.id)
     }
 
-    fn webhooks(&self) -> Webhooks {
-        Webhooks::new(settings("127.0.0.0/8").sending).expect("a client")
-    }
-
     fn relay(&self, rabbitmq_url: &str) -> Running {
         let retry = RetryPolicy { first_wait_ms: 50, longest_wait_ms: 100 };
-        let webhooks = self.webhooks();
         let relay = Relay {
             outbox: self.jobs.outbox(),
             publisher: Publisher::new(rabbitmq_url.to_owned().into(), self.topology.clone()),
-            webhooks: Some(WebhookRelay { webhooks, retry, give_up_after: Duration::from_hours(1) }),
+            webhooks: Some(WebhookRelay {
+                webhooks: webhooks(),
+                retry,
+                give_up_after: Duration::from_hours(1),
+            }),
         };
         let stop = CancellationToken::new();
         Running { task: tokio::spawn(relay.run(stop.clone())), stop }
@@ -90,6 +90,10 @@ impl Office {
         }
         panic!("{count} deliveries are not settled");
     }
+}
+
+fn webhooks() -> Webhooks {
+    Webhooks::new(settings("127.0.0.0/8").sending).expect("a client")
 }
 
 struct Running {
@@ -119,7 +123,7 @@ async fn what_a_dead_relay_has_sent_and_not_noted_is_sent_again() {
     let claimed = outbox.claim(Channel::Webhook, lease, &Busy::default()).await.expect("an answer");
     let claimed = claimed.expect("a delivery");
     let url = claimed.webhook_url.clone().expect("an address");
-    office.webhooks().send(&claimed.event, &url, claimed.claimed_at).await;
+    webhooks().send(&claimed.event, &url, claimed.claimed_at).await;
     assert_eq!(receiver.received().len(), 1);
 
     let relay = office.relay(office.rabbitmq_url());

@@ -21,4 +21,5 @@ mod stopping;
 mod storage;
 mod storage_full;
 mod time_over;
+mod webhooks;
 mod zombies;

@@ -11,6 +11,7 @@ mod hours;
 mod idempotency;
 mod keys;
 mod listing;
+mod outbox;
 mod outputs;
 mod reading;
 mod resuming;

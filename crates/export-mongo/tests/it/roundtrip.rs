@@ -163,7 +163,17 @@ async fn provisioning_twice_is_harmless() {
     names.sort();
     assert_eq!(
         names,
-        ["_id_", "expiry", "idempotency", "lastFinished", "leases", "newestFirst", "unpublished"]
+        [
+            "_id_",
+            "announcements",
+            "expiry",
+            "idempotency",
+            "lastFinished",
+            "leases",
+            "newestFirst",
+            "newestFirstByState",
+            "unpublished",
+        ]
     );
     assert_eq!(store.document(id).await, before);
     store.space.cleanup().await;

@@ -24,6 +24,9 @@ async fn a_job_that_cannot_be_is_not_stored() {
         (running, doc! { "owner": null }),
         (running, doc! { "state": "FAILED" }),
         (running, doc! { "exportUri": "s3://bucket/early.zip" }),
+        (waiting, doc! { "unannounced": null }),
+        (waiting, doc! { "unannounced": [{ "kind": "export.begun", "at": &lease }] }),
+        (waiting, doc! { "unannounced": [{ "kind": "export.finished" }] }),
     ] {
         let before = store.document(id).await;
         let update: Vec<Document> = vec![doc! { "$set": &changes }];
