@@ -89,7 +89,7 @@ impl Problem {
             }
             (403, _) => "use a key that may do this; whoever runs the service makes keys",
             (404, "unknown-job") => "`exports list` shows the exports that your key may see",
-            (404, _) => "is EXPORTS_API_URL right, and is the service as new as this program?",
+            (404 | 405, _) => "is EXPORTS_API_URL right, and is the service as new as this program?",
             (409, "already-ended") => "nothing is left to be cancelled; `exports get` shows how it ended",
             (410, _) => "create the export again",
             (422, "idempotency-key-taken") => "give another --idempotency-key, or leave it out",

@@ -29,7 +29,7 @@ fn blocks() -> BTreeMap<&'static str, Vec<(&'static str, String)>> {
             (None, Some(language)) => open = Some((language, String::new())),
             (None, None) => heading = line.strip_prefix("### ").unwrap_or(heading),
             (Some(_), Some(_)) => blocks.entry(heading).or_default().extend(open.take()),
-            (Some((_, text)), None) => *text += &format!("{line}\n"),
+            (Some((_, text)), None) => text.extend([line, "\n"]),
         }
     }
     blocks
