@@ -95,6 +95,15 @@ fn every_problem_has_its_exit_code_and_says_what_to_do() {
         assert_ends(&ended, code, words);
         assert_eq!(stub.lines().len(), 1, "{kind}");
     }
+    // Faults of a body have a pointer, those of a query a name.
+    let stub = Stub::start(|_, _| {
+        let errors = json!([{ "pointer": "/startDate", "detail": "no date" }, { "parameter": "limit", "detail": "no number" }]);
+        Reply::json(
+            422,
+            &json!({ "type": "urn:exports:problem:invalid-request", "title": "It is wrong", "errors": errors }),
+        )
+    });
+    assert_ends(&run(&stub.url(), &CREATE), 2, &["--from: no date", "limit: no number"]);
 }
 
 #[test]
@@ -186,7 +195,7 @@ fn lists_are_read_page_by_page() {
     });
     let ended = run(&stub.url(), &["list", "--all", "--state", "FINISHED", "--state", "failed"]);
     assert_ends(&ended, 0, &["ID  ", "-000000000003  FINISHED  2018-11-30 … 2018-12-01  2         0 %"]);
-    assert_eq!(stub.lines()[0], "GET /export?state=FINISHED&state=FAILED&limit=100");
+    assert_eq!(stub.lines()[0], "GET /export?state=FINISHED%2CFAILED&limit=100");
     assert_eq!(stub.lines().len(), 3);
 
     let ended = run(&stub.url(), &["list", "--limit", "2", "--json"]);
