@@ -1,6 +1,9 @@
 //! The commands that call the API: what they send, how they end, what they never tell.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::thread;
 
 use export_testkit::program::{Ended, Program};
 use serde_json::{Value, json};
@@ -10,11 +13,13 @@ use crate::stub::{Reply, Stub};
 
 /// A key that nothing may show.
 pub(crate) const KEY: &str = "hunter2-hunter2-hunter2";
+/// All that any library has to say, those included that are quiet unless asked by name.
+const ALL: &str = "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,h2=trace";
 pub(crate) const ID: &str = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
 const CREATE: [&str; 5] = ["create", "--from", "2018-11-30", "--to", "2018-12-01"];
 
 pub(crate) fn program(url: &str, arguments: &[&str]) -> Program {
-    let settings = [("EXPORTS_API_URL", url), ("EXPORTS_API_KEY", KEY), ("LOG_LEVEL", "trace")];
+    let settings = [("EXPORTS_API_URL", url), ("EXPORTS_API_KEY", KEY), ("LOG_LEVEL", ALL)];
     Program::new(EXPORTS, arguments, &settings)
 }
 
@@ -120,6 +125,18 @@ fn answers_of_others_are_told_as_such() {
     let nobody = run("http://127.0.0.1:1", &["get", ID, "--retry-for", "1"]);
     assert_ends(&nobody, 6, &["trying again for up to 1 s", "does the service run?"]);
     assert!(nobody.took.as_secs() < 20, "{:?}", nobody.took);
+
+    // Waiting makes no https server of it.
+    let plain = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("https://{}", plain.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for mut connection in plain.incoming().map_while(Result::ok) {
+            let _ = connection.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let ended = run(&url, &["get", ID]);
+    assert_ends(&ended, 6, &["does the server speak https"]);
+    assert!(!ended.output.contains("trying again for up to"), "{}", ended.output);
 
     // Names and messages of others do not reach the terminal as commands for it.
     let mut told = job("FAILED");

@@ -192,6 +192,39 @@ async fn a_download_that_is_cut_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_half_there_is_completed() {
+    let services = Services::from_environment();
+    let s3 = Proxy::start(services.s3_endpoint_url.strip_prefix("http://").expect("http").to_owned()).await;
+    let stack =
+        started_with(Services { s3_endpoint_url: format!("http://{}", s3.address()), ..services }).await;
+    let create = ["create", "--archive", "none", "--wait"];
+    let id = id_of(&run(exports(&stack.api_url, &[&create, &DAY[..]].concat())).await.output);
+    let objects =
+        stack.get(&format!("/export/{id}")).await.json()["objects"].as_array().expect("objects").len();
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let result = path(&folder, "export");
+    let asked = s3.add(Rule::request(Pattern::starting("GET /"), Fault::None));
+    let closed = Rule::request(Pattern::starting("GET /"), Fault::Close).let_through(4);
+    let closed = s3.add(closed);
+    let arguments = ["download", &id, "-o", &result, "--retry-for", "0"];
+    let ended = run(exports(&stack.api_url, &arguments)).await;
+    assert_eq!(ended.code, Some(6), "{}", ended.output);
+    let beside = format!("export.{id}.part");
+    assert_eq!(names(folder.path()), [beside], "nothing has the name");
+    let asked_before = asked.seen();
+
+    closed.lift();
+    let ended = run(exports(&stack.api_url, &arguments)).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert_eq!(names(folder.path()), ["export"]);
+    assert_eq!(names(Path::new(&result)).len(), objects);
+    // The manifest came again, and what was missing; three others were there.
+    assert_eq!(asked.seen() - asked_before, objects - 3, "only the rest was fetched");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outage_while_waiting_is_sat_out_and_no_export_is_made_twice() {
     let mut stack = Stack::start_api(TestSpace::create().await).await;
     stack.provision().await;
