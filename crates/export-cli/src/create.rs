@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use export_core::JobId;
+use indicatif::HumanCount;
 use reqwest::Method;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -137,9 +138,14 @@ pub(crate) fn finished(job: &Job) -> String {
     let (rows, points) = stats.map_or((0, 0), |stats| (stats.rows, stats.points));
     let rejected = match stats.map_or(0, |stats| stats.rejected) {
         0 => String::new(),
-        rejected => format!("; rejected: {rejected} (the manifest says which and why)"),
+        rejected => format!("; rejected: {} (manifest.json says which and why)", HumanCount(rejected)),
     };
-    format!("FINISHED: {} vehicles, {rows} rows, {points} points{rejected}", job.progress.vehicles_done)
+    format!(
+        "FINISHED: {} vehicles, {} rows, {} points{rejected}",
+        job.progress.vehicles_done,
+        HumanCount(rows),
+        HumanCount(points)
+    )
 }
 
 /// For who is interrupted while an export is waited for.

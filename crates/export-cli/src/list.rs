@@ -30,7 +30,8 @@ pub(crate) struct List {
 impl List {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Short)?;
-        let states = self.states.iter().map(|state| ("state", state.as_str().to_owned())).collect();
+        let names: Vec<&str> = self.states.iter().map(|state| state.as_str()).collect();
+        let states = if names.is_empty() { Vec::new() } else { vec![("state", names.join(","))] };
         let limit = (!self.all).then_some(self.limit);
         let mut pages = Pages::new(&["export"], states, limit);
         let mut table = Table::new(&["ID", "STATE", "RANGE", "VEHICLES", "PROGRESS", "CREATED"]);

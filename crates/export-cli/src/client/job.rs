@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::console::shown;
 use super::error::ClientError;
 
-/// The states that this program knows; one that it does not know is no end.
+/// The states that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[clap(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -16,8 +16,8 @@ pub(super) struct Mark {
     pub(super) export: String,
     /// The object's name; the job's only file has none.
     pub(super) object: Option<String>,
-    /// The strong `ETag` that its bytes came with.
-    pub(super) etag: String,
+    /// The strong `ETag` that its bytes came with, if they had one.
+    pub(super) etag: Option<String>,
 }
 
 /// An open part. Two programs cannot write the same one.
@@ -45,7 +45,12 @@ impl Part {
             // Some file systems know no locks.
             Err(TryLockError::Error(error)) => tracing::debug!(%error, "no lock"),
         }
-        let mark = fs::read(&mark_path).ok().and_then(|text| serde_json::from_slice::<Mark>(&text).ok());
+        let mark = fs::read(&mark_path).ok();
+        let is_of_others = mark.is_none() && file.metadata().is_ok_and(|found| found.len() > 0);
+        if is_of_others {
+            bail!("{shown} is there and is not of this program; move it away, or give another name");
+        }
+        let mark = mark.and_then(|text| serde_json::from_slice::<Mark>(&text).ok());
         let mark = mark.filter(|mark| mark.export == export && mark.object.as_deref() == object);
         let mut part = Self { path, mark_path, file, bytes: 0, sha256: Sha256::new(), mark };
         if part.mark.is_some() {
@@ -76,16 +81,12 @@ impl Part {
         Ok(())
     }
 
-    /// Says of what the bytes that follow are a part; written before them. Without a mark a later program begins again.
-    pub(super) fn note(&mut self, mark: Option<Mark>) -> anyhow::Result<()> {
-        let written = match &mark {
-            Some(mark) => serde_json::to_vec(mark)
-                .map_err(io::Error::from)
-                .and_then(|text| fs::write(&self.mark_path, text)),
-            None => remove(&self.mark_path),
-        };
-        written.with_context(|| format!("{} cannot be written", self.mark_path.display()))?;
-        self.mark = mark;
+    /// Says of what the bytes that follow are a part; written before them.
+    pub(super) fn note(&mut self, mark: Mark) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(&mark).context("a mark is JSON")?;
+        fs::write(&self.mark_path, text)
+            .with_context(|| format!("{} cannot be written", self.mark_path.display()))?;
+        self.mark = Some(mark);
         Ok(())
     }
 
@@ -112,7 +113,7 @@ impl Part {
 
     /// The strong `ETag` of the bytes that are there.
     pub(super) fn etag(&self) -> Option<&str> {
-        self.mark.as_ref().map(|mark| mark.etag.as_str()).filter(|_| self.bytes > 0)
+        self.mark.as_ref()?.etag.as_deref().filter(|_| self.bytes > 0)
     }
 
     /// SHA-256 of all bytes so far, in hex.
@@ -180,7 +181,7 @@ mod tests {
     const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     fn mark(export: &str) -> Mark {
-        Mark { export: export.to_owned(), object: None, etag: "\"1\"".to_owned() }
+        Mark { export: export.to_owned(), object: None, etag: Some("\"1\"".to_owned()) }
     }
 
     #[test]
@@ -188,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let target = folder.path().join("export.zip");
         let mut part = Part::open(&target, "a", None).expect("a part");
-        part.note(Some(mark("a"))).expect("noted");
+        part.note(mark("a")).expect("noted");
         part.append(b"ab").expect("written");
         assert!(Part::open(&target, "a", None).is_err(), "one program at a time");
         drop(part);
@@ -204,6 +205,16 @@ mod tests {
         drop(part);
         let part = Part::open(&target, "a", Some("x.csv")).expect("a part");
         assert_eq!(part.bytes(), 0);
+    }
+
+    #[test]
+    fn what_somebody_else_left_is_not_touched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = folder.path().join("export.zip");
+        fs::write(folder.path().join("export.zip.part"), "a browser's").expect("a file");
+        let error = Part::open(&target, "a", None).err().expect("refused").to_string();
+        assert!(error.contains("move it away"), "{error}");
+        assert_eq!(fs::read(folder.path().join("export.zip.part")).expect("it is there"), b"a browser's");
     }
 
     #[test]

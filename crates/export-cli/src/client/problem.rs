@@ -24,8 +24,12 @@ pub(crate) struct Problem {
 
 #[derive(Debug, Deserialize)]
 struct FieldError {
+    /// Where in the body it is.
     #[serde(default)]
-    pointer: String,
+    pointer: Option<String>,
+    /// Or in which parameter of the query.
+    #[serde(default)]
+    parameter: Option<String>,
     #[serde(default)]
     detail: String,
     /// What the pointer is on this command line.
@@ -66,7 +70,7 @@ impl Problem {
     /// Gives each entry of `errors[]` the option that it is about, where there is one.
     pub(crate) fn name_options(&mut self, option: impl Fn(&str) -> Option<String>) {
         for error in &mut self.errors {
-            error.option = option(&error.pointer);
+            error.option = error.pointer.as_deref().and_then(&option);
         }
     }
 
@@ -89,7 +93,7 @@ impl Problem {
             }
             (403, _) => "use a key that may do this; whoever runs the service makes keys",
             (404, "unknown-job") => "`exports list` shows the exports that your key may see",
-            (404, _) => "is EXPORTS_API_URL right, and is the service as new as this program?",
+            (404 | 405, _) => "is EXPORTS_API_URL right, and is the service as new as this program?",
             (409, "already-ended") => "nothing is left to be cancelled; `exports get` shows how it ended",
             (410, _) => "create the export again",
             (422, "idempotency-key-taken") => "give another --idempotency-key, or leave it out",
@@ -110,8 +114,9 @@ impl fmt::Display for Problem {
             }
         } else {
             for error in self.errors.iter().take(MAX_SHOWN) {
-                let option = error.option.as_deref().unwrap_or(&error.pointer);
-                write!(text, "\n  {}: {}", shown(option), shown(&error.detail))?;
+                let place =
+                    [&error.option, &error.pointer, &error.parameter].into_iter().find_map(Option::as_deref);
+                write!(text, "\n  {}: {}", shown(place.unwrap_or("request")), shown(&error.detail))?;
             }
             if self.errors.len() > MAX_SHOWN {
                 write!(text, "\n  … and {} more", self.errors.len() - MAX_SHOWN)?;

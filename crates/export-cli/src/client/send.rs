@@ -179,9 +179,9 @@ struct Failed {
 
 impl Failed {
     fn of(place: String, error: reqwest::Error) -> Self {
-        let is_final = is_certificate(&error);
+        let is_final = is_tls(&error);
         let advice = if is_final {
-            "the system's certificates do not vouch for this server; is EXPORTS_API_URL right?"
+            "does the server speak https, and do this system's certificates vouch for it? is EXPORTS_API_URL right?"
         } else {
             "is EXPORTS_API_URL right, and does the service run?"
         };
@@ -195,8 +195,8 @@ pub(super) fn told(error: reqwest::Error) -> String {
     shown(all.strip_prefix("error sending request: ").unwrap_or(&all))
 }
 
-/// Whether the other side is not who it should be.
-fn is_certificate(error: &reqwest::Error) -> bool {
+/// Whether the other side is not who it should be, or speaks no TLS. Trying again changes neither.
+fn is_tls(error: &reqwest::Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         // An error in an `io::Error` is not among its sources.
@@ -204,7 +204,7 @@ fn is_certificate(error: &reqwest::Error) -> bool {
         let tls = error
             .downcast_ref::<rustls::Error>()
             .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+        if tls.is_some() {
             return true;
         }
         cause = error.source();

@@ -194,11 +194,11 @@ async fn one_try(
     }
 }
 
-/// The mark of bytes with a strong `ETag`; only with one can it be known later that the rest belongs to them.
-fn mark(wanted: &Wanted<'_>, response: &Response) -> Option<Mark> {
-    let etag = response.headers().get(ETAG)?.to_str().ok().filter(|etag| etag.starts_with('"'))?;
-    let object = wanted.object.map(str::to_owned);
-    Some(Mark { export: wanted.export.to_string(), object, etag: etag.to_owned() })
+/// The mark of what an answer brings. Only with a strong `ETag` can it be known later that the rest belongs to it.
+fn mark(wanted: &Wanted<'_>, response: &Response) -> Mark {
+    let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
+    let etag = etag.filter(|etag| etag.starts_with('"')).map(str::to_owned);
+    Mark { export: wanted.export.to_string(), object: wanted.object.map(str::to_owned), etag }
 }
 
 /// Where a part begins: of `bytes 7-9/10`, 7.

@@ -106,7 +106,7 @@ fn message(job: &Job) -> String {
             };
             let ending = if job.cancel_requested { ", is being cancelled" } else { "" };
             format!(
-                "{state} {:.1} %, {} of {} vehicles, {} rows, {}{left}{ending}",
+                "{state} {:.1} %{left}, {} of {} vehicles, {} rows, {}{ending}",
                 progress.percent,
                 progress.vehicles_done,
                 progress.vehicles_total,
@@ -141,7 +141,7 @@ mod tests {
                           "bytes": 3 << 20, "etaSeconds": 90 },
         });
         let told = |json: &serde_json::Value| message(&Job::deserialize(json).expect("a job"));
-        assert_eq!(told(&json), "STARTED 42.5 %, 2 of 5 vehicles, 1,500,000 rows, 3.00 MiB, 1 min 30 s left");
+        assert_eq!(told(&json), "STARTED 42.5 %, 1 min 30 s left, 2 of 5 vehicles, 1,500,000 rows, 3.00 MiB");
         json["state"] = "NOT_STARTED".into();
         assert_eq!(told(&json), "NOT_STARTED");
         json["attempts"] = 1.into();

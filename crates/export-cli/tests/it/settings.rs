@@ -52,6 +52,10 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("provision", "RABBITMQ_MANAGEMENT_URL", "amqp://hunter2"),
         ("provision", "LOG_FORMAT", "hunter2"),
         ("provision", "LOG_LEVEL", "hunter2"),
+        ("list", "EXPORTS_API_URL", "ftp://hunter2"),
+        ("list", "EXPORTS_API_URL", "http://user:hunter2@host"),
+        ("list", "EXPORTS_API_KEY", "hunter2 hunter2"),
+        ("list", "EXPORTS_API_KEY_FILE", "/nowhere/hunter2"),
         ("demo", "MONGODB_URI", "hunter2"),
         ("demo", "SOURCE_MONGODB_URI", "hunter2"),
         ("demo", "VEHICLE_DATABASE_PREFIX", "hunter2 $"),
@@ -96,6 +100,7 @@ fn help_tells_every_variable() {
         (&["provision", "--help"][..], provision),
         (&["demo", "--help"], demo),
         (&["run", "--help"], source),
+        (&["get", "--help"], vec!["EXPORTS_API_URL", "EXPORTS_API_KEY_FILE"]),
         (&["--help"], log),
     ] {
         let ended = valid(arguments).run();

@@ -1,0 +1,244 @@
+//! Every block of docs/recipes.md does what the page says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Cursor, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use export_e2e::Stack;
+use export_testkit::program::Program;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::command_line::programs;
+
+const PAGE: &str = include_str!("../../../../docs/recipes.md");
+/// A language that is nobody's program: settings of the reader's own shell.
+const NOT_RUN: &str = "text";
+/// Python packages are slow to load on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Blocks by heading, each its language and its text, in order.
+fn blocks() -> BTreeMap<&'static str, Vec<(&'static str, String)>> {
+    let mut blocks: BTreeMap<&str, Vec<(&str, String)>> = BTreeMap::new();
+    let (mut heading, mut open) = ("", None::<(&str, String)>);
+    for line in PAGE.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) => open = Some((language, String::new())),
+            (None, None) => heading = line.strip_prefix("### ").unwrap_or(heading),
+            (Some(_), Some(_)) => blocks.entry(heading).or_default().extend(open.take()),
+            (Some((_, text)), None) => text.extend([line, "\n"]),
+        }
+    }
+    blocks
+}
+
+/// A service with two vehicles, and a reader's folder.
+struct Reader {
+    stack: Stack,
+    folder: TempDir,
+    left: BTreeMap<&'static str, Vec<(&'static str, String)>>,
+}
+
+impl Reader {
+    async fn start() -> Self {
+        let stack = Stack::start().await;
+        let services = &stack.space.services;
+        let settings = [
+            ("MONGODB_URI", services.mongodb_uri.as_str()),
+            ("JOBS_DATABASE", &stack.space.jobs_database),
+            ("VEHICLE_DATABASE_PREFIX", &stack.space.vehicle_prefix),
+        ];
+        let arguments = ["demo", "--tidy", "--vehicles", "2", "--days", "1"];
+        let demo = Program::new(&programs().join("exports").to_string_lossy(), &arguments, &settings);
+        let ended = tokio::task::spawn_blocking(move || demo.run()).await.expect("it ends");
+        assert_eq!(ended.code, Some(0), "{}", ended.output);
+        Self { stack, folder: tempfile::tempdir().expect("a folder"), left: blocks() }
+    }
+
+    /// Runs all blocks under a heading; what each wrote to standard output.
+    async fn follow(&mut self, heading: &str) -> Vec<String> {
+        let blocks = self.left.remove(heading).unwrap_or_else(|| panic!("no recipe {heading:?}"));
+        let mut outputs = Vec::new();
+        for (language, text) in blocks {
+            let (folder, url) = (self.folder.path().to_owned(), self.stack.api_url.clone());
+            let run = tokio::task::spawn_blocking(move || run_block(language, &text, &folder, &url));
+            outputs.push(run.await.unwrap_or_else(|error| panic!("{heading}: {error}")));
+        }
+        outputs
+    }
+
+    /// The tables of `export.zip`, by vehicle.
+    fn tables(&self) -> BTreeMap<String, Table> {
+        let zip = fs::read(self.folder.path().join("export.zip")).expect("a zip");
+        let mut zip = zip::ZipArchive::new(Cursor::new(zip)).expect("a zip");
+        let names: Vec<String> = zip.file_names().map(|name| name.expect("UTF-8").into_owned()).collect();
+        let tables = names.iter().filter_map(|name| {
+            let vehicle = name.strip_suffix(".csv")?;
+            let mut text = String::new();
+            zip.by_name(name).expect("an entry").read_to_string(&mut text).expect("UTF-8");
+            Some((vehicle.to_owned(), Table::of(&text)))
+        });
+        tables.collect()
+    }
+}
+
+/// What readers must find.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Table {
+    rows: usize,
+    odo: f64,
+}
+
+impl Table {
+    fn of(csv: &str) -> Self {
+        let mut lines = csv.lines();
+        let head = lines.next().expect("a head");
+        let column = head.split(',').position(|name| name == "odo").expect("an odometer");
+        let values: Vec<Option<f64>> =
+            lines.map(|line| line.split(',').nth(column).expect("a cell").parse().ok()).collect();
+        Self { rows: values.len(), odo: values.iter().flatten().copied().fold(f64::MIN, f64::max) }
+    }
+}
+
+fn run_block(language: &str, text: &str, folder: &Path, api_url: &str) -> String {
+    let mut command = match language {
+        "sh" => Command::new("sh"),
+        "python" => {
+            Command::new(std::env::var_os("TEST_PYTHON_PROGRAM").expect("TEST_PYTHON_PROGRAM is set"))
+        }
+        other => panic!("a block in {other:?}, which nothing runs"),
+    };
+    let script = folder.join("script");
+    // A block with several commands must not hide the failure of the first ones.
+    let guarded = if language == "sh" { format!("set -e\n{text}") } else { text.to_owned() };
+    fs::write(&script, guarded).expect("a script");
+    let path = std::env::join_paths(
+        [programs()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").expect("a PATH"))),
+    );
+    let (out, err) = (folder.join("out"), folder.join("err"));
+    let file = |path: &PathBuf| Stdio::from(fs::File::create(path).expect("a file"));
+    let mut child = command
+        .arg(&script)
+        .current_dir(folder)
+        .env("PATH", path.expect("a PATH"))
+        .env("EXPORTS_API_URL", api_url)
+        .env("EXPORTS_API_KEY", "not-asked-for")
+        .stdin(Stdio::null())
+        .stdout(file(&out))
+        .stderr(file(&err))
+        .spawn()
+        .unwrap_or_else(|error| panic!("{language} cannot be started: {error}"));
+    let began_at = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a status") {
+            break status;
+        }
+        if began_at.elapsed() > PATIENCE {
+            child.kill().expect("it can be ended");
+            panic!("this does not end:\n{text}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let [output, errors] = [out, err].map(|path| fs::read_to_string(path).expect("UTF-8"));
+    assert!(status.success(), "{status}:\n{text}\n{output}\n{errors}");
+    output
+}
+
+/// The numbers in `(7, 1.5)`.
+fn pair(output: &str) -> Table {
+    let numbers: Vec<f64> = output
+        .trim()
+        .trim_matches(['(', ')'])
+        .split(',')
+        .map(|number| number.trim().parse().unwrap_or_else(|_| panic!("no number: {output}")))
+        .collect();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of rows")]
+    Table { rows: numbers[0] as usize, odo: numbers[1] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_recipe_works() {
+    let mut reader = Reader::start().await;
+    let text = reader.left.remove("").expect("settings");
+    assert!(text.iter().all(|(language, _)| *language == NOT_RUN));
+
+    let outputs = reader.follow("With curl").await;
+    assert!(outputs[0].contains("export.zip: OK"), "{outputs:?}");
+    let with_curl = fs::read(reader.folder.path().join("export.zip")).expect("a zip");
+    fs::remove_file(reader.folder.path().join("export.zip")).expect("removable");
+    let outputs = reader.follow("With `exports`").await;
+    assert!(outputs[0].contains("manifest.json"), "{outputs:?}");
+    assert!(fs::read(reader.folder.path().join("export.zip")).expect("a zip") == with_curl, "the same bytes");
+
+    let tables = reader.tables();
+    assert_eq!(tables.len(), 2);
+    let rows: usize = tables.values().map(|table| table.rows).sum();
+    assert!(rows > 100_000 && tables.values().all(|table| table.odo > 0.0), "{tables:?}");
+    let all = Table { rows, odo: tables.values().map(|table| table.odo).fold(f64::MIN, f64::max) };
+
+    let outputs = reader.follow("Is it all there?").await;
+    for (vehicle, table) in &tables {
+        assert!(outputs[0].contains(&format!("{vehicle} {} {{'current': ", table.rows)), "{outputs:?}");
+    }
+
+    let outputs = reader.follow("pandas, from the zip").await;
+    let (count, odometers) = outputs[0].split_once('\n').expect("two lines");
+    assert_eq!(count, rows.to_string());
+    let odometers: Value = serde_json::from_str(odometers).expect("JSON");
+    for (vehicle, table) in &tables {
+        assert_eq!(odometers[vehicle].as_f64(), Some(table.odo));
+    }
+
+    let outputs = reader.follow("DuckDB, from CSVs").await;
+    let expected: Vec<String> =
+        tables.iter().map(|(vehicle, table)| format!("{vehicle}.csv {} {}", table.rows, table.odo)).collect();
+    assert_eq!(outputs[1].lines().collect::<Vec<_>>(), expected);
+    let outputs = reader.follow("DuckDB, polars and pyarrow, from parquet").await;
+    assert_eq!(outputs.len(), 4);
+    for output in &outputs[1..] {
+        assert_eq!(pair(output), all, "{output}");
+    }
+    let outputs = reader.follow("polars, from CSVs").await;
+    assert_eq!(pair(&outputs[0]), all, "{outputs:?}");
+
+    let outputs = reader.follow("Step by step with `exports`").await;
+    assert!(
+        outputs[0].contains("manifest.json") && outputs[0].contains("state      FINISHED"),
+        "{outputs:?}"
+    );
+
+    reader.follow("Excel").await;
+    excel(&reader).await;
+    assert!(reader.left.is_empty(), "recipes that no test follows: {:?}", reader.left.keys());
+    reader.stack.stop().await;
+}
+
+/// The workbook has a sheet per vehicle, a row per minute, times as times and numbers as numbers.
+async fn excel(reader: &Reader) {
+    let look = r#"
+import openpyxl
+book = openpyxl.load_workbook("minutes.xlsx", read_only=True)
+for sheet in book:
+    rows = list(sheet.iter_rows(values_only=True))
+    times = [row[0] for row in rows[1:]]
+    odo = rows[0].index("odo")
+    print(sheet.title, len(times), times[0].isoformat(), max(row[odo] or 0 for row in rows[1:]))
+"#;
+    let (folder, url) = (reader.folder.path().to_owned(), reader.stack.api_url.clone());
+    let output =
+        tokio::task::spawn_blocking(move || run_block("python", look, &folder, &url)).await.expect("read");
+    let tables = reader.tables();
+    assert_eq!(output.lines().count(), tables.len(), "{output}");
+    for (line, (vehicle, _)) in output.lines().zip(&tables) {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(words[0], vehicle);
+        let rows: usize = words[1].parse().expect("a count");
+        // A day in Amsterdam begins an hour before the data.
+        assert!((1_300..=1_380).contains(&rows), "{line}");
+        assert!(words[2].starts_with("2018-11-30T01:"), "{line}");
+        assert!(words[3].parse::<f64>().is_ok_and(|odo| odo > 0.0), "{line}");
+    }
+}
