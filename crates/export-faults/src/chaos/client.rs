@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::evidence::Told;
 use super::fault::{APIS, Process};
 use super::schedule::{Manner, PlannedJob};
+use super::shape::names_nobody;
 use super::stage::Stage;
 use crate::http::{Answer, send};
 
@@ -24,7 +25,27 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ACCEPTED: u16 = 202;
 const NOT_FOUND: u16 = 404;
 const ENDED_BEFORE: u16 = 409;
+const REFUSED: u16 = 422;
 const UNAVAILABLE: u16 = 503;
+
+/// What came of a request.
+enum Asked {
+    /// The job's id.
+    Accepted(String),
+    /// It will not be accepted, and need not be asked again.
+    Refused,
+    /// No answer, or none that says so.
+    InVain,
+}
+
+impl Asked {
+    fn job_id(self) -> Option<String> {
+        match self {
+            Self::Accepted(job_id) => Some(job_id),
+            Self::Refused | Self::InVain => None,
+        }
+    }
+}
 
 impl Stage {
     /// One client from its first request to its last.
@@ -32,12 +53,12 @@ impl Stage {
         sleep(Duration::from_millis(job.at_ms)).await;
         let body = job.shape.body(&self.servers.vehicle_prefix);
         let told = match job.manner {
-            Manner::Once => self.ask(job.api, None, &body).await,
+            Manner::Once => self.ask(job.api, None, &body).await.job_id(),
             Manner::UntilAccepted => self.insist(job.api, name, &body).await,
             Manner::AtOnce(times) => {
                 let asked = (0..times).map(|time| self.ask(job.api + time, Some(name), &body));
                 let told = futures_util::future::join_all(asked).await;
-                told.into_iter().flatten().next()
+                told.into_iter().find_map(Asked::job_id)
             }
             Manner::HangUp(unsent, again) => {
                 self.hang_up(job.api, name, &body, unsent).await;
@@ -50,25 +71,32 @@ impl Stage {
         }
     }
 
-    /// Asks once; the job's id, if it was accepted.
-    async fn ask(&self, api: usize, key: Option<&str>, body: &Value) -> Option<String> {
+    /// Asks once.
+    async fn ask(&self, api: usize, key: Option<&str>, body: &Value) -> Asked {
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         headers.extend(key.map(|key| ("idempotency-key".to_owned(), key.to_owned())));
-        let answer = self.request(api, "POST", "/export", headers, body.to_string().into_bytes()).await?;
+        let asked = self.request(api, "POST", "/export", headers, body.to_string().into_bytes());
+        let Some(answer) = asked.await else { return Asked::InVain };
+        // A vehicle that there is not is refused as long as the catalog is sure of it.
+        if answer.status == REFUSED && names_nobody(body) {
+            return Asked::Refused;
+        }
         if answer.status != ACCEPTED {
             self.expect("POST", &answer, &[UNAVAILABLE]);
-            return None;
+            return Asked::InVain;
         }
         let job_id = answer.json()["_id"].as_str().unwrap_or_default().to_owned();
         self.notes().told.push(Told { job_id: job_id.clone(), key: key.map(str::to_owned) });
-        Some(job_id)
+        Asked::Accepted(job_id)
     }
 
     /// Asks here and there until the job is accepted.
     async fn insist(&self, api: usize, key: &str, body: &Value) -> Option<String> {
         for attempt in 0..TRIES {
-            if let Some(job_id) = self.ask(api + attempt, Some(key), body).await {
-                return Some(job_id);
+            match self.ask(api + attempt, Some(key), body).await {
+                Asked::Accepted(job_id) => return Some(job_id),
+                Asked::Refused => return None,
+                Asked::InVain => {}
             }
             sleep(PAUSE).await;
         }

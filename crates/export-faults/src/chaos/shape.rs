@@ -44,7 +44,7 @@ pub enum Shape {
     Heavy,
     /// Two heavy vehicles, a large object each.
     HeavyObjects,
-    /// A vehicle that there is not: such a job must fail.
+    /// A vehicle that there is not: such a job is refused or, where the catalog is not sure at the time, must fail.
     Unknown,
 }
 
@@ -158,6 +158,11 @@ impl Shape {
         };
         Self::ALL.into_iter().find(is_of)
     }
+}
+
+/// Whether a request is about the vehicle that there is not.
+pub(super) fn names_nobody(body: &Value) -> bool {
+    body["vehicles"][0].as_str().is_some_and(|vehicle| vehicle.ends_with(NOBODY))
 }
 
 /// Stores the vehicles of all shapes.

@@ -36,8 +36,9 @@ async fn with_one_slot(deployment: &Deployment) -> Worker {
     let worker = start.with("CATALOG_REFRESH_SECONDS", "3600").worker().await;
     let space = &deployment.space;
     let catalog = space.mongodb.database(&space.jobs_database).collection::<Document>("catalog");
-    let is_made =
-        || async { matches!(catalog.find_one(doc! { "trustedUntil": { "$gt": null } }).await, Ok(Some(_))) };
+    let is_made = || async {
+        matches!(catalog.find_one(doc! { "trustedUntil": { "$exists": true } }).await, Ok(Some(_)))
+    };
     deployment.until_so("the catalog is made", is_made).await;
     worker
 }
