@@ -81,17 +81,17 @@ async fn heads_that_dribble_or_never_come_are_cut() {
 async fn bodies_that_dribble_or_never_end_are_told_so() {
     let stack = strict().await;
     let head = b"POST /export HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
-    let (mut dribbling, mut stuck, mut hung_up) =
+    let (mut dribbling, mut paused, mut hung_up) =
         (connect(&stack).await, connect(&stack).await, connect(&stack).await);
-    for stream in [&mut dribbling, &mut stuck, &mut hung_up] {
+    for stream in [&mut dribbling, &mut paused, &mut hung_up] {
         stream.write_all(head).await.expect("sent");
     }
     // Says that no more will come, and waits for an answer.
     hung_up.shutdown().await.expect("half closed");
-    stuck.write_all(b"{\"startDate\"").await.expect("sent");
+    paused.write_all(b"{\"startDate\"").await.expect("sent");
     is_served(&stack).await;
     dribble(&mut dribbling, b" ").await;
-    for stream in [&mut dribbling, &mut stuck] {
+    for stream in [&mut dribbling, &mut paused] {
         let answered = answer(stream).await.expect("an answer");
         assert_eq!(answered.status, 408);
         assert_eq!(answered.problem("a slow body")["type"], "urn:exports:problem:body-too-slow");

@@ -1,0 +1,95 @@
+//! schemathesis, a tester that knows the API by its description only, asks the live service thousands of odd things.
+//!
+//! It takes all operations that the description has. Its settings, and why some checks are off: `schemathesis/schemathesis.toml`.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use export_e2e::Stack;
+use export_testkit::oddities::one_day;
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/schemathesis/schemathesis.toml");
+/// Requests that must have been made.
+const ENOUGH: u64 = 5_000;
+/// Requests of made-up data for all operations together, and at most so many ways through several operations, of a few requests each:
+/// the tester takes fewer ways, as it finds no new ones.
+const MADE_UP: usize = 5_000;
+const WAYS: usize = 1_200;
+/// Longest run of one tester; on two cores that do nothing else it takes two minutes.
+const PATIENCE: Duration = Duration::from_mins(12);
+
+/// What one tester found.
+struct Findings {
+    name: &'static str,
+    report: Value,
+    output: String,
+}
+
+/// Runs a tester over some of its phases.
+async fn tested(stack: &Stack, name: &'static str, phases: &str, examples: usize, folder: &Path) -> Findings {
+    let python = std::env::var("TEST_PYTHON_PROGRAM")
+        .expect("TEST_PYTHON_PROGRAM is not set: run the tests with `cargo xtask test`");
+    let report = folder.join(format!("{name}.json"));
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "schemathesis.cli", "--config-file", SETTINGS, "run", "--no-color"])
+        .args(["--phases", phases, "--max-examples", &examples.to_string()])
+        .args(["--report", "json", "--report-json-path"])
+        .arg(&report)
+        .arg(format!("{}/openapi.json", stack.api_url))
+        // Files that it keeps go where it runs, and every run makes the same requests.
+        .current_dir(folder)
+        .env("PYTHONHASHSEED", "0")
+        .env("NO_PROXY", "127.0.0.1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let ended = timeout(PATIENCE, command.output()).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{name}: it does not end")).expect("Python runs");
+    let output = [ended.stdout, ended.stderr].concat();
+    let output = String::from_utf8_lossy(&output).into_owned();
+    let report =
+        std::fs::read(&report).unwrap_or_else(|error| panic!("{name}: no report: {error}\n{output}"));
+    Findings { name, report: serde_json::from_slice(&report).expect("JSON"), output }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_finds_nothing() {
+    let stack = Stack::start().await;
+    stack.space.insert_fleet(&one_day()).await;
+    let description = stack.get("/openapi.json").await.json();
+    let methods = ["get", "put", "post", "delete", "patch"];
+    let items = description["paths"].as_object().expect("paths").values();
+    let operations: usize =
+        items.map(|item| methods.iter().filter(|method| item.get(**method).is_some()).count()).sum();
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let (one_by_one, ways) = tokio::join!(
+        tested(&stack, "operations", "examples,coverage,fuzzing", MADE_UP / operations, folder.path()),
+        tested(&stack, "ways", "stateful", WAYS, folder.path()),
+    );
+
+    let mut requests = 0;
+    for Findings { name, report, output } in [one_by_one, ways] {
+        let cases = &report["test_cases"];
+        let generated = cases["generated"].as_u64().unwrap_or_default();
+        let seconds = report["running_time"].as_f64().unwrap_or_default();
+        #[expect(clippy::print_stderr, reason = "figures are for whoever runs the tests")]
+        {
+            eprintln!("measured: {name}: {generated} requests in {seconds:.0} s");
+        }
+        requests += generated;
+        assert!(report["exit_code"] == 0 && report["complete"] == true, "{name}: {output}");
+        for count in ["with_failures", "unique_failures", "errored"] {
+            assert_eq!(cases[count], 0, "{name}, {count}: {output}");
+        }
+        assert!(report["errors"].as_array().is_some_and(Vec::is_empty), "{name}: {output}");
+        let all = serde_json::json!(operations);
+        assert!(name == "ways" || report["operations"]["tested"] == all, "{name}: {output}");
+    }
+    assert!(requests >= ENOUGH, "{requests} requests");
+    stack.stop().await;
+}
