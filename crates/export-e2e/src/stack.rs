@@ -72,9 +72,9 @@ pub struct Stack {
 impl Stack {
     /// A running API and worker on provisioned services.
     pub async fn start() -> Self {
-        let mut stack = Box::pin(Self::start_api(TestSpace::create().await)).await;
-        Box::pin(stack.provision()).await;
-        Box::pin(stack.start_worker()).await;
+        let mut stack = Self::start_api(TestSpace::create().await).await;
+        stack.provision().await;
+        stack.start_worker().await;
         stack
     }
 
@@ -93,22 +93,23 @@ impl Stack {
 
     /// A running API only, whose jobs may have this many attempts.
     pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
-        Self::start_api_of(space, ApiTerms { max_attempts, ..ApiTerms::default() }).await
+        Box::pin(Self::start_api_of(space, ApiTerms { max_attempts, ..ApiTerms::default() })).await
     }
 
     /// A running API only, with limits of the test's own.
     pub async fn start_api_within(space: TestSpace, limits: LimitSettings) -> Self {
-        Self::start_api_of(space, ApiTerms { limits, ..ApiTerms::default() }).await
+        Box::pin(Self::start_api_of(space, ApiTerms { limits, ..ApiTerms::default() })).await
     }
 
     /// A running API only, which sends webhooks in this way.
     pub async fn start_api_with_webhooks(space: TestSpace, webhooks: WebhookSettings) -> Self {
-        Self::start_api_of(space, ApiTerms { webhooks: Some(webhooks), ..ApiTerms::default() }).await
+        Box::pin(Self::start_api_of(space, ApiTerms { webhooks: Some(webhooks), ..ApiTerms::default() }))
+            .await
     }
 
     /// A running API only, that lets these callers in.
     pub async fn start_api_for(space: TestSpace, access: AccessSettings) -> Self {
-        Self::start_api_of(space, ApiTerms { access, ..ApiTerms::default() }).await
+        Box::pin(Self::start_api_of(space, ApiTerms { access, ..ApiTerms::default() })).await
     }
 
     async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
@@ -177,6 +178,11 @@ impl Stack {
 
     /// Starts one more worker.
     pub async fn start_worker(&mut self) {
+        // A test holds many of these: each is small where its parts are elsewhere.
+        Box::pin(self.start_one_worker()).await;
+    }
+
+    async fn start_one_worker(&mut self) {
         let admin = local_listener().await;
         let config = WorkerConfig {
             concurrency: NonZeroU16::new(2).expect("not zero"),
