@@ -56,6 +56,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
     responses(
         (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
         (status = 204, description = "The job has ended, and the client has its last event"),
+        (status = 404, description = "No such export"),
     )
 )]
 pub async fn events(

@@ -15,6 +15,7 @@ use export_mongo::JobsWanted;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use super::job_view::JobView;
 use super::links::ResultLinks;
@@ -31,12 +32,15 @@ const CURSOR_VERSION: &str = "1";
 /// Bytes of the hash that ties a cursor to its filter.
 const FILTER_HASH_BYTES: usize = 6;
 
-/// The body of `GET /export`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// A page of jobs
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobPage)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ListView<'a> {
+    /// Newest first.
     exports: Vec<JobView<'a>>,
     /// For the next page; null on the last one.
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
@@ -64,7 +68,7 @@ struct Query {
         ("cursor" = Option<String>, Query, description = "nextCursor of the page before, with the same state"),
     ),
     responses(
-        (status = 200, description = "A page of jobs", headers(("Link" = String, description = "The next page, if there is one"))),
+        (status = 200, description = "A page of jobs", body = ListView<'_>, headers(("Link" = String, description = "The next page, if there is one"))),
     )
 )]
 pub async fn list_exports(
