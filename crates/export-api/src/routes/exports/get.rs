@@ -5,6 +5,8 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use export_core::access::Scope;
+use export_core::causes;
+use tracing::warn;
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
@@ -24,7 +26,12 @@ pub async fn get(
 ) -> Result<Response, Problem> {
     let principal = caller.who_may(Scope::Read)?;
     let job = find_job(&state, &principal, job_id).await?;
-    let links = ResultLinks::given_to(&principal, &job, &state, &trail).await;
+    // Without links the rest of the answer is still of use, and `/download` tells the error.
+    let given = ResultLinks::given_to(&principal, &job, &state, &trail).await.unwrap_or_else(|error| {
+        warn!(job.id = %job.id, error = %causes(&error), "no download links could be given");
+        None
+    });
+    let links = given.unwrap_or_else(|| ResultLinks::unsigned(&job));
     let mut response = Json(JobView::of(&job, links)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache"));

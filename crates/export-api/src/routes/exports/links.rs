@@ -1,12 +1,11 @@
 //! Links to what a finished export consists of.
 
 use export_core::access::Principal;
-use export_core::causes;
 use export_core::job::{ExportResult, Job};
 use export_core::output::Archive;
+use export_mongo::AuditError;
 use export_s3::{ResultBucket, S3Error};
 use serde::Serialize;
-use tracing::warn;
 
 use crate::audit::Trail;
 use crate::state::ApiState;
@@ -33,6 +32,15 @@ pub(super) struct ObjectView<'a> {
     download_url: Option<String>,
 }
 
+/// Why a job is told without links that it could have.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoLinks {
+    #[error("the links cannot be signed")]
+    Unsigned(#[from] S3Error),
+    #[error("links are given to nobody without an audit entry")]
+    Unnoted(#[from] AuditError),
+}
+
 impl<'a> ResultLinks<'a> {
     /// Signs the links of a job's result. `None` where the result lies in another bucket, or there is none.
     pub(super) async fn sign(job: &'a Job, bucket: &ResultBucket) -> Result<Option<Self>, S3Error> {
@@ -51,24 +59,18 @@ impl<'a> ResultLinks<'a> {
         }
     }
 
-    /// The links that this caller gets with the job, once that is in the audit log. Without links the rest of the answer is still of
-    /// use, and `/download` tells the error.
+    /// Signs the links of a job's result for this caller, once it is in the audit log that they get them.
     pub(super) async fn given_to(
         principal: &Principal,
         job: &'a Job,
         state: &ApiState,
         trail: &Trail,
-    ) -> Self {
-        let signed = Self::sign(job, &state.results).await.unwrap_or_else(|error| {
-            warn!(job.id = %job.id, error = %causes(&error), "no download links could be made");
-            None
-        });
-        let Some(links) = signed else { return Self::unsigned(job) };
-        if let Err(error) = state.audit.linked(principal, job.id, trail).await {
-            warn!(job.id = %job.id, error = %causes(&error), "no download links are given without an audit entry");
-            return Self::unsigned(job);
+    ) -> Result<Option<Self>, NoLinks> {
+        let links = Self::sign(job, &state.results).await?;
+        if links.is_some() {
+            state.audit.linked(principal, job.id, trail).await?;
         }
-        links
+        Ok(links)
     }
 
     /// The same without links, for answers that are of use without.
