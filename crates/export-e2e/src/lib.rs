@@ -3,7 +3,6 @@
 //! [`Stack`] belongs to one test: its own databases, queues and bucket. It is the only place where the API and the worker meet.
 
 mod http;
-mod keys;
 mod stack;
 
 pub use http::Answer;

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use export_amqp::Topology;
 use export_api::config::{AccessSettings, Config as ApiConfig, HttpSettings, JobSettings};
+use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::RetryPolicy;
+use export_core::key::{ApiKey, KeyName, RANDOM_BYTES};
 use export_engine::MemoryBudget;
-use export_mongo::JobStore;
+use export_mongo::{JobStore, KeyEnd, KeyStore, NewKey};
 use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::{MongoSettings, SourceSettings};
 use export_settings::s3::{PayloadSigning, S3Settings};
@@ -19,6 +21,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::http::{Answer, send};
 
@@ -237,6 +240,42 @@ impl Stack {
         let client = export_mongo::connect(&settings.uri, "e2e").await;
         let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
         JobStore::new(&client, &settings.jobs_database)
+    }
+
+    /// A new key of this tenant, with these rights, to be sent as it is.
+    pub async fn key(
+        &self,
+        tenant: &str,
+        scopes: &[Scope],
+        vehicles: AllowedVehicles,
+        end: KeyEnd,
+    ) -> String {
+        let mut random = [0; RANDOM_BYTES];
+        for part in random.chunks_mut(16) {
+            let more = Uuid::new_v4();
+            part.copy_from_slice(&more.as_bytes()[..part.len()]);
+        }
+        let key = ApiKey::new(&random);
+        let new = NewKey {
+            id: key.id().clone(),
+            hash: key.hash(),
+            tenant: tenant.parse().unwrap_or_else(|error| panic!("{error}")),
+            name: KeyName::default(),
+            scopes: scopes.to_vec(),
+            vehicles,
+            end,
+        };
+        let made = self.key_store().await.create(&new).await;
+        made.unwrap_or_else(|error| panic!("no key: {error}"));
+        key.reveal()
+    }
+
+    /// The keys of this test.
+    pub async fn key_store(&self) -> KeyStore {
+        let settings = self.mongo();
+        let client = export_mongo::connect(&settings.uri, "e2e").await;
+        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
+        KeyStore::new(&client, &settings.jobs_database)
     }
 
     async fn results(&self, endpoint_url: Option<String>) -> ResultBucket {
