@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
-use export_api::config::KnownCallers;
+use export_api::config::{AccessSettings, KnownCallers};
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::key::KeyId;
-use export_e2e::Answer;
+use export_e2e::{Answer, Stack};
 use export_mongo::KeyEnd;
+use export_testkit::isolation::TestSpace;
+use export_testkit::proxy::Proxy;
 use serde_json::{Value, json};
 
 use crate::callers::{Caller, api_with_keys};
@@ -63,6 +65,29 @@ async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
     let caller = Caller { stack: &stack, key };
     assert_eq!(caller.get(UNKNOWN).await.status, 404);
     refused(&caller, Duration::from_secs(10)).await;
+    stack.stop().await;
+}
+
+/// Who was known a moment ago still is; of others nobody can tell, which is not the same as a refusal.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_mongodb_is_away_nobody_is_taken_for_a_stranger() {
+    let mut space = TestSpace::create().await;
+    let mongodb = Proxy::start(space.services.mongodb_address().to_owned()).await;
+    space.services.mongodb_uri = space.services.mongodb_uri_through(&mongodb.address().to_string());
+    let access = KnownCallers { key_memory: Duration::from_hours(1), ..KnownCallers::default() };
+    let stack = Stack::start_api_for(space, AccessSettings::Known(access)).await;
+    let known = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
+    let other = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
+    assert_eq!(known.get(UNKNOWN).await.status, 404);
+    mongodb.cut();
+    // A request that is refused for what it says needs nothing but to know who sends it.
+    let empty = json!({});
+    let post = async |caller: &Caller<'_>| caller.send("POST", "/export", &[], Some(&empty)).await;
+    let (of_known, of_other) = tokio::join!(post(&known), post(&other));
+    assert_eq!((of_known.status, of_other.status), (422, 503));
+    assert!(of_other.header("retry-after").is_some() && of_other.header("www-authenticate").is_none());
+    mongodb.restore();
+    assert_eq!(post(&other).await.status, 422);
     stack.stop().await;
 }
 
