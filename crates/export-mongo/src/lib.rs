@@ -27,7 +27,7 @@ pub use error::StoreError;
 pub use gate::ReadAhead;
 pub use identities::{Identity, MongoUser};
 pub use jobs::{Cancelled, Created, JobStore};
-pub use outbox::{Busy, Channel, Delivery, Failed, Outbox, PutOff};
+pub use outbox::{Busy, Channel, Delivery, Due, Failed, Outbox, PutOff};
 pub use rules::BackOff;
 pub use source::MongoSource;
 pub use sweep::{Swept, Unpublished};

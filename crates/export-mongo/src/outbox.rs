@@ -45,6 +45,17 @@ impl Channel {
     }
 }
 
+/// A delivery that waits for somebody to make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Its own id.
+    pub id: String,
+    /// Where it goes; empty for [`Channel::Amqp`].
+    pub host: String,
+    /// Whose it is.
+    pub tenant: String,
+}
+
 /// A delivery that is ours to make, until the claim runs out.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -62,7 +73,7 @@ pub struct Delivery {
     pub webhook_url: Option<WebhookUrl>,
 }
 
-/// Whose deliveries are not to be claimed now, since enough of theirs are on their way.
+/// Whose deliveries are not looked for now, since enough of theirs are on their way.
 #[derive(Clone, Debug, Default)]
 pub struct Busy {
     /// Hosts.
@@ -161,36 +172,43 @@ impl Outbox {
         .map(drop)
     }
 
-    /// Takes the delivery that has been due for the longest, for the length of a lease; `None` when there is none.
-    pub async fn claim(
-        &self,
-        channel: Channel,
-        lease: Duration,
-        busy: &Busy,
-    ) -> Result<Option<Delivery>, StoreError> {
-        let mut filter = doc! {
-            "channel": channel.as_str(),
-            "dueAt": { "$type": "date" },
-            "$expr": { "$lte": ["$dueAt", "$$NOW"] },
-        };
+    /// Deliveries that are due, those first that have been for the longest, at most so many. They are nobody's yet.
+    pub async fn due(&self, channel: Channel, busy: &Busy, most: usize) -> Result<Vec<Due>, StoreError> {
+        let mut filter = doc! { "channel": channel.as_str() };
+        filter.extend(is_due());
         if !busy.hosts.is_empty() {
             filter.insert("host", doc! { "$nin": &busy.hosts });
         }
         if !busy.tenants.is_empty() {
             filter.insert("tenant", doc! { "$nin": &busy.tenants });
         }
-        let update = vec![doc! { "$set": {
+        let (outbox, most) = (self.outbox.clone(), i64::try_from(most).unwrap_or(i64::MAX));
+        let found = bounded("find deliveries", async move {
+            let needed = doc! { "host": 1, "tenant": 1 };
+            let oldest_first = outbox.find(filter).sort(doc! { "dueAt": 1 });
+            oldest_first.limit(most).projection(needed).await?.try_collect::<Vec<_>>().await
+        });
+        let text = |document: &Document, field: &str| document.get_str(field).unwrap_or_default().to_owned();
+        let due = |document: &Document| Due {
+            id: text(document, "_id"),
+            host: text(document, "host"),
+            tenant: text(document, "tenant"),
+        };
+        Ok(found.await?.iter().map(due).collect())
+    }
+
+    /// Takes a delivery that is due, for the length of a lease; `None` when somebody else has it, or has settled it.
+    pub async fn claim(&self, due: &Due, lease: Duration) -> Result<Option<Delivery>, StoreError> {
+        let mut filter = doc! { "_id": &due.id };
+        filter.extend(is_due());
+        let changes = doc! {
             "dueAt": after_now(lease),
             "attempts": { "$add": ["$attempts", 1_i64] },
             "claimedAt": "$$NOW",
             "firstClaimedAt": { "$ifNull": ["$firstClaimedAt", "$$NOW"] },
-        } }];
-        let outbox = self.outbox.clone();
-        let claimed = bounded("claim a delivery", async move {
-            let first = outbox.find_one_and_update(filter, update).sort(doc! { "dueAt": 1 });
-            first.return_document(ReturnDocument::After).await
-        });
-        claimed.await?.map(|document| read(&document)).transpose()
+        };
+        let claimed = self.settle("claim a delivery", filter, changes).await?;
+        claimed.map(|document| read(&document)).transpose()
     }
 
     /// It has arrived, whoever has it now. `false`: that was known already.
@@ -250,6 +268,11 @@ impl Outbox {
         })
         .await
     }
+}
+
+/// Matches what waits, and for long enough. The type is what the index of waiting deliveries is for.
+fn is_due() -> Document {
+    doc! { "dueAt": { "$type": "date" }, "$expr": { "$lte": ["$dueAt", "$$NOW"] } }
 }
 
 /// Matches the delivery while nobody has claimed it since, and it is not settled.
