@@ -43,7 +43,7 @@ pub use identities::{Identity, MongoUser};
 pub use jobs::{Cancelled, JobStore};
 pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
 pub use list::{JobPage, JobsWanted};
-pub use outbox::{Busy, Channel, Delivery, Failed, Outbox, PutOff};
+pub use outbox::{Busy, Channel, Delivery, Due, Failed, Outbox, PutOff};
 pub use rules::BackOff;
 pub use source::MongoSource;
 pub use sweep::{Swept, Unpublished};

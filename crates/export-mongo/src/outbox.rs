@@ -5,18 +5,20 @@
 //! at once: each step is one compare-and-set. One that dies between sending and settling leaves a claim that runs out, so what it had
 //! is sent again: at least once, with the same id.
 
+mod entry;
+
 use std::time::Duration;
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{Document, doc};
 use export_core::event::{Event, EventKind};
 use export_core::request::WebhookUrl;
 use export_core::trace::TraceParent;
-use export_core::{JobId, Tenant};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReturnDocument;
 
+use self::entry::{Announced, announced, read};
 use crate::accepting::DUPLICATE_KEY;
 use crate::client::bounded;
 use crate::error::StoreError;
@@ -46,6 +48,17 @@ impl Channel {
     }
 }
 
+/// A delivery that waits for somebody to make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Its own id.
+    pub id: String,
+    /// Where it goes; empty for [`Channel::Amqp`].
+    pub host: String,
+    /// Whose it is.
+    pub tenant: String,
+}
+
 /// A delivery that is ours to make, until the claim runs out.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -63,7 +76,7 @@ pub struct Delivery {
     pub webhook_url: Option<WebhookUrl>,
 }
 
-/// Whose deliveries are not to be claimed now, since enough of theirs are on their way.
+/// Whose deliveries are not looked for now, since enough of theirs are on their way.
 #[derive(Clone, Debug, Default)]
 pub struct Busy {
     /// Hosts.
@@ -99,13 +112,6 @@ pub enum Failed {
 pub struct Outbox {
     jobs: Collection<Document>,
     outbox: Collection<Document>,
-}
-
-/// An announcement with what its deliveries need of the job.
-struct Announced {
-    job_id: String,
-    kind: EventKind,
-    deliveries: Vec<Document>,
 }
 
 impl JobStore {
@@ -162,36 +168,43 @@ impl Outbox {
         .map(drop)
     }
 
-    /// Takes the delivery that has been due for the longest, for the length of a lease; `None` when there is none.
-    pub async fn claim(
-        &self,
-        channel: Channel,
-        lease: Duration,
-        busy: &Busy,
-    ) -> Result<Option<Delivery>, StoreError> {
-        let mut filter = doc! {
-            "channel": channel.as_str(),
-            "dueAt": { "$type": "date" },
-            "$expr": { "$lte": ["$dueAt", "$$NOW"] },
-        };
+    /// Deliveries that are due, those first that have been for the longest, at most so many. They are nobody's yet.
+    pub async fn due(&self, channel: Channel, busy: &Busy, most: usize) -> Result<Vec<Due>, StoreError> {
+        let mut filter = doc! { "channel": channel.as_str() };
+        filter.extend(is_due());
         if !busy.hosts.is_empty() {
             filter.insert("host", doc! { "$nin": &busy.hosts });
         }
         if !busy.tenants.is_empty() {
             filter.insert("tenant", doc! { "$nin": &busy.tenants });
         }
-        let update = vec![doc! { "$set": {
+        let (outbox, most) = (self.outbox.clone(), i64::try_from(most).unwrap_or(i64::MAX));
+        let found = bounded("find deliveries", async move {
+            let needed = doc! { "host": 1, "tenant": 1 };
+            let oldest_first = outbox.find(filter).sort(doc! { "dueAt": 1 });
+            oldest_first.limit(most).projection(needed).await?.try_collect::<Vec<_>>().await
+        });
+        let text = |document: &Document, field: &str| document.get_str(field).unwrap_or_default().to_owned();
+        let due = |document: &Document| Due {
+            id: text(document, "_id"),
+            host: text(document, "host"),
+            tenant: text(document, "tenant"),
+        };
+        Ok(found.await?.iter().map(due).collect())
+    }
+
+    /// Takes a delivery that is due, for the length of a lease; `None` when somebody else has it, or has settled it.
+    pub async fn claim(&self, due: &Due, lease: Duration) -> Result<Option<Delivery>, StoreError> {
+        let mut filter = doc! { "_id": &due.id };
+        filter.extend(is_due());
+        let changes = doc! {
             "dueAt": after_now(lease),
             "attempts": { "$add": ["$attempts", 1_i64] },
             "claimedAt": "$$NOW",
             "firstClaimedAt": { "$ifNull": ["$firstClaimedAt", "$$NOW"] },
-        } }];
-        let outbox = self.outbox.clone();
-        let claimed = bounded("claim a delivery", async move {
-            let first = outbox.find_one_and_update(filter, update).sort(doc! { "dueAt": 1 });
-            first.return_document(ReturnDocument::After).await
-        });
-        claimed.await?.map(|document| read(&document)).transpose()
+        };
+        let claimed = self.settle("claim a delivery", filter, changes).await?;
+        claimed.map(|document| read(&document)).transpose()
     }
 
     /// It has arrived, whoever has it now. `false`: that was known already.
@@ -253,6 +266,11 @@ impl Outbox {
     }
 }
 
+/// Matches what waits, and for long enough. The type is what the index of waiting deliveries is for.
+fn is_due() -> Document {
+    doc! { "dueAt": { "$type": "date" }, "$expr": { "$lte": ["$dueAt", "$$NOW"] } }
+}
+
 /// Matches the delivery while nobody has claimed it since, and it is not settled.
 fn held(delivery: &Delivery) -> Document {
     doc! { "_id": &delivery.id, "attempts": delivery.attempts, "settledAt": null }
@@ -266,86 +284,4 @@ fn are_all_duplicates(error: &Error) -> bool {
     let ErrorKind::InsertMany(failed) = &*error.kind else { return false };
     failed.write_concern_error.is_none()
         && failed.write_errors.iter().flatten().all(|error| error.code == DUPLICATE_KEY)
-}
-
-/// The announcements of a job. One that cannot be read stays where it is, and is told in the log.
-fn announced(job: &Document) -> Vec<Announced> {
-    let entries = job.get_array("unannounced").map(Vec::as_slice).unwrap_or_default();
-    entries.iter().filter_map(|entry| announcement(job, entry)).collect()
-}
-
-fn announcement(job: &Document, entry: &Bson) -> Option<Announced> {
-    let read = || {
-        let entry = entry.as_document()?;
-        let kind = bson::deserialize_from_bson::<EventKind>(entry.get("kind")?.clone()).ok()?;
-        let job_id = job.get_str("_id").ok()?;
-        let event = Event {
-            kind,
-            job_id: job_id.parse().ok()?,
-            tenant: job.get_str("tenant").ok()?.parse().ok()?,
-            occurred_at: to_chrono(*entry.get_datetime("at").ok()?),
-        };
-        let trace_parent = job.get_str("traceparent").ok();
-        let webhook_url: Option<WebhookUrl> = job.get_str("webhookUrl").ok().and_then(|url| url.parse().ok());
-        let mut deliveries = vec![delivery(&event, Channel::Amqp, trace_parent, None)];
-        if webhook_url.is_some() {
-            deliveries.push(delivery(&event, Channel::Webhook, trace_parent, webhook_url.as_ref()));
-        }
-        Some(Announced { job_id: job_id.to_owned(), kind, deliveries })
-    };
-    let announced = read();
-    if announced.is_none() {
-        tracing::error!(job.id = ?job.get("_id"), "an announcement cannot be read");
-    }
-    announced
-}
-
-fn delivery(
-    event: &Event,
-    channel: Channel,
-    trace_parent: Option<&str>,
-    webhook_url: Option<&WebhookUrl>,
-) -> Document {
-    let occurred_at = DateTime::from_millis(event.occurred_at.timestamp_millis());
-    doc! {
-        "_id": format!("{}/{}", event.id(), channel.as_str()),
-        "channel": channel.as_str(),
-        "kind": event.kind.as_str(),
-        "jobId": event.job_id.to_string(),
-        "tenant": event.tenant.as_str(),
-        "occurredAt": occurred_at,
-        "traceparent": trace_parent,
-        "url": webhook_url.map(WebhookUrl::as_str),
-        "host": webhook_url.map(|url| url.host().to_string()),
-        "attempts": 0_i64,
-        // The server's time, and past: due at once.
-        "dueAt": occurred_at,
-        "settledAt": null,
-    }
-}
-
-fn read(document: &Document) -> Result<Delivery, StoreError> {
-    let read = || {
-        let text = |field: &str| document.get_str(field).ok();
-        let kind = bson::deserialize_from_bson::<EventKind>(document.get("kind")?.clone()).ok()?;
-        let event = Event {
-            kind,
-            job_id: text("jobId")?.parse::<JobId>().ok()?,
-            tenant: text("tenant")?.parse::<Tenant>().ok()?,
-            occurred_at: to_chrono(*document.get_datetime("occurredAt").ok()?),
-        };
-        Some(Delivery {
-            id: text("_id")?.to_owned(),
-            attempts: document.get_i64("attempts").ok()?,
-            claimed_at: to_chrono(*document.get_datetime("claimedAt").ok()?),
-            event,
-            trace_parent: text("traceparent").and_then(|parent| parent.parse().ok()),
-            webhook_url: text("url").and_then(|url| url.parse().ok()),
-        })
-    };
-    read().ok_or_else(|| StoreError::Corrupt("a delivery of the outbox".to_owned()))
-}
-
-fn to_chrono(time: DateTime) -> chrono::DateTime<chrono::Utc> {
-    chrono::DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()
 }

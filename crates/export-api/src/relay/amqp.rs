@@ -1,13 +1,14 @@
 //! Events on their way to the broker.
 
+use std::future::ready;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use export_amqp::Publisher;
 use export_core::causes;
 use export_core::job::RetryPolicy;
-use export_mongo::{BackOff, Busy, Channel, Delivery, Outbox, PutOff, StoreError};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use export_mongo::{BackOff, Busy, Channel, Due, Outbox, PutOff, StoreError};
+use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -18,6 +19,8 @@ use super::{GRACE, tell, wait};
 const LEASE: Duration = Duration::from_secs(30);
 /// Events on their way at a time: enough to keep the broker busy while it confirms.
 const AT_A_TIME: usize = 16;
+/// Most deliveries in one look.
+const BATCH: usize = 200;
 /// When the broker is back, nothing waits for longer than this.
 const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 1_000, longest_wait_ms: 10_000 };
 /// The broker is the operator's own, and an outage of it is no reason to lose an event. A week is what the outbox remembers anyhow.
@@ -43,25 +46,31 @@ async fn publish_all(
     publisher: &Publisher,
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
-    let mut under_way = FuturesUnordered::new();
-    let mut is_more_due = true;
-    while is_more_due || !under_way.is_empty() {
-        while is_more_due && under_way.len() < AT_A_TIME {
-            match outbox.claim(Channel::Amqp, LEASE, &Busy::default()).await? {
-                Some(delivery) => under_way.push(publish(outbox, publisher, delivery)),
-                None => is_more_due = false,
-            }
+    loop {
+        let mut due = outbox.due(Channel::Amqp, &Busy::default(), BATCH).await?;
+        if due.is_empty() {
+            return Ok(());
         }
-        if let Some(is_out) = under_way.next().await {
-            // The others would fare no better.
-            is_more_due &= is_out? && !stop.is_cancelled();
+        // Other relays have the same list.
+        fastrand::shuffle(&mut due);
+        let goes_on = AtomicBool::new(true);
+        let wanted = stream::iter(due).take_while(|_| ready(goes_on.load(Relaxed) && !stop.is_cancelled()));
+        let mut outcomes = wanted
+            .map(|due| async move { publish(outbox, publisher, &due).await })
+            .buffer_unordered(AT_A_TIME);
+        while let Some(is_out) = outcomes.next().await {
+            // Where the broker does not take one, the others would fare no better. Those under way are ended.
+            goes_on.fetch_and(is_out?, Relaxed);
+        }
+        if !goes_on.load(Relaxed) || stop.is_cancelled() {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
-/// Publishes one event; whether the broker has it.
-async fn publish(outbox: &Outbox, publisher: &Publisher, delivery: Delivery) -> Result<bool, StoreError> {
+/// Publishes one event, unless another relay does; whether the broker takes what it is given.
+async fn publish(outbox: &Outbox, publisher: &Publisher, due: &Due) -> Result<bool, StoreError> {
+    let Some(delivery) = outbox.claim(due, LEASE).await? else { return Ok(true) };
     let event_id = delivery.event.id();
     match publisher.publish_event(&delivery.event, delivery.trace_parent.as_ref()).await {
         Ok(()) => {

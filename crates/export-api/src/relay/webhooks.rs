@@ -3,38 +3,34 @@
 //! Receivers are strangers: any of them may be slow, or mean to be. So there are only so many tries at a time, for each host, each tenant
 //! and in all, and what belongs to a host or a tenant that has its share is not even claimed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use export_core::causes;
-use export_mongo::{BackOff, Busy, Channel, Delivery, Failed, Outbox, PutOff, StoreError};
+use export_mongo::{BackOff, Busy, Channel, Delivery, Due, Failed, Outbox, PutOff, StoreError};
 use export_webhooks::Answer;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{GRACE, WebhookRelay, wait};
+use super::{GRACE, WebhookRelay, tell, wait};
 
 /// How long a claim holds: a try takes fifteen seconds at most, and what comes of it must be written down.
 const LEASE: Duration = Duration::from_mins(1);
+/// Most deliveries in one look: more than there is room for, as some of them have to be passed over.
+const BATCH: usize = 200;
 /// Tries at a time in one process; each is a connection and a few kilobytes.
 const AT_A_TIME: usize = 64;
 /// Of these, for one tenant: whoever has many slow hosts is slow for himself.
 const PER_TENANT: usize = 16;
 /// And for one host.
 const PER_HOST: usize = 4;
-/// Whose a try is.
-#[derive(Clone, Debug)]
-struct Share {
-    host: String,
-    tenant: String,
-}
-
-/// The tries that are under way.
+/// The tries that are under way, by what they share.
 #[derive(Debug, Default)]
 struct UnderWay {
-    tries: JoinSet<Share>,
+    tries: JoinSet<Due>,
+    ids: HashSet<String>,
     by_host: HashMap<String, usize>,
     by_tenant: HashMap<String, usize>,
 }
@@ -48,25 +44,37 @@ impl UnderWay {
         Busy { hosts: full(&self.by_host, PER_HOST), tenants: full(&self.by_tenant, PER_TENANT) }
     }
 
-    fn begin(&mut self, share: Share, a_try: impl Future<Output = ()> + Send + 'static) {
-        *self.by_host.entry(share.host.clone()).or_default() += 1;
-        *self.by_tenant.entry(share.tenant.clone()).or_default() += 1;
+    /// Whether there is room for this one. What is under way may not be claimed yet, and so be found again.
+    fn has_room_for(&self, due: &Due) -> bool {
+        let count = |counts: &HashMap<String, usize>, name| counts.get(name).copied().unwrap_or_default();
+        self.tries.len() < AT_A_TIME
+            && count(&self.by_host, &due.host) < PER_HOST
+            && count(&self.by_tenant, &due.tenant) < PER_TENANT
+            && !self.ids.contains(&due.id)
+    }
+
+    fn begin(&mut self, due: Due, a_try: impl Future<Output = ()> + Send + 'static) {
+        self.ids.insert(due.id.clone());
+        *self.by_host.entry(due.host.clone()).or_default() += 1;
+        *self.by_tenant.entry(due.tenant.clone()).or_default() += 1;
         self.tries.spawn(async move {
             a_try.await;
-            share
+            due
         });
     }
 
     /// Waits for one to end. `None`: there is none.
     async fn end_one(&mut self) -> Option<()> {
         match self.tries.join_next().await? {
-            Ok(share) => {
-                leave(&mut self.by_host, &share.host);
-                leave(&mut self.by_tenant, &share.tenant);
+            Ok(ended) => {
+                self.ids.remove(&ended.id);
+                leave(&mut self.by_host, &ended.host);
+                leave(&mut self.by_tenant, &ended.tenant);
             }
             // Nobody knows whose it was: all shares begin anew rather than staying taken for ever.
             Err(panic) => {
                 warn!(error = %panic, "a webhook was not sent");
+                self.ids.clear();
                 self.by_host.clear();
                 self.by_tenant.clear();
             }
@@ -89,13 +97,11 @@ pub(super) async fn run(outbox: &Outbox, relay: &WebhookRelay, bell: &Notify, st
     // Told a moment later than everybody else: for tries that are under way.
     let over = CancellationToken::new();
     while !stop.is_cancelled() {
-        let claimed = tokio::select! {
+        let begun = tokio::select! {
             () = stop.cancelled() => break,
-            claimed = claim_all(outbox, relay, &mut under_way, &over) => claimed,
+            begun = begin_all(outbox, relay, &mut under_way, &over) => begun,
         };
-        if let Err(error) = claimed {
-            warn!(error = %causes(&error), "webhooks wait for MongoDB");
-        }
+        tell(begun);
         // A try that ends makes room, and may be the one that others wait behind.
         tokio::select! {
             _ = wait(stop, Some(bell)) => {}
@@ -112,29 +118,48 @@ pub(super) async fn run(outbox: &Outbox, relay: &WebhookRelay, bell: &Notify, st
     }
 }
 
-/// Begins tries while there is room and something is due.
-async fn claim_all(
+/// Begins tries of what is due, as far as there is room.
+async fn begin_all(
     outbox: &Outbox,
     relay: &WebhookRelay,
     under_way: &mut UnderWay,
     over: &CancellationToken,
 ) -> Result<(), StoreError> {
-    while under_way.tries.len() < AT_A_TIME {
-        let Some(delivery) = outbox.claim(Channel::Webhook, LEASE, &under_way.busy()).await? else { break };
-        let host = delivery.webhook_url.as_ref().map(|url| url.host().to_string()).unwrap_or_default();
-        let share = Share { host, tenant: delivery.event.tenant.to_string() };
-        let (outbox, relay, over) = (outbox.clone(), relay.clone(), over.clone());
-        under_way.begin(share, async move {
-            if let Err(error) = deliver(&outbox, &relay, &delivery, &over).await {
+    if under_way.tries.len() >= AT_A_TIME {
+        return Ok(());
+    }
+    let mut due = outbox.due(Channel::Webhook, &under_way.busy(), BATCH).await?;
+    // Other relays have the same list.
+    fastrand::shuffle(&mut due);
+    for due in due {
+        if !under_way.has_room_for(&due) {
+            continue;
+        }
+        let (outbox, relay, over, claimed) = (outbox.clone(), relay.clone(), over.clone(), due.clone());
+        under_way.begin(due, async move {
+            if let Err(error) = a_try(&outbox, &relay, &claimed, &over).await {
                 // The claim runs out, and the webhook is sent again.
-                warn!(event.id = delivery.event.id(), error = %causes(&error), "what became of a webhook could not be noted");
+                warn!(delivery.id = claimed.id, error = %causes(&error), "what became of a webhook could not be noted");
             }
         });
     }
     Ok(())
 }
 
-/// One try, and what comes of it. In the log is the host alone: the rest of the address may hold secrets.
+/// One try, unless another relay makes it.
+async fn a_try(
+    outbox: &Outbox,
+    relay: &WebhookRelay,
+    due: &Due,
+    over: &CancellationToken,
+) -> Result<(), StoreError> {
+    match outbox.claim(due, LEASE).await? {
+        Some(delivery) => deliver(outbox, relay, &delivery, over).await,
+        None => Ok(()),
+    }
+}
+
+/// Sends it, and notes what comes of it. In the log is the host alone: the rest of the address may hold secrets.
 async fn deliver(
     outbox: &Outbox,
     relay: &WebhookRelay,

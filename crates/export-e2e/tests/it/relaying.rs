@@ -120,8 +120,8 @@ async fn what_a_dead_relay_has_sent_and_not_noted_is_sent_again() {
     let outbox = office.jobs.outbox();
     assert_eq!(outbox.collect().await.expect("an answer"), 1);
     let lease = Duration::from_secs(1);
-    let claimed = outbox.claim(Channel::Webhook, lease, &Busy::default()).await.expect("an answer");
-    let claimed = claimed.expect("a delivery");
+    let due = outbox.due(Channel::Webhook, &Busy::default(), 1).await.expect("an answer").remove(0);
+    let claimed = outbox.claim(&due, lease).await.expect("an answer").expect("a delivery");
     let url = claimed.webhook_url.clone().expect("an address");
     webhooks().send(&claimed.event, &url, claimed.claimed_at).await;
     assert_eq!(receiver.received().len(), 1);

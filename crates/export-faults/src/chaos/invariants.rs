@@ -6,7 +6,7 @@
 //! | 2 | FINISHED exactly with `exportUri` | `ends`, `history` |
 //! | 3 | a URI names one complete object, its checksum and rows match | `results` |
 //! | 4 | one URI per job, ever | `history`, `results` |
-//! | 5 | an ended state never changes; a promised cancellation is kept | `ends`, `history` |
+//! | 5 | an ended state never changes (but for announcements that are taken out); a promised cancellation is kept | `ends`, `history` |
 //! | 6 | epochs only grow, and changes follow the rules | `history` |
 //! | 7 | no key is written twice | `results` |
 //! | 8 | never more attempts than allowed, and not given up before | `ends`, `history` |
@@ -14,7 +14,7 @@
 //! | 10 | every job comes to an end | `ends` |
 //! | 11 | the content is the reference exporter's | `results` |
 //! | 12 | a result lies with its own tenant and job | `results` |
-//! | 13 | at rest no job runs, none is unpublished, no message is left | `ends` |
+//! | 13 | at rest no job runs, none is unpublished or unannounced, no message is left | `ends` |
 
 mod ends;
 mod history;

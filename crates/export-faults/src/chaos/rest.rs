@@ -66,10 +66,13 @@ impl Stage {
     }
 
     async fn looks_like_rest(&self) -> bool {
+        // One whose end the relay has not seen yet is not at rest.
+        let unannounced = doc! { "unannounced.0": { "$exists": true } };
+        let unannounced = self.deployment.jobs().count_documents(unannounced).await;
         // One that waits for the first message that nobody has sent would be found by its state all the same.
         let active = doc! { "state": { "$in": ["NOT_STARTED", "STARTED"] } };
         let active = self.deployment.jobs().count_documents(active).await;
-        active.is_ok_and(|count| count == 0)
+        [active, unannounced].into_iter().all(|found| found.is_ok_and(|count| count == 0))
             && self.left_in_queues().await.iter().all(|(_, count)| *count == 0)
     }
 

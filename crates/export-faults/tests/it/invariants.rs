@@ -119,6 +119,13 @@ fn nothing_is_wrong_with_what_is_right() {
     let mut evidence = evidence_of(vec![waiting(), cancelled]);
     evidence.cancelled.insert(JOB.to_owned());
     assert_eq!(violations(&evidence), []);
+    // The relay took the announcement out of the ended job.
+    let entry = doc! { "kind": "export.finished", "at": 1 };
+    let running = claimed(&waiting());
+    let announced = with(&finished(&running), doc! { "unannounced": [entry] });
+    let told = with(&announced, doc! { "unannounced": [] });
+    assert_eq!(violations(&evidence_of(vec![waiting(), running.clone(), announced.clone(), told])), []);
+    assert_violates(13, &evidence_of(vec![waiting(), running, announced]));
     // Its attempts were used up.
     let mut versions = vec![waiting()];
     for _ in 0..3 {

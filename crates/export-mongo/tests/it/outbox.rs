@@ -34,7 +34,12 @@ async fn change(store: &TestStore, id: &str, changes: Document) {
 }
 
 async fn claimed(outbox: &Outbox, channel: Channel) -> Option<Delivery> {
-    outbox.claim(channel, LEASE, &Busy::default()).await.expect("an answer")
+    claimed_beside(outbox, channel, &Busy::default()).await
+}
+
+async fn claimed_beside(outbox: &Outbox, channel: Channel, busy: &Busy) -> Option<Delivery> {
+    let due = outbox.due(channel, busy, 1).await.expect("an answer");
+    outbox.claim(due.first()?, LEASE).await.expect("an answer")
 }
 
 /// Due again at once, for an hour.
@@ -123,8 +128,10 @@ async fn a_claim_holds_for_a_while_and_another_may_follow() {
     let outbox = store.jobs.outbox();
     ended_job(&store, "acme", "hooks.example").await;
     outbox.collect().await.expect("an answer");
-    let first = claimed(&outbox, Channel::Webhook).await.expect("a delivery");
-    assert!(claimed(&outbox, Channel::Webhook).await.is_none(), "it is taken");
+    let due = outbox.due(Channel::Webhook, &Busy::default(), 1).await.expect("an answer").remove(0);
+    let first = outbox.claim(&due, LEASE).await.expect("an answer").expect("a delivery");
+    assert!(outbox.claim(&due, LEASE).await.expect("an answer").is_none(), "it is taken");
+    assert!(claimed(&outbox, Channel::Webhook).await.is_none(), "and not found");
     let id = format!("{}/webhook", first.event.id());
     change(&store, &id, doc! { "dueAt": ago(Duration::from_secs(1)) }).await;
     let second = claimed(&outbox, Channel::Webhook).await.expect("a delivery");
@@ -196,7 +203,7 @@ async fn busy_hosts_and_tenants_are_passed_over() {
         Busy { hosts: owned(hosts), tenants: owned(tenants) }
     };
     let claim = async |busy: Busy| {
-        let claimed = outbox.claim(Channel::Webhook, LEASE, &busy).await.expect("an answer");
+        let claimed = claimed_beside(&outbox, Channel::Webhook, &busy).await;
         claimed.map(|delivery| {
             let host = delivery.webhook_url.as_ref().expect("an address").host().to_string();
             (delivery.event.tenant.to_string(), host)

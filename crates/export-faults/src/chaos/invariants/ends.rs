@@ -67,6 +67,9 @@ fn end(job: &Document, evidence: &Evidence, found: &mut Found) {
         let published = if is_set(job, "publishedAt") { "published" } else { "not published" };
         found.add(13, id.clone(), format!("is {state} and {published} at rest"));
     }
+    if job.get_array("unannounced").is_ok_and(|left| !left.is_empty()) {
+        found.add(13, id.clone(), format!("is {state}, and that was not announced"));
+    }
     if evidence.cancelled.contains(&id) && state != "CANCELLED" && has_ended(job) {
         found.add(5, id.clone(), format!("its cancellation was accepted, and it is {state}"));
     }

@@ -54,7 +54,7 @@ fn changed(id: &str, before: &Document, after: &Document, found: &mut Found) {
     };
     let edge = (state_of(before), state_of(after));
     if has_ended(before) {
-        if edge != ("FINISHED", "EXPIRED") {
+        if edge != ("FINISHED", "EXPIRED") && !is_announced(before, after) {
             add(5, "changed after its end");
         }
         return;
@@ -92,6 +92,16 @@ fn changed(id: &str, before: &Document, after: &Document, found: &mut Found) {
     if edge.1 == "CANCELLED" && !is_cancel_requested(after) {
         add(5, "cancelled, and nobody had asked");
     }
+}
+
+/// The relay took announcements out, and nothing else changed.
+fn is_announced(before: &Document, after: &Document) -> bool {
+    let but_announcements = |job: &Document| {
+        let mut job = job.clone();
+        job.remove("unannounced");
+        job
+    };
+    but_announcements(before) == but_announcements(after)
 }
 
 /// What is true of every version.
