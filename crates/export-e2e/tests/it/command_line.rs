@@ -322,3 +322,30 @@ async fn problems_name_the_options() {
     assert!(other.code == Some(2) && other.output.contains("--idempotency-key"), "{}", other.output);
     stack.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_s_list_is_read_page_by_page_and_by_state() {
+    let stack = started_with(Services::from_environment()).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.insert(0, id_of(&run(exports(&stack.api_url, &[&["create"], &DAY[..]].concat())).await.output));
+    }
+    let ended = run(exports(&stack.api_url, &["get", &ids[0], "--wait", "--json"])).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    run(exports(&stack.api_url, &["get", &ids[1], "--wait"])).await;
+    let listed =
+        run(exports(&stack.api_url, &["list", "--limit", "2", "--state", "FINISHED", "--state", "FAILED"]))
+            .await;
+    assert_eq!(listed.code, Some(0), "{}", listed.output);
+    let rows: Vec<&str> = listed.output.lines().filter(|line| line.contains("  FINISHED  ")).collect();
+    assert_eq!(rows.len(), 2, "{}", listed.output);
+    let all = run(exports(&stack.api_url, &["list", "--all", "--json", "-q"])).await;
+    let told: Vec<Value> = all
+        .output
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line.get("_id").is_some())
+        .collect();
+    assert_eq!(told.iter().map(|job| job["_id"].as_str().expect("an id")).collect::<Vec<_>>(), ids);
+    stack.stop().await;
+}
