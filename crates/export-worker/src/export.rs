@@ -56,9 +56,11 @@ impl Exporter {
         let (exporter, job, of_work, stops) = (self.clone(), job.clone(), Arc::clone(meter), stop.clone());
         let work = async move { exporter.work(&job, &of_work, &stops, claimed_at).await };
         let mut working = self.ending.spawn(work.in_current_span());
+        // In this order: a worker that stood still finds out that its lease is over before it takes a result for its own.
         let stopped = tokio::select! {
-            worked = &mut working => return worked.map_err(panicked)?,
+            biased;
             reason = beat(&self.jobs, fence, terms.lease, meter, claimed_at) => reason,
+            worked = &mut working => return worked.map_err(panicked)?,
             () = self.hand_over.cancelled() => JobError::hand_over(),
             () = tokio::time::sleep(terms.deadline) => JobError::fail(
                 "deadline_exceeded",

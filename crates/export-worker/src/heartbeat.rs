@@ -91,6 +91,10 @@ pub async fn beat(
             // The next one goes over another connection, if the lease has room for it.
             Err(_) => warn!(job.id = %fence.job_id, "a heartbeat got no answer, trying again"),
         }
+        if renewed_at.elapsed() >= lease.mul_f64(COUNTED_ON) {
+            // Stopped while it waited for the answer: too late for another one, and the export must not end meanwhile.
+            return JobError::abandon();
+        }
     }
 }
 

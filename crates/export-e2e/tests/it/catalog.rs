@@ -72,7 +72,7 @@ async fn a_new_vehicle_is_known_without_a_restart() {
     // Looks are 200 ms apart here; in production 20 s, so that a minute is three times what it takes.
     assert!(listed_after < Duration::from_secs(20), "{listed_after:?}");
 
-    let list = stack.get("/vehicles?search=002").await.json();
+    let list = stack.get(&format!("/vehicles?search={vehicle}")).await.json();
     assert!(list["refreshedAt"].is_string() && list["nextCursor"].is_null(), "{list:#}");
     let mut found = list["vehicles"][0].clone();
     assert!(found["refreshedAt"].take().is_string());
