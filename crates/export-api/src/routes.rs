@@ -11,9 +11,10 @@ pub mod vehicles;
 use std::any::Any;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::IntoResponse;
+use export_core::request::MAX_BODY_BYTES;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::field::Empty;
@@ -83,6 +84,8 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn(refuse_long_targets))
         .layer(from_fn_with_state(state.limits.clone(), limit_all))
         .with_state(state)
+        // For bodies that are not read as a `JsonBody`.
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");

@@ -9,6 +9,7 @@ mod connection;
 mod refusals;
 mod socket;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,8 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 /// Says why, as far as that is possible without waiting, and hangs up.
 fn turn_away(stream: TcpStream) {
     let answer = socket::bare_problem(&Problem::overloaded());
-    stream.try_write(answer.as_bytes()).ok();
-    drop(stream);
+    // The system's own write: the runtime does not know yet that a new connection can be written to. It does not block.
+    if let Ok(mut stream) = stream.into_std() {
+        stream.write_all(answer.as_bytes()).ok();
+    }
 }
