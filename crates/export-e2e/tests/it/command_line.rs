@@ -349,3 +349,21 @@ async fn the_api_s_list_is_read_page_by_page_and_by_state() {
     assert_eq!(told.iter().map(|job| job["_id"].as_str().expect("an id")).collect::<Vec<_>>(), ids);
     stack.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vehicles_of_the_api_are_told() {
+    let stack = started_with(Services::from_environment()).await;
+    // A worker lists the vehicles once in a while.
+    let asked_at = std::time::Instant::now();
+    let expected = stack.space.vehicle("aligned");
+    loop {
+        let ended = run(exports(&stack.api_url, &["vehicles", "--search", "ALIGNED"])).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.output);
+        if ended.output.lines().any(|line| line.starts_with(&expected) && line.contains("soc")) {
+            break;
+        }
+        assert!(asked_at.elapsed() < std::time::Duration::from_mins(2), "not listed: {}", ended.output);
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    stack.stop().await;
+}
