@@ -124,9 +124,9 @@ impl Deployment {
         self.collection("jobs")
     }
 
-    /// A job as it is stored. Panics when there is none.
+    /// A job as it is stored, but for its announcements, which the relay takes out whenever it gets to it. Panics when there is none.
     pub async fn job(&self, job_id: &str) -> Document {
-        let found = self.jobs().find_one(doc! { "_id": job_id }).await;
+        let found = self.jobs().find_one(doc! { "_id": job_id }).projection(doc! { "unannounced": 0 }).await;
         let job = found.unwrap_or_else(|error| panic!("MongoDB does not answer: {error}"));
         job.unwrap_or_else(|| panic!("there is no job {job_id}"))
     }
