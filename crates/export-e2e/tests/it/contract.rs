@@ -9,12 +9,15 @@ mod transcript;
 use std::time::Duration;
 
 use bson::{Document, doc};
+use export_api::config::LimitSettings;
+use export_core::access::Scope;
 use export_e2e::Stack;
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities::one_day;
 use export_testkit::proxy::Proxy;
 use serde_json::{Value, json};
 
+use crate::callers::{Caller, api_with_keys};
 use transcript::{JSON, Transcript};
 
 /// An id of no job.
@@ -242,5 +245,73 @@ async fn unavailable() {
     transcript.note("cancel", "DELETE", UNKNOWN, &[], "", &delete);
     transcript.note("events", "GET", &format!("{UNKNOWN}/events"), &[], "", &events);
     insta::assert_snapshot!("unavailable", transcript.text());
+    stack.stop().await;
+}
+
+/// Who is not let in, and who may not do it.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers() {
+    let stack = api_with_keys(Duration::from_secs(1)).await;
+    let mut transcript = Transcript::of(&stack);
+    transcript.get("401: nobody says who", UNKNOWN, &[]).await;
+    transcript.get("401: a key that is none", UNKNOWN, &[("authorization", "Bearer vxk_7")]).await;
+    transcript.get("401: another scheme", UNKNOWN, &[("authorization", "Basic dTpw")]).await;
+    let reader = Caller::of(&stack, "acme", &[Scope::Read]).await;
+    let answer = reader.send("POST", "/export", &[], Some(&request())).await;
+    transcript.note("403: a key that may only read", "POST", "/export", &[], &request().to_string(), &answer);
+    let writer = Caller::of(&stack, "acme", &[Scope::Write]).await;
+    let answer = writer.get(UNKNOWN).await;
+    transcript.note("403: a key that may only write", "GET", UNKNOWN, &[], "", &answer);
+    let of_acme = writer.accepted(&request()).await;
+    let other = Caller::of(&stack, "umbrella", &[Scope::Admin]).await;
+    transcript.name_id(&of_acme, "job of another tenant");
+    let path = format!("/export/{of_acme}");
+    let answer = other.get(&path).await;
+    transcript.note("404: another tenant's job", "GET", &path, &[], "", &answer);
+    insta::assert_snapshot!("callers", transcript.text());
+    stack.stop().await;
+}
+
+/// A caller that has had its share.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits() {
+    let one = std::num::NonZeroU32::MIN;
+    let strict = LimitSettings { requests_per_second: one, requests_at_once: one, ..LimitSettings::DEFAULT };
+    let stack = Stack::start_api_within(TestSpace::create().await, strict).await;
+    stack.provision().await;
+    let mut transcript = Transcript::of(&stack);
+    transcript.get("the only one at once", UNKNOWN, &[]).await;
+    transcript.get("429", UNKNOWN, &[]).await;
+    insta::assert_snapshot!("limits", transcript.text());
+    stack.stop().await;
+}
+
+/// Vehicles, and what an export of them would come to.
+#[tokio::test(flavor = "multi_thread")]
+async fn vehicles() {
+    let mut stack = api().await;
+    let mut transcript = Transcript::of(&stack);
+    transcript.get("no catalog yet", "/vehicles", &[]).await;
+    let estimate = "/export/estimate";
+    let body = request().to_string();
+    let answer = stack.request("POST", estimate, &[JSON], body.clone().into_bytes()).await;
+    transcript.note("an estimate without a catalog", "POST", estimate, &[JSON], &body, &answer);
+
+    let hour = export_testkit::hour::HourBuilder::new(1_543_536_000_000).points([(1_543_536_000_000, 1.5)]).build();
+    stack.space.insert_hours("001", "soc", vec![hour.clone()]).await;
+    stack.space.insert_hours("002", "soc", vec![hour]).await;
+    stack.start_worker().await;
+    stack.until_catalogued(&["001", "002"].map(|name| stack.space.vehicle(name))).await;
+    let page = transcript.get("the first page", "/vehicles?limit=1", &[]).await;
+    transcript.name_id(page.json()["nextCursor"].as_str().expect("a cursor"), "cursor");
+    transcript.get("a search that finds nothing", "/vehicles?search=nowhere", &[]).await;
+    transcript.get("too many", "/vehicles?limit=1001", &[]).await;
+    transcript.get("a cursor that is none", "/vehicles?cursor=7", &[]).await;
+    let answer = stack.request("POST", estimate, &[JSON], body.clone().into_bytes()).await;
+    transcript.note("an estimate", "POST", estimate, &[JSON], &body, &answer);
+    let mut unknown = request();
+    unknown["vehicles"] = json!([stack.space.vehicle("009")]);
+    transcript.post("422: an unknown vehicle", &[JSON], &unknown.to_string()).await;
+    insta::assert_snapshot!("vehicles", transcript.text());
     stack.stop().await;
 }

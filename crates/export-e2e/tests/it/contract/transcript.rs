@@ -166,6 +166,10 @@ fn redact(value: &mut Value) {
                         assert!(time.len() == 24 && time.ends_with('Z'), "{name}: {time}");
                         *field = json!("[time]");
                     }
+                    ("refreshedAt" | "catalogRefreshedAt", Value::String(time)) => {
+                        assert!(time.ends_with('Z'), "{name}: {time}");
+                        *field = json!("[time]");
+                    }
                     ("bytes" | "durationMs" | "peakMemoryBytes", Value::Number(_)) => {
                         *field = json!("[number]");
                     }
