@@ -14,19 +14,17 @@ use chrono::Utc;
 use export_core::access::Principal;
 use export_core::{JobId, Tenant, causes};
 use export_mongo::{AuditAction, AuditEntry, AuditError, AuditLog};
-use tower_http::request_id::RequestId;
 use tracing::error;
 
 use crate::memory::Memory;
 use crate::problem::Problem;
+use crate::routes::REQUEST_ID;
 
 /// Links that come with a job are noted once in this time for each caller: clients ask for a job again and again, and the links
 /// work for longer than that.
 const LINKS_REST: Duration = Duration::from_mins(10);
 /// Most pairs of callers and jobs that are remembered for it; beyond, some entries are written more often.
 const LINKS_REMEMBERED: usize = 10_000;
-/// Longest request id that is kept, in characters: clients may send their own.
-const MAX_REQUEST_ID: usize = 200;
 
 /// Writes what callers did. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,10 +44,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Trail {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let request_id = parts.extensions.get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
+        let request_id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let remote = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         Ok(Self {
-            request_id: request_id.map(|id| id.chars().take(MAX_REQUEST_ID).collect()),
+            request_id: request_id.map(str::to_owned),
             remote_address: remote.map(|ConnectInfo(address)| address.ip().to_string()),
         })
     }

@@ -29,7 +29,8 @@ use crate::problem::{Fault, Problem, ProblemType, ProblemView};
 use crate::state::ApiState;
 use query::{KnownQueries, refuse_long_targets, refuse_unknown_queries};
 use rejections::as_problems;
-use request_id::{REQUEST_ID, identify};
+pub(crate) use request_id::REQUEST_ID;
+use request_id::identify;
 
 /// Most of a path that the log tells, in bytes: longer ones are not of this service.
 const MAX_LOGGED_PATH: usize = 200;

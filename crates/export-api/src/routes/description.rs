@@ -43,7 +43,9 @@ pub(super) fn completed(operations: &OpenApi) -> Value {
 }
 
 fn complete(operation: &mut Value) {
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    // Looked up, not indexed: an index makes what is not there.
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
         // One that is left out is not there, rather than null.
         if let Some(types) = parameter["schema"]["type"].as_array_mut() {
             types.retain(|name| name != "null");

@@ -7,7 +7,7 @@ use axum::response::Response;
 use uuid::Uuid;
 
 /// The header with it, of requests and of answers.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id of a client's own, in bytes: it goes into every log line.
 const MAX_ID_BYTES: usize = 128;
 

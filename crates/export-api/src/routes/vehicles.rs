@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
 use crate::state::ApiState;
 
 /// Vehicles of a page, unless asked otherwise, and at most.
@@ -126,27 +126,28 @@ struct Wanted {
 impl Wanted {
     fn parse(query: VehicleQuery) -> Result<Self, Problem> {
         if query.search.as_ref().is_some_and(|search| search.len() > MAX_SEARCH_BYTES) {
-            let detail =
-                format!("search has more than {MAX_SEARCH_BYTES} bytes; no vehicle's name is that long");
-            return Err(Problem::malformed(detail));
+            let detail = format!("has more than {MAX_SEARCH_BYTES} bytes; no vehicle's name is that long");
+            return Err(wrong("search", detail));
         }
         let limit = match query.limit {
             None => DEFAULT_LIMIT,
-            Some(text) => {
-                text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-                    Problem::malformed(format!("limit must be a whole number from 1 to {MAX_LIMIT}"))
-                })?
-            }
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+                .ok_or_else(|| wrong("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))?,
         };
         let after = query.cursor.map(|cursor| {
             vehicle_of(&cursor).ok_or_else(|| {
-                Problem::malformed(
-                    "cursor must be the nextCursor of a page before; leave it out for the first page",
-                )
+                wrong("cursor", "must be the nextCursor of a page before; leave it out for the first page")
             })
         });
         Ok(Self { search: query.search, limit, after: after.transpose()? })
     }
+}
+
+fn wrong(parameter: &str, detail: impl Into<String>) -> Problem {
+    Problem::invalid_query(vec![Fault::of_parameter(parameter, detail)])
 }
 
 fn cursor_after(vehicle: &VehicleId) -> String {

@@ -157,7 +157,7 @@ async fn vehicles_are_paged_and_searched_for() {
         let answer = stack.get(&format!("/vehicles?{query}")).await;
         assert_eq!(answer.status, 400, "{query}: {answer:?}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{query}");
-        assert_eq!(answer.json()["type"], "urn:exports:problem:malformed", "{query}");
+        assert_eq!(answer.json()["type"], "urn:exports:problem:invalid-query", "{query}");
     }
     stack.stop().await;
 }

@@ -12,6 +12,7 @@ use bson::{Document, doc};
 use export_api::config::LimitSettings;
 use export_core::access::Scope;
 use export_e2e::Stack;
+use export_testkit::hour::HourBuilder;
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities::one_day;
 use export_testkit::proxy::Proxy;
@@ -286,32 +287,42 @@ async fn limits() {
     stack.stop().await;
 }
 
+/// Before a worker has looked.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_catalog() {
+    let stack = api().await;
+    let mut transcript = Transcript::of(&stack);
+    transcript.get("vehicles", "/vehicles", &[]).await;
+    estimate(&stack, &mut transcript, "an estimate").await;
+    insta::assert_snapshot!("no_catalog", transcript.text());
+    stack.stop().await;
+}
+
 /// Vehicles, and what an export of them would come to.
 #[tokio::test(flavor = "multi_thread")]
 async fn vehicles() {
-    let mut stack = api().await;
-    let mut transcript = Transcript::of(&stack);
-    transcript.get("no catalog yet", "/vehicles", &[]).await;
-    let estimate = "/export/estimate";
-    let body = request().to_string();
-    let answer = stack.request("POST", estimate, &[JSON], body.clone().into_bytes()).await;
-    transcript.note("an estimate without a catalog", "POST", estimate, &[JSON], &body, &answer);
-
-    let hour = export_testkit::hour::HourBuilder::new(1_543_536_000_000).points([(1_543_536_000_000, 1.5)]).build();
+    let stack = Stack::start().await;
+    let hour_ms = 1_543_536_000_000;
+    let hour = HourBuilder::new(hour_ms).points([(hour_ms, 1.5)]).build();
     stack.space.insert_hours("001", "soc", vec![hour.clone()]).await;
     stack.space.insert_hours("002", "soc", vec![hour]).await;
-    stack.start_worker().await;
     stack.until_catalogued(&["001", "002"].map(|name| stack.space.vehicle(name))).await;
+    let mut transcript = Transcript::of(&stack);
     let page = transcript.get("the first page", "/vehicles?limit=1", &[]).await;
     transcript.name_id(page.json()["nextCursor"].as_str().expect("a cursor"), "cursor");
     transcript.get("a search that finds nothing", "/vehicles?search=nowhere", &[]).await;
     transcript.get("too many", "/vehicles?limit=1001", &[]).await;
     transcript.get("a cursor that is none", "/vehicles?cursor=7", &[]).await;
-    let answer = stack.request("POST", estimate, &[JSON], body.clone().into_bytes()).await;
-    transcript.note("an estimate", "POST", estimate, &[JSON], &body, &answer);
+    estimate(&stack, &mut transcript, "an estimate").await;
     let mut unknown = request();
     unknown["vehicles"] = json!([stack.space.vehicle("009")]);
     transcript.post("422: an unknown vehicle", &[JSON], &unknown.to_string()).await;
     insta::assert_snapshot!("vehicles", transcript.text());
     stack.stop().await;
+}
+
+async fn estimate(stack: &Stack, transcript: &mut Transcript<'_>, title: &str) {
+    let (path, body) = ("/export/estimate", request().to_string());
+    let answer = stack.request("POST", path, &[JSON], body.clone().into_bytes()).await;
+    transcript.note(title, "POST", path, &[JSON], &body, &answer);
 }

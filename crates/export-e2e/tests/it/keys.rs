@@ -58,6 +58,21 @@ async fn a_revoked_key_is_refused_as_soon_as_the_answer_about_it_is_forgotten() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_soon_after_its_key_is_revoked() {
+    let stack = api_with_keys(Duration::from_millis(100)).await;
+    let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
+    let job_id = caller.accepted(&a_day()).await;
+    let bearer = format!("Bearer {}", caller.key);
+    let mut stream = stack.events(&job_id, &[("authorization", &bearer)]).await;
+    assert!(stream.next().await.is_some(), "the job as it is");
+    let id: KeyId = caller.key_id().parse().expect("an id");
+    stack.key_store().await.revoke(&id).await.expect("an answer").expect("a key");
+    let ended = tokio::time::timeout(PROMISED, stream.next()).await;
+    assert_eq!(ended.expect("the stream is still open"), None);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
     let stack = api_with_keys(Duration::from_hours(1)).await;
     let end = KeyEnd::After(Duration::from_secs(2));

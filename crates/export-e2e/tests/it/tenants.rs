@@ -67,7 +67,7 @@ impl Tenants<'_> {
     async fn compare_jobs(&self, job_id: &str, object: &str) {
         let never = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
         for (_, path) in operations_described() {
-            if !matches!(case("GET", &path), Case::OfAJob) {
+            if !path.contains("{id}") {
                 continue;
             }
             for verb in VERBS {

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use super::job_view::JobView;
 use super::links::ResultLinks;
 use crate::auth::Caller;
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
 use crate::state::ApiState;
 
 /// Jobs of a page, unless the client says how many.
@@ -105,10 +105,15 @@ impl Query {
                 "state" => &mut states,
                 "limit" => &mut limit,
                 "cursor" => &mut cursor,
-                _ => return Err(wrong("the query has a parameter that is none of state, limit and cursor")),
+                _ => {
+                    return Err(wrong(
+                        &name,
+                        "unknown parameter; this operation knows state, limit and cursor",
+                    ));
+                }
             };
             if slot.replace(value).is_some() {
-                return Err(wrong(&format!("the query has {name} more than once; say it once")));
+                return Err(wrong(&name, "is there more than once; say it once"));
             }
         }
         let states = states.map_or(Ok(Vec::new()), |text| read_states(&text))?;
@@ -127,14 +132,17 @@ impl Query {
         let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let parts = decoded.as_deref().map(|decoded| decoded.split('.').collect::<Vec<_>>());
         let Some([CURSOR_VERSION, filter_hash, job_id]) = parts.as_deref() else {
-            return Err(wrong("cursor is none; send nextCursor of the page before, or leave it out"));
+            return Err(wrong("cursor", "is none; send nextCursor of the page before, or leave it out"));
         };
         if *filter_hash != self.filter_hash() {
-            return Err(wrong("cursor is of a list with another state; send the state of the page before"));
+            return Err(wrong(
+                "cursor",
+                "is of a list with another state; send the state of the page before",
+            ));
         }
         job_id
             .parse()
-            .map_err(|_| wrong("cursor is none; send nextCursor of the page before, or leave it out"))
+            .map_err(|_| wrong("cursor", "is none; send nextCursor of the page before, or leave it out"))
     }
 
     /// Ties a cursor to its filter: pages of different lists do not make one list.
@@ -165,20 +173,23 @@ fn read_states(text: &str) -> Result<Vec<JobState>, Problem> {
     {
         let known = JobState::ALL.map(JobState::as_str).join(", ");
         let unknown: String = unknown.chars().take(60).collect();
-        return Err(wrong(&format!(
-            "state is {unknown:?}; it must be one of {known}, or several of them with commas in between"
-        )));
+        return Err(wrong(
+            "state",
+            format!(
+                "{unknown:?} is none; it must be one of {known}, or several of them with commas in between"
+            ),
+        ));
     }
     Ok(JobState::ALL.into_iter().filter(|state| names.contains(&state.as_str())).collect())
 }
 
 fn read_limit(text: &str) -> Result<u32, Problem> {
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| wrong(&format!("limit must be a whole number from 1 to {MAX_LIMIT}")))
+    limit.ok_or_else(|| wrong("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
 }
 
-fn wrong(detail: &str) -> Problem {
-    Problem::malformed(detail)
+fn wrong(parameter: &str, detail: impl Into<String>) -> Problem {
+    Problem::invalid_query(vec![Fault::of_parameter(parameter, detail)])
 }
 
 #[cfg(test)]

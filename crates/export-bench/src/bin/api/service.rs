@@ -58,7 +58,10 @@ impl Service {
             .envs(settings)
             .env("AUTH", "none")
             // All of it comes from one address: the limits of a caller are not what is measured.
-            .envs(["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"].map(|name| (name, "100000")))
+            .envs(
+                ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"]
+                    .map(|name| (name, "100000")),
+            )
             .env("HOST", address.ip().to_string())
             .env("PORT", address.port().to_string())
             .env("ADMIN_ADDR", admin.to_string())
