@@ -187,6 +187,11 @@ impl Problem {
         Self::new(ProblemType::NoResult, detail)
     }
 
+    /// 409: the result is not there yet, but may be after so many seconds.
+    pub fn no_result_yet(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
+        Self { retry_after_seconds: Some(retry_after_seconds), ..Self::no_result(detail) }
+    }
+
     /// 409: the job has ended; nothing is left to be cancelled.
     pub fn already_ended(detail: impl Into<String>) -> Self {
         Self::new(ProblemType::AlreadyEnded, detail)

@@ -165,6 +165,19 @@ impl Principal {
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.iter().any(|has| *has == scope || *has == Scope::Admin)
     }
+
+    /// Whether they may see a job of this tenant, which this caller asked for and which may read these vehicles: who may see some
+    /// vehicles only sees their own jobs, and those that were as narrow as theirs.
+    pub fn sees(&self, tenant: &Tenant, created_by: Option<&str>, allowed: &AllowedVehicles) -> bool {
+        let is_within = match (&self.vehicles, allowed) {
+            (AllowedVehicles::All, _) => true,
+            (AllowedVehicles::Like(_), AllowedVehicles::All) => false,
+            (AllowedVehicles::Like(mine), AllowedVehicles::Like(theirs)) => {
+                theirs.iter().all(|pattern| mine.contains(pattern))
+            }
+        };
+        *tenant == self.tenant && (is_within || created_by == Some(&*self.name))
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +215,29 @@ mod tests {
         let reader = Principal { scopes: vec![Scope::Read], ..Principal::anyone() };
         assert!(reader.may(Scope::Read) && !reader.may(Scope::Write) && !reader.may(Scope::Admin));
         assert!(!AllowedVehicles::Like(Vec::new()).contains(&"vehicle_001".parse().expect("a vehicle")));
+    }
+
+    #[test]
+    fn who_may_see_some_vehicles_sees_no_job_about_others() {
+        let like = |patterns: &[&str]| {
+            AllowedVehicles::Like(patterns.iter().map(|text| text.parse().expect("a pattern")).collect())
+        };
+        let tenant = Tenant::default_tenant();
+        let everything = Principal::anyone();
+        let bounded =
+            Principal { name: "key".to_owned(), vehicles: like(&["a*", "b*"]), ..Principal::anyone() };
+        for (allowed, is_seen) in [
+            (AllowedVehicles::All, false),
+            (like(&["a*"]), true),
+            (like(&["b*", "a*"]), true),
+            (like(&["a*", "c*"]), false),
+        ] {
+            assert_eq!(bounded.sees(&tenant, Some("other"), &allowed), is_seen, "{allowed:?}");
+            assert!(bounded.sees(&tenant, Some("key"), &allowed), "their own: {allowed:?}");
+            assert!(everything.sees(&tenant, None, &allowed), "{allowed:?}");
+        }
+        let elsewhere = "elsewhere".parse().expect("a tenant");
+        assert!(!everything.sees(&elsewhere, Some("anyone"), &AllowedVehicles::All));
     }
 
     /// The slow, obvious way.

@@ -131,9 +131,10 @@ impl Deployment {
         job.unwrap_or_else(|| panic!("there is no job {job_id}"))
     }
 
-    /// All jobs, the oldest first.
+    /// All jobs, the oldest first, each as [`Deployment::job`] has it.
     pub async fn all_jobs(&self) -> Vec<Document> {
-        all(self.jobs().find(doc! {}).sort(doc! { "_id": 1 })).await
+        let jobs = self.jobs();
+        all(jobs.find(doc! {}).projection(doc! { "unannounced": 0 }).sort(doc! { "_id": 1 })).await
     }
 
     /// All messages that named no job.

@@ -42,7 +42,7 @@ pub use gate::ReadAhead;
 pub use identities::{Identity, MongoUser};
 pub use jobs::{Cancelled, JobStore};
 pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
-pub use list::{JobPage, JobsWanted};
+pub use list::{JobPage, JobsWanted, Seer};
 pub use outbox::{Busy, Channel, Delivery, Due, Failed, Outbox, PutOff};
 pub use rules::BackOff;
 pub use source::MongoSource;

@@ -4,6 +4,7 @@
 //! pages that follow, and the last page costs what the first one does.
 
 use bson::{Bson, Document, doc};
+use export_core::access::VehiclePattern;
 use export_core::job::{Job, JobState};
 use export_core::{JobId, Tenant};
 use futures_util::TryStreamExt;
@@ -25,12 +26,23 @@ const BAD_VALUE: i32 = 2;
 pub struct JobsWanted {
     /// Whose.
     pub tenant: Tenant,
+    /// Only those that this caller may see, where that is not all of them.
+    pub seen_by: Option<Seer>,
     /// In any of these states; in any state, if there are none.
     pub states: Vec<JobState>,
     /// Only those that are older than this one, which need not be there.
     pub older_than: Option<JobId>,
     /// Most jobs of the page; at least one.
     pub limit: u32,
+}
+
+/// A caller who may see some vehicles only: sees the jobs that it asked for, and those that were as narrow as its own.
+#[derive(Clone, Debug)]
+pub struct Seer {
+    /// The caller's name.
+    pub name: String,
+    /// What it may see.
+    pub vehicles: Vec<VehiclePattern>,
 }
 
 /// A page of jobs.
@@ -83,6 +95,11 @@ fn index_of(wanted: &JobsWanted) -> &'static str {
 /// One job more than wanted, to know whether there are more.
 fn stages(wanted: &JobsWanted) -> Vec<Document> {
     let mut filter = doc! { "tenant": wanted.tenant.as_str() };
+    if let Some(Seer { name, vehicles }) = &wanted.seen_by {
+        let patterns: Vec<&str> = vehicles.iter().map(VehiclePattern::as_str).collect();
+        let as_narrow = doc! { "$type": "array", "$not": { "$elemMatch": { "$nin": patterns } } };
+        filter.insert("$or", vec![doc! { "createdBy": name }, doc! { "allowedVehicles": as_narrow }]);
+    }
     if let Some(job_id) = wanted.older_than {
         filter.insert("_id", doc! { "$lt": job_id.to_string() });
     }

@@ -98,7 +98,13 @@ impl KeySet {
         if let Some(key) = self.fresh_key(id) {
             return Ok(Some(key));
         }
-        let mut next = self.next.lock().await;
+        // While one request asks the issuer, the others go by what is known, if that is not too old.
+        let known = self.usable_snapshot().and_then(|known| known.find(id));
+        let mut next = match (self.next.try_lock(), known) {
+            (Ok(next), _) => next,
+            (Err(_), Some(key)) => return Ok(Some(key)),
+            (Err(_), None) => self.next.lock().await,
+        };
         // Somebody else may have asked meanwhile.
         if let Some(key) = self.fresh_key(id) {
             return Ok(Some(key));
@@ -123,7 +129,7 @@ impl KeySet {
             }
         }
         drop(next);
-        match self.snapshot().filter(|known| known.at.elapsed() < self.times.stale) {
+        match self.usable_snapshot() {
             Some(known) => Ok(known.find(id)),
             None => Err(failure),
         }
@@ -132,6 +138,11 @@ impl KeySet {
     /// The key of this id, where the keys were fetched not long ago.
     fn fresh_key(&self, id: Option<&str>) -> Option<Arc<DecodingKey>> {
         self.snapshot().filter(|known| known.at.elapsed() < self.times.fresh)?.find(id)
+    }
+
+    /// What is known, unless that is too old to go by.
+    fn usable_snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot().filter(|known| known.at.elapsed() < self.times.stale)
     }
 
     fn snapshot(&self) -> Option<Arc<Snapshot>> {

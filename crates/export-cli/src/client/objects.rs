@@ -1,12 +1,12 @@
 //! A result that is many objects, into a folder: everything is fetched and checked beside it, and then the folder gets its name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use export_core::JobId;
-use export_core::manifest::{MANIFEST_ENTRY, Manifest};
+use export_core::manifest::{MANIFEST_ENTRY, Manifest, VehicleManifest};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 use tempfile::Builder;
@@ -60,8 +60,10 @@ pub(super) async fn fetch_all(
     let text = fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     let manifest: Manifest = serde_json::from_slice(&text)
         .map_err(|error| ClientError::Checksum(format!("{MANIFEST_ENTRY} cannot be read: {error}")))?;
+    let files: BTreeMap<String, VehicleManifest> =
+        manifest.vehicles.into_iter().map(|vehicle| (vehicle.entry.clone(), vehicle)).collect();
     for object in &others {
-        fetch_one(client, export, object, &beside, &manifest, bar).await?;
+        fetch_one(client, export, object, &beside, files.get(&object.name), bar).await?;
     }
     sync(&beside);
     give_name(&beside, folder, may_replace)
@@ -89,17 +91,17 @@ async fn fetch_one(
     export: JobId,
     object: &Object,
     folder: &Path,
-    manifest: &Manifest,
+    file: Option<&VehicleManifest>,
     bar: &ProgressBar,
 ) -> anyhow::Result<()> {
     let path = folder.join(&object.name);
     let before = bar.position();
     let is_there = path.metadata().is_ok_and(|found| found.is_file() && found.len() == object.bytes);
-    if !is_there || fault(&path, &object.name, manifest).await?.is_some() {
+    if !is_there || fault(&path, &object.name, file).await?.is_some() {
         let wanted = Wanted { export, object: Some(&object.name), bytes: object.bytes, sha256: None };
         let mut part = fetch(client, &wanted, &path, bar).await?;
         let whole = part.whole()?.to_owned();
-        if let Some(fault) = fault(&whole, &object.name, manifest).await? {
+        if let Some(fault) = fault(&whole, &object.name, file).await? {
             part.discard()?;
             return Err(ClientError::Checksum(fault).into());
         }
@@ -110,9 +112,9 @@ async fn fetch_one(
 }
 
 /// On a thread that may be busy for long: signals are listened to meanwhile.
-async fn fault(path: &Path, name: &str, manifest: &Manifest) -> anyhow::Result<Option<String>> {
-    let (path, name, manifest) = (path.to_owned(), name.to_owned(), manifest.clone());
-    let checked = tokio::task::spawn_blocking(move || verify::fault(&path, &name, &manifest));
+async fn fault(path: &Path, name: &str, file: Option<&VehicleManifest>) -> anyhow::Result<Option<String>> {
+    let (path, name, file) = (path.to_owned(), name.to_owned(), file.cloned());
+    let checked = tokio::task::spawn_blocking(move || verify::fault(&path, &name, file.as_ref()));
     checked.await.context("a file could not be checked")?
 }
 

@@ -5,15 +5,19 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use anyhow::Context as _;
-use export_core::manifest::{Manifest, VehicleManifest};
+use export_core::manifest::VehicleManifest;
 use flate2::read::MultiGzDecoder;
 
 /// A few of the decoders' own blocks.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// What is wrong with an object, if anything is. One that the manifest does not name is wrong.
-pub(super) fn fault(path: &Path, name: &str, manifest: &Manifest) -> anyhow::Result<Option<String>> {
-    let Some(expected) = manifest.vehicles.iter().find(|vehicle| vehicle.entry == name) else {
+pub(super) fn fault(
+    path: &Path,
+    name: &str,
+    expected: Option<&VehicleManifest>,
+) -> anyhow::Result<Option<String>> {
+    let Some(expected) = expected else {
         return Ok(Some(format!("{name} is not in the manifest")));
     };
     let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;

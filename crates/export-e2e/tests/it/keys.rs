@@ -73,6 +73,40 @@ async fn a_stream_ends_soon_after_its_key_is_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_some_vehicles_sees_no_job_about_others() {
+    let stack = api_with_keys(Duration::from_secs(10)).await;
+    let scopes = [Scope::Read, Scope::Write];
+    let wide = Caller::of(&stack, "acme", &scopes).await;
+    let some = AllowedVehicles::Like(vec!["bus_*".parse().expect("a pattern")]);
+    let narrow = Caller { stack: &stack, key: stack.key("acme", &scopes, some.clone(), KeyEnd::Never).await };
+    let alike = Caller { stack: &stack, key: stack.key("acme", &scopes, some, KeyEnd::Never).await };
+    let [of_wide, of_narrow] = [wide.accepted(&a_day()).await, narrow.accepted(&a_day()).await];
+
+    for (caller, seen) in
+        [(&wide, vec![&of_narrow, &of_wide]), (&narrow, vec![&of_narrow]), (&alike, vec![&of_narrow])]
+    {
+        let list = caller.get("/export").await.json();
+        let ids: Vec<&str> = list["exports"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|job| job["_id"].as_str())
+            .collect();
+        assert_eq!(ids, seen);
+        for job_id in [&of_wide, &of_narrow] {
+            let status = caller.get(&format!("/export/{job_id}")).await.status;
+            assert_eq!(status, if seen.contains(&job_id) { 200 } else { 404 });
+        }
+    }
+    assert_eq!(narrow.send("DELETE", &format!("/export/{of_wide}"), &[], None).await.status, 404);
+    // Nor by its name for a request.
+    let named = [("idempotency-key", "k-1")];
+    assert_eq!(wide.send("POST", "/export", &named, Some(&a_day())).await.status, 202);
+    assert_eq!(narrow.send("POST", "/export", &named, Some(&a_day())).await.status, 422);
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
     let stack = api_with_keys(Duration::from_hours(1)).await;
     let end = KeyEnd::After(Duration::from_secs(2));

@@ -14,7 +14,13 @@ use crate::store::{RETENTION, TestStore, ago, progress, result};
 
 /// All jobs of the default tenant.
 fn all() -> JobsWanted {
-    JobsWanted { tenant: Tenant::default_tenant(), states: Vec::new(), older_than: None, limit: 100 }
+    JobsWanted {
+        tenant: Tenant::default_tenant(),
+        seen_by: None,
+        states: Vec::new(),
+        older_than: None,
+        limit: 100,
+    }
 }
 
 async fn listed(store: &TestStore, wanted: &JobsWanted) -> JobPage {

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use export_core::access::Scope;
+use export_core::access::{Principal, Scope};
 use export_core::job::{Idempotency, Job, NewJob};
 use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
@@ -68,10 +68,10 @@ pub async fn create(
     webhook::check(state.webhooks.as_ref(), &request)?;
     let new = NewJob {
         id: JobId::new(Uuid::now_v7()),
-        tenant: principal.tenant,
-        created_by: principal.name,
+        tenant: principal.tenant.clone(),
+        created_by: principal.name.clone(),
         request,
-        allowed_vehicles: principal.vehicles,
+        allowed_vehicles: principal.vehicles.clone(),
         max_attempts: state.max_attempts.get(),
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),
@@ -79,7 +79,7 @@ pub async fn create(
     known::check_new(&state, &new).await?;
 
     // On a task of its own: a client that hangs up half-way changes nothing about a job that is being accepted.
-    let accepting = tokio::spawn(accept(state.clone(), new, trail).in_current_span());
+    let accepting = tokio::spawn(accept(state.clone(), principal, new, trail).in_current_span());
     let job = accepting.await.map_err(|panic| {
         error!(error = %panic, "a job could not be accepted");
         Problem::internal()
@@ -107,11 +107,15 @@ pub async fn create(
 }
 
 /// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.
-async fn accept(state: ApiState, new: NewJob, trail: Trail) -> Result<Job, Problem> {
+async fn accept(state: ApiState, asker: Principal, new: NewJob, trail: Trail) -> Result<Job, Problem> {
     let (job_id, tenant, created_by) = (new.id, new.tenant.clone(), new.created_by.clone());
     let job = match state.acceptor.create(new).await.map_err(|error| store_problem(job_id, &error))? {
         Created::New(job) => job,
         Created::Before(job) => {
+            // A caller of fewer vehicles must not get at the job of one that may see more by using its key.
+            if !asker.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles) {
+                return Err(Problem::idempotency_key_taken());
+            }
             info!(job.id = %job.id, "the request was accepted before");
             state.audit.created(&tenant, &created_by, job.id, &trail, "accepted before").await;
             return Ok(job);
@@ -143,14 +147,16 @@ async fn publish(state: &ApiState, job: &Job) {
 /// The client's own name for the request, with a hash of what is asked. JSON that differs in blanks or the order of its fields
 /// only is the same request.
 fn idempotency(headers: &HeaderMap, body: &Value) -> Result<Option<Idempotency>, Problem> {
-    let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = keys.next() else { return Ok(None) };
     let is_plain = |key: &&str| {
         (1..=MAX_KEY_BYTES).contains(&key.len())
             && key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
     };
-    let key = key.to_str().ok().filter(is_plain).ok_or_else(|| {
+    let is_only = keys.next().is_none();
+    let key = key.to_str().ok().filter(|key| is_only && is_plain(key)).ok_or_else(|| {
         Problem::malformed(format!(
-            "Idempotency-Key must have 1 to {MAX_KEY_BYTES} printable ASCII characters"
+            "Idempotency-Key must have 1 to {MAX_KEY_BYTES} printable ASCII characters, and be there once"
         ))
     })?;
     let mut request_hash = String::with_capacity(64);

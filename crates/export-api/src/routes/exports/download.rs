@@ -8,6 +8,7 @@ use export_core::access::Scope;
 use export_core::job::{ExportResult, Job, JobState};
 use export_core::output::Archive;
 
+use super::job_view::RETRY_AFTER_SECONDS;
 use super::links::{ObjectsView, ResultLinks};
 use super::{JobPath, ObjectPath, find_job};
 use crate::audit::Trail;
@@ -97,6 +98,7 @@ fn see_other(link: String) -> Response {
 fn result_of(job: &Job) -> Result<&ExportResult, Problem> {
     job.result.as_ref().ok_or_else(|| match job.state {
         JobState::Expired => Problem::result_expired(),
+        state if state.is_active() => Problem::no_result_yet(why_no_result(state), RETRY_AFTER_SECONDS),
         state => Problem::no_result(why_no_result(state)),
     })
 }

@@ -11,8 +11,8 @@ use export_core::request::ExportRequest;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::known;
 use super::schema::ExportRequest as ExportRequestBody;
+use super::{known, webhook};
 use crate::auth::Caller;
 use crate::json_body::JsonBody;
 use crate::problem::Problem;
@@ -77,6 +77,7 @@ pub async fn estimate_export(
     let principal = caller.who_may(Scope::Read)?;
     let JsonBody(body) = body?;
     let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
+    webhook::check(state.webhooks.as_ref(), &request)?;
     let allowed = &principal.vehicles;
     known::check(&state.catalog, allowed, &request).await?;
 

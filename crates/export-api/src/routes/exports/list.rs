@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::JobId;
-use export_core::access::Scope;
+use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::JobState;
-use export_mongo::JobsWanted;
+use export_mongo::{JobsWanted, Seer};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
@@ -80,6 +80,10 @@ pub async fn list_exports(
     let query = Query::parse(query.as_deref().unwrap_or_default())?;
     let wanted = JobsWanted {
         tenant: principal.tenant,
+        seen_by: match principal.vehicles {
+            AllowedVehicles::All => None,
+            AllowedVehicles::Like(vehicles) => Some(Seer { name: principal.name, vehicles }),
+        },
         states: query.states.clone(),
         older_than: query.older_than,
         limit: query.limit,
