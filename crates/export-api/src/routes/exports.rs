@@ -61,8 +61,9 @@ impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
 
 /// The caller's job of this id, or the answer that there is none: that of another tenant is as unknown as one that never was.
 async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Result<Job, Problem> {
-    let found = state.jobs.get(job_id).await.map_err(|error| store_problem(job_id, &error))?;
-    found.filter(|job| job.tenant == principal.tenant).ok_or_else(Problem::unknown_job)
+    let found =
+        state.jobs.get_of(&principal.tenant, job_id).await.map_err(|error| store_problem(job_id, &error))?;
+    found.ok_or_else(Problem::unknown_job)
 }
 
 /// The answer when the store has failed over this job.
