@@ -2,13 +2,15 @@
 //! that is the same for one job and for many. A job that comes alone does not wait for others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use export_core::JobId;
 use export_core::causes;
 use export_core::job::NewJob;
-use export_mongo::{Created, JobStore, StoreError};
+use export_mongo::{Created, JobStore, StoreError, Written};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 /// Most jobs of one write: some hundred kilobytes.
@@ -17,6 +19,9 @@ const BATCH: usize = 64;
 const WRITES: usize = 2;
 /// Jobs that may wait for a write. Whoever comes then waits with its request, of which there is a bound, too.
 const WAITING_JOBS: usize = 1_024;
+/// How long a job may wait for the beginning of its write. Its client would not wait for much longer, and when MongoDB is slow, what
+/// nobody waits for any more must not be in the way of the rest.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Marks that may wait. What is too many is left to the sweeper, which publishes such a job once more.
 const WAITING_MARKS: usize = 16_384;
 /// Most marks of one write.
@@ -25,9 +30,29 @@ const MARKS: usize = 1_000;
 /// A store that could not do it, shared by all who asked for the same write.
 type SharedError = Arc<StoreError>;
 
+/// A job that was not accepted.
+#[derive(Clone, Debug)]
+pub struct NotAccepted {
+    /// Why.
+    pub error: SharedError,
+    /// Whether it may be there all the same, since it is not known what came of its write.
+    pub may_exist: bool,
+}
+
+impl NotAccepted {
+    fn not_there(error: StoreError) -> Self {
+        Self { error: Arc::new(error), may_exist: false }
+    }
+
+    fn unknown(error: SharedError) -> Self {
+        Self { error, may_exist: true }
+    }
+}
+
 /// Writes new jobs. Cheap to clone; ends when the last clone is gone.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
+    store: JobStore,
     jobs: mpsc::Sender<Waiting>,
     marks: mpsc::Sender<(JobId, i64)>,
 }
@@ -36,7 +61,9 @@ pub struct Acceptor {
 #[derive(Debug)]
 struct Waiting {
     new: NewJob,
-    answer: oneshot::Sender<Result<Created, SharedError>>,
+    /// When it is too late to begin.
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Written, NotAccepted>>,
 }
 
 impl Acceptor {
@@ -46,15 +73,34 @@ impl Acceptor {
         let (marks, waiting_marks) = mpsc::channel(WAITING_MARKS);
         tokio::spawn(write_jobs(store.clone(), waiting));
         let marking = tokio::spawn(write_marks(store.clone(), waiting_marks));
-        (Self { jobs, marks }, marking)
+        (Self { store: store.clone(), jobs, marks }, marking)
     }
 
     /// Accepts a job. When this returns, the job survives whatever dies next.
-    pub async fn create(&self, new: NewJob) -> Result<Created, SharedError> {
+    pub async fn create(&self, new: NewJob) -> Result<Created, NotAccepted> {
+        let (tenant, idempotency) = (new.tenant.clone(), new.idempotency.clone());
         let (answer, answered) = oneshot::channel();
-        let is_gone = || Arc::new(StoreError::Contended("the writing of new jobs, which has ended"));
-        self.jobs.send(Waiting { new, answer }).await.map_err(|_| is_gone())?;
-        answered.await.unwrap_or_else(|_| Err(is_gone()))
+        let deadline = Instant::now() + LONGEST_WAIT;
+        let ended = || StoreError::Contended("the writing of new jobs, which has ended");
+        match timeout_at(deadline, self.jobs.send(Waiting { new, deadline, answer })).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(NotAccepted::not_there(ended())),
+            Err(_) => return Err(overdue()),
+        }
+        let written = answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(Arc::new(ended()))))?;
+        match (written, idempotency) {
+            (Written::New(job), _) => Ok(Created::New(*job)),
+            // Looked up here and not with the write, so that no other job waits for it.
+            (Written::KeyKnown, Some(idempotency)) => {
+                let before = self.store.accepted_before(&tenant, &idempotency).await;
+                before.map_err(NotAccepted::not_there)
+            }
+            (Written::KeyKnown, None) => {
+                let what = "a job without an idempotency key was taken for another".to_owned();
+                Err(NotAccepted::not_there(StoreError::Corrupt(what)))
+            }
+            (Written::Refused(error), _) => Err(NotAccepted::not_there(error)),
+        }
     }
 
     /// Notes, soon, that the broker has confirmed the message of a job that was seen at this epoch.
@@ -63,6 +109,10 @@ impl Acceptor {
             warn!(job.id = %job_id, "too much to note: the job will be published once more");
         }
     }
+}
+
+fn overdue() -> NotAccepted {
+    NotAccepted::not_there(StoreError::Overdue("a new job waits to be written"))
 }
 
 async fn write_jobs(store: JobStore, mut waiting: mpsc::Receiver<Waiting>) {
@@ -79,18 +129,26 @@ async fn write_jobs(store: JobStore, mut waiting: mpsc::Receiver<Waiting>) {
 }
 
 async fn write_batch(store: JobStore, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
-    let (new, answers): (Vec<NewJob>, Vec<_>) = batch.into_iter().map(|job| (job.new, job.answer)).unzip();
+    let now = Instant::now();
+    let (in_time, late): (Vec<Waiting>, Vec<_>) = batch.into_iter().partition(|job| now < job.deadline);
+    for job in late {
+        job.answer.send(Err(overdue())).ok();
+    }
+    if in_time.is_empty() {
+        return;
+    }
+    let (new, answers): (Vec<NewJob>, Vec<_>) = in_time.into_iter().map(|job| (job.new, job.answer)).unzip();
     // Who has stopped listening is no reason not to accept: see `create`.
     match store.create_all(&new).await {
-        Ok(created) => {
-            for (created, answer) in created.into_iter().zip(answers) {
-                answer.send(created.map_err(Arc::new)).ok();
+        Ok(written) => {
+            for (written, answer) in written.into_iter().zip(answers) {
+                answer.send(written.map_err(|error| NotAccepted::unknown(Arc::new(error)))).ok();
             }
         }
         Err(error) => {
             let error = Arc::new(error);
             for answer in answers {
-                answer.send(Err(Arc::clone(&error))).ok();
+                answer.send(Err(NotAccepted::unknown(Arc::clone(&error)))).ok();
             }
         }
     }

@@ -1,14 +1,15 @@
 //! What an export will come to, before it is made: from how much there is, and from what finished exports have come to.
 //!
 //! Two numbers for everything, since nobody can know: what it will hardly stay below, and what it will hardly exceed. How many points
-//! an hour has, how many rows they make and how well they compress is learned from finished exports, the least and the most of them;
-//! until there are enough, wide assumptions stand in, from fleets that were seen.
+//! an hour has, how many rows they make and how well they compress is learned from the tenant's own finished exports, the least and the most of
+//! them; until there are enough, wide assumptions stand in, from fleets that were seen. Nothing is learned from other tenants' exports,
+//! since the figures would tell about them.
 
 use crate::TimeRange;
 use crate::output::{Compression, Fill, Format, OutputOptions};
 use crate::range::HOUR_MS;
 
-/// Finished exports from which something can be learned without more caution. From fewer, the bounds are set wider.
+/// Finished exports from which something can be learned. Where fewer of them tell of one figure, its bounds are set wider.
 pub const ENOUGH: usize = 5;
 
 /// How much data a request is about: what lies between the first and the last hour counts as there.
@@ -25,8 +26,6 @@ pub struct Coverage {
 /// What one finished export has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whether it is of the tenant who asks.
-    pub is_own: bool,
     /// What its result looks like.
     pub output: OutputOptions,
     /// Hour documents that were read.
@@ -55,9 +54,7 @@ pub struct Span {
 pub enum Basis {
     /// So many finished exports of the tenant.
     Own(usize),
-    /// So many finished exports of all tenants.
-    All(usize),
-    /// None: assumptions.
+    /// Too few: assumptions.
     Assumptions,
 }
 
@@ -122,18 +119,16 @@ impl Ratio {
     }
 }
 
-/// What an export of so much data in this range will come to.
+/// What an export of so much data in this range will come to, where the same tenant's last exports have come to this.
 pub fn estimate(
     coverage: &Coverage,
     range: TimeRange,
     output: &OutputOptions,
     finished: &[Outcome],
 ) -> Estimate {
-    let own: Vec<Outcome> = finished.iter().copied().filter(|outcome| outcome.is_own).collect();
-    let (basis, seen) = match (own.len(), finished.len()) {
-        (_, 0) => (Basis::Assumptions, Vec::new()),
-        (count, _) if count >= ENOUGH => (Basis::Own(count), own),
-        (_, count) => (Basis::All(count), finished.to_vec()),
+    let (basis, seen) = match finished.len() {
+        count if count >= ENOUGH => (Basis::Own(count), finished),
+        _ => (Basis::Assumptions, &[][..]),
     };
     if coverage.parameter_hours == 0 {
         let nothing = Span::default();
@@ -145,7 +140,7 @@ pub fn estimate(
     let density = seen.iter().map(|outcome| (outcome.points, outcome.documents));
     let points = Ratio::learned(density, POINTS_PER_DOCUMENT).of(documents);
 
-    let rows = rows(coverage, range, output, points, &seen);
+    let rows = rows(coverage, range, output, points, seen);
 
     let assumed_size = if is_compressed(output) { BYTES_PER_ROW } else { PLAIN_BYTES_PER_ROW };
     let alike = seen.iter().filter(|outcome| looks_alike(&outcome.output, output));
@@ -231,17 +226,17 @@ mod tests {
         Coverage { vehicles, parameter_hours: vehicles * 5 * DAY, vehicle_hours: vehicles * DAY }
     }
 
-    fn outcome(is_own: bool, points_per_document: u64) -> Outcome {
+    fn outcome(points_per_document: u64) -> Outcome {
         let (documents, points) = (240, 240 * points_per_document);
         let rows = points * 9 / 10;
         let output = OutputOptions::default();
-        Outcome { is_own, output, documents, points, rows, bytes: rows * 6, duration_ms: points / 1_000 }
+        Outcome { output, documents, points, rows, bytes: rows * 6, duration_ms: points / 1_000 }
     }
 
     #[test]
     fn a_range_without_data_is_nothing() {
         let nothing = Coverage { vehicles: 3, ..Coverage::default() };
-        let estimate = estimate(&nothing, range(), &OutputOptions::default(), &[outcome(true, 100)]);
+        let estimate = estimate(&nothing, range(), &OutputOptions::default(), &[outcome(100); ENOUGH]);
         let zero = Span::default();
         assert_eq!((estimate.rows, estimate.bytes, estimate.duration_seconds), (zero, zero, zero));
     }
@@ -256,11 +251,10 @@ mod tests {
 
     #[test]
     fn enough_of_ones_own_exports_make_it_narrow() {
-        let others = [outcome(false, 10); ENOUGH];
-        let own = [outcome(true, 1_000); ENOUGH];
-        let wide = estimate(&day(2), range(), &OutputOptions::default(), &[&others[..], &own[1..]].concat());
-        let narrow = estimate(&day(2), range(), &OutputOptions::default(), &[&others[..], &own[..]].concat());
-        assert_eq!((wide.basis, narrow.basis), (Basis::All(2 * ENOUGH - 1), Basis::Own(ENOUGH)));
+        let own = [outcome(1_000); ENOUGH];
+        let wide = estimate(&day(2), range(), &OutputOptions::default(), &own[1..]);
+        let narrow = estimate(&day(2), range(), &OutputOptions::default(), &own);
+        assert_eq!((wide.basis, narrow.basis), (Basis::Assumptions, Basis::Own(ENOUGH)));
         assert!(narrow.rows.low > wide.rows.low && narrow.rows.high <= wide.rows.high);
         let truth = 240 * 1_000 * 9 / 10;
         assert!((narrow.rows.low..=narrow.rows.high).contains(&truth), "{narrow:?}");
@@ -274,7 +268,7 @@ mod tests {
             resampling: Some(Resampling { step_ms: NonZeroU64::new(60_000).expect("not zero"), fill }),
             ..OutputOptions::default()
         };
-        let seen = [outcome(true, 2_000); ENOUGH];
+        let seen = [outcome(2_000); ENOUGH];
         let plain = estimate(&day(1), range(), &output(Fill::None), &seen);
         assert_eq!(plain.rows.high, DAY * 60 + 1);
         let half_a_day = Coverage { parameter_hours: 60, vehicle_hours: 12, vehicles: 1 };
@@ -286,9 +280,9 @@ mod tests {
         #[test]
         fn low_is_never_above_high_and_more_is_never_less(
             vehicles in 1u64..100_000,
-            densities in proptest::collection::vec((any::<bool>(), 0u64..100_000), 0..12),
+            densities in proptest::collection::vec(0u64..100_000, 0..12),
         ) {
-            let seen: Vec<Outcome> = densities.into_iter().map(|(own, points)| outcome(own, points)).collect();
+            let seen: Vec<Outcome> = densities.into_iter().map(outcome).collect();
             let of = |vehicles| estimate(&day(vehicles), range(), &OutputOptions::default(), &seen);
             let (less, more) = (of(vehicles), of(vehicles * 2));
             for (less, more) in [

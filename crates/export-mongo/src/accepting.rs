@@ -5,25 +5,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
-use export_core::JobId;
 use export_core::job::{Idempotency, Job, NewJob};
 use export_core::rules::Transition;
+use export_core::{JobId, Tenant};
 use futures_util::TryStreamExt as _;
 use mongodb::error::ErrorKind;
 
-use crate::client::bounded;
+use crate::client::{DUPLICATE_KEY, bounded};
 use crate::document::{new_job, read_job};
 use crate::error::StoreError;
 use crate::jobs::JobStore;
 use crate::rules::{Given, filter, update};
 
-/// The server's code for a value that a unique index has already.
-pub(crate) const DUPLICATE_KEY: i32 = 11000;
-/// Its codes for a server that is not, or no longer, the primary, or that is shutting down.
+/// The server's codes for a server that is not, or no longer, the primary, or that is shutting down.
 const STEPPED_DOWN: [i32; 6] = [91, 189, 10107, 11600, 11602, 13435];
 /// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
 const OTHER_JOB_TRIES: u32 = 20;
 const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
+/// Looks for jobs that were just acknowledged, and the time between them: a primary that has just been elected may not show them yet.
+const READ_BACK_TRIES: u32 = 10;
+const READ_BACK_WAIT: Duration = Duration::from_millis(100);
 /// How long a majority may take to have what was written; as in the options of the collections.
 const MAJORITY: Duration = Duration::from_secs(10);
 
@@ -38,29 +39,50 @@ pub enum Created {
     KeyTaken,
 }
 
+/// What came of writing one job among others.
+#[derive(Debug)]
+pub enum Written {
+    /// It is there, and durable.
+    New(Box<Job>),
+    /// It was not written, since its idempotency key is known: [`JobStore::accepted_before`] knows more.
+    KeyKnown,
+    /// The database did not take it: it is not there.
+    Refused(StoreError),
+}
+
 impl JobStore {
     /// Accepts a job. When this returns, the job survives whatever dies next.
     pub async fn create(&self, new: &NewJob) -> Result<Created, StoreError> {
-        let mut created = self.create_all(std::slice::from_ref(new)).await?;
-        created.pop().unwrap_or_else(|| Err(StoreError::Corrupt("nothing was created".to_owned())))
+        let mut written = self.create_all(std::slice::from_ref(new)).await?;
+        let nothing = || StoreError::Corrupt("nothing was created".to_owned());
+        match (written.pop().ok_or_else(nothing)??, &new.idempotency) {
+            (Written::New(job), _) => Ok(Created::New(*job)),
+            (Written::KeyKnown, Some(idempotency)) => self.accepted_before(&new.tenant, idempotency).await,
+            (Written::KeyKnown, None) => Err(nothing()),
+            (Written::Refused(error), _) => Err(error),
+        }
     }
 
     /// Accepts jobs, each by itself: what came of them, in their order. When this returns, those that were created survive whatever
-    /// dies next. An error is one of all of them, and then it is not known which are there.
-    pub async fn create_all(&self, new: &[NewJob]) -> Result<Vec<Result<Created, StoreError>>, StoreError> {
+    /// dies next. An error is one of all of them, or of that one, and then it is not known which are there.
+    ///
+    /// What is known of an idempotency key's earlier job is not looked up here, as nobody is to wait for another's look.
+    pub async fn create_all(&self, new: &[NewJob]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
         let refused = self.upsert_all(new).await?;
-        let mut stored = self.stored_of(new).await?;
+        let made = new.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
+        let mut stored = self.stored_of(made.map(|(_, new)| new.id.to_string()).collect()).await?;
         let mut created = Vec::with_capacity(new.len());
         for (index, new) in new.iter().enumerate() {
-            let of_this = match (refused.get(&index), stored.remove(&new.id.to_string()), &new.idempotency) {
-                (None, Some(document), _) => read_job(document).map(Created::New),
-                (Some(Refused { code: DUPLICATE_KEY, .. }), _, Some(idempotency)) => {
-                    self.created_before(new, idempotency).await
+            let of_this = match (refused.get(&index), stored.remove(&new.id.to_string())) {
+                (None, Some(document)) => read_job(document).map(|job| Written::New(Box::new(job))),
+                (Some(Refused { code: DUPLICATE_KEY, .. }), _) if new.idempotency.is_some() => {
+                    Ok(Written::KeyKnown)
                 }
-                (Some(refused), _, _) => {
-                    Err(StoreError::Corrupt(format!("it was refused: {}", refused.message)))
+                (Some(refused), _) => {
+                    let reason = format!("it was refused: {}", refused.message);
+                    Ok(Written::Refused(StoreError::Corrupt(reason)))
                 }
-                (None, None, _) => Err(StoreError::Corrupt("the created job is not there".to_owned())),
+                (None, None) => Err(StoreError::Contended("a job that was just created")),
             };
             created.push(of_this);
         }
@@ -83,6 +105,7 @@ impl JobStore {
         let database = self.jobs.client().database(&self.jobs.namespace().db);
         let answer = bounded("create jobs", async move {
             match database.run_command(command.clone()).await {
+                Ok(answer) if has_stepped_down(&answer) => database.run_command(command).await,
                 Err(error) if is_worth_repeating(&error) => database.run_command(command).await,
                 outcome => outcome,
             }
@@ -98,21 +121,36 @@ impl JobStore {
         refused.map(Refused::read).collect()
     }
 
-    async fn stored_of(&self, new: &[NewJob]) -> Result<HashMap<String, Document>, StoreError> {
-        let ids: Vec<String> = new.iter().map(|new| new.id.to_string()).collect();
-        let jobs = self.jobs.clone();
-        let found = bounded("read created jobs", async move {
-            jobs.find(doc! { "_id": { "$in": ids } }).await?.try_collect::<Vec<_>>().await
-        })
-        .await?;
-        let named = |document: Document| Some((document.get_str("_id").ok()?.to_owned(), document));
-        Ok(found.into_iter().filter_map(named).collect())
+    /// The jobs of these ids, by id; after a few looks, those that could be seen.
+    async fn stored_of(&self, ids: Vec<String>) -> Result<HashMap<String, Document>, StoreError> {
+        let mut stored = HashMap::with_capacity(ids.len());
+        if ids.is_empty() {
+            return Ok(stored);
+        }
+        for tries in 1..=READ_BACK_TRIES {
+            let (jobs, wanted) = (self.jobs.clone(), doc! { "_id": { "$in": &ids } });
+            let found = bounded("read created jobs", async move {
+                jobs.find(wanted).await?.try_collect::<Vec<_>>().await
+            })
+            .await?;
+            let named = |document: Document| Some((document.get_str("_id").ok()?.to_owned(), document));
+            stored = found.into_iter().filter_map(named).collect();
+            if stored.len() >= ids.len() || tries == READ_BACK_TRIES {
+                break;
+            }
+            tokio::time::sleep(READ_BACK_WAIT).await;
+        }
+        Ok(stored)
     }
 
     /// The job that was made by an earlier request of the same name.
-    async fn created_before(&self, new: &NewJob, idempotency: &Idempotency) -> Result<Created, StoreError> {
+    pub async fn accepted_before(
+        &self,
+        tenant: &Tenant,
+        idempotency: &Idempotency,
+    ) -> Result<Created, StoreError> {
         for _ in 0..OTHER_JOB_TRIES {
-            let filter = doc! { "tenant": new.tenant.as_str(), "idempotencyKey": &idempotency.key };
+            let filter = doc! { "tenant": tenant.as_str(), "idempotencyKey": &idempotency.key };
             let jobs = self.jobs.clone();
             let found =
                 bounded("find the job of an idempotency key", async move { jobs.find_one(filter).await });
@@ -182,6 +220,12 @@ fn is_worth_repeating(error: &mongodb::error::Error) -> bool {
         ErrorKind::Command(command) => STEPPED_DOWN.contains(&command.code),
         _ => false,
     }
+}
+
+/// Whether the primary has written, but stepped down while it waited for a majority: the next one may have all of it, or not.
+fn has_stepped_down(answer: &Document) -> bool {
+    let concern = answer.get_document("writeConcernError");
+    concern.is_ok_and(|concern| concern.get_i32("code").is_ok_and(|code| STEPPED_DOWN.contains(&code)))
 }
 
 /// What the server says of an update that it did not make.

@@ -11,18 +11,13 @@ mod keep;
 mod read;
 mod survey;
 
-use std::time::Duration;
-
 use bson::{Bson, DateTime, Document, doc};
 use export_core::access::AllowedVehicles;
 use export_core::{Parameter, VehicleId};
 use mongodb::Collection;
-use mongodb::options::{
-    Acknowledgment, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
-};
 use serde::Deserialize;
 
-use crate::client::MongoClient;
+use crate::client::{MongoClient, durable};
 use crate::error::StoreError;
 
 pub use keep::{Keeping, ListChange};
@@ -78,17 +73,7 @@ pub struct VehicleLook {
 impl Catalog {
     /// The catalog in this database. Makes nothing; [`JobStore::provision`](crate::JobStore::provision) does.
     pub fn new(mongo: &MongoClient, database: &str) -> Self {
-        let durable = WriteConcern::builder()
-            .w(Acknowledgment::Majority)
-            .journal(true)
-            .w_timeout(Duration::from_secs(10))
-            .build();
-        let options = CollectionOptions::builder()
-            .write_concern(durable)
-            .read_concern(ReadConcern::majority())
-            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
-            .build();
-        Self { vehicles: mongo.client.database(database).collection_with_options("catalog", options) }
+        Self { vehicles: mongo.client.database(database).collection_with_options("catalog", durable()) }
     }
 }
 

@@ -19,6 +19,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long any single operation may take; a `find` with a batch of documents included.
 const OPERATION: Duration = Duration::from_secs(30);
 
+/// The server's code for a value that a unique index has already.
+pub(crate) const DUPLICATE_KEY: i32 = 11_000;
+
 /// A pool of connections to one MongoDB deployment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MongoClient {

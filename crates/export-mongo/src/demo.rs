@@ -3,11 +3,8 @@
 use bson::RawDocumentBuf;
 use mongodb::error::{Error, ErrorKind};
 
-use crate::client::{MongoClient, bounded};
+use crate::client::{DUPLICATE_KEY, MongoClient, bounded};
 use crate::error::StoreError;
-
-/// The server's code for an `_id` that is there already.
-const DUPLICATE_KEY: i32 = 11_000;
 
 impl MongoClient {
     /// Adds the hour documents that are not there yet; documents that are there stay as they are, whoever wrote them.

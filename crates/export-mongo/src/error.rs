@@ -28,6 +28,9 @@ pub enum StoreError {
     /// It was written, but a majority did not have it in time: it may be lost.
     #[error("a majority of MongoDB's servers did not have it in time: {0}")]
     NotDurable(String),
+    /// It waited too long for its turn, and was not begun.
+    #[error("too much else was to be done first: {0}")]
+    Overdue(&'static str),
     /// Others kept changing it.
     #[error("others keep changing {0}")]
     Contended(&'static str),

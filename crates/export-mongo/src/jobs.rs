@@ -5,9 +5,9 @@
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
-use export_core::JobId;
 use export_core::job::{Job, JobState};
 use export_core::rules::Transition;
+use export_core::{JobId, Tenant};
 use mongodb::Collection;
 use mongodb::options::ReturnDocument;
 
@@ -56,7 +56,16 @@ impl JobStore {
 
     /// The job, where there is one. A result whose time is over has expired, whether the sweeper has seen it or not.
     pub async fn get(&self, job_id: JobId) -> Result<Option<Job>, StoreError> {
-        let Some(document) = self.look(job_id).await? else { return Ok(None) };
+        self.read(doc! { "_id": job_id.to_string() }, job_id).await
+    }
+
+    /// The tenant's job. That of another tenant is not there, and nothing happens to it.
+    pub async fn get_of(&self, tenant: &Tenant, job_id: JobId) -> Result<Option<Job>, StoreError> {
+        self.read(doc! { "_id": job_id.to_string(), "tenant": tenant.as_str() }, job_id).await
+    }
+
+    async fn read(&self, wanted: Document, job_id: JobId) -> Result<Option<Job>, StoreError> {
+        let Some(document) = self.look(wanted).await? else { return Ok(None) };
         let is_over = document.get_bool("isOver").unwrap_or(false);
         if is_over && let Some(expired) = self.change(job_id, Transition::Expire, &Given::default()).await? {
             return read_job(expired).map(Some);
@@ -65,9 +74,8 @@ impl JobStore {
     }
 
     /// The stored document, with the server's word on whether its result's time is over (`isOver`).
-    async fn look(&self, job_id: JobId) -> Result<Option<Document>, StoreError> {
-        let stages =
-            [doc! { "$match": { "_id": job_id.to_string() } }, doc! { "$set": { "isOver": is_over() } }];
+    async fn look(&self, wanted: Document) -> Result<Option<Document>, StoreError> {
+        let stages = [doc! { "$match": wanted }, doc! { "$set": { "isOver": is_over() } }];
         let jobs = self.jobs.clone();
         bounded("read a job", async move {
             let mut found = jobs.aggregate(stages).await?;

@@ -154,10 +154,12 @@ impl KeyStore {
         Ok(Some(FoundKey { key: read_key(document)?, good_for }))
     }
 
-    /// Whether there is any key that was not revoked.
+    /// Whether there is any key that is good: neither revoked nor, by the server's clock, at its end.
     pub async fn has_any(&self) -> Result<bool, StoreError> {
         let keys = self.keys.clone();
-        let found = bounded("look for keys", async move { keys.find_one(doc! { "revokedAt": null }).await });
+        let has_time = doc! { "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
+        let is_good = doc! { "revokedAt": null, "$or": [{ "expiresAt": null }, has_time] };
+        let found = bounded("look for keys", async move { keys.find_one(is_good).await });
         found.await.map(|found| found.is_some())
     }
 }

@@ -28,7 +28,7 @@ mod source;
 mod sweep;
 mod vehicles;
 
-pub use accepting::Created;
+pub use accepting::{Created, Written};
 pub use audit::{AuditAction, AuditEntry, AuditError, AuditLog};
 pub use catalog::{
     Catalog, CataloguedParameter, CataloguedVehicle, Keeping, KnownParameters, ListChange, Standing, Survey,

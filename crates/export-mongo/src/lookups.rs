@@ -31,28 +31,28 @@ impl JobStore {
         Ok(found.await?.is_some())
     }
 
-    /// What the last finished exports have come to, of this tenant and of others, the latest first. Jobs of versions that did not count
-    /// documents are left out.
+    /// What the tenant's last finished exports have come to, the latest first. Jobs of versions that did not count documents are left
+    /// out.
     pub async fn outcomes(&self, tenant: &Tenant) -> Result<Vec<Outcome>, StoreError> {
         let told = doc! {
-            "_id": 0, "tenant": 1, "stats": 1, "progress.documents": 1, "format": 1, "archive": 1, "compression": 1,
+            "_id": 0, "stats": 1, "progress.documents": 1, "format": 1, "archive": 1, "compression": 1,
             "stepMs": 1, "fill": 1,
         };
-        let jobs = self.jobs.clone();
+        let (jobs, of_tenant) =
+            (self.jobs.clone(), doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } });
         let found = bounded("find the last finished exports", async move {
-            let finished = jobs.find(doc! { "stats": { "$type": "object" } }).sort(doc! { "finishedAt": -1 });
+            let finished = jobs.find(of_tenant).sort(doc! { "finishedAt": -1 });
             let finished = finished.limit(OUTCOMES).projection(told).max_time(QUESTION).await?;
             finished.try_collect::<Vec<Document>>().await
         })
         .await?;
-        Ok(found.into_iter().filter_map(|job| outcome(job, tenant)).collect())
+        Ok(found.into_iter().filter_map(outcome).collect())
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Finished {
-    tenant: String,
     #[serde(default)]
     format: Format,
     #[serde(default)]
@@ -79,10 +79,9 @@ struct Read {
     documents: Option<u64>,
 }
 
-fn outcome(job: Document, tenant: &Tenant) -> Option<Outcome> {
+fn outcome(job: Document) -> Option<Outcome> {
     let job: Finished = bson::deserialize_from_document(job).ok()?;
     Some(Outcome {
-        is_own: job.tenant == tenant.as_str(),
         output: OutputOptions {
             format: job.format,
             archive: job.archive,

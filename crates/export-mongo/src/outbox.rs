@@ -10,6 +10,7 @@ mod entry;
 use std::time::Duration;
 
 use bson::{Document, doc};
+use export_core::causes;
 use export_core::event::{Event, EventKind};
 use export_core::request::WebhookUrl;
 use export_core::trace::TraceParent;
@@ -19,8 +20,7 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReturnDocument;
 
 use self::entry::{Announced, announced, read};
-use crate::accepting::DUPLICATE_KEY;
-use crate::client::bounded;
+use crate::client::{DUPLICATE_KEY, bounded};
 use crate::error::StoreError;
 use crate::jobs::JobStore;
 use crate::rules::{BackOff, after_back_off, after_now, millis};
@@ -193,7 +193,8 @@ impl Outbox {
         Ok(found.await?.iter().map(due).collect())
     }
 
-    /// Takes a delivery that is due, for the length of a lease; `None` when somebody else has it, or has settled it.
+    /// Takes a delivery that is due, for the length of a lease; `None` when somebody else has it, or has settled it. One that cannot
+    /// be read will never be: it is given up here, so that the others go on.
     pub async fn claim(&self, due: &Due, lease: Duration) -> Result<Option<Delivery>, StoreError> {
         let mut filter = doc! { "_id": &due.id };
         filter.extend(is_due());
@@ -204,7 +205,15 @@ impl Outbox {
             "firstClaimedAt": { "$ifNull": ["$firstClaimedAt", "$$NOW"] },
         };
         let claimed = self.settle("claim a delivery", filter, changes).await?;
-        claimed.map(|document| read(&document)).transpose()
+        let Some(document) = claimed else { return Ok(None) };
+        match read(&document) {
+            Ok(delivery) => Ok(Some(delivery)),
+            Err(error) => {
+                tracing::error!(delivery.id = due.id, error = %causes(&error), "a delivery is given up");
+                let ours = doc! { "_id": &due.id, "claimedAt": document.get("claimedAt"), "settledAt": null };
+                self.settle("give a delivery up", ours, given_up(&error.to_string())).await.map(|_| None)
+            }
+        }
     }
 
     /// It has arrived, whoever has it now. `false`: that was known already.
@@ -241,9 +250,7 @@ impl Outbox {
 
     /// It will never arrive. `false`: it is no longer ours.
     pub async fn give_up(&self, delivery: &Delivery, reason: &str) -> Result<bool, StoreError> {
-        let reason = doc! { "$literal": shortened(reason) };
-        let settled = doc! { "settledAt": "$$NOW", "outcome": "given up", "dueAt": null, "reason": reason };
-        self.settle("give a delivery up", held(delivery), settled).await.map(|after| after.is_some())
+        self.settle("give a delivery up", held(delivery), given_up(reason)).await.map(|after| after.is_some())
     }
 
     /// Nobody has it any more: it is due at once, for another relay.
@@ -274,6 +281,12 @@ fn is_due() -> Document {
 /// Matches the delivery while nobody has claimed it since, and it is not settled.
 fn held(delivery: &Delivery) -> Document {
     doc! { "_id": &delivery.id, "attempts": delivery.attempts, "settledAt": null }
+}
+
+/// What a delivery becomes that will never arrive.
+fn given_up(reason: &str) -> Document {
+    let reason = doc! { "$literal": shortened(reason) };
+    doc! { "settledAt": "$$NOW", "outcome": "given up", "dueAt": null, "reason": reason }
 }
 
 fn shortened(reason: &str) -> String {

@@ -49,7 +49,7 @@ impl JobStore {
         self.index_catalog().await
     }
 
-    /// Indexes of the catalog, and the one by which estimates find what exports have come to: of finished jobs only, so that it costs
+    /// Indexes of the catalog, and the one by which estimates find what a tenant's exports have come to: of finished jobs only, so that it costs
     /// nothing while a job is accepted or runs.
     async fn index_catalog(&self) -> Result<(), StoreError> {
         let database = self.jobs.client().database(&self.jobs.namespace().db);
@@ -59,10 +59,11 @@ impl JobStore {
         bounded("create the indexes of catalog", async move { catalog.create_indexes(indexes).await })
             .await?;
         let options = IndexOptions::builder()
-            .name("lastFinished".to_owned())
+            .name("lastFinishedOfTenant".to_owned())
             .partial_filter_expression(doc! { "stats": { "$type": "object" } })
             .build();
-        let finished = IndexModel::builder().keys(doc! { "finishedAt": -1 }).options(options).build();
+        let finished =
+            IndexModel::builder().keys(doc! { "tenant": 1, "finishedAt": -1 }).options(options).build();
         let jobs = self.jobs.clone();
         bounded("create the index of finished jobs", async move { jobs.create_index(finished).await })
             .await

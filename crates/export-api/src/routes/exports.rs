@@ -62,8 +62,9 @@ impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
 /// The job of this id, if the caller may see it, or the answer that there is none: that of another tenant is as unknown as one
 /// that never was.
 async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Result<Job, Problem> {
-    let found = state.jobs.get(job_id).await.map_err(|error| store_problem(job_id, &error))?;
+    let found = state.jobs.get_of(&principal.tenant, job_id).await;
     found
+        .map_err(|error| store_problem(job_id, &error))?
         .filter(|job| principal.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles))
         .ok_or_else(Problem::unknown_job)
 }

@@ -10,14 +10,12 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReturnDocument;
 
 use super::{Catalog, CataloguedParameter, MARKER, VehicleLook};
-use crate::client::bounded;
+use crate::client::{DUPLICATE_KEY, bounded};
 use crate::error::StoreError;
 use crate::rules::{after_now, millis};
 
 /// Vehicles that are added or removed by one command: small enough for its time limit, whatever their number.
 const BATCH: usize = 1_000;
-/// The server's code for an `_id` that is there already.
-const DUPLICATE_KEY: i32 = 11000;
 
 /// Proof of being the one that keeps the catalog, as of one look.
 #[derive(Clone, Debug, PartialEq, Eq)]

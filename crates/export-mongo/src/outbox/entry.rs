@@ -6,6 +6,7 @@ use export_core::request::WebhookUrl;
 use export_core::{JobId, Tenant};
 
 use super::{Channel, Delivery};
+use crate::document::to_chrono;
 use crate::error::StoreError;
 
 /// An announcement with what its deliveries need of the job.
@@ -91,8 +92,4 @@ pub(super) fn read(document: &Document) -> Result<Delivery, StoreError> {
         })
     };
     read().ok_or_else(|| StoreError::Corrupt("a delivery of the outbox".to_owned()))
-}
-
-fn to_chrono(time: DateTime) -> chrono::DateTime<chrono::Utc> {
-    chrono::DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()
 }

@@ -39,6 +39,9 @@ async fn a_result_whose_time_is_over_has_expired() {
     let store = TestStore::create().await;
     let read = finished(&store).await;
     let_expire(&store, read).await;
+    let other = "another".parse().expect("a tenant");
+    assert_eq!(store.jobs.get_of(&other, read).await.expect("an answer"), None);
+    assert_eq!(store.document(read).await.get_str("state").ok(), Some("FINISHED"), "others change nothing");
     let job = store.get(read).await;
     assert_eq!((job.state, job.result), (JobState::Expired, None));
     assert_eq!(store.document(read).await.get_str("state").ok(), Some("EXPIRED"), "stored, not only told");

@@ -61,6 +61,12 @@ fn new_key(key: &ApiKey, end: KeyEnd) -> NewKey {
 async fn a_key_is_found_as_it_was_made_and_its_secret_is_nowhere() {
     let keys = Keys::create().await;
     assert!(!keys.store.has_any().await.expect("an answer"));
+    keys.made(3, KeyEnd::After(Duration::ZERO)).await;
+    assert!(!keys.store.has_any().await.expect("an answer"), "one that has ended is none");
+    keys.made(4, KeyEnd::After(Duration::from_hours(1))).await;
+    assert!(keys.store.has_any().await.expect("an answer"));
+    keys.store.revoke(self::key(4).id()).await.expect("an answer");
+    assert!(!keys.store.has_any().await.expect("an answer"), "nor is one that was revoked");
     let key = keys.made(1, KeyEnd::Never).await;
     let FoundKey { key: found, good_for } = keys.found(&key).await;
     assert!(found.is_of(&key) && !found.is_of(&self::key(2)));
@@ -73,7 +79,12 @@ async fn a_key_is_found_as_it_was_made_and_its_secret_is_nowhere() {
     assert!(keys.store.has_any().await.expect("an answer"));
 
     let stored = keys.space.mongodb.database(&keys.space.jobs_database).collection::<Document>("apiKeys");
-    let document = stored.find_one(doc! {}).await.expect("an answer").expect("a document").to_string();
+    let document = stored
+        .find_one(doc! { "_id": key.id().as_str() })
+        .await
+        .expect("an answer")
+        .expect("a document")
+        .to_string();
     let (_, secret) =
         key.reveal().rsplit_once('_').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a secret");
     assert!(!document.contains(&secret) && document.contains(&key.hash().to_hex()), "{document}");

@@ -82,6 +82,26 @@ async fn an_announcement_becomes_one_delivery_per_way() {
 }
 
 #[tokio::test]
+async fn a_delivery_that_cannot_be_read_is_given_up() {
+    let store = TestStore::create().await;
+    let outbox = store.jobs.outbox();
+    ended_job(&store, "acme", "hooks.example").await;
+    assert_eq!(outbox.collect().await.expect("an answer"), 1);
+    let of_broker = doc! { "channel": "amqp" };
+    let strange = doc! { "$set": { "kind": "of a later version" } };
+    entries(&store).update_one(of_broker.clone(), strange).await.expect("an answer");
+    assert!(claimed(&outbox, Channel::Amqp).await.is_none(), "it is nobody's");
+    let entry = entries(&store).find_one(of_broker).await.expect("an answer").expect("an entry");
+    assert_eq!(entry.get_str("outcome").ok(), Some("given up"), "{entry:#}");
+    assert!(entry.get_str("reason").is_ok_and(|reason| reason.contains("cannot be read")), "{entry:#}");
+    assert!(entry.get_datetime("settledAt").is_ok(), "{entry:#}");
+    let due = outbox.due(Channel::Amqp, &Busy::default(), 1).await.expect("an answer");
+    assert_eq!(due, [], "it is in nobody's way");
+    assert!(claimed(&outbox, Channel::Webhook).await.is_some(), "the other goes on");
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
 async fn collecting_twice_or_half_comes_to_the_same() {
     let store = TestStore::create().await;
     let id = ended_job(&store, "acme", "hooks.example").await;

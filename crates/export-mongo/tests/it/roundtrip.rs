@@ -150,6 +150,8 @@ async fn what_is_no_job_is_told_as_such() {
     store.tamper(id, doc! { "state": "RUNNING" }).await;
     let outcome = store.jobs.get(id).await;
     assert!(matches!(outcome, Err(StoreError::Corrupt(_))), "{outcome:?}");
+    let other = "another".parse().expect("a tenant");
+    assert_eq!(store.jobs.get_of(&other, id).await.expect("an answer"), None, "it is not there for others");
     store.space.cleanup().await;
 }
 
@@ -168,7 +170,7 @@ async fn provisioning_twice_is_harmless() {
             "announcements",
             "expiry",
             "idempotency",
-            "lastFinished",
+            "lastFinishedOfTenant",
             "leases",
             "newestFirst",
             "newestFirstByState",

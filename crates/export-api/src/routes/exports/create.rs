@@ -24,6 +24,7 @@ use super::links::ResultLinks;
 use super::schema::ExportRequest as ExportRequestBody;
 use super::wait::Wait;
 use super::{store_problem, webhook};
+use crate::accepting::NotAccepted;
 use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::json_body::JsonBody;
@@ -109,9 +110,9 @@ pub async fn create(
 /// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.
 async fn accept(state: ApiState, asker: Principal, new: NewJob, trail: Trail) -> Result<Job, Problem> {
     let (job_id, tenant, created_by) = (new.id, new.tenant.clone(), new.created_by.clone());
-    let job = match state.acceptor.create(new).await.map_err(|error| store_problem(job_id, &error))? {
-        Created::New(job) => job,
-        Created::Before(job) => {
+    let job = match state.acceptor.create(new).await {
+        Ok(Created::New(job)) => job,
+        Ok(Created::Before(job)) => {
             // A caller of fewer vehicles must not get at the job of one that may see more by using its key.
             if !asker.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles) {
                 return Err(Problem::idempotency_key_taken());
@@ -120,7 +121,19 @@ async fn accept(state: ApiState, asker: Principal, new: NewJob, trail: Trail) ->
             state.audit.created(&tenant, &created_by, job.id, &trail, "accepted before").await;
             return Ok(job);
         }
-        Created::KeyTaken => return Err(Problem::idempotency_key_taken()),
+        Ok(Created::KeyTaken) => return Err(Problem::idempotency_key_taken()),
+        Err(NotAccepted { error, may_exist }) => {
+            if may_exist {
+                warn!(job.id = %job_id, "it is not known whether the job was accepted");
+                // Not waited for: where MongoDB is away, the client has waited for long already.
+                let audit = state.audit.clone();
+                let noted = async move {
+                    audit.created(&tenant, &created_by, job_id, &trail, "not known").await;
+                };
+                tokio::spawn(noted.in_current_span());
+            }
+            return Err(store_problem(job_id, &error));
+        }
     };
     let trace_id = job.trace_parent.as_ref().map(TraceParent::trace_id);
     info!(job.id = %job_id, trace.id = trace_id, job.range = %job.request.range, "export accepted");

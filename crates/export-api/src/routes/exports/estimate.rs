@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use export_core::Parameter;
 use export_core::access::Scope;
-use export_core::estimate::{Basis, Span, estimate};
+use export_core::estimate::{Basis, ENOUGH, Span, estimate};
 use export_core::range::to_rfc3339;
 use export_core::request::ExportRequest;
 use serde::Serialize;
@@ -114,8 +114,7 @@ pub async fn estimate_export(
 fn told(basis: Basis) -> String {
     let learned = match basis {
         Basis::Own(count) => format!("your last {count} finished exports"),
-        Basis::All(count) => format!("the last {count} finished exports of this service"),
-        Basis::Assumptions => "assumptions, as no export has finished yet".to_owned(),
+        Basis::Assumptions => format!("assumptions, as fewer than {ENOUGH} of your exports have finished"),
     };
     format!("The catalog's hours, where some may be missing between the first and the last; {learned}.")
 }
