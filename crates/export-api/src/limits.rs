@@ -7,13 +7,15 @@
 mod rate;
 mod share;
 
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Extensions, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use export_core::Tenant;
@@ -77,8 +79,8 @@ impl Limits {
     }
 
     /// A place for one event stream; it is free again when what is returned is dropped.
-    pub fn stream_permit(&self, principal: &Principal, peer: SocketAddr) -> Result<StreamPermit, Problem> {
-        let share = self.0.open_streams.take(self.who(principal, peer.ip()));
+    pub fn stream_permit(&self, principal: &Principal, peer: Peer) -> Result<StreamPermit, Problem> {
+        let share = self.0.open_streams.take(self.who(principal, peer.0));
         share.map(StreamPermit).ok_or_else(|| {
             let most = self.0.open_streams.most();
             let detail = format!("You have {most} event streams open; end one first.");
@@ -128,7 +130,7 @@ pub async fn limit_callers(
     request: Request,
     next: Next,
 ) -> Response {
-    match limits.request_permit(&caller.0, peer_of(&request)) {
+    match limits.request_permit(&caller.0, peer_of(request.extensions())) {
         Ok(_share) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -137,7 +139,7 @@ pub async fn limit_callers(
 /// Turns one 401 too many into a 429. Valid keys are let through whatever else comes from their address: it may be that of a
 /// proxy for everybody, and one client with a wrong key must not lock out the others.
 pub async fn limit_failures(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    let address = network(peer_of(&request));
+    let address = network(peer_of(request.extensions()));
     let response = next.run(request).await;
     if response.status() != StatusCode::UNAUTHORIZED {
         return response;
@@ -151,8 +153,20 @@ pub async fn limit_failures(State(limits): State<Limits>, request: Request, next
     }
 }
 
-fn peer_of(request: &Request) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(peer_of(&parts.extensions)))
+    }
+}
+
+fn peer_of(extensions: &Extensions) -> IpAddr {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
     peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
 }
 

@@ -54,7 +54,7 @@ fn each_caller_has_a_share_of_its_own() {
 fn streams_count_apart_and_without_keys_addresses_count() {
     let limits = Limits::new(&few(), &AccessSettings::Anyone);
     let stream = |address: &str| {
-        limits.stream_permit(&Principal::anyone(), SocketAddr::new(address.parse().expect("an address"), 1))
+        limits.stream_permit(&Principal::anyone(), Peer(address.parse().expect("an address")))
     };
     let first = stream("192.0.2.1").expect("a permit");
     assert!(stream("::ffff:192.0.2.1").is_err(), "the same one");
