@@ -4,6 +4,7 @@
 //! [`limit_failures`] comes before it. [`limit_all`] comes before everything. How much a *connection* may have is for
 //! [`crate::server`].
 
+mod held;
 mod rate;
 mod share;
 
@@ -20,11 +21,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use export_core::Tenant;
 use export_core::access::Principal;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Caller;
 use crate::config::{AccessSettings, LimitSettings};
 use crate::problem::Problem;
+use held::held;
 use rate::Rate;
 use share::Shares;
 
@@ -32,6 +34,9 @@ pub use share::Share;
 
 /// How soon a caller may try again who has as many requests open as it may: one of them ends soon.
 const RETRY_AFTER_SECONDS: u16 = 1;
+/// Of the requests that may be open, this part may be waiting for jobs to end: one in four. The others are for those who want
+/// their answers now.
+const WAITING_PART: usize = 4;
 /// Requests without a valid key from one address, per second, after the first ones.
 const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
 
@@ -45,10 +50,13 @@ struct Inner {
     /// Whether callers cannot be told apart but by their address.
     is_anyone: bool,
     places: Arc<Semaphore>,
+    /// Those of the places whose requests may wait for jobs to end.
+    waits: Arc<Semaphore>,
     requests: Rate,
     failures: Rate,
     open_requests: Shares<Who>,
     open_streams: Shares<Who>,
+    open_waits: Shares<Who>,
 }
 
 /// Whose share it is.
@@ -62,14 +70,18 @@ impl Limits {
     /// As the settings want it.
     pub fn new(settings: &LimitSettings, access: &AccessSettings) -> Self {
         let places = usize::try_from(settings.max_requests.get()).unwrap_or(usize::MAX);
+        let places = places.min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             body_read: settings.body_read,
             is_anyone: matches!(access, AccessSettings::Anyone),
-            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(places)),
+            waits: Arc::new(Semaphore::new((places / WAITING_PART).max(1))),
             requests: Rate::new(settings.requests_per_second, settings.requests_at_once),
             failures: Rate::new(FAILURES_PER_SECOND, settings.auth_failures_at_once),
             open_requests: Shares::of(settings.max_requests_per_caller),
             open_streams: Shares::of(settings.max_streams_per_caller),
+            // One that waits costs what one that listens does.
+            open_waits: Shares::of(settings.max_streams_per_caller),
         }))
     }
 
@@ -86,6 +98,13 @@ impl Limits {
             let detail = format!("You have {most} event streams open; end one first.");
             Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
         })
+    }
+
+    /// A place for one request that waits for a job to end; `None` while its caller, or all together, have as many as they may.
+    pub fn wait_permit(&self, principal: &Principal, peer: Peer) -> Option<WaitPermit> {
+        let share = self.0.open_waits.take(self.who(principal, peer.0))?;
+        let place = self.0.waits.clone().try_acquire_owned().ok()?;
+        Some(WaitPermit { _share: share, _place: place })
     }
 
     fn request_permit(&self, principal: &Principal, peer: IpAddr) -> Result<Share<Who>, Problem> {
@@ -115,10 +134,17 @@ impl Limits {
 #[derive(Debug)]
 pub struct StreamPermit(#[expect(dead_code, reason = "counts until it is dropped")] Share<Who>);
 
+/// The place of one request that waits.
+#[derive(Debug)]
+pub struct WaitPermit {
+    _share: Share<Who>,
+    _place: OwnedSemaphorePermit,
+}
+
 /// Answers at once while as many requests are being answered as may be.
 pub async fn limit_all(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    match limits.0.places.try_acquire() {
-        Ok(_place) => next.run(request).await,
+    match limits.0.places.clone().try_acquire_owned() {
+        Ok(place) => held(next.run(request).await, place),
         Err(_) => Problem::overloaded().into_response(),
     }
 }
@@ -131,7 +157,7 @@ pub async fn limit_callers(
     next: Next,
 ) -> Response {
     match limits.request_permit(&caller.0, peer_of(request.extensions())) {
-        Ok(_share) => next.run(request).await,
+        Ok(share) => held(next.run(request).await, share),
         Err(problem) => problem.into_response(),
     }
 }

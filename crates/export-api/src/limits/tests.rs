@@ -66,6 +66,26 @@ fn streams_count_apart_and_without_keys_addresses_count() {
 }
 
 #[test]
+fn each_caller_and_all_together_may_wait_so_often() {
+    let number = |number| NonZeroU32::new(number).expect("not zero");
+    let settings = LimitSettings {
+        max_requests: number(12),
+        max_streams_per_caller: number(2),
+        ..LimitSettings::DEFAULT
+    };
+    let limits = Limits::new(&settings, &AccessSettings::Anyone);
+    let wait =
+        |address: &str| limits.wait_permit(&Principal::anyone(), Peer(address.parse().expect("an address")));
+    let first = wait("192.0.2.1").expect("a permit");
+    let _second = wait("192.0.2.1").expect("a permit");
+    assert!(wait("192.0.2.1").is_none(), "as many as one caller may");
+    let _third = wait("192.0.2.2").expect("another address");
+    assert!(wait("192.0.2.3").is_none(), "a quarter of all requests");
+    drop(first);
+    assert!(wait("192.0.2.3").is_some());
+}
+
+#[test]
 fn who_waits_as_told_is_served() {
     let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::MIN);
     assert_eq!(rate.check(&"a"), Ok(()));
