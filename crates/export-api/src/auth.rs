@@ -86,6 +86,17 @@ impl Authenticator {
             None => Err(Problem::invalid_credentials()),
         }
     }
+
+    /// The caller after a time in which it may have lost its key: who it is now, if it is still of the same tenant and may do this.
+    pub(crate) async fn still(
+        &self,
+        headers: &HeaderMap,
+        before: &Principal,
+        scope: Scope,
+    ) -> Result<Principal, Problem> {
+        let now = Caller(self.principal(headers).await?).who_may(scope)?;
+        if now.tenant == before.tenant { Ok(now) } else { Err(Problem::invalid_credentials()) }
+    }
 }
 
 /// What stands behind `Bearer` in the one `Authorization` header.

@@ -54,7 +54,7 @@ fn each_caller_has_a_share_of_its_own() {
 fn streams_count_apart_and_without_keys_addresses_count() {
     let limits = Limits::new(&few(), &AccessSettings::Anyone);
     let stream = |address: &str| {
-        limits.stream_permit(&Principal::anyone(), SocketAddr::new(address.parse().expect("an address"), 1))
+        limits.stream_permit(&Principal::anyone(), Peer(address.parse().expect("an address")))
     };
     let first = stream("192.0.2.1").expect("a permit");
     assert!(stream("::ffff:192.0.2.1").is_err(), "the same one");
@@ -63,6 +63,26 @@ fn streams_count_apart_and_without_keys_addresses_count() {
     assert!(stream("2001:db8::2").is_err(), "the same network");
     drop(first);
     assert!(stream("192.0.2.1").is_ok());
+}
+
+#[test]
+fn each_caller_and_all_together_may_wait_so_often() {
+    let number = |number| NonZeroU32::new(number).expect("not zero");
+    let settings = LimitSettings {
+        max_requests: number(12),
+        max_streams_per_caller: number(2),
+        ..LimitSettings::DEFAULT
+    };
+    let limits = Limits::new(&settings, &AccessSettings::Anyone);
+    let wait =
+        |address: &str| limits.wait_permit(&Principal::anyone(), Peer(address.parse().expect("an address")));
+    let first = wait("192.0.2.1").expect("a permit");
+    let _second = wait("192.0.2.1").expect("a permit");
+    assert!(wait("192.0.2.1").is_none(), "as many as one caller may");
+    let _third = wait("192.0.2.2").expect("another address");
+    assert!(wait("192.0.2.3").is_none(), "a quarter of all requests");
+    drop(first);
+    assert!(wait("192.0.2.3").is_some());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! `GET /openapi.json` and `GET /docs`: the API explains itself, to everyone and without a network.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -22,7 +24,7 @@ const CACHE: &str = "public, max-age=3600";
 
 /// The description and the page.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let description: Arc<str> = description_text().into();
+    let description = Bytes::from(description_text());
     // Relative, so that both work behind a prefix, too. Nobody else is asked whether the description is valid.
     let page = Arc::new(Config::new(["../openapi.json"]).validator_url("none").use_base_layout());
     Router::new()
@@ -32,9 +34,9 @@ pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/docs/{file}", get(file).with_state(page))
 }
 
-async fn openapi(State(description): State<Arc<str>>) -> Response {
+async fn openapi(State(description): State<Bytes>) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, CACHE)];
-    (headers, description.to_string()).into_response()
+    (headers, description).into_response()
 }
 
 async fn index(State(page): State<Arc<Config<'static>>>) -> Response {
@@ -59,7 +61,12 @@ fn serve(name: &str, page: Arc<Config<'static>>) -> Response {
                 (header::CACHE_CONTROL, CACHE.to_owned()),
                 (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
             ];
-            (headers, file.bytes.into_owned()).into_response()
+            // Who asks for the page need not be known: an answer to it costs no memory of its own.
+            let bytes = match file.bytes {
+                Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+                Cow::Owned(bytes) => bytes.into(),
+            };
+            (headers, bytes).into_response()
         }
         Ok(None) => Problem::unknown_path().into_response(),
         Err(error) => {

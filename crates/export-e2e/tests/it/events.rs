@@ -1,8 +1,10 @@
 //! A job as server-sent events: from any replica of the API, without repetition, to the end.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
+use export_api::config::LimitSettings;
 use export_e2e::{EventStream, Stack};
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::{Fault, Pattern, Proxy, Rule};
@@ -149,5 +151,32 @@ async fn a_stream_without_news_is_kept_alive() {
     stack.claim(&job_id).await.fail().await;
     let end = events.until(|job| job["state"] == "FAILED").await;
     assert_ne!(end.id, first.id);
+    stack.stop().await;
+}
+
+/// What a caller listens to is its share of the streams, and given back when it listens no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_has_so_many_streams() {
+    let two = NonZeroU32::new(2).expect("not zero");
+    let limits = LimitSettings { max_streams_per_caller: two, ..LimitSettings::DEFAULT };
+    let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
+    stack.provision().await;
+    let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
+    let mut streams = [stack.events(&job_id, &[]).await, stack.events(&job_id, &[]).await];
+    for stream in &mut streams {
+        assert_eq!(stream.head.status, 200, "{:?}", stream.head);
+        stream.next().await.expect("an event");
+    }
+    let third = stack.events(&job_id, &[]).await;
+    assert_eq!((third.head.status, third.head.header("retry-after")), (429, Some("1")), "{:?}", third.head);
+    drop(third);
+
+    drop(streams);
+    let asked_at = Instant::now();
+    // The service hears of it a little later.
+    while stack.events(&job_id, &[]).await.head.status != 200 {
+        assert!(asked_at.elapsed() < Duration::from_secs(10), "the places are still taken");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     stack.stop().await;
 }

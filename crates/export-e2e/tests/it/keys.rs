@@ -107,6 +107,20 @@ async fn a_key_for_some_vehicles_sees_no_job_about_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wait_tells_nothing_to_a_key_that_was_revoked_meanwhile() {
+    let stack = api_with_keys(Duration::from_millis(100)).await;
+    let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
+    let path = format!("/export/{}", caller.accepted(&a_day()).await);
+    let id: KeyId = caller.key_id().parse().expect("an id");
+    let (answer, ()) = tokio::join!(caller.send("GET", &path, &[("prefer", "wait=4")], None), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stack.key_store().await.revoke(&id).await.expect("an answer").expect("a key");
+    });
+    assert_eq!((answer.status, answer.header("preference-applied")), (401, None), "{answer:?}");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
     let stack = api_with_keys(Duration::from_hours(1)).await;
     let end = KeyEnd::After(Duration::from_secs(2));

@@ -1,7 +1,9 @@
 //! `Prefer: wait=N`: answers that come when the job ends.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use export_api::config::LimitSettings;
 use export_e2e::{Answer, Stack};
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
@@ -40,20 +42,20 @@ async fn a_wait_is_answered_as_soon_as_the_job_ends() {
     let job_id = stack.accepted(&one_day()).await;
     let path = format!("/export/{job_id}");
     let began = Instant::now();
-    let (answer, ()) = tokio::join!(get(&stack, &path, "respond-async, wait=55"), async {
+    let (answer, ()) = tokio::join!(get(&stack, &path, "respond-async, wait=45"), async {
         let held = stack.claim(&job_id).await;
         held.progress(50).await;
         held.finish(&[]).await;
     });
     assert!(began.elapsed() < EARLY, "{:?}", began.elapsed());
     assert_eq!((answer.status, &answer.json()["state"]), (200, &json!("FINISHED")));
-    assert_eq!(answer.header("preference-applied"), Some("wait=55"));
+    assert_eq!(answer.header("preference-applied"), Some("wait=45"));
     assert!(answer.json()["downloadUrl"].is_string(), "with a link: {answer:?}");
     assert_eq!(answer.header("retry-after"), None, "nothing more will come");
 
     // Of what has ended there is nothing to be waited for.
     let began = Instant::now();
-    assert_eq!(get(&stack, &path, "wait=600").await.header("preference-applied"), Some("wait=60"));
+    assert_eq!(get(&stack, &path, "wait=600").await.header("preference-applied"), Some("wait=50"));
     assert!(began.elapsed() < EARLY);
     stack.stop().await;
 }
@@ -61,7 +63,7 @@ async fn a_wait_is_answered_as_soon_as_the_job_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_post_waits_for_its_job() {
     let stack = api().await;
-    let headers = [("content-type", "application/json"), ("prefer", "wait=55")];
+    let headers = [("content-type", "application/json"), ("prefer", "wait=45")];
     let began = Instant::now();
     let (answer, ()) =
         tokio::join!(stack.request("POST", "/export", &headers, one_day().to_string().into_bytes()), async {
@@ -69,7 +71,7 @@ async fn a_post_waits_for_its_job() {
         });
     assert!(began.elapsed() < EARLY, "{:?}", began.elapsed());
     assert_eq!((answer.status, &answer.json()["state"]), (202, &json!("FAILED")));
-    assert_eq!((answer.header("preference-applied"), answer.header("retry-after")), (Some("wait=55"), None));
+    assert_eq!((answer.header("preference-applied"), answer.header("retry-after")), (Some("wait=45"), None));
     stack.stop().await;
 }
 
@@ -102,7 +104,7 @@ async fn a_wait_ends_with_the_service() {
     let stack = api().await;
     let job_id = stack.accepted(&one_day()).await;
     let path = format!("/export/{job_id}");
-    let (answer, began) = tokio::join!(get(&stack, &path, "wait=55"), async {
+    let (answer, began) = tokio::join!(get(&stack, &path, "wait=45"), async {
         // An event tells that the service is at it; the wait was asked for before.
         let mut events = stack.events(&job_id, &[]).await;
         events.next().await.expect("an event");
@@ -113,5 +115,22 @@ async fn a_wait_ends_with_the_service() {
     });
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!((answer.status, &answer.json()["state"]), (200, &json!("NOT_STARTED")));
+    stack.stop().await;
+}
+
+/// Who waits for as much as it may is answered at once, and not refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_has_so_many_waits() {
+    let limits = LimitSettings { max_streams_per_caller: NonZeroU32::MIN, ..LimitSettings::DEFAULT };
+    let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
+    stack.provision().await;
+    let path = format!("/export/{}", stack.accepted(&one_day()).await);
+    let answers: [Answer; 2] =
+        tokio::join!(get(&stack, &path, "wait=5"), get(&stack, &path, "wait=5")).into();
+    assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 200]);
+    let granted = answers.iter().filter(|answer| answer.header("preference-applied") == Some("wait=5"));
+    assert_eq!(granted.count(), 1, "{answers:?}");
+    // Its place is free again.
+    assert_eq!(get(&stack, &path, "wait=0").await.header("preference-applied"), Some("wait=0"));
     stack.stop().await;
 }

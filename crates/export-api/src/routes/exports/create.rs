@@ -28,6 +28,7 @@ use crate::accepting::NotAccepted;
 use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::json_body::JsonBody;
+use crate::limits::Peer;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -47,18 +48,22 @@ const TRACE_PARENT: &str = "traceparent";
         ("idempotency-key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$",
          description = "The client's own name for its request: sent again, it makes no second job."),
         ("traceparent" = Option<String>, Header, description = "W3C Trace Context, which goes along with the job."),
+        ("prefer" = Option<String>, Header,
+         description = "wait=N: answer when the job has ended, or after N seconds, at most 50"),
     ),
     request_body(content = ExportRequestBody, description = "What to export, and how"),
     responses(
         (status = 202, description = "The job, which is durable", body = JobView<'_>, headers(
             ("location" = String, description = "The address of the job."),
             ("retry-after" = u32, description = "Seconds after which asking is worth it."),
+            ("preference-applied" = String, description = "wait=N: how long the answer was waited for at most"),
         )),
     )
 )]
 pub async fn create(
     State(state): State<ApiState>,
     caller: Caller,
+    peer: Peer,
     trail: Trail,
     headers: HeaderMap,
     body: Result<JsonBody, Problem>,
@@ -89,8 +94,10 @@ pub async fn create(
     let wait = Wait::preferred(&headers);
     let (job, applied) = match wait {
         Some(wait) => {
-            let waited = wait.until_ended(&state, job).await;
-            (waited.job, waited.applied)
+            let waited = wait.until_ended(&state, &principal, peer, job.clone()).await;
+            // Whose key was revoked meanwhile is told what it was when the request came, and no more.
+            let is_good = state.auth.still(&headers, &principal, Scope::Write).await.is_ok();
+            (if is_good { waited.job } else { job }, waited.applied)
         }
         None => (job, None),
     };

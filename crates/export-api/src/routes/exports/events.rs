@@ -24,6 +24,7 @@ use super::job_view::JobView;
 use super::links::ResultLinks;
 use super::{JobPath, find_job};
 use crate::auth::Caller;
+use crate::limits::{Peer, StreamPermit};
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -62,10 +63,12 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 pub async fn events(
     State(state): State<ApiState>,
     caller: Caller,
+    peer: Peer,
     JobPath(job_id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let principal = caller.who_may(Scope::Read)?;
+    let permit = state.limits.stream_permit(&principal, peer)?;
     // Before the first look at the job: what changes after it is not missed.
     let subscription = state.changes.subscribe(job_id);
     let job = find_job(&state, &principal, job_id).await?;
@@ -79,6 +82,7 @@ pub async fn events(
         known: known.to_owned(),
         newest: Some(job),
         subscription,
+        _permit: permit,
         state,
         principal,
         headers,
@@ -97,6 +101,8 @@ struct Watcher {
     /// The job, if it was looked at and may be news.
     newest: Option<Job>,
     subscription: Subscription,
+    /// The caller's place for a stream.
+    _permit: StreamPermit,
     state: ApiState,
     principal: Principal,
     /// What the caller proved itself with.

@@ -17,6 +17,7 @@ use super::wait::Wait;
 use super::{JobPath, find_job, store_problem};
 use crate::audit::Trail;
 use crate::auth::Caller;
+use crate::limits::Peer;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -29,7 +30,7 @@ use crate::state::ApiState;
     params(
         ("id" = Uuid, Path, description = "The job"),
         ("If-None-Match" = Option<String>, Header, description = "Tags of answers that the client has"),
-        ("Prefer" = Option<String>, Header, description = "wait=N: answer when the job has ended, or after N seconds, at most 60"),
+        ("Prefer" = Option<String>, Header, description = "wait=N: answer when the job has ended, or after N seconds, at most 50"),
     ),
     responses(
         (status = 200, description = "The job", body = JobView<'_>, headers(
@@ -44,19 +45,22 @@ use crate::state::ApiState;
 pub async fn get(
     State(state): State<ApiState>,
     caller: Caller,
+    peer: Peer,
     trail: Trail,
     JobPath(job_id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let mut principal = caller.who_may(Scope::Read)?;
     let mut job = find_job(&state, &principal, job_id).await?;
     let mut applied = None;
     if let Some(wait) = Wait::preferred(&headers) {
-        let waited = wait.until_ended(&state, job).await;
+        let waited = wait.until_ended(&state, &principal, peer, job).await;
         if let Some(error) = waited.error {
             return Err(store_problem(job_id, &error));
         }
         (job, applied) = (waited.job, waited.applied);
+        // A key may have been revoked meanwhile.
+        principal = state.auth.still(&headers, &principal, Scope::Read).await?;
     }
 
     let etag = etag(&job, Utc::now());

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
+use export_core::access::Principal;
 use export_core::job::Job;
 use export_mongo::StoreError;
 use tokio::time::{Instant, timeout_at};
 
+use crate::limits::Peer;
 use crate::state::ApiState;
 
-/// Longest wait, in seconds: below the time after which proxies give up on an answer.
-const LONGEST_WAIT_SECONDS: u64 = 60;
+/// Longest wait, in seconds: below the minute after which most proxies give up on an answer.
+const LONGEST_WAIT_SECONDS: u64 = 50;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -29,7 +31,7 @@ pub(super) struct Waited {
     pub(super) job: Job,
     /// Why the last look told nothing, if it did not.
     pub(super) error: Option<StoreError>,
-    /// The wait, unless too many others wait already: then the answer comes at once.
+    /// The wait, unless the caller, or all together, wait for too much already: then the answer comes at once.
     pub(super) applied: Option<Wait>,
 }
 
@@ -47,12 +49,22 @@ impl Wait {
         is_number.then_some(Self { seconds })
     }
 
-    /// Waits until the job has ended, the time is over or the service stops. Holds nothing meanwhile but its place in the hub.
-    pub(super) async fn until_ended(self, state: &ApiState, job: Job) -> Waited {
+    /// Waits until the job has ended, the time is over or the service stops. Holds nothing meanwhile but its places
+    /// among the waits and in the hub.
+    pub(super) async fn until_ended(
+        self,
+        state: &ApiState,
+        principal: &Principal,
+        peer: Peer,
+        job: Job,
+    ) -> Waited {
         let mut waited = Waited { job, error: None, applied: Some(self) };
         if !waited.job.state.is_active() {
             return waited;
         }
+        let Some(_permit) = state.limits.wait_permit(principal, peer) else {
+            return Waited { applied: None, ..waited };
+        };
         let Some(mut subscription) = state.changes.subscribe(waited.job.id) else {
             return Waited { applied: None, ..waited };
         };
@@ -111,8 +123,8 @@ mod tests {
 
     #[test]
     fn a_long_wait_is_cut() {
-        assert_eq!(preferred(&["wait=61"]), Some(60));
-        assert_eq!(preferred(&["wait=99999999999999999999999999"]), Some(60));
+        assert_eq!(preferred(&["wait=51"]), Some(50));
+        assert_eq!(preferred(&["wait=99999999999999999999999999"]), Some(50));
     }
 
     #[test]
