@@ -85,7 +85,7 @@ pub async fn create(
     known::check_new(&state, &new).await?;
 
     // On a task of its own: a client that hangs up half-way changes nothing about a job that is being accepted.
-    let accepting = tokio::spawn(accept(state.clone(), principal, new, trail).in_current_span());
+    let accepting = tokio::spawn(accept(state.clone(), principal.clone(), new, trail).in_current_span());
     let job = accepting.await.map_err(|panic| {
         error!(error = %panic, "a job could not be accepted");
         Problem::internal()
