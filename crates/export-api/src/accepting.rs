@@ -15,8 +15,9 @@ use tracing::warn;
 
 /// Most jobs of one write: some hundred kilobytes.
 const BATCH: usize = 64;
-/// Writes at a time: while one waits for the journals, the next can be prepared.
-const WRITES: usize = 2;
+/// Writes at a time. While one waits for the journals, jobs gather for the next: with more at a time batches are smaller, and each costs
+/// MongoDB what it costs however many jobs it has (docs/performance.md has the figures).
+const WRITES: usize = 1;
 /// Jobs that may wait for a write. Whoever comes then waits with its request, of which there is a bound, too.
 const WAITING_JOBS: usize = 1_024;
 /// How long a job may wait for the beginning of its write. Its client would not wait for much longer, and when MongoDB is slow, what
