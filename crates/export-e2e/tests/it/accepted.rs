@@ -1,10 +1,15 @@
 //! What a client sees of a job, from the answer to its POST to its result.
 
+use std::time::{Duration, Instant};
+
 use bson::{Document, doc};
 use export_e2e::Stack;
 use export_testkit::oddities::one_day;
 use export_testkit::proxy::Proxy;
 use serde_json::json;
+
+/// Longest wait for the note that a message is out.
+const NOTED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_from_accepted_to_finished() {
@@ -28,7 +33,14 @@ async fn a_job_from_accepted_to_finished() {
     let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
     let stored = jobs.find_one(doc! { "_id": &job_id }).await.expect("an answer").expect("the job");
     assert_eq!(stored.get_str("state").ok(), Some("NOT_STARTED"));
-    assert!(stored.get_datetime("createdAt").is_ok() && stored.get_datetime("publishedAt").is_ok());
+    assert!(stored.get_datetime("createdAt").is_ok());
+    // That the message is out is noted soon afterwards.
+    let is_noted = doc! { "_id": &job_id, "publishedAt": { "$type": "date" } };
+    let asked_at = Instant::now();
+    while jobs.find_one(is_noted.clone()).await.expect("an answer").is_none() {
+        assert!(asked_at.elapsed() < NOTED, "nobody notes that the message is out");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 
     // Without a result there is nothing to download.
     let early = stack.get(&format!("/export/{job_id}/download")).await;

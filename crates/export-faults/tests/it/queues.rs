@@ -15,8 +15,8 @@ async fn with_waiting_jobs() -> (Deployment, Fleet, export_faults::Api, Vec<Stri
         waiting.push(api.accepted(&fleet.body).await);
     }
     for job_id in &waiting {
-        let job = deployment.job(job_id).await;
-        assert!(job.get_datetime("publishedAt").is_ok(), "{job:#}");
+        // Noted soon after the message is out.
+        deployment.until(job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
     }
     (deployment, fleet, api, waiting)
 }
