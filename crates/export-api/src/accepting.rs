@@ -1,5 +1,6 @@
 //! Jobs that are accepted at the same time are written together: what a write costs is the wait for a majority and its journals, and
-//! that is the same for one job and for many. A job that comes alone does not wait for others.
+//! that is the same for one job and for many. A job that comes while nothing is written goes at once; one that comes during a write
+//! goes with the next.
 
 use std::sync::Arc;
 use std::time::Duration;
