@@ -1,5 +1,7 @@
 //! The export job: its states and what it tells about itself. How it changes is in [`crate::rules`].
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,39 @@ impl JobState {
     /// Whether work may still happen in this state.
     pub const fn is_active(self) -> bool {
         matches!(self, Self::NotStarted | Self::Started)
+    }
+}
+
+/// Which of a tenant's jobs come first. The names are part of the HTTP contract and of the stored document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Small: somebody waits for it.
+    #[default]
+    Interactive,
+    /// Large: it takes its time anyway.
+    Bulk,
+}
+
+impl Priority {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
+
+    /// The priority's name, as stored and as told to clients.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    /// How much later than it came a job gets in line. A large job lets small ones pass that came up to so much later, and no others: so
+    /// small ones come first, and yet no stream of them keeps a large one waiting for ever.
+    pub const fn steps_back(self) -> Duration {
+        match self {
+            Self::Interactive => Duration::ZERO,
+            Self::Bulk => Duration::from_mins(15),
+        }
     }
 }
 
@@ -148,6 +183,8 @@ pub struct Job {
     pub request: ExportRequest,
     /// The vehicles that it may read, whatever was asked.
     pub allowed_vehicles: AllowedVehicles,
+    /// Which of the tenant's jobs come first.
+    pub priority: Priority,
     /// Where it is in its life.
     pub state: JobState,
     /// Grows by one with every claim; a worker may only write while it is the one it was given.
@@ -189,6 +226,8 @@ pub struct NewJob {
     pub request: ExportRequest,
     /// The vehicles that it may read, whatever was asked: those of whoever asked.
     pub allowed_vehicles: AllowedVehicles,
+    /// Which of the tenant's jobs come first.
+    pub priority: Priority,
     /// Attempts that it may have.
     pub max_attempts: u32,
     /// The client's own name for the request, which makes sending it twice harmless.
@@ -240,6 +279,13 @@ mod tests {
         for state in JobState::ALL {
             let json = serde_json::to_value(state).expect("a string");
             assert_eq!(json, state.as_str());
+        }
+    }
+
+    #[test]
+    fn priorities_have_one_name() {
+        for priority in Priority::ALL {
+            assert_eq!(serde_json::to_value(priority).expect("a string"), priority.as_str());
         }
     }
 

@@ -292,6 +292,7 @@ impl Stack {
             created_by: "test".to_owned(),
             request: ExportRequest::parse(body).unwrap_or_else(|errors| panic!("no request: {errors:?}")),
             allowed_vehicles,
+            priority: export_core::job::Priority::default(),
             max_attempts: 3,
             idempotency: None,
             trace_parent: None,

@@ -15,7 +15,7 @@ use crate::client::{DUPLICATE_KEY, bounded};
 use crate::document::{new_job, read_job};
 use crate::error::StoreError;
 use crate::jobs::JobStore;
-use crate::rules::{Given, filter, update};
+use crate::rules::{Given, after_now, filter, update};
 
 /// The server's codes for a server that is not, or no longer, the primary, or that is shutting down.
 const STEPPED_DOWN: [i32; 6] = [91, 189, 10107, 11600, 11602, 13435];
@@ -203,7 +203,12 @@ impl JobStore {
 fn upsert(new: &NewJob) -> Document {
     let id = new.id.to_string();
     let literal = doc! { "$literal": new_job(&id, new) };
-    let made = doc! { "$mergeObjects": [literal, { "createdAt": "$$NOW", "runAfter": "$$NOW" }] };
+    let times = doc! {
+        "createdAt": "$$NOW",
+        "runAfter": "$$NOW",
+        "turnAt": after_now(new.priority.steps_back()),
+    };
+    let made = doc! { "$mergeObjects": [literal, times] };
     let is_there = doc! { "$ne": [{ "$type": "$state" }, "missing"] };
     doc! {
         "q": { "_id": id },

@@ -4,7 +4,9 @@ use std::num::NonZeroU64;
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::access::{AllowedVehicles, VehiclePattern};
-use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Progress, ResultObject, Stats};
+use export_core::job::{
+    ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, ResultObject, Stats,
+};
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };
@@ -58,6 +60,7 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
         "epoch": 0_i64,
         "attempts": 0_i64,
         "maxAttempts": i64::from(new.max_attempts),
+        "priority": new.priority.as_str(),
         "owner": null,
         "leaseUntil": null,
         "publishedAt": null,
@@ -143,6 +146,8 @@ struct Stored {
     step_ms: Option<NonZeroU64>,
     fill: Option<Fill>,
     webhook_url: Option<WebhookUrl>,
+    #[serde(default)]
+    priority: Priority,
     state: JobState,
     epoch: i64,
     attempts: u32,
@@ -214,6 +219,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
             parameters: stored.parameters,
             webhook_url: stored.webhook_url,
         },
+        priority: stored.priority,
         state: stored.state,
         epoch: stored.epoch,
         attempts: stored.attempts,

@@ -2,9 +2,9 @@
 //!
 //! | role | where | may |
 //! |---|---|---|
-//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find on `catalog`, `apiKeys` |
-//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters` |
-//! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases |
+//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find on `catalog`, `apiKeys`; find, insert, update on `outbox`, `turns`; insert on `audit` |
+//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
+//! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases; ask the server how it is |
 //!
 //! The reader sees every database because MongoDB cannot grant by the beginning of a name, and vehicles come and go. It is a user
 //! of its own, so that the one which may change jobs can read no vehicle, and the one which reads vehicles can change nothing.
@@ -96,6 +96,7 @@ impl Role {
                     on("catalog", &["find"]),
                     on("apiKeys", &["find"]),
                     on("outbox", &["find", "insert", "update"]),
+                    on("turns", &["find", "insert", "update"]),
                     // What was written there stays as it is.
                     on("audit", &["insert"]),
                 ],
@@ -106,6 +107,7 @@ impl Role {
                     on("jobs", &["find", "update"]),
                     on("catalog", &["find", "insert", "update", "remove"]),
                     on("deadLetters", &["find", "insert", "update"]),
+                    on("places", &["find", "insert", "update"]),
                 ],
             ),
             Identity::VehicleReader => {
@@ -117,7 +119,7 @@ impl Role {
                     database: DEFAULT_DATABASE.to_owned(),
                     privileges: vec![
                         doc! { "resource": everywhere, "actions": ["find", "listCollections"] },
-                        doc! { "resource": { "cluster": true }, "actions": ["listDatabases"] },
+                        doc! { "resource": { "cluster": true }, "actions": ["listDatabases", "serverStatus"] },
                     ],
                 }
             }

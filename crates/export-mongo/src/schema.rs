@@ -30,7 +30,7 @@ impl JobStore {
     /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
         self.make_collection("jobs", Some(validator())).await?;
-        for name in ["deadLetters", "catalog", "apiKeys", "outbox", "audit"] {
+        for name in ["deadLetters", "catalog", "apiKeys", "outbox", "audit", "places", "turns"] {
             self.make_collection(name, None).await?;
         }
         self.make_outbox_indexes().await?;
@@ -176,6 +176,7 @@ fn validator() -> Document {
             "maxAttempts": { "bsonType": "long", "minimum": 1 },
             "createdAt": { "bsonType": "date" },
             "runAfter": { "bsonType": "date" },
+            "turnAt": { "bsonType": "date" },
             "leaseUntil": { "bsonType": ["date", "null"] },
             "publishedAt": { "bsonType": ["date", "null"] },
             "expiresAt": { "bsonType": ["date", "null"] },

@@ -50,6 +50,7 @@ impl Office {
             created_by: "test".to_owned(),
             request: ExportRequest::parse(&body).expect("a request"),
             allowed_vehicles: AllowedVehicles::All,
+            priority: export_core::job::Priority::default(),
             max_attempts: 1,
             idempotency: None,
             trace_parent: Some(TraceParent::new(1, 1)),

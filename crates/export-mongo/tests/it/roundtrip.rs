@@ -49,6 +49,7 @@ async fn every_field_of_a_request_survives() {
             request,
             allowed_vehicles,
             trace_parent,
+            priority: export_core::job::Priority::default(),
             max_attempts: 9,
             ..new_job()
         };

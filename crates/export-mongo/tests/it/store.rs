@@ -106,6 +106,7 @@ pub(crate) fn new_job() -> NewJob {
         created_by: "key-1".to_owned(),
         request: request(),
         allowed_vehicles: AllowedVehicles::All,
+        priority: export_core::job::Priority::default(),
         max_attempts: 2,
         idempotency: None,
         trace_parent: None,

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::access::{Principal, Scope};
-use export_core::job::{Idempotency, Job, NewJob};
+use export_core::job::{Idempotency, Job, NewJob, Priority};
 use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
@@ -78,6 +78,7 @@ pub async fn create(
         created_by: principal.name.clone(),
         request,
         allowed_vehicles: principal.vehicles.clone(),
+        priority: Priority::default(),
         max_attempts: state.max_attempts.get(),
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),

@@ -167,6 +167,7 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use export_core::access::AllowedVehicles;
+    use export_core::job::Priority;
     use export_core::request::ExportRequest;
     use export_core::{JobId, Tenant};
     use serde_json::{Value, json};
@@ -189,6 +190,7 @@ mod tests {
             state: JobState::NotStarted,
             epoch: 0,
             attempts: 0,
+            priority: Priority::default(),
             max_attempts: 5,
             cancel_requested: false,
             expires_at: None,

@@ -112,7 +112,7 @@ fn object_views(result: &ExportResult, links: Vec<String>) -> Vec<ObjectView<'_>
 pub(super) mod tests {
     use chrono::DateTime;
     use export_core::access::AllowedVehicles;
-    use export_core::job::{JobState, Progress, ResultObject, Stats};
+    use export_core::job::{JobState, Priority, Progress, ResultObject, Stats};
     use export_core::request::ExportRequest;
     use export_core::{JobId, Tenant};
     use export_s3::S3Server;
@@ -151,6 +151,7 @@ pub(super) mod tests {
             request: ExportRequest::parse(&body).expect("a request"),
             state: JobState::Finished,
             epoch: 1,
+            priority: Priority::default(),
             max_attempts: 5,
             cancel_requested: false,
             expires_at: None,
