@@ -186,6 +186,7 @@ impl Stack {
         let admin = local_listener().await;
         let config = WorkerConfig {
             concurrency: NonZeroU16::new(2).expect("not zero"),
+            max_running_exports: NonZeroU32::new(16).expect("not zero"),
             budget: MemoryBudget::shared_by(
                 MemoryBudget::DEFAULT_MIB << 20,
                 NonZeroUsize::new(2).expect("not zero"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use export_amqp::{ConsumerSettings, consume};
 use export_engine::Engine;
-use export_mongo::{Catalog, JobStore, MongoClient, VehicleDatabases};
+use export_mongo::{Catalog, JobStore, MongoClient, Places, VehicleDatabases};
 use export_observability::{Readiness, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::catalog::{CatalogKeeper, note_end};
 use crate::config::Config;
 use crate::export::{Exporter, STOPPING};
+use crate::places::FleetPlaces;
 use crate::worker::Worker;
 
 /// How often the services behind the worker are asked for a sign of life.
@@ -73,7 +74,15 @@ impl App {
             owner: owner.clone(),
             refresh: config.catalog_refresh,
         };
-        let worker = Worker { jobs, exporter, owner, terms: config.terms };
+        let places = FleetPlaces::new(
+            Places::new(&mongo, &config.mongo.jobs_database),
+            config.max_running_exports,
+            owner.clone(),
+            config.terms.lease,
+            hand_over.clone(),
+            exporter.ending.clone(),
+        );
+        let worker = Worker { jobs, exporter, places, owner, terms: config.terms };
         Ok(Self { mongo, source, worker, consumer, catalog, hand_over, grace: config.grace })
     }
 

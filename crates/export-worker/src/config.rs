@@ -1,7 +1,7 @@
 //! Settings of `exports-worker`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ use crate::worker::Terms;
 
 /// Exports at a time, unless set otherwise.
 const DEFAULT_CONCURRENCY: NonZeroU16 = NonZeroU16::new(2).expect("not zero");
+/// Exports at a time over all workers, unless set otherwise: more than a few workers have, and few enough for a database that others need, too.
+const DEFAULT_RUNNING_EXPORTS: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
+/// Each has a document.
+const MAX_RUNNING_EXPORTS: NonZeroU32 = NonZeroU32::new(10_000).expect("not zero");
 // Bounds for slips of the pen: each export takes two threads and its buffers.
 const MAX_CONCURRENCY: NonZeroU16 = NonZeroU16::new(256).expect("not zero");
 const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -66,6 +70,9 @@ struct WorkerArgs {
     /// Exports at a time; also the AMQP prefetch [default: 2]
     #[arg(long, env = "WORKER_CONCURRENCY", value_name = "COUNT")]
     worker_concurrency: Option<String>,
+    /// Exports at a time, over all workers together; they must agree on it [default: 16]
+    #[arg(long, env = "MAX_RUNNING_EXPORTS", value_name = "COUNT")]
+    max_running_exports: Option<String>,
     /// Memory of all buffers, in MiB; at least 16 for each export at a time [default: 64]
     #[arg(long, env = "MEMORY_BUDGET_MB", value_name = "MIB")]
     memory_budget_mb: Option<String>,
@@ -94,6 +101,8 @@ struct WorkerArgs {
 pub struct Config {
     /// Exports at a time.
     pub concurrency: NonZeroU16,
+    /// Exports at a time, over all workers together.
+    pub max_running_exports: NonZeroU32,
     /// What each of them may hold in memory.
     pub budget: MemoryBudget,
     /// Threads that encode and compress.
@@ -135,6 +144,7 @@ impl Cli {
         let concurrency = self.concurrency()?;
         Ok(Config {
             concurrency,
+            max_running_exports: self.max_running_exports()?,
             budget: self.budget(concurrency)?,
             threads: self.threads()?,
             admin: self.admin()?,
@@ -168,6 +178,17 @@ impl Cli {
             return Err(SettingError::Wrong { name: NAME, expected: EXPECTED });
         }
         Ok(concurrency)
+    }
+
+    fn max_running_exports(&self) -> Result<NonZeroU32, SettingError> {
+        const NAME: &str = "MAX_RUNNING_EXPORTS";
+        const EXPECTED: &str = "a number from 1 to 10000";
+        let given = self.worker.max_running_exports.as_ref();
+        let limit = parsed_or(NAME, given, DEFAULT_RUNNING_EXPORTS, EXPECTED)?;
+        if limit > MAX_RUNNING_EXPORTS {
+            return Err(SettingError::Wrong { name: NAME, expected: EXPECTED });
+        }
+        Ok(limit)
     }
 
     fn budget(&self, concurrency: NonZeroU16) -> Result<MemoryBudget, SettingError> {

@@ -11,7 +11,7 @@ pub enum Disposition {
     Retry,
     /// Another attempt would end the same way.
     Fail,
-    /// The worker is going; the job is to start elsewhere at once.
+    /// The worker cannot go on with it, through no fault of the job: it is to start again at once, elsewhere if the worker is going.
     HandOver,
     /// The job's owner wants it to end.
     Cancel,
@@ -49,6 +49,12 @@ impl JobError {
     /// The worker is stopping.
     pub fn hand_over() -> Self {
         Self::new(Disposition::HandOver, "worker_stopped", "the worker was stopped; another one goes on")
+    }
+
+    /// Its place among the running exports is another's by now: there would be more of them than there may be.
+    pub fn place_lost() -> Self {
+        let message = "the export's place was given to another one; it goes on when there is room";
+        Self::new(Disposition::HandOver, "place_lost", message)
     }
 
     /// The job is to end.

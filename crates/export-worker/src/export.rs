@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::allowed::AllowedSource;
 use crate::disposition::{Disposition, JobError};
 use crate::heartbeat::beat;
+use crate::places::HeldPlace;
 use crate::worker::Terms;
 
 /// How long a stopped export may take to throw away what it has uploaded; the bucket's lifecycle does it otherwise.
@@ -51,6 +52,7 @@ impl Exporter {
         terms: &Terms,
         claimed_at: Instant,
         meter: &Arc<Meter>,
+        place: &HeldPlace,
     ) -> Result<ExportResult, JobError> {
         let stop = CancellationToken::new();
         let (exporter, job, of_work, stops) = (self.clone(), job.clone(), Arc::clone(meter), stop.clone());
@@ -59,7 +61,7 @@ impl Exporter {
         // In this order: a worker that stood still finds out that its lease is over before it takes a result for its own.
         let stopped = tokio::select! {
             biased;
-            reason = beat(&self.jobs, fence, terms.lease, meter, claimed_at) => reason,
+            reason = beat(&self.jobs, fence, terms.lease, meter, claimed_at, place) => reason,
             worked = &mut working => return worked.map_err(panicked)?,
             () = self.hand_over.cancelled() => JobError::hand_over(),
             () = tokio::time::sleep(terms.deadline) => JobError::fail(

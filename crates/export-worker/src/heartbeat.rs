@@ -10,6 +10,7 @@ use export_mongo::{Held, JobStore};
 use tracing::warn;
 
 use crate::disposition::JobError;
+use crate::places::HeldPlace;
 
 /// Heartbeats in the time of a lease: often enough for an honest progress bar, and for a cancelled export to end soon.
 const BEATS_PER_LEASE: u32 = 15;
@@ -51,7 +52,7 @@ fn eta_seconds(share_done: f64, running: Duration) -> Option<u64> {
     Some(left.ceil() as u64)
 }
 
-/// Renews the lease until dropped. Returns only with a reason to stop the export.
+/// Renews the leases of the job and of its place until dropped. Returns only with a reason to stop the export.
 ///
 /// The worker's own clock is read for lengths of time only, and only the one that nobody can set.
 pub async fn beat(
@@ -60,8 +61,9 @@ pub async fn beat(
     lease: Duration,
     meter: &Arc<Meter>,
     claimed_at: Instant,
+    place: &HeldPlace,
 ) -> JobError {
-    let mut renewed_at = claimed_at;
+    let (mut renewed_at, mut place_renewed_at) = (claimed_at, place.taken_at());
     let mut last_seen = Progress::default();
     let mut moved_at = Instant::now();
     loop {
@@ -81,19 +83,34 @@ pub async fn beat(
             return JobError::abandon();
         }
         let limit = left.min((lease / TRIES_PER_LEASE).max(LEAST_WAIT));
-        match tokio::time::timeout(limit, jobs.heartbeat(fence, lease, &now)).await {
-            Ok(Ok(Held::Done)) => renewed_at = asked_at,
-            Ok(Ok(Held::CancelRequested)) => return JobError::cancelled(),
-            Ok(Err(error)) => {
+        let both = async { tokio::join!(jobs.heartbeat(fence, lease, &now), place.renew()) };
+        let (beaten, kept) = tokio::time::timeout(limit, both)
+            .await
+            .map_or((None, None), |(job, place)| (Some(job), Some(place)));
+        match beaten {
+            Some(Ok(Held::Done)) => renewed_at = asked_at,
+            Some(Ok(Held::CancelRequested)) => return JobError::cancelled(),
+            Some(Err(error)) => {
                 warn!(job.id = %fence.job_id, error = %causes(&error), "a lease could not be renewed, trying again");
             }
-            Ok(Ok(Held::Lost)) => return JobError::abandon(),
+            Some(Ok(Held::Lost)) => return JobError::abandon(),
             // The next one goes over another connection, if the lease has room for it.
-            Err(_) => warn!(job.id = %fence.job_id, "a heartbeat got no answer, trying again"),
+            None => warn!(job.id = %fence.job_id, "a heartbeat got no answer, trying again"),
         }
         if renewed_at.elapsed() >= lease.mul_f64(COUNTED_ON) {
             // Stopped while it waited for the answer: too late for another one, and the export must not end meanwhile.
             return JobError::abandon();
+        }
+        match kept {
+            Some(Ok(true)) => place_renewed_at = asked_at,
+            Some(Ok(false)) => return JobError::place_lost(),
+            Some(Err(error)) => {
+                warn!(job.id = %fence.job_id, error = %causes(&error), "the place could not be kept, trying again");
+            }
+            None => {}
+        }
+        if place_renewed_at.elapsed() >= lease.mul_f64(COUNTED_ON) {
+            return JobError::place_lost();
         }
     }
 }

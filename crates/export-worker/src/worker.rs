@@ -1,4 +1,4 @@
-//! What a worker does with one delivery: decode → claim → export → commit → ack.
+//! What a worker does with one delivery: decode → place → claim → export → commit → ack.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use tracing::{Instrument, error, info, info_span, warn};
 use crate::disposition::{Disposition, JobError};
 use crate::export::Exporter;
 use crate::heartbeat::progress;
+use crate::places::{FleetPlaces, HeldPlace, Wanted};
 
 /// Tries to write down how an attempt ended; past them the lease expires and the sweeper acts.
 const SETTLE_TRIES: u32 = 3;
@@ -27,6 +28,8 @@ pub struct Worker {
     pub jobs: JobStore,
     /// Writes exports.
     pub exporter: Exporter,
+    /// How many exports may run at a time, over all workers.
+    pub places: FleetPlaces,
     /// This process's name in leases.
     pub owner: String,
     /// How jobs are held, tried again and given back.
@@ -55,10 +58,22 @@ impl Worker {
         };
         let span = info_span!("job", job.id = %job_id);
         async {
+            let place = match self.places.wait_for(job_id).await {
+                Ok(Wanted::Taken(place)) => place,
+                Ok(Wanted::AllTaken) => {
+                    info!(limit = self.places.limit, "all places are taken; the job's message comes again");
+                    return Verdict::Nack;
+                }
+                Ok(Wanted::Stopping) => return Verdict::Leave,
+                Err(error) => {
+                    warn!(error = %causes(&error), "no place could be taken, the job's message comes again");
+                    return Verdict::Nack;
+                }
+            };
             // The lease begins when the server makes the claim, not when its answer is here.
             let asked_at = Instant::now();
             match self.jobs.claim(job_id, &self.owner, self.terms.lease).await {
-                Ok(Claim::Claimed(job, fence)) => self.attempt(&job, &fence, asked_at).await,
+                Ok(Claim::Claimed(job, fence)) => self.attempt(&job, &fence, asked_at, &place).await,
                 Ok(Claim::NotDue) => Verdict::Nack,
                 Ok(Claim::NotAvailable(state)) => {
                     info!(job.state = state.as_str(), "a message for a job that needs none");
@@ -75,7 +90,7 @@ impl Worker {
         .await
     }
 
-    async fn attempt(&self, job: &Job, fence: &Fence, claimed_at: Instant) -> Verdict {
+    async fn attempt(&self, job: &Job, fence: &Fence, claimed_at: Instant, place: &HeldPlace) -> Verdict {
         let trace_id = job.trace_parent.as_ref().map(TraceParent::trace_id);
         info!(
             job.attempt = job.attempts,
@@ -85,7 +100,7 @@ impl Worker {
             "export started"
         );
         let meter = Arc::new(Meter::default());
-        match self.exporter.export(job, fence, &self.terms, claimed_at, &meter).await {
+        match self.exporter.export(job, fence, &self.terms, claimed_at, &meter, place).await {
             Ok(result) => self.commit(fence, &result, &meter, claimed_at).await,
             Err(error) => self.settle_failure(job, fence, &error).await,
         }
@@ -137,7 +152,7 @@ impl Worker {
             }
             Disposition::Cancel => return self.cancel(fence).await,
             Disposition::HandOver => {
-                info!(job.attempt = attempt, "export stopped, to be handed over");
+                info!(job.attempt = attempt, error.code = code, "export stopped, to be handed over");
                 persistently(|| self.jobs.hand_over(fence, failure)).await
             }
             Disposition::Retry if attempt < job.max_attempts => {
@@ -151,7 +166,11 @@ impl Worker {
             }
         };
         match settled {
-            Ok(Held::Done) if error.disposition == Disposition::HandOver => return Verdict::Leave,
+            Ok(Held::Done)
+                if error.disposition == Disposition::HandOver && self.exporter.hand_over.is_cancelled() =>
+            {
+                return Verdict::Leave;
+            }
             Ok(Held::Done) => {}
             Ok(Held::CancelRequested) => return self.cancel(fence).await,
             Ok(Held::Lost) => {
