@@ -11,4 +11,5 @@ pub mod config;
 pub mod disposition;
 pub mod export;
 pub mod heartbeat;
+pub mod niceness;
 pub mod worker;
