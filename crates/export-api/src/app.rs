@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use export_amqp::Publisher;
 use export_mongo::{AuditLog, Catalog, Changes, JobStore, KeyStore};
-use export_observability::{Readiness, serve_health};
+use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
@@ -48,6 +48,7 @@ pub struct App {
 impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for while serving.
     pub async fn build(config: &Config, results: ResultBucket) -> anyhow::Result<Self> {
+        init_metrics();
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;

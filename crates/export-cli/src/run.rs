@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use export_engine::{MemoryBudget, Meter};
+use export_mongo::ReadLimits;
 use export_settings::mongo::{MongoArgs, SourceArgs};
+use export_settings::reading::ReadingArgs;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
@@ -62,6 +64,8 @@ pub(crate) struct Run {
     mongodb_uri: Option<String>,
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// The zip to write, or with --archive none the folder
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     output: PathBuf,
@@ -121,7 +125,7 @@ impl Run {
     /// The work that the flags ask for.
     fn work(&self) -> anyhow::Result<Work> {
         let request = self.request.parse()?;
-        let source = self.source.resolve()?;
+        let (source, reading) = (self.source.resolve()?, self.reading.resolve()?);
         let origin = match (&self.dump, &self.mongodb_uri, source.uri) {
             (Some(folder), ..) => Origin::Dump(folder.clone()),
             (None, Some(_), _) => {
@@ -139,6 +143,11 @@ impl Run {
         Ok(Work {
             origin,
             vehicle_database_prefix: source.vehicle_database_prefix,
+            limits: ReadLimits {
+                max_reads: reading.max_cursors,
+                max_bytes_per_second: reading.max_bytes_per_second,
+                read_from: reading.read_from,
+            },
             request,
             threads: threads.unwrap_or_else(|| cores.min(MAX_THREADS.into())),
             memory_budget_bytes: usize::try_from(self.memory_budget_mb).unwrap_or(usize::MAX >> 20) << 20,

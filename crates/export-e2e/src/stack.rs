@@ -16,12 +16,13 @@ use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant};
 use export_engine::MemoryBudget;
-use export_mongo::{Catalog, JobStore, KeyEnd, KeyStore, NewKey};
+use export_mongo::{Catalog, JobStore, KeyEnd, KeyStore, NewKey, ReadLimits};
 use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::{MongoSettings, SourceSettings};
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
+use export_worker::niceness::Niceness;
 use export_worker::worker::Terms;
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -195,6 +196,8 @@ impl Stack {
             admin: address(&admin),
             mongo: self.mongo(),
             source: SourceSettings { uri: None, vehicle_database_prefix: self.space.vehicle_prefix.clone() },
+            reading: ReadLimits::default(),
+            niceness: Niceness::NONE,
             rabbitmq_url: self.space.services.rabbitmq_url.clone().into(),
             s3: self.s3(),
             topology: self.topology(),

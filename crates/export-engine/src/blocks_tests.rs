@@ -7,7 +7,7 @@ use super::*;
 use crate::pool::Pool;
 
 fn workshop(threads: usize) -> Workshop {
-    Workshop::new(Pool::new(NonZeroUsize::new(threads).expect("some threads")).expect("threads"))
+    Workshop::new(Pool::new(NonZeroUsize::new(threads).expect("some threads"), || ()).expect("threads"))
 }
 
 fn packed(codec: Codec, pieces: &[&[u8]], threads: usize) -> (Vec<u8>, FileTotals) {

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_a_heavy_hour_needed_is_not_kept() {
-        let workshop = Workshop::new(Pool::new(NonZeroUsize::MIN).expect("a thread"));
+        let workshop = Workshop::new(Pool::new(NonZeroUsize::MIN, || ()).expect("a thread"));
         workshop.give_back_text(Vec::with_capacity(MOST_SPARE_BYTES + 1));
         assert_eq!(workshop.text().capacity(), 0);
         workshop.give_back_text(Vec::with_capacity(1_000));

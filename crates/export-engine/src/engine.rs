@@ -64,7 +64,15 @@ impl From<SliceError> for EngineError {
 impl Engine {
     /// Starts so many threads; fails when the system does not give them.
     pub fn new(threads: NonZeroUsize) -> io::Result<Self> {
-        Ok(Self { workshop: Workshop::new(Pool::new(threads)?) })
+        Self::with_threads(threads, || ())
+    }
+
+    /// The same, where each thread first does this: whatever a system has for threads, such as a priority, is the caller's.
+    pub fn with_threads(
+        threads: NonZeroUsize,
+        on_start: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        Ok(Self { workshop: Workshop::new(Pool::new(threads, on_start)?) })
     }
 
     /// How many threads do the work.

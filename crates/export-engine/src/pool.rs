@@ -16,10 +16,15 @@ pub(crate) struct Pool {
 pub(crate) struct Pending<T>(Receiver<T>);
 
 impl Pool {
-    pub(crate) fn new(threads: NonZeroUsize) -> io::Result<Self> {
+    /// Each thread begins with `on_start`.
+    pub(crate) fn new(
+        threads: NonZeroUsize,
+        on_start: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.get())
             .thread_name(|index| format!("engine-{index}"))
+            .start_handler(move |_| on_start())
             // Whoever waits for the work sees that its thread has panicked; the other exports go on.
             .panic_handler(drop)
             .build()
@@ -82,7 +87,7 @@ mod tests {
 
     #[test]
     fn outcomes_come_to_whom_they_belong() {
-        let pool = Pool::new(NonZeroUsize::new(3).expect("three")).expect("threads");
+        let pool = Pool::new(NonZeroUsize::new(3).expect("three"), || ()).expect("threads");
         let squares: Vec<Pending<u64>> = (0..100).map(|n| pool.submit(move || n * n)).collect();
         for (n, square) in squares.into_iter().enumerate() {
             assert_eq!(square.wait(), (n * n) as u64);
@@ -90,8 +95,19 @@ mod tests {
     }
 
     #[test]
+    fn every_thread_begins_with_what_was_given() {
+        let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&begun);
+        let count = move || drop(counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+        let pool = Pool::new(NonZeroUsize::new(3).expect("three"), count).expect("threads");
+        // A thread works only after it has begun.
+        pool.threads.broadcast(|_| ());
+        assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), 3);
+    }
+
+    #[test]
     fn a_panic_reaches_who_waits_and_nobody_else() {
-        let pool = Pool::new(NonZeroUsize::new(1).expect("one")).expect("threads");
+        let pool = Pool::new(NonZeroUsize::new(1).expect("one"), || ()).expect("threads");
         let fails = pool.submit(|| assert!(std::hint::black_box(false), "this panic is part of the test"));
         let works = pool.submit(|| 5);
         let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fails.wait()));

@@ -62,9 +62,10 @@ pub fn commit() -> Pattern {
     command("findAndModify", "FINISHED")
 }
 
-/// A worker looks for its next documents (request to MongoDB).
-pub fn get_more() -> Pattern {
-    Pattern::any().containing(b"getMore\0")
+/// A worker asks for the next batch of a collection that it has begun to read (request to MongoDB).
+pub fn next_batch() -> Pattern {
+    // After the last document read. Only reads of the vehicles have a time limit beside it.
+    command("find", "$gt\0").containing("maxTimeMS\0")
 }
 
 /// A command of MongoDB's, such as `insert` or `getMore`, with something that it contains, such as the name of a collection or a

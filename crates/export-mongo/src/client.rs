@@ -1,6 +1,7 @@
 //! The connection to MongoDB, and the time limit on everything that goes over it.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use mongodb::Client;
@@ -17,7 +18,10 @@ const SERVER_SELECTION: Duration = Duration::from_secs(5);
 /// How long a TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long any single operation may take; a `find` with a batch of documents included.
-const OPERATION: Duration = Duration::from_secs(30);
+pub(crate) const OPERATION: Duration = Duration::from_secs(30);
+
+/// Connections to the source beside those of reads: signs of life, how it is, cursors that are closed.
+const SPARE_CONNECTIONS: u32 = 4;
 
 /// The server's code for a value that a unique index has already.
 pub(crate) const DUPLICATE_KEY: i32 = 11_000;
@@ -30,11 +34,33 @@ pub struct MongoClient {
 
 /// Prepares a client. Does not wait for a server: operations do, and fail with [`StoreError`] after a few seconds.
 pub async fn connect(uri: &SecretString, application_name: &str) -> Result<MongoClient, StoreError> {
+    connect_with(uri, application_name, None).await
+}
+
+/// Prepares a client of its own for the vehicles' databases, wide enough for so many reads at a time: they wait for their turn at the
+/// throttle, and never for a connection, nor do others wait for theirs behind them.
+pub async fn connect_source(
+    uri: &SecretString,
+    application_name: &str,
+    max_reads: NonZeroUsize,
+) -> Result<MongoClient, StoreError> {
+    connect_with(uri, application_name, Some(max_reads)).await
+}
+
+async fn connect_with(
+    uri: &SecretString,
+    application_name: &str,
+    max_reads: Option<NonZeroUsize>,
+) -> Result<MongoClient, StoreError> {
     let mut options =
         ClientOptions::parse(uri.expose_secret()).await.map_err(|_| StoreError::ConnectionString)?;
     options.app_name = Some(application_name.to_owned());
     options.server_selection_timeout = Some(SERVER_SELECTION);
     options.connect_timeout = Some(CONNECT);
+    if let Some(max_reads) = max_reads {
+        let wide = u32::try_from(max_reads.get()).unwrap_or(u32::MAX).saturating_add(SPARE_CONNECTIONS);
+        options.max_pool_size.get_or_insert(wide);
+    }
     let client = Client::with_options(options).map_err(|_| StoreError::ConnectionString)?;
     Ok(MongoClient { client })
 }

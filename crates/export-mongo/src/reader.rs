@@ -1,30 +1,36 @@
-//! Reads one collection on a task of its own: one ordered cursor, a batch ahead of whoever uses them.
+//! Reads one collection on a task of its own: one batch after the other in the order of `_id`, one ahead of whoever uses them.
 //!
-//! A cursor that dies (a connection that was cut, a primary that stepped down, a cursor that waited too long or was
-//! killed) is replaced by one that begins after the last document read. `_id` is unique and the order is by `_id`, so
-//! no document comes twice and none is left out; the value is compared as it was stored, whatever its numeric type.
+//! **No cursor lasts.** Each batch is a `find` of its own, which begins after the last `_id` read and has a limit; its one answer is all
+//! of it, so between two batches nothing is open on the server: no snapshot, no cursor that waits too long, and nothing that a step-down
+//! could end. A batch that fails (a connection that was cut, a primary that stepped down) is asked for again. `_id` is unique
+//! and the order is by `_id`, so no document comes twice and none is left out; the value is compared as it was stored, whatever
+//! its numeric type. Each batch is under a permit of the [throttle](crate::throttle).
+//!
+//! The server ends an answer at 16 MiB and keeps the rest under a cursor. That cursor is closed, and the next batch goes on after what came.
+//! So the end of the collection is an answer that is short *and* left no cursor. A collection that is gone reads as one that has
+//! ended; so at the end of one that took several batches it is made sure that what was read is still there.
 //!
 //! The documents of a batch are slices of the server's answer: nothing is copied, and the answer lives as long as any
 //! of them. Batches are small: a third of a collection's part of the share, so that one in use, one waiting and one
-//! being read fit. How many documents that is, is first assumed and then learned, and a cursor whose batches turn out
-//! several times too large or too small is replaced, too: the driver fixes the size when it opens one.
+//! being read fit. How many documents that is, is first assumed and then learned.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bson::{Bson, Document, RawBsonRef, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use bytes::Bytes;
 use export_core::TimeRange;
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::client::bounded;
+use crate::client::{OPERATION as OPERATION_TIME, bounded};
 use crate::error::StoreError;
 use crate::gate::{CountedReader, Gate, Reservation};
 use crate::resume::{Tries, is_resumable};
+use crate::throttle::SourceThrottle;
 
 /// Batches of a collection at a time: in use, waiting, being read.
 const BATCHES_PER_COLLECTION: usize = 3;
@@ -48,6 +54,7 @@ pub(crate) enum Batch {
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) gate: Arc<Gate>,
+    pub(crate) throttle: SourceThrottle,
     pub(crate) collection: Collection<RawDocumentBuf>,
     pub(crate) ids: TimeRange,
     pub(crate) batches: mpsc::Sender<Result<Batch, StoreError>>,
@@ -62,9 +69,10 @@ impl Reader {
     /// bytes.
     pub(crate) async fn run(self, open_collections: usize, _counted: CountedReader) {
         let part_bytes = self.gate.share_bytes() / open_collections.max(1);
+        let target_bytes = (part_bytes / BATCHES_PER_COLLECTION).min(self.throttle.bytes_at_once());
         let batches = self.batches.clone();
         let reading = Reading { reader: self, last_id: None, sent_count: 0 };
-        let end = reading.read(BatchSize::new(part_bytes / BATCHES_PER_COLLECTION)).await;
+        let end = reading.read(BatchSize::new(target_bytes)).await;
         // Nobody listens any more when the export has ended; then the end is of no interest.
         batches.send(end.map(|()| Batch::End)).await.ok();
     }
@@ -77,20 +85,16 @@ struct Reading {
     sent_count: u64,
 }
 
-struct OpenCursor {
-    cursor: RawBatchCursor,
-    batch_documents: usize,
-}
-
 impl Reading {
     async fn read(mut self, mut size: BatchSize) -> Result<(), StoreError> {
         let mut tries = Tries::new();
-        let mut open = None;
         loop {
             let Some(mut reservation) = self.pass(size.estimate_bytes()).await else { return Ok(()) };
-            let (reply, cursor) = match self.fetch(open.take(), size.documents()).await {
-                Ok((Some(reply), cursor)) => (reply, cursor),
-                Ok((None, _)) => return Ok(()),
+            let documents_wanted = size.documents();
+            let reply = match self.fetch(documents_wanted, size.estimate_bytes()).await {
+                Ok(Some(reply)) => reply,
+                // Nobody listens any more.
+                Ok(None) => return Ok(()),
                 Err(error) => {
                     drop(reservation);
                     if self.may_go_on(error, &mut tries).await? {
@@ -102,7 +106,8 @@ impl Reading {
             self.reader.has_answered.store(true, Ordering::Relaxed);
             let reply_bytes = reply.as_raw_document().as_bytes().len();
             reservation.resize(reply_bytes);
-            let Reply { documents, last_id, is_last } = Reply::split(reply, reservation)?;
+            let Reply { documents, last_id, is_whole } = Reply::split(reply, reservation)?;
+            let is_last = is_whole && documents.len() < documents_wanted;
             if let Some(last_id) = last_id {
                 tries.progressed();
                 self.last_id = Some(last_id);
@@ -111,18 +116,11 @@ impl Reading {
                     return Ok(());
                 }
                 self.sent_count += 1;
+            } else if !is_last {
+                return Err(unreadable("an answer without documents that is not the last"));
             }
             if is_last {
-                return Ok(());
-            }
-            if size.is_met_by(cursor.batch_documents) {
-                open = Some(cursor);
-            } else {
-                debug!(
-                    parameter = self.reader.collection.name(),
-                    documents = size.documents(),
-                    "other batches"
-                );
+                return self.ensure_whole(&mut tries).await;
             }
         }
     }
@@ -133,24 +131,67 @@ impl Reading {
         reader.gate.pass(bytes, wanted).await
     }
 
-    async fn fetch(
+    /// One batch, when it may be read; `None` when nobody wants it any more.
+    async fn fetch(&self, documents: usize, estimate_bytes: usize) -> Result<Option<RawBatch>, StoreError> {
+        let Reader { throttle, collection, batches, .. } = &self.reader;
+        let read = tokio::select! {
+            read = throttle.begin(estimate_bytes) => read,
+            () = batches.closed() => return Ok(None),
+        };
+        let find = self.find(collection, documents);
+        let fetched = bounded(OPERATION, async move { find.await?.try_next().await }).await;
+        match &fetched {
+            Ok(Some(reply)) => read.answered(reply.as_raw_document().as_bytes().len()),
+            Err(StoreError::TimedOut { .. }) => read.timed_out(),
+            _ => drop(read),
+        }
+        fetched?.map(Some).ok_or_else(|| unreadable("there is no answer"))
+    }
+
+    /// What asks for the next documents. The cursor is dropped with its first batch: if it is still open, because the answer was full, the
+    /// driver closes it.
+    fn find(
         &self,
-        open: Option<OpenCursor>,
-        batch_documents: usize,
-    ) -> Result<(Option<RawBatch>, OpenCursor), StoreError> {
-        let (collection, filter) = (self.reader.collection.clone(), self.filter());
-        bounded(OPERATION, async move {
-            let mut open = if let Some(open) = open {
-                open
-            } else {
-                let size = u32::try_from(batch_documents).unwrap_or(u32::MAX);
-                let cursor = collection.find(filter).sort(doc! { "_id": 1 }).batch_size(size).batch().await?;
-                OpenCursor { cursor, batch_documents }
-            };
-            let reply = open.cursor.try_next().await?;
-            Ok((reply, open))
-        })
-        .await
+        collection: &Collection<RawDocumentBuf>,
+        documents: usize,
+    ) -> impl Future<Output = Result<RawBatchCursor, mongodb::error::Error>> + Send + 'static {
+        let documents = u32::try_from(documents).unwrap_or(u32::MAX);
+        let (collection, filter) = (collection.clone(), self.filter());
+        async move {
+            let find = collection.find(filter).sort(doc! { "_id": 1 });
+            // One more than the limit: then the server knows when it has come to the limit, and keeps no cursor.
+            let find = find.limit(i64::from(documents)).batch_size(documents.saturating_add(1));
+            find.max_time(OPERATION_TIME).batch().await
+        }
+    }
+
+    /// Makes sure that a collection which took several batches has not gone away meanwhile.
+    async fn ensure_whole(&self, tries: &mut Tries) -> Result<(), StoreError> {
+        let Some(last_id) = self.last_id.clone().filter(|_| self.sent_count > 1) else { return Ok(()) };
+        loop {
+            match self.has_documents_to(last_id.clone()).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(unreadable("the collection has gone away while it was read")),
+                Err(error) => {
+                    if !self.may_go_on(error, tries).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether there is a document of the range up to this one. Any will do: an hour more or less is no other collection.
+    async fn has_documents_to(&self, last_id: Bson) -> Result<bool, StoreError> {
+        let Reader { throttle, collection, ids, .. } = &self.reader;
+        // Taken for what it is: too little to judge the source by.
+        let _read = throttle.begin(0).await;
+        let filter = doc! { "_id": { "$gte": ids.from_ms(), "$lte": last_id } };
+        let collection = collection.clone();
+        let found = bounded(OPERATION, async move {
+            collection.find_one(filter).projection(doc! { "_id": 1 }).max_time(OPERATION_TIME).await
+        });
+        Ok(found.await?.is_some())
     }
 
     fn filter(&self) -> Document {
@@ -186,8 +227,7 @@ impl Reading {
 #[derive(Debug)]
 struct BatchSize {
     target_bytes: usize,
-    /// Size of recent documents. Grows at once and shrinks slowly, so that large ones now and then do not make the
-    /// cursor be replaced again and again.
+    /// Size of recent documents. Grows at once and shrinks slowly: large ones may come again.
     document_bytes: usize,
 }
 
@@ -208,12 +248,6 @@ impl BatchSize {
         let mean_bytes = batch_bytes / document_count.max(1);
         self.document_bytes = mean_bytes.max(self.document_bytes / 8 * 7).max(1);
     }
-
-    /// Whether a cursor with batches of so many documents is good enough.
-    fn is_met_by(&self, batch_documents: usize) -> bool {
-        let documents = self.documents();
-        documents * 2 > batch_documents && documents < batch_documents * 4
-    }
 }
 
 /// A server's answer, taken apart.
@@ -221,8 +255,8 @@ struct Reply {
     documents: Vec<Bytes>,
     /// `None` where there are no documents.
     last_id: Option<Bson>,
-    /// Whether the server has closed the cursor, because nothing follows.
-    is_last: bool,
+    /// Whether the answer is all that was asked for: the server has kept no cursor.
+    is_whole: bool,
 }
 
 /// Keeps an answer and its bytes in the gate's count together.
@@ -242,11 +276,7 @@ impl Reply {
         let whole = Bytes::from_owner(Alive { reply, _reservation: reservation });
         let cursor = RawDocument::from_bytes(&whole).map_err(unreadable)?;
         let cursor = cursor.get_document("cursor").map_err(unreadable)?;
-        let first = cursor.get("firstBatch").map_err(unreadable)?.and_then(RawBsonRef::as_array);
-        let batch = match first {
-            Some(first) => first,
-            None => cursor.get_array("nextBatch").map_err(unreadable)?,
-        };
+        let batch = cursor.get_array("firstBatch").map_err(unreadable)?;
         let mut documents = Vec::with_capacity(MAX_BATCH_DOCUMENTS);
         let mut last = None;
         for element in batch {
@@ -257,8 +287,8 @@ impl Reply {
             last = Some(document);
         }
         let last_id = last.map(stored_id).transpose()?;
-        let is_last = cursor.get_i64("id").map_err(unreadable)? == 0;
-        Ok(Self { documents, last_id, is_last })
+        let is_whole = cursor.get_i64("id").map_err(unreadable)? == 0;
+        Ok(Self { documents, last_id, is_whole })
     }
 }
 

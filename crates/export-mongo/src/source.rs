@@ -1,4 +1,4 @@
-//! The vehicles' databases as a source of hour documents: for callers that block, from cursors that do not.
+//! The vehicles' databases as a source of hour documents: for callers that block, from readers that do not.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use crate::vehicles::VehicleDatabases;
 /// Vehicles whose collections are listed at a time.
 const LISTINGS_AT_A_TIME: usize = 8;
 
-/// The vehicles' databases for one export, on a thread that may block. Cursors run as tasks on the runtime of `handle`.
+/// The vehicles' databases for one export, on a thread that may block. Readers run as tasks on the runtime of `handle`.
 ///
 /// Collections that were opened and not yet read from begin together, at the first document asked of any of them: only
 /// then is it known how many share the bytes for reading ahead. What is alive of them is bounded by [`crate::gate`].
@@ -36,7 +36,7 @@ pub struct MongoSource {
 }
 
 impl MongoSource {
-    /// A source whose cursors run on this runtime and read ahead by so many bytes altogether. Must be used on a thread that
+    /// A source whose readers run on this runtime and read ahead by so many bytes altogether. Must be used on a thread that
     /// is not one of the runtime's own.
     pub fn new(databases: VehicleDatabases, handle: Handle, read_ahead_bytes: usize) -> Self {
         Self {
@@ -98,6 +98,7 @@ impl Source for MongoSource {
         let (wanted, is_wanted) = watch::channel(1);
         let reader = Reader {
             gate: Arc::clone(&self.gate),
+            throttle: self.databases.throttle().clone(),
             collection: self.databases.hours(vehicle, parameter),
             ids: documents,
             batches: sender,

@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz` on the admin address, and the question to them that container health checks ask.
+//! `/livez`, `/readyz` and `/metrics` on the admin address, and the question to them that container health checks ask.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{info, warn};
 
+use crate::metrics::init_metrics;
+
+/// The text format of Prometheus.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How long a health check waits for its answer.
 const ASK: Duration = Duration::from_secs(3);
 /// Most of an answer that a health check reads, in bytes.
@@ -64,9 +68,12 @@ impl Readiness {
     }
 }
 
-/// Serves the health of this process until the process ends.
+/// Serves the health and the figures of this process until the process ends.
 pub async fn serve_health(listener: TcpListener, readiness: Readiness) -> std::io::Result<()> {
+    let metrics = init_metrics();
+    let rendered = metrics.clone();
     let router = Router::new()
+        .route("/metrics", get(|| async move { ([(header::CONTENT_TYPE, PROMETHEUS)], rendered.render()) }))
         .route("/livez", get(|| async { Json(json!({ "live": true })) }))
         .route("/readyz", get(readyz))
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "unknown-path", "No such path") })
@@ -78,13 +85,16 @@ pub async fn serve_health(listener: TcpListener, readiness: Readiness) -> std::i
             )
         })
         .with_state(readiness);
-    axum::serve(listener, router).await
+    tokio::select! {
+        served = axum::serve(listener, router) => served,
+        () = metrics.keep_up() => Ok(()),
+    }
 }
 
 /// A problem as the API has them; here are only two kinds.
 fn problem(status: StatusCode, kind: &str, title: &str) -> impl IntoResponse {
     let body = json!({ "type": format!("urn:exports:problem:{kind}"), "title": title, "status": status.as_u16(),
-                       "detail": "Here are GET /livez and GET /readyz." });
+                       "detail": "Here are GET /livez, GET /readyz and GET /metrics." });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string())
 }
 
@@ -152,6 +162,25 @@ mod tests {
             );
             assert_eq!(answer.contains("allow: GET,HEAD"), status == "405", "{answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn figures_are_served_as_text() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(serve_health(listener, Readiness::of(&[])));
+        init_metrics();
+        metrics::gauge!("test_served").set(7.0);
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            .await
+            .expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+        assert!(answer.contains("\ntest_served 7\n"), "{answer}");
     }
 
     #[tokio::test]

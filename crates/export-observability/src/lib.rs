@@ -1,9 +1,11 @@
-//! A service seen from outside: its logs, its health, and the signals that end it.
+//! A service seen from outside: its logs, its figures, its health, and the signals that end it.
 
 mod health;
 mod logs;
+mod metrics;
 mod signals;
 
 pub use health::{Readiness, ask_readiness, serve_health};
 pub use logs::init_logs;
+pub use metrics::{Metrics, init_metrics};
 pub use signals::stop_signal;

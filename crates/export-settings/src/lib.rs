@@ -4,7 +4,7 @@
 //! never repeats the value: it may be a secret pasted into the wrong place.
 //!
 //! Programs flatten the groups they need into their clap command line and then resolve each into values that cannot
-//! be wrong. The groups are: [`mongo`], [`amqp`], [`s3`], [`results`], [`log`], [`identities`] for provisioning,
+//! be wrong. The groups are: [`mongo`] and [`reading`], [`amqp`], [`s3`], [`results`], [`log`], [`identities`] for provisioning,
 //! and [`client`] for those who call the API.
 
 pub mod amqp;
@@ -12,6 +12,7 @@ pub mod client;
 pub mod identities;
 pub mod log;
 pub mod mongo;
+pub mod reading;
 pub mod results;
 pub mod retry;
 pub mod s3;

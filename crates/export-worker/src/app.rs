@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use export_amqp::{ConsumerSettings, consume};
 use export_engine::Engine;
-use export_mongo::{Catalog, JobStore, MongoClient, Places, VehicleDatabases};
-use export_observability::{Readiness, serve_health};
+use export_mongo::{Catalog, JobStore, MongoClient, Places, SourceThrottle, VehicleDatabases};
+use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -42,22 +42,28 @@ pub struct App {
 impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for.
     pub async fn build(config: &Config, results: ResultBucket, owner: String) -> anyhow::Result<Self> {
+        init_metrics();
         let mongo = export_mongo::connect(&config.mongo.uri, "exports-worker")
             .await
             .context("MONGODB_URI cannot be used")?;
-        let source = match &config.source.uri {
-            None => mongo.clone(),
-            Some(uri) => export_mongo::connect(uri, "exports-worker")
-                .await
-                .context("SOURCE_MONGODB_URI cannot be used")?,
+        // A client of its own even where the server is the same: heartbeats wait for no connection behind reads.
+        let (uri, name) = match &config.source.uri {
+            None => (&config.mongo.uri, "MONGODB_URI"),
+            Some(uri) => (uri, "SOURCE_MONGODB_URI"),
         };
+        let source = export_mongo::connect_source(uri, "exports-worker", config.reading.max_reads)
+            .await
+            .with_context(|| format!("{name} cannot be used"))?;
+        let throttle = SourceThrottle::new(&source, config.reading);
+        let niceness = config.niceness;
         let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
         let hand_over = CancellationToken::new();
         let exporter = Exporter {
             jobs: jobs.clone(),
-            vehicles: VehicleDatabases::new(&source, &config.source.vehicle_database_prefix),
+            vehicles: VehicleDatabases::behind(&throttle, &config.source.vehicle_database_prefix),
             results,
-            engine: Engine::new(config.threads).context("WORKER_THREADS cannot be started")?,
+            engine: Engine::with_threads(config.threads, move || niceness.apply_to_this_thread())
+                .context("WORKER_THREADS cannot be started")?,
             budget: config.budget,
             hand_over: hand_over.clone(),
             ending: TaskTracker::new(),

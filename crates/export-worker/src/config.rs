@@ -9,14 +9,17 @@ use clap::Parser;
 use export_amqp::Topology;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
+use export_mongo::ReadLimits;
 use export_settings::amqp::AmqpArgs;
 use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings, SourceArgs, SourceSettings};
+use export_settings::reading::ReadingArgs;
 use export_settings::results::ResultArgs;
 use export_settings::retry::{RetryArgs, RetrySettings};
 use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError, parsed_or};
 
+use crate::niceness::Niceness;
 use crate::worker::Terms;
 
 /// Exports at a time, unless set otherwise.
@@ -42,6 +45,8 @@ pub struct Cli {
     mongo: MongoArgs,
     #[command(flatten)]
     source: SourceArgs,
+    #[command(flatten)]
+    reading: ReadingArgs,
     #[command(flatten)]
     amqp: AmqpArgs,
     #[command(flatten)]
@@ -79,6 +84,9 @@ struct WorkerArgs {
     /// Threads that encode and compress, for all exports together [default: as many as there are cores]
     #[arg(long, env = "WORKER_THREADS", value_name = "COUNT")]
     worker_threads: Option<String>,
+    /// How far those threads give way to other programs: the nice value, 0 to 19 [default: 10]
+    #[arg(long, env = "WORKER_NICE", value_name = "NICE")]
+    worker_nice: Option<String>,
     /// How long a claimed job stays this worker's without a sign of life [default: 30]
     #[arg(long, env = "LEASE_SECONDS", value_name = "SECONDS")]
     lease_seconds: Option<String>,
@@ -107,12 +115,16 @@ pub struct Config {
     pub budget: MemoryBudget,
     /// Threads that encode and compress.
     pub threads: NonZeroUsize,
+    /// How far they give way to other programs.
+    pub niceness: Niceness,
     /// Where health listens.
     pub admin: SocketAddr,
     /// The jobs' database.
     pub mongo: MongoSettings,
     /// The vehicles' databases.
     pub source: SourceSettings,
+    /// How gently they are read.
+    pub reading: ReadLimits,
     /// The broker.
     pub rabbitmq_url: SecretString,
     /// The names of exchanges and queues.
@@ -147,9 +159,11 @@ impl Cli {
             max_running_exports: self.max_running_exports()?,
             budget: self.budget(concurrency)?,
             threads: self.threads()?,
+            niceness: self.niceness()?,
             admin: self.admin()?,
             mongo: self.mongo.resolve()?,
             source: self.source.resolve()?,
+            reading: self.reading()?,
             rabbitmq_url: self.amqp.resolve()?,
             topology: Topology::named(&self.amqp.name_prefix()?),
             terms: self.terms()?,
@@ -203,6 +217,20 @@ impl Cli {
             return Err(SettingError::Wrong { name: NAME, expected: EXPECTED });
         }
         Ok(MemoryBudget::shared_by(mib << 20, exports))
+    }
+
+    fn niceness(&self) -> Result<Niceness, SettingError> {
+        const EXPECTED: &str = "a whole number from 0 to 19";
+        parsed_or("WORKER_NICE", self.worker.worker_nice.as_ref(), Niceness::default(), EXPECTED)
+    }
+
+    fn reading(&self) -> Result<ReadLimits, SettingError> {
+        let reading = self.reading.resolve()?;
+        Ok(ReadLimits {
+            max_reads: reading.max_cursors,
+            max_bytes_per_second: reading.max_bytes_per_second,
+            read_from: reading.read_from,
+        })
     }
 
     fn terms(&self) -> Result<Terms, SettingError> {

@@ -12,4 +12,5 @@ pub mod disposition;
 pub mod export;
 pub mod heartbeat;
 pub mod places;
+pub mod niceness;
 pub mod worker;

@@ -10,7 +10,7 @@ use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError};
 use export_engine::{DumpSource, Engine, EngineError, Limits, Meter, Plan, PlanError, plan};
-use export_mongo::{MongoSource, StoreError, VehicleDatabases};
+use export_mongo::{MongoSource, ReadLimits, SourceThrottle, StoreError, VehicleDatabases};
 use export_settings::SecretString;
 use tokio::runtime::Handle;
 
@@ -35,6 +35,8 @@ pub(crate) enum Origin {
 pub(crate) struct Work {
     pub(crate) origin: Origin,
     pub(crate) vehicle_database_prefix: String,
+    /// How gently a server is read.
+    pub(crate) limits: ReadLimits,
     pub(crate) request: ExportRequest,
     pub(crate) threads: NonZeroUsize,
     pub(crate) memory_budget_bytes: usize,
@@ -62,9 +64,10 @@ impl Work {
                 Ok(Done { manifest, left_out: source.left_out().to_vec() })
             }
             Origin::MongoDb(uri) => {
-                let connecting = export_mongo::connect(uri, "exports run");
+                let connecting = export_mongo::connect_source(uri, "exports run", self.limits.max_reads);
                 let client = handle.block_on(connecting).map_err(|error| UsageError(error.to_string()))?;
-                let databases = VehicleDatabases::new(&client, prefix);
+                let throttle = SourceThrottle::new(&client, self.limits);
+                let databases = VehicleDatabases::behind(&throttle, prefix);
                 let source = MongoSource::new(databases, handle.clone(), read_ahead_bytes);
                 let manifest = self.export(&source, place, meter, slices_bytes)?;
                 Ok(Done { manifest, left_out: Vec::new() })

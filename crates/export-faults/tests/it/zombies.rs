@@ -1,7 +1,7 @@
 //! A worker is stopped (SIGSTOP) past its lease, its job is another's, and then it goes on: it must change nothing.
 
 use bson::{Document, doc};
-use export_faults::patterns::{commit, complete_upload, get_more, put_object};
+use export_faults::patterns::{commit, complete_upload, next_batch, put_object};
 use export_faults::{Deployment, Fleet, Worker, attempts_of, epoch_of, key_of};
 use export_testkit::proxy::{Direction, Fault, Pattern, Rule, Watch};
 
@@ -85,7 +85,7 @@ async fn a_zombie_goes_on_while_it_reads() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::long(&deployment, 20).await;
     frozen_at(&fleet, deployment, |zombie| {
-        zombie.links.mongodb.add(Rule::request(get_more(), Fault::Hold(Direction::Answers)).times(1))
+        zombie.links.mongodb.add(Rule::request(next_batch(), Fault::Hold(Direction::Answers)).times(1))
     })
     .await;
 }

@@ -37,7 +37,10 @@ pub struct Survey {
 impl VehicleDatabases {
     /// Lists the vehicles, by one cheap command.
     pub async fn survey(&self) -> Result<Survey, StoreError> {
+        // Waiting for its turn is not the question's time.
+        let read = self.throttle().begin(0).await;
         let names = within(QUESTION * 2, "list the vehicles", self.names()).await?;
+        drop(read);
         let listed = names.len();
         let mut vehicles: Vec<VehicleId> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
         vehicles.sort();
@@ -51,7 +54,9 @@ impl VehicleDatabases {
         turn: impl Fn() -> F,
     ) -> Result<VehicleLook, StoreError> {
         turn().await;
+        let read = self.throttle().begin(0).await;
         let names = within(QUESTION, "list a vehicle's parameters", self.collection_names(vehicle)).await?;
+        drop(read);
         let mut found: Vec<Parameter> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
         found.sort();
         let is_whole = found.len() <= MAX_PARAMETERS;
@@ -91,6 +96,7 @@ impl VehicleDatabases {
             doc! { "$limit": 1 },
             doc! { "$project": told },
         ];
+        let _read = self.throttle().begin(0).await;
         let asked = bounded("find an end of a parameter's hours", async move {
             hours.aggregate(stages).max_time(QUESTION).await?.try_next().await
         });

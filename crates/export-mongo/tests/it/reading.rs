@@ -57,22 +57,16 @@ impl Fixture {
         space.await.expect("no panic").cleanup().await;
     }
 
-    /// The open cursors of a collection, with the number of documents that each has given.
-    pub(crate) fn cursors(&self, parameter: &str) -> Vec<(i64, i64)> {
+    /// The cursors of a collection that are open while nothing is being read.
+    pub(crate) fn cursors(&self, parameter: &str) -> Vec<Document> {
         let pipeline = [
             doc! { "$currentOp": { "idleCursors": true, "allUsers": true } },
             doc! { "$match": { "type": "idleCursor", "ns": format!("{}.{parameter}", self.vehicle) } },
         ];
-        let found = self.handle.block_on(async {
+        self.handle.block_on(async {
             let found = self.space.mongodb.database("admin").aggregate(pipeline).await.expect("operations");
-            found.try_collect::<Vec<_>>().await.expect("operations")
-        });
-        let cursor = |operation: &Document| {
-            let cursor = operation.get_document("cursor").expect("a cursor");
-            let number = |name: &str| cursor.get_i64(name).expect("a number");
-            (number("cursorId"), number("nDocsReturned"))
-        };
-        found.iter().map(cursor).collect()
+            found.try_collect().await.expect("operations")
+        })
     }
 }
 
@@ -125,17 +119,15 @@ async fn reading_stops_when_nobody_pulls_and_ends_when_nobody_listens() {
             );
             let first = hours.next().expect("a document").expect("a document");
             assert_eq!(number(&first), 0);
-            let returned =
-                || fixture.cursors("soc").iter().map(|(_, returned)| *returned).collect::<Vec<_>>();
-            assert_eq!(becomes(&vec![12], returned), [12], "one batch in use, one waiting, one in hand");
+            let alive = || fixture.source.read_ahead().alive_bytes / (80 << 10);
+            assert_eq!(becomes(&12, alive), 12, "one batch in use, one waiting, one in hand");
+            assert_eq!(becomes(&0, || fixture.cursors("soc").len()), 0, "and nothing is open on the server");
             let seen = fixture.source.read_ahead();
             assert!(seen.alive_bytes > 11 * (80 << 10) && seen.peak_bytes <= share_bytes, "{seen:?}");
             assert_eq!(seen.readers, 1);
 
             drop(hours);
-            let left =
-                becomes(&(0, 0), || (fixture.source.read_ahead().readers, fixture.cursors("soc").len()));
-            assert_eq!(left, (0, 0), "the task and the cursor end");
+            assert_eq!(becomes(&0, || fixture.source.read_ahead().readers), 0, "the task ends");
             // The document outlives its collection, and its batch with it.
             assert!(fixture.source.read_ahead().alive_bytes >= 4 * (80 << 10));
             drop(first);
@@ -247,7 +239,7 @@ async fn a_document_as_large_as_they_get_comes_among_small_ones() {
 }
 
 #[tokio::test]
-async fn cursors_learn_how_large_documents_are() {
+async fn batches_learn_how_large_documents_are() {
     let space = TestSpace::create().await;
     space.insert_hours("001", "large", documents(40, 1 << 20)).await;
     space.insert_hours("001", "small", documents(1_000, 100)).await;

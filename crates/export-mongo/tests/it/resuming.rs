@@ -1,4 +1,4 @@
-//! Cursors that die on the way: every document comes once, in order.
+//! One batch after the other, whatever happens between them: every document comes once, in order.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -14,21 +14,6 @@ const DOCUMENTS: i64 = 120;
 /// Batches of a few documents: most of the collection is still to be read at any interruption.
 const SHARE_BYTES: usize = 240 << 10;
 const DOCUMENT_BYTES: usize = 20 << 10;
-
-/// Ends the collection's cursor on the server, as one that waited for too long.
-fn kill_cursor(fixture: &Fixture) {
-    let database = fixture.space.mongodb.database(&fixture.space.vehicle("001"));
-    let kill = || {
-        let ids: Vec<i64> = fixture.cursors("soc").into_iter().map(|(id, _)| id).collect();
-        if ids.is_empty() {
-            return 0;
-        }
-        let kill = database.run_command(doc! { "killCursors": "soc", "cursors": ids });
-        let answer = fixture.handle.block_on(async { kill.await }).expect("an answer");
-        answer.get_array("cursorsKilled").expect("a list").len()
-    };
-    assert_eq!(becomes(&1, kill), 1, "a cursor is there and waits for its turn");
-}
 
 /// Ends all connections, then lets new ones through.
 fn cut_once(proxy: &Proxy) {
@@ -52,23 +37,46 @@ fn of_any_type(id: i64) -> Bson {
 }
 
 #[tokio::test]
-async fn killed_cursors_lose_and_repeat_nothing() {
+async fn batches_that_end_at_ids_of_any_type_lose_and_repeat_nothing() {
     let space = TestSpace::create().await;
     let stored: Vec<Document> = (0..DOCUMENTS).map(|id| document(of_any_type(id), DOCUMENT_BYTES)).collect();
     space.insert_hours("001", "soc", stored.clone()).await;
-    Fixture::new(space, SHARE_BYTES)
+    // Batches of one, of a few, and of many.
+    let mut fixture = Fixture::new(space, 1).await;
+    for share_bytes in [1, SHARE_BYTES, SHARE_BYTES * 5] {
+        fixture = Fixture::new(fixture.space, share_bytes).await;
+        let expected = stored.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut hours = fixture.open("soc");
+            let documents = std::iter::from_fn(|| hours.next().expect("a document"));
+            let found: Vec<_> =
+                documents.map(|bytes| Document::from_reader(&bytes[..]).expect("BSON")).collect();
+            assert!(found == expected, "{} documents instead of {}", found.len(), expected.len());
+            drop(hours);
+            fixture
+        });
+        fixture = read.await.expect("no panic");
+    }
+    fixture.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_full_is_no_end_and_leaves_no_cursor() {
+    let space = TestSpace::create().await;
+    for id in 0..10 {
+        space.insert_hours("001", "soc", vec![document(id, 5 << 20)]).await;
+    }
+    // By the size that is assumed at first, 32 documents fit into a batch: the server's answer ends after three.
+    Fixture::new(space, 64 << 20)
         .await
         .blocking(move |fixture| {
             let mut hours = fixture.open("soc");
-            let mut found = Vec::new();
-            while let Some(bytes) = hours.next().expect("a document") {
-                found.push(Document::from_reader(&bytes[..]).expect("BSON"));
-                // After documents of each type of `_id`, and once more before any of the new cursor.
-                if found.len() % 21 == 0 && found.len() < 100 {
-                    kill_cursor(fixture);
-                }
+            for expected in 0..10 {
+                let bytes = hours.next().expect("a document").expect("a document");
+                assert_eq!(number(&bytes), expected);
             }
-            assert!(found == stored, "{} documents instead of {}", found.len(), stored.len());
+            assert!(hours.next().expect("the end").is_none());
+            assert_eq!(becomes(&0, || fixture.cursors("soc").len()), 0);
         })
         .await;
 }

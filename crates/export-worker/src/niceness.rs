@@ -1,0 +1,79 @@
+//! Threads that give way: what encodes and compresses has time, and who asks a database on the same machine for a point does not.
+
+use std::str::FromStr;
+
+use tracing::debug;
+
+/// By how much a thread gives way, as Unix counts it: from 0, not at all, to 19.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Niceness(u8);
+
+/// The setting is no number from 0 to 19.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoNiceness;
+
+impl Niceness {
+    /// As most services run.
+    pub const NONE: Self = Self(0);
+    const MOST: u8 = 19;
+
+    /// Makes the calling thread, and it alone, give way from now on. Where the system does not let it, it goes on as it is.
+    pub fn apply_to_this_thread(self) {
+        if self == Self::NONE {
+            return;
+        }
+        // Of Linux: a priority belongs to a thread there, and "this process" is the calling thread.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = rustix::process::setpriority_process(None, self.0.into()) {
+            debug!(%error, "a thread cannot give way to other programs, and goes on as it is");
+        }
+        #[cfg(not(target_os = "linux"))]
+        debug!("threads do not give way to other programs on this system");
+    }
+}
+
+impl Default for Niceness {
+    /// About a tenth of the processor time that a usual thread gets beside it; all of it when there is none.
+    fn default() -> Self {
+        Self(10)
+    }
+}
+
+impl FromStr for Niceness {
+    type Err = NoNiceness;
+
+    fn from_str(text: &str) -> Result<Self, NoNiceness> {
+        text.parse().ok().filter(|nice| *nice <= Self::MOST).map(Self).ok_or(NoNiceness)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn of_this_thread() -> i32 {
+        rustix::process::getpriority_process(None).expect("a priority")
+    }
+
+    #[test]
+    fn one_thread_gives_way_and_the_others_do_not() {
+        let usual = of_this_thread();
+        std::thread::spawn(move || {
+            Niceness::NONE.apply_to_this_thread();
+            assert_eq!(of_this_thread(), usual);
+            Niceness::default().apply_to_this_thread();
+            assert_eq!(of_this_thread(), usual.max(10));
+        })
+        .join()
+        .expect("no panic");
+        assert_eq!(of_this_thread(), usual);
+    }
+
+    #[test]
+    fn only_numbers_from_0_to_19_are_taken() {
+        assert_eq!("19".parse(), Ok(Niceness(19)));
+        for text in ["20", "-1", "10.5", "", "ten"] {
+            assert_eq!(text.parse::<Niceness>(), Err(NoNiceness));
+        }
+    }
+}
