@@ -12,7 +12,7 @@ mod measure;
 mod report;
 mod rounds;
 mod service;
-mod statistics;
+pub(crate) mod statistics;
 
 use anyhow::Context as _;
 

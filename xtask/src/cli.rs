@@ -43,6 +43,10 @@ pub(crate) enum Command {
     ///
     /// Starts servers of its own, as packages of this machine. A seed gives the same schedules again.
     Chaos(Chaos),
+    /// Post many exports at once, and see what that does to the vehicles' database, to other tenants and to the workers.
+    ///
+    /// On services, an API and workers of its own with default settings, which are gone afterwards.
+    Herd(Herd),
 }
 
 /// Where MongoDB, RabbitMQ and S3 come from, unless their addresses are in the environment.
@@ -241,4 +245,76 @@ pub(crate) struct Chaos {
     /// Write the figures between the markers `chaos:begin` and `chaos:end` of this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+}
+
+/// Flags of `herd`.
+#[derive(Debug, Args)]
+pub(crate) struct Herd {
+    /// Where the services come from when the environment does not give their addresses.
+    #[arg(long, value_enum, default_value_t, env = "XTASK_SERVICES")]
+    pub(crate) services: Source,
+    /// Play only these.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) scenario: Vec<Scenario>,
+    /// Exports that are posted at once.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) exports: u32,
+    /// Tenants that they are of.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) tenants: u32,
+    /// Exports of one tenant that another's small one is behind.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) behind: u32,
+    /// Exports, all of them large, among which a worker is killed.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..=10_000))]
+    pub(crate) killed: u32,
+    /// Workers.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) workers: u32,
+    /// How often everything is measured, but for the killed worker.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// How long the point queries are measured before each burst, in seconds.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) idle_seconds: u32,
+    /// `SOURCE_MAX_CURSORS`, which the open cursors are compared with: its default.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_cursors: u32,
+    /// `LEASE_SECONDS`, which a killed worker's places are compared with: its default.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lease_seconds: u32,
+    /// Measure the programs of the tests, which need not be built anew: for a first look only.
+    #[arg(long)]
+    pub(crate) unoptimised: bool,
+    /// Markdown file whose part between the markers `<!-- herd:begin -->` and `<!-- herd:end -->` gets the results.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// What `herd` plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Several tenants' exports at once, beside point queries on the vehicles' databases.
+    Burst,
+    /// One tenant's small export behind another's many.
+    Behind,
+    /// A worker is killed in the middle of a burst.
+    Killed,
+    /// The same request ten times at once.
+    Identical,
+}
+
+impl Scenario {
+    /// As the flag and the program's figures name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Burst => "burst",
+            Self::Behind => "behind",
+            Self::Killed => "killed",
+            Self::Identical => "identical",
+        }
+    }
+
+    /// All of them, in the order they are played.
+    pub(crate) const ALL: [Self; 4] = [Self::Burst, Self::Behind, Self::Killed, Self::Identical];
 }

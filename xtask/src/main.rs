@@ -1,9 +1,10 @@
-//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test`, `chaos`, `readers` and `bench`.
+//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test`, `chaos`, `readers`, `bench` and `herd`.
 //!
 //! For: getting and starting a real MongoDB, a real RabbitMQ and a real S3 server, and running the programs, the demo, the tests or
 //! the benchmark on them. It must never end a process it did not start, and never touch data outside the target folder.
 //! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo, [`testing::run`] for the tests, [`readers::run`] for
-//! other programs on our results, [`bench::run`] for the benchmark and [`chaos::run`] for random faults.
+//! other programs on our results, [`bench::run`] for the benchmark, [`herd::run`] for many exports at once and [`chaos::run`] for random
+//! faults.
 #![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
 
 mod background;
@@ -16,6 +17,7 @@ mod document;
 mod endpoints;
 mod env_file;
 mod foreground;
+mod herd;
 mod http;
 mod identities;
 mod identity;
@@ -57,6 +59,7 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Readers(arguments) => return readers::run(&arguments),
         cli::Command::Test(arguments) => return testing::run(&arguments),
         cli::Command::Chaos(arguments) => return chaos::run(&arguments),
+        cli::Command::Herd(arguments) => return herd::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

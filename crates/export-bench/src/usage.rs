@@ -50,7 +50,13 @@ impl Stopwatch {
 
 /// `VmHWM`: unlike `ru_maxrss` it begins anew when a program is started, and knows nothing of who started it.
 fn peak_rss_bytes() -> anyhow::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+    peak_bytes_of(&fs::read_to_string("/proc/self/status").context("/proc/self/status")?)
+}
+
+/// The most memory that a process ever had resident, from its `/proc/<pid>/status`.
+///
+/// Fails where that does not say.
+pub fn peak_bytes_of(status: &str) -> anyhow::Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().context("VmHWM")?;
     Ok(kib * 1024)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use export_bench::latency::Latencies;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection as Amqp, ConnectionProperties};
 use mongodb::bson::{Document, doc};
@@ -13,7 +14,6 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::connection::Connection;
-use crate::latency::Latencies;
 use crate::service::Service;
 
 /// A message that survives a restart.
@@ -35,21 +35,15 @@ impl Bare {
     pub(crate) async fn prepare(service: &Service) -> anyhow::Result<Self> {
         let path = service.accepted_path().await?;
         let job_id = path.rsplit('/').next().unwrap_or_default().to_owned();
-        let client = Client::with_uri_str(&service.mongodb_uri).await.context("MongoDB")?;
+        let client = Client::with_uri_str(&service.own.mongodb_uri).await.context("MongoDB")?;
         let durable = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
         let options = CollectionOptions::builder().write_concern(durable).build();
-        let jobs = client.database(&service.jobs_database).collection_with_options("jobs", options);
+        let jobs = client.database(&service.own.name).collection_with_options("jobs", options);
         let job = jobs.find_one(doc! { "_id": job_id }).await?.context("the job is not stored")?;
-        let connection = Amqp::connect(&service.rabbitmq_url, ConnectionProperties::default()).await?;
+        let connection = Amqp::connect(&service.own.rabbitmq_url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(Self {
-            jobs,
-            job,
-            channel,
-            exchange: service.name_prefix.as_str().into(),
-            _connection: connection,
-        })
+        Ok(Self { jobs, job, channel, exchange: service.own.name.as_str().into(), _connection: connection })
     }
 
     /// Inserts and publishes, this many at a time.

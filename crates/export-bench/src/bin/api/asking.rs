@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use export_bench::latency::Latencies;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use crate::connection::Connection;
-use crate::latency::Latencies;
 use crate::service::Service;
 
 /// Clients, and how often each asks: far from what the service can do, so that waits are its own and not those of a queue.

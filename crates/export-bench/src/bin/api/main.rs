@@ -10,7 +10,6 @@
 mod accepting;
 mod asking;
 mod connection;
-mod latency;
 mod service;
 mod slow;
 
@@ -19,9 +18,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use export_bench::latency::Latencies;
 use serde::Serialize;
 
-use crate::latency::Latencies;
 use crate::service::Service;
 
 /// Longest of everything, whatever the flags say.

@@ -1,15 +1,14 @@
 //! An API of the benchmark's own, on names of its own, without a worker: what workers do is another benchmark.
 
-use std::env;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use export_bench::own::{Own, free_address};
 use serde_json::Value;
-use tokio::process::{Child, Command};
-use uuid::Uuid;
+use tokio::process::Child;
 
 use crate::connection::Connection;
 
@@ -17,10 +16,7 @@ use crate::connection::Connection;
 const START: Duration = Duration::from_secs(30);
 
 pub(crate) struct Service {
-    pub(crate) mongodb_uri: String,
-    pub(crate) rabbitmq_url: String,
-    pub(crate) jobs_database: String,
-    pub(crate) name_prefix: String,
+    pub(crate) own: Own,
     address: SocketAddr,
     api: Child,
 }
@@ -28,34 +24,10 @@ pub(crate) struct Service {
 impl Service {
     /// Provisions and starts what `cargo xtask test` gives the addresses of.
     pub(crate) async fn start(programs: &Path) -> anyhow::Result<Self> {
-        let given =
-            |name: &str| env::var(name).with_context(|| format!("{name}: run `cargo xtask bench api`"));
-        let own = format!("bench-{}", Uuid::now_v7().simple());
+        let own = Own::provision(programs, "cargo xtask bench api", "bench").await?;
         let [address, admin] = [free_address()?, free_address()?];
-        let (mongodb_uri, rabbitmq_url) = (given("TEST_MONGODB_URI")?, given("TEST_RABBITMQ_URL")?);
-        let settings = [
-            ("MONGODB_URI", mongodb_uri.clone()),
-            ("RABBITMQ_URL", rabbitmq_url.clone()),
-            ("JOBS_DATABASE", own.clone()),
-            ("RABBITMQ_NAME_PREFIX", own.clone()),
-            ("S3_BUCKET", own.clone()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ENDPOINT_URL_S3", given("TEST_S3_ENDPOINT_URL")?),
-            ("AWS_ACCESS_KEY_ID", given("TEST_S3_ACCESS_KEY_ID")?),
-            ("AWS_SECRET_ACCESS_KEY", given("TEST_S3_SECRET_ACCESS_KEY")?),
-            ("S3_FORCE_PATH_STYLE", "true".to_owned()),
-        ];
-        let provisioned = Command::new(programs.join("exports"))
-            .arg("provision")
-            .envs(settings.clone())
-            .stdout(Stdio::null())
-            .status()
-            .await
-            .context("`exports provision` does not start")?;
-        ensure!(provisioned.success(), "`exports provision` failed ({provisioned})");
-
-        let api = Command::new(programs.join("exports-api"))
-            .envs(settings)
+        let api = own
+            .program("exports-api")
             .env("AUTH", "none")
             // All of it comes from one address: the limits of a caller are not what is measured.
             .envs(
@@ -69,11 +41,9 @@ impl Service {
             .env("LOG_FORMAT", "json")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .kill_on_drop(true)
             .spawn()
             .context("`exports-api` does not start")?;
-        let service =
-            Self { mongodb_uri, rabbitmq_url, jobs_database: own.clone(), name_prefix: own, address, api };
+        let service = Self { own, address, api };
         service.until_it_answers().await?;
         Ok(service)
     }
@@ -121,8 +91,4 @@ impl Service {
         }
         Ok(())
     }
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -7,17 +7,22 @@ use serde::Serialize;
 /// How operations of one measurement went.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Latencies {
-    pub(crate) operations: usize,
-    pub(crate) per_second: f64,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-    pub(crate) max_ms: f64,
+pub struct Latencies {
+    /// How many there were.
+    pub operations: usize,
+    /// How many of them in a second.
+    pub per_second: f64,
+    /// What half of them did not exceed, in milliseconds.
+    pub p50_ms: f64,
+    /// What all but one in a hundred did not exceed, in milliseconds.
+    pub p99_ms: f64,
+    /// The longest, in milliseconds.
+    pub max_ms: f64,
 }
 
 impl Latencies {
     /// Of the times that the operations took within a measurement of this length.
-    pub(crate) fn of(mut times: Vec<Duration>, measured: Duration) -> Self {
+    pub fn of(mut times: Vec<Duration>, measured: Duration) -> Self {
         times.sort_unstable();
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let per_second = times.len() as f64 / measured.as_secs_f64();
@@ -30,7 +35,8 @@ impl Latencies {
         }
     }
 
-    pub(crate) fn rounded_rate(&self) -> u64 {
+    /// The rate as people read it.
+    pub fn rounded_rate(&self) -> u64 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
         {
             self.per_second.round() as u64

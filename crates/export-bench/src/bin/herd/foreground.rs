@@ -1,0 +1,92 @@
+//! What the people notice who live on the vehicles' database: point queries at a fixed rate, over one connection, all the time.
+//!
+//! The loop is open: a query has a time at which it ought to begin, and its latency counts from then, also when the one before it is late.
+//! It has a thread and a runtime of its own, so that nothing else of this program is in its way.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use export_bench::latency::Latencies;
+use mongodb::bson::{RawDocumentBuf, doc};
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Collection};
+
+use crate::APP_NAME;
+use crate::fleet::Fleet;
+use crate::stop::{Stop, Stopper};
+
+/// How often is asked: far from what the database can do, so that waits are not those of a queue.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// A query that takes longer is stuck, and the run with it.
+const ANSWER: Duration = Duration::from_mins(1);
+
+/// The queries, from [`Foreground::begin`] on.
+pub(crate) struct Foreground {
+    stopper: Stopper,
+    thread: JoinHandle<anyhow::Result<Vec<Query>>>,
+}
+
+/// One query.
+#[derive(Clone, Copy)]
+pub(crate) struct Query {
+    intended: Instant,
+    sent: Instant,
+    answered: Instant,
+}
+
+impl Foreground {
+    pub(crate) fn begin(mongodb_uri: &str, fleet: &Arc<Fleet>, seed: u64) -> Self {
+        let stopper = Stopper::default();
+        let (uri, fleet, stop) = (mongodb_uri.to_owned(), Arc::clone(fleet), stopper.stop());
+        let thread = thread::spawn(move || ask(&uri, &fleet, seed, &stop));
+        Self { stopper, thread }
+    }
+
+    /// Ends them.
+    pub(crate) fn end(self) -> anyhow::Result<Vec<Query>> {
+        drop(self.stopper);
+        let ended =
+            self.thread.join().map_err(|_| anyhow::anyhow!("the foreground queries have panicked"))?;
+        ended.context("a foreground query failed")
+    }
+}
+
+/// How the queries went that were to begin between these times: from when they should have begun, and from when they were sent.
+pub(crate) fn between(queries: &[Query], from: Instant, to: Instant) -> (Latencies, Latencies) {
+    let within = queries.iter().filter(|query| (from..to).contains(&query.intended));
+    let (waited, asked) =
+        within.map(|query| (query.answered - query.intended, query.answered - query.sent)).unzip();
+    (Latencies::of(waited, to - from), Latencies::of(asked, to - from))
+}
+
+fn ask(uri: &str, fleet: &Fleet, seed: u64, stop: &Stop) -> anyhow::Result<Vec<Query>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = runtime.block_on(async {
+        let mut options = ClientOptions::parse(uri).await?;
+        options.app_name = Some(APP_NAME.to_owned());
+        options.max_pool_size = Some(1);
+        options.min_pool_size = Some(1);
+        Client::with_options(options)
+    })?;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut queries = Vec::new();
+    let mut intended = Instant::now();
+    while !stop.is_wanted() {
+        // The runtime's own timer has steps of a millisecond, which is as long as a query takes.
+        thread::sleep(intended.saturating_duration_since(Instant::now()));
+        let (vehicle, parameter, hour_ms) = *random.choice(&fleet.documents).context("an empty fleet")?;
+        let collection: Collection<RawDocumentBuf> =
+            client.database(&fleet.vehicles[vehicle]).collection(parameter);
+        let sent = Instant::now();
+        let found = runtime.block_on(async {
+            tokio::time::timeout(ANSWER, async { collection.find_one(doc! { "_id": hour_ms }).await }).await
+        });
+        let found = found.context("no answer")??;
+        queries.push(Query { intended, sent, answered: Instant::now() });
+        ensure!(found.is_some(), "{}.{parameter} has lost the document {hour_ms}", fleet.vehicles[vehicle]);
+        intended += INTERVAL;
+    }
+    Ok(queries)
+}

@@ -1,0 +1,91 @@
+//! The exports that are asked for: no two the same, some small, some large.
+
+use serde_json::{Value, json};
+
+use crate::fleet::Fleet;
+
+/// Prime, so that the starts of ranges go through all the data before one comes again.
+const STRIDE: usize = 7_919;
+/// What every third small request is about; the others are about all parameters.
+const FEW_PARAMETERS: [&str; 2] = ["soc", "odo"];
+
+/// Vehicles and length of an export.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    vehicles: usize,
+    hours: usize,
+}
+
+/// A look at one vehicle's shift.
+pub(crate) const SMALL: Size = Size { vehicles: 1, hours: 8 };
+const MIDDLE: Size = Size { vehicles: 2, hours: 18 };
+/// What a worker is sure to be busy with when it is killed.
+pub(crate) const LARGE: Size = Size { vehicles: 3, hours: 48 };
+
+/// The least a fleet must have for these requests.
+pub(crate) const LEAST_DAYS: u32 = 3;
+/// The same in vehicles.
+pub(crate) const LEAST_VEHICLES: usize = 3;
+
+/// Half of them small, a seventh large: 1.6 days of a vehicle on average, half a million points.
+fn mixed_size(number: usize) -> Size {
+    match number % 20 {
+        0..10 => SMALL,
+        10..17 => MIDDLE,
+        _ => LARGE,
+    }
+}
+
+/// So many requests of the tenant with this number of all `tenants`, small ones among large ones.
+pub(crate) fn mixed(fleet: &Fleet, tenant: usize, tenants: usize, count: usize) -> Vec<Value> {
+    // 7 and 20 have no divisor in common: all sizes come, in no blocks.
+    (0..count).map(|number| one(fleet, mixed_size(number * 7), number * tenants + tenant)).collect()
+}
+
+/// So many requests of one size.
+pub(crate) fn of_size(fleet: &Fleet, size: Size, tenant: usize, tenants: usize, count: usize) -> Vec<Value> {
+    (0..count).map(|number| one(fleet, size, number * tenants + tenant)).collect()
+}
+
+/// The request with this number; ranges of the same size differ while there are fewer of them than minutes of data.
+pub(crate) fn one(fleet: &Fleet, size: Size, number: usize) -> Value {
+    let starts = fleet.minutes() - size.hours * 60;
+    let start = number * STRIDE % starts;
+    let vehicles: Vec<&String> =
+        (0..size.vehicles).map(|next| &fleet.vehicles[(number + next) % fleet.vehicles.len()]).collect();
+    let mut body = json!({
+        "startDate": fleet.time(start),
+        "endDate": fleet.time(start + size.hours * 60),
+        "vehicles": vehicles,
+    });
+    if size.vehicles == SMALL.vehicles && number.is_multiple_of(3) {
+        body["parameters"] = json!(FEW_PARAMETERS);
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_requests_are_the_same_and_all_are_about_the_data() {
+        let vehicles = (0..10).map(|number| format!("vehicle_{number}")).collect();
+        let fleet = Fleet { vehicles, first_ms: 1_543_536_000_000, hours: 96, documents: Vec::new() };
+        let bodies: Vec<Value> = (0..5).flat_map(|tenant| mixed(&fleet, tenant, 5, 100)).collect();
+        let texts: BTreeSet<String> = bodies.iter().map(Value::to_string).collect();
+        assert_eq!(texts.len(), 500);
+        for body in &bodies {
+            let (from, to) = (body["startDate"].as_str().unwrap(), body["endDate"].as_str().unwrap());
+            assert!(("2018-11-30T00:00:00Z".."2018-12-04T00:00:00Z").contains(&from), "{body}");
+            assert!(from < to && to <= "2018-12-04T00:00:00Z", "{body}");
+        }
+        let count = |wanted: usize| {
+            let has_so_many = |body: &&Value| body["vehicles"].as_array().unwrap().len() == wanted;
+            bodies.iter().filter(has_so_many).count()
+        };
+        assert_eq!([count(1), count(2), count(3)], [250, 175, 75]);
+    }
+}

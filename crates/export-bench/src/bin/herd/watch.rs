@@ -1,0 +1,104 @@
+//! Looks at the database again and again: how many cursors are open in it, and how many reads of vehicles it works on.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::TryStreamExt as _;
+use mongodb::Client;
+use mongodb::bson::{Bson, Document, doc};
+use serde::Serialize;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::APP_NAME;
+use crate::stop::{Stop, Stopper};
+
+/// Between two looks at the counters, which cost the server a fraction of a millisecond.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// Every how many looks the operations are listed as well.
+const LISTED_EVERY: u64 = 4;
+
+/// The most that was seen.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Seen {
+    /// How often was looked.
+    looks: u64,
+    /// Open cursors of the whole server, whoever has them.
+    pub(crate) open_cursors: i64,
+    /// Those of them that were being read from.
+    pinned_cursors: i64,
+    /// Those without a time limit.
+    no_timeout_cursors: i64,
+    /// Operations on vehicles' databases, and cursors there that wait for the next one; without this program's own.
+    pub(crate) source_cursors: i64,
+    /// The operations alone.
+    pub(crate) source_reads: i64,
+}
+
+/// A look every 50 ms, until [`Watch::end`].
+pub(crate) struct Watch {
+    stopper: Stopper,
+    task: JoinHandle<anyhow::Result<Seen>>,
+}
+
+impl Watch {
+    pub(crate) fn begin(client: &Client, vehicle_prefix: &str) -> Self {
+        let stopper = Stopper::default();
+        let (client, prefix, stop) = (client.clone(), vehicle_prefix.to_owned(), stopper.stop());
+        let task = tokio::spawn(async move { look(&client, &prefix, &stop).await });
+        Self { stopper, task }
+    }
+
+    pub(crate) async fn end(self) -> anyhow::Result<Seen> {
+        drop(self.stopper);
+        self.task.await?.context("the database cannot be watched")
+    }
+}
+
+async fn look(client: &Client, vehicle_prefix: &str, stop: &Stop) -> anyhow::Result<Seen> {
+    let admin = client.database("admin");
+    // The counters alone: all of serverStatus would be a load of its own.
+    let status = doc! { "serverStatus": 1, "none": 1, "metrics": 1 };
+    let operations = [
+        doc! { "$currentOp": { "allUsers": true, "idleCursors": true } },
+        doc! { "$match": {
+            "ns": { "$regex": format!("^{vehicle_prefix}") },
+            "appName": { "$ne": APP_NAME },
+        } },
+        doc! { "$group": { "_id": "$type", "count": { "$sum": 1 } } },
+    ];
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut seen = Seen::default();
+    while !stop.is_wanted() {
+        ticks.tick().await;
+        let found = admin.run_command(status.clone()).await?;
+        let open = found.get_document("metrics")?.get_document("cursor")?.get_document("open")?;
+        let count = |name: &str| open.get(name).and_then(whole).unwrap_or_default();
+        seen.open_cursors = seen.open_cursors.max(count("total"));
+        seen.pinned_cursors = seen.pinned_cursors.max(count("pinned"));
+        seen.no_timeout_cursors = seen.no_timeout_cursors.max(count("noTimeout"));
+        if seen.looks % LISTED_EVERY == 0 {
+            let groups: Vec<Document> = admin.aggregate(operations.clone()).await?.try_collect().await?;
+            let of = |is_wanted: fn(&str) -> bool| {
+                let wanted =
+                    groups.iter().filter(|group| is_wanted(group.get_str("_id").unwrap_or_default()));
+                wanted.filter_map(|group| group.get("count").and_then(whole)).sum::<i64>()
+            };
+            seen.source_cursors = seen.source_cursors.max(of(|_| true));
+            seen.source_reads = seen.source_reads.max(of(|kind| kind == "op"));
+        }
+        seen.looks += 1;
+    }
+    Ok(seen)
+}
+
+/// A counter, however the server stores it.
+fn whole(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(value) => Some(i64::from(*value)),
+        Bson::Int64(value) => Some(*value),
+        _ => None,
+    }
+}
