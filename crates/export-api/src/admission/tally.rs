@@ -13,6 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// A count that is older says too little about what other processes have let in.
 const COUNT_AGE: Duration = Duration::from_secs(1);
+/// While somebody counts, others are let in by the count before, unless it is as old as this.
+const LATE_COUNT_AGE: Duration = Duration::from_secs(3);
 /// While the line is full it is counted no more often than so: ten times a second for any number of callers.
 const FULL_COUNT_AGE: Duration = Duration::from_millis(100);
 /// How long at most a refusal waits for jobs that are being written: a write takes some milliseconds.
@@ -39,7 +41,7 @@ struct Known {
     count: u64,
     /// Jobs that were being written when the last count began: they may be in it or not.
     unsure: u64,
-    /// The same of a count that is under way. Nobody is let in meanwhile, so that it is known who may be in it.
+    /// The same of a count that is under way, with those that were let in meanwhile.
     unsure_next: Option<u64>,
     /// Jobs that were let in after it.
     since: u64,
@@ -101,12 +103,19 @@ impl Tally {
         F: Future<Output = Result<u64, StoreError>>,
     {
         for _ in 0..COUNTS {
-            if let Some(place) = self.try_take(most) {
+            if let Some(place) = self.try_take(most, COUNT_AGE) {
                 return Ok(Asked::Taken(place));
             }
-            let _turn = self.counting.lock().await;
+            let _turn = if let Ok(turn) = self.counting.try_lock() {
+                turn
+            } else {
+                if let Some(place) = self.try_take(most, LATE_COUNT_AGE) {
+                    return Ok(Asked::Taken(place));
+                }
+                self.counting.lock().await
+            };
             // Somebody may have counted meanwhile.
-            if let Some(place) = self.try_take(most) {
+            if let Some(place) = self.try_take(most, COUNT_AGE) {
                 return Ok(Asked::Taken(place));
             }
             if self.is_certainly_full(most) {
@@ -121,7 +130,7 @@ impl Tally {
             let begun = Begun::new(self);
             begun.end(count().await)?;
         }
-        Ok(self.try_take(most).map_or(Asked::Full, Asked::Taken))
+        Ok(self.try_take(most, COUNT_AGE).map_or(Asked::Full, Asked::Taken))
     }
 
     /// Whether nothing is lost when it is forgotten.
@@ -130,14 +139,18 @@ impl Tally {
         known.unsettled == 0 && known.counted.is_none_or(|(_, at)| at.elapsed() > COUNT_AGE)
     }
 
-    fn try_take(self: &Arc<Self>, most: u64) -> Option<Place> {
+    /// A place, if a count that is not older than this, with all that may not be in it, says that there is room.
+    fn try_take(self: &Arc<Self>, most: u64, max_age: Duration) -> Option<Place> {
         let mut known = self.known();
         let (counted, at) = known.counted?;
         let is_room = counted.saturating_add(known.unsure).saturating_add(known.since) < most;
-        if known.unsure_next.is_some() || at.elapsed() > COUNT_AGE || !is_room {
+        if at.elapsed() > max_age || !is_room {
             return None;
         }
         known.since += 1;
+        if let Some(unsure_next) = &mut known.unsure_next {
+            *unsure_next += 1;
+        }
         known.unsettled += 1;
         Some(Place { tally: Arc::clone(self), count: known.count, is_written: false })
     }
