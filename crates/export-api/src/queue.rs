@@ -23,8 +23,9 @@ const LINE_AGE: Duration = Duration::from_secs(1);
 const NEWCOMER_LINE_AGE: Duration = Duration::from_millis(100);
 /// How long a look at recent exports is good. They change a guess, and not by much.
 const RECENT_AGE: Duration = Duration::from_secs(5);
-/// Tenants of whom something is kept. A line takes 32 bytes per job: two megabytes for all, where each has a thousand.
-const TENANTS: usize = 64;
+/// Tenants of whom something is kept. A line takes some 50 bytes per job, and all lines together are no longer than `MAX_QUEUED`: half a
+/// megabyte, unless the operator lets more wait.
+const TENANTS: usize = 1_024;
 /// Bounds of what a caller is told when there is no room, in seconds; the second while nothing is known.
 const LEAST_RETRY_SECONDS: u64 = 1;
 const USUAL_RETRY_SECONDS: u64 = 5;

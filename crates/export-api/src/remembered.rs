@@ -43,7 +43,7 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
     where
         F: Future<Output = Result<V, StoreError>>,
     {
-        let slot = self.slot(key);
+        let slot = self.slot(key, max_age);
         let mut answer = slot.lock().await;
         if let Some(Answer { at, value }) = answer.as_ref()
             && at.elapsed() <= max_age
@@ -57,11 +57,17 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
         value
     }
 
-    fn slot(&self, key: K) -> Slot<V> {
+    fn slot(&self, key: K, max_age: Duration) -> Slot<V> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= self.most && !slots.contains_key(&key) {
-            // Whose answer nobody waits for can be asked for again.
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+            let is_old = |slot: &Slot<V>| {
+                slot.try_lock().is_ok_and(|answer| answer.as_ref().is_none_or(|answer| answer.at.elapsed() > max_age))
+            };
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !is_old(slot));
+            if slots.len() >= self.most {
+                // Whose answer nobody waits for can be asked for again.
+                slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+            }
         }
         Arc::clone(slots.entry(key).or_default())
     }

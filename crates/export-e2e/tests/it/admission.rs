@@ -50,10 +50,16 @@ fn id(answer: &Answer) -> String {
     answer.json()["_id"].as_str().expect("an id").to_owned()
 }
 
+/// The body of an answer that is a problem.
+fn problem(answer: &Answer) -> Value {
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
+    answer.json()
+}
+
 /// What a caller is told that comes too late, with the time after which to try again.
 fn told_full(answer: &Answer, kind: &str) -> String {
     assert_eq!(answer.status, 429, "{}", String::from_utf8_lossy(&answer.body));
-    let problem = answer.problem("a POST too many");
+    let problem = problem(answer);
     assert_eq!(problem["type"], format!("urn:exports:problem:{kind}"));
     let seconds: u32 = answer.header("retry-after").expect("Retry-After").parse().expect("a whole number");
     assert!((1..=60).contains(&seconds), "{seconds}");
@@ -146,7 +152,7 @@ async fn all_together_have_a_limit_that_tells_nothing_of_others() {
 /// Where the faults of a refused request are.
 fn places(answer: &Answer) -> Vec<(String, String)> {
     assert_eq!(answer.status, 422, "{}", String::from_utf8_lossy(&answer.body));
-    let problem = answer.problem("a request too large");
+    let problem = problem(answer);
     assert_eq!(problem["type"], "urn:exports:problem:invalid-request");
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let errors = problem["errors"].as_array().expect("faults").iter();

@@ -13,6 +13,7 @@ mod keys;
 mod listing;
 mod outbox;
 mod outputs;
+mod queue;
 mod reading;
 mod resuming;
 mod roundtrip;
