@@ -61,7 +61,8 @@ impl<K: Eq + Hash, V: Clone> Remembered<K, V> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= self.most && !slots.contains_key(&key) {
             let is_old = |slot: &Slot<V>| {
-                slot.try_lock().is_ok_and(|answer| answer.as_ref().is_none_or(|answer| answer.at.elapsed() > max_age))
+                slot.try_lock()
+                    .is_ok_and(|answer| answer.as_ref().is_none_or(|answer| answer.at.elapsed() > max_age))
             };
             slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !is_old(slot));
             if slots.len() >= self.most {
