@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::accepting::Acceptor;
+use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::config::{Config, LimitSettings};
 use crate::limits::Limits;
+use crate::queue::Queue;
 use crate::relay::{Relay, WebhookRelay};
 use crate::routes::router;
 use crate::server;
@@ -55,11 +57,15 @@ impl App {
         let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
         let (acceptor, marking) = Acceptor::start(&jobs);
         let webhooks = config.webhooks.clone().map(|settings| Webhooks::new(settings.sending)).transpose()?;
+        let queue = Queue::of(&jobs);
+        let catalog = Catalog::new(&mongo, &config.mongo.jobs_database);
         let state = ApiState {
+            admission: Admission::new(config.admission, jobs.clone(), catalog.clone(), queue.clone()),
+            queue,
             changes: Changes::of(&jobs),
             jobs,
             acceptor,
-            catalog: Catalog::new(&mongo, &config.mongo.jobs_database),
+            catalog,
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             webhooks,

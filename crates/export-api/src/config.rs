@@ -1,6 +1,7 @@
 //! Settings of `exports-api`, one file per concern.
 
 mod access;
+mod admission;
 mod http;
 mod jobs;
 mod limits;
@@ -18,6 +19,7 @@ use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError};
 
 pub use access::{AccessSettings, KnownCallers};
+pub use admission::AdmissionSettings;
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
 pub use limits::LimitSettings;
@@ -35,6 +37,8 @@ pub struct Cli {
     access: access::AccessArgs,
     #[command(flatten)]
     limits: limits::LimitArgs,
+    #[command(flatten)]
+    admission: admission::AdmissionArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
     #[command(flatten)]
@@ -70,6 +74,8 @@ pub struct Config {
     pub access: AccessSettings,
     /// How much of it one client may have.
     pub limits: LimitSettings,
+    /// How many jobs may wait, and how large one may be.
+    pub admission: AdmissionSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
     /// How webhooks are sent, where they are.
@@ -101,6 +107,7 @@ impl Cli {
             http: self.http.resolve()?,
             access: self.access.resolve()?,
             limits: self.limits.resolve()?,
+            admission: self.admission.resolve()?,
             jobs: self.jobs.resolve()?,
             webhooks: self.webhooks.resolve()?,
             mongo: self.mongo.resolve()?,

@@ -5,6 +5,7 @@
 //! jobs from workers that were lost. [`relay`] tells others that jobs have ended. This is the only crate that knows HTTP to clients.
 
 pub mod accepting;
+pub mod admission;
 pub mod app;
 pub mod audit;
 pub mod auth;
@@ -13,7 +14,9 @@ pub mod json_body;
 pub mod limits;
 mod memory;
 pub mod problem;
+pub mod queue;
 pub mod relay;
+mod remembered;
 pub mod routes;
 pub mod server;
 pub mod state;

@@ -239,6 +239,18 @@ impl Problem {
         Self { retry_after_seconds: Some(retry_after_seconds), ..problem }
     }
 
+    /// 429: the tenant has as many jobs waiting as it may. The seconds say when there may be room.
+    pub fn queue_full(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
+        let problem = Self::new(ProblemType::QueueFull, detail);
+        Self { retry_after_seconds: Some(retry_after_seconds), ..problem }
+    }
+
+    /// 429: all tenants together have as many jobs waiting as may. Says nothing about whose they are.
+    pub fn service_full(retry_after_seconds: u16) -> Self {
+        let detail = "The service takes no more exports until some of those that wait have begun. None of yours is lost.";
+        Self { retry_after_seconds: Some(retry_after_seconds), ..Self::new(ProblemType::ServiceFull, detail) }
+    }
+
     /// 431: the headers are too large.
     pub fn headers_too_large() -> Self {
         Self::new(ProblemType::HeadersTooLarge, "The line with the path and the headers have at most 32 KiB.")

@@ -8,9 +8,11 @@ use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
 
 use crate::accepting::Acceptor;
+use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::limits::Limits;
+use crate::queue::Queue;
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,6 +21,10 @@ pub struct ApiState {
     pub jobs: JobStore,
     /// Writes new ones.
     pub acceptor: Acceptor,
+    /// Whether there is room for them.
+    pub admission: Admission,
+    /// Where those stand that wait.
+    pub queue: Queue,
     /// Tells when a job may have changed.
     pub changes: Changes,
     /// The vehicles there are.

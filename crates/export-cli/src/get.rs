@@ -65,6 +65,12 @@ fn told(job: &Job) -> String {
         ),
         ("attempts", job.attempts.to_string()),
     ];
+    if let Some(place) = &job.queue {
+        lines.insert(2, ("queue", place.told()));
+    }
+    if let Some(priority) = job.priority {
+        lines.insert(2, ("priority", priority.as_str().to_owned()));
+    }
     if job.cancel_requested && job.state.is_active() {
         lines.push(("cancelling", "yes".to_owned()));
     }

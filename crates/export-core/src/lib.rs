@@ -7,9 +7,11 @@
 //! proof that nothing is missing).
 
 pub mod access;
+pub mod admission;
 mod causes;
 pub mod estimate;
 pub mod event;
+pub mod forecast;
 pub mod id;
 pub mod job;
 pub mod key;

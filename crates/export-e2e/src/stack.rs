@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use export_amqp::{Publisher, Topology};
 use export_api::config::{
-    AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings, WebhookSettings,
+    AccessSettings, AdmissionSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings,
+    WebhookSettings,
 };
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::{NewJob, RetryPolicy};
@@ -48,11 +49,18 @@ struct ApiTerms {
     access: AccessSettings,
     limits: LimitSettings,
     webhooks: Option<WebhookSettings>,
+    admission: AdmissionSettings,
 }
 
 impl Default for ApiTerms {
     fn default() -> Self {
-        Self { max_attempts: 3, access: AccessSettings::Anyone, limits: unhurried(), webhooks: None }
+        Self {
+            max_attempts: 3,
+            access: AccessSettings::Anyone,
+            limits: unhurried(),
+            webhooks: None,
+            admission: AdmissionSettings::WIDEST,
+        }
     }
 }
 
@@ -113,8 +121,18 @@ impl Stack {
         Box::pin(Self::start_api_of(space, ApiTerms { access, ..ApiTerms::default() })).await
     }
 
+    /// A running API only, that lets these callers in, and no more and no larger jobs than this.
+    pub async fn start_api_admitting(
+        space: TestSpace,
+        access: AccessSettings,
+        admission: AdmissionSettings,
+    ) -> Self {
+        let terms = ApiTerms { access, admission, ..ApiTerms::default() };
+        Box::pin(Self::start_api_of(space, terms)).await
+    }
+
     async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
-        let ApiTerms { max_attempts, access, limits, webhooks } = terms;
+        let ApiTerms { max_attempts, access, limits, webhooks, admission } = terms;
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -133,6 +151,7 @@ impl Stack {
             },
             access,
             limits,
+            admission,
             jobs: JobSettings {
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),

@@ -11,8 +11,14 @@ use crate::http::{Answer, HalfRequest, send};
 use crate::{Deployment, Links};
 
 /// Limits that tests exceed, all from one address, unless they are what is tested.
-const LIMITS: [&str; 4] =
-    ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"];
+const LIMITS: [&str; 6] = [
+    "REQUESTS_PER_SECOND",
+    "REQUESTS_AT_ONCE",
+    "MAX_REQUESTS",
+    "MAX_REQUESTS_PER_CALLER",
+    "MAX_QUEUED_PER_TENANT",
+    "MAX_QUEUED",
+];
 
 /// A process with its links. Killed when dropped; a test that panics gets to see what it wrote.
 pub struct Service {

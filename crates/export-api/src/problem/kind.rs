@@ -78,6 +78,10 @@ problem_types! {
         UNPROCESSABLE_ENTITY, "idempotency-key-taken", "The Idempotency-Key belongs to another request";
     /// The caller has had its share.
     TooManyRequests = TOO_MANY_REQUESTS, "too-many-requests", "Too many requests";
+    /// The tenant has as many jobs waiting as it may.
+    QueueFull = TOO_MANY_REQUESTS, "queue-full", "Too many exports wait";
+    /// All tenants together have as many jobs waiting as may.
+    ServiceFull = TOO_MANY_REQUESTS, "service-full", "The service has as many exports as it takes";
     /// The headers are too large.
     HeadersTooLarge =
         REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "The headers of the request are too large";

@@ -76,6 +76,28 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("REQUESTS_AT_ONCE", "hunter2"),
         ("AUTH_FAILURES_AT_ONCE", "0"),
         ("AUTH_FAILURES_AT_ONCE", "hunter2"),
+        ("MAX_QUEUED_PER_TENANT", "0"),
+        ("MAX_QUEUED_PER_TENANT", "-1"),
+        ("MAX_QUEUED_PER_TENANT", "hunter2"),
+        ("MAX_QUEUED_PER_TENANT", "1000001"),
+        ("MAX_QUEUED", "0"),
+        ("MAX_QUEUED", "-1"),
+        ("MAX_QUEUED", "1e3"),
+        ("MAX_QUEUED", "1000001"),
+        // Below what one tenant may have.
+        ("MAX_QUEUED", "999"),
+        ("MAX_RANGE_DAYS", "0"),
+        ("MAX_RANGE_DAYS", "-1"),
+        ("MAX_RANGE_DAYS", "hunter2"),
+        ("MAX_RANGE_DAYS", "3652060"),
+        ("MAX_VEHICLES_PER_EXPORT", "0"),
+        ("MAX_VEHICLES_PER_EXPORT", "-1"),
+        ("MAX_VEHICLES_PER_EXPORT", "hunter2"),
+        ("MAX_VEHICLES_PER_EXPORT", "1000001"),
+        ("INTERACTIVE_VEHICLE_DAYS", "0"),
+        ("INTERACTIVE_VEHICLE_DAYS", "-7"),
+        ("INTERACTIVE_VEHICLE_DAYS", "hunter2"),
+        ("INTERACTIVE_VEHICLE_DAYS", "99999999999999999999"),
         ("HEADER_READ_SECONDS", "3601"),
         ("MAX_CONNECTIONS", "1000001"),
         ("MAX_ATTEMPTS", "0"),
@@ -137,6 +159,14 @@ fn an_open_api_says_so() {
 fn a_previous_key_needs_one_that_comes_after_it() {
     let key = "aHVudGVyMiBodW50ZXIyIGh1bnRlcjIgaHVudGVyMiE=";
     assert_refuses(&valid().with("WEBHOOK_SIGNING_KEY_PREVIOUS", key), "WEBHOOK_SIGNING_KEY");
+}
+
+#[test]
+fn a_limit_of_all_that_is_below_that_of_one_names_both() {
+    let below = valid().with("MAX_QUEUED_PER_TENANT", "50").with("MAX_QUEUED", "49");
+    assert_refuses(&below, "MAX_QUEUED_PER_TENANT");
+    assert_refuses(&below, "setting MAX_QUEUED is wrong");
+    valid().with("MAX_QUEUED_PER_TENANT", "50").with("MAX_QUEUED", "50").start().until_written("listening");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! An export job as the API tells it.
 
 use export_core::JobId;
-use export_core::job::Progress;
+use export_core::job::{Priority, Progress};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -65,6 +65,10 @@ pub(crate) struct Job {
     #[serde(rename = "_id")]
     pub(crate) id: JobId,
     pub(crate) state: State,
+    #[serde(default)]
+    pub(crate) priority: Option<Priority>,
+    #[serde(default)]
+    pub(crate) queue: Option<Place>,
     pub(crate) start_date: String,
     pub(crate) end_date: String,
     #[serde(default)]
@@ -89,6 +93,37 @@ pub(crate) struct Job {
     pub(crate) finished_at: Option<String>,
     #[serde(default)]
     pub(crate) expires_at: Option<String>,
+}
+
+/// Where a waiting job stands.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Place {
+    pub(crate) position: u64,
+    #[serde(default)]
+    pub(crate) starts_in_seconds: Option<u64>,
+    #[serde(default)]
+    pub(crate) eta_seconds: Option<u64>,
+}
+
+impl Place {
+    /// For people, with the guesses that there are.
+    pub(crate) fn told(&self) -> String {
+        let guess = |seconds: Option<u64>, what| {
+            seconds.map(|seconds| format!(", {what} in about {}", duration(seconds))).unwrap_or_default()
+        };
+        let starts = guess(self.starts_in_seconds, "begins");
+        format!("number {} in line{starts}{}", self.position, guess(self.eta_seconds, "ends"))
+    }
+}
+
+/// Seconds for people.
+pub(crate) fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
 }
 
 /// The figures of a result that a download is held against.

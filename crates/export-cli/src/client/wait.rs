@@ -6,7 +6,7 @@ use export_core::JobId;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar};
 
 use super::error::ClientError;
-use super::job::{Job, JobAnswer, State};
+use super::job::{Job, JobAnswer, State, duration};
 use super::send::{Call, Client};
 
 /// How long the API is asked to wait for the end before it answers, where a bar is to move meanwhile.
@@ -96,7 +96,10 @@ fn message(job: &Job) -> String {
     match job.state {
         State::NotStarted => match job.reason() {
             Some(reason) => format!("{state} after attempt {}: {reason}", job.attempts),
-            None => state.to_owned(),
+            None => {
+                let place = job.queue.as_ref().map(|place| format!(", {}", place.told())).unwrap_or_default();
+                format!("{state}{place}")
+            }
         },
         State::Failed | State::Cancelled | State::Expired => state.to_owned(),
         State::Started | State::Finished => {
@@ -114,15 +117,6 @@ fn message(job: &Job) -> String {
                 BinaryBytes(progress.bytes),
             )
         }
-    }
-}
-
-/// Seconds for people.
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 
@@ -144,6 +138,13 @@ mod tests {
         assert_eq!(told(&json), "STARTED 42.5 %, 1 min 30 s left, 2 of 5 vehicles, 1,500,000 rows, 3.00 MiB");
         json["state"] = "NOT_STARTED".into();
         assert_eq!(told(&json), "NOT_STARTED");
+        json["queue"] = json!({ "position": 7, "startsInSeconds": null, "etaSeconds": null });
+        assert_eq!(told(&json), "NOT_STARTED, number 7 in line");
+        json["queue"] = json!({ "position": 7, "startsInSeconds": 14, "etaSeconds": 75 });
+        assert_eq!(
+            told(&json),
+            "NOT_STARTED, number 7 in line, begins in about 14 s, ends in about 1 min 15 s"
+        );
         json["attempts"] = 1.into();
         json["error"] = json!({ "code": "source_unavailable", "message": "no MongoDB\u{1b}[2J" });
         assert_eq!(told(&json), "NOT_STARTED after attempt 1: no MongoDB\u{fffd}[2J (source_unavailable)");

@@ -1,6 +1,7 @@
 //! A table of bad requests: each gets its problem, at its place, and nothing is stored.
 
 use bson::{Document, doc};
+use export_api::config::{AccessSettings, AdmissionSettings};
 use export_e2e::Stack;
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
@@ -102,6 +103,10 @@ fn meaningless() -> Vec<Bad> {
         (with("startDate", json!("2018-12-02")), "/endDate"),
         (with("endDate", json!("2018-11-30")), "/endDate"),
         (with("endDate", json!("10000-01-01")), "/endDate"),
+        // A day, and a millisecond, more than an export may have.
+        (with("endDate", json!("2019-12-02")), "/endDate"),
+        (with("endDate", json!("2019-12-01T00:00:00.001Z")), "/endDate"),
+        (with("startDate", json!("0001-01-01")), "/endDate"),
         (with("timezone", json!("Mars/Olympus")), "/timezone"),
         (with("timezone", json!(1)), "/timezone"),
         (with("vehicles", json!([])), "/vehicles"),
@@ -197,7 +202,8 @@ fn odd_heads() -> Vec<Bad> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_gets_its_problem_and_nothing_is_stored() {
-    let stack = Stack::start_api(TestSpace::create().await).await;
+    let (anyone, usual) = (AccessSettings::Anyone, AdmissionSettings::DEFAULT);
+    let stack = Stack::start_api_admitting(TestSpace::create().await, anyone, usual).await;
     stack.provision().await;
     let all: Vec<Bad> =
         [unreadable(), unwanted(), meaningless(), misdirected(), odd_heads()].into_iter().flatten().collect();

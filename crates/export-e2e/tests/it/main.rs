@@ -1,6 +1,7 @@
 //! One export through the whole service, on real services.
 
 mod accepted;
+mod admission;
 mod audit;
 mod bad_requests;
 mod callers;

@@ -139,6 +139,15 @@ impl Catalog {
         Ok(found.iter().filter_map(|vehicle| vehicle.get_str("_id").ok()?.parse().ok()).collect())
     }
 
+    /// How many vehicles are allowed.
+    pub async fn count(&self, allowed: &AllowedVehicles) -> Result<u64, StoreError> {
+        let (catalog, filter) = (self.vehicles.clone(), among(allowed, None));
+        bounded("count the catalog's vehicles", async move {
+            catalog.count_documents(filter).max_time(QUESTION).await
+        })
+        .await
+    }
+
     /// The parameters of the allowed vehicles, or of those that are named among them.
     pub async fn known_parameters(
         &self,

@@ -14,6 +14,7 @@ mod listing;
 mod outbox;
 mod outputs;
 mod places;
+mod queue;
 mod reading;
 mod resuming;
 mod roundtrip;

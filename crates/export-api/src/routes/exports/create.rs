@@ -25,6 +25,7 @@ use super::schema::ExportRequest as ExportRequestBody;
 use super::wait::Wait;
 use super::{store_problem, webhook};
 use crate::accepting::NotAccepted;
+use crate::admission::Ticket;
 use crate::audit::Trail;
 use crate::auth::Caller;
 use crate::json_body::JsonBody;
@@ -72,7 +73,7 @@ pub async fn create(
     let JsonBody(body) = body?;
     let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
     webhook::check(state.webhooks.as_ref(), &request)?;
-    let new = NewJob {
+    let mut new = NewJob {
         id: JobId::new(Uuid::now_v7()),
         tenant: principal.tenant.clone(),
         created_by: principal.name.clone(),
@@ -83,10 +84,11 @@ pub async fn create(
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),
     };
-    known::check_new(&state, &new).await?;
+    let ticket = known::admit(&state, &mut new).await?;
 
     // On a task of its own: a client that hangs up half-way changes nothing about a job that is being accepted.
-    let accepting = tokio::spawn(accept(state.clone(), principal.clone(), new, trail).in_current_span());
+    let accepting =
+        tokio::spawn(accept(state.clone(), principal.clone(), new, ticket, trail).in_current_span());
     let job = accepting.await.map_err(|panic| {
         error!(error = %panic, "a job could not be accepted");
         Problem::internal()
@@ -116,9 +118,19 @@ pub async fn create(
 }
 
 /// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.
-async fn accept(state: ApiState, asker: Principal, new: NewJob, trail: Trail) -> Result<Job, Problem> {
+async fn accept(
+    state: ApiState,
+    asker: Principal,
+    new: NewJob,
+    ticket: Option<Ticket>,
+    trail: Trail,
+) -> Result<Job, Problem> {
     let (job_id, tenant, created_by) = (new.id, new.tenant.clone(), new.created_by.clone());
-    let job = match state.acceptor.create(new).await {
+    let created = state.acceptor.create(new).await;
+    if matches!(&created, Ok(Created::New(_)) | Err(NotAccepted { may_exist: true, .. })) {
+        ticket.into_iter().for_each(Ticket::used);
+    }
+    let job = match created {
         Ok(Created::New(job)) => job,
         Ok(Created::Before(job)) => {
             // A caller of fewer vehicles must not get at the job of one that may see more by using its key.

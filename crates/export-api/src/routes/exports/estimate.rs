@@ -6,16 +6,18 @@ use axum::response::{IntoResponse, Response};
 use export_core::Parameter;
 use export_core::access::Scope;
 use export_core::estimate::{Basis, ENOUGH, Span, estimate};
+use export_core::job::Priority;
 use export_core::range::to_rfc3339;
 use export_core::request::ExportRequest;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::schema::ExportRequest as ExportRequestBody;
-use super::{known, webhook};
+use super::{known, schema, webhook};
 use crate::auth::Caller;
 use crate::json_body::JsonBody;
 use crate::problem::Problem;
+use crate::queue::QueueView;
 use crate::state::ApiState;
 
 /// What an export would come to.
@@ -35,6 +37,12 @@ pub struct EstimateView {
     bytes: Option<SpanView>,
     /// Seconds of work once a worker has begun; waiting for one is not in it.
     duration_seconds: Option<SpanView>,
+    /// Which of the tenant's jobs it would come before.
+    #[schema(schema_with = schema::priority)]
+    priority: Priority,
+    /// Where it would stand if it were posted now; null when that cannot be told.
+    #[schema(required)]
+    queue: Option<QueueView>,
     /// What this was made of, for people.
     basis: String,
     /// When the catalog was last complete.
@@ -79,7 +87,7 @@ pub async fn estimate_export(
     let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
     webhook::check(state.webhooks.as_ref(), &request)?;
     let allowed = &principal.vehicles;
-    known::check(&state.catalog, allowed, &request).await?;
+    let priority = known::check(&state, allowed, &request).await?;
 
     let unavailable = |error| Problem::unavailable(&error);
     let standing = state.catalog.standing().await.map_err(unavailable)?;
@@ -92,6 +100,8 @@ pub async fn estimate_export(
         rows: None,
         bytes: None,
         duration_seconds: None,
+        priority,
+        queue: state.queue.place_of_next(&principal.tenant, priority).await,
         basis: "No worker has made a catalog of the vehicles yet: nothing is known about their data."
             .to_owned(),
         catalog_refreshed_at: standing.listed_at_ms.map(to_rfc3339),

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::job_view::JobView;
 use super::links::ResultLinks;
+use crate::queue::QueueView;
 
 /// Bytes of a tag: enough that no two versions of one job ever share it.
 const TAG_BYTES: usize = 12;
@@ -16,17 +17,19 @@ const TAG_BYTES: usize = 12;
 /// and a link must have time left when it is used. A third of how long links work.
 const LINKS_ARE_KEPT_SECONDS: i64 = 300;
 
-/// Names what clients see of a job, but for its links: two answers with the same version tell the same. The id of its events.
-pub(super) fn version(job: &Job) -> String {
-    let view = serde_json::to_vec(&JobView::of(job, ResultLinks::default()));
+/// Names what clients see of a job, but for its links, and of its place in line but for the times, which are another guess each time:
+/// two answers with the same version tell the same. The id of its events.
+pub(super) fn version(job: &Job, queue: Option<QueueView>) -> String {
+    let queue = queue.map(QueueView::only_position);
+    let view = serde_json::to_vec(&JobView::of(job, ResultLinks::default()).in_line(queue));
     // A view is made of texts and numbers; were it none, the tag would still change with the state.
     let view = view.unwrap_or_else(|_| job.state.as_str().into());
     URL_SAFE_NO_PAD.encode(&Sha256::digest(view)[..TAG_BYTES])
 }
 
 /// The `ETag` of a job's answer at this time. A weak one: links to the same files differ.
-pub(super) fn etag(job: &Job, now: DateTime<Utc>) -> String {
-    let version = version(job);
+pub(super) fn etag(job: &Job, queue: Option<QueueView>, now: DateTime<Utc>) -> String {
+    let version = version(job, queue);
     if job.result.is_none() {
         return format!("W/\"{version}\"");
     }
@@ -70,6 +73,7 @@ mod tests {
         let job = finished("zip", 0);
         let signed_at = DateTime::UNIX_EPOCH;
         let minutes = |minutes| signed_at + TimeDelta::minutes(minutes) - TimeDelta::milliseconds(1);
+        let etag = |job: &Job, now| etag(job, None, now);
         let tag = etag(&job, signed_at);
         assert_eq!(etag(&job, minutes(5)), tag, "kept for a while");
         assert_ne!(etag(&job, minutes(6)), tag, "a third of the time that links work");
@@ -82,12 +86,27 @@ mod tests {
     #[test]
     fn a_version_changes_with_what_clients_see_and_nothing_else() {
         let job = finished("zip", 0);
+        let version = |job: &Job| version(job, None);
         let mut seen = job.clone();
         seen.progress.rows += 1;
         assert_ne!(version(&seen), version(&job));
         let mut unseen = job.clone();
         unseen.epoch += 1;
         assert_eq!(version(&unseen), version(&job));
+    }
+
+    /// Whoever asks again wants to hear of a new place, and not that a guess is a second less.
+    #[test]
+    fn a_version_changes_with_the_place_in_line_but_not_with_guesses() {
+        let job = finished("zip", 0);
+        let at = |position, seconds| {
+            let queue =
+                QueueView { position, starts_in_seconds: Some(seconds), eta_seconds: Some(seconds + 1) };
+            version(&job, Some(queue))
+        };
+        assert_eq!(at(7, 1), at(7, 100));
+        assert_ne!(at(7, 1), at(6, 1));
+        assert_ne!(at(7, 1), version(&job, None));
     }
 
     fn knows(lists: &[&'static str]) -> bool {

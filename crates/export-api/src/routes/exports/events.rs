@@ -13,7 +13,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use export_core::access::{Principal, Scope};
 use export_core::causes;
-use export_core::job::Job;
+use export_core::job::{Job, JobState};
 use export_mongo::Subscription;
 use futures_util::stream::{Stream, unfold};
 use tokio::time::{Instant, timeout_at};
@@ -26,6 +26,7 @@ use super::{JobPath, find_job};
 use crate::auth::Caller;
 use crate::limits::{Peer, StreamPermit};
 use crate::problem::Problem;
+use crate::queue::QueueView;
 use crate::state::ApiState;
 
 /// A comment is sent after so long without an event, so that nobody on the way takes the connection for dead.
@@ -34,6 +35,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const COME_BACK: Duration = Duration::from_secs(2);
 /// A stream ends after this time, and its client comes back: streams spread over the replicas there are, and none is for ever.
 const LONGEST_STREAM: Duration = Duration::from_mins(10);
+/// How often a waiting job's place in line is looked for: no change of the job tells that those before it have moved on.
+const PLACE_CHECK: Duration = Duration::from_secs(2);
 /// How often a stream asks whether its caller may still see the job. Below the time in which a revoked key must be of no use.
 const CALLER_CHECK: Duration = Duration::from_secs(15);
 
@@ -73,7 +76,7 @@ pub async fn events(
     let subscription = state.changes.subscribe(job_id);
     let job = find_job(&state, &principal, job_id).await?;
     let known = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    if !job.state.is_active() && version(&job) == known {
+    if !job.state.is_active() && version(&job, None) == known {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response());
     }
     let subscription = subscription.ok_or_else(Problem::too_many_streams)?;
@@ -81,6 +84,8 @@ pub async fn events(
     let watcher = Watcher {
         known: known.to_owned(),
         newest: Some(job),
+        waiting: None,
+        place_at: now,
         subscription,
         _permit: permit,
         state,
@@ -100,6 +105,10 @@ struct Watcher {
     known: String,
     /// The job, if it was looked at and may be news.
     newest: Option<Job>,
+    /// The job, where the client knows that it waits.
+    waiting: Option<Job>,
+    /// When its place in line is looked for again.
+    place_at: Instant,
     subscription: Subscription,
     /// The caller's place for a stream.
     _permit: StreamPermit,
@@ -115,32 +124,57 @@ impl Watcher {
     fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
         unfold(Some(self), async |watcher| {
             let mut watcher = watcher?;
-            let job = watcher.next().await?;
+            let (job, queue) = watcher.next().await?;
             let event = Event::default().event("job").id(&watcher.known).retry(COME_BACK);
-            let data = serde_json::to_string(&JobView::of(&job, ResultLinks::default())).ok()?;
+            let data =
+                serde_json::to_string(&JobView::of(&job, ResultLinks::default()).in_line(queue)).ok()?;
             // Nothing comes after the end.
             Some((Ok(event.data(data)), job.state.is_active().then_some(watcher)))
         })
     }
 
     /// The job when it is another than the client knows. `None`: the stream has had its time.
-    async fn next(&mut self) -> Option<Job> {
+    async fn next(&mut self) -> Option<(Job, Option<QueueView>)> {
         loop {
             if let Some(job) = self.newest.take() {
-                let version = version(&job);
+                let queue = self.state.queue.place_of(&job).await;
+                self.waiting = (job.state == JobState::NotStarted).then(|| job.clone());
+                self.place_at = Instant::now() + PLACE_CHECK;
+                let version = version(&job, queue);
                 if version != self.known {
                     self.known = version;
-                    return Some(job);
+                    return Some((job, queue));
                 }
             }
-            match timeout_at(self.check_at.min(self.end_at), self.subscription.changed()).await {
+            let mut until = self.check_at.min(self.end_at);
+            if self.waiting.is_some() {
+                until = until.min(self.place_at);
+            }
+            match timeout_at(until, self.subscription.changed()).await {
                 Ok(true) => self.look().await,
                 // The service stops.
                 Ok(false) => return None,
+                Err(_) if self.waiting.is_some() && self.place_at <= Instant::now() => {
+                    if let Some(moved) = self.moved().await {
+                        return Some(moved);
+                    }
+                }
                 Err(_) if Instant::now() >= self.end_at || !self.may_still_listen().await => return None,
                 Err(_) => self.check_at = Instant::now() + CALLER_CHECK,
             }
         }
+    }
+
+    /// The waiting job, if it has another place than the client knows. One that has none any more is about to be told.
+    async fn moved(&mut self) -> Option<(Job, Option<QueueView>)> {
+        self.place_at = Instant::now() + PLACE_CHECK;
+        let job = self.waiting.clone()?;
+        let queue = self.state.queue.place_of(&job).await?;
+        let version = version(&job, Some(queue));
+        (version != self.known).then(|| {
+            self.known = version;
+            (job, Some(queue))
+        })
     }
 
     /// What cannot be read now is looked at again when the next wake-up comes.

@@ -63,7 +63,8 @@ pub async fn get(
         principal = state.auth.still(&headers, &principal, Scope::Read).await?;
     }
 
-    let etag = etag(&job, Utc::now());
+    let queue = state.queue.place_of(&job).await;
+    let etag = etag(&job, queue, Utc::now());
     let mut response = if is_known(&headers, &etag) {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
         describe(&mut response, &job, Some(etag));
@@ -78,7 +79,7 @@ pub async fn get(
             None
         });
         let links = links.unwrap_or_else(|| ResultLinks::unsigned(&job));
-        let mut response = Json(JobView::of(&job, links)).into_response();
+        let mut response = Json(JobView::of(&job, links).in_line(queue)).into_response();
         describe(&mut response, &job, etag);
         response
     };

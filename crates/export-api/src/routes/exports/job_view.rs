@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use export_core::job::{Failure, Job, JobState, Progress, Stats};
+use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats};
 use export_core::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
 use export_core::request::WebhookUrl;
 use export_core::{Parameter, VehicleId};
@@ -13,6 +13,7 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::links::{ObjectView, ResultLinks};
 use super::schema;
+use crate::queue::QueueView;
 
 /// How soon asking again is worth it while a job is active, in seconds.
 pub(super) const RETRY_AFTER_SECONDS: u16 = 2;
@@ -29,6 +30,12 @@ pub(super) struct JobView<'a> {
     /// Where it is in its life.
     #[schema(schema_with = states)]
     state: &'static str,
+    /// Which of the tenant's jobs come first: small ones are interactive.
+    #[schema(schema_with = schema::priority)]
+    priority: Priority,
+    /// Where it stands in its tenant's line; null unless it waits. Told by `GET /export/{id}` and its events, null elsewhere.
+    #[schema(required)]
+    queue: Option<QueueView>,
     /// As in the request.
     #[schema(example = "2018-11-30")]
     start_date: &'a str,
@@ -130,6 +137,8 @@ impl<'a> JobView<'a> {
         Self {
             id: job.id.to_string(),
             state: job.state.as_str(),
+            priority: job.priority,
+            queue: None,
             start_date: &request.start_date,
             end_date: &request.end_date,
             timezone: request.timezone.name(),
@@ -160,6 +169,13 @@ impl<'a> JobView<'a> {
     }
 }
 
+impl JobView<'_> {
+    /// With its place in line.
+    pub(super) fn in_line(self, queue: Option<QueueView>) -> Self {
+        Self { queue, ..self }
+    }
+}
+
 fn rfc3339(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
@@ -167,7 +183,6 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use export_core::access::AllowedVehicles;
-    use export_core::job::Priority;
     use export_core::request::ExportRequest;
     use export_core::{JobId, Tenant};
     use serde_json::{Value, json};

@@ -4,15 +4,18 @@
 //! listed within a look, some seconds), and of parameters when all vehicles that are asked were looked at in the last minutes. Where
 //! it is not, the worker decides when it reads them. A vehicle outside of those that the caller may see is refused in any case, with the
 //! same words as one that does not exist.
+//!
+//! What is too large about a request is told together with the names that do not exist.
 
 use std::collections::BTreeSet;
 
 use export_core::access::AllowedVehicles;
-use export_core::job::NewJob;
+use export_core::job::{NewJob, Priority};
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
 use export_mongo::{Catalog, StoreError};
 
+use crate::admission::Ticket;
 use crate::problem::Problem;
 use crate::state::ApiState;
 
@@ -24,34 +27,44 @@ const NEIGHBOURS: u16 = 50;
 const MAX_DISTANCE: usize = 2;
 
 /// Checks a new job's request. One that was accepted before stays accepted: its job may be older than a vehicle's end.
-pub(super) async fn check_new(state: &ApiState, new: &NewJob) -> Result<(), Problem> {
-    let Err(problem) = check(&state.catalog, &new.allowed_vehicles, &new.request).await else {
-        return Ok(());
+///
+/// With room for the job, and its priority; no room for one that was accepted before, which needs none.
+pub(super) async fn admit(state: &ApiState, new: &mut NewJob) -> Result<Option<Ticket>, Problem> {
+    let admitted = async {
+        new.priority = check(state, &new.allowed_vehicles, &new.request).await?;
+        state.admission.ticket(&new.tenant).await
+    };
+    let problem = match admitted.await {
+        Ok(ticket) => return Ok(Some(ticket)),
+        Err(problem) => problem,
     };
     if let Some(idempotency) = &new.idempotency {
         let known = state.jobs.knows_key(&new.tenant, &idempotency.key).await;
         if known.map_err(|error| Problem::unavailable(&error))? {
-            return Ok(());
+            return Ok(None);
         }
     }
     Err(problem)
 }
 
-/// Checks the names of a request.
+/// Checks the size of a request and its names; which of its tenant's jobs it comes before.
 pub(super) async fn check(
-    catalog: &Catalog,
+    state: &ApiState,
     allowed: &AllowedVehicles,
     request: &ExportRequest,
-) -> Result<(), Problem> {
-    let errors = match (&request.vehicles, &request.parameters) {
-        (None, None) => return Ok(()),
-        (vehicles, parameters) => {
-            unknown_names(catalog, allowed, vehicles.as_deref(), parameters.as_deref()).await
-        }
-    };
-    match errors.map_err(|error| Problem::unavailable(&error))? {
-        errors if errors.is_empty() => Ok(()),
-        errors => Err(Problem::invalid(errors)),
+) -> Result<Priority, Problem> {
+    let count = state.admission.vehicles(allowed, request).await;
+    let count = count.map_err(|error| Problem::unavailable(&*error))?;
+    let mut errors = state.admission.size().check(request, count);
+    let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
+    if vehicles.is_some() || parameters.is_some() {
+        let unknown = unknown_names(&state.catalog, allowed, vehicles, parameters).await;
+        errors.extend(unknown.map_err(|error| Problem::unavailable(&error))?);
+    }
+    if errors.is_empty() {
+        Ok(state.admission.size().priority(request.range, count))
+    } else {
+        Err(Problem::invalid(errors))
     }
 }
 

@@ -61,6 +61,16 @@ pub(super) struct VehicleName(String);
 #[expect(dead_code, reason = "describes export_core::Parameter")]
 pub(super) struct ParameterName(String);
 
+/// Which of a tenant's jobs come first.
+pub(super) fn priority() -> Object {
+    let names = export_core::job::Priority::ALL.map(export_core::job::Priority::as_str);
+    ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::String))
+        .description(Some("Which of the tenant's jobs come first: small ones are interactive."))
+        .enum_values(Some(names))
+        .build()
+}
+
 /// How far a running export is. Counts are of the current attempt.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -31,8 +31,15 @@ impl Service {
             .env("AUTH", "none")
             // All of it comes from one address: the limits of a caller are not what is measured.
             .envs(
-                ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"]
-                    .map(|name| (name, "100000")),
+                [
+                    "REQUESTS_PER_SECOND",
+                    "REQUESTS_AT_ONCE",
+                    "MAX_REQUESTS",
+                    "MAX_REQUESTS_PER_CALLER",
+                    "MAX_QUEUED_PER_TENANT",
+                    "MAX_QUEUED",
+                ]
+                .map(|name| (name, "100000")),
             )
             .env("HOST", address.ip().to_string())
             .env("PORT", address.port().to_string())

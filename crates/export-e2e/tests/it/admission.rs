@@ -1,0 +1,321 @@
+//! How many jobs may wait, how large one may be, and where a waiting one stands.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use export_api::config::{AccessSettings, AdmissionSettings, KnownCallers};
+use export_core::access::{AllowedVehicles, Scope};
+use export_core::admission::SizeLimits;
+use export_e2e::{Answer, Stack};
+use export_mongo::KeyEnd;
+use export_testkit::isolation::TestSpace;
+use export_testkit::oddities;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::callers::Caller;
+
+/// Longest wait for something that comes with the next look at a line.
+const SOON: Duration = Duration::from_secs(20);
+
+fn count(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("not zero")
+}
+
+/// An API that wants keys and lets so many jobs in, and no worker.
+async fn api(per_tenant: u32, all: u32, size: SizeLimits) -> Stack {
+    let access = AccessSettings::Known(KnownCallers::default());
+    let admission =
+        AdmissionSettings { max_queued_per_tenant: count(per_tenant), max_queued: count(all), size };
+    let stack = Stack::start_api_admitting(TestSpace::create().await, access, admission).await;
+    stack.provision().await;
+    stack
+}
+
+async fn caller<'stack>(stack: &'stack Stack, tenant: &str) -> Caller<'stack> {
+    Caller::of(stack, tenant, &[Scope::Read, Scope::Write]).await
+}
+
+fn body() -> Value {
+    json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": ["vehicle_001"] })
+}
+
+async fn post(caller: &Caller<'_>, headers: &[(&str, &str)], body: &Value) -> Answer {
+    caller.send("POST", "/export", headers, Some(body)).await
+}
+
+fn id(answer: &Answer) -> String {
+    assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+    answer.json()["_id"].as_str().expect("an id").to_owned()
+}
+
+/// The body of an answer that is a problem.
+fn problem(answer: &Answer) -> Value {
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{answer:?}");
+    answer.json()
+}
+
+/// What a caller is told that comes too late, with the time after which to try again.
+fn told_full(answer: &Answer, kind: &str) -> String {
+    assert_eq!(answer.status, 429, "{}", String::from_utf8_lossy(&answer.body));
+    let problem = problem(answer);
+    assert_eq!(problem["type"], format!("urn:exports:problem:{kind}"));
+    let seconds: u32 = answer.header("retry-after").expect("Retry-After").parse().expect("a whole number");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    problem["detail"].as_str().expect("a detail").to_owned()
+}
+
+async fn stored(stack: &Stack) -> u64 {
+    let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
+    jobs.count_documents(doc! {}).await.expect("a count")
+}
+
+/// Posts until there is room. Panics after a bounded wait.
+async fn until_accepted(caller: &Caller<'_>) -> String {
+    let asked_at = Instant::now();
+    loop {
+        let answer = post(caller, &[], &body()).await;
+        if answer.status != 429 {
+            return id(&answer);
+        }
+        assert!(asked_at.elapsed() < SOON, "there is no room");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
+    let stack = api(11, 1_000, AdmissionSettings::WIDEST.size).await;
+    let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
+    let request = body();
+    let key = [("idempotency-key", "the first of all")];
+    let known = id(&post(&first, &key, &request).await);
+
+    let answers = join_all((0..32).map(|_| post(&first, &[], &request))).await;
+    let (accepted, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 202);
+    assert_eq!((accepted.len(), refused.len()), (10, 22));
+    for answer in refused {
+        let detail = told_full(answer, "queue-full");
+        assert!(detail.starts_with("11 of your exports wait already"), "{detail}");
+    }
+    assert_eq!(stored(&stack).await, 11, "nothing is stored of what was refused");
+
+    assert_eq!(id(&post(&first, &key, &request).await), known, "it was accepted before");
+    let other = json!({ "startDate": "2018-11-30", "endDate": "2018-12-02" });
+    assert_eq!(post(&first, &key, &other).await.status, 422, "the key is another request's");
+    id(&post(&second, &[], &request).await);
+
+    // What ends, or is begun, makes room.
+    let job_id = id(accepted[0]);
+    assert_eq!(first.send("DELETE", &format!("/export/{job_id}"), &[], None).await.status, 202);
+    until_accepted(&first).await;
+    told_full(&post(&first, &[], &request).await, "queue-full");
+    let held = stack.claim(&known).await;
+    until_accepted(&first).await;
+    told_full(&post(&first, &[], &request).await, "queue-full");
+    held.fail().await;
+    told_full(&post(&first, &[], &request).await, "queue-full");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_together_have_a_limit_that_tells_nothing_of_others() {
+    let stack = api(4, 5, AdmissionSettings::WIDEST.size).await;
+    let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
+    let request = body();
+    let posts = (0..32).map(|number| post(if number % 2 == 0 { &first } else { &second }, &[], &request));
+    let answers = join_all(posts).await;
+    let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 202).collect();
+    assert_eq!(answers.len() - refused.len(), 5);
+    assert_eq!(stored(&stack).await, 5);
+    // Whoever has as many as it may is told so, and the others that there is no room, without a number.
+    let third = caller(&stack, "third").await;
+    let detail = told_full(&post(&third, &[], &request).await, "service-full");
+    assert!(!detail.contains(|c: char| c.is_ascii_digit()), "{detail}");
+    for answer in refused {
+        assert_eq!(answer.status, 429);
+    }
+    // A place that was given back because there was none in the whole is no place lost.
+    let jobs: Vec<String> = answers.iter().filter(|answer| answer.status == 202).map(id).collect();
+    for job_id in &jobs {
+        stack.claim(job_id).await;
+    }
+    for _ in 0..4 {
+        until_accepted(&third).await;
+    }
+    let detail = told_full(&post(&third, &[], &request).await, "queue-full");
+    assert!(detail.starts_with("4 of your exports"), "{detail}");
+    stack.stop().await;
+}
+
+/// Where the faults of a refused request are.
+fn places(answer: &Answer) -> Vec<(String, String)> {
+    assert_eq!(answer.status, 422, "{}", String::from_utf8_lossy(&answer.body));
+    let problem = problem(answer);
+    assert_eq!(problem["type"], "urn:exports:problem:invalid-request");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let errors = problem["errors"].as_array().expect("faults").iter();
+    errors.map(|error| (text(&error["pointer"]), text(&error["detail"]))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_refused_with_all_of_its_faults() {
+    let size = SizeLimits { max_range_days: 31, max_vehicles: 2, interactive_vehicle_days: 2 };
+    let mut stack = api(100, 100, size).await;
+    let mut fleet = oddities::near_1970();
+    for suffix in ["1", "2", "3"] {
+        fleet.vehicles[0].suffix = suffix;
+        stack.space.insert_fleet(&fleet).await;
+    }
+    stack.start_worker().await;
+    let names: Vec<String> = ["1", "2", "3"].map(|suffix| stack.space.vehicle(suffix)).to_vec();
+    stack.until_listed(&names).await;
+    let all = caller(&stack, "acme").await;
+    let pattern = stack.space.vehicle("1").parse().expect("a pattern");
+    let scopes = [Scope::Read, Scope::Write];
+    let key = stack.key("acme", &scopes, AllowedVehicles::Like(vec![pattern]), KeyEnd::Never).await;
+    let one = Caller { stack: &stack, key };
+
+    let of = |end: &str, vehicles: &[String]| {
+        let mut body = json!({ "startDate": "1970-01-01", "endDate": end });
+        if !vehicles.is_empty() {
+            body["vehicles"] = vehicles.into();
+        }
+        body
+    };
+    let unknown = [names[0].clone(), names[1].clone(), stack.space.vehicle("nothing")];
+    let (range, vehicles) = ("/endDate", "/vehicles");
+    let rows: [(&Caller<'_>, Value, &[&str]); 7] = [
+        (&all, of("1970-02-02", &names[..1]), &[range]),
+        (&all, of("1970-01-02", &names), &[vehicles]),
+        (&all, of("1971-01-01", &names), &[range, vehicles]),
+        (&all, of("1970-01-02", &[]), &[vehicles]),
+        (&all, of("1970-02-02", &[]), &[range, vehicles]),
+        (&all, of("1970-02-02", &unknown), &[range, vehicles, "/vehicles/2"]),
+        (&one, of("1970-02-02", &[]), &[range]),
+    ];
+    for (caller, body, expected) in rows {
+        let refused = post(caller, &[], &body).await;
+        let faults = places(&refused);
+        let pointers: Vec<&str> = faults.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(pointers, expected, "{body}");
+        for (pointer, detail) in &faults {
+            let (limit, asked) = match pointer.as_str() {
+                "/endDate" => {
+                    ("at most 31", if body["endDate"] == "1971-01-01" { "365 days" } else { "32 days" })
+                }
+                "/vehicles" => ("at most 2", "3"),
+                _ => continue,
+            };
+            assert!(detail.contains(limit) && detail.contains(asked), "{detail}");
+        }
+        let estimated = caller.send("POST", "/export/estimate", &[], Some(&body)).await;
+        assert_eq!(
+            (estimated.status, estimated.json()),
+            (422, refused.json()),
+            "an estimate refuses the same"
+        );
+    }
+    assert_eq!(stored(&stack).await, 0);
+
+    // As large as it may be; the last two are small: two days of one vehicle, and a day of two.
+    for (caller, body, priority) in [
+        (&all, of("1970-02-01", &names[..2]), "bulk"),
+        (&one, of("1970-02-01", &[]), "bulk"),
+        (&one, of("1970-01-03", &[]), "interactive"),
+        (&all, of("1970-01-02", &names[..2]), "interactive"),
+    ] {
+        let estimated = caller.send("POST", "/export/estimate", &[], Some(&body)).await;
+        assert_eq!(estimated.json()["priority"], priority, "{body}");
+        let job_id = id(&post(caller, &[], &body).await);
+        let job = caller.get(&format!("/export/{job_id}")).await.json();
+        assert_eq!(job["priority"], priority, "{body}");
+    }
+    stack.stop().await;
+}
+
+/// Asks until the job's place is this one; the answer. Panics after a bounded wait.
+async fn until_at(caller: &Caller<'_>, job_id: &str, position: u64) -> Answer {
+    let asked_at = Instant::now();
+    loop {
+        let answer = caller.get(&format!("/export/{job_id}")).await;
+        if answer.json()["queue"]["position"] == position {
+            return answer;
+        }
+        assert!(asked_at.elapsed() < SOON, "not at {position}: {}", answer.json());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_job_hears_where_it_stands() {
+    let stack = api(100, 100, AdmissionSettings::WIDEST.size).await;
+    let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
+    let estimate = async |caller: &Caller<'_>| {
+        let answer = caller.send("POST", "/export/estimate", &[], Some(&body())).await;
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        answer.json()["queue"].clone()
+    };
+    let nobody = json!({ "position": 1, "startsInSeconds": null, "etaSeconds": null });
+    assert_eq!(estimate(&first).await, nobody);
+    let mut jobs = Vec::new();
+    for _ in 0..5 {
+        jobs.push(first.accepted(&body()).await);
+        second.accepted(&body()).await;
+    }
+    // Asked at once: what has just been posted is in line.
+    let last = first.get(&format!("/export/{}", jobs[4])).await;
+    assert_eq!(last.json()["queue"], json!({ "position": 5, "startsInSeconds": null, "etaSeconds": null }));
+    assert_eq!(last.json()["priority"], "interactive");
+    let tag = last.header("etag").expect("a tag").to_owned();
+    let known = [("if-none-match", tag.as_str())];
+    let again = first.send("GET", &format!("/export/{}", jobs[4]), &known, None).await;
+    assert_eq!(again.status, 304, "nothing has moved");
+    let bearer = format!("Bearer {}", first.key);
+    let mut events = stack.events(&jobs[4], &[("authorization", &bearer)]).await;
+    let event = events.next().await.expect("the first event");
+    assert_eq!(event.json()["queue"]["position"], 5);
+    let listed = first.get("/export").await.json();
+    assert!(listed["exports"].as_array().expect("a list").iter().all(|job| job["queue"].is_null()));
+
+    // A place less for each one that is begun; a place more for none that comes.
+    for (position, job_id) in [(4, &jobs[0]), (3, &jobs[1]), (2, &jobs[2])] {
+        stack.claim(job_id).await.finish(&[]).await;
+        first.accepted(&body()).await;
+        let answer = until_at(&first, &jobs[4], position).await;
+        assert_ne!(answer.header("etag"), Some(tag.as_str()), "who knows the old place hears of the new one");
+    }
+    // Three have begun, and have finished: there is something to learn from.
+    let asked_at = Instant::now();
+    let queue = loop {
+        let queue = first.get(&format!("/export/{}", jobs[4])).await.json()["queue"].clone();
+        if queue["startsInSeconds"].is_u64() && queue["etaSeconds"].is_u64() {
+            break queue;
+        }
+        assert!(asked_at.elapsed() < SOON, "{queue}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(queue["startsInSeconds"].as_u64() <= queue["etaSeconds"].as_u64(), "{queue}");
+    loop {
+        let event = events.next().await.expect("one more event");
+        if event.json()["queue"]["position"] == 2 {
+            break;
+        }
+    }
+    // Begun: no place any more.
+    let held = stack.claim(&jobs[4]).await;
+    assert_eq!(first.get(&format!("/export/{}", jobs[4])).await.json()["queue"], Value::Null);
+    held.fail().await;
+    let end = loop {
+        match events.next().await {
+            Some(event) if event.json()["state"] == "FAILED" => break event,
+            Some(event) => assert!(event.json()["state"] == "STARTED" || event.json()["queue"].is_object()),
+            None => panic!("no event of the end"),
+        }
+    };
+    assert_eq!(end.json()["queue"], Value::Null);
+    // Five of its own wait, and none of the first one's.
+    assert_eq!(estimate(&second).await["position"], 6);
+    stack.stop().await;
+}

@@ -1,0 +1,177 @@
+//! Questions about jobs that wait: how many there are, in which order a tenant's are, and how fast jobs are begun.
+//!
+//! All of them are answered with the help of an index, read a bounded number of jobs, and are asked once for many callers.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use export_core::job::{JobState, Priority};
+use export_core::{JobId, Tenant};
+use futures_util::TryStreamExt;
+use mongodb::options::Hint;
+use serde::Deserialize;
+
+use crate::client::bounded;
+use crate::error::StoreError;
+use crate::jobs::JobStore;
+use crate::schema::NEWEST_FIRST_BY_STATE;
+
+/// The longest that one question may keep the server busy.
+const QUESTION: Duration = Duration::from_secs(5);
+/// Most jobs of a line that are looked at: ten times what a tenant may have unless the operator says otherwise. Those beyond have no place
+/// yet.
+const LINE: i64 = 10_000;
+/// Running exports, and finished ones, that a pace is learned from.
+const RUNNING: i64 = 200;
+const FINISHED: i64 = 50;
+
+/// A tenant's jobs that no worker has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// In the order in which they will be begun: those that the broker has, then the others.
+    pub jobs: Vec<JobId>,
+    /// Jobs that will get the result of another one, and that one.
+    pub followers: Vec<(JobId, JobId)>,
+    /// How long the one that has waited the longest has waited, in milliseconds.
+    pub longest_wait_ms: u64,
+}
+
+/// Exports that began lately.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// How long ago each of them began, in milliseconds.
+    pub started_ago_ms: Vec<u64>,
+    /// How long those that have finished took, in milliseconds, the latest first.
+    pub durations_ms: Vec<(Priority, u64)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Waiting {
+    #[serde(rename = "_id")]
+    id: String,
+    shares_result_of: Option<String>,
+    waited_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Begun {
+    started_ago_ms: Option<i64>,
+    #[serde(default)]
+    priority: Priority,
+    duration_ms: Option<i64>,
+}
+
+impl JobStore {
+    /// How many jobs no worker has, of this tenant or of all; counts to `most` and no further.
+    pub async fn count_queued(&self, tenant: Option<&Tenant>, most: u64) -> Result<u64, StoreError> {
+        let jobs = self.jobs.clone();
+        let filter = of_tenant(tenant, JobState::NotStarted);
+        bounded("count the jobs that wait", async move {
+            jobs.count_documents(filter).limit(most).max_time(QUESTION).await
+        })
+        .await
+    }
+
+    /// The tenant's jobs that no worker has, in their order.
+    pub async fn line(&self, tenant: &Tenant) -> Result<Line, StoreError> {
+        let stages = vec![
+            doc! { "$match": of_tenant(Some(tenant), JobState::NotStarted) },
+            doc! { "$project": {
+                "isWithBroker": { "$gt": ["$publishedAt", null] },
+                // Jobs of earlier versions have no turn of their own.
+                "turnAt": { "$ifNull": ["$turnAt", "$createdAt"] },
+                "sharesResultOf": 1,
+                "waitedMs": { "$subtract": ["$$NOW", "$createdAt"] },
+            } },
+            doc! { "$sort": { "isWithBroker": -1, "turnAt": 1, "_id": 1 } },
+            doc! { "$limit": LINE },
+        ];
+        let mut line = Line::default();
+        for waiting in self.ask::<Waiting>("read a tenant's line", stages).await? {
+            let Ok(job_id) = waiting.id.parse() else { continue };
+            match waiting.shares_result_of.map(|leader| leader.parse()) {
+                None => line.jobs.push(job_id),
+                Some(Ok(leader)) => line.followers.push((job_id, leader)),
+                Some(Err(_)) => continue,
+            }
+            line.longest_wait_ms = line.longest_wait_ms.max(u64::try_from(waiting.waited_ms).unwrap_or(0));
+        }
+        Ok(line)
+    }
+
+    /// What was begun and finished lately, of this tenant or of all.
+    pub async fn recent(&self, tenant: Option<&Tenant>) -> Result<Recent, StoreError> {
+        let told = doc! { "$project": {
+            "_id": 0,
+            "startedAgoMs": { "$subtract": ["$$NOW", "$startedAt"] },
+            "priority": 1,
+            "durationMs": "$stats.durationMs",
+        } };
+        let running = vec![
+            doc! { "$match": of_tenant(tenant, JobState::Started) },
+            doc! { "$limit": RUNNING },
+            told.clone(),
+        ];
+        // Each by an index that is there for something else: of one tenant by when they finished; of all by when their results expire, which
+        // is the same order where they are kept equally long.
+        let (finished, order) = match tenant {
+            Some(tenant) => {
+                let filter = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } };
+                (filter, doc! { "finishedAt": -1 })
+            }
+            None => (of_tenant(None, JobState::Finished), doc! { "expiresAt": -1 }),
+        };
+        let finished =
+            vec![doc! { "$match": finished }, doc! { "$sort": order }, doc! { "$limit": FINISHED }, told];
+        let mut recent = Recent::default();
+        for stages in [running, finished] {
+            for begun in self.ask::<Begun>("look at recent exports", stages).await? {
+                let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+                recent.started_ago_ms.extend(count(begun.started_ago_ms));
+                recent.durations_ms.extend(count(begun.duration_ms).map(|ms| (begun.priority, ms)));
+            }
+        }
+        Ok(recent)
+    }
+
+    /// How many tenants have jobs that no worker has.
+    pub async fn count_waiting_tenants(&self) -> Result<u64, StoreError> {
+        let stages = vec![
+            doc! { "$match": of_tenant(None, JobState::NotStarted) },
+            doc! { "$group": { "_id": "$tenant" } },
+            doc! { "$count": "tenants" },
+        ];
+        let jobs = self.jobs.clone();
+        let counted = bounded("count the tenants that wait", async move {
+            // Answered by the index alone, which it skips through: no job is read.
+            let hint = Hint::Name(NEWEST_FIRST_BY_STATE.to_owned());
+            jobs.aggregate(stages).hint(hint).max_time(QUESTION).await?.try_next().await
+        });
+        let tenants = counted.await?.and_then(|counted| counted.get_i32("tenants").ok());
+        Ok(tenants.and_then(|tenants| u64::try_from(tenants).ok()).unwrap_or(0))
+    }
+
+    async fn ask<T>(&self, what: &'static str, stages: Vec<Document>) -> Result<Vec<T>, StoreError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        let jobs = self.jobs.clone();
+        let found = bounded(what, async move {
+            jobs.aggregate(stages).max_time(QUESTION).await?.try_collect::<Vec<Document>>().await
+        })
+        .await?;
+        // What cannot be read is of a version to come.
+        Ok(found.into_iter().filter_map(|document| bson::deserialize_from_document(document).ok()).collect())
+    }
+}
+
+fn of_tenant(tenant: Option<&Tenant>, state: JobState) -> Document {
+    let mut filter = Document::new();
+    if let Some(tenant) = tenant {
+        filter.insert("tenant", tenant.as_str());
+    }
+    filter.insert("state", state.as_str());
+    filter
+}
