@@ -5,6 +5,7 @@ mod http;
 mod jobs;
 mod limits;
 mod oidc;
+mod sharing;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ pub use oidc::{KeySetTimes, OidcSettings};
 pub(crate) use oidc::{is_loopback, safe_url};
 pub use webhooks::WebhookSettings;
 
+use crate::sharing::Sharing;
+
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
 #[command(name = "exports-api", version, after_help = AWS_HELP)]
@@ -37,6 +40,8 @@ pub struct Cli {
     limits: limits::LimitArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
+    #[command(flatten)]
+    sharing: sharing::SharingArgs,
     #[command(flatten)]
     webhooks: webhooks::WebhookArgs,
     #[command(flatten)]
@@ -72,6 +77,8 @@ pub struct Config {
     pub limits: LimitSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
+    /// Whether jobs share results.
+    pub sharing: Sharing,
     /// How webhooks are sent, where they are.
     pub webhooks: Option<WebhookSettings>,
     /// The jobs' database.
@@ -102,6 +109,7 @@ impl Cli {
             access: self.access.resolve()?,
             limits: self.limits.resolve()?,
             jobs: self.jobs.resolve()?,
+            sharing: self.sharing.resolve()?,
             webhooks: self.webhooks.resolve()?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,

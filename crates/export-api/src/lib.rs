@@ -16,5 +16,6 @@ pub mod problem;
 pub mod relay;
 pub mod routes;
 pub mod server;
+pub mod sharing;
 pub mod state;
 pub mod sweeper;

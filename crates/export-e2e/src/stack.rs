@@ -9,6 +9,7 @@ use export_amqp::{Publisher, Topology};
 use export_api::config::{
     AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings, WebhookSettings,
 };
+use export_api::sharing::Sharing;
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::{NewJob, RetryPolicy};
 use export_core::key::{ApiKey, KeyName, RANDOM_BYTES};
@@ -47,11 +48,18 @@ struct ApiTerms {
     access: AccessSettings,
     limits: LimitSettings,
     webhooks: Option<WebhookSettings>,
+    sharing: Sharing,
 }
 
 impl Default for ApiTerms {
     fn default() -> Self {
-        Self { max_attempts: 3, access: AccessSettings::Anyone, limits: unhurried(), webhooks: None }
+        Self {
+            max_attempts: 3,
+            access: AccessSettings::Anyone,
+            limits: unhurried(),
+            webhooks: None,
+            sharing: Sharing::Off,
+        }
     }
 }
 
@@ -112,8 +120,23 @@ impl Stack {
         Box::pin(Self::start_api_of(space, ApiTerms { access, ..ApiTerms::default() })).await
     }
 
+    /// A running API only, whose jobs share results. (The others' do not: most tests ask for the same again and again.)
+    pub async fn start_api_that_shares(space: TestSpace) -> Self {
+        Self::start_api_that_shares_for(space, AccessSettings::Anyone, None).await
+    }
+
+    /// The same, that lets these callers in and sends webhooks in this way.
+    pub async fn start_api_that_shares_for(
+        space: TestSpace,
+        access: AccessSettings,
+        webhooks: Option<WebhookSettings>,
+    ) -> Self {
+        let terms = ApiTerms { sharing: Sharing::On, access, webhooks, ..ApiTerms::default() };
+        Box::pin(Self::start_api_of(space, terms)).await
+    }
+
     async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
-        let ApiTerms { max_attempts, access, limits, webhooks } = terms;
+        let ApiTerms { max_attempts, access, limits, webhooks, sharing } = terms;
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -138,6 +161,7 @@ impl Stack {
                 retry: RETRY,
             },
             webhooks,
+            sharing,
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
             s3: stack.s3(),
@@ -295,6 +319,7 @@ impl Stack {
             priority: export_core::job::Priority::default(),
             max_attempts: 3,
             idempotency: None,
+            share_key: None,
             trace_parent: None,
         };
         let created = self.job_store().await.create(&new).await;

@@ -57,6 +57,8 @@ impl Service {
         let api = Command::new(programs.join("exports-api"))
             .envs(settings)
             .env("AUTH", "none")
+            // All requests are the same, and each is to be accepted as one of its own.
+            .env("COALESCE", "off")
             // All of it comes from one address: the limits of a caller are not what is measured.
             .envs(
                 ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"]
