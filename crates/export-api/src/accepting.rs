@@ -56,6 +56,8 @@ impl NotAccepted {
 pub struct Acceptor {
     store: JobStore,
     jobs: mpsc::Sender<Waiting>,
+    /// Those that share another's result: written apart, so that the next write does not wait for theirs.
+    sharing: mpsc::Sender<Waiting>,
     marks: mpsc::Sender<(JobId, i64)>,
 }
 
@@ -68,28 +70,36 @@ struct Waiting {
     answer: oneshot::Sender<Result<Written, NotAccepted>>,
 }
 
+/// What is done with a batch of jobs.
+#[derive(Clone, Copy, Debug)]
+enum Write {
+    /// They are written as if they were alone.
+    Create,
+    /// They are written beside those whose results they share.
+    Share,
+}
+
 impl Acceptor {
     /// Starts its tasks; the handle ends when all marks are written after the last clone is gone.
     pub fn start(store: &JobStore) -> (Self, JoinHandle<()>) {
         let (jobs, waiting) = mpsc::channel(WAITING_JOBS);
+        let (sharing, waiting_to_share) = mpsc::channel(WAITING_JOBS);
         let (marks, waiting_marks) = mpsc::channel(WAITING_MARKS);
-        tokio::spawn(write_jobs(store.clone(), waiting));
+        tokio::spawn(write_jobs(store.clone(), Write::Create, waiting));
+        tokio::spawn(write_jobs(store.clone(), Write::Share, waiting_to_share));
         let marking = tokio::spawn(write_marks(store.clone(), waiting_marks));
-        (Self { store: store.clone(), jobs, marks }, marking)
+        (Self { store: store.clone(), jobs, sharing, marks }, marking)
     }
 
     /// Accepts a job. When this returns, the job survives whatever dies next.
     pub async fn create(&self, new: NewJob) -> Result<Created, NotAccepted> {
         let (tenant, idempotency) = (new.tenant.clone(), new.idempotency.clone());
-        let (answer, answered) = oneshot::channel();
         let deadline = Instant::now() + LONGEST_WAIT;
-        let ended = || StoreError::Contended("the writing of new jobs, which has ended");
-        match timeout_at(deadline, self.jobs.send(Waiting { new, deadline, answer })).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(NotAccepted::not_there(ended())),
-            Err(_) => return Err(overdue()),
-        }
-        let written = answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(Arc::new(ended()))))?;
+        let again = new.share_key.is_some().then(|| new.clone());
+        let written = match (written(&self.jobs, new, deadline).await?, again) {
+            (Written::Led, Some(new)) => written(&self.sharing, new, deadline).await?,
+            (written, _) => written,
+        };
         match (written, idempotency) {
             (Written::New(job), _) => Ok(Created::New(*job)),
             // Looked up here and not with the write, so that no other job waits for it.
@@ -97,8 +107,8 @@ impl Acceptor {
                 let before = self.store.accepted_before(&tenant, &idempotency).await;
                 before.map_err(NotAccepted::not_there)
             }
-            (Written::KeyKnown, None) => {
-                let what = "a job without an idempotency key was taken for another".to_owned();
+            (Written::KeyKnown, None) | (Written::Led, _) => {
+                let what = "a new job was taken for another".to_owned();
                 Err(NotAccepted::not_there(StoreError::Corrupt(what)))
             }
             (Written::Refused(error), _) => Err(NotAccepted::not_there(error)),
@@ -113,11 +123,23 @@ impl Acceptor {
     }
 }
 
+/// What came of one job's write.
+async fn written(to: &mpsc::Sender<Waiting>, new: NewJob, deadline: Instant) -> Result<Written, NotAccepted> {
+    let (answer, answered) = oneshot::channel();
+    let ended = || StoreError::Contended("the writing of new jobs, which has ended");
+    match timeout_at(deadline, to.send(Waiting { new, deadline, answer })).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Err(NotAccepted::not_there(ended())),
+        Err(_) => return Err(overdue()),
+    }
+    answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(Arc::new(ended()))))
+}
+
 fn overdue() -> NotAccepted {
     NotAccepted::not_there(StoreError::Overdue("a new job waits to be written"))
 }
 
-async fn write_jobs(store: JobStore, mut waiting: mpsc::Receiver<Waiting>) {
+async fn write_jobs(store: JobStore, write: Write, mut waiting: mpsc::Receiver<Waiting>) {
     let writes = Arc::new(Semaphore::new(WRITES));
     loop {
         // First the place, then the jobs: while all places are taken, jobs gather.
@@ -126,11 +148,11 @@ async fn write_jobs(store: JobStore, mut waiting: mpsc::Receiver<Waiting>) {
         if waiting.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
-        tokio::spawn(write_batch(store.clone(), batch, place));
+        tokio::spawn(write_batch(store.clone(), write, batch, place));
     }
 }
 
-async fn write_batch(store: JobStore, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+async fn write_batch(store: JobStore, write: Write, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
     let now = Instant::now();
     let (in_time, late): (Vec<Waiting>, Vec<_>) = batch.into_iter().partition(|job| now < job.deadline);
     for job in late {
@@ -141,7 +163,11 @@ async fn write_batch(store: JobStore, batch: Vec<Waiting>, _place: OwnedSemaphor
     }
     let (new, answers): (Vec<NewJob>, Vec<_>) = in_time.into_iter().map(|job| (job.new, job.answer)).unzip();
     // Who has stopped listening is no reason not to accept: see `create`.
-    match store.create_all(&new).await {
+    let outcome = match write {
+        Write::Create => store.create_all(&new).await,
+        Write::Share => store.share_all(&new).await,
+    };
+    match outcome {
         Ok(written) => {
             for (written, answer) in written.into_iter().zip(answers) {
                 answer.send(written.map_err(|error| NotAccepted::unknown(Arc::new(error)))).ok();

@@ -23,6 +23,7 @@ use crate::queue::Queue;
 use crate::relay::{Relay, WebhookRelay};
 use crate::routes::router;
 use crate::server;
+use crate::sharing;
 use crate::state::ApiState;
 use crate::sweeper::Sweeper;
 
@@ -73,6 +74,7 @@ impl App {
                 .context("tokens of OIDC_ISSUER cannot be checked")?,
             audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
             limits: Limits::new(&config.limits, &config.access),
+            sharing: config.sharing,
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone(),
         };
@@ -106,6 +108,7 @@ impl App {
         let waits_end = stop.clone().cancelled_owned();
         tokio::spawn(async move { changes.run(waits_end).await });
         tokio::spawn(self.state.auth.clone().tell_who_may_call());
+        let sharing = tokio::spawn(sharing::settle(self.state.jobs.clone(), stop.clone()));
         let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
         let relay = tokio::spawn(self.relay.run(stop.clone()));
 
@@ -117,6 +120,7 @@ impl App {
             () = async { grace.cancelled().await; tokio::time::sleep(GRACE).await } => {}
         }
         sweeper.await?;
+        sharing.await?;
         // What is not noted by then is published once more by the next sweeper.
         tokio::time::timeout(NOTING, self.marking).await.ok();
         relay.await?;

@@ -6,6 +6,7 @@ mod http;
 mod jobs;
 mod limits;
 mod oidc;
+mod sharing;
 mod webhooks;
 
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub use oidc::{KeySetTimes, OidcSettings};
 pub(crate) use oidc::{is_loopback, safe_url};
 pub use webhooks::WebhookSettings;
 
+use crate::sharing::Sharing;
+
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
 #[command(name = "exports-api", version, after_help = AWS_HELP)]
@@ -41,6 +44,8 @@ pub struct Cli {
     admission: admission::AdmissionArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
+    #[command(flatten)]
+    sharing: sharing::SharingArgs,
     #[command(flatten)]
     webhooks: webhooks::WebhookArgs,
     #[command(flatten)]
@@ -78,6 +83,8 @@ pub struct Config {
     pub admission: AdmissionSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
+    /// Whether jobs share results.
+    pub sharing: Sharing,
     /// How webhooks are sent, where they are.
     pub webhooks: Option<WebhookSettings>,
     /// The jobs' database.
@@ -109,6 +116,7 @@ impl Cli {
             limits: self.limits.resolve()?,
             admission: self.admission.resolve()?,
             jobs: self.jobs.resolve()?,
+            sharing: self.sharing.resolve()?,
             webhooks: self.webhooks.resolve()?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,

@@ -19,5 +19,6 @@ pub mod relay;
 mod remembered;
 pub mod routes;
 pub mod server;
+pub mod sharing;
 pub mod state;
 pub mod sweeper;

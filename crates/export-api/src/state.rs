@@ -13,6 +13,7 @@ use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::limits::Limits;
 use crate::queue::Queue;
+use crate::sharing::Sharing;
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct ApiState {
     pub audit: Audit,
     /// What one caller may have.
     pub limits: Limits,
+    /// Whose results new jobs may share.
+    pub sharing: Sharing,
     /// Attempts that a new job may have.
     pub max_attempts: NonZeroU32,
     /// What `Location` begins with; empty for relative ones.

@@ -84,6 +84,9 @@ struct RequestArgs {
     /// Where the service sends word when the export ends
     #[arg(long, value_name = "URL")]
     webhook_url: Option<String>,
+    /// Read the source even where an earlier export of the same request could be shared
+    #[arg(long)]
+    fresh: bool,
 }
 
 impl Create {
@@ -204,6 +207,9 @@ impl RequestArgs {
             let step = text.parse::<u64>().map_or_else(|_| text.clone().into(), Value::from);
             body.insert("stepMs".to_owned(), step);
         }
+        if self.fresh {
+            body.insert("force".to_owned(), true.into());
+        }
         body
     }
 
@@ -214,6 +220,7 @@ impl RequestArgs {
             "" => return None,
             "startDate" => ("--from".to_owned(), &[][..]),
             "endDate" => ("--to".to_owned(), &[][..]),
+            "force" => ("--fresh".to_owned(), &[][..]),
             "vehicles" => ("--vehicle".to_owned(), &self.vehicles[..]),
             "parameters" => ("--parameter".to_owned(), &self.parameters[..]),
             field => (flag_of(field), &[][..]),
@@ -259,6 +266,8 @@ mod tests {
         assert_eq!(Value::Object(args().body()), expected);
         let odd = RequestArgs { step_ms: Some("-5".to_owned()), ..args() };
         assert_eq!(odd.body()["stepMs"], "-5", "refused by the API in its own words");
+        let fresh = RequestArgs { fresh: true, ..args() };
+        assert_eq!(fresh.body()["force"], true);
     }
 
     #[test]
@@ -272,6 +281,7 @@ mod tests {
             ("/timeFormat", Some("--time-format")),
             ("/stepMs", Some("--step-ms")),
             ("/webhookUrl", Some("--webhook-url")),
+            ("/force", Some("--fresh")),
             ("", None),
             ("/", None),
         ] {

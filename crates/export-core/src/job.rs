@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::AllowedVehicles;
 use crate::id::{JobId, Tenant};
 use crate::request::ExportRequest;
+use crate::sharing::ShareKey;
 use crate::trace::TraceParent;
 
 /// Where a job is in its life. The names are part of the HTTP contract and of the stored document.
@@ -209,6 +210,8 @@ pub struct Job {
     pub finished_at: Option<DateTime<Utc>>,
     /// Until when its result is kept.
     pub expires_at: Option<DateTime<Utc>>,
+    /// The job whose result is its own, too, or will be.
+    pub shares_result_of: Option<JobId>,
     /// What its log lines and those of the request that made it have in common.
     pub trace_parent: Option<TraceParent>,
 }
@@ -232,6 +235,8 @@ pub struct NewJob {
     pub max_attempts: u32,
     /// The client's own name for the request, which makes sending it twice harmless.
     pub idempotency: Option<Idempotency>,
+    /// Jobs of one tenant with the same key share one result; `None` shares with nobody.
+    pub share_key: Option<ShareKey>,
     /// What ties log lines together.
     pub trace_parent: Option<TraceParent>,
 }

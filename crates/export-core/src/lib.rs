@@ -21,6 +21,7 @@ pub mod output;
 pub mod range;
 pub mod request;
 pub mod rules;
+pub mod sharing;
 pub mod sink;
 pub mod source;
 pub mod trace;

@@ -44,6 +44,8 @@ pub struct ExportRequest {
     pub output: OutputOptions,
     /// Where the end of the job is told.
     pub webhook_url: Option<WebhookUrl>,
+    /// Whether the source is to be read even where another job's result could be shared. Not stored: it says how the job is made, not what.
+    pub force: bool,
 }
 
 /// One thing that is wrong with a request, and where.
@@ -61,7 +63,7 @@ impl FieldError {
     }
 }
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "startDate",
     "endDate",
     "timezone",
@@ -75,6 +77,7 @@ const FIELDS: [&str; 13] = [
     "stepMs",
     "fill",
     "webhookUrl",
+    "force",
 ];
 
 impl ExportRequest {
@@ -101,12 +104,23 @@ impl ExportRequest {
         let parameters = parse_list::<Parameter>(fields, "parameters", &mut errors);
         let output = output::parse(fields, range, &mut errors);
         let webhook_url = webhook::parse(fields, &mut errors);
+        let force = parse_flag(fields, "force", &mut errors);
 
         match (start, end, timezone, range) {
             (Some((start_date, _)), Some((end_date, _)), Some(timezone), Some(range))
                 if errors.is_empty() =>
             {
-                Ok(Self { start_date, end_date, timezone, range, vehicles, parameters, output, webhook_url })
+                Ok(Self {
+                    start_date,
+                    end_date,
+                    timezone,
+                    range,
+                    vehicles,
+                    parameters,
+                    output,
+                    webhook_url,
+                    force,
+                })
             }
             _ => Err(errors),
         }
@@ -124,6 +138,18 @@ fn unknown_fields(fields: &Map<String, Value>) -> Vec<FieldError> {
             )
         })
         .collect()
+}
+
+/// Something that is so or not; absent or null is not.
+fn parse_flag(fields: &Map<String, Value>, name: &str, errors: &mut Vec<FieldError>) -> bool {
+    match fields.get(name) {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(flag)) => *flag,
+        Some(_) => {
+            errors.push(FieldError::new(pointer_to(name), "expected true or false"));
+            false
+        }
+    }
 }
 
 fn parse_timezone(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Option<Tz> {
@@ -226,7 +252,7 @@ mod tests {
             .expect("a valid request");
         assert_eq!(request.range.from_ms(), 1_543_536_000_000);
         assert_eq!(request.range.to_ms(), 1_543_622_400_000);
-        assert_eq!((request.vehicles, request.parameters), (None, None));
+        assert_eq!((request.vehicles, request.parameters, request.force), (None, None, false));
     }
 
     #[test]
@@ -280,6 +306,7 @@ mod tests {
         assert_eq!(pointers(&with("startDate", Value::Null)), ["/startDate"]);
         assert_eq!(pointers(&with("vehicles", json!("vehicle_001"))), ["/vehicles"]);
         assert_eq!(pointers(&with("vehicles", json!(["../etc"]))), ["/vehicles/0"]);
+        assert_eq!(pointers(&with("force", json!("yes"))), ["/force"]);
         assert_eq!(pointers(&with("webhookUrl", json!("ftp://example.com"))), ["/webhookUrl"]);
         assert_eq!(pointers(&with("webhookUrl", json!(["https://example.com"]))), ["/webhookUrl"]);
         assert_eq!(pointers(&with("vehicles", json!(vec!["v"; MAX_LISTED + 1]))), ["/vehicles"]);

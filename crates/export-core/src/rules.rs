@@ -11,6 +11,7 @@
 //! Architecture invariant: nothing here reads a clock. Times are numbers that the caller gives, in milliseconds.
 
 mod record;
+mod sharing;
 
 use crate::event::EventKind;
 use crate::job::JobState;
@@ -40,6 +41,14 @@ pub enum Condition {
     NotCancelRequested,
     /// `expiresAt` has passed.
     ResultExpired,
+    /// It waits for no other job's result.
+    NotFollowing,
+    /// It waits for the result of the job that the caller looked at.
+    Follows,
+    /// It is the one whose result others may share.
+    Leads,
+    /// The result that it is to share is kept for some time yet.
+    SharedResultLasts,
 }
 
 /// What a change does to the stored job.
@@ -91,6 +100,16 @@ pub enum Effect {
     StampFinished,
     /// An event waits to be told to others.
     Announce(EventKind),
+    /// Others may share its result.
+    Lead,
+    /// No others may share its result from now on; those that do already still may.
+    StopLeading,
+    /// It waits for the result of the leader that the caller names.
+    FollowNext,
+    /// It waits for no other job's result.
+    StopFollowing,
+    /// Its result is kept exactly as long as the leader's, whose it is.
+    SetSharedExpiry,
 }
 
 /// One change: when it may happen and what it does.
@@ -133,11 +152,22 @@ pub enum Transition {
     CancelLost,
     /// The result's time is over.
     Expire,
+    /// A job that waits for another's result gets it.
+    Adopt,
+    /// A job that waits for another's result ends as that one did.
+    AdoptFailure,
+    /// A job that waits for another's result gets none, and has to be worked on; others may share its result.
+    StandAlone,
+    /// A job that waits for another's result gets none, and waits for that of a third.
+    FollowNext,
+    /// A newer job is to lead.
+    GiveWay,
 }
 
 use Condition as C;
 use Effect as E;
 use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
+use sharing::{ADOPT, ADOPT_FAILURE, FOLLOW_NEXT, GIVE_WAY, STAND_ALONE};
 
 /// Back to the queue after an attempt that counts.
 const TRY_AGAIN: &[Effect] = &[
@@ -153,6 +183,7 @@ const GIVE_UP: &[Effect] = &[
     E::DropOwnership,
     E::DropLease,
     E::SetError,
+    E::StopLeading,
     E::StampFinished,
     E::Announce(EventKind::Failed),
 ];
@@ -161,6 +192,7 @@ const END_AS_WANTED: &[Effect] = &[
     E::DropOwnership,
     E::DropLease,
     E::ClearError,
+    E::StopLeading,
     E::StampFinished,
     E::Announce(EventKind::Cancelled),
 ];
@@ -168,7 +200,7 @@ const END_AS_WANTED: &[Effect] = &[
 const MARK_PUBLISHED: Rule = Rule { when: &[C::In(NotStarted), C::SameEpoch], then: &[E::MarkPublished] };
 
 const CLAIM: Rule = Rule {
-    when: &[C::In(NotStarted), C::Due],
+    when: &[C::In(NotStarted), C::Due, C::NotFollowing],
     then: &[
         E::Enter(Started),
         E::NextEpoch,
@@ -229,6 +261,7 @@ const CANCEL_WAITING: Rule = Rule {
         E::Enter(Cancelled),
         E::RequestCancel,
         E::ClearError,
+        E::StopLeading,
         E::StampFinished,
         E::Announce(EventKind::Cancelled),
     ],
@@ -251,12 +284,12 @@ const CANCEL_LOST: Rule =
 
 const EXPIRE: Rule = Rule {
     when: &[C::In(Finished), C::ResultExpired],
-    then: &[E::Enter(Expired), E::DropResult, E::Announce(EventKind::Expired)],
+    then: &[E::Enter(Expired), E::DropResult, E::StopLeading, E::Announce(EventKind::Expired)],
 };
 
 impl Transition {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::MarkPublished,
         Self::Claim,
         Self::Heartbeat,
@@ -271,6 +304,11 @@ impl Transition {
         Self::FailLost,
         Self::CancelLost,
         Self::Expire,
+        Self::Adopt,
+        Self::AdoptFailure,
+        Self::StandAlone,
+        Self::FollowNext,
+        Self::GiveWay,
     ];
 
     /// Its rule.
@@ -290,6 +328,11 @@ impl Transition {
             Self::FailLost => &FAIL_LOST,
             Self::CancelLost => &CANCEL_LOST,
             Self::Expire => &EXPIRE,
+            Self::Adopt => &ADOPT,
+            Self::AdoptFailure => &ADOPT_FAILURE,
+            Self::StandAlone => &STAND_ALONE,
+            Self::FollowNext => &FOLLOW_NEXT,
+            Self::GiveWay => &GIVE_WAY,
         }
     }
 }
@@ -308,6 +351,10 @@ impl Rule {
             C::CancelRequested => job.cancel_requested,
             C::NotCancelRequested => !job.cancel_requested,
             C::ResultExpired => job.expires_at_ms.is_some_and(|expires_ms| expires_ms <= input.now_ms),
+            C::NotFollowing => job.follows.is_none(),
+            C::Follows => job.follows.as_ref() == Some(&input.leader),
+            C::Leads => job.leads,
+            C::SharedResultLasts => input.shared_until_ms.is_none_or(|until_ms| until_ms > input.now_ms),
         })
     }
 
@@ -360,6 +407,11 @@ fn change<N: Clone>(effect: Effect, job: &mut Record<N>, input: &Input<N>) {
         E::SetError => job.error = Some(input.error.clone()),
         E::ClearError => job.error = None,
         E::Announce(kind) => job.announced.push(kind),
+        E::Lead => job.leads = true,
+        E::StopLeading => job.leads = false,
+        E::FollowNext => job.follows = Some(input.next_leader.clone()),
+        E::StopFollowing => job.follows = None,
+        E::SetSharedExpiry => job.expires_at_ms = input.shared_until_ms,
         // For people only: no rule looks at them.
         E::SetProgress | E::ResetProgress | E::StampStarted | E::StampFinished => {}
     }

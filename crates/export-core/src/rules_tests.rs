@@ -7,9 +7,10 @@ fn every_transition_says_where_it_starts_and_only_expiry_leaves_an_ended_state()
     for transition in Transition::ALL {
         let from = transition.rule().from();
         let ends = from.is_some_and(|state| !state.is_active());
-        assert!(from.is_some(), "{transition:?}");
+        // Whoever leads may have to give way, whatever its state.
+        assert_eq!(from.is_none(), transition == Transition::GiveWay, "{transition:?}");
         assert_eq!(ends, transition == Transition::Expire, "{transition:?}");
-        assert_ne!(from, transition.rule().to(), "{transition:?}");
+        assert!(from.is_none() || from != transition.rule().to(), "{transition:?}");
     }
 }
 
@@ -71,6 +72,9 @@ fn a_claim_starts_an_attempt_and_a_commit_ends_it() {
         lease_ms: 30,
         back_off_ms: 0,
         retention_ms: 1_000,
+        leader: "",
+        next_leader: "",
+        shared_until_ms: None,
     };
     assert!(!CLAIM.apply(&mut job, &input), "not due yet");
     input.now_ms = 100;
@@ -84,4 +88,53 @@ fn a_claim_starts_an_attempt_and_a_commit_ends_it() {
     input.now_ms = 1_100;
     assert!(EXPIRE.apply(&mut job, &input));
     assert_eq!(job.announced.events().collect::<Vec<_>>(), [EventKind::Finished, EventKind::Expired]);
+}
+
+#[test]
+fn whoever_ends_without_a_result_leads_no_longer() {
+    for transition in Transition::ALL {
+        let rule = transition.rule();
+        // What follows another does not lead: adopting a failure ends no leader.
+        let ends_badly = matches!(rule.to(), Some(Failed | Cancelled | Expired));
+        let may_lead = ends_badly && transition != Transition::AdoptFailure;
+        let stops = rule.then.contains(&E::StopLeading);
+        assert_eq!(stops, may_lead || transition == Transition::GiveWay, "{transition:?}");
+    }
+}
+
+#[test]
+fn whatever_happens_to_a_follower_through_its_leader_is_fenced_by_that_leader() {
+    use Transition::{Adopt, AdoptFailure, FollowNext, StandAlone};
+    for transition in Transition::ALL {
+        let is_through_leader = matches!(transition, Adopt | AdoptFailure | StandAlone | FollowNext);
+        assert_eq!(transition.rule().when.contains(&C::Follows), is_through_leader, "{transition:?}");
+    }
+}
+
+#[test]
+fn a_follower_is_not_claimed_and_gets_what_its_leader_got() {
+    let mut input = Input {
+        now_ms: 100,
+        epoch: 0,
+        owner: "worker",
+        result: "uri",
+        error: "",
+        lease_ms: 30,
+        back_off_ms: 0,
+        retention_ms: 1_000,
+        leader: "first",
+        next_leader: "second",
+        shared_until_ms: Some(500),
+    };
+    let mut job: Record<&str> = Record { follows: Some("first"), ..Record::new(2, 100) };
+    assert!(!CLAIM.apply(&mut job, &input));
+    assert!(FOLLOW_NEXT.apply(&mut job, &input));
+    assert!(!ADOPT.apply(&mut job, &input), "it follows another by now");
+    input.leader = "second";
+    input.now_ms = 500;
+    assert!(!ADOPT.apply(&mut job, &input), "the result's time is over");
+    input.now_ms = 499;
+    assert!(ADOPT.apply(&mut job, &input));
+    assert_eq!((job.state, job.result, job.expires_at_ms), (Finished, Some("uri"), Some(500)));
+    assert_eq!((job.epoch, job.attempts, job.follows), (0, 0, Some("second")));
 }

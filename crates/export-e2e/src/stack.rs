@@ -10,6 +10,7 @@ use export_api::config::{
     AccessSettings, AdmissionSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings,
     WebhookSettings,
 };
+use export_api::sharing::Sharing;
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::{NewJob, RetryPolicy};
 use export_core::key::{ApiKey, KeyName, RANDOM_BYTES};
@@ -50,6 +51,7 @@ struct ApiTerms {
     limits: LimitSettings,
     webhooks: Option<WebhookSettings>,
     admission: AdmissionSettings,
+    sharing: Sharing,
 }
 
 impl Default for ApiTerms {
@@ -60,6 +62,7 @@ impl Default for ApiTerms {
             limits: unhurried(),
             webhooks: None,
             admission: AdmissionSettings::WIDEST,
+            sharing: Sharing::Off,
         }
     }
 }
@@ -131,8 +134,23 @@ impl Stack {
         Box::pin(Self::start_api_of(space, terms)).await
     }
 
+    /// A running API only, whose jobs share results. (The others' do not: most tests ask for the same again and again.)
+    pub async fn start_api_that_shares(space: TestSpace) -> Self {
+        Self::start_api_that_shares_for(space, AccessSettings::Anyone, None).await
+    }
+
+    /// The same, that lets these callers in and sends webhooks in this way.
+    pub async fn start_api_that_shares_for(
+        space: TestSpace,
+        access: AccessSettings,
+        webhooks: Option<WebhookSettings>,
+    ) -> Self {
+        let terms = ApiTerms { sharing: Sharing::On, access, webhooks, ..ApiTerms::default() };
+        Box::pin(Self::start_api_of(space, terms)).await
+    }
+
     async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
-        let ApiTerms { max_attempts, access, limits, webhooks, admission } = terms;
+        let ApiTerms { max_attempts, access, limits, webhooks, admission, sharing } = terms;
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -158,6 +176,7 @@ impl Stack {
                 retry: RETRY,
             },
             webhooks,
+            sharing,
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
             s3: stack.s3(),
@@ -318,6 +337,7 @@ impl Stack {
             priority: export_core::job::Priority::default(),
             max_attempts: 3,
             idempotency: None,
+            share_key: None,
             trace_parent: None,
         };
         let created = self.job_store().await.create(&new).await;

@@ -141,6 +141,9 @@ pub fn input(epoch: u8, owner: u8, key: u8) -> Input<u8> {
         lease_ms: LATER_MS,
         back_off_ms: LATER_MS,
         retention_ms: LATER_MS,
+        leader: 0,
+        next_leader: 0,
+        shared_until_ms: None,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::document::{new_job, read_job};
 use crate::error::StoreError;
 use crate::jobs::JobStore;
 use crate::rules::{Given, after_now, filter, update};
+use crate::schema::LEADING;
+use crate::sharing::Role;
 
 /// The server's codes for a server that is not, or no longer, the primary, or that is shutting down.
 const STEPPED_DOWN: [i32; 6] = [91, 189, 10107, 11600, 11602, 13435];
@@ -46,6 +48,8 @@ pub enum Written {
     New(Box<Job>),
     /// It was not written, since its idempotency key is known: [`JobStore::accepted_before`] knows more.
     KeyKnown,
+    /// It was not written, since another job leads those that share its result: [`JobStore::share_all`] writes it.
+    Led,
     /// The database did not take it: it is not there.
     Refused(StoreError),
 }
@@ -55,10 +59,15 @@ impl JobStore {
     pub async fn create(&self, new: &NewJob) -> Result<Created, StoreError> {
         let mut written = self.create_all(std::slice::from_ref(new)).await?;
         let nothing = || StoreError::Corrupt("nothing was created".to_owned());
-        match (written.pop().ok_or_else(nothing)??, &new.idempotency) {
+        let mut written_first = written.pop().ok_or_else(nothing)??;
+        if matches!(written_first, Written::Led) {
+            let mut shared = self.share_all(std::slice::from_ref(new)).await?;
+            written_first = shared.pop().ok_or_else(nothing)??;
+        }
+        match (written_first, &new.idempotency) {
             (Written::New(job), _) => Ok(Created::New(*job)),
             (Written::KeyKnown, Some(idempotency)) => self.accepted_before(&new.tenant, idempotency).await,
-            (Written::KeyKnown, None) => Err(nothing()),
+            (Written::KeyKnown, None) | (Written::Led, _) => Err(nothing()),
             (Written::Refused(error), _) => Err(error),
         }
     }
@@ -68,13 +77,22 @@ impl JobStore {
     ///
     /// What is known of an idempotency key's earlier job is not looked up here, as nobody is to wait for another's look.
     pub async fn create_all(&self, new: &[NewJob]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
+        self.create_as(&new.iter().map(|new| (new, Role::Lead)).collect::<Vec<_>>()).await
+    }
+
+    /// The same, of jobs that lead, follow or share with nobody.
+    pub(crate) async fn create_as(
+        &self,
+        new: &[(&NewJob, Role)],
+    ) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
         let refused = self.upsert_all(new).await?;
         let made = new.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
-        let mut stored = self.stored_of(made.map(|(_, new)| new.id.to_string()).collect()).await?;
+        let mut stored = self.stored_of(made.map(|(_, (new, _))| new.id.to_string()).collect()).await?;
         let mut created = Vec::with_capacity(new.len());
-        for (index, new) in new.iter().enumerate() {
+        for (index, (new, _)) in new.iter().enumerate() {
             let of_this = match (refused.get(&index), stored.remove(&new.id.to_string())) {
                 (None, Some(document)) => read_job(document).map(|job| Written::New(Box::new(job))),
+                (Some(refused), _) if refused.is_led => Ok(Written::Led),
                 (Some(Refused { code: DUPLICATE_KEY, .. }), _) if new.idempotency.is_some() => {
                     Ok(Written::KeyKnown)
                 }
@@ -93,8 +111,8 @@ impl JobStore {
     ///
     /// Upserts instead of inserts, because only updates can take the server's time. An id is never used twice, so each inserts; but the
     /// command may have to be repeated when its answer is lost, and must then leave alone what the first one has made.
-    async fn upsert_all(&self, new: &[NewJob]) -> Result<HashMap<usize, Refused>, StoreError> {
-        let updates: Vec<Document> = new.iter().map(upsert).collect();
+    async fn upsert_all(&self, new: &[(&NewJob, Role)]) -> Result<HashMap<usize, Refused>, StoreError> {
+        let updates: Vec<Document> = new.iter().map(|(new, role)| upsert(new, *role)).collect();
         let command = doc! {
             "update": self.jobs.name(),
             "updates": updates,
@@ -122,7 +140,7 @@ impl JobStore {
     }
 
     /// The jobs of these ids, by id; after a few looks, those that could be seen.
-    async fn stored_of(&self, ids: Vec<String>) -> Result<HashMap<String, Document>, StoreError> {
+    pub(crate) async fn stored_of(&self, ids: Vec<String>) -> Result<HashMap<String, Document>, StoreError> {
         let mut stored = HashMap::with_capacity(ids.len());
         if ids.is_empty() {
             return Ok(stored);
@@ -200,7 +218,7 @@ impl JobStore {
 }
 
 /// One job as an update that makes it.
-fn upsert(new: &NewJob) -> Document {
+fn upsert(new: &NewJob, role: Role) -> Document {
     let id = new.id.to_string();
     let literal = doc! { "$literal": new_job(&id, new) };
     let times = doc! {
@@ -208,7 +226,7 @@ fn upsert(new: &NewJob) -> Document {
         "runAfter": "$$NOW",
         "turnAt": after_now(new.priority.steps_back()),
     };
-    let made = doc! { "$mergeObjects": [literal, times] };
+    let made = doc! { "$mergeObjects": [literal, times, role.fields(new)] };
     let is_there = doc! { "$ne": [{ "$type": "$state" }, "missing"] };
     doc! {
         "q": { "_id": id },
@@ -238,6 +256,8 @@ fn has_stepped_down(answer: &Document) -> bool {
 struct Refused {
     code: i32,
     message: String,
+    /// Whether another job leads.
+    is_led: bool,
 }
 
 impl Refused {
@@ -247,6 +267,11 @@ impl Refused {
             |name| error.get_i32(name).map_err(|_| StoreError::Corrupt(format!("an error without {name}")));
         let index = usize::try_from(number("index")?).unwrap_or(usize::MAX);
         let message = error.get_str("errmsg").unwrap_or("no reason given").to_owned();
-        Ok((index, Self { code: number("code")?, message }))
+        let code = number("code")?;
+        let is_of_leaders = match error.get_document("keyPattern") {
+            Ok(keys) => keys.contains_key("shareKey"),
+            Err(_) => message.contains(&format!("index: {LEADING} ")),
+        };
+        Ok((index, Self { code, message, is_led: code == DUPLICATE_KEY && is_of_leaders }))
     }
 }

@@ -20,7 +20,7 @@ pub enum Claim {
     Claimed(Box<Job>, Fence),
     /// It waits for its next attempt.
     NotDue,
-    /// It has ended, or another worker has it.
+    /// It has ended, or another worker has it, or it waits for the result of another job.
     NotAvailable(JobState),
     /// There is no such job.
     Unknown,
@@ -62,7 +62,10 @@ impl JobStore {
 
     async fn why_not_claimed(&self, job_id: JobId) -> Result<Claim, StoreError> {
         let Some(document) = self.stored(job_id).await? else { return Ok(Claim::Unknown) };
+        let is_following = document.get_str("sharesResultOf").is_ok();
         Ok(match state_of(&document)? {
+            // Where it has to be worked on after all, it gets a message of its own.
+            JobState::NotStarted if is_following => Claim::NotAvailable(JobState::NotStarted),
             JobState::NotStarted => Claim::NotDue,
             state => Claim::NotAvailable(state),
         })

@@ -12,7 +12,7 @@ use export_core::output::{
 };
 use export_core::request::{ExportRequest, WebhookUrl};
 use export_core::trace::TraceParent;
-use export_core::{Parameter, Tenant, TimeRange, VehicleId};
+use export_core::{JobId, Parameter, Tenant, TimeRange, VehicleId};
 use serde::Deserialize;
 
 use crate::error::StoreError;
@@ -157,6 +157,7 @@ struct Stored {
     #[serde(default)]
     cancel_requested: bool,
     expires_at: Option<DateTime>,
+    shares_result_of: Option<JobId>,
     traceparent: Option<TraceParent>,
     progress: Progress,
     export_uri: Option<String>,
@@ -218,6 +219,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
             vehicles: stored.vehicles,
             parameters: stored.parameters,
             webhook_url: stored.webhook_url,
+            force: false,
         },
         priority: stored.priority,
         state: stored.state,
@@ -232,6 +234,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         started_at: stored.started_at.map(to_chrono),
         finished_at: stored.finished_at.map(to_chrono),
         expires_at: stored.expires_at.map(to_chrono),
+        shares_result_of: stored.shares_result_of,
         trace_parent: stored.traceparent,
     })
 }

@@ -38,8 +38,9 @@ impl JobStore {
             "_id": 0, "stats": 1, "progress.documents": 1, "format": 1, "archive": 1, "compression": 1,
             "stepMs": 1, "fill": 1,
         };
-        let (jobs, of_tenant) =
-            (self.jobs.clone(), doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } });
+        // A result that several jobs share was made once.
+        let own = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "sharesResultOf": null };
+        let (jobs, of_tenant) = (self.jobs.clone(), own);
         let found = bounded("find the last finished exports", async move {
             let finished = jobs.find(of_tenant).sort(doc! { "finishedAt": -1 });
             let finished = finished.limit(OUTCOMES).projection(told).max_time(QUESTION).await?;

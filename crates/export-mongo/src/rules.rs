@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use export_core::JobId;
 use export_core::job::{ExportResult, Failure, Fence, Progress, RetryPolicy};
 use export_core::rules::{Condition, Effect, Rule};
@@ -23,6 +23,11 @@ pub(crate) struct Given<'a> {
     pub(crate) retention: Duration,
     pub(crate) failure: Option<&'a Failure>,
     pub(crate) progress: Option<&'a Progress>,
+    pub(crate) leader: Option<JobId>,
+    pub(crate) next_leader: Option<JobId>,
+    /// Until when the leader's result is kept, and when it was made.
+    pub(crate) shared_until: Option<DateTime>,
+    pub(crate) shared_since: Option<DateTime>,
 }
 
 /// How long a job waits, and what chance says about it: a number in `[0, 1)`.
@@ -72,6 +77,19 @@ pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
             Condition::Due => expressions.push(doc! { "$lte": ["$runAfter", "$$NOW"] }),
             Condition::LeaseExpired => expressions.extend(passed("$leaseUntil", "$lt")),
             Condition::ResultExpired => expressions.extend(passed("$expiresAt", "$lte")),
+            Condition::NotFollowing => {
+                // Jobs of earlier versions have no such field.
+                filter.insert("sharesResultOf", Bson::Null);
+            }
+            Condition::Follows => {
+                filter.insert("sharesResultOf", given.leader.map(|id| id.to_string()).unwrap_or_default());
+            }
+            Condition::Leads => {
+                filter.insert("leads", true);
+            }
+            Condition::SharedResultLasts => {
+                expressions.extend(given.shared_until.map(|until| doc! { "$gt": [until, "$$NOW"] }));
+            }
             Condition::AttemptsLeft => expressions.push(doc! { "$lt": ["$attempts", max_attempts()] }),
             Condition::NoAttemptsLeft => expressions.push(doc! { "$gte": ["$attempts", max_attempts()] }),
         }
@@ -140,6 +158,16 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         Effect::ResetProgress => set("progress", literal(progress_document(&Progress::default()).into())),
         Effect::StampStarted => set("startedAt", "$$NOW".into()),
         Effect::StampFinished => set("finishedAt", "$$NOW".into()),
+        Effect::Lead => set("leads", true.into()),
+        Effect::StopLeading => set("leads", false.into()),
+        Effect::FollowNext => {
+            set("sharesResultOf", given.next_leader.map(|id| id.to_string()).into());
+        }
+        Effect::StopFollowing => set("sharesResultOf", Bson::Null),
+        Effect::SetSharedExpiry => {
+            set("expiresAt", given.shared_until.into());
+            set("resultAt", given.shared_since.into());
+        }
         Effect::Announce(kind) => {
             // Jobs of earlier versions have no list.
             let earlier = doc! { "$ifNull": ["$unannounced", []] };

@@ -25,6 +25,8 @@ const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 /// The indexes of lists: of all jobs of a tenant, and of those in some states.
 pub(crate) const NEWEST_FIRST: &str = "newestFirst";
 pub(crate) const NEWEST_FIRST_BY_STATE: &str = "newestFirstByState";
+/// The index that lets one job lead.
+pub(crate) const LEADING: &str = "leading";
 
 impl JobStore {
     /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
@@ -37,6 +39,8 @@ impl JobStore {
         self.index_audit().await?;
         let indexes = [
             announcements(),
+            leading(),
+            following(),
             index("unpublished", doc! { "state": 1, "publishedAt": 1 }),
             index("leases", doc! { "state": 1, "leaseUntil": 1 }),
             index("expiry", doc! { "state": 1, "expiresAt": 1 }),
@@ -74,7 +78,9 @@ impl JobStore {
     /// of a longer retention, would otherwise name objects that are gone.
     pub async fn limit_retention(&self, retention: Duration) -> Result<(), StoreError> {
         let filter = doc! { "state": JobState::Finished.as_str(), "finishedAt": { "$type": "date" } };
-        let latest = doc! { "$add": ["$finishedAt", millis(retention)] };
+        // What shares another job's result has finished later than the result was made.
+        let made = doc! { "$ifNull": ["$resultAt", "$finishedAt"] };
+        let latest = doc! { "$add": [made, millis(retention)] };
         // The smaller of the two; where there was none, this one.
         let change = vec![doc! { "$set": { "expiresAt": { "$min": ["$expiresAt", latest] } } }];
         let jobs = self.jobs.clone();
@@ -132,6 +138,27 @@ fn announcements() -> IndexModel {
     IndexModel::builder().keys(doc! { "unannounced.at": 1 }).options(options).build()
 }
 
+/// One job leads of those of a tenant that ask for the same.
+fn leading() -> IndexModel {
+    let options = IndexOptions::builder()
+        .name(LEADING.to_owned())
+        .unique(true)
+        .partial_filter_expression(doc! { "leads": true, "shareKey": { "$type": "string" } })
+        .build();
+    IndexModel::builder().keys(doc! { "tenant": 1, "shareKey": 1 }).options(options).build()
+}
+
+/// Jobs that wait for another's result, and no others: looking costs nothing where there are none.
+fn following() -> IndexModel {
+    let options = IndexOptions::builder()
+        .name("following".to_owned())
+        .partial_filter_expression(
+            doc! { "state": JobState::NotStarted.as_str(), "sharesResultOf": { "$type": "string" } },
+        )
+        .build();
+    IndexModel::builder().keys(doc! { "sharesResultOf": 1, "_id": 1 }).options(options).build()
+}
+
 pub(crate) fn index(name: &str, keys: Document) -> IndexModel {
     IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
 }
@@ -185,8 +212,13 @@ fn validator() -> Document {
             "cancelRequested": { "bsonType": "bool" },
             "webhookUrl": { "bsonType": ["string", "null"] },
             "unannounced": announcement_list(),
+            "shareKey": { "bsonType": ["string", "null"] },
+            "leads": { "bsonType": "bool" },
+            "sharesResultOf": { "bsonType": ["string", "null"] },
+            "resultAt": { "bsonType": ["date", "null"] },
         },
     };
+    let may_lead = [NotStarted, Started, Finished].map(JobState::as_str).to_vec();
     let is_set = |field: &str| doc! { "$gt": [field, null] };
     let is_in = |state: JobState| doc! { "$eq": ["$state", state.as_str()] };
     doc! {
@@ -195,6 +227,10 @@ fn validator() -> Document {
             { "$eq": [is_in(Finished), is_set("$exportUri")] },
             { "$eq": [is_in(Started), is_set("$leaseUntil")] },
             { "$eq": [is_in(Started), is_set("$owner")] },
+            // Whose result is shared has one, or works on it; who waits for another's does not work.
+            { "$or": [{ "$ne": ["$leads", true] }, { "$in": ["$state", may_lead] }] },
+            { "$not": [{ "$and": [{ "$eq": ["$leads", true] }, is_set("$sharesResultOf")] }] },
+            { "$not": [{ "$and": [is_in(Started), is_set("$sharesResultOf")] }] },
             { "$lte": ["$attempts", { "$ifNull": ["$maxAttempts", "$attempts"] }] },
         ] },
     }

@@ -53,6 +53,7 @@ impl JobStore {
             |field: &str, time: Duration| doc! { "$lt": [{ "$add": [field, millis(time)] }, "$$NOW"] };
         let filter = doc! {
             "state": JobState::NotStarted.as_str(),
+            "sharesResultOf": null,
             "$expr": { "$or": [
                 { "$and": [
                     { "$eq": ["$publishedAt", null] },

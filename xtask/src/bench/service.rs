@@ -61,7 +61,8 @@ fn worker_peak_bytes(field: &Field<'_>) -> Option<u64> {
 
 fn post(field: &Field<'_>) -> anyhow::Result<String> {
     let url = format!("{}/export", field.stack.api_url());
-    let body = json!({ "startDate": field.data.start_date, "endDate": field.data.end_date });
+    // Each run is to read the source.
+    let body = json!({ "startDate": field.data.start_date, "endDate": field.data.end_date, "force": true });
     let (_, job) = http::post(&url, &body)?;
     let id = job["_id"].as_str().context("the answer has no _id")?;
     Ok(format!("{url}/{id}"))

@@ -105,6 +105,8 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("MAX_ATTEMPTS", "hunter2"),
         ("REPUBLISH_AFTER_SECONDS", "0"),
         ("REPUBLISH_AFTER_SECONDS", "hunter2"),
+        ("COALESCE", "hunter2"),
+        ("COALESCE", "ON"),
         ("RETRY_FIRST_WAIT_MS", "0"),
         ("RETRY_LONGEST_WAIT_MS", "hunter2"),
         ("WEBHOOK_SIGNING_KEY", "hunter2"),

@@ -31,6 +31,10 @@ pub struct Record<N> {
     pub expires_at_ms: Option<i64>,
     /// Why the last attempt failed.
     pub error: Option<N>,
+    /// Whose result it waits for, or has.
+    pub follows: Option<N>,
+    /// Whether others may share its result.
+    pub leads: bool,
     /// What was announced. Only written: no rule depends on it.
     pub announced: Announced,
 }
@@ -51,6 +55,8 @@ impl<N> Record<N> {
             result: None,
             expires_at_ms: None,
             error: None,
+            follows: None,
+            leads: false,
             announced: Announced::default(),
         }
     }
@@ -75,4 +81,10 @@ pub struct Input<N> {
     pub back_off_ms: i64,
     /// How long results are kept, in milliseconds.
     pub retention_ms: i64,
+    /// The leader that the caller looked at.
+    pub leader: N,
+    /// The leader that comes after it.
+    pub next_leader: N,
+    /// Until when the leader's result is kept, in milliseconds; `None` is for ever.
+    pub shared_until_ms: Option<i64>,
 }

@@ -53,6 +53,7 @@ impl Office {
             priority: export_core::job::Priority::default(),
             max_attempts: 1,
             idempotency: None,
+            share_key: None,
             trace_parent: Some(TraceParent::new(1, 1)),
         };
         self.jobs.create(&new).await.expect("a job");

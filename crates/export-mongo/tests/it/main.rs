@@ -20,6 +20,7 @@ mod resuming;
 mod roundtrip;
 mod rules;
 mod schema;
+mod sharing;
 mod store;
 mod survey;
 mod sweeping;

@@ -21,6 +21,7 @@ async fn every_field_of_a_request_survives() {
         ExportRequest {
             output: OutputOptions::default(),
             webhook_url: Some("https://example.com/$url?key={a:1}".parse().expect("an address")),
+            force: false,
             // Operators and field paths where the server would evaluate them, were they not literals.
             start_date: "$startDate".to_owned(),
             end_date: "$$NOW – «Ende» 🚌".to_owned(),

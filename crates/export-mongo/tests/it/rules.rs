@@ -13,6 +13,7 @@ use crate::store::{LEASE, NO_WAIT, RETENTION, TestStore, ago, failure, new_job, 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 30;
 const OWNERS: [&str; 2] = ["worker-a", "worker-b"];
+const LEADER: &str = "leader";
 const URI: &str = "s3://bucket/result.zip";
 /// In the record's time now is 0: what is at -1 has passed, what is at 1 has not.
 const PASSED: i64 = -1;
@@ -63,6 +64,9 @@ fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
         lease_ms: AHEAD,
         back_off_ms: 0,
         retention_ms: AHEAD,
+        leader: LEADER,
+        next_leader: LEADER,
+        shared_until_ms: Some(AHEAD),
     }
 }
 

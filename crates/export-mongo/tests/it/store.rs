@@ -109,6 +109,7 @@ pub(crate) fn new_job() -> NewJob {
         priority: export_core::job::Priority::default(),
         max_attempts: 2,
         idempotency: None,
+        share_key: None,
         trace_parent: None,
     }
 }
@@ -123,6 +124,7 @@ pub(crate) fn request() -> ExportRequest {
         vehicles: None,
         parameters: None,
         webhook_url: None,
+        force: false,
     }
 }
 

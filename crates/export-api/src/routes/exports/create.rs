@@ -31,6 +31,7 @@ use crate::auth::Caller;
 use crate::json_body::JsonBody;
 use crate::limits::Peer;
 use crate::problem::Problem;
+use crate::sharing;
 use crate::state::ApiState;
 
 /// The header with a client's own name for its request.
@@ -77,6 +78,7 @@ pub async fn create(
         id: JobId::new(Uuid::now_v7()),
         tenant: principal.tenant.clone(),
         created_by: principal.name.clone(),
+        share_key: state.sharing.key_of(&request, &principal.vehicles),
         request,
         allowed_vehicles: principal.vehicles.clone(),
         priority: Priority::default(),
@@ -156,6 +158,7 @@ async fn accept(
         }
     };
     let trace_id = job.trace_parent.as_ref().map(TraceParent::trace_id);
+    sharing::tell(&job);
     info!(job.id = %job_id, trace.id = trace_id, job.range = %job.request.range, "export accepted");
 
     tokio::join!(
@@ -168,6 +171,9 @@ async fn accept(
 /// Sends the job's message and notes that it is out.
 async fn publish(state: &ApiState, job: &Job) {
     let job_id = job.id;
+    if job.shares_result_of.is_some() {
+        return;
+    }
     match state.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await {
         // Not waited for: a job that is published twice because the note was lost is as well served.
         Ok(()) => state.acceptor.mark_published(job_id, job.epoch),

@@ -92,6 +92,8 @@ pub(super) struct JobView<'a> {
     stats: Option<&'a Stats>,
     /// Attempts so far.
     attempts: u32,
+    /// Whether its result is that of another job of the tenant, which asked for the same: it has no attempts of its own.
+    coalesced: bool,
     /// Whether a worker that has it will end it soon.
     cancel_requested: bool,
     /// The last attempt's.
@@ -159,6 +161,7 @@ impl<'a> JobView<'a> {
             progress: &job.progress,
             stats: job.result.as_ref().map(|result| &result.stats),
             attempts: job.attempts,
+            coalesced: job.shares_result_of.is_some(),
             cancel_requested: job.cancel_requested,
             error: job.failure.as_ref(),
             created_at: rfc3339(job.created_at),
@@ -209,6 +212,7 @@ mod tests {
             max_attempts: 5,
             cancel_requested: false,
             expires_at: None,
+            shares_result_of: None,
             trace_parent: None,
             progress: Progress::default(),
             result: None,

@@ -155,6 +155,7 @@ pub(super) mod tests {
             max_attempts: 5,
             cancel_requested: false,
             expires_at: None,
+            shares_result_of: None,
             trace_parent: None,
             attempts: 1,
             progress: Progress::default(),

@@ -47,6 +47,8 @@ pub(super) struct ExportRequest {
     /// Who is told of the job's end; only where the service sends webhooks.
     #[schema(max_length = 2048, example = "https://fleet.example.com/exports")]
     webhook_url: Option<String>,
+    /// Whether the source is to be read even where another job of the same request has a result, or will have one; false unless said.
+    force: Option<bool>,
 }
 
 /// A vehicle's name.
