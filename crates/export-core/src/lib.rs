@@ -10,6 +10,7 @@ pub mod access;
 mod causes;
 pub mod estimate;
 pub mod event;
+pub mod fairness;
 pub mod id;
 pub mod job;
 pub mod key;
