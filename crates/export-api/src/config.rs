@@ -1,6 +1,7 @@
 //! Settings of `exports-api`, one file per concern.
 
 mod access;
+mod dispatch;
 mod http;
 mod jobs;
 mod limits;
@@ -18,6 +19,7 @@ use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError};
 
 pub use access::{AccessSettings, KnownCallers};
+pub use dispatch::DispatchSettings;
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
 pub use limits::LimitSettings;
@@ -37,6 +39,8 @@ pub struct Cli {
     limits: limits::LimitArgs,
     #[command(flatten)]
     jobs: jobs::JobArgs,
+    #[command(flatten)]
+    dispatch: dispatch::DispatchArgs,
     #[command(flatten)]
     webhooks: webhooks::WebhookArgs,
     #[command(flatten)]
@@ -72,6 +76,8 @@ pub struct Config {
     pub limits: LimitSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
+    /// How they are released to the workers.
+    pub dispatch: DispatchSettings,
     /// How webhooks are sent, where they are.
     pub webhooks: Option<WebhookSettings>,
     /// The jobs' database.
@@ -102,6 +108,7 @@ impl Cli {
             access: self.access.resolve()?,
             limits: self.limits.resolve()?,
             jobs: self.jobs.resolve()?,
+            dispatch: self.dispatch.resolve()?,
             webhooks: self.webhooks.resolve()?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,

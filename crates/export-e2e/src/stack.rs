@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use export_amqp::{Publisher, Topology};
 use export_api::config::{
-    AccessSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings, WebhookSettings,
+    AccessSettings, Config as ApiConfig, DispatchSettings, HttpSettings, JobSettings, LimitSettings,
+    WebhookSettings,
 };
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::{NewJob, RetryPolicy};
@@ -46,12 +47,19 @@ struct ApiTerms {
     max_attempts: u32,
     access: AccessSettings,
     limits: LimitSettings,
+    dispatch: DispatchSettings,
     webhooks: Option<WebhookSettings>,
 }
 
 impl Default for ApiTerms {
     fn default() -> Self {
-        Self { max_attempts: 3, access: AccessSettings::Anyone, limits: unhurried(), webhooks: None }
+        Self {
+            max_attempts: 3,
+            access: AccessSettings::Anyone,
+            limits: unhurried(),
+            dispatch: DispatchSettings::DEFAULT,
+            webhooks: None,
+        }
     }
 }
 
@@ -101,6 +109,12 @@ impl Stack {
         Box::pin(Self::start_api_of(space, ApiTerms { limits, ..ApiTerms::default() })).await
     }
 
+    /// A running API only, which lets so many exports of a tenant run.
+    pub async fn start_api_with_running(space: TestSpace, max_running_per_tenant: NonZeroU32) -> Self {
+        let dispatch = DispatchSettings { max_running_per_tenant };
+        Box::pin(Self::start_api_of(space, ApiTerms { dispatch, ..ApiTerms::default() })).await
+    }
+
     /// A running API only, which sends webhooks in this way.
     pub async fn start_api_with_webhooks(space: TestSpace, webhooks: WebhookSettings) -> Self {
         Box::pin(Self::start_api_of(space, ApiTerms { webhooks: Some(webhooks), ..ApiTerms::default() }))
@@ -113,7 +127,7 @@ impl Stack {
     }
 
     async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
-        let ApiTerms { max_attempts, access, limits, webhooks } = terms;
+        let ApiTerms { max_attempts, access, limits, dispatch, webhooks } = terms;
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -137,6 +151,7 @@ impl Stack {
                 queue_age: Duration::from_mins(10),
                 retry: RETRY,
             },
+            dispatch,
             webhooks,
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
