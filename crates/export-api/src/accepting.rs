@@ -5,14 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use export_core::JobId;
-use export_core::causes;
 use export_core::job::NewJob;
 use export_mongo::{Created, JobStore, StoreError, Written};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tracing::warn;
 
 /// Most jobs of one write: some hundred kilobytes.
 const BATCH: usize = 64;
@@ -24,10 +20,6 @@ const WAITING_JOBS: usize = 1_024;
 /// How long a job may wait for the beginning of its write. Its client would not wait for much longer, and when MongoDB is slow, what
 /// nobody waits for any more must not be in the way of the rest.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Marks that may wait. What is too many is left to the sweeper, which publishes such a job once more.
-const WAITING_MARKS: usize = 16_384;
-/// Most marks of one write.
-const MARKS: usize = 1_000;
 
 /// A store that could not do it, shared by all who asked for the same write.
 type SharedError = Arc<StoreError>;
@@ -58,7 +50,6 @@ pub struct Acceptor {
     jobs: mpsc::Sender<Waiting>,
     /// Those that share another's result: written apart, so that the next write does not wait for theirs.
     sharing: mpsc::Sender<Waiting>,
-    marks: mpsc::Sender<(JobId, i64)>,
 }
 
 /// A job that waits for its write.
@@ -80,15 +71,13 @@ enum Write {
 }
 
 impl Acceptor {
-    /// Starts its tasks; the handle ends when all marks are written after the last clone is gone.
-    pub fn start(store: &JobStore) -> (Self, JoinHandle<()>) {
+    /// Starts writing.
+    pub fn start(store: &JobStore) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING_JOBS);
         let (sharing, waiting_to_share) = mpsc::channel(WAITING_JOBS);
-        let (marks, waiting_marks) = mpsc::channel(WAITING_MARKS);
         tokio::spawn(write_jobs(store.clone(), Write::Create, waiting));
         tokio::spawn(write_jobs(store.clone(), Write::Share, waiting_to_share));
-        let marking = tokio::spawn(write_marks(store.clone(), waiting_marks));
-        (Self { store: store.clone(), jobs, sharing, marks }, marking)
+        Self { store: store.clone(), jobs, sharing }
     }
 
     /// Accepts a job. When this returns, the job survives whatever dies next.
@@ -112,13 +101,6 @@ impl Acceptor {
                 Err(NotAccepted::not_there(StoreError::Corrupt(what)))
             }
             (Written::Refused(error), _) => Err(NotAccepted::not_there(error)),
-        }
-    }
-
-    /// Notes, soon, that the broker has confirmed the message of a job that was seen at this epoch.
-    pub fn mark_published(&self, job_id: JobId, epoch: i64) {
-        if self.marks.try_send((job_id, epoch)).is_err() {
-            warn!(job.id = %job_id, "too much to note: the job will be published once more");
         }
     }
 }
@@ -179,16 +161,5 @@ async fn write_batch(store: JobStore, write: Write, batch: Vec<Waiting>, _place:
                 answer.send(Err(NotAccepted::unknown(Arc::clone(&error)))).ok();
             }
         }
-    }
-}
-
-async fn write_marks(store: JobStore, mut waiting: mpsc::Receiver<(JobId, i64)>) {
-    let mut batch = Vec::with_capacity(MARKS);
-    while waiting.recv_many(&mut batch, MARKS).await > 0 {
-        if let Err(error) = store.mark_all_published(&batch).await {
-            let job_count = batch.len();
-            warn!(job_count, error = %causes(&error), "messages are out, but that could not be noted");
-        }
-        batch.clear();
     }
 }

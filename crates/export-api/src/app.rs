@@ -9,7 +9,6 @@ use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -18,6 +17,7 @@ use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::config::{Config, LimitSettings};
+use crate::dispatcher::Dispatcher;
 use crate::limits::Limits;
 use crate::queue::Queue;
 use crate::relay::{Relay, WebhookRelay};
@@ -33,18 +33,15 @@ const WATCH: Duration = Duration::from_secs(5);
 /// How long requests in hand may go on after the stop signal. Below the ten seconds that Docker leaves by default.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// How long the last notes may take.
-const NOTING: Duration = Duration::from_secs(1);
-
 /// The service before it listens.
 #[derive(Debug)]
 pub struct App {
     state: ApiState,
+    dispatcher: Dispatcher,
     sweeper: Sweeper,
     relay: Relay,
     mongo: export_mongo::MongoClient,
-    /// Ends when all is noted that was published.
-    marking: JoinHandle<()>,
+    publisher: Publisher,
     limits: LimitSettings,
 }
 
@@ -56,18 +53,22 @@ impl App {
             .await
             .context("MONGODB_URI cannot be used")?;
         let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
-        let (acceptor, marking) = Acceptor::start(&jobs);
         let webhooks = config.webhooks.clone().map(|settings| Webhooks::new(settings.sending)).transpose()?;
+        let changes = Changes::of(&jobs);
+        let publisher = Publisher::new(config.rabbitmq_url.clone(), config.topology.clone());
+        let max_running_per_tenant = usize::try_from(config.dispatch.max_running_per_tenant.get())?;
+        let dispatcher =
+            Dispatcher::new(jobs.clone(), changes.clone(), publisher.clone(), max_running_per_tenant);
         let queue = Queue::of(&jobs);
         let catalog = Catalog::new(&mongo, &config.mongo.jobs_database);
         let state = ApiState {
             admission: Admission::new(config.admission, jobs.clone(), catalog.clone(), queue.clone()),
             queue,
-            changes: Changes::of(&jobs),
+            acceptor: Acceptor::start(&jobs),
+            changes,
             jobs,
-            acceptor,
+            dispatch: dispatcher.wake(),
             catalog,
-            publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
             results,
             webhooks,
             auth: Authenticator::new(&config.access, KeyStore::new(&mongo, &config.mongo.jobs_database))
@@ -80,7 +81,7 @@ impl App {
         };
         let sweeper = Sweeper {
             jobs: state.jobs.clone(),
-            publisher: state.publisher.clone(),
+            publisher: publisher.clone(),
             policy: config.jobs.retry,
             queue_age: config.jobs.queue_age,
         };
@@ -91,7 +92,7 @@ impl App {
                 WebhookRelay { webhooks, retry: settings.retry, give_up_after: settings.give_up_after }
             }),
         };
-        Ok(Self { state, sweeper, relay, mongo, marking, limits: config.limits })
+        Ok(Self { state, dispatcher, sweeper, relay, mongo, publisher, limits: config.limits })
     }
 
     /// Serves until `stop`, then finishes the requests in hand.
@@ -103,13 +104,16 @@ impl App {
     ) -> anyhow::Result<()> {
         let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
-        tokio::spawn(watch(self.mongo, self.state.publisher.clone(), readiness));
+        tokio::spawn(watch(self.mongo, self.publisher, readiness));
         let changes = self.state.changes.clone();
         let waits_end = stop.clone().cancelled_owned();
         tokio::spawn(async move { changes.run(waits_end).await });
         tokio::spawn(self.state.auth.clone().tell_who_may_call());
         let sharing = tokio::spawn(sharing::settle(self.state.jobs.clone(), stop.clone()));
         let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
+        // It goes on while jobs are accepted.
+        let all_accepted = CancellationToken::new();
+        let dispatcher = tokio::spawn(self.dispatcher.run(all_accepted.clone()));
         let relay = tokio::spawn(self.relay.run(stop.clone()));
 
         let grace = stop.clone();
@@ -119,10 +123,10 @@ impl App {
             // A client that never ends its request must not keep the process.
             () = async { grace.cancelled().await; tokio::time::sleep(GRACE).await } => {}
         }
+        all_accepted.cancel();
+        dispatcher.await?;
         sweeper.await?;
         sharing.await?;
-        // What is not noted by then is published once more by the next sweeper.
-        tokio::time::timeout(NOTING, self.marking).await.ok();
         relay.await?;
         info!("stopped");
         Ok(())

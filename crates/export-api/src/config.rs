@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod dispatch;
 mod http;
 mod jobs;
 mod limits;
@@ -21,6 +22,7 @@ use export_settings::{SecretString, SettingError};
 
 pub use access::{AccessSettings, KnownCallers};
 pub use admission::AdmissionSettings;
+pub use dispatch::DispatchSettings;
 pub use http::HttpSettings;
 pub use jobs::JobSettings;
 pub use limits::LimitSettings;
@@ -46,6 +48,8 @@ pub struct Cli {
     jobs: jobs::JobArgs,
     #[command(flatten)]
     sharing: sharing::SharingArgs,
+    #[command(flatten)]
+    dispatch: dispatch::DispatchArgs,
     #[command(flatten)]
     webhooks: webhooks::WebhookArgs,
     #[command(flatten)]
@@ -85,6 +89,8 @@ pub struct Config {
     pub jobs: JobSettings,
     /// Whether jobs share results.
     pub sharing: Sharing,
+    /// How they are released to the workers.
+    pub dispatch: DispatchSettings,
     /// How webhooks are sent, where they are.
     pub webhooks: Option<WebhookSettings>,
     /// The jobs' database.
@@ -117,6 +123,7 @@ impl Cli {
             admission: self.admission.resolve()?,
             jobs: self.jobs.resolve()?,
             sharing: self.sharing.resolve()?,
+            dispatch: self.dispatch.resolve()?,
             webhooks: self.webhooks.resolve()?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 
-use export_amqp::Publisher;
 use export_mongo::{Catalog, Changes, JobStore};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
@@ -11,6 +10,7 @@ use crate::accepting::Acceptor;
 use crate::admission::Admission;
 use crate::audit::Audit;
 use crate::auth::Authenticator;
+use crate::dispatcher::Wake;
 use crate::limits::Limits;
 use crate::queue::Queue;
 use crate::sharing::Sharing;
@@ -30,8 +30,8 @@ pub struct ApiState {
     pub changes: Changes,
     /// The vehicles there are.
     pub catalog: Catalog,
-    /// Sends jobs to the workers.
-    pub publisher: Publisher,
+    /// Has new ones released to the workers.
+    pub dispatch: Wake,
     /// Signs download links.
     pub results: ResultBucket,
     /// Finds out who is calling.

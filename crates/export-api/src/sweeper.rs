@@ -1,5 +1,4 @@
-//! The sweeper: publishes jobs whose message never went out or was lost, takes jobs from workers that were lost, and ends the
-//! time of results.
+//! The sweeper: publishes again what was lost on its way, takes jobs from workers that were lost, and ends the time of results.
 //!
 //! It lives in the API because workers may not publish. Any number of copies may run: each step is one compare-and-set or
 //! a message that is harmless twice.
@@ -14,8 +13,7 @@ use export_mongo::{BackOff, JobStore, StoreError, Swept};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Mean time between sweeps; each wait is between half and one and a half of it, so that copies do not march in step. A job of a
-/// lost worker waits for two sweeps: one that frees it and one that publishes it.
+/// Mean time between sweeps; each wait is between half and one and a half of it, so that copies do not march in step.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Most changes of each kind in one sweep; the next one goes on.
 const CHANGES_PER_SWEEP: usize = 200;
@@ -55,7 +53,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Publishes what waits for it.
+    /// Publishes again what nobody has claimed for long.
     async fn publish(&self) -> Result<(), StoreError> {
         for _ in 0..BATCHES_PER_SWEEP {
             if !self.publish_batch().await? {
@@ -65,7 +63,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Publishes some of the jobs that wait for that; whether there were any and all went out.
+    /// Publishes some of these jobs again; whether there were any and all went out.
     async fn publish_batch(&self) -> Result<bool, StoreError> {
         let waiting = self.jobs.unpublished(self.queue_age).await?;
         for job in &waiting {
@@ -76,7 +74,7 @@ impl Sweeper {
                 return Ok(false);
             }
             self.jobs.mark_published(job_id, job.epoch).await?;
-            info!(job.id = %job_id, "a waiting job was published");
+            warn!(job.id = %job_id, "nobody claimed the job: its message was sent again");
         }
         Ok(!waiting.is_empty())
     }

@@ -11,6 +11,7 @@ pub mod admission;
 mod causes;
 pub mod estimate;
 pub mod event;
+pub mod fairness;
 pub mod forecast;
 pub mod id;
 pub mod job;

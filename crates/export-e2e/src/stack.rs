@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use export_amqp::{Publisher, Topology};
 use export_api::config::{
-    AccessSettings, AdmissionSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings,
-    WebhookSettings,
+    AccessSettings, AdmissionSettings, Config as ApiConfig, DispatchSettings, HttpSettings, JobSettings,
+    LimitSettings, WebhookSettings,
 };
 use export_api::sharing::Sharing;
 use export_core::access::{AllowedVehicles, Scope};
@@ -49,6 +49,7 @@ struct ApiTerms {
     max_attempts: u32,
     access: AccessSettings,
     limits: LimitSettings,
+    dispatch: DispatchSettings,
     webhooks: Option<WebhookSettings>,
     admission: AdmissionSettings,
     sharing: Sharing,
@@ -60,6 +61,7 @@ impl Default for ApiTerms {
             max_attempts: 3,
             access: AccessSettings::Anyone,
             limits: unhurried(),
+            dispatch: DispatchSettings::DEFAULT,
             webhooks: None,
             admission: AdmissionSettings::WIDEST,
             sharing: Sharing::Off,
@@ -113,6 +115,12 @@ impl Stack {
         Box::pin(Self::start_api_of(space, ApiTerms { limits, ..ApiTerms::default() })).await
     }
 
+    /// A running API only, which lets so many exports of a tenant run.
+    pub async fn start_api_with_running(space: TestSpace, max_running_per_tenant: NonZeroU32) -> Self {
+        let dispatch = DispatchSettings { max_running_per_tenant };
+        Box::pin(Self::start_api_of(space, ApiTerms { dispatch, ..ApiTerms::default() })).await
+    }
+
     /// A running API only, which sends webhooks in this way.
     pub async fn start_api_with_webhooks(space: TestSpace, webhooks: WebhookSettings) -> Self {
         Box::pin(Self::start_api_of(space, ApiTerms { webhooks: Some(webhooks), ..ApiTerms::default() }))
@@ -150,7 +158,7 @@ impl Stack {
     }
 
     async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
-        let ApiTerms { max_attempts, access, limits, webhooks, admission, sharing } = terms;
+        let ApiTerms { max_attempts, access, limits, dispatch, webhooks, admission, sharing } = terms;
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -175,6 +183,7 @@ impl Stack {
                 queue_age: Duration::from_mins(10),
                 retry: RETRY,
             },
+            dispatch,
             webhooks,
             sharing,
             mongo: stack.mongo(),

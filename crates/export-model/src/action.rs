@@ -29,13 +29,13 @@ pub enum Action {
     Return,
     /// A copy of the API inserts the job.
     Insert(usize),
-    /// A copy of the API publishes, and gets the confirm.
+    /// A dispatcher or sweeper publishes, and gets the confirm.
     Publish(usize),
-    /// A copy of the API marks the job as published.
+    /// A dispatcher or sweeper marks the job as published.
     Mark(usize),
     /// A copy of the API answers 202.
     Answer(usize),
-    /// A sweeper sees a job that needs a message.
+    /// A dispatcher sees a job that waits, or a sweeper one that was published long ago.
     Sweep(usize),
     /// A sweeper takes the job from a lost worker.
     SweepLost(Transition),

@@ -141,7 +141,8 @@ pub fn of_steps() -> Vec<Mutant> {
     let reliable = |name, breaks, departures| mutant(name, breaks, Bounds::RELIABLE_BROKER, departures);
     vec![
         usual("202 before the job is stored", p::ACCEPTED_IS_STORED, &[D::AnswerBeforeInsert]),
-        usual("no sweeper publishes again", p::NEVER_STUCK, &[D::NoRepublishing]),
+        usual("nobody dispatches", p::NEVER_STUCK, &[D::NoDispatching]),
+        usual("nobody publishes again", p::NEVER_STUCK, &[D::NoRepublishing]),
         usual("no sweeper looks at leases", p::NEVER_STUCK, &[D::NoLeaseScan]),
         usual(
             "ack at the claim, no sweeper",
@@ -166,7 +167,7 @@ pub fn harmless() -> Vec<(&'static str, Protocol)> {
     vec![
         // The sweeper sees the lease run out. Acking after the commit lets another worker take over sooner.
         ("ack at the claim, with a sweeper", departs(Departure::AckAtClaim)),
-        // A release forgets `publishedAt`, so that the sweeper publishes when the job is due.
+        // A release forgets `publishedAt`, so that the dispatcher publishes when the job is due.
         ("ack of a job that is not due", departs(Departure::AckNotDue)),
         // The queue-age limit publishes again what did not return.
         ("nacked messages do not return, with a queue-age limit", departs(Departure::NackDrops)),

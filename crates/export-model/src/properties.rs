@@ -38,7 +38,7 @@ pub const ATTEMPTS_BOUNDED: &str = "no more attempts than allowed";
 pub const ATTEMPTS_COUNTED: &str = "attempts are counted";
 /// Every attempt after the first is due to a fault, and so is every failure.
 pub const FAULTS_ONLY: &str = "without faults one attempt is enough";
-/// An active job has a message, or the sweeper will act.
+/// An active job has a message, or the dispatcher or the sweeper will act.
 pub const NOT_FORGOTTEN: &str = "an active job is not forgotten";
 /// A lost worker's job fails only when its attempts are used up.
 pub const NOT_GIVEN_UP_EARLY: &str = "a lost job has all its attempts";
@@ -132,17 +132,14 @@ fn ends_are_announced(world: &World) -> bool {
 
 fn is_not_forgotten(protocol: &Protocol, world: &World) -> bool {
     let Some(job) = &world.job else { return true };
-    let sweeper_acts = match job.state {
-        JobState::NotStarted => {
-            let is_seen = job.published_at_ms.is_none() || protocol.has_queue_age_limit();
-            is_seen && !protocol.departs(Departure::NoRepublishing)
-        }
+    let api_acts = match job.state {
+        JobState::NotStarted => protocol.publishes(job),
         JobState::Started => job.lease_until_ms.is_some() && !protocol.departs(Departure::NoLeaseScan),
         _ => true,
     };
     let is_being_published =
         world.publishers.iter().any(|publisher| matches!(publisher, Publisher::Publish { .. }));
-    sweeper_acts || is_being_published || world.messages() > 0
+    api_acts || is_being_published || world.messages() > 0
 }
 
 fn rest_is_clean(protocol: &Protocol, world: &World) -> bool {

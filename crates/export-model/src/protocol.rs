@@ -27,7 +27,7 @@ pub struct Bounds {
     pub faults: u8,
     /// Attempts that the job may have.
     pub max_attempts: u32,
-    /// Whether there is a second copy of the API, that only sweeps.
+    /// Whether the first copy of the API, having created the job, dispatches and sweeps beside the second.
     pub two_sweepers: bool,
     /// Whether the client may cancel.
     pub cancel: bool,
@@ -42,7 +42,9 @@ pub struct Bounds {
 pub enum Departure {
     /// Nobody looks for leases that ran out.
     NoLeaseScan,
-    /// Nobody publishes again.
+    /// Nobody dispatches: accepted jobs are never published.
+    NoDispatching,
+    /// Nobody publishes again a job that a worker has had, or that was published long ago.
     NoRepublishing,
     /// The sweeper trusts `publishedAt`, however old, although the broker may lose messages.
     NoQueueAgeLimit,
@@ -69,7 +71,7 @@ pub enum Departure {
 }
 
 impl Bounds {
-    /// Any two faults, one copy of the API, two workers, a cancel, and a broker that may lose messages.
+    /// Any two faults, one dispatcher, two workers, a cancel, and a broker that may lose messages.
     pub const USUAL: Self = Self {
         faults: 2,
         max_attempts: 2,
@@ -80,7 +82,7 @@ impl Bounds {
     };
     /// Three faults.
     pub const DEEP: Self = Self { faults: 3, ..Self::USUAL };
-    /// Two copies of the API sweep, and whatever they do meets.
+    /// Two copies of the API dispatch and sweep, and whatever they do meets.
     pub const TWO_SWEEPERS: Self = Self { faults: 1, two_sweepers: true, ..Self::USUAL };
     /// Both workers are one process, by one name.
     pub const ONE_PROCESS: Self = Self { one_process: true, ..Self::USUAL };
@@ -104,6 +106,16 @@ impl Protocol {
     /// Whether the sweeper publishes jobs again that were published long ago.
     pub fn has_queue_age_limit(&self) -> bool {
         self.bounds.broker_loses && !self.departs(Departure::NoQueueAgeLimit)
+    }
+
+    /// Whether somebody publishes such a job, sooner or later.
+    pub fn publishes(&self, job: &Record<u8>) -> bool {
+        let is_first = job.published_at_ms.is_none() && job.epoch == 0;
+        let is_seen = job.published_at_ms.is_none() || self.has_queue_age_limit();
+        job.state == JobState::NotStarted
+            && is_seen
+            && (is_first || !self.departs(Departure::NoRepublishing))
+            && !self.departs(Departure::NoDispatching)
     }
 
     /// Whether this world is looked at. Only mutants get out of bounds: those that claim for ever.

@@ -16,7 +16,7 @@ pub const KEYS: usize = 8;
 pub struct World {
     /// The job's document, once it is inserted.
     pub job: Option<Record<u8>>,
-    /// The copies of the API: each creates or sweeps.
+    /// What the API does: the first creates the job, the second dispatches; they are one copy, or two.
     pub publishers: [Publisher; PROCESSES],
     /// The request to cancel.
     pub canceller: Canceller,
@@ -34,10 +34,10 @@ pub struct World {
     pub seen: Seen,
 }
 
-/// What a copy of the API is doing.
+/// What one of the API's tasks is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Publisher {
-    /// Nothing; the sweeper may look at any time.
+    /// Nothing; the dispatcher or the sweeper may look at any time.
     Idle,
     /// It has a request and is about to insert the job.
     Insert,
@@ -45,15 +45,11 @@ pub enum Publisher {
     Publish {
         /// The epoch.
         epoch: u8,
-        /// Whether a client waits for its 202.
-        answers: bool,
     },
     /// It is about to mark as published the job that it saw at this epoch.
     Mark {
         /// The epoch.
         epoch: u8,
-        /// Whether a client waits for its 202.
-        answers: bool,
     },
     /// It is about to answer 202.
     Answer,

@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use crate::jobs::JobStore;
 use hub::Hub;
-pub use hub::Subscription;
+pub use hub::{AnyChange, Subscription};
 
 /// How long the server holds back an answer for want of changes; so long a stream outlives its purpose at most.
 const LONGEST_ANSWER: Duration = Duration::from_secs(1);
@@ -67,6 +67,12 @@ impl Changes {
     /// the process is about to end.
     pub fn subscribe(&self, job_id: JobId) -> Option<Subscription> {
         Hub::subscribe(&self.hub, job_id)
+    }
+
+    /// Waits for changes of any job from now on, until it is dropped. While somebody does, the stream is open; and while there is none, nothing
+    /// is told: whoever waits so looks by the clock, too.
+    pub fn subscribe_to_any(&self) -> AnyChange {
+        Hub::subscribe_to_any(&self.hub)
     }
 
     /// Wakes subscribers until `stop`; then it wakes all of them for the last time.

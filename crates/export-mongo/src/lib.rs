@@ -11,6 +11,7 @@ mod changes;
 mod claims;
 mod client;
 mod demo;
+mod dispatching;
 mod document;
 mod error;
 mod gate;
@@ -39,9 +40,10 @@ pub use catalog::{
     Catalog, CataloguedParameter, CataloguedVehicle, Keeping, KnownParameters, ListChange, Standing, Survey,
     VehicleLook, VehiclePage,
 };
-pub use changes::{Changes, Subscription};
+pub use changes::{AnyChange, Changes, Subscription};
 pub use claims::{Claim, Held};
 pub use client::{MongoClient, connect, connect_source};
+pub use dispatching::{Occupancy, Turn};
 pub use error::StoreError;
 pub use gate::ReadAhead;
 pub use identities::{Identity, MongoUser};

@@ -19,6 +19,8 @@ use crate::rules::millis;
 
 /// The server's code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
+/// The server's code for an index that is not there.
+const INDEX_NOT_FOUND: i32 = 27;
 /// How long the outbox remembers what became of a delivery, for whoever asks.
 const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 
@@ -41,7 +43,6 @@ impl JobStore {
             announcements(),
             leading(),
             following(),
-            index("unpublished", doc! { "state": 1, "publishedAt": 1 }),
             index("leases", doc! { "state": 1, "leaseUntil": 1 }),
             index("expiry", doc! { "state": 1, "expiresAt": 1 }),
             index(NEWEST_FIRST, doc! { "tenant": 1, "_id": -1 }),
@@ -50,7 +51,21 @@ impl JobStore {
         ];
         let jobs = self.jobs.clone();
         bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await }).await?;
+        self.index_waiting().await?;
         self.index_catalog().await
+    }
+
+    /// The indexes by which jobs are dispatched, and no longer the one by which those of earlier versions were.
+    async fn index_waiting(&self) -> Result<(), StoreError> {
+        let jobs = self.jobs.clone();
+        bounded("create the indexes of waiting jobs", async move {
+            jobs.create_indexes(crate::dispatching::indexes()).await?;
+            match jobs.drop_index("unpublished").await {
+                Err(error) if !has_code(&error, INDEX_NOT_FOUND) => Err(error),
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Indexes of the catalog, and the one by which estimates find what a tenant's exports have come to: of finished jobs only, so that it costs

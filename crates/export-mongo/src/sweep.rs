@@ -1,23 +1,22 @@
-//! The sweeper's doors: messages that never went out, workers that never came back, results whose time is over.
+//! The sweeper's doors: messages that were lost, workers that never came back, results whose time is over.
 
 use std::time::Duration;
 
 use bson::{Document, doc};
 use export_core::JobId;
-use export_core::job::{Failure, JobState};
+use export_core::job::Failure;
 use export_core::rules::Transition;
 use export_core::trace::TraceParent;
 use futures_util::TryStreamExt;
 
 use crate::client::bounded;
+use crate::dispatching::is_in_broker;
 use crate::error::StoreError;
 use crate::jobs::JobStore;
 use crate::rules::{BackOff, Given, filter, millis, update};
 
 /// Most jobs in one look; the next look goes on.
 const BATCH: i64 = 100;
-/// How long a new job without a confirmed message is left to the request that made it: longer than that may take to publish.
-const PUBLISH_GRACE: Duration = Duration::from_secs(6);
 
 /// A job that waits for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,33 +43,19 @@ pub enum Swept {
 }
 
 impl JobStore {
-    /// Jobs that are due and whose message must go out (again), oldest first, at most a batch.
-    ///
-    /// A job whose message went out but that nobody has claimed for `queue_age` is among them: the queue may have been
-    /// lost. Twice is harmless, never is not.
+    /// Jobs whose message went out and that nobody has claimed for `queue_age` since, or since they were due: the queue may have been lost. At
+    /// most a batch. Twice is harmless, never is not.
     pub async fn unpublished(&self, queue_age: Duration) -> Result<Vec<Unpublished>, StoreError> {
         let is_over =
             |field: &str, time: Duration| doc! { "$lt": [{ "$add": [field, millis(time)] }, "$$NOW"] };
-        let filter = doc! {
-            "state": JobState::NotStarted.as_str(),
-            "sharesResultOf": null,
-            "$expr": { "$or": [
-                { "$and": [
-                    { "$eq": ["$publishedAt", null] },
-                    { "$lte": ["$runAfter", "$$NOW"] },
-                    is_over("$createdAt", PUBLISH_GRACE),
-                ] },
-                { "$and": [
-                    { "$ne": ["$publishedAt", null] },
-                    is_over("$runAfter", queue_age),
-                    is_over("$publishedAt", queue_age),
-                ] },
-            ] },
-        };
+        let is_lost = doc! { "$and": [is_over("$runAfter", queue_age), is_over("$publishedAt", queue_age)] };
+        let mut filter = is_in_broker();
+        filter.insert("$expr", is_lost);
         let jobs = self.jobs.clone();
-        let found = bounded("find unpublished jobs", async move {
+        let found = bounded("find jobs whose messages were lost", async move {
             let seen = doc! { "_id": 1, "epoch": 1, "traceparent": 1 };
-            let cursor = jobs.find(filter).sort(doc! { "_id": 1 }).limit(BATCH).projection(seen).await?;
+            let longest_first = doc! { "publishedAt": 1 };
+            let cursor = jobs.find(filter).sort(longest_first).limit(BATCH).projection(seen).await?;
             cursor.try_collect::<Vec<_>>().await
         })
         .await?;
@@ -118,7 +103,7 @@ fn job_id(document: &Document) -> Option<JobId> {
     document.get_str("_id").ok()?.parse().ok()
 }
 
-fn unpublished(document: &Document) -> Option<Unpublished> {
+pub(crate) fn unpublished(document: &Document) -> Option<Unpublished> {
     Some(Unpublished {
         job_id: job_id(document)?,
         epoch: document.get_i64("epoch").unwrap_or_default(),

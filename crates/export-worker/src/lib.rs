@@ -11,6 +11,6 @@ pub mod config;
 pub mod disposition;
 pub mod export;
 pub mod heartbeat;
-pub mod places;
 pub mod niceness;
+pub mod places;
 pub mod worker;

@@ -11,13 +11,17 @@ use export_settings::{SettingError, parsed_or};
 const DEFAULT_ATTEMPTS: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 const MOST_ATTEMPTS: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
 
+/// How long a message may be on its way, unless set otherwise. Only a handful of jobs is in the broker at a time, and no other is released before they
+/// are claimed: where their messages were lost, everybody waits for so long.
+const DEFAULT_QUEUE_AGE_SECONDS: u64 = 120;
+
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Jobs")]
 pub(super) struct JobArgs {
     /// Attempts after which a job is FAILED; jobs keep the number they were accepted with [default: 5]
     #[arg(long, env = "MAX_ATTEMPTS", value_name = "COUNT")]
     max_attempts: Option<String>,
-    /// How long a job may wait in the queue before its message is sent again, in case the queue was lost [default: 600]
+    /// How long a job may wait in the queue before its message is sent again, in case the queue was lost [default: 120]
     #[arg(long, env = "REPUBLISH_AFTER_SECONDS", value_name = "SECONDS")]
     republish_after_seconds: Option<String>,
     #[command(flatten)]
@@ -59,7 +63,8 @@ impl JobArgs {
     fn queue_age(&self) -> Result<Duration, SettingError> {
         const NAME: &str = "REPUBLISH_AFTER_SECONDS";
         const EXPECTED: &str = "a number of seconds from 1 to 86400";
-        let seconds = parsed_or(NAME, self.republish_after_seconds.as_ref(), 600, EXPECTED)?;
+        let seconds =
+            parsed_or(NAME, self.republish_after_seconds.as_ref(), DEFAULT_QUEUE_AGE_SECONDS, EXPECTED)?;
         if (1..=86_400).contains(&seconds) {
             Ok(Duration::from_secs(seconds))
         } else {

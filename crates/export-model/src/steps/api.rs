@@ -1,4 +1,8 @@
-//! The API: create, sweep, cancel.
+//! The API: create, dispatch, sweep, cancel.
+//!
+//! Accepting a job ends with the answer; its message is the dispatcher's business. Dispatching and publishing again are the same steps here (see the
+//! job, publish, mark), told apart by whether the job counts as published. That dispatchers take turns, and whose job is next, is not in the model: with
+//! one job there is nobody to be next, and turns may be lost at any time, so two dispatchers do whatever they like here.
 
 use export_core::job::JobState;
 use export_core::rules::{Record, Transition};
@@ -8,8 +12,9 @@ use crate::protocol::{Departure, NOW_MS, Protocol, input};
 use crate::seen::Wrong;
 use crate::world::{Canceller, Publisher, World};
 
-/// A sweeper publishes an unpublished job only while the broker has fewer messages than this, and one that was published
-/// long ago only while it has one less: more of the same message would only make more of the same states.
+/// A dispatcher publishes an unpublished job only while the broker has fewer messages than this, and a sweeper one that was published
+/// long ago only while it has one less: more of the same message would only make more of the same states. (The service bounds the messages of
+/// all jobs together, by jobs that count as published. Losing that bound does no harm that one job could show.)
 const MESSAGES_MAX: u8 = 3;
 
 /// Changes by which sweepers take jobs from lost workers.
@@ -20,7 +25,8 @@ pub(super) fn enabled(protocol: &Protocol, world: &World, actions: &mut Vec<Acti
     for (index, publisher) in world.publishers.iter().enumerate() {
         match publisher {
             Publisher::Idle => {
-                let is_there = index == 0 || protocol.bounds.two_sweepers;
+                // The first is a request's. Its copy of the API has a dispatcher as well; which copy's the only one is makes no difference.
+                let is_there = index == 1 || protocol.bounds.two_sweepers;
                 if is_there && needs_message(protocol, world) {
                     actions.push(Action::Sweep(index));
                 }
@@ -54,18 +60,11 @@ fn faults(index: usize, publisher: Publisher, actions: &mut Vec<Action>) {
     }
 }
 
-/// Whether a sweeper that looks now would publish the job.
+/// Whether a dispatcher or sweeper that looks now would publish the job.
 fn needs_message(protocol: &Protocol, world: &World) -> bool {
     let Some(job) = &world.job else { return false };
-    let messages_max = match job.published_at_ms {
-        None => MESSAGES_MAX,
-        Some(_) if protocol.has_queue_age_limit() => MESSAGES_MAX - 1,
-        Some(_) => return false,
-    };
-    job.state == JobState::NotStarted
-        && job.run_after_ms <= NOW_MS
-        && world.messages() < messages_max
-        && !protocol.departs(Departure::NoRepublishing)
+    let messages_max = if job.published_at_ms.is_none() { MESSAGES_MAX } else { MESSAGES_MAX - 1 };
+    protocol.publishes(job) && job.run_after_ms <= NOW_MS && world.messages() < messages_max
 }
 
 fn sweep_lost(protocol: &Protocol, world: &World, actions: &mut Vec<Action>) {
@@ -83,7 +82,7 @@ pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bo
     match action {
         Action::Insert(index) => {
             world.job = Some(Record::new(protocol.bounds.max_attempts, NOW_MS));
-            world.publishers[index] = first(protocol, 0, true);
+            world.publishers[index] = Publisher::Answer;
         }
         Action::InsertUnanswered(index) => {
             world.job = Some(Record::new(protocol.bounds.max_attempts, NOW_MS));
@@ -107,7 +106,7 @@ pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bo
         }
         Action::Sweep(index) => {
             let epoch = world.job.as_ref().map_or(0, |job| job.epoch);
-            world.publishers[index] = first(protocol, u8::try_from(epoch).unwrap_or(u8::MAX), false);
+            world.publishers[index] = first(protocol, u8::try_from(epoch).unwrap_or(u8::MAX));
         }
         Action::SweepLost(transition) => {
             if let Some(job) = &mut world.job {
@@ -124,38 +123,34 @@ pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bo
     true
 }
 
-fn first(protocol: &Protocol, epoch: u8, answers: bool) -> Publisher {
+fn first(protocol: &Protocol, epoch: u8) -> Publisher {
     if protocol.departs(Departure::MarkBeforePublish) {
-        Publisher::Mark { epoch, answers }
+        Publisher::Mark { epoch }
     } else {
-        Publisher::Publish { epoch, answers }
+        Publisher::Publish { epoch }
     }
 }
 
 fn published(protocol: &Protocol, world: &mut World, index: usize, is_confirmed: bool) {
-    let Publisher::Publish { epoch, answers } = world.publishers[index] else { return };
+    let Publisher::Publish { epoch } = world.publishers[index] else { return };
     let is_marked = is_confirmed || protocol.departs(Departure::MarkUnconfirmed);
     world.publishers[index] = if is_marked && !protocol.departs(Departure::MarkBeforePublish) {
-        Publisher::Mark { epoch, answers }
+        Publisher::Mark { epoch }
     } else {
-        last(answers)
+        Publisher::Idle
     };
 }
 
 fn mark(protocol: &Protocol, world: &mut World, index: usize) {
-    let Publisher::Mark { epoch, answers } = world.publishers[index] else { return };
+    let Publisher::Mark { epoch } = world.publishers[index] else { return };
     if let Some(job) = &mut world.job {
         protocol.apply(Transition::MarkPublished, job, &input(epoch, 0, 0));
     }
     world.publishers[index] = if protocol.departs(Departure::MarkBeforePublish) {
-        Publisher::Publish { epoch, answers }
+        Publisher::Publish { epoch }
     } else {
-        last(answers)
+        Publisher::Idle
     };
-}
-
-fn last(answers: bool) -> Publisher {
-    if answers { Publisher::Answer } else { Publisher::Idle }
 }
 
 /// First as a waiting job, then as a running one, and once more if it was released in between.

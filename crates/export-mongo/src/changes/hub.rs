@@ -24,6 +24,9 @@ struct State {
     is_closed: bool,
     subscriptions: usize,
     by_job: HashMap<JobId, Waiting>,
+    /// Those who wait for changes of any job.
+    for_any: usize,
+    any_changed: watch::Sender<()>,
     /// When the last one left.
     left_at: Option<Instant>,
     stream: Stream,
@@ -76,7 +79,39 @@ impl Drop for Subscription {
     }
 }
 
+/// Somebody waits for changes of any job, until this is dropped.
+#[derive(Debug)]
+pub struct AnyChange {
+    hub: Arc<Hub>,
+    changed: watch::Receiver<()>,
+}
+
+impl AnyChange {
+    /// Waits until some job may have changed since the last time, or since subscribing. `false`: the process is about to end, and nothing will
+    /// be told any more.
+    pub async fn changed(&mut self) -> bool {
+        self.changed.changed().await.is_ok()
+    }
+}
+
+impl Drop for AnyChange {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        state.for_any = state.for_any.saturating_sub(1);
+        state.left_at = Some(Instant::now());
+    }
+}
+
 impl Hub {
+    pub(super) fn subscribe_to_any(hub: &Arc<Self>) -> AnyChange {
+        let mut state = hub.lock();
+        state.for_any += 1;
+        let changed = state.any_changed.subscribe();
+        drop(state);
+        hub.arrival.notify_one();
+        AnyChange { hub: Arc::clone(hub), changed }
+    }
+
     pub(super) fn subscribe(hub: &Arc<Self>, job_id: JobId) -> Option<Subscription> {
         let mut state = hub.lock();
         if state.is_closed || state.subscriptions >= MAX_SUBSCRIPTIONS {
@@ -105,7 +140,7 @@ impl Hub {
     }
 
     pub(super) async fn until_somebody_waits(&self) {
-        while self.lock().by_job.is_empty() {
+        while !self.lock().is_waited_for() {
             self.arrival.notified().await;
         }
     }
@@ -114,11 +149,13 @@ impl Hub {
     pub(super) fn is_of_use(&self) -> bool {
         let state = self.lock();
         let lingers = || state.left_at.is_some_and(|left_at| left_at.elapsed() < LINGER);
-        !state.is_closed && (!state.by_job.is_empty() || lingers())
+        !state.is_closed && (state.is_waited_for() || lingers())
     }
 
     pub(super) fn wake(&self, job_id: JobId) {
-        if let Some(waiting) = self.lock().by_job.get(&job_id) {
+        let state = self.lock();
+        state.any_changed.send_replace(());
+        if let Some(waiting) = state.by_job.get(&job_id) {
             waiting.changed.send_replace(());
         }
     }
@@ -139,6 +176,7 @@ impl Hub {
     pub(super) fn stream_opened(&self) {
         self.stream_answered();
         self.wake_share(0, 1);
+        self.lock().any_changed.send_replace(());
     }
 
     pub(super) fn stream_answered(&self) {
@@ -168,10 +206,17 @@ impl Hub {
         let mut state = self.lock();
         state.is_closed = true;
         state.by_job.clear();
+        state.any_changed = watch::Sender::default();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_waited_for(&self) -> bool {
+        self.for_any > 0 || !self.by_job.is_empty()
     }
 }
 

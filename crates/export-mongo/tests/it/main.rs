@@ -5,6 +5,7 @@ mod cancelling;
 mod catalog;
 mod changes;
 mod claims;
+mod dispatching;
 mod endings;
 mod expiring;
 mod hours;

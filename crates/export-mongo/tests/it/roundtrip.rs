@@ -169,6 +169,7 @@ async fn provisioning_twice_is_harmless() {
         names,
         [
             "_id_",
+            "active",
             "announcements",
             "expiry",
             "idempotency",
@@ -176,7 +177,7 @@ async fn provisioning_twice_is_harmless() {
             "leases",
             "newestFirst",
             "newestFirstByState",
-            "unpublished",
+            "waiting",
         ]
     );
     assert_eq!(store.document(id).await, before);

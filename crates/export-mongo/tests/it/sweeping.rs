@@ -1,4 +1,4 @@
-//! The sweeper: jobs whose message never went out or was lost, and workers that never came back.
+//! The sweeper: messages that were lost, and workers that never came back.
 
 use std::time::Duration;
 
@@ -77,17 +77,13 @@ async fn each_sweep_takes_one_job() {
 }
 
 #[tokio::test]
-async fn jobs_without_a_live_message_are_found() {
+async fn jobs_whose_messages_were_lost_are_found() {
     let store = TestStore::create().await;
     let (seconds, minutes) = (Duration::from_secs, Duration::from_mins);
 
-    // The request that made it is still publishing.
-    store.job().await;
+    // The dispatcher's, however long they wait.
     let never_published = store.job().await;
-    store.tamper(never_published, doc! { "createdAt": ago(seconds(11)) }).await;
-    // Taken from a lost worker a moment ago: nobody but the sweeper will publish it.
-    let swept = store.job().await;
-    store.tamper(swept, doc! { "createdAt": ago(minutes(60)), "runAfter": ago(seconds(1)) }).await;
+    store.tamper(never_published, doc! { "createdAt": ago(minutes(60)), "runAfter": ago(minutes(60)) }).await;
     let published = store.job().await;
     store.tamper(published, doc! { "runAfter": ago(minutes(60)) }).await;
     store.jobs.mark_published(published, 0).await.expect("an answer");
@@ -95,18 +91,18 @@ async fn jobs_without_a_live_message_are_found() {
     store
         .tamper(lost_in_the_queue, doc! { "runAfter": ago(minutes(11)), "publishedAt": ago(minutes(11)) })
         .await;
+    let lost_before = store.job().await;
+    store.tamper(lost_before, doc! { "runAfter": ago(minutes(12)), "publishedAt": ago(minutes(12)) }).await;
     // Its message has been coming back through the retry queue for long, but it is due only now.
     let just_due = store.job().await;
     store.tamper(just_due, doc! { "runAfter": ago(seconds(1)), "publishedAt": ago(minutes(60)) }).await;
-    let not_due = store.job().await;
-    let in_an_hour = doc! { "$add": ["$$NOW", 3_600_000] };
-    store.tamper(not_due, doc! { "createdAt": ago(minutes(60)), "runAfter": in_an_hour }).await;
     let running = store.claimed_job("worker").await.job_id;
-    store.tamper(running, doc! { "createdAt": ago(minutes(60)), "runAfter": ago(minutes(60)) }).await;
+    let past = ago(minutes(60));
+    store.tamper(running, doc! { "createdAt": &past, "runAfter": &past, "publishedAt": &past }).await;
 
     let found = store.jobs.unpublished(QUEUE_AGE).await.expect("an answer");
     let found: Vec<_> = found.into_iter().map(|job| job.job_id).collect();
-    assert_eq!(found, [never_published, swept, lost_in_the_queue], "oldest first");
+    assert_eq!(found, [lost_before, lost_in_the_queue], "those that were lost first come first");
 
     for id in found {
         store.jobs.mark_published(id, 0).await.expect("an answer");
@@ -119,8 +115,10 @@ async fn jobs_without_a_live_message_are_found() {
 async fn one_look_finds_a_batch_and_not_more() {
     let store = TestStore::create().await;
     let id = store.job().await;
-    store.tamper(id, doc! { "createdAt": ago(Duration::from_mins(1)) }).await;
-    let template = store.document(id).await;
+    let past = |time| doc! { "runAfter": ago(time), "publishedAt": ago(time) };
+    store.tamper(id, past(Duration::from_mins(20))).await;
+    let mut template = store.document(id).await;
+    template.extend(doc! { "publishedAt": bson::DateTime::from_millis(template.get_datetime("publishedAt").expect("a time").timestamp_millis() + 1) });
     let copies = (0..120).map(|_| {
         let mut copy = template.clone();
         copy.insert("_id", crate::store::new_id().to_string());

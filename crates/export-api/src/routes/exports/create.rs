@@ -6,12 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use export_core::JobId;
 use export_core::access::{Principal, Scope};
 use export_core::job::{Idempotency, Job, NewJob, Priority};
-use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
-use export_core::{JobId, causes};
 use export_mongo::Created;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -119,7 +118,7 @@ pub async fn create(
     Ok(response)
 }
 
-/// Writes the job, then sends its message. A message that does not go out now is sent by the sweeper.
+/// Writes the job, and has it released to the workers when its turn comes.
 async fn accept(
     state: ApiState,
     asker: Principal,
@@ -161,26 +160,9 @@ async fn accept(
     sharing::tell(&job);
     info!(job.id = %job_id, trace.id = trace_id, job.range = %job.request.range, "export accepted");
 
-    tokio::join!(
-        publish(&state, &job),
-        state.audit.created(&tenant, &created_by, job_id, &trail, "accepted"),
-    );
+    state.dispatch.now();
+    state.audit.created(&tenant, &created_by, job_id, &trail, "accepted").await;
     Ok(job)
-}
-
-/// Sends the job's message and notes that it is out.
-async fn publish(state: &ApiState, job: &Job) {
-    let job_id = job.id;
-    if job.shares_result_of.is_some() {
-        return;
-    }
-    match state.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await {
-        // Not waited for: a job that is published twice because the note was lost is as well served.
-        Ok(()) => state.acceptor.mark_published(job_id, job.epoch),
-        Err(error) => {
-            warn!(job.id = %job_id, error = %causes(&error), "the job waits for the sweeper to publish it");
-        }
-    }
 }
 
 /// The client's own name for the request, with a hash of what is asked. JSON that differs in blanks or the order of its fields
