@@ -91,6 +91,7 @@ fn burst(found: &Value, arguments: &cli::Herd) -> anyhow::Result<Vec<Row>> {
     let finished = of("/states/FINISHED")?;
     let p99 = ratio(found, "/loaded/p99Ms", "/idle/p99Ms")?;
     let cursors = rounds(found, |round| Some(at(round, OPEN_LOADED)? - at(round, OPEN_IDLE)?))?;
+    let source = of("/seenLoaded/sourceCursors")?;
     let most_cursors = arguments.workers * arguments.max_cursors;
     let peaks = rounds(found, |round| {
         let peaks = round["workerPeakBytes"].as_array()?.iter().filter_map(Value::as_f64);
@@ -141,10 +142,13 @@ fn burst(found: &Value, arguments: &cli::Herd) -> anyhow::Result<Vec<Row>> {
             format!("{cursors:.0}"),
             cursors.max <= f64::from(most_cursors),
         ),
-        Row::plain(
-            "most operations and cursors in the vehicles' databases at a time",
-            format!("{:.0}", of("/seenLoaded/sourceCursors")?),
+        Row::judged(
+            "most operations and cursors of the service in the vehicles' databases",
+            format!("≤ {most_cursors}"),
+            format!("{source:.0}"),
+            source.max <= f64::from(most_cursors),
         ),
+        Row::plain("reads that a worker allowed itself at a time", limits(found)),
         Row::judged(
             "most memory of a worker, MiB",
             format!("≤ {WORKER_MIB:.0}"),
@@ -156,6 +160,17 @@ fn burst(found: &Value, arguments: &cli::Herd) -> anyhow::Result<Vec<Row>> {
 
 const OPEN_IDLE: &str = "/seenIdle/openCursors";
 const OPEN_LOADED: &str = "/seenLoaded/openCursors";
+
+/// What the workers say themselves, where they do.
+fn limits(found: &Value) -> String {
+    let of = |path: &str| spread(found, path).ok();
+    match (of("/told/leastLimit"), of("/told/mostLimit"), of("/told/decreases")) {
+        (Some(least), Some(most), Some(decreases)) => {
+            format!("{:.0}–{:.0}, lowered {:.0} times", least.min, most.max, decreases.max)
+        }
+        _ => "not told".to_owned(),
+    }
+}
 
 fn pair(found: &Value, phase: &str) -> anyhow::Result<String> {
     let of = |percentile: &str| spread(found, &format!("/{phase}/{percentile}"));

@@ -167,6 +167,15 @@ pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
     asked.await.unwrap_or(false)
 }
 
+/// A program's figures; none where it has none to tell.
+pub(crate) async fn metrics(admin: SocketAddr) -> Option<String> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut answer = agent(CHECK).get(format!("http://{admin}/metrics")).call().ok()?;
+        answer.status().is_success().then(|| answer.body_mut().read_to_string().ok()).flatten()
+    });
+    asked.await.ok().flatten()
+}
+
 fn agent(limit: Duration) -> Agent {
     let builder = Agent::config_builder().timeout_global(Some(limit)).proxy(None).http_status_as_error(false);
     builder.build().into()
