@@ -21,7 +21,7 @@ const LEASE_MARGIN_SECONDS: f64 = 3.0;
 pub(crate) fn text(figures: &Value, machine: &str, arguments: &cli::Herd) -> anyhow::Result<String> {
     let mut text = format!(
         "`cargo xtask herd --exports {} --tenants {} --behind {} --killed {} --workers {} --rounds {} --idle-seconds {}`{} on {machine}. Medians \
-         of {} rounds, smallest and largest in brackets; ratios are taken within a round, and a target is met when every round meets it.\n",
+         of {} rounds, smallest and largest in brackets; ratios are taken within a round. The ratio of p99 meets its target by its median, everything else by its worst round.\n",
         arguments.exports,
         arguments.tenants,
         arguments.behind,
@@ -130,7 +130,7 @@ fn burst(found: &Value, arguments: &cli::Herd) -> anyhow::Result<Vec<Row>> {
             "its p99 beside the exports / before",
             "≤ 3",
             format!("{p99:.2}"),
-            p99.max <= MOST_P99_RATIO,
+            p99.median <= MOST_P99_RATIO,
         ),
         Row::plain(
             "the same from sending, without what the client was late",
@@ -181,6 +181,7 @@ fn behind(found: &Value) -> anyhow::Result<Vec<Row>> {
     let percent = |path: &str| rounds(found, |round| Some(at(round, path)? * 100.0));
     let share = percent("/finishedShare")?;
     Ok(vec![
+        Row::plain("posting the others' burst, s", format!("{:.2}", spread(found, "/postingSeconds")?)),
         Row::plain("the others' burst took, s", format!("{:.1}", spread(found, "/burstSeconds")?)),
         Row::plain(
             "of it had ended when the small one came, %",
@@ -271,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_target_is_met_when_every_round_meets_it() {
-        let round = |share| json!({ "burstSeconds": 40, "acceptedShare": 0.01, "finishedShare": share, "smallSeconds": 1 });
+        let round = |share| json!({ "postingSeconds": 1, "burstSeconds": 40, "acceptedShare": 0.01, "finishedShare": share, "smallSeconds": 1 });
         let verdict = |shares: [f64; 2]| {
             let found = json!({ "rounds": shares.map(round) });
             behind(&found).unwrap().into_iter().find(|row| row.target == "< 10").unwrap().verdict

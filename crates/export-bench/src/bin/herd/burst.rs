@@ -89,7 +89,8 @@ async fn round(
     wrong: &mut Vec<String>,
 ) -> anyhow::Result<Round> {
     let (exports, count) = (run.arguments.exports, run.arguments.tenants);
-    let tenants = Tenant::create_all(&run.own, &format!("burst-{number}"), count).await?;
+    let tenants =
+        Tenant::create_all(&run.own, &format!("burst-{number}"), count, exports / count + 1).await?;
     let of_tenant = |index: usize| exports / count + usize::from(index < exports % count);
     let bodies = |index| requests::mixed(&run.fleet, index, count, of_tenant(index));
     let bursts = tenants.iter().enumerate().map(|(index, tenant)| (tenant.clone(), bodies(index))).collect();
