@@ -180,6 +180,8 @@ fn pair(found: &Value, phase: &str) -> anyhow::Result<String> {
 fn behind(found: &Value) -> anyhow::Result<Vec<Row>> {
     let percent = |path: &str| rounds(found, |round| Some(at(round, path)? * 100.0));
     let share = percent("/finishedShare")?;
+    let meanwhile =
+        rounds(found, |round| Some((at(round, "/finishedShare")? - at(round, "/acceptedShare")?) * 100.0))?;
     Ok(vec![
         Row::plain("posting the others' burst, s", format!("{:.2}", spread(found, "/postingSeconds")?)),
         Row::plain("the others' burst took, s", format!("{:.1}", spread(found, "/burstSeconds")?)),
@@ -193,6 +195,7 @@ fn behind(found: &Value) -> anyhow::Result<Vec<Row>> {
             format!("{share:.1}"),
             share.max < MOST_SHARE * 100.0,
         ),
+        Row::plain("of it ended meanwhile, %", format!("{meanwhile:.1}")),
         Row::plain("the small one took, s", format!("{:.2}", spread(found, "/smallSeconds")?)),
     ])
 }
