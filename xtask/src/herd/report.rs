@@ -88,7 +88,8 @@ impl Row {
 
 fn burst(found: &Value, arguments: &cli::Herd) -> anyhow::Result<Vec<Row>> {
     let of = |path: &str| spread(found, path);
-    let finished = of("/states/FINISHED")?;
+    // Where none is finished, there is no such state.
+    let finished = rounds(found, |round| Some(at(round, "/states/FINISHED").unwrap_or_default()))?;
     let p99 = ratio(found, "/loaded/p99Ms", "/idle/p99Ms")?;
     let cursors = rounds(found, |round| Some(at(round, OPEN_LOADED)? - at(round, OPEN_IDLE)?))?;
     let source = of("/seenLoaded/sourceCursors")?;
