@@ -21,6 +21,8 @@ pub(crate) struct Behind {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Round {
+    /// From the burst's first request to its last answer.
+    posting_seconds: f64,
     /// From the burst's first acceptance to its last end.
     burst_seconds: f64,
     /// Share of the burst that had ended when the small export was accepted.
@@ -55,10 +57,11 @@ async fn round(
     number: u32,
     wrong: &mut Vec<String>,
 ) -> anyhow::Result<Round> {
-    let many = Tenant::create(&run.own, format!("behind-{number}-many")).await?;
-    let small = Tenant::create(&run.own, format!("behind-{number}-small")).await?;
     let count = run.arguments.behind;
-    post_all(service.address(), vec![(many.clone(), requests::mixed(&run.fleet, 0, 1, count))]).await?;
+    let many = Tenant::create(&run.own, format!("behind-{number}-many"), count).await?;
+    let small = Tenant::create(&run.own, format!("behind-{number}-small"), 1).await?;
+    let burst = vec![(many.clone(), requests::mixed(&run.fleet, 0, 1, count))];
+    let posted = post_all(service.address(), burst).await?;
     post_one(service.address(), &small, requests::one(&run.fleet, requests::SMALL, 1)).await?;
 
     let jobs = Jobs::of(&run.client, &run.own.name, [&many, &small]);
@@ -73,6 +76,7 @@ async fn round(
     let begin_ms = others.iter().map(|job| job.created_ms).min().context("no burst is stored")?;
     let end_ms = others.iter().map(|job| job.finished_ms).max().context("no burst is stored")?;
     Ok(Round {
+        posting_seconds: posted.seconds,
         burst_seconds: seconds(begin_ms, end_ms),
         accepted_share: share(small.created_ms),
         finished_share: share(small.finished_ms),

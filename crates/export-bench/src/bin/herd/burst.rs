@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::client::{Tenant, post_all};
 use crate::foreground::{self, Foreground};
 use crate::jobs::{Ended, Jobs, complaints};
+use crate::meters::{Meters, Told};
 use crate::run::{ALL_ENDED, Run};
 use crate::service::Service;
 use crate::watch::{Seen, Watch};
@@ -46,6 +47,7 @@ struct Round {
     loaded_sent: Latencies,
     seen_idle: Seen,
     seen_loaded: Seen,
+    told: Told,
     /// So far, of each worker.
     worker_peak_bytes: Vec<u64>,
     tenants: Vec<Progress>,
@@ -87,7 +89,8 @@ async fn round(
     wrong: &mut Vec<String>,
 ) -> anyhow::Result<Round> {
     let (exports, count) = (run.arguments.exports, run.arguments.tenants);
-    let tenants = Tenant::create_all(&run.own, &format!("burst-{number}"), count).await?;
+    let tenants =
+        Tenant::create_all(&run.own, &format!("burst-{number}"), count, exports / count + 1).await?;
     let of_tenant = |index: usize| exports / count + usize::from(index < exports % count);
     let bodies = |index| requests::mixed(&run.fleet, index, count, of_tenant(index));
     let bursts = tenants.iter().enumerate().map(|(index, tenant)| (tenant.clone(), bodies(index))).collect();
@@ -99,10 +102,12 @@ async fn round(
     let (seen_idle, idle_to) = (watch.end().await?, Instant::now());
 
     let (watch, loaded_from) = (Watch::begin(&run.client, &run.own.vehicle_prefix), Instant::now());
+    let meters = Meters::begin(service.worker_admins());
     let posted = post_all(service.address(), bursts).await?;
     let jobs = Jobs::of(&run.client, &run.own.name, &tenants);
     jobs.until_ended(service, exports, ALL_ENDED).await?;
     let (loaded_to, seen_loaded, queries) = (Instant::now(), watch.end().await?, queries.end()?);
+    let told = meters.end().await?;
 
     let ended = jobs.all().await?;
     wrong.extend(complaints(&ended, exports));
@@ -124,6 +129,7 @@ async fn round(
         loaded_sent,
         seen_idle,
         seen_loaded,
+        told,
         worker_peak_bytes: service.worker_peaks()?,
         tenants: tenants.iter().filter_map(|tenant| progress(&tenant.name, &ended, begin_ms)).collect(),
         verified,

@@ -24,29 +24,44 @@ const CHECK: Duration = Duration::from_secs(2);
 /// Largest result that is looked into, in bytes.
 const MAX_RESULT: u64 = 256 << 20;
 
-/// A tenant with a key.
+/// Requests of one key in a burst: fewer than it may post at once (`REQUESTS_AT_ONCE`), so that a burst is one.
+const REQUESTS_OF_KEY: usize = 150;
+
+/// A tenant with as many keys as its burst needs.
 #[derive(Clone)]
 pub(crate) struct Tenant {
     pub(crate) name: String,
-    key: String,
+    keys: Vec<String>,
 }
 
 impl Tenant {
-    /// Makes the key. Two scenarios never share a tenant: what one has stored is not the other's to find.
-    pub(crate) async fn create(own: &Own, name: String) -> anyhow::Result<Self> {
-        let mut command = own.program("exports");
-        command.args(["keys", "create", "--name", "herd", "--tenant", &name]).stderr(Stdio::null());
-        let output = command.output().await.context("`exports keys create` does not start")?;
-        ensure!(output.status.success(), "`exports keys create` failed ({})", output.status);
-        let key = String::from_utf8(output.stdout).context("a key is text")?.trim().to_owned();
-        Ok(Self { name, key })
+    /// Makes the keys, for so many requests. Two scenarios never share a tenant: what one has stored is not the other's to find.
+    pub(crate) async fn create(own: &Own, name: String, requests: usize) -> anyhow::Result<Self> {
+        let mut keys = Vec::new();
+        for _ in 0..requests.div_ceil(REQUESTS_OF_KEY).max(1) {
+            keys.push(Self::create_key(own, &name).await?);
+        }
+        Ok(Self { name, keys })
     }
 
-    /// So many, whose names begin with this.
-    pub(crate) async fn create_all(own: &Own, begin: &str, count: usize) -> anyhow::Result<Vec<Self>> {
+    async fn create_key(own: &Own, tenant: &str) -> anyhow::Result<String> {
+        let mut command = own.program("exports");
+        command.args(["keys", "create", "--name", "herd", "--tenant", tenant]).stderr(Stdio::null());
+        let output = command.output().await.context("`exports keys create` does not start")?;
+        ensure!(output.status.success(), "`exports keys create` failed ({})", output.status);
+        Ok(String::from_utf8(output.stdout).context("a key is text")?.trim().to_owned())
+    }
+
+    /// So many, whose names begin with this, for so many requests each.
+    pub(crate) async fn create_all(
+        own: &Own,
+        begin: &str,
+        count: usize,
+        requests: usize,
+    ) -> anyhow::Result<Vec<Self>> {
         let mut tenants = Vec::with_capacity(count);
         for number in 1..=count {
-            tenants.push(Self::create(own, format!("{begin}-{number}")).await?);
+            tenants.push(Self::create(own, format!("{begin}-{number}"), requests).await?);
         }
         Ok(tenants)
     }
@@ -72,9 +87,9 @@ pub(crate) async fn post_all(
     for (tenant, bodies) in bursts {
         let width = WIDTH.min(bodies.len());
         let queue = Arc::new(Mutex::new(VecDeque::from(bodies)));
-        for _ in 0..width {
-            let (tenant, queue) = (tenant.clone(), Arc::clone(&queue));
-            loops.spawn_blocking(move || post_some(address, &tenant, &queue, begun));
+        for number in 0..width {
+            let (key, queue) = (tenant.keys[number % tenant.keys.len()].clone(), Arc::clone(&queue));
+            loops.spawn_blocking(move || post_some(address, &key, &queue, begun));
         }
     }
     let mut posted = Posted { jobs: Vec::new(), seconds: 0.0, refusals: 0 };
@@ -96,7 +111,7 @@ pub(crate) async fn post_one(address: SocketAddr, tenant: &Tenant, body: Value) 
 /// Takes requests from the queue until there are none.
 fn post_some(
     address: SocketAddr,
-    tenant: &Tenant,
+    key: &str,
     queue: &Mutex<VecDeque<Value>>,
     begun: Instant,
 ) -> anyhow::Result<(Vec<Value>, u64)> {
@@ -107,7 +122,7 @@ fn post_some(
         let Some(body) = next else { return Ok((jobs, refusals)) };
         loop {
             let request = agent.post(format!("http://{address}/export"));
-            let request = request.header("authorization", format!("Bearer {}", tenant.key));
+            let request = request.header("authorization", format!("Bearer {key}"));
             let sent = request.header("content-type", "application/json").send(body.to_string());
             let mut answer = sent.context("POST /export")?;
             let text = answer.body_mut().read_to_string().context("POST /export")?;
@@ -144,7 +159,7 @@ pub(crate) fn download(
     let agent = agent(ANSWER);
     let get = |path: String| {
         let request = agent.get(format!("http://{address}{path}"));
-        let mut answer = request.header("authorization", format!("Bearer {}", tenant.key)).call()?;
+        let mut answer = request.header("authorization", format!("Bearer {}", tenant.keys[0])).call()?;
         let bytes = answer.body_mut().with_config().limit(MAX_RESULT).read_to_vec()?;
         ensure!(
             answer.status().is_success(),
@@ -165,6 +180,15 @@ pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
         answer.is_ok_and(|answer| answer.status().is_success())
     });
     asked.await.unwrap_or(false)
+}
+
+/// A program's figures; none where it has none to tell.
+pub(crate) async fn metrics(admin: SocketAddr) -> Option<String> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut answer = agent(CHECK).get(format!("http://{admin}/metrics")).call().ok()?;
+        answer.status().is_success().then(|| answer.body_mut().read_to_string().ok()).flatten()
+    });
+    asked.await.ok().flatten()
 }
 
 fn agent(limit: Duration) -> Agent {

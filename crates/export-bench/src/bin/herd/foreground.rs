@@ -32,7 +32,8 @@ pub(crate) struct Foreground {
 #[derive(Clone, Copy)]
 pub(crate) struct Query {
     intended: Instant,
-    sent: Instant,
+    /// None where the end came first: then it has waited for so long at least.
+    sent: Option<Instant>,
     answered: Instant,
 }
 
@@ -55,9 +56,9 @@ impl Foreground {
 
 /// How the queries went that were to begin between these times: from when they should have begun, and from when they were sent.
 pub(crate) fn between(queries: &[Query], from: Instant, to: Instant) -> (Latencies, Latencies) {
-    let within = queries.iter().filter(|query| (from..to).contains(&query.intended));
-    let (waited, asked) =
-        within.map(|query| (query.answered - query.intended, query.answered - query.sent)).unzip();
+    let within: Vec<&Query> = queries.iter().filter(|query| (from..to).contains(&query.intended)).collect();
+    let waited = within.iter().map(|query| query.answered - query.intended).collect();
+    let asked = within.iter().filter_map(|query| Some(query.answered - query.sent?)).collect();
     (Latencies::of(waited, to - from), Latencies::of(asked, to - from))
 }
 
@@ -84,9 +85,37 @@ fn ask(uri: &str, fleet: &Fleet, seed: u64, stop: &Stop) -> anyhow::Result<Vec<Q
             tokio::time::timeout(ANSWER, async { collection.find_one(doc! { "_id": hour_ms }).await }).await
         });
         let found = found.context("no answer")??;
-        queries.push(Query { intended, sent, answered: Instant::now() });
+        queries.push(Query { intended, sent: Some(sent), answered: Instant::now() });
         ensure!(found.is_some(), "{}.{parameter} has lost the document {hour_ms}", fleet.vehicles[vehicle]);
         intended += INTERVAL;
     }
+    let end = Instant::now();
+    while intended < end {
+        queries.push(Query { intended, sent: None, answered: end });
+        intended += INTERVAL;
+    }
     Ok(queries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_was_late_has_waited_since_it_ought_to_have_begun() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let query = |intended, sent: Option<u64>, answered| Query {
+            intended: at(intended),
+            sent: sent.map(at),
+            answered: at(answered),
+        };
+        // The second one is of another phase, the third was never sent.
+        let queries = [query(10, Some(40), 50), query(2_000, Some(2_000), 9_000), query(20, None, 90)];
+        let (waited, asked) = between(&queries, begun, at(1_000));
+        assert_eq!((waited.operations, asked.operations), (2, 1));
+        for (found, expected) in [(waited.p50_ms, 40.0), (waited.max_ms, 70.0), (asked.max_ms, 10.0)] {
+            assert!((found - expected).abs() < 1e-9, "{found}");
+        }
+    }
 }

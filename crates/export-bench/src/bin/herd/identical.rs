@@ -71,7 +71,7 @@ async fn round(
     number: u32,
     wrong: &mut Vec<String>,
 ) -> anyhow::Result<Round> {
-    let tenant = Tenant::create(&run.own, format!("identical-{number}")).await?;
+    let tenant = Tenant::create(&run.own, format!("identical-{number}"), TIMES).await?;
     let jobs = Jobs::of(&run.client, &run.own.name, [&tenant]);
     let body = requests::one(&run.fleet, LARGE, number as usize * 2);
     let counted = Counted::of(run, &body).await?;

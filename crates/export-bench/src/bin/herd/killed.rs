@@ -47,7 +47,7 @@ pub(crate) struct Killed {
 
 pub(crate) async fn run(run: &Run) -> anyhow::Result<Killed> {
     let count = run.arguments.killed;
-    let tenants = Tenant::create_all(&run.own, "killed", run.arguments.tenants).await?;
+    let tenants = Tenant::create_all(&run.own, "killed", run.arguments.tenants, count).await?;
     let database = run.client.database(&run.own.name);
     let (jobs, places) = (database.collection::<Document>("jobs"), database.collection("places"));
     let mut service = Service::start(&run.own, &run.logs, "killed", 1, &[]).await?;

@@ -19,6 +19,7 @@ mod foreground;
 mod identical;
 mod jobs;
 mod killed;
+mod meters;
 mod requests;
 mod run;
 mod service;

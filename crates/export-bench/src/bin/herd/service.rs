@@ -86,6 +86,11 @@ impl Service {
         self.address
     }
 
+    /// Where the workers tell their figures.
+    pub(crate) fn worker_admins(&self) -> Vec<SocketAddr> {
+        self.workers.iter().map(|worker| worker.admin).collect()
+    }
+
     /// The most memory that each worker has had resident so far, in bytes (`VmHWM`).
     pub(crate) fn worker_peaks(&self) -> anyhow::Result<Vec<u64>> {
         self.workers.iter().map(Process::peak_bytes).collect()

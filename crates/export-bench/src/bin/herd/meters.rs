@@ -1,0 +1,88 @@
+//! What the workers say about their own restraint, on `/metrics`: how many reads of the source they allow themselves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use crate::client::metrics;
+use crate::stop::{Stop, Stopper};
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Reads of the source that a worker allows itself at a time.
+const LIMIT: &str = "exports_source_read_limit";
+/// How often it has lowered them.
+const DECREASES: &str = "exports_source_limit_decreases_total";
+
+/// Of all workers; nothing where they do not tell.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Told {
+    least_limit: Option<f64>,
+    most_limit: Option<f64>,
+    /// Since their start.
+    decreases: Option<f64>,
+}
+
+/// A look once a second, until [`Meters::end`].
+pub(crate) struct Meters {
+    stopper: Stopper,
+    task: JoinHandle<Told>,
+}
+
+impl Meters {
+    pub(crate) fn begin(workers: Vec<SocketAddr>) -> Self {
+        let stopper = Stopper::default();
+        let stop = stopper.stop();
+        let task = tokio::spawn(async move { look(&workers, &stop).await });
+        Self { stopper, task }
+    }
+
+    pub(crate) async fn end(self) -> anyhow::Result<Told> {
+        drop(self.stopper);
+        Ok(self.task.await?)
+    }
+}
+
+async fn look(workers: &[SocketAddr], stop: &Stop) -> Told {
+    let mut told = Told::default();
+    while !stop.is_wanted() {
+        let mut decreases = None;
+        for worker in workers {
+            let text = metrics(*worker).await.unwrap_or_default();
+            if let Some(limit) = figure(&text, LIMIT) {
+                told.least_limit = Some(told.least_limit.map_or(limit, |least: f64| least.min(limit)));
+                told.most_limit = Some(told.most_limit.map_or(limit, |most: f64| most.max(limit)));
+            }
+            if let Some(count) = figure(&text, DECREASES) {
+                decreases = Some(decreases.unwrap_or_default() + count);
+            }
+        }
+        told.decreases = decreases.or(told.decreases);
+        tokio::time::sleep(INTERVAL).await;
+    }
+    told
+}
+
+/// The value of the first series with this name.
+fn figure(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::figure;
+
+    #[test]
+    fn a_figure_is_found_by_its_whole_name() {
+        let text = "# TYPE reads gauge\nreads_total 5\nreads{worker=\"a b\"} 2.5\nidle 0\n";
+        assert_eq!(figure(text, "reads"), Some(2.5));
+        assert_eq!(figure(text, "idle"), Some(0.0));
+        assert_eq!(figure(text, "read"), None);
+    }
+}
