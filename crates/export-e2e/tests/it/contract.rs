@@ -102,7 +102,11 @@ async fn states() {
 #[tokio::test(flavor = "multi_thread")]
 async fn results() {
     let stack = Stack::start().await;
-    stack.space.insert_fleet(&one_day()).await;
+    let fleet = one_day();
+    stack.space.insert_fleet(&fleet).await;
+    // How many vehicles there are says whether the export is a small one.
+    let names: Vec<String> = fleet.vehicles.iter().map(|one| stack.space.vehicle(one.suffix)).collect();
+    stack.until_listed(&names).await;
     let mut transcript = Transcript::of(&stack);
     let job_id = stack.accepted(&request()).await;
     transcript.name_id(&job_id, "zip job");
