@@ -319,3 +319,29 @@ async fn a_waiting_job_hears_where_it_stands() {
     assert_eq!(estimate(&second).await["position"], 6);
     stack.stop().await;
 }
+
+/// Five hundred clients that ask about their waiting jobs must not have the line read five hundred times.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_about_a_line_shares_the_look_at_it() {
+    let stack = api(100, 100, AdmissionSettings::WIDEST.size).await;
+    let tenant = caller(&stack, "acme").await;
+    let mut jobs = Vec::new();
+    for _ in 0..10 {
+        jobs.push(format!("/export/{}", tenant.accepted(&body()).await));
+    }
+    let database = stack.space.mongodb.database(&stack.space.jobs_database);
+    database.run_command(doc! { "profile": 2 }).await.expect("profiling");
+    let began = Instant::now();
+    for _ in 0..10 {
+        let answers = join_all((0..50).map(|number| tenant.get(&jobs[number % jobs.len()]))).await;
+        assert!(answers.iter().all(|answer| answer.json()["queue"]["position"].is_u64()));
+    }
+    // One each second; one more for those that came after the first look.
+    let most = began.elapsed().as_secs() + 2;
+    database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
+    let profile = database.collection::<Document>("system.profile");
+    let looks = doc! { "command.pipeline.1.$project.isWithBroker": { "$exists": true } };
+    let looks = profile.count_documents(looks).await.expect("a count");
+    assert!((1..=most).contains(&looks), "{looks} looks, and {most} would be enough");
+    stack.stop().await;
+}
