@@ -106,7 +106,7 @@ impl Admission {
         let Asked::Taken(of_tenant) = asked.map_err(unavailable)? else {
             let seconds = inner.queue.seconds_of_a_start(Some(tenant)).await;
             let detail = format!(
-                "{most} of your exports wait already, and no more may. When some of them have begun or are cancelled there is room for others."
+                "As many of your exports wait as may: {most}. There is room for others when some of those have begun or are cancelled."
             );
             return Err(Problem::queue_full(detail, seconds));
         };

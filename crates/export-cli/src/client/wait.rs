@@ -94,13 +94,11 @@ fn message(job: &Job) -> String {
     let progress = &job.progress;
     let state = job.state.as_str();
     match job.state {
-        State::NotStarted => match job.reason() {
-            Some(reason) => format!("{state} after attempt {}: {reason}", job.attempts),
-            None => {
-                let place = job.queue.as_ref().map(|place| format!(", {}", place.told())).unwrap_or_default();
-                format!("{state}{place}")
-            }
-        },
+        State::NotStarted => {
+            let reason = job.reason().map(|reason| format!(" after attempt {}: {reason}", job.attempts));
+            let place = job.queue.as_ref().map(|place| format!(", {}", place.told()));
+            format!("{state}{}{}", reason.unwrap_or_default(), place.unwrap_or_default())
+        }
         State::Failed | State::Cancelled | State::Expired => state.to_owned(),
         State::Started | State::Finished => {
             let left = match progress.eta_seconds {
@@ -145,6 +143,7 @@ mod tests {
             told(&json),
             "NOT_STARTED, number 7 in line, begins in about 14 s, ends in about 1 min 15 s"
         );
+        json["queue"] = serde_json::Value::Null;
         json["attempts"] = 1.into();
         json["error"] = json!({ "code": "source_unavailable", "message": "no MongoDB\u{1b}[2J" });
         assert_eq!(told(&json), "NOT_STARTED after attempt 1: no MongoDB\u{fffd}[2J (source_unavailable)");

@@ -97,7 +97,7 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     assert_eq!((accepted.len(), refused.len()), (10, 22));
     for answer in refused {
         let detail = told_full(answer, "queue-full");
-        assert!(detail.starts_with("11 of your exports wait already"), "{detail}");
+        assert!(detail.contains("wait as may: 11."), "{detail}");
     }
     assert_eq!(stored(&stack).await, 11, "nothing is stored of what was refused");
 
@@ -145,7 +145,7 @@ async fn all_together_have_a_limit_that_tells_nothing_of_others() {
         until_accepted(&third).await;
     }
     let detail = told_full(&post(&third, &[], &request).await, "queue-full");
-    assert!(detail.starts_with("4 of your exports"), "{detail}");
+    assert!(detail.contains("wait as may: 4."), "{detail}");
     stack.stop().await;
 }
 
@@ -317,5 +317,31 @@ async fn a_waiting_job_hears_where_it_stands() {
     assert_eq!(end.json()["queue"], Value::Null);
     // Five of its own wait, and none of the first one's.
     assert_eq!(estimate(&second).await["position"], 6);
+    stack.stop().await;
+}
+
+/// Five hundred clients that ask about their waiting jobs must not have the line read five hundred times.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_about_a_line_shares_the_look_at_it() {
+    let stack = api(100, 100, AdmissionSettings::WIDEST.size).await;
+    let tenant = caller(&stack, "acme").await;
+    let mut jobs = Vec::new();
+    for _ in 0..10 {
+        jobs.push(format!("/export/{}", tenant.accepted(&body()).await));
+    }
+    let database = stack.space.mongodb.database(&stack.space.jobs_database);
+    database.run_command(doc! { "profile": 2 }).await.expect("profiling");
+    let began = Instant::now();
+    for _ in 0..10 {
+        let answers = join_all((0..50).map(|number| tenant.get(&jobs[number % jobs.len()]))).await;
+        assert!(answers.iter().all(|answer| answer.json()["queue"]["position"].is_u64()));
+    }
+    // One each second; one more for those that came after the first look.
+    let most = began.elapsed().as_secs() + 2;
+    database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
+    let profile = database.collection::<Document>("system.profile");
+    let looks = doc! { "command.pipeline.1.$project.isWithBroker": { "$exists": true } };
+    let looks = profile.count_documents(looks).await.expect("a count");
+    assert!((1..=most).contains(&looks), "{looks} looks, and {most} would be enough");
     stack.stop().await;
 }

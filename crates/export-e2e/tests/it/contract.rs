@@ -9,8 +9,9 @@ mod transcript;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use export_api::config::LimitSettings;
+use export_api::config::{AccessSettings, AdmissionSettings, LimitSettings};
 use export_core::access::Scope;
+use export_core::admission::SizeLimits;
 use export_e2e::Stack;
 use export_testkit::hour::HourBuilder;
 use export_testkit::isolation::TestSpace;
@@ -102,7 +103,11 @@ async fn states() {
 #[tokio::test(flavor = "multi_thread")]
 async fn results() {
     let stack = Stack::start().await;
-    stack.space.insert_fleet(&one_day()).await;
+    let fleet = one_day();
+    stack.space.insert_fleet(&fleet).await;
+    // How many vehicles there are says whether the export is a small one.
+    let names: Vec<String> = fleet.vehicles.iter().map(|one| stack.space.vehicle(one.suffix)).collect();
+    stack.until_listed(&names).await;
     let mut transcript = Transcript::of(&stack);
     let job_id = stack.accepted(&request()).await;
     transcript.name_id(&job_id, "zip job");
@@ -284,6 +289,28 @@ async fn limits() {
     transcript.get("the only one at once", UNKNOWN, &[]).await;
     transcript.get("429", UNKNOWN, &[]).await;
     insta::assert_snapshot!("limits", transcript.text());
+    stack.stop().await;
+}
+
+/// No room for one more job, and a job that is too large.
+#[tokio::test(flavor = "multi_thread")]
+async fn admission() {
+    let one = std::num::NonZeroU32::MIN;
+    let size = SizeLimits { max_range_days: 31, max_vehicles: 5, interactive_vehicle_days: 7 };
+    let admission = AdmissionSettings { max_queued_per_tenant: one, max_queued: one, size };
+    let space = TestSpace::create().await;
+    let stack = Stack::start_api_admitting(space, AccessSettings::Anyone, admission).await;
+    stack.provision().await;
+    let mut transcript = Transcript::of(&stack);
+    let vehicles: Vec<String> = (1..=6).map(|number| format!("vehicle_00{number}")).collect();
+    let large = json!({ "startDate": "2018-01-01", "endDate": "2019-01-01", "vehicles": vehicles });
+    transcript.post("422: too large in two ways", &[JSON], &large.to_string()).await;
+    let mut small = request();
+    small["vehicles"] = json!(["vehicle_001"]);
+    let created = transcript.post("the only one that may wait", &[JSON], &small.to_string()).await;
+    transcript.name(&created, "job");
+    transcript.post("429: one waits already", &[JSON], &small.to_string()).await;
+    insta::assert_snapshot!("admission", transcript.text());
     stack.stop().await;
 }
 
