@@ -21,4 +21,5 @@ mod schema;
 mod store;
 mod survey;
 mod sweeping;
+mod throttling;
 mod unreachable;
