@@ -166,7 +166,7 @@ fn the_server_may_say_so_first() {
     assert_eq!(controller.server_told(now, Pressure::None), None);
 
     // Others that are slower prove nothing by themselves, and make our own times weigh more.
-    let mut told = |pressure: Pressure, times: f64| {
+    let told = |pressure: Pressure, times: f64| {
         let mut controller = Controller::new(16);
         let mut read = |at: Duration, took: Duration, alone| {
             let company = Company { alone, is_full: false };

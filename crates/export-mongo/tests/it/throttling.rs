@@ -110,18 +110,24 @@ fn open_cursors(status: &Document) -> i64 {
 async fn a_source_that_slows_down_is_read_less_and_more_when_it_recovers() {
     let space = TestSpace::create().await;
     for index in 0..12 {
-        space.insert_hours("001", &format!("p{index}"), documents(60, DOCUMENT_BYTES)).await;
+        space.insert_hours("001", &format!("p{index}"), documents(20, DOCUMENT_BYTES)).await;
     }
     let proxy = Proxy::start(space.services.mongodb_address().to_owned()).await;
     let uri = space.services.mongodb_uri_through(&proxy.address().to_string());
     let client = connect(&uri.into(), "test").await.expect("a client");
     let throttle = SourceThrottle::new(&client, at_most(8));
+    // Both times are far above what a busy machine adds by chance.
+    let later = |ms: u64| {
+        let delay = Fault::Delay(Direction::Answers, Duration::from_millis(ms));
+        Rule::request(Pattern::any().containing(b"find\0"), delay)
+    };
+    let usual = proxy.add(later(100));
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
     let export = Export::of(&throttle, &space, 4 << 20);
     let reading = tokio::task::spawn_blocking(move || {
         while !over.load(Ordering::Relaxed) {
-            assert_eq!(export.read(12), 12 * 60);
+            assert_eq!(export.read(12), 12 * 20);
         }
     });
     let limit_becomes = |what: &'static str, wanted: fn(usize) -> bool| {
@@ -135,11 +141,11 @@ async fn a_source_that_slows_down_is_read_less_and_more_when_it_recovers() {
         }
     };
     limit_becomes("a source that is well", |limit| limit >= 4).await;
-    // Far more than chance on a busy machine.
-    let delay = Fault::Delay(Direction::Answers, Duration::from_millis(400));
-    let slow = proxy.add(Rule::request(Pattern::any().containing(b"find\0"), delay));
+    usual.lift();
+    let slow = proxy.add(later(1_000));
     limit_becomes("a source that suffers", |limit| limit <= 2).await;
     slow.lift();
+    proxy.add(later(100));
     limit_becomes("a source that has recovered", |limit| limit >= 4).await;
     is_over.store(true, Ordering::Relaxed);
     reading.await.expect("no panic");
