@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
 use bytes::Bytes;
@@ -30,7 +31,7 @@ use crate::client::{OPERATION as OPERATION_TIME, bounded};
 use crate::error::StoreError;
 use crate::gate::{CountedReader, Gate, Reservation};
 use crate::resume::{Tries, is_resumable};
-use crate::throttle::SourceThrottle;
+use crate::throttle::{Read, SourceThrottle};
 
 /// Batches of a collection at a time: in use, waiting, being read.
 const BATCHES_PER_COLLECTION: usize = 3;
@@ -91,10 +92,15 @@ impl Reading {
         loop {
             let Some(mut reservation) = self.pass(size.estimate_bytes()).await else { return Ok(()) };
             let documents_wanted = size.documents();
-            let reply = match self.fetch(documents_wanted, size.estimate_bytes()).await {
-                Ok(Some(reply)) => reply,
-                // Nobody listens any more.
-                Ok(None) => return Ok(()),
+            let came_at = Instant::now();
+            let read = tokio::select! {
+                read = self.reader.throttle.begin(size.estimate_bytes()) => read,
+                // Nobody wants it any more.
+                () = self.reader.batches.closed() => return Ok(()),
+            };
+            tries.waited(came_at.elapsed());
+            let reply = match self.fetch(read, documents_wanted).await {
+                Ok(reply) => reply,
                 Err(error) => {
                     drop(reservation);
                     if self.may_go_on(error, &mut tries).await? {
@@ -131,32 +137,26 @@ impl Reading {
         reader.gate.pass(bytes, wanted).await
     }
 
-    /// One batch, when it may be read; `None` when nobody wants it any more.
-    async fn fetch(&self, documents: usize, estimate_bytes: usize) -> Result<Option<RawBatch>, StoreError> {
-        let Reader { throttle, collection, batches, .. } = &self.reader;
-        let read = tokio::select! {
-            read = throttle.begin(estimate_bytes) => read,
-            () = batches.closed() => return Ok(None),
-        };
-        let find = self.find(collection, documents);
+    /// One batch.
+    async fn fetch(&self, read: Read, documents: usize) -> Result<RawBatch, StoreError> {
+        let find = self.find(documents);
         let fetched = bounded(OPERATION, async move { find.await?.try_next().await }).await;
         match &fetched {
             Ok(Some(reply)) => read.answered(reply.as_raw_document().as_bytes().len()),
             Err(StoreError::TimedOut { .. }) => read.timed_out(),
             _ => drop(read),
         }
-        fetched?.map(Some).ok_or_else(|| unreadable("there is no answer"))
+        fetched?.ok_or_else(|| unreadable("there is no answer"))
     }
 
     /// What asks for the next documents. The cursor is dropped with its first batch: if it is still open, because the answer was full, the
     /// driver closes it.
     fn find(
         &self,
-        collection: &Collection<RawDocumentBuf>,
         documents: usize,
     ) -> impl Future<Output = Result<RawBatchCursor, mongodb::error::Error>> + Send + 'static {
         let documents = u32::try_from(documents).unwrap_or(u32::MAX);
-        let (collection, filter) = (collection.clone(), self.filter());
+        let (collection, filter) = (self.reader.collection.clone(), self.filter());
         async move {
             let find = collection.find(filter).sort(doc! { "_id": 1 });
             // One more than the limit: then the server knows when it has come to the limit, and keeps no cursor.

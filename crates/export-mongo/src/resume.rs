@@ -67,6 +67,11 @@ impl Tries {
         *self = Self::new();
     }
 
+    /// So long nothing was tried: who waits for his turn has not failed.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.progressed_at += time;
+    }
+
     /// Tries that failed since the last document.
     pub(crate) fn failed(&self) -> u32 {
         self.failed

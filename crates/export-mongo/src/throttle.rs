@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mongodb::Client;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::client::MongoClient;
 use crate::preference::ReadFrom;
@@ -80,6 +80,7 @@ pub(crate) struct Inner {
     own_reads: OwnCount,
     is_sampling: AtomicBool,
     told: Mutex<Told>,
+    is_quiet: bool,
 }
 
 /// The byte rate. The turn is held while waiting, so that reads pass in the order they came.
@@ -116,6 +117,15 @@ pub(crate) struct Read {
 impl SourceThrottle {
     /// A throttle in front of this source.
     pub fn new(source: &MongoClient, limits: ReadLimits) -> Self {
+        Self::of(source, limits, false)
+    }
+
+    /// The same for a program that talks to people: what it does to its limit is told to the log at the level of debugging only.
+    pub fn quiet(source: &MongoClient, limits: ReadLimits) -> Self {
+        Self::of(source, limits, true)
+    }
+
+    fn of(source: &MongoClient, limits: ReadLimits, is_quiet: bool) -> Self {
         let controller = Controller::new(limits.max_reads.get());
         meters::describe(controller.limit());
         let pace = limits.max_bytes_per_second.map(|rate| Pace {
@@ -132,6 +142,7 @@ impl SourceThrottle {
             own_reads: OwnCount::default(),
             is_sampling: AtomicBool::new(false),
             told: Mutex::default(),
+            is_quiet,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -226,7 +237,11 @@ impl SourceThrottle {
         *told = Told { was_lowered: is_lowered, told_at: Some(now) };
         drop(told);
         match change {
+            Change::Lowered(reason) if self.inner.is_quiet => {
+                debug!(reason, limit, "the source is read less")
+            }
             Change::Lowered(reason) => info!(reason, limit, "the source is read less"),
+            Change::Raised if self.inner.is_quiet => debug!(limit, "the source is read more again"),
             Change::Raised => info!(limit, "the source has recovered and is read more again"),
         }
     }

@@ -66,7 +66,7 @@ impl Work {
             Origin::MongoDb(uri) => {
                 let connecting = export_mongo::connect_source(uri, "exports run", self.limits.max_reads);
                 let client = handle.block_on(connecting).map_err(|error| UsageError(error.to_string()))?;
-                let throttle = SourceThrottle::new(&client, self.limits);
+                let throttle = SourceThrottle::quiet(&client, self.limits);
                 let databases = VehicleDatabases::behind(&throttle, prefix);
                 let source = MongoSource::new(databases, handle.clone(), read_ahead_bytes);
                 let manifest = self.export(&source, place, meter, slices_bytes)?;

@@ -170,10 +170,10 @@ impl Controller {
     }
 
     fn lower(&mut self, now: Instant, reason: &'static str) -> Option<Change> {
-        self.is_starting = false;
         if self.limit == 1 || is_within(self.lowered_at, now, BETWEEN_DECREASES) {
             return None;
         }
+        self.is_starting = false;
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -212,9 +212,9 @@ fn is_within(since: Option<Instant>, now: Instant, time: Duration) -> bool {
     since.is_some_and(|since| now.saturating_duration_since(since) < time)
 }
 
-/// The middle one. There is at least one.
+/// The middle one, of an even number the lower: a slow one is chance more often than a fast one. There is at least one.
 fn median(ratios: &mut [f64]) -> f64 {
-    let middle = ratios.len() / 2;
+    let middle = (ratios.len() - 1) / 2;
     *ratios.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 

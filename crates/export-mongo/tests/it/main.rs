@@ -25,4 +25,5 @@ mod sharing;
 mod store;
 mod survey;
 mod sweeping;
+mod throttling;
 mod unreachable;

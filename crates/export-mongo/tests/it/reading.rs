@@ -88,7 +88,7 @@ pub(crate) fn document(id: impl Into<bson::Bson>, bytes: usize) -> Document {
     doc! { "_id": id, "filler": filler }
 }
 
-fn documents(count: i64, bytes: usize) -> Vec<Document> {
+pub(crate) fn documents(count: i64, bytes: usize) -> Vec<Document> {
     (0..count).map(|id| document(id, bytes)).collect()
 }
 

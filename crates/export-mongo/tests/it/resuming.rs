@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 
-use bson::{Bson, Decimal128, Document, doc};
+use bson::{Bson, Decimal128, Document};
 use export_mongo::{StoreError, connect};
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::Proxy;
@@ -63,7 +63,7 @@ async fn batches_that_end_at_ids_of_any_type_lose_and_repeat_nothing() {
 #[tokio::test]
 async fn an_answer_that_is_full_is_no_end_and_leaves_no_cursor() {
     let space = TestSpace::create().await;
-    for id in 0..10 {
+    for id in 0..10_i64 {
         space.insert_hours("001", "soc", vec![document(id, 5 << 20)]).await;
     }
     // By the size that is assumed at first, 32 documents fit into a batch: the server's answer ends after three.

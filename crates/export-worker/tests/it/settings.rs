@@ -17,7 +17,7 @@ const VALID: [(&str, &str); 7] = [
     ("LOG_FORMAT", "json"),
 ];
 
-fn valid() -> Program {
+pub(crate) fn valid() -> Program {
     Program::new(env!("CARGO_BIN_EXE_exports-worker"), &[], &VALID)
 }
 
