@@ -16,6 +16,7 @@ mod messages;
 mod queues;
 mod restarts;
 mod secrets;
+mod sharing;
 mod source;
 mod stopping;
 mod storage;

@@ -1,0 +1,112 @@
+//! Without a part, and what goes wrong then.
+
+use export_core::event::EventKind;
+use export_core::job::JobState::NotStarted;
+use export_core::rules::{Condition as C, Effect as E, Transition as T};
+
+use super::{Bounds, Sharing, properties as p};
+use crate::protocol::Rules;
+
+/// A cancel, a `force` and a fault.
+pub const USUAL: Bounds = Bounds { cancels: 1, force: true, faults: 1 };
+
+/// A part that is missing.
+#[derive(Debug)]
+pub struct Mutant {
+    /// Which.
+    pub name: &'static str,
+    /// What is left.
+    pub sharing: Sharing,
+    /// What no longer holds.
+    pub breaks: &'static str,
+}
+
+/// All of them.
+pub fn all() -> Vec<Mutant> {
+    let real = Rules::default;
+    let mutant =
+        |name, breaks, rules| Mutant { name, breaks, sharing: Sharing { rules, ..Sharing::new(USUAL) } };
+    let mut all = vec![
+        mutant("a follower is claimed", p::FOLLOWERS_DO_NOT_READ, real().without(T::Claim, C::NotFollowing)),
+        mutant(
+            "a cancelled follower gets a result",
+            p::ENDED_STAYS,
+            real().without(T::Adopt, C::In(NotStarted)),
+        ),
+        mutant("anybody gets a result", p::RESULT_IS_THE_LEADERS, real().without(T::Adopt, C::Follows)),
+        mutant(
+            "a result is given that is over",
+            p::RESULT_IS_THE_LEADERS,
+            real().without(T::Adopt, C::SharedResultLasts),
+        ),
+        mutant(
+            "a cancelled follower fails",
+            p::ENDED_STAYS,
+            real().without(T::AdoptFailure, C::In(NotStarted)),
+        ),
+        mutant("anybody fails", p::ONE_LEADS, real().without(T::AdoptFailure, C::Follows)),
+        mutant(
+            "a cancelled follower works",
+            p::ENDED_STAYS,
+            real().without(T::StandAlone, C::In(NotStarted)),
+        ),
+        mutant(
+            "a cancelled follower moves",
+            p::ENDED_STAYS,
+            real().without(T::FollowNext, C::In(NotStarted)),
+        ),
+        mutant("anybody moves", p::ONE_LEADS, real().without(T::FollowNext, C::Follows)),
+        mutant("a failed job leads", p::ONE_LEADS, real().without_effect(T::Fail, E::StopLeading)),
+        mutant(
+            "a job cancelled while it waits leads",
+            p::ONE_LEADS,
+            real().without_effect(T::CancelWaiting, E::StopLeading),
+        ),
+        mutant(
+            "a job cancelled while it runs leads",
+            p::ONE_LEADS,
+            real().without_effect(T::CancelRunning, E::StopLeading),
+        ),
+        mutant("an expired job leads", p::ONE_LEADS, real().without_effect(T::Expire, E::StopLeading)),
+        mutant("no result is given", p::FINISHED_HAS_RESULT, real().without_effect(T::Adopt, E::SetResult)),
+        mutant(
+            "the result is kept for ever",
+            p::RESULT_IS_THE_LEADERS,
+            real().without_effect(T::Adopt, E::SetSharedExpiry),
+        ),
+        mutant(
+            "the reason is not given",
+            p::FAILURES_ARE_EXPLAINED,
+            real().without_effect(T::AdoptFailure, E::SetError),
+        ),
+        mutant(
+            "who works still follows",
+            p::ONE_LEADS,
+            real().without_effect(T::StandAlone, E::StopFollowing),
+        ),
+        mutant("who works does not lead", p::ONE_WORKS, real().without_effect(T::StandAlone, E::Lead)),
+        mutant("nobody adopts", p::EVERYBODY_ENDS, real().without_rule(T::Adopt)),
+        mutant("nobody fails with its leader", p::EVERYBODY_ENDS, real().without_rule(T::AdoptFailure)),
+        mutant("nobody stands alone", p::EVERYBODY_ENDS, real().without_rule(T::StandAlone)),
+        mutant("nobody moves", p::EVERYBODY_ENDS, real().without_rule(T::FollowNext)),
+        mutant("nobody gives way", p::EVERYBODY_ENDS, real().without_rule(T::GiveWay)),
+        Mutant {
+            name: "no index",
+            breaks: p::ONE_LEADS,
+            sharing: Sharing { has_index: false, ..Sharing::new(USUAL) },
+        },
+        Mutant {
+            name: "no sweeper",
+            breaks: p::EVERYBODY_ENDS,
+            sharing: Sharing { has_sweeper: false, ..Sharing::new(USUAL) },
+        },
+    ];
+    for (transition, kind) in [(T::Adopt, EventKind::Finished), (T::AdoptFailure, EventKind::Failed)] {
+        all.push(mutant(
+            "a silent end",
+            p::ENDS_ARE_TOLD,
+            real().without_effect(transition, E::Announce(kind)),
+        ));
+    }
+    all
+}
