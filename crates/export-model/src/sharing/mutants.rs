@@ -10,6 +10,15 @@ use crate::protocol::Rules;
 /// A cancel, a `force` and a fault.
 pub const USUAL: Bounds = Bounds { cancels: 1, force: true, faults: 1 };
 
+/// Nothing but three requests.
+const CALM: Bounds = Bounds { cancels: 0, force: false, faults: 0 };
+/// And one of them cancelled.
+const CANCEL: Bounds = Bounds { cancels: 1, ..CALM };
+/// And one that fails, or is lost.
+const FAULT: Bounds = Bounds { faults: 1, ..CALM };
+/// And one that says `force`.
+const FORCE: Bounds = Bounds { force: true, ..CALM };
+
 /// A part that is missing.
 #[derive(Debug)]
 pub struct Mutant {
@@ -85,11 +94,11 @@ pub fn all() -> Vec<Mutant> {
             real().without_effect(T::StandAlone, E::StopFollowing),
         ),
         mutant("who works does not lead", p::ONE_WORKS, real().without_effect(T::StandAlone, E::Lead)),
-        mutant("nobody adopts", p::EVERYBODY_ENDS, real().without_rule(T::Adopt)),
-        mutant("nobody fails with its leader", p::EVERYBODY_ENDS, real().without_rule(T::AdoptFailure)),
-        mutant("nobody stands alone", p::EVERYBODY_ENDS, real().without_rule(T::StandAlone)),
-        mutant("nobody moves", p::EVERYBODY_ENDS, real().without_rule(T::FollowNext)),
-        mutant("nobody gives way", p::EVERYBODY_ENDS, real().without_rule(T::GiveWay)),
+        stuck(CALM, "nobody adopts", real().without_rule(T::Adopt)),
+        stuck(FAULT, "nobody fails with its leader", real().without_rule(T::AdoptFailure)),
+        stuck(CANCEL, "nobody stands alone", real().without_rule(T::StandAlone)),
+        stuck(CANCEL, "nobody moves", real().without_rule(T::FollowNext)),
+        stuck(FORCE, "nobody gives way", real().without_rule(T::GiveWay)),
         Mutant {
             name: "no index",
             breaks: p::ONE_LEADS,
@@ -98,7 +107,7 @@ pub fn all() -> Vec<Mutant> {
         Mutant {
             name: "no sweeper",
             breaks: p::EVERYBODY_ENDS,
-            sharing: Sharing { has_sweeper: false, ..Sharing::new(USUAL) },
+            sharing: Sharing { has_sweeper: false, ..Sharing::new(CALM) },
         },
     ];
     for (transition, kind) in [(T::Adopt, EventKind::Finished), (T::AdoptFailure, EventKind::Failed)] {
