@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use crate::callers::Caller;
 use crate::receiver::{Receiver, settings};
 
+/// The longest that a follower may end after its leader: about a second where nothing else is going on.
+const MOST_LAG_MS: i64 = 10_000;
+
 fn body() -> Value {
     json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
 }
@@ -80,6 +83,11 @@ async fn ten_at_once_over_two_apis_read_the_source_once() {
     // Nobody ever began the others.
     let claims: i64 = stored(&stack).await.iter().map(|job| job.get_i64("epoch").expect("an epoch")).sum();
     assert_eq!(claims, 1);
+    let end = |job: &Document| job.get_datetime("finishedAt").expect("an end").timestamp_millis();
+    let ends: Vec<i64> = stored(&stack).await.iter().map(end).collect();
+    let lag_ms = ends.iter().max().expect("ten") - ends.iter().min().expect("ten");
+    eprintln!("the last follower has ended {lag_ms} ms after its leader");
+    assert!(lag_ms < MOST_LAG_MS, "{lag_ms}");
     assert_eq!(stack.space.object_keys().await.len(), 1);
     let first = stack.download(&ids[0]).await;
     for id in &ids[1..] {

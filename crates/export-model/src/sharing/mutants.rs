@@ -33,8 +33,14 @@ pub struct Mutant {
 /// All of them.
 pub fn all() -> Vec<Mutant> {
     let real = Rules::default;
-    let mutant =
-        |name, breaks, rules| Mutant { name, breaks, sharing: Sharing { rules, ..Sharing::new(USUAL) } };
+    let within = |bounds, name, breaks, rules| Mutant {
+        name,
+        breaks,
+        sharing: Sharing { rules, ..Sharing::new(bounds) },
+    };
+    let mutant = |name, breaks, rules| within(USUAL, name, breaks, rules);
+    // Who never ends is found when all was looked at: no more happens than it takes.
+    let stuck = |bounds, name, rules| within(bounds, name, p::EVERYBODY_ENDS, rules);
     let mut all = vec![
         mutant("a follower is claimed", p::FOLLOWERS_DO_NOT_READ, real().without(T::Claim, C::NotFollowing)),
         mutant(
@@ -118,4 +124,16 @@ pub fn all() -> Vec<Mutant> {
         ));
     }
     all
+}
+
+/// Parts that are not needed for any of this, and why.
+pub fn harmless() -> Vec<(&'static str, Sharing)> {
+    let without = |transition, condition| Sharing {
+        rules: Rules::default().without(transition, condition),
+        ..Sharing::new(FORCE)
+    };
+    vec![
+        ("who stands alone would not lead where another does", without(T::StandAlone, C::Follows)),
+        ("who does not lead has nothing to give", without(T::GiveWay, C::Leads)),
+    ]
 }

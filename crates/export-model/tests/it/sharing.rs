@@ -33,3 +33,11 @@ fn each_part_is_missed() {
         assert_eq!(broken, Some(mutant.breaks), "{}: {:#?}", mutant.name, outcome.violation);
     }
 }
+
+#[test]
+fn what_is_said_to_be_harmless_is() {
+    for (why, sharing) in mutants::harmless() {
+        let outcome = check(&sharing);
+        assert!(outcome.violation.is_none(), "{why}: {:#?}", outcome.violation);
+    }
+}
