@@ -17,6 +17,7 @@ pub mod protocol;
 mod rest;
 mod search;
 pub mod seen;
+pub mod sharing;
 pub mod steps;
 pub mod world;
 

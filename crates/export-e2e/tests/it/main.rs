@@ -27,6 +27,7 @@ mod refused;
 mod relaying;
 mod schemathesis;
 mod settings;
+mod sharing;
 mod slow_clients;
 mod tenants;
 mod waits;

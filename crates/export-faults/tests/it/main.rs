@@ -17,6 +17,7 @@ mod places;
 mod queues;
 mod restarts;
 mod secrets;
+mod sharing;
 mod source;
 mod stopping;
 mod storage;

@@ -22,6 +22,7 @@ mod roundtrip;
 mod rules;
 mod schema;
 mod sharing;
+mod sharing_rules;
 mod store;
 mod survey;
 mod sweeping;

@@ -8,16 +8,17 @@ use export_core::rules::{Input, Record, Transition};
 use export_mongo::{Cancelled, Claim, Held, Swept};
 use fastrand::Rng;
 
-use crate::store::{LEASE, NO_WAIT, RETENTION, TestStore, ago, failure, new_job, progress, result};
+use crate::sharing::sharing;
+use crate::store::{LEASE, NO_WAIT, RETENTION, TestStore, ago, failure, progress, result};
 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 30;
 const OWNERS: [&str; 2] = ["worker-a", "worker-b"];
-const LEADER: &str = "leader";
-const URI: &str = "s3://bucket/result.zip";
+pub(crate) const LEADER: &str = "leader";
+pub(crate) const URI: &str = "s3://bucket/result.zip";
 /// In the record's time now is 0: what is at -1 has passed, what is at 1 has not.
-const PASSED: i64 = -1;
-const AHEAD: i64 = 1;
+pub(crate) const PASSED: i64 = -1;
+pub(crate) const AHEAD: i64 = 1;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,7 @@ fn step(random: &mut Rng, epoch: i64) -> Step {
     }
 }
 
-fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
+pub(crate) fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
     Input {
         now_ms: 0,
         epoch,
@@ -154,7 +155,7 @@ async fn run_out(store: &TestStore, job_id: JobId, field: &str) -> bool {
 /// The parts of a record that do not depend on the time.
 #[derive(Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "what is left of times is whether they are there")]
-struct Seen {
+pub(crate) struct Seen {
     state: String,
     epoch: i64,
     attempts: i64,
@@ -166,9 +167,11 @@ struct Seen {
     expires: bool,
     has_error: bool,
     announced: Vec<String>,
+    leads: bool,
+    follows: Option<String>,
 }
 
-fn seen(document: &Document) -> Seen {
+pub(crate) fn seen(document: &Document) -> Seen {
     let is_set = |field: &str| !matches!(document.get(field), None | Some(Bson::Null));
     let text = |field: &str| document.get_str(field).ok().map(str::to_owned);
     Seen {
@@ -183,6 +186,8 @@ fn seen(document: &Document) -> Seen {
         expires: is_set("expiresAt"),
         has_error: is_set("error"),
         announced: announced(document),
+        leads: document.get_bool("leads").expect("a bool"),
+        follows: text("sharesResultOf"),
     }
 }
 
@@ -192,7 +197,7 @@ fn announced(document: &Document) -> Vec<String> {
     entries.map(|entry| kind(entry).expect("a kind")).collect()
 }
 
-fn expected(job: &Record<&'static str>) -> Seen {
+pub(crate) fn expected(job: &Record<&'static str>) -> Seen {
     Seen {
         state: job.state.as_str().to_owned(),
         epoch: job.epoch,
@@ -205,6 +210,8 @@ fn expected(job: &Record<&'static str>) -> Seen {
         expires: job.expires_at_ms.is_some(),
         has_error: job.error.is_some(),
         announced: job.announced.events().map(|kind| kind.as_str().to_owned()).collect(),
+        leads: job.leads,
+        follows: job.follows.map(str::to_owned),
     }
 }
 
@@ -215,9 +222,9 @@ async fn the_store_follows_the_rules() {
     for seed in 0..SEQUENCES {
         store.stored.delete_many(doc! {}).await.expect("an empty collection");
         let mut random = Rng::with_seed(seed);
-        let new = new_job();
+        let new = sharing();
         store.jobs.create(&new).await.expect("a job");
-        let mut job = Record::new(new.max_attempts, 0);
+        let mut job = Record { leads: true, ..Record::new(new.max_attempts, 0) };
         let mut steps = Vec::new();
         for _ in 0..STEPS {
             let step = step(&mut random, job.epoch);

@@ -125,11 +125,7 @@ async fn followers_have_what_their_leader_has() {
     let ends = |job: Job| job.expires_at.expect("an end");
     assert_eq!(ends(store.get(late.id).await), ends(store.get(leader).await));
     // What was made once teaches once.
-    assert_eq!(
-        store.jobs.outcomes(&led.tenant).await.expect("outcomes").len(),
-        0,
-        "no documents were counted"
-    );
+    assert_eq!(store.jobs.outcomes(&led.tenant).await.expect("outcomes").len(), 1);
     store.space.cleanup().await;
 }
 
@@ -311,5 +307,22 @@ async fn a_job_that_cannot_share_is_not_stored() {
         let refused = outcome.expect_err("refused").to_string();
         assert!(refused.contains("failed validation"), "{changes}: {refused}");
     }
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn looking_for_followers_costs_nothing_where_there_are_none() {
+    let store = TestStore::create().await;
+    for _ in 0..50 {
+        store.job().await;
+    }
+    let wanted = doc! { "state": "NOT_STARTED", "sharesResultOf": { "$type": "string" } };
+    let explain = doc! { "explain": { "find": "jobs", "filter": wanted }, "verbosity": "executionStats" };
+    let database = store.space.mongodb.database(&store.space.jobs_database);
+    let explained = database.run_command(explain).await.expect("an explanation");
+    assert!(explained.to_string().contains("\"indexName\": \"following\""), "{explained}");
+    let looked_at = explained.get_document("executionStats").expect("figures");
+    let figure = |name: &str| looked_at.get_i32(name).ok();
+    assert_eq!((figure("totalKeysExamined"), figure("totalDocsExamined")), (Some(0), Some(0)));
     store.space.cleanup().await;
 }
