@@ -93,8 +93,8 @@ impl Dispatcher {
             };
             let pace = sleep_until(began_at + PACE);
             let wait = match outcome {
-                // There may be more.
-                Ok(Outcome::Released) => {
+                // There may be more; at the end, others go on.
+                Ok(Outcome::Released) if !stop.is_cancelled() => {
                     rest = FIRST_REST;
                     pace.await;
                     continue;
@@ -105,7 +105,7 @@ impl Dispatcher {
                     pace.await;
                     continue;
                 }
-                Ok(Outcome::Full) => WHILE_JOBS_WAIT,
+                Ok(Outcome::Full | Outcome::Released) => WHILE_JOBS_WAIT,
                 Ok(Outcome::NotDue | Outcome::NotOurTurn) => {
                     any_change = None;
                     WHILE_JOBS_WAIT

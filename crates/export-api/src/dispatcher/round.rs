@@ -104,10 +104,11 @@ impl Dispatcher {
         if places == 0 {
             return Ok(Outcome::Full);
         }
-        let chosen = self.choose(look.loads, turn.last_tenant.as_ref(), places).await?;
-        let Some((tenant, _)) = chosen.last() else { return Ok(Outcome::NotDue) };
-        *last_tenant = Some(tenant.clone());
-
+        let (chosen, last) = self.choose(look.loads, turn.last_tenant.as_ref(), places).await?;
+        *last_tenant = last;
+        if chosen.is_empty() {
+            return Ok(Outcome::NotDue);
+        }
         let published = self.publish(&chosen).await;
         if published.is_empty() {
             return Ok(Outcome::NotReleased);
@@ -118,13 +119,13 @@ impl Dispatcher {
         Ok(if is_all { Outcome::Released } else { Outcome::NotReleased })
     }
 
-    /// The jobs that get the next places, in order.
+    /// The jobs that get the next places, in order, and the tenant after which it goes on.
     async fn choose(
         &self,
         mut loads: Vec<Load>,
         served_last: Option<&Tenant>,
         places: usize,
-    ) -> Result<Vec<(Tenant, Unpublished)>, StoreError> {
+    ) -> Result<(Vec<(Tenant, Unpublished)>, Option<Tenant>), StoreError> {
         let mut found: HashMap<Tenant, Vec<Unpublished>> = HashMap::new();
         for look in 1.. {
             let turns = next_turns(loads.clone(), served_last, places, self.max_running_per_tenant);
@@ -142,7 +143,8 @@ impl Dispatcher {
             });
             let looked = try_join_all(looks).await?;
             if looked.is_empty() || look == LOOKS {
-                return Ok(in_order(turns, found));
+                let last = turns.last().cloned();
+                return Ok((in_order(turns, found), last));
             }
             for (tenant, count, jobs) in looked {
                 let load = loads.iter_mut().find(|load| load.tenant == tenant);
@@ -152,7 +154,7 @@ impl Dispatcher {
                 found.insert(tenant, jobs);
             }
         }
-        Ok(Vec::new())
+        Ok((Vec::new(), None))
     }
 
     /// Sends the jobs' messages; those that the broker has confirmed.

@@ -8,6 +8,7 @@ mod callers;
 mod catalog;
 mod command_line;
 mod contract;
+mod dispatching;
 mod downloads;
 mod events;
 mod exact;

@@ -1,63 +1,90 @@
 //! Who accepts a request, or asks for it, goes away in the middle.
 
+use bson::Document;
 use export_faults::patterns::{command, publish};
 use export_faults::{Deployment, Fleet, state_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
-/// The job is in the database, its message never went out: another API's sweeper publishes it.
+/// The job is in the database, and nobody knows: the client was told nothing. It is exported all the same.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_is_killed_between_insert_and_publish() {
+async fn the_api_is_killed_between_insert_and_answer() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let mut api = deployment.api().await;
-    let held = api.links.rabbitmq.add(Rule::request(publish(), Fault::Hold(Direction::Requests)));
-    let mut request = api.half_post(&fleet.body).await;
-    request.send_rest().await;
-    held.until_seen(1).await;
-    api.kill();
-    assert_eq!(request.answer().await, None, "nothing was promised");
-
-    let jobs = deployment.all_jobs().await;
-    let [job] = &jobs[..] else { panic!("one job: {jobs:?}") };
-    assert_eq!(state_of(job), "NOT_STARTED");
-    assert!(job.get_datetime("publishedAt").is_err(), "{job:#}");
-    let queue = deployment.broker.queue(&deployment.broker.jobs_queue()).await.expect("the queue");
-    assert_eq!(queue.ready, 0, "the message never arrived");
-
-    let api = deployment.api().await;
-    let worker = deployment.worker().await;
-    let finished = fleet.exported(&deployment, job.get_str("_id").expect("an id")).await;
-    assert_eq!(finished.get_i64("attempts").expect("a count"), 1);
-    assert_eq!(deployment.space.object_keys().await.len(), 1);
-    drop((api, worker));
-    deployment.end().await;
-}
-
-/// The message is in the queue, but nobody knows: neither the client nor the database.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_api_is_killed_between_publish_and_answer() {
-    let deployment = Deployment::start().await;
-    let fleet = Fleet::odd(&deployment).await;
-    let mut api = deployment.api().await;
-    let held = api.links.rabbitmq.add(Rule::request(publish(), Fault::Hold(Direction::Answers)));
+    let start_date = fleet.body["startDate"].as_str().expect("a day");
+    let insert = command("startDate", start_date);
+    let held = api.links.mongodb.add(Rule::request(insert, Fault::Hold(Direction::Answers)).times(1));
     let mut request = api.half_post(&fleet.body).await;
     request.send_rest().await;
     held.until_answered(1).await;
     api.kill();
     assert_eq!(request.answer().await, None, "nothing was promised");
 
-    let jobs = deployment.all_jobs().await;
-    let [job] = &jobs[..] else { panic!("one job: {jobs:?}") };
+    let job = the_one_job(&deployment).await;
+    assert!(job.get_datetime("publishedAt").is_err(), "{job:#}");
+    is_exported_once(deployment, &fleet, &job).await;
+}
+
+/// The job was promised, its message never went out: another API's dispatcher releases it, as soon as the turn of the dead one has run out.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_killed_before_it_publishes() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let mut api = deployment.api().await;
+    let held = api.links.rabbitmq.add(Rule::request(publish(), Fault::Hold(Direction::Requests)));
+    api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    api.kill();
+
+    let job = the_one_job(&deployment).await;
     assert!(job.get_datetime("publishedAt").is_err(), "{job:#}");
     let queue = deployment.broker.queue(&deployment.broker.jobs_queue()).await.expect("the queue");
+    assert_eq!(queue.ready, 0, "the message never arrived");
+    is_exported_once(deployment, &fleet, &job).await;
+}
+
+/// The message is in the queue, but the database does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_is_killed_between_publish_and_mark() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let mut api = deployment.api().await;
+    let held = api.links.rabbitmq.add(Rule::request(publish(), Fault::Hold(Direction::Answers)));
+    api.accepted(&fleet.body).await;
+    held.until_answered(1).await;
+    api.kill();
+
+    let job = the_one_job(&deployment).await;
+    assert!(job.get_datetime("publishedAt").is_err(), "{job:#}");
+    let jobs_queue = deployment.broker.jobs_queue();
+    let queue = deployment.broker.queue(&jobs_queue).await.expect("the queue");
     assert_eq!(queue.ready, 1, "the message has arrived");
 
-    // The sweeper publishes it once more before a worker is there to take the first.
+    // Another dispatcher publishes it once more before a worker is there to take the first.
     let api = deployment.api().await;
-    let job_id = job.get_str("_id").expect("an id");
-    deployment.until(job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
+    deployment.until(id_of(&job), |job| job.get_datetime("publishedAt").is_ok()).await;
+    drop(api);
+    is_exported_once(deployment, &fleet, &job).await;
+}
+
+/// The only job there is, which nobody has claimed.
+async fn the_one_job(deployment: &Deployment) -> Document {
+    let mut jobs = deployment.all_jobs().await;
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    let job = jobs.remove(0);
+    assert_eq!(state_of(&job), "NOT_STARTED");
+    job
+}
+
+fn id_of(job: &Document) -> &str {
+    job.get_str("_id").expect("an id")
+}
+
+/// Another API and a worker bring the job to its end.
+async fn is_exported_once(deployment: Deployment, fleet: &Fleet, job: &Document) {
+    let api = deployment.api().await;
     let worker = deployment.worker().await;
-    let finished = fleet.exported(&deployment, job_id).await;
+    let finished = fleet.exported(&deployment, id_of(job)).await;
     assert_eq!(finished.get_i64("attempts").expect("a count"), 1);
     assert_eq!(deployment.space.object_keys().await.len(), 1);
     drop((api, worker));
@@ -122,7 +149,7 @@ async fn hangs_up_while(
     deployment.until_so("the job is there", || async { deployment.all_jobs().await.len() == 1 }).await;
     let job_id = deployment.all_jobs().await[0].get_str("_id").expect("an id").to_owned();
     deployment.until(&job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
-    // The sweeper would have sent a second one.
+    // Whoever looked again while it was on its way would have sent a second one.
     assert_eq!(published.seen(), 1);
     let worker = deployment.worker().await;
     fleet.exported(&deployment, &job_id).await;

@@ -2,8 +2,9 @@
 
 use export_faults::{Deployment, Fleet, state_of};
 
-/// Jobs that wait at the same time.
-const WAITING: usize = 5;
+/// Jobs that wait at the same time, and those of them that the broker gets while none runs.
+const WAITING: usize = 6;
+const IN_BROKER: usize = 4;
 
 /// Jobs that wait for a worker, and an API that soon publishes again what nobody takes.
 async fn with_waiting_jobs() -> (Deployment, Fleet, export_faults::Api, Vec<String>) {
@@ -14,10 +15,12 @@ async fn with_waiting_jobs() -> (Deployment, Fleet, export_faults::Api, Vec<Stri
     for _ in 0..WAITING {
         waiting.push(api.accepted(&fleet.body).await);
     }
-    for job_id in &waiting {
-        // Noted soon after the message is out.
-        deployment.until(job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
-    }
+    let is_published = |job: &&bson::Document| job.get_datetime("publishedAt").is_ok();
+    deployment
+        .until_so("the broker has its share", || async {
+            deployment.all_jobs().await.iter().filter(is_published).count() >= IN_BROKER
+        })
+        .await;
     (deployment, fleet, api, waiting)
 }
 

@@ -23,7 +23,7 @@ fn three_faults() {
 
 #[test]
 fn two_sweepers() {
-    all_runs_are_in_order(Bounds::TWO_SWEEPERS, 1_000_000);
+    all_runs_are_in_order(Bounds::TWO_SWEEPERS, 760_000);
 }
 
 #[test]

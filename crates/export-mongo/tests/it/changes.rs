@@ -139,3 +139,25 @@ async fn the_end_of_the_process_ends_all_waits() {
     followed.running.await.expect("no panic");
     followed.store.space.cleanup().await;
 }
+
+/// Who waits for any change is woken by the stream, whichever job it is, and the stream ends with the last one who waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_change_wakes_those_who_wait_for_any() {
+    let followed = Followed::start().await;
+    let asked = followed.proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
+    let mut any = followed.changes.subscribe_to_any();
+    asked.until_seen(1).await;
+    let woken = async |any: &mut export_mongo::AnyChange| {
+        tokio::time::timeout(AT_ONCE, any.changed()).await.expect("woken in time")
+    };
+    assert!(woken(&mut any).await, "the opening wakes everybody");
+    for _ in 0..2 {
+        followed.store.job().await;
+        assert!(woken(&mut any).await);
+    }
+    followed.stop.notify_one();
+    let waiting = async { while any.changed().await {} };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it ends");
+    followed.running.await.expect("no panic");
+    followed.store.space.cleanup().await;
+}

@@ -122,8 +122,8 @@ async fn a_released_job_waits_again_when_it_is_due() {
 /// A look must not grow with what waits: both read indexes that hold only what they are about.
 #[tokio::test]
 async fn looks_read_only_what_they_tell() {
-    const TENANTS: usize = 5;
-    const JOBS: usize = 10_000;
+    const TENANTS: i64 = 5;
+    const JOBS: i64 = 10_000;
     let store = TestStore::create().await;
     let template = store.document(store.job().await).await;
     let copies = (0..JOBS).map(|number| {
@@ -150,7 +150,7 @@ async fn looks_read_only_what_they_tell() {
     let plan = explained(&store, hinted).await;
     assert!(has_stage(&plan, "DISTINCT_SCAN"), "{plan:#}");
     // One more than there are tenants: that of the template.
-    assert_eq!(examined(&plan), (TENANTS as i64 + 1, 0), "{plan:#}");
+    assert_eq!(examined(&plan), (TENANTS + 1, 0), "{plan:#}");
 
     let is_active = doc! { "$or": [
         { "state": "STARTED" }, { "state": "NOT_STARTED", "publishedAt": { "$type": "date" } },
@@ -185,7 +185,7 @@ async fn looks_read_only_what_they_tell() {
         longest = longest.max(asked_at.elapsed());
     }
     looks.sort();
-    println!(
+    eprintln!(
         "{JOBS} jobs wait: a look takes {:?} (median of 20), the next jobs {longest:?} (longest of 20)",
         looks[10]
     );

@@ -1,0 +1,469 @@
+//! Waiting jobs on their way to the broker: whose are next, how many, and what happens when something is away.
+//!
+//! No worker runs here. The tests read the queue and claim jobs by the store's doors, so that they see each message and say when a job ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use async_rs::Runtime;
+use bson::{Document, doc};
+use export_amqp::{Publisher, Topology};
+use export_api::dispatcher::{Dispatcher, Wake};
+use export_core::access::AllowedVehicles;
+use export_core::job::{Failure, NewJob, Priority};
+use export_core::request::ExportRequest;
+use export_core::{JobId, Tenant};
+use export_e2e::Stack;
+use export_mongo::{Changes, Claim, JobStore};
+use export_testkit::isolation::TestSpace;
+use export_testkit::proxy::Proxy;
+use futures_util::{StreamExt, TryStreamExt};
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Jobs that the broker gets while none runs.
+const IN_BROKER: usize = 4;
+/// Longest wait for anything; the slowest thing that is waited for takes a few seconds on an idle machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+const LEASE: Duration = Duration::from_mins(5);
+/// Time in which a dispatcher looks more than once, whatever wakes it.
+const SEVERAL_LOOKS: Duration = Duration::from_secs(4);
+
+/// A queue, jobs, and nobody who does anything about them.
+struct Line {
+    space: TestSpace,
+    topology: Topology,
+    jobs: JobStore,
+    channel: Channel,
+    connection: Connection,
+}
+
+/// A dispatcher at work.
+struct Dispatching {
+    wake: Wake,
+    stop: CancellationToken,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Dispatching {
+    async fn end(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.expect("no panic");
+        }
+    }
+}
+
+impl Line {
+    async fn start() -> Self {
+        let space = TestSpace::create().await;
+        let topology = Topology::named(&space.topology).with_retry_rest(Duration::from_millis(200));
+        topology.provision(&space.services.rabbitmq_url.clone().into()).await.expect("queues");
+        let jobs = store(&space).await;
+        jobs.provision().await.expect("indexes");
+        let properties = ConnectionProperties::default();
+        let url = &space.services.rabbitmq_url;
+        let connecting = Connection::connect_with_runtime(url, properties, Runtime::tokio_current());
+        let connection = connecting.await.expect("a connection");
+        let channel = connection.create_channel().await.expect("a channel");
+        Self { space, topology, jobs, channel, connection }
+    }
+
+    async fn dispatcher(&self, max_running_per_tenant: usize) -> Dispatching {
+        self.dispatcher_of(self.space.services.rabbitmq_url.clone(), max_running_per_tenant).await
+    }
+
+    async fn dispatcher_of(&self, rabbitmq_url: String, max_running_per_tenant: usize) -> Dispatching {
+        let jobs = store(&self.space).await;
+        let changes = Changes::of(&jobs);
+        let publisher = Publisher::new(rabbitmq_url.into(), self.topology.clone());
+        let dispatcher = Dispatcher::new(jobs, changes.clone(), publisher, max_running_per_tenant);
+        let (stop, wake) = (CancellationToken::new(), dispatcher.wake());
+        let following = stop.clone().cancelled_owned();
+        let tasks = [
+            tokio::spawn(dispatcher.run(stop.clone())),
+            tokio::spawn(async move { changes.run(following).await }),
+        ];
+        Dispatching { wake, stop, tasks }
+    }
+
+    async fn job(&self, tenant: &str, priority: Priority) -> JobId {
+        let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
+        let new = NewJob {
+            id: JobId::new(Uuid::now_v7()),
+            tenant: tenant.parse::<Tenant>().expect("a tenant"),
+            created_by: "test".to_owned(),
+            request: ExportRequest::parse(&body).expect("a request"),
+            allowed_vehicles: AllowedVehicles::All,
+            priority,
+            max_attempts: 3,
+            idempotency: None,
+            trace_parent: None,
+        };
+        self.jobs.create(&new).await.expect("a job");
+        new.id
+    }
+
+    async fn small_jobs(&self, tenant: &str, count: usize) -> Vec<JobId> {
+        let mut jobs = Vec::with_capacity(count);
+        for _ in 0..count {
+            jobs.push(self.job(tenant, Priority::Interactive).await);
+        }
+        jobs
+    }
+
+    fn stored(&self) -> mongodb::Collection<Document> {
+        self.space.mongodb.database(&self.space.jobs_database).collection("jobs")
+    }
+
+    async fn found(&self, of: Document) -> Vec<Document> {
+        let found =
+            self.stored().find(of).sort(doc! { "publishedAt": 1, "_id": 1 }).await.expect("an answer");
+        found.try_collect().await.expect("jobs")
+    }
+
+    /// Jobs in the broker that nobody has claimed, those that came first first.
+    async fn in_broker(&self) -> Vec<Document> {
+        self.found(doc! { "state": "NOT_STARTED", "publishedAt": { "$type": "date" } }).await
+    }
+
+    /// Waits until so many are in the broker, and no more.
+    async fn until_in_broker(&self, count: usize) -> Vec<Document> {
+        let asked_at = Instant::now();
+        loop {
+            let jobs = self.in_broker().await;
+            assert!(jobs.len() <= count, "too many: {jobs:?}");
+            if jobs.len() == count {
+                return jobs;
+            }
+            assert!(asked_at.elapsed() < PATIENCE, "only {} of {count}", jobs.len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// How many of each tenant are in the broker.
+    async fn tenants_in_broker(&self, count: usize) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for job in self.until_in_broker(count).await {
+            *counts.entry(text(&job, "tenant")).or_default() += 1;
+        }
+        counts
+    }
+
+    async fn claim(&self, job: &Document) -> Option<export_core::job::Fence> {
+        let id = text(job, "_id").parse().expect("an id");
+        match self.jobs.claim(id, "worker", LEASE).await.expect("an answer") {
+            Claim::Claimed(_, fence) => Some(fence),
+            _ => None,
+        }
+    }
+
+    /// Does a job as a worker would: claims it, and ends it.
+    async fn do_it(&self, job: &Document) {
+        let fence = self.claim(job).await.unwrap_or_else(|| panic!("not claimed: {job:#}"));
+        let failure = Failure { code: "test".to_owned(), message: "it was only a test".to_owned() };
+        self.jobs.fail(&fence, &failure).await.expect("an answer");
+    }
+
+    /// Messages that wait in the queue.
+    async fn messages(&self) -> u32 {
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let queue = self.topology.queue();
+        let declared =
+            self.channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await;
+        declared.expect("a queue").message_count()
+    }
+
+    async fn consumer(&self) -> Consumer {
+        consumer(&self.channel, &self.topology).await
+    }
+
+    async fn end(self) {
+        self.connection.close(200, "done".into()).await.expect("closed");
+        self.space.cleanup().await;
+    }
+}
+
+async fn store(space: &TestSpace) -> JobStore {
+    let client = export_mongo::connect(&space.services.mongodb_uri.clone().into(), "dispatching").await;
+    JobStore::new(&client.expect("a client"), &space.jobs_database)
+}
+
+async fn consumer(channel: &Channel, topology: &Topology) -> Consumer {
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let queue = topology.queue();
+    let consuming = channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
+    consuming.await.expect("a consumer")
+}
+
+/// The job that the next message names.
+async fn next_message(consumer: &mut Consumer) -> String {
+    let next = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("a message in time");
+    let delivery = next.expect("an open queue").expect("a delivery");
+    let message: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+    message["jobId"].as_str().expect("an id").to_owned()
+}
+
+fn text(job: &Document, field: &str) -> String {
+    job.get_str(field).expect("a text").to_owned()
+}
+
+fn counts<const N: usize>(of: [(&str, usize); N]) -> BTreeMap<String, usize> {
+    of.map(|(name, count)| (name.to_owned(), count)).into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_take_turns_and_the_broker_gets_few_at_a_time() {
+    let line = Line::start().await;
+    line.small_jobs("a", 30).await;
+    line.small_jobs("b", 2).await;
+    line.small_jobs("c", 1).await;
+    let dispatching = line.dispatcher(64).await;
+    assert_eq!(line.tenants_in_broker(IN_BROKER).await, counts([("a", 2), ("b", 1), ("c", 1)]));
+
+    let mut done = Vec::new();
+    let mut late = None;
+    while done.len() < 34 {
+        let left = 34 - done.len() - usize::from(late.is_none());
+        let in_broker = line.until_in_broker(IN_BROKER.min(left)).await;
+        assert_eq!(line.messages().await as usize, in_broker.len() + done.len(), "each was sent once");
+        line.do_it(&in_broker[0]).await;
+        done.push(text(&in_broker[0], "tenant"));
+        if done.len() == 10 {
+            // Somebody comes behind a burst.
+            late = Some(line.job("d", Priority::Interactive).await);
+            dispatching.wake.now();
+        }
+    }
+    let position = |name: &str| done.iter().position(|tenant| tenant == name).expect("done");
+    assert!(position("d") <= 10 + IN_BROKER, "the late one's turn came with the next place: {done:?}");
+    assert!(position("b") < 5 && position("c") < 5, "{done:?}");
+    assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), 4);
+    dispatching.end().await;
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_gets_as_many_as_run() {
+    let line = Line::start().await;
+    line.small_jobs("a", 40).await;
+    let dispatching = line.dispatcher(64).await;
+    let mut running = Vec::new();
+    for expected in [IN_BROKER, 4, 8, 16] {
+        for job in line.until_in_broker(expected).await {
+            running.push(line.claim(&job).await.expect("claimed"));
+        }
+    }
+    assert_eq!(line.until_in_broker(8).await.len() + running.len(), 40, "the rest");
+    dispatching.end().await;
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_jobs_let_small_ones_pass_but_not_for_ever() {
+    let line = Line::start().await;
+    let bulk = line.job("a", Priority::Bulk).await;
+    line.small_jobs("a", 6).await;
+    let dispatching = line.dispatcher(64).await;
+    let first = line.until_in_broker(IN_BROKER).await;
+    assert!(first.iter().all(|job| text(job, "priority") == "interactive"), "{first:?}");
+    // Its quarter of an hour is over.
+    let long_ago = vec![doc! { "$set": { "turnAt": { "$subtract": ["$$NOW", 3_600_000] } } }];
+    line.stored().update_one(doc! { "_id": bulk.to_string() }, long_ago).await.expect("changed");
+    line.do_it(&first[0]).await;
+    let then = line.until_in_broker(IN_BROKER).await;
+    assert_eq!(text(&then[3], "_id"), bulk.to_string(), "it is next, before two small ones");
+    dispatching.end().await;
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_no_more_than_it_may() {
+    let line = Line::start().await;
+    line.small_jobs("a", 6).await;
+    let dispatching = line.dispatcher(2).await;
+    let first = line.until_in_broker(2).await;
+    let mut running = Vec::new();
+    for job in &first {
+        running.push(line.claim(job).await.expect("claimed"));
+    }
+    line.job("b", Priority::Interactive).await;
+    dispatching.wake.now();
+    assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
+    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]), "it has two that run");
+    let failure = Failure { code: "test".to_owned(), message: "it was only a test".to_owned() };
+    line.jobs.fail(&running[0], &failure).await.expect("an answer");
+    assert_eq!(line.tenants_in_broker(2).await, counts([("a", 1), ("b", 1)]));
+    dispatching.end().await;
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_dispatchers_release_each_job_once() {
+    const JOBS: usize = 20;
+    let line = Line::start().await;
+    let mut expected = BTreeSet::new();
+    for tenant in ["a", "b", "c"] {
+        expected.extend(line.small_jobs(tenant, JOBS).await.iter().map(ToString::to_string));
+    }
+    let both = [line.dispatcher(64).await, line.dispatcher(64).await];
+    let mut consumer = line.consumer().await;
+    let mut sent = Vec::new();
+    while sent.len() < expected.len() {
+        let id = next_message(&mut consumer).await;
+        let in_broker = line.in_broker().await.len();
+        assert!(in_broker <= IN_BROKER, "{in_broker} in the broker");
+        let of_message = line.found(doc! { "_id": &id }).await;
+        line.do_it(&of_message[0]).await;
+        sent.push(id);
+    }
+    assert_eq!(sent.iter().cloned().collect::<BTreeSet<_>>(), expected, "each once, none never");
+    // Woken once more, they have nothing to send.
+    for dispatching in &both {
+        dispatching.wake.now();
+    }
+    for dispatching in both {
+        dispatching.end().await;
+    }
+    assert_eq!(line.messages().await, 0);
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_wait_while_the_broker_is_away() {
+    let line = Line::start().await;
+    let url = line.space.services.rabbitmq_url.clone();
+    let (before, rest) = url.split_once('@').expect("a user");
+    let address = rest.split('/').next().expect("an address").to_owned();
+    let proxy = Proxy::start(address.clone()).await;
+    proxy.cut();
+    let through = format!("{before}@{}", rest.replacen(&address, &proxy.address().to_string(), 1));
+    let dispatching = line.dispatcher_of(through, 64).await;
+    line.small_jobs("a", 6).await;
+    dispatching.wake.now();
+    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert_eq!(line.in_broker().await, []);
+    proxy.restore_connections();
+    line.until_in_broker(IN_BROKER).await;
+    assert_eq!(line.messages().await as usize, IN_BROKER);
+    dispatching.end().await;
+    line.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_to_be_tried_later_waits_and_holds_nobody_up() {
+    let line = Line::start().await;
+    let resting = line.small_jobs("a", 8).await;
+    let later = vec![doc! { "$set": { "runAfter": { "$add": ["$$NOW", 6_000] } } }];
+    line.stored().update_many(doc! {}, later).await.expect("changed");
+    line.small_jobs("b", 6).await;
+    let dispatching = line.dispatcher(64).await;
+    // All places are the other's, although "a" comes first.
+    assert_eq!(line.tenants_in_broker(IN_BROKER).await, counts([("b", 4)]));
+    for job in line.in_broker().await {
+        line.do_it(&job).await;
+    }
+    let asked_at = Instant::now();
+    let is_resting = doc! { "tenant": "a", "publishedAt": { "$type": "date" } };
+    while line.found(is_resting.clone()).await.len() < 2 {
+        assert!(asked_at.elapsed() < PATIENCE, "those that rested are never released");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for job in line.found(is_resting).await {
+        let at = |field| job.get_datetime(field).expect("a time").timestamp_millis();
+        assert!(at("publishedAt") >= at("runAfter"), "too early: {job:#}");
+        assert!(resting.iter().any(|id| id.to_string() == text(&job, "_id")));
+    }
+    dispatching.end().await;
+    line.end().await;
+}
+
+/// A job that goes back to waiting is released again, and its first message's mark does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_was_handed_over_is_released_again() {
+    let line = Line::start().await;
+    line.small_jobs("a", 1).await;
+    let dispatching = line.dispatcher(64).await;
+    let mut consumer = line.consumer().await;
+    let first = next_message(&mut consumer).await;
+    let job = line.found(doc! { "_id": &first }).await.remove(0);
+    let fence = line.claim(&job).await.expect("claimed");
+    let failure = Failure { code: "stopped".to_owned(), message: "the worker is going".to_owned() };
+    line.jobs.hand_over(&fence, &failure).await.expect("an answer");
+    assert_eq!(next_message(&mut consumer).await, first);
+    line.until_in_broker(1).await;
+    dispatching.end().await;
+    line.end().await;
+}
+
+/// The broker counts as full while it has what nobody can get any more; what was lost is sent again, and it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_queue_holds_nobody_up_for_long() {
+    use export_api::sweeper::Sweeper;
+    let line = Line::start().await;
+    line.small_jobs("a", 6).await;
+    let dispatching = line.dispatcher(64).await;
+    let first = line.until_in_broker(IN_BROKER).await;
+    let queue = line.topology.queue();
+    line.channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await.expect("purged");
+    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert_eq!(line.messages().await, 0, "nothing else is sent meanwhile");
+    let sweeper = Sweeper {
+        jobs: line.jobs.clone(),
+        publisher: Publisher::new(line.space.services.rabbitmq_url.clone().into(), line.topology.clone()),
+        policy: export_core::job::RetryPolicy::default(),
+        queue_age: Duration::from_secs(1),
+    };
+    let sweeping = tokio::spawn(sweeper.run(dispatching.stop.clone()));
+    let mut consumer = line.consumer().await;
+    let mut open: BTreeSet<String> = first.iter().map(|job| text(job, "_id")).collect();
+    while !open.is_empty() {
+        let id = next_message(&mut consumer).await;
+        if open.remove(&id) {
+            let job = line.found(doc! { "_id": &id }).await.remove(0);
+            line.do_it(&job).await;
+        }
+    }
+    line.until_in_broker(2).await;
+    dispatching.end().await;
+    sweeping.await.expect("no panic");
+    line.end().await;
+}
+
+/// From a request to the message of its job, through a service that has nothing else to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_service_releases_a_job_at_once() {
+    const JOBS: usize = 21;
+    let stack = Stack::start_api(TestSpace::create().await).await;
+    stack.provision().await;
+    let properties = ConnectionProperties::default();
+    let url = &stack.space.services.rabbitmq_url;
+    let connecting = Connection::connect_with_runtime(url, properties, Runtime::tokio_current());
+    let connection = connecting.await.expect("a connection");
+    let channel = connection.create_channel().await.expect("a channel");
+    let mut consumer = consumer(&channel, &stack.topology()).await;
+    let (jobs, mut times) = (stack.job_store().await, Vec::new());
+    for _ in 0..JOBS {
+        let posted_at = Instant::now();
+        let id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
+        let accepted = posted_at.elapsed();
+        assert_eq!(next_message(&mut consumer).await, id);
+        times.push((posted_at.elapsed(), accepted));
+        jobs.cancel(id.parse().expect("an id")).await.expect("cancelled");
+    }
+    times.sort();
+    let (message, accepted) = times[JOBS / 2];
+    eprintln!(
+        "from a POST to its message: {message:?} (median of {JOBS}; the answer came after {accepted:?})"
+    );
+    // It waits for no clock: that would be a second on average.
+    assert!(message.saturating_sub(accepted) < Duration::from_millis(500), "{times:?}");
+    connection.close(200, "done".into()).await.expect("closed");
+    stack.stop().await;
+}
