@@ -98,7 +98,9 @@ mod tests {
     fn every_thread_begins_with_what_was_given() {
         let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
-        let count = move || drop(counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+        let count = move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        };
         let pool = Pool::new(NonZeroUsize::new(3).expect("three"), count).expect("threads");
         // A thread works only after it has begun.
         pool.threads.broadcast(|_| ());

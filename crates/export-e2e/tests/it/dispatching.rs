@@ -102,6 +102,7 @@ impl Line {
             allowed_vehicles: AllowedVehicles::All,
             priority,
             max_attempts: 3,
+            share_key: None,
             idempotency: None,
             trace_parent: None,
         };
