@@ -28,15 +28,15 @@ fn two_sweepers() {
 
 #[test]
 fn two_deliveries_in_one_process() {
-    all_runs_are_in_order(Bounds::ONE_PROCESS, 950_000);
+    all_runs_are_in_order(Bounds::ONE_PROCESS, 1_700_000);
 }
 
 #[test]
 fn a_broker_that_keeps_its_word_needs_no_queue_age_limit() {
-    all_runs_are_in_order(Bounds::RELIABLE_BROKER, 500_000);
+    all_runs_are_in_order(Bounds::RELIABLE_BROKER, 780_000);
 }
 
 #[test]
 fn three_attempts() {
-    all_runs_are_in_order(Bounds::THREE_ATTEMPTS, 1_200_000);
+    all_runs_are_in_order(Bounds::THREE_ATTEMPTS, 2_200_000);
 }

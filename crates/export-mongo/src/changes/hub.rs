@@ -1,11 +1,15 @@
 //! Who waits for which job, and whether a stream tells of changes.
 
+mod any;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use export_core::JobId;
 use tokio::sync::{Notify, watch};
+
+pub use any::AnyChange;
 
 /// Most subscriptions of a process. Each is a client that waits, and may cost a read per second while there is no stream.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
@@ -79,39 +83,7 @@ impl Drop for Subscription {
     }
 }
 
-/// Somebody waits for changes of any job, until this is dropped.
-#[derive(Debug)]
-pub struct AnyChange {
-    hub: Arc<Hub>,
-    changed: watch::Receiver<()>,
-}
-
-impl AnyChange {
-    /// Waits until some job may have changed since the last time, or since subscribing. `false`: the process is about to end, and nothing will
-    /// be told any more.
-    pub async fn changed(&mut self) -> bool {
-        self.changed.changed().await.is_ok()
-    }
-}
-
-impl Drop for AnyChange {
-    fn drop(&mut self) {
-        let mut state = self.hub.lock();
-        state.for_any = state.for_any.saturating_sub(1);
-        state.left_at = Some(Instant::now());
-    }
-}
-
 impl Hub {
-    pub(super) fn subscribe_to_any(hub: &Arc<Self>) -> AnyChange {
-        let mut state = hub.lock();
-        state.for_any += 1;
-        let changed = state.any_changed.subscribe();
-        drop(state);
-        hub.arrival.notify_one();
-        AnyChange { hub: Arc::clone(hub), changed }
-    }
-
     pub(super) fn subscribe(hub: &Arc<Self>, job_id: JobId) -> Option<Subscription> {
         let mut state = hub.lock();
         if state.is_closed || state.subscriptions >= MAX_SUBSCRIPTIONS {
