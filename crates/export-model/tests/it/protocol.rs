@@ -18,7 +18,7 @@ fn all_runs_are_in_order(bounds: Bounds, states_min: usize) {
 
 #[test]
 fn three_faults() {
-    all_runs_are_in_order(Bounds::DEEP, 6_800_000);
+    all_runs_are_in_order(Bounds::DEEP, 11_900_000);
 }
 
 #[test]
