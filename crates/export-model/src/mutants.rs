@@ -157,6 +157,8 @@ pub fn of_steps() -> Vec<Mutant> {
         usual("check the fence, then commit", p::COMMIT_IS_CURRENT, &[D::CheckThenCommit]),
         reliable("marked as published before it is", p::NEVER_STUCK, &[D::MarkBeforePublish]),
         reliable("marked as published without a confirm", p::NEVER_STUCK, &[D::MarkUnconfirmed]),
+        // A message may be delivered before its job is marked; only one that is not due cannot be about to be marked.
+        reliable("a message that came before its mark is acked", p::NEVER_STUCK, &[D::AckUnpublished]),
         reliable("nacked messages do not return", p::NEVER_STUCK, &[D::NackDrops]),
     ]
 }
@@ -167,8 +169,15 @@ pub fn harmless() -> Vec<(&'static str, Protocol)> {
     vec![
         // The sweeper sees the lease run out. Acking after the commit lets another worker take over sooner.
         ("ack at the claim, with a sweeper", departs(Departure::AckAtClaim)),
-        // A release forgets `publishedAt`, so that the dispatcher publishes when the job is due.
-        ("ack of a job that is not due", departs(Departure::AckNotDue)),
+        // Only what is due is published and marked, and what makes a job wait again forgets the mark:
+        // the dispatcher publishes it when it is due. The service nacks where a mark is there all the same, for a clock that went back.
+        ("ack of every job that waits and could not be claimed", departs(Departure::AckNotDue)),
+        (
+            "the same, without a queue-age limit",
+            Protocol { bounds: Bounds::RELIABLE_BROKER, ..departs(Departure::AckNotDue) },
+        ),
+        // It comes back beside the dispatcher's own, until the job is due.
+        ("nack of a job that is not due", departs(Departure::NackNotDue)),
         // The queue-age limit publishes again what did not return.
         ("nacked messages do not return, with a queue-age limit", departs(Departure::NackDrops)),
     ]

@@ -56,8 +56,12 @@ pub enum Departure {
     SilenceIsSuccess,
     /// The delivery is acked as soon as the job is claimed.
     AckAtClaim,
-    /// A job that is not due yet is acked.
+    /// A message is acked when its job could not be claimed although it waits, whether or not it counts as published.
     AckNotDue,
+    /// A message is nacked when its job is not due, although the dispatcher will publish another one.
+    NackNotDue,
+    /// A message is acked when its job waits and does not count as published, due or not.
+    AckUnpublished,
     /// The fence is checked first, and the result committed after.
     CheckThenCommit,
     /// The job is marked as published before it is.

@@ -18,8 +18,14 @@ use crate::rules::{BackOff, Given};
 pub enum Claim {
     /// It is ours now.
     Claimed(Box<Job>, Fence),
-    /// It waits for its next attempt.
-    NotDue,
+    /// It waits for its next attempt. Where it does not count as published, the dispatcher publishes it when it is due: only a job that is
+    /// due is ever published and marked, so no other message for it needs to come back.
+    NotDue {
+        /// Whether it counts as published: then the dispatcher does not look at it.
+        is_published: bool,
+    },
+    /// It could not be claimed a moment ago, and can be by now.
+    DueByNow,
     /// It has ended, or another worker has it, or it waits for the result of another job.
     NotAvailable(JobState),
     /// There is no such job.
@@ -42,7 +48,7 @@ impl JobStore {
     pub async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
         let given = Given { owner, lease, ..Given::default() };
         let Some(document) = self.change(job_id, Transition::Claim, &given).await? else {
-            return self.why_not_claimed(job_id).await;
+            return Ok(self.why_not(job_id).await?.unwrap_or(Claim::DueByNow));
         };
         let epoch = document.get_i64("epoch").unwrap_or_default();
         let fence = Fence { job_id, epoch, owner: owner.to_owned() };
@@ -60,14 +66,25 @@ impl JobStore {
         Ok(Claim::NotAvailable(JobState::Failed))
     }
 
-    async fn why_not_claimed(&self, job_id: JobId) -> Result<Claim, StoreError> {
-        let Some(document) = self.stored(job_id).await? else { return Ok(Claim::Unknown) };
+    /// Why the job could not be claimed now; `None` when it could be. One read, which changes nothing: a claim may still come to another end.
+    pub async fn why_not(&self, job_id: JobId) -> Result<Option<Claim>, StoreError> {
+        let wanted = doc! {
+            "state": 1, "sharesResultOf": 1, "publishedAt": 1,
+            "isDue": { "$lte": ["$runAfter", "$$NOW"] },
+        };
+        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
+        let found =
+            bounded("look at a job", async move { jobs.find_one(filter).projection(wanted).await }).await?;
+        let Some(document) = found else { return Ok(Some(Claim::Unknown)) };
         let is_following = document.get_str("sharesResultOf").is_ok();
         Ok(match state_of(&document)? {
             // Where it has to be worked on after all, it gets a message of its own.
-            JobState::NotStarted if is_following => Claim::NotAvailable(JobState::NotStarted),
-            JobState::NotStarted => Claim::NotDue,
-            state => Claim::NotAvailable(state),
+            JobState::NotStarted if is_following => Some(Claim::NotAvailable(JobState::NotStarted)),
+            JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => None,
+            JobState::NotStarted => {
+                Some(Claim::NotDue { is_published: document.get_datetime("publishedAt").is_ok() })
+            }
+            state => Some(Claim::NotAvailable(state)),
         })
     }
 

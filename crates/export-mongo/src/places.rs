@@ -21,6 +21,9 @@ use crate::rules::after_now;
 
 /// Places that are made by one command.
 const BATCH: usize = 1_000;
+/// A place whose lease ends more leases from now than this is free: the server's clock has gone back since, and whoever has the place renews it
+/// by the new one. More than one, so that a step of the clock within a lease, or workers with somewhat different leases, cost nobody a place.
+const LEASES_AHEAD: u32 = 2;
 
 /// The places of all workers. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -76,10 +79,12 @@ impl Places {
         job_id: JobId,
         lease: Duration,
     ) -> Result<Option<Place>, StoreError> {
-        let filter = doc! {
-            "_id": { "$gte": 0_i64, "$lt": i64::from(limit.get()) },
-            "$expr": { "$lte": ["$leaseUntil", "$$NOW"] },
-        };
+        let far = after_now(lease.saturating_mul(LEASES_AHEAD));
+        let is_free = doc! { "$or": [
+            { "$lte": ["$leaseUntil", "$$NOW"] },
+            { "$gt": ["$leaseUntil", far] },
+        ] };
+        let filter = doc! { "_id": { "$gte": 0_i64, "$lt": i64::from(limit.get()) }, "$expr": is_free };
         let taking = ObjectId::new();
         let change = vec![doc! { "$set": {
             "owner": { "$literal": owner },
@@ -105,7 +110,8 @@ impl Places {
 
     /// Gives a place back; one that is somebody else's stays theirs.
     pub async fn give_back(&self, place: &Place) -> Result<(), StoreError> {
-        let free = doc! { "leaseUntil": "$$NOW", "owner": null, "jobId": null };
+        // Free by any clock: that of the next primary may be behind.
+        let free = doc! { "leaseUntil": DateTime::from_millis(0), "owner": null, "jobId": null };
         self.change("give a place back", place, free).await.map(drop)
     }
 

@@ -85,7 +85,6 @@ impl App {
             config.max_running_exports,
             owner.clone(),
             config.terms.lease,
-            hand_over.clone(),
             exporter.ending.clone(),
         );
         let worker = Worker { jobs, exporter, places, owner, terms: config.terms };
@@ -123,7 +122,8 @@ impl App {
             tokio::time::sleep(self.grace).await;
             hand_over.cancel();
         });
-        let worker = self.worker;
+        let mut worker = self.worker;
+        worker.places.stop = stop.clone();
         let ending = worker.exporter.ending.clone();
         consume(self.consumer, stop, move |body| worker.clone().handle(body)).await;
         // Exports that were handed over are throwing away what they have uploaded.

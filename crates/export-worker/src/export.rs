@@ -72,8 +72,10 @@ impl Exporter {
         // The engine ends at its next slice. An upload that it waits for, or has left to itself, ends at once and throws its parts away.
         meter.stop();
         stop.cancel();
-        // A job that is handed over goes on elsewhere at once: nobody waits for the rest, but the end of the process.
-        if stopped.disposition != Disposition::HandOver {
+        // A job of a worker that is going goes on elsewhere at once: nobody waits for the rest, but the end of the process. A worker that goes on
+        // must not begin another export beside the rest of this one.
+        let is_going = stopped.disposition == Disposition::HandOver && self.hand_over.is_cancelled();
+        if !is_going {
             // No longer than the lease allows: how the attempt ended is written down next.
             tokio::time::timeout(STOPPING.min(terms.lease / 3), working).await.ok();
         }

@@ -7,6 +7,7 @@ use export_core::causes;
 use export_core::job::{Fence, Progress};
 use export_engine::Meter;
 use export_mongo::{Held, JobStore};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::disposition::JobError;
@@ -83,10 +84,7 @@ pub async fn beat(
             return JobError::abandon();
         }
         let limit = left.min((lease / TRIES_PER_LEASE).max(LEAST_WAIT));
-        let both = async { tokio::join!(jobs.heartbeat(fence, lease, &now), place.renew()) };
-        let (beaten, kept) = tokio::time::timeout(limit, both)
-            .await
-            .map_or((None, None), |(job, place)| (Some(job), Some(place)));
+        let (beaten, kept) = each_within(limit, jobs.heartbeat(fence, lease, &now), place.renew()).await;
         match beaten {
             Some(Ok(Held::Done)) => renewed_at = asked_at,
             Some(Ok(Held::CancelRequested)) => return JobError::cancelled(),
@@ -107,7 +105,7 @@ pub async fn beat(
             Some(Err(error)) => {
                 warn!(job.id = %fence.job_id, error = %causes(&error), "the place could not be kept, trying again");
             }
-            None => {}
+            None => warn!(job.id = %fence.job_id, "the place got no answer, trying again"),
         }
         if place_renewed_at.elapsed() >= lease.mul_f64(COUNTED_ON) {
             return JobError::place_lost();
@@ -115,9 +113,28 @@ pub async fn beat(
     }
 }
 
+/// Asks both at a time. Each answer that comes in time counts, whatever becomes of the other.
+async fn each_within<A, B>(
+    limit: Duration,
+    first: impl Future<Output = A>,
+    second: impl Future<Output = B>,
+) -> (Option<A>, Option<B>) {
+    let (first, second) = tokio::join!(timeout(limit, first), timeout(limit, second));
+    (first.ok(), second.ok())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_counts_although_the_other_does_not_come() {
+        let limit = Duration::from_millis(20);
+        assert_eq!(each_within(limit, ready("job"), pending::<()>()).await, (Some("job"), None));
+        assert_eq!(each_within(limit, pending::<()>(), ready("place")).await, (None, Some("place")));
+    }
 
     #[test]
     fn the_rest_takes_as_long_as_the_pace_says() {

@@ -28,8 +28,8 @@ pub struct FleetPlaces {
     pub owner: String,
     /// How long a place is kept without a heartbeat.
     pub lease: Duration,
-    /// Comes when the worker is going, and nothing more is to begin.
-    pub hand_over: CancellationToken,
+    /// Comes when the worker is going: what has not begun does not begin any more.
+    pub stop: CancellationToken,
     /// Places that are being given back, for whoever waits for the end of the process.
     pub ending: TaskTracker,
     /// Told when one of this process's places is free again.
@@ -56,37 +56,39 @@ pub struct HeldPlace {
 }
 
 impl FleetPlaces {
-    /// The places of a worker of this name, up to this limit.
+    /// The places of a worker of this name, up to this limit. It does not stop before [`FleetPlaces::stop`] is set.
     pub fn new(
         places: Places,
         limit: NonZeroU32,
         owner: String,
         lease: Duration,
-        hand_over: CancellationToken,
         ending: TaskTracker,
     ) -> Self {
-        Self { places, limit, owner, lease, hand_over, ending, freed: Arc::default() }
+        Self { places, limit, owner, lease, stop: CancellationToken::new(), ending, freed: Arc::default() }
     }
 
     /// Waits for a place for this job.
     pub async fn wait_for(&self, job_id: JobId) -> Result<Wanted, StoreError> {
         let begun_at = Instant::now();
-        loop {
+        while !self.stop.is_cancelled() {
             // The lease begins when the server makes it, not when its answer is here.
             let taken_at = Instant::now();
             if let Some(place) = self.places.take(self.limit, &self.owner, job_id, self.lease).await? {
-                return Ok(Wanted::Taken(HeldPlace { of: self.clone(), place, taken_at }));
+                let held = HeldPlace { of: self.clone(), place, taken_at };
+                // Dropped, it is given back.
+                return Ok(if self.stop.is_cancelled() { Wanted::Stopping } else { Wanted::Taken(held) });
             }
             if begun_at.elapsed() >= LONGEST_WAIT {
                 return Ok(Wanted::AllTaken);
             }
             debug!(limit = self.limit, "all places are taken; the job waits for one");
             tokio::select! {
-                () = self.hand_over.cancelled() => return Ok(Wanted::Stopping),
+                () = self.stop.cancelled() => {}
                 () = self.freed.notified() => {}
                 () = tokio::time::sleep(LOOK.mul_f64(0.5 + fastrand::f64())) => {}
             }
         }
+        Ok(Wanted::Stopping)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a worker does with one delivery: decode → place → claim → export → commit → ack.
+//! What a worker does with one delivery: decode → look → place → claim → export → commit → ack.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,6 +58,12 @@ impl Worker {
         };
         let span = info_span!("job", job.id = %job_id);
         async {
+            // Most messages that need no export are told apart before anything is waited for.
+            match self.jobs.why_not(job_id).await {
+                Ok(None) => {}
+                Ok(Some(unclaimed)) => return self.unclaimed(body, unclaimed).await,
+                Err(error) => return not_looked_at(&error),
+            }
             let place = match self.places.wait_for(job_id).await {
                 Ok(Wanted::Taken(place)) => place,
                 Ok(Wanted::AllTaken) => {
@@ -74,20 +80,26 @@ impl Worker {
             let asked_at = Instant::now();
             match self.jobs.claim(job_id, &self.owner, self.terms.lease).await {
                 Ok(Claim::Claimed(job, fence)) => self.attempt(&job, &fence, asked_at, &place).await,
-                Ok(Claim::NotDue) => Verdict::Nack,
-                Ok(Claim::NotAvailable(state)) => {
-                    info!(job.state = state.as_str(), "a message for a job that needs none");
-                    Verdict::Ack
-                }
-                Ok(Claim::Unknown) => self.keep_dead_letter(body, "there is no such job").await,
-                Err(error) => {
-                    warn!(error = %causes(&error), "a job could not be claimed, its message comes again");
-                    Verdict::Nack
-                }
+                Ok(unclaimed) => self.unclaimed(body, unclaimed).await,
+                Err(error) => not_looked_at(&error),
             }
         }
         .instrument(span)
         .await
+    }
+
+    /// What becomes of the message of a job that cannot be claimed.
+    async fn unclaimed(&self, body: Vec<u8>, why: Claim) -> Verdict {
+        match why {
+            Claim::Unknown => self.keep_dead_letter(body, "there is no such job").await,
+            Claim::NotAvailable(state) => {
+                info!(job.state = state.as_str(), "a message for a job that needs none");
+                Verdict::Ack
+            }
+            // The dispatcher publishes it when it is due.
+            Claim::NotDue { is_published: false } => Verdict::Ack,
+            Claim::NotDue { is_published: true } | Claim::DueByNow | Claim::Claimed(..) => Verdict::Nack,
+        }
     }
 
     async fn attempt(&self, job: &Job, fence: &Fence, claimed_at: Instant, place: &HeldPlace) -> Verdict {
@@ -208,6 +220,11 @@ impl Worker {
             }
         }
     }
+}
+
+fn not_looked_at(error: &StoreError) -> Verdict {
+    warn!(error = %causes(error), "a job could not be claimed, its message comes again");
+    Verdict::Nack
 }
 
 /// Tries an operation a few times. All of them are fenced, so that trying again is harmless.

@@ -1,7 +1,7 @@
 //! Messages that come too often, and messages that are none.
 
-use bson::Bson;
-use export_faults::{Deployment, Fleet};
+use bson::{Bson, doc};
+use export_faults::{Deployment, Fleet, attempts_of, state_of};
 
 /// How often each job's message comes.
 const TIMES: usize = 10;
@@ -19,7 +19,7 @@ async fn every_message_comes_ten_times() {
     }
     let mut workers = [deployment.worker().await, deployment.worker().await];
     for job_id in &job_ids {
-        deployment.until(job_id, |job| export_faults::state_of(job) != "NOT_STARTED").await;
+        deployment.until(job_id, |job| state_of(job) != "NOT_STARTED").await;
         deployment.broker.wake_up(job_id, TIMES).await;
     }
     for job_id in &job_ids {
@@ -43,6 +43,39 @@ async fn every_message_comes_ten_times() {
     assert_eq!(deployment.space.object_keys().await.len(), job_ids.len());
     assert_eq!(deployment.dead_letters().await.len(), 0);
     drop((api, workers));
+    deployment.end().await;
+}
+
+/// It waits for its next attempt, and the dispatcher will publish it: another message for it does not come back until then.
+#[tokio::test]
+async fn a_message_for_a_job_that_is_not_due_goes() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.api().await;
+    let job_id = api.accepted(&fleet.body).await;
+    deployment.until(&job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
+    let set = |changes| {
+        let jobs = deployment.jobs();
+        let job = doc! { "_id": &job_id };
+        async move { jobs.update_one(job, vec![doc! { "$set": changes }]).await.expect("an answer") }
+    };
+    // As a release with a long wait leaves it.
+    set(doc! { "runAfter": { "$add": ["$$NOW", 3_600_000] }, "publishedAt": null }).await;
+    deployment.broker.wake_up(&job_id, TIMES).await;
+    let mut worker = deployment.worker().await;
+    deployment.until_queues_are_empty().await;
+    // An orderly end settles what is in hand; what was nacked would be there again.
+    worker.stop();
+    for name in [deployment.broker.jobs_queue(), deployment.broker.retry_queue()] {
+        assert_eq!(deployment.broker.queue(&name).await.map(|queue| queue.ready), Some(0), "{name}");
+    }
+    let waiting = deployment.job(&job_id).await;
+    assert_eq!((attempts_of(&waiting), state_of(&waiting)), (0, "NOT_STARTED"), "{waiting:#}");
+
+    let worker = deployment.worker().await;
+    set(doc! { "runAfter": "$$NOW" }).await;
+    fleet.exported(&deployment, &job_id).await;
+    drop((api, worker));
     deployment.end().await;
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
-use export_faults::patterns::put_object;
+use export_faults::patterns::{abort_upload, put_object, upload_part};
 use export_faults::{Deployment, Fleet, attempts_of, epoch_of, measured, state_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 use futures_util::TryStreamExt;
@@ -12,6 +13,10 @@ use futures_util::TryStreamExt;
 const JOBS: usize = 8;
 /// A lost worker's place has another owner within this time after its lease of three seconds: a look at the places, and a margin for a busy machine.
 const TAKEN_AGAIN: Duration = Duration::from_secs(10);
+/// What needs no place is done within this time: far less than the minute for which a delivery is held, with a margin for a busy machine.
+const WITHOUT_A_PLACE: Duration = Duration::from_secs(20);
+/// An export that was stopped is waited for at least so long: up to three seconds, less what it took to see that it was.
+const WAITED_FOR: Duration = Duration::from_secs(1);
 
 async fn places(deployment: &Deployment) -> Vec<Document> {
     let database = deployment.space.mongodb.database(&deployment.space.jobs_database);
@@ -111,5 +116,95 @@ async fn a_worker_that_stood_still_does_not_go_on_without_its_place() {
     let next_id = api.accepted(&fleet.body).await;
     fleet.exported(&deployment, &next_id).await;
     drop((api, first));
+    deployment.end().await;
+}
+
+/// The only place is taken, and one delivery at a time is all that the other worker has: a message that needs no export must not wait in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_need_no_export_need_no_place() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.api().await;
+    let start = || deployment.with("WORKER_CONCURRENCY", "1").with("MAX_RUNNING_EXPORTS", "1").worker();
+    let first = start().await;
+    let finished_id = api.accepted(&fleet.body).await;
+    fleet.exported(&deployment, &finished_id).await;
+    let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
+    let running_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+
+    let second = start().await;
+    let begun_at = Instant::now();
+    deployment.broker.wake_up(&finished_id, 2).await;
+    deployment.broker.wake_up(&running_id, 2).await;
+    deployment.broker.wake_up("01983c5e-7a01-7c3a-9d5e-0123456789ab", 1).await;
+    deployment.until_so("it is kept", || async { deployment.dead_letters().await.len() == 1 }).await;
+    deployment.until_queues_are_empty().await;
+    assert!(begun_at.elapsed() < WITHOUT_A_PLACE, "{:?}", begun_at.elapsed());
+    assert_eq!(state_of(&deployment.job(&running_id).await), "STARTED");
+    held.lift();
+    fleet.exported(&deployment, &running_id).await;
+    drop((api, first, second));
+    deployment.end().await;
+}
+
+/// A worker that is going, with a long grace for what runs, leaves what has not begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_waits_for_a_place_does_not_begin_on_a_worker_that_is_going() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.api().await;
+    let start = || {
+        let one_of_one = deployment.with("WORKER_CONCURRENCY", "1").with("MAX_RUNNING_EXPORTS", "1");
+        one_of_one.with("SHUTDOWN_GRACE_SECONDS", "40").worker()
+    };
+    let first = start().await;
+    let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
+    let running_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    let mut second = start().await;
+    let waiting_id = api.accepted(&fleet.body).await;
+    deployment.until(&waiting_id, |job| job.get_datetime("publishedAt").is_ok()).await;
+    deployment.until_queues_are_empty().await;
+
+    let ended = second.until_ended(second.ask_to_end());
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert!(ended.took < WITHOUT_A_PLACE, "it waited: {:?}", ended.took);
+    assert!(!ended.output.contains("export started"), "{}", ended.output);
+    held.lift();
+    for job_id in [&running_id, &waiting_id] {
+        let job = fleet.exported(&deployment, job_id).await;
+        assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 1), "{job:#}");
+    }
+    drop((api, first));
+    deployment.end().await;
+}
+
+/// Its worker goes on, and must not take another delivery beside what is left of the export.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_lost_its_place_has_ended_before_its_job_is_given_back() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::bulky(&deployment, 6).await;
+    let api = deployment.api().await;
+    let worker = deployment.with("WORKER_CONCURRENCY", "1").worker().await;
+    let held = worker.links.s3.add(Rule::request(upload_part(), Fault::Hold(Direction::Requests)));
+    let aborted = worker.links.s3.add(Rule::request(abort_upload(), Fault::Hold(Direction::Requests)));
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    let database = deployment.space.mongodb.database(&deployment.space.jobs_database);
+    let taken = doc! { "$set": { "taking": ObjectId::new(), "leaseUntil": DateTime::from_millis(0) } };
+    let changed = database.collection::<Document>("places").update_many(doc! {}, taken).await;
+    assert!(changed.expect("an answer").modified_count > 0);
+
+    aborted.until_seen(1).await;
+    let stopping_at = Instant::now();
+    let code = |job: &Document| job.get_document("error").ok()?.get_str("code").ok().map(str::to_owned);
+    deployment.until(&job_id, |job| code(job).as_deref() == Some("place_lost")).await;
+    assert!(stopping_at.elapsed() >= WAITED_FOR, "{:?}", stopping_at.elapsed());
+    held.lift();
+    aborted.lift();
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 2), "the first attempt does not count: {job:#}");
+    drop((api, worker));
     deployment.end().await;
 }

@@ -1,7 +1,7 @@
 //! Workers: delivery → claim → parts → commit → ack, and all the ways off that path.
 
 use export_core::job::JobState;
-use export_core::rules::{Rule, Transition};
+use export_core::rules::{Record, Rule, Transition};
 
 use crate::action::Action;
 use crate::protocol::{Departure, NOW_MS, Protocol, input};
@@ -148,7 +148,14 @@ fn change(protocol: &Protocol, world: &mut World, index: usize, transition: Tran
     is_changed
 }
 
+/// Services look before they wait for a place, and claim after it. What they see first is what a claim would have met at that moment, so it is
+/// no step of its own here.
 fn claim(protocol: &Protocol, world: &mut World, index: usize) {
+    let waits_unpublished =
+        |job: &Record<u8>| job.state == JobState::NotStarted && job.published_at_ms.is_none();
+    if protocol.departs(Departure::AckUnpublished) && world.job.as_ref().is_some_and(waits_unpublished) {
+        return go(world, index, Step::Settle);
+    }
     if !change(protocol, world, index, Transition::Claim) {
         return go(world, index, Step::Look);
     }
@@ -166,9 +173,13 @@ fn claim(protocol: &Protocol, world: &mut World, index: usize) {
     }
 }
 
+/// A job that is not due and does not count as published gets a message from the dispatcher when it is due: this one is not needed.
 fn look(protocol: &Protocol, world: &mut World, index: usize) {
-    let is_waiting = world.job.as_ref().is_some_and(|job| job.state == JobState::NotStarted);
-    let is_nacked = is_waiting && !protocol.departs(Departure::AckNotDue);
+    let waiting = world.job.as_ref().filter(|job| job.state == JobState::NotStarted);
+    let is_nacked = waiting.is_some_and(|job| {
+        let needs_it = job.run_after_ms <= NOW_MS || job.published_at_ms.is_some();
+        (needs_it || protocol.departs(Departure::NackNotDue)) && !protocol.departs(Departure::AckNotDue)
+    });
     go(world, index, if is_nacked { Step::Nack } else { Step::Settle });
 }
 

@@ -66,8 +66,13 @@ async fn a_released_job_is_claimed_when_its_wait_is_over() {
     let fence = store.claimed_job("worker").await;
     assert_eq!(store.jobs.release(&fence, LONG_WAIT, &failure()).await.expect("an answer"), Held::Done);
     let early = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(early, Claim::NotDue), "{early:?}");
+    assert!(matches!(early, Claim::NotDue { is_published: false }), "{early:?}");
     assert_eq!(store.get(fence.job_id).await.attempts, 1, "an early claim is no attempt");
+
+    // As after a clock has gone back: the dispatcher, for which it is published, would not publish it again.
+    store.tamper(fence.job_id, bson::doc! { "publishedAt": "$$NOW" }).await;
+    let early = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
+    assert!(matches!(early, Claim::NotDue { is_published: true }), "{early:?}");
 
     store.tamper(fence.job_id, bson::doc! { "runAfter": crate::store::ago(Duration::from_millis(1)) }).await;
     let (job, _) = store.claimed(fence.job_id, "worker").await;
@@ -91,6 +96,32 @@ async fn what_cannot_be_claimed_says_why() {
     );
     let finished = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(finished, Claim::NotAvailable(JobState::Finished)), "{finished:?}");
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn a_look_says_what_a_claim_would_and_changes_nothing() {
+    let store = TestStore::create().await;
+    let look = |id| {
+        let jobs = store.jobs.clone();
+        async move { jobs.why_not(id).await.expect("an answer") }
+    };
+    assert!(matches!(look(new_id()).await, Some(Claim::Unknown)));
+    let id = store.job().await;
+    let before = store.document(id).await;
+    assert!(look(id).await.is_none(), "it can be claimed");
+    assert_eq!(store.document(id).await, before);
+
+    let (_, fence) = store.claimed(id, "worker").await;
+    assert!(matches!(look(id).await, Some(Claim::NotAvailable(JobState::Started))));
+    assert_eq!(store.jobs.release(&fence, LONG_WAIT, &failure()).await.expect("an answer"), Held::Done);
+    assert!(matches!(look(id).await, Some(Claim::NotDue { is_published: false })));
+    let due =
+        bson::doc! { "runAfter": crate::store::ago(Duration::from_millis(1)), "sharesResultOf": "another" };
+    store.tamper(id, due).await;
+    assert!(matches!(look(id).await, Some(Claim::NotAvailable(JobState::NotStarted))), "it follows");
+    store.tamper(id, bson::doc! { "sharesResultOf": null }).await;
+    assert!(look(id).await.is_none(), "it can be claimed");
     store.space.cleanup().await;
 }
 

@@ -44,6 +44,13 @@ impl TestPlaces {
         self.stored.update_many(doc! {}, over).await.expect("an answer");
     }
 
+    /// Moves all stored times ahead.
+    async fn shift(&self, time: Duration) {
+        let ahead_ms = i64::try_from(time.as_millis()).expect("a short time");
+        let later = vec![doc! { "$set": { "leaseUntil": { "$add": ["$leaseUntil", ahead_ms] } } }];
+        self.stored.update_many(doc! {}, later).await.expect("an answer");
+    }
+
     async fn end(self) {
         self.store.space.cleanup().await;
     }
@@ -87,6 +94,31 @@ async fn the_place_of_a_dead_worker_is_free_after_its_lease_and_no_longer_its_ow
     assert!(!test.places.renew(&dead, LEASE).await.expect("an answer"));
     test.places.give_back(&dead).await.expect("an answer");
     assert_eq!(test.owners().await, BTreeSet::from(["other".to_owned()]));
+    assert!(test.places.renew(&other, LEASE).await.expect("an answer"));
+    test.end().await;
+}
+
+/// The primary's clock goes back by an hour, or the next primary's is behind by one: what is stored looks an hour ahead.
+#[tokio::test]
+async fn a_clock_that_goes_back_keeps_no_place_taken() {
+    let test = TestPlaces::create().await;
+    let one = NonZeroU32::MIN;
+    let given_back = test.take(one, "early").await.expect("a place");
+    test.places.give_back(&given_back).await.expect("an answer");
+    test.shift(Duration::from_hours(1)).await;
+    let held = test.take(one, "at work").await.expect("nobody has it");
+
+    // Whoever is at work renews it by the new clock, and keeps it.
+    test.shift(Duration::from_hours(1)).await;
+    assert!(test.places.renew(&held, LEASE).await.expect("an answer"));
+    assert!(test.take(one, "other").await.is_none(), "it is held");
+    // A small step costs nobody a place.
+    test.shift(LEASE / 2).await;
+    assert!(test.take(one, "other").await.is_none(), "it is held");
+    // A dead worker's is not kept for an hour.
+    test.shift(Duration::from_hours(1)).await;
+    let other = test.take(one, "other").await.expect("a place");
+    assert!(!test.places.renew(&held, LEASE).await.expect("an answer"));
     assert!(test.places.renew(&other, LEASE).await.expect("an answer"));
     test.end().await;
 }
