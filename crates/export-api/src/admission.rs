@@ -18,7 +18,7 @@ use crate::config::AdmissionSettings;
 use crate::problem::Problem;
 use crate::queue::Queue;
 use crate::remembered::Remembered;
-use tally::{Asked, Place, Tally};
+use tally::{Asked, Room, Tally};
 
 /// Tenants whose counts are kept at most, but those whose jobs are being accepted.
 const TENANTS: usize = 1_024;
@@ -45,8 +45,8 @@ struct Inner {
 /// Room for one job that is about to be written; given back when it is dropped, unless the job was written.
 #[derive(Debug)]
 pub struct Ticket {
-    of_tenant: Place,
-    of_all: Place,
+    of_tenant: Room,
+    of_all: Room,
 }
 
 impl Ticket {
@@ -85,13 +85,13 @@ impl Admission {
                 Some(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect())
             }
         };
-        let catalog = &self.0.catalog;
-        let count = || async {
+        let (catalog, allowed) = (self.0.catalog.clone(), allowed.clone());
+        let count = || async move {
             let standing = catalog.standing().await?;
             Ok(match standing.listed_at_ms {
                 None => VehicleCount::Unsure(None),
-                Some(_) if standing.is_trusted => VehicleCount::All(catalog.count(allowed).await?),
-                Some(_) => VehicleCount::Unsure(Some(catalog.count(allowed).await?)),
+                Some(_) if standing.is_trusted => VehicleCount::All(catalog.count(&allowed).await?),
+                Some(_) => VehicleCount::Unsure(Some(catalog.count(&allowed).await?)),
             })
         };
         self.0.vehicles.get(key, VEHICLES_AGE, count).await

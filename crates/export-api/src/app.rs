@@ -10,7 +10,7 @@ use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::accepting::Acceptor;
 use crate::admission::Admission;
@@ -25,6 +25,7 @@ use crate::routes::router;
 use crate::server;
 use crate::sharing;
 use crate::state::ApiState;
+use crate::supervised::Supervised;
 use crate::sweeper::Sweeper;
 
 /// How often the services behind the API are asked for a sign of life.
@@ -95,41 +96,57 @@ impl App {
         Ok(Self { state, dispatcher, sweeper, relay, mongo, publisher, limits: config.limits })
     }
 
-    /// Serves until `stop`, then finishes the requests in hand.
+    /// Serves until `stop`, then finishes the requests in hand. Fails, after the same, if a task ends that must go on meanwhile.
     pub async fn serve(
         self,
         api: TcpListener,
         admin: TcpListener,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
+        // A task that fails stops the others; who gave the signal is not to hear it.
+        let stop = stop.child_token();
+        let mut tasks = Supervised::default();
         let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
         tokio::spawn(watch(self.mongo, self.publisher, readiness));
         let changes = self.state.changes.clone();
         let waits_end = stop.clone().cancelled_owned();
-        tokio::spawn(async move { changes.run(waits_end).await });
+        tasks.start("the watch of job changes", async move { changes.run(waits_end).await });
         tokio::spawn(self.state.auth.clone().tell_who_may_call());
-        let sharing = tokio::spawn(sharing::settle(self.state.jobs.clone(), stop.clone()));
-        let sweeper = tokio::spawn(self.sweeper.run(stop.clone()));
+        tasks.start("the sharing of results", sharing::settle(self.state.jobs.clone(), stop.clone()));
+        tasks.start("the sweeper", self.sweeper.run(stop.clone()));
         // It goes on while jobs are accepted.
         let all_accepted = CancellationToken::new();
-        let dispatcher = tokio::spawn(self.dispatcher.run(all_accepted.clone()));
-        let relay = tokio::spawn(self.relay.run(stop.clone()));
+        tasks.start("the dispatcher", self.dispatcher.run(all_accepted.clone()));
+        tasks.start("the relay", self.relay.run(stop.clone()));
 
-        let grace = stop.clone();
         info!(address = %api.local_addr()?, "listening");
-        tokio::select! {
-            () = server::serve(api, router(self.state), self.limits, stop.clone()) => {}
-            // A client that never ends its request must not keep the process.
-            () = async { grace.cancelled().await; tokio::time::sleep(GRACE).await } => {}
-        }
+        let serving = server::serve(api, router(self.state), self.limits, stop.clone());
+        // A client that never ends its request must not keep the process.
+        let grace = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let served = async {
+            tokio::select! {
+                () = serving => {}
+                () = grace => {}
+            }
+        };
+        tokio::pin!(served);
+        let outcome = tokio::select! {
+            () = &mut served => Ok(()),
+            failure = tasks.failure(&stop) => {
+                error!("{failure}: the service stops, for its supervisor to start it again");
+                stop.cancel();
+                served.await;
+                Err(failure)
+            }
+        };
         all_accepted.cancel();
-        dispatcher.await?;
-        sweeper.await?;
-        sharing.await?;
-        relay.await?;
+        let outcome = outcome.and(tasks.ended().await);
         info!("stopped");
-        Ok(())
+        outcome
     }
 }
 

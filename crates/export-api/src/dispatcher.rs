@@ -5,7 +5,7 @@
 //! ([`export_core::fairness`]). It lives in the API because workers may not publish. Any number of copies may run: they take turns, and one that
 //! dies, or has its turn taken, costs at most messages that come twice, which are harmless.
 //!
-//! Woken by jobs that are accepted here, by changes of any job while some wait for a place, and by the clock for everything else: jobs whose back-off is over,
+//! Woken by jobs that are accepted here, by changes of any job while some wait for room, and by the clock for everything else: jobs whose back-off is over,
 //! jobs accepted by a copy that died.
 
 mod round;

@@ -22,4 +22,5 @@ pub mod routes;
 pub mod server;
 pub mod sharing;
 pub mod state;
+mod supervised;
 pub mod sweeper;

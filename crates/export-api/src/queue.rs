@@ -23,6 +23,9 @@ const LINE_AGE: Duration = Duration::from_secs(1);
 const NEWCOMER_LINE_AGE: Duration = Duration::from_millis(100);
 /// How long a look at recent exports is good. They change a guess, and not by much.
 const RECENT_AGE: Duration = Duration::from_secs(5);
+/// The longest that an answer about something else waits for what is told of the line; beyond it nothing is. The question goes on, and whoever
+/// asks next has the answer.
+const TOLD_WITHIN: Duration = Duration::from_millis(500);
 /// Tenants of whom something is kept. A line takes some 50 bytes per job, and all lines together are no longer than `MAX_QUEUED`: half a
 /// megabyte, unless the operator lets more wait.
 const TENANTS: usize = 1_024;
@@ -38,13 +41,13 @@ pub struct Queue(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     jobs: JobStore,
-    lines: Remembered<Tenant, Arc<Places>>,
+    lines: Remembered<Tenant, Arc<Positions>>,
     recent: Remembered<Option<Tenant>, Arc<Recent>>,
 }
 
 /// A line, for questions about one job.
 #[derive(Debug)]
-struct Places {
+struct Positions {
     /// From 1 on.
     positions: HashMap<JobId, u64>,
     length: u64,
@@ -83,7 +86,7 @@ impl QueueView {
     }
 }
 
-impl Places {
+impl Positions {
     fn of(line: Line) -> Self {
         let length = u64::try_from(line.jobs.len()).unwrap_or(u64::MAX);
         let mut positions: HashMap<JobId, u64> = line.jobs.into_iter().zip(1..).collect();
@@ -105,11 +108,24 @@ impl Queue {
         Self(Arc::new(Inner { jobs: jobs.clone(), lines, recent }))
     }
 
-    /// Where the job stands; `None` where it does not wait, or nobody can tell now: the rest of the answer is of use all the same.
-    pub(crate) async fn place_of(&self, job: &Job) -> Option<QueueView> {
+    /// Where the job stands; `None` where it does not wait, or nobody can tell soon: the rest of the answer is of use all the same.
+    pub(crate) async fn position_of(&self, job: &Job) -> Option<QueueView> {
         if job.state != JobState::NotStarted {
             return None;
         }
+        soon(self.look_for(job)).await
+    }
+
+    /// Where a job would stand that came now; `None` where nobody can tell soon.
+    pub(crate) async fn position_of_next(&self, tenant: &Tenant, priority: Priority) -> Option<QueueView> {
+        soon(async {
+            let line = self.line(tenant, LINE_AGE).await?;
+            Some(self.view(tenant, line.length + 1, priority, line.longest_wait_ms).await)
+        })
+        .await
+    }
+
+    async fn look_for(&self, job: &Job) -> Option<QueueView> {
         let mut line = self.line(&job.tenant, LINE_AGE).await?;
         if !line.positions.contains_key(&job.id) {
             line = self.line(&job.tenant, NEWCOMER_LINE_AGE).await?;
@@ -118,16 +134,10 @@ impl Queue {
         Some(self.view(&job.tenant, position, job.priority, line.longest_wait_ms).await)
     }
 
-    /// Where a job would stand that came now.
-    pub(crate) async fn place_of_next(&self, tenant: &Tenant, priority: Priority) -> Option<QueueView> {
-        let line = self.line(tenant, LINE_AGE).await?;
-        Some(self.view(tenant, line.length + 1, priority, line.longest_wait_ms).await)
-    }
-
     /// After how many seconds a place in this tenant's line, or in any, becomes free.
     pub(crate) async fn seconds_of_a_start(&self, tenant: Option<&Tenant>) -> u16 {
         // Whoever is told this has a full line: its jobs have waited for longer than anything that is looked at.
-        let pace = self.pace(tenant, u64::MAX).await;
+        let pace = soon(self.pace(tenant, u64::MAX)).await;
         let seconds = pace.map_or(USUAL_RETRY_SECONDS, |pace| pace.ms_until(1).div_ceil(1_000));
         u16::try_from(seconds.clamp(LEAST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)).unwrap_or(u16::MAX)
     }
@@ -161,21 +171,29 @@ impl Queue {
         Some(if tenant.is_some() { pace.shared_by(all.lines) } else { pace })
     }
 
-    async fn line(&self, tenant: &Tenant, max_age: Duration) -> Option<Arc<Places>> {
-        let jobs = &self.0.jobs;
-        let look = || async { Ok(Arc::new(Places::of(jobs.line(tenant).await?))) };
+    async fn line(&self, tenant: &Tenant, max_age: Duration) -> Option<Arc<Positions>> {
+        let (jobs, of) = (self.0.jobs.clone(), tenant.clone());
+        let look = || async move { Ok(Arc::new(Positions::of(jobs.line(&of).await?))) };
         told(self.0.lines.get(tenant.clone(), max_age, look).await)
     }
 
     async fn recent(&self, tenant: Option<&Tenant>) -> Option<Arc<Recent>> {
-        let jobs = &self.0.jobs;
-        let look = || async {
-            let export_mongo::Recent { started_ago_ms, durations_ms } = jobs.recent(tenant).await?;
-            let lines = if tenant.is_none() { jobs.count_waiting_tenants().await? } else { 1 };
+        let (jobs, of) = (self.0.jobs.clone(), tenant.cloned());
+        let look = || async move {
+            let export_mongo::Recent { started_ago_ms, durations_ms } = jobs.recent(of.as_ref()).await?;
+            let lines = if of.is_none() { jobs.count_waiting_tenants().await? } else { 1 };
             Ok(Arc::new(Recent { started_ago_ms, durations_ms, lines }))
         };
         told(self.0.recent.get(tenant.cloned(), RECENT_AGE, look).await)
     }
+}
+
+/// What comes in time.
+async fn soon<V>(answer: impl Future<Output = Option<V>>) -> Option<V> {
+    tokio::time::timeout(TOLD_WITHIN, answer).await.unwrap_or_else(|_| {
+        debug!("it takes too long to tell where a job is in its line");
+        None
+    })
 }
 
 fn told<V>(answer: Result<V, Arc<StoreError>>) -> Option<V> {

@@ -46,17 +46,24 @@ pub(crate) fn tell(job: &Job) {
 
 /// Gives jobs that follow what their leaders have got, until `stop`. Runs whether or not new jobs share results: earlier ones may.
 pub(crate) async fn settle(jobs: JobStore, stop: CancellationToken) {
+    let mut behind: Option<String> = None;
     loop {
         let waited_and_settled = async {
             tokio::time::sleep(INTERVAL.mul_f64(0.5 + fastrand::f64())).await;
-            jobs.settle_followers().await
+            jobs.settle_followers(behind.as_deref()).await
         };
         let settled = tokio::select! {
             () = stop.cancelled() => return,
             settled = waited_and_settled => settled,
         };
         match settled {
-            Ok(settled) => settled.into_iter().for_each(tell_settled),
+            Ok(settling) => {
+                settling.settled.into_iter().for_each(tell_settled);
+                for (leader, error) in settling.failed {
+                    warn!(leader.id = %leader, error = %causes(&error), "jobs that share a result wait; a later look tries again");
+                }
+                behind = settling.goes_on_behind;
+            }
             Err(error) => warn!(error = %causes(&error), "shared results wait; the next look goes on"),
         }
     }

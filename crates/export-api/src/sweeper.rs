@@ -74,7 +74,7 @@ impl Sweeper {
                 return Ok(false);
             }
             self.jobs.mark_published(job_id, job.epoch).await?;
-            warn!(job.id = %job_id, "nobody claimed the job: its message was sent again");
+            info!(job.id = %job_id, "nobody has claimed the job yet: its message is sent again, in case it was lost");
         }
         Ok(!waiting.is_empty())
     }

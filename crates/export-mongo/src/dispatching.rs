@@ -1,4 +1,4 @@
-//! The dispatcher's doors: who waits, how many have a place, which jobs are next, and whose turn it is to release them.
+//! The dispatcher's doors: who waits, what is in the broker or running, which jobs are next, and whose turn it is to release them.
 //!
 //! A job *waits* while it is `NOT_STARTED`, not published, due, and shares no other job's result. It is *in the broker* while it is `NOT_STARTED`
 //! and published, and *running* while it is `STARTED`. Looking costs nothing where nobody waits, and little where ten thousand do: each
@@ -36,7 +36,7 @@ const TURN_LEASE: Duration = Duration::from_secs(10);
 /// What is in the broker or running.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
-    /// Jobs whose message is out and that nobody has claimed.
+    /// Jobs whose message is out, that are due and that nobody has claimed.
     pub in_broker: usize,
     /// Jobs that a worker has.
     pub running: usize,
@@ -83,14 +83,18 @@ impl JobStore {
     /// What is in the broker or running, of all tenants.
     pub async fn occupancy(&self) -> Result<Occupancy, StoreError> {
         let of = doc! { "tenant": "$tenant", "state": "$state" };
-        let stages =
-            [doc! { "$match": is_active() }, doc! { "$group": { "_id": of, "jobs": { "$sum": 1_i64 } } }];
+        // A job is published when it is due. One that is not any more is there after the server's clock went back, and no worker may claim it
+        // for so long: it must not hold the room of others.
+        let is_running = doc! { "$eq": ["$state", JobState::Started.as_str()] };
+        let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
+        let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
+        let stages = [doc! { "$match": is_active() }, doc! { "$group": { "_id": of, "jobs": jobs } }];
         let jobs = self.jobs.clone();
         let groups: Vec<Document> =
             bounded("count active jobs", async move { jobs.aggregate(stages).await?.try_collect().await })
                 .await?;
         let mut occupancy = Occupancy::default();
-        for (tenant, state, count) in groups.iter().filter_map(counted) {
+        for (tenant, state, count) in groups.iter().filter_map(counted).filter(|(.., count)| *count > 0) {
             let of_state = if state == JobState::Started.as_str() {
                 &mut occupancy.running
             } else {
@@ -126,6 +130,8 @@ impl JobStore {
         let is_free = doc! { "$or": [
             { "$lte": [{ "$ifNull": ["$leaseUntil", null] }, null] },
             { "$lte": ["$leaseUntil", "$$NOW"] },
+            // Nobody takes it for longer: the server's clock went back.
+            { "$gt": ["$leaseUntil", after_now(TURN_LEASE)] },
             { "$eq": ["$owner", { "$literal": &owner }] },
         ] };
         // The condition is in the change and not in the filter: where there is no document yet, it is made.
@@ -201,7 +207,8 @@ pub(crate) fn indexes() -> [IndexModel; 2] {
     let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1 };
     [
         partial(WAITING, in_turn, is_unpublished()),
-        partial(ACTIVE, doc! { "state": 1, "publishedAt": 1, "tenant": 1 }, is_active()),
+        // Here it is told with the rest.
+        partial(ACTIVE, doc! { "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1 }, is_active()),
     ]
 }
 

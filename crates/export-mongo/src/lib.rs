@@ -55,7 +55,7 @@ pub use places::{Place, Places};
 pub use preference::{ReadFrom, UnknownMode};
 pub use queue::{Line, Recent};
 pub use rules::BackOff;
-pub use sharing::Settled;
+pub use sharing::{Settled, Settling};
 pub use source::MongoSource;
 pub use sweep::{Swept, Unpublished};
 pub use throttle::{ReadLimits, ReadingNow, SourceThrottle};

@@ -24,6 +24,8 @@ const LINE: i64 = 10_000;
 /// Running exports, and finished ones, that a pace is learned from.
 const RUNNING: i64 = 200;
 const FINISHED: i64 = 50;
+/// Most finished jobs that are looked at for these, where many have got another one's result.
+const LOOKED_AT: i64 = 1_000;
 
 /// A tenant's jobs that no worker has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,7 +117,7 @@ impl JobStore {
             told.clone(),
         ];
         // Each by an index that is there for something else: of one tenant by when they finished; of all by when their results expire, which
-        // is the same order where they are kept equally long.
+        // is the same order where they are kept equally long. Who got another one's result was never begun, nor took any time.
         let (finished, order) = match tenant {
             Some(tenant) => {
                 let filter = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } };
@@ -123,8 +125,14 @@ impl JobStore {
             }
             None => (of_tenant(None, JobState::Finished), doc! { "expiresAt": -1 }),
         };
-        let finished =
-            vec![doc! { "$match": finished }, doc! { "$sort": order }, doc! { "$limit": FINISHED }, told];
+        let finished = vec![
+            doc! { "$match": finished },
+            doc! { "$sort": order },
+            doc! { "$limit": LOOKED_AT },
+            doc! { "$match": { "sharesResultOf": null } },
+            doc! { "$limit": FINISHED },
+            told,
+        ];
         let mut recent = Recent::default();
         for stages in [running, finished] {
             for begun in self.ask::<Begun>("look at recent exports", stages).await? {

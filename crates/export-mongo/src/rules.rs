@@ -138,7 +138,13 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         Effect::DropLease => set("leaseUntil", Bson::Null),
         Effect::DueNow => set("runAfter", "$$NOW".into()),
         Effect::DueAfterBackOff => set("runAfter", after_back_off(given.back_off).into()),
-        Effect::MarkPublished => set("publishedAt", "$$NOW".into()),
+        Effect::MarkPublished => {
+            // How often its message was sent again since it was released; nothing depends on it but when that happens next.
+            let again = doc! { "$add": [{ "$ifNull": ["$republished", 0_i64] }, 1_i64] };
+            let is_out = doc! { "$gt": ["$publishedAt", null] };
+            set("republished", doc! { "$cond": [is_out, again, 0_i64] }.into());
+            set("publishedAt", "$$NOW".into());
+        }
         Effect::ForgetPublished => set("publishedAt", Bson::Null),
         Effect::RequestCancel => set("cancelRequested", true.into()),
         Effect::SetResult => {

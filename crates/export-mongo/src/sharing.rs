@@ -25,7 +25,7 @@ use crate::error::StoreError;
 use crate::jobs::JobStore;
 use crate::rules::{Given, millis};
 
-pub use settling::Settled;
+pub use settling::{Settled, Settling};
 
 /// A stored result that is gone sooner is not shared any more: whoever is given it should have time to fetch it. Where results are kept for
 /// less than twice as long, it is half of what they are kept for.

@@ -17,6 +17,11 @@ use crate::rules::{BackOff, Given, filter, millis, update};
 
 /// Most jobs in one look; the next look goes on.
 const BATCH: i64 = 100;
+/// The longest wait before a message is sent again, unless the first is longer: a job that waits behind long exports has one more message
+/// for each hour, and one whose messages are lost again and again waits no longer than this.
+const LONGEST_AGE: Duration = Duration::from_hours(1);
+/// Doublings that bring any wait to the longest.
+const MOST_DOUBLINGS: i64 = 20;
 
 /// A job that waits for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,11 +49,14 @@ pub enum Swept {
 
 impl JobStore {
     /// Jobs whose message went out and that nobody has claimed for `queue_age` since, or since they were due: the queue may have been lost. At
-    /// most a batch. Twice is harmless, never is not.
+    /// most a batch. Twice is harmless, never is not; but since most of them just wait, the time is doubled each time that a job's message is sent
+    /// again.
     pub async fn unpublished(&self, queue_age: Duration) -> Result<Vec<Unpublished>, StoreError> {
-        let is_over =
-            |field: &str, time: Duration| doc! { "$lt": [{ "$add": [field, millis(time)] }, "$$NOW"] };
-        let is_lost = doc! { "$and": [is_over("$runAfter", queue_age), is_over("$publishedAt", queue_age)] };
+        let doublings = doc! { "$min": [MOST_DOUBLINGS, { "$ifNull": ["$republished", 0_i64] }] };
+        let doubled = doc! { "$multiply": [millis(queue_age), { "$pow": [2_i64, doublings] }] };
+        let age = doc! { "$min": [millis(queue_age.max(LONGEST_AGE)), doubled] };
+        let is_over = |field: &str| doc! { "$lt": [{ "$add": [field, &age] }, "$$NOW"] };
+        let is_lost = doc! { "$and": [is_over("$runAfter"), is_over("$publishedAt")] };
         let mut filter = is_in_broker();
         filter.insert("$expr", is_lost);
         let jobs = self.jobs.clone();

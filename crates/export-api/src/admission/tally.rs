@@ -49,32 +49,32 @@ struct Known {
     unsettled: u64,
 }
 
-/// What came of asking for a place.
+/// What came of asking for room.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// The place is there.
-    Taken(Place),
+    /// It is there.
+    Taken(Room),
     /// There is none.
     Full,
 }
 
-/// The place of one job that is about to be written. Given back when it is dropped, unless the job was written.
+/// Room for one job that is about to be written. Given back when it is dropped, unless the job was written.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Room {
     tally: Arc<Tally>,
     /// The count before it.
     count: u64,
     is_written: bool,
 }
 
-impl Place {
+impl Room {
     /// The job was written, or may have been: what became of it is for the next count to say.
     pub(super) fn written(mut self) {
         self.is_written = true;
     }
 }
 
-impl Drop for Place {
+impl Drop for Room {
     fn drop(&mut self) {
         let mut known = self.tally.known();
         known.unsettled -= 1;
@@ -93,7 +93,7 @@ impl Drop for Place {
 }
 
 impl Tally {
-    /// A place for one more job, if there are fewer than `most`.
+    /// Room for one more job, if there are fewer than `most`.
     pub(super) async fn take<F>(
         self: &Arc<Self>,
         most: u64,
@@ -103,20 +103,20 @@ impl Tally {
         F: Future<Output = Result<u64, StoreError>>,
     {
         for _ in 0..COUNTS {
-            if let Some(place) = self.try_take(most, COUNT_AGE) {
-                return Ok(Asked::Taken(place));
+            if let Some(room) = self.try_take(most, COUNT_AGE) {
+                return Ok(Asked::Taken(room));
             }
             let _turn = if let Ok(turn) = self.counting.try_lock() {
                 turn
             } else {
-                if let Some(place) = self.try_take(most, LATE_COUNT_AGE) {
-                    return Ok(Asked::Taken(place));
+                if let Some(room) = self.try_take(most, LATE_COUNT_AGE) {
+                    return Ok(Asked::Taken(room));
                 }
                 self.counting.lock().await
             };
             // Somebody may have counted meanwhile.
-            if let Some(place) = self.try_take(most, COUNT_AGE) {
-                return Ok(Asked::Taken(place));
+            if let Some(room) = self.try_take(most, COUNT_AGE) {
+                return Ok(Asked::Taken(room));
             }
             if self.is_certainly_full(most) {
                 return Ok(Asked::Full);
@@ -139,8 +139,8 @@ impl Tally {
         known.unsettled == 0 && known.counted.is_none_or(|(_, at)| at.elapsed() > COUNT_AGE)
     }
 
-    /// A place, if a count that is not older than this, with all that may not be in it, says that there is room.
-    fn try_take(self: &Arc<Self>, most: u64, max_age: Duration) -> Option<Place> {
+    /// Room for one, if a count that is not older than this, with all that may not be in it, says that there is some.
+    fn try_take(self: &Arc<Self>, most: u64, max_age: Duration) -> Option<Room> {
         let mut known = self.known();
         let (counted, at) = known.counted?;
         let is_room = counted.saturating_add(known.unsure).saturating_add(known.since) < most;
@@ -152,7 +152,7 @@ impl Tally {
             *unsure_next += 1;
         }
         known.unsettled += 1;
-        Some(Place { tally: Arc::clone(self), count: known.count, is_written: false })
+        Some(Room { tally: Arc::clone(self), count: known.count, is_written: false })
     }
 
     /// Whether a count that is recent and has everything says so.

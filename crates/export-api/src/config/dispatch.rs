@@ -4,15 +4,15 @@ use std::num::NonZeroU32;
 
 use export_settings::{SettingError, parsed_or};
 
-/// Jobs of one tenant that may be in the broker or running, unless set otherwise: more than a small fleet of workers does at a time. And at
-/// most.
-const DEFAULT_RUNNING: NonZeroU32 = NonZeroU32::new(64).expect("not zero");
+/// Jobs of one tenant that may be in the broker or running, unless set otherwise: three quarters of what all workers together run by default
+/// (`MAX_RUNNING_EXPORTS`), so that a quarter is left for the others. And at most.
+const DEFAULT_RUNNING: NonZeroU32 = NonZeroU32::new(12).expect("not zero");
 const MOST_RUNNING: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Fairness")]
 pub(super) struct DispatchArgs {
-    /// Exports of one tenant that run, or are about to, at the same time; its others wait [default: 64]
+    /// Exports of one tenant that run, or are about to, at the same time; its others wait [default: 12]
     #[arg(long, env = "MAX_RUNNING_PER_TENANT", value_name = "COUNT")]
     max_running_per_tenant: Option<String>,
 }

@@ -27,9 +27,9 @@ const LOOKS: usize = 50;
 pub(super) enum Outcome {
     /// There is nothing to release.
     NobodyWaits,
-    /// Jobs wait for a place: the broker has enough, or their tenants have.
+    /// Jobs wait for room: the broker has enough, or their tenants have.
     Full,
-    /// There are places, but all that wait are to be tried later.
+    /// There is room, but all that wait are to be tried later.
     NotDue,
     /// Another dispatcher is at it.
     NotOurTurn,
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
     NotReleased,
 }
 
-/// Who waits, and what has a place.
+/// Who waits, and what is in the broker or running.
 #[derive(Debug)]
 struct Look {
     loads: Vec<Load>,
@@ -48,7 +48,7 @@ struct Look {
 
 impl Look {
     /// How many more the broker may get: it has as many as are running, so that whoever ends one finds another.
-    fn places(&self) -> usize {
+    fn room(&self) -> usize {
         let most = self.occupancy.running.max(LEAST_IN_BROKER);
         most.saturating_sub(self.occupancy.in_broker).min(MOST_AT_ONCE)
     }
@@ -61,8 +61,7 @@ impl Dispatcher {
         if look.loads.is_empty() {
             return Ok(Outcome::NobodyWaits);
         }
-        if next_turns(look.loads.clone(), None, look.places().min(1), self.max_running_per_tenant).is_empty()
-        {
+        if next_turns(look.loads.clone(), None, look.room().min(1), self.max_running_per_tenant).is_empty() {
             return Ok(Outcome::Full);
         }
         let Some(turn) = self.turn().await? else { return Ok(Outcome::NotOurTurn) };
@@ -100,11 +99,11 @@ impl Dispatcher {
     async fn release(&self, turn: &Turn, last_tenant: &mut Option<Tenant>) -> Result<Outcome, StoreError> {
         // Once more: until now it may have been the turn of another, who has released some.
         let look = self.look().await?;
-        let places = look.places();
-        if places == 0 {
+        let room = look.room();
+        if room == 0 {
             return Ok(Outcome::Full);
         }
-        let (chosen, last) = self.choose(look.loads, turn.last_tenant.as_ref(), places).await?;
+        let (chosen, last) = self.choose(look.loads, turn.last_tenant.as_ref(), room).await?;
         *last_tenant = last;
         if chosen.is_empty() {
             return Ok(Outcome::NotDue);
@@ -119,16 +118,16 @@ impl Dispatcher {
         Ok(if is_all { Outcome::Released } else { Outcome::NotReleased })
     }
 
-    /// The jobs that get the next places, in order, and the tenant after which it goes on.
+    /// The jobs that there is room for, in order, and the tenant after which it goes on.
     async fn choose(
         &self,
         mut loads: Vec<Load>,
         served_last: Option<&Tenant>,
-        places: usize,
+        room: usize,
     ) -> Result<(Vec<(Tenant, Unpublished)>, Option<Tenant>), StoreError> {
         let mut found: HashMap<Tenant, Vec<Unpublished>> = HashMap::new();
         for look in 1.. {
-            let turns = next_turns(loads.clone(), served_last, places, self.max_running_per_tenant);
+            let turns = next_turns(loads.clone(), served_last, room, self.max_running_per_tenant);
             let mut wanted: HashMap<&Tenant, usize> = HashMap::new();
             for tenant in &turns {
                 *wanted.entry(tenant).or_default() += 1;

@@ -1,5 +1,7 @@
 //! What becomes of jobs that follow when their leader has ended.
 
+use std::time::Duration;
+
 use bson::{Bson, Document, doc};
 use export_core::JobId;
 use export_core::job::{Job, JobState};
@@ -17,6 +19,8 @@ use crate::rules::{Given, filter, update};
 
 /// Most leaders in one look; the next look goes on.
 const BATCH: i64 = 100;
+/// The longest that a look may keep the server busy.
+const LOOK: Duration = Duration::from_secs(5);
 /// Tries to find a leader for jobs whose old one is gone. Each that fails means that somebody else has changed something; the next sweep
 /// goes on.
 const TAKE_OVER_TRIES: u32 = 8;
@@ -34,14 +38,33 @@ pub enum Settled {
     Moved(JobId, JobId, u64),
 }
 
+/// What came of a look for jobs whose leader has ended.
+#[derive(Debug, Default)]
+pub struct Settling {
+    /// What was done.
+    pub settled: Vec<Settled>,
+    /// Leaders whose followers could not be settled now, and why.
+    pub failed: Vec<(JobId, StoreError)>,
+    /// Behind whom the next look begins: where there are more than a batch of them, those that fail must not stand before all others.
+    pub goes_on_behind: Option<String>,
+}
+
 impl JobStore {
-    /// Settles the jobs that wait for the result of one that has ended or is gone, of at most a batch of leaders.
-    pub async fn settle_followers(&self) -> Result<Vec<Settled>, StoreError> {
-        let mut settled = Vec::new();
-        for leader in self.ended_leaders().await? {
-            settled.extend(self.settle(leader).await?);
+    /// Settles the jobs that wait for the result of one that has ended or is gone, of at most a batch of leaders, beginning behind this one.
+    /// That one leader's cannot be settled holds up no other's.
+    pub async fn settle_followers(&self, behind: Option<&str>) -> Result<Settling, StoreError> {
+        let mut settling = Settling::default();
+        let leaders = self.ended_leaders(behind).await?;
+        if i64::try_from(leaders.len()).is_ok_and(|count| count >= BATCH) {
+            settling.goes_on_behind = leaders.last().cloned();
         }
-        Ok(settled)
+        for leader in leaders.iter().filter_map(|leader| leader.parse().ok()) {
+            match self.settle(leader).await {
+                Ok(settled) => settling.settled.extend(settled),
+                Err(error) => settling.failed.push((leader, error)),
+            }
+        }
+        Ok(settling)
     }
 
     /// Settles the jobs that wait for this one's result, if it has ended.
@@ -59,13 +82,18 @@ impl JobStore {
         }
     }
 
-    /// Leaders that have ended, or are gone, while others wait for them.
-    async fn ended_leaders(&self) -> Result<Vec<JobId>, StoreError> {
+    /// Leaders that have ended, or are gone, while others wait for them; those behind this one, in the order of their ids.
+    async fn ended_leaders(&self, behind: Option<&str>) -> Result<Vec<String>, StoreError> {
+        let mut those = waiting();
+        if let Some(behind) = behind {
+            those.insert("sharesResultOf", doc! { "$type": "string", "$gt": behind });
+        }
         let active = [JobState::NotStarted.as_str(), JobState::Started.as_str()];
         let from = self.jobs.name();
         let stages = [
-            doc! { "$match": waiting() },
+            doc! { "$match": those },
             doc! { "$group": { "_id": "$sharesResultOf" } },
+            doc! { "$sort": { "_id": 1 } },
             doc! { "$lookup": {
                 "from": from, "localField": "_id", "foreignField": "_id", "as": "active",
                 "pipeline": [{ "$match": { "state": { "$in": active.to_vec() } } }, { "$project": { "_id": 1 } }],
@@ -75,10 +103,10 @@ impl JobStore {
         ];
         let jobs = self.jobs.clone();
         let found = bounded("find leaders that have ended", async move {
-            jobs.aggregate(stages).await?.try_collect::<Vec<Document>>().await
+            jobs.aggregate(stages).max_time(LOOK).await?.try_collect::<Vec<Document>>().await
         })
         .await?;
-        Ok(found.iter().filter_map(|leader| leader.get_str("_id").ok()?.parse().ok()).collect())
+        Ok(found.iter().filter_map(|leader| leader.get_str("_id").ok().map(str::to_owned)).collect())
     }
 
     /// The leader, and whether its result's time is over. What cannot be read is as good as gone.

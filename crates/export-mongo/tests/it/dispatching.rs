@@ -1,4 +1,4 @@
-//! The dispatcher: who waits, what has a place, which jobs are next, and whose turn it is.
+//! The dispatcher: who waits, what is in the broker or running, which jobs are next, and whose turn it is.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -45,8 +45,7 @@ async fn waiting_is_what_nobody_has_published_or_shares() {
             "cancelled" => drop(store.jobs.cancel(id).await.expect("cancelled")),
             "follower" => store.tamper(id, doc! { "sharesResultOf": new_id().to_string() }).await,
             "not-due" => {
-                let in_an_hour = doc! { "$add": ["$$NOW", 3_600_000] };
-                store.tamper(id, doc! { "runAfter": in_an_hour }).await;
+                store.tamper(id, doc! { "runAfter": in_an_hour() }).await;
             }
             _ => {}
         }
@@ -58,7 +57,7 @@ async fn waiting_is_what_nobody_has_published_or_shares() {
 }
 
 #[tokio::test]
-async fn what_has_a_place_is_counted() {
+async fn what_is_in_the_broker_or_running_is_counted() {
     let store = TestStore::create().await;
     assert_eq!(store.jobs.occupancy().await.expect("an answer"), Occupancy::default());
     for (name, published, running) in [("a", 2, 1), ("b", 0, 2), ("c", 1, 0), ("d", 0, 0)] {
@@ -81,6 +80,29 @@ async fn what_has_a_place_is_counted() {
     let expected = Occupancy { in_broker: 3, running: 3, by_tenant };
     assert_eq!(store.jobs.occupancy().await.expect("an answer"), expected);
     store.space.cleanup().await;
+}
+
+/// What is not due is claimed by nobody: after the clock went back it does not hold the room of what is.
+#[tokio::test]
+async fn a_clock_that_goes_back_leaves_room_in_the_broker() {
+    let store = TestStore::create().await;
+    for _ in 0..4 {
+        let id = job_of(&store, "a", Priority::Interactive).await;
+        store.jobs.mark_published(id, 0).await.expect("an answer");
+        store.tamper(id, doc! { "runAfter": in_an_hour(), "publishedAt": in_an_hour() }).await;
+    }
+    // Its claim was before the clock went back; it runs all the same.
+    let running = job_of(&store, "b", Priority::Interactive).await;
+    store.claimed(running, "worker").await;
+    store.tamper(running, doc! { "runAfter": in_an_hour() }).await;
+    let by_tenant = [(tenant("b"), 1)].into();
+    let expected = Occupancy { in_broker: 0, running: 1, by_tenant };
+    assert_eq!(store.jobs.occupancy().await.expect("an answer"), expected);
+    store.space.cleanup().await;
+}
+
+fn in_an_hour() -> Document {
+    doc! { "$add": ["$$NOW", 3_600_000] }
 }
 
 #[tokio::test]
@@ -156,9 +178,11 @@ async fn looks_read_only_what_they_tell() {
         { "state": "STARTED" }, { "state": "NOT_STARTED", "publishedAt": { "$type": "date" } },
     ] };
     let of = doc! { "tenant": "$tenant", "state": "$state" };
+    let counts = doc! { "$or": [{ "$eq": ["$state", "STARTED"] }, { "$lte": ["$runAfter", "$$NOW"] }] };
+    let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
     let count = doc! {
         "aggregate": "jobs", "cursor": {},
-        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": { "$sum": 1_i64 } } }],
+        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs } }],
     };
     let plan = explained(&store, count).await;
     let (keys, documents) = examined(&plan);
@@ -273,10 +297,16 @@ async fn one_has_the_turn_until_it_gives_it_back_or_is_gone() {
     assert!(turn(other).await.is_some());
     store.jobs.end_turn(owner, None).await.expect("an answer");
     assert_eq!(turn(owner).await, None, "who comes late ends no other's turn");
+
+    // The clock went back an hour, and whoever had it is gone.
+    let change = vec![doc! { "$set": { "leaseUntil": in_an_hour() } }];
+    turns.update_one(doc! { "_id": "dispatch" }, change).await.expect("changed");
+    assert!(turn(owner).await.is_some(), "no turn is that long");
+    assert_eq!(turn(other).await, None, "its own lease is as long as any");
     store.space.cleanup().await;
 }
 
-/// A job that was claimed between its message and the mark keeps no place in the broker.
+/// A job that was claimed between its message and the mark keeps no room in the broker.
 #[tokio::test]
 async fn a_mark_that_comes_after_the_claim_changes_nothing() {
     let store = TestStore::create().await;

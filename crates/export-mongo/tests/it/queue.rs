@@ -8,7 +8,7 @@ use export_core::{JobId, Tenant};
 use export_mongo::Created;
 use futures_util::TryStreamExt;
 
-use crate::store::{RETENTION, TestStore, ago, new_job, progress, result};
+use crate::store::{RETENTION, TestStore, ago, new_id, new_job, progress, result};
 
 fn tenant(name: &str) -> Tenant {
     name.parse().expect("a tenant")
@@ -88,6 +88,14 @@ async fn recent_exports_are_those_of_the_tenant_or_of_all() {
     let running = made(&store, "own", Priority::Bulk).await;
     let _fence = store.claimed(running, "worker").await;
     made(&store, "own", Priority::Bulk).await;
+    // Got the result of another one: no worker began it, whenever that was, and it took no time.
+    let adopted = new_id().to_string();
+    let mut copy =
+        store.stored.find_one(doc! { "state": "FINISHED", "tenant": "own" }).await.expect("an answer");
+    if let Some(copy) = &mut copy {
+        copy.extend(doc! { "_id": &adopted, "sharesResultOf": new_id().to_string() });
+    }
+    store.stored.insert_one(copy.expect("a finished job")).await.expect("inserted");
     let own = store.jobs.recent(Some(&tenant("own"))).await.expect("an answer");
     assert_eq!(own.durations_ms, [(Priority::Bulk, 7), (Priority::Interactive, 7)]);
     let mut ages = own.started_ago_ms;

@@ -53,7 +53,9 @@ impl TestStore {
     }
 
     async fn settled(&self) -> Vec<Settled> {
-        self.jobs.settle_followers().await.expect("an answer")
+        let settling = self.jobs.settle_followers(None).await.expect("an answer");
+        assert!(settling.failed.is_empty(), "{settling:?}");
+        settling.settled
     }
 
     async fn leaders(&self) -> Vec<String> {
@@ -92,6 +94,61 @@ async fn of_many_at_once_one_leads() {
         let claim = store.jobs.claim(job.id, "worker", LEASE).await.expect("an answer");
         assert!(matches!(claim, Claim::NotAvailable(JobState::NotStarted)), "{claim:?}");
     }
+    store.space.cleanup().await;
+}
+
+/// Something is wrong with one job: those that follow others do not wait for it.
+#[tokio::test]
+async fn one_leader_whose_followers_cannot_be_settled_holds_up_no_other() {
+    let store = TestStore::create().await;
+    let of = |name: &str| NewJob { tenant: name.parse().expect("a tenant"), ..sharing() };
+    let family = async |name| {
+        let leader = store.created(&of(name)).await.id;
+        let follower = store.created(&of(name)).await.id;
+        store.finish(leader).await;
+        (leader, follower)
+    };
+    let (bad_leader, bad_follower) = family("a").await;
+    let (leader, follower) = family("b").await;
+    assert!(bad_leader.to_string() < leader.to_string(), "the bad one is the first");
+    // It has as many events as a job can have: with one more, the validator refuses it.
+    let event = doc! { "kind": "export.failed", "at": "$$NOW" };
+    let events = vec![event; export_core::event::MAX_EVENTS_PER_JOB];
+    store.tamper(bad_follower, doc! { "unannounced": events }).await;
+    for expected in [vec![Settled::Adopted(leader, 1)], vec![]] {
+        let settling = store.jobs.settle_followers(None).await.expect("an answer");
+        assert_eq!(settling.settled, expected);
+        let failed: Vec<_> = settling.failed.iter().map(|(leader, _)| *leader).collect();
+        assert_eq!(failed, [bad_leader]);
+        assert_eq!(settling.goes_on_behind, None, "that was all: the next look begins with the first");
+    }
+    assert_eq!(store.get(follower).await.state, JobState::Finished);
+    // A look behind it does not come to it.
+    let settling = store.jobs.settle_followers(Some(&bad_leader.to_string())).await.expect("an answer");
+    assert!(settling.failed.is_empty(), "{settling:?}");
+    store.space.cleanup().await;
+}
+
+/// More than a batch of leaders: each look begins where the one before has ended.
+#[tokio::test]
+async fn a_look_goes_on_behind_the_one_before() {
+    let store = TestStore::create().await;
+    let (_, followers) = store.family(1).await;
+    let template = store.document(followers[0]).await;
+    let mut leaders: Vec<String> = (0..130).map(|_| new_id().to_string()).collect();
+    leaders.sort();
+    let copies = leaders.iter().enumerate().map(|(number, leader)| {
+        // Leaders that are gone, each with a follower of a tenant of its own.
+        let mut copy = template.clone();
+        copy.extend(doc! { "_id": new_id().to_string(), "sharesResultOf": leader });
+        copy.insert("tenant", format!("t-{number}"));
+        copy
+    });
+    store.stored.insert_many(copies).await.expect("inserted");
+    let first = store.jobs.settle_followers(None).await.expect("an answer");
+    assert_eq!((first.settled.len(), first.goes_on_behind.as_ref()), (100, Some(&leaders[99])));
+    let second = store.jobs.settle_followers(first.goes_on_behind.as_deref()).await.expect("an answer");
+    assert_eq!((second.settled.len(), second.goes_on_behind), (30, None));
     store.space.cleanup().await;
 }
 

@@ -116,7 +116,7 @@ async fn the_store_follows_the_rules_of_followers() {
             }
             make(&store, leader_id, leader).await;
             by_the_rules(&mut job, leader);
-            store.jobs.settle_followers().await.expect("an answer");
+            store.jobs.settle_followers(None).await.expect("an answer");
             let mut found = store.document(new.id).await;
             // Ids are new each time; the record has names.
             if let Ok(id) = found.get_str("sharesResultOf") {

@@ -111,6 +111,35 @@ async fn jobs_whose_messages_were_lost_are_found() {
     store.space.cleanup().await;
 }
 
+/// A job that waits behind long exports is not lost: there are not more and more copies of its message.
+#[tokio::test]
+async fn a_message_is_sent_again_later_each_time_up_to_an_hour() {
+    let store = TestStore::create().await;
+    let id = store.job().await;
+    let is_found_after = async |minutes| {
+        let past = ago(Duration::from_mins(minutes));
+        store.tamper(id, doc! { "runAfter": &past, "publishedAt": &past }).await;
+        !store.jobs.unpublished(QUEUE_AGE).await.expect("an answer").is_empty()
+    };
+    for (too_soon, late) in [(9, 11), (19, 21), (39, 41), (59, 61), (59, 61)] {
+        store.jobs.mark_published(id, 0).await.expect("an answer");
+        assert!(!is_found_after(too_soon).await, "after {too_soon} minutes");
+        assert!(is_found_after(late).await, "after {late} minutes");
+    }
+    // However often.
+    store.tamper(id, doc! { "republished": 1_000_000_i64 }).await;
+    assert!(!is_found_after(59).await);
+    assert!(is_found_after(61).await);
+    // One that is released once more begins anew.
+    store.claimed(id, "worker").await;
+    store.expire_lease(id).await;
+    store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer").expect("swept");
+    assert!(store.jobs.mark_published(id, 1).await.expect("an answer"));
+    assert!(!is_found_after(9).await);
+    assert!(is_found_after(11).await);
+    store.space.cleanup().await;
+}
+
 #[tokio::test]
 async fn one_look_finds_a_batch_and_not_more() {
     let store = TestStore::create().await;

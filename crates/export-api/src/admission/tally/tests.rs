@@ -22,22 +22,22 @@ impl Jobs {
         Ok(counted)
     }
 
-    /// Takes a place and writes the job; whether there was one.
+    /// Takes room and writes the job; whether there was any.
     async fn post(&self, tally: &Arc<Tally>, most: u64, write_ms: u64) -> bool {
-        let Asked::Taken(place) = tally.take(most, || self.count()).await.expect("a count") else {
+        let Asked::Taken(room) = tally.take(most, || self.count()).await.expect("a count") else {
             return false;
         };
         tokio::time::sleep(Duration::from_millis(write_ms / 2)).await;
         self.waiting.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(write_ms - write_ms / 2)).await;
-        place.written();
+        room.written();
         true
     }
 }
 
-fn taken(asked: Result<Asked, Arc<StoreError>>) -> Option<Place> {
+fn taken(asked: Result<Asked, Arc<StoreError>>) -> Option<Room> {
     match asked.expect("an answer") {
-        Asked::Taken(place) => Some(place),
+        Asked::Taken(room) => Some(room),
         Asked::Full => None,
     }
 }
@@ -61,7 +61,7 @@ async fn exactly_the_limit_is_let_in_however_writes_and_counts_meet() {
 async fn what_was_not_written_is_given_back() {
     let tally = Arc::new(Tally::default());
     let nothing = async || Ok(0);
-    let first = taken(tally.take(1, nothing).await).expect("a place");
+    let first = taken(tally.take(1, nothing).await).expect("room");
     // Longer than it waits for writes: then it is as full as it may be.
     assert!(taken(tally.take(1, nothing).await).is_none(), "the first one is being written");
     drop(first);

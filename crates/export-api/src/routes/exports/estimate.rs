@@ -101,7 +101,7 @@ pub async fn estimate_export(
         bytes: None,
         duration_seconds: None,
         priority,
-        queue: state.queue.place_of_next(&principal.tenant, priority).await,
+        queue: state.queue.position_of_next(&principal.tenant, priority).await,
         basis: "No worker has made a catalog of the vehicles yet: nothing is known about their data."
             .to_owned(),
         catalog_refreshed_at: standing.listed_at_ms.map(to_rfc3339),

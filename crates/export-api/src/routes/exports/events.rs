@@ -36,7 +36,7 @@ const COME_BACK: Duration = Duration::from_secs(2);
 /// A stream ends after this time, and its client comes back: streams spread over the replicas there are, and none is for ever.
 const LONGEST_STREAM: Duration = Duration::from_mins(10);
 /// How often a waiting job's place in line is looked for: no change of the job tells that those before it have moved on.
-const PLACE_CHECK: Duration = Duration::from_secs(2);
+const POSITION_CHECK: Duration = Duration::from_secs(2);
 /// How often a stream asks whether its caller may still see the job. Below the time in which a revoked key must be of no use.
 const CALLER_CHECK: Duration = Duration::from_secs(15);
 
@@ -85,7 +85,7 @@ pub async fn events(
         known: known.to_owned(),
         newest: Some(job),
         waiting: None,
-        place_at: now,
+        position_at: now,
         subscription,
         _permit: permit,
         state,
@@ -108,7 +108,7 @@ struct Watcher {
     /// The job, where the client knows that it waits.
     waiting: Option<Job>,
     /// When its place in line is looked for again.
-    place_at: Instant,
+    position_at: Instant,
     subscription: Subscription,
     /// The caller's place for a stream.
     _permit: StreamPermit,
@@ -137,9 +137,9 @@ impl Watcher {
     async fn next(&mut self) -> Option<(Job, Option<QueueView>)> {
         loop {
             if let Some(job) = self.newest.take() {
-                let queue = self.state.queue.place_of(&job).await;
+                let queue = self.state.queue.position_of(&job).await;
                 self.waiting = (job.state == JobState::NotStarted).then(|| job.clone());
-                self.place_at = Instant::now() + PLACE_CHECK;
+                self.position_at = Instant::now() + POSITION_CHECK;
                 let version = version(&job, queue);
                 if version != self.known {
                     self.known = version;
@@ -148,13 +148,13 @@ impl Watcher {
             }
             let mut until = self.check_at.min(self.end_at);
             if self.waiting.is_some() {
-                until = until.min(self.place_at);
+                until = until.min(self.position_at);
             }
             match timeout_at(until, self.subscription.changed()).await {
                 Ok(true) => self.look().await,
                 // The service stops.
                 Ok(false) => return None,
-                Err(_) if self.waiting.is_some() && self.place_at <= Instant::now() => {
+                Err(_) if self.waiting.is_some() && self.position_at <= Instant::now() => {
                     if let Some(moved) = self.moved().await {
                         return Some(moved);
                     }
@@ -167,9 +167,9 @@ impl Watcher {
 
     /// The waiting job, if it has another place than the client knows. One that has none any more is about to be told.
     async fn moved(&mut self) -> Option<(Job, Option<QueueView>)> {
-        self.place_at = Instant::now() + PLACE_CHECK;
+        self.position_at = Instant::now() + POSITION_CHECK;
         let job = self.waiting.clone()?;
-        let queue = self.state.queue.place_of(&job).await?;
+        let queue = self.state.queue.position_of(&job).await?;
         let version = version(&job, Some(queue));
         (version != self.known).then(|| {
             self.known = version;

@@ -63,7 +63,7 @@ pub async fn get(
         principal = state.auth.still(&headers, &principal, Scope::Read).await?;
     }
 
-    let queue = state.queue.place_of(&job).await;
+    let queue = state.queue.position_of(&job).await;
     let etag = etag(&job, queue, Utc::now());
     let mut response = if is_known(&headers, &etag) {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
