@@ -30,6 +30,9 @@ pub use settling::{Settled, Settling};
 /// A stored result that is gone sooner is not shared any more: whoever is given it should have time to fetch it. Where results are kept for
 /// less than twice as long, it is half of what they are kept for.
 const LEAST_LIFETIME: Duration = Duration::from_hours(1);
+/// So long a range must be over before its result is shared. A secondary that is read may be behind, by 120 seconds at most
+/// (`MAX_STALENESS`), and clocks and uploads take a moment: what lacks the last minutes must not stay for days.
+const MARGIN: Duration = Duration::from_mins(5);
 /// Looks at who leads. Each round but the last settles at least one of the jobs that want the same, or finds that somebody else was quicker;
 /// a job that finds no place in all of them shares with nobody.
 const ROUNDS: u32 = 8;
@@ -58,16 +61,15 @@ struct Leader {
 }
 
 impl Role {
-    /// The fields of a new job that say so: only where its range is over, by the server's clock. A range that touches the current hour is still
-    /// being written.
+    /// The fields of a new job that say so: only where its range is over, by the server's clock.
     pub(crate) fn fields(self, new: &NewJob) -> Document {
         let Some(key) = new.share_key.as_ref().filter(|_| self != Self::Alone) else {
             return doc! { "shareKey": null, "leads": false, "sharesResultOf": null, "resultAt": null };
         };
         let to = bson::DateTime::from_millis(new.request.range.to_ms());
-        let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
+        let end_of_closed = end_of_closed();
         let where_closed = |value: Bson, otherwise: Bson| {
-            doc! { "$cond": [{ "$lte": [to, &this_hour] }, { "$literal": value }, { "$literal": otherwise }] }
+            doc! { "$cond": [{ "$lte": [to, &end_of_closed] }, { "$literal": value }, { "$literal": otherwise }] }
         };
         let leader = match self {
             Self::Follow(leader) => Bson::from(leader.to_string()),
@@ -200,6 +202,12 @@ fn leader(document: &Document) -> Option<(Place, Leader)> {
     Some(((text("tenant")?.to_owned(), text("shareKey")?.to_owned()), leader))
 }
 
+/// Up to when a range may go to be over. A later one touches the current hour, which is still being written, or ended a moment ago.
+fn end_of_closed() -> Document {
+    let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
+    doc! { "$min": [this_hour, { "$subtract": ["$$NOW", millis(MARGIN)] }] }
+}
+
 /// Whether a leader's result can be expected, and be had for some time.
 fn is_worth_sharing() -> Document {
     let is_in = |state: JobState| doc! { "$eq": ["$state", state.as_str()] };
@@ -212,4 +220,19 @@ fn is_worth_sharing() -> Document {
                    { "$ne": ["$cancelRequested", true] }] },
         { "$and": [is_in(JobState::Finished), { "$or": [is_kept_for_ever, { "$gte": [left, least] }] }] },
     ] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_over_after_its_hour_and_a_margin() {
+        let minutes = i64::try_from(MARGIN.as_secs() / 60).expect("small");
+        // Above what a secondary that is read may be behind: two minutes.
+        assert_eq!(minutes, 5);
+        let margin_ago = doc! { "$subtract": ["$$NOW", minutes * 60_000] };
+        let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
+        assert_eq!(end_of_closed(), doc! { "$min": [this_hour, margin_ago] });
+    }
 }

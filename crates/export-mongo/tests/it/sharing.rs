@@ -315,10 +315,11 @@ async fn only_what_is_over_by_the_server_s_clock_is_shared() {
         new.request.range = TimeRange::new(0, to_ms).expect("a range");
         new
     };
-    // An hour on either side, so that the turn of an hour during the test changes nothing.
+    // An hour on either side, so that the turn of an hour during the test changes nothing. What ended four minutes ago is in the current
+    // hour, or ended too short a time ago.
     for (to_ms, is_over) in [
-        (this_hour_ms, true),
-        (this_hour_ms - 1, true),
+        (this_hour_ms - 5 * 60_000, true),
+        (now_ms - 4 * 60_000, false),
         (this_hour_ms + 3_600_001, false),
         (this_hour_ms + 86_400_000, false),
     ] {
