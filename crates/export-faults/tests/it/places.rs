@@ -167,7 +167,8 @@ async fn a_delivery_that_waits_for_a_place_does_not_begin_on_a_worker_that_is_go
     deployment.until(&waiting_id, |job| job.get_datetime("publishedAt").is_ok()).await;
     deployment.until_queues_are_empty().await;
 
-    let ended = second.until_ended(second.ask_to_end());
+    let stopped_at = second.ask_to_end();
+    let ended = second.until_ended(stopped_at);
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     assert!(ended.took < WITHOUT_A_PLACE, "it waited: {:?}", ended.took);
     assert!(!ended.output.contains("export started"), "{}", ended.output);
