@@ -6,7 +6,7 @@ use std::time::Duration;
 use mongodb::options::{ReadPreference, ReadPreferenceOptions, SelectionCriteria};
 
 /// How far behind the primary a secondary may be that is still read: the least that MongoDB allows is 90 s.
-const MAX_STALENESS: Duration = Duration::from_secs(120);
+const MAX_STALENESS: Duration = Duration::from_mins(2);
 
 /// Which servers are read. Others than the primary lag behind it, by two minutes at most: what was logged last may be missing from them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,17 +8,19 @@
 //!
 //! The server ends an answer at 16 MiB and keeps the rest under a cursor. That cursor is closed, and the next batch goes on after what came.
 //! So the end of the collection is an answer that is short *and* left no cursor. A collection that is gone reads as one that has
-//! ended; so at the end of one that took several batches it is made sure that what was read is still there.
+//! ended; so at the end of one that took several reads it is made sure that what was read is still there.
 //!
 //! The documents of a batch are slices of the server's answer: nothing is copied, and the answer lives as long as any
 //! of them. Batches are small: a third of a collection's part of the share, so that one in use, one waiting and one
 //! being read fit. How many documents that is, is first assumed and then learned.
 
+mod reply;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 use bytes::Bytes;
 use export_core::TimeRange;
 use futures_util::TryStreamExt;
@@ -27,11 +29,12 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use crate::client::{OPERATION as OPERATION_TIME, bounded};
+use crate::client::OPERATION as OPERATION_TIME;
 use crate::error::StoreError;
 use crate::gate::{CountedReader, Gate, Reservation};
-use crate::resume::{Tries, is_resumable};
+use crate::resume::{Tries, is_out_of_time, is_resumable};
 use crate::throttle::{Read, SourceThrottle};
+use reply::Reply;
 
 /// Batches of a collection at a time: in use, waiting, being read.
 const BATCHES_PER_COLLECTION: usize = 3;
@@ -72,7 +75,7 @@ impl Reader {
         let part_bytes = self.gate.share_bytes() / open_collections.max(1);
         let target_bytes = (part_bytes / BATCHES_PER_COLLECTION).min(self.throttle.bytes_at_once());
         let batches = self.batches.clone();
-        let reading = Reading { reader: self, last_id: None, sent_count: 0 };
+        let reading = Reading { reader: self, last_id: None, read_count: 0, sent_count: 0 };
         let end = reading.read(BatchSize::new(target_bytes)).await;
         // Nobody listens any more when the export has ended; then the end is of no interest.
         batches.send(end.map(|()| Batch::End)).await.ok();
@@ -83,6 +86,9 @@ struct Reading {
     reader: Reader,
     /// `_id` of the last document read, as stored.
     last_id: Option<Bson>,
+    /// Reads that were answered, the last and empty one included.
+    read_count: u64,
+    /// Batches with documents.
     sent_count: u64,
 }
 
@@ -92,13 +98,7 @@ impl Reading {
         loop {
             let Some(mut reservation) = self.pass(size.estimate_bytes()).await else { return Ok(()) };
             let documents_wanted = size.documents();
-            let came_at = Instant::now();
-            let read = tokio::select! {
-                read = self.reader.throttle.begin(size.estimate_bytes()) => read,
-                // Nobody wants it any more.
-                () = self.reader.batches.closed() => return Ok(()),
-            };
-            tries.waited(came_at.elapsed());
+            let Some(read) = self.begin(size.estimate_bytes(), &mut tries).await else { return Ok(()) };
             let reply = match self.fetch(read, documents_wanted).await {
                 Ok(reply) => reply,
                 Err(error) => {
@@ -109,6 +109,7 @@ impl Reading {
                     return Ok(());
                 }
             };
+            self.read_count += 1;
             self.reader.has_answered.store(true, Ordering::Relaxed);
             let reply_bytes = reply.as_raw_document().as_bytes().len();
             reservation.resize(reply_bytes);
@@ -137,13 +138,24 @@ impl Reading {
         reader.gate.pass(bytes, wanted).await
     }
 
+    /// Waits for the turn to read about so many bytes. `None` when nobody wants them any more. Who waits has not failed.
+    async fn begin(&self, bytes: usize, tries: &mut Tries) -> Option<Read> {
+        let came_at = Instant::now();
+        let read = tokio::select! {
+            read = self.reader.throttle.begin(bytes) => Some(read),
+            () = self.reader.batches.closed() => None,
+        };
+        tries.waited(came_at.elapsed());
+        read
+    }
+
     /// One batch.
     async fn fetch(&self, read: Read, documents: usize) -> Result<RawBatch, StoreError> {
         let find = self.find(documents);
-        let fetched = bounded(OPERATION, async move { find.await?.try_next().await }).await;
+        let fetched = read.run(OPERATION, async move { find.await?.try_next().await }).await;
         match &fetched {
             Ok(Some(reply)) => read.answered(reply.as_raw_document().as_bytes().len()),
-            Err(StoreError::TimedOut { .. }) => read.timed_out(),
+            Err(error) if is_out_of_time(error) => read.timed_out(),
             _ => drop(read),
         }
         fetched?.ok_or_else(|| unreadable("there is no answer"))
@@ -165,11 +177,12 @@ impl Reading {
         }
     }
 
-    /// Makes sure that a collection which took several batches has not gone away meanwhile.
+    /// Makes sure that a collection which took several reads has not gone away between them. One read is of one moment.
     async fn ensure_whole(&self, tries: &mut Tries) -> Result<(), StoreError> {
-        let Some(last_id) = self.last_id.clone().filter(|_| self.sent_count > 1) else { return Ok(()) };
+        let Some(last_id) = self.last_id.clone().filter(|_| self.read_count > 1) else { return Ok(()) };
         loop {
-            match self.has_documents_to(last_id.clone()).await {
+            let Some(read) = self.begin(0, tries).await else { return Ok(()) };
+            match self.has_documents_to(read, last_id.clone()).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(unreadable("the collection has gone away while it was read")),
                 Err(error) => {
@@ -182,16 +195,19 @@ impl Reading {
     }
 
     /// Whether there is a document of the range up to this one. Any will do: an hour more or less is no other collection.
-    async fn has_documents_to(&self, last_id: Bson) -> Result<bool, StoreError> {
-        let Reader { throttle, collection, ids, .. } = &self.reader;
-        // Taken for what it is: too little to judge the source by.
-        let _read = throttle.begin(0).await;
-        let filter = doc! { "_id": { "$gte": ids.from_ms(), "$lte": last_id } };
-        let collection = collection.clone();
-        let found = bounded(OPERATION, async move {
+    async fn has_documents_to(&self, read: Read, last_id: Bson) -> Result<bool, StoreError> {
+        let filter = doc! { "_id": { "$gte": self.reader.ids.from_ms(), "$lte": last_id } };
+        let collection = self.reader.collection.clone();
+        let find = async move {
             collection.find_one(filter).projection(doc! { "_id": 1 }).max_time(OPERATION_TIME).await
-        });
-        Ok(found.await?.is_some())
+        };
+        let found = read.run(OPERATION, find).await;
+        match &found {
+            Err(error) if is_out_of_time(error) => read.timed_out(),
+            // An answer is too little to judge the source by.
+            _ => drop(read),
+        }
+        Ok(found?.is_some())
     }
 
     fn filter(&self) -> Document {
@@ -248,53 +264,6 @@ impl BatchSize {
         let mean_bytes = batch_bytes / document_count.max(1);
         self.document_bytes = mean_bytes.max(self.document_bytes / 8 * 7).max(1);
     }
-}
-
-/// A server's answer, taken apart.
-struct Reply {
-    documents: Vec<Bytes>,
-    /// `None` where there are no documents.
-    last_id: Option<Bson>,
-    /// Whether the answer is all that was asked for: the server has kept no cursor.
-    is_whole: bool,
-}
-
-/// Keeps an answer and its bytes in the gate's count together.
-struct Alive {
-    reply: RawBatch,
-    _reservation: Reservation,
-}
-
-impl AsRef<[u8]> for Alive {
-    fn as_ref(&self) -> &[u8] {
-        self.reply.as_raw_document().as_bytes()
-    }
-}
-
-impl Reply {
-    fn split(reply: RawBatch, reservation: Reservation) -> Result<Self, StoreError> {
-        let whole = Bytes::from_owner(Alive { reply, _reservation: reservation });
-        let cursor = RawDocument::from_bytes(&whole).map_err(unreadable)?;
-        let cursor = cursor.get_document("cursor").map_err(unreadable)?;
-        let batch = cursor.get_array("firstBatch").map_err(unreadable)?;
-        let mut documents = Vec::with_capacity(MAX_BATCH_DOCUMENTS);
-        let mut last = None;
-        for element in batch {
-            let document = element.map_err(unreadable)?.as_document();
-            let document =
-                document.ok_or_else(|| unreadable("a batch holds something else than documents"))?;
-            documents.push(whole.slice_ref(document.as_bytes()));
-            last = Some(document);
-        }
-        let last_id = last.map(stored_id).transpose()?;
-        let is_whole = cursor.get_i64("id").map_err(unreadable)? == 0;
-        Ok(Self { documents, last_id, is_whole })
-    }
-}
-
-fn stored_id(document: &RawDocument) -> Result<Bson, StoreError> {
-    let id = document.get("_id").map_err(unreadable)?.ok_or_else(|| unreadable("a document has no _id"))?;
-    Bson::try_from(id).map_err(unreadable)
 }
 
 fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {

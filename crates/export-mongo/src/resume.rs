@@ -17,10 +17,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// What the server says when a cursor is gone or its node is: another try finds another cursor on another node. A
 /// collection that was dropped (175) is not among them: it would read as one that has ended.
-const RESUMABLE_CODES: [i32; 17] = [
+const RESUMABLE_CODES: [i32; 18] = [
     6,      // HostUnreachable
     7,      // HostNotFound
     43,     // CursorNotFound: it waited too long, or somebody killed it
+    50,     // MaxTimeMSExpired: the source was too slow, which may pass; patience decides
     89,     // NetworkTimeout
     91,     // ShutdownInProgress
     134,    // ReadConcernMajorityNotAvailableYet
@@ -36,6 +37,27 @@ const RESUMABLE_CODES: [i32; 17] = [
     13_435, // NotPrimaryNoSecondaryOk
     13_436, // NotPrimaryOrSecondary
 ];
+
+/// What the server says when it has given up an operation for want of time.
+const OUT_OF_TIME_CODES: [i32; 2] = [
+    50,  // MaxTimeMSExpired
+    262, // ExceededTimeLimit
+];
+
+/// What the server has said, if it has.
+pub(crate) fn code_of(error: &StoreError) -> Option<i32> {
+    let StoreError::Driver { source, .. } = error else { return None };
+    match source.downcast_ref::<Error>()?.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+/// Whether there was no answer for want of time, whoever gave up first.
+pub(crate) fn is_out_of_time(error: &StoreError) -> bool {
+    matches!(error, StoreError::TimedOut { .. })
+        || code_of(error).is_some_and(|code| OUT_OF_TIME_CODES.contains(&code))
+}
 
 /// Whether another cursor may well succeed where this one failed.
 pub(crate) fn is_resumable(error: &StoreError) -> bool {
@@ -90,8 +112,29 @@ impl Tries {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use bson::doc;
+    use mongodb::error::CommandError;
+
+    /// What an operation comes to that the server refuses with this code.
+    pub(crate) fn command_failed(code: i32) -> StoreError {
+        let said = doc! { "code": code, "codeName": "test", "errmsg": "test" };
+        let said: CommandError = bson::deserialize_from_document(said).expect("an error");
+        let error: Error = ErrorKind::Command(said).into();
+        StoreError::Driver { operation: "read hour documents", source: Box::new(error) }
+    }
+
+    #[test]
+    fn a_server_that_gives_up_is_out_of_time_and_tried_again() {
+        for code in [50, 262] {
+            assert!(is_out_of_time(&command_failed(code)) && is_resumable(&command_failed(code)), "{code}");
+        }
+        let timed_out = StoreError::TimedOut { operation: "read hour documents", seconds: 30 };
+        assert!(is_out_of_time(&timed_out) && !is_resumable(&timed_out));
+        assert!(!is_out_of_time(&command_failed(189)) && is_resumable(&command_failed(189)));
+        assert!(!is_resumable(&command_failed(175)), "a collection that was dropped");
+    }
 
     #[test]
     fn tries_end_and_begin_anew_with_a_document() {

@@ -4,8 +4,8 @@
 //! the bytes of its export that may be alive ([`crate::gate`]), the byte rate of the process ([`pace`]), and a permit
 //! ([`permits`]), of which there are as many as the [`controller`] finds good, and never more than the setting says.
 //!
-//! **Why nothing can lock up.** Who holds a permit waits for the server alone, and that has a bound of time; so permits always come
-//! back, and as they are given in turn, everyone who waits for one gets it. Who waits for the rate waits for time alone, and in turn. Bytes at the
+//! **Why nothing can lock up.** Who holds a permit waits for the server alone, and that has a bound of time (an operation that nobody
+//! waits for any more keeps its permit for as long, [`read`]); so permits always come back, and as they are given in turn, everyone who waits for one gets it. Who waits for the rate waits for time alone, and in turn. Bytes at the
 //! byte gate may be held by readers that wait here; they come through, as was just said, and the byte gate's own rule sees to it that nobody
 //! whom the engine waits for waits there. So every wait is for something that comes without the one who waits: the order of the gates
 //! has no cycle. A limit of one is enough for any number of collections and exports.
@@ -16,6 +16,7 @@ mod meters;
 pub(crate) mod pace;
 pub(crate) mod permits;
 pub(crate) mod pressure;
+mod read;
 mod sampler;
 
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -28,10 +29,12 @@ use tracing::{debug, info};
 
 use crate::client::MongoClient;
 use crate::preference::ReadFrom;
-use controller::{Change, Controller, EndedRead};
+use controller::{Change, Controller};
 use pace::Bucket;
-use permits::{Permit, Permits};
+use permits::Permits;
 use pressure::{OwnReads, Pressure};
+pub(crate) use read::Read;
+use read::UnderWay;
 
 /// Lines in the log about the limit: no more than one in this time.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
@@ -61,6 +64,8 @@ pub struct ReadingNow {
     pub limit: usize,
     /// Reads that are.
     pub in_flight: usize,
+    /// Reads that wait for a permit.
+    pub waiting: usize,
 }
 
 /// Limits the reads of all exports of a process. Cheap to clone; the clones are one throttle.
@@ -104,16 +109,6 @@ struct Told {
     told_at: Option<Instant>,
 }
 
-/// One read, from before it is asked for until it is answered. Dropped unanswered, it counts for nothing.
-#[derive(Debug)]
-pub(crate) struct Read {
-    throttle: SourceThrottle,
-    permit: Option<Permit>,
-    /// Bytes that the rate was charged, until the answer's size is known.
-    charged_bytes: Option<usize>,
-    began_at: Instant,
-}
-
 impl SourceThrottle {
     /// A throttle in front of this source.
     pub fn new(source: &MongoClient, limits: ReadLimits) -> Self {
@@ -149,7 +144,9 @@ impl SourceThrottle {
 
     /// What it is doing now.
     pub fn now(&self) -> ReadingNow {
-        ReadingNow { limit: lock(&self.inner.controller).limit(), in_flight: self.inner.permits.in_flight() }
+        let permits = &self.inner.permits;
+        let limit = lock(&self.inner.controller).limit();
+        ReadingNow { limit, in_flight: permits.in_flight(), waiting: permits.waiting() }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -177,7 +174,7 @@ impl SourceThrottle {
         self.sample();
         read.began_at = Instant::now();
         meters::began(read.began_at.saturating_duration_since(came_at));
-        read.permit = Some(permit);
+        read.permit = Some(UnderWay::new(permit));
         read
     }
 
@@ -238,52 +235,11 @@ impl SourceThrottle {
         drop(told);
         match change {
             Change::Lowered(reason) if self.inner.is_quiet => {
-                debug!(reason, limit, "the source is read less")
+                debug!(reason, limit, "the source is read less");
             }
             Change::Lowered(reason) => info!(reason, limit, "the source is read less"),
             Change::Raised if self.inner.is_quiet => debug!(limit, "the source is read more again"),
             Change::Raised => info!(limit, "the source has recovered and is read more again"),
-        }
-    }
-}
-
-impl Read {
-    /// The answer has come.
-    pub(crate) fn answered(mut self, bytes: usize) {
-        let now = Instant::now();
-        let took = now.saturating_duration_since(self.began_at);
-        self.settle(bytes);
-        self.throttle.inner.own_reads.add(took);
-        meters::answered(took, bytes);
-        if let Some(permit) = &self.permit {
-            let read = EndedRead { began_at: self.began_at, ended_at: now, bytes, company: permit.company() };
-            self.throttle.apply(now, |controller| controller.read_ended(read));
-        }
-    }
-
-    /// No answer has come in time.
-    pub(crate) fn timed_out(mut self) {
-        self.settle(0);
-        let now = Instant::now();
-        self.throttle.apply(now, |controller| controller.read_timed_out(now));
-    }
-
-    /// Corrects what the rate was charged.
-    fn settle(&mut self, bytes: usize) {
-        let (Some(charged_bytes), Some(pace)) = (self.charged_bytes.take(), &self.throttle.inner.pace) else {
-            return;
-        };
-        let mut bucket = lock(&pace.bucket);
-        bucket.give_back(charged_bytes);
-        bucket.take(bytes);
-    }
-}
-
-impl Drop for Read {
-    fn drop(&mut self) {
-        self.settle(0);
-        if self.permit.is_some() {
-            meters::ended();
         }
     }
 }

@@ -11,10 +11,10 @@ use mongodb::options::CollectionOptions;
 use mongodb::{Client, Collection, Database};
 use tracing::warn;
 
-use crate::client::{MongoClient, bounded};
+use crate::client::MongoClient;
 use crate::error::StoreError;
 use crate::preference::ReadFrom;
-use crate::throttle::{ReadLimits, SourceThrottle};
+use crate::throttle::{Read, ReadLimits, SourceThrottle};
 
 /// Where vehicles are found. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl VehicleDatabases {
     /// All vehicles there are now, by name. Asked anew for each export, so that new vehicles are seen.
     pub async fn vehicles(&self) -> Result<Vec<VehicleId>, StoreError> {
         let read = self.throttle.begin(0).await;
-        let names = self.names().await?;
+        let names = self.names(&read).await?;
         drop(read);
         let mut vehicles: Vec<VehicleId> =
             names.into_iter().filter_map(|name| usable(&name, "vehicle")).collect();
@@ -50,10 +50,10 @@ impl VehicleDatabases {
         Ok(vehicles)
     }
 
-    /// The names of the databases with the prefix, whatever they are. Is no read that waits for its turn: that is the caller's part.
-    pub(crate) async fn names(&self) -> Result<Vec<String>, StoreError> {
+    /// The names of the databases with the prefix, whatever they are. The caller has waited for the turn to read.
+    pub(crate) async fn names(&self, read: &Read) -> Result<Vec<String>, StoreError> {
         let (client, read_from) = (self.client.clone(), self.throttle.read_from());
-        let listed = bounded("list the vehicles", async move { list_databases(&client, read_from).await });
+        let listed = read.run("list the vehicles", async move { list_databases(&client, read_from).await });
         let names = listed.await?;
         Ok(names.into_iter().filter(|name| name.starts_with(&self.prefix)).collect())
     }
@@ -61,7 +61,7 @@ impl VehicleDatabases {
     /// The parameters for which a vehicle has a collection, by name. Views and MongoDB's own collections are none.
     pub async fn parameters(&self, vehicle: &VehicleId) -> Result<Vec<Parameter>, StoreError> {
         let read = self.throttle.begin(0).await;
-        let names = self.collection_names(vehicle).await?;
+        let names = self.collection_names(&read, vehicle).await?;
         drop(read);
         let mut parameters: Vec<Parameter> =
             names.into_iter().filter_map(|name| usable(&name, "parameter")).collect();
@@ -69,14 +69,16 @@ impl VehicleDatabases {
         Ok(parameters)
     }
 
-    /// The names of a vehicle's collections, whatever they are, without views and MongoDB's own. Is no read that waits for its turn.
-    pub(crate) async fn collection_names(&self, vehicle: &VehicleId) -> Result<Vec<String>, StoreError> {
+    /// The names of a vehicle's collections, whatever they are, without views and MongoDB's own. The caller has waited
+    /// for the turn to read.
+    pub(crate) async fn collection_names(
+        &self,
+        read: &Read,
+        vehicle: &VehicleId,
+    ) -> Result<Vec<String>, StoreError> {
         let (database, read_from) = (self.client.database(vehicle.as_str()), self.throttle.read_from());
-        let listed =
-            bounded(
-                "list a vehicle's parameters",
-                async move { list_collections(&database, read_from).await },
-            );
+        let listed = read
+            .run("list a vehicle's parameters", async move { list_collections(&database, read_from).await });
         let names = listed.await?;
         Ok(names.into_iter().filter(|name| !name.starts_with("system.")).collect())
     }

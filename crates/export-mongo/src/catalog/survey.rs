@@ -11,7 +11,6 @@ use export_core::{Parameter, TimeRange, VehicleId};
 use futures_util::TryStreamExt;
 
 use super::{CataloguedParameter, VehicleLook};
-use crate::client::bounded;
 use crate::error::StoreError;
 use crate::vehicles::VehicleDatabases;
 
@@ -39,7 +38,7 @@ impl VehicleDatabases {
     pub async fn survey(&self) -> Result<Survey, StoreError> {
         // Waiting for its turn is not the question's time.
         let read = self.throttle().begin(0).await;
-        let names = within(QUESTION * 2, "list the vehicles", self.names()).await?;
+        let names = within(QUESTION * 2, "list the vehicles", self.names(&read)).await?;
         drop(read);
         let listed = names.len();
         let mut vehicles: Vec<VehicleId> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
@@ -55,7 +54,8 @@ impl VehicleDatabases {
     ) -> Result<VehicleLook, StoreError> {
         turn().await;
         let read = self.throttle().begin(0).await;
-        let names = within(QUESTION, "list a vehicle's parameters", self.collection_names(vehicle)).await?;
+        let names =
+            within(QUESTION, "list a vehicle's parameters", self.collection_names(&read, vehicle)).await?;
         drop(read);
         let mut found: Vec<Parameter> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
         found.sort();
@@ -96,8 +96,8 @@ impl VehicleDatabases {
             doc! { "$limit": 1 },
             doc! { "$project": told },
         ];
-        let _read = self.throttle().begin(0).await;
-        let asked = bounded("find an end of a parameter's hours", async move {
+        let read = self.throttle().begin(0).await;
+        let asked = read.run("find an end of a parameter's hours", async move {
             hours.aggregate(stages).max_time(QUESTION).await?.try_next().await
         });
         within(QUESTION * 2, "find an end of a parameter's hours", asked).await

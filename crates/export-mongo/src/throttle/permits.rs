@@ -49,13 +49,12 @@ impl Permits {
             Ok(permit) => return permit,
             Err(given) => given,
         };
-        match given.await {
-            Ok(permit) => permit,
+        if let Ok(permit) = given.await {
+            permit
+        } else {
             // Those who wait are let go with a permit only; this cannot be, and an unlimited read is better than none.
-            Err(_) => {
-                let mut state = self.lock();
-                state.give(self)
-            }
+            let mut state = self.lock();
+            state.give(self)
         }
     }
 
@@ -78,6 +77,10 @@ impl Permits {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.lock().in_flight
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().queue.iter().filter(|waiting| !waiting.is_closed()).count()
     }
 
     /// Gives permits to those who wait, as far as there are any.

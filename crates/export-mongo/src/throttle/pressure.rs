@@ -83,7 +83,13 @@ impl Sample {
 impl Judge {
     /// Takes the next sample, and says how the source is.
     pub(crate) fn judge(&mut self, sample: Sample, own: OwnReads) -> Pressure {
-        let last = self.last.replace(sample.clone());
+        let last = self.last.take();
+        let pressure = self.compare(last.as_ref(), &sample, own);
+        self.last = Some(sample);
+        pressure
+    }
+
+    fn compare(&mut self, last: Option<&Sample>, sample: &Sample, own: OwnReads) -> Pressure {
         if sample.queued_readers.is_some_and(|queued| queued >= QUEUED_READERS) {
             return Pressure::Waiting("readers wait in the source's queue");
         }
@@ -91,7 +97,7 @@ impl Judge {
         if sample.tickets.is_some_and(|(out, all)| all > 0 && out as f64 >= all as f64 * TICKETS_OUT) {
             return Pressure::Waiting("the source's tickets for reading are out");
         }
-        let Some(mean) = last.and_then(|last| others_mean(&last, &sample, own)) else {
+        let Some(mean) = last.and_then(|last| others_mean(last, sample, own)) else {
             return Pressure::None;
         };
         let baseline = self.baseline_micros.get_or_insert(mean);

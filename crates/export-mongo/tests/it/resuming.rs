@@ -2,11 +2,17 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::num::NonZeroUsize;
 
-use bson::{Bson, Decimal128, Document};
-use export_mongo::{StoreError, connect};
+use bson::{Bson, Decimal128, Document, doc};
+use export_core::source::Source as _;
+use export_core::{TimeRange, VehicleId};
+use export_mongo::{MongoSource, ReadLimits, SourceThrottle, StoreError, VehicleDatabases, connect};
 use export_testkit::isolation::TestSpace;
+use export_testkit::own::OwnMongod;
 use export_testkit::proxy::Proxy;
+use export_testkit::services::Services;
+use tokio::runtime::Handle;
 
 use crate::reading::{Fixture, SOON, becomes, document, number};
 
@@ -128,4 +134,73 @@ async fn a_collection_that_goes_away_is_an_error_and_no_end() {
             assert!(matches!(*error, StoreError::Driver { .. }), "{error:?}");
         })
         .await;
+}
+
+/// The first batch is as full as asked for; it is the second read, of nothing, that could end the collection.
+#[tokio::test]
+async fn a_collection_that_goes_away_after_one_full_batch_is_an_error_and_no_end() {
+    let space = TestSpace::create().await;
+    space.insert_hours("001", "soc", vec![document(1, 10)]).await;
+    // A share that nothing fits into: batches of one, each read only when it is asked for.
+    Fixture::new(space, 1)
+        .await
+        .blocking(move |fixture| {
+            let mut hours = fixture.open("soc");
+            hours.next().expect("a document").expect("a document");
+            let database = fixture.space.mongodb.database(&fixture.space.vehicle("001"));
+            let dropped = database.collection::<Document>("soc");
+            fixture.handle.block_on(async { dropped.drop().await }).expect("dropped");
+            let error = hours.next().expect_err("it cannot be told whether there was more");
+            let error = error.0.downcast::<StoreError>().expect("an error of this layer");
+            assert!(matches!(*error, StoreError::Driver { .. }), "{error:?}");
+        })
+        .await;
+}
+
+/// The source's own limit of time ends a read: it is read less, and the read is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_the_server_gives_up_lowers_the_limit_and_goes_on() {
+    const READERS: usize = 8;
+    let mongod = OwnMongod::start().await;
+    let services = Services { mongodb_uri: mongod.uri(), ..Services::from_environment() };
+    let space = TestSpace::create_on(services).await;
+    for index in 0..READERS {
+        let stored = (0..DOCUMENTS).map(|id| document(id, 10)).collect();
+        space.insert_hours("001", &format!("p{index}"), stored).await;
+    }
+    let client = connect(&mongod.uri().into(), "test").await.expect("a client");
+    let limits =
+        ReadLimits { max_reads: NonZeroUsize::new(READERS).expect("not zero"), ..ReadLimits::default() };
+    let throttle = SourceThrottle::new(&client, limits);
+    let databases = VehicleDatabases::behind(&throttle, &space.vehicle_prefix);
+    let source = MongoSource::new(databases, Handle::current(), 64 << 10);
+    let vehicle: VehicleId = space.vehicle("001").parse().expect("a vehicle");
+    let admin = space.mongodb.database("admin");
+    let handle = Handle::current();
+    let read = tokio::task::spawn_blocking(move || {
+        let everything = TimeRange::new(0, TimeRange::MAX_MS).expect("a range");
+        let names = (0..READERS).map(|index| format!("p{index}").parse().expect("a parameter"));
+        let mut open: Vec<_> =
+            names.map(|name| source.open(&vehicle, &name, everything).expect("opened")).collect();
+        // One after the other, so that the limit has something to grow by.
+        let mut lowered = None;
+        for number in 0..DOCUMENTS {
+            for hours in &mut open {
+                hours.next().expect("a document").expect("not the end");
+            }
+            let limit = throttle.now().limit;
+            if number == DOCUMENTS / 2 {
+                let gives_up = doc! { "configureFailPoint": "failCommand", "mode": { "times": 4 },
+                "data": { "failCommands": ["find"], "errorCode": 50 } };
+                handle.block_on(async { admin.run_command(gives_up).await }).expect("set");
+                lowered = Some((limit, limit));
+            } else if let Some((before, least)) = lowered {
+                lowered = Some((before, limit.min(least)));
+            }
+        }
+        lowered.expect("limits")
+    });
+    let (before, least) = read.await.expect("no panic");
+    assert!(before > 1 && least < before, "{before} before, {least} after");
+    space.cleanup().await;
 }

@@ -130,6 +130,8 @@ fn start(folder: &Path, port: u16) -> Start {
         // Without others that could take over there is nothing to wait for.
         ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"],
         ["--setParameter", "diagnosticDataCollectionEnabled=false"],
+        // Fail points: errors and waits that a test asks for.
+        ["--setParameter", "enableTestCommands=1"],
     ];
     arguments.extend(options.iter().flatten().map(Into::into));
     arguments.push("--nounixsocket".into());
