@@ -1,5 +1,6 @@
 //! Many readers in front of a source that may only be read so far.
 
+use std::collections::HashSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +16,10 @@ use export_testkit::isolation::TestSpace;
 use export_testkit::own::OwnMongod;
 use export_testkit::proxy::{Direction, Fault, Pattern, Proxy, Rule};
 use export_testkit::services::Services;
+use futures_util::TryStreamExt as _;
 use tokio::runtime::Handle;
 
-use crate::reading::{SOON, documents};
+use crate::reading::{SOON, becomes, documents};
 use crate::store::client;
 
 const DOCUMENT_BYTES: usize = 20 << 10;
@@ -63,6 +65,8 @@ impl Export {
 async fn forty_collections_of_several_exports_finish_with_any_limit_and_keep_it() {
     const COLLECTIONS: usize = 40;
     const EXPORTS: usize = 3;
+    const SLOW_FINDS: i32 = 40;
+    const SLOW_FIND_MS: i32 = 50;
     // A server of its own, whose cursors are those of this test.
     let mongod = OwnMongod::start().await;
     let services = Services { mongodb_uri: mongod.uri(), ..Services::from_environment() };
@@ -74,6 +78,10 @@ async fn forty_collections_of_several_exports_finish_with_any_limit_and_keep_it(
     for limit in [1, 3] {
         let client = connect(&mongod.uri().into(), "test").await.expect("a client");
         let throttle = SourceThrottle::new(&client, at_most(limit));
+        // Some take long enough to be seen side by side, should there be more of them than there may.
+        let slow = doc! { "configureFailPoint": "failCommand", "mode": { "times": SLOW_FINDS },
+        "data": { "failCommands": ["find"], "blockConnection": true, "blockTimeMS": SLOW_FIND_MS } };
+        admin.run_command(slow).await.expect("set");
         let exports: Vec<_> = (0..EXPORTS)
             .map(|_| {
                 // A share so small that readers are let through only because they are waited for.
@@ -81,23 +89,41 @@ async fn forty_collections_of_several_exports_finish_with_any_limit_and_keep_it(
                 tokio::task::spawn_blocking(move || export.read(COLLECTIONS))
             })
             .collect();
-        let (mut most_cursors, mut most_reads, mut samples) = (0, 0, 0);
+        let (mut most_cursors, mut most_reads, mut most_finds, mut samples) = (0, 0, 0, 0);
+        let mut seen_before = HashSet::new();
         while !exports.iter().all(tokio::task::JoinHandle::is_finished) {
             let status = admin.run_command(doc! { "serverStatus": 1 }).await.expect("a status");
             most_cursors = most_cursors.max(open_cursors(&status));
             most_reads = most_reads.max(throttle.now().in_flight);
+            let seen_now = finds_under_way(&space).await;
+            // What two looks in a row see was there all the time between them; one look is not of one moment.
+            most_finds = most_finds.max(seen_now.intersection(&seen_before).count());
+            seen_before = seen_now;
             samples += 1;
         }
         for export in exports {
             assert_eq!(export.await.expect("no panic"), COLLECTIONS * 40);
         }
         assert!(samples > 0 && most_reads <= limit, "{most_reads} reads with a limit of {limit}");
+        assert!(most_finds > 0 && most_finds <= limit, "{most_finds} finds on the server, limit {limit}");
         assert!(
             most_cursors <= i64::try_from(limit).expect("small"),
             "{most_cursors} cursors, limit {limit}"
         );
     }
     space.cleanup().await;
+}
+
+/// What the server itself says is being read of the vehicles, by the numbers of the operations.
+async fn finds_under_way(space: &TestSpace) -> HashSet<i32> {
+    let finds = [
+        doc! { "$currentOp": { "allUsers": true } },
+        doc! { "$match": { "ns": { "$regex": format!("^{}", space.vehicle_prefix) }, "active": true,
+        "command.find": { "$exists": true } } },
+    ];
+    let finds = space.mongodb.database("admin").aggregate(finds).await.expect("current operations");
+    let finds: Vec<Document> = finds.try_collect().await.expect("current operations");
+    finds.iter().map(|find| find.get_i32("opid").expect("a number")).collect()
 }
 
 fn open_cursors(status: &Document) -> i64 {
@@ -219,5 +245,69 @@ async fn without_a_secondary_nothing_is_read_that_should_come_from_one() {
             assert!(matches!(*error, StoreError::Driver { .. }), "{error:?}");
         }
     }
+    space.cleanup().await;
+}
+
+/// Who waits for the rate or a permit to make sure that a collection is still there, leaves when nobody wants to know any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_look_at_a_collection_is_not_waited_for_when_nobody_listens() {
+    let space = TestSpace::create().await;
+    space.insert_hours("001", "p0", documents(2, DOCUMENT_BYTES)).await;
+    space.insert_hours("001", "p1", documents(2, DOCUMENT_BYTES)).await;
+    let proxy = Proxy::start(space.services.mongodb_address().to_owned()).await;
+    let uri = space.services.mongodb_uri_through(&proxy.address().to_string());
+    let client = connect(&uri.into(), "test").await.expect("a client");
+    let throttle = SourceThrottle::new(&client, at_most(1));
+    let hold = |collection: &str| {
+        let find = Pattern::any().containing(b"find\0").containing(format!("{collection}\0"));
+        Rule::request(find, Fault::Hold(Direction::Requests))
+    };
+    // Batches of one: the third read finds nothing, and is held until the other collection waits for its turn.
+    let last = proxy.add(hold("p0").let_through(2));
+    let other = proxy.add(hold("p1"));
+    let (ends, waits) = (Export::of(&throttle, &space, 240 << 10), Export::of(&throttle, &space, 240 << 10));
+    let waits = tokio::task::spawn_blocking(move || {
+        let mut hours = ends.open("p0");
+        hours.next().expect("a document").expect("a document");
+        let handle = Handle::current();
+        handle.block_on(last.until_seen(3));
+        let reads = handle.spawn_blocking(move || waits.open("p1").next().expect("a document").is_some());
+        // In the queue before the last look is.
+        while throttle.now().waiting < 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        last.lift();
+        handle.block_on(other.until_seen(1));
+        drop(hours);
+        assert_eq!(becomes(&0, || ends.source.read_ahead().readers), 0);
+        other.lift();
+        reads
+    });
+    assert!(waits.await.expect("no panic").await.expect("no panic"));
+    space.cleanup().await;
+}
+
+/// A server that cannot be asked for a while is asked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_cannot_say_how_it_is_is_asked_again() {
+    let space = TestSpace::create().await;
+    space.insert_hours("001", "p0", documents(20, DOCUMENT_BYTES)).await;
+    let proxy = Proxy::start(space.services.mongodb_address().to_owned()).await;
+    let uri = space.services.mongodb_uri_through(&proxy.address().to_string());
+    let client = connect(&uri.into(), "test").await.expect("a client");
+    let throttle = SourceThrottle::new(&client, at_most(1));
+    let asked = Pattern::any().containing(b"serverStatus\0");
+    let asked = proxy.add(Rule::request(asked, Fault::Reset).times(3));
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&is_over);
+    let export = Export::of(&throttle, &space, 4 << 20);
+    let reading = tokio::task::spawn_blocking(move || {
+        while !over.load(Ordering::Relaxed) {
+            assert_eq!(export.read(1), 20);
+        }
+    });
+    asked.until_seen(4).await;
+    is_over.store(true, Ordering::Relaxed);
+    reading.await.expect("no panic");
     space.cleanup().await;
 }
