@@ -187,7 +187,7 @@ async fn an_export_that_lost_its_place_has_ended_before_its_job_is_given_back() 
     let deployment = Deployment::start().await;
     let fleet = Fleet::bulky(&deployment, 6).await;
     let api = deployment.api().await;
-    let worker = deployment.with("WORKER_CONCURRENCY", "1").worker().await;
+    let worker = deployment.worker().await;
     let held = worker.links.s3.add(Rule::request(upload_part(), Fault::Hold(Direction::Requests)));
     let aborted = worker.links.s3.add(Rule::request(abort_upload(), Fault::Hold(Direction::Requests)));
     let job_id = api.accepted(&fleet.body).await;
