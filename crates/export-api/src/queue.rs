@@ -49,7 +49,7 @@ struct Inner {
 #[derive(Debug)]
 struct Positions {
     /// From 1 on.
-    positions: HashMap<JobId, u64>,
+    by_job: HashMap<JobId, u64>,
     length: u64,
     longest_wait_ms: u64,
 }
@@ -89,15 +89,15 @@ impl QueueView {
 impl Positions {
     fn of(line: Line) -> Self {
         let length = u64::try_from(line.jobs.len()).unwrap_or(u64::MAX);
-        let mut positions: HashMap<JobId, u64> = line.jobs.into_iter().zip(1..).collect();
+        let mut by_job: HashMap<JobId, u64> = line.jobs.into_iter().zip(1..).collect();
         // Whoever waits for another one's result is where that one is. One whose leader has begun is nowhere: it will get its result soon.
         let of_followers: Vec<(JobId, u64)> = line
             .followers
             .into_iter()
-            .filter_map(|(follower, leader)| Some((follower, *positions.get(&leader)?)))
+            .filter_map(|(follower, leader)| Some((follower, *by_job.get(&leader)?)))
             .collect();
-        positions.extend(of_followers);
-        Self { positions, length, longest_wait_ms: line.longest_wait_ms }
+        by_job.extend(of_followers);
+        Self { by_job, length, longest_wait_ms: line.longest_wait_ms }
     }
 }
 
@@ -127,10 +127,10 @@ impl Queue {
 
     async fn look_for(&self, job: &Job) -> Option<QueueView> {
         let mut line = self.line(&job.tenant, LINE_AGE).await?;
-        if !line.positions.contains_key(&job.id) {
+        if !line.by_job.contains_key(&job.id) {
             line = self.line(&job.tenant, NEWCOMER_LINE_AGE).await?;
         }
-        let position = *line.positions.get(&job.id)?;
+        let position = *line.by_job.get(&job.id)?;
         Some(self.view(&job.tenant, position, job.priority, line.longest_wait_ms).await)
     }
 

@@ -84,7 +84,7 @@ struct WorkerArgs {
     /// Threads that encode and compress, for all exports together [default: as many as there are cores]
     #[arg(long, env = "WORKER_THREADS", value_name = "COUNT")]
     worker_threads: Option<String>,
-    /// How far those threads give way to other programs: the nice value, 0 to 19 [default: 10]
+    /// How far all threads of the worker give way to other programs: the nice value, 0 to 19 [default: 10]
     #[arg(long, env = "WORKER_NICE", value_name = "NICE")]
     worker_nice: Option<String>,
     /// How long a claimed job stays this worker's without a sign of life [default: 30]
@@ -219,7 +219,8 @@ impl Cli {
         Ok(MemoryBudget::shared_by(mib << 20, exports))
     }
 
-    fn niceness(&self) -> Result<Niceness, SettingError> {
+    /// How far the worker's threads give way: needed before any other setting, since threads are started with it.
+    pub fn niceness(&self) -> Result<Niceness, SettingError> {
         const EXPECTED: &str = "a whole number from 0 to 19";
         parsed_or("WORKER_NICE", self.worker.worker_nice.as_ref(), Niceness::default(), EXPECTED)
     }

@@ -8,16 +8,27 @@ use export_observability::{ask_readiness, init_logs, stop_signal};
 use export_s3::ResultBucket;
 use export_worker::app::App;
 use export_worker::config::{Cli, Command};
+use export_worker::niceness::Niceness;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = match cli.command {
-        Some(Command::Healthcheck) => healthcheck(&cli).await,
-        None => work(&cli).await.map(|()| ExitCode::SUCCESS),
-    };
+    // A wrong value is told with all other settings.
+    let niceness = cli.niceness().unwrap_or(Niceness::NONE);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // All threads: those that read, align and upload are as busy as those that compress, and a database beside them must not wait for any.
+        .on_thread_start(move || niceness.apply_to_this_thread())
+        .build();
+    let outcome = runtime.context("no threads can be started").and_then(|runtime| {
+        runtime.block_on(async {
+            match cli.command {
+                Some(Command::Healthcheck) => healthcheck(&cli).await,
+                None => work(&cli).await.map(|()| ExitCode::SUCCESS),
+            }
+        })
+    });
     outcome.unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "logs may not have been set up")]
         {
