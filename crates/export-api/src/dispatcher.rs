@@ -26,6 +26,8 @@ use round::Outcome;
 
 /// Least time from the beginning of one round to that of the next: at most fifty in a second, however many wake it.
 const PACE: Duration = Duration::from_millis(20);
+/// The same while there is no room: the broker then has as many jobs as are running, so whoever ends one finds another for so long.
+const PACE_WHILE_FULL: Duration = Duration::from_millis(100);
 /// Mean time between looks that nobody asked for, while jobs wait and while none does. Each wait is between half and one and a half of it, so
 /// that copies do not march in step.
 const WHILE_JOBS_WAIT: Duration = Duration::from_secs(1);
@@ -91,7 +93,8 @@ impl Dispatcher {
                 outcome = self.round() => outcome,
                 () = grace_after(&stop) => return,
             };
-            let pace = sleep_until(began_at + PACE);
+            let is_full = matches!(outcome, Ok(Outcome::Full));
+            let pace = sleep_until(began_at + if is_full { PACE_WHILE_FULL } else { PACE });
             let wait = match outcome {
                 // There may be more; at the end, others go on.
                 Ok(Outcome::Released) if !stop.is_cancelled() => {

@@ -67,7 +67,7 @@ impl Engine {
         Self::with_threads(threads, || ())
     }
 
-    /// The same, where each thread first does this: whatever a system has for threads, such as a priority, is the caller's.
+    /// The same, where each thread first does this, as do those that gather what is encoded: whatever a system has for threads, such as a priority, is the caller's.
     pub fn with_threads(
         threads: NonZeroUsize,
         on_start: impl Fn() + Send + Sync + 'static,

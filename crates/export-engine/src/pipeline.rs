@@ -88,7 +88,10 @@ pub(crate) fn with_slices<T>(
         sender,
     };
     thread::scope(|scope| {
-        scope.spawn(move || gatherer.run());
+        scope.spawn(move || {
+            workshop.pool.begin_this_thread();
+            gatherer.run();
+        });
         consume(Slices { receiver, gate })
     })
 }

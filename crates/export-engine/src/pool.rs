@@ -1,5 +1,6 @@
 //! The threads that encode and compress, shared by all exports of a process.
 
+use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -9,6 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     threads: Arc<rayon::ThreadPool>,
+    on_start: OnStart,
+}
+
+/// What each thread of an engine does first.
+#[derive(Clone)]
+struct OnStart(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for OnStart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("OnStart(..)")
+    }
 }
 
 /// The outcome of work that was given to the pool.
@@ -21,15 +33,22 @@ impl Pool {
         threads: NonZeroUsize,
         on_start: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        let on_start = OnStart(Arc::new(on_start));
+        let begin = on_start.clone();
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.get())
             .thread_name(|index| format!("engine-{index}"))
-            .start_handler(move |_| on_start())
+            .start_handler(move |_| (begin.0)())
             // Whoever waits for the work sees that its thread has panicked; the other exports go on.
             .panic_handler(drop)
             .build()
             .map_err(io::Error::other)?;
-        Ok(Self { threads: Arc::new(threads) })
+        Ok(Self { threads: Arc::new(threads), on_start })
+    }
+
+    /// Does on a thread beside the pool what the pool's own have begun with.
+    pub(crate) fn begin_this_thread(&self) {
+        (self.on_start.0)();
     }
 
     /// How many threads there are.

@@ -90,9 +90,17 @@ impl JobStore {
         let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
         let stages = [doc! { "$match": is_active() }, doc! { "$group": { "_id": of, "jobs": jobs } }];
         let jobs = self.jobs.clone();
-        let groups: Vec<Document> =
-            bounded("count active jobs", async move { jobs.aggregate(stages).await?.try_collect().await })
-                .await?;
+        let groups: Vec<Document> = bounded("count active jobs", async move {
+            // Said outright: left to itself, the server tries several indexes for each half of the condition, again for every look.
+            let by_index = jobs.aggregate(stages.clone()).hint(Hint::Name(ACTIVE.to_owned()));
+            let counts = match by_index.await {
+                // Not provisioned yet.
+                Err(error) if has_code(&error, BAD_VALUE) => jobs.aggregate(stages).await?,
+                answered => answered?,
+            };
+            counts.try_collect().await
+        })
+        .await?;
         let mut occupancy = Occupancy::default();
         for (tenant, state, count) in groups.iter().filter_map(counted).filter(|(.., count)| *count > 0) {
             let of_state = if state == JobState::Started.as_str() {

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use export_core::source::{HourDocuments, Source, SourceError};
-use export_core::{Parameter, TimeRange, VehicleId};
+use export_core::{Parameter, TimeRange, VehicleId, causes};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::error::StoreError;
 use crate::gate::{Gate, ReadAhead};
 use crate::reader::{BATCHES_WAITING, Batch, Reader};
+use crate::resume::{Tries, code_of, is_resumable};
 use crate::vehicles::VehicleDatabases;
 
 /// Vehicles whose collections are listed at a time.
@@ -59,6 +61,29 @@ impl MongoSource {
         outcome.map_err(SourceError::new)
     }
 
+    /// Asks for a listing, and again where another server, or the same one in a moment, may well answer: as for batches.
+    async fn listed<T, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut tries = Tries::new();
+        loop {
+            let error = match ask().await {
+                Ok(listed) => return Ok(listed),
+                Err(error) => error,
+            };
+            // A database that never said anything is not waited for. One that says it is not the primary has said something.
+            let is_there = self.has_answered.load(Ordering::Relaxed) || code_of(&error).is_some();
+            if !is_there || !is_resumable(&error) {
+                return Err(error);
+            }
+            let Some(wait) = tries.wait_after_failure(fastrand::f64()) else { return Err(error) };
+            let failed_tries = tries.failed();
+            warn!(failed_tries, error = %causes(&error), "vehicles or parameters could not be listed, trying again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     /// Starts the readers of all collections that wait for it.
     fn begin(&self) {
         let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
@@ -75,14 +100,12 @@ impl MongoSource {
 
 impl Source for MongoSource {
     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
-        self.answered(self.handle.block_on(self.databases.vehicles()))
+        self.answered(self.handle.block_on(self.listed(|| self.databases.vehicles())))
     }
 
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
-        let listings = stream::iter(vehicles.to_vec()).map(|vehicle| {
-            let databases = self.databases.clone();
-            async move { databases.parameters(&vehicle).await }
-        });
+        let listings = stream::iter(vehicles.to_vec())
+            .map(|vehicle| async move { self.listed(|| self.databases.parameters(&vehicle)).await });
         let listed = listings.buffered(LISTINGS_AT_A_TIME).try_collect();
         self.answered(self.handle.block_on(listed))
     }

@@ -20,7 +20,7 @@ mod read;
 mod sampler;
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,8 @@ pub struct ReadingNow {
     pub in_flight: usize,
     /// Reads that wait for a permit.
     pub waiting: usize,
+    /// Reads that have got no answer in time, since the begin.
+    pub timeouts: u64,
 }
 
 /// Limits the reads of all exports of a process. Cheap to clone; the clones are one throttle.
@@ -83,6 +85,7 @@ pub(crate) struct Inner {
     bytes_per_second: Option<NonZeroU64>,
     pace: Option<Pace>,
     own_reads: OwnCount,
+    timeouts: AtomicU64,
     is_sampling: AtomicBool,
     told: Mutex<Told>,
     is_quiet: bool,
@@ -135,6 +138,7 @@ impl SourceThrottle {
             bytes_per_second: limits.max_bytes_per_second,
             pace,
             own_reads: OwnCount::default(),
+            timeouts: AtomicU64::new(0),
             is_sampling: AtomicBool::new(false),
             told: Mutex::default(),
             is_quiet,
@@ -146,7 +150,8 @@ impl SourceThrottle {
     pub fn now(&self) -> ReadingNow {
         let permits = &self.inner.permits;
         let limit = lock(&self.inner.controller).limit();
-        ReadingNow { limit, in_flight: permits.in_flight(), waiting: permits.waiting() }
+        let timeouts = self.inner.timeouts.load(Ordering::Relaxed);
+        ReadingNow { limit, in_flight: permits.in_flight(), waiting: permits.waiting(), timeouts }
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -62,7 +62,7 @@ impl App {
             jobs: jobs.clone(),
             vehicles: VehicleDatabases::behind(&throttle, &config.source.vehicle_database_prefix),
             results,
-            engine: Engine::with_threads(config.threads, move || niceness.apply_to_this_thread())
+            engine: Engine::with_threads(config.threads, move || niceness.keep_this_thread_in_background())
                 .context("WORKER_THREADS cannot be started")?,
             budget: config.budget,
             hand_over: hand_over.clone(),

@@ -30,6 +30,30 @@ impl Niceness {
         #[cfg(not(target_os = "linux"))]
         debug!("threads do not give way to other programs on this system");
     }
+
+    /// The same for a thread that only computes: it works where no usual thread wants the processor, and stops at once when one does.
+    ///
+    /// A niceness alone lets it finish its slice of time first, which is longer than a database takes for an answer. It is no way for a
+    /// thread that keeps leases: where the machine is busy for long, hardly anything is left for it.
+    pub fn keep_this_thread_in_background(self) {
+        self.apply_to_this_thread();
+        if self == Self::NONE {
+            return;
+        }
+        #[cfg(target_os = "linux")]
+        {
+            use thread_priority::{
+                NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+                set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
+            };
+            let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+            let outcome = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+            // It also takes the niceness back, which means nothing now and may not be allowed: so what came of it is asked.
+            if thread_schedule_policy() != Ok(idle) {
+                debug!(?outcome, "a thread cannot be kept in the background, and goes on as it is");
+            }
+        }
+    }
 }
 
 impl Default for Niceness {
@@ -67,6 +91,23 @@ mod tests {
         .join()
         .expect("no panic");
         assert_eq!(of_this_thread(), usual);
+    }
+
+    #[test]
+    fn a_thread_in_the_background_is_alone_there_with_those_it_starts() {
+        use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
+        let idle = Ok(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle));
+        let of_those = |niceness: Niceness| {
+            let begun = std::thread::spawn(move || {
+                niceness.keep_this_thread_in_background();
+                let of_child = std::thread::spawn(thread_schedule_policy).join().expect("no panic");
+                (thread_schedule_policy(), of_child)
+            });
+            begun.join().expect("no panic")
+        };
+        assert_eq!(of_those(Niceness::default()), (idle.clone(), idle.clone()));
+        assert_ne!(of_those(Niceness::NONE).0, idle);
+        assert_ne!(thread_schedule_policy(), idle);
     }
 
     #[test]

@@ -2,29 +2,23 @@
 //!
 //! No worker runs here. The tests read the queue and claim jobs by the store's doors, so that they see each message and say when a job ends.
 
+mod line;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use async_rs::Runtime;
-use bson::{Document, doc};
-use export_amqp::{Publisher, Topology};
-use export_api::dispatcher::{Dispatcher, Wake};
-use export_core::access::AllowedVehicles;
-use export_core::job::{Failure, NewJob, Priority};
-use export_core::request::ExportRequest;
-use export_core::{JobId, Tenant};
+use bson::doc;
+use export_amqp::Publisher;
+use export_core::job::{Failure, Priority};
 use export_e2e::Stack;
-use export_mongo::{Changes, Claim, JobStore};
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::Proxy;
-use futures_util::{StreamExt, TryStreamExt};
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions, QueuePurgeOptions};
-use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties, Consumer};
-use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+use lapin::options::QueuePurgeOptions;
+use lapin::{Connection, ConnectionProperties};
+use serde_json::json;
+
+use line::{Line, consumer, next_message, text};
 
 /// Jobs that the broker gets while none runs.
 const IN_BROKER: usize = 4;
@@ -33,186 +27,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const LEASE: Duration = Duration::from_mins(5);
 /// Time in which a dispatcher looks more than once, whatever wakes it.
 const SEVERAL_LOOKS: Duration = Duration::from_secs(4);
-
-/// A queue, jobs, and nobody who does anything about them.
-struct Line {
-    space: TestSpace,
-    topology: Topology,
-    jobs: JobStore,
-    channel: Channel,
-    connection: Connection,
-}
-
-/// A dispatcher at work.
-struct Dispatching {
-    wake: Wake,
-    stop: CancellationToken,
-    tasks: [JoinHandle<()>; 2],
-}
-
-impl Dispatching {
-    async fn end(self) {
-        self.stop.cancel();
-        for task in self.tasks {
-            task.await.expect("no panic");
-        }
-    }
-}
-
-impl Line {
-    async fn start() -> Self {
-        let space = TestSpace::create().await;
-        let topology = Topology::named(&space.topology).with_retry_rest(Duration::from_millis(200));
-        topology.provision(&space.services.rabbitmq_url.clone().into()).await.expect("queues");
-        let jobs = store(&space).await;
-        jobs.provision().await.expect("indexes");
-        let properties = ConnectionProperties::default();
-        let url = &space.services.rabbitmq_url;
-        let connecting = Connection::connect_with_runtime(url, properties, Runtime::tokio_current());
-        let connection = connecting.await.expect("a connection");
-        let channel = connection.create_channel().await.expect("a channel");
-        Self { space, topology, jobs, channel, connection }
-    }
-
-    async fn dispatcher(&self, max_running_per_tenant: usize) -> Dispatching {
-        self.dispatcher_of(self.space.services.rabbitmq_url.clone(), max_running_per_tenant).await
-    }
-
-    async fn dispatcher_of(&self, rabbitmq_url: String, max_running_per_tenant: usize) -> Dispatching {
-        let jobs = store(&self.space).await;
-        let changes = Changes::of(&jobs);
-        let publisher = Publisher::new(rabbitmq_url.into(), self.topology.clone());
-        let dispatcher = Dispatcher::new(jobs, changes.clone(), publisher, max_running_per_tenant);
-        let (stop, wake) = (CancellationToken::new(), dispatcher.wake());
-        let following = stop.clone().cancelled_owned();
-        let tasks = [
-            tokio::spawn(dispatcher.run(stop.clone())),
-            tokio::spawn(async move { changes.run(following).await }),
-        ];
-        Dispatching { wake, stop, tasks }
-    }
-
-    async fn job(&self, tenant: &str, priority: Priority) -> JobId {
-        let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
-        let new = NewJob {
-            id: JobId::new(Uuid::now_v7()),
-            tenant: tenant.parse::<Tenant>().expect("a tenant"),
-            created_by: "test".to_owned(),
-            request: ExportRequest::parse(&body).expect("a request"),
-            allowed_vehicles: AllowedVehicles::All,
-            priority,
-            max_attempts: 3,
-            share_key: None,
-            idempotency: None,
-            trace_parent: None,
-        };
-        self.jobs.create(&new).await.expect("a job");
-        new.id
-    }
-
-    async fn small_jobs(&self, tenant: &str, count: usize) -> Vec<JobId> {
-        let mut jobs = Vec::with_capacity(count);
-        for _ in 0..count {
-            jobs.push(self.job(tenant, Priority::Interactive).await);
-        }
-        jobs
-    }
-
-    fn stored(&self) -> mongodb::Collection<Document> {
-        self.space.mongodb.database(&self.space.jobs_database).collection("jobs")
-    }
-
-    async fn found(&self, of: Document) -> Vec<Document> {
-        let found =
-            self.stored().find(of).sort(doc! { "publishedAt": 1, "_id": 1 }).await.expect("an answer");
-        found.try_collect().await.expect("jobs")
-    }
-
-    /// Jobs in the broker that nobody has claimed, those that came first first.
-    async fn in_broker(&self) -> Vec<Document> {
-        self.found(doc! { "state": "NOT_STARTED", "publishedAt": { "$type": "date" } }).await
-    }
-
-    /// Waits until so many are in the broker, and no more.
-    async fn until_in_broker(&self, count: usize) -> Vec<Document> {
-        let asked_at = Instant::now();
-        loop {
-            let jobs = self.in_broker().await;
-            assert!(jobs.len() <= count, "too many: {jobs:?}");
-            if jobs.len() == count {
-                return jobs;
-            }
-            assert!(asked_at.elapsed() < PATIENCE, "only {} of {count}", jobs.len());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// How many of each tenant are in the broker.
-    async fn tenants_in_broker(&self, count: usize) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for job in self.until_in_broker(count).await {
-            *counts.entry(text(&job, "tenant")).or_default() += 1;
-        }
-        counts
-    }
-
-    async fn claim(&self, job: &Document) -> Option<export_core::job::Fence> {
-        let id = text(job, "_id").parse().expect("an id");
-        match self.jobs.claim(id, "worker", LEASE).await.expect("an answer") {
-            Claim::Claimed(_, fence) => Some(fence),
-            _ => None,
-        }
-    }
-
-    /// Does a job as a worker would: claims it, and ends it.
-    async fn do_it(&self, job: &Document) {
-        let fence = self.claim(job).await.unwrap_or_else(|| panic!("not claimed: {job:#}"));
-        let failure = Failure { code: "test".to_owned(), message: "it was only a test".to_owned() };
-        self.jobs.fail(&fence, &failure).await.expect("an answer");
-    }
-
-    /// Messages that wait in the queue.
-    async fn messages(&self) -> u32 {
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let queue = self.topology.queue();
-        let declared =
-            self.channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await;
-        declared.expect("a queue").message_count()
-    }
-
-    async fn consumer(&self) -> Consumer {
-        consumer(&self.channel, &self.topology).await
-    }
-
-    async fn end(self) {
-        self.connection.close(200, "done".into()).await.expect("closed");
-        self.space.cleanup().await;
-    }
-}
-
-async fn store(space: &TestSpace) -> JobStore {
-    let client = export_mongo::connect(&space.services.mongodb_uri.clone().into(), "dispatching").await;
-    JobStore::new(&client.expect("a client"), &space.jobs_database)
-}
-
-async fn consumer(channel: &Channel, topology: &Topology) -> Consumer {
-    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-    let queue = topology.queue();
-    let consuming = channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
-    consuming.await.expect("a consumer")
-}
-
-/// The job that the next message names.
-async fn next_message(consumer: &mut Consumer) -> String {
-    let next = tokio::time::timeout(PATIENCE, consumer.next()).await.expect("a message in time");
-    let delivery = next.expect("an open queue").expect("a delivery");
-    let message: Value = serde_json::from_slice(&delivery.data).expect("JSON");
-    message["jobId"].as_str().expect("an id").to_owned()
-}
-
-fn text(job: &Document, field: &str) -> String {
-    job.get_str(field).expect("a text").to_owned()
-}
 
 fn counts<const N: usize>(of: [(&str, usize); N]) -> BTreeMap<String, usize> {
     of.map(|(name, count)| (name.to_owned(), count)).into()

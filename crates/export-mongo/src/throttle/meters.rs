@@ -9,6 +9,7 @@ const IN_FLIGHT: &str = "exports_source_reads_in_flight";
 const READ: &str = "exports_source_read_seconds";
 const BYTES: &str = "exports_source_bytes_total";
 const DECREASES: &str = "exports_source_limit_decreases_total";
+const TIMEOUTS: &str = "exports_source_read_timeouts_total";
 const WAIT: &str = "exports_source_wait_seconds";
 
 /// Makes all of them known, so that they are there before the first read.
@@ -18,11 +19,13 @@ pub(crate) fn describe(limit: usize) {
     describe_histogram!(READ, "How long reads of the source took");
     describe_counter!(BYTES, "Bytes of the source's answers");
     describe_counter!(DECREASES, "How often the limit was lowered");
+    describe_counter!(TIMEOUTS, "Reads of the source that got no answer in time");
     describe_histogram!(WAIT, "How long reads waited before they began, for a permit and for the byte rate");
     limited(limit);
     gauge!(IN_FLIGHT).set(0.0);
     counter!(BYTES).increment(0);
     counter!(DECREASES).increment(0);
+    counter!(TIMEOUTS).increment(0);
     // Registered without a value.
     drop((histogram!(READ), histogram!(WAIT)));
 }
@@ -34,6 +37,10 @@ pub(crate) fn limited(limit: usize) {
 
 pub(crate) fn lowered() {
     counter!(DECREASES).increment(1);
+}
+
+pub(crate) fn timed_out() {
+    counter!(TIMEOUTS).increment(1);
 }
 
 pub(crate) fn began(waited: Duration) {

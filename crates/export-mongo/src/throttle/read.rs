@@ -1,6 +1,7 @@
 //! One read: its permit, what it was charged, and how it ended.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::controller::EndedRead;
@@ -83,6 +84,8 @@ impl Read {
     /// No answer has come in time, or the server has given up for want of time.
     pub(crate) fn timed_out(mut self) {
         self.settle(0);
+        self.throttle.inner.timeouts.fetch_add(1, Ordering::Relaxed);
+        meters::timed_out();
         let now = Instant::now();
         self.throttle.apply(now, |controller| controller.read_timed_out(now));
     }

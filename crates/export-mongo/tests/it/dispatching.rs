@@ -182,7 +182,7 @@ async fn looks_read_only_what_they_tell() {
     let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
     let count = doc! {
         "aggregate": "jobs", "cursor": {},
-        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs } }],
+        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs } }], "hint": "active",
     };
     let plan = explained(&store, count).await;
     let (keys, documents) = examined(&plan);

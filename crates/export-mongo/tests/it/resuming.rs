@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::num::NonZeroUsize;
 
 use bson::{Bson, Decimal128, Document, doc};
 use export_core::source::Source as _;
@@ -157,50 +156,68 @@ async fn a_collection_that_goes_away_after_one_full_batch_is_an_error_and_no_end
         .await;
 }
 
-/// The source's own limit of time ends a read: it is read less, and the read is tried again.
+/// The source's own limit of time ends reads: the throttle is told of each, and they are tried again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_the_server_gives_up_lowers_the_limit_and_goes_on() {
-    const READERS: usize = 8;
+async fn reads_that_the_server_gives_up_are_told_to_the_throttle_and_tried_again() {
+    const GIVEN_UP: u32 = 4;
     let mongod = OwnMongod::start().await;
     let services = Services { mongodb_uri: mongod.uri(), ..Services::from_environment() };
     let space = TestSpace::create_on(services).await;
-    for index in 0..READERS {
-        let stored = (0..DOCUMENTS).map(|id| document(id, 10)).collect();
-        space.insert_hours("001", &format!("p{index}"), stored).await;
-    }
+    let stored = (0..DOCUMENTS).map(|id| document(id, DOCUMENT_BYTES)).collect();
+    space.insert_hours("001", "soc", stored).await;
     let client = connect(&mongod.uri().into(), "test").await.expect("a client");
-    let limits =
-        ReadLimits { max_reads: NonZeroUsize::new(READERS).expect("not zero"), ..ReadLimits::default() };
-    let throttle = SourceThrottle::new(&client, limits);
+    let throttle = SourceThrottle::new(&client, ReadLimits::default());
     let databases = VehicleDatabases::behind(&throttle, &space.vehicle_prefix);
-    let source = MongoSource::new(databases, Handle::current(), 64 << 10);
+    let source = MongoSource::new(databases, Handle::current(), SHARE_BYTES);
     let vehicle: VehicleId = space.vehicle("001").parse().expect("a vehicle");
-    let admin = space.mongodb.database("admin");
-    let handle = Handle::current();
+    let gives_up = doc! { "configureFailPoint": "failCommand", "mode": { "times": i64::from(GIVEN_UP) },
+    "data": { "failCommands": ["find"], "errorCode": 50 } };
+    let (admin, handle) = (space.mongodb.database("admin"), Handle::current());
     let read = tokio::task::spawn_blocking(move || {
         let everything = TimeRange::new(0, TimeRange::MAX_MS).expect("a range");
-        let names = (0..READERS).map(|index| format!("p{index}").parse().expect("a parameter"));
-        let mut open: Vec<_> =
-            names.map(|name| source.open(&vehicle, &name, everything).expect("opened")).collect();
-        // One after the other, so that the limit has something to grow by.
-        let mut lowered = None;
-        for number in 0..DOCUMENTS {
-            for hours in &mut open {
-                hours.next().expect("a document").expect("not the end");
-            }
-            let limit = throttle.now().limit;
-            if number == DOCUMENTS / 2 {
-                let gives_up = doc! { "configureFailPoint": "failCommand", "mode": { "times": 4 },
-                "data": { "failCommands": ["find"], "errorCode": 50 } };
-                handle.block_on(async { admin.run_command(gives_up).await }).expect("set");
-                lowered = Some((limit, limit));
-            } else if let Some((before, least)) = lowered {
-                lowered = Some((before, limit.min(least)));
-            }
+        let soc = "soc".parse().expect("a parameter");
+        let mut hours = source.open(&vehicle, &soc, everything).expect("opened");
+        hours.next().expect("a document").expect("not the end");
+        handle.block_on(async { admin.run_command(gives_up).await }).expect("set");
+        let mut read = 1;
+        while hours.next().expect("a document").is_some() {
+            read += 1;
         }
-        lowered.expect("limits")
+        read
     });
-    let (before, least) = read.await.expect("no panic");
-    assert!(before > 1 && least < before, "{before} before, {least} after");
+    assert_eq!(read.await.expect("no panic"), DOCUMENTS);
+    assert_eq!(throttle.now().timeouts, u64::from(GIVEN_UP));
+    space.cleanup().await;
+}
+
+/// A primary that steps down while an export is planned costs it no attempt. (The driver itself asks once more, and no more.)
+#[tokio::test(flavor = "multi_thread")]
+async fn vehicles_and_parameters_are_listed_again_while_there_is_no_primary() {
+    let mongod = OwnMongod::start().await;
+    let services = Services { mongodb_uri: mongod.uri(), ..Services::from_environment() };
+    let space = TestSpace::create_on(services).await;
+    space.insert_hours("001", "soc", vec![doc! { "_id": 0_i64 }]).await;
+    let client = connect(&mongod.uri().into(), "test").await.expect("a client");
+    let databases = VehicleDatabases::new(&client, &space.vehicle_prefix);
+    let source = MongoSource::new(databases, Handle::current(), 64 << 10);
+    let admin = space.mongodb.database("admin");
+    let handle = Handle::current();
+    let listing = tokio::task::spawn_blocking(move || {
+        let fails = |command: &str, times: i32| {
+            let of = doc! { "configureFailPoint": "failCommand", "mode": { "times": times },
+            "data": { "failCommands": [command], "errorCode": 13_435 } };
+            handle.block_on(async { admin.run_command(of).await }).expect("set");
+        };
+        fails("listDatabases", 4);
+        let vehicles = source.vehicles().expect("listed");
+        fails("listCollections", 4);
+        let parameters = source.parameters(&vehicles).expect("listed");
+        // As many as would mean that it does not come back: the export is told.
+        fails("listDatabases", 100);
+        (vehicles, parameters, source.vehicles().is_err())
+    });
+    let (vehicles, parameters, gives_up) = listing.await.expect("no panic");
+    assert_eq!((vehicles.len(), parameters), (1, vec![vec!["soc".parse().expect("a parameter")]]));
+    assert!(gives_up);
     space.cleanup().await;
 }

@@ -1,0 +1,245 @@
+//! How the API and the workers of a test are started.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use export_api::config::{
+    AccessSettings, AdmissionSettings, Config as ApiConfig, DispatchSettings, HttpSettings, JobSettings,
+    LimitSettings, WebhookSettings,
+};
+use export_api::sharing::Sharing;
+use export_core::job::RetryPolicy;
+use export_engine::MemoryBudget;
+use export_mongo::ReadLimits;
+use export_settings::mongo::SourceSettings;
+use export_testkit::isolation::TestSpace;
+use export_worker::config::Config as WorkerConfig;
+use export_worker::niceness::Niceness;
+use export_worker::worker::Terms;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Stack;
+
+/// Waits of failing jobs, short so that tests of retries do not wait.
+const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 50, longest_wait_ms: 100 };
+/// Time between two looks at the list of vehicles, short so that tests do not wait for new ones.
+const CATALOG_REFRESH: Duration = Duration::from_millis(200);
+
+/// How the API of a test is other than usual.
+struct ApiTerms {
+    max_attempts: u32,
+    access: AccessSettings,
+    limits: LimitSettings,
+    webhooks: Option<WebhookSettings>,
+    admission: AdmissionSettings,
+    sharing: Sharing,
+}
+
+impl Default for ApiTerms {
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            access: AccessSettings::Anyone,
+            limits: unhurried(),
+            webhooks: None,
+            admission: AdmissionSettings::WIDEST,
+            sharing: Sharing::Off,
+        }
+    }
+}
+
+impl Stack {
+    /// A running API and worker on provisioned services.
+    pub async fn start() -> Self {
+        let mut stack = Self::start_api(TestSpace::create().await).await;
+        stack.provision().await;
+        stack.start_worker().await;
+        stack
+    }
+
+    /// A running API only, on services where nothing was provisioned but the bucket.
+    pub async fn start_api(space: TestSpace) -> Self {
+        Self::start_api_with(space, 3).await
+    }
+
+    /// The whole service, which sends webhooks in this way.
+    pub async fn start_with_webhooks(webhooks: WebhookSettings) -> Self {
+        let mut stack = Self::start_api_with_webhooks(TestSpace::create().await, webhooks).await;
+        stack.provision().await;
+        stack.start_worker().await;
+        stack
+    }
+
+    /// A running API only, whose jobs may have this many attempts.
+    pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
+        Box::pin(Self::start_api_of(space, ApiTerms { max_attempts, ..ApiTerms::default() })).await
+    }
+
+    /// A running API only, with limits of the test's own.
+    pub async fn start_api_within(space: TestSpace, limits: LimitSettings) -> Self {
+        Box::pin(Self::start_api_of(space, ApiTerms { limits, ..ApiTerms::default() })).await
+    }
+
+    /// A running API only, which sends webhooks in this way.
+    pub async fn start_api_with_webhooks(space: TestSpace, webhooks: WebhookSettings) -> Self {
+        Box::pin(Self::start_api_of(space, ApiTerms { webhooks: Some(webhooks), ..ApiTerms::default() }))
+            .await
+    }
+
+    /// A running API only, that lets these callers in.
+    pub async fn start_api_for(space: TestSpace, access: AccessSettings) -> Self {
+        Box::pin(Self::start_api_of(space, ApiTerms { access, ..ApiTerms::default() })).await
+    }
+
+    /// A running API only, that lets these callers in, and no more and no larger jobs than this.
+    pub async fn start_api_admitting(
+        space: TestSpace,
+        access: AccessSettings,
+        admission: AdmissionSettings,
+    ) -> Self {
+        let terms = ApiTerms { access, admission, ..ApiTerms::default() };
+        Box::pin(Self::start_api_of(space, terms)).await
+    }
+
+    /// A running API only, whose jobs share results. (The others' do not: most tests ask for the same again and again.)
+    pub async fn start_api_that_shares(space: TestSpace) -> Self {
+        Self::start_api_that_shares_for(space, AccessSettings::Anyone, None).await
+    }
+
+    /// The same, that lets these callers in and sends webhooks in this way.
+    pub async fn start_api_that_shares_for(
+        space: TestSpace,
+        access: AccessSettings,
+        webhooks: Option<WebhookSettings>,
+    ) -> Self {
+        let terms = ApiTerms { sharing: Sharing::On, access, webhooks, ..ApiTerms::default() };
+        Box::pin(Self::start_api_of(space, terms)).await
+    }
+
+    async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
+        let ApiTerms { max_attempts, access, limits, webhooks, admission, sharing } = terms;
+        let mut stack = Self {
+            space,
+            api_url: String::new(),
+            s3_endpoint_of_workers: None,
+            api: None,
+            stop: CancellationToken::new(),
+            running: Vec::new(),
+        };
+        let (api, admin) = (local_listener().await, local_listener().await);
+        stack.api_url = format!("http://{}", address(&api));
+        let config = ApiConfig {
+            http: HttpSettings {
+                listen: address(&api),
+                admin: address(&admin),
+                public_base_url: String::new(),
+            },
+            access,
+            limits,
+            admission,
+            jobs: JobSettings {
+                max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
+                queue_age: Duration::from_mins(10),
+                retry: RETRY,
+            },
+            dispatch: DispatchSettings::DEFAULT,
+            webhooks,
+            sharing,
+            mongo: stack.mongo(),
+            rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
+            s3: stack.s3(),
+            topology: stack.topology(),
+        };
+        stack.api = Some(config.clone());
+        let app = Box::pin(export_api::app::App::build(&config, stack.results(None).await)).await;
+        let app = app.unwrap_or_else(|error| panic!("the API cannot be built: {error:#}"));
+        let stop = stack.stop.clone();
+        stack.running.push(tokio::spawn(async move {
+            app.serve(api, admin, stop).await.unwrap_or_else(|error| panic!("the API failed: {error:#}"));
+        }));
+        stack
+    }
+
+    /// Starts one more API with the settings of the first, with another MongoDB address if one is given; returns its address.
+    pub async fn start_another_api(&mut self, mongodb_uri: Option<String>) -> String {
+        let (api, admin) = (local_listener().await, local_listener().await);
+        let mut config = self.api.clone().unwrap_or_else(|| panic!("there is no first API"));
+        (config.http.listen, config.http.admin) = (address(&api), address(&admin));
+        config.mongo.uri = mongodb_uri.map_or(config.mongo.uri, Into::into);
+        let url = format!("http://{}", address(&api));
+        let app = export_api::app::App::build(&config, self.results(None).await).await;
+        let app = app.unwrap_or_else(|error| panic!("the API cannot be built: {error:#}"));
+        let stop = self.stop.clone();
+        self.running.push(tokio::spawn(async move {
+            app.serve(api, admin, stop).await.unwrap_or_else(|error| panic!("the API failed: {error:#}"));
+        }));
+        url
+    }
+
+    /// Starts one more worker.
+    pub async fn start_worker(&mut self) {
+        // A test holds many of these: each is small where its parts are elsewhere.
+        Box::pin(self.start_one_worker()).await;
+    }
+
+    async fn start_one_worker(&mut self) {
+        let admin = local_listener().await;
+        let config = WorkerConfig {
+            concurrency: NonZeroU16::new(2).expect("not zero"),
+            max_running_exports: NonZeroU32::new(16).expect("not zero"),
+            budget: MemoryBudget::shared_by(
+                MemoryBudget::DEFAULT_MIB << 20,
+                NonZeroUsize::new(2).expect("not zero"),
+            ),
+            threads: NonZeroUsize::new(2).expect("not zero"),
+            admin: address(&admin),
+            mongo: self.mongo(),
+            source: SourceSettings { uri: None, vehicle_database_prefix: self.space.vehicle_prefix.clone() },
+            reading: ReadLimits::default(),
+            niceness: Niceness::NONE,
+            rabbitmq_url: self.space.services.rabbitmq_url.clone().into(),
+            s3: self.s3(),
+            topology: self.topology(),
+            terms: Terms {
+                lease: Duration::from_secs(30),
+                deadline: Duration::from_mins(5),
+                retry: RETRY,
+                retention: Duration::from_hours(24),
+            },
+            grace: Duration::from_secs(1),
+            catalog_refresh: CATALOG_REFRESH,
+        };
+        let owner = format!("worker-{}", self.running.len());
+        let results = self.results(self.s3_endpoint_of_workers.clone()).await;
+        let app = Box::pin(export_worker::app::App::build(&config, results, owner)).await;
+        let app = app.unwrap_or_else(|error| panic!("the worker cannot be built: {error:#}"));
+        let stop = self.stop.clone();
+        self.running.push(tokio::spawn(async move {
+            app.run(admin, stop).await.unwrap_or_else(|error| panic!("the worker failed: {error:#}"));
+        }));
+    }
+}
+
+/// Tests send more from one address than people do.
+fn unhurried() -> LimitSettings {
+    const PLENTY: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
+    LimitSettings {
+        max_requests: PLENTY,
+        max_requests_per_caller: PLENTY,
+        max_streams_per_caller: PLENTY,
+        requests_per_second: PLENTY,
+        requests_at_once: PLENTY,
+        auth_failures_at_once: PLENTY,
+        ..LimitSettings::DEFAULT
+    }
+}
+
+async fn local_listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap_or_else(|error| panic!("no free port: {error}"))
+}
+
+fn address(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().unwrap_or_else(|error| panic!("no address: {error}"))
+}
