@@ -133,7 +133,8 @@ pub(crate) fn up(
                 s3: ports.s3.number,
             };
             let keys = s3_keys(settings, &programs)?;
-            native::start(&layout, &instance, numbers, &missing, &programs.testkit, Some(keys), started)?
+            let terms = native::S3Terms { keys: Some(keys), in_background: false };
+            native::start(&layout, &instance, numbers, &missing, &programs.testkit, terms, started)?
         }
     };
     let mut environment = endpoints.settings(settings);

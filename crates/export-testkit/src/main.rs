@@ -25,9 +25,12 @@ enum Command {
     Verify(verify::Arguments),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run().await {
+fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    if matches!(&command, Command::S3(s3) if s3.in_background) {
+        stay_in_background();
+    }
+    match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where even this cannot be said, the exit code has to do.
@@ -37,11 +40,27 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+#[tokio::main]
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::S3(arguments) => s3::run(arguments).await,
         Command::ReplicaSet(arguments) => replica_set::run(arguments).await,
         Command::Containers(arguments) => containers::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
+    }
+}
+
+/// For this thread and all that it starts from now on.
+fn stay_in_background() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+            let _ = writeln!(std::io::stderr(), "export-testkit: not in the background: {error:?}");
+        }
     }
 }

@@ -33,14 +33,23 @@ pub(crate) fn check_ports(instance: &Instance, ports: &[(&str, Port)]) -> anyhow
     Ok(())
 }
 
-/// Gets, starts and awaits the services. `s3_keys` are those of the API and the worker. `started` gets every part that was not running.
+/// How the S3 server is started.
+#[derive(Debug, Default)]
+pub(crate) struct S3Terms {
+    /// Keys of the API and the worker.
+    pub(crate) keys: Option<[S3Key; 2]>,
+    /// Whether it gives way to everything else on the machine.
+    pub(crate) in_background: bool,
+}
+
+/// Gets, starts and awaits the services. `started` gets every part that was not running.
 pub(crate) fn start(
     layout: &Layout,
     instance: &Instance,
     ports: Ports,
     services: &[Service],
     testkit: &Path,
-    s3_keys: Option<[S3Key; 2]>,
+    s3_terms: S3Terms,
     started: &mut Vec<String>,
 ) -> anyhow::Result<Endpoints> {
     let has = |service| services.contains(&service);
@@ -73,15 +82,15 @@ pub(crate) fn start(
         ensure(&node.broker()?)?;
     }
     if has(Service::S3) {
-        let keys = s3_keys.as_ref().map(<[S3Key; 2]>::as_slice).unwrap_or_default();
-        ensure(&s3::program(instance, testkit, ports.s3, keys)?)?;
+        let keys = s3_terms.keys.as_ref().map(<[S3Key; 2]>::as_slice).unwrap_or_default();
+        ensure(&s3::program(instance, testkit, ports.s3, keys, s3_terms.in_background)?)?;
         s3::wait_until_ready(instance, ports.s3)?;
         endpoints.s3 = Some(S3 {
             endpoint: format!("http://127.0.0.1:{}", ports.s3),
             access_key_id: s3::ACCESS_KEY_ID.to_owned(),
             secret_access_key: s3::SECRET_ACCESS_KEY.to_owned(),
         });
-        if let Some(keys) = s3_keys {
+        if let Some(keys) = s3_terms.keys {
             endpoints.identities.set_s3_keys(keys);
         }
     }

@@ -1,5 +1,6 @@
 //! The S3 server: the test kit's own, files in a folder.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -17,16 +18,18 @@ pub(crate) const ACCESS_KEY_ID: &str = "exports-local";
 pub(crate) const SECRET_ACCESS_KEY: &str = "exports-local-secret";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How to start the server. The administrator's key is always there, `keys` besides it.
+/// How to start the server. The administrator's key is always there, `keys` besides it. `in_background` it only gets what no other program
+/// wants of the processor.
 pub(crate) fn program(
     instance: &Instance,
     testkit: &Path,
     port: u16,
     keys: &[S3Key],
+    in_background: bool,
 ) -> anyhow::Result<Program> {
     let root = instance.data(PART);
     fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
-    let arguments = vec![
+    let mut arguments: Vec<OsString> = vec![
         "s3".into(),
         "--listen".into(),
         format!("127.0.0.1:{port}").into(),
@@ -37,6 +40,9 @@ pub(crate) fn program(
         "--secret-key".into(),
         SECRET_ACCESS_KEY.into(),
     ];
+    if in_background {
+        arguments.push("--in-background".into());
+    }
     let executable = testkit.to_path_buf();
     let environment = vec![("TEST_S3_IDENTITIES".to_owned(), s3_identities(keys))];
     Ok(Program { part: PART, executable, arguments, environment, hidden: Vec::new(), port })

@@ -57,7 +57,12 @@ impl Members {
                 &stack.programs.worker,
                 ports.worker_admin,
                 &stack.own.worker,
-                &[admin(ports.worker_admin), ("MALLOC_ARENA_MAX", "1".to_owned())],
+                // As in the image.
+                &[
+                    admin(ports.worker_admin),
+                    ("MALLOC_ARENA_MAX", "1".to_owned()),
+                    ("MALLOC_MMAP_THRESHOLD_", "1048576".to_owned()),
+                ],
             ),
         }
     }

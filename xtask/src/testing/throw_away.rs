@@ -44,9 +44,13 @@ pub(crate) fn with_services<T>(
             let programs = programs::build(layout, purpose)?;
             let [mongodb, rabbitmq, rabbitmq_management, s3] = ports::free()?;
             let ports = native::Ports { mongodb, rabbitmq, rabbitmq_management, s3 };
+            // Tests of keys with few rights have an S3 server of their own, as the rights are on one bucket. What is measured is not the
+            // S3 server, which nobody has beside the vehicles' database.
+            let in_background = matches!(purpose, Purpose::Benchmark | Purpose::BenchmarkUnoptimised);
+            let terms = native::S3Terms { keys: None, in_background };
+            let testkit = &programs.testkit;
             let endpoints =
-                // Tests of keys with few rights have an S3 server of their own, as the rights are on one bucket.
-                native::start(layout, &instance, ports, &missing, &programs.testkit, None, &mut Vec::new())?;
+                native::start(layout, &instance, ports, &missing, testkit, terms, &mut Vec::new())?;
             with(&endpoints, &programs)
         }
     }

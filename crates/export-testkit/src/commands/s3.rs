@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// File for a line of JSON about each request that may change something.
     #[arg(long)]
     access_log: Option<PathBuf>,
+    /// Work only where no other program wants the processor (Linux): for measurements of what is not the S3 server.
+    #[arg(long)]
+    pub(crate) in_background: bool,
 }
 
 /// Serves until asked to stop. Fails when the address is taken or the directory cannot be used.

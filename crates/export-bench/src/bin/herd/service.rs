@@ -75,7 +75,8 @@ impl Service {
         let mut settings: Vec<(&str, String)> =
             self.extra.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         // As in the image and the local stack.
-        settings.push(("MALLOC_ARENA_MAX", "1".to_owned()));
+        let allocator = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "1048576")];
+        settings.extend(allocator.map(|(name, value)| (name, value.to_owned())));
         let mut worker = Process::start(&self.own, "exports-worker", &settings, &log)?;
         worker.until_ready().await?;
         self.workers.push(worker);
