@@ -21,6 +21,7 @@ pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
         &settings,
         arguments.services,
         Purpose::Stack,
+        false,
         |endpoints, programs| {
             console::step("services of this test run");
             endpoints.print(&settings)?;

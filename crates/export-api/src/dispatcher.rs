@@ -26,7 +26,7 @@ use round::Outcome;
 
 /// Least time from the beginning of one round to that of the next: at most fifty in a second, however many wake it.
 const PACE: Duration = Duration::from_millis(20);
-/// The same while there is no room: the broker then has as many jobs as are running, so whoever ends one finds another for so long.
+/// The same while the broker has a job for each that is running, and so for whoever ends one meanwhile.
 const PACE_WHILE_FULL: Duration = Duration::from_millis(100);
 /// Mean time between looks that nobody asked for, while jobs wait and while none does. Each wait is between half and one and a half of it, so
 /// that copies do not march in step.
@@ -102,13 +102,13 @@ impl Dispatcher {
                     pace.await;
                     continue;
                 }
-                Ok(Outcome::Full) if any_change.is_none() => {
+                Ok(Outcome::Full | Outcome::NoRoom) if any_change.is_none() => {
                     any_change = Some(self.changes.subscribe_to_any());
                     // What changed before is not told.
                     pace.await;
                     continue;
                 }
-                Ok(Outcome::Full | Outcome::Released) => WHILE_JOBS_WAIT,
+                Ok(Outcome::Full | Outcome::NoRoom | Outcome::Released) => WHILE_JOBS_WAIT,
                 Ok(Outcome::NotDue | Outcome::NotOurTurn) => {
                     any_change = None;
                     WHILE_JOBS_WAIT

@@ -69,7 +69,10 @@ impl MongoSource {
         let mut tries = Tries::new();
         loop {
             let error = match ask().await {
-                Ok(listed) => return Ok(listed),
+                Ok(listed) => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    return Ok(listed);
+                }
                 Err(error) => error,
             };
             // A database that never said anything is not waited for. One that says it is not the primary has said something.

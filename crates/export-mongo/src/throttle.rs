@@ -66,7 +66,7 @@ pub struct ReadingNow {
     pub in_flight: usize,
     /// Reads that wait for a permit.
     pub waiting: usize,
-    /// Reads that have got no answer in time, since the begin.
+    /// Reads of hour documents that have got no answer in time, since the begin.
     pub timeouts: u64,
 }
 

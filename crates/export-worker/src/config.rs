@@ -84,7 +84,7 @@ struct WorkerArgs {
     /// Threads that encode and compress, for all exports together [default: as many as there are cores]
     #[arg(long, env = "WORKER_THREADS", value_name = "COUNT")]
     worker_threads: Option<String>,
-    /// How far all threads give way to other programs, a nice value from 0 to 19; unless 0, computing only uses idle cores [default: 10]
+    /// How far all threads give way to other programs, a nice value from 0 to 19; unless 0, encoding only uses idle cores [default: 10]
     #[arg(long, env = "WORKER_NICE", value_name = "NICE")]
     worker_nice: Option<String>,
     /// How long a claimed job stays this worker's without a sign of life [default: 30]

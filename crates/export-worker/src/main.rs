@@ -16,11 +16,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // A wrong value is told with all other settings.
     let niceness = cli.niceness().unwrap_or(Niceness::NONE);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        // All threads: those that read, align and upload are as busy as those that compress, and a database beside them must not wait for any.
-        .on_thread_start(move || niceness.apply_to_this_thread())
-        .build();
+    // All threads, as each is like the one that starts it: those that read and upload are as busy as those that compress, and a database beside
+    // them must not wait for any.
+    niceness.apply_to_this_thread();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.context("no threads can be started").and_then(|runtime| {
         runtime.block_on(async {
             match cli.command {

@@ -28,8 +28,13 @@ pub(crate) fn run(arguments: &cli::BenchApi) -> anyhow::Result<()> {
     let layout = Layout::find()?;
     let settings = Settings::read(&layout)?;
     let purpose = if arguments.unoptimised { Purpose::BenchmarkUnoptimised } else { Purpose::Benchmark };
-    let figures =
-        throw_away::with_services(&layout, &settings, arguments.services, purpose, |endpoints, programs| {
+    let figures = throw_away::with_services(
+        &layout,
+        &settings,
+        arguments.services,
+        purpose,
+        false,
+        |endpoints, programs| {
             let program = programs.find("bench-api")?;
             let folder = program.parent().context("the programs are in a folder")?;
             console::step("measuring");
@@ -46,7 +51,8 @@ pub(crate) fn run(arguments: &cli::BenchApi) -> anyhow::Result<()> {
             let (status, text) = foreground::capture(&mut command, BESIDE + measured * 2)?;
             ensure!(status.success(), "bench-api failed ({status})");
             serde_json::from_str::<Value>(&text).context("bench-api printed no JSON")
-        })?;
+        },
+    )?;
     let text = report(&figures, &machine::describe(&layout), arguments)?;
     println!("\n{text}");
     if let Some(path) = &arguments.report {

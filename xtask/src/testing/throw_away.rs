@@ -14,12 +14,14 @@ use crate::{cli, console, ports};
 /// For services whose data is deleted next: a server may wait for clients that a test left behind, and need not.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Starts the services whose addresses are not given, builds the programs, and does this with both.
+/// Starts the services whose addresses are not given, builds the programs, and does this with both. An S3 server in the background gives way to
+/// everything else; one in a container does not.
 pub(crate) fn with_services<T>(
     layout: &Layout,
     settings: &Settings,
     source: cli::Source,
     purpose: Purpose,
+    s3_in_background: bool,
     with: impl FnOnce(&Endpoints, &Programs) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let missing: Vec<Service> = Service::ALL
@@ -44,10 +46,8 @@ pub(crate) fn with_services<T>(
             let programs = programs::build(layout, purpose)?;
             let [mongodb, rabbitmq, rabbitmq_management, s3] = ports::free()?;
             let ports = native::Ports { mongodb, rabbitmq, rabbitmq_management, s3 };
-            // Tests of keys with few rights have an S3 server of their own, as the rights are on one bucket. What is measured is not the
-            // S3 server, which nobody has beside the vehicles' database.
-            let in_background = matches!(purpose, Purpose::Benchmark | Purpose::BenchmarkUnoptimised);
-            let terms = native::S3Terms { keys: None, in_background };
+            // Tests of keys with few rights have an S3 server of their own, as the rights are on one bucket.
+            let terms = native::S3Terms { keys: None, in_background: s3_in_background };
             let testkit = &programs.testkit;
             let endpoints =
                 native::start(layout, &instance, ports, &missing, testkit, terms, &mut Vec::new())?;

@@ -27,8 +27,10 @@ const LOOKS: usize = 50;
 pub(super) enum Outcome {
     /// There is nothing to release.
     NobodyWaits,
-    /// Jobs wait for room: the broker has enough, or their tenants have.
+    /// Jobs wait for room in the broker, which has as many as are running.
     Full,
+    /// Jobs wait for room: their tenants have enough, or the first jobs of all are still to be claimed.
+    NoRoom,
     /// There is room, but all that wait are to be tried later.
     NotDue,
     /// Another dispatcher is at it.
@@ -52,6 +54,12 @@ impl Look {
         let most = self.occupancy.running.max(LEAST_IN_BROKER);
         most.saturating_sub(self.occupancy.in_broker).min(MOST_AT_ONCE)
     }
+
+    /// What it means that nothing can be released.
+    fn no_room(&self) -> Outcome {
+        let is_stocked = self.room() == 0 && self.occupancy.running >= LEAST_IN_BROKER;
+        if is_stocked { Outcome::Full } else { Outcome::NoRoom }
+    }
 }
 
 impl Dispatcher {
@@ -62,7 +70,7 @@ impl Dispatcher {
             return Ok(Outcome::NobodyWaits);
         }
         if next_turns(look.loads.clone(), None, look.room().min(1), self.max_running_per_tenant).is_empty() {
-            return Ok(Outcome::Full);
+            return Ok(look.no_room());
         }
         let Some(turn) = self.turn().await? else { return Ok(Outcome::NotOurTurn) };
         let mut last_tenant = None;
@@ -101,7 +109,7 @@ impl Dispatcher {
         let look = self.look().await?;
         let room = look.room();
         if room == 0 {
-            return Ok(Outcome::Full);
+            return Ok(look.no_room());
         }
         let (chosen, last) = self.choose(look.loads, turn.last_tenant.as_ref(), room).await?;
         *last_tenant = last;

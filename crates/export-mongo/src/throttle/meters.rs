@@ -19,7 +19,10 @@ pub(crate) fn describe(limit: usize) {
     describe_histogram!(READ, "How long reads of the source took");
     describe_counter!(BYTES, "Bytes of the source's answers");
     describe_counter!(DECREASES, "How often the limit was lowered");
-    describe_counter!(TIMEOUTS, "Reads of the source that got no answer in time");
+    describe_counter!(
+        TIMEOUTS,
+        "Reads of hour documents that got no answer in time, or that the source gave up"
+    );
     describe_histogram!(WAIT, "How long reads waited before they began, for a permit and for the byte rate");
     limited(limit);
     gauge!(IN_FLIGHT).set(0.0);

@@ -113,6 +113,28 @@ mod tests {
 
     use super::*;
     use crate::throttle::ReadLimits;
+    use crate::throttle::permits::Company;
+
+    #[tokio::test]
+    async fn a_read_that_is_not_answered_in_time_lowers_the_limit_and_is_counted() {
+        // Prepared only: nobody listens there.
+        let source = crate::client::connect(&"mongodb://127.0.0.1:1".into(), "test").await.expect("a client");
+        let throttle = SourceThrottle::new(&source, ReadLimits::default());
+        let company = Company { alone: true, is_full: true };
+        let mut now = Instant::now();
+        let mut answers = 0;
+        while throttle.now().limit < 4 {
+            let ended_at = now + Duration::from_millis(5);
+            let read = EndedRead { began_at: now, ended_at, bytes: 1_000, company };
+            throttle.apply(ended_at, |controller| controller.read_ended(read));
+            now = ended_at;
+            answers += 1;
+            assert!(answers < 1_000, "reads as fast as ever do not raise the limit");
+        }
+        throttle.begin(0).await.timed_out();
+        assert!(throttle.now().limit < 4, "{:?}", throttle.now());
+        assert_eq!((throttle.now().timeouts, throttle.now().in_flight), (1, 0));
+    }
 
     #[tokio::test]
     async fn an_operation_that_nobody_waits_for_keeps_its_permit() {

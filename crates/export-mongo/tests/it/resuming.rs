@@ -177,20 +177,17 @@ async fn reads_that_the_server_gives_up_are_told_to_the_throttle_and_tried_again
         let everything = TimeRange::new(0, TimeRange::MAX_MS).expect("a range");
         let soc = "soc".parse().expect("a parameter");
         let mut hours = source.open(&vehicle, &soc, everything).expect("opened");
-        hours.next().expect("a document").expect("not the end");
+        let first = hours.next().expect("a document").expect("not the end");
         handle.block_on(async { admin.run_command(gives_up).await }).expect("set");
-        let mut read = 1;
-        while hours.next().expect("a document").is_some() {
-            read += 1;
-        }
-        read
+        let rest = std::iter::from_fn(|| hours.next().expect("a document"));
+        std::iter::once(first).chain(rest).map(|bytes| number(&bytes)).collect::<Vec<i64>>()
     });
-    assert_eq!(read.await.expect("no panic"), DOCUMENTS);
+    assert_eq!(read.await.expect("no panic"), (0..DOCUMENTS).collect::<Vec<i64>>());
     assert_eq!(throttle.now().timeouts, u64::from(GIVEN_UP));
     space.cleanup().await;
 }
 
-/// A primary that steps down while an export is planned costs it no attempt. (The driver itself asks once more, and no more.)
+/// A primary that says that it is none any more while an export is planned costs it no attempt. (The driver itself asks once more, and no more.)
 #[tokio::test(flavor = "multi_thread")]
 async fn vehicles_and_parameters_are_listed_again_while_there_is_no_primary() {
     let mongod = OwnMongod::start().await;
@@ -214,10 +211,13 @@ async fn vehicles_and_parameters_are_listed_again_while_there_is_no_primary() {
         let parameters = source.parameters(&vehicles).expect("listed");
         // As many as would mean that it does not come back: the export is told.
         fails("listDatabases", 100);
-        (vehicles, parameters, source.vehicles().is_err())
+        let error = source.vehicles().expect_err("there is no primary").0;
+        let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+        handle.block_on(async { admin.run_command(off).await }).expect("set");
+        (vehicles, parameters, error.downcast::<StoreError>().expect("an error of this layer"))
     });
-    let (vehicles, parameters, gives_up) = listing.await.expect("no panic");
+    let (vehicles, parameters, gave_up) = listing.await.expect("no panic");
     assert_eq!((vehicles.len(), parameters), (1, vec![vec!["soc".parse().expect("a parameter")]]));
-    assert!(gives_up);
+    assert!(matches!(*gave_up, StoreError::Driver { .. }), "{gave_up:?}");
     space.cleanup().await;
 }
