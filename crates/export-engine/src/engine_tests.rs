@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bson::{Document, doc};
 use bytes::Bytes;
 use chrono_tz::Tz;
@@ -79,7 +82,7 @@ fn hour_document(hour: i64, column: usize) -> Document {
     doc! { "_id": start_ms, "values": values }
 }
 
-fn archive_in_slices(slice_bytes: usize) -> (Manifest, Vec<u8>) {
+fn archive_in_slices(engine: &Engine, slice_bytes: usize) -> (Manifest, Vec<u8>) {
     let parameters: Vec<Parameter> = PARAMETERS.iter().map(|name| name.parse().expect("a name")).collect();
     let vehicle: VehicleId = "vehicle_001".parse().expect("a name");
     let plan = Plan {
@@ -94,7 +97,6 @@ fn archive_in_slices(slice_bytes: usize) -> (Manifest, Vec<u8>) {
         parameters,
         text_parameters: BTreeSet::new(),
     };
-    let engine = Engine::new(NonZeroUsize::new(2).expect("two")).expect("threads");
     let slice = SliceSize { target_bytes: slice_bytes, most_bytes: slice_bytes };
     let limits = Limits { slice, slices_share_bytes: 1 << 20 };
     let mut archive = OneObject(Vec::new());
@@ -105,13 +107,31 @@ fn archive_in_slices(slice_bytes: usize) -> (Manifest, Vec<u8>) {
 
 #[test]
 fn the_size_of_slices_makes_no_difference() {
-    let (manifest, whole) = archive_in_slices(usize::MAX);
+    let engine = Engine::new(NonZeroUsize::new(2).expect("two")).expect("threads");
+    let (manifest, whole) = archive_in_slices(&engine, usize::MAX);
     assert_eq!(manifest.totals.counts.points_read, (6 * 3 + 1) * 52);
     assert_eq!(manifest.totals.counts.rejected, (6 * 3 + 1) * 2);
     // 45 of the first column's first document: those of its first three quarters of an hour.
     assert_eq!(manifest.totals.counts.outside_range, 45);
     for slice_bytes in [1, 1_000, 5_000] {
-        let (_, archive) = archive_in_slices(slice_bytes);
+        let (_, archive) = archive_in_slices(&engine, slice_bytes);
         assert!(archive == whole, "slices of {slice_bytes} bytes give another archive");
+    }
+}
+
+/// Those of the pool are tested with it.
+#[test]
+fn the_thread_that_gathers_begins_with_what_was_given() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&begun);
+    let count = move || {
+        // Only the pool's have names.
+        let is_gatherer = std::thread::current().name().is_none();
+        counted.fetch_add(usize::from(is_gatherer), Ordering::SeqCst);
+    };
+    let engine = Engine::with_threads(NonZeroUsize::MIN, count).expect("a thread");
+    for exports in 1..=2 {
+        archive_in_slices(&engine, usize::MAX);
+        assert_eq!(begun.load(Ordering::SeqCst), exports);
     }
 }
