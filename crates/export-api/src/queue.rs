@@ -51,6 +51,8 @@ struct Positions {
     /// From 1 on.
     by_job: HashMap<JobId, u64>,
     length: u64,
+    /// Whether all of the line is known.
+    is_whole: bool,
     longest_wait_ms: u64,
 }
 
@@ -89,15 +91,8 @@ impl QueueView {
 impl Positions {
     fn of(line: Line) -> Self {
         let length = u64::try_from(line.jobs.len()).unwrap_or(u64::MAX);
-        let mut by_job: HashMap<JobId, u64> = line.jobs.into_iter().zip(1..).collect();
-        // Whoever waits for another one's result is where that one is. One whose leader has begun is nowhere: it will get its result soon.
-        let of_followers: Vec<(JobId, u64)> = line
-            .followers
-            .into_iter()
-            .filter_map(|(follower, leader)| Some((follower, *by_job.get(&leader)?)))
-            .collect();
-        by_job.extend(of_followers);
-        Self { by_job, length, longest_wait_ms: line.longest_wait_ms }
+        let by_job = line.jobs.into_iter().zip(1..).collect();
+        Self { by_job, length, is_whole: line.is_whole, longest_wait_ms: line.longest_wait_ms }
     }
 }
 
@@ -108,7 +103,7 @@ impl Queue {
         Self(Arc::new(Inner { jobs: jobs.clone(), lines, recent }))
     }
 
-    /// Where the job stands; `None` where it does not wait, or nobody can tell soon: the rest of the answer is of use all the same.
+    /// Where the job stands; `None` where it does not wait, too many are before it, or nobody can tell soon: the rest of the answer is of use all the same.
     pub(crate) async fn position_of(&self, job: &Job) -> Option<QueueView> {
         if job.state != JobState::NotStarted {
             return None;
@@ -116,21 +111,23 @@ impl Queue {
         soon(self.look_for(job)).await
     }
 
-    /// Where a job would stand that came now; `None` where nobody can tell soon.
+    /// Where a job would stand that came now; `None` where too many are before it, or nobody can tell soon.
     pub(crate) async fn position_of_next(&self, tenant: &Tenant, priority: Priority) -> Option<QueueView> {
         soon(async {
-            let line = self.line(tenant, LINE_AGE).await?;
+            let line = self.line(tenant, LINE_AGE).await.filter(|line| line.is_whole)?;
             Some(self.view(tenant, line.length + 1, priority, line.longest_wait_ms).await)
         })
         .await
     }
 
     async fn look_for(&self, job: &Job) -> Option<QueueView> {
+        // Whoever waits for another one's result is where that one is. One whose leader has begun is nowhere: it will get its result soon.
+        let job_id = job.shares_result_of.unwrap_or(job.id);
         let mut line = self.line(&job.tenant, LINE_AGE).await?;
-        if !line.by_job.contains_key(&job.id) {
+        if line.is_whole && !line.by_job.contains_key(&job_id) {
             line = self.line(&job.tenant, NEWCOMER_LINE_AGE).await?;
         }
-        let position = *line.by_job.get(&job.id)?;
+        let position = *line.by_job.get(&job_id)?;
         Some(self.view(&job.tenant, position, job.priority, line.longest_wait_ms).await)
     }
 

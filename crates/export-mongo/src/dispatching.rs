@@ -23,9 +23,9 @@ use crate::rules::after_now;
 use crate::sweep::{Unpublished, unpublished};
 
 /// The index of waiting jobs, by tenant and turn.
-const WAITING: &str = "waiting";
+pub(crate) const WAITING: &str = "waiting";
 /// The index of jobs in the broker, and of running ones.
-const ACTIVE: &str = "active";
+pub(crate) const ACTIVE: &str = "active";
 /// The server's code for a hint at an index that is not there.
 const BAD_VALUE: i32 = 2;
 /// The one document of `turns` that dispatchers take turns by.
@@ -189,7 +189,7 @@ impl JobStore {
 }
 
 /// Jobs whose message is to go out, once they are due: those of the index `waiting`, in the very words of its condition.
-fn is_unpublished() -> Document {
+pub(crate) fn is_unpublished() -> Document {
     doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null, "sharesResultOf": null }
 }
 

@@ -2,16 +2,19 @@
 //!
 //! All of them are answered with the help of an index, read a bounded number of jobs, and are asked once for many callers.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bson::{Document, doc};
 use export_core::job::{JobState, Priority};
 use export_core::{JobId, Tenant};
 use futures_util::TryStreamExt;
+use mongodb::action::{Action as _, Aggregate};
 use mongodb::options::Hint;
 use serde::Deserialize;
 
 use crate::client::bounded;
+use crate::dispatching::{ACTIVE, WAITING, is_in_broker, is_unpublished};
 use crate::error::StoreError;
 use crate::jobs::JobStore;
 use crate::schema::NEWEST_FIRST_BY_STATE;
@@ -20,20 +23,21 @@ use crate::schema::NEWEST_FIRST_BY_STATE;
 const QUESTION: Duration = Duration::from_secs(5);
 /// Most jobs of a line that are looked at: ten times what a tenant may have unless the operator says otherwise. Those beyond have no place
 /// yet.
-const LINE: i64 = 10_000;
+const LINE: usize = 10_000;
+const LOOK: &str = "read a tenant's line";
 /// Running exports, and finished ones, that a pace is learned from.
 const RUNNING: i64 = 200;
 const FINISHED: i64 = 50;
 /// Most finished jobs that are looked at for these, where many have got another one's result.
 const LOOKED_AT: i64 = 1_000;
 
-/// A tenant's jobs that no worker has.
+/// A tenant's jobs that no worker has, without those that will get the result of another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     /// In the order in which they will be begun: those that the broker has, then the others.
     pub jobs: Vec<JobId>,
-    /// Jobs that will get the result of another one, and that one.
-    pub followers: Vec<(JobId, JobId)>,
+    /// Whether these are all of them.
+    pub is_whole: bool,
     /// How long the one that has waited the longest has waited, in milliseconds.
     pub longest_wait_ms: u64,
 }
@@ -52,7 +56,6 @@ pub struct Recent {
 struct Waiting {
     #[serde(rename = "_id")]
     id: String,
-    shares_result_of: Option<String>,
     waited_ms: i64,
 }
 
@@ -76,29 +79,21 @@ impl JobStore {
         .await
     }
 
-    /// The tenant's jobs that no worker has, in their order.
+    /// The tenant's jobs that no worker has and that will have one, in their order.
     pub async fn line(&self, tenant: &Tenant) -> Result<Line, StoreError> {
-        let stages = vec![
-            doc! { "$match": of_tenant(Some(tenant), JobState::NotStarted) },
-            doc! { "$project": {
-                "isWithBroker": { "$gt": ["$publishedAt", null] },
-                // Jobs of earlier versions have no turn of their own.
-                "turnAt": { "$ifNull": ["$turnAt", "$createdAt"] },
-                "sharesResultOf": 1,
-                "waitedMs": { "$subtract": ["$$NOW", "$createdAt"] },
-            } },
-            doc! { "$sort": { "isWithBroker": -1, "turnAt": 1, "_id": 1 } },
-            doc! { "$limit": LINE },
-        ];
-        let mut line = Line::default();
-        for waiting in self.ask::<Waiting>("read a tenant's line", stages).await? {
-            let Ok(job_id) = waiting.id.parse() else { continue };
-            match waiting.shares_result_of.map(|leader| leader.parse()) {
-                None => line.jobs.push(job_id),
-                Some(Ok(leader)) => line.followers.push((job_id, leader)),
-                Some(Err(_)) => continue,
+        // Each by an index of few states, and the first in the index's order: however many wait, no more are read than are told. In this order, so
+        // that a job that is released meanwhile is seen twice and not missed.
+        let waiting: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)).await?;
+        let in_broker: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(ACTIVE)).await?;
+        let is_whole = waiting.len() < LINE && in_broker.len() < LINE;
+        let mut line = Line { is_whole, ..Line::default() };
+        let mut seen = HashSet::new();
+        for Waiting { id, waited_ms } in in_broker.into_iter().chain(waiting) {
+            let Ok(job_id) = id.parse() else { continue };
+            if seen.insert(job_id) {
+                line.jobs.push(job_id);
+                line.longest_wait_ms = line.longest_wait_ms.max(u64::try_from(waited_ms).unwrap_or(0));
             }
-            line.longest_wait_ms = line.longest_wait_ms.max(u64::try_from(waiting.waited_ms).unwrap_or(0));
         }
         Ok(line)
     }
@@ -135,7 +130,7 @@ impl JobStore {
         ];
         let mut recent = Recent::default();
         for stages in [running, finished] {
-            for begun in self.ask::<Begun>("look at recent exports", stages).await? {
+            for begun in self.ask::<Begun>("look at recent exports", stages, None).await? {
                 let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
                 recent.started_ago_ms.extend(count(begun.started_ago_ms));
                 recent.durations_ms.extend(count(begun.duration_ms).map(|ms| (begun.priority, ms)));
@@ -163,18 +158,37 @@ impl JobStore {
         Ok(tenants.and_then(|tenants| u64::try_from(tenants).ok()).unwrap_or(0))
     }
 
-    async fn ask<T>(&self, what: &'static str, stages: Vec<Document>) -> Result<Vec<T>, StoreError>
+    /// By the index of this name, if one is said.
+    async fn ask<T>(
+        &self,
+        what: &'static str,
+        stages: Vec<Document>,
+        index: Option<&str>,
+    ) -> Result<Vec<T>, StoreError>
     where
         T: for<'de> Deserialize<'de>,
     {
-        let jobs = self.jobs.clone();
+        let (jobs, hint) = (self.jobs.clone(), index.map(|name| Hint::Name(name.to_owned())));
         let found = bounded(what, async move {
-            jobs.aggregate(stages).max_time(QUESTION).await?.try_collect::<Vec<Document>>().await
+            let asked = jobs.aggregate(stages).max_time(QUESTION).optional(hint, Aggregate::hint);
+            asked.await?.try_collect::<Vec<Document>>().await
         })
         .await?;
         // What cannot be read is of a version to come.
         Ok(found.into_iter().filter_map(|document| bson::deserialize_from_document(document).ok()).collect())
     }
+}
+
+/// The tenant's jobs of this kind by turn and id, at most [`LINE`]. Those of earlier versions, which know no turn, come first.
+fn in_turn(tenant: &Tenant, kind: Document) -> Vec<Document> {
+    let mut wanted = doc! { "tenant": tenant.as_str(), "sharesResultOf": null };
+    wanted.extend(kind);
+    vec![
+        doc! { "$match": wanted },
+        doc! { "$sort": { "turnAt": 1, "_id": 1 } },
+        doc! { "$limit": i64::try_from(LINE).unwrap_or(i64::MAX) },
+        doc! { "$project": { "waitedMs": { "$subtract": ["$$NOW", "$createdAt"] } } },
+    ]
 }
 
 fn of_tenant(tenant: Option<&Tenant>, state: JobState) -> Document {

@@ -1,6 +1,6 @@
 //! The same request for the same hours, which are over, reads the source once.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bson::{Document, doc};
 use export_api::config::{AccessSettings, KnownCallers};
@@ -18,6 +18,8 @@ use crate::receiver::{Receiver, settings};
 
 /// The longest that a follower may end after its leader: about a second where nothing else is going on.
 const MOST_LAG_MS: i64 = 10_000;
+/// The longest that the API may take to see what has changed in a line.
+const SOON: Duration = Duration::from_secs(10);
 
 fn body() -> Value {
     json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
@@ -206,6 +208,42 @@ async fn a_leader_that_is_cancelled_is_replaced_and_one_that_fails_fails_for_all
     let next = stack.post(&body()).await.json();
     assert_eq!((next["state"].as_str(), next["coalesced"].as_bool()), (Some("NOT_STARTED"), Some(false)));
     stack.stop().await;
+}
+
+/// And not behind it: the jobs that wait for the same result do not wait for each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_stands_where_its_leader_does() {
+    let stack = sharing().await;
+    let mut ids = vec![stack.accepted(&with("timeFormat", json!("rfc3339"))).await];
+    for _ in 0..3 {
+        ids.push(stack.accepted(&body()).await);
+    }
+    let mut positions = Vec::new();
+    for id in &ids {
+        positions.push(stack.get(&format!("/export/{id}")).await.json()["queue"]["position"].as_u64());
+    }
+    assert_eq!(positions, [Some(1), Some(2), Some(2), Some(2)]);
+    // Its leader has begun: its result will be there soon.
+    stack.claim(&ids[1]).await;
+    let follower = until_in_no_line(&stack, &ids[2]).await;
+    assert_eq!(
+        (follower["state"].as_str(), follower["coalesced"].as_bool()),
+        (Some("NOT_STARTED"), Some(true))
+    );
+    stack.stop().await;
+}
+
+/// A look at a line is good for a second.
+async fn until_in_no_line(stack: &Stack, id: &str) -> Value {
+    let asked_at = Instant::now();
+    loop {
+        let job = stack.get(&format!("/export/{id}")).await.json();
+        if job["queue"].is_null() {
+            return job;
+        }
+        assert!(asked_at.elapsed() < SOON, "still in the line: {job:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

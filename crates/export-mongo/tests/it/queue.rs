@@ -33,7 +33,8 @@ async fn a_line_is_in_the_order_in_which_its_jobs_will_be_begun() {
     let follower = made(&store, "own", Priority::Interactive).await;
     store.tamper(follower, doc! { "sharesResultOf": small.to_string() }).await;
     let line = store.jobs.line(&own).await.expect("a line");
-    assert_eq!((line.jobs, line.followers), (vec![small, later, large], vec![(follower, small)]));
+    // Who gets the result of another one is in no line.
+    assert_eq!((line.jobs, line.is_whole), (vec![small, later, large], true));
 
     // Who has waited for more than a quarter of an hour is before those that come now, however large.
     store
@@ -107,6 +108,27 @@ async fn recent_exports_are_those_of_the_tenant_or_of_all() {
     store.space.cleanup().await;
 }
 
+#[tokio::test]
+async fn of_a_line_that_is_too_long_the_beginning_is_told() {
+    let store = TestStore::create().await;
+    let (own, first) = (tenant("own"), made(&store, "own", Priority::Bulk).await);
+    let pattern = store.document(first).await;
+    let copies: Vec<Document> = (0..10_000)
+        .map(|_| {
+            let mut copy = pattern.clone();
+            copy.insert("_id", new_id().to_string());
+            copy
+        })
+        .collect();
+    store.stored.insert_many(&copies[..9_998]).await.expect("copies");
+    let line = store.jobs.line(&own).await.expect("a line");
+    assert_eq!((line.jobs.len(), line.is_whole), (9_999, true));
+    store.stored.insert_many(&copies[9_998..]).await.expect("copies");
+    let line = store.jobs.line(&own).await.expect("a line");
+    assert_eq!((line.jobs.len(), line.is_whole, line.jobs[0]), (10_000, false, first));
+    store.space.cleanup().await;
+}
+
 /// With a thousand jobs that have ended, and those of others, no question looks at more jobs than it is about.
 #[tokio::test]
 async fn indexes_answer_them() {
@@ -153,7 +175,7 @@ async fn indexes_answer_them() {
             (plan, figure("keysExamined"), figure("docsExamined"))
         })
         .collect();
-    assert_eq!(figures.len(), 8, "{figures:#?}");
+    assert_eq!(figures.len(), 9, "{figures:#?}");
     for (plan, keys, documents) in &figures {
         assert!(!plan.contains("COLLSCAN"), "{figures:#?}");
         assert!(*keys <= 45 && *documents <= 20, "{figures:#?}");
