@@ -1,8 +1,6 @@
 //! `exports-api`: wiring only.
 
-use std::process::ExitCode;
-
-use anyhow::Context;
+use anyhow::Context as _;
 use clap::Parser;
 use export_api::app::App;
 use export_api::config::{Cli, Command, Config};
@@ -11,32 +9,35 @@ use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Some(Command::Healthcheck) => healthcheck(&cli).await,
-        Some(Command::Openapi) => describe(),
-        None => serve(&cli).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Openapi) => describe().map(|()| 0),
+        None => serve(&cli).await.map(|()| 0),
     };
-    outcome.unwrap_or_else(|error| {
+    let code = outcome.unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "logs may not have been set up")]
         {
             eprintln!("exports-api: {error:#}");
         }
-        ExitCode::from(2)
-    })
+        2
+    });
+    // At once: were the runtime to end first, some of the MongoDB driver's tasks would panic for want of others.
+    std::process::exit(code);
 }
 
-async fn healthcheck(cli: &Cli) -> anyhow::Result<ExitCode> {
+/// The exit code.
+async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
     let is_ready = ask_readiness(cli.admin()?).await.unwrap_or(false);
-    Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(i32::from(!is_ready))
 }
 
 /// For docs/openapi.json, and for those who make clients.
-fn describe() -> anyhow::Result<ExitCode> {
+fn describe() -> anyhow::Result<()> {
     use std::io::Write as _;
     std::io::stdout().write_all(export_api::routes::description_text().as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 async fn serve(cli: &Cli) -> anyhow::Result<()> {

@@ -63,11 +63,16 @@ enum Command {
 
 #[tokio::main]
 async fn main() {
-    if let Err(error) = run(Cli::parse()).await {
-        eprintln!("exports: {error:#}");
-        // At once: a thread that waits for data may do so for ever, and the runtime would wait for it.
-        std::process::exit(failure::exit_code(&error));
-    }
+    let code = match run(Cli::parse()).await {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("exports: {error:#}");
+            failure::exit_code(&error)
+        }
+    };
+    // At once. A thread that waits for data may do so for ever, and the runtime would wait for it; and when the runtime ends the MongoDB
+    // driver's tasks, those that end later panic for want of those that have, which a person would read and a pipe choke on.
+    std::process::exit(code);
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {

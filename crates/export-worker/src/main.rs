@@ -1,8 +1,6 @@
 //! `exports-worker`: wiring only.
 
-use std::process::ExitCode;
-
-use anyhow::Context;
+use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use export_observability::{ask_readiness, init_logs, stop_signal};
 use export_s3::ResultBucket;
@@ -12,7 +10,7 @@ use export_worker::niceness::Niceness;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-fn main() -> ExitCode {
+fn main() {
     let cli = Cli::parse();
     // A wrong value is told with all other settings.
     let niceness = cli.niceness().unwrap_or(Niceness::NONE);
@@ -20,26 +18,30 @@ fn main() -> ExitCode {
     // them must not wait for any.
     niceness.apply_to_this_thread();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome = runtime.context("no threads can be started").and_then(|runtime| {
+    let outcome = runtime.as_ref().map_err(|error| anyhow!("no threads can be started: {error}"));
+    let outcome = outcome.and_then(|runtime| {
         runtime.block_on(async {
             match cli.command {
                 Some(Command::Healthcheck) => healthcheck(&cli).await,
-                None => work(&cli).await.map(|()| ExitCode::SUCCESS),
+                None => work(&cli).await.map(|()| 0),
             }
         })
     });
-    outcome.unwrap_or_else(|error| {
+    let code = outcome.unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "logs may not have been set up")]
         {
             eprintln!("exports-worker: {error:#}");
         }
-        ExitCode::from(2)
-    })
+        2
+    });
+    // At once: were the runtime to end first, some of the MongoDB driver's tasks would panic for want of others.
+    std::process::exit(code);
 }
 
-async fn healthcheck(cli: &Cli) -> anyhow::Result<ExitCode> {
+/// The exit code.
+async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
     let is_ready = ask_readiness(cli.admin()?).await.unwrap_or(false);
-    Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(i32::from(!is_ready))
 }
 
 async fn work(cli: &Cli) -> anyhow::Result<()> {
