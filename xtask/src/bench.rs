@@ -7,6 +7,7 @@
 mod api;
 mod contestant;
 mod data;
+mod field;
 pub(crate) mod machine;
 mod measure;
 mod report;
@@ -16,8 +17,8 @@ pub(crate) mod statistics;
 
 use anyhow::Context as _;
 
-use crate::bench::contestant::Field;
 use crate::bench::data::{Data, Size};
+use crate::bench::field::Field;
 use crate::bench::measure::Run;
 use crate::cli::Contestant;
 use crate::layout::Layout;

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     /// The Python packages are downloaded; the other programs must be installed (Debian: unzip, libarchive-tools,
     /// default-jdk-headless).
     Readers(Readers),
+    /// Check what may depend on what: crates, imports between files, unused dependencies, lengths of files and functions.
+    Layers,
     /// Run every test of the workspace on real services that exist for this run only.
     Test(Test),
     /// Break everything at random under the real programs, and check the job protocol's invariants afterwards.

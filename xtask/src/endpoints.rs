@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, bail};
 
-use crate::console;
 use crate::identities::Identities;
 use crate::settings::Settings;
+use crate::{console, uri};
 
 /// Region that S3 servers on this machine are told; they ignore it, the signature does not.
 const REGION: &str = "us-east-1";
@@ -159,11 +159,11 @@ impl Endpoints {
                 Service::Rabbitmq => self.rabbitmq_url.as_ref(),
                 Service::S3 => self.s3.as_ref().map(|s3| &s3.endpoint),
             };
-            let (uri, origin) = match started {
+            let (address, origin) = match started {
                 Some(uri) => (uri.clone(), ""),
                 None => (given_address(service, settings)?, " (given)"),
             };
-            console::detail(service.title(), console::without_credentials(&uri) + origin);
+            console::detail(service.title(), uri::without_credentials(&address) + origin);
         }
         Ok(())
     }
@@ -191,24 +191,5 @@ fn test_variable(name: &str) -> &'static str {
         "AWS_ENDPOINT_URL_S3" => "TEST_S3_ENDPOINT_URL",
         "AWS_ACCESS_KEY_ID" => "TEST_S3_ACCESS_KEY_ID",
         _ => "TEST_S3_SECRET_ACCESS_KEY",
-    }
-}
-
-/// A name or password as it stands in a URI.
-pub(crate) fn percent_encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::percent_encoded;
-
-    #[test]
-    fn reserved_characters_are_encoded() {
-        assert_eq!(percent_encoded("a-b_c.d~9"), "a-b_c.d~9");
-        assert_eq!(percent_encoded("p@ss/w:rd é"), "p%40ss%2Fw%3Ard%20%C3%A9");
     }
 }

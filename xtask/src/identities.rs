@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::endpoints::percent_encoded;
 use crate::settings::Settings;
+use crate::uri::percent_encoded;
 
 /// Their names wherever this program chooses them.
 pub(crate) const API: &str = "exports-api";

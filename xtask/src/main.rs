@@ -22,6 +22,7 @@ mod http;
 mod identities;
 mod identity;
 mod interrupt;
+mod layers;
 mod layout;
 mod ports;
 mod programs;
@@ -32,6 +33,7 @@ mod settings;
 mod signal;
 mod stack;
 mod testing;
+mod uri;
 mod wait;
 
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Demo(arguments) => demo::run(&arguments)?,
         cli::Command::Bench(arguments) => bench::run(&arguments)?,
         cli::Command::Readers(arguments) => return readers::run(&arguments),
+        cli::Command::Layers => return layers::run(),
         cli::Command::Test(arguments) => return testing::run(&arguments),
         cli::Command::Chaos(arguments) => return chaos::run(&arguments),
         cli::Command::Herd(arguments) => return herd::run(&arguments),

@@ -12,7 +12,9 @@ use futures_util::TryStreamExt as _;
 use mongodb::Collection;
 use mongodb::options::{ReadConcern, SelectionCriteria};
 
-use crate::{Api, Broker, Links, Start, Worker, state_of};
+use crate::broker::Broker;
+use crate::job_document::state_of;
+use crate::links::Links;
 
 /// Longest wait for something to become so.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -20,10 +22,6 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(20);
 /// What the keys of results begin with.
 const KEY_PREFIX: &str = "exports/";
-/// Settings of a hasty process. The lease is as short as a busy machine allows.
-const HASTY: [(&str, &str); 3] =
-    [("LEASE_SECONDS", "3"), ("RETRY_FIRST_WAIT_MS", "100"), ("RETRY_LONGEST_WAIT_MS", "500")];
-
 /// Names and services of one test, provisioned by the real `exports provision`.
 pub struct Deployment {
     /// Its databases, bucket and names.
@@ -61,31 +59,6 @@ impl Deployment {
         let ended = tokio::task::spawn_blocking(move || program.run()).await;
         let ended = ended.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(ended.code, Some(0), "exports provision: {}", ended.output);
-    }
-
-    /// An API with ordinary settings.
-    pub async fn api(&self) -> Api {
-        Start::new(self).api().await
-    }
-
-    /// A worker with ordinary settings.
-    pub async fn worker(&self) -> Worker {
-        Start::new(self).worker().await
-    }
-
-    /// How a process is started, where it needs settings or links of its own; ends with [`Start::api`] or [`Start::worker`].
-    pub fn with(&self, name: &str, value: &str) -> Start<'_> {
-        Start::new(self).with(name, value)
-    }
-
-    /// A process with short leases and short waits between attempts, for a test that waits for their end.
-    pub fn hasty(&self) -> Start<'_> {
-        HASTY.iter().fold(Start::new(self), |start, (name, value)| start.with(name, value))
-    }
-
-    /// The same over these links.
-    pub fn over(&self, links: Links) -> Start<'_> {
-        Start::new(self).over(links)
     }
 
     /// Proxies to the services, for a process to come.
@@ -177,28 +150,12 @@ impl Deployment {
         self.until_so("queues are empty", || self.are_queues_empty()).await;
     }
 
-    async fn are_queues_empty(&self) -> bool {
+    pub(crate) async fn are_queues_empty(&self) -> bool {
         let mut are_empty = true;
         for name in [self.broker.jobs_queue(), self.broker.retry_queue()] {
             are_empty &= self.broker.queue(&name).await.is_none_or(|queue| queue.ready == 0);
         }
         are_empty
-    }
-
-    /// Ends a test: no job may be left halfway, no message anywhere. Removes what the test made.
-    pub async fn end(self) {
-        // A worker that was ended between a job's end and its ack has left the message: another one sees that nothing is to be done.
-        let last = if self.are_queues_empty().await { None } else { Some(self.worker().await) };
-        self.until_queues_are_empty().await;
-        drop(last);
-        for job in self.all_jobs().await {
-            let state = state_of(&job);
-            let is_terminal = matches!(state, "FINISHED" | "FAILED" | "CANCELLED" | "EXPIRED");
-            assert!(is_terminal, "a job is left halfway: {job:#}");
-            let has_uri = job.get_str("exportUri").is_ok();
-            assert_eq!(has_uri, state == "FINISHED", "a URI exactly when finished: {job:#}");
-        }
-        self.forget().await;
     }
 
     /// Removes what the test made, whatever state it is in.

@@ -10,7 +10,8 @@ use export_testkit::reference::{ReferenceRequest, export_database};
 use export_testkit::verify::compare;
 use serde_json::{Value, json};
 
-use crate::Deployment;
+use crate::deployment::Deployment;
+use crate::job_document::{key_of, state_of};
 
 /// 2018-11-30T00:00:00Z.
 const DAY_MS: i64 = 1_543_536_000_000;
@@ -116,31 +117,4 @@ impl Fleet {
         }
         job
     }
-}
-
-/// The state of a job document; empty when it has none.
-pub fn state_of(job: &Document) -> &str {
-    job.get_str("state").unwrap_or_default()
-}
-
-/// How often a worker has taken the job. Panics when the document does not say.
-pub fn epoch_of(job: &Document) -> i64 {
-    job.get_i64("epoch").unwrap_or_else(|error| panic!("no epoch ({error}): {job:#}"))
-}
-
-/// How many attempts at it count. Panics when the document does not say.
-pub fn attempts_of(job: &Document) -> i64 {
-    job.get_i64("attempts").unwrap_or_else(|error| panic!("no attempts ({error}): {job:#}"))
-}
-
-/// Code of the error that it keeps; empty when it keeps none.
-pub fn error_of(job: &Document) -> &str {
-    job.get_document("error").and_then(|error| error.get_str("code")).unwrap_or_default()
-}
-
-/// Key of the object that a finished job names. Panics when it names none.
-pub fn key_of(job: &Document) -> String {
-    let uri = job.get_str("exportUri").unwrap_or_else(|_| panic!("no URI: {job:#}"));
-    let key = uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
-    key.unwrap_or_else(|| panic!("no S3 URI: {uri}")).1.to_owned()
 }

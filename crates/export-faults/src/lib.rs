@@ -9,16 +9,19 @@
 mod broker;
 pub mod chaos;
 mod deployment;
+mod ending;
 mod exports;
 mod http;
+mod job_document;
 mod links;
 pub mod patterns;
 mod service;
 
 pub use broker::{Broker, Queue};
 pub use deployment::Deployment;
-pub use exports::{Fleet, attempts_of, epoch_of, error_of, key_of, state_of};
+pub use exports::Fleet;
 pub use http::{Answer, HalfRequest};
+pub use job_document::{attempts_of, epoch_of, error_of, key_of, state_of};
 pub use links::Links;
 pub use service::{Api, Service, Start, Worker};
 

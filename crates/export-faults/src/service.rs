@@ -7,8 +7,9 @@ use std::ops::{Deref, DerefMut};
 use export_testkit::program::{Ended, Program, Running};
 use serde_json::Value;
 
+use crate::deployment::Deployment;
 use crate::http::{Answer, HalfRequest, send};
-use crate::{Deployment, Links};
+use crate::links::Links;
 
 /// Limits that tests exceed, all from one address, unless they are what is tested.
 const LIMITS: [&str; 6] = [
@@ -19,6 +20,10 @@ const LIMITS: [&str; 6] = [
     "MAX_QUEUED_PER_TENANT",
     "MAX_QUEUED",
 ];
+
+/// Settings of a hasty process. The lease is as short as a busy machine allows.
+const HASTY: [(&str, &str); 3] =
+    [("LEASE_SECONDS", "3"), ("RETRY_FIRST_WAIT_MS", "100"), ("RETRY_LONGEST_WAIT_MS", "500")];
 
 /// A process with its links. Killed when dropped; a test that panics gets to see what it wrote.
 pub struct Service {
@@ -47,8 +52,35 @@ pub struct Start<'deployment> {
     change: Option<Box<dyn FnOnce(Program) -> Program + Send + 'deployment>>,
 }
 
+impl Deployment {
+    /// An API with ordinary settings.
+    pub async fn api(&self) -> Api {
+        Start::new(self).api().await
+    }
+
+    /// A worker with ordinary settings.
+    pub async fn worker(&self) -> Worker {
+        Start::new(self).worker().await
+    }
+
+    /// How a process is started, where it needs settings or links of its own; ends with [`Start::api`] or [`Start::worker`].
+    pub fn with(&self, name: &str, value: &str) -> Start<'_> {
+        Start::new(self).with(name, value)
+    }
+
+    /// A process with short leases and short waits between attempts, for a test that waits for their end.
+    pub fn hasty(&self) -> Start<'_> {
+        HASTY.iter().fold(Start::new(self), |start, (name, value)| start.with(name, value))
+    }
+
+    /// The same over these links.
+    pub fn over(&self, links: Links) -> Start<'_> {
+        Start::new(self).over(links)
+    }
+}
+
 impl<'deployment> Start<'deployment> {
-    pub(crate) fn new(deployment: &'deployment Deployment) -> Self {
+    fn new(deployment: &'deployment Deployment) -> Self {
         Self { deployment, settings: BTreeMap::new(), links: None, change: None }
     }
 

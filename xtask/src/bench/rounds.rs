@@ -1,6 +1,6 @@
 //! The rounds: every contestant once in each, in another order each time.
 
-use crate::bench::contestant::Field;
+use crate::bench::field::Field;
 use crate::bench::measure::Run;
 use crate::cli::Contestant;
 use crate::{console, interrupt};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::bench::contestant::{Field, RUN_LIMIT, entries, with_parts};
+use crate::bench::field::{Field, RUN_LIMIT, entries, with_parts};
 use crate::bench::measure::{self, Run};
 use crate::http::{self, Poller};
 use crate::{background, interrupt};
