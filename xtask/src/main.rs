@@ -13,6 +13,7 @@ mod chaos;
 mod cli;
 mod console;
 mod demo;
+mod deny;
 mod document;
 mod endpoints;
 mod env_file;
@@ -35,6 +36,7 @@ mod stack;
 mod testing;
 mod uri;
 mod wait;
+mod wheels;
 
 use std::process::ExitCode;
 
@@ -59,6 +61,8 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Demo(arguments) => demo::run(&arguments)?,
         cli::Command::Bench(arguments) => bench::run(&arguments)?,
         cli::Command::Readers(arguments) => return readers::run(&arguments),
+        cli::Command::Deny(arguments) => return deny::run(&arguments),
+        cli::Command::Fetch => testing::programs_of_tests::fetch()?,
         cli::Command::Layers => return layers::run(),
         cli::Command::Test(arguments) => return testing::run(&arguments),
         cli::Command::Chaos(arguments) => return chaos::run(&arguments),

@@ -4,10 +4,9 @@
 
 mod doors;
 mod events;
-mod http;
 mod stack;
 
 pub use doors::HeldJob;
 pub use events::{Event, EventStream};
-pub use http::Answer;
+pub use export_testkit::http::Answer;
 pub use stack::Stack;

@@ -17,6 +17,7 @@ use export_mongo::{Catalog, JobStore, KeyEnd, KeyStore, NewKey};
 use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::MongoSettings;
 use export_settings::s3::{PayloadSigning, S3Settings};
+use export_testkit::http::{Answer, send};
 use export_testkit::isolation::TestSpace;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -24,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::events::EventStream;
-use crate::http::{Answer, send};
 
 /// Longest wait for a job to end; on real services a small one takes well under a second.
 const JOB: Duration = Duration::from_secs(90);
@@ -85,7 +85,9 @@ impl Stack {
         body: Vec<u8>,
     ) -> Answer {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        send(method, format!("{api_url}{path}"), headers, body).await
+        send(method, format!("{api_url}{path}"), headers, body)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Follows a job by its events.
@@ -110,6 +112,7 @@ impl Stack {
     /// What is behind a link, which needs nothing but itself.
     pub async fn fetch(&self, link: &str) -> Vec<u8> {
         let file = send("GET", link.to_owned(), Vec::new(), Vec::new()).await;
+        let file = file.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(file.status, 200, "the link does not work: {}", String::from_utf8_lossy(&file.body));
         file.body
     }

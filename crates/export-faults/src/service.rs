@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 
+use export_testkit::http::{Answer, send};
 use export_testkit::program::{Ended, Program, Running};
 use serde_json::Value;
 
 use crate::deployment::Deployment;
-use crate::http::{Answer, HalfRequest, send};
+use crate::half_request::HalfRequest;
 use crate::links::Links;
 
 /// Limits that tests exceed, all from one address, unless they are what is tested.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use export_testkit::http::{Answer, send};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -12,7 +13,6 @@ use super::fault::{APIS, Process};
 use super::schedule::{Manner, PlannedJob};
 use super::shape::names_nobody;
 use super::stage::Stage;
-use crate::http::{Answer, send};
 
 /// How often a client with a key asks, and how long it waits in between.
 const TRIES: usize = 60;
