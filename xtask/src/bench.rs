@@ -103,7 +103,7 @@ fn measure(
         let stack = stack::up(layout.clone(), settings, &arguments.stack, &wanted, started)?;
         let data = data::prepare(&stack, size, arguments.level)?;
         if index > 0 {
-            // Nobody needs to wait for minutes of Python to see how this service grows.
+            // The growth of this service can be seen without waiting minutes for Python.
             contestants.retain(|contestant| *contestant != Contestant::Python);
         }
         let field = Field { stack: &stack, data: &data, python: python.as_deref(), level: arguments.level };

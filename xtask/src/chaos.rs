@@ -1,6 +1,6 @@
 //! `cargo xtask chaos`: random schedules of faults over the real programs.
 //!
-//! A program of the crate `export-faults` starts the servers, plays the schedules and judges what came of them; this command
+//! A program of the crate `export-faults` starts the servers, plays the schedules and judges the outcome; this command
 //! builds everything, says where it is, and puts the figures where they are wanted.
 
 use std::process::{Command, ExitCode};

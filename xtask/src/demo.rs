@@ -26,7 +26,7 @@ const EXPORT_LIMIT: Duration = Duration::from_mins(30);
 const VERIFY_LIMIT: Duration = Duration::from_mins(30);
 /// The synthetic fleet is the same at every run.
 const SEED: &str = "1";
-/// Where somebody else's MongoDB gets the synthetic fleet: apart from vehicles it may already have.
+/// Prefix of the synthetic fleet's databases in a MongoDB that was given, apart from vehicles that it may already have.
 const PREFIX_IN_GIVEN_DATABASE: &str = "demo_vehicle_";
 const PREFIX_VARIABLE: &str = "VEHICLE_DATABASE_PREFIX";
 /// Where the vehicles are, if not with the jobs.

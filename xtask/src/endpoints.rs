@@ -1,4 +1,4 @@
-//! Where the three services listen, as the programs and the tests are told.
+//! Addresses and credentials of the three services, as settings of the programs and variables of the tests.
 
 use anyhow::{Context as _, bail};
 
@@ -6,7 +6,7 @@ use crate::identities::Identities;
 use crate::settings::Settings;
 use crate::{console, uri};
 
-/// Region that S3 servers on this machine are told; they ignore it, the signature does not.
+/// Region of S3 servers on this machine; they ignore it, but it is part of the signature.
 const REGION: &str = "us-east-1";
 /// Result bucket of stacks that this program starts.
 pub(crate) const BUCKET: &str = "exports";
@@ -55,7 +55,7 @@ impl Service {
         settings.is_given(self.variable())
     }
 
-    /// Those whose address was not given.
+    /// Services whose address was not given.
     pub(crate) fn missing(settings: &Settings) -> Vec<Self> {
         Self::ALL.into_iter().filter(|service| !service.is_given(settings)).collect()
     }
@@ -81,7 +81,7 @@ pub(crate) struct S3 {
 }
 
 impl Endpoints {
-    /// The programs' settings. A service that was given says nothing here: its settings are in the environment or `.env` already.
+    /// The programs' settings. A service that was given has no entry here: its settings are in the environment or `.env` already.
     pub(crate) fn settings(&self, settings: &Settings) -> Vec<(String, String)> {
         let mut pairs = settings.file_only();
         let mut set = |name: &str, value: &str| pairs.push((name.to_owned(), value.to_owned()));

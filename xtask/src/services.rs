@@ -13,7 +13,7 @@ use crate::cli::Source;
 use crate::endpoints::Service;
 use crate::layout::Instance;
 
-/// How services that nobody gave are started.
+/// How services without a given address are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Docker,

@@ -40,7 +40,7 @@ pub(crate) struct Stack {
     pub(crate) inherited: Vec<(String, String)>,
     /// Settings on top of these.
     pub(crate) environment: Vec<(String, String)>,
-    /// Settings of provisioning, of the API and of the worker on top of all these: whoever has users of its own goes by them.
+    /// Settings of provisioning, of the API and of the worker on top of all these: a program with users of its own uses them.
     pub(crate) own: Own,
     /// Variables that the programs must not inherit.
     pub(crate) hidden: Vec<String>,

@@ -31,7 +31,7 @@ impl Stack {
 }
 
 impl HeldJob {
-    /// Tells how far it is: so many per cent, with the rest of the figures made up of it.
+    /// Reports progress of this many per cent; the other figures are derived from it.
     pub async fn progress(&self, percent: u8) {
         let progress = made_up_progress(percent);
         held(&self.jobs.heartbeat(&self.fence, LEASE, &progress).await);

@@ -124,7 +124,7 @@ impl Stack {
         answer.json()["_id"].as_str().unwrap_or_else(|| panic!("no _id: {answer:?}")).to_owned()
     }
 
-    /// Makes a job past the API, as one that was accepted when the catalog told something else, or for a caller with fewer vehicles; its id.
+    /// Creates a job without the API, for example one accepted under an older catalog, or for a caller with fewer vehicles. Returns its id.
     pub async fn made(&self, body: &Value, allowed_vehicles: AllowedVehicles) -> String {
         let new = NewJob {
             id: JobId::new(Uuid::now_v7()),

@@ -1,4 +1,4 @@
-//! Data to export, and whether a result is what it should be.
+//! Data to export, and the comparison of results with the reference exporter.
 
 use std::io::Cursor;
 use std::iter;
@@ -63,8 +63,8 @@ impl Fleet {
         Self::of_days(1)
     }
 
-    /// A day of one vehicle with text that hardly compresses: about so many MiB of result, from few points. An upload has parts from
-    /// 5 MiB on.
+    /// A day of one vehicle with text that hardly compresses: about `mib` MiB of result, from few points. Uploads of
+    /// 5 MiB and more have parts.
     pub async fn bulky(deployment: &Deployment, mib: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(4);
         let points_per_hour = i64::from(mib) * POINTS_PER_MIB / DAY_HOURS + 1;
@@ -81,8 +81,7 @@ impl Fleet {
         Self::of_days(1)
     }
 
-    /// So many days of one vehicle with two parameters and few points in each hour: the database is asked many times for what an export
-    /// of all of it takes.
+    /// `days` days of one vehicle with two parameters and few points in each hour: exporting them takes many queries.
     pub async fn long(deployment: &Deployment, days: u16) -> Self {
         let mut random = fastrand::Rng::with_seed(4);
         for parameter in ["odo", "soc"] {

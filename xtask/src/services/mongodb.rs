@@ -43,7 +43,7 @@ pub(crate) fn program(instance: &Instance, mongod: &Path, port: u16) -> anyhow::
         ["--setParameter", "diagnosticDataCollectionEnabled=false"],
     ];
     arguments.extend(options.iter().flatten().map(Into::into));
-    // Without one, a member of a replica set asks nobody who they are.
+    // Without a key file, a member of a replica set requires no authentication.
     arguments.extend(["--keyFile".into(), key.into_os_string()]);
     // The socket file would lie outside the instance's folder.
     arguments.push("--nounixsocket".into());

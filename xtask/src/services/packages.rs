@@ -90,7 +90,7 @@ pub(crate) fn rabbitmq(layout: &Layout) -> anyhow::Result<PathBuf> {
 }
 
 /// Ends the machine-wide broker that installing the package may have started, now and for the next boot, and its name server if that is
-/// new too. Nobody asked for them, and this is called only by the run that installed them.
+/// new too. They were not requested, and only the run that installed them calls this.
 fn end_system_services(layout: &Layout, had_erlang: bool) {
     let mut commands: Vec<&[&str]> = Vec::new();
     if Path::new("/run/systemd/system").exists() {
@@ -157,7 +157,7 @@ fn as_root(program: &str) -> anyhow::Result<Command> {
     }
     let mut command = Command::new("sudo");
     if !std::io::stdin().is_terminal() {
-        // Nobody is there to type a password.
+        // No terminal, so nobody can type a password.
         command.arg("--non-interactive");
     }
     command.arg(program);

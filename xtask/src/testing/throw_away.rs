@@ -41,7 +41,7 @@ pub(crate) fn with_services<T>(
             let instance = layout.test_stack();
             let _lock = instance.lock()?;
             let throw_away = ThrowAway(&instance);
-            // A run that was killed leaves its processes and data; their record tells.
+            // A run that was killed leaves processes and data behind; their records say which.
             throw_away.clear()?;
             let programs = programs::build(layout, purpose)?;
             let [mongodb, rabbitmq, rabbitmq_management, s3] = ports::free()?;
@@ -74,7 +74,7 @@ impl Drop for ThrowAway<'_> {
     fn drop(&mut self) {
         console::step("ending the services of this run");
         if let Err(error) = self.clear() {
-            eprintln!("the services of this run were not put away: {error:#}");
+            eprintln!("the services of this run could not be removed: {error:#}");
         }
     }
 }

@@ -23,7 +23,7 @@ fn count(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).expect("not zero")
 }
 
-/// An API that wants keys and lets so many jobs in, and no worker.
+/// An API with keys and these queue limits, and no worker.
 async fn api(per_tenant: u32, all: u32, size: SizeLimits) -> Stack {
     let access = AccessSettings::Known(KnownCallers::default());
     let admission =
@@ -56,7 +56,7 @@ fn problem(answer: &Answer) -> Value {
     answer.json()
 }
 
-/// What a caller is told that comes too late, with the time after which to try again.
+/// The problem for a caller over the limit, with `Retry-After`.
 fn told_full(answer: &Answer, kind: &str) -> String {
     assert_eq!(answer.status, 429, "{}", String::from_utf8_lossy(&answer.body));
     let problem = problem(answer);
@@ -129,7 +129,7 @@ async fn all_together_have_a_limit_that_tells_nothing_of_others() {
     let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 202).collect();
     assert_eq!(answers.len() - refused.len(), 5);
     assert_eq!(stored(&stack).await, 5);
-    // Whoever has as many as it may is told so, and the others that there is no room, without a number.
+    // A tenant at its own limit gets that limit; other tenants learn that the queue is full, without a number.
     let third = caller(&stack, "third").await;
     let detail = told_full(&post(&third, &[], &request).await, "service-full");
     assert!(!detail.contains(|c: char| c.is_ascii_digit()), "{detail}");
@@ -336,7 +336,7 @@ async fn who_asks_about_a_line_shares_the_look_at_it() {
         let answers = join_all((0..50).map(|number| tenant.get(&jobs[number % jobs.len()]))).await;
         assert!(answers.iter().all(|answer| answer.json()["queue"]["position"].is_u64()));
     }
-    // One each second; one more for those that came after the first look.
+    // One count per second, and one more for jobs that came after the first count.
     let most = began.elapsed().as_secs() + 2;
     database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
     let profile = database.collection::<Document>("system.profile");

@@ -29,10 +29,10 @@ fn exports(api_url: &str, arguments: &[&str]) -> Program {
     Program::new(&path.to_string_lossy(), arguments, &settings)
 }
 
-/// Runs it on a thread that may block. Whatever it does, the key is not told.
+/// Runs the program on a thread that may block, and checks that it does not print the key.
 async fn run(program: Program) -> Ended {
     let ended = tokio::task::spawn_blocking(move || program.run()).await.expect("it ends");
-    assert!(!ended.output.contains(KEY), "the key is told: {}", ended.output);
+    assert!(!ended.output.contains(KEY), "the key is printed: {}", ended.output);
     ended
 }
 
@@ -231,7 +231,7 @@ async fn an_outage_while_waiting_is_sat_out_and_no_export_is_made_twice() {
     stack.space.insert_fleet(&one_day()).await;
     let api = Proxy::start(stack.api_url.strip_prefix("http://").expect("http").to_owned()).await;
     let url = format!("http://{}", api.address());
-    // The export is accepted, and its client is not told.
+    // The export is accepted, and the answer to its client is lost.
     let lost = api.add(Rule::request(Pattern::starting("POST /export"), Fault::LoseReply).times(1));
     let folder = tempfile::tempdir().expect("a folder");
     let zip = path(&folder, "export.zip");

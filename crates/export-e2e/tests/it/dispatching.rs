@@ -50,7 +50,7 @@ async fn tenants_take_turns_and_the_broker_gets_few_at_a_time() {
         line.do_it(&in_broker[0]).await;
         done.push(text(&in_broker[0], "tenant"));
         if done.len() == 10 {
-            // Somebody comes behind a burst.
+            // One tenant's job is behind another's burst.
             late = Some(line.job("d", Priority::Interactive).await);
             dispatching.wake.now();
         }
@@ -187,7 +187,7 @@ async fn a_job_that_is_to_be_tried_later_waits_and_holds_nobody_up() {
     let asked_at = Instant::now();
     let is_resting = doc! { "tenant": "a", "publishedAt": { "$type": "date" } };
     while line.found(is_resting.clone()).await.len() < 2 {
-        assert!(asked_at.elapsed() < PATIENCE, "those that rested are never released");
+        assert!(asked_at.elapsed() < PATIENCE, "delayed jobs are never released");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for job in line.found(is_resting).await {
@@ -217,7 +217,7 @@ async fn a_job_that_was_handed_over_is_released_again() {
     line.end().await;
 }
 
-/// The broker counts as full while it has what nobody can get any more; what was lost is sent again, and it goes on.
+/// Lost messages count as unclaimed, so the broker seems full; they are sent again, and dispatching continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purged_queue_holds_nobody_up_for_long() {
     use export_api::sweeper::Sweeper;

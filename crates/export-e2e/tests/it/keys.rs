@@ -131,7 +131,7 @@ async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
     stack.stop().await;
 }
 
-/// Who was known a moment ago still is; of others nobody can tell, which is not the same as a refusal.
+/// A key seen a moment ago is still accepted. Other keys cannot be checked, and the answer is not a refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_mongodb_is_away_nobody_is_taken_for_a_stranger() {
     let mut space = TestSpace::create().await;

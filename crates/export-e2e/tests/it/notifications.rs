@@ -1,4 +1,4 @@
-//! The ends of exports, as they are told to others: by the broker and by webhooks.
+//! Notifications of ended exports, through the broker and webhooks.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -155,7 +155,7 @@ fn exported_differences(
     let plan = match plan(&export_request(&request), &source) {
         Ok(plan) => plan,
         Err(PlanError::UnknownVehicles(unknown)) => {
-            // Nobody gets an empty file for a vehicle that there is not; the others are exported all the same.
+            // An unknown vehicle gives no empty file; the others are exported nevertheless.
             let asked = request.vehicles.as_mut().expect("only vehicles that were asked for can be unknown");
             let is_stored = |name: &String| stored.vehicles.iter().any(|vehicle| vehicle.database == *name);
             let (known, missing): (Vec<String>, Vec<String>) = asked.drain(..).partition(is_stored);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::command_line::programs;
 
 const PAGE: &str = include_str!("../../../../docs/recipes.md");
-/// A language that is nobody's program: settings of the reader's own shell.
+/// A block that is not run: settings of the reader's own shell.
 const NOT_RUN: &str = "text";
 /// Python packages are slow to load on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);

@@ -33,13 +33,13 @@ fn variables(command: &Command) -> BTreeSet<String> {
     variables.map(|name| name.to_str().expect("a plain name").to_owned()).collect()
 }
 
-/// What only `exports provision` is told.
+/// Settings of `exports provision` only.
 fn provisioning() -> Command {
     let command = IdentityArgs::augment_args(Command::new("exports provision"));
     QueueArgs::augment_args(ResultArgs::augment_args(command))
 }
 
-/// What the commands are told that call the API.
+/// Settings of the commands that call the API.
 fn client() -> Command {
     ClientArgs::augment_args(Command::new("exports get"))
 }

@@ -1,4 +1,4 @@
-//! Clients: they ask, ask again, hang up and change their minds.
+//! Clients that post, retry, hang up and cancel.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use super::schedule::{Manner, PlannedJob};
 use super::shape::names_nobody;
 use super::stage::Stage;
 
-/// How often a client with a key asks, and how long it waits in between.
+/// Attempts of a client with an `Idempotency-Key`, and the pause between them.
 const TRIES: usize = 60;
 const PAUSE: Duration = Duration::from_millis(250);
-/// How often a client tries to cancel.
+/// Attempts of a client to cancel.
 const CANCEL_TRIES: usize = 20;
 /// How long a connection may take that is going to be hung up.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const ENDED_BEFORE: u16 = 409;
 const REFUSED: u16 = 422;
 const UNAVAILABLE: u16 = 503;
 
-/// What came of a request.
+/// The outcome of a request.
 enum Asked {
     /// The job's id.
     Accepted(String),

@@ -146,7 +146,7 @@ impl Shape {
         body
     }
 
-    /// The shape of a stored job; also of one that nobody was told of.
+    /// The shape of a stored job; also of a job whose 202 was lost.
     pub fn of(job: &Document) -> Option<Self> {
         let vehicles: Vec<&str> = job.get_array("vehicles").ok()?.iter().filter_map(Bson::as_str).collect();
         let is_of = |shape: &Self| {

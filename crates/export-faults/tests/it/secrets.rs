@@ -1,4 +1,4 @@
-//! No secret is told: not in logs at their loudest, not in answers, not when services refuse it.
+//! No secret is printed: not in logs at trace level, not in answers, not when a service rejects it.
 //!
 //! Every secret that a program is given here is a canary, a text that stands nowhere else. They are looked for in all that the
 //! programs write and answer.
@@ -54,12 +54,12 @@ impl Canaries {
                 if let Some(at) = text.find(&form) {
                     let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
                     let line = text[line..].lines().next().unwrap_or_default();
-                    panic!("{whose} tells the secret {name}: {}", line.replace(&form, "<<it>>"));
+                    panic!("{whose} prints the secret {name}: {}", line.replace(&form, "<<it>>"));
                 }
             }
         }
         // A link's signature lets everyone have the file.
-        assert!(!text.contains("X-Amz-Signature="), "{whose} tells a signed link");
+        assert!(!text.contains("X-Amz-Signature="), "{whose} prints a signed link");
     }
 }
 

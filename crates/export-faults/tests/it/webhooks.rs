@@ -13,7 +13,7 @@ use serde_json::json;
 const KEY: &str = "aHVudGVyMiBodW50ZXIyIGh1bnRlcjIgaHVudGVyMiE=";
 const SOON: Duration = Duration::from_mins(1);
 
-/// Accepts requests and answers with these heads, one after the other; without one, never. Tells of each request.
+/// Accepts requests and answers with these heads in order, then never. Sends each request to the channel.
 fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -133,7 +133,7 @@ async fn a_zombies_commit_comes_late() {
     deployment.end().await;
 }
 
-/// The commit comes late, and nobody else has taken the job yet: it waits for its next attempt, and does not match either.
+/// The commit comes late and the job waits unclaimed for its next attempt: the commit does not match either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombies_commit_comes_between_two_attempts() {
     let deployment = Deployment::start().await;

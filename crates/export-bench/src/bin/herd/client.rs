@@ -1,4 +1,4 @@
-//! Clients as they should be: a few requests at a time, and no sooner again than they are told.
+//! Well-behaved clients: a few requests at a time, and retries only after `Retry-After`.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,11 +17,11 @@ use tokio::task::JoinSet;
 const WIDTH: usize = 10;
 /// For one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
-/// For all requests of a burst, with all waits that the service asks for.
+/// For all requests of a burst, with all waits for `Retry-After`.
 const POSTING: Duration = Duration::from_mins(15);
 /// For a check that is repeated anyway.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Requests of one key in a burst: fewer than it may post at once (`REQUESTS_AT_ONCE`), so that a burst is one.
+/// Requests of one key in a burst: fewer than `REQUESTS_AT_ONCE`, so that the rate limit does not stretch the burst.
 const REQUESTS_OF_KEY: usize = 150;
 
 /// A tenant with as many keys as its burst needs.
@@ -32,7 +32,7 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
-    /// Makes the keys, for so many requests. Two scenarios never share a tenant: what one has stored is not the other's to find.
+    /// Creates enough keys for this many requests. Two scenarios never share a tenant, so that neither finds results of the other.
     pub(crate) async fn create(own: &Own, name: String, requests: usize) -> anyhow::Result<Self> {
         let mut keys = Vec::new();
         for _ in 0..requests.div_ceil(REQUESTS_OF_KEY).max(1) {
@@ -49,7 +49,7 @@ impl Tenant {
         Ok(String::from_utf8(output.stdout).context("a key is text")?.trim().to_owned())
     }
 
-    /// So many, whose names begin with this, for so many requests each.
+    /// Creates `count` tenants whose names begin with `begin`, for `requests` requests each.
     pub(crate) async fn create_all(
         own: &Own,
         begin: &str,
@@ -64,13 +64,13 @@ impl Tenant {
     }
 }
 
-/// What came of a burst of requests.
+/// The outcome of a burst of requests.
 pub(crate) struct Posted {
     /// The answers' bodies, which are jobs.
     pub(crate) jobs: Vec<Value>,
     /// From the first request to the last answer, in seconds.
     pub(crate) seconds: f64,
-    /// How often the service asked a client to come later.
+    /// How many requests were refused with 429 or 503.
     pub(crate) refusals: u64,
 }
 
@@ -99,13 +99,13 @@ pub(crate) async fn post_all(
     Ok(posted)
 }
 
-/// Posts one request; `Err` also where it is refused for good.
+/// Posts one request; `Err` also when it is refused permanently.
 pub(crate) async fn post_one(address: SocketAddr, tenant: &Tenant, body: Value) -> anyhow::Result<Value> {
     let mut posted = post_all(address, vec![(tenant.clone(), vec![body])]).await?;
     posted.jobs.pop().context("nothing was posted")
 }
 
-/// Takes requests from the queue until there are none.
+/// Posts requests from the queue until it is empty.
 fn post_some(
     address: SocketAddr,
     key: &str,

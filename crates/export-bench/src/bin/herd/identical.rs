@@ -18,9 +18,9 @@ use crate::service::Service;
 const TIMES: usize = 10;
 /// The catalog's looks at vehicles would be counted among the reads.
 const RARE_LOOKS: &[(&str, &str)] = &[("CATALOG_REFRESH_SECONDS", "3600")];
-/// Between two looks at the counters, when nobody should read.
+/// Pause between two checks of the counters while no reads are expected.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Until nobody reads: the catalog looks at new vehicles at once.
+/// Longest wait until no reads happen: the catalog reads new vehicles at once.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What was found.
@@ -118,7 +118,7 @@ struct Counted<'run> {
 }
 
 impl<'run> Counted<'run> {
-    /// Those of a request's vehicles; returns when nobody reads there.
+    /// Waits until no reads of a request's vehicles happen; returns their counters.
     async fn of(run: &'run Run, body: &Value) -> anyhow::Result<Self> {
         let vehicles = body["vehicles"].as_array().context("a request without vehicles")?;
         let vehicles = vehicles.iter().filter_map(Value::as_str).map(str::to_owned).collect();

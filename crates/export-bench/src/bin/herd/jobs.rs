@@ -62,7 +62,7 @@ impl Jobs {
         Ok(counted.collect())
     }
 
-    /// Waits until so many have ended.
+    /// Waits until this many have ended.
     pub(crate) async fn until_ended(
         &self,
         service: &mut Service,
@@ -102,7 +102,7 @@ impl Jobs {
             tenant: job.get_str("tenant")?.to_owned(),
             state: job.get_str("state")?.to_owned(),
             created_ms: job.get_datetime("createdAt")?.timestamp_millis(),
-            // None where it has not ended: then that is what is told.
+            // `None` if it has not ended, which is then reported.
             finished_ms: job.get_datetime("finishedAt").map_or(i64::MAX, |at| at.timestamp_millis()),
             export_uri: job.get_str("exportUri").ok().map(str::to_owned),
             attempts: job.get_i64("attempts")?,
@@ -110,7 +110,7 @@ impl Jobs {
     }
 }
 
-/// What is wrong with these jobs: all should be FINISHED, and so many.
+/// What is wrong with these jobs: there should be this many, all FINISHED.
 pub(crate) fn complaints(jobs: &[Ended], count: usize) -> Vec<String> {
     let mut wrong = Vec::new();
     if jobs.len() != count {

@@ -36,13 +36,13 @@ fn mixed_size(number: usize) -> Size {
     }
 }
 
-/// So many requests of the tenant with this number of all `tenants`, small ones among large ones.
+/// The requests of one tenant (`tenant` of `tenants`), small ones among large ones.
 pub(crate) fn mixed(fleet: &Fleet, tenant: usize, tenants: usize, count: usize) -> Vec<Value> {
     // 7 and 20 have no divisor in common: all sizes come, in no blocks.
     (0..count).map(|number| one(fleet, mixed_size(number * 7), number * tenants + tenant)).collect()
 }
 
-/// So many requests of one size.
+/// `count` requests of one size.
 pub(crate) fn of_size(fleet: &Fleet, size: Size, tenant: usize, tenants: usize, count: usize) -> Vec<Value> {
     (0..count).map(|number| one(fleet, size, number * tenants + tenant)).collect()
 }

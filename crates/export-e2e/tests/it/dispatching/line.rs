@@ -1,4 +1,4 @@
-//! Jobs in a line, the queue, and whoever does something about them.
+//! Waiting jobs, the queue, and the dispatcher.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::{LEASE, PATIENCE};
 
-/// A queue, jobs, and nobody who does anything about them.
+/// A queue and jobs, without a dispatcher.
 pub(super) struct Line {
     pub(super) space: TestSpace,
     pub(super) topology: Topology,
@@ -122,12 +122,12 @@ impl Line {
         found.try_collect().await.expect("jobs")
     }
 
-    /// Jobs in the broker that nobody has claimed, those that came first first.
+    /// Unclaimed jobs in the broker, oldest first.
     pub(super) async fn in_broker(&self) -> Vec<Document> {
         self.found(doc! { "state": "NOT_STARTED", "publishedAt": { "$type": "date" } }).await
     }
 
-    /// Waits until so many are in the broker, and no more.
+    /// Waits until exactly this many are in the broker.
     pub(super) async fn until_in_broker(&self, count: usize) -> Vec<Document> {
         let asked_at = Instant::now();
         loop {
