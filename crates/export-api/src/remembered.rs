@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use export_mongo::StoreError;
+use export_store::StoreError;
 use tokio::time::Instant;
 
 /// How long a failure is remembered: long enough for all who have waited for the same answer, which has come to all of them at once, and no

@@ -10,7 +10,7 @@ use export_core::causes;
 use export_core::job::Job;
 use export_core::request::ExportRequest;
 use export_core::sharing::ShareKey;
-use export_mongo::{JobStore, Settled};
+use export_store::{JobStore, Settled};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
