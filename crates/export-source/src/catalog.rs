@@ -14,11 +14,10 @@ mod survey;
 use bson::{Bson, DateTime, Document, doc};
 use export_core::access::AllowedVehicles;
 use export_core::{Parameter, VehicleId};
-use mongodb::Collection;
-use serde::Deserialize;
-
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, durable};
+use mongodb::Collection;
+use serde::Deserialize;
 
 pub use keep::{Keeping, ListChange};
 pub use read::{KnownParameters, Standing, VehiclePage};

@@ -1,11 +1,10 @@
 //! Writes hour documents, for demonstrations only. The services never write to a vehicle's database.
 
 use bson::RawDocumentBuf;
-use mongodb::error::{Error, ErrorKind};
-
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded};
 use export_mongo::server_errors::DUPLICATE_KEY;
+use mongodb::error::{Error, ErrorKind};
 
 /// Adds the hour documents that are not there yet; documents that are there stay as they are, whoever wrote them.
 pub async fn add_missing_hours(

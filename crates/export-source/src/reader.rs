@@ -23,6 +23,8 @@ use std::time::Instant;
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use bytes::Bytes;
 use export_core::TimeRange;
+use export_mongo::StoreError;
+use export_mongo::client::OPERATION as OPERATION_TIME;
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
@@ -32,8 +34,6 @@ use tracing::warn;
 use crate::gate::{CountedReader, Gate, Reservation};
 use crate::resume::{Tries, is_out_of_time, is_resumable};
 use crate::throttle::{Read, SourceThrottle};
-use export_mongo::StoreError;
-use export_mongo::client::OPERATION as OPERATION_TIME;
 use reply::Reply;
 
 /// Batches of a collection at a time: in use, waiting, being read.

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mongodb::error::{Error, ErrorKind};
-
 use export_mongo::StoreError;
+use mongodb::error::{Error, ErrorKind};
 
 /// Tries without a single document in between.
 const MAX_TRIES: u32 = 5;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId, causes};
+use export_mongo::StoreError;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TryRecvError};
@@ -16,7 +17,6 @@ use crate::gate::{Gate, ReadAhead};
 use crate::reader::{BATCHES_WAITING, Batch, Reader};
 use crate::resume::{Tries, code_of, is_resumable};
 use crate::vehicles::VehicleDatabases;
-use export_mongo::StoreError;
 
 /// Vehicles whose collections are listed at a time.
 const LISTINGS_AT_A_TIME: usize = 8;

@@ -24,12 +24,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use export_mongo::client::MongoClient;
 use mongodb::Client;
 use tracing::{debug, info};
 
 use crate::preference::ReadFrom;
 use controller::{Change, Controller};
-use export_mongo::client::MongoClient;
 use pace::Bucket;
 use permits::Permits;
 use pressure::{OwnReads, Pressure};

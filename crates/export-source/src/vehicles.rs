@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use bson::{Document, RawDocumentBuf, doc};
 use export_core::{Parameter, VehicleId};
+use export_mongo::StoreError;
+use export_mongo::client::MongoClient;
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
 use mongodb::options::CollectionOptions;
@@ -13,8 +15,6 @@ use tracing::warn;
 
 use crate::preference::ReadFrom;
 use crate::throttle::{Read, ReadLimits, SourceThrottle};
-use export_mongo::StoreError;
-use export_mongo::client::MongoClient;
 
 /// Where vehicles are found. Cheap to clone.
 #[derive(Clone, Debug)]

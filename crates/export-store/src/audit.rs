@@ -10,13 +10,13 @@ use bson::{DateTime, Document, doc};
 use chrono::Utc;
 use export_core::key::KeyId;
 use export_core::{JobId, Tenant};
+use export_mongo::StoreError;
+use export_mongo::client::{MongoClient, bounded, durable};
 use mongodb::Collection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::jobs::JobStore;
 use crate::schema::index;
-use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, bounded, durable};
 
 /// Most entries that wait for their insert: more than requests are served at a time, and a few megabytes.
 const QUEUE: usize = 4_096;

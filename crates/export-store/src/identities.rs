@@ -10,13 +10,12 @@
 //! of its own, so that the one which may change jobs can read no vehicle, and the one which reads vehicles can change nothing.
 
 use bson::{Document, doc};
-use mongodb::Client;
-use mongodb::options::{AuthMechanism, ConnectionString};
-use secrecy::{ExposeSecret, SecretString};
-
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded};
 use export_mongo::server_errors::has_code;
+use mongodb::Client;
+use mongodb::options::{AuthMechanism, ConnectionString};
+use secrecy::{ExposeSecret, SecretString};
 
 /// Where users are whose connection string names no other database.
 const DEFAULT_DATABASE: &str = "admin";

@@ -15,13 +15,13 @@ use bson::{Bson, Document, doc};
 use export_core::job::{Job, JobState};
 use export_core::rules::Transition;
 use export_core::{JobId, Tenant};
+use export_mongo::StoreError;
+use export_mongo::client::{MongoClient, bounded, durable};
 use mongodb::Collection;
 use mongodb::options::ReturnDocument;
 
 use crate::jobs::document::read_job;
 use crate::jobs::rules::{Given, filter_of_job, update};
-use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, bounded, durable};
 
 /// Most of a message that is kept; a document has at most 16 MiB.
 const MAX_LETTER_BYTES: usize = 8 << 20;

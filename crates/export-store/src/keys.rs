@@ -7,15 +7,15 @@ use chrono::Utc;
 use export_core::Tenant;
 use export_core::access::{AllowedVehicles, Scope, VehiclePattern};
 use export_core::key::{KeyHash, KeyId, KeyName, StoredKey};
+use export_mongo::StoreError;
+use export_mongo::client::{MongoClient, bounded, durable};
+use export_mongo::clock::millis;
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::options::ReturnDocument;
 use serde::Deserialize;
 
 use crate::jobs::document::to_chrono;
-use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, bounded, durable};
-use export_mongo::clock::millis;
 
 /// Most keys of one listing: more than anybody reads, and a few megabytes.
 const MAX_LISTED: i64 = 10_000;

@@ -14,6 +14,10 @@ use export_core::causes;
 use export_core::event::{Event, EventKind};
 use export_core::request::WebhookUrl;
 use export_core::trace::TraceParent;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::{after_now, millis};
+use export_mongo::server_errors::DUPLICATE_KEY;
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::error::{Error, ErrorKind};
@@ -22,10 +26,6 @@ use mongodb::options::ReturnDocument;
 use self::entry::{Announced, announced, read};
 use crate::jobs::JobStore;
 use crate::jobs::rules::{BackOff, after_back_off};
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::clock::{after_now, millis};
-use export_mongo::server_errors::DUPLICATE_KEY;
 
 /// Most jobs whose announcements are collected in one go; the next one goes on.
 const BATCH: i64 = 100;

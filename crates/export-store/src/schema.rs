@@ -8,14 +8,14 @@ use std::time::Duration;
 use bson::{Document, doc};
 use export_core::event::{EventKind, MAX_EVENTS_PER_JOB};
 use export_core::job::JobState;
-use mongodb::IndexModel;
-use mongodb::options::IndexOptions;
-
-use crate::jobs::JobStore;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::millis;
 use export_mongo::server_errors::has_code;
+use mongodb::IndexModel;
+use mongodb::options::IndexOptions;
+
+use crate::jobs::JobStore;
 
 /// The server's code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;

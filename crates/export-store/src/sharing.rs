@@ -14,6 +14,9 @@ use export_core::JobId;
 use export_core::causes;
 use export_core::job::{JobState, NewJob};
 use export_core::rules::Transition;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::millis;
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 use tracing::warn;
@@ -22,9 +25,6 @@ use crate::jobs::JobStore;
 use crate::jobs::create::Written;
 use crate::jobs::document::read_job;
 use crate::jobs::rules::Given;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::clock::millis;
 
 pub use settling::{Settled, Settling};
 

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::VehicleId;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::{after_now, millis};
+use export_mongo::server_errors::DUPLICATE_KEY;
 use futures_util::TryStreamExt;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReturnDocument;
 
 use super::{Catalog, CataloguedParameter, MARKER, VehicleLook};
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::clock::{after_now, millis};
-use export_mongo::server_errors::DUPLICATE_KEY;
 
 /// Vehicles that are added or removed by one command: small enough for its time limit, whatever their number.
 const BATCH: usize = 1_000;

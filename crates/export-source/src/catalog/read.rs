@@ -8,12 +8,12 @@ use export_core::access::AllowedVehicles;
 use export_core::estimate::Coverage;
 use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange, VehicleId};
-use futures_util::TryStreamExt;
-
-use super::{Catalog, CataloguedVehicle, MARKER, among, literal, read_vehicle};
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::millis;
+use futures_util::TryStreamExt;
+
+use super::{Catalog, CataloguedVehicle, MARKER, among, literal, read_vehicle};
 
 /// The longest that one question may keep the server busy. Most are answered by an index; those that go through all vehicles take
 /// well under a second for tens of thousands of them.

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use export_core::{Parameter, TimeRange, VehicleId};
+use export_mongo::StoreError;
 use futures_util::TryStreamExt;
 
 use super::{CataloguedParameter, VehicleLook};
 use crate::vehicles::VehicleDatabases;
-use export_mongo::StoreError;
 
 /// The longest that one question may take. All of them are answered in a few milliseconds by a server that is well; one that is
 /// not is left alone.

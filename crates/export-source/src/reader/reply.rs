@@ -2,11 +2,11 @@
 
 use bson::{Bson, RawDocument};
 use bytes::Bytes;
+use export_mongo::StoreError;
 use mongodb::raw_batch_cursor::RawBatch;
 
 use super::{MAX_BATCH_DOCUMENTS, unreadable};
 use crate::gate::Reservation;
-use export_mongo::StoreError;
 
 /// A server's answer, taken apart.
 pub(super) struct Reply {

@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
 use tracing::{debug, info};
 
 use super::pressure::{Judge, Sample};
 use super::{Inner, SourceThrottle};
 use crate::resume::code_of;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
 /// Time between two samples.
 const BETWEEN: Duration = Duration::from_secs(1);

@@ -6,12 +6,12 @@ use bson::{Document, doc};
 use export_core::JobId;
 use export_core::job::{ExportResult, Failure, Fence, Job, JobState, Progress};
 use export_core::rules::Transition;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
 
 use crate::jobs::JobStore;
 use crate::jobs::document::{read_job, state_of};
 use crate::jobs::rules::{BackOff, Given};
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
 /// What came of trying to claim a job.
 #[derive(Debug)]

@@ -8,6 +8,10 @@ use bson::{Bson, Document, doc};
 use export_core::job::{Idempotency, Job, NewJob};
 use export_core::rules::Transition;
 use export_core::{JobId, Tenant};
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::after_now;
+use export_mongo::server_errors::DUPLICATE_KEY;
 use futures_util::TryStreamExt as _;
 use mongodb::error::ErrorKind;
 
@@ -16,10 +20,6 @@ use crate::jobs::document::{new_job, read_job};
 use crate::jobs::rules::{Given, filter, update};
 use crate::schema::LEADING;
 use crate::sharing::Role;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::clock::after_now;
-use export_mongo::server_errors::DUPLICATE_KEY;
 
 /// The server's codes for a server that is not, or no longer, the primary, or that is shutting down.
 const STEPPED_DOWN: [i32; 6] = [91, 189, 10107, 11600, 11602, 13435];

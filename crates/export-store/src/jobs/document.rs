@@ -13,9 +13,8 @@ use export_core::output::{
 use export_core::request::{ExportRequest, WebhookUrl};
 use export_core::trace::TraceParent;
 use export_core::{JobId, Parameter, Tenant, TimeRange, VehicleId};
-use serde::Deserialize;
-
 use export_mongo::StoreError;
+use serde::Deserialize;
 
 /// The fields of a new job that come from the request; times are added by the server.
 pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {

@@ -6,14 +6,14 @@ use export_core::estimate::Outcome;
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::jobs::JobStore;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
 /// Finished exports that an estimate learns from: the last ones, as fleets and machines change.
 const OUTCOMES: i64 = 200;

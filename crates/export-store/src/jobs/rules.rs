@@ -7,7 +7,6 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::JobId;
 use export_core::job::{ExportResult, Failure, Fence, Progress, RetryPolicy};
 use export_core::rules::{Condition, Effect, Rule};
-
 use export_mongo::clock::after_now;
 
 use crate::jobs::document::{

@@ -4,10 +4,10 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::event::{Event, EventKind};
 use export_core::request::WebhookUrl;
 use export_core::{JobId, Tenant};
+use export_mongo::StoreError;
 
 use super::{Channel, Delivery};
 use crate::jobs::document::to_chrono;
-use export_mongo::StoreError;
 
 /// An announcement with what its deliveries need of the job.
 pub(super) struct Announced {

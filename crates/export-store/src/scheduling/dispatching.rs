@@ -10,6 +10,10 @@ use std::time::Duration;
 use bson::{Document, doc};
 use export_core::Tenant;
 use export_core::job::JobState;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::after_now;
+use export_mongo::server_errors::{DUPLICATE_KEY, has_code};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::IndexModel;
@@ -17,11 +21,6 @@ use mongodb::options::{Acknowledgment, CollectionOptions, Hint, IndexOptions, Re
 
 use crate::jobs::JobStore;
 use crate::scheduling::sweep::{Unpublished, unpublished};
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::clock::after_now;
-use export_mongo::server_errors::DUPLICATE_KEY;
-use export_mongo::server_errors::has_code;
 
 /// The index of waiting jobs, by tenant and turn.
 pub(crate) const WAITING: &str = "waiting";

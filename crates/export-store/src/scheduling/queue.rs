@@ -8,6 +8,8 @@ use std::time::Duration;
 use bson::{Document, doc};
 use export_core::job::{JobState, Priority};
 use export_core::{JobId, Tenant};
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
 use futures_util::TryStreamExt;
 use mongodb::action::{Action as _, Aggregate};
 use mongodb::options::Hint;
@@ -16,8 +18,6 @@ use serde::Deserialize;
 use crate::jobs::JobStore;
 use crate::scheduling::dispatching::{ACTIVE, WAITING, is_in_broker, is_unpublished};
 use crate::schema::NEWEST_FIRST_BY_STATE;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
 /// The longest that one question may keep the server busy.
 const QUESTION: Duration = Duration::from_secs(5);

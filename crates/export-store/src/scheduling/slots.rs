@@ -12,12 +12,11 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use export_core::JobId;
-use mongodb::Collection;
-use mongodb::options::ReturnDocument;
-
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded, durable};
 use export_mongo::clock::after_now;
+use mongodb::Collection;
+use mongodb::options::ReturnDocument;
 
 /// Places that are made by one command.
 const BATCH: usize = 1_000;

@@ -7,14 +7,14 @@ use export_core::JobId;
 use export_core::job::Failure;
 use export_core::rules::Transition;
 use export_core::trace::TraceParent;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::millis;
 use futures_util::TryStreamExt;
 
 use crate::jobs::JobStore;
 use crate::jobs::rules::{BackOff, Given, filter, update};
 use crate::scheduling::dispatching::is_in_broker;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::clock::millis;
 
 /// Most jobs in one look; the next look goes on.
 const BATCH: i64 = 100;

@@ -6,6 +6,9 @@ use bson::{Bson, Document, doc};
 use export_core::JobId;
 use export_core::job::{Job, JobState};
 use export_core::rules::Transition;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::server_errors::{DUPLICATE_KEY, has_code};
 use futures_util::TryStreamExt;
 use mongodb::error::ErrorKind;
 use mongodb::options::ReadConcern;
@@ -13,10 +16,6 @@ use mongodb::options::ReadConcern;
 use crate::jobs::document::read_job;
 use crate::jobs::rules::{Given, filter, update};
 use crate::jobs::{JobStore, is_over};
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::server_errors::DUPLICATE_KEY;
-use export_mongo::server_errors::has_code;
 
 /// Most leaders in one look; the next look goes on.
 const BATCH: i64 = 100;
