@@ -16,8 +16,8 @@ use export_source::Catalog;
 use export_store::{JobStore, StoreError};
 
 use crate::config::AdmissionSettings;
-use crate::problem::Problem;
-use crate::queue::Queue;
+use crate::http::problem::Problem;
+use crate::jobs::queue::Queue;
 use crate::remembered::Remembered;
 use tally::{Asked, Room, Tally};
 
