@@ -1,6 +1,6 @@
 //! Jobs that share a result: the same request for the same hours, which are over, reads the source once.
 //!
-//! One job leads, the others follow (the store decides which, see `export_mongo`). Here is who may, and the task that gives followers what
+//! One job leads, the others follow (the store decides which, see `export_store`). Here is who may, and the task that gives followers what
 //! their leaders have got.
 
 use std::time::Duration;

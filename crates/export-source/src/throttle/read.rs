@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use export_mongo::StoreError;
+use export_mongo::client::{OPERATION, bounded};
+
 use super::controller::EndedRead;
 use super::permits::Permit;
 use super::{SourceThrottle, lock, meters};
-use export_mongo::StoreError;
-use export_mongo::client::{OPERATION, bounded};
 
 /// One read, from before it is asked for until it is answered. Dropped unanswered, it counts for nothing.
 #[derive(Debug)]
