@@ -12,6 +12,7 @@ use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::results::ResultArgs;
 use export_settings::s3::{AWS_HELP, S3Args};
+use export_source::Catalog;
 use export_store::{JobStore, StoreError};
 
 use users::{Place, Users};
@@ -75,6 +76,8 @@ impl Provision {
         let client = export_store::connect(&mongo.uri, "exports provision").await?;
         let jobs = JobStore::new(&client, &mongo.jobs_database);
         until(deadline, "MongoDB", || jobs.provision()).await?;
+        let catalog = Catalog::new(&client, &mongo.jobs_database);
+        until(deadline, "MongoDB", || catalog.provision()).await?;
         println!("collections and indexes of {} are there", mongo.jobs_database);
         for Place { service, identity, user } in users.of_mongodb() {
             let Some(user) = user else {

@@ -12,11 +12,9 @@ use export_core::key::KeyId;
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded, durable};
-use mongodb::Collection;
+use export_mongo::provision::index;
+use mongodb::{Collection, IndexModel};
 use tokio::sync::{mpsc, oneshot};
-
-use crate::jobs::JobStore;
-use crate::schema::index;
 
 /// Most entries that wait for their insert: more than requests are served at a time, and a few megabytes.
 const QUEUE: usize = 4_096;
@@ -165,16 +163,7 @@ fn document(entry: &AuditEntry) -> Document {
     }
 }
 
-impl JobStore {
-    /// Makes what questions about the log need.
-    pub(crate) async fn index_audit(&self) -> Result<(), StoreError> {
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
-        let indexes =
-            [index("byTenant", doc! { "tenant": 1, "at": -1 }), index("byJob", doc! { "jobId": 1, "at": 1 })];
-        bounded("create the indexes of audit", async move {
-            database.collection::<Document>("audit").create_indexes(indexes).await
-        })
-        .await
-        .map(drop)
-    }
+/// The indexes of the collection, for questions about a tenant or a job.
+pub(crate) fn indexes() -> [IndexModel; 2] {
+    [index("byTenant", doc! { "tenant": 1, "at": -1 }), index("byJob", doc! { "jobId": 1, "at": 1 })]
 }

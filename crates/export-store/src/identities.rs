@@ -12,18 +12,13 @@
 use bson::{Document, doc};
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded};
-use export_mongo::server_errors::has_code;
+use export_mongo::server_errors::{ROLE_EXISTS, ROLE_NOT_FOUND, USER_EXISTS, USER_NOT_FOUND, has_code};
 use mongodb::Client;
 use mongodb::options::{AuthMechanism, ConnectionString};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Where users are whose connection string names no other database.
 const DEFAULT_DATABASE: &str = "admin";
-/// The server's codes.
-const USER_NOT_FOUND: i32 = 11;
-const ROLE_NOT_FOUND: i32 = 31;
-const ROLE_EXISTS: i32 = 51002;
-const USER_EXISTS: i32 = 51003;
 
 /// What a user is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,10 +17,9 @@ use export_core::trace::TraceParent;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::{after_now, millis};
-use export_mongo::server_errors::DUPLICATE_KEY;
+use export_mongo::server_errors::are_all_duplicates;
 use futures_util::TryStreamExt;
 use mongodb::Collection;
-use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReturnDocument;
 
 use self::entry::{Announced, announced, read};
@@ -293,10 +292,4 @@ fn given_up(reason: &str) -> Document {
 
 fn shortened(reason: &str) -> String {
     reason.chars().take(MAX_REASON).collect()
-}
-
-fn are_all_duplicates(error: &Error) -> bool {
-    let ErrorKind::InsertMany(failed) = &*error.kind else { return false };
-    failed.write_concern_error.is_none()
-        && failed.write_errors.iter().flatten().all(|error| error.code == DUPLICATE_KEY)
 }

@@ -9,7 +9,7 @@ use export_core::job::{Job, JobState};
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
-use export_mongo::server_errors::has_code;
+use export_mongo::server_errors::{BAD_VALUE, has_code};
 use futures_util::TryStreamExt;
 use mongodb::options::Hint;
 use tracing::error;
@@ -17,9 +17,6 @@ use tracing::error;
 use crate::jobs::document::read_job;
 use crate::jobs::{JobStore, is_over};
 use crate::schema::{NEWEST_FIRST, NEWEST_FIRST_BY_STATE};
-
-/// The server's code for a hint to an index that is not there, among other things.
-const BAD_VALUE: i32 = 2;
 
 /// Which jobs are wanted.
 #[derive(Clone, Debug)]
