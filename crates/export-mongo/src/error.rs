@@ -3,7 +3,8 @@
 /// An operation on MongoDB failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The connection string is invalid. The message does not repeat it, because it may contain a password.
+    /// The connection string is invalid. The message does not repeat it, because it may contain a
+    /// password.
     #[error("the MongoDB connection string is invalid")]
     ConnectionString,
     /// The server refused the operation, failed, or could not be reached. Retryable.

@@ -1,14 +1,15 @@
 //! Leases: a document belongs to one owner at a time, until a time of the server's clock.
 //!
-//! A leased document has the fields `owner` and `leaseUntil`. A process takes the lease with one compare-and-set whose
-//! condition is [`Lease::is_free`] or [`Lease::is_free_or_own`] and whose change is [`Lease::taken`]. A process that dies
-//! leaves a lease that expires.
+//! A leased document has the fields `owner` and `leaseUntil`. A process takes the lease with one
+//! compare-and-set whose condition is [`Lease::is_free`] or [`Lease::is_free_or_own`] and whose
+//! change is [`Lease::taken`]. A process that dies leaves a lease that expires.
 //!
-//! **Clock going backwards.** A lease is valid only if it ends within [`LENGTHS_AHEAD`] × its length from now. A value
-//! further ahead was written before the server's clock was set back, or by a primary whose clock is ahead; without this
-//! rule a dead owner would keep the document for as long as the clocks differ. A living owner renews by the new clock
-//! and keeps it. The factor is more than one, so that a small step of the clock, or processes with slightly different
-//! lease lengths, take no lease from a living owner.
+//! **Clock going backwards.** A lease is valid only if it ends within [`LENGTHS_AHEAD`] × its
+//! length from now. A value further ahead was written before the server's clock was set back, or by
+//! a primary whose clock is ahead; without this rule a dead owner would keep the document for as
+//! long as the clocks differ. A living owner renews by the new clock and keeps it. The factor is
+//! more than one, so that a small step of the clock, or processes with slightly different lease
+//! lengths, take no lease from a living owner.
 
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ pub struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// The condition that no other process and no other task of this one has a valid lease. A missing or null `leaseUntil`
-    /// is free: BSON orders it before every date.
+    /// The condition that no other process and no other task of this one has a valid lease. A
+    /// missing or null `leaseUntil` is free: BSON orders it before every date.
     pub fn is_free(&self) -> Document {
         let far = after_now(self.length.saturating_mul(LENGTHS_AHEAD));
         doc! { "$or": [{ "$lte": ["$leaseUntil", "$$NOW"] }, { "$gt": ["$leaseUntil", far] }] }

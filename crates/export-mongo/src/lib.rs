@@ -1,11 +1,13 @@
-//! The MongoDB connection that the job store (`export-store`) and the source (`export-source`) share.
+//! The MongoDB connection that the job store (`export-store`) and the source (`export-source`)
+//! share.
 //!
 //! - [`client`]: connecting, and the time limit on every operation
 //! - [`server_errors`]: the server's error codes, each named once
 //! - [`lease`]: the rule for leases, with the case of a clock that is set back
 //! - [`clock`], [`provision`]: times of the server as expressions; collections and indexes
 //!
-//! Only these two crates use it. Programs get [`MongoClient`], [`StoreError`] and the functions that connect from them.
+//! Only these two crates use it. Programs get [`MongoClient`], [`StoreError`] and the functions
+//! that connect from them.
 
 pub mod client;
 pub mod clock;

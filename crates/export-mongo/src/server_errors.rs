@@ -1,4 +1,5 @@
-//! The error codes of the MongoDB server that this project reacts to, and how to find them in the driver's errors.
+//! The error codes of the MongoDB server that this project reacts to, and how to find them in the
+//! driver's errors.
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
@@ -38,10 +39,11 @@ pub const OUT_OF_TIME: [i32; 2] = [MAX_TIME_EXPIRED, EXCEEDED_TIME_LIMIT];
 /// The server refuses a command to this user, or does not know it: trying again is useless.
 pub const REFUSED: [i32; 2] = [UNAUTHORIZED, COMMAND_NOT_FOUND];
 
-/// A read failed because a connection, a cursor or a server was lost: a new read may succeed, possibly on another server.
+/// A read failed because a connection, a cursor or a server was lost: a new read may succeed,
+/// possibly on another server.
 ///
-/// 175 (`QueryPlanKilled`, the collection was dropped) is not in the list: a retry would read an empty collection and
-/// take it for a complete one.
+/// 175 (`QueryPlanKilled`, the collection was dropped) is not in the list: a retry would read an
+/// empty collection and take it for a complete one.
 pub const RESUMABLE: [i32; 18] = [
     6,                   // HostUnreachable
     7,                   // HostNotFound
@@ -91,7 +93,8 @@ pub fn is_duplicate(error: &Error) -> bool {
     }
 }
 
-/// Whether an insert of many failed only for documents that exist already: all others were inserted.
+/// Whether an insert of many failed only for documents that exist already: all others were
+/// inserted.
 pub fn are_all_duplicates(error: &Error) -> bool {
     let ErrorKind::InsertMany(failure) = &*error.kind else { return false };
     let errors = failure.write_errors.as_deref().unwrap_or_default();

@@ -1,13 +1,14 @@
 //! The catalog: which vehicles and parameters exist, and for which hours they have data.
 //!
-//! One worker at a time maintains the catalog with cheap queries on the vehicles' databases ([`survey`] queries them,
-//! [`keep`] writes the catalog). The API answers from the catalog ([`read`]), because it has no access to the vehicles'
-//! databases. The collection `catalog` is in the jobs' database. It has one document per vehicle, with the vehicle's name
-//! as `_id`, and the document [`MARKER`]: the lease of the worker that maintains the catalog, and the time until which the
-//! list of vehicles counts as complete.
+//! One worker at a time maintains the catalog with cheap queries on the vehicles' databases
+//! ([`survey`] queries them, [`keep`] writes the catalog). The API answers from the catalog
+//! ([`read`]), because it has no access to the vehicles' databases. The collection `catalog` is in
+//! the jobs' database. It has one document per vehicle, with the vehicle's name as `_id`, and the
+//! document [`MARKER`]: the lease of the worker that maintains the catalog, and the time until
+//! which the list of vehicles counts as complete.
 //!
-//! **Staleness.** The catalog may be late: a new vehicle is missing until the next refresh. Nothing in it stays wrong for
-//! longer than that.
+//! **Staleness.** The catalog may be late: a new vehicle is missing until the next refresh. Nothing
+//! in it stays wrong for longer than that.
 
 mod keep;
 mod read;
@@ -157,8 +158,8 @@ fn among(allowed: &AllowedVehicles, chosen: Option<&[VehicleId]>) -> Document {
     doc! { "$and": conditions }
 }
 
-/// A pattern with stars as a regular expression. Atomic groups match each part at its first position only, so a pattern
-/// with many stars needs no more than a few passes over the name.
+/// A pattern with stars as a regular expression. Atomic groups match each part at its first
+/// position only, so a pattern with many stars needs no more than a few passes over the name.
 fn shape(pattern: &str) -> String {
     let parts: Vec<String> = pattern.split('*').map(literal).collect();
     match parts.as_slice() {

@@ -1,23 +1,28 @@
-//! The byte gate: bounds how far collections are read ahead, by counting the bytes of all live batches.
+//! The byte gate: bounds how far collections are read ahead, by counting the bytes of all live
+//! batches.
 //!
-//! A batch is live from before it is requested until the last of its documents is dropped, wherever that happens: in the
-//! channel, in the engine, on the thread that encodes a slice. A [`Reservation`] stands for the batch and travels with it.
+//! A batch is live from before it is requested until the last of its documents is dropped, wherever
+//! that happens: in the channel, in the engine, on the thread that encodes a slice. A
+//! [`Reservation`] stands for the batch and travels with it.
 //!
-//! **Rule.** A reader passes in FIFO order when its batch fits into the share beside all live batches. It also passes,
-//! however many bytes are live, when its batch is *wanted*: the collection has no document left to hand out, and either
-//! the engine waits for the next one or none was read yet (a merge needs the first document of every collection).
+//! **Rule.** A reader passes in FIFO order when its batch fits into the share beside all live
+//! batches. It also passes, however many bytes are live, when its batch is *wanted*: the collection
+//! has no document left to hand out, and either the engine waits for the next one or none was read
+//! yet (a merge needs the first document of every collection).
 //!
-//! **Deadlock freedom.** The engine waits for one thing in this crate: the next document of a collection that has none
-//! to hand out. The reader of that collection is wanted, so the gate admits it, and every other step of the reader has a
-//! timeout. Hence the engine never waits for bytes that it holds itself, neither those of the slice that it gathers nor
-//! those of slices still to be encoded. A reader that does wait at the gate is one that the engine does not wait for.
+//! **Deadlock freedom.** The engine waits for one thing in this crate: the next document of a
+//! collection that has none to hand out. The reader of that collection is wanted, so the gate
+//! admits it, and every other step of the reader has a timeout. Hence the engine never waits for
+//! bytes that it holds itself, neither those of the slice that it gathers nor those of slices still
+//! to be encoded. A reader that does wait at the gate is one that the engine does not wait for.
 //!
-//! **Bound.** Take the last time a reader passed because its batch fitted: all live bytes were within the share. Every
-//! later admission was wanted, and a collection becomes wanted again only after all of its documents were handed out. So
-//! the live bytes never exceed the share, plus one batch per collection, plus the batches whose last document the engine
-//! has taken and still holds. (A batch in flight is counted by an estimate. If it turns out larger, its collection has a
-//! batch to hand out and is not wanted, so it is still the one batch of its collection.) [`crate::reader`] bounds the size
-//! of one batch.
+//! **Bound.** Take the last time a reader passed because its batch fitted: all live bytes were
+//! within the share. Every later admission was wanted, and a collection becomes wanted again only
+//! after all of its documents were handed out. So the live bytes never exceed the share, plus one
+//! batch per collection, plus the batches whose last document the engine has taken and still holds.
+//! (A batch in flight is counted by an estimate. If it turns out larger, its collection has a batch
+//! to hand out and is not wanted, so it is still the one batch of its collection.)
+//! [`crate::reader`] bounds the size of one batch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +32,8 @@ use tokio::sync::oneshot;
 /// The live batches of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadAhead {
-    /// Bytes of batches that are being read, wait in a channel, or have at least one document in use.
+    /// Bytes of batches that are being read, wait in a channel, or have at least one document in
+    /// use.
     pub alive_bytes: usize,
     /// The maximum of `alive_bytes` so far.
     pub peak_bytes: usize,
@@ -45,7 +51,8 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct State {
     seen: ReadAhead,
-    /// Waiting readers in FIFO order. The channel of a reader that left because it was wanted is closed.
+    /// Waiting readers in FIFO order. The channel of a reader that left because it was wanted is
+    /// closed.
     queue: VecDeque<Waiting>,
 }
 
@@ -84,8 +91,8 @@ impl Gate {
         CountedReader(Arc::clone(self))
     }
 
-    /// Waits until a batch of this size fits, or until `wanted` resolves to `true`. Returns `None` when `wanted` resolves to
-    /// `false`: the batch is no longer needed.
+    /// Waits until a batch of this size fits, or until `wanted` resolves to `true`. Returns `None`
+    /// when `wanted` resolves to `false`: the batch is no longer needed.
     pub(crate) async fn pass(
         self: &Arc<Self>,
         bytes: usize,
@@ -148,7 +155,8 @@ impl Gate {
         }
         drop(state);
         for Waiting { bytes, admission } in admitted {
-            // If the reader has left meanwhile, the reservation is dropped here and releases its bytes.
+            // If the reader has left meanwhile, the reservation is dropped here and releases its
+            // bytes.
             admission.send(Reservation { gate: Arc::clone(self), bytes }).ok();
         }
     }

@@ -1,7 +1,8 @@
 //! MongoDB as the source: the vehicles' databases, which belong to someone else and are only read.
 //!
-//! [`VehicleDatabases`] finds vehicles, [`MongoSource`] reads their hour documents for the engine, and [`Catalog`] keeps
-//! the list of vehicles for the API. Types of the driver do not leave this crate and `export-mongo`.
+//! [`VehicleDatabases`] finds vehicles, [`MongoSource`] reads their hour documents for the engine,
+//! and [`Catalog`] keeps the list of vehicles for the API. Types of the driver do not leave this
+//! crate and `export-mongo`.
 
 mod catalog;
 mod demo;

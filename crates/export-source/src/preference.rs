@@ -8,7 +8,8 @@ use mongodb::options::{ReadPreference, ReadPreferenceOptions, SelectionCriteria}
 /// Secondaries that lag further behind the primary are not read. MongoDB allows no less than 90 s.
 const MAX_STALENESS: Duration = Duration::from_mins(2);
 
-/// The read preference. Secondaries may lag behind the primary by up to two minutes, so the newest documents may be missing there.
+/// The read preference. Secondaries may lag behind the primary by up to two minutes, so the newest
+/// documents may be missing there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadFrom {
     /// Only the primary.

@@ -1,19 +1,23 @@
-//! Reads one collection on its own task, batch by batch in the order of `_id`, one batch ahead of the consumer.
+//! Reads one collection on its own task, batch by batch in the order of `_id`, one batch ahead of
+//! the consumer.
 //!
-//! **No long-lived cursor.** Each batch is a separate `find` that starts after the last `_id` read and has a limit. Its
-//! single reply is complete, so between two batches nothing is open on the server: no snapshot, no idle cursor, nothing
-//! that a step-down could end. A batch that fails (a lost connection, a primary that stepped down) is requested again.
-//! `_id` is unique and sorted, so no document is read twice and none is skipped; the value is compared as stored,
-//! whatever its numeric type. Each batch needs a permit of the [throttle](crate::throttle).
+//! **No long-lived cursor.** Each batch is a separate `find` that starts after the last `_id` read
+//! and has a limit. Its single reply is complete, so between two batches nothing is open on the
+//! server: no snapshot, no idle cursor, nothing that a step-down could end. A batch that fails (a
+//! lost connection, a primary that stepped down) is requested again. `_id` is unique and sorted, so
+//! no document is read twice and none is skipped; the value is compared as stored, whatever its
+//! numeric type. Each batch needs a permit of the [throttle](crate::throttle).
 //!
-//! **End of the collection.** The server ends a reply at 16 MiB and keeps the rest under a cursor. The driver closes that
-//! cursor, and the next batch continues after the documents received. So the collection has ended when a reply is shorter
-//! than its limit *and* left no cursor. A dropped collection reads like one that has ended; therefore, after more than one
-//! read, the reader verifies at the end that the documents it read still exist.
+//! **End of the collection.** The server ends a reply at 16 MiB and keeps the rest under a cursor.
+//! The driver closes that cursor, and the next batch continues after the documents received. So the
+//! collection has ended when a reply is shorter than its limit *and* left no cursor. A dropped
+//! collection reads like one that has ended; therefore, after more than one read, the reader
+//! verifies at the end that the documents it read still exist.
 //!
-//! **Memory.** The documents of a batch are slices of the server's reply: nothing is copied, and the reply lives as long
-//! as any of them. A batch is a third of the collection's part of the share, so that one batch in use, one waiting and one
-//! in flight fit. The number of documents per batch is first assumed and then learned.
+//! **Memory.** The documents of a batch are slices of the server's reply: nothing is copied, and
+//! the reply lives as long as any of them. A batch is a third of the collection's part of the
+//! share, so that one batch in use, one waiting and one in flight fit. The number of documents per
+//! batch is first assumed and then learned.
 
 mod reply;
 
@@ -48,7 +52,8 @@ const MAX_BATCH_DOCUMENTS: usize = 32;
 
 const OPERATION: &str = "read hour documents";
 
-/// What a reader sends. The end is explicit, so that a task that died is not mistaken for one that has finished.
+/// What a reader sends. The end is explicit, so that a task that died is not mistaken for one that
+/// has finished.
 #[derive(Debug)]
 pub(crate) enum Batch {
     Documents(Vec<Bytes>),
@@ -63,14 +68,16 @@ pub(crate) struct Reader {
     pub(crate) collection: Collection<RawDocumentBuf>,
     pub(crate) ids: TimeRange,
     pub(crate) batches: mpsc::Sender<Result<Batch, StoreError>>,
-    /// Number of the batch, counted from 1, that the engine waits for. The first batch is always wanted.
+    /// Number of the batch, counted from 1, that the engine waits for. The first batch is always
+    /// wanted.
     pub(crate) wanted: watch::Receiver<u64>,
     /// Whether the database has ever answered. Until then failures are not retried.
     pub(crate) has_answered: Arc<AtomicBool>,
 }
 
 impl Reader {
-    /// Reads until the end, a permanent error, or the receiver is dropped. `open_collections` share the gate's bytes.
+    /// Reads until the end, a permanent error, or the receiver is dropped. `open_collections` share
+    /// the gate's bytes.
     pub(crate) async fn run(self, open_collections: usize, _counted: CountedReader) {
         let part_bytes = self.gate.share_bytes() / open_collections.max(1);
         let target_bytes = (part_bytes / BATCHES_PER_COLLECTION).min(self.throttle.preferred_read_bytes());
@@ -140,8 +147,8 @@ impl Reading {
         reader.gate.pass(bytes, wanted).await
     }
 
-    /// Waits for the throttle before a read of about `bytes`. `None` when the export has ended. The wait does not count as
-    /// a stall of the source.
+    /// Waits for the throttle before a read of about `bytes`. `None` when the export has ended. The
+    /// wait does not count as a stall of the source.
     async fn wait_for_turn(&self, bytes: usize, retries: &mut RetryBudget) -> Option<Read> {
         let came_at = Instant::now();
         let read = tokio::select! {
@@ -164,8 +171,8 @@ impl Reading {
         fetched?.ok_or_else(|| unreadable("no reply"))
     }
 
-    /// The query for the next documents. The cursor is dropped after its first reply; if it is still open because the
-    /// reply was full, the driver closes it.
+    /// The query for the next documents. The cursor is dropped after its first reply; if it is
+    /// still open because the reply was full, the driver closes it.
     fn find(
         &self,
         documents: usize,
@@ -174,13 +181,15 @@ impl Reading {
         let (collection, filter) = (self.reader.collection.clone(), self.filter());
         async move {
             let find = collection.find(filter).sort(doc! { "_id": 1 });
-            // A batch size above the limit, so that the server keeps no cursor when it reaches the limit.
+            // A batch size above the limit, so that the server keeps no cursor when it reaches the
+            // limit.
             let find = find.limit(i64::from(documents)).batch_size(documents.saturating_add(1));
             find.max_time(OPERATION_TIME).batch().await
         }
     }
 
-    /// Fails if the collection was dropped between its reads. A single read is consistent by itself.
+    /// Fails if the collection was dropped between its reads. A single read is consistent by
+    /// itself.
     async fn ensure_still_there(&self, retries: &mut RetryBudget) -> Result<(), StoreError> {
         let Some(last_id) = self.last_id.clone().filter(|_| self.read_count > 1) else { return Ok(()) };
         loop {
@@ -197,7 +206,8 @@ impl Reading {
         }
     }
 
-    /// Whether the range has any document up to this one. Any document proves that the collection was not dropped.
+    /// Whether the range has any document up to this one. Any document proves that the collection
+    /// was not dropped.
     async fn has_documents_to(&self, read: Read, last_id: Bson) -> Result<bool, StoreError> {
         let filter = doc! { "_id": { "$gte": self.reader.ids.from_ms(), "$lte": last_id } };
         let collection = self.reader.collection.clone();
@@ -221,7 +231,8 @@ impl Reading {
         }
     }
 
-    /// Waits before the next retry; `false` when the export has ended meanwhile. Returns the error when there is no retry.
+    /// Waits before the next retry; `false` when the export has ended meanwhile. Returns the error
+    /// when there is no retry.
     async fn wait_before_retry(
         &self,
         error: StoreError,
@@ -250,7 +261,8 @@ impl Reading {
 #[derive(Debug)]
 struct BatchSize {
     target_bytes: usize,
-    /// Estimated size of a document. Grows at once and shrinks slowly, because large documents may return.
+    /// Estimated size of a document. Grows at once and shrinks slowly, because large documents may
+    /// return.
     document_bytes: usize,
 }
 

@@ -8,7 +8,8 @@ use mongodb::error::ErrorKind;
 
 /// Failed attempts without a document in between after which reading fails.
 const MAX_ATTEMPTS: u32 = 5;
-/// Time without a document after which there is no further retry. Shorter than a job's lease, which would be lost anyway.
+/// Time without a document after which there is no further retry. Shorter than a job's lease, which
+/// would be lost anyway.
 const MAX_STALL: Duration = Duration::from_secs(15);
 /// Upper bound of the first delay; it doubles with each retry.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -60,8 +61,9 @@ impl RetryBudget {
         self.failed
     }
 
-    /// The delay before the next retry, or `None` when the budget is used up. Full jitter: `random` in `[0, 1)` picks a
-    /// point below a bound that doubles, so that readers which failed together do not retry together.
+    /// The delay before the next retry, or `None` when the budget is used up. Full jitter: `random`
+    /// in `[0, 1)` picks a point below a bound that doubles, so that readers which failed together
+    /// do not retry together.
     pub(crate) fn delay_after_failure(&mut self, random: f64) -> Option<Duration> {
         self.failed += 1;
         if self.failed >= MAX_ATTEMPTS || self.progressed_at.elapsed() > MAX_STALL {

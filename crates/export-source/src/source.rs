@@ -24,10 +24,12 @@ use crate::vehicles::VehicleDatabases;
 /// Vehicles whose collections are listed concurrently.
 const LISTINGS_AT_A_TIME: usize = 8;
 
-/// The vehicles' databases for one export. Its methods block; its readers run as tasks on the runtime of `handle`.
+/// The vehicles' databases for one export. Its methods block; its readers run as tasks on the
+/// runtime of `handle`.
 ///
-/// Opened collections start to be read together, when the engine requests the first document of any of them: only then is
-/// it known how many collections share the bytes for reading ahead. [`crate::gate`] bounds these bytes.
+/// Opened collections start to be read together, when the engine requests the first document of any
+/// of them: only then is it known how many collections share the bytes for reading ahead.
+/// [`crate::gate`] bounds these bytes.
 #[derive(Debug)]
 pub struct MongoSource {
     databases: VehicleDatabases,
@@ -41,8 +43,8 @@ pub struct MongoSource {
 }
 
 impl MongoSource {
-    /// A source whose readers run on this runtime and together read ahead by at most `read_ahead_bytes` (see
-    /// [`crate::gate`] for the exact bound).
+    /// A source whose readers run on this runtime and together read ahead by at most
+    /// `read_ahead_bytes` (see [`crate::gate`] for the exact bound).
     ///
     /// # Panics
     ///
@@ -82,7 +84,8 @@ impl MongoSource {
                 }
                 Err(error) => error,
             };
-            // No retry for a server that has never answered. A server that refuses, as a secondary does, has answered.
+            // No retry for a server that has never answered. A server that refuses, as a secondary
+            // does, has answered.
             let is_reachable = self.has_answered.load(Ordering::Relaxed) || code_of(&error).is_some();
             if !is_reachable || !is_resumable(&error) {
                 return Err(error);

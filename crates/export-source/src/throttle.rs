@@ -1,14 +1,16 @@
 //! The source throttle: limits the reads of all exports of a process to what the source tolerates.
 //!
-//! A read is one command with one complete reply: a batch of hour documents, or a listing. It passes three gates in this
-//! order: the byte gate of its export ([`crate::gate`]), the rate limit in bytes per second ([`rate`]), and a permit
-//! ([`permits`]). The [`controller`] decides how many permits there are, up to the maximum in the settings.
+//! A read is one command with one complete reply: a batch of hour documents, or a listing. It
+//! passes three gates in this order: the byte gate of its export ([`crate::gate`]), the rate limit
+//! in bytes per second ([`rate`]), and a permit ([`permits`]). The [`controller`] decides how many
+//! permits there are, up to the maximum in the settings.
 //!
-//! **Deadlock freedom.** A permit holder waits only for MongoDB, and every operation has a timeout, so permits are always
-//! returned (an abandoned operation keeps its permit for no longer than the timeout, see [`read`]); they are granted in
-//! FIFO order. The rate limit waits only for time, also in FIFO order. Readers that wait here may hold bytes of the byte
-//! gate, but the byte gate always admits the reader that the engine is blocked on. Hence the wait-for graph has no cycle,
-//! and even one permit is enough for any number of collections and exports.
+//! **Deadlock freedom.** A permit holder waits only for MongoDB, and every operation has a timeout,
+//! so permits are always returned (an abandoned operation keeps its permit for no longer than the
+//! timeout, see [`read`]); they are granted in FIFO order. The rate limit waits only for time, also
+//! in FIFO order. Readers that wait here may hold bytes of the byte gate, but the byte gate always
+//! admits the reader that the engine is blocked on. Hence the wait-for graph has no cycle, and even
+//! one permit is enough for any number of collections and exports.
 
 pub(crate) mod baseline;
 pub(crate) mod controller;
@@ -118,7 +120,8 @@ impl SourceThrottle {
         Self::of(source, limits, false)
     }
 
-    /// Like [`new`](Self::new), for interactive programs: changes of the limit are logged at debug level.
+    /// Like [`new`](Self::new), for interactive programs: changes of the limit are logged at debug
+    /// level.
     pub fn quiet(source: &MongoClient, limits: ReadLimits) -> Self {
         Self::of(source, limits, true)
     }

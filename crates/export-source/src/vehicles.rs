@@ -58,7 +58,8 @@ impl VehicleDatabases {
         Ok(names.into_iter().filter(|name| name.starts_with(&self.prefix)).collect())
     }
 
-    /// The parameters of a vehicle, sorted by name. Views and MongoDB's own collections are no parameters.
+    /// The parameters of a vehicle, sorted by name. Views and MongoDB's own collections are no
+    /// parameters.
     pub async fn parameters(&self, vehicle: &VehicleId) -> Result<Vec<Parameter>, StoreError> {
         let read = self.throttle.begin(0).await;
         let names = self.collection_names(&read, vehicle).await?;
@@ -69,8 +70,8 @@ impl VehicleDatabases {
         Ok(parameters)
     }
 
-    /// The names of all collections of a vehicle, valid or not, without views and MongoDB's own. The caller holds the read
-    /// permit.
+    /// The names of all collections of a vehicle, valid or not, without views and MongoDB's own.
+    /// The caller holds the read permit.
     pub(crate) async fn collection_names(
         &self,
         read: &Read,
@@ -91,7 +92,8 @@ impl VehicleDatabases {
     }
 }
 
-// The driver's own listings always read from the primary; the commands below follow the read preference.
+// The driver's own listings always read from the primary; the commands below follow the read
+// preference.
 
 async fn list_databases(client: &Client, read_from: ReadFrom) -> Result<Vec<String>, Error> {
     if read_from == ReadFrom::Primary {

@@ -1,7 +1,8 @@
 //! MongoDB as the job store: the jobs (the truth about every export), and what belongs to them.
 //!
-//! [`JobStore`] is the only door to a job's state; each change is one compare-and-set on one document, acknowledged by
-//! a majority and with times from the server. Types of the driver do not leave this crate and `export-mongo`.
+//! [`JobStore`] is the only door to a job's state; each change is one compare-and-set on one
+//! document, acknowledged by a majority and with times from the server. Types of the driver do not
+//! leave this crate and `export-mongo`.
 
 mod audit;
 mod changes;

@@ -1,4 +1,5 @@
-//! Which job runs when: the dispatcher's queries, the slots of running exports, and the recovery of lost jobs.
+//! Which job runs when: the dispatcher's queries, the slots of running exports, and the recovery of
+//! lost jobs.
 
 pub(crate) mod dispatching;
 pub(crate) mod message;

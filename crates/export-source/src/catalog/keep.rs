@@ -1,4 +1,5 @@
-//! The worker's side of the catalog: the lease, the list of vehicles, and the parameters of each vehicle.
+//! The worker's side of the catalog: the lease, the list of vehicles, and the parameters of each
+//! vehicle.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -79,7 +80,8 @@ impl Catalog {
         .await
     }
 
-    /// Releases the lease, so that another worker can take it at once. Does nothing when another worker has it.
+    /// Releases the lease, so that another worker can take it at once. Does nothing when another
+    /// worker has it.
     pub async fn release(&self, owner: &str) -> Result<(), StoreError> {
         let filter = doc! { "_id": MARKER, "owner": owner };
         let catalog = self.vehicles.clone();
@@ -90,11 +92,11 @@ impl Catalog {
         .map(drop)
     }
 
-    /// Makes these the vehicles of the catalog. They were listed after `lease` was taken, and count as complete for the
-    /// duration `trusted` from now.
+    /// Makes these the vehicles of the catalog. They were listed after `lease` was taken, and count
+    /// as complete for the duration `trusted` from now.
     ///
-    /// **Lost lease.** A worker that was suspended and has lost the lease meanwhile removes no vehicle that another worker
-    /// has added since.
+    /// **Lost lease.** A worker that was suspended and has lost the lease meanwhile removes no
+    /// vehicle that another worker has added since.
     pub async fn set_list(
         &self,
         lease: &CatalogLease,
@@ -165,7 +167,8 @@ impl Catalog {
             .map(drop)
     }
 
-    /// Vehicles that were not examined within `age` before `lease` was taken: new ones first, then the stalest.
+    /// Vehicles that were not examined within `age` before `lease` was taken: new ones first, then
+    /// the stalest.
     pub async fn stalest(
         &self,
         lease: &CatalogLease,
@@ -183,8 +186,8 @@ impl Catalog {
         Ok(found.iter().filter_map(|vehicle| vehicle.get_str("_id").ok()?.parse().ok()).collect())
     }
 
-    /// Stores what examining a vehicle has found. `None`: the examination failed, and other vehicles are examined first. A
-    /// vehicle that was removed meanwhile stays removed.
+    /// Stores what examining a vehicle has found. `None`: the examination failed, and other
+    /// vehicles are examined first. A vehicle that was removed meanwhile stays removed.
     pub async fn note(&self, vehicle: &VehicleId, look: Option<&VehicleLook>) -> Result<(), StoreError> {
         let mut change = doc! { "triedAt": "$$NOW" };
         if let Some(look) = look {

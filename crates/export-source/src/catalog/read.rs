@@ -15,8 +15,8 @@ use futures_util::TryStreamExt;
 
 use super::{Catalog, CataloguedVehicle, MARKER, among, literal, read_vehicle};
 
-/// Server-side time limit of one query. Most queries use an index; those that scan all vehicles take well under a second
-/// for tens of thousands of vehicles.
+/// Server-side time limit of one query. Most queries use an index; scans of all vehicles
+/// take well under a second for tens of thousands of vehicles.
 const QUERY_TIME: Duration = Duration::from_secs(10);
 /// Number of parameters after which a page ends early: a few megabytes.
 const PAGE_PARAMETERS: usize = 20_000;
@@ -180,7 +180,8 @@ impl Catalog {
         Ok(KnownParameters { names, are_all })
     }
 
-    /// The amount of data in a range, assuming that a parameter has data in every hour from its first to its last.
+    /// The amount of data in a range, assuming that a parameter has data in every hour from its
+    /// first to its last.
     pub async fn coverage(
         &self,
         allowed: &AllowedVehicles,

@@ -1,7 +1,8 @@
-//! Queries the vehicles' databases for the catalog: names, and the first and last document of each collection.
+//! Queries the vehicles' databases for the catalog: names, and the first and last document of each
+//! collection.
 //!
-//! Every query is cheap: it uses an index or reads one document, has a short time limit on the server, and returns a few
-//! bytes, because the server determines the types of the values.
+//! Every query is cheap: it uses an index or reads one document, has a short time limit on the
+//! server, and returns a few bytes, because the server determines the types of the values.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,9 +15,11 @@ use futures_util::TryStreamExt;
 use super::{CataloguedParameter, VehicleLook};
 use crate::vehicles::VehicleDatabases;
 
-/// Time limit of one query. A healthy server answers each in a few milliseconds; an overloaded one is not queried further.
+/// Time limit of one query. A healthy server answers each in a few milliseconds; an overloaded one
+/// is not queried further.
 const QUERY_TIME: Duration = Duration::from_secs(5);
-/// Maximum number of parameters per vehicle: bounds the catalog's documents and the queries for one vehicle.
+/// Maximum number of parameters per vehicle: bounds the catalog's documents and the queries for one
+/// vehicle.
 const MAX_PARAMETERS: usize = 1_000;
 /// Maximum depth of the buckets in an hour document; real ones have three levels.
 const MAX_LEVELS: i32 = 6;
@@ -45,7 +48,8 @@ impl VehicleDatabases {
         Ok(Survey { left_out: listed - vehicles.len(), vehicles })
     }
 
-    /// Examines one vehicle. Awaits `turn` before each query, so that the caller can limit the rate.
+    /// Examines one vehicle. Awaits `turn` before each query, so that the caller can limit the
+    /// rate.
     pub async fn look<F: Future<Output = ()>>(
         &self,
         vehicle: &VehicleId,
@@ -76,8 +80,8 @@ impl VehicleDatabases {
         Ok(VehicleLook { parameters, is_whole })
     }
 
-    /// The first (1) or the last (-1) document whose `_id` is a time. Other types are outside the bounds: BSON orders them
-    /// before or after all numbers.
+    /// The first (1) or the last (-1) document whose `_id` is a time. Other types are outside the
+    /// bounds: BSON orders them before or after all numbers.
     async fn end_of(
         &self,
         vehicle: &VehicleId,

@@ -1,8 +1,9 @@
 //! Baselines: the duration of reads without contention from this process, by the size of the reply.
 //!
-//! Only reads without other concurrent reads of this process are used; the others measure this process's own load. A
-//! baseline follows faster reads quickly and slower reads slowly. So a source that stays slower becomes the new baseline in
-//! minutes, and a source that is slow for one minute does not.
+//! Only reads without other concurrent reads of this process are used; the others measure this
+//! process's own load. A baseline follows faster reads quickly and slower reads slowly. So a source
+//! that stays slower becomes the new baseline in minutes, and a source that is slow for one minute
+//! does not.
 
 use std::time::{Duration, Instant};
 

@@ -1,16 +1,17 @@
-//! The concurrency controller: decides the read limit by additive increase and multiplicative decrease. Pure: time is
-//! passed in.
+//! The concurrency controller: decides the read limit by additive increase and multiplicative
+//! decrease. Pure: time is passed in.
 //!
-//! **Signal.** The median duration of the last reads, as a multiple of their [baseline](super::baseline). Below
-//! [`INCREASE_BELOW`], with the limit reached: one more read. Above [`DECREASE_ABOVE`]: fewer by the factor [`DECREASE`],
-//! and no further decrease before the effect can be measured. Until the first decrease the limit doubles instead, so that
-//! a healthy source soon gets the full number of reads.
+//! **Signal.** The median duration of the last reads, as a multiple of their
+//! [baseline](super::baseline). Below [`INCREASE_BELOW`], with the limit reached: one more read.
+//! Above [`DECREASE_ABOVE`]: fewer by the factor [`DECREASE`], and no further decrease before the
+//! effect can be measured. Until the first decrease the limit doubles instead, so that a healthy
+//! source soon gets the full number of reads.
 //!
-//! **Probes.** Once a minute the limit is one for a few reads, to measure the source without this process's own load.
-//! Otherwise the controller would in time take its own load for the baseline.
+//! **Probes.** Once a minute the limit is one for a few reads, to measure the source without this
+//! process's own load. Otherwise the controller would in time take its own load for the baseline.
 //!
-//! **CPU contention.** A worker that is short of CPU time measures longer reads, too, and lowers its limit. This is
-//! intended: on a shared machine the source may be short of CPU time as well.
+//! **CPU contention.** A worker that is short of CPU time measures longer reads, too, and lowers
+//! its limit. This is intended: on a shared machine the source may be short of CPU time as well.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +66,8 @@ pub(crate) struct Controller {
     max: usize,
     limit: usize,
     baselines: Baselines,
-    /// Durations of the last reads as multiples of their baselines. Only reads that began after the last change of the limit.
+    /// Durations of the last reads as multiples of their baselines. Only reads that began after the
+    /// last change of the limit.
     ratios: Vec<f64>,
     /// Whether one of these reads found the limit reached.
     is_limit_reached: bool,
@@ -154,7 +156,8 @@ impl Controller {
         }
     }
 
-    /// Starts, continues or ends a probe; whether the read belongs to one and must not count for a decision.
+    /// Starts, continues or ends a probe; whether the read belongs to one and must not count for a
+    /// decision.
     fn is_probing(&mut self, now: Instant, was_alone: bool) -> bool {
         let probed_at = *self.probed_at.get_or_insert(now);
         if let Some(probe) = &mut self.probe {
@@ -217,7 +220,8 @@ fn is_within(since: Option<Instant>, now: Instant, time: Duration) -> bool {
     since.is_some_and(|since| now.saturating_duration_since(since) < time)
 }
 
-/// The median; of an even number the lower one, because slow outliers are more frequent than fast ones. Not empty.
+/// The median; of an even number the lower one, because slow outliers are more frequent than fast
+/// ones. Not empty.
 fn median(ratios: &mut [f64]) -> f64 {
     let middle = (ratios.len() - 1) / 2;
     *ratios.select_nth_unstable_by(middle, f64::total_cmp).1

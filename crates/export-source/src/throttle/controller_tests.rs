@@ -165,7 +165,8 @@ fn reports_of_the_server_lower_the_limit() {
     assert_eq!(controller.server_reported(now, Pressure::Waiting("queue")), Some(Change::Lowered("queue")));
     assert_eq!(controller.server_reported(now, Pressure::None), None);
 
-    // Slower reads of other clients lower nothing by themselves, but make the controller more sensitive to own reads.
+    // Slower reads of other clients lower nothing by themselves, but make the controller more
+    // sensitive to own reads.
     let decided = |pressure: Pressure, times: f64| {
         let mut controller = Controller::new(16);
         let mut read = |at: Duration, took: Duration, was_alone| {

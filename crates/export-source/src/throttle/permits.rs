@@ -52,7 +52,8 @@ impl Permits {
         if let Ok(permit) = granted.await {
             permit
         } else {
-            // Unreachable: a waiting read is removed from the queue only with a permit. An extra read is better than a lost one.
+            // Unreachable: a waiting read is removed from the queue only with a permit. An extra
+            // read is better than a lost one.
             let mut state = self.lock();
             state.grant(self)
         }
@@ -69,7 +70,8 @@ impl Permits {
         Err(granted)
     }
 
-    /// Sets the limit. Permits above a lower limit stay valid; the next ones wait until enough reads have ended.
+    /// Sets the limit. Permits above a lower limit stay valid; the next ones wait until enough
+    /// reads have ended.
     pub(crate) fn set_limit(self: &Arc<Self>, limit: usize) {
         self.lock().limit = limit.max(1);
         self.grant_waiting();

@@ -2,7 +2,8 @@
 
 use bson::{Bson, Document};
 
-/// Length of the server's read queue from which it counts as overloaded. One or two waiting readers are normal.
+/// Length of the server's read queue from which it counts as overloaded. One or two waiting readers
+/// are normal.
 const QUEUED_READERS: i64 = 4;
 /// Share of used read tickets from which the server counts as overloaded.
 const TICKETS_USED: f64 = 0.9;
@@ -31,7 +32,8 @@ pub(crate) struct Sample {
 pub(crate) enum Pressure {
     /// No pressure, or not enough information.
     None,
-    /// Reads of other clients take longer than before. No proof by itself: they may be different reads.
+    /// Reads of other clients take longer than before. No proof by itself: they may be different
+    /// reads.
     Slower,
     /// Operations wait in a queue of the server.
     Waiting(&'static str),
@@ -111,8 +113,9 @@ impl Judge {
     }
 }
 
-/// Mean duration in microseconds of the reads of other clients between two samples. Own reads are subtracted with their
-/// duration measured here, which is longer than on the server: the error is on the side of no pressure.
+/// Mean duration in microseconds of the reads of other clients between two samples. Own reads are
+/// subtracted with their duration measured here, which is longer than on the server: the error is
+/// on the side of no pressure.
 fn others_mean(last: &Sample, now: &Sample, own: OwnReads) -> Option<f64> {
     if last.host != now.host {
         return None;

@@ -1,8 +1,9 @@
-//! The rate limit in bytes per second: a token bucket that may go into debt, because the size of a reply is known only
-//! when it has arrived.
+//! The rate limit in bytes per second: a token bucket that may go into debt, because the size of a
+//! reply is known only when it has arrived.
 //!
-//! Time is passed in. The bucket holds at most one second of the rate, which bounds the burst after a pause. A read begins
-//! as soon as the debt of earlier reads is paid, so over any longer period the rate is exceeded by at most one reply.
+//! Time is passed in. The bucket holds at most one second of the rate, which bounds the burst after
+//! a pause. A read begins as soon as the debt of earlier reads is paid, so over any longer period
+//! the rate is exceeded by at most one reply.
 
 use std::time::{Duration, Instant};
 

@@ -40,12 +40,14 @@ impl Drop for RunningRead {
 impl Read {
     /// Runs the operation of this read under the time limit.
     ///
-    /// **Permit.** The operation shares the permit. When the caller is cancelled, the operation goes on and still runs on the
-    /// server, so its permit must not be granted to another read. Past the time limit the server has ended the operation
-    /// (`maxTimeMS`) or is unreachable; then the permit is returned in any case, because permits must always return.
+    /// **Permit.** The operation shares the permit. When the caller is cancelled, the operation
+    /// goes on and still runs on the server, so its permit must not be granted to another read.
+    /// Past the time limit the server has ended the operation (`maxTimeMS`) or is unreachable; then
+    /// the permit is returned in any case, because permits must always return.
     ///
-    /// Closing the cursor that a reply of 16 MiB leaves open is not covered by the permit: the driver does it on its own task
-    /// right after the reply, and it costs the server almost nothing.
+    /// Closing the cursor that a reply of 16 MiB leaves open is not covered by the permit: the
+    /// driver does it on its own task right after the reply, and it costs the server almost
+    /// nothing.
     pub(crate) fn run<T, F>(
         &self,
         operation: &'static str,

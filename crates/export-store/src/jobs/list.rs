@@ -1,7 +1,8 @@
 //! A tenant's jobs, newest first, page by page.
 //!
-//! A page begins after a job, not after a number of jobs: ids sort by the time of creation, so new jobs change nothing about the
-//! pages that follow, and the last page costs what the first one does.
+//! A page begins after a job, not after a number of jobs: ids sort by the time of creation, so new
+//! jobs change nothing about the pages that follow, and the last page costs what the first one
+//! does.
 
 use bson::{Bson, Document, doc};
 use export_core::access::VehiclePattern;
@@ -33,7 +34,8 @@ pub struct JobsWanted {
     pub limit: u32,
 }
 
-/// A caller who may see some vehicles only: sees the jobs that it asked for, and those that were as narrow as its own.
+/// A caller who may see some vehicles only: sees the jobs that it asked for, and those that were as
+/// narrow as its own.
 #[derive(Clone, Debug)]
 pub struct Seer {
     /// The caller's name.
@@ -45,17 +47,19 @@ pub struct Seer {
 /// A page of jobs.
 #[derive(Clone, Debug)]
 pub struct JobPage {
-    /// The jobs, newest first, without the objects of their results (which may be thousands for each).
+    /// The jobs, newest first, without the objects of their results (which may be thousands for
+    /// each).
     pub jobs: Vec<Job>,
     /// The last job that was looked at, where there are older ones.
     pub next_older_than: Option<JobId>,
 }
 
 impl JobStore {
-    /// A page of a tenant's jobs. A result whose time is over has expired, whether the sweeper has seen it or not.
+    /// A page of a tenant's jobs. A result whose time is over has expired, whether the sweeper has
+    /// seen it or not.
     ///
-    /// A stored job that this version cannot read is left out, and told in the log: one of them must not hide all others. So
-    /// a page may have fewer jobs than wanted although there are more.
+    /// A stored job that this version cannot read is left out, and told in the log: one of them
+    /// must not hide all others. So a page may have fewer jobs than wanted although there are more.
     pub async fn list(&self, wanted: &JobsWanted) -> Result<JobPage, StoreError> {
         let limit = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX);
         let (stages, index) = (stages(wanted), index_of(wanted));

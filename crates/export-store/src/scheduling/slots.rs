@@ -1,10 +1,11 @@
 //! Run slots: the limit on exports that run at the same time, over all workers.
 //!
-//! A slot is a document of the collection `places`: a number, and the [lease](export_mongo::lease) of the worker that
-//! holds it. A worker takes a slot before it claims a job, renews it with the job's heartbeats and gives it back at the
-//! end. Each step is one compare-and-set by the server's clock, so two workers never hold the same slot, and the slot of a
-//! dead worker is free when its lease ends. Every taking has its own id as a fence: a worker that lost its slot can
-//! neither renew it nor give it back.
+//! A slot is a document of the collection `places`: a number, and the [lease](export_mongo::lease)
+//! of the worker that holds it. A worker takes a slot before it claims a job, renews it with the
+//! job's heartbeats and gives it back at the end. Each step is one compare-and-set by the server's
+//! clock, so two workers never hold the same slot, and the slot of a dead worker is free when its
+//! lease ends. Every taking has its own id as a fence: a worker that lost its slot can neither
+//! renew it nor give it back.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -46,9 +47,11 @@ impl RunSlots {
         Self { slots, created_count: Arc::default() }
     }
 
-    /// Takes one of the first `limit` slots for the length of a lease; `None` when all of them are taken.
+    /// Takes one of the first `limit` slots for the length of a lease; `None` when all of them are
+    /// taken.
     ///
-    /// Workers may have different limits: each takes a slot below its own limit, so at most the largest limit is in use.
+    /// Workers may have different limits: each takes a slot below its own limit, so at most the
+    /// largest limit is in use.
     pub async fn take(
         &self,
         limit: NonZeroU32,
@@ -145,7 +148,8 @@ impl RunSlots {
         let upserts = numbers.iter().map(|number| {
             doc! { "q": { "_id": number }, "u": { "$setOnInsert": &free }, "upsert": true }
         });
-        // Unordered: a slot that another worker creates at the same moment is refused, and must not stop the rest.
+        // Unordered: a slot that another worker creates at the same moment is refused, and must not
+        // stop the rest.
         let command = doc! {
             "update": self.slots.name(),
             "updates": upserts.collect::<Vec<_>>(),

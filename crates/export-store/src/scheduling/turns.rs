@@ -1,9 +1,10 @@
 //! The dispatch turn: one API process at a time publishes waiting jobs.
 //!
-//! The turn is a [lease](export_mongo::lease) on the one document of the collection `turns`. It saves work and orders the
-//! tenants; safety does not depend on it. Two dispatchers that both hold the turn publish some messages twice, and the
-//! worker that gets the second message finds the job claimed. Therefore turns are written without waiting for a majority
-//! and its journals, unlike jobs.
+//! The turn is a [lease](export_mongo::lease) on the one document of the collection `turns`. It
+//! saves work and orders the tenants; safety does not depend on it. Two dispatchers that both hold
+//! the turn publish some messages twice, and the worker that gets the second message finds the job
+//! claimed. Therefore turns are written without waiting for a majority and its journals, unlike
+//! jobs.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ impl JobStore {
     pub async fn take_turn(&self, owner: &str) -> Result<Option<Turn>, StoreError> {
         let lease = Lease { owner, length: LEASE };
         let is_free = lease.is_free_or_own();
-        // The condition is in the change and not in the filter, so that the upsert creates a missing document.
+        // The condition is in the change and not in the filter, so that the upsert creates a
+        // missing document.
         let unless_taken = lease.taken().into_iter().map(|(field, value)| {
             let current = format!("${field}");
             (field, doc! { "$cond": [&is_free, value, current] }.into())
@@ -55,7 +57,8 @@ impl JobStore {
         .map(|taken| taken.as_ref().map(read))
     }
 
-    /// Ends the turn and stores the tenant whose job was published last. Does nothing when another dispatcher has it.
+    /// Ends the turn and stores the tenant whose job was published last. Does nothing when another
+    /// dispatcher has it.
     pub async fn end_turn(&self, owner: &str, last_tenant: Option<&Tenant>) -> Result<(), StoreError> {
         let mut changes = released();
         if let Some(tenant) = last_tenant {
