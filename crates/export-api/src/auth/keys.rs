@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use export_core::access::Principal;
 use export_core::key::{ApiKey, KeyId, StoredKey};
-use export_mongo::{FoundKey, KeyStore, StoreError};
+use export_store::{FoundKey, KeyStore, StoreError};
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;

@@ -12,7 +12,8 @@ use export_core::Tenant;
 use export_core::access::AllowedVehicles;
 use export_core::admission::{SizeLimits, VehicleCount};
 use export_core::request::ExportRequest;
-use export_mongo::{Catalog, JobStore, StoreError};
+use export_source::Catalog;
+use export_store::{JobStore, StoreError};
 
 use super::answer_cache::AnswerCache;
 use crate::config::AdmissionSettings;

@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use export_mongo::StoreError;
+use export_store::StoreError;
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::time::Instant;

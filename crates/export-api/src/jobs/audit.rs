@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use chrono::Utc;
 use export_core::access::Principal;
 use export_core::{JobId, Tenant, causes};
-use export_mongo::{AuditAction, AuditEntry, AuditError, AuditLog};
+use export_store::{AuditAction, AuditEntry, AuditError, AuditLog};
 use moka::sync::Cache;
 use tracing::error;
 

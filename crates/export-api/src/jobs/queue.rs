@@ -10,7 +10,7 @@ use std::time::Duration;
 use export_core::forecast::{Forecast, Pace, median};
 use export_core::job::{Job, JobState, Priority};
 use export_core::{JobId, Tenant, causes};
-use export_mongo::{JobStore, Line, StoreError};
+use export_store::{JobStore, Line, StoreError};
 use serde::Serialize;
 use tracing::debug;
 use utoipa::ToSchema;
@@ -178,7 +178,7 @@ impl Queue {
     async fn recent(&self, tenant: Option<&Tenant>) -> Option<Arc<Recent>> {
         let (jobs, of) = (self.0.jobs.clone(), tenant.cloned());
         let look = || async move {
-            let export_mongo::Recent { started_ago_ms, durations_ms } = jobs.recent(of.as_ref()).await?;
+            let export_store::Recent { started_ago_ms, durations_ms } = jobs.recent(of.as_ref()).await?;
             let lines = if of.is_none() { jobs.count_waiting_tenants().await? } else { 1 };
             Ok(Arc::new(Recent { started_ago_ms, durations_ms, lines }))
         };

@@ -13,7 +13,7 @@ use export_core::access::AllowedVehicles;
 use export_core::job::{NewJob, Priority};
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
-use export_mongo::{Catalog, StoreError};
+use export_source::{Catalog, StoreError};
 
 use crate::http::problem::Problem;
 use crate::jobs::admission::Ticket;
