@@ -8,7 +8,7 @@ use export_api::config::{
     AccessSettings, AdmissionSettings, Config as ApiConfig, DispatchSettings, HttpSettings, JobSettings,
     LimitSettings, WebhookSettings,
 };
-use export_api::sharing::Sharing;
+use export_api::jobs::sharing::Sharing;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_mongo::ReadLimits;
