@@ -21,7 +21,7 @@ pub use export_mongo::client::{MongoClient, connect};
 pub use identities::{Identity, MongoUser, provision_user};
 pub use jobs::claims::{Claim, Held};
 pub use jobs::create::{Created, Written};
-pub use jobs::list::{JobPage, JobsWanted, Seer};
+pub use jobs::list::{JobPage, JobsWanted, Viewer};
 pub use jobs::rules::BackOff;
 pub use jobs::{Cancelled, JobStore};
 pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tracing::debug;
 use utoipa::ToSchema;
 
-use crate::remembered::Remembered;
+use super::answer_cache::AnswerCache;
 
 /// How long a look at a line is good.
 const LINE_AGE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const RECENT_AGE: Duration = Duration::from_secs(5);
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
 /// Tenants of whom something is kept. A line takes some 50 bytes per job, and all lines together are no longer than `MAX_QUEUED`: half a
 /// megabyte, unless the operator lets more wait.
-const TENANTS: usize = 1_024;
+const TENANTS: u64 = 1_024;
 /// Bounds of what a caller is told when there is no room, in seconds; the second while nothing is known.
 const LEAST_RETRY_SECONDS: u64 = 1;
 const USUAL_RETRY_SECONDS: u64 = 5;
@@ -41,8 +41,8 @@ pub struct Queue(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     jobs: JobStore,
-    lines: Remembered<Tenant, Arc<Positions>>,
-    recent: Remembered<Option<Tenant>, Arc<Recent>>,
+    lines: AnswerCache<Tenant, Arc<Positions>>,
+    recent: AnswerCache<Option<Tenant>, Arc<Recent>>,
 }
 
 /// A line, for questions about one job.
@@ -99,7 +99,8 @@ impl Positions {
 impl Queue {
     /// Of these jobs.
     pub fn of(jobs: &JobStore) -> Self {
-        let (lines, recent) = (Remembered::of(TENANTS), Remembered::of(TENANTS));
+        let lines = AnswerCache::new(TENANTS, LINE_AGE);
+        let recent = AnswerCache::new(TENANTS, RECENT_AGE);
         Self(Arc::new(Inner { jobs: jobs.clone(), lines, recent }))
     }
 
