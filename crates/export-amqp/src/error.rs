@@ -66,7 +66,7 @@ const PRECONDITION_FAILED: u16 = 406;
 
 impl AmqpError {
     /// Whether waiting cannot help: somebody has to change something first.
-    pub fn needs_a_change(&self) -> bool {
+    pub fn is_permanent(&self) -> bool {
         match self {
             Self::OtherArguments { .. } | Self::OtherVirtualHost { .. } => true,
             Self::Management { status, .. } => (400..500).contains(status),

@@ -113,7 +113,7 @@ impl ResultBucket {
     /// Not whether the key may do anything with it: the services' keys may not even look at the bucket, and that is as it should be.
     pub async fn check(&self) -> Result<(), S3Error> {
         match self.look().await {
-            Err(S3Error::MayNotLook(_)) => self.check_key().await,
+            Err(S3Error::AccessDenied(_)) => self.check_key().await,
             outcome => outcome,
         }
     }
@@ -128,7 +128,7 @@ impl ResultBucket {
             Err(error)
                 if error.raw_response().is_some_and(|answer| answer.status().as_u16() == FORBIDDEN) =>
             {
-                Err(S3Error::MayNotLook(bucket.clone()))
+                Err(S3Error::AccessDenied(bucket.clone()))
             }
             Err(error) => Err(S3Error::sdk("look at the bucket")(error)),
         }

@@ -15,7 +15,7 @@ pub enum S3Error {
     NoBucket(String),
     /// The key may not see the bucket.
     #[error("the key may not look at the bucket {0} (s3:ListBucket), or is wrong")]
-    MayNotLook(String),
+    AccessDenied(String),
     /// The server refused, failed or was not there.
     #[error("S3 did not do it: {operation} ({code})")]
     Sdk {

@@ -55,7 +55,7 @@ pub struct TenantSecret(SecretSlice<u8>);
 
 impl TenantSecret {
     /// `whsec_` and base64, as receivers' libraries want it.
-    pub fn told(&self) -> SecretString {
+    pub fn reveal(&self) -> SecretString {
         format!("{SECRET_PREFIX}{}", STANDARD.encode(self.0.expose_secret())).into()
     }
 
@@ -120,14 +120,14 @@ mod tests {
         let signature =
             secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        assert_eq!(secret.told().expose_secret(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        assert_eq!(secret.reveal().expose_secret(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     }
 
     // In Python: base64.b64encode(hmac.new(b"\1" * 32, b"vehicle-exports webhook secret 1\0acme", "sha256").digest())
     #[test]
     fn every_tenant_has_a_secret_of_its_own_and_keeps_it() {
         let told =
-            |key: &SigningKey, name: &str| key.secret_of(&tenant(name)).told().expose_secret().to_owned();
+            |key: &SigningKey, name: &str| key.secret_of(&tenant(name)).reveal().expose_secret().to_owned();
         assert_eq!(told(&key(1), "acme"), "whsec_PnvqUnXoxiNu8qoGN9ILfYWZj2ImJGDCeWs1KOrdUSQ=");
         assert_ne!(told(&key(1), "acme"), told(&key(1), "acme2"));
         assert_ne!(told(&key(1), "acme"), told(&key(2), "acme"));

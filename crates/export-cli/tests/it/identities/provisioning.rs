@@ -85,8 +85,8 @@ async fn without_users_it_says_that_none_were_made() {
     }
     let ended = program.without("API_RABBITMQ_URL").without("WORKER_RABBITMQ_URL").run();
     assert_eq!(ended.code, Some(0), "{}", ended.output);
-    assert_eq!(ended.output.matches("no MongoDB user was asked for").count(), 3, "{}", ended.output);
-    assert_eq!(ended.output.matches("no RabbitMQ user was asked for").count(), 2, "{}", ended.output);
+    assert_eq!(ended.output.matches("no MongoDB user in the settings").count(), 3, "{}", ended.output);
+    assert_eq!(ended.output.matches("no RabbitMQ user in the settings").count(), 2, "{}", ended.output);
     // For the clean-up.
     assert_eq!(deployment.provision("hunter3").code, Some(0));
     deployment.cleanup().await;

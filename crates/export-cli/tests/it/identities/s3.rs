@@ -225,7 +225,7 @@ async fn a_key_that_may_not_look_is_ready_and_a_wrong_one_is_not() {
         );
         // Provisioning needs more, and says so instead of going on.
         let provisioned = fixture.bucket(identity, &secret, BUCKET).await.provision(NonZeroU32::MIN).await;
-        assert!(matches!(provisioned, Err(S3Error::MayNotLook(_))), "{provisioned:?}");
+        assert!(matches!(provisioned, Err(S3Error::AccessDenied(_))), "{provisioned:?}");
     }
     let stranger = fixture.bucket("stranger", "hunter2", BUCKET).await.check().await;
     assert!(matches!(stranger, Err(S3Error::Sdk { .. })), "{stranger:?}");
