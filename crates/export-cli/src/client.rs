@@ -1,7 +1,7 @@
 //! The client of the HTTP API: calls with retries, waiting for exports to end, downloads.
 //!
-//! Only the API gets the key: a second HTTP client without it opens links to results, and neither follows redirects.
-//! Start at [`Client::call`].
+//! Only the API gets the key: a second HTTP client without it opens links to results, and neither
+//! follows redirects. Start at [`Client::call`].
 
 mod answer;
 mod backoff;

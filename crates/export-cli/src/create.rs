@@ -25,13 +25,15 @@ pub(crate) struct Create {
     /// URL that receives a POST when the export ends
     #[arg(long, value_name = "URL", help_heading = "What to export")]
     webhook_url: Option<String>,
-    /// Do not reuse an earlier result of the same request (default: reuse it as long as the service keeps it)
+    /// Do not reuse an earlier result of the same request (default: reuse it as long as the service
+    /// keeps it)
     #[arg(long, help_heading = "What to export")]
     fresh: bool,
     /// Wait until the export has ended; with --json, print the job as it ended
     #[arg(long, help_heading = "Result")]
     wait: bool,
-    /// Wait, then download the result: the zip to this file or into this folder, or with --archive none all files to this new folder
+    /// Wait, then download the result: the zip to this file or into this folder, or with --archive
+    /// none all files to this new folder
     #[arg(long, value_name = "FILE|DIR", help_heading = "Result")]
     download: Option<PathBuf>,
     /// With --download: replace an existing file, or a folder that holds an earlier export
@@ -40,7 +42,8 @@ pub(crate) struct Create {
     /// Print the job as JSON instead of its id alone
     #[arg(long, help_heading = "Result")]
     json: bool,
-    /// Key that identifies the request: the same request with the same key creates one export, however often it is sent [default: a new key]
+    /// Key that identifies the request: the same request with the same key creates one export,
+    /// however often it is sent [default: a new key]
     #[arg(long, value_name = "KEY", help_heading = "Service")]
     idempotency_key: Option<String>,
     #[command(flatten)]

@@ -41,7 +41,8 @@ pub(crate) struct Demo {
     /// Leave out the malformed documents and points that real data has
     #[arg(long)]
     tidy: bool,
-    /// Write most values at times of their own instead of two per time: more rows for the same points
+    /// Write most values at times of their own instead of two per time: more rows for the same
+    /// points
     #[arg(long)]
     single: bool,
 }

@@ -18,7 +18,8 @@ use crate::signals::Signals;
 pub(crate) struct Download {
     /// The export's id
     id: JobId,
-    /// Where to write the zip: a file or an existing folder; for an export without archive, the new folder for its files [default: the id, and `.zip`]
+    /// Where to write the zip: a file or an existing folder; for an export without archive, the new
+    /// folder for its files [default: the id, and `.zip`]
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
     /// Replace an existing file, or a folder that holds an earlier export

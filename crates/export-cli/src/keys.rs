@@ -1,4 +1,5 @@
-//! `exports keys`: creates, lists and revokes API keys, directly in MongoDB and as its administrator.
+//! `exports keys`: creates, lists and revokes API keys, directly in MongoDB and as its
+//! administrator.
 
 mod create;
 mod list;

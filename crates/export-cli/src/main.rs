@@ -53,7 +53,8 @@ enum Command {
     Vehicles(vehicles::Vehicles),
     /// Print a shell script that completes commands and flags
     Completions(completions::Completions),
-    /// Create or update the queues, collections, bucket and users that the services need. Safe to run again
+    /// Create or update the queues, collections, bucket and users that the services need. Safe to
+    /// run again
     Provision(Box<provision::Provision>),
     /// Create, list and revoke API keys
     Keys(keys::Keys),
@@ -74,14 +75,16 @@ async fn main() {
             exit_code::exit_code(&error)
         }
     };
-    // Exit here, without shutting the runtime down. Shutting down would wait for a blocked reading thread, possibly for ever; and
-    // it ends the MongoDB driver's tasks in any order, some of which then panic on standard error because others are gone.
+    // Exit here, without shutting the runtime down. Shutting down would wait for a blocked reading
+    // thread, possibly for ever; and it ends the MongoDB driver's tasks in any order, some of which
+    // then panic on standard error because others are gone.
     std::process::exit(code);
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     init_logs(&cli.log.resolve()?)?;
-    // The TLS provider of the whole process. Installing fails only if one is installed already, which is as good.
+    // The TLS provider of the whole process. Installing fails only if one is installed already,
+    // which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
     match cli.command {
         Command::Create(create) => create.run().await,

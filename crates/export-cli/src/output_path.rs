@@ -38,8 +38,9 @@ impl From<Archive> for OutputKind {
     }
 }
 
-/// Fails if a result cannot be written to `path`, or if something is there that must not be replaced. `flag` is the flag that the
-/// path was given with, for messages. An empty folder may always become a result.
+/// Fails if a result cannot be written to `path`, or if something is there that must not be
+/// replaced. `flag` is the flag that the path was given with, for messages. An empty folder may
+/// always become a result.
 pub(crate) fn require_free(
     path: &Path,
     kind: OutputKind,
@@ -90,7 +91,8 @@ fn require_folder(folder: &Path, flag: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Fails unless the folder holds an earlier export and nothing else: `--force` with a wrong folder must not delete other files.
+/// Fails unless the folder holds an earlier export and nothing else: `--force` with a wrong folder
+/// must not delete other files.
 fn check_replaceable(folder: &Path) -> anyhow::Result<()> {
     let shown = folder.display();
     let unreadable = || format!("cannot read {shown}");
@@ -114,8 +116,9 @@ fn check_replaceable(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Renames a whole folder to its final path. With `may_replace` it replaces an earlier export, which is deleted only after the new
-/// one has its name; otherwise it replaces nothing but an empty folder.
+/// Renames a whole folder to its final path. With `may_replace` it replaces an earlier export,
+/// which is deleted only after the new one has its name; otherwise it replaces nothing but an empty
+/// folder.
 pub(crate) fn rename_folder(from: &Path, to: &Path, may_replace: bool) -> io::Result<()> {
     let is_replaced = may_replace && to.is_dir() && fs::read_dir(to)?.next().is_some();
     if !is_replaced {
@@ -141,8 +144,8 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-/// Flushes the names in a folder to the disk, so that they survive a power failure. Some file systems cannot; that is no error,
-/// since the files themselves are flushed.
+/// Flushes the names in a folder to the disk, so that they survive a power failure. Some file
+/// systems cannot; that is no error, since the files themselves are flushed.
 pub(crate) fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         folder.sync_all().ok();

@@ -1,4 +1,5 @@
-//! Everything that the program prints: results on standard output, all other lines on standard error.
+//! Everything that the program prints: results on standard output, all other lines on standard
+//! error.
 
 use std::io::{self, Write};
 
@@ -48,8 +49,8 @@ pub(crate) fn note(line: &str) {
     writeln!(io::stderr(), "{line}").ok();
 }
 
-/// Prints a result and a line break on standard output. If the reader has closed the pipe, as `head` does, the program ends with
-/// exit code 0.
+/// Prints a result and a line break on standard output. If the reader has closed the pipe, as
+/// `head` does, the program ends with exit code 0.
 pub(crate) fn result(text: &str) -> anyhow::Result<()> {
     let mut output = io::stdout().lock();
     match writeln!(output, "{text}").and_then(|()| output.flush()) {
@@ -58,7 +59,8 @@ pub(crate) fn result(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Replaces control characters, so that text from outside (a name, a message) cannot move the cursor or change colours.
+/// Replaces control characters, so that text from outside (a name, a message) cannot move the
+/// cursor or change colours.
 pub(crate) fn sanitized(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }

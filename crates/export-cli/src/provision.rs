@@ -1,4 +1,5 @@
-//! `exports provision`: creates or updates what the services need but have no rights to create, and their users.
+//! `exports provision`: creates or updates what the services need but have no rights to create, and
+//! their users.
 
 mod users;
 
@@ -40,7 +41,8 @@ pub(crate) struct Provision {
     /// How long to wait for services that are not available yet
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     wait_seconds: u64,
-    /// Only print the IAM policy for a service's S3 key. The key itself must be created elsewhere: the S3 API cannot
+    /// Only print the IAM policy for a service's S3 key. The key itself must be created elsewhere:
+    /// the S3 API cannot
     #[arg(long, value_enum, value_name = "SERVICE", help_heading = "S3")]
     print_s3_policy: Option<Service>,
 }
@@ -98,7 +100,8 @@ impl Provision {
             print::result(&format!("{service}: RabbitMQ user {} is ready", user.name()))?;
         }
 
-        // Before the bucket's lifecycle rule, so that no job points to an object that the rule has removed.
+        // Before the bucket's lifecycle rule, so that no job points to an object that the rule has
+        // removed.
         let retention = DAY * retention_days.get();
         until(deadline, "MongoDB", || jobs.limit_retention(retention)).await?;
         until(deadline, "S3", || bucket.provision(retention_days)).await?;
@@ -130,7 +133,8 @@ impl ServiceError for S3Error {
     }
 }
 
-/// Retries an operation until it succeeds, fails permanently or the deadline passes. Returns the last error.
+/// Retries an operation until it succeeds, fails permanently or the deadline passes. Returns the
+/// last error.
 async fn until<E, F>(deadline: Instant, service: &str, operation: impl Fn() -> F) -> anyhow::Result<()>
 where
     E: ServiceError,

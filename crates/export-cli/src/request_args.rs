@@ -18,7 +18,8 @@ pub(crate) struct RequestArgs {
     /// First day or instant not in the export: --from 2018-11-30 --to 2018-12-01 is one day
     #[arg(long, visible_alias = "end-date", value_name = "DATE")]
     to: String,
-    /// Vehicles: repeat the flag or separate names with commas; `\,` is a comma in a name [default: all]
+    /// Vehicles: repeat the flag or separate names with commas; `\,` is a comma in a name [default:
+    /// all]
     #[arg(long = "vehicle", visible_alias = "vehicles", value_name = "NAMES")]
     vehicles: Vec<String>,
     /// Parameters in the order of the columns, given like vehicles [default: all]
@@ -39,13 +40,15 @@ pub(crate) struct RequestArgs {
     /// Times in CSV files
     #[arg(long, value_name = "FORMAT", help = "Times in CSV files: unix_ms or rfc3339 [default: unix_ms]")]
     time_format: Option<String>,
-    /// CSV files: on or off; on puts a ' before strings that a spreadsheet would run as formulas [default: on]
+    /// CSV files: on or off; on puts a ' before strings that a spreadsheet would run as formulas
+    /// [default: on]
     #[arg(long, value_name = "GUARD")]
     csv_guard: Option<String>,
     /// Resample: one row per interval of this many milliseconds
     #[arg(long, value_name = "MILLISECONDS", allow_hyphen_values = true)]
     step_ms: Option<String>,
-    /// With --step-ms, for intervals without data: none, or previous to repeat the last value [default: none]
+    /// With --step-ms, for intervals without data: none, or previous to repeat the last value
+    /// [default: none]
     #[arg(long, value_name = "FILL")]
     fill: Option<String>,
 }
@@ -83,14 +86,16 @@ impl RequestArgs {
             }
         }
         if let Some(text) = &self.step_ms {
-            // A text that is not a number is sent as it is: the parser of requests refuses it with its own message.
+            // A text that is not a number is sent as it is: the parser of requests refuses it with
+            // its own message.
             let step = text.parse::<u64>().map_or_else(|_| text.clone().into(), Value::from);
             body.insert("stepMs".to_owned(), step);
         }
         body
     }
 
-    /// The flag that a JSON pointer into the body is about, with the name where the pointer is to an entry of a list.
+    /// The flag that a JSON pointer into the body is about, with the name where the pointer is to
+    /// an entry of a list.
     pub(crate) fn flag(&self, pointer: &str) -> Option<String> {
         let mut parts = pointer.split('/').skip(1);
         let (flag, lists) = match parts.next()? {
@@ -119,7 +124,8 @@ fn names(lists: &[String]) -> Vec<String> {
     lists.iter().flat_map(|list| split(list)).collect()
 }
 
-/// Splits at commas. `\,` is a comma in a name and `\\` a backslash: names of parameters may contain both.
+/// Splits at commas. `\,` is a comma in a name and `\\` a backslash: names of parameters may
+/// contain both.
 fn split(list: &str) -> Vec<String> {
     let mut entries = vec![String::new()];
     let mut characters = list.chars().peekable();

@@ -30,8 +30,8 @@ use work::{Origin, Outcome, Work};
 
 /// Time between two updates of the progress bar.
 const TICK: Duration = Duration::from_millis(200);
-/// How long the engine may take to stop after Ctrl-C, so that it can close its cursors on the server. A thread that is blocked
-/// on a read may not stop in time; the program exits without it.
+/// How long the engine may take to stop after Ctrl-C, so that it can close its cursors on the
+/// server. A thread that is blocked on a read may not stop in time; the program exits without it.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 // Bounds that catch typing errors.
 const MAX_THREADS: NonZeroU16 = NonZeroU16::new(256).expect("not zero");
@@ -183,8 +183,8 @@ async fn watch(
 
 type Working = oneshot::Receiver<anyhow::Result<Outcome>>;
 
-/// Starts the work on a new thread instead of one of the runtime's: it may be blocked on a read for ever, and the program must be able
-/// to exit without it.
+/// Starts the work on a new thread instead of one of the runtime's: it may be blocked on a read for
+/// ever, and the program must be able to exit without it.
 fn start(work: Work, output: &Arc<StagedOutput>, meter: &Arc<Meter>) -> anyhow::Result<Working> {
     let (sender, receiver) = oneshot::channel();
     let (output, meter, handle) = (Arc::clone(output), Arc::clone(meter), Handle::current());

@@ -7,7 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// Handled and ignored, so that exceeding `ulimit -f` is a write error, as on a full disk, and does not kill the program.
+    /// Handled and ignored, so that exceeding `ulimit -f` is a write error, as on a full disk, and
+    /// does not kill the program.
     _file_size: Signal,
 }
 
@@ -29,7 +30,8 @@ impl Signals {
         }
     }
 
-    /// Runs `work` to its end, or drops it at Ctrl-C or SIGTERM and returns the error that `interrupted` makes.
+    /// Runs `work` to its end, or drops it at Ctrl-C or SIGTERM and returns the error that
+    /// `interrupted` makes.
     pub(crate) async fn unless<T, E: Into<anyhow::Error>, I: Into<anyhow::Error>>(
         &mut self,
         work: impl Future<Output = Result<T, E>>,

@@ -11,7 +11,8 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 
 use crate::output_path::{OutputKind, folder_of, rename_folder, require_free, sync_folder};
 
-/// An output that is being written, shared by the thread that writes it and the one that handles signals.
+/// An output that is being written, shared by the thread that writes it and the one that handles
+/// signals.
 #[derive(Debug)]
 pub(crate) struct StagedOutput {
     path: PathBuf,
@@ -107,7 +108,8 @@ impl StagedOutput {
         }
     }
 
-    /// Deletes what is staged; nothing can be staged after that. No effect on an output that was committed.
+    /// Deletes what is staged; nothing can be staged after that. No effect on an output that was
+    /// committed.
     pub(crate) fn close(&self) -> io::Result<()> {
         remove(std::mem::replace(&mut *self.state(), State::Closed))
     }

@@ -1,6 +1,7 @@
 //! Tables with aligned columns.
 
-/// Rows that are printed in batches under one head. Columns are at least as wide as in the batches before.
+/// Rows that are printed in batches under one head. Columns are at least as wide as in the batches
+/// before.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -23,7 +24,8 @@ impl Table {
         !self.is_begun
     }
 
-    /// The lines of the rows that were added since the last call. The head comes with the first row.
+    /// The lines of the rows that were added since the last call. The head comes with the first
+    /// row.
     pub(crate) fn lines(&mut self) -> Vec<String> {
         if !self.is_begun && self.rows.len() < 2 {
             return Vec::new();

@@ -22,7 +22,8 @@ impl Backoff {
         Self { patience, failing_since: None, failures: 0, random: fastrand::Rng::new() }
     }
 
-    /// The wait before the next attempt; `None` when it is time to give up. Waits at least `retry_after`, as the server asked.
+    /// The wait before the next attempt; `None` when it is time to give up. Waits at least
+    /// `retry_after`, as the server asked.
     pub(super) fn failed(&mut self, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
         let since = *self.failing_since.get_or_insert(now);
         let left = self.patience.checked_sub(now - since).filter(|left| !left.is_zero())?;

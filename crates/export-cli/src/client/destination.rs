@@ -17,8 +17,8 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// Fails if the result cannot be written there, or if something is there that must not be replaced. Without a path the result is
-    /// named after the export's id, in the current folder.
+    /// Fails if the result cannot be written there, or if something is there that must not be
+    /// replaced. Without a path the result is named after the export's id, in the current folder.
     pub(crate) fn check(
         path: Option<PathBuf>,
         kind: OutputKind,

@@ -1,4 +1,5 @@
-//! Downloads a result of many objects into a folder: all objects are fetched and verified in a temporary folder beside it, which is then renamed.
+//! Downloads a result of many objects into a folder: all objects are fetched and verified in a
+//! temporary folder beside it, which is then renamed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -42,7 +43,8 @@ pub(super) async fn fetch_all(
     let answer = client.call(&Call::get(&["export", &id, "download"])).await?;
     let objects = answer.json::<Listed>()?.objects;
     check_names(&objects)?;
-    // The name has the export's id, so a later download of the same export finds its files and resumes.
+    // The name has the export's id, so a later download of the same export finds its files and
+    // resumes.
     let beside = with_suffix(folder, &format!(".{id}.part"));
     fs::create_dir_all(&beside).with_context(|| format!("cannot create {}", beside.display()))?;
     let _lock = lock(&beside)?;
@@ -71,7 +73,8 @@ pub(super) async fn fetch_all(
     Ok(())
 }
 
-/// Names of objects become names of files: each must be a single path component, and no two the same.
+/// Names of objects become names of files: each must be a single path component, and no two the
+/// same.
 fn check_names(objects: &[Object]) -> anyhow::Result<()> {
     let mut names = BTreeSet::new();
     for Object { name, .. } in objects {

@@ -15,7 +15,8 @@ const MAX_RETRY_SECONDS: i64 = 86_400;
 pub(crate) enum Patience {
     /// 15 s: a person waits for the answer, and should soon see that the URL is wrong.
     Short,
-    /// 5 min: hours of work may depend on it, and a service that is being updated is back within minutes.
+    /// 5 min: hours of work may depend on it, and a service that is being updated is back within
+    /// minutes.
     Long,
 }
 
@@ -24,7 +25,8 @@ pub(crate) enum Patience {
 pub(crate) struct ApiArgs {
     #[command(flatten)]
     settings: ClientArgs,
-    /// How long to retry while the service cannot be reached or is too busy, in seconds [default: 15; while waiting and downloading 300]
+    /// How long to retry while the service cannot be reached or is too busy, in seconds [default:
+    /// 15; while waiting and downloading 300]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=MAX_RETRY_SECONDS), help_heading = "Service")]
     retry_for: Option<u32>,
     /// Print only results and errors

@@ -1,4 +1,5 @@
-//! A partial download: `FILE.part`, and beside it `FILE.part.json`, which says of what file the bytes are.
+//! A partial download: `FILE.part`, and beside it `FILE.part.json`, which says of what file the
+//! bytes are.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -31,7 +32,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens or creates the part of this file. Bytes that an earlier download of the same object left are kept.
+    /// Opens or creates the part of this file. Bytes that an earlier download of the same object
+    /// left are kept.
     pub(super) fn open(target: &Path, export: &str, object: Option<&str>) -> anyhow::Result<Self> {
         let (path, mark_path) = (with_suffix(target, ".part"), with_suffix(target, ".part.json"));
         let shown = path.display();

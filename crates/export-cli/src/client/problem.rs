@@ -48,7 +48,8 @@ struct Body {
 }
 
 impl Problem {
-    /// Parses an answer that is not a success. Of an answer that is not a problem document (a proxy's page) it keeps the status.
+    /// Parses an answer that is not a success. Of an answer that is not a problem document (a
+    /// proxy's page) it keeps the status.
     pub(super) fn parse(url: &str, status: StatusCode, body: &[u8], request_id: Option<&str>) -> Self {
         let body: Option<Body> = serde_json::from_slice(body).ok();
         let body = body.filter(|body| !body.title.is_empty()).unwrap_or_else(|| Body {

@@ -13,7 +13,8 @@ use crate::output_path::{OutputKind, folder_of, sync_folder};
 
 const BAR: &str = "{bar:24} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
 
-/// Downloads and verifies the result of a finished export. Returns a line that says what was written.
+/// Downloads and verifies the result of a finished export. Returns a line that says what was
+/// written.
 pub(crate) async fn download(
     client: &Client,
     job: &Job,

@@ -23,7 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Limit for the next bytes of a file.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest answer of the API that is read; enough for a list of the files of some hundred thousand vehicles.
+/// Largest answer of the API that is read; enough for a list of the files of some hundred thousand
+/// vehicles.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// One request to the API.
@@ -88,8 +89,9 @@ impl Client {
         Ok(Self { api, links, base: settings.api_url, patience, console })
     }
 
-    /// Sends a request, and retries it after connection errors and busy answers until the client's patience ends. Any other answer
-    /// that is not a success is an error at once. Retrying is safe for every request: a POST has an `Idempotency-Key`.
+    /// Sends a request, and retries it after connection errors and busy answers until the client's
+    /// patience ends. Any other answer that is not a success is an error at once. Retrying is safe
+    /// for every request: a POST has an `Idempotency-Key`.
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer, ClientError> {
         let mut backoff = Backoff::new(self.patience);
         loop {
@@ -198,7 +200,8 @@ pub(super) fn describe(error: reqwest::Error) -> String {
     sanitized(all.strip_prefix("error sending request: ").unwrap_or(&all))
 }
 
-/// Whether TLS failed: the certificate is not trusted, or the server does not speak TLS. Retrying does not help.
+/// Whether TLS failed: the certificate is not trusted, or the server does not speak TLS. Retrying
+/// does not help.
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     // The error inside an `io::Error` is not among its sources.
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);

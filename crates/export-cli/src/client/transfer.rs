@@ -201,7 +201,8 @@ async fn attempt(
     }
 }
 
-/// The mark of an answer's bytes. Without a strong `ETag` a later attempt could not know that the rest is of the same file.
+/// The mark of an answer's bytes. Without a strong `ETag` a later attempt could not know that the
+/// rest is of the same file.
 fn mark(wanted: &Wanted<'_>, response: &Response) -> Mark {
     let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
     let etag = etag.filter(|etag| etag.starts_with('"')).map(str::to_owned);

@@ -1,4 +1,5 @@
-//! Verifies files against the manifest, which has the size and the CRC-32 of each before compression.
+//! Verifies files against the manifest, which has the size and the CRC-32 of each before
+//! compression.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -11,7 +12,8 @@ use flate2::read::MultiGzDecoder;
 /// Some of the decoders' own blocks.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What is wrong with a file; `None` if it is right. A file that the manifest does not name is wrong.
+/// What is wrong with a file; `None` if it is right. A file that the manifest does not name is
+/// wrong.
 pub(super) fn fault(
     path: &Path,
     name: &str,

@@ -17,7 +17,8 @@ const WITHOUT_BAR: Duration = Duration::from_secs(10);
 /// Bounds of the pause between two requests, whatever `Retry-After` says.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Without a bar, a line is printed each time this many more percent are done: ten lines for any export.
+/// Without a bar, a line is printed each time this many more percent are done: ten lines for any
+/// export.
 const PERCENT_PER_LINE: f64 = 10.0;
 /// The bar's resolution.
 const STEPS: f64 = 1000.0;

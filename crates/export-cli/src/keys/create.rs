@@ -28,10 +28,12 @@ pub(super) struct Create {
     /// Name of the key in lists
     #[arg(long, value_name = "TEXT", default_value = "")]
     name: KeyName,
-    /// Rights of the key: export:read, export:write or admin; repeat the flag or separate them with commas
+    /// Rights of the key: export:read, export:write or admin; repeat the flag or separate them with
+    /// commas
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', default_values = ["export:read", "export:write"])]
     scopes: Vec<Scope>,
-    /// Vehicles that the key may see, by name or by a pattern such as `vehicle_0*`; may be repeated [default: all]
+    /// Vehicles that the key may see, by name or by a pattern such as `vehicle_0*`; may be repeated
+    /// [default: all]
     #[arg(long = "vehicle", value_name = "PATTERN")]
     vehicles: Vec<VehiclePattern>,
     /// Days until the key expires [default: never]

@@ -33,8 +33,8 @@ impl Revoke {
     }
 }
 
-/// Accepts a whole key too, since a leaked key may be all that the user has. The argument parser does not parse the id, because
-/// its errors would repeat the key.
+/// Accepts a whole key too, since a leaked key may be all that the user has. The argument parser
+/// does not parse the id, because its errors would repeat the key.
 fn parse_id(text: &str) -> Result<KeyId, KeyError> {
     text.parse().or_else(|error| text.parse::<ApiKey>().map(|key| key.id().clone()).map_err(|_| error))
 }

@@ -23,8 +23,8 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Reads the users from the settings. Fails if two of them are the same user, or if one is the administrator, who would lose
-    /// rights.
+    /// Reads the users from the settings. Fails if two of them are the same user, or if one is the
+    /// administrator, who would lose rights.
     pub(super) fn find(
         settings: &IdentitySettings,
         mongodb_uri: &SecretString,

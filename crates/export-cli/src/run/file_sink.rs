@@ -7,10 +7,12 @@ use export_core::sink::Sink;
 
 use crate::staged_output::StagedOutput;
 
-/// Collects the engine's small writes (headers, ends of entries) and some of its blocks of tens of kilobytes into one write.
+/// Collects the engine's small writes (headers, ends of entries) and some of its blocks of tens of
+/// kilobytes into one write.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Writes the objects of one export into the files of a [`StagedOutput`]. An object that has ended is flushed to the disk.
+/// Writes the objects of one export into the files of a [`StagedOutput`]. An object that has ended
+/// is flushed to the disk.
 pub(crate) struct FileSink<'a> {
     output: &'a StagedOutput,
     object: Option<BufWriter<File>>,

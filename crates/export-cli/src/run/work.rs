@@ -58,7 +58,8 @@ impl Work {
         meter: &Meter,
         handle: &Handle,
     ) -> anyhow::Result<Outcome> {
-        // A quarter of the memory is for reading ahead, as in a worker. Reading a dump uses none of it.
+        // A quarter of the memory is for reading ahead, as in a worker. Reading a dump uses none of
+        // it.
         let read_ahead_bytes = self.memory_budget_bytes / 4;
         let slices_bytes = self.memory_budget_bytes - read_ahead_bytes;
         let prefix = &self.vehicle_database_prefix;
@@ -140,7 +141,8 @@ fn unreadable(cause: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     anyhow!("cannot read the vehicles' data: {}{}", words.join(": "), if is_of_server { ADVICE } else { "" })
 }
 
-/// The text of a driver error without the description of the whole deployment that the driver appends.
+/// The text of a driver error without the description of the whole deployment that the driver
+/// appends.
 fn without_deployment(text: &str) -> String {
     let text = text.strip_prefix("Kind: ").unwrap_or(text);
     let end = [", labels: {", " Topology: {"].into_iter().filter_map(|start| text.find(start)).min();

@@ -52,8 +52,16 @@ fn assert_ends(ended: &Ended, code: i32, words: &[&str]) {
 #[test]
 fn each_command_sends_its_own_idempotency_key_and_the_api_key() {
     let stub = Stub::start(|_, _| Reply::json(202, &job("NOT_STARTED")));
-    let more =
-        ["--vehicle", r"a\,b,c", "--vehicle", "d", "--step-ms", "60000", "--webhook-url", "https://hook.test/x"];
+    let more = [
+        "--vehicle",
+        r"a\,b,c",
+        "--vehicle",
+        "d",
+        "--step-ms",
+        "60000",
+        "--webhook-url",
+        "https://hook.test/x",
+    ];
     let ended = run(&stub.url(), &[&CREATE[..], &more].concat());
     assert_ends(&ended, 0, &[ID, &format!("`exports get {ID} --wait`")]);
     run(&stub.url(), &CREATE);
@@ -245,7 +253,9 @@ fn vehicles_are_listed_with_their_parameters() {
 
 #[test]
 fn a_shared_result_is_shown_by_its_present_and_its_earlier_name() {
-    for (name, is_shared, is_shown) in [("shared", true, true), ("coalesced", true, true), ("shared", false, false)] {
+    for (name, is_shared, is_shown) in
+        [("shared", true, true), ("coalesced", true, true), ("shared", false, false)]
+    {
         let mut job = job("FINISHED");
         job[name] = is_shared.into();
         let stub = Stub::start(move |_, _| Reply::json(200, &job));

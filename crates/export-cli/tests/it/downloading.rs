@@ -1,4 +1,5 @@
-//! `exports download` from a store with faults: a file with the result's name is always the whole result.
+//! `exports download` from a store with faults: a file with the result's name is always the whole
+//! result.
 
 use std::fs;
 use std::path::PathBuf;
@@ -179,7 +180,11 @@ fn stores_without_ranges_and_links_that_expire() {
         if before == 0 { whole.cut_after(100_000) } else { whole }
     });
     without_etag.assert_whole(&without_etag.run());
-    assert_eq!(without_etag.ranges(), [None, None], "without an ETag the rest may be of another file, so all is fetched");
+    assert_eq!(
+        without_etag.ranges(),
+        [None, None],
+        "without an ETag the rest may be of another file, so all is fetched"
+    );
     let another_part = Fixture::new(|request, before| match before {
         0 => serve(request).cut_after(100_000),
         1 => Reply::bytes(206, &content()[7..]).with("content-range", "bytes 7-299999/300000"),
@@ -236,7 +241,8 @@ fn an_existing_file_is_replaced_only_with_force() {
     assert!(ended.output.contains("make the folder first"), "{}", ended.output);
 }
 
-/// A limit on the size of files acts like a full disk: also for root, and without a file system of the test's own.
+/// A limit on the size of files acts like a full disk: also for root, and without a file system of
+/// the test's own.
 #[test]
 fn a_full_disk_is_reported_and_the_bytes_are_kept() {
     let place = Fixture::new(|request, _| serve(request));

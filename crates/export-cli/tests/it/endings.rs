@@ -1,4 +1,5 @@
-//! Failures of `exports run`: the exit code, a message that says what to do, and no files left behind.
+//! Failures of `exports run`: the exit code, a message that says what to do, and no files left
+//! behind.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -130,7 +131,8 @@ fn a_truncated_dump_is_reported_with_file_and_byte() {
     }
 }
 
-/// A limit on the size of files acts like a full disk: also for root, and without a file system of the test's own.
+/// A limit on the size of files acts like a full disk: also for root, and without a file system of
+/// the test's own.
 #[test]
 fn a_full_disk_leaves_nothing_behind() {
     let space = Space::with_dense_vehicle();
@@ -145,7 +147,8 @@ fn a_full_disk_leaves_nothing_behind() {
     }
 }
 
-/// The dump's second vehicle is a pipe without data and without end, so the export is certainly running when the signal comes.
+/// The dump's second vehicle is a pipe without data and without end, so the export is certainly
+/// running when the signal comes.
 #[test]
 fn signals_in_the_middle_leave_nothing_behind() {
     for archive in ["zip", "none"] {

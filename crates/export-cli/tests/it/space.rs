@@ -22,7 +22,7 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// Both empty.
+    /// Creates both folders, empty.
     pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         fs::create_dir(root.path().join("dump")).expect("a folder");
