@@ -10,12 +10,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::VehicleId;
 use export_core::access::Scope;
 use export_core::range::to_rfc3339;
-use export_mongo::{CataloguedParameter, CataloguedVehicle};
+use export_source::{CataloguedParameter, CataloguedVehicle};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::problem::{Fault, Problem};
+use crate::http::problem::{Fault, Problem};
 use crate::state::ApiState;
 
 /// Vehicles of a page, unless asked otherwise, and at most.

@@ -1,9 +1,9 @@
 //! The users to create: those named in the connection strings of the services.
 
 use export_amqp::{BrokerUser, Management};
-use export_mongo::MongoUser;
 use export_settings::identities::IdentitySettings;
 use export_settings::{SecretString, SettingError};
+use export_store::MongoUser;
 
 use crate::failure::UsageError;
 
@@ -69,8 +69,8 @@ impl Users {
     }
 
     /// The MongoDB user of each service.
-    pub(super) fn of_mongodb(&self) -> [ServiceUser<export_mongo::Identity, &MongoUser>; 3] {
-        use export_mongo::Identity;
+    pub(super) fn of_mongodb(&self) -> [ServiceUser<export_store::Identity, &MongoUser>; 3] {
+        use export_store::Identity;
         [
             ServiceUser { service: "API", identity: Identity::Api, user: self.api_mongodb.as_ref() },
             ServiceUser { service: "worker", identity: Identity::Worker, user: self.worker_mongodb.as_ref() },
