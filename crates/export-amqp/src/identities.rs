@@ -16,19 +16,10 @@ use url::Url;
 
 use crate::connection::CALL_TIMEOUT;
 use crate::error::AmqpError;
-use crate::topology::{Permissions, Topology};
+use crate::topology::{Identity, Permissions, Topology};
 
 const CREATE_USER: &str = "creating a user";
 const SET_PERMISSIONS: &str = "setting a user's permissions";
-
-/// The service that a user is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// The API, which publishes.
-    Api,
-    /// The worker, which consumes.
-    Worker,
-}
 
 /// A user, as named in a broker's URL.
 #[derive(Clone, Debug)]

@@ -15,6 +15,6 @@ mod topology;
 
 pub use consumer::{ConsumerSettings, Verdict, consume};
 pub use error::AmqpError;
-pub use identities::{BrokerUser, Identity, Management};
+pub use identities::{BrokerUser, Management};
 pub use publisher::Publisher;
-pub use topology::Topology;
+pub use topology::{Identity, Topology};

@@ -16,7 +16,6 @@ use secrecy::SecretString;
 
 use crate::connection::{Connector, limited};
 use crate::error::AmqpError;
-use crate::identities::Identity;
 
 /// How long a nacked message waits before it is delivered again. Short, because the job's
 /// `runAfter` decides when the job runs again; long enough that redeliveries of waiting jobs cost
@@ -30,6 +29,15 @@ const CONSUMER_TIMEOUT: Duration = Duration::from_hours(25);
 
 /// Routing key of wake-up messages.
 pub(crate) const JOBS_KEY: &str = "jobs";
+
+/// The service that a user is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The API, which publishes.
+    Api,
+    /// The worker, which consumes.
+    Worker,
+}
 
 /// The names of all exchanges and queues.
 #[derive(Clone, Debug, PartialEq, Eq)]

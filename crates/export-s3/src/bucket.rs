@@ -148,7 +148,7 @@ impl ResultBucket {
     }
 
     /// Creates the bucket, if it does not exist, and sets its lifecycle rules. Safe to repeat. The
-    /// bucket deletes results [`GRACE_DAYS`](crate::lifecycle::GRACE_DAYS) after their retention.
+    /// bucket deletes results a grace period after their retention (`GRACE_DAYS` in `lifecycle`).
     pub async fn provision(&self, retention_days: NonZeroU32) -> Result<(), S3Error> {
         match self.head().await {
             Ok(()) => {}

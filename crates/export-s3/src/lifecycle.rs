@@ -15,7 +15,7 @@ use crate::error::S3Error;
 const UNFINISHED_DAYS: i32 = 1;
 /// Days that an object exists beyond its job's `expiresAt`, so that no job points to a deleted
 /// object.
-pub(crate) const GRACE_DAYS: u32 = 2;
+const GRACE_DAYS: u32 = 2;
 /// Ids of this program's rules among the bucket's rules.
 const UNFINISHED_RULE: &str = "exports-abort-unfinished-uploads";
 const EXPIRATION_RULE: &str = "exports-expire-results";
