@@ -4,29 +4,30 @@ use std::time::Duration;
 
 use anyhow::Context;
 use export_amqp::Publisher;
-use export_mongo::{AuditLog, Catalog, Changes, JobStore, KeyStore};
 use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
+use export_source::Catalog;
+use export_store::{AuditLog, Changes, JobStore, KeyStore};
 use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::accepting::Acceptor;
-use crate::admission::Admission;
-use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::config::{Config, LimitSettings};
-use crate::dispatcher::Dispatcher;
-use crate::limits::Limits;
-use crate::queue::Queue;
-use crate::relay::{Relay, WebhookRelay};
+use crate::http::limits::Limits;
+use crate::http::server;
+use crate::jobs::accepting::Acceptor;
+use crate::jobs::admission::Admission;
+use crate::jobs::audit::Audit;
+use crate::jobs::queue::Queue;
+use crate::jobs::sharing;
 use crate::routes::router;
-use crate::server;
-use crate::sharing;
 use crate::state::ApiState;
-use crate::supervised::Supervised;
-use crate::sweeper::Sweeper;
+use crate::tasks::dispatcher::Dispatcher;
+use crate::tasks::relay::{Relay, WebhookRelay};
+use crate::tasks::supervised::Supervised;
+use crate::tasks::sweeper::Sweeper;
 
 /// How often the services behind the API are asked for a sign of life.
 const WATCH: Duration = Duration::from_secs(5);
@@ -41,7 +42,7 @@ pub struct App {
     dispatcher: Dispatcher,
     sweeper: Sweeper,
     relay: Relay,
-    mongo: export_mongo::MongoClient,
+    mongo: export_store::MongoClient,
     publisher: Publisher,
     limits: LimitSettings,
 }
@@ -50,7 +51,7 @@ impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for while serving.
     pub async fn build(config: &Config, results: ResultBucket) -> anyhow::Result<Self> {
         init_metrics();
-        let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
+        let mongo = export_store::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;
         let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
@@ -151,7 +152,7 @@ impl App {
 }
 
 /// Keeps the readiness true, and says in the log when something comes or goes.
-async fn watch(mongo: export_mongo::MongoClient, publisher: Publisher, readiness: Readiness) {
+async fn watch(mongo: export_store::MongoClient, publisher: Publisher, readiness: Readiness) {
     loop {
         readiness.note("mongodb", mongo.ping().await);
         readiness.note("rabbitmq", publisher.check().await);

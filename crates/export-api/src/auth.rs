@@ -18,13 +18,13 @@ use axum::response::{IntoResponse, Response};
 use export_core::access::{Principal, Scope};
 use export_core::causes;
 use export_core::key::ApiKey;
-use export_mongo::KeyStore;
+use export_store::KeyStore;
 use tracing::{Span, debug, warn};
 
 use self::keys::KeyCheck;
 use self::tokens::TokenCheck;
 use crate::config::{AccessSettings, KnownCallers};
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// Time between looks whether there is a key, while MongoDB is away.
 const LOOK_FOR_KEYS: Duration = Duration::from_secs(5);

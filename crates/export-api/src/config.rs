@@ -30,7 +30,7 @@ pub use oidc::{KeySetTimes, OidcSettings};
 pub(crate) use oidc::{is_loopback, safe_url};
 pub use webhooks::WebhookSettings;
 
-use crate::sharing::Sharing;
+use crate::jobs::sharing::Sharing;
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]

@@ -13,10 +13,11 @@ use export_core::key::{ApiKey, KeyName, RANDOM_BYTES};
 use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant};
-use export_mongo::{Catalog, JobStore, KeyEnd, KeyStore, NewKey};
 use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::MongoSettings;
 use export_settings::s3::{PayloadSigning, S3Settings};
+use export_source::Catalog;
+use export_store::{JobStore, KeyEnd, KeyStore, NewKey};
 use export_testkit::http::{Answer, send};
 use export_testkit::isolation::TestSpace;
 use serde_json::Value;
@@ -51,6 +52,7 @@ impl Stack {
         let url = self.space.services.rabbitmq_url.clone().into();
         self.topology().provision(&url).await.unwrap_or_else(|error| panic!("no queues: {error:?}"));
         self.job_store().await.provision().await.unwrap_or_else(|error| panic!("no indexes: {error:?}"));
+        self.stored_catalog().await.provision().await.unwrap_or_else(|error| panic!("no catalog: {error:?}"));
     }
 
     /// Sends a request without a body.
@@ -201,11 +203,7 @@ impl Stack {
 
     /// The catalog's vehicles, and when each was last looked at.
     async fn catalog(&self) -> BTreeMap<String, Option<i64>> {
-        let settings = self.mongo();
-        let client = export_mongo::connect(&settings.uri, "e2e").await;
-        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
-        let catalog = Catalog::new(&client, &settings.jobs_database);
-        let page = catalog.page(&AllowedVehicles::All, None, None, 10_000).await;
+        let page = self.stored_catalog().await.page(&AllowedVehicles::All, None, None, 10_000).await;
         let page = page.unwrap_or_else(|error| panic!("no catalog: {error}"));
         page.vehicles.iter().map(|one| (one.vehicle.to_string(), one.refreshed_at_ms)).collect()
     }
@@ -232,9 +230,16 @@ impl Stack {
     /// The jobs of this test.
     pub async fn job_store(&self) -> JobStore {
         let settings = self.mongo();
-        let client = export_mongo::connect(&settings.uri, "e2e").await;
+        let client = export_store::connect(&settings.uri, "e2e").await;
         let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
         JobStore::new(&client, &settings.jobs_database)
+    }
+
+    async fn stored_catalog(&self) -> Catalog {
+        let settings = self.mongo();
+        let client = export_source::connect(&settings.uri, "e2e").await;
+        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
+        Catalog::new(&client, &settings.jobs_database)
     }
 
     /// A new key of this tenant, with these rights, to be sent as it is.
@@ -268,7 +273,7 @@ impl Stack {
     /// The keys of this test.
     pub async fn key_store(&self) -> KeyStore {
         let settings = self.mongo();
-        let client = export_mongo::connect(&settings.uri, "e2e").await;
+        let client = export_store::connect(&settings.uri, "e2e").await;
         let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
         KeyStore::new(&client, &settings.jobs_database)
     }

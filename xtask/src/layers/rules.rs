@@ -19,23 +19,16 @@ pub(super) const CRATES: &[Rule] = &[
     rule("fleet", &[]),
     rule("page", &[]),
     rule("engine", &["core"]),
-    // Until it is split into `store` and `source`.
-    rule("mongo", &["core", "settings"]),
-    rule("store", &["core", "settings"]),
-    // Both crates share the MongoDB client and its errors.
-    rule("source", &["core", "settings", "store"]),
+    // What `store` and `source` share: the client, its errors, leases.
+    rule("mongo", &[]),
+    rule("store", &["core", "settings", "mongo"]),
+    rule("source", &["core", "settings", "mongo"]),
     rule("amqp", &["core", "settings"]),
     rule("s3", &["core", "settings"]),
     rule("webhooks", &["core", "settings"]),
     rule("observability", &["core", "settings"]),
-    rule(
-        "api",
-        &["core", "settings", "mongo", "store", "source", "amqp", "s3", "webhooks", "observability", "page"],
-    ),
-    rule(
-        "worker",
-        &["core", "settings", "engine", "mongo", "store", "source", "amqp", "s3", "observability"],
-    ),
+    rule("api", &["core", "settings", "store", "source", "amqp", "s3", "webhooks", "observability", "page"]),
+    rule("worker", &["core", "settings", "engine", "store", "source", "amqp", "s3", "observability"]),
     rule(
         "cli",
         &[
@@ -43,7 +36,6 @@ pub(super) const CRATES: &[Rule] = &[
             "settings",
             "engine",
             "fleet",
-            "mongo",
             "store",
             "source",
             "amqp",
@@ -68,7 +60,6 @@ pub(super) const RIGS: &[Rule] = &[
             "core",
             "settings",
             "engine",
-            "mongo",
             "store",
             "source",
             "amqp",
@@ -80,7 +71,7 @@ pub(super) const RIGS: &[Rule] = &[
             "testkit",
         ],
     ),
-    rule("xtask", &["testkit"]),
+    rule("xtask", &[]),
 ];
 
 /// An external crate that only some crates may depend on directly, so that its types do not leave them.

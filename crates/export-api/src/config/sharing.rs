@@ -2,7 +2,7 @@
 
 use export_settings::SettingError;
 
-use crate::sharing::Sharing;
+use crate::jobs::sharing::Sharing;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Jobs")]

@@ -10,12 +10,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::VehicleId;
 use export_core::access::Scope;
 use export_core::range::to_rfc3339;
-use export_mongo::{CataloguedParameter, CataloguedVehicle};
+use export_source::{CataloguedParameter, CataloguedVehicle};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::problem::{Fault, Problem};
+use crate::http::problem::{Fault, Problem};
 use crate::state::ApiState;
 
 /// Vehicles of a page, unless asked otherwise, and at most.
@@ -98,7 +98,7 @@ pub async fn list_vehicles(
     let wanted = Wanted::parse(query)?;
 
     // Before the page: what is on it is at least as recent.
-    let standing = state.catalog.standing().await.map_err(|error| Problem::unavailable(&error))?;
+    let catalog_status = state.catalog.status().await.map_err(|error| Problem::unavailable(&error))?;
     let page = state.catalog.page(
         &principal.vehicles,
         wanted.search.as_deref(),
@@ -109,7 +109,7 @@ pub async fn list_vehicles(
     let last = page.vehicles.last().filter(|_| page.has_more);
     let answer = VehicleList {
         next_cursor: last.map(|last| cursor_after(&last.vehicle)),
-        refreshed_at: standing.listed_at_ms.map(to_rfc3339),
+        refreshed_at: catalog_status.listed_at_ms.map(to_rfc3339),
         vehicles: page.vehicles.into_iter().map(VehicleView::from).collect(),
     };
     Ok(([(header::CACHE_CONTROL, "private, no-cache")], Json(answer)).into_response())

@@ -1,8 +1,8 @@
-//! Every setting of `exports`: missing, wrong, and told by `--help`.
+//! Every setting of `exports`: missing, wrong, and listed by `--help`.
 
 use export_testkit::program::{Program, assert_refuses};
 
-/// All that is required, of services that are not there.
+/// All required settings, of services that do not exist.
 const VALID: [(&str, &str); 5] = [
     ("MONGODB_URI", "mongodb://user:hunter2@127.0.0.1:1/?replicaSet=rs0"),
     ("RABBITMQ_URL", "amqp://user:hunter2@127.0.0.1:1/%2f"),
@@ -28,12 +28,12 @@ fn a_missing_setting_is_named() {
     }
     assert_refuses(&valid(&["demo"]).without("MONGODB_URI"), "MONGODB_URI");
     assert_refuses(&valid(&["keys", "list"]).without("MONGODB_URI"), "MONGODB_URI");
-    // The server of the jobs is not asked for vehicles unless somebody says so.
+    // `run` never reads vehicles from the server of the jobs by default.
     assert_refuses(&run(&[]), "SOURCE_MONGODB_URI");
 }
 
 #[test]
-fn a_wrong_setting_is_named_and_its_value_is_not_told() {
+fn a_wrong_setting_is_named_and_its_value_is_not_printed() {
     let wrong = [
         ("provision", "MONGODB_URI", "hunter2"),
         ("provision", "JOBS_DATABASE", "hunter2.jobs"),
@@ -77,7 +77,7 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
 }
 
 #[test]
-fn help_tells_every_variable() {
+fn help_lists_every_variable() {
     let mongodb = ["MONGODB_URI", "MONGODB_URI_FILE", "JOBS_DATABASE"];
     let provision = [
         &mongodb[..],
@@ -113,6 +113,6 @@ fn help_tells_every_variable() {
                 "{variable}: {help}"
             );
         }
-        assert!(!help.contains("hunter2"), "secrets are not told: {help}");
+        assert!(!help.contains("hunter2"), "secrets are not printed: {help}");
     }
 }

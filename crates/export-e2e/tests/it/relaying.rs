@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use export_amqp::{Publisher, Topology};
-use export_api::relay::{Relay, WebhookRelay};
+use export_api::tasks::relay::{Relay, WebhookRelay};
 use export_core::access::AllowedVehicles;
 use export_core::job::{NewJob, RetryPolicy};
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
 use export_core::{JobId, Tenant};
-use export_mongo::{Busy, Channel, JobStore, connect};
+use export_store::{Busy, Channel, JobStore, connect};
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::Proxy;
 use export_webhooks::Webhooks;

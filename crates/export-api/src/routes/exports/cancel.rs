@@ -7,15 +7,15 @@ use axum::response::{IntoResponse, Response};
 use export_core::JobId;
 use export_core::access::{Principal, Scope};
 use export_core::job::Job;
-use export_mongo::Cancelled;
+use export_store::Cancelled;
 use tracing::{Instrument, error, info};
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::{JobPath, find_job, store_problem};
-use crate::audit::Trail;
 use crate::auth::Caller;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
+use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
 /// End a job

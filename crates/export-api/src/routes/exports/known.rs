@@ -13,17 +13,17 @@ use export_core::access::AllowedVehicles;
 use export_core::job::{NewJob, Priority};
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
-use export_mongo::{Catalog, StoreError};
+use export_source::{Catalog, StoreError};
 
-use crate::admission::Ticket;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
+use crate::jobs::admission::Ticket;
 use crate::state::ApiState;
 
 /// Unknown vehicles of a request for which a similar name is looked for.
 const MAX_SUGGESTIONS: usize = 5;
 /// Names before and after an unknown one that may be meant instead.
 const NEIGHBOURS: u16 = 50;
-/// Letters by which a name may differ from the one that is meant.
+/// Largest edit distance (Levenshtein) at which a known name is suggested.
 const MAX_DISTANCE: usize = 2;
 
 /// Checks a new job's request. One that was accepted before stays accepted: its job may be older than a vehicle's end.
@@ -75,17 +75,17 @@ async fn unknown_names(
     parameters: Option<&[Parameter]>,
 ) -> Result<Vec<FieldError>, StoreError> {
     // The list is trusted or not as of before it was read: it does not get older while it is.
-    let standing = catalog.standing().await?;
+    let catalog_status = catalog.status().await?;
     let is_known: BTreeSet<VehicleId> = match vehicles {
         None => BTreeSet::new(),
-        Some(vehicles) if standing.is_trusted => catalog.known(allowed, vehicles).await?,
+        Some(vehicles) if catalog_status.is_trusted => catalog.known(allowed, vehicles).await?,
         Some(vehicles) => vehicles.iter().filter(|vehicle| allowed.contains(vehicle)).cloned().collect(),
     };
     let mut errors = Vec::new();
     let unknown =
         vehicles.unwrap_or_default().iter().enumerate().filter(|(_, vehicle)| !is_known.contains(vehicle));
     for (index, vehicle) in unknown {
-        let suggestion = if standing.is_trusted && errors.len() < MAX_SUGGESTIONS {
+        let suggestion = if catalog_status.is_trusted && errors.len() < MAX_SUGGESTIONS {
             let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;
             closest(vehicle.as_str(), candidates.iter().map(VehicleId::as_str))
         } else {
@@ -94,7 +94,7 @@ async fn unknown_names(
         errors.push(unknown_name("vehicles", index, "unknown vehicle", suggestion.as_deref()));
     }
     let is_anyone_asked = vehicles.is_none() || !is_known.is_empty();
-    if let Some(parameters) = parameters.filter(|_| standing.is_trusted && is_anyone_asked) {
+    if let Some(parameters) = parameters.filter(|_| catalog_status.is_trusted && is_anyone_asked) {
         let known = catalog.known_parameters(allowed, vehicles).await?;
         let unknown =
             parameters.iter().enumerate().filter(|(_, name)| known.are_all && !known.names.contains(name));
@@ -113,32 +113,16 @@ fn unknown_name(field: &str, index: usize, what: &str, suggestion: Option<&str>)
     FieldError { pointer: format!("/{field}/{index}"), detail }
 }
 
-/// The name that was probably meant.
+/// The candidate most similar to `name`, if one is similar enough to be a typing error.
 fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    let wanted: Vec<char> = name.to_lowercase().chars().collect();
-    let close = candidates.filter_map(|candidate| {
-        let letters: Vec<char> = candidate.to_lowercase().chars().collect();
-        let distance = distance(&wanted, &letters);
-        (distance <= MAX_DISTANCE && distance * 2 < letters.len()).then_some((distance, candidate))
+    let wanted = name.to_lowercase();
+    let similar = candidates.filter_map(|candidate| {
+        let lower = candidate.to_lowercase();
+        let distance = strsim::levenshtein(&wanted, &lower);
+        let is_similar = distance <= MAX_DISTANCE && distance * 2 < lower.chars().count();
+        is_similar.then_some((distance, candidate))
     });
-    close.min().map(|(_, candidate)| candidate.to_owned())
-}
-
-/// How many letters must be put in, taken out or changed to get from one to the other; past [`MAX_DISTANCE`] any number above it.
-fn distance(one: &[char], other: &[char]) -> usize {
-    if one.len().abs_diff(other.len()) > MAX_DISTANCE {
-        return MAX_DISTANCE + 1;
-    }
-    let mut before: Vec<usize> = (0..=other.len()).collect();
-    for (index, letter) in one.iter().enumerate() {
-        let mut row = vec![index + 1];
-        for (position, other_letter) in other.iter().enumerate() {
-            let changed = before[position] + usize::from(letter != other_letter);
-            row.push(changed.min(before[position + 1] + 1).min(row[position] + 1));
-        }
-        before = row;
-    }
-    before[other.len()]
+    similar.min().map(|(_, candidate)| candidate.to_owned())
 }
 
 #[cfg(test)]
@@ -146,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_pen_is_seen() {
+    fn typing_errors_are_recognised() {
         let vehicles = ["vehicle_001", "vehicle_002", "vehicle_010", "truck_1"];
         let meant = |name: &str| closest(name, vehicles.into_iter());
         for (name, expected) in [

@@ -3,12 +3,12 @@
 use export_core::access::Principal;
 use export_core::job::{ExportResult, Job};
 use export_core::output::Archive;
-use export_mongo::AuditError;
 use export_s3::{ResultBucket, S3Error};
+use export_store::AuditError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::audit::Trail;
+use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
 /// Most links of one answer: an answer of some megabytes at most, whatever the fleet, and more than any request can list vehicles.

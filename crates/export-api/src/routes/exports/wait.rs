@@ -6,10 +6,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use export_core::access::Principal;
 use export_core::job::Job;
-use export_mongo::StoreError;
+use export_store::StoreError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::limits::Peer;
+use crate::http::limits::Peer;
 use crate::state::ApiState;
 
 /// Longest wait, in seconds: below the minute after which most proxies give up on an answer.

@@ -1,0 +1,70 @@
+//! The JSON body of a request: small, in time, and without anything that two readers could understand in two ways.
+
+mod strict;
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
+use export_core::request::MAX_BODY_BYTES;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::http::problem::Problem;
+use crate::state::ApiState;
+
+/// A body that is one JSON value.
+#[derive(Debug)]
+pub struct JsonBody(pub Value);
+
+impl FromRequest<ApiState> for JsonBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::media_type());
+        }
+        // What says that it is too large need not be read.
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > MAX_BODY_BYTES) {
+            return Err(Problem::too_large());
+        }
+        let limit = state.limits.body_read();
+        let read = timeout(limit, to_bytes(request.into_body(), MAX_BODY_BYTES)).await;
+        let bytes = read.map_err(|_| Problem::body_too_slow(limit.as_secs()))?.map_err(|error| {
+            let is_too_large = std::error::Error::source(&error)
+                .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+            if is_too_large { Problem::too_large() } else { Problem::malformed("The body ended too soon.") }
+        })?;
+        strict::parse(&bytes).map(Self)
+    }
+}
+
+/// Whether the request says that its body is JSON: `application/json`, or another type that is written as JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut said = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(Ok(said)), None) = (said.next().map(|value| value.to_str()), said.next()) else { return false };
+    let essence = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json") && !essence.contains(' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_json() {
+        let is_json = |said: &[&'static str]| {
+            let headers = said.iter().map(|said| (header::CONTENT_TYPE, said.parse().expect("a value")));
+            super::is_json(&headers.collect())
+        };
+        for said in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+            assert!(is_json(&[said]), "{said}");
+        }
+        for said in ["", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "json"] {
+            assert!(!is_json(&[said]), "{said}");
+        }
+        assert!(!is_json(&[]) && !is_json(&["application/json", "application/json"]));
+    }
+}

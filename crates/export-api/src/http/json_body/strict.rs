@@ -1,0 +1,168 @@
+//! JSON without repeated names and without depth.
+//!
+//! Of a name that comes twice one reader takes the first value and another the last; a proxy that checks requests may see
+//! another one than we do. No request of this API is deep.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use export_core::request::FieldError;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::http::problem::Problem;
+
+/// Lists and objects in each other; requests have two of them.
+const MAX_DEPTH: usize = 8;
+/// Repeated names that one answer tells.
+const MAX_TOLD: usize = 20;
+
+/// Reads a whole body as one value.
+pub(super) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    let repeated = RefCell::new(Vec::new());
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Node { pointer: String::new(), depth: 0, repeated: &repeated }
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(|error| Problem::malformed(format!("The body is not JSON as it should be: {error}.")))?;
+    let repeated = repeated.into_inner();
+    if repeated.is_empty() { Ok(value) } else { Err(Problem::invalid(repeated)) }
+}
+
+/// A value somewhere in the body.
+struct Node<'found> {
+    pointer: String,
+    depth: usize,
+    repeated: &'found RefCell<Vec<FieldError>>,
+}
+
+impl Node<'_> {
+    fn child(&self, name: &str) -> Self {
+        let name = name.replace('~', "~0").replace('/', "~1");
+        Self { pointer: format!("{}/{name}", self.pointer), depth: self.depth + 1, repeated: self.repeated }
+    }
+
+    fn check_depth<E: Error>(&self) -> Result<(), E> {
+        if self.depth < MAX_DEPTH {
+            Ok(())
+        } else {
+            Err(E::custom(format_args!("lists and objects are nested more than {MAX_DEPTH} deep")))
+        }
+    }
+
+    fn tell_repeated(&self) {
+        let mut repeated = self.repeated.borrow_mut();
+        if repeated.len() < MAX_TOLD && !repeated.iter().any(|told| told.pointer == self.pointer) {
+            let detail = "is there more than once; say it once".to_owned();
+            repeated.push(FieldError { pointer: self.pointer.clone(), detail });
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        self.check_depth()?;
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_element_seed(self.child(&list.len().to_string()))? {
+            list.push(entry);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        self.check_depth()?;
+        let mut object = Map::new();
+        while let Some(name) = fields.next_key::<String>()? {
+            let child = self.child(&name);
+            if object.contains_key(&name) {
+                child.tell_repeated();
+            }
+            object.insert(name, fields.next_value_seed(child)?);
+        }
+        Ok(object.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn problem(body: &str) -> Value {
+        let problem = parse(body.as_bytes()).expect_err("a problem");
+        serde_json::from_str(&problem.body()).expect("JSON")
+    }
+
+    #[test]
+    fn plain_json_is_read_as_it_is() {
+        let value = json!({ "a": [1, -2, 1.5, true, null, "x", { "b": {} }], "c~/": u64::MAX });
+        assert_eq!(parse(value.to_string().as_bytes()).expect("JSON"), value);
+    }
+
+    #[test]
+    fn repeated_names_are_told_with_their_place() {
+        let told = problem(r#"{ "a": 1, "b": [{ "c": 1, "c": 2 }], "a": 1, "a": 2, "\u0061/": 1, "a/": 1 }"#);
+        assert_eq!(
+            (&told["status"], &told["type"]),
+            (&json!(422), &json!("urn:exports:problem:invalid-request"))
+        );
+        let errors = told["errors"].as_array().expect("errors");
+        let places: Vec<_> =
+            errors.iter().map(|error| error["pointer"].as_str().expect("a pointer")).collect();
+        assert_eq!(places, ["/b/0/c", "/a", "/a~1"]);
+    }
+
+    #[test]
+    fn depth_is_bounded_and_rubbish_refused() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(nested(MAX_DEPTH).as_bytes()).is_ok());
+        for body in
+            [nested(MAX_DEPTH + 1), nested(8_000), "{".to_owned(), "{} {}".to_owned(), "1e999".to_owned()]
+        {
+            assert_eq!(problem(&body)["type"], "urn:exports:problem:malformed", "{body:.40}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Queries that the description of the API does not know. A parameter that does nothing, or is said twice, is refused: whoever
+//! sends it expects it to do something.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use url::form_urlencoded;
+
+use crate::http::problem::{Fault, Problem};
+
+/// Longest path with its query, in bytes: none of this service is near it.
+const MAX_TARGET_BYTES: usize = 8 * 1024;
+/// Parameters of one query that are looked at, and told.
+const MAX_PARAMETERS: usize = 100;
+/// Longest name that is told, in characters.
+const MAX_TOLD: usize = 60;
+
+/// The query parameters of each operation. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownQueries(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
+
+impl KnownQueries {
+    /// As the description of the API has them.
+    pub(crate) fn of(description: &Value) -> Self {
+        let mut known = BTreeMap::new();
+        for (path, item) in description["paths"].as_object().into_iter().flatten() {
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                let parameters = operation["parameters"].as_array().into_iter().flatten();
+                let queries = parameters.filter(|parameter| parameter["in"] == "query");
+                let names = queries.filter_map(|parameter| parameter["name"].as_str()).map(str::to_owned);
+                known.insert((path.clone(), method.to_uppercase()), names.collect());
+            }
+        }
+        Self(Arc::new(known))
+    }
+
+    /// What is wrong with the query of this operation.
+    fn faults(&self, path: &str, method: &Method, query: &str) -> Vec<Fault> {
+        // The framework answers HEAD like GET.
+        let method = if method == Method::HEAD { Method::GET.as_str() } else { method.as_str() };
+        let Some(known) = self.0.get(&(path.to_owned(), method.to_owned())) else { return Vec::new() };
+        let mut seen = BTreeSet::new();
+        let mut faults = Vec::new();
+        for (name, _) in form_urlencoded::parse(query.as_bytes()).take(MAX_PARAMETERS) {
+            let told: String = name.chars().take(MAX_TOLD).collect();
+            if !known.contains(name.as_ref()) {
+                faults.push(Fault::of_parameter(told, unknown(known)));
+            } else if !seen.insert(name.into_owned()) {
+                faults.push(Fault::of_parameter(told, "is there more than once; say it once"));
+            }
+        }
+        faults
+    }
+}
+
+fn unknown(known: &BTreeSet<String>) -> String {
+    if known.is_empty() {
+        return "unknown parameter; this operation has none".to_owned();
+    }
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    format!("unknown parameter; this operation knows {}", known.join(", "))
+}
+
+/// Lets a request through whose path and query may be of this service by their length.
+pub(crate) async fn refuse_long_targets(request: Request, next: Next) -> Response {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target <= MAX_TARGET_BYTES {
+        next.run(request).await
+    } else {
+        Problem::target_too_long().into_response()
+    }
+}
+
+/// Lets a request through whose query parameters its operation has.
+pub(crate) async fn refuse_unknown_queries(
+    State(known): State<KnownQueries>,
+    path: MatchedPath,
+    request: Request,
+    next: Next,
+) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let faults = known.faults(path.as_str(), request.method(), query);
+    if faults.is_empty() { next.run(request).await } else { Problem::invalid_query(faults).into_response() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_described_is_taken_once() {
+        let parameters = json!([{ "in": "query", "name": "limit" }, { "in": "path", "name": "id" }]);
+        let known = KnownQueries::of(&json!({ "paths": { "/a/{id}": {
+            "get": { "parameters": parameters }, "delete": {}
+        } } }));
+        let count = |method: Method, query: &str| known.faults("/a/{id}", &method, query).len();
+        for query in ["", "limit=1", "&limit=%31&", "li%6dit=1"] {
+            assert_eq!((count(Method::GET, query), count(Method::HEAD, query)), (0, 0), "{query}");
+        }
+        assert_eq!(count(Method::GET, "limit=1&limit=1"), 1);
+        assert_eq!(count(Method::GET, "id=1&=&limit"), 2);
+        assert_eq!(count(Method::DELETE, "limit=1"), 1);
+        assert_eq!(count(Method::GET, &"a&".repeat(1_000)), MAX_PARAMETERS);
+    }
+}
