@@ -2,14 +2,10 @@
 
 /// Crate and build target, and the circle's modules in alphabetical order.
 pub(super) const KNOWN: &[(&str, &[&str])] = &[
-    ("export-amqp/lib", &["identities", "topology"]),
-    ("export-cli/bin exports", &["client::answer", "client::error", "client::job", "client::problem"]),
-    ("export-cli/bin exports", &["client::objects", "client::result"]),
     ("export-engine/lib", &["blocks", "context"]),
     ("export-engine/lib", &["decode", "engine", "pipeline", "resample", "table"]),
     ("export-model/lib", &["properties", "search"]),
     ("export-model/lib", &["protocol", "world"]),
-    ("export-mongo/lib", &["accepting", "sharing"]),
-    ("export-mongo/lib", &["dispatching", "sweep"]),
+    ("export-store/lib", &["jobs::create", "sharing"]),
     ("export-worker/lib", &["export", "worker"]),
 ];

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use async_rs::Runtime;
 use bson::doc;
 use export_amqp::Publisher;
+use export_api::tasks::dispatcher::Outcome;
 use export_core::job::{Failure, Priority};
 use export_e2e::Stack;
 use export_testkit::isolation::TestSpace;
@@ -25,8 +26,6 @@ const IN_BROKER: usize = 4;
 /// Longest wait for anything; the slowest thing that is waited for takes a few seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LEASE: Duration = Duration::from_mins(5);
-/// Time in which a dispatcher looks more than once, whatever wakes it.
-const SEVERAL_LOOKS: Duration = Duration::from_secs(4);
 
 fn counts<const N: usize>(of: [(&str, usize); N]) -> BTreeMap<String, usize> {
     of.map(|(name, count)| (name.to_owned(), count)).into()
@@ -101,21 +100,22 @@ async fn large_jobs_let_small_ones_pass_but_not_for_ever() {
 async fn a_tenant_has_no_more_than_it_may() {
     let line = Line::start().await;
     line.small_jobs("a", 6).await;
-    let dispatching = line.dispatcher(2).await;
+    let dispatcher = line.stepped_dispatcher(line.space.services.rabbitmq_url.clone(), 2).await;
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
     let first = line.until_in_broker(2).await;
     let mut running = Vec::new();
     for job in &first {
         running.push(line.claim(job).await.expect("claimed"));
     }
     line.job("b", Priority::Interactive).await;
-    dispatching.wake.now();
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
     assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
-    tokio::time::sleep(SEVERAL_LOOKS).await;
-    assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]), "it has two that run");
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NoRoom, "\"a\" has two that run");
+    assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
     let failure = Failure { code: "test".to_owned(), message: "it was only a test".to_owned() };
     line.jobs.fail(&running[0], &failure).await.expect("an answer");
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
     assert_eq!(line.tenants_in_broker(2).await, counts([("a", 1), ("b", 1)]));
-    dispatching.end().await;
     line.end().await;
 }
 
@@ -159,15 +159,18 @@ async fn jobs_wait_while_the_broker_is_away() {
     let proxy = Proxy::start(address.clone()).await;
     proxy.cut();
     let through = format!("{before}@{}", rest.replacen(&address, &proxy.address().to_string(), 1));
-    let dispatching = line.dispatcher_of(through, 64).await;
+    let dispatcher = line.stepped_dispatcher(through, 64).await;
     line.small_jobs("a", 6).await;
-    dispatching.wake.now();
-    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NotReleased);
     assert_eq!(line.in_broker().await, []);
     proxy.restore_connections();
+    // The publisher connects again after a back-off.
+    let asked_at = Instant::now();
+    while dispatcher.round().await.expect("a round") != Outcome::NoRoom {
+        assert!(asked_at.elapsed() < PATIENCE, "nothing is released");
+    }
     line.until_in_broker(IN_BROKER).await;
     assert_eq!(line.messages().await as usize, IN_BROKER);
-    dispatching.end().await;
     line.end().await;
 }
 
@@ -223,12 +226,14 @@ async fn a_purged_queue_holds_nobody_up_for_long() {
     use export_api::tasks::sweeper::Sweeper;
     let line = Line::start().await;
     line.small_jobs("a", 6).await;
-    let dispatching = line.dispatcher(64).await;
+    let dispatcher = line.stepped_dispatcher(line.space.services.rabbitmq_url.clone(), 64).await;
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
     let first = line.until_in_broker(IN_BROKER).await;
     let queue = line.topology.queue();
     line.channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await.expect("purged");
-    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NoRoom);
     assert_eq!(line.messages().await, 0, "nothing else is sent meanwhile");
+    let dispatching = line.dispatcher(64).await;
     let sweeper = Sweeper {
         jobs: line.jobs.clone(),
         publisher: Publisher::new(line.space.services.rabbitmq_url.clone().into(), line.topology.clone()),

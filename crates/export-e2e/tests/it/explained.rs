@@ -1,4 +1,4 @@
-//! The API's documentation: the OpenAPI description, the page, and the answer to too many requests.
+//! The API's documentation: the `OpenAPI` description, the page, and the answer to too many requests.
 
 use std::num::NonZeroU32;
 

@@ -64,19 +64,10 @@ impl Line {
         Self { space, topology, jobs, channel, connection }
     }
 
+    /// A dispatcher that runs by itself.
     pub(super) async fn dispatcher(&self, max_running_per_tenant: usize) -> Dispatching {
-        self.dispatcher_of(self.space.services.rabbitmq_url.clone(), max_running_per_tenant).await
-    }
-
-    pub(super) async fn dispatcher_of(
-        &self,
-        rabbitmq_url: String,
-        max_running_per_tenant: usize,
-    ) -> Dispatching {
-        let jobs = store(&self.space).await;
-        let changes = Changes::of(&jobs);
-        let publisher = Publisher::new(rabbitmq_url.into(), self.topology.clone());
-        let dispatcher = Dispatcher::new(jobs, changes.clone(), publisher, max_running_per_tenant);
+        let url = self.space.services.rabbitmq_url.clone();
+        let (dispatcher, changes) = self.new_dispatcher(url, max_running_per_tenant).await;
         let (stop, wake) = (CancellationToken::new(), dispatcher.wake());
         let following = stop.clone().cancelled_owned();
         let tasks = [
@@ -84,6 +75,26 @@ impl Line {
             tokio::spawn(async move { changes.run(following).await }),
         ];
         Dispatching { wake, stop, tasks }
+    }
+
+    /// A dispatcher that does nothing between the rounds that the test asks for.
+    pub(super) async fn stepped_dispatcher(
+        &self,
+        rabbitmq_url: String,
+        max_running_per_tenant: usize,
+    ) -> Dispatcher {
+        self.new_dispatcher(rabbitmq_url, max_running_per_tenant).await.0
+    }
+
+    async fn new_dispatcher(
+        &self,
+        rabbitmq_url: String,
+        max_running_per_tenant: usize,
+    ) -> (Dispatcher, Changes) {
+        let jobs = store(&self.space).await;
+        let changes = Changes::of(&jobs);
+        let publisher = Publisher::new(rabbitmq_url.into(), self.topology.clone());
+        (Dispatcher::new(jobs, changes.clone(), publisher, max_running_per_tenant), changes)
     }
 
     pub(super) async fn job(&self, tenant: &str, priority: Priority) -> JobId {
