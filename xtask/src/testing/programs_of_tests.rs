@@ -1,4 +1,4 @@
-//! Programs that tests start by themselves: servers to kill, restart or fill as they like, and Python with the packages of users.
+//! Programs that tests start themselves: servers that they kill, restart or fill, and Python with packages that users have.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::programs::Programs;
 use crate::services::packages;
 use crate::{console, python};
 
-/// Other people's programs that read what users download, and one that asks the API odd things.
+/// Packages that read results, and schemathesis, which sends generated requests to the API.
 const REQUIREMENTS: &str = "xtask/testing/requirements.txt";
 
 /// Programs that are downloaded.

@@ -1,4 +1,4 @@
-//! `bench-engine`: the engine alone, from a mongodump folder to nowhere, with the memory that an export has in a worker.
+//! `bench-engine`: the engine alone, from a mongodump folder to a sink that discards everything, with a worker's memory budget per export.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 use std::io;
@@ -16,7 +16,7 @@ use export_engine::{DumpSource, Engine, Limits, MemoryBudget, Meter, plan};
 use serde::Serialize;
 use serde_json::json;
 
-/// Exports that a worker does at a time by default; its memory is divided between them.
+/// A worker's default concurrency, by which its memory is divided.
 const EXPORTS_AT_A_TIME: NonZeroUsize = NonZeroUsize::new(2).expect("two");
 
 /// Measures the engine on a dump
@@ -24,7 +24,7 @@ const EXPORTS_AT_A_TIME: NonZeroUsize = NonZeroUsize::new(2).expect("two");
 struct Arguments {
     /// mongodump folder: `<vehicle>/<parameter>.bson`
     folder: PathBuf,
-    /// What the vehicles' folders begin with
+    /// Prefix of the vehicles' folders
     #[arg(long, default_value = "vehicle_")]
     prefix: String,
     /// First day
@@ -94,7 +94,7 @@ fn figures(usage: Usage, manifest: &Manifest, nowhere: &Nowhere) -> anyhow::Resu
     })
 }
 
-/// Counts what it is given and forgets it.
+/// A sink that counts bytes and discards them.
 #[derive(Debug, Default)]
 struct Nowhere {
     bytes: u64,

@@ -1,6 +1,6 @@
-//! The jobs as they are stored: asked twice a second while they run, which costs the service nothing, and in full when they have ended.
+//! Stored jobs: counted twice a second while they run, which does not load the service, and read in full when they have ended.
 //!
-//! All times are the database's, so that no clock is compared with another.
+//! All times are MongoDB's, so that clocks are never compared with each other.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use mongodb::{Client, Collection};
 use crate::client::Tenant;
 use crate::service::Service;
 
-/// Between two looks at how many have ended.
+/// Pause between two counts of ended jobs.
 const PAUSE: Duration = Duration::from_millis(500);
-/// In one batch, so that no cursor of this program stays open.
+/// One batch holds all, so that no cursor of this program stays open.
 const ALL_AT_ONCE: u32 = 100_000;
 
 /// The stored jobs of some tenants.

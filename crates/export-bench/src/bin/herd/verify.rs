@@ -1,4 +1,4 @@
-//! Whether what was FINISHED is an export: a few results are downloaded and counted.
+//! Checks results of FINISHED jobs: downloads a few and counts their rows.
 
 use std::io::{Cursor, Read};
 use std::net::SocketAddr;
