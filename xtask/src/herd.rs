@@ -108,7 +108,7 @@ mod tests {
     use super::wrong;
 
     #[test]
-    fn what_is_wrong_is_told_and_a_missed_target_is_not() {
+    fn errors_are_reported_and_missed_targets_are_not() {
         let fine = json!({ "burst": { "rounds": [], "wrong": [] }, "killed": { "wrong": [] } });
         assert_eq!(wrong(&fine), Vec::<String>::new());
         let bad = json!({ "burst": { "wrong": ["a result"] }, "behind": { "failed": "no answer" } });

@@ -52,7 +52,7 @@ mod tests {
     use crate::cli::Contestant::{Ceiling, Drain, Run};
 
     #[test]
-    fn the_order_changes_and_nobody_is_left_out() {
+    fn the_order_changes_and_every_contestant_runs() {
         let all = [Ceiling, Run, Drain];
         assert_eq!(order(&all, 0), [Ceiling, Run, Drain]);
         assert_eq!(order(&all, 1), [Ceiling, Drain, Run]);

@@ -57,7 +57,7 @@ fn problem(answer: &Answer) -> Value {
 }
 
 /// The problem for a caller over the limit, with `Retry-After`.
-fn told_full(answer: &Answer, kind: &str) -> String {
+fn expect_full(answer: &Answer, kind: &str) -> String {
     assert_eq!(answer.status, 429, "{}", String::from_utf8_lossy(&answer.body));
     let problem = problem(answer);
     assert_eq!(problem["type"], format!("urn:exports:problem:{kind}"));
@@ -96,7 +96,7 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     let (accepted, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 202);
     assert_eq!((accepted.len(), refused.len()), (10, 22));
     for answer in refused {
-        let detail = told_full(answer, "queue-full");
+        let detail = expect_full(answer, "queue-full");
         assert!(detail.contains("wait as may: 11."), "{detail}");
     }
     assert_eq!(stored(&stack).await, 11, "nothing is stored of what was refused");
@@ -110,17 +110,17 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     let job_id = id(accepted[0]);
     assert_eq!(first.send("DELETE", &format!("/export/{job_id}"), &[], None).await.status, 202);
     until_accepted(&first).await;
-    told_full(&post(&first, &[], &request).await, "queue-full");
+    expect_full(&post(&first, &[], &request).await, "queue-full");
     let held = stack.claim(&known).await;
     until_accepted(&first).await;
-    told_full(&post(&first, &[], &request).await, "queue-full");
+    expect_full(&post(&first, &[], &request).await, "queue-full");
     held.fail().await;
-    told_full(&post(&first, &[], &request).await, "queue-full");
+    expect_full(&post(&first, &[], &request).await, "queue-full");
     stack.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_together_have_a_limit_that_tells_nothing_of_others() {
+async fn the_global_limit_reveals_nothing_about_other_tenants() {
     let stack = api(4, 5, AdmissionSettings::WIDEST.size).await;
     let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
     let request = body();
@@ -131,7 +131,7 @@ async fn all_together_have_a_limit_that_tells_nothing_of_others() {
     assert_eq!(stored(&stack).await, 5);
     // A tenant at its own limit gets that limit; other tenants learn that the queue is full, without a number.
     let third = caller(&stack, "third").await;
-    let detail = told_full(&post(&third, &[], &request).await, "service-full");
+    let detail = expect_full(&post(&third, &[], &request).await, "service-full");
     assert!(!detail.contains(|c: char| c.is_ascii_digit()), "{detail}");
     for answer in refused {
         assert_eq!(answer.status, 429);
@@ -144,7 +144,7 @@ async fn all_together_have_a_limit_that_tells_nothing_of_others() {
     for _ in 0..4 {
         until_accepted(&third).await;
     }
-    let detail = told_full(&post(&third, &[], &request).await, "queue-full");
+    let detail = expect_full(&post(&third, &[], &request).await, "queue-full");
     assert!(detail.contains("wait as may: 4."), "{detail}");
     stack.stop().await;
 }
@@ -160,7 +160,7 @@ fn places(answer: &Answer) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_large_is_refused_with_all_of_its_faults() {
+async fn a_too_large_request_is_refused_with_all_its_faults() {
     let size = SizeLimits { max_range_days: 31, max_vehicles: 2, interactive_vehicle_days: 2 };
     let mut stack = api(100, 100, size).await;
     let mut fleet = oddities::near_1970();

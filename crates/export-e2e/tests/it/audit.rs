@@ -40,7 +40,7 @@ async fn with_worker() -> (Stack, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_that_somebody_did_is_there_once() {
+async fn every_action_is_audited_once() {
     let (stack, body) = with_worker().await;
     let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
     let name = [("idempotency-key", "k")];

@@ -175,7 +175,7 @@ async fn jobs_wait_while_the_broker_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_to_be_tried_later_waits_and_holds_nobody_up() {
+async fn a_job_in_its_backoff_does_not_block_others() {
     let line = Line::start().await;
     let resting = line.small_jobs("a", 8).await;
     let later = vec![doc! { "$set": { "runAfter": { "$add": ["$$NOW", 6_000] } } }];
@@ -222,7 +222,7 @@ async fn a_job_that_was_handed_over_is_released_again() {
 
 /// Lost messages count as unclaimed, so the broker seems full; they are sent again, and dispatching continues.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purged_queue_holds_nobody_up_for_long() {
+async fn dispatching_recovers_from_a_purged_queue() {
     use export_api::tasks::sweeper::Sweeper;
     let line = Line::start().await;
     line.small_jobs("a", 6).await;

@@ -111,7 +111,7 @@ async fn events_come_without_a_change_stream() {
 
 /// The expiry of a result is an event too, for clients that reconnect later.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_expired_is_told_as_such() {
+async fn an_expired_result_is_an_event() {
     let (stack, job_id) = api_with_job().await;
     stack.claim(&job_id).await.finish(&[]).await;
     let mut events = stack.events(&job_id, &[]).await;
@@ -128,7 +128,7 @@ async fn what_has_expired_is_told_as_such() {
 
 /// The worker's estimate of the time left is sent while it runs.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_time_left_is_told() {
+async fn the_estimated_time_left_is_sent() {
     let (stack, job_id) = api_with_job().await;
     let held = stack.claim(&job_id).await;
     held.progress(40).await;
@@ -156,7 +156,7 @@ async fn a_stream_without_news_is_kept_alive() {
 
 /// What a caller listens to is its share of the streams, and given back when it listens no more.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_has_so_many_streams() {
+async fn streams_per_caller_are_limited() {
     let two = NonZeroU32::new(2).expect("not zero");
     let limits = LimitSettings { max_streams_per_caller: two, ..LimitSettings::DEFAULT };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;

@@ -51,7 +51,7 @@ async fn the_page_needs_no_other_host() {
 
 /// Without keys an address is a caller.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_too_much_is_told_when_to_ask_again() {
+async fn too_many_requests_get_429_with_retry_after() {
     let few = NonZeroU32::new(3).expect("not zero");
     let limits = LimitSettings {
         requests_per_second: NonZeroU32::MIN,

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::evidence::Told;
 use super::fault::{APIS, Process};
 use super::schedule::{Manner, PlannedJob};
-use super::shape::names_nobody;
+use super::shape::names_an_unknown_vehicle;
 use super::stage::Stage;
 
 /// Attempts of a client with an `Idempotency-Key`, and the pause between them.
@@ -78,7 +78,7 @@ impl Stage {
         let asked = self.request(api, "POST", "/export", headers, body.to_string().into_bytes());
         let Some(answer) = asked.await else { return Asked::InVain };
         // A vehicle that there is not is refused as long as the catalog is sure of it.
-        if answer.status == REFUSED && names_nobody(body) {
+        if answer.status == REFUSED && names_an_unknown_vehicle(body) {
             return Asked::Refused;
         }
         if answer.status != ACCEPTED {

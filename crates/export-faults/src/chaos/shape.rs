@@ -161,7 +161,7 @@ impl Shape {
 }
 
 /// Whether a request is about the vehicle that there is not.
-pub(super) fn names_nobody(body: &Value) -> bool {
+pub(super) fn names_an_unknown_vehicle(body: &Value) -> bool {
     body["vehicles"][0].as_str().is_some_and(|vehicle| vehicle.ends_with(NOBODY))
 }
 
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stored_job_tells_its_shape() {
+    fn a_stored_job_gives_its_shape() {
         for shape in Shape::ALL {
             let body = shape.body("t_vehicle_");
             let vehicles: Vec<Bson> = body["vehicles"]

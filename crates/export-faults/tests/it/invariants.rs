@@ -113,7 +113,7 @@ fn failed(job: &Document, code: &str) -> Document {
 }
 
 #[test]
-fn nothing_is_wrong_with_what_is_right() {
+fn correct_evidence_has_no_violation() {
     assert_eq!(violations(&good()), []);
     let cancelled = with(&waiting(), doc! { "state": "CANCELLED", "cancelRequested": true });
     let mut evidence = evidence_of(vec![waiting(), cancelled]);

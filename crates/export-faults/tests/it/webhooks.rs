@@ -51,7 +51,7 @@ fn with_webhooks(deployment: &Deployment) -> Start<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_tells_the_host_and_nothing_secret() {
+async fn the_log_has_the_host_and_no_secret() {
     let deployment = Deployment::start().await;
     let (address, received) =
         receiver(&["HTTP/1.1 410 Gone\r\ncontent-length: 6\r\n\r\nsesame", "HTTP/1.1 204 No\r\n\r\n"]);

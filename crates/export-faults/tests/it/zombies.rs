@@ -70,7 +70,7 @@ async fn frozen_at(fleet: &Fleet, deployment: Deployment, stops_at: impl FnOnce(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_goes_on_while_it_plans() {
+async fn a_zombie_resumes_while_it_plans() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let lists = Pattern::any().containing("listDatabases\0");
@@ -81,7 +81,7 @@ async fn a_zombie_goes_on_while_it_plans() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_goes_on_while_it_reads() {
+async fn a_zombie_resumes_while_it_reads() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::long(&deployment, 20).await;
     frozen_at(&fleet, deployment, |zombie| {
@@ -91,7 +91,7 @@ async fn a_zombie_goes_on_while_it_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_goes_on_while_it_uploads() {
+async fn a_zombie_resumes_while_it_uploads() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     frozen_at(&fleet, deployment, |zombie| {
@@ -102,7 +102,7 @@ async fn a_zombie_goes_on_while_it_uploads() {
 
 /// Its object is whole, and so is the other one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_goes_on_after_its_upload() {
+async fn a_zombie_resumes_after_its_upload() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::bulky(&deployment, 6).await;
     frozen_at(&fleet, deployment, |zombie| {
