@@ -204,7 +204,8 @@ async fn each_key_can_do_what_is_listed_and_nothing_else() {
         let outcomes = attempt_all(&fixture, &fixture.client(identity)).await;
         assert!(listed.iter().all(|(action, _)| outcomes.contains_key(*action)), "{outcomes:?}");
         for (action, refused) in outcomes {
-            let allowed = listed.iter().find(|(name, _)| *name == action).map_or(NO_IDENTITY, |(_, who)| *who);
+            let allowed =
+                listed.iter().find(|(name, _)| *name == action).map_or(NO_IDENTITY, |(_, who)| *who);
             matrix.note(&action, identity, allowed[index], refused);
         }
     }
