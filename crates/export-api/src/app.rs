@@ -78,12 +78,12 @@ impl App {
             limits: Limits::new(&config.limits, &config.access),
             sharing: config.sharing,
             max_attempts: config.jobs.max_attempts,
-            public_base_url: config.http.public_base_url.clone(),
+            public_base_url: config.http.public_base_url.clone().unwrap_or_default(),
         };
         let sweeper = Sweeper {
             jobs: state.jobs.clone(),
             publisher: publisher.clone(),
-            policy: config.jobs.retry,
+            policy: config.jobs.retry.into(),
             queue_age: config.jobs.queue_age,
         };
         let relay = Relay {

@@ -1,0 +1,4 @@
+//! Tests of all settings together.
+
+mod reference;
+mod values;
