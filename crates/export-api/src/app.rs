@@ -12,21 +12,21 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::accepting::Acceptor;
-use crate::admission::Admission;
-use crate::audit::Audit;
 use crate::auth::Authenticator;
 use crate::config::{Config, LimitSettings};
-use crate::dispatcher::Dispatcher;
-use crate::limits::Limits;
-use crate::queue::Queue;
-use crate::relay::{Relay, WebhookRelay};
+use crate::http::limits::Limits;
+use crate::http::server;
+use crate::jobs::accepting::Acceptor;
+use crate::jobs::admission::Admission;
+use crate::jobs::audit::Audit;
+use crate::jobs::queue::Queue;
+use crate::jobs::sharing;
 use crate::routes::router;
-use crate::server;
-use crate::sharing;
 use crate::state::ApiState;
-use crate::supervised::Supervised;
-use crate::sweeper::Sweeper;
+use crate::tasks::dispatcher::Dispatcher;
+use crate::tasks::relay::{Relay, WebhookRelay};
+use crate::tasks::supervised::Supervised;
+use crate::tasks::sweeper::Sweeper;
 
 /// How often the services behind the API are asked for a sign of life.
 const WATCH: Duration = Duration::from_secs(5);

@@ -24,7 +24,7 @@ use tracing::{Span, debug, warn};
 use self::keys::KeyCheck;
 use self::tokens::TokenCheck;
 use crate::config::{AccessSettings, KnownCallers};
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// Time between looks whether there is a key, while MongoDB is away.
 const LOOK_FOR_KEYS: Duration = Duration::from_secs(5);

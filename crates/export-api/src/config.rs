@@ -27,7 +27,7 @@ pub use export_settings::limits::LimitSettings;
 pub use oidc::{KeySetTimes, OidcSettings};
 pub use webhooks::WebhookSettings;
 
-use crate::sharing::Sharing;
+use crate::jobs::sharing::Sharing;
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]

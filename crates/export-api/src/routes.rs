@@ -3,9 +3,6 @@
 mod description;
 mod docs;
 pub mod exports;
-mod query;
-mod rejections;
-mod request_id;
 pub mod vehicles;
 
 use std::any::Any;
@@ -24,13 +21,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::auth::authenticate;
-use crate::limits::{limit_all, limit_callers, limit_failures};
-use crate::problem::{Fault, Problem, ProblemType, ProblemView};
+use crate::http::limits::{limit_all, limit_callers, limit_failures};
+use crate::http::problem::{Fault, Problem, ProblemType, ProblemView};
+use crate::http::query::{KnownQueries, refuse_long_targets, refuse_unknown_queries};
+use crate::http::rejections::as_problems;
+use crate::http::request_id::{REQUEST_ID, identify};
 use crate::state::ApiState;
-use query::{KnownQueries, refuse_long_targets, refuse_unknown_queries};
-use rejections::as_problems;
-pub(crate) use request_id::REQUEST_ID;
-use request_id::identify;
 
 /// Most of a path that the log tells, in bytes: longer ones are not of this service.
 const MAX_LOGGED_PATH: usize = 200;

@@ -6,14 +6,14 @@ use export_mongo::{Catalog, Changes, JobStore};
 use export_s3::ResultBucket;
 use export_webhooks::Webhooks;
 
-use crate::accepting::Acceptor;
-use crate::admission::Admission;
-use crate::audit::Audit;
 use crate::auth::Authenticator;
-use crate::dispatcher::Wake;
-use crate::limits::Limits;
-use crate::queue::Queue;
-use crate::sharing::Sharing;
+use crate::http::limits::Limits;
+use crate::jobs::accepting::Acceptor;
+use crate::jobs::admission::Admission;
+use crate::jobs::audit::Audit;
+use crate::jobs::queue::Queue;
+use crate::jobs::sharing::Sharing;
+use crate::tasks::dispatcher::Wake;
 
 /// Shared by all requests. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ mod webhooks;
 
 use clap::{CommandFactory, Parser};
 use export_observability::init_logs;
-use export_settings::log::LogArgs;
+use export_settings::log::LogSettings;
 
 /// The command line of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -30,7 +30,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    log: LogArgs,
+    log: LogSettings,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -63,7 +63,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() {
-    let code = match run(Cli::parse()).await {
+    let code = match run(export_settings::parse::<Cli>()).await {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("exports: {error:#}");
@@ -76,7 +76,7 @@ async fn main() {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    init_logs(&cli.log.resolve()?)?;
+    init_logs(&cli.log)?;
     // One provider for every TLS connection of this process. It is there already only if this line has run before.
     rustls::crypto::ring::default_provider().install_default().ok();
     match cli.command {

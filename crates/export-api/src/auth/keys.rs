@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::error;
 
+use crate::http::problem::Problem;
 use crate::memory::Memory;
-use crate::problem::Problem;
 
 /// Most keys that are remembered, and as many ids that are none; some megabytes.
 const REMEMBERED: usize = 10_000;

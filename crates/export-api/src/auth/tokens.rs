@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::key_set::KeySet;
 use crate::config::OidcSettings;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// By how much the issuer's clock and ours may differ, in seconds.
 const LEEWAY_SECONDS: u64 = 30;

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
-use crate::problem::ProblemType;
+use crate::http::problem::ProblemType;
 
 /// Answers of every operation, whatever it does.
 const ALWAYS: [ProblemType; 7] = [

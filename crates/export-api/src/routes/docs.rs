@@ -14,7 +14,7 @@ use tracing::error;
 use utoipa_swagger_ui::Config;
 
 use super::description_text;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// The page may use what this service serves and nothing else. (Its own script sets styles and shows pictures that are in it.)
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \

@@ -24,7 +24,7 @@ use export_core::job::Job;
 use export_mongo::StoreError;
 use tracing::error;
 
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::state::ApiState;
 
 /// The job id of a path.

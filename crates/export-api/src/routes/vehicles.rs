@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::problem::{Fault, Problem};
+use crate::http::problem::{Fault, Problem};
 use crate::state::ApiState;
 
 /// Vehicles of a page, unless asked otherwise, and at most.

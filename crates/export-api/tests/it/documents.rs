@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use export_api::problem::ProblemType;
+use export_api::http::problem::ProblemType;
 
 const API: &str = include_str!("../../../../docs/api.md");
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");

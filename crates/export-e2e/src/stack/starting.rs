@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use export_api::config::{
     AccessSettings, AdmissionSettings, Config as ApiConfig, DispatchSettings, HttpSettings, JobSettings,
-    LimitSettings, WebhookSettings,
+    LimitSettings, SizeSettings, WebhookSettings,
 };
-use export_api::sharing::Sharing;
+use export_api::jobs::sharing::Sharing;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_mongo::ReadLimits;
 use export_settings::mongo::SourceSettings;
+use export_settings::retry::RetrySettings;
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::niceness::Niceness;
@@ -44,7 +45,7 @@ impl Default for ApiTerms {
             access: AccessSettings::Anyone,
             limits: unhurried(),
             webhooks: None,
-            admission: AdmissionSettings::WIDEST,
+            admission: wide_admission(),
             sharing: Sharing::Off,
         }
     }
@@ -132,19 +133,20 @@ impl Stack {
         stack.api_url = format!("http://{}", address(&api));
         let config = ApiConfig {
             http: HttpSettings {
-                listen: address(&api),
-                admin: address(&admin),
-                public_base_url: String::new(),
+                host: address(&api).ip(),
+                port: address(&api).port(),
+                public_base_url: None,
             },
+            admin: address(&admin),
             access,
             limits,
             admission,
             jobs: JobSettings {
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),
-                retry: RETRY,
+                retry: RetrySettings { first_wait_ms: RETRY.first_wait_ms, longest_wait_ms: RETRY.longest_wait_ms },
             },
-            dispatch: DispatchSettings::DEFAULT,
+            dispatch: DispatchSettings::default(),
             webhooks,
             sharing,
             mongo: stack.mongo(),
@@ -166,7 +168,8 @@ impl Stack {
     pub async fn start_another_api(&mut self, mongodb_uri: Option<String>) -> String {
         let (api, admin) = (local_listener().await, local_listener().await);
         let mut config = self.api.clone().unwrap_or_else(|| panic!("there is no first API"));
-        (config.http.listen, config.http.admin) = (address(&api), address(&admin));
+        (config.http.host, config.http.port) = (address(&api).ip(), address(&api).port());
+        config.admin = address(&admin);
         config.mongo.uri = mongodb_uri.map_or(config.mongo.uri, Into::into);
         let url = format!("http://{}", address(&api));
         let app = export_api::app::App::build(&config, self.results(None).await).await;
@@ -232,7 +235,17 @@ fn unhurried() -> LimitSettings {
         requests_per_second: PLENTY,
         requests_at_once: PLENTY,
         auth_failures_at_once: PLENTY,
-        ..LimitSettings::DEFAULT
+        ..LimitSettings::default()
+    }
+}
+
+/// Limits that no test of anything else comes near: as wide as the settings allow.
+pub fn wide_admission() -> AdmissionSettings {
+    const MAX: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
+    AdmissionSettings {
+        max_queued_per_tenant: MAX,
+        max_queued: MAX,
+        size: SizeSettings { max_range_days: 3_652_059, max_vehicles: MAX.get(), interactive_vehicle_days: 7 },
     }
 }
 

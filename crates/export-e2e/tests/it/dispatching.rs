@@ -220,7 +220,7 @@ async fn a_job_that_was_handed_over_is_released_again() {
 /// The broker counts as full while it has what nobody can get any more; what was lost is sent again, and it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purged_queue_holds_nobody_up_for_long() {
-    use export_api::sweeper::Sweeper;
+    use export_api::tasks::sweeper::Sweeper;
     let line = Line::start().await;
     line.small_jobs("a", 6).await;
     let dispatching = line.dispatcher(64).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use export_amqp::{Publisher, Topology};
-use export_api::relay::{Relay, WebhookRelay};
+use export_api::tasks::relay::{Relay, WebhookRelay};
 use export_core::access::AllowedVehicles;
 use export_core::job::{NewJob, RetryPolicy};
 use export_core::request::ExportRequest;

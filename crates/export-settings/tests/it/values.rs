@@ -84,7 +84,7 @@ fn bounds_are_as_documented() {
     let cases: [Case; 6] = [
         (is_taken::<WorkerSettings>, "lease-seconds", &["1", "3600", ""], &["0", "3601"]),
         (is_taken::<WorkerSettings>, "shutdown-grace-seconds", &["0", "3600"], &["3601", "-1"]),
-        (is_taken::<WorkerSettings>, "worker-nice", &["0", "19"], &["20", "-1", "256"]),
+        (is_taken::<WorkerSettings>, "worker-nice", &["0", "19"], &["20", "-1", "256", "10.5", "ten"]),
         (is_taken::<AdmissionSettings>, "max-range-days", &["1", "3652059"], &["0", "3652060"]),
         (is_taken::<ReadingSettings>, "source-max-bytes-per-second", &["65536"], &["65535", "10MB"]),
         (is_taken::<OidcArgs>, "oidc-algorithm", &["RS256", "EdDSA"], &["HS256", "none"]),

@@ -13,9 +13,9 @@ use tracing::{Instrument, error, info};
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::{JobPath, find_job, store_problem};
-use crate::audit::Trail;
 use crate::auth::Caller;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
+use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
 /// End a job

@@ -23,14 +23,14 @@ use super::links::ResultLinks;
 use super::schema::ExportRequest as ExportRequestBody;
 use super::wait::Wait;
 use super::{store_problem, webhook};
-use crate::accepting::NotAccepted;
-use crate::admission::Ticket;
-use crate::audit::Trail;
 use crate::auth::Caller;
-use crate::json_body::JsonBody;
-use crate::limits::Peer;
-use crate::problem::Problem;
-use crate::sharing;
+use crate::http::json_body::JsonBody;
+use crate::http::limits::Peer;
+use crate::http::problem::Problem;
+use crate::jobs::accepting::NotAccepted;
+use crate::jobs::admission::Ticket;
+use crate::jobs::audit::Trail;
+use crate::jobs::sharing;
 use crate::state::ApiState;
 
 /// The header with a client's own name for its request.

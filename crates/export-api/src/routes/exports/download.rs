@@ -11,9 +11,9 @@ use export_core::output::Archive;
 use super::job_view::RETRY_AFTER_SECONDS;
 use super::links::{ObjectsView, ResultLinks};
 use super::{JobPath, ObjectPath, find_job};
-use crate::audit::Trail;
 use crate::auth::Caller;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
+use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
 /// Off to the result

@@ -15,9 +15,9 @@ use utoipa::ToSchema;
 use super::schema::ExportRequest as ExportRequestBody;
 use super::{known, schema, webhook};
 use crate::auth::Caller;
-use crate::json_body::JsonBody;
-use crate::problem::Problem;
-use crate::queue::QueueView;
+use crate::http::json_body::JsonBody;
+use crate::http::problem::Problem;
+use crate::jobs::queue::QueueView;
 use crate::state::ApiState;
 
 /// What an export would come to.

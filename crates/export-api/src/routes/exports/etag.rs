@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::job_view::JobView;
 use super::links::ResultLinks;
-use crate::queue::QueueView;
+use crate::jobs::queue::QueueView;
 
 /// Bytes of a tag: enough that no two versions of one job ever share it.
 const TAG_BYTES: usize = 12;

@@ -24,9 +24,9 @@ use super::job_view::JobView;
 use super::links::ResultLinks;
 use super::{JobPath, find_job};
 use crate::auth::Caller;
-use crate::limits::{Peer, StreamPermit};
-use crate::problem::Problem;
-use crate::queue::QueueView;
+use crate::http::limits::{Peer, StreamPermit};
+use crate::http::problem::Problem;
+use crate::jobs::queue::QueueView;
 use crate::state::ApiState;
 
 /// A comment is sent after so long without an event, so that nobody on the way takes the connection for dead.

@@ -15,10 +15,10 @@ use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::wait::Wait;
 use super::{JobPath, find_job, store_problem};
-use crate::audit::Trail;
 use crate::auth::Caller;
-use crate::limits::Peer;
-use crate::problem::Problem;
+use crate::http::limits::Peer;
+use crate::http::problem::Problem;
+use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
 /// How a job is

@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::links::{ObjectView, ResultLinks};
 use super::schema;
-use crate::queue::QueueView;
+use crate::jobs::queue::QueueView;
 
 /// How soon asking again is worth it while a job is active, in seconds.
 pub(super) const RETRY_AFTER_SECONDS: u16 = 2;

@@ -15,8 +15,8 @@ use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
 use export_mongo::{Catalog, StoreError};
 
-use crate::admission::Ticket;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
+use crate::jobs::admission::Ticket;
 use crate::state::ApiState;
 
 /// Unknown vehicles of a request for which a similar name is looked for.

@@ -8,7 +8,7 @@ use export_s3::{ResultBucket, S3Error};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::audit::Trail;
+use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
 /// Most links of one answer: an answer of some megabytes at most, whatever the fleet, and more than any request can list vehicles.

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use super::job_view::JobView;
 use super::links::ResultLinks;
 use crate::auth::Caller;
-use crate::problem::{Fault, Problem};
+use crate::http::problem::{Fault, Problem};
 use crate::state::ApiState;
 
 /// Jobs of a page, unless the client says how many.

@@ -9,7 +9,7 @@ use export_core::job::Job;
 use export_mongo::StoreError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::limits::Peer;
+use crate::http::limits::Peer;
 use crate::state::ApiState;
 
 /// Longest wait, in seconds: below the minute after which most proxies give up on an answer.

@@ -3,7 +3,7 @@
 use export_core::request::{ExportRequest, FieldError};
 use export_webhooks::Webhooks;
 
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// Refuses an address to which nothing would ever be sent: now, rather than when the job has ended and nobody looks.
 pub(super) fn check(webhooks: Option<&Webhooks>, request: &ExportRequest) -> Result<(), Problem> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_rs::Runtime;
 use bson::{Document, doc};
 use export_amqp::{Publisher, Topology};
-use export_api::dispatcher::{Dispatcher, Wake};
+use export_api::tasks::dispatcher::{Dispatcher, Wake};
 use export_core::access::AllowedVehicles;
 use export_core::job::{Failure, NewJob, Priority};
 use export_core::request::ExportRequest;

@@ -10,7 +10,7 @@ use export_core::request::FieldError;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// Lists and objects in each other; requests have two of them.
 const MAX_DEPTH: usize = 8;

@@ -9,7 +9,7 @@ use export_core::request::MAX_BODY_BYTES;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use crate::state::ApiState;
 
 /// A body that is one JSON value.

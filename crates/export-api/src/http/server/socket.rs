@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use uuid::Uuid;
 
 use super::activity::Activity;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// A client's connection.
 pub(super) struct Socket {

@@ -2,7 +2,7 @@
 //!
 //! [`limit_callers`] comes after authentication and counts by caller; where nobody is asked who they are, by address.
 //! [`limit_failures`] comes before it. [`limit_all`] comes before everything. How much a *connection* may have is for
-//! [`crate::server`].
+//! [`crate::http::server`].
 
 mod held;
 mod rate;
@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Caller;
 use crate::config::{AccessSettings, LimitSettings};
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use held::held;
 use rate::Rate;
 use share::Shares;

@@ -6,10 +6,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::error;
 
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 
 /// Lets answers through that are no errors, or problems already; turns others into the problem that fits best.
-pub(super) async fn as_problems(request: Request, next: Next) -> Response {
+pub(crate) async fn as_problems(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();

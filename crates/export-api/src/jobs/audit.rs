@@ -16,9 +16,9 @@ use export_core::{JobId, Tenant, causes};
 use export_mongo::{AuditAction, AuditEntry, AuditError, AuditLog};
 use tracing::error;
 
+use crate::http::problem::Problem;
+use crate::http::request_id::REQUEST_ID;
 use crate::memory::Memory;
-use crate::problem::Problem;
-use crate::routes::REQUEST_ID;
 
 /// Links that come with a job are noted once in this time for each caller: clients ask for a job again and again, and the links
 /// work for longer than that.

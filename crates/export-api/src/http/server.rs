@@ -2,7 +2,7 @@
 //!
 //! [`serve`] accepts connections and hands each to [`connection`]; [`socket`] is what the HTTP library reads from and writes
 //! to; [`activity`] knows whether anything happens on a connection. Who the caller is counts for nothing here: that is for
-//! [`crate::limits`].
+//! [`crate::http::limits`].
 
 mod activity;
 mod connection;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::config::LimitSettings;
-use crate::problem::Problem;
+use crate::http::problem::Problem;
 use connection::Connections;
 use refusals::Refusals;
 

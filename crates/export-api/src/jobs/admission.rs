@@ -15,8 +15,8 @@ use export_core::request::ExportRequest;
 use export_mongo::{Catalog, JobStore, StoreError};
 
 use crate::config::AdmissionSettings;
-use crate::problem::Problem;
-use crate::queue::Queue;
+use crate::http::problem::Problem;
+use crate::jobs::queue::Queue;
 use crate::remembered::Remembered;
 use tally::{Asked, Room, Tally};
 

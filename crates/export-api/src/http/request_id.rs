@@ -12,7 +12,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const MAX_ID_BYTES: usize = 128;
 
 /// Gives the request its id. A client's own is kept where it sends one that can stand in a log.
-pub(super) async fn identify(mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let id = given(request.headers()).unwrap_or_else(new);
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let mut response = next.run(request).await;

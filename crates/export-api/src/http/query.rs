@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use url::form_urlencoded;
 
-use crate::problem::{Fault, Problem};
+use crate::http::problem::{Fault, Problem};
 
 /// Longest path with its query, in bytes: none of this service is near it.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
@@ -22,11 +22,11 @@ const MAX_TOLD: usize = 60;
 
 /// The query parameters of each operation. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct KnownQueries(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
+pub(crate) struct KnownQueries(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
 
 impl KnownQueries {
     /// As the description of the API has them.
-    pub(super) fn of(description: &Value) -> Self {
+    pub(crate) fn of(description: &Value) -> Self {
         let mut known = BTreeMap::new();
         for (path, item) in description["paths"].as_object().into_iter().flatten() {
             for (method, operation) in item.as_object().into_iter().flatten() {
@@ -67,7 +67,7 @@ fn unknown(known: &BTreeSet<String>) -> String {
 }
 
 /// Lets a request through whose path and query may be of this service by their length.
-pub(super) async fn refuse_long_targets(request: Request, next: Next) -> Response {
+pub(crate) async fn refuse_long_targets(request: Request, next: Next) -> Response {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target <= MAX_TARGET_BYTES {
         next.run(request).await
@@ -77,7 +77,7 @@ pub(super) async fn refuse_long_targets(request: Request, next: Next) -> Respons
 }
 
 /// Lets a request through whose query parameters its operation has.
-pub(super) async fn refuse_unknown_queries(
+pub(crate) async fn refuse_unknown_queries(
     State(known): State<KnownQueries>,
     path: MatchedPath,
     request: Request,
