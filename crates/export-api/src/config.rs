@@ -11,7 +11,6 @@ use export_amqp::Topology;
 use export_settings::access::AccessArgs;
 use export_settings::amqp::AmqpArgs;
 use export_settings::health::HealthSettings;
-use export_settings::jobs::SharingSettings;
 use export_settings::log::LogSettings;
 use export_settings::mongo::{MongoArgs, MongoSettings};
 use export_settings::s3::{AWS_HELP, S3Settings};
@@ -26,8 +25,6 @@ pub use export_settings::jobs::{DispatchSettings, JobSettings};
 pub use export_settings::limits::LimitSettings;
 pub use oidc::{KeySetTimes, OidcSettings};
 pub use webhooks::WebhookSettings;
-
-use crate::jobs::sharing::Sharing;
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -45,8 +42,6 @@ pub struct Cli {
     admission: AdmissionSettings,
     #[command(flatten)]
     jobs: JobSettings,
-    #[command(flatten)]
-    sharing: SharingSettings,
     #[command(flatten)]
     dispatch: DispatchSettings,
     #[command(flatten)]
@@ -89,8 +84,6 @@ pub struct Config {
     pub admission: AdmissionSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
-    /// Whether jobs share results.
-    pub sharing: Sharing,
     /// How jobs are released to the workers.
     pub dispatch: DispatchSettings,
     /// How webhooks are sent; `None` where there are none.
@@ -121,7 +114,6 @@ impl Cli {
             limits: self.limits,
             admission: self.admission,
             jobs: self.jobs,
-            sharing: if self.sharing.is_on { Sharing::On } else { Sharing::Off },
             dispatch: self.dispatch,
             webhooks: WebhookSettings::resolve(&self.webhooks)?,
             mongo: self.mongo.resolve()?,

@@ -50,7 +50,7 @@ pub enum AuthMode {
 /// The issuer whose tokens are accepted like keys, as given.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OidcArgs {
-    /// OpenID Connect issuer whose tokens are accepted like keys (their claim `iss`), such as
+    /// Issuer (OIDC) whose tokens are accepted like keys (their claim `iss`), such as
     /// `https://login.example.com/realms/fleet`. It must be https, except on this machine
     #[arg(id = "oidc_issuer", long = "oidc-issuer", env = "OIDC_ISSUER", value_name = "URL", value_parser = issuer())]
     pub issuer: Option<String>,

@@ -28,8 +28,8 @@ pub struct ClientArgs {
         value_parser = api_url()
     )]
     pub exports_api_url: Url,
-    /// File that holds the caller's key. The key itself, such as `the-key-as-it-was-printed`, goes into the variable
-    /// `EXPORTS_API_KEY`, which has no flag: everyone on a machine can see the flags of its programs. Not needed with `AUTH=none`
+    /// The caller's key, in a file; the variable `EXPORTS_API_KEY` holds the key itself, such as `the-key-as-it-was-printed`. It has
+    /// no flag: everyone on a machine can see the flags of its programs. Not needed with `AUTH=none`
     #[arg(long, env = "EXPORTS_API_KEY_FILE", hide_env_values = true, value_name = "FILE")]
     pub exports_api_key_file: Option<String>,
 }
@@ -104,9 +104,13 @@ mod tests {
         assert_eq!(parse("").expect("the default").exports_api_url.as_str(), "http://127.0.0.1:3000/");
         let below = parse("https://fleet.test/api/v1/").expect("a URL").exports_api_url;
         assert_eq!(below.as_str(), "https://fleet.test/api/v1/");
-        for wrong in
-            ["hunter2", "ftp://hunter2", "http://u:hunter2@host", "http://host/?key=hunter2", "http://h/#hunter2"]
-        {
+        for wrong in [
+            "hunter2",
+            "ftp://hunter2",
+            "http://u:hunter2@host",
+            "http://host/?key=hunter2",
+            "http://h/#hunter2",
+        ] {
             let text = parse(wrong).expect_err(wrong);
             assert!(!text.contains("hunter2"), "{text}");
         }

@@ -95,9 +95,10 @@ fn prepared(
     environment: &dyn Fn(&str) -> Option<OsString>,
     renamed: &mut Renamed,
 ) -> Command {
-    let is_given = |name: &str| {
-        environment(name).is_some_and(|value| value.to_str().is_none_or(|value| !value.trim().is_empty()))
+    let is_blank = |name: &str| {
+        environment(name).is_some_and(|value| value.to_str().is_some_and(|value| value.trim().is_empty()))
     };
+    let is_given = |name: &str| environment(name).is_some() && !is_blank(name);
     let command = command.mut_args(|argument| {
         let Some(new) = variable(&argument).map(str::to_owned) else { return argument };
         let old = old_flags(&argument).into_iter().map(variable_of).find(|old| is_given(old));
@@ -113,8 +114,8 @@ fn prepared(
                 let old: &'static str = old.leak();
                 argument.env(old)
             }
-            // An argument with a default takes a blank value for it.
-            None if !is_given(&new) && argument.get_default_values().is_empty() => {
+            // A parser takes a blank value for the default; without a default the variable must not be read at all.
+            None if is_blank(&new) && argument.get_default_values().is_empty() => {
                 argument.env(Resettable::Reset)
             }
             None => argument,
@@ -127,7 +128,9 @@ fn prepared(
 fn deprecated_flags(command: &Command, arguments: &[OsString]) -> Vec<String> {
     let is_given = |flag: &str| {
         let given = arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix("--"));
-        given.into_iter().any(|given| given == flag || given.split_once('=').is_some_and(|(name, _)| name == flag))
+        given
+            .into_iter()
+            .any(|given| given == flag || given.split_once('=').is_some_and(|(name, _)| name == flag))
     };
     let of_this = command.get_arguments().flat_map(|argument| {
         let new = argument.get_long().unwrap_or_default();
@@ -181,10 +184,19 @@ mod tests {
     }
 
     #[test]
+    fn a_blank_variable_without_a_default_is_not_read() {
+        let (command, _) = prepare(&[("SOURCE_MAX_BYTES_PER_SECOND", " "), ("SOURCE_MAX_READS", "")]);
+        assert_eq!(variables(&command), ["SOURCE_MAX_READS", "SOURCE_READ_PREFERENCE"]);
+        assert_eq!(variables(&prepare(&[]).0).len(), 3);
+    }
+
+    #[test]
     fn an_old_flag_is_warned_of() {
         let (command, _) = prepare(&[]);
         let warning = ["flag --source-max-cursors is deprecated: its new name is --source-max-reads"];
-        for old in [&["program", "run", "--source-max-cursors=3"][..], &["program", "--source-max-cursors", "3"]] {
+        for old in
+            [&["program", "run", "--source-max-cursors=3"][..], &["program", "--source-max-cursors", "3"]]
+        {
             let arguments: Vec<OsString> = old.iter().map(OsString::from).collect();
             assert_eq!(deprecated_flags(&command, &arguments), warning);
         }

@@ -8,7 +8,7 @@ use crate::parser::value;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Health")]
 pub struct HealthSettings {
-    /// Address of health, readiness and metrics. The API's default port is 3001, the worker's 3002
+    /// Address of health, readiness and metrics; by default port 3001 for the API, 3002 for the worker
     #[arg(
         id = "admin_addr",
         long = "admin-addr",

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::command::defaults;
 use crate::parser::{SettingParser, value};
 
 /// Where the API listens, and under which URL clients reach it.
@@ -36,6 +37,12 @@ impl HttpSettings {
     /// The address and the port that the API listens on.
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
+    }
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        defaults()
     }
 }
 

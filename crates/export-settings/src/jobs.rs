@@ -11,6 +11,18 @@ use crate::retry::RetrySettings;
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Jobs")]
 pub struct JobSettings {
+    /// Whether a job reuses the result of an identical earlier request of its tenant, if its range has ended: `on`, or `off` where
+    /// vehicles upload late, so that hours which have ended still change
+    #[arg(
+        long,
+        alias = "coalesce",
+        env = "SHARE_RESULTS",
+        value_name = "on|off",
+        default_value = "on",
+        value_parser = one_of("on or off", &[("on", true), ("off", false)]),
+        action = clap::ArgAction::Set
+    )]
+    pub share_results: bool,
     /// Attempts after which a job is FAILED. A job keeps the number it was accepted with
     #[arg(
         long,
@@ -35,25 +47,6 @@ pub struct JobSettings {
     pub retry: RetrySettings,
 }
 
-/// Whether identical requests share one result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "Jobs")]
-pub struct SharingSettings {
-    /// Whether a job reuses the result of an identical earlier request of its tenant, if its range has ended: `on`, or `off` where
-    /// vehicles upload late, so that hours which have ended still change
-    #[arg(
-        id = "share_results",
-        long = "share-results",
-        alias = "coalesce",
-        env = "SHARE_RESULTS",
-        value_name = "on|off",
-        default_value = "on",
-        value_parser = one_of("on or off", &[("on", true), ("off", false)]),
-        action = clap::ArgAction::Set
-    )]
-    pub is_on: bool,
-}
-
 /// How waiting jobs are released to the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Fairness")]
@@ -69,6 +62,12 @@ pub struct DispatchSettings {
         value_parser = number::<NonZeroU32>(1..=100_000)
     )]
     pub max_running_per_tenant: NonZeroU32,
+}
+
+impl Default for JobSettings {
+    fn default() -> Self {
+        defaults()
+    }
 }
 
 impl Default for DispatchSettings {

@@ -17,7 +17,7 @@ pub struct LogSettings {
         value_parser = text("a level or a filter", |_| true)
     )]
     pub level: String,
-    /// Format of log lines, such as `json`, the default, or `pretty`, the default on a terminal
+    /// Format of log lines, such as `json`; or `pretty`. Without it, `pretty` on a terminal and `json` elsewhere
     #[arg(
         id = "log_format",
         long = "log-format",

@@ -17,11 +17,13 @@ use clap::{Arg, Command};
 use crate::command::{variable, variable_of};
 use crate::value::{missing_text, wrong_text};
 
+type Parse<T> = dyn Fn(&str) -> Option<T> + Send + Sync;
+
 /// Parses the text of one setting.
 #[derive(Clone)]
 pub struct SettingParser<T> {
     expected: String,
-    parse: Arc<dyn Fn(&str) -> Option<T> + Send + Sync>,
+    parse: Arc<Parse<T>>,
 }
 
 impl<T: 'static> SettingParser<T> {

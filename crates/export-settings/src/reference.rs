@@ -1,5 +1,6 @@
 //! The list of all settings, from the declarations, and the texts that are written from it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use clap::{Arg, Args, Command};
@@ -12,7 +13,7 @@ use crate::command::{old_flags, setting_error, variable, variable_of};
 use crate::health::HealthSettings;
 use crate::http::HttpSettings;
 use crate::identities::IdentityArgs;
-use crate::jobs::{DispatchSettings, JobSettings, SharingSettings};
+use crate::jobs::{DispatchSettings, JobSettings};
 use crate::limits::LimitSettings;
 use crate::log::LogSettings;
 use crate::mongo::{MongoArgs, SourceArgs};
@@ -26,16 +27,19 @@ use crate::worker::WorkerSettings;
 /// Longest line of `.env.example`.
 const COLUMNS: usize = 110;
 /// The first line of the part of `.env.example` that [`env_example`] writes.
-pub const ENV_EXAMPLE_BEGIN: &str =
-    "# --- The programs: `exports-api`, `exports-worker`, `exports` ---";
+pub const ENV_EXAMPLE_BEGIN: &str = "# --- The programs: `exports-api`, `exports-worker`, `exports` ---";
 /// The line before the table in SETUP.md.
-pub const TABLE_BEGIN: &str = "<!-- The table of settings: written by crates/export-settings/tests/it/reference.rs -->";
+pub const TABLE_BEGIN: &str =
+    "<!-- The table of settings: written by crates/export-settings/tests/it/reference.rs -->";
 /// The line after it.
 pub const TABLE_END: &str = "<!-- The end of the table of settings -->";
 
+/// The programs that use every service.
+const SERVICES: &[&str] = &["API", "worker", "provision"];
+
 /// The structs that declare settings, in the order of `.env.example`, with the programs that use them. `exports` stands for
 /// all commands of the command line, `client` for those that call the API.
-const GROUPS: [Group; 21] = [
+const GROUPS: [Group; 20] = [
     group::<HttpSettings>(&["API"]),
     group::<HealthSettings>(&["API", "worker"]),
     group::<AccessArgs>(&["API"]),
@@ -44,13 +48,12 @@ const GROUPS: [Group; 21] = [
     group::<MongoArgs>(&["API", "worker", "provision", "keys", "demo"]),
     group::<SourceArgs>(&["worker", "run", "demo"]),
     group::<ReadingSettings>(&["worker", "run"]),
-    group::<AmqpArgs>(&["API", "worker", "provision"]),
+    group::<AmqpArgs>(SERVICES),
     group::<QueueSettings>(&["provision"]),
-    group::<S3Settings>(&["API", "worker", "provision"]),
+    group::<S3Settings>(SERVICES),
     group::<WorkerSettings>(&["worker"]),
     group::<JobSettings>(&["API"]),
     group::<RetrySettings>(&["API", "worker"]),
-    group::<SharingSettings>(&["API"]),
     group::<DispatchSettings>(&["API"]),
     group::<ResultSettings>(&["worker", "provision"]),
     group::<SigningKeyArgs>(&["API", "webhooks"]),
@@ -102,7 +105,11 @@ pub fn settings() -> Vec<Setting> {
             let Some(setting) = describe(&command, argument, group.programs) else { continue };
             match settings.iter_mut().find(|known| known.name == setting.name) {
                 Some(known) => known.programs.extend(
-                    setting.programs.into_iter().filter(|new| !known.programs.contains(new)).collect::<Vec<_>>(),
+                    setting
+                        .programs
+                        .into_iter()
+                        .filter(|new| !known.programs.contains(new))
+                        .collect::<Vec<_>>(),
                 ),
                 None => settings.push(setting),
             }
@@ -111,10 +118,30 @@ pub fn settings() -> Vec<Setting> {
     settings
 }
 
+/// The variables that the program reads, with those for the files of secrets.
+pub fn variables_of(program: &str) -> BTreeSet<String> {
+    let settings = settings().into_iter().filter(|setting| setting.programs.contains(&program));
+    let names = settings.flat_map(|Setting { name, flag, is_secret, .. }| {
+        let file = is_secret.then(|| format!("{name}_FILE"));
+        flag.map(|_| name).into_iter().chain(file)
+    });
+    names.collect()
+}
+
+/// The program's settings as flags, each with its example. Secrets that everyone knows would be none, so those in `<…>` are
+/// left out.
+pub fn example_flags(program: &str) -> Vec<String> {
+    let settings = settings().into_iter().filter(|setting| setting.programs.contains(&program));
+    let flags =
+        settings.filter_map(|setting| Some(format!("--{}={}", setting.flag.as_ref()?, setting.example())));
+    flags.filter(|flag| !flag.contains("=<")).collect()
+}
+
 /// The setting that the argument declares; `None` for the file of a secret that has an argument itself.
 fn describe(command: &Command, argument: &Arg, programs: &'static [&'static str]) -> Option<Setting> {
     let variable = variable(argument)?;
-    let has = |name: &str| command.get_arguments().any(|other| other.get_env().is_some_and(|env| env == name));
+    let has =
+        |name: &str| command.get_arguments().any(|other| other.get_env().is_some_and(|env| env == name));
     let base = variable.strip_suffix("_FILE");
     if base.is_some_and(has) {
         return None;
@@ -176,17 +203,18 @@ pub fn env_example() -> String {
         is no default. In brackets: the programs that use the setting; `exports` stands for all commands of the command line, \
         `client` for those that call the API. Every setting except the AWS_ ones and EXPORTS_API_KEY is also a flag (MONGODB_URI is \
         --mongodb-uri). A secret may come from a file instead: set <NAME>_FILE to the file's path, and not <NAME>.";
-    comment(&mut text, intro);
+    comment(&mut text, intro, &[]);
     let mut section = String::new();
     for setting in settings() {
         if setting.section != section {
             section.clone_from(&setting.section);
             let _ = write!(text, "\n# --- {section} ---\n\n");
             if section == "S3" {
+                comment(&mut text, SDK_HELP, SERVICES);
                 text.push_str(SDK);
             }
         }
-        comment(&mut text, &format!("{} [{}]", setting.text(), setting.programs.join(", ")));
+        comment(&mut text, &setting.text(), &setting.programs);
         let _ = writeln!(text, "# {}={}", setting.name, setting.example());
         if setting.is_secret {
             let file = setting.name.to_lowercase().replace('_', "-");
@@ -197,19 +225,20 @@ pub fn env_example() -> String {
 }
 
 /// What the AWS SDK reads by itself.
+const SDK_HELP: &str = "Region, key and endpoint of S3. The AWS SDK reads them by itself, and also its profiles, roles and \
+    credential files.";
 const SDK: &str = "\
-# Region, key and endpoint of S3. The AWS SDK reads them, and everything else it knows: profiles, roles, credential
-# files. [API, worker, provision]
 # AWS_REGION=us-east-1
 # AWS_ACCESS_KEY_ID=exports-local
 # AWS_SECRET_ACCESS_KEY=exports-local-secret
 # AWS_ENDPOINT_URL_S3=http://127.0.0.1:9100
 ";
 
-/// Writes the sentences as comment lines.
-fn comment(text: &mut String, sentences: &str) {
+/// Writes the sentences, and the programs in brackets, as comment lines.
+fn comment(text: &mut String, sentences: &str, programs: &[&str]) {
+    let programs = format!("[{}]", programs.join(", "));
     let mut line = "#".to_owned();
-    for word in sentences.split_whitespace() {
+    for word in sentences.split_whitespace().chain((programs != "[]").then_some(programs.as_str())) {
         if line.len() + 1 + word.len() > COLUMNS {
             let _ = writeln!(text, "{line}");
             "#".clone_into(&mut line);

@@ -106,8 +106,7 @@ mod tests {
             "setting MONGODB_URI is missing: a URI (set the variable MONGODB_URI or the flag --mongodb-uri)";
         assert_eq!(error.to_string(), text);
         let error = SettingError::Wrong { name: "MONGODB_URI", expected: "a URI" };
-        let text =
-            "setting MONGODB_URI is wrong: expected a URI (see the variable MONGODB_URI or the flag --mongodb-uri)";
+        let text = "setting MONGODB_URI is wrong: expected a URI (see the variable MONGODB_URI or the flag --mongodb-uri)";
         assert_eq!(error.to_string(), text);
     }
 

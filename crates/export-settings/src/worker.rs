@@ -3,12 +3,14 @@
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use crate::command::defaults;
 use crate::parser::{SettingParser, number, seconds};
 
 /// A tebibyte.
 const MAX_BUDGET_MIB: usize = 1 << 20;
 /// What `MEMORY_BUDGET_MB` should be; the worker, which knows the least, says it too.
-pub const BUDGET_EXPECTED: &str = "a number of MiB, at least 16 for each export at a time (WORKER_CONCURRENCY)";
+pub const BUDGET_EXPECTED: &str =
+    "a number of MiB, at least 16 for each export at a time (WORKER_CONCURRENCY)";
 /// Nice values run from 0 to here.
 const MAX_NICE: u8 = 19;
 
@@ -38,8 +40,7 @@ pub struct WorkerSettings {
         value_parser = number::<NonZeroU32>(1..=10_000)
     )]
     pub max_running_exports: NonZeroU32,
-    /// Memory of all buffers of a worker in MiB, such as `64`: at least 16 for each export at a time. Without it, the larger of
-    /// that and 64
+    /// Memory of all buffers of a worker, such as `64`. Without it, 64, or 16 for each export at a time if that is more
     #[arg(
         long,
         env = "MEMORY_BUDGET_MB",
@@ -113,4 +114,10 @@ pub struct WorkerSettings {
         value_parser = seconds(1..=3_600)
     )]
     pub catalog_refresh: Duration,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        defaults()
+    }
 }

@@ -1,7 +1,7 @@
 //! Settings of `exports-worker`: the groups that it uses, and what needs the types of other crates.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Parser;
@@ -71,10 +71,8 @@ pub enum Command {
 /// All settings of the worker, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Exports at a time.
-    pub concurrency: NonZeroU16,
-    /// Exports at a time, over all workers together.
-    pub max_running_exports: NonZeroU32,
+    /// How much the worker does.
+    pub worker: WorkerSettings,
     /// What each export may hold in memory.
     pub budget: MemoryBudget,
     /// Threads that encode and compress.
@@ -95,10 +93,6 @@ pub struct Config {
     pub topology: Topology,
     /// How jobs are held, tried again and given back.
     pub terms: Terms,
-    /// Time for running exports to finish after the stop signal.
-    pub grace: Duration,
-    /// Time between two reads of the list of vehicles.
-    pub catalog_refresh: Duration,
     /// The result bucket.
     pub s3: S3Settings,
 }
@@ -118,8 +112,7 @@ impl Cli {
     pub fn resolve(&self) -> Result<Config, SettingError> {
         let worker = &self.worker;
         Ok(Config {
-            concurrency: worker.concurrency,
-            max_running_exports: worker.max_running_exports,
+            worker: worker.clone(),
             budget: budget(worker)?,
             threads: worker.threads.unwrap_or_else(default_threads),
             niceness: self.niceness(),
@@ -139,8 +132,6 @@ impl Cli {
                 retry: self.retry.into(),
                 retention: DAY * self.results.retention_days.get(),
             },
-            grace: worker.grace,
-            catalog_refresh: worker.catalog_refresh,
             s3: self.s3.clone(),
         })
     }

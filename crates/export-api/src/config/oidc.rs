@@ -54,7 +54,8 @@ impl OidcSettings {
     /// `None` where tokens are not accepted.
     pub(super) fn resolve(args: &OidcArgs) -> Result<Option<Self>, SettingError> {
         let Some((issuer, audience)) = args.issuer_and_audience()? else { return Ok(None) };
-        let wrong = SettingError::Wrong { name: "OIDC_ALGORITHM", expected: "an algorithm with a public key" };
+        let wrong =
+            SettingError::Wrong { name: "OIDC_ALGORITHM", expected: "an algorithm with a public key" };
         Ok(Some(Self {
             issuer: issuer.to_owned(),
             audience: audience.to_owned(),

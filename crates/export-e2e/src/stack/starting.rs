@@ -1,7 +1,7 @@
 //! How the API and the workers of a test are started.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use export_api::config::{
@@ -14,6 +14,7 @@ use export_engine::MemoryBudget;
 use export_mongo::ReadLimits;
 use export_settings::mongo::SourceSettings;
 use export_settings::retry::RetrySettings;
+use export_settings::worker::WorkerSettings;
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::niceness::Niceness;
@@ -135,20 +136,23 @@ impl Stack {
             http: HttpSettings {
                 host: address(&api).ip(),
                 port: address(&api).port(),
-                public_base_url: None,
+                ..HttpSettings::default()
             },
             admin: address(&admin),
             access,
             limits,
             admission,
             jobs: JobSettings {
+                share_results: sharing == Sharing::On,
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),
-                retry: RetrySettings { first_wait_ms: RETRY.first_wait_ms, longest_wait_ms: RETRY.longest_wait_ms },
+                retry: RetrySettings {
+                    first_wait_ms: RETRY.first_wait_ms,
+                    longest_wait_ms: RETRY.longest_wait_ms,
+                },
             },
             dispatch: DispatchSettings::default(),
             webhooks,
-            sharing,
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
             s3: stack.s3(),
@@ -190,8 +194,7 @@ impl Stack {
     async fn start_one_worker(&mut self) {
         let admin = local_listener().await;
         let config = WorkerConfig {
-            concurrency: NonZeroU16::new(2).expect("not zero"),
-            max_running_exports: NonZeroU32::new(16).expect("not zero"),
+            worker: WorkerSettings { catalog_refresh: CATALOG_REFRESH, ..WorkerSettings::default() },
             budget: MemoryBudget::shared_by(
                 MemoryBudget::DEFAULT_MIB << 20,
                 NonZeroUsize::new(2).expect("not zero"),
@@ -211,8 +214,6 @@ impl Stack {
                 retry: RETRY,
                 retention: Duration::from_hours(24),
             },
-            grace: Duration::from_secs(1),
-            catalog_refresh: CATALOG_REFRESH,
         };
         let owner = format!("worker-{}", self.running.len());
         let results = self.results(self.s3_endpoint_of_workers.clone()).await;
@@ -245,7 +246,11 @@ pub fn wide_admission() -> AdmissionSettings {
     AdmissionSettings {
         max_queued_per_tenant: MAX,
         max_queued: MAX,
-        size: SizeSettings { max_range_days: 3_652_059, max_vehicles: MAX.get(), interactive_vehicle_days: 7 },
+        size: SizeSettings {
+            max_range_days: 3_652_059,
+            max_vehicles: MAX.get(),
+            interactive_vehicle_days: 7,
+        },
     }
 }
 

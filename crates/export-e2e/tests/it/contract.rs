@@ -281,7 +281,8 @@ async fn callers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits() {
     let one = std::num::NonZeroU32::MIN;
-    let strict = LimitSettings { requests_per_second: one, requests_at_once: one, ..LimitSettings::default() };
+    let strict =
+        LimitSettings { requests_per_second: one, requests_at_once: one, ..LimitSettings::default() };
     let stack = Stack::start_api_within(TestSpace::create().await, strict).await;
     stack.provision().await;
     let mut transcript = Transcript::of(&stack);

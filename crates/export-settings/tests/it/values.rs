@@ -3,11 +3,14 @@
 use clap::{Args, Command};
 use export_settings::access::{AccessArgs, OidcArgs};
 use export_settings::admission::AdmissionSettings;
+use export_settings::amqp::QueueSettings;
+use export_settings::client::ClientArgs;
 use export_settings::from_flags;
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::reading::ReadingSettings;
-use export_settings::reference::settings;
+use export_settings::reference::{example_flags, settings};
+use export_settings::results::ResultSettings;
 use export_settings::worker::WorkerSettings;
 
 /// Every setting with bounds says them, names itself and hides the value; new settings are covered as they are declared.
@@ -19,7 +22,10 @@ fn a_wrong_value_is_never_printed() {
         let flag = setting.flag.expect("a flag");
         let value = format!("--{flag}=hunter2\u{1}");
         let error = parse_any(&value).expect_err(&setting.name);
-        assert!(error.contains(&setting.name) && error.contains(&setting.expected.expect("bounds")), "{error}");
+        assert!(
+            error.contains(&setting.name) && error.contains(&setting.expected.expect("bounds")),
+            "{error}"
+        );
         assert!(!error.contains("hunter2"), "{error}");
         names.push(setting.name);
     }
@@ -38,11 +44,11 @@ fn parse_any(flag: &str) -> Result<(), String> {
         parse::<export_settings::mongo::SourceArgs>,
         parse::<ReadingSettings>,
         parse::<export_settings::amqp::AmqpArgs>,
-        parse::<export_settings::amqp::QueueSettings>,
+        parse::<QueueSettings>,
         parse::<export_settings::s3::S3Settings>,
         parse::<WorkerSettings>,
         parse::<export_settings::jobs::JobSettings>,
-        parse::<export_settings::results::ResultSettings>,
+        parse::<ResultSettings>,
         parse::<export_settings::log::LogSettings>,
         parse_others,
     ];
@@ -57,10 +63,9 @@ fn parse<A: Args>(flag: &str) -> Option<Result<(), String>> {
 }
 
 fn parse_others(flag: &str) -> Option<Result<(), String>> {
-    parse::<export_settings::jobs::SharingSettings>(flag)
-        .or_else(|| parse::<export_settings::jobs::DispatchSettings>(flag))
+    parse::<export_settings::jobs::DispatchSettings>(flag)
         .or_else(|| parse::<export_settings::webhooks::WebhookArgs>(flag))
-        .or_else(|| parse::<export_settings::client::ClientArgs>(flag))
+        .or_else(|| parse::<ClientArgs>(flag))
 }
 
 #[test]
@@ -69,6 +74,22 @@ fn secrets_are_not_in_debug_output() {
     assert!(!format!("{args:?}").contains("hunter2"), "{args:?}");
     let args: IdentityArgs = from_flags(&["--api-rabbitmq-url=amqp://user:hunter2@host"]).expect("a URL");
     assert!(!format!("{args:?}").contains("hunter2"), "{args:?}");
+}
+
+#[test]
+fn the_examples_are_right() {
+    let provision = example_flags("provision");
+    let flags: Vec<&str> = provision.iter().map(String::as_str).collect();
+    let of = |prefixes: &[&str]| -> Vec<&str> {
+        flags.iter().copied().filter(|flag| prefixes.iter().any(|prefix| flag.starts_with(prefix))).collect()
+    };
+    let users = of(&["--api-", "--worker-", "--rabbitmq-management-"]);
+    from_flags::<IdentityArgs>(&users).expect("flags of the users").resolve().expect("users");
+    from_flags::<ResultSettings>(&of(&["--result-"])).expect("flags of the results");
+    from_flags::<QueueSettings>(&of(&["--retry-rest-"])).expect("flags of the queues");
+    let client = example_flags("client");
+    let flags: Vec<&str> = client.iter().map(String::as_str).collect();
+    from_flags::<ClientArgs>(&flags).expect("flags of the API's client").resolve().expect("a client");
 }
 
 #[test]
