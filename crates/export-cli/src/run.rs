@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use export_engine::{MemoryBudget, Meter};
-use export_mongo::ReadLimits;
 use export_settings::SecretString;
 use export_settings::mongo::{SourceArgs, connection_string};
 use export_settings::reading::ReadingSettings;
+use export_source::ReadLimits;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use export_core::JobId;
 use export_core::job::{ExportResult, Failure, Fence, Progress, ResultObject, Stats};
-use export_mongo::{Claim, Held, JobStore};
+use export_store::{Claim, Held, JobStore};
 
 use crate::stack::Stack;
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Parser;
 use export_amqp::Topology;
 use export_engine::MemoryBudget;
-use export_mongo::ReadLimits;
 use export_settings::amqp::AmqpArgs;
 use export_settings::health::{HealthSettings, WORKER_DEFAULT};
 use export_settings::log::LogSettings;
@@ -18,6 +17,7 @@ use export_settings::retry::RetrySettings;
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_settings::worker::{BUDGET_EXPECTED, WorkerSettings};
 use export_settings::{SecretString, SettingError};
+use export_source::ReadLimits;
 
 use crate::niceness::Niceness;
 use crate::worker::Terms;

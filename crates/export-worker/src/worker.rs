@@ -9,7 +9,7 @@ use export_core::job::{ExportResult, Fence, Job, RetryPolicy};
 use export_core::message::WakeUp;
 use export_core::trace::TraceParent;
 use export_engine::Meter;
-use export_mongo::{BackOff, Claim, Held, JobStore, StoreError};
+use export_store::{BackOff, Claim, Held, JobStore, StoreError};
 use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::disposition::{Disposition, JobError};

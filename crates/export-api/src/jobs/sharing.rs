@@ -1,6 +1,6 @@
 //! Jobs that share a result: the same request for the same hours, which are over, reads the source once.
 //!
-//! One job leads, the others follow (the store decides which, see `export_mongo`). Here is who may, and the task that gives followers what
+//! One job leads, the others follow (the store decides which, see `export_store`). Here is who may, and the task that gives followers what
 //! their leaders have got.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use export_core::causes;
 use export_core::job::Job;
 use export_core::request::ExportRequest;
 use export_core::sharing::ShareKey;
-use export_mongo::{JobStore, Settled};
+use export_store::{JobStore, Settled};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 

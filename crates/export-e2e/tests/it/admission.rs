@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use export_api::config::{AccessSettings, AdmissionSettings, KnownCallers, SizeSettings};
 use export_core::access::{AllowedVehicles, Scope};
 use export_e2e::{Answer, Stack, wide_admission};
-use export_mongo::KeyEnd;
+use export_store::KeyEnd;
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities;
 use futures_util::future::join_all;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use export_core::JobId;
 use export_core::job::{ExportResult, Progress, ResultObject, Stats};
 use export_e2e::Stack;
-use export_mongo::{Claim, Held};
+use export_store::{Claim, Held};
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 

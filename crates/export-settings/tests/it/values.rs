@@ -32,9 +32,12 @@ fn a_wrong_value_is_never_printed() {
     assert!(names.len() > 40 && names.contains(&"MAX_QUEUED".to_owned()), "{names:?}");
 }
 
+/// `None` where the group does not have the flag.
+type Parsed = Option<Result<(), String>>;
+
 /// Parses the flag with the group that has it.
 fn parse_any(flag: &str) -> Result<(), String> {
-    let groups: [fn(&str) -> Option<Result<(), String>>; 16] = [
+    let groups: [fn(&str) -> Parsed; 16] = [
         parse::<export_settings::http::HttpSettings>,
         parse::<export_settings::health::HealthSettings>,
         parse::<AccessArgs>,
@@ -55,14 +58,14 @@ fn parse_any(flag: &str) -> Result<(), String> {
     groups.iter().find_map(|parse| parse(flag)).unwrap_or_else(|| panic!("no group has {flag}"))
 }
 
-fn parse<A: Args>(flag: &str) -> Option<Result<(), String>> {
+fn parse<A: Args>(flag: &str) -> Parsed {
     let (name, _) = flag.strip_prefix("--")?.split_once('=')?;
     let command = A::augment_args(Command::new("program"));
     let has_flag = command.get_arguments().any(|argument| argument.get_long() == Some(name));
     has_flag.then(|| from_flags::<A>(&[flag]).map(|_| ()))
 }
 
-fn parse_others(flag: &str) -> Option<Result<(), String>> {
+fn parse_others(flag: &str) -> Parsed {
     parse::<export_settings::jobs::DispatchSettings>(flag)
         .or_else(|| parse::<export_settings::webhooks::WebhookArgs>(flag))
         .or_else(|| parse::<ClientArgs>(flag))

@@ -11,7 +11,7 @@ use export_core::access::{Principal, Scope};
 use export_core::job::{Idempotency, Job, NewJob, Priority};
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
-use export_mongo::Created;
+use export_store::Created;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tracing::{Instrument, error, info, warn};

@@ -3,8 +3,8 @@
 use export_core::access::Principal;
 use export_core::job::{ExportResult, Job};
 use export_core::output::Archive;
-use export_mongo::AuditError;
 use export_s3::{ResultBucket, S3Error};
+use export_store::AuditError;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -1,0 +1,228 @@
+//! The dispatcher's doors: who waits, what is in the broker or running, which jobs are next, and whose turn it is to release them.
+//!
+//! A job *waits* while it is `NOT_STARTED`, not published, due, and shares no other job's result. It is *in the broker* while it is `NOT_STARTED`
+//! and published, and *running* while it is `STARTED`. Looking costs nothing where nobody waits, and little where ten thousand do: each
+//! look reads an index that holds only such jobs, and of that only as much as it tells.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bson::{Document, doc};
+use export_core::Tenant;
+use export_core::job::JobState;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::after_now;
+use export_mongo::server_errors::{DUPLICATE_KEY, has_code};
+use futures_util::TryStreamExt;
+use mongodb::Collection;
+use mongodb::IndexModel;
+use mongodb::options::{Acknowledgment, CollectionOptions, Hint, IndexOptions, ReturnDocument, WriteConcern};
+
+use crate::jobs::JobStore;
+use crate::scheduling::sweep::{Unpublished, unpublished};
+
+/// The index of waiting jobs, by tenant and turn.
+pub(crate) const WAITING: &str = "waiting";
+/// The index of jobs in the broker, and of running ones.
+pub(crate) const ACTIVE: &str = "active";
+/// The server's code for a hint at an index that is not there.
+const BAD_VALUE: i32 = 2;
+/// The one document of `turns` that dispatchers take turns by.
+const TURN: &str = "dispatch";
+/// How long a dispatcher that died keeps the others from releasing jobs.
+const TURN_LEASE: Duration = Duration::from_secs(10);
+
+/// What is in the broker or running.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Jobs whose message is out, that are due and that nobody has claimed.
+    pub in_broker: usize,
+    /// Jobs that a worker has.
+    pub running: usize,
+    /// Both together, of each tenant that has any.
+    pub by_tenant: HashMap<Tenant, usize>,
+}
+
+/// A dispatcher's turn to release jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The tenant whose job was released last.
+    pub last_tenant: Option<Tenant>,
+}
+
+impl JobStore {
+    /// Tenants with jobs that are not published, due or not. As many as there are: each of them has a job in the queue, whose length
+    /// is bounded.
+    pub async fn waiting_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        let jobs = self.jobs.clone();
+        let names = bounded("find tenants with waiting jobs", async move {
+            // By this index alone, and without a condition: it has only waiting jobs, and to test once more that they are
+            // would mean to read every one of them. So the server jumps from one tenant to the next.
+            let by_index = jobs
+                .aggregate([doc! { "$group": { "_id": "$tenant" } }])
+                .hint(Hint::Name(WAITING.to_owned()));
+            match by_index.await {
+                Ok(tenants) => {
+                    let name = |group: Document| group.get_str("_id").ok().map(ToOwned::to_owned);
+                    let groups: Vec<Document> = tenants.try_collect().await?;
+                    Ok(groups.into_iter().filter_map(name).collect::<Vec<_>>())
+                }
+                // Not provisioned yet.
+                Err(error) if has_code(&error, BAD_VALUE) => {
+                    let names = jobs.distinct("tenant", is_unpublished()).await?;
+                    Ok(names.iter().filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect())
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// What is in the broker or running, of all tenants.
+    pub async fn occupancy(&self) -> Result<Occupancy, StoreError> {
+        let of = doc! { "tenant": "$tenant", "state": "$state" };
+        // A job is published when it is due. One that is not any more is there after the server's clock went back, and no worker may claim it
+        // for so long: it must not hold the room of others.
+        let is_running = doc! { "$eq": ["$state", JobState::Started.as_str()] };
+        let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
+        let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
+        let stages = [doc! { "$match": is_active() }, doc! { "$group": { "_id": of, "jobs": jobs } }];
+        let jobs = self.jobs.clone();
+        let groups: Vec<Document> = bounded("count active jobs", async move {
+            // Said outright: left to itself, the server tries several indexes for each half of the condition, again for every look.
+            let by_index = jobs.aggregate(stages.clone()).hint(Hint::Name(ACTIVE.to_owned()));
+            let counts = match by_index.await {
+                // Not provisioned yet.
+                Err(error) if has_code(&error, BAD_VALUE) => jobs.aggregate(stages).await?,
+                answered => answered?,
+            };
+            counts.try_collect().await
+        })
+        .await?;
+        let mut occupancy = Occupancy::default();
+        for (tenant, state, count) in groups.iter().filter_map(counted).filter(|(.., count)| *count > 0) {
+            let of_state = if state == JobState::Started.as_str() {
+                &mut occupancy.running
+            } else {
+                &mut occupancy.in_broker
+            };
+            *of_state += count;
+            *occupancy.by_tenant.entry(tenant).or_default() += count;
+        }
+        Ok(occupancy)
+    }
+
+    /// The tenant's next waiting jobs that are due, at most so many. Those of earlier versions, which know no turn, come first.
+    pub async fn next_waiting(&self, tenant: &Tenant, most: usize) -> Result<Vec<Unpublished>, StoreError> {
+        let mut wanted = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
+        wanted.extend(is_unpublished());
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let jobs = self.jobs.clone();
+        let found: Vec<Document> = bounded("find a tenant's next jobs", async move {
+            let seen = doc! { "_id": 1, "epoch": 1, "traceparent": 1 };
+            let in_turn = jobs.find(wanted).sort(doc! { "turnAt": 1, "_id": 1 }).limit(most);
+            in_turn.projection(seen).await?.try_collect().await
+        })
+        .await?;
+        Ok(found.iter().filter_map(unpublished).collect())
+    }
+
+    /// Takes the turn for a while; `None` while another dispatcher has it. Whoever has it may take it again.
+    ///
+    /// Nothing depends on it for safety. Two dispatchers that both believe it theirs send some messages twice, and the second one finds
+    /// the job claimed; so this is written without waiting for a majority and its journals, unlike anything about jobs.
+    pub async fn take_turn(&self, owner: &str) -> Result<Option<Turn>, StoreError> {
+        let (turns, owner) = (self.turns(), owner.to_owned());
+        let is_free = doc! { "$or": [
+            { "$lte": [{ "$ifNull": ["$leaseUntil", null] }, null] },
+            { "$lte": ["$leaseUntil", "$$NOW"] },
+            // Nobody takes it for longer: the server's clock went back.
+            { "$gt": ["$leaseUntil", after_now(TURN_LEASE)] },
+            { "$eq": ["$owner", { "$literal": &owner }] },
+        ] };
+        // The condition is in the change and not in the filter: where there is no document yet, it is made.
+        let take = vec![doc! { "$set": {
+            "owner": { "$cond": [&is_free, { "$literal": &owner }, "$owner"] },
+            "leaseUntil": { "$cond": [&is_free, after_now(TURN_LEASE), "$leaseUntil"] },
+        } }];
+        bounded("take the turn to dispatch", async move {
+            let taking = turns.find_one_and_update(doc! { "_id": TURN }, take).upsert(true);
+            match taking.return_document(ReturnDocument::After).await {
+                Ok(turn) => {
+                    Ok(turn.filter(|turn| turn.get_str("owner").is_ok_and(|of| of == owner)).map(|turn| {
+                        Turn {
+                            last_tenant: turn.get_str("lastTenant").ok().and_then(|name| name.parse().ok()),
+                        }
+                    }))
+                }
+                // Another one has made it at the same moment.
+                Err(error) if has_code(&error, DUPLICATE_KEY) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Gives the turn back, with the tenant whose job was released last. One that has passed to another stays there.
+    pub async fn end_turn(&self, owner: &str, last_tenant: Option<&Tenant>) -> Result<(), StoreError> {
+        let mut changes = doc! { "owner": null, "leaseUntil": null };
+        if let Some(tenant) = last_tenant {
+            changes.insert("lastTenant", tenant.as_str());
+        }
+        let (turns, own) = (self.turns(), doc! { "_id": TURN, "owner": owner });
+        bounded(
+            "end the turn to dispatch",
+            async move { turns.update_one(own, doc! { "$set": changes }).await },
+        )
+        .await
+        .map(drop)
+    }
+
+    fn turns(&self) -> Collection<Document> {
+        let at_once = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
+        let options = CollectionOptions::builder().write_concern(at_once).build();
+        let database = self.jobs.client().database(&self.jobs.namespace().db);
+        database.collection_with_options("turns", options)
+    }
+}
+
+/// Jobs whose message is to go out, once they are due: those of the index `waiting`, in the very words of its condition.
+pub(crate) fn is_unpublished() -> Document {
+    doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null, "sharesResultOf": null }
+}
+
+/// Jobs in the broker, and running ones: those of the index `active`, in the very words of its condition. A job that was claimed before its
+/// message was noted runs without one.
+pub(crate) fn is_active() -> Document {
+    doc! { "$or": [{ "state": JobState::Started.as_str() }, is_in_broker()] }
+}
+
+/// Jobs whose message is out and that nobody has claimed.
+pub(crate) fn is_in_broker() -> Document {
+    doc! { "state": JobState::NotStarted.as_str(), "publishedAt": { "$type": "date" } }
+}
+
+/// The indexes of these looks. Both have only jobs that somebody works on or waits for, so that their size is not that of the collection.
+pub(crate) fn indexes() -> [IndexModel; 2] {
+    let partial = |name: &str, keys: Document, condition: Document| {
+        let options =
+            IndexOptions::builder().name(name.to_owned()).partial_filter_expression(condition).build();
+        IndexModel::builder().keys(keys).options(options).build()
+    };
+    // `runAfter` is there so that jobs that are not due are passed by without being read.
+    let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1 };
+    [
+        partial(WAITING, in_turn, is_unpublished()),
+        // Here it is told with the rest.
+        partial(ACTIVE, doc! { "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1 }, is_active()),
+    ]
+}
+
+/// A tenant, a state and how many jobs they have in common.
+fn counted(group: &Document) -> Option<(Tenant, &str, usize)> {
+    let of = group.get_document("_id").ok()?;
+    let count = usize::try_from(group.get_i64("jobs").ok()?).ok()?;
+    Some((of.get_str("tenant").ok()?.parse().ok()?, of.get_str("state").ok()?, count))
+}

@@ -1,0 +1,88 @@
+//! Results whose time is over.
+
+use std::time::Duration;
+
+use bson::doc;
+use export_core::JobId;
+use export_core::job::JobState;
+use export_store::Swept;
+
+use crate::store::{RETENTION, TestStore, ago, progress, result};
+
+/// A finished job.
+async fn finished(store: &TestStore) -> JobId {
+    let fence = store.claimed_job("worker").await;
+    let uri = result("s3://bucket/result.zip");
+    store.jobs.commit(&fence, &uri, &progress(100.0), RETENTION).await.expect("an answer");
+    fence.job_id
+}
+
+async fn let_expire(store: &TestStore, id: JobId) {
+    store.tamper(id, doc! { "expiresAt": ago(Duration::from_millis(1)) }).await;
+}
+
+#[tokio::test]
+async fn a_result_is_kept_for_its_time() {
+    let store = TestStore::create().await;
+    let id = finished(&store).await;
+    let job = store.get(id).await;
+    let kept = job.expires_at.expect("a time") - job.finished_at.expect("a time");
+    assert_eq!(kept.to_std().expect("later"), RETENTION);
+    assert_eq!(store.jobs.sweep_expired_result().await.expect("an answer"), None);
+    assert_eq!(store.get(id).await.state, JobState::Finished);
+    store.space.cleanup().await;
+}
+
+/// Whoever looks first: nobody is shown a result that may be gone.
+#[tokio::test]
+async fn a_result_whose_time_is_over_has_expired() {
+    let store = TestStore::create().await;
+    let read = finished(&store).await;
+    let_expire(&store, read).await;
+    let other = "another".parse().expect("a tenant");
+    assert_eq!(store.jobs.get_of(&other, read).await.expect("an answer"), None);
+    assert_eq!(store.document(read).await.get_str("state").ok(), Some("FINISHED"), "others change nothing");
+    let job = store.get(read).await;
+    assert_eq!((job.state, job.result), (JobState::Expired, None));
+    assert_eq!(store.document(read).await.get_str("state").ok(), Some("EXPIRED"), "stored, not only told");
+
+    let swept = finished(&store).await;
+    let_expire(&store, swept).await;
+    assert_eq!(store.jobs.sweep_expired_result().await.expect("an answer"), Some(Swept::Expired(swept)));
+    assert_eq!(store.jobs.sweep_expired_result().await.expect("an answer"), None, "once only");
+    assert_eq!(store.get(swept).await.state, JobState::Expired);
+    store.space.cleanup().await;
+}
+
+/// Whoever provisions says how long the bucket keeps results: no job may promise more.
+#[tokio::test]
+async fn no_result_is_kept_longer_than_the_bucket_keeps_it() {
+    let store = TestStore::create().await;
+    let (for_ever, longer) = (finished(&store).await, finished(&store).await);
+    store.tamper(for_ever, doc! { "expiresAt": null }).await;
+    let shorter = finished(&store).await;
+    let in_a_minute = doc! { "$add": ["$finishedAt", 60_000] };
+    store.tamper(shorter, doc! { "expiresAt": in_a_minute }).await;
+    let running = store.claimed_job("worker").await.job_id;
+
+    store.jobs.limit_retention(RETENTION / 2).await.expect("an answer");
+    for (id, kept) in [(for_ever, RETENTION / 2), (longer, RETENTION / 2), (shorter, Duration::from_mins(1))]
+    {
+        let job = store.get(id).await;
+        let found = job.expires_at.expect("a time") - job.finished_at.expect("a time");
+        assert_eq!(found.to_std().expect("later"), kept);
+    }
+    assert_eq!(store.get(running).await.expires_at, None);
+    store.space.cleanup().await;
+}
+
+/// Jobs of versions that kept results for ever.
+#[tokio::test]
+async fn a_result_without_an_end_stays() {
+    let store = TestStore::create().await;
+    let id = finished(&store).await;
+    store.tamper(id, doc! { "expiresAt": null }).await;
+    assert_eq!(store.jobs.sweep_expired_result().await.expect("an answer"), None);
+    assert_eq!(store.get(id).await.state, JobState::Finished);
+    store.space.cleanup().await;
+}
