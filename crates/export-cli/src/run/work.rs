@@ -73,7 +73,7 @@ impl Work {
                 let connecting = export_source::connect_source(uri, "exports run", self.limits.max_reads);
                 let client = handle.block_on(connecting).map_err(|error| UsageError(error.to_string()))?;
                 let throttle = SourceThrottle::quiet(&client, self.limits);
-                let databases = VehicleDatabases::behind(&throttle, prefix);
+                let databases = VehicleDatabases::with_throttle(&throttle, prefix);
                 let source = MongoSource::new(databases, handle.clone(), read_ahead_bytes);
                 let manifest = self.export(&source, output, meter, slices_bytes)?;
                 Ok(Outcome { manifest, skipped: Vec::new() })
