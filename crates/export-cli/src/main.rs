@@ -25,7 +25,7 @@ mod webhooks;
 
 use clap::{CommandFactory, Parser};
 use export_observability::init_logs;
-use export_settings::log::LogArgs;
+use export_settings::log::LogSettings;
 
 /// The command line of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -34,7 +34,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    log: LogArgs,
+    log: LogSettings,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -68,7 +68,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() {
-    let code = match run(Cli::parse()).await {
+    let code = match run(export_settings::parse::<Cli>()).await {
         Ok(()) => 0,
         Err(error) => {
             print::note(&format!("exports: {error:#}"));
@@ -82,7 +82,7 @@ async fn main() {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    init_logs(&cli.log.resolve()?)?;
+    init_logs(&cli.log)?;
     // The TLS provider of the whole process. Installing fails only if one is installed already,
     // which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();

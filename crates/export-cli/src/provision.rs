@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use export_amqp::{AmqpError, Topology};
 use export_s3::{ResultBucket, S3Error};
-use export_settings::amqp::{AmqpArgs, QueueArgs};
+use export_settings::amqp::{AmqpArgs, QueueSettings};
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
-use export_settings::results::ResultArgs;
-use export_settings::s3::{AWS_HELP, S3Args};
+use export_settings::results::ResultSettings;
+use export_settings::s3::{AWS_HELP, S3Settings};
 use export_source::Catalog;
 use export_store::{JobStore, StoreError};
 
@@ -32,11 +32,11 @@ pub(crate) struct Provision {
     #[command(flatten)]
     amqp: AmqpArgs,
     #[command(flatten)]
-    queues: QueueArgs,
+    queues: QueueSettings,
     #[command(flatten)]
-    s3: S3Args,
+    s3: S3Settings,
     #[command(flatten)]
-    results: ResultArgs,
+    results: ResultSettings,
     #[command(flatten)]
     identities: IdentityArgs,
     /// How long to wait for services that are not available yet
@@ -62,13 +62,13 @@ impl Provision {
                 Service::Api => export_s3::Identity::Api,
                 Service::Worker => export_s3::Identity::Worker,
             };
-            return print::result(&export_s3::policy(identity, &self.s3.resolve()?).to_string());
+            return print::result(&export_s3::policy(identity, &self.s3).to_string());
         }
         let mongo = self.mongo.resolve()?;
         let rabbitmq_url = self.amqp.resolve()?;
-        let topology = Topology::named(&self.amqp.name_prefix()?).with_retry_rest(self.queues.resolve()?);
-        let s3 = self.s3.resolve()?;
-        let retention_days = self.results.resolve()?;
+        let topology = Topology::named(&self.amqp.name_prefix).with_retry_rest(self.queues.retry_rest);
+        let s3 = self.s3;
+        let retention_days = self.results.retention_days;
         let users = Users::find(&self.identities.resolve()?, &mongo.uri, &rabbitmq_url)?;
         let bucket_name = s3.bucket.clone();
         // Before anything that waits, because it fails at once if the region is missing.

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use export_engine::{MemoryBudget, Meter};
-use export_settings::mongo::{MongoArgs, SourceArgs};
-use export_settings::reading::ReadingArgs;
+use export_settings::SecretString;
+use export_settings::mongo::{SourceArgs, connection_string};
+use export_settings::reading::ReadingSettings;
 use export_source::ReadLimits;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -57,11 +58,11 @@ pub(crate) struct Run {
     dump: Option<PathBuf>,
     /// Connection string of the vehicles' databases; the same as --source-mongodb-uri
     #[arg(long, value_name = "URI", help_heading = "Vehicles")]
-    mongodb_uri: Option<String>,
+    mongodb_uri: Option<SecretString>,
     #[command(flatten)]
     source: SourceArgs,
     #[command(flatten)]
-    reading: ReadingArgs,
+    reading: ReadingSettings,
     /// Path of the zip to write, or with --archive none of the folder
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     output: PathBuf,
@@ -120,13 +121,10 @@ impl Run {
     /// The work that the flags ask for.
     fn work(&self) -> anyhow::Result<Work> {
         let request = self.request.parse()?;
-        let (source, reading) = (self.source.resolve()?, self.reading.resolve()?);
+        let source = self.source.resolve()?;
         let origin = match (&self.dump, &self.mongodb_uri, source.uri) {
             (Some(folder), ..) => Origin::Dump(folder.clone()),
-            (None, Some(_), _) => {
-                let named = MongoArgs { mongodb_uri: self.mongodb_uri.clone(), ..MongoArgs::default() };
-                Origin::MongoDb(named.resolve()?.uri)
-            }
+            (None, Some(uri), _) => Origin::MongoDb(connection_string("MONGODB_URI", uri.clone())?),
             (None, None, Some(uri)) => Origin::MongoDb(uri),
             (None, None, None) => {
                 let text = "no source of vehicles: give --dump DIR, --mongodb-uri URI, or the variable SOURCE_MONGODB_URI";
@@ -139,9 +137,9 @@ impl Run {
             origin,
             vehicle_database_prefix: source.vehicle_database_prefix,
             limits: ReadLimits {
-                max_reads: reading.max_cursors,
-                max_bytes_per_second: reading.max_bytes_per_second,
-                read_from: reading.read_from,
+                max_reads: self.reading.max_reads,
+                max_bytes_per_second: self.reading.max_bytes_per_second,
+                read_from: self.reading.read_from()?,
             },
             request,
             threads: threads.unwrap_or_else(|| cores.min(MAX_THREADS.into())),

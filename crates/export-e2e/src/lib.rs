@@ -9,4 +9,4 @@ mod stack;
 pub use doors::HeldJob;
 pub use events::{Event, EventStream};
 pub use export_testkit::http::Answer;
-pub use stack::Stack;
+pub use stack::{Stack, wide_admission};

@@ -2,6 +2,8 @@
 
 mod starting;
 
+pub use starting::wide_admission;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -35,14 +35,14 @@ pub fn policy(identity: Identity, settings: &S3Settings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use export_settings::s3::S3Args;
+    use export_settings::from_flags;
+    use export_settings::s3::S3Settings;
 
     use super::*;
 
     #[test]
     fn each_identity_has_its_own_actions_below_the_prefix() {
-        let args = S3Args { s3_bucket: Some("results".to_owned()), ..S3Args::default() };
-        let settings = args.resolve().expect("settings");
+        let settings: S3Settings = from_flags(&["--s3-bucket=results"]).expect("settings");
         let statement = |identity| {
             let document: serde_json::Value =
                 serde_json::from_str(&policy(identity, &settings)).expect("JSON");

@@ -72,24 +72,24 @@ impl App {
         let consumer = ConsumerSettings {
             url: config.rabbitmq_url.clone(),
             topology: config.topology.clone(),
-            concurrency: config.concurrency.get(),
+            concurrency: config.worker.concurrency.get(),
             is_consuming: Arc::new(AtomicBool::new(false)),
         };
         let catalog = CatalogKeeper {
             catalog: Catalog::new(&mongo, &config.mongo.jobs_database),
             vehicles: exporter.vehicles.clone(),
             owner: owner.clone(),
-            refresh: config.catalog_refresh,
+            refresh: config.worker.catalog_refresh,
         };
         let places = FleetPlaces::new(
             RunSlots::new(&mongo, &config.mongo.jobs_database),
-            config.max_running_exports,
+            config.worker.max_running_exports,
             owner.clone(),
             config.terms.lease,
             exporter.ending.clone(),
         );
         let worker = Worker { jobs, exporter, places, owner, terms: config.terms };
-        Ok(Self { mongo, source, worker, consumer, catalog, hand_over, grace: config.grace })
+        Ok(Self { mongo, source, worker, consumer, catalog, hand_over, grace: config.worker.grace })
     }
 
     /// Works until `stop`; then running exports get a few seconds to end, and the rest is handed over.

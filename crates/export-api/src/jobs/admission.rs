@@ -67,8 +67,8 @@ impl Admission {
     }
 
     /// How large an export may be.
-    pub fn size(&self) -> &SizeLimits {
-        &self.0.settings.size
+    pub fn size(&self) -> SizeLimits {
+        self.0.settings.size.into()
     }
 
     /// How many vehicles the request is about. Costs nothing where it names them.

@@ -26,7 +26,6 @@ mod recipes;
 mod refused;
 mod relaying;
 mod schemathesis;
-mod settings;
 mod sharing;
 mod slow_clients;
 mod tenants;

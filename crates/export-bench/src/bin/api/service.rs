@@ -30,7 +30,7 @@ impl Service {
             .program("exports-api")
             .env("AUTH", "none")
             // All requests are identical, and each must become a job of its own.
-            .env("COALESCE", "off")
+            .env("SHARE_RESULTS", "off")
             // All requests come from one address, and the limits per caller are not measured.
             .envs(
                 ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"]

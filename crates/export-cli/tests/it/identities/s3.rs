@@ -13,7 +13,7 @@ use aws_sdk_s3::types::{
     ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectIdentifier,
 };
 use export_s3::{ResultBucket, S3Error};
-use export_settings::s3::{S3Args, S3Settings};
+use export_settings::s3::S3Settings;
 use export_testkit::isolation::s3_client;
 use export_testkit::program::Program;
 use export_testkit::s3_server::{Identity, Policy, S3Server};
@@ -97,12 +97,8 @@ impl Fixture {
 }
 
 fn settings(bucket: &str) -> S3Settings {
-    let args = S3Args {
-        s3_bucket: Some(bucket.to_owned()),
-        s3_force_path_style: Some("true".to_owned()),
-        ..S3Args::default()
-    };
-    args.resolve().expect("settings")
+    let flags = [&format!("--s3-bucket={bucket}"), "--s3-force-path-style=true"];
+    export_settings::from_flags(&flags).expect("settings")
 }
 
 /// The code of a refusal; `None` if the request succeeded. Panics at any other failure.
