@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use mongodb::Client;
+use mongodb::error::{ErrorKind, WriteFailure};
 use mongodb::options::{
     Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
     WriteConcern,
@@ -25,6 +26,15 @@ const SPARE_CONNECTIONS: u32 = 4;
 
 /// The server's code for a value that a unique index has already.
 pub(crate) const DUPLICATE_KEY: i32 = 11_000;
+
+/// Whether a unique index has refused a write.
+pub(crate) fn is_duplicate(error: &mongodb::error::Error) -> bool {
+    match &*error.kind {
+        ErrorKind::Command(command) => command.code == DUPLICATE_KEY,
+        ErrorKind::Write(WriteFailure::WriteError(refused)) => refused.code == DUPLICATE_KEY,
+        _ => false,
+    }
+}
 
 /// A pool of connections to one MongoDB deployment. Cheap to clone.
 #[derive(Clone, Debug)]

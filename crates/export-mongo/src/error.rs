@@ -1,5 +1,7 @@
 //! What can go wrong with MongoDB, in this layer's words; the driver's own are the source.
 
+use crate::client::is_duplicate;
+
 /// An operation on MongoDB failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -37,4 +39,12 @@ pub enum StoreError {
     /// A stored job or key does not read as one.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
+}
+
+impl StoreError {
+    /// Whether a unique index has refused the write.
+    pub(crate) fn is_duplicate(&self) -> bool {
+        let Self::Driver { source, .. } = self else { return false };
+        source.downcast_ref().is_some_and(is_duplicate)
+    }
 }
