@@ -216,6 +216,8 @@ pub struct Job {
     pub finished_at: Option<DateTime<Utc>>,
     /// Until when its result is kept.
     pub expires_at: Option<DateTime<Utc>>,
+    /// The stored form of its share key; `None`: the job shares with no other.
+    pub share_key: Option<String>,
     /// The result that the job has or had: that of its own worker (the job's id), or one that it shares (another job's id).
     pub result_id: Option<JobId>,
     /// Why it waits, if it is given back because of another job.

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::doors::create;
 use crate::events::EventStream;
 use crate::http::{Answer, send};
 
@@ -135,8 +136,7 @@ impl Stack {
             share_key: None,
             trace_parent: None,
         };
-        let created = self.job_store().await.create(&new).await;
-        created.unwrap_or_else(|error| panic!("no job: {error}"));
+        create(&self.job_store().await, &new).await;
         let url = self.space.services.rabbitmq_url.clone().into();
         let sent = Publisher::new(url, self.topology()).publish(WakeUp { job_id: new.id }, None).await;
         sent.unwrap_or_else(|error| panic!("not sent: {error}"));

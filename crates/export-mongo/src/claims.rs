@@ -104,8 +104,7 @@ impl JobStore {
     /// Finishes the job with this result: the one that its worker has finished ([`JobStore::finish_result`]), or one that it shares. The job is kept
     /// as long as the result.
     pub async fn commit(&self, fence: &Fence, result: &FinishedResult) -> Result<Held, StoreError> {
-        let given =
-            Given { result: Some(result), progress: Some(&result.progress), ..Given::fence(fence) };
+        let given = Given { result: Some(result), progress: Some(&result.progress), ..Given::fence(fence) };
         if self.change(fence.job_id, Transition::Commit, &given).await?.is_some() {
             return Ok(Held::Done);
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bson::{DateTime, Document, doc};
 use export_core::Tenant;
 use export_core::job::JobState;
+use export_core::rules::result::ResultTransition;
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::IndexModel;
@@ -23,6 +24,7 @@ use crate::client::{DUPLICATE_KEY, bounded};
 use crate::error::StoreError;
 use crate::identities::has_code;
 use crate::jobs::JobStore;
+use crate::results::{GivenOfResult, filter};
 use crate::rules::after_now;
 use crate::sweep::{Unpublished, unpublished};
 
@@ -171,7 +173,7 @@ impl JobStore {
         Ok(found.iter().filter(is_next).filter_map(unpublished).collect())
     }
 
-    /// When the current results of these keys were begun.
+    /// When the current results of these keys were begun, of results that are kept for long enough to be shared.
     async fn current_begun_at(
         &self,
         tenant: &Tenant,
@@ -181,7 +183,8 @@ impl JobStore {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        let wanted = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys }, "current": true };
+        let mut wanted = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
+        wanted.extend(filter(ResultTransition::Share.rule(), &GivenOfResult::default()));
         let results = self.results.clone();
         let found: Vec<Document> = bounded("find current results", async move {
             let told = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };

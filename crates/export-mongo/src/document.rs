@@ -4,9 +4,7 @@ use std::num::NonZeroU64;
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::access::{AllowedVehicles, VehiclePattern};
-use export_core::job::{
-    ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, Stats, WaitingFor,
-};
+use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, Stats, WaitingFor};
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };

@@ -2,8 +2,8 @@
 //!
 //! | role | where | may |
 //! |---|---|---|
-//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find on `catalog`, `apiKeys`; find, insert, update on `outbox`, `turns`; insert on `audit` |
-//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
+//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find, update, remove on `results`; find on `catalog`, `apiKeys`; find, insert, update on `outbox`, `turns`; insert on `audit` |
+//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `results`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
 //! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases; ask the server how it is |
 //!
 //! The reader sees every database because MongoDB cannot grant by the beginning of a name, and vehicles come and go. It is a user
@@ -93,6 +93,8 @@ impl Role {
                 "exportsApi",
                 vec![
                     on("jobs", &["find", "insert", "update", "changeStream"]),
+                    // Shared by new jobs; expired, and removed where no worker writes them any more.
+                    on("results", &["find", "update", "remove"]),
                     on("catalog", &["find"]),
                     on("apiKeys", &["find"]),
                     on("outbox", &["find", "insert", "update"]),
@@ -105,6 +107,7 @@ impl Role {
                 "exportsWorker",
                 vec![
                     on("jobs", &["find", "update"]),
+                    on("results", &["find", "insert", "update", "remove"]),
                     on("catalog", &["find", "insert", "update", "remove"]),
                     on("deadLetters", &["find", "insert", "update"]),
                     on("places", &["find", "insert", "update"]),

@@ -41,6 +41,7 @@ pub use stored::FinishedResult;
 pub use sweep::SweptResults;
 
 pub(crate) use rules::{GivenOfResult, filter};
+pub(crate) use schema::{indexes, validator};
 pub(crate) use stored::{content, read_finished};
 
 /// Fields of a result without its list of objects, which may have thousands.
@@ -62,7 +63,10 @@ impl JobStore {
 
     /// The current results that these new jobs share, by position: one look for all of them. A job that asks for a fresh result shares none,
     /// because every current result was begun before the job is created.
-    pub(crate) async fn shared_by(&self, new: &[NewJob]) -> Result<HashMap<usize, FinishedResult>, StoreError> {
+    pub(crate) async fn shared_by(
+        &self,
+        new: &[NewJob],
+    ) -> Result<HashMap<usize, FinishedResult>, StoreError> {
         let mut wanted: Vec<Document> = Vec::new();
         let mut jobs_of_key: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
         let share = filter(ResultTransition::Share.rule(), &GivenOfResult::default());

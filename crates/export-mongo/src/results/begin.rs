@@ -92,7 +92,8 @@ impl JobStore {
         })
         .await?;
         let mut seen = Seen::default();
-        if let Some(own) = found.iter().position(|result| result.get_str("_id").is_ok_and(|id| id == own_id)) {
+        if let Some(own) = found.iter().position(|result| result.get_str("_id").is_ok_and(|id| id == own_id))
+        {
             seen.own = Some(found.swap_remove(own));
         }
         seen.current = found.pop();
@@ -101,16 +102,17 @@ impl JobStore {
 
     /// The result that the job can be committed with, if it has one.
     async fn usable(&self, job: &Job, seen: &Seen) -> Result<Option<FinishedResult>, StoreError> {
-        let is_finished = |own: &&Document| own.get_str("state") == Ok(ResultState::Finished.as_str());
+        let is_finished =
+            |own: &&Document| own.get_str("state").is_ok_and(|state| state == ResultState::Finished.as_str());
         if let Some(own) = seen.own.as_ref().filter(is_finished) {
             let id = job.id.to_string();
             // One whose lifetime is over by now is written anew.
-            let expired = self.change_result(&id, ResultTransition::Expire, &GivenOfResult::default()).await?;
+            let expired =
+                self.change_result(&id, ResultTransition::Expire, &GivenOfResult::default()).await?;
             return if expired.is_some() { Ok(None) } else { read_finished(own.clone()).map(Some) };
         }
         let Some((id, epoch)) = seen.current.as_ref().and_then(id_and_epoch) else { return Ok(None) };
-        let fresh_since =
-            job.request.fresh.then(|| DateTime::from_millis(job.created_at.timestamp_millis()));
+        let fresh_since = job.request.fresh.then(|| DateTime::from_millis(job.created_at.timestamp_millis()));
         let given = GivenOfResult { fresh_since, ..GivenOfResult::default() };
         let mut wanted = doc! { "_id": id, "epoch": epoch };
         wanted.extend(filter(ResultTransition::Share.rule(), &given));
@@ -209,4 +211,3 @@ impl JobStore {
 fn id_and_epoch(result: &Document) -> Option<(String, i64)> {
     Some((result.get_str("_id").ok()?.to_owned(), result.get_i64("epoch").ok()?))
 }
-

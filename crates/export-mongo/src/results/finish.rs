@@ -57,9 +57,11 @@ impl JobStore {
         written: &WrittenResult,
     ) -> Result<Option<FinishedResult>, StoreError> {
         let (results, wanted) = (self.results.clone(), doc! { "_id": id, "uri": &written.result.export_uri });
-        let found = bounded("read a result", async move {
-            results.find_one(wanted).projection(without_objects()).await
-        });
+        let found =
+            bounded(
+                "read a result",
+                async move { results.find_one(wanted).projection(without_objects()).await },
+            );
         found.await?.map(read_finished).transpose()
     }
 }

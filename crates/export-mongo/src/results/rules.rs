@@ -88,7 +88,9 @@ fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_
         ResultEffect::DropOwnership => set("owner", Bson::Null),
         ResultEffect::StampBegun => set("begunAt", "$$NOW".into()),
         ResultEffect::SetContent => {
-            for (field, value) in given.written.iter().flat_map(|(written, progress)| content(written, progress)) {
+            for (field, value) in
+                given.written.iter().flat_map(|(written, progress)| content(written, progress))
+            {
                 set(&field, doc! { "$literal": value }.into());
             }
         }
@@ -105,7 +107,9 @@ fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_
             set("madeAt", Bson::Null);
             set("expiresAt", Bson::Null);
         }
-        ResultEffect::MakeCurrent => set("current", doc! { "$eq": [{ "$type": "$shareKey" }, "string"] }.into()),
+        ResultEffect::MakeCurrent => {
+            set("current", doc! { "$eq": [{ "$type": "$shareKey" }, "string"] }.into())
+        }
         ResultEffect::DropCurrent => set("current", false.into()),
         // A deletion, which is no update.
         ResultEffect::Remove => {}

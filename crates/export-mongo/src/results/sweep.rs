@@ -1,6 +1,7 @@
 //! The sweeper's doors: results whose lifetime is over, and results without a worker.
 
 use bson::{Document, doc};
+use export_core::job::JobState;
 use export_core::result::ResultState;
 use export_core::rules::result::ResultTransition;
 use futures_util::TryStreamExt;
@@ -59,7 +60,7 @@ impl JobStore {
         let is_void = doc! { "$or": [
             { "$eq": ["$job", []] },
             { "$gt": [&job_epoch, "$epoch"] },
-            { "$and": [{ "$eq": [&job_epoch, "$epoch"] }, { "$ne": [job_state, "STARTED"] }] },
+            { "$and": [{ "$eq": [&job_epoch, "$epoch"] }, { "$ne": [job_state, JobState::Started.as_str()] }] },
         ] };
         let stages = [
             doc! { "$match": { "state": ResultState::Writing.as_str() } },
@@ -69,10 +70,9 @@ impl JobStore {
             doc! { "$project": { "epoch": 1 } },
         ];
         let results = self.results.clone();
-        let void: Vec<Document> = bounded("find void results", async move {
-            results.aggregate(stages).await?.try_collect().await
-        })
-        .await?;
+        let void: Vec<Document> =
+            bounded("find void results", async move { results.aggregate(stages).await?.try_collect().await })
+                .await?;
         let mut removed = 0;
         for result in void {
             if let (Ok(id), Ok(epoch)) = (result.get_str("_id"), result.get_i64("epoch")) {
