@@ -29,20 +29,23 @@ fn at(seconds: i64) -> Bson {
 
 /// A job as that version created it: every field, in its order.
 fn created(number: u8, tenant: &str) -> Document {
-    doc! {
+    let mut job = doc! {
         "_id": id(number), "tenant": tenant, "createdBy": "key-1", "allowedVehicles": null,
         "idempotencyKey": null, "requestHash": null,
         "startDate": "2018-11-30", "endDate": "2018-12-01", "timezone": "UTC",
         "range": { "from": DateTime::from_millis(1_543_536_000_000), "to": DateTime::from_millis(1_543_622_400_000) },
         "vehicles": null, "parameters": null, "format": "csv", "archive": "none", "compression": "gzip",
         "timeFormat": "unix_ms", "csvGuard": "on", "stepMs": null, "fill": null, "webhookUrl": null,
+    };
+    job.extend(doc! {
         "state": "NOT_STARTED", "epoch": 0_i64, "attempts": 0_i64, "maxAttempts": 5_i64, "priority": "interactive",
         "owner": null, "leaseUntil": null, "publishedAt": null, "cancelRequested": false, "progress": progress(0.0, 0),
         "exportUri": null, "objects": null, "stats": null, "error": null, "startedAt": null, "finishedAt": null,
         "expiresAt": null, "unannounced": [], "traceparent": null,
         "createdAt": at(0), "runAfter": at(0), "turnAt": at(0),
         "shareKey": KEY, "leads": true, "sharesResultOf": null, "resultAt": null,
-    }
+    });
+    job
 }
 
 fn progress(percent: f64, rows: i64) -> Document {
@@ -230,7 +233,9 @@ async fn a_database_of_the_version_before_is_brought_along() {
         names.iter().all(|name| !["leading", "following", "waiting", "active"].contains(&name.as_str())),
         "{names:?}"
     );
-    let old = doc! { "$or": ["leads", "sharesResultOf", "resultAt", "objects"].map(|field| doc! { field: { "$exists": true } }).to_vec() };
+    let old = ["leads", "sharesResultOf", "resultAt", "objects"];
+    let old: Vec<_> = old.map(|field| doc! { field: { "$exists": true } }).into();
+    let old = doc! { "$or": old };
     assert_eq!(store.stored.count_documents(old).await.expect("a count"), 0);
 
     // Once more: nothing changes, also where it was interrupted before its last step.

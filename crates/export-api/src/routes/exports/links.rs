@@ -218,7 +218,8 @@ pub(super) mod tests {
     async fn results_in_another_bucket_are_told_without_links() {
         let other = bucket("moved").await;
         for archive in ["zip", "none"] {
-            let links = ResultLinks::sign(&finished(archive), &objects(2), &other).await;
+            let (job, listed) = (finished(archive), objects(2));
+            let links = ResultLinks::sign(&job, &listed, &other).await;
             assert!(links.expect("an answer").is_none(), "{archive}");
         }
         let (job, listed) = (finished("none"), objects(2));
