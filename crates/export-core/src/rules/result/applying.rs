@@ -50,11 +50,12 @@ fn change<N: Clone>(effect: E, stored: &mut Option<ResultRecord<N>>, input: &Res
         *stored = None;
         return;
     }
+    // `Begin` is the only rule that a missing result fits; it sets all fields that are not empty.
     let result = stored.get_or_insert_with(|| ResultRecord {
         state: ResultState::Writing,
         epoch: input.epoch,
         owner: None,
-        begun_at_ms: input.now_ms,
+        begun_at_ms: 0,
         uri: None,
         expires_at_ms: None,
         is_current: false,
