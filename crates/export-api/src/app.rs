@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use export_amqp::Publisher;
-use export_mongo::{AuditLog, Catalog, Changes, JobStore, KeyStore};
 use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
+use export_source::Catalog;
+use export_store::{AuditLog, Changes, JobStore, KeyStore};
 use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,7 @@ pub struct App {
     dispatcher: Dispatcher,
     sweeper: Sweeper,
     relay: Relay,
-    mongo: export_mongo::MongoClient,
+    mongo: export_store::MongoClient,
     publisher: Publisher,
     limits: LimitSettings,
 }
@@ -49,7 +50,7 @@ impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for while serving.
     pub async fn build(config: &Config, results: ResultBucket) -> anyhow::Result<Self> {
         init_metrics();
-        let mongo = export_mongo::connect(&config.mongo.uri, "exports-api")
+        let mongo = export_store::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;
         let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
@@ -149,7 +150,7 @@ impl App {
 }
 
 /// Keeps the readiness true, and says in the log when something comes or goes.
-async fn watch(mongo: export_mongo::MongoClient, publisher: Publisher, readiness: Readiness) {
+async fn watch(mongo: export_store::MongoClient, publisher: Publisher, readiness: Readiness) {
     loop {
         readiness.note("mongodb", mongo.ping().await);
         readiness.note("rabbitmq", publisher.check().await);

@@ -18,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use export_core::access::{Principal, Scope};
 use export_core::causes;
 use export_core::key::ApiKey;
-use export_mongo::KeyStore;
+use export_store::KeyStore;
 use tracing::{Span, debug, warn};
 
 use self::keys::KeyCheck;

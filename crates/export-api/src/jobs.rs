@@ -2,6 +2,7 @@
 
 pub mod accepting;
 pub mod admission;
+mod answer_cache;
 pub mod audit;
 pub mod queue;
 pub mod sharing;

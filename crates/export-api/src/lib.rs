@@ -9,8 +9,6 @@ pub mod auth;
 pub mod config;
 pub mod http;
 pub mod jobs;
-mod memory;
-mod remembered;
 pub mod routes;
 pub mod state;
 pub mod tasks;

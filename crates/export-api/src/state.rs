@@ -2,8 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use export_mongo::{Catalog, Changes, JobStore};
 use export_s3::ResultBucket;
+use export_source::Catalog;
+use export_store::{Changes, JobStore};
 use export_webhooks::Webhooks;
 
 use crate::auth::Authenticator;

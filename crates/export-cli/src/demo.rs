@@ -8,8 +8,8 @@ use anyhow::{Context, bail};
 use export_core::range::parse_bound;
 use export_fleet::dump::write_vehicle;
 use export_fleet::{FleetSpec, Rhythm, Vehicle};
-use export_mongo::MongoClient;
 use export_settings::mongo::{MongoArgs, SourceArgs};
+use export_store::MongoClient;
 
 /// Hours written at a time, per parameter: a few megabytes.
 const HOURS_PER_WRITE: usize = 24;
@@ -67,7 +67,7 @@ impl Demo {
             return Ok(());
         }
         let mongo = self.mongo.resolve()?;
-        let client = export_mongo::connect(source.uri.as_ref().unwrap_or(&mongo.uri), "exports demo").await?;
+        let client = export_store::connect(source.uri.as_ref().unwrap_or(&mongo.uri), "exports demo").await?;
         for vehicle in fleet.vehicles() {
             insert_vehicle(&client, &vehicle).await?;
             told(&vehicle);
@@ -94,7 +94,7 @@ async fn insert_vehicle(client: &MongoClient, vehicle: &Vehicle) -> anyhow::Resu
             by_parameter.entry(document.parameter).or_default().push(document.document);
         }
         for (parameter, documents) in by_parameter {
-            client.add_missing_hours(vehicle.database(), parameter, documents).await?;
+            export_source::add_missing_hours(client, vehicle.database(), parameter, documents).await?;
         }
     }
     Ok(())

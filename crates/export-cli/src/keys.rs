@@ -7,8 +7,8 @@ mod revoke;
 use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::key::{KeyId, StoredKey};
-use export_mongo::{AuditAction, AuditEntry, AuditLog, KeyStore};
 use export_settings::mongo::MongoArgs;
+use export_store::{AuditAction, AuditEntry, AuditLog, KeyStore};
 
 /// Make, list and revoke keys of the API
 #[derive(Debug, clap::Args)]
@@ -46,7 +46,7 @@ struct Store {
 impl Store {
     async fn open(args: &MongoArgs) -> anyhow::Result<Self> {
         let settings = args.resolve()?;
-        let client = export_mongo::connect(&settings.uri, "exports keys").await?;
+        let client = export_store::connect(&settings.uri, "exports keys").await?;
         Ok(Self {
             keys: KeyStore::new(&client, &settings.jobs_database),
             audit: AuditLog::start(&client, &settings.jobs_database),

@@ -6,13 +6,13 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use export_amqp::{AmqpError, Topology};
-use export_mongo::{JobStore, StoreError};
 use export_s3::{ResultBucket, S3Error};
 use export_settings::amqp::{AmqpArgs, QueueArgs};
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::results::ResultArgs;
 use export_settings::s3::{AWS_HELP, S3Args};
+use export_store::{JobStore, StoreError};
 
 use users::{Place, Users};
 
@@ -72,7 +72,7 @@ impl Provision {
         let bucket = ResultBucket::from_environment(s3).await?;
         let deadline = Instant::now() + Duration::from_secs(self.wait_seconds);
 
-        let client = export_mongo::connect(&mongo.uri, "exports provision").await?;
+        let client = export_store::connect(&mongo.uri, "exports provision").await?;
         let jobs = JobStore::new(&client, &mongo.jobs_database);
         until(deadline, "MongoDB", || jobs.provision()).await?;
         println!("collections and indexes of {} are there", mongo.jobs_database);
@@ -81,7 +81,7 @@ impl Provision {
                 println!("{service}: no MongoDB user was asked for");
                 continue;
             };
-            let made = || client.provision_user(&mongo.jobs_database, identity, user);
+            let made = || export_store::provision_user(&client, &mongo.jobs_database, identity, user);
             until(deadline, "MongoDB", made).await?;
             println!("{service}: MongoDB user {} is there", user.name());
         }

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use export_engine::{MemoryBudget, Meter};
-use export_mongo::ReadLimits;
 use export_settings::mongo::{MongoArgs, SourceArgs};
 use export_settings::reading::ReadingArgs;
+use export_source::ReadLimits;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use export_core::JobId;
 use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, Stats};
 use export_core::result::{ResultObject, WrittenResult};
-use export_mongo::{Begun, Claim, Held, JobStore, Written};
+use export_store::{Begun, Claim, Held, JobStore, Written};
 
 use crate::stack::Stack;
 

@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use mongodb::Client;
-use mongodb::error::{ErrorKind, WriteFailure};
 use mongodb::options::{
     Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
     WriteConcern,
@@ -19,27 +18,15 @@ const SERVER_SELECTION: Duration = Duration::from_secs(5);
 /// How long a TCP connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long any single operation may take; a `find` with a batch of documents included.
-pub(crate) const OPERATION: Duration = Duration::from_secs(30);
+pub const OPERATION: Duration = Duration::from_secs(30);
 
 /// Connections to the source beside those of reads: signs of life, how it is, cursors that are closed.
 const SPARE_CONNECTIONS: u32 = 4;
 
-/// The server's code for a value that a unique index has already.
-pub(crate) const DUPLICATE_KEY: i32 = 11_000;
-
-/// Whether a unique index has refused a write.
-pub(crate) fn is_duplicate(error: &mongodb::error::Error) -> bool {
-    match &*error.kind {
-        ErrorKind::Command(command) => command.code == DUPLICATE_KEY,
-        ErrorKind::Write(WriteFailure::WriteError(refused)) => refused.code == DUPLICATE_KEY,
-        _ => false,
-    }
-}
-
 /// A pool of connections to one MongoDB deployment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MongoClient {
-    pub(crate) client: Client,
+    client: Client,
 }
 
 /// Prepares a client. Does not wait for a server: operations do, and fail with [`StoreError`] after a few seconds.
@@ -76,6 +63,11 @@ async fn connect_with(
 }
 
 impl MongoClient {
+    /// The driver's client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Asks the server for a sign of life.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let admin = self.client.database("admin");
@@ -84,7 +76,7 @@ impl MongoClient {
 }
 
 /// How the service's own collections are read and written.
-pub(crate) fn durable() -> CollectionOptions {
+pub fn durable() -> CollectionOptions {
     // Journalled on a majority: what was acknowledged survives the loss of any one machine.
     let durable = WriteConcern::builder()
         .w(Acknowledgment::Majority)
@@ -103,7 +95,7 @@ pub(crate) fn durable() -> CollectionOptions {
 ///
 /// On its own task: the driver has no socket time-out, and dropping one of its futures half-way would cost the
 /// connection. Past the limit the task is left to end by itself.
-pub(crate) async fn bounded<T, F>(operation: &'static str, future: F) -> Result<T, StoreError>
+pub async fn bounded<T, F>(operation: &'static str, future: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,

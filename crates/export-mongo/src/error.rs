@@ -1,6 +1,6 @@
 //! What can go wrong with MongoDB, in this layer's words; the driver's own are the source.
 
-use crate::client::is_duplicate;
+use crate::server_errors::is_duplicate;
 
 /// An operation on MongoDB failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether a unique index has refused the write.
-    pub(crate) fn is_duplicate(&self) -> bool {
+    pub fn is_duplicate(&self) -> bool {
         let Self::Driver { source, .. } = self else { return false };
         source.downcast_ref().is_some_and(is_duplicate)
     }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use export_amqp::{ConsumerSettings, consume};
 use export_engine::Engine;
-use export_mongo::{Catalog, JobStore, MongoClient, Places, SourceThrottle, VehicleDatabases};
 use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
+use export_source::{Catalog, SourceThrottle, VehicleDatabases};
+use export_store::{JobStore, MongoClient, Places};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,7 +44,7 @@ impl App {
     /// Prepares all clients. Connects to nothing yet: what is not there is waited for.
     pub async fn build(config: &Config, results: ResultBucket, owner: String) -> anyhow::Result<Self> {
         init_metrics();
-        let mongo = export_mongo::connect(&config.mongo.uri, "exports-worker")
+        let mongo = export_store::connect(&config.mongo.uri, "exports-worker")
             .await
             .context("MONGODB_URI cannot be used")?;
         // A client of its own even where the server is the same: heartbeats wait for no connection behind reads.
@@ -51,7 +52,7 @@ impl App {
             None => (&config.mongo.uri, "MONGODB_URI"),
             Some(uri) => (uri, "SOURCE_MONGODB_URI"),
         };
-        let source = export_mongo::connect_source(uri, "exports-worker", config.reading.max_reads)
+        let source = export_source::connect_source(uri, "exports-worker", config.reading.max_reads)
             .await
             .with_context(|| format!("{name} cannot be used"))?;
         let throttle = SourceThrottle::new(&source, config.reading);

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use export_core::{VehicleId, causes};
-use export_mongo::{Catalog, Keeping, ListChange, StoreError, VehicleDatabases};
+use export_source::{Catalog, Keeping, ListChange, StoreError, VehicleDatabases};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;

@@ -9,7 +9,6 @@ use clap::Parser;
 use export_amqp::Topology;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
-use export_mongo::ReadLimits;
 use export_settings::amqp::AmqpArgs;
 use export_settings::log::{LogArgs, LogSettings};
 use export_settings::mongo::{MongoArgs, MongoSettings, SourceArgs, SourceSettings};
@@ -18,6 +17,7 @@ use export_settings::results::ResultArgs;
 use export_settings::retry::{RetryArgs, RetrySettings};
 use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
 use export_settings::{SecretString, SettingError, parsed_or};
+use export_source::ReadLimits;
 
 use crate::niceness::Niceness;
 use crate::worker::Terms;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use export_core::causes;
 use export_core::job::{Fence, Progress};
 use export_engine::Meter;
-use export_mongo::{Held, JobStore};
+use export_store::{Held, JobStore};
 use tokio::time::timeout;
 use tracing::warn;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use export_core::{JobId, causes};
-use export_mongo::{Place, Places, StoreError};
+use export_store::{Place, Places, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -10,7 +10,7 @@ use export_core::message::WakeUp;
 use export_core::result::WrittenResult;
 use export_core::trace::TraceParent;
 use export_engine::Meter;
-use export_mongo::{BackOff, Begun, Claim, FinishedResult, Held, JobStore, StoreError, Writing};
+use export_store::{BackOff, Begun, Claim, FinishedResult, Held, JobStore, StoreError, Writing};
 use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::disposition::{Disposition, JobError};

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use export_core::access::Principal;
 use export_core::key::{ApiKey, KeyId, StoredKey};
-use export_mongo::{FoundKey, KeyStore, StoreError};
+use export_store::{FoundKey, KeyStore, StoreError};
+use moka::sync::Cache;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::error;
 
 use crate::http::problem::Problem;
-use crate::memory::Memory;
 
 /// Most keys that are remembered, and as many ids that are none; some megabytes.
-const REMEMBERED: usize = 10_000;
+const REMEMBERED: u64 = 10_000;
 /// Most lookups at a time: whoever guesses ids keeps MongoDB no busier than this.
 const LOOKUPS: usize = 32;
 /// Longest that a request waits for the lookup of its key.
@@ -26,9 +26,10 @@ pub(super) struct KeyCheck {
     store: KeyStore,
     /// How long an answer is believed: as long for ids that are none as for others, so that the time tells nothing.
     memory: Duration,
-    good: Memory<KeyId, Arc<StoredKey>>,
+    /// With the end of the key's own validity, which may come sooner.
+    good: Cache<KeyId, (Arc<StoredKey>, Instant)>,
     /// Apart from the others, so that guesses cannot push those out.
-    bad: Memory<KeyId, ()>,
+    bad: Cache<KeyId, ()>,
     lookups: Semaphore,
 }
 
@@ -37,8 +38,8 @@ impl KeyCheck {
         Self {
             store,
             memory,
-            good: Memory::of(REMEMBERED),
-            bad: Memory::of(REMEMBERED),
+            good: Cache::builder().max_capacity(REMEMBERED).time_to_live(memory).build(),
+            bad: Cache::builder().max_capacity(REMEMBERED).time_to_live(memory).build(),
             lookups: Semaphore::new(LOOKUPS),
         }
     }
@@ -59,10 +60,10 @@ impl KeyCheck {
     /// The key of this id, if it is good now.
     async fn stored(&self, id: &KeyId) -> Result<Option<Arc<StoredKey>>, Problem> {
         let now = Instant::now();
-        if let Some(stored) = self.good.get(id, now) {
+        if let Some((stored, _)) = self.good.get(id).filter(|(_, valid_until)| now < *valid_until) {
             return Ok(Some(stored));
         }
-        if self.bad.get(id, now).is_some() {
+        if self.bad.contains_key(id) {
             return Ok(None);
         }
         let found = timeout(PATIENCE, self.look_up(id)).await.map_err(|late| Problem::unavailable(&late))?;
@@ -70,12 +71,12 @@ impl KeyCheck {
         match found.map_err(|error| Problem::unavailable(&error))? {
             Some(FoundKey { key, good_for }) if good_for != Some(Duration::ZERO) => {
                 let stored = Arc::new(key);
-                let until = now + good_for.map_or(self.memory, |time| time.min(self.memory));
-                self.good.put(id.clone(), Arc::clone(&stored), now, until);
+                let valid_until = now + good_for.map_or(self.memory, |time| time.min(self.memory));
+                self.good.insert(id.clone(), (Arc::clone(&stored), valid_until));
                 Ok(Some(stored))
             }
             _ => {
-                self.bad.put(id.clone(), (), now, now + self.memory);
+                self.bad.insert(id.clone(), ());
                 Ok(None)
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use export_core::job::NewJob;
-use export_mongo::{Created, JobStore, StoreError, Written};
+use export_store::{Created, JobStore, StoreError, Written};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 

@@ -12,12 +12,13 @@ use export_core::Tenant;
 use export_core::access::AllowedVehicles;
 use export_core::admission::{SizeLimits, VehicleCount};
 use export_core::request::ExportRequest;
-use export_mongo::{Catalog, JobStore, StoreError};
+use export_source::Catalog;
+use export_store::{JobStore, StoreError};
 
+use super::answer_cache::AnswerCache;
 use crate::config::AdmissionSettings;
 use crate::http::problem::Problem;
 use crate::jobs::queue::Queue;
-use crate::remembered::Remembered;
 use tally::{Asked, Room, Tally};
 
 /// Tenants whose counts are kept at most, but those whose jobs are being accepted.
@@ -25,7 +26,7 @@ const TENANTS: usize = 1_024;
 /// How long the number of vehicles is taken for what it was: the catalog itself is some seconds late.
 const VEHICLES_AGE: Duration = Duration::from_secs(5);
 /// Sets of patterns whose number of vehicles is kept.
-const SETS_OF_VEHICLES: usize = 256;
+const SETS_OF_VEHICLES: u64 = 256;
 
 /// Who is let in. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ struct Inner {
     queue: Queue,
     all: Arc<Tally>,
     tenants: Mutex<HashMap<Tenant, Arc<Tally>>>,
-    vehicles: Remembered<Option<Vec<String>>, VehicleCount>,
+    vehicles: AnswerCache<Option<Vec<String>>, VehicleCount>,
 }
 
 /// Room for one job that is about to be written; given back when it is dropped, unless the job was written.
@@ -61,7 +62,7 @@ impl Admission {
     /// As the settings want it.
     pub fn new(settings: AdmissionSettings, jobs: JobStore, catalog: Catalog, queue: Queue) -> Self {
         let (all, tenants) = (Arc::default(), Mutex::default());
-        let vehicles = Remembered::of(SETS_OF_VEHICLES);
+        let vehicles = AnswerCache::new(SETS_OF_VEHICLES, VEHICLES_AGE);
         Self(Arc::new(Inner { settings, jobs, catalog, queue, all, tenants, vehicles }))
     }
 

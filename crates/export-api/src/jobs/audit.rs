@@ -5,32 +5,32 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use chrono::Utc;
 use export_core::access::Principal;
 use export_core::{JobId, Tenant, causes};
-use export_mongo::{AuditAction, AuditEntry, AuditError, AuditLog};
+use export_store::{AuditAction, AuditEntry, AuditError, AuditLog};
+use moka::sync::Cache;
 use tracing::error;
 
 use crate::http::problem::Problem;
 use crate::http::request_id::REQUEST_ID;
-use crate::memory::Memory;
 
 /// Links that come with a job are noted once in this time for each caller: clients ask for a job again and again, and the links
 /// work for longer than that.
 const LINKS_REST: Duration = Duration::from_mins(10);
 /// Most pairs of callers and jobs that are remembered for it; beyond, some entries are written more often.
-const LINKS_REMEMBERED: usize = 10_000;
+const LINKS_REMEMBERED: u64 = 10_000;
 
 /// Writes what callers did. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Audit {
     log: AuditLog,
-    links: Arc<Memory<(Tenant, String, JobId), ()>>,
+    /// Callers and jobs whose links were noted within [`LINKS_REST`].
+    links: Cache<(Tenant, String, JobId), ()>,
 }
 
 /// By which request something was done.
@@ -56,7 +56,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Trail {
 impl Audit {
     /// Into this log.
     pub fn new(log: AuditLog) -> Self {
-        Self { log, links: Arc::new(Memory::of(LINKS_REMEMBERED)) }
+        let links = Cache::builder().max_capacity(LINKS_REMEMBERED).time_to_live(LINKS_REST).build();
+        Self { log, links }
     }
 
     /// Notes that a job was accepted, now or before.
@@ -105,13 +106,12 @@ impl Audit {
         trail: &Trail,
     ) -> Result<(), AuditError> {
         let (tenant, name) = (&principal.tenant, &principal.name);
-        let now = Instant::now();
-        let who = (tenant.clone(), name.clone(), job_id);
-        if self.links.get(&who, now).is_some() {
+        let key = (tenant.clone(), name.clone(), job_id);
+        if self.links.contains_key(&key) {
             return Ok(());
         }
         self.log.write(&entry(tenant, name, AuditAction::ExportLink, job_id, trail, "links given")).await?;
-        self.links.put(who, (), now, now + LINKS_REST);
+        self.links.insert(key, ());
         Ok(())
     }
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 use export_core::forecast::{Forecast, Pace, median};
 use export_core::job::{Job, JobState, Priority};
 use export_core::{JobId, Tenant, causes};
-use export_mongo::{JobStore, Line, StoreError};
+use export_store::{JobStore, Line, StoreError};
 use serde::Serialize;
 use tracing::debug;
 use utoipa::ToSchema;
 
-use crate::remembered::Remembered;
+use super::answer_cache::AnswerCache;
 
 /// How long a look at a line is good.
 const LINE_AGE: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const RECENT_AGE: Duration = Duration::from_secs(5);
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
 /// Tenants of whom something is kept. A line takes some 50 bytes per job, and all lines together are no longer than `MAX_QUEUED`: half a
 /// megabyte, unless the operator lets more wait.
-const TENANTS: usize = 1_024;
+const TENANTS: u64 = 1_024;
 /// Bounds of what a caller is told when there is no room, in seconds; the second while nothing is known.
 const LEAST_RETRY_SECONDS: u64 = 1;
 const USUAL_RETRY_SECONDS: u64 = 5;
@@ -41,8 +41,8 @@ pub struct Queue(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     jobs: JobStore,
-    lines: Remembered<Tenant, Arc<Positions>>,
-    recent: Remembered<Option<Tenant>, Arc<Recent>>,
+    lines: AnswerCache<Tenant, Arc<Positions>>,
+    recent: AnswerCache<Option<Tenant>, Arc<Recent>>,
 }
 
 /// A line, for questions about one job.
@@ -101,7 +101,8 @@ impl Positions {
 impl Queue {
     /// Of these jobs.
     pub fn of(jobs: &JobStore) -> Self {
-        let (lines, recent) = (Remembered::of(TENANTS), Remembered::of(TENANTS));
+        let lines = AnswerCache::new(TENANTS, LINE_AGE);
+        let recent = AnswerCache::new(TENANTS, RECENT_AGE);
         Self(Arc::new(Inner { jobs: jobs.clone(), lines, recent }))
     }
 
@@ -177,7 +178,7 @@ impl Queue {
     async fn recent(&self, tenant: Option<&Tenant>) -> Option<Arc<Recent>> {
         let (jobs, of) = (self.0.jobs.clone(), tenant.cloned());
         let look = || async move {
-            let export_mongo::Recent { started_ago_ms, durations_ms } = jobs.recent(of.as_ref()).await?;
+            let export_store::Recent { started_ago_ms, durations_ms } = jobs.recent(of.as_ref()).await?;
             let lines = if of.is_none() { jobs.count_waiting_tenants().await? } else { 1 };
             Ok(Arc::new(Recent { started_ago_ms, durations_ms, lines }))
         };

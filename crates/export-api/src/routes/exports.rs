@@ -21,7 +21,7 @@ use export_core::JobId;
 use export_core::access::Principal;
 use export_core::id::NameError;
 use export_core::job::Job;
-use export_mongo::StoreError;
+use export_store::StoreError;
 use tracing::error;
 
 use crate::http::problem::Problem;

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::VehicleId;
 use export_core::access::Scope;
 use export_core::range::to_rfc3339;
-use export_mongo::{CataloguedParameter, CataloguedVehicle};
+use export_source::{CataloguedParameter, CataloguedVehicle};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use export_amqp::Publisher;
 use export_core::causes;
-use export_mongo::{AnyChange, Changes, JobStore};
+use export_store::{AnyChange, Changes, JobStore};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use export_amqp::Publisher;
 use export_core::causes;
 use export_core::job::RetryPolicy;
-use export_mongo::{Outbox, StoreError};
+use export_store::{Outbox, StoreError};
 use export_webhooks::Webhooks;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;

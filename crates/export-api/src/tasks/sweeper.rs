@@ -9,7 +9,7 @@ use export_amqp::Publisher;
 use export_core::causes;
 use export_core::job::RetryPolicy;
 use export_core::message::WakeUp;
-use export_mongo::{BackOff, JobStore, StoreError, Swept, SweptResults};
+use export_store::{BackOff, JobStore, StoreError, Swept, SweptResults};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use export_api::auth::{Authenticator, Caller, authenticate};
 use export_api::config::{AccessSettings, KeySetTimes, KnownCallers, OidcSettings};
 use export_core::access::{AllowedVehicles, Scope};
-use export_mongo::{KeyStore, connect};
+use export_store::{KeyStore, connect};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use rsa::BigUint;
 use rsa::pkcs1::EncodeRsaPrivateKey;

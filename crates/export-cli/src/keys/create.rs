@@ -7,8 +7,8 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use export_core::Tenant;
 use export_core::access::{AllowedVehicles, Scope, VehiclePattern};
 use export_core::key::{ApiKey, KeyName, RANDOM_BYTES};
-use export_mongo::{AuditAction, KeyEnd, NewKey};
 use export_settings::mongo::MongoArgs;
+use export_store::{AuditAction, KeyEnd, NewKey};
 
 use super::{Store, audit_entry, patterns, scopes, time};
 use crate::failure::UsageError;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, bail};
 use export_core::key::{ApiKey, KeyError, KeyId};
-use export_mongo::AuditAction;
 use export_settings::mongo::MongoArgs;
+use export_store::AuditAction;
 
 use super::{Store, audit_entry};
 use crate::failure::UsageError;

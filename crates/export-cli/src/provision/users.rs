@@ -1,9 +1,9 @@
 //! Which users are to be made: those that the services' connection strings name.
 
 use export_amqp::{BrokerUser, Management};
-use export_mongo::MongoUser;
 use export_settings::identities::IdentitySettings;
 use export_settings::{SecretString, SettingError};
+use export_store::MongoUser;
 
 use crate::failure::UsageError;
 
@@ -68,8 +68,8 @@ impl Users {
     }
 
     /// Those of MongoDB.
-    pub(super) fn of_mongodb(&self) -> [Place<export_mongo::Identity, &MongoUser>; 3] {
-        use export_mongo::Identity;
+    pub(super) fn of_mongodb(&self) -> [Place<export_store::Identity, &MongoUser>; 3] {
+        use export_store::Identity;
         [
             Place { service: "API", identity: Identity::Api, user: self.api_mongodb.as_ref() },
             Place { service: "worker", identity: Identity::Worker, user: self.worker_mongodb.as_ref() },

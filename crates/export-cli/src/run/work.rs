@@ -10,8 +10,8 @@ use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError};
 use export_engine::{DumpSource, Engine, EngineError, Limits, Meter, Plan, PlanError, plan};
-use export_mongo::{MongoSource, ReadLimits, SourceThrottle, StoreError, VehicleDatabases};
 use export_settings::SecretString;
+use export_source::{MongoSource, ReadLimits, SourceThrottle, StoreError, VehicleDatabases};
 use tokio::runtime::Handle;
 
 use super::file_sink::FileSink;
@@ -64,7 +64,7 @@ impl Work {
                 Ok(Done { manifest, left_out: source.left_out().to_vec() })
             }
             Origin::MongoDb(uri) => {
-                let connecting = export_mongo::connect_source(uri, "exports run", self.limits.max_reads);
+                let connecting = export_source::connect_source(uri, "exports run", self.limits.max_reads);
                 let client = handle.block_on(connecting).map_err(|error| UsageError(error.to_string()))?;
                 let throttle = SourceThrottle::quiet(&client, self.limits);
                 let databases = VehicleDatabases::behind(&throttle, prefix);

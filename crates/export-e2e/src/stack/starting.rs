@@ -11,8 +11,8 @@ use export_api::config::{
 use export_api::jobs::sharing::Sharing;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
-use export_mongo::ReadLimits;
 use export_settings::mongo::SourceSettings;
+use export_source::ReadLimits;
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::niceness::Niceness;

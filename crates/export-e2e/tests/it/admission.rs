@@ -8,7 +8,7 @@ use export_api::config::{AccessSettings, AdmissionSettings, KnownCallers};
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::admission::SizeLimits;
 use export_e2e::{Answer, Stack};
-use export_mongo::KeyEnd;
+use export_store::KeyEnd;
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities;
 use futures_util::future::join_all;

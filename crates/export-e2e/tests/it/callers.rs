@@ -5,7 +5,7 @@ use std::time::Duration;
 use export_api::config::{AccessSettings, KnownCallers};
 use export_core::access::{AllowedVehicles, Scope};
 use export_e2e::{Answer, Stack};
-use export_mongo::KeyEnd;
+use export_store::KeyEnd;
 use export_testkit::isolation::TestSpace;
 use serde_json::Value;
 

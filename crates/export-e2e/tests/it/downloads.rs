@@ -6,7 +6,7 @@ use export_core::JobId;
 use export_core::job::{ExportResult, Progress, Stats};
 use export_core::result::{ResultObject, WrittenResult};
 use export_e2e::Stack;
-use export_mongo::{Begun, Claim, Held};
+use export_store::{Begun, Claim, Held};
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 

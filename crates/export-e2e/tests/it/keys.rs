@@ -7,7 +7,7 @@ use export_api::config::{AccessSettings, KnownCallers};
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::key::KeyId;
 use export_e2e::{Answer, Stack};
-use export_mongo::KeyEnd;
+use export_store::KeyEnd;
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::Proxy;
 use serde_json::{Value, json};

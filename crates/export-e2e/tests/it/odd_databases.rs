@@ -12,7 +12,7 @@ use export_core::output::{
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
 use export_engine::{Engine, EngineError, Limits, Meter, Plan, PlanError, SliceSize, plan};
-use export_mongo::{MongoClient, MongoSource, VehicleDatabases, connect};
+use export_source::{MongoClient, MongoSource, VehicleDatabases, connect};
 use export_testkit::generated::{Case, case};
 use export_testkit::isolation::TestSpace;
 use export_testkit::reference::{

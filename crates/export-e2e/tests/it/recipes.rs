@@ -15,8 +15,10 @@ use tempfile::TempDir;
 use crate::command_line::programs;
 
 const PAGE: &str = include_str!("../../../../docs/recipes.md");
-/// A language that is nobody's program: settings of the reader's own shell.
+/// The language of blocks that no test runs: settings of the reader's shell, lines of a crontab.
 const NOT_RUN: &str = "text";
+/// The gap from which the recipe lists gaps, in milliseconds.
+const LONGEST_GAP_MS: i64 = 5 * 60_000;
 /// Python packages are slow to load on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -58,11 +60,11 @@ impl Reader {
         Self { stack, folder: tempfile::tempdir().expect("a folder"), left: blocks() }
     }
 
-    /// Runs all blocks under a heading; what each wrote to standard output.
+    /// Runs all blocks under a heading that a reader would run. Returns what each wrote to standard output.
     async fn follow(&mut self, heading: &str) -> Vec<String> {
         let blocks = self.left.remove(heading).unwrap_or_else(|| panic!("no recipe {heading:?}"));
         let mut outputs = Vec::new();
-        for (language, text) in blocks {
+        for (language, text) in blocks.into_iter().filter(|(language, _)| *language != NOT_RUN) {
             let (folder, url) = (self.folder.path().to_owned(), self.stack.api_url.clone());
             let run = tokio::task::spawn_blocking(move || run_block(language, &text, &folder, &url));
             outputs.push(run.await.unwrap_or_else(|error| panic!("{heading}: {error}")));
@@ -72,16 +74,21 @@ impl Reader {
 
     /// The tables of `export.zip`, by vehicle.
     fn tables(&self) -> BTreeMap<String, Table> {
+        self.csvs().into_iter().map(|(vehicle, csv)| (vehicle, Table::of(&csv))).collect()
+    }
+
+    /// The CSVs of `export.zip`, by vehicle.
+    fn csvs(&self) -> BTreeMap<String, String> {
         let zip = fs::read(self.folder.path().join("export.zip")).expect("a zip");
         let mut zip = zip::ZipArchive::new(Cursor::new(zip)).expect("a zip");
         let names: Vec<String> = zip.file_names().map(|name| name.expect("UTF-8").into_owned()).collect();
-        let tables = names.iter().filter_map(|name| {
+        let csvs = names.iter().filter_map(|name| {
             let vehicle = name.strip_suffix(".csv")?;
             let mut text = String::new();
             zip.by_name(name).expect("an entry").read_to_string(&mut text).expect("UTF-8");
-            Some((vehicle.to_owned(), Table::of(&text)))
+            Some((vehicle.to_owned(), text))
         });
-        tables.collect()
+        csvs.collect()
     }
 }
 
@@ -90,6 +97,13 @@ impl Reader {
 struct Table {
     rows: usize,
     odo: f64,
+}
+
+/// Counts the gaps between the rows of a CSV that are longer than the recipe's.
+fn gap_count(csv: &str) -> usize {
+    let time = |line: &str| line.split(',').next().and_then(|cell| cell.parse::<i64>().ok()).expect("a time");
+    let times: Vec<i64> = csv.lines().skip(1).map(time).collect();
+    times.windows(2).filter(|pair| pair[1] - pair[0] > LONGEST_GAP_MS).count()
 }
 
 impl Table {
@@ -179,10 +193,7 @@ async fn every_recipe_works() {
     assert!(rows > 100_000 && tables.values().all(|table| table.odo > 0.0), "{tables:?}");
     let all = Table { rows, odo: tables.values().map(|table| table.odo).fold(f64::MIN, f64::max) };
 
-    let outputs = reader.follow("Is it all there?").await;
-    for (vehicle, table) in &tables {
-        assert!(outputs[0].contains(&format!("{vehicle} {} {{'current': ", table.rows)), "{outputs:?}");
-    }
+    checks(&mut reader, &tables).await;
 
     let outputs = reader.follow("pandas, from the zip").await;
     let (count, odometers) = outputs[0].split_once('\n').expect("two lines");
@@ -214,6 +225,20 @@ async fn every_recipe_works() {
     excel(&reader).await;
     assert!(reader.left.is_empty(), "recipes that no test follows: {:?}", reader.left.keys());
     reader.stack.stop().await;
+}
+
+/// The recipes that check a result print what the files have.
+async fn checks(reader: &mut Reader, tables: &BTreeMap<String, Table>) {
+    let outputs = reader.follow("Was everything copied?").await;
+    for (vehicle, table) in tables {
+        assert!(outputs[0].contains(&format!("{vehicle} {} {{'current': ", table.rows)), "{outputs:?}");
+    }
+    let outputs = reader.follow("Where are the gaps?").await;
+    for (vehicle, csv) in reader.csvs() {
+        let summary = format!("{vehicle}.csv {} gaps", gap_count(&csv));
+        assert!(outputs[0].lines().any(|line| line == summary), "{summary}: {outputs:?}");
+    }
+    assert!(reader.follow("Every night").await.is_empty());
 }
 
 /// The workbook has a sheet per vehicle, a row per minute, times as times and numbers as numbers.

@@ -11,7 +11,7 @@ use export_core::job::{NewJob, RetryPolicy};
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
 use export_core::{JobId, Tenant};
-use export_mongo::{Busy, Channel, JobStore, connect};
+use export_store::{Busy, Channel, JobStore, connect};
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::Proxy;
 use export_webhooks::Webhooks;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use export_core::access::{AllowedVehicles, Scope};
 use export_e2e::{Answer, Stack};
-use export_mongo::KeyEnd;
+use export_store::KeyEnd;
 use export_testkit::oddities;
 use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use export_mongo::StoreError;
+use export_store::StoreError;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 

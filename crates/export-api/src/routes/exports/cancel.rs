@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use export_core::JobId;
 use export_core::access::{Principal, Scope};
 use export_core::job::Job;
-use export_mongo::Cancelled;
+use export_store::Cancelled;
 use tracing::{Instrument, error, info};
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};

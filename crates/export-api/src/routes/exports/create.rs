@@ -10,7 +10,7 @@ use export_core::digest::sha256_hex;
 use export_core::job::{Idempotency, Job, NewJob, Priority};
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
-use export_mongo::Created;
+use export_store::Created;
 use serde_json::Value;
 use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use export_core::access::{Principal, Scope};
 use export_core::causes;
 use export_core::job::{Job, JobState};
-use export_mongo::Subscription;
+use export_store::Subscription;
 use futures_util::stream::{Stream, unfold};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;

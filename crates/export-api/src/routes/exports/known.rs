@@ -13,7 +13,7 @@ use export_core::access::AllowedVehicles;
 use export_core::job::{NewJob, Priority};
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
-use export_mongo::{Catalog, StoreError};
+use export_source::{Catalog, StoreError};
 
 use crate::http::problem::Problem;
 use crate::jobs::admission::Ticket;
@@ -23,7 +23,7 @@ use crate::state::ApiState;
 const MAX_SUGGESTIONS: usize = 5;
 /// Names before and after an unknown one that may be meant instead.
 const NEIGHBOURS: u16 = 50;
-/// Letters by which a name may differ from the one that is meant.
+/// Largest edit distance (Levenshtein) at which a known name is suggested.
 const MAX_DISTANCE: usize = 2;
 
 /// Checks a new job's request. One that was accepted before stays accepted: its job may be older than a vehicle's end.
@@ -113,32 +113,16 @@ fn unknown_name(field: &str, index: usize, what: &str, suggestion: Option<&str>)
     FieldError { pointer: format!("/{field}/{index}"), detail }
 }
 
-/// The name that was probably meant.
+/// The candidate most similar to `name`, if one is similar enough to be a typing error.
 fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    let wanted: Vec<char> = name.to_lowercase().chars().collect();
-    let close = candidates.filter_map(|candidate| {
-        let letters: Vec<char> = candidate.to_lowercase().chars().collect();
-        let distance = distance(&wanted, &letters);
-        (distance <= MAX_DISTANCE && distance * 2 < letters.len()).then_some((distance, candidate))
+    let wanted = name.to_lowercase();
+    let similar = candidates.filter_map(|candidate| {
+        let lower = candidate.to_lowercase();
+        let distance = strsim::levenshtein(&wanted, &lower);
+        let is_similar = distance <= MAX_DISTANCE && distance * 2 < lower.chars().count();
+        is_similar.then_some((distance, candidate))
     });
-    close.min().map(|(_, candidate)| candidate.to_owned())
-}
-
-/// How many letters must be put in, taken out or changed to get from one to the other; past [`MAX_DISTANCE`] any number above it.
-fn distance(one: &[char], other: &[char]) -> usize {
-    if one.len().abs_diff(other.len()) > MAX_DISTANCE {
-        return MAX_DISTANCE + 1;
-    }
-    let mut before: Vec<usize> = (0..=other.len()).collect();
-    for (index, letter) in one.iter().enumerate() {
-        let mut row = vec![index + 1];
-        for (position, other_letter) in other.iter().enumerate() {
-            let changed = before[position] + usize::from(letter != other_letter);
-            row.push(changed.min(before[position + 1] + 1).min(row[position] + 1));
-        }
-        before = row;
-    }
-    before[other.len()]
+    similar.min().map(|(_, candidate)| candidate.to_owned())
 }
 
 #[cfg(test)]
@@ -146,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_pen_is_seen() {
+    fn typing_errors_are_recognised() {
         let vehicles = ["vehicle_001", "vehicle_002", "vehicle_010", "truck_1"];
         let meant = |name: &str| closest(name, vehicles.into_iter());
         for (name, expected) in [

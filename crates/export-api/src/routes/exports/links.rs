@@ -4,8 +4,8 @@ use export_core::access::Principal;
 use export_core::job::Job;
 use export_core::output::Archive;
 use export_core::result::ResultObject;
-use export_mongo::{AuditError, JobStore, StoreError};
 use export_s3::{ResultBucket, S3Error};
+use export_store::{AuditError, JobStore, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 

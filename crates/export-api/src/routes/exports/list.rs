@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::JobId;
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::JobState;
-use export_mongo::{JobsWanted, Seer};
+use export_store::{JobsWanted, Seer};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;

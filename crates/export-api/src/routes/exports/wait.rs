@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use export_core::access::Principal;
 use export_core::job::Job;
-use export_mongo::StoreError;
+use export_store::StoreError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::http::limits::Peer;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use export_core::fairness::{Load, next_turns};
 use export_core::message::WakeUp;
 use export_core::{Tenant, causes};
-use export_mongo::{Occupancy, StoreError, Turn, Unpublished};
+use export_store::{Occupancy, StoreError, Turn, Unpublished};
 use futures_util::future::{join_all, try_join_all};
 use tracing::{info, warn};
 

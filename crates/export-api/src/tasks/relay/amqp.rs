@@ -7,7 +7,7 @@ use std::time::Duration;
 use export_amqp::Publisher;
 use export_core::causes;
 use export_core::job::RetryPolicy;
-use export_mongo::{BackOff, Busy, Channel, Due, Outbox, PutOff, StoreError};
+use export_store::{BackOff, Busy, Channel, Due, Outbox, PutOff, StoreError};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use export_core::causes;
-use export_mongo::{BackOff, Busy, Channel, Delivery, Due, Failed, Outbox, PutOff, StoreError};
+use export_store::{BackOff, Busy, Channel, Delivery, Due, Failed, Outbox, PutOff, StoreError};
 use export_webhooks::Answer;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;

@@ -11,7 +11,7 @@ use export_core::access::AllowedVehicles;
 use export_core::job::{Failure, NewJob, Priority};
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant};
-use export_mongo::{Changes, Claim, JobStore};
+use export_store::{Changes, Claim, JobStore};
 use export_testkit::isolation::TestSpace;
 use futures_util::{StreamExt, TryStreamExt};
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
@@ -185,7 +185,7 @@ impl Line {
 }
 
 pub(super) async fn store(space: &TestSpace) -> JobStore {
-    let client = export_mongo::connect(&space.services.mongodb_uri.clone().into(), "dispatching").await;
+    let client = export_store::connect(&space.services.mongodb_uri.clone().into(), "dispatching").await;
     JobStore::new(&client.expect("a client"), &space.jobs_database)
 }
 

@@ -1,0 +1,131 @@
+//! Answers of the store that are good for a moment: read once for all callers that ask at the same time.
+
+use std::fmt;
+use std::hash::Hash;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use export_store::StoreError;
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use tokio::time::Instant;
+
+/// A cache with single-flight loading: callers that ask for the same key at the same time share one read and its outcome, success or failure.
+/// Failures are not kept.
+pub(super) struct AnswerCache<K, V>(Cache<K, Answer<V>>);
+
+impl<K, V> fmt::Debug for AnswerCache<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerCache").finish_non_exhaustive()
+    }
+}
+
+/// What the store said.
+#[derive(Clone, Debug)]
+struct Answer<V> {
+    /// When the read began: a change during the read may not be in the value.
+    read_at: Instant,
+    value: V,
+}
+
+impl<K, V> AnswerCache<K, V>
+where
+    K: Eq + Hash + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Keeps the answers of at most `capacity` keys, none longer than `max_age`.
+    pub(super) fn new(capacity: u64, max_age: Duration) -> Self {
+        let cache = Cache::builder().max_capacity(capacity).time_to_live(max_age);
+        Self(cache.eviction_policy(EvictionPolicy::lru()).build())
+    }
+
+    /// The answer for `key`, at most `max_age` old; reads it when there is none.
+    ///
+    /// Cancel safety. The read runs on a task of its own, so it completes for later callers when its first caller gives up.
+    pub(super) async fn get<F>(
+        &self,
+        key: K,
+        max_age: Duration,
+        read: impl FnOnce() -> F,
+    ) -> Result<V, Arc<StoreError>>
+    where
+        F: Future<Output = Result<V, StoreError>> + Send + 'static,
+    {
+        if let Some(answer) = self.0.get(&key).await {
+            if answer.read_at.elapsed() <= max_age {
+                return Ok(answer.value);
+            }
+            self.0.invalidate(&key).await;
+        }
+        let (cache, read) = (self.0.clone(), read());
+        let loading = tokio::spawn(async move {
+            let timed = async {
+                let read_at = Instant::now();
+                Ok(Answer { read_at, value: read.await? })
+            };
+            cache.try_get_with(key, timed).await
+        });
+        // The task fails only by a panic of `read`, or while the runtime shuts down.
+        let loaded = loading.await.unwrap_or_else(|failure| resume_unwind(failure.into_panic()));
+        loaded.map(|answer| answer.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
+    const READ: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn concurrent_callers_share_one_read_until_it_is_too_old() {
+        let (cache, reads) = (AnswerCache::new(8, LONG), Arc::new(AtomicU32::new(0)));
+        let get = |max_age| {
+            let reads = Arc::clone(&reads);
+            cache.get("key", max_age, || async move {
+                tokio::time::sleep(READ).await;
+                Ok(reads.fetch_add(1, Ordering::SeqCst))
+            })
+        };
+        let answers = join_all((0..50).map(|_| get(LONG))).await;
+        assert!(answers.into_iter().all(|answer| answer.is_ok_and(|value| value == 0)));
+        assert_eq!(get(Duration::ZERO).await.expect("a second read"), 1);
+    }
+
+    #[tokio::test]
+    async fn concurrent_callers_share_one_failure_and_later_callers_read_again() {
+        let (cache, reads) = (AnswerCache::new(1, LONG), Arc::new(AtomicU32::new(0)));
+        let get = || {
+            let reads = Arc::clone(&reads);
+            cache.get((), LONG, || async move {
+                tokio::time::sleep(READ).await;
+                match reads.fetch_add(1, Ordering::SeqCst) {
+                    0 => Err(StoreError::Contended("nothing")),
+                    number => Ok(number),
+                }
+            })
+        };
+        assert!(join_all((0..50).map(|_| get())).await.iter().all(Result::is_err));
+        assert_eq!(reads.load(Ordering::SeqCst), 1);
+        assert_eq!(get().await.expect("a second read"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_read_completes_for_later_callers_when_its_caller_gives_up() {
+        let cache = AnswerCache::new(1, LONG);
+        let get = |answer| {
+            cache.get((), LONG, move || async move {
+                tokio::time::sleep(READ).await;
+                Ok(answer)
+            })
+        };
+        assert!(tokio::time::timeout(READ / 2, get(1)).await.is_err(), "gives up before the answer");
+        assert_eq!(get(2).await.expect("the first read's answer"), 1);
+    }
+}

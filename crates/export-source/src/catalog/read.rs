@@ -1,0 +1,254 @@
+//! The API's side: pages of vehicles, whether a name is known, and how much data a request is about.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bson::{Bson, DateTime, Document, doc};
+use export_core::access::AllowedVehicles;
+use export_core::estimate::Coverage;
+use export_core::range::HOUR_MS;
+use export_core::{Parameter, TimeRange, VehicleId};
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::millis;
+use futures_util::TryStreamExt;
+
+use super::{Catalog, CataloguedVehicle, MARKER, among, literal, read_vehicle};
+
+/// The longest that one question may keep the server busy. Most are answered by an index; those that go through all vehicles take
+/// well under a second for tens of thousands of them.
+const QUESTION: Duration = Duration::from_secs(10);
+/// Parameters after which a page ends early: together some megabytes.
+const PAGE_PARAMETERS: usize = 20_000;
+/// How long what was found of a vehicle's parameters is taken for all it has. Past that a new one may well have come.
+const PARAMETERS_TRUSTED: Duration = Duration::from_mins(10);
+
+/// How the catalog is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// When the list of vehicles was last complete, unix milliseconds; `None` when it never was.
+    pub listed_at_ms: Option<i64>,
+    /// Whether that is recent enough to say that a vehicle which is not listed does not exist.
+    pub is_trusted: bool,
+}
+
+/// Some of the vehicles, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VehiclePage {
+    /// The vehicles.
+    pub vehicles: Vec<CataloguedVehicle>,
+    /// Whether more of them follow.
+    pub has_more: bool,
+}
+
+/// The parameters that some vehicles have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownParameters {
+    /// Their names.
+    pub names: BTreeSet<Parameter>,
+    /// Whether there can be no others.
+    pub are_all: bool,
+}
+
+impl Catalog {
+    /// How the catalog is.
+    pub async fn standing(&self) -> Result<Standing, StoreError> {
+        let is_trusted = doc! { "$gt": ["$trustedUntil", "$$NOW"] };
+        let stages = vec![
+            doc! { "$match": { "_id": MARKER } },
+            doc! { "$project": { "listedAt": 1, "isTrusted": is_trusted } },
+        ];
+        let Some(marker) = self.first(stages).await? else { return Ok(Standing::default()) };
+        Ok(Standing {
+            listed_at_ms: marker.get_datetime("listedAt").ok().map(|time| time.timestamp_millis()),
+            is_trusted: marker.get_bool("isTrusted").unwrap_or(false),
+        })
+    }
+
+    /// The allowed vehicles whose names contain `search` (in capitals or not) and come after `after`.
+    pub async fn page(
+        &self,
+        allowed: &AllowedVehicles,
+        search: Option<&str>,
+        after: Option<&VehicleId>,
+        limit: u16,
+    ) -> Result<VehiclePage, StoreError> {
+        let mut conditions = vec![among(allowed, None)];
+        if let Some(after) = after {
+            conditions.push(doc! { "_id": { "$gt": after.as_str() } });
+        }
+        if let Some(search) = search.filter(|search| !search.is_empty()) {
+            conditions.push(doc! { "_id": { "$regex": literal(search), "$options": "i" } });
+        }
+        let catalog = self.vehicles.clone();
+        let (documents, has_more) = bounded("read a page of the catalog", async move {
+            let found = catalog.find(doc! { "$and": conditions }).sort(doc! { "_id": 1 });
+            let mut found = found.limit(i64::from(limit) + 1).max_time(QUESTION).await?;
+            let (mut documents, mut parameters) = (Vec::new(), 0);
+            while let Some(document) = found.try_next().await? {
+                let is_full = documents.len() == usize::from(limit) || parameters >= PAGE_PARAMETERS;
+                if is_full {
+                    return Ok((documents, true));
+                }
+                parameters += document.get_array("parameters").map_or(0, Vec::len);
+                documents.push(document);
+            }
+            Ok((documents, false))
+        })
+        .await?;
+        let vehicles = documents.into_iter().map(read_vehicle).collect::<Result<_, _>>()?;
+        Ok(VehiclePage { vehicles, has_more })
+    }
+
+    /// Those of the named vehicles that there are and that are allowed.
+    pub async fn known(
+        &self,
+        allowed: &AllowedVehicles,
+        chosen: &[VehicleId],
+    ) -> Result<BTreeSet<VehicleId>, StoreError> {
+        let filter = among(allowed, Some(chosen));
+        self.names_where(filter, doc! { "_id": 1 }, i64::try_from(chosen.len()).unwrap_or(i64::MAX)).await
+    }
+
+    /// Allowed vehicles whose names are next to this one, which is none of them.
+    pub async fn neighbours(
+        &self,
+        allowed: &AllowedVehicles,
+        name: &VehicleId,
+        each_side: u16,
+    ) -> Result<BTreeSet<VehicleId>, StoreError> {
+        let side = |comparison: &str| doc! { "$and": [among(allowed, None), { "_id": { comparison: name.as_str() } }] };
+        let limit = i64::from(each_side);
+        let mut names = self.names_where(side("$lt"), doc! { "_id": -1 }, limit).await?;
+        names.extend(self.names_where(side("$gt"), doc! { "_id": 1 }, limit).await?);
+        Ok(names)
+    }
+
+    async fn names_where(
+        &self,
+        filter: Document,
+        order: Document,
+        limit: i64,
+    ) -> Result<BTreeSet<VehicleId>, StoreError> {
+        let catalog = self.vehicles.clone();
+        let found = bounded("look vehicles up in the catalog", async move {
+            let found = catalog.find(filter).sort(order).limit(limit).projection(doc! { "_id": 1 });
+            found.max_time(QUESTION).await?.try_collect::<Vec<_>>().await
+        })
+        .await?;
+        Ok(found.iter().filter_map(|vehicle| vehicle.get_str("_id").ok()?.parse().ok()).collect())
+    }
+
+    /// How many vehicles are allowed.
+    pub async fn count(&self, allowed: &AllowedVehicles) -> Result<u64, StoreError> {
+        let (catalog, filter) = (self.vehicles.clone(), among(allowed, None));
+        bounded("count the catalog's vehicles", async move {
+            catalog.count_documents(filter).max_time(QUESTION).await
+        })
+        .await
+    }
+
+    /// The parameters of the allowed vehicles, or of those that are named among them.
+    pub async fn known_parameters(
+        &self,
+        allowed: &AllowedVehicles,
+        chosen: Option<&[VehicleId]>,
+    ) -> Result<KnownParameters, StoreError> {
+        // All vehicles: the names are read from the index alone.
+        let filter = match (allowed, chosen) {
+            (AllowedVehicles::All, None) => doc! {},
+            _ => among(allowed, chosen),
+        };
+        let catalog = self.vehicles.clone();
+        let names = bounded("list the catalog's parameters", async move {
+            catalog.distinct("parameters.name", filter).max_time(QUESTION).await
+        })
+        .await?;
+        let long_ago = doc! { "$subtract": ["$$NOW", millis(PARAMETERS_TRUSTED)] };
+        let is_unsure = doc! { "$or": [
+            { "isWhole": { "$ne": true } },
+            // In the order of BSON a time that is not there is before any other.
+            { "$expr": { "$lt": ["$refreshedAt", long_ago] } },
+        ] };
+        let unsure = vec![
+            doc! { "$match": { "$and": [among(allowed, chosen), is_unsure] } },
+            doc! { "$limit": 1 },
+            doc! { "$project": { "_id": 1 } },
+        ];
+        let are_all = self.first(unsure).await?.is_none();
+        let names = names.iter().filter_map(|name| name.as_str()?.parse().ok()).collect();
+        Ok(KnownParameters { names, are_all })
+    }
+
+    /// How much data there is in a range: what lies between the first and the last hour counts as there.
+    pub async fn coverage(
+        &self,
+        allowed: &AllowedVehicles,
+        chosen: Option<&[VehicleId]>,
+        parameters: Option<&[Parameter]>,
+        range: TimeRange,
+    ) -> Result<Coverage, StoreError> {
+        let (from, to) = (DateTime::from_millis(range.from_ms()), DateTime::from_millis(range.to_ms()));
+        let mut is_meant = vec![doc! { "$gt": ["$$parameter.firstHour", null] }];
+        if let Some(parameters) = parameters {
+            let names: Vec<Bson> = parameters.iter().map(|parameter| parameter.as_str().into()).collect();
+            is_meant.push(doc! { "$in": ["$$parameter.name", { "$literal": names }] });
+        }
+        let meant =
+            doc! { "$filter": { "input": "$parameters", "as": "parameter", "cond": { "$and": is_meant } } };
+        let end = doc! { "$add": ["$$parameter.lastHour", HOUR_MS] };
+        let span = doc! { "from": { "$max": ["$$parameter.firstHour", from] }, "to": { "$min": [end, to] } };
+        let spans = doc! { "$map": { "input": meant, "as": "parameter", "in": span } };
+        let is_some = doc! { "$lt": ["$$span.from", "$$span.to"] };
+        let hours = |from: &str, to: &str| {
+            doc! { "$ceil": { "$divide": [{ "$subtract": [to, from] }, HOUR_MS] } }
+        };
+        let each =
+            doc! { "$map": { "input": "$spans", "as": "span", "in": hours("$$span.from", "$$span.to") } };
+        let whole = doc! { "$let": {
+            "vars": { "from": { "$min": "$spans.from" }, "to": { "$max": "$spans.to" } },
+            "in": { "$cond": [{ "$gt": ["$$from", null] }, hours("$$from", "$$to"), 0] },
+        } };
+        let stages = vec![
+            doc! { "$match": among(allowed, chosen) },
+            doc! { "$project": { "spans": spans } },
+            doc! { "$project": { "spans": { "$filter": { "input": "$spans", "as": "span", "cond": is_some } } } },
+            doc! { "$project": { "parameterHours": { "$sum": each }, "vehicleHours": whole } },
+            doc! { "$group": {
+                "_id": null,
+                "vehicles": { "$sum": 1 },
+                "parameterHours": { "$sum": "$parameterHours" },
+                "vehicleHours": { "$sum": "$vehicleHours" },
+            } },
+        ];
+        let Some(sums) = self.first(stages).await? else { return Ok(Coverage::default()) };
+        Ok(Coverage {
+            vehicles: count(sums.get("vehicles")),
+            parameter_hours: count(sums.get("parameterHours")),
+            vehicle_hours: count(sums.get("vehicleHours")),
+        })
+    }
+
+    async fn first(&self, stages: Vec<Document>) -> Result<Option<Document>, StoreError> {
+        let catalog = self.vehicles.clone();
+        bounded("ask the catalog", async move {
+            catalog.aggregate(stages).max_time(QUESTION).await?.try_next().await
+        })
+        .await
+    }
+}
+
+/// A sum of whole numbers, in whichever type of number the server tells it.
+fn count(sum: Option<&Bson>) -> u64 {
+    match sum {
+        Some(Bson::Int32(sum)) => u64::try_from(*sum).unwrap_or_default(),
+        Some(Bson::Int64(sum)) => u64::try_from(*sum).unwrap_or_default(),
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole and not negative; the cast saturates"
+        )]
+        Some(Bson::Double(sum)) => *sum as u64,
+        _ => 0,
+    }
+}

@@ -1,0 +1,208 @@
+//! The vehicles' databases as a source of hour documents: for callers that block, from readers that do not.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use export_core::source::{HourDocuments, Source, SourceError};
+use export_core::{Parameter, TimeRange, VehicleId, causes};
+use export_mongo::StoreError;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, error::TryRecvError};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::gate::{Gate, ReadAhead};
+use crate::reader::{BATCHES_WAITING, Batch, Reader};
+use crate::resume::{Tries, code_of, is_resumable};
+use crate::vehicles::VehicleDatabases;
+
+/// Vehicles whose collections are listed at a time.
+const LISTINGS_AT_A_TIME: usize = 8;
+
+/// The vehicles' databases for one export, on a thread that may block. Readers run as tasks on the runtime of `handle`.
+///
+/// Collections that were opened and not yet read from begin together, at the first document asked of any of them: only
+/// then is it known how many share the bytes for reading ahead. What is alive of them is bounded by [`crate::gate`].
+#[derive(Debug)]
+pub struct MongoSource {
+    databases: VehicleDatabases,
+    handle: Handle,
+    gate: Arc<Gate>,
+    has_answered: Arc<AtomicBool>,
+    /// Readers of collections that were opened since the last document was asked for.
+    opened: Mutex<Vec<Reader>>,
+    /// Collections that are neither read to their end nor dropped.
+    open_count: AtomicUsize,
+}
+
+impl MongoSource {
+    /// A source whose readers run on this runtime and read ahead by so many bytes altogether. Must be used on a thread that
+    /// is not one of the runtime's own.
+    pub fn new(databases: VehicleDatabases, handle: Handle, read_ahead_bytes: usize) -> Self {
+        Self {
+            databases,
+            handle,
+            gate: Gate::new(read_ahead_bytes),
+            has_answered: Arc::default(),
+            opened: Mutex::default(),
+            open_count: AtomicUsize::new(0),
+        }
+    }
+
+    /// What is alive of the documents read so far.
+    pub fn read_ahead(&self) -> ReadAhead {
+        self.gate.seen()
+    }
+
+    fn answered<T>(&self, outcome: Result<T, StoreError>) -> Result<T, SourceError> {
+        self.has_answered.fetch_or(outcome.is_ok(), Ordering::Relaxed);
+        outcome.map_err(SourceError::new)
+    }
+
+    /// Asks for a listing, and again where another server, or the same one in a moment, may well answer: as for batches.
+    async fn listed<T, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut tries = Tries::new();
+        loop {
+            let error = match ask().await {
+                Ok(listed) => {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                    return Ok(listed);
+                }
+                Err(error) => error,
+            };
+            // A database that never said anything is not waited for. One that says it is not the primary has said something.
+            let is_there = self.has_answered.load(Ordering::Relaxed) || code_of(&error).is_some();
+            if !is_there || !is_resumable(&error) {
+                return Err(error);
+            }
+            let Some(wait) = tries.wait_after_failure(fastrand::f64()) else { return Err(error) };
+            let failed_tries = tries.failed();
+            warn!(failed_tries, error = %causes(&error), "vehicles or parameters could not be listed, trying again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Starts the readers of all collections that wait for it.
+    fn begin(&self) {
+        let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
+        if opened.is_empty() {
+            return;
+        }
+        let open_count = self.open_count.load(Ordering::Relaxed);
+        for reader in opened {
+            let counted = self.gate.count_reader();
+            self.handle.spawn(reader.run(open_count, counted));
+        }
+    }
+}
+
+impl Source for MongoSource {
+    fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+        self.answered(self.handle.block_on(self.listed(|| self.databases.vehicles())))
+    }
+
+    fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+        let listings = stream::iter(vehicles.to_vec())
+            .map(|vehicle| async move { self.listed(|| self.databases.parameters(&vehicle)).await });
+        let listed = listings.buffered(LISTINGS_AT_A_TIME).try_collect();
+        self.answered(self.handle.block_on(listed))
+    }
+
+    fn open<'a>(
+        &'a self,
+        vehicle: &VehicleId,
+        parameter: &Parameter,
+        documents: TimeRange,
+    ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+        let (sender, batches) = mpsc::channel(BATCHES_WAITING);
+        // The first batch is always wanted: the merge needs the first document of every collection.
+        let (wanted, is_wanted) = watch::channel(1);
+        let reader = Reader {
+            gate: Arc::clone(&self.gate),
+            throttle: self.databases.throttle().clone(),
+            collection: self.databases.hours(vehicle, parameter),
+            ids: documents,
+            batches: sender,
+            wanted: is_wanted,
+            has_answered: Arc::clone(&self.has_answered),
+        };
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+        let open = OpenCount::add(&self.open_count);
+        let current = Vec::new().into_iter();
+        Ok(Box::new(BatchedDocuments {
+            source: self,
+            batches,
+            wanted,
+            received: 0,
+            current,
+            open: Some(open),
+        }))
+    }
+}
+
+struct BatchedDocuments<'a> {
+    source: &'a MongoSource,
+    batches: mpsc::Receiver<Result<Batch, StoreError>>,
+    /// Tells the reader which batch is waited for.
+    wanted: watch::Sender<u64>,
+    /// Batches received so far.
+    received: u64,
+    /// What is left of the last of them.
+    current: std::vec::IntoIter<Bytes>,
+    /// `None` after the end.
+    open: Option<OpenCount<'a>>,
+}
+
+/// One collection that has not ended.
+struct OpenCount<'a>(&'a AtomicUsize);
+
+impl<'a> OpenCount<'a> {
+    fn add(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for OpenCount<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl HourDocuments for BatchedDocuments<'_> {
+    fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        loop {
+            if let Some(document) = self.current.next() {
+                return Ok(Some(document));
+            }
+            if self.open.is_none() {
+                return Ok(None);
+            }
+            match self.receive().map_err(SourceError::new)? {
+                Batch::Documents(documents) => self.current = documents.into_iter(),
+                Batch::End => self.open = None,
+            }
+        }
+    }
+}
+
+impl BatchedDocuments<'_> {
+    fn receive(&mut self) -> Result<Batch, StoreError> {
+        self.source.begin();
+        let received = match self.batches.try_recv() {
+            Ok(received) => Some(received),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => {
+                self.wanted.send_replace(self.received + 1);
+                self.batches.blocking_recv()
+            }
+        };
+        self.received += 1;
+        received.unwrap_or(Err(StoreError::ReaderLost))
+    }
+}

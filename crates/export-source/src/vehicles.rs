@@ -1,0 +1,128 @@
+//! Which vehicles and parameters there are: one database per vehicle, one collection per parameter.
+
+use std::future;
+use std::str::FromStr;
+
+use bson::{Document, RawDocumentBuf, doc};
+use export_core::{Parameter, VehicleId};
+use export_mongo::StoreError;
+use export_mongo::client::MongoClient;
+use futures_util::TryStreamExt;
+use mongodb::error::Error;
+use mongodb::options::CollectionOptions;
+use mongodb::{Client, Collection, Database};
+use tracing::warn;
+
+use crate::preference::ReadFrom;
+use crate::throttle::{Read, ReadLimits, SourceThrottle};
+
+/// Where vehicles are found. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct VehicleDatabases {
+    client: Client,
+    throttle: SourceThrottle,
+    prefix: String,
+}
+
+impl VehicleDatabases {
+    /// The databases whose names begin with `prefix`, with the usual limits.
+    pub fn new(mongo: &MongoClient, prefix: &str) -> Self {
+        Self::behind(&SourceThrottle::new(mongo, ReadLimits::default()), prefix)
+    }
+
+    /// The databases whose names begin with `prefix`, read as this throttle lets through.
+    pub fn behind(throttle: &SourceThrottle, prefix: &str) -> Self {
+        Self { client: throttle.client().clone(), throttle: throttle.clone(), prefix: prefix.to_owned() }
+    }
+
+    pub(crate) fn throttle(&self) -> &SourceThrottle {
+        &self.throttle
+    }
+
+    /// All vehicles there are now, by name. Asked anew for each export, so that new vehicles are seen.
+    pub async fn vehicles(&self) -> Result<Vec<VehicleId>, StoreError> {
+        let read = self.throttle.begin(0).await;
+        let names = self.names(&read).await?;
+        drop(read);
+        let mut vehicles: Vec<VehicleId> =
+            names.into_iter().filter_map(|name| usable(&name, "vehicle")).collect();
+        vehicles.sort();
+        Ok(vehicles)
+    }
+
+    /// The names of the databases with the prefix, whatever they are. The caller has waited for the turn to read.
+    pub(crate) async fn names(&self, read: &Read) -> Result<Vec<String>, StoreError> {
+        let (client, read_from) = (self.client.clone(), self.throttle.read_from());
+        let listed = read.run("list the vehicles", async move { list_databases(&client, read_from).await });
+        let names = listed.await?;
+        Ok(names.into_iter().filter(|name| name.starts_with(&self.prefix)).collect())
+    }
+
+    /// The parameters for which a vehicle has a collection, by name. Views and MongoDB's own collections are none.
+    pub async fn parameters(&self, vehicle: &VehicleId) -> Result<Vec<Parameter>, StoreError> {
+        let read = self.throttle.begin(0).await;
+        let names = self.collection_names(&read, vehicle).await?;
+        drop(read);
+        let mut parameters: Vec<Parameter> =
+            names.into_iter().filter_map(|name| usable(&name, "parameter")).collect();
+        parameters.sort();
+        Ok(parameters)
+    }
+
+    /// The names of a vehicle's collections, whatever they are, without views and MongoDB's own. The caller has waited
+    /// for the turn to read.
+    pub(crate) async fn collection_names(
+        &self,
+        read: &Read,
+        vehicle: &VehicleId,
+    ) -> Result<Vec<String>, StoreError> {
+        let (database, read_from) = (self.client.database(vehicle.as_str()), self.throttle.read_from());
+        let listed = read
+            .run("list a vehicle's parameters", async move { list_collections(&database, read_from).await });
+        let names = listed.await?;
+        Ok(names.into_iter().filter(|name| !name.starts_with("system.")).collect())
+    }
+
+    /// The collection with a parameter's hour documents.
+    pub(crate) fn hours(&self, vehicle: &VehicleId, parameter: &Parameter) -> Collection<RawDocumentBuf> {
+        let criteria = self.throttle.read_from().criteria();
+        let options = CollectionOptions::builder().selection_criteria(criteria).build();
+        self.client.database(vehicle.as_str()).collection_with_options(parameter.as_str(), options)
+    }
+}
+
+// The driver's own listings are of the primary, always.
+
+async fn list_databases(client: &Client, read_from: ReadFrom) -> Result<Vec<String>, Error> {
+    if read_from == ReadFrom::Primary {
+        return client.list_database_names().await;
+    }
+    let command = doc! { "listDatabases": 1, "nameOnly": true };
+    let admin = client.database("admin");
+    let listed = admin.run_command(command).selection_criteria(read_from.criteria()).await?;
+    let databases = listed.get_array("databases").map_err(Error::custom)?;
+    Ok(databases.iter().filter_map(|database| name_of(database.as_document()?)).collect())
+}
+
+async fn list_collections(database: &Database, read_from: ReadFrom) -> Result<Vec<String>, Error> {
+    let filter = doc! { "type": "collection" };
+    if read_from == ReadFrom::Primary {
+        return database.list_collection_names().filter(filter).await;
+    }
+    let command = doc! { "listCollections": 1, "nameOnly": true, "filter": filter, "cursor": {} };
+    let listed = database.run_cursor_command(command).selection_criteria(read_from.criteria()).await?;
+    listed.try_filter_map(|collection| future::ready(Ok(name_of(&collection)))).try_collect().await
+}
+
+fn name_of(listed: &Document) -> Option<String> {
+    listed.get_str("name").ok().map(str::to_owned)
+}
+
+/// The name as one of ours. One that cannot be is left out with a line in the log.
+fn usable<T: FromStr>(name: &str, what: &'static str) -> Option<T> {
+    let usable = name.parse().ok();
+    if usable.is_none() {
+        warn!(name, what, "left out: no file or column can have this name");
+    }
+    usable
+}

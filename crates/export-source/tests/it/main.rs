@@ -1,0 +1,10 @@
+//! The vehicles' databases and their catalog on a real MongoDB.
+
+mod catalog;
+mod connection;
+mod hours;
+mod reading;
+mod resuming;
+mod survey;
+mod throttling;
+mod unreachable;

@@ -1,0 +1,42 @@
+//! A server that is not there.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use export_core::source::Source;
+use export_source::{MongoSource, StoreError, VehicleDatabases, connect};
+use tokio::runtime::Handle;
+
+/// The driver looks for a server for five seconds.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// A port of this machine where nobody listens.
+fn closed_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[tokio::test]
+async fn every_operation_ends_with_an_error() {
+    let uri = format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", closed_port());
+    let asked_at = Instant::now();
+    let client = connect(&uri.into(), "source tests").await.expect("connecting waits for nobody");
+    let databases = VehicleDatabases::new(&client, "vehicle_");
+    let range = export_core::TimeRange::new(0, 1).expect("a range");
+    let (vehicle, parameter) = ("vehicle_001".parse().expect("a name"), "soc".parse().expect("a name"));
+    // Behind a throttle of its own: with one, the second would come after the first has waited.
+    let read_too = VehicleDatabases::new(&client, "vehicle_");
+    let source = MongoSource::new(read_too, Handle::current(), 1 << 20);
+    // A database that never answered is not waited for any longer than by the other operations.
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut hours = source.open(&vehicle, &parameter, range).expect("opening waits for nobody");
+        [hours.next(), hours.next()].map(|outcome| outcome.expect_err("no server, so an error").0)
+    });
+    let (vehicles, read) = tokio::join!(databases.vehicles(), reading,);
+    let vehicles = vehicles.expect_err("no server, so an error");
+    assert!(matches!(vehicles, StoreError::Driver { .. }), "{vehicles:?}");
+    assert!(asked_at.elapsed() < LIMIT, "{:?}", asked_at.elapsed());
+    let read =
+        read.expect("no panic").map(|error| *error.downcast::<StoreError>().expect("an error of this layer"));
+    assert!(matches!(read, [StoreError::Driver { .. }, StoreError::ReaderLost]), "{read:?}");
+}

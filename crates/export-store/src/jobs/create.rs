@@ -1,0 +1,300 @@
+//! The doors for new jobs: create, and note that the message is out. Both take many jobs at once, since what they cost is waiting for a
+//! majority and its journals, and that wait is the same for one job and for many.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bson::{Bson, Document, doc};
+use export_core::event::EventKind;
+use export_core::job::{Idempotency, Job, JobState, NewJob};
+use export_core::rules::Transition;
+use export_core::{JobId, Tenant};
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::{after_now, millis};
+use export_mongo::server_errors::DUPLICATE_KEY;
+use futures_util::TryStreamExt as _;
+use mongodb::error::ErrorKind;
+
+use crate::jobs::JobStore;
+use crate::jobs::document::{new_job, progress_document, read_job};
+use crate::jobs::rules::{Given, filter, result_fields, update};
+use crate::results::FinishedResult;
+
+/// The server's codes for a server that is not, or no longer, the primary, or that is shutting down.
+const STEPPED_DOWN: [i32; 6] = [91, 189, 10107, 11600, 11602, 13435];
+/// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
+const OTHER_JOB_TRIES: u32 = 20;
+const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
+/// Looks for jobs that were just acknowledged, and the time between them: a primary that has just been elected may not show them yet.
+const READ_BACK_TRIES: u32 = 10;
+const READ_BACK_WAIT: Duration = Duration::from_millis(100);
+/// How long a majority may take to have what was written; as in the options of the collections.
+const MAJORITY: Duration = Duration::from_secs(10);
+
+/// How long ago a range must have ended before its result is shared. A secondary that is read may be behind, by 120 seconds at most
+/// (`MAX_STALENESS`), and clocks and uploads take a moment: a result that lacks the last minutes must not stay for days.
+const MARGIN: Duration = Duration::from_mins(5);
+
+/// Outcome of accepting a job.
+#[derive(Debug)]
+pub enum Created {
+    /// It is there, and durable.
+    New(Job),
+    /// The same request was accepted before; this is its job.
+    Before(Job),
+    /// Another request has this idempotency key.
+    KeyTaken,
+}
+
+/// What came of writing one job among others.
+#[derive(Debug)]
+pub enum Written {
+    /// It is there, and durable.
+    New(Box<Job>),
+    /// It was not written, since its idempotency key is known: [`JobStore::accepted_before`] knows more.
+    KeyKnown,
+    /// The database did not take it: it is not there.
+    Refused(StoreError),
+}
+
+impl JobStore {
+    /// Accepts jobs, each by itself; one outcome for each, in their order. When this returns, the created jobs survive any crash. A job that
+    /// shares the current result of its key is created FINISHED.
+    ///
+    /// # Errors
+    ///
+    /// An error of the whole call, or of one job: then it is not known which jobs, or whether this job, was created.
+    ///
+    /// The earlier job of a known idempotency key is not looked up here, because the other jobs would wait for that.
+    pub async fn create_all(&self, new: &[NewJob]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
+        let shared = self.shared_by(new).await?;
+        let refused = self.upsert_all(new, &shared).await?;
+        let made = new.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
+        let mut stored = self.stored_of(made.map(|(_, new)| new.id.to_string()).collect()).await?;
+        let mut created = Vec::with_capacity(new.len());
+        for (index, new) in new.iter().enumerate() {
+            let of_this = match (refused.get(&index), stored.remove(&new.id.to_string())) {
+                (None, Some(document)) => read_job(document).map(|job| Written::New(Box::new(job))),
+                (Some(Refused { code: DUPLICATE_KEY, .. }), _) if new.idempotency.is_some() => {
+                    Ok(Written::KeyKnown)
+                }
+                (Some(refused), _) => {
+                    let reason = format!("it was refused: {}", refused.message);
+                    Ok(Written::Refused(StoreError::Corrupt(reason)))
+                }
+                (None, None) => Err(StoreError::Contended("a job that was just created")),
+            };
+            created.push(of_this);
+        }
+        Ok(created)
+    }
+
+    /// Writes all of them with one command; those that the server refused, by position.
+    ///
+    /// Upserts instead of inserts, because only updates can take the server's time. An id is never used twice, so each inserts; but the
+    /// command may have to be repeated when its answer is lost, and must then leave alone what the first one has made.
+    async fn upsert_all(
+        &self,
+        new: &[NewJob],
+        shared: &HashMap<usize, FinishedResult>,
+    ) -> Result<HashMap<usize, Refused>, StoreError> {
+        let updates: Vec<Document> =
+            new.iter().enumerate().map(|(index, new)| upsert(new, shared.get(&index))).collect();
+        let command = doc! {
+            "update": self.jobs.name(),
+            "updates": updates,
+            // One that is refused must not keep the next from being made.
+            "ordered": false,
+            "writeConcern": { "w": "majority", "j": true, "wtimeout": millis(MAJORITY) },
+        };
+        let database = self.jobs.client().database(&self.jobs.namespace().db);
+        let answer = bounded("create jobs", async move {
+            match database.run_command(command.clone()).await {
+                Ok(answer) if has_stepped_down(&answer) => database.run_command(command).await,
+                Err(error) if is_worth_repeating(&error) => database.run_command(command).await,
+                outcome => outcome,
+            }
+        })
+        .await?;
+        // What a majority does not have may be lost: nobody may be told that it was accepted.
+        if let Ok(concern) = answer.get_document("writeConcernError") {
+            return Err(StoreError::NotDurable(
+                concern.get_str("errmsg").unwrap_or("no reason given").to_owned(),
+            ));
+        }
+        let refused = answer.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
+        refused.map(Refused::read).collect()
+    }
+
+    /// The jobs of these ids, by id; after a few looks, those that could be seen.
+    async fn stored_of(&self, ids: Vec<String>) -> Result<HashMap<String, Document>, StoreError> {
+        let mut stored = HashMap::with_capacity(ids.len());
+        if ids.is_empty() {
+            return Ok(stored);
+        }
+        for tries in 1..=READ_BACK_TRIES {
+            let (jobs, wanted) = (self.jobs.clone(), doc! { "_id": { "$in": &ids } });
+            let found = bounded("read created jobs", async move {
+                jobs.find(wanted).await?.try_collect::<Vec<_>>().await
+            })
+            .await?;
+            let named = |document: Document| Some((document.get_str("_id").ok()?.to_owned(), document));
+            stored = found.into_iter().filter_map(named).collect();
+            if stored.len() >= ids.len() || tries == READ_BACK_TRIES {
+                break;
+            }
+            tokio::time::sleep(READ_BACK_WAIT).await;
+        }
+        Ok(stored)
+    }
+
+    /// The job that was made by an earlier request of the same name.
+    pub async fn accepted_before(
+        &self,
+        tenant: &Tenant,
+        idempotency: &Idempotency,
+    ) -> Result<Created, StoreError> {
+        for _ in 0..OTHER_JOB_TRIES {
+            let filter = doc! { "tenant": tenant.as_str(), "idempotencyKey": &idempotency.key };
+            let jobs = self.jobs.clone();
+            let found =
+                bounded("find the job of an idempotency key", async move { jobs.find_one(filter).await });
+            if let Some(document) = found.await? {
+                let is_same =
+                    document.get_str("requestHash").is_ok_and(|hash| hash == idempotency.request_hash);
+                if !is_same {
+                    return Ok(Created::KeyTaken);
+                }
+                let found = read_job(document)?;
+                // Once more, by the door that knows whether its result has expired.
+                return Ok(Created::Before(self.get(found.id).await?.unwrap_or(found)));
+            }
+            tokio::time::sleep(OTHER_JOB_WAIT).await;
+        }
+        Err(StoreError::Contended("the job of an idempotency key"))
+    }
+
+    /// Notes that the broker has confirmed the message of a job that still waits. `false`: the job has moved on since the
+    /// caller saw it at `epoch`, so that its message may have been used up.
+    pub async fn mark_published(&self, job_id: JobId, epoch: i64) -> Result<bool, StoreError> {
+        self.mark_all_published(&[(job_id, epoch)]).await.map(|marked| marked == 1)
+    }
+
+    /// The same of many jobs, each with the epoch at which it was seen; how many had not moved on.
+    pub async fn mark_all_published(&self, published: &[(JobId, i64)]) -> Result<u64, StoreError> {
+        let mut by_epoch: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+        for (job_id, epoch) in published {
+            by_epoch.entry(*epoch).or_default().push(job_id.to_string());
+        }
+        let rule = Transition::MarkPublished.rule();
+        let mut marked = 0;
+        for (epoch, ids) in by_epoch {
+            let given = Given { epoch, ..Given::default() };
+            let mut of_these = doc! { "_id": { "$in": ids } };
+            of_these.extend(filter(rule, &given));
+            let (jobs, change) = (self.jobs.clone(), update(rule, &given));
+            let changed =
+                bounded(
+                    "note that messages are out",
+                    async move { jobs.update_many(of_these, change).await },
+                );
+            marked += changed.await?.matched_count;
+        }
+        Ok(marked)
+    }
+}
+
+/// One job as an update that makes it.
+fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
+    let id = new.id.to_string();
+    let literal = doc! { "$literal": new_job(&id, new) };
+    let by_server = doc! {
+        "createdAt": "$$NOW",
+        "runAfter": "$$NOW",
+        "turnAt": after_now(new.priority.steps_back()),
+        "shareKey": share_key(new),
+    };
+    let mut parts = vec![literal, by_server];
+    parts.extend(shared.into_iter().flat_map(finished));
+    let made = doc! { "$mergeObjects": parts };
+    let is_there = doc! { "$ne": [{ "$type": "$state" }, "missing"] };
+    doc! {
+        "q": { "_id": id },
+        "u": [{ "$replaceWith": { "$cond": [is_there, "$$ROOT", made] } }],
+        "upsert": true,
+    }
+}
+
+/// The share key, of a range that has ended; only then is a result final, by the server's clock. Null for other ranges.
+fn share_key(new: &NewJob) -> Bson {
+    let Some(key) = &new.share_key else { return Bson::Null };
+    let to = bson::DateTime::from_millis(new.request.range.to_ms());
+    doc! { "$cond": [{ "$lte": [to, end_of_closed()] }, key.as_str(), null] }.into()
+}
+
+/// Up to when a range may go to have ended. A later one touches the current hour, which is still being written, or ended a moment ago.
+fn end_of_closed() -> Document {
+    let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
+    doc! { "$min": [this_hour, { "$subtract": ["$$NOW", millis(MARGIN)] }] }
+}
+
+/// The fields of a job that is created with a finished result, which it shares.
+fn finished(result: &FinishedResult) -> [Document; 2] {
+    let mut literal = result_fields(result);
+    literal.insert("state", JobState::Finished.as_str());
+    literal.insert("shared", true);
+    literal.insert("progress", progress_document(&result.progress));
+    let event = doc! { "kind": EventKind::Finished.as_str(), "at": "$$NOW" };
+    let by_server = doc! { "startedAt": "$$NOW", "finishedAt": "$$NOW", "unannounced": [event] };
+    [doc! { "$literal": literal }, by_server]
+}
+
+/// Whether the answer may have been lost on the way, or another server has become the primary: what the driver repeats by itself
+/// for commands that it knows.
+fn is_worth_repeating(error: &mongodb::error::Error) -> bool {
+    match &*error.kind {
+        ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } => true,
+        ErrorKind::Command(command) => STEPPED_DOWN.contains(&command.code),
+        _ => false,
+    }
+}
+
+/// Whether the primary has written, but stepped down while it waited for a majority: the next one may have all of it, or not.
+fn has_stepped_down(answer: &Document) -> bool {
+    let concern = answer.get_document("writeConcernError");
+    concern.is_ok_and(|concern| concern.get_i32("code").is_ok_and(|code| STEPPED_DOWN.contains(&code)))
+}
+
+/// What the server says of an update that it did not make.
+#[derive(Debug)]
+struct Refused {
+    code: i32,
+    message: String,
+}
+
+impl Refused {
+    /// With its position in the command.
+    fn read(error: &Document) -> Result<(usize, Self), StoreError> {
+        let number =
+            |name| error.get_i32(name).map_err(|_| StoreError::Corrupt(format!("an error without {name}")));
+        let index = usize::try_from(number("index")?).unwrap_or(usize::MAX);
+        let message = error.get_str("errmsg").unwrap_or("no reason given").to_owned();
+        Ok((index, Self { code: number("code")?, message }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_ended_after_its_hour_and_a_margin() {
+        let minutes = i64::try_from(MARGIN.as_secs() / 60).expect("small");
+        // Above the lag of a secondary that is read: two minutes.
+        assert_eq!(minutes, 5);
+        let margin_ago = doc! { "$subtract": ["$$NOW", minutes * 60_000] };
+        let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
+        assert_eq!(end_of_closed(), doc! { "$min": [this_hour, margin_ago] });
+    }
+}

@@ -1,0 +1,256 @@
+//! The job document as it is stored in `jobs`.
+
+use std::num::NonZeroU64;
+
+use bson::{Bson, DateTime, Document, doc};
+use export_core::access::{AllowedVehicles, VehiclePattern};
+use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, Stats, WaitingFor};
+use export_core::output::{
+    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
+};
+use export_core::request::{ExportRequest, WebhookUrl};
+use export_core::result::ResultObject;
+use export_core::trace::TraceParent;
+use export_core::{JobId, Parameter, Tenant, TimeRange, VehicleId};
+use export_mongo::StoreError;
+use serde::Deserialize;
+
+/// The fields of a new job that come from the request; times are added by the server.
+pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
+    let request = &new.request;
+    let idempotency = new.idempotency.as_ref();
+    let names = |names: Option<Vec<String>>| names.map_or(Bson::Null, Bson::from);
+    let vehicles = request.vehicles.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
+    let parameters = request.parameters.as_ref().map(|list| list.iter().map(ToString::to_string).collect());
+    let allowed_vehicles = match &new.allowed_vehicles {
+        AllowedVehicles::All => None,
+        AllowedVehicles::Like(patterns) => {
+            Some(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect())
+        }
+    };
+    let output = &request.output;
+    // All options, whether they mean something or not: what was accepted stays what it is when a default changes.
+    doc! {
+        "_id": job_id,
+        "tenant": new.tenant.as_str(),
+        "createdBy": &new.created_by,
+        "allowedVehicles": names(allowed_vehicles),
+        "idempotencyKey": idempotency.map(|idempotency| &idempotency.key),
+        "requestHash": idempotency.map(|idempotency| &idempotency.request_hash),
+        "startDate": &request.start_date,
+        "endDate": &request.end_date,
+        "timezone": request.timezone.name(),
+        "range": {
+            "from": DateTime::from_millis(request.range.from_ms()),
+            "to": DateTime::from_millis(request.range.to_ms()),
+        },
+        "vehicles": names(vehicles),
+        "parameters": names(parameters),
+        "format": output.format.as_str(),
+        "archive": output.archive.as_str(),
+        "compression": output.compression.as_str(),
+        "timeFormat": output.time_format.as_str(),
+        "csvGuard": output.csv_guard.as_str(),
+        "stepMs": output.step_ms().map(|step_ms| count(step_ms.get())),
+        "fill": output.fill().map(Fill::as_str),
+        "webhookUrl": request.webhook_url.as_ref().map(WebhookUrl::as_str),
+        "fresh": request.fresh,
+        "state": JobState::NotStarted.as_str(),
+        "epoch": 0_i64,
+        "attempts": 0_i64,
+        "maxAttempts": i64::from(new.max_attempts),
+        "priority": new.priority.as_str(),
+        "owner": null,
+        "leaseUntil": null,
+        "publishedAt": null,
+        "cancelRequested": false,
+        "progress": progress_document(&Progress::default()),
+        "waitingFor": null,
+        "resultId": null,
+        "shared": false,
+        "exportUri": null,
+        "stats": null,
+        "error": null,
+        "startedAt": null,
+        "finishedAt": null,
+        "expiresAt": null,
+        "unannounced": [],
+        "traceparent": new.trace_parent.as_ref().map(TraceParent::as_str),
+    }
+}
+
+/// Counts as stored: BSON has no unsigned integers, and no count comes near `i64::MAX`.
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn progress_document(progress: &Progress) -> Document {
+    doc! {
+        "percent": progress.percent,
+        "vehiclesDone": count(progress.vehicles_done),
+        "vehiclesTotal": count(progress.vehicles_total),
+        "rows": count(progress.rows),
+        "points": count(progress.points),
+        "bytes": count(progress.bytes),
+        "documents": progress.documents.map(count),
+        "etaSeconds": progress.eta_seconds.map(count),
+    }
+}
+
+pub(crate) fn stats_document(stats: &Stats) -> Document {
+    doc! {
+        "rows": count(stats.rows),
+        "points": count(stats.points),
+        "rejected": count(stats.rejected),
+        "csvBytes": count(stats.csv_bytes),
+        "bytes": count(stats.bytes),
+        "sha256": &stats.sha256,
+        "durationMs": count(stats.duration_ms),
+        "peakMemoryBytes": count(stats.peak_memory_bytes),
+    }
+}
+
+pub(crate) fn object_documents(objects: &[ResultObject]) -> Vec<Document> {
+    objects.iter().map(|object| doc! { "name": &object.name, "bytes": count(object.bytes) }).collect()
+}
+
+pub(crate) fn failure_document(failure: &Failure) -> Document {
+    doc! { "code": &failure.code, "message": &failure.message }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    #[serde(rename = "_id")]
+    id: String,
+    tenant: Tenant,
+    created_by: Option<String>,
+    /// None: all of them.
+    allowed_vehicles: Option<Vec<VehiclePattern>>,
+    start_date: String,
+    end_date: String,
+    timezone: String,
+    range: StoredRange,
+    vehicles: Option<Vec<VehicleId>>,
+    parameters: Option<Vec<Parameter>>,
+    // Jobs of earlier versions have none of the options that are absent here, and get what was the only way then.
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    archive: Archive,
+    #[serde(default)]
+    compression: Compression,
+    #[serde(default)]
+    time_format: TimeFormat,
+    #[serde(default)]
+    csv_guard: CsvGuard,
+    step_ms: Option<NonZeroU64>,
+    fill: Option<Fill>,
+    webhook_url: Option<WebhookUrl>,
+    #[serde(default)]
+    fresh: bool,
+    #[serde(default)]
+    priority: Priority,
+    state: JobState,
+    epoch: i64,
+    attempts: u32,
+    // Fields of later versions.
+    #[serde(default = "earlier_max_attempts")]
+    max_attempts: u32,
+    #[serde(default)]
+    cancel_requested: bool,
+    expires_at: Option<DateTime>,
+    share_key: Option<String>,
+    result_id: Option<JobId>,
+    waiting_for: Option<WaitingFor>,
+    traceparent: Option<TraceParent>,
+    progress: Progress,
+    export_uri: Option<String>,
+    stats: Option<Stats>,
+    error: Option<Failure>,
+    created_at: DateTime,
+    started_at: Option<DateTime>,
+    finished_at: Option<DateTime>,
+}
+
+/// Attempts of jobs that were made before jobs said how many they may have.
+pub(crate) const fn earlier_max_attempts() -> u32 {
+    5
+}
+
+#[derive(Deserialize)]
+struct StoredRange {
+    from: DateTime,
+    to: DateTime,
+}
+
+/// Reads a stored job.
+pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
+    let corrupt = |what: String| StoreError::Corrupt(what);
+    let stored: Stored =
+        bson::deserialize_from_document(document).map_err(|error| corrupt(error.to_string()))?;
+    let id = stored.id.parse().map_err(|_| corrupt("_id is no job id".to_owned()))?;
+    let timezone = stored.timezone.parse().map_err(|_| corrupt("timezone is no IANA zone".to_owned()))?;
+    let range = TimeRange::new(stored.range.from.timestamp_millis(), stored.range.to.timestamp_millis())
+        .map_err(|error| corrupt(error.to_string()))?;
+    let result = match (stored.export_uri, stored.stats) {
+        (Some(export_uri), Some(stats)) => Some(ExportResult { export_uri, stats }),
+        (None, _) => None,
+        (Some(_), None) => return Err(corrupt("exportUri without stats".to_owned())),
+    };
+    Ok(Job {
+        id,
+        tenant: stored.tenant,
+        created_by: stored.created_by,
+        allowed_vehicles: stored.allowed_vehicles.map_or(AllowedVehicles::All, AllowedVehicles::Like),
+        request: ExportRequest {
+            output: OutputOptions {
+                format: stored.format,
+                archive: stored.archive,
+                compression: stored.compression,
+                time_format: stored.time_format,
+                csv_guard: stored.csv_guard,
+                resampling: stored
+                    .step_ms
+                    .map(|step_ms| Resampling { step_ms, fill: stored.fill.unwrap_or_default() }),
+            },
+            start_date: stored.start_date,
+            end_date: stored.end_date,
+            timezone,
+            range,
+            vehicles: stored.vehicles,
+            parameters: stored.parameters,
+            webhook_url: stored.webhook_url,
+            fresh: stored.fresh,
+        },
+        priority: stored.priority,
+        state: stored.state,
+        epoch: stored.epoch,
+        attempts: stored.attempts,
+        max_attempts: stored.max_attempts,
+        cancel_requested: stored.cancel_requested,
+        progress: stored.progress,
+        result,
+        failure: stored.error,
+        created_at: to_chrono(stored.created_at),
+        started_at: stored.started_at.map(to_chrono),
+        finished_at: stored.finished_at.map(to_chrono),
+        expires_at: stored.expires_at.map(to_chrono),
+        share_key: stored.share_key,
+        result_id: stored.result_id,
+        waiting_for: stored.waiting_for,
+        trace_parent: stored.traceparent,
+    })
+}
+
+/// The state of a stored job, whatever else is in it.
+pub(crate) fn state_of(document: &Document) -> Result<JobState, StoreError> {
+    let state = document.get("state").cloned().unwrap_or_default();
+    bson::deserialize_from_bson(state)
+        .map_err(|_| StoreError::Corrupt("state is none of the known".to_owned()))
+}
+
+pub(crate) fn to_chrono(time: DateTime) -> chrono::DateTime<chrono::Utc> {
+    // Every BSON time of the years that chrono knows fits; the epoch stands for times beyond, which no server writes.
+    chrono::DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()
+}

@@ -1,0 +1,101 @@
+//! Cheap questions about jobs that change nothing: whether a request was made before, and what exports have come to.
+
+use bson::{Document, doc};
+use export_core::Tenant;
+use export_core::estimate::Outcome;
+use export_core::output::{
+    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
+};
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use futures_util::TryStreamExt;
+use serde::Deserialize;
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use crate::jobs::JobStore;
+
+/// Finished exports that an estimate learns from: the last ones, as fleets and machines change.
+const OUTCOMES: i64 = 200;
+/// The longest that this may keep the server busy; an index answers it.
+const QUESTION: Duration = Duration::from_secs(5);
+
+impl JobStore {
+    /// Whether the tenant has a job with this idempotency key.
+    pub async fn knows_key(&self, tenant: &Tenant, idempotency_key: &str) -> Result<bool, StoreError> {
+        let filter = doc! { "tenant": tenant.as_str(), "idempotencyKey": idempotency_key };
+        let jobs = self.jobs.clone();
+        let found = bounded("look for an idempotency key", async move {
+            jobs.find_one(filter).projection(doc! { "_id": 1 }).await
+        });
+        Ok(found.await?.is_some())
+    }
+
+    /// What the tenant's last finished exports have come to, the latest first. Jobs of versions that did not count documents are left
+    /// out.
+    pub async fn outcomes(&self, tenant: &Tenant) -> Result<Vec<Outcome>, StoreError> {
+        let told = doc! {
+            "_id": 0, "stats": 1, "progress.documents": 1, "format": 1, "archive": 1, "compression": 1,
+            "stepMs": 1, "fill": 1,
+        };
+        // A result that several jobs share was made once.
+        let own =
+            doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "shared": { "$ne": true } };
+        let (jobs, of_tenant) = (self.jobs.clone(), own);
+        let found = bounded("find the last finished exports", async move {
+            let finished = jobs.find(of_tenant).sort(doc! { "finishedAt": -1 });
+            let finished = finished.limit(OUTCOMES).projection(told).max_time(QUESTION).await?;
+            finished.try_collect::<Vec<Document>>().await
+        })
+        .await?;
+        Ok(found.into_iter().filter_map(outcome).collect())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Finished {
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    archive: Archive,
+    #[serde(default)]
+    compression: Compression,
+    step_ms: Option<NonZeroU64>,
+    fill: Option<Fill>,
+    stats: Figures,
+    progress: Read,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Figures {
+    points: u64,
+    rows: u64,
+    bytes: u64,
+    duration_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    documents: Option<u64>,
+}
+
+fn outcome(job: Document) -> Option<Outcome> {
+    let job: Finished = bson::deserialize_from_document(job).ok()?;
+    Some(Outcome {
+        output: OutputOptions {
+            format: job.format,
+            archive: job.archive,
+            compression: job.compression,
+            time_format: TimeFormat::default(),
+            csv_guard: CsvGuard::default(),
+            resampling: job.step_ms.map(|step_ms| Resampling { step_ms, fill: job.fill.unwrap_or_default() }),
+        },
+        documents: job.progress.documents?,
+        points: job.stats.points,
+        rows: job.stats.rows,
+        bytes: job.stats.bytes,
+        duration_ms: job.stats.duration_ms,
+    })
+}

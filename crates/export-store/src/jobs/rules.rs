@@ -1,0 +1,180 @@
+//! Rules as compare-and-sets: a filter that matches the job only where the rule's conditions hold, and changes that take
+//! their times from the server.
+
+use std::time::Duration;
+
+use bson::{Bson, Document, doc};
+use export_core::JobId;
+use export_core::job::{Failure, Fence, Progress, RetryPolicy, WaitingFor};
+use export_core::rules::{Condition, Effect, Rule};
+use export_mongo::clock::after_now;
+
+use crate::jobs::document::{earlier_max_attempts, failure_document, progress_document, stats_document};
+use crate::results::FinishedResult;
+
+/// What a caller brings along. Only what the rule mentions is looked at; the rest stays as it is by default.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given<'a> {
+    pub(crate) epoch: i64,
+    pub(crate) owner: &'a str,
+    pub(crate) lease: Duration,
+    pub(crate) back_off: BackOff,
+    pub(crate) wait: Duration,
+    pub(crate) result: Option<&'a FinishedResult>,
+    pub(crate) failure: Option<&'a Failure>,
+    pub(crate) progress: Option<&'a Progress>,
+}
+
+/// How long a job waits, and what chance says about it: a number in `[0, 1)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BackOff {
+    /// Bounds of the wait.
+    pub policy: RetryPolicy,
+    /// The share of the bound that is waited.
+    pub random: f64,
+}
+
+impl<'a> Given<'a> {
+    /// What the holder of a claim shows.
+    pub(crate) fn fence(fence: &'a Fence) -> Self {
+        Self { epoch: fence.epoch, owner: &fence.owner, ..Self::default() }
+    }
+}
+
+/// Matches the job of this id where the rule holds.
+pub(crate) fn filter_of_job(job_id: JobId, rule: &Rule, given: &Given<'_>) -> Document {
+    let mut of_job = doc! { "_id": job_id.to_string() };
+    of_job.extend(filter(rule, given));
+    of_job
+}
+
+/// Matches all jobs where the rule holds.
+pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
+    let mut filter = Document::new();
+    let mut expressions = Vec::new();
+    for condition in rule.when {
+        match condition {
+            Condition::In(state) => {
+                filter.insert("state", state.as_str());
+            }
+            Condition::SameEpoch => {
+                filter.insert("epoch", given.epoch);
+            }
+            Condition::SameOwner => {
+                filter.insert("owner", given.owner);
+            }
+            Condition::CancelRequested => {
+                filter.insert("cancelRequested", true);
+            }
+            Condition::NotCancelRequested => {
+                filter.insert("cancelRequested", doc! { "$ne": true });
+            }
+            Condition::Due => expressions.push(doc! { "$lte": ["$runAfter", "$$NOW"] }),
+            Condition::LeaseExpired => expressions.extend(passed("$leaseUntil", "$lt")),
+            Condition::ResultExpired => expressions.extend(passed("$expiresAt", "$lte")),
+            Condition::ResultLasts => {
+                let expires_at = given.result.and_then(FinishedResult::stored_expiry);
+                expressions.extend(expires_at.map(|expires_at| doc! { "$gt": [expires_at, "$$NOW"] }));
+            }
+            Condition::AttemptsLeft => expressions.push(doc! { "$lt": ["$attempts", max_attempts()] }),
+            Condition::NoAttemptsLeft => expressions.push(doc! { "$gte": ["$attempts", max_attempts()] }),
+        }
+    }
+    if !expressions.is_empty() {
+        filter.insert("$expr", doc! { "$and": expressions });
+    }
+    filter
+}
+
+/// A time that is there and over. (In the order of BSON a missing time would be over, too.)
+pub(crate) fn passed(field: &str, comparison: &str) -> [Document; 2] {
+    [doc! { "$gt": [field, null] }, doc! { comparison: [field, "$$NOW"] }]
+}
+
+fn max_attempts() -> Document {
+    doc! { "$ifNull": ["$maxAttempts", i64::from(earlier_max_attempts())] }
+}
+
+/// The rule's changes, as an update.
+pub(crate) fn update(rule: &Rule, given: &Given<'_>) -> Vec<Document> {
+    let mut changes = Document::new();
+    for effect in rule.then {
+        change(&mut changes, *effect, given);
+    }
+    vec![doc! { "$set": changes }]
+}
+
+fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
+    let mut set = |field: &str, value: Bson| {
+        changes.insert(field, value);
+    };
+    // Values that come from outside are literals: a `$` in them would be taken for the name of a field.
+    let literal = |value: Bson| Bson::from(doc! { "$literal": value });
+    match effect {
+        Effect::Enter(state) => set("state", state.as_str().into()),
+        Effect::NextEpoch => set("epoch", doc! { "$add": ["$epoch", 1_i64] }.into()),
+        Effect::CountAttempt => set("attempts", doc! { "$add": ["$attempts", 1_i64] }.into()),
+        Effect::UncountAttempt => {
+            let one_less = doc! { "$subtract": ["$attempts", 1_i64] };
+            set("attempts", doc! { "$max": [0_i64, one_less] }.into());
+        }
+        Effect::TakeOwnership => set("owner", literal(given.owner.into())),
+        Effect::DropOwnership => set("owner", Bson::Null),
+        Effect::Lease => set("leaseUntil", after_now(given.lease).into()),
+        Effect::DropLease => set("leaseUntil", Bson::Null),
+        Effect::DueNow => set("runAfter", "$$NOW".into()),
+        Effect::DueAfterBackOff => set("runAfter", after_back_off(given.back_off).into()),
+        Effect::DueAfterWait => set("runAfter", after_now(given.wait).into()),
+        Effect::MarkPublished => {
+            // How often its message was sent again since it was released; nothing depends on it but when that happens next.
+            let again = doc! { "$add": [{ "$ifNull": ["$republished", 0_i64] }, 1_i64] };
+            let is_out = doc! { "$gt": ["$publishedAt", null] };
+            set("republished", doc! { "$cond": [is_out, again, 0_i64] }.into());
+            set("publishedAt", "$$NOW".into());
+        }
+        Effect::ForgetPublished => set("publishedAt", Bson::Null),
+        Effect::RequestCancel => set("cancelRequested", true.into()),
+        Effect::SetResult => {
+            for (field, value) in given.result.into_iter().flat_map(result_fields) {
+                set(&field, literal(value));
+            }
+            set("shared", doc! { "$ne": ["$_id", given.result.map(|result| result.id.to_string())] }.into());
+        }
+        // Which result it was stays known.
+        Effect::DropResult => set("exportUri", Bson::Null),
+        Effect::SetError => set("error", literal(given.failure.map(failure_document).into())),
+        Effect::ClearError => set("error", Bson::Null),
+        Effect::SetProgress => set("progress", literal(given.progress.map(progress_document).into())),
+        Effect::ResetProgress => set("progress", literal(progress_document(&Progress::default()).into())),
+        Effect::StampStarted => set("startedAt", "$$NOW".into()),
+        Effect::StampFinished => set("finishedAt", "$$NOW".into()),
+        Effect::StartWaiting => set("waitingFor", WaitingFor::SameExport.as_str().into()),
+        Effect::StopWaiting => set("waitingFor", Bson::Null),
+        Effect::Announce(kind) => {
+            // Jobs of earlier versions have no list.
+            let earlier = doc! { "$ifNull": ["$unannounced", []] };
+            let one_more = doc! { "kind": { "$literal": kind.as_str() }, "at": "$$NOW" };
+            set("unannounced", doc! { "$concatArrays": [earlier, [one_more]] }.into());
+        }
+    }
+}
+
+/// The fields by which a job refers to its result.
+pub(crate) fn result_fields(result: &FinishedResult) -> Document {
+    doc! {
+        "resultId": result.id.to_string(),
+        "exportUri": &result.result.export_uri,
+        "stats": stats_document(&result.result.stats),
+        "expiresAt": result.stored_expiry(),
+    }
+}
+
+/// `RetryPolicy::bound_ms` in the server's words, since only the server knows the attempts when it makes the change.
+pub(crate) fn after_back_off(back_off: BackOff) -> Document {
+    let bound = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let doublings = doc! { "$min": [32, { "$max": [0, { "$subtract": ["$attempts", 1] }] }] };
+    let doubled = doc! { "$multiply": [bound(back_off.policy.first_wait_ms), { "$pow": [2, doublings] }] };
+    let longest = doc! { "$min": [bound(back_off.policy.longest_wait_ms), doubled] };
+    let wait_ms = doc! { "$toLong": { "$multiply": [back_off.random.clamp(0.0, 1.0), longest] } };
+    doc! { "$add": ["$$NOW", wait_ms] }
+}

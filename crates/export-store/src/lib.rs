@@ -1,0 +1,33 @@
+//! MongoDB as the job store: the jobs (the truth about every export), and what belongs to them.
+//!
+//! [`JobStore`] is the only door to a job's state; each change is one compare-and-set on one document, acknowledged by
+//! a majority and with times from the server. Types of the driver do not leave this crate and `export-mongo`.
+
+mod audit;
+mod changes;
+mod identities;
+mod jobs;
+mod keys;
+mod migration;
+mod outbox;
+mod results;
+mod scheduling;
+mod schema;
+
+pub use audit::{AuditAction, AuditEntry, AuditError, AuditLog};
+pub use changes::{AnyChange, Changes, Subscription};
+pub use export_mongo::StoreError;
+pub use export_mongo::client::{MongoClient, connect};
+pub use identities::{Identity, MongoUser, provision_user};
+pub use jobs::claims::{Claim, Held};
+pub use jobs::create::{Created, Written};
+pub use jobs::list::{JobPage, JobsWanted, Seer};
+pub use jobs::rules::BackOff;
+pub use jobs::{Cancelled, JobStore};
+pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
+pub use outbox::{Busy, Channel, Delivery, Due, Failed, Outbox, PutOff};
+pub use results::{Begun, FinishedResult, SweptResults, Writing};
+pub use scheduling::dispatching::{Occupancy, Turn};
+pub use scheduling::queue::{Line, Recent};
+pub use scheduling::slots::{Place, Places};
+pub use scheduling::sweep::{Swept, Unpublished};

@@ -1,0 +1,313 @@
+//! The dispatcher's doors: who waits, what is in the broker or running, which jobs are next, and whose turn it is to release them.
+//!
+//! A job *waits* while it is `NOT_STARTED`, not published and due. It is *in the broker* while it is `NOT_STARTED` and published, and *running*
+//! while it is `STARTED`; in both cases it is *active*. A look costs nothing while no job waits, and little while ten thousand do: each look
+//! reads an index that holds only such jobs, and of that only as much as it returns.
+//!
+//! **The same export.** Of the jobs that may share a result, one is active at a time until there is a finished result for the others:
+//! hundreds of identical requests cost one reading, and no worker claims a job only to give it back. Nothing depends on this for safety,
+//! because a worker that meets another one's result waits ([`JobStore::begin_result`]).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use bson::{DateTime, Document, doc};
+use export_core::Tenant;
+use export_core::job::JobState;
+use export_core::rules::result::ResultTransition;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::clock::after_now;
+use export_mongo::server_errors::{DUPLICATE_KEY, has_code};
+use futures_util::TryStreamExt;
+use mongodb::Collection;
+use mongodb::IndexModel;
+use mongodb::options::{Acknowledgment, CollectionOptions, Hint, IndexOptions, ReturnDocument, WriteConcern};
+
+use crate::jobs::JobStore;
+use crate::results::{GivenOfResult, filter};
+use crate::scheduling::sweep::{Unpublished, unpublished};
+
+/// The index of waiting jobs, by tenant and turn.
+pub(crate) const WAITING: &str = "waitingByTurn";
+/// The index of jobs in the broker, and of running ones.
+pub(crate) const ACTIVE: &str = "activeJobs";
+/// The server's code for a hint at an index that is not there.
+const BAD_VALUE: i32 = 2;
+/// The one document of `turns` that dispatchers take turns by.
+const TURN: &str = "dispatch";
+/// How long a dispatcher that died keeps the others from releasing jobs.
+const TURN_LEASE: Duration = Duration::from_secs(10);
+
+/// What is in the broker or running.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Jobs whose message is out, that are due and that nobody has claimed.
+    pub in_broker: usize,
+    /// Jobs that a worker has.
+    pub running: usize,
+    /// Both together, of each tenant that has any.
+    pub by_tenant: HashMap<Tenant, usize>,
+    /// Share keys of active jobs, of each tenant that has any.
+    pub keys: HashMap<Tenant, BTreeSet<String>>,
+}
+
+/// A dispatcher's turn to release jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The tenant whose job was released last.
+    pub last_tenant: Option<Tenant>,
+}
+
+impl JobStore {
+    /// Tenants with jobs that are not published, due or not. As many as there are: each of them has a job in the queue, whose length
+    /// is bounded.
+    pub async fn waiting_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
+        let jobs = self.jobs.clone();
+        let names = bounded("find tenants with waiting jobs", async move {
+            // By this index alone, and without a condition: it has only waiting jobs, and to test once more that they are
+            // would mean to read every one of them. So the server jumps from one tenant to the next.
+            let by_index = jobs
+                .aggregate([doc! { "$group": { "_id": "$tenant" } }])
+                .hint(Hint::Name(WAITING.to_owned()));
+            match by_index.await {
+                Ok(tenants) => {
+                    let name = |group: Document| group.get_str("_id").ok().map(ToOwned::to_owned);
+                    let groups: Vec<Document> = tenants.try_collect().await?;
+                    Ok(groups.into_iter().filter_map(name).collect::<Vec<_>>())
+                }
+                // Not provisioned yet.
+                Err(error) if has_code(&error, BAD_VALUE) => {
+                    let names = jobs.distinct("tenant", is_unpublished()).await?;
+                    Ok(names.iter().filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect())
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// What is in the broker or running, of all tenants.
+    pub async fn occupancy(&self) -> Result<Occupancy, StoreError> {
+        let of = doc! { "tenant": "$tenant", "state": "$state" };
+        // A job is published when it is due. One that is not any more is there after the server's clock went back, and no worker may claim it
+        // for so long: it must not hold the room of others.
+        let is_running = doc! { "$eq": ["$state", JobState::Started.as_str()] };
+        let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
+        let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
+        let group = doc! { "_id": of, "jobs": jobs, "keys": { "$addToSet": "$shareKey" } };
+        let stages = [doc! { "$match": is_active() }, doc! { "$group": group }];
+        let jobs = self.jobs.clone();
+        let groups: Vec<Document> = bounded("count active jobs", async move {
+            // Said outright: left to itself, the server tries several indexes for each half of the condition, again for every look.
+            let by_index = jobs.aggregate(stages.clone()).hint(Hint::Name(ACTIVE.to_owned()));
+            let counts = match by_index.await {
+                // Not provisioned yet.
+                Err(error) if has_code(&error, BAD_VALUE) => jobs.aggregate(stages).await?,
+                answered => answered?,
+            };
+            counts.try_collect().await
+        })
+        .await?;
+        let mut occupancy = Occupancy::default();
+        for (tenant, state, count, keys) in groups.iter().filter_map(counted) {
+            if !keys.is_empty() {
+                occupancy.keys.entry(tenant.clone()).or_default().extend(keys);
+            }
+            if count == 0 {
+                continue;
+            }
+            let of_state = if state == JobState::Started.as_str() {
+                &mut occupancy.running
+            } else {
+                &mut occupancy.in_broker
+            };
+            *of_state += count;
+            *occupancy.by_tenant.entry(tenant).or_default() += count;
+        }
+        Ok(occupancy)
+    }
+
+    /// The tenant's next waiting jobs that are due, at most `most`. Jobs of earlier versions, which have no turn, come first.
+    ///
+    /// Left out are jobs that wait for the result of an active job, whose share keys are `active`; and of waiting jobs with one share key
+    /// all but the first. Jobs that a current result serves are never left out: each of them uses it at its claim.
+    pub async fn next_waiting(
+        &self,
+        tenant: &Tenant,
+        most: usize,
+        active: &BTreeSet<String>,
+    ) -> Result<Vec<Unpublished>, StoreError> {
+        let mut current = self.current_begun_at(tenant, active.iter()).await?;
+        let mut wanted = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
+        wanted.extend(is_unpublished());
+        let blocked: Vec<&String> = active.iter().filter(|key| !current.contains_key(*key)).collect();
+        if !blocked.is_empty() {
+            wanted.insert("shareKey", doc! { "$nin": blocked });
+        }
+        if !current.is_empty() {
+            let too_old = |(key, begun_at): (&String, &DateTime)| {
+                doc! { "shareKey": key, "fresh": true, "createdAt": { "$gte": *begun_at } }
+            };
+            wanted.insert("$nor", current.iter().map(too_old).collect::<Vec<_>>());
+        }
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let jobs = self.jobs.clone();
+        let found: Vec<Document> = bounded("find a tenant's next jobs", async move {
+            let seen = doc! {
+                "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1,
+            };
+            let in_turn = jobs.find(wanted).sort(doc! { "turnAt": 1, "_id": 1 }).limit(most);
+            in_turn.projection(seen).await?.try_collect().await
+        })
+        .await?;
+        let more_than_once = more_than_once(&found);
+        current.extend(self.current_begun_at(tenant, more_than_once.difference(active)).await?);
+        let mut first = HashSet::new();
+        let is_next = |job: &&Document| {
+            let Ok(key) = job.get_str("shareKey") else { return true };
+            let is_served = current.get(key).is_some_and(|begun_at| is_served_by(job, *begun_at));
+            first.insert(key.to_owned()) || is_served
+        };
+        Ok(found.iter().filter(is_next).filter_map(unpublished).collect())
+    }
+
+    /// When the current results of these keys were begun, of results that are kept for long enough to be shared.
+    async fn current_begun_at(
+        &self,
+        tenant: &Tenant,
+        keys: impl Iterator<Item = &String>,
+    ) -> Result<HashMap<String, DateTime>, StoreError> {
+        let keys: Vec<&String> = keys.collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut wanted = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
+        wanted.extend(filter(ResultTransition::Share.rule(), &GivenOfResult::default()));
+        let results = self.results.clone();
+        let found: Vec<Document> = bounded("find current results", async move {
+            let told = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };
+            results.find(wanted).projection(told).await?.try_collect().await
+        })
+        .await?;
+        let begun_at = |result: &Document| {
+            Some((result.get_str("shareKey").ok()?.to_owned(), *result.get_datetime("begunAt").ok()?))
+        };
+        Ok(found.iter().filter_map(begun_at).collect())
+    }
+
+    /// Takes the turn for a while; `None` while another dispatcher has it. Whoever has it may take it again.
+    ///
+    /// Nothing depends on it for safety. Two dispatchers that both believe it theirs send some messages twice, and the second one finds
+    /// the job claimed; so this is written without waiting for a majority and its journals, unlike anything about jobs.
+    pub async fn take_turn(&self, owner: &str) -> Result<Option<Turn>, StoreError> {
+        let (turns, owner) = (self.turns(), owner.to_owned());
+        let is_free = doc! { "$or": [
+            { "$lte": [{ "$ifNull": ["$leaseUntil", null] }, null] },
+            { "$lte": ["$leaseUntil", "$$NOW"] },
+            // Nobody takes it for longer: the server's clock went back.
+            { "$gt": ["$leaseUntil", after_now(TURN_LEASE)] },
+            { "$eq": ["$owner", { "$literal": &owner }] },
+        ] };
+        // The condition is in the change and not in the filter: where there is no document yet, it is made.
+        let take = vec![doc! { "$set": {
+            "owner": { "$cond": [&is_free, { "$literal": &owner }, "$owner"] },
+            "leaseUntil": { "$cond": [&is_free, after_now(TURN_LEASE), "$leaseUntil"] },
+        } }];
+        bounded("take the turn to dispatch", async move {
+            let taking = turns.find_one_and_update(doc! { "_id": TURN }, take).upsert(true);
+            match taking.return_document(ReturnDocument::After).await {
+                Ok(turn) => {
+                    Ok(turn.filter(|turn| turn.get_str("owner").is_ok_and(|of| of == owner)).map(|turn| {
+                        Turn {
+                            last_tenant: turn.get_str("lastTenant").ok().and_then(|name| name.parse().ok()),
+                        }
+                    }))
+                }
+                // Another one has made it at the same moment.
+                Err(error) if has_code(&error, DUPLICATE_KEY) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// Gives the turn back, with the tenant whose job was released last. One that has passed to another stays there.
+    pub async fn end_turn(&self, owner: &str, last_tenant: Option<&Tenant>) -> Result<(), StoreError> {
+        let mut changes = doc! { "owner": null, "leaseUntil": null };
+        if let Some(tenant) = last_tenant {
+            changes.insert("lastTenant", tenant.as_str());
+        }
+        let (turns, own) = (self.turns(), doc! { "_id": TURN, "owner": owner });
+        bounded(
+            "end the turn to dispatch",
+            async move { turns.update_one(own, doc! { "$set": changes }).await },
+        )
+        .await
+        .map(drop)
+    }
+
+    fn turns(&self) -> Collection<Document> {
+        let at_once = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
+        let options = CollectionOptions::builder().write_concern(at_once).build();
+        let database = self.jobs.client().database(&self.jobs.namespace().db);
+        database.collection_with_options("turns", options)
+    }
+}
+
+/// Jobs whose message is to go out, once they are due: those of the index `waiting`, in the very words of its condition.
+pub(crate) fn is_unpublished() -> Document {
+    doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null }
+}
+
+/// Jobs in the broker, and running ones: those of the index `active`, in the very words of its condition. A job that was claimed before its
+/// message was noted runs without one.
+pub(crate) fn is_active() -> Document {
+    doc! { "$or": [{ "state": JobState::Started.as_str() }, is_in_broker()] }
+}
+
+/// Jobs whose message is out and that nobody has claimed.
+pub(crate) fn is_in_broker() -> Document {
+    doc! { "state": JobState::NotStarted.as_str(), "publishedAt": { "$type": "date" } }
+}
+
+/// The indexes of these looks. Both have only jobs that somebody works on or waits for, so that their size is not that of the collection.
+pub(crate) fn indexes() -> [IndexModel; 2] {
+    let partial = |name: &str, keys: Document, condition: Document| {
+        let options =
+            IndexOptions::builder().name(name.to_owned()).partial_filter_expression(condition).build();
+        IndexModel::builder().keys(keys).options(options).build()
+    };
+    // With the last two, jobs that are not due, or wait for the result of another one, are skipped without being read.
+    let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1, "shareKey": 1 };
+    [
+        partial(WAITING, in_turn, is_unpublished()),
+        partial(
+            ACTIVE,
+            doc! { "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1, "shareKey": 1 },
+            is_active(),
+        ),
+    ]
+}
+
+/// A tenant, a state, how many jobs they have in common, and the share keys of these.
+fn counted(group: &Document) -> Option<(Tenant, &str, usize, BTreeSet<String>)> {
+    let of = group.get_document("_id").ok()?;
+    let count = usize::try_from(group.get_i64("jobs").ok()?).ok()?;
+    let keys = group.get_array("keys").ok()?.iter().filter_map(|key| key.as_str().map(ToOwned::to_owned));
+    Some((of.get_str("tenant").ok()?.parse().ok()?, of.get_str("state").ok()?, count, keys.collect()))
+}
+
+/// Share keys that several of these jobs have.
+fn more_than_once(jobs: &[Document]) -> BTreeSet<String> {
+    let mut seen = HashSet::new();
+    let keys = jobs.iter().filter_map(|job| job.get_str("shareKey").ok());
+    keys.filter(|key| !seen.insert(*key)).map(ToOwned::to_owned).collect()
+}
+
+/// Whether the job can use a result that was begun at this time.
+fn is_served_by(job: &Document, begun_at: DateTime) -> bool {
+    let is_fresh = job.get_bool("fresh").unwrap_or(false);
+    !is_fresh || job.get_datetime("createdAt").is_ok_and(|created_at| *created_at < begun_at)
+}

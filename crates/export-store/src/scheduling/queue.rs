@@ -1,0 +1,235 @@
+//! Questions about jobs that wait: how many there are, in which order a tenant's are, and how fast jobs are begun.
+//!
+//! All of them are answered with the help of an index, read a bounded number of jobs, and are asked once for many callers.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use bson::{Document, doc};
+use export_core::job::{JobState, Priority};
+use export_core::{JobId, Tenant};
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use futures_util::TryStreamExt;
+use mongodb::action::{Action as _, Aggregate};
+use mongodb::options::Hint;
+use serde::Deserialize;
+
+use crate::jobs::JobStore;
+use crate::scheduling::dispatching::{ACTIVE, WAITING, is_in_broker, is_unpublished};
+use crate::schema::NEWEST_FIRST_BY_STATE;
+
+/// The longest that one question may keep the server busy.
+const QUESTION: Duration = Duration::from_secs(5);
+/// Most jobs of a line that are looked at: ten times what a tenant may have unless the operator says otherwise. Those beyond have no place
+/// yet.
+const LINE: usize = 10_000;
+const LOOK: &str = "read a tenant's line";
+/// Running exports, and finished ones, that a pace is learned from.
+const RUNNING: i64 = 200;
+const FINISHED: i64 = 50;
+/// Most finished jobs that are looked at for these, where many have got another one's result.
+const LOOKED_AT: i64 = 1_000;
+
+/// A tenant's jobs that no worker has, in the order in which they will be begun: first jobs in the broker, then the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// Jobs that wait for the same result have one place, that of the first of them. Jobs that wait for a result which a worker writes by now
+    /// have none.
+    pub places: Vec<Vec<JobId>>,
+    /// Whether these are all jobs of the line.
+    pub is_whole: bool,
+    /// How long the one that has waited the longest has waited, in milliseconds.
+    pub longest_wait_ms: u64,
+}
+
+/// Exports that began lately.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// How long ago each of them began, in milliseconds.
+    pub started_ago_ms: Vec<u64>,
+    /// How long those that have finished took, in milliseconds, the latest first.
+    pub durations_ms: Vec<(Priority, u64)>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Waiting {
+    #[serde(rename = "_id")]
+    id: String,
+    share_key: Option<String>,
+    #[serde(default)]
+    fresh: bool,
+    waited_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Running {
+    share_key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Begun {
+    started_ago_ms: Option<i64>,
+    #[serde(default)]
+    priority: Priority,
+    duration_ms: Option<i64>,
+}
+
+impl JobStore {
+    /// How many jobs no worker has, of this tenant or of all; counts to `most` and no further.
+    pub async fn count_queued(&self, tenant: Option<&Tenant>, most: u64) -> Result<u64, StoreError> {
+        let jobs = self.jobs.clone();
+        let filter = of_tenant(tenant, JobState::NotStarted);
+        bounded("count the jobs that wait", async move {
+            jobs.count_documents(filter).limit(most).max_time(QUESTION).await
+        })
+        .await
+    }
+
+    /// The tenant's jobs that no worker has and that will have one, in their order.
+    pub async fn line(&self, tenant: &Tenant) -> Result<Line, StoreError> {
+        // Each by an index of few states, and the first in the index's order: however many wait, no more are read than are told. In this order, so
+        // that a job that is released meanwhile is seen twice and not missed.
+        let waiting: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)).await?;
+        let in_broker: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(ACTIVE)).await?;
+        let running: Vec<Running> =
+            self.ask(LOOK, shared_by_running(tenant), Some(NEWEST_FIRST_BY_STATE)).await?;
+        let running: BTreeSet<String> = running.into_iter().map(|job| job.share_key).collect();
+        let is_whole = waiting.len() < LINE && in_broker.len() < LINE;
+        let mut line = Line { is_whole, ..Line::default() };
+        let mut seen = HashSet::new();
+        let mut place_of_key = HashMap::new();
+        for Waiting { id, share_key, fresh, waited_ms } in in_broker.into_iter().chain(waiting) {
+            let Ok(job_id) = id.parse() else { continue };
+            let key = share_key.filter(|_| !fresh);
+            if key.as_ref().is_some_and(|key| running.contains(key)) || !seen.insert(job_id) {
+                continue;
+            }
+            let next = line.places.len();
+            let place = key.map_or(next, |key| *place_of_key.entry(key).or_insert(next));
+            if place == next {
+                line.places.push(Vec::new());
+            }
+            line.places[place].push(job_id);
+            line.longest_wait_ms = line.longest_wait_ms.max(u64::try_from(waited_ms).unwrap_or(0));
+        }
+        Ok(line)
+    }
+
+    /// What was begun and finished lately, of this tenant or of all.
+    pub async fn recent(&self, tenant: Option<&Tenant>) -> Result<Recent, StoreError> {
+        let told = doc! { "$project": {
+            "_id": 0,
+            "startedAgoMs": { "$subtract": ["$$NOW", "$startedAt"] },
+            "priority": 1,
+            "durationMs": "$stats.durationMs",
+        } };
+        let running = vec![
+            doc! { "$match": of_tenant(tenant, JobState::Started) },
+            doc! { "$limit": RUNNING },
+            told.clone(),
+        ];
+        // Each by an index that is there for something else: of one tenant by when they finished; of all by when their results expire, which
+        // is the same order where they are kept equally long. A job that shares a result took no time.
+        let (finished, order) = match tenant {
+            Some(tenant) => {
+                let filter = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } };
+                (filter, doc! { "finishedAt": -1 })
+            }
+            None => (of_tenant(None, JobState::Finished), doc! { "expiresAt": -1 }),
+        };
+        let finished = vec![
+            doc! { "$match": finished },
+            doc! { "$sort": order },
+            doc! { "$limit": LOOKED_AT },
+            doc! { "$match": { "shared": { "$ne": true } } },
+            doc! { "$limit": FINISHED },
+            told,
+        ];
+        let mut recent = Recent::default();
+        for stages in [running, finished] {
+            for begun in self.ask::<Begun>("look at recent exports", stages, None).await? {
+                let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+                recent.started_ago_ms.extend(count(begun.started_ago_ms));
+                recent.durations_ms.extend(count(begun.duration_ms).map(|ms| (begun.priority, ms)));
+            }
+        }
+        Ok(recent)
+    }
+
+    /// How many tenants have jobs that no worker has.
+    pub async fn count_waiting_tenants(&self) -> Result<u64, StoreError> {
+        // Of any tenant: without a word on the index's first field the server would not skip through it.
+        let waiting = doc! { "tenant": { "$gte": "" }, "state": JobState::NotStarted.as_str() };
+        let stages = vec![
+            doc! { "$match": waiting },
+            doc! { "$group": { "_id": "$tenant" } },
+            doc! { "$count": "tenants" },
+        ];
+        let jobs = self.jobs.clone();
+        let counted = bounded("count the tenants that wait", async move {
+            // Answered by the index alone: no job is read.
+            let hint = Hint::Name(NEWEST_FIRST_BY_STATE.to_owned());
+            jobs.aggregate(stages).hint(hint).max_time(QUESTION).await?.try_next().await
+        });
+        let tenants = counted.await?.and_then(|counted| counted.get_i32("tenants").ok());
+        Ok(tenants.and_then(|tenants| u64::try_from(tenants).ok()).unwrap_or(0))
+    }
+
+    /// By the index of this name, if one is said.
+    async fn ask<T>(
+        &self,
+        what: &'static str,
+        stages: Vec<Document>,
+        index: Option<&str>,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        let (jobs, hint) = (self.jobs.clone(), index.map(|name| Hint::Name(name.to_owned())));
+        let found = bounded(what, async move {
+            let asked = jobs.aggregate(stages).max_time(QUESTION).optional(hint, Aggregate::hint);
+            asked.await?.try_collect::<Vec<Document>>().await
+        })
+        .await?;
+        // What cannot be read is of a version to come.
+        Ok(found.into_iter().filter_map(|document| bson::deserialize_from_document(document).ok()).collect())
+    }
+}
+
+/// The tenant's jobs of this kind by turn and id, at most [`LINE`]. Those of earlier versions, which know no turn, come first.
+fn in_turn(tenant: &Tenant, kind: Document) -> Vec<Document> {
+    let mut wanted = doc! { "tenant": tenant.as_str() };
+    wanted.extend(kind);
+    vec![
+        doc! { "$match": wanted },
+        doc! { "$sort": { "turnAt": 1, "_id": 1 } },
+        doc! { "$limit": i64::try_from(LINE).unwrap_or(i64::MAX) },
+        doc! { "$project": {
+            "shareKey": 1, "fresh": 1, "waitedMs": { "$subtract": ["$$NOW", "$createdAt"] },
+        } },
+    ]
+}
+
+/// The share keys of the tenant's running jobs.
+fn shared_by_running(tenant: &Tenant) -> Vec<Document> {
+    let mut running = of_tenant(Some(tenant), JobState::Started);
+    running.insert("shareKey", doc! { "$type": "string" });
+    vec![
+        doc! { "$match": running },
+        doc! { "$limit": i64::try_from(LINE).unwrap_or(i64::MAX) },
+        doc! { "$project": { "_id": 0, "shareKey": 1 } },
+    ]
+}
+
+fn of_tenant(tenant: Option<&Tenant>, state: JobState) -> Document {
+    let mut filter = Document::new();
+    if let Some(tenant) = tenant {
+        filter.insert("tenant", tenant.as_str());
+    }
+    filter.insert("state", state.as_str());
+    filter
+}

@@ -1,0 +1,163 @@
+//! Who waits for a job is woken when it changes, with and without a change stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use export_core::JobId;
+use export_store::{Changes, JobStore, Subscription, connect};
+use export_testkit::proxy::{Fault, Pattern, Proxy, Rule};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::store::{LEASE, TestStore, progress};
+
+/// A wake-up by the stream comes in a moment, by the clock beside it in ten seconds.
+const AT_ONCE: Duration = Duration::from_secs(4);
+/// Longest wait of a test for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Changes that are followed through a proxy.
+struct Followed {
+    store: TestStore,
+    proxy: Proxy,
+    changes: Changes,
+    stop: Arc<Notify>,
+    running: JoinHandle<()>,
+}
+
+impl Followed {
+    async fn start() -> Self {
+        let store = TestStore::create().await;
+        let proxy = Proxy::start(store.space.services.mongodb_address().to_owned()).await;
+        let uri = store.space.services.mongodb_uri_through(&proxy.address().to_string());
+        let client = connect(&uri.into(), "changes").await.expect("a client");
+        let changes = Changes::of(&JobStore::new(&client, &store.space.jobs_database));
+        let stop = Arc::new(Notify::new());
+        let running = tokio::spawn({
+            let (changes, stop) = (changes.clone(), Arc::clone(&stop));
+            async move { changes.run(stop.notified()).await }
+        });
+        Self { store, proxy, changes, stop, running }
+    }
+
+    /// A subscription to this job whose stream is open.
+    async fn subscribed(&self, job_id: JobId) -> Subscription {
+        let asked = self.proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
+        let mut subscription = self.changes.subscribe(job_id).expect("room");
+        asked.until_seen(1).await;
+        // The opening wakes everybody.
+        woken_within(&mut subscription, PATIENCE).await;
+        subscription
+    }
+
+    async fn end(self) {
+        self.stop.notify_one();
+        self.running.await.expect("no panic");
+        self.store.space.cleanup().await;
+    }
+}
+
+/// How long it took until it was woken. Panics after `longest`.
+async fn woken_within(subscription: &mut Subscription, longest: Duration) -> Duration {
+    let began = Instant::now();
+    let woken = tokio::time::timeout(longest, subscription.changed()).await;
+    assert!(woken.unwrap_or_else(|_| panic!("not woken in {longest:?}")), "the hub was closed");
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_wakes_those_who_wait_for_its_job() {
+    let followed = Followed::start().await;
+    let fence = followed.store.claimed_job("worker").await;
+    let mut subscription = followed.subscribed(fence.job_id).await;
+    for percent in [10.0, 20.0, 30.0] {
+        followed.store.jobs.heartbeat(&fence, LEASE, &progress(percent)).await.expect("an answer");
+        woken_within(&mut subscription, AT_ONCE).await;
+    }
+    followed.end().await;
+}
+
+/// The first one who waits opens the stream; nobody does where nobody waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_followed_while_nobody_waits() {
+    let followed = Followed::start().await;
+    let id = followed.store.job().await;
+    let opened = followed.proxy.add(Rule::request(Pattern::any().containing("$changeStream"), Fault::None));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(opened.seen(), 0);
+    drop(followed.subscribed(id).await);
+    assert_eq!(opened.seen(), 1);
+    followed.end().await;
+}
+
+/// While the stream is cut, everybody is woken every second or so; when MongoDB is back, so is the stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_breaks_is_polled_for_and_comes_back() {
+    let followed = Followed::start().await;
+    let fence = followed.store.claimed_job("worker").await;
+    let mut subscription = followed.subscribed(fence.job_id).await;
+    followed.proxy.cut();
+    // The first of them may still be a wake-up of the stream's.
+    for _ in 0..4 {
+        woken_within(&mut subscription, PATIENCE).await;
+    }
+    let reopened = followed.proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
+    followed.proxy.restore_connections();
+    reopened.until_seen(1).await;
+    woken_within(&mut subscription, PATIENCE).await;
+    followed.store.jobs.heartbeat(&fence, LEASE, &progress(50.0)).await.expect("an answer");
+    woken_within(&mut subscription, AT_ONCE).await;
+    followed.end().await;
+}
+
+/// A server that says nothing keeps nobody waiting: the driver has no time limit of its own, but this has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_stream_is_polled_for() {
+    let followed = Followed::start().await;
+    let id = followed.store.job().await;
+    let mut subscription = followed.subscribed(id).await;
+    let silence = followed.proxy.add(Rule::always(Fault::Silence));
+    // Beside a stream that is heard there would be one wake-up in ten seconds.
+    let began = Instant::now();
+    for _ in 0..5 {
+        woken_within(&mut subscription, PATIENCE).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    silence.lift();
+    followed.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_process_ends_all_waits() {
+    let followed = Followed::start().await;
+    let id = followed.store.job().await;
+    let mut subscription = followed.changes.subscribe(id).expect("room");
+    followed.stop.notify_one();
+    let waiting = async { while subscription.changed().await {} };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it ends");
+    assert!(followed.changes.subscribe(id).is_none());
+    followed.running.await.expect("no panic");
+    followed.store.space.cleanup().await;
+}
+
+/// Who waits for any change is woken by the stream, whichever job it is, and the stream ends with the last one who waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_change_wakes_those_who_wait_for_any() {
+    let followed = Followed::start().await;
+    let asked = followed.proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
+    let mut any = followed.changes.subscribe_to_any();
+    asked.until_seen(1).await;
+    let woken = async |any: &mut export_store::AnyChange| {
+        tokio::time::timeout(AT_ONCE, any.changed()).await.expect("woken in time")
+    };
+    assert!(woken(&mut any).await, "the opening wakes everybody");
+    for _ in 0..2 {
+        followed.store.job().await;
+        assert!(woken(&mut any).await);
+    }
+    followed.stop.notify_one();
+    let waiting = async { while any.changed().await {} };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it ends");
+    followed.running.await.expect("no panic");
+    followed.store.space.cleanup().await;
+}

@@ -1,0 +1,25 @@
+//! The job store on a real MongoDB.
+
+mod audit;
+mod cancelling;
+mod changes;
+mod claims;
+mod dispatching;
+mod endings;
+mod expiring;
+mod idempotency;
+mod keys;
+mod listing;
+mod migrating;
+mod outbox;
+mod outputs;
+mod places;
+mod queue;
+mod result_rules;
+mod roundtrip;
+mod rules;
+mod schema;
+mod sharing;
+mod store;
+mod sweeping;
+mod unreachable;
