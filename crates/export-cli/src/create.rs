@@ -208,7 +208,7 @@ impl RequestArgs {
             body.insert("stepMs".to_owned(), step);
         }
         if self.fresh {
-            body.insert("force".to_owned(), true.into());
+            body.insert("fresh".to_owned(), true.into());
         }
         body
     }
@@ -220,7 +220,7 @@ impl RequestArgs {
             "" => return None,
             "startDate" => ("--from".to_owned(), &[][..]),
             "endDate" => ("--to".to_owned(), &[][..]),
-            "force" => ("--fresh".to_owned(), &[][..]),
+            "fresh" => ("--fresh".to_owned(), &[][..]),
             "vehicles" => ("--vehicle".to_owned(), &self.vehicles[..]),
             "parameters" => ("--parameter".to_owned(), &self.parameters[..]),
             field => (flag_of(field), &[][..]),
@@ -267,7 +267,7 @@ mod tests {
         let odd = RequestArgs { step_ms: Some("-5".to_owned()), ..args() };
         assert_eq!(odd.body()["stepMs"], "-5", "refused by the API in its own words");
         let fresh = RequestArgs { fresh: true, ..args() };
-        assert_eq!(fresh.body()["force"], true);
+        assert_eq!(fresh.body()["fresh"], true);
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
             ("/timeFormat", Some("--time-format")),
             ("/stepMs", Some("--step-ms")),
             ("/webhookUrl", Some("--webhook-url")),
-            ("/force", Some("--fresh")),
+            ("/fresh", Some("--fresh")),
             ("", None),
             ("/", None),
         ] {

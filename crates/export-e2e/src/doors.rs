@@ -5,7 +5,7 @@ use std::time::Duration;
 use export_core::JobId;
 use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, Stats};
 use export_core::result::{ResultObject, WrittenResult};
-use export_store::{Begun, Claim, Held, JobStore, Written};
+use export_store::{Begun, Claim, Held, JobStore, Writing, Written};
 
 use crate::stack::Stack;
 
@@ -17,6 +17,7 @@ pub struct HeldJob {
     jobs: JobStore,
     job: Box<Job>,
     fence: Fence,
+    writing: Option<Writing>,
     bucket: String,
 }
 
@@ -26,7 +27,9 @@ impl Stack {
         let jobs = self.job_store().await;
         let job_id: JobId = job_id.parse().unwrap_or_else(|error| panic!("{job_id}: {error}"));
         match jobs.claim(job_id, "test", LEASE).await {
-            Ok(Claim::Claimed(job, fence)) => HeldJob { jobs, job, fence, bucket: self.space.bucket.clone() },
+            Ok(Claim::Claimed(job, fence)) => {
+                HeldJob { jobs, job, fence, writing: None, bucket: self.space.bucket.clone() }
+            }
             other => panic!("not claimed: {other:?}"),
         }
     }
@@ -39,12 +42,22 @@ impl HeldJob {
         held(&self.jobs.heartbeat(&self.fence, LEASE, &progress).await);
     }
 
+    /// Begins its result, which no other job may be writing.
+    pub async fn begin(&mut self) -> Writing {
+        if let Some(writing) = &self.writing {
+            return writing.clone();
+        }
+        match self.jobs.begin_result(&self.job, &self.fence).await {
+            Ok(Begun::Write(writing)) => self.writing.insert(writing).clone(),
+            other => panic!("not begun: {other:?}"),
+        }
+    }
+
     /// Finishes it with a zip, or with objects of these names under a prefix. There is nothing behind the addresses.
-    pub async fn finish(self, objects: &[&str]) {
+    pub async fn finish(mut self, objects: &[&str]) {
         let end = if objects.is_empty() { ".zip" } else { "/" };
         let object = |name: &&str| ResultObject { name: (*name).to_owned(), bytes: name.len() as u64 };
-        let begun = self.jobs.begin_result(&self.job, &self.fence).await;
-        let Ok(Begun::Write(writing)) = begun else { panic!("not begun: {begun:?}") };
+        let writing = self.begin().await;
         let result = ExportResult {
             export_uri: format!("s3://{}/exports/default/{}/1-nonce{end}", self.bucket, self.fence.job_id),
             stats: Stats {

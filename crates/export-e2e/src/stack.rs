@@ -138,10 +138,17 @@ impl Stack {
             trace_parent: None,
         };
         create(&self.job_store().await, &new).await;
+        let id = new.id.to_string();
+        self.publish(&id).await;
+        id
+    }
+
+    /// Sends a job's message past the dispatcher.
+    pub async fn publish(&self, job_id: &str) {
+        let job_id = job_id.parse().unwrap_or_else(|error| panic!("{job_id}: {error}"));
         let url = self.space.services.rabbitmq_url.clone().into();
-        let sent = Publisher::new(url, self.topology()).publish(WakeUp { job_id: new.id }, None).await;
+        let sent = Publisher::new(url, self.topology()).publish(WakeUp { job_id }, None).await;
         sent.unwrap_or_else(|error| panic!("not sent: {error}"));
-        new.id.to_string()
     }
 
     /// Asks until the job has ended; returns it with every state that was seen on the way.
