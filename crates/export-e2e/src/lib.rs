@@ -6,7 +6,7 @@ mod doors;
 mod events;
 mod stack;
 
-pub use doors::HeldJob;
+pub use doors::{HeldJob, create};
 pub use events::{Event, EventStream};
 pub use export_testkit::http::Answer;
 pub use stack::{Stack, wide_admission};
