@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::doors::create;
+use crate::creating::create;
 use crate::events::EventStream;
 
 /// Longest wait for a job to end; on real services a small one takes well under a second.
