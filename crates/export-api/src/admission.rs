@@ -89,9 +89,9 @@ impl Admission {
         let count = || async move {
             let standing = catalog.standing().await?;
             Ok(match standing.listed_at_ms {
-                None => VehicleCount::Unsure(None),
+                None => VehicleCount::Unknown(None),
                 Some(_) if standing.is_trusted => VehicleCount::All(catalog.count(&allowed).await?),
-                Some(_) => VehicleCount::Unsure(Some(catalog.count(&allowed).await?)),
+                Some(_) => VehicleCount::Unknown(Some(catalog.count(&allowed).await?)),
             })
         };
         self.0.vehicles.get(key, VEHICLES_AGE, count).await

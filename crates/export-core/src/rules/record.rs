@@ -72,7 +72,7 @@ impl<N> Record<N> {
     }
 }
 
-/// The values that the caller of a transition provides. A rule reads only those that it mentions.
+/// The values that the caller of a transition provides. A rule reads only the values that it mentions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Input<N> {
     /// The time, in milliseconds.

@@ -156,7 +156,7 @@ pub struct ResultRecord<N> {
     pub is_current: bool,
 }
 
-/// The values that the caller of a transition provides. A rule reads only those that it mentions.
+/// The values that the caller of a transition provides. A rule reads only the values that it mentions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResultInput<N> {
     /// The time, in milliseconds.
