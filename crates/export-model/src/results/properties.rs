@@ -37,7 +37,7 @@ pub const ANNOUNCED: &str = "ends are announced";
 pub const ATTEMPTS: &str = "waiting costs no attempt";
 /// A job with a cancel runs or is CANCELLED.
 pub const CANCEL_HOLDS: &str = "a requested cancel holds";
-/// A job is shown as waiting only while it is NOT_STARTED.
+/// A job is shown as waiting only while no worker has it.
 pub const WAITING: &str = "only a job that is not started waits";
 /// Only faults fail a job.
 pub const FAULTS_FAIL: &str = "without faults no job fails";

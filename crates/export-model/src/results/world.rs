@@ -63,7 +63,7 @@ pub struct Found {
 pub enum Request {
     /// It looks for a result to share.
     Look,
-    /// It inserts the job, FINISHED with this result or NOT_STARTED.
+    /// It inserts the job: FINISHED with this result, or waiting for a worker.
     Insert(Option<Found>),
     /// It was answered, was never made, or was lost.
     Done,
