@@ -140,7 +140,8 @@ impl AllowedVehicles {
 /// An authenticated caller of the API, with its permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The caller's name in logs, limits and the audit log: the id of a key or the subject of a token. Not a secret.
+    /// The caller's name in logs, limits and the audit log: the id of a key or the subject of a
+    /// token. Not a secret.
     pub name: String,
     /// The caller's tenant.
     pub tenant: Tenant,
@@ -166,9 +167,11 @@ impl Principal {
         self.scopes.iter().any(|has| *has == scope || *has == Scope::Admin)
     }
 
-    /// Whether the caller may see a job of this tenant, which `created_by` created and which may read the `allowed` vehicles.
+    /// Whether the caller may see a job of this tenant, which `created_by` created and which may
+    /// read the `allowed` vehicles.
     ///
-    /// A caller restricted to some vehicles sees its own jobs, and jobs that may read no other vehicles than the caller may.
+    /// A caller restricted to some vehicles sees its own jobs, and jobs that may read no other
+    /// vehicles than the caller may.
     pub fn sees(&self, tenant: &Tenant, created_by: Option<&str>, allowed: &AllowedVehicles) -> bool {
         let is_within = match (&self.vehicles, allowed) {
             (AllowedVehicles::All, _) => true,

@@ -1,6 +1,7 @@
 //! The size limits of one export, and the size up to which an export has priority.
 //!
-//! All of it depends on the request alone. Whether there is room for one more job is decided by the API.
+//! All of it depends on the request alone. Whether there is room for one more job is decided by the
+//! API.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -31,7 +32,8 @@ pub enum VehicleCount {
     Named(u64),
     /// All vehicles that the caller may see: this number at the moment.
     All(u64),
-    /// All vehicles that the caller may see. Their number is not known; it may be the one last counted.
+    /// All vehicles that the caller may see. Their number is not known; it may be the one last
+    /// counted.
     Unknown(Option<u64>),
 }
 
@@ -70,7 +72,8 @@ impl SizeLimits {
         errors
     }
 
-    /// The priority of an export of this size. An export of unknown size is [`Priority::Bulk`], because it may cover a large fleet.
+    /// The priority of an export of this size. An export of unknown size is [`Priority::Bulk`],
+    /// because it may cover a large fleet.
     pub fn priority(&self, range: TimeRange, vehicles: VehicleCount) -> Priority {
         let count = match vehicles {
             VehicleCount::Named(count) | VehicleCount::All(count) | VehicleCount::Unknown(Some(count)) => {
@@ -91,14 +94,16 @@ fn length_ms(range: TimeRange) -> u64 {
     range.to_ms().abs_diff(range.from_ms())
 }
 
-/// The number of days of a range in local time, where a day may have 23 or 25 hours. A partial day counts as one.
+/// The number of days of a range in local time, where a day may have 23 or 25 hours. A partial day
+/// counts as one.
 fn days(range: TimeRange, timezone: Tz) -> u64 {
     let local = |time_ms| {
         DateTime::<Utc>::from_timestamp_millis(time_ms)
             .map(|time| time.with_timezone(&timezone).naive_local().and_utc().timestamp_millis())
     };
     let real_ms = length_ms(range);
-    // The shorter of the two, so that a range is not a day too long because clocks went forward at its end.
+    // The shorter of the two, so that a range is not a day too long because clocks went forward at
+    // its end.
     let local_ms = match (local(range.from_ms()), local(range.to_ms())) {
         (Some(from_ms), Some(to_ms)) => u64::try_from(to_ms - from_ms).unwrap_or(0).min(real_ms),
         _ => real_ms,

@@ -1,14 +1,17 @@
-//! Estimates of rows, bytes and duration of an export, from the data's coverage and the tenant's finished exports.
+//! Estimates of rows, bytes and duration of an export, from the data's coverage and the tenant's
+//! finished exports.
 //!
-//! Every estimate is a lower and an upper bound that the export will probably keep. Points per hour document, rows per point and
-//! bytes per row are the smallest and the largest ratios of the tenant's finished exports. Until there are [`ENOUGH`], wide
-//! assumptions replace them. Exports of other tenants are never used, because the figures would reveal something about them.
+//! Every estimate is a lower and an upper bound that the export will probably keep. Points per hour
+//! document, rows per point and bytes per row are the smallest and the largest ratios of the
+//! tenant's finished exports. Until there are [`ENOUGH`], wide assumptions replace them. Exports of
+//! other tenants are never used, because the figures would reveal something about them.
 
 use crate::TimeRange;
 use crate::output::{Compression, Fill, Format, OutputOptions};
 use crate::range::HOUR_MS;
 
-/// Fewest finished exports for an estimate without assumptions. A figure known from fewer of them gets wider bounds.
+/// Fewest finished exports for an estimate without assumptions. A figure known from fewer of them
+/// gets wider bounds.
 pub const ENOUGH: usize = 5;
 
 /// The amount of data of a request. Every hour between the first and the last one with data counts.
@@ -16,9 +19,11 @@ pub const ENOUGH: usize = 5;
 pub struct Coverage {
     /// Vehicles, with and without data in the range.
     pub vehicles: u64,
-    /// Sum over all vehicles and parameters of their hours in the range: the most hour documents that can be read.
+    /// Sum over all vehicles and parameters of their hours in the range: the most hour documents
+    /// that can be read.
     pub parameter_hours: u64,
-    /// Sum over all vehicles of the hours from the first to the last of any of their parameters in the range.
+    /// Sum over all vehicles of the hours from the first to the last of any of their parameters in
+    /// the range.
     pub vehicle_hours: u64,
 }
 
@@ -79,7 +84,8 @@ struct Ratio {
 
 /// Points per hour document. The largest number seen is 4,932.
 const POINTS_PER_DOCUMENT: Ratio = Ratio { low: 50.0, high: 5_000.0 };
-/// Rows per point: 1 where no two parameters share a time, 0.2 where the five usual parameters always do.
+/// Rows per point: 1 where no two parameters share a time, 0.2 where the five usual parameters
+/// always do.
 const ROWS_PER_POINT: Ratio = Ratio { low: 0.2, high: 1.0 };
 /// Compressed bytes per row; 6 in the benchmark fleet.
 const BYTES_PER_ROW: Ratio = Ratio { low: 2.0, high: 40.0 };
@@ -89,11 +95,13 @@ const PLAIN_BYTES_PER_ROW: Ratio = Ratio { low: 12.0, high: 150.0 };
 const MS_PER_POINT: Ratio = Ratio { low: 0.000_2, high: 0.005 };
 /// The smallest share of the hours between the first and the last one that probably have data.
 const LEAST_PRESENT: f64 = 0.5;
-/// Learned bounds are widened by this factor, or by [`CAUTION_OF_FEW`] where fewer than [`ENOUGH`] exports have the figure.
+/// Learned bounds are widened by this factor, or by [`CAUTION_OF_FEW`] where fewer than [`ENOUGH`]
+/// exports have the figure.
 const CAUTION: f64 = 1.25;
 /// See [`CAUTION`].
 const CAUTION_OF_FEW: f64 = 2.0;
-/// Exports with fewer points are not used for the duration per point: start and end take most of their time.
+/// Exports with fewer points are not used for the duration per point: start and end take most of
+/// their time.
 const MIN_POINTS_FOR_DURATION: u64 = 100_000;
 /// Largest overhead in bytes of a file besides its rows, and of the result besides its files.
 const BYTES_PER_FILE: f64 = 2_000.0;

@@ -1,8 +1,9 @@
 //! Events: the notifications that a job has ended.
 //!
-//! An event names the job and its end state, and holds no link and no address of a result: receivers read those from the API
-//! with a key of their own. The same end of the same job is always the same event with the same id, however often it is sent,
-//! so receivers can drop duplicates.
+//! An event names the job and its end state, and holds no link and no address of a result:
+//! receivers read those from the API with a key of their own. The same end of the same job is
+//! always the same event with the same id, however often it is sent, so receivers can drop
+//! duplicates.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -113,12 +114,14 @@ struct Data<'a> {
 }
 
 impl Event {
-    /// The event's id, the same each time it is sent. It has no dot, because Standard Webhooks separates signed fields by dots.
+    /// The event's id, the same each time it is sent. It has no dot, because Standard Webhooks
+    /// separates signed fields by dots.
     pub fn id(&self) -> String {
         format!("{}-{}", self.job_id, self.kind.suffix())
     }
 
-    /// The bytes to send: `{"type","timestamp","data":{"jobId","state","tenant"}}`, the same bytes each time.
+    /// The bytes to send: `{"type","timestamp","data":{"jobId","state","tenant"}}`, the same bytes
+    /// each time.
     pub fn payload(&self) -> Vec<u8> {
         let payload = Payload {
             kind: self.kind,

@@ -1,8 +1,9 @@
 //! Fair scheduling: which tenants get the next free slots.
 //!
-//! A slot goes to the tenant with the fewest active jobs. Tenants with equal numbers take turns in the order of their names,
-//! beginning after the tenant served last. A tenant's burst therefore costs others at most the slots that were taken before they
-//! came, and a tenant alone can use all slots.
+//! A slot goes to the tenant with the fewest active jobs. Tenants with equal numbers take turns in
+//! the order of their names, beginning after the tenant served last. A tenant's burst therefore
+//! costs others at most the slots that were taken before they came, and a tenant alone can use all
+//! slots.
 //!
 //! Architecture invariant: pure. The result depends on the arguments alone.
 
@@ -21,7 +22,8 @@ pub struct Load {
 
 /// The tenants that get the next `slots`, in order, one entry for each slot.
 ///
-/// There are fewer entries than slots when no job waits any more, or when every tenant with waiting jobs has `max_active` jobs.
+/// There are fewer entries than slots when no job waits any more, or when every tenant with waiting
+/// jobs has `max_active` jobs.
 pub fn next_turns(
     mut loads: Vec<Load>,
     last_served: Option<&Tenant>,

@@ -1,14 +1,16 @@
 //! Forecasts of when a waiting job will start and end, from recent exports.
 //!
-//! A forecast promises nothing: it tells the client whether to expect seconds or hours. It is computed from two figures: the rate at
-//! which jobs of a queue were started recently, and the duration of exports of the same priority. All times are ages in milliseconds
-//! by one clock, so clocks of different machines are never compared.
+//! A forecast promises nothing: it tells the client whether to expect seconds or hours. It is
+//! computed from two figures: the rate at which jobs of a queue were started recently, and the
+//! duration of exports of the same priority. All times are ages in milliseconds by one clock, so
+//! clocks of different machines are never compared.
 
 use std::time::Duration;
 
 /// Exports that started longer ago are not used for the current rate.
 pub const RECENT: Duration = Duration::from_mins(10);
-/// Number of last starts that the rate is computed from: few, so that it adapts soon when workers start or stop.
+/// Number of last starts that the rate is computed from: few, so that it adapts soon when workers
+/// start or stop.
 const LAST_STARTS: usize = 20;
 /// Fewest starts from which a rate is computed.
 const ENOUGH_STARTS: usize = 3;
@@ -29,10 +31,11 @@ pub struct Forecast {
 }
 
 impl StartRate {
-    /// The rate of exports started at these ages, in any order, where the queue's first job has waited for `waited_ms`.
+    /// The rate of exports started at these ages, in any order, where the queue's first job has
+    /// waited for `waited_ms`.
     ///
-    /// The time since the last start counts only while a job was waiting: the rate of a blocked queue falls, but the rate of a
-    /// queue that was empty does not.
+    /// The time since the last start counts only while a job was waiting: the rate of a blocked
+    /// queue falls, but the rate of a queue that was empty does not.
     pub fn learned(started_ago_ms: &[u64], waited_ms: u64) -> Option<Self> {
         let recent_ms = u64::try_from(RECENT.as_millis()).unwrap_or(u64::MAX);
         let mut ages: Vec<u64> =
@@ -76,7 +79,8 @@ impl Forecast {
     }
 }
 
-/// The median, so that one very long export does not change the forecast; the larger of two middle values.
+/// The median, so that one very long export does not change the forecast; the larger of two middle
+/// values.
 pub fn median(mut values: Vec<u64>) -> Option<u64> {
     values.sort_unstable();
     values.get(values.len() / 2).copied()

@@ -105,8 +105,9 @@ macro_rules! text_name {
 text_name!(
     /// A vehicle: the name of its MongoDB database, such as `vehicle_001`.
     ///
-    /// MongoDB's rules for database names exclude every path separator, so the name is safe as a file name inside archives.
-    /// (Windows renames some names that Linux allows, such as `a:b`, when it unpacks.)
+    /// MongoDB's rules for database names exclude every path separator, so the name is safe as a
+    /// file name inside archives. (Windows renames some names that Linux allows, such as `a:b`,
+    /// when it unpacks.)
     VehicleId,
     NotAVehicle,
     |text| {
@@ -147,7 +148,8 @@ impl Tenant {
 /// The first columns, in this order, as far as they exist; the others follow by name.
 const FIRST_PARAMETERS: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
 
-/// Sorts parameters into the default column order: `soc,speed,current,odo,voltage`, then the others by name.
+/// Sorts parameters into the default column order: `soc,speed,current,odo,voltage`, then the others
+/// by name.
 pub fn sort_parameters(parameters: &mut [Parameter]) {
     let rank = |parameter: &Parameter| {
         FIRST_PARAMETERS

@@ -52,7 +52,8 @@ impl JobState {
     }
 }
 
-/// Priority of a job among its tenant's jobs. The names are part of the HTTP contract and of the stored document.
+/// Priority of a job among its tenant's jobs. The names are part of the HTTP contract and of the
+/// stored document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
@@ -77,8 +78,8 @@ impl Priority {
 
     /// The time by which a job's position in the queue is delayed.
     ///
-    /// Bulk jobs are ordered as if submitted 15 minutes later, so interactive jobs submitted within that time overtake them.
-    /// Bulk jobs never starve, because later jobs cannot overtake them.
+    /// Bulk jobs are ordered as if submitted 15 minutes later, so interactive jobs submitted within
+    /// that time overtake them. Bulk jobs never starve, because later jobs cannot overtake them.
     pub const fn queue_delay(self) -> Duration {
         match self {
             Self::Interactive => Duration::ZERO,
@@ -140,7 +141,8 @@ pub struct Stats {
     pub sha256: String,
     /// Time from the claim to the stored object, in milliseconds.
     pub duration_ms: u64,
-    /// Largest resident set of the worker process so far, in bytes. The process may run other exports too.
+    /// Largest resident set of the worker process so far, in bytes. The process may run other
+    /// exports too.
     pub peak_memory_bytes: u64,
 }
 
@@ -153,7 +155,8 @@ pub struct ExportResult {
     pub stats: Stats,
 }
 
-/// Why a job waits although it is due. The names are part of the HTTP contract and of the stored document.
+/// Why a job waits although it is due. The names are part of the HTTP contract and of the stored
+/// document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum WaitingFor {
@@ -196,9 +199,11 @@ pub struct Job {
     pub priority: Priority,
     /// State of the job.
     pub state: JobState,
-    /// Number of claims so far. A worker may change the job only while this is the epoch of its claim.
+    /// Number of claims so far. A worker may change the job only while this is the epoch of its
+    /// claim.
     pub epoch: i64,
-    /// Attempts so far. Attempts that ended because a worker stopped, or to wait for another job's result, do not count.
+    /// Attempts so far. Attempts that ended because a worker stopped, or to wait for another job's
+    /// result, do not count.
     pub attempts: u32,
     /// Most attempts that the job may have.
     pub max_attempts: u32,
@@ -218,7 +223,8 @@ pub struct Job {
     pub finished_at: Option<DateTime<Utc>>,
     /// When the objects of its result may be deleted.
     pub expires_at: Option<DateTime<Utc>>,
-    /// The result that the job has or had: that of its own worker (the job's id), or one that it shares (another job's id).
+    /// The result that the job has or had: that of its own worker (the job's id), or one that it
+    /// shares (another job's id).
     pub result_id: Option<JobId>,
     /// Why it waits, if it is given back because of another job.
     pub waiting_for: Option<WaitingFor>,
@@ -244,7 +250,8 @@ pub struct NewJob {
     pub created_by: String,
     /// The request.
     pub request: ExportRequest,
-    /// The vehicles that it may read: the vehicles that the caller may see, whichever vehicles the request names.
+    /// The vehicles that it may read: the vehicles that the caller may see, whichever vehicles the
+    /// request names.
     pub allowed_vehicles: AllowedVehicles,
     /// Priority among the tenant's jobs.
     pub priority: Priority,
@@ -285,7 +292,8 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The upper bound of the wait after attempt number `attempts` (from 1), in milliseconds.
     ///
-    /// The wait itself is a random share of the bound (full jitter), so that jobs that failed together are not retried together.
+    /// The wait itself is a random share of the bound (full jitter), so that jobs that failed
+    /// together are not retried together.
     pub fn bound_ms(&self, attempts: u32) -> u64 {
         let doublings = attempts.saturating_sub(1).min(32);
         self.first_wait_ms.saturating_mul(1 << doublings).min(self.longest_wait_ms)

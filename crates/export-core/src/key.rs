@@ -1,10 +1,11 @@
 //! API keys: their format and their stored form.
 //!
-//! A key is `vxk_<id>_<secret>`: a prefix that secret scanners recognise, a public id that logs and the list of keys show, and
-//! 256 random bits. Only a hash of the secret is stored. It need not be a slow hash, because 2²⁵⁶ secrets cannot be tried.
+//! A key is `vxk_<id>_<secret>`: a prefix that secret scanners recognise, a public id that logs and
+//! the list of keys show, and 256 random bits. Only a hash of the secret is stored. It need not be
+//! a slow hash, because 2²⁵⁶ secrets cannot be tried.
 //!
-//! A key consists of digits, lowercase letters and underscores, so that a double click selects all of it and no shell or URL needs
-//! to escape it.
+//! A key consists of digits, lowercase letters and underscores, so that a double click selects all
+//! of it and no shell or URL needs to escape it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +29,8 @@ const SECRET_BYTES: usize = 32;
 /// Maximum length of a key's name, in characters.
 const MAX_NAME_CHARS: usize = 100;
 
-/// Why a text is not a key, the id of a key or the name of a key. Never repeats the text, which may be a key with a typing error.
+/// Why a text is not a key, the id of a key or the name of a key. Never repeats the text, which may
+/// be a key with a typing error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not in the format of a key.
@@ -92,7 +94,8 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Creates a key from these random bytes, which must come from a cryptographically secure source.
+    /// Creates a key from these random bytes, which must come from a cryptographically secure
+    /// source.
     pub fn new(random: &[u8; RANDOM_BYTES]) -> Self {
         let (id, secret) = random.split_at(ID_BYTES);
         Self { id: KeyId(format!("{PREFIX}{}", hex(id))), secret: hex(secret) }

@@ -1,7 +1,8 @@
-//! The manifest: the last entry of every archive, and the proof that every point read is in the files.
+//! The manifest: the last entry of every archive, and the proof that every point read is in the
+//! files.
 //!
-//! It holds no value that differs between two exports of the same data (no job id, no clock), so the same request
-//! gives the same bytes.
+//! It holds no value that differs between two exports of the same data (no job id, no clock), so
+//! the same request gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -48,7 +49,7 @@ pub struct ResolvedRequest {
     pub parameters: Vec<String>,
     /// How rows are written.
     pub format: Format,
-    /// What the files are packed into.
+    /// How the files are packed.
     pub archive: Archive,
     /// How objects are compressed; only for CSVs that are objects of their own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -62,7 +63,7 @@ pub struct ResolvedRequest {
     /// Length of an interval in milliseconds; only for resampled exports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub step_ms: Option<NonZeroU64>,
-    /// What intervals without a point show; only for resampled exports.
+    /// The value of intervals without a point; only for resampled exports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fill: Option<Fill>,
 }
@@ -101,7 +102,8 @@ pub struct VehicleManifest {
     pub counts: Counts,
     /// Strings prefixed with `'`, so that no spreadsheet interprets them as formulas.
     pub guarded: u64,
-    /// Cells that repeat the last known value because their interval has none; only for resampled exports.
+    /// Cells that repeat the last known value because their interval has none; only for resampled
+    /// exports.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub filled: u64,
     /// Points that could not be exported, by reason.
@@ -112,7 +114,8 @@ pub struct VehicleManifest {
     pub missing_collections: Vec<String>,
 }
 
-/// The counts of points, which must add up: `pointsRead = cellsWritten + outsideRange + rejected + duplicates + resampledAway`.
+/// The counts of points, which must add up: `pointsRead = cellsWritten + outsideRange + rejected +
+/// duplicates + resampledAway`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -126,7 +129,8 @@ pub struct Counts {
     pub rejected: u64,
     /// Points with the time of a later point (in the order of the path).
     pub duplicates: u64,
-    /// Points that a resampled export leaves out, because a later point represents their interval, or none does.
+    /// Points that a resampled export leaves out, because a later point represents their interval,
+    /// or none does.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub resampled_away: u64,
 }
@@ -187,7 +191,8 @@ pub struct Sample {
     pub parameter: String,
     /// The document's `_id` as text.
     pub document: String,
-    /// The keys from the document's `values` to the point, joined by `/`; empty for the document itself.
+    /// The keys from the document's `values` to the point, joined by `/`; empty for the document
+    /// itself.
     pub path: String,
 }
 

@@ -1,4 +1,5 @@
-//! The message that wakes up a worker. The job document is the truth; the message only names the job.
+//! The message that wakes up a worker. The job document is the truth; the message only names the
+//! job.
 
 use serde::{Deserialize, Serialize};
 

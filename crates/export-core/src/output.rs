@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::TimeRange;
 
-/// Longest interval of a resampled export, in milliseconds: the length of the longest possible range.
+/// Longest interval of a resampled export, in milliseconds: the length of the longest possible
+/// range.
 pub const LONGEST_STEP_MS: u64 = (TimeRange::MAX_MS - TimeRange::MIN_MS).unsigned_abs();
 
 /// A text that is not a value of the option.
@@ -127,8 +128,8 @@ choice!(
 
 /// One row per interval instead of one per point.
 ///
-/// Interval k covers `[from + k·step, from + (k+1)·step)`. The time of its row is the interval's start, and each cell holds the
-/// parameter's last point in the interval.
+/// Interval k covers `[from + k·step, from + (k+1)·step)`. The time of its row is the interval's
+/// start, and each cell holds the parameter's last point in the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resampling {
     /// Length of an interval in milliseconds.
@@ -161,7 +162,8 @@ pub struct OutputOptions {
     pub resampling: Option<Resampling>,
 }
 
-/// The options that apply to the format and the archive. Manifests and responses leave out the others.
+/// The options that apply to the format and the archive. Manifests and responses leave out the
+/// others.
 impl OutputOptions {
     /// How the objects are compressed; `None` where there are no CSV objects.
     pub fn object_compression(&self) -> Option<Compression> {

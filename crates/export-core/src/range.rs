@@ -42,7 +42,8 @@ impl TimeRange {
         self.to_ms
     }
 
-    /// The range of `_id`s of documents that may hold points of this range: it begins almost an hour earlier.
+    /// The range of `_id`s of documents that may hold points of this range: it begins almost an
+    /// hour earlier.
     ///
     /// It may begin before [`TimeRange::MIN_MS`], but no point of a range lies there.
     #[must_use]
@@ -72,7 +73,8 @@ impl fmt::Display for TimeRange {
     }
 }
 
-/// Unix milliseconds as RFC 3339 in UTC, such as `2018-11-30T00:00:00Z`; with a fraction only if it is not zero.
+/// Unix milliseconds as RFC 3339 in UTC, such as `2018-11-30T00:00:00Z`; with a fraction only if it
+/// is not zero.
 pub fn to_rfc3339(time_ms: i64) -> String {
     DateTime::<Utc>::from_timestamp_millis(time_ms)
         .map_or_else(|| time_ms.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
@@ -93,8 +95,8 @@ pub enum RangeError {
 
 /// Parses one end of a range: `YYYY-MM-DD` (local midnight in `timezone`) or an RFC 3339 instant.
 ///
-/// Returns unix milliseconds. An instant finer than a millisecond is rejected, because points have millisecond times and
-/// rounding could move a point across the end of the range.
+/// Returns unix milliseconds. An instant finer than a millisecond is rejected, because points have
+/// millisecond times and rounding could move a point across the end of the range.
 pub fn parse_bound(text: &str, timezone: Tz) -> Result<i64, BoundError> {
     if let Some(date) = parse_date(text) {
         return Ok(local_midnight_ms(date, timezone));
@@ -129,8 +131,9 @@ fn parse_date(text: &str) -> Option<NaiveDate> {
 
 /// The instant at which a local day begins, in unix milliseconds.
 ///
-/// Where clocks go back over midnight, midnight exists twice and the earlier one is used. Where clocks go forward over
-/// midnight, it does not exist and the day begins at the first instant after the gap.
+/// Where clocks go back over midnight, midnight exists twice and the earlier one is used. Where
+/// clocks go forward over midnight, it does not exist and the day begins at the first instant after
+/// the gap.
 fn local_midnight_ms(date: NaiveDate, timezone: Tz) -> i64 {
     let midnight = date.and_time(NaiveTime::MIN);
     if let Some(time) = timezone.from_local_datetime(&midnight).earliest() {
@@ -210,12 +213,14 @@ mod tests {
         assert_eq!(parse_bound("2018-03-25", Tz::Asia__Beirut), Ok(instant("2018-03-25T01:00:00+03:00")));
         // Havana 2018-11-04: 00:00 exists twice, first at -04:00.
         assert_eq!(parse_bound("2018-11-04", Tz::America__Havana), Ok(instant("2018-11-04T00:00:00-04:00")));
-        // St. John's 1990-10-28: a minute of the day, then back to 23:01 of the day before; the day begins with that minute.
+        // St. John's 1990-10-28: a minute of the day, then back to 23:01 of the day before; the day
+        // begins with that minute.
         assert_eq!(
             parse_bound("1990-10-28", Tz::America__St_Johns),
             Ok(instant("1990-10-28T00:00:00-02:30"))
         );
-        // Sao Paulo 2018-02-18: at midnight back to 23:00, so that midnight itself comes once, an hour later.
+        // Sao Paulo 2018-02-18: at midnight back to 23:00, so that midnight itself comes once, an
+        // hour later.
         assert_eq!(
             parse_bound("2018-02-18", Tz::America__Sao_Paulo),
             Ok(instant("2018-02-18T00:00:00-03:00"))
@@ -238,8 +243,9 @@ mod tests {
     }
 
     proptest! {
-        /// Around a clock change, a day begins at the first instant with its local date: after a gap, and at the first of two
-        /// midnights. Checked minute by minute, because some changes do not happen on the hour.
+        /// Around a clock change, a day begins at the first instant with its local date: after a
+        /// gap, and at the first of two midnights. Checked minute by minute, because some changes
+        /// do not happen on the hour.
         #[test]
         fn days_begin_once_where_clocks_change(day in 0u32..20_000, zone in 0usize..chrono_tz::TZ_VARIANTS.len()) {
             let zone = chrono_tz::TZ_VARIANTS[zone];
@@ -255,8 +261,8 @@ mod tests {
             }
         }
 
-        /// Days follow each other without gap or overlap in every zone, and each begins on its own date (or
-        /// later, where the whole day does not exist).
+        /// Days follow each other without gap or overlap in every zone, and each begins on its own
+        /// date (or later, where the whole day does not exist).
         #[test]
         fn days_tile_time(day in 0u32..36_500, zone in 0usize..chrono_tz::TZ_VARIANTS.len()) {
             let zone = chrono_tz::TZ_VARIANTS[zone];

@@ -44,7 +44,8 @@ pub struct ExportRequest {
     pub output: OutputOptions,
     /// The URL that receives a POST when the job ends.
     pub webhook_url: Option<WebhookUrl>,
-    /// Whether the result must be read from the source after the job was created, even where an earlier result could be shared.
+    /// Whether the result must be read from the source after the job was created, even where an
+    /// earlier result could be shared.
     pub fresh: bool,
 }
 
@@ -193,7 +194,8 @@ fn parse_date_field(
             errors.push(FieldError::new(pointer, "is required: a date such as 2018-11-30"));
             None
         }
-        // With an invalid zone the date is still checked, in UTC, so that one response reports both errors.
+        // With an invalid zone the date is still checked, in UTC, so that one response reports both
+        // errors.
         Some(Value::String(text)) => parse_bound(text, timezone.unwrap_or(Tz::UTC))
             .map(|time_ms| (text.clone(), time_ms))
             .map_err(|error| errors.push(FieldError::new(pointer, error.to_string())))

@@ -11,13 +11,14 @@ pub trait Source: Sync {
     /// All vehicles that exist now, ordered by name.
     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError>;
 
-    /// The parameters for which each of these vehicles has a collection, in the order of the vehicles.
+    /// The parameters for which each of these vehicles has a collection, in the order of the
+    /// vehicles.
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError>;
 
     /// Opens the documents of one collection that may hold points of the range, ordered by `_id`.
     ///
-    /// `documents` is the range of `_id`s to read, which begins up to an hour before the requested range. Only called for
-    /// collections that exist.
+    /// `documents` is the range of `_id`s to read, which begins up to an hour before the requested
+    /// range. Only called for collections that exist.
     fn open<'a>(
         &'a self,
         vehicle: &VehicleId,

@@ -1,11 +1,13 @@
-//! W3C Trace Context, which connects a request, its job, its message and its export in logs and traces.
+//! W3C Trace Context, which connects a request, its job, its message and its export in logs and
+//! traces.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The value of a `traceparent` header, version 00: `00-<trace id>-<span id>-<flags>`, all in lowercase hexadecimal digits.
+/// The value of a `traceparent` header, version 00: `00-<trace id>-<span id>-<flags>`, all in
+/// lowercase hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceParent(String);
@@ -16,7 +18,8 @@ pub struct TraceParent(String);
 pub struct NotATraceParent;
 
 impl TraceParent {
-    /// Creates a new trace from random numbers. Zero is replaced by one, because it is not a valid id.
+    /// Creates a new trace from random numbers. Zero is replaced by one, because it is not a valid
+    /// id.
     pub fn new(trace: u128, span: u64) -> Self {
         Self(format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1)))
     }

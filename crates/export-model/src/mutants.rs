@@ -1,6 +1,7 @@
 //! The protocol with a part missing, and the invariant that no longer holds.
 //!
-//! A mutant without a violation would mean that the part is not needed, or that the model does not see its purpose.
+//! A mutant without a violation would mean that the part is not needed, or that the model does not
+//! see its purpose.
 
 use export_core::event::EventKind;
 use export_core::job::JobState::{NotStarted, Started};
@@ -164,14 +165,17 @@ pub fn of_steps() -> Vec<Mutant> {
     ]
 }
 
-/// Parts that could be left out without harm: they make jobs faster or errors visible, but no invariant needs them.
+/// Parts that could be left out without harm: they make jobs faster or errors visible, but no
+/// invariant needs them.
 pub fn harmless() -> Vec<(&'static str, Protocol)> {
     let departs = |departure| Protocol { departures: vec![departure], ..Protocol::new(Bounds::USUAL) };
     vec![
-        // The sweeper finds the ended lease. Acking after the commit lets another worker take over sooner.
+        // The sweeper finds the ended lease. Acking after the commit lets another worker take over
+        // sooner.
         ("ack at the claim, with a sweeper", departs(Departure::AckAtClaim)),
-        // Only jobs that are due are published, and every change that makes a job wait removes the mark, so the dispatcher publishes
-        // it when it is due. The service nacks a marked job that is not due only in case a clock went back.
+        // Only jobs that are due are published, and every change that makes a job wait removes the
+        // mark, so the dispatcher publishes it when it is due. The service nacks a marked job that
+        // is not due only in case a clock went back.
         ("ack of every job that waits and could not be claimed", departs(Departure::AckNotDue)),
         (
             "the same, without a queue-age limit",

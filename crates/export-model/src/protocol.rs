@@ -55,7 +55,8 @@ pub enum Departure {
     AckAtClaim,
     /// The message of a waiting job that could not be claimed is acked, published or not.
     AckNotDue,
-    /// The message of a job that is not due is nacked, although the dispatcher will publish another one.
+    /// The message of a job that is not due is nacked, although the dispatcher will publish another
+    /// one.
     NackNotDue,
     /// The message of a waiting job that does not count as published is acked, due or not.
     AckUnpublished,
@@ -119,7 +120,8 @@ impl Protocol {
             && !self.departs(Departure::NoDispatching)
     }
 
-    /// Whether the search continues from this world. Only mutants that claim for ever leave the bounds.
+    /// Whether the search continues from this world. Only mutants that claim for ever leave the
+    /// bounds.
     pub fn is_within_bounds(&self, world: &World) -> bool {
         let claims_max = self.bounds.max_attempts + u32::from(self.bounds.faults) + 1;
         u32::from(world.seen.claims) <= claims_max && usize::from(world.seen.claims) < KEYS

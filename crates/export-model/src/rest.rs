@@ -60,8 +60,9 @@ impl Visit {
 
 /// Whether the world can come to rest without faults and without choices of the client.
 ///
-/// If this holds for every reachable world, no run gets stuck: every step leads to another reachable world, so a way to rest
-/// stays open until it is taken. A run could continue for ever only if it never took a step that is always possible.
+/// If this holds for every reachable world, no run gets stuck: every step leads to another
+/// reachable world, so a way to rest stays open until it is taken. A run could continue for ever
+/// only if it never took a step that is always possible.
 pub(crate) fn can_be_reached(protocol: &Protocol, known: &WaysToRest, world: &World) -> bool {
     // The number of faults left has no effect when no fault happens.
     let start = World { faults_left: 0, ..world.clone() };

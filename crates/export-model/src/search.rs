@@ -80,8 +80,8 @@ pub fn check(protocol: Protocol) -> Outcome {
     search(protocol, HasDiscoveries::AnyFailures, THREADS)
 }
 
-/// Checks runs, shortest first, until this property is violated or no run is left. It uses one thread, so that it finds the same
-/// run each time.
+/// Checks runs, shortest first, until this property is violated or no run is left. It uses one
+/// thread, so that it finds the same run each time.
 pub fn find(protocol: Protocol, property: &'static str) -> Outcome {
     search(protocol, HasDiscoveries::AnyOf([property].into()), 1)
 }

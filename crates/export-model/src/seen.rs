@@ -1,4 +1,5 @@
-//! The observer: a record of the run so far, on which invariants about the past are checked. No process reads it.
+//! The observer: a record of the run so far, on which invariants about the past are checked. No
+//! process reads it.
 
 use export_core::job::JobState;
 use export_core::rules::Record;

@@ -1,4 +1,5 @@
-//! The state of the whole system at one moment: the job, the processes that act on it, and the observer's record.
+//! The state of the whole system at one moment: the job, the processes that act on it, and the
+//! observer's record.
 
 use export_core::rules::Record;
 
@@ -16,7 +17,8 @@ pub const KEYS: usize = 8;
 pub struct World {
     /// The job's document, once it is inserted.
     pub job: Option<Record<u8>>,
-    /// The API: the first task creates the job, the second dispatches. They belong to one copy or to two.
+    /// The API: the first task creates the job, the second dispatches. They belong to one copy or
+    /// to two.
     pub publishers: [Publisher; PROCESSES],
     /// The request to cancel.
     pub canceller: Canceller,

@@ -1,6 +1,7 @@
 //! The output options of a request.
 //!
-//! An option without effect is rejected instead of ignored, because the client expects it to have one.
+//! An option without effect is rejected instead of ignored, because the client expects it to have
+//! one.
 
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -16,8 +17,8 @@ use crate::output::{
 
 /// Maximum number of rows of a vehicle with `fill`: one row per second for thirty years.
 ///
-/// Without this limit a small mistake in `stepMs` would fill the bucket with repeated values. Without `fill` the number of
-/// points bounds the rows.
+/// Without this limit a small mistake in `stepMs` would fill the bucket with repeated values.
+/// Without `fill` the number of points bounds the rows.
 pub const MAX_FILLED_ROWS: u64 = 1_000_000_000;
 
 /// The value of an option in a request. Null is the same as absent.

@@ -142,8 +142,8 @@ fn choices(values: &[&str]) -> Vec<Option<Value>> {
     [None, Some(Value::Null)].into_iter().chain(values.iter().map(|value| Some(json!(value)))).collect()
 }
 
-/// All combinations of all options except the length of the step: each parses to exactly its values, or is rejected for exactly
-/// the options without effect.
+/// All combinations of all options except the length of the step: each parses to exactly its
+/// values, or is rejected for exactly the options without effect.
 #[test]
 fn every_combination_is_accepted_or_rejected() {
     let options = [

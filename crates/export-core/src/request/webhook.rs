@@ -11,14 +11,14 @@ use super::FieldError;
 
 /// Maximum length of a URL in bytes.
 pub const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
-/// Lowest allowed port besides 80 and 443. Services of other protocols listen on lower ports, and some of them would interpret
-/// parts of a request as commands.
+/// Lowest allowed port besides 80 and 443. Services of other protocols listen on lower ports, and
+/// some of them would interpret parts of a request as commands.
 const FIRST_OPEN_PORT: u16 = 1_024;
 
 /// An http or https URL, as the client wrote it.
 ///
-/// Whether the service may connect to its host is checked when an event is sent. Path and query may hold a secret of the receiver,
-/// so `Debug` and logs show only the host.
+/// Whether the service may connect to its host is checked when an event is sent. Path and query may
+/// hold a secret of the receiver, so `Debug` and logs show only the host.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WebhookUrl {

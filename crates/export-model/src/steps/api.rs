@@ -1,8 +1,9 @@
 //! The API: create, dispatch, sweep, cancel.
 //!
-//! Accepting a job ends with the answer; the dispatcher publishes its message. Dispatching and publishing again are the same steps
-//! here (read the job, publish, mark); they differ only in whether the job counts as published. The model has no turns of
-//! dispatchers and no order of jobs: there is one job, and a dispatcher may lose its turn at any time, so two dispatchers may act at
+//! Accepting a job ends with the answer; the dispatcher publishes its message. Dispatching and
+//! publishing again are the same steps here (read the job, publish, mark); they differ only in
+//! whether the job counts as published. The model has no turns of dispatchers and no order of jobs:
+//! there is one job, and a dispatcher may lose its turn at any time, so two dispatchers may act at
 //! once.
 
 use export_core::job::JobState;
@@ -13,9 +14,10 @@ use crate::protocol::{Departure, NOW_MS, Protocol, input};
 use crate::seen::Wrong;
 use crate::world::{Canceller, Publisher, World};
 
-/// A dispatcher publishes an unpublished job only while the broker has fewer messages than this. A sweeper publishes a job again only
-/// while the broker has one message less. More copies of the same message would only add similar states. (The service limits
-/// the messages of all jobs together, by the number of jobs that count as published.)
+/// A dispatcher publishes an unpublished job only while the broker has fewer messages than this. A
+/// sweeper publishes a job again only while the broker has one message less. More copies of the
+/// same message would only add similar states. (The service limits the messages of all jobs
+/// together, by the number of jobs that count as published.)
 const MESSAGES_MAX: u8 = 3;
 
 /// Changes by which sweepers take jobs from lost workers.
@@ -26,7 +28,8 @@ pub(super) fn enabled(protocol: &Protocol, world: &World, actions: &mut Vec<Acti
     for (index, publisher) in world.publishers.iter().enumerate() {
         match publisher {
             Publisher::Idle => {
-                // The first task is a request's. Its copy of the API also has a dispatcher, which acts only in some bounds.
+                // The first task is a request's. Its copy of the API also has a dispatcher, which
+                // acts only in some bounds.
                 let is_there = index == 1 || protocol.bounds.two_sweepers;
                 if is_there && needs_message(protocol, world) {
                     actions.push(Action::Sweep(index));
@@ -154,7 +157,8 @@ fn mark(protocol: &Protocol, world: &mut World, index: usize) {
     };
 }
 
-/// Cancels the job as a waiting one, then as a running one, and again if it was released in between.
+/// Cancels the job as a waiting one, then as a running one, and again if it was released in
+/// between.
 fn cancel(protocol: &Protocol, world: &mut World, transition: Transition) {
     let Some(job) = &mut world.job else { return };
     world.canceller = if protocol.apply(transition, job, &input(0, 0, 0)) {

@@ -128,7 +128,8 @@ fn go(world: &mut World, index: usize, step: Step) {
     world.workers[index].step = step;
 }
 
-/// A new process replaces the worker. The connection was closed, so the broker delivers the message again.
+/// A new process replaces the worker. The connection was closed, so the broker delivers the message
+/// again.
 fn leave(world: &mut World, index: usize) {
     world.ready += u8::from(world.workers[index].has_delivery);
     world.workers[index] = Worker::IDLE;
@@ -148,8 +149,8 @@ fn change(protocol: &Protocol, world: &mut World, index: usize, transition: Tran
     is_changed
 }
 
-/// Workers read the job before they wait for a free slot, and claim it afterwards. The read is not a step of its own here, because it
-/// shows only what a claim would have found at that moment.
+/// Workers read the job before they wait for a free slot, and claim it afterwards. The read is not
+/// a step of its own here, because it shows only what a claim would have found at that moment.
 fn claim(protocol: &Protocol, world: &mut World, index: usize) {
     let waits_unpublished =
         |job: &Record<u8>| job.state == JobState::NotStarted && job.published_at_ms.is_none();
@@ -173,7 +174,8 @@ fn claim(protocol: &Protocol, world: &mut World, index: usize) {
     }
 }
 
-/// The message of a job that is not due and does not count as published is not needed: the dispatcher publishes another one.
+/// The message of a job that is not due and does not count as published is not needed: the
+/// dispatcher publishes another one.
 fn look(protocol: &Protocol, world: &mut World, index: usize) {
     let waiting = world.job.as_ref().filter(|job| job.state == JobState::NotStarted);
     let is_nacked = waiting.is_some_and(|job| {
@@ -183,7 +185,8 @@ fn look(protocol: &Protocol, world: &mut World, index: usize) {
     go(world, index, if is_nacked { Step::Nack } else { Step::Settle });
 }
 
-/// Creates the part. An existing part is taken for the worker's own after a lost answer, because each attempt has its own key.
+/// Creates the part. An existing part is taken for the worker's own after a lost answer, because
+/// each attempt has its own key.
 fn write(protocol: &Protocol, world: &mut World, index: usize) {
     let worker = world.workers[index];
     let Step::Write(part) = worker.step else { return };

@@ -1,4 +1,5 @@
-//! Removing any condition of any job rule breaks an invariant, except the conditions listed here with a reason.
+//! Removing any condition of any job rule breaks an invariant, except the conditions listed here
+//! with a reason.
 
 use export_core::rules::{Condition as C, Transition as T};
 use export_model::check;

@@ -1,4 +1,5 @@
-//! The model reaches the scenes that its invariants are about: an invariant of a scene that never happens proves nothing.
+//! The model reaches the scenes that its invariants are about: an invariant of a scene that never
+//! happens proves nothing.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -29,7 +30,8 @@ fn explore(protocol: &Protocol) -> (HashSet<World>, BTreeSet<String>) {
     (worlds, names)
 }
 
-/// Number of worlds that cannot come to rest, found by going back from the worlds at rest over steps alone.
+/// Number of worlds that cannot come to rest, found by going back from the worlds at rest over
+/// steps alone.
 fn stuck_worlds(protocol: &Protocol) -> usize {
     let (worlds, _) = explore(protocol);
     let worlds: Vec<World> = worlds.into_iter().collect();
