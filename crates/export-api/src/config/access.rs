@@ -7,8 +7,8 @@ use export_settings::access::{AccessArgs, AuthMode};
 
 use super::oidc::OidcSettings;
 
-/// How long the answer about a key is cached. A revoked key is refused after this time: well within the 30 seconds that are
-/// promised.
+/// How long the answer about a key is cached. A revoked key is refused after this time: well within
+/// the 30 seconds that are promised.
 const KEY_MEMORY: Duration = Duration::from_secs(10);
 
 /// Who may use the API.
