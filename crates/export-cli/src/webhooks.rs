@@ -1,11 +1,13 @@
-//! `exports webhooks`: what receivers of webhooks need to know.
+//! `exports webhooks`: prints the secrets with which receivers verify signatures.
 
 use export_core::Tenant;
 use export_settings::webhooks::{KEY, KEY_EXPECTED, SigningKeyArgs};
 use export_settings::{ExposeSecret, SettingError};
 use export_webhooks::SigningKey;
 
-/// Settings of `exports webhooks`.
+use crate::print;
+
+/// Arguments of `exports webhooks`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Webhooks {
     #[command(subcommand)]
@@ -14,13 +16,13 @@ pub(crate) struct Webhooks {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Print a tenant's secret (whsec_…), with which its receivers check signatures
+    /// Print a tenant's secret (whsec_…), with which its receivers verify signatures
     Secret(Secret),
 }
 
 #[derive(Debug, clap::Args)]
 struct Secret {
-    /// Whose secret; where the API runs without keys, every job is the tenant `default`'s
+    /// Tenant whose secret to print; an API without keys uses the tenant `default` for every job
     #[arg(long, value_name = "NAME")]
     tenant: Tenant,
     #[command(flatten)]
@@ -40,7 +42,6 @@ impl Secret {
         let text = self.key.read()?.ok_or(SettingError::Missing { name: KEY, expected: KEY_EXPECTED })?;
         let key = SigningKey::parse(&text)
             .map_err(|_| SettingError::Wrong { name: KEY, expected: KEY_EXPECTED })?;
-        println!("{}", key.secret_of(&self.tenant).told().expose_secret());
-        Ok(())
+        print::result(key.secret_of(&self.tenant).reveal().expose_secret())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use export_settings::reference::variables_of;
 use export_testkit::program::{Program, assert_refuses};
 
-/// All that is required, of services that are not there.
+/// All required settings, of services that do not exist.
 const VALID: [(&str, &str); 5] = [
     ("MONGODB_URI", "mongodb://user:hunter2@127.0.0.1:1/?replicaSet=rs0"),
     ("RABBITMQ_URL", "amqp://user:hunter2@127.0.0.1:1/%2f"),
@@ -31,7 +31,7 @@ fn a_missing_setting_is_named() {
     }
     assert_refuses(&valid(&["demo"]).without("MONGODB_URI"), "MONGODB_URI");
     assert_refuses(&valid(&["keys", "list"]).without("MONGODB_URI"), "MONGODB_URI");
-    // `run` does not read vehicles from the jobs' server unless a flag or a variable says so.
+    // `run` never reads vehicles from the server of the jobs by default.
     assert_refuses(&run(&[]), "SOURCE_MONGODB_URI");
 }
 

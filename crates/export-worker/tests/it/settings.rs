@@ -152,7 +152,7 @@ fn help_lists_every_variable() {
 #[test]
 fn it_waits_for_services_and_ends_at_a_signal() {
     let mut running = valid().start();
-    running.until_written("not reachable, trying again");
+    running.until_written("not reachable, retrying");
     assert_eq!(running.exit_status(), None);
     let ended = running.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.output);
@@ -170,7 +170,7 @@ fn secrets_come_from_files() {
     };
     let good = file("good", "mongodb://user:hunter2@127.0.0.1:1/?replicaSet=rs0\n");
     let from_file = valid().without("MONGODB_URI").with("MONGODB_URI_FILE", &good);
-    from_file.start().until_written("not reachable, trying again");
+    from_file.start().until_written("not reachable, retrying");
     assert_refuses(&valid().with("MONGODB_URI_FILE", &good), "MONGODB_URI_FILE");
     let bad = file("bad", "hunter2");
     assert_refuses(&valid().without("RABBITMQ_URL").with("RABBITMQ_URL_FILE", &bad), "RABBITMQ_URL");
