@@ -21,7 +21,7 @@ use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
 use crate::jobs::queue::Queue;
-use crate::jobs::sharing::{self, Sharing};
+use crate::jobs::sharing::Sharing;
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::tasks::dispatcher::Dispatcher;
@@ -114,7 +114,6 @@ impl App {
         let waits_end = stop.clone().cancelled_owned();
         tasks.start("the watch of job changes", async move { changes.run(waits_end).await });
         tokio::spawn(self.state.auth.clone().tell_who_may_call());
-        tasks.start("the sharing of results", sharing::settle(self.state.jobs.clone(), stop.clone()));
         tasks.start("the sweeper", self.sweeper.run(stop.clone()));
         // It goes on while jobs are accepted.
         let all_accepted = CancellationToken::new();

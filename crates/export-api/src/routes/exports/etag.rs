@@ -70,7 +70,7 @@ mod tests {
     /// Whoever keeps an answer keeps its links: they must have time left as long as the tag says that nothing has changed.
     #[test]
     fn links_are_not_kept_until_they_are_old() {
-        let job = finished("zip", 0);
+        let job = finished("zip");
         let signed_at = DateTime::UNIX_EPOCH;
         let minutes = |minutes| signed_at + TimeDelta::minutes(minutes) - TimeDelta::milliseconds(1);
         let etag = |job: &Job, now| etag(job, None, now);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_version_changes_with_what_clients_see_and_nothing_else() {
-        let job = finished("zip", 0);
+        let job = finished("zip");
         let version = |job: &Job| version(job, None);
         let mut seen = job.clone();
         seen.progress.rows += 1;
@@ -98,7 +98,7 @@ mod tests {
     /// Whoever asks again wants to hear of a new place, and not that a guess is a second less.
     #[test]
     fn a_version_changes_with_the_place_in_line_but_not_with_guesses() {
-        let job = finished("zip", 0);
+        let job = finished("zip");
         let at = |position, seconds| {
             let queue =
                 QueueView { position, starts_in_seconds: Some(seconds), eta_seconds: Some(seconds + 1) };
