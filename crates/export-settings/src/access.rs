@@ -11,7 +11,7 @@ const ISSUER: &str = "the https URL of an issuer such as https://login.example.c
 const DEFAULT_ALGORITHM: &str = "RS256";
 const DEFAULT_TENANT_CLAIM: &str = "tenant";
 const DEFAULT_VEHICLES_CLAIM: &str = "vehicles";
-/// Signature algorithms with a public key. Those with a shared secret are left out: whoever can
+/// Signature algorithms with a public key. Those with a shared secret are left out: a server that can
 /// check such a token can also make one.
 const ALGORITHMS: [&str; 9] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
@@ -130,8 +130,7 @@ fn keys_url() -> SettingParser<Url> {
     SettingParser::new("an https URL such as https://login.example.com/realms/fleet/keys", safe_url)
 }
 
-/// The URL, if nobody between here and its server can change the answer: https, or a server on this
-/// machine.
+/// The URL, if its answer cannot be changed on the way: https, or a server on this machine.
 pub fn safe_url(text: &str) -> Option<Url> {
     let url: Url = text.parse().ok()?;
     let is_safe = match url.scheme() {

@@ -73,7 +73,7 @@ pub struct S3Settings {
 /// Whether the content of an upload is signed. Its CRC-32 is always sent and checked.
 ///
 /// Signing means a SHA-256 of every byte, which costs more than everything else in an upload. Over
-/// https nobody on the way can change the content, so leaving the signature out loses nothing.
+/// https the content cannot be changed on the way, so leaving the signature out loses nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PayloadSigning {
     /// Over http only.

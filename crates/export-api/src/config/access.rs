@@ -43,7 +43,7 @@ impl AccessSettings {
             (AuthMode::Keys, oidc) => Ok(Self::Known(KnownCallers { oidc, ..KnownCallers::default() })),
             (AuthMode::None, None) => Ok(Self::Anyone),
             (AuthMode::None, Some(_)) => {
-                let expected = "keys, as OIDC_ISSUER is set and nobody would be asked for a token otherwise";
+                let expected = "keys, because OIDC_ISSUER is set and AUTH=none would not ask for a token";
                 Err(SettingError::Wrong { name: "AUTH", expected })
             }
         }
