@@ -168,7 +168,7 @@ impl JobStore {
         let is_next = |job: &&Document| {
             let Ok(key) = job.get_str("shareKey") else { return true };
             let is_served = current.get(key).is_some_and(|begun_at| is_served_by(job, *begun_at));
-            first.insert(key.to_owned()) || is_served
+            is_served || first.insert(key.to_owned())
         };
         Ok(found.iter().filter(is_next).filter_map(unpublished).collect())
     }

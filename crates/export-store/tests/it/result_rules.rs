@@ -199,7 +199,8 @@ impl Pair {
                     } else {
                         doc! { "$add": ["$$NOW", 600_000] }
                     };
-                    let change = vec![doc! { "$set": { "expiresAt": until } }];
+                    let made_at = ago(Duration::from_hours(24));
+                    let change = vec![doc! { "$set": { "madeAt": made_at, "expiresAt": until } }];
                     let id = doc! { "_id": self.new[job].id.to_string() };
                     self.store.results.update_one(id, change).await.expect("changed");
                 }
