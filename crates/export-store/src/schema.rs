@@ -12,14 +12,13 @@ use export_core::result::ResultState;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::millis;
-use export_mongo::server_errors::has_code;
+use export_mongo::provision::{create_collection, index};
+use export_mongo::server_errors::{INDEX_NOT_FOUND, has_code};
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 
 use crate::jobs::JobStore;
 
-/// The server's code for a collection that is there already.
-const NAMESPACE_EXISTS: i32 = 48;
 /// How long the outbox remembers what became of a delivery, for whoever asks.
 const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 
@@ -30,13 +29,16 @@ pub(crate) const NEWEST_FIRST_BY_STATE: &str = "newestFirstByState";
 impl JobStore {
     /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
-        for name in
-            ["jobs", "results", "deadLetters", "catalog", "apiKeys", "outbox", "audit", "places", "turns"]
-        {
+        for name in ["jobs", "results", "deadLetters", "apiKeys", "outbox", "audit", "places", "turns"] {
             self.make_collection(name).await?;
         }
         self.make_outbox_indexes().await?;
-        self.index_audit().await?;
+        let audit = self.jobs.client().database(&self.jobs.namespace().db).collection::<Document>("audit");
+        bounded(
+            "create the indexes of audit",
+            async move { audit.create_indexes(crate::audit::indexes()).await },
+        )
+        .await?;
         let results = self.results.clone();
         let of_results = crate::results::indexes();
         bounded("create the indexes of results", async move { results.create_indexes(of_results).await })
@@ -56,18 +58,12 @@ impl JobStore {
         indexes.extend(crate::scheduling::dispatching::indexes());
         let jobs = self.jobs.clone();
         bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await }).await?;
-        self.index_catalog().await
+        self.index_finished().await
     }
 
-    /// Indexes of the catalog, and the one by which estimates find what a tenant's exports have come to: of finished jobs only, so that it costs
-    /// nothing while a job is accepted or runs.
-    async fn index_catalog(&self) -> Result<(), StoreError> {
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
-        let catalog = database.collection::<Document>("catalog");
-        let indexes =
-            [index("stalest", doc! { "triedAt": 1 }), index("parameters", doc! { "parameters.name": 1 })];
-        bounded("create the indexes of catalog", async move { catalog.create_indexes(indexes).await })
-            .await?;
+    /// The index with which estimates find a tenant's last finished exports. Only finished jobs are in it, so that accepting and
+    /// running a job does not write to it.
+    async fn index_finished(&self) -> Result<(), StoreError> {
         let options = IndexOptions::builder()
             .name("lastFinishedOfTenant".to_owned())
             .partial_filter_expression(doc! { "stats": { "$type": "object" } })
@@ -143,10 +139,7 @@ impl JobStore {
     async fn make_collection(&self, name: &'static str) -> Result<(), StoreError> {
         let database = self.jobs.client().database(&self.jobs.namespace().db);
         bounded("create a collection", async move {
-            match database.create_collection(name).await {
-                Err(error) if !has_code(&error, NAMESPACE_EXISTS) => Err(error),
-                _ => Ok(()),
-            }
+            create_collection(&database, name).await
         })
         .await
     }
@@ -170,8 +163,6 @@ fn announcements() -> IndexModel {
     IndexModel::builder().keys(doc! { "unannounced.at": 1 }).options(options).build()
 }
 
-pub(crate) fn index(name: &str, keys: Document) -> IndexModel {
-    IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
 }
 
 /// Unique among the documents where this field is a text.

@@ -98,7 +98,7 @@ pub async fn list_vehicles(
     let wanted = Wanted::parse(query)?;
 
     // Before the page: what is on it is at least as recent.
-    let standing = state.catalog.standing().await.map_err(|error| Problem::unavailable(&error))?;
+    let catalog_status = state.catalog.status().await.map_err(|error| Problem::unavailable(&error))?;
     let page = state.catalog.page(
         &principal.vehicles,
         wanted.search.as_deref(),
@@ -109,7 +109,7 @@ pub async fn list_vehicles(
     let last = page.vehicles.last().filter(|_| page.has_more);
     let answer = VehicleList {
         next_cursor: last.map(|last| cursor_after(&last.vehicle)),
-        refreshed_at: standing.listed_at_ms.map(to_rfc3339),
+        refreshed_at: catalog_status.listed_at_ms.map(to_rfc3339),
         vehicles: page.vehicles.into_iter().map(VehicleView::from).collect(),
     };
     Ok(([(header::CACHE_CONTROL, "private, no-cache")], Json(answer)).into_response())

@@ -9,7 +9,7 @@ use export_testkit::proxy::{Direction, Fault, Rule};
 async fn the_worker_that_writes_a_shared_result_is_killed() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
-    let api = deployment.hasty().with("COALESCE", "on").api().await;
+    let api = deployment.hasty().with("SHARE_RESULTS", "on").api().await;
     let mut first = deployment.hasty().worker().await;
     let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
     let mut ids = Vec::new();

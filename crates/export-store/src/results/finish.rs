@@ -11,6 +11,7 @@ use super::{FinishedResult, GivenOfResult, Writing, read_finished, without_objec
 use crate::jobs::JobStore;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
+use export_mongo::server_errors::{driver_error, is_duplicate};
 
 /// Tries to finish: one, and one after the result that it replaces was retired. More are for other changes in between.
 const TRIES: u32 = 4;
@@ -39,7 +40,7 @@ impl JobStore {
                 Ok(Some(finished)) => return read_finished(finished).map(Some),
                 Ok(None) => return self.finished_before(&id, written).await,
                 // There is a current result still: the one that was not good enough for this job.
-                Err(error) if error.is_duplicate() => {
+                Err(error) if driver_error(&error).is_some_and(is_duplicate) => {
                     let Some((replaced, epoch)) = replaces else { return Err(error) };
                     let seen = GivenOfResult { epoch: *epoch, ..GivenOfResult::default() };
                     self.change_result(replaced, ResultTransition::Retire, &seen).await?;

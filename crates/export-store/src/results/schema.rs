@@ -5,7 +5,7 @@ use export_core::result::ResultState;
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 
-use crate::schema::index;
+use export_mongo::provision::index;
 
 /// The unique indexes, which let at most one result of a key be written, and one be current; and the sweeper's.
 pub(crate) fn indexes() -> [IndexModel; 3] {

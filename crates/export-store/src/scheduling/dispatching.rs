@@ -1,4 +1,4 @@
-//! The dispatcher's doors: who waits, what is in the broker or running, which jobs are next, and whose turn it is to release them.
+//! The dispatcher's doors: who waits, what is in the broker or running, and which jobs are next.
 //!
 //! A job *waits* while it is `NOT_STARTED`, not published and due. It is *in the broker* while it is `NOT_STARTED` and published, and *running*
 //! while it is `STARTED`; in both cases it is *active*. A look costs nothing while no job waits, and little while ten thousand do: each look
@@ -9,7 +9,6 @@
 //! because a worker that meets another one's result waits ([`JobStore::begin_result`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
 use export_core::Tenant;
@@ -17,27 +16,19 @@ use export_core::job::JobState;
 use export_core::rules::result::ResultTransition;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
-use export_mongo::clock::after_now;
-use export_mongo::server_errors::{DUPLICATE_KEY, has_code};
+use export_mongo::server_errors::{BAD_VALUE, has_code};
 use futures_util::TryStreamExt;
-use mongodb::Collection;
 use mongodb::IndexModel;
-use mongodb::options::{Acknowledgment, CollectionOptions, Hint, IndexOptions, ReturnDocument, WriteConcern};
+use mongodb::options::{Hint, IndexOptions};
 
 use crate::jobs::JobStore;
 use crate::results::{GivenOfResult, filter};
-use crate::scheduling::sweep::{Unpublished, unpublished};
+use crate::scheduling::message::PendingMessage;
 
 /// The index of waiting jobs, by tenant and turn.
 pub(crate) const WAITING: &str = "waitingByTurn";
 /// The index of jobs in the broker, and of running ones.
 pub(crate) const ACTIVE: &str = "activeJobs";
-/// The server's code for a hint at an index that is not there.
-const BAD_VALUE: i32 = 2;
-/// The one document of `turns` that dispatchers take turns by.
-const TURN: &str = "dispatch";
-/// How long a dispatcher that died keeps the others from releasing jobs.
-const TURN_LEASE: Duration = Duration::from_secs(10);
 
 /// What is in the broker or running.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,13 +41,6 @@ pub struct Occupancy {
     pub by_tenant: HashMap<Tenant, usize>,
     /// Share keys of active jobs, of each tenant that has any.
     pub keys: HashMap<Tenant, BTreeSet<String>>,
-}
-
-/// A dispatcher's turn to release jobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// The tenant whose job was released last.
-    pub last_tenant: Option<Tenant>,
 }
 
 impl JobStore {
@@ -138,7 +122,7 @@ impl JobStore {
         tenant: &Tenant,
         most: usize,
         active: &BTreeSet<String>,
-    ) -> Result<Vec<Unpublished>, StoreError> {
+    ) -> Result<Vec<PendingMessage>, StoreError> {
         let mut current = self.current_begun_at(tenant, active.iter()).await?;
         let mut wanted = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
         wanted.extend(is_unpublished());
@@ -170,7 +154,7 @@ impl JobStore {
             let is_served = current.get(key).is_some_and(|begun_at| is_served_by(job, *begun_at));
             is_served || first.insert(key.to_owned())
         };
-        Ok(found.iter().filter(is_next).filter_map(unpublished).collect())
+        Ok(found.iter().filter(is_next).filter_map(PendingMessage::read).collect())
     }
 
     /// When the current results of these keys were begun, of results that are kept for long enough to be shared.

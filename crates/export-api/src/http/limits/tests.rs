@@ -17,7 +17,7 @@ fn few() -> LimitSettings {
         requests_per_second: few(1),
         requests_at_once: few(4),
         auth_failures_at_once: few(2),
-        ..LimitSettings::DEFAULT
+        ..LimitSettings::default()
     }
 }
 
@@ -71,7 +71,7 @@ fn each_caller_and_all_together_may_wait_so_often() {
     let settings = LimitSettings {
         max_requests: number(12),
         max_streams_per_caller: number(2),
-        ..LimitSettings::DEFAULT
+        ..LimitSettings::default()
     };
     let limits = Limits::new(&settings, &AccessSettings::Anyone);
     let wait =

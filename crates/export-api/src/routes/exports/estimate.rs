@@ -90,7 +90,7 @@ pub async fn estimate_export(
     let priority = known::check(&state, allowed, &request).await?;
 
     let unavailable = |error| Problem::unavailable(&error);
-    let standing = state.catalog.standing().await.map_err(unavailable)?;
+    let catalog_status = state.catalog.status().await.map_err(unavailable)?;
     let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
     let mut view = EstimateView {
         range: EstimatedRange { from: request.range.from_rfc3339(), to: request.range.to_rfc3339() },
@@ -104,9 +104,9 @@ pub async fn estimate_export(
         queue: state.queue.position_of_next(&principal.tenant, priority).await,
         basis: "No worker has made a catalog of the vehicles yet: nothing is known about their data."
             .to_owned(),
-        catalog_refreshed_at: standing.listed_at_ms.map(to_rfc3339),
+        catalog_refreshed_at: catalog_status.listed_at_ms.map(to_rfc3339),
     };
-    if standing.listed_at_ms.is_some() {
+    if catalog_status.listed_at_ms.is_some() {
         let coverage = state.catalog.coverage(allowed, vehicles, parameters, request.range);
         let coverage = coverage.await.map_err(unavailable)?;
         let finished = state.jobs.outcomes(&principal.tenant).await.map_err(unavailable)?;

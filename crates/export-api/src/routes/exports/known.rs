@@ -75,17 +75,17 @@ async fn unknown_names(
     parameters: Option<&[Parameter]>,
 ) -> Result<Vec<FieldError>, StoreError> {
     // The list is trusted or not as of before it was read: it does not get older while it is.
-    let standing = catalog.standing().await?;
+    let catalog_status = catalog.status().await?;
     let is_known: BTreeSet<VehicleId> = match vehicles {
         None => BTreeSet::new(),
-        Some(vehicles) if standing.is_trusted => catalog.known(allowed, vehicles).await?,
+        Some(vehicles) if catalog_status.is_trusted => catalog.known(allowed, vehicles).await?,
         Some(vehicles) => vehicles.iter().filter(|vehicle| allowed.contains(vehicle)).cloned().collect(),
     };
     let mut errors = Vec::new();
     let unknown =
         vehicles.unwrap_or_default().iter().enumerate().filter(|(_, vehicle)| !is_known.contains(vehicle));
     for (index, vehicle) in unknown {
-        let suggestion = if standing.is_trusted && errors.len() < MAX_SUGGESTIONS {
+        let suggestion = if catalog_status.is_trusted && errors.len() < MAX_SUGGESTIONS {
             let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;
             closest(vehicle.as_str(), candidates.iter().map(VehicleId::as_str))
         } else {
@@ -94,7 +94,7 @@ async fn unknown_names(
         errors.push(unknown_name("vehicles", index, "unknown vehicle", suggestion.as_deref()));
     }
     let is_anyone_asked = vehicles.is_none() || !is_known.is_empty();
-    if let Some(parameters) = parameters.filter(|_| standing.is_trusted && is_anyone_asked) {
+    if let Some(parameters) = parameters.filter(|_| catalog_status.is_trusted && is_anyone_asked) {
         let known = catalog.known_parameters(allowed, vehicles).await?;
         let unknown =
             parameters.iter().enumerate().filter(|(_, name)| known.are_all && !known.names.contains(name));

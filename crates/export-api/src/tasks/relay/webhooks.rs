@@ -187,7 +187,7 @@ async fn deliver(
             let is_given_up = outbox.failed(delivery, &reason, put_off).await? == Failed::GivenUp;
             warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, is_given_up, "a webhook was not delivered");
         }
-        Answer::Hopeless { reason } => {
+        Answer::Permanent { reason } => {
             outbox.give_up(delivery, &reason).await?;
             warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, "a webhook was given up");
         }
