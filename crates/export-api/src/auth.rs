@@ -81,7 +81,7 @@ impl Authenticator {
         let Some(known) = &self.known else { return Ok(Principal::anyone()) };
         let credentials = credentials(headers)?;
         match &known.tokens {
-            _ if ApiKey::is_meant(credentials) => known.keys.principal(credentials).await,
+            _ if ApiKey::has_prefix(credentials) => known.keys.principal(credentials).await,
             Some(tokens) => tokens.principal(credentials).await,
             None => Err(Problem::invalid_credentials()),
         }

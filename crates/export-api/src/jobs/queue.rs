@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use export_core::forecast::{Forecast, Pace, median};
+use export_core::forecast::{Forecast, StartRate, median};
 use export_core::job::{Job, JobState, Priority};
 use export_core::{JobId, Tenant, causes};
 use export_store::{JobStore, Line, StoreError};
@@ -135,8 +135,8 @@ impl Queue {
     /// After how many seconds a place in this tenant's line, or in any, becomes free.
     pub(crate) async fn seconds_of_a_start(&self, tenant: Option<&Tenant>) -> u16 {
         // Whoever is told this has a full line: its jobs have waited for longer than anything that is looked at.
-        let pace = soon(self.pace(tenant, u64::MAX)).await;
-        let seconds = pace.map_or(USUAL_RETRY_SECONDS, |pace| pace.ms_until(1).div_ceil(1_000));
+        let rate = soon(self.rate(tenant, u64::MAX)).await;
+        let seconds = rate.map_or(USUAL_RETRY_SECONDS, |rate| rate.ms_until_start(1).div_ceil(1_000));
         u16::try_from(seconds.clamp(LEAST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)).unwrap_or(u16::MAX)
     }
 
@@ -147,26 +147,26 @@ impl Queue {
         priority: Priority,
         longest_wait_ms: u64,
     ) -> QueueView {
-        let pace = self.pace(Some(tenant), longest_wait_ms).await;
+        let rate = self.rate(Some(tenant), longest_wait_ms).await;
         let of_tenant = self.recent(Some(tenant)).await;
         let durations = of_tenant.iter().flat_map(|recent| &recent.durations_ms);
         let alike = durations.filter(|(of, _)| *of == priority).map(|(_, duration_ms)| *duration_ms);
         let Forecast { starts_in_seconds, eta_seconds } =
-            Forecast::of(position, pace, median(alike.collect()));
+            Forecast::of(position, rate, median(alike.collect()));
         QueueView { position, starts_in_seconds, eta_seconds }
     }
 
-    /// The pace of this tenant's line; where that cannot be told, its share of the pace of all; of all, where no tenant is named.
-    async fn pace(&self, tenant: Option<&Tenant>, waited_ms: u64) -> Option<Pace> {
+    /// The rate of this tenant's line; where that cannot be told, its share of the rate of all; of all, where no tenant is named.
+    async fn rate(&self, tenant: Option<&Tenant>, waited_ms: u64) -> Option<StartRate> {
         if let Some(tenant) = tenant {
             let own = self.recent(Some(tenant)).await?;
-            if let Some(pace) = Pace::learned(&own.started_ago_ms, waited_ms) {
-                return Some(pace);
+            if let Some(rate) = StartRate::learned(&own.started_ago_ms, waited_ms) {
+                return Some(rate);
             }
         }
         let all = self.recent(None).await?;
-        let pace = Pace::learned(&all.started_ago_ms, waited_ms)?;
-        Some(if tenant.is_some() { pace.shared_by(all.lines) } else { pace })
+        let rate = StartRate::learned(&all.started_ago_ms, waited_ms)?;
+        Some(if tenant.is_some() { rate.split_among(all.lines) } else { rate })
     }
 
     async fn line(&self, tenant: &Tenant, max_age: Duration) -> Option<Arc<Positions>> {
