@@ -12,6 +12,7 @@ use futures_util::TryStreamExt;
 use crate::jobs::JobStore;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
+use export_mongo::server_errors::{INDEX_NOT_FOUND, has_code};
 
 /// Jobs of one step, each a few kilobytes without the lists of objects.
 const BATCH: i64 = 500;
@@ -43,7 +44,11 @@ impl JobStore {
         let jobs = self.jobs.clone();
         bounded("drop the indexes of an earlier version", async move {
             for name in old {
-                jobs.drop_index(name).await?;
+                match jobs.drop_index(name).await {
+                    // Another `provision` runs at the same time.
+                    Err(error) if has_code(&error, INDEX_NOT_FOUND) => {}
+                    outcome => outcome?,
+                }
             }
             Ok(())
         })

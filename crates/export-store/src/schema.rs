@@ -13,7 +13,6 @@ use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::millis;
 use export_mongo::provision::{create_collection, index};
-use export_mongo::server_errors::{INDEX_NOT_FOUND, has_code};
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 
@@ -138,10 +137,7 @@ impl JobStore {
 
     async fn make_collection(&self, name: &'static str) -> Result<(), StoreError> {
         let database = self.jobs.client().database(&self.jobs.namespace().db);
-        bounded("create a collection", async move {
-            create_collection(&database, name).await
-        })
-        .await
+        bounded("create a collection", async move { create_collection(&database, name).await }).await
     }
 
     pub(crate) async fn validate(&self, name: &'static str, validator: Document) -> Result<(), StoreError> {
@@ -161,8 +157,6 @@ fn announcements() -> IndexModel {
         .partial_filter_expression(doc! { "unannounced.at": { "$type": "date" } })
         .build();
     IndexModel::builder().keys(doc! { "unannounced.at": 1 }).options(options).build()
-}
-
 }
 
 /// Unique among the documents where this field is a text.

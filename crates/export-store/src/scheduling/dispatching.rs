@@ -180,64 +180,6 @@ impl JobStore {
         };
         Ok(found.iter().filter_map(begun_at).collect())
     }
-
-    /// Takes the turn for a while; `None` while another dispatcher has it. Whoever has it may take it again.
-    ///
-    /// Nothing depends on it for safety. Two dispatchers that both believe it theirs send some messages twice, and the second one finds
-    /// the job claimed; so this is written without waiting for a majority and its journals, unlike anything about jobs.
-    pub async fn take_turn(&self, owner: &str) -> Result<Option<Turn>, StoreError> {
-        let (turns, owner) = (self.turns(), owner.to_owned());
-        let is_free = doc! { "$or": [
-            { "$lte": [{ "$ifNull": ["$leaseUntil", null] }, null] },
-            { "$lte": ["$leaseUntil", "$$NOW"] },
-            // Nobody takes it for longer: the server's clock went back.
-            { "$gt": ["$leaseUntil", after_now(TURN_LEASE)] },
-            { "$eq": ["$owner", { "$literal": &owner }] },
-        ] };
-        // The condition is in the change and not in the filter: where there is no document yet, it is made.
-        let take = vec![doc! { "$set": {
-            "owner": { "$cond": [&is_free, { "$literal": &owner }, "$owner"] },
-            "leaseUntil": { "$cond": [&is_free, after_now(TURN_LEASE), "$leaseUntil"] },
-        } }];
-        bounded("take the turn to dispatch", async move {
-            let taking = turns.find_one_and_update(doc! { "_id": TURN }, take).upsert(true);
-            match taking.return_document(ReturnDocument::After).await {
-                Ok(turn) => {
-                    Ok(turn.filter(|turn| turn.get_str("owner").is_ok_and(|of| of == owner)).map(|turn| {
-                        Turn {
-                            last_tenant: turn.get_str("lastTenant").ok().and_then(|name| name.parse().ok()),
-                        }
-                    }))
-                }
-                // Another one has made it at the same moment.
-                Err(error) if has_code(&error, DUPLICATE_KEY) => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    /// Gives the turn back, with the tenant whose job was released last. One that has passed to another stays there.
-    pub async fn end_turn(&self, owner: &str, last_tenant: Option<&Tenant>) -> Result<(), StoreError> {
-        let mut changes = doc! { "owner": null, "leaseUntil": null };
-        if let Some(tenant) = last_tenant {
-            changes.insert("lastTenant", tenant.as_str());
-        }
-        let (turns, own) = (self.turns(), doc! { "_id": TURN, "owner": owner });
-        bounded(
-            "end the turn to dispatch",
-            async move { turns.update_one(own, doc! { "$set": changes }).await },
-        )
-        .await
-        .map(drop)
-    }
-
-    fn turns(&self) -> Collection<Document> {
-        let at_once = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
-        let options = CollectionOptions::builder().write_concern(at_once).build();
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
-        database.collection_with_options("turns", options)
-    }
 }
 
 /// Jobs whose message is to go out, once they are due: those of the index `waiting`, in the very words of its condition.
