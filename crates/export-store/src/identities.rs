@@ -3,7 +3,7 @@
 //! | role | database | privileges |
 //! |---|---|---|
 //! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find, update, remove on `results`; find on `catalog`, `apiKeys`; find, insert, update on `outbox`, `turns`; insert on `audit` |
-//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `results`, `catalog`; find, insert, update on `deadLetters`, `places` |
+//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `results`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
 //! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases; `serverStatus` |
 //!
 //! The reader sees every database, because MongoDB cannot grant privileges by a prefix of the name,
