@@ -6,10 +6,8 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{JobId, Tenant};
 use crate::job::{ExportResult, JobState};
 
 /// Version of the bytes that exports write: raise it whenever the same data and the same request
@@ -66,31 +64,6 @@ pub struct ResultObject {
     pub name: String,
     /// Stored size in bytes.
     pub bytes: u64,
-}
-
-/// A result as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResultDocument {
-    /// The job that wrote it, or writes it; also the result's id.
-    pub job_id: JobId,
-    /// The job's tenant.
-    pub tenant: Tenant,
-    /// The stored form of the job's share key; `None`: the result is never shared.
-    pub share_key: Option<String>,
-    /// State of the result.
-    pub state: ResultState,
-    /// Epoch of the claim that writes it, or wrote it.
-    pub epoch: i64,
-    /// When that claim began to write: the source was read after this time.
-    pub begun_at: DateTime<Utc>,
-    /// Present exactly when [`ResultState::Finished`].
-    pub written: Option<WrittenResult>,
-    /// When it was finished.
-    pub made_at: Option<DateTime<Utc>>,
-    /// When its objects may be deleted; `None`: never.
-    pub expires_at: Option<DateTime<Utc>>,
-    /// Whether it is the result that jobs with this share key use.
-    pub is_current: bool,
 }
 
 /// The shortest remaining lifetime of a result that a job may share: an hour, or half the retention

@@ -53,7 +53,8 @@ impl HeldJob {
         }
     }
 
-    /// Finishes it with a zip, or with objects of these names under a prefix. There is nothing behind the addresses.
+    /// Finishes it with a zip, or with objects of these names under a prefix. There is nothing
+    /// behind the addresses.
     pub async fn finish(mut self, objects: &[&str]) {
         let end = if objects.is_empty() { ".zip" } else { "/" };
         let object = |name: &&str| ResultObject { name: (*name).to_owned(), bytes: name.len() as u64 };

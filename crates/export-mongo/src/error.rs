@@ -1,7 +1,5 @@
 //! What can go wrong with MongoDB; the driver's error is the source.
 
-use crate::server_errors::is_duplicate;
-
 /// An operation on MongoDB failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -40,12 +38,4 @@ pub enum StoreError {
     /// A stored document is invalid.
     #[error("stored document is invalid: {0}")]
     Corrupt(String),
-}
-
-impl StoreError {
-    /// Whether a unique index has refused the write.
-    pub fn is_duplicate(&self) -> bool {
-        let Self::Driver { source, .. } = self else { return false };
-        source.downcast_ref().is_some_and(is_duplicate)
-    }
 }

@@ -1,17 +1,21 @@
-//! Brings a database of version 0.x, in which jobs shared the results of jobs, to results as documents.
+//! Brings a database of version 0.x, in which jobs shared the results of jobs, to results as
+//! documents.
 //!
-//! There, of the jobs with one share key one *led* (`leads`), and the others took its result later (`sharesResultOf`); every finished job held the list
-//! of its objects. The programs of that version must not run meanwhile. The old indexes are dropped last, so they tell whether there is something left
-//! to do: a migration that was interrupted goes on, and one that is complete costs nothing.
+//! There, of the jobs with one share key one *led* (`leads`), and the others took its result later
+//! (`sharesResultOf`); every finished job held the list of its objects. The programs of that
+//! version must not run meanwhile. The old indexes are dropped last, so they tell whether there is
+//! something left to do: a migration that was interrupted goes on, and one that is complete costs
+//! nothing.
 
 use bson::{Bson, Document, doc};
 use export_core::job::JobState;
 use export_core::result::ResultState;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::server_errors::{INDEX_NOT_FOUND, has_code};
 use futures_util::TryStreamExt;
 
 use crate::jobs::JobStore;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
 /// Jobs of one step, each a few kilobytes without the lists of objects.
 const BATCH: i64 = 500;
@@ -43,7 +47,11 @@ impl JobStore {
         let jobs = self.jobs.clone();
         bounded("drop the indexes of an earlier version", async move {
             for name in old {
-                jobs.drop_index(name).await?;
+                match jobs.drop_index(name).await {
+                    // Another `provision` runs at the same time.
+                    Err(error) if has_code(&error, INDEX_NOT_FOUND) => {}
+                    outcome => outcome?,
+                }
             }
             Ok(())
         })
@@ -93,7 +101,8 @@ impl JobStore {
         bounded("make results of jobs", async move { jobs.aggregate(stages).await.map(drop) }).await
     }
 
-    /// Lets these jobs refer to their results; one that waited for another job becomes one that waits for a worker.
+    /// Lets these jobs refer to their results; one that waited for another job becomes one that
+    /// waits for a worker.
     async fn refer_to_results(&self, ids: Vec<Bson>) -> Result<(), StoreError> {
         let had_result =
             doc! { "$in": ["$state", [JobState::Finished.as_str(), JobState::Expired.as_str()]] };

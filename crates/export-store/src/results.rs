@@ -1,20 +1,26 @@
-//! Results as documents, in the collection `results`: one for each export that a worker writes or has written.
+//! Results as documents, in the collection `results`: one for each export that a worker writes or
+//! has written.
 //!
-//! Jobs share *results*. A job either writes a result of its own, or commits with a result that another job of its tenant has written for the
-//! same request ([`ShareKey`](export_core::sharing::ShareKey)). A result has the id of the job that writes it, so a job writes at most one.
+//! Jobs share *results*. A job either writes a result of its own, or commits with a result that
+//! another job of its tenant has written for the same request
+//! ([`ShareKey`](export_core::sharing::ShareKey)). A result has the id of the job that writes it,
+//! so a job writes at most one.
 //!
-//! **Uniqueness.** Two unique indexes decide every race, whatever the timing and the number of workers: of the results with one share key, at
-//! most one is WRITING, and at most one is current, the one that other jobs share.
+//! **Uniqueness.** Two unique indexes decide every race, whatever the timing and the number of
+//! workers: of the results with one share key, at most one is WRITING, and at most one is current,
+//! the one that other jobs share.
 //!
 //! **Liveness.** A WRITING result counts only while its job is STARTED at the result's epoch
-//! ([`is_void`](export_core::result::is_void)). After any other change of that job (given back, failed, cancelled, lost, claimed again) the result is
-//! void, and the next worker or sweeper that meets it removes it. So no change of a job has to release its result, and no job waits for
-//! ever for a worker that is gone.
+//! ([`is_void`](export_core::result::is_void)). After any other change of that job (given back,
+//! failed, cancelled, lost, claimed again) the result is void, and the next worker or sweeper that
+//! meets it removes it. So no change of a job has to release its result, and no job waits for ever
+//! for a worker that is gone.
 //!
-//! **Order.** The result is finished before its job is committed. After a crash between the two, the job's next claim finds the finished result
-//! and commits with it, without reading the source.
+//! **Order.** The result is finished before its job is committed. After a crash between the two,
+//! the job's next claim finds the finished result and commits with it, without reading the source.
 //!
-//! What may change when is in [`export_core::rules::result`]; every change is one compare-and-set made from a rule.
+//! What may change when is in [`export_core::rules::result`]; every change is one compare-and-set
+//! made from a rule.
 
 mod begin;
 mod finish;
@@ -30,11 +36,11 @@ use export_core::JobId;
 use export_core::job::NewJob;
 use export_core::result::ResultObject;
 use export_core::rules::result::ResultTransition;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
 use futures_util::TryStreamExt;
 
 use crate::jobs::JobStore;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
 pub use begin::{Begun, Writing};
 pub use stored::FinishedResult;
@@ -50,8 +56,8 @@ pub(crate) fn without_objects() -> Document {
 }
 
 impl JobStore {
-    /// The objects of a finished result without archive, in the order they were written; empty for a zip. `None`: there is no such result,
-    /// or it has expired.
+    /// The objects of a finished result without archive, in the order they were written; empty for
+    /// a zip. `None`: there is no such result, or it has expired.
     pub async fn objects_of(&self, result_id: JobId) -> Result<Option<Vec<ResultObject>>, StoreError> {
         let (results, wanted) = (self.results.clone(), doc! { "_id": result_id.to_string() });
         let found = bounded("read the objects of a result", async move {
@@ -61,8 +67,9 @@ impl JobStore {
         Ok(found.and_then(|mut result| bson::deserialize_from_bson(result.remove("objects")?).ok()))
     }
 
-    /// The current results that these new jobs share, by position: one look for all of them. A job that asks for a fresh result shares none,
-    /// because every current result was begun before the job is created.
+    /// The current results that these new jobs share, by position: one look for all of them. A job
+    /// that asks for a fresh result shares none, because every current result was begun before the
+    /// job is created.
     pub(crate) async fn shared_by(
         &self,
         new: &[NewJob],

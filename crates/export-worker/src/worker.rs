@@ -1,4 +1,5 @@
-//! What a worker does with one delivery: decode → look → place → claim → begin the result → export → finish the result → commit → ack.
+//! What a worker does with one delivery: decode → look → place → claim → begin the result → export
+//! → finish the result → commit → ack.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,8 +22,9 @@ use crate::places::{FleetPlaces, HeldPlace, Wanted};
 /// Tries to write down how an attempt ended; past them the lease expires and the sweeper acts.
 const SETTLE_TRIES: u32 = 3;
 const SETTLE_WAIT: Duration = Duration::from_secs(2);
-/// Mean time that a job waits for the result of the same export before it may be claimed again. The dispatcher releases it no earlier than
-/// that, and not while another job of the tenant writes the result.
+/// Mean time that a job waits for the result of the same export before it may be claimed again. The
+/// dispatcher releases it no earlier than that, and not while another job of the tenant writes the
+/// result.
 const SAME_EXPORT_WAIT: Duration = Duration::from_secs(1);
 
 /// A worker. Cheap to clone; each delivery is handled by a clone.
@@ -151,14 +153,16 @@ impl Worker {
                 Verdict::Ack
             }
             Err(error) => {
-                // Whether it was finished is not known. The message comes again, and the next claim looks for the result.
+                // Whether it was finished is not known. The message comes again, and the next claim
+                // looks for the result.
                 error!(error = %causes(&error), "a result could not be finished; the job's lease will expire");
                 Verdict::Nack
             }
         }
     }
 
-    /// Gives the job back while another job writes the result of the same export. The dispatcher publishes it when it is due.
+    /// Gives the job back while another job writes the result of the same export. The dispatcher
+    /// publishes it when it is due.
     async fn wait(&self, fence: &Fence) -> Verdict {
         let wait = SAME_EXPORT_WAIT.mul_f64(0.5 + fastrand::f64());
         match persistently(|| self.jobs.wait_for_result(fence, wait)).await {
@@ -194,7 +198,8 @@ impl Worker {
                 Verdict::Ack
             }
             Err(error) => {
-                // Whether it was committed is not known; the message comes again and the job's state tells.
+                // Whether it was committed is not known; the message comes again and the job's
+                // state tells.
                 error!(error = %causes(&error), "a finished export could not be committed");
                 Verdict::Nack
             }
@@ -239,8 +244,10 @@ impl Worker {
                 error!(error = %causes(&error), "how the attempt ended could not be written down; the job's lease will expire");
             }
         }
-        // Nacked also after a permanent error, although no attempt is to follow: whatever became of the job, one failed attempt has one answer, and
-        // the next delivery finds that the job needs no message and is acked. An ack would be right as well; the contract says nack on failure.
+        // Nacked also after a permanent error, although no attempt is to follow: whatever became of
+        // the job, one failed attempt has one answer, and the next delivery finds that the job
+        // needs no message and is acked. An ack would be right as well; the contract says nack on
+        // failure.
         Verdict::Nack
     }
 

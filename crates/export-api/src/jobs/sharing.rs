@@ -1,4 +1,5 @@
-//! Whether new jobs share results: the same request for hours that are over then reads the source once.
+//! Whether new jobs share results: the same request for hours that are over then reads the source
+//! once.
 
 use export_core::access::AllowedVehicles;
 use export_core::request::ExportRequest;

@@ -19,8 +19,9 @@ use crate::results::FinishedResult;
 pub enum Claim {
     /// It is ours now.
     Claimed(Box<Job>, Fence),
-    /// It waits for its next attempt. Where it does not count as published, the dispatcher publishes it when it is due: only a job that is
-    /// due is ever published and marked, so no other message for it needs to come back.
+    /// It waits for its next attempt. Where it does not count as published, the dispatcher
+    /// publishes it when it is due: only a job that is due is ever published and marked, so no
+    /// other message for it needs to come back.
     NotDue {
         /// Whether it counts as published: then the dispatcher does not look at it.
         is_published: bool,
@@ -38,7 +39,8 @@ pub enum Claim {
 pub enum Held {
     /// It was made.
     Done,
-    /// It was not made: the job's owner wants it to end. The claim still holds, for [`JobStore::cancel_running`].
+    /// It was not made: the job's owner wants it to end. The claim still holds, for
+    /// [`JobStore::cancel_running`].
     CancelRequested,
     /// It was not made: the job is no longer ours.
     Lost,
@@ -67,7 +69,8 @@ impl JobStore {
         Ok(Claim::NotAvailable(JobState::Failed))
     }
 
-    /// Why the job could not be claimed now; `None` when it could be. One read, which changes nothing: a claim may still come to another end.
+    /// Why the job could not be claimed now; `None` when it could be. One read, which changes
+    /// nothing: a claim may still come to another end.
     pub async fn why_not(&self, job_id: JobId) -> Result<Option<Claim>, StoreError> {
         let wanted = doc! {
             "state": 1, "publishedAt": 1, "isDue": { "$lte": ["$runAfter", "$$NOW"] },
@@ -85,7 +88,8 @@ impl JobStore {
         })
     }
 
-    /// Renews the lease and tells how far the export is. With [`Held::CancelRequested`] the lease is renewed, too.
+    /// Renews the lease and tells how far the export is. With [`Held::CancelRequested`] the lease
+    /// is renewed, too.
     pub async fn heartbeat(
         &self,
         fence: &Fence,
@@ -101,8 +105,8 @@ impl JobStore {
         })
     }
 
-    /// Finishes the job with this result: the one that its worker has finished ([`JobStore::finish_result`]), or one that it shares. The job is kept
-    /// as long as the result.
+    /// Finishes the job with this result: the one that its worker has finished
+    /// ([`JobStore::finish_result`]), or one that it shares. The job is kept as long as the result.
     pub async fn commit(&self, fence: &Fence, result: &FinishedResult) -> Result<Held, StoreError> {
         let given = Given { result: Some(result), progress: Some(&result.progress), ..Given::fence(fence) };
         if self.change(fence.job_id, Transition::Commit, &given).await?.is_some() {
@@ -114,7 +118,8 @@ impl JobStore {
         Ok(if is_ours { Held::Done } else { still_held(&job, fence) })
     }
 
-    /// Gives the job back after a failed attempt, to be tried again after a while. A job without attempts left is given up.
+    /// Gives the job back after a failed attempt, to be tried again after a while. A job without
+    /// attempts left is given up.
     pub async fn release(
         &self,
         fence: &Fence,
@@ -128,15 +133,15 @@ impl JobStore {
         self.fail(fence, failure).await
     }
 
-    /// Gives the job back because the worker is going, to be due again at once. The attempt does not count: it failed through no
-    /// fault of the job.
+    /// Gives the job back because the worker is going, to be due again at once. The attempt does
+    /// not count: it failed through no fault of the job.
     pub async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError> {
         let given = Given { failure: Some(failure), ..Given::fence(fence) };
         self.change_held(fence, Transition::HandOver, &given).await
     }
 
-    /// Gives the job back because another job writes the result of the same export; it is due again after this wait. The attempt does not
-    /// count: nothing was read.
+    /// Gives the job back because another job writes the result of the same export; it is due again
+    /// after this wait. The attempt does not count: nothing was read.
     pub async fn wait_for_result(&self, fence: &Fence, wait: Duration) -> Result<Held, StoreError> {
         let given = Given { wait, ..Given::fence(fence) };
         self.change_held(fence, Transition::WaitForResult, &given).await
@@ -148,7 +153,8 @@ impl JobStore {
         self.change_held(fence, Transition::Fail, &given).await
     }
 
-    /// Ends the job because its owner wants it to. [`Held::Lost`] also where nobody has asked for that.
+    /// Ends the job because its owner wants it to. [`Held::Lost`] also where nobody has asked for
+    /// that.
     pub async fn cancel_running(&self, fence: &Fence) -> Result<Held, StoreError> {
         let cancelled = self.change(fence.job_id, Transition::CancelRunning, &Given::fence(fence)).await?;
         Ok(if cancelled.is_some() { Held::Done } else { Held::Lost })

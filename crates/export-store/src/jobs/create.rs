@@ -1,5 +1,6 @@
-//! The doors for new jobs: create, and note that the message is out. Both take many jobs at once, since what they cost is waiting for a
-//! majority and its journals, and that wait is the same for one job and for many.
+//! The doors for new jobs: create, and note that the message is out. Both take many jobs at once,
+//! since what they cost is waiting for a majority and its journals, and that wait is the same for
+//! one job and for many.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -21,17 +22,20 @@ use crate::jobs::document::{new_job, progress_document, read_job};
 use crate::jobs::rules::{Given, filter, result_fields, update};
 use crate::results::FinishedResult;
 
-/// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
+/// Looks for the job that another request with the same key has just made, and the time between
+/// them. A majority has it soon.
 const OTHER_JOB_TRIES: u32 = 20;
 const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
-/// Looks for jobs that were just acknowledged, and the time between them: a primary that has just been elected may not show them yet.
+/// Looks for jobs that were just acknowledged, and the time between them: a primary that has just
+/// been elected may not show them yet.
 const READ_BACK_TRIES: u32 = 10;
 const READ_BACK_WAIT: Duration = Duration::from_millis(100);
 /// How long a majority may take to have what was written; as in the options of the collections.
 const MAJORITY: Duration = Duration::from_secs(10);
 
-/// How long ago a range must have ended before its result is shared. A secondary that is read may be behind, by 120 seconds at most
-/// (`MAX_STALENESS`), and clocks and uploads take a moment: a result that lacks the last minutes must not stay for days.
+/// How long ago a range must have ended before its result is shared. A secondary that is read may
+/// be behind, by 120 seconds at most (`MAX_STALENESS`), and clocks and uploads take a moment: a
+/// result that lacks the last minutes must not stay for days.
 const MARGIN: Duration = Duration::from_mins(5);
 
 /// Outcome of accepting a job.
@@ -50,21 +54,25 @@ pub enum Created {
 pub enum Written {
     /// It is there, and durable.
     New(Box<Job>),
-    /// It was not written, since its idempotency key is known: [`JobStore::accepted_before`] knows more.
+    /// It was not written, since its idempotency key is known: [`JobStore::accepted_before`] knows
+    /// more.
     KeyKnown,
     /// The database did not take it: it is not there.
     Refused(StoreError),
 }
 
 impl JobStore {
-    /// Accepts jobs, each by itself; one outcome for each, in their order. When this returns, the created jobs survive any crash. A job that
-    /// shares the current result of its key is created FINISHED.
+    /// Accepts jobs, each by itself; one outcome for each, in their order. When this returns, the
+    /// created jobs survive any crash. A job that shares the current result of its key is created
+    /// FINISHED.
     ///
     /// # Errors
     ///
-    /// An error of the whole call, or of one job: then it is not known which jobs, or whether this job, was created.
+    /// An error of the whole call, or of one job: then it is not known which jobs, or whether this
+    /// job, was created.
     ///
-    /// The earlier job of a known idempotency key is not looked up here, because the other jobs would wait for that.
+    /// The earlier job of a known idempotency key is not looked up here, because the other jobs
+    /// would wait for that.
     pub async fn create_all(&self, new: &[NewJob]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
         let shared = self.shared_by(new).await?;
         let refused = self.upsert_all(new, &shared).await?;
@@ -90,8 +98,9 @@ impl JobStore {
 
     /// Writes all of them with one command; those that the server refused, by position.
     ///
-    /// Upserts instead of inserts, because only updates can take the server's time. An id is never used twice, so each inserts; but the
-    /// command may have to be repeated when its answer is lost, and must then leave alone what the first one has made.
+    /// Upserts instead of inserts, because only updates can take the server's time. An id is never
+    /// used twice, so each inserts; but the command may have to be repeated when its answer is
+    /// lost, and must then leave alone what the first one has made.
     async fn upsert_all(
         &self,
         new: &[NewJob],
@@ -173,8 +182,8 @@ impl JobStore {
         Err(StoreError::Contended("the job of an idempotency key"))
     }
 
-    /// Notes that the broker has confirmed the message of a job that still waits. `false`: the job has moved on since the
-    /// caller saw it at `epoch`, so that its message may have been used up.
+    /// Notes that the broker has confirmed the message of a job that still waits. `false`: the job
+    /// has moved on since the caller saw it at `epoch`, so that its message may have been used up.
     pub async fn mark_published(&self, job_id: JobId, epoch: i64) -> Result<bool, StoreError> {
         self.mark_all_published(&[(job_id, epoch)]).await.map(|marked| marked == 1)
     }
@@ -224,14 +233,16 @@ fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
     }
 }
 
-/// The share key, of a range that has ended; only then is a result final, by the server's clock. Null for other ranges.
+/// The share key, of a range that has ended; only then is a result final, by the server's clock.
+/// Null for other ranges.
 fn share_key(new: &NewJob) -> Bson {
     let Some(key) = &new.share_key else { return Bson::Null };
     let to = bson::DateTime::from_millis(new.request.range.to_ms());
     doc! { "$cond": [{ "$lte": [to, end_of_closed()] }, key.as_str(), null] }.into()
 }
 
-/// Up to when a range may go to have ended. A later one touches the current hour, which is still being written, or ended a moment ago.
+/// Up to when a range may go to have ended. A later one touches the current hour, which is still
+/// being written, or ended a moment ago.
 fn end_of_closed() -> Document {
     let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
     doc! { "$min": [this_hour, { "$subtract": ["$$NOW", millis(MARGIN)] }] }
@@ -248,8 +259,8 @@ fn finished(result: &FinishedResult) -> [Document; 2] {
     [doc! { "$literal": literal }, by_server]
 }
 
-/// Whether the answer may have been lost on the way, or another server has become the primary: what the driver repeats by itself
-/// for commands that it knows.
+/// Whether the answer may have been lost on the way, or another server has become the primary: what
+/// the driver repeats by itself for commands that it knows.
 fn is_worth_repeating(error: &mongodb::error::Error) -> bool {
     match &*error.kind {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } => true,
@@ -258,7 +269,8 @@ fn is_worth_repeating(error: &mongodb::error::Error) -> bool {
     }
 }
 
-/// Whether the primary has written, but stepped down while it waited for a majority: the next one may have all of it, or not.
+/// Whether the primary has written, but stepped down while it waited for a majority: the next one
+/// may have all of it, or not.
 fn has_stepped_down(answer: &Document) -> bool {
     let concern = answer.get_document("writeConcernError");
     concern.is_ok_and(|concern| concern.get_i32("code").is_ok_and(|code| STEPPED_DOWN.contains(&code)))

@@ -4,17 +4,18 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::job::{Fence, Job, JobState};
 use export_core::result::{ResultState, is_void};
 use export_core::rules::result::ResultTransition;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::server_errors::is_duplicate;
 use mongodb::options::ReadConcern;
 
 use super::rules::{filter, update};
 use super::{FinishedResult, GivenOfResult, read_finished, without_objects};
 use crate::jobs::JobStore;
 use crate::jobs::document::state_of;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::server_errors::is_duplicate;
 
-/// Looks and tries to begin. Each one that fails means that another worker has changed a result of the same key in between.
+/// Looks and tries to begin. Each one that fails means that another worker has changed a result of
+/// the same key in between.
 const TRIES: u32 = 8;
 
 /// What the holder of a claim does next.
@@ -22,9 +23,11 @@ const TRIES: u32 = 8;
 pub enum Begun {
     /// It writes the result, which this claim has begun.
     Write(Writing),
-    /// It commits with this result: that of an earlier attempt of the same job, or the current one, which the job shares.
+    /// It commits with this result: that of an earlier attempt of the same job, or the current one,
+    /// which the job shares.
     Use(Box<FinishedResult>),
-    /// It gives the job back for a while ([`JobStore::wait_for_result`]): another job writes the result of the same export.
+    /// It gives the job back for a while ([`JobStore::wait_for_result`]): another job writes the
+    /// result of the same export.
     Wait,
 }
 
@@ -33,8 +36,9 @@ pub enum Begun {
 pub struct Writing {
     /// The claim.
     pub(crate) fence: Fence,
-    /// The result that was current when this one was begun, and that this one replaces. Only one result of a key is written at a time, so it
-    /// is the only one that can be current when this one is finished.
+    /// The result that was current when this one was begun, and that this one replaces. Only one
+    /// result of a key is written at a time, so it is the only one that can be current when this
+    /// one is finished.
     pub(crate) replaces: Option<(String, i64)>,
 }
 
@@ -46,7 +50,8 @@ struct Seen {
 }
 
 impl JobStore {
-    /// Begins the result of a claimed job, unless there is a finished one for it or another job writes it.
+    /// Begins the result of a claimed job, unless there is a finished one for it or another job
+    /// writes it.
     pub async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
         for _ in 0..TRIES {
             let seen = self.see(job).await?;
@@ -63,7 +68,8 @@ impl JobStore {
         Ok(Begun::Wait)
     }
 
-    /// Looks once more now that no other result of the key can be begun: another worker may have finished one since the last look.
+    /// Looks once more now that no other result of the key can be begun: another worker may have
+    /// finished one since the last look.
     async fn begun(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
         let seen = Seen { own: None, ..self.see(job).await? };
         if let Some(result) = self.usable(job, &seen).await? {
@@ -74,7 +80,8 @@ impl JobStore {
         Ok(Begun::Write(Writing { fence: fence.clone(), replaces }))
     }
 
-    /// The job's own result and the current one of its key, as the primary has them: the unique indexes know no more than that.
+    /// The job's own result and the current one of its key, as the primary has them: the unique
+    /// indexes know no more than that.
     async fn see(&self, job: &Job) -> Result<Seen, StoreError> {
         let own_id = job.id.to_string();
         let mut wanted = vec![doc! { "_id": &own_id }];
@@ -125,8 +132,8 @@ impl JobStore {
         found.await?.map(read_finished).transpose()
     }
 
-    /// Makes the job's own WRITING result; whether it did. `false`: another one of the key is being written, or the job has a
-    /// result or a claim that was not seen.
+    /// Makes the job's own WRITING result; whether it did. `false`: another one of the key is being
+    /// written, or the job has a result or a claim that was not seen.
     async fn write_own(&self, job: &Job, fence: &Fence) -> Result<bool, StoreError> {
         let rule = ResultTransition::Begin.rule();
         let given = GivenOfResult { epoch: fence.epoch, owner: &fence.owner, ..GivenOfResult::default() };

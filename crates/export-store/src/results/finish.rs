@@ -6,18 +6,20 @@ use bson::doc;
 use export_core::job::Progress;
 use export_core::result::WrittenResult;
 use export_core::rules::result::ResultTransition;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::server_errors::{driver_error, is_duplicate};
 
 use super::{FinishedResult, GivenOfResult, Writing, read_finished, without_objects};
 use crate::jobs::JobStore;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
-/// Tries to finish: one, and one after the result that it replaces was retired. More are for other changes in between.
+/// Tries to finish: one, and one after the result that it replaces was retired. More are for other
+/// changes in between.
 const TRIES: u32 = 4;
 
 impl JobStore {
-    /// Finishes a result, to be kept for `retention`. From now on other jobs share it. `None`: the result is no longer this claim's, and the objects
-    /// belong to no job.
+    /// Finishes a result, to be kept for `retention`. From now on other jobs share it. `None`: the
+    /// result is no longer this claim's, and the objects belong to no job.
     pub async fn finish_result(
         &self,
         writing: &Writing,
@@ -39,7 +41,7 @@ impl JobStore {
                 Ok(Some(finished)) => return read_finished(finished).map(Some),
                 Ok(None) => return self.finished_before(&id, written).await,
                 // There is a current result still: the one that was not good enough for this job.
-                Err(error) if error.is_duplicate() => {
+                Err(error) if driver_error(&error).is_some_and(is_duplicate) => {
                     let Some((replaced, epoch)) = replaces else { return Err(error) };
                     let seen = GivenOfResult { epoch: *epoch, ..GivenOfResult::default() };
                     self.change_result(replaced, ResultTransition::Retire, &seen).await?;
@@ -50,7 +52,8 @@ impl JobStore {
         Err(StoreError::Contended("the current result of an export"))
     }
 
-    /// The driver may have repeated a change whose answer was lost: then the first one finished the result.
+    /// The driver may have repeated a change whose answer was lost: then the first one finished the
+    /// result.
     async fn finished_before(
         &self,
         id: &str,

@@ -6,10 +6,9 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::job::Progress;
 use export_core::result::{ResultState, WrittenResult, least_lifetime};
 use export_core::rules::result::{ResultCondition, ResultEffect, ResultRule};
-
-use super::content;
 use export_mongo::clock::{after_now, millis};
 
+use super::content;
 use crate::jobs::rules::passed;
 
 /// The values that a caller provides. A rule reads only those that it mentions.
@@ -23,7 +22,8 @@ pub(crate) struct GivenOfResult<'a> {
     pub(crate) fresh_since: Option<DateTime>,
 }
 
-/// Matches the results where the rule holds. A result that does not exist is not matched: an upsert makes it.
+/// Matches the results where the rule holds. A result that does not exist is not matched: an upsert
+/// makes it.
 pub(crate) fn filter(rule: &ResultRule, given: &GivenOfResult<'_>) -> Document {
     let mut filter = Document::new();
     let mut expressions = Vec::new();

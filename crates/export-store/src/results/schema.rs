@@ -2,12 +2,12 @@
 
 use bson::{Document, doc};
 use export_core::result::ResultState;
+use export_mongo::provision::index;
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 
-use export_mongo::provision::index;
-
-/// The unique indexes, which let at most one result of a key be written, and one be current; and the sweeper's.
+/// The unique indexes, which let at most one result of a key be written, and one be current; and
+/// the sweeper's.
 pub(crate) fn indexes() -> [IndexModel; 3] {
     let one_of_a_key = |name: &str, condition: Document| {
         let options = IndexOptions::builder()
@@ -25,8 +25,9 @@ pub(crate) fn indexes() -> [IndexModel; 3] {
     ]
 }
 
-/// What every result must be: whatever writes to `results`, a finished one has exactly one address, only one that is being written has an
-/// owner, and only a finished one that may be shared is current.
+/// What every result must be: whatever writes to `results`, a finished one has exactly one address,
+/// only one that is being written has an owner, and only a finished one that may be shared is
+/// current.
 pub(crate) fn validator() -> Document {
     let schema = doc! {
         "bsonType": "object",

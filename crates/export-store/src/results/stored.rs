@@ -5,10 +5,10 @@ use chrono::Utc;
 use export_core::JobId;
 use export_core::job::{ExportResult, Progress, Stats};
 use export_core::result::WrittenResult;
+use export_mongo::StoreError;
 use serde::Deserialize;
 
 use crate::jobs::document::{object_documents, progress_document, stats_document, to_chrono};
-use export_mongo::StoreError;
 
 /// A finished result, with which a job is committed.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,13 +4,13 @@ use bson::{Document, doc};
 use export_core::job::JobState;
 use export_core::result::ResultState;
 use export_core::rules::result::ResultTransition;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
 use futures_util::TryStreamExt;
 
 use super::GivenOfResult;
 use super::rules::{filter, update};
 use crate::jobs::JobStore;
-use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
 /// Most results of each kind in one sweep; the next sweep goes on.
 const BATCH: i64 = 100;
@@ -49,7 +49,8 @@ impl JobStore {
         Ok(changed.await?.modified_count)
     }
 
-    /// Costs a look at the jobs of all WRITING results, which are about as many as jobs are running.
+    /// Costs a look at the jobs of all WRITING results, which are about as many as jobs are
+    /// running.
     async fn remove_void_results(&self) -> Result<u64, StoreError> {
         let job_of_result = doc! {
             "from": self.jobs.name(), "localField": "_id", "foreignField": "_id", "as": "job",

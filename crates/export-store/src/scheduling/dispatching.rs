@@ -1,12 +1,14 @@
 //! The dispatcher's doors: who waits, what is in the broker or running, and which jobs are next.
 //!
-//! A job *waits* while it is `NOT_STARTED`, not published and due. It is *in the broker* while it is `NOT_STARTED` and published, and *running*
-//! while it is `STARTED`; in both cases it is *active*. A look costs nothing while no job waits, and little while ten thousand do: each look
+//! A job *waits* while it is `NOT_STARTED`, not published and due. It is *in the broker* while it
+//! is `NOT_STARTED` and published, and *running* while it is `STARTED`; in both cases it is
+//! *active*. A look costs nothing while no job waits, and little while ten thousand do: each look
 //! reads an index that holds only such jobs, and of that only as much as it returns.
 //!
-//! **The same export.** Of the jobs that may share a result, one is active at a time until there is a finished result for the others:
-//! hundreds of identical requests cost one reading, and no worker claims a job only to give it back. Nothing depends on this for safety,
-//! because a worker that meets another one's result waits ([`JobStore::begin_result`]).
+//! **The same export.** Of the jobs that may share a result, one is active at a time until there is
+//! a finished result for the others: hundreds of identical requests cost one reading, and no worker
+//! claims a job only to give it back. Nothing depends on this for safety, because a worker that
+//! meets another one's result waits ([`JobStore::begin_result`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -44,13 +46,14 @@ pub struct Occupancy {
 }
 
 impl JobStore {
-    /// Tenants with jobs that are not published, due or not. As many as there are: each of them has a job in the queue, whose length
-    /// is bounded.
+    /// Tenants with jobs that are not published, due or not. As many as there are: each of them has
+    /// a job in the queue, whose length is bounded.
     pub async fn waiting_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let jobs = self.jobs.clone();
         let names = bounded("find tenants with waiting jobs", async move {
-            // By this index alone, and without a condition: it has only waiting jobs, and to test once more that they are
-            // would mean to read every one of them. So the server jumps from one tenant to the next.
+            // By this index alone, and without a condition: it has only waiting jobs, and to test
+            // once more that they are would mean to read every one of them. So the server jumps
+            // from one tenant to the next.
             let by_index = jobs
                 .aggregate([doc! { "$group": { "_id": "$tenant" } }])
                 .hint(Hint::Name(WAITING.to_owned()));
@@ -75,8 +78,9 @@ impl JobStore {
     /// What is in the broker or running, of all tenants.
     pub async fn occupancy(&self) -> Result<Occupancy, StoreError> {
         let of = doc! { "tenant": "$tenant", "state": "$state" };
-        // A job is published when it is due. One that is not any more is there after the server's clock went back, and no worker may claim it
-        // for so long: it must not hold the room of others.
+        // A job is published when it is due. One that is not any more is there after the server's
+        // clock went back, and no worker may claim it for so long: it must not hold the room of
+        // others.
         let is_running = doc! { "$eq": ["$state", JobState::Started.as_str()] };
         let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
         let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
@@ -84,7 +88,8 @@ impl JobStore {
         let stages = [doc! { "$match": is_active() }, doc! { "$group": group }];
         let jobs = self.jobs.clone();
         let groups: Vec<Document> = bounded("count active jobs", async move {
-            // Said outright: left to itself, the server tries several indexes for each half of the condition, again for every look.
+            // Said outright: left to itself, the server tries several indexes for each half of the
+            // condition, again for every look.
             let by_index = jobs.aggregate(stages.clone()).hint(Hint::Name(ACTIVE.to_owned()));
             let counts = match by_index.await {
                 // Not provisioned yet.
@@ -113,10 +118,12 @@ impl JobStore {
         Ok(occupancy)
     }
 
-    /// The tenant's next waiting jobs that are due, at most `most`. Jobs of earlier versions, which have no turn, come first.
+    /// The tenant's next waiting jobs that are due, at most `most`. Jobs of earlier versions, which
+    /// have no turn, come first.
     ///
-    /// Left out are jobs that wait for the result of an active job, whose share keys are `active`; and of waiting jobs with one share key
-    /// all but the first. Jobs that a current result serves are never left out: each of them uses it at its claim.
+    /// Left out are jobs that wait for the result of an active job, whose share keys are `active`;
+    /// and of waiting jobs with one share key all but the first. Jobs that a current result serves
+    /// are never left out: each of them uses it at its claim.
     pub async fn next_waiting(
         &self,
         tenant: &Tenant,
@@ -152,12 +159,13 @@ impl JobStore {
         let is_next = |job: &&Document| {
             let Ok(key) = job.get_str("shareKey") else { return true };
             let is_served = current.get(key).is_some_and(|begun_at| is_served_by(job, *begun_at));
-            first.insert(key.to_owned()) || is_served
+            is_served || first.insert(key.to_owned())
         };
         Ok(found.iter().filter(is_next).filter_map(PendingMessage::read).collect())
     }
 
-    /// When the current results of these keys were begun, of results that are kept for long enough to be shared.
+    /// When the current results of these keys were begun, of results that are kept for long enough
+    /// to be shared.
     async fn current_begun_at(
         &self,
         tenant: &Tenant,
@@ -182,13 +190,14 @@ impl JobStore {
     }
 }
 
-/// Jobs whose message is to go out, once they are due: those of the index `waiting`, in the very words of its condition.
+/// Jobs whose message is to go out, once they are due: those of the index `waiting`, in the very
+/// words of its condition.
 pub(crate) fn is_unpublished() -> Document {
     doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null }
 }
 
-/// Jobs in the broker, and running ones: those of the index `active`, in the very words of its condition. A job that was claimed before its
-/// message was noted runs without one.
+/// Jobs in the broker, and running ones: those of the index `active`, in the very words of its
+/// condition. A job that was claimed before its message was noted runs without one.
 pub(crate) fn is_active() -> Document {
     doc! { "$or": [{ "state": JobState::Started.as_str() }, is_in_broker()] }
 }
@@ -198,14 +207,16 @@ pub(crate) fn is_in_broker() -> Document {
     doc! { "state": JobState::NotStarted.as_str(), "publishedAt": { "$type": "date" } }
 }
 
-/// The indexes of these looks. Both have only jobs that somebody works on or waits for, so that their size is not that of the collection.
+/// The indexes of these looks. Both have only jobs that somebody works on or waits for, so that
+/// their size is not that of the collection.
 pub(crate) fn indexes() -> [IndexModel; 2] {
     let partial = |name: &str, keys: Document, condition: Document| {
         let options =
             IndexOptions::builder().name(name.to_owned()).partial_filter_expression(condition).build();
         IndexModel::builder().keys(keys).options(options).build()
     };
-    // With the last two, jobs that are not due, or wait for the result of another one, are skipped without being read.
+    // With the last two, jobs that are not due, or wait for the result of another one, are skipped
+    // without being read.
     let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1, "shareKey": 1 };
     [
         partial(WAITING, in_turn, is_unpublished()),

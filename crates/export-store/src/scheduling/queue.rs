@@ -1,6 +1,8 @@
-//! Questions about jobs that wait: how many there are, in which order a tenant's are, and how fast jobs are begun.
+//! Questions about jobs that wait: how many there are, in which order a tenant's are, and how fast
+//! jobs are begun.
 //!
-//! All of them are answered with the help of an index, read a bounded number of jobs, and are asked once for many callers.
+//! All of them are answered with the help of an index, read a bounded number of jobs, and are asked
+//! once for many callers.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -21,8 +23,8 @@ use crate::schema::NEWEST_FIRST_BY_STATE;
 
 /// The longest that one question may keep the server busy.
 const QUESTION: Duration = Duration::from_secs(5);
-/// Most jobs of a line that are looked at: ten times what a tenant may have unless the operator says otherwise. Those beyond have no place
-/// yet.
+/// Most jobs of a line that are looked at: ten times what a tenant may have unless the operator
+/// says otherwise. Those beyond have no place yet.
 const LINE: usize = 10_000;
 const LOOK: &str = "read a tenant's line";
 /// Running exports, and finished ones, that a pace is learned from.
@@ -31,11 +33,12 @@ const FINISHED: i64 = 50;
 /// Most finished jobs that are looked at for these, where many have got another one's result.
 const LOOKED_AT: i64 = 1_000;
 
-/// A tenant's jobs that no worker has, in the order in which they will be begun: first jobs in the broker, then the others.
+/// A tenant's jobs that no worker has, in the order in which they will be begun: first jobs in the
+/// broker, then the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// Jobs that wait for the same result have one place, that of the first of them. Jobs that wait for a result which a worker writes by now
-    /// have none.
+    /// Jobs that wait for the same result have one place, that of the first of them. Jobs that wait
+    /// for a result which a worker writes by now have none.
     pub places: Vec<Vec<JobId>>,
     /// Whether these are all jobs of the line.
     pub is_whole: bool,
@@ -91,8 +94,9 @@ impl JobStore {
 
     /// The tenant's jobs that no worker has and that will have one, in their order.
     pub async fn line(&self, tenant: &Tenant) -> Result<Line, StoreError> {
-        // Each by an index of few states, and the first in the index's order: however many wait, no more are read than are told. In this order, so
-        // that a job that is released meanwhile is seen twice and not missed.
+        // Each by an index of few states, and the first in the index's order: however many wait, no
+        // more are read than are told. In this order, so that a job that is released meanwhile is
+        // seen twice and not missed.
         let waiting: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)).await?;
         let in_broker: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(ACTIVE)).await?;
         let running: Vec<Running> =
@@ -132,8 +136,9 @@ impl JobStore {
             doc! { "$limit": RUNNING },
             told.clone(),
         ];
-        // Each by an index that is there for something else: of one tenant by when they finished; of all by when their results expire, which
-        // is the same order where they are kept equally long. A job that shares a result took no time.
+        // Each by an index that is there for something else: of one tenant by when they finished;
+        // of all by when their results expire, which is the same order where they are kept equally
+        // long. A job that shares a result took no time.
         let (finished, order) = match tenant {
             Some(tenant) => {
                 let filter = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } };
@@ -162,7 +167,8 @@ impl JobStore {
 
     /// How many tenants have jobs that no worker has.
     pub async fn count_waiting_tenants(&self) -> Result<u64, StoreError> {
-        // Of any tenant: without a word on the index's first field the server would not skip through it.
+        // Of any tenant: without a word on the index's first field the server would not skip
+        // through it.
         let waiting = doc! { "tenant": { "$gte": "" }, "state": JobState::NotStarted.as_str() };
         let stages = vec![
             doc! { "$match": waiting },
@@ -200,7 +206,8 @@ impl JobStore {
     }
 }
 
-/// The tenant's jobs of this kind by turn and id, at most [`LINE`]. Those of earlier versions, which know no turn, come first.
+/// The tenant's jobs of this kind by turn and id, at most [`LINE`]. Those of earlier versions,
+/// which know no turn, come first.
 fn in_turn(tenant: &Tenant, kind: Document) -> Vec<Document> {
     let mut wanted = doc! { "tenant": tenant.as_str() };
     wanted.extend(kind);

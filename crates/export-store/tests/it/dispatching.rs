@@ -361,7 +361,8 @@ async fn of_jobs_that_ask_for_the_same_one_is_released() {
     store.claimed(fresh[0], "worker").await;
     assert_eq!(next(&store, "default", 9).await, [same[0], same[1], other]);
     // Nor can any job use one that is about to expire.
-    let soon = vec![doc! { "$set": { "expiresAt": { "$add": ["$$NOW", 60_000] } } }];
+    let soon = doc! { "madeAt": ago(Duration::from_hours(24)), "expiresAt": { "$add": ["$$NOW", 60_000] } };
+    let soon = vec![doc! { "$set": soon }];
     store.results.update_many(doc! {}, soon).await.expect("changed");
     assert_eq!(next(&store, "default", 9).await, [other]);
     store.space.cleanup().await;

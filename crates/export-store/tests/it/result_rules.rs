@@ -1,5 +1,6 @@
-//! The store changes results as the rules say: random sequences of changes on the stored results of two jobs with one share key, and on
-//! records in memory, compared after every step. The model checker works on such records.
+//! The store changes results as the rules say: random sequences of changes on the stored results of
+//! two jobs with one share key, and on records in memory, compared after every step. The model
+//! checker works on such records.
 
 use std::time::Duration;
 
@@ -46,7 +47,8 @@ fn step(random: &mut Rng) -> Step {
     }
 }
 
-/// What a worker holds that has begun a result: the proof, the job, its claim, and what it replaces.
+/// What a worker holds that has begun a result: the proof, the job, its claim, and what it
+/// replaces.
 #[derive(Clone)]
 struct Proof {
     writing: Writing,
@@ -199,7 +201,8 @@ impl Pair {
                     } else {
                         doc! { "$add": ["$$NOW", 600_000] }
                     };
-                    let change = vec![doc! { "$set": { "expiresAt": until } }];
+                    let made_at = ago(Duration::from_hours(24));
+                    let change = vec![doc! { "$set": { "madeAt": made_at, "expiresAt": until } }];
                     let id = doc! { "_id": self.new[job].id.to_string() };
                     self.store.results.update_one(id, change).await.expect("changed");
                 }

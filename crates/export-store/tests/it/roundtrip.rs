@@ -161,17 +161,15 @@ async fn provisioning_twice_is_harmless() {
         names,
         [
             "_id_",
-            "active",
+            "activeJobs",
             "announcements",
             "expiry",
-            "following",
             "idempotency",
             "lastFinishedOfTenant",
-            "leading",
             "leases",
             "newestFirst",
             "newestFirstByState",
-            "waiting",
+            "waitingByTurn",
         ]
     );
     assert_eq!(store.document(id).await, before);

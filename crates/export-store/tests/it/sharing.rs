@@ -231,7 +231,8 @@ async fn a_job_is_committed_with_the_result_of_an_earlier_attempt() {
         let (begun, fence) = store.begun(id).await;
         let Begun::Use(found) = begun else { panic!("{begun:?}") };
         assert_eq!(*found, finished);
-        // So late that its lifetime is over: the commit is refused, and the next claim writes it anew.
+        // So late that its lifetime is over: the commit is refused, and the next claim writes it
+        // anew.
         store.tamper_result(id, doc! { "expiresAt": ago(Duration::from_secs(1)) }).await;
         let expired_at = Some(store.get(id).await.created_at);
         let expired = export_store::FinishedResult { expires_at: expired_at, ..*found };
@@ -272,8 +273,8 @@ async fn only_what_is_over_by_the_server_s_clock_is_shared() {
         store.space.mongodb.database("admin").run_command(doc! { "hello": 1 }).await.expect("an answer");
     let now_ms = now.get_datetime("localTime").expect("a time").timestamp_millis();
     let this_hour_ms = now_ms - now_ms.rem_euclid(3_600_000);
-    // An hour on either side, so that the turn of an hour during the test changes nothing. A range that ended four minutes ago is in the current
-    // hour, or ended too short a time ago.
+    // An hour on either side, so that the turn of an hour during the test changes nothing. A range
+    // that ended four minutes ago is in the current hour, or ended too short a time ago.
     for (to_ms, is_over) in [
         (this_hour_ms - 5 * 60_000, true),
         (now_ms - 4 * 60_000, false),
