@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use export_engine::{MemoryBudget, Meter};
+use export_engine::{MemoryBudget, Meter, StopFlag};
 use export_mongo::ReadLimits;
 use export_settings::mongo::{MongoArgs, SourceArgs};
 use export_settings::reading::ReadingArgs;
@@ -162,7 +162,8 @@ impl Run {
         meter: &Arc<Meter>,
         signals: &mut Signals,
     ) -> anyhow::Result<Done> {
-        let mut working = start(work, place, meter)?;
+        let stop = StopFlag::default();
+        let mut working = start(work, place, meter, stop.clone())?;
         let mut progress = Progress::new(self.quiet);
         let mut ticks = interval(TICK);
         let outcome = loop {
@@ -170,7 +171,7 @@ impl Run {
                 outcome = &mut working => break ended(outcome),
                 _ = ticks.tick() => progress.show(meter),
                 () = signals.next() => {
-                    meter.stop();
+                    stop.stop();
                     let stopping = async {
                         tokio::select! {
                             outcome = &mut working => ended(outcome),
@@ -189,13 +190,13 @@ impl Run {
 type Working = oneshot::Receiver<anyhow::Result<Done>>;
 
 /// Not one of the runtime's threads: it may wait for data for ever, and the program must be able to end without it.
-fn start(work: Work, place: &Arc<Place>, meter: &Arc<Meter>) -> anyhow::Result<Working> {
+fn start(work: Work, place: &Arc<Place>, meter: &Arc<Meter>, stop: StopFlag) -> anyhow::Result<Working> {
     let (sender, receiver) = oneshot::channel();
     let (place, meter, handle) = (Arc::clone(place), Arc::clone(meter), Handle::current());
     let thread = thread::Builder::new().name("export".to_owned());
     let started = thread.spawn(move || {
         // Nobody listens any more when the program is about to end.
-        let _ = sender.send(work.run(&place, &meter, &handle));
+        let _ = sender.send(work.run(&place, &meter, &stop, &handle));
     });
     started.context("a thread cannot be started")?;
     Ok(receiver)

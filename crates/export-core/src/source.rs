@@ -1,23 +1,57 @@
-//! Where hour documents come from: the one port between the engine and what stores vehicles.
+//! Where hour documents come from: the port between the engine and what stores vehicles.
 
 use bytes::Bytes;
 
 use crate::{Parameter, TimeRange, VehicleId};
 
-/// Something that has vehicles' hour documents: a database, a dump, a test's list.
+/// Has the hour documents of vehicles: a database, a dump, a list in a test.
 ///
-/// All calls may block, so they belong on a thread that may.
+/// All calls may block, so they belong on a thread that may block.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use bytes::Bytes;
+/// use export_core::source::{HourDocuments, Source, SourceError};
+/// use export_core::{Parameter, TimeRange, VehicleId};
+///
+/// /// One vehicle's documents by parameter, each list ordered by `_id` and all of them in every range asked for.
+/// struct OneVehicle(VehicleId, BTreeMap<Parameter, Vec<Bytes>>);
+///
+/// impl Source for OneVehicle {
+///     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+///         Ok(vec![self.0.clone()])
+///     }
+///
+///     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+///         Ok(vehicles.iter().map(|_| self.1.keys().cloned().collect()).collect())
+///     }
+///
+///     fn open<'a>(
+///         &'a self, _vehicle: &VehicleId, parameter: &Parameter, _documents: TimeRange,
+///     ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+///         Ok(Box::new(Documents(self.1[parameter].iter())))
+///     }
+/// }
+///
+/// struct Documents<'a>(std::slice::Iter<'a, Bytes>);
+///
+/// impl HourDocuments for Documents<'_> {
+///     fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+///         Ok(self.0.next().cloned())
+///     }
+/// }
+/// ```
 pub trait Source: Sync {
-    /// All vehicles there are now, by name.
+    /// All vehicles that exist now, by name.
     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError>;
 
-    /// The parameters for which each of these vehicles has a collection, in the order of the vehicles.
+    /// For each of these vehicles, in their order, the parameters that it has a collection for.
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError>;
 
     /// Opens the documents of one collection that may hold points of the range, ordered by `_id`.
     ///
-    /// `documents` bounds the `_id`s to read, which begin up to an hour before the first point wanted. Is only called
-    /// for collections that exist.
+    /// `documents` bounds the `_id`s to read; it begins up to an hour before the first point wanted. The engine opens only
+    /// collections that exist.
     fn open<'a>(
         &'a self,
         vehicle: &VehicleId,
@@ -32,7 +66,7 @@ pub trait HourDocuments {
     fn next(&mut self) -> Result<Option<Bytes>, SourceError>;
 }
 
-/// The source failed. Who calls passes it on untouched; who made it knows what it means.
+/// The source failed. The engine passes the cause on unchanged; the caller that made the source can downcast it.
 #[derive(Debug, thiserror::Error)]
 #[error("the source of hour documents failed")]
 pub struct SourceError(#[source] pub Box<dyn std::error::Error + Send + Sync>);

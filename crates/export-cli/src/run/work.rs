@@ -9,7 +9,9 @@ use export_core::VehicleId;
 use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError};
-use export_engine::{DumpSource, Engine, EngineError, Limits, Meter, Plan, PlanError, plan};
+use export_engine::{
+    DumpSource, Engine, EngineError, ExportTask, Limits, Meter, Plan, PlanError, StopFlag, plan,
+};
 use export_mongo::{MongoSource, ReadLimits, SourceThrottle, StoreError, VehicleDatabases};
 use export_settings::SecretString;
 use tokio::runtime::Handle;
@@ -52,7 +54,13 @@ pub(crate) struct Done {
 
 impl Work {
     /// Does it. On an error something half may be left in the place, which must be closed.
-    pub(crate) fn run(&self, place: &Place, meter: &Meter, handle: &Handle) -> anyhow::Result<Done> {
+    pub(crate) fn run(
+        &self,
+        place: &Place,
+        meter: &Meter,
+        stop: &StopFlag,
+        handle: &Handle,
+    ) -> anyhow::Result<Done> {
         // A quarter is read ahead, as in a worker. Nothing is held for uploads here, and a dump is read as it is needed.
         let read_ahead_bytes = self.memory_budget_bytes / 4;
         let slices_bytes = self.memory_budget_bytes - read_ahead_bytes;
@@ -60,7 +68,7 @@ impl Work {
         match &self.origin {
             Origin::Dump(folder) => {
                 let source = DumpSource::open(folder, prefix).map_err(|error| unreadable(&error))?;
-                let manifest = self.export(&source, place, meter, slices_bytes)?;
+                let manifest = self.export(&source, place, meter, stop, slices_bytes)?;
                 Ok(Done { manifest, left_out: source.left_out().to_vec() })
             }
             Origin::MongoDb(uri) => {
@@ -69,7 +77,7 @@ impl Work {
                 let throttle = SourceThrottle::quiet(&client, self.limits);
                 let databases = VehicleDatabases::behind(&throttle, prefix);
                 let source = MongoSource::new(databases, handle.clone(), read_ahead_bytes);
-                let manifest = self.export(&source, place, meter, slices_bytes)?;
+                let manifest = self.export(&source, place, meter, stop, slices_bytes)?;
                 Ok(Done { manifest, left_out: Vec::new() })
             }
         }
@@ -80,23 +88,18 @@ impl Work {
         source: &dyn Source,
         place: &Place,
         meter: &Meter,
+        stop: &StopFlag,
         slices_bytes: usize,
     ) -> anyhow::Result<Manifest> {
-        let mut plan = self.plan(source)?;
+        let plan = self.plan(source)?;
         let engine = Engine::new(self.threads).context("the threads cannot be started")?;
         let limits = Limits::of_share(slices_bytes, engine.threads());
-        loop {
-            place.stage().map_err(|error| not_written(&error, place))?;
-            match engine.export(&plan, source, &mut FileSink::new(place), meter, &limits) {
-                Ok(manifest) => {
-                    place.commit().map_err(|error| not_written(&error, place))?;
-                    return Ok(manifest);
-                }
-                // Begun again with columns of text. Each time there are more of them, so this ends.
-                Err(EngineError::NotNumeric(found)) => plan.text_parameters.extend(found),
-                Err(error) => return Err(explained(error, place)),
-            }
-        }
+        let task = ExportTask { plan: &plan, source, limits, meter, stop };
+        // Staging a place throws away what an earlier attempt has written to it.
+        let mut sinks = || place.stage().map(|()| FileSink::new(place));
+        let exported = engine.export(&task, &mut sinks).map_err(|error| explained(error, place))?;
+        place.commit().map_err(|error| not_written(&error, place))?;
+        Ok(exported.manifest)
     }
 
     fn plan(&self, source: &dyn Source) -> anyhow::Result<Plan> {
@@ -164,7 +167,7 @@ fn explained(error: EngineError, place: &Place) -> anyhow::Error {
                 counts.resampled_away
             )
         }
-        EngineError::Unordered(_) | EngineError::NotNumeric(_) => anyhow::Error::new(error),
+        EngineError::Unordered(_) => anyhow::Error::new(error),
     }
 }
 
