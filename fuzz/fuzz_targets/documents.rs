@@ -1,9 +1,11 @@
-//! Runs any bytes as the documents of two collections through the whole engine: no panic, every point is counted (or the
-//! engine returns an error), and neither the size of slices nor the number of threads changes the result.
+//! Runs any bytes as the documents of two collections through the whole engine: no panic, every
+//! point is counted (or the engine returns an error), and neither the size of slices nor the number
+//! of threads changes the result.
 //!
-//! The first byte chooses the options. The rest is cut into documents by their length prefixes. Where a prefix is
-//! impossible, the rest is one document with a corrected prefix, so that the decoder sees its content. The documents
-//! then come like those of a source: in order, and with no `_id` out of the range.
+//! The first byte chooses the options. The rest is cut into documents by their length prefixes.
+//! Where a prefix is impossible, the rest is one document with a corrected prefix, so that the
+//! decoder sees its content. The documents then come like those of a source: in order, and with no
+//! `_id` out of the range.
 
 #![no_main]
 
@@ -74,7 +76,8 @@ fn as_a_source_gives_them(documents: Vec<Vec<u8>>) -> Vec<Bytes> {
     for document in documents {
         let id = match read_id(&document) {
             Ok(id) => id.and_then(|id| integral(&id)),
-            // The engine's reader may find this `_id`, since it checks less of the document before it.
+            // The engine's reader may find this `_id`, since it checks less of the document before
+            // it.
             Err(_) if document.windows(4).any(|bytes| bytes == b"_id\0") => continue,
             Err(_) => None,
         };
@@ -98,7 +101,8 @@ fn read_id(document: &[u8]) -> bson::error::Result<Option<Bson>> {
     Ok(None)
 }
 
-/// An integral `_id`. A Decimal128 may have a point or an exponent, so it is treated as out of range.
+/// An integral `_id`. A Decimal128 may have a point or an exponent, so it is treated as out of
+/// range.
 fn integral(id: &Bson) -> Option<i64> {
     match id {
         Bson::Int32(id) => Some(i64::from(*id)),

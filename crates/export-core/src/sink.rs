@@ -7,9 +7,10 @@ pub const ZIP_OBJECT: &str = "export.zip";
 
 /// Stores an export's objects, one after the other: a bucket, a folder, a list in a test.
 ///
-/// A zip is one object, [`ZIP_OBJECT`]. Otherwise there is one object per vehicle, and the manifest comes last. All calls may
-/// block, so they belong on a thread that may block. The owner of the sink publishes the result after the engine has
-/// succeeded; after an error, everything written must be thrown away.
+/// A zip is one object, [`ZIP_OBJECT`]. Otherwise there is one object per vehicle, and the manifest
+/// comes last. All calls may block, so they belong on a thread that may block. The owner of the
+/// sink publishes the result after the engine has succeeded; after an error, everything written
+/// must be thrown away.
 ///
 /// ```
 /// use std::io;
@@ -56,8 +57,9 @@ pub trait Sink {
 
 /// Opens the sink of each attempt at an export.
 ///
-/// The engine may need several attempts: whether a Parquet column is text shows only while the data is read. Each
-/// attempt writes to a new sink. A closure that returns sinks is a factory whose sinks are discarded by dropping them.
+/// The engine may need several attempts: whether a Parquet column is text shows only while the data
+/// is read. Each attempt writes to a new sink. A closure that returns sinks is a factory whose
+/// sinks are discarded by dropping them.
 pub trait SinkFactory {
     /// The sink of one attempt.
     type Sink: Sink;
@@ -65,7 +67,8 @@ pub trait SinkFactory {
     /// Opens an empty sink.
     fn open(&mut self) -> io::Result<Self::Sink>;
 
-    /// Throws away everything that an attempt has written. Called for each sink whose attempt did not succeed.
+    /// Throws away everything that an attempt has written. Called for each sink whose attempt did
+    /// not succeed.
     fn discard(&mut self, sink: Self::Sink);
 }
 

@@ -14,7 +14,7 @@ use crate::{Parameter, TimeRange, VehicleId};
 /// use export_core::source::{HourDocuments, Source, SourceError};
 /// use export_core::{Parameter, TimeRange, VehicleId};
 ///
-/// /// One vehicle's documents by parameter, each list ordered by `_id` and all of them in every range asked for.
+/// /// One vehicle's documents by parameter, ordered by `_id`. It gives all of them for any range.
 /// struct OneVehicle(VehicleId, BTreeMap<Parameter, Vec<Bytes>>);
 ///
 /// impl Source for OneVehicle {
@@ -50,8 +50,8 @@ pub trait Source: Sync {
 
     /// Opens the documents of one collection that may hold points of the range, ordered by `_id`.
     ///
-    /// `documents` bounds the `_id`s to read; it begins up to an hour before the first point wanted. The engine opens only
-    /// collections that exist.
+    /// `documents` bounds the `_id`s to read; it begins up to an hour before the first point
+    /// wanted. The engine opens only collections that exist.
     fn open<'a>(
         &'a self,
         vehicle: &VehicleId,
@@ -66,7 +66,8 @@ pub trait HourDocuments {
     fn next(&mut self) -> Result<Option<Bytes>, SourceError>;
 }
 
-/// The source failed. The engine passes the cause on unchanged; the caller that made the source can downcast it.
+/// The source failed. The engine passes the cause on unchanged; the caller that made the source can
+/// downcast it.
 #[derive(Debug, thiserror::Error)]
 #[error("the source of hour documents failed")]
 pub struct SourceError(#[source] pub Box<dyn std::error::Error + Send + Sync>);

@@ -1,7 +1,9 @@
-//! Writes results of the engine into a folder, for other programs to open: `cargo xtask readers` runs it.
+//! Writes results of the engine into a folder, for other programs to open: `cargo xtask readers`
+//! runs it.
 //!
-//! By default small fleets with every kind of cell, once per set of output options: `<fleet>/<output>/<file>`. With `--long` or
-//! `--many` a zip that needs ZIP64, `<long or many>/export.zip`: an entry of more than 4 GiB, or more than 65,535 entries.
+//! By default small fleets with every kind of cell, once per set of output options:
+//! `<fleet>/<output>/<file>`. With `--long` or `--many` a zip that needs ZIP64, `<long or
+//! many>/export.zip`: an entry of more than 4 GiB, or more than 65,535 entries.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -31,8 +33,8 @@ const DAY_MS: i64 = 1_543_536_000_000;
 
 /// More than the 65,535 entries of a zip without ZIP64.
 const MANY_VEHICLES: usize = 70_000;
-/// Length of the text that every row of the long entry repeats. With a row for each millisecond of 90 minutes the entry is larger
-/// than the 4 GiB of a zip without ZIP64.
+/// Length of the text that every row of the long entry repeats. With a row for each millisecond of
+/// 90 minutes the entry is larger than the 4 GiB of a zip without ZIP64.
 const LONG_TEXT_BYTES: usize = 1_000;
 
 /// By folder: the output options.
@@ -218,7 +220,8 @@ fn odd() -> Vec<SourceVehicle> {
     oddities::one_day().vehicles.iter().map(stored).collect()
 }
 
-/// Values that readers may misinterpret, in columns whose names need quotes, of a vehicle whose name is not ASCII.
+/// Values that readers may misinterpret, in columns whose names need quotes, of a vehicle whose
+/// name is not ASCII.
 fn values() -> Vec<SourceVehicle> {
     let texts = [
         "",

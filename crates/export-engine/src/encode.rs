@@ -1,7 +1,8 @@
 //! From columns of points to the bytes of a file: one encoder per file format, behind [`Encoder`].
 //!
-//! [`rows`] aligns columns by time and gives the rows to an encoder: [`csv`] or [`parquet`]. Slices are encoded in parallel;
-//! [`table`] joins their rows to the file of one vehicle, and has them resampled by [`resample`] before, if that is asked for.
+//! [`rows`] aligns columns by time and gives the rows to an encoder: [`csv`] or [`parquet`]. Slices
+//! are encoded in parallel; [`table`] joins their rows to the file of one vehicle, and has them
+//! resampled by [`resample`] before, if that is asked for.
 
 pub(crate) mod csv;
 mod number;
@@ -21,8 +22,8 @@ use rows::{RowCounts, RowSink};
 
 /// A file format, with what the columns and options of one export mean for it.
 ///
-/// Encoding has two steps. The rows of a slice are encoded on a pool thread, side by side with other slices. Then one thread
-/// appends them to the vehicle's file in order.
+/// Encoding has two steps. The rows of a slice are encoded on a pool thread, side by side with
+/// other slices. Then one thread appends them to the vehicle's file in order.
 pub(crate) trait Encoder: Send + Sync + 'static {
     /// Rows that are encoded and not yet in a file.
     type Rows: EncodedRows;
@@ -94,7 +95,7 @@ impl<E: Encoder> Encoding<E> {
 pub(crate) enum SliceRows<R> {
     /// Encoded rows, and by column the points in them.
     Encoded { rows: R, cells: Vec<u64> },
-    /// For resampling: the last point of each interval by column. They cannot be encoded before the next slice is known, since
-    /// an interval may reach into it.
+    /// For resampling: the last point of each interval by column. They cannot be encoded before the
+    /// next slice is known, since an interval may reach into it.
     Thinned(Vec<Column>),
 }

@@ -25,7 +25,8 @@ use crate::resources::Resources;
 use crate::shape::Shape;
 use crate::task::ExportTask;
 
-/// The threads that do the work of exports. One engine serves all exports of a process. Cheap to clone.
+/// The threads that do the work of exports. One engine serves all exports of a process. Cheap to
+/// clone.
 ///
 /// ```
 /// # use std::collections::BTreeMap;
@@ -75,7 +76,8 @@ use crate::task::ExportTask;
 /// # }
 ///
 /// let request = ExportRequest::parse(&serde_json::json!({
-///     "startDate": "2018-11-30", "endDate": "2018-12-01", "archive": "none", "compression": "none",
+///     "startDate": "2018-11-30", "endDate": "2018-12-01",
+///     "archive": "none", "compression": "none",
 /// }))
 /// .expect("a valid request");
 /// // 2018-11-30T00:00:00Z; the point is five milliseconds later.
@@ -110,7 +112,8 @@ pub struct Exported<S> {
     pub manifest: Manifest,
     /// The sink that the result was written to.
     pub sink: S,
-    /// Parameters whose column in a Parquet file is text, because not all of their values are numbers.
+    /// Parameters whose column in a Parquet file is text, because not all of their values are
+    /// numbers.
     pub text_parameters: BTreeSet<Parameter>,
 }
 
@@ -120,7 +123,8 @@ impl Engine {
         Self::with_threads(threads, || ())
     }
 
-    /// Like [`new`](Self::new), but runs `on_start` on every pool and gatherer thread, for example to set its priority.
+    /// Like [`new`](Self::new), but runs `on_start` on every pool and gatherer thread, for example
+    /// to set its priority.
     pub fn with_threads(
         threads: NonZeroUsize,
         on_start: impl Fn() + Send + Sync + 'static,
@@ -135,12 +139,14 @@ impl Engine {
 
     /// Writes the result of a plan: a file per vehicle, then the manifest.
     ///
-    /// Memory is bounded by the task's limits plus a block per thread, whatever the range. The bytes depend on the plan and the
-    /// data alone. Blocks until the export has ended, so call it on a thread that may block.
+    /// Memory is bounded by the task's limits plus a block per thread, whatever the range. The
+    /// bytes depend on the plan and the data alone. Blocks until the export has ended, so call it
+    /// on a thread that may block.
     ///
-    /// **Attempts.** A column of a Parquet file begins as numbers. If another value appears, the engine discards the sink and
-    /// begins again with that column as text. Every attempt adds a column, so there are at most as many attempts as columns, and
-    /// one more. The meter counts the current attempt.
+    /// **Attempts.** A column of a Parquet file begins as numbers. If another value appears, the
+    /// engine discards the sink and begins again with that column as text. Every attempt adds a
+    /// column, so there are at most as many attempts as columns, and one more. The meter counts the
+    /// current attempt.
     ///
     /// # Errors
     ///

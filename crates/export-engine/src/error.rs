@@ -41,7 +41,8 @@ impl From<SliceError> for EngineError {
 /// Why one attempt at an export ended without a result.
 #[derive(Debug)]
 pub(crate) enum AttemptError {
-    /// Columns of these parameters were taken for numbers and have other values too. The next attempt must write them as text.
+    /// Columns of these parameters were taken for numbers and have other values too. The next
+    /// attempt must write them as text.
     NotNumeric(BTreeSet<Parameter>),
     /// Another attempt would not help.
     Failed(EngineError),

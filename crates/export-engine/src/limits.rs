@@ -15,28 +15,32 @@ pub struct Limits {
 
 /// Smaller slices are not worth their overhead.
 const SMALLEST_SLICE_BYTES: usize = 64 << 10;
-/// Larger slices are not faster. One hour of five parameters, as real fleets have them, is a third of a megabyte.
+/// Larger slices are not faster. One hour of five parameters, as real fleets have them, is a third
+/// of a megabyte.
 const LARGEST_SLICE_BYTES: usize = 512 << 10;
-/// The [`expansion_factor`] of five parameters in CSV, which [`Limits`] assume. Slices of results with a larger factor are smaller.
+/// The [`expansion_factor`] of five parameters in CSV, which [`Limits`] assume. Slices of results
+/// with a larger factor are smaller.
 const USUAL_EXPANSION_FACTOR: usize = 5;
 /// Bytes of a point in real documents.
 const STORED_POINT_BYTES: usize = 15;
 /// Bytes of a point in a decoded column.
 const DECODED_POINT_BYTES: usize = 24;
 
-/// Memory of a slice, until it is written, per byte of its documents: for the documents, the decoded columns and the rows. Each
-/// point may have a row of its own, so `row_bytes` is the size of a row with one value.
+/// Memory of a slice, until it is written, per byte of its documents: for the documents, the
+/// decoded columns and the rows. Each point may have a row of its own, so `row_bytes` is the size
+/// of a row with one value.
 pub(crate) fn expansion_factor(row_bytes: usize) -> usize {
     (STORED_POINT_BYTES + DECODED_POINT_BYTES + row_bytes).div_ceil(STORED_POINT_BYTES)
 }
 
 impl Limits {
-    /// Divides a share of memory between the slices in flight: one per thread, one that is being gathered, and one that is being
-    /// written.
+    /// Divides a share of memory between the slices in flight: one per thread, one that is being
+    /// gathered, and one that is being written.
     pub fn of_share(share_bytes: usize, threads: NonZeroUsize) -> Self {
         let slice_share_bytes = share_bytes / (threads.get() + 2) / USUAL_EXPANSION_FACTOR;
         let target_bytes = slice_share_bytes.clamp(SMALLEST_SLICE_BYTES, LARGEST_SLICE_BYTES);
-        // Slices end on whole hours, so most exceed the target. Only an hour that is too large for the share is split.
+        // Slices end on whole hours, so most exceed the target. Only an hour that is too large for
+        // the share is split.
         let most_bytes = (share_bytes / 2 / USUAL_EXPANSION_FACTOR).max(target_bytes);
         Self { slice: SliceSize { target_bytes, most_bytes }, slices_share_bytes: share_bytes }
     }
@@ -50,7 +54,8 @@ impl SliceSize {
     }
 }
 
-/// The memory of a worker's buffers, divided between concurrent exports and the stages of each export.
+/// The memory of a worker's buffers, divided between concurrent exports and the stages of each
+/// export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudget {
     /// Documents that are read and not yet decoded, per export.
@@ -70,7 +75,8 @@ impl MemoryBudget {
     /// The shares of each of `exports` concurrent exports.
     pub fn shared_by(budget_bytes: usize, exports: NonZeroUsize) -> Self {
         let export_bytes = budget_bytes / exports.get();
-        // The upload has the largest buffers. An eighth is left for the allocator's fragmentation, which is not counted.
+        // The upload has the largest buffers. An eighth is left for the allocator's fragmentation,
+        // which is not counted.
         Self {
             parts_bytes: export_bytes / 8 * 3,
             read_ahead_bytes: export_bytes / 4,

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Progress counters of a running export.
 ///
-/// Only the engine writes them. Each counter is exact, but two counters read one after the other may be of different moments.
+/// Only the engine writes them. Each counter is exact, but two counters read one after the other
+/// may be of different moments.
 #[derive(Debug, Default)]
 pub struct Meter {
     rows: AtomicU64,
@@ -51,7 +52,8 @@ impl Meter {
         self.vehicles_total.load(Relaxed)
     }
 
-    /// Share of the work that is done, 0 to 1. Vehicles have equal weight; within a vehicle, progress is the share of the range.
+    /// Share of the work that is done, 0 to 1. Vehicles have equal weight; within a vehicle,
+    /// progress is the share of the range.
     pub fn share_done(&self) -> f64 {
         let vehicles_total = self.vehicles_total();
         if vehicles_total == 0 {
@@ -82,7 +84,8 @@ impl Meter {
         self.documents.fetch_add(1, Relaxed);
     }
 
-    /// Counts one slice of the current vehicle. `vehicle_millionths` is the share of its range up to the end of the slice.
+    /// Counts one slice of the current vehicle. `vehicle_millionths` is the share of its range up
+    /// to the end of the slice.
     pub(crate) fn slice_done(&self, rows: u64, points: u64, vehicle_millionths: u64) {
         self.rows.fetch_add(rows, Relaxed);
         self.points.fetch_add(points, Relaxed);

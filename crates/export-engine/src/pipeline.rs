@@ -1,4 +1,5 @@
-//! Slices in parallel and in order: one thread gathers them, the pool works on them, the caller takes them in order.
+//! Slices in parallel and in order: one thread gathers them, the pool works on them, the caller
+//! takes them in order.
 
 mod gate;
 mod slice_work;
@@ -54,7 +55,8 @@ pub(crate) struct Slices<R> {
 }
 
 impl<R> Slices<R> {
-    /// The current vehicle's next slice. `None` at the vehicle's end; the next call returns the next vehicle's first slice.
+    /// The current vehicle's next slice. `None` at the vehicle's end; the next call returns the
+    /// next vehicle's first slice.
     pub(crate) fn next(&mut self) -> Result<Option<OrderedSlice<R>>, AttemptError> {
         // The sender hangs up early only if its thread panics, and the scope passes the panic on.
         match self.receiver.recv().unwrap_or(Err(EngineError::Stopped))? {
@@ -145,8 +147,8 @@ impl<E: Encoder> Gatherer<'_, E> {
         InFlight { work, permit, millionths_done }
     }
 
-    /// Opens the vehicle's collections from an hour before the range on, since a document holds points up to an hour after its
-    /// `_id`.
+    /// Opens the vehicle's collections from an hour before the range on, since a document holds
+    /// points up to an hour after its `_id`.
     #[expect(clippy::type_complexity, reason = "used once")]
     fn open(
         &self,

@@ -79,7 +79,8 @@ fn list(vehicles: &[VehicleId]) -> String {
     names.join(", ")
 }
 
-/// Resolves what the request leaves open: which vehicles exist, and which parameters they have. Blocks while the source does.
+/// Resolves what the request leaves open: which vehicles exist, and which parameters they have.
+/// Blocks while the source does.
 pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanError> {
     let vehicles = choose_vehicles(request.vehicles.as_deref(), source)?;
     let collections = source.parameters(&vehicles)?;

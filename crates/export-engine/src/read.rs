@@ -1,8 +1,9 @@
 //! From hour documents to columns of points, in time order.
 //!
-//! [`slice`] gathers the documents of one window, [`hour`] is one document with its `_id`, [`bucket`] walks its points by means
-//! of [`element`], and [`column`] holds them. [`tally`] counts every point and document; [`samples`] keeps examples of those
-//! that cannot be exported. [`dump`] reads a folder that mongodump has written.
+//! [`slice`] gathers the documents of one window, [`hour`] is one document with its `_id`,
+//! [`bucket`] walks its points by means of [`element`], and [`column`] holds them. [`tally`] counts
+//! every point and document; [`samples`] keeps examples of those that cannot be exported. [`dump`]
+//! reads a folder that mongodump has written.
 
 pub(crate) mod bucket;
 pub(crate) mod column;

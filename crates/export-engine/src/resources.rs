@@ -7,15 +7,16 @@ use flate2::Compress;
 use crate::pool::{Pool, Spares};
 use crate::read::column::Column;
 
-/// Bytes of a block of a file before compression. The deflate window is 32 KiB, so at this size a block loses almost nothing by
-/// starting with an empty window.
+/// Bytes of a block of a file before compression. The deflate window is 32 KiB, so at this size a
+/// block loses almost nothing by starting with an empty window.
 pub(crate) const BLOCK_BYTES: usize = 128 << 10;
 
-/// Room for a deflated block. Deflate adds five bytes to each stored piece of an incompressible block.
+/// Room for a deflated block. Deflate adds five bytes to each stored piece of an incompressible
+/// block.
 pub(crate) const DEFLATED_BYTES: usize = BLOCK_BYTES + (4 << 10);
 
-/// Capacity up to which a buffer is kept for reuse. Ordinary slices need less; the memory of one heavy hour goes back to the
-/// system, or the process would keep it for ever.
+/// Capacity up to which a buffer is kept for reuse. Ordinary slices need less; the memory of one
+/// heavy hour goes back to the system, or the process would keep it for ever.
 const MAX_SPARE_BYTES: usize = 4 << 20;
 
 /// The thread pool and spare buffers. Cheap to clone.
@@ -46,7 +47,8 @@ impl Resources {
         Self { pool, buffers: Arc::new(buffers) }
     }
 
-    /// Blocks that are being compressed or wait to be written: one per thread, and one more that is ready when a thread is free.
+    /// Blocks that are being compressed or wait to be written: one per thread, and one more that is
+    /// ready when a thread is free.
     pub(crate) fn blocks_in_flight(&self) -> usize {
         self.pool.size() + 1
     }

@@ -22,7 +22,8 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// The shape of a plan's result, where these parameters are known to have values that are not numbers.
+    /// The shape of a plan's result, where these parameters are known to have values that are not
+    /// numbers.
     pub(crate) fn of(plan: &Plan, text_parameters: &BTreeSet<Parameter>) -> Self {
         let parameters = plan.parameters.clone();
         Self {

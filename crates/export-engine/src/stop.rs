@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub struct StopFlag(Arc<AtomicBool>);
 
 impl StopFlag {
-    /// Asks the engine to end with [`EngineError::Stopped`](crate::EngineError::Stopped) at the next slice.
+    /// Asks the engine to end with [`EngineError::Stopped`](crate::EngineError::Stopped) at the
+    /// next slice.
     ///
-    /// A call that the engine is blocked in, such as a read of the source or a write to the sink, is not interrupted.
+    /// A call that the engine is blocked in, such as a read of the source or a write to the sink,
+    /// is not interrupted.
     pub fn stop(&self) {
         self.0.store(true, Relaxed);
     }

@@ -7,7 +7,8 @@ use crate::meter::Meter;
 use crate::plan::Plan;
 use crate::stop::StopFlag;
 
-/// One export for the engine: its plan and source, its bounds, and how other threads watch and end it.
+/// One export for the engine: its plan and source, its bounds, and how other threads watch and end
+/// it.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "a source need not be debuggable")]
 pub struct ExportTask<'a> {

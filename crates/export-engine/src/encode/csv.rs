@@ -1,7 +1,8 @@
 //! CSV: RFC 4180 with LF, as docs/data-format.md describes it to users.
 //!
-//! Written by hand because the encoder must tell a missing value (nothing) from an empty string (`""`), which the writer of the
-//! csv crate cannot, and because it runs for every cell. The header uses the csv crate.
+//! Written by hand because the encoder must tell a missing value (nothing) from an empty string
+//! (`""`), which the writer of the csv crate cannot, and because it runs for every cell. The header
+//! uses the csv crate.
 
 use std::io::{self, Write};
 
@@ -156,7 +157,8 @@ fn is_formula(text: &str) -> bool {
     text.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 
-/// Appends a string, quoted where RFC 4180 asks for it. The empty string is quoted, so that it differs from a missing value.
+/// Appends a string, quoted where RFC 4180 asks for it. The empty string is quoted, so that it
+/// differs from a missing value.
 fn write_text(text: &str, is_guarded: bool, out: &mut Vec<u8>) {
     let needs_quotes = text.is_empty() || text.contains([',', '"', '\n', '\r']);
     if needs_quotes {

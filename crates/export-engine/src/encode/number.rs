@@ -1,7 +1,8 @@
 //! Values as text: the shortest text that reads back as the same value.
 //!
-//! Written by hand because it runs for every cell: most sensor values have at most three decimals, and their digits come from
-//! integer arithmetic. The other doubles are formatted by the zmij crate.
+//! Written by hand because it runs for every cell: most sensor values have at most three decimals,
+//! and their digits come from integer arithmetic. The other doubles are formatted by the zmij
+//! crate.
 
 use crate::read::column::Value;
 
@@ -35,7 +36,8 @@ const SURE_THOUSANDTHS: i64 = 1_000_000_000_000_000;
 
 /// The value in thousandths, where it is the double of a decimal with at most three places.
 ///
-/// Different decimals of up to 15 digits have different doubles, so this decimal is also the shortest text.
+/// Different decimals of up to 15 digits have different doubles, so this decimal is also the
+/// shortest text.
 #[inline]
 fn exact_thousandths(value: f64) -> Option<i64> {
     #[expect(

@@ -1,7 +1,7 @@
 //! Parquet: batches of rows in, row groups encoded side by side, bytes out in order.
 //!
-//! Row groups are cut by the rows alone (their number, and the bytes of their texts), so the file depends neither on how the
-//! rows arrive nor on the number of threads.
+//! Row groups are cut by the rows alone (their number, and the bytes of their texts), so the file
+//! depends neither on how the rows arrive nor on the number of threads.
 
 mod batch;
 
@@ -112,7 +112,8 @@ impl<'r> ParquetFile<'r> {
             // The footer stays in memory until the end, so it has statistics by group, not by page.
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_offset_index_disabled(true);
-        // Properties are set by name, and a parameter may be called `time` too. This encoding does not fit its doubles.
+        // Properties are set by name, and a parameter may be called `time` too. This encoding does
+        // not fit its doubles.
         if schema.fields().iter().filter(|field| field.name() == "time").count() == 1 {
             // Times rise in small steps.
             properties = properties
@@ -153,7 +154,8 @@ impl<'r> ParquetFile<'r> {
         Ok(())
     }
 
-    /// Rows of the batch that still belong to this group: as many as there is room for. An empty group takes at least one row.
+    /// Rows of the batch that still belong to this group: as many as there is room for. An empty
+    /// group takes at least one row.
     fn fitting_rows(&self, batch: &RecordBatch) -> usize {
         let most = batch.num_rows().min(self.max_rows - self.row_count);
         let room = GROUP_BYTES.saturating_sub(self.text_bytes);

@@ -17,7 +17,8 @@ pub(crate) struct Intervals {
 
 impl Intervals {
     pub(crate) fn new(range: TimeRange, resampling: Resampling) -> Self {
-        // Every step longer than the range gives one interval, so a step may be shortened to the largest i64.
+        // Every step longer than the range gives one interval, so a step may be shortened to the
+        // largest i64.
         let step_ms = i64::try_from(resampling.step_ms.get()).unwrap_or(i64::MAX);
         Self { range, step_ms, fill: resampling.fill }
     }
@@ -26,8 +27,8 @@ impl Intervals {
         self.fill
     }
 
-    /// Maps a point's time to the start of its interval. Remembers the last interval, since most points lie in the same one as the
-    /// point before.
+    /// Maps a point's time to the start of its interval. Remembers the last interval, since most
+    /// points lie in the same one as the point before.
     pub(crate) fn starts(&self) -> impl FnMut(i64) -> i64 {
         let (from_ms, step_ms) = (self.range.from_ms(), self.step_ms);
         let (mut start_ms, mut end_ms) = (from_ms, from_ms.saturating_add(step_ms));
@@ -90,7 +91,8 @@ pub(crate) trait RowOutput {
 #[derive(Debug)]
 pub(crate) struct Resampler {
     intervals: Intervals,
-    /// Start of the interval that the last points belong to. The next slice may have more of its points.
+    /// Start of the interval that the last points belong to. The next slice may have more of its
+    /// points.
     open_ms: Option<i64>,
     /// By column: the open interval's last point.
     latest: Vec<Option<Kept>>,

@@ -13,7 +13,8 @@ pub(crate) enum TimeText {
     Rfc3339(ZonedText),
 }
 
-/// Writes unix milliseconds. Keeps the text of the last time, since most of its digits are those of the next time.
+/// Writes unix milliseconds. Keeps the text of the last time, since most of its digits are those of
+/// the next time.
 #[derive(Clone, Debug)]
 pub(crate) struct UnixText {
     /// The second whose digits are in `text`.
@@ -66,14 +67,16 @@ impl TimeText {
 
 const DAY_MS: i64 = 86_400_000;
 const MINUTE_S: i32 = 60;
-/// If a zone has the same offset at both ends of a quarter of an hour, in milliseconds, it has it in between: no zone has ever
-/// changed its offset twice within that time.
+/// If a zone has the same offset at both ends of a quarter of an hour, in milliseconds, it has it
+/// in between: no zone has ever changed its offset twice within that time.
 const STEADY_MS: i64 = 900_000;
 
-/// Writes times such as `2018-11-30T01:00:00.123+01:00`. Keeps the text of the last time, since most of it is that of the next.
+/// Writes times such as `2018-11-30T01:00:00.123+01:00`. Keeps the text of the last time, since
+/// most of it is that of the next.
 ///
-/// Offsets in RFC 3339 are whole minutes. An offset with seconds (historical local mean times) is rounded down, and the time of
-/// day is computed from the rounded offset, so the instant stays exact.
+/// Offsets in RFC 3339 are whole minutes. An offset with seconds (historical local mean times) is
+/// rounded down, and the time of day is computed from the rounded offset, so the instant stays
+/// exact.
 #[derive(Clone, Debug)]
 pub(crate) struct ZonedText {
     zone: Tz,
@@ -124,7 +127,8 @@ impl ZonedText {
         self.two_digits(27, minutes % 60);
     }
 
-    /// The zone's offset in whole minutes, as milliseconds; 0 if the local year would not have four digits.
+    /// The zone's offset in whole minutes, as milliseconds; 0 if the local year would not have four
+    /// digits.
     fn offset_at(&self, time_ms: i64) -> i64 {
         let Some(time) = DateTime::<Utc>::from_timestamp_millis(time_ms) else { return 0 };
         let seconds = self.zone.offset_from_utc_datetime(&time.naive_utc()).fix().local_minus_utc();

@@ -1,7 +1,8 @@
 //! The archive of an export: one zip, or a separate object for each file.
 //!
-//! A zip is written front to back. Sizes and checksums follow each entry's data (data descriptors), so no entry is buffered.
-//! ZIP64 records appear where sizes or counts need them. All entries have the same time, so the same data gives the same bytes.
+//! A zip is written front to back. Sizes and checksums follow each entry's data (data descriptors),
+//! so no entry is buffered. ZIP64 records appear where sizes or counts need them. All entries have
+//! the same time, so the same data gives the same bytes.
 
 use std::io::{self, Write};
 
@@ -16,7 +17,8 @@ use super::blocks::{Blocks, Codec, FileTotals};
 use crate::meter::Meter;
 use crate::resources::Resources;
 
-/// The first time that a zip can hold. Without a time an entry would be of January 0th, which some readers refuse.
+/// The first time that a zip can hold. Without a time an entry would be of January 0th, which some
+/// readers refuse.
 const NO_TIME: UtcDateTime = match UtcDateTime::from_components(1980, 1, 1, 0, 0, 0, 0) {
     Some(time) => time,
     None => unreachable!(),
@@ -50,7 +52,8 @@ impl<'s> Package<'s> {
             Self::Zip(archive) => {
                 let builder =
                     archive.new_file(entry_path(name)).compression_method(CompressionMethod::DEFLATE);
-                // Unless an entry comes from Unix, Info-ZIP's unzip reads its name in an IBM code page, despite the UTF-8 flag.
+                // Unless an entry comes from Unix, Info-ZIP's unzip reads its name in an IBM code
+                // page, despite the UTF-8 flag.
                 let builder = builder.unix_permissions(0o644).last_modified(NO_TIME);
                 let (mut entry, _) = builder.start().map_err(into_io)?;
                 let (totals, written) = write(&mut entry)?;
@@ -86,8 +89,9 @@ impl<'s> Package<'s> {
     }
 }
 
-/// The path of an entry. Names are file names without folders, so there is nothing to sanitize. A name with a colon is taken
-/// verbatim: sanitizing would remove everything before the colon as the letter of a drive.
+/// The path of an entry. Names are file names without folders, so there is nothing to sanitize. A
+/// name with a colon is taken verbatim: sanitizing would remove everything before the colon as the
+/// letter of a drive.
 fn entry_path(name: &str) -> EntryPath<'_> {
     if name.contains(':') { EntryPath::verbatim(name.as_bytes()) } else { EntryPath::from(name) }
 }

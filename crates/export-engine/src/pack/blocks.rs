@@ -1,7 +1,9 @@
-//! From the bytes of a file to the bytes of its entry or object: cut into blocks, compressed in parallel, joined in order.
+//! From the bytes of a file to the bytes of its entry or object: cut into blocks, compressed in
+//! parallel, joined in order.
 //!
-//! Blocks have a fixed size, counted from the start of the file, so the result depends neither on the sizes of the writes nor on
-//! the number of threads. Each deflated block ends on a byte boundary (sync flush), so the joined blocks are one deflate stream.
+//! Blocks have a fixed size, counted from the start of the file, so the result depends neither on
+//! the sizes of the writes nor on the number of threads. Each deflated block ends on a byte
+//! boundary (sync flush), so the joined blocks are one deflate stream.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -15,8 +17,8 @@ use crate::resources::{BLOCK_BYTES, DEFLATED_BYTES, Resources};
 
 /// Deflate level of CSVs, see docs/performance.md.
 const CSV_LEVEL: u32 = 3;
-/// Parquet files are compressed inside. A zip has them in deflate's stored blocks, because a streaming reader cannot find the end
-/// of an entry of method "stored" whose size follows its data.
+/// Parquet files are compressed inside. A zip has them in deflate's stored blocks, because a
+/// streaming reader cannot find the end of an entry of method "stored" whose size follows its data.
 const STORED_LEVEL: u32 = 0;
 /// The default of zstd.
 const ZSTD_LEVEL: i32 = 3;
@@ -82,7 +84,8 @@ pub(crate) struct Blocks<'r> {
     in_flight: VecDeque<Pending<io::Result<Block>>>,
     crc32: crc32fast::Hasher,
     bytes: u64,
-    /// A zstd frame has one window over the whole file, so its blocks are compressed one after the other.
+    /// A zstd frame has one window over the whole file, so its blocks are compressed one after the
+    /// other.
     zstd: Option<zstd::stream::write::Encoder<'static, Vec<u8>>>,
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Admits slices while their memory stays below a limit. A slice that exceeds the limit by itself is
-/// admitted when it is alone, so that the export can go on.
+/// Admits slices while their memory stays below a limit. A slice that exceeds the limit by itself
+/// is admitted when it is alone, so that the export can go on.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
     shared: Arc<(Mutex<GateState>, Condvar)>,

@@ -48,15 +48,16 @@ pub(super) fn work_on<E: Encoder>(
     Ok(FinishedSlice { tally, rows: SliceRows::Encoded { rows, cells } })
 }
 
-/// Decodes hour by hour, and column by column within an hour, so that the order of counts and samples does
-/// not depend on where slices end.
+/// Decodes hour by hour, and column by column within an hour, so that the order of counts and
+/// samples does not depend on where slices end.
 fn decode_documents(shape: &Shape, slice: Slice, columns: &mut [Column], tally: &mut Tally) {
     let mut documents = Vec::new();
     for (index, slice_column) in slice.columns.into_iter().enumerate() {
         documents.extend(slice_column.carried.into_iter().map(|document| (index, document, true)));
         documents.extend(slice_column.documents.into_iter().map(|document| (index, document, false)));
     }
-    // A stable sort keeps columns in order within an hour, and the documents of a column as they came.
+    // A stable sort keeps columns in order within an hour, and the documents of a column as they
+    // came.
     documents.sort_by_key(|(_, document, _)| document.start_ms);
     // Each document's memory is freed as soon as it is decoded.
     for (index, document, is_carried) in documents {

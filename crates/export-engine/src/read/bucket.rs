@@ -1,8 +1,9 @@
 //! From an hour document to points: time and value.
 //!
-//! A document holds nested buckets: `values` → key → `values` → … → key → value. The time of a point is the document's `_id`
-//! plus every key on its path. A bucket is recognised by its structure alone (a document with a `values` document), because the
-//! `levels` field, which should describe the nesting, is missing or wrong in real data.
+//! A document holds nested buckets: `values` → key → `values` → … → key → value. The time of a
+//! point is the document's `_id` plus every key on its path. A bucket is recognised by its
+//! structure alone (a document with a `values` document), because the `levels` field, which should
+//! describe the nesting, is missing or wrong in real data.
 
 use export_core::manifest::Sample;
 use export_core::range::HOUR_MS;
@@ -24,7 +25,8 @@ pub(crate) struct Scope {
     pub(crate) range: TimeRange,
     /// The part of it that this slice writes.
     pub(crate) window: TimeRange,
-    /// Whether an earlier slice had this document too. That slice has counted the points that belong to no slice.
+    /// Whether an earlier slice had this document too. That slice has counted the points that
+    /// belong to no slice.
     pub(crate) is_carried: bool,
 }
 
@@ -85,7 +87,8 @@ fn document_sample(parameter: &Parameter, document: String) -> Sample {
 enum KeyOrder {
     /// As stored, which is nearly always ascending. Ends with [`Stop::OutOfOrder`] if it is not.
     AsStored,
-    /// In numeric order, keys that are not numbers last. Slower: each bucket is gathered and sorted.
+    /// In numeric order, keys that are not numbers last. Slower: each bucket is gathered and
+    /// sorted.
     Sorted,
 }
 
@@ -128,14 +131,16 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    /// Reads one bucket's children. `offset_ms` is the sum of the keys so far, `None` if one of them is not a number.
+    /// Reads one bucket's children. `offset_ms` is the sum of the keys so far, `None` if one of
+    /// them is not a number.
     fn bucket(&mut self, values: &'a [u8], offset_ms: Option<i64>) -> Result<(), Stop> {
         match self.order {
             KeyOrder::AsStored => {
                 let mut children = Elements::of(values)?;
                 let mut last_key = None;
                 while let Some((child, key)) = children.next_keyed()? {
-                    // `None`, a key that is not a number, is less than every number, so it ends this order too.
+                    // `None`, a key that is not a number, is less than every number, so it ends
+                    // this order too.
                     if key <= last_key {
                         return Err(Stop::OutOfOrder);
                     }
@@ -191,13 +196,15 @@ impl<'a> Decoder<'a, '_> {
     }
 
     fn point(&mut self, point: Element<'a>, offset_ms: Option<i64>) -> Result<(), Stop> {
-        // Counted first, so that a point lost by a bug below makes the export fail when the counts are reconciled.
+        // Counted first, so that a point lost by a bug below makes the export fail when the counts
+        // are reconciled.
         self.tally.counts.points_read += u64::from(!self.scope.is_carried);
         let Some(offset_ms) = offset_ms else {
             self.reject(Reason::InvalidKey, point.key);
             return Ok(());
         };
-        // The value's type is checked before its time, but texts are kept only for points of the window.
+        // The value's type is checked before its time, but texts are kept only for points of the
+        // window.
         if let Some(reason) = unsupported(point.kind) {
             self.reject(reason, point.key);
             return Ok(());
@@ -207,7 +214,8 @@ impl<'a> Decoder<'a, '_> {
             return Ok(());
         }
         if matches!(point.kind, kind::STRING | kind::BOOL) {
-            // Checked even outside the window, so that every slice with this document accepts or refuses it alike.
+            // Checked even outside the window, so that every slice with this document accepts or
+            // refuses it alike.
             Self::check(point)?;
         }
         let time_ms = self.document.start_ms + offset_ms;

@@ -102,8 +102,8 @@ impl Column {
         self.cells.push(cell);
     }
 
-    /// Keeps a text for a cell. `None` if a slice's texts exceed 4 GiB, which they never do: a document has at most 16 MiB, and a
-    /// slice has few documents.
+    /// Keeps a text for a cell. `None` if a slice's texts exceed 4 GiB, which they never do: a
+    /// document has at most 16 MiB, and a slice has few documents.
     pub(crate) fn keep_text(&mut self, text: &str) -> Option<TextRange> {
         let start = u32::try_from(self.texts.len()).ok()?;
         let length = u32::try_from(text.len()).ok()?;
@@ -124,7 +124,8 @@ impl Column {
         self.is_out_of_order = mark.is_out_of_order;
     }
 
-    /// Orders the points by time. Of points with equal times the one pushed last stays. Returns the number of dropped points.
+    /// Orders the points by time. Of points with equal times the one pushed last stays. Returns the
+    /// number of dropped points.
     pub(crate) fn settle(&mut self) -> u64 {
         if !self.is_out_of_order {
             return 0;
@@ -146,8 +147,9 @@ impl Column {
 }
 
 impl Column {
-    /// Keeps the last point of each interval and gives it the interval's start as its time. With `only_known`, points without a
-    /// value are dropped first. Returns the number of dropped points. The column must be settled.
+    /// Keeps the last point of each interval and gives it the interval's start as its time. With
+    /// `only_known`, points without a value are dropped first. Returns the number of dropped
+    /// points. The column must be settled.
     pub(crate) fn thin_out(
         &mut self,
         mut interval_start_ms: impl FnMut(i64) -> i64,

@@ -1,4 +1,5 @@
-//! A mongodump folder as a source of hour documents: `dump/vehicle_001/speed.bson`, uncompressed or `.gz`.
+//! A mongodump folder as a source of hour documents: `dump/vehicle_001/speed.bson`, uncompressed or
+//! `.gz`.
 
 mod documents;
 mod file;
@@ -85,7 +86,8 @@ pub enum DumpError {
         /// The decompressor's error.
         source: io::Error,
     },
-    /// The documents of a compressed file are not in order, and reading it in another order would need seeking.
+    /// The documents of a compressed file are not in order, and reading it in another order would
+    /// need seeking.
     #[error(
         "the documents of {} are not ordered by _id, and a compressed file can only be read front to back; decompress it first",
         path.display()
@@ -105,7 +107,8 @@ pub enum DumpError {
 }
 
 impl DumpError {
-    /// Wraps an error of reading a document. Decompressors use these two kinds, which the system does not.
+    /// Wraps an error of reading a document. Decompressors use these two kinds, which the system
+    /// does not.
     fn reading(path: &Path, position: u64) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| match source.kind() {
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
@@ -156,7 +159,8 @@ impl DumpSource {
         Ok(dump)
     }
 
-    /// Folders and files with names that no vehicle or parameter can have. They are not exported, so show them to the user.
+    /// Folders and files with names that no vehicle or parameter can have. They are not exported,
+    /// so show them to the user.
     pub fn left_out(&self) -> &[PathBuf] {
         &self.left_out
     }
@@ -219,8 +223,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DumpError> {
     Ok(paths)
 }
 
-/// The collections of a folder: path, and name unless it is not UTF-8. mongodump writes characters that file names cannot have
-/// as `%2F`.
+/// The collections of a folder: path, and name unless it is not UTF-8. mongodump writes characters
+/// that file names cannot have as `%2F`.
 fn bson_files(folder: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DumpError> {
     let named = entries(folder)?.into_iter().filter_map(|path| {
         let file_name = path.file_name()?.to_string_lossy().into_owned();

@@ -1,7 +1,8 @@
 //! Elements of a raw BSON document, without copying and without building anything.
 //!
-//! Written by hand because this loop sees every point of every export. The layout is that of the BSON specification 1.1
-//! (bsonspec.org). Every read is checked against the document's length; bad bytes give [`Malformed`], never a panic.
+//! Written by hand because this loop sees every point of every export. The layout is that of the
+//! BSON specification 1.1 (bsonspec.org). Every read is checked against the document's length; bad
+//! bytes give [`Malformed`], never a panic.
 
 /// The bytes are not a BSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,8 @@ pub(crate) struct Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    /// The value of an int32 element. As for the methods below, the caller has checked the type byte.
+    /// The value of an int32 element. As for the methods below, the caller has checked the type
+    /// byte.
     pub(crate) fn int32(&self) -> Result<i32, Malformed> {
         self.value.try_into().map(i32::from_le_bytes).map_err(|_| Malformed)
     }
@@ -101,8 +103,8 @@ impl<'a> Elements<'a> {
         Ok(Some(Element { kind, key, value }))
     }
 
-    /// The next element and its key as a number, `None` if [`parse_key`] refuses the key. Nearly all elements are read by this
-    /// method, so it scans the key once for both.
+    /// The next element and its key as a number, `None` if [`parse_key`] refuses the key. Nearly
+    /// all elements are read by this method, so it scans the key once for both.
     #[inline]
     pub(crate) fn next_keyed(&mut self) -> Result<Option<(Element<'a>, Option<i64>)>, Malformed> {
         let Some((&kind, after_kind)) = self.rest.split_first() else { return Ok(None) };
@@ -142,7 +144,8 @@ impl<'a> Elements<'a> {
 /// Any number with this many digits fits an i64.
 const SAFE_DIGITS: usize = 18;
 
-/// Parses a bucket's key in milliseconds: decimal digits that fit an i64, with an optional minus sign.
+/// Parses a bucket's key in milliseconds: decimal digits that fit an i64, with an optional minus
+/// sign.
 pub(crate) fn parse_key(key: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match key {
         [b'-', digits @ ..] => (true, digits),

@@ -11,9 +11,11 @@ use super::samples::Reason;
 /// An hour document as it came from the source, with its `_id` read.
 #[derive(Clone, Debug)]
 pub(crate) struct HourDocument {
-    /// The `_id`. A document without a usable `_id` has that of the document before it, so that it keeps its position.
+    /// The `_id`. A document without a usable `_id` has that of the document before it, so that it
+    /// keeps its position.
     pub(crate) start_ms: i64,
-    /// Empty if the document is unusable: a file of a dump may hold millions of unusable documents in one position.
+    /// Empty if the document is unusable: a file of a dump may hold millions of unusable documents
+    /// in one position.
     pub(crate) bytes: Bytes,
     /// Set if the `_id` shows that the document is unusable.
     pub(crate) unusable: Option<Unusable>,
@@ -25,7 +27,8 @@ pub(crate) struct Unusable {
     pub(crate) reason: Reason,
     /// The `_id` of the first of them, as text.
     pub(crate) id: String,
-    /// How many documents: more than one if further documents are counted without a sample of their own.
+    /// How many documents: more than one if further documents are counted without a sample of their
+    /// own.
     pub(crate) count: u64,
 }
 
@@ -41,8 +44,8 @@ impl HourDocument {
         Self { start_ms: before_ms, bytes: Bytes::new(), unusable: Some(unusable) }
     }
 
-    /// Adds the document to a column's documents. Of the unusable documents with one position and one reason, only as many are
-    /// kept as the manifest shows; the last of them counts the rest.
+    /// Adds the document to a column's documents. Of the unusable documents with one position and
+    /// one reason, only as many are kept as the manifest shows; the last of them counts the rest.
     pub(crate) fn add_to(self, documents: &mut Vec<Self>) {
         if let Some(unusable) = &self.unusable {
             let here = documents.iter_mut().rev().take_while(|document| document.start_ms == self.start_ms);
@@ -65,7 +68,8 @@ impl HourDocument {
     }
 }
 
-/// Reads the `_id` in unix milliseconds; `None` unless it is an integral number, of any numeric type.
+/// Reads the `_id` in unix milliseconds; `None` unless it is an integral number, of any numeric
+/// type.
 fn read_id(bytes: &[u8]) -> Result<Option<i64>, Malformed> {
     match Elements::of(bytes)?.find(b"_id")? {
         Some(id) => time_of(id),
@@ -73,7 +77,8 @@ fn read_id(bytes: &[u8]) -> Result<Option<i64>, Malformed> {
     }
 }
 
-/// The value of an `_id` in unix milliseconds; `None` unless it is an integral number and a possible time.
+/// The value of an `_id` in unix milliseconds; `None` unless it is an integral number and a
+/// possible time.
 pub(crate) fn time_of(id: Element<'_>) -> Result<Option<i64>, Malformed> {
     let start_ms = match id.kind {
         kind::INT32 => Some(i64::from(id.int32()?)),
@@ -92,7 +97,8 @@ fn integral(value: f64) -> Option<i64> {
     (value.fract() == 0.0 && value.abs() < EXACT).then_some(value as i64)
 }
 
-/// Parses the text of a Decimal128: optional sign, up to 34 digits, optional point, optional exponent.
+/// Parses the text of a Decimal128: optional sign, up to 34 digits, optional point, optional
+/// exponent.
 fn integral_decimal(text: &str) -> Option<i64> {
     let (mantissa, exponent) = text.split_once('E').unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -1,7 +1,8 @@
 //! Slices: the unit of work, one vehicle and a window of whole hours.
 //!
-//! [`Slicer`] reads the vehicle's collections side by side and gathers, window by window, the documents that may hold points of
-//! the window. Windows follow each other without gap or overlap and cover all data of the range.
+//! [`Slicer`] reads the vehicle's collections side by side and gathers, window by window, the
+//! documents that may hold points of the window. Windows follow each other without gap or overlap
+//! and cover all data of the range.
 
 use export_core::range::HOUR_MS;
 use export_core::source::{HourDocuments, SourceError};
@@ -9,7 +10,8 @@ use export_core::{Parameter, TimeRange};
 
 use super::hour::HourDocument;
 
-/// Most parts that one window is split into. Of the largest possible hour document, 16 MiB, each part has half a mebibyte.
+/// Most parts that one window is split into. Of the largest possible hour document, 16 MiB, each
+/// part has half a mebibyte.
 const MAX_PARTS: usize = 32;
 
 /// Sizes of slices in bytes of documents. They bound memory and do not affect the output.
@@ -37,8 +39,8 @@ pub(crate) struct Slice {
 /// One collection's part of a slice.
 #[derive(Debug, Default)]
 pub(crate) struct SliceColumn {
-    /// Documents of earlier slices that may reach into this window. There are none if documents start on whole hours, as in all
-    /// real data seen so far.
+    /// Documents of earlier slices that may reach into this window. There are none if documents
+    /// start on whole hours, as in all real data seen so far.
     pub(crate) carried: Vec<HourDocument>,
     /// Documents that start in this window.
     pub(crate) documents: Vec<HourDocument>,
@@ -186,8 +188,8 @@ impl<'a> Slicer<'a> {
 }
 
 impl Slice {
-    /// Part `index` of `parts` parts of equal time: the documents that start in it, and earlier documents that reach into it.
-    /// `None` if the window is too short to have this part.
+    /// Part `index` of `parts` parts of equal time: the documents that start in it, and earlier
+    /// documents that reach into it. `None` if the window is too short to have this part.
     fn part(&self, index: usize, parts: usize) -> Option<Self> {
         let length_ms = i128::from(self.window.to_ms() - self.window.from_ms());
         let cut_ms = |index: usize| {

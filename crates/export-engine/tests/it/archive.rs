@@ -92,7 +92,8 @@ fn a_zip_has_as_many_entries_as_there_are_vehicles() {
         })
         .collect();
     let bytes = archive(&plan, &InMemory(&[])).expect("an archive");
-    // The end of a zip counts entries in two bytes; all ones mean that the ZIP64 record has the number.
+    // The end of a zip counts entries in two bytes; all ones mean that the ZIP64 record has the
+    // number.
     let end = bytes.len() - 22;
     assert_eq!((&bytes[end..end + 4], &bytes[end + 8..end + 12]), (&b"PK\x05\x06"[..], &[0xff; 4][..]));
 

@@ -1,4 +1,5 @@
-//! Attempts: a Parquet column that turns out to have text makes the engine begin again with a new sink.
+//! Attempts: a Parquet column that turns out to have text makes the engine begin again with a new
+//! sink.
 
 use export_core::output::{Archive, Format};
 use export_testkit::hour::HourBuilder;
@@ -10,7 +11,8 @@ const START_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
 const HOURS: i64 = 24;
 
-/// Numbers only in `odo`; text in the last hour of `gps` and in the first of the second vehicle's `soc`.
+/// Numbers only in `odo`; text in the last hour of `gps` and in the first of the second vehicle's
+/// `soc`.
 fn vehicles() -> [SourceVehicle; 2] {
     let hours = |text_hour: Option<i64>| -> Vec<_> {
         let hour = |hour| {

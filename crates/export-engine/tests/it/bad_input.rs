@@ -34,7 +34,8 @@ fn vehicle(name: &str, collections: &[(&str, Vec<Document>)]) -> SourceVehicle {
     SourceVehicle { database: name.to_owned(), collections: collections.collect() }
 }
 
-/// The manifest of an export of these vehicles from a dump, whose result is compared with the reference exporter's.
+/// The manifest of an export of these vehicles from a dump, whose result is compared with the
+/// reference exporter's.
 fn exported(vehicles: &[SourceVehicle]) -> Manifest {
     let folder = tempfile::tempdir().expect("a folder");
     write_dump(folder.path(), vehicles, false).expect("a dump");
@@ -45,7 +46,8 @@ fn exported(vehicles: &[SourceVehicle]) -> Manifest {
     run.export(&plan, &source).expect("an export").manifest
 }
 
-/// The outcome of an export from a dump whose file `soc.bson` or `soc.bson.gz` has these bytes, with the error as text.
+/// The outcome of an export from a dump whose file `soc.bson` or `soc.bson.gz` has these bytes,
+/// with the error as text.
 fn dump_of(file: &str, content: &[u8]) -> Result<Manifest, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let vehicles = [vehicle("vehicle_001", &[("soc", vec![])])];

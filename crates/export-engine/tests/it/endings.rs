@@ -52,7 +52,8 @@ fn plan_of(vehicles: &[SourceVehicle]) -> Plan {
     plan(&request, &export_documents(&request, &none), &none)
 }
 
-/// Calls `interfere` with the number of documents read so far before each document of the second vehicle.
+/// Calls `interfere` with the number of documents read so far before each document of the second
+/// vehicle.
 struct Interfered<'a, F> {
     stored: InMemory<'a>,
     given: AtomicUsize,
@@ -98,7 +99,8 @@ impl<F: Fn(usize) -> Result<(), SourceError> + Sync> HourDocuments for Interfere
     }
 }
 
-/// Runs an export that `interfere` ends. Returns the error, the bytes written, and the documents read of the second vehicle.
+/// Runs an export that `interfere` ends. Returns the error, the bytes written, and the documents
+/// read of the second vehicle.
 fn interfered(
     run: &mut Run,
     interfere: impl Fn(usize) -> Result<(), SourceError> + Sync,

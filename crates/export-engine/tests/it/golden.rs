@@ -1,7 +1,7 @@
 //! The bytes of a small set of results, pinned for the current `RESULT_FORMAT_VERSION`.
 //!
-//! A shared result may be of an earlier version of the program. So whenever the bytes of any result change, the
-//! version must be raised, or a request could get a file with the old bytes.
+//! A shared result may be of an earlier version of the program. So whenever the bytes of any result
+//! change, the version must be raised, or a request could get a file with the old bytes.
 
 use std::fmt::Write;
 
@@ -23,7 +23,8 @@ const RESULT_FORMAT_VERSION: u32 = 1;
 /// 2018-11-30T00:00:00Z.
 const START_MS: i64 = 1_543_536_000_000;
 
-/// By result: what a request asks for beside the data, and the SHA-256 of the objects with their names.
+/// By result: what a request asks for beside the data, and the SHA-256 of the objects with their
+/// names.
 const RECORDED: [(&str, &str); 10] = [
     ("zip", "7ce652352174f0d8538d9006d87f1f32ac81d7a1a978f8f532426f412b4e9602"),
     ("csv", "c353aa5684bc71f79cd4e74625af23ec638bce2c25fe4c1d759fe7a1e42e3bf1"),

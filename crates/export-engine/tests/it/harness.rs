@@ -1,6 +1,8 @@
-//! The harness of all tests here: a source and sinks in memory, the plan of a request on that source, and runs of the engine.
+//! The harness of all tests here: a source and sinks in memory, the plan of a request on that
+//! source, and runs of the engine.
 //!
-//! It is not in the test kit, which must not depend on the project's crates: its reference exporter is an independent opinion.
+//! It is not in the test kit, which must not depend on the project's crates: its reference exporter
+//! is an independent opinion.
 
 use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -102,7 +104,8 @@ impl HourDocuments for List {
     }
 }
 
-/// The plan that a worker would make for this request, with the columns and vehicles that the reference exporter has found.
+/// The plan that a worker would make for this request, with the columns and vehicles that the
+/// reference exporter has found.
 pub(crate) fn plan(
     request: &ReferenceRequest,
     expected: &ReferenceExport,

@@ -15,7 +15,8 @@ fn day() -> ReferenceRequest {
     ReferenceRequest { from_ms: START_MS, to_ms: START_MS + 24 * HOUR_MS, ..ReferenceRequest::default() }
 }
 
-/// An hour with a point every four milliseconds. The caller fills it up to the server's maximum size.
+/// An hour with a point every four milliseconds. The caller fills it up to the server's maximum
+/// size.
 fn largest_hour() -> Document {
     let mut seconds = Document::new();
     for second in 0..3_600 {

@@ -1,4 +1,5 @@
-//! The engine from outside: its results equal those of the reference exporter, and an export that fails leaves no archive.
+//! The engine from outside: its results equal those of the reference exporter, and an export that
+//! fails leaves no archive.
 
 mod archive;
 mod attempts;

@@ -1,5 +1,6 @@
-//! Real documents with changed bytes cause no panic, every point is counted (or the engine returns an error), and neither the size of
-//! slices nor the number of threads changes the result. A short version of what cargo-fuzz does for hours.
+//! Real documents with changed bytes cause no panic, every point is counted (or the engine returns
+//! an error), and neither the size of slices nor the number of threads changes the result. A short
+//! version of what cargo-fuzz does for hours.
 
 use bson::{Bson, RawDocument};
 use export_core::output::{Archive, Compression, Fill, Format, Resampling};
@@ -70,7 +71,8 @@ fn real() -> Vec<Vec<u8>> {
     hours.map(|hour| hour.to_vec().expect("BSON")).collect()
 }
 
-/// The changed documents by column. Their length prefixes are corrected, since servers and dump readers check them.
+/// The changed documents by column. Their length prefixes are corrected, since servers and dump
+/// readers check them.
 fn changed(mut documents: Vec<Vec<u8>>, changes: &[(Index, Change)]) -> [Vec<Vec<u8>>; 2] {
     let real = documents.clone();
     for (which, change) in changes {
@@ -85,7 +87,8 @@ fn changed(mut documents: Vec<Vec<u8>>, changes: &[(Index, Change)]) -> [Vec<Vec
     [documents.into_iter().step_by(2).collect(), odd]
 }
 
-/// Orders the documents, and keeps those whose `_id` is in the range or not a number, like a source.
+/// Orders the documents, and keeps those whose `_id` is in the range or not a number, like a
+/// source.
 fn as_a_source_gives_them(documents: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let range = FROM_MS - HOUR_MS + 1..TO_MS;
     let mut last_ms = i64::MIN;
@@ -93,7 +96,8 @@ fn as_a_source_gives_them(documents: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     for document in documents {
         let id = match read_id(&document) {
             Ok(id) => id.and_then(|id| integral(&id)),
-            // The engine's reader may find this `_id`, since it checks less of the document before it.
+            // The engine's reader may find this `_id`, since it checks less of the document before
+            // it.
             Err(_) if document.windows(4).any(|bytes| bytes == b"_id\0") => continue,
             Err(_) => None,
         };

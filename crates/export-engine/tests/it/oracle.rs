@@ -18,7 +18,8 @@ use crate::harness::{InMemory, export, plan, source_vehicle};
 
 const MEGABYTE: usize = 1 << 20;
 
-/// Cases of each of the three properties here. The end-to-end tests check the same property on a real database.
+/// Cases of each of the three properties here. The end-to-end tests check the same property on a
+/// real database.
 const CASES: u32 = 3_500;
 
 /// All differences from the reference exporter as text; empty if there are none.
@@ -108,7 +109,8 @@ fn every_known_oddity_gives_what_the_reference_gives() {
     }
 }
 
-/// Real densities: many slices per vehicle, and documents that cross the edges of slices and of the range.
+/// Real densities: many slices per vehicle, and documents that cross the edges of slices and of the
+/// range.
 #[test]
 fn a_dense_fleet_gives_what_the_reference_gives() {
     let spec = FleetSpec {

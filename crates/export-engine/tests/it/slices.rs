@@ -1,4 +1,5 @@
-//! Slices and threads, seen from outside: neither the size of slices nor the engine's threads show in the result.
+//! Slices and threads, seen from outside: neither the size of slices nor the engine's threads show
+//! in the result.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ const PARAMETERS: [&str; 3] = ["soc", "speed", "gps"];
 /// Six hours of three parameters, each hour with points that cannot be exported.
 fn six_hours() -> [SourceVehicle; 1] {
     let collections = PARAMETERS.iter().enumerate().map(|(column, name)| {
-        // The first column begins in the hour before the range, off the hour, and alone fills a small slice.
+        // The first column begins in the hour before the range, off the hour, and alone fills a
+        // small slice.
         let first_hour = if column == 0 { -1 } else { 0 };
         let documents = (first_hour..6).map(|hour| hour_document(hour, column).into());
         ((*name).to_owned(), documents.collect())

@@ -1,8 +1,10 @@
 //! Rows as columns in memory, for Parquet.
 //!
-//! A column is double if a double holds every value of its parameter exactly; otherwise it is text. The values are known only
-//! while the data is read, so every column begins as double. The first value that does not fit ends the attempt with
-//! [`AttemptError::NotNumeric`](crate::error::AttemptError::NotNumeric), and the next attempt writes that column as text.
+//! A column is double if a double holds every value of its parameter exactly; otherwise it is text.
+//! The values are known only while the data is read, so every column begins as double. The first
+//! value that does not fit ends the attempt with
+//! [`AttemptError::NotNumeric`](crate::error::AttemptError::NotNumeric), and the next attempt
+//! writes that column as text.
 
 use std::sync::Arc;
 
@@ -148,7 +150,8 @@ fn exact_decimal(text: &str) -> Option<f64> {
     (significant(text)? == significant(&shortest)?).then_some(double)
 }
 
-/// The digits of a decimal without leading and trailing zeros, and the power of ten of the last digit.
+/// The digits of a decimal without leading and trailing zeros, and the power of ten of the last
+/// digit.
 fn significant(text: &str) -> Option<(String, i64)> {
     let (mantissa, exponent) = text.split_once(['E', 'e']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -12,7 +12,8 @@ use flate2::bufread::MultiGzDecoder;
 use super::DumpError;
 use super::file::{Ascent, Id, Place, Stretch, cut_short, is_wanted, read_length};
 
-/// Buffer of an uncompressed file, for the lengths. Documents larger than the buffer are read without it.
+/// Buffer of an uncompressed file, for the lengths. Documents larger than the buffer are read
+/// without it.
 const BUFFER_BYTES: usize = 8 << 10;
 /// Buffers of a compressed file.
 const GZIP_BUFFER_BYTES: usize = 128 << 10;

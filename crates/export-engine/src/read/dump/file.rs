@@ -1,5 +1,5 @@
-//! A first pass over an uncompressed dump file that reads only the start of each document: where the wanted documents are, and
-//! whether they are ordered.
+//! A first pass over an uncompressed dump file that reads only the start of each document: where
+//! the wanted documents are, and whether they are ordered.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -11,9 +11,11 @@ use super::DumpError;
 use crate::read::element::{Element, Elements, kind, value_of};
 use crate::read::hour::time_of;
 
-/// Bytes of a document that are read first, after its length. They hold the `_id` of every document that a server has stored.
+/// Bytes of a document that are read first, after its length. They hold the `_id` of every document
+/// that a server has stored.
 const HEAD_BYTES: usize = 64;
-/// Largest document of a dump: 16 MiB for users' documents, and the 16 KiB more that the server allows itself.
+/// Largest document of a dump: 16 MiB for users' documents, and the 16 KiB more that the server
+/// allows itself.
 const MAX_BYTES: i64 = (16 << 20) + (16 << 10);
 /// Smallest BSON document: a length and a closing byte.
 const MIN_BYTES: i64 = 5;
@@ -37,7 +39,8 @@ pub(super) struct Stretch {
 pub(super) enum Order {
     /// Ascending by `_id`, as a logging system inserts them: the file is read front to back.
     Ascending(Stretch),
-    /// Another order: the places of the wanted documents, by `_id`. Takes 16 bytes per document of the range.
+    /// Another order: the places of the wanted documents, by `_id`. Takes 16 bytes per document of
+    /// the range.
     Other(Vec<Place>),
 }
 
@@ -76,14 +79,15 @@ impl Id {
     }
 }
 
-/// Whether a document with this `_id` is wanted: it may hold points of the range, or its `_id` is not a number, so that the
-/// document must be counted as rejected.
+/// Whether a document with this `_id` is wanted: it may hold points of the range, or its `_id` is
+/// not a number, so that the document must be counted as rejected.
 #[expect(clippy::cast_precision_loss, reason = "ranges are far below 2^53 ms")]
 pub(super) fn is_wanted(id: Option<Id>, ids: TimeRange) -> bool {
     id.is_none_or(|id| (ids.from_ms() as f64..ids.to_ms() as f64).contains(&id.comparable))
 }
 
-/// Checks that documents are ordered by time. A document without a time keeps its position after the document before it.
+/// Checks that documents are ordered by time. A document without a time keeps its position after
+/// the document before it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ascent {
     last: f64,
@@ -189,7 +193,8 @@ fn for_each_document(path: &Path, mut each: impl FnMut(Place, Option<Id>)) -> Re
     Ok(())
 }
 
-/// Reads a document's `_id` and moves the reader to the end of the document. The length has been read already.
+/// Reads a document's `_id` and moves the reader to the end of the document. The length has been
+/// read already.
 fn read_id(reader: &mut BufReader<File>, length: usize) -> io::Result<Option<Id>> {
     let mut head = [0; HEAD_BYTES];
     let head = &mut head[..HEAD_BYTES.min(length - 4)];
