@@ -12,7 +12,7 @@ use export_bench::usage::{Stopwatch, Usage};
 use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
-use export_engine::{DumpSource, Engine, Limits, MemoryBudget, Meter, plan};
+use export_engine::{DumpSource, Engine, ExportTask, Limits, MemoryBudget, Meter, StopFlag, plan};
 use serde::Serialize;
 use serde_json::json;
 
@@ -72,10 +72,11 @@ fn main() -> anyhow::Result<()> {
     let stopwatch = Stopwatch::start()?;
     let source = DumpSource::open(&arguments.folder, &arguments.prefix)?;
     let plan = plan(&request, &source)?;
-    let mut nowhere = Nowhere::default();
-    let manifest = Engine::new(threads)?.export(&plan, &source, &mut nowhere, &Meter::default(), &limits)?;
+    let (meter, stop) = (Meter::default(), StopFlag::default());
+    let task = ExportTask { plan: &plan, source: &source, limits, meter: &meter, stop: &stop };
+    let exported = Engine::new(threads)?.export(&task, &mut || Ok(Nowhere::default()))?;
     let usage = stopwatch.stop()?;
-    println!("{}", serde_json::to_string(&figures(usage, &manifest, &nowhere)?)?);
+    println!("{}", serde_json::to_string(&figures(usage, &exported.manifest, &exported.sink)?)?);
     Ok(())
 }
 
