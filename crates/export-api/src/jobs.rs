@@ -1,4 +1,5 @@
-//! Jobs between the handlers and the store: admission, accepting, position in the queue, sharing, and the audit log.
+//! What handlers do with jobs besides storing them: admission control, writing new jobs in batches,
+//! queue positions, sharing of results, and the audit log.
 
 pub mod accepting;
 pub mod admission;

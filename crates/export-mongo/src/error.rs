@@ -1,40 +1,52 @@
-//! What can go wrong with MongoDB, in this layer's words; the driver's own are the source.
+//! What can go wrong with MongoDB; the driver's error is the source.
 
 /// An operation on MongoDB failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The connection string cannot be used. Does not repeat it: it may hold a password.
-    #[error("the MongoDB connection string cannot be used")]
+    /// The connection string is invalid. The message does not repeat it, because it may contain a
+    /// password.
+    #[error("the MongoDB connection string is invalid")]
     ConnectionString,
-    /// The server refused, failed or was not there. Worth another try.
-    #[error("MongoDB did not do it: {operation}")]
+    /// The server refused the operation, failed, or could not be reached. Retryable.
+    #[error("MongoDB operation failed: {operation}")]
     Driver {
-        /// What was tried.
+        /// What was attempted.
         operation: &'static str,
         /// The driver's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No answer in time. Whether it happened is not known.
-    #[error("MongoDB did not answer in {seconds} s: {operation}")]
+    /// There was no answer in time. Whether the server did it is unknown.
+    #[error("MongoDB operation timed out after {seconds} s: {operation}")]
     TimedOut {
-        /// What was tried.
+        /// What was attempted.
         operation: &'static str,
-        /// The limit.
+        /// The limit in seconds.
         seconds: u64,
     },
-    /// The task that read a collection ended without saying that it was done.
-    #[error("the reading of a collection was broken off")]
+    /// The task that reads a collection ended without sending the end of the collection.
+    #[error("the reader of a collection ended unexpectedly")]
     ReaderLost,
-    /// It was written, but a majority did not have it in time: it may be lost.
-    #[error("a majority of MongoDB's servers did not have it in time: {0}")]
+    /// The write was made, but not confirmed by a majority in time: it may be lost.
+    #[error("MongoDB write was not confirmed by a majority in time: {0}")]
     NotDurable(String),
-    /// It waited too long for its turn, and was not begun.
-    #[error("too much else was to be done first: {0}")]
+    /// The operation waited too long in a queue and was not started.
+    #[error("queue timeout: {0}")]
     Overdue(&'static str),
-    /// Others kept changing it.
-    #[error("others keep changing {0}")]
+    /// Concurrent changes kept winning.
+    #[error("too much contention: {0}")]
     Contended(&'static str),
-    /// A stored job or key does not read as one.
-    #[error("what is stored cannot be read: {0}")]
+    /// A stored document is invalid.
+    #[error("stored document is invalid: {0}")]
     Corrupt(String),
+    /// The server rejected the write, for example because the document violates the collection's
+    /// validator. Permanent: the same write is rejected again.
+    #[error("MongoDB rejected the write: {0}")]
+    Rejected(String),
+    /// The task or queue of this process that performs the operation has ended, as it does at
+    /// shutdown.
+    #[error("this process is stopping: {0}")]
+    Stopped(&'static str),
+    /// A state that the code rules out: a bug of this program.
+    #[error("bug: {0}")]
+    Bug(&'static str),
 }
