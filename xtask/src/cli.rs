@@ -277,7 +277,7 @@ pub(crate) struct Herd {
     /// How long the point queries are measured before each burst, in seconds.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) idle_seconds: u32,
-    /// `SOURCE_MAX_CURSORS`, which the open cursors are compared with: its default.
+    /// `SOURCE_MAX_READS`, which the open cursors are compared with: its default.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_cursors: u32,
     /// `LEASE_SECONDS`, which a killed worker's places are compared with: its default.

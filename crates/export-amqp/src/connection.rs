@@ -1,4 +1,4 @@
-//! One way to connect, with a time limit on it.
+//! Connecting to the broker, and the timeout of every call.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,19 +13,21 @@ use tokio::task::JoinHandle;
 
 use crate::error::AmqpError;
 
-/// How long any call to the broker may take.
-pub(crate) const CALL: Duration = Duration::from_secs(5);
-/// Seconds between signs of life on an idle connection, unless the URL has its own (`?heartbeat=`). Two missed ones end it.
+/// Timeout of a call to the broker.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Seconds between heartbeats on an idle connection, unless the URL sets them (`?heartbeat=`). Two
+/// missed heartbeats end it.
 const HEARTBEAT_SECONDS: u16 = 10;
-/// How long an attempt to connect that got no answer is waited for before another one is made.
+/// How long an attempt to connect may stay without an answer before it is replaced by another one.
 ///
-/// The driver leaves a thread behind for each attempt at a broker that accepts connections and then says nothing, so there must
-/// not be one per call.
-const SILENCE: Duration = Duration::from_mins(1);
+/// The driver leaks a thread for each attempt at a broker that accepts connections and never
+/// answers, so there must not be one attempt per call.
+const SILENCE_LIMIT: Duration = Duration::from_mins(1);
 
-/// Connects to one broker, at most one attempt at a time. Cheap to clone.
+/// Connects to one broker, with at most one attempt at a time. Cheap to clone.
 ///
-/// Recovery by the driver is left off: what owns a connection rebuilds it and all that hangs on it.
+/// The driver's recovery is off: the owner of a connection rebuilds the connection, its channels
+/// and consumers.
 #[derive(Clone)]
 pub(crate) struct Connector {
     url: SecretString,
@@ -39,30 +41,30 @@ struct Attempt {
 }
 
 impl Connector {
-    /// Connects to this URL, under a name that the broker shows to its operators.
+    /// A connector to this URL. The broker shows `name` to its operators.
     pub(crate) fn new(url: SecretString, name: &'static str) -> Self {
         Self { url, name, attempt: Arc::new(Mutex::new(None)) }
     }
 
-    /// Connects, or goes on waiting for an attempt that has not come back yet.
+    /// Connects, or waits for the attempt that is running already.
     ///
-    /// A caller that gives up leaves the attempt where the next one finds it.
+    /// Cancel safety: dropping the future leaves the attempt running for the next caller.
     pub(crate) async fn connect(&self) -> Result<Connection, AmqpError> {
         let mut current = self.attempt.lock().await;
-        if let Some(silent) = current.take_if(|attempt| attempt.since.elapsed() >= SILENCE) {
+        if let Some(silent) = current.take_if(|attempt| attempt.since.elapsed() >= SILENCE_LIMIT) {
             silent.connecting.abort();
         }
         let attempt = match &mut *current {
             Some(attempt) => attempt,
             none => none.insert(self.begin()?),
         };
-        let Ok(connected) = tokio::time::timeout(CALL, &mut attempt.connecting).await else {
-            return Err(AmqpError::TimedOut { operation: "connect" });
+        let Ok(connected) = tokio::time::timeout(CALL_TIMEOUT, &mut attempt.connecting).await else {
+            return Err(AmqpError::TimedOut { operation: "connecting" });
         };
         *current = None;
         match connected {
-            Ok(connected) => connected.map_err(AmqpError::driver("connect")),
-            Err(panic) => Err(AmqpError::Driver { operation: "connect", source: Box::new(panic) }),
+            Ok(connected) => connected.map_err(AmqpError::driver("connecting")),
+            Err(panic) => Err(AmqpError::Driver { operation: "connecting", source: Box::new(panic) }),
         }
     }
 
@@ -75,12 +77,12 @@ impl Connector {
     }
 }
 
-/// Puts the time limit on a call.
+/// Runs a call to the broker with [`CALL_TIMEOUT`].
 pub(crate) async fn limited<T>(
     operation: &'static str,
     call: impl Future<Output = lapin::Result<T>>,
 ) -> Result<T, AmqpError> {
-    match tokio::time::timeout(CALL, call).await {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(outcome) => outcome.map_err(AmqpError::driver(operation)),
         Err(_) => Err(AmqpError::TimedOut { operation }),
     }

@@ -1,8 +1,9 @@
-//! Consuming: one supervisor that rebuilds the connection, and slots that rebuild channel, prefetch and consumer.
+//! Consuming: one supervisor rebuilds the connection, and each slot rebuilds its channel, prefetch
+//! and consumer.
 //!
-//! A slot does one delivery at a time on a channel of its own. So a worker that is still busy with deliveries of a lost
-//! connection asks for no more than it has free slots for, and a channel that the broker closes (because a delivery took
-//! longer than the broker's limit, say) takes no other delivery with it.
+//! A slot handles one delivery at a time on its own channel. So a worker that still handles
+//! deliveries of a lost connection consumes only with its free slots, and a channel that the broker
+//! closes (for example because a delivery exceeded the broker's timeout) affects no other delivery.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -30,42 +31,44 @@ use crate::topology::Topology;
 /// First and longest wait between attempts to connect or to consume.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
-/// How often the connection is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-/// One delivery at a time and slot; others wait in the broker for whoever is free.
+/// How often the supervisor checks the connection.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// One delivery per slot at a time; the others wait in the broker for any free slot of any worker.
 const PREFETCH: u16 = 1;
 
-/// What to do with a delivery that was handled.
+/// The answer to a delivery that was handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It has served its purpose.
+    /// Remove the delivery from the queue.
     Ack,
-    /// It comes back through the retry queue. (Never requeued at once: that would spin.)
+    /// Deliver it again after the rest in the retry queue. (Requeueing it at once would loop
+    /// without a pause.)
     Nack,
-    /// It stays unanswered: the worker is going, and the broker gives it to another as soon as the connection ends.
+    /// Do not answer: the worker is stopping, and the broker redelivers it as soon as the
+    /// connection ends.
     Leave,
 }
 
-/// How to consume.
+/// Settings of a consumer.
 #[derive(Clone, Debug)]
 pub struct ConsumerSettings {
     /// The broker.
     pub url: SecretString,
-    /// The names.
+    /// The names of queues and exchanges.
     pub topology: Topology,
-    /// Deliveries handled at a time, each by a slot.
+    /// Number of slots, which is the number of deliveries handled at a time.
     pub concurrency: u16,
-    /// Kept true while deliveries can arrive, for whoever tells whether the worker is ready.
+    /// True while deliveries can arrive; the worker's readiness reads it.
     pub is_consuming: Arc<AtomicBool>,
 }
 
-/// The connection of the moment, where there is one.
+/// The current connection, if there is one.
 type Current = watch::Receiver<Option<Arc<Connection>>>;
 
-/// Consumes until `stop`, then waits until every delivery in hand is handled.
+/// Consumes until `stop` is cancelled, then waits until the deliveries in progress are handled.
 ///
-/// `handle` gets each message's body and returns what is to become of it. A broker that is not there, or has no queue
-/// yet, is waited for with a line in the log.
+/// `handle` gets the body of each message and returns the answer to its delivery. While the broker
+/// is unavailable or has no queue yet, this logs that and retries.
 pub async fn consume<H, F>(settings: ConsumerSettings, stop: CancellationToken, handle: H)
 where
     H: Fn(Vec<u8>) -> F + Clone + Send + Sync + 'static,
@@ -88,15 +91,14 @@ where
         () = all_done => {}
         () = keep_connected(&settings, &connected) => {}
     }
-    // Whatever was left unanswered goes to others now.
+    // Closing the connection makes the broker redeliver what was left unanswered.
     if let Some(connection) = connected.send_replace(None) {
-        let closed = limited("close the connection", connection.close(200, "stopped".into())).await;
-        closed
-            .unwrap_or_else(|error| warn!(error = %causes(&error), "the connection was not closed in order"));
+        let closed = limited("closing the connection", connection.close(200, "stopped".into())).await;
+        closed.unwrap_or_else(|error| warn!(error = %causes(&error), "cannot close the connection cleanly"));
     }
 }
 
-/// Makes connections, one after the other as they break. Never returns.
+/// Connects, and connects again each time the connection breaks. Never returns.
 async fn keep_connected(settings: &ConsumerSettings, connected: &watch::Sender<Option<Arc<Connection>>>) {
     let connector = Connector::new(settings.url.clone(), "exports-worker");
     let mut wait = FIRST_WAIT;
@@ -107,11 +109,11 @@ async fn keep_connected(settings: &ConsumerSettings, connected: &watch::Sender<O
                 let connection = Arc::new(connection);
                 connected.send_replace(Some(Arc::clone(&connection)));
                 while connection.status().connected() {
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(CHECK_INTERVAL).await;
                 }
                 connected.send_replace(None);
                 settings.is_consuming.store(false, Ordering::Relaxed);
-                warn!("the connection to RabbitMQ is lost, connecting again");
+                warn!("lost the connection to RabbitMQ, reconnecting");
             }
             Err(error) => {
                 warn!(error = %causes(&error), wait_ms = millis(wait), "waiting for RabbitMQ (is it running?)");
@@ -122,10 +124,10 @@ async fn keep_connected(settings: &ConsumerSettings, connected: &watch::Sender<O
     }
 }
 
-/// Does one delivery at a time, whatever becomes of connections.
+/// Handles one delivery at a time, over any number of connections.
 struct Slot {
     settings: ConsumerSettings,
-    /// Slots of this worker with a consumer.
+    /// Number of slots of this worker that have a consumer.
     consumers: Arc<AtomicUsize>,
     current: Current,
     stop: CancellationToken,
@@ -141,7 +143,8 @@ impl Slot {
         while let Some(connection) = self.connection().await {
             match self.consume(&connection, &handle, &mut wait).await {
                 Ok(()) => {}
-                // The connection is gone: the supervisor says so, and the next one is waited for.
+                // The connection is lost: the supervisor logs it, and this slot waits for the next
+                // one.
                 Err(_) if !connection.status().connected() => {}
                 Err(error) => {
                     let queue = self.settings.topology.queue();
@@ -149,7 +152,7 @@ impl Slot {
                         error = %causes(&error),
                         wait_ms = millis(wait),
                         queue,
-                        "cannot read the queue, trying again (was `exports provision` run?)"
+                        "cannot read the queue, retrying (was `exports provision` run?)"
                     );
                 }
             }
@@ -161,7 +164,7 @@ impl Slot {
         }
     }
 
-    /// Waits for a connection; `None` when it is time to stop.
+    /// Waits for a connection; `None` when `stop` is cancelled.
     async fn connection(&mut self) -> Option<Arc<Connection>> {
         tokio::select! {
             biased;
@@ -170,7 +173,7 @@ impl Slot {
         }
     }
 
-    /// Consumes over one channel; returns when it is lost or it is time to stop.
+    /// Consumes over one channel; returns when the channel is lost or `stop` is cancelled.
     async fn consume<H, F>(
         &self,
         connection: &Connection,
@@ -187,42 +190,44 @@ impl Slot {
         *wait = FIRST_WAIT;
         loop {
             let delivery = tokio::select! {
-                // First of all: a worker that is stopping begins nothing.
+                // Checked first: a stopping worker begins no delivery.
                 biased;
                 () = self.stop.cancelled() => break,
                 delivery = deliveries.next() => delivery,
             };
-            // The end of the stream means that the broker has cancelled the consumer, for instance with its queue.
+            // The stream ends when the broker cancels the consumer, for example because the queue
+            // was deleted.
             let Some(delivery) = delivery else { return Ok(()) };
-            let mut delivery = delivery.map_err(AmqpError::driver("receive"))?;
+            let mut delivery = delivery.map_err(AmqpError::driver("receiving"))?;
             let body = std::mem::take(&mut delivery.data);
-            // On a task of its own: a defect there must not leave the delivery unanswered.
+            // In its own task, so that a panic does not leave the delivery unanswered.
             let verdict = tokio::spawn(handle(body)).await.unwrap_or_else(|panic| {
-                error!(error = %panic, "a delivery could not be handled");
+                error!(error = %panic, "handling a delivery panicked");
                 Verdict::Nack
             });
             settle(&delivery, verdict).await;
         }
-        // No further deliveries; one that is on its way is given back when the connection ends.
+        // Stops further deliveries. The broker redelivers one that is on its way when the
+        // connection ends.
         let cancelled = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
-        limited("stop consuming", cancelled).await
+        limited("stopping the consumer", cancelled).await
     }
 
     async fn begin(&self, connection: &Connection) -> Result<(Channel, Consumer), AmqpError> {
-        let channel = limited("open a channel", connection.create_channel()).await?;
-        limited("set the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+        let channel = limited("opening a channel", connection.create_channel()).await?;
+        limited("setting the prefetch", channel.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
         let consumed = channel.basic_consume(
             self.settings.topology.queue().into(),
             "".into(),
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let deliveries = limited("consume", consumed).await?;
+        let deliveries = limited("starting a consumer", consumed).await?;
         Ok((channel, deliveries))
     }
 }
 
-/// A slot that has a consumer, for as long as this lives.
+/// Counts a slot among those with a consumer until it is dropped.
 struct Consuming<'slot>(&'slot Slot);
 
 impl<'slot> Consuming<'slot> {
@@ -242,21 +247,24 @@ impl Drop for Consuming<'_> {
     }
 }
 
-/// Answers the broker. When that fails the delivery comes again, and the job's state tells what to do with it.
+/// Answers the broker. If that fails, the message is delivered again, and the job's state decides
+/// what happens then.
 async fn settle(delivery: &Delivery, verdict: Verdict) {
     let settled = match verdict {
-        Verdict::Ack => limited("ack", delivery.acker.ack(BasicAckOptions::default())).await,
+        Verdict::Ack => limited("acking", delivery.acker.ack(BasicAckOptions::default())).await,
         Verdict::Nack => {
             let options = BasicNackOptions { requeue: false, ..BasicNackOptions::default() };
-            limited("nack", delivery.acker.nack(options)).await
+            limited("nacking", delivery.acker.nack(options)).await
         }
         Verdict::Leave => return,
     };
     match settled {
         Ok(true) => {}
-        Ok(false) => warn!(?verdict, "the connection of a delivery is gone; it will be delivered again"),
+        Ok(false) => {
+            warn!(?verdict, "the connection of a delivery is lost; the message will be delivered again")
+        }
         Err(error) => {
-            warn!(?verdict, error = %causes(&error), "a delivery could not be answered; it will come again");
+            warn!(?verdict, error = %causes(&error), "cannot answer a delivery; the message will be delivered again");
         }
     }
 }

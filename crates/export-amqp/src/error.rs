@@ -1,37 +1,37 @@
-//! What can go wrong with the broker.
+//! Errors of the broker.
 
 /// An operation on the broker failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpError {
-    /// The broker refused, failed or was not there.
-    #[error("RabbitMQ did not do it: {operation}")]
+    /// The broker refused, failed or could not be reached.
+    #[error("RabbitMQ failed: {operation}")]
     Driver {
-        /// What was tried.
+        /// What failed, such as `publishing`.
         operation: &'static str,
         /// The driver's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No answer in time. Whether it happened is not known.
-    #[error("RabbitMQ did not answer in time: {operation}")]
+    /// No answer in time. The operation may have happened.
+    #[error("RabbitMQ timeout: {operation}")]
     TimedOut {
-        /// What was tried.
+        /// What failed, such as `publishing`.
         operation: &'static str,
     },
-    /// The broker took the message but no queue wanted it.
+    /// The broker accepted the message, but no queue is bound for it.
     #[error("no queue is bound to exchange {exchange}: run `exports provision`")]
     Unroutable {
         /// The exchange.
         exchange: String,
     },
-    /// The broker's URL is none.
-    #[error("the RabbitMQ URL cannot be used")]
+    /// The broker's URL is not valid.
+    #[error("the RabbitMQ URL is not valid")]
     Url,
-    /// Connecting has just failed; the next attempt is not due yet.
-    #[error("RabbitMQ could not be reached a moment ago")]
-    Resting,
-    /// A queue or exchange is there, but made in another way.
+    /// Connecting failed less than a second ago; the next attempt is not due yet.
+    #[error("RabbitMQ was unreachable less than a second ago; not trying again yet")]
+    BackingOff,
+    /// A queue or exchange exists with other arguments.
     #[error(
-        "{name} is there with other arguments than this version wants: delete it (messages only wake workers up; the API \
+        "{name} exists with other arguments than this version needs: delete it (messages only wake workers up; the API \
          publishes waiting jobs again) and run `exports provision` again"
     )]
     OtherArguments {
@@ -40,33 +40,33 @@ pub enum AmqpError {
         /// The driver's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A user's URL names another virtual host than the administrator's, where the queues are.
-    #[error("user {user} is meant for another virtual host than that of RABBITMQ_URL, where the queues are")]
+    /// A user's URL names another virtual host than the administrator's URL.
+    #[error("the URL of user {user} names another virtual host than RABBITMQ_URL, which has the queues")]
     OtherVirtualHost {
         /// The user's name.
         user: String,
     },
-    /// The management API said no.
+    /// The management API refused.
     #[error(
-        "RabbitMQ's management API did not do it: {operation} (HTTP status {status}); it takes an administrator"
+        "RabbitMQ's management API failed: {operation} (HTTP status {status}); it needs an administrator"
     )]
     Management {
-        /// What was tried.
+        /// What failed, such as `publishing`.
         operation: &'static str,
-        /// The answer's status.
+        /// The status of the answer.
         status: u16,
     },
-    /// The broker could not keep the message.
+    /// The broker could not store the message.
     #[error("RabbitMQ refused the message")]
     Refused,
 }
 
-/// AMQP's code for a declaration that does not fit what is there.
+/// AMQP's code for a declaration that differs from the existing queue or exchange.
 const PRECONDITION_FAILED: u16 = 406;
 
 impl AmqpError {
-    /// Whether waiting cannot help: somebody has to change something first.
-    pub fn needs_a_change(&self) -> bool {
+    /// Whether retrying cannot help until a person changes something.
+    pub fn is_permanent(&self) -> bool {
         match self {
             Self::OtherArguments { .. } | Self::OtherVirtualHost { .. } => true,
             Self::Management { status, .. } => (400..500).contains(status),
@@ -74,7 +74,8 @@ impl AmqpError {
         }
     }
 
-    /// The error of a declaration.
+    /// This error, or [`Self::OtherArguments`] if a declaration differs from what exists under
+    /// `name`.
     pub(crate) fn of_declaration(self, name: &str) -> Self {
         match self {
             Self::Driver { source, .. } if is_precondition_failed(&*source) => {

@@ -1,7 +1,7 @@
-//! The services' users and what they may do to the broker.
+//! The services' users in the broker, and their rights.
 //!
-//! AMQP cannot make users, so this speaks HTTP to the broker's management API. A user may have rights in several virtual hosts;
-//! only those in the deployment's own are touched.
+//! AMQP cannot create users, so this calls the broker's management API over HTTP. It changes rights
+//! only in the deployment's virtual host; a user may have rights in others too.
 
 use std::sync::Arc;
 
@@ -14,23 +14,14 @@ use serde_json::{Value, json};
 use ureq::tls::{RootCerts, TlsConfig};
 use url::Url;
 
-use crate::connection::CALL;
+use crate::connection::CALL_TIMEOUT;
 use crate::error::AmqpError;
-use crate::topology::{Permissions, Topology};
+use crate::topology::{Identity, Permissions, Topology};
 
-const MAKE_USER: &str = "make a user";
-const SET_PERMISSIONS: &str = "set a user's permissions";
+const CREATE_USER: &str = "creating a user";
+const SET_PERMISSIONS: &str = "setting a user's permissions";
 
-/// What a user is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// The API, which publishes.
-    Api,
-    /// The worker, which consumes.
-    Worker,
-}
-
-/// A user as a broker's URL names it.
+/// A user, as named in a broker's URL.
 #[derive(Clone, Debug)]
 pub struct BrokerUser {
     name: String,
@@ -39,10 +30,10 @@ pub struct BrokerUser {
 }
 
 impl BrokerUser {
-    /// The user in a broker's URL; none if that names no user with a password.
+    /// The user in a broker's URL; `None` if the URL has no user or no password.
     pub fn in_url(url: &SecretString) -> Option<Self> {
         let virtual_host = url.expose_secret().parse::<AMQPUri>().ok()?.vhost;
-        // Looked for here, as the parser of these URLs fills in what is not there.
+        // Parsed by `Url`, because `AMQPUri` fills in defaults for a missing user and password.
         let (name, password) = user_in(&Url::parse(url.expose_secret()).ok()?)?;
         Some(Self { name, password, virtual_host })
     }
@@ -52,7 +43,7 @@ impl BrokerUser {
         &self.name
     }
 
-    /// Whether both are the same user, whatever their passwords.
+    /// Whether both have the same name. Passwords are not compared.
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.name == other.name
     }
@@ -61,11 +52,11 @@ impl BrokerUser {
 fn user_in(url: &Url) -> Option<(String, SecretString)> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(String::from);
     let (name, password) = (decoded(url.username())?, decoded(url.password()?)?);
-    let is_whole = !name.is_empty() && !password.is_empty();
-    is_whole.then(|| (name, password.into()))
+    let is_complete = !name.is_empty() && !password.is_empty();
+    is_complete.then(|| (name, password.into()))
 }
 
-/// The broker's management API, as an administrator. Cheap to clone.
+/// The broker's management API, called as an administrator. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Management {
     agent: ureq::Agent,
@@ -76,8 +67,8 @@ pub struct Management {
 }
 
 impl Management {
-    /// The API at this URL, for the virtual host of the administrator's `broker_url` and with its user, unless `url` names another.
-    /// None if neither names one.
+    /// The API at `url`, for the virtual host of the administrator's `broker_url`. The user is that
+    /// of `url`, or else that of `broker_url`; `None` if neither has one.
     pub fn new(url: &SecretString, broker_url: &SecretString) -> Option<Self> {
         let mut address = Url::parse(url.expose_secret()).ok()?;
         let virtual_host = broker_url.expose_secret().parse::<AMQPUri>().ok()?.vhost;
@@ -92,9 +83,10 @@ impl Management {
             .root_certs(RootCerts::PlatformVerifier)
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
-        // Passwords go to this address alone: neither through a proxy nor after a redirect.
+        // Passwords must reach only this address, so there is no proxy and redirects are not
+        // followed.
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(CALL))
+            .timeout_global(Some(CALL_TIMEOUT))
             .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
@@ -108,7 +100,7 @@ impl Management {
         })
     }
 
-    /// Makes the user with the rights of this identity, or gives it this password, these rights and no tags.
+    /// Creates or updates the user: this password, the rights of this identity, no tags.
     pub async fn provision_user(
         &self,
         topology: &Topology,
@@ -120,7 +112,7 @@ impl Management {
         }
         let name = path_segment(&user.name);
         let content = json!({ "password": user.password.expose_secret(), "tags": "" });
-        self.put(MAKE_USER, format!("users/{name}"), content).await?;
+        self.put(CREATE_USER, format!("users/{name}"), content).await?;
         let Permissions { configure, write, read } = topology.permissions(identity);
         let content = json!({ "configure": configure, "write": write, "read": read });
         let path = format!("permissions/{}/{name}", path_segment(&user.virtual_host));
@@ -143,7 +135,7 @@ impl Management {
                 Err(AmqpError::Management { operation, status: status.as_u16() })
             }
         };
-        // The client blocks; its own limit ends it.
+        // The client blocks; its own timeout ends it.
         let outcome = tokio::task::spawn_blocking(request).await;
         outcome.unwrap_or_else(|panic| Err(AmqpError::Driver { operation, source: Box::new(panic) }))
     }
@@ -162,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_taken_out_of_the_url() {
+    fn the_user_is_read_from_the_url() {
         let found = user("amqps://a%40b:p%2Fw@host:5671/v%2Fh?heartbeat=10").expect("a user");
         let seen = (found.name(), found.password.expose_secret(), found.virtual_host.as_str());
         assert_eq!(seen, ("a@b", "p/w", "v/h"));

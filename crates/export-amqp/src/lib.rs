@@ -1,9 +1,10 @@
 //! RabbitMQ: the wake-up messages of jobs.
 //!
-//! A message only says which job to look at; the job document is the truth. [`Publisher`] sends one and believes it sent
-//! only when the broker has confirmed that a queue has it. [`consume`] hands deliveries to a worker and rebuilds everything
-//! when the connection breaks. Neither declares anything: [`Topology::provision`] does, with an administrator's rights, and
-//! [`Management`] makes the users of both with no more rights than they need.
+//! A message only names a job; the job document decides what happens. [`Publisher`] sends messages
+//! and reports success only after the broker has confirmed that a queue stores them. [`consume`]
+//! passes deliveries to a worker and reconnects when the connection breaks. Neither declares
+//! queues: [`Topology::provision`] does, with an administrator's rights, and [`Management`] creates
+//! the users of both with the rights that they need.
 
 mod connection;
 mod consumer;
@@ -14,6 +15,6 @@ mod topology;
 
 pub use consumer::{ConsumerSettings, Verdict, consume};
 pub use error::AmqpError;
-pub use identities::{BrokerUser, Identity, Management};
+pub use identities::{BrokerUser, Management};
 pub use publisher::Publisher;
-pub use topology::Topology;
+pub use topology::{Identity, Topology};

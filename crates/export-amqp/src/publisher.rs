@@ -1,4 +1,4 @@
-//! Publishing, believed only when confirmed.
+//! Publishing with confirms.
 
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,34 +16,36 @@ use crate::connection::{Connector, limited};
 use crate::error::AmqpError;
 use crate::topology::{JOBS_KEY, Topology};
 
-/// How long a publish may take in all, connecting included.
-const PUBLISH: Duration = Duration::from_secs(5);
-/// How long nobody tries to connect after an attempt has failed: those who come meanwhile need not wait for the next failure.
-const REST: Duration = Duration::from_secs(1);
-/// AMQP's mark for messages that survive a restart of the broker.
+/// Timeout of a publish, connecting included.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a failed attempt to connect. Calls during the pause fail at once instead of waiting
+/// for the next failure.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// AMQP's delivery mode of messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
 /// The header of the W3C Trace Context.
 const TRACE_PARENT: &str = "traceparent";
-/// The header that says whose job an event is about.
+/// The header with the tenant of an event's job.
 const TENANT: &str = "tenant";
 
-/// A message with where it goes.
+/// A message with its destination.
 struct Message {
     exchange: String,
     routing_key: ShortString,
-    /// Whether it is an error when no queue wants it.
+    /// Whether it is an error if no queue is bound for the message.
     is_mandatory: bool,
     properties: BasicProperties,
     body: Vec<u8>,
 }
 
-/// Sends wake-up messages and events. Connects when first used and again after every failure. Cheap to clone.
+/// Sends wake-up messages and events. Connects at the first use and again after every failure.
+/// Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
     connector: Connector,
     topology: Topology,
     open: Arc<Mutex<Option<Open>>>,
-    resting_until: Arc<StdMutex<Option<Instant>>>,
+    paused_until: Arc<StdMutex<Option<Instant>>>,
 }
 
 /// A connection with a channel in confirm mode.
@@ -65,12 +67,14 @@ impl Publisher {
             connector: Connector::new(url, "exports-api"),
             topology,
             open: Arc::new(Mutex::new(None)),
-            resting_until: Arc::new(StdMutex::new(None)),
+            paused_until: Arc::new(StdMutex::new(None)),
         }
     }
 
-    /// Publishes and waits until the broker has the message on disk in a queue. Anything else is an error, after five
-    /// seconds at most; whether the message went out is then not known, and sending it again is harmless.
+    /// Publishes and waits until the broker has confirmed that a queue stores the message on disk.
+    ///
+    /// Returns an error after five seconds at most. The message may have been sent all the same;
+    /// publishing it twice is safe.
     pub async fn publish(
         &self,
         message: WakeUp,
@@ -86,8 +90,8 @@ impl Publisher {
         .await
     }
 
-    /// Publishes an event and waits until the broker has it, as long as for any message. Nobody has to listen: where no queue is
-    /// bound for its kind it goes nowhere, and that is success.
+    /// Publishes an event and waits for the broker's confirm, with the same timeout. If no queue is
+    /// bound for its kind, the broker drops it, and that is success.
     pub async fn publish_event(
         &self,
         event: &Event,
@@ -110,11 +114,11 @@ impl Publisher {
     }
 
     async fn publish_in_time(&self, message: Message) -> Result<(), AmqpError> {
-        let outcome = tokio::time::timeout(PUBLISH, self.publish_confirmed(message))
+        let outcome = tokio::time::timeout(PUBLISH_TIMEOUT, self.publish_confirmed(message))
             .await
-            .unwrap_or(Err(AmqpError::TimedOut { operation: "publish" }));
+            .unwrap_or(Err(AmqpError::TimedOut { operation: "publishing" }));
         if matches!(outcome, Err(AmqpError::Driver { .. } | AmqpError::TimedOut { .. })) {
-            // The next call connects anew. Where another is connecting now, it has forgotten the old one already.
+            // The next call reconnects. If another call holds the lock, it is reconnecting already.
             if let Ok(mut open) = self.open.try_lock() {
                 *open = None;
             }
@@ -122,7 +126,7 @@ impl Publisher {
         outcome
     }
 
-    /// Whether the broker can be reached: connects if nothing is open.
+    /// Checks that the broker is reachable: connects if there is no connection.
     pub async fn check(&self) -> Result<(), AmqpError> {
         self.channel().await.map(drop)
     }
@@ -134,16 +138,16 @@ impl Publisher {
         let confirm = channel
             .basic_publish(exchange.as_str().into(), routing_key, options, &body, properties)
             .await
-            .map_err(AmqpError::driver("publish"))?;
-        match confirm.await.map_err(AmqpError::driver("confirm a message"))? {
+            .map_err(AmqpError::driver("publishing"))?;
+        match confirm.await.map_err(AmqpError::driver("confirming a message"))? {
             Confirmation::Ack(None) => Ok(()),
-            // The broker acknowledges what it returns, too.
+            // The broker also acknowledges messages that it returns.
             Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable { exchange }),
             Confirmation::Nack(_) | Confirmation::NotRequested => Err(AmqpError::Refused),
         }
     }
 
-    /// The open channel, made anew where there is none that works.
+    /// The open channel, or a new one if it does not work.
     async fn channel(&self) -> Result<Channel, AmqpError> {
         let mut open = self.open.lock().await;
         if let Some(open) = open.as_ref()
@@ -153,26 +157,27 @@ impl Publisher {
             return Ok(open.channel.clone());
         }
         *open = None;
-        if self.resting_until().is_some_and(|until| Instant::now() < until) {
-            return Err(AmqpError::Resting);
+        if self.paused_until().is_some_and(|until| Instant::now() < until) {
+            return Err(AmqpError::BackingOff);
         }
-        // Before the attempt: one that is given up half-way by the time limit has failed, too.
-        self.rest_until(Some(Instant::now() + REST));
+        // Set before the attempt, because an attempt that the timeout cancels has failed too.
+        self.pause_until(Some(Instant::now() + RECONNECT_PAUSE));
         let connected = self.connector.connect().await;
-        let connection = connected.inspect_err(|_| self.rest_until(Some(Instant::now() + REST)))?;
-        let channel = limited("open a channel", connection.create_channel()).await?;
-        limited("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let connection =
+            connected.inspect_err(|_| self.pause_until(Some(Instant::now() + RECONNECT_PAUSE)))?;
+        let channel = limited("opening a channel", connection.create_channel()).await?;
+        limited("enabling confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
         *open = Some(Open { connection, channel: channel.clone() });
-        self.rest_until(None);
+        self.pause_until(None);
         Ok(channel)
     }
 
-    fn resting_until(&self) -> Option<Instant> {
-        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn paused_until(&self) -> Option<Instant> {
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn rest_until(&self, until: Option<Instant>) {
-        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    fn pause_until(&self, until: Option<Instant>) {
+        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Exchanges and queues, and how a message travels between them.
+//! Exchanges and queues, and the path of a message between them.
 //!
 //! ```text
 //! publisher ──▶ exchange exports ──▶ queue exports.jobs ──▶ worker
@@ -16,19 +16,28 @@ use secrecy::SecretString;
 
 use crate::connection::{Connector, limited};
 use crate::error::AmqpError;
-use crate::identities::Identity;
 
-/// How long a nacked message rests before it comes back. Short, because the job's own `runAfter` decides when it is
-/// really tried again; long enough that waiting jobs cost nothing.
+/// How long a nacked message waits before it is delivered again. Short, because the job's
+/// `runAfter` decides when the job runs again; long enough that redeliveries of waiting jobs cost
+/// next to nothing.
 const RETRY_REST: Duration = Duration::from_secs(5);
 
-/// How long a worker may hold a delivery before the broker takes it away. Above the longest an attempt may take (a day), since a
-/// delivery is acked when its attempt has ended; the broker's own default is half an hour. Known to RabbitMQ from 3.12 on; older
-/// ones keep it and take their own.
+/// How long a worker may leave a delivery unanswered before the broker closes its channel. More
+/// than the longest attempt (a day), since a delivery is acked when its attempt has ended; the
+/// broker's default is half an hour. RabbitMQ supports this from 3.12 on; older versions ignore it.
 const CONSUMER_TIMEOUT: Duration = Duration::from_hours(25);
 
 /// Routing key of wake-up messages.
 pub(crate) const JOBS_KEY: &str = "jobs";
+
+/// The service that a user is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The API, which publishes.
+    Api,
+    /// The worker, which consumes.
+    Worker,
+}
 
 /// The names of all exchanges and queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +46,8 @@ pub struct Topology {
     retry_rest: Duration,
 }
 
-/// Which names a user may configure, write to and read from, each as a regular expression of the broker's; an empty one matches
-/// nothing.
+/// The names that a user may configure, write to and read from, each as a regular expression of the
+/// broker. An empty one matches nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Permissions {
     pub(crate) configure: String,
@@ -53,12 +62,12 @@ impl Default for Topology {
 }
 
 impl Topology {
-    /// A topology whose names all begin with `base`, so that tests can each have their own.
+    /// A topology whose names all begin with `base`. Each test has its own.
     pub fn named(base: &str) -> Self {
         Self { base: base.to_owned(), retry_rest: RETRY_REST }
     }
 
-    /// The same with another rest for nacked messages, for tests that cannot wait.
+    /// The same topology with another wait of nacked messages, for tests.
     #[must_use]
     pub fn with_retry_rest(self, retry_rest: Duration) -> Self {
         Self { retry_rest, ..self }
@@ -82,15 +91,15 @@ impl Topology {
         format!("{}.jobs.retry", self.base)
     }
 
-    /// The exchange to which events are published, by their kind.
+    /// The exchange for events; the routing key is their kind.
     pub fn events_exchange(&self) -> String {
         format!("{}.events", self.base)
     }
 
-    /// What the user of a service may do: the API writes to two exchanges, the worker reads one queue.
+    /// The rights of a service's user: the API writes to two exchanges, the worker reads one queue.
     pub(crate) fn permissions(&self, identity: Identity) -> Permissions {
         let exactly = |names: &[String]| {
-            let names: Vec<String> = names.iter().map(|name| literally(name)).collect();
+            let names: Vec<String> = names.iter().map(|name| escaped(name)).collect();
             format!("^({})$", names.join("|"))
         };
         let (write, read) = match identity {
@@ -100,10 +109,11 @@ impl Topology {
         Permissions { configure: String::new(), write, read }
     }
 
-    /// Makes everything; harmless when it is there. Needs configure rights, which the services do not have.
+    /// Declares and binds all exchanges and queues. Safe to repeat. Needs configure rights, which
+    /// the services do not have.
     pub async fn provision(&self, url: &SecretString) -> Result<(), AmqpError> {
         let connection = Connector::new(url.clone(), "exports provision").connect().await?;
-        let channel = limited("open a channel", connection.create_channel()).await?;
+        let channel = limited("opening a channel", connection.create_channel()).await?;
         declare_exchange(&channel, &self.exchange(), ExchangeKind::Direct).await?;
         declare_exchange(&channel, &self.retry_exchange(), ExchangeKind::Direct).await?;
         declare_exchange(&channel, &self.events_exchange(), ExchangeKind::Topic).await?;
@@ -113,17 +123,18 @@ impl Topology {
         declare_queue(&channel, &self.retry_queue(), &self.exchange(), rest).await?;
         bind(&channel, &self.queue(), &self.exchange()).await?;
         bind(&channel, &self.retry_queue(), &self.retry_exchange()).await?;
-        limited("close the connection", connection.close(200, "provisioned".into())).await
+        limited("closing the connection", connection.close(200, "provisioned".into())).await
     }
 }
 
 async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> Result<(), AmqpError> {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let declared = channel.exchange_declare(name.into(), kind, options, FieldTable::default());
-    limited("declare an exchange", declared).await.map_err(|error| error.of_declaration(name))
+    limited("declaring an exchange", declared).await.map_err(|error| error.of_declaration(name))
 }
 
-/// A quorum queue that moves its rejected or expired messages on at least once, with a time limit of its own.
+/// Declares a quorum queue that dead-letters rejected and expired messages at least once. `limit`
+/// is its message TTL or its consumer timeout.
 async fn declare_queue(
     channel: &Channel,
     name: &str,
@@ -136,12 +147,12 @@ async fn declare_queue(
     arguments.insert("x-dead-letter-exchange".into(), text(dead_letter_exchange));
     arguments.insert("x-dead-letter-routing-key".into(), text(JOBS_KEY));
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-    // At-least-once dead-lettering works with this overflow behaviour only.
+    // At-least-once dead-lettering needs this overflow behaviour.
     arguments.insert("x-overflow".into(), text("reject-publish"));
     let millis = i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
     arguments.insert(limit_name.into(), AMQPValue::LongLongInt(millis));
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let declared = limited("declare a queue", channel.queue_declare(name.into(), options, arguments)).await;
+    let declared = limited("declaring a queue", channel.queue_declare(name.into(), options, arguments)).await;
     declared.map(drop).map_err(|error| error.of_declaration(name))
 }
 
@@ -153,11 +164,11 @@ async fn bind(channel: &Channel, queue: &str, exchange: &str) -> Result<(), Amqp
         QueueBindOptions::default(),
         FieldTable::default(),
     );
-    limited("bind a queue", bound).await
+    limited("binding a queue", bound).await
 }
 
-/// A regular expression that matches this name, whatever it holds.
-fn literally(name: &str) -> String {
+/// A regular expression that matches exactly this name.
+fn escaped(name: &str) -> String {
     let is_special = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && !"-_".contains(c);
     name.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect()
 }
@@ -167,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn permissions_name_what_is_needed_and_follow_the_base_name() {
+    fn permissions_name_the_needed_objects_and_follow_the_base_name() {
         let api = Topology::default().permissions(Identity::Api);
         assert_eq!((api.configure.as_str(), api.read.as_str()), ("", ""));
         assert_eq!(api.write, r"^(exports|exports\.events)$");

@@ -21,7 +21,7 @@ use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
 use crate::jobs::queue::Queue;
-use crate::jobs::sharing;
+use crate::jobs::sharing::{self, Sharing};
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::tasks::dispatcher::Dispatcher;
@@ -81,14 +81,14 @@ impl App {
                 .context("tokens of OIDC_ISSUER cannot be checked")?,
             audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
             limits: Limits::new(&config.limits, &config.access),
-            sharing: config.sharing,
+            sharing: if config.jobs.share_results { Sharing::On } else { Sharing::Off },
             max_attempts: config.jobs.max_attempts,
-            public_base_url: config.http.public_base_url.clone(),
+            public_base_url: config.http.public_base_url.clone().unwrap_or_default(),
         };
         let sweeper = Sweeper {
             jobs: state.jobs.clone(),
             publisher: publisher.clone(),
-            policy: config.jobs.retry,
+            policy: config.jobs.retry.into(),
             queue_age: config.jobs.queue_age,
         };
         let relay = Relay {

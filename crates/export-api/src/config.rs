@@ -1,65 +1,60 @@
-//! Settings of `exports-api`, one file per concern.
+//! Settings of `exports-api`: the groups that it uses, and what needs the types of other crates.
 
 mod access;
-mod admission;
-mod dispatch;
-mod http;
-mod jobs;
-mod limits;
 mod oidc;
-mod sharing;
 mod webhooks;
 
 use std::net::SocketAddr;
 
 use clap::Parser;
 use export_amqp::Topology;
+use export_settings::access::AccessArgs;
 use export_settings::amqp::AmqpArgs;
-use export_settings::log::{LogArgs, LogSettings};
+use export_settings::health::HealthSettings;
+use export_settings::log::LogSettings;
 use export_settings::mongo::{MongoArgs, MongoSettings};
-use export_settings::s3::{AWS_HELP, S3Args, S3Settings};
+use export_settings::s3::{AWS_HELP, S3Settings};
+use export_settings::webhooks::WebhookArgs;
 use export_settings::{SecretString, SettingError};
 
 pub use access::{AccessSettings, KnownCallers};
-pub use admission::AdmissionSettings;
-pub use dispatch::DispatchSettings;
-pub use http::HttpSettings;
-pub use jobs::JobSettings;
-pub use limits::LimitSettings;
+pub(crate) use export_settings::access::{is_loopback, safe_url};
+pub use export_settings::admission::{AdmissionSettings, SizeSettings};
+pub use export_settings::http::HttpSettings;
+pub use export_settings::jobs::{DispatchSettings, JobSettings};
+pub use export_settings::limits::LimitSettings;
 pub use oidc::{KeySetTimes, OidcSettings};
-pub(crate) use oidc::{is_loopback, safe_url};
 pub use webhooks::WebhookSettings;
-
-use crate::jobs::sharing::Sharing;
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
 #[command(name = "exports-api", version, after_help = AWS_HELP)]
 pub struct Cli {
     #[command(flatten)]
-    http: http::HttpArgs,
+    http: HttpSettings,
     #[command(flatten)]
-    access: access::AccessArgs,
+    health: HealthSettings,
     #[command(flatten)]
-    limits: limits::LimitArgs,
+    access: AccessArgs,
     #[command(flatten)]
-    admission: admission::AdmissionArgs,
+    limits: LimitSettings,
     #[command(flatten)]
-    jobs: jobs::JobArgs,
+    admission: AdmissionSettings,
     #[command(flatten)]
-    sharing: sharing::SharingArgs,
+    jobs: JobSettings,
     #[command(flatten)]
-    dispatch: dispatch::DispatchArgs,
+    dispatch: DispatchSettings,
     #[command(flatten)]
-    webhooks: webhooks::WebhookArgs,
+    webhooks: WebhookArgs,
     #[command(flatten)]
     mongo: MongoArgs,
     #[command(flatten)]
     amqp: AmqpArgs,
     #[command(flatten)]
-    s3: S3Args,
+    s3: S3Settings,
+    /// What logs look like.
     #[command(flatten)]
-    log: LogArgs,
+    pub log: LogSettings,
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -74,24 +69,24 @@ pub enum Command {
     Openapi,
 }
 
-/// Everything the service needs to know, checked.
+/// All settings of the service, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the API listens, and what clients call it.
+    /// Where the API listens, and under which URL clients reach it.
     pub http: HttpSettings,
-    /// Who may use it.
+    /// Where health, readiness and metrics listen.
+    pub admin: SocketAddr,
+    /// Who may use the API.
     pub access: AccessSettings,
-    /// How much of it one client may have.
+    /// How much of the API one client may use.
     pub limits: LimitSettings,
     /// How many jobs may wait, and how large one may be.
     pub admission: AdmissionSettings,
     /// How jobs are accepted and kept going.
     pub jobs: JobSettings,
-    /// Whether jobs share results.
-    pub sharing: Sharing,
-    /// How they are released to the workers.
+    /// How jobs are released to the workers.
     pub dispatch: DispatchSettings,
-    /// How webhooks are sent, where they are.
+    /// How webhooks are sent; `None` where there are none.
     pub webhooks: Option<WebhookSettings>,
     /// The jobs' database.
     pub mongo: MongoSettings,
@@ -104,31 +99,27 @@ pub struct Config {
 }
 
 impl Cli {
-    /// How logs are wanted.
-    pub fn log(&self) -> Result<LogSettings, SettingError> {
-        self.log.resolve()
+    /// Where health, readiness and metrics listen.
+    pub fn admin(&self) -> SocketAddr {
+        self.health.listen
     }
 
-    /// Where health listens.
-    pub fn admin(&self) -> Result<SocketAddr, SettingError> {
-        self.http.admin()
-    }
-
-    /// Checks all settings.
+    /// Checks what the parser of the command line could not: secrets, and settings that depend on each other.
     pub fn resolve(&self) -> Result<Config, SettingError> {
+        self.admission.check()?;
         Ok(Config {
-            http: self.http.resolve()?,
-            access: self.access.resolve()?,
-            limits: self.limits.resolve()?,
-            admission: self.admission.resolve()?,
-            jobs: self.jobs.resolve()?,
-            sharing: self.sharing.resolve()?,
-            dispatch: self.dispatch.resolve()?,
-            webhooks: self.webhooks.resolve()?,
+            http: self.http.clone(),
+            admin: self.health.listen,
+            access: AccessSettings::resolve(&self.access)?,
+            limits: self.limits,
+            admission: self.admission,
+            jobs: self.jobs,
+            dispatch: self.dispatch,
+            webhooks: WebhookSettings::resolve(&self.webhooks)?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,
-            topology: Topology::named(&self.amqp.name_prefix()?),
-            s3: self.s3.resolve()?,
+            topology: Topology::named(&self.amqp.name_prefix),
+            s3: self.s3.clone(),
         })
     }
 }

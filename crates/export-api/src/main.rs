@@ -1,7 +1,6 @@
 //! `exports-api`: command line and wiring.
 
 use anyhow::Context as _;
-use clap::Parser;
 use export_api::app::App;
 use export_api::config::{Cli, Command, Config};
 use export_observability::{ask_readiness, init_logs, stop_signal};
@@ -10,7 +9,7 @@ use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() {
-    let cli = Cli::parse();
+    let cli = export_settings::parse::<Cli>();
     let outcome = match cli.command {
         Some(Command::Healthcheck) => healthcheck(&cli).await,
         Some(Command::Openapi) => print_openapi().map(|()| 0),
@@ -30,7 +29,7 @@ async fn main() {
 
 /// Exit code 0 if the service is ready, otherwise 1.
 async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
-    let is_ready = ask_readiness(cli.admin()?).await.unwrap_or(false);
+    let is_ready = ask_readiness(cli.admin()).await.unwrap_or(false);
     Ok(i32::from(!is_ready))
 }
 
@@ -42,15 +41,15 @@ fn print_openapi() -> anyhow::Result<()> {
 }
 
 async fn serve(cli: &Cli) -> anyhow::Result<()> {
-    init_logs(&cli.log()?)?;
+    init_logs(&cli.log)?;
     let config: Config = cli.resolve()?;
 
-    let api = TcpListener::bind(config.http.listen)
+    let api = TcpListener::bind(config.http.listen())
         .await
-        .with_context(|| format!("cannot listen on {} (HOST, PORT)", config.http.listen))?;
-    let admin = TcpListener::bind(config.http.admin)
+        .with_context(|| format!("cannot listen on {} (HOST, PORT)", config.http.listen()))?;
+    let admin = TcpListener::bind(config.admin)
         .await
-        .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.http.admin))?;
+        .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.admin))?;
     let results = ResultBucket::from_environment(config.s3.clone()).await?;
     let app = App::build(&config, results).await?;
 

@@ -1,17 +1,18 @@
-//! `exports cancel`: ends an export that has not ended.
+//! `exports cancel`: cancels an export that has not ended.
 
 use export_core::JobId;
 use reqwest::Method;
 
-use crate::client::{ApiArgs, Call, EXIT_CODES, JobAnswer, Patience, out};
+use crate::client::{ApiArgs, Call, EXIT_CODES, JobAnswer, Patience};
+use crate::print;
 
-/// Settings of `exports cancel`.
+/// Flags of `exports cancel`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Cancel {
     /// The export's id
     id: JobId,
-    /// The job as JSON
+    /// Print the job as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -24,11 +25,11 @@ impl Cancel {
         let answer = client.call(&Call::new(Method::DELETE, &["export", &self.id.to_string()])).await?;
         let found = JobAnswer::of(&answer)?;
         if self.json {
-            return out(&found.json.to_string());
+            return print::result(&found.json.to_string());
         }
-        out(found.job.state.as_str())?;
+        print::result(found.job.state.as_str())?;
         if found.job.state.is_active() {
-            client.console.tell("its worker will hear of it within seconds; it will not finish");
+            client.console.note("its worker stops within seconds; the export will not finish");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `exports demo`: writes a synthetic fleet, so that there is something to export.
+//! `exports demo`: writes a synthetic fleet to try the service on.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,35 +11,38 @@ use export_fleet::{FleetSpec, Rhythm, Vehicle};
 use export_settings::mongo::{MongoArgs, SourceArgs};
 use export_store::MongoClient;
 
-/// Hours written at a time, per parameter: a few megabytes.
+use crate::print;
+
+/// Hours per write and parameter: a few megabytes.
 const HOURS_PER_WRITE: usize = 24;
 
-/// Settings of `exports demo`.
+/// Flags of `exports demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Demo {
     #[command(flatten)]
     mongo: MongoArgs,
     #[command(flatten)]
     source: SourceArgs,
-    /// Folder to write to instead of MongoDB, as mongodump would; must be new or empty
+    /// Folder to write to instead of MongoDB, in the format of mongodump; must be new or empty
     #[arg(long, value_name = "DIR", help_heading = "Vehicles")]
     dump: Option<PathBuf>,
-    /// How many vehicles to make
+    /// Number of vehicles
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=999), value_name = "COUNT")]
     vehicles: u16,
-    /// How many days of data each has
+    /// Days of data of each vehicle
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3660), value_name = "COUNT")]
     days: u32,
-    /// The first day, in UTC
+    /// First day, in UTC
     #[arg(long, default_value = "2018-11-30", value_name = "DATE")]
     from: String,
-    /// Picks the fleet: the same seed gives the same data
+    /// Seed of the random data: the same seed gives the same data
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seed: u64,
-    /// Leave out the odd documents and points that real data has
+    /// Leave out the malformed documents and points that real data has
     #[arg(long)]
     tidy: bool,
-    /// Log most values by themselves instead of two at a time: more rows for the same points
+    /// Write most values at times of their own instead of two per time: more rows for the same
+    /// points
     #[arg(long)]
     single: bool,
 }
@@ -56,13 +59,14 @@ impl Demo {
             oddities: !self.tidy,
             rhythm: if self.single { Rhythm::Single } else { Rhythm::Paired },
         };
-        let told =
-            |vehicle: &Vehicle| println!("{}: {} days from {}", vehicle.database(), self.days, self.from);
+        let report = |vehicle: &Vehicle| {
+            print::result(&format!("{}: {} days from {}", vehicle.database(), self.days, self.from))
+        };
         if let Some(folder) = &self.dump {
             check_empty(folder)?;
             for vehicle in fleet.vehicles() {
-                write_vehicle(folder, &vehicle).context("the dump cannot be written")?;
-                told(&vehicle);
+                write_vehicle(folder, &vehicle).context("cannot write the dump")?;
+                report(&vehicle)?;
             }
             return Ok(());
         }
@@ -70,19 +74,19 @@ impl Demo {
         let client = export_store::connect(source.uri.as_ref().unwrap_or(&mongo.uri), "exports demo").await?;
         for vehicle in fleet.vehicles() {
             insert_vehicle(&client, &vehicle).await?;
-            told(&vehicle);
+            report(&vehicle)?;
         }
         Ok(())
     }
 }
 
-/// What a folder holds is not written over: it may be somebody's real dump.
+/// Refuses a folder with files in it: it may hold a dump of real data.
 fn check_empty(folder: &Path) -> anyhow::Result<()> {
     match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
         Ok(true) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Ok(false) => bail!("--dump: {} is not empty; give a new folder", folder.display()),
-        Err(error) => Err(error).with_context(|| format!("--dump: {} cannot be used", folder.display())),
+        Err(error) => Err(error).with_context(|| format!("--dump: cannot use {}", folder.display())),
     }
 }
 

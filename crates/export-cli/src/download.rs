@@ -1,4 +1,4 @@
-//! `exports download`: the result of an export.
+//! `exports download`: downloads the result of an export and verifies it.
 
 use std::path::PathBuf;
 
@@ -6,24 +6,26 @@ use anyhow::Context as _;
 use export_core::JobId;
 
 use crate::client::{
-    ApiArgs, Call, Destination, EXIT_CODES, JobAnswer, Patience, download, interrupted, wait,
+    ApiArgs, Call, Destination, EXIT_CODES, JobAnswer, Patience, download, download_interrupted, wait,
+    wait_interrupted,
 };
-use crate::create::goes_on;
+use crate::output_path::OutputKind;
 use crate::signals::Signals;
 
-/// Settings of `exports download`.
+/// Flags of `exports download`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Download {
     /// The export's id
     id: JobId,
-    /// The zip's file, or a folder for it; of an export without archive the new folder for its files [default: the id, and `.zip`]
+    /// Where to write the zip: a file or an existing folder; for an export without archive, the new
+    /// folder for its files [default: the id, and `.zip`]
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
-    /// Replace what is there
+    /// Replace an existing file, or a folder that holds an earlier export
     #[arg(long)]
     force: bool,
-    /// Wait for the end of the export first
+    /// First wait until the export has ended
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
@@ -33,23 +35,21 @@ pub(crate) struct Download {
 impl Download {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Long)?;
-        let mut signals = Signals::catch().context("signals cannot be caught")?;
+        let mut signals = Signals::catch().context("cannot handle signals")?;
         let found = if self.wait {
-            signals.unless(wait(&client, self.id), || goes_on(self.id)).await?
+            signals.unless(wait(&client, self.id), || wait_interrupted(self.id)).await?
         } else {
             let id = self.id.to_string();
-            let asked = Call::get(&["export", &id]);
-            signals
-                .unless(client.call(&asked), || interrupted(self.id))
-                .await
-                .and_then(|answer| Ok(JobAnswer::of(&answer)?))?
+            let call = Call::get(&["export", &id]);
+            let answer = signals.unless(client.call(&call), || download_interrupted(self.id)).await?;
+            JobAnswer::of(&answer)?
         };
         found.job.require_no_bad_end()?;
-        let is_folder = found.job.archive == "none";
-        let destination = Destination::check(self.output, is_folder, self.force, "--output")?;
-        let done =
-            signals.unless(download(&client, &found.job, &destination), || interrupted(self.id)).await?;
-        client.console.tell(&done);
+        let kind = OutputKind::of_archive(&found.job.archive);
+        let destination = Destination::check(self.output, kind, self.force, "--output")?;
+        let downloading = download(&client, &found.job, &destination);
+        let done = signals.unless(downloading, || download_interrupted(self.id)).await?;
+        client.console.note(&done);
         Ok(())
     }
 }

@@ -1,23 +1,23 @@
-//! `exports get`: how an export is.
+//! `exports get`: shows an export.
 
 use anyhow::Context as _;
 use export_core::JobId;
 use indicatif::{BinaryBytes, HumanCount};
 
-use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, out, shown, wait};
-use crate::create::goes_on;
+use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, wait, wait_interrupted};
+use crate::print::{self, sanitized};
 use crate::signals::Signals;
 
-/// Settings of `exports get`.
+/// Flags of `exports get`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Get {
     /// The export's id
     id: JobId,
-    /// Wait for the end first; an end without a result is then an error (3)
+    /// First wait until the export has ended; exit with 3 if it ended without a result
     #[arg(long)]
     wait: bool,
-    /// The job as JSON
+    /// Print the job as JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -28,12 +28,12 @@ impl Get {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.client(if self.wait { Patience::Long } else { Patience::Short })?;
         let found = if self.wait {
-            let mut signals = Signals::catch().context("signals cannot be caught")?;
-            signals.unless(wait(&client, self.id), || goes_on(self.id)).await?
+            let mut signals = Signals::catch().context("cannot handle signals")?;
+            signals.unless(wait(&client, self.id), || wait_interrupted(self.id)).await?
         } else {
             JobAnswer::of(&client.call(&Call::get(&["export", &self.id.to_string()])).await?)?
         };
-        out(&if self.json { found.json.to_string() } else { told(&found.job) })?;
+        print::result(&if self.json { found.json.to_string() } else { describe(&found.job) })?;
         if self.wait {
             found.job.require_no_bad_end()?;
         }
@@ -41,8 +41,8 @@ impl Get {
     }
 }
 
-/// A job for people: a line each for what there is to say.
-fn told(job: &Job) -> String {
+/// A job as lines of a name and a value.
+fn describe(job: &Job) -> String {
     let progress = &job.progress;
     let mut lines = vec![
         ("export", job.id.to_string()),
@@ -50,7 +50,7 @@ fn told(job: &Job) -> String {
         ("range", job.range()),
         (
             "vehicles",
-            if job.vehicles.is_empty() { "all".to_owned() } else { shown(&job.vehicles.join(", ")) },
+            if job.vehicles.is_empty() { "all".to_owned() } else { sanitized(&job.vehicles.join(", ")) },
         ),
         (
             "progress",
@@ -65,14 +65,17 @@ fn told(job: &Job) -> String {
         ),
         ("attempts", job.attempts.to_string()),
     ];
-    if let Some(place) = &job.queue {
-        lines.insert(2, ("queue", place.told()));
+    if let Some(position) = &job.queue {
+        lines.insert(2, ("queue", position.describe()));
     }
     if let Some(priority) = job.priority {
         lines.insert(2, ("priority", priority.as_str().to_owned()));
     }
     if job.cancel_requested && job.state.is_active() {
         lines.push(("cancelling", "yes".to_owned()));
+    }
+    if job.is_shared() {
+        lines.push(("shared", "yes, the result of an earlier export of the same request".to_owned()));
     }
     if let Some(reason) = job.reason() {
         lines.push(("error", reason));
@@ -83,11 +86,11 @@ fn told(job: &Job) -> String {
             format!("{}, {} rejected", HumanCount(stats.points), HumanCount(stats.rejected)),
         ));
         lines.push(("size", format!("{} bytes", HumanCount(stats.bytes))));
-        lines.push(("sha256", shown(&stats.sha256)));
+        lines.push(("sha256", sanitized(&stats.sha256)));
     }
-    lines.push(("created", shown(&job.created_at)));
+    lines.push(("created", sanitized(&job.created_at)));
     let ends = [("finished", &job.finished_at), ("expires", &job.expires_at)];
-    lines.extend(ends.into_iter().filter_map(|(name, time)| Some((name, shown(time.as_ref()?)))));
+    lines.extend(ends.into_iter().filter_map(|(name, time)| Some((name, sanitized(time.as_ref()?)))));
     let lines: Vec<String> = lines.iter().map(|(name, value)| format!("{name:<10} {value}")).collect();
     lines.join("\n")
 }

@@ -1,4 +1,5 @@
-//! `exports keys`: makes, lists and revokes the keys of the API, in MongoDB and as its administrator.
+//! `exports keys`: creates, lists and revokes API keys, directly in MongoDB and as its
+//! administrator.
 
 mod create;
 mod list;
@@ -10,7 +11,7 @@ use export_core::key::{KeyId, StoredKey};
 use export_settings::mongo::MongoArgs;
 use export_store::{AuditAction, AuditEntry, AuditLog, KeyStore};
 
-/// Make, list and revoke keys of the API
+/// Create, list and revoke API keys
 #[derive(Debug, clap::Args)]
 pub(crate) struct Keys {
     #[command(subcommand)]
@@ -19,11 +20,11 @@ pub(crate) struct Keys {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a key and print it, once: only a hash of it is kept
+    /// Create a key and print it. It cannot be shown again: only a hash of it is stored
     Create(create::Create),
     /// List keys, newest first, without their secrets
     List(list::List),
-    /// End a key; the API refuses it from half a minute later on at the latest
+    /// Revoke a key: it stops working within 30 seconds
     Revoke(revoke::Revoke),
 }
 
@@ -37,7 +38,7 @@ impl Keys {
     }
 }
 
-/// The keys, and the log of what is done to them.
+/// The stored keys and the audit log.
 struct Store {
     keys: KeyStore,
     audit: AuditLog,
@@ -54,7 +55,7 @@ impl Store {
     }
 }
 
-/// What the command line did to a key.
+/// The audit entry of an action on a key.
 fn audit_entry(
     action: AuditAction,
     id: &KeyId,
@@ -75,13 +76,13 @@ fn audit_entry(
     }
 }
 
-/// What a key may do, with blanks between.
+/// The scopes of a key, separated by spaces.
 fn scopes(key: &StoredKey) -> String {
     let names: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
     names.join(" ")
 }
 
-/// The patterns of a key's vehicles; none where it may see all.
+/// The patterns of a key's vehicles; `None` if it may see all vehicles.
 fn patterns(key: &StoredKey) -> Option<Vec<&str>> {
     match &key.vehicles {
         AllowedVehicles::All => None,

@@ -1,26 +1,27 @@
-//! `exports list`: the exports that there are, newest first.
+//! `exports list`: lists exports, newest first.
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::client::{ApiArgs, Client, EXIT_CODES, Job, Patience, State, out, shown};
+use crate::client::{ApiArgs, Client, EXIT_CODES, Job, Patience, State};
 use crate::pages::{Page, Pages};
+use crate::print::{self, sanitized};
 use crate::table::Table;
 
-/// Settings of `exports list`.
+/// Flags of `exports list`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct List {
-    /// Only those in this state; may be repeated
+    /// Only exports in this state; may be repeated
     #[arg(long = "state", value_name = "STATE", ignore_case = true)]
     states: Vec<State>,
-    /// At most so many
+    /// Most exports to list
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), value_name = "COUNT")]
     limit: u32,
-    /// All of them
+    /// List all exports
     #[arg(long, conflicts_with = "limit")]
     all: bool,
-    /// A line of JSON for each job, as the API has it
+    /// Print a line of JSON for each job
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -38,17 +39,17 @@ impl List {
         while let Some(page) = next_page(&client, &mut pages).await? {
             for json in page {
                 if self.json {
-                    out(&json.to_string())?;
+                    print::result(&json.to_string())?;
                 } else {
                     table.add(row(&Job::deserialize(&json)?));
                 }
             }
             for line in table.lines() {
-                out(&line)?;
+                print::result(&line)?;
             }
         }
         if table.is_empty() && !self.json {
-            client.console.tell("there are no such exports");
+            client.console.note("no exports found");
         }
         Ok(())
     }
@@ -61,7 +62,7 @@ async fn next_page(client: &Client, pages: &mut Pages) -> anyhow::Result<Option<
 fn row(job: &Job) -> Vec<String> {
     let vehicles = match &job.vehicles[..] {
         [] => "all".to_owned(),
-        [only] => shown(only),
+        [only] => sanitized(only),
         several => several.len().to_string(),
     };
     vec![
@@ -70,6 +71,6 @@ fn row(job: &Job) -> Vec<String> {
         job.range(),
         vehicles,
         format!("{:.0} %", job.progress.percent),
-        shown(&job.created_at),
+        sanitized(&job.created_at),
     ]
 }

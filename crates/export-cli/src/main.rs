@@ -1,5 +1,4 @@
 //! `exports`: the command line. One file per subcommand.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 mod cancel;
 mod client;
@@ -7,21 +6,26 @@ mod completions;
 mod create;
 mod demo;
 mod download;
+mod exit_code;
 mod failure;
 mod get;
 mod keys;
 mod list;
+mod output_path;
 mod pages;
+mod print;
 mod provision;
+mod request_args;
 mod run;
 mod signals;
+mod staged_output;
 mod table;
 mod vehicles;
 mod webhooks;
 
 use clap::{CommandFactory, Parser};
 use export_observability::init_logs;
-use export_settings::log::LogArgs;
+use export_settings::log::LogSettings;
 
 /// The command line of the vehicle-data export service
 #[derive(Debug, Parser)]
@@ -30,54 +34,57 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    log: LogArgs,
+    log: LogSettings,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Ask the service for an export; wait for it and download it, where that is wanted
+    /// Create an export. With --wait, wait for it; with --download, download the result too
     Create(Box<create::Create>),
-    /// Show an export, or wait for its end
+    /// Show an export; with --wait, wait until it has ended
     Get(get::Get),
     /// List exports, newest first
     List(list::List),
-    /// End an export that has not ended
+    /// Cancel an export that has not ended
     Cancel(cancel::Cancel),
-    /// Download the result of an export, going on where an earlier download was cut, and check it
+    /// Download the result of an export and verify it; resumes an interrupted download
     Download(download::Download),
     /// List vehicles with their parameters
     Vehicles(vehicles::Vehicles),
-    /// Print a script that lets a shell complete commands and flags
+    /// Print a shell script that completes commands and flags
     Completions(completions::Completions),
-    /// Make the queues, collections, bucket and users that the services need; harmless when they are there
+    /// Create or update the queues, collections, bucket and users that the services need. Safe to
+    /// run again
     Provision(Box<provision::Provision>),
-    /// Make, list and revoke keys of the API
+    /// Create, list and revoke API keys
     Keys(keys::Keys),
-    /// Export to a file, without API and queue: from MongoDB or from a folder that mongodump has written
+    /// Export to a file, without API and queue: from MongoDB or from a folder written by mongodump
     Run(Box<run::Run>),
     /// Write a synthetic fleet into MongoDB or a folder, to try the service on
     Demo(demo::Demo),
-    /// Webhooks: the secrets by which receivers know them
+    /// Webhooks: print the secrets with which receivers verify signatures
     Webhooks(webhooks::Webhooks),
 }
 
 #[tokio::main]
 async fn main() {
-    let code = match run(Cli::parse()).await {
+    let code = match run(export_settings::parse::<Cli>()).await {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("exports: {error:#}");
-            failure::exit_code(&error)
+            print::note(&format!("exports: {error:#}"));
+            exit_code::exit_code(&error)
         }
     };
-    // At once. A thread that waits for data may do so for ever, and the runtime would wait for it; and when the runtime ends the MongoDB
-    // driver's tasks, those that end later panic for want of those that have, which a person would read and a pipe choke on.
+    // Exit here, without shutting the runtime down. Shutting down would wait for a blocked reading
+    // thread, possibly for ever; and it ends the MongoDB driver's tasks in any order, some of which
+    // then panic on standard error because others are gone.
     std::process::exit(code);
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
-    init_logs(&cli.log.resolve()?)?;
-    // One provider for every TLS connection of this process. It is there already only if this line has run before.
+    init_logs(&cli.log)?;
+    // The TLS provider of the whole process. Installing fails only if one is installed already,
+    // which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
     match cli.command {
         Command::Create(create) => create.run().await,

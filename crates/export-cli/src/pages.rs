@@ -1,12 +1,12 @@
-//! Lists that the API gives page by page.
+//! Reads the API's lists page by page.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::{Call, Client};
 
-/// Entries asked for at a time.
-const PAGE: u32 = 100;
+/// Entries per page.
+const PAGE_SIZE: u32 = 100;
 
 /// One page of any list.
 #[derive(Debug, Default, Deserialize)]
@@ -17,30 +17,30 @@ pub(crate) struct Page {
     next_cursor: Option<String>,
 }
 
-/// Where in a list we are.
+/// Reads one list.
 pub(crate) struct Pages {
     call: Call,
     query: Vec<(&'static str, String)>,
-    /// How many entries are still wanted; `None` is all.
+    /// How many more entries to read; `None` is all.
     left: Option<u32>,
-    /// The next page's, as the API gave it; the first one has none.
+    /// The cursor of the next page; `None` for the first.
     cursor: Option<String>,
     is_at_end: bool,
 }
 
 impl Pages {
-    /// All entries of the list at this path, or so many.
+    /// Reads the list at this path, to its end or until `limit` entries.
     pub(crate) fn new(path: &[&str], query: Vec<(&'static str, String)>, limit: Option<u32>) -> Self {
         Self { call: Call::get(path), query, left: limit, cursor: None, is_at_end: false }
     }
 
-    /// The next entries, unless there are no more or none are wanted.
+    /// The next entries; `None` at the end of the list or at the limit.
     pub(crate) async fn next(
         &mut self,
         client: &Client,
         entries: impl Fn(Page) -> Vec<Value>,
     ) -> anyhow::Result<Option<Vec<Value>>> {
-        let limit = self.left.unwrap_or(PAGE).min(PAGE);
+        let limit = self.left.unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
         if self.is_at_end || limit == 0 {
             return Ok(None);
         }

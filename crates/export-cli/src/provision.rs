@@ -1,4 +1,5 @@
-//! `exports provision`: makes what the services need and may not make themselves, and the users that they are.
+//! `exports provision`: creates or updates what the services need but have no rights to create, and
+//! their users.
 
 mod users;
 
@@ -7,20 +8,22 @@ use std::time::{Duration, Instant};
 
 use export_amqp::{AmqpError, Topology};
 use export_s3::{ResultBucket, S3Error};
-use export_settings::amqp::{AmqpArgs, QueueArgs};
+use export_settings::amqp::{AmqpArgs, QueueSettings};
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
-use export_settings::results::ResultArgs;
-use export_settings::s3::{AWS_HELP, S3Args};
+use export_settings::results::ResultSettings;
+use export_settings::s3::{AWS_HELP, S3Settings};
+use export_source::Catalog;
 use export_store::{JobStore, StoreError};
 
-use users::{Place, Users};
+use crate::print;
+use users::{ServiceUser, Users};
 
 const DAY: Duration = Duration::from_hours(24);
-/// Time between tries while a service is not there yet.
-const WAIT: Duration = Duration::from_secs(1);
+/// Time between attempts while a service is not available yet.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Settings of `exports provision`.
+/// Flags of `exports provision`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AWS_HELP)]
 pub(crate) struct Provision {
@@ -29,17 +32,18 @@ pub(crate) struct Provision {
     #[command(flatten)]
     amqp: AmqpArgs,
     #[command(flatten)]
-    queues: QueueArgs,
+    queues: QueueSettings,
     #[command(flatten)]
-    s3: S3Args,
+    s3: S3Settings,
     #[command(flatten)]
-    results: ResultArgs,
+    results: ResultSettings,
     #[command(flatten)]
     identities: IdentityArgs,
-    /// How long to wait for services that are not there yet
+    /// How long to wait for services that are not available yet
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     wait_seconds: u64,
-    /// Print the IAM policy of a service's S3 key, and make nothing: keys cannot be made over the S3 API
+    /// Only print the IAM policy for a service's S3 key. The key itself must be created elsewhere:
+    /// the S3 API cannot
     #[arg(long, value_enum, value_name = "SERVICE", help_heading = "S3")]
     print_s3_policy: Option<Service>,
 }
@@ -58,92 +62,95 @@ impl Provision {
                 Service::Api => export_s3::Identity::Api,
                 Service::Worker => export_s3::Identity::Worker,
             };
-            println!("{}", export_s3::policy(identity, &self.s3.resolve()?));
-            return Ok(());
+            return print::result(&export_s3::policy(identity, &self.s3).to_string());
         }
         let mongo = self.mongo.resolve()?;
         let rabbitmq_url = self.amqp.resolve()?;
-        let topology = Topology::named(&self.amqp.name_prefix()?).with_retry_rest(self.queues.resolve()?);
-        let s3 = self.s3.resolve()?;
-        let retention_days = self.results.resolve()?;
+        let topology = Topology::named(&self.amqp.name_prefix).with_retry_rest(self.queues.retry_rest);
+        let s3 = self.s3;
+        let retention_days = self.results.retention_days;
         let users = Users::find(&self.identities.resolve()?, &mongo.uri, &rabbitmq_url)?;
         let bucket_name = s3.bucket.clone();
-        // Before the first wait: it tells a missing region.
+        // Before anything that waits, because it fails at once if the region is missing.
         let bucket = ResultBucket::from_environment(s3).await?;
         let deadline = Instant::now() + Duration::from_secs(self.wait_seconds);
 
         let client = export_store::connect(&mongo.uri, "exports provision").await?;
         let jobs = JobStore::new(&client, &mongo.jobs_database);
         until(deadline, "MongoDB", || jobs.provision()).await?;
-        println!("collections and indexes of {} are there", mongo.jobs_database);
-        for Place { service, identity, user } in users.of_mongodb() {
+        let catalog = Catalog::new(&client, &mongo.jobs_database);
+        until(deadline, "MongoDB", || catalog.provision()).await?;
+        print::result(&format!("collections and indexes of {} are ready", mongo.jobs_database))?;
+        for ServiceUser { service, identity, user } in users.of_mongodb() {
             let Some(user) = user else {
-                println!("{service}: no MongoDB user was asked for");
+                print::result(&format!("{service}: no MongoDB user in the settings"))?;
                 continue;
             };
-            let made = || export_store::provision_user(&client, &mongo.jobs_database, identity, user);
-            until(deadline, "MongoDB", made).await?;
-            println!("{service}: MongoDB user {} is there", user.name());
+            let provision = || export_store::provision_user(&client, &mongo.jobs_database, identity, user);
+            until(deadline, "MongoDB", provision).await?;
+            print::result(&format!("{service}: MongoDB user {} is ready", user.name()))?;
         }
 
         until(deadline, "RabbitMQ", || topology.provision(&rabbitmq_url)).await?;
-        println!("exchange {} and queue {} are there", topology.exchange(), topology.queue());
-        for Place { service, identity, user } in users.of_rabbitmq() {
+        print::result(&format!("exchange {} and queue {} are ready", topology.exchange(), topology.queue()))?;
+        for ServiceUser { service, identity, user } in users.of_rabbitmq() {
             let Some((management, user)) = user else {
-                println!("{service}: no RabbitMQ user was asked for");
+                print::result(&format!("{service}: no RabbitMQ user in the settings"))?;
                 continue;
             };
-            let made = || management.provision_user(&topology, identity, user);
-            until(deadline, "RabbitMQ", made).await?;
-            println!("{service}: RabbitMQ user {} is there", user.name());
+            let provision = || management.provision_user(&topology, identity, user);
+            until(deadline, "RabbitMQ", provision).await?;
+            print::result(&format!("{service}: RabbitMQ user {} is ready", user.name()))?;
         }
 
-        // Before the bucket's rule, so that no job names an object which the rule removes.
+        // Before the bucket's lifecycle rule, so that no job points to an object that the rule has
+        // removed.
         let retention = DAY * retention_days.get();
         until(deadline, "MongoDB", || jobs.limit_retention(retention)).await?;
         until(deadline, "S3", || bucket.provision(retention_days)).await?;
-        println!("bucket {bucket_name} is there");
-        Ok(())
+        print::result(&format!("bucket {bucket_name} is ready"))
     }
 }
 
-/// An error that waiting may cure, or not.
-trait Curable: std::error::Error + Send + Sync + 'static {
-    fn needs_a_change(&self) -> bool;
+/// An error of a service.
+trait ServiceError: std::error::Error + Send + Sync + 'static {
+    /// Whether retrying cannot help until a person changes something.
+    fn is_permanent(&self) -> bool;
 }
 
-impl Curable for StoreError {
-    fn needs_a_change(&self) -> bool {
+impl ServiceError for StoreError {
+    fn is_permanent(&self) -> bool {
         matches!(self, Self::ConnectionString)
     }
 }
 
-impl Curable for AmqpError {
-    fn needs_a_change(&self) -> bool {
-        Self::needs_a_change(self)
+impl ServiceError for AmqpError {
+    fn is_permanent(&self) -> bool {
+        Self::is_permanent(self)
     }
 }
 
-impl Curable for S3Error {
-    fn needs_a_change(&self) -> bool {
-        matches!(self, Self::MayNotLook(_))
+impl ServiceError for S3Error {
+    fn is_permanent(&self) -> bool {
+        matches!(self, Self::AccessDenied(_))
     }
 }
 
-/// Tries until it works, cannot work, or the time is up; then tells the last error.
+/// Retries an operation until it succeeds, fails permanently or the deadline passes. Returns the
+/// last error.
 async fn until<E, F>(deadline: Instant, service: &str, operation: impl Fn() -> F) -> anyhow::Result<()>
 where
-    E: Curable,
+    E: ServiceError,
     F: Future<Output = Result<(), E>>,
 {
     loop {
         match operation().await {
             Ok(()) => return Ok(()),
-            Err(error) if error.needs_a_change() || Instant::now() >= deadline => {
-                return Err(anyhow::Error::new(error).context(format!("{service} could not be provisioned")));
+            Err(error) if error.is_permanent() || Instant::now() >= deadline => {
+                return Err(anyhow::Error::new(error).context(format!("cannot provision {service}")));
             }
-            Err(error) => tracing::info!(%error, service, "not there yet, waiting"),
+            Err(error) => tracing::info!(%error, service, "not available yet, waiting"),
         }
-        tokio::time::sleep(WAIT).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }

@@ -1,17 +1,19 @@
-//! What the operating system tells the program to do.
+//! Signals that end the program.
 
 use signal_hook::consts::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that end the program, and one that must not.
+/// The signals that the program handles while this exists.
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// Caught, a file that becomes too large for `ulimit -f` is an error like a full disk, instead of the program's end.
+    /// Handled and ignored, so that exceeding `ulimit -f` is a write error, as on a full disk, and
+    /// does not kill the program.
     _file_size: Signal,
 }
 
 impl Signals {
+    /// Installs the handlers.
     pub(crate) fn catch() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -20,7 +22,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one that ends the program.
+    /// Waits for Ctrl-C or SIGTERM.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -28,11 +30,12 @@ impl Signals {
         }
     }
 
-    /// The outcome of some work, unless a signal ends it; then the error that says so.
-    pub(crate) async fn unless<T, E: Into<anyhow::Error>>(
+    /// Runs `work` to its end, or drops it at Ctrl-C or SIGTERM and returns the error that
+    /// `interrupted` makes.
+    pub(crate) async fn unless<T, E: Into<anyhow::Error>, I: Into<anyhow::Error>>(
         &mut self,
         work: impl Future<Output = Result<T, E>>,
-        interrupted: impl FnOnce() -> crate::client::ClientError,
+        interrupted: impl FnOnce() -> I,
     ) -> anyhow::Result<T> {
         tokio::select! {
             outcome = work => outcome.map_err(Into::into),

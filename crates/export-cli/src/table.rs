@@ -1,6 +1,7 @@
-//! Columns for people.
+//! Tables with aligned columns.
 
-/// Rows that are shown in batches, under one head. Columns are as wide as the first batch needs.
+/// Rows that are printed in batches under one head. Columns are at least as wide as in the batches
+/// before.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -18,12 +19,13 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Whether nothing was ever added or shown but the head.
+    /// Whether no row has been printed.
     pub(crate) fn is_empty(&self) -> bool {
         !self.is_begun
     }
 
-    /// What was added since the last time. The head comes with the first row.
+    /// The lines of the rows that were added since the last call. The head comes with the first
+    /// row.
     pub(crate) fn lines(&mut self) -> Vec<String> {
         if !self.is_begun && self.rows.len() < 2 {
             return Vec::new();
@@ -49,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other() {
+    fn columns_are_aligned() {
         let mut table = Table::new(&["NAME", "SIZE"]);
         assert!(table.lines().is_empty() && table.is_empty());
         table.add(vec!["Büssing".to_owned(), "1".to_owned()]);

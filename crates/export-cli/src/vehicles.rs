@@ -1,20 +1,21 @@
-//! `exports vehicles`: what there is to be exported.
+//! `exports vehicles`: lists vehicles with their parameters.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::client::{ApiArgs, EXIT_CODES, Patience, out, shown};
+use crate::client::{ApiArgs, EXIT_CODES, Patience};
 use crate::pages::{Page, Pages};
+use crate::print::{self, sanitized};
 use crate::table::Table;
 
-/// Settings of `exports vehicles`.
+/// Flags of `exports vehicles`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Vehicles {
-    /// Only those whose names have this text in them
+    /// Only vehicles whose names contain this text
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// A line of JSON for each vehicle, as the API has it
+    /// Print a line of JSON for each vehicle
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -48,17 +49,17 @@ impl Vehicles {
         while let Some(page) = pages.next(&client, |page: Page| page.vehicles).await? {
             for json in page {
                 if self.json {
-                    out(&json.to_string())?;
+                    print::result(&json.to_string())?;
                 } else {
                     table.add(row(&Vehicle::deserialize(&json)?));
                 }
             }
             for line in table.lines() {
-                out(&line)?;
+                print::result(&line)?;
             }
         }
         if table.is_empty() && !self.json {
-            client.console.tell("there are no such vehicles");
+            client.console.note("no vehicles found");
         }
         Ok(())
     }
@@ -67,14 +68,14 @@ impl Vehicles {
 fn row(vehicle: &Vehicle) -> Vec<String> {
     let parameters: Vec<&str> = vehicle.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
     let hour = |hour: &Option<Value>| match hour {
-        Some(Value::String(text)) => shown(text),
+        Some(Value::String(text)) => sanitized(text),
         Some(Value::Null) | None => "-".to_owned(),
         Some(other) => other.to_string(),
     };
     vec![
-        shown(&vehicle.name),
+        sanitized(&vehicle.name),
         hour(&vehicle.first_hour),
         hour(&vehicle.last_hour),
-        shown(&parameters.join(", ")),
+        sanitized(&parameters.join(", ")),
     ]
 }

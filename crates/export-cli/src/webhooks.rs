@@ -1,13 +1,13 @@
-//! `exports webhooks`: what receivers of webhooks need to know.
+//! `exports webhooks`: prints the secrets with which receivers verify signatures.
 
 use export_core::Tenant;
-use export_settings::{ExposeSecret, SettingError, secret};
+use export_settings::webhooks::{KEY, KEY_EXPECTED, SigningKeyArgs};
+use export_settings::{ExposeSecret, SettingError};
 use export_webhooks::SigningKey;
 
-const NAME: &str = "WEBHOOK_SIGNING_KEY";
-const EXPECTED: &str = "base64 of at least 32 random bytes: the API's key";
+use crate::print;
 
-/// Settings of `exports webhooks`.
+/// Arguments of `exports webhooks`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Webhooks {
     #[command(subcommand)]
@@ -16,21 +16,17 @@ pub(crate) struct Webhooks {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Print a tenant's secret (whsec_…), with which its receivers check signatures
+    /// Print a tenant's secret (whsec_…), with which its receivers verify signatures
     Secret(Secret),
 }
 
 #[derive(Debug, clap::Args)]
 struct Secret {
-    /// Whose secret; where the API runs without keys, every job is the tenant `default`'s
+    /// Tenant whose secret to print; an API without keys uses the tenant `default` for every job
     #[arg(long, value_name = "NAME")]
     tenant: Tenant,
-    /// The API's key, from which the secret is derived
-    #[arg(long, env = "WEBHOOK_SIGNING_KEY", hide_env_values = true, value_name = "BASE64")]
-    webhook_signing_key: Option<String>,
-    /// File that holds it instead
-    #[arg(long, env = "WEBHOOK_SIGNING_KEY_FILE", hide_env_values = true, value_name = "FILE")]
-    webhook_signing_key_file: Option<String>,
+    #[command(flatten)]
+    key: SigningKeyArgs,
 }
 
 impl Webhooks {
@@ -43,11 +39,9 @@ impl Webhooks {
 
 impl Secret {
     fn print(&self) -> anyhow::Result<()> {
-        let text = secret(NAME, self.webhook_signing_key.as_ref(), self.webhook_signing_key_file.as_ref())?
-            .ok_or(SettingError::Missing { name: NAME, expected: EXPECTED })?;
-        let key =
-            SigningKey::parse(&text).map_err(|_| SettingError::Wrong { name: NAME, expected: EXPECTED })?;
-        println!("{}", key.secret_of(&self.tenant).told().expose_secret());
-        Ok(())
+        let text = self.key.read()?.ok_or(SettingError::Missing { name: KEY, expected: KEY_EXPECTED })?;
+        let key = SigningKey::parse(&text)
+            .map_err(|_| SettingError::Wrong { name: KEY, expected: KEY_EXPECTED })?;
+        print::result(key.secret_of(&self.tenant).reveal().expose_secret())
     }
 }

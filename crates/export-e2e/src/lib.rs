@@ -10,4 +10,4 @@ mod stack;
 pub use doors::HeldJob;
 pub use events::{Event, EventStream};
 pub use http::Answer;
-pub use stack::Stack;
+pub use stack::{Stack, wide_admission};

@@ -2,6 +2,8 @@
 
 mod starting;
 
+pub use starting::wide_admission;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -52,6 +54,7 @@ impl Stack {
         let url = self.space.services.rabbitmq_url.clone().into();
         self.topology().provision(&url).await.unwrap_or_else(|error| panic!("no queues: {error:?}"));
         self.job_store().await.provision().await.unwrap_or_else(|error| panic!("no indexes: {error:?}"));
+        self.stored_catalog().await.provision().await.unwrap_or_else(|error| panic!("no catalog: {error:?}"));
     }
 
     /// Sends a request without a body.
@@ -199,11 +202,7 @@ impl Stack {
 
     /// The catalog's vehicles, and when each was last looked at.
     async fn catalog(&self) -> BTreeMap<String, Option<i64>> {
-        let settings = self.mongo();
-        let client = export_store::connect(&settings.uri, "e2e").await;
-        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
-        let catalog = Catalog::new(&client, &settings.jobs_database);
-        let page = catalog.page(&AllowedVehicles::All, None, None, 10_000).await;
+        let page = self.stored_catalog().await.page(&AllowedVehicles::All, None, None, 10_000).await;
         let page = page.unwrap_or_else(|error| panic!("no catalog: {error}"));
         page.vehicles.iter().map(|one| (one.vehicle.to_string(), one.refreshed_at_ms)).collect()
     }
@@ -233,6 +232,13 @@ impl Stack {
         let client = export_store::connect(&settings.uri, "e2e").await;
         let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
         JobStore::new(&client, &settings.jobs_database)
+    }
+
+    async fn stored_catalog(&self) -> Catalog {
+        let settings = self.mongo();
+        let client = export_source::connect(&settings.uri, "e2e").await;
+        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
+        Catalog::new(&client, &settings.jobs_database)
     }
 
     /// A new key of this tenant, with these rights, to be sent as it is.

@@ -77,7 +77,7 @@ impl<'deployment> Start<'deployment> {
     pub async fn api(self) -> Api {
         let mut start = self.with("HOST", "127.0.0.1").with("PORT", "0").with("AUTH", "none");
         // Tests ask for the same again and again.
-        start.settings.entry("COALESCE".to_owned()).or_insert_with(|| "off".to_owned());
+        start.settings.entry("SHARE_RESULTS".to_owned()).or_insert_with(|| "off".to_owned());
         for limit in LIMITS {
             start.settings.entry(limit.to_owned()).or_insert_with(|| "100000".to_owned());
         }

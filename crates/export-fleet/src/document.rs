@@ -1,7 +1,7 @@
-//! The layout of an hour document: hour → 5 minutes → 1 minute → innermost bucket → points, written as raw BSON.
+//! Writes hour documents as raw BSON: hour → 5 minutes → 1 minute → innermost bucket → points.
 //!
-//! Written byte by byte because a fleet has millions of points and an owned document of each would cost more than
-//! everything else here.
+//! Raw bytes, because a fleet has millions of points, and owned BSON documents would cost more time
+//! than everything else here.
 
 use bson::RawDocumentBuf;
 
@@ -14,26 +14,26 @@ const NULL: u8 = 0x0a;
 const INT32: u8 = 0x10;
 const INT64: u8 = 0x12;
 
-/// The spans below the hour that real documents have, milliseconds; the innermost one varies.
+/// Spans of the outer buckets of real documents, in milliseconds; the innermost span varies.
 const OUTER_SPANS_MS: [i64; 2] = [300_000, 60_000];
 
-/// How `_id` is stored.
+/// The BSON type of `_id`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum IdType {
     Int64,
     Double,
 }
 
-/// In which order the keys of a level are stored.
+/// The order in which the keys of a level are stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum KeyOrder {
     Numeric,
-    /// As strings compare: "10000" before "5000".
+    /// The order of strings: "10000" before "5000".
     Text,
     Shuffled,
 }
 
-/// What an hour document looks like apart from its points.
+/// The form of an hour document, apart from its points.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     pub(crate) id_type: IdType,
@@ -43,16 +43,16 @@ pub(crate) struct Layout {
     pub(crate) key_order: KeyOrder,
     /// Whether a `count` field follows the values.
     pub(crate) has_count: bool,
-    /// Entries of the last innermost bucket that are no proper points: key and value.
+    /// Malformed entries of the last innermost bucket: key and value.
     pub(crate) strays: Vec<(Stray, Value)>,
 }
 
 /// The key of a stray entry.
 #[derive(Debug, Clone)]
 pub(crate) enum Stray {
-    /// This text as it is.
+    /// This text.
     Key(&'static str),
-    /// Whatever leads to this offset from the hour's start.
+    /// The key that gives this offset from the hour's start.
     Offset(i64),
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn encode(
     writer.finish()
 }
 
-/// What stays the same on the way down.
+/// State shared by all levels of a document.
 struct Level<'a> {
     layout: &'a Layout,
     /// Offset of the last point; the strays go into its bucket.
@@ -167,7 +167,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Opens a document and returns where its length belongs.
+    /// Begins a document. Returns the position of its length, which [`Self::end`] fills in.
     fn begin(&mut self) -> usize {
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.len() - 4

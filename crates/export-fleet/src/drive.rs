@@ -1,15 +1,17 @@
-//! How a vehicle moves through its day, and what it logs while doing so.
+//! Simulates a vehicle's day: its movement and the values it logs.
 //!
-//! Two kinds of message carry two values each (current with voltage, speed with odo) and a third carries soc alone;
-//! that is why about 73 % of the rows of an export have two filled cells. In the other rhythm nearly every value comes by itself.
+//! In the paired rhythm two kinds of message carry two values each (current with voltage, speed
+//! with odo) and a third carries soc alone, so about 73 % of the rows of an export have two filled
+//! cells. In the single rhythm most messages carry one value.
 
 use crate::{HOUR_MS, PARAMETERS, Rhythm};
 
 const DAY_MS: i64 = 24 * HOUR_MS;
 const MINUTE_MS: i64 = 60_000;
 
-/// When a vehicle rests, as milliseconds of its own day: one night of almost five hours and three breaks. What is left,
-/// about 14.9 hours at about 300 ms between rows, makes the 180,000 rows of a vehicle-day.
+/// When a vehicle rests, in milliseconds of its own day: one night of almost five hours and three
+/// breaks. The remaining 14.9 hours, at about 300 ms between rows, give the 180,000 rows of a
+/// vehicle-day.
 const RESTS_MS: [(i64, i64); 4] = [
     (10 * MINUTE_MS, 305 * MINUTE_MS),
     (600 * MINUTE_MS, 690 * MINUTE_MS),
@@ -17,23 +19,24 @@ const RESTS_MS: [(i64, i64); 4] = [
     (1260 * MINUTE_MS, 1340 * MINUTE_MS),
 ];
 
-/// The densest hour that was seen in real data, points of one parameter.
+/// The most points of one parameter in one hour of real data.
 const MAX_POINTS_PER_HOUR: usize = 4_932;
 
-/// 13 km/h on average, stops included.
+/// Average speed: 13 km/h, stops included.
 const AVERAGE_MM_PER_S: i64 = 3_611;
 
-/// Day on which every odometer starts (late 2013), so that readings are positive in any range of interest.
+/// Day on which every odometer starts (late 2013), so that readings are positive in all ranges in
+/// use.
 const ODO_ORIGIN_DAY: i64 = 16_000;
 
-/// A value as the source stores it.
+/// A value, as stored in the source.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Null,
     Int32(i32),
     Int64(i64),
     Double(f64),
-    /// Not decodable: a document where a number belongs.
+    /// A document instead of a number, which cannot be decoded.
     Nested,
 }
 
@@ -44,7 +47,7 @@ pub(crate) struct Point {
     pub(crate) value: Value,
 }
 
-/// One parameter's points of one hour, by time.
+/// One parameter's points of one hour, sorted by time.
 #[derive(Debug, Clone)]
 pub(crate) struct Column {
     pub(crate) parameter: &'static str,
@@ -80,8 +83,8 @@ pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64, rhythm: 
             let [soc, speed, current, odo, voltage] = &mut columns;
             let message = rng.u32(0..1000);
             let has = |from: u32, to: u32| (from..to).contains(&message);
-            // Three messages of a thousand bring soc together with current and voltage; in the single rhythm a tenth of
-            // all bring two values.
+            // Paired: 0.3 % of the messages carry soc together with current and voltage. Single: a
+            // tenth of all carry two values.
             let [with_current, with_voltage, with_speed, with_odo, with_soc] = match rhythm {
                 Rhythm::Paired => [has(0, 365), has(0, 365), has(365, 730), has(365, 730), !has(3, 730)],
                 Rhythm::Single => [has(0, 225), has(165, 390), has(390, 615), has(555, 780), !has(0, 780)],
@@ -107,7 +110,8 @@ pub(crate) fn columns(vehicle_seed: u64, hour_seed: u64, start_ms: i64, rhythm: 
     columns
 }
 
-/// Steady with a jitter, and once in two thousand rows a pause of up to 40 s.
+/// The time to the next message: steady with jitter, and once in 2,000 messages a pause of up to 40
+/// s.
 fn gap_ms(rng: &mut fastrand::Rng, mean_gap_ms: i64) -> i64 {
     if rng.u32(0..2000) == 0 {
         rng.i64(2_000..40_000)
@@ -116,7 +120,7 @@ fn gap_ms(rng: &mut fastrand::Rng, mean_gap_ms: i64) -> i64 {
     }
 }
 
-/// A vehicle's daily rhythm: the rests, shifted by up to 50 minutes from vehicle to vehicle.
+/// A vehicle's daily schedule: the rests, shifted by up to 50 minutes per vehicle.
 struct Schedule {
     shift_ms: i64,
     active_ms_per_day: i64,
@@ -131,8 +135,8 @@ impl Schedule {
         }
     }
 
-    /// Time the vehicle was active between the odometers' origin and `time_ms`, or `None` while it rests. It never
-    /// decreases, which is why the odometer does not either.
+    /// Time that the vehicle was active between the odometers' origin and `time_ms`; `None` while
+    /// it rests. It never decreases, so the odometer never does.
     fn active_ms_until(&self, time_ms: i64) -> Option<i64> {
         let day = (time_ms - self.shift_ms).div_euclid(DAY_MS) - ODO_ORIGIN_DAY;
         let of_day_ms = (time_ms - self.shift_ms).rem_euclid(DAY_MS);
@@ -148,14 +152,15 @@ impl Schedule {
         Some(day * self.active_ms_per_day + of_day_ms - rested_ms)
     }
 
-    /// How far the vehicle's active day has gone, in thousandths.
+    /// The share of the vehicle's active day that has passed, in thousandths.
     fn share_of_day(&self, active_ms: i64) -> i32 {
         let per_mille = active_ms.rem_euclid(self.active_ms_per_day) * 1000 / self.active_ms_per_day;
         i32::try_from(per_mille).unwrap_or(1000)
     }
 }
 
-/// A number with `decimals` decimals; whole ones are stored as int32, int64 or double, as loggers do.
+/// A number with `decimals` decimals. Whole numbers are stored as int32, int64 or double, as real
+/// loggers do.
 fn decimal(rng: &mut fastrand::Rng, units: i32, decimals: u32) -> Value {
     let scale = 10_i32.pow(decimals);
     if units % scale != 0 {
@@ -169,18 +174,20 @@ fn decimal(rng: &mut fastrand::Rng, units: i32, decimals: u32) -> Value {
     }
 }
 
-/// From 100 % at the start of the active day down to 0, one decimal, half of the readings rounded to whole per cents.
+/// State of charge: falls from 100 % to 0 over the active day; one decimal, half of the readings
+/// rounded to whole per cents.
 fn soc_value(rng: &mut fastrand::Rng, share_of_day: i32) -> Value {
     let tenths = (1000 - share_of_day + rng.i32(-4..=0)).clamp(0, 1000);
     let tenths = if rng.bool() { tenths / 10 * 10 } else { tenths };
     decimal(rng, tenths, 1)
 }
 
-/// How a vehicle moves from one message to the next, some 300 ms later: what it logs changes by little.
+/// The movement of a vehicle from one message to the next, about 300 ms later, so values change
+/// little.
 struct Motion {
     is_standing: bool,
     speed_tenths: i32,
-    /// Change of speed from message to message, in tenths of km/h: up to about 1 m/s².
+    /// Change of speed per message, in tenths of km/h: up to about 1 m/s².
     pull_tenths: i32,
 }
 
@@ -191,7 +198,7 @@ impl Motion {
 
     fn go_on(&mut self, rng: &mut fastrand::Rng) {
         if rng.u32(0..200) == 0 {
-            // Half of the time, as vehicles do that come to 13 km/h on average.
+            // The vehicle stands half of the time, which gives an average of 13 km/h.
             self.is_standing = !self.is_standing;
         }
         if rng.u32(0..25) == 0 {
@@ -204,12 +211,12 @@ impl Motion {
         };
     }
 
-    /// km/h with one decimal, exactly 0 while standing.
+    /// Speed in km/h with one decimal; exactly 0 while standing.
     fn speed_value(&self, rng: &mut fastrand::Rng) -> Value {
         decimal(rng, self.speed_tenths, 1)
     }
 
-    /// A with one decimal, as in the field: more the harder the vehicle pulls, negative while braking.
+    /// Current in A with one decimal: grows with acceleration, negative while braking.
     fn current_value(&self, rng: &mut fastrand::Rng) -> Value {
         let noise_tenths = if self.is_standing { 0 } else { rng.i32(-5..=5) };
         decimal(rng, self.tenths_of_ampere() + noise_tenths, 1)
@@ -219,7 +226,7 @@ impl Motion {
         if self.is_standing { 0 } else { self.pull_tenths * 340 + self.speed_tenths * 2 / 5 }
     }
 
-    /// V, mostly whole; lower the more current flows.
+    /// Voltage in V, mostly whole; falls as the current grows.
     fn voltage_value(&self, rng: &mut fastrand::Rng) -> Value {
         let tenths = 6_100 - self.tenths_of_ampere() / 10 + rng.i32(-6..=6);
         let tenths = if rng.u32(0..4) > 0 { tenths / 10 * 10 } else { tenths };
@@ -227,7 +234,7 @@ impl Motion {
     }
 }
 
-/// km with three decimals.
+/// Odometer in km with three decimals.
 fn odo_value(active_ms: i64) -> Value {
     let metres = active_ms * AVERAGE_MM_PER_S / 1_000_000;
     match i32::try_from(metres) {

@@ -1,4 +1,5 @@
-//! A vehicle as `mongodump` leaves it in a folder: the only place here that touches files.
+//! Writes a vehicle into a folder in the format of `mongodump`. The only module of this crate that
+//! touches files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,17 +8,17 @@ use std::path::Path;
 
 use crate::Vehicle;
 
-/// What was written.
+/// The size of a written dump.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DumpSize {
     /// Hour documents.
     pub documents: u64,
-    /// Bytes of all of them.
+    /// Bytes of all documents.
     pub bytes: u64,
 }
 
-/// Writes `folder/<vehicle>/<parameter>.bson`, one hour after the other; files that are there are written anew. Errors name
-/// the file.
+/// Writes `folder/<vehicle>/<parameter>.bson`, hour by hour, and overwrites existing files. Errors
+/// name the file.
 pub fn write_vehicle(folder: &Path, vehicle: &Vehicle) -> io::Result<DumpSize> {
     let folder = folder.join(vehicle.database());
     fs::create_dir_all(&folder).map_err(at(&folder))?;

@@ -1,10 +1,11 @@
-//! A synthetic fleet with the densities and, when asked, the oddities of real vehicles.
+//! A synthetic fleet with the densities and, on request, the oddities of real vehicles.
 //!
-//! For the demo, for benchmarks and for tests. It must never touch a database, a clock or a global source of
-//! randomness: the same [`FleetSpec`] gives the same bytes, in whatever order its hours are asked for.
+//! For the demo, benchmarks and tests. Deterministic: the same [`FleetSpec`] gives the same bytes,
+//! in any order of its hours. So this crate uses no database, no clock and no global source of
+//! randomness.
 //!
-//! Start at [`FleetSpec::vehicles`], go on with [`Vehicle::hours`]. How a vehicle moves is in `drive`, how its points
-//! become an hour document is in `document`, and what goes wrong with them is in `oddities`. [`dump`] writes them to files.
+//! Start at [`FleetSpec::vehicles`] and [`Vehicle::hours`]. `drive` simulates a vehicle, `document`
+//! writes its points as hour documents, `oddities` adds malformed data, and [`dump`] writes files.
 
 mod document;
 mod drive;
@@ -15,48 +16,51 @@ use bson::RawDocumentBuf;
 
 use crate::drive::Column;
 
-/// Milliseconds of one hour, the span of one hour document.
+/// One hour in milliseconds, the span of one hour document.
 pub const HOUR_MS: i64 = 3_600_000;
 
 /// The parameters every vehicle logs, in the default column order of an export.
 pub const PARAMETERS: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
 
-/// How the values of a vehicle come together.
+/// How a vehicle's messages combine values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Rhythm {
-    /// Two values in most messages: 73 % of the rows of an export have two filled cells or more, as in the field.
+    /// Two values in most messages: 73 % of the rows of an export have two or more filled cells, as
+    /// in real data.
     #[default]
     Paired,
-    /// Most values by themselves, so that an export has more rows for the same points: nine of ten have one filled cell.
+    /// One value in most messages: nine of ten rows have one filled cell, so an export has more
+    /// rows for the same points.
     Single,
 }
 
-/// Which fleet to make.
+/// Describes a fleet.
 #[derive(Debug, Clone)]
 pub struct FleetSpec {
-    /// Picks the fleet; two seeds share no value.
+    /// Seed of the random data; different seeds give different data.
     pub seed: u64,
-    /// How many vehicles there are.
+    /// Number of vehicles.
     pub vehicles: usize,
     /// Start of the first hour, unix milliseconds, rounded down to a whole hour.
     pub first_hour_ms: i64,
-    /// How many hours there are, documents or not.
+    /// Number of hours, with or without documents.
     pub hours: u32,
-    /// What database names start with, for instance `vehicle_`.
+    /// Prefix of database names, such as `vehicle_`.
     pub vehicle_prefix: String,
-    /// Whether odd `_id`s, shuffled keys, undecodable points and the like are mixed in.
+    /// Whether to include odd `_id`s, shuffled keys, points that cannot be decoded and other
+    /// oddities.
     pub oddities: bool,
-    /// How values come together.
+    /// How messages combine values.
     pub rhythm: Rhythm,
 }
 
 impl FleetSpec {
-    /// The vehicles in the order of their databases' numbers.
+    /// The vehicles, in the order of their numbers.
     pub fn vehicles(&self) -> impl Iterator<Item = Vehicle> + '_ {
         (0..self.vehicles).map(|index| self.vehicle(index))
     }
 
-    /// The vehicle with this number, counted from 0; its database is named from 1.
+    /// The vehicle with this index, counted from 0; the numbers in database names begin at 1.
     pub fn vehicle(&self, index: usize) -> Vehicle {
         Vehicle {
             database: format!("{}{:03}", self.vehicle_prefix, index + 1),
@@ -84,12 +88,12 @@ pub struct Vehicle {
 }
 
 impl Vehicle {
-    /// Name of the vehicle's database, for instance `vehicle_001`.
+    /// Name of the vehicle's database, such as `vehicle_001`.
     pub fn database(&self) -> &str {
         &self.database
     }
 
-    /// The vehicle's hours in order of time. An hour in which it stood still throughout has no documents.
+    /// The vehicle's hours in order of time. An hour of rest has no documents.
     pub fn hours(&self) -> impl Iterator<Item = Hour> + '_ {
         (self.first_hour..self.first_hour + i64::from(self.hours)).map(|hour| self.hour(hour))
     }
@@ -121,7 +125,7 @@ impl Vehicle {
     }
 }
 
-/// What one vehicle logged in one hour.
+/// The documents of one vehicle and hour.
 #[derive(Debug, Clone)]
 pub struct Hour {
     /// Start of the hour, unix milliseconds.
@@ -130,16 +134,17 @@ pub struct Hour {
     pub documents: Vec<HourDocument>,
 }
 
-/// One parameter's hour document, to be stored in the collection of that name.
+/// One parameter's hour document.
 #[derive(Debug, Clone)]
 pub struct HourDocument {
-    /// Collection name, one of [`PARAMETERS`].
+    /// The parameter, which is the name of the collection; one of [`PARAMETERS`].
     pub parameter: &'static str,
     /// The document as stored: `_id`, `levels`, `values`.
     pub document: RawDocumentBuf,
 }
 
-/// Derives one seed from another and a number (the splitmix64 step), so that no hour depends on the one before.
+/// Derives a seed from another seed and a number (the splitmix64 step), so that no hour depends on
+/// the one before.
 fn mix(seed: u64, number: u64) -> u64 {
     let mut z = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

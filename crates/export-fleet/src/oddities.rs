@@ -1,14 +1,15 @@
-//! What real data does that its description does not say, sprinkled over a healthy fleet.
+//! Oddities of real data that its description does not mention, added to a healthy fleet.
 
 use crate::document::{IdType, KeyOrder, Layout, Stray};
 use crate::drive::{Column, Point, Value};
 
-/// Beyond every hour, whatever bucket it is in.
+/// A key beyond the hour in any bucket.
 const FAR_KEY: &str = "999999999";
-/// A key no point of a bucket has: the bucket's own points are never before its start.
+/// A key that no point has, since points are never before the start of their bucket.
 const NESTED_KEY: &str = "-1";
 
-/// Decides how this document is odd; `None` says that the hour is missing. Most documents keep one trait or none.
+/// Picks the oddities of a document; `None` means that the document is missing. Most documents have
+/// one oddity or none.
 pub(crate) fn odd(mut column: Column, rng: &mut fastrand::Rng) -> Option<(Layout, Column)> {
     if one_in(rng, 40) {
         return None;
@@ -41,7 +42,7 @@ fn one_in(rng: &mut fastrand::Rng, n: u32) -> bool {
     rng.u32(0..n) == 0
 }
 
-/// Up to a handful of nulls, where a sensor had nothing to say.
+/// Sets up to five values to null, as from a sensor without a reading.
 fn blank_some(points: &mut [Point], rng: &mut fastrand::Rng) {
     for _ in 0..rng.u32(1..6) {
         let index = rng.usize(0..points.len());
@@ -49,12 +50,13 @@ fn blank_some(points: &mut [Point], rng: &mut fastrand::Rng) {
     }
 }
 
-/// One of each: a key that is no number, a value that is a document, a point outside its hour, and a second path to the
-/// time of the first point.
+/// One of each: a key that is not a number, a value that is a document, a point outside its hour,
+/// and a second key for the time of the first point.
 fn strays(column: &Column, rng: &mut fastrand::Rng) -> Vec<(Stray, Value)> {
     let first_offset_ms = column.points.first().map_or(0, |point| point.offset_ms);
     let last_offset_ms = column.points.last().map_or(0, |point| point.offset_ms);
-    // A bucket never sees the same key twice: the second path needs the first point to be in another bucket.
+    // A bucket never has the same key twice, so the second key needs the first point in another
+    // bucket.
     let is_elsewhere = last_offset_ms - first_offset_ms >= 10_000;
     let mut strays = vec![
         (Stray::Key("n/a"), Value::Int32(1)),

@@ -19,7 +19,7 @@ fn spec(oddities: bool) -> FleetSpec {
     }
 }
 
-/// Every point of a document with numeric keys: time and value.
+/// Time and value of every point of a document with numeric keys.
 fn points(document: &Document) -> Vec<(i64, Bson)> {
     fn walk(level: &Document, base: i64, into: &mut Vec<(i64, Bson)>) {
         for (key, child) in level {
@@ -83,7 +83,7 @@ fn values_have_zeros_negatives_decimals_and_an_odometer_that_grows() {
         Bson::Int32(value) => f64::from(*value),
         Bson::Int64(value) => f64::from(i32::try_from(*value).expect("a small value")),
         Bson::Double(value) => *value,
-        other => panic!("{other} is no number"),
+        other => panic!("{other} is not a number"),
     };
     assert_eq!(by_parameter.keys().copied().collect::<BTreeSet<_>>(), PARAMETERS.into());
     for parameter in ["soc", "speed", "current"] {
@@ -129,7 +129,7 @@ fn the_same_seed_gives_the_same_bytes_in_any_order() {
     let whole = documents(&spec, false);
     assert_eq!(whole, documents(&spec, true));
 
-    // A part of the hours, made on its own, is the same as in the whole.
+    // Hours that are generated alone are the same as in the whole.
     let later_ms = FIRST_HOUR_MS + 6 * HOUR_MS;
     let later = documents(&FleetSpec { first_hour_ms: later_ms, hours: 2, ..spec.clone() }, false);
     let mut tail = whole.clone();

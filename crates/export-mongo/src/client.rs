@@ -1,4 +1,4 @@
-//! The connection to MongoDB, and the time limit on everything that goes over it.
+//! Connections to MongoDB, and the time limit on every operation.
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -13,29 +13,32 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::StoreError;
 
-/// How long the driver looks for a server that can take an operation.
+/// How long the driver waits for a suitable server.
 const SERVER_SELECTION: Duration = Duration::from_secs(5);
-/// How long a TCP connection may take.
+/// Timeout of connecting over TCP.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long any single operation may take; a `find` with a batch of documents included.
+/// Timeout of every single operation, including a `find` with its batch of documents.
 pub const OPERATION: Duration = Duration::from_secs(30);
 
-/// Connections to the source beside those of reads: signs of life, how it is, cursors that are closed.
+/// Connections to the source in addition to those of reads: for pings, `serverStatus` and closing
+/// cursors.
 const SPARE_CONNECTIONS: u32 = 4;
 
-/// A pool of connections to one MongoDB deployment. Cheap to clone.
+/// A connection pool to one MongoDB deployment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MongoClient {
     client: Client,
 }
 
-/// Prepares a client. Does not wait for a server: operations do, and fail with [`StoreError`] after a few seconds.
+/// Creates a client without waiting for a server. Operations wait, and fail with [`StoreError`]
+/// after a few seconds.
 pub async fn connect(uri: &SecretString, application_name: &str) -> Result<MongoClient, StoreError> {
     connect_with(uri, application_name, None).await
 }
 
-/// Prepares a client of its own for the vehicles' databases, wide enough for so many reads at a time: they wait for their turn at the
-/// throttle, and never for a connection, nor do others wait for theirs behind them.
+/// Creates a client for the vehicles' databases whose pool is large enough for `max_reads`
+/// concurrent reads: reads wait at the throttle and never for a connection, and do not keep other
+/// operations waiting for one.
 pub async fn connect_source(
     uri: &SecretString,
     application_name: &str,
@@ -55,8 +58,8 @@ async fn connect_with(
     options.server_selection_timeout = Some(SERVER_SELECTION);
     options.connect_timeout = Some(CONNECT);
     if let Some(max_reads) = max_reads {
-        let wide = u32::try_from(max_reads.get()).unwrap_or(u32::MAX).saturating_add(SPARE_CONNECTIONS);
-        options.max_pool_size.get_or_insert(wide);
+        let pool_size = u32::try_from(max_reads.get()).unwrap_or(u32::MAX).saturating_add(SPARE_CONNECTIONS);
+        options.max_pool_size.get_or_insert(pool_size);
     }
     let client = Client::with_options(options).map_err(|_| StoreError::ConnectionString)?;
     Ok(MongoClient { client })
@@ -68,22 +71,24 @@ impl MongoClient {
         &self.client
     }
 
-    /// Asks the server for a sign of life.
+    /// Checks that a server answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let admin = self.client.database("admin");
         bounded("ping", async move { admin.run_command(bson::doc! { "ping": 1 }).await }).await.map(drop)
     }
 }
 
-/// How the service's own collections are read and written.
+/// The options of the service's own collections: majority writes with journal, majority reads from
+/// the primary.
 pub fn durable() -> CollectionOptions {
-    // Journalled on a majority: what was acknowledged survives the loss of any one machine.
+    // Journalled on a majority: an acknowledged write survives the loss of any one machine.
     let durable = WriteConcern::builder()
         .w(Acknowledgment::Majority)
         .journal(true)
         .w_timeout(Duration::from_secs(10))
         .build();
-    // Read from the primary whatever the connection string says: a secondary may not know yet what was acknowledged.
+    // From the primary, whatever the connection string says: a secondary may lag behind
+    // acknowledged writes.
     CollectionOptions::builder()
         .write_concern(durable)
         .read_concern(ReadConcern::majority())
@@ -91,10 +96,11 @@ pub fn durable() -> CollectionOptions {
         .build()
 }
 
-/// Runs one driver operation under the time limit.
+/// Runs one operation of the driver with the timeout [`OPERATION`].
 ///
-/// On its own task: the driver has no socket time-out, and dropping one of its futures half-way would cost the
-/// connection. Past the limit the task is left to end by itself.
+/// The operation runs on its own task, because the driver has no socket timeout, and dropping one
+/// of its futures half-way closes the connection. After the timeout the task is left running until
+/// it ends by itself.
 pub async fn bounded<T, F>(operation: &'static str, future: F) -> Result<T, StoreError>
 where
     T: Send + 'static,

@@ -1,11 +1,19 @@
-//! The MongoDB connection that the job store (`export-store`) and the source (`export-source`) share.
+//! The MongoDB connection that the job store (`export-store`) and the source (`export-source`)
+//! share.
 //!
-//! Only these two crates use it; types of the driver do not leave the three. Everybody else gets [`MongoClient`],
-//! [`StoreError`] and the functions that connect from the crate they need.
+//! - [`client`]: connecting, and the time limit on every operation
+//! - [`server_errors`]: the server's error codes, each named once
+//! - [`lease`]: the rule for leases, with the case of a clock that is set back
+//! - [`clock`], [`provision`]: times of the server as expressions; collections and indexes
+//!
+//! Only these two crates use it. Programs get [`MongoClient`], [`StoreError`] and the functions
+//! that connect from them.
 
 pub mod client;
 pub mod clock;
 mod error;
+pub mod lease;
+pub mod provision;
 pub mod server_errors;
 
 pub use client::MongoClient;

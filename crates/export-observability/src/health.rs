@@ -1,4 +1,5 @@
-//! `/livez`, `/readyz` and `/metrics` on the admin address, and the question to them that container health checks ask.
+//! `/livez`, `/readyz` and `/metrics` on the admin address, and the health check of containers that
+//! calls them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,45 +20,46 @@ use tracing::{info, warn};
 
 use crate::metrics::init_metrics;
 
-/// The text format of Prometheus.
+/// The content type of Prometheus's text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// How long a health check waits for its answer.
-const ASK: Duration = Duration::from_secs(3);
-/// Most of an answer that a health check reads, in bytes.
-const MAX_ANSWER: u64 = 4096;
+/// Timeout of a health check.
+const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Most bytes of an answer that a health check reads.
+const MAX_ANSWER_BYTES: u64 = 4096;
 
-/// Which of the things a service needs it can reach. Written by the service's own watch, only read by requests: a health
-/// check causes no traffic. Cheap to clone.
+/// Which of its dependencies a service can reach. The service's background check writes it and
+/// requests only read it, so a health check causes no traffic. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     parts: Arc<Mutex<BTreeMap<&'static str, bool>>>,
 }
 
 impl Readiness {
-    /// Nothing is reachable until it was reached.
+    /// All parts count as unreachable until they are first reached.
     pub fn of(parts: &[&'static str]) -> Self {
         Self { parts: Arc::new(Mutex::new(parts.iter().map(|part| (*part, false)).collect())) }
     }
 
-    /// Notes whether a part was just reached; `true` when that is news.
+    /// Stores whether a part was reached. Returns whether that is a change.
     pub fn set(&self, part: &'static str, is_reachable: bool) -> bool {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.insert(part, is_reachable) != Some(is_reachable)
     }
 
-    /// Notes what came of reaching a part; says in the log when it comes, and every time it is missed.
+    /// Stores the outcome of a check of a part. Logs when the part becomes reachable, and every
+    /// failure.
     pub fn note<E: std::error::Error + 'static>(&self, part: &'static str, outcome: Result<(), E>) {
         match outcome {
             Ok(()) if self.set(part, true) => info!(service = part, "reached"),
             Ok(()) => {}
             Err(error) => {
                 self.set(part, false);
-                warn!(service = part, error = %causes(&error), "not reachable, trying again");
+                warn!(service = part, error = %causes(&error), "not reachable, retrying");
             }
         }
     }
 
-    /// Whether everything was reached when last tried.
+    /// Whether all parts were reached at their last check.
     pub fn is_ready(&self) -> bool {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).values().all(|is_reachable| *is_reachable)
     }
@@ -68,7 +70,7 @@ impl Readiness {
     }
 }
 
-/// Serves the health and the figures of this process until the process ends.
+/// Serves health and metrics of this process until the process ends.
 pub async fn serve_health(listener: TcpListener, readiness: Readiness) -> std::io::Result<()> {
     let metrics = init_metrics();
     let rendered = metrics.clone();
@@ -87,14 +89,14 @@ pub async fn serve_health(listener: TcpListener, readiness: Readiness) -> std::i
         .with_state(readiness);
     tokio::select! {
         served = axum::serve(listener, router) => served,
-        () = metrics.keep_up() => Ok(()),
+        () = metrics.run_upkeep() => Ok(()),
     }
 }
 
-/// A problem as the API has them; here are only two kinds.
+/// A problem document like the API's.
 fn problem(status: StatusCode, kind: &str, title: &str) -> impl IntoResponse {
     let body = json!({ "type": format!("urn:exports:problem:{kind}"), "title": title, "status": status.as_u16(),
-                       "detail": "Here are GET /livez, GET /readyz and GET /metrics." });
+                       "detail": "The paths are GET /livez, GET /readyz and GET /metrics." });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string())
 }
 
@@ -104,18 +106,19 @@ async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>)
     (status, Json(json!({ "ready": is_ready, "reachable": parts })))
 }
 
-/// Asks a running service whether it is ready. For images without a shell, whose health check is the program itself.
+/// Asks a running service whether it is ready. For images without a shell, in which the program
+/// itself is the health check.
 pub async fn ask_readiness(admin_address: SocketAddr) -> std::io::Result<bool> {
-    // A service that listens on every address is asked on this machine's own.
+    // A service that listens on every address is reachable on the loopback address.
     let mut address = admin_address;
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }
-    let answer = tokio::time::timeout(ASK, async {
+    let answer = tokio::time::timeout(HEALTH_CHECK_TIMEOUT, async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
         let mut answer = String::new();
-        stream.take(MAX_ANSWER).read_to_string(&mut answer).await?;
+        stream.take(MAX_ANSWER_BYTES).read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     });
     Ok(answer.await.map_err(|_| std::io::ErrorKind::TimedOut)??.starts_with("HTTP/1.1 200 "))
@@ -146,7 +149,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(serve_health(listener, Readiness::of(&[])));
-        for (request, status, told) in [
+        for (request, status, kind) in [
             ("GET /nowhere", "404", "urn:exports:problem:unknown-path"),
             ("POST /readyz", "405", "urn:exports:problem:method-not-allowed"),
         ] {
@@ -157,7 +160,7 @@ mod tests {
             stream.read_to_string(&mut answer).await.expect("an answer");
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
             assert!(
-                answer.contains("content-type: application/problem+json") && answer.contains(told),
+                answer.contains("content-type: application/problem+json") && answer.contains(kind),
                 "{answer}"
             );
             assert_eq!(answer.contains("allow: GET,HEAD"), status == "405", "{answer}");
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn figures_are_served_as_text() {
+    async fn metrics_are_served_as_text() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(serve_health(listener, Readiness::of(&[])));
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_an_error() {
+    async fn no_service_is_an_error() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         drop(listener);

@@ -1,4 +1,4 @@
-//! A service seen from outside: its logs, its figures, its health, and the signals that end it.
+//! What operators see of a service: logs, metrics and health; and the signals that stop it.
 
 mod health;
 mod logs;

@@ -1,4 +1,4 @@
-//! Log lines: one sentence each with dotted fields, for people or for machines.
+//! Log lines: one sentence with dotted fields, as text or as JSON.
 
 use std::io::IsTerminal;
 
@@ -10,16 +10,17 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
 
-/// Libraries whose chatter would drown the service's own lines at its usual levels.
+/// Log levels of libraries that would hide the service's own lines at its usual levels.
 const QUIET: &str =
     "hyper=warn,aws=warn,aws_smithy_runtime=warn,aws_config=warn,lapin=warn,mongodb=warn,rustls=warn,h2=warn";
 
-/// Libraries whose most talkative level writes what they send as it is, passwords and signatures included. It is not to be had,
-/// whatever the settings say; a test with every level on keeps this list honest.
-const INDISCREET: [&str; 1] = ["lapin"];
+/// Libraries that log passwords and signatures at level TRACE. That level of theirs is always off,
+/// whatever the settings say. A test with all levels on checks this list.
+const LOG_SECRETS_AT_TRACE: [&str; 1] = ["lapin"];
 
-/// Starts logging to standard error, as lines of JSON where nobody watches a terminal and nothing else was asked. To be
-/// called once per process; whoever comes second (a test) shares the first one's logs.
+/// Starts logging to standard error. The default format is text on a terminal and JSON elsewhere.
+///
+/// Call it once per process; a second call (in a test) changes nothing.
 pub fn init_logs(settings: &LogSettings) -> Result<(), SettingError> {
     const WRONG: SettingError = SettingError::Wrong {
         name: "LOG_LEVEL",
@@ -31,7 +32,7 @@ pub fn init_logs(settings: &LogSettings) -> Result<(), SettingError> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.level)).map_err(|_| WRONG)?;
     let is_terminal = std::io::stderr().is_terminal();
     let default = if is_terminal { LogFormat::Pretty } else { LogFormat::Json };
-    let filter = filter.and(filter_fn(is_discreet));
+    let filter = filter.and(filter_fn(is_without_secrets));
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match settings.format.unwrap_or(default) {
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
@@ -41,13 +42,14 @@ pub fn init_logs(settings: &LogSettings) -> Result<(), SettingError> {
     Ok(())
 }
 
-fn is_discreet(metadata: &Metadata<'_>) -> bool {
+fn is_without_secrets(metadata: &Metadata<'_>) -> bool {
     let is_of = |library: &&str| metadata.target().split("::").next() == Some(library);
-    *metadata.level() <= Level::DEBUG || !INDISCREET.iter().any(is_of)
+    *metadata.level() <= Level::DEBUG || !LOG_SECRETS_AT_TRACE.iter().any(is_of)
 }
 
-/// Whether this is a level or says a level of something. The filter's own parser takes any other word for the name of a
-/// library to show, and with it alone shows nothing else: a level misspelt would be silence.
+/// Whether the text is a level or sets the level of a target. The filter's parser would take any
+/// other word for the name of a target and show nothing else, so a misspelt level would turn
+/// logging off.
 fn is_directive(text: &str) -> bool {
     text.contains('=') || text.trim().parse::<LevelFilter>().is_ok()
 }

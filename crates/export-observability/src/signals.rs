@@ -1,10 +1,10 @@
-//! The signals that end a service.
+//! The signals that stop a service.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// A token that comes with SIGTERM or Ctrl-C. Must be called inside a tokio runtime.
+/// A token that is cancelled by SIGTERM or Ctrl-C. Must be called inside a tokio runtime.
 pub fn stop_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;

@@ -19,21 +19,22 @@ use tracing::warn;
 
 use crate::error::S3Error;
 
-/// What servers answer to operations that they do not have.
+/// Error codes of servers for operations that they do not support.
 const UNKNOWN_OPERATION: [&str; 2] = ["NotImplemented", "MethodNotAllowed"];
-/// Limit on one try of a request; a part of 8 MiB must get through in it.
-const ATTEMPT: Duration = Duration::from_mins(1);
-/// Limit on a request with all its tries.
-const OPERATION: Duration = Duration::from_mins(3);
-/// Limit on connecting. (No limit on reading of its own: the SDK's would count the sending of a part, too.)
-const CONNECT: Duration = Duration::from_secs(5);
-/// Tries of one request; a whole attempt of the job stands behind them.
-const TRIES: u32 = 3;
-/// How a request is answered whose key is known and has not this right.
+/// Timeout of one attempt of a request; enough to send a part of 8 MiB.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(1);
+/// Timeout of a request with all its attempts.
+const OPERATION_TIMEOUT: Duration = Duration::from_mins(3);
+/// Timeout of connecting. There is no read timeout, because the SDK's would include the time to
+/// send a part.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Attempts of one request. When they fail, the whole job is retried.
+const MAX_ATTEMPTS: u32 = 3;
+/// S3's error code for a valid key without the right to the operation.
 const ACCESS_DENIED: &str = "AccessDenied";
 const FORBIDDEN: u16 = 403;
 
-/// An S3 server that is named outright, instead of found by the SDK's own settings. For tests and tools.
+/// An S3 server with its key, for tests and tools that do not use the SDK's settings.
 #[derive(Clone, Debug)]
 pub struct S3Server {
     /// Its URL.
@@ -48,19 +49,19 @@ pub struct S3Server {
 #[derive(Clone, Debug)]
 pub struct ResultBucket {
     pub(crate) client: Client,
-    /// Signs links only; never connects.
+    /// Only signs links; never connects.
     pub(crate) signer: Client,
     pub(crate) settings: S3Settings,
 }
 
 impl ResultBucket {
-    /// Prepares the client from the SDK's own settings (`AWS_*` variables, profiles, instance roles). Connects to
-    /// nothing but what the credentials' source may need.
+    /// Prepares the client from the SDK's settings (`AWS_*` variables, profiles, instance roles).
+    /// Connects only to the source of the credentials, if that needs a connection.
     pub async fn from_environment(settings: S3Settings) -> Result<Self, S3Error> {
         Self::prepare(settings, aws_config::defaults(BehaviorVersion::latest())).await
     }
 
-    /// Prepares the client for a server that is named outright.
+    /// Prepares the client for this server.
     pub async fn at(server: &S3Server, settings: S3Settings) -> Result<Self, S3Error> {
         let secret = server.secret_access_key.expose_secret();
         let credentials = Credentials::new(&server.access_key_id, secret, None, None, "given");
@@ -78,14 +79,14 @@ impl ResultBucket {
             return Err(S3Error::NoRegion);
         }
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(ATTEMPT)
-            .operation_timeout(OPERATION)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(OPERATION_TIMEOUT)
             .build();
         let config = Builder::from(&shared)
             .force_path_style(settings.force_path_style)
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
             .request_checksum_calculation(RequestChecksumCalculation::WhenSupported);
         let signer = match &settings.public_endpoint_url {
             Some(url) => config.clone().endpoint_url(url),
@@ -98,27 +99,28 @@ impl ResultBucket {
         })
     }
 
-    /// What keys begin with.
+    /// The prefix of all keys.
     pub fn key_prefix(&self) -> &str {
         &self.settings.key_prefix
     }
 
-    /// The address of an object, as told to clients.
+    /// The `s3://` URI of an object, as clients see it.
     pub fn uri(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.settings.bucket)
     }
 
-    /// Whether the bucket can be reached with a valid key.
+    /// Checks that the bucket exists and the key is valid.
     ///
-    /// Not whether the key may do anything with it: the services' keys may not even look at the bucket, and that is as it should be.
+    /// It does not check the key's rights: the services' keys have no right to the bucket itself,
+    /// only to objects in it.
     pub async fn check(&self) -> Result<(), S3Error> {
-        match self.look().await {
-            Err(S3Error::MayNotLook(_)) => self.check_key().await,
+        match self.head().await {
+            Err(S3Error::AccessDenied(_)) => self.check_key().await,
             outcome => outcome,
         }
     }
 
-    async fn look(&self) -> Result<(), S3Error> {
+    async fn head(&self) -> Result<(), S3Error> {
         let bucket = &self.settings.bucket;
         match self.client.head_bucket().bucket(bucket).send().await {
             Ok(_) => Ok(()),
@@ -128,50 +130,56 @@ impl ResultBucket {
             Err(error)
                 if error.raw_response().is_some_and(|answer| answer.status().as_u16() == FORBIDDEN) =>
             {
-                Err(S3Error::MayNotLook(bucket.clone()))
+                Err(S3Error::AccessDenied(bucket.clone()))
             }
-            Err(error) => Err(S3Error::sdk("look at the bucket")(error)),
+            Err(error) => Err(S3Error::sdk("checking the bucket")(error)),
         }
     }
 
-    /// Tells a key without rights from one that is wrong. The answer to a look has no body, so both look the same there; this
-    /// question needs a right that the services do not have either, but its answer says why.
+    /// Distinguishes a valid key without rights from a wrong key. The answer to a HEAD request has
+    /// no body and so no reason. The services' keys have no right to this request either, but its
+    /// answer names the reason.
     async fn check_key(&self) -> Result<(), S3Error> {
         match self.client.get_bucket_location().bucket(&self.settings.bucket).send().await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some(ACCESS_DENIED) => Ok(()),
-            Err(error) => Err(S3Error::sdk("use the bucket's key")(error)),
+            Err(error) => Err(S3Error::sdk("checking the key")(error)),
         }
     }
 
-    /// Makes the bucket and its lifecycle rules; harmless when they are there. Results are removed after `retention_days` and one
-    /// more.
+    /// Creates the bucket, if it does not exist, and sets its lifecycle rules. Safe to repeat. The
+    /// bucket deletes results a grace period after their retention (`GRACE_DAYS` in `lifecycle`).
     pub async fn provision(&self, retention_days: NonZeroU32) -> Result<(), S3Error> {
-        match self.look().await {
+        match self.head().await {
             Ok(()) => {}
             Err(S3Error::NoBucket(bucket)) => self.create(bucket).await?,
             Err(error) => return Err(error),
         }
         match self.put_lifecycle(retention_days).await {
-            // Some S3-compatible servers know no lifecycles. Without one, results and the parts of interrupted uploads stay.
+            // Some S3-compatible servers have no lifecycle rules, so results and parts of
+            // interrupted uploads stay.
             Err(S3Error::Sdk { code, .. }) if UNKNOWN_OPERATION.contains(&code.as_str()) => {
-                warn!(code, "the bucket has no rules that remove old results and interrupted uploads");
+                warn!(
+                    code,
+                    "this S3 server has no lifecycle rules: old results and interrupted uploads are not deleted"
+                );
                 Ok(())
             }
             outcome => outcome,
         }
     }
 
-    /// Makes the bucket where the client's region is. For AWS's first region the place must not be named.
+    /// Creates the bucket in the client's region. AWS does not accept us-east-1 as a location
+    /// constraint.
     async fn create(&self, bucket: String) -> Result<(), S3Error> {
         let region = self.client.config().region().map(ToString::to_string);
-        let place = region.filter(|region| region != "us-east-1").map(|region| {
+        let location = region.filter(|region| region != "us-east-1").map(|region| {
             CreateBucketConfiguration::builder()
                 .location_constraint(BucketLocationConstraint::from(region.as_str()))
                 .build()
         });
         let made =
-            self.client.create_bucket().bucket(bucket).set_create_bucket_configuration(place).send().await;
-        made.map(drop).map_err(S3Error::sdk("create the bucket"))
+            self.client.create_bucket().bucket(bucket).set_create_bucket_configuration(location).send().await;
+        made.map(drop).map_err(S3Error::sdk("creating the bucket"))
     }
 }

@@ -1,45 +1,46 @@
-//! What can go wrong with the object store.
+//! Errors of the object store.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 /// An operation on S3 failed.
 #[derive(Debug, thiserror::Error)]
 pub enum S3Error {
-    /// No region is set, and the SDK found none.
+    /// No region is set.
     #[error(
         "setting AWS_REGION is missing: the region of the result bucket (any, such as us-east-1, for S3-compatible servers)"
     )]
     NoRegion,
-    /// The bucket is not there.
+    /// The bucket does not exist.
     #[error("the bucket {0} does not exist")]
     NoBucket(String),
-    /// The key may not see the bucket.
-    #[error("the key may not look at the bucket {0} (s3:ListBucket), or is wrong")]
-    MayNotLook(String),
-    /// The server refused, failed or was not there.
-    #[error("S3 did not do it: {operation} ({code})")]
+    /// The key has no right to the bucket itself, or is wrong.
+    #[error("access denied to bucket {0}: the key lacks s3:ListBucket, or is wrong")]
+    AccessDenied(String),
+    /// The server refused, failed or could not be reached.
+    #[error("S3 failed: {operation} ({code})")]
     Sdk {
-        /// What was tried.
+        /// What failed, such as `uploading a part`.
         operation: &'static str,
-        /// S3's name for the error, or the kind of failure.
+        /// S3's error code, or the kind of failure.
         code: String,
         /// The SDK's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The writer ended before the object was whole.
-    #[error("the result was not written to its end")]
+    /// The writer ended before the object was complete.
+    #[error("the result is incomplete")]
     Unfinished,
-    /// The object has as many parts as S3 takes, each as large as the memory budget allows, and does not end.
+    /// The object has 10,000 parts, the most that S3 allows, each as large as the memory budget
+    /// allows.
     #[error(
-        "the result has {bytes} bytes and does not end, but S3 takes no more than 10,000 parts and they cannot be larger: \
-         raise MEMORY_BUDGET_MB, or export less at a time"
+        "the result is too large: it has {bytes} bytes so far, in the 10,000 parts that S3 allows, and the memory budget allows \
+         no larger parts: raise MEMORY_BUDGET_MB, or export less at a time"
     )]
     TooLarge {
         /// Bytes of the object so far.
         bytes: u64,
     },
-    /// An address of the result cannot be built.
-    #[error("a download link cannot be made")]
+    /// Signing a download link failed.
+    #[error("cannot sign a download link")]
     Presigning(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -53,7 +54,7 @@ impl S3Error {
             let kind = match &error {
                 SdkError::TimeoutError(_) => "timed out",
                 SdkError::DispatchFailure(_) => "not reachable",
-                SdkError::ConstructionFailure(_) => "request not possible",
+                SdkError::ConstructionFailure(_) => "invalid request",
                 _ => "unexpected answer",
             };
             let code = error.code().unwrap_or(kind).to_owned();

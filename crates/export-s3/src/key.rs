@@ -4,19 +4,21 @@ use export_core::output::Archive;
 use export_core::{JobId, Tenant};
 use uuid::Uuid;
 
-/// Where one attempt's result goes: an object, or everything under a prefix.
+/// Where one attempt stores its result: one object, or many under a prefix.
 ///
-/// Every attempt writes to a place of its own, so that a worker which was thought dead can overwrite nothing.
+/// Every attempt writes to its own keys, so a worker that lost its job without noticing cannot
+/// overwrite another attempt's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResultPlace {
-    /// The key of the one object.
+    /// The key of the only object.
     Object(String),
-    /// What the keys of all objects begin with; ends with `/`.
+    /// The prefix of the keys of all objects; ends with `/`.
     Prefix(String),
 }
 
 impl ResultPlace {
-    /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>.zip` for a zip, `<prefix><tenant>/<jobId>/<attempt>-<nonce>/` otherwise.
+    /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>.zip` for a zip,
+    /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>/` otherwise.
     pub fn new(
         archive: Archive,
         prefix: &str,
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_attempt_has_its_own_place() {
+    fn every_attempt_has_its_own_keys() {
         let job_id = "01983c5e-7a01-7c3a-9d5e-0123456789ab".parse().expect("an id");
         let place = |archive, attempt, nonce| {
             let nonce = Uuid::from_u128(nonce);

@@ -1,7 +1,8 @@
-//! S3: where results go and how clients fetch them.
+//! S3: stores results and signs download links.
 //!
-//! [`ResultBucket`] is the bucket; a [`ResultSink`] stores the objects of one export, each created once and never
-//! overwritten; [`ResultBucket::presign_download`] makes the links for a client. Types of the SDK do not leave this crate.
+//! [`ResultBucket`] is the bucket. A [`ResultSink`] stores the objects of one export, each created
+//! once and never overwritten. [`ResultBucket::presign_download`] signs the links for clients. The
+//! SDK's types do not leave this crate.
 
 mod bucket;
 mod error;

@@ -1,4 +1,4 @@
-//! The rules by which the bucket removes results and what is left of interrupted uploads.
+//! The bucket's lifecycle rules: they delete expired results and the parts of interrupted uploads.
 
 use std::num::NonZeroU32;
 
@@ -11,38 +11,39 @@ use aws_sdk_s3::types::{
 use crate::bucket::ResultBucket;
 use crate::error::S3Error;
 
-/// Days after which an upload that nobody finished is thrown away by the bucket.
+/// Days after which the bucket aborts an unfinished upload.
 const UNFINISHED_DAYS: i32 = 1;
-/// Days that an object outlives its job's `expiresAt`: no job may promise what is gone.
+/// Days that an object exists beyond its job's `expiresAt`, so that no job points to a deleted
+/// object.
 const GRACE_DAYS: u32 = 2;
-/// Names of our rules among the bucket's.
+/// Ids of this program's rules among the bucket's rules.
 const UNFINISHED_RULE: &str = "exports-abort-unfinished-uploads";
 const EXPIRATION_RULE: &str = "exports-expire-results";
-const SET: &str = "set the bucket's lifecycle";
+const SET: &str = "setting the bucket's lifecycle";
 
 impl ResultBucket {
-    /// Adds our rules to those that the bucket has; the others stay as they are.
+    /// Adds or replaces this program's rules; the bucket's other rules stay unchanged.
     pub(crate) async fn put_lifecycle(&self, retention_days: NonZeroU32) -> Result<(), S3Error> {
         let bucket = &self.settings.bucket;
         let found = match self.client.get_bucket_lifecycle_configuration().bucket(bucket).send().await {
             Ok(found) => found.rules.unwrap_or_default(),
             Err(error) if error.code() == Some("NoSuchLifecycleConfiguration") => Vec::new(),
-            Err(error) => return Err(S3Error::sdk("read the bucket's lifecycle")(error)),
+            Err(error) => return Err(S3Error::sdk("reading the bucket's lifecycle")(error)),
         };
-        let ours = rules(&self.settings.key_prefix, retention_days).map_err(not_possible)?;
+        let ours = rules(&self.settings.key_prefix, retention_days).map_err(invalid_request)?;
         let wanted = merged(found.clone(), ours);
         if wanted == found {
             return Ok(());
         }
         let lifecycle = BucketLifecycleConfiguration::builder().set_rules(Some(wanted)).build();
         let put = self.client.put_bucket_lifecycle_configuration().bucket(bucket);
-        let put = put.lifecycle_configuration(lifecycle.map_err(not_possible)?);
+        let put = put.lifecycle_configuration(lifecycle.map_err(invalid_request)?);
         put.send().await.map(drop).map_err(S3Error::sdk(SET))
     }
 }
 
-fn not_possible(source: BuildError) -> S3Error {
-    S3Error::Sdk { operation: SET, code: "request not possible".to_owned(), source: Box::new(source) }
+fn invalid_request(source: BuildError) -> S3Error {
+    S3Error::Sdk { operation: SET, code: "invalid request".to_owned(), source: Box::new(source) }
 }
 
 fn rules(prefix: &str, retention_days: NonZeroU32) -> Result<[LifecycleRule; 2], BuildError> {
@@ -61,11 +62,11 @@ fn rules(prefix: &str, retention_days: NonZeroU32) -> Result<[LifecycleRule; 2],
     ])
 }
 
-/// The rules found with ours in place of older ones of the same names.
+/// The existing rules, with this program's rules in place of those with the same ids.
 fn merged(mut found: Vec<LifecycleRule>, ours: [LifecycleRule; 2]) -> Vec<LifecycleRule> {
     for rule in ours {
         match found.iter_mut().find(|known| known.id() == rule.id()) {
-            // Servers may add to a rule; one that says what ours says is not written again.
+            // Servers may add fields to a rule, so an equivalent rule is kept as it is.
             Some(known) if is_same(known, &rule) => {}
             Some(known) => *known = rule,
             None => found.push(rule),

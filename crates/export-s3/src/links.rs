@@ -1,4 +1,4 @@
-//! Download links: presigned, short-lived, each good for one object.
+//! Download links: presigned, short-lived, each for one object.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use crate::bucket::ResultBucket;
 use crate::error::S3Error;
 
-/// How long a download link works.
-const LINK: Duration = Duration::from_mins(15);
-/// Links that are signed before other work of the thread gets its turn. Signing is computing only and takes well under a
-/// millisecond.
-const SIGNED_AT_A_TIME: usize = 16;
+/// How long a download link is valid.
+const LINK_LIFETIME: Duration = Duration::from_mins(15);
+/// Links that are signed before the task yields its thread. Signing one is pure computation of well
+/// under a millisecond.
+const SIGNED_PER_YIELD: usize = 16;
 
 impl ResultBucket {
-    /// A link to an object, good for a quarter of an hour, that downloads it under this name. `None` where the URI is not
-    /// one of this bucket's.
+    /// A link to an object, valid for 15 minutes, that downloads it under this name. `None` if the
+    /// URI is not in this bucket.
     pub async fn presign_download(&self, uri: &str, file_name: &str) -> Result<Option<String>, S3Error> {
         match self.key_of(uri) {
             None => Ok(None),
@@ -24,10 +24,11 @@ impl ResultBucket {
         }
     }
 
-    /// Links to objects under a prefix, each good for a quarter of an hour, that download them under their own names.
-    /// `None` where the prefix is not one of this bucket's.
+    /// Links to objects under a prefix, each valid for 15 minutes, that download them under their
+    /// own names. `None` if the prefix is not in this bucket.
     ///
-    /// Asks nobody: what it costs is the computing of one signature for each name. Who calls bounds the names.
+    /// Makes no requests: the cost is one signature per name. The caller limits the number of
+    /// names.
     pub async fn presign_objects(
         &self,
         prefix_uri: &str,
@@ -37,21 +38,21 @@ impl ResultBucket {
         let mut links = Vec::with_capacity(names.len());
         for name in names {
             links.push(self.presign(&format!("{prefix}{name}"), name).await?);
-            if links.len().is_multiple_of(SIGNED_AT_A_TIME) {
+            if links.len().is_multiple_of(SIGNED_PER_YIELD) {
                 tokio::task::yield_now().await;
             }
         }
         Ok(Some(links))
     }
 
-    /// The key in an address of this bucket.
+    /// The key in a URI of this bucket; `None` if the URI is of another bucket.
     fn key_of<'uri>(&self, uri: &'uri str) -> Option<&'uri str> {
         uri.strip_prefix("s3://")?.strip_prefix(self.settings.bucket.as_str())?.strip_prefix('/')
     }
 
     async fn presign(&self, key: &str, file_name: &str) -> Result<String, S3Error> {
-        let config =
-            PresigningConfig::expires_in(LINK).map_err(|error| S3Error::Presigning(Box::new(error)))?;
+        let config = PresigningConfig::expires_in(LINK_LIFETIME)
+            .map_err(|error| S3Error::Presigning(Box::new(error)))?;
         let presigned = self
             .signer
             .get_object()
@@ -65,12 +66,13 @@ impl ResultBucket {
     }
 }
 
-/// `Content-Disposition` of a file to be saved under this name (RFC 6266).
+/// `Content-Disposition` that saves a file under this name (RFC 6266).
 ///
-/// A name that could end its quotes, or that not every client would read alike, is given twice: with `_` for what is in doubt, and
-/// exactly, in the encoding of RFC 8187. Clients that know the second prefer it.
+/// A name with characters that could end the quotes, or that clients decode in different ways, is
+/// given twice: with `_` for those characters, and exactly, in the encoding of RFC 8187. Clients
+/// that support the second form prefer it.
 fn attachment(file_name: &str) -> String {
-    // A percent sign too: some browsers decode what follows it, even in plain quotes.
+    // The percent sign is not plain either: some browsers decode it, even in plain quotes.
     let is_plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%');
     let plain: String = file_name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     let mut disposition = format!("attachment; filename=\"{plain}\"");
@@ -80,7 +82,7 @@ fn attachment(file_name: &str) -> String {
             if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
                 disposition.push(char::from(byte));
             } else {
-                // Writing to a string cannot fail.
+                // Writing to a String cannot fail.
                 let _ = write!(disposition, "%{byte:02X}");
             }
         }

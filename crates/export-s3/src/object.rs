@@ -1,7 +1,9 @@
-//! The requests that make one object: a single one for small objects, a multipart upload for others.
+//! The requests that store one object: a single request for a small object, a multipart upload for
+//! a larger one.
 //!
-//! All are create-only: an object that is there is never overwritten. Nobody else writes to the keys of an attempt, so
-//! when S3 says that the object is there already, it is ours, and only the first answer was lost.
+//! All are create-only: an existing object is never overwritten. Only one attempt writes to its
+//! keys, so if S3 answers that the object exists, this attempt has stored it and only the first
+//! answer was lost.
 
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::ByteStream;
@@ -16,17 +18,18 @@ use crate::bucket::ResultBucket;
 use crate::error::S3Error;
 use crate::signing::SignPayload;
 
-/// S3's answer to a create-only request for an object that is there.
+/// S3's status for a create-only request if the object exists.
 const PRECONDITION_FAILED: u16 = 412;
-/// Objects that S3 removes by one request.
+/// Most objects that one request can delete.
 const OBJECTS_PER_DELETE: usize = 1_000;
 
-/// What a file is, as far as its name tells.
+/// The content type of a file, by the ending of its name.
 fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map(|(_, ending)| ending) {
         Some("zip") => "application/zip",
         Some("csv") => "text/csv; charset=utf-8",
-        // The file is the compressed one: with a Content-Encoding clients would unpack it and keep the name.
+        // The compressed file itself is the result: with a Content-Encoding clients would
+        // decompress it and keep the name.
         Some("gz") => "application/gzip",
         Some("zst") => "application/zstd",
         Some("parquet") => "application/vnd.apache.parquet",
@@ -35,7 +38,7 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// Stores a whole object at once.
+/// Stores a whole object with one request.
 pub(crate) async fn put(bucket: &ResultBucket, key: &str, name: &str, content: Bytes) -> Result<(), S3Error> {
     let outcome = bucket
         .client
@@ -52,14 +55,14 @@ pub(crate) async fn put(bucket: &ResultBucket, key: &str, name: &str, content: B
         .await;
     match outcome {
         Ok(_) => Ok(()),
-        Err(error) if is_there_already(&error) => Ok(()),
-        Err(error) => Err(S3Error::sdk("store an object")(error)),
+        Err(error) if is_existing_object(&error) => Ok(()),
+        Err(error) => Err(S3Error::sdk("storing an object")(error)),
     }
 }
 
-/// Removes objects, as far as they are there.
+/// Deletes objects; missing ones are no error.
 pub(crate) async fn delete(bucket: &ResultBucket, keys: &[String]) -> Result<(), S3Error> {
-    const OPERATION: &str = "remove objects";
+    const OPERATION: &str = "deleting objects";
     for keys in keys.chunks(OBJECTS_PER_DELETE) {
         let objects: Result<Vec<_>, _> =
             keys.iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect();
@@ -67,7 +70,7 @@ pub(crate) async fn delete(bucket: &ResultBucket, keys: &[String]) -> Result<(),
             objects.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
         let delete = delete.map_err(|source| S3Error::Sdk {
             operation: OPERATION,
-            code: "request not possible".to_owned(),
+            code: "invalid request".to_owned(),
             source: Box::new(source),
         })?;
         let request = bucket.client.delete_objects().bucket(&bucket.settings.bucket).delete(delete);
@@ -83,7 +86,7 @@ pub(crate) async fn delete(bucket: &ResultBucket, keys: &[String]) -> Result<(),
     Ok(())
 }
 
-/// A multipart upload. Begins with its first part, whichever that is.
+/// A multipart upload. It begins with whichever part is sent first.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) key: String,
@@ -96,7 +99,7 @@ impl Upload {
         Self { key, name, id: OnceCell::new() }
     }
 
-    /// Begins the upload, if no part has yet, and returns its id.
+    /// Returns the upload's id; begins the upload if no part has done so.
     pub(crate) async fn begin(&self, bucket: &ResultBucket) -> Result<&str, S3Error> {
         let create = async {
             let created = bucket
@@ -108,13 +111,13 @@ impl Upload {
                 .checksum_algorithm(ChecksumAlgorithm::Crc32)
                 .send()
                 .await
-                .map_err(S3Error::sdk("begin an upload"))?;
+                .map_err(S3Error::sdk("beginning an upload"))?;
             Ok(created.upload_id.unwrap_or_default())
         };
         self.id.get_or_try_init(|| Box::pin(create)).await.map(String::as_str)
     }
 
-    /// Sends one part; they are numbered from 1 without a hole.
+    /// Sends one part. Parts are numbered from 1 without gaps.
     pub(crate) async fn send_part(
         &self,
         bucket: &ResultBucket,
@@ -135,7 +138,7 @@ impl Upload {
             .interceptor(SignPayload(bucket.settings.payload_signing))
             .send()
             .await
-            .map_err(S3Error::sdk("upload a part"))?;
+            .map_err(S3Error::sdk("uploading a part"))?;
         debug!(part_number = number, "part uploaded");
         Ok(CompletedPart::builder()
             .part_number(number)
@@ -144,7 +147,7 @@ impl Upload {
             .build())
     }
 
-    /// Makes the object appear.
+    /// Completes the upload: the object exists from then on.
     pub(crate) async fn complete(
         &self,
         bucket: &ResultBucket,
@@ -164,21 +167,21 @@ impl Upload {
             .await;
         match outcome {
             Ok(_) => Ok(()),
-            Err(error) if is_there_already(&error) => Ok(()),
-            Err(error) => Err(S3Error::sdk("finish an upload")(error)),
+            Err(error) if is_existing_object(&error) => Ok(()),
+            Err(error) => Err(S3Error::sdk("completing an upload")(error)),
         }
     }
 
-    /// Throws the parts away, if there are any.
+    /// Aborts the upload, if it has begun, and deletes its parts.
     pub(crate) async fn abort(&self, bucket: &ResultBucket) -> Result<(), S3Error> {
         let Some(id) = self.id.get() else { return Ok(()) };
         let abort = bucket.client.abort_multipart_upload().bucket(&bucket.settings.bucket);
-        abort.key(&self.key).upload_id(id).send().await.map_err(S3Error::sdk("abort an upload"))?;
+        abort.key(&self.key).upload_id(id).send().await.map_err(S3Error::sdk("aborting an upload"))?;
         Ok(())
     }
 }
 
-fn is_there_already<E>(error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> bool {
+fn is_existing_object<E>(error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> bool {
     error.raw_response().is_some_and(|response| response.status().as_u16() == PRECONDITION_FAILED)
 }
 
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_served_as_what_they_are() {
+    fn content_types_follow_the_names() {
         let types = ["export.zip", "v.csv", "v.csv.gz", "v.csv.zst", "v.parquet", "manifest.json", "v"];
         let expected = [
             "application/zip",

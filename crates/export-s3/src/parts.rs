@@ -1,4 +1,4 @@
-//! Parts: how large they are, and the bytes that they may take together.
+//! Parts of uploads: their sizes, and the memory that they share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Size of the first parts in bytes, where the budget allows three of them.
+/// Size of the first parts in bytes, if the budget allows three of them.
 const FIRST_PART_BYTES: usize = 8 << 20;
-/// S3 takes no smaller parts, but for the last of an object.
+/// The smallest part that S3 accepts, except for the last of an object.
 const SMALLEST_PART_BYTES: usize = 5 << 20;
-/// A bound for slips of the pen: S3 takes parts of 5 GiB.
+/// Upper bound against absurd settings; S3 accepts parts of up to 5 GiB.
 const LARGEST_PART_BYTES: usize = 1 << 30;
-/// S3 takes no more parts of an object.
+/// The most parts of an object that S3 accepts.
 const MAX_PARTS: usize = 10_000;
-/// After so many parts they grow by the size of the first: most results are far smaller, and want small parts.
+/// Number of parts after which the size grows by the size of the first part. Most results are far
+/// smaller and use small parts.
 const PARTS_PER_SIZE: usize = 1_000;
-/// Parts of the first size that fit into the budget: one that is filled while two are on their way.
-const FIRST_PARTS_AT_A_TIME: usize = 3;
+/// Number of first parts that the budget holds: one is filled while two are sent.
+const FIRST_PARTS_IN_BUDGET: usize = 3;
 
 /// The sizes of an object's parts, derived from a share of the memory budget.
 #[derive(Clone, Copy, Debug)]
@@ -28,14 +29,15 @@ pub(crate) struct PartSizes {
 
 impl PartSizes {
     pub(crate) fn within(share_bytes: usize) -> Self {
-        let first_bytes = (share_bytes / FIRST_PARTS_AT_A_TIME).clamp(SMALLEST_PART_BYTES, FIRST_PART_BYTES);
-        // Towards the end of a result of many gigabytes a part may have the whole share: it is filled, then sent, instead of both at a
-        // time.
+        let first_bytes = (share_bytes / FIRST_PARTS_IN_BUDGET).clamp(SMALLEST_PART_BYTES, FIRST_PART_BYTES);
+        // Towards the end of a result of many gigabytes one part may take the whole share: then
+        // filling and sending alternate instead of overlapping.
         let largest_bytes = share_bytes.clamp(first_bytes, LARGEST_PART_BYTES);
         Self { first_bytes, largest_bytes }
     }
 
-    /// Size of the part after so many others, in bytes; `None` when S3 takes no further one.
+    /// Size in bytes of the part that follows `part_count` others; `None` if S3 accepts no more
+    /// parts.
     pub(crate) fn after(self, part_count: usize) -> Option<usize> {
         let bytes = self.first_bytes * (1 + part_count / PARTS_PER_SIZE);
         (part_count < MAX_PARTS).then(|| bytes.min(self.largest_bytes))
@@ -46,12 +48,12 @@ impl PartSizes {
     }
 }
 
-/// The bytes that parts take now, whether being filled, waiting or on their way, and the most they have taken.
+/// Memory of all parts, whether they are being filled, wait or are being sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartBytes {
-    /// Now.
+    /// Bytes now.
     pub alive_bytes: usize,
-    /// The most so far.
+    /// The most bytes so far.
     pub peak_bytes: usize,
 }
 
@@ -79,7 +81,7 @@ impl Gauge {
     }
 }
 
-/// A share of the memory budget, for the parts of one export.
+/// The share of the memory budget for the parts of one export.
 #[derive(Debug)]
 pub(crate) struct PartBudget {
     bytes: Arc<Semaphore>,
@@ -87,13 +89,13 @@ pub(crate) struct PartBudget {
 }
 
 impl PartBudget {
-    /// A share that is too small for a single part counts as one that has room for one.
+    /// A budget of this size, or of one smallest part if that is more.
     pub(crate) fn new(share_bytes: usize) -> Self {
         let bytes = share_bytes.clamp(SMALLEST_PART_BYTES, Semaphore::MAX_PERMITS);
         Self { bytes: Arc::new(Semaphore::new(bytes)), gauge: Arc::default() }
     }
 
-    /// Waits until there is room for a part of this size. `None` after [`Self::close`].
+    /// Waits for memory for a part of this size. `None` after [`Self::close`].
     pub(crate) async fn part(&self, bytes: usize) -> Option<PartBuffer> {
         let permits = u32::try_from(bytes).ok()?;
         let permit = Arc::clone(&self.bytes).acquire_many_owned(permits).await.ok()?;
@@ -102,7 +104,7 @@ impl PartBudget {
         Some(PartBuffer { content, target_bytes: bytes, permit, gauge: Arc::clone(&self.gauge) })
     }
 
-    /// Ends all waiting for room.
+    /// Ends all waits for memory.
     pub(crate) fn close(&self) {
         self.bytes.close();
     }
@@ -112,7 +114,8 @@ impl PartBudget {
     }
 }
 
-/// A part that is being filled. Its bytes count until the last copy of what it becomes is dropped.
+/// A part that is being filled. Its bytes count until the last clone of the `Bytes` it becomes is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct PartBuffer {
     content: Vec<u8>,
@@ -122,7 +125,7 @@ pub(crate) struct PartBuffer {
 }
 
 impl PartBuffer {
-    /// Takes as much as there is room for; returns the rest.
+    /// Appends as many bytes as fit; returns the rest.
     pub(crate) fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (taken, rest) = bytes.split_at(bytes.len().min(self.target_bytes - self.content.len()));
         self.content.extend_from_slice(taken);
@@ -133,7 +136,7 @@ impl PartBuffer {
         self.content.len() == self.target_bytes
     }
 
-    /// The whole part, as one piece. What it has no use for goes back to the budget.
+    /// The part as `Bytes`. Returns its unused memory to the budget.
     pub(crate) fn into_bytes(mut self) -> Bytes {
         let before_bytes = self.content.capacity();
         self.content.shrink_to_fit();
@@ -171,7 +174,7 @@ mod tests {
         let mib_after = |count| sizes.after(count).map(|bytes| bytes / MIB);
         assert_eq!([0, 999, 1_000, 2_999, 3_000, 9_999].map(mib_after), [8, 8, 16, 24, 32, 64].map(Some));
         assert_eq!(mib_after(10_000), None);
-        // What that comes to, in GiB.
+        // The largest object by share, in GiB.
         let most = |share_mib: usize| {
             let sizes = PartSizes::within(share_mib * MIB);
             (0..MAX_PARTS).filter_map(|count| sizes.after(count)).sum::<usize>() >> 30
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_share_is_never_exceeded_and_unused_room_goes_back() {
+    async fn the_share_is_never_exceeded_and_unused_memory_is_returned() {
         let budget = Arc::new(PartBudget::new(16 * MIB));
         let mut first = budget.part(8 * MIB).await.expect("room");
         let second = budget.part(8 * MIB).await.expect("room");

@@ -1,9 +1,10 @@
-//! What the services may do to the bucket, as IAM policy documents: users cannot be made over the S3 API itself.
+//! The services' rights to the bucket, as IAM policy documents. The S3 API itself cannot create
+//! users.
 
 use export_settings::s3::S3Settings;
 use serde_json::json;
 
-/// What a key is for.
+/// The service that a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// The API, whose download links read objects.
@@ -14,8 +15,8 @@ pub enum Identity {
 
 /// The policy document of an identity: these actions on objects below the prefix, and nothing else.
 ///
-/// All requests of a multipart upload but its abortion are `s3:PutObject`. Neither identity may look at the bucket itself;
-/// [`crate::ResultBucket::check`] knows that.
+/// All requests of a multipart upload except its abort need `s3:PutObject`. Neither identity has a
+/// right to the bucket itself; [`crate::ResultBucket::check`] works without it.
 pub fn policy(identity: Identity, settings: &S3Settings) -> String {
     let actions: &[&str] = match identity {
         Identity::Api => &["s3:GetObject"],
@@ -34,14 +35,14 @@ pub fn policy(identity: Identity, settings: &S3Settings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use export_settings::s3::S3Args;
+    use export_settings::from_flags;
+    use export_settings::s3::S3Settings;
 
     use super::*;
 
     #[test]
-    fn each_may_do_its_own_below_the_prefix() {
-        let args = S3Args { s3_bucket: Some("results".to_owned()), ..S3Args::default() };
-        let settings = args.resolve().expect("settings");
+    fn each_identity_has_its_own_actions_below_the_prefix() {
+        let settings: S3Settings = from_flags(&["--s3-bucket=results"]).expect("settings");
         let statement = |identity| {
             let document: serde_json::Value =
                 serde_json::from_str(&policy(identity, &settings)).expect("JSON");

@@ -1,4 +1,4 @@
-//! Whether the content of an upload is part of its signature.
+//! Decides whether the content of an upload is part of its signature.
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
@@ -6,10 +6,11 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use export_settings::s3::PayloadSigning;
 
-/// Leaves the content out of a request's signature where the setting says so.
+/// Leaves the content out of a request's signature if the setting says so.
 ///
-/// Decided when the request is about to be signed: only then is it known whether it goes over https, as the endpoint may
-/// come from a variable, a profile or the region. The CRC-32 of the content is a header that is signed in any case.
+/// The decision is made just before signing, because only then the scheme is known: the endpoint
+/// may come from a variable, a profile or the region. The CRC-32 of the content is a header that is
+/// always signed.
 #[derive(Debug)]
 pub(crate) struct SignPayload(pub(crate) PayloadSigning);
 
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_https_makes_up_for_a_signature() {
+    fn only_https_replaces_the_signature_of_the_content() {
         let is_signed = |setting, uri| SignPayload(setting).is_signed(uri);
         assert!(!is_signed(PayloadSigning::Auto, "https://s3.example.com/exports/a"));
         assert!(is_signed(PayloadSigning::Auto, "http://s3.example.com/exports/a"));

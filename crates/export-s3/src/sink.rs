@@ -1,12 +1,16 @@
-//! The bucket as the engine's sink: for one thread that writes and may block, with requests that run beside it.
+//! The engine's sink that stores objects in the bucket. One blocking thread writes; requests run as
+//! tasks beside it.
 //!
-//! What is written fills parts. A part that is full is sent while the next one is filled; an object that ends before its
-//! first part is full is stored by one request instead, while the next object is filled. All parts count against one
-//! share of the memory budget until their last byte is sent, and the writer waits where there is no room: when S3 is slow,
-//! the engine stops, and nothing piles up.
+//! **Parts.** Writes fill parts. A full part is sent while the next one is filled. An object that
+//! ends before its first part is full is stored with one request instead, while the next object is
+//! filled.
 //!
-//! Whoever writes learns of a failure at the next write; nobody waits for ever, since every request has its limit and
-//! the first failure ends all other waiting.
+//! **Backpressure.** All parts count against one share of the memory budget until their last byte
+//! is sent, and the writer waits for memory. So when S3 is slow, the engine waits, and memory stays
+//! bounded.
+//!
+//! **Failures.** The writer gets a failure at its next write. No wait is endless: every request has
+//! a timeout, and the first failure ends all other waits.
 
 use std::io;
 use std::sync::Arc;
@@ -26,18 +30,43 @@ use crate::error::S3Error;
 use crate::key::ResultPlace;
 use crate::object::{Upload, put};
 use crate::parts::{Gauge, PartBudget, PartBuffer, PartBytes, PartSizes};
-use crate::stored::{DISCARDING, Shared, StoredResult, hex};
+use crate::stored::{DISCARD_TIMEOUT, Shared, StoredResult, hex};
 
-/// Requests with content at a time, at least: small objects take little of the budget but as long as others.
-const FEWEST_REQUESTS: usize = 4;
-/// The same at most: more do not make an upload faster.
-const MOST_REQUESTS: usize = 16;
-/// Objects at a time that are written but not stored yet.
-const MOST_UNSTORED_OBJECTS: usize = 32;
+/// Lower bound of the requests with content at a time. Small objects use little memory, but each
+/// request takes as long as others.
+const MIN_REQUESTS: usize = 4;
+/// Upper bound of the requests with content at a time; more do not make uploads faster.
+const MAX_REQUESTS: usize = 16;
+/// Most objects that are written but not yet stored.
+const MAX_UNSTORED_OBJECTS: usize = 32;
 
-/// Stores the objects of one export. Use it on a thread of `spawn_blocking`: its calls block.
+/// Stores the objects of one export. Its calls block, so use it on a thread of `spawn_blocking`.
 ///
-/// Dropped without [`ResultSink::finish`], it throws away everything it has stored.
+/// Dropping it without [`ResultSink::finish`] deletes everything that it has stored.
+///
+/// # Examples
+///
+/// ```no_run
+/// use export_core::sink::Sink;
+/// use export_s3::{ResultBucket, ResultPlace, ResultSink, StoredResult};
+///
+/// # async fn example(bucket: ResultBucket) -> Result<(), Box<dyn std::error::Error>> {
+/// let place = ResultPlace::Object("exports/acme/result.zip".to_owned());
+/// let mut sink = ResultSink::new(&bucket, place, 24 << 20, tokio::runtime::Handle::current());
+/// // If this task is dropped, the guard stops the writer below.
+/// let guard = sink.stop_guard();
+/// let writing = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+///     sink.begin("result.zip")?;
+///     sink.write(b"the bytes of a zip")?;
+///     sink.end()?;
+///     Ok(sink.finish())
+/// });
+/// let stored: StoredResult = writing.await???;
+/// drop(guard);
+/// println!("{} has {} bytes", stored.uri, stored.bytes);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ResultSink {
     handle: Handle,
@@ -45,9 +74,9 @@ pub struct ResultSink {
     place: ResultPlace,
     sizes: PartSizes,
     object: Option<OpenObject>,
-    /// The objects that were ended, in order.
+    /// The objects that have ended, in order.
     ended: Vec<ResultObject>,
-    /// Their last requests.
+    /// The last request of each ended object.
     storing: JoinSet<()>,
     sha256: Option<String>,
     is_finished: bool,
@@ -61,7 +90,7 @@ struct OpenObject {
     bytes: u64,
     sha256: Option<Sha256>,
     part: Option<PartBuffer>,
-    /// From the first full part on.
+    /// `Some` from the first full part on.
     multipart: Option<Multipart>,
 }
 
@@ -73,19 +102,19 @@ struct Multipart {
     sent: Vec<CompletedPart>,
 }
 
-/// Watches the bytes in parts, also after the sink is gone.
+/// Measures the memory of a sink's parts, also after the sink is dropped.
 #[derive(Clone, Debug)]
 pub struct PartGauge(Arc<Gauge>);
 
 impl PartGauge {
-    /// What parts take now and have taken at most.
+    /// The memory of parts now and at most.
     pub fn seen(&self) -> PartBytes {
         self.0.seen()
     }
 }
 
-/// Ends the sink's sending when dropped: its writer fails at the next write instead of waiting for S3. Without effect on a
-/// sink that was finished.
+/// Stops the sink when dropped: its writer fails at the next write instead of waiting for S3. No
+/// effect on a finished sink.
 #[derive(Debug)]
 pub struct StopGuard(Arc<Shared>);
 
@@ -96,11 +125,12 @@ impl Drop for StopGuard {
 }
 
 impl ResultSink {
-    /// A sink for an attempt's place, whose parts take at most `part_share_bytes` together (or 5 MiB, the smallest part
-    /// that S3 takes). Its requests run as tasks on the runtime of `handle`.
+    /// A sink that stores one attempt's result. All its parts take at most `part_share_bytes` of
+    /// memory, or 5 MiB if that is more, the smallest part that S3 accepts. Its requests run as
+    /// tasks on the runtime of `handle`.
     pub fn new(bucket: &ResultBucket, place: ResultPlace, part_share_bytes: usize, handle: Handle) -> Self {
         let sizes = PartSizes::within(part_share_bytes);
-        let request_count = (part_share_bytes / sizes.first_bytes()).clamp(FEWEST_REQUESTS, MOST_REQUESTS);
+        let request_count = (part_share_bytes / sizes.first_bytes()).clamp(MIN_REQUESTS, MAX_REQUESTS);
         Self {
             handle,
             shared: Shared::new(bucket.clone(), PartBudget::new(part_share_bytes), request_count),
@@ -114,21 +144,22 @@ impl ResultSink {
         }
     }
 
-    /// Watches the bytes in parts.
+    /// The gauge of this sink's parts.
     pub fn gauge(&self) -> PartGauge {
         PartGauge(self.shared.budget.gauge())
     }
 
-    /// For whoever waits for the writer and may leave: the sink ends with the guard.
+    /// A guard for the task that waits for the writer: if the task is dropped, the guard stops the
+    /// sink.
     pub fn stop_guard(&self) -> StopGuard {
         StopGuard(Arc::clone(&self.shared))
     }
 
-    /// Waits until everything is stored. On an error everything is thrown away, as by [`Self::discard`]; a result without
-    /// its zip or its manifest is [`S3Error::Unfinished`].
+    /// Waits until everything is stored. On an error everything is deleted, as by
+    /// [`Self::discard`]. A result without its zip or its manifest is [`S3Error::Unfinished`].
     pub fn finish(mut self) -> Result<StoredResult, S3Error> {
-        let is_whole = self.object.is_none() && !self.ended.is_empty();
-        if is_whole && !self.shared.stop.is_cancelled() {
+        let is_complete = self.object.is_none() && !self.ended.is_empty();
+        if is_complete && !self.shared.stop.is_cancelled() {
             while let Some(ended) = self.handle.block_on(self.storing.join_next()) {
                 self.shared.note_end(&ended);
             }
@@ -146,12 +177,14 @@ impl ResultSink {
         Err(self.discard().unwrap_or(S3Error::Unfinished))
     }
 
-    /// Throws away everything that was stored, as far as that is possible in a few seconds. Returns the failure that
-    /// ended the sink, if one did: when the engine failed by its output, this is why.
+    /// Deletes everything that was stored, as far as that is possible in a few seconds. Returns the
+    /// failure that stopped the sink, if there was one: it is the cause of the engine's write
+    /// error.
     pub fn discard(mut self) -> Option<S3Error> {
         let discarding = self.begin_to_discard();
-        // What takes longer goes on by itself: each request has its limit.
-        self.handle.block_on(async { tokio::time::timeout(DISCARDING, discarding).await.ok() });
+        // After the timeout the deletion continues in the background; each request has its own
+        // timeout.
+        self.handle.block_on(async { tokio::time::timeout(DISCARD_TIMEOUT, discarding).await.ok() });
         self.shared.take_failure()
     }
 
@@ -169,7 +202,7 @@ impl ResultSink {
         self.handle.spawn(Arc::clone(&self.shared).discard(tasks, keys))
     }
 
-    /// Waits for one of the few requests with content that may run.
+    /// Waits for the permit of one more request with content.
     fn request(&self) -> io::Result<OwnedSemaphorePermit> {
         let requests = Arc::clone(&self.shared.requests);
         self.handle.block_on(requests.acquire_owned()).map_err(|_| upload_ended())
@@ -200,7 +233,7 @@ impl ResultSink {
         Ok(())
     }
 
-    /// Sends what the open object has of a part.
+    /// Sends the part of the open object, full or not.
     fn send_part(&mut self) -> io::Result<()> {
         let request = self.request()?;
         let Some(object) = &mut self.object else { return Ok(()) };
@@ -215,19 +248,19 @@ impl ResultSink {
         let (shared, upload) = (Arc::clone(&self.shared), Arc::clone(&multipart.upload));
         let sending = send_part(shared, upload, number, part.into_bytes(), request);
         multipart.sending.spawn_on(sending, &self.handle);
-        // Tasks that have ended are cleared away, since there may be thousands.
+        // Collects ended tasks, because an object may have thousands.
         while let Some(sent) = multipart.sending.try_join_next() {
             multipart.sent.extend(sent.ok().flatten());
         }
         Ok(())
     }
 
-    /// Waits while too many objects are written but not stored.
+    /// Waits while [`MAX_UNSTORED_OBJECTS`] are written but not stored.
     fn make_room_for_object(&mut self) {
         while let Some(ended) = self.storing.try_join_next() {
             self.shared.note_end(&ended);
         }
-        while self.storing.len() >= MOST_UNSTORED_OBJECTS
+        while self.storing.len() >= MAX_UNSTORED_OBJECTS
             && let Some(ended) = self.handle.block_on(self.storing.join_next())
         {
             self.shared.note_end(&ended);
@@ -242,12 +275,12 @@ async fn send_part(
     content: Bytes,
     _request: OwnedSemaphorePermit,
 ) -> Option<CompletedPart> {
-    // Not broken off, so that the upload's id is known to whoever has to abort it.
-    let id = shared.kept(upload.begin(&shared.bucket).await)?;
+    // Not cancelled by `stop`, so that the upload's id is known when the upload has to be aborted.
+    let id = shared.ok_or_fail(upload.begin(&shared.bucket).await)?;
     tokio::select! {
         biased;
         () = shared.stop.cancelled() => None,
-        sent = upload.send_part(&shared.bucket, id, number, content) => shared.kept(sent),
+        sent = upload.send_part(&shared.bucket, id, number, content) => shared.ok_or_fail(sent),
     }
 }
 
@@ -261,7 +294,7 @@ async fn complete(shared: Arc<Shared>, multipart: Multipart) {
     }
     if sent.len() != part_count {
         shared.fail(S3Error::Unfinished);
-    } else if shared.kept(Box::pin(upload.complete(&shared.bucket, sent)).await).is_some() {
+    } else if shared.ok_or_fail(Box::pin(upload.complete(&shared.bucket, sent)).await).is_some() {
         shared.upload_completed(&upload);
     }
 }
@@ -272,7 +305,7 @@ impl Sink for ResultSink {
         if self.object.is_some() || is_second {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "one object is begun before another may be",
+                "begin() before the end of another object",
             ));
         }
         let is_hashed = matches!(self.place, ResultPlace::Object(_)) || name == MANIFEST_ENTRY;
@@ -317,7 +350,7 @@ impl Sink for ResultSink {
             let content = part.map(PartBuffer::into_bytes).unwrap_or_default();
             let storing = async move {
                 let _request = request;
-                shared.kept(put(&shared.bucket, &key, &name, content).await);
+                shared.ok_or_fail(put(&shared.bucket, &key, &name, content).await);
             };
             self.storing.spawn_on(storing, &self.handle);
         }
@@ -334,7 +367,7 @@ impl Drop for ResultSink {
 }
 
 fn upload_ended() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "the upload has ended")
+    io::Error::new(io::ErrorKind::BrokenPipe, "the upload was stopped")
 }
 
 fn no_object() -> io::Error {

@@ -1,4 +1,4 @@
-//! What a sink has stored, and everything that must go when the export fails.
+//! What a sink has stored, and how it is deleted when the export fails.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,34 +15,35 @@ use crate::error::S3Error;
 use crate::object::{Upload, delete};
 use crate::parts::PartBudget;
 
-/// How long throwing everything away is waited for. It goes on by itself after that.
-pub(crate) const DISCARDING: Duration = Duration::from_secs(10);
+/// How long [`ResultSink::discard`](crate::ResultSink::discard) waits for the deletion, which
+/// continues in the background after that.
+pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A result that is there, whole.
+/// A complete stored result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredResult {
-    /// `s3://bucket/key` of the one object, or `s3://bucket/prefix/` of all of them.
+    /// `s3://bucket/key` of the only object, or `s3://bucket/prefix/` of all objects.
     pub uri: String,
-    /// The objects under the prefix in the order they were written; empty for a zip.
+    /// The objects under the prefix, in the order of writing; empty for a zip.
     pub objects: Vec<ResultObject>,
-    /// Size of all objects in bytes, as stored.
+    /// Stored size of all objects, in bytes.
     pub bytes: u64,
-    /// SHA-256 of the zip, or of the manifest where there is no zip; in hex.
+    /// SHA-256 of the zip, or of the manifest if there is no zip, in hex.
     pub sha256: String,
 }
 
-/// What the tasks of one sink share.
+/// State that the tasks of one sink share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) bucket: ResultBucket,
     pub(crate) budget: PartBudget,
-    /// Requests that carry content, at a time.
+    /// Limits the requests with content that run at a time.
     pub(crate) requests: Arc<Semaphore>,
-    /// Comes when nothing more is to be sent.
+    /// Cancelled when nothing more is to be sent.
     pub(crate) stop: CancellationToken,
     /// The first failure.
     failure: Mutex<Option<S3Error>>,
-    /// Uploads that are neither complete nor aborted.
+    /// Uploads that are neither completed nor aborted.
     uploads: Mutex<Vec<Arc<Upload>>>,
 }
 
@@ -58,14 +59,14 @@ impl Shared {
         })
     }
 
-    /// Ends all waiting for room and all sending of parts.
+    /// Ends all waits for memory and all sending of parts.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
         self.budget.close();
         self.requests.close();
     }
 
-    /// Keeps the failure if it is the first, and stops everything else.
+    /// Stops everything, and stores the failure if it is the first.
     pub(crate) fn fail(&self, error: S3Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.stop();
@@ -84,22 +85,22 @@ impl Shared {
         uploads.retain(|other| !Arc::ptr_eq(other, upload));
     }
 
-    /// The outcome of some work, where it succeeded; a failure is kept.
-    pub(crate) fn kept<T>(&self, outcome: Result<T, S3Error>) -> Option<T> {
+    /// The value of an outcome; a failure is stored by [`Self::fail`].
+    pub(crate) fn ok_or_fail<T>(&self, outcome: Result<T, S3Error>) -> Option<T> {
         outcome.map_err(|error| self.fail(error)).ok()
     }
 
-    /// A task that has panicked has stored nothing.
+    /// Fails the sink if a task has panicked, because it has stored nothing.
     pub(crate) fn note_end(&self, ended: &Result<(), JoinError>) {
         if ended.is_err() {
             self.fail(S3Error::Unfinished);
         }
     }
 
-    /// Throws away all parts and objects of the sink. What cannot be removed stays until the bucket's lifecycle
-    /// removes it; nobody ever learns of it.
+    /// Deletes all parts and objects of the sink. What cannot be deleted stays until the bucket's
+    /// lifecycle deletes it; no job points to it.
     ///
-    /// Waits for the tasks first: an object may still appear while its last request is on its way.
+    /// Waits for the tasks first, because an object may still appear while its last request runs.
     pub(crate) async fn discard(self: Arc<Self>, tasks: Vec<JoinSet<()>>, keys: Vec<String>) {
         for mut tasks in tasks {
             while tasks.join_next().await.is_some() {}
@@ -107,18 +108,19 @@ impl Shared {
         let uploads = std::mem::take(&mut *self.uploads.lock().unwrap_or_else(PoisonError::into_inner));
         for upload in uploads {
             if let Err(error) = upload.abort(&self.bucket).await {
-                warn!(%error, key = upload.key, "the parts of a failed upload stay until the bucket's lifecycle removes them");
+                warn!(%error, key = upload.key, "cannot abort a failed upload; the bucket's lifecycle will delete its parts");
             }
         }
         if let Err(error) = delete(&self.bucket, &keys).await {
-            warn!(%error, object_count = keys.len(), "the objects of a failed export stay until the bucket's lifecycle removes them");
+            warn!(%error, object_count = keys.len(), "cannot delete the objects of a failed export; the bucket's lifecycle will delete them");
         }
     }
 }
 
+/// Bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
+        // Writing to a String cannot fail.
         write!(text, "{byte:02x}").ok();
         text
     })

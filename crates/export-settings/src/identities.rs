@@ -1,4 +1,6 @@
-//! The services' own users, which `exports provision` makes: named by the connection strings that the services will use.
+//! The services' own users, which `exports provision` creates.
+//!
+//! Each is named by the connection string that the service will use.
 
 use secrecy::SecretString;
 
@@ -8,51 +10,57 @@ use crate::value::{SettingError, secret};
 
 const MANAGEMENT: &str = "RABBITMQ_MANAGEMENT_URL";
 const MANAGEMENT_EXPECTED: &str =
-    "the http or https URL of RabbitMQ's management API, such as http://host:15672, to make users there";
+    "the http or https URL of RabbitMQ's management API, such as http://host:15672, to create users there";
 
-/// Flags and variables.
+/// The services' connection strings, as given.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Users of the services")]
 pub struct IdentityArgs {
-    /// The API's `MONGODB_URI`; without it, the API gets no user
+    /// The API's `MONGODB_URI`, such as
+    /// `mongodb://exports-api:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the API gets no MongoDB user
     #[arg(long, env = "API_MONGODB_URI", hide_env_values = true, value_name = "URI")]
-    pub api_mongodb_uri: Option<String>,
+    pub api_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "API_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
     pub api_mongodb_uri_file: Option<String>,
-    /// The worker's `MONGODB_URI`; without it, the worker gets no user for the jobs
+    /// The worker's `MONGODB_URI`, such as
+    /// `mongodb://exports-worker:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the worker gets no user for the jobs
     #[arg(long, env = "WORKER_MONGODB_URI", hide_env_values = true, value_name = "URI")]
-    pub worker_mongodb_uri: Option<String>,
+    pub worker_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "WORKER_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
     pub worker_mongodb_uri_file: Option<String>,
-    /// The worker's `SOURCE_MONGODB_URI`; without it, the worker gets no user for the vehicles
+    /// The worker's `SOURCE_MONGODB_URI`, such as
+    /// `mongodb://exports-source:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the worker gets no user for the vehicles
     #[arg(long, env = "WORKER_SOURCE_MONGODB_URI", hide_env_values = true, value_name = "URI")]
-    pub worker_source_mongodb_uri: Option<String>,
+    pub worker_source_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "WORKER_SOURCE_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
     pub worker_source_mongodb_uri_file: Option<String>,
-    /// RabbitMQ's management API, where its users are made; by the administrator of `RABBITMQ_URL`, unless it names one
-    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_name = "URL")]
-    pub rabbitmq_management_url: Option<String>,
-    /// File that holds it instead
-    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL_FILE", hide_env_values = true, value_name = "FILE")]
-    pub rabbitmq_management_url_file: Option<String>,
-    /// The API's `RABBITMQ_URL`; without it, the API gets no user
+    /// The API's `RABBITMQ_URL`, such as `amqp://exports-api:password@127.0.0.1:5673/%2f`. Without it, the API gets no
+    /// RabbitMQ user
     #[arg(long, env = "API_RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
-    pub api_rabbitmq_url: Option<String>,
+    pub api_rabbitmq_url: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "API_RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
     pub api_rabbitmq_url_file: Option<String>,
-    /// The worker's `RABBITMQ_URL`; without it, the worker gets no user
+    /// The worker's `RABBITMQ_URL`, such as `amqp://exports-worker:password@127.0.0.1:5673/%2f`. Without it, the worker gets
+    /// no RabbitMQ user
     #[arg(long, env = "WORKER_RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
-    pub worker_rabbitmq_url: Option<String>,
+    pub worker_rabbitmq_url: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "WORKER_RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
     pub worker_rabbitmq_url_file: Option<String>,
+    /// RabbitMQ's management API, such as `http://127.0.0.1:15673`, which creates the RabbitMQ users. Needed with the two
+    /// before; signs in as the administrator of `RABBITMQ_URL`, unless it names one
+    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_name = "URL")]
+    pub rabbitmq_management_url: Option<SecretString>,
+    /// File that holds it instead
+    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    pub rabbitmq_management_url_file: Option<String>,
 }
 
-/// The services' connection strings, where they were given.
+/// The services' connection strings, if they are given.
 #[derive(Clone, Debug)]
 pub struct IdentitySettings {
     /// The API's, for the jobs.
@@ -65,17 +73,17 @@ pub struct IdentitySettings {
     pub api_rabbitmq_url: Option<SecretString>,
     /// The worker's.
     pub worker_rabbitmq_url: Option<SecretString>,
-    /// Where RabbitMQ's users are made; there whenever one of them is.
+    /// The management API that creates RabbitMQ's users; given whenever one of them is.
     pub rabbitmq_management_url: Option<SecretString>,
 }
 
 impl IdentityArgs {
-    /// Checks the settings, but for the users in them: the crates that connect know how to find those.
+    /// Checks the settings, except for the users in them: the crates that connect know how to find those.
     pub fn resolve(&self) -> Result<IdentitySettings, SettingError> {
-        let mongodb = |name, value: &Option<String>, file: &Option<String>| {
+        let mongodb = |name, value: &Option<SecretString>, file: &Option<String>| {
             secret(name, value.as_ref(), file.as_ref())?.map(|uri| connection_string(name, uri)).transpose()
         };
-        let rabbitmq = |name, value: &Option<String>, file: &Option<String>| {
+        let rabbitmq = |name, value: &Option<SecretString>, file: &Option<String>| {
             secret(name, value.as_ref(), file.as_ref())?.map(|url| broker_url(name, url)).transpose()
         };
         let settings = IdentitySettings {
@@ -131,15 +139,15 @@ mod tests {
     #[test]
     fn a_user_of_the_broker_needs_the_management_api() {
         let mut args = IdentityArgs {
-            worker_rabbitmq_url: Some("amqp://worker:hunter2@host/%2f".to_owned()),
+            worker_rabbitmq_url: Some("amqp://worker:hunter2@host/%2f".into()),
             ..IdentityArgs::default()
         };
         let error = args.resolve().expect_err("no management API").to_string();
         assert!(error.contains(MANAGEMENT) && !error.contains("hunter2"), "{error}");
-        args.rabbitmq_management_url = Some("amqp://hunter2@host".to_owned());
+        args.rabbitmq_management_url = Some("amqp://hunter2@host".into());
         let error = args.resolve().expect_err("no http").to_string();
         assert!(error.contains(MANAGEMENT) && !error.contains("hunter2"), "{error}");
-        args.rabbitmq_management_url = Some("https://host:15671/".to_owned());
+        args.rabbitmq_management_url = Some("https://host:15671/".into());
         args.resolve().expect("both");
     }
 

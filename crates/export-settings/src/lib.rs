@@ -1,22 +1,41 @@
-//! Settings: each is a flag and an environment variable with the same meaning; a secret may also come from a file.
+//! Every setting of the programs, declared once.
 //!
-//! A setting that is missing or wrong gives a [`SettingError`], which names the setting and says what is expected, but
-//! never repeats the value: it may be a secret pasted into the wrong place.
+//! **Declaration.** A setting is one field of a struct that derives [`clap::Args`]: the doc comment is its help, and the
+//! attributes say flag, environment variable, default and, as `value_parser`, the type and the bounds (see [`parser`]).
+//! `hide_env_values` marks a secret. A hidden `alias` is an old name that is still accepted, as a flag and as a variable.
+//! A setting without a default names an example in its help: "such as `…`".
 //!
-//! Programs flatten the groups they need into their clap command line and then resolve each into values that cannot
-//! be wrong. The groups are: [`mongo`] and [`reading`], [`amqp`], [`s3`], [`results`], [`log`], [`identities`] for provisioning,
-//! and [`client`] for those who call the API.
+//! **What follows from it.** Parsing ([`parse`]), `--help`, the errors, `.env.example` and the table in SETUP.md
+//! ([`reference`]). The test `reference` writes the two files anew when `UPDATE_SETTINGS=1` is set.
+//!
+//! **Errors.** A setting that is missing or wrong gives an error that names the setting and says what is expected. It
+//! never repeats the value, because the value may be a secret that was pasted into the wrong place.
+//!
+//! The structs know nothing about the services. What needs the type of another crate (a signing key, a memory budget) is
+//! checked by the program, with a [`SettingError`].
 
+pub mod access;
+pub mod admission;
 pub mod amqp;
 pub mod client;
+mod command;
+pub mod health;
+pub mod http;
 pub mod identities;
+pub mod jobs;
+pub mod limits;
 pub mod log;
 pub mod mongo;
+pub mod parser;
 pub mod reading;
+pub mod reference;
 pub mod results;
 pub mod retry;
 pub mod s3;
 mod value;
+pub mod webhooks;
+pub mod worker;
 
+pub use command::{from_flags, parse};
 pub use secrecy::{ExposeSecret, SecretString};
-pub use value::{SettingError, optional, parsed, parsed_or, required, secret};
+pub use value::{SettingError, optional, secret};

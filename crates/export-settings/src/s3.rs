@@ -1,149 +1,128 @@
-//! The result bucket. Credentials, region and `AWS_ENDPOINT_URL_S3` are read by the AWS SDK's own chain.
+//! The result bucket. The AWS SDK reads region, credentials and `AWS_ENDPOINT_URL_S3` by itself.
 
-use std::str::FromStr;
-
-use crate::value::{SettingError, optional, parsed_or, required};
-
-/// Flags and variables.
-#[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "S3")]
-pub struct S3Args {
-    /// Bucket of the results
-    #[arg(long, env = "S3_BUCKET", value_name = "NAME")]
-    pub s3_bucket: Option<String>,
-    /// What the keys of results begin with [default: exports/]
-    #[arg(long, env = "S3_KEY_PREFIX", value_name = "PREFIX")]
-    pub s3_key_prefix: Option<String>,
-    /// `true` for S3-compatible servers that have no host name per bucket [default: false]
-    #[arg(long, env = "S3_FORCE_PATH_STYLE", value_name = "BOOL")]
-    pub s3_force_path_style: Option<String>,
-    /// Endpoint that download links carry, where clients reach S3 by another name than this program
-    #[arg(long, env = "S3_PUBLIC_ENDPOINT_URL", value_name = "URL")]
-    pub s3_public_endpoint_url: Option<String>,
-    /// Whether what is uploaded is part of the signature: `auto` (not over https), `always` or `never` [default: auto]
-    #[arg(long, env = "S3_PAYLOAD_SIGNING", value_name = "WHEN")]
-    pub s3_payload_signing: Option<String>,
-}
-
-/// Whether the content of an upload is signed. Its CRC-32 is sent and checked in any case.
-///
-/// Signing means a SHA-256 of every byte, which costs more than everything else in an upload. Over https nobody on the
-/// way can change the content, so nothing is lost without it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PayloadSigning {
-    /// Not over https.
-    #[default]
-    Auto,
-    /// Also over https: for servers that refuse unsigned content.
-    Always,
-    /// Not even over http: for networks that are trusted.
-    Never,
-}
-
-impl FromStr for PayloadSigning {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            _ => Err(()),
-        }
-    }
-}
+use crate::parser::{SettingParser, one_of, text, value};
 
 /// For the end of `--help`: what the SDK reads by itself.
 pub const AWS_HELP: &str = "S3's region, credentials and endpoint are those of every AWS program: AWS_REGION, AWS_ACCESS_KEY_ID, \
     AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_S3, profiles and roles. .env.example lists every setting.";
 
 /// Where results are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "S3")]
 pub struct S3Settings {
-    /// Bucket of the results.
+    /// Name of the result bucket, such as `exports`
+    #[arg(
+        id = "s3_bucket",
+        long = "s3-bucket",
+        env = "S3_BUCKET",
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true,
+        value_parser = text("the name of the result bucket: 3 to 63 of a-z, 0-9, - and .", is_bucket_name)
+    )]
     pub bucket: String,
-    /// What their keys begin with; ends with `/` unless empty.
+    /// Prefix of the results' keys
+    #[arg(
+        id = "s3_key_prefix",
+        long = "s3-key-prefix",
+        env = "S3_KEY_PREFIX",
+        value_name = "PREFIX",
+        default_value = "exports/",
+        value_parser = key_prefix()
+    )]
     pub key_prefix: String,
-    /// Whether the bucket goes into the path of URLs.
+    /// `true` for S3 servers that have no host name per bucket, as most other than AWS: the bucket goes into the path
+    #[arg(
+        id = "s3_force_path_style",
+        long = "s3-force-path-style",
+        env = "S3_FORCE_PATH_STYLE",
+        value_name = "BOOL",
+        default_value = "false",
+        value_parser = value::<bool>("true or false"),
+        action = clap::ArgAction::Set
+    )]
     pub force_path_style: bool,
-    /// Endpoint that download links carry.
+    /// Endpoint in download links, such as `https://s3.example.com`, if clients reach S3 under another name than the services.
+    /// Without it, the services' endpoint
+    #[arg(
+        id = "s3_public_endpoint_url",
+        long = "s3-public-endpoint-url",
+        env = "S3_PUBLIC_ENDPOINT_URL",
+        value_name = "URL",
+        value_parser = endpoint_url()
+    )]
     pub public_endpoint_url: Option<String>,
-    /// Whether the content of uploads is signed.
+    /// Whether the content of uploads is signed: `auto` (over http only), `always` or `never`. Its CRC-32 is always sent and
+    /// checked
+    #[arg(
+        id = "s3_payload_signing",
+        long = "s3-payload-signing",
+        env = "S3_PAYLOAD_SIGNING",
+        value_name = "WHEN",
+        default_value = "auto",
+        value_parser = one_of("auto, always or never", &[
+            ("auto", PayloadSigning::Auto),
+            ("always", PayloadSigning::Always),
+            ("never", PayloadSigning::Never),
+        ])
+    )]
     pub payload_signing: PayloadSigning,
 }
 
-impl S3Args {
-    /// Checks the settings. Whether the bucket is there is found out later, and waited for.
-    pub fn resolve(&self) -> Result<S3Settings, SettingError> {
-        let bucket = required("S3_BUCKET", self.s3_bucket.as_ref(), "the name of the result bucket")?;
-        let is_bucket = (3..=63).contains(&bucket.len())
-            && bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
-        if !is_bucket {
-            let expected = "a bucket name: 3 to 63 of a-z, 0-9, - and .";
-            return Err(SettingError::Wrong { name: "S3_BUCKET", expected });
-        }
-        Ok(S3Settings {
-            bucket: bucket.to_owned(),
-            key_prefix: self.key_prefix()?,
-            force_path_style: parsed_or(
-                "S3_FORCE_PATH_STYLE",
-                self.s3_force_path_style.as_ref(),
-                false,
-                "true or false",
-            )?,
-            public_endpoint_url: self.public_endpoint_url()?,
-            payload_signing: parsed_or(
-                "S3_PAYLOAD_SIGNING",
-                self.s3_payload_signing.as_ref(),
-                PayloadSigning::default(),
-                "auto, always or never",
-            )?,
-        })
-    }
+/// Whether the content of an upload is signed. Its CRC-32 is always sent and checked.
+///
+/// Signing means a SHA-256 of every byte, which costs more than everything else in an upload. Over https nobody on the
+/// way can change the content, so leaving the signature out loses nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PayloadSigning {
+    /// Over http only.
+    #[default]
+    Auto,
+    /// Also over https: for servers that refuse unsigned content.
+    Always,
+    /// Not even over http: for trusted networks.
+    Never,
+}
 
-    fn key_prefix(&self) -> Result<String, SettingError> {
-        let prefix = optional(self.s3_key_prefix.as_ref()).unwrap_or("exports/");
+fn is_bucket_name(name: &str) -> bool {
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+}
+
+/// A prefix that ends with `/`.
+fn key_prefix() -> SettingParser<String> {
+    let expected = "at most 200 of A-Z, a-z, 0-9, -, _, . and /, not starting with /, without ..";
+    SettingParser::new(expected, |prefix| {
         let is_plain = prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b));
         let is_safe = is_plain && !prefix.starts_with('/') && !prefix.contains("..") && prefix.len() <= 200;
-        if !is_safe {
-            let expected = "at most 200 of A-Z, a-z, 0-9, -, _, . and /, not starting with /, without ..";
-            return Err(SettingError::Wrong { name: "S3_KEY_PREFIX", expected });
-        }
-        Ok(if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") })
-    }
+        let closed = || if prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
+        is_safe.then(closed)
+    })
+}
 
-    fn public_endpoint_url(&self) -> Result<Option<String>, SettingError> {
-        let wrong = || SettingError::Wrong {
-            name: "S3_PUBLIC_ENDPOINT_URL",
-            expected: "an http or https URL such as https://s3.example.com",
-        };
-        let Some(text) = optional(self.s3_public_endpoint_url.as_ref()) else { return Ok(None) };
-        let parsed = url::Url::parse(text).map_err(|_| wrong())?;
-        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
-            return Err(wrong());
-        }
-        Ok(Some(text.trim_end_matches('/').to_owned()))
-    }
+fn endpoint_url() -> SettingParser<String> {
+    SettingParser::new("an http or https URL such as https://s3.example.com", |text| {
+        let url = url::Url::parse(text).ok()?;
+        let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
+        is_http.then(|| text.trim_end_matches('/').to_owned())
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::from_flags;
 
     #[test]
     fn payload_signing_is_one_of_three() {
-        let resolve = |value: Option<&str>| {
-            let args = S3Args {
-                s3_bucket: Some("exports".to_owned()),
-                s3_payload_signing: value.map(str::to_owned),
-                ..S3Args::default()
-            };
-            args.resolve().map(|settings| settings.payload_signing)
+        let parse = |more: &[&str]| {
+            let flags = [&["--s3-bucket=exports"][..], more].concat();
+            from_flags::<S3Settings>(&flags).map(|settings| settings.payload_signing)
         };
-        assert_eq!(resolve(None), Ok(PayloadSigning::Auto));
-        assert_eq!(resolve(Some("always")), Ok(PayloadSigning::Always));
-        assert_eq!(resolve(Some("never")), Ok(PayloadSigning::Never));
-        let error = resolve(Some("hunter2")).expect_err("none of them").to_string();
+        assert_eq!(parse(&[]), Ok(PayloadSigning::Auto));
+        assert_eq!(parse(&["--s3-payload-signing=always"]), Ok(PayloadSigning::Always));
+        assert_eq!(parse(&["--s3-payload-signing=never"]), Ok(PayloadSigning::Never));
+        let error = parse(&["--s3-payload-signing=hunter2"]).expect_err("none of them");
         assert!(error.contains("S3_PAYLOAD_SIGNING") && !error.contains("hunter2"), "{error}");
     }
 }

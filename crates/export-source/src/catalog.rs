@@ -1,11 +1,14 @@
-//! The catalog: which vehicles and parameters there are, and for which hours they have data.
+//! The catalog: which vehicles and parameters exist, and for which hours they have data.
 //!
-//! One worker at a time keeps it, with cheap queries of the vehicles' databases ([`keep`] writes it, [`survey`] asks the
-//! vehicles); the API answers from it ([`read`]), since the API itself may not look at vehicles. The collection `catalog` has a
-//! document per vehicle, `_id` being its name, and one more, [`MARKER`]: who keeps the catalog, and until when its list of
-//! vehicles may be taken for all there are.
+//! One worker at a time maintains the catalog with cheap queries on the vehicles' databases
+//! ([`survey`] queries them, [`keep`] writes the catalog). The API answers from the catalog
+//! ([`read`]), because it has no access to the vehicles' databases. The collection `catalog` is in
+//! the jobs' database. It has one document per vehicle, with the vehicle's name as `_id`, and the
+//! document [`MARKER`]: the lease of the worker that maintains the catalog, and the time until
+//! which the list of vehicles counts as complete.
 //!
-//! The catalog may be late, never wrong for long: what it lacks is missing there for as long as the next look takes.
+//! **Staleness.** The catalog may be late: a new vehicle is missing until the next refresh. Nothing
+//! in it stays wrong for longer than that.
 
 mod keep;
 mod read;
@@ -15,15 +18,16 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::access::AllowedVehicles;
 use export_core::{Parameter, VehicleId};
 use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, durable};
+use export_mongo::client::{MongoClient, bounded, durable};
+use export_mongo::provision::{create_collection, index};
 use mongodb::Collection;
 use serde::Deserialize;
 
-pub use keep::{Keeping, ListChange};
-pub use read::{KnownParameters, Standing, VehiclePage};
+pub use keep::{CatalogLease, ListChange};
+pub use read::{CatalogStatus, KnownParameters, VehiclePage};
 pub use survey::Survey;
 
-/// `_id` of the document that is about the catalog itself. No vehicle's name has a `/`.
+/// `_id` of the document about the catalog itself. No vehicle name contains a `/`.
 const MARKER: &str = "/catalog";
 
 /// The collection `catalog` of the jobs' database. Cheap to clone.
@@ -32,51 +36,65 @@ pub struct Catalog {
     vehicles: Collection<Document>,
 }
 
-/// A vehicle as the catalog has it.
+/// A vehicle in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CataloguedVehicle {
-    /// Its name.
+    /// The name.
     pub vehicle: VehicleId,
-    /// Its parameters, by name. None until it was looked at.
+    /// The parameters, sorted by name. Empty until the vehicle was examined.
     pub parameters: Vec<CataloguedParameter>,
-    /// Start of its first hour with data, unix milliseconds.
+    /// Start of the first hour with data, in unix milliseconds.
     pub first_hour_ms: Option<i64>,
-    /// Start of its last hour with data, unix milliseconds.
+    /// Start of the last hour with data, in unix milliseconds.
     pub last_hour_ms: Option<i64>,
-    /// When it was last looked at, unix milliseconds.
+    /// When the vehicle was last examined, in unix milliseconds.
     pub refreshed_at_ms: Option<i64>,
 }
 
-/// A parameter of a vehicle.
+/// A parameter of a vehicle in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CataloguedParameter {
-    /// Its name.
+    /// The name.
     pub parameter: Parameter,
-    /// The types of a few values of its last hour, as MongoDB names them, by name.
+    /// MongoDB's names of the types of a few values of the last hour, sorted.
     pub types: Vec<String>,
-    /// Start of its first hour, unix milliseconds.
+    /// Start of the first hour, in unix milliseconds.
     pub first_hour_ms: Option<i64>,
-    /// Start of its last hour, unix milliseconds.
+    /// Start of the last hour, in unix milliseconds.
     pub last_hour_ms: Option<i64>,
 }
 
-/// What was found of one vehicle.
+/// What examining a vehicle has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VehicleLook {
-    /// Its parameters, by name.
+    /// The parameters, sorted by name.
     pub parameters: Vec<CataloguedParameter>,
-    /// Whether these are all it has.
+    /// Whether these are all parameters of the vehicle.
     pub is_whole: bool,
 }
 
 impl Catalog {
-    /// The catalog in this database. Makes nothing; `JobStore::provision` does.
+    /// The catalog in this database. Creates nothing; [`Catalog::provision`] does.
     pub fn new(mongo: &MongoClient, database: &str) -> Self {
         Self { vehicles: mongo.client().database(database).collection_with_options("catalog", durable()) }
     }
+
+    /// Creates the collection and its indexes. Safe to run again. Needs administrator rights.
+    pub async fn provision(&self) -> Result<(), StoreError> {
+        let catalog = self.vehicles.clone();
+        let indexes =
+            [index("stalest", doc! { "triedAt": 1 }), index("parameters", doc! { "parameters.name": 1 })];
+        bounded("create the catalog", async move {
+            let database = catalog.client().database(&catalog.namespace().db);
+            create_collection(&database, catalog.name()).await?;
+            catalog.create_indexes(indexes).await
+        })
+        .await
+        .map(drop)
+    }
 }
 
-/// A vehicle's document.
+/// The stored document of a vehicle.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Stored {
@@ -101,7 +119,7 @@ struct StoredParameter {
 
 fn read_vehicle(document: Document) -> Result<CataloguedVehicle, StoreError> {
     let stored: Stored = bson::deserialize_from_document(document)
-        .map_err(|error| StoreError::Corrupt(format!("a vehicle of the catalog: {error}")))?;
+        .map_err(|error| StoreError::Corrupt(format!("vehicle in the catalog: {error}")))?;
     let ms = |time: Option<DateTime>| time.map(DateTime::timestamp_millis);
     let parameters = stored.parameters.into_iter().map(|stored| CataloguedParameter {
         parameter: stored.name,
@@ -118,7 +136,7 @@ fn read_vehicle(document: Document) -> Result<CataloguedVehicle, StoreError> {
     })
 }
 
-/// Matches the vehicles among these.
+/// Matches the allowed vehicles, or the chosen ones of them.
 fn among(allowed: &AllowedVehicles, chosen: Option<&[VehicleId]>) -> Document {
     let mut conditions = vec![doc! { "_id": { "$ne": MARKER } }];
     match allowed {
@@ -132,7 +150,7 @@ fn among(allowed: &AllowedVehicles, chosen: Option<&[VehicleId]>) -> Document {
         }
     }
     if let Some(chosen) = chosen {
-        // Sorted out here already, so that no expression but ours decides who may see what.
+        // Filtered here as well, so that access does not depend on the regular expressions alone.
         let chosen = chosen.iter().filter(|vehicle| allowed.contains(vehicle));
         let names: Vec<Bson> = chosen.map(|vehicle| vehicle.as_str().into()).collect();
         conditions.push(doc! { "_id": { "$in": names } });
@@ -140,8 +158,8 @@ fn among(allowed: &AllowedVehicles, chosen: Option<&[VehicleId]>) -> Document {
     doc! { "$and": conditions }
 }
 
-/// A pattern with stars as a regular expression. Each part is looked for once, at the first place where it is: a pattern of many
-/// stars costs no more than a few passes over the name.
+/// A pattern with stars as a regular expression. Atomic groups match each part at its first
+/// position only, so a pattern with many stars needs no more than a few passes over the name.
 fn shape(pattern: &str) -> String {
     let parts: Vec<String> = pattern.split('*').map(literal).collect();
     match parts.as_slice() {
@@ -154,7 +172,7 @@ fn shape(pattern: &str) -> String {
     }
 }
 
-/// A text as a regular expression that matches it and nothing else.
+/// The regular expression that matches exactly this text.
 fn literal(text: &str) -> String {
     let mut literal = String::with_capacity(text.len());
     for c in text.chars() {
@@ -171,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_become_expressions_without_surprises() {
+    fn patterns_become_regular_expressions() {
         for (pattern, expected) in [
             ("vehicle_001", "^vehicle_001$"),
             ("vehicle_*", "^vehicle_.*$"),

@@ -1,42 +1,47 @@
-//! The gate that bounds how far collections are read ahead: it counts the bytes of all batches that are alive.
+//! The byte gate: bounds how far collections are read ahead, by counting the bytes of all live
+//! batches.
 //!
-//! A batch is alive from before it is asked for until the last of its documents is dropped, wherever that happens: in
-//! the channel, in the engine, on the thread that encodes a slice. A [`Reservation`] stands for it and travels with it.
+//! A batch is live from before it is requested until the last of its documents is dropped, wherever
+//! that happens: in the channel, in the engine, on the thread that encodes a slice. A
+//! [`Reservation`] stands for the batch and travels with it.
 //!
-//! **The rule.** A reader passes when its batch fits into the share beside everything alive, first come, first served;
-//! or, whatever is alive, when it is *wanted*: its collection has no document left to hand out, and either the engine
-//! waits for the next one or none was read yet (a merge needs the first document of every collection).
+//! **Rule.** A reader passes in FIFO order when its batch fits into the share beside all live
+//! batches. It also passes, however many bytes are live, when its batch is *wanted*: the collection
+//! has no document left to hand out, and either the engine waits for the next one or none was read
+//! yet (a merge needs the first document of every collection).
 //!
-//! **Why nothing can lock up.** The engine waits for one thing of this crate: the next document of a collection that
-//! has none to hand out. That collection's reader is wanted, so it does not wait at the gate, and whatever else it does
-//! ends within a bound of time. So no wait of the engine ever depends on bytes that the engine itself holds, be it the
-//! slice it is just gathering or slices still to be encoded; and a reader that does wait at the gate is one that nobody
-//! waits for.
+//! **Deadlock freedom.** The engine waits for one thing in this crate: the next document of a
+//! collection that has none to hand out. The reader of that collection is wanted, so the gate
+//! admits it, and every other step of the reader has a timeout. Hence the engine never waits for
+//! bytes that it holds itself, neither those of the slice that it gathers nor those of slices still
+//! to be encoded. A reader that does wait at the gate is one that the engine does not wait for.
 //!
-//! **The bound.** Take the last time any reader passed because its batch fitted: all bytes alive were within the share
-//! then. What came since was wanted, and a collection is wanted again only after all of its documents were handed out.
-//! So the bytes alive never exceed the share, plus one batch of each collection, plus the batches that the engine has
-//! taken to the last document and holds on to. (A batch under way is counted by an estimate. When it turns out larger
-//! its collection has a batch to hand out and is not wanted, so it is still the one of its collection.) How large one
-//! batch is, is [`crate::reader`]'s part.
+//! **Bound.** Take the last time a reader passed because its batch fitted: all live bytes were
+//! within the share. Every later admission was wanted, and a collection becomes wanted again only
+//! after all of its documents were handed out. So the live bytes never exceed the share, plus one
+//! batch per collection, plus the batches whose last document the engine has taken and still holds.
+//! (A batch in flight is counted by an estimate. If it turns out larger, its collection has a batch
+//! to hand out and is not wanted, so it is still the one batch of its collection.)
+//! [`crate::reader`] bounds the size of one batch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// What is alive of the documents that a source has read.
+/// The live batches of one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadAhead {
-    /// Bytes of batches now: being read, waiting, or with at least one document in use.
+    /// Bytes of batches that are being read, wait in a channel, or have at least one document in
+    /// use.
     pub alive_bytes: usize,
-    /// The most they have been.
+    /// The maximum of `alive_bytes` so far.
     pub peak_bytes: usize,
-    /// Tasks that read a collection.
+    /// Running reader tasks.
     pub readers: usize,
 }
 
-/// Counts bytes against one share of the memory budget.
+/// Counts live bytes against one share of the memory budget.
 #[derive(Debug)]
 pub(crate) struct Gate {
     share_bytes: usize,
@@ -46,7 +51,8 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct State {
     seen: ReadAhead,
-    /// Readers at the gate, in the order they came. Those that left by being wanted are closed.
+    /// Waiting readers in FIFO order. The channel of a reader that left because it was wanted is
+    /// closed.
     queue: VecDeque<Waiting>,
 }
 
@@ -56,14 +62,14 @@ struct Waiting {
     admission: oneshot::Sender<Reservation>,
 }
 
-/// Bytes that count as alive until this is dropped.
+/// Bytes that count as live until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     gate: Arc<Gate>,
     bytes: usize,
 }
 
-/// Stands for one reading task.
+/// Counts one reader task until it is dropped.
 #[derive(Debug)]
 pub(crate) struct CountedReader(Arc<Gate>);
 
@@ -85,15 +91,15 @@ impl Gate {
         CountedReader(Arc::clone(self))
     }
 
-    /// Waits until a batch of this size may be read: when it fits, or at once when `wanted` comes true. When that comes
-    /// false nobody needs the batch any more, and the answer is `None`.
+    /// Waits until a batch of this size fits, or until `wanted` resolves to `true`. Returns `None`
+    /// when `wanted` resolves to `false`: the batch is no longer needed.
     pub(crate) async fn pass(
         self: &Arc<Self>,
         bytes: usize,
         wanted: impl Future<Output = bool>,
     ) -> Option<Reservation> {
         if bytes > self.share_bytes {
-            // Would never fit, and would keep all others waiting behind it.
+            // It would never fit and would block the queue.
             return wanted.await.then(|| self.take(bytes));
         }
         let admitted = match self.reserve_or_queue(bytes) {
@@ -131,7 +137,7 @@ impl Gate {
         state.seen.alive_bytes.saturating_add(bytes) <= self.share_bytes
     }
 
-    /// Counts bytes off and lets those pass that fit now.
+    /// Subtracts bytes and admits the waiting readers that fit now.
     fn release(self: &Arc<Self>, bytes: usize) {
         let mut admitted = Vec::new();
         let mut state = self.lock();
@@ -149,7 +155,8 @@ impl Gate {
         }
         drop(state);
         for Waiting { bytes, admission } in admitted {
-            // A reader that has left meanwhile gives its reservation back by dropping it here.
+            // If the reader has left meanwhile, the reservation is dropped here and releases its
+            // bytes.
             admission.send(Reservation { gate: Arc::clone(self), bytes }).ok();
         }
     }
@@ -167,7 +174,7 @@ impl State {
 }
 
 impl Reservation {
-    /// Corrects the estimate to what the batch really has.
+    /// Replaces the estimate by the real size of the batch.
     pub(crate) fn resize(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);
         if bytes > before {
@@ -200,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readers_pass_in_turn_as_bytes_are_given_back() {
+    async fn readers_pass_in_fifo_order_as_bytes_are_released() {
         let gate = Gate::new(100);
         let first = passed(&gate, 60).await;
         let waiting = |bytes| {
@@ -209,7 +216,7 @@ mod tests {
         };
         let (large, small) = (waiting(80), waiting(10));
         tokio::task::yield_now().await;
-        assert!(!large.is_finished() && !small.is_finished(), "the small one came later");
+        assert!(!large.is_finished() && !small.is_finished(), "FIFO: the small one came later");
         drop(first);
         let (large, small) = (large.await.expect("passed"), small.await.expect("passed"));
         assert_eq!(gate.seen().alive_bytes, 90);
@@ -218,15 +225,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_wanted_passes_whatever_is_alive() {
+    async fn a_wanted_reader_passes_even_when_the_share_is_used_up() {
         let gate = Gate::new(100);
         let held = passed(&gate, 100).await;
         let wanted = gate.pass(50, ready(true)).await.expect("passes");
         assert_eq!(gate.seen().alive_bytes, 150);
-        assert!(gate.pass(50, ready(false)).await.is_none(), "nobody needs it any more");
+        assert!(gate.pass(50, ready(false)).await.is_none(), "no longer needed");
         let giant = gate.pass(500, ready(true)).await.expect("passes");
         drop(giant);
-        // All have left the queue: who comes next does not wait behind them.
+        // All have left the queue: the next reader does not wait behind them.
         drop((held, wanted));
         assert_eq!(passed(&gate, 100).await.bytes, 100);
     }

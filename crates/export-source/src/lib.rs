@@ -1,7 +1,8 @@
 //! MongoDB as the source: the vehicles' databases, which belong to someone else and are only read.
 //!
-//! [`VehicleDatabases`] finds vehicles, [`MongoSource`] reads their hour documents for the engine, and [`Catalog`] keeps
-//! the list of vehicles for the API. Types of the driver do not leave this crate and `export-mongo`.
+//! [`VehicleDatabases`] finds vehicles, [`MongoSource`] reads their hour documents for the engine,
+//! and [`Catalog`] keeps the list of vehicles for the API. Types of the driver do not leave this
+//! crate and `export-mongo`.
 
 mod catalog;
 mod demo;
@@ -14,8 +15,8 @@ mod throttle;
 mod vehicles;
 
 pub use catalog::{
-    Catalog, CataloguedParameter, CataloguedVehicle, Keeping, KnownParameters, ListChange, Standing, Survey,
-    VehicleLook, VehiclePage,
+    Catalog, CatalogLease, CatalogStatus, CataloguedParameter, CataloguedVehicle, KnownParameters,
+    ListChange, Survey, VehicleLook, VehiclePage,
 };
 pub use demo::add_missing_hours;
 pub use export_mongo::StoreError;

@@ -1,30 +1,31 @@
-//! Which servers of a replica set the vehicles are read from.
+//! The read preference for the source: which servers of its replica set are read.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use mongodb::options::{ReadPreference, ReadPreferenceOptions, SelectionCriteria};
 
-/// How far behind the primary a secondary may be that is still read: the least that MongoDB allows is 90 s.
+/// Secondaries that lag further behind the primary are not read. MongoDB allows no less than 90 s.
 const MAX_STALENESS: Duration = Duration::from_mins(2);
 
-/// Which servers are read. Others than the primary lag behind it, by two minutes at most: what was logged last may be missing from them.
+/// The read preference. Secondaries may lag behind the primary by up to two minutes, so the newest
+/// documents may be missing there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// The primary alone.
+    /// Only the primary.
     #[default]
     Primary,
-    /// The primary; a secondary while there is none.
+    /// The primary, or a secondary while there is no primary.
     PrimaryPreferred,
-    /// A secondary; while there is none, nothing is read.
+    /// Only secondaries: reads fail while there is none.
     Secondary,
-    /// A secondary; the primary while there is none.
+    /// A secondary, or the primary while there is no secondary.
     SecondaryPreferred,
-    /// Whichever answers soonest.
+    /// The server with the lowest latency.
     Nearest,
 }
 
-/// In MongoDB's own words.
+/// Parses MongoDB's names of read preferences.
 impl FromStr for ReadFrom {
     type Err = UnknownMode;
 
@@ -40,13 +41,13 @@ impl FromStr for ReadFrom {
     }
 }
 
-/// MongoDB has no such mode of choosing servers.
+/// The text is no read preference of MongoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("MongoDB has no such read preference")]
+#[error("unknown read preference")]
 pub struct UnknownMode;
 
 impl ReadFrom {
-    /// In the driver's words.
+    /// The read preference as the driver's type.
     pub(crate) fn criteria(self) -> SelectionCriteria {
         let options = || ReadPreferenceOptions::builder().max_staleness(MAX_STALENESS).build();
         SelectionCriteria::ReadPreference(match self {
@@ -73,8 +74,8 @@ mod tests {
             ("nearest", ReadFrom::Nearest),
         ] {
             assert_eq!(text.parse(), Ok(read_from));
-            let told = format!("{:?}", read_from.criteria());
-            assert_eq!(told.contains("120s"), read_from != ReadFrom::Primary, "{told}");
+            let shown = format!("{:?}", read_from.criteria());
+            assert_eq!(shown.contains("120s"), read_from != ReadFrom::Primary, "{shown}");
         }
         assert_eq!("Secondary".parse::<ReadFrom>(), Err(UnknownMode));
     }

@@ -1,18 +1,23 @@
-//! Reads one collection on a task of its own: one batch after the other in the order of `_id`, one ahead of whoever uses them.
+//! Reads one collection on its own task, batch by batch in the order of `_id`, one batch ahead of
+//! the consumer.
 //!
-//! **No cursor lasts.** Each batch is a `find` of its own, which begins after the last `_id` read and has a limit; its one answer is all
-//! of it, so between two batches nothing is open on the server: no snapshot, no cursor that waits too long, and nothing that a step-down
-//! could end. A batch that fails (a connection that was cut, a primary that stepped down) is asked for again. `_id` is unique
-//! and the order is by `_id`, so no document comes twice and none is left out; the value is compared as it was stored, whatever
-//! its numeric type. Each batch is under a permit of the [throttle](crate::throttle).
+//! **No long-lived cursor.** Each batch is a separate `find` that starts after the last `_id` read
+//! and has a limit. Its single reply is complete, so between two batches nothing is open on the
+//! server: no snapshot, no idle cursor, nothing that a step-down could end. A batch that fails (a
+//! lost connection, a primary that stepped down) is requested again. `_id` is unique and sorted, so
+//! no document is read twice and none is skipped; the value is compared as stored, whatever its
+//! numeric type. Each batch needs a permit of the [throttle](crate::throttle).
 //!
-//! The server ends an answer at 16 MiB and keeps the rest under a cursor. That cursor is closed, and the next batch goes on after what came.
-//! So the end of the collection is an answer that is short *and* left no cursor. A collection that is gone reads as one that has
-//! ended; so at the end of one that took several reads it is made sure that what was read is still there.
+//! **End of the collection.** The server ends a reply at 16 MiB and keeps the rest under a cursor.
+//! The driver closes that cursor, and the next batch continues after the documents received. So the
+//! collection has ended when a reply is shorter than its limit *and* left no cursor. A dropped
+//! collection reads like one that has ended; therefore, after more than one read, the reader
+//! verifies at the end that the documents it read still exist.
 //!
-//! The documents of a batch are slices of the server's answer: nothing is copied, and the answer lives as long as any
-//! of them. Batches are small: a third of a collection's part of the share, so that one in use, one waiting and one
-//! being read fit. How many documents that is, is first assumed and then learned.
+//! **Memory.** The documents of a batch are slices of the server's reply: nothing is copied, and
+//! the reply lives as long as any of them. A batch is a third of the collection's part of the
+//! share, so that one batch in use, one waiting and one in flight fit. The number of documents per
+//! batch is first assumed and then learned.
 
 mod reply;
 
@@ -32,29 +37,30 @@ use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use crate::gate::{CountedReader, Gate, Reservation};
-use crate::resume::{Tries, is_out_of_time, is_resumable};
+use crate::resume::{RetryBudget, is_out_of_time, is_resumable};
 use crate::throttle::{Read, SourceThrottle};
 use reply::Reply;
 
-/// Batches of a collection at a time: in use, waiting, being read.
+/// Batches of a collection at a time: in use, waiting, in flight.
 const BATCHES_PER_COLLECTION: usize = 3;
-/// Batches that wait in the channel. Another waits in the reader's hands.
+/// Batches that wait in the channel. The reader holds another one.
 pub(crate) const BATCHES_WAITING: usize = 1;
-/// What an hour document is taken to have until one was seen: real ones have 60 to 80 KB.
+/// Assumed size of an hour document until the first one is read: real ones have 60 to 80 KB.
 const ASSUMED_DOCUMENT_BYTES: usize = 80 << 10;
-/// Most documents of a batch. More of them save nothing that can be measured.
+/// Maximum number of documents per batch. Larger batches are not measurably faster.
 const MAX_BATCH_DOCUMENTS: usize = 32;
 
 const OPERATION: &str = "read hour documents";
 
-/// What the reading task sends. The end is said outright: a task that died must not look like one that was done.
+/// What a reader sends. The end is explicit, so that a task that died is not mistaken for one that
+/// has finished.
 #[derive(Debug)]
 pub(crate) enum Batch {
     Documents(Vec<Bytes>),
     End,
 }
 
-/// The reading task of one collection, before it runs.
+/// The reader of one collection, before its task runs.
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) gate: Arc<Gate>,
@@ -62,22 +68,23 @@ pub(crate) struct Reader {
     pub(crate) collection: Collection<RawDocumentBuf>,
     pub(crate) ids: TimeRange,
     pub(crate) batches: mpsc::Sender<Result<Batch, StoreError>>,
-    /// Number of the batch, counted from 1, that somebody waits for; the first is always waited for.
+    /// Number of the batch, counted from 1, that the engine waits for. The first batch is always
+    /// wanted.
     pub(crate) wanted: watch::Receiver<u64>,
-    /// Whether the database was ever reached. One that never was is not waited for.
+    /// Whether the database has ever answered. Until then failures are not retried.
     pub(crate) has_answered: Arc<AtomicBool>,
 }
 
 impl Reader {
-    /// Reads to the end, until the receiver is dropped, or until it fails for good. `open_collections` share the gate's
-    /// bytes.
+    /// Reads until the end, a permanent error, or the receiver is dropped. `open_collections` share
+    /// the gate's bytes.
     pub(crate) async fn run(self, open_collections: usize, _counted: CountedReader) {
         let part_bytes = self.gate.share_bytes() / open_collections.max(1);
-        let target_bytes = (part_bytes / BATCHES_PER_COLLECTION).min(self.throttle.bytes_at_once());
+        let target_bytes = (part_bytes / BATCHES_PER_COLLECTION).min(self.throttle.preferred_read_bytes());
         let batches = self.batches.clone();
         let reading = Reading { reader: self, last_id: None, read_count: 0, sent_count: 0 };
         let end = reading.read(BatchSize::new(target_bytes)).await;
-        // Nobody listens any more when the export has ended; then the end is of no interest.
+        // Sending fails when the export has ended already; the result is then not needed.
         batches.send(end.map(|()| Batch::End)).await.ok();
     }
 }
@@ -86,24 +93,26 @@ struct Reading {
     reader: Reader,
     /// `_id` of the last document read, as stored.
     last_id: Option<Bson>,
-    /// Reads that were answered, the last and empty one included.
+    /// Answered reads, including the last, possibly empty one.
     read_count: u64,
-    /// Batches with documents.
+    /// Batches with documents that were sent.
     sent_count: u64,
 }
 
 impl Reading {
     async fn read(mut self, mut size: BatchSize) -> Result<(), StoreError> {
-        let mut tries = Tries::new();
+        let mut retries = RetryBudget::new();
         loop {
             let Some(mut reservation) = self.pass(size.estimate_bytes()).await else { return Ok(()) };
             let documents_wanted = size.documents();
-            let Some(read) = self.begin(size.estimate_bytes(), &mut tries).await else { return Ok(()) };
+            let Some(read) = self.wait_for_turn(size.estimate_bytes(), &mut retries).await else {
+                return Ok(());
+            };
             let reply = match self.fetch(read, documents_wanted).await {
                 Ok(reply) => reply,
                 Err(error) => {
                     drop(reservation);
-                    if self.may_go_on(error, &mut tries).await? {
+                    if self.wait_before_retry(error, &mut retries).await? {
                         continue;
                     }
                     return Ok(());
@@ -116,7 +125,7 @@ impl Reading {
             let Reply { documents, last_id, is_whole } = Reply::split(reply, reservation)?;
             let is_last = is_whole && documents.len() < documents_wanted;
             if let Some(last_id) = last_id {
-                tries.progressed();
+                retries.progressed();
                 self.last_id = Some(last_id);
                 size.saw(reply_bytes, documents.len());
                 if self.reader.batches.send(Ok(Batch::Documents(documents))).await.is_err() {
@@ -124,10 +133,10 @@ impl Reading {
                 }
                 self.sent_count += 1;
             } else if !is_last {
-                return Err(unreadable("an answer without documents that is not the last"));
+                return Err(unreadable("a reply without documents that is not the last one"));
             }
             if is_last {
-                return self.ensure_whole(&mut tries).await;
+                return self.ensure_still_there(&mut retries).await;
             }
         }
     }
@@ -138,18 +147,19 @@ impl Reading {
         reader.gate.pass(bytes, wanted).await
     }
 
-    /// Waits for the turn to read about so many bytes. `None` when nobody wants them any more. Who waits has not failed.
-    async fn begin(&self, bytes: usize, tries: &mut Tries) -> Option<Read> {
+    /// Waits for the throttle before a read of about `bytes`. `None` when the export has ended. The
+    /// wait does not count as a stall of the source.
+    async fn wait_for_turn(&self, bytes: usize, retries: &mut RetryBudget) -> Option<Read> {
         let came_at = Instant::now();
         let read = tokio::select! {
             read = self.reader.throttle.begin(bytes) => Some(read),
             () = self.reader.batches.closed() => None,
         };
-        tries.waited(came_at.elapsed());
+        retries.waited(came_at.elapsed());
         read
     }
 
-    /// One batch.
+    /// Reads one batch.
     async fn fetch(&self, read: Read, documents: usize) -> Result<RawBatch, StoreError> {
         let find = self.find(documents);
         let fetched = read.run(OPERATION, async move { find.await?.try_next().await }).await;
@@ -158,11 +168,11 @@ impl Reading {
             Err(error) if is_out_of_time(error) => read.timed_out(),
             _ => drop(read),
         }
-        fetched?.ok_or_else(|| unreadable("there is no answer"))
+        fetched?.ok_or_else(|| unreadable("no reply"))
     }
 
-    /// What asks for the next documents. The cursor is dropped with its first batch: if it is still open, because the answer was full, the
-    /// driver closes it.
+    /// The query for the next documents. The cursor is dropped after its first reply; if it is
+    /// still open because the reply was full, the driver closes it.
     fn find(
         &self,
         documents: usize,
@@ -171,22 +181,24 @@ impl Reading {
         let (collection, filter) = (self.reader.collection.clone(), self.filter());
         async move {
             let find = collection.find(filter).sort(doc! { "_id": 1 });
-            // One more than the limit: then the server knows when it has come to the limit, and keeps no cursor.
+            // A batch size above the limit, so that the server keeps no cursor when it reaches the
+            // limit.
             let find = find.limit(i64::from(documents)).batch_size(documents.saturating_add(1));
             find.max_time(OPERATION_TIME).batch().await
         }
     }
 
-    /// Makes sure that a collection which took several reads has not gone away between them. One read is of one moment.
-    async fn ensure_whole(&self, tries: &mut Tries) -> Result<(), StoreError> {
+    /// Fails if the collection was dropped between its reads. A single read is consistent by
+    /// itself.
+    async fn ensure_still_there(&self, retries: &mut RetryBudget) -> Result<(), StoreError> {
         let Some(last_id) = self.last_id.clone().filter(|_| self.read_count > 1) else { return Ok(()) };
         loop {
-            let Some(read) = self.begin(0, tries).await else { return Ok(()) };
+            let Some(read) = self.wait_for_turn(0, retries).await else { return Ok(()) };
             match self.has_documents_to(read, last_id.clone()).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => return Err(unreadable("the collection has gone away while it was read")),
+                Ok(false) => return Err(unreadable("the collection was dropped while it was read")),
                 Err(error) => {
-                    if !self.may_go_on(error, tries).await? {
+                    if !self.wait_before_retry(error, retries).await? {
                         return Ok(());
                     }
                 }
@@ -194,7 +206,8 @@ impl Reading {
         }
     }
 
-    /// Whether there is a document of the range up to this one. Any will do: an hour more or less is no other collection.
+    /// Whether the range has any document up to this one. Any document proves that the collection
+    /// was not dropped.
     async fn has_documents_to(&self, read: Read, last_id: Bson) -> Result<bool, StoreError> {
         let filter = doc! { "_id": { "$gte": self.reader.ids.from_ms(), "$lte": last_id } };
         let collection = self.reader.collection.clone();
@@ -204,7 +217,7 @@ impl Reading {
         let found = read.run(OPERATION, find).await;
         match &found {
             Err(error) if is_out_of_time(error) => read.timed_out(),
-            // An answer is too little to judge the source by.
+            // The reply is too small to measure the source by.
             _ => drop(read),
         }
         Ok(found?.is_some())
@@ -218,32 +231,38 @@ impl Reading {
         }
     }
 
-    /// Waits before the next try. Passes the error on when there is to be none; answers `false` when nobody needs one.
-    async fn may_go_on(&self, error: StoreError, tries: &mut Tries) -> Result<bool, StoreError> {
+    /// Waits before the next retry; `false` when the export has ended meanwhile. Returns the error
+    /// when there is no retry.
+    async fn wait_before_retry(
+        &self,
+        error: StoreError,
+        retries: &mut RetryBudget,
+    ) -> Result<bool, StoreError> {
         let is_known = self.reader.has_answered.load(Ordering::Relaxed);
         if !is_known || !is_resumable(&error) {
             return Err(error);
         }
-        let Some(wait) = tries.wait_after_failure(fastrand::f64()) else { return Err(error) };
+        let Some(delay) = retries.delay_after_failure(fastrand::f64()) else { return Err(error) };
         warn!(
             vehicle = self.reader.collection.namespace().db,
             parameter = self.reader.collection.name(),
-            failed_tries = tries.failed(),
+            failed_tries = retries.failed(),
             error = &error as &dyn std::error::Error,
-            "the reading of a collection was broken off and goes on after the last document"
+            "read of a collection failed, retrying after the last document"
         );
         tokio::select! {
-            () = tokio::time::sleep(wait) => Ok(true),
+            () = tokio::time::sleep(delay) => Ok(true),
             () = self.reader.batches.closed() => Ok(false),
         }
     }
 }
 
-/// How many documents a batch of this collection should have.
+/// Chooses the number of documents per batch of one collection.
 #[derive(Debug)]
 struct BatchSize {
     target_bytes: usize,
-    /// Size of recent documents. Grows at once and shrinks slowly: large ones may come again.
+    /// Estimated size of a document. Grows at once and shrinks slowly, because large documents may
+    /// return.
     document_bytes: usize,
 }
 

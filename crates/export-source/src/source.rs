@@ -1,4 +1,6 @@
-//! The vehicles' databases as a source of hour documents: for callers that block, from readers that do not.
+//! [`MongoSource`]: the vehicles' databases as the engine's source of hour documents.
+//!
+//! The engine calls it from threads that may block; the readers behind it are tasks of the runtime.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +9,7 @@ use bytes::Bytes;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId, causes};
 use export_mongo::StoreError;
+use export_mongo::server_errors::code_of;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TryRecvError};
@@ -15,31 +18,37 @@ use tracing::warn;
 
 use crate::gate::{Gate, ReadAhead};
 use crate::reader::{BATCHES_WAITING, Batch, Reader};
-use crate::resume::{Tries, code_of, is_resumable};
+use crate::resume::{RetryBudget, is_resumable};
 use crate::vehicles::VehicleDatabases;
 
-/// Vehicles whose collections are listed at a time.
+/// Vehicles whose collections are listed concurrently.
 const LISTINGS_AT_A_TIME: usize = 8;
 
-/// The vehicles' databases for one export, on a thread that may block. Readers run as tasks on the runtime of `handle`.
+/// The vehicles' databases for one export. Its methods block; its readers run as tasks on the
+/// runtime of `handle`.
 ///
-/// Collections that were opened and not yet read from begin together, at the first document asked of any of them: only
-/// then is it known how many share the bytes for reading ahead. What is alive of them is bounded by [`crate::gate`].
+/// Opened collections start to be read together, when the engine requests the first document of any
+/// of them: only then is it known how many collections share the bytes for reading ahead.
+/// [`crate::gate`] bounds these bytes.
 #[derive(Debug)]
 pub struct MongoSource {
     databases: VehicleDatabases,
     handle: Handle,
     gate: Arc<Gate>,
     has_answered: Arc<AtomicBool>,
-    /// Readers of collections that were opened since the last document was asked for.
+    /// Readers of collections that were opened since a document was last requested.
     opened: Mutex<Vec<Reader>>,
-    /// Collections that are neither read to their end nor dropped.
+    /// Collections that have neither ended nor been dropped.
     open_count: AtomicUsize,
 }
 
 impl MongoSource {
-    /// A source whose readers run on this runtime and read ahead by so many bytes altogether. Must be used on a thread that
-    /// is not one of the runtime's own.
+    /// A source whose readers run on this runtime and together read ahead by at most
+    /// `read_ahead_bytes` (see [`crate::gate`] for the exact bound).
+    ///
+    /// # Panics
+    ///
+    /// The methods of [`Source`] panic on a thread of an async runtime, because they block.
     pub fn new(databases: VehicleDatabases, handle: Handle, read_ahead_bytes: usize) -> Self {
         Self {
             databases,
@@ -51,7 +60,7 @@ impl MongoSource {
         }
     }
 
-    /// What is alive of the documents read so far.
+    /// The live batches of this source.
     pub fn read_ahead(&self) -> ReadAhead {
         self.gate.seen()
     }
@@ -61,12 +70,12 @@ impl MongoSource {
         outcome.map_err(SourceError::new)
     }
 
-    /// Asks for a listing, and again where another server, or the same one in a moment, may well answer: as for batches.
+    /// Runs a listing, with the same retries as reads of batches.
     async fn listed<T, F>(&self, ask: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let mut tries = Tries::new();
+        let mut retries = RetryBudget::new();
         loop {
             let error = match ask().await {
                 Ok(listed) => {
@@ -75,19 +84,20 @@ impl MongoSource {
                 }
                 Err(error) => error,
             };
-            // A database that never said anything is not waited for. One that says it is not the primary has said something.
-            let is_there = self.has_answered.load(Ordering::Relaxed) || code_of(&error).is_some();
-            if !is_there || !is_resumable(&error) {
+            // No retry for a server that has never answered. A server that refuses, as a secondary
+            // does, has answered.
+            let is_reachable = self.has_answered.load(Ordering::Relaxed) || code_of(&error).is_some();
+            if !is_reachable || !is_resumable(&error) {
                 return Err(error);
             }
-            let Some(wait) = tries.wait_after_failure(fastrand::f64()) else { return Err(error) };
-            let failed_tries = tries.failed();
-            warn!(failed_tries, error = %causes(&error), "vehicles or parameters could not be listed, trying again");
-            tokio::time::sleep(wait).await;
+            let Some(delay) = retries.delay_after_failure(fastrand::f64()) else { return Err(error) };
+            let failed_tries = retries.failed();
+            warn!(failed_tries, error = %causes(&error), "listing vehicles or parameters failed, retrying");
+            tokio::time::sleep(delay).await;
         }
     }
 
-    /// Starts the readers of all collections that wait for it.
+    /// Starts the readers of all collections opened since the last call.
     fn begin(&self) {
         let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
         if opened.is_empty() {
@@ -120,7 +130,7 @@ impl Source for MongoSource {
         documents: TimeRange,
     ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING);
-        // The first batch is always wanted: the merge needs the first document of every collection.
+        // The first batch is always wanted: a merge needs the first document of every collection.
         let (wanted, is_wanted) = watch::channel(1);
         let reader = Reader {
             gate: Arc::clone(&self.gate),
@@ -148,17 +158,17 @@ impl Source for MongoSource {
 struct BatchedDocuments<'a> {
     source: &'a MongoSource,
     batches: mpsc::Receiver<Result<Batch, StoreError>>,
-    /// Tells the reader which batch is waited for.
+    /// Tells the reader which batch the engine waits for.
     wanted: watch::Sender<u64>,
     /// Batches received so far.
     received: u64,
-    /// What is left of the last of them.
+    /// The remaining documents of the last received batch.
     current: std::vec::IntoIter<Bytes>,
     /// `None` after the end.
     open: Option<OpenCount<'a>>,
 }
 
-/// One collection that has not ended.
+/// Counts one open collection until it is dropped.
 struct OpenCount<'a>(&'a AtomicUsize);
 
 impl<'a> OpenCount<'a> {

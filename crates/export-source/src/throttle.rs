@@ -1,21 +1,23 @@
-//! Reading no faster than the source takes well: one throttle for all exports of a process.
+//! The source throttle: limits the reads of all exports of a process to what the source tolerates.
 //!
-//! A read is one command whose answer is complete with it: a batch of hour documents, a listing. It goes through three gates, in this order:
-//! the bytes of its export that may be alive ([`crate::gate`]), the byte rate of the process ([`pace`]), and a permit
-//! ([`permits`]), of which there are as many as the [`controller`] finds good, and never more than the setting says.
+//! A read is one command with one complete reply: a batch of hour documents, or a listing. It
+//! passes three gates in this order: the byte gate of its export ([`crate::gate`]), the rate limit
+//! in bytes per second ([`rate`]), and a permit ([`permits`]). The [`controller`] decides how many
+//! permits there are, up to the maximum in the settings.
 //!
-//! **Why nothing can lock up.** Who holds a permit waits for the server alone, and that has a bound of time (an operation that nobody
-//! waits for any more keeps its permit for as long, [`read`]); so permits always come back, and as they are given in turn, everyone who waits for one gets it. Who waits for the rate waits for time alone, and in turn. Bytes at the
-//! byte gate may be held by readers that wait here; they come through, as was just said, and the byte gate's own rule sees to it that nobody
-//! whom the engine waits for waits there. So every wait is for something that comes without the one who waits: the order of the gates
-//! has no cycle. A limit of one is enough for any number of collections and exports.
+//! **Deadlock freedom.** A permit holder waits only for MongoDB, and every operation has a timeout,
+//! so permits are always returned (an abandoned operation keeps its permit for no longer than the
+//! timeout, see [`read`]); they are granted in FIFO order. The rate limit waits only for time, also
+//! in FIFO order. Readers that wait here may hold bytes of the byte gate, but the byte gate always
+//! admits the reader that the engine is blocked on. Hence the wait-for graph has no cycle, and even
+//! one permit is enough for any number of collections and exports.
 
 pub(crate) mod baseline;
 pub(crate) mod controller;
 mod meters;
-pub(crate) mod pace;
 pub(crate) mod permits;
 pub(crate) mod pressure;
+pub(crate) mod rate;
 mod read;
 mod sampler;
 
@@ -30,23 +32,23 @@ use tracing::{debug, info};
 
 use crate::preference::ReadFrom;
 use controller::{Change, Controller};
-use pace::Bucket;
 use permits::Permits;
 use pressure::{OwnReads, Pressure};
+use rate::TokenBucket;
 pub(crate) use read::Read;
-use read::UnderWay;
+use read::RunningRead;
 
-/// Lines in the log about the limit: no more than one in this time.
-const BETWEEN_LINES: Duration = Duration::from_secs(10);
+/// Minimum time between two log lines about the limit.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How the source may be read.
+/// The configured limits of reading the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// Most reads at a time; each holds a cursor on the server for as long as it takes.
+    /// Maximum number of concurrent reads. Each holds a cursor on the server while it runs.
     pub max_reads: NonZeroUsize,
-    /// Most bytes of answers in a second, if there is a limit.
+    /// Maximum bytes of replies per second; `None` for no limit.
     pub max_bytes_per_second: Option<NonZeroU64>,
-    /// Which servers of the source are read.
+    /// Which servers of the replica set are read.
     pub read_from: ReadFrom,
 }
 
@@ -57,16 +59,16 @@ impl Default for ReadLimits {
     }
 }
 
-/// What the throttle is doing.
+/// The current state of the throttle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadingNow {
-    /// Reads that may be under way at a time.
+    /// Maximum number of concurrent reads now.
     pub limit: usize,
-    /// Reads that are.
+    /// Running reads.
     pub in_flight: usize,
     /// Reads that wait for a permit.
     pub waiting: usize,
-    /// Reads of hour documents that have got no answer in time, since the begin.
+    /// Reads of hour documents that timed out since the process started.
     pub timeouts: u64,
 }
 
@@ -83,42 +85,43 @@ pub(crate) struct Inner {
     permits: Arc<Permits>,
     controller: Mutex<Controller>,
     bytes_per_second: Option<NonZeroU64>,
-    pace: Option<Pace>,
+    rate: Option<RateLimit>,
     own_reads: OwnCount,
     timeouts: AtomicU64,
     is_sampling: AtomicBool,
-    told: Mutex<Told>,
+    logged: Mutex<Logged>,
     is_quiet: bool,
 }
 
-/// The byte rate. The turn is held while waiting, so that reads pass in the order they came.
+/// The rate limit. `turn` is held while waiting, so that reads pass in FIFO order.
 #[derive(Debug)]
-struct Pace {
+struct RateLimit {
     turn: tokio::sync::Mutex<()>,
-    bucket: Mutex<Bucket>,
+    bucket: Mutex<TokenBucket>,
 }
 
-/// Own reads since the last look, for [`pressure`].
+/// Number and duration of own reads since the last sample, for [`pressure`].
 #[derive(Debug, Default)]
 pub(crate) struct OwnCount {
     count: AtomicI64,
     micros: AtomicI64,
 }
 
-/// What the log was told last.
+/// The last log line about the limit.
 #[derive(Debug, Default)]
-struct Told {
+struct Logged {
     was_lowered: bool,
-    told_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl SourceThrottle {
-    /// A throttle in front of this source.
+    /// A throttle for this source.
     pub fn new(source: &MongoClient, limits: ReadLimits) -> Self {
         Self::of(source, limits, false)
     }
 
-    /// The same for a program that talks to people: what it does to its limit is told to the log at the level of debugging only.
+    /// Like [`new`](Self::new), for interactive programs: changes of the limit are logged at debug
+    /// level.
     pub fn quiet(source: &MongoClient, limits: ReadLimits) -> Self {
         Self::of(source, limits, true)
     }
@@ -126,9 +129,9 @@ impl SourceThrottle {
     fn of(source: &MongoClient, limits: ReadLimits, is_quiet: bool) -> Self {
         let controller = Controller::new(limits.max_reads.get());
         meters::describe(controller.limit());
-        let pace = limits.max_bytes_per_second.map(|rate| Pace {
+        let rate = limits.max_bytes_per_second.map(|rate| RateLimit {
             turn: tokio::sync::Mutex::new(()),
-            bucket: Mutex::new(Bucket::new(rate.get())),
+            bucket: Mutex::new(TokenBucket::new(rate.get())),
         });
         let inner = Inner {
             client: source.client().clone(),
@@ -136,17 +139,17 @@ impl SourceThrottle {
             permits: Permits::new(controller.limit()),
             controller: Mutex::new(controller),
             bytes_per_second: limits.max_bytes_per_second,
-            pace,
+            rate,
             own_reads: OwnCount::default(),
             timeouts: AtomicU64::new(0),
             is_sampling: AtomicBool::new(false),
-            told: Mutex::default(),
+            logged: Mutex::default(),
             is_quiet,
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// What it is doing now.
+    /// The current state.
     pub fn now(&self) -> ReadingNow {
         let permits = &self.inner.permits;
         let limit = lock(&self.inner.controller).limit();
@@ -162,50 +165,50 @@ impl SourceThrottle {
         self.inner.preference
     }
 
-    /// Bytes that a read should not exceed where it can: what the rate gives in a second.
-    pub(crate) fn bytes_at_once(&self) -> usize {
+    /// The size in bytes that a read should not exceed: one second of the rate limit.
+    pub(crate) fn preferred_read_bytes(&self) -> usize {
         self.inner
             .bytes_per_second
             .map_or(usize::MAX, |rate| usize::try_from(rate.get()).unwrap_or(usize::MAX))
     }
 
-    /// Waits until a read of about so many bytes may begin.
+    /// Waits until a read of about `estimate_bytes` may begin.
     pub(crate) async fn begin(&self, estimate_bytes: usize) -> Read {
-        let came_at = Instant::now();
+        let requested_at = Instant::now();
         let charged_bytes = self.charge(estimate_bytes).await;
-        // From here on dropping it gives the bytes back, should nobody want them any more.
-        let mut read = Read { throttle: self.clone(), permit: None, charged_bytes, began_at: came_at };
+        // From here on, dropping the read (on cancellation) returns the bytes.
+        let mut read = Read { throttle: self.clone(), permit: None, charged_bytes, began_at: requested_at };
         let permit = self.inner.permits.get().await;
         self.sample();
         read.began_at = Instant::now();
-        meters::began(read.began_at.saturating_duration_since(came_at));
-        read.permit = Some(UnderWay::new(permit));
+        meters::began(read.began_at.saturating_duration_since(requested_at));
+        read.permit = Some(RunningRead::new(permit));
         read
     }
 
-    /// Waits until there is no debt of bytes, and takes these.
+    /// Waits until the bucket has no debt, and takes the bytes.
     async fn charge(&self, bytes: usize) -> Option<usize> {
-        let pace = self.inner.pace.as_ref()?;
-        let _turn = pace.turn.lock().await;
+        let rate = self.inner.rate.as_ref()?;
+        let _turn = rate.turn.lock().await;
         loop {
-            let wait = lock(&pace.bucket).wait(Instant::now());
+            let wait = lock(&rate.bucket).wait(Instant::now());
             if wait.is_zero() {
-                lock(&pace.bucket).take(bytes);
+                lock(&rate.bucket).take(bytes);
                 return Some(bytes);
             }
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Has the source asked how it is, if that is not being done.
+    /// Starts sampling the state of the source unless it is running.
     fn sample(&self) {
         if !self.inner.is_sampling.swap(true, Ordering::AcqRel) {
             tokio::spawn(sampler::run(Arc::downgrade(&self.inner)));
         }
     }
 
-    pub(crate) fn server_told(&self, now: Instant, pressure: Pressure) {
-        self.apply(now, |controller| controller.server_told(now, pressure));
+    pub(crate) fn server_reported(&self, now: Instant, pressure: Pressure) {
+        self.apply(now, |controller| controller.server_reported(now, pressure));
     }
 
     fn apply(&self, now: Instant, decide: impl FnOnce(&mut Controller) -> Option<Change>) {
@@ -214,37 +217,37 @@ impl SourceThrottle {
         let change = decide(&mut controller);
         let limit = controller.limit();
         if limit != before {
-            // Under the controller's lock, so that an older limit never comes after a newer one.
+            // Under the controller's lock, so that an older limit never overwrites a newer one.
             self.inner.permits.set_limit(limit);
             meters::limited(limit);
         }
         drop(controller);
         if let Some(change) = change {
-            self.tell(now, change, limit);
+            self.log_change(now, change, limit);
         }
     }
 
-    /// Tells the log when the limit begins to go another way.
-    fn tell(&self, now: Instant, change: Change, limit: usize) {
+    /// Logs when the limit changes direction.
+    fn log_change(&self, now: Instant, change: Change, limit: usize) {
         let is_lowered = matches!(change, Change::Lowered(_));
         if is_lowered {
             meters::lowered();
         }
-        let mut told = lock(&self.inner.told);
+        let mut logged = lock(&self.inner.logged);
         let is_soon =
-            told.told_at.is_some_and(|told_at| now.saturating_duration_since(told_at) < BETWEEN_LINES);
-        if told.was_lowered == is_lowered || is_soon {
+            logged.logged_at.is_some_and(|logged_at| now.saturating_duration_since(logged_at) < LOG_INTERVAL);
+        if logged.was_lowered == is_lowered || is_soon {
             return;
         }
-        *told = Told { was_lowered: is_lowered, told_at: Some(now) };
-        drop(told);
+        *logged = Logged { was_lowered: is_lowered, logged_at: Some(now) };
+        drop(logged);
         match change {
             Change::Lowered(reason) if self.inner.is_quiet => {
-                debug!(reason, limit, "the source is read less");
+                debug!(reason, limit, "read limit of the source lowered");
             }
-            Change::Lowered(reason) => info!(reason, limit, "the source is read less"),
-            Change::Raised if self.inner.is_quiet => debug!(limit, "the source is read more again"),
-            Change::Raised => info!(limit, "the source has recovered and is read more again"),
+            Change::Lowered(reason) => info!(reason, limit, "read limit of the source lowered"),
+            Change::Raised if self.inner.is_quiet => debug!(limit, "read limit of the source raised"),
+            Change::Raised => info!(limit, "source has recovered, read limit raised"),
         }
     }
 }

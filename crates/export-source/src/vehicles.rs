@@ -1,4 +1,4 @@
-//! Which vehicles and parameters there are: one database per vehicle, one collection per parameter.
+//! Lists vehicles and parameters: a vehicle is a database, a parameter is a collection.
 
 use std::future;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::preference::ReadFrom;
 use crate::throttle::{Read, ReadLimits, SourceThrottle};
 
-/// Where vehicles are found. Cheap to clone.
+/// The vehicles' databases. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct VehicleDatabases {
     client: Client,
@@ -25,13 +25,13 @@ pub struct VehicleDatabases {
 }
 
 impl VehicleDatabases {
-    /// The databases whose names begin with `prefix`, with the usual limits.
+    /// The databases whose names start with `prefix`, with the default limits.
     pub fn new(mongo: &MongoClient, prefix: &str) -> Self {
-        Self::behind(&SourceThrottle::new(mongo, ReadLimits::default()), prefix)
+        Self::with_throttle(&SourceThrottle::new(mongo, ReadLimits::default()), prefix)
     }
 
-    /// The databases whose names begin with `prefix`, read as this throttle lets through.
-    pub fn behind(throttle: &SourceThrottle, prefix: &str) -> Self {
+    /// The databases whose names start with `prefix`, read through this throttle.
+    pub fn with_throttle(throttle: &SourceThrottle, prefix: &str) -> Self {
         Self { client: throttle.client().clone(), throttle: throttle.clone(), prefix: prefix.to_owned() }
     }
 
@@ -39,7 +39,7 @@ impl VehicleDatabases {
         &self.throttle
     }
 
-    /// All vehicles there are now, by name. Asked anew for each export, so that new vehicles are seen.
+    /// All existing vehicles, sorted by name. Not cached: each export sees new vehicles.
     pub async fn vehicles(&self) -> Result<Vec<VehicleId>, StoreError> {
         let read = self.throttle.begin(0).await;
         let names = self.names(&read).await?;
@@ -50,7 +50,7 @@ impl VehicleDatabases {
         Ok(vehicles)
     }
 
-    /// The names of the databases with the prefix, whatever they are. The caller has waited for the turn to read.
+    /// The names of all databases with the prefix, valid or not. The caller holds the read permit.
     pub(crate) async fn names(&self, read: &Read) -> Result<Vec<String>, StoreError> {
         let (client, read_from) = (self.client.clone(), self.throttle.read_from());
         let listed = read.run("list the vehicles", async move { list_databases(&client, read_from).await });
@@ -58,7 +58,8 @@ impl VehicleDatabases {
         Ok(names.into_iter().filter(|name| name.starts_with(&self.prefix)).collect())
     }
 
-    /// The parameters for which a vehicle has a collection, by name. Views and MongoDB's own collections are none.
+    /// The parameters of a vehicle, sorted by name. Views and MongoDB's own collections are no
+    /// parameters.
     pub async fn parameters(&self, vehicle: &VehicleId) -> Result<Vec<Parameter>, StoreError> {
         let read = self.throttle.begin(0).await;
         let names = self.collection_names(&read, vehicle).await?;
@@ -69,8 +70,8 @@ impl VehicleDatabases {
         Ok(parameters)
     }
 
-    /// The names of a vehicle's collections, whatever they are, without views and MongoDB's own. The caller has waited
-    /// for the turn to read.
+    /// The names of all collections of a vehicle, valid or not, without views and MongoDB's own.
+    /// The caller holds the read permit.
     pub(crate) async fn collection_names(
         &self,
         read: &Read,
@@ -83,7 +84,7 @@ impl VehicleDatabases {
         Ok(names.into_iter().filter(|name| !name.starts_with("system.")).collect())
     }
 
-    /// The collection with a parameter's hour documents.
+    /// The collection of a parameter's hour documents.
     pub(crate) fn hours(&self, vehicle: &VehicleId, parameter: &Parameter) -> Collection<RawDocumentBuf> {
         let criteria = self.throttle.read_from().criteria();
         let options = CollectionOptions::builder().selection_criteria(criteria).build();
@@ -91,7 +92,8 @@ impl VehicleDatabases {
     }
 }
 
-// The driver's own listings are of the primary, always.
+// The driver's own listings always read from the primary; the commands below follow the read
+// preference.
 
 async fn list_databases(client: &Client, read_from: ReadFrom) -> Result<Vec<String>, Error> {
     if read_from == ReadFrom::Primary {
@@ -118,11 +120,11 @@ fn name_of(listed: &Document) -> Option<String> {
     listed.get_str("name").ok().map(str::to_owned)
 }
 
-/// The name as one of ours. One that cannot be is left out with a line in the log.
+/// Parses a name. An invalid one is skipped and logged.
 fn usable<T: FromStr>(name: &str, what: &'static str) -> Option<T> {
     let usable = name.parse().ok();
     if usable.is_none() {
-        warn!(name, what, "left out: no file or column can have this name");
+        warn!(name, what, "skipped: not usable as the name of a file or column");
     }
     usable
 }

@@ -1,7 +1,8 @@
-//! The audit log, in `audit`: who did what, written and never changed. The API may insert there and do nothing else.
+//! The audit log in the collection `audit`: who did what. Entries are never changed; the API's role
+//! may only insert.
 //!
-//! Entries that come while an insert is on its way are inserted together by the next one: under load many requests share
-//! one journalled write, and each still waits for the one that has its entry.
+//! Entries that arrive during an insert are batched into the next one. Under load many requests
+//! share one journalled write, and each request waits for the write that contains its entry.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,36 +13,35 @@ use export_core::key::KeyId;
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded, durable};
-use mongodb::Collection;
+use export_mongo::provision::index;
+use mongodb::{Collection, IndexModel};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::jobs::JobStore;
-use crate::schema::index;
-
-/// Most entries that wait for their insert: more than requests are served at a time, and a few megabytes.
+/// Capacity of the queue of entries: more than the maximum number of concurrent requests, and a few
+/// megabytes.
 const QUEUE: usize = 4_096;
-/// Most entries of one insert: far below what one message of MongoDB holds.
+/// Maximum number of entries per insert, far below the size limit of a MongoDB message.
 const BATCH: usize = 500;
 
-/// What was done.
+/// An audited action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditAction {
-    /// A job was accepted.
+    /// A job was created.
     ExportCreate,
-    /// A job was to end.
+    /// A job was cancelled, or its cancellation was requested.
     ExportCancel,
-    /// A link was given by an address for downloads.
+    /// A download endpoint answered with a link.
     ExportDownload,
-    /// Links were given with the job.
+    /// A job was read, and the answer contained download links.
     ExportLink,
-    /// A key was made.
+    /// A key was created.
     KeyCreate,
-    /// A key was ended.
+    /// A key was revoked.
     KeyRevoke,
 }
 
 impl AuditAction {
-    /// Its name, as stored.
+    /// The stored name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ExportCreate => "export.create",
@@ -54,48 +54,48 @@ impl AuditAction {
     }
 }
 
-/// Who did what, when, and what came of it.
+/// An entry of the audit log.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
-    /// When, by the clock of whoever writes it.
+    /// The time of the action, by the clock of the process that writes the entry.
     pub at: chrono::DateTime<Utc>,
-    /// Whose it is.
+    /// The tenant.
     pub tenant: Tenant,
-    /// Who did it.
+    /// The caller.
     pub principal: String,
-    /// What was done.
+    /// The action.
     pub action: AuditAction,
-    /// The job that it was done to.
+    /// The affected job.
     pub job_id: Option<JobId>,
-    /// The one object of its result that it was done to.
+    /// The affected object of the job's result.
     pub object: Option<String>,
-    /// The key that it was done to.
+    /// The affected key.
     pub key_id: Option<KeyId>,
-    /// The request's id, as in the log.
+    /// The request id, as in the log.
     pub request_id: Option<String>,
-    /// Where the request came from.
+    /// The client's address.
     pub remote_address: Option<String>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: &'static str,
 }
 
 impl fmt::Display for AuditEntry {
-    /// For the log, where it could not be written.
+    /// For the process log, when the entry could not be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", document(self))
     }
 }
 
-/// An entry was not written, or nobody knows whether it was.
+/// An entry was not written, or it is unknown whether it was.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuditError {
-    /// MongoDB did not take it.
-    #[error("the audit log could not be written")]
+    /// The insert failed.
+    #[error("writing the audit log failed")]
     NotWritten(#[source] Arc<StoreError>),
-    /// Too many wait already.
-    #[error("{QUEUE} entries wait for the audit log already")]
+    /// The queue is full.
+    #[error("the queue of the audit log is full ({QUEUE} entries)")]
     Full,
-    /// The task that writes has ended.
+    /// The writing task has ended.
     #[error("the audit log is closed")]
     Closed,
 }
@@ -105,14 +105,14 @@ struct Waiting {
     written: oneshot::Sender<Result<(), AuditError>>,
 }
 
-/// The collection `audit` of the jobs' database. Cheap to clone; its task ends with the last of them.
+/// The audit log. Cheap to clone; its writing task ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     queue: mpsc::Sender<Waiting>,
 }
 
 impl AuditLog {
-    /// The log in this database. Starts the task that writes it, so it needs a runtime.
+    /// The log in this database. Starts the writing task, so it must be called within a runtime.
     pub fn start(mongo: &MongoClient, database: &str) -> Self {
         let entries = mongo.client().database(database).collection_with_options("audit", durable());
         let (queue, waiting) = mpsc::channel(QUEUE);
@@ -120,7 +120,7 @@ impl AuditLog {
         Self { queue }
     }
 
-    /// Writes an entry. When this returns, it survives whatever dies next.
+    /// Writes an entry. When this returns `Ok`, the entry is on the journals of a majority.
     pub async fn write(&self, entry: &AuditEntry) -> Result<(), AuditError> {
         let (written, outcome) = oneshot::channel();
         let waiting = Waiting { entry: document(entry), written };
@@ -139,12 +139,12 @@ async fn write_batches(entries: Collection<Document>, mut queue: mpsc::Receiver<
             batch.drain(..).map(|waiting| (waiting.entry, waiting.written)).unzip();
         let entries = entries.clone();
         let inserted = bounded("write the audit log", async move {
-            // Each for itself: one that is refused must not keep the others out.
+            // Unordered: a rejected entry must not stop the others.
             entries.insert_many(documents).ordered(false).await
         });
         let outcome = inserted.await.map(drop).map_err(|error| AuditError::NotWritten(Arc::new(error)));
         for written in waiting {
-            // Whoever has gone meanwhile does not mind.
+            // Fails when the caller was cancelled.
             written.send(outcome.clone()).ok();
         }
     }
@@ -165,16 +165,7 @@ fn document(entry: &AuditEntry) -> Document {
     }
 }
 
-impl JobStore {
-    /// Makes what questions about the log need.
-    pub(crate) async fn index_audit(&self) -> Result<(), StoreError> {
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
-        let indexes =
-            [index("byTenant", doc! { "tenant": 1, "at": -1 }), index("byJob", doc! { "jobId": 1, "at": 1 })];
-        bounded("create the indexes of audit", async move {
-            database.collection::<Document>("audit").create_indexes(indexes).await
-        })
-        .await
-        .map(drop)
-    }
+/// The indexes of the collection, for questions about a tenant or a job.
+pub(crate) fn indexes() -> [IndexModel; 2] {
+    [index("byTenant", doc! { "tenant": 1, "at": -1 }), index("byJob", doc! { "jobId": 1, "at": 1 })]
 }

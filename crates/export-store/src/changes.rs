@@ -1,9 +1,15 @@
-//! Who waits for a job to change is woken when it may have.
+//! Wakes the subscribers of a job when the job may have changed.
 //!
-//! One change stream per process follows `jobs`, only while somebody waits, and only for the ids of what changes: a wake-up says
-//! "look again", never what there is to see. So nothing depends on the stream. Whoever waits looks once after subscribing,
-//! everybody is woken when a stream begins (what changed before is not in it), every second while there is none, and
-//! now and then although there is one. A stream that breaks is opened anew, without a thought about where it was.
+//! One change stream per process follows the collection `jobs`, only while there are subscribers,
+//! and reads only the ids of changed jobs. A wake-up means "read the job again" and carries no
+//! content, so correctness does not depend on the stream:
+//!
+//! - a subscriber reads the job once after subscribing,
+//! - all subscribers are woken when a stream opens, because it does not contain earlier changes,
+//! - all subscribers are woken every second while there is no stream, and every ten seconds while
+//!   there is one.
+//!
+//! Therefore a broken stream is reopened without a resume token.
 
 mod hub;
 
@@ -22,29 +28,32 @@ use crate::jobs::JobStore;
 use hub::Hub;
 pub use hub::{AnyChange, Subscription};
 
-/// How long the server holds back an answer for want of changes; so long a stream outlives its purpose at most.
+/// How long the server waits for a change before it answers. An unneeded stream ends within this
+/// time.
 const LONGEST_ANSWER: Duration = Duration::from_secs(1);
-/// A stream that has said nothing for so long, not even that there is nothing, is broken.
+/// A stream without any answer for this long counts as broken.
 const SILENCE: Duration = Duration::from_secs(4);
-/// A silent stream is given up after so long: the driver has no time limit of its own.
+/// A silent stream is aborted after this time, because the driver has no timeout for it.
 const GIVE_UP: Duration = Duration::from_secs(15);
-/// Waits between openings: the first, doubled with each failure up to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Whoever waits is woken in shares, one share per tick, so that not all of them read at once.
+/// Delay before a stream is opened again: the first one, and the longest; it doubles with each
+/// failure.
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// Polling wakes a share of the subscribers per tick, so that they do not all read at once.
 const TICK: Duration = Duration::from_millis(250);
-/// Ticks until all were woken: a second while there is no stream, ten although there is one.
+/// Number of ticks in which all subscribers are woken: one second without a stream, ten seconds
+/// with one.
 const SHARES_WITHOUT_STREAM: u64 = 4;
 const SHARES_BESIDE_STREAM: u64 = 40;
 
-/// The changes of all jobs, for those who wait for one of them. Cheap to clone.
+/// The change notifications of a process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Changes {
     hub: Arc<Hub>,
     jobs: Collection<Document>,
 }
 
-/// A change, as far as it is of interest.
+/// The fields of a change event that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Change {
@@ -58,54 +67,55 @@ struct DocumentKey {
 }
 
 impl Changes {
-    /// The changes of this store's jobs. Follows nothing until [`Changes::run`] does.
+    /// The changes of this store's jobs. Subscribers are woken only while [`Changes::run`] runs.
     pub fn of(store: &JobStore) -> Self {
         Self { hub: Arc::default(), jobs: store.jobs.clone() }
     }
 
-    /// Waits for changes of this job from now on; look at the job after this, not before. `None` when too many wait already, or
-    /// the process is about to end.
+    /// Subscribes to changes of this job. Read the job after subscribing, not before. `None` when
+    /// there are too many subscriptions, or after [`Changes::run`] has ended.
     pub fn subscribe(&self, job_id: JobId) -> Option<Subscription> {
         Hub::subscribe(&self.hub, job_id)
     }
 
-    /// Waits for changes of any job from now on, until it is dropped. While somebody does, the stream is open; and while there is none, nothing
-    /// is told: whoever waits so looks by the clock, too.
+    /// Subscribes to changes of all jobs, and keeps the stream open until the subscription is
+    /// dropped. Such a subscriber is not woken while there is no stream, so it must poll as well.
     pub fn subscribe_to_any(&self) -> AnyChange {
         Hub::subscribe_to_any(&self.hub)
     }
 
-    /// Wakes subscribers until `stop`; then it wakes all of them for the last time.
+    /// Wakes subscribers until `stop`, and then wakes all of them for the last time.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         tokio::select! {
             () = stop => {}
             () = self.follow() => {}
-            () = self.wake_by_the_clock() => {}
+            () = self.wake_periodically() => {}
         }
         self.hub.close();
     }
 
-    /// Keeps a stream open while somebody waits.
+    /// Keeps a stream open while there are subscribers.
     async fn follow(&self) {
-        let mut wait = FIRST_WAIT;
+        let mut delay = FIRST_DELAY;
         loop {
-            self.hub.until_somebody_waits().await;
+            self.hub.until_subscribed().await;
             let stream = tokio::spawn(follow_once(self.jobs.clone(), Arc::clone(&self.hub)));
             let end = self.end_of(stream).await;
             let was_open = self.hub.stream_ended();
             let Err(error) = end else { continue };
             if was_open {
-                warn!(error, "the stream of job changes broke; jobs are polled meanwhile");
-                wait = FIRST_WAIT;
+                warn!(error, "the change stream of jobs broke; polling jobs until it is open again");
+                delay = FIRST_DELAY;
             } else {
-                debug!(error, "no stream of job changes can be opened; jobs are polled meanwhile");
+                debug!(error, "opening a change stream of jobs failed; polling jobs until it is open");
             }
-            tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            tokio::time::sleep(delay.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            delay = (delay * 2).min(LONGEST_DELAY);
         }
     }
 
-    /// How a stream ended: because nobody waits any more, or because it broke.
+    /// Waits for the end of a stream: `Ok` when it has no subscribers any more, an error when it
+    /// broke.
     async fn end_of(&self, mut stream: JoinHandle<Result<(), Error>>) -> Result<(), String> {
         loop {
             match tokio::time::timeout(SILENCE, &mut stream).await {
@@ -114,38 +124,38 @@ impl Changes {
                 Ok(Err(panic)) => return Err(causes(&panic)),
                 Err(_) if self.hub.is_stuck_for(GIVE_UP) => {
                     stream.abort();
-                    return Err("it has been silent for too long".to_owned());
+                    return Err("no answer for too long".to_owned());
                 }
                 Err(_) => {}
             }
         }
     }
 
-    async fn wake_by_the_clock(&self) {
+    async fn wake_periodically(&self) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         for tick in 0_u64.. {
             ticks.tick().await;
-            let is_told = self.hub.was_heard_within(SILENCE);
-            let shares = if is_told { SHARES_BESIDE_STREAM } else { SHARES_WITHOUT_STREAM };
+            let has_stream = self.hub.was_heard_within(SILENCE);
+            let shares = if has_stream { SHARES_BESIDE_STREAM } else { SHARES_WITHOUT_STREAM };
             self.hub.wake_share(tick % shares, shares);
         }
     }
 }
 
-/// Opens a stream and wakes subscribers until nobody waits any more.
+/// Opens a stream and wakes subscribers until there are none.
 async fn follow_once(jobs: Collection<Document>, hub: Arc<Hub>) -> Result<(), Error> {
     hub.stream_begins();
     let stages = [
         doc! { "$match": { "operationType": { "$in": ["insert", "update", "replace"] } } },
-        // What the driver needs to go on after a short break, and the id.
+        // The id, and the fields that the driver needs to resume after a short interruption.
         doc! { "$project": { "_id": 1, "operationType": 1, "ns": 1, "documentKey": 1 } },
     ];
     let opening = jobs.watch().pipeline(stages).max_await_time(LONGEST_ANSWER);
     let mut stream = opening.await?.with_type::<Change>();
     hub.stream_opened();
-    debug!("following the changes of jobs");
-    while stream.is_alive() && hub.is_of_use() {
+    debug!("change stream of jobs opened");
+    while stream.is_alive() && hub.is_needed() {
         let change = stream.next_if_any().await?;
         hub.stream_answered();
         let changed = change.and_then(|change| change.document_key).and_then(|key| key.id.parse().ok());
@@ -153,6 +163,6 @@ async fn follow_once(jobs: Collection<Document>, hub: Arc<Hub>) -> Result<(), Er
             hub.wake(job_id);
         }
     }
-    debug!("no longer following the changes of jobs");
+    debug!("change stream of jobs closed");
     Ok(())
 }

@@ -1,42 +1,38 @@
-//! The services' users and their roles: each may do what its program does, and nothing else.
+//! The services' MongoDB users and their roles, with the least privileges that each program needs.
 //!
-//! | role | where | may |
+//! | role | database | privileges |
 //! |---|---|---|
 //! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find on `catalog`, `apiKeys`; find, insert, update on `outbox`, `turns`; insert on `audit` |
 //! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
-//! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases; ask the server how it is |
+//! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases; `serverStatus` |
 //!
-//! The reader sees every database because MongoDB cannot grant by the beginning of a name, and vehicles come and go. It is a user
-//! of its own, so that the one which may change jobs can read no vehicle, and the one which reads vehicles can change nothing.
+//! The reader sees every database, because MongoDB cannot grant privileges by a prefix of the name,
+//! and vehicles are added at any time. It is a separate user, so that the user that changes jobs
+//! cannot read vehicles, and the user that reads vehicles cannot change anything.
 
 use bson::{Document, doc};
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded};
-use export_mongo::server_errors::has_code;
+use export_mongo::server_errors::{ROLE_EXISTS, ROLE_NOT_FOUND, USER_EXISTS, USER_NOT_FOUND, has_code};
 use mongodb::Client;
 use mongodb::options::{AuthMechanism, ConnectionString};
 use secrecy::{ExposeSecret, SecretString};
 
-/// Where users are whose connection string names no other database.
+/// The authentication database when the connection string names none.
 const DEFAULT_DATABASE: &str = "admin";
-/// The server's codes.
-const USER_NOT_FOUND: i32 = 11;
-const ROLE_NOT_FOUND: i32 = 31;
-const ROLE_EXISTS: i32 = 51002;
-const USER_EXISTS: i32 = 51003;
 
-/// What a user is for.
+/// The purpose of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// The API.
     Api,
-    /// The worker's side of the jobs.
+    /// The worker's access to jobs.
     Worker,
-    /// The worker's side of the vehicles.
+    /// The worker's access to the vehicles' databases.
     VehicleReader,
 }
 
-/// A user as a connection string names it.
+/// The user in a connection string.
 #[derive(Clone, Debug)]
 pub struct MongoUser {
     name: String,
@@ -45,13 +41,13 @@ pub struct MongoUser {
 }
 
 impl MongoUser {
-    /// The user in a connection string; none if that names no user with a password.
+    /// The user in a connection string; `None` when it contains no user with a password.
     pub fn in_uri(uri: &SecretString) -> Option<Self> {
         let uri = ConnectionString::parse(uri.expose_secret()).ok()?;
         let credential = uri.credential?;
         let has_password_here = match credential.mechanism {
             None | Some(AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256) => true,
-            // Certificates and tokens are given elsewhere.
+            // Certificates and tokens are configured elsewhere.
             Some(_) => false,
         };
         let name = credential.username.filter(|name| !name.is_empty() && has_password_here)?;
@@ -61,18 +57,18 @@ impl MongoUser {
         Some(Self { name, password, database })
     }
 
-    /// The user's name.
+    /// The name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether both are the same user, whatever their passwords.
+    /// Whether both are the same user, ignoring passwords.
     pub fn is_same_as(&self, other: &Self) -> bool {
         (&self.name, &self.database) == (&other.name, &other.database)
     }
 }
 
-/// A role: its name, its database, what it may do.
+/// A role with its privileges.
 #[derive(Debug)]
 struct Role {
     name: &'static str,
@@ -97,7 +93,7 @@ impl Role {
                     on("apiKeys", &["find"]),
                     on("outbox", &["find", "insert", "update"]),
                     on("turns", &["find", "insert", "update"]),
-                    // What was written there stays as it is.
+                    // Insert only: entries are never changed.
                     on("audit", &["insert"]),
                 ],
             ),
@@ -111,11 +107,11 @@ impl Role {
                 ],
             ),
             Identity::VehicleReader => {
-                // Empty names stand for every database and every collection but MongoDB's own.
+                // Empty names mean every database and every collection, except MongoDB's own.
                 let everywhere = doc! { "db": "", "collection": "" };
                 Self {
                     name: "exportsVehicleReader",
-                    // Only there can a role reach into other databases.
+                    // Only roles of this database can grant access to other databases.
                     database: DEFAULT_DATABASE.to_owned(),
                     privileges: vec![
                         doc! { "resource": everywhere, "actions": ["find", "listCollections"] },
@@ -127,7 +123,8 @@ impl Role {
     }
 }
 
-/// Makes the user with the role of this identity, or gives it this password and this role alone.
+/// Creates or updates the user: this password, and only the role of this identity. Safe to run
+/// again.
 pub async fn provision_user(
     mongo: &MongoClient,
     jobs_database: &str,
@@ -137,9 +134,9 @@ pub async fn provision_user(
     let role = Role::of(identity, jobs_database);
     let role_reference = doc! { "role": role.name, "db": &role.database };
     let client = mongo.client().clone();
-    bounded("make a role", async move { put_role(&client, role).await }).await?;
+    bounded("create or update a role", async move { put_role(&client, role).await }).await?;
     let (client, user) = (mongo.client().clone(), user.clone());
-    bounded("make a user", async move { put_user(&client, user, role_reference).await }).await
+    bounded("create or update a user", async move { put_user(&client, user, role_reference).await }).await
 }
 
 async fn put_role(client: &Client, role: Role) -> mongodb::error::Result<()> {
@@ -151,7 +148,7 @@ async fn put_role(client: &Client, role: Role) -> mongodb::error::Result<()> {
         outcome => return outcome.map(drop),
     }
     match database.run_command(create).await {
-        // Somebody else provisions at the same time.
+        // Another process provisions at the same time.
         Err(error) if has_code(&error, ROLE_EXISTS) => database.run_command(update).await.map(drop),
         outcome => outcome.map(drop),
     }
@@ -182,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_taken_out_of_the_connection_string() {
+    fn the_user_is_read_from_the_connection_string() {
         let found = user("mongodb://api:p%40ss@h:1,h:2/?replicaSet=rs0").expect("a user");
         let seen = (found.name(), found.password.expose_secret(), found.database.as_str());
         assert_eq!(seen, ("api", "p@ss", "admin"));
@@ -192,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn without_name_and_password_there_is_none() {
+    fn without_name_and_password_there_is_no_user() {
         let without = ["mongodb://h/", "mongodb://api@h/", "mongodb://api:@h/", "mongodb://h:none:1/"];
         for uri in without {
             assert!(user(uri).is_none(), "{uri}");
@@ -201,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_name_elsewhere_is_another_user() {
+    fn the_same_name_in_another_database_is_another_user() {
         let users =
             ["mongodb://a:x@h/", "mongodb://a:y@h/?authSource=admin", "mongodb://a:x@h/?authSource=b"];
         let [first, second, third] = users.map(|uri| user(uri).expect("a user"));

@@ -1,4 +1,5 @@
-//! The API's keys, in `apiKeys`: made and revoked by an administrator, looked up by the API.
+//! API keys in the collection `apiKeys`: an administrator creates and revokes them, the API looks
+//! them up.
 
 use std::time::Duration;
 
@@ -17,45 +18,46 @@ use serde::Deserialize;
 
 use crate::jobs::document::to_chrono;
 
-/// Most keys of one listing: more than anybody reads, and a few megabytes.
+/// Maximum number of keys in a list: a few megabytes.
 const MAX_LISTED: i64 = 10_000;
 
-/// A key that is to be.
+/// A key to be created.
 #[derive(Clone, Debug)]
 pub struct NewKey {
-    /// Names it.
+    /// The public id.
     pub id: KeyId,
-    /// Of its secret.
+    /// The hash of the secret.
     pub hash: KeyHash,
-    /// Whose jobs its owner sees.
+    /// The tenant whose jobs the key gives access to.
     pub tenant: Tenant,
-    /// What its owner calls it.
+    /// A name chosen by the owner.
     pub name: KeyName,
-    /// What its owner may do.
+    /// The granted rights.
     pub scopes: Vec<Scope>,
-    /// Which vehicles its owner may see.
+    /// The vehicles that the key gives access to.
     pub vehicles: AllowedVehicles,
-    /// When it ends by itself.
+    /// When the key expires.
     pub end: KeyEnd,
 }
 
-/// When a key ends by itself.
+/// When a key expires.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyEnd {
-    /// Not at all.
+    /// Never.
     Never,
-    /// So long after it was made, by the server's clock.
+    /// This long after its creation, by the server's clock.
     After(Duration),
-    /// Then.
+    /// At this time.
     At(chrono::DateTime<Utc>),
 }
 
-/// A key as the API finds it.
+/// A stored key and its remaining validity.
 #[derive(Clone, Debug)]
 pub struct FoundKey {
     /// The key.
     pub key: StoredKey,
-    /// How long it is good for, by the server's clock: zero where it has ended or was revoked; `None` where it does not end.
+    /// The remaining validity by the server's clock: zero when the key has expired or was revoked,
+    /// `None` when it never expires.
     pub good_for: Option<Duration>,
 }
 
@@ -71,7 +73,7 @@ impl KeyStore {
         Self { keys: mongo.client().database(database).collection_with_options("apiKeys", durable()) }
     }
 
-    /// Keeps a new key. An id that is taken is an error, and changes nothing.
+    /// Stores a new key. Fails and changes nothing when the id exists.
     pub async fn create(&self, new: &NewKey) -> Result<StoredKey, StoreError> {
         let vehicles = match &new.vehicles {
             AllowedVehicles::All => Bson::Null,
@@ -94,23 +96,23 @@ impl KeyStore {
         } };
         let times = doc! { "createdAt": "$$NOW", "expiresAt": expires_at };
         let pipeline = vec![doc! { "$replaceWith": { "$mergeObjects": [literal, times] } }];
-        // Upserted, because only updates can take the server's time; a key of this id that is there does not match, and its
-        // id cannot be had twice.
+        // An upsert, because only updates can use the server's time. An existing key of this id
+        // does not match the filter, so the upsert fails by the unique `_id`.
         let filter = doc! { "_id": new.id.as_str(), "hash": null };
         let keys = self.keys.clone();
-        let made = bounded("make a key", async move {
+        let created = bounded("create a key", async move {
             keys.find_one_and_update(filter, pipeline)
                 .upsert(true)
                 .return_document(ReturnDocument::After)
                 .await
         });
-        let made = made
+        let created = created
             .await?
-            .ok_or_else(|| StoreError::Corrupt("the key that was made is not there".to_owned()))?;
-        read_key(made)
+            .ok_or_else(|| StoreError::Corrupt("the created key was not returned".to_owned()))?;
+        read_key(created)
     }
 
-    /// Keys, newest first, of one tenant or of all.
+    /// The keys of one tenant or of all tenants, newest first.
     pub async fn list(&self, tenant: Option<&Tenant>) -> Result<Vec<StoredKey>, StoreError> {
         let filter = tenant.map_or_else(Document::new, |tenant| doc! { "tenant": tenant.as_str() });
         let keys = self.keys.clone();
@@ -122,7 +124,7 @@ impl KeyStore {
         found.into_iter().map(read_key).collect()
     }
 
-    /// Ends a key; `None` where there is none. Doing it again changes nothing.
+    /// Revokes a key; `None` when it does not exist. Idempotent.
     pub async fn revoke(&self, id: &KeyId) -> Result<Option<StoredKey>, StoreError> {
         let filter = doc! { "_id": id.as_str() };
         let change = vec![doc! { "$set": { "revokedAt": { "$ifNull": ["$revokedAt", "$$NOW"] } } }];
@@ -133,7 +135,7 @@ impl KeyStore {
         revoked.await?.map(read_key).transpose()
     }
 
-    /// The key of this id, whether it is still good or not.
+    /// The key with this id, valid or not.
     pub async fn find(&self, id: &KeyId) -> Result<Option<FoundKey>, StoreError> {
         let remaining = doc! { "$subtract": ["$expiresAt", "$$NOW"] };
         let stages = [
@@ -154,7 +156,7 @@ impl KeyStore {
         Ok(Some(FoundKey { key: read_key(document)?, good_for }))
     }
 
-    /// Whether there is any key that is good: neither revoked nor, by the server's clock, at its end.
+    /// Whether any key is valid: neither revoked nor, by the server's clock, expired.
     pub async fn has_any(&self) -> Result<bool, StoreError> {
         let keys = self.keys.clone();
         let has_time = doc! { "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
@@ -174,7 +176,7 @@ struct Stored {
     #[serde(default)]
     name: KeyName,
     scopes: Vec<Scope>,
-    /// None: all of them.
+    /// `None` for all vehicles.
     vehicles: Option<Vec<VehiclePattern>>,
     created_at: DateTime,
     expires_at: Option<DateTime>,
@@ -182,8 +184,8 @@ struct Stored {
 }
 
 fn read_key(document: Document) -> Result<StoredKey, StoreError> {
-    // Without the driver's words, which may repeat what was stored.
-    let corrupt = || StoreError::Corrupt("a key in apiKeys does not read as one".to_owned());
+    // Without the driver's message, which may repeat stored values.
+    let corrupt = || StoreError::Corrupt("key in apiKeys".to_owned());
     let stored: Stored = bson::deserialize_from_document(document).map_err(|_| corrupt())?;
     Ok(StoredKey {
         id: stored.id,

@@ -1,7 +1,8 @@
 //! MongoDB as the job store: the jobs (the truth about every export), and what belongs to them.
 //!
-//! [`JobStore`] is the only door to a job's state; each change is one compare-and-set on one document, acknowledged by
-//! a majority and with times from the server. Types of the driver do not leave this crate and `export-mongo`.
+//! [`JobStore`] is the only door to a job's state; each change is one compare-and-set on one
+//! document, acknowledged by a majority and with times from the server. Types of the driver do not
+//! leave this crate and `export-mongo`.
 
 mod audit;
 mod changes;
@@ -20,13 +21,15 @@ pub use export_mongo::client::{MongoClient, connect};
 pub use identities::{Identity, MongoUser, provision_user};
 pub use jobs::claims::{Claim, Held};
 pub use jobs::create::{Created, Written};
-pub use jobs::list::{JobPage, JobsWanted, Seer};
+pub use jobs::list::{JobPage, JobsWanted, Viewer};
 pub use jobs::rules::BackOff;
 pub use jobs::{Cancelled, JobStore};
 pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
 pub use outbox::{Busy, Channel, Delivery, Due, Failed, Outbox, PutOff};
-pub use scheduling::dispatching::{Occupancy, Turn};
+pub use scheduling::dispatching::Occupancy;
+pub use scheduling::message::PendingMessage;
 pub use scheduling::queue::{Line, Recent};
-pub use scheduling::slots::{Place, Places};
-pub use scheduling::sweep::{Swept, Unpublished};
+pub use scheduling::slots::{RunSlot, RunSlots};
+pub use scheduling::sweep::Swept;
+pub use scheduling::turns::Turn;
 pub use sharing::{Settled, Settling};

@@ -1,9 +1,15 @@
-//! The outbox: what is to be told to others, one delivery per event and way.
+//! The outbox: notifications of other systems, one delivery per event and channel.
 //!
-//! An event comes from a job, where the change that made it has left it ([`Outbox::collect`]). From then on each delivery goes its
-//! own way: claimed for a while ([`Outbox::claim`]), sent by whoever has it, and settled, or put off. Any number of relays may do so
-//! at once: each step is one compare-and-set. One that dies between sending and settling leaves a claim that runs out, so what it had
-//! is sent again: at least once, with the same id.
+//! A change of a job stores its event in the job's document; [`Outbox::collect`] moves events from
+//! there into the outbox. A relay claims a delivery for the length of a lease ([`Outbox::claim`]),
+//! sends it, and settles it, or defers it for a retry. Any number of relays may run, because each
+//! step is one compare-and-set. If a relay dies between sending and settling, its claim expires and
+//! the delivery is sent again: at-least-once, with the same id.
+//!
+//! **Claims and clock changes.** A claim is `dueAt` moved into the future, so that one index finds
+//! both new deliveries and those with an expired claim. Deferred deliveries are due in the future
+//! as well, so the rule of [leases](export_mongo::lease) for a clock that is set back cannot be
+//! applied here: such a delivery is sent late.
 
 mod entry;
 
@@ -17,27 +23,26 @@ use export_core::trace::TraceParent;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::{after_now, millis};
-use export_mongo::server_errors::DUPLICATE_KEY;
+use export_mongo::server_errors::are_all_duplicates;
 use futures_util::TryStreamExt;
 use mongodb::Collection;
-use mongodb::error::{Error, ErrorKind};
 use mongodb::options::ReturnDocument;
 
 use self::entry::{Announced, announced, read};
 use crate::jobs::JobStore;
 use crate::jobs::rules::{BackOff, after_back_off};
 
-/// Most jobs whose announcements are collected in one go; the next one goes on.
+/// Maximum number of jobs per call of [`Outbox::collect`]; the next call continues.
 const BATCH: i64 = 100;
-/// Longest reason that is kept, in characters.
+/// Maximum length of a stored reason, in characters.
 const MAX_REASON: usize = 300;
 
-/// A way out.
+/// Where a delivery goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Channel {
-    /// The broker's exchange of events.
+    /// The exchange of events on the broker.
     Amqp,
-    /// The address that the job's owner has given.
+    /// The webhook URL of the job.
     Webhook,
 }
 
@@ -50,66 +55,66 @@ impl Channel {
     }
 }
 
-/// A delivery that waits for somebody to make it.
+/// A delivery that is due and not claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Its own id.
+    /// The id of the delivery.
     pub id: String,
-    /// Where it goes; empty for [`Channel::Amqp`].
+    /// The host of the webhook URL; empty for [`Channel::Amqp`].
     pub host: String,
-    /// Whose it is.
+    /// The tenant.
     pub tenant: String,
 }
 
-/// A delivery that is ours to make, until the claim runs out.
+/// A delivery that this process has claimed, until the claim expires.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Its own id.
+    /// The id of the delivery.
     id: String,
-    /// Tries so far, this one included; also tells claims apart.
+    /// Attempts so far, including this one. Also the fence of the claim.
     pub attempts: i64,
-    /// The server's time when it was claimed.
+    /// The server's time of the claim.
     pub claimed_at: chrono::DateTime<chrono::Utc>,
-    /// What is to be told.
+    /// The event to send.
     pub event: Event,
-    /// What ties it to the job's log lines.
+    /// The trace context of the job.
     pub trace_parent: Option<TraceParent>,
-    /// Where to, for [`Channel::Webhook`].
+    /// The webhook URL, for [`Channel::Webhook`].
     pub webhook_url: Option<WebhookUrl>,
 }
 
-/// Whose deliveries are not looked for now, since enough of theirs are on their way.
+/// Receivers with the maximum number of concurrent deliveries: [`Outbox::due`] skips them.
 #[derive(Clone, Debug, Default)]
 pub struct Busy {
-    /// Hosts.
+    /// Hosts of webhook URLs.
     pub hosts: Vec<String>,
     /// Tenants.
     pub tenants: Vec<String>,
 }
 
-/// What a delivery that did not work out waits for.
+/// When a failed delivery is retried.
 #[derive(Clone, Copy, Debug)]
 pub struct PutOff {
-    /// Bounds of the wait.
+    /// The delay before the retry.
     pub back_off: BackOff,
-    /// The receiver has asked for this long.
+    /// The minimum delay that the receiver has asked for.
     pub at_least: Duration,
-    /// How long after the first try it is given up.
+    /// The delivery is abandoned this long after its first attempt.
     pub give_up_after: Duration,
 }
 
-/// What became of a delivery that did not work out.
+/// The consequence of a failed delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
-    /// It is tried again.
+    /// The delivery is retried later.
     PutOff,
-    /// It is not.
+    /// The delivery is abandoned.
     GivenUp,
-    /// It is no longer ours.
+    /// Another relay has claimed or settled the delivery.
     Lost,
 }
 
-/// The collection `outbox`, and the announcements in `jobs`. Cheap to clone.
+/// The collection `outbox`, and the events stored in `jobs`. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     jobs: Collection<Document>,
@@ -124,8 +129,9 @@ impl JobStore {
 }
 
 impl Outbox {
-    /// Moves announcements from jobs into the outbox, at most a batch; how many. Done by two at once, or half and then again, it
-    /// comes to the same: the deliveries' ids are those of the events.
+    /// Moves events from jobs into the outbox, at most a batch, and returns their number.
+    /// Idempotent, even when interrupted or run concurrently, because the ids of deliveries derive
+    /// from those of the events.
     pub async fn collect(&self) -> Result<usize, StoreError> {
         let jobs = self.jobs.clone();
         let found = bounded("find announcements", async move {
@@ -156,7 +162,8 @@ impl Outbox {
         .await
     }
 
-    /// What was seen, and nothing that came since: a job announces each kind once in its life.
+    /// Removes collected events from their jobs. Later events stay: a job has each kind of event at
+    /// most once.
     async fn take_out(&self, job_ids: Vec<String>, kind: EventKind) -> Result<(), StoreError> {
         if job_ids.is_empty() {
             return Ok(());
@@ -170,8 +177,8 @@ impl Outbox {
         .map(drop)
     }
 
-    /// Deliveries that are due, those first that have been for the longest, at most so many. They are nobody's yet.
-    pub async fn due(&self, channel: Channel, busy: &Busy, most: usize) -> Result<Vec<Due>, StoreError> {
+    /// Up to `limit` deliveries that are due, the longest overdue first. Does not claim them.
+    pub async fn due(&self, channel: Channel, busy: &Busy, limit: usize) -> Result<Vec<Due>, StoreError> {
         let mut filter = doc! { "channel": channel.as_str() };
         filter.extend(is_due());
         if !busy.hosts.is_empty() {
@@ -180,11 +187,11 @@ impl Outbox {
         if !busy.tenants.is_empty() {
             filter.insert("tenant", doc! { "$nin": &busy.tenants });
         }
-        let (outbox, most) = (self.outbox.clone(), i64::try_from(most).unwrap_or(i64::MAX));
+        let (outbox, limit) = (self.outbox.clone(), i64::try_from(limit).unwrap_or(i64::MAX));
         let found = bounded("find deliveries", async move {
             let needed = doc! { "host": 1, "tenant": 1 };
             let oldest_first = outbox.find(filter).sort(doc! { "dueAt": 1 });
-            oldest_first.limit(most).projection(needed).await?.try_collect::<Vec<_>>().await
+            oldest_first.limit(limit).projection(needed).await?.try_collect::<Vec<_>>().await
         });
         let text = |document: &Document, field: &str| document.get_str(field).unwrap_or_default().to_owned();
         let due = |document: &Document| Due {
@@ -195,8 +202,8 @@ impl Outbox {
         Ok(found.await?.iter().map(due).collect())
     }
 
-    /// Takes a delivery that is due, for the length of a lease; `None` when somebody else has it, or has settled it. One that cannot
-    /// be read will never be: it is given up here, so that the others go on.
+    /// Claims a due delivery for the length of a lease; `None` when another relay has claimed or
+    /// settled it. An unreadable delivery is abandoned here, so that it does not block the others.
     pub async fn claim(&self, due: &Due, lease: Duration) -> Result<Option<Delivery>, StoreError> {
         let mut filter = doc! { "_id": &due.id };
         filter.extend(is_due());
@@ -211,21 +218,23 @@ impl Outbox {
         match read(&document) {
             Ok(delivery) => Ok(Some(delivery)),
             Err(error) => {
-                tracing::error!(delivery.id = due.id, error = %causes(&error), "a delivery is given up");
+                tracing::error!(delivery.id = due.id, error = %causes(&error), "abandoned an unreadable delivery");
                 let ours = doc! { "_id": &due.id, "claimedAt": document.get("claimedAt"), "settledAt": null };
-                self.settle("give a delivery up", ours, given_up(&error.to_string())).await.map(|_| None)
+                self.settle("abandon a delivery", ours, given_up(&error.to_string())).await.map(|_| None)
             }
         }
     }
 
-    /// It has arrived, whoever has it now. `false`: that was known already.
+    /// Settles a successful delivery, even if another relay has claimed it since. `false` when it
+    /// was settled already.
     pub async fn delivered(&self, delivery: &Delivery) -> Result<bool, StoreError> {
         let filter = doc! { "_id": &delivery.id, "settledAt": null };
         let settled = doc! { "settledAt": "$$NOW", "outcome": "delivered", "dueAt": null, "reason": null };
-        self.settle("note a delivery", filter, settled).await.map(|after| after.is_some())
+        self.settle("settle a delivery", filter, settled).await.map(|after| after.is_some())
     }
 
-    /// It has not arrived; it is tried again after a while, or given up when that has gone on for too long.
+    /// Defers a failed delivery for a retry, or abandons it when `give_up_after` has passed since
+    /// the first attempt.
     pub async fn failed(
         &self,
         delivery: &Delivery,
@@ -242,7 +251,7 @@ impl Outbox {
             "outcome": { "$cond": [&is_over, "given up", null] },
             "reason": { "$literal": shortened(reason) },
         };
-        let after = self.settle("put a delivery off", held(delivery), changes).await?;
+        let after = self.settle("defer a delivery", held(delivery), changes).await?;
         Ok(match after {
             None => Failed::Lost,
             Some(after) if after.get_datetime("settledAt").is_ok() => Failed::GivenUp,
@@ -250,14 +259,15 @@ impl Outbox {
         })
     }
 
-    /// It will never arrive. `false`: it is no longer ours.
+    /// Abandons a delivery after a permanent error. `false` when another relay has claimed or
+    /// settled it.
     pub async fn give_up(&self, delivery: &Delivery, reason: &str) -> Result<bool, StoreError> {
-        self.settle("give a delivery up", held(delivery), given_up(reason)).await.map(|after| after.is_some())
+        self.settle("abandon a delivery", held(delivery), given_up(reason)).await.map(|after| after.is_some())
     }
 
-    /// Nobody has it any more: it is due at once, for another relay.
+    /// Returns a claimed delivery, so that another relay can claim it at once.
     pub async fn hand_back(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        self.settle("hand a delivery back", held(delivery), doc! { "dueAt": "$$NOW" }).await.map(drop)
+        self.settle("return a delivery", held(delivery), doc! { "dueAt": "$$NOW" }).await.map(drop)
     }
 
     async fn settle(
@@ -275,17 +285,17 @@ impl Outbox {
     }
 }
 
-/// Matches what waits, and for long enough. The type is what the index of waiting deliveries is for.
+/// Matches due deliveries. The condition on the type lets the query use the partial index.
 fn is_due() -> Document {
     doc! { "dueAt": { "$type": "date" }, "$expr": { "$lte": ["$dueAt", "$$NOW"] } }
 }
 
-/// Matches the delivery while nobody has claimed it since, and it is not settled.
+/// Matches the delivery unless it was claimed again or settled.
 fn held(delivery: &Delivery) -> Document {
     doc! { "_id": &delivery.id, "attempts": delivery.attempts, "settledAt": null }
 }
 
-/// What a delivery becomes that will never arrive.
+/// The changes that abandon a delivery.
 fn given_up(reason: &str) -> Document {
     let reason = doc! { "$literal": shortened(reason) };
     doc! { "settledAt": "$$NOW", "outcome": "given up", "dueAt": null, "reason": reason }
@@ -293,10 +303,4 @@ fn given_up(reason: &str) -> Document {
 
 fn shortened(reason: &str) -> String {
     reason.chars().take(MAX_REASON).collect()
-}
-
-fn are_all_duplicates(error: &Error) -> bool {
-    let ErrorKind::InsertMany(failed) = &*error.kind else { return false };
-    failed.write_concern_error.is_none()
-        && failed.write_errors.iter().flatten().all(|error| error.code == DUPLICATE_KEY)
 }

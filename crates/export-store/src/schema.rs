@@ -11,16 +11,13 @@ use export_core::job::JobState;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::millis;
-use export_mongo::server_errors::has_code;
+use export_mongo::provision::{create_collection, index};
+use export_mongo::server_errors::{INDEX_NOT_FOUND, has_code};
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 
 use crate::jobs::JobStore;
 
-/// The server's code for a collection that is there already.
-const NAMESPACE_EXISTS: i32 = 48;
-/// The server's code for an index that is not there.
-const INDEX_NOT_FOUND: i32 = 27;
 /// How long the outbox remembers what became of a delivery, for whoever asks.
 const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 
@@ -34,11 +31,16 @@ impl JobStore {
     /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
         self.make_collection("jobs", Some(validator())).await?;
-        for name in ["deadLetters", "catalog", "apiKeys", "outbox", "audit", "places", "turns"] {
+        for name in ["deadLetters", "apiKeys", "outbox", "audit", "places", "turns"] {
             self.make_collection(name, None).await?;
         }
         self.make_outbox_indexes().await?;
-        self.index_audit().await?;
+        let audit = self.jobs.client().database(&self.jobs.namespace().db).collection::<Document>("audit");
+        bounded(
+            "create the indexes of audit",
+            async move { audit.create_indexes(crate::audit::indexes()).await },
+        )
+        .await?;
         let indexes = [
             announcements(),
             leading(),
@@ -52,7 +54,7 @@ impl JobStore {
         let jobs = self.jobs.clone();
         bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await }).await?;
         self.index_waiting().await?;
-        self.index_catalog().await
+        self.index_finished().await
     }
 
     /// The indexes by which jobs are dispatched, and no longer the one by which those of earlier versions were.
@@ -68,15 +70,9 @@ impl JobStore {
         .await
     }
 
-    /// Indexes of the catalog, and the one by which estimates find what a tenant's exports have come to: of finished jobs only, so that it costs
-    /// nothing while a job is accepted or runs.
-    async fn index_catalog(&self) -> Result<(), StoreError> {
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
-        let catalog = database.collection::<Document>("catalog");
-        let indexes =
-            [index("stalest", doc! { "triedAt": 1 }), index("parameters", doc! { "parameters.name": 1 })];
-        bounded("create the indexes of catalog", async move { catalog.create_indexes(indexes).await })
-            .await?;
+    /// The index with which estimates find a tenant's last finished exports. Only finished jobs are in it, so that accepting and
+    /// running a job does not write to it.
+    async fn index_finished(&self) -> Result<(), StoreError> {
         let options = IndexOptions::builder()
             .name("lastFinishedOfTenant".to_owned())
             .partial_filter_expression(doc! { "stats": { "$type": "object" } })
@@ -129,10 +125,7 @@ impl JobStore {
     ) -> Result<(), StoreError> {
         let database = self.jobs.client().database(&self.jobs.namespace().db);
         bounded("create a collection", async move {
-            match database.create_collection(name).await {
-                Err(error) if !has_code(&error, NAMESPACE_EXISTS) => return Err(error),
-                _ => {}
-            }
+            create_collection(&database, name).await?;
             let Some(validator) = validator else { return Ok(()) };
             let change = doc! {
                 "collMod": name, "validator": validator,
@@ -172,10 +165,6 @@ fn following() -> IndexModel {
         )
         .build();
     IndexModel::builder().keys(doc! { "sharesResultOf": 1, "_id": 1 }).options(options).build()
-}
-
-pub(crate) fn index(name: &str, keys: Document) -> IndexModel {
-    IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
 }
 
 /// Unique among the documents where this field is a text.

@@ -1,27 +1,27 @@
-//! What a receiver's answer means.
+//! The meaning of a receiver's answer.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
 
-/// Longest wait that a receiver may ask for: it may ask again.
+/// Longest wait that a receiver can ask for with one answer.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
-/// What came of one try.
+/// The outcome of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The receiver has it.
+    /// The receiver has accepted the webhook.
     Delivered,
-    /// It does not, but may have it another time.
+    /// The attempt failed; a later one may succeed.
     Failed {
         /// Why, without anything secret.
         reason: String,
-        /// How long the receiver wants to be left alone.
+        /// Shortest wait before the next attempt, as the receiver asked.
         at_least: Duration,
     },
-    /// It will never have it.
-    Hopeless {
+    /// The attempt failed, and retrying cannot help.
+    Permanent {
         /// Why, without anything secret.
         reason: String,
     },
@@ -32,12 +32,12 @@ impl Answer {
         Self::Failed { reason: reason.into(), at_least: Duration::ZERO }
     }
 
-    /// What this status and `Retry-After` mean, at this time.
+    /// The meaning of this status and `Retry-After`. `now` is for a `Retry-After` that is a date.
     pub(crate) fn of(status: StatusCode, retry_after: Option<&str>, now: DateTime<Utc>) -> Self {
         let reason = format!("the receiver answered {}", status.as_u16());
         match status {
             _ if status.is_success() => Self::Delivered,
-            StatusCode::GONE => Self::Hopeless { reason },
+            StatusCode::GONE => Self::Permanent { reason },
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 let at_least = retry_after.and_then(|text| wait(text.trim(), now)).unwrap_or_default();
                 Self::Failed { reason, at_least: at_least.min(MAX_RETRY_AFTER) }
@@ -48,7 +48,7 @@ impl Answer {
     }
 }
 
-/// Seconds, or the date of a header.
+/// The wait of a `Retry-After`: seconds or a date.
 fn wait(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -62,13 +62,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_2xx_is_success_and_only_410_is_the_end() {
+    fn only_2xx_is_success_and_only_410_is_permanent() {
         let of =
             |status: u16| Answer::of(StatusCode::from_u16(status).expect("a status"), Some("7"), Utc::now());
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(of(status), Answer::Delivered, "{status}");
         }
-        assert!(matches!(of(410), Answer::Hopeless { .. }));
+        assert!(matches!(of(410), Answer::Permanent { .. }));
         for status in [301, 302, 304, 307, 400, 401, 404, 500, 502, 504] {
             assert!(matches!(of(status), Answer::Failed { at_least: Duration::ZERO, .. }), "{status}");
         }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_bounded_and_nonsense_is_none() {
+    fn a_wait_is_bounded_and_an_invalid_one_is_zero() {
         let now = DateTime::from_timestamp(1_543_536_000, 0).expect("a time");
         let at_least = |text: &str| match Answer::of(StatusCode::TOO_MANY_REQUESTS, Some(text), now) {
             Answer::Failed { at_least, .. } => at_least.as_secs(),

@@ -1,11 +1,13 @@
-//! Signed webhooks: what is sent, where it may be sent, and how.
+//! Signed webhooks: content, allowed addresses, sending.
 //!
-//! [`Webhooks::send`] makes one try; who calls it decides when, and how often. What is sent is signed as Standard Webhooks has it,
-//! with a secret of the tenant's that is derived from the operator's key ([`SigningKey`]), so that no secret has to be kept anywhere.
+//! [`Webhooks::send`] makes one attempt; the caller decides when and how often. Webhooks are signed
+//! as Standard Webhooks specifies, with a secret of the tenant that is derived from the operator's
+//! key ([`SigningKey`]), so no secret has to be stored.
 //!
-//! Addresses come from strangers. So nothing is sent to an address that is not public ([`AllowedNetworks`]), not by a name that leads
-//! there and not by a redirect; and nothing of an answer but its status is looked at. Path and query of an address may hold the
-//! receiver's secrets: they are in no log and in no error.
+//! **Untrusted URLs.** Clients choose the URLs. So nothing is sent to an address that is not public
+//! ([`AllowedNetworks`]), whether the URL has the address, a name that resolves to it, or redirects
+//! to it. Of an answer only the status and `Retry-After` are read. Path and query of a URL may
+//! contain the receiver's secrets, so they are never in a log or an error.
 
 mod answer;
 mod networks;

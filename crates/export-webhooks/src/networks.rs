@@ -1,17 +1,17 @@
-//! Addresses to which a stranger may make the service send something: public ones, and what the operator allows.
+//! The addresses that webhooks may go to: public ones, and those that the operator allows.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Ranges of IPv4 that are not the public internet, by the registry of special-purpose addresses.
+/// IPv4 ranges that are not the public internet, from IANA's registry of special-purpose addresses.
 const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([0, 0, 0, 0], 8),        // this network, unspecified
     v4([10, 0, 0, 0], 8),       // private
     v4([100, 64, 0, 0], 10),    // shared by carriers
     v4([127, 0, 0, 0], 8),      // loopback
-    v4([169, 254, 0, 0], 16),   // link-local; clouds tell secrets there
+    v4([169, 254, 0, 0], 16),   // link-local; clouds serve secrets there
     v4([172, 16, 0, 0], 12),    // private
     v4([192, 0, 0, 0], 24),     // protocol assignments
     v4([192, 0, 2, 0], 24),     // documentation
@@ -25,10 +25,10 @@ const NOT_PUBLIC_V4: [Ipv4Net; 16] = [
     v4([168, 63, 129, 16], 32), // a cloud's platform service on a public address
 ];
 
-/// The part of IPv6 that is given out for the public internet. Loopback, IPv4-mapped addresses, NAT64, unique local, link-local and
-/// multicast addresses are all outside of it.
+/// The IPv6 range that is allocated to the public internet. Loopback, IPv4-mapped, NAT64, unique
+/// local, link-local and multicast addresses are all outside it.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
-/// What in it is not public, or leads to an IPv4 address that it hides.
+/// Ranges in [`GLOBAL_V6`] that are not public, or that embed an IPv4 address.
 const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
     v6([0x2001, 0], 23),     // protocol assignments, Teredo
     v6([0x2001, 0xdb8], 32), // documentation
@@ -44,11 +44,11 @@ const fn v6([first, second]: [u16; 2], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0), prefix)
 }
 
-/// Networks that are not public, and to which the operator lets webhooks go all the same.
+/// Private networks that the operator allows for webhooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedNetworks(Vec<IpNet>);
 
-/// The text is no list of networks.
+/// The text is not a list of networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a list of networks such as 10.1.0.0/16,fd00::/8")]
 pub struct NotANetwork;
@@ -56,7 +56,7 @@ pub struct NotANetwork;
 impl FromStr for AllowedNetworks {
     type Err = NotANetwork;
 
-    /// Reads networks, or single addresses, separated by commas.
+    /// Parses networks or single addresses, separated by commas.
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
         let network = |entry: &str| {
             let entry = entry.trim();
@@ -68,7 +68,7 @@ impl FromStr for AllowedNetworks {
 }
 
 impl AllowedNetworks {
-    /// Whether something may be sent to this address.
+    /// Whether webhooks may go to this address.
     pub fn allow(&self, address: IpAddr) -> bool {
         is_public(address) || self.0.iter().any(|network| network.contains(&address))
     }
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    /// The same in another way: by the standard library where it knows, by numbers where it does not.
+    /// An independent check: the standard library where it has a method, numbers elsewhere.
     fn is_special(address: Ipv4Addr) -> bool {
         let [a, b, c, _] = address.octets();
         address.is_private()
@@ -201,7 +201,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_096))]
 
-        // Half of them near the ranges' bounds.
+        // Half of the addresses are near the bounds of a range.
         #[test]
         fn ipv4_is_filtered_as_the_table_says(bits: u32, near in 0_usize..32, step in -2_i64..3) {
             let network = NOT_PUBLIC_V4[near / 2];
@@ -209,7 +209,7 @@ mod tests {
             let beside = u32::try_from((i64::from(u32::from(bound)) + step).clamp(0, i64::from(u32::MAX))).expect("clamped");
             for address in [Ipv4Addr::from(bits), Ipv4Addr::from(beside)] {
                 prop_assert_eq!(is_public(address.into()), !is_special(address), "{}", address);
-                // However it is dressed up as IPv6, it does not get through.
+                // No form of the address in IPv6 is public either.
                 let [a, b] = [u32::from(address) >> 16, u32::from(address) & 0xffff].map(|half| u16::try_from(half).expect("a half"));
                 for hidden in [
                     address.to_ipv6_mapped(),

@@ -1,4 +1,5 @@
-//! Names are looked up once, and the connection goes to what was checked: there is no second look-up that could say something else.
+//! Resolves names once and connects to the checked addresses. A second look-up could return other
+//! addresses (DNS rebinding).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,12 +7,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::networks::AllowedNetworks;
 
-/// A name leads to an address where nothing may be sent.
+/// A name resolves to an address that webhooks may not go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the name leads to an address that is not public")]
 pub(crate) struct RefusedAddress;
 
-/// Looks names up, and lets no address through that is not allowed.
+/// Resolves names and refuses addresses that are not allowed.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedResolver {
     pub(crate) allowed: AllowedNetworks,
@@ -28,7 +29,8 @@ impl Resolve for CheckedResolver {
     }
 }
 
-/// All or nothing: a name that leads to a public address and to a private one is up to no good, or a mistake.
+/// Refuses all addresses if one is not allowed: a name with public and private addresses is an
+/// attack or a mistake.
 fn checked(allowed: &AllowedNetworks, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, RefusedAddress> {
     let is_allowed = |address: IpAddr| allowed.allow(address);
     if found.iter().all(|address| is_allowed(address.ip())) { Ok(found) } else { Err(RefusedAddress) }
@@ -39,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_private_address_is_one_too_many() {
+    fn one_private_address_refuses_the_name() {
         let found = |texts: &[&str]| -> Vec<SocketAddr> {
             texts.iter().map(|text| SocketAddr::new(text.parse().expect("an address"), 0)).collect()
         };

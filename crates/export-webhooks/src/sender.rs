@@ -1,4 +1,4 @@
-//! One try to deliver a webhook.
+//! One attempt to deliver a webhook.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,38 +17,38 @@ use crate::networks::AllowedNetworks;
 use crate::resolver::{CheckedResolver, RefusedAddress};
 use crate::signing::SigningKeys;
 
-/// How long a connection may take, its look-up and its handshake included.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long a try may take in all, until the answer's headers are there.
-const TRY: Duration = Duration::from_secs(15);
-/// What receivers see of who sends.
+/// Timeout of a connection, DNS look-up and TLS handshake included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of an attempt, until the headers of the answer.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The `User-Agent` header.
 const USER_AGENT: &str = concat!("vehicle-exports/", env!("CARGO_PKG_VERSION"));
 
-/// How webhooks are sent.
+/// Settings of webhooks.
 #[derive(Clone, Debug)]
 pub struct WebhookSettings {
-    /// What they are signed with.
+    /// The keys that sign them.
     pub keys: SigningKeys,
-    /// Whether they may go over http.
+    /// Whether http URLs are allowed.
     pub allow_http: bool,
-    /// Where they may go beside the public internet.
+    /// Networks that are allowed in addition to the public internet.
     pub allowed_networks: AllowedNetworks,
 }
 
-/// Why nothing is sent to an address.
+/// Why a URL is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Not encrypted.
+    /// The URL is http.
     #[error("must begin with https://; this service sends nothing over http")]
     Http,
-    /// Not public.
+    /// The address is not public.
     #[error("leads to an address that is not public, and this service sends nothing there")]
     Address,
 }
 
-/// Nothing can be sent.
+/// The HTTP client cannot be created.
 #[derive(Debug, thiserror::Error)]
-#[error("no HTTP client for webhooks can be made")]
+#[error("cannot create an HTTP client for webhooks")]
 pub struct WebhooksError(#[source] Error);
 
 /// Sends webhooks. Cheap to clone.
@@ -59,28 +59,28 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Prepares to send. Connects to nothing yet.
+    /// Prepares the client. Connects to nothing.
     pub fn new(settings: WebhookSettings) -> Result<Self, WebhooksError> {
-        // The one provider of all that speaks TLS here. Where it is installed already, it is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        // The TLS provider of the whole process. Installing fails only if it is installed already.
+        rustls::crypto::ring::default_provider().install_default().ok();
         let resolver = CheckedResolver { allowed: settings.allowed_networks.clone() };
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
-            // A proxy of the environment would look names up itself, and connect where it likes.
+            // A proxy would resolve names itself and bypass the check of addresses.
             .no_proxy()
             .https_only(!settings.allow_http)
             .dns_resolver(resolver)
-            .connect_timeout(CONNECT)
-            .timeout(TRY)
-            // Each try is checked anew, down to the address.
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ATTEMPT_TIMEOUT)
+            // No connection is reused, so that every attempt checks the address again.
             .pool_max_idle_per_host(0)
             .build()
             .map_err(WebhooksError)?;
         Ok(Self { settings, client })
     }
 
-    /// Why nothing would be sent to this address, as far as that shows without looking its name up.
+    /// Why the URL is refused, as far as that can be decided without resolving its name.
     pub fn refusal(&self, url: &WebhookUrl) -> Option<Refusal> {
         if !url.is_https() && !self.settings.allow_http {
             return Some(Refusal::Http);
@@ -93,11 +93,12 @@ impl Webhooks {
         (!self.settings.allowed_networks.allow(address)).then_some(Refusal::Address)
     }
 
-    /// Tries to deliver an event, once, at this time. Takes no longer than 15 seconds.
+    /// Makes one attempt to deliver an event; takes 15 seconds at most. `now` is the time in the
+    /// signature.
     pub async fn send(&self, event: &Event, url: &WebhookUrl, now: DateTime<Utc>) -> Answer {
-        // Addresses in the URL itself are never looked up, so the resolver does not see them.
+        // The resolver does not see addresses in the URL itself, so they are checked here.
         if let Some(refusal) = self.refusal(url) {
-            return Answer::Hopeless { reason: format!("the address {refusal}") };
+            return Answer::Permanent { reason: format!("the address {refusal}") };
         }
         let (id, timestamp, body) = (event.id(), now.timestamp(), event.payload());
         let signature = self.settings.keys.sign(&event.tenant, &id, timestamp, &body);
@@ -110,7 +111,7 @@ impl Webhooks {
             .header("webhook-signature", signature)
             .body(body);
         match request.send().await {
-            // Nothing of the body is read: with the answer the connection is dropped.
+            // The body is not read; dropping the answer closes the connection.
             Ok(answer) => {
                 let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
                 Answer::of(answer.status(), retry_after, now)
@@ -120,7 +121,7 @@ impl Webhooks {
     }
 }
 
-/// What went wrong, without the address.
+/// The cause of an error, without the URL.
 fn reason(error: Error) -> String {
     let error = error.without_url();
     if is_refused(&error) {
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_in_the_address_is_refused_at_once() {
+    fn urls_are_refused_by_scheme_and_address() {
         let strict = webhooks(false, None);
         assert_eq!(strict.refusal(&url("http://example.com/")), Some(Refusal::Http));
         assert_eq!(strict.refusal(&url("https://example.com/")), None);
@@ -187,39 +188,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_refused_is_never_connected_to() {
+    async fn a_refused_address_is_never_connected_to() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let strict = webhooks(true, None);
         let by_number = url(&format!("http://127.0.0.1:{port}/hunter2"));
         let answer = strict.send(&event(), &by_number, DateTime::UNIX_EPOCH).await;
-        assert!(matches!(answer, Answer::Hopeless { .. }), "{answer:?}");
+        assert!(matches!(answer, Answer::Permanent { .. }), "{answer:?}");
         let by_name = url(&format!("http://localhost:{port}/hunter2"));
         let answer = strict.send(&event(), &by_name, DateTime::UNIX_EPOCH).await;
         assert_eq!(answer, Answer::failed("the name leads to an address that is not public"));
         let connected = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
-        assert!(connected.is_err(), "somebody came");
+        assert!(connected.is_err(), "a connection was made");
     }
 
     #[tokio::test]
-    async fn https_is_tls_and_errors_tell_no_path() {
+    async fn https_is_tls_and_errors_have_no_path() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let webhooks = webhooks(true, Some("127.0.0.0/8"));
-        let told = url(&format!("https://127.0.0.1:{port}/hunter2?key=hunter2"));
+        let secret_url = url(&format!("https://127.0.0.1:{port}/hunter2?key=hunter2"));
         let first_byte = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             stream.read_u8().await.expect("a byte")
         });
-        let answer = webhooks.send(&event(), &told, DateTime::UNIX_EPOCH).await;
+        let answer = webhooks.send(&event(), &secret_url, DateTime::UNIX_EPOCH).await;
         assert!(
             matches!(answer, Answer::Failed { .. }) && !format!("{answer:?}").contains("hunter2"),
             "{answer:?}"
         );
         assert_eq!(first_byte.await.expect("no panic"), 22, "a handshake, and no request");
-        // Nobody is there any more.
-        let answer = webhooks.send(&event(), &told, DateTime::UNIX_EPOCH).await;
-        let told = format!("{answer:?}");
-        assert!(told.contains("no connection") && !told.contains("hunter2"), "{told}");
+        // Nothing listens any more.
+        let answer = webhooks.send(&event(), &secret_url, DateTime::UNIX_EPOCH).await;
+        let shown = format!("{answer:?}");
+        assert!(shown.contains("no connection") && !shown.contains("hunter2"), "{shown}");
     }
 }

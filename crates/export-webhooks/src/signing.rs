@@ -1,4 +1,4 @@
-//! Signatures by which a receiver knows that a webhook is ours: HMAC-SHA256, as Standard Webhooks has it.
+//! Signatures of webhooks: HMAC-SHA256, as Standard Webhooks specifies.
 
 use std::fmt;
 
@@ -9,26 +9,26 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use sha2::Sha256;
 
-/// Shortest key, in bytes: as long as what it signs with.
+/// Shortest key, in bytes: the length of a SHA-256.
 const MIN_KEY_BYTES: usize = 32;
-/// Longest key, in bytes: a longer one is no mistake that should go unnoticed.
+/// Longest key, in bytes. A longer one is probably a wrong file.
 const MAX_KEY_BYTES: usize = 1_024;
-/// What is derived here is good for nothing else.
+/// Label of the derivation, so that the derived secrets differ from any other use of the key.
 const LABEL: &[u8] = b"vehicle-exports webhook secret 1\0";
-/// How secrets of receivers begin.
+/// Prefix of the secrets of receivers.
 const SECRET_PREFIX: &str = "whsec_";
 
 /// The operator's key, from which every tenant's secret is derived.
 #[derive(Clone)]
 pub struct SigningKey(SecretSlice<u8>);
 
-/// The text is no key.
+/// The text is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not base64 of at least {MIN_KEY_BYTES} bytes")]
 pub struct KeyError;
 
 impl SigningKey {
-    /// Reads base64 of at least 32 bytes.
+    /// Parses base64 of at least 32 bytes.
     pub fn parse(text: &SecretString) -> Result<Self, KeyError> {
         let bytes = STANDARD.decode(text.expose_secret().trim()).map_err(|_| KeyError)?;
         if (MIN_KEY_BYTES..=MAX_KEY_BYTES).contains(&bytes.len()) {
@@ -38,7 +38,7 @@ impl SigningKey {
         }
     }
 
-    /// The secret that this tenant's receivers know.
+    /// The secret of this tenant's receivers.
     pub fn secret_of(&self, tenant: &Tenant) -> TenantSecret {
         TenantSecret(hmac(self.0.expose_secret(), &[LABEL, tenant.as_str().as_bytes()]).to_vec().into())
     }
@@ -50,12 +50,12 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// What a tenant's receivers check signatures with.
+/// The secret with which a tenant's receivers verify signatures.
 pub struct TenantSecret(SecretSlice<u8>);
 
 impl TenantSecret {
-    /// `whsec_` and base64, as receivers' libraries want it.
-    pub fn told(&self) -> SecretString {
+    /// The secret as text: `whsec_` and base64, the format that receivers' libraries expect.
+    pub fn reveal(&self) -> SecretString {
         format!("{SECRET_PREFIX}{}", STANDARD.encode(self.0.expose_secret())).into()
     }
 
@@ -73,12 +73,12 @@ impl fmt::Debug for TenantSecret {
     }
 }
 
-/// The key that counts, and the one before it while receivers change over.
+/// The current key, and the previous one while receivers change over.
 #[derive(Clone, Debug)]
 pub struct SigningKeys {
-    /// Signs.
+    /// Signs every webhook.
     pub current: SigningKey,
-    /// Signs, too.
+    /// Signs every webhook in addition.
     pub previous: Option<SigningKey>,
 }
 
@@ -120,21 +120,22 @@ mod tests {
         let signature =
             secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        assert_eq!(secret.told().expose_secret(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        assert_eq!(secret.reveal().expose_secret(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     }
 
-    // In Python: base64.b64encode(hmac.new(b"\1" * 32, b"vehicle-exports webhook secret 1\0acme", "sha256").digest())
+    // In Python: base64.b64encode(hmac.new(b"\1" * 32, b"vehicle-exports webhook secret 1\0acme",
+    // "sha256").digest())
     #[test]
-    fn every_tenant_has_a_secret_of_its_own_and_keeps_it() {
-        let told =
-            |key: &SigningKey, name: &str| key.secret_of(&tenant(name)).told().expose_secret().to_owned();
-        assert_eq!(told(&key(1), "acme"), "whsec_PnvqUnXoxiNu8qoGN9ILfYWZj2ImJGDCeWs1KOrdUSQ=");
-        assert_ne!(told(&key(1), "acme"), told(&key(1), "acme2"));
-        assert_ne!(told(&key(1), "acme"), told(&key(2), "acme"));
+    fn every_tenant_has_its_own_stable_secret() {
+        let secret =
+            |key: &SigningKey, name: &str| key.secret_of(&tenant(name)).reveal().expose_secret().to_owned();
+        assert_eq!(secret(&key(1), "acme"), "whsec_PnvqUnXoxiNu8qoGN9ILfYWZj2ImJGDCeWs1KOrdUSQ=");
+        assert_ne!(secret(&key(1), "acme"), secret(&key(1), "acme2"));
+        assert_ne!(secret(&key(1), "acme"), secret(&key(2), "acme"));
     }
 
     #[test]
-    fn while_keys_change_both_sign() {
+    fn both_keys_sign_during_a_change() {
         let keys = SigningKeys { current: key(1), previous: Some(key(2)) };
         let signatures = keys.sign(&tenant("acme"), "id", 1, b"{}");
         let expected: Vec<_> =

@@ -11,7 +11,7 @@ use export_engine::Engine;
 use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
 use export_source::{Catalog, SourceThrottle, VehicleDatabases};
-use export_store::{JobStore, MongoClient, Places};
+use export_store::{JobStore, MongoClient, RunSlots};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -61,7 +61,7 @@ impl App {
         let hand_over = CancellationToken::new();
         let exporter = Exporter {
             jobs: jobs.clone(),
-            vehicles: VehicleDatabases::behind(&throttle, &config.source.vehicle_database_prefix),
+            vehicles: VehicleDatabases::with_throttle(&throttle, &config.source.vehicle_database_prefix),
             results,
             engine: Engine::with_threads(config.threads, move || niceness.keep_this_thread_in_background())
                 .context("WORKER_THREADS cannot be started")?,
@@ -72,24 +72,24 @@ impl App {
         let consumer = ConsumerSettings {
             url: config.rabbitmq_url.clone(),
             topology: config.topology.clone(),
-            concurrency: config.concurrency.get(),
+            concurrency: config.worker.concurrency.get(),
             is_consuming: Arc::new(AtomicBool::new(false)),
         };
         let catalog = CatalogKeeper {
             catalog: Catalog::new(&mongo, &config.mongo.jobs_database),
             vehicles: exporter.vehicles.clone(),
             owner: owner.clone(),
-            refresh: config.catalog_refresh,
+            refresh: config.worker.catalog_refresh,
         };
         let places = FleetPlaces::new(
-            Places::new(&mongo, &config.mongo.jobs_database),
-            config.max_running_exports,
+            RunSlots::new(&mongo, &config.mongo.jobs_database),
+            config.worker.max_running_exports,
             owner.clone(),
             config.terms.lease,
             exporter.ending.clone(),
         );
         let worker = Worker { jobs, exporter, places, owner, terms: config.terms };
-        Ok(Self { mongo, source, worker, consumer, catalog, hand_over, grace: config.grace })
+        Ok(Self { mongo, source, worker, consumer, catalog, hand_over, grace: config.worker.grace })
     }
 
     /// Works until `stop`; then running exports get a few seconds to end, and the rest is handed over.

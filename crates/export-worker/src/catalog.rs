@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use export_core::{VehicleId, causes};
-use export_source::{Catalog, Keeping, ListChange, StoreError, VehicleDatabases};
+use export_source::{Catalog, CatalogLease, ListChange, StoreError, VehicleDatabases};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -59,12 +59,12 @@ impl CatalogKeeper {
         }
         if sender.borrow().is_some() {
             // Otherwise the lease ends by itself.
-            tokio::time::timeout(RESIGNING, self.catalog.resign(&self.owner)).await.ok();
+            tokio::time::timeout(RESIGNING, self.catalog.release(&self.owner)).await.ok();
         }
     }
 
     /// Keeps the list of vehicles, and tells whether it is ours to keep.
-    async fn keep_list(&self, keeping: &watch::Sender<Option<Keeping>>) {
+    async fn keep_list(&self, keeping: &watch::Sender<Option<CatalogLease>>) {
         let mut looks = tokio::time::interval(self.refresh);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut failures, mut left_out) = (Failures::default(), 0);
@@ -101,7 +101,7 @@ impl CatalogKeeper {
 
     async fn look_at_list(&self) -> Result<Option<Look>, StoreError> {
         // Half a look late is not gone.
-        let Some(keeping) = self.catalog.keep(&self.owner, self.refresh * 3 / 2).await? else {
+        let Some(keeping) = self.catalog.take_lease(&self.owner, self.refresh * 3 / 2).await? else {
             return Ok(None);
         };
         let survey = self.vehicles.survey().await?;
@@ -111,7 +111,7 @@ impl CatalogKeeper {
     }
 
     /// Looks at one vehicle after the other, while the catalog is ours.
-    async fn look_at_vehicles(&self, mut keeping: watch::Receiver<Option<Keeping>>) {
+    async fn look_at_vehicles(&self, mut keeping: watch::Receiver<Option<CatalogLease>>) {
         let pace = Pace::default();
         let failures = Mutex::new(Failures::default());
         loop {
@@ -136,7 +136,7 @@ impl CatalogKeeper {
         }
     }
 
-    async fn due(&self, keeping: &Keeping) -> Vec<VehicleId> {
+    async fn due(&self, keeping: &CatalogLease) -> Vec<VehicleId> {
         // What fails here fails in the next look at the list, too, and is told there.
         let due = self.catalog.stalest(keeping, self.refresh * LOOKS_PER_VEHICLE, BATCH).await;
         due.unwrap_or_default()
@@ -157,7 +157,7 @@ impl CatalogKeeper {
 }
 
 struct Look {
-    keeping: Keeping,
+    keeping: CatalogLease,
     change: ListChange,
     left_out: usize,
 }

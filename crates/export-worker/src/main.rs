@@ -1,22 +1,18 @@
 //! `exports-worker`: wiring only.
 
 use anyhow::{Context as _, anyhow};
-use clap::Parser;
 use export_observability::{ask_readiness, init_logs, stop_signal};
 use export_s3::ResultBucket;
 use export_worker::app::App;
 use export_worker::config::{Cli, Command};
-use export_worker::niceness::Niceness;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 fn main() {
-    let cli = Cli::parse();
-    // A wrong value is told with all other settings.
-    let niceness = cli.niceness().unwrap_or(Niceness::NONE);
-    // All threads, as each is like the one that starts it: those that read and upload are as busy as those that compress, and a database beside
-    // them must not wait for any.
-    niceness.apply_to_this_thread();
+    let cli = export_settings::parse::<Cli>();
+    // For all threads, as each inherits it from the one that starts it: threads that read and upload are as busy as those
+    // that compress, and a database on the same machine must not wait for any of them.
+    cli.niceness().apply_to_this_thread();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.as_ref().map_err(|error| anyhow!("no threads can be started: {error}"));
     let outcome = outcome.and_then(|runtime| {
@@ -40,12 +36,12 @@ fn main() {
 
 /// The exit code.
 async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
-    let is_ready = ask_readiness(cli.admin()?).await.unwrap_or(false);
+    let is_ready = ask_readiness(cli.admin()).await.unwrap_or(false);
     Ok(i32::from(!is_ready))
 }
 
 async fn work(cli: &Cli) -> anyhow::Result<()> {
-    init_logs(&cli.log()?)?;
+    init_logs(&cli.log)?;
     let config = cli.resolve()?;
 
     let admin = TcpListener::bind(config.admin)

@@ -1,21 +1,20 @@
 //! Threads that give way: what encodes and compresses has time, and who asks a database on the same machine for a point does not.
 
-use std::str::FromStr;
-
 use tracing::debug;
 
 /// By how much a thread gives way, as Unix counts it: from 0, not at all, to 19.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Niceness(u8);
 
-/// The setting is no number from 0 to 19.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoNiceness;
-
 impl Niceness {
     /// As most services run.
     pub const NONE: Self = Self(0);
     const MOST: u8 = 19;
+
+    /// A nice value from 0 to 19; a larger one counts as 19.
+    pub fn new(nice: u8) -> Self {
+        Self(nice.min(Self::MOST))
+    }
 
     /// Makes the calling thread, and it alone, give way from now on. Where the system does not let it, it goes on as it is.
     pub fn apply_to_this_thread(self) {
@@ -63,14 +62,6 @@ impl Default for Niceness {
     }
 }
 
-impl FromStr for Niceness {
-    type Err = NoNiceness;
-
-    fn from_str(text: &str) -> Result<Self, NoNiceness> {
-        text.parse().ok().filter(|nice| *nice <= Self::MOST).map(Self).ok_or(NoNiceness)
-    }
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -108,13 +99,5 @@ mod tests {
         assert_eq!(of_those(Niceness::default()), (idle.clone(), idle.clone()));
         assert_ne!(of_those(Niceness::NONE).0, idle);
         assert_ne!(thread_schedule_policy(), idle);
-    }
-
-    #[test]
-    fn only_numbers_from_0_to_19_are_taken() {
-        assert_eq!("19".parse(), Ok(Niceness(19)));
-        for text in ["20", "-1", "10.5", "", "ten"] {
-            assert_eq!(text.parse::<Niceness>(), Err(NoNiceness));
-        }
     }
 }

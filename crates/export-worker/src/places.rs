@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use export_core::{JobId, causes};
-use export_store::{Place, Places, StoreError};
+use export_store::{RunSlot, RunSlots, StoreError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub struct FleetPlaces {
     /// Where they are.
-    pub places: Places,
+    pub places: RunSlots,
     /// How many there may be, over all workers.
     pub limit: NonZeroU32,
     /// This process's name in leases.
@@ -51,14 +51,14 @@ pub enum Wanted {
 #[derive(Debug)]
 pub struct HeldPlace {
     of: FleetPlaces,
-    place: Place,
+    place: RunSlot,
     taken_at: Instant,
 }
 
 impl FleetPlaces {
     /// The places of a worker of this name, up to this limit. It does not stop before [`FleetPlaces::stop`] is set.
     pub fn new(
-        places: Places,
+        places: RunSlots,
         limit: NonZeroU32,
         owner: String,
         lease: Duration,

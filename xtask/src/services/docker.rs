@@ -59,7 +59,8 @@ fn compose(layout: &Layout) -> anyhow::Result<Command> {
     let mut hasher = DefaultHasher::new();
     layout.root.hash(&mut hasher);
     let settings = if layout.root.join(".env").exists() { ".env" } else { ".env.example" };
-    command.current_dir(&layout.root).args([
+    // Compose reads this file for all services, although only those of others are started here.
+    command.env("SETTINGS_FILE", settings).current_dir(&layout.root).args([
         "--env-file",
         settings,
         "--file",

@@ -1,4 +1,4 @@
-//! Names that no other test uses, and a look at the broker past the crate under test.
+//! A topology with names of its own for each test, and direct access to the broker.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use secrecy::SecretString;
 use uuid::Uuid;
 
-/// Longest wait for what the broker does within a second or two.
+/// Longest wait for something that the broker does within a second or two.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) struct Broker {
@@ -26,7 +26,7 @@ pub(crate) struct Broker {
     connection: Connection,
 }
 
-/// A message as the broker has it.
+/// A message as the broker stores it.
 pub(crate) struct Stored {
     pub(crate) body: Vec<u8>,
     pub(crate) delivery_mode: Option<u8>,
@@ -34,7 +34,7 @@ pub(crate) struct Stored {
 }
 
 impl Broker {
-    /// Nothing is provisioned yet.
+    /// A connection and unused names, without queues and exchanges.
     pub(crate) async fn create() -> Self {
         let url = Services::from_environment().rabbitmq_url;
         let base = format!("exports-t{}", &Uuid::new_v4().simple().to_string()[..8]);
@@ -59,7 +59,7 @@ impl Broker {
         Publisher::new(self.url.clone(), self.topology.clone())
     }
 
-    /// Publishes a message that must be confirmed; returns its body.
+    /// Publishes a message, asserts that it is confirmed, and returns its body.
     pub(crate) async fn published(&self, publisher: &Publisher) -> Vec<u8> {
         let message = message();
         publisher.publish(message, None).await.expect("confirmed");
@@ -70,12 +70,13 @@ impl Broker {
         format!("{}.jobs.retry", self.base)
     }
 
-    /// A channel of its own: the broker closes a channel with every error.
+    /// A new channel, because the broker closes a channel at every error.
     async fn channel(&self) -> Channel {
         self.connection.create_channel().await.expect("a channel")
     }
 
-    /// Messages that lie ready in the queue; those in a consumer's hands do not count. `None`: there is no such queue.
+    /// Number of ready messages in the queue, without unacknowledged ones. `None` if there is no
+    /// such queue.
     pub(crate) async fn ready_count(&self, queue: &str) -> Option<u32> {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = self.channel().await.queue_declare(queue.into(), options, FieldTable::default()).await;
@@ -93,7 +94,7 @@ impl Broker {
         })
     }
 
-    /// Makes the job exchange without any queue.
+    /// Declares the job exchange without any queue.
     pub(crate) async fn declare_exchange_only(&self) {
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let name = self.topology.exchange();
@@ -112,7 +113,7 @@ impl Broker {
         deleted.expect("a queue that can be deleted");
     }
 
-    /// Removes this test's names, as far as possible.
+    /// Deletes this test's queues and exchanges, as far as possible.
     pub(crate) async fn cleanup(self) {
         for queue in [self.topology.queue(), self.retry_queue()] {
             let _ =
@@ -131,7 +132,7 @@ pub(crate) fn message() -> WakeUp {
     WakeUp { job_id: JobId::new(Uuid::now_v7()) }
 }
 
-/// Asks until the answer is as wanted; panics with the last one after a bounded wait.
+/// Calls `ask` until it returns `wanted`. Panics with the last answer after [`SOON`].
 pub(crate) async fn eventually<T, F>(wanted: &T, ask: impl Fn() -> F)
 where
     T: PartialEq + std::fmt::Debug,

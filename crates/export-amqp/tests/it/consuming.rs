@@ -1,4 +1,4 @@
-//! The consumer: what it hands out, what it answers, how it stops and how it comes back.
+//! The consumer: what it delivers, what it answers, how it stops and how it reconnects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, SOON, eventually};
 
-/// A consumer whose deliveries come out here, and go on only when the test lets them.
+/// A consumer whose deliveries the test receives; each handler waits until the test lets it end.
 struct Consumer {
     entered: mpsc::UnboundedReceiver<Vec<u8>>,
-    /// A permit ends one handler with an ack.
+    /// Each permit ends one handler.
     gate: Arc<Semaphore>,
     at_once: Arc<AtomicUsize>,
     most_at_once: Arc<AtomicUsize>,
@@ -25,7 +25,7 @@ struct Consumer {
 }
 
 impl Consumer {
-    /// `nacks` deliveries are refused first; all others are acked.
+    /// Nacks the first `nacks` deliveries and acks all others.
     fn start(broker: &Broker, concurrency: u16, nacks: usize) -> Self {
         let (sender, entered) = mpsc::unbounded_channel();
         let (gate, stop) = (Arc::new(Semaphore::new(0)), CancellationToken::new());
@@ -59,7 +59,7 @@ impl Consumer {
         Self { entered, gate, at_once, most_at_once, is_consuming, stop, task }
     }
 
-    /// The next delivery that is handed out.
+    /// Waits for the next delivery.
     async fn next(&mut self) -> Vec<u8> {
         timeout(SOON, self.entered.recv()).await.expect("a delivery in time").expect("a delivery")
     }
@@ -81,7 +81,7 @@ async fn what_is_published_is_delivered_and_an_ack_ends_it() {
     let mut consumer = Consumer::start(&broker, 1, 0);
     assert_eq!(consumer.next().await, body);
     consumer.gate.add_permits(1);
-    // An unanswered delivery would lie ready again once the consumer is gone.
+    // An unanswered message would be ready again once the consumer is gone.
     consumer.stopped().await;
     assert_eq!(broker.ready_count(&broker.topology.queue()).await, Some(0));
     assert_eq!(broker.ready_count(&broker.retry_queue()).await, Some(0));
@@ -89,7 +89,7 @@ async fn what_is_published_is_delivered_and_an_ack_ends_it() {
 }
 
 #[tokio::test]
-async fn a_nacked_delivery_comes_back_after_its_rest() {
+async fn a_nacked_message_is_delivered_again_after_its_wait() {
     let broker = Broker::provisioned().await;
     let body = broker.published(&broker.publisher()).await;
     let mut consumer = Consumer::start(&broker, 2, 2);
@@ -98,7 +98,7 @@ async fn a_nacked_delivery_comes_back_after_its_rest() {
         let nacked_at = Instant::now();
         consumer.gate.add_permits(1);
         assert_eq!(consumer.next().await, body);
-        assert!(nacked_at.elapsed() >= Duration::from_millis(300), "a nack without rest would spin");
+        assert!(nacked_at.elapsed() >= Duration::from_millis(300), "a nack without a pause would loop");
     }
     consumer.gate.add_permits(1);
     consumer.stopped().await;
@@ -109,7 +109,7 @@ async fn a_nacked_delivery_comes_back_after_its_rest() {
 }
 
 #[tokio::test]
-async fn as_many_are_handled_at_once_as_set_and_no_more() {
+async fn deliveries_at_a_time_are_limited_to_the_concurrency() {
     let broker = Broker::provisioned().await;
     let publisher = broker.publisher();
     for _ in 0..8 {
@@ -138,7 +138,7 @@ async fn as_many_are_handled_at_once_as_set_and_no_more() {
 }
 
 #[tokio::test]
-async fn stop_waits_for_the_delivery_in_hand_and_takes_no_other() {
+async fn stopping_waits_for_the_delivery_in_progress_and_takes_no_other() {
     let broker = Broker::provisioned().await;
     let publisher = broker.publisher();
     let first = broker.published(&publisher).await;
@@ -166,10 +166,10 @@ async fn a_consumer_that_waits_for_its_queue_stops_at_once() {
 }
 
 #[tokio::test]
-async fn it_comes_back_when_its_queue_does() {
+async fn a_consumer_resumes_when_its_queue_exists_again() {
     let broker = Broker::create().await;
     let publisher = broker.publisher();
-    // Started before anything is there.
+    // Started before its queue exists.
     let mut consumer = Consumer::start(&broker, 1, 0);
     broker.provision().await;
     let body = broker.published(&publisher).await;
@@ -189,9 +189,9 @@ async fn it_comes_back_when_its_queue_does() {
     broker.cleanup().await;
 }
 
-/// A handler that panics leaves its delivery neither unanswered nor lost: it comes again.
+/// A delivery whose handler panics is neither left unanswered nor lost: it is delivered again.
 #[tokio::test]
-async fn a_delivery_whose_handler_panicked_comes_again() {
+async fn a_message_whose_handler_panicked_is_delivered_again() {
     let broker = Broker::provisioned().await;
     broker.published(&broker.publisher()).await;
     let (sender, mut entered) = mpsc::unbounded_channel();

@@ -1,4 +1,4 @@
-//! Events: confirmed, and nobody has to listen.
+//! Events: confirmed, also if no queue is bound for them.
 
 use chrono::DateTime;
 use export_amqp::AmqpError;
@@ -16,7 +16,7 @@ fn event() -> Event {
 }
 
 #[tokio::test]
-async fn an_event_that_nobody_wants_is_no_error() {
+async fn an_event_without_a_queue_is_no_error() {
     let broker = Broker::provisioned().await;
     let publisher = broker.publisher();
     publisher.publish_event(&event(), None).await.expect("confirmed");

@@ -23,12 +23,12 @@ async fn nothing_is_published_before_the_exchange_is_there() {
 }
 
 #[tokio::test]
-async fn a_message_that_no_queue_wants_is_told() {
+async fn a_message_without_a_queue_is_an_error() {
     let broker = Broker::create().await;
     broker.declare_exchange_only().await;
     let publisher = broker.publisher();
     let outcome = publisher.publish(message(), None).await;
-    let Err(AmqpError::Unroutable { exchange }) = outcome else { panic!("not told: {outcome:?}") };
+    let Err(AmqpError::Unroutable { exchange }) = outcome else { panic!("not reported: {outcome:?}") };
     assert_eq!(exchange, broker.topology.exchange());
     broker.provision().await;
     broker.published(&publisher).await;
@@ -36,7 +36,7 @@ async fn a_message_that_no_queue_wants_is_told() {
 }
 
 #[tokio::test]
-async fn messages_are_persistent_and_as_the_contract_has_them() {
+async fn messages_are_persistent_and_follow_the_contract() {
     let broker = Broker::provisioned().await;
     let message = message();
     broker.publisher().publish(message, None).await.expect("confirmed");
@@ -47,7 +47,7 @@ async fn messages_are_persistent_and_as_the_contract_has_them() {
 }
 
 #[tokio::test]
-async fn provisioning_twice_is_harmless() {
+async fn provisioning_twice_is_safe() {
     let broker = Broker::provisioned().await;
     let body = broker.published(&broker.publisher()).await;
     broker.provision().await;
@@ -56,7 +56,7 @@ async fn provisioning_twice_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_not_there_is_an_error_in_time() {
+async fn an_unreachable_broker_is_an_error_in_time() {
     let broker = Broker::create().await;
     let port = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -73,9 +73,9 @@ async fn a_broker_that_is_not_there_is_an_error_in_time() {
 }
 
 #[tokio::test]
-async fn a_broker_that_accepts_and_says_nothing_is_an_error_in_time() {
+async fn a_broker_that_never_answers_is_an_error_in_time() {
     let broker = Broker::create().await;
-    // Connections are taken by the system's backlog, and nobody ever answers.
+    // The operating system's backlog accepts the connections, and no program answers.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let publisher = Publisher::new(format!("amqp://127.0.0.1:{port}/%2f").into(), broker.topology.clone());
@@ -84,15 +84,15 @@ async fn a_broker_that_accepts_and_says_nothing_is_an_error_in_time() {
         let outcome = loop {
             let outcome = publisher.publish(message(), None).await;
             assert!(asked_at.elapsed() < Duration::from_secs(8), "{:?}", asked_at.elapsed());
-            // For a moment after a failure nobody tries.
-            if !matches!(outcome, Err(AmqpError::Resting)) {
+            // Within a second after a failure there is no further attempt.
+            if !matches!(outcome, Err(AmqpError::BackingOff)) {
                 break outcome;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         assert!(matches!(outcome, Err(AmqpError::TimedOut { .. })), "{outcome:?}");
     }
-    // Both have waited for the same attempt: each would cost a thread that stays.
+    // Both have waited for the same attempt, because each attempt would leak a thread.
     listener.set_nonblocking(true).expect("a setting");
     assert!(listener.accept().is_ok(), "nobody has tried");
     assert!(listener.accept().is_err(), "more than one attempt");

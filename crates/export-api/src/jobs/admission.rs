@@ -89,10 +89,10 @@ impl Admission {
         };
         let (catalog, allowed) = (self.0.catalog.clone(), allowed.clone());
         let count = || async move {
-            let standing = catalog.standing().await?;
-            Ok(match standing.listed_at_ms {
+            let catalog_status = catalog.status().await?;
+            Ok(match catalog_status.listed_at_ms {
                 None => VehicleCount::Unsure(None),
-                Some(_) if standing.is_trusted => VehicleCount::All(catalog.count(&allowed).await?),
+                Some(_) if catalog_status.is_trusted => VehicleCount::All(catalog.count(&allowed).await?),
                 Some(_) => VehicleCount::Unsure(Some(catalog.count(&allowed).await?)),
             })
         };

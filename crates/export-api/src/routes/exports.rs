@@ -22,7 +22,6 @@ use export_core::access::Principal;
 use export_core::id::NameError;
 use export_core::job::Job;
 use export_store::StoreError;
-use tracing::error;
 
 use crate::http::problem::Problem;
 use crate::state::ApiState;
@@ -67,11 +66,6 @@ async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Res
         .ok_or_else(Problem::unknown_job)
 }
 
-/// The answer when the store has failed over this job.
-fn store_problem(job_id: JobId, error: &StoreError) -> Problem {
-    if let StoreError::Corrupt(what) = error {
-        error!(job.id = %job_id, error = what, "a stored job cannot be read");
-        return Problem::internal();
-    }
-    Problem::unavailable(error)
+fn store_problem(_job_id: JobId, error: &StoreError) -> Problem {
+    Problem::from(error)
 }

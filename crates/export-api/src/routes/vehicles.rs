@@ -99,7 +99,7 @@ pub async fn list_vehicles(
     let query = ParsedQuery::parse(query)?;
 
     // Read before the page, so that the page is at least as recent as `refreshedAt` says.
-    let catalog_status = state.catalog.standing().await?;
+    let catalog_status = state.catalog.status().await?;
     let page =
         state.catalog.page(&principal.vehicles, query.search.as_deref(), query.after.as_ref(), query.limit);
     let page = page.await?;

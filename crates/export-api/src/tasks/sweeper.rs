@@ -68,7 +68,7 @@ impl Sweeper {
 
     /// Publishes one batch of these jobs again. `true` if there were any and all were published.
     async fn publish_batch(&self) -> Result<bool, StoreError> {
-        let waiting = self.jobs.unpublished(self.queue_age).await?;
+        let waiting = self.jobs.lost_messages(self.queue_age).await?;
         for job in &waiting {
             let job_id = job.job_id;
             if let Err(error) = self.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await {

@@ -1,9 +1,11 @@
-//! Every setting of `exports-api`: missing, wrong, from a file, and told by `--help`.
+//! Every setting of `exports-api`: missing, wrong, from a file, renamed, and listed by `--help`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use export_api::config::Cli;
+use export_settings::reference::{example_flags, variables_of};
 use export_testkit::program::{Program, assert_refuses};
 
 /// All that is required, of services that are not there.
@@ -34,7 +36,7 @@ fn a_missing_setting_is_named() {
 }
 
 #[test]
-fn a_wrong_setting_is_named_and_its_value_is_not_told() {
+fn a_wrong_setting_is_named_and_its_value_is_not_printed() {
     let wrong = [
         ("HOST", "hunter2"),
         ("PORT", "hunter2"),
@@ -105,8 +107,9 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("MAX_ATTEMPTS", "hunter2"),
         ("REPUBLISH_AFTER_SECONDS", "0"),
         ("REPUBLISH_AFTER_SECONDS", "hunter2"),
+        ("SHARE_RESULTS", "hunter2"),
+        ("SHARE_RESULTS", "ON"),
         ("COALESCE", "hunter2"),
-        ("COALESCE", "ON"),
         ("MAX_RUNNING_PER_TENANT", "0"),
         ("MAX_RUNNING_PER_TENANT", "-1"),
         ("MAX_RUNNING_PER_TENANT", "100001"),
@@ -157,6 +160,33 @@ fn tokens_are_set_up_as_a_whole() {
 }
 
 #[test]
+fn an_old_name_is_accepted_with_a_warning() {
+    let warning = "exports-api: setting COALESCE is deprecated: its new name is SHARE_RESULTS";
+    let mut old = valid().with("COALESCE", "off").start();
+    old.until_written("listening");
+    assert!(old.output().contains(warning), "{}", old.output());
+    let both = valid().with("COALESCE", "off").with("SHARE_RESULTS", "off");
+    assert_refuses(&both, "settings COALESCE and SHARE_RESULTS are both set");
+    // As Compose sets what .env does not.
+    let mut blank = valid().with("COALESCE", "").with("SHARE_RESULTS", "off").start();
+    blank.until_written("listening");
+    assert!(!blank.output().contains("deprecated"), "{}", blank.output());
+}
+
+#[test]
+fn its_settings_are_those_of_the_reference() {
+    let command = Cli::command();
+    let variables = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
+    assert_eq!(variables.map(str::to_owned).collect::<BTreeSet<_>>(), variables_of("API"));
+}
+
+#[test]
+fn the_examples_are_taken() {
+    let flags = ["exports-api".to_owned()].into_iter().chain(example_flags("API"));
+    Cli::try_parse_from(flags).expect("flags").resolve().expect("settings");
+}
+
+#[test]
 fn an_open_api_says_so() {
     valid().start().until_written("AUTH=none: everyone who can reach this API may use it");
 }
@@ -184,7 +214,7 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
-fn help_tells_every_variable() {
+fn help_lists_every_variable() {
     let ended = Program::new(env!("CARGO_BIN_EXE_exports-api"), &["--help"], &VALID).run();
     assert_eq!(ended.code, Some(0));
     // Long lines are wrapped wherever they have a space.
@@ -196,11 +226,11 @@ fn help_tells_every_variable() {
             "{variable}: {help}"
         );
     }
-    assert!(!help.contains("hunter2"), "secrets are not told: {help}");
+    assert!(!help.contains("hunter2"), "help shows a secret: {help}");
 }
 
 #[test]
-fn it_waits_for_services_and_ends_when_told_to() {
+fn it_waits_for_services_and_ends_at_a_signal() {
     let mut running = valid().start();
     running.until_written("listening");
     running.until_written("mongodb");

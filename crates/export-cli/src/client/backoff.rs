@@ -1,16 +1,16 @@
-//! How long to wait between tries, and when to give up.
+//! Waits between attempts, and when to give up.
 
 use std::time::{Duration, Instant};
 
-/// The first wait is at most this long; the bound doubles with every failure in a row.
+/// Upper bound of the first wait; it doubles with every failure in a row.
 const FIRST: Duration = Duration::from_millis(250);
-/// The bound stops growing here: what comes back is noticed soon enough.
+/// Largest upper bound: a service that is back is noticed within this time.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// The failures in a row of one thing that is tried again.
+/// Counts failures in a row of one operation that is retried.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    /// How long failures may go on.
+    /// How long failures may continue before giving up.
     patience: Duration,
     failing_since: Option<Instant>,
     failures: u32,
@@ -22,28 +22,28 @@ impl Backoff {
         Self { patience, failing_since: None, failures: 0, random: fastrand::Rng::new() }
     }
 
-    /// How long to wait after a failure before the next try; `None` when it is time to give up. A server's wish for a longer wait is
-    /// obeyed.
-    pub(super) fn failed(&mut self, now: Instant, wish: Option<Duration>) -> Option<Duration> {
+    /// The wait before the next attempt; `None` when it is time to give up. Waits at least
+    /// `retry_after`, as the server asked.
+    pub(super) fn failed(&mut self, now: Instant, retry_after: Option<Duration>) -> Option<Duration> {
         let since = *self.failing_since.get_or_insert(now);
         let left = self.patience.checked_sub(now - since).filter(|left| !left.is_zero())?;
         let bound = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
         self.failures += 1;
-        // Random, so that many clients of a service that comes back do not come all at once.
+        // Jitter, so that many clients do not return at the same moment.
         let wait = bound.mul_f64(0.5 + self.random.f64() / 2.0);
-        match wish {
-            Some(wish) if wish > left => None,
-            Some(wish) => Some(wait.max(wish).min(left)),
+        match retry_after {
+            Some(least) if least > left => None,
+            Some(least) => Some(wait.max(least).min(left)),
             None => Some(wait.min(left)),
         }
     }
 
-    /// Whether the failures in a row have just begun.
+    /// Whether the last failure was the first in a row.
     pub(super) fn is_first_failure(&self) -> bool {
         self.failures == 1
     }
 
-    /// Forgets all failures.
+    /// Ends the row of failures.
     pub(super) fn succeeded(&mut self) {
         self.failing_since = None;
         self.failures = 0;
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_s_wish_is_obeyed_or_nothing_is_waited_for() {
+    fn retry_after_is_obeyed_or_the_client_gives_up() {
         let mut backoff = Backoff::new(20 * SECOND);
         let now = Instant::now();
         assert_eq!(backoff.failed(now, Some(7 * SECOND)), Some(7 * SECOND));

@@ -1,4 +1,4 @@
-//! An export job as the API tells it.
+//! An export job, as the API describes it.
 
 use export_core::JobId;
 use export_core::job::{Priority, Progress};
@@ -6,30 +6,30 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::console::shown;
 use super::error::ClientError;
+use crate::print::{duration, sanitized};
 
-/// The states that there are.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[clap(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum State {
     /// Waits for a worker.
     NotStarted,
-    /// A worker has it.
+    /// A worker runs it.
     Started,
     /// The result is there.
     Finished,
-    /// It could not be done.
+    /// The export failed.
     Failed,
-    /// Somebody did not want it any more.
+    /// A user cancelled it.
     Cancelled,
-    /// The result is gone.
+    /// The result was deleted at the end of its retention.
     Expired,
 }
 
 impl State {
-    /// As the API says it.
+    /// The API's name of the state.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NotStarted => "NOT_STARTED",
@@ -41,24 +41,25 @@ impl State {
         }
     }
 
-    /// Whether something may still come of it.
+    /// Whether the job has not ended.
     pub(crate) fn is_active(self) -> bool {
         matches!(self, Self::NotStarted | Self::Started)
     }
 
-    pub(super) fn told(self) -> &'static str {
+    /// What a sentence about the export says: `the export … has FAILED`.
+    pub(super) fn predicate(self) -> &'static str {
         match self {
-            Self::NotStarted => "has not begun",
-            Self::Started => "is at work",
+            Self::NotStarted => "has not started",
+            Self::Started => "is running",
             Self::Finished => "is FINISHED",
             Self::Failed => "has FAILED",
             Self::Cancelled => "was CANCELLED",
-            Self::Expired => "has EXPIRED; its files are gone",
+            Self::Expired => "has EXPIRED; its files are deleted",
         }
     }
 }
 
-/// What this program needs of a job.
+/// The fields of a job that this program uses.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Job {
@@ -68,7 +69,7 @@ pub(crate) struct Job {
     #[serde(default)]
     pub(crate) priority: Option<Priority>,
     #[serde(default)]
-    pub(crate) queue: Option<Place>,
+    pub(crate) queue: Option<QueuePosition>,
     pub(crate) start_date: String,
     pub(crate) end_date: String,
     #[serde(default)]
@@ -86,6 +87,11 @@ pub(crate) struct Job {
     #[serde(default)]
     pub(crate) cancel_requested: bool,
     #[serde(default)]
+    shared: Option<bool>,
+    /// The earlier name of `shared`.
+    #[serde(default)]
+    coalesced: Option<bool>,
+    #[serde(default)]
     pub(crate) error: Option<JobFailure>,
     #[serde(default)]
     pub(crate) created_at: String,
@@ -95,10 +101,10 @@ pub(crate) struct Job {
     pub(crate) expires_at: Option<String>,
 }
 
-/// Where a waiting job stands.
+/// A waiting job's position among its tenant's jobs, with estimates.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Place {
+pub(crate) struct QueuePosition {
     pub(crate) position: u64,
     #[serde(default)]
     pub(crate) starts_in_seconds: Option<u64>,
@@ -106,27 +112,18 @@ pub(crate) struct Place {
     pub(crate) eta_seconds: Option<u64>,
 }
 
-impl Place {
-    /// For people, with the guesses that there are.
-    pub(crate) fn told(&self) -> String {
-        let guess = |seconds: Option<u64>, what| {
+impl QueuePosition {
+    /// One line: the position and the estimates that there are.
+    pub(crate) fn describe(&self) -> String {
+        let estimate = |seconds: Option<u64>, what| {
             seconds.map(|seconds| format!(", {what} in about {}", duration(seconds))).unwrap_or_default()
         };
-        let starts = guess(self.starts_in_seconds, "begins");
-        format!("number {} in line{starts}{}", self.position, guess(self.eta_seconds, "ends"))
+        let starts = estimate(self.starts_in_seconds, "starts");
+        format!("position {} in the queue{starts}{}", self.position, estimate(self.eta_seconds, "ends"))
     }
 }
 
-/// Seconds for people.
-pub(crate) fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-/// The figures of a result that a download is held against.
+/// Figures of a result; a download is compared with `bytes` and `sha256`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ResultStats {
@@ -144,7 +141,7 @@ pub(crate) struct JobFailure {
     pub(crate) message: String,
 }
 
-/// A job, and all of what the API said about it.
+/// A job, and the JSON it was read from.
 #[derive(Debug)]
 pub(crate) struct JobAnswer {
     pub(crate) job: Job,
@@ -152,7 +149,7 @@ pub(crate) struct JobAnswer {
 }
 
 impl JobAnswer {
-    /// The body of an answer.
+    /// Parses the body of an answer.
     pub(crate) fn of(answer: &Answer) -> Result<Self, ClientError> {
         let json: Value = answer.json()?;
         let job = Job::deserialize(&json).map_err(|error| answer.not_understood(&error.to_string()))?;
@@ -161,27 +158,33 @@ impl JobAnswer {
 }
 
 impl Job {
-    /// Fails when the job has ended without a result.
+    /// Fails if the job has ended without a result, or if the result is deleted.
     pub(crate) fn require_no_bad_end(&self) -> Result<(), ClientError> {
         match self.state {
             State::Failed | State::Cancelled | State::Expired => {
-                Err(ClientError::Ended { id: self.id, state: self.state, reason: self.reason() })
+                let reason = self.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+                Err(ClientError::Ended(format!("the export {} {}{reason}", self.id, self.state.predicate())))
             }
             State::NotStarted | State::Started | State::Finished => Ok(()),
         }
     }
 
-    /// The job's own error, for people.
-    pub(crate) fn reason(&self) -> Option<String> {
-        self.error.as_ref().map(|error| shown(&format!("{} ({})", error.message, error.code)))
+    /// Whether the job reuses the result of an earlier export of the same request.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.or(self.coalesced).unwrap_or_default()
     }
 
-    /// The range as it was asked for.
+    /// The job's error as one line.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.error.as_ref().map(|error| sanitized(&format!("{} ({})", error.message, error.code)))
+    }
+
+    /// The range as requested.
     pub(crate) fn range(&self) -> String {
         let zone = match self.timezone.as_str() {
             "" | "UTC" => String::new(),
             zone => format!(" {zone}"),
         };
-        shown(&format!("{} … {}{zone}", self.start_date, self.end_date))
+        sanitized(&format!("{} … {}{zone}", self.start_date, self.end_date))
     }
 }

@@ -1,25 +1,23 @@
-//! A result that is many objects, into a folder: everything is fetched and checked beside it, and then the folder gets its name.
+//! Downloads a result of many objects into a folder: all objects are fetched and verified in a
+//! temporary folder beside it, which is then renamed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail};
 use export_core::JobId;
 use export_core::manifest::{MANIFEST_ENTRY, Manifest, VehicleManifest};
 use indicatif::ProgressBar;
 use serde::Deserialize;
-use tempfile::Builder;
 
-use super::console::shown;
-use super::destination::folder_of;
 use super::error::ClientError;
 use super::part::with_suffix;
-use super::result::sync;
 use super::send::{Call, Client};
 use super::transfer::{Wanted, fetch};
 use super::verify;
-use crate::run::check_replaceable;
+use crate::output_path::{folder_of, rename_folder, sync_folder};
+use crate::print::sanitized;
 
 #[derive(Debug, Deserialize)]
 struct Listed {
@@ -32,7 +30,7 @@ struct Object {
     bytes: u64,
 }
 
-/// Fetches all objects of an export. `sha256` is the manifest's.
+/// Fetches all objects of an export. `sha256` is the manifest's SHA-256 in hex.
 pub(super) async fn fetch_all(
     client: &Client,
     export: JobId,
@@ -45,34 +43,38 @@ pub(super) async fn fetch_all(
     let answer = client.call(&Call::get(&["export", &id, "download"])).await?;
     let objects = answer.json::<Listed>()?.objects;
     check_names(&objects)?;
-    // With the id in its name: what lies in it is this export's, and a later program goes on with it.
+    // The name has the export's id, so a later download of the same export finds its files and
+    // resumes.
     let beside = with_suffix(folder, &format!(".{id}.part"));
-    fs::create_dir_all(&beside).with_context(|| format!("{} cannot be made", beside.display()))?;
+    fs::create_dir_all(&beside).with_context(|| format!("cannot create {}", beside.display()))?;
     let _lock = lock(&beside)?;
 
     let (manifest, others): (Vec<Object>, Vec<Object>) =
         objects.into_iter().partition(|object| object.name == MANIFEST_ENTRY);
-    let [object] = &manifest[..] else { bail!("the export has no {MANIFEST_ENTRY}; it cannot be checked") };
+    let [object] = &manifest[..] else {
+        bail!("the export has no {MANIFEST_ENTRY}, so it cannot be verified")
+    };
     let path = beside.join(MANIFEST_ENTRY);
     let wanted = Wanted { export, object: Some(MANIFEST_ENTRY), bytes: object.bytes, sha256 };
-    // Small, so that it is always fetched: everything else is held against it.
+    // Small, so it is always fetched again: all other files are verified against it.
     fetch(client, &wanted, &path, bar).await?.rename(&path, true)?;
-    let text = fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|error| ClientError::Checksum(format!("{MANIFEST_ENTRY} cannot be read: {error}")))?;
+        .map_err(|error| ClientError::Checksum(format!("{MANIFEST_ENTRY} is not a manifest: {error}")))?;
     let files: BTreeMap<String, VehicleManifest> =
         manifest.vehicles.into_iter().map(|vehicle| (vehicle.entry.clone(), vehicle)).collect();
     for object in &others {
         fetch_one(client, export, object, &beside, files.get(&object.name), bar).await?;
     }
-    sync(&beside);
-    give_name(&beside, folder, may_replace)
-        .with_context(|| format!("{} cannot be renamed to {}", beside.display(), folder.display()))?;
-    sync(folder_of(folder));
+    sync_folder(&beside);
+    rename_folder(&beside, folder, may_replace)
+        .with_context(|| format!("cannot rename {} to {}", beside.display(), folder.display()))?;
+    sync_folder(folder_of(folder));
     Ok(())
 }
 
-/// Names become names of files: each must be one name, and no two the same.
+/// Names of objects become names of files: each must be a single path component, and no two the
+/// same.
 fn check_names(objects: &[Object]) -> anyhow::Result<()> {
     let mut names = BTreeSet::new();
     for Object { name, .. } in objects {
@@ -80,7 +82,7 @@ fn check_names(objects: &[Object]) -> anyhow::Result<()> {
         let is_one = matches!(parts.next(), Some(Component::Normal(part)) if part == name.as_str())
             && parts.next().is_none();
         if !is_one || name.contains(['/', '\\', '\0']) || !names.insert(name) {
-            bail!("the service names a file {:?}, which is not taken for one", shown(name));
+            bail!("the service sent {:?}, which is not accepted as the name of a file", sanitized(name));
         }
     }
     Ok(())
@@ -111,45 +113,23 @@ async fn fetch_one(
     Ok(())
 }
 
-/// On a thread that may be busy for long: signals are listened to meanwhile.
+/// Verifies a file on a blocking thread, so that signals are still handled.
 async fn fault(path: &Path, name: &str, file: Option<&VehicleManifest>) -> anyhow::Result<Option<String>> {
     let (path, name, file) = (path.to_owned(), name.to_owned(), file.cloned());
     let checked = tokio::task::spawn_blocking(move || verify::fault(&path, &name, file.as_ref()));
-    checked.await.context("a file could not be checked")?
+    checked.await.context("verifying a file panicked")?
 }
 
-/// Keeps other programs from the same folder while it is held.
+/// Locks the folder against other downloads for as long as the returned file is open.
 fn lock(folder: &Path) -> anyhow::Result<File> {
-    let opened = File::open(folder).with_context(|| format!("{} cannot be read", folder.display()))?;
+    let opened = File::open(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     match opened.try_lock() {
         Err(TryLockError::WouldBlock) => {
             bail!("{} is being written by another download; wait for it", folder.display())
         }
-        // Some file systems know no locks.
+        // Some file systems have no locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(opened),
     }
-}
-
-/// Renames the whole folder, where asked over an earlier export, which is gone only when the new one is there.
-fn give_name(beside: &Path, folder: &Path, may_replace: bool) -> anyhow::Result<()> {
-    let is_replaced = may_replace && folder.is_dir() && fs::read_dir(folder)?.next().is_some();
-    if !is_replaced {
-        // Replaces nothing but an empty folder.
-        return Ok(fs::rename(beside, folder)?);
-    }
-    // Looked at again: the download may have taken hours.
-    check_replaceable(folder)?;
-    let aside = Builder::new().prefix(".replaced-").tempdir_in(folder_of(folder))?;
-    let old: PathBuf = aside.path().join("old");
-    fs::rename(folder, &old)?;
-    if let Err(error) = fs::rename(beside, folder) {
-        if fs::rename(&old, folder).is_err() {
-            // Better a folder of a strange name than an export that is gone.
-            let _ = aside.keep();
-        }
-        return Err(error.into());
-    }
-    Ok(aside.close()?)
 }
 
 #[cfg(test)]

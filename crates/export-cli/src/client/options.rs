@@ -4,36 +4,38 @@ use std::time::Duration;
 
 use export_settings::client::ClientArgs;
 
-use super::console::Console;
 use super::send::Client;
+use crate::print::Console;
 
-/// The longest outage that makes sense to sit out, in seconds: a day.
-const MAX_PATIENCE_SECONDS: i64 = 86_400;
+/// Longest `--retry-for`, in seconds: a day.
+const MAX_RETRY_SECONDS: i64 = 86_400;
 
-/// How long an outage is sat out when nothing is said.
+/// How long to retry while the service is unavailable, unless `--retry-for` says it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
-    /// Somebody sits in front of it: what is wrong with the URL should be told soon.
+    /// 15 s: a person waits for the answer, and should soon see that the URL is wrong.
     Short,
-    /// Hours of work may hang on it: a service that is being updated comes back within minutes.
+    /// 5 min: hours of work may depend on it, and a service that is being updated is back within
+    /// minutes.
     Long,
 }
 
-/// Where the API is and how patient to be.
+/// Where the API is, and how long to retry.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApiArgs {
     #[command(flatten)]
     settings: ClientArgs,
-    /// How long to go on trying while the service cannot be reached or is too busy, in seconds [default: 15; while waiting and downloading 300]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=MAX_PATIENCE_SECONDS), help_heading = "Service")]
+    /// How long to retry while the service cannot be reached or is too busy, in seconds [default:
+    /// 15; while waiting and downloading 300]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=MAX_RETRY_SECONDS), help_heading = "Service")]
     retry_for: Option<u32>,
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, help_heading = "Service")]
     quiet: bool,
 }
 
 impl ApiArgs {
-    /// A client.
+    /// The client that these flags ask for.
     pub(crate) fn client(&self, patience: Patience) -> anyhow::Result<Client> {
         let patience = match (self.retry_for, patience) {
             (Some(seconds), _) => Duration::from_secs(seconds.into()),

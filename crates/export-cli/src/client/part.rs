@@ -1,4 +1,5 @@
-//! A file on its way: `FILE.part`, and beside it `FILE.part.json`, which says what of it is a part.
+//! A partial download: `FILE.part`, and beside it `FILE.part.json`, which says of what file the
+//! bytes are.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,18 +10,18 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Of what a part is a part. Bytes are only added to it while all of this is the same.
+/// What file the bytes of a part belong to. Bytes are appended only while all fields are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     /// The job's id.
     pub(super) export: String,
-    /// The object's name; the job's only file has none.
+    /// The object's name; `None` for a zip, which is the job's only file.
     pub(super) object: Option<String>,
-    /// The strong `ETag` that its bytes came with, if they had one.
+    /// The strong `ETag` of the answer that the bytes are from, if it had one.
     pub(super) etag: Option<String>,
 }
 
-/// An open part. Two programs cannot write the same one.
+/// An open part, locked against other programs.
 pub(super) struct Part {
     path: PathBuf,
     mark_path: PathBuf,
@@ -31,37 +32,38 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens the part of this file, or makes it. What an earlier program left of the same object stays.
+    /// Opens or creates the part of this file. Bytes that an earlier download of the same object
+    /// left are kept.
     pub(super) fn open(target: &Path, export: &str, object: Option<&str>) -> anyhow::Result<Self> {
         let (path, mark_path) = (with_suffix(target, ".part"), with_suffix(target, ".part.json"));
         let shown = path.display();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.with_context(|| format!("{shown} cannot be made"))?;
+        let file = file.with_context(|| format!("cannot create {shown}"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 bail!("{shown} is being written by another download; wait for it, or give another name")
             }
-            // Some file systems know no locks.
-            Err(TryLockError::Error(error)) => tracing::debug!(%error, "no lock"),
+            // Some file systems have no locks.
+            Err(TryLockError::Error(error)) => tracing::debug!(%error, "cannot lock the part"),
         }
         let mark = fs::read(&mark_path).ok();
-        let is_of_others = mark.is_none() && file.metadata().is_ok_and(|found| found.len() > 0);
-        if is_of_others {
-            bail!("{shown} is there and is not of this program; move it away, or give another name");
+        let is_foreign = mark.is_none() && file.metadata().is_ok_and(|found| found.len() > 0);
+        if is_foreign {
+            bail!("{shown} exists and was not written by this program; move it away, or give another name");
         }
         let mark = mark.and_then(|text| serde_json::from_slice::<Mark>(&text).ok());
         let mark = mark.filter(|mark| mark.export == export && mark.object.as_deref() == object);
         let mut part = Self { path, mark_path, file, bytes: 0, sha256: Sha256::new(), mark };
         if part.mark.is_some() {
-            part.read_what_is_there().with_context(|| format!("{} cannot be read", part.path.display()))?;
+            part.hash_existing_bytes().with_context(|| format!("cannot read {}", part.path.display()))?;
         } else {
-            part.begin_again()?;
+            part.restart()?;
         }
         Ok(part)
     }
 
-    fn read_what_is_there(&mut self) -> io::Result<()> {
+    fn hash_existing_bytes(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; 256 << 10];
         loop {
             let read = self.file.read(&mut buffer)?;
@@ -73,19 +75,19 @@ impl Part {
         }
     }
 
-    /// Throws away all bytes.
-    pub(super) fn begin_again(&mut self) -> anyhow::Result<()> {
+    /// Deletes all bytes.
+    pub(super) fn restart(&mut self) -> anyhow::Result<()> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(|error| self.unwritable(&error))?;
         (self.bytes, self.sha256, self.mark) = (0, Sha256::new(), None);
         Ok(())
     }
 
-    /// Says of what the bytes that follow are a part; written before them.
-    pub(super) fn note(&mut self, mark: Mark) -> anyhow::Result<()> {
-        let text = serde_json::to_vec(&mark).context("a mark is JSON")?;
+    /// Stores what file the following bytes belong to. Called before they are appended.
+    pub(super) fn set_mark(&mut self, mark: Mark) -> anyhow::Result<()> {
+        let text = serde_json::to_vec(&mark).context("cannot encode the mark of a part")?;
         fs::write(&self.mark_path, text)
-            .with_context(|| format!("{} cannot be written", self.mark_path.display()))?;
+            .with_context(|| format!("cannot write {}", self.mark_path.display()))?;
         self.mark = Some(mark);
         Ok(())
     }
@@ -100,18 +102,18 @@ impl Part {
     fn unwritable(&self, error: &io::Error) -> anyhow::Error {
         let advice = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded => {
-                "; make room and give the same command again: it goes on where it stopped"
+                "; free some space and repeat the same command: it resumes where it stopped"
             }
             _ => "",
         };
-        anyhow::anyhow!("{} cannot be written: {error}{advice}", self.path.display())
+        anyhow::anyhow!("cannot write {}: {error}{advice}", self.path.display())
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The strong `ETag` of the bytes that are there.
+    /// The strong `ETag` of the existing bytes.
     pub(super) fn etag(&self) -> Option<&str> {
         self.mark.as_ref()?.etag.as_deref().filter(|_| self.bytes > 0)
     }
@@ -121,41 +123,41 @@ impl Part {
         let digest = self.sha256.clone().finalize();
         digest.iter().fold(String::with_capacity(64), |mut text, byte| {
             use std::fmt::Write as _;
-            // Writing to a text cannot fail.
+            // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
             text
         })
     }
 
-    /// The path, once all bytes are on the disk.
+    /// Flushes all bytes to the disk and returns the path.
     pub(super) fn whole(&mut self) -> anyhow::Result<&Path> {
-        // Some systems tell only here that the disk is full.
+        // Some file systems report a full disk only here.
         self.file.sync_all().map_err(|error| self.unwritable(&error))?;
         Ok(&self.path)
     }
 
-    /// Gives the whole part its name.
+    /// Renames the complete part to its final path.
     pub(super) fn rename(&mut self, target: &Path, may_replace: bool) -> anyhow::Result<()> {
         let path = self.whole()?.to_owned();
         let renamed = if may_replace { fs::rename(&path, target) } else { rename_to_new(&path, target) };
-        renamed.with_context(|| format!("{} cannot be renamed to {}", path.display(), target.display()))?;
+        renamed.with_context(|| format!("cannot rename {} to {}", path.display(), target.display()))?;
         remove(&self.mark_path).ok();
         Ok(())
     }
 
-    /// Removes it: its bytes are wrong.
+    /// Deletes the part, because its bytes are wrong.
     pub(super) fn discard(self) -> anyhow::Result<()> {
         let removed = remove(&self.mark_path).and_then(|()| remove(&self.path));
-        removed.with_context(|| format!("{} cannot be removed", self.path.display()))
+        removed.with_context(|| format!("cannot delete {}", self.path.display()))
     }
 }
 
-/// Renames, but not over what has come there meanwhile.
-pub(super) fn rename_to_new(path: &Path, target: &Path) -> io::Result<()> {
+/// Renames, but fails if the target exists by now.
+fn rename_to_new(path: &Path, target: &Path) -> io::Result<()> {
     match fs::hard_link(path, target) {
         Ok(()) => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-        // Some file systems know no links.
+        // Some file systems have no hard links.
         Err(_) if target.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
         Err(_) => fs::rename(path, target),
     }
@@ -185,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_program_left_counts_for_the_same_export_only() {
+    fn bytes_of_an_earlier_download_are_kept_for_the_same_export_only() {
         let folder = tempfile::tempdir().expect("a folder");
         let target = folder.path().join("export.zip");
         let mut part = Part::open(&target, "a", None).expect("a part");
-        part.note(mark("a")).expect("noted");
+        part.set_mark(mark("a")).expect("noted");
         part.append(b"ab").expect("written");
         assert!(Part::open(&target, "a", None).is_err(), "one program at a time");
         drop(part);
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_left_is_not_touched() {
+    fn a_foreign_part_is_not_touched() {
         let folder = tempfile::tempdir().expect("a folder");
         let target = folder.path().join("export.zip");
         fs::write(folder.path().join("export.zip.part"), "a browser's").expect("a file");
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_replaced_unasked() {
+    fn an_existing_file_is_replaced_only_if_asked() {
         let folder = tempfile::tempdir().expect("a folder");
         let target = folder.path().join("export.zip");
         let mut part = Part::open(&target, "a", None).expect("a part");

@@ -1,16 +1,16 @@
-//! Problems (RFC 9457) as people read them: what is wrong, where, and what to do.
+//! Problem documents (RFC 9457) as messages: what is wrong, where, and what to do.
 
 use std::fmt::{self, Write as _};
 
+use reqwest::StatusCode;
 use serde::Deserialize;
 
-use super::answer::Answer;
-use super::console::shown;
+use crate::print::sanitized;
 
-/// Most entries of `errors[]` that are shown: the first ones tell what is wrong.
+/// Most entries of `errors[]` that are shown.
 const MAX_SHOWN: usize = 20;
 
-/// What an API answered instead of what was asked for.
+/// An error answer of the API.
 #[derive(Debug, Default)]
 pub(crate) struct Problem {
     pub(crate) status: u16,
@@ -24,17 +24,17 @@ pub(crate) struct Problem {
 
 #[derive(Debug, Deserialize)]
 struct FieldError {
-    /// Where in the body it is.
+    /// JSON pointer into the body,
     #[serde(default)]
     pointer: Option<String>,
-    /// Or in which parameter of the query.
+    /// or name of a query parameter.
     #[serde(default)]
     parameter: Option<String>,
     #[serde(default)]
     detail: String,
-    /// What the pointer is on this command line.
+    /// The flag of this command line that the pointer is about.
     #[serde(skip)]
-    option: Option<String>,
+    flag: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,29 +48,30 @@ struct Body {
 }
 
 impl Problem {
-    /// Of an answer that is no success. What is no problem document (a proxy's page) is told by its status.
-    pub(super) fn of(answer: &Answer) -> Self {
-        let body: Option<Body> = serde_json::from_slice(&answer.body).ok();
+    /// Parses an answer that is not a success. Of an answer that is not a problem document (a
+    /// proxy's page) it keeps the status.
+    pub(super) fn parse(url: &str, status: StatusCode, body: &[u8], request_id: Option<&str>) -> Self {
+        let body: Option<Body> = serde_json::from_slice(body).ok();
         let body = body.filter(|body| !body.title.is_empty()).unwrap_or_else(|| Body {
-            title: format!("{} answered {}", answer.place, answer.status),
-            detail: "The answer is no problem document, so something else than the API may have given it."
+            title: format!("{url} answered {status}"),
+            detail: "The answer is not a problem document, so it may come from a proxy instead of the API."
                 .to_owned(),
             ..Body::default()
         });
         Self {
-            status: answer.status.as_u16(),
+            status: status.as_u16(),
             kind: body.kind.rsplit(':').next().unwrap_or_default().to_owned(),
             title: body.title,
             detail: body.detail,
             errors: body.errors,
-            request_id: answer.header("x-request-id").map(str::to_owned),
+            request_id: request_id.map(str::to_owned),
         }
     }
 
-    /// Gives each entry of `errors[]` the option that it is about, where there is one.
-    pub(crate) fn name_options(&mut self, option: impl Fn(&str) -> Option<String>) {
+    /// Gives each entry of `errors[]` the flag that its pointer is about, if there is one.
+    pub(crate) fn name_flags(&mut self, flag: impl Fn(&str) -> Option<String>) {
         for error in &mut self.errors {
-            error.option = error.pointer.as_deref().and_then(&option);
+            error.flag = error.pointer.as_deref().and_then(&flag);
         }
     }
 
@@ -85,21 +86,23 @@ impl Problem {
         }
     }
 
-    /// What to do, where the problem itself does not say it in terms of the command line.
+    /// What the user can do, for problems that do not say it in terms of the command line.
     fn advice(&self) -> Option<&'static str> {
         Some(match (self.status, self.kind.as_str()) {
             (401, _) => {
                 "set EXPORTS_API_KEY to a valid key, or EXPORTS_API_KEY_FILE to a file that holds one"
             }
-            (403, _) => "use a key that may do this; whoever runs the service makes keys",
+            (403, _) => "use a key with the right for this; the operator of the service creates keys",
             (404, "unknown-job") => "`exports list` shows the exports that your key may see",
             (404 | 405, _) => "is EXPORTS_API_URL right, and is the service as new as this program?",
-            (409, "already-ended") => "nothing is left to be cancelled; `exports get` shows how it ended",
+            (409, "already-ended") => "there is nothing to cancel; `exports get` shows how it ended",
             (410, _) => "create the export again",
             (422, "idempotency-key-taken") => "give another --idempotency-key, or leave it out",
-            (429, _) => "try again later, or let --retry-for be longer",
-            (500, _) => "tell whoever runs the service the request id",
-            (502..=504, _) => "try again later; if it stays so, tell whoever runs the service",
+            (429, _) => "try again later, or give a longer --retry-for",
+            (500, _) => "report the request id to the operator of the service",
+            (502..=504, _) => {
+                "try again later; if it keeps failing, report it to the operator of the service"
+            }
             _ => return None,
         })
     }
@@ -107,16 +110,16 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = shown(&self.title);
+        let mut text = sanitized(&self.title);
         if self.errors.is_empty() {
             if !self.detail.is_empty() {
-                write!(text, ": {}", shown(&self.detail))?;
+                write!(text, ": {}", sanitized(&self.detail))?;
             }
         } else {
             for error in self.errors.iter().take(MAX_SHOWN) {
                 let place =
-                    [&error.option, &error.pointer, &error.parameter].into_iter().find_map(Option::as_deref);
-                write!(text, "\n  {}: {}", shown(place.unwrap_or("request")), shown(&error.detail))?;
+                    [&error.flag, &error.pointer, &error.parameter].into_iter().find_map(Option::as_deref);
+                write!(text, "\n  {}: {}", sanitized(place.unwrap_or("request")), sanitized(&error.detail))?;
             }
             if self.errors.len() > MAX_SHOWN {
                 write!(text, "\n  … and {} more", self.errors.len() - MAX_SHOWN)?;
@@ -126,7 +129,7 @@ impl fmt::Display for Problem {
             write!(text, "\n  {advice}")?;
         }
         if let Some(id) = &self.request_id {
-            write!(text, "\n  request id: {}", shown(id))?;
+            write!(text, "\n  request id: {}", sanitized(id))?;
         }
         f.write_str(&text)
     }

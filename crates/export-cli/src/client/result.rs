@@ -1,21 +1,20 @@
-//! The result of an export, onto the disk.
-
-use std::fs::File;
-use std::path::Path;
+//! Downloads the result of an export.
 
 use export_core::JobId;
 use indicatif::{BinaryBytes, ProgressBar};
 
-use super::destination::{Destination, folder_of};
+use super::destination::Destination;
 use super::error::ClientError;
 use super::job::{Job, State};
 use super::objects;
 use super::send::Client;
 use super::transfer::{Wanted, fetch};
+use crate::output_path::{OutputKind, folder_of, sync_folder};
 
 const BAR: &str = "{bar:24} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
 
-/// Downloads the result of a finished export; returns what is there then, for people.
+/// Downloads and verifies the result of a finished export. Returns a line that says what was
+/// written.
 pub(crate) async fn download(
     client: &Client,
     job: &Job,
@@ -24,43 +23,36 @@ pub(crate) async fn download(
     job.require_no_bad_end()?;
     let stats = job.stats.as_ref().filter(|_| job.state == State::Finished);
     let Some(stats) = stats else {
-        anyhow::bail!("the export {} {}; wait for it with --wait", job.id, job.state.told());
+        anyhow::bail!("the export {} {}; wait for it with --wait", job.id, job.state.predicate());
     };
-    let path = destination.of(job.id)?;
+    let path = destination.path_for(job.id)?;
     let bar = client.console.bar(stats.bytes, BAR);
     let _cleared = Cleared(&bar);
     let sha256 = Some(stats.sha256.as_str()).filter(|sha256| !sha256.is_empty());
-    if destination.is_folder() {
+    if destination.kind == OutputKind::Folder {
         objects::fetch_all(client, job.id, sha256, &path, destination.may_replace, &bar).await?;
     } else {
         let wanted = Wanted { export: job.id, object: None, bytes: stats.bytes, sha256 };
         let mut part = fetch(client, &wanted, &path, &bar).await?;
         part.rename(&path, destination.may_replace)?;
-        sync(folder_of(&path));
+        sync_folder(folder_of(&path));
     }
-    let checked = match (destination.is_folder(), sha256) {
-        (true, _) => "checked against the manifest",
-        (false, Some(_)) => "SHA-256 checked",
-        (false, None) => "size checked",
+    let verified = match (destination.kind, sha256) {
+        (OutputKind::Folder, _) => "verified against the manifest",
+        (OutputKind::File, Some(_)) => "SHA-256 verified",
+        (OutputKind::File, None) => "size verified",
     };
-    Ok(format!("{}: {}, {checked}", path.display(), BinaryBytes(stats.bytes)))
+    Ok(format!("{}: {}, {verified}", path.display(), BinaryBytes(stats.bytes)))
 }
 
-/// The message for who is interrupted while a download is on its way.
-pub(crate) fn interrupted(id: JobId) -> ClientError {
+/// The error if the program is interrupted during a download.
+pub(crate) fn download_interrupted(id: JobId) -> ClientError {
     ClientError::Interrupted(format!(
-        "what was downloaded is kept; `exports download {id}` with the same file goes on there"
+        "the bytes downloaded so far are kept; `exports download {id}` with the same file resumes"
     ))
 }
 
-/// Lets the names in a folder survive a power failure. File systems that cannot do it do not fail for it: the files are whole.
-pub(super) fn sync(folder: &Path) {
-    if let Ok(folder) = File::open(folder) {
-        folder.sync_all().ok();
-    }
-}
-
-/// Takes a bar off the terminal whatever happens.
+/// Removes a bar from the terminal when it is dropped.
 struct Cleared<'a>(&'a ProgressBar);
 
 impl Drop for Cleared<'_> {

@@ -1,4 +1,4 @@
-//! Sending requests to the API.
+//! Sends requests to the API, with retries.
 
 use std::time::{Duration, Instant};
 
@@ -14,34 +14,34 @@ use url::Url;
 
 use super::answer::Answer;
 use super::backoff::Backoff;
-use super::console::{Console, shown};
 use super::error::ClientError;
-use super::problem::Problem;
+use crate::print::{Console, sanitized};
 
-/// For a connection, TLS included.
-const CONNECT: Duration = Duration::from_secs(10);
-/// For a whole answer of the API that is not asked to wait.
-const ANSWER: Duration = Duration::from_secs(30);
-/// For the next bytes of a file.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Largest answer of the API that is read: a list of the files of some hundred thousand vehicles.
+/// Limit for a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Limit for a whole answer of the API, in addition to the time that it is asked to wait.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit for the next bytes of a file.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer of the API that is read; enough for a list of the files of some hundred thousand
+/// vehicles.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// One request to the API.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: Method,
-    /// Below the API's URL, not encoded.
+    /// Segments below the API's URL, not encoded.
     pub(crate) path: Vec<String>,
     pub(crate) query: Vec<(&'static str, String)>,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Option<Value>,
-    /// How long the server was asked to wait before it answers.
+    /// How long the server is asked to wait before it answers.
     pub(crate) server_waits: Duration,
 }
 
 impl Call {
-    /// A request without anything but a path.
+    /// A request with nothing but a path.
     pub(crate) fn new(method: Method, path: &[&str]) -> Self {
         Self {
             method,
@@ -53,17 +53,17 @@ impl Call {
         }
     }
 
-    /// The most usual one.
+    /// A GET of this path.
     pub(crate) fn get(path: &[&str]) -> Self {
         Self::new(Method::GET, path)
     }
 }
 
-/// Calls the API, and opens links to results.
+/// Calls the API and opens links to results.
 pub(crate) struct Client {
-    /// Knows the key.
+    /// Sends the key.
     api: reqwest::Client,
-    /// Does not know it.
+    /// Does not send the key.
     pub(super) links: reqwest::Client,
     base: Url,
     pub(super) patience: Duration,
@@ -79,52 +79,52 @@ impl Client {
         let mut headers = HeaderMap::new();
         if let Some(key) = settings.api_key {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
-                .context("the key cannot be sent")?;
-            // Shown as `Sensitive` by whoever shows headers.
+                .context("the key cannot be sent in a header")?;
+            // Debug output of the headers shows `Sensitive` instead of the key.
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
         let api = http_client(|builder| builder.default_headers(headers.clone()))?;
-        let links = http_client(|builder| builder.read_timeout(SILENCE))?;
+        let links = http_client(|builder| builder.read_timeout(READ_TIMEOUT))?;
         Ok(Self { api, links, base: settings.api_url, patience, console })
     }
 
-    /// Sends a request until it is answered, or patience is over: again after connection errors, and where the service says that it
-    /// is too busy. Every request may be sent twice: a POST has an `Idempotency-Key`. An answer that is no success is an error.
+    /// Sends a request, and retries it after connection errors and busy answers until the client's
+    /// patience ends. Any other answer that is not a success is an error at once. Retrying is safe
+    /// for every request: a POST has an `Idempotency-Key`.
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer, ClientError> {
         let mut backoff = Backoff::new(self.patience);
         loop {
-            let (failure, wish) = match self.once(call).await {
+            let (failure, retry_after) = match self.once(call).await {
                 Ok(answer) if answer.status.is_success() || answer.status == StatusCode::SEE_OTHER => {
                     return Ok(answer);
                 }
-                Ok(answer) if is_busy(answer.status) => {
-                    (ClientError::Problem(Box::new(Problem::of(&answer))), answer.retry_after())
-                }
-                Ok(answer) => return Err(ClientError::Problem(Box::new(Problem::of(&answer)))),
+                Ok(answer) if is_busy(answer.status) => (answer.problem(), answer.retry_after()),
+                Ok(answer) => return Err(answer.problem()),
                 Err(failed) if failed.is_final => return Err(failed.error),
                 Err(failed) => (failed.error, None),
             };
-            let Some(wait) = backoff.failed(Instant::now(), wish) else { return Err(failure) };
-            self.tell_trouble(&backoff, &failure);
+            let Some(wait) = backoff.failed(Instant::now(), retry_after) else { return Err(failure) };
+            self.note_retry(&backoff, &failure);
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Says once per outage what is wrong and that it is being waited for.
-    pub(super) fn tell_trouble(&self, backoff: &Backoff, failure: &dyn std::fmt::Display) {
+    /// Prints once per outage what failed and that it is retried.
+    pub(super) fn note_retry(&self, backoff: &Backoff, failure: &dyn std::fmt::Display) {
         let text = failure.to_string();
-        debug!(error = %text, "trying again");
+        debug!(error = %text, "retrying");
         if backoff.is_first_failure() {
             let line = text.lines().next().unwrap_or_default();
-            self.console.tell(&format!("{line}; trying again for up to {} s", self.patience.as_secs()));
+            self.console.note(&format!("{line}; retrying for up to {} s", self.patience.as_secs()));
         }
     }
 
     async fn once(&self, call: &Call) -> Result<Answer, Failed> {
         let url = self.url(call);
-        let place = url.as_str().split('?').next().unwrap_or_default().to_owned();
-        let mut request = self.api.request(call.method.clone(), url).timeout(ANSWER + call.server_waits);
+        let shown_url = url.as_str().split('?').next().unwrap_or_default().to_owned();
+        let mut request =
+            self.api.request(call.method.clone(), url).timeout(ANSWER_TIMEOUT + call.server_waits);
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }
@@ -132,25 +132,30 @@ impl Client {
             request = request.json(body);
         }
         let asked_at = Instant::now();
-        let mut response = request.send().await.map_err(|error| Failed::of(place.clone(), error))?;
+        let mut response = request.send().await.map_err(|error| Failed::of(shown_url.clone(), error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| Failed::of(place.clone(), error))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| Failed::of(shown_url.clone(), error))?
+        {
             if body.len() + chunk.len() > MAX_ANSWER_BYTES {
                 let cause = format!("more than {MAX_ANSWER_BYTES} bytes");
-                return Err(Failed { is_final: true, error: ClientError::NotUnderstood { place, cause } });
+                return Err(Failed {
+                    is_final: true,
+                    error: ClientError::NotUnderstood { url: shown_url, cause },
+                });
             }
             body.extend_from_slice(&chunk);
         }
         debug!(http.method = %call.method, http.status = status.as_u16(), "the API answered");
-        Ok(Answer { place, status, headers, body, took: asked_at.elapsed() })
+        Ok(Answer { url: shown_url, status, headers, body, took: asked_at.elapsed() })
     }
 
-    /// What a `Location` of the API means.
+    /// The absolute URL of an answer's `Location`.
     pub(super) fn link(&self, answer: &Answer) -> Result<Url, ClientError> {
         let link = answer.header("location").and_then(|link| self.base.join(link).ok());
         let link = link.filter(|link| matches!(link.scheme(), "http" | "https"));
-        link.ok_or_else(|| answer.not_understood("a redirect without a link"))
+        link.ok_or_else(|| answer.not_understood("a redirect without a usable Location"))
     }
 
     fn url(&self, call: &Call) -> Url {
@@ -165,39 +170,40 @@ impl Client {
     }
 }
 
-/// Whether the same request may be served a little later.
+/// Whether the same request may succeed a little later.
 pub(super) fn is_busy(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502..=504)
 }
 
-/// No answer.
+/// A request that got no answer.
 struct Failed {
     error: ClientError,
-    /// Trying again would not help.
+    /// Whether retrying cannot help.
     is_final: bool,
 }
 
 impl Failed {
-    fn of(place: String, error: reqwest::Error) -> Self {
+    fn of(target: String, error: reqwest::Error) -> Self {
         let is_final = is_tls(&error);
         let advice = if is_final {
-            "does the server speak https, and do this system's certificates vouch for it? is EXPORTS_API_URL right?"
+            "does the server speak https, and does this system trust its certificate? is EXPORTS_API_URL right?"
         } else {
-            "is EXPORTS_API_URL right, and does the service run?"
+            "is EXPORTS_API_URL right, and is the service running?"
         };
-        Self { is_final, error: ClientError::Unreachable { place, cause: told(error), advice } }
+        Self { is_final, error: ClientError::Unreachable { target, cause: describe(error), advice } }
     }
 }
 
-/// An error without the URL, which may be a signed one.
-pub(super) fn told(error: reqwest::Error) -> String {
+/// The error's causes without the URL, which may be a signed link.
+pub(super) fn describe(error: reqwest::Error) -> String {
     let all = causes(&error.without_url());
-    shown(all.strip_prefix("error sending request: ").unwrap_or(&all))
+    sanitized(all.strip_prefix("error sending request: ").unwrap_or(&all))
 }
 
-/// Whether the other side is not who it should be, or speaks no TLS. Trying again changes neither.
+/// Whether TLS failed: the certificate is not trusted, or the server does not speak TLS. Retrying
+/// does not help.
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    // What an `io::Error` was made of is not among its sources.
+    // The error inside an `io::Error` is not among its sources.
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     error.is::<rustls::Error>()
         || inner.is_some_and(|inner| is_tls(inner))
@@ -210,15 +216,15 @@ fn http_client(
     let builder = || {
         let builder = reqwest::Client::builder()
             .user_agent(concat!("exports/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::none())
             .referer(false);
         change(builder)
     };
     let client = builder().build().or_else(|error| {
-        // A machine without any certificates can still use http.
-        debug!(error = %causes(&error), "no certificates");
+        // A machine without certificates can still use http.
+        debug!(error = %causes(&error), "no certificates found");
         builder().tls_certs_only(std::iter::empty()).build()
     });
-    client.context("no HTTP client can be made")
+    client.context("cannot create an HTTP client")
 }

@@ -1,4 +1,4 @@
-//! One file from its link to the disk: goes on where it was cut, and counts only when it is what was exported.
+//! Downloads one file: resumes after interruptions and verifies size and SHA-256.
 
 use std::path::Path;
 use std::time::Instant;
@@ -10,32 +10,33 @@ use reqwest::{Response, StatusCode};
 
 use super::answer::retry_after;
 use super::backoff::Backoff;
-use super::console::shown;
 use super::error::ClientError;
 use super::part::{Mark, Part};
-use super::send::{Call, Client, is_busy, told};
+use super::send::{Call, Client, describe, is_busy};
+use crate::print::sanitized;
 
-/// Most fresh links in a row that may be refused: one may have expired on its way.
+/// Most refused links in a row: a link may have expired before it was used.
 const MAX_REFUSALS: u32 = 3;
-/// Most of an error's body that is read, to find its code.
+/// Most bytes of an error's body that are read, to find its code.
 const MAX_ERROR_BYTES: usize = 4096;
 
-/// A file to be had.
+/// A file to download.
 pub(super) struct Wanted<'a> {
     pub(super) export: JobId,
-    /// `None` is the export's only file.
+    /// The object's name; `None` for a zip, which is the export's only file.
     pub(super) object: Option<&'a str>,
     pub(super) bytes: u64,
-    /// In hex, where it is known.
+    /// In hex, if it is known.
     pub(super) sha256: Option<&'a str>,
 }
 
 impl Wanted<'_> {
-    fn told(&self) -> String {
-        self.object.map_or_else(|| format!("the file of export {}", self.export), shown)
+    /// The file's name in messages.
+    fn describe(&self) -> String {
+        self.object.map_or_else(|| format!("the file of export {}", self.export), sanitized)
     }
 
-    /// The request that gives a fresh link.
+    /// The request that answers with a new link.
     fn link(&self) -> Call {
         let id = self.export.to_string();
         match self.object {
@@ -45,7 +46,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Fetches a file into its part, which is whole and right then. `bar` counts the bytes from where it stands.
+/// Downloads a file into its part and verifies it. Advances `bar` by the file's bytes.
 pub(super) async fn fetch(
     client: &Client,
     wanted: &Wanted<'_>,
@@ -54,47 +55,49 @@ pub(super) async fn fetch(
 ) -> anyhow::Result<Part> {
     let mut part = Part::open(target, &wanted.export.to_string(), wanted.object)?;
     let before = bar.position();
-    let mut is_left_over = part.bytes() > 0;
-    if is_left_over {
-        client.console.tell(&format!("{}: going on after {} bytes", wanted.told(), part.bytes()));
+    let mut is_resumed = part.bytes() > 0;
+    if is_resumed {
+        client.console.note(&format!("{}: resuming after {} bytes", wanted.describe(), part.bytes()));
     }
     loop {
         bar.set_position(before + part.bytes());
         receive(client, wanted, &mut part, bar, before).await?;
         let Some(fault) = fault(wanted, &part) else { return Ok(part) };
-        if !is_left_over {
+        if !is_resumed {
             part.discard()?;
             return Err(ClientError::Checksum(fault).into());
         }
-        // What was there before may be to blame; from the start it must be right.
-        client.console.tell(&format!("{fault}; beginning again"));
-        part.begin_again()?;
-        is_left_over = false;
+        // The bytes of the earlier download may be wrong, so the whole file is fetched once more.
+        client.console.note(&format!("{fault}; starting over"));
+        part.restart()?;
+        is_resumed = false;
     }
 }
 
+/// What is wrong with a downloaded file; `None` if it is right.
 fn fault(wanted: &Wanted<'_>, part: &Part) -> Option<String> {
-    let told = wanted.told();
+    let file = wanted.describe();
     if part.bytes() != wanted.bytes {
-        return Some(format!("{told} has {} bytes instead of {}", part.bytes(), wanted.bytes));
+        return Some(format!("{file} has {} bytes instead of {}", part.bytes(), wanted.bytes));
     }
     let (sha256, expected) = (part.sha256(), wanted.sha256?);
     (!sha256.eq_ignore_ascii_case(expected))
-        .then(|| format!("{told} has the SHA-256 {sha256} instead of {}", shown(expected)))
+        .then(|| format!("{file} has the SHA-256 {sha256} instead of {}", sanitized(expected)))
 }
 
-/// What came of one try.
-enum Try {
-    Whole,
-    /// Some bytes came, or none.
+/// The outcome of one attempt.
+enum Attempt {
+    Complete,
+    /// The connection failed, before or after some bytes.
     Cut(String),
-    /// The part is of no use for the server.
-    BeginAgain(String),
+    /// The server cannot continue from the part's bytes.
+    Restart(String),
+    /// The server is busy, and may say when to retry.
     Busy(StatusCode, Option<std::time::Duration>),
     Refused(String),
 }
 
-/// Tries until all bytes are there, or more than all.
+/// Retries until the part has all bytes, or more.
 async fn receive(
     client: &Client,
     wanted: &Wanted<'_>,
@@ -106,74 +109,78 @@ async fn receive(
     let mut refusals = 0;
     while part.bytes() < wanted.bytes {
         let bytes = part.bytes();
-        // A fresh one for every try: links live for minutes, and a file may take hours.
+        // Each attempt gets a new link: links are valid for minutes, and a file may take hours.
         let link = client.link(&client.call(&wanted.link()).await?)?;
         let mut request = client.links.get(link);
         if let Some(etag) = part.etag() {
             request = request.header(RANGE, format!("bytes={bytes}-")).header(IF_MATCH, etag);
         } else if bytes > 0 {
-            part.begin_again()?;
+            part.restart()?;
             continue;
         }
         let outcome = match request.send().await {
-            Ok(response) => one_try(wanted, part, response, |bytes| bar.set_position(before + bytes)).await?,
-            Err(error) => Try::Cut(told(error)),
+            Ok(response) => attempt(wanted, part, response, |bytes| bar.set_position(before + bytes)).await?,
+            Err(error) => Attempt::Cut(describe(error)),
         };
-        // Bytes that the next try begins without are no success.
+        // Progress counts only if the next attempt can continue from it, which needs an ETag.
         if part.bytes() > bytes && part.etag().is_some() {
             backoff.succeeded();
             refusals = 0;
         }
-        let (cause, wish) = match outcome {
-            Try::Whole => return Ok(()),
-            Try::Cut(cause) => (cause, None),
-            Try::BeginAgain(cause) => {
-                part.begin_again()?;
+        let (cause, retry_after) = match outcome {
+            Attempt::Complete => return Ok(()),
+            Attempt::Cut(cause) => (cause, None),
+            Attempt::Restart(cause) => {
+                part.restart()?;
                 bar.set_position(before);
                 (cause, None)
             }
-            Try::Busy(status, wish) => (format!("the store answers {status}"), wish),
-            Try::Refused(cause) if refusals < MAX_REFUSALS => {
+            Attempt::Busy(status, retry_after) => (format!("the store answered {status}"), retry_after),
+            Attempt::Refused(cause) if refusals < MAX_REFUSALS => {
                 refusals += 1;
                 (cause, None)
             }
-            Try::Refused(cause) => anyhow::bail!("{} cannot be had: {cause}", wanted.told()),
+            Attempt::Refused(cause) => anyhow::bail!("cannot download {}: {cause}", wanted.describe()),
         };
-        let place = wanted.told();
-        let advice = "give the same command again: it goes on where it stopped";
-        let failure = ClientError::Unreachable { place, cause, advice };
-        let Some(wait) = backoff.failed(Instant::now(), wish) else { return Err(failure.into()) };
-        client.tell_trouble(&backoff, &failure);
+        let target = wanted.describe();
+        let advice = "repeat the same command: it resumes where it stopped";
+        let failure = ClientError::Unreachable { target, cause, advice };
+        let Some(wait) = backoff.failed(Instant::now(), retry_after) else { return Err(failure.into()) };
+        client.note_retry(&backoff, &failure);
         tokio::time::sleep(wait).await;
     }
     Ok(())
 }
 
-async fn one_try(
+/// Appends the bytes of one answer to the part. `report` gets the part's size as it grows.
+async fn attempt(
     wanted: &Wanted<'_>,
     part: &mut Part,
     response: Response,
-    moved: impl Fn(u64),
-) -> anyhow::Result<Try> {
+    report: impl Fn(u64),
+) -> anyhow::Result<Attempt> {
     let status = response.status();
     match status {
         StatusCode::OK => {
-            // Asked for or not, these are all bytes.
-            part.begin_again()?;
-            part.note(mark(wanted, &response))?;
+            // The answer has all bytes, even if only the rest was requested.
+            part.restart()?;
+            part.set_mark(mark(wanted, &response))?;
         }
         StatusCode::PARTIAL_CONTENT if starts_at(&response) == Some(part.bytes()) => {}
         StatusCode::PARTIAL_CONTENT => {
-            return Ok(Try::BeginAgain("the store sent another part than was asked for".to_owned()));
+            return Ok(Attempt::Restart("the store sent another range than requested".to_owned()));
         }
         StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Ok(Try::BeginAgain("it is another file than before".to_owned()));
+            return Ok(Attempt::Restart("the file in the store has changed".to_owned()));
         }
         status if is_busy(status) || status == StatusCode::INTERNAL_SERVER_ERROR => {
-            return Ok(Try::Busy(status, retry_after(response.headers())));
+            return Ok(Attempt::Busy(status, retry_after(response.headers())));
         }
         status => {
-            return Ok(Try::Refused(format!("the store answers {status}{}", error_code(response).await)));
+            return Ok(Attempt::Refused(format!(
+                "the store answered {status}{}",
+                error_code(response).await
+            )));
         }
     }
     let mut response = response;
@@ -181,33 +188,34 @@ async fn one_try(
         match response.chunk().await {
             Ok(Some(chunk)) => {
                 part.append(&chunk)?;
-                moved(part.bytes());
+                report(part.bytes());
                 if part.bytes() > wanted.bytes {
-                    // It is not the file, however long it may be.
-                    return Ok(Try::Whole);
+                    // More bytes than the file has: it is the wrong file, and the caller says so.
+                    return Ok(Attempt::Complete);
                 }
             }
-            // An end that comes too early is a wrong size where the server says that this is all.
-            Ok(None) => return Ok(Try::Whole),
-            Err(error) => return Ok(Try::Cut(told(error))),
+            // If the body is shorter than the file, the caller finds the wrong size.
+            Ok(None) => return Ok(Attempt::Complete),
+            Err(error) => return Ok(Attempt::Cut(describe(error))),
         }
     }
 }
 
-/// The mark of what an answer brings. Only with a strong `ETag` can it be known later that the rest belongs to it.
+/// The mark of an answer's bytes. Without a strong `ETag` a later attempt could not know that the
+/// rest is of the same file.
 fn mark(wanted: &Wanted<'_>, response: &Response) -> Mark {
     let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
     let etag = etag.filter(|etag| etag.starts_with('"')).map(str::to_owned);
     Mark { export: wanted.export.to_string(), object: wanted.object.map(str::to_owned), etag }
 }
 
-/// Where a part begins: of `bytes 7-9/10`, 7.
+/// The first byte of an answer's range: 7 of `bytes 7-9/10`.
 fn starts_at(response: &Response) -> Option<u64> {
     let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
 
-/// The code of an S3 error, for people.
+/// The code of an S3 error, in brackets, if there is one.
 async fn error_code(mut response: Response) -> String {
     let mut body = Vec::new();
     while let (true, Ok(Some(chunk))) = (body.len() < MAX_ERROR_BYTES, response.chunk().await) {
@@ -215,5 +223,5 @@ async fn error_code(mut response: Response) -> String {
     }
     let text = String::from_utf8_lossy(&body);
     let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
-    code.map_or_else(String::new, |(code, _)| format!(" ({})", shown(code)))
+    code.map_or_else(String::new, |(code, _)| format!(" ({})", sanitized(code)))
 }

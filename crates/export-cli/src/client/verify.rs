@@ -1,4 +1,5 @@
-//! Objects against the manifest: it has the size and the CRC-32 of each file before it was compressed.
+//! Verifies files against the manifest, which has the size and the CRC-32 of each before
+//! compression.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -8,10 +9,11 @@ use anyhow::Context as _;
 use export_core::manifest::VehicleManifest;
 use flate2::read::MultiGzDecoder;
 
-/// A few of the decoders' own blocks.
+/// Some of the decoders' own blocks.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What is wrong with an object, if anything is. One that the manifest does not name is wrong.
+/// What is wrong with a file; `None` if it is right. A file that the manifest does not name is
+/// wrong.
 pub(super) fn fault(
     path: &Path,
     name: &str,
@@ -20,18 +22,18 @@ pub(super) fn fault(
     let Some(expected) = expected else {
         return Ok(Some(format!("{name} is not in the manifest")));
     };
-    let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let file = BufReader::with_capacity(BUFFER_BYTES, file);
-    // By hand, as files are: what cannot be unpacked is as wrong as another checksum.
+    // A file that cannot be decompressed is as wrong as one with another checksum.
     let found = match Path::new(name).extension().and_then(|extension| extension.to_str()) {
         Some("gz") => sum(MultiGzDecoder::new(file), expected),
         Some("zst") => zstd::stream::read::Decoder::with_buffer(file).and_then(|file| sum(file, expected)),
         _ => sum(file, expected),
     };
     Ok(match found {
-        Err(error) => Some(format!("{name} cannot be unpacked: {error}")),
+        Err(error) => Some(format!("{name} cannot be decompressed: {error}")),
         Ok((bytes, _)) if bytes != expected.bytes => {
-            Some(format!("{name} does not have the {} bytes that the manifest says", expected.bytes))
+            Some(format!("{name} does not have {} bytes, as the manifest says", expected.bytes))
         }
         Ok((_, crc32)) if !format!("{crc32:08x}").eq_ignore_ascii_case(&expected.crc32) => {
             Some(format!("{name} has the CRC-32 {crc32:08x} instead of {}", expected.crc32))
@@ -40,7 +42,7 @@ pub(super) fn fault(
     })
 }
 
-/// Size and CRC-32; reads no more than it takes to see that there is too much.
+/// Size and CRC-32. Reads at most one byte more than expected.
 fn sum(content: impl Read, expected: &VehicleManifest) -> io::Result<(u64, u32)> {
     let mut content = content.take(expected.bytes.saturating_add(1));
     let (mut hasher, mut bytes, mut buffer) = (crc32fast::Hasher::new(), 0, vec![0; BUFFER_BYTES]);

@@ -1,4 +1,4 @@
-//! Waiting for an export to end.
+//! Waits for an export to end.
 
 use std::time::Duration;
 
@@ -6,22 +6,24 @@ use export_core::JobId;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar};
 
 use super::error::ClientError;
-use super::job::{Job, JobAnswer, State, duration};
+use super::job::{Job, JobAnswer, State};
 use super::send::{Call, Client};
+use crate::print::duration;
 
-/// How long the API is asked to wait for the end before it answers, where a bar is to move meanwhile.
+/// How long the API is asked to wait for the end before it answers, if a bar is shown.
 const WITH_BAR: Duration = Duration::from_secs(2);
-/// The same where nobody watches.
+/// How long it is asked to wait if no bar is shown.
 const WITHOUT_BAR: Duration = Duration::from_secs(10);
-/// Bounds for what an API that does not wait says about when to ask again.
-const LEAST_REST: Duration = Duration::from_millis(250);
-const LONGEST_REST: Duration = Duration::from_secs(30);
-/// Without a bar, a line is written when so many more percent are done: ten lines for any export.
+/// Bounds of the pause between two requests, whatever `Retry-After` says.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Without a bar, a line is printed each time this many more percent are done: ten lines for any
+/// export.
 const PERCENT_PER_LINE: f64 = 10.0;
 /// The bar's resolution.
 const STEPS: f64 = 1000.0;
 
-/// Asks until the export has ended, however it has.
+/// Waits until the export has ended, with or without a result.
 pub(crate) async fn wait(client: &Client, id: JobId) -> Result<JobAnswer, ClientError> {
     let watch = if client.console.has_bars() { WITH_BAR } else { WITHOUT_BAR };
     let text = id.to_string();
@@ -38,20 +40,26 @@ pub(crate) async fn wait(client: &Client, id: JobId) -> Result<JobAnswer, Client
         if !found.job.state.is_active() {
             return Ok(found);
         }
-        let rest = rest(answer.took, watch, answer.retry_after());
-        tokio::time::sleep(rest).await;
+        tokio::time::sleep(pause(answer.took, watch, answer.retry_after())).await;
     }
 }
 
-/// How long to rest before the next question: not at all where the API has waited itself.
-fn rest(took: Duration, watch: Duration, wish: Option<Duration>) -> Duration {
+/// The error if the program is interrupted while it waits for an export.
+pub(crate) fn wait_interrupted(id: JobId) -> ClientError {
+    ClientError::Interrupted(format!(
+        "the export continues: `exports get {id} --wait` waits for it again, `exports cancel {id}` cancels it"
+    ))
+}
+
+/// The pause before the next request: the shortest one if the API has waited itself.
+fn pause(took: Duration, watch: Duration, retry_after: Option<Duration>) -> Duration {
     if took >= watch / 2 {
-        return LEAST_REST;
+        return SHORTEST_PAUSE;
     }
-    wish.unwrap_or(WITH_BAR).clamp(LEAST_REST, LONGEST_REST)
+    retry_after.unwrap_or(WITH_BAR).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-/// What is seen of an export that is waited for.
+/// Shows the progress of an export: a bar on a terminal, lines elsewhere.
 struct Display<'a> {
     client: &'a Client,
     bar: ProgressBar,
@@ -79,7 +87,7 @@ impl<'a> Display<'a> {
         });
         if is_news {
             self.last_line = Some(now);
-            self.client.console.tell(&message);
+            self.client.console.note(&message);
         }
     }
 }
@@ -96,8 +104,8 @@ fn message(job: &Job) -> String {
     match job.state {
         State::NotStarted => {
             let reason = job.reason().map(|reason| format!(" after attempt {}: {reason}", job.attempts));
-            let place = job.queue.as_ref().map(|place| format!(", {}", place.told()));
-            format!("{state}{}{}", reason.unwrap_or_default(), place.unwrap_or_default())
+            let position = job.queue.as_ref().map(|position| format!(", {}", position.describe()));
+            format!("{state}{}{}", reason.unwrap_or_default(), position.unwrap_or_default())
         }
         State::Failed | State::Cancelled | State::Expired => state.to_owned(),
         State::Started | State::Finished => {
@@ -105,7 +113,7 @@ fn message(job: &Job) -> String {
                 Some(seconds) if job.state == State::Started => format!(", {} left", duration(seconds)),
                 _ => String::new(),
             };
-            let ending = if job.cancel_requested { ", is being cancelled" } else { "" };
+            let ending = if job.cancel_requested { ", cancelling" } else { "" };
             format!(
                 "{state} {:.1} %{left}, {} of {} vehicles, {} rows, {}{ending}",
                 progress.percent,
@@ -126,35 +134,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_of_it_in_one_line() {
+    fn a_message_is_one_line() {
         let mut json = json!({
             "_id": "01983c5e-7a01-7c3a-9d5e-0123456789ab", "state": "STARTED", "startDate": "2018-11-30", "endDate": "2018-12-01",
             "progress": { "percent": 42.5, "vehiclesDone": 2, "vehiclesTotal": 5, "rows": 1_500_000, "points": 1,
                           "bytes": 3 << 20, "etaSeconds": 90 },
         });
-        let told = |json: &serde_json::Value| message(&Job::deserialize(json).expect("a job"));
-        assert_eq!(told(&json), "STARTED 42.5 %, 1 min 30 s left, 2 of 5 vehicles, 1,500,000 rows, 3.00 MiB");
+        let line = |json: &serde_json::Value| message(&Job::deserialize(json).expect("a job"));
+        assert_eq!(line(&json), "STARTED 42.5 %, 1 min 30 s left, 2 of 5 vehicles, 1,500,000 rows, 3.00 MiB");
         json["state"] = "NOT_STARTED".into();
-        assert_eq!(told(&json), "NOT_STARTED");
+        assert_eq!(line(&json), "NOT_STARTED");
         json["queue"] = json!({ "position": 7, "startsInSeconds": null, "etaSeconds": null });
-        assert_eq!(told(&json), "NOT_STARTED, number 7 in line");
+        assert_eq!(line(&json), "NOT_STARTED, position 7 in the queue");
         json["queue"] = json!({ "position": 7, "startsInSeconds": 14, "etaSeconds": 75 });
         assert_eq!(
-            told(&json),
-            "NOT_STARTED, number 7 in line, begins in about 14 s, ends in about 1 min 15 s"
+            line(&json),
+            "NOT_STARTED, position 7 in the queue, starts in about 14 s, ends in about 1 min 15 s"
         );
         json["queue"] = serde_json::Value::Null;
         json["attempts"] = 1.into();
         json["error"] = json!({ "code": "source_unavailable", "message": "no MongoDB\u{1b}[2J" });
-        assert_eq!(told(&json), "NOT_STARTED after attempt 1: no MongoDB\u{fffd}[2J (source_unavailable)");
+        assert_eq!(line(&json), "NOT_STARTED after attempt 1: no MongoDB\u{fffd}[2J (source_unavailable)");
     }
 
     #[test]
-    fn an_api_that_waits_is_asked_again_at_once_and_another_one_as_it_wishes() {
+    fn an_api_that_waits_is_asked_again_at_once_and_others_after_retry_after() {
         let second = Duration::from_secs(1);
-        assert_eq!(rest(2 * second, WITH_BAR, Some(2 * second)), LEAST_REST);
-        assert_eq!(rest(second / 100, WITH_BAR, Some(3 * second)), 3 * second);
-        assert_eq!(rest(second / 100, WITHOUT_BAR, Some(3600 * second)), LONGEST_REST);
-        assert_eq!(rest(second / 100, WITHOUT_BAR, Some(Duration::ZERO)), LEAST_REST);
+        assert_eq!(pause(2 * second, WITH_BAR, Some(2 * second)), SHORTEST_PAUSE);
+        assert_eq!(pause(second / 100, WITH_BAR, Some(3 * second)), 3 * second);
+        assert_eq!(pause(second / 100, WITHOUT_BAR, Some(3600 * second)), LONGEST_PAUSE);
+        assert_eq!(pause(second / 100, WITHOUT_BAR, Some(Duration::ZERO)), SHORTEST_PAUSE);
     }
 }

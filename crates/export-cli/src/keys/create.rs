@@ -12,31 +12,34 @@ use export_store::{AuditAction, KeyEnd, NewKey};
 
 use super::{Store, audit_entry, patterns, scopes, time};
 use crate::failure::UsageError;
+use crate::print;
 
-/// Longest time that a key may be given, in days: a slip of the pen must not overflow anything.
+/// Longest life of a key, in days: a century, so that a typing error does not overflow a date.
 const MOST_DAYS: u64 = 36_500;
-/// Most patterns of one key: they go into each of its jobs.
+/// Most patterns of one key: each of its jobs stores them all.
 const MOST_PATTERNS: usize = 1_000;
 
-/// Settings of `exports keys create`.
+/// Flags of `exports keys create`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Create {
-    /// Whose jobs the key's owner makes and sees: 1 to 63 of a-z, 0-9, - and _
+    /// Tenant whose jobs the key creates and sees: 1 to 63 of a-z, 0-9, - and _
     #[arg(long, value_name = "NAME")]
     tenant: Tenant,
-    /// What to call the key in lists
+    /// Name of the key in lists
     #[arg(long, value_name = "TEXT", default_value = "")]
     name: KeyName,
-    /// What the key's owner may do: export:read, export:write or admin; several times or with commas between
+    /// Rights of the key: export:read, export:write or admin; repeat the flag or separate them with
+    /// commas
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', default_values = ["export:read", "export:write"])]
     scopes: Vec<Scope>,
-    /// Vehicles that the key's owner may see, by name or by a pattern such as `vehicle_0*`; several times [default: all]
+    /// Vehicles that the key may see, by name or by a pattern such as `vehicle_0*`; may be repeated
+    /// [default: all]
     #[arg(long = "vehicle", value_name = "PATTERN")]
     vehicles: Vec<VehiclePattern>,
-    /// Days after which the key ends by itself [default: it does not]
+    /// Days until the key expires [default: never]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=MOST_DAYS))]
     expires_in_days: Option<u64>,
-    /// When the key ends by itself: a date (its midnight in UTC) or an RFC 3339 time
+    /// Time at which the key expires: a date (its midnight in UTC) or an RFC 3339 time
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "expires_in_days")]
     expires_at: Option<DateTime<Utc>>,
     #[command(flatten)]
@@ -47,11 +50,11 @@ impl Create {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         if self.expires_at.is_some_and(|end| end <= Utc::now()) {
             return Err(
-                UsageError("--expires-at: is over already; give a time in the future".to_owned()).into()
+                UsageError("--expires-at: is in the past; give a time in the future".to_owned()).into()
             );
         }
         if self.vehicles.len() > MOST_PATTERNS {
-            let text = format!("--vehicle: at most {MOST_PATTERNS} of them; use patterns with *");
+            let text = format!("--vehicle: at most {MOST_PATTERNS} patterns; combine some with *");
             return Err(UsageError(text).into());
         }
         let mut scopes_wanted = self.scopes;
@@ -64,7 +67,7 @@ impl Create {
         };
         let store = Store::open(&self.mongo).await?;
         let mut random = [0; RANDOM_BYTES];
-        getrandom::fill(&mut random).context("this machine gives no random numbers")?;
+        getrandom::fill(&mut random).context("the operating system has no random numbers")?;
         let key = ApiKey::new(&random);
         let new = NewKey {
             id: key.id().clone(),
@@ -79,27 +82,26 @@ impl Create {
             },
             end,
         };
-        // First, so that no key is without its entry.
+        // Written before the key, so that every key has an audit entry.
         let entry = audit_entry(AuditAction::KeyCreate, &new.id, &new.tenant, "about to be made");
-        store.audit.write(&entry).await.context("no key was made")?;
-        let stored = store.keys.create(&new).await.context("no key was made")?;
+        store.audit.write(&entry).await.context("no key was created")?;
+        let stored = store.keys.create(&new).await.context("no key was created")?;
 
         let vehicles = patterns(&stored).map_or_else(|| "all".to_owned(), |patterns| patterns.join(" "));
         let until = stored
             .expires_at
             .map_or_else(|| "until it is revoked".to_owned(), |end| format!("until {}", time(end)));
-        eprintln!(
+        print::note(&format!(
             "key {} of tenant {}: {}; vehicles: {vehicles}; {until}",
             stored.id,
             stored.tenant,
             scopes(&stored)
-        );
-        eprintln!(
-            "It is shown this once. Send it as the header `Authorization: Bearer <key>`; end it with `exports keys revoke {}`.",
+        ));
+        print::note(&format!(
+            "It cannot be shown again. Send it as the header `Authorization: Bearer <key>`; revoke it with `exports keys revoke {}`.",
             stored.id
-        );
-        println!("{}", key.reveal());
-        Ok(())
+        ));
+        print::result(&key.reveal())
     }
 }
 

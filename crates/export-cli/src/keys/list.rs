@@ -7,8 +7,10 @@ use export_settings::mongo::MongoArgs;
 use serde_json::{Value, json};
 
 use super::{Store, patterns, scopes, time};
+use crate::print;
+use crate::table::Table;
 
-/// Settings of `exports keys list`.
+/// Flags of `exports keys list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
     /// Only keys of this tenant
@@ -28,19 +30,18 @@ impl List {
         let now = Utc::now();
         if self.json {
             let keys: Vec<Value> = keys.iter().map(|key| json(key, now)).collect();
-            println!("{}", serde_json::to_string_pretty(&keys)?);
-            return Ok(());
+            return print::result(&serde_json::to_string_pretty(&keys)?);
         }
         if keys.is_empty() {
-            eprintln!("there are no keys; `exports keys create --tenant <name>` makes one");
+            print::note("no keys found; `exports keys create --tenant <name>` creates one");
             return Ok(());
         }
-        let mut rows = vec![
-            ["ID", "TENANT", "STATE", "SCOPES", "VEHICLES", "CREATED", "EXPIRES", "NAME"].map(str::to_owned),
-        ];
-        rows.extend(keys.iter().map(|key| row(key, now)));
-        print!("{}", table(&rows));
-        Ok(())
+        let mut table =
+            Table::new(&["ID", "TENANT", "STATE", "SCOPES", "VEHICLES", "CREATED", "EXPIRES", "NAME"]);
+        for key in &keys {
+            table.add(row(key, now));
+        }
+        print::result(&table.lines().join("\n"))
     }
 }
 
@@ -62,8 +63,8 @@ fn json(key: &StoredKey, now: DateTime<Utc>) -> Value {
     })
 }
 
-fn row(key: &StoredKey, now: DateTime<Utc>) -> [String; 8] {
-    [
+fn row(key: &StoredKey, now: DateTime<Utc>) -> Vec<String> {
+    vec![
         key.id.to_string(),
         key.tenant.to_string(),
         state(key, now).to_owned(),
@@ -73,26 +74,4 @@ fn row(key: &StoredKey, now: DateTime<Utc>) -> [String; 8] {
         key.expires_at.map_or_else(|| "never".to_owned(), time),
         key.name.as_str().to_owned(),
     ]
-}
-
-/// Columns as wide as their widest text, two blanks between them.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
-    let line = |row: &[String; COLUMNS]| {
-        let cells = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}  "));
-        format!("{}\n", cells.collect::<String>().trim_end())
-    };
-    rows.iter().map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_stand_under_each_other() {
-        let rows = [["ID", "NAME"], ["vxk_1", ""], ["x", "für die Flotte"]].map(|row| row.map(str::to_owned));
-        assert_eq!(table(&rows), "ID     NAME\nvxk_1\nx      für die Flotte\n");
-    }
 }

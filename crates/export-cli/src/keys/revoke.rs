@@ -7,11 +7,12 @@ use export_store::AuditAction;
 
 use super::{Store, audit_entry};
 use crate::failure::UsageError;
+use crate::print;
 
-/// Settings of `exports keys revoke`.
+/// Arguments of `exports keys revoke`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Revoke {
-    /// The key's id, as `exports keys list` shows it: vxk_ and 16 hexadecimal digits
+    /// Id of the key, as in `exports keys list`: vxk_ and 16 hexadecimal digits
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
@@ -23,17 +24,17 @@ impl Revoke {
         let id = parse_id(&self.id).map_err(|error| UsageError(format!("ID: {error}")))?;
         let store = Store::open(&self.mongo).await?;
         let Some(revoked) = store.keys.revoke(&id).await? else {
-            bail!("there is no key {id}; `exports keys list` shows those that there are");
+            bail!("there is no key {id}; `exports keys list` lists all keys");
         };
-        println!("key {} of tenant {} is revoked", revoked.id, revoked.tenant);
-        eprintln!("The API refuses it from half a minute from now on at the latest.");
+        print::result(&format!("key {} of tenant {} is revoked", revoked.id, revoked.tenant))?;
+        print::note("It stops working within 30 seconds.");
         let entry = audit_entry(AuditAction::KeyRevoke, &revoked.id, &revoked.tenant, "revoked");
-        store.audit.write(&entry).await.context("the key is revoked, but that is not in the audit log")
+        store.audit.write(&entry).await.context("the key is revoked, but the audit log has no entry of it")
     }
 }
 
-/// Takes a whole key as well: whoever finds one that has leaked has no more than that. Not left to the parser of the command line,
-/// which repeats what it cannot read.
+/// Accepts a whole key too, since a leaked key may be all that the user has. The argument parser
+/// does not parse the id, because its errors would repeat the key.
 fn parse_id(text: &str) -> Result<KeyId, KeyError> {
     text.parse().or_else(|error| text.parse::<ApiKey>().map(|key| key.id().clone()).map_err(|_| error))
 }

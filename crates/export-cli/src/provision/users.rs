@@ -1,4 +1,4 @@
-//! Which users are to be made: those that the services' connection strings name.
+//! The users to create: those named in the connection strings of the services.
 
 use export_amqp::{BrokerUser, Management};
 use export_settings::identities::IdentitySettings;
@@ -7,11 +7,11 @@ use export_store::MongoUser;
 
 use crate::failure::UsageError;
 
-const IN_URI: &str = "a connection string with the name and the password of the user to be made";
-const IN_URL: &str = "a URL with the name and the password of the user to be made";
+const IN_URI: &str = "a connection string with the name and the password of the user to create";
+const IN_URL: &str = "a URL with the name and the password of the user to create";
 const ADMINISTRATOR: &str = "a management URL with user and password, or RABBITMQ_URL with them";
 
-/// The users, where they were asked for.
+/// The users that the settings ask for.
 #[derive(Debug)]
 pub(super) struct Users {
     api_mongodb: Option<MongoUser>,
@@ -23,7 +23,8 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Takes the users out of the settings. Each must be its own, and none may be the administrator, who would lose rights.
+    /// Reads the users from the settings. Fails if two of them are the same user, or if one is the
+    /// administrator, who would lose rights.
     pub(super) fn find(
         settings: &IdentitySettings,
         mongodb_uri: &SecretString,
@@ -67,13 +68,13 @@ impl Users {
         Ok(users)
     }
 
-    /// Those of MongoDB.
-    pub(super) fn of_mongodb(&self) -> [Place<export_store::Identity, &MongoUser>; 3] {
+    /// The MongoDB user of each service.
+    pub(super) fn of_mongodb(&self) -> [ServiceUser<export_store::Identity, &MongoUser>; 3] {
         use export_store::Identity;
         [
-            Place { service: "API", identity: Identity::Api, user: self.api_mongodb.as_ref() },
-            Place { service: "worker", identity: Identity::Worker, user: self.worker_mongodb.as_ref() },
-            Place {
+            ServiceUser { service: "API", identity: Identity::Api, user: self.api_mongodb.as_ref() },
+            ServiceUser { service: "worker", identity: Identity::Worker, user: self.worker_mongodb.as_ref() },
+            ServiceUser {
                 service: "worker, vehicles",
                 identity: Identity::VehicleReader,
                 user: self.worker_source_mongodb.as_ref(),
@@ -81,27 +82,27 @@ impl Users {
         ]
     }
 
-    /// Those of RabbitMQ, each with where to make it.
-    pub(super) fn of_rabbitmq(&self) -> [Place<export_amqp::Identity, (&Management, &BrokerUser)>; 2] {
+    /// The RabbitMQ user of each service, with the management API that creates it.
+    pub(super) fn of_rabbitmq(&self) -> [ServiceUser<export_amqp::Identity, (&Management, &BrokerUser)>; 2] {
         use export_amqp::Identity;
         let management = self.management.as_ref();
         let (api, worker) = (self.api_rabbitmq.as_ref(), self.worker_rabbitmq.as_ref());
         [
-            Place { service: "API", identity: Identity::Api, user: management.zip(api) },
-            Place { service: "worker", identity: Identity::Worker, user: management.zip(worker) },
+            ServiceUser { service: "API", identity: Identity::Api, user: management.zip(api) },
+            ServiceUser { service: "worker", identity: Identity::Worker, user: management.zip(worker) },
         ]
     }
 }
 
-/// What a user is for, and who it is, if one was asked for.
+/// A service and its user, if the settings ask for one.
 #[derive(Debug)]
-pub(super) struct Place<I, U> {
+pub(super) struct ServiceUser<I, U> {
     pub(super) service: &'static str,
     pub(super) identity: I,
     pub(super) user: Option<U>,
 }
 
-/// What is in the setting, where it is given; it must then be in it.
+/// The value that `find` reads from a setting. Fails if the setting is given and has no such value.
 fn required<T>(
     setting: Option<&SecretString>,
     find: impl FnOnce(&SecretString) -> Option<T>,
@@ -118,7 +119,7 @@ fn check_different<T>(
         for (other_setting, other) in &users[index + 1..] {
             if user.zip(*other).is_some_and(|(user, other)| is_same(user, other)) {
                 return Err(UsageError(format!(
-                    "settings {setting} and {other_setting} name the same user: each needs one of its own, with its own rights"
+                    "settings {setting} and {other_setting} name the same user: each needs its own, with its own rights"
                 )));
             }
         }

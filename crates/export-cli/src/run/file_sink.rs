@@ -1,31 +1,32 @@
-//! Files as the engine's sink.
+//! The engine's sink that writes files.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
 use export_core::sink::Sink;
 
-use super::place::Place;
+use crate::staged_output::StagedOutput;
 
-/// Gathers the small writes (headers, the ends of entries) between the engine's blocks of some tens of kilobytes, and a few of
-/// those.
+/// Collects the engine's small writes (headers, ends of entries) and some of its blocks of tens of
+/// kilobytes into one write.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Writes the objects of one export into the files of a [`Place`]. An object that is ended is on the disk.
-pub(crate) struct FileSink<'p> {
-    place: &'p Place,
+/// Writes the objects of one export into the files of a [`StagedOutput`]. An object that has ended
+/// is flushed to the disk.
+pub(crate) struct FileSink<'a> {
+    output: &'a StagedOutput,
     object: Option<BufWriter<File>>,
 }
 
-impl<'p> FileSink<'p> {
-    pub(crate) fn new(place: &'p Place) -> Self {
-        Self { place, object: None }
+impl<'a> FileSink<'a> {
+    pub(crate) fn new(output: &'a StagedOutput) -> Self {
+        Self { output, object: None }
     }
 }
 
 impl Sink for FileSink<'_> {
     fn begin(&mut self, name: &str) -> io::Result<()> {
-        self.object = Some(BufWriter::with_capacity(BUFFER_BYTES, self.place.begin(name)?));
+        self.object = Some(BufWriter::with_capacity(BUFFER_BYTES, self.output.begin(name)?));
         Ok(())
     }
 
@@ -36,7 +37,7 @@ impl Sink for FileSink<'_> {
     fn end(&mut self) -> io::Result<()> {
         let mut object = self.object.take().ok_or_else(not_begun)?;
         object.flush()?;
-        // Some systems tell only here that the disk is full.
+        // Some file systems report a full disk only here.
         object.get_ref().sync_all()
     }
 }

@@ -1,4 +1,4 @@
-//! What was done, in a line, and what people should know about it.
+//! The lines that `exports run` prints at its end: figures and warnings.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use indicatif::HumanCount;
 
 use super::progress::per_second;
 
-/// Paths that are named where a dump holds some that are part of no export.
+/// Most paths that the warning about a dump names.
 const PATHS_SHOWN: usize = 5;
 
 /// One line of figures.
@@ -31,25 +31,25 @@ pub(crate) fn figures(target: &Path, manifest: &Manifest, bytes: u64, elapsed: D
         .map(|(number, what)| count(number, what))
         .collect();
     if !rejected.is_empty() {
-        // Writing to a text cannot fail.
+        // Writing to a String cannot fail.
         let _ =
             write!(line, "; rejected: {} (manifest.json in it says which and why)", rejected.join(" and "));
     }
     line
 }
 
-/// What a dump holds that is in no export; nothing where there is none.
-pub(crate) fn warning(left_out: &[PathBuf]) -> Option<String> {
-    if left_out.is_empty() {
+/// A warning about paths of a dump that were skipped; `None` if there are none.
+pub(crate) fn warning(skipped: &[PathBuf]) -> Option<String> {
+    if skipped.is_empty() {
         return None;
     }
     let mut names: Vec<String> =
-        left_out.iter().take(PATHS_SHOWN).map(|path| path.display().to_string()).collect();
-    if left_out.len() > PATHS_SHOWN {
-        names.push(format!("{} more", left_out.len() - PATHS_SHOWN));
+        skipped.iter().take(PATHS_SHOWN).map(|path| path.display().to_string()).collect();
+    if skipped.len() > PATHS_SHOWN {
+        names.push(format!("{} more", skipped.len() - PATHS_SHOWN));
     }
     Some(format!(
-        "warning: left out, since no vehicle or parameter can have such a name: {}",
+        "warning: skipped, because no vehicle or parameter can have such a name: {}",
         names.join(", ")
     ))
 }
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_paths_left_out_are_named() {
+    fn the_first_paths_skipped_are_named() {
         let paths = |count: usize| {
             (0..count).map(|number| PathBuf::from(format!("dump/v {number}"))).collect::<Vec<_>>()
         };

@@ -1,4 +1,4 @@
-//! The export itself, on a thread that may block: source → plan → engine → files.
+//! The export itself, on a thread that may block: source, plan, engine, files.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -15,62 +15,68 @@ use export_source::{MongoSource, ReadLimits, SourceThrottle, StoreError, Vehicle
 use tokio::runtime::Handle;
 
 use super::file_sink::FileSink;
-use super::place::Place;
 use crate::failure::{Interrupted, UsageError};
+use crate::staged_output::StagedOutput;
 
-/// Vehicles that are named where one was asked for that is not there.
+/// Most existing vehicles that the error about an unknown vehicle names.
 const VEHICLES_SHOWN: usize = 5;
 
-/// What to read from.
+/// What the export reads.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// A folder that mongodump has written.
+    /// A folder written by mongodump.
     Dump(PathBuf),
-    /// A server.
+    /// A MongoDB server.
     MongoDb(SecretString),
 }
 
-/// An export to do.
+/// An export to run.
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) origin: Origin,
     pub(crate) vehicle_database_prefix: String,
-    /// How gently a server is read.
+    /// Limits on the load of the server.
     pub(crate) limits: ReadLimits,
     pub(crate) request: ExportRequest,
     pub(crate) threads: NonZeroUsize,
     pub(crate) memory_budget_bytes: usize,
 }
 
-/// An export that is done.
+/// A finished export.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct Outcome {
     pub(crate) manifest: Manifest,
-    /// Of a dump, what was not looked at because of its name.
-    pub(crate) left_out: Vec<PathBuf>,
+    /// Paths of a dump that were skipped, because no vehicle or parameter can have such a name.
+    pub(crate) skipped: Vec<PathBuf>,
 }
 
 impl Work {
-    /// Does it. On an error something half may be left in the place, which must be closed.
-    pub(crate) fn run(&self, place: &Place, meter: &Meter, handle: &Handle) -> anyhow::Result<Done> {
-        // A quarter is read ahead, as in a worker. Nothing is held for uploads here, and a dump is read as it is needed.
+    /// Runs the export. After an error `output` may hold a part of it; the caller closes it.
+    pub(crate) fn run(
+        &self,
+        output: &StagedOutput,
+        meter: &Meter,
+        handle: &Handle,
+    ) -> anyhow::Result<Outcome> {
+        // A quarter of the memory is for reading ahead, as in a worker. Reading a dump uses none of
+        // it.
         let read_ahead_bytes = self.memory_budget_bytes / 4;
         let slices_bytes = self.memory_budget_bytes - read_ahead_bytes;
         let prefix = &self.vehicle_database_prefix;
         match &self.origin {
             Origin::Dump(folder) => {
                 let source = DumpSource::open(folder, prefix).map_err(|error| unreadable(&error))?;
-                let manifest = self.export(&source, place, meter, slices_bytes)?;
-                Ok(Done { manifest, left_out: source.left_out().to_vec() })
+                let manifest = self.export(&source, output, meter, slices_bytes)?;
+                Ok(Outcome { manifest, skipped: source.left_out().to_vec() })
             }
             Origin::MongoDb(uri) => {
                 let connecting = export_source::connect_source(uri, "exports run", self.limits.max_reads);
                 let client = handle.block_on(connecting).map_err(|error| UsageError(error.to_string()))?;
                 let throttle = SourceThrottle::quiet(&client, self.limits);
-                let databases = VehicleDatabases::behind(&throttle, prefix);
+                let databases = VehicleDatabases::with_throttle(&throttle, prefix);
                 let source = MongoSource::new(databases, handle.clone(), read_ahead_bytes);
-                let manifest = self.export(&source, place, meter, slices_bytes)?;
-                Ok(Done { manifest, left_out: Vec::new() })
+                let manifest = self.export(&source, output, meter, slices_bytes)?;
+                Ok(Outcome { manifest, skipped: Vec::new() })
             }
         }
     }
@@ -78,23 +84,23 @@ impl Work {
     fn export(
         &self,
         source: &dyn Source,
-        place: &Place,
+        output: &StagedOutput,
         meter: &Meter,
         slices_bytes: usize,
     ) -> anyhow::Result<Manifest> {
         let mut plan = self.plan(source)?;
-        let engine = Engine::new(self.threads).context("the threads cannot be started")?;
+        let engine = Engine::new(self.threads).context("cannot start the threads")?;
         let limits = Limits::of_share(slices_bytes, engine.threads());
         loop {
-            place.stage().map_err(|error| not_written(&error, place))?;
-            match engine.export(&plan, source, &mut FileSink::new(place), meter, &limits) {
+            output.stage().map_err(|error| not_written(&error, output))?;
+            match engine.export(&plan, source, &mut FileSink::new(output), meter, &limits) {
                 Ok(manifest) => {
-                    place.commit().map_err(|error| not_written(&error, place))?;
+                    output.commit().map_err(|error| not_written(&error, output))?;
                     return Ok(manifest);
                 }
-                // Begun again with columns of text. Each time there are more of them, so this ends.
+                // Restart with these columns as text. Each restart adds columns, so this ends.
                 Err(EngineError::NotNumeric(found)) => plan.text_parameters.extend(found),
-                Err(error) => return Err(explained(error, place)),
+                Err(error) => return Err(explain(error, output)),
             }
         }
     }
@@ -122,40 +128,38 @@ impl Work {
     }
 }
 
-/// Without the port's own words, which say nothing to people.
+/// The cause of a source's error, without the engine's wrapping, which adds nothing for a person.
 fn source_failed(SourceError(cause): SourceError) -> anyhow::Error {
     unreadable(cause.as_ref())
 }
 
 fn unreadable(cause: &(dyn std::error::Error + 'static)) -> anyhow::Error {
-    const ADVICE: &str = "; is the server there, and may this user read it?";
+    const ADVICE: &str = "; is the server running, and has this user the right to read?";
     let is_of_server = cause.downcast_ref::<StoreError>().is_some();
     let causes = std::iter::successors(Some(cause), |cause| cause.source());
-    let words: Vec<String> = causes.map(|cause| without_state(&cause.to_string())).collect();
-    anyhow!(
-        "the vehicles' data cannot be read: {}{}",
-        words.join(": "),
-        if is_of_server { ADVICE } else { "" }
-    )
+    let words: Vec<String> = causes.map(|cause| without_deployment(&cause.to_string())).collect();
+    anyhow!("cannot read the vehicles' data: {}{}", words.join(": "), if is_of_server { ADVICE } else { "" })
 }
 
-/// MongoDB's driver adds everything it knows of the deployment to what has happened.
-fn without_state(text: &str) -> String {
+/// The text of a driver error without the description of the whole deployment that the driver
+/// appends.
+fn without_deployment(text: &str) -> String {
     let text = text.strip_prefix("Kind: ").unwrap_or(text);
-    let end = [", labels: {", " Topology: {"].into_iter().filter_map(|state| text.find(state)).min();
+    let end = [", labels: {", " Topology: {"].into_iter().filter_map(|start| text.find(start)).min();
     text[..end.unwrap_or(text.len())].trim_end_matches('.').to_owned()
 }
 
-fn explained(error: EngineError, place: &Place) -> anyhow::Error {
+/// The error for a person, by what failed.
+fn explain(error: EngineError, output: &StagedOutput) -> anyhow::Error {
     match error {
         EngineError::Source(error) => source_failed(error),
-        EngineError::Sink(error) => not_written(&error, place),
+        EngineError::Sink(error) => not_written(&error, output),
         EngineError::Stopped => Interrupted.into(),
         EngineError::NotReconciled(totals) => {
             let counts = totals.counts;
             anyhow!(
-                "the numbers of the export do not add up: {} points were read, and {} cells, {} outside of the range, {} rejected, \
-                 {} duplicates and {} resampled away are something else; this is a defect of the program, please report it",
+                "the export does not reconcile: {} points were read, but {} cells, {} outside the range, {} rejected, \
+                 {} duplicates and {} resampled away do not add up to them; this is a bug, please report it",
                 counts.points_read,
                 counts.cells_written,
                 counts.outside_range,
@@ -168,14 +172,15 @@ fn explained(error: EngineError, place: &Place) -> anyhow::Error {
     }
 }
 
-fn not_written(error: &io::Error, place: &Place) -> anyhow::Error {
-    let target = &place.target().path;
+fn not_written(error: &io::Error, output: &StagedOutput) -> anyhow::Error {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            "; make room, or give another place with --output"
+            "; free some space, or give another path with --output"
         }
-        io::ErrorKind::AlreadyExists => "; give another name with --output, or --force to replace it",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => {
+            "; give another name with --output, or --force to replace it"
+        }
         _ => "",
     };
-    anyhow!("{} cannot be written: {error}{advice}", target.display())
+    anyhow!("cannot write {}: {error}{advice}", output.path().display())
 }

@@ -1,4 +1,4 @@
-//! The commands that call the API: what they send, how they end, what they never tell.
+//! The commands that call the API: what they send, how they end, and that they print no secrets.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::space::EXPORTS;
 use crate::stub::{Reply, Stub};
 
-/// A key that nothing may show.
+/// A key that must never be printed.
 pub(crate) const KEY: &str = "hunter2-hunter2-hunter2";
-/// All that any library has to say, those included that are quiet unless asked by name.
+/// The most verbose logs of all libraries, including those that log only when named.
 const ALL: &str = "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,h2=trace";
 pub(crate) const ID: &str = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
 const CREATE: [&str; 5] = ["create", "--from", "2018-11-30", "--to", "2018-12-01"];
@@ -23,7 +23,7 @@ pub(crate) fn program(url: &str, arguments: &[&str]) -> Program {
     Program::new(EXPORTS, arguments, &settings)
 }
 
-/// Runs it; whatever it does, it tells neither the key nor a signature.
+/// Runs the program and checks that it prints neither the key nor a signature.
 pub(crate) fn run(url: &str, arguments: &[&str]) -> Ended {
     checked(program(url, arguments).run())
 }
@@ -35,7 +35,7 @@ pub(crate) fn checked(ended: Ended) -> Ended {
     ended
 }
 
-/// A job as the API tells it, in this state.
+/// A job in this state, as the API describes it.
 pub(crate) fn job(state: &str) -> Value {
     json!({ "_id": ID, "state": state, "startDate": "2018-11-30", "endDate": "2018-12-01", "timezone": "UTC", "vehicles": [],
         "archive": "zip", "progress": { "percent": 0.0, "vehiclesDone": 0, "vehiclesTotal": 0, "rows": 0, "points": 0, "bytes": 0 },
@@ -50,16 +50,24 @@ fn assert_ends(ended: &Ended, code: i32, words: &[&str]) {
 }
 
 #[test]
-fn a_request_has_a_key_of_its_own_and_says_who_asks() {
+fn each_command_sends_its_own_idempotency_key_and_the_api_key() {
     let stub = Stub::start(|_, _| Reply::json(202, &job("NOT_STARTED")));
-    let more =
-        ["--vehicle", "a,b", "--vehicle", "c", "--step-ms", "60000", "--webhook-url", "https://hook.test/x"];
+    let more = [
+        "--vehicle",
+        r"a\,b,c",
+        "--vehicle",
+        "d",
+        "--step-ms",
+        "60000",
+        "--webhook-url",
+        "https://hook.test/x",
+    ];
     let ended = run(&stub.url(), &[&CREATE[..], &more].concat());
     assert_ends(&ended, 0, &[ID, &format!("`exports get {ID} --wait`")]);
     run(&stub.url(), &CREATE);
     let requests = stub.requests();
     let body: Value = serde_json::from_slice(&requests[0].body).expect("JSON");
-    let expected = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": ["a,b", "c"], "stepMs": 60000,
+    let expected = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": ["a,b", "c", "d"], "stepMs": 60000,
         "webhookUrl": "https://hook.test/x" });
     assert_eq!((requests[0].line().as_str(), body), ("POST /export", expected));
     assert_eq!(requests[0].header("authorization"), Some(format!("Bearer {KEY}").as_str()));
@@ -84,7 +92,7 @@ fn every_problem_has_its_exit_code_and_says_what_to_do() {
     for (status, kind, code, words) in [
         (400, "malformed", 2, &["It is malformed: As the test says.", "request id: request-7"][..]),
         (401, "unauthorized", 5, &["EXPORTS_API_KEY"]),
-        (403, "forbidden", 5, &["use a key that may do this"]),
+        (403, "forbidden", 5, &["use a key with the right for this"]),
         (404, "unknown-job", 4, &["`exports list`"]),
         (404, "unknown-path", 4, &["is EXPORTS_API_URL right"]),
         (409, "already-ended", 1, &["`exports get`"]),
@@ -100,7 +108,7 @@ fn every_problem_has_its_exit_code_and_says_what_to_do() {
         assert_ends(&ended, code, words);
         assert_eq!(stub.lines().len(), 1, "{kind}");
     }
-    // Faults of a body have a pointer, those of a query a name.
+    // Errors of a body have a pointer, errors of a query a name.
     let stub = Stub::start(|_, _| {
         let errors = json!([{ "pointer": "/startDate", "detail": "no date" }, { "parameter": "limit", "detail": "no number" }]);
         Reply::json(
@@ -112,21 +120,21 @@ fn every_problem_has_its_exit_code_and_says_what_to_do() {
 }
 
 #[test]
-fn answers_of_others_are_told_as_such() {
+fn answers_that_are_not_the_api_s_are_reported_as_such() {
     let page = Stub::start(|_, _| Reply::bytes(200, b"<html>Welcome</html>"));
     assert_ends(&run(&page.url(), &["get", ID]), 1, &["is EXPORTS_API_URL the URL of an exports-api?"]);
     let other = Stub::start(|_, _| Reply::json(200, &json!({ "hello": "world" })));
-    assert_ends(&run(&other.url(), &["get", ID]), 1, &["does not understand", "_id"]);
+    assert_ends(&run(&other.url(), &["get", ID]), 1, &["cannot understand", "_id"]);
     let proxy = Stub::start(|_, _| Reply::bytes(407, b"<html>Who are you?</html>"));
-    assert_ends(&run(&proxy.url(), &["get", ID]), 1, &["407", "no problem document"]);
-    // Followed, a redirect would take the key somewhere else.
+    assert_ends(&run(&proxy.url(), &["get", ID]), 1, &["407", "not a problem document"]);
+    // Following a redirect would send the key to another server.
     let redirect = Stub::start(|_, _| Reply::bytes(301, b"").with("location", "http://127.0.0.1:1/"));
     assert_ends(&run(&redirect.url(), &["get", ID]), 1, &["301"]);
-    let nobody = run("http://127.0.0.1:1", &["get", ID, "--retry-for", "1"]);
-    assert_ends(&nobody, 6, &["trying again for up to 1 s", "does the service run?"]);
-    assert!(nobody.took.as_secs() < 20, "{:?}", nobody.took);
+    let unreachable = run("http://127.0.0.1:1", &["get", ID, "--retry-for", "1"]);
+    assert_ends(&unreachable, 6, &["retrying for up to 1 s", "is the service running?"]);
+    assert!(unreachable.took.as_secs() < 20, "{:?}", unreachable.took);
 
-    // Waiting makes no https server of it.
+    // Retrying cannot help if the server does not speak https.
     let plain = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("https://{}", plain.local_addr().expect("an address"));
     thread::spawn(move || {
@@ -136,12 +144,12 @@ fn answers_of_others_are_told_as_such() {
     });
     let ended = run(&url, &["get", ID]);
     assert_ends(&ended, 6, &["does the server speak https"]);
-    assert!(!ended.output.contains("trying again for up to"), "{}", ended.output);
+    assert!(!ended.output.contains("retrying for up to"), "{}", ended.output);
 
-    // Names and messages of others do not reach the terminal as commands for it.
-    let mut told = job("FAILED");
-    told["error"] = json!({ "code": "internal", "message": "\u{1b}[2Jgone" });
-    let stub = Stub::start(move |_, _| Reply::json(200, &told));
+    // Text from outside cannot send control characters to the terminal.
+    let mut failed = job("FAILED");
+    failed["error"] = json!({ "code": "internal", "message": "\u{1b}[2Jgone" });
+    let stub = Stub::start(move |_, _| Reply::json(200, &failed));
     let ended = run(&stub.url(), &["get", ID]);
     assert_ends(&ended, 0, &["state      FAILED", "gone (internal)"]);
     assert!(!ended.output.contains('\u{1b}'), "{}", ended.output);
@@ -157,15 +165,15 @@ fn a_busy_service_is_asked_again_with_the_same_key() {
         _ => Reply::json(202, &job("NOT_STARTED")),
     });
     let ended = run(&stub.url(), &CREATE);
-    assert_ends(&ended, 0, &["trying again for up to 15 s"]);
-    assert_eq!(ended.output.matches("trying again for up to").count(), 1, "told once: {}", ended.output);
+    assert_ends(&ended, 0, &["retrying for up to 15 s"]);
+    assert_eq!(ended.output.matches("retrying for up to").count(), 1, "printed once: {}", ended.output);
     assert!(ended.took.as_millis() >= 1_000, "Retry-After is obeyed: {:?}", ended.took);
     let keys: Vec<Option<String>> =
         stub.requests().iter().map(|request| request.header("idempotency-key").map(str::to_owned)).collect();
     assert_eq!(keys.len(), 5);
     assert!(keys.iter().all(|key| key.is_some() && *key == keys[0]), "{keys:?}");
 
-    // Not longer than one wants to wait.
+    // A Retry-After beyond the patience ends the retries at once.
     let stub = Stub::start(|_, _| Reply::problem(503, "unavailable").with("retry-after", "3600"));
     assert_ends(&run(&stub.url(), &["get", ID]), 6, &["It is unavailable"]);
     assert_eq!(stub.lines().len(), 1);
@@ -189,7 +197,7 @@ fn an_export_that_ends_badly_while_it_is_awaited() {
         assert_ends(&ended, 3, &[ID, state, "there is no vehicle x (unknown_vehicle)"]);
         assert_eq!(stub.requests()[1].header("prefer"), Some("wait=10"));
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
-        // Asked without waiting, it is an answer as any other.
+        // Without waiting, the state is an answer like any other.
         assert_ends(&run(&stub.url(), &["get", ID]), 0, &[state]);
     }
 }
@@ -227,12 +235,12 @@ fn lists_are_read_page_by_page() {
     assert_eq!(stub.lines()[3..], ["GET /export?limit=2", "GET /export?limit=1&cursor=a+b%26c"]);
 
     let none = Stub::start(|_, _| Reply::json(200, &json!({ "exports": [], "nextCursor": null })));
-    assert_ends(&run(&none.url(), &["list"]), 0, &["there are no such exports"]);
+    assert_ends(&run(&none.url(), &["list"]), 0, &["no exports found"]);
     assert_ends(&run(&none.url(), &["list", "--state", "DONE"]), 2, &["NOT_STARTED"]);
 }
 
 #[test]
-fn vehicles_are_told_with_their_parameters() {
+fn vehicles_are_listed_with_their_parameters() {
     let stub = Stub::start(|_, _| {
         let vehicle = json!({ "vehicle": "vehicle_001", "firstHour": "2018-11-30T00:00:00Z", "lastHour": null,
             "parameters": [{ "name": "soc", "types": ["double"] }, { "name": "odo", "types": [] }] });
@@ -241,4 +249,17 @@ fn vehicles_are_told_with_their_parameters() {
     let ended = run(&stub.url(), &["vehicles", "--search", "00 1"]);
     assert_ends(&ended, 0, &["vehicle_001  2018-11-30T00:00:00Z  -          soc, odo"]);
     assert_eq!(stub.lines(), ["GET /vehicles?search=00+1&limit=100"]);
+}
+
+#[test]
+fn a_shared_result_is_shown_by_its_present_and_its_earlier_name() {
+    for (name, is_shared, is_shown) in
+        [("shared", true, true), ("coalesced", true, true), ("shared", false, false)]
+    {
+        let mut job = job("FINISHED");
+        job[name] = is_shared.into();
+        let stub = Stub::start(move |_, _| Reply::json(200, &job));
+        let ended = run(&stub.url(), &["get", ID]);
+        assert_eq!(ended.output.contains("shared     yes"), is_shown, "{name}: {}", ended.output);
+    }
 }

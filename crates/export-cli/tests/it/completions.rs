@@ -1,4 +1,4 @@
-//! Completion scripts, and what `--help` says.
+//! Completion scripts and `--help`.
 
 use std::fs;
 use std::process::Command;
@@ -25,7 +25,7 @@ fn every_shell_gets_a_script() {
     assert_eq!(Program::new(EXPORTS, &["completions", "cmd"], &[]).run().code, Some(2));
 }
 
-/// What people are told. After a wanted change: `INSTA_UPDATE=always`.
+/// The help texts. After an intended change: `INSTA_UPDATE=always`.
 #[test]
 fn help() {
     for command in ["create", "get", "list", "cancel", "download", "vehicles", "completions"] {

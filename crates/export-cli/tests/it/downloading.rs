@@ -1,4 +1,5 @@
-//! `exports download` from a store that does what stores do now and then: what has the result's name is the result.
+//! `exports download` from a store with faults: a file with the result's name is always the whole
+//! result.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,13 +24,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// An API with a finished job, and a store that answers as the test says.
-struct Place {
+struct Fixture {
     api: Stub,
     store: Arc<Stub>,
     folder: TempDir,
 }
 
-impl Place {
+impl Fixture {
     fn new(store: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::with_job(finished(), store)
     }
@@ -77,14 +78,14 @@ impl Place {
         names
     }
 
-    /// The result is there, and nothing else.
+    /// Asserts that the whole result is there and nothing else.
     fn assert_whole(&self, ended: &Ended) {
         assert_eq!(ended.code, Some(0), "{}", ended.output);
         assert!(fs::read(self.zip()).expect("a file") == content(), "the bytes of the result");
         assert_eq!(self.names(), ["export.zip"], "{}", ended.output);
     }
 
-    /// What the store was asked for, by request.
+    /// The `Range` header of each request to the store.
     fn ranges(&self) -> Vec<Option<String>> {
         self.store.requests().iter().map(|request| request.header("range").map(str::to_owned)).collect()
     }
@@ -97,7 +98,7 @@ fn finished() -> Value {
     job
 }
 
-/// A store as it should be.
+/// A store without faults.
 fn serve(request: &Request) -> Reply {
     let content = content();
     match request
@@ -115,7 +116,7 @@ fn serve(request: &Request) -> Reply {
 
 #[test]
 fn a_cut_connection_costs_only_the_rest() {
-    let place = Place::new(|request, before| match before {
+    let place = Fixture::new(|request, before| match before {
         0 => serve(request).cut_after(100_000),
         1 => serve(request).cut_after(50_000),
         2 => Reply::bytes(503, b"<Error><Code>SlowDown</Code></Error>").with("retry-after", "0"),
@@ -129,38 +130,38 @@ fn a_cut_connection_costs_only_the_rest() {
 }
 
 #[test]
-fn a_later_program_goes_on_where_an_earlier_one_was_cut() {
-    let place = Place::new(|request, before| match before {
+fn a_later_download_resumes_where_an_earlier_one_was_cut() {
+    let place = Fixture::new(|request, before| match before {
         0 => serve(request).cut_after(100_000),
         1 => Reply::bytes(503, b"").with("retry-after", "60"),
         _ => serve(request),
     });
     let ended = place.run();
     assert_eq!(ended.code, Some(6), "{}", ended.output);
-    assert!(ended.output.contains("goes on where it stopped"), "{}", ended.output);
+    assert!(ended.output.contains("resumes where it stopped"), "{}", ended.output);
     assert_eq!(place.names(), ["export.zip.part", "export.zip.part.json"]);
     assert!(
         !fs::read_to_string(place.folder.path().join("export.zip.part.json")).expect("text").contains("http")
     );
     let ended = place.run();
-    assert!(ended.output.contains("going on after 100000 bytes"), "{}", ended.output);
+    assert!(ended.output.contains("resuming after 100000 bytes"), "{}", ended.output);
     place.assert_whole(&ended);
     assert_eq!(place.ranges().last(), Some(&Some("bytes=100000-".to_owned())));
 }
 
 #[test]
-fn what_lies_there_and_is_wrong_is_fetched_anew() {
-    let place = Place::new(|request, _| serve(request));
+fn a_wrong_part_is_downloaded_again() {
+    let place = Fixture::new(|request, _| serve(request));
     let mark = json!({ "export": ID, "object": null, "etag": "\"v1\"" });
     fs::write(place.folder.path().join("export.zip.part.json"), mark.to_string()).expect("a mark");
     fs::write(place.folder.path().join("export.zip.part"), [7; 1_000]).expect("a part");
     let ended = place.run();
-    assert!(ended.output.contains("beginning again"), "{}", ended.output);
+    assert!(ended.output.contains("starting over"), "{}", ended.output);
     place.assert_whole(&ended);
 
-    // Of another object, or of nobody knows what.
-    for mark in [json!({ "export": ID, "object": null, "etag": "\"v0\"" }), json!("nobody knows")] {
-        let place = Place::new(|request, _| serve(request));
+    // A part of another object, or one with an unreadable mark.
+    for mark in [json!({ "export": ID, "object": null, "etag": "\"v0\"" }), json!("unreadable")] {
+        let place = Fixture::new(|request, _| serve(request));
         fs::write(place.folder.path().join("export.zip.part.json"), mark.to_string()).expect("a mark");
         fs::write(place.folder.path().join("export.zip.part"), [7; 1_000]).expect("a part");
         place.assert_whole(&place.run());
@@ -168,25 +169,29 @@ fn what_lies_there_and_is_wrong_is_fetched_anew() {
 }
 
 #[test]
-fn stores_that_know_no_ranges_and_links_that_expire() {
-    let ignores = Place::new(|_, before| {
+fn stores_without_ranges_and_links_that_expire() {
+    let ignores = Fixture::new(|_, before| {
         let whole = Reply::bytes(200, &content()).with("etag", "\"v1\"");
         if before == 0 { whole.cut_after(100_000) } else { whole }
     });
     ignores.assert_whole(&ignores.run());
-    let without_etag = Place::new(|_, before| {
+    let without_etag = Fixture::new(|_, before| {
         let whole = Reply::bytes(200, &content());
         if before == 0 { whole.cut_after(100_000) } else { whole }
     });
     without_etag.assert_whole(&without_etag.run());
-    assert_eq!(without_etag.ranges(), [None, None], "a rest that may be another file's is not asked for");
-    let another_part = Place::new(|request, before| match before {
+    assert_eq!(
+        without_etag.ranges(),
+        [None, None],
+        "without an ETag the rest may be of another file, so all is fetched"
+    );
+    let another_part = Fixture::new(|request, before| match before {
         0 => serve(request).cut_after(100_000),
         1 => Reply::bytes(206, &content()[7..]).with("content-range", "bytes 7-299999/300000"),
         _ => serve(request),
     });
     another_part.assert_whole(&another_part.run());
-    let expired = Place::new(|request, before| match before {
+    let expired = Fixture::new(|request, before| match before {
         0 => serve(request).cut_after(100_000),
         1 => Reply::bytes(
             403,
@@ -196,7 +201,7 @@ fn stores_that_know_no_ranges_and_links_that_expire() {
     });
     expired.assert_whole(&expired.run());
 
-    let refused = Place::new(|_, _| Reply::bytes(403, b"<Error><Code>AccessDenied</Code></Error>"));
+    let refused = Fixture::new(|_, _| Reply::bytes(403, b"<Error><Code>AccessDenied</Code></Error>"));
     let ended = refused.run();
     assert_eq!(ended.code, Some(1), "{}", ended.output);
     assert!(ended.output.contains("403") && ended.output.contains("AccessDenied"), "{}", ended.output);
@@ -207,14 +212,14 @@ fn stores_that_know_no_ranges_and_links_that_expire() {
 fn a_wrong_file_never_has_the_name() {
     let mut wrong = content();
     wrong[7] ^= 1;
-    let tampered = Place::new(move |_, _| Reply::bytes(200, &wrong).with("etag", "\"v1\""));
+    let tampered = Fixture::new(move |_, _| Reply::bytes(200, &wrong).with("etag", "\"v1\""));
     let ended = tampered.run();
     assert_eq!(ended.code, Some(7), "{}", ended.output);
     assert!(ended.output.contains(&hex(&content())), "{}", ended.output);
     assert!(tampered.names().is_empty(), "{:?}", tampered.names());
 
     for bytes in [[&content()[..], b"more"].concat(), content()[..1_000].to_vec()] {
-        let resized = Place::new(move |_, _| Reply::bytes(200, &bytes).with("etag", "\"v1\""));
+        let resized = Fixture::new(move |_, _| Reply::bytes(200, &bytes).with("etag", "\"v1\""));
         let ended = resized.run();
         assert_eq!(ended.code, Some(7), "{}", ended.output);
         assert!(resized.names().is_empty(), "{:?}", resized.names());
@@ -222,8 +227,8 @@ fn a_wrong_file_never_has_the_name() {
 }
 
 #[test]
-fn what_is_there_is_replaced_only_by_force() {
-    let place = Place::new(|request, _| serve(request));
+fn an_existing_file_is_replaced_only_with_force() {
+    let place = Fixture::new(|request, _| serve(request));
     fs::write(place.zip(), "mine").expect("a file");
     let ended = place.run();
     assert_eq!(ended.code, Some(1), "{}", ended.output);
@@ -236,12 +241,13 @@ fn what_is_there_is_replaced_only_by_force() {
     assert!(ended.output.contains("make the folder first"), "{}", ended.output);
 }
 
-/// Which a limit on the size of files is as well, for root too, and without a file system of one's own.
+/// A limit on the size of files acts like a full disk: also for root, and without a file system of
+/// the test's own.
 #[test]
-fn a_full_disk_is_told_and_what_came_is_kept() {
-    let place = Place::new(|request, _| serve(request));
+fn a_full_disk_is_reported_and_the_bytes_are_kept() {
+    let place = Fixture::new(|request, _| serve(request));
     let zip = place.zip();
-    // Blocks of half a kilobyte, or of one, as the shell has it: less than the result in any case.
+    // The shell counts in blocks of 512 or 1,024 bytes: less than the result in either case.
     let limited = [
         "-c",
         "ulimit -f 100; exec \"$0\" \"$@\"",
@@ -257,7 +263,7 @@ fn a_full_disk_is_told_and_what_came_is_kept() {
     let ended = checked(program.run());
     assert_eq!(ended.code, Some(1), "{}", ended.output);
     assert!(
-        ended.output.contains("File too large") && ended.output.contains("make room"),
+        ended.output.contains("File too large") && ended.output.contains("free some space"),
         "{}",
         ended.output
     );
@@ -266,16 +272,16 @@ fn a_full_disk_is_told_and_what_came_is_kept() {
     assert!(place.ranges().last().is_some_and(Option::is_some), "the rest only: {:?}", place.ranges());
 }
 
-/// The store stops in the middle and says nothing, so that the download is surely in the middle.
+/// The store stops in the middle, so the download is certainly not finished when it is interrupted.
 #[test]
-fn an_interrupted_download_says_how_to_go_on() {
-    let place = Place::new(|request, before| match before {
+fn an_interrupted_download_says_how_to_resume() {
+    let place = Fixture::new(|request, before| match before {
         0 => serve(request).cut_after(100_000),
         1 => Reply::bytes(503, b"").with("retry-after", "4"),
         _ => serve(request),
     });
     let mut running = place.program(&[]).start();
-    running.until_written("trying again");
+    running.until_written("retrying");
     let ended = checked(running.interrupt());
     assert_eq!(ended.code, Some(130), "{}", ended.output);
     assert!(ended.output.contains(&format!("exports download {ID}")), "{}", ended.output);
@@ -300,7 +306,7 @@ fn names_of_files_cannot_leave_the_folder() {
         let result = folder.path().join("export");
         let ended = program(&api.url(), &["download", ID, "-o", result.to_str().expect("UTF-8")]).run();
         assert_eq!(ended.code, Some(1), "{}", ended.output);
-        assert!(ended.output.contains("which is not taken for one"), "{}", ended.output);
+        assert!(ended.output.contains("which is not accepted as the name of a file"), "{}", ended.output);
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }
 }

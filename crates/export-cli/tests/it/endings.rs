@@ -1,4 +1,5 @@
-//! How `exports run` ends when it does not end well: an exit code, a message that says what to do, and nothing left behind.
+//! Failures of `exports run`: the exit code, a message that says what to do, and no files left
+//! behind.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use export_testkit::program::{Ended, Program};
 
 use crate::space::{DAY, EXPORTS, Space, stored};
 
-/// Longest wait for the program to read what it should.
+/// Longest wait for the program to open the pipe.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn small() -> Space {
@@ -26,14 +27,14 @@ fn assert_fails(space: &Space, ended: &Ended, code: i32, words: &[&str]) {
         assert!(output.contains(word), "{word}: {output}");
     }
     assert!(output.lines().count() <= 3, "{output}");
-    assert_eq!(space.results(), [""; 0], "nothing is left: {output}");
+    assert_eq!(space.results(), [""; 0], "no files are left: {output}");
 }
 
 #[test]
 fn a_bad_request_names_the_flags() {
     let space = small();
     let flags = ["--time-format", "iso", "--vehicles", "a,a b", "--step-ms", "-5"];
-    let words = ["--time-format: expected one of unix_ms", "--vehicles \"a b\"", "--step-ms"];
+    let words = ["--time-format: expected one of unix_ms", "--vehicle \"a b\"", "--step-ms"];
     assert_fails(&space, &space.run("export.zip", &flags), 2, &words);
     assert_fails(&space, &space.run("export.zip", &["--compression", "zstd"]), 2, &["--compression"]);
     assert_fails(&space, &space.run("..", &[]), 2, &["--output"]);
@@ -41,7 +42,10 @@ fn a_bad_request_names_the_flags() {
     let result = space.result("export.zip");
     let arguments = ["run", "-o", result.to_str().expect("UTF-8")];
     let without_range = Program::new(EXPORTS, &arguments, &[]).run();
-    assert_fails(&space, &without_range, 2, &["--start-date: is required", "--end-date: is required"]);
+    assert_eq!((without_range.code, space.results()), (Some(2), Vec::new()), "{}", without_range.output);
+    for flag in ["--from <DATE>", "--to <DATE>"] {
+        assert!(without_range.output.contains(flag), "{}", without_range.output);
+    }
     let without_source = Program::new(EXPORTS, &[&arguments, &DAY[..]].concat(), &[]).run();
     assert_fails(&space, &without_source, 2, &["--dump", "--mongodb-uri", "SOURCE_MONGODB_URI"]);
     let both_sources = space.run("export.zip", &["--mongodb-uri", "mongodb://h"]);
@@ -49,14 +53,14 @@ fn a_bad_request_names_the_flags() {
 }
 
 #[test]
-fn an_unknown_vehicle_is_told_with_those_that_there_are() {
+fn the_error_about_an_unknown_vehicle_names_existing_ones() {
     let space = small();
     let ended = space.run("export.zip", &["--vehicles", "vehicle_404"]);
     assert_fails(&space, &ended, 1, &["there is no vehicle vehicle_404", "there are vehicle_id_int32"]);
 }
 
 #[test]
-fn places_where_nothing_can_be_written_are_told() {
+fn paths_that_cannot_be_written_are_reported() {
     let space = small();
     let nowhere = space.run("nowhere/export.zip", &[]);
     assert_fails(&space, &nowhere, 1, &["nowhere does not exist", "make the folder first"]);
@@ -66,18 +70,18 @@ fn places_where_nothing_can_be_written_are_told() {
     let result = space.result("export.zip");
     let paths = ["run", "--dump", dump.to_str().expect("UTF-8"), "-o", result.to_str().expect("UTF-8")];
     let no_dump = Program::new(EXPORTS, &[&paths, &DAY[..]].concat(), &[]).run();
-    assert_fails(&space, &no_dump, 1, &["nowhere cannot be read", "No such file"]);
+    assert_fails(&space, &no_dump, 1, &["cannot read", "nowhere", "No such file"]);
 }
 
 #[test]
-fn what_is_there_is_replaced_only_by_force() {
+fn an_existing_file_is_replaced_only_with_force() {
     let space = small();
     let file = space.result("export.zip");
     fs::write(&file, "mine").expect("a file");
     let refused = space.run("export.zip", &[]);
     assert_eq!(refused.code, Some(1), "{}", refused.output);
     assert!(
-        refused.output.contains("is there already") && refused.output.contains("--force"),
+        refused.output.contains("exists already") && refused.output.contains("--force"),
         "{}",
         refused.output
     );
@@ -112,7 +116,7 @@ fn a_folder_is_replaced_only_when_it_is_an_export() {
 }
 
 #[test]
-fn a_dump_that_is_cut_short_is_told_with_file_and_byte() {
+fn a_truncated_dump_is_reported_with_file_and_byte() {
     let space = Space::with_dense_vehicle();
     let path = space.dump().join("vehicle_001/soc.bson");
     let length = fs::metadata(&path).expect("it is there").len();
@@ -127,22 +131,24 @@ fn a_dump_that_is_cut_short_is_told_with_file_and_byte() {
     }
 }
 
-/// Which a limit on the size of files is as well, for root too, and without a file system of one's own.
+/// A limit on the size of files acts like a full disk: also for root, and without a file system of
+/// the test's own.
 #[test]
 fn a_full_disk_leaves_nothing_behind() {
     let space = Space::with_dense_vehicle();
     for archive in ["zip", "none"] {
         let (dump, result) = (space.dump(), space.result("export"));
         let paths = ["run", "--dump", dump.to_str().expect("UTF-8"), "-o", result.to_str().expect("UTF-8")];
-        // Blocks of half a kilobyte, or of one, as the shell has it: less than the result in any case.
+        // The shell counts in blocks of 512 or 1,024 bytes: less than the result in either case.
         let limited = ["-c", "ulimit -f 20; exec \"$0\" \"$@\"", EXPORTS];
         let arguments = [&limited, &paths[..], &DAY, &["--archive", archive]].concat();
         let ended = Program::new("/bin/sh", &arguments, &[]).run();
-        assert_fails(&space, &ended, 1, &["export cannot be written: File too large", "make room"]);
+        assert_fails(&space, &ended, 1, &["cannot write", "export: File too large", "free some space"]);
     }
 }
 
-/// The dump's second vehicle is a pipe that says nothing and does not end, so that the export is surely in the middle.
+/// The dump's second vehicle is a pipe without data and without end, so the export is certainly
+/// running when the signal comes.
 #[test]
 fn signals_in_the_middle_leave_nothing_behind() {
     for archive in ["zip", "none"] {
@@ -161,11 +167,11 @@ fn signals_in_the_middle_leave_nothing_behind() {
     }
 }
 
-/// Waits until the program reads the pipe; gives the end to write to, as a pipe without one would end.
+/// Waits until the program opens the pipe. Returns the writing end, which keeps the pipe open.
 fn until_read(pipe: &Path) -> File {
     let (sender, receiver) = mpsc::channel();
     let pipe: PathBuf = pipe.to_owned();
-    // Opening it waits for who reads.
+    // Opening a pipe for writing blocks until it is opened for reading.
     thread::spawn(move || sender.send(OpenOptions::new().write(true).open(pipe)));
     receiver.recv_timeout(PATIENCE).expect("it reads the pipe").expect("a pipe")
 }

@@ -1,4 +1,5 @@
-//! What the services' users may do, action by action, after the real `exports provision`: everything not listed is refused.
+//! What the services' users may do, action by action, after the real `exports provision`:
+//! everything not listed is refused.
 
 pub(crate) mod deployment;
 mod mongodb;
@@ -14,7 +15,7 @@ struct Matrix {
 }
 
 impl Matrix {
-    /// Notes one outcome: `Some(reason)` is a refusal.
+    /// Records one outcome; `refused` is the reason of a refusal.
     fn note(&mut self, action: &str, identity: &str, is_allowed: bool, refused: Option<String>) {
         self.actions += 1;
         match (is_allowed, refused) {
@@ -24,7 +25,7 @@ impl Matrix {
         }
     }
 
-    /// Panics when anything was otherwise than it should be.
+    /// Panics if any outcome differs from the expected one.
     fn check(self, least_actions: usize) {
         assert!(self.wrong.is_empty(), "{}", self.wrong.join("\n"));
         assert!(self.actions >= least_actions, "only {} actions were tried", self.actions);

@@ -1,4 +1,5 @@
-//! `exports keys` on real services, and the API that takes what it makes: with the users' few rights, as in a deployment.
+//! `exports keys` on real services, and the API that takes what it makes: with the users' few
+//! rights, as in a deployment.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 use crate::identities::deployment::Deployment;
 use crate::space::EXPORTS;
 
-/// What is promised for revoked keys.
+/// Longest time that a revoked key may still work, as documented.
 const PROMISED: Duration = Duration::from_secs(30);
 
 /// `exports keys` as an administrator.
@@ -44,7 +45,7 @@ fn listed(space: &TestSpace, arguments: &[&str]) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_made_listed_and_revoked() {
+async fn keys_are_created_listed_and_revoked() {
     let space = TestSpace::create().await;
     let empty = keys(&space, &["list"]);
     assert!(empty.code == Some(0) && empty.output.contains("exports keys create"), "{}", empty.output);
@@ -80,7 +81,7 @@ async fn keys_are_made_listed_and_revoked() {
 
     let revoked = keys(&space, &["revoke", id_of(&key)]);
     assert_eq!(revoked.code, Some(0), "{}", revoked.output);
-    // Whoever finds a key has no more than the key.
+    // A leaked key can be revoked without knowing its id.
     let by_key = keys(&space, &["revoke", &until]);
     assert!(by_key.code == Some(0) && !by_key.output.contains(&until), "{}", by_key.output);
     let table = keys(&space, &["list", "--tenant", "acme"]).output;
@@ -99,7 +100,7 @@ async fn keys_are_made_listed_and_revoked() {
 }
 
 #[test]
-fn mistakes_are_told_and_nothing_is_made() {
+fn mistakes_are_reported_and_nothing_is_created() {
     let wrong: [(&[&str], i32, &str); 11] = [
         (&["create"], 2, "--tenant"),
         (&["create", "--tenant", "No Tenant"], 2, "not a tenant name"),
@@ -118,7 +119,7 @@ fn mistakes_are_told_and_nothing_is_made() {
         (&["revoke", "hunter2"], 2, "16 hexadecimal digits"),
     ];
     for (arguments, code, words) in wrong {
-        // A server that is not there: nothing gets as far as that.
+        // No server listens there: the arguments are checked before any connection.
         let ended = Program::new(EXPORTS, &[&["keys"], arguments].concat(), &[])
             .with("MONGODB_URI", "mongodb://127.0.0.1:1/?replicaSet=rs0")
             .run();
@@ -129,7 +130,7 @@ fn mistakes_are_told_and_nothing_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_none_cannot_be_revoked() {
+async fn an_unknown_key_cannot_be_revoked() {
     let space = TestSpace::create().await;
     let ended = keys(&space, &["revoke", "vxk_0123456789abcdef"]);
     assert_eq!(ended.code, Some(1), "{}", ended.output);
@@ -177,7 +178,7 @@ fn status(url: &str, key: &str, body: Option<&str>) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_takes_keys_until_they_are_revoked_and_tells_how_to_make_one() {
+async fn the_api_accepts_keys_until_they_are_revoked_and_logs_how_to_create_one() {
     let deployment = Deployment::create().await;
     let space = &deployment.space;
     let mut running = api(&deployment).start();

@@ -1,5 +1,5 @@
-//! The program from outside: its settings, its start and its end, what `exports run` writes, how it calls the API and what
-//! becomes of downloads, and what `exports provision` allows.
+//! The program from outside: its settings, its start and its end, what `exports run` writes, how it
+//! calls the API and what becomes of downloads, and what `exports provision` allows.
 
 mod client;
 mod completions;

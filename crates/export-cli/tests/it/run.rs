@@ -1,4 +1,4 @@
-//! What `exports run` writes is what the reference exporter writes, whatever it reads from.
+//! `exports run` writes the same as the reference exporter, from a dump and from MongoDB.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use export_testkit::verify;
 
 use crate::space::{DAY, EXPORTS, Space, stored};
 
-/// Flags, and the options that they mean.
+/// Flags, and the reference exporter's options for them.
 fn kinds() -> Vec<(Vec<&'static str>, ReferenceOptions)> {
     let default = ReferenceOptions::default;
     vec![
@@ -47,7 +47,7 @@ fn kinds() -> Vec<(Vec<&'static str>, ReferenceOptions)> {
                 ..default()
             },
         ),
-        // Has columns of text, for which the export is begun again.
+        // The data has columns of text, so the export restarts.
         (vec!["--format", "parquet"], ReferenceOptions { format: ReferenceFormat::Parquet, ..default() }),
         (
             vec!["--format", "parquet", "--archive", "none"],
@@ -89,7 +89,7 @@ fn a_dump_gives_what_the_reference_gives() {
         for figure in [format!("12 vehicles {rows} rows"), format!("rejected: {rejected} points")] {
             assert!(ended.output.replace(',', "").contains(&figure), "{figure}: {}", ended.output);
         }
-        assert_eq!(space.results(), ["export"], "nothing else is left");
+        assert_eq!(space.results(), ["export"], "no other files are left");
         if result.is_dir() { fs::remove_dir_all(result) } else { fs::remove_file(result) }
             .expect("removable");
     }
@@ -110,13 +110,13 @@ fn chosen_vehicles_and_parameters() {
 }
 
 #[test]
-fn what_a_dump_holds_besides_is_told() {
+fn skipped_paths_of_a_dump_are_reported() {
     let space = Space::with_vehicles(&stored(&oddities::near_1970(), "vehicle_"));
     fs::create_dir(space.dump().join("vehicle_a b")).expect("a folder");
     let ended = space.run("export.zip", &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     assert!(
-        ended.output.contains("warning: left out") && ended.output.contains("vehicle_a b"),
+        ended.output.contains("warning: skipped") && ended.output.contains("vehicle_a b"),
         "{}",
         ended.output
     );
@@ -182,7 +182,7 @@ async fn mongodb_gives_the_bytes_that_its_dump_gives() {
         }
     }
 
-    // Both sources say in one line what is wrong.
+    // MongoDB's error is one line too.
     let result = space.result("none.zip");
     let arguments = [&["run", "-o", result.to_str().expect("UTF-8")], &DAY[..]].concat();
     let uri = services.services.mongodb_uri.as_str();

@@ -1,4 +1,4 @@
-//! A dump and a place for results that belong to one test.
+//! A dump folder and a result folder that belong to one test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,15 +14,15 @@ use tempfile::TempDir;
 /// The program.
 pub(crate) const EXPORTS: &str = env!("CARGO_BIN_EXE_exports");
 /// The day of all data here.
-pub(crate) const DAY: [&str; 4] = ["--start-date", "2018-11-30", "--end-date", "2018-12-01"];
+pub(crate) const DAY: [&str; 4] = ["--from", "2018-11-30", "--to", "2018-12-01"];
 
-/// Two folders that go with the test.
+/// Two temporary folders, deleted at the end of the test.
 pub(crate) struct Space {
     root: TempDir,
 }
 
 impl Space {
-    /// Both empty.
+    /// Creates both folders, empty.
     pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         fs::create_dir(root.path().join("dump")).expect("a folder");
@@ -37,7 +37,7 @@ impl Space {
         space
     }
 
-    /// With a vehicle in the dump whose zip has some hundreds of kilobytes.
+    /// With one vehicle in the dump, whose zip has some hundreds of kilobytes.
     pub(crate) fn with_dense_vehicle() -> Self {
         let space = Self::new();
         let fleet = FleetSpec {
@@ -62,7 +62,7 @@ impl Space {
         self.root.path().join("results").join(name)
     }
 
-    /// The names of everything where the results are, hidden or not, sorted.
+    /// The names in the result folder, hidden ones included, sorted.
     pub(crate) fn results(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root.path().join("results")).expect("a folder");
         let mut names: Vec<String> = entries
@@ -85,7 +85,7 @@ impl Space {
     }
 }
 
-/// A fleet's vehicles as they are stored, with names that begin with the prefix.
+/// A fleet's vehicles as stored documents, with names that begin with the prefix.
 pub(crate) fn stored(fleet: &OddFleet, prefix: &str) -> Vec<SourceVehicle> {
     let vehicles = fleet.vehicles.iter().map(|vehicle| SourceVehicle {
         database: format!("{prefix}{}", vehicle.suffix),

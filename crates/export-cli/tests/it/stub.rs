@@ -1,4 +1,5 @@
-//! A server that answers as a test says: an API or a store whose oddities real ones do not show on demand.
+//! A server that answers as a test says: an API or a store with faults that real ones do not show
+//! on demand.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -17,7 +18,7 @@ pub(crate) struct Request {
     pub(crate) method: String,
     /// Path and query.
     pub(crate) target: String,
-    /// All header lines, names in lower case.
+    /// All headers, names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -39,7 +40,7 @@ pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
-    /// After so many bytes of the body the connection ends.
+    /// Number of bytes of the body after which the connection is closed.
     cut_after: Option<usize>,
 }
 
@@ -52,7 +53,7 @@ impl Reply {
         Self::bytes(status, body.to_string().as_bytes()).with("content-type", "application/json")
     }
 
-    /// A problem of this kind.
+    /// A problem document of this kind.
     pub(crate) fn problem(status: u16, kind: &str) -> Self {
         let body = serde_json::json!({ "type": format!("urn:exports:problem:{kind}"), "title": format!("It is {kind}"),
             "status": status, "detail": "As the test says." });
@@ -77,7 +78,7 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// Answers each request by what it is and by how many came before it.
+    /// Starts a server. `answer` gets each request and the number of requests before it.
     pub(crate) fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -101,7 +102,7 @@ impl Stub {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Their first lines.
+    /// Method and target of all requests so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.requests().iter().map(Request::line).collect()
     }
@@ -127,7 +128,7 @@ fn serve(connection: &TcpStream, kept: &Mutex<Vec<Request>>, answer: &dyn Fn(&Re
     }
     let sent = reply.cut_after.unwrap_or(usize::MAX).min(reply.body.len());
     let bytes = [head.as_bytes(), b"\r\n", &reply.body[..sent]].concat();
-    // A client that has heard enough hangs up.
+    // A write error is ignored: the client may have closed the connection.
     let _ = { connection }.write_all(&bytes);
     let _ = connection.shutdown(Shutdown::Write);
 }

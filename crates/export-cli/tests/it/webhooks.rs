@@ -12,18 +12,18 @@ fn secret(arguments: &[&str]) -> Program {
 
 #[test]
 fn each_tenant_s_secret_is_printed() {
-    let told = |tenant: &str| {
+    let secret_of = |tenant: &str| {
         let ended = secret(&["--tenant", tenant]).run();
         assert_eq!(ended.code, Some(0), "{}", ended.output);
         ended.output.trim().to_owned()
     };
-    // The same as in the test of the API's side.
-    assert_eq!(told("acme"), "whsec_PnvqUnXoxiNu8qoGN9ILfYWZj2ImJGDCeWs1KOrdUSQ=");
-    assert_ne!(told("acme"), told("default"));
+    // The same secret as in the test of `export-webhooks`.
+    assert_eq!(secret_of("acme"), "whsec_PnvqUnXoxiNu8qoGN9ILfYWZj2ImJGDCeWs1KOrdUSQ=");
+    assert_ne!(secret_of("acme"), secret_of("default"));
 }
 
 #[test]
-fn what_is_missing_or_wrong_is_named() {
+fn missing_and_wrong_settings_are_named() {
     let of_acme = || secret(&["--tenant", "acme"]);
     assert_refuses(&of_acme().without("WEBHOOK_SIGNING_KEY"), "WEBHOOK_SIGNING_KEY");
     assert_refuses(&of_acme().with("WEBHOOK_SIGNING_KEY", "hunter2"), "WEBHOOK_SIGNING_KEY");

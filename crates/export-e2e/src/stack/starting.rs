@@ -1,17 +1,19 @@
 //! How the API and the workers of a test are started.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use export_api::config::{
     AccessSettings, AdmissionSettings, Config as ApiConfig, DispatchSettings, HttpSettings, JobSettings,
-    LimitSettings, WebhookSettings,
+    LimitSettings, SizeSettings, WebhookSettings,
 };
 use export_api::jobs::sharing::Sharing;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_settings::mongo::SourceSettings;
+use export_settings::retry::RetrySettings;
+use export_settings::worker::WorkerSettings;
 use export_source::ReadLimits;
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
@@ -44,7 +46,7 @@ impl Default for ApiTerms {
             access: AccessSettings::Anyone,
             limits: unhurried(),
             webhooks: None,
-            admission: AdmissionSettings::WIDEST,
+            admission: wide_admission(),
             sharing: Sharing::Off,
         }
     }
@@ -132,21 +134,25 @@ impl Stack {
         stack.api_url = format!("http://{}", address(&api));
         let config = ApiConfig {
             http: HttpSettings {
-                listen: address(&api),
-                admin: address(&admin),
-                public_base_url: String::new(),
+                host: address(&api).ip(),
+                port: address(&api).port(),
+                ..HttpSettings::default()
             },
+            admin: address(&admin),
             access,
             limits,
             admission,
             jobs: JobSettings {
+                share_results: sharing == Sharing::On,
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),
-                retry: RETRY,
+                retry: RetrySettings {
+                    first_wait_ms: RETRY.first_wait_ms,
+                    longest_wait_ms: RETRY.longest_wait_ms,
+                },
             },
-            dispatch: DispatchSettings::DEFAULT,
+            dispatch: DispatchSettings::default(),
             webhooks,
-            sharing,
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
             s3: stack.s3(),
@@ -166,7 +172,8 @@ impl Stack {
     pub async fn start_another_api(&mut self, mongodb_uri: Option<String>) -> String {
         let (api, admin) = (local_listener().await, local_listener().await);
         let mut config = self.api.clone().unwrap_or_else(|| panic!("there is no first API"));
-        (config.http.listen, config.http.admin) = (address(&api), address(&admin));
+        (config.http.host, config.http.port) = (address(&api).ip(), address(&api).port());
+        config.admin = address(&admin);
         config.mongo.uri = mongodb_uri.map_or(config.mongo.uri, Into::into);
         let url = format!("http://{}", address(&api));
         let app = export_api::app::App::build(&config, self.results(None).await).await;
@@ -187,8 +194,7 @@ impl Stack {
     async fn start_one_worker(&mut self) {
         let admin = local_listener().await;
         let config = WorkerConfig {
-            concurrency: NonZeroU16::new(2).expect("not zero"),
-            max_running_exports: NonZeroU32::new(16).expect("not zero"),
+            worker: WorkerSettings { catalog_refresh: CATALOG_REFRESH, ..WorkerSettings::default() },
             budget: MemoryBudget::shared_by(
                 MemoryBudget::DEFAULT_MIB << 20,
                 NonZeroUsize::new(2).expect("not zero"),
@@ -208,8 +214,6 @@ impl Stack {
                 retry: RETRY,
                 retention: Duration::from_hours(24),
             },
-            grace: Duration::from_secs(1),
-            catalog_refresh: CATALOG_REFRESH,
         };
         let owner = format!("worker-{}", self.running.len());
         let results = self.results(self.s3_endpoint_of_workers.clone()).await;
@@ -232,7 +236,21 @@ fn unhurried() -> LimitSettings {
         requests_per_second: PLENTY,
         requests_at_once: PLENTY,
         auth_failures_at_once: PLENTY,
-        ..LimitSettings::DEFAULT
+        ..LimitSettings::default()
+    }
+}
+
+/// Limits that no test of anything else comes near: as wide as the settings allow.
+pub fn wide_admission() -> AdmissionSettings {
+    const MAX: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
+    AdmissionSettings {
+        max_queued_per_tenant: MAX,
+        max_queued: MAX,
+        size: SizeSettings {
+            max_range_days: 3_652_059,
+            max_vehicles: MAX.get(),
+            interactive_vehicle_days: 7,
+        },
     }
 }
 

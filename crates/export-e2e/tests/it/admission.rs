@@ -4,10 +4,9 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
-use export_api::config::{AccessSettings, AdmissionSettings, KnownCallers};
+use export_api::config::{AccessSettings, AdmissionSettings, KnownCallers, SizeSettings};
 use export_core::access::{AllowedVehicles, Scope};
-use export_core::admission::SizeLimits;
-use export_e2e::{Answer, Stack};
+use export_e2e::{Answer, Stack, wide_admission};
 use export_store::KeyEnd;
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities;
@@ -24,7 +23,7 @@ fn count(number: u32) -> NonZeroU32 {
 }
 
 /// An API that wants keys and lets so many jobs in, and no worker.
-async fn api(per_tenant: u32, all: u32, size: SizeLimits) -> Stack {
+async fn api(per_tenant: u32, all: u32, size: SizeSettings) -> Stack {
     let access = AccessSettings::Known(KnownCallers::default());
     let admission =
         AdmissionSettings { max_queued_per_tenant: count(per_tenant), max_queued: count(all), size };
@@ -86,7 +85,7 @@ async fn until_accepted(caller: &Caller<'_>) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
-    let stack = api(11, 1_000, AdmissionSettings::WIDEST.size).await;
+    let stack = api(11, 1_000, wide_admission().size).await;
     let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
     let request = body();
     let key = [("idempotency-key", "the first of all")];
@@ -121,7 +120,7 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_together_have_a_limit_that_tells_nothing_of_others() {
-    let stack = api(4, 5, AdmissionSettings::WIDEST.size).await;
+    let stack = api(4, 5, wide_admission().size).await;
     let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
     let request = body();
     let posts = (0..32).map(|number| post(if number % 2 == 0 { &first } else { &second }, &[], &request));
@@ -161,7 +160,7 @@ fn places(answer: &Answer) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_is_refused_with_all_of_its_faults() {
-    let size = SizeLimits { max_range_days: 31, max_vehicles: 2, interactive_vehicle_days: 2 };
+    let size = SizeSettings { max_range_days: 31, max_vehicles: 2, interactive_vehicle_days: 2 };
     let mut stack = api(100, 100, size).await;
     let mut fleet = oddities::near_1970();
     for suffix in ["1", "2", "3"] {
@@ -250,7 +249,7 @@ async fn until_at(caller: &Caller<'_>, job_id: &str, position: u64) -> Answer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_job_hears_where_it_stands() {
-    let stack = api(100, 100, AdmissionSettings::WIDEST.size).await;
+    let stack = api(100, 100, wide_admission().size).await;
     let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
     let estimate = async |caller: &Caller<'_>| {
         let answer = caller.send("POST", "/export/estimate", &[], Some(&body())).await;
@@ -323,7 +322,7 @@ async fn a_waiting_job_hears_where_it_stands() {
 /// Five hundred clients that ask about their waiting jobs must not have the line read five hundred times.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_about_a_line_shares_the_look_at_it() {
-    let stack = api(100, 100, AdmissionSettings::WIDEST.size).await;
+    let stack = api(100, 100, wide_admission().size).await;
     let tenant = caller(&stack, "acme").await;
     let mut jobs = Vec::new();
     for _ in 0..10 {

@@ -202,7 +202,7 @@ fn odd_heads() -> Vec<Bad> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_gets_its_problem_and_nothing_is_stored() {
-    let (anyone, usual) = (AccessSettings::Anyone, AdmissionSettings::DEFAULT);
+    let (anyone, usual) = (AccessSettings::Anyone, AdmissionSettings::default());
     let stack = Stack::start_api_admitting(TestSpace::create().await, anyone, usual).await;
     stack.provision().await;
     let all: Vec<Bad> =

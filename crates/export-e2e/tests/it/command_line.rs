@@ -69,7 +69,7 @@ async fn what_is_downloaded_is_what_the_api_has() {
     let zip = path(&folder, "export.zip");
     let ended = run(exports(&stack.api_url, &[&["create", "--download", &zip], &DAY[..]].concat())).await;
     assert_eq!(ended.code, Some(0), "{}", ended.output);
-    assert!(ended.output.contains("SHA-256 checked"), "{}", ended.output);
+    assert!(ended.output.contains("SHA-256 verified"), "{}", ended.output);
     let id = id_of(&ended.output);
     assert!(fs::read(&zip).expect("a file") == stack.download(&id).await, "the same bytes");
     assert_eq!(names(folder.path()), ["export.zip"]);
@@ -100,7 +100,7 @@ async fn an_export_of_many_files_becomes_a_folder() {
             ["create", "--archive", "none", "--compression", compression, "--download", &result, "--force"];
         let ended = run(exports(&stack.api_url, &[&arguments, &DAY[..]].concat())).await;
         assert_eq!(ended.code, Some(0), "{}", ended.output);
-        assert!(ended.output.contains("checked against the manifest"), "{}", ended.output);
+        assert!(ended.output.contains("verified against the manifest"), "{}", ended.output);
         let id = id_of(&ended.output);
         let job = stack.get(&format!("/export/{id}")).await.json();
         let objects = job["objects"].as_array().expect("objects");
@@ -249,7 +249,7 @@ async fn an_outage_while_waiting_is_sat_out_and_no_export_is_made_twice() {
 
     api.cut();
     let running = tokio::task::spawn_blocking(move || {
-        running.until_written("cannot be reached");
+        running.until_written("cannot reach");
         running
     });
     let mut running = running.await.expect("it notices");

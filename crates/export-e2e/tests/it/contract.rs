@@ -9,9 +9,8 @@ mod transcript;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use export_api::config::{AccessSettings, AdmissionSettings, LimitSettings};
+use export_api::config::{AccessSettings, AdmissionSettings, LimitSettings, SizeSettings};
 use export_core::access::Scope;
-use export_core::admission::SizeLimits;
 use export_e2e::Stack;
 use export_testkit::hour::HourBuilder;
 use export_testkit::isolation::TestSpace;
@@ -282,7 +281,8 @@ async fn callers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits() {
     let one = std::num::NonZeroU32::MIN;
-    let strict = LimitSettings { requests_per_second: one, requests_at_once: one, ..LimitSettings::DEFAULT };
+    let strict =
+        LimitSettings { requests_per_second: one, requests_at_once: one, ..LimitSettings::default() };
     let stack = Stack::start_api_within(TestSpace::create().await, strict).await;
     stack.provision().await;
     let mut transcript = Transcript::of(&stack);
@@ -296,7 +296,7 @@ async fn limits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admission() {
     let one = std::num::NonZeroU32::MIN;
-    let size = SizeLimits { max_range_days: 31, max_vehicles: 5, interactive_vehicle_days: 7 };
+    let size = SizeSettings { max_range_days: 31, max_vehicles: 5, interactive_vehicle_days: 7 };
     let admission = AdmissionSettings { max_queued_per_tenant: one, max_queued: one, size };
     let space = TestSpace::create().await;
     let stack = Stack::start_api_admitting(space, AccessSettings::Anyone, admission).await;

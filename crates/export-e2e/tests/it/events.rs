@@ -158,7 +158,7 @@ async fn a_stream_without_news_is_kept_alive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_has_so_many_streams() {
     let two = NonZeroU32::new(2).expect("not zero");
-    let limits = LimitSettings { max_streams_per_caller: two, ..LimitSettings::DEFAULT };
+    let limits = LimitSettings { max_streams_per_caller: two, ..LimitSettings::default() };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
     stack.provision().await;
     let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;

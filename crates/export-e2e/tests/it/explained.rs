@@ -56,7 +56,7 @@ async fn who_asks_too_much_is_told_when_to_ask_again() {
     let limits = LimitSettings {
         requests_per_second: NonZeroU32::MIN,
         requests_at_once: few,
-        ..LimitSettings::DEFAULT
+        ..LimitSettings::default()
     };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
     let ask = || stack.get("/export/01983c5e-7a01-7c3a-9d5e-0123456789ab");

@@ -27,7 +27,6 @@ mod recipes;
 mod refused;
 mod relaying;
 mod schemathesis;
-mod settings;
 mod sharing;
 mod slow_clients;
 mod tenants;

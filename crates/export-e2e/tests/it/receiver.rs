@@ -160,7 +160,7 @@ pub(crate) fn signing_key(byte: u8) -> SigningKey {
 /// A tenant's secret by the key of [`settings`].
 pub(crate) fn secret_of(tenant: &str) -> String {
     let tenant: Tenant = tenant.parse().expect("a tenant");
-    signing_key(1).secret_of(&tenant).told().expose_secret().to_owned()
+    signing_key(1).secret_of(&tenant).reveal().expose_secret().to_owned()
 }
 
 /// Webhooks to this machine, tried again soon.

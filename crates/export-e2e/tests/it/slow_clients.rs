@@ -26,7 +26,7 @@ async fn strict() -> Stack {
         body_read: LIMIT,
         write_stall: LIMIT,
         max_connections: NonZeroU32::new(CONNECTIONS).expect("not zero"),
-        ..LimitSettings::DEFAULT
+        ..LimitSettings::default()
     };
     Stack::start_api_within(TestSpace::create().await, limits).await
 }

@@ -121,7 +121,7 @@ async fn a_wait_ends_with_the_service() {
 /// Who waits for as much as it may is answered at once, and not refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_has_so_many_waits() {
-    let limits = LimitSettings { max_streams_per_caller: NonZeroU32::MIN, ..LimitSettings::DEFAULT };
+    let limits = LimitSettings { max_streams_per_caller: NonZeroU32::MIN, ..LimitSettings::default() };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
     stack.provision().await;
     let path = format!("/export/{}", stack.accepted(&one_day()).await);

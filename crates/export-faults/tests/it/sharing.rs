@@ -10,7 +10,7 @@ async fn the_api_is_killed_while_a_result_is_shared() {
     for direction in [Direction::Requests, Direction::Answers] {
         let deployment = Deployment::start().await;
         let fleet = Fleet::odd(&deployment).await;
-        let mut api = deployment.with("COALESCE", "on").api().await;
+        let mut api = deployment.with("SHARE_RESULTS", "on").api().await;
         let leader = api.accepted(&fleet.body).await;
         let followers = [api.accepted(&fleet.body).await, api.accepted(&fleet.body).await];
         let sharing = command("update", "resultAt");
@@ -26,7 +26,7 @@ async fn the_api_is_killed_while_a_result_is_shared() {
             assert_eq!(state_of(&deployment.job(&followers[0]).await), "NOT_STARTED");
         }
         // Whether new jobs share does not matter to those that do already.
-        let next = deployment.with("COALESCE", "off").api().await;
+        let next = deployment.with("SHARE_RESULTS", "off").api().await;
         for follower in &followers {
             let job = deployment.until_state(follower, "FINISHED").await;
             assert_eq!((attempts_of(&job), key_of(&job)), (0, key_of(&led)), "{job:#}");

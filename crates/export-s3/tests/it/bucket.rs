@@ -1,4 +1,4 @@
-//! The bucket itself: told when it is missing, made by provisioning.
+//! The bucket itself: an error if it is missing, created by provisioning.
 
 use std::net::TcpListener;
 use std::num::NonZeroU32;
@@ -10,12 +10,12 @@ use export_testkit::isolation::TestSpace;
 use crate::results::{bucket_with, settings, store};
 
 #[tokio::test]
-async fn a_missing_bucket_is_told_and_provisioning_makes_it() {
+async fn a_missing_bucket_is_an_error_and_provisioning_creates_it() {
     let space = TestSpace::create().await;
     let name = format!("{}-new", space.bucket);
     let bucket = bucket_with(&space, settings(&name)).await;
     let outcome = bucket.check().await;
-    assert!(matches!(&outcome, Err(S3Error::NoBucket(told)) if *told == name), "{outcome:?}");
+    assert!(matches!(&outcome, Err(S3Error::NoBucket(missing)) if *missing == name), "{outcome:?}");
 
     bucket.provision(NonZeroU32::MIN).await.expect("provisioned");
     bucket.check().await.expect("there");
@@ -31,7 +31,7 @@ async fn a_missing_bucket_is_told_and_provisioning_makes_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_an_error_in_time() {
+async fn an_unreachable_server_is_an_error_in_time() {
     let port = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("an address").port()

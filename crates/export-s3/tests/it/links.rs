@@ -7,7 +7,7 @@ use crate::results::{bucket, bucket_with, settings, store};
 
 const KEY: &str = "exports/default/job/1-nonce.zip";
 
-/// Follows a link as a browser would: without any credentials.
+/// Opens a link without credentials, like a browser.
 async fn fetch(link: String) -> (u16, Vec<u8>, String) {
     let fetched = tokio::task::spawn_blocking(move || {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
@@ -21,7 +21,7 @@ async fn fetch(link: String) -> (u16, Vec<u8>, String) {
 }
 
 #[tokio::test]
-async fn a_link_works_for_anyone_and_names_the_file() {
+async fn a_link_works_without_credentials_and_names_the_file() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
     store(&bucket, KEY, b"a result".to_vec()).await.expect("stored");
@@ -41,11 +41,11 @@ async fn a_link_works_for_anyone_and_names_the_file() {
 }
 
 #[tokio::test]
-async fn objects_under_a_prefix_have_a_link_each() {
+async fn each_object_under_a_prefix_has_a_link() {
     const PREFIX: &str = "exports/default/job/1-nonce/";
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
-    // Names that are vehicles' and mean something in URLs and headers.
+    // Names of vehicles with characters that have a meaning in URLs and headers.
     let names =
         ["vehicle_001.csv.gz", "Bus_ü.csv.gz", "a+b&c=d?e#f.csv", "100%25;x='y'.csv", "manifest.json"];
     for name in names {
@@ -67,7 +67,7 @@ async fn objects_under_a_prefix_have_a_link_each() {
 #[tokio::test]
 async fn a_link_carries_the_public_endpoint() {
     let space = TestSpace::create().await;
-    // The same server by another name.
+    // The same server under another name.
     let public_url = space.services.s3_endpoint_url.replace("127.0.0.1", "localhost");
     assert_ne!(public_url, space.services.s3_endpoint_url);
     let settings = S3Settings { public_endpoint_url: Some(public_url.clone()), ..settings(&space.bucket) };
@@ -82,7 +82,7 @@ async fn a_link_carries_the_public_endpoint() {
 }
 
 #[tokio::test]
-async fn addresses_of_other_buckets_have_no_link() {
+async fn uris_of_other_buckets_have_no_link() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
     let others = [

@@ -1,6 +1,7 @@
-//! A relay in front of the S3 server that notes what is sent.
+//! A relay in front of the S3 server that records requests.
 //!
-//! Not every S3 server can list the uploads that nobody finished; that one was aborted is seen on its way there.
+//! Some S3 servers cannot list unfinished uploads, so tests see in the recorded requests that an
+//! upload was aborted.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What came from each client, by connection.
+/// The bytes that each client sent, by connection.
 type Sent = Arc<Mutex<BTreeMap<usize, Vec<u8>>>>;
 
 pub(crate) struct Proxy {
@@ -48,7 +49,7 @@ impl Proxy {
         let heads = connections.flat_map(|text| {
             let starts = text.match_indices(&start).map(|(start, _)| start + method.len() + 1);
             let heads = starts.filter_map(|start| text[start..].split_once("\r\n\r\n"));
-            // What looks like a request within content is none.
+            // Text that looks like a request inside content is not one.
             let heads =
                 heads.filter(|(head, _)| head.lines().next().is_some_and(|line| line.ends_with("HTTP/1.1")));
             heads.map(|(head, _)| head.to_owned()).collect::<Vec<_>>()

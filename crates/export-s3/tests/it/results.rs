@@ -29,27 +29,27 @@ pub(crate) async fn bucket_at(endpoint_url: &str, space: &TestSpace, settings: S
     ResultBucket::at(&server, settings).await.expect("a client")
 }
 
-/// The bucket that the test's space has made.
+/// The bucket that the test's space has created.
 pub(crate) async fn bucket(space: &TestSpace) -> ResultBucket {
     bucket_with(space, settings(&space.bucket)).await
 }
 
-/// Bytes of parts where the test has no opinion: three of eight MiB.
+/// The default memory of parts: three of 8 MiB.
 pub(crate) const SHARE_BYTES: usize = 24 << 20;
 
 pub(crate) fn sink(bucket: &ResultBucket, place: ResultPlace) -> ResultSink {
     ResultSink::new(bucket, place, SHARE_BYTES, Handle::current())
 }
 
-/// Runs on a thread that may block, as the engine does.
+/// Runs a closure on a blocking thread, as the worker runs the engine.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
-/// One whole object.
+/// Writes one whole object.
 pub(crate) fn write_object(sink: &mut ResultSink, name: &str, content: &[u8]) -> std::io::Result<()> {
     sink.begin(name)?;
-    // The engine's writes are of any size.
+    // The engine's writes have any size.
     for piece in content.chunks(100_003) {
         sink.write(piece)?;
     }
@@ -64,7 +64,7 @@ pub(crate) async fn store(
 ) -> Result<StoredResult, S3Error> {
     let mut sink = sink(bucket, ResultPlace::Object(key.to_owned()));
     blocking(move || {
-        // What a write says of a failed upload, `finish` says better.
+        // `finish` returns the cause of a failed write.
         write_object(&mut sink, ZIP_OBJECT, &content).ok();
         sink.finish()
     })

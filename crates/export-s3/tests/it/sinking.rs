@@ -15,7 +15,7 @@ fn place() -> ResultPlace {
     ResultPlace::Prefix(PREFIX.to_owned())
 }
 
-/// Small and large vehicles in turn, then the manifest.
+/// Small and large objects in turn, then the manifest.
 fn objects() -> Vec<(String, Vec<u8>)> {
     let sizes = [0, 1, 100_000, 9 << 20, 17, 20 << 20, 8 << 20, 5];
     let vehicles = sizes.into_iter().enumerate();
@@ -59,7 +59,7 @@ async fn small_and_large_objects_arrive_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn hundreds_of_small_objects_take_little() {
+async fn hundreds_of_small_objects_use_little_memory() {
     let space = TestSpace::create().await;
     let mut sink = sink(&bucket(&space).await, place());
     let gauge = sink.gauge();
@@ -78,10 +78,10 @@ async fn hundreds_of_small_objects_take_little() {
 }
 
 #[tokio::test]
-async fn what_is_discarded_is_gone_with_all_its_objects() {
+async fn discarding_deletes_all_objects() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
-    // On purpose, by a panic of the engine, and by an export that never came to its manifest.
+    // By a call, by a panic of the engine, and by an export without a manifest.
     for ending in ["discarded", "dropped", "finished"] {
         let mut sink = sink(&bucket, place());
         blocking(move || {
@@ -106,7 +106,7 @@ async fn what_is_discarded_is_gone_with_all_its_objects() {
 }
 
 #[tokio::test]
-async fn a_failure_on_the_way_ends_everything() {
+async fn the_first_failure_ends_everything() {
     let space = TestSpace::create().await;
     let address = space.services.s3_endpoint_url.strip_prefix("http://").expect("plain HTTP").to_owned();
     let proxy = export_testkit::proxy::Proxy::start(address).await;
@@ -124,7 +124,7 @@ async fn a_failure_on_the_way_ends_everything() {
 }
 
 #[tokio::test]
-async fn objects_are_written_one_after_the_other() {
+async fn only_one_object_is_open_at_a_time() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
     let mut zip = sink(&bucket, ResultPlace::Object("exports/a.zip".to_owned()));

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::proxy::Proxy;
 use crate::results::{blocking, bucket, bucket_at, settings, sink, store, write_object};
 
-/// More than two parts of eight MiB.
+/// More than two parts of 8 MiB.
 const LARGE_BYTES: usize = 17 << 20;
 const KEY: &str = "exports/default/job/1-nonce.zip";
 /// Longest wait for something that takes milliseconds.
@@ -37,7 +37,7 @@ pub(crate) fn sha256(content: &[u8]) -> String {
     })
 }
 
-/// Asks until the answer is `wanted`; returns the last.
+/// Calls `ask` until it returns `wanted`, for a bounded time; returns the last answer.
 pub(crate) async fn becomes<T: PartialEq>(wanted: &T, ask: impl AsyncFn() -> T) -> T {
     let asked_at = Instant::now();
     loop {
@@ -53,7 +53,7 @@ pub(crate) async fn becomes<T: PartialEq>(wanted: &T, ask: impl AsyncFn() -> T) 
 async fn zips_of_any_size_arrive_byte_for_byte() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
-    // Nothing, one byte, one less than a part, a part and no more, parts with a rest.
+    // No bytes, one byte, one byte less than a part, exactly one part, several parts and a rest.
     let lengths = [0, 1, (8 << 20) - 1, 8 << 20, LARGE_BYTES];
     for (index, length) in lengths.into_iter().enumerate() {
         let (key, content) = (format!("exports/{index}.zip"), noise(7, length));
@@ -89,7 +89,7 @@ async fn parts_never_take_more_than_their_share() {
         assert_eq!(stored.sha256, sha256(&content));
         assert!(space.object(&key).await == content);
         let seen = gauge.seen();
-        // A share below what S3 takes as a part counts as one part.
+        // A share below S3's smallest part counts as one part.
         let bound_bytes = share_bytes.max(5 << 20);
         assert!(
             seen.peak_bytes <= bound_bytes && seen.peak_bytes * 2 > bound_bytes,
@@ -101,7 +101,7 @@ async fn parts_never_take_more_than_their_share() {
 }
 
 #[tokio::test]
-async fn what_is_not_finished_leaves_nothing_behind() {
+async fn an_unfinished_upload_leaves_nothing_behind() {
     let space = TestSpace::create().await;
     let proxy = Proxy::to(&space.services.s3_endpoint_url).await;
     let bucket = bucket_at(&proxy.endpoint_url, &space, settings(&space.bucket)).await;
@@ -111,7 +111,7 @@ async fn what_is_not_finished_leaves_nothing_behind() {
         blocking(move || {
             sink.begin(ZIP_OBJECT).expect("begun");
             sink.write(&content).expect("written");
-            // As when the engine fails, or panics.
+            // As if the engine failed or panicked.
             if is_discarded {
                 assert!(sink.discard().is_none(), "nothing was wrong with S3");
             } else {
@@ -132,7 +132,7 @@ async fn what_is_not_finished_leaves_nothing_behind() {
         };
         assert_eq!(becomes(&0, parts).await, 0, "its parts are still there");
     }
-    // An object that was not ended is none, whatever comes then.
+    // An object that has not ended is never stored.
     let mut unended = sink(&bucket, place());
     let outcome = blocking(move || {
         unended.begin(ZIP_OBJECT).expect("begun");
@@ -145,14 +145,15 @@ async fn what_is_not_finished_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_there_is_never_overwritten() {
+async fn an_existing_object_is_never_overwritten() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
     for (index, length) in [5, LARGE_BYTES].into_iter().enumerate() {
         let key = format!("exports/{index}.zip");
         let (first, second) = (noise(1, length), noise(2, length));
         store(&bucket, &key, first.clone()).await.expect("stored");
-        // Nobody else writes to an attempt's key, so what is there counts as stored by a try whose answer was lost.
+        // Only one attempt writes to its key, so an existing object counts as stored by a request
+        // whose answer was lost.
         store(&bucket, &key, second).await.expect("taken for stored");
         assert!(space.object(&key).await == first);
     }
@@ -160,12 +161,12 @@ async fn an_object_that_is_there_is_never_overwritten() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_ends_the_writer() {
+async fn an_unreachable_server_ends_the_writer() {
     let space = TestSpace::create().await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = format!("http://{}", listener.local_addr().expect("an address"));
+    let unreachable = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
-    let nowhere = bucket_at(&nobody, &space, settings(&space.bucket)).await;
+    let nowhere = bucket_at(&unreachable, &space, settings(&space.bucket)).await;
     let mut sink = sink(&nowhere, place());
     let gauge = sink.gauge();
     let (written, cause) = blocking(move || {
@@ -175,14 +176,14 @@ async fn a_server_that_is_not_there_ends_the_writer() {
         (written, sink.discard())
     })
     .await;
-    assert_eq!(written.expect_err("nobody takes the parts").kind(), ErrorKind::BrokenPipe);
+    assert_eq!(written.expect_err("the server takes no parts").kind(), ErrorKind::BrokenPipe);
     assert!(matches!(cause, Some(S3Error::Sdk { .. })), "{cause:?}");
     assert_eq!(gauge.seen().alive_bytes, 0);
     space.cleanup().await;
 }
 
 #[tokio::test]
-async fn a_server_that_goes_away_half_way_is_an_error_from_the_next_write_and_from_finish() {
+async fn a_server_that_fails_during_an_upload_fails_the_next_write_and_finish() {
     let space = TestSpace::create().await;
     let address = space.services.s3_endpoint_url.strip_prefix("http://").expect("plain HTTP").to_owned();
     let proxy = export_testkit::proxy::Proxy::start(address).await;
@@ -197,14 +198,14 @@ async fn a_server_that_goes_away_half_way_is_an_error_from_the_next_write_and_fr
         (written, sink.finish())
     })
     .await;
-    assert_eq!(written.expect_err("nobody takes the parts").kind(), ErrorKind::BrokenPipe);
+    assert_eq!(written.expect_err("the server takes no parts").kind(), ErrorKind::BrokenPipe);
     assert!(matches!(finished, Err(S3Error::Sdk { .. })), "{finished:?}");
     assert_eq!(space.object_keys().await, Vec::<String>::new());
     space.cleanup().await;
 }
 
 #[tokio::test]
-async fn who_waits_for_the_writer_can_end_it() {
+async fn dropping_the_guard_ends_the_writer() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
     let mut sink = sink(&bucket, place());
@@ -215,7 +216,7 @@ async fn who_waits_for_the_writer_can_end_it() {
         sink.begin(ZIP_OBJECT).expect("begun");
         sink.write(&content).expect("written");
         begun.send(()).expect("the test waits");
-        // Without end: only the guard ends it.
+        // An endless write: only the guard ends it.
         let error = std::iter::repeat(()).find_map(|()| sink.write(&content).err());
         (error.expect("an end"), sink.finish())
     });
@@ -239,10 +240,10 @@ async fn a_checksum_is_sent_whether_content_is_signed_or_not() {
         let bucket = bucket_at(&proxy.endpoint_url, &space, settings).await;
         for (index, length) in [5, 9 << 20].into_iter().enumerate() {
             let key = format!("exports/{payload_signing:?}-{index}.zip");
-            // Text, so that heads of requests stay legible behind it.
+            // Text content, so that the heads of later requests on the connection can be found.
             store(&bucket, &key, vec![b'\n'; length]).await.expect("stored");
         }
-        // One object by one request, two parts of the other.
+        // One request for the first object, two parts for the other.
         let heads = proxy.heads_of("PUT");
         assert_eq!(heads.len(), 3);
         for head in heads {

@@ -1,4 +1,4 @@
-//! The API's side: pages of vehicles, whether a name is known, and how much data a request is about.
+//! The API's side of the catalog: pages of vehicles, known names, and the size of a request.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,57 +15,57 @@ use futures_util::TryStreamExt;
 
 use super::{Catalog, CataloguedVehicle, MARKER, among, literal, read_vehicle};
 
-/// The longest that one question may keep the server busy. Most are answered by an index; those that go through all vehicles take
-/// well under a second for tens of thousands of them.
-const QUESTION: Duration = Duration::from_secs(10);
-/// Parameters after which a page ends early: together some megabytes.
+/// Server-side time limit of one query. Most queries use an index; scans of all vehicles
+/// take well under a second for tens of thousands of vehicles.
+const QUERY_TIME: Duration = Duration::from_secs(10);
+/// Number of parameters after which a page ends early: a few megabytes.
 const PAGE_PARAMETERS: usize = 20_000;
-/// How long what was found of a vehicle's parameters is taken for all it has. Past that a new one may well have come.
+/// How long the parameters of a vehicle count as complete after it was examined.
 const PARAMETERS_TRUSTED: Duration = Duration::from_mins(10);
 
-/// How the catalog is.
+/// How current the list of vehicles is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// When the list of vehicles was last complete, unix milliseconds; `None` when it never was.
+pub struct CatalogStatus {
+    /// When the list of vehicles was last complete, in unix milliseconds; `None` when it never was.
     pub listed_at_ms: Option<i64>,
-    /// Whether that is recent enough to say that a vehicle which is not listed does not exist.
+    /// Whether the list is recent enough to conclude that an unlisted vehicle does not exist.
     pub is_trusted: bool,
 }
 
-/// Some of the vehicles, by name.
+/// A page of vehicles, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VehiclePage {
     /// The vehicles.
     pub vehicles: Vec<CataloguedVehicle>,
-    /// Whether more of them follow.
+    /// Whether more vehicles follow.
     pub has_more: bool,
 }
 
-/// The parameters that some vehicles have.
+/// The known parameters of some vehicles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownParameters {
-    /// Their names.
+    /// The names.
     pub names: BTreeSet<Parameter>,
-    /// Whether there can be no others.
+    /// Whether these are all of them.
     pub are_all: bool,
 }
 
 impl Catalog {
-    /// How the catalog is.
-    pub async fn standing(&self) -> Result<Standing, StoreError> {
+    /// How current the list of vehicles is.
+    pub async fn status(&self) -> Result<CatalogStatus, StoreError> {
         let is_trusted = doc! { "$gt": ["$trustedUntil", "$$NOW"] };
         let stages = vec![
             doc! { "$match": { "_id": MARKER } },
             doc! { "$project": { "listedAt": 1, "isTrusted": is_trusted } },
         ];
-        let Some(marker) = self.first(stages).await? else { return Ok(Standing::default()) };
-        Ok(Standing {
+        let Some(marker) = self.first(stages).await? else { return Ok(CatalogStatus::default()) };
+        Ok(CatalogStatus {
             listed_at_ms: marker.get_datetime("listedAt").ok().map(|time| time.timestamp_millis()),
             is_trusted: marker.get_bool("isTrusted").unwrap_or(false),
         })
     }
 
-    /// The allowed vehicles whose names contain `search` (in capitals or not) and come after `after`.
+    /// The allowed vehicles whose names contain `search` (ignoring case) and sort after `after`.
     pub async fn page(
         &self,
         allowed: &AllowedVehicles,
@@ -83,7 +83,7 @@ impl Catalog {
         let catalog = self.vehicles.clone();
         let (documents, has_more) = bounded("read a page of the catalog", async move {
             let found = catalog.find(doc! { "$and": conditions }).sort(doc! { "_id": 1 });
-            let mut found = found.limit(i64::from(limit) + 1).max_time(QUESTION).await?;
+            let mut found = found.limit(i64::from(limit) + 1).max_time(QUERY_TIME).await?;
             let (mut documents, mut parameters) = (Vec::new(), 0);
             while let Some(document) = found.try_next().await? {
                 let is_full = documents.len() == usize::from(limit) || parameters >= PAGE_PARAMETERS;
@@ -100,7 +100,7 @@ impl Catalog {
         Ok(VehiclePage { vehicles, has_more })
     }
 
-    /// Those of the named vehicles that there are and that are allowed.
+    /// The chosen vehicles that exist and are allowed.
     pub async fn known(
         &self,
         allowed: &AllowedVehicles,
@@ -110,7 +110,7 @@ impl Catalog {
         self.names_where(filter, doc! { "_id": 1 }, i64::try_from(chosen.len()).unwrap_or(i64::MAX)).await
     }
 
-    /// Allowed vehicles whose names are next to this one, which is none of them.
+    /// Allowed vehicles with the names next to an unknown name, as suggestions.
     pub async fn neighbours(
         &self,
         allowed: &AllowedVehicles,
@@ -133,41 +133,41 @@ impl Catalog {
         let catalog = self.vehicles.clone();
         let found = bounded("look vehicles up in the catalog", async move {
             let found = catalog.find(filter).sort(order).limit(limit).projection(doc! { "_id": 1 });
-            found.max_time(QUESTION).await?.try_collect::<Vec<_>>().await
+            found.max_time(QUERY_TIME).await?.try_collect::<Vec<_>>().await
         })
         .await?;
         Ok(found.iter().filter_map(|vehicle| vehicle.get_str("_id").ok()?.parse().ok()).collect())
     }
 
-    /// How many vehicles are allowed.
+    /// The number of allowed vehicles.
     pub async fn count(&self, allowed: &AllowedVehicles) -> Result<u64, StoreError> {
         let (catalog, filter) = (self.vehicles.clone(), among(allowed, None));
         bounded("count the catalog's vehicles", async move {
-            catalog.count_documents(filter).max_time(QUESTION).await
+            catalog.count_documents(filter).max_time(QUERY_TIME).await
         })
         .await
     }
 
-    /// The parameters of the allowed vehicles, or of those that are named among them.
+    /// The parameters of the allowed vehicles, or of the chosen ones of them.
     pub async fn known_parameters(
         &self,
         allowed: &AllowedVehicles,
         chosen: Option<&[VehicleId]>,
     ) -> Result<KnownParameters, StoreError> {
-        // All vehicles: the names are read from the index alone.
+        // Without a condition, the index alone answers the query.
         let filter = match (allowed, chosen) {
             (AllowedVehicles::All, None) => doc! {},
             _ => among(allowed, chosen),
         };
         let catalog = self.vehicles.clone();
         let names = bounded("list the catalog's parameters", async move {
-            catalog.distinct("parameters.name", filter).max_time(QUESTION).await
+            catalog.distinct("parameters.name", filter).max_time(QUERY_TIME).await
         })
         .await?;
         let long_ago = doc! { "$subtract": ["$$NOW", millis(PARAMETERS_TRUSTED)] };
         let is_unsure = doc! { "$or": [
             { "isWhole": { "$ne": true } },
-            // In the order of BSON a time that is not there is before any other.
+            // BSON orders a missing time before every other.
             { "$expr": { "$lt": ["$refreshedAt", long_ago] } },
         ] };
         let unsure = vec![
@@ -180,7 +180,8 @@ impl Catalog {
         Ok(KnownParameters { names, are_all })
     }
 
-    /// How much data there is in a range: what lies between the first and the last hour counts as there.
+    /// The amount of data in a range, assuming that a parameter has data in every hour from its
+    /// first to its last.
     pub async fn coverage(
         &self,
         allowed: &AllowedVehicles,
@@ -231,14 +232,14 @@ impl Catalog {
 
     async fn first(&self, stages: Vec<Document>) -> Result<Option<Document>, StoreError> {
         let catalog = self.vehicles.clone();
-        bounded("ask the catalog", async move {
-            catalog.aggregate(stages).max_time(QUESTION).await?.try_next().await
+        bounded("query the catalog", async move {
+            catalog.aggregate(stages).max_time(QUERY_TIME).await?.try_next().await
         })
         .await
     }
 }
 
-/// A sum of whole numbers, in whichever type of number the server tells it.
+/// A sum of whole numbers, in any numeric type of the server.
 fn count(sum: Option<&Bson>) -> u64 {
     match sum {
         Some(Bson::Int32(sum)) => u64::try_from(*sum).unwrap_or_default(),

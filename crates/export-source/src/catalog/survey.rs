@@ -1,7 +1,8 @@
-//! Asks the vehicles' databases, cheaply: names, and one document of each end of a collection.
+//! Queries the vehicles' databases for the catalog: names, and the first and last document of each
+//! collection.
 //!
-//! Every question is answered from an index or by one document, has a short time limit on the server, and sends back a few bytes:
-//! the types of the values are found by the server.
+//! Every query is cheap: it uses an index or reads one document, has a short time limit on the
+//! server, and returns a few bytes, because the server determines the types of the values.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,31 +15,32 @@ use futures_util::TryStreamExt;
 use super::{CataloguedParameter, VehicleLook};
 use crate::vehicles::VehicleDatabases;
 
-/// The longest that one question may take. All of them are answered in a few milliseconds by a server that is well; one that is
-/// not is left alone.
-const QUESTION: Duration = Duration::from_secs(5);
-/// Most parameters of a vehicle that are looked at: a bound on the catalog's documents and on the questions for one vehicle.
+/// Time limit of one query. A healthy server answers each in a few milliseconds; an overloaded one
+/// is not queried further.
+const QUERY_TIME: Duration = Duration::from_secs(5);
+/// Maximum number of parameters per vehicle: bounds the catalog's documents and the queries for one
+/// vehicle.
 const MAX_PARAMETERS: usize = 1_000;
-/// Levels that an hour document is gone down to its points; real ones have three.
+/// Maximum depth of the buckets in an hour document; real ones have three levels.
 const MAX_LEVELS: i32 = 6;
-/// Values whose types are told.
+/// Number of values whose types are listed.
 const SAMPLED_VALUES: i32 = 8;
 
-/// The vehicles there are.
+/// The existing vehicles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// Their names, sorted.
+    /// The names, sorted.
     pub vehicles: Vec<VehicleId>,
-    /// Databases with the prefix whose names no file can have.
+    /// Number of databases with the prefix whose names cannot be file names.
     pub left_out: usize,
 }
 
 impl VehicleDatabases {
-    /// Lists the vehicles, by one cheap command.
+    /// Lists the vehicles with one cheap command.
     pub async fn survey(&self) -> Result<Survey, StoreError> {
-        // Waiting for its turn is not the question's time.
+        // The wait for a permit is not part of the time limit.
         let read = self.throttle().begin(0).await;
-        let names = within(QUESTION * 2, "list the vehicles", self.names(&read)).await?;
+        let names = within(QUERY_TIME * 2, "list the vehicles", self.names(&read)).await?;
         drop(read);
         let listed = names.len();
         let mut vehicles: Vec<VehicleId> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
@@ -46,7 +48,8 @@ impl VehicleDatabases {
         Ok(Survey { left_out: listed - vehicles.len(), vehicles })
     }
 
-    /// Looks at one vehicle. `turn` is waited for before each question: whoever calls decides how many there are in a second.
+    /// Examines one vehicle. Awaits `turn` before each query, so that the caller can limit the
+    /// rate.
     pub async fn look<F: Future<Output = ()>>(
         &self,
         vehicle: &VehicleId,
@@ -55,7 +58,7 @@ impl VehicleDatabases {
         turn().await;
         let read = self.throttle().begin(0).await;
         let names =
-            within(QUESTION, "list a vehicle's parameters", self.collection_names(&read, vehicle)).await?;
+            within(QUERY_TIME, "list a vehicle's parameters", self.collection_names(&read, vehicle)).await?;
         drop(read);
         let mut found: Vec<Parameter> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
         found.sort();
@@ -77,8 +80,8 @@ impl VehicleDatabases {
         Ok(VehicleLook { parameters, is_whole })
     }
 
-    /// The first (1) or the last (-1) document whose `_id` is a time. Others, such as texts, lie outside of the bounds: the order of
-    /// BSON puts every number before them.
+    /// The first (1) or the last (-1) document whose `_id` is a time. Other types are outside the
+    /// bounds: BSON orders them before or after all numbers.
     async fn end_of(
         &self,
         vehicle: &VehicleId,
@@ -86,25 +89,25 @@ impl VehicleDatabases {
         direction: i32,
     ) -> Result<Option<Document>, StoreError> {
         let hours = self.hours(vehicle, parameter).clone_with_type::<Document>();
-        let mut told = doc! { "_id": 0, "hour": hour() };
+        let mut projection = doc! { "_id": 0, "hour": hour() };
         if direction < 0 {
-            told.insert("types", value_types());
+            projection.insert("types", value_types());
         }
         let stages = vec![
             doc! { "$match": { "_id": { "$gte": TimeRange::MIN_MS, "$lte": TimeRange::MAX_MS } } },
             doc! { "$sort": { "_id": direction } },
             doc! { "$limit": 1 },
-            doc! { "$project": told },
+            doc! { "$project": projection },
         ];
         let read = self.throttle().begin(0).await;
         let asked = read.run("find an end of a parameter's hours", async move {
-            hours.aggregate(stages).max_time(QUESTION).await?.try_next().await
+            hours.aggregate(stages).max_time(QUERY_TIME).await?.try_next().await
         });
-        within(QUESTION * 2, "find an end of a parameter's hours", asked).await
+        within(QUERY_TIME * 2, "find an end of a parameter's hours", asked).await
     }
 }
 
-/// Gives up waiting after this time; the question itself ends by its own limit.
+/// Stops waiting after this time; the query itself ends by its own time limit.
 async fn within<T>(
     limit: Duration,
     operation: &'static str,
@@ -114,7 +117,7 @@ async fn within<T>(
     answered.unwrap_or(Err(StoreError::TimedOut { operation, seconds: limit.as_secs() }))
 }
 
-/// `_id` as a whole number of milliseconds, whatever type of number it is.
+/// `_id` as whole milliseconds, from any numeric type.
 fn hour() -> Document {
     let floor = doc! { "$floor": "$_id" };
     doc! { "$convert": { "input": floor, "to": "long", "onError": null, "onNull": null } }
@@ -124,14 +127,14 @@ fn hour_ms(document: &Document) -> Option<i64> {
     document.get_i64("hour").ok()
 }
 
-/// The types of a few values: down the first child of each level, as far as there are levels.
+/// The types of a few values of the innermost bucket that the first children lead to.
 fn value_types() -> Document {
     let first_child = doc! { "$arrayElemAt": [{ "$objectToArray": "$$value" }, 0] };
     let is_level = doc! { "$eq": [{ "$type": "$$child.v.values" }, "object"] };
     let go_down = doc! { "$let": { "vars": { "child": first_child }, "in": { "$cond": [is_level, "$$child.v.values", "$$value"] } } };
     let bucket = doc! { "$reduce": {
         "input": { "$range": [0, MAX_LEVELS] },
-        // What is no document has no values.
+        // A value that is no document has no points.
         "initialValue": { "$cond": [{ "$eq": [{ "$type": "$values" }, "object"] }, "$values", { "$literal": {} }] },
         "in": go_down,
     } };

@@ -1,4 +1,4 @@
-//! The server's answer, taken apart without copying it.
+//! Splits the server's reply into documents without copying.
 
 use bson::{Bson, RawDocument};
 use bytes::Bytes;
@@ -8,22 +8,22 @@ use mongodb::raw_batch_cursor::RawBatch;
 use super::{MAX_BATCH_DOCUMENTS, unreadable};
 use crate::gate::Reservation;
 
-/// A server's answer, taken apart.
+/// The documents of one reply.
 pub(super) struct Reply {
     pub(super) documents: Vec<Bytes>,
-    /// `None` where there are no documents.
+    /// `_id` of the last document; `None` when there are no documents.
     pub(super) last_id: Option<Bson>,
-    /// Whether the answer is all that was asked for: the server has kept no cursor.
+    /// Whether the reply is complete: the server kept no cursor for the rest.
     pub(super) is_whole: bool,
 }
 
-/// Keeps an answer and its bytes in the gate's count together.
-struct Alive {
+/// Owns a reply together with the reservation of its bytes at the gate.
+struct CountedReply {
     reply: RawBatch,
     _reservation: Reservation,
 }
 
-impl AsRef<[u8]> for Alive {
+impl AsRef<[u8]> for CountedReply {
     fn as_ref(&self) -> &[u8] {
         self.reply.as_raw_document().as_bytes()
     }
@@ -31,7 +31,7 @@ impl AsRef<[u8]> for Alive {
 
 impl Reply {
     pub(super) fn split(reply: RawBatch, reservation: Reservation) -> Result<Self, StoreError> {
-        let whole = Bytes::from_owner(Alive { reply, _reservation: reservation });
+        let whole = Bytes::from_owner(CountedReply { reply, _reservation: reservation });
         let cursor = RawDocument::from_bytes(&whole).map_err(unreadable)?;
         let cursor = cursor.get_document("cursor").map_err(unreadable)?;
         let batch = cursor.get_array("firstBatch").map_err(unreadable)?;
@@ -39,8 +39,7 @@ impl Reply {
         let mut last = None;
         for element in batch {
             let document = element.map_err(unreadable)?.as_document();
-            let document =
-                document.ok_or_else(|| unreadable("a batch holds something else than documents"))?;
+            let document = document.ok_or_else(|| unreadable("an element of a batch is no document"))?;
             documents.push(whole.slice_ref(document.as_bytes()));
             last = Some(document);
         }

@@ -1,19 +1,21 @@
-//! How long reads take when nobody is in their way, by the size of the answer.
+//! Baselines: the duration of reads without contention from this process, by the size of the reply.
 //!
-//! Only reads of ours that were *alone* teach it: with others under way, it is their company that is measured. It follows faster ones
-//! soon and slower ones slowly, so a source that stays slower becomes the new normal in minutes, and one that suffers for a minute does not.
+//! Only reads without other concurrent reads of this process are used; the others measure this
+//! process's own load. A baseline follows faster reads quickly and slower reads slowly. So a source
+//! that stays slower becomes the new baseline in minutes, and a source that is slow for one minute
+//! does not.
 
 use std::time::{Duration, Instant};
 
-/// Answers below this size count as one size: what they take is the way there and back.
+/// Replies below this size are one class: their duration is the round trip.
 const LEAST_BYTES: usize = 4 << 10;
-/// Classes, each larger by half an octave than the one before: from 4 KiB to 16 MiB and a bit.
+/// Classes of sizes, each half an octave above the one before: from 4 KiB to just above 16 MiB.
 const CLASSES: usize = 26;
-/// A class has its baseline after so many reads: of these the fastest counts.
+/// The first reads of a class; the fastest of them is the baseline.
 const LEARNING: u32 = 4;
-/// How far a faster read pulls the baseline down to itself.
+/// The share of the difference by which a faster read lowers the baseline.
 const FALL: f64 = 0.25;
-/// How much a baseline grows in [`GROWTH_TIME`] at most: twice the time in five minutes.
+/// Maximum growth of a baseline in [`GROWTH_TIME`]: it doubles in five minutes.
 const GROWTH: f64 = 1.15;
 const GROWTH_TIME: Duration = Duration::from_mins(1);
 
@@ -25,24 +27,24 @@ pub(crate) struct Baselines([Option<Baseline>; CLASSES]);
 struct Baseline {
     seconds: f64,
     seen: u32,
-    /// When it last grew, or was made.
+    /// When the baseline last grew, or was created.
     grown_at: Instant,
 }
 
 impl Baselines {
-    /// Takes a read into account; says how many times its baseline it took.
-    pub(crate) fn saw(&mut self, now: Instant, took: Duration, bytes: usize, alone: bool) -> f64 {
+    /// Takes a read into account and returns its duration as a multiple of its baseline.
+    pub(crate) fn record(&mut self, now: Instant, took: Duration, bytes: usize, was_alone: bool) -> f64 {
         let seconds = took.as_secs_f64().max(1e-6);
         let slot = &mut self.0[class(bytes)];
         let Some(baseline) = slot else {
-            // Whatever it is, it is all that is known.
-            *slot = Some(Baseline { seconds, seen: u32::from(alone), grown_at: now });
+            // The first read is the only information there is.
+            *slot = Some(Baseline { seconds, seen: u32::from(was_alone), grown_at: now });
             return 1.0;
         };
-        if alone {
+        if was_alone {
             baseline.learn(now, seconds);
         } else if baseline.seen == 0 {
-            // None was alone yet: the fastest is nearest to it.
+            // No read was alone yet: the fastest is the best estimate.
             baseline.seconds = baseline.seconds.min(seconds);
         }
         seconds / baseline.seconds
@@ -65,13 +67,13 @@ impl Baseline {
     }
 }
 
-/// The class of answers of this size.
+/// The class of replies of this size.
 fn class(bytes: usize) -> usize {
     let times = bytes / LEAST_BYTES;
     if times == 0 {
         return 0;
     }
-    // Half octaves: the whole ones by the highest bit, the half by whether it is beyond the square root of two.
+    // The octave is the highest bit; the upper half begins at the square root of two.
     let octave = times.ilog2() as usize;
     let is_upper_half = (bytes as u128).pow(2) >= 2 * ((LEAST_BYTES << octave) as u128).pow(2);
     (1 + 2 * octave + usize::from(is_upper_half)).min(CLASSES - 1)
@@ -95,38 +97,41 @@ mod tests {
     }
 
     #[test]
-    fn a_slower_source_is_the_new_normal_only_slowly() {
+    fn a_slower_source_becomes_the_baseline_slowly() {
         let mut baselines = Baselines::default();
         let mut now = Instant::now();
         for _ in 0..10 {
-            baselines.saw(now, ms(10), 1 << 20, true);
+            baselines.record(now, ms(10), 1 << 20, true);
         }
         let mut ratio_after = |seconds: u64, took: Duration| {
             let mut ratio = 0.0;
             for _ in 0..seconds {
                 now += ms(1_000);
-                ratio = baselines.saw(now, took, 1 << 20, true);
+                ratio = baselines.record(now, took, 1 << 20, true);
             }
             ratio
         };
         assert!(ratio_after(60, ms(40)) > 3.3, "after a minute");
         assert!((ratio_after(1_200, ms(40)) - 1.0).abs() < 0.01, "after twenty");
-        // A faster one is soon.
+        // A faster source becomes it quickly.
         assert!((ratio_after(30, ms(10)) - 1.0).abs() < 0.01);
     }
 
     #[test]
-    fn reads_in_company_teach_nothing_once_one_was_alone() {
+    fn concurrent_reads_do_not_change_the_baseline_once_one_was_alone() {
         let (mut baselines, now) = (Baselines::default(), Instant::now());
-        assert!((baselines.saw(now, ms(50), 100, false) - 1.0).abs() < 1e-9);
-        assert!((baselines.saw(now, ms(10), 100, true) - 1.0).abs() < 1e-9, "the first that was alone");
+        assert!((baselines.record(now, ms(50), 100, false) - 1.0).abs() < 1e-9);
+        assert!(
+            (baselines.record(now, ms(10), 100, true) - 1.0).abs() < 1e-9,
+            "the first read that was alone"
+        );
         for _ in 0..100 {
-            assert!((baselines.saw(now, ms(30), 100, false) - 3.0).abs() < 1e-9);
+            assert!((baselines.record(now, ms(30), 100, false) - 3.0).abs() < 1e-9);
         }
-        // A clock that stands still makes nothing grow.
+        // Without time passing the baseline does not grow.
         for _ in 0..100 {
-            baselines.saw(now, ms(30), 100, true);
+            baselines.record(now, ms(30), 100, true);
         }
-        assert!((baselines.saw(now, ms(30), 100, false) - 3.0).abs() < 1e-9);
+        assert!((baselines.record(now, ms(30), 100, false) - 3.0).abs() < 1e-9);
     }
 }

@@ -1,144 +1,151 @@
-//! How many reads the source takes well at a time: additive increase, multiplicative decrease. Pure: time is passed in.
+//! The concurrency controller: decides the read limit by additive increase and multiplicative
+//! decrease. Pure: time is passed in.
 //!
-//! It goes by how long reads take against their [baseline](super::baseline), in the middle of the last few. Well and the limit used: one
-//! more. Much longer than alone: fewer, by a factor, and not again before that could have shown. At first it doubles instead, as long as
-//! all is well, so that a healthy source is soon read at full width. Once a minute it goes down to one for a few reads, to look at the source
-//! without its own company: otherwise it would take its own load for the normal state after a while.
+//! **Signal.** The median duration of the last reads, as a multiple of their
+//! [baseline](super::baseline). Below [`INCREASE_BELOW`], with the limit reached: one more read.
+//! Above [`DECREASE_ABOVE`]: fewer by the factor [`DECREASE`], and no further decrease before the
+//! effect can be measured. Until the first decrease the limit doubles instead, so that a healthy
+//! source soon gets the full number of reads.
 //!
-//! A worker that is itself short of processor time sees longer reads, too, and lowers its limit. That is as it should be: on a shared machine
-//! the source may be short of the same.
+//! **Probes.** Once a minute the limit is one for a few reads, to measure the source without this
+//! process's own load. Otherwise the controller would in time take its own load for the baseline.
+//!
+//! **CPU contention.** A worker that is short of CPU time measures longer reads, too, and lowers
+//! its limit. This is intended: on a shared machine the source may be short of CPU time as well.
 
 use std::time::{Duration, Instant};
 
 use super::baseline::Baselines;
-use super::permits::Company;
+use super::permits::Concurrency;
 use super::pressure::Pressure;
 
-/// Times its baseline that the middle one of the last reads may take before the limit is lowered.
-const SUFFERS: f64 = 2.2;
-/// The same where the server says that others' reads are slower, too.
-const SUFFERS_WITH_OTHERS: f64 = 1.7;
-/// Below this all is well and the limit may be raised; between the two it stays.
-const WELL: f64 = 1.6;
-/// What is left of the limit when it is lowered.
+/// Multiple of the baseline above which the limit is lowered.
+const DECREASE_ABOVE: f64 = 2.2;
+/// The same while the server reports that reads of other clients are slower, too.
+const DECREASE_ABOVE_UNDER_PRESSURE: f64 = 1.7;
+/// Multiple of the baseline below which the limit may be raised. Between the two it stays.
+const INCREASE_BELOW: f64 = 1.6;
+/// The factor of a decrease.
 const DECREASE: f64 = 0.7;
-/// Time between two decreases: what the first has changed must show before it is judged.
+/// Minimum time between two decreases, so that the effect of the first can be measured.
 const BETWEEN_DECREASES: Duration = Duration::from_millis(500);
-/// Time between two increases, and of quiet after a decrease.
+/// Minimum time between two increases, and from a decrease to an increase.
 const BETWEEN_INCREASES: Duration = Duration::from_millis(250);
-/// Fewest reads that are judged together; with a higher limit as many as it allows at a time.
-const LEAST_READS: usize = 4;
-/// Most of them.
-const MOST_READS: usize = 64;
-/// Time of reading after which the source is looked at alone.
-const BETWEEN_LOOKS: Duration = Duration::from_mins(1);
-/// Reads of such a look, and the longest that it may take.
-const READS_OF_A_LOOK: u32 = 4;
-const LONGEST_LOOK: Duration = Duration::from_secs(2);
-/// How long a word of the server counts.
-const PRESSURE_COUNTS: Duration = Duration::from_secs(3);
+/// Minimum number of reads per decision; with a higher limit, as many as the limit.
+const MIN_READS: usize = 4;
+/// Maximum number of reads per decision.
+const MAX_READS: usize = 64;
+/// Time between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_mins(1);
+/// Reads of a probe, and its maximum duration.
+const READS_PER_PROBE: u32 = 4;
+const MAX_PROBE_TIME: Duration = Duration::from_secs(2);
+/// How long a report of the server is valid.
+const PRESSURE_VALIDITY: Duration = Duration::from_secs(3);
 
-/// The limit was lowered or raised.
+/// A change of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Lowered, and why.
+    /// Lowered for this reason.
     Lowered(&'static str),
     Raised,
 }
 
-/// One read that has ended well.
+/// A successful read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndedRead {
     pub(crate) began_at: Instant,
     pub(crate) ended_at: Instant,
     pub(crate) bytes: usize,
-    pub(crate) company: Company,
+    pub(crate) concurrency: Concurrency,
 }
 
 /// Decides the limit.
 #[derive(Debug)]
 pub(crate) struct Controller {
-    most: usize,
+    max: usize,
     limit: usize,
     baselines: Baselines,
-    /// What the last reads took, in multiples of their baselines; only of reads that began after the last change.
+    /// Durations of the last reads as multiples of their baselines. Only reads that began after the
+    /// last change of the limit.
     ratios: Vec<f64>,
-    /// Whether one of them found as many under way as may be.
-    is_used: bool,
-    /// Doubling, until the first decrease.
+    /// Whether one of these reads found the limit reached.
+    is_limit_reached: bool,
+    /// Whether the limit doubles: true until the first decrease.
     is_starting: bool,
     changed_at: Option<Instant>,
     lowered_at: Option<Instant>,
-    looked_at: Option<Instant>,
-    look: Option<Look>,
-    /// When the server said last that others' reads are slower.
+    probed_at: Option<Instant>,
+    probe: Option<Probe>,
+    /// When the server last reported that reads of other clients are slower.
     others_slower_at: Option<Instant>,
 }
 
-/// A look at the source without company.
+/// A probe: a few reads without other reads of this process.
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct Probe {
     began_at: Instant,
     reads: u32,
 }
 
 impl Controller {
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
-            most: most.max(1),
-            // The first reads are alone: they teach the baseline.
+            max: max.max(1),
+            // The first reads run alone and set the baseline.
             limit: 1,
             baselines: Baselines::default(),
-            ratios: Vec::with_capacity(MOST_READS),
-            is_used: false,
+            ratios: Vec::with_capacity(MAX_READS),
+            is_limit_reached: false,
             is_starting: true,
             changed_at: None,
             lowered_at: None,
-            looked_at: None,
-            look: None,
+            probed_at: None,
+            probe: None,
             others_slower_at: None,
         }
     }
 
-    /// How many reads there may be at a time now.
+    /// The maximum number of concurrent reads now.
     pub(crate) fn limit(&self) -> usize {
-        if self.look.is_some() { 1 } else { self.limit }
+        if self.probe.is_some() { 1 } else { self.limit }
     }
 
-    /// A read has ended.
+    /// Takes a successful read into account.
     pub(crate) fn read_ended(&mut self, read: EndedRead) -> Option<Change> {
         let now = read.ended_at;
         let took = now.saturating_duration_since(read.began_at);
-        let ratio = self.baselines.saw(now, took, read.bytes, read.company.alone);
-        if self.is_looking(now, read.company.alone) {
+        let ratio = self.baselines.record(now, took, read.bytes, read.concurrency.was_alone);
+        if self.is_probing(now, read.concurrency.was_alone) {
             return None;
         }
         if self.changed_at.is_some_and(|changed_at| read.began_at < changed_at) {
-            // It began under another limit.
+            // The read began under another limit.
             return None;
         }
-        self.is_used |= read.company.is_full;
+        self.is_limit_reached |= read.concurrency.is_full;
         self.ratios.push(ratio);
-        let enough = self.limit.clamp(LEAST_READS, MOST_READS);
+        let enough = self.limit.clamp(MIN_READS, MAX_READS);
         if self.ratios.len() < enough {
             return None;
         }
-        let (middle, is_used) = (median(&mut self.ratios), std::mem::take(&mut self.is_used));
+        let (median, is_limit_reached) =
+            (median(&mut self.ratios), std::mem::take(&mut self.is_limit_reached));
         self.ratios.clear();
-        let others_slower = is_within(self.others_slower_at, now, PRESSURE_COUNTS);
-        if middle > if others_slower { SUFFERS_WITH_OTHERS } else { SUFFERS } {
-            return self.lower(now, "its reads take longer than they did alone");
+        let others_slower = is_within(self.others_slower_at, now, PRESSURE_VALIDITY);
+        if median > if others_slower { DECREASE_ABOVE_UNDER_PRESSURE } else { DECREASE_ABOVE } {
+            return self.lower(now, "reads take longer than their baseline");
         }
-        if middle < WELL && is_used { self.raise(now) } else { None }
+        if median < INCREASE_BELOW && is_limit_reached { self.raise(now) } else { None }
     }
 
-    /// A read got no answer in time.
+    /// Takes a timeout into account.
     pub(crate) fn read_timed_out(&mut self, now: Instant) -> Option<Change> {
-        self.lower(now, "a read got no answer in time")
+        self.lower(now, "a read timed out")
     }
 
-    /// The server has told how it is.
-    pub(crate) fn server_told(&mut self, now: Instant, pressure: Pressure) -> Option<Change> {
+    /// Takes a report of the server into account.
+    pub(crate) fn server_reported(&mut self, now: Instant, pressure: Pressure) -> Option<Change> {
         match pressure {
             Pressure::None => None,
             Pressure::Slower => {
@@ -149,21 +156,22 @@ impl Controller {
         }
     }
 
-    /// Whether this read is part of a look at the source, or is the first to be followed by one.
-    fn is_looking(&mut self, now: Instant, alone: bool) -> bool {
-        let looked_at = *self.looked_at.get_or_insert(now);
-        if let Some(look) = &mut self.look {
-            look.reads += u32::from(alone);
-            let took = now.saturating_duration_since(look.began_at);
-            if look.reads >= READS_OF_A_LOOK || took >= LONGEST_LOOK {
-                self.look = None;
-                self.looked_at = Some(now);
+    /// Starts, continues or ends a probe; whether the read belongs to one and must not count for a
+    /// decision.
+    fn is_probing(&mut self, now: Instant, was_alone: bool) -> bool {
+        let probed_at = *self.probed_at.get_or_insert(now);
+        if let Some(probe) = &mut self.probe {
+            probe.reads += u32::from(was_alone);
+            let took = now.saturating_duration_since(probe.began_at);
+            if probe.reads >= READS_PER_PROBE || took >= MAX_PROBE_TIME {
+                self.probe = None;
+                self.probed_at = Some(now);
                 self.changed(now);
             }
             return true;
         }
-        if self.limit > 1 && now.saturating_duration_since(looked_at) >= BETWEEN_LOOKS {
-            self.look = Some(Look { began_at: now, reads: 0 });
+        if self.limit > 1 && now.saturating_duration_since(probed_at) >= PROBE_INTERVAL {
+            self.probe = Some(Probe { began_at: now, reads: 0 });
             return true;
         }
         false
@@ -188,7 +196,7 @@ impl Controller {
     }
 
     fn raise(&mut self, now: Instant) -> Option<Change> {
-        if self.limit >= self.most {
+        if self.limit >= self.max {
             return None;
         }
         let too_soon = !self.is_starting && is_within(self.changed_at, now, BETWEEN_INCREASES);
@@ -196,7 +204,7 @@ impl Controller {
             return None;
         }
         let step = if self.is_starting { self.limit } else { 1 };
-        self.limit = (self.limit + step).min(self.most);
+        self.limit = (self.limit + step).min(self.max);
         self.changed(now);
         Some(Change::Raised)
     }
@@ -204,7 +212,7 @@ impl Controller {
     fn changed(&mut self, now: Instant) {
         self.changed_at = Some(now);
         self.ratios.clear();
-        self.is_used = false;
+        self.is_limit_reached = false;
     }
 }
 
@@ -212,7 +220,8 @@ fn is_within(since: Option<Instant>, now: Instant, time: Duration) -> bool {
     since.is_some_and(|since| now.saturating_duration_since(since) < time)
 }
 
-/// The middle one, of an even number the lower: a slow one is chance more often than a fast one. There is at least one.
+/// The median; of an even number the lower one, because slow outliers are more frequent than fast
+/// ones. Not empty.
 fn median(ratios: &mut [f64]) -> f64 {
     let middle = (ratios.len() - 1) / 2;
     *ratios.select_nth_unstable_by(middle, f64::total_cmp).1

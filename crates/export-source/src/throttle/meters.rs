@@ -1,4 +1,4 @@
-//! The figures of reading, for `/metrics`. docs/metrics.md says what they mean.
+//! The metrics of reading the source. docs/metrics.md describes them.
 
 use std::time::Duration;
 
@@ -12,18 +12,15 @@ const DECREASES: &str = "exports_source_limit_decreases_total";
 const TIMEOUTS: &str = "exports_source_read_timeouts_total";
 const WAIT: &str = "exports_source_wait_seconds";
 
-/// Makes all of them known, so that they are there before the first read.
+/// Registers all metrics, so that they exist before the first read.
 pub(crate) fn describe(limit: usize) {
-    describe_gauge!(LIMIT, "Reads of the source that may be under way at a time now");
-    describe_gauge!(IN_FLIGHT, "Reads of the source that are under way");
-    describe_histogram!(READ, "How long reads of the source took");
-    describe_counter!(BYTES, "Bytes of the source's answers");
-    describe_counter!(DECREASES, "How often the limit was lowered");
-    describe_counter!(
-        TIMEOUTS,
-        "Reads of hour documents that got no answer in time, or that the source gave up"
-    );
-    describe_histogram!(WAIT, "How long reads waited before they began, for a permit and for the byte rate");
+    describe_gauge!(LIMIT, "Maximum number of concurrent reads of the source now");
+    describe_gauge!(IN_FLIGHT, "Running reads of the source");
+    describe_histogram!(READ, "Duration of reads of the source");
+    describe_counter!(BYTES, "Bytes of the source's replies");
+    describe_counter!(DECREASES, "How often the read limit was lowered");
+    describe_counter!(TIMEOUTS, "Reads of hour documents that timed out, at the client or at the source");
+    describe_histogram!(WAIT, "How long reads waited for a permit and for the rate limit");
     limited(limit);
     gauge!(IN_FLIGHT).set(0.0);
     counter!(BYTES).increment(0);

@@ -1,11 +1,11 @@
-//! Permits to read: so many at a time as the limit says now, first come, first served.
+//! Read permits: a semaphore with a changing limit, granted in FIFO order.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Hands out permits.
+/// Grants permits.
 #[derive(Debug)]
 pub(crate) struct Permits(Mutex<State>);
 
@@ -13,48 +13,49 @@ pub(crate) struct Permits(Mutex<State>);
 struct State {
     limit: usize,
     in_flight: usize,
-    /// Permits given so far.
-    given: u64,
-    /// Those who wait, in the order they came. Who has left meanwhile is closed.
+    /// Permits granted so far.
+    granted: u64,
+    /// Waiting reads in FIFO order. The channel of a cancelled one is closed.
     queue: VecDeque<oneshot::Sender<Permit>>,
 }
 
-/// The right to one read, until dropped.
+/// The right to run one read, until dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     permits: Arc<Permits>,
     number: u64,
-    /// Whether no other read was under way when this one began.
+    /// Whether no other read was running when this one began.
     began_alone: bool,
 }
 
-/// What a permit's owner sees of the others.
+/// The concurrency that one read has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Company {
-    /// Whether no other read was under way at any moment of this one.
-    pub(crate) alone: bool,
-    /// Whether as many reads are under way as may be: a higher limit would be used.
+pub(crate) struct Concurrency {
+    /// Whether no other read was running at any time during this one.
+    pub(crate) was_alone: bool,
+    /// Whether the limit is reached, so that a higher limit would be used.
     pub(crate) is_full: bool,
 }
 
 impl Permits {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        let state = State { limit: limit.max(1), in_flight: 0, given: 0, queue: VecDeque::new() };
+        let state = State { limit: limit.max(1), in_flight: 0, granted: 0, queue: VecDeque::new() };
         Arc::new(Self(Mutex::new(state)))
     }
 
     /// Waits for a permit.
     pub(crate) async fn get(self: &Arc<Self>) -> Permit {
-        let given = match self.get_or_queue() {
+        let granted = match self.get_or_queue() {
             Ok(permit) => return permit,
-            Err(given) => given,
+            Err(granted) => granted,
         };
-        if let Ok(permit) = given.await {
+        if let Ok(permit) = granted.await {
             permit
         } else {
-            // Those who wait are let go with a permit only; this cannot be, and an unlimited read is better than none.
+            // Unreachable: a waiting read is removed from the queue only with a permit. An extra
+            // read is better than a lost one.
             let mut state = self.lock();
-            state.give(self)
+            state.grant(self)
         }
     }
 
@@ -62,17 +63,18 @@ impl Permits {
         let mut state = self.lock();
         state.queue.retain(|waiting| !waiting.is_closed());
         if state.queue.is_empty() && state.in_flight < state.limit {
-            return Ok(state.give(self));
+            return Ok(state.grant(self));
         }
-        let (sender, given) = oneshot::channel();
+        let (sender, granted) = oneshot::channel();
         state.queue.push_back(sender);
-        Err(given)
+        Err(granted)
     }
 
-    /// Sets how many there may be at a time. When there are more already, the next ones wait until enough have ended.
+    /// Sets the limit. Permits above a lower limit stay valid; the next ones wait until enough
+    /// reads have ended.
     pub(crate) fn set_limit(self: &Arc<Self>, limit: usize) {
         self.lock().limit = limit.max(1);
-        self.hand_out();
+        self.grant_waiting();
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -83,19 +85,19 @@ impl Permits {
         self.lock().queue.iter().filter(|waiting| !waiting.is_closed()).count()
     }
 
-    /// Gives permits to those who wait, as far as there are any.
-    fn hand_out(self: &Arc<Self>) {
-        let mut handed = Vec::new();
+    /// Grants permits to waiting reads up to the limit.
+    fn grant_waiting(self: &Arc<Self>) {
+        let mut granted = Vec::new();
         let mut state = self.lock();
         while state.in_flight < state.limit {
             let Some(waiting) = state.queue.pop_front() else { break };
             if !waiting.is_closed() {
-                handed.push((waiting, state.give(self)));
+                granted.push((waiting, state.grant(self)));
             }
         }
         drop(state);
-        for (waiting, permit) in handed {
-            // One who has left meanwhile gives the permit back by dropping it here.
+        for (waiting, permit) in granted {
+            // If the read was cancelled meanwhile, the permit is dropped here and returned.
             waiting.send(permit).ok();
         }
     }
@@ -106,19 +108,19 @@ impl Permits {
 }
 
 impl State {
-    fn give(&mut self, permits: &Arc<Permits>) -> Permit {
+    fn grant(&mut self, permits: &Arc<Permits>) -> Permit {
         self.in_flight += 1;
-        self.given += 1;
-        Permit { permits: Arc::clone(permits), number: self.given, began_alone: self.in_flight == 1 }
+        self.granted += 1;
+        Permit { permits: Arc::clone(permits), number: self.granted, began_alone: self.in_flight == 1 }
     }
 }
 
 impl Permit {
-    /// How it was with the others. To be asked when the read has ended.
-    pub(crate) fn company(&self) -> Company {
+    /// The concurrency during the read. Called when the read has ended.
+    pub(crate) fn concurrency(&self) -> Concurrency {
         let state = self.permits.lock();
-        Company {
-            alone: self.began_alone && state.given == self.number,
+        Concurrency {
+            was_alone: self.began_alone && state.granted == self.number,
             is_full: state.in_flight >= state.limit,
         }
     }
@@ -127,7 +129,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.permits.lock().in_flight -= 1;
-        self.permits.hand_out();
+        self.permits.grant_waiting();
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn permits_are_given_in_turn_and_never_more_than_the_limit() {
+    async fn permits_are_granted_in_fifo_order_up_to_the_limit() {
         let permits = Permits::new(2);
         let (first, second) = (permits.get().await, permits.get().await);
         let waiting = |permits: &Arc<Permits>| {
@@ -150,9 +152,9 @@ mod tests {
         assert!(!third.is_finished() && !fourth.is_finished());
         drop(first);
         let third = third.await.expect("a permit");
-        assert!(!fourth.is_finished() && permits.in_flight() == 2, "in turn, one for one");
+        assert!(!fourth.is_finished() && permits.in_flight() == 2, "FIFO, one for one");
 
-        // A lower limit takes nothing away, and gives nothing out before enough have ended.
+        // A lower limit revokes nothing, and grants nothing before enough reads have ended.
         permits.set_limit(1);
         drop(second);
         tokio::task::yield_now().await;
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_leaves_the_queue_holds_up_nobody() {
+    async fn a_cancelled_read_does_not_block_the_queue() {
         let permits = Permits::new(1);
         let held = permits.get().await;
         let leaves = tokio::spawn({
@@ -188,11 +190,11 @@ mod tests {
     async fn a_read_knows_whether_it_was_alone() {
         let permits = Permits::new(2);
         let alone = permits.get().await;
-        assert_eq!(alone.company(), Company { alone: true, is_full: false });
+        assert_eq!(alone.concurrency(), Concurrency { was_alone: true, is_full: false });
         let other = permits.get().await;
-        assert_eq!(alone.company(), Company { alone: false, is_full: true });
-        assert!(!other.company().alone);
+        assert_eq!(alone.concurrency(), Concurrency { was_alone: false, is_full: true });
+        assert!(!other.concurrency().was_alone);
         drop(other);
-        assert!(!alone.company().alone, "another one has been there");
+        assert!(!alone.concurrency().was_alone, "another read was running meanwhile");
     }
 }

@@ -1,43 +1,45 @@
-//! What `serverStatus` says of how the source is doing: pure, from one sample to the next.
+//! Pressure on the source, derived from two samples of `serverStatus`. Pure.
 
 use bson::{Bson, Document};
 
-/// Readers that wait in the server's queue from which on it has more to do than it can. One or two are chance.
+/// Length of the server's read queue from which it counts as overloaded. One or two waiting readers
+/// are normal.
 const QUEUED_READERS: i64 = 4;
-/// Share of the tickets for reading that are out from which on others wait for one.
-const TICKETS_OUT: f64 = 0.9;
-/// Reads of others between two samples that make a mean.
-const LEAST_OPERATIONS: i64 = 20;
-/// Others' reads count as slower from this multiple of their baseline on.
+/// Share of used read tickets from which the server counts as overloaded.
+const TICKETS_USED: f64 = 0.9;
+/// Minimum number of reads of other clients between two samples for a mean duration.
+const MIN_OPERATIONS: i64 = 20;
+/// Reads of other clients count as slower from this multiple of their baseline.
 const SLOWER: f64 = 2.0;
-/// How far the baseline goes to a lower or higher mean.
+/// The share of the difference by which the baseline follows a lower and a higher mean.
 const FALL: f64 = 0.25;
 const RISE: f64 = 0.003;
 
-/// What is looked at of one answer of `serverStatus`. What the server does not say is `None`.
+/// The used values of one `serverStatus` reply. A value that the server does not report is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sample {
-    /// Which server it is of: counters of two are not compared.
+    /// The server. Counters of different servers are not compared.
     host: String,
-    /// All reads since the server began, and the microseconds they took.
+    /// Number of reads since the server started, and their total duration in microseconds.
     reads: Option<(i64, i64)>,
     queued_readers: Option<i64>,
-    /// Tickets for reading: out, and all.
+    /// Read tickets: used, and total.
     tickets: Option<(i64, i64)>,
 }
 
-/// What two samples say.
+/// The state of the source, from two samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pressure {
-    /// Nothing, or that it is well.
+    /// No pressure, or not enough information.
     None,
-    /// Others' reads take longer than they used to. By itself no proof: they may be others than before.
+    /// Reads of other clients take longer than before. No proof by itself: they may be different
+    /// reads.
     Slower,
-    /// Operations wait for their turn.
+    /// Operations wait in a queue of the server.
     Waiting(&'static str),
 }
 
-/// Reads of our own between two samples.
+/// Reads of this process between two samples.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OwnReads {
     pub(crate) count: i64,
@@ -48,12 +50,12 @@ pub(crate) struct OwnReads {
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
     last: Option<Sample>,
-    /// Usual microseconds of a read of others.
+    /// Baseline of the duration of a read of other clients, in microseconds.
     baseline_micros: Option<f64>,
 }
 
 impl Sample {
-    /// Reads an answer, of old and new servers and of routers, which say less.
+    /// Reads a reply of an old or new server, or of a router, which reports less.
     pub(crate) fn of(status: &Document) -> Self {
         let reads = ["opLatencies", "reads"];
         let queued = [
@@ -74,14 +76,14 @@ impl Sample {
         }
     }
 
-    /// Whether there is anything to go by.
-    pub(crate) fn tells_anything(&self) -> bool {
+    /// Whether the server reports any of the values.
+    pub(crate) fn is_usable(&self) -> bool {
         self.reads.is_some() || self.queued_readers.is_some() || self.tickets.is_some()
     }
 }
 
 impl Judge {
-    /// Takes the next sample, and says how the source is.
+    /// Compares the sample with the last one.
     pub(crate) fn judge(&mut self, sample: Sample, own: OwnReads) -> Pressure {
         let last = self.last.take();
         let pressure = self.compare(last.as_ref(), &sample, own);
@@ -91,11 +93,11 @@ impl Judge {
 
     fn compare(&mut self, last: Option<&Sample>, sample: &Sample, own: OwnReads) -> Pressure {
         if sample.queued_readers.is_some_and(|queued| queued >= QUEUED_READERS) {
-            return Pressure::Waiting("readers wait in the source's queue");
+            return Pressure::Waiting("the read queue of the source is long");
         }
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-        if sample.tickets.is_some_and(|(out, all)| all > 0 && out as f64 >= all as f64 * TICKETS_OUT) {
-            return Pressure::Waiting("the source's tickets for reading are out");
+        if sample.tickets.is_some_and(|(out, all)| all > 0 && out as f64 >= all as f64 * TICKETS_USED) {
+            return Pressure::Waiting("the read tickets of the source are used up");
         }
         let Some(mean) = last.and_then(|last| others_mean(last, sample, own)) else {
             return Pressure::None;
@@ -105,14 +107,15 @@ impl Judge {
         if mean > *baseline * SLOWER { Pressure::Slower } else { Pressure::None }
     }
 
-    /// Begins anew after a pause: what happened meanwhile is of no interest.
+    /// Forgets the last sample, after a gap in sampling.
     pub(crate) fn pause(&mut self) {
         self.last = None;
     }
 }
 
-/// Mean microseconds of the reads of others between two samples. Our own are taken out with what they took here, which is longer than
-/// what they took there: what is left errs on the side of no pressure.
+/// Mean duration in microseconds of the reads of other clients between two samples. Own reads are
+/// subtracted with their duration measured here, which is longer than on the server: the error is
+/// on the side of no pressure.
 fn others_mean(last: &Sample, now: &Sample, own: OwnReads) -> Option<f64> {
     if last.host != now.host {
         return None;
@@ -121,7 +124,7 @@ fn others_mean(last: &Sample, now: &Sample, own: OwnReads) -> Option<f64> {
     let others = ops.checked_sub(ops_before)?.checked_sub(own.count)?;
     let others_micros = micros.checked_sub(micros_before)?.saturating_sub(own.micros).max(0);
     #[expect(clippy::cast_precision_loss, reason = "microseconds of a second")]
-    (others >= LEAST_OPERATIONS).then(|| others_micros as f64 / others as f64)
+    (others >= MIN_OPERATIONS).then(|| others_micros as f64 / others as f64)
 }
 
 fn number(document: &Document, path: &[&str]) -> Option<i64> {
@@ -146,28 +149,28 @@ mod tests {
     }
 
     #[test]
-    fn servers_of_all_ages_are_understood() {
+    fn replies_of_old_and_new_servers_are_read() {
         let old = doc! { "host": "a", "opLatencies": { "reads": { "ops": 5_i64, "latency": 900_i64 } },
         "globalLock": { "currentQueue": { "readers": 0 } },
         "wiredTiger": { "concurrentTransactions": { "read": { "out": 1, "available": 127, "totalTickets": 128 } } } };
-        let told = Sample {
+        let expected = Sample {
             host: "a".into(),
             reads: Some((5, 900)),
             queued_readers: Some(0),
             tickets: Some((1, 128)),
         };
-        assert_eq!(Sample::of(&old), told);
+        assert_eq!(Sample::of(&old), expected);
         let new =
             doc! { "host": "a", "queues": { "execution": { "read": { "out": 7, "totalTickets": 7 } } } };
         assert!(matches!(
             Judge::default().judge(Sample::of(&new), OwnReads::default()),
             Pressure::Waiting(_)
         ));
-        assert!(!Sample::of(&doc! { "host": "a", "ok": 1 }).tells_anything());
+        assert!(!Sample::of(&doc! { "host": "a", "ok": 1 }).is_usable());
     }
 
     #[test]
-    fn queues_are_pressure_at_once() {
+    fn a_long_queue_is_pressure_at_once() {
         let queue = doc! { "host": "a", "globalLock": { "currentQueue": { "readers": QUEUED_READERS } } };
         assert!(matches!(
             Judge::default().judge(Sample::of(&queue), OwnReads::default()),
@@ -176,16 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn others_are_slower_than_they_were() {
+    fn slower_reads_of_other_clients_are_reported() {
         let mut judge = Judge::default();
         let none = OwnReads::default();
         assert_eq!(judge.judge(sample(0, 0), none), Pressure::None);
         assert_eq!(judge.judge(sample(1_000, 100_000), none), Pressure::None, "0.1 ms each is the baseline");
         assert_eq!(judge.judge(sample(2_000, 400_000), none), Pressure::Slower, "0.3 ms each");
-        // What our own reads took is not theirs.
+        // Own reads are subtracted.
         let own = OwnReads { count: 100, micros: 1_000_000 };
         assert_eq!(judge.judge(sample(3_100, 1_500_000), own), Pressure::None);
-        // Few operations, a restart, and another server tell nothing.
+        // Few operations, a restart and a different server give no information.
         assert_eq!(judge.judge(sample(3_110, 2_500_000), none), Pressure::None);
         assert_eq!(judge.judge(sample(10, 1_000), none), Pressure::None);
         let other = Sample { host: "b".into(), ..sample(100_000, 90_000_000) };

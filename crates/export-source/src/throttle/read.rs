@@ -1,4 +1,4 @@
-//! One read: its permit, what it was charged, and how it ended.
+//! One read: its permit, the bytes charged to the rate limit, and its outcome.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,41 +11,43 @@ use super::controller::EndedRead;
 use super::permits::Permit;
 use super::{SourceThrottle, lock, meters};
 
-/// One read, from before it is asked for until it is answered. Dropped unanswered, it counts for nothing.
+/// One read, from its request until its reply. When dropped without a reply, it does not count.
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(super) throttle: SourceThrottle,
-    pub(super) permit: Option<Arc<UnderWay>>,
-    /// Bytes that the rate was charged, until the answer's size is known.
+    pub(super) permit: Option<Arc<RunningRead>>,
+    /// Bytes charged to the rate limit, until the reply's size is known.
     pub(super) charged_bytes: Option<usize>,
     pub(super) began_at: Instant,
 }
 
-/// A permit in use: by the read, and by the operation that runs for it.
+/// A permit shared by the read and the operation that runs for it.
 #[derive(Debug)]
-pub(crate) struct UnderWay(Permit);
+pub(crate) struct RunningRead(Permit);
 
-impl UnderWay {
+impl RunningRead {
     pub(super) fn new(permit: Permit) -> Arc<Self> {
         Arc::new(Self(permit))
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RunningRead {
     fn drop(&mut self) {
         meters::ended();
     }
 }
 
 impl Read {
-    /// Runs the operation that this read is for, under its time limit.
+    /// Runs the operation of this read under the time limit.
     ///
-    /// The operation keeps the permit as well. It goes on when nobody waits for it any more, and is under way on the server until it
-    /// ends: so long no other may begin in its place. Past the time limit the server has ended it (`maxTimeMS`) or is not to be
-    /// reached; then the permit is given back, whatever becomes of the operation: permits must come back.
+    /// **Permit.** The operation shares the permit. When the caller is cancelled, the operation
+    /// goes on and still runs on the server, so its permit must not be granted to another read.
+    /// Past the time limit the server has ended the operation (`maxTimeMS`) or is unreachable; then
+    /// the permit is returned in any case, because permits must always return.
     ///
-    /// Not under the permit is the closing of the cursor that an answer of 16 MiB leaves: the driver does it by itself right after the
-    /// answer, on a task of its own. It costs the server next to nothing, and no time of reading.
+    /// Closing the cursor that a reply of 16 MiB leaves open is not covered by the permit: the
+    /// driver does it on its own task right after the reply, and it costs the server almost
+    /// nothing.
     pub(crate) fn run<T, F>(
         &self,
         operation: &'static str,
@@ -56,7 +58,7 @@ impl Read {
         F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
     {
         let permit = self.permit.clone();
-        // The driver's futures are large.
+        // Boxed because the driver's futures are large.
         let mut future = Box::pin(future);
         bounded(operation, async move {
             let answered = tokio::time::timeout(OPERATION, future.as_mut()).await;
@@ -68,21 +70,21 @@ impl Read {
         })
     }
 
-    /// The answer has come.
+    /// Records a reply of this size.
     pub(crate) fn answered(mut self, bytes: usize) {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.began_at);
         self.settle(bytes);
         self.throttle.inner.own_reads.add(took);
         meters::answered(took, bytes);
-        if let Some(under_way) = &self.permit {
-            let company = under_way.0.company();
-            let read = EndedRead { began_at: self.began_at, ended_at: now, bytes, company };
+        if let Some(running) = &self.permit {
+            let concurrency = running.0.concurrency();
+            let read = EndedRead { began_at: self.began_at, ended_at: now, bytes, concurrency };
             self.throttle.apply(now, |controller| controller.read_ended(read));
         }
     }
 
-    /// No answer has come in time, or the server has given up for want of time.
+    /// Records a timeout of the client or the server.
     pub(crate) fn timed_out(mut self) {
         self.settle(0);
         self.throttle.inner.timeouts.fetch_add(1, Ordering::Relaxed);
@@ -91,12 +93,12 @@ impl Read {
         self.throttle.apply(now, |controller| controller.read_timed_out(now));
     }
 
-    /// Corrects what the rate was charged.
+    /// Replaces the estimate charged to the rate limit by the real size.
     fn settle(&mut self, bytes: usize) {
-        let (Some(charged_bytes), Some(pace)) = (self.charged_bytes.take(), &self.throttle.inner.pace) else {
+        let (Some(charged_bytes), Some(rate)) = (self.charged_bytes.take(), &self.throttle.inner.rate) else {
             return;
         };
-        let mut bucket = lock(&pace.bucket);
+        let mut bucket = lock(&rate.bucket);
         bucket.give_back(charged_bytes);
         bucket.take(bytes);
     }
@@ -114,24 +116,24 @@ mod tests {
 
     use super::*;
     use crate::throttle::ReadLimits;
-    use crate::throttle::permits::Company;
+    use crate::throttle::permits::Concurrency;
 
     #[tokio::test]
-    async fn a_read_that_is_not_answered_in_time_lowers_the_limit_and_is_counted() {
-        // Prepared only: nobody listens there.
+    async fn a_timeout_lowers_the_limit_and_is_counted() {
+        // Never used: nothing listens on this port.
         let source =
             export_mongo::client::connect(&"mongodb://127.0.0.1:1".into(), "test").await.expect("a client");
         let throttle = SourceThrottle::new(&source, ReadLimits::default());
-        let company = Company { alone: true, is_full: true };
+        let concurrency = Concurrency { was_alone: true, is_full: true };
         let mut now = Instant::now();
         let mut answers = 0;
         while throttle.now().limit < 4 {
             let ended_at = now + Duration::from_millis(5);
-            let read = EndedRead { began_at: now, ended_at, bytes: 1_000, company };
+            let read = EndedRead { began_at: now, ended_at, bytes: 1_000, concurrency };
             throttle.apply(ended_at, |controller| controller.read_ended(read));
             now = ended_at;
             answers += 1;
-            assert!(answers < 1_000, "reads as fast as ever do not raise the limit");
+            assert!(answers < 1_000, "fast reads do not raise the limit");
         }
         throttle.begin(0).await.timed_out();
         assert!(throttle.now().limit < 4, "{:?}", throttle.now());
@@ -139,8 +141,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_operation_that_nobody_waits_for_keeps_its_permit() {
-        // Prepared only: nobody listens there.
+    async fn an_abandoned_operation_keeps_its_permit() {
+        // Never used: nothing listens on this port.
         let source =
             export_mongo::client::connect(&"mongodb://127.0.0.1:1".into(), "test").await.expect("a client");
         let throttle = SourceThrottle::new(&source, ReadLimits::default());
@@ -156,11 +158,11 @@ mod tests {
         tokio::task::yield_now().await;
         waits.abort();
         assert!(waits.await.is_err_and(|error| error.is_cancelled()));
-        assert_eq!(throttle.now().in_flight, 1, "it is still under way");
-        end.send(()).expect("still under way");
+        assert_eq!(throttle.now().in_flight, 1, "it still runs");
+        end.send(()).expect("it still runs");
         let asked_at = Instant::now();
         while throttle.now().in_flight > 0 {
-            assert!(asked_at.elapsed() < Duration::from_secs(10), "the permit has not come back");
+            assert!(asked_at.elapsed() < Duration::from_secs(10), "the permit was not returned");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -8,8 +8,7 @@ use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::estimate::Coverage;
 use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_source::{Catalog, CataloguedParameter, Keeping, VehicleLook};
-use export_store::JobStore;
+use export_source::{Catalog, CatalogLease, CataloguedParameter, VehicleLook};
 use export_testkit::isolation::TestSpace;
 use mongodb::Collection;
 
@@ -28,13 +27,13 @@ impl TestCatalog {
     async fn create() -> Self {
         let space = TestSpace::create().await;
         let mongo = client(&space).await;
-        JobStore::new(&mongo, &space.jobs_database).provision().await.expect("indexes");
+        Catalog::new(&mongo, &space.jobs_database).provision().await.expect("indexes");
         let stored = space.mongodb.database(&space.jobs_database).collection("catalog");
         Self { catalog: Catalog::new(&mongo, &space.jobs_database), space, stored }
     }
 
-    async fn keeping(&self) -> Keeping {
-        self.catalog.keep("a worker", MINUTE).await.expect("an answer").expect("ours")
+    async fn keeping(&self) -> CatalogLease {
+        self.catalog.take_lease("a worker", MINUTE).await.expect("an answer").expect("ours")
     }
 
     /// A catalog of these vehicles, which have been looked at.
@@ -89,27 +88,34 @@ fn like(patterns: &[&str]) -> AllowedVehicles {
 async fn one_worker_keeps_it_until_its_lease_ends() {
     let test = TestCatalog::create().await;
     let catalog = &test.catalog;
-    let standing = catalog.standing().await.expect("an answer");
-    assert!(standing.listed_at_ms.is_none() && !standing.is_trusted, "before the first look");
+    let status = catalog.status().await.expect("an answer");
+    assert!(status.listed_at_ms.is_none() && !status.is_trusted, "before the first look");
 
     // All at once, where there is no marker yet.
-    let (first, second) = tokio::join!(catalog.keep("first", MINUTE), catalog.keep("second", MINUTE));
+    let (first, second) =
+        tokio::join!(catalog.take_lease("first", MINUTE), catalog.take_lease("second", MINUTE));
     let keepers = [first.expect("an answer").is_some(), second.expect("an answer").is_some()];
     assert_ne!(keepers[0], keepers[1], "one of them");
     let (keeper, other) = if keepers[0] { ("first", "second") } else { ("second", "first") };
-    assert!(catalog.keep(keeper, MINUTE).await.expect("an answer").is_some(), "its own lease is renewed");
-    assert!(catalog.keep(other, MINUTE).await.expect("an answer").is_none());
-
-    catalog.resign(other).await.expect("an answer");
     assert!(
-        catalog.keep(other, MINUTE).await.expect("an answer").is_none(),
+        catalog.take_lease(keeper, MINUTE).await.expect("an answer").is_some(),
+        "its own lease is renewed"
+    );
+    assert!(catalog.take_lease(other, MINUTE).await.expect("an answer").is_none());
+
+    catalog.release(other).await.expect("an answer");
+    assert!(
+        catalog.take_lease(other, MINUTE).await.expect("an answer").is_none(),
         "only its own can be given back"
     );
-    catalog.resign(keeper).await.expect("an answer");
-    assert!(catalog.keep(other, Duration::from_millis(200)).await.expect("an answer").is_some(), "at once");
+    catalog.release(keeper).await.expect("an answer");
+    assert!(
+        catalog.take_lease(other, Duration::from_millis(200)).await.expect("an answer").is_some(),
+        "at once"
+    );
 
     let asked_at = Instant::now();
-    while catalog.keep(keeper, MINUTE).await.expect("an answer").is_none() {
+    while catalog.take_lease(keeper, MINUTE).await.expect("an answer").is_none() {
         assert!(asked_at.elapsed() < Duration::from_secs(20), "a lease ends");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -123,8 +129,8 @@ async fn vehicles_come_and_go_with_the_list() {
     let keeping = test.keeping().await;
     let change = catalog.set_list(&keeping, &vehicles(&["v1", "v2"]), MINUTE).await.expect("listed");
     assert_eq!((change.added, change.gone), (vehicles(&["v1", "v2"]), vec![]));
-    let standing = catalog.standing().await.expect("an answer");
-    assert!(standing.is_trusted && standing.listed_at_ms.is_some());
+    let status = catalog.status().await.expect("an answer");
+    assert!(status.is_trusted && status.listed_at_ms.is_some());
 
     // Whatever somebody else has put there goes, too.
     test.stored.insert_one(doc! { "_id": "no vehicle: a b" }).await.expect("stored");
@@ -132,8 +138,8 @@ async fn vehicles_come_and_go_with_the_list() {
     let change = catalog.set_list(&keeping, &vehicles(&["v2", "v3"]), Duration::ZERO).await.expect("listed");
     assert_eq!((change.added, change.gone), (vehicles(&["v3"]), vehicles(&["v1"])));
     assert_eq!(test.names().await, ["v2", "v3"]);
-    let standing = catalog.standing().await.expect("an answer");
-    assert!(!standing.is_trusted, "trusted for no longer than was said");
+    let status = catalog.status().await.expect("an answer");
+    assert!(!status.is_trusted, "trusted for no longer than was said");
 
     // A vehicle that is gone does not come back by what was found of it before.
     catalog.note(&vehicle("v1"), Some(&VehicleLook::default())).await.expect("an answer");
@@ -146,7 +152,7 @@ async fn vehicles_come_and_go_with_the_list() {
 async fn a_late_keeper_removes_nothing_that_is_newer_than_its_list() {
     let test = TestCatalog::create().await;
     let catalog = &test.catalog;
-    let late = catalog.keep("late", Duration::from_millis(1)).await.expect("an answer").expect("ours");
+    let late = catalog.take_lease("late", Duration::from_millis(1)).await.expect("an answer").expect("ours");
     // Times are stored in milliseconds.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let current = test.keeping().await;
@@ -154,7 +160,7 @@ async fn a_late_keeper_removes_nothing_that_is_newer_than_its_list() {
     catalog.set_list(&late, &vehicles(&["v1"]), Duration::ZERO).await.expect("listed");
     assert_eq!(test.names().await, ["v1", "v2"]);
     assert!(
-        catalog.standing().await.expect("an answer").is_trusted,
+        catalog.status().await.expect("an answer").is_trusted,
         "nor does it change how long the list is trusted"
     );
     test.space.cleanup().await;

@@ -167,7 +167,7 @@ async fn reads_that_the_server_gives_up_are_told_to_the_throttle_and_tried_again
     space.insert_hours("001", "soc", stored).await;
     let client = connect(&mongod.uri().into(), "test").await.expect("a client");
     let throttle = SourceThrottle::new(&client, ReadLimits::default());
-    let databases = VehicleDatabases::behind(&throttle, &space.vehicle_prefix);
+    let databases = VehicleDatabases::with_throttle(&throttle, &space.vehicle_prefix);
     let source = MongoSource::new(databases, Handle::current(), SHARE_BYTES);
     let vehicle: VehicleId = space.vehicle("001").parse().expect("a vehicle");
     let gives_up = doc! { "configureFailPoint": "failCommand", "mode": { "times": i64::from(GIVEN_UP) },

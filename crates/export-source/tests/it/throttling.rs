@@ -36,7 +36,7 @@ struct Export {
 
 impl Export {
     fn of(throttle: &SourceThrottle, space: &TestSpace, share_bytes: usize) -> Self {
-        let databases = VehicleDatabases::behind(throttle, &space.vehicle_prefix);
+        let databases = VehicleDatabases::with_throttle(throttle, &space.vehicle_prefix);
         let source = MongoSource::new(databases, Handle::current(), share_bytes);
         Self { source, vehicle: space.vehicle("001").parse().expect("a vehicle") }
     }

@@ -1,4 +1,4 @@
-//! Who waits for which job, and whether a stream tells of changes.
+//! The subscriptions of a process, and the state of its change stream.
 
 mod any;
 
@@ -11,9 +11,11 @@ use tokio::sync::{Notify, watch};
 
 pub use any::AnyChange;
 
-/// Most subscriptions of a process. Each is a client that waits, and may cost a read per second while there is no stream.
+/// Maximum number of subscriptions of a process. Each is a waiting client, and costs a read per
+/// second while there is no stream.
 const MAX_SUBSCRIPTIONS: usize = 1_000;
-/// A stream stays open for so long after the last one has left: the next one comes soon, and opening is dearer than keeping.
+/// A stream stays open for this long without subscribers, because opening one costs more than
+/// keeping it.
 const LINGER: Duration = Duration::from_secs(30);
 
 /// The subscriptions of one process.
@@ -27,36 +29,36 @@ pub(super) struct Hub {
 struct State {
     is_closed: bool,
     subscriptions: usize,
-    by_job: HashMap<JobId, Waiting>,
-    /// Those who wait for changes of any job.
+    by_job: HashMap<JobId, Subscribers>,
+    /// Number of subscriptions to all jobs.
     for_any: usize,
     any_changed: watch::Sender<()>,
-    /// When the last one left.
+    /// When a subscriber last left.
     left_at: Option<Instant>,
     stream: Stream,
 }
 
-/// What is known of the stream.
+/// The state of the stream.
 #[derive(Debug, Default)]
 enum Stream {
     #[default]
     None,
-    /// It was asked for.
+    /// Being opened since this time.
     Opening(Instant),
-    /// It said something, if only that there is nothing.
+    /// Last answered at this time, with or without a change.
     Heard(Instant),
 }
 
-/// Those who wait for the same job.
+/// The subscribers of one job.
 #[derive(Debug)]
-struct Waiting {
+struct Subscribers {
     count: usize,
-    /// Picks the tick at which they are woken by the clock.
+    /// Selects the tick in which periodic polling wakes them.
     share: u64,
     changed: watch::Sender<()>,
 }
 
-/// Somebody waits for changes of a job, until this is dropped.
+/// A subscription to changes of one job, until dropped.
 #[derive(Debug)]
 pub struct Subscription {
     hub: Arc<Hub>,
@@ -65,13 +67,13 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The job that is waited for.
+    /// The job.
     pub fn job_id(&self) -> JobId {
         self.job_id
     }
 
-    /// Waits until the job may have changed since the last time, or since subscribing. `false`: the process is about to end,
-    /// and nothing will be told any more.
+    /// Waits until the job may have changed since the last call, or since subscribing. `false` when
+    /// the process ends and there will be no further wake-ups. Cancel-safe.
     pub async fn changed(&mut self) -> bool {
         self.changed.changed().await.is_ok()
     }
@@ -90,7 +92,7 @@ impl Hub {
             return None;
         }
         state.subscriptions += 1;
-        let new = || Waiting { count: 0, share: fastrand::u64(..), changed: watch::Sender::new(()) };
+        let new = || Subscribers { count: 0, share: fastrand::u64(..), changed: watch::Sender::new(()) };
         let waiting = state.by_job.entry(job_id).or_insert_with(new);
         waiting.count += 1;
         let changed = waiting.changed.subscribe();
@@ -111,17 +113,17 @@ impl Hub {
         }
     }
 
-    pub(super) async fn until_somebody_waits(&self) {
-        while !self.lock().is_waited_for() {
+    pub(super) async fn until_subscribed(&self) {
+        while !self.lock().has_subscribers() {
             self.arrival.notified().await;
         }
     }
 
-    /// Whether somebody waits, or did a short while ago.
-    pub(super) fn is_of_use(&self) -> bool {
+    /// Whether there are subscribers, or were a short time ago.
+    pub(super) fn is_needed(&self) -> bool {
         let state = self.lock();
         let lingers = || state.left_at.is_some_and(|left_at| left_at.elapsed() < LINGER);
-        !state.is_closed && (state.is_waited_for() || lingers())
+        !state.is_closed && (state.has_subscribers() || lingers())
     }
 
     pub(super) fn wake(&self, job_id: JobId) {
@@ -132,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// Wakes one of so many shares of all.
+    /// Wakes the subscribers of one share out of `shares`.
     pub(super) fn wake_share(&self, share: u64, shares: u64) {
         let state = self.lock();
         for waiting in state.by_job.values().filter(|waiting| waiting.share % shares == share) {
@@ -144,7 +146,8 @@ impl Hub {
         self.lock().stream = Stream::Opening(Instant::now());
     }
 
-    /// From here on the stream tells of every change; of those before nobody was told.
+    /// The stream contains every change from here on. Wakes all subscribers because of the changes
+    /// before.
     pub(super) fn stream_opened(&self) {
         self.stream_answered();
         self.wake_share(0, 1);
@@ -155,17 +158,17 @@ impl Hub {
         self.lock().stream = Stream::Heard(Instant::now());
     }
 
-    /// Whether it had been open.
+    /// Resets the state; whether the stream was open.
     pub(super) fn stream_ended(&self) -> bool {
         matches!(std::mem::take(&mut self.lock().stream), Stream::Heard(_))
     }
 
-    /// Whether a stream is open and has said something in this time.
+    /// Whether a stream is open and has answered within this time.
     pub(super) fn was_heard_within(&self, time: Duration) -> bool {
         matches!(self.lock().stream, Stream::Heard(at) if at.elapsed() < time)
     }
 
-    /// Whether a stream says nothing for so long, or does not open.
+    /// Whether a stream has not answered, or has not opened, for this time.
     pub(super) fn is_stuck_for(&self, time: Duration) -> bool {
         match self.lock().stream {
             Stream::None => false,
@@ -173,7 +176,7 @@ impl Hub {
         }
     }
 
-    /// Nobody is told anything any more; those who wait are told that.
+    /// Ends all subscriptions and refuses new ones.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
@@ -187,7 +190,7 @@ impl Hub {
 }
 
 impl State {
-    fn is_waited_for(&self) -> bool {
+    fn has_subscribers(&self) -> bool {
         self.for_any > 0 || !self.by_job.is_empty()
     }
 }
@@ -206,13 +209,13 @@ mod tests {
         Hub::subscribe(hub, job(number)).expect("room")
     }
 
-    /// Subscriptions, and jobs that are waited for.
+    /// The numbers of subscriptions and of jobs with subscribers.
     fn counts(hub: &Hub) -> (usize, usize) {
         let state = hub.lock();
         (state.subscriptions, state.by_job.len())
     }
 
-    /// Whether it has been woken, without waiting.
+    /// Whether the subscription was woken, without waiting.
     fn is_woken(subscription: &mut Subscription) -> bool {
         let is_woken = subscription.changed.has_changed().expect("an open hub");
         subscription.changed.mark_unchanged();
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_those_are_woken_who_wait_for_the_job() {
+    async fn only_subscribers_of_the_job_are_woken() {
         let hub = Arc::new(Hub::default());
         let (mut one, mut same, mut other) = (subscribed(&hub, 1), subscribed(&hub, 1), subscribed(&hub, 2));
         hub.wake(job(1));
@@ -230,25 +233,28 @@ mod tests {
         for share in 0..4 {
             hub.wake_share(share, 4);
         }
-        assert!(is_woken(&mut one) && is_woken(&mut same) && is_woken(&mut other), "by the clock, all");
+        assert!(
+            is_woken(&mut one) && is_woken(&mut same) && is_woken(&mut other),
+            "periodic polling wakes all"
+        );
     }
 
     #[test]
-    fn who_leaves_leaves_nothing_behind() {
+    fn a_dropped_subscription_is_removed() {
         let hub = Arc::new(Hub::default());
-        assert!(!hub.is_of_use());
+        assert!(!hub.is_needed());
         let (one, same) = (subscribed(&hub, 1), subscribed(&hub, 1));
         drop(one);
         assert_eq!(counts(&hub), (1, 1));
         drop(same);
         assert_eq!(counts(&hub), (0, 0));
-        assert!(hub.is_of_use(), "the next one may come soon");
+        assert!(hub.is_needed(), "the stream lingers");
         hub.lock().left_at = Instant::now().checked_sub(LINGER);
-        assert!(!hub.is_of_use());
+        assert!(!hub.is_needed());
     }
 
     #[tokio::test]
-    async fn a_closed_hub_ends_all_waits() {
+    async fn closing_ends_all_subscriptions() {
         let hub = Arc::new(Hub::default());
         let mut waiting = subscribed(&hub, 1);
         hub.close();

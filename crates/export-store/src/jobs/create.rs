@@ -11,7 +11,7 @@ use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::after_now;
-use export_mongo::server_errors::DUPLICATE_KEY;
+use export_mongo::server_errors::{DUPLICATE_KEY, STEPPED_DOWN};
 use futures_util::TryStreamExt as _;
 use mongodb::error::ErrorKind;
 
@@ -21,8 +21,6 @@ use crate::jobs::rules::{Given, filter, update};
 use crate::schema::LEADING;
 use crate::sharing::Role;
 
-/// The server's codes for a server that is not, or no longer, the primary, or that is shutting down.
-const STEPPED_DOWN: [i32; 6] = [91, 189, 10107, 11600, 11602, 13435];
 /// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
 const OTHER_JOB_TRIES: u32 = 20;
 const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);

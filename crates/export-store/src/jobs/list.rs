@@ -1,7 +1,7 @@
-//! A tenant's jobs, newest first, page by page.
+//! Lists a tenant's jobs, newest first, in pages.
 //!
-//! A page begins after a job, not after a number of jobs: ids sort by the time of creation, so new jobs change nothing about the
-//! pages that follow, and the last page costs what the first one does.
+//! **Keyset pagination.** A page starts after a job id, not after a number of jobs. Ids sort by time
+//! of creation, so new jobs do not shift later pages, and the last page costs as much as the first.
 
 use bson::{Bson, Document, doc};
 use export_core::access::VehiclePattern;
@@ -9,7 +9,7 @@ use export_core::job::{Job, JobState};
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
-use export_mongo::server_errors::has_code;
+use export_mongo::server_errors::{BAD_VALUE, has_code};
 use futures_util::TryStreamExt;
 use mongodb::options::Hint;
 use tracing::error;
@@ -18,56 +18,56 @@ use crate::jobs::document::read_job;
 use crate::jobs::{JobStore, is_over};
 use crate::schema::{NEWEST_FIRST, NEWEST_FIRST_BY_STATE};
 
-/// The server's code for a hint to an index that is not there, among other things.
-const BAD_VALUE: i32 = 2;
-
-/// Which jobs are wanted.
+/// The filter and the page of a list.
 #[derive(Clone, Debug)]
 pub struct JobsWanted {
-    /// Whose.
+    /// The tenant.
     pub tenant: Tenant,
-    /// Only those that this caller may see, where that is not all of them.
-    pub seen_by: Option<Seer>,
-    /// In any of these states; in any state, if there are none.
+    /// Only jobs that this caller may see; `None` for all jobs of the tenant.
+    pub seen_by: Option<Viewer>,
+    /// Only jobs in one of these states; empty for all states.
     pub states: Vec<JobState>,
-    /// Only those that are older than this one, which need not be there.
+    /// Only jobs older than this one, which need not exist.
     pub older_than: Option<JobId>,
-    /// Most jobs of the page; at least one.
+    /// Maximum number of jobs in the page; 0 counts as 1.
     pub limit: u32,
 }
 
-/// A caller who may see some vehicles only: sees the jobs that it asked for, and those that were as narrow as its own.
+/// A caller with access to some vehicles only. It sees its own jobs, and jobs that were restricted to
+/// vehicles it may see.
 #[derive(Clone, Debug)]
-pub struct Seer {
+pub struct Viewer {
     /// The caller's name.
     pub name: String,
-    /// What it may see.
+    /// The vehicles that the caller may see.
     pub vehicles: Vec<VehiclePattern>,
 }
 
 /// A page of jobs.
 #[derive(Clone, Debug)]
 pub struct JobPage {
-    /// The jobs, newest first, without the objects of their results (which may be thousands for each).
+    /// The jobs, newest first, without the objects of their results (which may be thousands for
+    /// each).
     pub jobs: Vec<Job>,
-    /// The last job that was looked at, where there are older ones.
+    /// The last job of the page, for the next page; `None` on the last page.
     pub next_older_than: Option<JobId>,
 }
 
 impl JobStore {
-    /// A page of a tenant's jobs. A result whose time is over has expired, whether the sweeper has seen it or not.
+    /// A page of a tenant's jobs. A job whose `expiresAt` has passed is EXPIRED, even if the sweeper
+    /// has not stored that yet.
     ///
-    /// A stored job that this version cannot read is left out, and told in the log: one of them must not hide all others. So
-    /// a page may have fewer jobs than wanted although there are more.
+    /// A stored job that this version cannot read is skipped and logged, so that it does not hide
+    /// all others. Therefore a page may have fewer jobs than `limit` although there are more.
     pub async fn list(&self, wanted: &JobsWanted) -> Result<JobPage, StoreError> {
         let limit = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX);
         let (stages, index) = (stages(wanted), index_of(wanted));
         let jobs = self.jobs.clone();
         let listing = bounded("list jobs", async move {
-            // Left to itself the server may well go through the jobs of all tenants, by their ids.
+            // Without the hint the server may scan the jobs of all tenants by `_id`.
             let hinted = jobs.aggregate(stages.clone()).hint(Hint::Name(index.to_owned())).await;
             let mut found = match hinted {
-                // A database that is not provisioned yet, or was by an earlier version.
+                // The index is missing: the database is not provisioned, or by an earlier version.
                 Err(error) if has_code(&error, BAD_VALUE) => jobs.aggregate(stages).await?,
                 found => found?,
             };
@@ -87,15 +87,15 @@ impl JobStore {
     }
 }
 
-/// The index that has the jobs in order.
+/// The index that has the jobs in the order of the list.
 fn index_of(wanted: &JobsWanted) -> &'static str {
     if wanted.states.is_empty() { NEWEST_FIRST } else { NEWEST_FIRST_BY_STATE }
 }
 
-/// One job more than wanted, to know whether there are more.
+/// The pipeline; it returns one job more than the limit, to find out whether there are more.
 fn stages(wanted: &JobsWanted) -> Vec<Document> {
     let mut filter = doc! { "tenant": wanted.tenant.as_str() };
-    if let Some(Seer { name, vehicles }) = &wanted.seen_by {
+    if let Some(Viewer { name, vehicles }) = &wanted.seen_by {
         let patterns: Vec<&str> = vehicles.iter().map(VehiclePattern::as_str).collect();
         let as_narrow = doc! { "$type": "array", "$not": { "$elemMatch": { "$nin": patterns } } };
         filter.insert("$or", vec![doc! { "createdBy": name }, doc! { "allowedVehicles": as_narrow }]);
@@ -108,24 +108,24 @@ fn stages(wanted: &JobsWanted) -> Vec<Document> {
         stages.push(doc! { "$match": filter });
     } else {
         let mut stored = wanted.states.clone();
-        // What has expired may still be stored as finished.
+        // An expired job may still be stored as finished.
         if stored.contains(&JobState::Expired) && !stored.contains(&JobState::Finished) {
             stored.push(JobState::Finished);
         }
         filter.insert("state", doc! { "$in": names(&stored) });
         stages.push(doc! { "$match": filter });
-        stages.push(doc! { "$match": { "$expr": { "$in": [told_state(), names(&wanted.states)] } } });
+        stages.push(doc! { "$match": { "$expr": { "$in": [current_state(), names(&wanted.states)] } } });
     }
     stages.push(doc! { "$sort": { "_id": -1 } });
     stages.push(doc! { "$limit": i64::from(wanted.limit.max(1)) + 1 });
     let address = doc! { "$cond": [is_over(), null, "$exportUri"] };
-    stages.push(doc! { "$set": { "exportUri": address, "state": told_state() } });
+    stages.push(doc! { "$set": { "exportUri": address, "state": current_state() } });
     stages.push(doc! { "$unset": ["objects", "manifest"] });
     stages
 }
 
-/// The state that clients are told, by the server's clock.
-fn told_state() -> Document {
+/// The state of a job by the server's clock.
+fn current_state() -> Document {
     doc! { "$cond": [is_over(), JobState::Expired.as_str(), "$state"] }
 }
 
@@ -136,6 +136,6 @@ fn names(states: &[JobState]) -> Bson {
 fn readable(document: Document) -> Option<Job> {
     let id = document.get_str("_id").unwrap_or_default().to_owned();
     read_job(document)
-        .inspect_err(|problem| error!(job.id = id, error = %problem, "a stored job is left out of a list"))
+        .inspect_err(|problem| error!(job.id = id, error = %problem, "skipped an unreadable job in a list"))
         .ok()
 }

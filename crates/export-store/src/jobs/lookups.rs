@@ -1,4 +1,5 @@
-//! Cheap questions about jobs that change nothing: whether a request was made before, and what exports have come to.
+//! Read-only queries about jobs: known idempotency keys, and the outcomes of finished exports for
+//! estimates.
 
 use bson::{Document, doc};
 use export_core::Tenant;
@@ -15,10 +16,11 @@ use std::time::Duration;
 
 use crate::jobs::JobStore;
 
-/// Finished exports that an estimate learns from: the last ones, as fleets and machines change.
+/// Number of finished exports that an estimate uses: the last ones, because fleets and machines
+/// change.
 const OUTCOMES: i64 = 200;
-/// The longest that this may keep the server busy; an index answers it.
-const QUESTION: Duration = Duration::from_secs(5);
+/// Server-side time limit of the query; an index answers it.
+const QUERY_TIME: Duration = Duration::from_secs(5);
 
 impl JobStore {
     /// Whether the tenant has a job with this idempotency key.
@@ -31,10 +33,10 @@ impl JobStore {
         Ok(found.await?.is_some())
     }
 
-    /// What the tenant's last finished exports have come to, the latest first. Jobs of versions that did not count documents are left
-    /// out.
+    /// The outcomes of the tenant's last finished exports, latest first. Jobs of earlier versions,
+    /// without a count of documents, are skipped.
     pub async fn outcomes(&self, tenant: &Tenant) -> Result<Vec<Outcome>, StoreError> {
-        let told = doc! {
+        let projection = doc! {
             "_id": 0, "stats": 1, "progress.documents": 1, "format": 1, "archive": 1, "compression": 1,
             "stepMs": 1, "fill": 1,
         };
@@ -43,7 +45,7 @@ impl JobStore {
         let (jobs, of_tenant) = (self.jobs.clone(), own);
         let found = bounded("find the last finished exports", async move {
             let finished = jobs.find(of_tenant).sort(doc! { "finishedAt": -1 });
-            let finished = finished.limit(OUTCOMES).projection(told).max_time(QUESTION).await?;
+            let finished = finished.limit(OUTCOMES).projection(projection).max_time(QUERY_TIME).await?;
             finished.try_collect::<Vec<Document>>().await
         })
         .await?;

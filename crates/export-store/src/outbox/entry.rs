@@ -1,4 +1,4 @@
-//! What an announcement becomes in the outbox, and how it is read there.
+//! Converts events of jobs into deliveries of the outbox, and reads deliveries.
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::event::{Event, EventKind};
@@ -9,14 +9,14 @@ use export_mongo::StoreError;
 use super::{Channel, Delivery};
 use crate::jobs::document::to_chrono;
 
-/// An announcement with what its deliveries need of the job.
+/// An event of a job, with its deliveries.
 pub(super) struct Announced {
     pub(super) job_id: String,
     pub(super) kind: EventKind,
     pub(super) deliveries: Vec<Document>,
 }
 
-/// The announcements of a job. One that cannot be read stays where it is, and is told in the log.
+/// The events of a job. An unreadable event stays in the job and is logged.
 pub(super) fn announced(job: &Document) -> Vec<Announced> {
     let entries = job.get_array("unannounced").map(Vec::as_slice).unwrap_or_default();
     entries.iter().filter_map(|entry| announcement(job, entry)).collect()
@@ -43,7 +43,7 @@ fn announcement(job: &Document, entry: &Bson) -> Option<Announced> {
     };
     let announced = read();
     if announced.is_none() {
-        tracing::error!(job.id = ?job.get("_id"), "an announcement cannot be read");
+        tracing::error!(job.id = ?job.get("_id"), "unreadable event of a job");
     }
     announced
 }
@@ -66,7 +66,7 @@ fn delivery(
         "url": webhook_url.map(WebhookUrl::as_str),
         "host": webhook_url.map(|url| url.host().to_string()),
         "attempts": 0_i64,
-        // The server's time, and past: due at once.
+        // A past time of the server's clock: due at once.
         "dueAt": occurred_at,
         "settledAt": null,
     }
@@ -91,5 +91,5 @@ pub(super) fn read(document: &Document) -> Result<Delivery, StoreError> {
             webhook_url: text("url").and_then(|url| url.parse().ok()),
         })
     };
-    read().ok_or_else(|| StoreError::Corrupt("a delivery of the outbox".to_owned()))
+    read().ok_or_else(|| StoreError::Corrupt("delivery in the outbox".to_owned()))
 }

@@ -1,37 +1,28 @@
-//! The dispatcher's doors: who waits, what is in the broker or running, which jobs are next, and whose turn it is to release them.
+//! The dispatcher's doors: who waits, what is in the broker or running, and which jobs are next.
 //!
 //! A job *waits* while it is `NOT_STARTED`, not published, due, and shares no other job's result. It is *in the broker* while it is `NOT_STARTED`
 //! and published, and *running* while it is `STARTED`. Looking costs nothing where nobody waits, and little where ten thousand do: each
 //! look reads an index that holds only such jobs, and of that only as much as it tells.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bson::{Document, doc};
 use export_core::Tenant;
 use export_core::job::JobState;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
-use export_mongo::clock::after_now;
-use export_mongo::server_errors::{DUPLICATE_KEY, has_code};
+use export_mongo::server_errors::{BAD_VALUE, has_code};
 use futures_util::TryStreamExt;
-use mongodb::Collection;
 use mongodb::IndexModel;
-use mongodb::options::{Acknowledgment, CollectionOptions, Hint, IndexOptions, ReturnDocument, WriteConcern};
+use mongodb::options::{Hint, IndexOptions};
 
 use crate::jobs::JobStore;
-use crate::scheduling::sweep::{Unpublished, unpublished};
+use crate::scheduling::message::PendingMessage;
 
 /// The index of waiting jobs, by tenant and turn.
 pub(crate) const WAITING: &str = "waiting";
 /// The index of jobs in the broker, and of running ones.
 pub(crate) const ACTIVE: &str = "active";
-/// The server's code for a hint at an index that is not there.
-const BAD_VALUE: i32 = 2;
-/// The one document of `turns` that dispatchers take turns by.
-const TURN: &str = "dispatch";
-/// How long a dispatcher that died keeps the others from releasing jobs.
-const TURN_LEASE: Duration = Duration::from_secs(10);
 
 /// What is in the broker or running.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,13 +33,6 @@ pub struct Occupancy {
     pub running: usize,
     /// Both together, of each tenant that has any.
     pub by_tenant: HashMap<Tenant, usize>,
-}
-
-/// A dispatcher's turn to release jobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// The tenant whose job was released last.
-    pub last_tenant: Option<Tenant>,
 }
 
 impl JobStore {
@@ -115,7 +99,11 @@ impl JobStore {
     }
 
     /// The tenant's next waiting jobs that are due, at most so many. Those of earlier versions, which know no turn, come first.
-    pub async fn next_waiting(&self, tenant: &Tenant, most: usize) -> Result<Vec<Unpublished>, StoreError> {
+    pub async fn next_waiting(
+        &self,
+        tenant: &Tenant,
+        most: usize,
+    ) -> Result<Vec<PendingMessage>, StoreError> {
         let mut wanted = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
         wanted.extend(is_unpublished());
         let most = i64::try_from(most).unwrap_or(i64::MAX);
@@ -126,65 +114,7 @@ impl JobStore {
             in_turn.projection(seen).await?.try_collect().await
         })
         .await?;
-        Ok(found.iter().filter_map(unpublished).collect())
-    }
-
-    /// Takes the turn for a while; `None` while another dispatcher has it. Whoever has it may take it again.
-    ///
-    /// Nothing depends on it for safety. Two dispatchers that both believe it theirs send some messages twice, and the second one finds
-    /// the job claimed; so this is written without waiting for a majority and its journals, unlike anything about jobs.
-    pub async fn take_turn(&self, owner: &str) -> Result<Option<Turn>, StoreError> {
-        let (turns, owner) = (self.turns(), owner.to_owned());
-        let is_free = doc! { "$or": [
-            { "$lte": [{ "$ifNull": ["$leaseUntil", null] }, null] },
-            { "$lte": ["$leaseUntil", "$$NOW"] },
-            // Nobody takes it for longer: the server's clock went back.
-            { "$gt": ["$leaseUntil", after_now(TURN_LEASE)] },
-            { "$eq": ["$owner", { "$literal": &owner }] },
-        ] };
-        // The condition is in the change and not in the filter: where there is no document yet, it is made.
-        let take = vec![doc! { "$set": {
-            "owner": { "$cond": [&is_free, { "$literal": &owner }, "$owner"] },
-            "leaseUntil": { "$cond": [&is_free, after_now(TURN_LEASE), "$leaseUntil"] },
-        } }];
-        bounded("take the turn to dispatch", async move {
-            let taking = turns.find_one_and_update(doc! { "_id": TURN }, take).upsert(true);
-            match taking.return_document(ReturnDocument::After).await {
-                Ok(turn) => {
-                    Ok(turn.filter(|turn| turn.get_str("owner").is_ok_and(|of| of == owner)).map(|turn| {
-                        Turn {
-                            last_tenant: turn.get_str("lastTenant").ok().and_then(|name| name.parse().ok()),
-                        }
-                    }))
-                }
-                // Another one has made it at the same moment.
-                Err(error) if has_code(&error, DUPLICATE_KEY) => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    /// Gives the turn back, with the tenant whose job was released last. One that has passed to another stays there.
-    pub async fn end_turn(&self, owner: &str, last_tenant: Option<&Tenant>) -> Result<(), StoreError> {
-        let mut changes = doc! { "owner": null, "leaseUntil": null };
-        if let Some(tenant) = last_tenant {
-            changes.insert("lastTenant", tenant.as_str());
-        }
-        let (turns, own) = (self.turns(), doc! { "_id": TURN, "owner": owner });
-        bounded(
-            "end the turn to dispatch",
-            async move { turns.update_one(own, doc! { "$set": changes }).await },
-        )
-        .await
-        .map(drop)
-    }
-
-    fn turns(&self) -> Collection<Document> {
-        let at_once = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
-        let options = CollectionOptions::builder().write_concern(at_once).build();
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
-        database.collection_with_options("turns", options)
+        Ok(found.iter().filter_map(PendingMessage::read).collect())
     }
 }
 

@@ -1,8 +1,11 @@
-//! The places of running exports: how many of them there may be at a time, over all workers.
+//! Run slots: the limit on exports that run at the same time, over all workers.
 //!
-//! A place is a document of the collection `places`: a number, who has it and until when. It is taken, kept and given back by one
-//! compare-and-set each, with the server's clock, as jobs are; so no two workers have the same place, and the place of a worker that died
-//! is free again when its lease has passed. Each taking has an id of its own, and whoever shows another one changes nothing.
+//! A slot is a document of the collection `places`: a number, and the [lease](export_mongo::lease)
+//! of the worker that holds it. A worker takes a slot before it claims a job, renews it with the
+//! job's heartbeats and gives it back at the end. Each step is one compare-and-set by the server's
+//! clock, so two workers never hold the same slot, and the slot of a dead worker is free when its
+//! lease ends. Every taking has its own id as a fence: a worker that lost its slot can neither
+//! renew it nor give it back.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,61 +13,61 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bson::oid::ObjectId;
-use bson::{DateTime, Document, doc};
+use bson::{Document, doc};
 use export_core::JobId;
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded, durable};
 use export_mongo::clock::after_now;
+use export_mongo::lease::{Lease, released};
 use mongodb::Collection;
 use mongodb::options::ReturnDocument;
 
-/// Places that are made by one command.
+/// Slots that one command creates.
 const BATCH: usize = 1_000;
-/// A place whose lease ends more leases from now than this is free: the server's clock has gone back since, and whoever has the place renews it
-/// by the new one. More than one, so that a step of the clock within a lease, or workers with somewhat different leases, cost nobody a place.
-const LEASES_AHEAD: u32 = 2;
 
-/// The places of all workers. Cheap to clone.
+/// The run slots of all workers. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Places {
-    places: Collection<Document>,
-    /// So many were there once, as far as this process knows.
-    made_count: Arc<AtomicU32>,
+pub struct RunSlots {
+    slots: Collection<Document>,
+    /// This many slots existed once, as far as this process knows.
+    created_count: Arc<AtomicU32>,
 }
 
-/// A place that somebody has, until its lease ends.
+/// A slot that this process holds until its lease ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RunSlot {
     number: i64,
     taking: ObjectId,
 }
 
-impl Places {
-    /// The places in the jobs' database.
+impl RunSlots {
+    /// The slots in the jobs' database.
     pub fn new(mongo: &MongoClient, jobs_database: &str) -> Self {
-        let places = mongo.client().database(jobs_database).collection_with_options("places", durable());
-        Self { places, made_count: Arc::default() }
+        let slots = mongo.client().database(jobs_database).collection_with_options("places", durable());
+        Self { slots, created_count: Arc::default() }
     }
 
-    /// Takes one of the first `limit` places for the length of a lease; `None` when all of them are taken.
+    /// Takes one of the first `limit` slots for the length of a lease; `None` when all of them are
+    /// taken.
     ///
-    /// Workers that are given different limits all find a place below their own: there are as many as the largest says.
+    /// Workers may have different limits: each takes a slot below its own limit, so at most the
+    /// largest limit is in use.
     pub async fn take(
         &self,
         limit: NonZeroU32,
         owner: &str,
         job_id: JobId,
         lease: Duration,
-    ) -> Result<Option<Place>, StoreError> {
-        if self.made_count.load(Ordering::Relaxed) < limit.get() {
-            self.make_missing(limit).await?;
-            self.made_count.fetch_max(limit.get(), Ordering::Relaxed);
+    ) -> Result<Option<RunSlot>, StoreError> {
+        if self.created_count.load(Ordering::Relaxed) < limit.get() {
+            self.create_missing(limit).await?;
+            self.created_count.fetch_max(limit.get(), Ordering::Relaxed);
         }
-        if let Some(place) = self.take_free(limit, owner, job_id, lease).await? {
-            return Ok(Some(place));
+        if let Some(slot) = self.take_free(limit, owner, job_id, lease).await? {
+            return Ok(Some(slot));
         }
-        // All are taken, or somebody has dropped them.
-        if self.make_missing(limit).await? {
+        // All are taken, or the collection was dropped meanwhile.
+        if self.create_missing(limit).await? {
             self.take_free(limit, owner, job_id, lease).await
         } else {
             Ok(None)
@@ -76,90 +79,89 @@ impl Places {
         limit: NonZeroU32,
         owner: &str,
         job_id: JobId,
-        lease: Duration,
-    ) -> Result<Option<Place>, StoreError> {
-        let far = after_now(lease.saturating_mul(LEASES_AHEAD));
-        let is_free = doc! { "$or": [
-            { "$lte": ["$leaseUntil", "$$NOW"] },
-            { "$gt": ["$leaseUntil", far] },
-        ] };
-        let filter = doc! { "_id": { "$gte": 0_i64, "$lt": i64::from(limit.get()) }, "$expr": is_free };
+        length: Duration,
+    ) -> Result<Option<RunSlot>, StoreError> {
+        let lease = Lease { owner, length };
+        let mut filter = below(limit);
+        filter.insert("$expr", lease.is_free());
         let taking = ObjectId::new();
-        let change = vec![doc! { "$set": {
-            "owner": { "$literal": owner },
-            "jobId": job_id.to_string(),
-            "leaseUntil": after_now(lease),
-            "taking": taking,
-        } }];
-        let places = self.places.clone();
-        let taken = bounded("take a place", async move {
-            places.find_one_and_update(filter, change).return_document(ReturnDocument::After).await
+        let mut changes = lease.taken();
+        changes.extend(doc! { "jobId": job_id.to_string(), "taking": taking });
+        let slots = self.slots.clone();
+        let taken = bounded("take a run slot", async move {
+            let change = vec![doc! { "$set": changes }];
+            slots.find_one_and_update(filter, change).return_document(ReturnDocument::After).await
         })
         .await?;
-        let number = |place: Document| {
-            place.get_i64("_id").map_err(|_| StoreError::Corrupt("a place whose _id is no number".to_owned()))
+        let number = |slot: Document| {
+            slot.get_i64("_id")
+                .map_err(|_| StoreError::Corrupt("the _id of a run slot is no number".to_owned()))
         };
-        Ok(taken.map(number).transpose()?.map(|number| Place { number, taking }))
+        Ok(taken.map(number).transpose()?.map(|number| RunSlot { number, taking }))
     }
 
-    /// Keeps a place for another lease from now; `false` when it is somebody else's.
-    pub async fn renew(&self, place: &Place, lease: Duration) -> Result<bool, StoreError> {
-        self.change("keep a place", place, doc! { "leaseUntil": after_now(lease) }).await
+    /// Renews a slot's lease from now; `false` when another worker has taken the slot.
+    pub async fn renew(&self, slot: &RunSlot, lease: Duration) -> Result<bool, StoreError> {
+        self.change("renew a run slot", slot, doc! { "leaseUntil": after_now(lease) }).await
     }
 
-    /// Gives a place back; one that is somebody else's stays theirs.
-    pub async fn give_back(&self, place: &Place) -> Result<(), StoreError> {
-        // Free by any clock: that of the next primary may be behind.
-        let free = doc! { "leaseUntil": DateTime::from_millis(0), "owner": null, "jobId": null };
-        self.change("give a place back", place, free).await.map(drop)
+    /// Gives a slot back. Does nothing when another worker has taken it.
+    pub async fn give_back(&self, slot: &RunSlot) -> Result<(), StoreError> {
+        let mut changes = released();
+        changes.insert("jobId", bson::Bson::Null);
+        self.change("give a run slot back", slot, changes).await.map(drop)
     }
 
-    /// Changes a place for as long as it was not taken again; whether it did.
+    /// Changes a slot unless it was taken again; whether it did.
     async fn change(
         &self,
         operation: &'static str,
-        place: &Place,
+        slot: &RunSlot,
         changes: Document,
     ) -> Result<bool, StoreError> {
-        let filter = doc! { "_id": place.number, "taking": place.taking };
-        let places = self.places.clone();
+        let filter = doc! { "_id": slot.number, "taking": slot.taking };
+        let slots = self.slots.clone();
         let update = vec![doc! { "$set": changes }];
-        let updated = bounded(operation, async move { places.update_one(filter, update).await }).await?;
+        let updated = bounded(operation, async move { slots.update_one(filter, update).await }).await?;
         Ok(updated.matched_count > 0)
     }
 
-    /// Makes the places below `limit` that are not there; whether any was missing.
-    async fn make_missing(&self, limit: NonZeroU32) -> Result<bool, StoreError> {
-        let numbers = || 0..i64::from(limit.get());
-        let (places, wanted) =
-            (self.places.clone(), doc! { "_id": { "$gte": 0_i64, "$lt": i64::from(limit.get()) } });
-        let there = bounded("count the places", async move { places.count_documents(wanted).await }).await?;
-        if there >= u64::from(limit.get()) {
+    /// Creates the slots below `limit` that do not exist; whether any was missing.
+    async fn create_missing(&self, limit: NonZeroU32) -> Result<bool, StoreError> {
+        let (slots, wanted) = (self.slots.clone(), below(limit));
+        let existing =
+            bounded("count the run slots", async move { slots.count_documents(wanted).await }).await?;
+        if existing >= u64::from(limit.get()) {
             return Ok(false);
         }
-        let all: Vec<i64> = numbers().collect();
+        let all: Vec<i64> = (0..i64::from(limit.get())).collect();
         for batch in all.chunks(BATCH) {
-            self.make(batch).await?;
+            self.create(batch).await?;
         }
         Ok(true)
     }
 
-    /// Makes places, unless they are there.
-    async fn make(&self, numbers: &[i64]) -> Result<(), StoreError> {
-        let free = doc! { "owner": null, "jobId": null, "leaseUntil": DateTime::from_millis(0) };
-        let made = numbers.iter().map(|number| {
-            doc! {
-                "q": { "_id": number }, "u": { "$setOnInsert": &free }, "upsert": true,
-            }
+    /// Creates slots unless they exist.
+    async fn create(&self, numbers: &[i64]) -> Result<(), StoreError> {
+        let mut free = released();
+        free.insert("jobId", bson::Bson::Null);
+        let upserts = numbers.iter().map(|number| {
+            doc! { "q": { "_id": number }, "u": { "$setOnInsert": &free }, "upsert": true }
         });
-        // One that another worker makes at the same moment is refused, and there: the others go on.
+        // Unordered: a slot that another worker creates at the same moment is refused, and must not
+        // stop the rest.
         let command = doc! {
-            "update": self.places.name(),
-            "updates": made.collect::<Vec<_>>(),
+            "update": self.slots.name(),
+            "updates": upserts.collect::<Vec<_>>(),
             "ordered": false,
             "writeConcern": { "w": "majority", "j": true },
         };
-        let database = self.places.client().database(&self.places.namespace().db);
-        bounded("make places", async move { database.run_command(command).await }).await.map(drop)
+        let database = self.slots.client().database(&self.slots.namespace().db);
+        bounded("create run slots", async move { database.run_command(command).await }).await.map(drop)
     }
+}
+
+/// Matches the slots with a number below the limit.
+fn below(limit: NonZeroU32) -> Document {
+    doc! { "_id": { "$gte": 0_i64, "$lt": i64::from(limit.get()) } }
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::doc;
 use export_core::JobId;
 use export_core::job::Failure;
 use export_core::rules::Transition;
-use export_core::trace::TraceParent;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::millis;
@@ -15,6 +14,7 @@ use futures_util::TryStreamExt;
 use crate::jobs::JobStore;
 use crate::jobs::rules::{BackOff, Given, filter, update};
 use crate::scheduling::dispatching::is_in_broker;
+use crate::scheduling::message::{PendingMessage, job_id};
 
 /// Most jobs in one look; the next look goes on.
 const BATCH: i64 = 100;
@@ -23,17 +23,6 @@ const BATCH: i64 = 100;
 const LONGEST_AGE: Duration = Duration::from_hours(1);
 /// Doublings that bring any wait to the longest.
 const MOST_DOUBLINGS: i64 = 20;
-
-/// A job that waits for a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unpublished {
-    /// The job.
-    pub job_id: JobId,
-    /// Its epoch when it was seen, for [`JobStore::mark_published`].
-    pub epoch: i64,
-    /// What its message carries along.
-    pub trace_parent: Option<TraceParent>,
-}
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +41,7 @@ impl JobStore {
     /// Jobs whose message went out and that nobody has claimed for `queue_age` since, or since they were due: the queue may have been lost. At
     /// most a batch. Twice is harmless, never is not; but since most of them just wait, the time is doubled each time that a job's message is sent
     /// again.
-    pub async fn unpublished(&self, queue_age: Duration) -> Result<Vec<Unpublished>, StoreError> {
+    pub async fn lost_messages(&self, queue_age: Duration) -> Result<Vec<PendingMessage>, StoreError> {
         let doublings = doc! { "$min": [MOST_DOUBLINGS, { "$ifNull": ["$republished", 0_i64] }] };
         let doubled = doc! { "$multiply": [millis(queue_age), { "$pow": [2_i64, doublings] }] };
         let age = doc! { "$min": [millis(queue_age.max(LONGEST_AGE)), doubled] };
@@ -68,7 +57,7 @@ impl JobStore {
             cursor.try_collect::<Vec<_>>().await
         })
         .await?;
-        Ok(found.iter().filter_map(unpublished).collect())
+        Ok(found.iter().filter_map(PendingMessage::read).collect())
     }
 
     /// Takes one job from a worker whose lease has expired; `None` when there is none.
@@ -106,16 +95,4 @@ impl JobStore {
         let Some(job) = swept else { return Ok(None) };
         job_id(&job).map(Some).ok_or_else(|| StoreError::Corrupt("_id is no job id".to_owned()))
     }
-}
-
-fn job_id(document: &Document) -> Option<JobId> {
-    document.get_str("_id").ok()?.parse().ok()
-}
-
-pub(crate) fn unpublished(document: &Document) -> Option<Unpublished> {
-    Some(Unpublished {
-        job_id: job_id(document)?,
-        epoch: document.get_i64("epoch").unwrap_or_default(),
-        trace_parent: document.get_str("traceparent").ok().and_then(|text| text.parse().ok()),
-    })
 }

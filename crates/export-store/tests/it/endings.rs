@@ -171,5 +171,5 @@ async fn assert_is_left_alone(store: &TestStore, id: JobId, state: JobState) {
     store.jobs.mark_published(id, 0).await.expect("an answer");
     let swept = store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer");
     assert_eq!(swept, None, "{state:?}");
-    assert_eq!(store.jobs.unpublished(Duration::from_mins(10)).await.expect("an answer"), [], "{state:?}");
+    assert_eq!(store.jobs.lost_messages(Duration::from_mins(10)).await.expect("an answer"), [], "{state:?}");
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use export_store::{Place, Places};
+use export_store::{RunSlot, RunSlots};
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 
@@ -16,19 +16,19 @@ const FIVE: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 
 struct TestPlaces {
     store: TestStore,
-    places: Places,
+    places: RunSlots,
     stored: Collection<Document>,
 }
 
 impl TestPlaces {
     async fn create() -> Self {
         let store = TestStore::create().await;
-        let places = Places::new(&client(&store.space).await, &store.space.jobs_database);
+        let places = RunSlots::new(&client(&store.space).await, &store.space.jobs_database);
         let stored = store.space.mongodb.database(&store.space.jobs_database).collection("places");
         Self { store, places, stored }
     }
 
-    async fn take(&self, limit: NonZeroU32, owner: &str) -> Option<Place> {
+    async fn take(&self, limit: NonZeroU32, owner: &str) -> Option<RunSlot> {
         self.places.take(limit, owner, new_id(), LEASE).await.expect("an answer")
     }
 

@@ -100,14 +100,14 @@ async fn jobs_whose_messages_were_lost_are_found() {
     let past = ago(minutes(60));
     store.tamper(running, doc! { "createdAt": &past, "runAfter": &past, "publishedAt": &past }).await;
 
-    let found = store.jobs.unpublished(QUEUE_AGE).await.expect("an answer");
+    let found = store.jobs.lost_messages(QUEUE_AGE).await.expect("an answer");
     let found: Vec<_> = found.into_iter().map(|job| job.job_id).collect();
     assert_eq!(found, [lost_before, lost_in_the_queue], "those that were lost first come first");
 
     for id in found {
         store.jobs.mark_published(id, 0).await.expect("an answer");
     }
-    assert_eq!(store.jobs.unpublished(QUEUE_AGE).await.expect("an answer"), []);
+    assert_eq!(store.jobs.lost_messages(QUEUE_AGE).await.expect("an answer"), []);
     store.space.cleanup().await;
 }
 
@@ -119,7 +119,7 @@ async fn a_message_is_sent_again_later_each_time_up_to_an_hour() {
     let is_found_after = async |minutes| {
         let past = ago(Duration::from_mins(minutes));
         store.tamper(id, doc! { "runAfter": &past, "publishedAt": &past }).await;
-        !store.jobs.unpublished(QUEUE_AGE).await.expect("an answer").is_empty()
+        !store.jobs.lost_messages(QUEUE_AGE).await.expect("an answer").is_empty()
     };
     for (too_soon, late) in [(9, 11), (19, 21), (39, 41), (59, 61), (59, 61)] {
         store.jobs.mark_published(id, 0).await.expect("an answer");
@@ -154,7 +154,7 @@ async fn one_look_finds_a_batch_and_not_more() {
         copy
     });
     store.stored.insert_many(copies).await.expect("copies");
-    let found = store.jobs.unpublished(QUEUE_AGE).await.expect("an answer");
+    let found = store.jobs.lost_messages(QUEUE_AGE).await.expect("an answer");
     assert_eq!(found.len(), 100);
     assert_eq!(found[0].job_id, id);
     store.space.cleanup().await;

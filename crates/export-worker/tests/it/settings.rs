@@ -1,8 +1,10 @@
-//! Every setting of `exports-worker`: missing, wrong, from a file, and told by `--help`.
+//! Every setting of `exports-worker`: missing, wrong, from a file, renamed, and listed by `--help`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
+use export_settings::reference::{example_flags, variables_of};
 use export_testkit::program::{Program, assert_refuses};
 use export_worker::config::Cli;
 
@@ -32,7 +34,7 @@ fn a_missing_setting_is_named() {
 }
 
 #[test]
-fn a_wrong_setting_is_named_and_its_value_is_not_told() {
+fn a_wrong_setting_is_named_and_its_value_is_not_printed() {
     let wrong = [
         ("ADMIN_ADDR", "hunter2"),
         ("ADMIN_ADDR", "127.0.0.1"),
@@ -51,9 +53,10 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
         ("WORKER_THREADS", "hunter2"),
         ("SOURCE_MONGODB_URI", "hunter2"),
         ("VEHICLE_DATABASE_PREFIX", "hunter2 $"),
-        ("SOURCE_MAX_CURSORS", "0"),
-        ("SOURCE_MAX_CURSORS", "-1"),
-        ("SOURCE_MAX_CURSORS", "10001"),
+        ("SOURCE_MAX_READS", "0"),
+        ("SOURCE_MAX_READS", "-1"),
+        ("SOURCE_MAX_READS", "10001"),
+        ("SOURCE_MAX_READS", "hunter2"),
         ("SOURCE_MAX_CURSORS", "hunter2"),
         ("SOURCE_MAX_BYTES_PER_SECOND", "0"),
         ("SOURCE_MAX_BYTES_PER_SECOND", "-1"),
@@ -95,6 +98,35 @@ fn a_wrong_setting_is_named_and_its_value_is_not_told() {
 }
 
 #[test]
+fn an_old_name_is_accepted_with_a_warning() {
+    let warning =
+        "exports-worker: setting SOURCE_MAX_CURSORS is deprecated: its new name is SOURCE_MAX_READS";
+    valid().with("SOURCE_MAX_CURSORS", "3").start().until_written(warning);
+    let both = valid().with("SOURCE_MAX_CURSORS", "3").with("SOURCE_MAX_READS", "3");
+    assert_refuses(&both, "settings SOURCE_MAX_CURSORS and SOURCE_MAX_READS are both set");
+}
+
+#[test]
+fn its_settings_are_those_of_the_reference() {
+    let command = Cli::command();
+    let variables = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
+    assert_eq!(variables.map(str::to_owned).collect::<BTreeSet<_>>(), variables_of("worker"));
+}
+
+#[test]
+fn the_examples_are_taken() {
+    let flags = ["exports-worker".to_owned()].into_iter().chain(example_flags("worker"));
+    Cli::try_parse_from(flags).expect("flags").resolve().expect("settings");
+}
+
+#[test]
+fn its_health_has_a_port_of_its_own() {
+    let command = Cli::command();
+    let argument = command.get_arguments().find(|argument| argument.get_long() == Some("admin-addr"));
+    assert_eq!(argument.expect("an argument").get_default_values(), ["127.0.0.1:3002"]);
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
@@ -102,7 +134,7 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
-fn help_tells_every_variable() {
+fn help_lists_every_variable() {
     let ended = Program::new(env!("CARGO_BIN_EXE_exports-worker"), &["--help"], &VALID).run();
     assert_eq!(ended.code, Some(0));
     // Long lines are wrapped wherever they have a space.
@@ -114,13 +146,13 @@ fn help_tells_every_variable() {
             "{variable}: {help}"
         );
     }
-    assert!(!help.contains("hunter2"), "secrets are not told: {help}");
+    assert!(!help.contains("hunter2"), "help shows a secret: {help}");
 }
 
 #[test]
-fn it_waits_for_services_and_ends_when_told_to() {
+fn it_waits_for_services_and_ends_at_a_signal() {
     let mut running = valid().start();
-    running.until_written("not reachable, trying again");
+    running.until_written("not reachable, retrying");
     assert_eq!(running.exit_status(), None);
     let ended = running.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.output);
@@ -138,7 +170,7 @@ fn secrets_come_from_files() {
     };
     let good = file("good", "mongodb://user:hunter2@127.0.0.1:1/?replicaSet=rs0\n");
     let from_file = valid().without("MONGODB_URI").with("MONGODB_URI_FILE", &good);
-    from_file.start().until_written("not reachable, trying again");
+    from_file.start().until_written("not reachable, retrying");
     assert_refuses(&valid().with("MONGODB_URI_FILE", &good), "MONGODB_URI_FILE");
     let bad = file("bad", "hunter2");
     assert_refuses(&valid().without("RABBITMQ_URL").with("RABBITMQ_URL_FILE", &bad), "RABBITMQ_URL");

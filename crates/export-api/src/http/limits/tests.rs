@@ -17,7 +17,7 @@ fn low_limits() -> LimitSettings {
         requests_per_second: few(1),
         requests_at_once: few(4),
         auth_failures_at_once: few(2),
-        ..LimitSettings::DEFAULT
+        ..LimitSettings::default()
     }
 }
 
@@ -74,7 +74,7 @@ fn waits_are_limited_per_caller_and_in_total() {
     let settings = LimitSettings {
         max_requests: number(12),
         max_streams_per_caller: number(2),
-        ..LimitSettings::DEFAULT
+        ..LimitSettings::default()
     };
     let limits = Limits::new(&settings, &AccessSettings::Anyone);
     let wait =

@@ -89,7 +89,7 @@ pub async fn estimate_export(
     let allowed = &principal.vehicles;
     let priority = known::check(&state, allowed, &request).await?;
 
-    let catalog_status = state.catalog.standing().await?;
+    let catalog_status = state.catalog.status().await?;
     let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
     let mut view = EstimateView {
         range: EstimatedRange { from: request.range.from_rfc3339(), to: request.range.to_rfc3339() },

@@ -76,15 +76,15 @@ async fn unknown_names(
     parameters: Option<&[Parameter]>,
 ) -> Result<Vec<FieldError>, StoreError> {
     // Read before the names, so that the names are at least as recent as this says.
-    let catalog_status = catalog.standing().await?;
-    let is_known: BTreeSet<VehicleId> = match vehicles {
+    let catalog_status = catalog.status().await?;
+    let known_vehicles: BTreeSet<VehicleId> = match vehicles {
         None => BTreeSet::new(),
         Some(vehicles) if catalog_status.is_trusted => catalog.known(allowed, vehicles).await?,
         Some(vehicles) => vehicles.iter().filter(|vehicle| allowed.contains(vehicle)).cloned().collect(),
     };
     let mut errors = Vec::new();
     let unknown =
-        vehicles.unwrap_or_default().iter().enumerate().filter(|(_, vehicle)| !is_known.contains(vehicle));
+        vehicles.unwrap_or_default().iter().enumerate().filter(|(_, vehicle)| !known_vehicles.contains(vehicle));
     for (index, vehicle) in unknown {
         let suggestion = if catalog_status.is_trusted && errors.len() < MAX_SUGGESTIONS {
             let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;
@@ -94,7 +94,7 @@ async fn unknown_names(
         };
         errors.push(unknown_name("vehicles", index, "unknown vehicle", suggestion.as_deref()));
     }
-    let has_known_vehicle = vehicles.is_none() || !is_known.is_empty();
+    let has_known_vehicle = vehicles.is_none() || !known_vehicles.is_empty();
     if let Some(parameters) = parameters.filter(|_| catalog_status.is_trusted && has_known_vehicle) {
         let known = catalog.known_parameters(allowed, vehicles).await?;
         let unknown =

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::JobId;
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::JobState;
-use export_store::{JobsWanted, Seer};
+use export_store::{JobsWanted, Viewer};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use url::form_urlencoded;
@@ -82,7 +82,7 @@ pub async fn list_exports(
         tenant: principal.tenant,
         seen_by: match principal.vehicles {
             AllowedVehicles::All => None,
-            AllowedVehicles::Like(vehicles) => Some(Seer { name: principal.name, vehicles }),
+            AllowedVehicles::Like(vehicles) => Some(Viewer { name: principal.name, vehicles }),
         },
         states: query.states.clone(),
         older_than: query.older_than,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use export_core::fairness::{Load, next_turns};
 use export_core::message::WakeUp;
 use export_core::{Tenant, causes};
-use export_store::{Occupancy, StoreError, Turn, Unpublished};
+use export_store::{Occupancy, PendingMessage, StoreError, Turn};
 use futures_util::future::{join_all, try_join_all};
 use tracing::{info, warn};
 
@@ -132,8 +132,8 @@ impl Dispatcher {
         mut loads: Vec<Load>,
         served_last: Option<&Tenant>,
         room: usize,
-    ) -> Result<(Vec<(Tenant, Unpublished)>, Option<Tenant>), StoreError> {
-        let mut found: HashMap<Tenant, Vec<Unpublished>> = HashMap::new();
+    ) -> Result<(Vec<(Tenant, PendingMessage)>, Option<Tenant>), StoreError> {
+        let mut found: HashMap<Tenant, Vec<PendingMessage>> = HashMap::new();
         for look in 1.. {
             let turns = next_turns(loads.clone(), served_last, room, self.max_running_per_tenant);
             let mut wanted: HashMap<&Tenant, usize> = HashMap::new();
@@ -165,7 +165,7 @@ impl Dispatcher {
     }
 
     /// Sends the jobs' messages; those that the broker has confirmed.
-    async fn publish<'jobs>(&self, chosen: &'jobs [(Tenant, Unpublished)]) -> Vec<&'jobs Unpublished> {
+    async fn publish<'jobs>(&self, chosen: &'jobs [(Tenant, PendingMessage)]) -> Vec<&'jobs PendingMessage> {
         let sent = chosen.iter().map(|(tenant, job)| async move {
             let job_id = job.job_id;
             let outcome = self.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await;
@@ -184,7 +184,10 @@ impl Dispatcher {
 }
 
 /// The jobs that were found, as the turns have it.
-fn in_order(turns: Vec<Tenant>, found: HashMap<Tenant, Vec<Unpublished>>) -> Vec<(Tenant, Unpublished)> {
+fn in_order(
+    turns: Vec<Tenant>,
+    found: HashMap<Tenant, Vec<PendingMessage>>,
+) -> Vec<(Tenant, PendingMessage)> {
     let mut left: HashMap<_, _> =
         found.into_iter().map(|(tenant, jobs)| (tenant, jobs.into_iter())).collect();
     let job_of = |tenant: Tenant| {

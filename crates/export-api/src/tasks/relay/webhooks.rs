@@ -191,7 +191,7 @@ async fn deliver(
             let is_given_up = outbox.failed(delivery, &reason, put_off).await? == Failed::GivenUp;
             warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, is_given_up, "webhook not delivered");
         }
-        Answer::Hopeless { reason } => {
+        Answer::Permanent { reason } => {
             outbox.give_up(delivery, &reason).await?;
             warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, "webhook given up");
         }

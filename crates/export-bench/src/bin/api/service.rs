@@ -30,7 +30,7 @@ impl Service {
             .program("exports-api")
             .env("AUTH", "none")
             // All requests are the same, and each is to be accepted as one of its own.
-            .env("COALESCE", "off")
+            .env("SHARE_RESULTS", "off")
             // All of it comes from one address: the limits of a caller are not what is measured.
             .envs(
                 ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"]

@@ -8,13 +8,13 @@ use crate::space::EXPORTS;
 /// A provisioned corner of the real services.
 pub(crate) struct Deployment {
     pub(crate) space: TestSpace,
-    /// What all passwords are.
+    /// The password of all users.
     pub(crate) password: String,
     virtual_host: String,
 }
 
 impl Deployment {
-    /// Provisioned with all users.
+    /// A provisioned deployment with all users.
     pub(crate) async fn create() -> Self {
         let deployment = Self::prepare().await;
         let ended = deployment.provision(&deployment.password);
@@ -22,7 +22,7 @@ impl Deployment {
         deployment
     }
 
-    /// With nothing but a virtual host and a bucket.
+    /// A virtual host and a bucket, not provisioned.
     pub(crate) async fn prepare() -> Self {
         let space = TestSpace::create().await;
         let virtual_host = format!("exports-{}", space.id);
@@ -84,7 +84,8 @@ impl Deployment {
         (user.split(':').next().expect("a name"), address.split('/').next().expect("an address"))
     }
 
-    /// Asks the broker's management API as its administrator; returns the answer. Panics when it refuses.
+    /// Calls the broker's management API as its administrator; returns the answer. Panics if it
+    /// refuses.
     pub(crate) fn manage(&self, method: &str, path: &str, body: &str) -> String {
         let services = &self.space.services;
         let (_, rest) = services.rabbitmq_url.split_once("://").expect("a URL");
@@ -94,7 +95,7 @@ impl Deployment {
         answer
     }
 
-    /// Asks the broker's management API as `name:password`.
+    /// Calls the broker's management API as `name:password`.
     pub(crate) fn ask(&self, user: &str, method: &str, path: &str, body: &str) -> (u16, String) {
         let url = &self.space.services.rabbitmq_management_url;
         let url = url.trim_end_matches('/').replacen("://", &format!("://{user}@"), 1);
@@ -106,7 +107,7 @@ impl Deployment {
         (answer.status().as_u16(), answer.body_mut().read_to_string().expect("text"))
     }
 
-    /// Removes users, roles and everything else.
+    /// Deletes users, roles, virtual host, bucket and databases.
     pub(crate) async fn cleanup(self) {
         for service in ["api", "worker"] {
             self.manage("DELETE", &format!("users/{}", self.user(service)), "");

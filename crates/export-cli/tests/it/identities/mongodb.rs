@@ -54,9 +54,11 @@ fn watch(collection: &str) -> Document {
 /// Commands with who may give them.
 type Commands = Vec<(Document, [bool; 3])>;
 
-/// In the jobs' database. What nobody may do comes last, so that it finds everything in its place.
+/// Commands in the database of the jobs. Commands that no identity may run come last, so that
+/// everything exists by then.
 fn on_jobs() -> Commands {
-    // The reader of vehicles sees every database, as no right can be given by the beginning of a name.
+    // The reader of vehicles can read every database, because MongoDB has no rights by prefix of a
+    // name.
     let (everyone, api_and_worker) = ([true; 3], [true, true, false]);
     let worker_and_source = [false, true, true];
     let create = doc! {
@@ -209,7 +211,7 @@ async fn each_identity_can_do_what_is_listed_and_nothing_else() {
     let deployment = Deployment::create().await;
     let space = &deployment.space;
     space.insert_hours("001", "soc", vec![doc! { "_id": "there" }]).await;
-    // This is about who may, not about what a job must look like.
+    // Skips the schema validation, because this test is about rights.
     let database = space.mongodb.database(&space.jobs_database);
     database.run_command(doc! { "collMod": "jobs", "validationLevel": "off" }).await.expect("no validation");
     for collection in ["jobs", "catalog", "apiKeys", "outbox", "audit", "deadLetters", "other"] {

@@ -35,7 +35,7 @@ async fn gets_in(uri: &str) -> bool {
 }
 
 #[tokio::test]
-async fn again_changes_nothing() {
+async fn provisioning_again_changes_nothing() {
     let deployment = Deployment::create().await;
     let first = state(&deployment).await;
     let ended = deployment.provision(&deployment.password);
@@ -47,7 +47,7 @@ async fn again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn another_password_and_what_was_changed_by_hand_are_set() {
+async fn provisioning_sets_another_password_and_undoes_manual_changes() {
     let deployment = Deployment::create().await;
     let first = state(&deployment).await;
     let admin = deployment.space.mongodb.database("admin");
@@ -69,7 +69,7 @@ async fn another_password_and_what_was_changed_by_hand_are_set() {
         let ask = |password: &str| {
             deployment.ask(&format!("{}:{password}", deployment.user(service)), "GET", "whoami", "")
         };
-        // Known, but without a right to the management; and not known.
+        // The new password is valid but has no right to the management API; the old one is not valid.
         assert!(ask("hunter3").1.contains("Not_Authorized") || ask("hunter3").1.contains("management"));
         assert!(!ask(&deployment.password).1.contains("management"), "{service}");
     }
@@ -77,7 +77,7 @@ async fn another_password_and_what_was_changed_by_hand_are_set() {
 }
 
 #[tokio::test]
-async fn without_users_it_says_that_none_were_made() {
+async fn without_users_in_the_settings_none_are_created() {
     let deployment = Deployment::prepare().await;
     let mut program = deployment.program("hunter3");
     for setting in ["API_MONGODB_URI", "WORKER_MONGODB_URI", "WORKER_SOURCE_MONGODB_URI"] {
@@ -85,15 +85,15 @@ async fn without_users_it_says_that_none_were_made() {
     }
     let ended = program.without("API_RABBITMQ_URL").without("WORKER_RABBITMQ_URL").run();
     assert_eq!(ended.code, Some(0), "{}", ended.output);
-    assert_eq!(ended.output.matches("no MongoDB user was asked for").count(), 3, "{}", ended.output);
-    assert_eq!(ended.output.matches("no RabbitMQ user was asked for").count(), 2, "{}", ended.output);
-    // For the clean-up.
+    assert_eq!(ended.output.matches("no MongoDB user in the settings").count(), 3, "{}", ended.output);
+    assert_eq!(ended.output.matches("no RabbitMQ user in the settings").count(), 2, "{}", ended.output);
+    // So that the clean-up finds everything.
     assert_eq!(deployment.provision("hunter3").code, Some(0));
     deployment.cleanup().await;
 }
 
 #[tokio::test]
-async fn users_that_cannot_be_meant_are_refused() {
+async fn unusable_users_are_refused() {
     let deployment = Deployment::create().await;
     let program = deployment.program(&deployment.password);
     let services = &deployment.space.services;
@@ -120,7 +120,7 @@ async fn users_that_cannot_be_meant_are_refused() {
 }
 
 #[tokio::test]
-async fn a_queue_made_in_another_way_is_told_with_what_to_do() {
+async fn a_queue_with_other_arguments_is_reported_with_the_remedy() {
     let deployment = Deployment::prepare().await;
     let path = deployment.rabbitmq_url("api", "");
     let (_, virtual_host) = path.rsplit_once('/').expect("a virtual host");
@@ -128,7 +128,7 @@ async fn a_queue_made_in_another_way_is_told_with_what_to_do() {
     deployment.manage("PUT", &queue, r#"{"durable":true,"arguments":{"x-queue-type":"quorum"}}"#);
     let ended = deployment.provision("hunter3");
     assert_eq!(ended.code, Some(1), "{}", ended.output);
-    assert!(ended.output.contains("exports.jobs is there with other arguments"), "{}", ended.output);
+    assert!(ended.output.contains("exports.jobs exists with other arguments"), "{}", ended.output);
     assert!(ended.output.contains("delete it"), "{}", ended.output);
     assert!(!ended.output.contains("hunter"), "{}", ended.output);
 

@@ -41,7 +41,7 @@ const ACTIONS: [(Action, [bool; 2]); 35] = [
     (Action::Publish("amq.topic"), NOBODY),
     (Action::Get("exports.jobs"), WORKER),
     (Action::Consume("exports.jobs"), WORKER),
-    // The broker counts it as reading.
+    // The broker counts this as reading.
     (Action::Purge("exports.jobs"), WORKER),
     (Action::Get("exports.jobs.retry"), NOBODY),
     (Action::Consume("exports.jobs.retry"), NOBODY),
@@ -81,7 +81,7 @@ async fn attempt(channel: &Channel, action: Action) -> Result<(), Error> {
         Action::Publish(exchange) => {
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-            // Of a key that nothing is bound with: it is about the right, not about the message.
+            // With a routing key that nothing is bound to, because this test is about rights.
             let sent =
                 channel.basic_publish(exchange.into(), "nowhere".into(), options, b"", properties).await?;
             sent.await.map(drop)
@@ -133,7 +133,7 @@ async fn each_identity_can_do_what_is_listed_and_nothing_else() {
         let connection =
             connect(&deployment.rabbitmq_url(identity, &deployment.password)).await.expect("connected");
         for (action, allowed) in ACTIONS {
-            // A refusal closes the channel.
+            // The broker closes the channel at a refusal.
             let channel = connection.create_channel().await.expect("a channel");
             let refused = match attempt(&channel, action).await {
                 Ok(()) => None,

@@ -1,4 +1,5 @@
-//! S3: the API reads objects, the worker uploads them, by the very policies that `exports provision` prints.
+//! S3: the API reads objects, the worker uploads them, by the very policies that `exports
+//! provision` prints.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -12,7 +13,7 @@ use aws_sdk_s3::types::{
     ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectIdentifier,
 };
 use export_s3::{ResultBucket, S3Error};
-use export_settings::s3::{S3Args, S3Settings};
+use export_settings::s3::S3Settings;
 use export_testkit::isolation::s3_client;
 use export_testkit::program::Program;
 use export_testkit::s3_server::{Identity, Policy, S3Server};
@@ -26,7 +27,7 @@ const BUCKET: &str = "results";
 const INSIDE: &str = "exports/default/result.zip";
 const OUTSIDE: &str = "exportsx/result.zip";
 const IDENTITIES: [&str; 2] = ["api", "worker"];
-const NOBODY: [bool; 2] = [false; 2];
+const NO_IDENTITY: [bool; 2] = [false; 2];
 const API: [bool; 2] = [true, false];
 const WORKER: [bool; 2] = [false, true];
 
@@ -83,41 +84,38 @@ impl Fixture {
         ResultBucket::at(&server, settings(bucket)).await.expect("a client")
     }
 
-    /// The id of an upload, begun by the client itself if it may: the server knows whose an upload is.
+    /// The id of an upload, begun by the client itself if it may: the server knows whose an upload
+    /// is.
     async fn upload<'a>(&'a self, client: &'a Client, key: &str) -> (&'a Client, String) {
         for owner in [client, &self.administrator] {
             if let Ok(begun) = owner.create_multipart_upload().bucket(BUCKET).key(key).send().await {
                 return (owner, begun.upload_id.expect("an id"));
             }
         }
-        panic!("nobody can begin an upload of {key}");
+        panic!("no identity can begin an upload of {key}");
     }
 }
 
 fn settings(bucket: &str) -> S3Settings {
-    let args = S3Args {
-        s3_bucket: Some(bucket.to_owned()),
-        s3_force_path_style: Some("true".to_owned()),
-        ..S3Args::default()
-    };
-    args.resolve().expect("settings")
+    let flags = [&format!("--s3-bucket={bucket}"), "--s3-force-path-style=true"];
+    export_settings::from_flags(&flags).expect("settings")
 }
 
-/// `None`: it was done. Panics when it failed otherwise than by the lack of a right.
+/// The code of a refusal; `None` if the request succeeded. Panics at any other failure.
 fn refusal<T, E, R>(outcome: Result<T, SdkError<E, R>>) -> Option<String>
 where
     E: ProvideErrorMetadata + std::fmt::Debug,
     R: std::fmt::Debug,
 {
     let error = outcome.err()?;
-    // The answer to a HEAD has no body and so no code, and the SDK makes up a word for its status.
+    // The answer to a HEAD request has no body and no code; the SDK derives a code from the status.
     let code = error.code().unwrap_or("none").to_owned();
     let text = format!("{error:?}");
     assert!(code == "AccessDenied" || text.contains("StatusCode(403)"), "{text}");
     Some(code)
 }
 
-/// Tries everything there is; returns what was refused, by action.
+/// Tries every action; returns the refusals by action.
 async fn attempt_all(fixture: &Fixture, client: &Client) -> BTreeMap<String, Option<String>> {
     let mut outcomes = BTreeMap::new();
     for (place, bucket, key) in
@@ -153,7 +151,7 @@ async fn attempt_all(fixture: &Fixture, client: &Client) -> BTreeMap<String, Opt
         note("list", refusal(client.list_objects_v2().bucket(bucket).prefix("exports/").send().await));
         note("list the old way", refusal(client.list_objects().bucket(bucket).send().await));
         note("list uploads", refusal(client.list_multipart_uploads().bucket(bucket).send().await));
-        note("look at the bucket", refusal(client.head_bucket().bucket(bucket).send().await));
+        note("check the bucket", refusal(client.head_bucket().bucket(bucket).send().await));
         note("locate the bucket", refusal(client.get_bucket_location().bucket(bucket).send().await));
         let lifecycle = client.get_bucket_lifecycle_configuration().bucket(bucket).send().await;
         note("read the lifecycle", refusal(lifecycle));
@@ -202,7 +200,8 @@ async fn each_key_can_do_what_is_listed_and_nothing_else() {
         let outcomes = attempt_all(&fixture, &fixture.client(identity)).await;
         assert!(listed.iter().all(|(action, _)| outcomes.contains_key(*action)), "{outcomes:?}");
         for (action, refused) in outcomes {
-            let allowed = listed.iter().find(|(name, _)| *name == action).map_or(NOBODY, |(_, who)| *who);
+            let allowed =
+                listed.iter().find(|(name, _)| *name == action).map_or(NO_IDENTITY, |(_, who)| *who);
             matrix.note(&action, identity, allowed[index], refused);
         }
     }
@@ -210,7 +209,7 @@ async fn each_key_can_do_what_is_listed_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_not_look_is_ready_and_a_wrong_one_is_not() {
+async fn a_key_without_rights_to_the_bucket_is_ready_and_a_wrong_key_is_not() {
     let fixture = Fixture::start().await;
     for identity in IDENTITIES {
         let secret = format!("hunter2-{identity}");
@@ -223,16 +222,16 @@ async fn a_key_that_may_not_look_is_ready_and_a_wrong_one_is_not() {
             matches!(&wrong, Err(S3Error::Sdk { code, .. }) if code == "SignatureDoesNotMatch"),
             "{wrong:?}"
         );
-        // Provisioning needs more, and says so instead of going on.
+        // Provisioning needs more rights and fails with that reason.
         let provisioned = fixture.bucket(identity, &secret, BUCKET).await.provision(NonZeroU32::MIN).await;
-        assert!(matches!(provisioned, Err(S3Error::MayNotLook(_))), "{provisioned:?}");
+        assert!(matches!(provisioned, Err(S3Error::AccessDenied(_))), "{provisioned:?}");
     }
     let stranger = fixture.bucket("stranger", "hunter2", BUCKET).await.check().await;
     assert!(matches!(stranger, Err(S3Error::Sdk { .. })), "{stranger:?}");
 }
 
 #[tokio::test]
-async fn results_and_unfinished_uploads_are_removed_and_other_rules_stay() {
+async fn lifecycle_rules_are_set_and_other_rules_stay() {
     let fixture = Fixture::start().await;
     let bucket = fixture.bucket("administrator", "hunter2-administrator", BUCKET).await;
     let days = |days| NonZeroU32::new(days).expect("not zero");

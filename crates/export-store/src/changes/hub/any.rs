@@ -1,4 +1,4 @@
-//! Who waits for changes of any job.
+//! Subscriptions to changes of all jobs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::Hub;
 
-/// Somebody waits for changes of any job, until this is dropped.
+/// A subscription to changes of all jobs, until dropped.
 #[derive(Debug)]
 pub struct AnyChange {
     hub: Arc<Hub>,
@@ -15,8 +15,8 @@ pub struct AnyChange {
 }
 
 impl AnyChange {
-    /// Waits until some job may have changed since the last time, or since subscribing. `false`: the process is about to end, and nothing will
-    /// be told any more.
+    /// Waits until any job may have changed since the last call, or since subscribing. `false` when
+    /// the process ends and there will be no further wake-ups. Cancel-safe.
     pub async fn changed(&mut self) -> bool {
         self.changed.changed().await.is_ok()
     }

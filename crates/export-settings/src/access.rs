@@ -1,0 +1,148 @@
+//! Who may use the API.
+
+use std::net::IpAddr;
+
+use url::{Host, Url};
+
+use crate::parser::{SettingParser, one_of, text};
+use crate::value::SettingError;
+
+const ISSUER: &str = "the https URL of an issuer such as https://login.example.com/realms/fleet";
+const DEFAULT_ALGORITHM: &str = "RS256";
+const DEFAULT_TENANT_CLAIM: &str = "tenant";
+const DEFAULT_VEHICLES_CLAIM: &str = "vehicles";
+/// Signature algorithms with a public key. Those with a shared secret are left out: whoever can check such a token can also
+/// make one.
+const ALGORITHMS: [&str; 9] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+
+/// Who may use the API, as given.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Access")]
+pub struct AccessArgs {
+    /// Who may use the API: `keys` needs a key of `exports keys create` (or a token, with `OIDC_ISSUER`), `none` lets in everyone
+    /// who can reach it. Containers and `cargo xtask up` set `none`, as their ports are bound to 127.0.0.1
+    #[arg(
+        long,
+        env = "AUTH",
+        value_name = "MODE",
+        default_value = "keys",
+        value_parser = one_of(
+            "keys (callers send a key or a token) or none (everyone who can reach the API may use it)",
+            &[("keys", AuthMode::Keys), ("none", AuthMode::None)],
+        )
+    )]
+    pub auth: AuthMode,
+    /// Tokens of an issuer.
+    #[command(flatten)]
+    pub oidc: OidcArgs,
+}
+
+/// How callers are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// By a key or a token.
+    Keys,
+    /// Not at all.
+    None,
+}
+
+/// The issuer whose tokens are accepted like keys, as given.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OidcArgs {
+    /// Issuer (OIDC) whose tokens are accepted like keys (their claim `iss`), such as
+    /// `https://login.example.com/realms/fleet`. It must be https, except on this machine
+    #[arg(id = "oidc_issuer", long = "oidc-issuer", env = "OIDC_ISSUER", value_name = "URL", value_parser = issuer())]
+    pub issuer: Option<String>,
+    /// Audience that tokens must be made for (their claim `aud`), such as `vehicle-exports`. Needed with `OIDC_ISSUER`
+    #[arg(id = "oidc_audience", long = "oidc-audience", env = "OIDC_AUDIENCE", value_name = "NAME")]
+    pub audience: Option<String>,
+    /// Signature algorithm of the tokens
+    #[arg(
+        id = "oidc_algorithm",
+        long = "oidc-algorithm",
+        env = "OIDC_ALGORITHM",
+        value_name = "NAME",
+        default_value = DEFAULT_ALGORITHM,
+        value_parser = text(
+            "one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA",
+            |name| ALGORITHMS.contains(&name),
+        )
+    )]
+    pub algorithm: String,
+    /// URL of the issuer's keys, such as `https://login.example.com/realms/fleet/keys`. Without it, the URL that
+    /// `<issuer>/.well-known/openid-configuration` names
+    #[arg(id = "oidc_jwks_url", long = "oidc-jwks-url", env = "OIDC_JWKS_URL", value_name = "URL", value_parser = keys_url())]
+    pub jwks_url: Option<Url>,
+    /// Claim that holds the caller's tenant
+    #[arg(
+        id = "oidc_tenant_claim",
+        long = "oidc-tenant-claim",
+        env = "OIDC_TENANT_CLAIM",
+        value_name = "NAME",
+        default_value = DEFAULT_TENANT_CLAIM,
+        value_parser = text("the name of a claim", |_| true)
+    )]
+    pub tenant_claim: String,
+    /// Claim that holds a list of patterns, the vehicles that the caller may see. A token without the claim may see all vehicles
+    #[arg(
+        id = "oidc_vehicles_claim",
+        long = "oidc-vehicles-claim",
+        env = "OIDC_VEHICLES_CLAIM",
+        value_name = "NAME",
+        default_value = DEFAULT_VEHICLES_CLAIM,
+        value_parser = text("the name of a claim", |_| true)
+    )]
+    pub vehicles_claim: String,
+}
+
+impl OidcArgs {
+    /// The issuer and the audience; `None` where tokens are not accepted. Fails where only a part of the settings is given.
+    pub fn issuer_and_audience(&self) -> Result<Option<(&str, &str)>, SettingError> {
+        let Some(issuer) = &self.issuer else {
+            let is_default = self.audience.is_none()
+                && self.jwks_url.is_none()
+                && self.algorithm == DEFAULT_ALGORITHM
+                && self.tenant_claim == DEFAULT_TENANT_CLAIM
+                && self.vehicles_claim == DEFAULT_VEHICLES_CLAIM;
+            return if is_default {
+                Ok(None)
+            } else {
+                Err(SettingError::Missing { name: "OIDC_ISSUER", expected: ISSUER })
+            };
+        };
+        let expected = "what the issuer writes into the claim aud of tokens for this service";
+        let audience =
+            self.audience.as_deref().ok_or(SettingError::Missing { name: "OIDC_AUDIENCE", expected })?;
+        Ok(Some((issuer, audience)))
+    }
+}
+
+fn issuer() -> SettingParser<String> {
+    text(ISSUER, |text| safe_url(text).is_some())
+}
+
+fn keys_url() -> SettingParser<Url> {
+    SettingParser::new("an https URL such as https://login.example.com/realms/fleet/keys", safe_url)
+}
+
+/// The URL, if nobody between here and its server can change the answer: https, or a server on this machine.
+pub fn safe_url(text: &str) -> Option<Url> {
+    let url: Url = text.parse().ok()?;
+    let is_safe = match url.scheme() {
+        "https" => url.has_host(),
+        "http" => is_loopback(&url),
+        _ => false,
+    };
+    is_safe.then_some(url)
+}
+
+/// Whether the URL's server is this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
+        None => false,
+    }
+}

@@ -1,0 +1,98 @@
+//! How many jobs may wait, and how large an export may be.
+
+use std::num::NonZeroU32;
+
+use export_core::admission::SizeLimits;
+
+use crate::command::defaults;
+use crate::parser::{number, number_of};
+use crate::value::SettingError;
+
+/// Days from year 1 to year 9999: all that a range can name.
+const MAX_DAYS: u64 = 3_652_059;
+/// More than one machine serves; the bound only keeps a typing error from overflowing anything.
+const MAX: u64 = 1_000_000;
+
+/// How many jobs may wait, and how large an export may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Admission")]
+pub struct AdmissionSettings {
+    /// Most waiting jobs of one tenant, that is, jobs that no worker has claimed yet; more are answered with 429
+    #[arg(
+        long,
+        env = "MAX_QUEUED_PER_TENANT",
+        value_name = "COUNT",
+        default_value = "1000",
+        value_parser = number::<NonZeroU32>(1..=MAX)
+    )]
+    pub max_queued_per_tenant: NonZeroU32,
+    /// Most waiting jobs of all tenants, at least `MAX_QUEUED_PER_TENANT`; more are answered with 429
+    #[arg(
+        long,
+        env = "MAX_QUEUED",
+        value_name = "COUNT",
+        default_value = "10000",
+        value_parser = number::<NonZeroU32>(1..=MAX)
+    )]
+    pub max_queued: NonZeroU32,
+    /// How large an export may be.
+    #[command(flatten)]
+    pub size: SizeSettings,
+}
+
+/// How large an export may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+pub struct SizeSettings {
+    /// Most days of an export's range; more are answered with 422
+    #[arg(
+        long,
+        env = "MAX_RANGE_DAYS",
+        value_name = "DAYS",
+        default_value = "366",
+        value_parser = number_of::<u32>("days", 1..=MAX_DAYS)
+    )]
+    pub max_range_days: u32,
+    /// Most vehicles of an export; more are answered with 422
+    #[arg(
+        long = "max-vehicles-per-export",
+        env = "MAX_VEHICLES_PER_EXPORT",
+        value_name = "COUNT",
+        default_value = "1000",
+        value_parser = number::<u32>(1..=MAX)
+    )]
+    pub max_vehicles: u32,
+    /// Largest export, in vehicles times days, that is `interactive` and so runs before its tenant's larger ones (`bulk`)
+    #[arg(
+        long,
+        env = "INTERACTIVE_VEHICLE_DAYS",
+        value_name = "COUNT",
+        default_value = "7",
+        value_parser = number::<u32>(1..=MAX)
+    )]
+    pub interactive_vehicle_days: u32,
+}
+
+impl AdmissionSettings {
+    /// Fails where the limit of all tenants is below that of one.
+    pub fn check(&self) -> Result<(), SettingError> {
+        if self.max_queued < self.max_queued_per_tenant {
+            let expected =
+                "at least as many as MAX_QUEUED_PER_TENANT, or one tenant could never have its own";
+            return Err(SettingError::Wrong { name: "MAX_QUEUED", expected });
+        }
+        Ok(())
+    }
+}
+
+impl Default for AdmissionSettings {
+    fn default() -> Self {
+        defaults()
+    }
+}
+
+impl From<SizeSettings> for SizeLimits {
+    fn from(settings: SizeSettings) -> Self {
+        let SizeSettings { max_range_days, max_vehicles, interactive_vehicle_days } = settings;
+        Self { max_range_days, max_vehicles, interactive_vehicle_days }
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of all settings together.
+
+mod containers;
+mod reference;
+mod values;
