@@ -68,8 +68,8 @@ impl Admission {
     }
 
     /// The maximum size of an export.
-    pub fn size(&self) -> &SizeLimits {
-        &self.0.settings.size
+    pub fn size(&self) -> SizeLimits {
+        self.0.settings.size.into()
     }
 
     /// The number of vehicles of the request. Reads the catalog only if the request names none.
