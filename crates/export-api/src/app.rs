@@ -32,8 +32,8 @@ use crate::tasks::sweeper::Sweeper;
 /// Interval of the readiness checks of MongoDB and RabbitMQ.
 const READINESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Maximum time that open requests may continue after the stop signal: below Docker's default of ten
-/// seconds.
+/// Maximum time that open requests may continue after the stop signal: below Docker's default of
+/// ten seconds.
 const GRACE: Duration = Duration::from_secs(8);
 
 /// The service, ready to listen.
@@ -49,7 +49,8 @@ pub struct App {
 }
 
 impl App {
-    /// Prepares all clients without connecting. Services that are unavailable are retried while serving.
+    /// Prepares all clients without connecting. Services that are unavailable are retried while
+    /// serving.
     ///
     /// # Errors
     /// If a setting cannot be used, for example the MongoDB connection string.

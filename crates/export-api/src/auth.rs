@@ -1,8 +1,10 @@
-//! Authentication: every request to `/export` and `/vehicles` has a [`Caller`] before its handler runs.
+//! Authentication: every request to `/export` and `/vehicles` has a [`Caller`] before its handler
+//! runs.
 //!
-//! A caller sends `Authorization: Bearer` with a key ([`keys`]) or, if an issuer is configured, with a
-//! token of the issuer ([`tokens`]). The prefix of the credentials tells which of the two it is. All
-//! invalid credentials get the same 401, so that the answer does not say what is wrong with them.
+//! A caller sends `Authorization: Bearer` with a key ([`keys`]) or, if an issuer is configured,
+//! with a token of the issuer ([`tokens`]). The prefix of the credentials tells which of the two it
+//! is. All invalid credentials get the same 401, so that the answer does not say what is wrong with
+//! them.
 
 mod key_set;
 mod keys;
@@ -47,7 +49,8 @@ impl Authenticator {
     /// Authentication by the settings.
     ///
     /// # Errors
-    /// If the HTTP client for the issuer's keys cannot be built, for example without root certificates.
+    /// If the HTTP client for the issuer's keys cannot be built, for example without root
+    /// certificates.
     pub fn new(settings: &AccessSettings, keys: KeyStore) -> anyhow::Result<Self> {
         let credentials = match settings {
             AccessSettings::Anyone => None,
@@ -59,7 +62,8 @@ impl Authenticator {
         Ok(Self { credentials })
     }
 
-    /// Logs one warning if the API is open to everyone, or if no key exists and every request is refused.
+    /// Logs one warning if the API is open to everyone, or if no key exists and every request is
+    /// refused.
     pub async fn log_access_warnings(self) {
         let Some(checks) = self.credentials else {
             warn!("AUTH=none: everyone who can reach this API may use it");
@@ -85,8 +89,8 @@ impl Authenticator {
     /// The caller that the headers authenticate.
     ///
     /// # Errors
-    /// 401 if the credentials are missing or invalid, 403 if a valid token lacks a claim, 503 if they cannot
-    /// be checked.
+    /// 401 if the credentials are missing or invalid, 403 if a valid token lacks a claim, 503 if
+    /// they cannot be checked.
     pub(crate) async fn principal(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
         let Some(checks) = &self.credentials else { return Ok(Principal::anyone()) };
         let credentials = bearer_credentials(headers)?;
@@ -97,10 +101,12 @@ impl Authenticator {
         }
     }
 
-    /// Authenticates the caller again after a long wait, because its key may have been revoked meanwhile.
+    /// Authenticates the caller again after a long wait, because its key may have been revoked
+    /// meanwhile.
     ///
     /// # Errors
-    /// As [`principal`](Self::principal); also if the caller lost the scope or now has another tenant.
+    /// As [`principal`](Self::principal); also if the caller lost the scope or now has another
+    /// tenant.
     pub(crate) async fn still(
         &self,
         headers: &HeaderMap,

@@ -1,9 +1,10 @@
 //! `exports-api`: accepts export jobs, reports their state, and makes sure that none is lost.
 //!
 //! The path of a job: [`routes`] → [`routes::exports::create`] → the job store. From there
-//! [`tasks::dispatcher`] publishes it to the workers when its turn comes. [`tasks::sweeper`] republishes
-//! lost messages and releases the jobs of lost workers. [`tasks::relay`] sends events of ended jobs.
-//! [`http::problem`] defines error answers. This is the only crate that serves HTTP to clients.
+//! [`tasks::dispatcher`] publishes it to the workers when its turn comes. [`tasks::sweeper`]
+//! republishes lost messages and releases the jobs of lost workers. [`tasks::relay`] sends events
+//! of ended jobs. [`http::problem`] defines error answers. This is the only crate that serves HTTP
+//! to clients.
 
 pub mod app;
 pub mod auth;

@@ -22,8 +22,8 @@ async fn main() {
         }
         2
     });
-    // Exit without dropping the runtime: on a drop, tasks of the MongoDB driver may panic because other
-    // tasks are gone.
+    // Exit without dropping the runtime: on a drop, tasks of the MongoDB driver may panic because
+    // other tasks are gone.
     std::process::exit(code);
 }
 

@@ -45,7 +45,8 @@ const MAX_LOGGED_PATH: usize = 200;
 )]
 struct Description;
 
-/// The operations that need authentication. The OpenAPI description is generated from the same list.
+/// The operations that need authentication. The OpenAPI description is generated from the same
+/// list.
 fn operations() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(exports::create::create))

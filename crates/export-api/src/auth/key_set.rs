@@ -65,7 +65,8 @@ pub(super) struct KeySet {
     algorithm: Algorithm,
     times: KeySetTimes,
     known: RwLock<Option<Arc<Snapshot>>>,
-    /// Earliest time of the next fetch. Locked during a fetch, so that concurrent requests share it.
+    /// Earliest time of the next fetch. Locked during a fetch, so that concurrent requests share
+    /// it.
     next_fetch: Mutex<Option<Instant>>,
 }
 
@@ -97,8 +98,8 @@ impl KeySet {
         })
     }
 
-    /// The key with this id, or the only key if the token names none. Fetches the keys if they are stale or
-    /// the id is unknown, at most once per pause.
+    /// The key with this id, or the only key if the token names none. Fetches the keys if they are
+    /// stale or the id is unknown, at most once per pause.
     ///
     /// # Errors
     /// If the keys cannot be fetched and the cached ones are too old.
@@ -120,7 +121,8 @@ impl KeySet {
         let now = Instant::now();
         let mut failure = KeySetError::NotKnown;
         if next.is_none_or(|next| next <= now) {
-            // Set before the fetch, so that a client that disconnects during it causes no second fetch.
+            // Set before the fetch, so that a client that disconnects during it causes no second
+            // fetch.
             *next = Some(now + self.times.rest_after_failure);
             match self.fetch().await {
                 Ok(keys) => {
@@ -196,7 +198,8 @@ impl KeySet {
         Ok(serde_json::from_slice(&body)?)
     }
 
-    /// The key, if it verifies signatures of the configured algorithm. A shared secret (`oct`) never does.
+    /// The key, if it verifies signatures of the configured algorithm. A shared secret (`oct`)
+    /// never does.
     fn usable(&self, jwk: &Jwk) -> Option<Key> {
         let common = &jwk.common;
         let is_for_signatures = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));

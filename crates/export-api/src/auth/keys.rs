@@ -24,8 +24,8 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct KeyCheck {
     store: KeyStore,
-    /// How long answers are cached. The same for unknown ids, so that response times do not reveal which
-    /// ids exist.
+    /// How long answers are cached. The same for unknown ids, so that response times do not reveal
+    /// which ids exist.
     max_age: Duration,
     /// Valid keys, with the end of their validity if that is sooner than `max_age`.
     valid: Cache<KeyId, (Arc<StoredKey>, Instant)>,
@@ -50,7 +50,8 @@ impl KeyCheck {
         self.store.has_any().await
     }
 
-    /// The caller that the key belongs to. Unknown, wrong, expired and revoked keys get the same answer.
+    /// The caller that the key belongs to. Unknown, wrong, expired and revoked keys get the same
+    /// answer.
     pub(super) async fn principal(&self, text: &str) -> Result<Principal, Problem> {
         let key: ApiKey = text.parse().map_err(|_| Problem::invalid_credentials())?;
         let stored = self.stored(key.id()).await?;
@@ -89,7 +90,8 @@ impl KeyCheck {
         let _permit = self.lookups.acquire().await;
         match self.store.find(id).await {
             Err(StoreError::Corrupt(reason)) => {
-                // To the caller the key is invalid; the operator reads the log and creates a new one.
+                // To the caller the key is invalid; the operator reads the log and creates a new
+                // one.
                 error!(key.id = %id, error = reason, "a stored key is invalid");
                 Ok(None)
             }

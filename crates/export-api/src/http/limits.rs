@@ -1,7 +1,7 @@
 //! Limits of requests: per caller, and for all callers together.
 //!
-//! [`limit_all`] runs first and bounds the concurrent requests of the process. [`limit_failures`] runs
-//! before authentication and bounds the 401 answers per address. [`limit_callers`] runs after
+//! [`limit_all`] runs first and bounds the concurrent requests of the process. [`limit_failures`]
+//! runs before authentication and bounds the 401 answers per address. [`limit_callers`] runs after
 //! authentication and bounds rate and concurrency per caller, or per address if `AUTH=none`. The
 //! limits of a *connection* are in [`crate::http::server`].
 
@@ -31,11 +31,11 @@ use held_body::hold_until_sent;
 use per_caller::{CallerPermit, PerCallerLimit};
 use rate::Rate;
 
-/// `Retry-After` in seconds for a caller with too many concurrent requests: most requests end within a
-/// second.
+/// `Retry-After` in seconds for a caller with too many concurrent requests: most requests end
+/// within a second.
 const RETRY_AFTER_SECONDS: u16 = 1;
-/// One request in this number may wait for a job to end (`Prefer: wait`). The others stay available for
-/// requests that are answered immediately.
+/// One request in this number may wait for a job to end (`Prefer: wait`). The others stay available
+/// for requests that are answered immediately.
 const WAITING_FRACTION: usize = 4;
 /// Requests per second from one address that are answered with 401, after the initial burst.
 const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
@@ -91,8 +91,8 @@ impl Limits {
         self.0.body_read
     }
 
-    /// A permit for one event stream, held until it is dropped. Fails with 429 if the caller has the
-    /// maximum number of streams.
+    /// A permit for one event stream, held until it is dropped. Fails with 429 if the caller has
+    /// the maximum number of streams.
     pub fn stream_permit(&self, principal: &Principal, peer: Peer) -> Result<StreamPermit, Problem> {
         let permit = self.0.streams_per_caller.try_acquire(self.caller_key(principal, peer.0));
         permit.map(StreamPermit).ok_or_else(|| {
@@ -102,8 +102,8 @@ impl Limits {
         })
     }
 
-    /// A permit for one request that waits for a job to end; `None` while its caller, or all callers
-    /// together, have the maximum.
+    /// A permit for one request that waits for a job to end; `None` while its caller, or all
+    /// callers together, have the maximum.
     pub fn wait_permit(&self, principal: &Principal, peer: Peer) -> Option<WaitPermit> {
         let of_caller = self.0.waits_per_caller.try_acquire(self.caller_key(principal, peer.0))?;
         let of_process = self.0.waits.clone().try_acquire_owned().ok()?;
@@ -206,8 +206,8 @@ fn peer_of(extensions: &Extensions) -> IpAddr {
     peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
 }
 
-/// The part of an address that identifies one customer: all of IPv4, the /64 network of IPv6, because
-/// a customer with one IPv6 address usually has the whole /64.
+/// The part of an address that identifies one customer: all of IPv4, the /64 network of IPv6,
+/// because a customer with one IPv6 address usually has the whole /64.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

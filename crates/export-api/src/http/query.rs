@@ -1,5 +1,5 @@
-//! Refuses query parameters that are unknown or repeated: a client that sends one expects an effect,
-//! and silence would hide its mistake.
+//! Refuses query parameters that are unknown or repeated: a client that sends one expects an
+//! effect, and silence would hide its mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

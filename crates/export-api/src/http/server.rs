@@ -1,9 +1,9 @@
 //! The HTTP server, with limits for connections.
 //!
-//! [`serve`] accepts connections and passes each to [`connection`]. [`socket`] is the stream that the
-//! HTTP library reads and writes; it detects stalled clients. [`activity`] detects idle connections.
-//! The limits here hold for every client, authenticated or not; the limits per caller are in
-//! [`crate::http::limits`].
+//! [`serve`] accepts connections and passes each to [`connection`]. [`socket`] is the stream that
+//! the HTTP library reads and writes; it detects stalled clients. [`activity`] detects idle
+//! connections. The limits here hold for every client, authenticated or not; the limits per caller
+//! are in [`crate::http::limits`].
 
 mod activity;
 mod connection;
@@ -27,8 +27,8 @@ use crate::http::problem::Problem;
 use connection::Connections;
 use refusal_log::RefusalLog;
 
-/// Pause after an `accept` that failed for lack of a resource, such as file descriptors: an immediate
-/// retry would fail again.
+/// Pause after an `accept` that failed for lack of a resource, such as file descriptors: an
+/// immediate retry would fail again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves the router until `stop`, then finishes the open requests.

@@ -1,7 +1,7 @@
 //! Admission control: the limits of waiting jobs and of the size of an export.
 //!
-//! Waiting jobs are counted in MongoDB, at most once per second; [`counter`] explains why the limits are
-//! exact all the same.
+//! Waiting jobs are counted in MongoDB, at most once per second; [`counter`] explains why the
+//! limits are exact all the same.
 
 mod counter;
 

@@ -42,8 +42,8 @@ where
 
     /// The answer for `key`, at most `max_age` old. Runs `read` if there is none.
     ///
-    /// Cancel safety. The read runs on its own task, so it completes for later callers even if its first
-    /// caller is cancelled.
+    /// Cancel safety. The read runs on its own task, so it completes for later callers even if its
+    /// first caller is cancelled.
     pub(super) async fn get<F>(
         &self,
         key: K,

@@ -1,7 +1,8 @@
 //! Writes audit entries about the actions of callers.
 //!
-//! Order. A job is created or cancelled first, and its entry is written afterwards: if that fails, the
-//! entry goes to the program's log. A download link is given out only after its entry is written.
+//! Order. A job is created or cancelled first, and its entry is written afterwards: if that fails,
+//! the entry goes to the program's log. A download link is given out only after its entry is
+//! written.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,7 +22,8 @@ use crate::http::request_id::REQUEST_ID;
 /// Time in which the links of one job are audited once per caller. Clients poll jobs, and links are
 /// valid for longer than this.
 const LINK_ENTRY_INTERVAL: Duration = Duration::from_mins(10);
-/// Maximum number of cached pairs of caller and job. Beyond it, some entries are written more often.
+/// Maximum number of cached pairs of caller and job. Beyond it, some entries are written more
+/// often.
 const MAX_CACHED_LINKS: u64 = 10_000;
 
 /// Writes audit entries. Cheap to clone.
@@ -59,7 +61,8 @@ impl Audit {
         Self { log, links }
     }
 
-    /// Records that a job was created, by this request or an earlier one with the same idempotency key.
+    /// Records that a job was created, by this request or an earlier one with the same idempotency
+    /// key.
     pub async fn created(
         &self,
         tenant: &Tenant,

@@ -17,7 +17,8 @@ use utoipa_swagger_ui::Config;
 use super::description_text;
 use crate::http::problem::Problem;
 
-/// The page may only load from this service. (Swagger UI sets inline styles and uses `data:` images.)
+/// The page may only load from this service. (Swagger UI sets inline styles and uses `data:`
+/// images.)
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 /// The files are compiled into the program, so they change only with an update.

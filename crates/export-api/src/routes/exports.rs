@@ -58,8 +58,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
     }
 }
 
-/// The job with this id, if the caller may see it; 404 otherwise. A job of another tenant gets the same
-/// answer as one that does not exist.
+/// The job with this id, if the caller may see it; 404 otherwise. A job of another tenant gets the
+/// same answer as one that does not exist.
 async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Result<Job, Problem> {
     let job = state.jobs.get_of(&principal.tenant, job_id).await?;
     job.filter(|job| principal.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles))

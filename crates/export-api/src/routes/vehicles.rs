@@ -83,8 +83,9 @@ pub struct ParameterView {
 
 /// List the vehicles
 ///
-/// The vehicles that the caller may export, sorted by name, with their parameters and the hours that have data. A new vehicle is listed after
-/// some seconds. Its parameters and hours are refreshed once a minute or, in large fleets, less often.
+/// The vehicles that the caller may export, sorted by name, with their parameters and the hours
+/// that have data. A new vehicle is listed after some seconds. Its parameters and hours are
+/// refreshed once a minute or, in large fleets, less often.
 #[utoipa::path(
     get, path = "/vehicles", tag = "vehicles", params(VehicleQuery),
     responses((status = 200, description = "A page of vehicles", body = VehicleList))

@@ -1,15 +1,17 @@
 //! The dispatcher: publishes waiting jobs to the broker, a few at a time.
 //!
-//! Why few. Accepted jobs wait in MongoDB, where they can be counted and ordered fairly between tenants
-//! ([`export_core::fairness`]); a broker queue only knows the order of arrival. So the broker gets just
-//! enough jobs that no worker waits, and a tenant that submits later can still be next.
+//! Why few. Accepted jobs wait in MongoDB, where they can be counted and ordered fairly between
+//! tenants ([`export_core::fairness`]); a broker queue only knows the order of arrival. So the
+//! broker gets just enough jobs that no worker waits, and a tenant that submits later can still be
+//! next.
 //!
-//! Copies. The dispatcher runs in the API because workers have no permission to publish. Any number of
-//! copies may run: a lease in MongoDB gives them turns. A copy that dies or loses its turn causes at
-//! most duplicate messages, and publishing twice is safe.
+//! Copies. The dispatcher runs in the API because workers have no permission to publish. Any number
+//! of copies may run: a lease in MongoDB gives them turns. A copy that dies or loses its turn
+//! causes at most duplicate messages, and publishing twice is safe.
 //!
-//! Wake-ups. A job accepted by this process, a change of any job while jobs wait for capacity, and a
-//! timer for everything else: jobs whose back-off has ended, and jobs accepted by a copy that died.
+//! Wake-ups. A job accepted by this process, a change of any job while jobs wait for capacity, and
+//! a timer for everything else: jobs whose back-off has ended, and jobs accepted by a copy that
+//! died.
 
 mod round;
 
@@ -31,7 +33,8 @@ use round::Outcome;
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(20);
 /// The same while the broker has as many jobs as are running, so that no worker waits.
 const MIN_ROUND_INTERVAL_WHILE_FULL: Duration = Duration::from_millis(100);
-/// Mean time between rounds without a wake-up, while jobs wait. Each wait is randomly between 0.5 and
+/// Mean time between rounds without a wake-up, while jobs wait. Each wait is randomly between 0.5
+/// and
 /// 1.5 times as long, so that copies do not run in step.
 const INTERVAL_WHILE_JOBS_WAIT: Duration = Duration::from_secs(1);
 /// The same while no job waits.
@@ -166,8 +169,8 @@ async fn grace_after(stop: &CancellationToken) {
     sleep(GRACE).await;
 }
 
-/// Waits after a failed round, longer each time and regardless of wake-ups, because an immediate retry
-/// would probably fail again. `false` after the stop signal.
+/// Waits after a failed round, longer each time and regardless of wake-ups, because an immediate
+/// retry would probably fail again. `false` after the stop signal.
 async fn wait_after_failure(back_off: &mut Duration, stop: &CancellationToken) -> bool {
     let wait = back_off.mul_f64(0.5 + fastrand::f64() / 2.0);
     *back_off = (*back_off * 2).min(MAX_BACK_OFF);

@@ -1,9 +1,9 @@
 //! The relay: sends the events of ended jobs to the broker and to webhooks.
 //!
-//! It runs in the API because workers have no permission to publish. Any number of copies may run, and
-//! any of them may die at any moment: its deliveries are sent again, with the same ids. Collecting
-//! events, publishing to the broker and sending webhooks are separate loops, so that a slow receiver
-//! or an unavailable broker delays nothing else.
+//! It runs in the API because workers have no permission to publish. Any number of copies may run,
+//! and any of them may die at any moment: its deliveries are sent again, with the same ids.
+//! Collecting events, publishing to the broker and sending webhooks are separate loops, so that a
+//! slow receiver or an unavailable broker delays nothing else.
 
 mod amqp;
 mod webhooks;
@@ -20,12 +20,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Mean time between two checks of the outbox. Each wait is randomly between 0.5 and 1.5 times as long,
-/// so that copies do not run in step. A check usually reads one empty index.
+/// Mean time between two checks of the outbox. Each wait is randomly between 0.5 and 1.5 times as
+/// long, so that copies do not run in step. A check usually reads one empty index.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of batches of events in one check.
 const MAX_BATCHES_PER_CHECK: usize = 100;
-/// Maximum time that deliveries may continue after the stop signal. Client requests have eight seconds.
+/// Maximum time that deliveries may continue after the stop signal. Client requests have eight
+/// seconds.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Relays events from the outbox.
@@ -33,8 +34,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Relay {
     /// The events to be sent.
     pub outbox: Outbox,
-    /// Publishes events to the broker. Separate from the publisher of jobs, so that a problem with the
-    /// exchange of events does not delay jobs.
+    /// Publishes events to the broker. Separate from the publisher of jobs, so that a problem with
+    /// the exchange of events does not delay jobs.
     pub publisher: Publisher,
     /// Sends webhooks; `None` if they are not configured, and then existing deliveries wait.
     pub webhooks: Option<WebhookRelay>,

@@ -1,7 +1,8 @@
 //! Supervises the tasks that must run as long as the service runs.
 //!
-//! If a task panicked, no request would fail: the service would accept jobs that are never dispatched.
-//! So an unexpected end of a task stops the process, and the process's supervisor restarts it.
+//! If a task panicked, no request would fail: the service would accept jobs that are never
+//! dispatched. So an unexpected end of a task stops the process, and the process's supervisor
+//! restarts it.
 
 use std::collections::HashMap;
 
@@ -23,7 +24,8 @@ impl Supervised {
         self.names.insert(started.id(), name);
     }
 
-    /// Waits for a task that ends before `stop`, or that panics at any time. Never returns if none does.
+    /// Waits for a task that ends before `stop`, or that panics at any time. Never returns if none
+    /// does.
     pub(crate) async fn failure(&mut self, stop: &CancellationToken) -> anyhow::Error {
         while let Some(end) = self.tasks.join_next_with_id().await {
             match end {

@@ -1,7 +1,7 @@
 //! The sweeper: republishes lost messages, releases the jobs of lost workers, and expires results.
 //!
-//! It runs in the API because workers have no permission to publish. Any number of copies may run: each
-//! step is one compare-and-set or an idempotent message.
+//! It runs in the API because workers have no permission to publish. Any number of copies may run:
+//! each step is one compare-and-set or an idempotent message.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use export_store::{BackOff, JobStore, StoreError, Swept};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Mean time between sweeps. Each wait is randomly between 0.5 and 1.5 times as long, so that copies do
-/// not run in step.
+/// Mean time between sweeps. Each wait is randomly between 0.5 and 1.5 times as long, so that
+/// copies do not run in step.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Maximum number of changes of each kind in one sweep. The next sweep continues.
 const MAX_CHANGES_PER_SWEEP: usize = 200;
-/// Maximum number of batches of messages in one sweep: enough to refill the queue at once after a long
-/// outage.
+/// Maximum number of batches of messages in one sweep: enough to refill the queue at once after a
+/// long outage.
 const MAX_BATCHES_PER_SWEEP: usize = 100;
 
 /// Sweeps jobs and results.
@@ -36,8 +36,8 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// Sweeps until `stop`. Changes of jobs and messages run in separate loops, so that neither delays the
-    /// other.
+    /// Sweeps until `stop`. Changes of jobs and messages run in separate loops, so that neither
+    /// delays the other.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(every_interval(&stop, || self.sweep()), every_interval(&stop, || self.publish()));
     }

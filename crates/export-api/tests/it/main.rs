@@ -1,4 +1,4 @@
-//! The program from outside: its settings, its start and its end.
+//! Tests of the program `exports-api` without other services: settings, tokens and documentation.
 
 mod documents;
 mod issuer;

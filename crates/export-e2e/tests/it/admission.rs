@@ -96,7 +96,7 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     assert_eq!((accepted.len(), refused.len()), (10, 22));
     for answer in refused {
         let detail = told_full(answer, "queue-full");
-        assert!(detail.contains("wait as may: 11."), "{detail}");
+        assert!(detail.contains("waiting exports: 11."), "{detail}");
     }
     assert_eq!(stored(&stack).await, 11, "nothing is stored of what was refused");
 
@@ -144,7 +144,7 @@ async fn all_together_have_a_limit_that_tells_nothing_of_others() {
         until_accepted(&third).await;
     }
     let detail = told_full(&post(&third, &[], &request).await, "queue-full");
-    assert!(detail.contains("wait as may: 4."), "{detail}");
+    assert!(detail.contains("waiting exports: 4."), "{detail}");
     stack.stop().await;
 }
 

@@ -11,8 +11,8 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
-/// Holds `permit` until the body of the answer has been sent or dropped. An event stream has a permit
-/// of its own kind, so it releases this one at once.
+/// Holds `permit` until the body of the answer has been sent or dropped. An event stream has a
+/// permit of its own kind, so it releases this one at once.
 pub(super) fn hold_until_sent(response: Response, permit: impl Debug + Send + Unpin + 'static) -> Response {
     let media_type = response.headers().get(header::CONTENT_TYPE);
     if media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(EVENT_STREAM)) {

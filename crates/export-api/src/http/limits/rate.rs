@@ -43,7 +43,8 @@ impl Rate {
         }
     }
 
-    /// Takes a token of the caller; `Err` is the number of seconds until the next token, at least 1.
+    /// Takes a token of the caller; `Err` is the number of seconds until the next token, at least
+    /// 1.
     pub(super) fn check(&self, caller: &impl Hash) -> Result<(), u16> {
         self.take(self.hash.hash_one(caller)).map_err(|not_until| {
             let wait = not_until.wait_time_from(self.clock.now());
@@ -60,7 +61,8 @@ impl Rate {
         self.shared.check_key(&u16::from_le_bytes([a, b]))
     }
 
-    /// Whether a new caller may have its own bucket. Removes full buckets first, if necessary and due.
+    /// Whether a new caller may have its own bucket. Removes full buckets first, if necessary and
+    /// due.
     fn has_room(&self) -> bool {
         if self.own.len() < self.max_buckets {
             return true;

@@ -17,8 +17,8 @@ pub(super) struct Activity(Arc<Mutex<State>>);
 struct State {
     /// Requests whose answers are not complete.
     open: usize,
-    /// Answers that wait for their clients: the HTTP library has taken a chunk and not yet asked for the
-    /// next one.
+    /// Answers that wait for their clients: the HTTP library has taken a chunk and not yet asked
+    /// for the next one.
     waiting: usize,
     /// HTTP version of the last request.
     version: Option<Version>,
@@ -52,12 +52,12 @@ impl Activity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).open > 0
     }
 
-    /// Whether the client has done nothing for longer than allowed: before the first request, between
-    /// requests, or while it does not read its answer.
+    /// Whether the client has done nothing for longer than allowed: before the first request,
+    /// between requests, or while it does not read its answer.
     ///
-    /// A request in progress and an event stream without events wait for the service, so they are not
-    /// idle. Between HTTP/1 requests the timeout of the HTTP library applies, because the library
-    /// knows when the answer is sent.
+    /// A request in progress and an event stream without events wait for the service, so they are
+    /// not idle. Between HTTP/1 requests the timeout of the HTTP library applies, because the
+    /// library knows when the answer is sent.
     pub(super) fn is_idle(&self, first_request: Duration, next_request: Duration, stall: Duration) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let allowed = match (state.open, state.version) {

@@ -21,8 +21,8 @@ use super::activity::{Activity, AnswerBody};
 use super::socket::Socket;
 use crate::config::LimitSettings;
 
-/// Maximum size of the head of an HTTP/1 request in bytes, and of the buffers for bodies and answers.
-/// The longest useful header is a token of a few kilobytes.
+/// Maximum size of the head of an HTTP/1 request in bytes, and of the buffers for bodies and
+/// answers. The longest useful header is a token of a few kilobytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Maximum size of the headers of an HTTP/2 request in bytes, by HTTP/2's own way of counting.
 const MAX_HEADER_LIST_BYTES: u32 = 32 * 1024;

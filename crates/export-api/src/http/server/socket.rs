@@ -1,5 +1,5 @@
-//! The stream that the HTTP library reads and writes. A write fails when the client reads nothing for
-//! too long, and error answers of the library itself are replaced by problems.
+//! The stream that the HTTP library reads and writes. A write fails when the client reads nothing
+//! for too long, and error answers of the library itself are replaced by problems.
 
 use std::io;
 use std::pin::Pin;
@@ -103,8 +103,8 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// The answer that replaces an error answer of the HTTP library. The library's answers are whole HTTP/1
-/// answers without a body and without a request id, which every answer of the API has.
+/// The answer that replaces an error answer of the HTTP library. The library's answers are whole
+/// HTTP/1 answers without a body and without a request id, which every answer of the API has.
 fn replacement(bytes: &[u8]) -> Option<String> {
     let head = std::str::from_utf8(bytes.strip_prefix(b"HTTP/1.")?.strip_suffix(b"\r\n\r\n")?).ok()?;
     if head.contains("\r\nx-request-id:") || !head.contains("\r\ncontent-length: 0") {

@@ -1,8 +1,8 @@
 //! Counts waiting jobs against a limit: the last count of MongoDB plus the admissions since.
 //!
-//! Admit only if `last_count + admitted_since` is below the limit. Refuse only on a fresh count that
-//! includes every admission made so far. Exact for one process; jobs of other processes are seen at
-//! the next count (≤ 1 s).
+//! Admit only if `last_count + admitted_since` is below the limit. Refuse only on a fresh count
+//! that includes every admission made so far. Exact for one process; jobs of other processes are
+//! seen at the next count (≤ 1 s).
 //!
 //! A job that is being written while MongoDB counts may or may not be included in the count. It is
 //! added to the count (`maybe_counted`) when deciding whether to admit, and left out when deciding
@@ -20,13 +20,12 @@ const COUNT_AGE: Duration = Duration::from_secs(1);
 /// Maximum age of a count while a newer one is in progress. Callers are admitted by the old count
 /// instead of waiting.
 const STALE_COUNT_AGE: Duration = Duration::from_secs(3);
-/// Maximum age of a count that justifies a refusal. At the limit there are thus at most ten counts per
-/// second, for any number of callers.
+/// Maximum age of a count that justifies a refusal: at the limit, at most ten counts per second for
+/// any number of callers.
 const REFUSAL_COUNT_AGE: Duration = Duration::from_millis(100);
 /// Maximum time that a refusal waits for jobs that are being written. A write takes milliseconds.
 const MAX_WRITE_WAIT: Duration = Duration::from_secs(1);
-/// Maximum number of counts for one caller: one if no fresh count exists, and another one if the first
-/// cannot tell whether the limit is reached.
+/// Counts for one caller: one if none is fresh, and another one if the first is inconclusive.
 const MAX_COUNTS: u32 = 2;
 
 /// Counts the waiting jobs of one tenant, or of all tenants.
@@ -49,8 +48,8 @@ struct State {
     generation: u64,
     /// Jobs that were being written when the last count started: it may or may not include them.
     maybe_counted: u64,
-    /// The next value of `maybe_counted` while a count is in progress, including the admissions since
-    /// its start.
+    /// The next value of `maybe_counted` while a count is in progress, including the admissions
+    /// since its start.
     maybe_counted_next: Option<u64>,
     /// Admissions after the last count.
     admitted_since: u64,
@@ -147,7 +146,7 @@ impl AdmissionCounter {
         Ok(self.try_admit(limit, COUNT_AGE))
     }
 
-    /// Whether the counter can be dropped without loss: no job is being written and no count is fresh.
+    /// Whether dropping the counter loses nothing: no job is being written, no count is fresh.
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state();
         state.being_written == 0 && state.last_count.is_none_or(|(_, at)| at.elapsed() > COUNT_AGE)
@@ -168,8 +167,7 @@ impl AdmissionCounter {
         Some(CounterPermit { counter: Arc::clone(self), generation: state.generation, is_written: false })
     }
 
-    /// Whether a fresh count proves that the limit is reached. Jobs that may not be in the count are left
-    /// out.
+    /// Whether a fresh count, without jobs that may not be in it, proves that the limit is reached.
     fn is_limit_reached(&self, limit: u64) -> bool {
         let state = self.state();
         state.last_count.is_some_and(|(count, at)| {
@@ -177,8 +175,7 @@ impl AdmissionCounter {
         })
     }
 
-    /// The error of the last count, if it is fresh. Without it, callers that waited for the lock during an
-    /// outage would fail one after the other.
+    /// The error of the last count, if fresh: queued callers must not fail one after the other.
     fn recent_error(&self) -> Option<Arc<StoreError>> {
         let state = self.state();
         let (error, at) = state.last_error.as_ref()?;
@@ -191,14 +188,15 @@ impl AdmissionCounter {
         state.last_count.is_some_and(|(count, _)| state.being_written > 0 && state.at_most(count) >= limit)
     }
 
-    /// Waits until no job is being written, at most [`MAX_WRITE_WAIT`]. This ends, because no job is
-    /// admitted while the limit may be reached.
+    /// Waits until no job is being written, at most [`MAX_WRITE_WAIT`]. This ends, because no job
+    /// is admitted while the limit may be reached.
     async fn wait_for_writes(&self) {
         let deadline = Instant::now() + MAX_WRITE_WAIT;
         loop {
             let all_written = self.all_written.notified();
             tokio::pin!(all_written);
-            // Enabled before the check, so that a notification between check and wait is not missed.
+            // Enabled before the check, so that a notification between check and wait is not
+            // missed.
             all_written.as_mut().enable();
             if self.state().being_written == 0 || timeout_at(deadline, all_written).await.is_err() {
                 return;
@@ -211,8 +209,7 @@ impl AdmissionCounter {
     }
 }
 
-/// A count in progress. Dropping it before completion, for example when its caller disconnects, cancels
-/// it without a trace.
+/// A count in progress. Dropping it early, because its caller disconnects, has no effect.
 struct RunningCount<'counter>(&'counter AdmissionCounter);
 
 impl<'counter> RunningCount<'counter> {

@@ -20,7 +20,8 @@ use crate::state::ApiState;
 
 /// Cancel a job
 ///
-/// Answers 202 with the job, which is cancelled or will be soon; 409 if it has already ended otherwise.
+/// Answers 202 with the job, which is cancelled or will be soon; 409 if it has already ended
+/// otherwise.
 #[utoipa::path(
     delete, path = "/export/{id}", tag = "exports", operation_id = "cancel_export",
     params(("id" = Uuid, Path, description = "The job")),

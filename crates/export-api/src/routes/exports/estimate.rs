@@ -29,7 +29,8 @@ pub struct EstimateView {
     vehicles: Option<u64>,
     /// The parameters of the request; null for all.
     parameters: Option<Vec<String>>,
-    /// Hours from the first to the last hour in the range with data, summed over all parameters of all vehicles; null while there is no catalog.
+    /// Hours from the first to the last hour in the range with data, summed over all parameters of
+    /// all vehicles; null while there is no catalog.
     hours: Option<u64>,
     /// Rows of all files together; null while there is no catalog.
     rows: Option<SpanView>,
@@ -71,7 +72,8 @@ impl From<Span> for SpanView {
 
 /// Estimate an export
 ///
-/// Takes and checks the body of `POST /export`, and estimates size and duration of the export. Nothing is stored.
+/// Takes and checks the body of `POST /export`, and estimates size and duration of the export.
+/// Nothing is stored.
 #[utoipa::path(
     post, path = "/export/estimate", tag = "exports",
     request_body(content = ExportRequestBody, description = "What to export, and how"),

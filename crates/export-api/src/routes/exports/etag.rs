@@ -13,13 +13,13 @@ use crate::jobs::queue::QueueView;
 
 /// Length of a tag in bytes: enough that two versions of one job never collide.
 const TAG_BYTES: usize = 12;
-/// Time after which the tag of an answer with links changes although the job is the same: a client that
-/// keeps its answer keeps its links, and links must have time left when they are used. A third of the
-/// validity of links.
+/// Time after which the tag of an answer with links changes although the job is the same: a client
+/// that keeps its answer keeps its links, and links must have time left when they are used. A third
+/// of the validity of links.
 const LINK_TAG_SECONDS: i64 = 300;
 
-/// Hash of the job as clients see it, without links and forecast times: two answers with the same version
-/// are equal apart from these. Also the id of the job's events.
+/// Hash of the job as clients see it, without links and forecast times: two answers with the same
+/// version are equal apart from these. Also the id of the job's events.
 pub(super) fn version(job: &Job, queue: Option<QueueView>) -> String {
     let queue = queue.map(QueueView::only_position);
     let view = serde_json::to_vec(&JobView::of(job, ResultLinks::default()).in_line(queue));

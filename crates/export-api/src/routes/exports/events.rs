@@ -1,8 +1,9 @@
 //! `GET /export/{id}/events`: the changes of a job as server-sent events.
 //!
-//! Every event contains the whole job, so a client that missed events has lost nothing. The id of an
-//! event is the job's version ([`super::etag::version`]): a client that reconnects with `Last-Event-ID`
-//! gets only what it does not have. It may reconnect to any replica, because all of them read MongoDB.
+//! Every event contains the whole job, so a client that missed events has lost nothing. The id of
+//! an event is the job's version ([`super::etag::version`]): a client that reconnects with
+//! `Last-Event-ID` gets only what it does not have. It may reconnect to any replica, because all of
+//! them read MongoDB.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -47,8 +48,9 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 
 /// A job as it changes
 ///
-/// Server-sent events named `job`, each with the whole job as its data, but without download links. The stream ends after the
-/// event of the job's end. A client that reconnects with the id of that event gets 204.
+/// Server-sent events named `job`, each with the whole job as its data, but without download links.
+/// The stream ends after the event of the job's end. A client that reconnects with the id of that
+/// event gets 204.
 #[utoipa::path(
     get,
     path = "/export/{id}/events",
@@ -134,7 +136,8 @@ impl Watcher {
         })
     }
 
-    /// Waits for a version of the job that the client does not have; `None` at the end of the stream.
+    /// Waits for a version of the job that the client does not have; `None` at the end of the
+    /// stream.
     async fn next(&mut self) -> Option<(Job, Option<QueueView>)> {
         loop {
             if let Some(job) = self.newest.take() {
@@ -166,8 +169,8 @@ impl Watcher {
         }
     }
 
-    /// The waiting job, if its queue position has changed. A job that no longer waits is reported by its
-    /// own change.
+    /// The waiting job, if its queue position has changed. A job that no longer waits is reported
+    /// by its own change.
     async fn moved(&mut self) -> Option<(Job, Option<QueueView>)> {
         self.position_at = Instant::now() + POSITION_CHECK;
         let job = self.waiting.clone()?;
@@ -190,8 +193,8 @@ impl Watcher {
 
     /// Whether the caller is still authenticated for the same tenant and may read jobs.
     ///
-    /// While this cannot be checked, because MongoDB is unavailable, the stream stays open: there are no
-    /// new events then either, and a browser that gets a 503 never reconnects.
+    /// While this cannot be checked, because MongoDB is unavailable, the stream stays open: there
+    /// are no new events then either, and a browser that gets a 503 never reconnects.
     async fn may_still_read(&self) -> bool {
         match self.state.auth.principal(&self.headers).await {
             Ok(now) => now.tenant == self.principal.tenant && now.may(Scope::Read),

@@ -1,9 +1,11 @@
-//! Checks a request against the catalog: size limits, and whether its vehicles and parameters exist.
+//! Checks a request against the catalog: size limits, and whether its vehicles and parameters
+//! exist.
 //!
-//! A name is refused only if the catalog is certain. It is certain about vehicles while its list is recent
-//! (a new vehicle is listed within seconds), and about parameters if all vehicles of the request were
-//! refreshed in the last minutes. Otherwise the worker decides when it reads them. A vehicle that the
-//! caller may not see is always refused, with the same text as one that does not exist.
+//! A name is refused only if the catalog is certain. It is certain about vehicles while its list is
+//! recent (a new vehicle is listed within seconds), and about parameters if all vehicles of the
+//! request were refreshed in the last minutes. Otherwise the worker decides when it reads them. A
+//! vehicle that the caller may not see is always refused, with the same text as one that does not
+//! exist.
 //!
 //! One answer reports all errors: exceeded limits and unknown names.
 
@@ -28,11 +30,12 @@ const MAX_DISTANCE: usize = 2;
 
 /// Checks a new job, sets its priority and admits it.
 ///
-/// `None` if a job with its idempotency key exists, even if the check fails now: the repeated request gets
-/// the existing job, whose vehicles may have disappeared since.
+/// `None` if a job with its idempotency key exists, even if the check fails now: the repeated
+/// request gets the existing job, whose vehicles may have disappeared since.
 ///
 /// # Errors
-/// 422 for an invalid request, 429 if a limit of waiting jobs is reached, 503 if MongoDB is unavailable.
+/// 422 for an invalid request, 429 if a limit of waiting jobs is reached, 503 if MongoDB is
+/// unavailable.
 pub(super) async fn admit(state: &ApiState, new: &mut NewJob) -> Result<Option<Ticket>, Problem> {
     let admitted = async {
         new.priority = check(state, &new.allowed_vehicles, &new.request).await?;
@@ -83,8 +86,11 @@ async fn unknown_names(
         Some(vehicles) => vehicles.iter().filter(|vehicle| allowed.contains(vehicle)).cloned().collect(),
     };
     let mut errors = Vec::new();
-    let unknown =
-        vehicles.unwrap_or_default().iter().enumerate().filter(|(_, vehicle)| !known_vehicles.contains(vehicle));
+    let unknown = vehicles
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+        .filter(|(_, vehicle)| !known_vehicles.contains(vehicle));
     for (index, vehicle) in unknown {
         let suggestion = if catalog_status.is_trusted && errors.len() < MAX_SUGGESTIONS {
             let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;

@@ -36,7 +36,8 @@ pub(super) struct Waited {
 }
 
 impl Wait {
-    /// The wait in the `Prefer` headers, capped at the maximum. Ignores other preferences and invalid values.
+    /// The wait in the `Prefer` headers, capped at the maximum. Ignores other preferences and
+    /// invalid values.
     pub(super) fn preferred(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
         // RFC 7240: the first of repeated preferences counts.
@@ -48,8 +49,8 @@ impl Wait {
         is_number.then_some(Self { seconds })
     }
 
-    /// Waits until the job has ended, the time is over or the service stops. Holds one permit and one
-    /// subscription meanwhile.
+    /// Waits until the job has ended, the time is over or the service stops. Holds one permit and
+    /// one subscription while waiting.
     pub(super) async fn until_ended(
         self,
         state: &ApiState,

@@ -5,8 +5,8 @@ use export_webhooks::Webhooks;
 
 use crate::http::problem::Problem;
 
-/// Refuses a URL to which the service would never send: better when the job is created than when it ends
-/// and no one is watching.
+/// Refuses a URL to which the service would never send: better when the job is created than when it
+/// ends and no one is watching.
 pub(super) fn check(webhooks: Option<&Webhooks>, request: &ExportRequest) -> Result<(), Problem> {
     let Some(url) = &request.webhook_url else { return Ok(()) };
     let detail = match webhooks {

@@ -1,7 +1,8 @@
 //! Sends webhooks.
 //!
-//! Isolation. Receivers are not trusted: any of them may be slow, even on purpose. So concurrent attempts
-//! are bounded per host, per tenant and in total, and deliveries beyond a bound are not claimed.
+//! Isolation. Receivers are not trusted: any of them may be slow, even on purpose. So concurrent
+//! attempts are bounded per host, per tenant and in total, and deliveries beyond a bound are not
+//! claimed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -45,8 +46,8 @@ impl Attempts {
         Busy { hosts: full(&self.by_host, MAX_PER_HOST), tenants: full(&self.by_tenant, MAX_PER_TENANT) }
     }
 
-    /// Whether this delivery may start. An attempt in progress may not have its claim yet, so its delivery
-    /// can be found again; it is refused by its id.
+    /// Whether this delivery may start. An attempt in progress may not have its claim yet, so its
+    /// delivery can be found again; it is refused by its id.
     fn has_room_for(&self, due: &Due) -> bool {
         let count = |counts: &HashMap<String, usize>, name| counts.get(name).copied().unwrap_or_default();
         self.running.len() < MAX_CONCURRENT
@@ -73,8 +74,8 @@ impl Attempts {
                 decrement(&mut self.by_host, &ended.host);
                 decrement(&mut self.by_tenant, &ended.tenant);
             }
-            // The host and tenant of the task are unknown, so all counts are reset. Otherwise its share would
-            // stay in use for ever.
+            // The host and tenant of the task are unknown, so all counts are reset. Otherwise its
+            // share would stay in use for ever.
             Err(panic) => {
                 warn!(error = %panic, "a webhook attempt panicked");
                 self.ids.clear();
@@ -162,8 +163,8 @@ async fn attempt(
     }
 }
 
-/// Sends the webhook and stores the outcome. Logs only the host, because the rest of the URL may contain
-/// secrets.
+/// Sends the webhook and stores the outcome. Logs only the host, because the rest of the URL may
+/// contain secrets.
 async fn deliver(
     outbox: &Outbox,
     relay: &WebhookRelay,
