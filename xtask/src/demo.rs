@@ -87,7 +87,7 @@ fn write_fleet(stack: &Stack, arguments: &cli::Demo) -> anyhow::Result<()> {
 fn post(stack: &Stack, end: &str) -> anyhow::Result<String> {
     let url = format!("{}/export", stack.api_url());
     // The fleet was just written: what an earlier demo has exported may be another one.
-    let body = json!({ "startDate": FIRST_DAY, "endDate": end, "force": true });
+    let body = json!({ "startDate": FIRST_DAY, "endDate": end, "fresh": true });
     console::step(format!("POST {url} {body}"));
     let (location, job) = http::post(&url, &body).map_err(|error| with_logs(error, stack))?;
     let id = job["_id"].as_str().context("the answer has no _id")?;

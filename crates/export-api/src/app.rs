@@ -21,7 +21,7 @@ use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
 use crate::jobs::queue::Queue;
-use crate::jobs::sharing::{self, Sharing};
+use crate::jobs::sharing::Sharing;
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::tasks::dispatcher::Dispatcher;
@@ -122,7 +122,6 @@ impl App {
         let stopped = stop.clone().cancelled_owned();
         tasks.start("the watch of job changes", async move { changes.run(stopped).await });
         tokio::spawn(self.state.auth.clone().log_access_warnings());
-        tasks.start("the sharing of results", sharing::settle(self.state.jobs.clone(), stop.clone()));
         tasks.start("the sweeper", self.sweeper.run(stop.clone()));
         // The dispatcher runs until the last request has ended, because requests create jobs.
         let all_accepted = CancellationToken::new();

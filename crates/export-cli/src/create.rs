@@ -173,9 +173,9 @@ mod tests {
         let flags = "exports --from 2018-11-30 --to 2018-12-01 --webhook-url https://hook.test/ --fresh";
         let create = CommandLine::try_parse_from(flags.split(' ')).expect("flags").create;
         let expected = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01",
-            "webhookUrl": "https://hook.test/", "force": true });
+            "webhookUrl": "https://hook.test/", "fresh": true });
         assert_eq!(Value::Object(create.body()), expected);
-        assert_eq!(create.flag("/force").as_deref(), Some("--fresh"));
+        assert_eq!(create.flag("/fresh").as_deref(), Some("--fresh"));
         assert_eq!(create.flag("/endDate").as_deref(), Some("--to"));
     }
 }

@@ -145,21 +145,27 @@ pub struct Stats {
 /// A finished export: where it is and what it amounts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportResult {
-    /// `s3://bucket/key` of the one complete object, or `s3://bucket/prefix/` of all of them.
+    /// `s3://bucket/key` of the one complete object, or `s3://bucket/prefix/` of all objects.
     pub export_uri: String,
-    /// The objects under the prefix, in the order they were written, the manifest last. Empty for a zip.
-    pub objects: Vec<ResultObject>,
-    /// Its figures.
+    /// Figures of the result.
     pub stats: Stats,
 }
 
-/// One object of a result that is not packed into a zip.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResultObject {
-    /// Its name under the result's prefix, such as `vehicle_001.csv.gz`.
-    pub name: String,
-    /// Its size in bytes, as stored.
-    pub bytes: u64,
+/// Why a job waits although it is due. The names are part of the HTTP contract and of the stored document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WaitingFor {
+    /// Another job writes the result of the same export, which this job will share.
+    SameExport,
+}
+
+impl WaitingFor {
+    /// The reason's name, as stored and as sent to clients.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SameExport => "sameExport",
+        }
+    }
 }
 
 /// Why an attempt (or the whole job) failed, in words a client may read: no secrets, no driver output.
@@ -210,10 +216,21 @@ pub struct Job {
     pub finished_at: Option<DateTime<Utc>>,
     /// Until when its result is kept.
     pub expires_at: Option<DateTime<Utc>>,
-    /// The job whose result is its own, too, or will be.
-    pub shares_result_of: Option<JobId>,
-    /// What its log lines and those of the request that made it have in common.
+    /// The stored form of its share key; `None`: the job shares with no other.
+    pub share_key: Option<String>,
+    /// The result that the job has or had: that of its own worker (the job's id), or one that it shares (another job's id).
+    pub result_id: Option<JobId>,
+    /// Why it waits, if it is given back because of another job.
+    pub waiting_for: Option<WaitingFor>,
+    /// Trace context of the request that created the job, repeated in all log lines of the job.
     pub trace_parent: Option<TraceParent>,
+}
+
+impl Job {
+    /// Whether the job shares a result that another job has written.
+    pub fn shares_result(&self) -> bool {
+        self.result_id.is_some_and(|result_id| result_id != self.id)
+    }
 }
 
 /// A job that is about to be accepted.
@@ -235,7 +252,7 @@ pub struct NewJob {
     pub max_attempts: u32,
     /// The client's own name for the request, which makes sending it twice harmless.
     pub idempotency: Option<Idempotency>,
-    /// Jobs of one tenant with the same key share one result; `None` shares with nobody.
+    /// Jobs of one tenant with the same key share one result; `None`: the job shares with no other.
     pub share_key: Option<ShareKey>,
     /// What ties log lines together.
     pub trace_parent: Option<TraceParent>,
@@ -292,6 +309,12 @@ mod tests {
         for priority in Priority::ALL {
             assert_eq!(serde_json::to_value(priority).expect("a string"), priority.as_str());
         }
+    }
+
+    #[test]
+    fn reasons_to_wait_have_one_name() {
+        let reason = WaitingFor::SameExport;
+        assert_eq!(serde_json::to_value(reason).expect("a string"), reason.as_str());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! All of it is digits and small letters, so that a double click selects it whole and no shell or URL minds it.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 
 use crate::Tenant;
 use crate::access::{AllowedVehicles, Principal, Scope};
+use crate::digest::hex;
 
 /// What every key begins with.
 pub const PREFIX: &str = "vxk_";
@@ -244,14 +245,6 @@ impl StoredKey {
             vehicles: self.vehicles.clone(),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// Whether these are the small hexadecimal digits of so many bytes.

@@ -42,10 +42,10 @@ pub struct ExportRequest {
     pub parameters: Option<Vec<Parameter>>,
     /// What the result looks like.
     pub output: OutputOptions,
-    /// Where the end of the job is told.
+    /// The URL that receives a POST when the job ends.
     pub webhook_url: Option<WebhookUrl>,
-    /// Whether the source is to be read even where another job's result could be shared. Not stored: it says how the job is made, not what.
-    pub force: bool,
+    /// Whether the result must be read from the source after the job was created, even where an earlier result could be shared.
+    pub fresh: bool,
 }
 
 /// One thing that is wrong with a request, and where.
@@ -77,11 +77,18 @@ const FIELDS: [&str; 14] = [
     "stepMs",
     "fill",
     "webhookUrl",
-    "force",
+    "fresh",
 ];
 
+/// The former name of `fresh`. Deprecated, but still accepted.
+const FORCE: &str = "force";
+
 impl ExportRequest {
-    /// Parses the JSON body of `POST /export`; all that is wrong is told at once.
+    /// Parses the JSON body of `POST /export`.
+    ///
+    /// # Errors
+    ///
+    /// All faults of the body at once.
     pub fn parse(body: &Value) -> Result<Self, Vec<FieldError>> {
         let Value::Object(fields) = body else {
             return Err(vec![FieldError::new("", "expected a JSON object with startDate and endDate")]);
@@ -104,7 +111,7 @@ impl ExportRequest {
         let parameters = parse_list::<Parameter>(fields, "parameters", &mut errors);
         let output = output::parse(fields, range, &mut errors);
         let webhook_url = webhook::parse(fields, &mut errors);
-        let force = parse_flag(fields, "force", &mut errors);
+        let fresh = parse_fresh(fields, &mut errors);
 
         match (start, end, timezone, range) {
             (Some((start_date, _)), Some((end_date, _)), Some(timezone), Some(range))
@@ -119,7 +126,7 @@ impl ExportRequest {
                     parameters,
                     output,
                     webhook_url,
-                    force,
+                    fresh,
                 })
             }
             _ => Err(errors),
@@ -130,7 +137,7 @@ impl ExportRequest {
 fn unknown_fields(fields: &Map<String, Value>) -> Vec<FieldError> {
     fields
         .keys()
-        .filter(|name| !FIELDS.contains(&name.as_str()))
+        .filter(|name| !FIELDS.contains(&name.as_str()) && *name != FORCE)
         .map(|name| {
             FieldError::new(
                 pointer_to(name),
@@ -140,7 +147,16 @@ fn unknown_fields(fields: &Map<String, Value>) -> Vec<FieldError> {
         .collect()
 }
 
-/// Something that is so or not; absent or null is not.
+/// `fresh`, or its former name.
+fn parse_fresh(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> bool {
+    if fields.contains_key("fresh") && fields.contains_key(FORCE) {
+        errors.push(FieldError::new(pointer_to(FORCE), "is the former name of fresh; give only fresh"));
+        return false;
+    }
+    parse_flag(fields, "fresh", errors) || parse_flag(fields, FORCE, errors)
+}
+
+/// A boolean; absent or null is false.
 fn parse_flag(fields: &Map<String, Value>, name: &str, errors: &mut Vec<FieldError>) -> bool {
     match fields.get(name) {
         None | Some(Value::Null) => false,
@@ -252,7 +268,7 @@ mod tests {
             .expect("a valid request");
         assert_eq!(request.range.from_ms(), 1_543_536_000_000);
         assert_eq!(request.range.to_ms(), 1_543_622_400_000);
-        assert_eq!((request.vehicles, request.parameters, request.force), (None, None, false));
+        assert_eq!((request.vehicles, request.parameters, request.fresh), (None, None, false));
     }
 
     #[test]
@@ -292,6 +308,22 @@ mod tests {
     }
 
     #[test]
+    fn fresh_has_a_former_name() {
+        let parse = |name: &str, value: Value| {
+            let mut body = json!({"startDate": "2018-11-30", "endDate": "2018-12-01"});
+            body[name] = value;
+            ExportRequest::parse(&body).expect("a valid request").fresh
+        };
+        for name in ["fresh", "force"] {
+            assert!(parse(name, json!(true)));
+            assert!(!parse(name, json!(false)));
+            assert!(!parse(name, Value::Null));
+        }
+        let both = json!({"startDate": "2018-11-30", "endDate": "2018-12-01", "fresh": true, "force": true});
+        assert_eq!(pointers(&both), ["/force"], "one of them is enough");
+    }
+
+    #[test]
     fn single_faults() {
         let with = |name: &str, value: Value| {
             let mut body = json!({"startDate": "2018-11-30", "endDate": "2018-12-01"});
@@ -306,6 +338,7 @@ mod tests {
         assert_eq!(pointers(&with("startDate", Value::Null)), ["/startDate"]);
         assert_eq!(pointers(&with("vehicles", json!("vehicle_001"))), ["/vehicles"]);
         assert_eq!(pointers(&with("vehicles", json!(["../etc"]))), ["/vehicles/0"]);
+        assert_eq!(pointers(&with("fresh", json!("yes"))), ["/fresh"]);
         assert_eq!(pointers(&with("force", json!("yes"))), ["/force"]);
         assert_eq!(pointers(&with("webhookUrl", json!("ftp://example.com"))), ["/webhookUrl"]);
         assert_eq!(pointers(&with("webhookUrl", json!(["https://example.com"]))), ["/webhookUrl"]);

@@ -1,18 +1,19 @@
-//! The rules by which a job changes: every change there is, when it may happen and what it does.
+//! The rules by which a job changes, as data: every change there is, when it may happen and what it does.
 //!
-//! The rules are data. The job store turns a rule into one compare-and-set of the database; the model checker applies the
-//! same rule to a [`Record`] in memory, and a test of the store compares the two. A change that has no rule cannot be
-//! written.
+//! The job store compiles a rule into one compare-and-set of the database, the model checker applies the same rule to a
+//! [`Record`] in memory, and a test of the store compares the two. A change without a rule cannot be written.
 //!
-//! An end is announced by the very change that makes it: [`Effect::Announce`] appends an event to a list in the job, from where the
-//! relay takes it. So no process can die between an end and its announcement. No rule looks at that list, and none may: the relay
-//! takes entries out whenever it gets to it, while others change the job.
+//! **Announcements.** The change that ends a job also announces the end: [`Effect::Announce`] appends an event to a list in the
+//! job, from which the relay sends it. A process that dies between an end and its announcement therefore loses nothing. No rule
+//! may read that list, because the relay removes entries while other processes change the job.
 //!
-//! Architecture invariant: nothing here reads a clock. Times are numbers that the caller gives, in milliseconds.
+//! **Results.** A job refers to a result, which is a document of its own with its own rules: see [`result`].
+//!
+//! Architecture invariant: nothing here reads a clock. Times are numbers provided by the caller, in milliseconds.
 
 mod applying;
 mod record;
-mod sharing;
+pub mod result;
 
 use crate::event::EventKind;
 use crate::job::JobState;
@@ -24,11 +25,11 @@ pub use record::{Input, Record};
 pub enum Condition {
     /// It is in this state.
     In(JobState),
-    /// `runAfter` has come.
+    /// `runAfter` has passed.
     Due,
-    /// No claim was made since the caller looked: the epoch is the one that it saw.
+    /// Its epoch is the one that the caller has seen: it was not claimed since.
     SameEpoch,
-    /// The last claim is the caller's.
+    /// The caller made the last claim.
     SameOwner,
     /// `leaseUntil` has passed.
     LeaseExpired,
@@ -36,139 +37,118 @@ pub enum Condition {
     AttemptsLeft,
     /// As many attempts were made as the job may have.
     NoAttemptsLeft,
-    /// Its owner wants it to end.
+    /// A cancel was requested.
     CancelRequested,
-    /// Nobody has asked for its end.
+    /// No cancel was requested.
     NotCancelRequested,
     /// `expiresAt` has passed.
     ResultExpired,
-    /// It waits for no other job's result.
-    NotFollowing,
-    /// It waits for the result of the job that the caller looked at.
-    Follows,
-    /// It is the one whose result others may share.
-    Leads,
-    /// The result that it is to share is kept for some time yet.
-    SharedResultLasts,
+    /// The result that the caller provides has not expired.
+    ResultLasts,
 }
 
 /// What a change does to the stored job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It is in this state now.
+    /// The job enters this state.
     Enter(JobState),
-    /// One more claim was made.
+    /// The epoch grows by one.
     NextEpoch,
-    /// One more attempt was made.
+    /// The attempt is counted.
     CountAttempt,
-    /// The attempt does not count: it ended through no fault of the job.
+    /// The attempt is not counted, because it ended for a reason outside the job.
     UncountAttempt,
-    /// The caller is the owner.
+    /// The caller becomes the owner.
     TakeOwnership,
-    /// Nobody is the owner.
+    /// There is no owner.
     DropOwnership,
-    /// `leaseUntil` is a lease from now.
+    /// `leaseUntil` becomes the length of a lease from now.
     Lease,
     /// There is no lease.
     DropLease,
-    /// `runAfter` is now.
+    /// `runAfter` becomes now.
     DueNow,
-    /// `runAfter` is a random while from now, below a bound that doubles with each attempt.
+    /// `runAfter` becomes a random time from now, below a bound that doubles with each attempt.
     DueAfterBackOff,
-    /// The broker has the message.
+    /// `runAfter` becomes a short, jittered time from now.
+    DueAfterWait,
+    /// The broker has confirmed the job's message.
     MarkPublished,
-    /// Whether the broker has the message is not known: it is to be published again.
+    /// The job has to be published again.
     ForgetPublished,
-    /// Its owner wants it to end.
+    /// A cancel is requested.
     RequestCancel,
-    /// The caller's result is the job's.
+    /// The result that the caller provides becomes the job's, and the job is kept as long as the result.
     SetResult,
-    /// There is no result any more.
+    /// There is no result.
     DropResult,
-    /// The result may be thrown away from `expiresAt` on.
-    SetExpiry,
-    /// The caller's error is the job's.
+    /// The caller's error becomes the job's.
     SetError,
-    /// There is no error any more.
+    /// There is no error.
     ClearError,
-    /// The caller tells how far it is.
+    /// The job waits for a result that another job writes.
+    StartWaiting,
+    /// The job waits for no other job.
+    StopWaiting,
+    /// The caller's progress becomes the job's.
     SetProgress,
-    /// How far it was is forgotten.
+    /// Progress starts again from zero.
     ResetProgress,
-    /// `startedAt` is now.
+    /// `startedAt` becomes now.
     StampStarted,
-    /// `finishedAt` is now.
+    /// `finishedAt` becomes now.
     StampFinished,
-    /// An event waits to be told to others.
+    /// The event is added to the list from which the relay sends events.
     Announce(EventKind),
-    /// Others may share its result.
-    Lead,
-    /// No others may share its result from now on; those that do already still may.
-    StopLeading,
-    /// It waits for the result of the leader that the caller names.
-    FollowNext,
-    /// It waits for no other job's result.
-    StopFollowing,
-    /// Its result is kept exactly as long as the leader's, whose it is.
-    SetSharedExpiry,
 }
 
-/// One change: when it may happen and what it does.
+/// One change: when it may happen and what it does. The default type parameters are those of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct Rule<C: 'static = Condition, E: 'static = Effect> {
     /// All of these must be true.
-    pub when: &'static [Condition],
+    pub when: &'static [C],
     /// All of these happen together.
-    pub then: &'static [Effect],
+    pub then: &'static [E],
 }
 
-/// Every change that a job can go through after it was created.
+/// Every change of a job after its creation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transition {
     /// The broker has confirmed the job's message.
     MarkPublished,
     /// A worker takes the job.
     Claim,
-    /// The worker shows that it is at work.
+    /// The worker renews its lease and reports progress.
     Heartbeat,
-    /// The worker's result becomes the job's.
+    /// A finished result becomes the job's: the one that its worker has written, or one that it shares.
     Commit,
-    /// The worker gives the job back after a failure, to be tried again later.
+    /// The worker gives the job back after a retryable error.
     Release,
-    /// The worker gives the job back because it is stopping; another one may start at once.
+    /// The worker gives the job back because the worker stops; another worker may start at once.
     HandOver,
-    /// The worker gives the job up.
+    /// The worker gives the job back because another job writes the same result.
+    WaitForResult,
+    /// The worker ends the job after a permanent error.
     Fail,
-    /// The worker ends the job because its owner wants it to.
+    /// The worker ends the job because a cancel was requested.
     CancelRunning,
-    /// The owner ends a job that no worker has.
+    /// A client cancels a job that no worker has.
     CancelWaiting,
-    /// The owner wants a running job to end.
+    /// A client requests the cancel of a running job.
     RequestCancel,
-    /// The sweeper takes the job from a worker that was lost.
+    /// The sweeper takes the job from a lost worker, to be tried again.
     ReleaseLost,
-    /// The sweeper gives up a job whose last worker was lost.
+    /// The sweeper ends a job whose worker was lost in its last attempt.
     FailLost,
-    /// The sweeper ends a job whose owner wants it to, and whose worker was lost.
+    /// The sweeper ends a job whose worker was lost after a cancel was requested.
     CancelLost,
-    /// The result's time is over.
+    /// The result's lifetime is over.
     Expire,
-    /// A job that waits for another's result gets it.
-    Adopt,
-    /// A job that waits for another's result ends as that one did.
-    AdoptFailure,
-    /// A job that waits for another's result gets none, and has to be worked on; others may share its result.
-    StandAlone,
-    /// A job that waits for another's result gets none, and waits for that of a third.
-    FollowNext,
-    /// A newer job is to lead.
-    GiveWay,
 }
 
 use Condition as C;
 use Effect as E;
 use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
-use sharing::{ADOPT, ADOPT_FAILURE, FOLLOW_NEXT, GIVE_WAY, STAND_ALONE};
 
 /// Back to the queue after an attempt that counts.
 const TRY_AGAIN: &[Effect] = &[
@@ -179,21 +159,19 @@ const TRY_AGAIN: &[Effect] = &[
     E::DropLease,
     E::SetError,
 ];
-const GIVE_UP: &[Effect] = &[
+const END_FAILED: &[Effect] = &[
     E::Enter(Failed),
     E::DropOwnership,
     E::DropLease,
     E::SetError,
-    E::StopLeading,
     E::StampFinished,
     E::Announce(EventKind::Failed),
 ];
-const END_AS_WANTED: &[Effect] = &[
+const END_CANCELLED: &[Effect] = &[
     E::Enter(Cancelled),
     E::DropOwnership,
     E::DropLease,
     E::ClearError,
-    E::StopLeading,
     E::StampFinished,
     E::Announce(EventKind::Cancelled),
 ];
@@ -201,13 +179,14 @@ const END_AS_WANTED: &[Effect] = &[
 const MARK_PUBLISHED: Rule = Rule { when: &[C::In(NotStarted), C::SameEpoch], then: &[E::MarkPublished] };
 
 const CLAIM: Rule = Rule {
-    when: &[C::In(NotStarted), C::Due, C::NotFollowing],
+    when: &[C::In(NotStarted), C::Due],
     then: &[
         E::Enter(Started),
         E::NextEpoch,
         E::CountAttempt,
         E::TakeOwnership,
         E::Lease,
+        E::StopWaiting,
         E::ResetProgress,
         E::StampStarted,
     ],
@@ -216,13 +195,12 @@ const CLAIM: Rule = Rule {
 const HEARTBEAT: Rule =
     Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner], then: &[E::Lease, E::SetProgress] };
 
-/// A job whose end was asked for never finishes: whoever got a 202 for that may rely on it.
+/// A job never finishes after a cancel was requested, so a client may rely on the 202 of its cancel.
 const COMMIT: Rule = Rule {
-    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested],
+    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested, C::ResultLasts],
     then: &[
         E::Enter(Finished),
         E::SetResult,
-        E::SetExpiry,
         E::SetProgress,
         E::ClearError,
         E::DropOwnership,
@@ -250,11 +228,25 @@ const HAND_OVER: Rule = Rule {
     ],
 };
 
+const WAIT_FOR_RESULT: Rule = Rule {
+    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested],
+    then: &[
+        E::Enter(NotStarted),
+        E::DueAfterWait,
+        E::ForgetPublished,
+        E::UncountAttempt,
+        E::DropOwnership,
+        E::DropLease,
+        E::ClearError,
+        E::StartWaiting,
+    ],
+};
+
 const FAIL: Rule =
-    Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested], then: GIVE_UP };
+    Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested], then: END_FAILED };
 
 const CANCEL_RUNNING: Rule =
-    Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::CancelRequested], then: END_AS_WANTED };
+    Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::CancelRequested], then: END_CANCELLED };
 
 const CANCEL_WAITING: Rule = Rule {
     when: &[C::In(NotStarted)],
@@ -262,7 +254,7 @@ const CANCEL_WAITING: Rule = Rule {
         E::Enter(Cancelled),
         E::RequestCancel,
         E::ClearError,
-        E::StopLeading,
+        E::StopWaiting,
         E::StampFinished,
         E::Announce(EventKind::Cancelled),
     ],
@@ -277,26 +269,27 @@ const RELEASE_LOST: Rule = Rule {
 
 const FAIL_LOST: Rule = Rule {
     when: &[C::In(Started), C::LeaseExpired, C::NotCancelRequested, C::NoAttemptsLeft],
-    then: GIVE_UP,
+    then: END_FAILED,
 };
 
 const CANCEL_LOST: Rule =
-    Rule { when: &[C::In(Started), C::LeaseExpired, C::CancelRequested], then: END_AS_WANTED };
+    Rule { when: &[C::In(Started), C::LeaseExpired, C::CancelRequested], then: END_CANCELLED };
 
 const EXPIRE: Rule = Rule {
     when: &[C::In(Finished), C::ResultExpired],
-    then: &[E::Enter(Expired), E::DropResult, E::StopLeading, E::Announce(EventKind::Expired)],
+    then: &[E::Enter(Expired), E::DropResult, E::Announce(EventKind::Expired)],
 };
 
 impl Transition {
-    /// All of them.
-    pub const ALL: [Self; 19] = [
+    /// All transitions.
+    pub const ALL: [Self; 15] = [
         Self::MarkPublished,
         Self::Claim,
         Self::Heartbeat,
         Self::Commit,
         Self::Release,
         Self::HandOver,
+        Self::WaitForResult,
         Self::Fail,
         Self::CancelRunning,
         Self::CancelWaiting,
@@ -305,14 +298,9 @@ impl Transition {
         Self::FailLost,
         Self::CancelLost,
         Self::Expire,
-        Self::Adopt,
-        Self::AdoptFailure,
-        Self::StandAlone,
-        Self::FollowNext,
-        Self::GiveWay,
     ];
 
-    /// Its rule.
+    /// The transition's rule.
     pub const fn rule(self) -> &'static Rule {
         match self {
             Self::MarkPublished => &MARK_PUBLISHED,
@@ -321,6 +309,7 @@ impl Transition {
             Self::Commit => &COMMIT,
             Self::Release => &RELEASE,
             Self::HandOver => &HAND_OVER,
+            Self::WaitForResult => &WAIT_FOR_RESULT,
             Self::Fail => &FAIL,
             Self::CancelRunning => &CANCEL_RUNNING,
             Self::CancelWaiting => &CANCEL_WAITING,
@@ -329,11 +318,6 @@ impl Transition {
             Self::FailLost => &FAIL_LOST,
             Self::CancelLost => &CANCEL_LOST,
             Self::Expire => &EXPIRE,
-            Self::Adopt => &ADOPT,
-            Self::AdoptFailure => &ADOPT_FAILURE,
-            Self::StandAlone => &STAND_ALONE,
-            Self::FollowNext => &FOLLOW_NEXT,
-            Self::GiveWay => &GIVE_WAY,
         }
     }
 }

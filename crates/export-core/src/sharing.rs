@@ -1,32 +1,33 @@
-//! Which requests ask for the same bytes, so that one export can answer them all.
+//! Which requests have the same result, so that one result can serve all of them.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use chrono_tz::Tz;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::access::AllowedVehicles;
+use crate::digest::sha256_hex;
 use crate::id::{Parameter, VehicleId};
 use crate::request::ExportRequest;
+use crate::result::RESULT_FORMAT_VERSION;
 
-/// A name for everything that the bytes of a result depend on: equal for requests whose results are the same, and for no others.
+/// A hash of everything that the bytes of a result depend on: equal exactly for requests with equal results.
 ///
-/// Whether a range is over, so that its result will stay what it is, is not in it: that is for the clock of the store to say.
+/// Whether the range has ended (only then is a result final) is not part of the key: the store decides it by its clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShareKey(String);
 
-/// What is hashed, as JSON: names and order are fixed, and no value can be taken for another.
+/// The hashed values, as JSON: names and order are fixed, and JSON keeps the values apart.
 #[derive(Serialize)]
 struct Canonical<'a> {
-    version: &'a str,
-    // As written, since the manifest repeats them.
+    version: u32,
+    // As written by the client, because the manifest repeats them.
     start_date: &'a str,
     end_date: &'a str,
     timezone: &'a str,
     from_ms: i64,
     to_ms: i64,
-    // In the order asked: it is the one of the files and of the columns.
+    // In the order of the request, which is the order of the files and of the columns.
     vehicles: Option<&'a [VehicleId]>,
     parameters: Option<&'a [Parameter]>,
     format: &'a str,
@@ -36,14 +37,18 @@ struct Canonical<'a> {
     csv_guard: &'a str,
     step_ms: Option<u64>,
     fill: Option<&'a str>,
-    /// Whoever may see fewer vehicles must not get at the result of one who may see more.
+    /// A caller who may read fewer vehicles must not get the result of a caller who may read more.
     allowed_vehicles: Option<Vec<&'a str>>,
 }
 
 impl ShareKey {
-    /// The key of a request by somebody who may read these vehicles, of this version of the program: another one may write other bytes.
-    pub fn of(request: &ExportRequest, allowed: &AllowedVehicles, version: &str) -> Self {
-        // Every field is named: who adds one to a request decides here whether the result depends on it.
+    /// The key of a request by a caller who may read these vehicles.
+    pub fn of(request: &ExportRequest, allowed: &AllowedVehicles) -> Self {
+        Self::of_version(request, allowed, RESULT_FORMAT_VERSION)
+    }
+
+    fn of_version(request: &ExportRequest, allowed: &AllowedVehicles, version: u32) -> Self {
+        // Every field is named, so that adding one to the request forces a decision here: does the result depend on it?
         let ExportRequest {
             start_date,
             end_date,
@@ -53,7 +58,7 @@ impl ShareKey {
             parameters,
             output,
             webhook_url: _,
-            force: _,
+            fresh: _,
         } = request;
         let canonical = Canonical {
             version,
@@ -78,15 +83,11 @@ impl ShareKey {
                 }
             },
         };
-        let text = serde_json::to_vec(&canonical).expect("texts, numbers and lists of them become JSON");
-        let mut key = String::with_capacity(64);
-        for byte in Sha256::digest(text) {
-            write!(key, "{byte:02x}").expect("a text takes what is written");
-        }
-        Self(key)
+        let text = serde_json::to_vec(&canonical).expect("strings, numbers and lists of them become JSON");
+        Self(sha256_hex(text))
     }
 
-    /// The key as it is stored.
+    /// The key as stored: 64 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use export_core::JobId;
-use export_core::job::{ExportResult, Failure, Fence, Progress, ResultObject, Stats};
-use export_store::{Claim, Held, JobStore};
+use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, Stats};
+use export_core::result::{ResultObject, WrittenResult};
+use export_store::{Begun, Claim, Held, JobStore, Writing, Written};
 
 use crate::stack::Stack;
 
@@ -14,7 +15,9 @@ const LEASE: Duration = Duration::from_mins(1);
 /// A job in the hands of a test.
 pub struct HeldJob {
     jobs: JobStore,
+    job: Box<Job>,
     fence: Fence,
+    writing: Option<Writing>,
     bucket: String,
 }
 
@@ -24,7 +27,9 @@ impl Stack {
         let jobs = self.job_store().await;
         let job_id: JobId = job_id.parse().unwrap_or_else(|error| panic!("{job_id}: {error}"));
         match jobs.claim(job_id, "test", LEASE).await {
-            Ok(Claim::Claimed(_, fence)) => HeldJob { jobs, fence, bucket: self.space.bucket.clone() },
+            Ok(Claim::Claimed(job, fence)) => {
+                HeldJob { jobs, job, fence, writing: None, bucket: self.space.bucket.clone() }
+            }
             other => panic!("not claimed: {other:?}"),
         }
     }
@@ -37,13 +42,24 @@ impl HeldJob {
         held(&self.jobs.heartbeat(&self.fence, LEASE, &progress).await);
     }
 
+    /// Begins its result, which no other job may be writing.
+    pub async fn begin(&mut self) -> Writing {
+        if let Some(writing) = &self.writing {
+            return writing.clone();
+        }
+        match self.jobs.begin_result(&self.job, &self.fence).await {
+            Ok(Begun::Write(writing)) => self.writing.insert(writing).clone(),
+            other => panic!("not begun: {other:?}"),
+        }
+    }
+
     /// Finishes it with a zip, or with objects of these names under a prefix. There is nothing behind the addresses.
-    pub async fn finish(self, objects: &[&str]) {
+    pub async fn finish(mut self, objects: &[&str]) {
         let end = if objects.is_empty() { ".zip" } else { "/" };
         let object = |name: &&str| ResultObject { name: (*name).to_owned(), bytes: name.len() as u64 };
+        let writing = self.begin().await;
         let result = ExportResult {
             export_uri: format!("s3://{}/exports/default/{}/1-nonce{end}", self.bucket, self.fence.job_id),
-            objects: objects.iter().map(object).collect(),
             stats: Stats {
                 rows: 1,
                 points: 2,
@@ -56,7 +72,10 @@ impl HeldJob {
             },
         };
         let progress = Progress { eta_seconds: Some(0), ..made_up_progress(100) };
-        held(&self.jobs.commit(&self.fence, &result, &progress, Duration::from_hours(1)).await);
+        let written = WrittenResult { result, objects: objects.iter().map(object).collect() };
+        let finished = self.jobs.finish_result(&writing, &written, &progress, Duration::from_hours(1)).await;
+        let Ok(Some(result)) = finished else { panic!("not finished: {finished:?}") };
+        held(&self.jobs.commit(&self.fence, &result).await);
     }
 
     /// Gives it up.
@@ -65,6 +84,13 @@ impl HeldJob {
             Failure { code: "unknown_vehicle".to_owned(), message: "vehicle_999 does not exist".to_owned() };
         held(&self.jobs.fail(&self.fence, &failure).await);
     }
+}
+
+/// Makes a job past the API. Panics where the store does not make it.
+pub async fn create(jobs: &JobStore, new: &NewJob) {
+    let created = jobs.create_all(std::slice::from_ref(new)).await;
+    let created = created.unwrap_or_else(|error| panic!("no job: {error}"));
+    assert!(matches!(created[..], [Ok(Written::New(_))]), "{created:?}");
 }
 
 fn made_up_progress(percent: u8) -> Progress {

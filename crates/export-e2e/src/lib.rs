@@ -7,7 +7,7 @@ mod events;
 mod http;
 mod stack;
 
-pub use doors::HeldJob;
+pub use doors::{HeldJob, create};
 pub use events::{Event, EventStream};
 pub use http::Answer;
 pub use stack::{Stack, wide_admission};

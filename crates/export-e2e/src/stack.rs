@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::doors::create;
 use crate::events::EventStream;
 use crate::http::{Answer, send};
 
@@ -139,12 +140,18 @@ impl Stack {
             share_key: None,
             trace_parent: None,
         };
-        let created = self.job_store().await.create(&new).await;
-        created.unwrap_or_else(|error| panic!("no job: {error}"));
+        create(&self.job_store().await, &new).await;
+        let id = new.id.to_string();
+        self.publish(&id).await;
+        id
+    }
+
+    /// Sends a job's message past the dispatcher.
+    pub async fn publish(&self, job_id: &str) {
+        let job_id = job_id.parse().unwrap_or_else(|error| panic!("{job_id}: {error}"));
         let url = self.space.services.rabbitmq_url.clone().into();
-        let sent = Publisher::new(url, self.topology()).publish(WakeUp { job_id: new.id }, None).await;
+        let sent = Publisher::new(url, self.topology()).publish(WakeUp { job_id }, None).await;
         sent.unwrap_or_else(|error| panic!("not sent: {error}"));
-        new.id.to_string()
     }
 
     /// Asks until the job has ended; returns it with every state that was seen on the way.

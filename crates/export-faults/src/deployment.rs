@@ -137,6 +137,12 @@ impl Deployment {
         all(jobs.find(doc! {}).projection(doc! { "unannounced": 0 }).sort(doc! { "_id": 1 })).await
     }
 
+    /// The result of this id as it is stored; `None` when there is none.
+    pub async fn result(&self, result_id: &str) -> Option<Document> {
+        let found = self.collection("results").find_one(doc! { "_id": result_id }).await;
+        found.unwrap_or_else(|error| panic!("MongoDB does not answer: {error}"))
+    }
+
     /// All messages that named no job.
     pub async fn dead_letters(&self) -> Vec<Document> {
         all(self.collection("deadLetters").find(doc! {}).sort(doc! { "receivedAt": 1 })).await

@@ -57,9 +57,14 @@ pub fn put_object() -> Pattern {
     Pattern::starting("PUT /").containing("x-id=PutObject")
 }
 
-/// A worker commits a result (request to MongoDB).
+/// A worker finishes the result that it has written (request to MongoDB).
+pub fn finish_result() -> Pattern {
+    command("findAndModify", "madeAt")
+}
+
+/// A worker commits a job with a finished result (request to MongoDB).
 pub fn commit() -> Pattern {
-    command("findAndModify", "FINISHED")
+    command("findAndModify", "FINISHED").containing("exportUri")
 }
 
 /// A worker asks for the next batch of a collection that it has begun to read (request to MongoDB).

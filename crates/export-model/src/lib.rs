@@ -15,9 +15,9 @@ pub mod mutants;
 pub mod properties;
 pub mod protocol;
 mod rest;
+pub mod results;
 mod search;
 pub mod seen;
-pub mod sharing;
 pub mod steps;
 pub mod world;
 

@@ -153,13 +153,11 @@ pub fn input(epoch: u8, owner: u8, key: u8) -> Input<u8> {
         epoch: i64::from(epoch),
         owner,
         result: key,
+        expires_at_ms: Some(LATER_MS),
         error: 0,
         lease_ms: LATER_MS,
         back_off_ms: LATER_MS,
-        retention_ms: LATER_MS,
-        leader: 0,
-        next_leader: 0,
-        shared_until_ms: None,
+        wait_ms: LATER_MS,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can go wrong with MongoDB; the driver's error is the source.
 
+use crate::server_errors::is_duplicate;
+
 /// An operation on MongoDB failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -49,4 +51,12 @@ pub enum StoreError {
     /// A state that the code rules out: a bug of this program.
     #[error("bug: {0}")]
     Bug(&'static str),
+}
+
+impl StoreError {
+    /// Whether a unique index has refused the write.
+    pub fn is_duplicate(&self) -> bool {
+        let Self::Driver { source, .. } = self else { return false };
+        source.downcast_ref().is_some_and(is_duplicate)
+    }
 }

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
-use export_core::job::ResultObject;
 use export_core::manifest::MANIFEST_ENTRY;
+use export_core::result::ResultObject;
 use export_core::sink::Sink;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;

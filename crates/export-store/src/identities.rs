@@ -2,8 +2,8 @@
 //!
 //! | role | database | privileges |
 //! |---|---|---|
-//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find on `catalog`, `apiKeys`; find, insert, update on `outbox`, `turns`; insert on `audit` |
-//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
+//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find, update, remove on `results`; find on `catalog`, `apiKeys`; find, insert, update on `outbox`, `turns`; insert on `audit` |
+//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `results`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
 //! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases; `serverStatus` |
 //!
 //! The reader sees every database, because MongoDB cannot grant privileges by a prefix of the name,
@@ -89,6 +89,8 @@ impl Role {
                 "exportsApi",
                 vec![
                     on("jobs", &["find", "insert", "update", "changeStream"]),
+                    // Shared by new jobs; expired, and removed where no worker writes them any more.
+                    on("results", &["find", "update", "remove"]),
                     on("catalog", &["find"]),
                     on("apiKeys", &["find"]),
                     on("outbox", &["find", "insert", "update"]),
@@ -101,6 +103,7 @@ impl Role {
                 "exportsWorker",
                 vec![
                     on("jobs", &["find", "update"]),
+                    on("results", &["find", "insert", "update", "remove"]),
                     on("catalog", &["find", "insert", "update", "remove"]),
                     on("deadLetters", &["find", "insert", "update"]),
                     on("places", &["find", "insert", "update"]),

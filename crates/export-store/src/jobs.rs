@@ -41,10 +41,11 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// The collections `jobs`, `deadLetters` and `outbox` of the jobs' database. Cheap to clone.
+/// The collections `jobs`, `results`, `deadLetters` and `outbox` of the jobs' database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(crate) jobs: Collection<Document>,
+    pub(crate) results: Collection<Document>,
     pub(crate) dead_letters: Collection<Document>,
     pub(crate) outbox: Collection<Document>,
 }
@@ -56,6 +57,7 @@ impl JobStore {
         let database = mongo.client().database(database);
         Self {
             jobs: database.collection_with_options("jobs", options.clone()),
+            results: database.collection_with_options("results", options.clone()),
             dead_letters: database.collection_with_options("deadLetters", options.clone()),
             outbox: database.collection_with_options("outbox", options),
         }

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use export_core::event::{EventKind, MAX_EVENTS_PER_JOB};
-use export_core::job::JobState;
+use export_core::job::{JobState, WaitingFor};
+use export_core::result::ResultState;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::millis;
 use export_mongo::provision::{create_collection, index};
-use export_mongo::server_errors::{INDEX_NOT_FOUND, has_code};
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 
@@ -24,15 +24,12 @@ const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 /// The indexes of lists: of all jobs of a tenant, and of those in some states.
 pub(crate) const NEWEST_FIRST: &str = "newestFirst";
 pub(crate) const NEWEST_FIRST_BY_STATE: &str = "newestFirstByState";
-/// The index that lets one job lead.
-pub(crate) const LEADING: &str = "leading";
 
 impl JobStore {
     /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
-        self.make_collection("jobs", Some(validator())).await?;
-        for name in ["deadLetters", "apiKeys", "outbox", "audit", "places", "turns"] {
-            self.make_collection(name, None).await?;
+        for name in ["jobs", "results", "deadLetters", "apiKeys", "outbox", "audit", "places", "turns"] {
+            self.make_collection(name).await?;
         }
         self.make_outbox_indexes().await?;
         let audit = self.jobs.client().database(&self.jobs.namespace().db).collection::<Document>("audit");
@@ -41,33 +38,26 @@ impl JobStore {
             async move { audit.create_indexes(crate::audit::indexes()).await },
         )
         .await?;
-        let indexes = [
+        let results = self.results.clone();
+        let of_results = crate::results::indexes();
+        bounded("create the indexes of results", async move { results.create_indexes(of_results).await })
+            .await?;
+        // Before the validators, which know only the documents of this version.
+        self.migrate().await?;
+        self.validate("results", crate::results::validator()).await?;
+        self.validate("jobs", validator()).await?;
+        let mut indexes = vec![
             announcements(),
-            leading(),
-            following(),
             index("leases", doc! { "state": 1, "leaseUntil": 1 }),
             index("expiry", doc! { "state": 1, "expiresAt": 1 }),
             index(NEWEST_FIRST, doc! { "tenant": 1, "_id": -1 }),
             index(NEWEST_FIRST_BY_STATE, doc! { "tenant": 1, "state": 1, "_id": -1 }),
             only_where_text("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, "idempotencyKey"),
         ];
+        indexes.extend(crate::scheduling::dispatching::indexes());
         let jobs = self.jobs.clone();
         bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await }).await?;
-        self.index_waiting().await?;
         self.index_finished().await
-    }
-
-    /// The indexes by which jobs are dispatched, and no longer the one by which those of earlier versions were.
-    async fn index_waiting(&self) -> Result<(), StoreError> {
-        let jobs = self.jobs.clone();
-        bounded("create the indexes of waiting jobs", async move {
-            jobs.create_indexes(crate::scheduling::dispatching::indexes()).await?;
-            match jobs.drop_index("unpublished").await {
-                Err(error) if !has_code(&error, INDEX_NOT_FOUND) => Err(error),
-                _ => Ok(()),
-            }
-        })
-        .await
     }
 
     /// The index with which estimates find a tenant's last finished exports. Only finished jobs are in it, so that accepting and
@@ -88,16 +78,43 @@ impl JobStore {
     /// Lets no result be kept longer than `retention` after its job has finished: the bucket is about to remove it. Jobs of earlier versions, or
     /// of a longer retention, would otherwise name objects that are gone.
     pub async fn limit_retention(&self, retention: Duration) -> Result<(), StoreError> {
-        let filter = doc! { "state": JobState::Finished.as_str(), "finishedAt": { "$type": "date" } };
-        // What shares another job's result has finished later than the result was made.
-        let made = doc! { "$ifNull": ["$resultAt", "$finishedAt"] };
-        let latest = doc! { "$add": [made, millis(retention)] };
+        let finished = doc! { "state": ResultState::Finished.as_str() };
+        let latest = doc! { "$add": ["$madeAt", millis(retention)] };
         // The smaller of the two; where there was none, this one.
         let change = vec![doc! { "$set": { "expiresAt": { "$min": ["$expiresAt", latest] } } }];
+        let results = self.results.clone();
+        bounded(
+            "limit how long results are kept",
+            async move { results.update_many(finished, change).await },
+        )
+        .await?;
+        self.expire_with_results().await
+    }
+
+    /// Keeps no job for longer than its result.
+    async fn expire_with_results(&self) -> Result<(), StoreError> {
+        let from = self.results.name();
+        let end_of_result = doc! { "$first": "$result.expiresAt" };
+        let is_longer = doc! { "$or": [
+            { "$lte": ["$expiresAt", null] }, { "$gt": ["$expiresAt", "$endOfResult"] },
+        ] };
+        let stages = [
+            doc! { "$match": { "state": JobState::Finished.as_str() } },
+            doc! { "$lookup": {
+                "from": from, "localField": "resultId", "foreignField": "_id", "as": "result",
+                "pipeline": [{ "$project": { "expiresAt": 1 } }],
+            } },
+            doc! { "$project": { "expiresAt": 1, "endOfResult": end_of_result } },
+            doc! { "$match": { "$expr": { "$and": [{ "$gt": ["$endOfResult", null] }, is_longer] } } },
+            doc! { "$project": { "expiresAt": "$endOfResult" } },
+            doc! { "$merge": {
+                "into": self.jobs.name(), "whenNotMatched": "discard",
+                "whenMatched": [{ "$set": { "expiresAt": "$$new.expiresAt" } }],
+            } },
+        ];
         let jobs = self.jobs.clone();
-        bounded("limit how long results are kept", async move { jobs.update_many(filter, change).await })
+        bounded("limit how long jobs promise results", async move { jobs.aggregate(stages).await.map(drop) })
             .await
-            .map(drop)
     }
 
     async fn make_outbox_indexes(&self) -> Result<(), StoreError> {
@@ -118,22 +135,18 @@ impl JobStore {
             .map(drop)
     }
 
-    async fn make_collection(
-        &self,
-        name: &'static str,
-        validator: Option<Document>,
-    ) -> Result<(), StoreError> {
+    async fn make_collection(&self, name: &'static str) -> Result<(), StoreError> {
         let database = self.jobs.client().database(&self.jobs.namespace().db);
-        bounded("create a collection", async move {
-            create_collection(&database, name).await?;
-            let Some(validator) = validator else { return Ok(()) };
-            let change = doc! {
-                "collMod": name, "validator": validator,
-                "validationLevel": "moderate", "validationAction": "error",
-            };
-            database.run_command(change).await.map(drop)
-        })
-        .await
+        bounded("create a collection", async move { create_collection(&database, name).await }).await
+    }
+
+    pub(crate) async fn validate(&self, name: &'static str, validator: Document) -> Result<(), StoreError> {
+        let database = self.jobs.client().database(&self.jobs.namespace().db);
+        let change = doc! {
+            "collMod": name, "validator": validator,
+            "validationLevel": "moderate", "validationAction": "error",
+        };
+        bounded("set a validator", async move { database.run_command(change).await.map(drop) }).await
     }
 }
 
@@ -144,27 +157,6 @@ fn announcements() -> IndexModel {
         .partial_filter_expression(doc! { "unannounced.at": { "$type": "date" } })
         .build();
     IndexModel::builder().keys(doc! { "unannounced.at": 1 }).options(options).build()
-}
-
-/// One job leads of those of a tenant that ask for the same.
-fn leading() -> IndexModel {
-    let options = IndexOptions::builder()
-        .name(LEADING.to_owned())
-        .unique(true)
-        .partial_filter_expression(doc! { "leads": true, "shareKey": { "$type": "string" } })
-        .build();
-    IndexModel::builder().keys(doc! { "tenant": 1, "shareKey": 1 }).options(options).build()
-}
-
-/// Jobs that wait for another's result, and no others: looking costs nothing where there are none.
-fn following() -> IndexModel {
-    let options = IndexOptions::builder()
-        .name("following".to_owned())
-        .partial_filter_expression(
-            doc! { "state": JobState::NotStarted.as_str(), "sharesResultOf": { "$type": "string" } },
-        )
-        .build();
-    IndexModel::builder().keys(doc! { "sharesResultOf": 1, "_id": 1 }).options(options).build()
 }
 
 /// Unique among the documents where this field is a text.
@@ -193,15 +185,14 @@ fn announcement_list() -> Document {
 
 /// What every job must be.
 fn validator() -> Document {
-    use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
-    let states = [NotStarted, Started, Finished, Failed, Cancelled, Expired].map(JobState::as_str);
+    use JobState::{Finished, Started};
     let schema = doc! {
         "bsonType": "object",
         "required": ["tenant", "state", "epoch", "attempts", "createdAt", "runAfter", "range"],
         "properties": {
             "_id": { "bsonType": "string" },
             "tenant": { "bsonType": "string" },
-            "state": { "enum": states.to_vec() },
+            "state": { "enum": JobState::ALL.map(JobState::as_str).to_vec() },
             "epoch": { "bsonType": "long", "minimum": 0 },
             "attempts": { "bsonType": "long", "minimum": 0 },
             "maxAttempts": { "bsonType": "long", "minimum": 1 },
@@ -217,12 +208,12 @@ fn validator() -> Document {
             "webhookUrl": { "bsonType": ["string", "null"] },
             "unannounced": announcement_list(),
             "shareKey": { "bsonType": ["string", "null"] },
-            "leads": { "bsonType": "bool" },
-            "sharesResultOf": { "bsonType": ["string", "null"] },
-            "resultAt": { "bsonType": ["date", "null"] },
+            "fresh": { "bsonType": "bool" },
+            "waitingFor": { "enum": [WaitingFor::SameExport.as_str(), null] },
+            "resultId": { "bsonType": ["string", "null"] },
+            "shared": { "bsonType": "bool" },
         },
     };
-    let may_lead = [NotStarted, Started, Finished].map(JobState::as_str).to_vec();
     let is_set = |field: &str| doc! { "$gt": [field, null] };
     let is_in = |state: JobState| doc! { "$eq": ["$state", state.as_str()] };
     doc! {
@@ -231,10 +222,8 @@ fn validator() -> Document {
             { "$eq": [is_in(Finished), is_set("$exportUri")] },
             { "$eq": [is_in(Started), is_set("$leaseUntil")] },
             { "$eq": [is_in(Started), is_set("$owner")] },
-            // Whose result is shared has one, or works on it; who waits for another's does not work.
-            { "$or": [{ "$ne": ["$leads", true] }, { "$in": ["$state", may_lead] }] },
-            { "$not": [{ "$and": [{ "$eq": ["$leads", true] }, is_set("$sharesResultOf")] }] },
-            { "$not": [{ "$and": [is_in(Started), is_set("$sharesResultOf")] }] },
+            { "$or": [{ "$not": [is_in(Finished)] }, is_set("$resultId")] },
+            { "$or": [{ "$not": [is_in(Started)] }, { "$not": [is_set("$waitingFor")] }] },
             { "$lte": ["$attempts", { "$ifNull": ["$maxAttempts", "$attempts"] }] },
         ] },
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use export_core::job::{ExportResult, Fence, Job, Stats};
 use export_core::manifest::Manifest;
+use export_core::result::WrittenResult;
 use export_engine::{Engine, EngineError, Limits, MemoryBudget, Meter, Plan, PlanError};
 use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, StoredResult};
 use export_source::{MongoSource, VehicleDatabases};
@@ -45,7 +46,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Writes the result of a job that was claimed at `claimed_at` or later. On success there is one complete result that nobody knows of yet.
+    /// Writes the result of a job that was claimed at `claimed_at` or later. On success there is one complete result, which no document names yet.
     pub async fn export(
         &self,
         job: &Job,
@@ -54,7 +55,7 @@ impl Exporter {
         claimed_at: Instant,
         meter: &Arc<Meter>,
         place: &HeldPlace,
-    ) -> Result<ExportResult, JobError> {
+    ) -> Result<WrittenResult, JobError> {
         let stop = CancellationToken::new();
         let (exporter, job, of_work, stops) = (self.clone(), job.clone(), Arc::clone(meter), stop.clone());
         let work = async move { exporter.work(&job, &of_work, &stops, claimed_at).await };
@@ -89,7 +90,7 @@ impl Exporter {
         meter: &Arc<Meter>,
         stop: &CancellationToken,
         claimed_at: Instant,
-    ) -> Result<ExportResult, JobError> {
+    ) -> Result<WrittenResult, JobError> {
         let handle = Handle::current();
         let source = MongoSource::new(self.vehicles.clone(), handle, self.budget.read_ahead_bytes);
         let source = Arc::new(source);
@@ -99,11 +100,9 @@ impl Exporter {
             match self.write(job, &plan, &source, meter, stop).await? {
                 Written::Whole(whole) => {
                     let (manifest, stored) = *whole;
-                    return Ok(ExportResult {
-                        export_uri: stored.uri.clone(),
-                        objects: stored.objects.clone(),
-                        stats: stats(&manifest, stored, claimed_at),
-                    });
+                    let (export_uri, objects) = (stored.uri.clone(), stored.objects.clone());
+                    let stats = stats(&manifest, stored, claimed_at);
+                    return Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects });
                 }
                 Written::NotNumeric(with_text) => plan = with_text,
             }

@@ -1,15 +1,16 @@
-//! What a worker does with one delivery: decode → look → place → claim → export → commit → ack.
+//! What a worker does with one delivery: decode → look → place → claim → begin the result → export → finish the result → commit → ack.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use export_amqp::Verdict;
 use export_core::causes;
-use export_core::job::{ExportResult, Fence, Job, RetryPolicy};
+use export_core::job::{Fence, Job, RetryPolicy};
 use export_core::message::WakeUp;
+use export_core::result::WrittenResult;
 use export_core::trace::TraceParent;
 use export_engine::Meter;
-use export_store::{BackOff, Claim, Held, JobStore, StoreError};
+use export_store::{BackOff, Begun, Claim, FinishedResult, Held, JobStore, StoreError, Writing};
 use tracing::{Instrument, error, info, info_span, warn};
 
 use crate::disposition::{Disposition, JobError};
@@ -20,6 +21,9 @@ use crate::places::{FleetPlaces, HeldPlace, Wanted};
 /// Tries to write down how an attempt ended; past them the lease expires and the sweeper acts.
 const SETTLE_TRIES: u32 = 3;
 const SETTLE_WAIT: Duration = Duration::from_secs(2);
+/// Mean time that a job waits for the result of the same export before it may be claimed again. The dispatcher releases it no earlier than
+/// that, and not while another job of the tenant writes the result.
+const SAME_EXPORT_WAIT: Duration = Duration::from_secs(1);
 
 /// A worker. Cheap to clone; each delivery is handled by a clone.
 #[derive(Clone, Debug)]
@@ -103,6 +107,15 @@ impl Worker {
     }
 
     async fn attempt(&self, job: &Job, fence: &Fence, claimed_at: Instant, place: &HeldPlace) -> Verdict {
+        let writing = match self.jobs.begin_result(job, fence).await {
+            Ok(Begun::Write(writing)) => writing,
+            Ok(Begun::Use(result)) => return self.commit(fence, &result).await,
+            Ok(Begun::Wait) => return self.wait(fence).await,
+            Err(error) => {
+                let failed = JobError::retry("internal", "the job store did not answer").because(error);
+                return self.settle_failure(job, fence, &failed).await;
+            }
+        };
         let trace_id = job.trace_parent.as_ref().map(TraceParent::trace_id);
         info!(
             job.attempt = job.attempts,
@@ -113,25 +126,59 @@ impl Worker {
         );
         let meter = Arc::new(Meter::default());
         match self.exporter.export(job, fence, &self.terms, claimed_at, &meter, place).await {
-            Ok(result) => self.commit(fence, &result, &meter, claimed_at).await,
+            Ok(written) => self.finish(fence, &writing, &written, &meter, claimed_at).await,
             Err(error) => self.settle_failure(job, fence, &error).await,
         }
     }
 
-    async fn commit(
+    /// Finishes the result, for other jobs as well, and then the job.
+    async fn finish(
         &self,
         fence: &Fence,
-        result: &ExportResult,
+        writing: &Writing,
+        written: &WrittenResult,
         meter: &Meter,
         claimed_at: Instant,
     ) -> Verdict {
         let mut done = progress(meter, claimed_at.elapsed());
         done.percent = 100.0;
         done.eta_seconds = Some(0);
-        match persistently(|| self.jobs.commit(fence, result, &done, self.terms.retention)).await {
+        let retention = self.terms.retention;
+        match persistently(|| self.jobs.finish_result(writing, written, &done, retention)).await {
+            Ok(Some(result)) => self.commit(fence, &result).await,
+            Ok(None) => {
+                warn!("the job went to another worker before its result could be finished");
+                Verdict::Ack
+            }
+            Err(error) => {
+                // Whether it was finished is not known. The message comes again, and the next claim looks for the result.
+                error!(error = %causes(&error), "a result could not be finished; the job's lease will expire");
+                Verdict::Nack
+            }
+        }
+    }
+
+    /// Gives the job back while another job writes the result of the same export. The dispatcher publishes it when it is due.
+    async fn wait(&self, fence: &Fence) -> Verdict {
+        let wait = SAME_EXPORT_WAIT.mul_f64(0.5 + fastrand::f64());
+        match persistently(|| self.jobs.wait_for_result(fence, wait)).await {
+            Ok(Held::Done) => info!("the job waits for the result of the same export"),
+            Ok(Held::CancelRequested) => return self.cancel(fence).await,
+            Ok(Held::Lost) => warn!("the job went to another worker before it could be given back"),
+            Err(error) => {
+                error!(error = %causes(&error), "a job could not be given back; its lease will expire");
+                return Verdict::Nack;
+            }
+        }
+        Verdict::Ack
+    }
+
+    async fn commit(&self, fence: &Fence, result: &FinishedResult) -> Verdict {
+        match persistently(|| self.jobs.commit(fence, result)).await {
             Ok(Held::Done) => {
-                let stats = &result.stats;
+                let stats = &result.result.stats;
                 info!(
+                    result.id = %result.id,
                     row_count = stats.rows,
                     point_count = stats.points,
                     rejected_count = stats.rejected,
@@ -192,6 +239,8 @@ impl Worker {
                 error!(error = %causes(&error), "how the attempt ended could not be written down; the job's lease will expire");
             }
         }
+        // Nacked also after a permanent error, although no attempt is to follow: whatever became of the job, one failed attempt has one answer, and
+        // the next delivery finds that the job needs no message and is acked. An ack would be right as well; the contract says nack on failure.
         Verdict::Nack
     }
 
@@ -228,9 +277,9 @@ fn not_looked_at(error: &StoreError) -> Verdict {
 }
 
 /// Tries an operation a few times. All of them are fenced, so that trying again is harmless.
-async fn persistently<F>(operation: impl Fn() -> F) -> Result<Held, StoreError>
+async fn persistently<T, F>(operation: impl Fn() -> F) -> Result<T, StoreError>
 where
-    F: Future<Output = Result<Held, StoreError>>,
+    F: Future<Output = Result<T, StoreError>>,
 {
     for _ in 1..SETTLE_TRIES {
         match operation().await {

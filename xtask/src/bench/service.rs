@@ -61,7 +61,7 @@ fn worker_peak_bytes(field: &Field<'_>) -> Option<u64> {
 
 fn post(field: &Field<'_>) -> anyhow::Result<String> {
     let url = format!("{}/export", field.stack.api_url());
-    // Each run is to read the source.
+    // Each run reads the source. By the former name of `fresh`, which programs to compare with know as well.
     let body = json!({ "startDate": field.data.start_date, "endDate": field.data.end_date, "force": true });
     let (_, job) = http::post(&url, &body)?;
     let id = job["_id"].as_str().context("the answer has no _id")?;

@@ -245,7 +245,7 @@ fn identical(found: &Value) -> anyhow::Result<Vec<Row>> {
         Row::judged("ten / one", "≤ 1.05", format!("{times:.2}"), times.max <= 1.05),
         Row::plain("finished", format!("{:.0}", spread(found, "/finished")?)),
         Row::judged("different results", "1", format!("{uris:.0}"), uris.max < 1.5),
-        Row::plain("answers that say `\"coalesced\": true`", format!("{:.0}", spread(found, "/coalesced")?)),
+        Row::plain("jobs that share a result", format!("{:.0}", spread(found, "/shared")?)),
     ])
 }
 
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn reads_are_compared_within_a_round() {
-        let round = |alone: u32, all: u32| json!({ "aloneReads": alone, "identicalReads": all, "finished": 10, "exportUris": 1, "coalesced": 9 });
+        let round = |alone: u32, all: u32| json!({ "aloneReads": alone, "identicalReads": all, "finished": 10, "exportUris": 1, "shared": 9 });
         let found = json!({ "rounds": [round(10, 10), round(20, 20)] });
         let rows = identical(&found).unwrap();
         assert!(rows.iter().any(|row| row.found == "1.00 (1.00–1.00)" && row.verdict == "met"));

@@ -48,8 +48,6 @@ impl NotAccepted {
 pub struct Acceptor {
     store: JobStore,
     jobs: mpsc::Sender<Waiting>,
-    /// Those that share another's result: written apart, so that the next write does not wait for theirs.
-    sharing: mpsc::Sender<Waiting>,
 }
 
 /// A job that waits for its write.
@@ -61,42 +59,26 @@ struct Waiting {
     answer: oneshot::Sender<Result<Written, NotAccepted>>,
 }
 
-/// What is done with a batch of jobs.
-#[derive(Clone, Copy, Debug)]
-enum Write {
-    /// They are written as if they were alone.
-    Create,
-    /// They are written beside those whose results they share.
-    Share,
-}
-
 impl Acceptor {
     /// Starts writing.
     pub fn start(store: &JobStore) -> Self {
         let (jobs, waiting) = mpsc::channel(WAITING_JOBS);
-        let (sharing, waiting_to_share) = mpsc::channel(WAITING_JOBS);
-        tokio::spawn(write_jobs(store.clone(), Write::Create, waiting));
-        tokio::spawn(write_jobs(store.clone(), Write::Share, waiting_to_share));
-        Self { store: store.clone(), jobs, sharing }
+        tokio::spawn(write_jobs(store.clone(), waiting));
+        Self { store: store.clone(), jobs }
     }
 
     /// Accepts a job. When this returns, the job survives whatever dies next.
     pub async fn create(&self, new: NewJob) -> Result<Created, NotAccepted> {
         let (tenant, idempotency) = (new.tenant.clone(), new.idempotency.clone());
         let deadline = Instant::now() + LONGEST_WAIT;
-        let again = new.share_key.is_some().then(|| new.clone());
-        let written = match (written(&self.jobs, new, deadline).await?, again) {
-            (Written::Led, Some(new)) => written(&self.sharing, new, deadline).await?,
-            (written, _) => written,
-        };
-        match (written, idempotency) {
+        match (written(&self.jobs, new, deadline).await?, idempotency) {
             (Written::New(job), _) => Ok(Created::New(*job)),
             // Looked up here and not with the write, so that no other job waits for it.
             (Written::KeyKnown, Some(idempotency)) => {
                 let before = self.store.accepted_before(&tenant, &idempotency).await;
                 before.map_err(NotAccepted::not_there)
             }
-            (Written::KeyKnown, None) | (Written::Led, _) => {
+            (Written::KeyKnown, None) => {
                 let what = "a new job was taken for another".to_owned();
                 Err(NotAccepted::not_there(StoreError::Corrupt(what)))
             }
@@ -121,7 +103,7 @@ fn overdue() -> NotAccepted {
     NotAccepted::not_there(StoreError::Overdue("a new job waits to be written"))
 }
 
-async fn write_jobs(store: JobStore, write: Write, mut waiting: mpsc::Receiver<Waiting>) {
+async fn write_jobs(store: JobStore, mut waiting: mpsc::Receiver<Waiting>) {
     let writes = Arc::new(Semaphore::new(WRITES));
     loop {
         // First the place, then the jobs: while all places are taken, jobs gather.
@@ -130,11 +112,11 @@ async fn write_jobs(store: JobStore, write: Write, mut waiting: mpsc::Receiver<W
         if waiting.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
-        tokio::spawn(write_batch(store.clone(), write, batch, place));
+        tokio::spawn(write_batch(store.clone(), batch, place));
     }
 }
 
-async fn write_batch(store: JobStore, write: Write, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+async fn write_batch(store: JobStore, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
     let now = Instant::now();
     let (in_time, late): (Vec<Waiting>, Vec<_>) = batch.into_iter().partition(|job| now < job.deadline);
     for job in late {
@@ -145,11 +127,7 @@ async fn write_batch(store: JobStore, write: Write, batch: Vec<Waiting>, _place:
     }
     let (new, answers): (Vec<NewJob>, Vec<_>) = in_time.into_iter().map(|job| (job.new, job.answer)).unzip();
     // Who has stopped listening is no reason not to accept: see `create`.
-    let outcome = match write {
-        Write::Create => store.create_all(&new).await,
-        Write::Share => store.share_all(&new).await,
-    };
-    match outcome {
+    match store.create_all(&new).await {
         Ok(written) => {
             for (written, answer) in written.into_iter().zip(answers) {
                 answer.send(written.map_err(|error| NotAccepted::unknown(Arc::new(error)))).ok();

@@ -90,8 +90,10 @@ impl QueueView {
 
 impl Positions {
     fn of(line: Line) -> Self {
-        let length = u64::try_from(line.jobs.len()).unwrap_or(u64::MAX);
-        let by_job = line.jobs.into_iter().zip(1..).collect();
+        let length = u64::try_from(line.places.len()).unwrap_or(u64::MAX);
+        let places = line.places.into_iter().zip(1..);
+        let by_job =
+            places.flat_map(|(jobs, position)| jobs.into_iter().map(move |job| (job, position))).collect();
         Self { by_job, length, is_whole: line.is_whole, longest_wait_ms: line.longest_wait_ms }
     }
 }
@@ -122,13 +124,11 @@ impl Queue {
     }
 
     async fn look_for(&self, job: &Job) -> Option<QueueView> {
-        // Whoever waits for another one's result is where that one is. One whose leader has begun is nowhere: it will get its result soon.
-        let job_id = job.shares_result_of.unwrap_or(job.id);
         let mut line = self.line(&job.tenant, LINE_AGE).await?;
-        if line.is_whole && !line.by_job.contains_key(&job_id) {
+        if line.is_whole && !line.by_job.contains_key(&job.id) {
             line = self.line(&job.tenant, NEWCOMER_LINE_AGE).await?;
         }
-        let position = *line.by_job.get(&job_id)?;
+        let position = *line.by_job.get(&job.id)?;
         Some(self.view(&job.tenant, position, job.priority, line.longest_wait_ms).await)
     }
 

@@ -9,7 +9,7 @@ use export_amqp::Publisher;
 use export_core::causes;
 use export_core::job::RetryPolicy;
 use export_core::message::WakeUp;
-use export_store::{BackOff, JobStore, StoreError, Swept};
+use export_store::{BackOff, JobStore, StoreError, Swept, SweptResults};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -52,6 +52,10 @@ impl Sweeper {
         for _ in 0..MAX_CHANGES_PER_SWEEP {
             let Some(swept) = self.jobs.sweep_expired_result().await? else { break };
             log_swept(swept);
+        }
+        let SweptResults { expired, removed } = self.jobs.sweep_results().await?;
+        if expired + removed > 0 {
+            info!(expired_count = expired, removed_count = removed, "results were swept");
         }
         Ok(())
     }

@@ -17,14 +17,11 @@ impl Rule {
             C::CancelRequested => job.cancel_requested,
             C::NotCancelRequested => !job.cancel_requested,
             C::ResultExpired => job.expires_at_ms.is_some_and(|expires_ms| expires_ms <= input.now_ms),
-            C::NotFollowing => job.follows.is_none(),
-            C::Follows => job.follows.as_ref() == Some(&input.leader),
-            C::Leads => job.leads,
-            C::SharedResultLasts => input.shared_until_ms.is_none_or(|until_ms| until_ms > input.now_ms),
+            C::ResultLasts => input.expires_at_ms.is_none_or(|expires_ms| expires_ms > input.now_ms),
         })
     }
 
-    /// Makes the change, if it may happen; whether it did.
+    /// Makes the change, if it may happen; returns whether it did.
     pub fn apply<N: Clone + PartialEq>(&self, job: &mut Record<N>, input: &Input<N>) -> bool {
         let holds = self.holds(job, input);
         if holds {
@@ -43,7 +40,7 @@ impl Rule {
         })
     }
 
-    /// The state that the job is in afterwards, where that is another one.
+    /// The state that the job enters, if it changes its state.
     pub fn to(&self) -> Option<JobState> {
         self.then.iter().find_map(|effect| match effect {
             E::Enter(state) => Some(*state),
@@ -64,21 +61,21 @@ fn change<N: Clone>(effect: E, job: &mut Record<N>, input: &Input<N>) {
         E::DropLease => job.lease_until_ms = None,
         E::DueNow => job.run_after_ms = input.now_ms,
         E::DueAfterBackOff => job.run_after_ms = input.now_ms + input.back_off_ms,
+        E::DueAfterWait => job.run_after_ms = input.now_ms + input.wait_ms,
         E::MarkPublished => job.published_at_ms = Some(input.now_ms),
         E::ForgetPublished => job.published_at_ms = None,
         E::RequestCancel => job.cancel_requested = true,
-        E::SetResult => job.result = Some(input.result.clone()),
+        E::SetResult => {
+            job.result = Some(input.result.clone());
+            job.expires_at_ms = input.expires_at_ms;
+        }
         E::DropResult => job.result = None,
-        E::SetExpiry => job.expires_at_ms = Some(input.now_ms + input.retention_ms),
         E::SetError => job.error = Some(input.error.clone()),
         E::ClearError => job.error = None,
+        E::StartWaiting => job.is_waiting = true,
+        E::StopWaiting => job.is_waiting = false,
         E::Announce(kind) => job.announced.push(kind),
-        E::Lead => job.leads = true,
-        E::StopLeading => job.leads = false,
-        E::FollowNext => job.follows = Some(input.next_leader.clone()),
-        E::StopFollowing => job.follows = None,
-        E::SetSharedExpiry => job.expires_at_ms = input.shared_until_ms,
-        // For people only: no rule looks at them.
+        // No rule reads these.
         E::SetProgress | E::ResetProgress | E::StampStarted | E::StampFinished => {}
     }
 }

@@ -1,46 +1,44 @@
-//! What the rules look at and change.
+//! The data that rules read and change.
 
-use crate::event::Announced;
+use crate::event::{Announced, EventKind};
 use crate::job::JobState;
 
-/// The part of a job that rules look at and change. `N` names owners, results and errors: texts in the database, small
+/// The part of a job that rules read and change. `N` is the type of owners, results and errors: texts in the database, small
 /// numbers in a model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record<N> {
-    /// Where it is in its life.
+    /// State of the job.
     pub state: JobState,
-    /// Claims so far.
+    /// Number of claims so far.
     pub epoch: i64,
     /// Attempts that count.
     pub attempts: u32,
-    /// Attempts that it may have.
+    /// Most attempts that the job may have.
     pub max_attempts: u32,
-    /// Who has it.
+    /// The worker that holds the last claim.
     pub owner: Option<N>,
-    /// Until when, unless it is renewed, in milliseconds.
+    /// When the lease ends unless it is renewed, in milliseconds.
     pub lease_until_ms: Option<i64>,
-    /// When it may be claimed, in milliseconds.
+    /// When the job may be claimed, in milliseconds.
     pub run_after_ms: i64,
     /// When the broker confirmed its message, in milliseconds.
     pub published_at_ms: Option<i64>,
-    /// Whether its owner wants it to end.
+    /// Whether a cancel was requested.
     pub cancel_requested: bool,
-    /// Its result.
+    /// Its result, written by its own worker or by another job's.
     pub result: Option<N>,
-    /// Until when the result is kept, in milliseconds.
+    /// When the result's objects may be deleted, in milliseconds.
     pub expires_at_ms: Option<i64>,
-    /// Why the last attempt failed.
+    /// The error of the last attempt.
     pub error: Option<N>,
-    /// Whose result it waits for, or has.
-    pub follows: Option<N>,
-    /// Whether others may share its result.
-    pub leads: bool,
-    /// What was announced. Only written: no rule depends on it.
+    /// Whether it waits for a result that another job writes. Informs clients; no rule reads it.
+    pub is_waiting: bool,
+    /// The events announced so far. No rule reads them.
     pub announced: Announced,
 }
 
 impl<N> Record<N> {
-    /// A job as it is created at `now_ms`.
+    /// A job as created at `now_ms`, to be worked on.
     pub fn new(max_attempts: u32, now_ms: i64) -> Self {
         Self {
             state: JobState::NotStarted,
@@ -55,36 +53,44 @@ impl<N> Record<N> {
             result: None,
             expires_at_ms: None,
             error: None,
-            follows: None,
-            leads: false,
+            is_waiting: false,
             announced: Announced::default(),
+        }
+    }
+
+    /// A job as created at `now_ms` with a result that exists already: it is FINISHED from the beginning, and announced.
+    pub fn with_result(max_attempts: u32, now_ms: i64, result: N, expires_at_ms: Option<i64>) -> Self {
+        let mut announced = Announced::default();
+        announced.push(EventKind::Finished);
+        Self {
+            state: JobState::Finished,
+            result: Some(result),
+            expires_at_ms,
+            announced,
+            ..Self::new(max_attempts, now_ms)
         }
     }
 }
 
-/// What the caller of a transition brings along. Only what the rule mentions is looked at.
+/// The values that the caller of a transition provides. A rule reads only those that it mentions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Input<N> {
     /// The time, in milliseconds.
     pub now_ms: i64,
-    /// The epoch that the caller saw.
+    /// The epoch that the caller has seen.
     pub epoch: i64,
-    /// The caller's name, its result or its error, as the rule needs them.
+    /// The caller's name.
     pub owner: N,
-    /// The caller's result.
+    /// The finished result.
     pub result: N,
+    /// When the result's objects may be deleted, in milliseconds; `None`: never.
+    pub expires_at_ms: Option<i64>,
     /// The caller's error.
     pub error: N,
     /// Length of a lease, in milliseconds.
     pub lease_ms: i64,
-    /// The back-off that chance has picked, in milliseconds.
+    /// The random back-off, in milliseconds.
     pub back_off_ms: i64,
-    /// How long results are kept, in milliseconds.
-    pub retention_ms: i64,
-    /// The leader that the caller looked at.
-    pub leader: N,
-    /// The leader that comes after it.
-    pub next_leader: N,
-    /// Until when the leader's result is kept, in milliseconds; `None` is for ever.
-    pub shared_until_ms: Option<i64>,
+    /// The jittered wait for another job's result, in milliseconds.
+    pub wait_ms: i64,
 }

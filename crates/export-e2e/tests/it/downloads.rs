@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use export_core::JobId;
-use export_core::job::{ExportResult, Progress, ResultObject, Stats};
+use export_core::job::{ExportResult, Progress, Stats};
+use export_core::result::{ResultObject, WrittenResult};
 use export_e2e::Stack;
-use export_store::{Claim, Held};
+use export_store::{Begun, Claim, Held};
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ async fn finish(stack: &Stack, job_id: &str) {
     }
     let jobs = stack.job_store().await;
     let job_id: JobId = job_id.parse().expect("an id");
-    let Claim::Claimed(_, fence) =
+    let Claim::Claimed(job, fence) =
         jobs.claim(job_id, "test", Duration::from_secs(30)).await.expect("an answer")
     else {
         panic!("not claimed")
@@ -29,7 +30,6 @@ async fn finish(stack: &Stack, job_id: &str) {
     let object = |name: &str| ResultObject { name: name.to_owned(), bytes: name.len() as u64 };
     let result = ExportResult {
         export_uri: format!("s3://{}/{prefix}", stack.space.bucket),
-        objects: OBJECTS.map(object).to_vec(),
         stats: Stats {
             rows: 1,
             points: 1,
@@ -41,7 +41,12 @@ async fn finish(stack: &Stack, job_id: &str) {
             peak_memory_bytes: 1,
         },
     };
-    let committed = jobs.commit(&fence, &result, &Progress::default(), Duration::from_hours(1)).await;
+    let Ok(Begun::Write(writing)) = jobs.begin_result(&job, &fence).await else { panic!("not begun") };
+    let written = WrittenResult { result, objects: OBJECTS.map(object).to_vec() };
+    let finished =
+        jobs.finish_result(&writing, &written, &Progress::default(), Duration::from_hours(1)).await;
+    let finished = finished.expect("an answer").expect("its own");
+    let committed = jobs.commit(&fence, &finished).await;
     assert_eq!(committed.expect("an answer"), Held::Done);
 }
 

@@ -233,7 +233,7 @@ fn export_request(request: &ReferenceRequest) -> ExportRequest {
         parameters: request.parameters.as_ref().map(parameters),
         output: output(&request.options),
         webhook_url: None,
-        force: false,
+        fresh: false,
     }
 }
 

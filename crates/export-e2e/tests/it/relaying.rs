@@ -56,7 +56,7 @@ impl Office {
             share_key: None,
             trace_parent: Some(TraceParent::new(1, 1)),
         };
-        self.jobs.create(&new).await.expect("a job");
+        export_e2e::create(&self.jobs, &new).await;
         self.jobs.cancel(new.id).await.expect("cancelled");
         format!("{}-cancelled", new.id)
     }

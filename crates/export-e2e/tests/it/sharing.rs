@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::callers::Caller;
 use crate::receiver::{Receiver, settings};
 
-/// The longest that a follower may end after its leader: about a second where nothing else is going on.
+/// The longest that a job may end after the one whose result it shares: a second or two where nothing else is going on.
 const MOST_LAG_MS: i64 = 10_000;
 /// The longest that the API may take to see what has changed in a line.
 const SOON: Duration = Duration::from_secs(10);
@@ -56,66 +56,87 @@ async fn stored(stack: &Stack) -> Vec<Document> {
     jobs.find(doc! {}).await.expect("an answer").try_collect().await.expect("jobs")
 }
 
+/// The jobs' own results, of which there may be one per reading of the source.
+async fn results(stack: &Stack) -> u64 {
+    let results = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("results");
+    results.count_documents(doc! {}).await.expect("a count")
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_at_once_over_two_apis_read_the_source_once() {
+async fn twenty_at_once_over_two_apis_read_the_source_once() {
     let mut stack = sharing().await;
     stack.space.insert_fleet(&one_day()).await;
     let other = stack.start_another_api(None).await;
     let apis = [stack.api_url.clone(), other];
     stack.start_worker().await;
     let asked = body();
-    let posts = (0..10).map(|index| post_to(&stack, &apis[index % 2], &[], &asked));
+    let posts = (0..20).map(|index| post_to(&stack, &apis[index % 2], &[], &asked));
     let ids: Vec<String> = join_all(posts).await.iter().map(|answer| id(&answer.json())).collect();
     let mut uris = Vec::new();
-    let mut led = 0;
+    let mut own = 0;
     for id in &ids {
-        let (job, states) = stack.ended(id).await;
-        assert_eq!(job["state"], "FINISHED", "{job:#}");
+        let (job, _) = stack.ended(id).await;
+        assert_eq!((job["state"].as_str(), job["waitingFor"].is_null()), (Some("FINISHED"), true), "{job:#}");
+        assert_eq!(
+            (&job["shared"], &job["progress"]["percent"]),
+            (&job["coalesced"], &json!(100.0)),
+            "{job:#}"
+        );
         uris.push(job["exportUri"].as_str().expect("a URI").to_owned());
-        if job["coalesced"] == false {
-            led += 1;
-        } else {
-            assert_eq!(job["attempts"], 0, "{job:#}");
-            assert!(!states.iter().any(|state| state == "STARTED"), "{states:?}");
-            assert_eq!(job["progress"]["percent"], 100.0, "{job:#}");
-        }
+        own += usize::from(job["shared"] == false);
     }
     uris.dedup();
-    assert_eq!((uris.len(), led), (1, 1));
-    // Nobody ever began the others.
-    let claims: i64 = stored(&stack).await.iter().map(|job| job.get_i64("epoch").expect("an epoch")).sum();
-    assert_eq!(claims, 1);
+    assert_eq!((uris.len(), own, results(&stack).await), (1, 1, 1));
     let end = |job: &Document| job.get_datetime("finishedAt").expect("an end").timestamp_millis();
     let ends: Vec<i64> = stored(&stack).await.iter().map(end).collect();
-    let lag_ms = ends.iter().max().expect("ten") - ends.iter().min().expect("ten");
-    eprintln!("the last follower has ended {lag_ms} ms after its leader");
+    let lag_ms = ends.iter().max().expect("twenty") - ends.iter().min().expect("twenty");
+    eprintln!("the last job has ended {lag_ms} ms after the first");
     assert!(lag_ms < MOST_LAG_MS, "{lag_ms}");
     assert_eq!(stack.space.object_keys().await.len(), 1);
     let first = stack.download(&ids[0]).await;
     for id in &ids[1..] {
         assert!(stack.download(id).await == first, "{id} has other bytes");
     }
+    stack.stop().await;
+}
 
-    // Later, it is there at once.
-    let late = stack.post(&body()).await.json();
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_request_has_the_result_in_its_202_unless_it_is_to_be_fresh() {
+    let mut stack = sharing().await;
+    stack.space.insert_fleet(&one_day()).await;
+    stack.start_worker().await;
+    let (first, _) = stack.ended(&stack.accepted(&with("archive", json!("none"))).await).await;
+    assert_eq!(first["shared"], false);
+    let late = stack.post(&with("archive", json!("none"))).await.json();
     assert_eq!(
-        (late["state"].as_str(), late["coalesced"].as_bool()),
+        (late["state"].as_str(), late["shared"].as_bool()),
         (Some("FINISHED"), Some(true)),
         "{late:#}"
     );
-    assert_eq!(late["exportUri"], uris[0].as_str());
-    let leader = stack.get(&format!("/export/{}", id(&late))).await.json();
-    assert!(leader["downloadUrl"].is_string(), "{leader:#}");
+    for field in ["exportUri", "stats", "expiresAt", "progress"] {
+        assert_eq!(late[field], first[field], "{field}");
+    }
+    assert_eq!((late["attempts"].as_u64(), late["startedAt"].is_string()), (Some(0), true), "{late:#}");
+    // With the same objects, at links of its own.
+    let told = stack.get(&format!("/export/{}", id(&late))).await.json();
+    let names = |job: &Value| -> Vec<Value> {
+        job["objects"].as_array().expect("objects").iter().map(|object| object["name"].clone()).collect()
+    };
+    assert_eq!(names(&told), names(&first));
+    assert!(told["objects"][0]["downloadUrl"].is_string(), "{told:#}");
 
-    // Unless the source is to be read.
-    let forced = id(&stack.post(&with("force", json!(true))).await.json());
-    let (forced, _) = stack.ended(&forced).await;
-    assert_eq!((forced["coalesced"].as_bool(), forced["attempts"].as_u64()), (Some(false), Some(1)));
-    assert_ne!(forced["exportUri"], uris[0].as_str());
-    // And from then on, that one is shared.
-    let after = stack.post(&body()).await.json();
-    assert_eq!(after["exportUri"], forced["exportUri"]);
-    assert_eq!(stack.space.object_keys().await.len(), 2);
+    // By its former name as well.
+    for name in ["fresh", "force"] {
+        let mut body = with("archive", json!("none"));
+        body[name] = json!(true);
+        let (fresh, _) = stack.ended(&stack.accepted(&body).await).await;
+        assert_eq!((fresh["shared"].as_bool(), fresh["attempts"].as_u64()), (Some(false), Some(1)), "{name}");
+        assert_ne!(fresh["exportUri"], first["exportUri"], "{name}");
+        // And from then on, that one is shared.
+        let after = stack.post(&with("archive", json!("none"))).await.json();
+        assert_eq!(after["exportUri"], fresh["exportUri"], "{name}");
+    }
+    assert_eq!(results(&stack).await, 3);
     stack.stop().await;
 }
 
@@ -127,27 +148,29 @@ async fn another_request_another_tenant_and_the_current_hour_are_not_shared() {
     stack.provision().await;
     let first = Caller::of(&stack, "first", &[Scope::Read, Scope::Write]).await;
     let second = Caller::of(&stack, "second", &[Scope::Read, Scope::Write]).await;
-    let coalesced = async |caller: &Caller<'_>, body: Value| {
+    let shared = async |caller: &Caller<'_>, body: Value| {
         let id = caller.accepted(&body).await;
-        caller.get(&format!("/export/{id}")).await.json()["coalesced"] == true
+        caller.get(&format!("/export/{id}")).await.json()["shared"] == true
     };
-    assert!(!coalesced(&first, body()).await);
-    assert!(coalesced(&first, body()).await);
-    assert!(!coalesced(&second, body()).await);
-    assert!(!coalesced(&first, with("timeFormat", json!("rfc3339"))).await);
+    let id = first.accepted(&body()).await;
+    stack.claim(&id).await.finish(&[]).await;
+    assert!(shared(&first, body()).await);
+    assert!(!shared(&second, body()).await);
+    assert!(!shared(&first, with("timeFormat", json!("rfc3339"))).await);
+    // A name for the request: sent again, it is the job that it was.
+    let named = [("idempotency-key", "one")];
+    let sharing = first.send("POST", "/export", &named, Some(&body())).await.json();
+    assert_eq!(sharing["shared"], true);
+    let again = first.send("POST", "/export", &named, Some(&body())).await.json();
+    assert_eq!(again["_id"], sharing["_id"]);
+    // The hour is not over.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let now_ms = i64::try_from(now.as_millis()).expect("a time");
     let hours = TimeRange::new(now_ms - 3_600_000, now_ms + 60_000).expect("a range");
     let until_now = json!({ "startDate": hours.from_rfc3339(), "endDate": hours.to_rfc3339() });
-    for _ in 0..2 {
-        assert!(!coalesced(&first, until_now.clone()).await, "the hour is not over");
-    }
-    // A name for the request: sent again, it is the job that it was.
-    let named = [("idempotency-key", "one")];
-    let follower = first.send("POST", "/export", &named, Some(&body())).await.json();
-    assert_eq!(follower["coalesced"], true);
-    let again = first.send("POST", "/export", &named, Some(&body())).await.json();
-    assert_eq!(again["_id"], follower["_id"]);
+    let id = first.accepted(&until_now).await;
+    stack.claim(&id).await.finish(&[]).await;
+    assert!(!shared(&first, until_now).await);
     stack.stop().await;
 }
 
@@ -169,50 +192,53 @@ async fn everybody_is_told_at_an_address_of_its_own() {
         let webhook = webhooks.iter().find(|webhook| webhook.id() == format!("{id}-finished")).expect("told");
         assert_eq!(webhook.path, path);
     }
-    let coalesced: Vec<_> = join_all(ids.iter().map(|id| stack.ended(id))).await;
-    let coalesced: Vec<_> = coalesced.iter().map(|(job, _)| job["coalesced"].as_bool()).collect();
-    assert_eq!(coalesced, [Some(false), Some(true)]);
+    let ended: Vec<_> = join_all(ids.iter().map(|id| stack.ended(id))).await;
+    let shared: Vec<_> = ended.iter().map(|(job, _)| job["shared"].as_bool()).collect();
+    assert_eq!(shared, [Some(false), Some(true)]);
     stack.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_cancelled_is_replaced_and_one_that_fails_fails_for_all() {
+async fn where_one_job_is_cancelled_or_fails_another_one_writes_the_result() {
     let mut stack = sharing().await;
     stack.space.insert_fleet(&one_day()).await;
     let mut ids = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         ids.push(stack.accepted(&body()).await);
     }
-    // A follower goes, and the leader does not care.
-    let left = stack.accepted(&body()).await;
-    assert_eq!(stack.request("DELETE", &format!("/export/{left}"), &[], Vec::new()).await.status, 202);
-    let leader = stack.get(&format!("/export/{}", ids[0])).await.json();
-    assert_eq!((leader["state"].as_str(), leader["coalesced"].as_bool()), (Some("NOT_STARTED"), Some(false)));
-    // The leader goes, and one of the others does the work.
+    // One ends before it has begun, one fails, and the others do not care.
     assert_eq!(stack.request("DELETE", &format!("/export/{}", ids[0]), &[], Vec::new()).await.status, 202);
+    stack.claim(&ids[1]).await.fail().await;
     stack.start_worker().await;
-    let ended = [stack.ended(&ids[1]).await.0, stack.ended(&ids[2]).await.0];
-    let told: Vec<_> = ended.iter().map(|job| (job["state"].as_str(), job["coalesced"].as_bool())).collect();
+    let ended = [stack.ended(&ids[2]).await.0, stack.ended(&ids[3]).await.0];
+    let told: Vec<_> = ended.iter().map(|job| (job["state"].as_str(), job["shared"].as_bool())).collect();
     assert_eq!(told, [(Some("FINISHED"), Some(false)), (Some("FINISHED"), Some(true))]);
     assert_eq!(ended[0]["exportUri"], ended[1]["exportUri"]);
     assert_eq!(stack.space.object_keys().await.len(), 1);
     stack.stop().await;
+}
 
-    let stack = sharing().await;
-    let (leader, follower) = (stack.accepted(&body()).await, stack.accepted(&body()).await);
-    stack.claim(&leader).await.fail().await;
-    let (leader, _) = stack.ended(&leader).await;
-    let (follower, _) = stack.ended(&follower).await;
-    assert_eq!((follower["state"].as_str(), follower["coalesced"].as_bool()), (Some("FAILED"), Some(true)));
-    assert_eq!(follower["error"], leader["error"]);
-    let next = stack.post(&body()).await.json();
-    assert_eq!((next["state"].as_str(), next["coalesced"].as_bool()), (Some("NOT_STARTED"), Some(false)));
+/// A worker begins it, and another one meets it with a job of the same request that was released before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_waits_while_another_one_writes_its_result() {
+    let mut stack = sharing().await;
+    let (writer, waiting) = (stack.accepted(&body()).await, stack.accepted(&body()).await);
+    let mut held = stack.claim(&writer).await;
+    held.begin().await;
+    stack.start_worker().await;
+    // Not by way of the dispatcher, which would leave it out.
+    stack.publish(&waiting).await;
+    let (job, _) = stack.until(&waiting, |job| job["waitingFor"] == "sameExport").await;
+    assert_eq!((job["state"].as_str(), job["attempts"].as_u64()), (Some("NOT_STARTED"), Some(0)), "{job:#}");
+    held.finish(&[]).await;
+    let (job, _) = stack.ended(&waiting).await;
+    assert_eq!((job["state"].as_str(), job["shared"].as_bool()), (Some("FINISHED"), Some(true)), "{job:#}");
     stack.stop().await;
 }
 
-/// And not behind it: the jobs that wait for the same result do not wait for each other.
+/// And not behind it: jobs that wait for the same result do not wait for each other.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_follower_stands_where_its_leader_does() {
+async fn jobs_that_wait_for_the_same_result_have_one_place() {
     let stack = sharing().await;
     let mut ids = vec![stack.accepted(&with("timeFormat", json!("rfc3339"))).await];
     for _ in 0..3 {
@@ -223,13 +249,10 @@ async fn a_follower_stands_where_its_leader_does() {
         positions.push(stack.get(&format!("/export/{id}")).await.json()["queue"]["position"].as_u64());
     }
     assert_eq!(positions, [Some(1), Some(2), Some(2), Some(2)]);
-    // Its leader has begun: its result will be there soon.
+    // A worker writes it: it will be there soon.
     stack.claim(&ids[1]).await;
-    let follower = until_in_no_line(&stack, &ids[2]).await;
-    assert_eq!(
-        (follower["state"].as_str(), follower["coalesced"].as_bool()),
-        (Some("NOT_STARTED"), Some(true))
-    );
+    let waiting = until_in_no_line(&stack, &ids[2]).await;
+    assert_eq!((waiting["state"].as_str(), waiting["shared"].as_bool()), (Some("NOT_STARTED"), Some(false)));
     stack.stop().await;
 }
 
@@ -251,7 +274,7 @@ async fn where_it_is_off_nothing_is_shared() {
     let stack = Stack::start_api(TestSpace::create().await).await;
     stack.provision().await;
     for _ in 0..2 {
-        assert_eq!(stack.post(&body()).await.json()["coalesced"], false);
+        assert_eq!(stack.post(&body()).await.json()["shared"], false);
     }
     assert!(stored(&stack).await.iter().all(|job| job.get_str("shareKey").is_err()));
     stack.stop().await;

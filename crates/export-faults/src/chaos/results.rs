@@ -97,13 +97,20 @@ pub(super) async fn read_back(deployment: &Deployment, job: &Document) -> Read {
         found.missing.push(format!("{uri:?} is not of this bucket"));
         return read;
     };
-    for (name, bytes) in listed(job, key) {
+    let result = match job.get_str("resultId") {
+        Ok(result_id) => deployment.result(result_id).await.unwrap_or_default(),
+        Err(_) => Document::new(),
+    };
+    if result.get_str("uri").ok() != Some(uri) {
+        found.missing.push(format!("its result is of another address: {result}"));
+    }
+    for (name, bytes) in listed(&result, key) {
         let key = if key.ends_with('/') { format!("{key}{name}") } else { key.to_owned() };
         match object(deployment, &key).await {
             Ok(content) => {
                 let length = content.len();
                 if bytes.is_some_and(|bytes| usize::try_from(bytes) != Ok(length)) {
-                    found.missing.push(format!("{key} has {length} bytes, the job says {bytes:?}"));
+                    found.missing.push(format!("{key} has {length} bytes, the result says {bytes:?}"));
                 }
                 found.bytes += length as u64;
                 if name == ZIP || name == MANIFEST {
@@ -117,12 +124,12 @@ pub(super) async fn read_back(deployment: &Deployment, job: &Document) -> Read {
     read
 }
 
-/// Names and sizes of the objects, as the job lists them; of a zip there is only its key.
-fn listed(job: &Document, key: &str) -> Vec<(String, Option<i64>)> {
+/// Names and sizes of the objects, as the result lists them; of a zip there is only its key.
+fn listed(result: &Document, key: &str) -> Vec<(String, Option<i64>)> {
     if !key.ends_with('/') {
         return vec![(ZIP.to_owned(), None)];
     }
-    let objects = job.get_array("objects").map_or(&[][..], Vec::as_slice);
+    let objects = result.get_array("objects").map_or(&[][..], Vec::as_slice);
     let objects = objects.iter().filter_map(Bson::as_document);
     objects
         .map(|object| {

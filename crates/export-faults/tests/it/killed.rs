@@ -55,6 +55,27 @@ async fn a_worker_is_killed_between_complete_and_commit() {
     deployment.end().await;
 }
 
+/// The result is finished and its job is not: the next attempt commits with it, without reading the source.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_killed_between_the_end_of_the_result_and_the_commit() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.hasty().api().await;
+    let mut first = deployment.hasty().worker().await;
+    let held = first.links.mongodb.add(Rule::request(commit(), Fault::Hold(Direction::Requests)));
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    first.kill();
+    let whole = deployment.space.object_keys().await;
+    let second = deployment.hasty().worker().await;
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!((attempts_of(&job), epoch_of(&job)), (2, 2), "{job:#}");
+    assert_eq!(deployment.space.object_keys().await, whole);
+    assert_eq!(whole, [key_of(&job)]);
+    drop((api, second));
+    deployment.end().await;
+}
+
 /// The job is finished, its message is not: whoever gets that next changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_killed_between_commit_and_ack() {

@@ -1,39 +1,34 @@
-//! Jobs that share a result, when the API that was to see to it is killed.
+//! Jobs that ask for the same export, when the worker that writes their result is killed.
 
-use export_faults::patterns::command;
-use export_faults::{Deployment, Fleet, attempts_of, key_of, state_of};
+use export_faults::patterns::put_object;
+use export_faults::{Deployment, Fleet, key_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
-/// The leader has finished; the API dies just as it gives the followers its result, before or after MongoDB has heard of it.
+/// Another job writes the result instead, for itself and for the others.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_is_killed_while_a_result_is_shared() {
-    for direction in [Direction::Requests, Direction::Answers] {
-        let deployment = Deployment::start().await;
-        let fleet = Fleet::odd(&deployment).await;
-        let mut api = deployment.with("SHARE_RESULTS", "on").api().await;
-        let leader = api.accepted(&fleet.body).await;
-        let followers = [api.accepted(&fleet.body).await, api.accepted(&fleet.body).await];
-        let sharing = command("update", "resultAt");
-        let held = api.links.mongodb.add(Rule::request(sharing, Fault::Hold(direction)));
-        let worker = deployment.worker().await;
-        let led = fleet.exported(&deployment, &leader).await;
-        match direction {
-            Direction::Requests => held.until_seen(1).await,
-            Direction::Answers => held.until_answered(1).await,
-        }
-        api.kill();
-        if direction == Direction::Requests {
-            assert_eq!(state_of(&deployment.job(&followers[0]).await), "NOT_STARTED");
-        }
-        // Whether new jobs share does not matter to those that do already.
-        let next = deployment.with("SHARE_RESULTS", "off").api().await;
-        for follower in &followers {
-            let job = deployment.until_state(follower, "FINISHED").await;
-            assert_eq!((attempts_of(&job), key_of(&job)), (0, key_of(&led)), "{job:#}");
-            assert_eq!(job.get("expiresAt"), led.get("expiresAt"));
-        }
-        assert_eq!(deployment.space.object_keys().await, [key_of(&led)]);
-        drop((next, worker));
-        deployment.end().await;
+async fn the_worker_that_writes_a_shared_result_is_killed() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.hasty().with("SHARE_RESULTS", "on").api().await;
+    let mut first = deployment.hasty().worker().await;
+    let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(api.accepted(&fleet.body).await);
     }
+    held.until_seen(1).await;
+    first.kill();
+    let second = deployment.hasty().worker().await;
+    let mut keys = Vec::new();
+    for id in &ids {
+        keys.push(key_of(&deployment.until_state(id, "FINISHED").await));
+    }
+    keys.dedup();
+    assert_eq!(deployment.space.object_keys().await, keys);
+    assert_eq!(keys.len(), 1);
+    // Whoever asks now has it at once.
+    let late = api.accepted(&fleet.body).await;
+    assert_eq!(key_of(&deployment.job(&late).await), keys[0]);
+    drop((api, second));
+    deployment.end().await;
 }

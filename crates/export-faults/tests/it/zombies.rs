@@ -1,7 +1,7 @@
 //! A worker is stopped (SIGSTOP) past its lease, its job is another's, and then it goes on: it must change nothing.
 
 use bson::{Document, doc};
-use export_faults::patterns::{commit, complete_upload, next_batch, put_object};
+use export_faults::patterns::{commit, complete_upload, finish_result, next_batch, put_object};
 use export_faults::{Deployment, Fleet, Worker, attempts_of, epoch_of, key_of};
 use export_testkit::proxy::{Direction, Fault, Pattern, Rule, Watch};
 
@@ -111,29 +111,30 @@ async fn a_zombie_goes_on_after_its_upload() {
     .await;
 }
 
-/// The commit is on its way while the lease passes: it arrives, and does not match.
+/// The end of the result is on its way while the lease passes: it arrives, and does not match.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombies_commit_comes_late() {
+async fn a_zombies_result_comes_late() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.hasty().api().await;
     let mut zombie = with_one_slot(&deployment).await;
-    let commits = zombie.links.mongodb.add(Rule::request(commit(), Fault::None));
-    let held = zombie.links.mongodb.add(Rule::request(commit(), Fault::Hold(Direction::Requests)).times(1));
+    let finishes = zombie.links.mongodb.add(Rule::request(finish_result(), Fault::None));
+    let held =
+        zombie.links.mongodb.add(Rule::request(finish_result(), Fault::Hold(Direction::Requests)).times(1));
     let job_id = api.accepted(&fleet.body).await;
     held.until_seen(1).await;
     let second = deployment.hasty().worker().await;
     let finished = Finished::by_another(&deployment, &fleet, &job_id).await;
     held.lift();
-    commits.until_answered(1).await;
-    zombie.until_written("the job went to another worker before the export could be committed");
+    finishes.until_answered(1).await;
+    zombie.until_written("the job went to another worker before its result could be finished");
     finished.is_unchanged(&deployment).await;
-    assert_eq!(commits.seen(), 1, "it asks once");
+    assert_eq!(finishes.seen(), 1, "it asks once");
     drop((api, zombie, second));
     deployment.end().await;
 }
 
-/// The commit comes late, and nobody else has taken the job yet: it waits for its next attempt, and does not match either.
+/// The commit comes late, and no other worker has taken the job yet: it does not match either. The next attempt commits with the result, which is whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombies_commit_comes_between_two_attempts() {
     let deployment = Deployment::start().await;

@@ -4,4 +4,4 @@ mod conditions;
 mod mutants;
 mod protocol;
 mod reach;
-mod sharing;
+mod results;

@@ -1,7 +1,7 @@
 //! Many objects under a prefix: all of them, or none.
 
-use export_core::job::ResultObject;
 use export_core::manifest::MANIFEST_ENTRY;
+use export_core::result::ResultObject;
 use export_core::sink::Sink;
 use export_s3::{ResultPlace, S3Error};
 use export_testkit::isolation::TestSpace;

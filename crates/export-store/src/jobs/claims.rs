@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use export_core::JobId;
-use export_core::job::{ExportResult, Failure, Fence, Job, JobState, Progress};
+use export_core::job::{Failure, Fence, Job, JobState, Progress};
 use export_core::rules::Transition;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
@@ -12,6 +12,7 @@ use export_mongo::client::bounded;
 use crate::jobs::JobStore;
 use crate::jobs::document::{read_job, state_of};
 use crate::jobs::rules::{BackOff, Given};
+use crate::results::FinishedResult;
 
 /// What came of trying to claim a job.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub enum Claim {
     },
     /// It could not be claimed a moment ago, and can be by now.
     DueByNow,
-    /// It has ended, or another worker has it, or it waits for the result of another job.
+    /// It has ended, or another worker has it.
     NotAvailable(JobState),
     /// There is no such job.
     Unknown,
@@ -69,17 +70,13 @@ impl JobStore {
     /// Why the job could not be claimed now; `None` when it could be. One read, which changes nothing: a claim may still come to another end.
     pub async fn why_not(&self, job_id: JobId) -> Result<Option<Claim>, StoreError> {
         let wanted = doc! {
-            "state": 1, "sharesResultOf": 1, "publishedAt": 1,
-            "isDue": { "$lte": ["$runAfter", "$$NOW"] },
+            "state": 1, "publishedAt": 1, "isDue": { "$lte": ["$runAfter", "$$NOW"] },
         };
         let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
         let found =
             bounded("look at a job", async move { jobs.find_one(filter).projection(wanted).await }).await?;
         let Some(document) = found else { return Ok(Some(Claim::Unknown)) };
-        let is_following = document.get_str("sharesResultOf").is_ok();
         Ok(match state_of(&document)? {
-            // Where it has to be worked on after all, it gets a message of its own.
-            JobState::NotStarted if is_following => Some(Claim::NotAvailable(JobState::NotStarted)),
             JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => None,
             JobState::NotStarted => {
                 Some(Claim::NotDue { is_published: document.get_datetime("publishedAt").is_ok() })
@@ -104,22 +101,16 @@ impl JobStore {
         })
     }
 
-    /// Makes the attempt's result the job's, to be kept for `retention`. Otherwise the result is nobody's.
-    pub async fn commit(
-        &self,
-        fence: &Fence,
-        result: &ExportResult,
-        progress: &Progress,
-        retention: Duration,
-    ) -> Result<Held, StoreError> {
-        let given =
-            Given { result: Some(result), progress: Some(progress), retention, ..Given::fence(fence) };
+    /// Finishes the job with this result: the one that its worker has finished ([`JobStore::finish_result`]), or one that it shares. The job is kept
+    /// as long as the result.
+    pub async fn commit(&self, fence: &Fence, result: &FinishedResult) -> Result<Held, StoreError> {
+        let given = Given { result: Some(result), progress: Some(&result.progress), ..Given::fence(fence) };
         if self.change(fence.job_id, Transition::Commit, &given).await?.is_some() {
             return Ok(Held::Done);
         }
         let Some(job) = self.stored(fence.job_id).await? else { return Ok(Held::Lost) };
         // The driver may have repeated a commit whose answer was lost: then the first one was ours.
-        let is_ours = job.get_str("exportUri").is_ok_and(|uri| uri == result.export_uri);
+        let is_ours = job.get_str("exportUri").is_ok_and(|uri| uri == result.result.export_uri);
         Ok(if is_ours { Held::Done } else { still_held(&job, fence) })
     }
 
@@ -142,6 +133,13 @@ impl JobStore {
     pub async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError> {
         let given = Given { failure: Some(failure), ..Given::fence(fence) };
         self.change_held(fence, Transition::HandOver, &given).await
+    }
+
+    /// Gives the job back because another job writes the result of the same export; it is due again after this wait. The attempt does not
+    /// count: nothing was read.
+    pub async fn wait_for_result(&self, fence: &Fence, wait: Duration) -> Result<Held, StoreError> {
+        let given = Given { wait, ..Given::fence(fence) };
+        self.change_held(fence, Transition::WaitForResult, &given).await
     }
 
     /// Gives the job up.

@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
-use export_core::job::{Idempotency, Job, NewJob};
+use export_core::event::EventKind;
+use export_core::job::{Idempotency, Job, JobState, NewJob};
 use export_core::rules::Transition;
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
-use export_mongo::clock::after_now;
+use export_mongo::clock::{after_now, millis};
 use export_mongo::server_errors::{DUPLICATE_KEY, STEPPED_DOWN};
 use futures_util::TryStreamExt as _;
 use mongodb::error::ErrorKind;
 
 use crate::jobs::JobStore;
-use crate::jobs::document::{new_job, read_job};
-use crate::jobs::rules::{Given, filter, update};
-use crate::schema::LEADING;
-use crate::sharing::Role;
+use crate::jobs::document::{new_job, progress_document, read_job};
+use crate::jobs::rules::{Given, filter, result_fields, update};
+use crate::results::FinishedResult;
 
 /// Looks for the job that another request with the same key has just made, and the time between them. A majority has it soon.
 const OTHER_JOB_TRIES: u32 = 20;
@@ -30,7 +30,11 @@ const READ_BACK_WAIT: Duration = Duration::from_millis(100);
 /// How long a majority may take to have what was written; as in the options of the collections.
 const MAJORITY: Duration = Duration::from_secs(10);
 
-/// What came of accepting a job.
+/// How long ago a range must have ended before its result is shared. A secondary that is read may be behind, by 120 seconds at most
+/// (`MAX_STALENESS`), and clocks and uploads take a moment: a result that lacks the last minutes must not stay for days.
+const MARGIN: Duration = Duration::from_mins(5);
+
+/// Outcome of accepting a job.
 #[derive(Debug)]
 pub enum Created {
     /// It is there, and durable.
@@ -48,51 +52,28 @@ pub enum Written {
     New(Box<Job>),
     /// It was not written, since its idempotency key is known: [`JobStore::accepted_before`] knows more.
     KeyKnown,
-    /// It was not written, since another job leads those that share its result: [`JobStore::share_all`] writes it.
-    Led,
     /// The database did not take it: it is not there.
     Refused(StoreError),
 }
 
 impl JobStore {
-    /// Accepts a job. When this returns, the job survives whatever dies next.
-    pub async fn create(&self, new: &NewJob) -> Result<Created, StoreError> {
-        let mut written = self.create_all(std::slice::from_ref(new)).await?;
-        let nothing = || StoreError::Corrupt("nothing was created".to_owned());
-        let mut written_first = written.pop().ok_or_else(nothing)??;
-        if matches!(written_first, Written::Led) {
-            let mut shared = self.share_all(std::slice::from_ref(new)).await?;
-            written_first = shared.pop().ok_or_else(nothing)??;
-        }
-        match (written_first, &new.idempotency) {
-            (Written::New(job), _) => Ok(Created::New(*job)),
-            (Written::KeyKnown, Some(idempotency)) => self.accepted_before(&new.tenant, idempotency).await,
-            (Written::KeyKnown, None) | (Written::Led, _) => Err(nothing()),
-            (Written::Refused(error), _) => Err(error),
-        }
-    }
-
-    /// Accepts jobs, each by itself: what came of them, in their order. When this returns, those that were created survive whatever
-    /// dies next. An error is one of all of them, or of that one, and then it is not known which are there.
+    /// Accepts jobs, each by itself; one outcome for each, in their order. When this returns, the created jobs survive any crash. A job that
+    /// shares the current result of its key is created FINISHED.
     ///
-    /// What is known of an idempotency key's earlier job is not looked up here, as nobody is to wait for another's look.
+    /// # Errors
+    ///
+    /// An error of the whole call, or of one job: then it is not known which jobs, or whether this job, was created.
+    ///
+    /// The earlier job of a known idempotency key is not looked up here, because the other jobs would wait for that.
     pub async fn create_all(&self, new: &[NewJob]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
-        self.create_as(&new.iter().map(|new| (new, Role::Lead)).collect::<Vec<_>>()).await
-    }
-
-    /// The same, of jobs that lead, follow or share with nobody.
-    pub(crate) async fn create_as(
-        &self,
-        new: &[(&NewJob, Role)],
-    ) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
-        let refused = self.upsert_all(new).await?;
+        let shared = self.shared_by(new).await?;
+        let refused = self.upsert_all(new, &shared).await?;
         let made = new.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
-        let mut stored = self.stored_of(made.map(|(_, (new, _))| new.id.to_string()).collect()).await?;
+        let mut stored = self.stored_of(made.map(|(_, new)| new.id.to_string()).collect()).await?;
         let mut created = Vec::with_capacity(new.len());
-        for (index, (new, _)) in new.iter().enumerate() {
+        for (index, new) in new.iter().enumerate() {
             let of_this = match (refused.get(&index), stored.remove(&new.id.to_string())) {
                 (None, Some(document)) => read_job(document).map(|job| Written::New(Box::new(job))),
-                (Some(refused), _) if refused.is_led => Ok(Written::Led),
                 (Some(Refused { code: DUPLICATE_KEY, .. }), _) if new.idempotency.is_some() => {
                     Ok(Written::KeyKnown)
                 }
@@ -111,14 +92,19 @@ impl JobStore {
     ///
     /// Upserts instead of inserts, because only updates can take the server's time. An id is never used twice, so each inserts; but the
     /// command may have to be repeated when its answer is lost, and must then leave alone what the first one has made.
-    async fn upsert_all(&self, new: &[(&NewJob, Role)]) -> Result<HashMap<usize, Refused>, StoreError> {
-        let updates: Vec<Document> = new.iter().map(|(new, role)| upsert(new, *role)).collect();
+    async fn upsert_all(
+        &self,
+        new: &[NewJob],
+        shared: &HashMap<usize, FinishedResult>,
+    ) -> Result<HashMap<usize, Refused>, StoreError> {
+        let updates: Vec<Document> =
+            new.iter().enumerate().map(|(index, new)| upsert(new, shared.get(&index))).collect();
         let command = doc! {
             "update": self.jobs.name(),
             "updates": updates,
             // One that is refused must not keep the next from being made.
             "ordered": false,
-            "writeConcern": { "w": "majority", "j": true, "wtimeout": export_mongo::clock::millis(MAJORITY) },
+            "writeConcern": { "w": "majority", "j": true, "wtimeout": millis(MAJORITY) },
         };
         let database = self.jobs.client().database(&self.jobs.namespace().db);
         let answer = bounded("create jobs", async move {
@@ -140,7 +126,7 @@ impl JobStore {
     }
 
     /// The jobs of these ids, by id; after a few looks, those that could be seen.
-    pub(crate) async fn stored_of(&self, ids: Vec<String>) -> Result<HashMap<String, Document>, StoreError> {
+    async fn stored_of(&self, ids: Vec<String>) -> Result<HashMap<String, Document>, StoreError> {
         let mut stored = HashMap::with_capacity(ids.len());
         if ids.is_empty() {
             return Ok(stored);
@@ -218,21 +204,48 @@ impl JobStore {
 }
 
 /// One job as an update that makes it.
-fn upsert(new: &NewJob, role: Role) -> Document {
+fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
     let id = new.id.to_string();
     let literal = doc! { "$literal": new_job(&id, new) };
-    let times = doc! {
+    let by_server = doc! {
         "createdAt": "$$NOW",
         "runAfter": "$$NOW",
         "turnAt": after_now(new.priority.steps_back()),
+        "shareKey": share_key(new),
     };
-    let made = doc! { "$mergeObjects": [literal, times, role.fields(new)] };
+    let mut parts = vec![literal, by_server];
+    parts.extend(shared.into_iter().flat_map(finished));
+    let made = doc! { "$mergeObjects": parts };
     let is_there = doc! { "$ne": [{ "$type": "$state" }, "missing"] };
     doc! {
         "q": { "_id": id },
         "u": [{ "$replaceWith": { "$cond": [is_there, "$$ROOT", made] } }],
         "upsert": true,
     }
+}
+
+/// The share key, of a range that has ended; only then is a result final, by the server's clock. Null for other ranges.
+fn share_key(new: &NewJob) -> Bson {
+    let Some(key) = &new.share_key else { return Bson::Null };
+    let to = bson::DateTime::from_millis(new.request.range.to_ms());
+    doc! { "$cond": [{ "$lte": [to, end_of_closed()] }, key.as_str(), null] }.into()
+}
+
+/// Up to when a range may go to have ended. A later one touches the current hour, which is still being written, or ended a moment ago.
+fn end_of_closed() -> Document {
+    let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
+    doc! { "$min": [this_hour, { "$subtract": ["$$NOW", millis(MARGIN)] }] }
+}
+
+/// The fields of a job that is created with a finished result, which it shares.
+fn finished(result: &FinishedResult) -> [Document; 2] {
+    let mut literal = result_fields(result);
+    literal.insert("state", JobState::Finished.as_str());
+    literal.insert("shared", true);
+    literal.insert("progress", progress_document(&result.progress));
+    let event = doc! { "kind": EventKind::Finished.as_str(), "at": "$$NOW" };
+    let by_server = doc! { "startedAt": "$$NOW", "finishedAt": "$$NOW", "unannounced": [event] };
+    [doc! { "$literal": literal }, by_server]
 }
 
 /// Whether the answer may have been lost on the way, or another server has become the primary: what the driver repeats by itself
@@ -256,8 +269,6 @@ fn has_stepped_down(answer: &Document) -> bool {
 struct Refused {
     code: i32,
     message: String,
-    /// Whether another job leads.
-    is_led: bool,
 }
 
 impl Refused {
@@ -267,11 +278,21 @@ impl Refused {
             |name| error.get_i32(name).map_err(|_| StoreError::Corrupt(format!("an error without {name}")));
         let index = usize::try_from(number("index")?).unwrap_or(usize::MAX);
         let message = error.get_str("errmsg").unwrap_or("no reason given").to_owned();
-        let code = number("code")?;
-        let is_of_leaders = match error.get_document("keyPattern") {
-            Ok(keys) => keys.contains_key("shareKey"),
-            Err(_) => message.contains(&format!("index: {LEADING} ")),
-        };
-        Ok((index, Self { code, message, is_led: code == DUPLICATE_KEY && is_of_leaders }))
+        Ok((index, Self { code: number("code")?, message }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_ended_after_its_hour_and_a_margin() {
+        let minutes = i64::try_from(MARGIN.as_secs() / 60).expect("small");
+        // Above the lag of a secondary that is read: two minutes.
+        assert_eq!(minutes, 5);
+        let margin_ago = doc! { "$subtract": ["$$NOW", minutes * 60_000] };
+        let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
+        assert_eq!(end_of_closed(), doc! { "$min": [this_hour, margin_ago] });
     }
 }

@@ -4,13 +4,12 @@ use std::num::NonZeroU64;
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::access::{AllowedVehicles, VehiclePattern};
-use export_core::job::{
-    ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, ResultObject, Stats,
-};
+use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, Stats, WaitingFor};
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };
 use export_core::request::{ExportRequest, WebhookUrl};
+use export_core::result::ResultObject;
 use export_core::trace::TraceParent;
 use export_core::{JobId, Parameter, Tenant, TimeRange, VehicleId};
 use export_mongo::StoreError;
@@ -55,6 +54,7 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
         "stepMs": output.step_ms().map(|step_ms| count(step_ms.get())),
         "fill": output.fill().map(Fill::as_str),
         "webhookUrl": request.webhook_url.as_ref().map(WebhookUrl::as_str),
+        "fresh": request.fresh,
         "state": JobState::NotStarted.as_str(),
         "epoch": 0_i64,
         "attempts": 0_i64,
@@ -65,8 +65,10 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
         "publishedAt": null,
         "cancelRequested": false,
         "progress": progress_document(&Progress::default()),
+        "waitingFor": null,
+        "resultId": null,
+        "shared": false,
         "exportUri": null,
-        "objects": null,
         "stats": null,
         "error": null,
         "startedAt": null,
@@ -146,6 +148,8 @@ struct Stored {
     fill: Option<Fill>,
     webhook_url: Option<WebhookUrl>,
     #[serde(default)]
+    fresh: bool,
+    #[serde(default)]
     priority: Priority,
     state: JobState,
     epoch: i64,
@@ -156,11 +160,12 @@ struct Stored {
     #[serde(default)]
     cancel_requested: bool,
     expires_at: Option<DateTime>,
-    shares_result_of: Option<JobId>,
+    share_key: Option<String>,
+    result_id: Option<JobId>,
+    waiting_for: Option<WaitingFor>,
     traceparent: Option<TraceParent>,
     progress: Progress,
     export_uri: Option<String>,
-    objects: Option<Vec<ResultObject>>,
     stats: Option<Stats>,
     error: Option<Failure>,
     created_at: DateTime,
@@ -189,9 +194,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
     let range = TimeRange::new(stored.range.from.timestamp_millis(), stored.range.to.timestamp_millis())
         .map_err(|error| corrupt(error.to_string()))?;
     let result = match (stored.export_uri, stored.stats) {
-        (Some(export_uri), Some(stats)) => {
-            Some(ExportResult { export_uri, objects: stored.objects.unwrap_or_default(), stats })
-        }
+        (Some(export_uri), Some(stats)) => Some(ExportResult { export_uri, stats }),
         (None, _) => None,
         (Some(_), None) => return Err(corrupt("exportUri without stats".to_owned())),
     };
@@ -218,7 +221,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
             vehicles: stored.vehicles,
             parameters: stored.parameters,
             webhook_url: stored.webhook_url,
-            force: false,
+            fresh: stored.fresh,
         },
         priority: stored.priority,
         state: stored.state,
@@ -233,7 +236,9 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         started_at: stored.started_at.map(to_chrono),
         finished_at: stored.finished_at.map(to_chrono),
         expires_at: stored.expires_at.map(to_chrono),
-        shares_result_of: stored.shares_result_of,
+        share_key: stored.share_key,
+        result_id: stored.result_id,
+        waiting_for: stored.waiting_for,
         trace_parent: stored.traceparent,
     })
 }

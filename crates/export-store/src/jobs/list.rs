@@ -46,8 +46,7 @@ pub struct Viewer {
 /// A page of jobs.
 #[derive(Clone, Debug)]
 pub struct JobPage {
-    /// The jobs, newest first, without the objects of their results (which may be thousands for
-    /// each).
+    /// The jobs, newest first.
     pub jobs: Vec<Job>,
     /// The last job of the page, for the next page; `None` on the last page.
     pub next_older_than: Option<JobId>,
@@ -120,7 +119,6 @@ fn stages(wanted: &JobsWanted) -> Vec<Document> {
     stages.push(doc! { "$limit": i64::from(wanted.limit.max(1)) + 1 });
     let address = doc! { "$cond": [is_over(), null, "$exportUri"] };
     stages.push(doc! { "$set": { "exportUri": address, "state": current_state() } });
-    stages.push(doc! { "$unset": ["objects", "manifest"] });
     stages
 }
 

@@ -41,7 +41,8 @@ impl JobStore {
             "stepMs": 1, "fill": 1,
         };
         // A result that several jobs share was made once.
-        let own = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "sharesResultOf": null };
+        let own =
+            doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "shared": { "$ne": true } };
         let (jobs, of_tenant) = (self.jobs.clone(), own);
         let found = bounded("find the last finished exports", async move {
             let finished = jobs.find(of_tenant).sort(doc! { "finishedAt": -1 });

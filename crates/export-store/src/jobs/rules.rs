@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{Bson, Document, doc};
 use export_core::JobId;
-use export_core::job::{ExportResult, Failure, Fence, Progress, RetryPolicy};
+use export_core::job::{Failure, Fence, Progress, RetryPolicy, WaitingFor};
 use export_core::rules::{Condition, Effect, Rule};
 use export_mongo::clock::after_now;
 
-use crate::jobs::document::{
-    earlier_max_attempts, failure_document, object_documents, progress_document, stats_document,
-};
+use crate::jobs::document::{earlier_max_attempts, failure_document, progress_document, stats_document};
+use crate::results::FinishedResult;
 
 /// What a caller brings along. Only what the rule mentions is looked at; the rest stays as it is by default.
 #[derive(Clone, Debug, Default)]
@@ -20,15 +19,10 @@ pub(crate) struct Given<'a> {
     pub(crate) owner: &'a str,
     pub(crate) lease: Duration,
     pub(crate) back_off: BackOff,
-    pub(crate) result: Option<&'a ExportResult>,
-    pub(crate) retention: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) result: Option<&'a FinishedResult>,
     pub(crate) failure: Option<&'a Failure>,
     pub(crate) progress: Option<&'a Progress>,
-    pub(crate) leader: Option<JobId>,
-    pub(crate) next_leader: Option<JobId>,
-    /// Until when the leader's result is kept, and when it was made.
-    pub(crate) shared_until: Option<DateTime>,
-    pub(crate) shared_since: Option<DateTime>,
 }
 
 /// How long a job waits, and what chance says about it: a number in `[0, 1)`.
@@ -78,18 +72,9 @@ pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
             Condition::Due => expressions.push(doc! { "$lte": ["$runAfter", "$$NOW"] }),
             Condition::LeaseExpired => expressions.extend(passed("$leaseUntil", "$lt")),
             Condition::ResultExpired => expressions.extend(passed("$expiresAt", "$lte")),
-            Condition::NotFollowing => {
-                // Jobs of earlier versions have no such field.
-                filter.insert("sharesResultOf", Bson::Null);
-            }
-            Condition::Follows => {
-                filter.insert("sharesResultOf", given.leader.map(|id| id.to_string()).unwrap_or_default());
-            }
-            Condition::Leads => {
-                filter.insert("leads", true);
-            }
-            Condition::SharedResultLasts => {
-                expressions.extend(given.shared_until.map(|until| doc! { "$gt": [until, "$$NOW"] }));
+            Condition::ResultLasts => {
+                let expires_at = given.result.and_then(FinishedResult::stored_expiry);
+                expressions.extend(expires_at.map(|expires_at| doc! { "$gt": [expires_at, "$$NOW"] }));
             }
             Condition::AttemptsLeft => expressions.push(doc! { "$lt": ["$attempts", max_attempts()] }),
             Condition::NoAttemptsLeft => expressions.push(doc! { "$gte": ["$attempts", max_attempts()] }),
@@ -102,7 +87,7 @@ pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
 }
 
 /// A time that is there and over. (In the order of BSON a missing time would be over, too.)
-fn passed(field: &str, comparison: &str) -> [Document; 2] {
+pub(crate) fn passed(field: &str, comparison: &str) -> [Document; 2] {
     [doc! { "$gt": [field, null] }, doc! { comparison: [field, "$$NOW"] }]
 }
 
@@ -139,6 +124,7 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         Effect::DropLease => set("leaseUntil", Bson::Null),
         Effect::DueNow => set("runAfter", "$$NOW".into()),
         Effect::DueAfterBackOff => set("runAfter", after_back_off(given.back_off).into()),
+        Effect::DueAfterWait => set("runAfter", after_now(given.wait).into()),
         Effect::MarkPublished => {
             // How often its message was sent again since it was released; nothing depends on it but when that happens next.
             let again = doc! { "$add": [{ "$ifNull": ["$republished", 0_i64] }, 1_i64] };
@@ -149,38 +135,37 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         Effect::ForgetPublished => set("publishedAt", Bson::Null),
         Effect::RequestCancel => set("cancelRequested", true.into()),
         Effect::SetResult => {
-            let result = given.result;
-            set("exportUri", literal(result.map(|result| result.export_uri.clone()).into()));
-            set("objects", literal(result.map(|result| object_documents(&result.objects)).into()));
-            set("stats", literal(result.map(|result| stats_document(&result.stats)).into()));
+            for (field, value) in given.result.into_iter().flat_map(result_fields) {
+                set(&field, literal(value));
+            }
+            set("shared", doc! { "$ne": ["$_id", given.result.map(|result| result.id.to_string())] }.into());
         }
-        Effect::DropResult => {
-            set("exportUri", Bson::Null);
-            set("objects", Bson::Null);
-        }
-        Effect::SetExpiry => set("expiresAt", after_now(given.retention).into()),
+        // Which result it was stays known.
+        Effect::DropResult => set("exportUri", Bson::Null),
         Effect::SetError => set("error", literal(given.failure.map(failure_document).into())),
         Effect::ClearError => set("error", Bson::Null),
         Effect::SetProgress => set("progress", literal(given.progress.map(progress_document).into())),
         Effect::ResetProgress => set("progress", literal(progress_document(&Progress::default()).into())),
         Effect::StampStarted => set("startedAt", "$$NOW".into()),
         Effect::StampFinished => set("finishedAt", "$$NOW".into()),
-        Effect::Lead => set("leads", true.into()),
-        Effect::StopLeading => set("leads", false.into()),
-        Effect::FollowNext => {
-            set("sharesResultOf", given.next_leader.map(|id| id.to_string()).into());
-        }
-        Effect::StopFollowing => set("sharesResultOf", Bson::Null),
-        Effect::SetSharedExpiry => {
-            set("expiresAt", given.shared_until.into());
-            set("resultAt", given.shared_since.into());
-        }
+        Effect::StartWaiting => set("waitingFor", WaitingFor::SameExport.as_str().into()),
+        Effect::StopWaiting => set("waitingFor", Bson::Null),
         Effect::Announce(kind) => {
             // Jobs of earlier versions have no list.
             let earlier = doc! { "$ifNull": ["$unannounced", []] };
             let one_more = doc! { "kind": { "$literal": kind.as_str() }, "at": "$$NOW" };
             set("unannounced", doc! { "$concatArrays": [earlier, [one_more]] }.into());
         }
+    }
+}
+
+/// The fields by which a job refers to its result.
+pub(crate) fn result_fields(result: &FinishedResult) -> Document {
+    doc! {
+        "resultId": result.id.to_string(),
+        "exportUri": &result.result.export_uri,
+        "stats": stats_document(&result.result.stats),
+        "expiresAt": result.stored_expiry(),
     }
 }
 

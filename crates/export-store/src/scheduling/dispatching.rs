@@ -1,14 +1,19 @@
 //! The dispatcher's doors: who waits, what is in the broker or running, and which jobs are next.
 //!
-//! A job *waits* while it is `NOT_STARTED`, not published, due, and shares no other job's result. It is *in the broker* while it is `NOT_STARTED`
-//! and published, and *running* while it is `STARTED`. Looking costs nothing where nobody waits, and little where ten thousand do: each
-//! look reads an index that holds only such jobs, and of that only as much as it tells.
+//! A job *waits* while it is `NOT_STARTED`, not published and due. It is *in the broker* while it is `NOT_STARTED` and published, and *running*
+//! while it is `STARTED`; in both cases it is *active*. A look costs nothing while no job waits, and little while ten thousand do: each look
+//! reads an index that holds only such jobs, and of that only as much as it returns.
+//!
+//! **The same export.** Of the jobs that may share a result, one is active at a time until there is a finished result for the others:
+//! hundreds of identical requests cost one reading, and no worker claims a job only to give it back. Nothing depends on this for safety,
+//! because a worker that meets another one's result waits ([`JobStore::begin_result`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
 use export_core::Tenant;
 use export_core::job::JobState;
+use export_core::rules::result::ResultTransition;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::server_errors::{BAD_VALUE, has_code};
@@ -17,12 +22,13 @@ use mongodb::IndexModel;
 use mongodb::options::{Hint, IndexOptions};
 
 use crate::jobs::JobStore;
+use crate::results::{GivenOfResult, filter};
 use crate::scheduling::message::PendingMessage;
 
 /// The index of waiting jobs, by tenant and turn.
-pub(crate) const WAITING: &str = "waiting";
+pub(crate) const WAITING: &str = "waitingByTurn";
 /// The index of jobs in the broker, and of running ones.
-pub(crate) const ACTIVE: &str = "active";
+pub(crate) const ACTIVE: &str = "activeJobs";
 
 /// What is in the broker or running.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub struct Occupancy {
     pub running: usize,
     /// Both together, of each tenant that has any.
     pub by_tenant: HashMap<Tenant, usize>,
+    /// Share keys of active jobs, of each tenant that has any.
+    pub keys: HashMap<Tenant, BTreeSet<String>>,
 }
 
 impl JobStore {
@@ -72,7 +80,8 @@ impl JobStore {
         let is_running = doc! { "$eq": ["$state", JobState::Started.as_str()] };
         let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
         let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
-        let stages = [doc! { "$match": is_active() }, doc! { "$group": { "_id": of, "jobs": jobs } }];
+        let group = doc! { "_id": of, "jobs": jobs, "keys": { "$addToSet": "$shareKey" } };
+        let stages = [doc! { "$match": is_active() }, doc! { "$group": group }];
         let jobs = self.jobs.clone();
         let groups: Vec<Document> = bounded("count active jobs", async move {
             // Said outright: left to itself, the server tries several indexes for each half of the condition, again for every look.
@@ -86,7 +95,13 @@ impl JobStore {
         })
         .await?;
         let mut occupancy = Occupancy::default();
-        for (tenant, state, count) in groups.iter().filter_map(counted).filter(|(.., count)| *count > 0) {
+        for (tenant, state, count, keys) in groups.iter().filter_map(counted) {
+            if !keys.is_empty() {
+                occupancy.keys.entry(tenant.clone()).or_default().extend(keys);
+            }
+            if count == 0 {
+                continue;
+            }
             let of_state = if state == JobState::Started.as_str() {
                 &mut occupancy.running
             } else {
@@ -98,29 +113,78 @@ impl JobStore {
         Ok(occupancy)
     }
 
-    /// The tenant's next waiting jobs that are due, at most so many. Those of earlier versions, which know no turn, come first.
+    /// The tenant's next waiting jobs that are due, at most `most`. Jobs of earlier versions, which have no turn, come first.
+    ///
+    /// Left out are jobs that wait for the result of an active job, whose share keys are `active`; and of waiting jobs with one share key
+    /// all but the first. Jobs that a current result serves are never left out: each of them uses it at its claim.
     pub async fn next_waiting(
         &self,
         tenant: &Tenant,
         most: usize,
+        active: &BTreeSet<String>,
     ) -> Result<Vec<PendingMessage>, StoreError> {
+        let mut current = self.current_begun_at(tenant, active.iter()).await?;
         let mut wanted = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
         wanted.extend(is_unpublished());
+        let blocked: Vec<&String> = active.iter().filter(|key| !current.contains_key(*key)).collect();
+        if !blocked.is_empty() {
+            wanted.insert("shareKey", doc! { "$nin": blocked });
+        }
+        if !current.is_empty() {
+            let too_old = |(key, begun_at): (&String, &DateTime)| {
+                doc! { "shareKey": key, "fresh": true, "createdAt": { "$gte": *begun_at } }
+            };
+            wanted.insert("$nor", current.iter().map(too_old).collect::<Vec<_>>());
+        }
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let jobs = self.jobs.clone();
         let found: Vec<Document> = bounded("find a tenant's next jobs", async move {
-            let seen = doc! { "_id": 1, "epoch": 1, "traceparent": 1 };
+            let seen = doc! {
+                "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1,
+            };
             let in_turn = jobs.find(wanted).sort(doc! { "turnAt": 1, "_id": 1 }).limit(most);
             in_turn.projection(seen).await?.try_collect().await
         })
         .await?;
-        Ok(found.iter().filter_map(PendingMessage::read).collect())
+        let more_than_once = more_than_once(&found);
+        current.extend(self.current_begun_at(tenant, more_than_once.difference(active)).await?);
+        let mut first = HashSet::new();
+        let is_next = |job: &&Document| {
+            let Ok(key) = job.get_str("shareKey") else { return true };
+            let is_served = current.get(key).is_some_and(|begun_at| is_served_by(job, *begun_at));
+            first.insert(key.to_owned()) || is_served
+        };
+        Ok(found.iter().filter(is_next).filter_map(PendingMessage::read).collect())
+    }
+
+    /// When the current results of these keys were begun, of results that are kept for long enough to be shared.
+    async fn current_begun_at(
+        &self,
+        tenant: &Tenant,
+        keys: impl Iterator<Item = &String>,
+    ) -> Result<HashMap<String, DateTime>, StoreError> {
+        let keys: Vec<&String> = keys.collect();
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut wanted = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
+        wanted.extend(filter(ResultTransition::Share.rule(), &GivenOfResult::default()));
+        let results = self.results.clone();
+        let found: Vec<Document> = bounded("find current results", async move {
+            let told = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };
+            results.find(wanted).projection(told).await?.try_collect().await
+        })
+        .await?;
+        let begun_at = |result: &Document| {
+            Some((result.get_str("shareKey").ok()?.to_owned(), *result.get_datetime("begunAt").ok()?))
+        };
+        Ok(found.iter().filter_map(begun_at).collect())
     }
 }
 
 /// Jobs whose message is to go out, once they are due: those of the index `waiting`, in the very words of its condition.
 pub(crate) fn is_unpublished() -> Document {
-    doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null, "sharesResultOf": null }
+    doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null }
 }
 
 /// Jobs in the broker, and running ones: those of the index `active`, in the very words of its condition. A job that was claimed before its
@@ -141,18 +205,35 @@ pub(crate) fn indexes() -> [IndexModel; 2] {
             IndexOptions::builder().name(name.to_owned()).partial_filter_expression(condition).build();
         IndexModel::builder().keys(keys).options(options).build()
     };
-    // `runAfter` is there so that jobs that are not due are passed by without being read.
-    let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1 };
+    // With the last two, jobs that are not due, or wait for the result of another one, are skipped without being read.
+    let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1, "shareKey": 1 };
     [
         partial(WAITING, in_turn, is_unpublished()),
-        // Here it is told with the rest.
-        partial(ACTIVE, doc! { "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1 }, is_active()),
+        partial(
+            ACTIVE,
+            doc! { "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1, "shareKey": 1 },
+            is_active(),
+        ),
     ]
 }
 
-/// A tenant, a state and how many jobs they have in common.
-fn counted(group: &Document) -> Option<(Tenant, &str, usize)> {
+/// A tenant, a state, how many jobs they have in common, and the share keys of these.
+fn counted(group: &Document) -> Option<(Tenant, &str, usize, BTreeSet<String>)> {
     let of = group.get_document("_id").ok()?;
     let count = usize::try_from(group.get_i64("jobs").ok()?).ok()?;
-    Some((of.get_str("tenant").ok()?.parse().ok()?, of.get_str("state").ok()?, count))
+    let keys = group.get_array("keys").ok()?.iter().filter_map(|key| key.as_str().map(ToOwned::to_owned));
+    Some((of.get_str("tenant").ok()?.parse().ok()?, of.get_str("state").ok()?, count, keys.collect()))
+}
+
+/// Share keys that several of these jobs have.
+fn more_than_once(jobs: &[Document]) -> BTreeSet<String> {
+    let mut seen = HashSet::new();
+    let keys = jobs.iter().filter_map(|job| job.get_str("shareKey").ok());
+    keys.filter(|key| !seen.insert(*key)).map(ToOwned::to_owned).collect()
+}
+
+/// Whether the job can use a result that was begun at this time.
+fn is_served_by(job: &Document, begun_at: DateTime) -> bool {
+    let is_fresh = job.get_bool("fresh").unwrap_or(false);
+    !is_fresh || job.get_datetime("createdAt").is_ok_and(|created_at| *created_at < begun_at)
 }

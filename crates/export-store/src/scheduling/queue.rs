@@ -2,7 +2,7 @@
 //!
 //! All of them are answered with the help of an index, read a bounded number of jobs, and are asked once for many callers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -31,12 +31,13 @@ const FINISHED: i64 = 50;
 /// Most finished jobs that are looked at for these, where many have got another one's result.
 const LOOKED_AT: i64 = 1_000;
 
-/// A tenant's jobs that no worker has, without those that will get the result of another one.
+/// A tenant's jobs that no worker has, in the order in which they will be begun: first jobs in the broker, then the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// In the order in which they will be begun: those that the broker has, then the others.
-    pub jobs: Vec<JobId>,
-    /// Whether these are all of them.
+    /// Jobs that wait for the same result have one place, that of the first of them. Jobs that wait for a result which a worker writes by now
+    /// have none.
+    pub places: Vec<Vec<JobId>>,
+    /// Whether these are all jobs of the line.
     pub is_whole: bool,
     /// How long the one that has waited the longest has waited, in milliseconds.
     pub longest_wait_ms: u64,
@@ -56,7 +57,16 @@ pub struct Recent {
 struct Waiting {
     #[serde(rename = "_id")]
     id: String,
+    share_key: Option<String>,
+    #[serde(default)]
+    fresh: bool,
     waited_ms: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Running {
+    share_key: String,
 }
 
 #[derive(Deserialize)]
@@ -85,15 +95,26 @@ impl JobStore {
         // that a job that is released meanwhile is seen twice and not missed.
         let waiting: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)).await?;
         let in_broker: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(ACTIVE)).await?;
+        let running: Vec<Running> =
+            self.ask(LOOK, shared_by_running(tenant), Some(NEWEST_FIRST_BY_STATE)).await?;
+        let running: BTreeSet<String> = running.into_iter().map(|job| job.share_key).collect();
         let is_whole = waiting.len() < LINE && in_broker.len() < LINE;
         let mut line = Line { is_whole, ..Line::default() };
         let mut seen = HashSet::new();
-        for Waiting { id, waited_ms } in in_broker.into_iter().chain(waiting) {
+        let mut place_of_key = HashMap::new();
+        for Waiting { id, share_key, fresh, waited_ms } in in_broker.into_iter().chain(waiting) {
             let Ok(job_id) = id.parse() else { continue };
-            if seen.insert(job_id) {
-                line.jobs.push(job_id);
-                line.longest_wait_ms = line.longest_wait_ms.max(u64::try_from(waited_ms).unwrap_or(0));
+            let key = share_key.filter(|_| !fresh);
+            if key.as_ref().is_some_and(|key| running.contains(key)) || !seen.insert(job_id) {
+                continue;
             }
+            let next = line.places.len();
+            let place = key.map_or(next, |key| *place_of_key.entry(key).or_insert(next));
+            if place == next {
+                line.places.push(Vec::new());
+            }
+            line.places[place].push(job_id);
+            line.longest_wait_ms = line.longest_wait_ms.max(u64::try_from(waited_ms).unwrap_or(0));
         }
         Ok(line)
     }
@@ -112,7 +133,7 @@ impl JobStore {
             told.clone(),
         ];
         // Each by an index that is there for something else: of one tenant by when they finished; of all by when their results expire, which
-        // is the same order where they are kept equally long. Who got another one's result was never begun, nor took any time.
+        // is the same order where they are kept equally long. A job that shares a result took no time.
         let (finished, order) = match tenant {
             Some(tenant) => {
                 let filter = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } };
@@ -124,7 +145,7 @@ impl JobStore {
             doc! { "$match": finished },
             doc! { "$sort": order },
             doc! { "$limit": LOOKED_AT },
-            doc! { "$match": { "sharesResultOf": null } },
+            doc! { "$match": { "shared": { "$ne": true } } },
             doc! { "$limit": FINISHED },
             told,
         ];
@@ -181,13 +202,26 @@ impl JobStore {
 
 /// The tenant's jobs of this kind by turn and id, at most [`LINE`]. Those of earlier versions, which know no turn, come first.
 fn in_turn(tenant: &Tenant, kind: Document) -> Vec<Document> {
-    let mut wanted = doc! { "tenant": tenant.as_str(), "sharesResultOf": null };
+    let mut wanted = doc! { "tenant": tenant.as_str() };
     wanted.extend(kind);
     vec![
         doc! { "$match": wanted },
         doc! { "$sort": { "turnAt": 1, "_id": 1 } },
         doc! { "$limit": i64::try_from(LINE).unwrap_or(i64::MAX) },
-        doc! { "$project": { "waitedMs": { "$subtract": ["$$NOW", "$createdAt"] } } },
+        doc! { "$project": {
+            "shareKey": 1, "fresh": 1, "waitedMs": { "$subtract": ["$$NOW", "$createdAt"] },
+        } },
+    ]
+}
+
+/// The share keys of the tenant's running jobs.
+fn shared_by_running(tenant: &Tenant) -> Vec<Document> {
+    let mut running = of_tenant(Some(tenant), JobState::Started);
+    running.insert("shareKey", doc! { "$type": "string" });
+    vec![
+        doc! { "$match": running },
+        doc! { "$limit": i64::try_from(LINE).unwrap_or(i64::MAX) },
+        doc! { "$project": { "_id": 0, "shareKey": 1 } },
     ]
 }
 

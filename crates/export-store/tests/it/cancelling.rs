@@ -3,7 +3,7 @@
 use export_core::job::JobState;
 use export_store::{Cancelled, Claim, Held, Swept};
 
-use crate::store::{LEASE, NO_WAIT, RETENTION, TestStore, failure, new_id, progress, result};
+use crate::store::{LEASE, NO_WAIT, TestStore, failure, made_up, new_id, progress, result};
 
 #[tokio::test]
 async fn a_job_that_waits_ends_at_once() {
@@ -40,7 +40,7 @@ async fn a_running_job_ends_by_its_worker() {
     let uri = result("s3://bucket/late.zip");
     for held in [
         jobs.heartbeat(&fence, LEASE, &progress(1.0)).await,
-        jobs.commit(&fence, &uri, &progress(100.0), RETENTION).await,
+        jobs.commit(&fence, &made_up(fence.job_id, &uri)).await,
         jobs.release(&fence, NO_WAIT, &failure()).await,
         jobs.hand_over(&fence, &failure()).await,
         jobs.fail(&fence, &failure()).await,
@@ -72,7 +72,7 @@ async fn it_is_too_late_for_a_job_that_has_ended() {
     let store = TestStore::create().await;
     let finished = store.claimed_job("worker").await;
     let uri = result("s3://bucket/result.zip");
-    store.jobs.commit(&finished, &uri, &progress(100.0), RETENTION).await.expect("an answer");
+    store.commit(&finished, &uri).await;
     let failed = store.claimed_job("worker").await;
     store.jobs.fail(&failed, &failure()).await.expect("an answer");
     for fence in [finished, failed] {

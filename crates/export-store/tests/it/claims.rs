@@ -6,7 +6,7 @@ use export_core::job::{JobState, Progress};
 use export_store::{Claim, Held};
 use tokio::task::JoinSet;
 
-use crate::store::{LEASE, LONG_WAIT, NO_WAIT, RETENTION, TestStore, failure, new_id, progress, result};
+use crate::store::{LEASE, LONG_WAIT, NO_WAIT, TestStore, failure, new_id, progress, result};
 
 const CLAIMERS: usize = 16;
 
@@ -90,10 +90,7 @@ async fn what_cannot_be_claimed_says_why() {
     let same_worker = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(same_worker, Claim::NotAvailable(JobState::Started)), "{same_worker:?}");
 
-    assert_eq!(
-        store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0), RETENTION).await.expect("an answer"),
-        Held::Done
-    );
+    assert_eq!(store.commit(&fence, &result("s3://b/k")).await, Held::Done);
     let finished = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(finished, Claim::NotAvailable(JobState::Finished)), "{finished:?}");
     store.space.cleanup().await;

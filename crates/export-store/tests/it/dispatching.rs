@@ -1,6 +1,6 @@
 //! The dispatcher: who waits, what is in the broker or running, which jobs are next, and whose turn it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use bson::{Bson, Document, doc};
@@ -8,6 +8,7 @@ use export_core::job::{NewJob, Priority};
 use export_core::{JobId, Tenant};
 use export_store::{Claim, JobStore, Occupancy};
 
+use crate::sharing::sharing;
 use crate::store::{LEASE, NO_WAIT, TestStore, ago, client, new_id, new_job};
 
 fn tenant(name: &str) -> Tenant {
@@ -17,7 +18,7 @@ fn tenant(name: &str) -> Tenant {
 /// A new job of this tenant.
 async fn job_of(store: &TestStore, name: &str, priority: Priority) -> JobId {
     let new = NewJob { tenant: tenant(name), priority, ..new_job() };
-    store.jobs.create(&new).await.expect("a job");
+    store.created(&new).await;
     new.id
 }
 
@@ -29,21 +30,22 @@ async fn waiting(store: &TestStore) -> Vec<String> {
 }
 
 async fn next(store: &TestStore, name: &str, most: usize) -> Vec<JobId> {
-    let found = store.jobs.next_waiting(&tenant(name), most).await.expect("an answer");
+    let active =
+        store.jobs.occupancy().await.expect("an answer").keys.remove(&tenant(name)).unwrap_or_default();
+    let found = store.jobs.next_waiting(&tenant(name), most, &active).await.expect("an answer");
     found.into_iter().map(|job| job.job_id).collect()
 }
 
 #[tokio::test]
-async fn waiting_is_what_nobody_has_published_or_shares() {
+async fn waiting_is_what_nobody_has_published() {
     let store = TestStore::create().await;
     assert_eq!(waiting(&store).await, Vec::<String>::new());
-    for name in ["waits", "published", "running", "cancelled", "follower", "not-due"] {
+    for name in ["waits", "published", "running", "cancelled", "not-due"] {
         let id = job_of(&store, name, Priority::Interactive).await;
         match name {
             "published" => assert!(store.jobs.mark_published(id, 0).await.expect("an answer")),
             "running" => drop(store.claimed(id, "worker").await),
             "cancelled" => drop(store.jobs.cancel(id).await.expect("cancelled")),
-            "follower" => store.tamper(id, doc! { "sharesResultOf": new_id().to_string() }).await,
             "not-due" => {
                 store.tamper(id, doc! { "runAfter": in_an_hour() }).await;
             }
@@ -77,7 +79,7 @@ async fn what_is_in_the_broker_or_running_is_counted() {
     }
     let by_tenant: HashMap<_, _> =
         [("a", 3), ("b", 2), ("c", 1)].map(|(name, count)| (tenant(name), count)).into();
-    let expected = Occupancy { in_broker: 3, running: 3, by_tenant };
+    let expected = Occupancy { in_broker: 3, running: 3, by_tenant, ..Occupancy::default() };
     assert_eq!(store.jobs.occupancy().await.expect("an answer"), expected);
     store.space.cleanup().await;
 }
@@ -96,7 +98,7 @@ async fn a_clock_that_goes_back_leaves_room_in_the_broker() {
     store.claimed(running, "worker").await;
     store.tamper(running, doc! { "runAfter": in_an_hour() }).await;
     let by_tenant = [(tenant("b"), 1)].into();
-    let expected = Occupancy { in_broker: 0, running: 1, by_tenant };
+    let expected = Occupancy { in_broker: 0, running: 1, by_tenant, ..Occupancy::default() };
     assert_eq!(store.jobs.occupancy().await.expect("an answer"), expected);
     store.space.cleanup().await;
 }
@@ -135,7 +137,8 @@ async fn a_released_job_waits_again_when_it_is_due() {
     assert_eq!(waiting(&store).await, Vec::<String>::new());
     store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer").expect("swept");
     assert_eq!(waiting(&store).await, ["default"]);
-    let found = store.jobs.next_waiting(&Tenant::default_tenant(), 1).await.expect("an answer");
+    let found =
+        store.jobs.next_waiting(&Tenant::default_tenant(), 1, &BTreeSet::new()).await.expect("an answer");
     let [found] = &found[..] else { panic!("one job: {found:?}") };
     assert_eq!((found.job_id, found.epoch), (id, 1), "a mark of its first message would change nothing");
     store.space.cleanup().await;
@@ -161,13 +164,19 @@ async fn looks_read_only_what_they_tell() {
     for id in ids(&store, first, 100).await {
         store.stored.update_one(doc! { "_id": id }, resting.clone()).await.expect("changed");
     }
+    // And some that wait for the result of the same export.
+    let due = doc! { "tenant": "tenant-0", "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
+    for id in ids(&store, due, 100).await {
+        let same = vec![doc! { "$set": { "shareKey": "same", "turnAt": ago(LEASE) } }];
+        store.stored.update_one(doc! { "_id": id }, same).await.expect("changed");
+    }
     for id in ids(&store, doc! { "tenant": "tenant-1" }, 20).await {
         let id: JobId = id.parse().expect("an id");
         store.jobs.mark_published(id, 0).await.expect("an answer");
     }
 
     let hinted = doc! {
-        "aggregate": "jobs", "pipeline": [{ "$group": { "_id": "$tenant" } }], "cursor": {}, "hint": "waiting",
+        "aggregate": "jobs", "pipeline": [{ "$group": { "_id": "$tenant" } }], "cursor": {}, "hint": "waitingByTurn",
     };
     let plan = explained(&store, hinted).await;
     assert!(has_stage(&plan, "DISTINCT_SCAN"), "{plan:#}");
@@ -180,9 +189,10 @@ async fn looks_read_only_what_they_tell() {
     let of = doc! { "tenant": "$tenant", "state": "$state" };
     let counts = doc! { "$or": [{ "$eq": ["$state", "STARTED"] }, { "$lte": ["$runAfter", "$$NOW"] }] };
     let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
+    let keys = doc! { "$addToSet": "$shareKey" };
     let count = doc! {
         "aggregate": "jobs", "cursor": {},
-        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs } }], "hint": "active",
+        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs, "keys": keys } }], "hint": "activeJobs",
     };
     let plan = explained(&store, count).await;
     let (keys, documents) = examined(&plan);
@@ -192,12 +202,12 @@ async fn looks_read_only_what_they_tell() {
         "find": "jobs", "sort": { "turnAt": 1, "_id": 1 }, "limit": 4, "projection": { "_id": 1, "epoch": 1 },
         "filter": {
             "tenant": "tenant-0", "$expr": { "$lte": ["$runAfter", "$$NOW"] },
-            "state": "NOT_STARTED", "publishedAt": null, "sharesResultOf": null,
+            "state": "NOT_STARTED", "publishedAt": null, "shareKey": { "$nin": ["same"] },
         },
     };
     let plan = explained(&store, next).await;
     let (keys, documents) = examined(&plan);
-    assert!(keys <= 105 && documents <= 5, "those that rest are passed by without being read: {plan:#}");
+    assert!(keys <= 205 && documents <= 5, "jobs that rest, or wait for another, are not read: {plan:#}");
 
     let (mut looks, mut longest) = (Vec::new(), Duration::ZERO);
     for _ in 0..20 {
@@ -205,7 +215,11 @@ async fn looks_read_only_what_they_tell() {
         tokio::try_join!(store.jobs.waiting_tenants(), store.jobs.occupancy()).expect("answers");
         looks.push(asked_at.elapsed());
         let asked_at = Instant::now();
-        store.jobs.next_waiting(&tenant("tenant-0"), 4).await.expect("an answer");
+        store
+            .jobs
+            .next_waiting(&tenant("tenant-0"), 4, &["same".to_owned()].into())
+            .await
+            .expect("an answer");
         longest = longest.max(asked_at.elapsed());
     }
     looks.sort();
@@ -316,5 +330,39 @@ async fn a_mark_that_comes_after_the_claim_changes_nothing() {
     assert_eq!(store.jobs.mark_all_published(&[(id, 0)]).await.expect("an answer"), 0);
     let occupancy = store.jobs.occupancy().await.expect("an answer");
     assert_eq!((occupancy.in_broker, occupancy.running), (0, 1));
+    store.space.cleanup().await;
+}
+
+/// Until there is a result for the others, one job of those that ask for the same is released.
+#[tokio::test]
+async fn of_jobs_that_ask_for_the_same_one_is_released() {
+    let store = TestStore::create().await;
+    let first = store.created(&sharing()).await.id;
+    let same = [store.created(&sharing()).await.id, store.created(&sharing()).await.id];
+    let other = store.job().await;
+    assert_eq!(next(&store, "default", 9).await, [first, other]);
+    // In the broker, or running.
+    assert!(store.jobs.mark_published(first, 0).await.expect("an answer"));
+    assert_eq!(next(&store, "default", 9).await, [other]);
+    let (job, fence) = store.claimed(first, "worker").await;
+    assert_eq!(next(&store, "default", 9).await, [other]);
+    let finished = store.finish_result(&job, &fence, &crate::store::written("s3://bucket/1.zip")).await;
+    // The others can use it, although its job still runs.
+    assert_eq!(next(&store, "default", 9).await, [same[0], same[1], other]);
+    store.jobs.commit(&fence, &finished).await.expect("committed");
+    // Jobs that ask for a fresh result cannot: they wait for each other.
+    let fresh = || {
+        let mut new = sharing();
+        new.request.fresh = true;
+        new
+    };
+    let fresh = [store.created(&fresh()).await.id, store.created(&fresh()).await.id];
+    assert_eq!(next(&store, "default", 9).await, [same[0], same[1], other, fresh[0]]);
+    store.claimed(fresh[0], "worker").await;
+    assert_eq!(next(&store, "default", 9).await, [same[0], same[1], other]);
+    // Nor can any job use one that is about to expire.
+    let soon = vec![doc! { "$set": { "expiresAt": { "$add": ["$$NOW", 60_000] } } }];
+    store.results.update_many(doc! {}, soon).await.expect("changed");
+    assert_eq!(next(&store, "default", 9).await, [other]);
     store.space.cleanup().await;
 }

@@ -7,7 +7,7 @@ use export_core::JobId;
 use export_core::job::{Fence, JobState};
 use export_store::{Claim, Held};
 
-use crate::store::{LEASE, NO_WAIT, RETENTION, TestStore, failure, new_id, progress, result};
+use crate::store::{LEASE, NO_WAIT, TestStore, failure, new_id, progress, result};
 
 /// Knocks at every door with this fence; all must stay closed and the document as it is.
 async fn assert_refused_everywhere(store: &TestStore, fence: &Fence, why: &str) {
@@ -18,11 +18,7 @@ async fn assert_refused_everywhere(store: &TestStore, fence: &Fence, why: &str) 
         Held::Lost,
         "heartbeat, {why}"
     );
-    assert_eq!(
-        store.jobs.commit(fence, &other_uri, &progress(100.0), RETENTION).await.expect("an answer"),
-        Held::Lost,
-        "commit, {why}"
-    );
+    assert_eq!(store.commit(fence, &other_uri).await, Held::Lost, "commit, {why}");
     assert_eq!(
         store.jobs.release(fence, NO_WAIT, &failure()).await.expect("an answer"),
         Held::Lost,
@@ -107,18 +103,12 @@ async fn the_first_committed_result_stays() {
     let store = TestStore::create().await;
     let fence = store.claimed_job("worker").await;
     let (first, second) = (result("s3://bucket/first.zip"), result("s3://bucket/second.zip"));
-    assert_eq!(
-        store.jobs.commit(&fence, &first, &progress(100.0), RETENTION).await.expect("an answer"),
-        Held::Done
-    );
+    assert_eq!(store.commit(&fence, &first).await, Held::Done);
     let committed = store.document(fence.job_id).await;
 
-    let repeated = store.jobs.commit(&fence, &first, &progress(100.0), RETENTION).await.expect("an answer");
+    let repeated = store.commit(&fence, &first).await;
     assert_eq!(repeated, Held::Done, "a commit whose answer was lost is repeated and has succeeded");
-    assert_eq!(
-        store.jobs.commit(&fence, &second, &progress(100.0), RETENTION).await.expect("an answer"),
-        Held::Lost
-    );
+    assert_eq!(store.commit(&fence, &second).await, Held::Lost);
     assert_eq!(store.document(fence.job_id).await, committed);
     assert_eq!(store.get(fence.job_id).await.result, Some(first));
     store.space.cleanup().await;
@@ -128,14 +118,7 @@ async fn the_first_committed_result_stays() {
 async fn what_has_ended_never_changes() {
     let store = TestStore::create().await;
     let finished = store.claimed_job("worker").await;
-    assert_eq!(
-        store
-            .jobs
-            .commit(&finished, &result("s3://b/k"), &progress(100.0), RETENTION)
-            .await
-            .expect("an answer"),
-        Held::Done
-    );
+    assert_eq!(store.commit(&finished, &result("s3://b/k")).await, Held::Done);
     let failed = store.claimed_job("worker").await;
     assert_eq!(store.jobs.fail(&failed, &failure()).await.expect("an answer"), Held::Done);
     let cancelled = store.claimed_job("worker").await;

@@ -4,7 +4,7 @@ use export_core::job::{Idempotency, NewJob};
 use export_store::Created;
 use tokio::task::JoinSet;
 
-use crate::store::{TestStore, new_job};
+use crate::store::{TestStore, create, new_job};
 
 fn named(key: &str, request_hash: &str) -> NewJob {
     let idempotency = Idempotency { key: key.to_owned(), request_hash: request_hash.to_owned() };
@@ -15,18 +15,18 @@ fn named(key: &str, request_hash: &str) -> NewJob {
 async fn the_same_request_has_the_same_job() {
     let store = TestStore::create().await;
     let first = named("key", "hash");
-    let created = store.jobs.create(&first).await.expect("an answer");
+    let created = create(&store.jobs, &first).await;
     assert!(matches!(created, Created::New(ref job) if job.id == first.id), "{created:?}");
-    let again = store.jobs.create(&named("key", "hash")).await.expect("an answer");
+    let again = create(&store.jobs, &named("key", "hash")).await;
     assert!(matches!(again, Created::Before(ref job) if job.id == first.id), "{again:?}");
-    let other_body = store.jobs.create(&named("key", "other hash")).await.expect("an answer");
+    let other_body = create(&store.jobs, &named("key", "other hash")).await;
     assert!(matches!(other_body, Created::KeyTaken), "{other_body:?}");
     let other_tenant = NewJob { tenant: "tenant-7".parse().expect("a tenant"), ..named("key", "hash") };
-    let created = store.jobs.create(&other_tenant).await.expect("an answer");
+    let created = create(&store.jobs, &other_tenant).await;
     assert!(matches!(created, Created::New(_)), "{created:?}");
     // Without a key every request is one of its own.
     for _ in 0..2 {
-        let created = store.jobs.create(&new_job()).await.expect("an answer");
+        let created = create(&store.jobs, &new_job()).await;
         assert!(matches!(created, Created::New(_)), "{created:?}");
     }
     store.space.cleanup().await;
@@ -38,7 +38,7 @@ async fn of_many_at_once_one_makes_the_job() {
     let mut requests = JoinSet::new();
     for _ in 0..16 {
         let jobs = store.jobs.clone();
-        requests.spawn(async move { jobs.create(&named("key", "hash")).await.expect("an answer") });
+        requests.spawn(async move { create(&jobs, &named("key", "hash")).await });
     }
     let (mut made, mut found) = (Vec::new(), Vec::new());
     for created in requests.join_all().await {

@@ -15,7 +15,7 @@ async fn ended_job(store: &TestStore, tenant: &str, host: &str) -> String {
     let mut new = new_job();
     new.tenant = tenant.parse().expect("a tenant");
     new.request.webhook_url = Some(format!("https://{host}/hook?key=$1").parse().expect("an address"));
-    store.jobs.create(&new).await.expect("a job");
+    store.created(&new).await;
     store.jobs.cancel(new.id).await.expect("cancelled");
     new.id.to_string()
 }
@@ -128,9 +128,7 @@ async fn collecting_twice_or_half_comes_to_the_same() {
 async fn what_is_announced_while_others_collect_is_kept() {
     let store = TestStore::create().await;
     let fence = store.claimed_job("worker").await;
-    let result = crate::store::result("s3://bucket/key");
-    let progress = crate::store::progress(100.0);
-    store.jobs.commit(&fence, &result, &progress, crate::store::RETENTION).await.expect("committed");
+    store.commit(&fence, &crate::store::result("s3://bucket/key")).await;
     store.tamper(fence.job_id, doc! { "expiresAt": ago(Duration::from_secs(1)) }).await;
     assert_eq!(store.jobs.outbox().collect().await.expect("an answer"), 1);
     store.jobs.sweep_expired_result().await.expect("an answer").expect("swept");

@@ -3,19 +3,20 @@
 use std::num::NonZeroU64;
 
 use bson::{Bson, doc};
-use export_core::job::{ExportResult, NewJob, ResultObject};
+use export_core::job::NewJob;
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, LONGEST_STEP_MS, OutputOptions, Resampling, TimeFormat,
 };
 use export_core::request::ExportRequest;
+use export_core::result::{ResultObject, WrittenResult};
 use export_store::{Created, Held, JobStore, StoreError};
 use mongodb::options::UpdateModifications;
 
-use crate::store::{RETENTION, TestStore, new_job, progress, request, result};
+use crate::store::{TestStore, create, new_job, request, result, written};
 
 async fn created(jobs: &JobStore, output: OutputOptions) -> export_core::JobId {
     let new = NewJob { request: ExportRequest { output, ..request() }, ..new_job() };
-    match jobs.create(&new).await.expect("a job") {
+    match create(jobs, &new).await {
         Created::New(job) => assert_eq!(job.request, new.request),
         other => panic!("not created: {other:?}"),
     }
@@ -89,14 +90,7 @@ async fn options_are_stored_by_the_names_of_the_request() {
 async fn jobs_of_earlier_versions_are_what_was_the_only_way_then() {
     let store = TestStore::create().await;
     let fence = store.claimed_job("worker").await;
-    assert_eq!(
-        store
-            .jobs
-            .commit(&fence, &result("s3://b/k.zip"), &progress(100.0), RETENTION)
-            .await
-            .expect("an answer"),
-        Held::Done
-    );
+    assert_eq!(store.commit(&fence, &result("s3://b/k.zip")).await, Held::Done);
     let written = store.get(fence.job_id).await;
     let absent = ["compression", "timeFormat", "csvGuard", "stepMs", "fill", "objects"];
     let unset = |names: &[&str]| UpdateModifications::Pipeline(vec![doc! { "$unset": names }]);
@@ -133,23 +127,17 @@ async fn the_objects_of_a_result_survive_in_their_order() {
         object("Bus_ü.csv.gz", 5_000_000_000_000),
         object("manifest.json", 900),
     ];
-    let result =
-        ExportResult { objects: objects.clone(), ..result("s3://bucket/exports/default/id/1-nonce/") };
-    let fence = store.claimed_job("worker").await;
-    assert_eq!(
-        store.jobs.commit(&fence, &result, &progress(100.0), RETENTION).await.expect("an answer"),
-        Held::Done
-    );
-    assert_eq!(store.get(fence.job_id).await.result, Some(result.clone()));
-
-    // Thousands, as large fleets have them.
+    // And thousands, as large fleets have them.
     let many = (0..5_000).map(|number| object(&format!("vehicle_{number:05}.parquet"), number)).collect();
-    let result = ExportResult { objects: many, ..result };
-    let fence = store.claimed_job("worker").await;
-    assert_eq!(
-        store.jobs.commit(&fence, &result, &progress(100.0), RETENTION).await.expect("an answer"),
-        Held::Done
-    );
-    assert_eq!(store.get(fence.job_id).await.result, Some(result));
+    for objects in [objects, many] {
+        let id = store.job().await;
+        let (job, fence) = store.claimed(id, "worker").await;
+        let whole =
+            WrittenResult { objects: objects.clone(), ..written("s3://bucket/exports/default/id/1-nonce/") };
+        let finished = store.finish_result(&job, &fence, &whole).await;
+        assert_eq!(store.jobs.commit(&fence, &finished).await.expect("an answer"), Held::Done);
+        assert_eq!(store.get(id).await.result, Some(whole.result));
+        assert_eq!(store.jobs.objects_of(id).await.expect("an answer"), Some(objects));
+    }
     store.space.cleanup().await;
 }

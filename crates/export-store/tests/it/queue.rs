@@ -8,16 +8,22 @@ use export_core::{JobId, Tenant};
 use export_store::Created;
 use futures_util::TryStreamExt;
 
-use crate::store::{RETENTION, TestStore, ago, new_id, new_job, progress, result};
+use crate::sharing::sharing;
+use crate::store::{TestStore, ago, create, new_id, new_job, result};
 
 fn tenant(name: &str) -> Tenant {
     name.parse().expect("a tenant")
 }
 
+/// The jobs of a line in which each has a place of its own.
+async fn jobs(store: &TestStore, own: &Tenant) -> Vec<JobId> {
+    store.jobs.line(own).await.expect("a line").places.concat()
+}
+
 async fn made(store: &TestStore, of: &str, priority: Priority) -> JobId {
     let mut new = new_job();
     (new.tenant, new.priority) = (tenant(of), priority);
-    assert!(matches!(store.jobs.create(&new).await.expect("a job"), Created::New(_)));
+    assert!(matches!(create(&store.jobs, &new).await, Created::New(_)));
     new.id
 }
 
@@ -25,16 +31,13 @@ async fn made(store: &TestStore, of: &str, priority: Priority) -> JobId {
 async fn a_line_is_in_the_order_in_which_its_jobs_will_be_begun() {
     let store = TestStore::create().await;
     let own = tenant("own");
-    assert_eq!(store.jobs.line(&own).await.expect("a line").jobs, []);
+    assert_eq!(jobs(&store, &own).await, []);
     let large = made(&store, "own", Priority::Bulk).await;
     let small = made(&store, "own", Priority::Interactive).await;
     made(&store, "other", Priority::Interactive).await;
     let later = made(&store, "own", Priority::Interactive).await;
-    let follower = made(&store, "own", Priority::Interactive).await;
-    store.tamper(follower, doc! { "sharesResultOf": small.to_string() }).await;
-    let line = store.jobs.line(&own).await.expect("a line");
-    // Who gets the result of another one is in no line.
-    assert_eq!((line.jobs, line.is_whole), (vec![small, later, large], true));
+    assert!(store.jobs.line(&own).await.expect("a line").is_whole);
+    assert_eq!(jobs(&store, &own).await, [small, later, large]);
 
     // Who has waited for more than a quarter of an hour is before those that come now, however large.
     store
@@ -44,14 +47,34 @@ async fn a_line_is_in_the_order_in_which_its_jobs_will_be_begun() {
         )
         .await;
     let line = store.jobs.line(&own).await.expect("a line");
-    assert_eq!(line.jobs, [large, small, later]);
+    assert_eq!(line.places, [[large], [small], [later]]);
     assert!((960_000..1_000_000).contains(&line.longest_wait_ms), "{}", line.longest_wait_ms);
     // What the broker has will be begun first; what a worker has, or has ended, is in no line.
     assert!(store.jobs.mark_published(later, 0).await.expect("an answer"));
-    assert_eq!(store.jobs.line(&own).await.expect("a line").jobs, [later, large, small]);
+    assert_eq!(jobs(&store, &own).await, [later, large, small]);
     let _running = store.claimed(large, "worker").await;
     store.jobs.cancel(later).await.expect("an answer");
-    assert_eq!(store.jobs.line(&own).await.expect("a line").jobs, [small]);
+    assert_eq!(jobs(&store, &own).await, [small]);
+    store.space.cleanup().await;
+}
+
+/// Jobs that wait for the same result do not wait for each other.
+#[tokio::test]
+async fn jobs_that_wait_for_the_same_result_have_one_place() {
+    let store = TestStore::create().await;
+    let own = Tenant::default_tenant();
+    let first = store.created(&sharing()).await.id;
+    let other = store.job().await;
+    let same = store.created(&sharing()).await.id;
+    let mut fresh = sharing();
+    fresh.request.fresh = true;
+    let fresh = store.created(&fresh).await.id;
+    let line = store.jobs.line(&own).await.expect("a line");
+    assert_eq!(line.places, [vec![first, same], vec![other], vec![fresh]]);
+    // A worker writes the result: the job that waits for it will have it soon.
+    store.claimed(first, "worker").await;
+    let line = store.jobs.line(&own).await.expect("a line");
+    assert_eq!(line.places, [vec![other], vec![fresh]]);
     store.space.cleanup().await;
 }
 
@@ -83,18 +106,18 @@ async fn recent_exports_are_those_of_the_tenant_or_of_all() {
         let job_id = made(&store, of, priority).await;
         let (_, fence) = store.claimed(job_id, "worker").await;
         let uri = result(&format!("s3://bucket/{job_id}.zip"));
-        store.jobs.commit(&fence, &uri, &progress(100.0), RETENTION).await.expect("an answer");
+        store.commit(&fence, &uri).await;
         store.tamper(job_id, doc! { "startedAt": ago(Duration::from_mins(1)) }).await;
     }
     let running = made(&store, "own", Priority::Bulk).await;
     let _fence = store.claimed(running, "worker").await;
     made(&store, "own", Priority::Bulk).await;
-    // Got the result of another one: no worker began it, whenever that was, and it took no time.
-    let adopted = new_id().to_string();
+    // It shares a result: it took no time.
+    let shared = new_id().to_string();
     let mut copy =
         store.stored.find_one(doc! { "state": "FINISHED", "tenant": "own" }).await.expect("an answer");
     if let Some(copy) = &mut copy {
-        copy.extend(doc! { "_id": &adopted, "sharesResultOf": new_id().to_string() });
+        copy.extend(doc! { "_id": &shared, "resultId": new_id().to_string(), "shared": true });
     }
     store.stored.insert_one(copy.expect("a finished job")).await.expect("inserted");
     let own = store.jobs.recent(Some(&tenant("own"))).await.expect("an answer");
@@ -122,10 +145,10 @@ async fn of_a_line_that_is_too_long_the_beginning_is_told() {
         .collect();
     store.stored.insert_many(&copies[..9_998]).await.expect("copies");
     let line = store.jobs.line(&own).await.expect("a line");
-    assert_eq!((line.jobs.len(), line.is_whole), (9_999, true));
+    assert_eq!((line.places.len(), line.is_whole), (9_999, true));
     store.stored.insert_many(&copies[9_998..]).await.expect("copies");
     let line = store.jobs.line(&own).await.expect("a line");
-    assert_eq!((line.jobs.len(), line.is_whole, line.jobs[0]), (10_000, false, first));
+    assert_eq!((line.places.len(), line.is_whole, &line.places[0]), (10_000, false, &vec![first]));
     store.space.cleanup().await;
 }
 
@@ -155,7 +178,7 @@ async fn indexes_answer_them() {
     assert_eq!(store.jobs.count_queued(Some(&own), 1_000).await.expect("a count"), 20);
     assert_eq!(store.jobs.count_queued(None, 1_000).await.expect("a count"), 40);
     assert_eq!(store.jobs.count_waiting_tenants().await.expect("a count"), 2);
-    assert_eq!(store.jobs.line(&own).await.expect("a line").jobs.len(), 20);
+    assert_eq!(store.jobs.line(&own).await.expect("a line").places.len(), 20);
     store.jobs.recent(Some(&own)).await.expect("an answer");
     store.jobs.recent(None).await.expect("an answer");
     database.run_command(doc! { "profile": 0 }).await.expect("no profile");
@@ -175,7 +198,7 @@ async fn indexes_answer_them() {
             (plan, figure("keysExamined"), figure("docsExamined"))
         })
         .collect();
-    assert_eq!(figures.len(), 9, "{figures:#?}");
+    assert_eq!(figures.len(), 10, "{figures:#?}");
     for (plan, keys, documents) in &figures {
         assert!(!plan.contains("COLLSCAN"), "{figures:#?}");
         assert!(*keys <= 45 && *documents <= 20, "{figures:#?}");

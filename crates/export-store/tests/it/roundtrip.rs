@@ -9,9 +9,7 @@ use export_core::trace::TraceParent;
 use export_core::{Tenant, TimeRange};
 use export_store::{Created, Held, StoreError};
 
-use crate::store::{
-    LEASE, NO_WAIT, RETENTION, TestStore, failure, new_id, new_job, progress, request, result,
-};
+use crate::store::{LEASE, NO_WAIT, TestStore, failure, new_id, new_job, progress, request, result};
 
 #[tokio::test]
 async fn every_field_of_a_request_survives() {
@@ -21,7 +19,7 @@ async fn every_field_of_a_request_survives() {
         ExportRequest {
             output: OutputOptions::default(),
             webhook_url: Some("https://example.com/$url?key={a:1}".parse().expect("an address")),
-            force: false,
+            fresh: false,
             // Operators and field paths where the server would evaluate them, were they not literals.
             start_date: "$startDate".to_owned(),
             end_date: "$$NOW – «Ende» 🚌".to_owned(),
@@ -54,7 +52,7 @@ async fn every_field_of_a_request_survives() {
             max_attempts: 9,
             ..new_job()
         };
-        let created = match store.jobs.create(&new).await.expect("a job") {
+        let created = match crate::store::create(&store.jobs, &new).await {
             Created::New(job) => job,
             other => panic!("not created: {other:?}"),
         };
@@ -96,10 +94,7 @@ async fn owners_failures_and_results_are_never_interpreted() {
 
     let fence = store.claimed_job(owner).await;
     let strange = result("$exportUri");
-    assert_eq!(
-        store.jobs.commit(&fence, &strange, &progress(100.0), RETENTION).await.expect("an answer"),
-        Held::Done
-    );
+    assert_eq!(store.commit(&fence, &strange).await, Held::Done);
     let job = store.get(fence.job_id).await;
     assert_eq!((job.result, job.progress), (Some(strange), progress(100.0)));
     store.space.cleanup().await;
@@ -112,10 +107,7 @@ async fn a_result_takes_the_last_failure_away() {
     assert_eq!(store.jobs.release(&fence, NO_WAIT, &failure()).await.expect("an answer"), Held::Done);
     let (job, fence) = store.claimed(fence.job_id, "worker").await;
     assert_eq!(job.failure, Some(failure()));
-    assert_eq!(
-        store.jobs.commit(&fence, &result("s3://b/k"), &progress(100.0), RETENTION).await.expect("an answer"),
-        Held::Done
-    );
+    assert_eq!(store.commit(&fence, &result("s3://b/k")).await, Held::Done);
     let job = store.get(job.id).await;
     assert_eq!((job.state, job.failure), (JobState::Finished, None));
     assert!(job.finished_at >= job.started_at && job.started_at >= Some(job.created_at));

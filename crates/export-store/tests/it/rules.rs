@@ -9,16 +9,15 @@ use export_store::{Cancelled, Claim, Held, Swept};
 use fastrand::Rng;
 
 use crate::sharing::sharing;
-use crate::store::{LEASE, NO_WAIT, RETENTION, TestStore, ago, failure, progress, result};
+use crate::store::{LEASE, NO_WAIT, TestStore, ago, failure, made_up, progress, result};
 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 30;
 const OWNERS: [&str; 2] = ["worker-a", "worker-b"];
-pub(crate) const LEADER: &str = "leader";
-pub(crate) const URI: &str = "s3://bucket/result.zip";
+const URI: &str = "s3://bucket/result.zip";
 /// In the record's time now is 0: what is at -1 has passed, what is at 1 has not.
-pub(crate) const PASSED: i64 = -1;
-pub(crate) const AHEAD: i64 = 1;
+const PASSED: i64 = -1;
+const AHEAD: i64 = 1;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +43,7 @@ fn step(random: &mut Rng, epoch: i64) -> Step {
         7 | 8 => held(Transition::Heartbeat),
         9 => held(Transition::Commit),
         10 | 11 => held(Transition::Release),
-        12 => held(Transition::HandOver),
+        12 => held(if random.bool() { Transition::HandOver } else { Transition::WaitForResult }),
         13 => held(Transition::Fail),
         14 => held(Transition::CancelRunning),
         15 => Step::Cancel,
@@ -55,7 +54,7 @@ fn step(random: &mut Rng, epoch: i64) -> Step {
     }
 }
 
-pub(crate) fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
+fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
     Input {
         now_ms: 0,
         epoch,
@@ -64,10 +63,8 @@ pub(crate) fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
         error: "error",
         lease_ms: AHEAD,
         back_off_ms: 0,
-        retention_ms: AHEAD,
-        leader: LEADER,
-        next_leader: LEADER,
-        shared_until_ms: Some(AHEAD),
+        wait_ms: 0,
+        expires_at_ms: Some(AHEAD),
     }
 }
 
@@ -129,9 +126,10 @@ async fn held(store: &TestStore, transition: Transition, fence: &Fence) -> bool 
         Transition::Heartbeat => {
             return jobs.heartbeat(fence, LEASE, &progress(1.0)).await.expect("an answer") != Held::Lost;
         }
-        Transition::Commit => jobs.commit(fence, &result(URI), &progress(100.0), RETENTION).await,
+        Transition::Commit => jobs.commit(fence, &made_up(fence.job_id, &result(URI))).await,
         Transition::Release => jobs.release(fence, NO_WAIT, &failure()).await,
         Transition::HandOver => jobs.hand_over(fence, &failure()).await,
+        Transition::WaitForResult => jobs.wait_for_result(fence, std::time::Duration::ZERO).await,
         Transition::Fail => jobs.fail(fence, &failure()).await,
         _ => jobs.cancel_running(fence).await,
     };
@@ -155,7 +153,7 @@ async fn run_out(store: &TestStore, job_id: JobId, field: &str) -> bool {
 /// The parts of a record that do not depend on the time.
 #[derive(Debug, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "what is left of times is whether they are there")]
-pub(crate) struct Seen {
+struct Seen {
     state: String,
     epoch: i64,
     attempts: i64,
@@ -167,11 +165,10 @@ pub(crate) struct Seen {
     expires: bool,
     has_error: bool,
     announced: Vec<String>,
-    leads: bool,
-    follows: Option<String>,
+    is_waiting: bool,
 }
 
-pub(crate) fn seen(document: &Document) -> Seen {
+fn seen(document: &Document) -> Seen {
     let is_set = |field: &str| !matches!(document.get(field), None | Some(Bson::Null));
     let text = |field: &str| document.get_str(field).ok().map(str::to_owned);
     Seen {
@@ -186,8 +183,7 @@ pub(crate) fn seen(document: &Document) -> Seen {
         expires: is_set("expiresAt"),
         has_error: is_set("error"),
         announced: announced(document),
-        leads: document.get_bool("leads").expect("a bool"),
-        follows: text("sharesResultOf"),
+        is_waiting: is_set("waitingFor"),
     }
 }
 
@@ -197,7 +193,7 @@ fn announced(document: &Document) -> Vec<String> {
     entries.map(|entry| kind(entry).expect("a kind")).collect()
 }
 
-pub(crate) fn expected(job: &Record<&'static str>) -> Seen {
+fn expected(job: &Record<&'static str>) -> Seen {
     Seen {
         state: job.state.as_str().to_owned(),
         epoch: job.epoch,
@@ -210,8 +206,7 @@ pub(crate) fn expected(job: &Record<&'static str>) -> Seen {
         expires: job.expires_at_ms.is_some(),
         has_error: job.error.is_some(),
         announced: job.announced.events().map(|kind| kind.as_str().to_owned()).collect(),
-        leads: job.leads,
-        follows: job.follows.map(str::to_owned),
+        is_waiting: job.is_waiting,
     }
 }
 
@@ -223,8 +218,8 @@ async fn the_store_follows_the_rules() {
         store.stored.delete_many(doc! {}).await.expect("an empty collection");
         let mut random = Rng::with_seed(seed);
         let new = sharing();
-        store.jobs.create(&new).await.expect("a job");
-        let mut job = Record { leads: true, ..Record::new(new.max_attempts, 0) };
+        store.created(&new).await;
+        let mut job = Record::new(new.max_attempts, 0);
         let mut steps = Vec::new();
         for _ in 0..STEPS {
             let step = step(&mut random, job.epoch);
@@ -245,5 +240,23 @@ async fn the_store_follows_the_rules() {
     }
     // The sequences get everywhere, or they would prove little.
     assert!(ends.is_superset(&["FINISHED", "FAILED", "CANCELLED", "EXPIRED"].into()), "{ends:?}");
+    store.space.cleanup().await;
+}
+
+/// A job that shares a result from the beginning, and every change of it after that.
+#[tokio::test]
+async fn a_job_created_with_a_result_follows_the_rules() {
+    let store = TestStore::create().await;
+    let first = sharing();
+    store.created(&first).await;
+    store.work(first.id, URI).await;
+    let new = sharing();
+    let mut job = Record::with_result(new.max_attempts, 0, URI, Some(AHEAD));
+    store.created(&new).await;
+    assert_eq!(seen(&store.document(new.id).await), expected(&job));
+    for step in [Step::Claim { owner: OWNERS[0] }, Step::Cancel, Step::ResultRunsOut, Step::SweepResult] {
+        assert_eq!(by_the_store(&store, new.id, step).await, by_the_rules(&mut job, step), "{step:?}");
+        assert_eq!(seen(&store.document(new.id).await), expected(&job), "{step:?}");
+    }
     store.space.cleanup().await;
 }

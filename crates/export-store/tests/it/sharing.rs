@@ -1,305 +1,267 @@
-//! Jobs that ask for the same: one leads, the others follow, whatever the timing.
+//! Jobs that ask for the same export: one result serves all of them, whatever the timing.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use export_core::access::AllowedVehicles;
-use export_core::job::{Job, JobState, NewJob};
+use export_core::job::{JobState, NewJob, WaitingFor};
+use export_core::result::{ResultObject, WrittenResult};
 use export_core::sharing::ShareKey;
 use export_core::{JobId, TimeRange};
-use export_store::{Cancelled, Claim, Created, Held, Settled};
+use export_store::{Begun, Claim, Held, JobStore, SweptResults};
 use futures_util::future::join_all;
 
-use crate::store::{LEASE, RETENTION, TestStore, failure, new_id, new_job, progress, request, result};
+use crate::store::{LEASE, RETENTION, TestStore, ago, failure, new_job, progress, request, written};
 
 const URI: &str = "s3://bucket/shared.zip";
 
-/// A job that shares its result with those that ask for the same.
+/// A job that shares results.
 pub(crate) fn sharing() -> NewJob {
-    NewJob { share_key: Some(ShareKey::of(&request(), &AllowedVehicles::All, "1")), ..new_job() }
+    NewJob { share_key: Some(ShareKey::of(&request(), &AllowedVehicles::All)), ..new_job() }
 }
 
-fn forced() -> NewJob {
+fn fresh() -> NewJob {
     let mut new = sharing();
-    new.request.force = true;
+    new.request.fresh = true;
     new
 }
 
 impl TestStore {
-    pub(crate) async fn created(&self, new: &NewJob) -> Job {
-        match self.jobs.create(new).await.expect("an answer") {
-            Created::New(job) => job,
-            other => panic!("not created: {other:?}"),
-        }
+    /// What the worker of a job does next that it has just claimed.
+    async fn begun(&self, id: JobId) -> (Begun, export_core::job::Fence) {
+        let (job, fence) = self.claimed(id, "worker").await;
+        (self.jobs.begin_result(&job, &fence).await.expect("an answer"), fence)
     }
 
-    /// A leader and its followers.
-    async fn family(&self, followers: usize) -> (JobId, Vec<JobId>) {
-        let leader = self.created(&sharing()).await.id;
-        let mut ids = Vec::new();
-        for _ in 0..followers {
-            let follower = self.created(&sharing()).await;
-            assert_eq!(follower.shares_result_of, Some(leader));
-            ids.push(follower.id);
-        }
-        (leader, ids)
+    async fn waits(&self, id: JobId) -> bool {
+        let (begun, fence) = self.begun(id).await;
+        self.jobs.hand_over(&fence, &failure()).await.expect("given back");
+        matches!(begun, Begun::Wait)
     }
 
-    async fn finish(&self, id: JobId) {
-        let (_, fence) = self.claimed(id, "worker").await;
-        let held = self.jobs.commit(&fence, &result(URI), &progress(100.0), RETENTION).await;
-        assert_eq!(held.expect("an answer"), Held::Done);
+    async fn result(&self, id: JobId) -> Document {
+        let found = self.results.find_one(doc! { "_id": id.to_string() }).await.expect("an answer");
+        found.expect("a result")
     }
 
-    async fn settled(&self) -> Vec<Settled> {
-        let settling = self.jobs.settle_followers(None).await.expect("an answer");
-        assert!(settling.failed.is_empty(), "{settling:?}");
-        settling.settled
-    }
-
-    async fn leaders(&self) -> Vec<String> {
-        let mut found = self.stored.find(doc! { "leads": true }).await.expect("jobs");
-        let mut ids = Vec::new();
-        while found.advance().await.expect("a job") {
-            ids.push(found.current().get_str("_id").expect("an id").to_owned());
-        }
-        ids
+    async fn tamper_result(&self, id: JobId, changes: Document) {
+        let change = vec![doc! { "$set": changes }];
+        let changed = self.results.update_one(doc! { "_id": id.to_string() }, change).await;
+        assert_eq!(changed.expect("changed").matched_count, 1);
     }
 }
 
+fn left(wait: Duration) -> Document {
+    doc! { "$add": ["$$NOW", i64::try_from(wait.as_millis()).expect("short")] }
+}
+
 #[tokio::test]
-async fn of_many_at_once_one_leads() {
+async fn of_many_that_begin_at_once_one_writes() {
     let store = TestStore::create().await;
-    let other = crate::store::client(&store.space).await;
-    let other = export_store::JobStore::new(&other, &store.space.jobs_database);
-    // Over two connections, alone and in batches.
-    let alone = (0..20).map(|index| {
+    let other = JobStore::new(&crate::store::client(&store.space).await, &store.space.jobs_database);
+    let mut claims = Vec::new();
+    for _ in 0..20 {
+        let id = store.created(&sharing()).await.id;
+        claims.push(store.claimed(id, "worker").await);
+    }
+    // Over two connections.
+    let begins = claims.iter().enumerate().map(|(index, (job, fence))| {
         let jobs = if index % 2 == 0 { store.jobs.clone() } else { other.clone() };
-        async move {
-            match jobs.create(&sharing()).await.expect("an answer") {
-                Created::New(job) => job,
-                before => panic!("not new: {before:?}"),
-            }
-        }
+        async move { jobs.begin_result(job, fence).await.expect("an answer") }
     });
-    let jobs = join_all(alone).await;
-    let leaders: BTreeSet<_> = jobs.iter().filter_map(|job| job.shares_result_of).collect();
-    let led: Vec<_> = jobs.iter().filter(|job| job.shares_result_of.is_none()).map(|job| job.id).collect();
-    assert_eq!(led.len(), 1, "{led:?}");
-    assert_eq!(leaders.into_iter().collect::<Vec<_>>(), led);
-    assert_eq!(store.leaders().await, [led[0].to_string()]);
-    // None of the followers has a message, or can be claimed.
-    for job in jobs.iter().filter(|job| job.id != led[0]) {
-        let claim = store.jobs.claim(job.id, "worker", LEASE).await.expect("an answer");
-        assert!(matches!(claim, Claim::NotAvailable(JobState::NotStarted)), "{claim:?}");
-    }
-    store.space.cleanup().await;
-}
-
-/// Something is wrong with one job: those that follow others do not wait for it.
-#[tokio::test]
-async fn one_leader_whose_followers_cannot_be_settled_holds_up_no_other() {
-    let store = TestStore::create().await;
-    let of = |name: &str| NewJob { tenant: name.parse().expect("a tenant"), ..sharing() };
-    let family = async |name| {
-        let leader = store.created(&of(name)).await.id;
-        let follower = store.created(&of(name)).await.id;
-        store.finish(leader).await;
-        (leader, follower)
-    };
-    let (bad_leader, bad_follower) = family("a").await;
-    let (leader, follower) = family("b").await;
-    assert!(bad_leader.to_string() < leader.to_string(), "the bad one is the first");
-    // It has as many events as a job can have: with one more, the validator refuses it.
-    let event = doc! { "kind": "export.failed", "at": "$$NOW" };
-    let events = vec![event; export_core::event::MAX_EVENTS_PER_JOB];
-    store.tamper(bad_follower, doc! { "unannounced": events }).await;
-    for expected in [vec![Settled::Adopted(leader, 1)], vec![]] {
-        let settling = store.jobs.settle_followers(None).await.expect("an answer");
-        assert_eq!(settling.settled, expected);
-        let failed: Vec<_> = settling.failed.iter().map(|(leader, _)| *leader).collect();
-        assert_eq!(failed, [bad_leader]);
-        assert_eq!(settling.goes_on_behind, None, "that was all: the next look begins with the first");
-    }
-    assert_eq!(store.get(follower).await.state, JobState::Finished);
-    // A look behind it does not come to it.
-    let settling = store.jobs.settle_followers(Some(&bad_leader.to_string())).await.expect("an answer");
-    assert!(settling.failed.is_empty(), "{settling:?}");
-    store.space.cleanup().await;
-}
-
-/// More than a batch of leaders: each look begins where the one before has ended.
-#[tokio::test]
-async fn a_look_goes_on_behind_the_one_before() {
-    let store = TestStore::create().await;
-    let (_, followers) = store.family(1).await;
-    let template = store.document(followers[0]).await;
-    let mut leaders: Vec<String> = (0..130).map(|_| new_id().to_string()).collect();
-    leaders.sort();
-    let copies = leaders.iter().enumerate().map(|(number, leader)| {
-        // Leaders that are gone, each with a follower of a tenant of its own.
-        let mut copy = template.clone();
-        copy.extend(doc! { "_id": new_id().to_string(), "sharesResultOf": leader });
-        copy.insert("tenant", format!("t-{number}"));
-        copy
+    let begun = join_all(begins).await;
+    let mut writers = begun.iter().zip(&claims).filter_map(|(begun, claim)| match begun {
+        Begun::Write(writing) => Some((writing, claim)),
+        _ => None,
     });
-    store.stored.insert_many(copies).await.expect("inserted");
-    let first = store.jobs.settle_followers(None).await.expect("an answer");
-    assert_eq!((first.settled.len(), first.goes_on_behind.as_ref()), (100, Some(&leaders[99])));
-    let second = store.jobs.settle_followers(first.goes_on_behind.as_deref()).await.expect("an answer");
-    assert_eq!((second.settled.len(), second.goes_on_behind), (30, None));
-    store.space.cleanup().await;
-}
-
-#[tokio::test]
-async fn followers_have_what_their_leader_has() {
-    let store = TestStore::create().await;
-    let (leader, followers) = store.family(3).await;
-    assert_eq!(store.settled().await, [], "nothing has ended");
-    assert!(matches!(store.jobs.cancel(followers[2]).await.expect("an answer"), Cancelled::Ended(_)));
-    store.finish(leader).await;
-    assert_eq!(store.settled().await, [Settled::Adopted(leader, 2)]);
-    assert_eq!(store.settled().await, []);
-    let led = store.get(leader).await;
-    for id in &followers[..2] {
-        let job = store.get(*id).await;
-        assert_eq!(job.result, led.result);
+    let (writing, (writer, writer_fence)) = writers.next().expect("one writes");
+    assert!(writers.next().is_none(), "{begun:?}");
+    assert_eq!(begun.iter().filter(|begun| matches!(begun, Begun::Wait)).count(), 19);
+    let jobs = &store.jobs;
+    for (job, fence) in claims.iter().filter(|(job, _)| job.id != writer.id) {
+        assert_eq!(jobs.wait_for_result(fence, Duration::ZERO).await.expect("an answer"), Held::Done);
+        let waiting = store.get(job.id).await;
         assert_eq!(
-            (job.state, job.expires_at, job.progress),
-            (JobState::Finished, led.expires_at, progress(100.0))
+            (waiting.state, waiting.attempts),
+            (JobState::NotStarted, 0),
+            "the attempt does not count"
         );
-        assert_eq!((job.epoch, job.attempts, job.shares_result_of), (0, 0, Some(leader)));
-        assert!(job.started_at.is_some() && job.finished_at >= led.finished_at);
+        assert_eq!(waiting.waiting_for, Some(WaitingFor::SameExport));
     }
-    assert_eq!(store.get(followers[2]).await.state, JobState::Cancelled);
-    // Who comes now has it at once.
-    let late = store.created(&sharing()).await;
-    assert_eq!((late.state, late.result, late.expires_at), (JobState::Finished, led.result, led.expires_at));
-    // What the bucket removes sooner than thought is known to be gone by when the result was made.
-    store.tamper(late.id, doc! { "finishedAt": { "$add": ["$$NOW", 60_000] } }).await;
+    let finished = jobs.finish_result(writing, &written(URI), &progress(100.0), RETENTION).await;
+    let finished = finished.expect("an answer").expect("its own");
+    assert_eq!(jobs.commit(writer_fence, &finished).await.expect("an answer"), Held::Done);
+    for (job, _) in claims.iter().filter(|(job, _)| job.id != writer.id) {
+        let (begun, fence) = store.begun(job.id).await;
+        let Begun::Use(found) = begun else { panic!("{begun:?}") };
+        assert_eq!(*found, finished);
+        assert_eq!(jobs.commit(&fence, &found).await.expect("an answer"), Held::Done);
+        let job = store.get(job.id).await;
+        assert!(job.shares_result() && job.state == JobState::Finished && job.waiting_for.is_none());
+        assert_eq!((job.result_id, job.expires_at), (Some(writer.id), finished.expires_at));
+        assert_eq!((job.result, job.progress), (Some(finished.result.clone()), progress(100.0)));
+    }
+    assert!(!store.get(writer.id).await.shares_result());
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn a_later_job_is_created_finished() {
+    let store = TestStore::create().await;
+    let first = store.created(&sharing()).await.id;
+    let finished = store.work(first, URI).await;
+    let all = [sharing(), fresh(), sharing()];
+    let created = store.jobs.create_all(&all).await.expect("an answer");
+    assert_eq!(created.len(), 3);
+    for new in [&all[0], &all[2]] {
+        let job = store.get(new.id).await;
+        assert_eq!((job.state, job.result_id, job.epoch), (JobState::Finished, Some(first), 0));
+        assert_eq!((job.result, job.expires_at), (Some(finished.result.clone()), finished.expires_at));
+        assert!(job.started_at.is_some() && job.finished_at == Some(job.created_at));
+    }
+    assert_eq!(store.get(all[1].id).await.state, JobState::NotStarted, "it asks for a fresh result");
+    // The bucket is about to keep results for less time: all jobs of the result say so.
     store.jobs.limit_retention(Duration::from_mins(10)).await.expect("limited");
-    let ends = |job: Job| job.expires_at.expect("an end");
-    assert_eq!(ends(store.get(late.id).await), ends(store.get(leader).await));
-    // What was made once teaches once.
-    assert_eq!(store.jobs.outcomes(&led.tenant).await.expect("outcomes").len(), 1);
+    let ends = async |id| store.get(id).await.expires_at.expect("an end");
+    let end = store.result(first).await.get_datetime("expiresAt").expect("an end").timestamp_millis();
+    assert_eq!(ends(first).await.timestamp_millis(), end);
+    assert_eq!(ends(all[0].id).await, ends(first).await);
+    // An estimate learns from a result once.
+    assert_eq!(store.jobs.outcomes(&all[0].tenant).await.expect("outcomes").len(), 1);
     store.space.cleanup().await;
 }
 
 #[tokio::test]
-async fn followers_fail_with_their_leader_and_the_next_one_leads() {
+async fn a_fresh_job_writes_a_newer_result_which_is_shared_from_then_on() {
     let store = TestStore::create().await;
-    let (leader, followers) = store.family(2).await;
-    let (_, fence) = store.claimed(leader, "worker").await;
-    store.jobs.fail(&fence, &failure()).await.expect("failed");
-    assert_eq!(store.leaders().await, <[String; 0]>::default());
-    assert_eq!(store.settled().await, [Settled::Failed(leader, 2)]);
-    for id in followers {
-        let job = store.get(id).await;
-        assert_eq!((job.state, job.failure), (JobState::Failed, Some(failure())));
-    }
-    assert_eq!(store.created(&sharing()).await.shares_result_of, None);
+    let first = store.created(&sharing()).await.id;
+    store.work(first, URI).await;
+    // Created before the newer result is begun: one reading serves both.
+    let [newer, also] = [store.created(&fresh()).await.id, store.created(&fresh()).await.id];
+    let finished = store.work(newer, "s3://bucket/newer.zip").await;
+    let (begun, fence) = store.begun(also).await;
+    let Begun::Use(found) = begun else { panic!("{begun:?}") };
+    assert_eq!(*found, finished);
+    store.jobs.commit(&fence, &found).await.expect("committed");
+    assert_eq!(store.created(&sharing()).await.result_id, Some(newer));
+    let old = store.result(first).await;
+    assert_eq!((old.get_str("state").ok(), old.get_bool("current").ok()), (Some("FINISHED"), Some(false)));
+    assert_eq!(store.get(first).await.state, JobState::Finished, "it keeps its result");
+    // Created after the newer result was begun.
+    let (begun, _) = store.begun(store.created(&fresh()).await.id).await;
+    assert!(matches!(begun, Begun::Write(_)), "{begun:?}");
     store.space.cleanup().await;
 }
 
 #[tokio::test]
-async fn one_takes_over_from_a_leader_that_was_cancelled() {
+async fn a_result_is_shared_only_while_it_is_kept_for_long_enough() {
     let store = TestStore::create().await;
-    let (leader, followers) = store.family(3).await;
-    store.jobs.cancel(leader).await.expect("cancelled");
-    let settled = store.settled().await;
-    let next = followers[0];
-    assert_eq!(settled, [Settled::TookOver(leader, next), Settled::Moved(leader, next, 2)]);
-    assert_eq!(store.leaders().await, [next.to_string()]);
-    let waiting = store.document(next).await;
-    assert_eq!(
-        (waiting.get("sharesResultOf"), waiting.get("publishedAt")),
-        (Some(&Bson::Null), Some(&Bson::Null))
-    );
-    store.finish(next).await;
-    assert_eq!(store.settled().await, [Settled::Adopted(next, 2)]);
-    store.space.cleanup().await;
-}
-
-#[tokio::test]
-async fn followers_go_to_whoever_leads_by_then() {
-    let store = TestStore::create().await;
-    let (leader, followers) = store.family(2).await;
-    store.jobs.cancel(leader).await.expect("cancelled");
-    let newer = store.created(&sharing()).await;
-    assert_eq!(newer.shares_result_of, None);
-    assert_eq!(store.settled().await, [Settled::Moved(leader, newer.id, 2)]);
-    for id in followers {
-        assert_eq!(store.get(id).await.shares_result_of, Some(newer.id));
-    }
-    store.space.cleanup().await;
-}
-
-#[tokio::test]
-async fn a_leader_that_is_gone_or_whose_time_is_over_is_not_waited_for() {
-    let store = TestStore::create().await;
-    let (leader, followers) = store.family(1).await;
-    store.stored.delete_one(doc! { "_id": leader.to_string() }).await.expect("deleted");
-    assert_eq!(store.settled().await, [Settled::TookOver(leader, followers[0])]);
-    let follower = store.created(&sharing()).await.id;
-    store.finish(followers[0]).await;
-    let past = doc! { "$subtract": ["$$NOW", 1_000] };
-    store.tamper(followers[0], doc! { "expiresAt": past }).await;
-    assert_eq!(store.settled().await, [Settled::TookOver(followers[0], follower)]);
-    assert_eq!(store.leaders().await, [follower.to_string()]);
-    store.space.cleanup().await;
-}
-
-#[tokio::test]
-async fn force_and_a_result_that_is_almost_gone_make_a_new_leader() {
-    let store = TestStore::create().await;
-    let (leader, followers) = store.family(1).await;
-    let forced = store.created(&forced()).await;
-    assert_eq!(forced.shares_result_of, None);
-    assert_eq!(store.leaders().await, [forced.id.to_string()]);
-    // The old one goes on, and so does who follows it.
-    store.finish(leader).await;
-    assert_eq!(store.settled().await, [Settled::Adopted(leader, 1)]);
-    assert_eq!(store.get(followers[0]).await.shares_result_of, Some(leader));
-
-    store.finish(forced.id).await;
-    let left = |wait: Duration| doc! { "$add": ["$$NOW", i64::try_from(wait.as_millis()).expect("short")] };
-    // Kept for an hour here: half of it is enough, less is not.
+    let first = store.created(&sharing()).await.id;
+    store.work(first, URI).await;
+    // Kept for an hour: half of it is enough, less is not.
     store
-        .tamper(
-            forced.id,
-            doc! { "expiresAt": left(Duration::from_mins(31)), "finishedAt": left(Duration::ZERO) },
+        .tamper_result(
+            first,
+            doc! { "madeAt": ago(Duration::from_mins(29)), "expiresAt": left(Duration::from_mins(31)) },
         )
         .await;
-    let enough = store.created(&sharing()).await;
-    assert_eq!((enough.state, enough.shares_result_of), (JobState::Finished, Some(forced.id)));
-    let long_ago = doc! { "$subtract": ["$$NOW", 86_400_000] };
-    store
-        .tamper(forced.id, doc! { "expiresAt": left(Duration::from_mins(59)), "finishedAt": long_ago })
-        .await;
+    assert_eq!(store.created(&sharing()).await.state, JobState::Finished);
+    // Kept for longer: an hour is.
+    let day_ago = ago(Duration::from_hours(24));
+    store.tamper_result(first, doc! { "madeAt": day_ago, "expiresAt": left(Duration::from_mins(59)) }).await;
     let newer = store.created(&sharing()).await;
-    assert_eq!((newer.state, newer.shares_result_of), (JobState::NotStarted, None));
-    assert_eq!(store.leaders().await, [newer.id.to_string()]);
-    assert_eq!(store.get(forced.id).await.state, JobState::Finished, "it keeps its result");
+    assert_eq!(newer.state, JobState::NotStarted);
+    store.work(newer.id, "s3://bucket/newer.zip").await;
+    assert_eq!(store.created(&sharing()).await.result_id, Some(newer.id));
+    // Expired.
+    store.tamper_result(newer.id, doc! { "expiresAt": ago(Duration::from_secs(1)) }).await;
+    assert_eq!(store.created(&sharing()).await.state, JobState::NotStarted);
+    assert_eq!(store.jobs.sweep_results().await.expect("swept"), SweptResults { expired: 1, removed: 0 });
+    let expired = store.result(newer.id).await;
+    assert_eq!(expired.get_str("state").ok(), Some("EXPIRED"));
+    assert_eq!(store.jobs.objects_of(newer.id).await.expect("an answer"), None);
     store.space.cleanup().await;
 }
 
 #[tokio::test]
-async fn many_forced_at_once_all_work_for_themselves() {
+async fn no_job_waits_for_a_worker_that_is_gone() {
     let store = TestStore::create().await;
-    let jobs = join_all((0..10).map(|_| async { store.created(&forced()).await })).await;
-    assert!(jobs.iter().all(|job| job.shares_result_of.is_none()));
-    assert!(store.leaders().await.len() <= 1);
+    let waiting = store.created(&sharing()).await.id;
+    for end in ["given back", "failed", "cancelled", "claimed again", "deleted"] {
+        let writer = store.created(&sharing()).await.id;
+        let (begun, fence) = store.begun(writer).await;
+        let Begun::Write(writing) = begun else { panic!("{end}: {begun:?}") };
+        assert!(store.waits(waiting).await, "{end}");
+        match end {
+            "given back" => drop(store.jobs.hand_over(&fence, &failure()).await.expect("given back")),
+            "failed" => drop(store.jobs.fail(&fence, &failure()).await.expect("failed")),
+            "cancelled" => {
+                store.jobs.cancel(writer).await.expect("requested");
+                store.jobs.cancel_running(&fence).await.expect("cancelled");
+            }
+            "claimed again" => {
+                store.jobs.hand_over(&fence, &failure()).await.expect("given back");
+                store.claimed(writer, "another").await;
+            }
+            _ => drop(store.stored.delete_one(doc! { "_id": writer.to_string() }).await.expect("deleted")),
+        }
+        assert!(!store.waits(waiting).await, "{end}");
+        // The worker that was lost comes back: its result belongs to no job.
+        let late = store.jobs.finish_result(&writing, &written(URI), &progress(100.0), RETENTION).await;
+        assert_eq!(late.expect("an answer"), None, "{end}");
+        assert_eq!(
+            store.jobs.sweep_results().await.expect("swept").removed,
+            1,
+            "{end}: the one that was given back"
+        );
+        assert_eq!(store.results.count_documents(doc! {}).await.expect("a count"), 0, "{end}");
+    }
+    store.space.cleanup().await;
+}
+
+/// A crash between the end of the result and that of the job.
+#[tokio::test]
+async fn a_job_is_committed_with_the_result_of_an_earlier_attempt() {
+    let store = TestStore::create().await;
+    for new in [sharing(), new_job()] {
+        let id = store.created(&new).await.id;
+        let (job, fence) = store.claimed(id, "worker").await;
+        let finished = store.finish_result(&job, &fence, &written(URI)).await;
+        store.jobs.hand_over(&fence, &failure()).await.expect("given back");
+        let (begun, fence) = store.begun(id).await;
+        let Begun::Use(found) = begun else { panic!("{begun:?}") };
+        assert_eq!(*found, finished);
+        // So late that its lifetime is over: the commit is refused, and the next claim writes it anew.
+        store.tamper_result(id, doc! { "expiresAt": ago(Duration::from_secs(1)) }).await;
+        let expired_at = Some(store.get(id).await.created_at);
+        let expired = export_store::FinishedResult { expires_at: expired_at, ..*found };
+        assert_eq!(store.jobs.commit(&fence, &expired).await.expect("an answer"), Held::Lost);
+        store.jobs.hand_over(&fence, &failure()).await.expect("given back");
+        store.work(id, "s3://bucket/anew.zip").await;
+        assert!(!store.get(id).await.shares_result());
+    }
     store.space.cleanup().await;
 }
 
 #[tokio::test]
-async fn whoever_is_about_to_be_cancelled_is_not_followed() {
+async fn other_tenants_and_jobs_without_a_key_share_nothing() {
     let store = TestStore::create().await;
-    let (leader, _) = store.family(0).await;
-    store.claimed(leader, "worker").await;
-    assert!(matches!(store.jobs.cancel(leader).await.expect("an answer"), Cancelled::Requested(_)));
-    assert_eq!(store.created(&sharing()).await.shares_result_of, None);
+    let first = store.created(&sharing()).await.id;
+    let (begun, fence) = store.begun(first).await;
+    assert!(matches!(begun, Begun::Write(_)), "{begun:?}");
+    let other = || NewJob { tenant: "tenant-7".parse().expect("a tenant"), ..sharing() };
+    let off = || NewJob { share_key: None, ..sharing() };
+    for new in [other(), off()] {
+        assert!(!store.waits(store.created(&new).await.id).await);
+    }
+    store.jobs.hand_over(&fence, &failure()).await.expect("given back");
+    store.work(first, URI).await;
+    for new in [other(), off()] {
+        let job = store.created(&new).await;
+        assert_eq!(job.state, JobState::NotStarted);
+        let (begun, _) = store.begun(job.id).await;
+        assert!(matches!(begun, Begun::Write(_)), "{begun:?}");
+    }
     store.space.cleanup().await;
 }
 
@@ -310,12 +272,7 @@ async fn only_what_is_over_by_the_server_s_clock_is_shared() {
         store.space.mongodb.database("admin").run_command(doc! { "hello": 1 }).await.expect("an answer");
     let now_ms = now.get_datetime("localTime").expect("a time").timestamp_millis();
     let this_hour_ms = now_ms - now_ms.rem_euclid(3_600_000);
-    let until = |to_ms: i64| {
-        let mut new = sharing();
-        new.request.range = TimeRange::new(0, to_ms).expect("a range");
-        new
-    };
-    // An hour on either side, so that the turn of an hour during the test changes nothing. What ended four minutes ago is in the current
+    // An hour on either side, so that the turn of an hour during the test changes nothing. A range that ended four minutes ago is in the current
     // hour, or ended too short a time ago.
     for (to_ms, is_over) in [
         (this_hour_ms - 5 * 60_000, true),
@@ -323,45 +280,53 @@ async fn only_what_is_over_by_the_server_s_clock_is_shared() {
         (this_hour_ms + 3_600_001, false),
         (this_hour_ms + 86_400_000, false),
     ] {
-        let new = until(to_ms);
+        let mut new = sharing();
+        new.request.range = TimeRange::new(0, to_ms).expect("a range");
         let job = store.created(&new).await;
-        let stored = store.document(job.id).await;
         let expected = if is_over { Bson::from(new.share_key.expect("a key").as_str()) } else { Bson::Null };
-        assert_eq!(stored.get("shareKey"), Some(&expected), "{to_ms}");
-        assert_eq!(stored.get_bool("leads").ok(), Some(is_over), "{to_ms}");
-        store.stored.delete_many(doc! {}).await.expect("empty");
+        assert_eq!(store.document(job.id).await.get("shareKey"), Some(&expected), "{to_ms}");
     }
     store.space.cleanup().await;
 }
 
 #[tokio::test]
-async fn other_tenants_and_jobs_without_a_key_share_nothing() {
+async fn a_job_of_a_thousand_objects_is_small() {
     let store = TestStore::create().await;
-    let (leader, _) = store.family(0).await;
-    let other = NewJob { tenant: "tenant-7".parse().expect("a tenant"), ..sharing() };
-    assert_eq!(store.created(&other).await.shares_result_of, None);
-    let off = NewJob { id: new_id(), share_key: None, ..sharing() };
-    assert_eq!(store.created(&off).await.shares_result_of, None);
-    assert_eq!(store.leaders().await.len(), 2);
-    assert_eq!(store.created(&sharing()).await.shares_result_of, Some(leader));
+    let id = store.created(&sharing()).await.id;
+    let (job, fence) = store.claimed(id, "worker").await;
+    let object = |number| ResultObject { name: format!("vehicle_{number:04}.parquet"), bytes: number };
+    let objects: Vec<_> = (0..1_000).map(object).collect();
+    let many = WrittenResult { objects: objects.clone(), ..written(URI) };
+    let finished = store.finish_result(&job, &fence, &many).await;
+    store.jobs.commit(&fence, &finished).await.expect("committed");
+    let sharing_job = store.created(&sharing()).await.id;
+    for id in [id, sharing_job] {
+        let stored = bson::serialize_to_vec(&store.document(id).await).expect("bytes");
+        assert!(stored.len() < 8_192, "{} bytes", stored.len());
+        let result_id = store.get(id).await.result_id.expect("a result");
+        assert_eq!(store.jobs.objects_of(result_id).await.expect("an answer"), Some(objects.clone()));
+    }
     store.space.cleanup().await;
 }
 
 #[tokio::test]
-async fn a_job_that_cannot_share_is_not_stored() {
+async fn a_result_that_cannot_be_is_not_stored() {
     let store = TestStore::create().await;
-    let (leader, followers) = store.family(1).await;
-    let refused: [(JobId, Document); 6] = [
-        (leader, doc! { "sharesResultOf": "another" }),
-        (leader, doc! { "leads": null }),
-        (leader, doc! { "state": "CANCELLED" }),
-        (followers[0], doc! { "leads": true }),
-        (followers[0], doc! { "state": "STARTED", "owner": "worker", "leaseUntil": bson::DateTime::now() }),
-        (followers[0], doc! { "sharesResultOf": 1 }),
+    let [finished, writing] = [store.created(&sharing()).await.id, store.created(&new_job()).await.id];
+    store.work(finished, URI).await;
+    store.begun(writing).await;
+    let refused: [(JobId, Document); 7] = [
+        (finished, doc! { "uri": null }),
+        (finished, doc! { "state": "WRITING" }),
+        (finished, doc! { "shareKey": null }),
+        (finished, doc! { "state": "EXPIRED", "uri": null }),
+        (writing, doc! { "current": true }),
+        (writing, doc! { "owner": null }),
+        (writing, doc! { "state": "DONE" }),
     ];
     for (id, changes) in refused {
         let update: Vec<Document> = vec![doc! { "$set": &changes }];
-        let outcome = store.stored.update_one(doc! { "_id": id.to_string() }, update).await;
+        let outcome = store.results.update_one(doc! { "_id": id.to_string() }, update).await;
         let refused = outcome.expect_err("refused").to_string();
         assert!(refused.contains("failed validation"), "{changes}: {refused}");
     }
@@ -369,18 +334,22 @@ async fn a_job_that_cannot_share_is_not_stored() {
 }
 
 #[tokio::test]
-async fn looking_for_followers_costs_nothing_where_there_are_none() {
+async fn a_job_that_waits_for_a_result_can_be_cancelled() {
     let store = TestStore::create().await;
-    for _ in 0..50 {
-        store.job().await;
-    }
-    let wanted = doc! { "state": "NOT_STARTED", "sharesResultOf": { "$type": "string" } };
-    let explain = doc! { "explain": { "find": "jobs", "filter": wanted }, "verbosity": "executionStats" };
-    let database = store.space.mongodb.database(&store.space.jobs_database);
-    let explained = database.run_command(explain).await.expect("an explanation");
-    assert!(explained.to_string().contains("\"indexName\": \"following\""), "{explained}");
-    let looked_at = explained.get_document("executionStats").expect("figures");
-    let figure = |name: &str| looked_at.get_i32(name).ok();
-    assert_eq!((figure("totalKeysExamined"), figure("totalDocsExamined")), (Some(0), Some(0)));
+    let [writer, waiting] = [store.created(&sharing()).await.id, store.created(&sharing()).await.id];
+    store.begun(writer).await;
+    let (_, fence) = store.begun(waiting).await;
+    store.jobs.wait_for_result(&fence, Duration::from_hours(1)).await.expect("waits");
+    let claim = store.jobs.claim(waiting, "worker", LEASE).await.expect("an answer");
+    assert!(matches!(claim, Claim::NotDue { is_published: false }), "{claim:?}");
+    store.jobs.cancel(waiting).await.expect("cancelled");
+    let job = store.get(waiting).await;
+    assert_eq!((job.state, job.waiting_for), (JobState::Cancelled, None));
+    // It is claimed, and cancelled before it is given back.
+    let late = store.created(&sharing()).await.id;
+    let (_, fence) = store.begun(late).await;
+    store.jobs.cancel(late).await.expect("requested");
+    let held = store.jobs.wait_for_result(&fence, Duration::ZERO).await.expect("an answer");
+    assert_eq!(held, Held::CancelRequested);
     store.space.cleanup().await;
 }

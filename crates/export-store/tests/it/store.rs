@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
+use chrono::Utc;
 use export_core::access::AllowedVehicles;
 use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, RetryPolicy, Stats};
 use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
+use export_core::result::WrittenResult;
 use export_core::{JobId, Tenant, TimeRange};
-use export_store::{BackOff, Claim, Created, JobStore, MongoClient, connect};
+use export_store::{
+    BackOff, Begun, Claim, Created, FinishedResult, Held, JobStore, MongoClient, Written, connect,
+};
 use export_testkit::isolation::TestSpace;
 use mongodb::Collection;
 use uuid::Uuid;
@@ -18,6 +22,8 @@ pub(crate) struct TestStore {
     pub(crate) jobs: JobStore,
     /// The same jobs, seen by another client that knows nothing of the store.
     pub(crate) stored: Collection<Document>,
+    /// The same of results.
+    pub(crate) results: Collection<Document>,
 }
 
 impl TestStore {
@@ -25,14 +31,15 @@ impl TestStore {
         let space = TestSpace::create().await;
         let jobs = JobStore::new(&client(&space).await, &space.jobs_database);
         jobs.provision().await.expect("indexes");
-        let stored = space.mongodb.database(&space.jobs_database).collection("jobs");
-        Self { space, jobs, stored }
+        let database = space.mongodb.database(&space.jobs_database);
+        let (stored, results) = (database.collection("jobs"), database.collection("results"));
+        Self { space, jobs, stored, results }
     }
 
     /// A new job.
     pub(crate) async fn job(&self) -> JobId {
         let new = new_job();
-        let created = self.jobs.create(&new).await.expect("a job");
+        let created = create(&self.jobs, &new).await;
         assert!(matches!(created, Created::New(_)), "{created:?}");
         new.id
     }
@@ -49,6 +56,40 @@ impl TestStore {
             Claim::Claimed(job, fence) => (*job, fence),
             other => panic!("not claimed: {other:?}"),
         }
+    }
+
+    /// Creates a job that must be new.
+    pub(crate) async fn created(&self, new: &NewJob) -> Job {
+        match create(&self.jobs, new).await {
+            Created::New(job) => job,
+            other => panic!("not created: {other:?}"),
+        }
+    }
+
+    /// Commits a job with a result that has no document.
+    pub(crate) async fn commit(&self, fence: &Fence, result: &ExportResult) -> Held {
+        self.jobs.commit(fence, &made_up(fence.job_id, result)).await.expect("an answer")
+    }
+
+    /// Finishes the result of a claimed job, which nobody else may be writing.
+    pub(crate) async fn finish_result(
+        &self,
+        job: &Job,
+        fence: &Fence,
+        written: &WrittenResult,
+    ) -> FinishedResult {
+        let begun = self.jobs.begin_result(job, fence).await.expect("an answer");
+        let Begun::Write(writing) = begun else { panic!("not begun: {begun:?}") };
+        let finished = self.jobs.finish_result(&writing, written, &progress(100.0), RETENTION).await;
+        finished.expect("an answer").expect("still its own")
+    }
+
+    /// Does all that a worker does to a job that must be free.
+    pub(crate) async fn work(&self, id: JobId, uri: &str) -> FinishedResult {
+        let (job, fence) = self.claimed(id, "worker").await;
+        let finished = self.finish_result(&job, &fence, &written(uri)).await;
+        assert_eq!(self.jobs.commit(&fence, &finished).await.expect("an answer"), Held::Done);
+        finished
     }
 
     pub(crate) async fn get(&self, id: JobId) -> Job {
@@ -73,6 +114,28 @@ impl TestStore {
     pub(crate) async fn expire_lease(&self, id: JobId) {
         self.tamper(id, doc! { "leaseUntil": ago(Duration::from_secs(1)) }).await;
     }
+}
+
+/// Creates a job as the API does, alone.
+pub(crate) async fn create(jobs: &JobStore, new: &NewJob) -> Created {
+    let mut written = jobs.create_all(std::slice::from_ref(new)).await.expect("an answer");
+    match (written.pop().expect("one job").expect("an answer"), &new.idempotency) {
+        (Written::New(job), _) => Created::New(*job),
+        (Written::KeyKnown, Some(idempotency)) => {
+            jobs.accepted_before(&new.tenant, idempotency).await.expect("an answer")
+        }
+        (other, _) => panic!("not created: {other:?}"),
+    }
+}
+
+/// A finished result that has no document.
+pub(crate) fn made_up(id: JobId, result: &ExportResult) -> FinishedResult {
+    let expires_at = Some(Utc::now() + RETENTION);
+    FinishedResult { id, result: result.clone(), progress: progress(100.0), expires_at }
+}
+
+pub(crate) fn written(uri: &str) -> WrittenResult {
+    WrittenResult { result: result(uri), objects: Vec::new() }
 }
 
 /// Length of a lease, long enough not to end during a test.
@@ -124,7 +187,7 @@ pub(crate) fn request() -> ExportRequest {
         vehicles: None,
         parameters: None,
         webhook_url: None,
-        force: false,
+        fresh: false,
     }
 }
 
@@ -134,7 +197,6 @@ pub(crate) fn failure() -> Failure {
 
 pub(crate) fn result(uri: &str) -> ExportResult {
     ExportResult {
-        objects: Vec::new(),
         export_uri: uri.to_owned(),
         stats: Stats {
             rows: 1,

@@ -1,19 +1,17 @@
 //! `POST /export`: accept a job.
 
-use std::fmt::Write;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::JobId;
 use export_core::access::{Principal, Scope};
+use export_core::digest::sha256_hex;
 use export_core::job::{Idempotency, Job, NewJob, Priority};
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
 use export_store::Created;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
@@ -30,7 +28,6 @@ use crate::http::problem::Problem;
 use crate::jobs::accepting::NotAccepted;
 use crate::jobs::admission::Ticket;
 use crate::jobs::audit::Trail;
-use crate::jobs::sharing;
 use crate::state::ApiState;
 
 /// The header with a client's own name for its request.
@@ -157,7 +154,9 @@ async fn accept(
         }
     };
     let trace_id = job.trace_parent.as_ref().map(TraceParent::trace_id);
-    sharing::tell(&job);
+    if let Some(result_id) = job.result_id {
+        info!(job.id = %job_id, result.id = %result_id, "the export shares a result that is there already");
+    }
     info!(job.id = %job_id, trace.id = trace_id, job.range = %job.request.range, "export accepted");
 
     state.dispatch.now();
@@ -180,10 +179,7 @@ fn idempotency(headers: &HeaderMap, body: &Value) -> Result<Option<Idempotency>,
             "Idempotency-Key must have 1 to {MAX_KEY_BYTES} printable ASCII characters, and be there once"
         ))
     })?;
-    let mut request_hash = String::with_capacity(64);
-    for byte in Sha256::digest(body.to_string()) {
-        let _ = write!(request_hash, "{byte:02x}");
-    }
+    let request_hash = sha256_hex(body.to_string());
     Ok(Some(Idempotency { key: key.to_owned(), request_hash }))
 }
 

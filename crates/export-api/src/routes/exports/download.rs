@@ -9,8 +9,8 @@ use export_core::job::{ExportResult, Job, JobState};
 use export_core::output::Archive;
 
 use super::job_view::RETRY_AFTER_SECONDS;
-use super::links::{ObjectsView, ResultLinks};
-use super::{JobPath, ObjectPath, find_job};
+use super::links::{ObjectsView, ResultLinks, objects_of};
+use super::{JobPath, ObjectPath, find_job, store_problem};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
 use crate::jobs::audit::Trail;
@@ -39,7 +39,8 @@ pub async fn download(
     let principal = caller.who_may(Scope::Read)?;
     let job = find_job(&state, &principal, job_id).await?;
     result_of(&job)?;
-    let links = ResultLinks::sign(&job, &state.results).await;
+    let objects = objects_of(&job, &state.jobs).await.map_err(|error| store_problem(job_id, &error))?;
+    let links = ResultLinks::sign(&job, &objects, &state.results).await;
     let links = links.map_err(|error| Problem::unavailable(&error))?.ok_or_else(in_another_bucket)?;
     state.audit.downloaded(&principal, job_id, None, &trail).await?;
     if let Some(link) = links.download_url {
@@ -78,7 +79,8 @@ pub async fn download_object(
         let detail = "The result of this export is one zip; GET /export/{id}/download leads to it.";
         return Err(Problem::unknown_object(detail));
     }
-    if !result.objects.iter().any(|object| object.name == name) {
+    let objects = objects_of(&job, &state.jobs).await.map_err(|error| store_problem(job_id, &error))?;
+    if !objects.iter().any(|object| object.name == name) {
         let detail =
             "The result of this export has no object of this name; GET /export/{id}/download lists them.";
         return Err(Problem::unknown_object(detail));

@@ -71,7 +71,7 @@ mod tests {
     /// Links in a cached answer must have time left as long as its tag is current.
     #[test]
     fn a_tag_changes_before_links_expire() {
-        let job = finished("zip", 0);
+        let job = finished("zip");
         let signed_at = DateTime::UNIX_EPOCH;
         let minutes = |minutes| signed_at + TimeDelta::minutes(minutes) - TimeDelta::milliseconds(1);
         let etag = |job: &Job, now| etag(job, None, now);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_version_changes_with_what_clients_see_and_nothing_else() {
-        let job = finished("zip", 0);
+        let job = finished("zip");
         let version = |job: &Job| version(job, None);
         let mut seen = job.clone();
         seen.progress.rows += 1;
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_version_changes_with_the_queue_position_but_not_with_forecasts() {
-        let job = finished("zip", 0);
+        let job = finished("zip");
         let at = |position, seconds| {
             let queue =
                 QueueView { position, starts_in_seconds: Some(seconds), eta_seconds: Some(seconds + 1) };

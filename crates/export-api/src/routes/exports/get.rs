@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::etag::{etag, is_known};
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
-use super::links::ResultLinks;
+use super::links::{ResultLinks, objects_of};
 use super::wait::Wait;
 use super::{JobPath, find_job, store_problem};
 use crate::auth::Caller;
@@ -70,15 +70,16 @@ pub async fn get(
         describe(&mut response, &job, Some(etag));
         response
     } else {
+        let objects = objects_of(&job, &state.jobs).await.map_err(|error| store_problem(job_id, &error))?;
         // Without links the rest of the answer is still of use, and `/download` tells the error. It has no tag: the next one is
         // to be another.
-        let given = ResultLinks::given_to(&principal, &job, &state, &trail).await;
+        let given = ResultLinks::given_to(&principal, &job, &objects, &state, &trail).await;
         let etag = given.is_ok().then_some(etag);
         let links = given.unwrap_or_else(|error| {
             warn!(job.id = %job.id, error = %causes(&error), "no download links could be given");
             None
         });
-        let links = links.unwrap_or_else(|| ResultLinks::unsigned(&job));
+        let links = links.unwrap_or_else(|| ResultLinks::unsigned(&job, &objects));
         let mut response = Json(JobView::of(&job, links).in_line(queue)).into_response();
         describe(&mut response, &job, etag);
         response

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats};
+use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats, WaitingFor};
 use export_core::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
 use export_core::request::WebhookUrl;
 use export_core::{Parameter, VehicleId};
@@ -92,8 +92,14 @@ pub(super) struct JobView<'a> {
     stats: Option<&'a Stats>,
     /// Attempts so far.
     attempts: u32,
-    /// Whether its result is that of another job of the tenant, which asked for the same: it has no attempts of its own.
+    /// Whether its result was written by another job of the tenant with the same request: the source was not read for this job.
+    shared: bool,
+    /// The former name of `shared`.
+    #[schema(deprecated)]
     coalesced: bool,
+    /// Why it waits although workers are free: `sameExport` while another job writes the result that this one will share; else null.
+    #[schema(required, schema_with = waiting_for)]
+    waiting_for: Option<WaitingFor>,
     /// Whether a worker that has it will end it soon.
     cancel_requested: bool,
     /// The last attempt's.
@@ -127,9 +133,14 @@ struct RangeView {
 }
 
 fn states() -> Object {
-    use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
-    let states = [NotStarted, Started, Finished, Failed, Cancelled, Expired].map(JobState::as_str);
+    let states = JobState::ALL.map(JobState::as_str);
     ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(states)).build()
+}
+
+fn waiting_for() -> Object {
+    let reasons = [Some(WaitingFor::SameExport.as_str()), None];
+    let types = SchemaType::from_iter([Type::String, Type::Null]);
+    ObjectBuilder::new().schema_type(types).enum_values(Some(reasons)).build()
 }
 
 impl<'a> JobView<'a> {
@@ -161,7 +172,9 @@ impl<'a> JobView<'a> {
             progress: &job.progress,
             stats: job.result.as_ref().map(|result| &result.stats),
             attempts: job.attempts,
-            coalesced: job.shares_result_of.is_some(),
+            shared: job.shares_result(),
+            coalesced: job.shares_result(),
+            waiting_for: job.waiting_for,
             cancel_requested: job.cancel_requested,
             error: job.failure.as_ref(),
             created_at: rfc3339(job.created_at),
@@ -212,7 +225,9 @@ mod tests {
             max_attempts: 5,
             cancel_requested: false,
             expires_at: None,
-            shares_result_of: None,
+            share_key: None,
+            result_id: None,
+            waiting_for: None,
             trace_parent: None,
             progress: Progress::default(),
             result: None,

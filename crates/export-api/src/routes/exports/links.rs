@@ -1,10 +1,11 @@
 //! Links to what a finished export consists of.
 
 use export_core::access::Principal;
-use export_core::job::{ExportResult, Job};
+use export_core::job::Job;
 use export_core::output::Archive;
+use export_core::result::ResultObject;
 use export_s3::{ResultBucket, S3Error};
-use export_store::AuditError;
+use export_store::{AuditError, JobStore, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -57,9 +58,23 @@ pub(super) enum NoLinks {
     Unnoted(#[from] AuditError),
 }
 
+/// The objects of the job's result, where it has one and that is no zip.
+pub(super) async fn objects_of(job: &Job, jobs: &JobStore) -> Result<Vec<ResultObject>, StoreError> {
+    let is_listed = job.result.is_some() && job.request.output.archive == Archive::None;
+    match job.result_id.filter(|_| is_listed) {
+        Some(result_id) => Ok(jobs.objects_of(result_id).await?.unwrap_or_default()),
+        None => Ok(Vec::new()),
+    }
+}
+
 impl<'a> ResultLinks<'a> {
-    /// Signs the links of a job's result. `None` where the result lies in another bucket, or there is none.
-    pub(super) async fn sign(job: &'a Job, bucket: &ResultBucket) -> Result<Option<Self>, S3Error> {
+    /// Signs the links of a job's result, which consists of these objects unless it is a zip. `None` where the result lies in another bucket, or there
+    /// is none.
+    pub(super) async fn sign(
+        job: &Job,
+        objects: &'a [ResultObject],
+        bucket: &ResultBucket,
+    ) -> Result<Option<Self>, S3Error> {
         let Some(result) = &job.result else { return Ok(None) };
         match job.request.output.archive {
             Archive::Zip => {
@@ -67,10 +82,11 @@ impl<'a> ResultLinks<'a> {
                 Ok(link.map(|link| Self { download_url: Some(link), objects: None }))
             }
             Archive::None => {
-                let linked = result.objects.iter().take(MAX_LINKS);
+                let linked = objects.iter().take(MAX_LINKS);
                 let names: Vec<&str> = linked.map(|object| object.name.as_str()).collect();
                 let links = bucket.presign_objects(&result.export_uri, &names).await?;
-                Ok(links.map(|links| Self { download_url: None, objects: Some(object_views(result, links)) }))
+                Ok(links
+                    .map(|links| Self { download_url: None, objects: Some(object_views(objects, links)) }))
             }
         }
     }
@@ -78,11 +94,12 @@ impl<'a> ResultLinks<'a> {
     /// Signs the links of a job's result for this caller, once it is in the audit log that they get them.
     pub(super) async fn given_to(
         principal: &Principal,
-        job: &'a Job,
+        job: &Job,
+        objects: &'a [ResultObject],
         state: &ApiState,
         trail: &Trail,
     ) -> Result<Option<Self>, NoLinks> {
-        let links = Self::sign(job, &state.results).await?;
+        let links = Self::sign(job, objects, &state.results).await?;
         if links.is_some() {
             state.audit.linked(principal, job.id, trail).await?;
         }
@@ -90,19 +107,16 @@ impl<'a> ResultLinks<'a> {
     }
 
     /// The same without links, for answers that are of use without.
-    pub(super) fn unsigned(job: &'a Job) -> Self {
-        let objects = match (&job.result, job.request.output.archive) {
-            (Some(result), Archive::None) => Some(object_views(result, Vec::new())),
-            _ => None,
-        };
-        Self { download_url: None, objects }
+    pub(super) fn unsigned(job: &Job, objects: &'a [ResultObject]) -> Self {
+        let is_listed = job.result.is_some() && job.request.output.archive == Archive::None;
+        Self { download_url: None, objects: is_listed.then(|| object_views(objects, Vec::new())) }
     }
 }
 
 /// All objects; the links are those of the first ones, in the same order.
-fn object_views(result: &ExportResult, links: Vec<String>) -> Vec<ObjectView<'_>> {
+fn object_views(objects: &[ResultObject], links: Vec<String>) -> Vec<ObjectView<'_>> {
     let links = links.into_iter().map(Some).chain(std::iter::repeat(None));
-    let objects = result.objects.iter().zip(links);
+    let objects = objects.iter().zip(links);
     objects
         .map(|(object, download_url)| ObjectView { name: &object.name, bytes: object.bytes, download_url })
         .collect()
@@ -112,7 +126,7 @@ fn object_views(result: &ExportResult, links: Vec<String>) -> Vec<ObjectView<'_>
 pub(super) mod tests {
     use chrono::DateTime;
     use export_core::access::AllowedVehicles;
-    use export_core::job::{JobState, Priority, Progress, ResultObject, Stats};
+    use export_core::job::{ExportResult, JobState, Priority, Progress, Stats};
     use export_core::request::ExportRequest;
     use export_core::{JobId, Tenant};
     use export_s3::S3Server;
@@ -140,9 +154,8 @@ pub(super) mod tests {
     }
 
     /// A finished job in the bucket `results`.
-    pub(in crate::routes::exports) fn finished(archive: &str, object_count: usize) -> Job {
+    pub(in crate::routes::exports) fn finished(archive: &str) -> Job {
         let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "archive": archive });
-        let object = |number| ResultObject { name: format!("vehicle_{number}.csv.gz"), bytes: 7 };
         Job {
             id: JobId::new(Uuid::nil()),
             tenant: Tenant::default_tenant(),
@@ -155,13 +168,14 @@ pub(super) mod tests {
             max_attempts: 5,
             cancel_requested: false,
             expires_at: None,
-            shares_result_of: None,
+            share_key: None,
+            result_id: Some(JobId::new(Uuid::nil())),
+            waiting_for: None,
             trace_parent: None,
             attempts: 1,
             progress: Progress::default(),
             result: Some(ExportResult {
                 export_uri: "s3://results/exports/default/id/1-nonce/".to_owned(),
-                objects: (0..object_count).map(object).collect(),
                 stats: Stats {
                     rows: 0,
                     points: 0,
@@ -180,10 +194,15 @@ pub(super) mod tests {
         }
     }
 
+    fn objects(count: usize) -> Vec<ResultObject> {
+        (0..count).map(|number| ResultObject { name: format!("vehicle_{number}.csv.gz"), bytes: 7 }).collect()
+    }
+
     #[tokio::test]
     async fn links_of_one_answer_are_bounded() {
-        let job = finished("none", MAX_LINKS + 3);
-        let links = ResultLinks::sign(&job, &bucket("results").await).await.expect("signed").expect("ours");
+        let (job, listed) = (finished("none"), objects(MAX_LINKS + 3));
+        let links = ResultLinks::sign(&job, &listed, &bucket("results").await).await;
+        let links = links.expect("signed").expect("ours");
         assert_eq!(links.download_url, None);
         let objects = links.objects.expect("objects");
         assert_eq!(objects.len(), MAX_LINKS + 3, "all are told");
@@ -199,12 +218,13 @@ pub(super) mod tests {
     async fn results_in_another_bucket_are_told_without_links() {
         let other = bucket("moved").await;
         for archive in ["zip", "none"] {
-            let job = finished(archive, 2);
-            assert!(ResultLinks::sign(&job, &other).await.expect("an answer").is_none(), "{archive}");
+            let (job, listed) = (finished(archive), objects(2));
+            let links = ResultLinks::sign(&job, &listed, &other).await;
+            assert!(links.expect("an answer").is_none(), "{archive}");
         }
-        let job = finished("none", 2);
-        let objects = ResultLinks::unsigned(&job).objects.expect("objects");
-        assert!(objects.len() == 2 && objects.iter().all(|object| object.download_url.is_none()));
-        assert!(ResultLinks::unsigned(&finished("zip", 0)).objects.is_none());
+        let (job, listed) = (finished("none"), objects(2));
+        let unsigned = ResultLinks::unsigned(&job, &listed).objects.expect("objects");
+        assert!(unsigned.len() == 2 && unsigned.iter().all(|object| object.download_url.is_none()));
+        assert!(ResultLinks::unsigned(&finished("zip"), &[]).objects.is_none());
     }
 }

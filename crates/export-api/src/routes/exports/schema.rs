@@ -47,7 +47,10 @@ pub(super) struct ExportRequest {
     /// Who is told of the job's end; only where the service sends webhooks.
     #[schema(max_length = 2048, example = "https://fleet.example.com/exports")]
     webhook_url: Option<String>,
-    /// Whether the source is to be read even where another job of the same request has a result, or will have one; false unless said.
+    /// Whether the source must be read anew, even where the result of an earlier job with the same request could be shared; false unless given.
+    fresh: Option<bool>,
+    /// The former name of `fresh`; give one of them.
+    #[schema(deprecated)]
     force: Option<bool>,
 }
 
@@ -225,7 +228,8 @@ mod tests {
             export_core::request::ExportRequest::parse(&json!({ "no such field": 1 })).expect_err("errors");
         let unknown = errors.iter().find(|error| error.pointer == "/no such field").expect("an error");
         let (_, known) = unknown.detail.split_once("knows ").expect("a list");
-        let mut known: Vec<_> = known.split(", ").map(str::to_owned).collect();
+        // The former name of `fresh` is accepted, but not offered.
+        let mut known: Vec<_> = known.split(", ").chain(["force"]).map(str::to_owned).collect();
         known.sort();
         described.sort();
         assert_eq!(described, known);

@@ -1,6 +1,6 @@
 //! One round: look, take the turn, choose, publish, note, give the turn back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use export_core::fairness::{Load, next_turns};
@@ -111,7 +111,7 @@ impl Dispatcher {
         if room == 0 {
             return Ok(look.no_room());
         }
-        let (chosen, last) = self.choose(look.loads, turn.last_tenant.as_ref(), room).await?;
+        let (chosen, last) = self.choose(look, turn.last_tenant.as_ref(), room).await?;
         *last_tenant = last;
         if chosen.is_empty() {
             return Ok(Outcome::NotDue);
@@ -129,10 +129,11 @@ impl Dispatcher {
     /// The jobs that there is room for, in order, and the tenant after which it goes on.
     async fn choose(
         &self,
-        mut loads: Vec<Load>,
+        Look { mut loads, occupancy }: Look,
         served_last: Option<&Tenant>,
         room: usize,
     ) -> Result<(Vec<(Tenant, PendingMessage)>, Option<Tenant>), StoreError> {
+        let (no_keys, active) = (BTreeSet::new(), &occupancy.keys);
         let mut found: HashMap<Tenant, Vec<PendingMessage>> = HashMap::new();
         for look in 1.. {
             let turns = next_turns(loads.clone(), served_last, room, self.max_running_per_tenant);
@@ -144,8 +145,10 @@ impl Dispatcher {
             let missing = wanted
                 .into_iter()
                 .filter(|(tenant, count)| found.get(*tenant).is_none_or(|jobs| jobs.len() < *count));
-            let looks = missing.map(|(tenant, count)| async move {
-                let jobs = self.jobs.next_waiting(tenant, count).await?;
+            let looks =
+                missing.map(|(tenant, count)| (tenant, count, active.get(tenant).unwrap_or(&no_keys)));
+            let looks = looks.map(|(tenant, count, active)| async move {
+                let jobs = self.jobs.next_waiting(tenant, count, active).await?;
                 Ok::<_, StoreError>((tenant.clone(), count, jobs))
             });
             let looked = try_join_all(looks).await?;

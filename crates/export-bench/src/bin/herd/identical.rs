@@ -42,10 +42,10 @@ struct Round {
     finished: usize,
     /// Different addresses of results.
     export_uris: usize,
-    /// Answers with `"coalesced": true`.
-    coalesced: usize,
-    /// Whether the export alone was the same one, forced; else it was of another range of the same length.
-    forced: bool,
+    /// Jobs that share a result which another job has written.
+    shared: usize,
+    /// Whether the export alone was the same one, fresh; else it was of another range of the same length.
+    fresh: bool,
 }
 
 pub(crate) async fn run(run: &Run) -> anyhow::Result<Identical> {
@@ -78,17 +78,18 @@ async fn round(
 
     let before = counted.reads().await?;
     let bursts = vec![(tenant.clone(), vec![body.clone(); TIMES])];
-    let posted = post_all(service.address(), bursts).await?;
+    post_all(service.address(), bursts).await?;
     jobs.until_ended(service, TIMES, ALL_ENDED).await?;
     let between = counted.reads().await?;
     let ended = jobs.all().await?;
     wrong.extend(complaints(&ended, TIMES));
 
-    let mut forced_body = body.clone();
-    forced_body["force"] = json!(true);
-    // A service without coalescing knows no `force`: it reads anew whatever is asked, so another range of these vehicles does.
-    let forced = post_one(service.address(), &tenant, forced_body).await.is_ok();
-    if !forced {
+    let mut fresh_body = body.clone();
+    // The former name of `fresh`, which programs to compare with know as well. A service that shares nothing knows neither and reads the source in any case,
+    // so another range of these vehicles does.
+    fresh_body["force"] = json!(true);
+    let fresh = post_one(service.address(), &tenant, fresh_body).await.is_ok();
+    if !fresh {
         let mut other = requests::one(&run.fleet, LARGE, number as usize * 2 + 1);
         other["vehicles"] = body["vehicles"].clone();
         post_one(service.address(), &tenant, other).await?;
@@ -104,8 +105,12 @@ async fn round(
         identical_reads: between - before - counted.own_reads,
         finished: ended.iter().filter(is_finished).count(),
         export_uris: uris.len(),
-        coalesced: posted.jobs.iter().filter(|job| job["coalesced"] == true).count(),
-        forced,
+        // A job's own result lies below its id.
+        shared: ended
+            .iter()
+            .filter(|job| job.export_uri.as_ref().is_some_and(|uri| !uri.contains(&job.id)))
+            .count(),
+        fresh,
     })
 }
 

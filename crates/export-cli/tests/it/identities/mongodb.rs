@@ -143,6 +143,22 @@ fn on_jobs() -> Commands {
     ]
 }
 
+/// On the results, in the same database.
+fn on_results() -> Commands {
+    let api_and_worker = [true, true, false];
+    vec![
+        (find("results"), [true; 3]),
+        (insert("results"), WORKER),
+        (update("results"), api_and_worker),
+        (upsert("results"), WORKER),
+        (delete("results"), api_and_worker),
+        (watch("results"), NOBODY),
+        (index("results"), NOBODY),
+        (doc! { "collMod": "results", "validationLevel": "off" }, NOBODY),
+        (doc! { "drop": "results" }, NOBODY),
+    ]
+}
+
 /// In a vehicle's database.
 fn on_a_vehicle() -> Commands {
     vec![
@@ -191,6 +207,7 @@ fn actions(deployment: &Deployment) -> Vec<Action> {
     let space = &deployment.space;
     let local = vec![(find("oplog.rs"), NOBODY), (insert("more"), NOBODY)];
     let by_database = [
+        (space.jobs_database.clone(), on_results()),
         (space.jobs_database.clone(), on_jobs()),
         (space.vehicle("001"), on_a_vehicle()),
         ("admin".to_owned(), on_admin(deployment)),

@@ -100,7 +100,7 @@ impl Line {
             idempotency: None,
             trace_parent: None,
         };
-        self.jobs.create(&new).await.expect("a job");
+        export_e2e::create(&self.jobs, &new).await;
         new.id
     }
 

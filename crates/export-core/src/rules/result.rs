@@ -1,0 +1,182 @@
+//! The rules by which a result changes, as data like those of jobs: when a change may happen and what it does.
+//!
+//! A result is written under the claim of one job (see [`crate::result`]). Two unique indexes are not rules, but the rules rely
+//! on them: of the results with one share key, at most one is WRITING and at most one is current.
+//!
+//! One key's results are therefore begun and finished one after the other: while a result is WRITING no other can be begun,
+//! and once it was removed its worker can no longer finish it.
+
+mod applying;
+
+use super::Rule;
+use crate::result::ResultState;
+
+/// What must be true of the stored result for a change to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultCondition {
+    /// It is in this state.
+    In(ResultState),
+    /// It does not exist, or is not FINISHED.
+    NotFinished,
+    /// It does not exist, or was begun by a claim before the caller's.
+    EarlierClaim,
+    /// It was begun by the claim that the caller holds or has seen.
+    SameEpoch,
+    /// It was begun by the caller.
+    SameOwner,
+    /// It is the one that jobs with its share key use.
+    IsCurrent,
+    /// `expiresAt` has passed.
+    HasExpired,
+    /// It is kept for longer than the least lifetime from now.
+    LastsLongEnough,
+    /// It was begun after the caller's job was created, where that job asks for a fresh result.
+    FreshEnough,
+}
+
+/// What a change does to the stored result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultEffect {
+    /// The result enters this state, and exists from now on.
+    Enter(ResultState),
+    /// `epoch` becomes the caller's.
+    SetEpoch,
+    /// The caller becomes the owner.
+    TakeOwnership,
+    /// There is no owner.
+    DropOwnership,
+    /// `begunAt` becomes now.
+    StampBegun,
+    /// The caller's address, figures and object list become the result's.
+    SetContent,
+    /// The address and the object list are removed.
+    DropContent,
+    /// `madeAt` becomes now, `expiresAt` the retention from now.
+    SetLifetime,
+    /// `madeAt` and `expiresAt` are removed.
+    DropLifetime,
+    /// It becomes the current result of its share key, where it has one.
+    MakeCurrent,
+    /// It is not the current result of its share key.
+    DropCurrent,
+    /// The document is deleted.
+    Remove,
+}
+
+/// One change of a result.
+pub type ResultRule = Rule<ResultCondition, ResultEffect>;
+
+/// Every change of a result, and the one use of it that does not change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResultTransition {
+    /// A worker that has claimed the job begins to write its result.
+    Begin,
+    /// The worker has written the result.
+    Finish,
+    /// A result that is void, or that its worker does not need after all, is deleted.
+    Remove,
+    /// The current result makes way for a newer one, which is about to be finished.
+    Retire,
+    /// The result's lifetime is over.
+    Expire,
+    /// Another job uses the result as its own. This changes the job alone.
+    Share,
+}
+
+use ResultCondition as C;
+use ResultEffect as E;
+use ResultState::{Expired, Finished, Writing};
+
+const BEGIN: ResultRule = Rule {
+    when: &[C::NotFinished, C::EarlierClaim],
+    then: &[
+        E::Enter(Writing),
+        E::SetEpoch,
+        E::TakeOwnership,
+        E::StampBegun,
+        E::DropContent,
+        E::DropLifetime,
+        E::DropCurrent,
+    ],
+};
+
+const FINISH: ResultRule = Rule {
+    when: &[C::In(Writing), C::SameEpoch, C::SameOwner],
+    then: &[E::Enter(Finished), E::DropOwnership, E::SetContent, E::SetLifetime, E::MakeCurrent],
+};
+
+const REMOVE: ResultRule = Rule { when: &[C::In(Writing), C::SameEpoch], then: &[E::Remove] };
+
+/// The caller names the result that was current when it began: a worker that has lost its claim retires nothing newer.
+const RETIRE: ResultRule = Rule { when: &[C::IsCurrent, C::SameEpoch], then: &[E::DropCurrent] };
+
+const EXPIRE: ResultRule = Rule {
+    when: &[C::In(Finished), C::HasExpired],
+    then: &[E::Enter(Expired), E::DropContent, E::DropCurrent],
+};
+
+/// Only FINISHED results are current.
+const SHARE: ResultRule = Rule { when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough], then: &[] };
+
+impl ResultTransition {
+    /// All transitions.
+    pub const ALL: [Self; 6] =
+        [Self::Begin, Self::Finish, Self::Remove, Self::Retire, Self::Expire, Self::Share];
+
+    /// The transition's rule.
+    pub const fn rule(self) -> &'static ResultRule {
+        match self {
+            Self::Begin => &BEGIN,
+            Self::Finish => &FINISH,
+            Self::Remove => &REMOVE,
+            Self::Retire => &RETIRE,
+            Self::Expire => &EXPIRE,
+            Self::Share => &SHARE,
+        }
+    }
+}
+
+/// The part of a result that rules look at and change. `N` is the type of owners and addresses: texts in the database, small
+/// numbers in a model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ResultRecord<N> {
+    /// State of the result.
+    pub state: ResultState,
+    /// Epoch of the claim that began it.
+    pub epoch: i64,
+    /// The worker that writes it.
+    pub owner: Option<N>,
+    /// When it was begun, in milliseconds.
+    pub begun_at_ms: i64,
+    /// Its address, while FINISHED.
+    pub uri: Option<N>,
+    /// When its objects may be deleted, in milliseconds; `None`: never, or not finished yet.
+    pub expires_at_ms: Option<i64>,
+    /// Whether it is the current result of its share key.
+    pub is_current: bool,
+}
+
+/// The values that the caller of a transition provides. A rule reads only those that it mentions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ResultInput<N> {
+    /// The time, in milliseconds.
+    pub now_ms: i64,
+    /// The epoch of the caller's claim, or of the result that the caller has seen.
+    pub epoch: i64,
+    /// The caller's name.
+    pub owner: N,
+    /// The address of the objects that the caller has written.
+    pub uri: N,
+    /// How long results are kept, in milliseconds.
+    pub retention_ms: i64,
+    /// The shortest remaining lifetime of a result that may be shared, in milliseconds.
+    pub least_lifetime_ms: i64,
+    /// When the caller's job was created, in milliseconds, if it asks for a fresh result.
+    pub fresh_since_ms: Option<i64>,
+    /// Whether the caller's job has a share key.
+    pub has_share_key: bool,
+}
+
+#[cfg(test)]
+#[path = "result_tests.rs"]
+mod tests;

@@ -1,0 +1,120 @@
+//! Brings a database of version 0.x, in which jobs shared the results of jobs, to results as documents.
+//!
+//! There, of the jobs with one share key one *led* (`leads`), and the others took its result later (`sharesResultOf`); every finished job held the list
+//! of its objects. The programs of that version must not run meanwhile. The old indexes are dropped last, so they tell whether there is something left
+//! to do: a migration that was interrupted goes on, and one that is complete costs nothing.
+
+use bson::{Bson, Document, doc};
+use export_core::job::JobState;
+use export_core::result::ResultState;
+use futures_util::TryStreamExt;
+
+use crate::jobs::JobStore;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+
+/// Jobs of one step, each a few kilobytes without the lists of objects.
+const BATCH: i64 = 500;
+/// Indexes that only earlier versions had, under these names.
+const OLD_INDEXES: [&str; 5] = ["unpublished", "leading", "following", "waiting", "active"];
+/// Fields that only earlier versions had.
+const OLD_FIELDS: [&str; 5] = ["leads", "sharesResultOf", "resultAt", "objects", "manifest"];
+
+impl JobStore {
+    /// Migrates all jobs that an earlier version has written.
+    pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
+        let jobs = self.jobs.clone();
+        let names = bounded("list the indexes of jobs", async move { jobs.list_index_names().await }).await?;
+        let old: Vec<_> =
+            OLD_INDEXES.into_iter().filter(|old| names.iter().any(|name| name == old)).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        let mut behind = Bson::MinKey;
+        loop {
+            let ids = self.ids_behind(behind).await?;
+            let Some(last) = ids.last() else { break };
+            behind = last.clone();
+            // A job before those that share its result.
+            self.make_results(&ids, doc! { "sharesResultOf": null }).await?;
+            self.make_results(&ids, doc! { "sharesResultOf": { "$type": "string" } }).await?;
+            self.refer_to_results(ids).await?;
+        }
+        let jobs = self.jobs.clone();
+        bounded("drop the indexes of an earlier version", async move {
+            for name in old {
+                jobs.drop_index(name).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn ids_behind(&self, behind: Bson) -> Result<Vec<Bson>, StoreError> {
+        let (jobs, wanted) = (self.jobs.clone(), doc! { "_id": { "$gt": behind } });
+        let found: Vec<Document> = bounded("find jobs of an earlier version", async move {
+            let in_order = jobs.find(wanted).sort(doc! { "_id": 1 }).limit(BATCH);
+            in_order.projection(doc! { "_id": 1 }).await?.try_collect().await
+        })
+        .await?;
+        Ok(found.into_iter().filter_map(|mut job| job.remove("_id")).collect())
+    }
+
+    /// Makes the results of these finished jobs, unless they are there.
+    async fn make_results(&self, ids: &[Bson], which: Document) -> Result<(), StoreError> {
+        let mut finished = doc! { "_id": { "$in": ids }, "state": JobState::Finished.as_str() };
+        finished.extend(doc! { "shared": { "$exists": false } });
+        finished.extend(which);
+        let may_be_shared = doc! { "$eq": [{ "$type": "$shareKey" }, "string"] };
+        let result = doc! {
+            "_id": { "$ifNull": ["$sharesResultOf", "$_id"] },
+            "tenant": "$tenant",
+            "shareKey": { "$ifNull": ["$shareKey", null] },
+            "state": ResultState::Finished.as_str(),
+            "epoch": "$epoch",
+            "owner": null,
+            "begunAt": { "$ifNull": ["$startedAt", "$createdAt"] },
+            "uri": "$exportUri",
+            "objects": { "$ifNull": ["$objects", []] },
+            "stats": "$stats",
+            "progress": "$progress",
+            "madeAt": { "$ifNull": ["$resultAt", "$finishedAt"] },
+            "expiresAt": { "$ifNull": ["$expiresAt", null] },
+            "current": { "$and": [{ "$eq": ["$leads", true] }, may_be_shared] },
+        };
+        let stages = [
+            doc! { "$match": finished },
+            doc! { "$replaceWith": result },
+            doc! { "$merge": {
+                "into": self.results.name(), "whenMatched": "keepExisting", "whenNotMatched": "insert",
+            } },
+        ];
+        let jobs = self.jobs.clone();
+        bounded("make results of jobs", async move { jobs.aggregate(stages).await.map(drop) }).await
+    }
+
+    /// Lets these jobs refer to their results; one that waited for another job becomes one that waits for a worker.
+    async fn refer_to_results(&self, ids: Vec<Bson>) -> Result<(), StoreError> {
+        let had_result =
+            doc! { "$in": ["$state", [JobState::Finished.as_str(), JobState::Expired.as_str()]] };
+        let of_another = doc! { "$gt": ["$sharesResultOf", null] };
+        let waited = doc! { "$and": [{ "$eq": ["$state", JobState::NotStarted.as_str()] }, &of_another] };
+        let result_id = doc! { "$ifNull": ["$sharesResultOf", "$_id"] };
+        let change = vec![
+            doc! { "$set": {
+                "fresh": false,
+                "waitingFor": null,
+                "resultId": { "$cond": [&had_result, result_id, null] },
+                "shared": { "$and": [had_result, of_another] },
+                "runAfter": { "$cond": [&waited, "$$NOW", "$runAfter"] },
+                "publishedAt": { "$cond": [waited, null, "$publishedAt"] },
+            } },
+            doc! { "$unset": OLD_FIELDS.to_vec() },
+        ];
+        let these = doc! { "_id": { "$in": ids }, "shared": { "$exists": false } };
+        let jobs = self.jobs.clone();
+        bounded("let jobs refer to results", async move { jobs.update_many(these, change).await })
+            .await
+            .map(drop)
+    }
+}

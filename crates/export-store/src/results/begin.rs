@@ -1,0 +1,214 @@
+//! Beginning a result: what the worker that has claimed a job does next.
+
+use bson::{Bson, DateTime, Document, doc};
+use export_core::job::{Fence, Job, JobState};
+use export_core::result::{ResultState, is_void};
+use export_core::rules::result::ResultTransition;
+use mongodb::options::ReadConcern;
+
+use super::rules::{filter, update};
+use super::{FinishedResult, GivenOfResult, read_finished, without_objects};
+use crate::jobs::JobStore;
+use crate::jobs::document::state_of;
+use export_mongo::StoreError;
+use export_mongo::client::bounded;
+use export_mongo::server_errors::is_duplicate;
+
+/// Looks and tries to begin. Each one that fails means that another worker has changed a result of the same key in between.
+const TRIES: u32 = 8;
+
+/// What the holder of a claim does next.
+#[derive(Debug)]
+pub enum Begun {
+    /// It writes the result, which this claim has begun.
+    Write(Writing),
+    /// It commits with this result: that of an earlier attempt of the same job, or the current one, which the job shares.
+    Use(Box<FinishedResult>),
+    /// It gives the job back for a while ([`JobStore::wait_for_result`]): another job writes the result of the same export.
+    Wait,
+}
+
+/// Proof that a claim has begun its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writing {
+    /// The claim.
+    pub(crate) fence: Fence,
+    /// The result that was current when this one was begun, and that this one replaces. Only one result of a key is written at a time, so it
+    /// is the only one that can be current when this one is finished.
+    pub(crate) replaces: Option<(String, i64)>,
+}
+
+/// The results that matter to a claim.
+#[derive(Debug, Default)]
+struct Seen {
+    own: Option<Document>,
+    current: Option<Document>,
+}
+
+impl JobStore {
+    /// Begins the result of a claimed job, unless there is a finished one for it or another job writes it.
+    pub async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
+        for _ in 0..TRIES {
+            let seen = self.see(job).await?;
+            if let Some(result) = self.usable(job, &seen).await? {
+                return Ok(Begun::Use(Box::new(result)));
+            }
+            if self.write_own(job, fence).await? {
+                return self.begun(job, fence).await;
+            }
+            if self.is_written_by_another(job).await? {
+                return Ok(Begun::Wait);
+            }
+        }
+        Ok(Begun::Wait)
+    }
+
+    /// Looks once more now that no other result of the key can be begun: another worker may have finished one since the last look.
+    async fn begun(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
+        let seen = Seen { own: None, ..self.see(job).await? };
+        if let Some(result) = self.usable(job, &seen).await? {
+            self.remove_result(&fence.job_id.to_string(), fence.epoch).await?;
+            return Ok(Begun::Use(Box::new(result)));
+        }
+        let replaces = seen.current.as_ref().and_then(id_and_epoch);
+        Ok(Begun::Write(Writing { fence: fence.clone(), replaces }))
+    }
+
+    /// The job's own result and the current one of its key, as the primary has them: the unique indexes know no more than that.
+    async fn see(&self, job: &Job) -> Result<Seen, StoreError> {
+        let own_id = job.id.to_string();
+        let mut wanted = vec![doc! { "_id": &own_id }];
+        if let Some(key) = &job.share_key {
+            wanted.push(doc! { "tenant": job.tenant.as_str(), "shareKey": key, "current": true });
+        }
+        let results = self.results.clone();
+        let mut found = bounded("look for a job's result", async move {
+            let found = results.find(doc! { "$or": wanted }).projection(without_objects());
+            let mut found = found.read_concern(ReadConcern::local()).await?;
+            let mut documents = Vec::new();
+            while found.advance().await? {
+                documents.push(found.deserialize_current()?);
+            }
+            Ok(documents)
+        })
+        .await?;
+        let mut seen = Seen::default();
+        if let Some(own) = found.iter().position(|result| result.get_str("_id").is_ok_and(|id| id == own_id))
+        {
+            seen.own = Some(found.swap_remove(own));
+        }
+        seen.current = found.pop();
+        Ok(seen)
+    }
+
+    /// The result that the job can be committed with, if it has one.
+    async fn usable(&self, job: &Job, seen: &Seen) -> Result<Option<FinishedResult>, StoreError> {
+        let is_finished =
+            |own: &&Document| own.get_str("state").is_ok_and(|state| state == ResultState::Finished.as_str());
+        if let Some(own) = seen.own.as_ref().filter(is_finished) {
+            let id = job.id.to_string();
+            // One whose lifetime is over by now is written anew.
+            let expired =
+                self.change_result(&id, ResultTransition::Expire, &GivenOfResult::default()).await?;
+            return if expired.is_some() { Ok(None) } else { read_finished(own.clone()).map(Some) };
+        }
+        let Some((id, epoch)) = seen.current.as_ref().and_then(id_and_epoch) else { return Ok(None) };
+        let fresh_since = job.request.fresh.then(|| DateTime::from_millis(job.created_at.timestamp_millis()));
+        let given = GivenOfResult { fresh_since, ..GivenOfResult::default() };
+        let mut wanted = doc! { "_id": id, "epoch": epoch };
+        wanted.extend(filter(ResultTransition::Share.rule(), &given));
+        let results = self.results.clone();
+        let found = bounded("look for a result to share", async move {
+            let found = results.find_one(wanted).projection(without_objects());
+            found.read_concern(ReadConcern::local()).await
+        });
+        found.await?.map(read_finished).transpose()
+    }
+
+    /// Makes the job's own WRITING result; whether it did. `false`: another one of the key is being written, or the job has a
+    /// result or a claim that was not seen.
+    async fn write_own(&self, job: &Job, fence: &Fence) -> Result<bool, StoreError> {
+        let rule = ResultTransition::Begin.rule();
+        let given = GivenOfResult { epoch: fence.epoch, owner: &fence.owner, ..GivenOfResult::default() };
+        let mut own = doc! { "_id": fence.job_id.to_string() };
+        own.extend(filter(rule, &given));
+        let mut change = vec![doc! { "$set": {
+            "tenant": { "$literal": job.tenant.as_str() },
+            "shareKey": job.share_key.as_ref().map_or(Bson::Null, |key| doc! { "$literal": key }.into()),
+        } }];
+        change.extend(update(rule, &given));
+        let results = self.results.clone();
+        bounded("begin a result", async move {
+            match results.update_one(own, change).upsert(true).await {
+                Err(error) if is_duplicate(&error) => Ok(false),
+                outcome => outcome.map(|_| true),
+            }
+        })
+        .await
+    }
+
+    /// Whether another job writes the result of the same key. One that is void is removed.
+    async fn is_written_by_another(&self, job: &Job) -> Result<bool, StoreError> {
+        let Some(key) = &job.share_key else { return Ok(false) };
+        let writing = doc! {
+            "tenant": job.tenant.as_str(),
+            // The type is that of the index.
+            "shareKey": { "$eq": key, "$type": "string" },
+            "state": ResultState::Writing.as_str(),
+            "_id": { "$ne": job.id.to_string() },
+        };
+        let results = self.results.clone();
+        let found = bounded("look for the result of the same export", async move {
+            let found = results.find_one(writing).projection(doc! { "epoch": 1 });
+            found.read_concern(ReadConcern::local()).await
+        });
+        let Some((id, epoch)) = found.await?.as_ref().and_then(id_and_epoch) else { return Ok(false) };
+        if !is_void(epoch, self.state_and_epoch(&id).await?) {
+            return Ok(true);
+        }
+        self.remove_result(&id, epoch).await?;
+        Ok(false)
+    }
+
+    async fn state_and_epoch(&self, job_id: &str) -> Result<Option<(JobState, i64)>, StoreError> {
+        let (jobs, wanted) = (self.jobs.clone(), doc! { "_id": job_id });
+        let found = bounded("look at the job of a result", async move {
+            let found = jobs.find_one(wanted).projection(doc! { "state": 1, "epoch": 1 });
+            found.read_concern(ReadConcern::local()).await
+        });
+        let state = |job: Document| Ok((state_of(&job)?, job.get_i64("epoch").unwrap_or_default()));
+        found.await?.map(state).transpose()
+    }
+
+    /// Removes a WRITING result of this epoch, if it is still there.
+    pub(super) async fn remove_result(&self, id: &str, epoch: i64) -> Result<bool, StoreError> {
+        let given = GivenOfResult { epoch, ..GivenOfResult::default() };
+        let mut wanted = doc! { "_id": id };
+        wanted.extend(filter(ResultTransition::Remove.rule(), &given));
+        let results = self.results.clone();
+        let removed = bounded("remove a void result", async move { results.delete_one(wanted).await });
+        Ok(removed.await?.deleted_count > 0)
+    }
+
+    /// Makes one change of one result, if its rule holds; the document afterwards.
+    pub(super) async fn change_result(
+        &self,
+        id: &str,
+        transition: ResultTransition,
+        given: &GivenOfResult<'_>,
+    ) -> Result<Option<Document>, StoreError> {
+        let rule = transition.rule();
+        let mut wanted = doc! { "_id": id };
+        wanted.extend(filter(rule, given));
+        let (results, change) = (self.results.clone(), update(rule, given));
+        bounded("change a result", async move {
+            let changed = results.find_one_and_update(wanted, change).projection(without_objects());
+            changed.return_document(mongodb::options::ReturnDocument::After).await
+        })
+        .await
+    }
+}
+
+fn id_and_epoch(result: &Document) -> Option<(String, i64)> {
+    Some((result.get_str("_id").ok()?.to_owned(), result.get_i64("epoch").ok()?))
+}

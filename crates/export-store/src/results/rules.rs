@@ -1,0 +1,119 @@
+//! Rules of results as compare-and-sets, like those of jobs in [`crate::jobs::rules`].
+
+use std::time::Duration;
+
+use bson::{Bson, DateTime, Document, doc};
+use export_core::job::Progress;
+use export_core::result::{ResultState, WrittenResult, least_lifetime};
+use export_core::rules::result::{ResultCondition, ResultEffect, ResultRule};
+
+use super::content;
+use export_mongo::clock::{after_now, millis};
+
+use crate::jobs::rules::passed;
+
+/// The values that a caller provides. A rule reads only those that it mentions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GivenOfResult<'a> {
+    pub(crate) epoch: i64,
+    pub(crate) owner: &'a str,
+    pub(crate) written: Option<(&'a WrittenResult, &'a Progress)>,
+    pub(crate) retention: Duration,
+    /// When the caller's job was created, if it asks for a fresh result.
+    pub(crate) fresh_since: Option<DateTime>,
+}
+
+/// Matches the results where the rule holds. A result that does not exist is not matched: an upsert makes it.
+pub(crate) fn filter(rule: &ResultRule, given: &GivenOfResult<'_>) -> Document {
+    let mut filter = Document::new();
+    let mut expressions = Vec::new();
+    for condition in rule.when {
+        match condition {
+            ResultCondition::In(state) => {
+                filter.insert("state", state.as_str());
+            }
+            ResultCondition::NotFinished => {
+                filter.insert("state", doc! { "$ne": ResultState::Finished.as_str() });
+            }
+            ResultCondition::EarlierClaim => {
+                filter.insert("epoch", doc! { "$lt": given.epoch });
+            }
+            ResultCondition::SameEpoch => {
+                filter.insert("epoch", given.epoch);
+            }
+            ResultCondition::SameOwner => {
+                filter.insert("owner", given.owner);
+            }
+            ResultCondition::IsCurrent => {
+                filter.insert("current", true);
+            }
+            ResultCondition::HasExpired => expressions.extend(passed("$expiresAt", "$lte")),
+            ResultCondition::LastsLongEnough => expressions.push(lasts_long_enough()),
+            ResultCondition::FreshEnough => {
+                if let Some(since) = given.fresh_since {
+                    filter.insert("begunAt", doc! { "$gt": since });
+                }
+            }
+        }
+    }
+    if !expressions.is_empty() {
+        filter.insert("$expr", doc! { "$and": expressions });
+    }
+    filter
+}
+
+/// [`least_lifetime`] of a result that is kept for `expiresAt` − `madeAt`, in the server's words.
+fn lasts_long_enough() -> Document {
+    let half_its_lifetime = doc! { "$divide": [{ "$subtract": ["$expiresAt", "$madeAt"] }, 2] };
+    let least = doc! { "$min": [millis(least_lifetime(Duration::MAX)), half_its_lifetime] };
+    let is_kept_for_ever = doc! { "$lte": ["$expiresAt", null] };
+    doc! { "$or": [is_kept_for_ever, { "$gt": [{ "$subtract": ["$expiresAt", "$$NOW"] }, least] }] }
+}
+
+/// The rule's changes, as an update.
+pub(crate) fn update(rule: &ResultRule, given: &GivenOfResult<'_>) -> Vec<Document> {
+    let mut changes = Document::new();
+    for effect in rule.then {
+        change(&mut changes, *effect, given);
+    }
+    vec![doc! { "$set": changes }]
+}
+
+fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_>) {
+    let mut set = |field: &str, value: Bson| {
+        changes.insert(field, value);
+    };
+    match effect {
+        ResultEffect::Enter(state) => set("state", state.as_str().into()),
+        ResultEffect::SetEpoch => set("epoch", given.epoch.into()),
+        ResultEffect::TakeOwnership => set("owner", doc! { "$literal": given.owner }.into()),
+        ResultEffect::DropOwnership => set("owner", Bson::Null),
+        ResultEffect::StampBegun => set("begunAt", "$$NOW".into()),
+        ResultEffect::SetContent => {
+            for (field, value) in
+                given.written.iter().flat_map(|(written, progress)| content(written, progress))
+            {
+                set(&field, doc! { "$literal": value }.into());
+            }
+        }
+        // Figures stay, for people.
+        ResultEffect::DropContent => {
+            set("uri", Bson::Null);
+            set("objects", Bson::Null);
+        }
+        ResultEffect::SetLifetime => {
+            set("madeAt", "$$NOW".into());
+            set("expiresAt", after_now(given.retention).into());
+        }
+        ResultEffect::DropLifetime => {
+            set("madeAt", Bson::Null);
+            set("expiresAt", Bson::Null);
+        }
+        ResultEffect::MakeCurrent => {
+            set("current", doc! { "$eq": [{ "$type": "$shareKey" }, "string"] }.into())
+        }
+        ResultEffect::DropCurrent => set("current", false.into()),
+        // A deletion, which is no update.
+        ResultEffect::Remove => {}
+    }
+}

@@ -1,0 +1,60 @@
+//! Indexes of the results, and what the database itself refuses to store.
+
+use bson::{Document, doc};
+use export_core::result::ResultState;
+use mongodb::IndexModel;
+use mongodb::options::IndexOptions;
+
+use export_mongo::provision::index;
+
+/// The unique indexes, which let at most one result of a key be written, and one be current; and the sweeper's.
+pub(crate) fn indexes() -> [IndexModel; 3] {
+    let one_of_a_key = |name: &str, condition: Document| {
+        let options = IndexOptions::builder()
+            .name(name.to_owned())
+            .unique(true)
+            .partial_filter_expression(condition)
+            .build();
+        IndexModel::builder().keys(doc! { "tenant": 1, "shareKey": 1 }).options(options).build()
+    };
+    let is_written = doc! { "state": ResultState::Writing.as_str(), "shareKey": { "$type": "string" } };
+    [
+        one_of_a_key("writing", is_written),
+        one_of_a_key("current", doc! { "current": true }),
+        index("expiry", doc! { "state": 1, "expiresAt": 1 }),
+    ]
+}
+
+/// What every result must be: whatever writes to `results`, a finished one has exactly one address, only one that is being written has an
+/// owner, and only a finished one that may be shared is current.
+pub(crate) fn validator() -> Document {
+    let schema = doc! {
+        "bsonType": "object",
+        "required": ["tenant", "shareKey", "state", "epoch", "begunAt", "current"],
+        "properties": {
+            "_id": { "bsonType": "string" },
+            "tenant": { "bsonType": "string" },
+            "shareKey": { "bsonType": ["string", "null"] },
+            "state": { "enum": ResultState::ALL.map(ResultState::as_str).to_vec() },
+            "epoch": { "bsonType": "long", "minimum": 0 },
+            "owner": { "bsonType": ["string", "null"] },
+            "begunAt": { "bsonType": "date" },
+            "uri": { "bsonType": ["string", "null"] },
+            "objects": { "bsonType": ["array", "null"] },
+            "madeAt": { "bsonType": ["date", "null"] },
+            "expiresAt": { "bsonType": ["date", "null"] },
+            "current": { "bsonType": "bool" },
+        },
+    };
+    let is_set = |field: &str| doc! { "$gt": [field, null] };
+    let is_in = |state: ResultState| doc! { "$eq": ["$state", state.as_str()] };
+    doc! {
+        "$jsonSchema": schema,
+        "$expr": { "$and": [
+            { "$eq": [is_in(ResultState::Finished), is_set("$uri")] },
+            { "$eq": [is_in(ResultState::Writing), is_set("$owner")] },
+            { "$or": [{ "$ne": ["$current", true] },
+                      { "$and": [is_in(ResultState::Finished), is_set("$shareKey")] }] },
+        ] },
+    }
+}
