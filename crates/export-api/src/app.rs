@@ -21,7 +21,6 @@ use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
 use crate::jobs::queue::Queue;
-use crate::jobs::sharing::Sharing;
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::tasks::dispatcher::Dispatcher;
@@ -82,7 +81,7 @@ impl App {
                 .context("tokens of OIDC_ISSUER cannot be checked")?,
             audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
             limits: Limits::new(&config.limits, &config.access),
-            sharing: if config.jobs.share_results { Sharing::On } else { Sharing::Off },
+            share_results: config.jobs.share_results,
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone().unwrap_or_default(),
         };

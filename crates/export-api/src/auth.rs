@@ -102,7 +102,7 @@ impl Authenticator {
     }
 
     /// Authenticates the caller again after a long wait, because its key may have been revoked
-    /// meanwhile.
+    /// during the wait.
     ///
     /// # Errors
     /// As [`principal`](Self::principal); also if the caller lost the scope or now has another
@@ -113,7 +113,7 @@ impl Authenticator {
         before: &Principal,
         scope: Scope,
     ) -> Result<Principal, Problem> {
-        let now = Caller(self.principal(headers).await?).who_may(scope)?;
+        let now = Caller(self.principal(headers).await?).authorize(scope)?;
         if now.tenant == before.tenant { Ok(now) } else { Err(Problem::invalid_credentials()) }
     }
 }
@@ -150,8 +150,8 @@ pub async fn authenticate(State(auth): State<Authenticator>, mut request: Reques
 pub struct Caller(pub Principal);
 
 impl Caller {
-    /// The caller, if it has the scope; 403 otherwise.
-    pub fn who_may(self, scope: Scope) -> Result<Principal, Problem> {
+    /// The principal, if it has the scope; 403 otherwise.
+    pub fn authorize(self, scope: Scope) -> Result<Principal, Problem> {
         if self.0.may(scope) { Ok(self.0) } else { Err(Problem::forbidden(scope)) }
     }
 }

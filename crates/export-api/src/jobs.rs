@@ -1,9 +1,8 @@
 //! What handlers do with jobs besides storing them: admission control, writing new jobs in batches,
-//! queue positions, sharing of results, and the audit log.
+//! queue positions, and the audit log.
 
 pub mod accepting;
 pub mod admission;
 mod answer_cache;
 pub mod audit;
 pub mod queue;
-pub mod sharing;

@@ -13,7 +13,6 @@ use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
 use crate::jobs::queue::Queue;
-use crate::jobs::sharing::Sharing;
 use crate::tasks::dispatcher::Wake;
 
 /// State that all request handlers share. Cheap to clone.
@@ -44,7 +43,7 @@ pub struct ApiState {
     /// Limits of requests.
     pub limits: Limits,
     /// Whether new jobs share results.
-    pub sharing: Sharing,
+    pub share_results: bool,
     /// Maximum number of attempts of a new job.
     pub max_attempts: NonZeroU32,
     /// Prefix of `Location`; empty for relative URLs.

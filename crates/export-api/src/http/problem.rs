@@ -3,9 +3,9 @@
 //! A 4xx problem says what is wrong, where, and how to fix it. A 5xx problem never contains its
 //! cause: the cause goes to the log, with the request's id.
 
+mod conversions;
 mod kind;
 mod problems;
-mod store_errors;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

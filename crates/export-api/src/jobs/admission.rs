@@ -44,16 +44,17 @@ struct Inner {
     vehicles: AnswerCache<Option<Vec<String>>, VehicleCount>,
 }
 
-/// Permission to write one job. Dropping it takes the admission back, unless [`used`](Self::used).
+/// Permission to write one job. Dropping it takes the admission back, unless
+/// [kept](Self::keep).
 #[derive(Debug)]
-pub struct Ticket {
+pub struct AdmissionPermit {
     of_tenant: CounterPermit,
     of_all: CounterPermit,
 }
 
-impl Ticket {
+impl AdmissionPermit {
     /// Keeps the admission, because the job was written or may have been.
-    pub fn used(self) {
+    pub fn keep(self) {
         self.of_tenant.keep();
         self.of_all.keep();
     }
@@ -100,12 +101,12 @@ impl Admission {
     }
 
     /// Admits one more job of the tenant, or fails with 429 if a limit is reached.
-    pub async fn ticket(&self, tenant: &Tenant) -> Result<Ticket, Problem> {
+    pub async fn admit(&self, tenant: &Tenant) -> Result<AdmissionPermit, Problem> {
         let (inner, counter) = (&self.0, self.counter(tenant));
         let limit = u64::from(inner.settings.max_queued_per_tenant.get());
         let of_tenant = counter.admit(limit, || inner.jobs.count_queued(Some(tenant), limit)).await?;
         let Some(of_tenant) = of_tenant else {
-            let seconds = inner.queue.seconds_of_a_start(Some(tenant)).await;
+            let seconds = inner.queue.seconds_until_start(Some(tenant)).await;
             let detail = format!(
                 "You have the maximum number of waiting exports: {limit}. Try again when some of them have started or are cancelled."
             );
@@ -114,10 +115,10 @@ impl Admission {
         let limit = u64::from(inner.settings.max_queued.get());
         let of_all = inner.all_tenants.admit(limit, || inner.jobs.count_queued(None, limit)).await?;
         let Some(of_all) = of_all else {
-            let seconds = inner.queue.seconds_of_a_start(None).await;
+            let seconds = inner.queue.seconds_until_start(None).await;
             return Err(Problem::service_full(seconds));
         };
-        Ok(Ticket { of_tenant, of_all })
+        Ok(AdmissionPermit { of_tenant, of_all })
     }
 
     fn counter(&self, tenant: &Tenant) -> Arc<AdmissionCounter> {

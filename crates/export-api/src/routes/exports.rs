@@ -1,6 +1,7 @@
 //! `/export`: one module per operation.
 
 pub mod cancel;
+mod checks;
 pub mod create;
 pub mod download;
 pub mod estimate;
@@ -8,12 +9,10 @@ mod etag;
 pub mod events;
 pub mod get;
 mod job_view;
-mod known;
 mod links;
 pub mod list;
 mod schema;
 mod wait;
-mod webhook;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -21,7 +20,6 @@ use export_core::JobId;
 use export_core::access::Principal;
 use export_core::id::NameError;
 use export_core::job::Job;
-use export_store::StoreError;
 
 use crate::http::problem::Problem;
 use crate::state::ApiState;
@@ -64,8 +62,4 @@ async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Res
     let job = state.jobs.get_of(&principal.tenant, job_id).await?;
     job.filter(|job| principal.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles))
         .ok_or_else(Problem::unknown_job)
-}
-
-fn store_problem(_job_id: JobId, error: &StoreError) -> Problem {
-    Problem::from(error)
 }

@@ -95,7 +95,7 @@ pub async fn list_vehicles(
     caller: Caller,
     query: Result<Query<VehicleQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let query = ParsedQuery::parse(query)?;
 

@@ -106,7 +106,7 @@ impl Dispatcher {
             );
             let wait = match outcome {
                 // More jobs may wait. After the stop signal, other copies continue.
-                Ok(Outcome::Released) if !stop.is_cancelled() => {
+                Ok(Outcome::Published) if !stop.is_cancelled() => {
                     back_off = FIRST_BACK_OFF;
                     min_interval.await;
                     continue;
@@ -117,16 +117,16 @@ impl Dispatcher {
                     min_interval.await;
                     continue;
                 }
-                Ok(Outcome::Full | Outcome::NoRoom | Outcome::Released) => INTERVAL_WHILE_JOBS_WAIT,
+                Ok(Outcome::Full | Outcome::NoRoom | Outcome::Published) => INTERVAL_WHILE_JOBS_WAIT,
                 Ok(Outcome::NotDue | Outcome::NotOurTurn) => {
                     any_change = None;
                     INTERVAL_WHILE_JOBS_WAIT
                 }
-                Ok(Outcome::NobodyWaits) => {
+                Ok(Outcome::NoneWaiting) => {
                     any_change = None;
                     INTERVAL_WHILE_IDLE
                 }
-                Ok(Outcome::NotReleased) => {
+                Ok(Outcome::PublishFailed) => {
                     if !wait_after_failure(&mut back_off, &stop).await {
                         return;
                     }

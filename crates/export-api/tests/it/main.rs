@@ -2,5 +2,6 @@
 
 mod documents;
 mod issuer;
+mod issuer_keys;
 mod settings;
 mod tokens;

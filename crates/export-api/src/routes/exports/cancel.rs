@@ -39,7 +39,7 @@ pub async fn cancel(
     trail: Trail,
     JobPath(job_id): JobPath,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Write)?;
+    let principal = caller.authorize(Scope::Write)?;
     find_job(&state, &principal, job_id).await?;
     // Its own task, so that the audit entry is written even if the client disconnects.
     let cancelling = tokio::spawn(cancel_and_audit(state, principal, job_id, trail).in_current_span());

@@ -84,12 +84,12 @@ pub async fn estimate_export(
     caller: Caller,
     body: Result<JsonBody, Problem>,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let JsonBody(body) = body?;
     let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
-    webhook::check(state.webhooks.as_ref(), &request)?;
+    checks::check_webhook(state.webhooks.as_ref(), &request)?;
     let allowed = &principal.vehicles;
-    let priority = known::check(&state, allowed, &request).await?;
+    let priority = checks::check(&state, allowed, &request).await?;
 
     let catalog_status = state.catalog.status().await?;
     let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());

@@ -22,7 +22,7 @@ const LINK_TAG_SECONDS: i64 = 300;
 /// version are equal apart from these. Also the id of the job's events.
 pub(super) fn version(job: &Job, queue: Option<QueueView>) -> String {
     let queue = queue.map(QueueView::only_position);
-    let view = serde_json::to_vec(&JobView::of(job, ResultLinks::default()).in_line(queue));
+    let view = serde_json::to_vec(&JobView::of(job, ResultLinks::default()).with_queue(queue));
     // Serialization of a view does not fail. If it did, the tag would still change with the state.
     let view = view.unwrap_or_else(|_| job.state.as_str().into());
     URL_SAFE_NO_PAD.encode(&Sha256::digest(view)[..TAG_BYTES])

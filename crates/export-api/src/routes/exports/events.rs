@@ -73,7 +73,7 @@ pub async fn events(
     JobPath(job_id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let permit = state.limits.stream_permit(&principal, peer)?;
     // Subscribed before the job is read, so that no change after the read is missed.
     let subscription = state.changes.subscribe(job_id);
@@ -130,7 +130,7 @@ impl Watcher {
             let (job, queue) = watcher.next().await?;
             let event = Event::default().event("job").id(&watcher.known).retry(RECONNECT_AFTER);
             let data =
-                serde_json::to_string(&JobView::of(&job, ResultLinks::default()).in_line(queue)).ok()?;
+                serde_json::to_string(&JobView::of(&job, ResultLinks::default()).with_queue(queue)).ok()?;
             // The event of the job's end is the last one.
             Some((Ok(event.data(data)), job.state.is_active().then_some(watcher)))
         })

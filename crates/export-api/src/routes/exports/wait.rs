@@ -87,7 +87,7 @@ impl Wait {
     }
 
     /// Sets `Preference-Applied`, which tells the client the maximum wait.
-    pub(super) fn tell(self, response: &mut Response) {
+    pub(super) fn set_header(self, response: &mut Response) {
         let applied = HeaderValue::try_from(format!("wait={}", self.seconds));
         response.headers_mut().extend(applied.map(|applied| (PREFERENCE_APPLIED, applied)));
     }

@@ -1,5 +1,5 @@
-//! Checks a request against the catalog: size limits, and whether its vehicles and parameters
-//! exist.
+//! Checks of a request beyond its syntax: size limits, the webhook URL, and whether its vehicles
+//! and parameters exist.
 //!
 //! A name is refused only if the catalog is certain. It is certain about vehicles while its list is
 //! recent (a new vehicle is listed within seconds), and about parameters if all vehicles of the
@@ -7,7 +7,7 @@
 //! vehicle that the caller may not see is always refused, with the same text as one that does not
 //! exist.
 //!
-//! One answer reports all errors: exceeded limits and unknown names.
+//! One answer reports all errors of the catalog and the size limits.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,10 @@ use export_core::job::{NewJob, Priority};
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
 use export_source::{Catalog, StoreError};
+use export_webhooks::Webhooks;
 
 use crate::http::problem::Problem;
-use crate::jobs::admission::Ticket;
+use crate::jobs::admission::AdmissionPermit;
 use crate::state::ApiState;
 
 /// Maximum number of unknown vehicles of a request that get a suggestion.
@@ -36,13 +37,13 @@ const MAX_DISTANCE: usize = 2;
 /// # Errors
 /// 422 for an invalid request, 429 if a limit of waiting jobs is reached, 503 if MongoDB is
 /// unavailable.
-pub(super) async fn admit(state: &ApiState, new: &mut NewJob) -> Result<Option<Ticket>, Problem> {
+pub(super) async fn admit(state: &ApiState, new: &mut NewJob) -> Result<Option<AdmissionPermit>, Problem> {
     let admitted = async {
         new.priority = check(state, &new.allowed_vehicles, &new.request).await?;
-        state.admission.ticket(&new.tenant).await
+        state.admission.admit(&new.tenant).await
     };
     let problem = match admitted.await {
-        Ok(ticket) => return Ok(Some(ticket)),
+        Ok(permit) => return Ok(Some(permit)),
         Err(problem) => problem,
     };
     if let Some(idempotency) = &new.idempotency {
@@ -70,6 +71,21 @@ pub(super) async fn check(
     } else {
         Err(Problem::invalid(errors))
     }
+}
+
+/// Refuses a URL to which the service would never send: better when the job is created than when it
+/// ends and no one is watching.
+pub(super) fn check_webhook(webhooks: Option<&Webhooks>, request: &ExportRequest) -> Result<(), Problem> {
+    let Some(url) = &request.webhook_url else { return Ok(()) };
+    let detail = match webhooks {
+        None => "this service sends no webhooks, because its operator has not set WEBHOOK_SIGNING_KEY; leave webhookUrl out"
+            .to_owned(),
+        Some(webhooks) => match webhooks.refusal(url) {
+            None => return Ok(()),
+            Some(refusal) => refusal.to_string(),
+        },
+    };
+    Err(Problem::invalid(vec![FieldError { pointer: "/webhookUrl".to_owned(), detail }]))
 }
 
 async fn unknown_names(

@@ -1,8 +1,9 @@
-//! Errors of MongoDB as problems, so that handlers use `?`. Each conversion logs the cause once.
+//! Conversions of errors into problems, so that handlers use `?`. Each conversion logs the cause once.
 
 use std::sync::Arc;
 
 use export_core::causes;
+use export_s3::S3Error;
 use export_store::{AuditError, StoreError};
 use tracing::error;
 
@@ -31,6 +32,12 @@ impl From<StoreError> for Problem {
 impl From<Arc<StoreError>> for Problem {
     fn from(failure: Arc<StoreError>) -> Self {
         Self::from(&*failure)
+    }
+}
+
+impl From<S3Error> for Problem {
+    fn from(failure: S3Error) -> Self {
+        Self::unavailable(&failure)
     }
 }
 
