@@ -79,7 +79,7 @@ impl Authenticator {
                     return;
                 }
                 Err(error) => {
-                    debug!(error = %causes(&error), "cannot check whether any key exists, trying again")
+                    debug!(error = %causes(&error), "cannot check whether any key exists, trying again");
                 }
             }
             tokio::time::sleep(KEY_CHECK_INTERVAL).await;

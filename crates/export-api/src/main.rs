@@ -33,7 +33,7 @@ async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
     Ok(i32::from(!is_ready))
 }
 
-/// Prints the OpenAPI description, for docs/openapi.json and client generators.
+/// Prints the `OpenAPI` description, for docs/openapi.json and client generators.
 fn print_openapi() -> anyhow::Result<()> {
     use std::io::Write as _;
     std::io::stdout().write_all(export_api::routes::description_text().as_bytes())?;

@@ -31,7 +31,7 @@ use crate::state::ApiState;
 /// Maximum length of a path in the log, in bytes. Paths of this API are shorter.
 const MAX_LOGGED_PATH: usize = 200;
 
-/// The head of the OpenAPI description; the operations are added from their attributes.
+/// The head of the `OpenAPI` description; the operations are added from their attributes.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -45,7 +45,7 @@ const MAX_LOGGED_PATH: usize = 200;
 )]
 struct Description;
 
-/// The operations that need authentication. The OpenAPI description is generated from the same
+/// The operations that need authentication. The `OpenAPI` description is generated from the same
 /// list.
 fn operations() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Description::openapi())

@@ -25,7 +25,7 @@ const MAX_REPORTED_NAME: usize = 60;
 pub(crate) struct KnownQueries(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
 
 impl KnownQueries {
-    /// Reads them from the OpenAPI description.
+    /// Reads them from the `OpenAPI` description.
     pub(crate) fn of(description: &Value) -> Self {
         let mut known = BTreeMap::new();
         for (path, item) in description["paths"].as_object().into_iter().flatten() {

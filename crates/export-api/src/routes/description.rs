@@ -1,5 +1,5 @@
-//! Completes the OpenAPI description with what all operations have in common: problems, headers and
-//! authentication.
+//! Completes the `OpenAPI` description with what all operations have in common: problems, headers
+//! and authentication.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;

@@ -112,7 +112,7 @@ where
 fn log_swept(swept: Swept) {
     match swept {
         Swept::Released(job_id) => {
-            warn!(job.id = %job_id, "the job of a lost worker was released for another attempt")
+            warn!(job.id = %job_id, "the job of a lost worker was released for another attempt");
         }
         Swept::Failed(job_id) => warn!(job.id = %job_id, "the job of a lost worker has no attempts left"),
         Swept::Cancelled(job_id) => info!(job.id = %job_id, "the job of a lost worker was cancelled"),

@@ -1,4 +1,4 @@
-//! A fake OpenID Connect issuer: keys, server and tokens.
+//! A fake `OpenID` Connect issuer: keys, server and tokens.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -7,7 +7,7 @@ use export_api::config::{KeySetTimes, OidcSettings};
 use jsonwebtoken::Algorithm;
 use serde_json::json;
 
-use crate::issuer::{Issuer, SigningKey};
+use crate::issuer::SigningKey;
 use crate::tokens::{Service, with_key};
 
 #[tokio::test]

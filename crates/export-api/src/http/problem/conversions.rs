@@ -1,4 +1,5 @@
-//! Conversions of errors into problems, so that handlers use `?`. Each conversion logs the cause once.
+//! Conversions of errors into problems, so that handlers use `?`. Each conversion logs the cause
+//! once.
 
 use std::sync::Arc;
 

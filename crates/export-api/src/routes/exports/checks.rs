@@ -46,10 +46,10 @@ pub(super) async fn admit(state: &ApiState, new: &mut NewJob) -> Result<Option<A
         Ok(permit) => return Ok(Some(permit)),
         Err(problem) => problem,
     };
-    if let Some(idempotency) = &new.idempotency {
-        if state.jobs.knows_key(&new.tenant, &idempotency.key).await? {
-            return Ok(None);
-        }
+    if let Some(idempotency) = &new.idempotency
+        && state.jobs.knows_key(&new.tenant, &idempotency.key).await?
+    {
+        return Ok(None);
     }
     Err(problem)
 }

@@ -96,7 +96,8 @@ pub async fn create(
     let (job, applied) = match wait {
         Some(wait) => {
             let waited = wait.until_ended(&state, &principal, peer, job.clone()).await;
-            // A caller whose key was revoked during the wait gets the job as of the start of the wait.
+            // A caller whose key was revoked during the wait gets the job as of the start of the
+            // wait.
             let is_valid = state.auth.still(&headers, &principal, Scope::Write).await.is_ok();
             (if is_valid { waited.job } else { job }, waited.applied)
         }

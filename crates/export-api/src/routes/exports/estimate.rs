@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::schema::ExportRequest as ExportRequestBody;
-use super::{known, schema, webhook};
+use super::{checks, schema};
 use crate::auth::Caller;
 use crate::http::json_body::JsonBody;
 use crate::http::problem::Problem;

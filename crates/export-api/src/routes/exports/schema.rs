@@ -1,4 +1,4 @@
-//! OpenAPI schemas of types of other crates, which know nothing of HTTP. Tests compare them with
+//! `OpenAPI` schemas of types of other crates, which know nothing of HTTP. Tests compare them with
 //! the types.
 
 use export_core::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
