@@ -95,7 +95,7 @@ impl Authenticator {
         let Some(checks) = &self.credentials else { return Ok(Principal::anyone()) };
         let credentials = bearer_credentials(headers)?;
         match &checks.tokens {
-            _ if ApiKey::is_meant(credentials) => checks.keys.principal(credentials).await,
+            _ if ApiKey::has_prefix(credentials) => checks.keys.principal(credentials).await,
             Some(tokens) => tokens.principal(credentials).await,
             None => Err(Problem::invalid_credentials()),
         }

@@ -1,4 +1,4 @@
-//! Who may do what: the caller of the API, its scopes, and the vehicles that it may see.
+//! Permissions: the caller of the API, its scopes, and the vehicles that it may see.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Tenant, VehicleId};
 
-/// Longest pattern for vehicles, in bytes: as long as a vehicle's own name may be.
+/// Longest vehicle pattern, in bytes: the longest name of a vehicle.
 const MAX_PATTERN_BYTES: usize = 63;
 
-/// Something that a caller may do.
+/// A permission of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// See the tenant's jobs, their results and the vehicles.
@@ -25,10 +25,10 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
 
-    /// Its name, as stored and as told.
+    /// The scope's name, as stored and as sent to clients.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "export:read",
@@ -44,13 +44,13 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Why a text does not say what may be done.
+/// Why a text is not a scope or a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// No known scope.
+    /// Not a known scope.
     #[error("not a scope: expected export:read, export:write or admin")]
     NotAScope,
-    /// Not usable as a pattern.
+    /// Not a valid pattern.
     #[error(
         "not a pattern for vehicles: expected 1 to 63 characters of vehicle names, where * stands for any number of any"
     )]
@@ -65,7 +65,7 @@ impl FromStr for Scope {
     }
 }
 
-/// Vehicles by the shape of their names, such as `vehicle_0*`: `*` stands for any number of any characters.
+/// A pattern for names of vehicles, such as `vehicle_0*`: `*` matches any number of any characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct VehiclePattern(String);
@@ -76,16 +76,16 @@ impl VehiclePattern {
         &self.0
     }
 
-    /// Whether the vehicle's whole name has this shape.
+    /// Whether the pattern matches the vehicle's whole name.
     pub fn matches(&self, vehicle: &VehicleId) -> bool {
         let mut parts = self.0.split('*');
         let mut rest = vehicle.as_str();
-        // The text before the first star is where the name begins.
+        // The name must begin with the text before the first star.
         let Some(left) = parts.next().and_then(|start| rest.strip_prefix(start)) else { return false };
         rest = left;
         let Some(end) = parts.next_back() else { return rest.is_empty() };
         for part in parts {
-            // The first place is as good as any: what follows it is longest there.
+            // The first occurrence is best, because it leaves the longest rest.
             let Some(found) = rest.find(part) else { return false };
             rest = &rest[found + part.len()..];
         }
@@ -120,15 +120,15 @@ impl From<VehiclePattern> for String {
 /// The vehicles that a caller may see and export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AllowedVehicles {
-    /// All there are.
+    /// All vehicles.
     #[default]
     All,
-    /// Those that have one of these shapes; none, if the list is empty.
+    /// Vehicles that match one of these patterns; with an empty list, none.
     Like(Vec<VehiclePattern>),
 }
 
 impl AllowedVehicles {
-    /// Whether this vehicle is among them.
+    /// Whether the caller may see this vehicle.
     pub fn contains(&self, vehicle: &VehicleId) -> bool {
         match self {
             Self::All => true,
@@ -137,21 +137,22 @@ impl AllowedVehicles {
     }
 }
 
-/// Who calls the API, and what they may do.
+/// An authenticated caller of the API, with its permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// Names the caller in logs, limits and the audit log: a key's id, or the subject of a token. No secret.
+    /// The caller's name in logs, limits and the audit log: the id of a key or the subject of a
+    /// token. Not a secret.
     pub name: String,
-    /// Whose jobs they are.
+    /// The caller's tenant.
     pub tenant: Tenant,
-    /// What they may do.
+    /// The caller's permissions.
     pub scopes: Vec<Scope>,
-    /// Which vehicles they may see.
+    /// The vehicles that the caller may see.
     pub vehicles: AllowedVehicles,
 }
 
 impl Principal {
-    /// Everyone, where the service runs without keys.
+    /// The caller of every request where the service runs without authentication.
     pub fn anyone() -> Self {
         Self {
             name: "anyone".to_owned(),
@@ -161,13 +162,16 @@ impl Principal {
         }
     }
 
-    /// Whether they may do this.
+    /// Whether the caller has this permission.
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.iter().any(|has| *has == scope || *has == Scope::Admin)
     }
 
-    /// Whether they may see a job of this tenant, which this caller asked for and which may read these vehicles: who may see some
-    /// vehicles only sees their own jobs, and those that were as narrow as theirs.
+    /// Whether the caller may see a job of this tenant, which `created_by` created and which may
+    /// read the `allowed` vehicles.
+    ///
+    /// A caller restricted to some vehicles sees its own jobs, and jobs that may read no other
+    /// vehicles than the caller may.
     pub fn sees(&self, tenant: &Tenant, created_by: Option<&str>, allowed: &AllowedVehicles) -> bool {
         let is_within = match (&self.vehicles, allowed) {
             (AllowedVehicles::All, _) => true,
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_stand_for_anything() {
+    fn stars_match_anything() {
         for pattern in ["vehicle_001", "*", "vehicle_*", "*_001", "v*c*1", "*001*", "vehicle_001*"] {
             assert!(matches(pattern, "vehicle_001"), "{pattern}");
         }
@@ -202,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_rejected() {
         for text in ["", "a b", "a/b", "a.b", "a$", "a\n", &"v".repeat(64)] {
             assert_eq!(text.parse::<VehiclePattern>(), Err(AccessError::NotAPattern), "{text:?}");
         }
     }
 
     #[test]
-    fn an_admin_may_everything_and_an_empty_list_allows_nothing() {
+    fn an_admin_has_every_scope_and_an_empty_list_allows_no_vehicle() {
         let anyone = Principal::anyone();
         assert!(Scope::ALL.into_iter().all(|scope| anyone.may(scope)));
         let reader = Principal { scopes: vec![Scope::Read], ..Principal::anyone() };
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_see_some_vehicles_sees_no_job_about_others() {
+    fn a_restricted_caller_sees_no_job_about_other_vehicles() {
         let like = |patterns: &[&str]| {
             AllowedVehicles::Like(patterns.iter().map(|text| text.parse().expect("a pattern")).collect())
         };
@@ -240,7 +244,7 @@ mod tests {
         assert!(!everything.sees(&elsewhere, Some("anyone"), &AllowedVehicles::All));
     }
 
-    /// The slow, obvious way.
+    /// The slow, obvious implementation.
     fn by_hand(pattern: &[char], name: &[char]) -> bool {
         match pattern {
             [] => name.is_empty(),

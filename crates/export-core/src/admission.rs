@@ -1,6 +1,7 @@
-//! How large one export may be, and which exports are small enough to come before others.
+//! The size limits of one export, and the size up to which an export has priority.
 //!
-//! Whether there is room for one more job is for the API to find out; what is here depends on nothing but the request.
+//! All of it depends on the request alone. Whether there is room for one more job is decided by the
+//! API.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -10,33 +11,34 @@ use crate::job::Priority;
 use crate::range::HOUR_MS;
 use crate::request::{ExportRequest, FieldError};
 
-/// Milliseconds of a day.
+/// Length of a day in milliseconds.
 const DAY_MS: u64 = 24 * HOUR_MS.unsigned_abs();
 
-/// How large one export may be, and up to which size it is a small one.
+/// The size limits of one export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeLimits {
-    /// Most days of its range.
+    /// Maximum length of the range, in days.
     pub max_range_days: u32,
-    /// Most vehicles.
+    /// Maximum number of vehicles.
     pub max_vehicles: u32,
-    /// Vehicles times days up to which an export is [`Priority::Interactive`].
+    /// Largest product of vehicles and days with which an export is [`Priority::Interactive`].
     pub interactive_vehicle_days: u32,
 }
 
-/// How many vehicles an export is about.
+/// The number of vehicles of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VehicleCount {
-    /// So many are named in the request.
+    /// The request names this number of vehicles.
     Named(u64),
-    /// All that the caller may see, of which there are so many now.
+    /// All vehicles that the caller may see: this number at the moment.
     All(u64),
-    /// All that the caller may see, and nobody knows how many there are; perhaps as many as there were when somebody looked.
-    Unsure(Option<u64>),
+    /// All vehicles that the caller may see. Their number is not known; it may be the one last
+    /// counted.
+    Unknown(Option<u64>),
 }
 
 impl SizeLimits {
-    /// What is too large about a request: a fault for each limit that it is beyond.
+    /// One error for each limit that the request exceeds.
     pub fn check(&self, request: &ExportRequest, vehicles: VehicleCount) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let days = days(request.range, request.timezone);
@@ -64,20 +66,20 @@ impl SizeLimits {
                     "left out it means all vehicles, which are {count}, and an export has at most {most}; name them, in {parts} exports"
                 )
             }
-            VehicleCount::Named(_) | VehicleCount::All(_) | VehicleCount::Unsure(_) => return errors,
+            VehicleCount::Named(_) | VehicleCount::All(_) | VehicleCount::Unknown(_) => return errors,
         };
         errors.push(FieldError { pointer: "/vehicles".to_owned(), detail });
         errors
     }
 
-    /// Which of its tenant's jobs an export of this size comes before. One of unknown size counts as large: it may be of all vehicles
-    /// of a large fleet.
+    /// The priority of an export of this size. An export of unknown size is [`Priority::Bulk`],
+    /// because it may cover a large fleet.
     pub fn priority(&self, range: TimeRange, vehicles: VehicleCount) -> Priority {
         let count = match vehicles {
-            VehicleCount::Named(count) | VehicleCount::All(count) | VehicleCount::Unsure(Some(count)) => {
+            VehicleCount::Named(count) | VehicleCount::All(count) | VehicleCount::Unknown(Some(count)) => {
                 count
             }
-            VehicleCount::Unsure(None) => return Priority::Bulk,
+            VehicleCount::Unknown(None) => return Priority::Bulk,
         };
         let size = u128::from(length_ms(range)) * u128::from(count);
         if size <= u128::from(self.interactive_vehicle_days) * u128::from(DAY_MS) {
@@ -92,14 +94,16 @@ fn length_ms(range: TimeRange) -> u64 {
     range.to_ms().abs_diff(range.from_ms())
 }
 
-/// The days of a range on the clocks of its zone, where a day may have 23 or 25 hours. One that has begun counts.
+/// The number of days of a range in local time, where a day may have 23 or 25 hours. A partial day
+/// counts as one.
 fn days(range: TimeRange, timezone: Tz) -> u64 {
     let local = |time_ms| {
         DateTime::<Utc>::from_timestamp_millis(time_ms)
             .map(|time| time.with_timezone(&timezone).naive_local().and_utc().timestamp_millis())
     };
     let real_ms = length_ms(range);
-    // Whichever is shorter, so that nobody is a day too late because clocks went forward at its end.
+    // The shorter of the two, so that a range is not a day too long because clocks went forward at
+    // its end.
     let local_ms = match (local(range.from_ms()), local(range.to_ms())) {
         (Some(from_ms), Some(to_ms)) => u64::try_from(to_ms - from_ms).unwrap_or(0).min(real_ms),
         _ => real_ms,
@@ -127,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_may_have_as_many_days_as_the_limit_says_and_not_a_millisecond_more() {
+    fn a_range_may_have_exactly_the_maximum_number_of_days() {
         let few = VehicleCount::Named(1);
         for (start, end, timezone) in [
             ("2018-12-01", "2019-01-01", "UTC"),
@@ -150,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn too_many_vehicles_are_told_with_too_long_a_range() {
+    fn both_limits_are_reported_at_once() {
         let (day, year) =
             (request("2018-12-01", "2018-12-02", "UTC"), request("2018-01-01", "2019-01-01", "UTC"));
         assert_eq!(faults(&day, VehicleCount::Named(5)), []);
         assert_eq!(faults(&day, VehicleCount::All(5)), []);
-        assert_eq!(faults(&day, VehicleCount::Unsure(Some(6))), [], "nobody knows whether they are there");
+        assert_eq!(faults(&day, VehicleCount::Unknown(Some(6))), [], "the number is uncertain");
         let named = "6 vehicles are named, and an export has at most 5; split them into 2 exports";
         assert_eq!(faults(&day, VehicleCount::Named(6)), [("/vehicles".to_owned(), named.to_owned())]);
         let both = faults(&year, VehicleCount::All(11));
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_week_of_one_vehicle_or_a_day_of_seven_is_small() {
-        use VehicleCount::{All, Named, Unsure};
+        use VehicleCount::{All, Named, Unknown};
         let (day, week) =
             (request("2018-12-01", "2018-12-02", "UTC"), request("2018-12-01", "2018-12-08", "UTC"));
         for (request, vehicles, expected) in [
@@ -178,17 +182,17 @@ mod tests {
             (&day, All(7), Priority::Interactive),
             (&day, All(8), Priority::Bulk),
             (&day, All(0), Priority::Interactive),
-            (&day, Unsure(Some(7)), Priority::Interactive),
-            (&day, Unsure(None), Priority::Bulk),
+            (&day, Unknown(Some(7)), Priority::Interactive),
+            (&day, Unknown(None), Priority::Bulk),
         ] {
             assert_eq!(LIMITS.priority(request.range, vehicles), expected, "{vehicles:?}");
         }
     }
 
     proptest! {
-        /// Whoever splits a range as it was told has ranges that are let in.
+        /// The parts that the error message proposes are within the limit.
         #[test]
-        fn a_split_range_is_let_in(most in 1u32..4_000, hours in 1i64..200_000) {
+        fn a_split_range_is_accepted(most in 1u32..4_000, hours in 1i64..200_000) {
             let limits = SizeLimits { max_range_days: most, ..LIMITS };
             let range = TimeRange::new(0, hours * HOUR_MS).expect("a range");
             let parts = i64::try_from(days(range, Tz::UTC).div_ceil(u64::from(most))).expect("a few");

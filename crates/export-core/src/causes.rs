@@ -1,7 +1,8 @@
-//! Errors for the log: with everything that led to them.
+//! Errors for the log, with their causes.
 
-/// An error with all its causes in one line, outermost first. Each layer's `Display` speaks for that layer only, so this is what
-/// a log line needs, once.
+/// An error with all its causes on one line, outermost first: `outer: inner`.
+///
+/// Each layer's `Display` describes that layer only, so a log line needs the whole chain.
 pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,46 +1,50 @@
-//! What an export will come to, before it is made: from how much there is, and from what finished exports have come to.
+//! Estimates of rows, bytes and duration of an export, from the data's coverage and the tenant's
+//! finished exports.
 //!
-//! Two numbers for everything, since nobody can know: what it will hardly stay below, and what it will hardly exceed. How many points
-//! an hour has, how many rows they make and how well they compress is learned from the tenant's own finished exports, the least and the most of
-//! them; until there are enough, wide assumptions stand in, from fleets that were seen. Nothing is learned from other tenants' exports,
-//! since the figures would tell about them.
+//! Every estimate is a lower and an upper bound that the export will probably keep. Points per hour
+//! document, rows per point and bytes per row are the smallest and the largest ratios of the
+//! tenant's finished exports. Until there are [`ENOUGH`], wide assumptions replace them. Exports of
+//! other tenants are never used, because the figures would reveal something about them.
 
 use crate::TimeRange;
 use crate::output::{Compression, Fill, Format, OutputOptions};
 use crate::range::HOUR_MS;
 
-/// Finished exports from which something can be learned. Where fewer of them tell of one figure, its bounds are set wider.
+/// Fewest finished exports for an estimate without assumptions. A figure known from fewer of them
+/// gets wider bounds.
 pub const ENOUGH: usize = 5;
 
-/// How much data a request is about: what lies between the first and the last hour counts as there.
+/// The amount of data of a request. Every hour between the first and the last one with data counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// Vehicles, with and without data in the range.
     pub vehicles: u64,
-    /// Hours of each vehicle's each parameter in the range, all added up: no more hour documents will be read.
+    /// Sum over all vehicles and parameters of their hours in the range: the most hour documents
+    /// that can be read.
     pub parameter_hours: u64,
-    /// Hours of each vehicle from the first to the last of any of its parameters in the range, all added up.
+    /// Sum over all vehicles of the hours from the first to the last of any of their parameters in
+    /// the range.
     pub vehicle_hours: u64,
 }
 
-/// What one finished export has come to.
+/// The figures of one finished export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// What its result looks like.
+    /// The output options.
     pub output: OutputOptions,
-    /// Hour documents that were read.
+    /// Hour documents read.
     pub documents: u64,
-    /// Points that were read.
+    /// Points read.
     pub points: u64,
     /// Rows of all files.
     pub rows: u64,
-    /// Size of the result.
+    /// Size of the result in bytes.
     pub bytes: u64,
     /// From the claim to the stored result, in milliseconds.
     pub duration_ms: u64,
 }
 
-/// From what it will hardly stay below to what it will hardly exceed.
+/// The bounds that an export will probably keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// The lower bound.
@@ -49,59 +53,63 @@ pub struct Span {
     pub high: u64,
 }
 
-/// What an estimate was learned from.
+/// The basis of an estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {
-    /// So many finished exports of the tenant.
+    /// This number of finished exports of the tenant.
     Own(usize),
-    /// Too few: assumptions.
+    /// Assumptions, because the tenant has too few finished exports.
     Assumptions,
 }
 
-/// What an export will come to.
+/// The estimate of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimate {
     /// Rows of all files.
     pub rows: Span,
-    /// Size of the result.
+    /// Size of the result in bytes.
     pub bytes: Span,
-    /// Seconds of work, once a worker has begun.
+    /// Duration in seconds from the claim to the stored result.
     pub duration_seconds: Span,
-    /// What it was learned from.
+    /// The basis of the estimate.
     pub basis: Basis,
 }
 
-/// A span of ratios.
+/// The bounds of a ratio.
 #[derive(Clone, Copy, Debug)]
 struct Ratio {
     low: f64,
     high: f64,
 }
 
-/// Points of an hour document: real ones have up to 4,932.
+/// Points per hour document. The largest number seen is 4,932.
 const POINTS_PER_DOCUMENT: Ratio = Ratio { low: 50.0, high: 5_000.0 };
-/// Rows of a point: 1 where no two parameters share a time, a fifth where all five usual ones always do.
+/// Rows per point: 1 where no two parameters share a time, 0.2 where the five usual parameters
+/// always do.
 const ROWS_PER_POINT: Ratio = Ratio { low: 0.2, high: 1.0 };
-/// Compressed bytes of a row; a bench fleet has 6.
+/// Compressed bytes per row; 6 in the benchmark fleet.
 const BYTES_PER_ROW: Ratio = Ratio { low: 2.0, high: 40.0 };
-/// The same where nothing is compressed.
+/// Bytes per row without compression.
 const PLAIN_BYTES_PER_ROW: Ratio = Ratio { low: 12.0, high: 150.0 };
-/// Milliseconds of a point: 5 million points in a second down to 200,000.
+/// Milliseconds per point: 5 million to 200,000 points per second.
 const MS_PER_POINT: Ratio = Ratio { low: 0.000_2, high: 0.005 };
-/// The share of the hours between the first and the last that will hardly be missing.
+/// The smallest share of the hours between the first and the last one that probably have data.
 const LEAST_PRESENT: f64 = 0.5;
-/// What is learned is set wider by this factor, and by the second one where there are few exports to learn from.
+/// Learned bounds are widened by this factor, or by [`CAUTION_OF_FEW`] where fewer than [`ENOUGH`]
+/// exports have the figure.
 const CAUTION: f64 = 1.25;
+/// See [`CAUTION`].
 const CAUTION_OF_FEW: f64 = 2.0;
-/// Exports with fewer points say nothing about the time that points take: it goes into beginning and ending.
-const TELLING_POINTS: u64 = 100_000;
-/// What a file has besides its rows, and the result besides its files, in bytes at most.
+/// Exports with fewer points are not used for the duration per point: start and end take most of
+/// their time.
+const MIN_POINTS_FOR_DURATION: u64 = 100_000;
+/// Largest overhead in bytes of a file besides its rows, and of the result besides its files.
 const BYTES_PER_FILE: f64 = 2_000.0;
-/// Beginning and ending, in milliseconds at most.
+/// Longest start and end of an export, in milliseconds.
 const OVERHEAD_MS: f64 = 3_000.0;
 
 impl Ratio {
-    /// The least and the most of what was seen, with caution; the assumption where nothing was.
+    /// The smallest and the largest ratio seen, widened; `assumed` where there is none.
     fn learned(seen: impl Iterator<Item = (u64, u64)>, assumed: Self) -> Self {
         let ratios: Vec<f64> =
             seen.filter(|(_, of)| *of > 0).map(|(part, of)| float(part) / float(of)).collect();
@@ -119,7 +127,7 @@ impl Ratio {
     }
 }
 
-/// What an export of so much data in this range will come to, where the same tenant's last exports have come to this.
+/// Estimates an export with this coverage, from the last `finished` exports of the same tenant.
 pub fn estimate(
     coverage: &Coverage,
     range: TimeRange,
@@ -147,9 +155,10 @@ pub fn estimate(
     let mut bytes = Ratio::learned(alike.map(|outcome| (outcome.bytes, outcome.rows)), assumed_size).of(rows);
     bytes.high += (float(coverage.vehicles) + 1.0) * BYTES_PER_FILE;
 
-    let telling = seen.iter().filter(|outcome| outcome.points >= TELLING_POINTS);
-    let pace = Ratio::learned(telling.map(|outcome| (outcome.duration_ms, outcome.points)), MS_PER_POINT);
-    let duration_ms = pace.of(points);
+    let long_enough = seen.iter().filter(|outcome| outcome.points >= MIN_POINTS_FOR_DURATION);
+    let ms_per_point =
+        Ratio::learned(long_enough.map(|outcome| (outcome.duration_ms, outcome.points)), MS_PER_POINT);
+    let duration_ms = ms_per_point.of(points);
     let seconds = Ratio { low: duration_ms.low / 1_000.0, high: (duration_ms.high + OVERHEAD_MS) / 1_000.0 };
 
     Estimate { rows: span(rows), bytes: span(bytes), duration_seconds: span(seconds), basis }
@@ -164,13 +173,13 @@ fn rows(
 ) -> Ratio {
     let plain = seen.iter().filter(|outcome| outcome.output.resampling.is_none());
     let mut per_point = Ratio::learned(plain.map(|outcome| (outcome.rows, outcome.points)), ROWS_PER_POINT);
-    // Every row has a point.
+    // Every row has at least one point.
     per_point = Ratio { low: per_point.low.min(1.0), high: per_point.high.min(1.0) };
     let rows = per_point.of(points);
     let Some(resampling) = output.resampling else { return rows };
     let step_ms = float(resampling.step_ms.get());
     let vehicles = float(coverage.vehicles);
-    // An interval is one row at most, and one is begun before the first point.
+    // An interval has at most one row; one more is begun before the first point.
     let intervals = float(coverage.vehicle_hours) * float(HOUR_MS.unsigned_abs()) / step_ms + vehicles;
     match resampling.fill {
         Fill::None => Ratio { low: rows.low.min(intervals * LEAST_PRESENT), high: rows.high.min(intervals) },
@@ -186,7 +195,7 @@ fn is_compressed(output: &OutputOptions) -> bool {
     output.format == Format::Parquet || output.object_compression() != Some(Compression::None)
 }
 
-/// Whether rows of both take about the same room.
+/// Whether rows of both have about the same size.
 fn looks_alike(one: &OutputOptions, other: &OutputOptions) -> bool {
     (one.format, is_compressed(one), one.resampling.is_some())
         == (other.format, is_compressed(other), other.resampling.is_some())
@@ -221,7 +230,7 @@ mod tests {
         TimeRange::new(0, 24 * HOUR_MS).expect("a range")
     }
 
-    /// Some vehicles with five parameters, for a day.
+    /// Vehicles with five parameters each, for a day.
     fn day(vehicles: u64) -> Coverage {
         Coverage { vehicles, parameter_hours: vehicles * 5 * DAY, vehicle_hours: vehicles * DAY }
     }
@@ -242,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn without_exports_the_assumptions_hold_what_fleets_were_seen_to_have() {
+    fn the_assumptions_fit_the_reference_fleet() {
         // A reference fleet: about 180,000 rows per vehicle and day.
         let found = estimate(&day(5), range(), &OutputOptions::default(), &[]);
         assert_eq!(found.basis, Basis::Assumptions);
@@ -250,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn enough_of_ones_own_exports_make_it_narrow() {
+    fn enough_finished_exports_narrow_the_estimate() {
         let own = [outcome(1_000); ENOUGH];
         let wide = estimate(&day(2), range(), &OutputOptions::default(), &own[1..]);
         let narrow = estimate(&day(2), range(), &OutputOptions::default(), &own);

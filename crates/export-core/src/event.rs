@@ -1,8 +1,9 @@
-//! What the service tells others about a job: that it has ended.
+//! Events: the notifications that a job has ended.
 //!
-//! An event says which job and what became of it, and nothing more: no link, no address of a result. Whoever wants those asks
-//! the API with a key of its own. The same end of the same job always is the same event, with the same id, however often it is
-//! sent: receivers may drop what they have seen.
+//! An event names the job and its end state, and holds no link and no address of a result:
+//! receivers read those from the API with a key of their own. The same end of the same job is
+//! always the same event with the same id, however often it is sent, so receivers can drop
+//! duplicates.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,28 +11,28 @@ use serde::{Deserialize, Serialize};
 use crate::id::{JobId, Tenant};
 use crate::job::JobState;
 
-/// Most events of one job: its end, and that of its result.
+/// Most events of one job: its own end, and the end of its result.
 pub const MAX_EVENTS_PER_JOB: usize = 2;
 
-/// What has happened. The names are routing keys of the broker and part of the contract.
+/// The kind of an event. The names are routing keys of the broker and part of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EventKind {
-    /// There is a result.
+    /// The job has a result.
     #[serde(rename = "export.finished")]
     Finished,
-    /// It was given up.
+    /// The job has failed.
     #[serde(rename = "export.failed")]
     Failed,
-    /// Its owner has ended it.
+    /// The job was cancelled.
     #[serde(rename = "export.cancelled")]
     Cancelled,
-    /// Its result is gone.
+    /// The job's result has expired.
     #[serde(rename = "export.expired")]
     Expired,
 }
 
 impl EventKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Finished, Self::Failed, Self::Cancelled, Self::Expired];
 
     /// The kind's name.
@@ -54,7 +55,7 @@ impl EventKind {
         }
     }
 
-    /// The kind's name within its family, for ids.
+    /// The kind's name without the prefix `export.`, for ids.
     const fn suffix(self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -65,7 +66,7 @@ impl EventKind {
     }
 }
 
-/// The events that a job has announced so far, whether they were told to others by now or not.
+/// The events that a job has announced so far, sent or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Announced([Option<EventKind>; MAX_EVENTS_PER_JOB]);
 
@@ -75,7 +76,7 @@ impl Announced {
         self.0.into_iter().flatten()
     }
 
-    /// One more. There is room for all that a job can come to.
+    /// Adds an event. No sequence of rules announces more than [`MAX_EVENTS_PER_JOB`].
     pub(crate) fn push(&mut self, kind: EventKind) {
         if let Some(free) = self.0.iter_mut().find(|entry| entry.is_none()) {
             *free = Some(kind);
@@ -83,16 +84,16 @@ impl Announced {
     }
 }
 
-/// One event.
+/// An event of one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What has happened.
+    /// The kind of the event.
     pub kind: EventKind,
-    /// To which job.
+    /// The job.
     pub job_id: JobId,
-    /// Whose job it is.
+    /// The job's tenant.
     pub tenant: Tenant,
-    /// When.
+    /// When the job ended, or its result expired.
     pub occurred_at: DateTime<Utc>,
 }
 
@@ -113,12 +114,14 @@ struct Data<'a> {
 }
 
 impl Event {
-    /// Its id: the same each time it is sent. No dot is in it, which Standard Webhooks uses to separate what it signs.
+    /// The event's id, the same each time it is sent. It has no dot, because Standard Webhooks
+    /// separates signed fields by dots.
     pub fn id(&self) -> String {
         format!("{}-{}", self.job_id, self.kind.suffix())
     }
 
-    /// What is sent: `{"type","timestamp","data":{"jobId","state","tenant"}}`, the same bytes each time.
+    /// The bytes to send: `{"type","timestamp","data":{"jobId","state","tenant"}}`, the same bytes
+    /// each time.
     pub fn payload(&self) -> Vec<u8> {
         let payload = Payload {
             kind: self.kind,
@@ -134,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_thin_and_always_the_same() {
+    fn an_event_has_the_same_bytes_each_time() {
         let event = Event {
             kind: EventKind::Finished,
             job_id: "01983c5e-7a01-7c3a-9d5e-0123456789ab".parse().expect("an id"),

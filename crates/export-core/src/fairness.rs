@@ -1,44 +1,48 @@
-//! Whose job is next: the rule by which waiting jobs of many tenants get the few places that there are.
+//! Fair scheduling: which tenants get the next free slots.
 //!
-//! A place goes to the tenant that has the fewest already; among equals they go round by name, from the one after whoever was
-//! served last. So a tenant's burst costs others at most the places that were taken before they came, and whoever is alone has everything.
+//! A slot goes to the tenant with the fewest active jobs. Tenants with equal numbers take turns in
+//! the order of their names, beginning after the tenant served last. A tenant's burst therefore
+//! costs others at most the slots that were taken before they came, and a tenant alone can use all
+//! slots.
 //!
-//! Architecture invariant: pure. Who waits and who has what is given, and the answer depends on nothing else.
+//! Architecture invariant: pure. The result depends on the arguments alone.
 
 use crate::id::Tenant;
 
 /// A tenant with waiting jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// Who it is.
+    /// The tenant.
     pub tenant: Tenant,
-    /// Jobs of this tenant that have a place: in the broker, or running.
+    /// Jobs of the tenant that have a slot: published or running.
     pub active: usize,
-    /// Jobs that wait, as far as that is known; of tenants with unknown many, as many as there are places.
+    /// Waiting jobs of the tenant, counted up to the number of free slots.
     pub waiting: usize,
 }
 
-/// The tenants that get the next `places`, in the order they get them, one entry for each place. Fewer entries than places where nobody
-/// waits any more, or where all who wait have as many as a tenant may have (`most_active`).
+/// The tenants that get the next `slots`, in order, one entry for each slot.
+///
+/// There are fewer entries than slots when no job waits any more, or when every tenant with waiting
+/// jobs has `max_active` jobs.
 pub fn next_turns(
     mut loads: Vec<Load>,
-    served_last: Option<&Tenant>,
-    places: usize,
-    most_active: usize,
+    last_served: Option<&Tenant>,
+    slots: usize,
+    max_active: usize,
 ) -> Vec<Tenant> {
     loads.sort_unstable_by(|one, other| one.tenant.cmp(&other.tenant));
     let tenants = loads.len();
-    // The first one that comes after whoever was served last.
-    let mut first = served_last.map_or(0, |last| loads.partition_point(|load| load.tenant <= *last));
+    // The first tenant after the one served last.
+    let mut first = last_served.map_or(0, |last| loads.partition_point(|load| load.tenant <= *last));
     let mut turns = Vec::new();
-    while turns.len() < places {
-        let may_have_one = |position: &usize| {
+    while turns.len() < slots {
+        let is_eligible = |position: &usize| {
             let load = &loads[*position];
-            load.waiting > 0 && load.active < most_active
+            load.waiting > 0 && load.active < max_active
         };
-        // Of several with the fewest, `min_by_key` takes the first.
+        // Of several minima, `min_by_key` returns the first.
         let round = (first..first + tenants).map(|position| position % tenants);
-        let next = round.filter(may_have_one).min_by_key(|position| loads[*position].active);
+        let next = round.filter(is_eligible).min_by_key(|position| loads[*position].active);
         let Some(next) = next else { break };
         let load = &mut loads[next];
         load.active += 1;

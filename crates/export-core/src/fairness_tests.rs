@@ -1,4 +1,4 @@
-//! What the order of turns promises, for any loads.
+//! The guarantees of the order of turns, for any loads.
 
 use std::collections::BTreeMap;
 
@@ -16,28 +16,28 @@ fn load(name: &str, active: usize, waiting: usize) -> Load {
     Load { tenant: tenant(name), active, waiting }
 }
 
-fn turns(loads: &[Load], served_last: Option<&str>, places: usize, most_active: usize) -> Vec<String> {
-    let served_last = served_last.map(tenant);
-    let turns = next_turns(loads.to_vec(), served_last.as_ref(), places, most_active);
+fn turns(loads: &[Load], last_served: Option<&str>, slots: usize, max_active: usize) -> Vec<String> {
+    let last_served = last_served.map(tenant);
+    let turns = next_turns(loads.to_vec(), last_served.as_ref(), slots, max_active);
     turns.into_iter().map(|tenant| tenant.to_string()).collect()
 }
 
 #[test]
-fn who_has_the_fewest_comes_first() {
+fn the_tenant_with_the_fewest_jobs_comes_first() {
     let loads = [load("a", 5, 400), load("b", 0, 1), load("c", 2, 9)];
     assert_eq!(turns(&loads, None, 6, 99), ["b", "c", "c", "c", "a", "c"]);
 }
 
 #[test]
-fn equals_go_round_after_the_one_served_last() {
+fn equals_take_turns() {
     let loads = [load("a", 1, 9), load("b", 1, 9), load("c", 1, 9)];
     assert_eq!(turns(&loads, Some("a"), 4, 99), ["b", "c", "a", "b"]);
-    assert_eq!(turns(&loads, Some("bb"), 1, 99), ["c"], "one that has left keeps its place in the round");
+    assert_eq!(turns(&loads, Some("bb"), 1, 99), ["c"], "a tenant that has left keeps its position");
     assert_eq!(turns(&loads, Some("z"), 1, 99), ["a"]);
 }
 
 #[test]
-fn who_is_alone_has_everything_up_to_the_limit() {
+fn a_tenant_alone_gets_all_slots_up_to_the_limit() {
     assert_eq!(turns(&[load("a", 3, 400)], Some("a"), 100, 8).len(), 5);
     assert_eq!(turns(&[load("a", 9, 400)], None, 100, 8).len(), 0, "the limit was lowered meanwhile");
     assert_eq!(turns(&[], None, 100, 8).len(), 0);
@@ -58,31 +58,31 @@ fn any_last() -> impl Strategy<Value = Option<String>> {
 
 proptest! {
     #[test]
-    fn places_are_filled_while_somebody_may_have_one(
-        loads in any_loads(), last in any_last(), places in 0_usize..40, most_active in 1_usize..8,
+    fn slots_are_filled_while_a_tenant_is_eligible(
+        loads in any_loads(), last in any_last(), slots in 0_usize..40, max_active in 1_usize..8,
     ) {
-        let turns = turns(&loads, last.as_deref(), places, most_active);
-        let wanted = loads.iter().map(|load| load.waiting.min(most_active.saturating_sub(load.active)));
-        prop_assert_eq!(turns.len(), wanted.sum::<usize>().min(places));
+        let turns = turns(&loads, last.as_deref(), slots, max_active);
+        let wanted = loads.iter().map(|load| load.waiting.min(max_active.saturating_sub(load.active)));
+        prop_assert_eq!(turns.len(), wanted.sum::<usize>().min(slots));
     }
 
     #[test]
-    fn nobody_gets_more_than_allowed_or_than_waits(
-        loads in any_loads(), last in any_last(), places in 0_usize..40, most_active in 1_usize..8,
+    fn no_tenant_gets_more_slots_than_allowed_or_needed(
+        loads in any_loads(), last in any_last(), slots in 0_usize..40, max_active in 1_usize..8,
     ) {
-        let turns = turns(&loads, last.as_deref(), places, most_active);
+        let turns = turns(&loads, last.as_deref(), slots, max_active);
         for load in &loads {
             let given = turns.iter().filter(|name| *name == load.tenant.as_str()).count();
             prop_assert!(given <= load.waiting);
-            prop_assert!(given == 0 || load.active + given <= most_active);
+            prop_assert!(given == 0 || load.active + given <= max_active);
         }
     }
 
     #[test]
-    fn nobody_is_passed_over_by_one_who_has_more(
-        loads in any_loads(), last in any_last(), places in 0_usize..40, most_active in 1_usize..8,
+    fn a_tenant_with_more_jobs_never_comes_first(
+        loads in any_loads(), last in any_last(), slots in 0_usize..40, max_active in 1_usize..8,
     ) {
-        let turns = turns(&loads, last.as_deref(), places, most_active);
+        let turns = turns(&loads, last.as_deref(), slots, max_active);
         let mut left: BTreeMap<&str, (usize, usize)> =
             loads.iter().map(|load| (load.tenant.as_str(), (load.active, load.waiting))).collect();
         for name in &turns {
@@ -95,31 +95,31 @@ proptest! {
     }
 
     #[test]
-    fn equals_get_equally_many(
-        names in prop::collection::btree_set("[a-f]{1,2}", 1..8), last in any_last(), places in 0_usize..60,
+    fn equals_get_equal_shares(
+        names in prop::collection::btree_set("[a-f]{1,2}", 1..8), last in any_last(), slots in 0_usize..60,
         active in 0_usize..5,
     ) {
         let loads: Vec<_> = names.iter().map(|name| load(name, active, 1_000)).collect();
-        let turns = turns(&loads, last.as_deref(), places, 1_000);
+        let turns = turns(&loads, last.as_deref(), slots, 1_000);
         let given = |name: &String| turns.iter().filter(|turn| *turn == name).count();
         let counts: Vec<_> = names.iter().map(given).collect();
         let (fewest, most) = (counts.iter().min().expect("one"), counts.iter().max().expect("one"));
         prop_assert!(most - fewest <= 1, "{:?}", counts);
-        // One place at a time, they get them in the same order.
-        let mut served_last = last;
+        // Filled one slot at a time, the order is the same.
+        let mut last_served = last;
         let mut loads = loads;
         for turn in &turns {
-            let next = self::turns(&loads, served_last.as_deref(), 1, 1_000);
+            let next = self::turns(&loads, last_served.as_deref(), 1, 1_000);
             prop_assert_eq!(&next[..], std::slice::from_ref(turn));
             let load = loads.iter_mut().find(|load| load.tenant.as_str() == turn).expect("one of them");
             load.active += 1;
-            served_last = Some(turn.clone());
+            last_served = Some(turn.clone());
         }
     }
 
     #[test]
     fn the_order_in_which_loads_are_given_does_not_matter(
-        loads in any_loads(), last in any_last(), places in 0_usize..40, most_active in 1_usize..8,
+        loads in any_loads(), last in any_last(), slots in 0_usize..40, max_active in 1_usize..8,
         seed in any::<u64>(),
     ) {
         let mut others = loads.clone();
@@ -127,7 +127,7 @@ proptest! {
             let other = seed.rotate_left(u32::try_from(position).expect("few")) % (position as u64 + 1);
             others.swap(position, usize::try_from(other).expect("few"));
         }
-        let wanted = turns(&loads, last.as_deref(), places, most_active);
-        prop_assert_eq!(turns(&others, last.as_deref(), places, most_active), wanted);
+        let wanted = turns(&loads, last.as_deref(), slots, max_active);
+        prop_assert_eq!(turns(&others, last.as_deref(), slots, max_active), wanted);
     }
 }

@@ -1,6 +1,6 @@
-//! Names of things: jobs, vehicles, parameters and tenants.
+//! Identifiers of jobs, vehicles, parameters and tenants.
 //!
-//! Each type can only be made by parsing, so code that holds one never checks it again.
+//! Each type can only be created by parsing, so code that holds a value never checks it again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 pub struct JobId(Uuid);
 
 impl JobId {
-    /// Wraps an id made at the edge (with the edge's clock and randomness).
+    /// Wraps a UUID created by the caller, with the caller's clock and randomness.
     pub fn new(uuid: Uuid) -> Self {
         Self(uuid)
     }
@@ -29,7 +29,7 @@ impl fmt::Display for JobId {
 impl FromStr for JobId {
     type Err = NameError;
 
-    /// Accepts the hyphenated form only, so that a job has one address.
+    /// Accepts only the hyphenated form, so that each job has one URL.
     fn from_str(text: &str) -> Result<Self, NameError> {
         if text.len() != 36 {
             return Err(NameError::NotAJobId);
@@ -38,7 +38,7 @@ impl FromStr for JobId {
     }
 }
 
-/// Why a text is not the name it should be.
+/// Why a text is not a valid identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a hyphenated UUID.
@@ -105,8 +105,9 @@ macro_rules! text_name {
 text_name!(
     /// A vehicle: the name of its MongoDB database, such as `vehicle_001`.
     ///
-    /// MongoDB's own rules for database names leave nothing in it that could leave a folder, so the name serves as a file
-    /// name inside archives. (Some that Linux allows, such as `a:b`, are renamed by Windows when it unpacks.)
+    /// MongoDB's rules for database names exclude every path separator, so the name is safe as a
+    /// file name inside archives. (Windows renames some names that Linux allows, such as `a:b`,
+    /// when it unpacks.)
     VehicleId,
     NotAVehicle,
     |text| {
@@ -128,7 +129,7 @@ text_name!(
 );
 
 text_name!(
-    /// A tenant: whose job it is. Part of object keys.
+    /// A tenant: the owner of jobs. Part of object keys.
     Tenant,
     NotATenant,
     |text| {
@@ -138,16 +139,17 @@ text_name!(
 );
 
 impl Tenant {
-    /// The tenant of everyone where the service runs without keys.
+    /// The tenant of all callers where the service runs without authentication.
     pub fn default_tenant() -> Self {
         Self("default".to_owned())
     }
 }
 
-/// The columns that come first, in this order, where a vehicle has them; others follow by name.
+/// The first columns, in this order, as far as they exist; the others follow by name.
 const FIRST_PARAMETERS: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
 
-/// Sorts parameters into the default column order: `soc,speed,current,odo,voltage`, then the others by name.
+/// Sorts parameters into the default column order: `soc,speed,current,odo,voltage`, then the others
+/// by name.
 pub fn sort_parameters(parameters: &mut [Parameter]) {
     let rank = |parameter: &Parameter| {
         FIRST_PARAMETERS

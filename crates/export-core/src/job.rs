@@ -1,4 +1,4 @@
-//! The export job: its states and what it tells about itself. How it changes is in [`crate::rules`].
+//! The export job: its states and its data. How it changes is in [`crate::rules`].
 
 use std::time::Duration;
 
@@ -11,30 +11,30 @@ use crate::request::ExportRequest;
 use crate::sharing::ShareKey;
 use crate::trace::TraceParent;
 
-/// Where a job is in its life. The names are part of the HTTP contract and of the stored document.
+/// State of a job. The names are part of the HTTP contract and of the stored document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum JobState {
-    /// Accepted; no worker has it (or has it again, after a failed attempt).
+    /// Accepted, or given back after an attempt: no worker has it.
     NotStarted,
     /// A worker is writing it.
     Started,
-    /// Done: `exportUri` names one complete object, or the prefix of complete objects.
+    /// `exportUri` names one complete object, or the prefix of complete objects.
     Finished,
-    /// Given up; `error` says why.
+    /// Ended by an error, which `error` describes.
     Failed,
-    /// Ended by its owner.
+    /// Ended by a client.
     Cancelled,
-    /// Was finished; the files are gone.
+    /// Was FINISHED; the files are deleted, or are about to be.
     Expired,
 }
 
 impl JobState {
-    /// All of them, in the order of a job's life.
+    /// All states, in the order of a job's life.
     pub const ALL: [Self; 6] =
         [Self::NotStarted, Self::Started, Self::Finished, Self::Failed, Self::Cancelled, Self::Expired];
 
-    /// The state's name, as stored and as told to clients.
+    /// The state's name, as stored and as sent to clients.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotStarted => "NOT_STARTED",
@@ -46,28 +46,29 @@ impl JobState {
         }
     }
 
-    /// Whether work may still happen in this state.
+    /// Whether the job is waiting or running, so has not ended.
     pub const fn is_active(self) -> bool {
         matches!(self, Self::NotStarted | Self::Started)
     }
 }
 
-/// Which of a tenant's jobs come first. The names are part of the HTTP contract and of the stored document.
+/// Priority of a job among its tenant's jobs. The names are part of the HTTP contract and of the
+/// stored document.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Small: somebody waits for it.
+    /// A small export, for which a client probably waits.
     #[default]
     Interactive,
-    /// Large: it takes its time anyway.
+    /// A large export.
     Bulk,
 }
 
 impl Priority {
-    /// Both of them.
+    /// Both priorities.
     pub const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
 
-    /// The priority's name, as stored and as told to clients.
+    /// The priority's name, as stored and as sent to clients.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Interactive => "interactive",
@@ -75,9 +76,11 @@ impl Priority {
         }
     }
 
-    /// How much later than it came a job gets in line. A large job lets small ones pass that came up to so much later, and no others: so
-    /// small ones come first, and yet no stream of them keeps a large one waiting for ever.
-    pub const fn steps_back(self) -> Duration {
+    /// The time by which a job's position in the queue is delayed.
+    ///
+    /// Bulk jobs are ordered as if submitted 15 minutes later, so interactive jobs submitted within
+    /// that time overtake them. Bulk jobs never starve, because later jobs cannot overtake them.
+    pub const fn queue_delay(self) -> Duration {
         match self {
             Self::Interactive => Duration::ZERO,
             Self::Bulk => Duration::from_mins(15),
@@ -85,46 +88,46 @@ impl Priority {
     }
 }
 
-/// Proof of a claim: whoever holds it may change the job, as long as no later claim was made.
+/// A claim of a job. Its holder may change the job until the job is claimed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The job.
     pub job_id: JobId,
-    /// The claim's number.
+    /// The claim's epoch.
     pub epoch: i64,
-    /// The worker's name for itself.
+    /// The worker's name.
     pub owner: String,
 }
 
-/// How far a running export is. Counts are of the current attempt.
+/// Progress of a running export. All counts are of the current attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// Share of the work done, 0 to 100.
     pub percent: f64,
-    /// Vehicles whose file is written.
+    /// Vehicles with a complete file.
     pub vehicles_done: u64,
-    /// Vehicles of the export; 0 until they are known.
+    /// Vehicles of the export; 0 until the number is known.
     pub vehicles_total: u64,
     /// Rows written.
     pub rows: u64,
     /// Points read.
     pub points: u64,
-    /// Bytes of the result produced.
+    /// Bytes of the result written.
     pub bytes: u64,
-    /// Hour documents read, for estimates of other exports; clients are not told.
+    /// Hour documents read, for estimates of other exports. Not sent to clients.
     #[serde(default, skip_serializing)]
     pub documents: Option<u64>,
-    /// How long the rest will take at the pace so far, in seconds; `None` while there is no pace.
+    /// Remaining time at the average speed so far, in seconds; `None` until there is one.
     #[serde(default)]
     pub eta_seconds: Option<u64>,
 }
 
-/// What a finished export amounts to.
+/// Figures of a finished export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// Rows of all files, headers not counted.
+    /// Rows of all files, without headers.
     pub rows: u64,
     /// Points read from the source.
     pub points: u64,
@@ -132,17 +135,18 @@ pub struct Stats {
     pub rejected: u64,
     /// Bytes of all files before the archive or the objects are compressed.
     pub csv_bytes: u64,
-    /// Size of the result in bytes: of its one object, or of all together.
+    /// Size of the result in bytes: the one object, or all objects together.
     pub bytes: u64,
     /// SHA-256 of the result object, in hex.
     pub sha256: String,
-    /// From the claim to the stored object, in milliseconds.
+    /// Time from the claim to the stored object, in milliseconds.
     pub duration_ms: u64,
-    /// Largest resident set of the worker process so far (it may run other exports too), in bytes.
+    /// Largest resident set of the worker process so far, in bytes. The process may run other
+    /// exports too.
     pub peak_memory_bytes: u64,
 }
 
-/// A finished export: where it is and what it amounts to.
+/// Address and figures of a finished export. The list of its objects is in [`crate::result`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportResult {
     /// `s3://bucket/key` of the one complete object, or `s3://bucket/prefix/` of all objects.
@@ -151,7 +155,8 @@ pub struct ExportResult {
     pub stats: Stats,
 }
 
-/// Why a job waits although it is due. The names are part of the HTTP contract and of the stored document.
+/// Why a job waits although it is due. The names are part of the HTTP contract and of the stored
+/// document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum WaitingFor {
@@ -168,57 +173,60 @@ impl WaitingFor {
     }
 }
 
-/// Why an attempt (or the whole job) failed, in words a client may read: no secrets, no driver output.
+/// Why an attempt or the whole job failed, for clients: without secrets and driver output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Stable name of the cause, such as `source_unavailable`.
     pub code: String,
-    /// One sentence for people.
+    /// One sentence.
     pub message: String,
 }
 
-/// A job as the store has it.
+/// A job as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// Its id.
+    /// The job's id.
     pub id: JobId,
-    /// Whose it is.
+    /// The job's tenant.
     pub tenant: Tenant,
-    /// Who asked, by name.
+    /// The name of the caller that created it.
     pub created_by: Option<String>,
-    /// What was asked.
+    /// The request.
     pub request: ExportRequest,
-    /// The vehicles that it may read, whatever was asked.
+    /// The vehicles that it may read, whichever vehicles the request names.
     pub allowed_vehicles: AllowedVehicles,
-    /// Which of the tenant's jobs come first.
+    /// Priority among the tenant's jobs.
     pub priority: Priority,
-    /// Where it is in its life.
+    /// State of the job.
     pub state: JobState,
-    /// Grows by one with every claim; a worker may only write while it is the one it was given.
+    /// Number of claims so far. A worker may change the job only while this is the epoch of its
+    /// claim.
     pub epoch: i64,
-    /// Attempts so far; those that ended because a worker was stopped do not count.
+    /// Attempts so far. Attempts that ended because a worker stopped, or to wait for another job's
+    /// result, do not count.
     pub attempts: u32,
-    /// Attempts after which it is [`JobState::Failed`].
+    /// Most attempts that the job may have.
     pub max_attempts: u32,
-    /// Whether its owner wants it to end; a worker that has it ends it soon.
+    /// Whether a cancel was requested; a worker that has the job ends it soon.
     pub cancel_requested: bool,
-    /// How far the current attempt is.
+    /// Progress of the current attempt.
     pub progress: Progress,
     /// Present exactly when [`JobState::Finished`].
     pub result: Option<ExportResult>,
-    /// Why the last attempt failed, if one did.
+    /// The error of the last attempt.
     pub failure: Option<Failure>,
-    /// When it was accepted.
+    /// When the job was accepted.
     pub created_at: DateTime<Utc>,
-    /// When the current or last attempt was claimed.
+    /// When the current or the last attempt was claimed.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When the job ended.
     pub finished_at: Option<DateTime<Utc>>,
-    /// Until when its result is kept.
+    /// When the objects of its result may be deleted.
     pub expires_at: Option<DateTime<Utc>>,
     /// The stored form of its share key; `None`: the job shares with no other.
     pub share_key: Option<String>,
-    /// The result that the job has or had: that of its own worker (the job's id), or one that it shares (another job's id).
+    /// The result that the job has or had: that of its own worker (the job's id), or one that it
+    /// shares (another job's id).
     pub result_id: Option<JobId>,
     /// Why it waits, if it is given back because of another job.
     pub waiting_for: Option<WaitingFor>,
@@ -236,41 +244,42 @@ impl Job {
 /// A job that is about to be accepted.
 #[derive(Clone, Debug)]
 pub struct NewJob {
-    /// Its id.
+    /// The job's id.
     pub id: JobId,
-    /// Whose it is.
+    /// The job's tenant.
     pub tenant: Tenant,
-    /// Who asks, by name.
+    /// The name of the caller that creates it.
     pub created_by: String,
-    /// What was asked.
+    /// The request.
     pub request: ExportRequest,
-    /// The vehicles that it may read, whatever was asked: those of whoever asked.
+    /// The vehicles that it may read: the vehicles that the caller may see, whichever vehicles the
+    /// request names.
     pub allowed_vehicles: AllowedVehicles,
-    /// Which of the tenant's jobs come first.
+    /// Priority among the tenant's jobs.
     pub priority: Priority,
-    /// Attempts that it may have.
+    /// Most attempts that the job may have.
     pub max_attempts: u32,
-    /// The client's own name for the request, which makes sending it twice harmless.
+    /// The client's idempotency key, with which a repeated request returns the same job.
     pub idempotency: Option<Idempotency>,
     /// Jobs of one tenant with the same key share one result; `None`: the job shares with no other.
     pub share_key: Option<ShareKey>,
-    /// What ties log lines together.
+    /// Trace context of the request, repeated in all log lines of the job.
     pub trace_parent: Option<TraceParent>,
 }
 
-/// A request's own name and content.
+/// An idempotency key and the request that was sent with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
-    /// The name that the client gave it.
+    /// The key chosen by the client.
     pub key: String,
-    /// A hash of its content: another request must not go by the same name.
+    /// A hash of the request: another request must not use the same key.
     pub request_hash: String,
 }
 
-/// How long a failing job waits before it is tried again.
+/// Back-off before a failed job is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Upper bound of the first wait, in milliseconds; it doubles with each attempt.
+    /// Upper bound of the first wait, in milliseconds. It doubles with each attempt.
     pub first_wait_ms: u64,
     /// Upper bound of any wait, in milliseconds.
     pub longest_wait_ms: u64,
@@ -285,7 +294,8 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The upper bound of the wait after attempt number `attempts` (from 1), in milliseconds.
     ///
-    /// The wait itself is a random share of it (full jitter), so that jobs which failed together do not come back together.
+    /// The wait itself is a random share of the bound (full jitter), so that jobs that failed
+    /// together are not retried together.
     pub fn bound_ms(&self, attempts: u32) -> u64 {
         let doublings = attempts.saturating_sub(1).min(32);
         self.first_wait_ms.saturating_mul(1 << doublings).min(self.longest_wait_ms)

@@ -1,9 +1,11 @@
-//! API keys: what they look like, and what is kept of them.
+//! API keys: their format and their stored form.
 //!
-//! A key is `vxk_<id>_<secret>`: a prefix that scanners for secrets can look for, the public id that logs and the list of keys
-//! show, and 256 random bits. Of the secret only a hash is kept. A slow hash would add nothing: nobody tries 2²⁵⁶ secrets.
+//! A key is `vxk_<id>_<secret>`: a prefix that secret scanners recognise, a public id that logs and
+//! the list of keys show, and 256 random bits. Only a hash of the secret is stored. It need not be
+//! a slow hash, because 2²⁵⁶ secrets cannot be tried.
 //!
-//! All of it is digits and small letters, so that a double click selects it whole and no shell or URL minds it.
+//! A key consists of digits, lowercase letters and underscores, so that a double click selects all
+//! of it and no shell or URL needs to escape it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,31 +19,32 @@ use crate::Tenant;
 use crate::access::{AllowedVehicles, Principal, Scope};
 use crate::digest::hex;
 
-/// What every key begins with.
+/// The prefix of every key.
 pub const PREFIX: &str = "vxk_";
-/// Random bytes that a new key needs: those of its id, then those of its secret.
+/// Number of random bytes of a new key: first those of the id, then those of the secret.
 pub const RANDOM_BYTES: usize = ID_BYTES + SECRET_BYTES;
 
 const ID_BYTES: usize = 8;
 const SECRET_BYTES: usize = 32;
-/// Longest name of a key, in characters.
+/// Maximum length of a key's name, in characters.
 const MAX_NAME_CHARS: usize = 100;
 
-/// A text is no key, no id or no name of one. Never repeats the text: it may be a key all the same, with a slip in it.
+/// Why a text is not a key, the id of a key or the name of a key. Never repeats the text, which may
+/// be a key with a typing error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Not of the shape of a key.
+    /// Not in the format of a key.
     #[error("not a key: expected vxk_, 16 hexadecimal digits, _ and 64 more")]
     NotAKey,
-    /// Not of the shape of an id.
+    /// Not in the format of an id.
     #[error("not the id of a key: expected vxk_ and 16 hexadecimal digits")]
     NotAnId,
-    /// Not usable as a name.
+    /// Not a valid name.
     #[error("not a name for a key: expected at most 100 characters on one line")]
     NotAName,
 }
 
-/// Names a key, without being one: `vxk_` and 16 hexadecimal digits.
+/// The public id of a key: `vxk_` and 16 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(String);
@@ -82,32 +85,33 @@ impl From<KeyId> for String {
     }
 }
 
-/// A key, as its owner sends it. Shows its secret to nobody but [`ApiKey::reveal`].
+/// A key as its owner sends it. Only [`ApiKey::reveal`] shows the secret.
 #[derive(Clone)]
 pub struct ApiKey {
     id: KeyId,
-    /// In hexadecimal digits.
+    /// As hexadecimal digits.
     secret: String,
 }
 
 impl ApiKey {
-    /// Makes a key of these random bytes, which must come from a source that nobody can guess.
+    /// Creates a key from these random bytes, which must come from a cryptographically secure
+    /// source.
     pub fn new(random: &[u8; RANDOM_BYTES]) -> Self {
         let (id, secret) = random.split_at(ID_BYTES);
         Self { id: KeyId(format!("{PREFIX}{}", hex(id))), secret: hex(secret) }
     }
 
-    /// Whether this text wants to be a key, rather than a token of somebody else.
-    pub fn is_meant(text: &str) -> bool {
+    /// Whether the text has the prefix of a key, unlike a token of an identity provider.
+    pub fn has_prefix(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
 
-    /// Its public part.
+    /// The key's public id.
     pub fn id(&self) -> &KeyId {
         &self.id
     }
 
-    /// What is kept of its secret.
+    /// The hash of the secret, which is stored.
     pub fn hash(&self) -> KeyHash {
         KeyHash(Sha256::digest(self.secret.as_bytes()).into())
     }
@@ -143,12 +147,12 @@ impl FromStr for ApiKey {
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// As it is stored.
+    /// The hash as stored: hexadecimal digits.
     pub fn to_hex(&self) -> String {
         hex(&self.0)
     }
 
-    /// As it was stored.
+    /// Reads a stored hash; `None` if the text is not one.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if !is_hex(text, bytes.len()) {
@@ -160,7 +164,7 @@ impl KeyHash {
         Some(Self(bytes))
     }
 
-    /// Whether both are the same; takes the same time wherever they differ.
+    /// Compares two hashes in constant time.
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
@@ -172,7 +176,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// What its owner calls a key.
+/// The name that its owner gives a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyName(String);
@@ -207,36 +211,36 @@ impl From<KeyName> for String {
     }
 }
 
-/// What is kept of a key.
+/// A key as stored, without its secret.
 #[derive(Clone, Debug)]
 pub struct StoredKey {
-    /// Names it.
+    /// The key's public id.
     pub id: KeyId,
-    /// Of its secret.
+    /// Hash of the secret.
     pub hash: KeyHash,
-    /// Whose jobs its owner sees.
+    /// The tenant of its owner.
     pub tenant: Tenant,
-    /// What its owner calls it.
+    /// The name given by its owner.
     pub name: KeyName,
-    /// What its owner may do.
+    /// The permissions of its owner.
     pub scopes: Vec<Scope>,
-    /// Which vehicles its owner may see.
+    /// The vehicles that its owner may see.
     pub vehicles: AllowedVehicles,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: DateTime<Utc>,
-    /// When it ends by itself.
+    /// When the key expires.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was ended.
+    /// When the key was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
 impl StoredKey {
-    /// Whether this is the key whose hash is kept.
+    /// Whether this stored key belongs to `key`.
     pub fn is_of(&self, key: &ApiKey) -> bool {
         self.id == key.id && self.hash.is_same_as(&key.hash())
     }
 
-    /// Who calls with it.
+    /// The caller that this key authenticates.
     pub fn principal(&self) -> Principal {
         Principal {
             name: self.id.to_string(),
@@ -247,7 +251,7 @@ impl StoredKey {
     }
 }
 
-/// Whether these are the small hexadecimal digits of so many bytes.
+/// Whether the text is this number of bytes as lowercase hexadecimal digits.
 fn is_hex(text: &str, bytes: usize) -> bool {
     text.len() == 2 * bytes && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -259,27 +263,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_told_by_its_prefix_and_shows_nothing() {
+    fn a_key_is_recognised_by_its_prefix_and_hides_its_secret() {
         let mut random = [0xAB; RANDOM_BYTES];
         random[..ID_BYTES].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
         let key = ApiKey::new(&random);
         assert_eq!(key.reveal(), format!("vxk_0102030405060708_{}", "ab".repeat(32)));
         assert_eq!(key.id().as_str(), "vxk_0102030405060708");
-        assert!(ApiKey::is_meant(&key.reveal()) && !ApiKey::is_meant("eyJ0eXAi"));
+        assert!(ApiKey::has_prefix(&key.reveal()) && !ApiKey::has_prefix("eyJ0eXAi"));
         for shown in [format!("{key:?}"), format!("{:?}", key.hash()), format!("{:?}", key.id())] {
             assert!(!shown.contains("abab") && !shown.contains(&key.hash().to_hex()), "{shown}");
         }
     }
 
     #[test]
-    fn the_hash_is_that_of_the_secret_s_text() {
+    fn the_hash_is_of_the_secret_as_text() {
         let key = ApiKey::new(&[0; RANDOM_BYTES]);
         // printf 0%.0s {1..64} | sha256sum
         assert_eq!(key.hash().to_hex(), "60e05bd1b195af2f94112fa7197a5c88289058840ce7c6df9693756bc6250f55");
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_not_repeated() {
+    fn invalid_keys_are_rejected_and_not_repeated() {
         let good = ApiKey::new(&[7; RANDOM_BYTES]).reveal();
         let upper = good.to_uppercase();
         let cut = &good[..good.len() - 1];

@@ -1,10 +1,10 @@
 //! The domain of vehicle-data exports: what a request means, what a job is, what a result proves.
 //!
-//! Everything here is plain data and pure rules. This crate does no IO, knows no runtime, no driver and no
-//! clock: times, ids and randomness are given to it.
+//! Everything here is plain data and pure rules. This crate does no IO and knows no runtime, no
+//! driver and no clock: times, ids and randomness are passed in.
 //!
-//! Start at [`request`] (what a client asked for), then [`job`] (what became of it) and [`manifest`] (the
-//! proof that nothing is missing).
+//! Start at [`request`] (the client's request), then [`job`] (its execution), [`result`] (its
+//! files) and [`manifest`] (the proof that every point read is in the files).
 
 pub mod access;
 pub mod admission;

@@ -1,7 +1,8 @@
-//! The manifest: the last entry of every archive, and the proof that nothing is missing.
+//! The manifest: the last entry of every archive, and the proof that every point read is in the
+//! files.
 //!
-//! It holds nothing that differs between two exports of the same data (no job id, no clock), so the same request
-//! gives the same bytes.
+//! It holds no value that differs between two exports of the same data (no job id, no clock), so
+//! the same request gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -13,16 +14,16 @@ use crate::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
 /// Name of the manifest's entry in an archive.
 pub const MANIFEST_ENTRY: &str = "manifest.json";
 
-/// Most samples kept for one reason of one vehicle.
+/// Maximum number of samples for each reason and vehicle.
 pub const SAMPLES_PER_REASON: usize = 3;
 
 /// The whole manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    /// Version of this layout: 1.
+    /// Version of the manifest's layout: 1.
     pub version: u32,
-    /// The request as resolved.
+    /// The request with all defaults filled in.
     pub request: ResolvedRequest,
     /// One entry per vehicle, in the order of the archive.
     pub vehicles: Vec<VehicleManifest>,
@@ -30,17 +31,17 @@ pub struct Manifest {
     pub totals: Totals,
 }
 
-/// What was exported: nothing is left to be looked up.
+/// The request with its vehicles, parameters and instants resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedRequest {
-    /// The start as asked.
+    /// The start as written in the request.
     pub start_date: String,
-    /// The end as asked.
+    /// The end as written in the request.
     pub end_date: String,
     /// IANA zone in which plain dates were read.
     pub timezone: String,
-    /// The half-open range that they mean.
+    /// The half-open range of these dates.
     pub range: RangeText,
     /// The vehicles, in order.
     pub vehicles: Vec<String>,
@@ -48,7 +49,7 @@ pub struct ResolvedRequest {
     pub parameters: Vec<String>,
     /// How rows are written.
     pub format: Format,
-    /// What the files are packed into.
+    /// How the files are packed.
     pub archive: Archive,
     /// How objects are compressed; only for CSVs that are objects of their own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -62,7 +63,7 @@ pub struct ResolvedRequest {
     /// Length of an interval in milliseconds; only for resampled exports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub step_ms: Option<NonZeroU64>,
-    /// What intervals without a point show; only for resampled exports.
+    /// The value of intervals without a point; only for resampled exports.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fill: Option<Fill>,
 }
@@ -70,13 +71,13 @@ pub struct ResolvedRequest {
 /// A half-open range as RFC 3339 instants in UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeText {
-    /// First instant in it.
+    /// First instant of the range.
     pub from: String,
-    /// First instant after it.
+    /// First instant after the range.
     pub to: String,
 }
 
-/// What became of one vehicle's data.
+/// The figures of one vehicle.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VehicleManifest {
@@ -84,7 +85,7 @@ pub struct VehicleManifest {
     pub vehicle: String,
     /// Name of its entry in the archive.
     pub entry: String,
-    /// Rows of its file, the header not counted.
+    /// Rows of its file, without the header.
     pub rows: u64,
     /// Points that became a cell, by parameter; a parameter without any has 0.
     pub points: BTreeMap<String, u64>,
@@ -96,23 +97,25 @@ pub struct VehicleManifest {
     pub bytes: u64,
     /// CRC-32 of its file, eight hex digits.
     pub crc32: String,
-    /// How its points add up.
+    /// The counts of its points.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Strings that got a `'` in front, so that no spreadsheet takes them for a formula.
+    /// Strings prefixed with `'`, so that no spreadsheet interprets them as formulas.
     pub guarded: u64,
-    /// Cells that repeat the last value known because their interval has none; only for resampled exports.
+    /// Cells that repeat the last known value because their interval has none; only for resampled
+    /// exports.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub filled: u64,
     /// Points that could not be exported, by reason.
     pub rejected_points: BTreeMap<String, Rejections>,
-    /// Hour documents that could not be read at all, by reason.
+    /// Hour documents that could not be read, by reason.
     pub rejected_documents: BTreeMap<String, Rejections>,
-    /// Parameters for which this vehicle has no collection.
+    /// Parameters without a collection for this vehicle.
     pub missing_collections: Vec<String>,
 }
 
-/// The sums that must add up: `pointsRead = cellsWritten + outsideRange + rejected + duplicates + resampledAway`.
+/// The counts of points, which must add up: `pointsRead = cellsWritten + outsideRange + rejected +
+/// duplicates + resampledAway`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
@@ -120,13 +123,14 @@ pub struct Counts {
     pub points_read: u64,
     /// Points that became a cell (a null becomes a blank one).
     pub cells_written: u64,
-    /// Good points before the start or not before the end.
+    /// Valid points outside the range.
     pub outside_range: u64,
     /// Points that could not be exported.
     pub rejected: u64,
-    /// Points of which a later one (in the order of the path) has the same time.
+    /// Points with the time of a later point (in the order of the path).
     pub duplicates: u64,
-    /// Points that a resampled export does not show, since a later one of their interval is shown, or none.
+    /// Points that a resampled export leaves out, because a later point represents their interval,
+    /// or none does.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub resampled_away: u64,
 }
@@ -137,13 +141,13 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Counts {
-    /// Whether every point read is accounted for.
+    /// Whether the counts add up.
     pub fn reconcile(&self) -> bool {
         self.points_read
             == self.cells_written + self.outside_range + self.rejected + self.duplicates + self.resampled_away
     }
 
-    /// Adds another's counts.
+    /// Adds the other counts.
     pub fn add(&mut self, other: &Self) {
         self.points_read += other.points_read;
         self.cells_written += other.cells_written;
@@ -154,17 +158,17 @@ impl Counts {
     }
 }
 
-/// How often something was rejected for one reason, with the first few.
+/// The number of rejections for one reason, with the first samples.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejections {
-    /// How many.
+    /// Number of rejections.
     pub count: u64,
-    /// The first of them, in the order of (hour, column, path).
+    /// The first rejections, in the order of (hour, column, path).
     pub samples: Vec<Sample>,
 }
 
 impl Rejections {
-    /// Counts one, and keeps it when it is among the first.
+    /// Counts a rejection, and keeps the first [`SAMPLES_PER_REASON`] samples.
     pub fn add(&mut self, sample: impl FnOnce() -> Sample) {
         self.count += 1;
         if self.samples.len() < SAMPLES_PER_REASON {
@@ -172,7 +176,7 @@ impl Rejections {
         }
     }
 
-    /// Adds what was counted later in the order of the data.
+    /// Adds the rejections of a later part of the data.
     pub fn merge(&mut self, later: Self) {
         self.count += later.count;
         let room = SAMPLES_PER_REASON.saturating_sub(self.samples.len());
@@ -180,14 +184,15 @@ impl Rejections {
     }
 }
 
-/// Where a rejected point or document is.
+/// The location of a rejected point or document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// The collection.
     pub parameter: String,
     /// The document's `_id` as text.
     pub document: String,
-    /// The keys from the document's `values` to the point, joined by `/`; empty for a whole document.
+    /// The keys from the document's `values` to the point, joined by `/`; empty for the document
+    /// itself.
     pub path: String,
 }
 
@@ -195,23 +200,23 @@ pub struct Sample {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
-    /// Files with one vehicle's rows each.
+    /// Number of vehicles, each with one file.
     pub vehicles: u64,
     /// Rows of all files.
     pub rows: u64,
     /// Bytes of all files before the archive or the objects are compressed.
     pub bytes: u64,
-    /// How all points add up.
+    /// The counts of all points.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Hour documents that could not be read at all.
+    /// Hour documents that could not be read.
     pub rejected_documents: u64,
     /// Whether the counts of each vehicle add up.
     pub reconciled: bool,
 }
 
 impl Totals {
-    /// Sums up the vehicles.
+    /// Sums over the vehicles.
     pub fn of(vehicles: &[VehicleManifest]) -> Self {
         let mut totals = Self { reconciled: true, ..Self::default() };
         for vehicle in vehicles {
@@ -232,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_point_is_seen() {
+    fn a_lost_point_is_detected() {
         let mut vehicle = VehicleManifest {
             counts: Counts { points_read: 3, cells_written: 2, rejected: 1, ..Counts::default() },
             points: BTreeMap::from([("soc".to_owned(), 2)]),

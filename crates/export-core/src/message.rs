@@ -1,16 +1,17 @@
-//! The message that wakes a worker up. The job document is the truth; the message only says where to look.
+//! The message that wakes up a worker. The job document is the truth; the message only names the
+//! job.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::JobId;
 
-/// Version of the message's layout that this code writes and reads.
+/// Version of the message's layout.
 const VERSION: u32 = 1;
 
 /// `{"v":1,"jobId":"…"}` on the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WakeUp {
-    /// The job to look at.
+    /// The job to claim.
     pub job_id: JobId,
 }
 
@@ -21,16 +22,16 @@ struct Wire {
     job_id: String,
 }
 
-/// Why a message names no job. Such a message can never be served, however often it is delivered.
+/// Why a message cannot be read. Delivering it again never helps.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Not JSON of the known shape.
+    /// Not JSON in the expected form.
     #[error("not a wake-up message")]
     NotAWakeUp,
-    /// A layout that this program does not know.
+    /// An unknown version of the layout.
     #[error("version {0} of the wake-up message is unknown")]
     UnknownVersion(u32),
-    /// The job id is none.
+    /// The job id is invalid.
     #[error("the wake-up message's jobId is not a job id")]
     NotAJobId,
 }
@@ -41,7 +42,7 @@ impl WakeUp {
         format!(r#"{{"v":{VERSION},"jobId":"{}"}}"#, self.job_id).into_bytes()
     }
 
-    /// Reads a message; unknown fields are allowed, so that later versions may add some.
+    /// Reads a message. Unknown fields are allowed, so that later versions can add fields.
     pub fn decode(body: &[u8]) -> Result<Self, MessageError> {
         let wire: Wire = serde_json::from_slice(body).map_err(|_| MessageError::NotAWakeUp)?;
         if wire.v != VERSION {
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn poison_is_told_apart() {
+    fn unreadable_messages_are_rejected_with_their_reason() {
         assert_eq!(WakeUp::decode(b"hello"), Err(MessageError::NotAWakeUp));
         assert_eq!(WakeUp::decode(b""), Err(MessageError::NotAWakeUp));
         assert_eq!(WakeUp::decode(br#"{"v":2,"jobId":""}"#), Err(MessageError::UnknownVersion(2)));

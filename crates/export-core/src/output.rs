@@ -1,4 +1,4 @@
-//! What a result looks like: format, archive, compression, the text of times, resampling.
+//! Output options: format, archive, compression, time format, resampling.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -8,18 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::TimeRange;
 
-/// Longest interval of a resampled export, in milliseconds: the widest range there is. A longer one would say nothing more.
+/// Longest interval of a resampled export, in milliseconds: the length of the longest possible
+/// range.
 pub const LONGEST_STEP_MS: u64 = (TimeRange::MAX_MS - TimeRange::MIN_MS).unsigned_abs();
 
-/// A text that is none of an option's values.
+/// A text that is not a value of the option.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected one of {expected}")]
 pub struct UnknownValue {
-    /// The values there are, as a list for people.
+    /// The option's values, separated by commas.
     pub expected: String,
 }
 
-/// An option with a handful of values that have names in JSON, on the command line and in the job document.
+/// Declares an option whose values have names in JSON, on the command line and in the job document.
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -60,21 +61,21 @@ macro_rules! choice {
 choice!(
     /// How rows are written.
     Format {
-        /// Text that spreadsheets open.
+        /// CSV text.
         #[default]
         Csv = "csv",
-        /// Columns for analysis tools.
+        /// Apache Parquet.
         Parquet = "parquet",
     }
 );
 
 choice!(
-    /// What the files of an export are packed into.
+    /// How the files of an export are packed.
     Archive {
         /// One zip with a file per vehicle and the manifest.
         #[default]
         Zip = "zip",
-        /// One object per vehicle under a prefix, and the manifest beside them.
+        /// One object per vehicle and the manifest, under one prefix.
         None = "none",
     }
 );
@@ -104,64 +105,65 @@ choice!(
 );
 
 choice!(
-    /// Whether strings that a spreadsheet would take for a formula get a `'` in front.
+    /// Whether strings that a spreadsheet would interpret as a formula are prefixed with `'`.
     CsvGuard {
-        /// They do.
+        /// They are prefixed.
         #[default]
         On = "on",
-        /// They are written as they are.
+        /// They are written unchanged.
         Off = "off",
     }
 );
 
 choice!(
-    /// What an interval without a point shows.
+    /// The value of an interval without a point.
     Fill {
-        /// A blank.
+        /// An empty cell.
         #[default]
         None = "none",
-        /// The last value known.
+        /// The last known value.
         Previous = "previous",
     }
 );
 
 /// One row per interval instead of one per point.
 ///
-/// Interval k covers `[from + k·step, from + (k+1)·step)`; its row has its start as time, and each parameter's last point
-/// in it.
+/// Interval k covers `[from + k·step, from + (k+1)·step)`. The time of its row is the interval's
+/// start, and each cell holds the parameter's last point in the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resampling {
     /// Length of an interval in milliseconds.
     pub step_ms: NonZeroU64,
-    /// What an interval without a point shows.
+    /// The value of an interval without a point.
     pub fill: Fill,
 }
 
 impl Resampling {
-    /// Intervals of a range, the last of which may be cut short: the rows of a vehicle where every interval has one.
+    /// Number of intervals of a range, including a shorter last one: the most rows of a vehicle.
     pub fn interval_count(self, range: TimeRange) -> u64 {
         range.to_ms().abs_diff(range.from_ms()).div_ceil(self.step_ms.get())
     }
 }
 
-/// Everything about a result that is not which data it holds.
+/// The options of a result: everything except the data it holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutputOptions {
     /// How rows are written.
     pub format: Format,
-    /// What the files are packed into.
+    /// How the files are packed.
     pub archive: Archive,
-    /// How objects are compressed. Means something for CSVs with [`Archive::None`] only.
+    /// How objects are compressed. Only used for CSVs with [`Archive::None`].
     pub compression: Compression,
     /// How a CSV writes times.
     pub time_format: TimeFormat,
-    /// Whether a CSV guards against formulas.
+    /// Whether a CSV guards strings against formulas.
     pub csv_guard: CsvGuard,
-    /// One row per interval, if asked for.
+    /// One row per interval; `None`: one row per time of a point.
     pub resampling: Option<Resampling>,
 }
 
-/// What an option is where it has a meaning; manifests and answers leave it out elsewhere.
+/// The options that apply to the format and the archive. Manifests and responses leave out the
+/// others.
 impl OutputOptions {
     /// How the objects are compressed; `None` where there are no CSV objects.
     pub fn object_compression(&self) -> Option<Compression> {
@@ -173,7 +175,7 @@ impl OutputOptions {
         (self.format == Format::Csv).then_some(self.time_format)
     }
 
-    /// Whether a CSV guards against formulas; `None` where there is no CSV.
+    /// Whether a CSV guards strings against formulas; `None` where there is no CSV.
     pub fn csv_formula_guard(&self) -> Option<CsvGuard> {
         (self.format == Format::Csv).then_some(self.csv_guard)
     }
@@ -183,20 +185,20 @@ impl OutputOptions {
         self.resampling.map(|resampling| resampling.step_ms)
     }
 
-    /// What intervals without a point show; `None` where the export is not resampled.
+    /// The value of intervals without a point; `None` where the export is not resampled.
     pub fn fill(&self) -> Option<Fill> {
         self.resampling.map(|resampling| resampling.fill)
     }
 
-    /// Name of a vehicle's file: its name and what the format and the compression add.
+    /// Name of a vehicle's file: the vehicle's name and the extension of format and compression.
     pub fn file_name(&self, vehicle: &crate::VehicleId) -> String {
-        let ending = match (self.format, self.archive, self.compression) {
+        let extension = match (self.format, self.archive, self.compression) {
             (Format::Parquet, _, _) => "parquet",
             (Format::Csv, Archive::Zip, _) | (Format::Csv, Archive::None, Compression::None) => "csv",
             (Format::Csv, Archive::None, Compression::Gzip) => "csv.gz",
             (Format::Csv, Archive::None, Compression::Zstd) => "csv.zst",
         };
-        format!("{vehicle}.{ending}")
+        format!("{vehicle}.{extension}")
     }
 }
 
@@ -210,7 +212,7 @@ mod tests {
             assert_eq!(value.as_str().parse(), Ok(*value));
         }
         assert_eq!(Fill::default(), Fill::None);
-        let error = "xz".parse::<Compression>().expect_err("no compression of ours");
+        let error = "xz".parse::<Compression>().expect_err("not a compression");
         assert_eq!(error.to_string(), "expected one of gzip, zstd, none");
     }
 
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn options_without_a_meaning_are_not_told() {
+    fn options_that_do_not_apply_are_none() {
         let csv_objects = OutputOptions { archive: Archive::None, ..OutputOptions::default() };
         assert_eq!(csv_objects.object_compression(), Some(Compression::Gzip));
         let zip = OutputOptions::default();
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_named_after_what_they_are() {
+    fn file_names_show_format_and_compression() {
         let vehicle = "vehicle_001".parse().expect("a name");
         let name = |format, archive, compression| {
             OutputOptions { format, archive, compression, ..OutputOptions::default() }.file_name(&vehicle)

@@ -1,14 +1,14 @@
-//! Ranges of time, and how dates become instants.
+//! Time ranges, and the conversion of dates to instants.
 
 use std::fmt;
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeZone, Utc};
 use chrono_tz::Tz;
 
-/// Milliseconds of an hour, the span of one document of the source.
+/// Length of an hour in milliseconds: the time that one document of the source covers.
 pub const HOUR_MS: i64 = 3_600_000;
 
-/// A half-open range of time: `from_ms` is in it, `to_ms` is not. Unix milliseconds.
+/// A half-open time range in unix milliseconds: `from_ms` is included, `to_ms` is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeRange {
     from_ms: i64,
@@ -16,12 +16,12 @@ pub struct TimeRange {
 }
 
 impl TimeRange {
-    /// Earliest instant a range may touch: 0001-01-01T00:00:00Z.
+    /// Earliest instant of any range: 0001-01-01T00:00:00Z.
     pub const MIN_MS: i64 = -62_135_596_800_000;
-    /// Latest instant a range may touch: 9999-12-31T23:59:59.999Z.
+    /// Latest instant of any range: 9999-12-31T23:59:59.999Z.
     pub const MAX_MS: i64 = 253_402_300_799_999;
 
-    /// Makes the range `[from_ms, to_ms)`, or says what is wrong with it.
+    /// Creates the range `[from_ms, to_ms)`.
     pub fn new(from_ms: i64, to_ms: i64) -> Result<Self, RangeError> {
         if from_ms < Self::MIN_MS || to_ms > Self::MAX_MS {
             return Err(RangeError::OutOfBounds);
@@ -42,14 +42,16 @@ impl TimeRange {
         self.to_ms
     }
 
-    /// The `_id`s of documents that may hold points of the range: those less than an hour before it too. They may lie before
-    /// [`TimeRange::MIN_MS`], where no point of a range does.
+    /// The range of `_id`s of documents that may hold points of this range: it begins almost an
+    /// hour earlier.
+    ///
+    /// It may begin before [`TimeRange::MIN_MS`], but no point of a range lies there.
     #[must_use]
     pub fn with_hour_before(self) -> Self {
         Self { from_ms: self.from_ms - (HOUR_MS - 1), to_ms: self.to_ms }
     }
 
-    /// Whether the instant lies in the range.
+    /// Whether the range includes the instant.
     pub fn contains(self, time_ms: i64) -> bool {
         self.from_ms <= time_ms && time_ms < self.to_ms
     }
@@ -71,13 +73,14 @@ impl fmt::Display for TimeRange {
     }
 }
 
-/// Unix milliseconds as RFC 3339 in UTC, such as `2018-11-30T00:00:00Z`; fractions only where there are some.
+/// Unix milliseconds as RFC 3339 in UTC, such as `2018-11-30T00:00:00Z`; with a fraction only if it
+/// is not zero.
 pub fn to_rfc3339(time_ms: i64) -> String {
     DateTime::<Utc>::from_timestamp_millis(time_ms)
         .map_or_else(|| time_ms.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
-/// Why two instants make no range.
+/// Why two instants are not a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// The end is not after the start.
@@ -90,9 +93,9 @@ pub enum RangeError {
     OutOfBounds,
 }
 
-/// Reads one end of a range: `YYYY-MM-DD` (local midnight in `timezone`) or an RFC 3339 instant.
+/// Parses one end of a range: `YYYY-MM-DD` (local midnight in `timezone`) or an RFC 3339 instant.
 ///
-/// Returns unix milliseconds. An instant with a fraction finer than a millisecond is refused, since points have
+/// Returns unix milliseconds. An instant finer than a millisecond is rejected, because points have
 /// millisecond times and rounding could move a point across the end of the range.
 pub fn parse_bound(text: &str, timezone: Tz) -> Result<i64, BoundError> {
     if let Some(date) = parse_date(text) {
@@ -105,7 +108,7 @@ pub fn parse_bound(text: &str, timezone: Tz) -> Result<i64, BoundError> {
     Ok(instant.timestamp_millis())
 }
 
-/// Why a text is no end of a range.
+/// Why a text is not an end of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BoundError {
     /// Neither a calendar date nor an instant.
@@ -116,7 +119,7 @@ pub enum BoundError {
     TooFine,
 }
 
-/// Exactly `YYYY-MM-DD`: chrono alone would also take `+2018-1-1`.
+/// Accepts exactly `YYYY-MM-DD`: chrono alone would also accept `+2018-1-1`.
 fn parse_date(text: &str) -> Option<NaiveDate> {
     let is_shaped = text.len() == 10
         && text
@@ -128,8 +131,9 @@ fn parse_date(text: &str) -> Option<NaiveDate> {
 
 /// The instant at which a local day begins, in unix milliseconds.
 ///
-/// Where clocks go back over midnight, midnight exists twice and the earlier one counts. Where they go forward over
-/// it, it does not exist and the day begins with the first instant after the gap.
+/// Where clocks go back over midnight, midnight exists twice and the earlier one is used. Where
+/// clocks go forward over midnight, it does not exist and the day begins at the first instant after
+/// the gap.
 fn local_midnight_ms(date: NaiveDate, timezone: Tz) -> i64 {
     let midnight = date.and_time(NaiveTime::MIN);
     if let Some(time) = timezone.from_local_datetime(&midnight).earliest() {
@@ -138,7 +142,7 @@ fn local_midnight_ms(date: NaiveDate, timezone: Tz) -> i64 {
     first_instant_after_gap(date, timezone)
 }
 
-/// Bisects for the first instant whose local date is `date` or later.
+/// Finds the first instant whose local date is `date` or later, by bisection.
 fn first_instant_after_gap(date: NaiveDate, timezone: Tz) -> i64 {
     let utc_midnight = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
     let (before, after) = (
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_bound() {
+    fn invalid_bounds_are_rejected() {
         for bad in [
             "",
             "yesterday",
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_absurd_ranges_are_refused() {
+    fn empty_and_absurd_ranges_are_rejected() {
         assert_eq!(TimeRange::new(5, 5), Err(RangeError::Empty));
         assert_eq!(TimeRange::new(6, 5), Err(RangeError::Empty));
         assert_eq!(TimeRange::new(i64::MIN, 5), Err(RangeError::OutOfBounds));
@@ -209,12 +213,14 @@ mod tests {
         assert_eq!(parse_bound("2018-03-25", Tz::Asia__Beirut), Ok(instant("2018-03-25T01:00:00+03:00")));
         // Havana 2018-11-04: 00:00 exists twice, first at -04:00.
         assert_eq!(parse_bound("2018-11-04", Tz::America__Havana), Ok(instant("2018-11-04T00:00:00-04:00")));
-        // St. John's 1990-10-28: a minute of the day, then back to 23:01 of the day before; the day begins with that minute.
+        // St. John's 1990-10-28: a minute of the day, then back to 23:01 of the day before; the day
+        // begins with that minute.
         assert_eq!(
             parse_bound("1990-10-28", Tz::America__St_Johns),
             Ok(instant("1990-10-28T00:00:00-02:30"))
         );
-        // Sao Paulo 2018-02-18: at midnight back to 23:00, so that midnight itself comes once, an hour later.
+        // Sao Paulo 2018-02-18: at midnight back to 23:00, so that midnight itself comes once, an
+        // hour later.
         assert_eq!(
             parse_bound("2018-02-18", Tz::America__Sao_Paulo),
             Ok(instant("2018-02-18T00:00:00-03:00"))
@@ -223,12 +229,12 @@ mod tests {
         assert_eq!(parse_bound("2011-12-30", Tz::Pacific__Apia), Ok(instant("2011-12-31T00:00:00+14:00")));
     }
 
-    /// The date on the clocks of a zone.
+    /// The local date in a zone.
     fn local_date(time_ms: i64, zone: Tz) -> NaiveDate {
         DateTime::<Utc>::from_timestamp_millis(time_ms).expect("in range").with_timezone(&zone).date_naive()
     }
 
-    /// The next day from this one on that begins more or less than 24 hours before the one after it, within a year.
+    /// The next day within a year that is longer or shorter than 24 hours.
     fn day_of_a_clock_change(from: NaiveDate, zone: Tz) -> Option<NaiveDate> {
         let start_ms = |date| local_midnight_ms(date, zone);
         from.iter_days()
@@ -237,8 +243,9 @@ mod tests {
     }
 
     proptest! {
-        /// Where clocks change, the days around begin with the first instant that any clock of the zone shows them: after a gap,
-        /// and before the second of two midnights. Looked for by the minute, since few changes happen on a whole hour.
+        /// Around a clock change, a day begins at the first instant with its local date: after a
+        /// gap, and at the first of two midnights. Checked minute by minute, because some changes
+        /// do not happen on the hour.
         #[test]
         fn days_begin_once_where_clocks_change(day in 0u32..20_000, zone in 0usize..chrono_tz::TZ_VARIANTS.len()) {
             let zone = chrono_tz::TZ_VARIANTS[zone];
@@ -254,8 +261,8 @@ mod tests {
             }
         }
 
-        /// Days follow each other without hole or overlap in every zone, and each begins on its own date (or
-        /// later, where the whole day does not exist).
+        /// Days follow each other without gap or overlap in every zone, and each begins on its own
+        /// date (or later, where the whole day does not exist).
         #[test]
         fn days_tile_time(day in 0u32..36_500, zone in 0usize..chrono_tz::TZ_VARIANTS.len()) {
             let zone = chrono_tz::TZ_VARIANTS[zone];

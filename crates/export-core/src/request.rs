@@ -1,6 +1,6 @@
-//! What a client asks for: the body of `POST /export`, parsed once into types that cannot be wrong.
+//! The body of `POST /export`, parsed once into types that are valid by construction.
 //!
-//! Here are the data that are asked for; what their result looks like is in [`output`].
+//! This module parses the fields that select data; [`output`] parses the output options.
 
 mod output;
 mod webhook;
@@ -19,10 +19,10 @@ use crate::id::{NameError, Parameter, VehicleId};
 use crate::output::OutputOptions;
 use crate::range::{TimeRange, parse_bound};
 
-/// Most entries that `vehicles` or `parameters` may list: a bound on what a request can make the service keep.
+/// Maximum length of `vehicles` and of `parameters`, which bounds the size of a stored job.
 pub const MAX_LISTED: usize = 1_000;
 
-/// Largest body of a request, in bytes: one that lists a thousand vehicles by names of ordinary length fits.
+/// Maximum size of a request's body in bytes. A thousand vehicles with names of usual length fit.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// A valid request for an export.
@@ -34,26 +34,27 @@ pub struct ExportRequest {
     pub end_date: String,
     /// IANA zone in which plain dates are read.
     pub timezone: Tz,
-    /// The range that the two dates mean.
+    /// The range between the two dates.
     pub range: TimeRange,
-    /// Vehicles to export; `None` is every vehicle there is when the job runs.
+    /// Vehicles to export; `None`: every vehicle that exists when the job runs.
     pub vehicles: Option<Vec<VehicleId>>,
-    /// Parameters to export, in column order; `None` is every parameter found, in the default order.
+    /// Parameters to export, in column order; `None`: every parameter found, in the default order.
     pub parameters: Option<Vec<Parameter>>,
-    /// What the result looks like.
+    /// Output options of the result.
     pub output: OutputOptions,
     /// The URL that receives a POST when the job ends.
     pub webhook_url: Option<WebhookUrl>,
-    /// Whether the result must be read from the source after the job was created, even where an earlier result could be shared.
+    /// Whether the result must be read from the source after the job was created, even where an
+    /// earlier result could be shared.
     pub fresh: bool,
 }
 
-/// One thing that is wrong with a request, and where.
+/// An error of one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) to the field.
     pub pointer: String,
-    /// What is wrong and what would be right.
+    /// The error, and what is expected instead.
     pub detail: String,
 }
 
@@ -180,7 +181,7 @@ fn parse_timezone(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> 
     zone
 }
 
-/// The text of a date field with the instant that it means.
+/// The text of a date field and its instant.
 fn parse_date_field(
     fields: &Map<String, Value>,
     name: &str,
@@ -193,7 +194,8 @@ fn parse_date_field(
             errors.push(FieldError::new(pointer, "is required: a date such as 2018-11-30"));
             None
         }
-        // Where the zone is wrong the date is still checked, in UTC, so that one answer tells both errors.
+        // With an invalid zone the date is still checked, in UTC, so that one response reports both
+        // errors.
         Some(Value::String(text)) => parse_bound(text, timezone.unwrap_or(Tz::UTC))
             .map(|time_ms| (text.clone(), time_ms))
             .map_err(|error| errors.push(FieldError::new(pointer, error.to_string())))
@@ -205,7 +207,7 @@ fn parse_date_field(
     }
 }
 
-/// A list of distinct names; absent or null means all.
+/// A list of distinct names; absent or null means all names.
 fn parse_list<T>(fields: &Map<String, Value>, name: &str, errors: &mut Vec<FieldError>) -> Option<Vec<T>>
 where
     T: FromStr<Err = NameError> + Ord + Clone,
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_is_told_at_once() {
+    fn all_errors_are_reported_at_once() {
         let body = json!({
             "startDate": "soon", "timezone": "Mars/Olympus", "vehicles": [], "parameters": ["soc", "soc", 3, ""],
             "colour": "red", "a/b": 1

@@ -1,6 +1,8 @@
-//! The result of an export, as a document of its own: jobs that ask for the same export refer to one result.
+//! The result of an export, as a document of its own: jobs that ask for the same export refer to
+//! one result.
 //!
-//! How a result changes is in [`crate::rules::result`]; which jobs may share one is in [`crate::sharing`].
+//! How a result changes is in [`crate::rules::result`]; which jobs may share one is in
+//! [`crate::sharing`].
 
 use std::time::Duration;
 
@@ -10,12 +12,15 @@ use serde::{Deserialize, Serialize};
 use crate::id::{JobId, Tenant};
 use crate::job::{ExportResult, JobState};
 
-/// Version of the bytes that exports write: raise it whenever the same data and the same request give other bytes.
+/// Version of the bytes that exports write: raise it whenever the same data and the same request
+/// give other bytes.
 ///
-/// It is part of every [`ShareKey`](crate::sharing::ShareKey), so results of another version are never shared.
+/// It is part of every [`ShareKey`](crate::sharing::ShareKey), so results of another version are
+/// never shared.
 pub const RESULT_FORMAT_VERSION: u32 = 1;
 
-/// The shortest remaining lifetime of a result that a job may share, where results are kept for at least twice as long.
+/// The shortest remaining lifetime of a result that a job may share, where results are kept for at
+/// least twice as long.
 const LEAST_LIFETIME: Duration = Duration::from_hours(1);
 
 /// State of a result. The names are part of the stored document.
@@ -49,7 +54,8 @@ impl ResultState {
 pub struct WrittenResult {
     /// Address and figures, which the job repeats.
     pub result: ExportResult,
-    /// The objects under the prefix, in the order they were written, the manifest last. Empty for a zip.
+    /// The objects under the prefix, in the order they were written, the manifest last. Empty for a
+    /// zip.
     pub objects: Vec<ResultObject>,
 }
 
@@ -87,16 +93,18 @@ pub struct ResultDocument {
     pub is_current: bool,
 }
 
-/// The shortest remaining lifetime of a result that a job may share: an hour, or half the retention where that is less.
+/// The shortest remaining lifetime of a result that a job may share: an hour, or half the retention
+/// where that is less.
 pub fn least_lifetime(retention: Duration) -> Duration {
     LEAST_LIFETIME.min(retention / 2)
 }
 
 /// Whether a WRITING result of this epoch is void: no live worker writes it, and none ever will.
 ///
-/// `job` is the state and epoch of the result's job, `None` where the job does not exist. A result is begun by a claim of
-/// its job, so it is being written only while the job is STARTED at the result's epoch. Once it is not, it never is again,
-/// because epochs only grow. A job of a smaller epoch was read before the claim (a stale read), so it says nothing.
+/// `job` is the state and epoch of the result's job, `None` where the job does not exist. A result
+/// is begun by a claim of its job, so it is being written only while the job is STARTED at the
+/// result's epoch. Once it is not, it never is again, because epochs only grow. A job of a smaller
+/// epoch was read before the claim (a stale read), so it says nothing.
 pub fn is_void(epoch: i64, job: Option<(JobState, i64)>) -> bool {
     job.is_none_or(|(state, job_epoch)| {
         job_epoch > epoch || (job_epoch == epoch && state != JobState::Started)

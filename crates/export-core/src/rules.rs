@@ -1,15 +1,20 @@
-//! The rules by which a job changes, as data: every change there is, when it may happen and what it does.
+//! The rules by which a job changes, as data: every change there is, when it may happen and what it
+//! does.
 //!
-//! The job store compiles a rule into one compare-and-set of the database, the model checker applies the same rule to a
-//! [`Record`] in memory, and a test of the store compares the two. A change without a rule cannot be written.
+//! The job store compiles a rule into one compare-and-set of the database, the model checker
+//! applies the same rule to a [`Record`] in memory, and a test of the store compares the two. A
+//! change without a rule cannot be written.
 //!
-//! **Announcements.** The change that ends a job also announces the end: [`Effect::Announce`] appends an event to a list in the
-//! job, from which the relay sends it. A process that dies between an end and its announcement therefore loses nothing. No rule
-//! may read that list, because the relay removes entries while other processes change the job.
+//! **Announcements.** The change that ends a job also announces the end: [`Effect::Announce`]
+//! appends an event to a list in the job, from which the relay sends it. A process that dies
+//! between an end and its announcement therefore loses nothing. No rule may read that list, because
+//! the relay removes entries while other processes change the job.
 //!
-//! **Results.** A job refers to a result, which is a document of its own with its own rules: see [`result`].
+//! **Results.** A job refers to a result, which is a document of its own with its own rules: see
+//! [`result`].
 //!
-//! Architecture invariant: nothing here reads a clock. Times are numbers provided by the caller, in milliseconds.
+//! Architecture invariant: nothing here reads a clock. Times are numbers provided by the caller, in
+//! milliseconds.
 
 mod applying;
 mod record;
@@ -78,7 +83,8 @@ pub enum Effect {
     ForgetPublished,
     /// A cancel is requested.
     RequestCancel,
-    /// The result that the caller provides becomes the job's, and the job is kept as long as the result.
+    /// The result that the caller provides becomes the job's, and the job is kept as long as the
+    /// result.
     SetResult,
     /// There is no result.
     DropResult,
@@ -120,7 +126,8 @@ pub enum Transition {
     Claim,
     /// The worker renews its lease and reports progress.
     Heartbeat,
-    /// A finished result becomes the job's: the one that its worker has written, or one that it shares.
+    /// A finished result becomes the job's: the one that its worker has written, or one that it
+    /// shares.
     Commit,
     /// The worker gives the job back after a retryable error.
     Release,
@@ -195,7 +202,8 @@ const CLAIM: Rule = Rule {
 const HEARTBEAT: Rule =
     Rule { when: &[C::In(Started), C::SameEpoch, C::SameOwner], then: &[E::Lease, E::SetProgress] };
 
-/// A job never finishes after a cancel was requested, so a client may rely on the 202 of its cancel.
+/// A job never finishes after a cancel was requested, so a client may rely on the 202 of its
+/// cancel.
 const COMMIT: Rule = Rule {
     when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested, C::ResultLasts],
     then: &[

@@ -11,9 +11,11 @@ use crate::id::{Parameter, VehicleId};
 use crate::request::ExportRequest;
 use crate::result::RESULT_FORMAT_VERSION;
 
-/// A hash of everything that the bytes of a result depend on: equal exactly for requests with equal results.
+/// A hash of everything that the bytes of a result depend on: equal exactly for requests with equal
+/// results.
 ///
-/// Whether the range has ended (only then is a result final) is not part of the key: the store decides it by its clock.
+/// Whether the range has ended (only then is a result final) is not part of the key: the store
+/// decides it by its clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShareKey(String);
 
@@ -48,7 +50,8 @@ impl ShareKey {
     }
 
     fn of_version(request: &ExportRequest, allowed: &AllowedVehicles, version: u32) -> Self {
-        // Every field is named, so that adding one to the request forces a decision here: does the result depend on it?
+        // Every field is named, so that adding one to the request forces a decision here: does the
+        // result depend on it?
         let ExportRequest {
             start_date,
             end_date,

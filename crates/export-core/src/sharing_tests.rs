@@ -13,7 +13,8 @@ fn like(patterns: &[&str]) -> AllowedVehicles {
     AllowedVehicles::Like(patterns.iter().map(|text| text.parse().expect("a pattern")).collect())
 }
 
-/// A request with some of the fields, and a second one that differs only in fields without an effect on the result.
+/// A request with some of the fields, and a second one that differs only in fields without an
+/// effect on the result.
 fn bodies() -> impl Strategy<Value = (Value, Value)> {
     let names =
         || prop::option::of(prop::sample::subsequence(vec!["a", "b", "c", "d"], 1..=4).prop_shuffle());
@@ -69,7 +70,8 @@ fn any_single_difference_makes_another_key() {
         ("startDate", json!("2018-11-30T00:00:00Z")),
         ("endDate", json!("2018-12-02")),
         ("timezone", json!("Europe/Amsterdam")),
-        // The same instants in a zone of another name: rows in rfc3339 show it, and so does the manifest.
+        // The same instants in a zone of another name: rows in rfc3339 show it, and so does the
+        // manifest.
         ("timezone", json!("Etc/UTC")),
         ("vehicles", json!(["b", "a"])),
         ("vehicles", json!(["a"])),

@@ -1,22 +1,24 @@
-//! Where results go: the port between the engine and what stores objects.
+//! The port through which the engine writes objects.
 
 use std::io;
 
 /// Name of the one object of an export that is packed into a zip.
 pub const ZIP_OBJECT: &str = "export.zip";
 
-/// Something that stores an export's objects, one after the other: a bucket, a folder, a test's list.
+/// Stores an export's objects, one after the other: in a bucket, in a folder, or in a list of a
+/// test.
 ///
-/// A zip is one object, [`ZIP_OBJECT`]; otherwise there is one per vehicle, and the manifest as the last. All calls may
-/// block, so they belong on a thread that may. Whether a result is there is decided by whoever owns the sink, after the
-/// engine has succeeded: on any error everything written must be thrown away.
+/// A zip is one object, [`ZIP_OBJECT`]. Otherwise there is one object per vehicle, and the manifest
+/// is the last one. All calls may block, so the engine runs on a thread that may block. The owner
+/// of the sink publishes the objects after the engine has succeeded, and discards them after an
+/// error.
 pub trait Sink {
-    /// Begins an object. The name is that of a file, without folders.
+    /// Begins an object. The name has no folders.
     fn begin(&mut self, name: &str) -> io::Result<()>;
 
-    /// The next bytes of the object that was begun.
+    /// Appends bytes to the current object.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// The object is whole.
+    /// Completes the current object.
     fn end(&mut self) -> io::Result<()>;
 }

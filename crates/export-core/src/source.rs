@@ -1,23 +1,24 @@
-//! Where hour documents come from: the one port between the engine and what stores vehicles.
+//! The port through which the engine reads hour documents.
 
 use bytes::Bytes;
 
 use crate::{Parameter, TimeRange, VehicleId};
 
-/// Something that has vehicles' hour documents: a database, a dump, a test's list.
+/// Provides the hour documents of vehicles: from a database, from a dump, or from a list of a test.
 ///
-/// All calls may block, so they belong on a thread that may.
+/// All calls may block, so the engine runs on a thread that may block.
 pub trait Source: Sync {
-    /// All vehicles there are now, by name.
+    /// All vehicles that exist now, ordered by name.
     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError>;
 
-    /// The parameters for which each of these vehicles has a collection, in the order of the vehicles.
+    /// The parameters for which each of these vehicles has a collection, in the order of the
+    /// vehicles.
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError>;
 
     /// Opens the documents of one collection that may hold points of the range, ordered by `_id`.
     ///
-    /// `documents` bounds the `_id`s to read, which begin up to an hour before the first point wanted. Is only called
-    /// for collections that exist.
+    /// `documents` is the range of `_id`s to read, which begins up to an hour before the requested
+    /// range. Only called for collections that exist.
     fn open<'a>(
         &'a self,
         vehicle: &VehicleId,
@@ -32,7 +33,7 @@ pub trait HourDocuments {
     fn next(&mut self) -> Result<Option<Bytes>, SourceError>;
 }
 
-/// The source failed. Who calls passes it on untouched; who made it knows what it means.
+/// An error of the source. The engine passes it on unchanged; only the source interprets it.
 #[derive(Debug, thiserror::Error)]
 #[error("the source of hour documents failed")]
 pub struct SourceError(#[source] pub Box<dyn std::error::Error + Send + Sync>);

@@ -1,22 +1,25 @@
-//! W3C Trace Context: the name that ties a request, its job, its message and its export together in logs and traces.
+//! W3C Trace Context, which connects a request, its job, its message and its export in logs and
+//! traces.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The value of a `traceparent` header, version 00: `00-<trace id>-<span id>-<flags>`, all in lower-case hexadecimal.
+/// The value of a `traceparent` header, version 00: `00-<trace id>-<span id>-<flags>`, all in
+/// lowercase hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceParent(String);
 
-/// The text is no `traceparent` of version 00.
+/// The text is not a `traceparent` of version 00.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a traceparent of version 00")]
 pub struct NotATraceParent;
 
 impl TraceParent {
-    /// A new trace, from random numbers (a zero becomes one: zeros mean that there is none).
+    /// Creates a new trace from random numbers. Zero is replaced by one, because it is not a valid
+    /// id.
     pub fn new(trace: u128, span: u64) -> Self {
         Self(format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1)))
     }
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_standard_allows() {
+    fn accepts_what_the_standard_allows() {
         let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let parent: TraceParent = text.parse().expect("the standard's example");
         assert_eq!((parent.as_str(), parent.trace_id()), (text, "0af7651916cd43dd8448eb211c80319c"));

@@ -1,25 +1,25 @@
-//! Everything that can happen next.
+//! What can happen next.
 
 use export_core::rules::Transition;
 
-/// What happens next. Processes of a kind are told apart by their position.
+/// Something that happens. Processes of one kind are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A worker gets a message.
     Deliver(usize),
     /// A worker claims the job.
     Claim(usize),
-    /// A worker sees why it could not claim.
+    /// A worker reads why it could not claim the job.
     Look(usize),
     /// A worker writes its next part.
     Write(usize),
-    /// A worker shows that it is at work, and learns that it should not be.
+    /// A worker sends a heartbeat, and learns that it has to stop.
     Heartbeat(usize),
-    /// A worker's clock tells it that its lease has run out.
+    /// A worker's own clock shows that its lease has ended.
     OwnClock(usize),
-    /// A worker writes down how its attempt ended.
+    /// A worker stores how its attempt ended.
     End(usize),
-    /// A worker reads what became of that.
+    /// A worker reads whether that was stored.
     ReadBack(usize),
     /// A worker acks.
     Ack(usize),
@@ -35,34 +35,34 @@ pub enum Action {
     Mark(usize),
     /// A copy of the API answers 202.
     Answer(usize),
-    /// A dispatcher sees a job that waits, or a sweeper one that was published long ago.
+    /// A dispatcher finds a waiting job, or a sweeper finds one that was published long ago.
     Sweep(usize),
     /// A sweeper takes the job from a lost worker.
     SweepLost(Transition),
-    /// The cancel goes on, as that of a running job.
+    /// The cancel is tried again, as that of a running job.
     CancelAsRunning,
     /// The back-off is over.
     BecomeDue,
-    /// A lease runs out that nobody would renew.
-    LeaseRunsOut,
+    /// A lease ends that no worker would renew.
+    LeaseEnds,
 
     /// The client cancels.
     Cancel,
-    /// The result's time is over.
+    /// The result's lifetime is over.
     Expire,
 
     /// A worker dies.
     Crash(usize),
-    /// A worker is told to stop, and gives its job back.
+    /// A worker is stopped, and gives its job back.
     HandOver(usize),
-    /// A worker's connection to the broker breaks; it goes on working.
+    /// A worker's connection to the broker breaks; the worker continues.
     Disconnect(usize),
-    /// An export meets an error that another attempt may not meet.
+    /// An export meets a retryable error.
     ExportFails(usize),
-    /// An export meets an error that every attempt would meet.
-    ExportIsHopeless(usize),
-    /// A worker ends its attempt and cannot write down how.
-    LeaveUnwritten(usize),
+    /// An export meets a permanent error.
+    ExportFailsForGood(usize),
+    /// A worker ends its attempt and cannot store how.
+    LeaveUnstored(usize),
     /// The claim is made, but its answer is lost.
     ClaimUnanswered(usize),
     /// The claim is not made, and its answer is lost.
@@ -71,11 +71,11 @@ pub enum Action {
     WriteUnanswered(usize),
     /// The part is not written, and the answer is lost.
     WriteLost(usize),
-    /// How the attempt ended is written down, but the answer is lost.
+    /// The end of the attempt is stored, but the answer is lost.
     EndUnanswered(usize),
-    /// A lease runs out although its worker lives: frozen, or cut off.
-    LeaseRunsOutEarly,
-    /// A message comes twice.
+    /// A lease ends although its worker lives: the worker is frozen or cut off.
+    LeaseEndsEarly,
+    /// A message is duplicated.
     Duplicate,
     /// The broker loses its queue.
     LoseReady,
@@ -93,19 +93,19 @@ pub enum Action {
     PublishUnconfirmed(usize),
 }
 
-/// What kind of thing an action is.
+/// The kind of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Happens by itself, sooner or later.
+    /// Happens sooner or later.
     Step,
-    /// May happen or not, through nobody's fault.
+    /// May happen or not: no guarantee may depend on it.
     Choice,
-    /// Must not be needed, and must do no harm.
+    /// Like a choice, and limited by the bounds.
     Fault,
 }
 
 impl Action {
-    /// Its kind.
+    /// The action's kind.
     pub fn kind(self) -> Kind {
         match self {
             Self::Deliver(_)
@@ -127,7 +127,7 @@ impl Action {
             | Self::SweepLost(_)
             | Self::CancelAsRunning
             | Self::BecomeDue
-            | Self::LeaseRunsOut => Kind::Step,
+            | Self::LeaseEnds => Kind::Step,
             Self::Cancel | Self::Expire => Kind::Choice,
             _ => Kind::Fault,
         }

@@ -1,14 +1,16 @@
 //! Every run of the job protocol within bounds, checked against its invariants.
 //!
-//! One job, two workers, two copies of the API, a client that may cancel, and any faults up to a number: crashes, frozen
-//! workers, messages lost and doubled, answers lost. The changes of the job are the rules of [`export_core::rules`], the
-//! very ones that the job store compiles to compare-and-sets; the rest, who does what and when, is in [`steps`].
+//! The model has one job, two workers, two copies of the API, a client that may cancel, and a
+//! limited number of faults: crashes, frozen workers, lost and duplicated messages, lost answers.
+//! The job changes by the rules of [`export_core::rules`], which the job store compiles to
+//! compare-and-sets. The processes that apply the rules are in [`steps`]. Several jobs that share a
+//! result are a second model: [`results`].
 //!
-//! It must never sample: a bound may cut what can happen, but within the bounds everything is looked at. It must never
-//! carry a rule of its own.
+//! The search never samples: bounds limit what can happen, but within the bounds every run is
+//! checked. The model has no job rules of its own.
 //!
-//! Start at [`check`]; then [`world::World`] for what there is, [`action::Action`] for what can happen, [`properties`] for
-//! what must be true, and [`mutants`] for what happens when a part of the protocol is missing.
+//! Start at [`check`]; then [`world::World`] for the state, [`action::Action`] for what can happen,
+//! [`properties`] for what must be true, and [`mutants`] for the effect of each missing part.
 
 pub mod action;
 pub mod mutants;

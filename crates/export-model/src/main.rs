@@ -1,9 +1,9 @@
-//! Checks the job protocol and its mutants, and prints what came of it.
+//! Checks the models and their mutants, and prints the outcomes.
 
 use std::io::{self, Write};
 
 use export_model::protocol::{Bounds, Protocol};
-use export_model::{Outcome, check, find, mutants};
+use export_model::{Outcome, check, find, mutants, results};
 
 fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -26,6 +26,18 @@ fn main() -> io::Result<()> {
         let outcome = find(mutant.protocol, mutant.breaks);
         let verdict = if outcome.violated().contains(&mutant.breaks) { "breaks" } else { "DOES NOT BREAK" };
         writeln!(out, "{} {verdict} {:?}: {}", mutant.name, mutant.breaks, figures(&outcome))?;
+    }
+    let bounds = results::Bounds { jobs: 3, ..results::mutants::EXPIRY };
+    let outcome = results::check(&results::Results::new(bounds));
+    writeln!(out, "results, three jobs: {} states", outcome.states)?;
+    if let Some(violation) = outcome.violation {
+        writeln!(out, "{violation:#?}")?;
+    }
+    for mutant in results::mutants::of_rules().into_iter().chain(results::mutants::of_steps()) {
+        let outcome = results::check(&mutant.results);
+        let broken = outcome.violation.map(|violation| violation.property);
+        let verdict = if broken == Some(mutant.breaks) { "breaks" } else { "DOES NOT BREAK" };
+        writeln!(out, "{} {verdict} {:?}: {} states", mutant.name, mutant.breaks, outcome.states)?;
     }
     Ok(())
 }

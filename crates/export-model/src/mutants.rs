@@ -1,5 +1,7 @@
-//! The protocol with a part missing, and what goes wrong then. A mutant that does no harm would mean that the part is not
-//! needed, or that the model does not see what it is for.
+//! The protocol with a part missing, and the invariant that no longer holds.
+//!
+//! A mutant without a violation would mean that the part is not needed, or that the model does not
+//! see its purpose.
 
 use export_core::event::EventKind;
 use export_core::job::JobState::{NotStarted, Started};
@@ -11,7 +13,7 @@ use crate::protocol::{Bounds, Departure, Protocol, Rules};
 /// The protocol with a part missing.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// What is missing.
+    /// The missing part.
     pub name: &'static str,
     /// The protocol without it.
     pub protocol: Protocol,
@@ -84,7 +86,7 @@ pub fn of_rules() -> Vec<Mutant> {
             real().without_effect(T::Expire, Effect::DropResult),
         ),
         usual(
-            "a living worker is robbed",
+            "a living worker loses its job",
             p::FAULTS_ONLY,
             real().without(T::ReleaseLost, Condition::LeaseExpired),
         ),
@@ -94,12 +96,12 @@ pub fn of_rules() -> Vec<Mutant> {
             real().without(T::ReleaseLost, Condition::AttemptsLeft),
         ),
         usual(
-            "a lost job forgets its cancel",
+            "the cancel of a lost job is forgotten",
             p::CANCEL_HOLDS,
             real().without(T::ReleaseLost, Condition::NotCancelRequested),
         ),
         usual("a lost job is not released", p::NEVER_STUCK, real().without_rule(T::ReleaseLost)),
-        usual("a lost job is not given up", p::NEVER_STUCK, real().without_rule(T::FailLost)),
+        usual("a lost job does not fail", p::NEVER_STUCK, real().without_rule(T::FailLost)),
         usual("a lost job is not cancelled", p::NEVER_STUCK, real().without_rule(T::CancelLost)),
         reliable(
             "a lost job counts as published",
@@ -114,7 +116,7 @@ pub fn of_rules() -> Vec<Mutant> {
     ]
 }
 
-/// Ends that nobody is told of.
+/// Ends without an announcement.
 pub fn of_announcements() -> Vec<Mutant> {
     use Transition as T;
     let silent = |name, transition, kind| {
@@ -130,7 +132,7 @@ pub fn of_announcements() -> Vec<Mutant> {
     ]
 }
 
-/// Steps not taken as they should be.
+/// Steps that are missing or wrong.
 pub fn of_steps() -> Vec<Mutant> {
     use Departure as D;
     let mutant = |name, breaks, bounds, departures: &[Departure]| {
@@ -141,9 +143,9 @@ pub fn of_steps() -> Vec<Mutant> {
     let reliable = |name, breaks, departures| mutant(name, breaks, Bounds::RELIABLE_BROKER, departures);
     vec![
         usual("202 before the job is stored", p::ACCEPTED_IS_STORED, &[D::AnswerBeforeInsert]),
-        usual("nobody dispatches", p::NEVER_STUCK, &[D::NoDispatching]),
-        usual("nobody publishes again", p::NEVER_STUCK, &[D::NoRepublishing]),
-        usual("no sweeper looks at leases", p::NEVER_STUCK, &[D::NoLeaseScan]),
+        usual("no dispatcher", p::NEVER_STUCK, &[D::NoDispatching]),
+        usual("no message is published again", p::NEVER_STUCK, &[D::NoRepublishing]),
+        usual("no sweeper of leases", p::NEVER_STUCK, &[D::NoLeaseScan]),
         usual(
             "ack at the claim, no sweeper",
             p::NOT_FORGOTTEN,
@@ -153,32 +155,35 @@ pub fn of_steps() -> Vec<Mutant> {
         usual("one key for all attempts", p::RESULT_IS_WHOLE, &[D::SharedKey]),
         usual("one key for all attempts, overwritten", p::RESULT_IS_WHOLE, &[D::SharedKey, D::Overwrite]),
         usual("objects are not create-only", p::WRITTEN_ONCE, &[D::Overwrite]),
-        usual("no answer to complete is success", p::RESULT_IS_WHOLE, &[D::SilenceIsSuccess]),
+        usual("a lost answer counts as success", p::RESULT_IS_WHOLE, &[D::SilenceIsSuccess]),
         usual("check the fence, then commit", p::COMMIT_IS_CURRENT, &[D::CheckThenCommit]),
         reliable("marked as published before it is", p::NEVER_STUCK, &[D::MarkBeforePublish]),
         reliable("marked as published without a confirm", p::NEVER_STUCK, &[D::MarkUnconfirmed]),
-        // A message may be delivered before its job is marked; only one that is not due cannot be about to be marked.
+        // A message may be delivered before its job is marked as published.
         reliable("a message that came before its mark is acked", p::NEVER_STUCK, &[D::AckUnpublished]),
         reliable("nacked messages do not return", p::NEVER_STUCK, &[D::NackDrops]),
     ]
 }
 
-/// What could be left out without harm: it makes jobs quicker or errors visible, but nothing relies on it.
+/// Parts that could be left out without harm: they make jobs faster or errors visible, but no
+/// invariant needs them.
 pub fn harmless() -> Vec<(&'static str, Protocol)> {
     let departs = |departure| Protocol { departures: vec![departure], ..Protocol::new(Bounds::USUAL) };
     vec![
-        // The sweeper sees the lease run out. Acking after the commit lets another worker take over sooner.
+        // The sweeper finds the ended lease. Acking after the commit lets another worker take over
+        // sooner.
         ("ack at the claim, with a sweeper", departs(Departure::AckAtClaim)),
-        // Only what is due is published and marked, and what makes a job wait again forgets the mark:
-        // the dispatcher publishes it when it is due. The service nacks where a mark is there all the same, for a clock that went back.
+        // Only jobs that are due are published, and every change that makes a job wait removes the
+        // mark, so the dispatcher publishes it when it is due. The service nacks a marked job that
+        // is not due only in case a clock went back.
         ("ack of every job that waits and could not be claimed", departs(Departure::AckNotDue)),
         (
             "the same, without a queue-age limit",
             Protocol { bounds: Bounds::RELIABLE_BROKER, ..departs(Departure::AckNotDue) },
         ),
-        // It comes back beside the dispatcher's own, until the job is due.
+        // The message returns until the job is due, beside the dispatcher's message.
         ("nack of a job that is not due", departs(Departure::NackNotDue)),
-        // The queue-age limit publishes again what did not return.
+        // The queue-age limit publishes a message again that did not return.
         ("nacked messages do not return, with a queue-age limit", departs(Departure::NackDrops)),
     ]
 }

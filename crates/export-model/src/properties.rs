@@ -1,4 +1,4 @@
-//! The invariants of the protocol that one job can break, by name.
+//! The invariants of the protocol of one job, by name.
 
 use export_core::event::EventKind;
 use export_core::job::JobState;
@@ -14,44 +14,44 @@ use crate::world::{Publisher, World};
 
 /// 202 means that the job is stored.
 pub const ACCEPTED_IS_STORED: &str = "an accepted job is stored";
-/// A job has a result exactly while it is finished, and then it is known for how long.
+/// A job has a result exactly while it is FINISHED, and then it has an expiry.
 pub const FINISHED_HAS_RESULT: &str = "finished means: has a result";
-/// A failed job says why; one that ended as wanted has no error.
+/// A FAILED job has an error; a job that ended in another way has none.
 pub const ERROR_FITS: &str = "an error exactly where one belongs";
 /// The result is one complete object of the attempt that committed it.
 pub const RESULT_IS_WHOLE: &str = "a result is complete, and of the attempt that committed it";
 /// A job has one result, ever.
 pub const ONE_RESULT: &str = "one result, ever";
-/// An ended job stays as it is.
+/// An ended job does not change, except that a FINISHED one expires.
 pub const ENDED_STAYS: &str = "an ended job stays as it is";
 /// Epochs grow by one with each claim.
 pub const EPOCHS_GROW: &str = "epochs grow with claims";
-/// Only the last claim's attempt commits.
+/// Only the attempt of the last claim commits.
 pub const COMMIT_IS_CURRENT: &str = "a commit is that of the last claim";
-/// Whatever a worker changes, it changes while its claim is the last.
+/// A worker changes the job only while its claim is the last.
 pub const ZOMBIES_CHANGE_NOTHING: &str = "only the last claim's worker changes the job";
-/// No part is written twice.
-pub const WRITTEN_ONCE: &str = "nothing is written twice";
+/// No part of an object is written twice.
+pub const WRITTEN_ONCE: &str = "no part is written twice";
 /// No more attempts are made than the job may have.
 pub const ATTEMPTS_BOUNDED: &str = "no more attempts than allowed";
 /// The job's count of attempts is right.
 pub const ATTEMPTS_COUNTED: &str = "attempts are counted";
-/// Every attempt after the first is due to a fault, and so is every failure.
+/// Every attempt after the first has a fault as its cause, and so has every failure.
 pub const FAULTS_ONLY: &str = "without faults one attempt is enough";
-/// An active job has a message, or the dispatcher or the sweeper will act.
+/// An active job has a message, or the dispatcher or the sweeper will act on it.
 pub const NOT_FORGOTTEN: &str = "an active job is not forgotten";
-/// A lost worker's job fails only when its attempts are used up.
+/// The job of a lost worker fails only when its attempts are used up.
 pub const NOT_GIVEN_UP_EARLY: &str = "a lost job has all its attempts";
-/// Whoever was told that his job will be cancelled never sees it end otherwise, and nobody else's is cancelled.
+/// A job whose cancel was accepted never ends in another way, and no other job is cancelled.
 pub const CANCEL_HOLDS: &str = "an accepted cancel holds";
-/// What ended was announced by the same step, once, and nothing else was.
-pub const ENDS_ARE_ANNOUNCED: &str = "ends are announced, and nothing else";
-/// When nothing is left to do, nothing is left over.
+/// Each end is announced once, by the step that makes it, and nothing else is announced.
+pub const ENDS_ARE_ANNOUNCED: &str = "exactly the ends are announced";
+/// When no process has anything left to do, no message and no active job is left over.
 pub const REST_IS_CLEAN: &str = "at rest nothing is left over";
 /// Without further faults, the job ends.
 pub const NEVER_STUCK: &str = "without further faults the job ends";
 
-/// Everything that must always be true.
+/// All invariants.
 pub(crate) fn all() -> Vec<Property<Search>> {
     vec![
         Property::always(ACCEPTED_IS_STORED, |_, world: &World| {
@@ -117,7 +117,7 @@ fn cancel_holds(world: &World) -> bool {
     }
 }
 
-/// The relay is not in the model: it only reads what is announced here, and nothing that it does can be seen by a rule.
+/// The relay is not in the model: it only reads the announcements, and no rule reads what it does.
 fn ends_are_announced(world: &World) -> bool {
     let Some(job) = &world.job else { return true };
     let expected: &[EventKind] = match job.state {

@@ -1,16 +1,16 @@
-//! What is checked: the rules, the steps and the bounds.
+//! The input of a check: rules, steps and bounds.
 
 use export_core::job::JobState;
 use export_core::rules::{Condition, Effect, Input, Record, Rule, Transition};
 
 use crate::world::{KEYS, World};
 
-/// The protocol as the services follow it, or a mutant of it.
+/// The protocol of the services, or a mutant of it.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// The rules of the job store.
+    /// The rules of jobs.
     pub rules: Rules,
-    /// Steps that are not as they should be.
+    /// Steps that differ from the services'.
     pub departures: Vec<Departure>,
     /// How much may happen.
     pub bounds: Bounds,
@@ -18,55 +18,53 @@ pub struct Protocol {
 
 /// How much may happen in a run.
 #[derive(Clone, Copy, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says whether one thing exists, and any combination makes sense"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches: every combination is valid")]
 pub struct Bounds {
-    /// Faults of any kind, together.
+    /// Number of faults of all kinds.
     pub faults: u8,
-    /// Attempts that the job may have.
+    /// Most attempts of the job.
     pub max_attempts: u32,
-    /// Whether the first copy of the API, having created the job, dispatches and sweeps beside the second.
+    /// Whether both copies of the API dispatch and sweep.
     pub two_sweepers: bool,
     /// Whether the client may cancel.
     pub cancel: bool,
-    /// Whether both workers are one process that takes two deliveries at a time.
+    /// Whether both workers are one process with two deliveries at a time.
     pub one_process: bool,
-    /// Whether the broker may lose messages that it has confirmed; the sweeper then publishes old jobs again.
+    /// Whether the broker may lose confirmed messages; the sweeper then publishes old jobs again.
     pub broker_loses: bool,
 }
 
-/// One step that is not as it should be.
+/// A step that differs from the services'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// Nobody looks for leases that ran out.
+    /// No sweeper looks for ended leases.
     NoLeaseScan,
-    /// Nobody dispatches: accepted jobs are never published.
+    /// No dispatcher: accepted jobs are never published.
     NoDispatching,
-    /// Nobody publishes again a job that a worker has had, or that was published long ago.
+    /// No job is published a second time: neither after a claim nor after a long wait.
     NoRepublishing,
-    /// The sweeper trusts `publishedAt`, however old, although the broker may lose messages.
+    /// The sweeper trusts `publishedAt` for ever, although the broker may lose messages.
     NoQueueAgeLimit,
-    /// All attempts write to one key.
+    /// All attempts write to one object key.
     SharedKey,
-    /// Parts are written whether or not there is one.
+    /// Existing parts are overwritten.
     Overwrite,
-    /// No answer to the last part is taken for success.
+    /// A lost answer to the last part is taken for success.
     SilenceIsSuccess,
     /// The delivery is acked as soon as the job is claimed.
     AckAtClaim,
-    /// A message is acked when its job could not be claimed although it waits, whether or not it counts as published.
+    /// The message of a waiting job that could not be claimed is acked, published or not.
     AckNotDue,
-    /// A message is nacked when its job is not due, although the dispatcher will publish another one.
+    /// The message of a job that is not due is nacked, although the dispatcher will publish another
+    /// one.
     NackNotDue,
-    /// A message is acked when its job waits and does not count as published, due or not.
+    /// The message of a waiting job that does not count as published is acked, due or not.
     AckUnpublished,
-    /// The fence is checked first, and the result committed after.
+    /// The fence is checked first, and the result is committed in a second step.
     CheckThenCommit,
     /// The job is marked as published before it is.
     MarkBeforePublish,
-    /// The job is marked as published whether or not the broker has confirmed it.
+    /// The job is marked as published without a confirm of the broker.
     MarkUnconfirmed,
     /// Nacked messages never return.
     NackDrops,
@@ -86,33 +84,33 @@ impl Bounds {
     };
     /// Three faults.
     pub const DEEP: Self = Self { faults: 3, ..Self::USUAL };
-    /// Two copies of the API dispatch and sweep, and whatever they do meets.
+    /// Two copies of the API dispatch and sweep at once.
     pub const TWO_SWEEPERS: Self = Self { faults: 1, two_sweepers: true, ..Self::USUAL };
-    /// Both workers are one process, by one name.
+    /// Both workers are one process with one name.
     pub const ONE_PROCESS: Self = Self { one_process: true, ..Self::USUAL };
-    /// A broker that keeps what it confirmed; the sweeper relies on that.
+    /// A broker that keeps confirmed messages, on which the sweeper relies.
     pub const RELIABLE_BROKER: Self = Self { broker_loses: false, ..Self::USUAL };
     /// Three attempts.
     pub const THREE_ATTEMPTS: Self = Self { max_attempts: 3, ..Self::USUAL };
 }
 
 impl Protocol {
-    /// The protocol as it is.
+    /// The services' rules and steps.
     pub fn new(bounds: Bounds) -> Self {
         Self { rules: Rules::default(), departures: Vec::new(), bounds }
     }
 
-    /// Whether this step is not as it should be.
+    /// Whether this step differs from the services'.
     pub fn departs(&self, departure: Departure) -> bool {
         self.departures.contains(&departure)
     }
 
-    /// Whether the sweeper publishes jobs again that were published long ago.
+    /// Whether the sweeper publishes jobs again after the queue-age limit.
     pub fn has_queue_age_limit(&self) -> bool {
         self.bounds.broker_loses && !self.departs(Departure::NoQueueAgeLimit)
     }
 
-    /// Whether somebody publishes such a job, sooner or later.
+    /// Whether the dispatcher or the sweeper will publish the job.
     pub fn publishes(&self, job: &Record<u8>) -> bool {
         let is_first = job.published_at_ms.is_none() && job.epoch == 0;
         let is_seen = job.published_at_ms.is_none() || self.has_queue_age_limit();
@@ -122,7 +120,8 @@ impl Protocol {
             && !self.departs(Departure::NoDispatching)
     }
 
-    /// Whether this world is looked at. Only mutants get out of bounds: those that claim for ever.
+    /// Whether the search continues from this world. Only mutants that claim for ever leave the
+    /// bounds.
     pub fn is_within_bounds(&self, world: &World) -> bool {
         let claims_max = self.bounds.max_attempts + u32::from(self.bounds.faults) + 1;
         u32::from(world.seen.claims) <= claims_max && usize::from(world.seen.claims) < KEYS
@@ -133,20 +132,20 @@ impl Protocol {
         if self.bounds.one_process || worker == 0 { 1 } else { 2 }
     }
 
-    /// Makes a change, if its rule allows it; whether it did.
+    /// Makes a change, if its rule allows it; returns whether it did.
     pub fn apply(&self, transition: Transition, job: &mut Record<u8>, input: &Input<u8>) -> bool {
         self.rules.get(transition).apply(job, input)
     }
 }
 
-/// The time, always: what waiting brings about happens by actions that set a time before or after it.
+/// The time, which never passes: actions set stored times before or after it instead.
 pub const NOW_MS: i64 = 0;
-/// A time to come.
+/// A time in the future.
 pub const LATER_MS: i64 = 1;
-/// A time gone by.
+/// A time in the past.
 pub const EARLIER_MS: i64 = -1;
 
-/// What the caller of a change brings along.
+/// The values that the caller of a transition provides.
 pub fn input(epoch: u8, owner: u8, key: u8) -> Input<u8> {
     Input {
         now_ms: NOW_MS,
@@ -177,16 +176,16 @@ impl Rules {
         &self.0[position(transition)]
     }
 
-    /// Drops a condition.
+    /// Removes a condition.
     #[must_use]
     pub fn without(mut self, transition: Transition, condition: Condition) -> Self {
         let rule = &mut self.0[position(transition)];
-        assert!(rule.when.contains(&condition), "{transition:?} has no {condition:?}: the mutant is none");
+        assert!(rule.when.contains(&condition), "{transition:?} has no {condition:?}");
         rule.when = rule.when.iter().copied().filter(|other| *other != condition).collect::<Vec<_>>().leak();
         self
     }
 
-    /// Drops a whole transition: it never happens.
+    /// Removes a transition: it never happens.
     #[must_use]
     pub fn without_rule(mut self, transition: Transition) -> Self {
         self.0[position(transition)].when =
@@ -194,11 +193,11 @@ impl Rules {
         self
     }
 
-    /// Drops an effect.
+    /// Removes an effect.
     #[must_use]
     pub fn without_effect(mut self, transition: Transition, effect: Effect) -> Self {
         let rule = &mut self.0[position(transition)];
-        assert!(rule.then.contains(&effect), "{transition:?} has no {effect:?}: the mutant is none");
+        assert!(rule.then.contains(&effect), "{transition:?} has no {effect:?}");
         rule.then = rule.then.iter().copied().filter(|other| *other != effect).collect::<Vec<_>>().leak();
         self
     }
@@ -206,5 +205,5 @@ impl Rules {
 
 fn position(transition: Transition) -> usize {
     let position = Transition::ALL.iter().position(|other| *other == transition);
-    position.expect("a transition is one of all")
+    position.expect("ALL lists every transition")
 }

@@ -1,4 +1,4 @@
-//! Whether a world can still come to rest: the invariant that no run gets stuck.
+//! The invariant that no run gets stuck: every reachable world can come to rest.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,13 +9,13 @@ use crate::protocol::Protocol;
 use crate::steps;
 use crate::world::World;
 
-/// So many that threads seldom wait for each other.
+/// Number of locks: enough that threads rarely wait for each other.
 const SHARDS: usize = 64;
 
-/// Worlds are told apart by their hash, as the checker itself does.
+/// Worlds are identified by their hash, as in the checker itself.
 const HASHES: RandomState = RandomState::with_seeds(1, 2, 3, 4);
 
-/// Worlds of which it is known whether there is a way to rest, by hash.
+/// For worlds by hash: whether a way to rest is known to exist.
 #[derive(Clone, Debug)]
 pub(crate) struct WaysToRest(Arc<[Mutex<HashMap<u64, bool>>; SHARDS]>);
 
@@ -40,7 +40,7 @@ impl WaysToRest {
     }
 }
 
-/// A world on the way, and the steps from it that were not tried yet.
+/// A world on the current path, and its steps that were not tried yet.
 struct Visit {
     world: World,
     hash: u64,
@@ -52,19 +52,19 @@ impl Visit {
         let mut untried = Vec::new();
         steps::enabled(protocol, &world, &mut untried);
         untried.retain(|action| action.kind() == Kind::Step);
-        // Taken from the end: workers before sweepers, so that the way is short.
+        // Steps are taken from the end: workers before sweepers, so that paths are short.
         untried.reverse();
         Self { world, hash, untried }
     }
 }
 
-/// Whether everything can come to rest from here by itself: without faults, and with no choice of the client.
+/// Whether the world can come to rest without faults and without choices of the client.
 ///
-/// Asked of every reachable world, this says that no run gets stuck: whatever happens without a fault leads to another
-/// reachable world, so a way to rest stays open until one is taken. A run could only go on for ever by passing over,
-/// again and again, a step that can be taken.
+/// If this holds for every reachable world, no run gets stuck: every step leads to another
+/// reachable world, so a way to rest stays open until it is taken. A run could continue for ever
+/// only if it never took a step that is always possible.
 pub(crate) fn can_be_reached(protocol: &Protocol, known: &WaysToRest, world: &World) -> bool {
-    // How many faults might still happen makes no difference when none does.
+    // The number of faults left has no effect when no fault happens.
     let start = World { faults_left: 0, ..world.clone() };
     if start.is_at_rest() {
         return true;
@@ -97,7 +97,7 @@ pub(crate) fn can_be_reached(protocol: &Protocol, known: &WaysToRest, world: &Wo
             }
         }
     }
-    // Nothing that was seen leads to rest: it would have been found.
+    // No world that was visited leads to rest: the search would have found it.
     for hash in seen {
         known.learn(hash, false);
     }

@@ -1,14 +1,15 @@
 //! Results as documents: every run within bounds of two or three jobs for the same export.
 //!
-//! Jobs and results change by the rules of [`export_core::rules`]. The model adds the processes that apply them: requests that
-//! create the jobs, workers that claim them, a dispatcher, sweepers, and faults between any two steps. Two unique indexes are
-//! the only mechanism that is not a rule: one refuses a second WRITING result, one a second current result.
+//! Jobs and results change by the rules of [`export_core::rules`]. The model adds the processes
+//! that apply them: requests that create the jobs, workers that claim them, a dispatcher, sweepers,
+//! and faults between any two steps. Two unique indexes are the only mechanism that is not a rule:
+//! one refuses a second WRITING result, one a second current result.
 //!
-//! What workers, messages and leases can do to *one* job is checked by the rest of this crate. Here an object is written in one
-//! step, and a published job can be claimed without a message.
+//! The rest of this crate checks the effects of workers, messages and leases on *one* job. Here an
+//! object is written in one step, and a published job can be claimed without a message.
 //!
-//! Start at [`check`]; then [`world::World`] for the state, [`action::Action`] for what can happen, [`properties`] for what must
-//! be true, and [`mutants`] for the effect of each missing part.
+//! Start at [`check`]; then [`world::World`] for the state, [`action::Action`] for what can happen,
+//! [`properties`] for what must be true, and [`mutants`] for the effect of each missing part.
 
 pub mod action;
 pub mod mutants;
@@ -35,9 +36,11 @@ pub struct Bounds {
     pub faults: u8,
     /// Cancels by clients.
     pub cancels: u8,
-    /// Steps by which lifetimes of results pass: the first leaves too little to share, the second nothing.
+    /// Steps by which lifetimes of results pass: the first leaves too little to share, the second
+    /// nothing.
     pub ages: u8,
-    /// Jobs that are dispatched although the dispatcher would leave them out, because it has read an earlier state.
+    /// Jobs that are dispatched although the dispatcher would leave them out, because it has read
+    /// an earlier state.
     pub early: u8,
 }
 
@@ -97,7 +100,8 @@ pub enum Departure {
     DispatchAll,
     /// The dispatcher takes every job that is not ended for active, published or not.
     DispatchNone,
-    /// The dispatcher publishes all jobs of a key with a current result, whether or not they can share it.
+    /// The dispatcher publishes all jobs of a key with a current result, whether or not they can
+    /// share it.
     DispatchOnAnyCurrent,
 }
 

@@ -1,4 +1,4 @@
-//! The search through everything that can happen, by stateright.
+//! The search through all runs, by stateright.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::{properties, steps};
 /// Threads of one check.
 const THREADS: usize = 2;
 
-/// One search through everything that can happen.
+/// A search through all runs.
 pub(crate) struct Search {
     pub(crate) protocol: Protocol,
     pub(crate) ways_to_rest: WaysToRest,
@@ -44,27 +44,27 @@ impl Model for Search {
     }
 }
 
-/// What a check came to.
+/// The outcome of a check.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Different worlds that were looked at.
+    /// Different worlds that were reached.
     pub unique_states: usize,
-    /// Steps from the first world to the one farthest away, the first included.
+    /// Number of worlds on the longest of the shortest paths.
     pub depth: usize,
-    /// How long it took.
+    /// Duration of the check.
     pub duration: Duration,
-    /// What was violated, and the way there. Empty if all of the protocol was looked at and is in order.
+    /// The violations found. Empty if all runs were checked and no invariant is violated.
     pub violations: Vec<Violation>,
 }
 
-/// One invariant that does not hold.
+/// An invariant that does not hold.
 #[derive(Clone, Debug)]
 pub struct Violation {
     /// Its name, one of [`properties`].
     pub property: &'static str,
     /// What happened, in order.
     pub actions: Vec<Action>,
-    /// Where it led.
+    /// The world that it led to.
     pub world: World,
 }
 
@@ -75,13 +75,13 @@ impl Outcome {
     }
 }
 
-/// Looks at everything that can happen, nearest first, until something is violated or nothing is left.
+/// Checks all runs, shortest first, until an invariant is violated or no run is left.
 pub fn check(protocol: Protocol) -> Outcome {
     search(protocol, HasDiscoveries::AnyFailures, THREADS)
 }
 
-/// Looks at what can happen, nearest first, until this property is violated or nothing is left. One thread: the same
-/// way is found each time.
+/// Checks runs, shortest first, until this property is violated or no run is left. It uses one
+/// thread, so that it finds the same run each time.
 pub fn find(protocol: Protocol, property: &'static str) -> Outcome {
     search(protocol, HasDiscoveries::AnyOf([property].into()), 1)
 }

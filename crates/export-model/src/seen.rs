@@ -1,4 +1,5 @@
-//! What an onlooker remembers who sees everything and takes part in nothing. Invariants about the past are checked on it.
+//! The observer: a record of the run so far, on which invariants about the past are checked. No
+//! process reads it.
 
 use export_core::job::JobState;
 use export_core::rules::Record;
@@ -10,28 +11,28 @@ pub enum Wrong {
     EndedJobChanged,
     /// An epoch did not grow by one with a claim, or changed without one.
     EpochAstray,
-    /// A result was committed by an attempt that was no longer the job's.
+    /// A result was committed by an attempt whose claim was not the job's last.
     StaleCommit,
     /// A job was changed by a worker whose claim was not its last.
     ZombieChange,
-    /// A job was given up although it had attempts left.
+    /// A job failed although it had attempts left.
     GivenUpEarly,
     /// A job got a second result.
     SecondResult,
-    /// A part was written where there was one.
+    /// An existing part was overwritten.
     WrittenTwice,
 }
 
-/// What was seen so far.
+/// The observer's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Seen {
     /// The client got its 202.
     pub is_accepted: bool,
-    /// The client was told that the job will be cancelled.
+    /// The client's cancel was accepted.
     pub is_cancel_accepted: bool,
     /// Claims.
     pub claims: u8,
-    /// Claims that count as attempts: all but those that were handed over.
+    /// Claims that count as attempts: all except those handed over.
     pub attempts: u8,
     /// The attempt whose result the job has or had.
     pub committed: Option<u8>,
@@ -39,17 +40,17 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Remembers that something happened which must not.
+    /// Records a step that must never happen.
     pub fn note(&mut self, wrong: Wrong) {
         self.wrongs[wrong as usize] = true;
     }
 
-    /// Whether that ever happened.
+    /// Whether such a step has happened.
     pub fn has(&self, wrong: Wrong) -> bool {
         self.wrongs[wrong as usize]
     }
 
-    /// Compares the job before and after one step, in which `claims` claims were made.
+    /// Compares the job before and after one step with this number of claims.
     pub fn compare(&mut self, before: &Record<u8>, after: &Record<u8>, claims: u8) {
         let is_expiry = before.state == JobState::Finished && after.state == JobState::Expired;
         if !before.state.is_active() && before.state != after.state && !is_expiry {

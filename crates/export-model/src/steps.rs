@@ -1,4 +1,4 @@
-//! What can happen in a world, and what becomes of it then.
+//! What can happen in a world, and what it leads to.
 
 mod api;
 mod broker;
@@ -9,7 +9,7 @@ use crate::action::{Action, Kind};
 use crate::protocol::Protocol;
 use crate::world::World;
 
-/// Adds everything that can happen next.
+/// Adds all actions that can happen next.
 pub fn enabled(protocol: &Protocol, world: &World, actions: &mut Vec<Action>) {
     worker::enabled(world, actions);
     broker::enabled(protocol, world, actions);
@@ -27,7 +27,7 @@ pub fn after(protocol: &Protocol, world: &World, action: Action) -> World {
         || broker::take(protocol, &mut next, action)
         || api::take(protocol, &mut next, action)
         || clock::take(protocol, &mut next, action);
-    assert!(is_taken, "nobody knows what {action:?} does");
+    assert!(is_taken, "no process takes {action:?}");
     if let (Some(before), Some(after)) = (&world.job, &next.job) {
         let claims = next.seen.claims - world.seen.claims;
         next.seen.compare(before, after, claims);

@@ -1,22 +1,24 @@
-//! One moment of the whole system: the job, everybody who acts on it, and what an onlooker has seen so far.
+//! The state of the whole system at one moment: the job, the processes that act on it, and the
+//! observer's record.
 
 use export_core::rules::Record;
 
 use crate::protocol::{Departure, Protocol};
 use crate::seen::Seen;
 
-/// How many processes of each kind there are.
+/// Number of processes of each kind.
 pub const PROCESSES: usize = 2;
 
-/// Object keys there may be; no run within the bounds needs more.
+/// Number of object keys; no run within the bounds needs more.
 pub const KEYS: usize = 8;
 
-/// Everything there is.
+/// The state of the system.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     /// The job's document, once it is inserted.
     pub job: Option<Record<u8>>,
-    /// What the API does: the first creates the job, the second dispatches; they are one copy, or two.
+    /// The API: the first task creates the job, the second dispatches. They belong to one copy or
+    /// to two.
     pub publishers: [Publisher; PROCESSES],
     /// The request to cancel.
     pub canceller: Canceller,
@@ -30,91 +32,91 @@ pub struct World {
     pub objects: [Object; KEYS],
     /// Faults that may still happen.
     pub faults_left: u8,
-    /// What an onlooker remembers.
+    /// The observer's record.
     pub seen: Seen,
 }
 
-/// What one of the API's tasks is doing.
+/// The next step of one of the API's tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Publisher {
-    /// Nothing; the dispatcher or the sweeper may look at any time.
+    /// None; the dispatcher or the sweeper may look at any time.
     Idle,
-    /// It has a request and is about to insert the job.
+    /// Insert the job of a request.
     Insert,
-    /// It is about to publish a job that it saw at this epoch.
+    /// Publish the job that it has read at this epoch.
     Publish {
         /// The epoch.
         epoch: u8,
     },
-    /// It is about to mark as published the job that it saw at this epoch.
+    /// Mark the job as published that it has read at this epoch.
     Mark {
         /// The epoch.
         epoch: u8,
     },
-    /// It is about to answer 202.
+    /// Answer 202.
     Answer,
 }
 
-/// How far the request to cancel is.
+/// The next step of the request to cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Canceller {
-    /// Not made, or to be made again.
+    /// Cancel the job as a waiting one.
     Idle,
-    /// The job was not waiting; it is to be cancelled as a running one.
+    /// Cancel the job as a running one.
     Running,
-    /// Answered.
+    /// None: the request was answered.
     Done,
 }
 
-/// One worker: at most one delivery at a time.
+/// A worker with at most one delivery at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Worker {
-    /// What it does next.
+    /// Its next step.
     pub step: Step,
     /// Whether the broker waits for its ack.
     pub has_delivery: bool,
     /// The epoch of its claim.
     pub epoch: u8,
-    /// The onlooker's number for its claim: unlike epochs, no two claims share one.
+    /// The observer's number of its claim. Unlike epochs it is unique even in mutants.
     pub attempt: u8,
-    /// Whether the job may have no attempt after this one.
+    /// Whether this is the job's last attempt.
     pub is_last: bool,
 }
 
 impl Worker {
-    /// A worker that waits for a delivery.
+    /// A worker without a delivery.
     pub const IDLE: Self =
         Self { step: Step::Idle, has_delivery: false, epoch: 0, attempt: 0, is_last: false };
 
-    /// Whether it believes that a job is its own.
+    /// Whether it acts as if it had the job.
     pub fn is_at_work(&self) -> bool {
         matches!(self.step, Step::Write(_) | Step::End(_) | Step::EndUnchecked | Step::ReadBack(_))
     }
 
-    /// Whether it exports, and so sends heartbeats.
+    /// Whether it exports and therefore sends heartbeats.
     pub fn is_exporting(&self) -> bool {
         matches!(self.step, Step::Write(_) | Step::End(Ending::Commit))
     }
 }
 
-/// What a worker does next.
+/// A worker's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Wait for a delivery.
     Idle,
     /// Claim the job.
     Claim,
-    /// See why it could not be claimed.
+    /// Read why the job could not be claimed.
     Look,
-    /// Write this part of the result: 0, then 1, which makes it complete.
+    /// Write this part of the result: 0, then 1, which completes the object.
     Write(u8),
-    /// Write down how the attempt ended.
+    /// Store how the attempt ended.
     End(Ending),
-    /// Commit, having checked the fence a moment ago. Only a mutant does so.
+    /// Commit after checking the fence in an earlier step. Only a mutant does so.
     EndUnchecked,
-    /// See what became of the ending that was not confirmed.
+    /// Read whether the ending was stored, after a lost answer.
     ReadBack(Ending),
-    /// Ack or nack: nothing may depend on which.
+    /// Ack or nack: no invariant may depend on which.
     Settle,
     /// Nack.
     Nack,
@@ -125,18 +127,18 @@ pub enum Step {
 pub enum Ending {
     /// With a result.
     Commit,
-    /// With an error that another attempt may not meet.
+    /// With a retryable error.
     Release,
-    /// With an error for good.
+    /// With a permanent error.
     Fail,
-    /// Because the job's owner wants it to.
+    /// Because a cancel was requested.
     Cancel,
 }
 
-/// What is stored under one key: for each part, the attempt that wrote it.
+/// An object of two parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Object {
-    /// The parts' writers.
+    /// For each part, the attempt that wrote it.
     pub parts: [Option<u8>; 2],
 }
 
@@ -158,19 +160,19 @@ impl World {
         }
     }
 
-    /// Messages that the broker has, delivered or not.
+    /// Number of messages in the broker, delivered or not.
     pub fn messages(&self) -> u8 {
         let unacked = self.workers.iter().filter(|worker| worker.has_delivery).count();
         self.ready + self.resting + u8::try_from(unacked).unwrap_or(u8::MAX)
     }
 
-    /// Whether a worker believes that the job is its own, and is right.
+    /// Whether a living worker holds the job's last claim.
     pub fn is_held(&self) -> bool {
         let epoch = self.job.as_ref().map(|job| job.epoch);
         self.workers.iter().any(|worker| worker.is_at_work() && Some(i64::from(worker.epoch)) == epoch)
     }
 
-    /// Whether everybody has nothing left to do, and nothing is left over.
+    /// Whether no process has anything left to do, and no message and no active job is left over.
     pub fn is_at_rest(&self) -> bool {
         self.messages() == 0
             && self.workers.iter().all(|worker| worker.step == Step::Idle)

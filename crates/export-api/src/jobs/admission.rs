@@ -92,9 +92,9 @@ impl Admission {
         let count = || async move {
             let catalog_status = catalog.status().await?;
             Ok(match catalog_status.listed_at_ms {
-                None => VehicleCount::Unsure(None),
+                None => VehicleCount::Unknown(None),
                 Some(_) if catalog_status.is_trusted => VehicleCount::All(catalog.count(&allowed).await?),
-                Some(_) => VehicleCount::Unsure(Some(catalog.count(&allowed).await?)),
+                Some(_) => VehicleCount::Unknown(Some(catalog.count(&allowed).await?)),
             })
         };
         self.0.vehicles.get(key, VEHICLES_AGE, count).await

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use export_core::forecast::{Forecast, Pace, median};
+use export_core::forecast::{Forecast, StartRate, median};
 use export_core::job::{Job, JobState, Priority};
 use export_core::{JobId, Tenant, causes};
 use export_store::{JobStore, Line, StoreError};
@@ -142,8 +142,8 @@ impl Queue {
     /// tenant.
     pub(crate) async fn seconds_until_start(&self, tenant: Option<&Tenant>) -> u16 {
         // The queue is full, so its jobs have waited for longer than any recent export.
-        let pace = in_time(self.pace(tenant, u64::MAX)).await;
-        let seconds = pace.map_or(DEFAULT_RETRY_SECONDS, |pace| pace.ms_until(1).div_ceil(1_000));
+        let rate = in_time(self.rate(tenant, u64::MAX)).await;
+        let seconds = rate.map_or(DEFAULT_RETRY_SECONDS, |rate| rate.ms_until_start(1).div_ceil(1_000));
         u16::try_from(seconds.clamp(MIN_RETRY_SECONDS, MAX_RETRY_SECONDS)).unwrap_or(u16::MAX)
     }
 
@@ -154,27 +154,27 @@ impl Queue {
         priority: Priority,
         longest_wait_ms: u64,
     ) -> QueueView {
-        let pace = self.pace(Some(tenant), longest_wait_ms).await;
+        let rate = self.rate(Some(tenant), longest_wait_ms).await;
         let of_tenant = self.recent(Some(tenant)).await;
         let durations = of_tenant.iter().flat_map(|recent| &recent.durations_ms);
         let alike = durations.filter(|(of, _)| *of == priority).map(|(_, duration_ms)| *duration_ms);
         let Forecast { starts_in_seconds, eta_seconds } =
-            Forecast::of(position, pace, median(alike.collect()));
+            Forecast::of(position, rate, median(alike.collect()));
         QueueView { position, starts_in_seconds, eta_seconds }
     }
 
     /// The rate of starts of this tenant; if it has too few recent exports, its share of the rate
     /// of all tenants. Without a tenant, the rate of all tenants.
-    async fn pace(&self, tenant: Option<&Tenant>, waited_ms: u64) -> Option<Pace> {
+    async fn rate(&self, tenant: Option<&Tenant>, waited_ms: u64) -> Option<StartRate> {
         if let Some(tenant) = tenant {
             let own = self.recent(Some(tenant)).await?;
-            if let Some(pace) = Pace::learned(&own.started_ago_ms, waited_ms) {
-                return Some(pace);
+            if let Some(rate) = StartRate::learned(&own.started_ago_ms, waited_ms) {
+                return Some(rate);
             }
         }
         let all = self.recent(None).await?;
-        let pace = Pace::learned(&all.started_ago_ms, waited_ms)?;
-        Some(if tenant.is_some() { pace.shared_by(all.waiting_tenants) } else { pace })
+        let rate = StartRate::learned(&all.started_ago_ms, waited_ms)?;
+        Some(if tenant.is_some() { rate.split_among(all.waiting_tenants) } else { rate })
     }
 
     async fn line(&self, tenant: &Tenant, max_age: Duration) -> Option<Arc<Positions>> {

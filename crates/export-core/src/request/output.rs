@@ -1,6 +1,7 @@
-//! The options of a request: what its result looks like.
+//! The output options of a request.
 //!
-//! An option that would change nothing is refused instead of ignored: whoever says it expects it to do something.
+//! An option without effect is rejected instead of ignored, because the client expects it to have
+//! one.
 
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -14,36 +15,38 @@ use crate::output::{
     UnknownValue,
 };
 
-/// Most rows of a vehicle when every interval has one: thirty years by the second. A small mistake in `stepMs` would
-/// otherwise fill the bucket with repeated values; without `fill` the rows are bounded by the points there are.
+/// Maximum number of rows of a vehicle with `fill`: one row per second for thirty years.
+///
+/// Without this limit a small mistake in `stepMs` would fill the bucket with repeated values.
+/// Without `fill` the number of points bounds the rows.
 pub const MAX_FILLED_ROWS: u64 = 1_000_000_000;
 
-/// What a request says about an option. Null says nothing.
+/// The value of an option in a request. Null is the same as absent.
 #[derive(Clone, Copy)]
-enum Said<T> {
-    Nothing,
-    /// Something that is no value of the option; the error is noted already.
-    Wrong,
+enum Field<T> {
+    Absent,
+    /// Not a value of the option; the error was reported.
+    Invalid,
     Value(T),
 }
 
-impl<T: Copy + Default> Said<T> {
-    /// The value, for options whose errors are noted already.
+impl<T: Copy + Default> Field<T> {
+    /// The value, or the default where it is absent or invalid.
     fn or_default(self) -> T {
         match self {
             Self::Value(value) => value,
-            Self::Nothing | Self::Wrong => T::default(),
+            Self::Absent | Self::Invalid => T::default(),
         }
     }
 }
 
-impl<T> Said<T> {
-    fn is_nothing(&self) -> bool {
-        matches!(self, Self::Nothing)
+impl<T> Field<T> {
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
     }
 }
 
-/// Reads the options. What is returned counts only when no error was added.
+/// Parses the options. The result is valid only if no error was added.
 pub(super) fn parse(
     fields: &Map<String, Value>,
     range: Option<TimeRange>,
@@ -57,33 +60,33 @@ pub(super) fn parse(
     let step_ms = parse_step(fields, errors);
     let fill = parse_choice::<Fill>(fields, "fill", errors);
 
-    // Where the format or the archive is wrong itself, only what no value of it would put right is told.
+    // With an invalid format or archive, only errors that no valid value would remove are reported.
     let mut refuse = |name, detail: &str| errors.push(FieldError::new(pointer_to(name), detail));
-    if let Said::Value(Format::Parquet) = format {
-        if !compression.is_nothing() {
+    if let Field::Value(Format::Parquet) = format {
+        if !compression.is_absent() {
             refuse(
                 "compression",
                 "means nothing for parquet, which compresses its columns itself; leave it out",
             );
         }
-        if !time_format.is_nothing() {
+        if !time_format.is_absent() {
             refuse("timeFormat", "means nothing for parquet, whose times are timestamps; leave it out");
         }
-        if !csv_guard.is_nothing() {
+        if !csv_guard.is_absent() {
             refuse(
                 "csvGuard",
                 "means nothing for parquet, which no spreadsheet takes for formulas; leave it out",
             );
         }
-    } else if let Said::Nothing | Said::Value(Archive::Zip) = archive
-        && !compression.is_nothing()
+    } else if let Field::Absent | Field::Value(Archive::Zip) = archive
+        && !compression.is_absent()
     {
         refuse(
             "compression",
             "means nothing in a zip, which compresses its entries itself; leave it out, or ask for \"archive\": \"none\"",
         );
     }
-    if step_ms.is_nothing() && !fill.is_nothing() {
+    if step_ms.is_absent() && !fill.is_absent() {
         refuse(
             "fill",
             "means nothing without stepMs, the length of the intervals to fill; add it, or leave fill out",
@@ -91,8 +94,8 @@ pub(super) fn parse(
     }
 
     let resampling = match step_ms {
-        Said::Value(step_ms) => Some(Resampling { step_ms, fill: fill.or_default() }),
-        Said::Nothing | Said::Wrong => None,
+        Field::Value(step_ms) => Some(Resampling { step_ms, fill: fill.or_default() }),
+        Field::Absent | Field::Invalid => None,
     };
     if let (Some(resampling), Some(range)) = (resampling, range) {
         check_filled_rows(resampling, range, errors);
@@ -107,28 +110,28 @@ pub(super) fn parse(
     }
 }
 
-fn parse_choice<T>(fields: &Map<String, Value>, name: &str, errors: &mut Vec<FieldError>) -> Said<T>
+fn parse_choice<T>(fields: &Map<String, Value>, name: &str, errors: &mut Vec<FieldError>) -> Field<T>
 where
     T: FromStr<Err = UnknownValue>,
 {
     let text = match fields.get(name) {
-        None | Some(Value::Null) => return Said::Nothing,
+        None | Some(Value::Null) => return Field::Absent,
         Some(Value::String(text)) => text.as_str(),
-        // No value is an empty text, so the error is the one of any other unknown value.
+        // No option has an empty value, so this gives the error of an unknown value.
         Some(_) => "",
     };
     text.parse().map_or_else(
         |error: UnknownValue| {
             errors.push(FieldError::new(pointer_to(name), error.to_string()));
-            Said::Wrong
+            Field::Invalid
         },
-        Said::Value,
+        Field::Value,
     )
 }
 
-fn parse_step(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Said<NonZeroU64> {
+fn parse_step(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Field<NonZeroU64> {
     let value = match fields.get("stepMs") {
-        None | Some(Value::Null) => return Said::Nothing,
+        None | Some(Value::Null) => return Field::Absent,
         Some(value) => value,
     };
     let step_ms = value.as_u64().filter(|step_ms| *step_ms <= LONGEST_STEP_MS).and_then(NonZeroU64::new);
@@ -138,13 +141,13 @@ fn parse_step(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Said
                 "expected a whole number of milliseconds from 1 to {LONGEST_STEP_MS}, such as 60000 for a row per minute"
             );
             errors.push(FieldError::new("/stepMs", detail));
-            Said::Wrong
+            Field::Invalid
         },
-        Said::Value,
+        Field::Value,
     )
 }
 
-/// A filled export has a row for every interval, whether there are points or not.
+/// A filled export has a row for every interval, with or without points.
 fn check_filled_rows(resampling: Resampling, range: TimeRange, errors: &mut Vec<FieldError>) {
     let row_count = resampling.interval_count(range);
     if resampling.fill == Fill::Previous && row_count > MAX_FILLED_ROWS {

@@ -17,7 +17,7 @@ fn output(options: &[(&str, Value)]) -> OutputOptions {
     ExportRequest::parse(&body(options)).expect("a valid request").output
 }
 
-/// The pointers of all errors, in the order told.
+/// The pointers of all errors, in the order reported.
 fn pointers(options: &[(&str, Value)]) -> Vec<String> {
     let errors = ExportRequest::parse(&body(options)).expect_err("a bad request");
     errors.into_iter().map(|error| error.pointer).collect()
@@ -29,7 +29,7 @@ fn only_detail(options: &[(&str, Value)]) -> String {
     error.detail.clone()
 }
 
-/// The options as a request states them: only those that mean something.
+/// The options as fields of a request: only options with an effect.
 fn stated(output: OutputOptions) -> Vec<(&'static str, Value)> {
     let mut options = vec![("format", json!(output.format)), ("archive", json!(output.archive))];
     options.extend(output.object_compression().map(|value| ("compression", json!(value))));
@@ -65,7 +65,7 @@ fn every_option_is_read() {
 }
 
 #[test]
-fn a_wrong_value_is_told_with_the_right_ones() {
+fn an_invalid_value_is_reported_with_the_valid_ones() {
     for (name, expected) in [
         ("format", "expected one of csv, parquet"),
         ("archive", "expected one of zip, none"),
@@ -101,7 +101,7 @@ fn a_step_is_a_whole_number_in_its_bounds() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let options = [
         ("format", json!("parquet")),
         ("archive", json!("tar")),
@@ -112,9 +112,9 @@ fn all_that_is_wrong_is_told_at_once() {
     ];
     let expected = ["/archive", "/compression", "/fill", "/compression", "/timeFormat", "/csvGuard", "/fill"];
     assert_eq!(pointers(&options), expected);
-    // A step that is wrong itself is no missing one.
+    // An invalid step is not a missing one.
     assert_eq!(pointers(&[("stepMs", json!(0)), ("fill", json!("previous"))]), ["/stepMs"]);
-    // Whatever archive was meant, nothing follows for the compression.
+    // With an invalid archive, the compression is not checked.
     assert_eq!(pointers(&[("archive", json!("tar")), ("compression", json!("zstd"))]), ["/archive"]);
 }
 
@@ -122,7 +122,7 @@ fn all_that_is_wrong_is_told_at_once() {
 fn rows_of_filled_exports_are_bounded() {
     let mut request = body(&[("stepMs", json!(1)), ("fill", json!("previous"))]);
     let errors_of = |request: &Value| ExportRequest::parse(request).err().unwrap_or_default();
-    // A billion milliseconds from the start on.
+    // A billion milliseconds from the start.
     request["endDate"] = json!("2018-12-11T13:46:40Z");
     assert_eq!(errors_of(&request), []);
     request["endDate"] = json!("2018-12-11T13:46:40.001Z");
@@ -142,10 +142,10 @@ fn choices(values: &[&str]) -> Vec<Option<Value>> {
     [None, Some(Value::Null)].into_iter().chain(values.iter().map(|value| Some(json!(value)))).collect()
 }
 
-/// All combinations of what can be said about every option but the step's length: each parses to exactly what was said, or is
-/// refused for exactly the options that mean nothing.
+/// All combinations of all options except the length of the step: each parses to exactly its
+/// values, or is rejected for exactly the options without effect.
 #[test]
-fn every_combination_is_understood_or_refused() {
+fn every_combination_is_accepted_or_rejected() {
     let options = [
         ("format", choices(&["csv", "parquet"])),
         ("archive", choices(&["zip", "none"])),
@@ -237,7 +237,7 @@ proptest! {
         prop_assert_eq!(request.map(|request| request.output), Ok(output));
     }
 
-    /// A step is taken exactly when the rows that it makes in the range are few enough, or are not made.
+    /// A step is accepted exactly when its rows in the range are few enough, or are not filled.
     #[test]
     fn steps_fit_their_ranges(
         length_ms in 1..=1_u64 << 47, step_ms in 0..=1_u64 << 20, is_filled in any::<bool>(),

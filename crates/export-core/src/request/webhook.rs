@@ -1,4 +1,4 @@
-//! Where a client wants to be told of the end of its job.
+//! The URL that receives a POST when a job ends.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,16 +9,16 @@ use url::{Host, Url};
 
 use super::FieldError;
 
-/// Longest address, in bytes.
+/// Maximum length of a URL in bytes.
 pub const MAX_WEBHOOK_URL_BYTES: usize = 2_048;
-/// Ports from here on may be anybody's web server. Below are services of other protocols, some of which would take parts of a
-/// request for commands.
+/// Lowest allowed port besides 80 and 443. Services of other protocols listen on lower ports, and
+/// some of them would interpret parts of a request as commands.
 const FIRST_OPEN_PORT: u16 = 1_024;
 
-/// An http or https address that a request may be sent to, as the client wrote it.
+/// An http or https URL, as the client wrote it.
 ///
-/// Whether it leads where it may is found out when it is used. Path and query may hold a secret of the receiver's: `Debug` and logs
-/// show the host alone.
+/// Whether the service may connect to its host is checked when an event is sent. Path and query may
+/// hold a secret of the receiver, so `Debug` and logs show only the host.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WebhookUrl {
@@ -26,7 +26,7 @@ pub struct WebhookUrl {
     url: Url,
 }
 
-/// Why a text is no such address.
+/// Why a text is not a valid webhook URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookUrlError {
     /// Too long.
@@ -35,7 +35,7 @@ pub enum WebhookUrlError {
     /// Not an http or https URL.
     #[error("expected an https URL such as https://example.com/hooks/exports")]
     NotAUrl,
-    /// It has a user's name or password.
+    /// It has a user name or a password.
     #[error("must not hold a user name or password; what is sent is signed instead")]
     UserInfo,
     /// It has a fragment.
@@ -47,23 +47,23 @@ pub enum WebhookUrlError {
 }
 
 impl WebhookUrl {
-    /// The address as it was written.
+    /// The URL as the client wrote it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether what is sent is encrypted.
+    /// Whether the connection is encrypted.
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// The host in its one spelling, without the port.
+    /// The host in its canonical form, without the port.
     pub fn host(&self) -> Host<&str> {
-        // Checked when it was parsed.
+        // Parsing has checked that there is a host.
         self.url.host().unwrap_or(Host::Domain(""))
     }
 
-    /// The address, read.
+    /// The parsed URL.
     pub fn url(&self) -> &Url {
         &self.url
     }
@@ -77,7 +77,7 @@ impl FromStr for WebhookUrl {
         if text.len() > MAX_WEBHOOK_URL_BYTES {
             return Err(E::TooLong);
         }
-        // Parsers of URLs drop or change these silently.
+        // URL parsers remove or replace these characters silently.
         if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
             return Err(E::NotAUrl);
         }
@@ -120,7 +120,7 @@ impl fmt::Debug for WebhookUrl {
     }
 }
 
-/// Reads the field; null says nothing.
+/// Parses the field; null is the same as absent.
 pub(super) fn parse(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Option<WebhookUrl> {
     const POINTER: &str = "/webhookUrl";
     match fields.get("webhookUrl") {
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_kept_as_they_were_written() {
+    fn urls_are_kept_as_written() {
         for text in [
             "https://example.com/hooks/exports?key=hunter2",
             "HTTPS://EXAMPLE.com:8443",
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_one_is_refused() {
+    fn invalid_urls_are_rejected() {
         use WebhookUrlError as E;
         let long = format!("https://example.com/{}", "a".repeat(MAX_WEBHOOK_URL_BYTES));
         for (text, error) in [

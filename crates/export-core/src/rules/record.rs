@@ -3,8 +3,8 @@
 use crate::event::{Announced, EventKind};
 use crate::job::JobState;
 
-/// The part of a job that rules read and change. `N` is the type of owners, results and errors: texts in the database, small
-/// numbers in a model.
+/// The part of a job that rules read and change. `N` is the type of owners, results and errors:
+/// texts in the database, small numbers in a model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record<N> {
     /// State of the job.
@@ -58,7 +58,8 @@ impl<N> Record<N> {
         }
     }
 
-    /// A job as created at `now_ms` with a result that exists already: it is FINISHED from the beginning, and announced.
+    /// A job as created at `now_ms` with a result that exists already: it is FINISHED from the
+    /// beginning, and announced.
     pub fn with_result(max_attempts: u32, now_ms: i64, result: N, expires_at_ms: Option<i64>) -> Self {
         let mut announced = Announced::default();
         announced.push(EventKind::Finished);
@@ -72,7 +73,8 @@ impl<N> Record<N> {
     }
 }
 
-/// The values that the caller of a transition provides. A rule reads only those that it mentions.
+/// The values that the caller of a transition provides. A rule reads only the values that it
+/// mentions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Input<N> {
     /// The time, in milliseconds.

@@ -1,10 +1,12 @@
-//! The rules by which a result changes, as data like those of jobs: when a change may happen and what it does.
+//! The rules by which a result changes, as data like those of jobs: when a change may happen and
+//! what it does.
 //!
-//! A result is written under the claim of one job (see [`crate::result`]). Two unique indexes are not rules, but the rules rely
-//! on them: of the results with one share key, at most one is WRITING and at most one is current.
+//! A result is written under the claim of one job (see [`crate::result`]). Two unique indexes are
+//! not rules, but the rules rely on them: of the results with one share key, at most one is WRITING
+//! and at most one is current.
 //!
-//! One key's results are therefore begun and finished one after the other: while a result is WRITING no other can be begun,
-//! and once it was removed its worker can no longer finish it.
+//! One key's results are therefore begun and finished one after the other: while a result is
+//! WRITING no other can be begun, and once it was removed its worker can no longer finish it.
 
 mod applying;
 
@@ -107,7 +109,8 @@ const FINISH: ResultRule = Rule {
 
 const REMOVE: ResultRule = Rule { when: &[C::In(Writing), C::SameEpoch], then: &[E::Remove] };
 
-/// The caller names the result that was current when it began: a worker that has lost its claim retires nothing newer.
+/// The caller names the result that was current when it began: a worker that has lost its claim
+/// retires nothing newer.
 const RETIRE: ResultRule = Rule { when: &[C::IsCurrent, C::SameEpoch], then: &[E::DropCurrent] };
 
 const EXPIRE: ResultRule = Rule {
@@ -136,8 +139,8 @@ impl ResultTransition {
     }
 }
 
-/// The part of a result that rules look at and change. `N` is the type of owners and addresses: texts in the database, small
-/// numbers in a model.
+/// The part of a result that rules look at and change. `N` is the type of owners and addresses:
+/// texts in the database, small numbers in a model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResultRecord<N> {
     /// State of the result.
@@ -156,7 +159,8 @@ pub struct ResultRecord<N> {
     pub is_current: bool,
 }
 
-/// The values that the caller of a transition provides. A rule reads only those that it mentions.
+/// The values that the caller of a transition provides. A rule reads only the values that it
+/// mentions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResultInput<N> {
     /// The time, in milliseconds.

@@ -13,7 +13,8 @@ pub enum Action {
     Claim(usize, usize),
     /// A worker takes its next step.
     Work(usize),
-    /// A worker that writes learns that the job is no longer its own, or that a cancel was requested.
+    /// A worker that writes learns that the job is no longer its own, or that a cancel was
+    /// requested.
     Heartbeat(usize),
     /// The lease of a job ends after its worker has died or left it.
     LeaseEnds(usize),

@@ -174,7 +174,8 @@ pub fn of_steps() -> Vec<Mutant> {
 pub fn harmless() -> Vec<(&'static str, Results)> {
     let departs = |departure, bounds| Results { departures: vec![departure], ..Results::new(bounds) };
     vec![
-        // One WRITING result at a time, and a worker that retires what it saw: so no second result becomes current.
+        // Only one result is WRITING at a time, and its worker has retired the current one, so no
+        // second result becomes current.
         ("no index on current: it would show a bug", departs(Departure::NoCurrentIndex, FAULT)),
         ("the same, with a fresh job", departs(Departure::NoCurrentIndex, FRESH)),
         // It is void as soon as the job is committed.

@@ -11,7 +11,8 @@ use super::world::{World, begun_at, job_of};
 
 /// A FINISHED result has a complete object.
 pub const COMPLETE: &str = "a finished result is complete";
-/// A result has an owner exactly while WRITING, an address exactly while FINISHED, and its times fit.
+/// A result has an owner exactly while WRITING, an address exactly while FINISHED, and its times
+/// fit.
 pub const WELL_FORMED: &str = "a result's fields fit its state";
 /// A FINISHED result changes only to EXPIRED, or to not current.
 pub const IMMUTABLE: &str = "a finished result does not change";
@@ -27,7 +28,8 @@ pub const RESULT_OF_JOB: &str = "a finished job has a finished result, for as lo
 pub const NOT_EXPIRED: &str = "no job gets an expired result";
 /// A job that asks for a fresh result gets one that was begun after the job was created.
 pub const FRESH: &str = "a fresh job gets a fresh result";
-/// A result is current once it is finished, and no running job reads the source when there is one that it can share.
+/// A result is current once it is finished, and no running job reads the source when there is one
+/// that it can share.
 pub const READ_ONCE: &str = "a result that can be shared is not read again";
 /// A job that has ended stays as it is, except that a FINISHED one expires.
 pub const ENDED_STAYS: &str = "an ended job stays as it is";
@@ -37,11 +39,12 @@ pub const ANNOUNCED: &str = "ends are announced";
 pub const ATTEMPTS: &str = "waiting costs no attempt";
 /// A job with a cancel runs or is CANCELLED.
 pub const CANCEL_HOLDS: &str = "a requested cancel holds";
-/// A job is shown as waiting only while it is NOT_STARTED.
+/// A job is shown as waiting only while no worker has it.
 pub const WAITING: &str = "only a job that is not started waits";
 /// Only faults fail a job.
 pub const FAULTS_FAIL: &str = "without faults no job fails";
-/// Jobs are given back to wait only after a fault, an early dispatch, or because a result became unusable.
+/// Jobs are given back to wait only after a fault, an early dispatch, or because a result became
+/// unusable.
 pub const NO_CHURN: &str = "the dispatcher prevents waits";
 /// Without further faults every job ends, and no WRITING result is left over.
 pub const ALL_END: &str = "every job ends";

@@ -1,4 +1,5 @@
-//! The rules of results by transition: those of [`export_core::rules::result`], unless a mutant changes them.
+//! The rules of results by transition: those of [`export_core::rules::result`], unless a mutant
+//! changes them.
 
 use export_core::rules::result::{ResultCondition, ResultEffect, ResultRule, ResultTransition};
 

@@ -1,7 +1,7 @@
 //! The search through everything that can happen, nearest first.
 //!
-//! Of a world only its hash is kept, as the checker of the job protocol does, with the steps that lead to it. That every job
-//! ends is checked afterwards, by going back from the worlds at rest.
+//! Of a world only its hash is kept, as the checker of the job protocol does, with the steps that
+//! lead to it. That every job ends is checked afterwards, by going back from the worlds at rest.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -87,7 +87,8 @@ impl Reached {
     }
 }
 
-/// Looks at everything that can happen, nearest first, until a property is violated or nothing is left.
+/// Looks at everything that can happen, nearest first, until a property is violated or nothing is
+/// left.
 pub fn check(results: &Results) -> Outcome {
     let mut reached = Reached::default();
     let start = World::new(&results.bounds);

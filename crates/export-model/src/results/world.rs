@@ -33,7 +33,8 @@ pub struct World {
     pub workers: [Worker; WORKERS],
     /// The sweeper of void results.
     pub sweeper: Sweeper,
-    /// The reading time: grows whenever a job is created that asks for a fresh result. It orders creations and beginnings.
+    /// The reading time: grows whenever a job is created that asks for a fresh result. It orders
+    /// creations and beginnings.
     pub reading_time: u8,
     /// How often each job was given back to wait.
     pub waits: [u8; JOBS],
@@ -63,7 +64,7 @@ pub struct Found {
 pub enum Request {
     /// It looks for a result to share.
     Look,
-    /// It inserts the job, FINISHED with this result or NOT_STARTED.
+    /// It inserts the job: FINISHED with this result, or waiting for a worker.
     Insert(Option<Found>),
     /// It was answered, was never made, or was lost.
     Done,
@@ -226,7 +227,8 @@ impl World {
             .any(|worker| worker.step != Step::Idle && worker.claim.job == job && self.is_live(worker.claim))
     }
 
-    /// Whether all jobs have ended, no process has anything left to do, and no WRITING result is left over.
+    /// Whether all jobs have ended, no process has anything left to do, and no WRITING result is
+    /// left over.
     pub fn is_at_rest(&self) -> bool {
         self.requests.iter().all(|request| *request == Request::Done)
             && self.workers.iter().all(|worker| worker.step == Step::Idle)

@@ -1,8 +1,10 @@
 //! The API: create, dispatch, sweep, cancel.
 //!
-//! Accepting a job ends with the answer; its message is the dispatcher's business. Dispatching and publishing again are the same steps here (see the
-//! job, publish, mark), told apart by whether the job counts as published. That dispatchers take turns, and whose job is next, is not in the model: with
-//! one job there is nobody to be next, and turns may be lost at any time, so two dispatchers do whatever they like here.
+//! Accepting a job ends with the answer; the dispatcher publishes its message. Dispatching and
+//! publishing again are the same steps here (read the job, publish, mark); they differ only in
+//! whether the job counts as published. The model has no turns of dispatchers and no order of jobs:
+//! there is one job, and a dispatcher may lose its turn at any time, so two dispatchers may act at
+//! once.
 
 use export_core::job::JobState;
 use export_core::rules::{Record, Transition};
@@ -12,9 +14,10 @@ use crate::protocol::{Departure, NOW_MS, Protocol, input};
 use crate::seen::Wrong;
 use crate::world::{Canceller, Publisher, World};
 
-/// A dispatcher publishes an unpublished job only while the broker has fewer messages than this, and a sweeper one that was published
-/// long ago only while it has one less: more of the same message would only make more of the same states. (The service bounds the messages of
-/// all jobs together, by jobs that count as published. Losing that bound does no harm that one job could show.)
+/// A dispatcher publishes an unpublished job only while the broker has fewer messages than this. A
+/// sweeper publishes a job again only while the broker has one message less. More copies of the
+/// same message would only add similar states. (The service limits the messages of all jobs
+/// together, by the number of jobs that count as published.)
 const MESSAGES_MAX: u8 = 3;
 
 /// Changes by which sweepers take jobs from lost workers.
@@ -25,7 +28,8 @@ pub(super) fn enabled(protocol: &Protocol, world: &World, actions: &mut Vec<Acti
     for (index, publisher) in world.publishers.iter().enumerate() {
         match publisher {
             Publisher::Idle => {
-                // The first is a request's. Its copy of the API has a dispatcher as well; which copy's the only one is makes no difference.
+                // The first task is a request's. Its copy of the API also has a dispatcher, which
+                // acts only in some bounds.
                 let is_there = index == 1 || protocol.bounds.two_sweepers;
                 if is_there && needs_message(protocol, world) {
                     actions.push(Action::Sweep(index));
@@ -60,7 +64,7 @@ fn faults(index: usize, publisher: Publisher, actions: &mut Vec<Action>) {
     }
 }
 
-/// Whether a dispatcher or sweeper that looks now would publish the job.
+/// Whether a dispatcher or sweeper that reads the job now would publish it.
 fn needs_message(protocol: &Protocol, world: &World) -> bool {
     let Some(job) = &world.job else { return false };
     let messages_max = if job.published_at_ms.is_none() { MESSAGES_MAX } else { MESSAGES_MAX - 1 };
@@ -153,7 +157,8 @@ fn mark(protocol: &Protocol, world: &mut World, index: usize) {
     };
 }
 
-/// First as a waiting job, then as a running one, and once more if it was released in between.
+/// Cancels the job as a waiting one, then as a running one, and again if it was released in
+/// between.
 fn cancel(protocol: &Protocol, world: &mut World, transition: Transition) {
     let Some(job) = &mut world.job else { return };
     world.canceller = if protocol.apply(transition, job, &input(0, 0, 0)) {

@@ -1,4 +1,4 @@
-//! The broker: deliveries answered, rested, doubled and lost.
+//! The broker: messages that are acked, nacked, delayed, duplicated and lost.
 
 use crate::action::Action;
 use crate::protocol::{Departure, Protocol};

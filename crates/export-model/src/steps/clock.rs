@@ -1,4 +1,4 @@
-//! Time: what is only a matter of waiting. There is no clock; what time brings may happen at any moment.
+//! Time. The model has no clock: a time that will pass may pass at any moment.
 
 use export_core::job::JobState;
 use export_core::rules::Transition;
@@ -13,9 +13,9 @@ pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
         JobState::NotStarted if job.run_after_ms > NOW_MS => actions.push(Action::BecomeDue),
         JobState::Started if job.lease_until_ms.is_some_and(|until_ms| until_ms > NOW_MS) => {
             if !world.is_held() {
-                actions.push(Action::LeaseRunsOut);
+                actions.push(Action::LeaseEnds);
             } else if world.faults_left > 0 {
-                actions.push(Action::LeaseRunsOutEarly);
+                actions.push(Action::LeaseEndsEarly);
             }
         }
         JobState::Finished => actions.push(Action::Expire),
@@ -27,7 +27,7 @@ pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bo
     let Some(job) = &mut world.job else { return false };
     match action {
         Action::BecomeDue => job.run_after_ms = NOW_MS,
-        Action::LeaseRunsOut | Action::LeaseRunsOutEarly => job.lease_until_ms = Some(EARLIER_MS),
+        Action::LeaseEnds | Action::LeaseEndsEarly => job.lease_until_ms = Some(EARLIER_MS),
         Action::Expire => {
             job.expires_at_ms = Some(NOW_MS);
             protocol.apply(Transition::Expire, job, &input(0, 0, 0));

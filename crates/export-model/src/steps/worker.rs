@@ -1,4 +1,4 @@
-//! Workers: delivery → claim → parts → commit → ack, and all the ways off that path.
+//! Workers: delivery → claim → parts → commit → ack, and every way off that path.
 
 use export_core::job::JobState;
 use export_core::rules::{Record, Rule, Transition};
@@ -31,7 +31,7 @@ pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
     }
 }
 
-/// Heartbeats that would change nothing are left out.
+/// Only heartbeats that change the worker's next step.
 fn heartbeat(world: &World, index: usize, actions: &mut Vec<Action>) {
     let (worker, Some(job)) = (&world.workers[index], &world.job) else { return };
     if !worker.is_exporting() {
@@ -56,14 +56,14 @@ fn faults(index: usize, worker: Worker, actions: &mut Vec<Action>) {
         actions.push(Action::Disconnect(index));
     }
     if worker.is_at_work() {
-        actions.push(Action::LeaveUnwritten(index));
+        actions.push(Action::LeaveUnstored(index));
     }
     match worker.step {
         Step::Claim => actions.extend([Action::ClaimUnanswered(index), Action::ClaimLost(index)]),
         Step::Write(_) => actions.extend([
             Action::HandOver(index),
             Action::ExportFails(index),
-            Action::ExportIsHopeless(index),
+            Action::ExportFailsForGood(index),
             Action::WriteUnanswered(index),
             Action::WriteLost(index),
         ]),
@@ -96,12 +96,12 @@ pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bo
             }
         }
         Action::Heartbeat(index) => beat(protocol, world, index),
-        Action::OwnClock(index) | Action::LeaveUnwritten(index) => go(world, index, Step::Settle),
+        Action::OwnClock(index) | Action::LeaveUnstored(index) => go(world, index, Step::Settle),
         Action::ExportFails(index) => {
             let ending = if world.workers[index].is_last { Ending::Fail } else { Ending::Release };
             go(world, index, Step::End(ending));
         }
-        Action::ExportIsHopeless(index) => go(world, index, Step::End(Ending::Fail)),
+        Action::ExportFailsForGood(index) => go(world, index, Step::End(Ending::Fail)),
         Action::End(index) => {
             let ended = end(protocol, world, index);
             go(world, index, ended);
@@ -128,7 +128,8 @@ fn go(world: &mut World, index: usize, step: Step) {
     world.workers[index].step = step;
 }
 
-/// The process is gone, and a new one in its place; its connection is closed, so that its delivery goes to somebody else.
+/// A new process replaces the worker. The connection was closed, so the broker delivers the message
+/// again.
 fn leave(world: &mut World, index: usize) {
     world.ready += u8::from(world.workers[index].has_delivery);
     world.workers[index] = Worker::IDLE;
@@ -148,8 +149,8 @@ fn change(protocol: &Protocol, world: &mut World, index: usize, transition: Tran
     is_changed
 }
 
-/// Services look before they wait for a place, and claim after it. What they see first is what a claim would have met at that moment, so it is
-/// no step of its own here.
+/// Workers read the job before they wait for a free slot, and claim it afterwards. The read is not
+/// a step of its own here, because it shows only what a claim would have found at that moment.
 fn claim(protocol: &Protocol, world: &mut World, index: usize) {
     let waits_unpublished =
         |job: &Record<u8>| job.state == JobState::NotStarted && job.published_at_ms.is_none();
@@ -173,7 +174,8 @@ fn claim(protocol: &Protocol, world: &mut World, index: usize) {
     }
 }
 
-/// A job that is not due and does not count as published gets a message from the dispatcher when it is due: this one is not needed.
+/// The message of a job that is not due and does not count as published is not needed: the
+/// dispatcher publishes another one.
 fn look(protocol: &Protocol, world: &mut World, index: usize) {
     let waiting = world.job.as_ref().filter(|job| job.state == JobState::NotStarted);
     let is_nacked = waiting.is_some_and(|job| {
@@ -183,7 +185,8 @@ fn look(protocol: &Protocol, world: &mut World, index: usize) {
     go(world, index, if is_nacked { Step::Nack } else { Step::Settle });
 }
 
-/// Creates the part. One that exists is taken for the worker's own, whose answer was lost: nobody else uses its key.
+/// Creates the part. An existing part is taken for the worker's own after a lost answer, because
+/// each attempt has its own key.
 fn write(protocol: &Protocol, world: &mut World, index: usize) {
     let worker = world.workers[index];
     let Step::Write(part) = worker.step else { return };
@@ -209,7 +212,7 @@ fn beat(protocol: &Protocol, world: &mut World, index: usize) {
     }
 }
 
-/// Writes down how the attempt ended; what the worker does when it has the answer.
+/// Stores how the attempt ended; returns the worker's next step.
 fn end(protocol: &Protocol, world: &mut World, index: usize) -> Step {
     let worker = world.workers[index];
     let (ending, transition) = match worker.step {
@@ -254,7 +257,7 @@ fn read_back(protocol: &Protocol, world: &mut World, index: usize) {
         && job.epoch == i64::from(worker.epoch)
         && job.owner == Some(protocol.owner(index));
     let step = match (is_own, job.cancel_requested) {
-        // Its own result, if there is one, or somebody else's business.
+        // The ending was stored, or the job is not the worker's any more.
         (false, _) => Step::Settle,
         (true, true) => Step::End(Ending::Cancel),
         (true, false) => Step::End(ending),

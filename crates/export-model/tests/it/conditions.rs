@@ -1,10 +1,11 @@
-//! Each condition of each rule, taken away alone, is missed; or it is said here why not.
+//! Removing any condition of any job rule breaks an invariant, except the conditions listed here
+//! with a reason.
 
 use export_core::rules::{Condition as C, Transition as T};
 use export_model::check;
 use export_model::protocol::{Bounds, Protocol, Rules};
 
-/// Why nothing goes wrong in the model without this condition, if nothing does.
+/// Why the model has no violation without this condition, if it has none.
 fn why_spare(transition: T, condition: C) -> Option<&'static str> {
     match (transition, condition) {
         (T::WaitForResult, _) | (_, C::ResultLasts) => Some("the model of results checks it"),
@@ -21,15 +22,15 @@ fn why_spare(transition: T, condition: C) -> Option<&'static str> {
         (T::Release, C::AttemptsLeft) => {
             Some("the worker knows from the claim whether it is the last attempt")
         }
-        (T::CancelLost, C::LeaseExpired) => Some("the job is to end anyhow"),
-        (T::Claim, C::Due) => Some("it is only too early"),
+        (T::CancelLost, C::LeaseExpired) => Some("the job ends in any case"),
+        (T::Claim, C::Due) => Some("the claim only comes too early"),
         (T::Expire, C::In(_)) => Some("only a finished job has a time to expire"),
         (T::Expire, C::ResultExpired) => Some("in the model results may expire at any time"),
         _ => None,
     }
 }
 
-/// Where it is missed.
+/// Bounds in which the missing condition breaks an invariant.
 fn bounds(transition: T, condition: C) -> Bounds {
     match (transition, condition) {
         (T::MarkPublished, _) => Bounds::RELIABLE_BROKER,

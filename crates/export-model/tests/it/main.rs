@@ -1,4 +1,4 @@
-//! The protocol has no violation, and every part of it is needed.
+//! The models have no violation, and every part of the protocols is needed.
 
 mod conditions;
 mod mutants;

@@ -1,4 +1,4 @@
-//! Each part of the protocol, taken away, is missed.
+//! Every mutant of the protocol breaks its invariant.
 
 use export_model::mutants::{self, Mutant};
 use export_model::{check, find};
@@ -7,7 +7,7 @@ fn all_are_caught(mutants: Vec<Mutant>) {
     for Mutant { name, protocol, breaks } in mutants {
         let outcome = find(protocol, breaks);
         eprintln!("{name}: {:?} within {} states", outcome.violated(), outcome.unique_states);
-        assert!(outcome.violated().contains(&breaks), "{name}: {breaks:?} holds all the same");
+        assert!(outcome.violated().contains(&breaks), "{name}: {breaks:?} still holds");
     }
 }
 
@@ -27,7 +27,7 @@ fn of_steps() {
 }
 
 #[test]
-fn what_is_said_to_be_harmless_is() {
+fn harmless_parts_are_harmless() {
     for (name, protocol) in mutants::harmless() {
         let outcome = check(protocol);
         assert!(outcome.violations.is_empty(), "{name}: {:#?}", outcome.violations);

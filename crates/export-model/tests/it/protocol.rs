@@ -1,9 +1,9 @@
-//! The protocol as it is, within several bounds: each run looks at everything.
+//! The protocol without mutation, within several bounds: all runs are checked.
 
 use export_model::check;
 use export_model::protocol::{Bounds, Protocol};
 
-/// Checks all runs within the bounds; `states_min` keeps the search from quietly shrinking.
+/// Checks all runs within the bounds; `states_min` keeps the search from shrinking unnoticed.
 fn all_runs_are_in_order(bounds: Bounds, states_min: usize) {
     let outcome = check(Protocol::new(bounds));
     eprintln!(
@@ -32,7 +32,7 @@ fn two_deliveries_in_one_process() {
 }
 
 #[test]
-fn a_broker_that_keeps_its_word_needs_no_queue_age_limit() {
+fn a_reliable_broker_needs_no_queue_age_limit() {
     all_runs_are_in_order(Bounds::RELIABLE_BROKER, 780_000);
 }
 

@@ -1,4 +1,5 @@
-//! The model can do what it is there for: an invariant of something that never happens says nothing.
+//! The model reaches the scenes that its invariants are about: an invariant of a scene that never
+//! happens proves nothing.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -9,7 +10,7 @@ use export_model::protocol::{Bounds, Departure, Protocol};
 use export_model::world::{Worker, World};
 use export_model::{check, steps};
 
-/// All worlds within the bounds, and the names of all actions on the way.
+/// All worlds within the bounds, and the names of all actions that lead to them.
 fn explore(protocol: &Protocol) -> (HashSet<World>, BTreeSet<String>) {
     let mut worlds = HashSet::from([World::new(protocol)]);
     let mut open = VecDeque::from([World::new(protocol)]);
@@ -29,7 +30,8 @@ fn explore(protocol: &Protocol) -> (HashSet<World>, BTreeSet<String>) {
     (worlds, names)
 }
 
-/// The other way round: how many worlds cannot come to rest, going back from those at rest over steps alone.
+/// Number of worlds that cannot come to rest, found by going back from the worlds at rest over
+/// steps alone.
 fn stuck_worlds(protocol: &Protocol) -> usize {
     let (worlds, _) = explore(protocol);
     let worlds: Vec<World> = worlds.into_iter().collect();
@@ -56,7 +58,7 @@ fn stuck_worlds(protocol: &Protocol) -> usize {
     comes_to_rest.iter().filter(|comes| !**comes).count()
 }
 
-/// The action's name, whichever process takes it.
+/// The action's name without its process.
 fn name(action: Action) -> String {
     match action {
         Action::SweepLost(transition) => format!("{transition:?}"),
@@ -72,7 +74,7 @@ fn everything_that_can_happen_does() {
     for transition in [Transition::ReleaseLost, Transition::FailLost, Transition::CancelLost] {
         assert!(names.contains(&format!("{transition:?}")), "{transition:?} never happens: {names:?}");
     }
-    // The variants of `Action`, and three for the sweeper's instead of one.
+    // The variants of `Action`, with three for `SweepLost` instead of one.
     assert_eq!(names.len(), 42 + 2, "{names:?}");
 }
 
@@ -80,7 +82,7 @@ fn everything_that_can_happen_does() {
 fn the_scenes_that_matter_are_reached() {
     let protocol = Protocol::new(Bounds { faults: 1, ..Bounds::USUAL });
     let (worlds, _) = explore(&protocol);
-    assert_eq!(worlds.len(), check(protocol.clone()).unique_states, "the checker has looked at all of them");
+    assert_eq!(worlds.len(), check(protocol.clone()).unique_states, "the checker has reached all of them");
     let reached = |scene: &str, is_so: fn(&World, JobState) -> bool| {
         let found = worlds.iter().any(|world| world.job.as_ref().is_some_and(|job| is_so(world, job.state)));
         assert!(found, "never reached: {scene}");
@@ -94,7 +96,7 @@ fn the_scenes_that_matter_are_reached() {
     reached("a job that finished before its 202", |world, state| {
         state == JobState::Finished && !world.seen.is_accepted
     });
-    reached("two workers that both believe the job theirs", |world, _| {
+    reached("two workers that both act as if they had the job", |world, _| {
         world.workers.iter().all(Worker::is_at_work)
     });
     reached("a zombie at work on a finished job", |world, state| {

@@ -207,7 +207,7 @@ fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
     let by_server = doc! {
         "createdAt": "$$NOW",
         "runAfter": "$$NOW",
-        "turnAt": after_now(new.priority.steps_back()),
+        "turnAt": after_now(new.priority.queue_delay()),
         "shareKey": share_key(new),
     };
     let mut parts = vec![literal, by_server];

@@ -20,7 +20,8 @@ const FROM_LOST_WORKERS: [Transition; 3] =
     [Transition::ReleaseLost, Transition::FailLost, Transition::CancelLost];
 
 pub(super) fn enabled(results: &Results, world: &World, job: usize, actions: &mut Vec<Action>) {
-    // Requests come one after the other; none of them reads what another has not written.
+    // Requests come one after the other: they have no effect on each other before they insert their
+    // jobs.
     let is_next = job == 0 || world.requests[job - 1] == Request::Done;
     if world.requests[job] != Request::Done && is_next {
         actions.push(Action::Request(job));
@@ -71,7 +72,8 @@ fn of_job(results: &Results, world: &World, job: usize, stored: &Record<u8>, act
     }
 }
 
-/// A request takes seconds and shares only what is kept for longer: its result does not expire meanwhile.
+/// Whether the result's lifetime may pass. A request takes seconds and shares only a result that is
+/// kept for longer, so the result does not expire meanwhile.
 fn can_age(world: &World, uri: Option<u8>, expires_at_ms: Option<i64>) -> bool {
     let is_held_by_request = world
         .requests
@@ -96,7 +98,8 @@ pub(super) fn sweeping(results: &Results, world: &World, actions: &mut Vec<Actio
     }
 }
 
-/// Whether the dispatcher leaves the job out: another job with the same key is published or runs, and this one cannot share yet.
+/// Whether the dispatcher leaves the job out: another job with the same key is published or runs,
+/// and this one cannot share yet.
 fn is_left_out(results: &Results, world: &World, job: usize) -> bool {
     let is_active = |other: &Record<u8>| match other.state {
         JobState::NotStarted => other.published_at_ms.is_some() || results.departs(Departure::DispatchNone),

@@ -1,4 +1,5 @@
-//! Workers: claim → look → begin → look again → write → finish → commit, and every way off that path.
+//! Workers: claim → look → begin → look again → write → finish → commit, and every way off that
+//! path.
 
 use export_core::job::JobState;
 use export_core::result::{ResultState, is_void};
@@ -25,7 +26,8 @@ pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
         actions.push(Action::Work(index));
         let job = world.jobs[worker.claim.job].as_ref();
         let is_cancelled = job.is_some_and(|job| job.cancel_requested);
-        // Workers send heartbeats during all steps; these two would otherwise take long, or be repeated for ever.
+        // Workers send heartbeats during all steps; these two would otherwise take long, or be
+        // repeated for ever.
         let is_long = matches!(worker.step, Step::Write | Step::FindHolder);
         if is_long && (is_cancelled || !world.is_live(worker.claim)) {
             actions.push(Action::Heartbeat(index));
@@ -269,7 +271,8 @@ fn finish(results: &Results, world: &mut World, index: usize) -> Step {
     Step::Commit(own_result(worker))
 }
 
-/// A result that its worker's claim has finished is its own, even without the answer. Otherwise it was removed, or begun anew.
+/// A result that its worker's claim has finished is its own, even without the answer. Otherwise it
+/// was removed, or begun anew.
 fn read_back(world: &World, worker: Worker) -> Step {
     match &world.results[worker.claim.job] {
         Some(own) if own.state == ResultState::Finished && own.uri == Some(worker.uri()) => {
@@ -297,7 +300,8 @@ fn end_of_attempt(results: &Results, world: &mut World, claim: Claimed, ways: &[
     after_refusal(world, claim)
 }
 
-/// The job has a cancel, or is not the worker's any more. A job that is left running loses its lease.
+/// The job has a cancel, or is not the worker's any more. A job that is left running loses its
+/// lease.
 fn after_refusal(world: &World, claim: Claimed) -> Step {
     let is_cancelled = world.jobs[claim.job].as_ref().is_some_and(|job| job.cancel_requested);
     if is_cancelled && world.is_live(claim) { Step::Cancel } else { Step::Idle }
