@@ -261,7 +261,7 @@ async fn settle(delivery: &Delivery, verdict: Verdict) {
     match settled {
         Ok(true) => {}
         Ok(false) => {
-            warn!(?verdict, "the connection of a delivery is lost; the message will be delivered again")
+            warn!(?verdict, "the connection of a delivery is lost; the message will be delivered again");
         }
         Err(error) => {
             warn!(?verdict, error = %causes(&error), "cannot answer a delivery; the message will be delivered again");

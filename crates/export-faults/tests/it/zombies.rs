@@ -118,7 +118,7 @@ async fn a_zombies_result_comes_late() {
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.hasty().api().await;
     let mut zombie = with_one_slot(&deployment).await;
-    let finishes = zombie.links.mongodb.add(Rule::request(finish_result(), Fault::None));
+    let asked = zombie.links.mongodb.add(Rule::request(finish_result(), Fault::None));
     let held =
         zombie.links.mongodb.add(Rule::request(finish_result(), Fault::Hold(Direction::Requests)).times(1));
     let job_id = api.accepted(&fleet.body).await;
@@ -126,10 +126,10 @@ async fn a_zombies_result_comes_late() {
     let second = deployment.hasty().worker().await;
     let finished = Finished::by_another(&deployment, &fleet, &job_id).await;
     held.lift();
-    finishes.until_answered(1).await;
+    asked.until_answered(1).await;
     zombie.until_written("the job went to another worker before its result could be finished");
     finished.is_unchanged(&deployment).await;
-    assert_eq!(finishes.seen(), 1, "it asks once");
+    assert_eq!(asked.seen(), 1, "it asks once");
     drop((api, zombie, second));
     deployment.end().await;
 }

@@ -110,7 +110,7 @@ fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_
             set("expiresAt", Bson::Null);
         }
         ResultEffect::MakeCurrent => {
-            set("current", doc! { "$eq": [{ "$type": "$shareKey" }, "string"] }.into())
+            set("current", doc! { "$eq": [{ "$type": "$shareKey" }, "string"] }.into());
         }
         ResultEffect::DropCurrent => set("current", false.into()),
         // A deletion, which is no update.
