@@ -1,13 +1,14 @@
-//! Any bytes as the documents of two collections, through the whole engine: no panic, every point accounted for (the engine
-//! ends with an error where one is not), and the same bytes whatever the size of slices and the number of threads.
+//! Runs any bytes as the documents of two collections through the whole engine: no panic, every
+//! point is counted (or the engine returns an error), and neither the size of slices nor the number
+//! of threads changes the result.
 //!
-//! The first byte chooses the options. The rest is cut into documents by the lengths that stand in it; where no length can be
-//! right the rest is one document, and its length is put right, so that the decoder gets to see what follows. The documents then
-//! come as a source gives them: in order, and none whose `_id` is out of the range.
+//! The first byte chooses the options. The rest is cut into documents by their length prefixes.
+//! Where a prefix is impossible, the rest is one document with a corrected prefix, so that the
+//! decoder sees its content. The documents then come like those of a source: in order, and with no
+//! `_id` out of the range.
 
 #![no_main]
 
-use std::collections::BTreeSet;
 use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::LazyLock;
@@ -19,18 +20,18 @@ use export_core::output::{Archive, Compression, Fill, Format, OutputOptions, Res
 use export_core::sink::Sink;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_engine::{Engine, EngineError, Limits, Meter, Plan, PlanRequest, SliceSize, VehiclePlan};
+use export_engine::{Engine, ExportTask, Limits, Meter, Plan, PlanRequest, SliceSize, StopFlag, VehiclePlan};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
-/// The range that is exported; documents of other times reach the decoder only where they overlap it.
+/// The exported range. Documents of other times reach the decoder only if they overlap it.
 const FROM_MS: i64 = 1_234_567;
 const TO_MS: i64 = 4 * HOUR_MS + 1;
 const HOUR_MS: i64 = 3_600_000;
 
-/// Smallest BSON document: its length and its end.
-const LEAST_BYTES: usize = 5;
-/// More documents show nothing new, and each costs time.
-const MOST_DOCUMENTS: usize = 16;
+/// Smallest BSON document: a length and a closing byte.
+const MIN_BYTES: usize = 5;
+/// More documents take time and find nothing new.
+const MAX_DOCUMENTS: usize = 16;
 
 static ENGINES: LazyLock<[Engine; 2]> = LazyLock::new(|| {
     [1, 2].map(|threads| Engine::new(NonZeroUsize::new(threads).expect("not zero")).expect("threads"))
@@ -52,12 +53,12 @@ struct Documents([Vec<Bytes>; 2]);
 impl Documents {
     fn cut(mut bytes: &[u8]) -> Self {
         let mut columns = [Vec::new(), Vec::new()];
-        for index in 0..MOST_DOCUMENTS {
-            if bytes.len() < LEAST_BYTES {
+        for index in 0..MAX_DOCUMENTS {
+            if bytes.len() < MIN_BYTES {
                 break;
             }
             let length = bytes.first_chunk().map_or(0, |prefix| u32::from_le_bytes(*prefix) as usize);
-            let is_length = (LEAST_BYTES..=bytes.len()).contains(&length);
+            let is_length = (MIN_BYTES..=bytes.len()).contains(&length);
             let (document, rest) = bytes.split_at(if is_length { length } else { bytes.len() });
             let mut document = document.to_vec();
             let length = u32::try_from(document.len()).expect("inputs are short");
@@ -75,7 +76,8 @@ fn as_a_source_gives_them(documents: Vec<Vec<u8>>) -> Vec<Bytes> {
     for document in documents {
         let id = match read_id(&document) {
             Ok(id) => id.and_then(|id| integral(&id)),
-            // What cannot be read here may be readable to who looks less closely at what comes before.
+            // The engine's reader may find this `_id`, since it checks less of the document before
+            // it.
             Err(_) if document.windows(4).any(|bytes| bytes == b"_id\0") => continue,
             Err(_) => None,
         };
@@ -99,7 +101,8 @@ fn read_id(document: &[u8]) -> bson::error::Result<Option<Bson>> {
     Ok(None)
 }
 
-/// A whole number. Those written as Decimal128 with a point or an exponent are not told here, so none is taken.
+/// An integral `_id`. A Decimal128 may have a point or an exponent, so it is treated as out of
+/// range.
 fn integral(id: &Bson) -> Option<i64> {
     match id {
         Bson::Int32(id) => Some(i64::from(*id)),
@@ -138,7 +141,7 @@ impl HourDocuments for Listed<'_> {
     }
 }
 
-/// Objects, one behind the other.
+/// All objects in one buffer.
 #[derive(Default)]
 struct Joined(Vec<u8>);
 
@@ -167,7 +170,7 @@ fn output(options: u8) -> OutputOptions {
     OutputOptions {
         format: if options & 1 == 0 { Format::Csv } else { Format::Parquet },
         time_format: if options & 2 == 0 { TimeFormat::UnixMs } else { TimeFormat::Rfc3339 },
-        // Not compressed: packing is not what is looked at, and takes most of the time.
+        // Not compressed: the packing is not under test and takes most of the time.
         archive: Archive::None,
         compression: Compression::None,
         resampling: (options & 4 != 0).then_some(resampling),
@@ -188,23 +191,16 @@ fn plan(output: OutputOptions) -> Plan {
         },
         vehicles: vec![vehicle],
         parameters: ["soc", "odo"].map(|name| name.parse().expect("a parameter")).to_vec(),
-        text_parameters: BTreeSet::new(),
     }
 }
 
 fn export(plan: &Plan, source: &Documents, engine: &Engine, slice_bytes: usize) -> Vec<u8> {
-    let mut plan = plan.clone();
     let slice = SliceSize { target_bytes: slice_bytes, most_bytes: slice_bytes };
     let limits = Limits { slice, slices_share_bytes: 4 << 20 };
-    loop {
-        let mut written = Joined::default();
-        match engine.export(&plan, source, &mut written, &Meter::default(), &limits) {
-            Ok(_) => return written.0,
-            Err(EngineError::NotNumeric(found)) => {
-                assert!(found.is_disjoint(&plan.text_parameters), "{found:?} were known");
-                plan.text_parameters.extend(found);
-            }
-            Err(error) => panic!("{error}"),
-        }
+    let (meter, stop) = (Meter::default(), StopFlag::default());
+    let task = ExportTask { plan, source, limits, meter: &meter, stop: &stop };
+    match engine.export(&task, &mut || Ok(Joined::default())) {
+        Ok(exported) => exported.sink.0,
+        Err(error) => panic!("{error}"),
     }
 }

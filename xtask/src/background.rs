@@ -97,7 +97,7 @@ pub(crate) fn check_alive(instance: &Instance, part: &str) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Ends the recorded program of that part with everything in its process group: asks, and after `grace` insists. Returns whether it was
+/// Ends the recorded program of that part with everything in its process group: SIGTERM, and SIGKILL after `grace`. Returns whether it was
 /// running.
 pub(crate) fn stop(instance: &Instance, part: &str, grace: Duration) -> anyhow::Result<bool> {
     let found = running(instance, part);

@@ -7,6 +7,7 @@
 mod api;
 mod contestant;
 mod data;
+mod field;
 pub(crate) mod machine;
 mod measure;
 mod report;
@@ -16,8 +17,8 @@ pub(crate) mod statistics;
 
 use anyhow::Context as _;
 
-use crate::bench::contestant::Field;
 use crate::bench::data::{Data, Size};
+use crate::bench::field::Field;
 use crate::bench::measure::Run;
 use crate::cli::Contestant;
 use crate::layout::Layout;
@@ -102,7 +103,7 @@ fn measure(
         let stack = stack::up(layout.clone(), settings, &arguments.stack, &wanted, started)?;
         let data = data::prepare(&stack, size, arguments.level)?;
         if index > 0 {
-            // Nobody needs to wait for minutes of Python to see how this service grows.
+            // The growth of this service can be seen without waiting minutes for Python.
             contestants.retain(|contestant| *contestant != Contestant::Python);
         }
         let field = Field { stack: &stack, data: &data, python: python.as_deref(), level: arguments.level };

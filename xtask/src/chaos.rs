@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: random schedules of faults over the real programs.
 //!
-//! A program of the crate `export-faults` starts the servers, plays the schedules and judges what came of them; this command
-//! builds everything, says where it is, and puts the figures where they are wanted.
+//! A program of the crate `export-faults` starts the servers, plays the schedules and judges the outcome; this command
+//! builds everything, passes on the paths, and writes the figures into the report.
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::programs::{self, Purpose};
 use crate::testing::programs_of_tests;
 use crate::{cli, console, document, foreground};
 
-/// For the servers' start and their data.
+/// Time limit for starting the servers and writing their data.
 const START_LIMIT: Duration = Duration::from_mins(10);
-/// For one schedule: much longer than any takes that comes to rest.
+/// Time limit of one schedule: much longer than any schedule that comes to rest takes.
 const SCHEDULE_LIMIT: Duration = Duration::from_mins(5);
 
 /// Plays the schedules, prints the figures and writes the report; fails when an invariant was violated.

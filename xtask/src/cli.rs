@@ -37,6 +37,12 @@ pub(crate) enum Command {
     /// The Python packages are downloaded; the other programs must be installed (Debian: unzip, libarchive-tools,
     /// default-jdk-headless).
     Readers(Readers),
+    /// Download the programs that `test` needs: a MongoDB, a RabbitMQ and Python packages.
+    Fetch,
+    /// Check licences, unwanted crates and origins of all dependencies with cargo-deny, which is downloaded unless installed.
+    Deny(Deny),
+    /// Check what may depend on what: crates, imports between files, unused dependencies, lengths of files and functions.
+    Layers,
     /// Run every test of the workspace on real services that exist for this run only.
     Test(Test),
     /// Break everything at random under the real programs, and check the job protocol's invariants afterwards.
@@ -216,12 +222,23 @@ pub(crate) struct Readers {
     pub(crate) allow_missing: bool,
 }
 
+/// Flags of `deny`.
+#[derive(Debug, Args)]
+pub(crate) struct Deny {
+    /// Check for security advisories instead; fetches the `RustSec` database from GitHub.
+    #[arg(long)]
+    pub(crate) advisories: bool,
+}
+
 /// Flags of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
     /// Where the services come from when the environment does not give their addresses.
     #[arg(long, value_enum, default_value_t, env = "XTASK_SERVICES")]
     pub(crate) services: Source,
+    /// Run only the unit tests, the model, the engine's tests and one export through the whole service.
+    #[arg(long, conflicts_with = "runner_arguments")]
+    pub(crate) quick: bool,
     /// Passed on to the test runner: `cargo nextest run --workspace` if it is installed, else `cargo test --workspace`.
     #[arg(last = true)]
     pub(crate) runner_arguments: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the commands print: one line per step, and the end of a log where something went wrong.
+//! Output of the commands: one line per step, and the end of the log after a failure.
 
 use std::fs;
 use std::path::Path;
@@ -8,12 +8,12 @@ const TAIL_LINES: usize = 20;
 /// Longest part of a line in it: MongoDB writes lines of several kilobytes.
 const TAIL_LINE_CHARACTERS: usize = 300;
 
-/// One step: what is done and why, in one line.
+/// Prints one step: what is done and why.
 pub(crate) fn step(message: impl AsRef<str>) {
     println!("▸ {}", message.as_ref());
 }
 
-/// A fact under a step.
+/// Prints a fact about the last step.
 pub(crate) fn detail(name: &str, value: impl AsRef<str>) {
     println!("  {name:<10} {}", value.as_ref());
 }
@@ -34,26 +34,9 @@ pub(crate) fn tail(log: &Path) -> String {
     tail
 }
 
-/// A URI without the name and password in it, for printing.
-pub(crate) fn without_credentials(uri: &str) -> String {
-    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
-    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
-    match rest[..authority_end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => uri.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{tail, without_credentials};
-
-    #[test]
-    fn credentials_are_not_printed() {
-        assert_eq!(without_credentials("mongodb://root:p%40ss@db:27017/?a=b@c"), "mongodb://db:27017/?a=b@c");
-        assert_eq!(without_credentials("amqp://127.0.0.1:5673/%2f"), "amqp://127.0.0.1:5673/%2f");
-        assert_eq!(without_credentials("mongodb://u:p@ss@h1,h2"), "mongodb://h1,h2");
-    }
+    use super::tail;
 
     #[test]
     fn a_missing_log_is_an_empty_log() {

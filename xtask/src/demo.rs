@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: one export from end to end on real services, with a proof that its result is right.
+//! `cargo xtask demo`: one export from end to end on real services, with a comparison of its result with the reference exporter.
 
 mod progress;
 
@@ -18,32 +18,32 @@ use crate::{background, cli, console, foreground, http, wait};
 
 /// First day of the synthetic fleet, the last of a month: its `n`th next day is the `n`th of December.
 const FIRST_DAY: &str = "2018-11-30";
-/// Writing a month of a large fleet.
+/// Time limit for writing a month of a large fleet.
 const FLEET_LIMIT: Duration = Duration::from_mins(30);
-/// An export of it.
+/// Time limit of the export.
 const EXPORT_LIMIT: Duration = Duration::from_mins(30);
-/// Comparing it, for which the reference exporter holds everything in memory.
+/// Time limit of the comparison; the reference exporter holds everything in memory.
 const VERIFY_LIMIT: Duration = Duration::from_mins(30);
-/// The synthetic fleet is the same at every run.
+/// Seed of the synthetic fleet, the same in every run.
 const SEED: &str = "1";
-/// Where somebody else's MongoDB gets the synthetic fleet: apart from vehicles it may already have.
+/// Prefix of the synthetic fleet's databases in a MongoDB that was given, apart from vehicles that it may already have.
 const PREFIX_IN_GIVEN_DATABASE: &str = "demo_vehicle_";
 const PREFIX_VARIABLE: &str = "VEHICLE_DATABASE_PREFIX";
-/// Where the vehicles are, if not with the jobs.
+/// The setting for the vehicles' database, if it is not the jobs' one.
 const SOURCE_VARIABLE: &str = "SOURCE_MONGODB_URI";
 
-/// Runs the demo; with `--once`, ends afterwards what it started, also if it failed.
+/// Runs the demo. With `--once`, ends everything that it started, even after a failure.
 pub(crate) fn run(arguments: &cli::Demo) -> anyhow::Result<()> {
     let layout = Layout::find()?;
     let settings = Settings::read(&layout)?;
     let mut started = Vec::new();
     let result = demonstrate(layout.clone(), &settings, arguments, &mut started);
     if arguments.once && !started.is_empty() {
-        console::step(format!("ending what this run started: {}", started.join(", ")));
+        console::step(format!("stopping what this run started: {}", started.join(", ")));
         let ended = stack::down::only(&layout, &started);
         result.and(ended)
     } else {
-        result.inspect(|()| console::step("the stack stays up: `cargo xtask down` ends it"))
+        result.inspect(|()| console::step("the stack keeps running; `cargo xtask down` stops it"))
     }
 }
 
@@ -86,13 +86,13 @@ fn write_fleet(stack: &Stack, arguments: &cli::Demo) -> anyhow::Result<()> {
 
 fn post(stack: &Stack, end: &str) -> anyhow::Result<String> {
     let url = format!("{}/export", stack.api_url());
-    // The fleet was just written: what an earlier demo has exported may be another one.
+    // The fleet was just written, and an earlier demo may have exported another one.
     let body = json!({ "startDate": FIRST_DAY, "endDate": end, "fresh": true });
     console::step(format!("POST {url} {body}"));
     let (location, job) = http::post(&url, &body).map_err(|error| with_logs(error, stack))?;
     let id = job["_id"].as_str().context("the answer has no _id")?;
     ensure!(location.ends_with(&format!("/export/{id}")), "Location {location} does not name the job {id}");
-    // Asked for at the address just used, whatever public address `Location` carries.
+    // Use this address, because `Location` may have a public one.
     Ok(format!("{url}/{id}"))
 }
 
@@ -139,17 +139,17 @@ fn download(stack: &Stack, job_url: &str) -> anyhow::Result<PathBuf> {
 fn verify(stack: &Stack, settings: &Settings, zip: &Path, end: &str) -> anyhow::Result<()> {
     console::step("comparing it with the reference exporter");
     let mut command = stack.command(&stack.programs.testkit);
-    // A server that was given may be known by a file, or be another one than the jobs'.
+    // A given server may be set through a file, or be another one than the jobs' server.
     if let Some(uri) = settings.secret(SOURCE_VARIABLE)?.or(settings.secret("MONGODB_URI")?) {
         command.env("MONGODB_URI", uri);
     }
     command.arg("verify").arg(zip).args(["--from", FIRST_DAY, "--to", end]);
     let status = foreground::run(&mut command, VERIFY_LIMIT)?;
-    ensure!(status.success(), "{} differs from what the reference exporter makes", zip.display());
+    ensure!(status.success(), "{} differs from the reference exporter's result", zip.display());
     Ok(())
 }
 
-/// An error with the ends of the API's and the worker's logs.
+/// Adds the last lines of the API's and the worker's logs to an error.
 fn with_logs(error: anyhow::Error, stack: &Stack) -> anyhow::Error {
     let instance = stack.layout.stack();
     let tails = Members::PARTS.map(|part| console::tail(&instance.log(part)));

@@ -1,4 +1,4 @@
-//! The parts of Markdown files that commands write.
+//! Replaces the parts of Markdown files that commands write.
 
 use std::fs;
 use std::path::Path;

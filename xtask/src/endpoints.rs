@@ -1,17 +1,17 @@
-//! Where the three services listen, as the programs and the tests are told.
+//! Addresses and credentials of the three services, as settings of the programs and variables of the tests.
 
 use anyhow::{Context as _, bail};
 
-use crate::console;
 use crate::identities::Identities;
 use crate::settings::Settings;
+use crate::{console, uri};
 
-/// Region that S3 servers on this machine are told; they ignore it, the signature does not.
+/// Region of S3 servers on this machine; they ignore it, but it is part of the signature.
 const REGION: &str = "us-east-1";
 /// Result bucket of stacks that this program starts.
 pub(crate) const BUCKET: &str = "exports";
 
-/// One of the services the programs cannot do without.
+/// A service that the programs need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     Mongodb,
@@ -23,7 +23,7 @@ impl Service {
     /// All of them, in the order they are started.
     pub(crate) const ALL: [Self; 3] = [Self::Mongodb, Self::Rabbitmq, Self::S3];
 
-    /// Names it in the compose file, in logs and in records.
+    /// Its name in the compose file, in logs and in records.
     pub(crate) fn part(self) -> &'static str {
         match self {
             Self::Mongodb => "mongodb",
@@ -32,7 +32,7 @@ impl Service {
         }
     }
 
-    /// Its name for people.
+    /// Its name in messages.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Mongodb => "MongoDB",
@@ -55,7 +55,7 @@ impl Service {
         settings.is_given(self.variable())
     }
 
-    /// Those whose address was not given.
+    /// Services whose address was not given.
     pub(crate) fn missing(settings: &Settings) -> Vec<Self> {
         Self::ALL.into_iter().filter(|service| !service.is_given(settings)).collect()
     }
@@ -81,7 +81,7 @@ pub(crate) struct S3 {
 }
 
 impl Endpoints {
-    /// The programs' settings. A service that was given says nothing here: its settings are in the environment or `.env` already.
+    /// The programs' settings. A service that was given has no entry here: its settings are in the environment or `.env` already.
     pub(crate) fn settings(&self, settings: &Settings) -> Vec<(String, String)> {
         let mut pairs = settings.file_only();
         let mut set = |name: &str, value: &str| pairs.push((name.to_owned(), value.to_owned()));
@@ -115,7 +115,7 @@ impl Endpoints {
         if self.s3.is_some() { names.map(str::to_owned).to_vec() } else { Vec::new() }
     }
 
-    /// These services alone: for the others, what was given counts.
+    /// Only these services; the others are used as given.
     pub(crate) fn only(&self, services: &[Service]) -> Self {
         let has = |service| services.contains(&service);
         Self {
@@ -127,7 +127,7 @@ impl Endpoints {
         }
     }
 
-    /// What the tests read. Every variable must be known: tests never skip.
+    /// The tests' variables. Each must have a value, because tests never skip.
     pub(crate) fn for_tests(&self, settings: &Settings) -> anyhow::Result<Vec<(String, String)>> {
         let s3 = self.s3.as_ref();
         let started = [
@@ -151,7 +151,7 @@ impl Endpoints {
         Ok(pairs)
     }
 
-    /// Says where each service listens.
+    /// Prints where each service listens.
     pub(crate) fn print(&self, settings: &Settings) -> anyhow::Result<()> {
         for service in Service::ALL {
             let started = match service {
@@ -159,17 +159,17 @@ impl Endpoints {
                 Service::Rabbitmq => self.rabbitmq_url.as_ref(),
                 Service::S3 => self.s3.as_ref().map(|s3| &s3.endpoint),
             };
-            let (uri, origin) = match started {
+            let (address, origin) = match started {
                 Some(uri) => (uri.clone(), ""),
                 None => (given_address(service, settings)?, " (given)"),
             };
-            console::detail(service.title(), console::without_credentials(&uri) + origin);
+            console::detail(service.title(), uri::without_credentials(&address) + origin);
         }
         Ok(())
     }
 }
 
-/// Whether the tests' own or the plain variable gives the service.
+/// Whether the tests' own variable or the plain one is set.
 pub(crate) fn is_given_to_tests(service: Service, settings: &Settings) -> bool {
     settings.is_given(test_variable(service.variable())) || service.is_given(settings)
 }
@@ -191,24 +191,5 @@ fn test_variable(name: &str) -> &'static str {
         "AWS_ENDPOINT_URL_S3" => "TEST_S3_ENDPOINT_URL",
         "AWS_ACCESS_KEY_ID" => "TEST_S3_ACCESS_KEY_ID",
         _ => "TEST_S3_SECRET_ACCESS_KEY",
-    }
-}
-
-/// A name or password as it stands in a URI.
-pub(crate) fn percent_encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::percent_encoded;
-
-    #[test]
-    fn reserved_characters_are_encoded() {
-        assert_eq!(percent_encoded("a-b_c.d~9"), "a-b_c.d~9");
-        assert_eq!(percent_encoded("p@ss/w:rd é"), "p%40ss%2Fw%3Ard%20%C3%A9");
     }
 }

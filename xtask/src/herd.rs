@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &cli::Herd) -> anyhow::Result<ExitCode> {
         // Of another run.
         fs::remove_dir_all(&logs).with_context(|| logs.display().to_string())?;
     }
-    // What is measured is not the S3 server, which nobody has beside the vehicles' database.
+    // The S3 server runs at low priority: in production it is on another machine than the vehicles' database.
     let s3_in_background = true;
     let services = arguments.services;
     let figures = throw_away::with_services(
@@ -108,7 +108,7 @@ mod tests {
     use super::wrong;
 
     #[test]
-    fn what_is_wrong_is_told_and_a_missed_target_is_not() {
+    fn errors_are_reported_and_missed_targets_are_not() {
         let fine = json!({ "burst": { "rounds": [], "wrong": [] }, "killed": { "wrong": [] } });
         assert_eq!(wrong(&fine), Vec::<String>::new());
         let bad = json!({ "burst": { "wrong": ["a result"] }, "behind": { "failed": "no answer" } });

@@ -1,4 +1,7 @@
 //! HTTP requests to this machine, each with a time limit and never through a proxy.
+//!
+//! The tests and rigs share the client of the test kit. This one is apart from it, because depending on the test kit would compile
+//! the drivers of every service before any command could start.
 
 use std::time::Duration;
 
@@ -9,9 +12,9 @@ use ureq::{Agent, Body};
 
 /// For a request whose answer is small.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-/// For a readiness check, which is repeated anyhow.
+/// For a readiness check, which is repeated anyway.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
-/// For fetching a result of any demo size.
+/// For downloading a result.
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 
 fn agent(limit: Duration) -> Agent {
@@ -19,7 +22,7 @@ fn agent(limit: Duration) -> Agent {
     builder.build().into()
 }
 
-/// Whether the program with that admin port says that it is ready.
+/// Whether the program with this admin port is ready.
 pub(crate) fn is_ready(admin_port: u16) -> bool {
     let answer = agent(CHECK_LIMIT).get(format!("http://127.0.0.1:{admin_port}/readyz")).call();
     answer.is_ok_and(|response| response.status().is_success())
@@ -35,7 +38,7 @@ pub(crate) fn post(url: &str, body: &Value) -> anyhow::Result<(String, Value)> {
     Ok((location.with_context(|| format!("the answer to POST {url} has no Location"))?, body))
 }
 
-/// Asks for the same things again and again over one connection.
+/// Sends repeated requests over one connection.
 #[derive(Debug)]
 pub(crate) struct Poller {
     agent: Agent,
@@ -74,5 +77,5 @@ fn json(mut response: Response<Body>) -> anyhow::Result<Value> {
     if !status.is_success() {
         bail!("{status}: {text}");
     }
-    serde_json::from_str(&text).with_context(|| format!("the answer is no JSON: {text}"))
+    serde_json::from_str(&text).with_context(|| format!("the answer is not JSON: {text}"))
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::endpoints::percent_encoded;
 use crate::settings::Settings;
+use crate::uri::percent_encoded;
 
-/// Their names wherever this program chooses them.
+/// User names in services that this program starts.
 pub(crate) const API: &str = "exports-api";
 pub(crate) const WORKER: &str = "exports-worker";
 pub(crate) const SOURCE: &str = "exports-source";
@@ -50,7 +50,7 @@ pub(crate) fn s3_keys([api, worker]: [Value; 2]) -> [S3Key; 2] {
     ]
 }
 
-/// The same, as the test kit's S3 server is told.
+/// The keys in the form that the test kit's S3 server reads.
 pub(crate) fn s3_identities(keys: &[S3Key]) -> String {
     let identity =
         |key: &S3Key| json!({ "accessKeyId": key.id, "secretAccessKey": key.secret, "policy": key.policy });

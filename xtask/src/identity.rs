@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// A process, told apart from every later one with the same id.
+/// A process, distinguished from every later process with the same id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) pid: u32,

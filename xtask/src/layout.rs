@@ -1,4 +1,4 @@
-//! Where things lie: everything this program writes is below the target folder.
+//! The paths of files and folders. Everything that this program writes is below the target folder.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ impl Layout {
         Instance { dir: self.target.join("stack-test") }
     }
 
-    /// Programs that were downloaded; kept by `down --purge`, since getting them again takes long.
+    /// Downloaded programs. `down --purge` keeps them, because downloading them again takes long.
     pub(crate) fn packages(&self) -> PathBuf {
         self.target.join("packages")
     }
@@ -70,7 +70,7 @@ impl Instance {
         self.dir.join("run").join(format!("{part}.json"))
     }
 
-    /// Holds the instance until the returned file is dropped, so that two commands at once do not start it twice.
+    /// Locks the instance until the returned file is dropped, so that two commands at once do not start it twice.
     pub(crate) fn lock(&self) -> anyhow::Result<File> {
         fs::create_dir_all(&self.dir).with_context(|| self.dir.display().to_string())?;
         let path = self.dir.join("lock");
@@ -83,7 +83,7 @@ impl Instance {
                 Ok(()) => Ok(Some(())),
                 Err(TryLockError::WouldBlock) => {
                     if !is_told {
-                        console::step("another `cargo xtask` is at work on the same stack: waiting for it");
+                        console::step("waiting for another `cargo xtask` that uses the same stack");
                         is_told = true;
                     }
                     Ok(None)

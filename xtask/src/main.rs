@@ -1,9 +1,9 @@
-//! Developer commands: `cargo xtask up`, `down`, `status`, `demo`, `test`, `chaos`, `readers`, `bench` and `herd`.
+//! Developer commands, `cargo xtask <command>`; [`cli::Command`] lists them.
 //!
-//! For: getting and starting a real MongoDB, a real RabbitMQ and a real S3 server, and running the programs, the demo, the tests or
-//! the benchmark on them. It must never end a process it did not start, and never touch data outside the target folder.
+//! They download and start a real MongoDB, RabbitMQ and S3 server, and run the programs, the demo, the tests or the benchmark on
+//! them; others check the sources. No command ends a process that it did not start, or touches data outside the target folder.
 //! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo, [`testing::run`] for the tests, [`readers::run`] for
-//! other programs on our results, [`bench::run`] for the benchmark, [`herd::run`] for many exports at once and [`chaos::run`] for random
+//! the checks with other programs, [`bench::run`] for the benchmark, [`herd::run`] for many exports at once and [`chaos::run`] for random
 //! faults.
 #![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
 
@@ -13,6 +13,7 @@ mod chaos;
 mod cli;
 mod console;
 mod demo;
+mod deny;
 mod document;
 mod endpoints;
 mod env_file;
@@ -22,6 +23,7 @@ mod http;
 mod identities;
 mod identity;
 mod interrupt;
+mod layers;
 mod layout;
 mod ports;
 mod programs;
@@ -32,7 +34,9 @@ mod settings;
 mod signal;
 mod stack;
 mod testing;
+mod uri;
 mod wait;
+mod wheels;
 
 use std::process::ExitCode;
 
@@ -57,6 +61,9 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Demo(arguments) => demo::run(&arguments)?,
         cli::Command::Bench(arguments) => bench::run(&arguments)?,
         cli::Command::Readers(arguments) => return readers::run(&arguments),
+        cli::Command::Deny(arguments) => return deny::run(&arguments),
+        cli::Command::Fetch => testing::programs_of_tests::fetch()?,
+        cli::Command::Layers => return layers::run(),
         cli::Command::Test(arguments) => return testing::run(&arguments),
         cli::Command::Chaos(arguments) => return chaos::run(&arguments),
         cli::Command::Herd(arguments) => return herd::run(&arguments),

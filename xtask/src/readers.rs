@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &cli::Readers) -> anyhow::Result<ExitCode> {
         fs::remove_dir_all(&results).with_context(|| results.display().to_string())?;
     }
     console::step(format!("writing results to {}", results.display()));
-    // Each in a process of its own, whose memory is told.
+    // Each in a process of its own, whose memory is reported.
     let flags: &[&[&str]] = if arguments.large { &[&["--many"], &["--long"]] } else { &[&[]] };
     for flags in flags {
         let status = foreground::run(Command::new(&program).arg(&results).args(*flags), LIMIT)?;

@@ -1,4 +1,4 @@
-//! Getting MongoDB, RabbitMQ and S3: given by the environment, else containers, else packages of this machine.
+//! Finds out where MongoDB, RabbitMQ and S3 come from: given by the environment, else containers, else packages of this machine.
 
 pub(crate) mod docker;
 mod mongodb;
@@ -13,14 +13,14 @@ use crate::cli::Source;
 use crate::endpoints::Service;
 use crate::layout::Instance;
 
-/// How services that nobody gave are started.
+/// How services without a given address are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Docker,
     Native,
 }
 
-/// The kind to use for the local stack: that of a stack that runs already, else what was asked for, else what the machine has.
+/// The kind for the local stack: that of a running stack, else the requested one, else the one that this machine has.
 pub(crate) fn kind_for_stack(
     source: Source,
     instance: &Instance,

@@ -23,9 +23,9 @@ use crate::{cli, console, env_file, foreground, http, wait};
 
 pub(crate) use members::Members;
 
-/// For queues, indexes and the bucket; the command itself waits this long for the services.
+/// Time limit of provisioning, which itself waits this long for the services.
 const PROVISION_WAIT_SECONDS: u32 = 60;
-/// For printing a text.
+/// Time limit of a command that prints a text.
 const POLICY_LIMIT: Duration = Duration::from_secs(20);
 /// From start to ready.
 const READY_LIMIT: Duration = Duration::from_mins(1);
@@ -40,7 +40,7 @@ pub(crate) struct Stack {
     pub(crate) inherited: Vec<(String, String)>,
     /// Settings on top of these.
     pub(crate) environment: Vec<(String, String)>,
-    /// Settings of provisioning, of the API and of the worker on top of all these: whoever has users of its own goes by them.
+    /// Settings of provisioning, of the API and of the worker on top of all these: a program with users of its own uses them.
     pub(crate) own: Own,
     /// Variables that the programs must not inherit.
     pub(crate) hidden: Vec<String>,
@@ -101,7 +101,7 @@ impl Default for Wanted {
     }
 }
 
-/// Starts what does not run yet. `started` gets every part that was not running, also when this fails.
+/// Starts every part that is not running. Adds each started part to `started`, even on failure.
 pub(crate) fn up(
     layout: Layout,
     settings: &Settings,
@@ -114,7 +114,7 @@ pub(crate) fn up(
     let _lock = instance.lock()?;
     let ports = settings.ports(flags)?;
     let missing = Service::missing(settings);
-    // With every service given, nothing is started and the machine need not have anything.
+    // With every service given, nothing is started and nothing need be installed.
     let kind = if missing.is_empty() {
         None
     } else {
@@ -196,7 +196,7 @@ fn check_ports(
     services_only: bool,
 ) -> anyhow::Result<()> {
     let mut needed = Vec::new();
-    // Containers' ports are looked at where it is known which containers run.
+    // Ports of containers are checked elsewhere, where the running containers are known.
     if kind == Some(Kind::Native) {
         needed.extend(missing.iter().map(|service| match service {
             Service::Mongodb => (service.part(), ports.mongodb),
@@ -252,7 +252,7 @@ fn start_members(stack: &Stack, started: &mut Vec<String>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Writes the settings as a file that a shell can source, for the programs run by hand. It holds credentials, so only its owner reads it.
+/// Writes the settings as a file that a shell can source, for programs started by hand. It holds credentials, so only its owner may read it.
 fn write_env_file(stack: &Stack, instance: &Instance) -> anyhow::Result<()> {
     let names: Vec<&str> = stack.environment.iter().map(|(name, _)| name.as_str()).collect();
     let mut text =

@@ -3,6 +3,7 @@
 mod containers;
 pub(crate) mod programs_of_tests;
 mod runner;
+mod slowest;
 pub(crate) mod throw_away;
 
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use crate::programs::Purpose;
 use crate::settings::Settings;
 use crate::{cli, console};
 
-/// Runs the tests and passes on the runner's verdict. The services end whatever happens.
+/// Runs the tests and returns the runner's exit code. The services are always stopped.
 pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
     let layout = Layout::find()?;
     let settings = Settings::read(&layout)?;
@@ -27,7 +28,11 @@ pub(crate) fn run(arguments: &cli::Test) -> anyhow::Result<ExitCode> {
             endpoints.print(&settings)?;
             let mut variables = endpoints.for_tests(&settings)?;
             variables.extend(programs_of_tests::variables(&layout, programs)?);
-            runner::run(&layout, &variables, &arguments.runner_arguments)
+            if arguments.quick {
+                runner::run_quick(&layout, &variables)
+            } else {
+                runner::run(&layout, &variables, &arguments.runner_arguments)
+            }
         },
     )
 }

@@ -104,7 +104,8 @@ impl Cli {
         self.health.listen
     }
 
-    /// Checks what the parser of the command line could not: secrets, and settings that depend on each other.
+    /// Checks what the parser of the command line could not: secrets, and settings that depend on
+    /// each other.
     pub fn resolve(&self) -> Result<Config, SettingError> {
         self.admission.check()?;
         Ok(Config {

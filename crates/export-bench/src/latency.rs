@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// How operations of one measurement went.
+/// Count, rate and latency of one measurement's operations.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Latencies {
-    /// How many there were.
+    /// Number of operations.
     pub operations: usize,
-    /// How many of them in a second.
+    /// Operations per second.
     pub per_second: f64,
-    /// What half of them did not exceed, in milliseconds.
+    /// Median, in milliseconds.
     pub p50_ms: f64,
-    /// What all but one in a hundred did not exceed, in milliseconds.
+    /// 99th percentile, in milliseconds.
     pub p99_ms: f64,
-    /// The longest, in milliseconds.
+    /// Maximum, in milliseconds.
     pub max_ms: f64,
 }
 
 impl Latencies {
-    /// Of the times that the operations took within a measurement of this length.
+    /// From the durations of the operations in a measurement of this length.
     pub fn of(mut times: Vec<Duration>, measured: Duration) -> Self {
         times.sort_unstable();
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
@@ -35,7 +35,7 @@ impl Latencies {
         }
     }
 
-    /// The rate as people read it.
+    /// The rate for display.
     pub fn rounded_rate(&self) -> u64 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
         {
@@ -44,7 +44,7 @@ impl Latencies {
     }
 }
 
-/// The smallest time that `percent` of all do not exceed.
+/// The percentile: the smallest time that `percent` of all times do not exceed.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()

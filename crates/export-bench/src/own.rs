@@ -1,4 +1,4 @@
-//! Names and settings of a run's own on services that others may use, too.
+//! Names and settings of one run, on services that other runs may share.
 
 use std::env;
 use std::net::SocketAddr;
@@ -9,14 +9,14 @@ use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// Databases, queues and a bucket of a run's own, made by `exports provision`.
+/// Databases, queues and a bucket of one run, created by `exports provision`.
 #[derive(Clone)]
 pub struct Own {
-    /// Name of its database of jobs, of its bucket, and what its queues' names begin with.
+    /// Name of its database of jobs, of its bucket, and the prefix of its queues' names.
     pub name: String,
-    /// What the names of its vehicles' databases begin with.
+    /// Prefix of the names of its vehicles' databases.
     pub vehicle_prefix: String,
-    /// MongoDB, as its administrator reaches it.
+    /// MongoDB's URI for the administrator.
     pub mongodb_uri: String,
     /// The broker.
     pub rabbitmq_url: String,
@@ -25,11 +25,11 @@ pub struct Own {
 }
 
 impl Own {
-    /// Provisions on the services that `cargo xtask` gives the addresses of. `programs` is the folder of the project's programs,
-    /// `command` the one that people run.
+    /// Provisions on the services whose addresses `cargo xtask` passes in the environment. `programs` is the folder of the project's programs,
+    /// `command` the one to name in errors.
     pub async fn provision(programs: &Path, command: &str, prefix: &str) -> anyhow::Result<Self> {
         let given = |name: &str| env::var(name).with_context(|| format!("{name}: run `{command}`"));
-        // Its second half: the first is the time, and the same for runs that begin together.
+        // The second half of the UUID: the first half is the time, which runs that begin together share.
         let id = Uuid::now_v7().simple().to_string();
         let name = format!("{prefix}-{}", &id[16..]);
         let vehicle_prefix = format!("{name}-vehicle_");
@@ -55,8 +55,8 @@ impl Own {
         Ok(own)
     }
 
-    /// A program of the project with what it needs to reach these services, and nothing else: whatever settings the developer's shell has,
-    /// it is the defaults that are measured.
+    /// A program of the project with the settings that it needs to reach these services, and no others: the defaults are measured,
+    /// whatever the developer's shell sets.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.env_clear().envs(self.settings.iter().map(|(name, value)| (name, value)));

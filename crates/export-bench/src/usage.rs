@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use cpu_time::ProcessTime;
 use serde::Serialize;
 
-/// What a run cost.
+/// Resources that a run used.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
@@ -15,11 +15,11 @@ pub struct Usage {
     pub wall_seconds: f64,
     /// User and system time of all threads between start and end.
     pub cpu_seconds: f64,
-    /// The most memory this process ever had resident, also before the start.
+    /// Peak resident memory of this process, including the time before the start.
     pub peak_rss_bytes: u64,
 }
 
-/// Measures from its making on.
+/// A running measurement.
 #[derive(Debug)]
 pub struct Stopwatch {
     started: Instant,
@@ -29,14 +29,14 @@ pub struct Stopwatch {
 impl Stopwatch {
     /// Starts measuring.
     ///
-    /// Fails where the system keeps no such figures.
+    /// Fails on systems without these figures.
     pub fn start() -> anyhow::Result<Self> {
         Ok(Self { cpu_before: ProcessTime::try_now().context("CPU time")?, started: Instant::now() })
     }
 
-    /// What the time since the start has cost.
+    /// Resources used since the start.
     ///
-    /// Fails where the system keeps no such figures.
+    /// Fails on systems without these figures.
     pub fn stop(&self) -> anyhow::Result<Usage> {
         let wall = self.started.elapsed();
         let cpu = self.cpu_before.try_elapsed().context("CPU time")?;
@@ -48,14 +48,14 @@ impl Stopwatch {
     }
 }
 
-/// `VmHWM`: unlike `ru_maxrss` it begins anew when a program is started, and knows nothing of who started it.
+/// `VmHWM`: unlike `ru_maxrss` it starts at zero with each program, whatever the parent process used.
 fn peak_rss_bytes() -> anyhow::Result<u64> {
     peak_bytes_of(&fs::read_to_string("/proc/self/status").context("/proc/self/status")?)
 }
 
-/// The most memory that a process ever had resident, from its `/proc/<pid>/status`.
+/// Peak resident memory of a process, from its `/proc/<pid>/status`.
 ///
-/// Fails where that does not say.
+/// Fails if the file has no such line.
 pub fn peak_bytes_of(status: &str) -> anyhow::Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().context("VmHWM")?;

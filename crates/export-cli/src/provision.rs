@@ -62,7 +62,7 @@ impl Provision {
                 Service::Api => export_s3::Identity::Api,
                 Service::Worker => export_s3::Identity::Worker,
             };
-            return print::result(&export_s3::policy(identity, &self.s3).to_string());
+            return print::result(&export_s3::policy(identity, &self.s3));
         }
         let mongo = self.mongo.resolve()?;
         let rabbitmq_url = self.amqp.resolve()?;

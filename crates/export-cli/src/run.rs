@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use export_engine::{MemoryBudget, Meter};
+use export_engine::{MemoryBudget, Meter, StopFlag};
 use export_settings::SecretString;
 use export_settings::mongo::{SourceArgs, connection_string};
 use export_settings::reading::ReadingSettings;
@@ -156,7 +156,8 @@ async fn watch(
     console: &Console,
     signals: &mut Signals,
 ) -> anyhow::Result<Outcome> {
-    let mut working = start(work, output, meter)?;
+    let stop = StopFlag::default();
+    let mut working = start(work, output, meter, stop.clone())?;
     let mut progress = Progress::new(console);
     let mut ticks = interval(TICK);
     let outcome = loop {
@@ -164,7 +165,7 @@ async fn watch(
             outcome = &mut working => break ended(outcome),
             _ = ticks.tick() => progress.show(meter),
             () = signals.next() => {
-                meter.stop();
+                stop.stop();
                 let stopping = async {
                     tokio::select! {
                         outcome = &mut working => ended(outcome),
@@ -183,13 +184,18 @@ type Working = oneshot::Receiver<anyhow::Result<Outcome>>;
 
 /// Starts the work on a new thread instead of one of the runtime's: it may be blocked on a read for
 /// ever, and the program must be able to exit without it.
-fn start(work: Work, output: &Arc<StagedOutput>, meter: &Arc<Meter>) -> anyhow::Result<Working> {
+fn start(
+    work: Work,
+    output: &Arc<StagedOutput>,
+    meter: &Arc<Meter>,
+    stop: StopFlag,
+) -> anyhow::Result<Working> {
     let (sender, receiver) = oneshot::channel();
     let (output, meter, handle) = (Arc::clone(output), Arc::clone(meter), Handle::current());
     let thread = thread::Builder::new().name("export".to_owned());
     let started = thread.spawn(move || {
         // The receiver is gone if the program is about to exit.
-        sender.send(work.run(&output, &meter, &handle)).ok();
+        sender.send(work.run(&output, &meter, &stop, &handle)).ok();
     });
     started.context("cannot start a thread")?;
     Ok(receiver)

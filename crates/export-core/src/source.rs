@@ -7,6 +7,40 @@ use crate::{Parameter, TimeRange, VehicleId};
 /// Provides the hour documents of vehicles: from a database, from a dump, or from a list of a test.
 ///
 /// All calls may block, so the engine runs on a thread that may block.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use bytes::Bytes;
+/// use export_core::source::{HourDocuments, Source, SourceError};
+/// use export_core::{Parameter, TimeRange, VehicleId};
+///
+/// /// One vehicle's documents by parameter, ordered by `_id`. It gives all of them for any range.
+/// struct OneVehicle(VehicleId, BTreeMap<Parameter, Vec<Bytes>>);
+///
+/// impl Source for OneVehicle {
+///     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+///         Ok(vec![self.0.clone()])
+///     }
+///
+///     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+///         Ok(vehicles.iter().map(|_| self.1.keys().cloned().collect()).collect())
+///     }
+///
+///     fn open<'a>(
+///         &'a self, _vehicle: &VehicleId, parameter: &Parameter, _documents: TimeRange,
+///     ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+///         Ok(Box::new(Documents(self.1[parameter].iter())))
+///     }
+/// }
+///
+/// struct Documents<'a>(std::slice::Iter<'a, Bytes>);
+///
+/// impl HourDocuments for Documents<'_> {
+///     fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+///         Ok(self.0.next().cloned())
+///     }
+/// }
+/// ```
 pub trait Source: Sync {
     /// All vehicles that exist now, ordered by name.
     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError>;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use export_core::JobId;
-use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, Stats};
+use export_core::job::{ExportResult, Failure, Fence, Job, Progress, Stats};
 use export_core::result::{ResultObject, WrittenResult};
-use export_store::{Begun, Claim, Held, JobStore, Writing, Written};
+use export_store::{Begun, Claim, Held, JobStore, Writing};
 
 use crate::stack::Stack;
 
@@ -36,7 +36,7 @@ impl Stack {
 }
 
 impl HeldJob {
-    /// Tells how far it is: so many per cent, with the rest of the figures made up of it.
+    /// Reports progress of this many per cent; the other figures are derived from it.
     pub async fn progress(&self, percent: u8) {
         let progress = made_up_progress(percent);
         held(&self.jobs.heartbeat(&self.fence, LEASE, &progress).await);
@@ -85,13 +85,6 @@ impl HeldJob {
             Failure { code: "unknown_vehicle".to_owned(), message: "vehicle_999 does not exist".to_owned() };
         held(&self.jobs.fail(&self.fence, &failure).await);
     }
-}
-
-/// Makes a job past the API. Panics where the store does not make it.
-pub async fn create(jobs: &JobStore, new: &NewJob) {
-    let created = jobs.create_all(std::slice::from_ref(new)).await;
-    let created = created.unwrap_or_else(|error| panic!("no job: {error}"));
-    assert!(matches!(created[..], [Ok(Written::New(_))]), "{created:?}");
 }
 
 fn made_up_progress(percent: u8) -> Progress {

@@ -1,12 +1,11 @@
 //! A client of server-sent events that takes every event as it is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use export_testkit::http::Answer;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
-
-use crate::http::Answer;
 
 /// Longest wait for an event, or for the end of a stream.
 const EVENT: Duration = Duration::from_secs(30);
@@ -47,13 +46,19 @@ impl EventStream {
         let mut lines = vec![format!("GET /{path} HTTP/1.0\r\nhost: {address}\r\naccept: text/event-stream")];
         lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
         let request = lines.join("\r\n");
+        let opened_at = Instant::now();
         let mut stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("{url}: {error}"));
         let sent = stream.write_all(format!("{request}\r\n\r\n").as_bytes()).await;
         sent.unwrap_or_else(|error| panic!("{url}: {error}"));
         let mut lines = BufReader::new(stream).lines();
         let status = line(&mut lines).await.unwrap_or_else(|| panic!("{url}: no answer"));
         let status = status.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let mut head = Answer { status: status.unwrap_or_default(), headers: Vec::new(), body: Vec::new() };
+        let mut head = Answer {
+            status: status.unwrap_or_default(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            took: opened_at.elapsed(),
+        };
         while let Some(header) = line(&mut lines).await.filter(|header| !header.is_empty()) {
             let (name, value) = header.split_once(':').unwrap_or((&header, ""));
             head.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));

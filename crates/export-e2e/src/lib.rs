@@ -2,12 +2,13 @@
 //!
 //! [`Stack`] belongs to one test: its own databases, queues and bucket. It is the only place where the API and the worker meet.
 
+mod creating;
 mod doors;
 mod events;
-mod http;
 mod stack;
 
-pub use doors::{HeldJob, create};
+pub use creating::create;
+pub use doors::HeldJob;
 pub use events::{Event, EventStream};
-pub use http::Answer;
+pub use export_testkit::http::Answer;
 pub use stack::{Stack, wide_admission};

@@ -20,15 +20,15 @@ use export_settings::mongo::MongoSettings;
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_source::Catalog;
 use export_store::{JobStore, KeyEnd, KeyStore, NewKey};
+use export_testkit::http::{Answer, send};
 use export_testkit::isolation::TestSpace;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::doors::create;
+use crate::creating::create;
 use crate::events::EventStream;
-use crate::http::{Answer, send};
 
 /// Longest wait for a job to end; on real services a small one takes well under a second.
 const JOB: Duration = Duration::from_secs(90);
@@ -90,7 +90,9 @@ impl Stack {
         body: Vec<u8>,
     ) -> Answer {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        send(method, format!("{api_url}{path}"), headers, body).await
+        send(method, format!("{api_url}{path}"), headers, body)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Follows a job by its events.
@@ -115,6 +117,7 @@ impl Stack {
     /// What is behind a link, which needs nothing but itself.
     pub async fn fetch(&self, link: &str) -> Vec<u8> {
         let file = send("GET", link.to_owned(), Vec::new(), Vec::new()).await;
+        let file = file.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(file.status, 200, "the link does not work: {}", String::from_utf8_lossy(&file.body));
         file.body
     }
@@ -126,7 +129,7 @@ impl Stack {
         answer.json()["_id"].as_str().unwrap_or_else(|| panic!("no _id: {answer:?}")).to_owned()
     }
 
-    /// Makes a job past the API, as one that was accepted when the catalog told something else, or for a caller with fewer vehicles; its id.
+    /// Creates a job without the API, for example one accepted under an older catalog, or for a caller with fewer vehicles. Returns its id.
     pub async fn made(&self, body: &Value, allowed_vehicles: AllowedVehicles) -> String {
         let new = NewJob {
             id: JobId::new(Uuid::now_v7()),

@@ -1,8 +1,9 @@
-//! Writes results of the engine into a folder, for other people's programs to open: `cargo xtask readers` runs it.
+//! Writes results of the engine into a folder, for other programs to open: `cargo xtask readers`
+//! runs it.
 //!
-//! By default small fleets with everything that a cell may hold, once for each way to ask for them: `<fleet>/<output>/<file>`.
-//! With `--long` or `--many` a zip beyond what a plain zip can say, `<long or many>/export.zip`: an entry of more than 4 GiB, or more
-//! than 65,535 entries.
+//! By default small fleets with every kind of cell, once per set of output options:
+//! `<fleet>/<output>/<file>`. With `--long` or `--many` a zip that needs ZIP64, `<long or
+//! many>/export.zip`: an entry of more than 4 GiB, or more than 65,535 entries.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,10 +16,10 @@ use std::time::Instant;
 use anyhow::{Context, anyhow, bail};
 use bson::Document;
 use export_core::request::ExportRequest;
-use export_core::sink::Sink;
+use export_core::sink::{Sink, SinkFactory};
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_engine::{DumpSource, Engine, EngineError, Limits, MemoryBudget, Meter, plan};
+use export_engine::{DumpSource, Engine, ExportTask, Limits, MemoryBudget, Meter, StopFlag, plan};
 use export_fleet::FleetSpec;
 use export_testkit::dump::write_dump;
 use export_testkit::hour::HourBuilder;
@@ -30,13 +31,13 @@ const PREFIX: &str = "vehicle_";
 /// 2018-11-30T00:00:00Z.
 const DAY_MS: i64 = 1_543_536_000_000;
 
-/// More than the 65,535 entries that a zip without ZIP64 can count.
+/// More than the 65,535 entries of a zip without ZIP64.
 const MANY_VEHICLES: usize = 70_000;
-/// Length of the text that every row of the long entry repeats. With a row for each of the 90 minutes' milliseconds this gives more
-/// than the 4 GiB that a zip without ZIP64 can say.
+/// Length of the text that every row of the long entry repeats. With a row for each millisecond of
+/// 90 minutes the entry is larger than the 4 GiB of a zip without ZIP64.
 const LONG_TEXT_BYTES: usize = 1_000;
 
-/// By folder: what is asked for beside the data.
+/// By folder: the output options.
 fn outputs() -> [(&'static str, Value); 10] {
     [
         ("zip", json!({})),
@@ -87,7 +88,7 @@ fn small(engine: &Engine, folder: &Path) -> anyhow::Result<()> {
             for (field, value) in output.as_object().into_iter().flatten() {
                 body[field] = value.clone();
             }
-            // The zone is about the times' text here: the day stays the same.
+            // The zone is for the text of times only: the range stays the same.
             if body.get("timezone").is_some() {
                 body["startDate"] = json!("2018-11-30T00:00:00Z");
                 body["endDate"] = json!("2018-12-01T00:00:00Z");
@@ -122,7 +123,7 @@ fn long(engine: &Engine, folder: &Path) -> anyhow::Result<()> {
     export(engine, &source, &body, &folder.join("long"))
 }
 
-/// Runs and prints what it took.
+/// Runs and prints time and memory.
 fn measured(what: &str, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let started = Instant::now();
     run()?;
@@ -133,23 +134,32 @@ fn measured(what: &str, run: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Res
     Ok(())
 }
 
-/// Writes one result, begun again as a worker does where numbers turn out to be none.
+/// Writes one result into the folder.
 fn export(engine: &Engine, source: &dyn Source, body: &Value, folder: &Path) -> anyhow::Result<()> {
     let request = ExportRequest::parse(body).map_err(|errors| anyhow!("{errors:?}"))?;
-    let mut plan = plan(&request, source)?;
+    let plan = plan(&request, source)?;
     let budget = MemoryBudget::shared_by(MemoryBudget::DEFAULT_MIB << 20, NonZeroUsize::MIN);
     let limits = Limits::of_share(budget.slices_bytes, engine.threads());
-    loop {
-        fs::create_dir_all(folder)?;
-        let mut files = Folder { path: folder.to_owned(), file: None };
-        match engine.export(&plan, source, &mut files, &Meter::default(), &limits) {
-            Ok(_) => return Ok(()),
-            Err(EngineError::NotNumeric(found)) => {
-                fs::remove_dir_all(folder)?;
-                plan.text_parameters.extend(found);
-            }
-            Err(error) => return Err(error).with_context(|| folder.display().to_string()),
-        }
+    let (meter, stop) = (Meter::default(), StopFlag::default());
+    let task = ExportTask { plan: &plan, source, limits, meter: &meter, stop: &stop };
+    engine.export(&task, &mut Folders(folder)).with_context(|| folder.display().to_string())?;
+    Ok(())
+}
+
+/// Makes the folder for each attempt, and removes it when the attempt fails.
+struct Folders<'a>(&'a Path);
+
+impl SinkFactory for Folders<'_> {
+    type Sink = Folder;
+
+    fn open(&mut self) -> io::Result<Folder> {
+        fs::create_dir_all(self.0)?;
+        Ok(Folder { path: self.0.to_owned(), file: None })
+    }
+
+    fn discard(&mut self, _sink: Folder) {
+        // If this fails, the next attempt fails to create its files.
+        fs::remove_dir_all(self.0).ok();
     }
 }
 
@@ -196,7 +206,7 @@ impl Source for Nothing {
     }
 }
 
-/// What real data does.
+/// The oddities of real data.
 fn odd() -> Vec<SourceVehicle> {
     let stored = |vehicle: &OddVehicle| {
         let collections = vehicle.collections.iter();
@@ -210,7 +220,8 @@ fn odd() -> Vec<SourceVehicle> {
     oddities::one_day().vehicles.iter().map(stored).collect()
 }
 
-/// Whatever a reader may take for something else, in columns whose names need quotes, of a vehicle whose name is not ASCII.
+/// Values that readers may misinterpret, in columns whose names need quotes, of a vehicle whose
+/// name is not ASCII.
 fn values() -> Vec<SourceVehicle> {
     let texts = [
         "",

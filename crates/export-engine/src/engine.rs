@@ -1,107 +1,200 @@
-//! The recipe: plan → vehicles → slices → rows → files → package → manifest.
+//! The recipe of an export: plan → vehicles → slices → rows → files → archive → manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use export_core::Parameter;
 use export_core::manifest::{Manifest, Totals, VehicleManifest};
-use export_core::sink::Sink;
-use export_core::source::{Source, SourceError};
+use export_core::output::Format;
+use export_core::sink::{Sink, SinkFactory};
 
-use crate::archive::Package;
-use crate::blocks::FileTotals;
-use crate::context::Workshop;
-use crate::decode::Shape;
-use crate::limits::Limits;
-use crate::meter::Meter;
+use crate::encode::csv::CsvEncoder;
+use crate::encode::parquet::ParquetEncoder;
+use crate::encode::table::{Table, TableTotals};
+use crate::encode::{Encoder, Encoding};
+use crate::error::{AttemptError, EngineError};
+use crate::pack::archive::Package;
+use crate::pack::blocks::FileTotals;
 use crate::pipeline::{Slices, with_slices};
 use crate::plan::{Plan, VehiclePlan};
 use crate::pool::Pool;
-use crate::slice::SliceError;
-use crate::table::{Table, TableTotals};
-use crate::tally::Tally;
+use crate::read::tally::Tally;
+use crate::resources::Resources;
+use crate::shape::Shape;
+use crate::task::ExportTask;
 
-/// The threads that do the work of exports. One serves all exports of a process; cheap to clone.
+/// The threads that do the work of exports. One engine serves all exports of a process. Cheap to
+/// clone.
+///
+/// ```
+/// # use std::collections::BTreeMap;
+/// # use std::io;
+/// # use std::num::NonZeroUsize;
+/// # use bytes::Bytes;
+/// # use export_core::request::ExportRequest;
+/// # use export_core::sink::Sink;
+/// # use export_core::source::{HourDocuments, Source, SourceError};
+/// # use export_core::{Parameter, TimeRange, VehicleId};
+/// use export_engine::{Engine, ExportTask, Limits, Meter, StopFlag, plan};
+/// # /// One vehicle with one hour document of one parameter.
+/// # struct OneHour(Bytes);
+/// # impl Source for OneHour {
+/// #     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+/// #         Ok(vec!["vehicle_001".parse().expect("a vehicle")])
+/// #     }
+/// #     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+/// #         Ok(vehicles.iter().map(|_| vec!["soc".parse().expect("a parameter")]).collect())
+/// #     }
+/// #     fn open<'a>(
+/// #         &'a self, _: &VehicleId, _: &Parameter, _: TimeRange,
+/// #     ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+/// #         Ok(Box::new(Once(Some(self.0.clone()))))
+/// #     }
+/// # }
+/// # struct Once(Option<Bytes>);
+/// # impl HourDocuments for Once {
+/// #     fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+/// #         Ok(self.0.take())
+/// #     }
+/// # }
+/// # #[derive(Default)]
+/// # struct Objects(BTreeMap<String, Vec<u8>>, String);
+/// # impl Sink for Objects {
+/// #     fn begin(&mut self, name: &str) -> io::Result<()> {
+/// #         self.1 = name.to_owned();
+/// #         Ok(())
+/// #     }
+/// #     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+/// #         self.0.entry(self.1.clone()).or_default().extend_from_slice(bytes);
+/// #         Ok(())
+/// #     }
+/// #     fn end(&mut self) -> io::Result<()> {
+/// #         Ok(())
+/// #     }
+/// # }
+///
+/// let request = ExportRequest::parse(&serde_json::json!({
+///     "startDate": "2018-11-30", "endDate": "2018-12-01",
+///     "archive": "none", "compression": "none",
+/// }))
+/// .expect("a valid request");
+/// // 2018-11-30T00:00:00Z; the point is five milliseconds later.
+/// let hour = bson::doc! { "_id": 1_543_536_000_000_i64, "values": { "5": 23.1 } };
+/// // `OneHour` implements `Source`, `Objects` implements `Sink`: see there.
+/// let source = OneHour(hour.to_vec()?.into());
+///
+/// let engine = Engine::new(NonZeroUsize::MIN)?;
+/// let plan = plan(&request, &source)?;
+/// let task = ExportTask {
+///     plan: &plan,
+///     source: &source,
+///     limits: Limits::of_share(16 << 20, engine.threads()),
+///     meter: &Meter::default(),
+///     stop: &StopFlag::default(),
+/// };
+/// let exported = engine.export(&task, &mut || Ok(Objects::default()))?;
+///
+/// assert_eq!(exported.manifest.totals.rows, 1);
+/// assert_eq!(exported.sink.0["vehicle_001.csv"], b"time,soc\n1543536000005,23.1\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Engine {
-    workshop: Workshop,
+    resources: Resources,
 }
 
-/// Why an export ended without a result.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// Documents could not be read.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The source gave documents in the wrong order; going on would write rows in the wrong order.
-    #[error("{0}")]
-    Unordered(String),
-    /// The result could not be written.
-    #[error("the result could not be written")]
-    Sink(#[from] io::Error),
-    /// These parameters have values that a Parquet column of doubles cannot hold. Add them to [`Plan::text_parameters`]
-    /// and begin again; each time there are more of them, so this ends.
-    #[error("not all values of {} are numbers", .0.iter().map(Parameter::as_str).collect::<Vec<_>>().join(", "))]
-    NotNumeric(BTreeSet<Parameter>),
-    /// The points read are not the points written, set aside and rejected: a defect of this program.
-    #[error("the numbers of the export do not add up: {0:?}")]
-    NotReconciled(Box<Totals>),
-    /// [`Meter::stop`] was called.
-    #[error("the export was stopped")]
-    Stopped,
-}
-
-impl From<SliceError> for EngineError {
-    fn from(error: SliceError) -> Self {
-        match error {
-            SliceError::Source(error) => Self::Source(error),
-            SliceError::Unordered { .. } => Self::Unordered(error.to_string()),
-        }
-    }
+/// A complete result.
+#[derive(Debug)]
+pub struct Exported<S> {
+    /// The manifest, which is the last file of the result too.
+    pub manifest: Manifest,
+    /// The sink that the result was written to.
+    pub sink: S,
+    /// Parameters whose column in a Parquet file is text, because not all of their values are
+    /// numbers.
+    pub text_parameters: BTreeSet<Parameter>,
 }
 
 impl Engine {
-    /// Starts so many threads; fails when the system does not give them.
+    /// Starts the threads. Fails if the system refuses to start them.
     pub fn new(threads: NonZeroUsize) -> io::Result<Self> {
         Self::with_threads(threads, || ())
     }
 
-    /// The same, where each thread first does this, as do those that gather what is encoded: whatever a system has for threads, such as a priority, is the caller's.
+    /// Like [`new`](Self::new), but runs `on_start` on every pool and gatherer thread, for example
+    /// to set its priority.
     pub fn with_threads(
         threads: NonZeroUsize,
         on_start: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        Ok(Self { workshop: Workshop::new(Pool::new(threads, on_start)?) })
+        Ok(Self { resources: Resources::new(Pool::new(threads, on_start)?) })
     }
 
-    /// How many threads do the work.
+    /// The number of pool threads.
     pub fn threads(&self) -> NonZeroUsize {
-        NonZeroUsize::new(self.workshop.pool.size()).unwrap_or(NonZeroUsize::MIN)
+        NonZeroUsize::new(self.resources.pool.size()).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Writes the result of a plan: a file per vehicle, then the manifest, which is returned too.
+    /// Writes the result of a plan: a file per vehicle, then the manifest.
     ///
-    /// Memory does not depend on the range: it is what `limits` allow, and a block for each thread. The bytes written depend on
-    /// the plan and the data alone. On an error the sink holds the beginning of a result and must be thrown away. Blocks, so it
-    /// belongs on a thread that may.
-    pub fn export(
+    /// Memory is bounded by the task's limits plus a block per thread, whatever the range. The
+    /// bytes depend on the plan and the data alone. Blocks until the export has ended, so call it
+    /// on a thread that may block.
+    ///
+    /// **Attempts.** A column of a Parquet file begins as numbers. If another value appears, the
+    /// engine discards the sink and begins again with that column as text. Every attempt adds a
+    /// column, so there are at most as many attempts as columns, and one more. The meter counts the
+    /// current attempt.
+    ///
+    /// # Errors
+    ///
+    /// After an error the engine has discarded all sinks that it opened.
+    pub fn export<F: SinkFactory>(
         &self,
-        plan: &Plan,
-        source: &dyn Source,
+        task: &ExportTask<'_>,
+        sinks: &mut F,
+    ) -> Result<Exported<F::Sink>, EngineError> {
+        let mut text_parameters = BTreeSet::new();
+        loop {
+            let mut sink = sinks.open()?;
+            let shape = Shape::of(task.plan, &text_parameters);
+            let outcome = match shape.output.format {
+                Format::Csv => self.attempt(task, CsvEncoder::new(&shape), shape, &mut sink),
+                Format::Parquet => self.attempt(task, ParquetEncoder::new(&shape), shape, &mut sink),
+            };
+            match outcome {
+                Ok(manifest) => return Ok(Exported { manifest, sink, text_parameters }),
+                Err(AttemptError::NotNumeric(found)) => {
+                    sinks.discard(sink);
+                    text_parameters.extend(found);
+                }
+                Err(AttemptError::Failed(error)) => {
+                    sinks.discard(sink);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn attempt<E: Encoder>(
+        &self,
+        task: &ExportTask<'_>,
+        encoder: E,
+        shape: Shape,
         sink: &mut dyn Sink,
-        meter: &Meter,
-        limits: &Limits,
-    ) -> Result<Manifest, EngineError> {
+    ) -> Result<Manifest, AttemptError> {
+        let ExportTask { plan, meter, .. } = *task;
         meter.begin(plan.vehicles.len() as u64);
-        let shape = Shape::of(plan);
+        let encoding = Arc::new(Encoding::new(shape, encoder));
         let mut package = Package::begin(plan.request.output.archive, sink, meter)?;
-        let vehicles = with_slices(plan, source, meter, &self.workshop, limits, |mut slices| {
+        let vehicles = with_slices(task, &encoding, &self.resources, |mut slices| {
             let mut vehicles = Vec::with_capacity(plan.vehicles.len());
             for vehicle_plan in &plan.vehicles {
                 let name = plan.request.output.file_name(&vehicle_plan.vehicle);
                 let (file, written) =
-                    package.file(&name, |output| self.write_vehicle(&shape, &mut slices, meter, output))?;
+                    package.file(&name, |output| self.write_vehicle(task, &encoding, &mut slices, output))?;
                 vehicles.push(vehicle_manifest(plan, vehicle_plan, name, file, written));
                 meter.vehicle_done();
             }
@@ -110,35 +203,35 @@ impl Engine {
 
         let totals = Totals::of(&vehicles);
         if !totals.reconciled {
-            return Err(EngineError::NotReconciled(Box::new(totals)));
+            return Err(EngineError::NotReconciled(Box::new(totals)).into());
         }
         let manifest = Manifest { version: 1, request: plan.resolved_request(), vehicles, totals };
-        package.finish(&manifest, &self.workshop)?;
+        package.finish(&manifest, &self.resources)?;
         Ok(manifest)
     }
 
-    fn write_vehicle(
+    fn write_vehicle<E: Encoder>(
         &self,
-        shape: &Shape,
-        slices: &mut Slices,
-        meter: &Meter,
+        task: &ExportTask<'_>,
+        encoding: &Encoding<E>,
+        slices: &mut Slices<E::Rows>,
         output: &mut dyn Write,
-    ) -> Result<(FileTotals, (TableTotals, Tally)), EngineError> {
+    ) -> Result<(FileTotals, (TableTotals, Tally)), AttemptError> {
         let mut tally = Tally::default();
-        let mut table = Table::begin(shape, &self.workshop, meter, output)?;
+        let mut table = Table::begin(encoding, &self.resources, task.stop, output)?;
         while let Some(slice) = slices.next()? {
-            if meter.is_stopped() {
-                return Err(EngineError::Stopped);
+            if task.stop.is_stopped() {
+                return Err(EngineError::Stopped.into());
             }
             let rows_before = table.row_count();
-            let points = slice.decoded.tally.counts.points_read;
-            tally.merge(slice.decoded.tally);
-            table.push(slice.decoded.rows, output)?;
-            meter.slice_done(table.row_count() - rows_before, points, slice.millionths_done);
+            let points = slice.finished.tally.counts.points_read;
+            tally.merge(slice.finished.tally);
+            table.push(slice.finished.rows)?;
+            task.meter.slice_done(table.row_count() - rows_before, points, slice.millionths_done);
         }
         let rows_before = table.row_count();
-        let totals = table.finish(output)?;
-        meter.slice_done(totals.counts.rows - rows_before, 0, 0);
+        let totals = table.finish()?;
+        task.meter.slice_done(totals.counts.rows - rows_before, 0, 0);
         Ok((totals.file, (totals, tally)))
     }
 }
@@ -167,12 +260,8 @@ fn vehicle_manifest(
         counts,
         guarded: table.counts.guarded,
         filled: table.resampling.filled,
-        rejected_points: tally.rejected_points,
-        rejected_documents: tally.rejected_documents,
+        rejected_points: tally.rejected_points.0,
+        rejected_documents: tally.rejected_documents.0,
         missing_collections: missing.map(|(name, _)| name).collect(),
     }
 }
-
-#[cfg(test)]
-#[path = "engine_tests.rs"]
-mod tests;

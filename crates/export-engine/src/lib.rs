@@ -1,41 +1,38 @@
-//! The export engine: hour documents in, aligned and chronological files out: CSV or Parquet, in a zip or each by itself.
+//! The export engine: hour documents in, aligned and chronological files out: CSV or Parquet, in a
+//! zip or as separate objects.
 //!
-//! Synchronous and pure: it knows no runtime, no network and no driver. Documents come from a
-//! [`Source`](export_core::source::Source), of which one is here (a [`DumpSource`]); files go to a
-//! [`Sink`](export_core::sink::Sink); how far it is can be read from a [`Meter`] by another thread. What it holds in memory is what
-//! [`Limits`] allow, whatever the range. What it writes depends on the plan and the data alone.
+//! Synchronous and pure: no runtime, no network, no driver. Documents come from a
+//! [`Source`](export_core::source::Source), of which this crate has one, [`DumpSource`]; files go
+//! to a [`Sink`](export_core::sink::Sink). Another thread can read the progress from a [`Meter`]
+//! and end the export with a [`StopFlag`]. Memory is bounded by [`Limits`], whatever the range. The
+//! bytes depend on the plan and the data alone.
 //!
-//! Start at [`plan`](fn@plan) and [`Engine::export`], the recipe; then follow one vehicle: [`pipeline`] gathers its
-//! documents in [`slice`](mod@slice)s and has each worked on by [`decode`] ([`bucket`] reads the points, [`merge`] aligns them, [`csv_rows`]
-//! or [`batch_rows`] encode them); [`table`] makes a file of the rows, [`blocks`] compress it, [`archive`] packs it.
+//! Start at [`plan`](fn@plan) and [`Engine::export`], then follow one vehicle. [`pipeline`] gathers
+//! its documents in slices and has each slice worked on by a pool thread. [`read`] turns documents
+//! into columns of points; [`encode`] aligns the columns by time, encodes the rows and joins them
+//! to a file; [`pack`] compresses the file and puts it into the archive.
 
-mod archive;
-mod batch_rows;
-mod blocks;
-mod bucket;
-mod column;
-mod context;
-mod csv_rows;
-mod decode;
-mod dump;
-mod element;
+mod encode;
 mod engine;
+mod error;
 mod limits;
-mod merge;
 mod meter;
-mod parquet_file;
+mod pack;
 mod pipeline;
 mod plan;
 mod pool;
-mod resample;
-mod slice;
-mod table;
-mod tally;
-mod time_text;
+mod read;
+mod resources;
+mod shape;
+mod stop;
+mod task;
 
-pub use dump::{DumpError, DumpSource};
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, Exported};
+pub use error::EngineError;
 pub use limits::{Limits, MemoryBudget};
 pub use meter::Meter;
 pub use plan::{Plan, PlanError, PlanRequest, VehiclePlan, plan};
-pub use slice::SliceSize;
+pub use read::dump::{DumpError, DumpSource};
+pub use read::slice::SliceSize;
+pub use stop::StopFlag;
+pub use task::ExportTask;

@@ -1,77 +1,82 @@
-//! Bounds on memory, derived from one number.
+//! Bounds on memory, derived from one budget.
 
 use std::num::NonZeroUsize;
 
-use crate::slice::SliceSize;
+use crate::read::slice::SliceSize;
 
-/// What one export may hold in memory while the engine works on it.
+/// Bounds on the memory of one export in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How large slices are.
+    /// Sizes of slices.
     pub slice: SliceSize,
-    /// Memory of all slices between being gathered and being written, in bytes.
+    /// Memory of all slices that are gathered and not yet written, in bytes.
     pub slices_share_bytes: usize,
 }
 
-/// Smallest slices that are worth their overhead.
+/// Smaller slices are not worth their overhead.
 const SMALLEST_SLICE_BYTES: usize = 64 << 10;
-/// Larger slices gain nothing: an hour of the field's five parameters has a third of a megabyte.
+/// Larger slices are not faster. One hour of five parameters, as real fleets have them, is a third
+/// of a megabyte.
 const LARGEST_SLICE_BYTES: usize = 512 << 10;
-/// Memory that a slice of the field's five parameters takes for each byte of its documents until it is written, see
-/// [`bytes_per_document_byte`]. Slices are made smaller where it is more.
-const BYTES_PER_DOCUMENT_BYTE: usize = 5;
-/// A point in the field's documents.
+/// The [`expansion_factor`] of five parameters in CSV, which [`Limits`] assume. Slices of results
+/// with a larger factor are smaller.
+const USUAL_EXPANSION_FACTOR: usize = 5;
+/// Bytes of a point in real documents.
 const STORED_POINT_BYTES: usize = 15;
-/// A point in a decoded column.
+/// Bytes of a point in a decoded column.
 const DECODED_POINT_BYTES: usize = 24;
 
-/// Memory that a slice takes for each byte of its documents until it is written: the documents, the decoded columns, the rows. Each
-/// point may have a row of its own, so `row_bytes` is what a row with one value takes.
-pub(crate) fn bytes_per_document_byte(row_bytes: usize) -> usize {
+/// Memory of a slice, until it is written, per byte of its documents: for the documents, the
+/// decoded columns and the rows. Each point may have a row of its own, so `row_bytes` is the size
+/// of a row with one value.
+pub(crate) fn expansion_factor(row_bytes: usize) -> usize {
     (STORED_POINT_BYTES + DECODED_POINT_BYTES + row_bytes).div_ceil(STORED_POINT_BYTES)
 }
 
 impl Limits {
-    /// Divides a share of memory between the slices that are in flight: one for each thread, one that is being gathered, and one
-    /// that is being written.
+    /// Divides a share of memory between the slices in flight: one per thread, one that is being
+    /// gathered, and one that is being written.
     pub fn of_share(share_bytes: usize, threads: NonZeroUsize) -> Self {
-        let slice_share_bytes = share_bytes / (threads.get() + 2) / BYTES_PER_DOCUMENT_BYTE;
+        let slice_share_bytes = share_bytes / (threads.get() + 2) / USUAL_EXPANSION_FACTOR;
         let target_bytes = slice_share_bytes.clamp(SMALLEST_SLICE_BYTES, LARGEST_SLICE_BYTES);
-        // Slices end on whole hours, so most are larger than their target; only hours that exceed the share by themselves are split.
-        let most_bytes = (share_bytes / 2 / BYTES_PER_DOCUMENT_BYTE).max(target_bytes);
+        // Slices end on whole hours, so most exceed the target. Only an hour that is too large for
+        // the share is split.
+        let most_bytes = (share_bytes / 2 / USUAL_EXPANSION_FACTOR).max(target_bytes);
         Self { slice: SliceSize { target_bytes, most_bytes }, slices_share_bytes: share_bytes }
     }
 }
 
 impl SliceSize {
-    /// Slices that take as much memory where each byte of documents takes so many bytes.
-    pub(crate) fn where_a_byte_takes(self, bytes: usize) -> Self {
-        let scaled = |size: usize| size.saturating_mul(BYTES_PER_DOCUMENT_BYTE) / bytes.max(1);
+    /// Slices that take the same memory at this expansion factor.
+    pub(crate) fn for_expansion(self, factor: usize) -> Self {
+        let scaled = |size: usize| size.saturating_mul(USUAL_EXPANSION_FACTOR) / factor.max(1);
         Self { target_bytes: scaled(self.target_bytes), most_bytes: scaled(self.most_bytes) }
     }
 }
 
-/// The memory of a worker's buffers, divided between the exports that it does at a time and between what each of them does.
+/// The memory of a worker's buffers, divided between concurrent exports and the stages of each
+/// export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBudget {
-    /// Documents that were read and not yet decoded, for each export.
+    /// Documents that are read and not yet decoded, per export.
     pub read_ahead_bytes: usize,
-    /// Slices that are decoded and encoded, for each export.
+    /// Slices that are being decoded and encoded, per export.
     pub slices_bytes: usize,
-    /// Parts that are filled and uploaded, for each export.
+    /// Parts that are being filled and uploaded, per export.
     pub parts_bytes: usize,
 }
 
 impl MemoryBudget {
-    /// What a worker's buffers take unless it is set otherwise, in MiB.
+    /// Default memory of a worker's buffers, in MiB.
     pub const DEFAULT_MIB: usize = 64;
-    /// The least that an export can do with, in MiB: parts of an upload have 5 MiB at least.
+    /// Minimum per export, in MiB: parts of an upload have at least 5 MiB.
     pub const LEAST_MIB_PER_EXPORT: usize = 16;
 
-    /// The shares of each of so many exports.
+    /// The shares of each of `exports` concurrent exports.
     pub fn shared_by(budget_bytes: usize, exports: NonZeroUsize) -> Self {
         let export_bytes = budget_bytes / exports.get();
-        // The upload has the largest pieces. An eighth is left for what is not counted: what the allocator loses between pieces.
+        // The upload has the largest buffers. An eighth is left for the allocator's fragmentation,
+        // which is not counted.
         Self {
             parts_bytes: export_bytes / 8 * 3,
             read_ahead_bytes: export_bytes / 4,
@@ -95,14 +100,14 @@ mod tests {
         }
     }
 
-    /// Forty mostly blank columns of a parquet file take 328 bytes for each row.
+    /// Forty mostly blank columns of a Parquet file take 328 bytes per row.
     #[test]
     fn wide_rows_make_small_slices() {
-        assert_eq!(bytes_per_document_byte(29), BYTES_PER_DOCUMENT_BYTE);
-        assert_eq!(bytes_per_document_byte(328), 25);
+        assert_eq!(expansion_factor(29), USUAL_EXPANSION_FACTOR);
+        assert_eq!(expansion_factor(328), 25);
         let size = SliceSize { target_bytes: 100, most_bytes: 1_000 };
-        assert_eq!(size.where_a_byte_takes(5), size);
-        assert_eq!(size.where_a_byte_takes(25), SliceSize { target_bytes: 20, most_bytes: 200 });
+        assert_eq!(size.for_expansion(5), size);
+        assert_eq!(size.for_expansion(25), SliceSize { target_bytes: 20, most_bytes: 200 });
     }
 
     #[test]
@@ -111,7 +116,7 @@ mod tests {
             let threads = NonZeroUsize::new(threads).expect("some");
             let limits = Limits::of_share(8 << 20, threads);
             assert!(limits.slice.target_bytes <= limits.slice.most_bytes);
-            assert!(limits.slice.most_bytes * BYTES_PER_DOCUMENT_BYTE <= limits.slices_share_bytes);
+            assert!(limits.slice.most_bytes * USUAL_EXPANSION_FACTOR <= limits.slices_share_bytes);
         }
     }
 }

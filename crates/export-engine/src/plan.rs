@@ -1,4 +1,4 @@
-//! What is to be exported: a request with nothing left to look up.
+//! The plan of an export: a request whose open choices are resolved against the source.
 
 use std::collections::BTreeSet;
 
@@ -10,32 +10,29 @@ use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
 
-/// What is to be exported, with nothing left to look up.
+/// The vehicles and columns of an export, and the options of its result.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The request that it answers.
+    /// The range and options as requested.
     pub request: PlanRequest,
     /// The vehicles, in the order of the archive.
     pub vehicles: Vec<VehiclePlan>,
     /// The columns after `time`, in order, of every vehicle's file.
     pub parameters: Vec<Parameter>,
-    /// Parameters whose column in a Parquet file is text. Which they are shows only while the data is read:
-    /// [`EngineError::NotNumeric`](crate::EngineError::NotNumeric) tells them, and the export is begun again.
-    pub text_parameters: BTreeSet<Parameter>,
 }
 
-/// The part of a request that the result repeats.
+/// The part of a request that the manifest repeats.
 #[derive(Clone, Debug)]
 pub struct PlanRequest {
-    /// The start as asked.
+    /// The start as requested.
     pub start_date: String,
-    /// The end as asked.
+    /// The end as requested.
     pub end_date: String,
     /// IANA zone of plain dates and of RFC 3339 times.
     pub timezone: Tz,
-    /// The range that they mean.
+    /// The range between start and end.
     pub range: TimeRange,
-    /// What the result looks like.
+    /// Format, archive and the other output options.
     pub output: OutputOptions,
 }
 
@@ -54,24 +51,24 @@ impl From<&ExportRequest> for PlanRequest {
 /// One vehicle of a plan.
 #[derive(Clone, Debug)]
 pub struct VehiclePlan {
-    /// Its name.
+    /// The vehicle's name.
     pub vehicle: VehicleId,
-    /// Which of the plan's parameters it has a collection for, by position.
+    /// By position of the plan's parameters: whether the vehicle has a collection for it.
     pub has_collection: Vec<bool>,
 }
 
 /// Why a request cannot be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Vehicles are asked for that the source does not have.
+    /// The request names vehicles that the source does not have.
     #[error("there is no vehicle {}", list(.0))]
     UnknownVehicles(Vec<VehicleId>),
-    /// The source could not be asked.
+    /// The source could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
 }
 
-/// The first few of them, for people.
+/// The first few vehicles, for an error message.
 fn list(vehicles: &[VehicleId]) -> String {
     const SHOWN: usize = 5;
     let mut names: Vec<&str> = vehicles.iter().take(SHOWN).map(VehicleId::as_str).collect();
@@ -82,7 +79,8 @@ fn list(vehicles: &[VehicleId]) -> String {
     names.join(", ")
 }
 
-/// Looks up what the request leaves open: which vehicles there are, and which parameters they have.
+/// Resolves what the request leaves open: which vehicles exist, and which parameters they have.
+/// Blocks while the source does.
 pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanError> {
     let vehicles = choose_vehicles(request.vehicles.as_deref(), source)?;
     let collections = source.parameters(&vehicles)?;
@@ -100,7 +98,7 @@ pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanEr
             has_collection: parameters.iter().map(|parameter| collections.contains(parameter)).collect(),
         })
         .collect();
-    Ok(Plan { request: PlanRequest::from(request), vehicles, parameters, text_parameters: BTreeSet::new() })
+    Ok(Plan { request: PlanRequest::from(request), vehicles, parameters })
 }
 
 fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<Vec<VehicleId>, PlanError> {
@@ -116,7 +114,7 @@ fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<
 }
 
 impl Plan {
-    /// The request as the manifest tells it. Options that mean nothing for this result are left out.
+    /// The request as in the manifest. Options without a meaning for this result are left out.
     pub(crate) fn resolved_request(&self) -> ResolvedRequest {
         let PlanRequest { start_date, end_date, timezone, range, output } = &self.request;
         let is_csv = output.format == Format::Csv;

@@ -1,4 +1,4 @@
-//! The threads that encode and compress, shared by all exports of a process.
+//! The thread pool of an engine, shared by all exports of a process, and pools of reusable buffers.
 
 use std::fmt;
 use std::io;
@@ -6,14 +6,14 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Threads for work that only computes. Cheap to clone.
+/// Threads for CPU-bound work. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     threads: Arc<rayon::ThreadPool>,
     on_start: OnStart,
 }
 
-/// What each thread of an engine does first.
+/// Runs first on each thread of an engine.
 #[derive(Clone)]
 struct OnStart(Arc<dyn Fn() + Send + Sync>);
 
@@ -23,12 +23,12 @@ impl fmt::Debug for OnStart {
     }
 }
 
-/// The outcome of work that was given to the pool.
+/// The result of work that was submitted to the pool.
 #[derive(Debug)]
 pub(crate) struct Pending<T>(Receiver<T>);
 
 impl Pool {
-    /// Each thread begins with `on_start`.
+    /// Starts the threads. Each thread runs `on_start` first.
     pub(crate) fn new(
         threads: NonZeroUsize,
         on_start: impl Fn() + Send + Sync + 'static,
@@ -39,28 +39,28 @@ impl Pool {
             .num_threads(threads.get())
             .thread_name(|index| format!("engine-{index}"))
             .start_handler(move |_| (begin.0)())
-            // Whoever waits for the work sees that its thread has panicked; the other exports go on.
+            // A panic reaches the export that waits for the work; other exports continue.
             .panic_handler(drop)
             .build()
             .map_err(io::Error::other)?;
         Ok(Self { threads: Arc::new(threads), on_start })
     }
 
-    /// Does on a thread beside the pool what the pool's own have begun with.
-    pub(crate) fn begin_this_thread(&self) {
+    /// Runs `on_start` on the current thread, which is not of the pool but works for the engine.
+    pub(crate) fn start_on_this_thread(&self) {
         (self.on_start.0)();
     }
 
-    /// How many threads there are.
+    /// The number of threads.
     pub(crate) fn size(&self) -> usize {
         self.threads.current_num_threads()
     }
 
-    /// Has the work done as soon as a thread is free; what was given first is begun first.
+    /// Runs the work when a thread is free, in order of submission.
     pub(crate) fn submit<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
         let (sender, receiver) = sync_channel(1);
         self.threads.spawn_fifo(move || {
-            // Nobody waits any more when the export has failed.
+            // The receiver is gone if the export has failed.
             sender.send(work()).ok();
         });
         Pending(receiver)
@@ -68,33 +68,37 @@ impl Pool {
 }
 
 impl<T> Pending<T> {
-    /// Waits for the outcome. Panics when the work has: its defect is passed on to the export that it belongs to.
+    /// Waits for the result.
+    ///
+    /// # Panics
+    ///
+    /// If the work panicked, so that the panic reaches the export that the work belongs to.
     pub(crate) fn wait(self) -> T {
         self.0.recv().unwrap_or_else(|_| panic!("work on a thread of the engine panicked"))
     }
 }
 
-/// Buffers that are used again, so that the hot loops allocate nothing.
+/// Buffers for reuse, so that the hot loops do not allocate.
 #[derive(Debug)]
 pub(crate) struct Spares<T> {
     kept: Mutex<Vec<T>>,
-    most: usize,
+    limit: usize,
 }
 
 impl<T> Spares<T> {
-    /// Keeps so many at most.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { kept: Mutex::new(Vec::new()), most }
+    /// Keeps at most `limit` buffers.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { kept: Mutex::new(Vec::new()), limit }
     }
 
-    /// One that was given back, if there is one.
+    /// Takes a buffer that was given back, if there is one.
     pub(crate) fn take(&self) -> Option<T> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     pub(crate) fn give_back(&self, spare: T) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < self.most {
+        if kept.len() < self.limit {
             kept.push(spare);
         }
     }
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_come_to_whom_they_belong() {
+    fn each_caller_gets_its_own_result() {
         let pool = Pool::new(NonZeroUsize::new(3).expect("three"), || ()).expect("threads");
         let squares: Vec<Pending<u64>> = (0..100).map(|n| pool.submit(move || n * n)).collect();
         for (n, square) in squares.into_iter().enumerate() {
@@ -114,20 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn every_thread_begins_with_what_was_given() {
+    fn every_thread_runs_on_start() {
         let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
         let count = move || {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         };
         let pool = Pool::new(NonZeroUsize::new(3).expect("three"), count).expect("threads");
-        // A thread works only after it has begun.
+        // A thread takes work only after `on_start`.
         pool.threads.broadcast(|_| ());
         assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), 3);
     }
 
     #[test]
-    fn a_panic_reaches_who_waits_and_nobody_else() {
+    fn a_panic_reaches_only_the_caller_that_waits() {
         let pool = Pool::new(NonZeroUsize::new(1).expect("one"), || ()).expect("threads");
         let fails = pool.submit(|| assert!(std::hint::black_box(false), "this panic is part of the test"));
         let works = pool.submit(|| 5);

@@ -165,7 +165,7 @@ impl Broker {
         confirmed.is_ack()
     }
 
-    /// Publishes so many wake-ups of a job.
+    /// Publishes this many wake-up messages for a job.
     pub async fn wake_up(&self, job_id: &str, times: usize) {
         let body = wake_up_body(job_id);
         self.publish(&vec![body.as_bytes(); times]).await;

@@ -1,4 +1,4 @@
-//! Everything of one test: names, services, and how processes are started on them.
+//! The deployment of one test: its names, its services, and the settings that processes need to use them.
 
 use std::env;
 use std::path::PathBuf;
@@ -12,18 +12,16 @@ use futures_util::TryStreamExt as _;
 use mongodb::Collection;
 use mongodb::options::{ReadConcern, SelectionCriteria};
 
-use crate::{Api, Broker, Links, Start, Worker, state_of};
+use crate::broker::Broker;
+use crate::job_document::state_of;
+use crate::links::Links;
 
-/// Longest wait for something to become so.
+/// Longest wait for a condition.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Pause between two looks.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What the keys of results begin with.
+/// Prefix of the keys of results.
 const KEY_PREFIX: &str = "exports/";
-/// Settings of a hasty process. The lease is as short as a busy machine allows.
-const HASTY: [(&str, &str); 3] =
-    [("LEASE_SECONDS", "3"), ("RETRY_FIRST_WAIT_MS", "100"), ("RETRY_LONGEST_WAIT_MS", "500")];
-
 /// Names and services of one test, provisioned by the real `exports provision`.
 pub struct Deployment {
     /// Its databases, bucket and names.
@@ -48,7 +46,7 @@ impl Deployment {
         let space = TestSpace::create_on(services).await;
         let broker = Broker::new(&space.services.rabbitmq_url, &space.topology);
         let deployment = Self { space, broker, programs: programs.into() };
-        // A quick return of nacked messages: a test waits for what happens then, not for the rest before it.
+        // Nacked messages return quickly, so that tests do not wait for the delay.
         deployment.provision(&[("RETRY_REST_MS", "200")]).await;
         deployment
     }
@@ -61,31 +59,6 @@ impl Deployment {
         let ended = tokio::task::spawn_blocking(move || program.run()).await;
         let ended = ended.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(ended.code, Some(0), "exports provision: {}", ended.output);
-    }
-
-    /// An API with ordinary settings.
-    pub async fn api(&self) -> Api {
-        Start::new(self).api().await
-    }
-
-    /// A worker with ordinary settings.
-    pub async fn worker(&self) -> Worker {
-        Start::new(self).worker().await
-    }
-
-    /// How a process is started, where it needs settings or links of its own; ends with [`Start::api`] or [`Start::worker`].
-    pub fn with(&self, name: &str, value: &str) -> Start<'_> {
-        Start::new(self).with(name, value)
-    }
-
-    /// A process with short leases and short waits between attempts, for a test that waits for their end.
-    pub fn hasty(&self) -> Start<'_> {
-        HASTY.iter().fold(Start::new(self), |start, (name, value)| start.with(name, value))
-    }
-
-    /// The same over these links.
-    pub fn over(&self, links: Links) -> Start<'_> {
-        Start::new(self).over(links)
     }
 
     /// Proxies to the services, for a process to come.
@@ -111,7 +84,7 @@ impl Deployment {
             ("AWS_ENDPOINT_URL_S3", links.s3_endpoint_url()),
             ("AWS_ACCESS_KEY_ID", services.s3_access_key_id.clone()),
             ("AWS_SECRET_ACCESS_KEY", services.s3_secret_access_key.clone()),
-            // Of nobody's profile.
+            // So that no AWS profile of the developer is used.
             ("HOME", "/nonexistent".to_owned()),
             ("LOG_FORMAT", "json".to_owned()),
         ];
@@ -124,14 +97,14 @@ impl Deployment {
         self.collection("jobs")
     }
 
-    /// A job as it is stored, but for its announcements, which the relay takes out whenever it gets to it. Panics when there is none.
+    /// The stored job without its announcements, which the relay removes at any moment. Panics when there is no such job.
     pub async fn job(&self, job_id: &str) -> Document {
         let found = self.jobs().find_one(doc! { "_id": job_id }).projection(doc! { "unannounced": 0 }).await;
         let job = found.unwrap_or_else(|error| panic!("MongoDB does not answer: {error}"));
         job.unwrap_or_else(|| panic!("there is no job {job_id}"))
     }
 
-    /// All jobs, the oldest first, each as [`Deployment::job`] has it.
+    /// All jobs, the oldest first, in the form of [`Deployment::job`].
     pub async fn all_jobs(&self) -> Vec<Document> {
         let jobs = self.jobs();
         all(jobs.find(doc! {}).projection(doc! { "unannounced": 0 }).sort(doc! { "_id": 1 })).await
@@ -143,12 +116,12 @@ impl Deployment {
         found.unwrap_or_else(|error| panic!("MongoDB does not answer: {error}"))
     }
 
-    /// All messages that named no job.
+    /// All messages that were given up because they name no job.
     pub async fn dead_letters(&self) -> Vec<Document> {
         all(self.collection("deadLetters").find(doc! {}).sort(doc! { "receivedAt": 1 })).await
     }
 
-    /// Looks at a job until it is as wanted. Panics after a bounded wait.
+    /// Polls a job until `is_wanted`. Panics after two minutes.
     pub async fn until(&self, job_id: &str, is_wanted: impl Fn(&Document) -> bool) -> Document {
         let asked_at = Instant::now();
         loop {
@@ -156,34 +129,34 @@ impl Deployment {
             if is_wanted(&job) {
                 return job;
             }
-            assert!(asked_at.elapsed() < PATIENCE, "the job does not get there: {job:#}");
+            assert!(asked_at.elapsed() < PATIENCE, "timeout; the job is: {job:#}");
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Looks at a job until it is in this state.
+    /// Polls a job until it is in this state. Panics after two minutes.
     pub async fn until_state(&self, job_id: &str, state: &str) -> Document {
         self.until(job_id, |job| state_of(job) == state).await
     }
 
-    /// Waits until this is so. Panics after a bounded wait.
+    /// Polls a condition until it holds. Panics after two minutes.
     pub async fn until_so<F>(&self, what: &str, is_so: impl Fn() -> F)
     where
         F: Future<Output = bool>,
     {
         let asked_at = Instant::now();
         while !is_so().await {
-            assert!(asked_at.elapsed() < PATIENCE, "it does not come to this: {what}");
+            assert!(asked_at.elapsed() < PATIENCE, "timeout waiting until {what}");
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Waits until no message waits anywhere; some worker must be there to read them. Panics after a bounded wait.
+    /// Waits until no queue has a message; a worker must be running to consume them. Panics after two minutes.
     pub async fn until_queues_are_empty(&self) {
         self.until_so("queues are empty", || self.are_queues_empty()).await;
     }
 
-    async fn are_queues_empty(&self) -> bool {
+    pub(crate) async fn are_queues_empty(&self) -> bool {
         let mut are_empty = true;
         for name in [self.broker.jobs_queue(), self.broker.retry_queue()] {
             are_empty &= self.broker.queue(&name).await.is_none_or(|queue| queue.ready == 0);
@@ -191,23 +164,7 @@ impl Deployment {
         are_empty
     }
 
-    /// Ends a test: no job may be left halfway, no message anywhere. Removes what the test made.
-    pub async fn end(self) {
-        // A worker that was ended between a job's end and its ack has left the message: another one sees that nothing is to be done.
-        let last = if self.are_queues_empty().await { None } else { Some(self.worker().await) };
-        self.until_queues_are_empty().await;
-        drop(last);
-        for job in self.all_jobs().await {
-            let state = state_of(&job);
-            let is_terminal = matches!(state, "FINISHED" | "FAILED" | "CANCELLED" | "EXPIRED");
-            assert!(is_terminal, "a job is left halfway: {job:#}");
-            let has_uri = job.get_str("exportUri").is_ok();
-            assert_eq!(has_uri, state == "FINISHED", "a URI exactly when finished: {job:#}");
-        }
-        self.forget().await;
-    }
-
-    /// Removes what the test made, whatever state it is in.
+    /// Removes everything that the test created, in any state.
     pub async fn forget(self) {
         for name in [self.broker.jobs_queue(), self.broker.retry_queue()] {
             self.broker.delete(&name).await;

@@ -1,4 +1,4 @@
-//! Data to export, and whether a result is what it should be.
+//! Data to export, and the comparison of results with the reference exporter.
 
 use std::io::Cursor;
 use std::iter;
@@ -10,7 +10,8 @@ use export_testkit::reference::{ReferenceRequest, export_database};
 use export_testkit::verify::compare;
 use serde_json::{Value, json};
 
-use crate::Deployment;
+use crate::deployment::Deployment;
+use crate::job_document::{key_of, state_of};
 
 /// 2018-11-30T00:00:00Z.
 const DAY_MS: i64 = 1_543_536_000_000;
@@ -62,8 +63,8 @@ impl Fleet {
         Self::of_days(1)
     }
 
-    /// A day of one vehicle with text that hardly compresses: about so many MiB of result, from few points. An upload has parts from
-    /// 5 MiB on.
+    /// A day of one vehicle with text that hardly compresses: about `mib` MiB of result, from few points. Uploads of
+    /// 5 MiB and more have parts.
     pub async fn bulky(deployment: &Deployment, mib: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(4);
         let points_per_hour = i64::from(mib) * POINTS_PER_MIB / DAY_HOURS + 1;
@@ -80,8 +81,7 @@ impl Fleet {
         Self::of_days(1)
     }
 
-    /// So many days of one vehicle with two parameters and few points in each hour: the database is asked many times for what an export
-    /// of all of it takes.
+    /// `days` days of one vehicle with two parameters and few points in each hour: exporting them takes many queries.
     pub async fn long(deployment: &Deployment, days: u16) -> Self {
         let mut random = fastrand::Rng::with_seed(4);
         for parameter in ["odo", "soc"] {
@@ -116,31 +116,4 @@ impl Fleet {
         }
         job
     }
-}
-
-/// The state of a job document; empty when it has none.
-pub fn state_of(job: &Document) -> &str {
-    job.get_str("state").unwrap_or_default()
-}
-
-/// How often a worker has taken the job. Panics when the document does not say.
-pub fn epoch_of(job: &Document) -> i64 {
-    job.get_i64("epoch").unwrap_or_else(|error| panic!("no epoch ({error}): {job:#}"))
-}
-
-/// How many attempts at it count. Panics when the document does not say.
-pub fn attempts_of(job: &Document) -> i64 {
-    job.get_i64("attempts").unwrap_or_else(|error| panic!("no attempts ({error}): {job:#}"))
-}
-
-/// Code of the error that it keeps; empty when it keeps none.
-pub fn error_of(job: &Document) -> &str {
-    job.get_document("error").and_then(|error| error.get_str("code")).unwrap_or_default()
-}
-
-/// Key of the object that a finished job names. Panics when it names none.
-pub fn key_of(job: &Document) -> String {
-    let uri = job.get_str("exportUri").unwrap_or_else(|_| panic!("no URI: {job:#}"));
-    let key = uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
-    key.unwrap_or_else(|| panic!("no S3 URI: {uri}")).1.to_owned()
 }

@@ -3,7 +3,7 @@
 use export_testkit::proxy::Proxy;
 use export_testkit::services::Services;
 
-/// Proxies in front of the services, for one process: what breaks here breaks for nobody else.
+/// Proxies in front of the services, for one process: a fault here affects only this process.
 pub struct Links {
     /// To MongoDB.
     pub mongodb: Proxy,

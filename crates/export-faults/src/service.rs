@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 
+use export_testkit::http::{Answer, send};
 use export_testkit::program::{Ended, Program, Running};
 use serde_json::Value;
 
-use crate::http::{Answer, HalfRequest, send};
-use crate::{Deployment, Links};
+use crate::deployment::Deployment;
+use crate::half_request::HalfRequest;
+use crate::links::Links;
 
-/// Limits that tests exceed, all from one address, unless they are what is tested.
+/// Limits that tests exceed, because all requests come from one address; raised unless a test is about them.
 const LIMITS: [&str; 6] = [
     "REQUESTS_PER_SECOND",
     "REQUESTS_AT_ONCE",
@@ -20,9 +22,13 @@ const LIMITS: [&str; 6] = [
     "MAX_QUEUED",
 ];
 
-/// A process with its links. Killed when dropped; a test that panics gets to see what it wrote.
+/// Settings of [`Deployment::hasty`]. The lease is as short as a busy machine allows.
+const HASTY: [(&str, &str); 3] =
+    [("LEASE_SECONDS", "3"), ("RETRY_FIRST_WAIT_MS", "100"), ("RETRY_LONGEST_WAIT_MS", "500")];
+
+/// A process with its links. Dropping it kills it; after a panic its output is printed.
 pub struct Service {
-    /// Its ways to the services.
+    /// Its connections to the services.
     pub links: Links,
     name: &'static str,
     running: Running,
@@ -47,8 +53,35 @@ pub struct Start<'deployment> {
     change: Option<Box<dyn FnOnce(Program) -> Program + Send + 'deployment>>,
 }
 
+impl Deployment {
+    /// An API with ordinary settings.
+    pub async fn api(&self) -> Api {
+        Start::new(self).api().await
+    }
+
+    /// A worker with ordinary settings.
+    pub async fn worker(&self) -> Worker {
+        Start::new(self).worker().await
+    }
+
+    /// Configures a process with this setting; finish with [`Start::api`] or [`Start::worker`].
+    pub fn with(&self, name: &str, value: &str) -> Start<'_> {
+        Start::new(self).with(name, value)
+    }
+
+    /// Configures a process with a short lease and short retry delays, for tests that wait for them.
+    pub fn hasty(&self) -> Start<'_> {
+        HASTY.iter().fold(Start::new(self), |start, (name, value)| start.with(name, value))
+    }
+
+    /// Configures a process with these links.
+    pub fn over(&self, links: Links) -> Start<'_> {
+        Start::new(self).over(links)
+    }
+}
+
 impl<'deployment> Start<'deployment> {
-    pub(crate) fn new(deployment: &'deployment Deployment) -> Self {
+    fn new(deployment: &'deployment Deployment) -> Self {
         Self { deployment, settings: BTreeMap::new(), links: None, change: None }
     }
 
@@ -76,7 +109,7 @@ impl<'deployment> Start<'deployment> {
     /// Starts an API and waits until it listens. Panics when it does not.
     pub async fn api(self) -> Api {
         let mut start = self.with("HOST", "127.0.0.1").with("PORT", "0").with("AUTH", "none");
-        // Tests ask for the same again and again.
+        // Tests post the same request repeatedly.
         start.settings.entry("SHARE_RESULTS".to_owned()).or_insert_with(|| "off".to_owned());
         for limit in LIMITS {
             start.settings.entry(limit.to_owned()).or_insert_with(|| "100000".to_owned());
@@ -90,7 +123,7 @@ impl<'deployment> Start<'deployment> {
             let address = line.get("address").or_else(|| line.get("fields")?.get("address"))?;
             address.as_str()?.parse().ok()
         });
-        let address = address.unwrap_or_else(|| panic!("the API does not tell where it listens: {output}"));
+        let address = address.unwrap_or_else(|| panic!("the API does not log its address: {output}"));
         Api { service, address }
     }
 
@@ -121,7 +154,7 @@ impl Api {
         format!("http://{}", self.address)
     }
 
-    /// Sends a request; `Err` tells why there is no answer.
+    /// Sends a request; `Err` says why there is no answer.
     pub async fn request(
         &self,
         method: &'static str,
@@ -138,7 +171,7 @@ impl Api {
         self.request("GET", path, &[], Vec::new()).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Sends `POST /export`; `Err` tells why there is no answer.
+    /// Sends `POST /export`; `Err` says why there is no answer.
     pub async fn try_post(&self, body: &Value) -> Result<Answer, String> {
         let headers = [("content-type", "application/json")];
         self.request("POST", "/export", &headers, body.to_string().into_bytes()).await

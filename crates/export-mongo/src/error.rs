@@ -35,7 +35,7 @@ pub enum StoreError {
     /// Concurrent changes kept winning.
     #[error("too much contention: {0}")]
     Contended(&'static str),
-    /// A stored document is invalid.
-    #[error("stored document is invalid: {0}")]
+    /// A stored document cannot be read.
+    #[error("stored document cannot be read: {0}")]
     Corrupt(String),
 }

@@ -4,12 +4,15 @@
 //! compare-and-set whose condition is [`Lease::is_free`] or [`Lease::is_free_or_own`] and whose
 //! change is [`Lease::taken`]. A process that dies leaves a lease that expires.
 //!
-//! **Clock going backwards.** A lease is valid only if it ends within [`LENGTHS_AHEAD`] × its
+//! **Clock going backwards.** A lease is valid only if it ends within twice its
 //! length from now. A value further ahead was written before the server's clock was set back, or by
 //! a primary whose clock is ahead; without this rule a dead owner would keep the document for as
 //! long as the clocks differ. A living owner renews by the new clock and keeps it. The factor is
 //! more than one, so that a small step of the clock, or processes with slightly different lease
 //! lengths, take no lease from a living owner.
+//!
+//! All processes must use about the same length for one document: an owner whose lease is more than
+//! twice as long as another process's would lose it to that process.
 
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ const ISSUER: &str = "the https URL of an issuer such as https://login.example.c
 const DEFAULT_ALGORITHM: &str = "RS256";
 const DEFAULT_TENANT_CLAIM: &str = "tenant";
 const DEFAULT_VEHICLES_CLAIM: &str = "vehicles";
-/// Signature algorithms with a public key. Those with a shared secret are left out: whoever can check such a token can also
-/// make one.
+/// Signature algorithms with a public key. Those with a shared secret are left out: a server that can
+/// check such a token can also make one.
 const ALGORITHMS: [&str; 9] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 
@@ -20,8 +20,9 @@ const ALGORITHMS: [&str; 9] =
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessArgs {
-    /// Who may use the API: `keys` needs a key of `exports keys create` (or a token, with `OIDC_ISSUER`), `none` lets in everyone
-    /// who can reach it. Containers and `cargo xtask up` set `none`, as their ports are bound to 127.0.0.1
+    /// Who may use the API: `keys` needs a key of `exports keys create` (or a token, with
+    /// `OIDC_ISSUER`), `none` lets in everyone who can reach it. Containers and `cargo xtask up`
+    /// set `none`, as their ports are bound to 127.0.0.1
     #[arg(
         long,
         env = "AUTH",
@@ -54,7 +55,8 @@ pub struct OidcArgs {
     /// `https://login.example.com/realms/fleet`. It must be https, except on this machine
     #[arg(id = "oidc_issuer", long = "oidc-issuer", env = "OIDC_ISSUER", value_name = "URL", value_parser = issuer())]
     pub issuer: Option<String>,
-    /// Audience that tokens must be made for (their claim `aud`), such as `vehicle-exports`. Needed with `OIDC_ISSUER`
+    /// Audience that tokens must be made for (their claim `aud`), such as `vehicle-exports`. Needed
+    /// with `OIDC_ISSUER`
     #[arg(id = "oidc_audience", long = "oidc-audience", env = "OIDC_AUDIENCE", value_name = "NAME")]
     pub audience: Option<String>,
     /// Signature algorithm of the tokens
@@ -70,8 +72,8 @@ pub struct OidcArgs {
         )
     )]
     pub algorithm: String,
-    /// URL of the issuer's keys, such as `https://login.example.com/realms/fleet/keys`. Without it, the URL that
-    /// `<issuer>/.well-known/openid-configuration` names
+    /// URL of the issuer's keys, such as `https://login.example.com/realms/fleet/keys`. Without it,
+    /// the URL that `<issuer>/.well-known/openid-configuration` names
     #[arg(id = "oidc_jwks_url", long = "oidc-jwks-url", env = "OIDC_JWKS_URL", value_name = "URL", value_parser = keys_url())]
     pub jwks_url: Option<Url>,
     /// Claim that holds the caller's tenant
@@ -84,7 +86,8 @@ pub struct OidcArgs {
         value_parser = text("the name of a claim", |_| true)
     )]
     pub tenant_claim: String,
-    /// Claim that holds a list of patterns, the vehicles that the caller may see. A token without the claim may see all vehicles
+    /// Claim that holds a list of patterns, the vehicles that the caller may see. A token without
+    /// the claim may see all vehicles
     #[arg(
         id = "oidc_vehicles_claim",
         long = "oidc-vehicles-claim",
@@ -97,7 +100,8 @@ pub struct OidcArgs {
 }
 
 impl OidcArgs {
-    /// The issuer and the audience; `None` where tokens are not accepted. Fails where only a part of the settings is given.
+    /// The issuer and the audience; `None` where tokens are not accepted. Fails where only a part
+    /// of the settings is given.
     pub fn issuer_and_audience(&self) -> Result<Option<(&str, &str)>, SettingError> {
         let Some(issuer) = &self.issuer else {
             let is_default = self.audience.is_none()
@@ -126,7 +130,7 @@ fn keys_url() -> SettingParser<Url> {
     SettingParser::new("an https URL such as https://login.example.com/realms/fleet/keys", safe_url)
 }
 
-/// The URL, if nobody between here and its server can change the answer: https, or a server on this machine.
+/// The URL, if its answer cannot be changed on the way: https, or a server on this machine.
 pub fn safe_url(text: &str) -> Option<Url> {
     let url: Url = text.parse().ok()?;
     let is_safe = match url.scheme() {

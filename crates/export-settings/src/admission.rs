@@ -17,7 +17,8 @@ const MAX: u64 = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Admission")]
 pub struct AdmissionSettings {
-    /// Most waiting jobs of one tenant, that is, jobs that no worker has claimed yet; more are answered with 429
+    /// Most waiting jobs of one tenant, that is, jobs that no worker has claimed yet; more are
+    /// answered with 429
     #[arg(
         long,
         env = "MAX_QUEUED_PER_TENANT",
@@ -26,7 +27,8 @@ pub struct AdmissionSettings {
         value_parser = number::<NonZeroU32>(1..=MAX)
     )]
     pub max_queued_per_tenant: NonZeroU32,
-    /// Most waiting jobs of all tenants, at least `MAX_QUEUED_PER_TENANT`; more are answered with 429
+    /// Most waiting jobs of all tenants, at least `MAX_QUEUED_PER_TENANT`; more are answered with
+    /// 429
     #[arg(
         long,
         env = "MAX_QUEUED",
@@ -61,7 +63,8 @@ pub struct SizeSettings {
         value_parser = number::<u32>(1..=MAX)
     )]
     pub max_vehicles: u32,
-    /// Largest export, in vehicles times days, that is `interactive` and so runs before its tenant's larger ones (`bulk`)
+    /// Largest export, in vehicles times days, that is `interactive` and so runs before its
+    /// tenant's larger ones (`bulk`)
     #[arg(
         long,
         env = "INTERACTIVE_VEHICLE_DAYS",

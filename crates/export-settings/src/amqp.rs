@@ -39,7 +39,8 @@ pub struct AmqpArgs {
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "RabbitMQ")]
 pub struct QueueSettings {
-    // Short, because the job's own `runAfter` decides when it is tried again; long enough that waiting jobs cost nothing.
+    // Short, because the job's own `runAfter` decides when it is tried again; long enough that
+    // waiting jobs cost nothing.
     /// Time that a message waits in the retry queue after a worker could not serve it
     #[arg(
         id = "retry_rest_ms",

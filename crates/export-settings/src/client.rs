@@ -6,13 +6,16 @@ use url::Url;
 use crate::parser::SettingParser;
 use crate::value::{SettingError, secret};
 
-/// The variable of the key. There is no such flag: everyone on a machine can see the flags of its programs.
+/// The variable of the key. There is no such flag: everyone on a machine can see the flags of its
+/// programs.
 pub const KEY: &str = "EXPORTS_API_KEY";
 const KEY_EXPECTED: &str = "a key as `exports keys create` printed it: visible ASCII characters only";
-/// Longest key: tokens of login services have a few kilobytes, and no server takes headers beyond this.
+/// Longest key: tokens of login services have a few kilobytes, and no server takes headers beyond
+/// this.
 const MAX_KEY_BYTES: usize = 16 << 10;
 
-/// Where the API is, and the caller's key, as given. The key itself comes from a variable or a file only.
+/// Where the API is, and the caller's key, as given. The key itself comes from a variable or a file
+/// only.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Service")]
 pub struct ClientArgs {
@@ -28,8 +31,9 @@ pub struct ClientArgs {
         value_parser = api_url()
     )]
     pub exports_api_url: Url,
-    /// The caller's key, in a file; the variable `EXPORTS_API_KEY` holds the key itself, such as `the-key-as-it-was-printed`. It has
-    /// no flag: everyone on a machine can see the flags of its programs. Not needed with `AUTH=none`
+    /// The caller's key, in a file; the variable `EXPORTS_API_KEY` holds the key itself, such as
+    /// `the-key-as-it-was-printed`. It has no flag: everyone on a machine can see the flags of its
+    /// programs. Not needed with `AUTH=none`
     #[arg(long, env = "EXPORTS_API_KEY_FILE", hide_env_values = true, value_name = "FILE")]
     pub exports_api_key_file: Option<String>,
 }

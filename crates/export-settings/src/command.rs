@@ -9,8 +9,8 @@ use clap::{Arg, Args, Command, CommandFactory, FromArgMatches};
 /// Exit code for wrong flags and settings, as clap has it.
 const USAGE: i32 = 2;
 
-/// Parses the command line and the environment of this process. Ends the process where they are wrong, and where
-/// `--help` or `--version` is given, as [`clap::Parser::parse`] does.
+/// Parses the command line and the environment of this process. Ends the process where they are
+/// wrong, and where `--help` or `--version` is given, as [`clap::Parser::parse`] does.
 pub fn parse<P: CommandFactory + FromArgMatches>() -> P {
     let command = P::command();
     let program = command.get_name().to_owned();
@@ -38,7 +38,8 @@ pub fn parse<P: CommandFactory + FromArgMatches>() -> P {
     })
 }
 
-/// Parses flags alone, without the environment: for tests, and for a group's defaults. The error is the whole text.
+/// Parses flags alone, without the environment: for tests, and for a group's defaults. The error is
+/// the whole text.
 pub fn from_flags<A: Args>(flags: &[&str]) -> Result<A, String> {
     let command = A::augment_args(Command::new("program").no_binary_name(true));
     let command = command.mut_args(|argument| argument.env(Resettable::Reset));
@@ -89,7 +90,8 @@ struct Renamed {
     conflict: Option<String>,
 }
 
-/// The command, with blank variables taken as not given, and with old variables read where the new ones are not given.
+/// The command, with blank variables taken as not given, and with old variables read where the new
+/// ones are not given.
 fn prepared(
     command: Command,
     environment: &dyn Fn(&str) -> Option<OsString>,
@@ -114,7 +116,8 @@ fn prepared(
                 let old: &'static str = old.leak();
                 argument.env(old)
             }
-            // A parser takes a blank value for the default; without a default the variable must not be read at all.
+            // A parser takes a blank value for the default; without a default the variable must not
+            // be read at all.
             None if is_blank(&new) && argument.get_default_values().is_empty() => {
                 argument.env(Resettable::Reset)
             }

@@ -8,7 +8,8 @@ use crate::parser::value;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Health")]
 pub struct HealthSettings {
-    /// Address of health, readiness and metrics; by default port 3001 for the API, 3002 for the worker
+    /// Address of health, readiness and metrics; by default port 3001 for the API, 3002 for the
+    /// worker
     #[arg(
         id = "admin_addr",
         long = "admin-addr",

@@ -27,8 +27,8 @@ pub struct HttpSettings {
         value_parser = SettingParser::new("a port from 0 to 65535", |text| text.parse::<u16>().ok())
     )]
     pub port: u16,
-    /// URL that clients put before `/export`, such as `https://exports.example.com`; `Location` headers begin with it. Without
-    /// it, `Location` is a path
+    /// URL that clients put before `/export`, such as `https://exports.example.com`; `Location`
+    /// headers begin with it. Without it, `Location` is a path
     #[arg(long, env = "PUBLIC_BASE_URL", value_name = "URL", value_parser = base_url())]
     pub public_base_url: Option<String>,
 }

@@ -17,42 +17,46 @@ const MANAGEMENT_EXPECTED: &str =
 #[command(next_help_heading = "Users of the services")]
 pub struct IdentityArgs {
     /// The API's `MONGODB_URI`, such as
-    /// `mongodb://exports-api:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the API gets no MongoDB user
+    /// `mongodb://exports-api:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the API gets
+    /// no MongoDB user
     #[arg(long, env = "API_MONGODB_URI", hide_env_values = true, value_name = "URI")]
     pub api_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "API_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
     pub api_mongodb_uri_file: Option<String>,
     /// The worker's `MONGODB_URI`, such as
-    /// `mongodb://exports-worker:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the worker gets no user for the jobs
+    /// `mongodb://exports-worker:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the worker
+    /// gets no user for the jobs
     #[arg(long, env = "WORKER_MONGODB_URI", hide_env_values = true, value_name = "URI")]
     pub worker_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "WORKER_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
     pub worker_mongodb_uri_file: Option<String>,
     /// The worker's `SOURCE_MONGODB_URI`, such as
-    /// `mongodb://exports-source:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the worker gets no user for the vehicles
+    /// `mongodb://exports-source:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the worker
+    /// gets no user for the vehicles
     #[arg(long, env = "WORKER_SOURCE_MONGODB_URI", hide_env_values = true, value_name = "URI")]
     pub worker_source_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "WORKER_SOURCE_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
     pub worker_source_mongodb_uri_file: Option<String>,
-    /// The API's `RABBITMQ_URL`, such as `amqp://exports-api:password@127.0.0.1:5673/%2f`. Without it, the API gets no
-    /// RabbitMQ user
+    /// The API's `RABBITMQ_URL`, such as `amqp://exports-api:password@127.0.0.1:5673/%2f`. Without
+    /// it, the API gets no RabbitMQ user
     #[arg(long, env = "API_RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
     pub api_rabbitmq_url: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "API_RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
     pub api_rabbitmq_url_file: Option<String>,
-    /// The worker's `RABBITMQ_URL`, such as `amqp://exports-worker:password@127.0.0.1:5673/%2f`. Without it, the worker gets
-    /// no RabbitMQ user
+    /// The worker's `RABBITMQ_URL`, such as `amqp://exports-worker:password@127.0.0.1:5673/%2f`.
+    /// Without it, the worker gets no RabbitMQ user
     #[arg(long, env = "WORKER_RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
     pub worker_rabbitmq_url: Option<SecretString>,
     /// File that holds it instead
     #[arg(long, env = "WORKER_RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
     pub worker_rabbitmq_url_file: Option<String>,
-    /// RabbitMQ's management API, such as `http://127.0.0.1:15673`, which creates the RabbitMQ users. Needed with the two
-    /// before; signs in as the administrator of `RABBITMQ_URL`, unless it names one
+    /// RabbitMQ's management API, such as `http://127.0.0.1:15673`, which creates the RabbitMQ
+    /// users. Needed with the two before; signs in as the administrator of `RABBITMQ_URL`, unless
+    /// it names one
     #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_name = "URL")]
     pub rabbitmq_management_url: Option<SecretString>,
     /// File that holds it instead
@@ -78,7 +82,8 @@ pub struct IdentitySettings {
 }
 
 impl IdentityArgs {
-    /// Checks the settings, except for the users in them: the crates that connect know how to find those.
+    /// Checks the settings, except for the users in them: the crates that connect know how to find
+    /// those.
     pub fn resolve(&self) -> Result<IdentitySettings, SettingError> {
         let mongodb = |name, value: &Option<SecretString>, file: &Option<String>| {
             secret(name, value.as_ref(), file.as_ref())?.map(|uri| connection_string(name, uri)).transpose()

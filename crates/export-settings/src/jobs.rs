@@ -11,8 +11,9 @@ use crate::retry::RetrySettings;
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "Jobs")]
 pub struct JobSettings {
-    /// Whether a job reuses the result of an identical earlier request of its tenant, if its range has ended: `on`, or `off` where
-    /// vehicles upload late, so that hours which have ended still change
+    /// Whether a job reuses the result of an identical earlier request of its tenant, if its range
+    /// has ended: `on`, or `off` where vehicles upload late, so that hours which have ended still
+    /// change
     #[arg(
         long,
         alias = "coalesce",
@@ -32,8 +33,9 @@ pub struct JobSettings {
         value_parser = number::<NonZeroU32>(1..=1_000)
     )]
     pub max_attempts: NonZeroU32,
-    /// Time after which the API publishes the message of a waiting job again, in case the queue was lost; it doubles with each
-    /// repeat, up to an hour. Only a few jobs are in the queue at a time and the others wait for them: keep it short
+    /// Time after which the API publishes the message of a waiting job again, in case the queue was
+    /// lost; it doubles with each repeat, up to an hour. Only a few jobs are in the queue at a time
+    /// and the others wait for them: keep it short
     #[arg(
         long = "republish-after-seconds",
         env = "REPUBLISH_AFTER_SECONDS",
@@ -51,9 +53,10 @@ pub struct JobSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Fairness")]
 pub struct DispatchSettings {
-    // Three quarters of the default of `MAX_RUNNING_EXPORTS`, so that a quarter is left for the other tenants.
-    /// Most exports of one tenant that may run at a time; its other exports wait. Keep it below `MAX_RUNNING_EXPORTS`: the
-    /// difference is left for the other tenants
+    // Three quarters of the default of `MAX_RUNNING_EXPORTS`, so that a quarter is left for the
+    // other tenants.
+    /// Most exports of one tenant that may run at a time; its other exports wait. Keep it below
+    /// `MAX_RUNNING_EXPORTS`: the difference is left for the other tenants
     #[arg(
         long,
         env = "MAX_RUNNING_PER_TENANT",

@@ -1,18 +1,21 @@
 //! Every setting of the programs, declared once.
 //!
-//! **Declaration.** A setting is one field of a struct that derives [`clap::Args`]: the doc comment is its help, and the
-//! attributes say flag, environment variable, default and, as `value_parser`, the type and the bounds (see [`parser`]).
-//! `hide_env_values` marks a secret. A hidden `alias` is an old name that is still accepted, as a flag and as a variable.
-//! A setting without a default names an example in its help: "such as `…`".
+//! **Declaration.** A setting is one field of a struct that derives [`clap::Args`]: the doc comment
+//! is its help, and the attributes say flag, environment variable, default and, as `value_parser`,
+//! the type and the bounds (see [`parser`]). `hide_env_values` marks a secret. A hidden `alias` is
+//! an old name that is still accepted, as a flag and as a variable. A setting without a default
+//! names an example in its help: "such as `…`".
 //!
-//! **What follows from it.** Parsing ([`parse`]), `--help`, the errors, `.env.example` and the table in SETUP.md
-//! ([`reference`]). The test `reference` writes the two files anew when `UPDATE_SETTINGS=1` is set.
+//! **What follows from it.** Parsing ([`parse`]), `--help`, the errors, `.env.example` and the
+//! table in SETUP.md ([`reference`]). The test `reference` writes the two files anew when
+//! `UPDATE_SETTINGS=1` is set.
 //!
-//! **Errors.** A setting that is missing or wrong gives an error that names the setting and says what is expected. It
-//! never repeats the value, because the value may be a secret that was pasted into the wrong place.
+//! **Errors.** A setting that is missing or wrong gives an error that names the setting and says
+//! what is expected. It never repeats the value, because the value may be a secret that was pasted
+//! into the wrong place.
 //!
-//! The structs know nothing about the services. What needs the type of another crate (a signing key, a memory budget) is
-//! checked by the program, with a [`SettingError`].
+//! The structs know nothing about the services. What needs the type of another crate (a signing
+//! key, a memory budget) is checked by the program, with a [`SettingError`].
 
 pub mod access;
 pub mod admission;

@@ -17,7 +17,8 @@ const MAX_SECONDS: u64 = 3_600;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitSettings {
-    /// Longest time for the head of a request to arrive, and for a kept connection to wait for its next request
+    /// Longest time for the head of a request to arrive, and for a kept connection to wait for its
+    /// next request
     #[arg(
         long = "header-read-seconds",
         env = "HEADER_READ_SECONDS",
@@ -35,7 +36,8 @@ pub struct LimitSettings {
         value_parser = seconds(1..=MAX_SECONDS)
     )]
     pub body_read: Duration,
-    /// Longest time for which a client may read nothing of its answer; then its connection is closed
+    /// Longest time for which a client may read nothing of its answer; then its connection is
+    /// closed
     #[arg(
         long = "write-stall-seconds",
         env = "WRITE_STALL_SECONDS",
@@ -62,8 +64,8 @@ pub struct LimitSettings {
         value_parser = number::<NonZeroU32>(1..=MAX)
     )]
     pub max_requests: NonZeroU32,
-    /// Most requests of one caller being answered at a time; more are answered with 429. A caller is a key, a token's subject,
-    /// or with `AUTH=none` an address
+    /// Most requests of one caller being answered at a time; more are answered with 429. A caller
+    /// is a key, a token's subject, or with `AUTH=none` an address
     #[arg(
         long,
         env = "MAX_REQUESTS_PER_CALLER",
@@ -72,8 +74,8 @@ pub struct LimitSettings {
         value_parser = number::<NonZeroU32>(1..=MAX)
     )]
     pub max_requests_per_caller: NonZeroU32,
-    /// Most event streams of one caller at a time; more are answered with 429. As many requests may wait for the end of jobs
-    /// (`Prefer: wait`)
+    /// Most event streams of one caller at a time; more are answered with 429. As many requests may
+    /// wait for the end of jobs (`Prefer: wait`)
     #[arg(
         long,
         env = "MAX_STREAMS_PER_CALLER",
@@ -100,8 +102,9 @@ pub struct LimitSettings {
         value_parser = number::<NonZeroU32>(1..=MAX)
     )]
     pub requests_at_once: NonZeroU32,
-    /// Rate limit: requests without a valid key from one address that are answered with 401 in a burst; after it one per second,
-    /// and more are answered with 429. Requests with a valid key are not affected
+    /// Rate limit: requests without a valid key from one address that are answered with 401 in a
+    /// burst; after it one per second, and more are answered with 429. Requests with a valid key
+    /// are not affected
     #[arg(
         long,
         env = "AUTH_FAILURES_AT_ONCE",

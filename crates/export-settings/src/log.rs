@@ -6,7 +6,8 @@ use crate::parser::{one_of, text};
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogSettings {
-    /// Least severe log lines that are written: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,export_worker=debug`
+    /// Least severe log lines that are written: `error`, `warn`, `info`, `debug`, `trace`, or a
+    /// filter such as `info,export_worker=debug`
     // A filter in the syntax of tracing's `EnvFilter`, which checks it.
     #[arg(
         id = "log_level",
@@ -17,7 +18,8 @@ pub struct LogSettings {
         value_parser = text("a level or a filter", |_| true)
     )]
     pub level: String,
-    /// Format of log lines, such as `json`; or `pretty`. Without it, `pretty` on a terminal and `json` elsewhere
+    /// Format of log lines, such as `json`; or `pretty`. Without it, `pretty` on a terminal and
+    /// `json` elsewhere
     #[arg(
         id = "log_format",
         long = "log-format",

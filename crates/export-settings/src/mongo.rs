@@ -13,8 +13,8 @@ const MAX_NAME_BYTES: usize = 63;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "MongoDB")]
 pub struct MongoArgs {
-    /// Connection string of the jobs' database (and of the vehicles, without `SOURCE_MONGODB_URI`), such as
-    /// `mongodb://127.0.0.1:27117/?replicaSet=rs0`
+    /// Connection string of the jobs' database (and of the vehicles, without `SOURCE_MONGODB_URI`),
+    /// such as `mongodb://127.0.0.1:27117/?replicaSet=rs0`
     #[arg(long, env = "MONGODB_URI", hide_env_values = true, value_name = "URI")]
     pub mongodb_uri: Option<SecretString>,
     /// File that holds it instead
@@ -41,7 +41,8 @@ pub struct MongoSettings {
 }
 
 impl MongoArgs {
-    /// Reads and checks the connection string. The program connects later, and waits until the server answers.
+    /// Reads and checks the connection string. The program connects later, and waits until the
+    /// server answers.
     pub fn resolve(&self) -> Result<MongoSettings, SettingError> {
         let uri = secret("MONGODB_URI", self.mongodb_uri.as_ref(), self.mongodb_uri_file.as_ref())?
             .ok_or(SettingError::Missing { name: "MONGODB_URI", expected: EXPECTED })?;

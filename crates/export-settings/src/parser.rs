@@ -1,7 +1,7 @@
 //! Value parsers: the type, the bounds and the expected form of a setting.
 //!
-//! Unlike clap's own parsers, these never repeat the value in an error, and they treat a blank value as "not given", so
-//! that `VARIABLE=` in an env file or a Compose file means the default.
+//! Unlike clap's own parsers, these never repeat the value in an error, and they treat a blank
+//! value as "not given", so that `VARIABLE=` in an env file or a Compose file means the default.
 
 use std::ffi::OsStr;
 use std::fmt::{Debug, Display};

@@ -7,8 +7,8 @@ use crate::parser::{number, number_of, text};
 use crate::value::SettingError;
 
 const READ_PREFERENCES: &str = "primary, primaryPreferred, secondary, secondaryPreferred or nearest";
-/// At this rate the largest document there can be, of 16 MiB, takes a little over four minutes: less than the time after
-/// which an export that makes no progress counts as stuck.
+/// At this rate the largest document there can be, of 16 MiB, takes a little over four minutes:
+/// less than the time after which an export that makes no progress counts as stuck.
 const MIN_BYTES_PER_SECOND: u64 = 64 << 10;
 
 /// How much the vehicles' databases are read at a time.
@@ -16,8 +16,8 @@ const MIN_BYTES_PER_SECOND: u64 = 64 << 10;
 #[command(next_help_heading = "Vehicles")]
 pub struct ReadingSettings {
     // At most 10,000: each read takes a connection.
-    /// Most reads of the vehicles' databases at a time, over all exports of a worker. The worker uses fewer while the
-    /// databases answer slowly
+    /// Most reads of the vehicles' databases at a time, over all exports of a worker. The worker
+    /// uses fewer while the databases answer slowly
     #[arg(
         id = "source_max_reads",
         long = "source-max-reads",
@@ -28,7 +28,8 @@ pub struct ReadingSettings {
         value_parser = number::<NonZeroUsize>(1..=10_000)
     )]
     pub max_reads: NonZeroUsize,
-    /// Most bytes per second that a worker reads from the vehicles' databases, such as `20000000`. Without it, no limit
+    /// Most bytes per second that a worker reads from the vehicles' databases, such as `20000000`.
+    /// Without it, no limit
     #[arg(
         id = "source_max_bytes_per_second",
         long = "source-max-bytes-per-second",
@@ -37,8 +38,9 @@ pub struct ReadingSettings {
         value_parser = number_of::<NonZeroU64>("bytes", MIN_BYTES_PER_SECOND..=u64::MAX)
     )]
     pub max_bytes_per_second: Option<NonZeroU64>,
-    /// Servers of a replica set that the vehicles are read from, whatever the connection string says. Servers other than the
-    /// primary lag behind by up to two minutes, so exports of the newest hour may lack its end
+    /// Servers of a replica set that the vehicles are read from, whatever the connection string
+    /// says. Servers other than the primary lag behind by up to two minutes, so exports of the
+    /// newest hour may lack its end
     #[arg(
         id = "source_read_preference",
         long = "source-read-preference",

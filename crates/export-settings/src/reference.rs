@@ -37,8 +37,9 @@ pub const TABLE_END: &str = "<!-- The end of the table of settings -->";
 /// The programs that use every service.
 const SERVICES: &[&str] = &["API", "worker", "provision"];
 
-/// The structs that declare settings, in the order of `.env.example`, with the programs that use them. `exports` stands for
-/// all commands of the command line, `client` for those that call the API.
+/// The structs that declare settings, in the order of `.env.example`, with the programs that use
+/// them. `exports` stands for all commands of the command line, `client` for those that call the
+/// API.
 const GROUPS: [Group; 20] = [
     group::<HttpSettings>(&["API"]),
     group::<HealthSettings>(&["API", "worker"]),
@@ -86,7 +87,8 @@ pub struct Setting {
     pub help: String,
     /// Its value when it is not set.
     pub default: Option<String>,
-    /// What a wrong value's error says: "a number from 1 to 5". `None` where the programs check it, and where everything goes.
+    /// What a wrong value's error says: "a number from 1 to 5". `None` where the programs check it,
+    /// and where everything goes.
     pub expected: Option<String>,
     /// Whether the value is never shown, and may come from the file that `<NAME>_FILE` names.
     pub is_secret: bool,
@@ -128,8 +130,8 @@ pub fn variables_of(program: &str) -> BTreeSet<String> {
     names.collect()
 }
 
-/// The program's settings as flags, each with its example. Secrets that everyone knows would be none, so those in `<…>` are
-/// left out.
+/// The program's settings as flags, each with its example. Secrets that everyone knows would be
+/// none, so those in `<…>` are left out.
 pub fn example_flags(program: &str) -> Vec<String> {
     let settings = settings().into_iter().filter(|setting| setting.programs.contains(&program));
     let flags =
@@ -137,7 +139,8 @@ pub fn example_flags(program: &str) -> Vec<String> {
     flags.filter(|flag| !flag.contains("=<")).collect()
 }
 
-/// The setting that the argument declares; `None` for the file of a secret that has an argument itself.
+/// The setting that the argument declares; `None` for the file of a secret that has an argument
+/// itself.
 fn describe(command: &Command, argument: &Arg, programs: &'static [&'static str]) -> Option<Setting> {
     let variable = variable(argument)?;
     let has =

@@ -11,8 +11,8 @@ const MAX_WAIT_MS: u64 = 86_400_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Retries")]
 pub struct RetrySettings {
-    /// Upper bound of the wait before a failed job's second attempt. The wait is random below the bound, which doubles with
-    /// each attempt
+    /// Upper bound of the wait before a failed job's second attempt. The wait is random below the
+    /// bound, which doubles with each attempt
     #[arg(
         id = "retry_first_wait_ms",
         long = "retry-first-wait-ms",

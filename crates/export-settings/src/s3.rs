@@ -31,7 +31,8 @@ pub struct S3Settings {
         value_parser = key_prefix()
     )]
     pub key_prefix: String,
-    /// `true` for S3 servers that have no host name per bucket, as most other than AWS: the bucket goes into the path
+    /// `true` for S3 servers that have no host name per bucket, as most other than AWS: the bucket
+    /// goes into the path
     #[arg(
         id = "s3_force_path_style",
         long = "s3-force-path-style",
@@ -42,8 +43,8 @@ pub struct S3Settings {
         action = clap::ArgAction::Set
     )]
     pub force_path_style: bool,
-    /// Endpoint in download links, such as `https://s3.example.com`, if clients reach S3 under another name than the services.
-    /// Without it, the services' endpoint
+    /// Endpoint in download links, such as `https://s3.example.com`, if clients reach S3 under
+    /// another name than the services. Without it, the services' endpoint
     #[arg(
         id = "s3_public_endpoint_url",
         long = "s3-public-endpoint-url",
@@ -52,8 +53,8 @@ pub struct S3Settings {
         value_parser = endpoint_url()
     )]
     pub public_endpoint_url: Option<String>,
-    /// Whether the content of uploads is signed: `auto` (over http only), `always` or `never`. Its CRC-32 is always sent and
-    /// checked
+    /// Whether the content of uploads is signed: `auto` (over http only), `always` or `never`. Its
+    /// CRC-32 is always sent and checked
     #[arg(
         id = "s3_payload_signing",
         long = "s3-payload-signing",
@@ -71,8 +72,8 @@ pub struct S3Settings {
 
 /// Whether the content of an upload is signed. Its CRC-32 is always sent and checked.
 ///
-/// Signing means a SHA-256 of every byte, which costs more than everything else in an upload. Over https nobody on the
-/// way can change the content, so leaving the signature out loses nothing.
+/// Signing means a SHA-256 of every byte, which costs more than everything else in an upload. Over
+/// https the content cannot be changed on the way, so leaving the signature out loses nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PayloadSigning {
     /// Over http only.

@@ -70,7 +70,8 @@ pub fn optional(value: Option<&String>) -> Option<&str> {
     value.map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
-/// A secret: from the setting itself or from the file that `<name>_FILE` names, without the line break at its end.
+/// A secret: from the setting itself or from the file that `<name>_FILE` names, without the line
+/// break at its end.
 pub fn secret(
     name: &'static str,
     value: Option<&SecretString>,

@@ -32,7 +32,8 @@ pub struct WebhookArgs {
     /// The signing key.
     #[command(flatten)]
     pub key: SigningKeyArgs,
-    /// Signing key that was used before, such as `<the key before it>`. It signs too, while receivers change to their new secrets
+    /// Signing key that was used before, such as `<the key before it>`. It signs too, while
+    /// receivers change to their new secrets
     #[arg(long, env = "WEBHOOK_SIGNING_KEY_PREVIOUS", hide_env_values = true, value_name = "BASE64")]
     pub webhook_signing_key_previous: Option<SecretString>,
     /// File that holds it instead
@@ -49,8 +50,9 @@ pub struct WebhookArgs {
         action = clap::ArgAction::Set
     )]
     pub allow_http: bool,
-    /// Networks that are not public and that webhooks may go to all the same, separated by commas, such as
-    /// `10.1.0.0/16,fd00::/8`. Everyone who may create exports can make the API send requests there. Without it, none
+    /// Networks that are not public and that webhooks may go to all the same, separated by commas,
+    /// such as `10.1.0.0/16,fd00::/8`. Everyone who may create exports can make the API send
+    /// requests there. Without it, none
     #[arg(
         id = "webhook_allowed_networks",
         long = "webhook-allowed-networks",

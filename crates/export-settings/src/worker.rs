@@ -29,9 +29,10 @@ pub struct WorkerSettings {
         value_parser = number::<NonZeroU16>(1..=256)
     )]
     pub concurrency: NonZeroU16,
-    // More than a few workers have, and few enough for a database that others need, too. Each has a document.
-    /// Exports at a time over all workers together, which protects the vehicles' database. All workers must have the same number:
-    /// where they differ, the largest counts
+    // More than a few workers have, and few enough for a database that others need, too. Each has a
+    // document.
+    /// Exports at a time over all workers together, which protects the vehicles' database. All
+    /// workers must have the same number: where they differ, the largest counts
     #[arg(
         long,
         env = "MAX_RUNNING_EXPORTS",
@@ -40,7 +41,8 @@ pub struct WorkerSettings {
         value_parser = number::<NonZeroU32>(1..=10_000)
     )]
     pub max_running_exports: NonZeroU32,
-    /// Memory of all buffers of a worker, such as `64`. Without it, 64, or 16 for each export at a time if that is more
+    /// Memory of all buffers of a worker, such as `64`. Without it, 64, or 16 for each export at a
+    /// time if that is more
     #[arg(
         long,
         env = "MEMORY_BUDGET_MB",
@@ -50,7 +52,8 @@ pub struct WorkerSettings {
         })
     )]
     pub memory_budget_mb: Option<usize>,
-    /// Threads that encode and compress, for all exports of a worker together, such as `2`. Without it, the number of cores
+    /// Threads that encode and compress, for all exports of a worker together, such as `2`. Without
+    /// it, the number of cores
     #[arg(
         id = "worker_threads",
         long = "worker-threads",
@@ -59,8 +62,9 @@ pub struct WorkerSettings {
         value_parser = number::<NonZeroUsize>(1..=256)
     )]
     pub threads: Option<NonZeroUsize>,
-    /// Nice value of all threads, by which they leave the processor to other programs of the machine (Linux). Unless it is 0,
-    /// threads that encode run only on idle cores: set 0 where no core is ever idle
+    /// Nice value of all threads, by which they leave the processor to other programs of the
+    /// machine (Linux). Unless it is 0, threads that encode run only on idle cores: set 0 where no
+    /// core is ever idle
     #[arg(
         id = "worker_nice",
         long = "worker-nice",
@@ -93,8 +97,8 @@ pub struct WorkerSettings {
         value_parser = seconds(1..=86_400)
     )]
     pub deadline: Duration,
-    /// Time for running exports to finish after the stop signal; then they are handed over to other workers. In containers, more
-    /// than 9 needs a longer `stop_grace_period`
+    /// Time for running exports to finish after the stop signal; then they are handed over to other
+    /// workers. In containers, more than 9 needs a longer `stop_grace_period`
     #[arg(
         id = "shutdown_grace_seconds",
         long = "shutdown-grace-seconds",
@@ -104,7 +108,8 @@ pub struct WorkerSettings {
         value_parser = seconds(0..=3_600)
     )]
     pub grace: Duration,
-    /// Time between two reads of the list of vehicles, by the one worker that keeps the catalog. A new vehicle is known after it
+    /// Time between two reads of the list of vehicles, by the one worker that keeps the catalog. A
+    /// new vehicle is known after it
     #[arg(
         id = "catalog_refresh_seconds",
         long = "catalog-refresh-seconds",

@@ -127,7 +127,7 @@ impl TestSpace {
 }
 
 /// A client of an S3-compatible server at `endpoint_url`, addressing buckets by path. Settings of the environment and of
-/// the AWS profile of whoever runs the tests have no influence.
+/// the developer's AWS profile have no influence.
 pub fn s3_client(endpoint_url: &str, access_key_id: &str, secret_access_key: &str) -> aws_sdk_s3::Client {
     let http_client = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))

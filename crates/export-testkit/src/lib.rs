@@ -10,6 +10,7 @@
 pub mod dump;
 pub mod generated;
 pub mod hour;
+pub mod http;
 pub mod isolation;
 pub mod memory_group;
 pub mod oddities;

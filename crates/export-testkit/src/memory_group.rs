@@ -19,7 +19,7 @@ pub struct MemoryGroup {
 }
 
 impl MemoryGroup {
-    /// A new group whose processes together get so many bytes, swap included; whoever goes beyond is killed. Panics when this machine
+    /// A new group whose processes together get this many bytes, swap included; the kernel kills a process that exceeds it. Panics when this machine
     /// does not let us make one.
     pub fn limited_to(bytes: u64) -> Self {
         let name = format!("exports-test-{}", Uuid::new_v4().simple());

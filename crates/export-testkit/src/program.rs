@@ -1,4 +1,4 @@
-//! Programs of the project, run with the settings given and no others of whoever runs the tests.
+//! Programs of the project, run with the given settings only: the developer's environment is not inherited.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -252,5 +252,5 @@ pub fn assert_refuses(program: &Program, setting: &str) {
     assert!(ended.code.is_some_and(|code| code != 0), "{setting}: exit code {:?}: {output}", ended.code);
     assert!(ended.took < Duration::from_secs(2), "{setting}: took {:?}: {output}", ended.took);
     assert!(output.contains(setting), "{setting} is not named: {output}");
-    assert!(!output.to_lowercase().contains("hunter2"), "{setting}: the value is told: {output}");
+    assert!(!output.to_lowercase().contains("hunter2"), "{setting}: the value is printed: {output}");
 }

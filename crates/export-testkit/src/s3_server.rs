@@ -119,7 +119,7 @@ impl S3Server {
                 let _ = connection.await;
             });
         }
-        // Whoever is still talking after the grace period is cut off.
+        // Connections that are still open after the grace period are closed.
         let _ = tokio::time::timeout(GRACE, connections.shutdown()).await;
         Ok(())
     }

@@ -103,12 +103,14 @@ impl Cli {
         self.health.listen
     }
 
-    /// How far the worker's threads leave the processor to other programs: needed first, since threads are started with it.
+    /// How far the worker's threads leave the processor to other programs: needed first, since
+    /// threads are started with it.
     pub fn niceness(&self) -> Niceness {
         Niceness::new(self.worker.nice)
     }
 
-    /// Checks what the parser of the command line could not: secrets, and settings that depend on each other.
+    /// Checks what the parser of the command line could not: secrets, and settings that depend on
+    /// each other.
     pub fn resolve(&self) -> Result<Config, SettingError> {
         let worker = &self.worker;
         Ok(Config {

@@ -1,13 +1,17 @@
 //! The recipe of one export: plan → write (read, encode, upload) → result.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use export_core::job::{ExportResult, Fence, Job, Stats};
 use export_core::manifest::Manifest;
 use export_core::result::WrittenResult;
-use export_engine::{Engine, EngineError, Limits, MemoryBudget, Meter, Plan, PlanError};
-use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, StoredResult};
+use export_core::sink::SinkFactory;
+use export_engine::{
+    Engine, EngineError, ExportTask, Exported, Limits, MemoryBudget, Meter, Plan, PlanError, StopFlag,
+};
+use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, StopGuard, StoredResult};
 use export_source::{MongoSource, VehicleDatabases};
 use export_store::JobStore;
 use tokio::runtime::Handle;
@@ -71,8 +75,7 @@ impl Exporter {
                 format!("the export took longer than the {} seconds it may take", terms.deadline.as_secs()),
             ),
         };
-        // The engine ends at its next slice. An upload that it waits for, or has left to itself, ends at once and throws its parts away.
-        meter.stop();
+        // The engine ends at its next slice. Uploads end at once, waited for or not, and their parts are thrown away.
         stop.cancel();
         // A job of a worker that is going goes on elsewhere at once: nobody waits for the rest, but the end of the process. A worker that goes on
         // must not begin another export beside the rest of this one.
@@ -94,19 +97,12 @@ impl Exporter {
         let handle = Handle::current();
         let source = MongoSource::new(self.vehicles.clone(), handle, self.budget.read_ahead_bytes);
         let source = Arc::new(source);
-        let mut plan = self.plan(job, &source).await?;
+        let plan = self.plan(job, &source).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
-        loop {
-            match self.write(job, &plan, &source, meter, stop).await? {
-                Written::Whole(whole) => {
-                    let (manifest, stored) = *whole;
-                    let (export_uri, objects) = (stored.uri.clone(), stored.objects.clone());
-                    let stats = stats(&manifest, stored, claimed_at);
-                    return Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects });
-                }
-                Written::NotNumeric(with_text) => plan = with_text,
-            }
-        }
+        let (manifest, stored) = self.write(job, plan, &source, meter, stop).await?;
+        let (export_uri, objects) = (stored.uri.clone(), stored.objects.clone());
+        let stats = stats(&manifest, stored, claimed_at);
+        Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects })
     }
 
     /// Looks up what the request leaves open.
@@ -121,54 +117,103 @@ impl Exporter {
         })
     }
 
-    /// Runs the engine on a thread that may block, into a place that nobody knows of yet.
+    /// Runs the engine on a thread that may block. The result is at a place in the bucket that only the returned URI names.
     async fn write(
         &self,
         job: &Job,
-        plan: &Plan,
+        plan: Plan,
         source: &Arc<MongoSource>,
         meter: &Arc<Meter>,
         stop: &CancellationToken,
-    ) -> Result<Written, JobError> {
-        let (prefix, archive) = (self.results.key_prefix(), job.request.output.archive);
-        // Where an export is begun again, what it had stored may still be on its way out.
-        let nonce = Uuid::new_v4();
-        let place = ResultPlace::new(archive, prefix, &job.tenant, job.id, job.attempts, nonce);
-        let mut sink = ResultSink::new(&self.results, place, self.budget.parts_bytes, Handle::current());
-        let uploading = sink.stop_guard();
+    ) -> Result<(Manifest, StoredResult), JobError> {
+        let uploading = Uploading::default();
+        let mut sinks = ResultSinks {
+            results: self.results.clone(),
+            job: job.clone(),
+            parts_bytes: self.budget.parts_bytes,
+            handle: Handle::current(),
+            uploading: uploading.clone(),
+            stop: stop.clone(),
+            failure: None,
+        };
         let limits = Limits::of_share(self.budget.slices_bytes, self.engine.threads());
-        let (engine, mut plan) = (self.engine.clone(), plan.clone());
-        let (source, meter) = (Arc::clone(source), Arc::clone(meter));
+        let (engine, engine_stop) = (self.engine.clone(), StopFlag::default());
+        let (source, meter, stops_engine) = (Arc::clone(source), Arc::clone(meter), engine_stop.clone());
         let mut encoding = spawn_blocking(move || {
-            match engine.export(&plan, source.as_ref(), &mut sink, &meter, &limits) {
-                Ok(manifest) => {
-                    let stored = sink.finish().map_err(not_stored)?;
-                    Ok(Written::Whole(Box::new((manifest, stored))))
+            let source = source.as_ref();
+            let task = ExportTask { plan: &plan, source, limits, meter: &meter, stop: &engine_stop };
+            match engine.export(&task, &mut sinks) {
+                Ok(Exported { manifest, sink, text_parameters }) => {
+                    if !text_parameters.is_empty() {
+                        info!(
+                            parameter_count = text_parameters.len(),
+                            "export restarted: columns have values that are not numbers"
+                        );
+                    }
+                    Ok((manifest, sink.finish().map_err(not_stored)?))
                 }
-                Err(EngineError::NotNumeric(found)) => {
-                    sink.discard();
-                    info!(parameter_count = found.len(), "export begun again: values that are no numbers");
-                    plan.text_parameters.extend(found);
-                    Ok(Written::NotNumeric(plan))
-                }
-                // The engine, if its output was gone, failed because of that.
-                Err(error) => Err(sink.discard().map_or_else(|| engine_error(error), not_stored)),
+                // If S3 failed, the engine's error is only a consequence.
+                Err(error) => Err(sinks.failure.map_or_else(|| engine_error(error), not_stored)),
             }
         });
         tokio::select! {
             encoded = &mut encoding => return encoded.map_err(panicked)?,
-            () = stop.cancelled() => drop(uploading),
+            () = stop.cancelled() => {
+                stops_engine.stop();
+                uploading.end();
+            }
         }
         encoding.await.map_err(panicked)?
     }
 }
 
-/// What the engine has made of a plan.
-enum Written {
-    /// A result.
-    Whole(Box<(Manifest, StoredResult)>),
-    /// Nothing: the plan must be this one, in which more parameters are text. There are only so many, so this ends.
-    NotNumeric(Plan),
+/// Opens a sink at a new place for each attempt of the engine.
+struct ResultSinks {
+    results: ResultBucket,
+    job: Job,
+    parts_bytes: usize,
+    handle: Handle,
+    uploading: Uploading,
+    stop: CancellationToken,
+    /// Why S3 failed, if the last sink was discarded because of that.
+    failure: Option<S3Error>,
+}
+
+impl SinkFactory for ResultSinks {
+    type Sink = ResultSink;
+
+    fn open(&mut self) -> io::Result<ResultSink> {
+        let (prefix, archive) = (self.results.key_prefix(), self.job.request.output.archive);
+        // Requests of an earlier attempt may still be under way, so each attempt has a place of its own.
+        let nonce = Uuid::new_v4();
+        let place =
+            ResultPlace::new(archive, prefix, &self.job.tenant, self.job.id, self.job.attempts, nonce);
+        let sink = ResultSink::new(&self.results, place, self.parts_bytes, self.handle.clone());
+        self.uploading.begin(sink.stop_guard());
+        // The export may have been stopped between two attempts, when there was no guard to drop.
+        if self.stop.is_cancelled() {
+            self.uploading.end();
+        }
+        Ok(sink)
+    }
+
+    fn discard(&mut self, sink: ResultSink) {
+        self.failure = sink.discard();
+    }
+}
+
+/// Ends the uploads of the current attempt, also while the engine waits for them.
+#[derive(Clone, Default)]
+struct Uploading(Arc<Mutex<Option<StopGuard>>>);
+
+impl Uploading {
+    fn begin(&self, guard: StopGuard) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    }
+
+    fn end(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 fn panicked(panic: JoinError) -> JobError {
@@ -193,8 +238,6 @@ fn engine_error(error: EngineError) -> JobError {
             JobError::fail("source_unordered", "the vehicles' database gave its documents out of order")
                 .because(error)
         }
-        // The caller begins again instead.
-        EngineError::NotNumeric(_) => JobError::retry("internal", "the export engine failed").because(error),
         EngineError::NotReconciled(_) => {
             JobError::fail("not_reconciled", "not every point read is accounted for in the result")
                 .because(error)

@@ -1,36 +1,20 @@
 //! The contestants, each run once and measured.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::background;
-use crate::bench::data::{self, Data};
+use crate::bench::data;
+use crate::bench::field::{Field, RUN_LIMIT, entries, with_parts};
 use crate::bench::measure::{self, Run};
 use crate::bench::service;
 use crate::cli::Contestant;
-use crate::stack::Stack;
 
-/// A run that takes longer is stuck: Python needs a minute for what the others do in a second.
-pub(crate) const RUN_LIMIT: Duration = Duration::from_mins(30);
 /// Parts of the stack that work for a contestant, by the name they have in the report.
 const SOURCE: [&str; 1] = ["mongodb"];
 const SOURCE_AND_STORE: [&str; 2] = ["mongodb", "s3"];
-
-/// What the contestants run on.
-#[derive(Debug)]
-pub(crate) struct Field<'a> {
-    pub(crate) stack: &'a Stack,
-    pub(crate) data: &'a Data,
-    /// The interpreter that has the Python exporter's packages.
-    pub(crate) python: Option<&'a Path>,
-    pub(crate) level: u32,
-}
 
 impl Contestant {
     /// Its name in the report.
@@ -122,13 +106,6 @@ fn run_to_file(field: &Field<'_>) -> anyhow::Result<Run> {
     Ok(run)
 }
 
-/// Sizes and checksums of what is in an archive.
-pub(crate) fn entries(field: &Field<'_>, file: &Path) -> anyhow::Result<measure::Output> {
-    let mut command = field.stack.command(&field.stack.programs.find("bench-entries")?);
-    let listing = measure::json(command.arg(file), RUN_LIMIT)?;
-    data::output(&listing).with_context(|| format!("{} has no CSVs", file.display()))
-}
-
 /// A run as a program of the benchmark says it was.
 fn of_itself(process: &'static str, figures: &Value) -> anyhow::Result<Run> {
     let number = |name: &str| figures[name].as_f64().with_context(|| format!("{process} says no {name}"));
@@ -139,31 +116,4 @@ fn of_itself(process: &'static str, figures: &Value) -> anyhow::Result<Run> {
         peak_rss_bytes: figures["peakRssBytes"].as_u64(),
         output: data::output(figures),
     })
-}
-
-/// Adds the CPU time of the stack's parts to a run. Parts that this program did not start are not seen.
-pub(crate) fn with_parts(
-    field: &Field<'_>,
-    parts: &[&'static str],
-    run: impl FnOnce() -> anyhow::Result<Run>,
-) -> anyhow::Result<Run> {
-    let before = parts_cpu_seconds(field, parts)?;
-    let mut run = run()?;
-    let after = parts_cpu_seconds(field, parts)?;
-    // In the order of `parts`, since the first process of a run is the contestant's own.
-    for part in parts {
-        if let (Some(before), Some(after)) = (before.get(part), after.get(part)) {
-            run.cpu_seconds.push((part, after - before));
-        }
-    }
-    Ok(run)
-}
-
-fn parts_cpu_seconds(
-    field: &Field<'_>,
-    parts: &[&'static str],
-) -> anyhow::Result<BTreeMap<&'static str, f64>> {
-    let instance = field.stack.layout.stack();
-    let running = parts.iter().filter_map(|part| Some((*part, background::running(&instance, part)?.pid())));
-    running.map(|(part, pid)| Ok((part, measure::group_cpu_seconds(pid)?))).collect()
 }

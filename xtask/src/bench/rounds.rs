@@ -1,6 +1,6 @@
 //! The rounds: every contestant once in each, in another order each time.
 
-use crate::bench::contestant::Field;
+use crate::bench::field::Field;
 use crate::bench::measure::Run;
 use crate::cli::Contestant;
 use crate::{console, interrupt};
@@ -11,7 +11,7 @@ pub(crate) fn run(
     contestants: &[Contestant],
     rounds: u32,
 ) -> anyhow::Result<Vec<Vec<(Contestant, Run)>>> {
-    // What is read for the first time comes from the disk; nobody is to be the one who pays for that.
+    // The first read comes from the disk; no contestant should pay for that.
     console::step("warming up");
     for contestant in contestants.iter().filter(|contestant| **contestant != Contestant::Python) {
         contestant.run(field)?;
@@ -36,7 +36,7 @@ fn one(
     Ok(results)
 }
 
-/// Each round begins with another contestant, and every other one goes backwards, so that nobody always follows the same one.
+/// Each round begins with another contestant, and every other round is reversed, so that no contestant always follows the same one.
 fn order(contestants: &[Contestant], round: usize) -> Vec<Contestant> {
     let mut order = contestants.to_vec();
     order.rotate_left(round % contestants.len().max(1));
@@ -52,7 +52,7 @@ mod tests {
     use crate::cli::Contestant::{Ceiling, Drain, Run};
 
     #[test]
-    fn the_order_changes_and_nobody_is_left_out() {
+    fn the_order_changes_and_every_contestant_runs() {
         let all = [Ceiling, Run, Drain];
         assert_eq!(order(&all, 0), [Ceiling, Run, Drain]);
         assert_eq!(order(&all, 1), [Ceiling, Drain, Run]);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::bench::contestant::{Field, RUN_LIMIT, entries, with_parts};
+use crate::bench::field::{Field, RUN_LIMIT, entries, with_parts};
 use crate::bench::measure::{self, Run};
 use crate::http::{self, Poller};
 use crate::{background, interrupt};
@@ -62,7 +62,7 @@ fn worker_peak_bytes(field: &Field<'_>) -> Option<u64> {
 fn post(field: &Field<'_>) -> anyhow::Result<String> {
     let url = format!("{}/export", field.stack.api_url());
     // Each run reads the source. By the former name of `fresh`, which programs to compare with know as well.
-    let body = json!({ "startDate": field.data.start_date, "endDate": field.data.end_date, "force": true });
+    let body = json!({ "startDate": field.data.start_date, "endDate": field.data.end_date, "fresh": true });
     let (_, job) = http::post(&url, &body)?;
     let id = job["_id"].as_str().context("the answer has no _id")?;
     Ok(format!("{url}/{id}"))

@@ -19,7 +19,7 @@ pub(crate) struct Display {
 }
 
 impl Display {
-    /// A bar if somebody can see it.
+    /// A bar if standard error is a terminal.
     pub(crate) fn new() -> Self {
         let bar = ProgressBar::new(STEPS);
         if let Ok(style) = ProgressStyle::with_template("  {bar:24} {wide_msg}") {

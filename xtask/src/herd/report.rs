@@ -169,7 +169,7 @@ fn limits(found: &Value) -> String {
         (Some(least), Some(most), Some(decreases)) => {
             format!("{:.0}–{:.0}, lowered {:.0} times", least.min, most.max, decreases.max)
         }
-        _ => "not told".to_owned(),
+        _ => "not reported".to_owned(),
     }
 }
 

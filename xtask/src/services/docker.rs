@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use crate::endpoints::{Endpoints, S3, Service, percent_encoded};
+use crate::endpoints::{Endpoints, S3, Service};
 use crate::layout::{Instance, Layout};
 use crate::settings::{Settings, StackPorts};
+use crate::uri::percent_encoded;
 use crate::{console, foreground, wait};
 
 /// How long the engine may take to answer a question.

@@ -16,7 +16,7 @@ use crate::{background, foreground, ports, wait};
 
 const PART: &str = "mongodb";
 const ADMINISTRATOR: &str = "exports-admin";
-/// Of the key by which the members of a replica set know each other: this one has one member.
+/// Length of the key with which the members of a replica set authenticate; this one has one member.
 const KEY_BYTES: usize = 96;
 /// From start to an open port; the first start makes the files.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -36,23 +36,23 @@ pub(crate) fn program(instance: &Instance, mongod: &Path, port: u16) -> anyhow::
         ["--port", &port_text],
         ["--bind_ip", "127.0.0.1"],
         ["--replSet", "rs0"],
-        // Its own choice would be half of the machine's memory.
+        // The default would be half of the machine's memory.
         ["--wiredTigerCacheSizeGB", "0.5"],
         // At SIGTERM it would wait 15 s for other members to take over; there are none.
         ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"],
         ["--setParameter", "diagnosticDataCollectionEnabled=false"],
     ];
     arguments.extend(options.iter().flatten().map(Into::into));
-    // Without one, a member of a replica set asks nobody who they are.
+    // Without a key file, a member of a replica set requires no authentication.
     arguments.extend(["--keyFile".into(), key.into_os_string()]);
-    // The socket file would lie outside the instance's folder.
+    // No socket file outside the instance's folder.
     arguments.push("--nounixsocket".into());
     let executable = mongod.to_path_buf();
     Ok(Program { part: PART, executable, arguments, environment: Vec::new(), hidden: Vec::new(), port })
 }
 
-/// Remembers the port in a file beside the data, and refuses another one later: the replica set has written it down as its member's
-/// address, and would wait for that member for ever.
+/// Stores the port in a file beside the data, and rejects another port later: it is part of the member's address in the replica
+/// set, which would wait for that member for ever.
 fn check_member_port(record: &Path, port: u16) -> anyhow::Result<()> {
     if let Ok(known) = fs::read_to_string(record)
         && known != port.to_string()

@@ -22,7 +22,7 @@ pub(crate) struct Ports {
     pub(crate) s3: u16,
 }
 
-/// Refuses to begin while something else listens where a service that does not run yet would.
+/// Fails if another program listens on the port of a service that is not running yet.
 pub(crate) fn check_ports(instance: &Instance, ports: &[(&str, Port)]) -> anyhow::Result<()> {
     for (part, port) in ports {
         let listens_there = |running: background::Running| running.port == port.number;
@@ -38,11 +38,11 @@ pub(crate) fn check_ports(instance: &Instance, ports: &[(&str, Port)]) -> anyhow
 pub(crate) struct S3Terms {
     /// Keys of the API and the worker.
     pub(crate) keys: Option<[S3Key; 2]>,
-    /// Whether it gives way to everything else on the machine.
+    /// Whether it runs at the lowest priority.
     pub(crate) in_background: bool,
 }
 
-/// Gets, starts and awaits the services. `started` gets every part that was not running.
+/// Downloads the services, starts them and waits for them. `started` gets every part that was not running.
 pub(crate) fn start(
     layout: &Layout,
     instance: &Instance,
@@ -53,7 +53,7 @@ pub(crate) fn start(
     started: &mut Vec<String>,
 ) -> anyhow::Result<Endpoints> {
     let has = |service| services.contains(&service);
-    // Everything is got before anything is started.
+    // Download everything before starting anything.
     let mongod = has(Service::Mongodb).then(|| packages::mongod(layout)).transpose()?;
     let broker = has(Service::Rabbitmq).then(|| packages::rabbitmq(layout)).transpose()?;
     let stopped = services.iter().filter(|service| background::running(instance, service.part()).is_none());
@@ -72,7 +72,7 @@ pub(crate) fn start(
         }
         Ok(())
     };
-    // All are begun before any is awaited: together they need as long as the slowest.
+    // Start all before waiting for any: together they take as long as the slowest.
     if let Some(mongod) = &mongod {
         ensure(&mongodb::program(instance, mongod, ports.mongodb)?)?;
     }
@@ -104,13 +104,13 @@ pub(crate) fn start(
         endpoints.identities.add_rabbitmq([LOCAL_PASSWORD; 2], &format!("127.0.0.1:{}", ports.rabbitmq));
         endpoints.identities.set_management(&management);
         endpoints.rabbitmq_management_url = Some(management);
-        // The user that every broker has from the start and lets in from this machine only.
+        // RabbitMQ's default user, which may connect only from this machine.
         endpoints.rabbitmq_url = Some(format!("amqp://guest:guest@127.0.0.1:{}/%2f", ports.rabbitmq));
     }
     Ok(endpoints)
 }
 
-/// Ends all processes of an instance's services, asking each for as long as `grace`.
+/// Ends all processes of an instance's services: SIGTERM, and SIGKILL after `grace`.
 pub(crate) fn stop(instance: &Instance, grace: Duration) -> anyhow::Result<()> {
     for part in PARTS {
         background::stop(instance, part, grace)?;

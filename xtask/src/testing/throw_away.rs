@@ -1,4 +1,4 @@
-//! Services that exist for one run of tests, or of a benchmark, and are gone with all their data afterwards.
+//! Services for one run of tests or of a benchmark, removed with all their data afterwards.
 
 use std::fs;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::settings::Settings;
 use crate::testing::containers;
 use crate::{cli, console, ports};
 
-/// For services whose data is deleted next: a server may wait for clients that a test left behind, and need not.
+/// Grace period for services whose data is deleted next: a server need not wait for clients that a test left connected.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Starts the services whose addresses are not given, builds the programs, and does this with both. An S3 server in the background gives way to
-/// everything else; one in a container does not.
+/// Starts the services whose addresses are not given, builds the programs, and calls `with`. `s3_in_background` runs the S3 server at the
+/// lowest priority, unless it is in a container.
 pub(crate) fn with_services<T>(
     layout: &Layout,
     settings: &Settings,
@@ -41,7 +41,7 @@ pub(crate) fn with_services<T>(
             let instance = layout.test_stack();
             let _lock = instance.lock()?;
             let throw_away = ThrowAway(&instance);
-            // A run that was killed leaves its processes and data; their record tells.
+            // A run that was killed leaves processes and data behind; their records say which.
             throw_away.clear()?;
             let programs = programs::build(layout, purpose)?;
             let [mongodb, rabbitmq, rabbitmq_management, s3] = ports::free()?;
@@ -56,7 +56,7 @@ pub(crate) fn with_services<T>(
     }
 }
 
-/// An instance that ends, and whose data is deleted, when this is dropped.
+/// An instance that is stopped and deleted when this is dropped.
 struct ThrowAway<'instance>(&'instance Instance);
 
 impl ThrowAway<'_> {
@@ -72,9 +72,9 @@ impl ThrowAway<'_> {
 
 impl Drop for ThrowAway<'_> {
     fn drop(&mut self) {
-        console::step("ending the services of this run");
+        console::step("stopping the services of this run");
         if let Err(error) = self.clear() {
-            eprintln!("the services of this run were not put away: {error:#}");
+            eprintln!("the services of this run could not be removed: {error:#}");
         }
     }
 }

@@ -7,8 +7,8 @@ use export_settings::access::{AccessArgs, AuthMode};
 
 use super::oidc::OidcSettings;
 
-/// How long the answer about a key is cached. A revoked key is refused after this time: well within the 30 seconds that are
-/// promised.
+/// How long the answer about a key is cached. A revoked key is refused after this time: well within
+/// the 30 seconds that are promised.
 const KEY_MEMORY: Duration = Duration::from_secs(10);
 
 /// Who may use the API.
@@ -43,7 +43,7 @@ impl AccessSettings {
             (AuthMode::Keys, oidc) => Ok(Self::Known(KnownCallers { oidc, ..KnownCallers::default() })),
             (AuthMode::None, None) => Ok(Self::Anyone),
             (AuthMode::None, Some(_)) => {
-                let expected = "keys, as OIDC_ISSUER is set and nobody would be asked for a token otherwise";
+                let expected = "keys, because OIDC_ISSUER is set and AUTH=none would not ask for a token";
                 Err(SettingError::Wrong { name: "AUTH", expected })
             }
         }

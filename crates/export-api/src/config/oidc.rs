@@ -33,7 +33,8 @@ pub struct KeySetTimes {
     pub fresh: Duration,
     /// After this time they are no longer used, even if the issuer does not answer.
     pub stale: Duration,
-    /// Least time between two fetches caused by a token that names an unknown key: anyone can make up such tokens.
+    /// Least time between two fetches caused by a token that names an unknown key: anyone can make
+    /// up such tokens.
     pub rest: Duration,
     /// Least time between two fetches while the issuer does not answer.
     pub rest_after_failure: Duration,

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use round::Outcome;
+pub use round::Outcome;
 
 /// Least time from the beginning of one round to that of the next: at most fifty in a second, however many wake it.
 const PACE: Duration = Duration::from_millis(20);

@@ -1,6 +1,6 @@
 //! `bench-data`: writes the synthetic fleet as mongodump does, one `<vehicle>/<parameter>.bson` per collection.
 //!
-//! The fleet is the healthy one, since the ceiling and the Python peer take clean data for granted.
+//! The data are clean, because the ceiling and the Python exporter assume that.
 #![expect(clippy::print_stdout, reason = "the figures of the data are this program's result")]
 
 use std::path::PathBuf;
@@ -26,10 +26,10 @@ struct Arguments {
     /// How many days of data each has
     #[arg(long, default_value_t = 4)]
     days: u32,
-    /// What the vehicles' folders begin with
+    /// Prefix of the vehicles' folders
     #[arg(long, default_value = "vehicle_")]
     prefix: String,
-    /// Picks the fleet: the same seed gives the same data
+    /// The same seed gives the same data
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Two values in most messages: fewer rows, which compress less

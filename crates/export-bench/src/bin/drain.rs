@@ -1,4 +1,4 @@
-//! `bench-drain`: reads every hour document of every vehicle from MongoDB and throws it away. What the source gives at best.
+//! `bench-drain`: reads every hour document of every vehicle from MongoDB and discards it: the source's best throughput.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use mongodb::{Client, Collection};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-/// A drain that takes longer is stuck.
+/// Time limit: a drain that takes longer is stuck.
 const RUN_LIMIT: Duration = Duration::from_mins(30);
 
 /// Drains the vehicles' collections through raw batches
@@ -23,7 +23,7 @@ struct Arguments {
     /// Where the vehicles are
     #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
     mongodb_uri: String,
-    /// What their databases' names begin with
+    /// Prefix of their databases' names
     #[arg(long, default_value = "vehicle_")]
     prefix: String,
     /// Collections that are read at a time
@@ -84,7 +84,7 @@ async fn collections(client: &Client, prefix: &str) -> anyhow::Result<VecDeque<C
     Ok(collections)
 }
 
-/// Takes collections from the queue until there are none; returns documents and bytes.
+/// Drains collections from the queue until it is empty; returns documents and bytes.
 async fn drain(queue: Queue, batch_documents: u32) -> anyhow::Result<(u64, u64)> {
     let (mut documents, mut bytes) = (0, 0);
     loop {

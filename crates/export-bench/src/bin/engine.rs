@@ -1,4 +1,4 @@
-//! `bench-engine`: the engine alone, from a mongodump folder to nowhere, with the memory that an export has in a worker.
+//! `bench-engine`: the engine alone, from a mongodump folder to a sink that discards everything, with a worker's memory budget per export.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 use std::io;
@@ -12,11 +12,11 @@ use export_bench::usage::{Stopwatch, Usage};
 use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
-use export_engine::{DumpSource, Engine, Limits, MemoryBudget, Meter, plan};
+use export_engine::{DumpSource, Engine, ExportTask, Limits, MemoryBudget, Meter, StopFlag, plan};
 use serde::Serialize;
 use serde_json::json;
 
-/// Exports that a worker does at a time by default; its memory is divided between them.
+/// A worker's default concurrency, by which its memory is divided.
 const EXPORTS_AT_A_TIME: NonZeroUsize = NonZeroUsize::new(2).expect("two");
 
 /// Measures the engine on a dump
@@ -24,7 +24,7 @@ const EXPORTS_AT_A_TIME: NonZeroUsize = NonZeroUsize::new(2).expect("two");
 struct Arguments {
     /// mongodump folder: `<vehicle>/<parameter>.bson`
     folder: PathBuf,
-    /// What the vehicles' folders begin with
+    /// Prefix of the vehicles' folders
     #[arg(long, default_value = "vehicle_")]
     prefix: String,
     /// First day
@@ -72,10 +72,11 @@ fn main() -> anyhow::Result<()> {
     let stopwatch = Stopwatch::start()?;
     let source = DumpSource::open(&arguments.folder, &arguments.prefix)?;
     let plan = plan(&request, &source)?;
-    let mut nowhere = Nowhere::default();
-    let manifest = Engine::new(threads)?.export(&plan, &source, &mut nowhere, &Meter::default(), &limits)?;
+    let (meter, stop) = (Meter::default(), StopFlag::default());
+    let task = ExportTask { plan: &plan, source: &source, limits, meter: &meter, stop: &stop };
+    let exported = Engine::new(threads)?.export(&task, &mut || Ok(Nowhere::default()))?;
     let usage = stopwatch.stop()?;
-    println!("{}", serde_json::to_string(&figures(usage, &manifest, &nowhere)?)?);
+    println!("{}", serde_json::to_string(&figures(usage, &exported.manifest, &exported.sink)?)?);
     Ok(())
 }
 
@@ -94,7 +95,7 @@ fn figures(usage: Usage, manifest: &Manifest, nowhere: &Nowhere) -> anyhow::Resu
     })
 }
 
-/// Counts what it is given and forgets it.
+/// A sink that counts bytes and discards them.
 #[derive(Debug, Default)]
 struct Nowhere {
     bytes: u64,

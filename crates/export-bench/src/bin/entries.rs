@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     let mut vehicles: Vec<Value> = Vec::new();
     for index in 0..archive.len() {
         let entry = archive.by_index_raw(index)?;
-        // The manifest is no vehicle.
+        // The manifest is not a vehicle.
         let name = entry.name()?;
         let Some(name) = name.strip_suffix(".csv") else { continue };
         csv_bytes += entry.size();

@@ -9,7 +9,9 @@ use export_core::VehicleId;
 use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError};
-use export_engine::{DumpSource, Engine, EngineError, Limits, Meter, Plan, PlanError, plan};
+use export_engine::{
+    DumpSource, Engine, EngineError, ExportTask, Limits, Meter, Plan, PlanError, StopFlag, plan,
+};
 use export_settings::SecretString;
 use export_source::{MongoSource, ReadLimits, SourceThrottle, StoreError, VehicleDatabases};
 use tokio::runtime::Handle;
@@ -56,6 +58,7 @@ impl Work {
         &self,
         output: &StagedOutput,
         meter: &Meter,
+        stop: &StopFlag,
         handle: &Handle,
     ) -> anyhow::Result<Outcome> {
         // A quarter of the memory is for reading ahead, as in a worker. Reading a dump uses none of
@@ -66,7 +69,7 @@ impl Work {
         match &self.origin {
             Origin::Dump(folder) => {
                 let source = DumpSource::open(folder, prefix).map_err(|error| unreadable(&error))?;
-                let manifest = self.export(&source, output, meter, slices_bytes)?;
+                let manifest = self.export(&source, output, meter, stop, slices_bytes)?;
                 Ok(Outcome { manifest, skipped: source.left_out().to_vec() })
             }
             Origin::MongoDb(uri) => {
@@ -75,7 +78,7 @@ impl Work {
                 let throttle = SourceThrottle::quiet(&client, self.limits);
                 let databases = VehicleDatabases::with_throttle(&throttle, prefix);
                 let source = MongoSource::new(databases, handle.clone(), read_ahead_bytes);
-                let manifest = self.export(&source, output, meter, slices_bytes)?;
+                let manifest = self.export(&source, output, meter, stop, slices_bytes)?;
                 Ok(Outcome { manifest, skipped: Vec::new() })
             }
         }
@@ -86,23 +89,18 @@ impl Work {
         source: &dyn Source,
         output: &StagedOutput,
         meter: &Meter,
+        stop: &StopFlag,
         slices_bytes: usize,
     ) -> anyhow::Result<Manifest> {
-        let mut plan = self.plan(source)?;
+        let plan = self.plan(source)?;
         let engine = Engine::new(self.threads).context("cannot start the threads")?;
         let limits = Limits::of_share(slices_bytes, engine.threads());
-        loop {
-            output.stage().map_err(|error| not_written(&error, output))?;
-            match engine.export(&plan, source, &mut FileSink::new(output), meter, &limits) {
-                Ok(manifest) => {
-                    output.commit().map_err(|error| not_written(&error, output))?;
-                    return Ok(manifest);
-                }
-                // Restart with these columns as text. Each restart adds columns, so this ends.
-                Err(EngineError::NotNumeric(found)) => plan.text_parameters.extend(found),
-                Err(error) => return Err(explain(error, output)),
-            }
-        }
+        let task = ExportTask { plan: &plan, source, limits, meter, stop };
+        // Staging the output discards what an earlier attempt has written to it.
+        let mut sinks = || output.stage().map(|()| FileSink::new(output));
+        let exported = engine.export(&task, &mut sinks).map_err(|error| explain(error, output))?;
+        output.commit().map_err(|error| not_written(&error, output))?;
+        Ok(exported.manifest)
     }
 
     fn plan(&self, source: &dyn Source) -> anyhow::Result<Plan> {
@@ -168,7 +166,7 @@ fn explain(error: EngineError, output: &StagedOutput) -> anyhow::Error {
                 counts.resampled_away
             )
         }
-        EngineError::Unordered(_) | EngineError::NotNumeric(_) => anyhow::Error::new(error),
+        EngineError::Unordered(_) => anyhow::Error::new(error),
     }
 }
 

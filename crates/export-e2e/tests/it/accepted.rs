@@ -38,7 +38,7 @@ async fn a_job_from_accepted_to_finished() {
     let is_noted = doc! { "_id": &job_id, "publishedAt": { "$type": "date" } };
     let asked_at = Instant::now();
     while jobs.find_one(is_noted.clone()).await.expect("an answer").is_none() {
-        assert!(asked_at.elapsed() < NOTED, "nobody notes that the message is out");
+        assert!(asked_at.elapsed() < NOTED, "the job is never marked as published");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 

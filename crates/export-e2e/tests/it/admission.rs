@@ -22,7 +22,7 @@ fn count(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).expect("not zero")
 }
 
-/// An API that wants keys and lets so many jobs in, and no worker.
+/// An API with keys and these queue limits, and no worker.
 async fn api(per_tenant: u32, all: u32, size: SizeSettings) -> Stack {
     let access = AccessSettings::Known(KnownCallers::default());
     let admission =
@@ -55,8 +55,8 @@ fn problem(answer: &Answer) -> Value {
     answer.json()
 }
 
-/// What a caller is told that comes too late, with the time after which to try again.
-fn told_full(answer: &Answer, kind: &str) -> String {
+/// The problem for a caller over the limit, with `Retry-After`.
+fn expect_full(answer: &Answer, kind: &str) -> String {
     assert_eq!(answer.status, 429, "{}", String::from_utf8_lossy(&answer.body));
     let problem = problem(answer);
     assert_eq!(problem["type"], format!("urn:exports:problem:{kind}"));
@@ -95,7 +95,7 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     let (accepted, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 202);
     assert_eq!((accepted.len(), refused.len()), (10, 22));
     for answer in refused {
-        let detail = told_full(answer, "queue-full");
+        let detail = expect_full(answer, "queue-full");
         assert!(detail.contains("wait as may: 11."), "{detail}");
     }
     assert_eq!(stored(&stack).await, 11, "nothing is stored of what was refused");
@@ -109,17 +109,17 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     let job_id = id(accepted[0]);
     assert_eq!(first.send("DELETE", &format!("/export/{job_id}"), &[], None).await.status, 202);
     until_accepted(&first).await;
-    told_full(&post(&first, &[], &request).await, "queue-full");
+    expect_full(&post(&first, &[], &request).await, "queue-full");
     let held = stack.claim(&known).await;
     until_accepted(&first).await;
-    told_full(&post(&first, &[], &request).await, "queue-full");
+    expect_full(&post(&first, &[], &request).await, "queue-full");
     held.fail().await;
-    told_full(&post(&first, &[], &request).await, "queue-full");
+    expect_full(&post(&first, &[], &request).await, "queue-full");
     stack.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_together_have_a_limit_that_tells_nothing_of_others() {
+async fn the_global_limit_reveals_nothing_about_other_tenants() {
     let stack = api(4, 5, wide_admission().size).await;
     let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
     let request = body();
@@ -128,9 +128,9 @@ async fn all_together_have_a_limit_that_tells_nothing_of_others() {
     let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 202).collect();
     assert_eq!(answers.len() - refused.len(), 5);
     assert_eq!(stored(&stack).await, 5);
-    // Whoever has as many as it may is told so, and the others that there is no room, without a number.
+    // A tenant at its own limit gets that limit; other tenants learn that the queue is full, without a number.
     let third = caller(&stack, "third").await;
-    let detail = told_full(&post(&third, &[], &request).await, "service-full");
+    let detail = expect_full(&post(&third, &[], &request).await, "service-full");
     assert!(!detail.contains(|c: char| c.is_ascii_digit()), "{detail}");
     for answer in refused {
         assert_eq!(answer.status, 429);
@@ -143,7 +143,7 @@ async fn all_together_have_a_limit_that_tells_nothing_of_others() {
     for _ in 0..4 {
         until_accepted(&third).await;
     }
-    let detail = told_full(&post(&third, &[], &request).await, "queue-full");
+    let detail = expect_full(&post(&third, &[], &request).await, "queue-full");
     assert!(detail.contains("wait as may: 4."), "{detail}");
     stack.stop().await;
 }
@@ -159,7 +159,7 @@ fn places(answer: &Answer) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_large_is_refused_with_all_of_its_faults() {
+async fn a_too_large_request_is_refused_with_all_its_faults() {
     let size = SizeSettings { max_range_days: 31, max_vehicles: 2, interactive_vehicle_days: 2 };
     let mut stack = api(100, 100, size).await;
     let mut fleet = oddities::near_1970();
@@ -335,12 +335,12 @@ async fn who_asks_about_a_line_shares_the_look_at_it() {
         let answers = join_all((0..50).map(|number| tenant.get(&jobs[number % jobs.len()]))).await;
         assert!(answers.iter().all(|answer| answer.json()["queue"]["position"].is_u64()));
     }
-    // One each second; one more for those that came after the first look.
+    // One count per second, and one more for jobs that came after the first count.
     let most = began.elapsed().as_secs() + 2;
     database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
     let profile = database.collection::<Document>("system.profile");
     let looks =
-        doc! { "command.pipeline.3.$project.waitedMs": { "$exists": true }, "command.hint": "waiting" };
+        doc! { "command.pipeline.3.$project.waitedMs": { "$exists": true }, "command.hint": "waitingByTurn" };
     let looks = profile.count_documents(looks).await.expect("a count");
     assert!((1..=most).contains(&looks), "{looks} looks, and {most} would be enough");
     stack.stop().await;

@@ -40,7 +40,7 @@ async fn with_worker() -> (Stack, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_that_somebody_did_is_there_once() {
+async fn every_action_is_audited_once() {
     let (stack, body) = with_worker().await;
     let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
     let name = [("idempotency-key", "k")];
@@ -112,7 +112,7 @@ async fn without_an_entry_there_is_no_file_but_jobs_go_on() {
     let other = Caller::of(&stack, "acme", &[Scope::Read]).await;
     let job = other.until_state(&id, "FINISHED").await;
     assert_eq!(job["downloadUrl"], Value::Null, "no link without an entry");
-    assert!(job["exportUri"].is_string() && job["stats"].is_object(), "the rest is told: {job}");
+    assert!(job["exportUri"].is_string() && job["stats"].is_object(), "the other fields are shown: {job}");
     let download = other.get(&format!("/export/{id}/download")).await;
     assert_eq!((download.status, download.header("location")), (503, None));
     assert!(download.header("retry-after").is_some());

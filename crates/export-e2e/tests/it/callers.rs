@@ -17,14 +17,14 @@ pub(crate) async fn api_with_keys(key_memory: Duration) -> Stack {
     stack
 }
 
-/// Somebody with a key.
+/// A caller with a key.
 pub(crate) struct Caller<'stack> {
     pub(crate) stack: &'stack Stack,
     pub(crate) key: String,
 }
 
 impl<'stack> Caller<'stack> {
-    /// Somebody of this tenant who may do all of this, with all vehicles.
+    /// A caller of this tenant with these scopes and all vehicles.
     pub(crate) async fn of(stack: &'stack Stack, tenant: &str, scopes: &[Scope]) -> Self {
         Self { stack, key: stack.key(tenant, scopes, AllowedVehicles::All, KeyEnd::Never).await }
     }

@@ -35,7 +35,7 @@ fn request(fields: &Value) -> Value {
 }
 
 fn measured(figure: &str) {
-    #[expect(clippy::print_stderr, reason = "figures are for whoever runs the tests")]
+    #[expect(clippy::print_stderr, reason = "measured figures are part of the test's output")]
     {
         eprintln!("measured: {figure}");
     }
@@ -304,7 +304,7 @@ async fn an_estimate_holds_what_the_export_comes_to() {
     for _ in 0..5 {
         let (job, _) = stack.ended(&stack.accepted(&body).await).await;
         assert_eq!(job["state"], "FINISHED", "{job:#}");
-        assert!(job["progress"].get("documents").is_none(), "clients are not told: {job:#}");
+        assert!(job["progress"].get("documents").is_none(), "not shown to clients: {job:#}");
         stats = job["stats"].clone();
     }
     let after = told(&body).await;

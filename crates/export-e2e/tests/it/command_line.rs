@@ -29,10 +29,10 @@ fn exports(api_url: &str, arguments: &[&str]) -> Program {
     Program::new(&path.to_string_lossy(), arguments, &settings)
 }
 
-/// Runs it on a thread that may block. Whatever it does, the key is not told.
+/// Runs the program on a thread that may block, and checks that it does not print the key.
 async fn run(program: Program) -> Ended {
     let ended = tokio::task::spawn_blocking(move || program.run()).await.expect("it ends");
-    assert!(!ended.output.contains(KEY), "the key is told: {}", ended.output);
+    assert!(!ended.output.contains(KEY), "the key is printed: {}", ended.output);
     ended
 }
 
@@ -63,7 +63,7 @@ async fn started_with(services: Services) -> Stack {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_downloaded_is_what_the_api_has() {
+async fn a_download_equals_the_stored_result() {
     let stack = started_with(Services::from_environment()).await;
     let folder = tempfile::tempdir().expect("a folder");
     let zip = path(&folder, "export.zip");
@@ -161,7 +161,7 @@ async fn a_tampered_zip_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_download_that_is_cut_goes_on_where_it_was() {
+async fn an_interrupted_download_resumes() {
     let services = Services::from_environment();
     let address = services.s3_endpoint_url.strip_prefix("http://").expect("http").to_owned();
     let s3 = Proxy::start(address).await;
@@ -225,13 +225,13 @@ async fn a_folder_that_is_half_there_is_completed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_while_waiting_is_sat_out_and_no_export_is_made_twice() {
+async fn an_outage_while_waiting_is_survived_without_a_second_export() {
     let mut stack = Stack::start_api(TestSpace::create().await).await;
     stack.provision().await;
     stack.space.insert_fleet(&one_day()).await;
     let api = Proxy::start(stack.api_url.strip_prefix("http://").expect("http").to_owned()).await;
     let url = format!("http://{}", api.address());
-    // The export is accepted, and its client is not told.
+    // The export is accepted, and the answer to its client is lost.
     let lost = api.add(Rule::request(Pattern::starting("POST /export"), Fault::LoseReply).times(1));
     let folder = tempfile::tempdir().expect("a folder");
     let zip = path(&folder, "export.zip");
@@ -265,7 +265,7 @@ async fn an_outage_while_waiting_is_sat_out_and_no_export_is_made_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_interrupted_can_go_on_and_who_cancels_is_told() {
+async fn ctrl_c_explains_how_to_resume_and_cancel_confirms() {
     let stack = Stack::start_api(TestSpace::create().await).await;
     stack.provision().await;
     let program = exports(&stack.api_url, &[&["create", "--wait"], &DAY[..]].concat());
@@ -351,7 +351,7 @@ async fn the_api_s_list_is_read_page_by_page_and_by_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn vehicles_of_the_api_are_told() {
+async fn vehicles_are_listed() {
     let stack = started_with(Services::from_environment()).await;
     // A worker lists the vehicles once in a while.
     let asked_at = std::time::Instant::now();

@@ -218,7 +218,7 @@ async fn refused() {
     stack.stop().await;
 }
 
-/// MongoDB is away: whatever is asked, the client is told when to come back, and nothing about the cause.
+/// MongoDB is unavailable: every answer has `Retry-After` and says nothing about the cause.
 #[tokio::test(flavor = "multi_thread")]
 async fn unavailable() {
     let mut stack = api().await;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use async_rs::Runtime;
 use bson::doc;
 use export_amqp::Publisher;
+use export_api::tasks::dispatcher::Outcome;
 use export_core::job::{Failure, Priority};
 use export_e2e::Stack;
 use export_testkit::isolation::TestSpace;
@@ -25,8 +26,6 @@ const IN_BROKER: usize = 4;
 /// Longest wait for anything; the slowest thing that is waited for takes a few seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LEASE: Duration = Duration::from_mins(5);
-/// Time in which a dispatcher looks more than once, whatever wakes it.
-const SEVERAL_LOOKS: Duration = Duration::from_secs(4);
 
 fn counts<const N: usize>(of: [(&str, usize); N]) -> BTreeMap<String, usize> {
     of.map(|(name, count)| (name.to_owned(), count)).into()
@@ -50,7 +49,7 @@ async fn tenants_take_turns_and_the_broker_gets_few_at_a_time() {
         line.do_it(&in_broker[0]).await;
         done.push(text(&in_broker[0], "tenant"));
         if done.len() == 10 {
-            // Somebody comes behind a burst.
+            // One tenant's job is behind another's burst.
             late = Some(line.job("d", Priority::Interactive).await);
             dispatching.wake.now();
         }
@@ -101,21 +100,22 @@ async fn large_jobs_let_small_ones_pass_but_not_for_ever() {
 async fn a_tenant_has_no_more_than_it_may() {
     let line = Line::start().await;
     line.small_jobs("a", 6).await;
-    let dispatching = line.dispatcher(2).await;
+    let dispatcher = line.stepped_dispatcher(line.space.services.rabbitmq_url.clone(), 2).await;
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
     let first = line.until_in_broker(2).await;
     let mut running = Vec::new();
     for job in &first {
         running.push(line.claim(job).await.expect("claimed"));
     }
     line.job("b", Priority::Interactive).await;
-    dispatching.wake.now();
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
     assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
-    tokio::time::sleep(SEVERAL_LOOKS).await;
-    assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]), "it has two that run");
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NoRoom, "\"a\" has two that run");
+    assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
     let failure = Failure { code: "test".to_owned(), message: "it was only a test".to_owned() };
     line.jobs.fail(&running[0], &failure).await.expect("an answer");
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
     assert_eq!(line.tenants_in_broker(2).await, counts([("a", 1), ("b", 1)]));
-    dispatching.end().await;
     line.end().await;
 }
 
@@ -159,20 +159,23 @@ async fn jobs_wait_while_the_broker_is_away() {
     let proxy = Proxy::start(address.clone()).await;
     proxy.cut();
     let through = format!("{before}@{}", rest.replacen(&address, &proxy.address().to_string(), 1));
-    let dispatching = line.dispatcher_of(through, 64).await;
+    let dispatcher = line.stepped_dispatcher(through, 64).await;
     line.small_jobs("a", 6).await;
-    dispatching.wake.now();
-    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NotReleased);
     assert_eq!(line.in_broker().await, []);
     proxy.restore_connections();
+    // The publisher connects again after a back-off.
+    let asked_at = Instant::now();
+    while dispatcher.round().await.expect("a round") != Outcome::NoRoom {
+        assert!(asked_at.elapsed() < PATIENCE, "nothing is released");
+    }
     line.until_in_broker(IN_BROKER).await;
     assert_eq!(line.messages().await as usize, IN_BROKER);
-    dispatching.end().await;
     line.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_to_be_tried_later_waits_and_holds_nobody_up() {
+async fn a_job_in_its_backoff_does_not_block_others() {
     let line = Line::start().await;
     let resting = line.small_jobs("a", 8).await;
     let later = vec![doc! { "$set": { "runAfter": { "$add": ["$$NOW", 6_000] } } }];
@@ -187,7 +190,7 @@ async fn a_job_that_is_to_be_tried_later_waits_and_holds_nobody_up() {
     let asked_at = Instant::now();
     let is_resting = doc! { "tenant": "a", "publishedAt": { "$type": "date" } };
     while line.found(is_resting.clone()).await.len() < 2 {
-        assert!(asked_at.elapsed() < PATIENCE, "those that rested are never released");
+        assert!(asked_at.elapsed() < PATIENCE, "delayed jobs are never released");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for job in line.found(is_resting).await {
@@ -217,18 +220,20 @@ async fn a_job_that_was_handed_over_is_released_again() {
     line.end().await;
 }
 
-/// The broker counts as full while it has what nobody can get any more; what was lost is sent again, and it goes on.
+/// Lost messages count as unclaimed, so the broker seems full; they are sent again, and dispatching continues.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_purged_queue_holds_nobody_up_for_long() {
+async fn dispatching_recovers_from_a_purged_queue() {
     use export_api::tasks::sweeper::Sweeper;
     let line = Line::start().await;
     line.small_jobs("a", 6).await;
-    let dispatching = line.dispatcher(64).await;
+    let dispatcher = line.stepped_dispatcher(line.space.services.rabbitmq_url.clone(), 64).await;
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
     let first = line.until_in_broker(IN_BROKER).await;
     let queue = line.topology.queue();
     line.channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await.expect("purged");
-    tokio::time::sleep(SEVERAL_LOOKS).await;
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NoRoom);
     assert_eq!(line.messages().await, 0, "nothing else is sent meanwhile");
+    let dispatching = line.dispatcher(64).await;
     let sweeper = Sweeper {
         jobs: line.jobs.clone(),
         publisher: Publisher::new(line.space.services.rabbitmq_url.clone().into(), line.topology.clone()),

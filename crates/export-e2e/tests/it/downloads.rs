@@ -7,6 +7,7 @@ use export_core::job::{ExportResult, Progress, Stats};
 use export_core::result::{ResultObject, WrittenResult};
 use export_e2e::Stack;
 use export_store::{Begun, Claim, Held};
+use export_testkit::http::send;
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 
@@ -50,16 +51,12 @@ async fn finish(stack: &Stack, job_id: &str) {
     assert_eq!(committed.expect("an answer"), Held::Done);
 }
 
-/// Follows a link as a browser would: body and `Content-Disposition`.
+/// Follows a link without credentials, as a browser would; returns the body and the `Content-Disposition`.
 async fn fetch(link: &str) -> (Vec<u8>, String) {
-    let link = link.to_owned();
-    let fetched = tokio::task::spawn_blocking(move || {
-        let mut answer = ureq::get(&link).call().expect("the object");
-        let disposition = answer.headers().get("content-disposition").expect("a file name");
-        let disposition = disposition.to_str().expect("text").to_owned();
-        (answer.body_mut().read_to_vec().expect("a body"), disposition)
-    });
-    fetched.await.expect("no panic")
+    let answer = send("GET", link.to_owned(), Vec::new(), Vec::new()).await.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let disposition = answer.header("content-disposition").expect("a file name").to_owned();
+    (answer.body, disposition)
 }
 
 async fn assert_all_are_linked(objects: &Value) {

@@ -65,7 +65,7 @@ async fn a_job_is_followed_on_every_replica() {
     assert_eq!(other.until(|job| job["state"] == "FINISHED").await, end);
     assert_eq!(other.next().await, None);
 
-    // Browsers come back when a stream ends; one that has heard the end is told to stop.
+    // Browsers reconnect when a stream ends; after the final event the answer makes them stop.
     let again = EventStream::open(&other_url, &[("last-event-id", &end.id)]).await;
     assert_eq!((again.head.status, again.head.header("cache-control")), (204, Some("no-store")));
     let mut from_before = EventStream::open(&other_url, &[("last-event-id", &last_id)]).await;
@@ -109,9 +109,9 @@ async fn events_come_without_a_change_stream() {
     stack.stop().await;
 }
 
-/// The end of a result is an event, too, for whoever comes back later.
+/// The expiry of a result is an event too, for clients that reconnect later.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_expired_is_told_as_such() {
+async fn an_expired_result_is_an_event() {
     let (stack, job_id) = api_with_job().await;
     stack.claim(&job_id).await.finish(&[]).await;
     let mut events = stack.events(&job_id, &[]).await;
@@ -126,9 +126,9 @@ async fn what_has_expired_is_told_as_such() {
     stack.stop().await;
 }
 
-/// What its worker says about the time left is told while it runs.
+/// The worker's estimate of the time left is sent while it runs.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_time_left_is_told() {
+async fn the_estimated_time_left_is_sent() {
     let (stack, job_id) = api_with_job().await;
     let held = stack.claim(&job_id).await;
     held.progress(40).await;
@@ -139,7 +139,7 @@ async fn the_time_left_is_told() {
     stack.stop().await;
 }
 
-/// A job may wait for long; whoever listens hears that the service is still there.
+/// A job may wait for long; keep-alive comments show that the service is still there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_without_news_is_kept_alive() {
     let (stack, job_id) = api_with_job().await;
@@ -156,7 +156,7 @@ async fn a_stream_without_news_is_kept_alive() {
 
 /// What a caller listens to is its share of the streams, and given back when it listens no more.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_has_so_many_streams() {
+async fn streams_per_caller_are_limited() {
     let two = NonZeroU32::new(2).expect("not zero");
     let limits = LimitSettings { max_streams_per_caller: two, ..LimitSettings::default() };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;

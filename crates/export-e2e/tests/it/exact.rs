@@ -39,7 +39,7 @@ async fn odd_fleet_is_exact(fleet: OddFleet) {
         ReferenceRequest { from_ms: fleet.from_ms, to_ms: fleet.to_ms, ..ReferenceRequest::default() };
     let job = exported_like_the_reference(&stack, &body, &request).await;
 
-    // The reference may share a mistake with whoever wrote both; these files were written by hand.
+    // Engine and reference may share their authors' mistakes; these files were written by hand.
     let archive = stack.download(job["_id"].as_str().expect("an id")).await;
     let mut zip = zip::ZipArchive::new(Cursor::new(archive)).expect("a zip");
     for vehicle in &fleet.vehicles {

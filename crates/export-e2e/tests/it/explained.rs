@@ -1,4 +1,4 @@
-//! The API explains itself: the description, the page, and what a caller is told who asks too much.
+//! The API's documentation: the `OpenAPI` description, the page, and the answer to too many requests.
 
 use std::num::NonZeroU32;
 
@@ -37,7 +37,7 @@ async fn the_page_needs_no_other_host() {
         assert!(!name.contains('/'), "{reference}");
         let file = stack.get(&format!("/docs/{name}")).await;
         assert_eq!(file.status, 200, "{reference}");
-        // Whatever its scripts try: the browser asks nobody else.
+        // The policy keeps the browser from contacting any other server.
         let policy = file.header("content-security-policy").expect("a policy");
         assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
         assert!(policy.contains("connect-src 'self'") && !policy.contains("://"), "{policy}");
@@ -51,7 +51,7 @@ async fn the_page_needs_no_other_host() {
 
 /// Without keys an address is a caller.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_too_much_is_told_when_to_ask_again() {
+async fn too_many_requests_get_429_with_retry_after() {
     let few = NonZeroU32::new(3).expect("not zero");
     let limits = LimitSettings {
         requests_per_second: NonZeroU32::MIN,
@@ -72,6 +72,6 @@ async fn who_asks_too_much_is_told_when_to_ask_again() {
     assert_eq!((last.status, last.header("retry-after")), (429, Some("1")), "{last:?}");
     assert_eq!(last.json()["type"], "urn:exports:problem:too-many-requests");
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    assert_eq!(ask().await.status, 404, "who waits as told is served");
+    assert_eq!(ask().await.status, 404, "a client that waits for Retry-After is served");
     stack.stop().await;
 }

@@ -107,7 +107,7 @@ async fn a_key_for_some_vehicles_sees_no_job_about_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wait_tells_nothing_to_a_key_that_was_revoked_meanwhile() {
+async fn a_wait_reveals_nothing_to_a_key_revoked_meanwhile() {
     let stack = api_with_keys(Duration::from_millis(100)).await;
     let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
     let path = format!("/export/{}", caller.accepted(&a_day()).await);
@@ -131,9 +131,9 @@ async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
     stack.stop().await;
 }
 
-/// Who was known a moment ago still is; of others nobody can tell, which is not the same as a refusal.
+/// A key seen a moment ago is still accepted. Other keys cannot be checked, and the answer is not a refusal.
 #[tokio::test(flavor = "multi_thread")]
-async fn while_mongodb_is_away_nobody_is_taken_for_a_stranger() {
+async fn without_mongodb_no_key_is_rejected_as_unknown() {
     let mut space = TestSpace::create().await;
     let mongodb = Proxy::start(space.services.mongodb_address().to_owned()).await;
     space.services.mongodb_uri = space.services.mongodb_uri_through(&mongodb.address().to_string());
@@ -185,7 +185,7 @@ async fn refusals_tell_nothing_about_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_keeps_who_made_it_and_which_vehicles_they_may_see() {
+async fn a_job_keeps_its_creator_and_their_allowed_vehicles() {
     let stack = api_with_keys(Duration::from_secs(10)).await;
     let patterns = ["bus_*", "tram_7"].map(|pattern| pattern.parse().expect("a pattern"));
     let vehicles = AllowedVehicles::Like(patterns.to_vec());

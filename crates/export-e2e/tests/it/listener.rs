@@ -1,4 +1,4 @@
-//! Somebody who listens to the exchange of events.
+//! A consumer of the exchange of events.
 
 use std::time::Duration;
 

@@ -69,7 +69,7 @@ async fn a_list_has_no_links() {
     stack.stop().await;
 }
 
-/// A database that nobody has provisioned yet has no index to follow; its jobs are listed all the same.
+/// A database that is not provisioned has no index; its jobs are listed nevertheless.
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_listed_without_indexes() {
     let stack = Stack::start_api(TestSpace::create().await).await;

@@ -15,7 +15,6 @@ mod exact;
 mod explained;
 mod failures;
 mod keys;
-mod layers;
 mod listener;
 mod lists;
 mod notifications;

@@ -1,4 +1,4 @@
-//! The ends of exports, as they are told to others: by the broker and by webhooks.
+//! Notifications of ended exports, through the broker and webhooks.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ async fn listener(stack: &Stack) -> Listener {
 }
 
 #[tokio::test]
-async fn every_end_is_told_by_the_broker_and_by_a_signed_webhook() {
+async fn every_end_is_published_and_sent_as_a_signed_webhook() {
     let mut stack = Stack::start_api_with_webhooks(TestSpace::create().await, settings(LOOPBACK)).await;
     stack.provision().await;
     let mut listener = listener(&stack).await;
@@ -236,7 +236,7 @@ async fn a_service_without_a_key_accepts_no_webhooks() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_hangs_holds_nobody_up() {
+async fn a_hanging_receiver_does_not_block_others() {
     let stack = Stack::start_with_webhooks(settings(LOOPBACK)).await;
     let mut listener = listener(&stack).await;
     let hanging = Receiver::start(vec![Reply::Silence]).await;

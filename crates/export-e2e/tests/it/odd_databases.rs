@@ -11,7 +11,7 @@ use export_core::output::{
 };
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
-use export_engine::{Engine, EngineError, Limits, Meter, Plan, PlanError, SliceSize, plan};
+use export_engine::{Engine, ExportTask, Limits, Meter, Plan, PlanError, SliceSize, StopFlag, plan};
 use export_source::{MongoClient, MongoSource, VehicleDatabases, connect};
 use export_testkit::generated::{Case, case};
 use export_testkit::isolation::TestSpace;
@@ -155,7 +155,7 @@ fn exported_differences(
     let plan = match plan(&export_request(&request), &source) {
         Ok(plan) => plan,
         Err(PlanError::UnknownVehicles(unknown)) => {
-            // Nobody gets an empty file for a vehicle that there is not; the others are exported all the same.
+            // An unknown vehicle gives no empty file; the others are exported nevertheless.
             let asked = request.vehicles.as_mut().expect("only vehicles that were asked for can be unknown");
             let is_stored = |name: &String| stored.vehicles.iter().any(|vehicle| vehicle.database == *name);
             let (known, missing): (Vec<String>, Vec<String>) = asked.drain(..).partition(is_stored);
@@ -168,7 +168,7 @@ fn exported_differences(
         }
         Err(error) => panic!("no plan: {error}"),
     };
-    let objects = export(plan, &source, manner, engines);
+    let objects = export(&plan, &source, manner, engines);
     let expected = export_documents(&request, &stored.vehicles);
     let compared = match request.options.archive {
         ReferenceArchive::Zip => verify::compare(Cursor::new(&objects[0].1), &request, &expected),
@@ -177,26 +177,13 @@ fn exported_differences(
     compared.err().map_or_else(String::new, |all| all.to_string())
 }
 
-/// Begins again, as a worker does, where numbers turn out to be none.
-fn export(
-    mut plan: Plan,
-    source: &MongoSource,
-    manner: Manner,
-    engines: &[Engine],
-) -> Vec<(String, Vec<u8>)> {
+fn export(plan: &Plan, source: &MongoSource, manner: Manner, engines: &[Engine]) -> Vec<(String, Vec<u8>)> {
     let slice = SliceSize { target_bytes: manner.slice_bytes, most_bytes: manner.slice_bytes };
     let limits = Limits { slice, slices_share_bytes: 4 << 20 };
-    loop {
-        let mut objects = Objects::default();
-        match engines[manner.threads - 1].export(&plan, source, &mut objects, &Meter::default(), &limits) {
-            Ok(_) => return objects.0,
-            Err(EngineError::NotNumeric(found)) => {
-                assert!(found.is_disjoint(&plan.text_parameters), "{found:?} were known");
-                plan.text_parameters.extend(found);
-            }
-            Err(error) => panic!("no export: {error:?}"),
-        }
-    }
+    let (meter, stop) = (Meter::default(), StopFlag::default());
+    let task = ExportTask { plan, source, limits, meter: &meter, stop: &stop };
+    let exported = engines[manner.threads - 1].export(&task, &mut || Ok(Objects::default()));
+    exported.unwrap_or_else(|error| panic!("no export: {error:?}")).sink.0
 }
 
 /// Objects as they were written.

@@ -74,7 +74,7 @@ pub(crate) async fn exchange(stack: &Stack, request: &[u8]) -> Option<Raw> {
     answer(&mut stream).await
 }
 
-/// A whole request with these headers and this body, whose length is told unless a header tells otherwise.
+/// A whole request with these headers and this body; `Content-Length` is added unless a header gives it.
 pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that does as it is told, and remembers what came.
+//! A receiver of webhooks that gives prepared answers and records the requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -71,7 +71,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Answers the first requests as told, and all others with 204.
+    /// Gives these answers to the first requests, and 204 to all others.
     pub(crate) async fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -99,7 +99,7 @@ impl Receiver {
         self.received.lock().expect("not poisoned").clone()
     }
 
-    /// Waits for so many requests.
+    /// Waits for this many requests.
     pub(crate) async fn until_received(&self, count: usize) -> Vec<Received> {
         let asked_at = Instant::now();
         loop {

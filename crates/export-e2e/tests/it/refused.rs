@@ -117,7 +117,7 @@ async fn idempotency_keys_that_are_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_things_are_told_apart() {
+async fn malformed_and_unknown_ids_have_different_problems() {
     let stack = Stack::start_api(TestSpace::create().await).await;
     for path in [
         "/export/7",

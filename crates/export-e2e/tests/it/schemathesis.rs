@@ -77,7 +77,7 @@ async fn it_finds_nothing() {
         let cases = &report["test_cases"];
         let generated = cases["generated"].as_u64().unwrap_or_default();
         let seconds = report["running_time"].as_f64().unwrap_or_default();
-        #[expect(clippy::print_stderr, reason = "figures are for whoever runs the tests")]
+        #[expect(clippy::print_stderr, reason = "measured figures are part of the test's output")]
         {
             eprintln!("measured: {name}: {generated} requests in {seconds:.0} s");
         }

@@ -78,7 +78,7 @@ async fn heads_that_dribble_or_never_come_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_dribble_or_never_end_are_told_so() {
+async fn slow_and_endless_bodies_get_a_problem() {
     let stack = strict().await;
     let head = b"POST /export HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
     let (mut dribbling, mut paused, mut hung_up) =
@@ -101,7 +101,7 @@ async fn bodies_that_dribble_or_never_end_are_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_nobody_reads_are_given_up() {
+async fn unread_answers_are_dropped() {
     // More answers than the buffers between the two hold.
     const ASKED: usize = 400;
     let stack = strict().await;

@@ -90,7 +90,7 @@ async fn a_wait_ends_with_its_time() {
     // A preference that cannot be read is none.
     let answer = get(&stack, &path, "wait=soon").await;
     assert_eq!((answer.status, answer.header("preference-applied")), (200, None));
-    // With the tag of what it knows, a client is told after the wait that nothing has changed.
+    // A client that sends its ETag gets 304 after the wait, because nothing has changed.
     let etag = answer.header("etag").expect("a tag").to_owned();
     let headers = [("if-none-match", etag.as_str()), ("prefer", "wait=1")];
     let answer = stack.request("GET", &path, &headers, Vec::new()).await;
@@ -98,14 +98,14 @@ async fn a_wait_ends_with_its_time() {
     stack.stop().await;
 }
 
-/// A service that stops answers whoever waits, at once and in good order.
+/// A service that stops answers waiting clients at once and in full.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_ends_with_the_service() {
     let stack = api().await;
     let job_id = stack.accepted(&one_day()).await;
     let path = format!("/export/{job_id}");
     let (answer, began) = tokio::join!(get(&stack, &path, "wait=45"), async {
-        // An event tells that the service is at it; the wait was asked for before.
+        // The event shows that the service is handling requests; the wait was requested before.
         let mut events = stack.events(&job_id, &[]).await;
         events.next().await.expect("an event");
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -120,7 +120,7 @@ async fn a_wait_ends_with_the_service() {
 
 /// Who waits for as much as it may is answered at once, and not refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_has_so_many_waits() {
+async fn waits_per_caller_are_limited() {
     let limits = LimitSettings { max_streams_per_caller: NonZeroU32::MIN, ..LimitSettings::default() };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
     stack.provision().await;

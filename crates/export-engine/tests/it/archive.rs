@@ -1,32 +1,21 @@
-//! What the archive is, whatever is in it.
+//! The archive, independent of the data in it.
 
 use std::io::{Cursor, Read};
 
-use export_engine::{Meter, VehiclePlan};
+use export_engine::VehiclePlan;
 use export_testkit::hour::HourBuilder;
 use export_testkit::oddities;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::memory::{InMemory, Objects, archive, engine, limits, plan};
+use crate::harness::{InMemory, Run, archive, plan, source_vehicle};
 
 const HOUR_MS: i64 = 1_543_536_000_000;
 
 #[test]
 fn the_same_plan_gives_the_same_bytes() {
     let fleet = oddities::one_day();
-    let vehicles: Vec<SourceVehicle> = fleet
-        .vehicles
-        .iter()
-        .map(|vehicle| SourceVehicle {
-            database: format!("vehicle_{}", vehicle.suffix),
-            collections: vehicle
-                .collections
-                .iter()
-                .map(|(name, hours)| ((*name).to_owned(), hours.iter().cloned().map(Into::into).collect()))
-                .collect(),
-        })
-        .collect();
+    let vehicles: Vec<SourceVehicle> = fleet.vehicles.iter().map(source_vehicle).collect();
     let request =
         ReferenceRequest { from_ms: fleet.from_ms, to_ms: fleet.to_ms, ..ReferenceRequest::default() };
     let plan = plan(&request, &export_documents(&request, &vehicles), &vehicles);
@@ -37,7 +26,7 @@ fn the_same_plan_gives_the_same_bytes() {
 }
 
 #[test]
-fn it_opens_with_an_ordinary_reader_and_the_meter_tells_its_size() {
+fn it_opens_with_an_ordinary_reader_and_the_meter_has_its_size() {
     let hour = HourBuilder::new(HOUR_MS).point(HOUR_MS + 5, 0).point(HOUR_MS + 10_001, -408.3).build();
     let full = SourceVehicle {
         database: "vehicle_001".to_owned(),
@@ -48,10 +37,9 @@ fn it_opens_with_an_ordinary_reader_and_the_meter_tells_its_size() {
     let request =
         ReferenceRequest { from_ms: HOUR_MS, to_ms: HOUR_MS + 3_600_000, ..ReferenceRequest::default() };
     let plan = plan(&request, &export_documents(&request, &vehicles), &vehicles);
-    let meter = Meter::default();
-    let mut objects = Objects::default();
-    let exported = engine(2).export(&plan, &InMemory(&vehicles), &mut objects, &meter, &limits(1 << 20));
-    let (manifest, bytes) = (exported.expect("an archive"), objects.zip());
+    let mut run = Run::default();
+    let exported = run.export(&plan, &InMemory(&vehicles)).expect("an archive");
+    let (manifest, bytes, meter) = (exported.manifest, exported.sink.zip(), run.meter);
 
     assert_eq!(meter.bytes(), bytes.len() as u64);
     assert_eq!((meter.rows(), meter.points(), meter.vehicles_done()), (2, 2, 2));
@@ -71,8 +59,8 @@ fn it_opens_with_an_ordinary_reader_and_the_meter_tells_its_size() {
     assert_eq!(names, ["vehicle_001.csv", "vehicle_002.csv", "manifest.json"]);
     assert_eq!(texts[0], "time,current\n1543536000005,0\n1543536010001,-408.3\n");
     assert_eq!(texts[1], "time,current\n");
-    let told: export_core::manifest::Manifest = serde_json::from_str(&texts[2]).expect("the manifest");
-    assert_eq!(told, manifest);
+    let written: export_core::manifest::Manifest = serde_json::from_str(&texts[2]).expect("the manifest");
+    assert_eq!(written, manifest);
 }
 
 #[test]
@@ -86,7 +74,7 @@ fn names_of_any_language_are_read_as_they_are() {
     let mut zip = ZipArchive::new(Cursor::new(bytes)).expect("a zip archive");
     let entry = zip.by_index(0).expect("an entry");
     assert_eq!(entry.name().expect("a name"), format!("{name}.csv"));
-    // Where an entry is of no Unix, unzip takes its name for one in an IBM code page.
+    // Unless an entry comes from Unix, unzip reads its name in an IBM code page.
     assert_eq!(entry.unix_mode().map(|mode| mode & 0o777), Some(0o644));
 }
 
@@ -104,7 +92,8 @@ fn a_zip_has_as_many_entries_as_there_are_vehicles() {
         })
         .collect();
     let bytes = archive(&plan, &InMemory(&[])).expect("an archive");
-    // The end of a zip counts entries in two bytes; all ones mean that the ZIP64 record has the number.
+    // The end of a zip counts entries in two bytes; all ones mean that the ZIP64 record has the
+    // number.
     let end = bytes.len() - 22;
     assert_eq!((&bytes[end..end + 4], &bytes[end + 8..end + 12]), (&b"PK\x05\x06"[..], &[0xff; 4][..]));
 

@@ -1,4 +1,4 @@
-//! Input that no logger writes: it is told or counted, and never a panic.
+//! Input that no logging system writes: it is an error or counted as rejected, and never a panic.
 
 use std::fs;
 use std::io::Write;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use bson::{Bson, Document, doc};
 use export_core::manifest::Manifest;
-use export_engine::{DumpSource, EngineError, Meter};
+use export_engine::{DumpSource, EngineError};
 use export_testkit::dump::write_dump;
 use export_testkit::hour::HourBuilder;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
 use flate2::write::GzEncoder;
 
-use crate::memory::{Objects, engine, limits, plan};
+use crate::harness::{Run, plan};
 use crate::oracle::{differences, dump_error, exported_differences};
 
 const START_MS: i64 = 1_543_536_000_000;
@@ -34,18 +34,20 @@ fn vehicle(name: &str, collections: &[(&str, Vec<Document>)]) -> SourceVehicle {
     SourceVehicle { database: name.to_owned(), collections: collections.collect() }
 }
 
-/// The manifest of an export of these vehicles from a dump, compared with the reference on the way.
+/// The manifest of an export of these vehicles from a dump, whose result is compared with the
+/// reference exporter's.
 fn exported(vehicles: &[SourceVehicle]) -> Manifest {
     let folder = tempfile::tempdir().expect("a folder");
     write_dump(folder.path(), vehicles, false).expect("a dump");
     let source = DumpSource::open(folder.path(), "vehicle_").expect("a dump");
     assert_eq!(exported_differences(&request(), vehicles, &source, 1, 2).expect("an export"), "");
     let plan = plan(&request(), &export_documents(&request(), vehicles), vehicles);
-    let (mut objects, meter) = (Objects::default(), Meter::default());
-    engine(1).export(&plan, &source, &mut objects, &meter, &limits(1 << 20)).expect("an export")
+    let mut run = Run { threads: 1, ..Run::default() };
+    run.export(&plan, &source).expect("an export").manifest
 }
 
-/// How an export from a dump ends whose file `soc.bson` or `soc.bson.gz` has these bytes: the error and its causes as text.
+/// The outcome of an export from a dump whose file `soc.bson` or `soc.bson.gz` has these bytes,
+/// with the error as text.
 fn dump_of(file: &str, content: &[u8]) -> Result<Manifest, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let vehicles = [vehicle("vehicle_001", &[("soc", vec![])])];
@@ -53,14 +55,14 @@ fn dump_of(file: &str, content: &[u8]) -> Result<Manifest, String> {
     fs::write(folder.path().join("vehicle_001").join(file), content).expect("a file");
     let source = DumpSource::open(folder.path(), "vehicle_").expect("a dump");
     let plan = plan(&request(), &export_documents(&request(), &vehicles), &vehicles);
-    let (mut objects, meter) = (Objects::default(), Meter::default());
-    let outcome = engine(2).export(&plan, &source, &mut objects, &meter, &limits(1));
-    outcome.map_err(|error| {
+    let mut run = Run { slice_bytes: 1, ..Run::default() };
+    let outcome = run.export(&plan, &source);
+    outcome.map(|exported| exported.manifest).map_err(|error| {
         assert!(matches!(error, EngineError::Source(_)), "not the source's: {error:?}");
-        let told = dump_error(&error).expect("an error of the dump");
-        assert_eq!(objects.ended_count, 0, "the archive was ended");
-        let cause = std::error::Error::source(told).map(ToString::to_string).unwrap_or_default();
-        format!("{told}: {cause}")
+        let message = dump_error(&error).expect("an error of the dump");
+        assert_eq!(run.discarded[0].ended_count, 0, "the archive was ended");
+        let cause = std::error::Error::source(message).map(ToString::to_string).unwrap_or_default();
+        format!("{message}: {cause}")
     })
 }
 
@@ -78,14 +80,17 @@ fn two_hours() -> (Vec<u8>, usize) {
 }
 
 /// The error names the file and the byte at which the document begins that cannot be read.
-fn assert_told(outcome: Result<Manifest, String>, file: &str, byte: usize, how: &str) {
-    let told = outcome.expect_err("an export of a broken file");
+fn assert_names(outcome: Result<Manifest, String>, file: &str, byte: usize, how: &str) {
+    let message = outcome.expect_err("an export of a broken file");
     let place = format!("at byte {byte}");
-    assert!(told.contains(file) && told.contains(&place) && told.contains(how), "{how}, {place}: {told}");
+    assert!(
+        message.contains(file) && message.contains(&place) && message.contains(how),
+        "{how}, {place}: {message}"
+    );
 }
 
 #[test]
-fn a_file_that_is_cut_short_is_told_with_the_byte() {
+fn a_file_that_is_cut_short_is_an_error_with_the_position() {
     let (whole, second_at) = two_hours();
     for (length, byte) in [
         (3, 0),
@@ -96,63 +101,68 @@ fn a_file_that_is_cut_short_is_told_with_the_byte() {
         (whole.len() - 1, second_at),
     ] {
         let cut = &whole[..length];
-        assert_told(dump_of("soc.bson", cut), "soc.bson", byte, "cut short");
-        assert_told(dump_of("soc.bson.gz", &packed(cut)), "soc.bson.gz", byte, "cut short");
+        assert_names(dump_of("soc.bson", cut), "soc.bson", byte, "cut short");
+        assert_names(dump_of("soc.bson.gz", &packed(cut)), "soc.bson.gz", byte, "cut short");
     }
     assert_eq!(dump_of("soc.bson", &whole[..second_at]).expect("one whole hour").totals.rows, 20);
 }
 
 #[test]
-fn a_compressed_file_that_is_cut_short_itself_is_told_with_the_byte() {
+fn a_compressed_file_that_is_cut_short_itself_is_an_error_with_the_position() {
     let (whole, second_at) = two_hours();
     let packed = packed(&whole);
-    assert_told(dump_of("soc.bson.gz", &[]), "soc.bson.gz", 0, "cut short");
-    assert_told(dump_of("soc.bson.gz", &packed[..5]), "soc.bson.gz", 0, "cut short");
-    assert_told(dump_of("soc.bson.gz", &packed[..packed.len() / 4]), "soc.bson.gz", 0, "cut short");
+    assert_names(dump_of("soc.bson.gz", &[]), "soc.bson.gz", 0, "cut short");
+    assert_names(dump_of("soc.bson.gz", &packed[..5]), "soc.bson.gz", 0, "cut short");
+    assert_names(dump_of("soc.bson.gz", &packed[..packed.len() / 4]), "soc.bson.gz", 0, "cut short");
     // Without its checksum the file cannot be trusted, though all its documents are there.
-    assert_told(dump_of("soc.bson.gz", &packed[..packed.len() - 1]), "soc.bson.gz", whole.len(), "cut short");
+    assert_names(
+        dump_of("soc.bson.gz", &packed[..packed.len() - 1]),
+        "soc.bson.gz",
+        whole.len(),
+        "cut short",
+    );
     assert!(second_at < whole.len());
 }
 
 #[test]
-fn a_compressed_file_with_a_flipped_bit_is_told_with_the_byte() {
+fn a_compressed_file_with_a_flipped_bit_is_an_error_with_the_position() {
     let (whole, _) = two_hours();
     let packed = packed(&whole);
     let mut wrong_sum = packed.clone();
     let sum_at = packed.len() - 8;
     wrong_sum[sum_at] ^= 1;
-    assert_told(dump_of("soc.bson.gz", &wrong_sum), "soc.bson.gz", whole.len(), "damaged");
-    assert_told(dump_of("soc.bson.gz", &whole), "soc.bson.gz", 0, "damaged");
-    // As long as the header of a further member would be.
+    assert_names(dump_of("soc.bson.gz", &wrong_sum), "soc.bson.gz", whole.len(), "damaged");
+    assert_names(dump_of("soc.bson.gz", &whole), "soc.bson.gz", 0, "damaged");
+    // As long as the header of a further gzip member.
     let rubbish = [&packed[..], b"rubbish behind it"].concat();
-    assert_told(dump_of("soc.bson.gz", &rubbish), "soc.bson.gz", whole.len(), "damaged");
+    assert_names(dump_of("soc.bson.gz", &rubbish), "soc.bson.gz", whole.len(), "damaged");
 }
 
 #[test]
-fn a_wrong_length_is_told_with_the_byte() {
+fn a_wrong_length_is_an_error_with_the_position() {
     let (whole, second_at) = two_hours();
     for length in [i32::MIN, -1, 0, 4, (16 << 20) + (16 << 10) + 1, i32::MAX] {
         let mut wrong = whole.clone();
         wrong[second_at..second_at + 4].copy_from_slice(&length.to_le_bytes());
         let says = format!("would have {length} bytes");
-        assert_told(dump_of("soc.bson", &wrong), "soc.bson", second_at, &says);
-        assert_told(dump_of("soc.bson.gz", &packed(&wrong)), "soc.bson.gz", second_at, &says);
+        assert_names(dump_of("soc.bson", &wrong), "soc.bson", second_at, &says);
+        assert_names(dump_of("soc.bson.gz", &packed(&wrong)), "soc.bson.gz", second_at, &says);
     }
     // A length that another document could have: what follows is read from the wrong place.
     let mut wrong = whole.clone();
     wrong[..4].copy_from_slice(&i32::try_from(second_at - 1).expect("short").to_le_bytes());
-    let told = dump_of("soc.bson", &wrong).expect_err("a wrong length");
-    assert!(told.contains(&format!("byte {}", second_at - 1)), "{told}");
+    let message = dump_of("soc.bson", &wrong).expect_err("a wrong length");
+    assert!(message.contains(&format!("byte {}", second_at - 1)), "{message}");
 }
 
 #[test]
-fn rubbish_behind_the_documents_is_told_with_the_byte() {
+fn rubbish_behind_the_documents_is_an_error_with_the_position() {
     let (whole, _) = two_hours();
     for (rubbish, how) in [(&b"xyz"[..], "cut short"), (b"rubbish", "would have"), (&[0; 64], "would have 0")]
     {
         let longer = [&whole[..], rubbish].concat();
-        assert_told(dump_of("soc.bson", &longer), "soc.bson", whole.len(), how);
-        assert_told(dump_of("soc.bson.gz", &packed(&longer)), "soc.bson.gz", whole.len(), how);
+        assert_names(dump_of("soc.bson", &longer), "soc.bson", whole.len(), how);
+        assert_names(dump_of("soc.bson.gz", &packed(&longer)), "soc.bson.gz", whole.len(), how);
     }
 }
 
@@ -255,7 +265,7 @@ fn of_bytes(bytes: &[u8]) -> &Path {
 
 #[cfg(unix)]
 #[test]
-fn what_no_database_is_called_is_left_out_and_told() {
+fn names_that_no_database_has_are_left_out_and_listed() {
     let folder = tempfile::tempdir().expect("a folder");
     let good = vehicle("vehicle_001", &[("soc", vec![hour(0)])]);
     write_dump(folder.path(), std::slice::from_ref(&good), false).expect("a dump");
@@ -287,7 +297,7 @@ fn what_no_database_is_called_is_left_out_and_told() {
 }
 
 #[test]
-fn one_collection_in_two_files_is_told_with_both_names() {
+fn one_collection_in_two_files_is_an_error_with_both_names() {
     for other in ["a,b.bson.gz", "a%2Cb.bson.gz", "a%2cb.bson"] {
         let folder = tempfile::tempdir().expect("a folder");
         let vehicles = [vehicle("vehicle_001", &[("a,b", vec![hour(0)])])];
@@ -295,8 +305,8 @@ fn one_collection_in_two_files_is_told_with_both_names() {
         fs::write(folder.path().join("vehicle_001").join(other), b"").expect("a file");
         let source = DumpSource::open(folder.path(), "vehicle_").expect("a dump");
         let error = exported_differences(&request(), &vehicles, &source, 1, 1).expect_err("two files");
-        let told = dump_error(&error).expect("an error of the dump").to_string();
-        assert!(told.contains("a%2Cb.bson") && told.contains(other), "{told}");
+        let message = dump_error(&error).expect("an error of the dump").to_string();
+        assert!(message.contains("a%2Cb.bson") && message.contains(other), "{message}");
     }
 }
 

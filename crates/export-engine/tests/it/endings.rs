@@ -1,4 +1,4 @@
-//! Exports that do not end well: the error says why, and what was written is no archive.
+//! Exports that fail: the error names the cause, and the bytes written are not an archive.
 
 use std::io::{self, Cursor};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use export_core::sink::Sink;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_engine::{EngineError, Meter, Plan};
+use export_engine::{EngineError, Plan};
 use export_testkit::hour::HourBuilder;
 use export_testkit::reference::{ReferenceRequest, SourceVehicle, export_documents};
 use zip::ZipArchive;
 
-use crate::memory::{InMemory, Objects, engine, limits, plan};
+use crate::harness::{InMemory, List, Run, plan};
 
 const START_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -20,7 +20,7 @@ const HOUR_MS: i64 = 3_600_000;
 const HOURS: i64 = 200;
 const SLICE_BYTES: usize = 16 << 10;
 
-/// Two vehicles with points that do not compress away.
+/// Two vehicles with points that compress badly.
 fn vehicles() -> [SourceVehicle; 2] {
     ["vehicle_001", "vehicle_002"].map(|database| {
         let hours = (0..HOURS).map(|hour| {
@@ -33,6 +33,10 @@ fn vehicles() -> [SourceVehicle; 2] {
             collections: [("odo".to_owned(), hours.collect())].into(),
         }
     })
+}
+
+fn small_slices() -> Run {
+    Run { slice_bytes: SLICE_BYTES, ..Run::default() }
 }
 
 fn plan_of(vehicles: &[SourceVehicle]) -> Plan {
@@ -48,7 +52,8 @@ fn plan_of(vehicles: &[SourceVehicle]) -> Plan {
     plan(&request, &export_documents(&request, &none), &none)
 }
 
-/// Lets `interfere` in before each document that the second vehicle gives; the first is left in peace.
+/// Calls `interfere` with the number of documents read so far before each document of the second
+/// vehicle.
 struct Interfered<'a, F> {
     stored: InMemory<'a>,
     given: AtomicUsize,
@@ -94,42 +99,42 @@ impl<F: Fn(usize) -> Result<(), SourceError> + Sync> HourDocuments for Interfere
     }
 }
 
-/// How an export with an interference ends, what it had written by then, and how many documents of the second vehicle
-/// it had taken.
+/// Runs an export that `interfere` ends. Returns the error, the bytes written, and the documents
+/// read of the second vehicle.
 fn interfered(
-    meter: &Meter,
+    run: &mut Run,
     interfere: impl Fn(usize) -> Result<(), SourceError> + Sync,
 ) -> (EngineError, Vec<u8>, usize) {
     let vehicles = vehicles();
     let source = Interfered { stored: InMemory(&vehicles), given: AtomicUsize::new(0), interfere };
-    let mut objects = Objects::default();
-    let outcome = engine(2).export(&plan_of(&vehicles), &source, &mut objects, meter, &limits(SLICE_BYTES));
+    let outcome = run.export(&plan_of(&vehicles), &source);
     let error = outcome.expect_err("an export that was interfered with");
+    let mut objects = run.discarded.pop().expect("the sink was discarded");
     assert_eq!(objects.ended_count, 0, "the archive was ended");
     (error, objects.written.remove(0).1, source.given.load(Relaxed))
 }
 
 fn assert_is_no_archive(written: Vec<u8>) {
     assert!(written.starts_with(b"PK\x03\x04"), "the first vehicle was written before");
-    assert!(ZipArchive::new(Cursor::new(written)).is_err(), "what is written so far opens as an archive");
+    assert!(ZipArchive::new(Cursor::new(written)).is_err(), "the bytes written so far open as an archive");
 }
 
 #[test]
-fn a_source_that_fails_half_way_is_told_and_leaves_no_archive() {
-    let meter = Meter::default();
+fn a_source_that_fails_half_way_leaves_no_archive() {
+    let mut run = small_slices();
     let fail_half_way = |given| if given == 100 { Err(SourceError::new("the cable is cut")) } else { Ok(()) };
-    let (error, written, _) = interfered(&meter, fail_half_way);
+    let (error, written, _) = interfered(&mut run, fail_half_way);
     match error {
         EngineError::Source(SourceError(cause)) => assert_eq!(cause.to_string(), "the cable is cut"),
         other => panic!("not the source's own error: {other:?}"),
     }
-    assert_eq!(meter.vehicles_done(), 1);
-    assert_eq!(meter.bytes(), written.len() as u64);
+    assert_eq!(run.meter.vehicles_done(), 1);
+    assert_eq!(run.meter.bytes(), written.len() as u64);
     assert_is_no_archive(written);
 }
 
 #[test]
-fn a_source_that_cannot_be_opened_is_told() {
+fn a_source_that_cannot_be_opened_is_an_error() {
     struct Closed;
     impl Source for Closed {
         fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
@@ -148,48 +153,37 @@ fn a_source_that_cannot_be_opened_is_told() {
             Err(SourceError::new("closed"))
         }
     }
-    let outcome = engine(2).export(
-        &plan_of(&vehicles()),
-        &Closed,
-        &mut Objects::default(),
-        &Meter::default(),
-        &limits(SLICE_BYTES),
-    );
+    let outcome = small_slices().export(&plan_of(&vehicles()), &Closed);
     assert!(matches!(outcome, Err(EngineError::Source(_))), "{outcome:?}");
 }
 
 #[test]
 fn stop_ends_the_export_within_a_slice() {
-    let meter = Meter::default();
+    let mut run = small_slices();
+    let stop = run.stop.clone();
     let stop_early = |given| {
         if given == 20 {
-            meter.stop();
+            stop.stop();
         }
         Ok(())
     };
-    let (error, written, given) = interfered(&meter, stop_early);
+    let (error, written, given) = interfered(&mut run, stop_early);
     assert!(matches!(error, EngineError::Stopped), "{error:?}");
-    assert!(given < 180, "{given} of {HOURS} documents were read: stop was not heard");
+    assert!(given < 180, "{given} of {HOURS} documents were read after the stop");
     assert_is_no_archive(written);
 }
 
 #[test]
-fn stopped_before_it_began_it_writes_no_row() {
-    let (vehicles, meter) = (vehicles(), Meter::default());
-    meter.stop();
-    let outcome = engine(2).export(
-        &plan_of(&vehicles),
-        &InMemory(&vehicles),
-        &mut Objects::default(),
-        &meter,
-        &limits(SLICE_BYTES),
-    );
+fn an_export_stopped_before_it_begins_writes_no_row() {
+    let (vehicles, mut run) = (vehicles(), small_slices());
+    run.stop.stop();
+    let outcome = run.export(&plan_of(&vehicles), &InMemory(&vehicles));
     assert!(matches!(outcome, Err(EngineError::Stopped)), "{outcome:?}");
-    assert_eq!(meter.rows(), 0);
+    assert_eq!(run.meter.rows(), 0);
 }
 
 #[test]
-fn documents_in_the_wrong_order_are_told_instead_of_written() {
+fn documents_out_of_order_are_an_error() {
     struct Backwards<'a>(InMemory<'a>);
     impl Source for Backwards<'_> {
         fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
@@ -207,23 +201,18 @@ fn documents_in_the_wrong_order_are_told_instead_of_written() {
         ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
             let mut documents = self.0.raw_documents(vehicle, parameter, documents);
             documents.reverse();
-            Ok(Box::new(crate::memory::List(documents.into_iter())))
+            Ok(Box::new(List(documents.into_iter())))
         }
     }
     let vehicles = vehicles();
     let source = Backwards(InMemory(&vehicles));
-    let outcome = engine(2).export(
-        &plan_of(&vehicles),
-        &source,
-        &mut Objects::default(),
-        &Meter::default(),
-        &limits(SLICE_BYTES),
-    );
+    let outcome = small_slices().export(&plan_of(&vehicles), &source);
     assert!(matches!(outcome, Err(EngineError::Unordered(_))), "{outcome:?}");
 }
 
 #[test]
-fn an_output_that_fails_is_told() {
+fn a_sink_that_fails_is_an_error() {
+    #[derive(Debug)]
     struct Full(usize);
     impl Sink for Full {
         fn begin(&mut self, _name: &str) -> io::Result<()> {
@@ -241,8 +230,7 @@ fn an_output_that_fails_is_told() {
     }
     let vehicles = vehicles();
     let (plan, source) = (plan_of(&vehicles), InMemory(&vehicles));
-    let outcome =
-        engine(2).export(&plan, &source, &mut Full(10_000), &Meter::default(), &limits(SLICE_BYTES));
+    let outcome = small_slices().export_to(&plan, &source, &mut || Ok(Full(10_000)));
     match outcome {
         Err(EngineError::Sink(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
         other => panic!("not the output's own error: {other:?}"),

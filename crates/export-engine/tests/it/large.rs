@@ -1,4 +1,4 @@
-//! Much of one thing: hours as large as they can be, many parameters, many vehicles.
+//! Large inputs: an hour document of the maximum size, many parameters, many vehicles.
 
 use bson::{Document, doc};
 use export_engine::DumpSource;
@@ -15,7 +15,8 @@ fn day() -> ReferenceRequest {
     ReferenceRequest { from_ms: START_MS, to_ms: START_MS + 24 * HOUR_MS, ..ReferenceRequest::default() }
 }
 
-/// An hour with a point every few milliseconds, as large as a server takes it.
+/// An hour with a point every four milliseconds. The caller fills it up to the server's maximum
+/// size.
 fn largest_hour() -> Document {
     let mut seconds = Document::new();
     for second in 0..3_600 {
@@ -27,7 +28,7 @@ fn largest_hour() -> Document {
 }
 
 #[test]
-fn the_largest_hour_there_can_be_gives_what_the_reference_gives() {
+fn the_largest_possible_hour_gives_what_the_reference_gives() {
     let mut hour = largest_hour();
     let room = (16 << 20) - hour.to_vec().expect("BSON").len();
     hour.insert("filler", "x".repeat(room));
@@ -44,7 +45,7 @@ fn the_largest_hour_there_can_be_gives_what_the_reference_gives() {
     assert_eq!(found.expect("an export"), "");
 }
 
-/// Each at its own time, so that rows are as empty as they can be.
+/// Parameters with different times, so that rows are mostly blank.
 #[test]
 fn forty_parameters_give_what_the_reference_gives() {
     let collections = (0..40_i64).map(|parameter| {

@@ -1,9 +1,13 @@
-//! The engine from outside: what it writes is what the reference exporter writes, and what ends early is no archive.
+//! The engine from outside: its results equal those of the reference exporter, and an export that
+//! fails leaves no archive.
 
 mod archive;
+mod attempts;
 mod bad_input;
 mod endings;
+mod golden;
+mod harness;
 mod large;
-mod memory;
 mod mutated;
 mod oracle;
+mod slices;

@@ -1,5 +1,6 @@
-//! Real documents with their bytes changed: no panic, every point accounted for (the engine ends with an error where one is not),
-//! and the same bytes whatever the size of slices and the number of threads. What cargo-fuzz does for hours, for seconds.
+//! Real documents with changed bytes cause no panic, every point is counted (or the engine returns
+//! an error), and neither the size of slices nor the number of threads changes the result. A short
+//! version of what cargo-fuzz does for hours.
 
 use bson::{Bson, RawDocument};
 use export_core::output::{Archive, Compression, Fill, Format, Resampling};
@@ -12,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::memory::{List, export, plan};
+use crate::harness::{List, export, plan};
 
 const START_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -24,14 +25,14 @@ const PARAMETERS: [&str; 2] = ["odo", "soc"];
 #[derive(Clone, Debug)]
 enum Change {
     FlipBits(Vec<(Index, u8)>),
-    /// One byte becomes one that means something: a type, a digit, an end.
+    /// One byte becomes a meaningful one: a type, a digit, an end.
     Place(Index, u8),
     Truncate(Index),
-    /// The beginning of this document, the end of another.
+    /// The start of this document, the end of another.
     Splice(Index, Index, Index),
-    /// A stretch is there twice.
+    /// A stretch is repeated.
     Repeat(Index, Index),
-    /// A stretch is missing.
+    /// A stretch is removed.
     Cut(Index, Index),
 }
 
@@ -48,7 +49,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// What changes are made of: every kind of value, every order of keys, hours that overlap.
+/// The documents to change: every kind of value, every order of keys, hours that overlap.
 fn real() -> Vec<Vec<u8>> {
     let hours = (0..6_i64).map(|number| {
         let hour_ms = START_MS + number * HOUR_MS - (number % 2) * HOUR_MS / 3;
@@ -70,7 +71,8 @@ fn real() -> Vec<Vec<u8>> {
     hours.map(|hour| hour.to_vec().expect("BSON")).collect()
 }
 
-/// The documents after their changes, by column. Their lengths are put right: a dump's reader sees to that, a server too.
+/// The changed documents by column. Their length prefixes are corrected, since servers and dump
+/// readers check them.
 fn changed(mut documents: Vec<Vec<u8>>, changes: &[(Index, Change)]) -> [Vec<Vec<u8>>; 2] {
     let real = documents.clone();
     for (which, change) in changes {
@@ -85,7 +87,8 @@ fn changed(mut documents: Vec<Vec<u8>>, changes: &[(Index, Change)]) -> [Vec<Vec
     [documents.into_iter().step_by(2).collect(), odd]
 }
 
-/// In order, and those alone whose `_id` may be in the range or is no number.
+/// Orders the documents, and keeps those whose `_id` is in the range or not a number, like a
+/// source.
 fn as_a_source_gives_them(documents: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let range = FROM_MS - HOUR_MS + 1..TO_MS;
     let mut last_ms = i64::MIN;
@@ -93,7 +96,8 @@ fn as_a_source_gives_them(documents: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     for document in documents {
         let id = match read_id(&document) {
             Ok(id) => id.and_then(|id| integral(&id)),
-            // What cannot be read here may be readable to who looks less closely at what comes before.
+            // The engine's reader may find this `_id`, since it checks less of the document before
+            // it.
             Err(_) if document.windows(4).any(|bytes| bytes == b"_id\0") => continue,
             Err(_) => None,
         };
@@ -117,14 +121,14 @@ fn read_id(document: &[u8]) -> bson::error::Result<Option<Bson>> {
     Ok(None)
 }
 
-/// A whole number.
+/// An integral `_id`.
 fn integral(id: &Bson) -> Option<i64> {
     match id {
         Bson::Int32(id) => Some(i64::from(*id)),
         Bson::Int64(id) => Some(*id),
-        #[expect(clippy::cast_possible_truncation, reason = "what is out of bounds stays out of the range")]
+        #[expect(clippy::cast_possible_truncation, reason = "a saturated value is out of the range too")]
         Bson::Double(id) if id.fract() == 0.0 => Some(*id as i64),
-        // With a point or an exponent perhaps: none is taken.
+        // It may have a point or an exponent, so it is treated as out of range.
         Bson::Decimal128(_) => Some(i64::MAX),
         _ => None,
     }
@@ -138,7 +142,7 @@ fn apply(change: &Change, document: &mut Vec<u8>, real: &[Vec<u8>]) {
     match change {
         Change::FlipBits(bits) => bits.iter().for_each(|(at, bit)| *at.get_mut(document) ^= 1 << bit),
         Change::Place(at, byte) => *at.get_mut(document) = *byte,
-        // The end stays one, or nothing but the frame would be looked at.
+        // The closing byte stays, or the decoder would only see the frame.
         Change::Truncate(at) => {
             document.truncate(at.index(document.len()));
             document.push(0);
@@ -179,7 +183,7 @@ impl Source for Changed {
     }
 }
 
-/// The plan of all kinds of an export that decode in ways of their own.
+/// The plan of one of the kinds of exports whose decoding differs.
 fn plan_of(kind: u8) -> Plan {
     let request = ReferenceRequest { from_ms: FROM_MS, to_ms: TO_MS, ..ReferenceRequest::default() };
     let collections = PARAMETERS.map(|name| (name.to_owned(), Vec::new())).into();
@@ -208,8 +212,8 @@ proptest! {
     ) {
         let source = Changed(changed(real(), &changes));
         let plan = plan_of(kind);
-        let whole = export(plan.clone(), &source, 1 << 20, 1).expect("an export").written;
-        let sliced = export(plan, &source, slice_bytes, threads).expect("an export").written;
+        let whole = export(&plan, &source, 1 << 20, 1).expect("an export").written;
+        let sliced = export(&plan, &source, slice_bytes, threads).expect("an export").written;
         prop_assert!(whole == sliced);
     }
 }

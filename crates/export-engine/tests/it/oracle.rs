@@ -14,14 +14,15 @@ use export_testkit::reference::{ReferenceArchive, ReferenceRequest, SourceVehicl
 use export_testkit::verify;
 use proptest::prelude::*;
 
-use crate::memory::{InMemory, export, plan};
+use crate::harness::{InMemory, export, plan, source_vehicle};
 
 const MEGABYTE: usize = 1 << 20;
 
-/// Cases of each property here. There are three of them, and the same over a real database in the tests of the whole service.
+/// Cases of each of the three properties here. The end-to-end tests check the same property on a
+/// real database.
 const CASES: u32 = 3_500;
 
-/// All differences as text; nothing when there are none.
+/// All differences from the reference exporter as text; empty if there are none.
 pub(crate) fn differences(
     request: &ReferenceRequest,
     vehicles: &[SourceVehicle],
@@ -31,7 +32,7 @@ pub(crate) fn differences(
     exported_differences(request, vehicles, &InMemory(vehicles), slice_bytes, threads).expect("an export")
 }
 
-/// The same, of another source of the same documents.
+/// Like [`differences`], for another source of the same documents.
 pub(crate) fn exported_differences(
     request: &ReferenceRequest,
     vehicles: &[SourceVehicle],
@@ -40,7 +41,7 @@ pub(crate) fn exported_differences(
     threads: usize,
 ) -> Result<String, EngineError> {
     let expected = export_documents(request, vehicles);
-    let objects = export(plan(request, &expected, vehicles), source, slice_bytes, threads)?;
+    let objects = export(&plan(request, &expected, vehicles), source, slice_bytes, threads)?;
     let compared = match request.options.archive {
         ReferenceArchive::Zip => verify::compare(Cursor::new(objects.zip()), request, &expected),
         ReferenceArchive::None => verify::compare_objects(&objects.written, request, &expected),
@@ -52,7 +53,7 @@ fn slice_bytes() -> impl Strategy<Value = usize> {
     prop_oneof![Just(1), Just(700), Just(MEGABYTE)]
 }
 
-/// Whether an error is a dump's, and which.
+/// The dump's error, if the error is one.
 pub(crate) fn dump_error(error: &EngineError) -> Option<&DumpError> {
     match error {
         EngineError::Source(source) => source.source()?.downcast_ref(),
@@ -83,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn odd_compressed_dumps_give_it_too_or_say_that_they_are_not_in_order(
+    fn odd_compressed_dumps_give_what_the_reference_gives_or_are_unordered(
         case in dump_case(), slice_bytes in slice_bytes(), threads in 1..=3_usize,
     ) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -108,7 +109,8 @@ fn every_known_oddity_gives_what_the_reference_gives() {
     }
 }
 
-/// Real densities: many slices per vehicle, and documents that reach over the edges of slices and of the range.
+/// Real densities: many slices per vehicle, and documents that cross the edges of slices and of the
+/// range.
 #[test]
 fn a_dense_fleet_gives_what_the_reference_gives() {
     let spec = FleetSpec {
@@ -137,14 +139,4 @@ fn a_dense_fleet_gives_what_the_reference_gives() {
     let request = ReferenceRequest { from_ms, to_ms, ..ReferenceRequest::default() };
     assert!(export_documents(&request, &vehicles).vehicles.iter().any(|vehicle| vehicle.rows > 10_000));
     assert_eq!(differences(&request, &vehicles, MEGABYTE, 2), "");
-}
-
-fn source_vehicle(vehicle: &oddities::OddVehicle) -> SourceVehicle {
-    let collections = vehicle.collections.iter();
-    SourceVehicle {
-        database: format!("vehicle_{}", vehicle.suffix),
-        collections: collections
-            .map(|(name, hours)| ((*name).to_owned(), hours.iter().cloned().map(Into::into).collect()))
-            .collect(),
-    }
 }

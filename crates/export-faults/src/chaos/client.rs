@@ -1,7 +1,8 @@
-//! Clients: they ask, ask again, hang up and change their minds.
+//! Clients that post, retry, hang up and cancel.
 
 use std::time::Duration;
 
+use export_testkit::http::{Answer, send};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -10,14 +11,13 @@ use tokio::time::{sleep, timeout};
 use super::evidence::Told;
 use super::fault::{APIS, Process};
 use super::schedule::{Manner, PlannedJob};
-use super::shape::names_nobody;
+use super::shape::names_an_unknown_vehicle;
 use super::stage::Stage;
-use crate::http::{Answer, send};
 
-/// How often a client with a key asks, and how long it waits in between.
+/// Attempts of a client with an `Idempotency-Key`, and the pause between them.
 const TRIES: usize = 60;
 const PAUSE: Duration = Duration::from_millis(250);
-/// How often a client tries to cancel.
+/// Attempts of a client to cancel.
 const CANCEL_TRIES: usize = 20;
 /// How long a connection may take that is going to be hung up.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const ENDED_BEFORE: u16 = 409;
 const REFUSED: u16 = 422;
 const UNAVAILABLE: u16 = 503;
 
-/// What came of a request.
+/// The outcome of a request.
 enum Asked {
     /// The job's id.
     Accepted(String),
@@ -78,7 +78,7 @@ impl Stage {
         let asked = self.request(api, "POST", "/export", headers, body.to_string().into_bytes());
         let Some(answer) = asked.await else { return Asked::InVain };
         // A vehicle that there is not is refused as long as the catalog is sure of it.
-        if answer.status == REFUSED && names_nobody(body) {
+        if answer.status == REFUSED && names_an_unknown_vehicle(body) {
             return Asked::Refused;
         }
         if answer.status != ACCEPTED {

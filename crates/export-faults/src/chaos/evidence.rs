@@ -7,11 +7,11 @@ use bson::Document;
 /// What clients, database, bucket and broker say after a schedule.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
-    /// Jobs that clients were told of.
+    /// Jobs that clients got a 202 for.
     pub told: Vec<Told>,
     /// Jobs whose end was promised: `DELETE` was answered with 202.
     pub cancelled: BTreeSet<String>,
-    /// Jobs that an API did not know although a client was told of them.
+    /// Jobs for which an API answered 404 although a client had got a 202.
     pub unknown: BTreeSet<String>,
     /// The stored jobs.
     pub jobs: Vec<Document>,

@@ -42,30 +42,30 @@ pub enum Network {
     HoldAnswers,
     /// Nothing goes anywhere.
     Silence,
-    /// Answers take so many milliseconds longer.
+    /// Answers take this many milliseconds longer.
     Delay(u64),
 }
 
 /// Something that breaks, for a while or once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL; started again after so many milliseconds.
+    /// SIGKILL; restarted after this many milliseconds.
     Kill(Process, u64),
-    /// SIGTERM to a worker; started again after so many milliseconds.
+    /// SIGTERM to a worker; restarted after this many milliseconds.
     Stop(usize, u64),
-    /// SIGSTOP, then SIGCONT after so many milliseconds.
+    /// SIGSTOP, then SIGCONT after this many milliseconds.
     Freeze(Process, u64),
-    /// For so many milliseconds.
+    /// For this many milliseconds.
     Network(Process, Service, Network, u64),
-    /// So many confirms of the broker's never reach this API, whose connection is reset instead.
+    /// This many publisher confirms never reach this API; its connection is reset instead.
     LoseConfirms(usize, usize),
     /// The broker is restarted; in good order, or with SIGKILL.
     RestartBroker(bool),
     /// What waits in the jobs' queue is thrown away, or what rests in the retry queue.
     Purge(bool),
-    /// The jobs' queue is deleted, and made again after so many milliseconds.
+    /// The jobs' queue is deleted, and created again after this many milliseconds.
     DeleteQueue(u64),
-    /// So many more messages for a job that was accepted.
+    /// This many duplicate messages for an accepted job.
     Duplicates(usize),
     /// A message that names no job; which kind of nonsense, and a number that is in it.
     Poison(u8, u64),
@@ -73,13 +73,13 @@ pub enum Fault {
     StepDown,
     /// The database is restarted; in good order, or with SIGKILL.
     RestartMongod(bool),
-    /// So many of a worker's requests that write are answered with this status, and not acted upon.
+    /// This many of a worker's write requests are answered with this status and not executed.
     S3Refuses(usize, u16, usize),
-    /// So many replies to a worker are lost: of completed uploads, or of objects and parts.
+    /// This many replies to a worker are lost: of completed uploads, or of objects and parts.
     LoseReplies(usize, bool, usize),
-    /// A worker's way to S3 takes so many kilobytes a second, for so many milliseconds.
+    /// A worker's connection to S3 is limited to this many kilobytes per second, for this many milliseconds.
     Throttle(usize, u64, u64),
-    /// The object store is killed and started again after so many milliseconds.
+    /// The object store is killed, and restarted after this many milliseconds.
     RestartS3(u64),
 }
 
@@ -116,7 +116,7 @@ impl Fault {
         }
     }
 
-    /// One of those that hit a program, a connection or a message.
+    /// A fault of one program, connection or message.
     pub(super) fn small(random: &mut Rng) -> Self {
         let api = random.usize(0..APIS);
         let worker = random.usize(0..WORKERS);
@@ -140,7 +140,7 @@ impl Fault {
         }
     }
 
-    /// One of those that hit everybody.
+    /// A fault of a server that all programs use.
     pub(super) fn big(random: &mut Rng) -> Self {
         match random.u32(0..10) {
             0..2 => Self::RestartBroker(random.bool()),

@@ -25,7 +25,7 @@ pub struct LeftOver {
     pub spare_objects: usize,
     /// Uploads of several parts that were begun.
     pub uploads: usize,
-    /// Those that were neither completed nor aborted.
+    /// Multipart uploads that were neither completed nor aborted.
     pub left_uploads: usize,
 }
 

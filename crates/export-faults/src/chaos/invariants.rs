@@ -52,7 +52,7 @@ pub fn violations(evidence: &Evidence) -> Vec<Violation> {
 }
 
 impl Violation {
-    /// What it means for whoever waits for an export.
+    /// What a violation means for the client who waits for an export.
     pub fn consequence(&self) -> &'static str {
         match self.invariant {
             1 | 9 => "lost",

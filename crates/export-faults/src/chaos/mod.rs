@@ -1,7 +1,7 @@
 //! Seeded random schedules of faults over the real programs, and the protocol's invariants afterwards.
 //!
 //! A [`Schedule`] says who posts which export when, and what breaks when; it is made from a seed alone. [`play`] acts it out on a
-//! deployment of its own, lifts every fault, waits for rest and gathers [`Evidence`]: what clients were told, every version that
+//! deployment of its own, lifts every fault, waits for rest and gathers [`Evidence`]: what the API answered, every version that
 //! each job document ever had, the bucket, the server's log of what was written to it, the queues. [`violations`] then judges the
 //! evidence without looking at anything else.
 //!

@@ -19,7 +19,7 @@ use super::stage::Stage;
 /// Coming to rest may take longer than this, but then it is worth a look: two lost leases, one after the other, do not.
 const LONG: Duration = Duration::from_secs(20);
 
-/// What came of a schedule.
+/// The result of playing one schedule.
 #[derive(Debug)]
 pub struct Played {
     /// All that is known of it.
@@ -120,7 +120,7 @@ fn keep(stage: &Stage, schedule: &Schedule, played: &Played, folder: &Path) {
 }
 
 async fn leave(stage: Arc<Stage>) {
-    let stage = Arc::into_inner(stage).unwrap_or_else(|| panic!("somebody still acts"));
+    let stage = Arc::into_inner(stage).unwrap_or_else(|| panic!("a task still holds the stage"));
     let mut deployment = stage.deployment;
     // The vehicles are for the next schedule, too.
     deployment.space.vehicle_prefix = format!("none of {}", deployment.space.id);

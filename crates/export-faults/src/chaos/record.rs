@@ -1,4 +1,4 @@
-//! Every version that the job documents ever have, as the database tells them one after the other.
+//! Every version of every job document, in order, from a change stream.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl Record {
 
 async fn follow(database: Database, mut changes: Changes) -> History {
     let mut history = History::new();
-    // Where to go on after an interruption: nothing is told twice or left out.
+    // The resume token: after an interruption no version is repeated or left out.
     let mut place: Option<ResumeToken> = changes.resume_token();
     loop {
         match changes.next().await {

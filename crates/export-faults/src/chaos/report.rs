@@ -31,7 +31,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds what came of a schedule.
+    /// Adds the result of a schedule.
     pub fn add(&mut self, schedule: &Schedule, played: &Played) {
         self.schedules += 1;
         for job in &played.evidence.jobs {
@@ -79,7 +79,7 @@ impl Totals {
         };
         let jobs: usize = self.states.values().sum();
         row("requests that were sent", self.requests.to_string());
-        row("jobs that clients were told of (202)", self.told.to_string());
+        row("jobs accepted (202)", self.told.to_string());
         row("jobs stored, those of clients that hung up included", jobs.to_string());
         for (state, count) in &self.states {
             row(&format!("— {state}"), count.to_string());

@@ -38,7 +38,7 @@ impl Stage {
             sleep(TAKEN_BACK).await;
             let left_in_queues = self.left_in_queues().await;
             let is_empty = left_in_queues.iter().all(|(_, count)| *count == 0);
-            // A message that is always in somebody's hands is left: a longer calm has given everybody the time to put it away.
+            // A message that a consumer holds without acknowledging it remains: during the calm every consumer had time to finish.
             if is_empty || calm == LONG_CALM {
                 let calm_since = calm_since.unwrap_or_else(Instant::now);
                 return Rest { took: calm_since - began_at, left_in_queues };
@@ -69,7 +69,7 @@ impl Stage {
         // One whose end the relay has not seen yet is not at rest.
         let unannounced = doc! { "unannounced.0": { "$exists": true } };
         let unannounced = self.deployment.jobs().count_documents(unannounced).await;
-        // One that waits for the first message that nobody has sent would be found by its state all the same.
+        // A job whose first message was never sent is found by its state.
         let active = doc! { "state": { "$in": ["NOT_STARTED", "STARTED"] } };
         let active = self.deployment.jobs().count_documents(active).await;
         [active, unannounced].into_iter().all(|found| found.is_ok_and(|count| count == 0))

@@ -34,7 +34,7 @@ impl References {
         let mut found = read.found.clone();
         let space = &deployment.space;
         match read.shape {
-            None => found.differences.push("nobody asked for such an export".to_owned()),
+            None => found.differences.push("no client posted such an export".to_owned()),
             Some(shape) if found.missing.is_empty() => {
                 let compared = self.compare(&space.mongodb, &space.vehicle_prefix, shape, &read.objects);
                 (found.reference_rows, found.differences) = compared.await;

@@ -11,7 +11,7 @@ const STREAM_MS: u64 = 6_000;
 const FIRST_FAULT_MS: u64 = 300;
 /// Faults that hit a program, a connection or a message: at least, and at most.
 const SMALL_FAULTS: (usize, usize) = (8, 13);
-/// In how many of so many schedules faults alone may use up a job's attempts.
+/// In one of this many schedules faults alone may use up a job's attempts.
 const FEW_ATTEMPTS: (u32, u32) = (1, 4);
 /// Attempts of jobs in such schedules, and in all others.
 const ATTEMPTS: (u32, u32) = (3, 60);
@@ -54,7 +54,7 @@ pub struct PlannedJob {
     pub shape: Shape,
     /// How it asks.
     pub manner: Manner,
-    /// When it changes its mind, in milliseconds after it was told that the job is accepted.
+    /// When it cancels, in milliseconds after the 202.
     pub cancel_after_ms: Option<u64>,
 }
 
@@ -65,9 +65,9 @@ pub enum Manner {
     Once,
     /// With a key, again and again until it is accepted, here and there.
     UntilAccepted,
-    /// With a key, so many times at once.
+    /// With an `Idempotency-Key`, this many times at once.
     AtOnce(usize),
-    /// Hangs up when all but so many bytes are sent, and asks again with the same key if the second says so.
+    /// Closes the connection when all but this many bytes are sent, and retries with the same key if the second field says so.
     HangUp(usize, bool),
 }
 
@@ -81,7 +81,7 @@ pub struct PlannedFault {
 }
 
 impl Schedule {
-    /// The schedule of this seed and number, with so many jobs.
+    /// The schedule of this seed and number, with this many jobs.
     pub fn new(seed: u64, number: u32, job_count: usize) -> Self {
         let mut random = Rng::with_seed(seed.wrapping_mul(SPREAD) ^ u64::from(number).wrapping_mul(!SPREAD));
         let has_few_attempts = random.u32(0..FEW_ATTEMPTS.1) < FEW_ATTEMPTS.0;
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// Whoever has a seed from last year's log wants last year's schedule: this one changes with the generator only.
+    /// A seed in an old log must give the same schedule today: the hash changes only with the generator.
     #[test]
     fn a_schedule_as_it_was_when_this_was_written() {
         let schedule = Schedule::new(1, 0, 3);

@@ -8,8 +8,8 @@ use tokio::sync::Mutex;
 use super::results::References;
 use super::shape::store_fleet;
 
-/// A database, a broker and an object store of the run's own, with the vehicles that all schedules export. Whoever touches one holds
-/// its lock, so that nobody asks a server that is being restarted.
+/// A database, a broker and an object store of the run's own, with the vehicles that all schedules export. Every access holds
+/// its lock, so that no request goes to a server that is being restarted.
 pub struct Servers {
     pub(super) mongod: Mutex<OwnMongod>,
     pub(super) rabbitmq: Mutex<OwnRabbitmq>,

@@ -146,7 +146,7 @@ impl Shape {
         body
     }
 
-    /// The shape of a stored job; also of one that nobody was told of.
+    /// The shape of a stored job; also of a job whose 202 was lost.
     pub fn of(job: &Document) -> Option<Self> {
         let vehicles: Vec<&str> = job.get_array("vehicles").ok()?.iter().filter_map(Bson::as_str).collect();
         let is_of = |shape: &Self| {
@@ -161,7 +161,7 @@ impl Shape {
 }
 
 /// Whether a request is about the vehicle that there is not.
-pub(super) fn names_nobody(body: &Value) -> bool {
+pub(super) fn names_an_unknown_vehicle(body: &Value) -> bool {
     body["vehicles"][0].as_str().is_some_and(|vehicle| vehicle.ends_with(NOBODY))
 }
 
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stored_job_tells_its_shape() {
+    fn a_stored_job_gives_its_shape() {
         for shape in Shape::ALL {
             let body = shape.body("t_vehicle_");
             let vehicles: Vec<Bson> = body["vehicles"]

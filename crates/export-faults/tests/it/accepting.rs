@@ -5,7 +5,7 @@ use export_faults::patterns::{command, publish};
 use export_faults::{Deployment, Fleet, state_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
-/// The job is in the database, and nobody knows: the client was told nothing. It is exported all the same.
+/// The job is stored but the client got no answer. It is exported nevertheless.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_killed_between_insert_and_answer() {
     let deployment = Deployment::start().await;
@@ -67,7 +67,7 @@ async fn the_api_is_killed_between_publish_and_mark() {
     is_exported_once(deployment, &fleet, &job).await;
 }
 
-/// The only job there is, which nobody has claimed.
+/// The only job, which is unclaimed.
 async fn the_one_job(deployment: &Deployment) -> Document {
     let mut jobs = deployment.all_jobs().await;
     assert_eq!(jobs.len(), 1, "{jobs:?}");
@@ -149,7 +149,7 @@ async fn hangs_up_while(
     deployment.until_so("the job is there", || async { deployment.all_jobs().await.len() == 1 }).await;
     let job_id = deployment.all_jobs().await[0].get_str("_id").expect("an id").to_owned();
     deployment.until(&job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
-    // Whoever looked again while it was on its way would have sent a second one.
+    // A republish while the first message was in flight would have sent a second one.
     assert_eq!(published.seen(), 1);
     let worker = deployment.worker().await;
     fleet.exported(&deployment, &job_id).await;

@@ -76,7 +76,7 @@ async fn a_running_job_is_cancelled() {
     deployment.end().await;
 }
 
-/// The result is whole and about to be told: whoever got a 202 may rely on it, so it is not.
+/// The result is complete and about to be committed. The client got a 202 for the cancellation, so it is not committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_cancelled_right_before_its_commit() {
     let deployment = Deployment::start().await;
@@ -112,7 +112,7 @@ async fn a_finished_job_cannot_be_cancelled() {
     deployment.end().await;
 }
 
-/// Nobody is there who could hear of it: the sweeper ends the job.
+/// No worker is there to be notified: the sweeper ends the job.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_workers_job_is_cancelled() {
     let deployment = Deployment::start().await;

@@ -39,7 +39,7 @@ async fn a_few_schedules_lose_and_double_nothing() {
             "{}",
             Totals::complaint(&schedule, &played.violations, JOBS, &kept)
         );
-        // A stream of jobs that nobody served would violate nothing.
+        // If no job were served, nothing would be violated.
         let finished = played.evidence.jobs.iter().filter(|job| job.get_str("exportUri").is_ok()).count();
         assert!(finished > JOBS / 4, "{finished} finished: {}", played.remarks.join("\n"));
         totals.add(&schedule, &played);

@@ -113,7 +113,7 @@ fn failed(job: &Document, code: &str) -> Document {
 }
 
 #[test]
-fn nothing_is_wrong_with_what_is_right() {
+fn correct_evidence_has_no_violation() {
     assert_eq!(violations(&good()), []);
     let cancelled = with(&waiting(), doc! { "state": "CANCELLED", "cancelRequested": true });
     let mut evidence = evidence_of(vec![waiting(), cancelled]);
@@ -136,7 +136,7 @@ fn nothing_is_wrong_with_what_is_right() {
     let last = failed(versions.last().expect("a version"), "worker_lost");
     versions.push(last);
     assert_eq!(violations(&evidence_of(versions)), []);
-    // A request that names nobody fails at once.
+    // A request for an unknown vehicle fails at once.
     let nobody = with(&waiting(), doc! { "vehicles": ["v_nobody"] });
     let running = claimed(&nobody);
     let evidence = evidence_of(vec![nobody, running.clone(), failed(&running, "unknown_vehicle")]);
@@ -213,7 +213,7 @@ fn ends_that_do_not_last() {
 
 #[test]
 fn changes_that_no_rule_makes() {
-    // A commit of an old epoch, of one that nobody claimed, by nobody.
+    // A commit of an old epoch, of an epoch that was never claimed, and without a worker.
     assert_violates(6, &ending_with(|job| finished(&with(job, doc! { "epoch": 0_i64 }))));
     assert_violates(6, &evidence_of(vec![waiting(), finished(&waiting())]));
     assert_violates(6, &ending_with(|job| with(job, doc! { "owner": "another" })));

@@ -27,7 +27,7 @@ async fn a_worker_is_killed_during_an_upload() {
     deployment.end().await;
 }
 
-/// The first worker's object is whole, but nobody knows of it: a second one is made, and only that is told.
+/// The first worker's object is complete but not committed: a second object is made, and only that one is published.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_killed_between_complete_and_commit() {
     let deployment = Deployment::start().await;
@@ -76,7 +76,7 @@ async fn a_worker_is_killed_between_the_end_of_the_result_and_the_commit() {
     deployment.end().await;
 }
 
-/// The job is finished, its message is not: whoever gets that next changes nothing.
+/// The job is finished but its message is not acknowledged: the next delivery changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_killed_between_commit_and_ack() {
     let deployment = Deployment::start().await;

@@ -6,7 +6,7 @@ use export_faults::{Deployment, Fleet, state_of};
 const WAITING: usize = 6;
 const IN_BROKER: usize = 4;
 
-/// Jobs that wait for a worker, and an API that soon publishes again what nobody takes.
+/// Jobs that wait for a worker, and an API that soon republishes unclaimed jobs.
 async fn with_waiting_jobs() -> (Deployment, Fleet, export_faults::Api, Vec<String>) {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;

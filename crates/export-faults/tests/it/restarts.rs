@@ -9,7 +9,7 @@ use export_testkit::services::Services;
 use serde_json::json;
 
 const RESTARTS: usize = 20;
-/// Every so many restarts the broker may put its work away first.
+/// One restart in this many is a clean shutdown.
 const ORDERLY: usize = 5;
 /// What a client may have to wait for, at most.
 const ACCEPTED: Duration = Duration::from_secs(6);

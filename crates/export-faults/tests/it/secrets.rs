@@ -1,4 +1,4 @@
-//! No secret is told: not in logs at their loudest, not in answers, not when services refuse it.
+//! No secret is printed: not in logs at trace level, not in answers, not when a service rejects it.
 //!
 //! Every secret that a program is given here is a canary, a text that stands nowhere else. They are looked for in all that the
 //! programs write and answer.
@@ -48,18 +48,18 @@ impl Canaries {
     }
 
     /// Panics when one of them stands here, plain or in one of the forms in which protocols carry it.
-    fn assert_untold(&self, whose: &str, text: &str) {
+    fn assert_not_in(&self, whose: &str, text: &str) {
         for (name, secret) in &self.names {
             for form in forms(secret) {
                 if let Some(at) = text.find(&form) {
                     let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
                     let line = text[line..].lines().next().unwrap_or_default();
-                    panic!("{whose} tells the secret {name}: {}", line.replace(&form, "<<it>>"));
+                    panic!("{whose} prints the secret {name}: {}", line.replace(&form, "<<it>>"));
                 }
             }
         }
         // A link's signature lets everyone have the file.
-        assert!(!text.contains("X-Amz-Signature="), "{whose} tells a signed link");
+        assert!(!text.contains("X-Amz-Signature="), "{whose} prints a signed link");
     }
 }
 
@@ -82,11 +82,11 @@ fn forms(secret: &str) -> Vec<String> {
 #[test]
 fn canaries_are_found_in_every_form() {
     let canaries = Canaries { names: vec![("one", "canary-one-1".to_owned())] };
-    canaries.assert_untold("nobody", "canary-two-1");
+    canaries.assert_not_in("nobody", "canary-two-1");
     let told = ["\0user\0canary-one-1", "user:canary-one-1", "xcanary-one-1y"];
     for plain in told {
         for text in [plain.to_owned(), STANDARD.encode(plain), format!("{:?}", plain.as_bytes())] {
-            let looked = std::panic::catch_unwind(|| canaries.assert_untold("somebody", &text));
+            let looked = std::panic::catch_unwind(|| canaries.assert_not_in("somebody", &text));
             assert!(looked.is_err(), "not found in {text}");
         }
     }
@@ -129,7 +129,7 @@ impl Users {
             settings.iter().chain(&LOUD).fold(program, |program, (name, value)| program.with(name, value));
         let ended = tokio::task::spawn_blocking(move || program.run()).await.expect("it ends");
         assert_eq!(ended.code, Some(0), "{}", ended.output);
-        canaries.assert_untold("exports provision", &ended.output);
+        canaries.assert_not_in("exports provision", &ended.output);
         users
     }
 
@@ -185,10 +185,10 @@ async fn programs_at_work_tell_no_secret() {
     let download = api.get(&format!("/export/{job_id}/download")).await;
     assert_eq!(download.status, 303);
 
-    canaries.assert_untold("an answer", &answers(&api, &job_id).await);
+    canaries.assert_not_in("an answer", &answers(&api, &job_id).await);
     for (name, output) in [("the API", api.output()), ("the worker", worker.output())] {
         assert!(output.contains("TRACE"), "{name} is not loud: {output}");
-        canaries.assert_untold(name, &output);
+        canaries.assert_not_in(name, &output);
     }
     drop((api, worker));
     users.remove(&deployment).await;
@@ -213,7 +213,7 @@ async fn programs_that_are_refused_tell_no_secret() {
     let mut api = loud(&deployment, &settings).api().await;
     let refused = api.post(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
     assert_eq!(refused.status, 503, "{refused:?}");
-    canaries.assert_untold(
+    canaries.assert_not_in(
         "an answer",
         &format!("{:?} {}", refused.headers, String::from_utf8_lossy(&refused.body)),
     );
@@ -230,7 +230,7 @@ async fn programs_that_are_refused_tell_no_secret() {
         ("the worker", worker.output()),
         ("the worker without S3", without_s3.output()),
     ] {
-        canaries.assert_untold(name, &output);
+        canaries.assert_not_in(name, &output);
     }
     drop((api, worker, without_s3));
     deployment.forget().await;

@@ -94,7 +94,7 @@ async fn the_completion_is_refused() {
     exported_after(deployment, &fleet, troubles).await;
 }
 
-/// The object is there, nobody was told. Asked again S3 says that there is such an object: it is the attempt's own.
+/// The object is stored but the reply is lost. The retry learns from S3 that the object exists: it is this attempt's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reply_to_an_object_is_lost() {
     let deployment = Deployment::start().await;

@@ -14,7 +14,7 @@ const RESULT_MIB: u32 = 7;
 const FILLER: &str = "filler";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bucket_is_deleted_and_made_again() {
+async fn the_bucket_is_deleted_and_recreated() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.hasty().api().await;

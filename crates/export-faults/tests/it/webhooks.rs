@@ -13,7 +13,7 @@ use serde_json::json;
 const KEY: &str = "aHVudGVyMiBodW50ZXIyIGh1bnRlcjIgaHVudGVyMiE=";
 const SOON: Duration = Duration::from_mins(1);
 
-/// Accepts requests and answers with these heads, one after the other; without one, never. Tells of each request.
+/// Accepts requests and answers with these heads in order, then never. Sends each request to the channel.
 fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -51,7 +51,7 @@ fn with_webhooks(deployment: &Deployment) -> Start<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_tells_the_host_and_nothing_secret() {
+async fn the_log_has_the_host_and_no_secret() {
     let deployment = Deployment::start().await;
     let (address, received) =
         receiver(&["HTTP/1.1 410 Gone\r\ncontent-length: 6\r\n\r\nsesame", "HTTP/1.1 204 No\r\n\r\n"]);

@@ -70,7 +70,7 @@ async fn frozen_at(fleet: &Fleet, deployment: Deployment, stops_at: impl FnOnce(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_goes_on_while_it_plans() {
+async fn a_zombie_resumes_while_it_plans() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let lists = Pattern::any().containing("listDatabases\0");
@@ -81,7 +81,7 @@ async fn a_zombie_goes_on_while_it_plans() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_goes_on_while_it_reads() {
+async fn a_zombie_resumes_while_it_reads() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::long(&deployment, 20).await;
     frozen_at(&fleet, deployment, |zombie| {
@@ -91,7 +91,7 @@ async fn a_zombie_goes_on_while_it_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_goes_on_while_it_uploads() {
+async fn a_zombie_resumes_while_it_uploads() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     frozen_at(&fleet, deployment, |zombie| {
@@ -102,7 +102,7 @@ async fn a_zombie_goes_on_while_it_uploads() {
 
 /// Its object is whole, and so is the other one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zombie_goes_on_after_its_upload() {
+async fn a_zombie_resumes_after_its_upload() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::bulky(&deployment, 6).await;
     frozen_at(&fleet, deployment, |zombie| {
@@ -118,7 +118,7 @@ async fn a_zombies_result_comes_late() {
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.hasty().api().await;
     let mut zombie = with_one_slot(&deployment).await;
-    let asked = zombie.links.mongodb.add(Rule::request(finish_result(), Fault::None));
+    let finish_seen = zombie.links.mongodb.add(Rule::request(finish_result(), Fault::None));
     let held =
         zombie.links.mongodb.add(Rule::request(finish_result(), Fault::Hold(Direction::Requests)).times(1));
     let job_id = api.accepted(&fleet.body).await;
@@ -126,15 +126,16 @@ async fn a_zombies_result_comes_late() {
     let second = deployment.hasty().worker().await;
     let finished = Finished::by_another(&deployment, &fleet, &job_id).await;
     held.lift();
-    asked.until_answered(1).await;
+    finish_seen.until_answered(1).await;
     zombie.until_written("the job went to another worker before its result could be finished");
     finished.is_unchanged(&deployment).await;
-    assert_eq!(asked.seen(), 1, "it asks once");
+    assert_eq!(finish_seen.seen(), 1, "it asks once");
     drop((api, zombie, second));
     deployment.end().await;
 }
 
-/// The commit comes late, and no other worker has taken the job yet: it does not match either. The next attempt commits with the result, which is whole.
+/// The commit comes late and the job waits unclaimed: the commit does not match either. The next attempt commits with the
+/// result, which is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombies_commit_comes_between_two_attempts() {
     let deployment = Deployment::start().await;

@@ -1,23 +1,18 @@
 //! Download links.
 
 use export_settings::s3::S3Settings;
+use export_testkit::http::send;
 use export_testkit::isolation::TestSpace;
 
 use crate::results::{bucket, bucket_with, settings, store};
 
 const KEY: &str = "exports/default/job/1-nonce.zip";
 
-/// Opens a link without credentials, like a browser.
+/// Follows a link without credentials, as a browser would; returns the status, the body and the `Content-Disposition`.
 async fn fetch(link: String) -> (u16, Vec<u8>, String) {
-    let fetched = tokio::task::spawn_blocking(move || {
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut answer = agent.get(&link).call().expect("an answer");
-        let disposition = answer.headers().get("content-disposition");
-        let disposition =
-            disposition.map(|value| value.to_str().expect("text").to_owned()).unwrap_or_default();
-        (answer.status().as_u16(), answer.body_mut().read_to_vec().expect("a body"), disposition)
-    });
-    fetched.await.expect("no panic")
+    let answer = send("GET", link, Vec::new(), Vec::new()).await.expect("an answer");
+    let disposition = answer.header("content-disposition").unwrap_or_default().to_owned();
+    (answer.status, answer.body, disposition)
 }
 
 #[tokio::test]

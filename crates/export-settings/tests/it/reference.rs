@@ -1,6 +1,7 @@
 //! `.env.example` and the table in SETUP.md are what the declarations say.
 //!
-//! With `UPDATE_SETTINGS=1` the test writes them: `UPDATE_SETTINGS=1 cargo test -p export-settings`.
+//! With `UPDATE_SETTINGS=1` the test writes them: `UPDATE_SETTINGS=1 cargo test -p
+//! export-settings`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

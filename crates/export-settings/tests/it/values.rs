@@ -13,7 +13,8 @@ use export_settings::reference::{example_flags, settings};
 use export_settings::results::ResultSettings;
 use export_settings::worker::WorkerSettings;
 
-/// Every setting with bounds says them, names itself and hides the value; new settings are covered as they are declared.
+/// Every setting with bounds says them, names itself and hides the value; new settings are covered
+/// as they are declared.
 #[test]
 fn a_wrong_value_is_never_printed() {
     let bounded = settings().into_iter().filter(|setting| setting.expected.is_some());

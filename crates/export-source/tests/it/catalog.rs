@@ -1,4 +1,4 @@
-//! The catalog: who keeps it, what is in it, what the API reads from it.
+//! The catalog: its lease, its content, and the queries of the API.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 struct TestCatalog {
     space: TestSpace,
     catalog: Catalog,
-    /// The same, seen by another client that knows nothing of the catalog.
+    /// The same collection, through a separate client.
     stored: Collection<Document>,
 }
 
@@ -36,7 +36,7 @@ impl TestCatalog {
         self.catalog.take_lease("a worker", MINUTE).await.expect("an answer").expect("ours")
     }
 
-    /// A catalog of these vehicles, which have been looked at.
+    /// A catalog of these vehicles, which have been examined.
     async fn of(vehicles: &[(&str, &[CataloguedParameter])]) -> Self {
         let catalog = Self::create().await;
         let listed: Vec<VehicleId> = vehicles.iter().map(|(name, _)| vehicle(name)).collect();
@@ -85,13 +85,13 @@ fn like(patterns: &[&str]) -> AllowedVehicles {
 }
 
 #[tokio::test]
-async fn one_worker_keeps_it_until_its_lease_ends() {
+async fn one_worker_holds_the_lease_until_it_ends() {
     let test = TestCatalog::create().await;
     let catalog = &test.catalog;
     let status = catalog.status().await.expect("an answer");
-    assert!(status.listed_at_ms.is_none() && !status.is_trusted, "before the first look");
+    assert!(status.listed_at_ms.is_none() && !status.is_trusted, "before the first refresh");
 
-    // All at once, where there is no marker yet.
+    // Concurrently, before the marker exists.
     let (first, second) =
         tokio::join!(catalog.take_lease("first", MINUTE), catalog.take_lease("second", MINUTE));
     let keepers = [first.expect("an answer").is_some(), second.expect("an answer").is_some()];
@@ -106,7 +106,7 @@ async fn one_worker_keeps_it_until_its_lease_ends() {
     catalog.release(other).await.expect("an answer");
     assert!(
         catalog.take_lease(other, MINUTE).await.expect("an answer").is_none(),
-        "only its own can be given back"
+        "only its own lease can be released"
     );
     catalog.release(keeper).await.expect("an answer");
     assert!(
@@ -122,6 +122,23 @@ async fn one_worker_keeps_it_until_its_lease_ends() {
     test.space.cleanup().await;
 }
 
+/// The clock is set back by an hour while a worker that has died holds the lease.
+#[tokio::test]
+async fn a_lease_far_in_the_future_is_free() {
+    let test = TestCatalog::create().await;
+    assert!(test.catalog.take_lease("dead", MINUTE).await.expect("an answer").is_some());
+    let until = |ms: i64| vec![doc! { "$set": { "leaseUntil": { "$add": ["$$NOW", ms] } } }];
+    let marker = doc! { "_id": "/catalog" };
+    test.stored.update_one(marker.clone(), until(90_000)).await.expect("changed");
+    assert!(
+        test.catalog.take_lease("other", MINUTE).await.expect("an answer").is_none(),
+        "a small step of the clock frees no lease"
+    );
+    test.stored.update_one(marker, until(3_600_000)).await.expect("changed");
+    assert!(test.catalog.take_lease("other", MINUTE).await.expect("an answer").is_some());
+    test.space.cleanup().await;
+}
+
 #[tokio::test]
 async fn vehicles_come_and_go_with_the_list() {
     let test = TestCatalog::create().await;
@@ -132,24 +149,25 @@ async fn vehicles_come_and_go_with_the_list() {
     let status = catalog.status().await.expect("an answer");
     assert!(status.is_trusted && status.listed_at_ms.is_some());
 
-    // Whatever somebody else has put there goes, too.
+    // Invalid names are removed, too.
     test.stored.insert_one(doc! { "_id": "no vehicle: a b" }).await.expect("stored");
     let keeping = test.keeping().await;
     let change = catalog.set_list(&keeping, &vehicles(&["v2", "v3"]), Duration::ZERO).await.expect("listed");
     assert_eq!((change.added, change.gone), (vehicles(&["v3"]), vehicles(&["v1"])));
     assert_eq!(test.names().await, ["v2", "v3"]);
     let status = catalog.status().await.expect("an answer");
-    assert!(!status.is_trusted, "trusted for no longer than was said");
+    assert!(!status.is_trusted, "not trusted for longer than requested");
 
-    // A vehicle that is gone does not come back by what was found of it before.
+    // A late result of an examination does not restore a removed vehicle.
     catalog.note(&vehicle("v1"), Some(&VehicleLook::default())).await.expect("an answer");
     assert_eq!(test.names().await, ["v2", "v3"]);
     test.space.cleanup().await;
 }
 
-/// A keeper that was frozen after it had listed the vehicles wakes up and finds those that another one has added since.
+/// A worker is suspended after it has listed the vehicles, and resumes after another worker has
+/// added some.
 #[tokio::test]
-async fn a_late_keeper_removes_nothing_that_is_newer_than_its_list() {
+async fn a_late_worker_removes_no_vehicle_newer_than_its_list() {
     let test = TestCatalog::create().await;
     let catalog = &test.catalog;
     let late = catalog.take_lease("late", Duration::from_millis(1)).await.expect("an answer").expect("ours");
@@ -172,7 +190,7 @@ async fn new_vehicles_are_looked_at_first_then_the_longest_not_looked_at() {
     let catalog = &test.catalog;
     let keeping = test.keeping().await;
     catalog.set_list(&keeping, &vehicles(&["v1", "v2", "v3"]), MINUTE).await.expect("listed");
-    // One that could not be looked at has had its turn, too.
+    // A failed examination counts as a turn, too.
     for (name, look) in [("v2", Some(VehicleLook::default())), ("v1", None)] {
         catalog.note(&vehicle(name), look.as_ref()).await.expect("noted");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -203,7 +221,7 @@ async fn a_fleet_of_thousands_is_listed_in_a_few_commands() {
     measured(&format!("7,000 known vehicles, one gone: {:?}", began_at.elapsed()));
     assert_eq!((change.added.len(), change.gone.len()), (0, 1));
     assert_eq!(test.catalog.stalest(&keeping, MINUTE, 64).await.expect("names").len(), 64);
-    // Every page and every name once.
+    // Every vehicle once, over all pages.
     let (mut seen, mut after) = (BTreeSet::new(), None);
     loop {
         let page =
@@ -234,7 +252,7 @@ async fn pages_have_what_is_allowed_and_searched_for() {
         page.vehicles.into_iter().map(|found| found.vehicle.to_string()).collect::<Vec<_>>()
     };
     let all = AllowedVehicles::All;
-    // As the bytes of the names are ordered.
+    // Names are ordered by their bytes.
     assert_eq!(found(&all, None).await, ["Bus_2", "bus_1", "car(1)", "car+1", "ток_1"]);
     assert_eq!(found(&all, Some("BUS")).await, ["Bus_2", "bus_1"]);
     assert_eq!(found(&all, Some("(1)")).await, ["car(1)"], "no expression");
@@ -245,7 +263,7 @@ async fn pages_have_what_is_allowed_and_searched_for() {
     assert_eq!(found(&like(&["b*s*1*"]), Some("us")).await, ["bus_1"]);
     assert_eq!(found(&like(&["*u*u*"]), None).await, Vec::<String>::new());
     assert_eq!(found(&like(&[]), None).await, Vec::<String>::new());
-    // Everything that a document holds, and where the page ends.
+    // All fields of a vehicle, and the end of the page.
     let page = test.catalog.page(&all, None, Some(&vehicle("Bus_2")), 1).await.expect("a page");
     assert!(page.has_more);
     let [bus] = page.vehicles.as_slice() else { panic!("{page:?}") };
@@ -254,7 +272,7 @@ async fn pages_have_what_is_allowed_and_searched_for() {
     test.space.cleanup().await;
 }
 
-/// A pattern of a key that would keep an expression busy for ever.
+/// A pattern that would take a backtracking regular expression exponential time.
 #[tokio::test]
 async fn patterns_of_many_stars_cost_nothing() {
     let long = "a".repeat(63);
@@ -292,7 +310,7 @@ async fn names_are_looked_up_among_the_allowed() {
     assert_eq!(parameters(&all, None).await, (texts(&["gps", "odo", "soc", "we.ird"]), true));
     assert_eq!(parameters(&like(&["bus*"]), None).await, (texts(&["odo", "soc", "we.ird"]), true));
     assert_eq!(parameters(&like(&["bus*"]), Some(&asked)).await, (texts(&["soc"]), true));
-    // Of a vehicle that nobody has looked at, or long ago, there may be more.
+    // A vehicle that was never examined, or long ago, may have more parameters.
     for change in [doc! { "refreshedAt": null }, doc! { "isWhole": false }] {
         test.stored.update_one(doc! { "_id": "bus_2" }, doc! { "$set": change }).await.expect("changed");
         assert!(!parameters(&all, None).await.1 && !parameters(&like(&["bus*"]), None).await.1);

@@ -17,7 +17,7 @@ use crate::connection::client;
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_543_536_000_000;
 
-/// Bytes for reading ahead where the test has no opinion.
+/// Bytes for reading ahead in tests that do not depend on them.
 const SHARE_BYTES: usize = 1 << 20;
 
 async fn databases(space: &TestSpace) -> VehicleDatabases {
@@ -36,12 +36,12 @@ fn parameter(name: &str) -> Parameter {
     name.parse().expect("a parameter")
 }
 
-/// Runs on a thread that may block, as the engine does.
+/// Runs a blocking function on its own thread, like the engine.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("no panic")
 }
 
-/// Everything of one collection of vehicle 001.
+/// All documents of one collection of vehicle 001.
 async fn read(space: &TestSpace, parameter_name: &str, range: TimeRange) -> Vec<Document> {
     let (source, vehicle, parameter) =
         (source(space).await, vehicle(space, "001"), parameter(parameter_name));
@@ -65,7 +65,7 @@ async fn vehicles_are_the_databases_with_the_prefix() {
     for suffix in ["010", "002"] {
         space.insert_hours(suffix, "soc", Vec::new()).await;
     }
-    // The prefix inside a name, or with another character where `_` stands, is none.
+    // Names with the prefix inside, or with another character instead of `_`, do not match.
     let others = [format!("x{}001", space.vehicle_prefix), space.vehicle_prefix.replace('_', "-") + "001"];
     for other in &others {
         space.mongodb.database(other).create_collection("soc").await.expect("a collection");
@@ -88,7 +88,7 @@ async fn parameters_are_real_collections_only() {
         space.insert_hours("001", name, vec![hour]).await;
     }
     let database = space.mongodb.database(&space.vehicle("001"));
-    // The first view makes the collection `system.views`, the time series a `system.buckets.…`.
+    // The first view creates the collection `system.views`, the time series a `system.buckets.…`.
     database.create_collection("view").view_on("soc".to_owned()).await.expect("a view");
     let time_series = TimeseriesOptions::builder().time_field("at").build();
     database.create_collection("series").timeseries(time_series).await.expect("a time series");
@@ -102,7 +102,7 @@ async fn parameters_are_real_collections_only() {
         assert_eq!(hours, [HourBuilder::new(START_MS).point(START_MS, name).build()], "{name:?}");
     }
     assert_eq!(databases.parameters(&vehicle(&space, "404")).await.expect("names"), []);
-    // The same for many vehicles, in their order, as the engine asks.
+    // The same for many vehicles, in their order, as the engine does.
     let (source, vehicles) =
         (source(&space).await, ["404", "001", "405"].map(|suffix| vehicle(&space, suffix)));
     let listed = blocking(move || source.parameters(&vehicles).expect("names")).await;
@@ -120,7 +120,7 @@ async fn hours_come_in_numeric_order_whatever_the_type_of_their_id() {
             HourBuilder::new(hour * HOUR_MS).id_type(id_type).point(hour * HOUR_MS, 1).build()
         })
         .collect();
-    // Stored in another order than by number.
+    // Inserted in a different order than by `_id`.
     let (front, back) = hours.split_at_mut(35);
     front.swap_with_slice(back);
     let text_id = doc! { "_id": "0", "values": {} };

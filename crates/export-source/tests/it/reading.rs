@@ -1,4 +1,4 @@
-//! How far collections are read ahead: as far as the share of the budget goes, and never into a dead end.
+//! Reading ahead: within the share of the memory budget, and without deadlock.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,12 @@ use crate::connection::client;
 
 /// Longest wait for something that takes milliseconds.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
-/// Largest document that MongoDB takes.
+/// MongoDB's maximum size of a document.
 const LARGEST_BYTES: usize = 16 << 20;
-/// What an answer has beside its documents.
+/// The bytes of a reply besides its documents.
 const FRAME_BYTES: usize = 1 << 10;
 
-/// Vehicle 001 of the test as a source, and what it takes to look at it.
+/// Vehicle 001 of the test as a source.
 pub(crate) struct Fixture {
     pub(crate) space: TestSpace,
     pub(crate) handle: Handle,
@@ -48,7 +48,7 @@ impl Fixture {
         self.source.open(&self.vehicle, &parameter, everything).expect("opened")
     }
 
-    /// Runs on a thread that may block, as the engine does.
+    /// Runs a blocking function on its own thread, like the engine.
     pub(crate) async fn blocking(self, work: impl FnOnce(&Self) + Send + 'static) {
         let space = tokio::task::spawn_blocking(move || {
             work(&self);
@@ -57,7 +57,7 @@ impl Fixture {
         space.await.expect("no panic").cleanup().await;
     }
 
-    /// The cursors of a collection that are open while nothing is being read.
+    /// The number of idle open cursors of a collection.
     pub(crate) fn cursors(&self, parameter: &str) -> Vec<Document> {
         let pipeline = [
             doc! { "$currentOp": { "idleCursors": true, "allUsers": true } },
@@ -70,7 +70,7 @@ impl Fixture {
     }
 }
 
-/// Asks until the answer is the wanted one; returns the last.
+/// Polls until the value is the expected one, and returns the last value.
 pub(crate) fn becomes<T: PartialEq>(wanted: &T, ask: impl Fn() -> T) -> T {
     let asked_at = Instant::now();
     loop {
@@ -82,7 +82,7 @@ pub(crate) fn becomes<T: PartialEq>(wanted: &T, ask: impl Fn() -> T) -> T {
     }
 }
 
-/// A document of about this size. What is in it is of no interest here.
+/// A document of about this size, with arbitrary content.
 pub(crate) fn document(id: impl Into<bson::Bson>, bytes: usize) -> Document {
     let filler = Binary { subtype: BinarySubtype::Generic, bytes: vec![7; bytes] };
     doc! { "_id": id, "filler": filler }
@@ -128,7 +128,7 @@ async fn reading_stops_when_nobody_pulls_and_ends_when_nobody_listens() {
 
             drop(hours);
             assert_eq!(becomes(&0, || fixture.source.read_ahead().readers), 0, "the task ends");
-            // The document outlives its collection, and its batch with it.
+            // The document, and with it its batch, outlives the collection.
             assert!(fixture.source.read_ahead().alive_bytes >= 4 * (80 << 10));
             drop(first);
             assert_eq!(fixture.source.read_ahead().alive_bytes, 0);
@@ -168,7 +168,7 @@ async fn forty_collections_stay_within_their_share() {
                 (0..COLLECTIONS).map(|index| i64::try_from(index % 8 * 4).expect("a count")).collect();
             assert_eq!(given, expected);
             let seen = fixture.source.read_ahead();
-            // Before anything is known of them, documents count as 80 KiB.
+            // Documents are assumed to have 80 KiB until the first batch was read.
             assert!(seen.peak_bytes <= share_bytes + COLLECTIONS * (80 << 10), "{seen:?}");
             assert_eq!(seen.alive_bytes, 0);
         })
@@ -182,7 +182,7 @@ async fn an_engine_that_holds_on_to_everything_is_never_kept_waiting() {
         let count = if name == "dense" { 200 } else { 40 };
         space.insert_hours("001", name, documents(count, 10 << 10)).await;
     }
-    // From a share that is never enough to one that suffices for a while.
+    // From a share that is always too small to one that is sometimes large enough.
     let mut fixture = Fixture::new(space, 1).await;
     for share_bytes in [1, 64 << 10, 1 << 20] {
         fixture = Fixture::new(fixture.space, share_bytes).await;
@@ -190,7 +190,8 @@ async fn an_engine_that_holds_on_to_everything_is_never_kept_waiting() {
             let mut held = Vec::new();
             {
                 let mut collections = ["dense", "sparse", "other"].map(|name| fixture.open(name));
-                // The slice being gathered needs many documents of one collection while others wait.
+                // The slice needs many documents of one collection while the other collections
+                // wait.
                 for index in 0..200 {
                     held.extend(collections[0].next().expect("a document"));
                     if index % 5 == 0 {
@@ -247,13 +248,14 @@ async fn batches_learn_how_large_documents_are() {
     Fixture::new(space, share_bytes)
         .await
         .blocking(move |fixture| {
-            // The first batch has as many as 80 KiB each would allow; from then on two fit into a third of the share.
+            // The first batch assumes 80 KiB per document; from then on two documents fit into a
+            // third of the share.
             assert_eq!(rest(&mut *fixture.open("large")), (0..40).collect::<Vec<_>>());
             let seen = fixture.source.read_ahead();
             assert!(seen.peak_bytes <= share_bytes + (16 << 20) + FRAME_BYTES, "{seen:?}");
             assert_eq!(rest(&mut *fixture.open("small")), (0..1_000).collect::<Vec<_>>());
 
-            // Once it is known that they are small, one batch has as many as a batch may have.
+            // Small documents are learned, and then a batch has the maximum number of documents.
             let mut hours = fixture.open("small");
             let mut largest = 0;
             for _ in 0..900 {

@@ -1,4 +1,4 @@
-//! One batch after the other, whatever happens between them: every document comes once, in order.
+//! Resuming reads after failures: every document is read exactly once, in order.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -16,21 +16,21 @@ use tokio::runtime::Handle;
 use crate::reading::{Fixture, SOON, becomes, document, number};
 
 const DOCUMENTS: i64 = 120;
-/// Batches of a few documents: most of the collection is still to be read at any interruption.
+/// Small batches, so that most of the collection is unread at any interruption.
 const SHARE_BYTES: usize = 240 << 10;
 const DOCUMENT_BYTES: usize = 20 << 10;
 
-/// Ends all connections, then lets new ones through.
+/// Closes all connections, and then accepts new ones.
 fn cut_once(proxy: &Proxy) {
     let mut last = TcpStream::connect(proxy.address()).expect("connected");
     last.set_read_timeout(Some(SOON)).expect("a time limit");
-    // MongoDB says nothing first: what comes is the end of the connection.
+    // MongoDB never sends first, so this reads the end of the connection.
     proxy.cut();
     assert!(matches!(last.read(&mut [0]), Ok(0)), "the connection is ended");
     proxy.restore();
 }
 
-/// The same number in each of the types that an `_id` may have.
+/// A number in each type that an `_id` may have.
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
 fn of_any_type(id: i64) -> Bson {
     match id % 4 {
@@ -71,7 +71,7 @@ async fn an_answer_that_is_full_is_no_end_and_leaves_no_cursor() {
     for id in 0..10_i64 {
         space.insert_hours("001", "soc", vec![document(id, 5 << 20)]).await;
     }
-    // By the size that is assumed at first, 32 documents fit into a batch: the server's answer ends after three.
+    // By the assumed size 32 documents fit into a batch: the server's reply ends after three.
     Fixture::new(space, 64 << 20)
         .await
         .blocking(move |fixture| {
@@ -135,12 +135,12 @@ async fn a_collection_that_goes_away_is_an_error_and_no_end() {
         .await;
 }
 
-/// The first batch is as full as asked for; it is the second read, of nothing, that could end the collection.
+/// The first batch reaches its limit, so only the second, empty read could end the collection.
 #[tokio::test]
 async fn a_collection_that_goes_away_after_one_full_batch_is_an_error_and_no_end() {
     let space = TestSpace::create().await;
     space.insert_hours("001", "soc", vec![document(1, 10)]).await;
-    // A share that nothing fits into: batches of one, each read only when it is asked for.
+    // A share that is always too small: batches of one document, each read only when it is wanted.
     Fixture::new(space, 1)
         .await
         .blocking(move |fixture| {
@@ -156,7 +156,7 @@ async fn a_collection_that_goes_away_after_one_full_batch_is_an_error_and_no_end
         .await;
 }
 
-/// The source's own limit of time ends reads: the throttle is told of each, and they are tried again.
+/// Reads that the source stops at `maxTimeMS` are reported to the throttle and retried.
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_that_the_server_gives_up_are_told_to_the_throttle_and_tried_again() {
     const GIVEN_UP: u32 = 4;
@@ -187,7 +187,8 @@ async fn reads_that_the_server_gives_up_are_told_to_the_throttle_and_tried_again
     space.cleanup().await;
 }
 
-/// A primary that says that it is none any more while an export is planned costs it no attempt. (The driver itself asks once more, and no more.)
+/// A step-down of the primary during the plan does not fail the attempt. (The driver itself retries
+/// only once.)
 #[tokio::test(flavor = "multi_thread")]
 async fn vehicles_and_parameters_are_listed_again_while_there_is_no_primary() {
     let mongod = OwnMongod::start().await;
@@ -209,7 +210,7 @@ async fn vehicles_and_parameters_are_listed_again_while_there_is_no_primary() {
         let vehicles = source.vehicles().expect("listed");
         fails("listCollections", 4);
         let parameters = source.parameters(&vehicles).expect("listed");
-        // As many as would mean that it does not come back: the export is told.
+        // More failures than the retry budget: the listing fails.
         fails("listDatabases", 100);
         let error = source.vehicles().expect_err("there is no primary").0;
         let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };

@@ -1,4 +1,4 @@
-//! What the catalog asks the vehicles' databases, on databases as odd as they come.
+//! The catalog's queries of the vehicles' databases, on databases with odd content.
 
 use std::cell::Cell;
 
@@ -23,7 +23,7 @@ fn hour(index: i64) -> HourBuilder {
     HourBuilder::new(hour_ms).point(hour_ms + 1, 1.5)
 }
 
-/// What was found of one vehicle, and how many questions that took.
+/// The result of examining one vehicle, and the number of queries.
 async fn look(space: &TestSpace, suffix: &str) -> (Vec<CataloguedParameter>, u32) {
     let vehicle: VehicleId = space.vehicle(suffix).parse().expect("a vehicle");
     let questions = Cell::new(0);
@@ -99,7 +99,8 @@ async fn ends_are_found_whatever_the_ids_are() {
             ("soc", Some(2), Some(7), "double".to_owned()),
         ]
     );
-    // The collections, the end of each, and the beginning of those that have one.
+    // One query for the collections, one for the end of each, and one for the start of each that
+    // has hours.
     assert_eq!(questions, 1 + 5 + 3);
     space.cleanup().await;
 }
@@ -117,7 +118,7 @@ async fn types_are_those_of_a_few_values_of_the_last_hour() {
         let last = HourBuilder::new(START_MS + HOUR_MS).points(points).build();
         space.insert_hours("001", parameter, vec![hour(0).build(), last]).await;
     }
-    // What is no hour document at all, in ways that an expression could stumble over.
+    // Documents that are no hour documents, in forms that could make the server's expressions fail.
     for (parameter, last) in [
         ("x_array", doc! { "_id": START_MS, "values": [1, 2] }),
         ("x_dollar", doc! { "_id": START_MS, "values": { "$a.b": 1, "values": { "values": 3 } } }),
@@ -144,7 +145,7 @@ async fn types_are_those_of_a_few_values_of_the_last_hour() {
     space.cleanup().await;
 }
 
-/// By name: d, s, and those that are no hour documents.
+/// By name: d, s, and the collections without hour documents.
 const TYPES: [&str; 8] =
     ["double int long null", "bool decimal string", "", "int object", "int string", "", "", ""];
 

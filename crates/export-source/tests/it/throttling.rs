@@ -1,4 +1,4 @@
-//! Many readers in front of a source that may only be read so far.
+//! The throttle with many readers and a limited source.
 
 use std::collections::HashSet;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -28,7 +28,7 @@ fn at_most(max_reads: usize) -> ReadLimits {
     ReadLimits { max_reads: NonZeroUsize::new(max_reads).expect("not zero"), ..ReadLimits::default() }
 }
 
-/// Vehicle 001 of a test, read as a throttle lets through.
+/// Vehicle 001 of a test, read through a throttle.
 struct Export {
     source: MongoSource,
     vehicle: VehicleId,
@@ -46,7 +46,7 @@ impl Export {
         self.source.open(&self.vehicle, &name.parse().expect("a parameter"), everything).expect("opened")
     }
 
-    /// Reads so many collections side by side, as a merge does; returns the number of documents.
+    /// Reads this many collections in parallel, like a merge; returns the number of documents.
     fn read(&self, collections: usize) -> usize {
         let mut open: Vec<_> = (0..collections).map(|index| self.open(&format!("p{index}"))).collect();
         let mut count = 0;
@@ -67,7 +67,7 @@ async fn forty_collections_of_several_exports_finish_with_any_limit_and_keep_it(
     const EXPORTS: usize = 3;
     const SLOW_FINDS: i32 = 40;
     const SLOW_FIND_MS: i32 = 50;
-    // A server of its own, whose cursors are those of this test.
+    // A separate server, so that all cursors belong to this test.
     let mongod = OwnMongod::start().await;
     let services = Services { mongodb_uri: mongod.uri(), ..Services::from_environment() };
     let space = TestSpace::create_on(services).await;
@@ -78,13 +78,13 @@ async fn forty_collections_of_several_exports_finish_with_any_limit_and_keep_it(
     for limit in [1, 3] {
         let client = connect(&mongod.uri().into(), "test").await.expect("a client");
         let throttle = SourceThrottle::new(&client, at_most(limit));
-        // Some take long enough to be seen side by side, should there be more of them than there may.
+        // Some reads are slow, so that too many concurrent reads would be observed.
         let slow = doc! { "configureFailPoint": "failCommand", "mode": { "times": SLOW_FINDS },
         "data": { "failCommands": ["find"], "blockConnection": true, "blockTimeMS": SLOW_FIND_MS } };
         admin.run_command(slow).await.expect("set");
         let exports: Vec<_> = (0..EXPORTS)
             .map(|_| {
-                // A share so small that readers are let through only because they are waited for.
+                // A share so small that the gate admits readers only because they are wanted.
                 let export = Export::of(&throttle, &space, 64 << 10);
                 tokio::task::spawn_blocking(move || export.read(COLLECTIONS))
             })
@@ -96,7 +96,8 @@ async fn forty_collections_of_several_exports_finish_with_any_limit_and_keep_it(
             most_cursors = most_cursors.max(open_cursors(&status));
             most_reads = most_reads.max(throttle.now().in_flight);
             let seen_now = finds_under_way(&space).await;
-            // What two looks in a row see was there all the time between them; one look is not of one moment.
+            // An operation in two successive observations ran between them; a single observation is
+            // not atomic.
             most_finds = most_finds.max(seen_now.intersection(&seen_before).count());
             seen_before = seen_now;
             samples += 1;
@@ -114,7 +115,7 @@ async fn forty_collections_of_several_exports_finish_with_any_limit_and_keep_it(
     space.cleanup().await;
 }
 
-/// What the server itself says is being read of the vehicles, by the numbers of the operations.
+/// The ids of the operations on vehicles that the server reports as running.
 async fn finds_under_way(space: &TestSpace) -> HashSet<i32> {
     let finds = [
         doc! { "$currentOp": { "allUsers": true } },
@@ -142,7 +143,7 @@ async fn a_source_that_slows_down_is_read_less_and_more_when_it_recovers() {
     let uri = space.services.mongodb_uri_through(&proxy.address().to_string());
     let client = connect(&uri.into(), "test").await.expect("a client");
     let throttle = SourceThrottle::new(&client, at_most(8));
-    // Both times are far above what a busy machine adds by chance.
+    // Both times are far above the noise of a busy machine.
     let later = |ms: u64| {
         let delay = Fault::Delay(Direction::Answers, Duration::from_millis(ms));
         Rule::request(Pattern::any().containing(b"find\0"), delay)
@@ -192,7 +193,8 @@ async fn no_more_bytes_are_read_than_the_rate_allows() {
     let export = Export::of(&throttle, &space, 4 << 20);
     let read = tokio::task::spawn_blocking(move || export.read(4));
     assert_eq!(read.await.expect("no panic"), 64);
-    // Slower is always possible. At first comes what a second gives, and the last answer is paid for by nobody.
+    // Only a lower bound is certain. The burst of one second is free, and the debt of the last
+    // reply is not waited for.
     let bytes = (64 * DOCUMENT_BYTES) as u64;
     let at_once = RATE + RATE + (80 << 10);
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
@@ -248,7 +250,8 @@ async fn without_a_secondary_nothing_is_read_that_should_come_from_one() {
     space.cleanup().await;
 }
 
-/// Who waits for the rate or a permit to make sure that a collection is still there, leaves when nobody wants to know any more.
+/// The final check that a collection still exists is abandoned when the export has ended while it
+/// waits for the throttle.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_look_at_a_collection_is_not_waited_for_when_nobody_listens() {
     let space = TestSpace::create().await;
@@ -262,7 +265,8 @@ async fn the_last_look_at_a_collection_is_not_waited_for_when_nobody_listens() {
         let find = Pattern::any().containing(b"find\0").containing(format!("{collection}\0"));
         Rule::request(find, Fault::Hold(Direction::Requests))
     };
-    // Batches of one: the third read finds nothing, and is held until the other collection waits for its turn.
+    // Batches of one document: the third read is empty, and is delayed until the other collection
+    // waits for a permit.
     let last = proxy.add(hold("p0").let_through(2));
     let other = proxy.add(hold("p1"));
     let (ends, waits) = (Export::of(&throttle, &space, 240 << 10), Export::of(&throttle, &space, 240 << 10));
@@ -272,7 +276,7 @@ async fn the_last_look_at_a_collection_is_not_waited_for_when_nobody_listens() {
         let handle = Handle::current();
         handle.block_on(last.until_seen(3));
         let reads = handle.spawn_blocking(move || waits.open("p1").next().expect("a document").is_some());
-        // In the queue before the last look is.
+        // It enters the queue before the final check does.
         while throttle.now().waiting < 1 {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -287,7 +291,7 @@ async fn the_last_look_at_a_collection_is_not_waited_for_when_nobody_listens() {
     space.cleanup().await;
 }
 
-/// A server that cannot be asked for a while is asked again.
+/// Sampling resumes after a time in which the server did not answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_cannot_say_how_it_is_is_asked_again() {
     let space = TestSpace::create().await;

@@ -1,4 +1,4 @@
-//! A server that is not there.
+//! An unreachable server.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use export_core::source::Source;
 use export_source::{MongoSource, StoreError, VehicleDatabases, connect};
 use tokio::runtime::Handle;
 
-/// The driver looks for a server for five seconds.
+/// The driver selects a server for at most five seconds.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// A port of this machine where nobody listens.
+/// A local port without a listener.
 fn closed_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
@@ -24,10 +24,11 @@ async fn every_operation_ends_with_an_error() {
     let databases = VehicleDatabases::new(&client, "vehicle_");
     let range = export_core::TimeRange::new(0, 1).expect("a range");
     let (vehicle, parameter) = ("vehicle_001".parse().expect("a name"), "soc".parse().expect("a name"));
-    // Behind a throttle of its own: with one, the second would come after the first has waited.
+    // With its own throttle, because the second read would wait for the permit of the first.
     let read_too = VehicleDatabases::new(&client, "vehicle_");
     let source = MongoSource::new(read_too, Handle::current(), 1 << 20);
-    // A database that never answered is not waited for any longer than by the other operations.
+    // Reads of a database that has never answered are not retried, so they take no longer than the
+    // other operations.
     let reading = tokio::task::spawn_blocking(move || {
         let mut hours = source.open(&vehicle, &parameter, range).expect("opening waits for nobody");
         [hours.next(), hours.next()].map(|outcome| outcome.expect_err("no server, so an error").0)

@@ -28,7 +28,7 @@ pub(super) fn value(values: Values) -> impl Strategy<Value = Bson> {
     })
 }
 
-/// As any value, but the kinds that are no number, and those that may be too long, give way to numbers that are short enough.
+/// Any value, with kinds that are not numbers or may be too long replaced by short numbers.
 #[expect(clippy::cast_possible_wrap, reason = "random bits become random numbers")]
 fn exact(kind: u8, bits: u64, index: Index) -> Bson {
     /// Some are what their nearest double is written as though no double is exactly this.

@@ -12,7 +12,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one of so many bytes. Panics when this user may not.
+    /// Mounts a disk of this many bytes. Panics without the permission to mount.
     pub fn of(bytes: u64) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         let mount = Command::new("mount")

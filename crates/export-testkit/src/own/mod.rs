@@ -26,7 +26,7 @@ pub(crate) fn program(variable: &str) -> PathBuf {
     }
 }
 
-/// Free ports, different from each other. Below those that the kernel gives to clients, so that nobody is likely to take one
+/// Free ports, different from each other. Below the kernel's ephemeral range, so that no client is likely to take one
 /// between two starts of a server.
 fn free_ports<const N: usize>() -> [u16; N] {
     let mut listeners = Vec::with_capacity(N);

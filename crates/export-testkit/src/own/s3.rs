@@ -28,7 +28,7 @@ impl OwnS3 {
         Self::on(None)
     }
 
-    /// A server on a disk of so many bytes.
+    /// A server on a disk of this many bytes.
     pub fn on_disk_of(bytes: u64) -> Self {
         Self::on(Some(SmallDisk::of(bytes)))
     }

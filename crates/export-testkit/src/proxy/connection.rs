@@ -15,7 +15,7 @@ use super::table::{ConnectionId, Table, Verdict};
 const PIECE_BYTES: usize = 64 << 10;
 /// Most bytes that are kept of what is held back; past them the sender has to wait.
 const HELD_BYTES: usize = 16 << 20;
-/// A throttled connection gets so many bytes of a second's share at a time: a twentieth.
+/// A throttled connection gets a twentieth of a second's bytes at a time.
 const SHARES_PER_SECOND: u32 = 20;
 /// How long a client may take to read an injected answer and hang up.
 const HANG_UP: Duration = Duration::from_secs(5);

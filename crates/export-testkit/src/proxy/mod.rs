@@ -1,7 +1,7 @@
 //! A TCP proxy in front of any service, for faults that real services do not produce on demand.
 //!
 //! What goes wrong is said by [`Rule`]s: which bytes they wait for, in which direction, and what happens from there on. Rules
-//! come and go while connections are open. Whoever adds one gets a [`Watch`], which tells when the bytes came by, so that a
+//! come and go while connections are open. Adding one returns a [`Watch`], which reports when the bytes passed, so that a
 //! test knows where the other side is without guessing times.
 //!
 //! ```no_run
@@ -10,7 +10,7 @@
 //!
 //! # async fn example() {
 //! let s3 = Proxy::start("127.0.0.1:9000".to_owned()).await;
-//! // The next two uploads of parts are answered with 503; the completion happens, but nobody is told.
+//! // The next two uploads of parts are answered with 503; the completion happens, but its reply is lost.
 //! s3.add(Rule::request(Pattern::starting("PUT /").containing("partNumber="), Fault::slow_down()).times(2));
 //! let complete = s3.add(Rule::request(Pattern::starting("POST /").containing("uploadId="), Fault::LoseReply));
 //! complete.until_answered(1).await;
@@ -35,7 +35,7 @@ pub use table::Watch;
 
 /// Forwards connections to a service, as far as its rules let it.
 ///
-/// Runs on the runtime of whoever starts it and ends with it.
+/// Runs on the runtime that starts it and ends with it.
 pub struct Proxy {
     address: SocketAddr,
     table: Arc<Table>,
@@ -74,7 +74,7 @@ impl Proxy {
         self.table.set_open(true);
     }
 
-    /// Lets through so many more requests that begin with `start`, for instance `PUT /`. From then on a connection ends where
+    /// Lets through this many more requests that begin with `start`, for instance `PUT /`. From then on a connection ends where
     /// one of them comes. All other requests get through.
     pub fn refuse_after(&self, let_through: usize, start: &'static str) {
         self.add(Rule::request(Pattern::starting(start), Fault::Close).let_through(let_through));

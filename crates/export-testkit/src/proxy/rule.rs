@@ -58,7 +58,7 @@ pub enum Fault {
     Reset,
     /// Each piece of this direction (64 KiB at most) takes so much longer.
     Delay(Direction, Duration),
-    /// So many bytes a second in this direction.
+    /// Limits this direction to this many bytes per second.
     Throttle(Direction, u64),
     /// The request gets through and is acted upon; its answer is swallowed, and the connection reset.
     LoseReply,
@@ -163,14 +163,14 @@ impl Rule {
         Self { is_for_all: true, ..Self::request(Pattern::any(), fault) }
     }
 
-    /// Only after so many matches without consequence.
+    /// Skips this many matches first.
     #[must_use]
     pub fn let_through(mut self, matches: usize) -> Self {
         self.let_through = matches;
         self
     }
 
-    /// Only for so many matches.
+    /// Applies to this many matches only.
     #[must_use]
     pub fn times(mut self, matches: usize) -> Self {
         self.times = matches;

@@ -38,7 +38,7 @@ impl Default for Gate {
     }
 }
 
-/// A rule at work. It stays in the table after it is lifted, for whoever still watches it.
+/// An active rule. It stays in the table after it is lifted, for watches that still refer to it.
 struct Entry {
     rule: Rule,
     is_lifted: bool,
@@ -210,7 +210,7 @@ impl Table {
 }
 
 impl Watch {
-    /// How often bytes like those of the rule came by, those that were let through included.
+    /// How often the rule matched, including matches that were let through.
     pub fn seen(&self) -> usize {
         self.table.locked()[self.index].seen
     }
@@ -225,7 +225,7 @@ impl Watch {
         self.until("seen", times, Self::seen).await;
     }
 
-    /// Waits until so many requests that set the rule off were answered by the server. What is held back has then happened,
+    /// Waits until the server has answered this many requests that triggered the rule. What is held back has then happened,
     /// and its client does not know. Panics after a bounded wait.
     pub async fn until_answered(&self, times: usize) {
         self.until("answered", times, Self::answered).await;

@@ -52,7 +52,7 @@ impl Entry {
         self.line["status"] = status.into();
         self.line["toUs"] = now_us().into();
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written must not fail requests; whoever reads it misses them.
+        // A log that cannot be written must not fail requests; its reader misses the line.
         let _ = file.write_all(format!("{}\n", self.line).as_bytes());
     }
 }

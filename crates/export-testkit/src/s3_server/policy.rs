@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_listed_is_refused() {
+    fn unlisted_actions_are_denied() {
         let statement =
             json!({ "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "arn:aws:s3:::b-*/p/*" });
         let policy = Policy::parse(&json!({ "Statement": [statement] })).unwrap();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_no_policy() {
+    fn an_unknown_policy_element_is_an_error() {
         let mut statement = json!({ "Effect": "Deny", "Action": "*", "Resource": "*" });
         assert!(Policy::parse(&json!({ "Statement": [statement] })).is_err());
         statement = json!({ "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {} });

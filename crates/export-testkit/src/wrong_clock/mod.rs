@@ -17,7 +17,7 @@ pub struct WrongClock {
 }
 
 impl WrongClock {
-    /// A clock that is so many seconds ahead, or behind when negative. Compiles the library; panics without a C compiler (`cc`).
+    /// A clock that is this many seconds ahead, or behind when negative. Compiles the library; panics without a C compiler (`cc`).
     pub fn ahead_by(offset_seconds: i64) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         let source = folder.path().join("shift.c");

@@ -152,7 +152,7 @@ fn equal_objects_are_listed_whatever_their_compression() {
 }
 
 #[test]
-fn a_second_member_or_frame_is_said_and_so_is_what_is_cut_short() {
+fn extra_members_and_truncated_files_are_reported() {
     for (compression, name, ending, pack) in &KINDS[..2] {
         let (request, export) = exported(*compression);
         let differences = |first: Vec<u8>| {

@@ -22,9 +22,9 @@ const TURN_WAIT: Duration = Duration::from_millis(60);
 /// Most looks for jobs in one round. Only tenants all of whose jobs wait for the end of a back-off cost more than one.
 const LOOKS: usize = 50;
 
-/// What came of a round.
+/// The result of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// There is nothing to release.
     NobodyWaits,
     /// Jobs wait for room in the broker, which has as many as are running.
@@ -33,11 +33,11 @@ pub(super) enum Outcome {
     NoRoom,
     /// There is room, but all that wait are to be tried later.
     NotDue,
-    /// Another dispatcher is at it.
+    /// Another dispatcher has the turn.
     NotOurTurn,
     /// Jobs were released.
     Released,
-    /// Jobs could not be released; why has been told.
+    /// Jobs could not be released; the reason is in the log.
     NotReleased,
 }
 
@@ -64,7 +64,9 @@ impl Look {
 
 impl Dispatcher {
     /// Releases what there is room for. Where there is nothing to release, this reads two small indexes and writes nothing.
-    pub(super) async fn round(&self) -> Result<Outcome, StoreError> {
+    ///
+    /// [`run`](Self::run) calls this whenever there may be something to release; tests call it by hand.
+    pub async fn round(&self) -> Result<Outcome, StoreError> {
         let look = self.look().await?;
         if look.loads.is_empty() {
             return Ok(Outcome::NobodyWaits);

@@ -19,7 +19,7 @@ use crate::service::Service;
 /// A message that survives a restart.
 const PERSISTENT: u8 = 2;
 
-/// The two operations that accepting a job cannot do without, on a connection of each kind.
+/// The two operations that accepting a job requires, on one connection each.
 pub(crate) struct Bare {
     jobs: Collection<Document>,
     /// As the API stores it.
@@ -31,7 +31,7 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    /// Takes a job that the API has made as the pattern.
+    /// Uses a job that the API created as the template.
     pub(crate) async fn prepare(service: &Service) -> anyhow::Result<Self> {
         let path = service.accepted_path().await?;
         let job_id = path.rsplit('/').next().unwrap_or_default().to_owned();

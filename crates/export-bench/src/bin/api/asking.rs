@@ -1,4 +1,4 @@
-//! `GET /export/{id}` at a fixed rate: what a well-behaved client waits.
+//! `GET /export/{id}` at a fixed rate: the latency of a well-behaved client.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use crate::connection::Connection;
 use crate::service::Service;
 
-/// Clients, and how often each asks: far from what the service can do, so that waits are its own and not those of a queue.
+/// Clients, and the interval of each: far below the service's capacity, so that no queue adds to the latency.
 const CLIENTS: u32 = 4;
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(service: &Service, path: &str, time: Duration) -> anyhow
         clients.spawn(async move {
             let mut connection = Connection::open(address).await?;
             let mut times = Vec::new();
-            // One after the other, not all at once.
+            // Staggered, not all at once.
             let first = tokio::time::Instant::now() + INTERVAL / CLIENTS * client;
             let mut ticks = tokio::time::interval_at(first, INTERVAL);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,5 @@
-//! A kept HTTP/1.1 connection that does as little as possible beside sending and waiting: what the client costs is missing to the
-//! service on the same machine.
+//! A keep-alive HTTP/1.1 connection that uses as little CPU as possible, because client and service share the machine. For that reason
+//! it is not the test kit's client.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Larger answers are none of this benchmark's.
+/// Largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 pub(crate) struct Connection {

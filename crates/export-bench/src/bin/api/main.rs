@@ -1,4 +1,4 @@
-//! `bench-api`: what accepting a job costs beside its two bare operations, and what slow clients do to others.
+//! `bench-api`: the cost of accepting a job compared with its two bare operations, and the effect of slow clients on others.
 //!
 //! Starts an API of its own on databases and queues of its own, and measures in rounds:
 //!
@@ -23,7 +23,7 @@ use serde::Serialize;
 
 use crate::service::Service;
 
-/// Longest of everything, whatever the flags say.
+/// Time limit of the whole run.
 const RUN_LIMIT: Duration = Duration::from_hours(1);
 
 /// Measures the API against its bare operations, and under slow clients
@@ -81,13 +81,13 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Figures> {
     };
     let width = arguments.concurrency;
     let bare = accepting::Bare::prepare(&service).await?;
-    // Connections, caches and the database's files are made in a round that does not count.
+    // A warm-up round creates connections, caches and the database's files.
     let warming = time / 4;
     bare.run(width, warming).await?;
     accepting::post(&service, width, warming).await?;
 
     for round in 0..arguments.rounds {
-        // Neither is always the one that comes first.
+        // Alternate which one comes first.
         if round % 2 == 0 {
             figures.bare.push(bare.run(width, time).await?);
             figures.post.push(accepting::post(&service, width, time).await?);

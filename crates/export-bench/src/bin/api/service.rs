@@ -1,4 +1,4 @@
-//! An API of the benchmark's own, on names of its own, without a worker: what workers do is another benchmark.
+//! The benchmark's own API, on names of its own, without a worker: workers are measured by another benchmark.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -22,21 +22,21 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Provisions and starts what `cargo xtask test` gives the addresses of.
+    /// Provisions and starts an API on the services whose addresses `cargo xtask` passes.
     pub(crate) async fn start(programs: &Path) -> anyhow::Result<Self> {
         let own = Own::provision(programs, "cargo xtask bench api", "bench").await?;
         let [address, admin] = [free_address()?, free_address()?];
         let api = own
             .program("exports-api")
             .env("AUTH", "none")
-            // All requests are the same, and each is to be accepted as one of its own.
+            // All requests are identical, and each must become a job of its own.
             .env("SHARE_RESULTS", "off")
-            // All of it comes from one address: the limits of a caller are not what is measured.
+            // All requests come from one address, and the limits per caller are not measured.
             .envs(
                 ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"]
                     .map(|name| (name, "100000")),
             )
-            // Nothing runs, and the bare loop's jobs wait as well: minutes of both are more than a hundred thousand.
+            // No job runs, and the bare loop's jobs wait as well: minutes of both are more than a hundred thousand jobs.
             .envs(["MAX_QUEUED_PER_TENANT", "MAX_QUEUED"].map(|name| (name, "1000000")))
             .env("HOST", address.ip().to_string())
             .env("PORT", address.port().to_string())
@@ -70,7 +70,7 @@ impl Service {
         format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address).into_bytes()
     }
 
-    /// The path of a job that is accepted now.
+    /// Posts a job; returns its path.
     pub(crate) async fn accepted_path(&self) -> anyhow::Result<String> {
         let mut connection = Connection::open(self.address).await?;
         let answer = connection.exchange(&self.post_request()).await?;

@@ -1,4 +1,4 @@
-//! Clients that send a byte a second: half of them in the headers, half in the body. One that is cut comes again.
+//! Clients that send a byte a second: half of them in the headers, half in the body. A client whose connection is closed connects again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 const PACE: Duration = Duration::from_secs(1);
-/// How long gathering may take.
+/// Time limit for all to connect.
 const GATHERING: Duration = Duration::from_secs(30);
 
 const HEADERS: &[u8] = b"GET /export HTTP/1.1\r\nHost: api\r\nX-Slow: ";
@@ -56,7 +56,7 @@ impl Crowd {
         Ok(Self { counts, clients })
     }
 
-    /// Ends them; how many were open, and how many had been cut.
+    /// Stops them; returns how many were open, and how many had been closed by the service.
     pub(crate) fn leave(mut self) -> (usize, u64) {
         let counts = (self.counts.open.load(Relaxed), self.counts.cut.load(Relaxed));
         self.clients.abort_all();

@@ -1,8 +1,8 @@
-//! `bench-ceiling`: what this machine could do at best. Hour documents in memory → points → rows → CSV text → deflate → thrown away.
+//! `bench-ceiling`: the best that this machine could do. Hour documents in memory → points → rows → CSV text → deflate → discarded.
 //!
-//! Plain code that shares nothing with the engine and may take for granted what the engine must not: clean documents (keys
+//! Plain code that shares nothing with the engine and may assume what the engine must not: clean documents (keys
 //! ascending, int32, int64 and double values with at most three decimals or printed by a slower path), aligned hours, nothing to
-//! reject, no manifest. Start at [`run::run`]; a stage each is in `walk`, `rows` and `squeeze`.
+//! reject, no manifest. Start at [`run::run`]; the stages are in `walk`, `rows` and `squeeze`.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 mod dump;
@@ -33,7 +33,7 @@ struct Arguments {
     /// Text per deflate block, KiB
     #[arg(long, default_value_t = 1024)]
     block_kib: usize,
-    /// Show the deflater the 32 KiB before a block, where they are of the same chunk
+    /// Prime the deflater with the 32 KiB before a block, if they belong to the same chunk
     #[arg(long)]
     prime: bool,
     /// Hours that are handed out at a time
@@ -48,7 +48,7 @@ enum Stage {
     Walk,
     /// The same, merged and written as CSV.
     Rows,
-    /// Deflate alone, of text made before.
+    /// Deflate alone, of text prepared before.
     Deflate,
     /// Everything.
     #[default]

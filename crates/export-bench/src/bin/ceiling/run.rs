@@ -29,7 +29,7 @@ pub(crate) struct Figures {
     vehicles: Vec<VehicleFigures>,
 }
 
-/// Size and checksum of a vehicle's CSV, to be compared with what others made of the same data.
+/// Size and checksum of a vehicle's CSV, to compare with other exporters' results for the same data.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct VehicleFigures {
@@ -47,7 +47,7 @@ struct Chunk<'a> {
     is_first: bool,
 }
 
-/// What a chunk made.
+/// The output of a chunk.
 #[derive(Debug, Clone, Default)]
 struct Made {
     points: u64,
@@ -57,7 +57,7 @@ struct Made {
     crc: crc32fast::Hasher,
 }
 
-/// Runs the stages that were asked for.
+/// Runs the requested stages.
 pub(crate) fn run(arguments: &Arguments, threads: usize, vehicles: &[Vehicle]) -> anyhow::Result<Figures> {
     let chunks: Vec<Chunk<'_>> = vehicles
         .iter()
@@ -135,7 +135,7 @@ fn in_parallel<L>(
     Ok((usage, made.into_iter().map(|(_, made)| made).collect()))
 }
 
-/// What a thread keeps from chunk to chunk.
+/// State that a thread keeps from chunk to chunk.
 struct Lane<'a> {
     arguments: &'a Arguments,
     columns: Vec<Vec<Point>>,

@@ -1,4 +1,4 @@
-//! One small export of a tenant behind another tenant's many.
+//! One tenant's small export behind another tenant's many.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -10,7 +10,7 @@ use crate::requests;
 use crate::run::{ALL_ENDED, Run};
 use crate::service::Service;
 
-/// What was found.
+/// The figures of one round.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Behind {

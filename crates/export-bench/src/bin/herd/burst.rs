@@ -34,7 +34,7 @@ pub(crate) struct Burst {
 struct Round {
     states: BTreeMap<String, usize>,
     posting_seconds: f64,
-    /// How often a client was told to come later.
+    /// How many requests were refused with 429 or 503.
     refusals: u64,
     /// From the first job's acceptance to the last one's end.
     seconds: f64,

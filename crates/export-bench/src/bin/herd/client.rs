@@ -1,4 +1,4 @@
-//! Clients as they should be: a few requests at a time, and no sooner again than they are told.
+//! Well-behaved clients: a few requests at a time, and retries only after `Retry-After`.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -7,24 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, Error, bail, ensure};
 use export_bench::own::Own;
+use export_testkit::http::Client;
 use serde_json::Value;
 use tokio::task::JoinSet;
-use ureq::Agent;
 
 /// Requests of one tenant at a time.
 const WIDTH: usize = 10;
 /// For one answer.
-const ANSWER: Duration = Duration::from_mins(1);
-/// For all requests of a burst, with all waits that the service asks for.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// For all requests of a burst, with all waits for `Retry-After`.
 const POSTING: Duration = Duration::from_mins(15);
-/// For a question that is repeated anyhow.
-const CHECK: Duration = Duration::from_secs(2);
-/// Largest result that is looked into, in bytes.
-const MAX_RESULT: u64 = 256 << 20;
-
-/// Requests of one key in a burst: fewer than it may post at once (`REQUESTS_AT_ONCE`), so that a burst is one.
+/// For a check that is repeated anyway.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Requests of one key in a burst: fewer than `REQUESTS_AT_ONCE`, so that the rate limit does not stretch the burst.
 const REQUESTS_OF_KEY: usize = 150;
 
 /// A tenant with as many keys as its burst needs.
@@ -35,7 +32,7 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
-    /// Makes the keys, for so many requests. Two scenarios never share a tenant: what one has stored is not the other's to find.
+    /// Creates enough keys for this many requests. Two scenarios never share a tenant, so that neither finds results of the other.
     pub(crate) async fn create(own: &Own, name: String, requests: usize) -> anyhow::Result<Self> {
         let mut keys = Vec::new();
         for _ in 0..requests.div_ceil(REQUESTS_OF_KEY).max(1) {
@@ -52,7 +49,7 @@ impl Tenant {
         Ok(String::from_utf8(output.stdout).context("a key is text")?.trim().to_owned())
     }
 
-    /// So many, whose names begin with this, for so many requests each.
+    /// Creates `count` tenants whose names begin with `begin`, for `requests` requests each.
     pub(crate) async fn create_all(
         own: &Own,
         begin: &str,
@@ -67,13 +64,13 @@ impl Tenant {
     }
 }
 
-/// What came of a burst of requests.
+/// The outcome of a burst of requests.
 pub(crate) struct Posted {
     /// The answers' bodies, which are jobs.
     pub(crate) jobs: Vec<Value>,
     /// From the first request to the last answer, in seconds.
     pub(crate) seconds: f64,
-    /// How often the service asked a client to come later.
+    /// How many requests were refused with 429 or 503.
     pub(crate) refusals: u64,
 }
 
@@ -102,38 +99,38 @@ pub(crate) async fn post_all(
     Ok(posted)
 }
 
-/// Posts one request; `Err` also where it is refused for good.
+/// Posts one request; `Err` also when it is refused permanently.
 pub(crate) async fn post_one(address: SocketAddr, tenant: &Tenant, body: Value) -> anyhow::Result<Value> {
     let mut posted = post_all(address, vec![(tenant.clone(), vec![body])]).await?;
     posted.jobs.pop().context("nothing was posted")
 }
 
-/// Takes requests from the queue until there are none.
+/// Posts requests from the queue until it is empty.
 fn post_some(
     address: SocketAddr,
     key: &str,
     queue: &Mutex<VecDeque<Value>>,
     begun: Instant,
 ) -> anyhow::Result<(Vec<Value>, u64)> {
-    let agent = agent(ANSWER);
+    let client = Client::new(ANSWER_TIMEOUT);
+    let authorization = format!("Bearer {key}");
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let url = format!("http://{address}/export");
     let (mut jobs, mut refusals) = (Vec::new(), 0);
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(body) = next else { return Ok((jobs, refusals)) };
         loop {
-            let request = agent.post(format!("http://{address}/export"));
-            let request = request.header("authorization", format!("Bearer {key}"));
-            let sent = request.header("content-type", "application/json").send(body.to_string());
-            let mut answer = sent.context("POST /export")?;
-            let text = answer.body_mut().read_to_string().context("POST /export")?;
-            match answer.status().as_u16() {
+            let answer = client.send("POST", &url, &headers, body.to_string()).map_err(Error::msg)?;
+            let text = answer.text();
+            match answer.status {
                 202 => {
                     jobs.push(serde_json::from_str(&text).context("an accepted job")?);
                     break;
                 }
                 status @ (429 | 503) => {
-                    let wait = answer.headers().get("retry-after").and_then(|wait| wait.to_str().ok());
-                    let wait = wait.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+                    let wait = answer.header("retry-after").and_then(|seconds| seconds.parse().ok());
+                    let wait = wait.map(Duration::from_secs);
                     let wait = wait.with_context(|| format!("a {status} without Retry-After: {text}"))?;
                     refusals += 1;
                     if begun.elapsed() + wait > POSTING {
@@ -150,48 +147,40 @@ fn post_some(
     }
 }
 
-/// A job as the API tells it, and its result's bytes. Blocks.
+/// A job as the API shows it, and the bytes of its result. Blocks.
 pub(crate) fn download(
     address: SocketAddr,
     tenant: &Tenant,
     job_id: &str,
 ) -> anyhow::Result<(Value, Vec<u8>)> {
-    let agent = agent(ANSWER);
+    let client = Client::following_redirects(ANSWER_TIMEOUT);
+    let authorization = format!("Bearer {}", tenant.keys[0]);
     let get = |path: String| {
-        let request = agent.get(format!("http://{address}{path}"));
-        let mut answer = request.header("authorization", format!("Bearer {}", tenant.keys[0])).call()?;
-        let bytes = answer.body_mut().with_config().limit(MAX_RESULT).read_to_vec()?;
-        ensure!(
-            answer.status().is_success(),
-            "{path}: {}: {}",
-            answer.status(),
-            String::from_utf8_lossy(&bytes)
-        );
-        Ok(bytes)
+        let url = format!("http://{address}{path}");
+        let answer =
+            client.send("GET", &url, &[("authorization", &authorization)], "").map_err(Error::msg)?;
+        ensure!(answer.is_success(), "{path}: {}: {}", answer.status, answer.text());
+        Ok(answer.body)
     };
     let job = serde_json::from_slice(&get(format!("/export/{job_id}"))?)?;
     Ok((job, get(format!("/export/{job_id}/download"))?))
 }
 
-/// Whether the program with that admin address says that it is ready.
+/// Whether the program with this admin address is ready.
 pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
-    let asked = tokio::task::spawn_blocking(move || {
-        let answer = agent(CHECK).get(format!("http://{admin}/readyz")).call();
-        answer.is_ok_and(|answer| answer.status().is_success())
-    });
-    asked.await.unwrap_or(false)
+    check(admin, "readyz").await.is_some()
 }
 
-/// A program's figures; none where it has none to tell.
+/// A program's metrics; `None` when it does not answer or has none.
 pub(crate) async fn metrics(admin: SocketAddr) -> Option<String> {
+    check(admin, "metrics").await
+}
+
+/// The body of a successful answer.
+async fn check(admin: SocketAddr, path: &'static str) -> Option<String> {
     let asked = tokio::task::spawn_blocking(move || {
-        let mut answer = agent(CHECK).get(format!("http://{admin}/metrics")).call().ok()?;
-        answer.status().is_success().then(|| answer.body_mut().read_to_string().ok()).flatten()
+        let answer = Client::new(CHECK_TIMEOUT).get(&format!("http://{admin}/{path}")).ok()?;
+        answer.is_success().then(|| answer.text())
     });
     asked.await.ok().flatten()
-}
-
-fn agent(limit: Duration) -> Agent {
-    let builder = Agent::config_builder().timeout_global(Some(limit)).proxy(None).http_status_as_error(false);
-    builder.build().into()
 }

@@ -28,7 +28,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Writes so many days of so many vehicles.
+    /// Writes `days` days of `vehicles` vehicles.
     pub(crate) async fn write(
         client: &Client,
         prefix: &str,

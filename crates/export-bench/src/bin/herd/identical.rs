@@ -1,4 +1,4 @@
-//! The same request ten times at once, and alone: how often is the source read?
+//! Reads of the source for one request alone, and for ten identical requests at once.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,14 +16,14 @@ use crate::run::{ALL_ENDED, Run};
 use crate::service::Service;
 
 const TIMES: usize = 10;
-/// The catalog's looks at vehicles would be counted among the reads.
+/// Off, because the catalog's reads of vehicles would be counted as well.
 const RARE_LOOKS: &[(&str, &str)] = &[("CATALOG_REFRESH_SECONDS", "3600")];
-/// Between two looks at the counters, when nobody should read.
+/// Pause between two checks of the counters while no reads are expected.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Until nobody reads: the catalog looks at new vehicles at once.
+/// Longest wait until no reads happen: the catalog reads new vehicles at once.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What was found.
+/// The figures of one round.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Identical {
@@ -120,12 +120,12 @@ async fn round(
 struct Counted<'run> {
     run: &'run Run,
     vehicles: Vec<String>,
-    /// What a look at the counters adds to them.
+    /// Reads that reading the counters itself adds.
     own_reads: i64,
 }
 
 impl<'run> Counted<'run> {
-    /// Those of a request's vehicles; returns when nobody reads there.
+    /// Waits until no reads of a request's vehicles happen; returns their counters.
     async fn of(run: &'run Run, body: &Value) -> anyhow::Result<Self> {
         let vehicles = body["vehicles"].as_array().context("a request without vehicles")?;
         let vehicles = vehicles.iter().filter_map(Value::as_str).map(str::to_owned).collect();
@@ -135,7 +135,7 @@ impl<'run> Counted<'run> {
         loop {
             tokio::time::sleep(PAUSE).await;
             let now = counted.reads().await?;
-            // Twice the same: that much the looks add themselves.
+            // The same difference twice: reading the counters adds it.
             if added == Some(now - reads) {
                 counted.own_reads = now - reads;
                 return Ok(counted);

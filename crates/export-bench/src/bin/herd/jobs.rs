@@ -1,6 +1,6 @@
-//! The jobs as they are stored: asked twice a second while they run, which costs the service nothing, and in full when they have ended.
+//! Stored jobs: counted twice a second while they run, which does not load the service, and read in full when they have ended.
 //!
-//! All times are the database's, so that no clock is compared with another.
+//! All times are MongoDB's, so that clocks are never compared with each other.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use mongodb::{Client, Collection};
 use crate::client::Tenant;
 use crate::service::Service;
 
-/// Between two looks at how many have ended.
+/// Pause between two counts of ended jobs.
 const PAUSE: Duration = Duration::from_millis(500);
-/// In one batch, so that no cursor of this program stays open.
+/// One batch holds all, so that no cursor of this program stays open.
 const ALL_AT_ONCE: u32 = 100_000;
 
 /// The stored jobs of some tenants.
@@ -62,7 +62,7 @@ impl Jobs {
         Ok(counted.collect())
     }
 
-    /// Waits until so many have ended.
+    /// Waits until this many have ended.
     pub(crate) async fn until_ended(
         &self,
         service: &mut Service,
@@ -102,7 +102,7 @@ impl Jobs {
             tenant: job.get_str("tenant")?.to_owned(),
             state: job.get_str("state")?.to_owned(),
             created_ms: job.get_datetime("createdAt")?.timestamp_millis(),
-            // None where it has not ended: then that is what is told.
+            // `None` if it has not ended, which is then reported.
             finished_ms: job.get_datetime("finishedAt").map_or(i64::MAX, |at| at.timestamp_millis()),
             export_uri: job.get_str("exportUri").ok().map(str::to_owned),
             attempts: job.get_i64("attempts")?,
@@ -110,7 +110,7 @@ impl Jobs {
     }
 }
 
-/// What is wrong with these jobs: all should be FINISHED, and so many.
+/// What is wrong with these jobs: there should be this many, all FINISHED.
 pub(crate) fn complaints(jobs: &[Ended], count: usize) -> Vec<String> {
     let mut wrong = Vec::new();
     if jobs.len() != count {

@@ -141,7 +141,7 @@ async fn name_of_only_worker(
     }
 }
 
-/// What somebody holds.
+/// Leases that a worker holds.
 #[derive(Debug, Default)]
 struct Held {
     /// As it is written.

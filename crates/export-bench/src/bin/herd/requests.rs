@@ -1,12 +1,12 @@
-//! The exports that are asked for: no two the same, some small, some large.
+//! The requested exports: all different, some small, some large.
 
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
 
-/// Prime, so that the starts of ranges go through all the data before one comes again.
+/// Prime, so that the ranges' starts cover all the data before one repeats.
 const STRIDE: usize = 7_919;
-/// What every third small request is about; the others are about all parameters.
+/// Parameters of every third small request; the others request all parameters.
 const FEW_PARAMETERS: [&str; 2] = ["soc", "odo"];
 
 /// Vehicles and length of an export.
@@ -16,13 +16,13 @@ pub(crate) struct Size {
     hours: usize,
 }
 
-/// A look at one vehicle's shift.
+/// A small export: one vehicle's shift.
 pub(crate) const SMALL: Size = Size { vehicles: 1, hours: 8 };
 const MIDDLE: Size = Size { vehicles: 2, hours: 18 };
-/// What a worker is sure to be busy with when it is killed.
+/// A large export, which keeps a worker busy until it is killed.
 pub(crate) const LARGE: Size = Size { vehicles: 3, hours: 48 };
 
-/// The least a fleet must have for these requests.
+/// Days of data that a fleet needs for these requests.
 pub(crate) const LEAST_DAYS: u32 = 3;
 /// The same in vehicles.
 pub(crate) const LEAST_VEHICLES: usize = 3;
@@ -36,13 +36,13 @@ fn mixed_size(number: usize) -> Size {
     }
 }
 
-/// So many requests of the tenant with this number of all `tenants`, small ones among large ones.
+/// The requests of one tenant (`tenant` of `tenants`), small ones among large ones.
 pub(crate) fn mixed(fleet: &Fleet, tenant: usize, tenants: usize, count: usize) -> Vec<Value> {
-    // 7 and 20 have no divisor in common: all sizes come, in no blocks.
+    // 7 and 20 are coprime: all sizes occur, and not in blocks.
     (0..count).map(|number| one(fleet, mixed_size(number * 7), number * tenants + tenant)).collect()
 }
 
-/// So many requests of one size.
+/// `count` requests of one size.
 pub(crate) fn of_size(fleet: &Fleet, size: Size, tenant: usize, tenants: usize, count: usize) -> Vec<Value> {
     (0..count).map(|number| one(fleet, size, number * tenants + tenant)).collect()
 }

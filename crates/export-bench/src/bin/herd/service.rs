@@ -36,7 +36,7 @@ struct Process {
 }
 
 impl Service {
-    /// Starts an API and so many workers, and waits until all are ready. `extra` are settings of the workers that differ from the defaults.
+    /// Starts an API and `workers` workers, and waits until all are ready. `extra` are settings of the workers that differ from the defaults.
     pub(crate) async fn start(
         own: &Own,
         logs: &Path,

@@ -1,4 +1,4 @@
-//! Whether what was FINISHED is an export: a few results are downloaded and counted.
+//! Checks results of FINISHED jobs: downloads a few and counts their rows.
 
 use std::io::{Cursor, Read};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use zip::ZipArchive;
 use crate::client::{Tenant, download};
 use crate::jobs::Ended;
 
-/// Looks into so many of these jobs' results, spread over all; returns how many were good, and adds what was not to `wrong`.
+/// Checks `count` of these jobs' results, spread evenly; returns how many were right, and adds the errors to `wrong`.
 pub(crate) async fn sample(
     address: SocketAddr,
     tenants: &[Tenant],
@@ -32,7 +32,7 @@ pub(crate) async fn sample(
     good
 }
 
-/// The bytes are those that the worker has counted and summed; each file has the rows that the manifest says, and the manifest those
+/// Size and checksum are as the worker stored them; each file has the rows that the manifest states, and the manifest those
 /// that the job says.
 fn check(address: SocketAddr, tenant: &Tenant, job_id: &str) -> anyhow::Result<()> {
     let (job, bytes) = download(address, tenant, job_id)?;

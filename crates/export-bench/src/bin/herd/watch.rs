@@ -24,7 +24,7 @@ const LISTED_EVERY: u64 = 4;
 pub(crate) struct Seen {
     /// How often was looked.
     looks: u64,
-    /// Open cursors of the whole server, whoever has them.
+    /// Open cursors of the whole server, of all clients.
     pub(crate) open_cursors: i64,
     /// Those of them that were being read from.
     pinned_cursors: i64,

@@ -1,4 +1,4 @@
-//! Jobs in a line, the queue, and whoever does something about them.
+//! Waiting jobs, the queue, and the dispatcher.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::{LEASE, PATIENCE};
 
-/// A queue, jobs, and nobody who does anything about them.
+/// A queue and jobs, without a dispatcher.
 pub(super) struct Line {
     pub(super) space: TestSpace,
     pub(super) topology: Topology,
@@ -64,19 +64,10 @@ impl Line {
         Self { space, topology, jobs, channel, connection }
     }
 
+    /// A dispatcher that runs by itself.
     pub(super) async fn dispatcher(&self, max_running_per_tenant: usize) -> Dispatching {
-        self.dispatcher_of(self.space.services.rabbitmq_url.clone(), max_running_per_tenant).await
-    }
-
-    pub(super) async fn dispatcher_of(
-        &self,
-        rabbitmq_url: String,
-        max_running_per_tenant: usize,
-    ) -> Dispatching {
-        let jobs = store(&self.space).await;
-        let changes = Changes::of(&jobs);
-        let publisher = Publisher::new(rabbitmq_url.into(), self.topology.clone());
-        let dispatcher = Dispatcher::new(jobs, changes.clone(), publisher, max_running_per_tenant);
+        let url = self.space.services.rabbitmq_url.clone();
+        let (dispatcher, changes) = self.new_dispatcher(url, max_running_per_tenant).await;
         let (stop, wake) = (CancellationToken::new(), dispatcher.wake());
         let following = stop.clone().cancelled_owned();
         let tasks = [
@@ -84,6 +75,26 @@ impl Line {
             tokio::spawn(async move { changes.run(following).await }),
         ];
         Dispatching { wake, stop, tasks }
+    }
+
+    /// A dispatcher that does nothing between the rounds that the test asks for.
+    pub(super) async fn stepped_dispatcher(
+        &self,
+        rabbitmq_url: String,
+        max_running_per_tenant: usize,
+    ) -> Dispatcher {
+        self.new_dispatcher(rabbitmq_url, max_running_per_tenant).await.0
+    }
+
+    async fn new_dispatcher(
+        &self,
+        rabbitmq_url: String,
+        max_running_per_tenant: usize,
+    ) -> (Dispatcher, Changes) {
+        let jobs = store(&self.space).await;
+        let changes = Changes::of(&jobs);
+        let publisher = Publisher::new(rabbitmq_url.into(), self.topology.clone());
+        (Dispatcher::new(jobs, changes.clone(), publisher, max_running_per_tenant), changes)
     }
 
     pub(super) async fn job(&self, tenant: &str, priority: Priority) -> JobId {
@@ -122,12 +133,12 @@ impl Line {
         found.try_collect().await.expect("jobs")
     }
 
-    /// Jobs in the broker that nobody has claimed, those that came first first.
+    /// Unclaimed jobs in the broker, oldest first.
     pub(super) async fn in_broker(&self) -> Vec<Document> {
         self.found(doc! { "state": "NOT_STARTED", "publishedAt": { "$type": "date" } }).await
     }
 
-    /// Waits until so many are in the broker, and no more.
+    /// Waits until exactly this many are in the broker.
     pub(super) async fn until_in_broker(&self, count: usize) -> Vec<Document> {
         let asked_at = Instant::now();
         loop {

@@ -25,17 +25,17 @@ pub(super) fn judge(evidence: &Evidence, found: &mut Found) {
     }
 }
 
-/// Whoever was told of a job finds it.
+/// Every job that a client got a 202 for is stored and visible.
 fn told(evidence: &Evidence, found: &mut Found) {
     let stored: BTreeSet<String> = evidence.jobs.iter().map(id_of).collect();
     let told: BTreeSet<&String> = evidence.told.iter().map(|told| &told.job_id).collect();
     for job_id in told {
         if !stored.contains(job_id) {
-            found.add(1, job_id.clone(), "a client was told of it, and it is not stored");
+            found.add(1, job_id.clone(), "a client got a 202 for it, and it is not stored");
         }
     }
     for job_id in &evidence.unknown {
-        found.add(1, job_id.clone(), "a client was told of it, and was told later that there is no such job");
+        found.add(1, job_id.clone(), "a client got a 202 for it, and later a 404");
     }
 }
 

@@ -90,7 +90,7 @@ fn changed(id: &str, before: &Document, after: &Document, found: &mut Found) {
         }
     }
     if edge.1 == "CANCELLED" && !is_cancel_requested(after) {
-        add(5, "cancelled, and nobody had asked");
+        add(5, "cancelled without a request to cancel it");
     }
 }
 

@@ -1,0 +1,261 @@
+//! Parquet: batches of rows in, row groups encoded side by side, bytes out in order.
+//!
+//! Row groups are cut by the rows alone (their number, and the bytes of their texts), so the file
+//! depends neither on how the rows arrive nor on the number of threads.
+
+mod batch;
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType, SchemaRef};
+use arrow_select::concat::concat_batches;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+
+use super::rows::RowCounts;
+use super::{EncodedRows, Encoder, FileWriter};
+use crate::pool::Pending;
+use crate::read::column::Column;
+use crate::resources::Resources;
+use crate::shape::Shape;
+use batch::{BatchRows, is_numeric, schema};
+
+/// Most bytes of a row group's numbers in memory, and most bytes of its texts.
+const GROUP_BYTES: usize = 4 << 20;
+/// Most rows of a group, for files with few columns.
+const GROUP_ROWS: usize = 128 << 10;
+/// Rows of a resampled file that are appended to it at once.
+const BATCH_ROWS: usize = 8 << 10;
+
+/// The Parquet format.
+#[derive(Debug)]
+pub(crate) struct ParquetEncoder {
+    schema: SchemaRef,
+    is_text: Vec<bool>,
+}
+
+impl ParquetEncoder {
+    pub(crate) fn new(shape: &Shape) -> Self {
+        Self { schema: schema(&shape.parameters, &shape.is_text), is_text: shape.is_text.clone() }
+    }
+}
+
+impl Encoder for ParquetEncoder {
+    type Rows = BatchRows;
+    type File<'r> = ParquetFile<'r>;
+
+    fn row_bytes(&self) -> usize {
+        // Time and columns, blank or not.
+        size_of::<u64>() * (1 + self.is_text.len())
+    }
+
+    fn unfit_columns(&self, columns: &[Column]) -> Vec<usize> {
+        let is_unfit = |index: &usize| !self.is_text[*index] && !is_numeric(&columns[*index]);
+        (0..columns.len()).filter(is_unfit).collect()
+    }
+
+    fn rows(&self, _resources: &Resources) -> BatchRows {
+        BatchRows::new(&self.schema)
+    }
+
+    fn begin_file<'r>(
+        &self,
+        resources: &'r Resources,
+        _output: &mut dyn Write,
+    ) -> io::Result<ParquetFile<'r>> {
+        ParquetFile::begin(&self.schema, resources)
+    }
+}
+
+impl EncodedRows for BatchRows {
+    fn counts(&self) -> RowCounts {
+        self.counts
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= BATCH_ROWS
+    }
+}
+
+/// A Parquet file being written.
+pub(crate) struct ParquetFile<'r> {
+    writer: SerializedFileWriter<Vec<u8>>,
+    groups: ArrowRowGroupWriterFactory,
+    schema: SchemaRef,
+    resources: &'r Resources,
+    /// Rows of the group that is being filled.
+    batches: Vec<RecordBatch>,
+    row_count: usize,
+    text_bytes: usize,
+    max_rows: usize,
+    group_count: usize,
+    in_flight: VecDeque<Pending<Result<Vec<ArrowColumnChunk>, ParquetError>>>,
+}
+
+impl<'r> ParquetFile<'r> {
+    fn begin(schema: &SchemaRef, resources: &'r Resources) -> io::Result<Self> {
+        let column_count = schema.fields().len();
+        let mut properties = WriterProperties::builder()
+            .set_created_by("vehicle-data export service".to_owned())
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            // The footer stays in memory until the end, so it has statistics by group, not by page.
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(true);
+        // Properties are set by name, and a parameter may be called `time` too. This encoding does
+        // not fit its doubles.
+        if schema.fields().iter().filter(|field| field.name() == "time").count() == 1 {
+            // Times rise in small steps.
+            properties = properties
+                .set_column_dictionary_enabled(ColumnPath::from("time"), false)
+                .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED);
+        }
+        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties.build()))
+            .map_err(io::Error::other)?;
+        let (writer, groups) = writer.into_serialized_writer().map_err(io::Error::other)?;
+        Ok(Self {
+            writer,
+            groups,
+            schema: Arc::clone(schema),
+            resources,
+            batches: Vec::new(),
+            row_count: 0,
+            text_bytes: 0,
+            max_rows: (GROUP_BYTES / size_of::<u64>() / column_count).clamp(1, GROUP_ROWS),
+            group_count: 0,
+            in_flight: VecDeque::new(),
+        })
+    }
+
+    fn push(&mut self, mut batch: RecordBatch, output: &mut dyn Write) -> io::Result<()> {
+        while batch.num_rows() > 0 {
+            let fitting = self.fitting_rows(&batch);
+            let (now, later) = (batch.slice(0, fitting), batch.slice(fitting, batch.num_rows() - fitting));
+            self.text_bytes += text_bytes(&now, fitting);
+            self.row_count += fitting;
+            if fitting > 0 {
+                self.batches.push(now);
+            }
+            if later.num_rows() > 0 || self.row_count == self.max_rows {
+                self.end_group(output)?;
+            }
+            batch = later;
+        }
+        Ok(())
+    }
+
+    /// Rows of the batch that still belong to this group: as many as there is room for. An empty
+    /// group takes at least one row.
+    fn fitting_rows(&self, batch: &RecordBatch) -> usize {
+        let most = batch.num_rows().min(self.max_rows - self.row_count);
+        let room = GROUP_BYTES.saturating_sub(self.text_bytes);
+        if text_bytes(batch, most) <= room {
+            return most;
+        }
+        let (mut fits, mut exceeds) = (0, most);
+        while exceeds - fits > 1 {
+            let middle = usize::midpoint(fits, exceeds);
+            if text_bytes(batch, middle) <= room {
+                fits = middle;
+            } else {
+                exceeds = middle;
+            }
+        }
+        fits.max(usize::from(self.row_count == 0))
+    }
+
+    fn end_group(&mut self, output: &mut dyn Write) -> io::Result<()> {
+        if self.in_flight.len() >= self.resources.pool.size()
+            && let Some(first) = self.in_flight.pop_front()
+        {
+            self.append_group(first, output)?;
+        }
+        let batches = std::mem::take(&mut self.batches);
+        (self.row_count, self.text_bytes) = (0, 0);
+        let columns = self.groups.create_column_writers(self.group_count).map_err(io::Error::other)?;
+        self.group_count += 1;
+        let schema = Arc::clone(&self.schema);
+        self.in_flight.push_back(self.resources.pool.submit(move || {
+            // One batch, however the rows arrived: the writer cuts pages by what it gets at a time.
+            let group = concat_batches(&schema, &batches)?;
+            drop(batches);
+            encode_group(&group, columns)
+        }));
+        Ok(())
+    }
+
+    fn append_group(
+        &mut self,
+        group: Pending<Result<Vec<ArrowColumnChunk>, ParquetError>>,
+        output: &mut dyn Write,
+    ) -> io::Result<()> {
+        let columns = group.wait().map_err(io::Error::other)?;
+        let mut writer = self.writer.next_row_group().map_err(io::Error::other)?;
+        for column in columns {
+            column.append_to_row_group(&mut writer).map_err(io::Error::other)?;
+        }
+        writer.close().map_err(io::Error::other)?;
+        let bytes = self.writer.inner_mut();
+        output.write_all(bytes)?;
+        bytes.clear();
+        Ok(())
+    }
+}
+
+impl FileWriter for ParquetFile<'_> {
+    type Rows = BatchRows;
+
+    fn append(&mut self, rows: &mut BatchRows, output: &mut dyn Write) -> io::Result<()> {
+        let batch = rows.take().map_err(io::Error::other)?;
+        self.push(batch, output)
+    }
+
+    fn finish(mut self, output: &mut dyn Write) -> io::Result<()> {
+        if self.row_count > 0 {
+            self.end_group(output)?;
+        }
+        while let Some(group) = self.in_flight.pop_front() {
+            self.append_group(group, output)?;
+        }
+        // The rest is the footer.
+        let rest = self.writer.into_inner().map_err(io::Error::other)?;
+        output.write_all(&rest)
+    }
+}
+
+fn encode_group(
+    group: &RecordBatch,
+    writers: Vec<ArrowColumnWriter>,
+) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    let schema = group.schema();
+    let columns = schema.fields().iter().zip(group.columns()).zip(writers);
+    columns
+        .map(|((field, array), mut writer)| {
+            for leaf in compute_leaves(field, array)? {
+                writer.write(&leaf)?;
+            }
+            writer.close()
+        })
+        .collect()
+}
+
+/// Bytes of the texts in the first rows of a batch.
+fn text_bytes(batch: &RecordBatch, row_count: usize) -> usize {
+    let texts = batch.columns().iter().filter(|column| column.data_type() == &DataType::Utf8);
+    texts
+        .map(|column| {
+            let offsets = column.as_string::<i32>().value_offsets();
+            usize::try_from(offsets[row_count] - offsets[0]).unwrap_or(0)
+        })
+        .sum()
+}

@@ -1,0 +1,231 @@
+//! Resampling: one row per interval instead of one row per distinct time.
+
+use export_core::TimeRange;
+use export_core::output::{Fill, Resampling};
+
+use super::rows::{RowSink, align};
+use crate::error::EngineError;
+use crate::read::column::{Column, Value};
+
+/// The intervals of a range: each begins a whole number of steps after the range's start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Intervals {
+    range: TimeRange,
+    step_ms: i64,
+    fill: Fill,
+}
+
+impl Intervals {
+    pub(crate) fn new(range: TimeRange, resampling: Resampling) -> Self {
+        // Every step longer than the range gives one interval, so a step may be shortened to the
+        // largest i64.
+        let step_ms = i64::try_from(resampling.step_ms.get()).unwrap_or(i64::MAX);
+        Self { range, step_ms, fill: resampling.fill }
+    }
+
+    pub(crate) fn fill(&self) -> Fill {
+        self.fill
+    }
+
+    /// Maps a point's time to the start of its interval. Remembers the last interval, since most
+    /// points lie in the same one as the point before.
+    pub(crate) fn starts(&self) -> impl FnMut(i64) -> i64 {
+        let (from_ms, step_ms) = (self.range.from_ms(), self.step_ms);
+        let (mut start_ms, mut end_ms) = (from_ms, from_ms.saturating_add(step_ms));
+        move |time_ms| {
+            if time_ms < start_ms || time_ms >= end_ms {
+                start_ms = from_ms + (time_ms - from_ms) / step_ms * step_ms;
+                end_ms = start_ms.saturating_add(step_ms);
+            }
+            start_ms
+        }
+    }
+}
+
+/// A value that outlives its slice.
+#[derive(Clone, Debug)]
+enum Kept {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Number(String),
+    Text(String),
+}
+
+impl Kept {
+    fn of(value: Value<'_>) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value),
+            Value::Double(value) => Self::Double(value),
+            Value::Number(text) => Self::Number(text.to_owned()),
+            Value::Text(text) => Self::Text(text.to_owned()),
+        }
+    }
+
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Int(value) => Value::Int(*value),
+            Self::Double(value) => Value::Double(*value),
+            Self::Number(text) => Value::Number(text),
+            Self::Text(text) => Value::Text(text),
+        }
+    }
+}
+
+/// Takes resampled rows.
+pub(crate) trait RowOutput {
+    /// Takes the next row: its time, and by column the value if there is one.
+    fn row<'v>(
+        &mut self,
+        time_ms: i64,
+        cells: impl Iterator<Item = Option<Value<'v>>>,
+    ) -> Result<(), EngineError>;
+}
+
+/// Makes one row per interval from slices of thinned points, in order.
+#[derive(Debug)]
+pub(crate) struct Resampler {
+    intervals: Intervals,
+    /// Start of the interval that the last points belong to. The next slice may have more of its
+    /// points.
+    open_ms: Option<i64>,
+    /// By column: the open interval's last point.
+    latest: Vec<Option<Kept>>,
+    /// By column: the last value known before the open interval. Used by [`Fill::Previous`] only.
+    known: Vec<Option<Kept>>,
+    /// Start of the last interval that got a row. Used by [`Fill::Previous`] only.
+    last_row_ms: Option<i64>,
+    counts: ResampleCounts,
+}
+
+/// Counts of points and cells after resampling.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ResampleCounts {
+    /// By column: points shown in their own interval.
+    pub(crate) cells: Vec<u64>,
+    /// Points that are not shown.
+    pub(crate) resampled_away: u64,
+    /// Cells that repeat the value of an earlier interval.
+    pub(crate) filled: u64,
+}
+
+impl Resampler {
+    pub(crate) fn new(intervals: Intervals, column_count: usize) -> Self {
+        Self {
+            intervals,
+            open_ms: None,
+            latest: vec![None; column_count],
+            known: vec![None; column_count],
+            last_row_ms: None,
+            counts: ResampleCounts { cells: vec![0; column_count], ..ResampleCounts::default() },
+        }
+    }
+
+    /// Takes the next slice's points, thinned to one per interval and column.
+    pub(crate) fn push(
+        &mut self,
+        columns: &[Column],
+        output: &mut impl RowOutput,
+    ) -> Result<(), EngineError> {
+        let mut points = Points { resampler: self, output, outcome: Ok(()) };
+        align(columns, &mut points);
+        points.outcome
+    }
+
+    /// Writes the open interval's row and fills up to the end of the range.
+    pub(crate) fn finish(mut self, output: &mut impl RowOutput) -> Result<ResampleCounts, EngineError> {
+        self.close(output)?;
+        if self.intervals.fill == Fill::Previous {
+            self.fill_until(self.intervals.range.to_ms(), output)?;
+        }
+        Ok(self.counts)
+    }
+
+    /// Writes the open interval's row.
+    fn close(&mut self, output: &mut impl RowOutput) -> Result<(), EngineError> {
+        let Some(time_ms) = self.open_ms.take() else { return Ok(()) };
+        match self.intervals.fill {
+            Fill::None => self.write_points(time_ms, output),
+            Fill::Previous => {
+                self.fill_until(time_ms, output)?;
+                self.write_known(time_ms, output)
+            }
+        }
+    }
+
+    /// Writes a row of the interval's own points, unless none of them has a value.
+    fn write_points(&mut self, time_ms: i64, output: &mut impl RowOutput) -> Result<(), EngineError> {
+        let is_shown = self.latest.iter().flatten().any(|point| !matches!(point, Kept::Null));
+        if is_shown {
+            for (cells, point) in self.counts.cells.iter_mut().zip(&self.latest) {
+                *cells += u64::from(point.is_some());
+            }
+            output.row(time_ms, self.latest.iter().map(|point| point.as_ref().map(Kept::value)))?;
+        } else {
+            self.counts.resampled_away += self.latest.iter().flatten().count() as u64;
+        }
+        self.latest.fill(None);
+        Ok(())
+    }
+
+    /// Writes a row of the last values known at the interval's end.
+    fn write_known(&mut self, time_ms: i64, output: &mut impl RowOutput) -> Result<(), EngineError> {
+        for (index, latest) in self.latest.iter_mut().enumerate() {
+            if let Some(point) = latest.take() {
+                self.known[index] = Some(point);
+                self.counts.cells[index] += 1;
+            } else {
+                self.counts.filled += u64::from(self.known[index].is_some());
+            }
+        }
+        self.last_row_ms = Some(time_ms);
+        output.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::value)))
+    }
+
+    /// Writes rows for the intervals after the last row that begin before `end_ms`.
+    fn fill_until(&mut self, end_ms: i64, output: &mut impl RowOutput) -> Result<(), EngineError> {
+        let Some(last_row_ms) = self.last_row_ms else { return Ok(()) };
+        let known_count = self.known.iter().flatten().count() as u64;
+        let mut time_ms = last_row_ms.saturating_add(self.intervals.step_ms);
+        while time_ms < end_ms {
+            self.counts.filled += known_count;
+            output.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::value)))?;
+            time_ms = time_ms.saturating_add(self.intervals.step_ms);
+        }
+        Ok(())
+    }
+}
+
+/// Takes the aligned rows of a slice and gathers them by interval.
+struct Points<'a, O> {
+    resampler: &'a mut Resampler,
+    output: &'a mut O,
+    outcome: Result<(), EngineError>,
+}
+
+impl<O: RowOutput> RowSink for Points<'_, O> {
+    fn time(&mut self, time_ms: i64) {
+        if self.outcome.is_ok() && self.resampler.open_ms != Some(time_ms) {
+            self.outcome = self.resampler.close(self.output);
+            self.resampler.open_ms = Some(time_ms);
+        }
+    }
+
+    fn cell(&mut self, column_index: usize, value: Value<'_>) {
+        let earlier = self.resampler.latest[column_index].replace(Kept::of(value));
+        self.resampler.counts.resampled_away += u64::from(earlier.is_some());
+    }
+
+    fn blank(&mut self, _column_index: usize) {}
+
+    fn end(&mut self) {}
+}
+
+#[cfg(test)]
+#[path = "resample_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+//! One vehicle's file: rows of its slices in, compressed bytes out.
+
+use std::io::{self, Write};
+
+use super::resample::{ResampleCounts, Resampler, RowOutput};
+use super::rows::{RowCounts, RowSink};
+use super::{EncodedRows, Encoder, Encoding, FileWriter, SliceRows};
+use crate::error::EngineError;
+use crate::pack::blocks::{Blocks, Codec, FileTotals};
+use crate::read::column::{Column, Value};
+use crate::resources::Resources;
+use crate::stop::StopFlag;
+
+/// A vehicle's file being written.
+pub(crate) struct Table<'r, E: Encoder> {
+    resources: &'r Resources,
+    stop: &'r StopFlag,
+    output: Blocks<'r>,
+    file: E::File<'r>,
+    resampling: Option<Resampling<E::Rows>>,
+    /// Points that became a cell, by column.
+    cells: Vec<u64>,
+    counts: RowCounts,
+}
+
+/// Resampled rows are encoded here, in order; other rows come encoded.
+struct Resampling<R> {
+    resampler: Resampler,
+    rows: R,
+}
+
+/// Size and counts of a finished file.
+#[derive(Debug)]
+pub(crate) struct TableTotals {
+    pub(crate) file: FileTotals,
+    pub(crate) counts: RowCounts,
+    pub(crate) resampling: ResampleCounts,
+}
+
+impl<'r, E: Encoder> Table<'r, E> {
+    /// Begins the file, with its header if the format has one.
+    pub(crate) fn begin(
+        encoding: &Encoding<E>,
+        resources: &'r Resources,
+        stop: &'r StopFlag,
+        output: &'r mut dyn Write,
+    ) -> io::Result<Self> {
+        let Encoding { shape, encoder, intervals } = encoding;
+        let column_count = shape.parameters.len();
+        let mut output = Blocks::begin(Codec::of(&shape.output), resources, output)?;
+        let file = encoder.begin_file(resources, &mut output)?;
+        let resampling = intervals.map(|intervals| Resampling {
+            resampler: Resampler::new(intervals, column_count),
+            rows: encoder.rows(resources),
+        });
+        let (cells, counts) = (vec![0; column_count], RowCounts::default());
+        Ok(Self { resources, stop, output, file, resampling, cells, counts })
+    }
+
+    /// Rows so far.
+    pub(crate) fn row_count(&self) -> u64 {
+        let resampled = self.resampling.as_ref().map_or(0, |resampling| resampling.rows.counts().rows);
+        self.counts.rows + resampled
+    }
+
+    /// Appends the next slice's rows.
+    pub(crate) fn push(&mut self, rows: SliceRows<E::Rows>) -> Result<(), EngineError> {
+        match rows {
+            SliceRows::Encoded { mut rows, cells } => {
+                self.counts.merge(rows.counts());
+                for (sum, cells) in self.cells.iter_mut().zip(cells) {
+                    *sum += cells;
+                }
+                self.file.append(&mut rows, &mut self.output)?;
+                rows.recycle(self.resources);
+            }
+            SliceRows::Thinned(columns) => {
+                self.resample(&columns)?;
+                self.resources.give_back_columns(columns);
+            }
+        }
+        Ok(())
+    }
+
+    fn resample(&mut self, columns: &[Column]) -> Result<(), EngineError> {
+        let Some(Resampling { resampler, rows }) = &mut self.resampling else { return Ok(()) };
+        let (file, output, stop) = (&mut self.file, &mut self.output, self.stop);
+        resampler.push(columns, &mut Resampled { rows, file, output, stop })
+    }
+
+    /// Ends the file.
+    pub(crate) fn finish(mut self) -> Result<TableTotals, EngineError> {
+        let resampling = match self.resampling.take() {
+            Some(Resampling { resampler, mut rows }) => {
+                let (file, output, stop) = (&mut self.file, &mut self.output, self.stop);
+                let mut resampled = Resampled { rows: &mut rows, file, output, stop };
+                let counts = resampler.finish(&mut resampled)?;
+                self.file.append(&mut rows, &mut self.output)?;
+                self.counts.merge(rows.counts());
+                rows.recycle(self.resources);
+                counts
+            }
+            None => ResampleCounts { cells: self.cells, ..ResampleCounts::default() },
+        };
+        self.file.finish(&mut self.output)?;
+        Ok(TableTotals { file: self.output.finish()?, counts: self.counts, resampling })
+    }
+}
+
+/// Takes the resampler's rows.
+struct Resampled<'a, 'r, R, F> {
+    rows: &'a mut R,
+    file: &'a mut F,
+    output: &'a mut Blocks<'r>,
+    stop: &'a StopFlag,
+}
+
+impl<R: EncodedRows, F: FileWriter<Rows = R>> RowOutput for Resampled<'_, '_, R, F> {
+    fn row<'v>(
+        &mut self,
+        time_ms: i64,
+        cells: impl Iterator<Item = Option<Value<'v>>>,
+    ) -> Result<(), EngineError> {
+        write_row(time_ms, cells, self.rows);
+        if self.rows.is_full() {
+            // A filled gap may be long, so the stop flag is checked here too.
+            if self.stop.is_stopped() {
+                return Err(EngineError::Stopped);
+            }
+            self.file.append(self.rows, self.output)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_row<'v>(time_ms: i64, cells: impl Iterator<Item = Option<Value<'v>>>, rows: &mut impl RowSink) {
+    rows.time(time_ms);
+    for (index, cell) in cells.enumerate() {
+        match cell {
+            Some(value) => rows.cell(index, value),
+            None => rows.blank(index),
+        }
+    }
+    rows.end();
+}

@@ -1,0 +1,5 @@
+//! From the bytes of files to the bytes of the result: [`blocks`] compresses a file, [`archive`]
+//! puts files into a zip or stores each as an object.
+
+pub(crate) mod archive;
+pub(crate) mod blocks;

@@ -1,0 +1,119 @@
+//! The archive of an export: one zip, or a separate object for each file.
+//!
+//! A zip is written front to back. Sizes and checksums follow each entry's data (data descriptors),
+//! so no entry is buffered. ZIP64 records appear where sizes or counts need them. All entries have
+//! the same time, so the same data gives the same bytes.
+
+use std::io::{self, Write};
+
+use export_core::manifest::{MANIFEST_ENTRY, Manifest};
+use export_core::output::Archive;
+use export_core::sink::{Sink, ZIP_OBJECT};
+use rawzip::path::EntryPath;
+use rawzip::time::UtcDateTime;
+use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter};
+
+use super::blocks::{Blocks, Codec, FileTotals};
+use crate::meter::Meter;
+use crate::resources::Resources;
+
+/// The first time that a zip can hold. Without a time an entry would be of January 0th, which some
+/// readers refuse.
+const NO_TIME: UtcDateTime = match UtcDateTime::from_components(1980, 1, 1, 0, 0, 0, 0) {
+    Some(time) => time,
+    None => unreachable!(),
+};
+
+/// Puts an export's files into the sink.
+pub(crate) enum Package<'s> {
+    Zip(ZipArchiveWriter<Metered<'s>>),
+    Objects(Metered<'s>),
+}
+
+impl<'s> Package<'s> {
+    pub(crate) fn begin(archive: Archive, sink: &'s mut dyn Sink, meter: &'s Meter) -> io::Result<Self> {
+        let output = Metered { sink, meter };
+        match archive {
+            Archive::Zip => {
+                output.sink.begin(ZIP_OBJECT)?;
+                Ok(Self::Zip(ZipArchiveWriter::new(output)))
+            }
+            Archive::None => Ok(Self::Objects(output)),
+        }
+    }
+
+    /// Adds a file with the bytes that `write` writes. For a zip they must be a deflate stream.
+    pub(crate) fn file<T, E: From<io::Error>>(
+        &mut self,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> Result<(FileTotals, T), E>,
+    ) -> Result<(FileTotals, T), E> {
+        match self {
+            Self::Zip(archive) => {
+                let builder =
+                    archive.new_file(entry_path(name)).compression_method(CompressionMethod::DEFLATE);
+                // Unless an entry comes from Unix, Info-ZIP's unzip reads its name in an IBM code
+                // page, despite the UTF-8 flag.
+                let builder = builder.unix_permissions(0o644).last_modified(NO_TIME);
+                let (mut entry, _) = builder.start().map_err(into_io)?;
+                let (totals, written) = write(&mut entry)?;
+                entry.finish(DataDescriptorOutput::new(totals.crc32, totals.bytes)).map_err(into_io)?;
+                Ok((totals, written))
+            }
+            Self::Objects(output) => {
+                output.sink.begin(name)?;
+                let written = write(output)?;
+                output.sink.end()?;
+                Ok(written)
+            }
+        }
+    }
+
+    /// Adds the manifest and ends the archive.
+    pub(crate) fn finish(mut self, manifest: &Manifest, resources: &Resources) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(manifest)?;
+        text.push(b'\n');
+        let codec = match self {
+            Self::Zip(_) => Codec::Deflate,
+            Self::Objects(_) => Codec::Plain,
+        };
+        self.file(MANIFEST_ENTRY, |output| {
+            let mut blocks = Blocks::begin(codec, resources, output)?;
+            blocks.write_all(&text)?;
+            Ok::<_, io::Error>((blocks.finish()?, ()))
+        })?;
+        match self {
+            Self::Zip(archive) => archive.finish().map_err(into_io)?.sink.end(),
+            Self::Objects(_) => Ok(()),
+        }
+    }
+}
+
+/// The path of an entry. Names are file names without folders, so there is nothing to sanitize. A
+/// name with a colon is taken verbatim: sanitizing would remove everything before the colon as the
+/// letter of a drive.
+fn entry_path(name: &str) -> EntryPath<'_> {
+    if name.contains(':') { EntryPath::verbatim(name.as_bytes()) } else { EntryPath::from(name) }
+}
+
+fn into_io(error: rawzip::Error) -> io::Error {
+    io::Error::other(error)
+}
+
+/// The sink. Counts the bytes written to it.
+pub(crate) struct Metered<'s> {
+    sink: &'s mut dyn Sink,
+    meter: &'s Meter,
+}
+
+impl Write for Metered<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.sink.write(buffer)?;
+        self.meter.add_bytes(buffer.len());
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Bounds the memory of the slices in flight.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Admits slices while their memory stays below a limit. A slice that exceeds the limit by itself
+/// is admitted when it is alone, so that the export can go on.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    shared: Arc<(Mutex<GateState>, Condvar)>,
+    limit_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    bytes: usize,
+    is_closed: bool,
+}
+
+/// Memory that counts until this is dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    gate: Gate,
+    bytes: usize,
+}
+
+impl Gate {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self { shared: Arc::default(), limit_bytes }
+    }
+
+    /// Waits until there is room. `None` if the gate is closed.
+    pub(super) fn enter(&self, bytes: usize) -> Option<Permit> {
+        let (state, changed) = &*self.shared;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        while !state.is_closed && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit_bytes {
+            state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.is_closed {
+            return None;
+        }
+        state.bytes = state.bytes.saturating_add(bytes);
+        Some(Permit { gate: self.clone(), bytes })
+    }
+
+    /// Refuses all waiting and later slices.
+    pub(super) fn close(&self) {
+        self.change(|state| state.is_closed = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut GateState)) {
+        let (state, changed) = &*self.shared;
+        change(&mut state.lock().unwrap_or_else(PoisonError::into_inner));
+        changed.notify_all();
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.change(|state| state.bytes = state.bytes.saturating_sub(self.bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn the_gate_admits_slices_that_fit_and_one_slice_always() {
+        let gate = Gate::new(10);
+        let large = gate.enter(50).expect("the first is always admitted");
+        drop(large);
+        let first = gate.enter(6).expect("there is room");
+        let second = gate.enter(4).expect("there is room");
+        let waiting = thread::spawn({
+            let gate = gate.clone();
+            move || gate.enter(6).map(|permit| permit.bytes)
+        });
+        drop(second);
+        drop(first);
+        assert_eq!(waiting.join().expect("no panic"), Some(6));
+    }
+
+    #[test]
+    fn closing_the_gate_ends_all_waiting() {
+        let gate = Gate::new(10);
+        let _inside = gate.enter(10);
+        let waiting = thread::spawn({
+            let gate = gate.clone();
+            move || gate.enter(1).is_none()
+        });
+        gate.close();
+        assert!(waiting.join().expect("no panic"));
+    }
+}

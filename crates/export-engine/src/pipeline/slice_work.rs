@@ -1,0 +1,68 @@
+//! The work on one slice, done by any pool thread: documents → columns → encoded rows.
+
+use export_core::output::Fill;
+
+use crate::encode::rows::align;
+use crate::encode::{Encoder, Encoding, SliceRows};
+use crate::error::AttemptError;
+use crate::read::bucket::{Scope, decode};
+use crate::read::column::Column;
+use crate::read::slice::Slice;
+use crate::read::tally::Tally;
+use crate::resources::Resources;
+use crate::shape::Shape;
+
+/// A slice whose work is done.
+#[derive(Debug)]
+pub(crate) struct FinishedSlice<R> {
+    pub(crate) tally: Tally,
+    pub(crate) rows: SliceRows<R>,
+}
+
+/// Decodes a slice's documents and encodes its rows.
+pub(super) fn work_on<E: Encoder>(
+    encoding: &Encoding<E>,
+    slice: Slice,
+    resources: &Resources,
+) -> Result<FinishedSlice<E::Rows>, AttemptError> {
+    let Encoding { shape, encoder, intervals } = encoding;
+    let mut columns = resources.columns(shape.parameters.len());
+    let mut tally = Tally::default();
+    decode_documents(shape, slice, &mut columns, &mut tally);
+    let unfit = encoder.unfit_columns(&columns);
+    if !unfit.is_empty() {
+        let names = unfit.into_iter().map(|index| shape.parameters[index].clone());
+        return Err(AttemptError::NotNumeric(names.collect()));
+    }
+
+    if let Some(intervals) = intervals {
+        let only_known = intervals.fill() == Fill::Previous;
+        let dropped = columns.iter_mut().map(|column| column.thin_out(intervals.starts(), only_known));
+        tally.counts.resampled_away += dropped.sum::<u64>();
+        return Ok(FinishedSlice { tally, rows: SliceRows::Thinned(columns) });
+    }
+    let cells = columns.iter().map(|column| column.len() as u64).collect();
+    let mut rows = encoder.rows(resources);
+    align(&columns, &mut rows);
+    resources.give_back_columns(columns);
+    Ok(FinishedSlice { tally, rows: SliceRows::Encoded { rows, cells } })
+}
+
+/// Decodes hour by hour, and column by column within an hour, so that the order of counts and
+/// samples does not depend on where slices end.
+fn decode_documents(shape: &Shape, slice: Slice, columns: &mut [Column], tally: &mut Tally) {
+    let mut documents = Vec::new();
+    for (index, slice_column) in slice.columns.into_iter().enumerate() {
+        documents.extend(slice_column.carried.into_iter().map(|document| (index, document, true)));
+        documents.extend(slice_column.documents.into_iter().map(|document| (index, document, false)));
+    }
+    // A stable sort keeps columns in order within an hour, and the documents of a column as they
+    // came.
+    documents.sort_by_key(|(_, document, _)| document.start_ms);
+    // Each document's memory is freed as soon as it is decoded.
+    for (index, document, is_carried) in documents {
+        let scope = Scope { range: shape.range, window: slice.window, is_carried };
+        decode(&document, &shape.parameters[index], scope, &mut columns[index], tally);
+    }
+    tally.counts.duplicates += columns.iter_mut().map(Column::settle).sum::<u64>();
+}

@@ -1,0 +1,37 @@
+//! What all slices of one attempt have in common.
+
+use std::collections::BTreeSet;
+
+use chrono_tz::Tz;
+use export_core::output::OutputOptions;
+use export_core::{Parameter, TimeRange};
+
+use crate::plan::Plan;
+
+/// The columns and the options of a result, the same for every slice.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) range: TimeRange,
+    /// The columns after `time`.
+    pub(crate) parameters: Vec<Parameter>,
+    /// By column: whether a Parquet file has it as text, because not all of its values are numbers.
+    pub(crate) is_text: Vec<bool>,
+    pub(crate) output: OutputOptions,
+    /// Zone of RFC 3339 times.
+    pub(crate) timezone: Tz,
+}
+
+impl Shape {
+    /// The shape of a plan's result, where these parameters are known to have values that are not
+    /// numbers.
+    pub(crate) fn of(plan: &Plan, text_parameters: &BTreeSet<Parameter>) -> Self {
+        let parameters = plan.parameters.clone();
+        Self {
+            range: plan.request.range,
+            is_text: parameters.iter().map(|parameter| text_parameters.contains(parameter)).collect(),
+            parameters,
+            output: plan.request.output,
+            timezone: plan.request.timezone,
+        }
+    }
+}
