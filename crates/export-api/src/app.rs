@@ -1,4 +1,4 @@
-//! The running service: everything wired up, with listener and stop signal passed in.
+//! The running service: all parts wired together. Listeners and stop signal are passed in.
 
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
 use crate::jobs::queue::Queue;
-use crate::jobs::sharing::Sharing;
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::tasks::dispatcher::Dispatcher;
@@ -29,13 +28,14 @@ use crate::tasks::relay::{Relay, WebhookRelay};
 use crate::tasks::supervised::Supervised;
 use crate::tasks::sweeper::Sweeper;
 
-/// How often the services behind the API are asked for a sign of life.
-const WATCH: Duration = Duration::from_secs(5);
+/// Interval of the readiness checks of MongoDB and RabbitMQ.
+const READINESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long requests in hand may go on after the stop signal. Below the ten seconds that Docker leaves by default.
+/// Maximum time that open requests may continue after the stop signal: below Docker's default of
+/// ten seconds.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// The service before it listens.
+/// The service, ready to listen.
 #[derive(Debug)]
 pub struct App {
     state: ApiState,
@@ -48,7 +48,11 @@ pub struct App {
 }
 
 impl App {
-    /// Prepares all clients. Connects to nothing yet: what is not there is waited for while serving.
+    /// Prepares all clients without connecting. Services that are unavailable are retried while
+    /// serving.
+    ///
+    /// # Errors
+    /// If a setting cannot be used, for example the MongoDB connection string.
     pub async fn build(config: &Config, results: ResultBucket) -> anyhow::Result<Self> {
         init_metrics();
         let mongo = export_store::connect(&config.mongo.uri, "exports-api")
@@ -77,7 +81,7 @@ impl App {
                 .context("tokens of OIDC_ISSUER cannot be checked")?,
             audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
             limits: Limits::new(&config.limits, &config.access),
-            sharing: if config.jobs.share_results { Sharing::On } else { Sharing::Off },
+            share_results: config.jobs.share_results,
             max_attempts: config.jobs.max_attempts,
             public_base_url: config.http.public_base_url.clone().unwrap_or_default(),
         };
@@ -97,32 +101,35 @@ impl App {
         Ok(Self { state, dispatcher, sweeper, relay, mongo, publisher, limits: config.limits })
     }
 
-    /// Serves until `stop`, then finishes the requests in hand. Fails, after the same, if a task ends that must go on meanwhile.
+    /// Serves until `stop`, then finishes the open requests.
+    ///
+    /// # Errors
+    /// If a supervised task ends before `stop`; the open requests are finished first.
     pub async fn serve(
         self,
         api: TcpListener,
         admin: TcpListener,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        // A task that fails stops the others; who gave the signal is not to hear it.
+        // A failed task stops the other tasks, but must not cancel the caller's token.
         let stop = stop.child_token();
         let mut tasks = Supervised::default();
         let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
-        tokio::spawn(watch(self.mongo, self.publisher, readiness));
+        tokio::spawn(watch_readiness(self.mongo, self.publisher, readiness));
         let changes = self.state.changes.clone();
-        let waits_end = stop.clone().cancelled_owned();
-        tasks.start("the watch of job changes", async move { changes.run(waits_end).await });
-        tokio::spawn(self.state.auth.clone().tell_who_may_call());
+        let stopped = stop.clone().cancelled_owned();
+        tasks.start("the watch of job changes", async move { changes.run(stopped).await });
+        tokio::spawn(self.state.auth.clone().log_access_warnings());
         tasks.start("the sweeper", self.sweeper.run(stop.clone()));
-        // It goes on while jobs are accepted.
+        // The dispatcher runs until the last request has ended, because requests create jobs.
         let all_accepted = CancellationToken::new();
         tasks.start("the dispatcher", self.dispatcher.run(all_accepted.clone()));
         tasks.start("the relay", self.relay.run(stop.clone()));
 
         info!(address = %api.local_addr()?, "listening");
         let serving = server::serve(api, router(self.state), self.limits, stop.clone());
-        // A client that never ends its request must not keep the process.
+        // A client that never ends its request must not keep the process alive.
         let grace = async {
             stop.cancelled().await;
             tokio::time::sleep(GRACE).await;
@@ -137,7 +144,7 @@ impl App {
         let outcome = tokio::select! {
             () = &mut served => Ok(()),
             failure = tasks.failure(&stop) => {
-                error!("{failure}: the service stops, for its supervisor to start it again");
+                error!("{failure}: the service stops, so that its supervisor restarts it");
                 stop.cancel();
                 served.await;
                 Err(failure)
@@ -150,11 +157,11 @@ impl App {
     }
 }
 
-/// Keeps the readiness true, and says in the log when something comes or goes.
-async fn watch(mongo: export_store::MongoClient, publisher: Publisher, readiness: Readiness) {
+/// Checks MongoDB and RabbitMQ and updates the readiness, which logs each change.
+async fn watch_readiness(mongo: export_store::MongoClient, publisher: Publisher, readiness: Readiness) {
     loop {
         readiness.note("mongodb", mongo.ping().await);
         readiness.note("rabbitmq", publisher.check().await);
-        tokio::time::sleep(WATCH).await;
+        tokio::time::sleep(READINESS_INTERVAL).await;
     }
 }

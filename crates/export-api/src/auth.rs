@@ -1,7 +1,10 @@
-//! Who is calling: every request to `/export` and `/vehicles` has a [`Caller`] before its handler runs.
+//! Authentication: every request to `/export` and `/vehicles` has a [`Caller`] before its handler
+//! runs.
 //!
-//! A caller sends `Authorization: Bearer` with a key ([`keys`]) or, where an issuer is set, with one of its tokens
-//! ([`tokens`]); the beginning tells which it is. Whatever is wrong with it, the answer is the same 401.
+//! A caller sends `Authorization: Bearer` with a key ([`keys`]) or, if an issuer is configured,
+//! with a token of the issuer ([`tokens`]). The prefix of the credentials tells which of the two it
+//! is. All invalid credentials get the same 401, so that the answer does not say what is wrong with
+//! them.
 
 mod key_set;
 mod keys;
@@ -26,84 +29,100 @@ use self::tokens::TokenCheck;
 use crate::config::{AccessSettings, KnownCallers};
 use crate::http::problem::Problem;
 
-/// Time between looks whether there is a key, while MongoDB is away.
-const LOOK_FOR_KEYS: Duration = Duration::from_secs(5);
+/// Interval of the check whether any key exists, while MongoDB is unavailable.
+const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Finds out who is calling. Cheap to clone.
+/// Authenticates callers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Authenticator {
-    /// None: nobody is asked.
-    known: Option<Arc<Known>>,
+    /// `None` if `AUTH=none`.
+    credentials: Option<Arc<CredentialChecks>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct CredentialChecks {
     keys: KeyCheck,
     tokens: Option<TokenCheck>,
 }
 
 impl Authenticator {
-    /// As the settings want it. Fails where the machine cannot check the certificates of an issuer.
+    /// Authentication by the settings.
+    ///
+    /// # Errors
+    /// If the HTTP client for the issuer's keys cannot be built, for example without root
+    /// certificates.
     pub fn new(settings: &AccessSettings, keys: KeyStore) -> anyhow::Result<Self> {
-        let known = match settings {
+        let credentials = match settings {
             AccessSettings::Anyone => None,
-            AccessSettings::Known(KnownCallers { key_memory, oidc }) => Some(Arc::new(Known {
+            AccessSettings::Known(KnownCallers { key_memory, oidc }) => Some(Arc::new(CredentialChecks {
                 keys: KeyCheck::new(keys, *key_memory),
                 tokens: oidc.as_deref().map(TokenCheck::new).transpose()?,
             })),
         };
-        Ok(Self { known })
+        Ok(Self { credentials })
     }
 
-    /// Says once who may use the API, where that is not as whoever runs it may think: everyone, or nobody.
-    pub async fn tell_who_may_call(self) {
-        let Some(known) = self.known else {
+    /// Logs one warning if the API is open to everyone, or if no key exists and every request is
+    /// refused.
+    pub async fn log_access_warnings(self) {
+        let Some(checks) = self.credentials else {
             warn!("AUTH=none: everyone who can reach this API may use it");
             return;
         };
-        while known.tokens.is_none() {
-            match known.keys.has_any().await {
+        while checks.tokens.is_none() {
+            match checks.keys.has_any().await {
                 Ok(true) => return,
                 Ok(false) => {
                     warn!(
-                        "there is no key yet, and without one every request is answered with 401: make one with `exports keys create --tenant <name>`, or set AUTH=none"
+                        "no key exists, so every request is answered with 401: create one with `exports keys create --tenant <name>`, or set AUTH=none"
                     );
                     return;
                 }
-                Err(error) => debug!(error = %causes(&error), "it is not known yet whether there are keys"),
+                Err(error) => {
+                    debug!(error = %causes(&error), "cannot check whether any key exists, trying again");
+                }
             }
-            tokio::time::sleep(LOOK_FOR_KEYS).await;
+            tokio::time::sleep(KEY_CHECK_INTERVAL).await;
         }
     }
 
-    /// Whoever these headers prove it is.
+    /// The caller that the headers authenticate.
+    ///
+    /// # Errors
+    /// 401 if the credentials are missing or invalid, 403 if a valid token lacks a claim, 503 if
+    /// they cannot be checked.
     pub(crate) async fn principal(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
-        let Some(known) = &self.known else { return Ok(Principal::anyone()) };
-        let credentials = credentials(headers)?;
-        match &known.tokens {
-            _ if ApiKey::has_prefix(credentials) => known.keys.principal(credentials).await,
+        let Some(checks) = &self.credentials else { return Ok(Principal::anyone()) };
+        let credentials = bearer_credentials(headers)?;
+        match &checks.tokens {
+            _ if ApiKey::has_prefix(credentials) => checks.keys.principal(credentials).await,
             Some(tokens) => tokens.principal(credentials).await,
             None => Err(Problem::invalid_credentials()),
         }
     }
 
-    /// The caller after a time in which it may have lost its key: who it is now, if it is still of the same tenant and may do this.
+    /// Authenticates the caller again after a long wait, because its key may have been revoked
+    /// during the wait.
+    ///
+    /// # Errors
+    /// As [`principal`](Self::principal); also if the caller lost the scope or now has another
+    /// tenant.
     pub(crate) async fn still(
         &self,
         headers: &HeaderMap,
         before: &Principal,
         scope: Scope,
     ) -> Result<Principal, Problem> {
-        let now = Caller(self.principal(headers).await?).who_may(scope)?;
+        let now = Caller(self.principal(headers).await?).authorize(scope)?;
         if now.tenant == before.tenant { Ok(now) } else { Err(Problem::invalid_credentials()) }
     }
 }
 
-/// What stands behind `Bearer` in the one `Authorization` header.
-fn credentials(headers: &HeaderMap) -> Result<&str, Problem> {
-    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
-    let first = sent.next().ok_or_else(Problem::unauthorized)?;
-    let text = first.to_str().ok().filter(|_| sent.next().is_none());
+/// The credentials after `Bearer` in the only `Authorization` header.
+fn bearer_credentials(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let first = values.next().ok_or_else(Problem::unauthorized)?;
+    let text = first.to_str().ok().filter(|_| values.next().is_none());
     let (scheme, credentials) =
         text.and_then(|text| text.split_once(' ')).ok_or_else(Problem::invalid_credentials)?;
     let is_plain = !credentials.is_empty() && credentials.bytes().all(|byte| byte.is_ascii_graphic());
@@ -114,7 +133,7 @@ fn credentials(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// Lets a request through that says who is calling, with a [`Caller`].
+/// Middleware that authenticates the request and adds its [`Caller`], or answers with a problem.
 pub async fn authenticate(State(auth): State<Authenticator>, mut request: Request, next: Next) -> Response {
     match auth.principal(request.headers()).await {
         Ok(principal) => {
@@ -126,13 +145,13 @@ pub async fn authenticate(State(auth): State<Authenticator>, mut request: Reques
     }
 }
 
-/// Who is calling.
+/// The authenticated caller of a request.
 #[derive(Clone, Debug)]
 pub struct Caller(pub Principal);
 
 impl Caller {
-    /// The caller, if they may do this.
-    pub fn who_may(self, scope: Scope) -> Result<Principal, Problem> {
+    /// The principal, if it has the scope; 403 otherwise.
+    pub fn authorize(self, scope: Scope) -> Result<Principal, Problem> {
         if self.0.may(scope) { Ok(self.0) } else { Err(Problem::forbidden(scope)) }
     }
 }
@@ -141,7 +160,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        // A route that was put outside of the middleware answers nobody, rather than everybody.
+        // A route without the middleware answers 401 to everyone: fail closed.
         parts.extensions.get::<Self>().cloned().ok_or_else(Problem::unauthorized)
     }
 }

@@ -1,4 +1,5 @@
-//! HTTP between the socket and the handlers: the server, limits, request ids, problems, bodies and queries.
+//! Everything of HTTP outside the handlers: the server, limits, request ids, problems, bodies and
+//! queries.
 
 pub mod json_body;
 pub mod limits;

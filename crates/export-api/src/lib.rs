@@ -1,8 +1,10 @@
-//! `exports-api`: accepts export jobs, tells how they are, and sees to it that none is forgotten.
+//! `exports-api`: accepts export jobs, reports their state, and makes sure that none is lost.
 //!
-//! A request is followed in one pass: [`routes`] → [`routes::exports::create`] → the job store. From there
-//! [`tasks::dispatcher`] releases the job to the workers, in its turn. What an error looks like to a client is in [`http::problem`]. [`tasks::sweeper`] publishes again what
-//! was lost and takes jobs from workers that were lost. [`tasks::relay`] tells others that jobs have ended. This is the only crate that knows HTTP to clients.
+//! The path of a job: [`routes`] → [`routes::exports::create`] → the job store. From there
+//! [`tasks::dispatcher`] publishes it to the workers when its turn comes. [`tasks::sweeper`]
+//! republishes lost messages and releases the jobs of lost workers. [`tasks::relay`] sends events
+//! of ended jobs. [`http::problem`] defines error answers. This is the only crate that serves HTTP
+//! to clients.
 
 pub mod app;
 pub mod auth;

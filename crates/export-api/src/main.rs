@@ -1,4 +1,4 @@
-//! `exports-api`: wiring only.
+//! `exports-api`: command line and wiring.
 
 use anyhow::Context as _;
 use export_api::app::App;
@@ -12,28 +12,29 @@ async fn main() {
     let cli = export_settings::parse::<Cli>();
     let outcome = match cli.command {
         Some(Command::Healthcheck) => healthcheck(&cli).await,
-        Some(Command::Openapi) => describe().map(|()| 0),
+        Some(Command::Openapi) => print_openapi().map(|()| 0),
         None => serve(&cli).await.map(|()| 0),
     };
     let code = outcome.unwrap_or_else(|error| {
-        #[expect(clippy::print_stderr, reason = "logs may not have been set up")]
+        #[expect(clippy::print_stderr, reason = "logging may not be set up")]
         {
             eprintln!("exports-api: {error:#}");
         }
         2
     });
-    // At once: were the runtime to end first, some of the MongoDB driver's tasks would panic for want of others.
+    // Exit without dropping the runtime: on a drop, tasks of the MongoDB driver may panic because
+    // other tasks are gone.
     std::process::exit(code);
 }
 
-/// The exit code.
+/// Exit code 0 if the service is ready, otherwise 1.
 async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
     let is_ready = ask_readiness(cli.admin()).await.unwrap_or(false);
     Ok(i32::from(!is_ready))
 }
 
-/// For docs/openapi.json, and for those who make clients.
-fn describe() -> anyhow::Result<()> {
+/// Prints the `OpenAPI` description, for docs/openapi.json and client generators.
+fn print_openapi() -> anyhow::Result<()> {
     use std::io::Write as _;
     std::io::stdout().write_all(export_api::routes::description_text().as_bytes())?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The paths of the API and what every request goes through.
+//! The paths of the API and the middleware of every request.
 
 mod description;
 mod docs;
@@ -28,15 +28,15 @@ use crate::http::rejections::as_problems;
 use crate::http::request_id::{REQUEST_ID, identify};
 use crate::state::ApiState;
 
-/// Most of a path that the log tells, in bytes: longer ones are not of this service.
+/// Maximum length of a path in the log, in bytes. Paths of this API are shorter.
 const MAX_LOGGED_PATH: usize = 200;
 
-/// What the API says about itself; the operations add themselves.
+/// The head of the `OpenAPI` description; the operations are added from their attributes.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Vehicle-data exports",
-        description = "Exports of vehicles' data as files: ask for one, follow it, download it.",
+        description = "Exports of vehicle data as files: create an export, follow its progress, download its result.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     servers((url = "/", description = "This service")),
@@ -45,7 +45,8 @@ const MAX_LOGGED_PATH: usize = 200;
 )]
 struct Description;
 
-/// The operations, for callers that are known. The description of the API is made of the same list.
+/// The operations that need authentication. The `OpenAPI` description is generated from the same
+/// list.
 fn operations() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(exports::create::create))
@@ -58,18 +59,18 @@ fn operations() -> OpenApiRouter<ApiState> {
         .routes(routes!(vehicles::list_vehicles))
 }
 
-/// The description of the API, `OpenAPI` 3.1 in JSON: what `GET /openapi.json` answers, and docs/openapi.json.
+/// The `OpenAPI` 3.1 description as JSON, as in `GET /openapi.json` and docs/openapi.json.
 pub fn description_text() -> String {
     description::text(&operations().into_openapi())
 }
 
-/// The whole API.
+/// The router of the whole API, with middleware.
 pub fn router(state: ApiState) -> Router {
     let (operations, description) = operations().split_for_parts();
     let description = description::completed(&description);
     let queries = KnownQueries::of(&description);
     operations
-        // From the last to the first: the address, the caller, the caller's share, the request.
+        // The last layer runs first: limits per address, authentication, limits per caller, query.
         .route_layer(from_fn_with_state(queries, refuse_unknown_queries))
         .route_layer(from_fn_with_state(state.limits.clone(), limit_callers))
         .route_layer(from_fn_with_state(state.auth.clone(), authenticate))
@@ -81,7 +82,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn(refuse_long_targets))
         .layer(from_fn_with_state(state.limits.clone(), limit_all))
         .with_state(state)
-        // For bodies that are not read as a `JsonBody`.
+        // Limit for bodies that are not extracted as a `JsonBody`.
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(|panic: Box<dyn Any + Send>| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -99,7 +100,7 @@ pub fn router(state: ApiState) -> Router {
 
 fn span(request: &Request) -> Span {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    // A path is ASCII, so any byte is the end of a character.
+    // A path is ASCII, so every byte is a character boundary.
     let path = request.uri().path();
     let path = path.get(..MAX_LOGGED_PATH).unwrap_or(path);
     info_span!("request", request.id = id, http.method = %request.method(), http.path = path, caller.name = Empty)

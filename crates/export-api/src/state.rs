@@ -1,4 +1,4 @@
-//! What every request handler can reach.
+//! The shared state of all request handlers.
 
 use std::num::NonZeroU32;
 
@@ -13,40 +13,39 @@ use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
 use crate::jobs::queue::Queue;
-use crate::jobs::sharing::Sharing;
 use crate::tasks::dispatcher::Wake;
 
-/// Shared by all requests. Cheap to clone.
+/// State that all request handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ApiState {
-    /// The truth about jobs.
+    /// The job store.
     pub jobs: JobStore,
-    /// Writes new ones.
+    /// Writes new jobs.
     pub acceptor: Acceptor,
-    /// Whether there is room for them.
+    /// Admits new jobs within the limits.
     pub admission: Admission,
-    /// Where those stand that wait.
+    /// Positions of waiting jobs.
     pub queue: Queue,
-    /// Tells when a job may have changed.
+    /// Notifies about changes of jobs.
     pub changes: Changes,
-    /// The vehicles there are.
+    /// The catalog of vehicles.
     pub catalog: Catalog,
-    /// Has new ones released to the workers.
+    /// Wakes the dispatcher.
     pub dispatch: Wake,
     /// Signs download links.
     pub results: ResultBucket,
-    /// Finds out who is calling.
+    /// Authenticates callers.
     pub auth: Authenticator,
-    /// Sends webhooks, where that is configured.
+    /// Sends webhooks, if they are configured.
     pub webhooks: Option<Webhooks>,
-    /// Notes what callers did.
+    /// Writes audit entries.
     pub audit: Audit,
-    /// What one caller may have.
+    /// Limits of requests.
     pub limits: Limits,
-    /// Whose results new jobs may share.
-    pub sharing: Sharing,
-    /// Attempts that a new job may have.
+    /// Whether new jobs share results.
+    pub share_results: bool,
+    /// Maximum number of attempts of a new job.
     pub max_attempts: NonZeroU32,
-    /// What `Location` begins with; empty for relative ones.
+    /// Prefix of `Location`; empty for relative URLs.
     pub public_base_url: String,
 }

@@ -1,4 +1,4 @@
-//! What runs in the background beside the requests, and the supervision that ends the process when one of them ends.
+//! Background tasks, and the supervision that stops the process when one of them ends unexpectedly.
 
 pub mod dispatcher;
 pub mod relay;

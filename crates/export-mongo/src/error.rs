@@ -38,4 +38,15 @@ pub enum StoreError {
     /// A stored document cannot be read.
     #[error("stored document cannot be read: {0}")]
     Corrupt(String),
+    /// The server rejected the write, for example because the document violates the collection's
+    /// validator. Permanent: the same write is rejected again.
+    #[error("MongoDB rejected the write: {0}")]
+    Rejected(String),
+    /// The task or queue of this process that performs the operation has ended, as it does at
+    /// shutdown.
+    #[error("this process is stopping: {0}")]
+    Stopped(&'static str),
+    /// A state that the code rules out: a bug of this program.
+    #[error("bug: {0}")]
+    Bug(&'static str),
 }

@@ -106,9 +106,7 @@ impl KeyStore {
                 .return_document(ReturnDocument::After)
                 .await
         });
-        let created = created
-            .await?
-            .ok_or_else(|| StoreError::Corrupt("the created key was not returned".to_owned()))?;
+        let created = created.await?.ok_or(StoreError::Bug("the created key was not returned"))?;
         read_key(created)
     }
 

@@ -1,4 +1,4 @@
-//! The issuer's public keys (JWKS, RFC 7517): fetched, bounded, and kept for a while.
+//! Fetches and caches the issuer's public keys (JWKS, RFC 7517).
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -16,32 +16,33 @@ use url::Url;
 
 use crate::config::{KeySetTimes, OidcSettings, is_loopback, safe_url};
 
-/// Largest answer of an issuer that is read, in bytes; real ones have a few thousand.
+/// Maximum size of an answer of the issuer in bytes. Real answers have a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
-/// Most keys of an issuer; real ones have a handful.
+/// Maximum number of keys of an issuer. Real issuers have a handful.
 const MAX_KEYS: usize = 100;
-/// Longest that an issuer may take for an answer, its connection included.
-const ANSWER: Duration = Duration::from_secs(5);
-const CONNECT: Duration = Duration::from_secs(3);
+/// Timeout of a request to the issuer, including the connection.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of the connection to the issuer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why an issuer's keys cannot be had.
+/// Why the issuer's keys are not available.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeySetError {
-    #[error("the issuer's keys are not known, and it was asked a moment ago")]
+    #[error("the issuer's keys are unknown, and the pause after the last attempt is not over")]
     NotKnown,
-    #[error("the issuer does not answer")]
+    #[error("request to the issuer failed")]
     Http(#[from] reqwest::Error),
-    #[error("the issuer answers with status {0}; redirects are not followed")]
+    #[error("the issuer answered with status {0}; redirects are not followed")]
     Status(StatusCode),
     #[error("the issuer's answer has more than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
     #[error("the issuer has more than {MAX_KEYS} keys")]
     TooManyKeys,
-    #[error("the issuer's answer is not what it should be")]
+    #[error("the issuer's answer is not the expected JSON")]
     Json(#[from] serde_json::Error),
-    #[error("the issuer's description is that of another one")]
+    #[error("the issuer's configuration document names another issuer")]
     OtherIssuer,
-    #[error("the issuer's keys are at no https URL")]
+    #[error("the URL of the issuer's keys is not https")]
     UnsafeUrl,
 }
 
@@ -50,10 +51,10 @@ struct Key {
     key: Arc<DecodingKey>,
 }
 
-/// Keys as they were at one time.
+/// The keys at the time of a fetch.
 struct Snapshot {
     keys: Vec<Key>,
-    at: Instant,
+    fetched_at: Instant,
 }
 
 /// The keys of one issuer.
@@ -64,8 +65,9 @@ pub(super) struct KeySet {
     algorithm: Algorithm,
     times: KeySetTimes,
     known: RwLock<Option<Arc<Snapshot>>>,
-    /// Before this time the issuer is not asked again. Held while it is asked, so that one request does it for all.
-    next: Mutex<Option<Instant>>,
+    /// Earliest time of the next fetch. Locked during a fetch, so that concurrent requests share
+    /// it.
+    next_fetch: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for KeySet {
@@ -76,53 +78,61 @@ impl std::fmt::Debug for KeySet {
 
 impl KeySet {
     pub(super) fn new(settings: &OidcSettings) -> reqwest::Result<Self> {
-        // One TLS provider for the whole process; whoever came first has installed the same.
+        // The TLS provider of the process. An error means that it is installed already.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let http = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).timeout(ANSWER);
-        // Nothing on this machine is behind a proxy.
-        let asked = settings.jwks_url.clone().or_else(|| settings.issuer.parse().ok());
-        let is_here = asked.is_some_and(|url| is_loopback(&url));
+        let http = Client::builder()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT);
+        // An issuer on this machine is not behind a proxy.
+        let url = settings.jwks_url.clone().or_else(|| settings.issuer.parse().ok());
+        let is_local = url.is_some_and(|url| is_loopback(&url));
         Ok(Self {
-            http: if is_here { http.no_proxy() } else { http }.build()?,
+            http: if is_local { http.no_proxy() } else { http }.build()?,
             issuer: settings.issuer.clone(),
             jwks_url: settings.jwks_url.clone(),
             algorithm: settings.algorithm,
             times: settings.times,
             known: RwLock::default(),
-            next: Mutex::default(),
+            next_fetch: Mutex::default(),
         })
     }
 
-    /// The key of this id; of a token without an id, the only key that there is.
+    /// The key with this id, or the only key if the token names none. Fetches the keys if they are
+    /// stale or the id is unknown, at most once per pause.
+    ///
+    /// # Errors
+    /// If the keys cannot be fetched and the cached ones are too old.
     pub(super) async fn key(&self, id: Option<&str>) -> Result<Option<Arc<DecodingKey>>, KeySetError> {
         if let Some(key) = self.fresh_key(id) {
             return Ok(Some(key));
         }
-        // While one request asks the issuer, the others go by what is known, if that is not too old.
-        let known = self.usable_snapshot().and_then(|known| known.find(id));
-        let mut next = match (self.next.try_lock(), known) {
+        // During a fetch, other requests use the cached keys if they are not too old.
+        let cached = self.usable_snapshot().and_then(|known| known.find(id));
+        let mut next = match (self.next_fetch.try_lock(), cached) {
             (Ok(next), _) => next,
             (Err(_), Some(key)) => return Ok(Some(key)),
-            (Err(_), None) => self.next.lock().await,
+            (Err(_), None) => self.next_fetch.lock().await,
         };
-        // Somebody else may have asked meanwhile.
+        // Another request may have fetched the keys while this one waited for the lock.
         if let Some(key) = self.fresh_key(id) {
             return Ok(Some(key));
         }
         let now = Instant::now();
         let mut failure = KeySetError::NotKnown;
         if next.is_none_or(|next| next <= now) {
-            // At first as if it failed: a client that hangs up half-way must not make the next one ask again.
+            // Set before the fetch, so that a client that disconnects during it causes no second
+            // fetch.
             *next = Some(now + self.times.rest_after_failure);
             match self.fetch().await {
                 Ok(keys) => {
-                    info!(keys = keys.len(), "the issuer's keys are known");
-                    let snapshot = Snapshot { keys, at: now };
+                    info!(keys = keys.len(), "fetched the issuer's keys");
+                    let snapshot = Snapshot { keys, fetched_at: now };
                     *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(snapshot));
                     *next = Some(now + self.times.rest);
                 }
                 Err(error) => {
-                    warn!(error = %export_core::causes(&error), "the issuer's keys could not be fetched");
+                    warn!(error = %export_core::causes(&error), "cannot fetch the issuer's keys");
                     *next = Some(Instant::now() + self.times.rest_after_failure);
                     failure = error;
                 }
@@ -135,14 +145,14 @@ impl KeySet {
         }
     }
 
-    /// The key of this id, where the keys were fetched not long ago.
+    /// The key with this id, if the cached keys are fresh.
     fn fresh_key(&self, id: Option<&str>) -> Option<Arc<DecodingKey>> {
-        self.snapshot().filter(|known| known.at.elapsed() < self.times.fresh)?.find(id)
+        self.snapshot().filter(|known| known.fetched_at.elapsed() < self.times.fresh)?.find(id)
     }
 
-    /// What is known, unless that is too old to go by.
+    /// The cached keys, unless they are too old to be used.
     fn usable_snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.snapshot().filter(|known| known.at.elapsed() < self.times.stale)
+        self.snapshot().filter(|known| known.fetched_at.elapsed() < self.times.stale)
     }
 
     fn snapshot(&self) -> Option<Arc<Snapshot>> {
@@ -158,12 +168,12 @@ impl KeySet {
         if set.keys.len() > MAX_KEYS {
             return Err(KeySetError::TooManyKeys);
         }
-        // Keys for other purposes, or of kinds that nobody here knows, may stand beside ours.
+        // The set may also contain keys of unknown kinds or for other purposes.
         let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok());
         Ok(keys.filter_map(|jwk| self.usable(&jwk)).collect())
     }
 
-    /// Where the issuer says that its keys are.
+    /// The URL of the keys in the issuer's configuration document.
     async fn discover(&self) -> Result<Url, KeySetError> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let description: Description = self.read(safe_url(&url).ok_or(KeySetError::UnsafeUrl)?).await?;
@@ -188,13 +198,14 @@ impl KeySet {
         Ok(serde_json::from_slice(&body)?)
     }
 
-    /// The key, if signatures of our algorithm can be checked with it. A secret that is shared (`oct`) never can.
+    /// The key, if it verifies signatures of the configured algorithm. A shared secret (`oct`)
+    /// never does.
     fn usable(&self, jwk: &Jwk) -> Option<Key> {
         let common = &jwk.common;
         let is_for_signatures = matches!(common.public_key_use, None | Some(PublicKeyUse::Signature));
-        let is_for_ours =
-            common.key_algorithm.is_none_or(|theirs| theirs == KeyAlgorithm::from(self.algorithm));
-        if !is_for_signatures || !is_for_ours {
+        let is_for_algorithm =
+            common.key_algorithm.is_none_or(|algorithm| algorithm == KeyAlgorithm::from(self.algorithm));
+        if !is_for_signatures || !is_for_algorithm {
             return None;
         }
         let key = DecodingKey::from_jwk(jwk).ok()?;

@@ -1,4 +1,4 @@
-//! Keys: looked up in MongoDB, and the answer believed for some seconds.
+//! Checks API keys in MongoDB and caches the answers for some seconds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,43 +13,45 @@ use tracing::error;
 
 use crate::http::problem::Problem;
 
-/// Most keys that are remembered, and as many ids that are none; some megabytes.
-const REMEMBERED: u64 = 10_000;
-/// Most lookups at a time: whoever guesses ids keeps MongoDB no busier than this.
-const LOOKUPS: usize = 32;
-/// Longest that a request waits for the lookup of its key.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum number of cached keys, and of cached ids of unknown keys: a few megabytes.
+const MAX_CACHED: u64 = 10_000;
+/// Maximum number of concurrent lookups. It bounds the load that guessed ids cause in MongoDB.
+const MAX_LOOKUPS: usize = 32;
+/// Timeout of the lookup of a key, including the wait for other lookups.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Finds out whose keys they are.
+/// Authenticates callers by API keys.
 #[derive(Debug)]
 pub(super) struct KeyCheck {
     store: KeyStore,
-    /// How long an answer is believed: as long for ids that are none as for others, so that the time tells nothing.
-    memory: Duration,
-    /// With the end of the key's own validity, which may come sooner.
-    good: Cache<KeyId, (Arc<StoredKey>, Instant)>,
-    /// Apart from the others, so that guesses cannot push those out.
-    bad: Cache<KeyId, ()>,
+    /// How long answers are cached. The same for unknown ids, so that response times do not reveal
+    /// which ids exist.
+    max_age: Duration,
+    /// Valid keys, with the end of their validity if that is sooner than `max_age`.
+    valid: Cache<KeyId, (Arc<StoredKey>, Instant)>,
+    /// Ids without a valid key. A separate cache, so that guesses do not evict valid keys.
+    invalid: Cache<KeyId, ()>,
     lookups: Semaphore,
 }
 
 impl KeyCheck {
-    pub(super) fn new(store: KeyStore, memory: Duration) -> Self {
+    pub(super) fn new(store: KeyStore, max_age: Duration) -> Self {
         Self {
             store,
-            memory,
-            good: Cache::builder().max_capacity(REMEMBERED).time_to_live(memory).build(),
-            bad: Cache::builder().max_capacity(REMEMBERED).time_to_live(memory).build(),
-            lookups: Semaphore::new(LOOKUPS),
+            max_age,
+            valid: Cache::builder().max_capacity(MAX_CACHED).time_to_live(max_age).build(),
+            invalid: Cache::builder().max_capacity(MAX_CACHED).time_to_live(max_age).build(),
+            lookups: Semaphore::new(MAX_LOOKUPS),
         }
     }
 
-    /// Whether there is any key.
+    /// Whether any key exists.
     pub(super) async fn has_any(&self) -> Result<bool, StoreError> {
         self.store.has_any().await
     }
 
-    /// Who sends this key. Unknown, wrong, expired and revoked ones have the same answer.
+    /// The caller that the key belongs to. Unknown, wrong, expired and revoked keys get the same
+    /// answer.
     pub(super) async fn principal(&self, text: &str) -> Result<Principal, Problem> {
         let key: ApiKey = text.parse().map_err(|_| Problem::invalid_credentials())?;
         let stored = self.stored(key.id()).await?;
@@ -57,37 +59,40 @@ impl KeyCheck {
         Ok(stored.principal())
     }
 
-    /// The key of this id, if it is good now.
+    /// The stored key of this id, if it is valid now.
     async fn stored(&self, id: &KeyId) -> Result<Option<Arc<StoredKey>>, Problem> {
         let now = Instant::now();
-        if let Some((stored, _)) = self.good.get(id).filter(|(_, valid_until)| now < *valid_until) {
+        if let Some((stored, _)) = self.valid.get(id).filter(|(_, valid_until)| now < *valid_until) {
             return Ok(Some(stored));
         }
-        if self.bad.contains_key(id) {
+        if self.invalid.contains_key(id) {
             return Ok(None);
         }
-        let found = timeout(PATIENCE, self.look_up(id)).await.map_err(|late| Problem::unavailable(&late))?;
-        // What was true when it was asked for is believed from then on.
-        match found.map_err(|error| Problem::unavailable(&error))? {
+        let found = timeout(LOOKUP_TIMEOUT, self.look_up(id))
+            .await
+            .map_err(|elapsed| Problem::unavailable(&elapsed))?;
+        // The age of an answer counts from the start of the lookup.
+        match found? {
             Some(FoundKey { key, good_for }) if good_for != Some(Duration::ZERO) => {
                 let stored = Arc::new(key);
-                let valid_until = now + good_for.map_or(self.memory, |time| time.min(self.memory));
-                self.good.insert(id.clone(), (Arc::clone(&stored), valid_until));
+                let valid_until = now + good_for.map_or(self.max_age, |time| time.min(self.max_age));
+                self.valid.insert(id.clone(), (Arc::clone(&stored), valid_until));
                 Ok(Some(stored))
             }
             _ => {
-                self.bad.insert(id.clone(), ());
+                self.invalid.insert(id.clone(), ());
                 Ok(None)
             }
         }
     }
 
     async fn look_up(&self, id: &KeyId) -> Result<Option<FoundKey>, StoreError> {
-        let _turn = self.lookups.acquire().await;
+        let _permit = self.lookups.acquire().await;
         match self.store.find(id).await {
-            Err(StoreError::Corrupt(what)) => {
-                // For the caller it is none; whoever runs the service can make a new one.
-                error!(key.id = %id, error = what, "a stored key cannot be used");
+            Err(StoreError::Corrupt(reason)) => {
+                // To the caller the key is invalid; the operator reads the log and creates a new
+                // one.
+                error!(key.id = %id, error = reason, "a stored key is invalid");
                 Ok(None)
             }
             found => found,

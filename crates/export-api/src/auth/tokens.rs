@@ -1,4 +1,4 @@
-//! Tokens of an issuer of `OpenID` Connect (JWT, RFC 7519), as good as keys.
+//! Checks tokens (JWT, RFC 7519) of an `OpenID` Connect issuer, which work like API keys.
 
 use export_core::Tenant;
 use export_core::access::{AllowedVehicles, Principal, Scope, VehiclePattern};
@@ -10,18 +10,18 @@ use super::key_set::KeySet;
 use crate::config::OidcSettings;
 use crate::http::problem::Problem;
 
-/// By how much the issuer's clock and ours may differ, in seconds.
+/// Tolerated difference between the issuer's clock and the local clock, in seconds.
 const LEEWAY_SECONDS: u64 = 30;
-/// Longest token that is looked at, in bytes.
+/// Maximum length of a token, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// Longest name of a caller, in bytes, as `OpenID` Connect has it.
+/// Maximum length of `sub` in bytes, as `OpenID` Connect defines it.
 const MAX_SUBJECT_BYTES: usize = 255;
-/// Most patterns of vehicles in one token.
+/// Maximum number of vehicle patterns in one token.
 const MAX_PATTERNS: usize = 1_000;
-/// Longest id of a signing key, in bytes.
+/// Maximum length of the id of a signing key, in bytes.
 const MAX_KEY_ID_BYTES: usize = 255;
 
-/// Finds out whose tokens they are.
+/// Authenticates callers by tokens.
 #[derive(Debug)]
 pub(super) struct TokenCheck {
     algorithm: Algorithm,
@@ -48,13 +48,13 @@ impl TokenCheck {
         })
     }
 
-    /// Who sends this token.
+    /// The caller that the token belongs to.
     pub(super) async fn principal(&self, token: &str) -> Result<Principal, Problem> {
         let claims = self.claims(token).await?;
         let subject = claims.get("sub").and_then(Value::as_str).filter(|subject| is_plain(subject));
         let subject = subject.ok_or_else(Problem::invalid_credentials)?;
         Ok(Principal {
-            // No name of a key begins like this.
+            // Names of keys never start with `oidc:`.
             name: format!("oidc:{subject}"),
             tenant: self.tenant(&claims)?,
             scopes: scopes(&claims),
@@ -62,29 +62,29 @@ impl TokenCheck {
         })
     }
 
-    /// What the token says, if it is the issuer's, for us, and of now.
+    /// The claims of the token, if issuer, audience, signature and times are valid.
     async fn claims(&self, token: &str) -> Result<Map<String, Value>, Problem> {
         let refused = |reason: &dyn std::fmt::Display| {
-            debug!(%reason, "a token was refused");
+            debug!(%reason, "token refused");
             Problem::invalid_credentials()
         };
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(refused(&"it is too long"));
+            return Err(refused(&"too long"));
         }
         let header = decode_header(token).map_err(|error| refused(&error))?;
         if header.alg != self.algorithm {
-            return Err(refused(&"another algorithm"));
+            return Err(refused(&"unexpected algorithm"));
         }
-        // Extensions that must be understood: none is.
+        // `crit` lists extensions that the recipient must support; this service supports none.
         if header.crit.is_some() {
-            return Err(refused(&"crit"));
+            return Err(refused(&"critical extension"));
         }
         let id = header.kid.as_deref();
         if id.is_some_and(|id| id.len() > MAX_KEY_ID_BYTES) {
-            return Err(refused(&"the key's id is too long"));
+            return Err(refused(&"key id too long"));
         }
         let key = self.keys.key(id).await.map_err(|error| Problem::unavailable(&error))?;
-        let key = key.ok_or_else(|| refused(&"no such key"))?;
+        let key = key.ok_or_else(|| refused(&"unknown key id"))?;
         let decoded = decode(token, &key, &self.validation).map_err(|error| refused(&error))?;
         Ok(decoded.claims)
     }
@@ -105,7 +105,7 @@ impl TokenCheck {
         let pattern = |value: &Value| value.as_str()?.parse::<VehiclePattern>().ok();
         let patterns = value.as_array().filter(|list| list.len() <= MAX_PATTERNS);
         let patterns = patterns.and_then(|list| list.iter().map(pattern).collect());
-        // A claim that cannot be read must not mean all vehicles.
+        // Fail closed: an invalid claim must not mean all vehicles.
         patterns.map(AllowedVehicles::Like).ok_or_else(|| {
             Problem::unusable_token(format!(
                 "The token's claim {name} must list vehicles or patterns of them such as vehicle_0*."
@@ -114,13 +114,13 @@ impl TokenCheck {
     }
 }
 
-/// The scopes of ours in `scope`: names with blanks between them. Issuers put others beside them.
+/// The known scopes in the claim `scope`, a list separated by spaces. Unknown scopes are ignored.
 fn scopes(claims: &Map<String, Value>) -> Vec<Scope> {
     let text = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
     Scope::ALL.into_iter().filter(|scope| text.split(' ').any(|name| name == scope.as_str())).collect()
 }
 
-/// Whether this can stand in a log and an audit entry.
+/// Whether the subject is safe in a log line and an audit entry.
 fn is_plain(subject: &str) -> bool {
     (1..=MAX_SUBJECT_BYTES).contains(&subject.len()) && !subject.chars().any(char::is_control)
 }

@@ -1,4 +1,4 @@
-//! The JSON body of a request: small, in time, and without anything that two readers could understand in two ways.
+//! The JSON body of a request: limited in size and time, and unambiguous (no repeated names).
 
 mod strict;
 
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::http::problem::Problem;
 use crate::state::ApiState;
 
-/// A body that is one JSON value.
+/// Extractor of a body that is one JSON value.
 #[derive(Debug)]
 pub struct JsonBody(pub Value);
 
@@ -23,7 +23,7 @@ impl FromRequest<ApiState> for JsonBody {
         if !is_json(request.headers()) {
             return Err(Problem::media_type());
         }
-        // What says that it is too large need not be read.
+        // A body that is declared as too large is not read.
         let length = request.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if length.is_some_and(|length| length > MAX_BODY_BYTES) {
@@ -34,17 +34,24 @@ impl FromRequest<ApiState> for JsonBody {
         let bytes = read.map_err(|_| Problem::body_too_slow(limit.as_secs()))?.map_err(|error| {
             let is_too_large = std::error::Error::source(&error)
                 .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-            if is_too_large { Problem::too_large() } else { Problem::malformed("The body ended too soon.") }
+            if is_too_large {
+                Problem::too_large()
+            } else {
+                Problem::malformed("The body ended before its declared length.")
+            }
         })?;
         strict::parse(&bytes).map(Self)
     }
 }
 
-/// Whether the request says that its body is JSON: `application/json`, or another type that is written as JSON.
+/// Whether exactly one `Content-Type` header declares JSON: `application/json` or
+/// `application/*+json`.
 fn is_json(headers: &HeaderMap) -> bool {
-    let mut said = headers.get_all(header::CONTENT_TYPE).iter();
-    let (Some(Ok(said)), None) = (said.next().map(|value| value.to_str()), said.next()) else { return false };
-    let essence = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(Ok(value)), None) = (values.next().map(|value| value.to_str()), values.next()) else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json") && !essence.contains(' '))
 }
@@ -54,16 +61,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_json() {
-        let is_json = |said: &[&'static str]| {
-            let headers = said.iter().map(|said| (header::CONTENT_TYPE, said.parse().expect("a value")));
+    fn json_media_types_are_recognised() {
+        let is_json = |values: &[&'static str]| {
+            let headers = values.iter().map(|value| (header::CONTENT_TYPE, value.parse().expect("a value")));
             super::is_json(&headers.collect())
         };
-        for said in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
-            assert!(is_json(&[said]), "{said}");
+        for value in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
+            assert!(is_json(&[value]), "{value}");
         }
-        for said in ["", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "json"] {
-            assert!(!is_json(&[said]), "{said}");
+        for value in ["", "text/json", "application/jsonp", "application/x-www-form-urlencoded", "json"] {
+            assert!(!is_json(&[value]), "{value}");
         }
         assert!(!is_json(&[]) && !is_json(&["application/json", "application/json"]));
     }

@@ -1,12 +1,13 @@
-//! What one caller may have of the service, and what all may have together.
+//! Limits of requests: per caller, and for all callers together.
 //!
-//! [`limit_callers`] comes after authentication and counts by caller; where nobody is asked who they are, by address.
-//! [`limit_failures`] comes before it. [`limit_all`] comes before everything. How much a *connection* may have is for
-//! [`crate::http::server`].
+//! [`limit_all`] runs first and bounds the concurrent requests of the process. [`limit_failures`]
+//! runs before authentication and bounds the 401 answers per address. [`limit_callers`] runs after
+//! authentication and bounds rate and concurrency per caller, or per address if `AUTH=none`. The
+//! limits of a *connection* are in [`crate::http::server`].
 
-mod held;
+mod held_body;
+mod per_caller;
 mod rate;
-mod share;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -26,130 +27,137 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::auth::Caller;
 use crate::config::{AccessSettings, LimitSettings};
 use crate::http::problem::Problem;
-use held::held;
+use held_body::hold_until_sent;
+use per_caller::{CallerPermit, PerCallerLimit};
 use rate::Rate;
-use share::Shares;
 
-pub use share::Share;
-
-/// How soon a caller may try again who has as many requests open as it may: one of them ends soon.
+/// `Retry-After` in seconds for a caller with too many concurrent requests: most requests end
+/// within a second.
 const RETRY_AFTER_SECONDS: u16 = 1;
-/// Of the requests that may be open, this part may be waiting for jobs to end: one in four. The others are for those who want
-/// their answers now.
-const WAITING_PART: usize = 4;
-/// Requests without a valid key from one address, per second, after the first ones.
+/// One request in this number may wait for a job to end (`Prefer: wait`). The others stay available
+/// for requests that are answered immediately.
+const WAITING_FRACTION: usize = 4;
+/// Requests per second from one address that are answered with 401, after the initial burst.
 const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
 
-/// The limits and who has how much of them. Cheap to clone.
+/// The limits and their current use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Limits(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     body_read: Duration,
-    /// Whether callers cannot be told apart but by their address.
-    is_anyone: bool,
-    places: Arc<Semaphore>,
-    /// Those of the places whose requests may wait for jobs to end.
+    /// `AUTH=none`: callers are identified by their address.
+    is_by_address: bool,
+    /// Concurrent requests of the process.
+    requests: Arc<Semaphore>,
+    /// Concurrent requests of the process that wait for a job to end.
     waits: Arc<Semaphore>,
-    requests: Rate,
-    failures: Rate,
-    open_requests: Shares<Who>,
-    open_streams: Shares<Who>,
-    open_waits: Shares<Who>,
+    request_rate: Rate,
+    failure_rate: Rate,
+    requests_per_caller: PerCallerLimit<CallerKey>,
+    streams_per_caller: PerCallerLimit<CallerKey>,
+    waits_per_caller: PerCallerLimit<CallerKey>,
 }
 
-/// Whose share it is.
+/// Identifies a caller in the limits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Who {
+enum CallerKey {
     Caller(Tenant, String),
     Address(IpAddr),
 }
 
 impl Limits {
-    /// As the settings want it.
+    /// The limits of the settings.
     pub fn new(settings: &LimitSettings, access: &AccessSettings) -> Self {
-        let places = usize::try_from(settings.max_requests.get()).unwrap_or(usize::MAX);
-        let places = places.min(Semaphore::MAX_PERMITS);
+        let max_requests = usize::try_from(settings.max_requests.get()).unwrap_or(usize::MAX);
+        let max_requests = max_requests.min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Inner {
             body_read: settings.body_read,
-            is_anyone: matches!(access, AccessSettings::Anyone),
-            places: Arc::new(Semaphore::new(places)),
-            waits: Arc::new(Semaphore::new((places / WAITING_PART).max(1))),
-            requests: Rate::new(settings.requests_per_second, settings.requests_at_once),
-            failures: Rate::new(FAILURES_PER_SECOND, settings.auth_failures_at_once),
-            open_requests: Shares::of(settings.max_requests_per_caller),
-            open_streams: Shares::of(settings.max_streams_per_caller),
-            // One that waits costs what one that listens does.
-            open_waits: Shares::of(settings.max_streams_per_caller),
+            is_by_address: matches!(access, AccessSettings::Anyone),
+            requests: Arc::new(Semaphore::new(max_requests)),
+            waits: Arc::new(Semaphore::new((max_requests / WAITING_FRACTION).max(1))),
+            request_rate: Rate::new(settings.requests_per_second, settings.requests_at_once),
+            failure_rate: Rate::new(FAILURES_PER_SECOND, settings.auth_failures_at_once),
+            requests_per_caller: PerCallerLimit::new(settings.max_requests_per_caller),
+            streams_per_caller: PerCallerLimit::new(settings.max_streams_per_caller),
+            // A waiting request costs as much as an event stream.
+            waits_per_caller: PerCallerLimit::new(settings.max_streams_per_caller),
         }))
     }
 
-    /// How long the body of a request may take to arrive.
+    /// Maximum time for the body of a request to arrive.
     pub fn body_read(&self) -> Duration {
         self.0.body_read
     }
 
-    /// A place for one event stream; it is free again when what is returned is dropped.
+    /// A permit for one event stream, held until it is dropped. Fails with 429 if the caller has
+    /// the maximum number of streams.
     pub fn stream_permit(&self, principal: &Principal, peer: Peer) -> Result<StreamPermit, Problem> {
-        let share = self.0.open_streams.take(self.who(principal, peer.0));
-        share.map(StreamPermit).ok_or_else(|| {
-            let most = self.0.open_streams.most();
-            let detail = format!("You have {most} event streams open; end one first.");
+        let permit = self.0.streams_per_caller.try_acquire(self.caller_key(principal, peer.0));
+        permit.map(StreamPermit).ok_or_else(|| {
+            let max = self.0.streams_per_caller.max();
+            let detail = format!("You have {max} event streams open, which is the maximum; close one first.");
             Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
         })
     }
 
-    /// A place for one request that waits for a job to end; `None` while its caller, or all together, have as many as they may.
+    /// A permit for one request that waits for a job to end; `None` while its caller, or all
+    /// callers together, have the maximum.
     pub fn wait_permit(&self, principal: &Principal, peer: Peer) -> Option<WaitPermit> {
-        let share = self.0.open_waits.take(self.who(principal, peer.0))?;
-        let place = self.0.waits.clone().try_acquire_owned().ok()?;
-        Some(WaitPermit { _share: share, _place: place })
+        let of_caller = self.0.waits_per_caller.try_acquire(self.caller_key(principal, peer.0))?;
+        let of_process = self.0.waits.clone().try_acquire_owned().ok()?;
+        Some(WaitPermit { _of_caller: of_caller, _of_process: of_process })
     }
 
-    fn request_permit(&self, principal: &Principal, peer: IpAddr) -> Result<Share<Who>, Problem> {
-        let who = self.who(principal, peer);
-        self.0.requests.check(&who).map_err(|seconds| {
-            let detail =
-                format!("You send more requests than you may; the next one has a chance in {seconds} s.");
+    fn request_permit(
+        &self,
+        principal: &Principal,
+        peer: IpAddr,
+    ) -> Result<CallerPermit<CallerKey>, Problem> {
+        let caller = self.caller_key(principal, peer);
+        self.0.request_rate.check(&caller).map_err(|seconds| {
+            let detail = format!("You have exceeded your rate limit; try again in {seconds} s.");
             Problem::too_many_requests(detail, seconds)
         })?;
-        self.0.open_requests.take(who).ok_or_else(|| {
-            let most = self.0.open_requests.most();
-            let detail = format!("{most} of your requests are being answered; wait for one of them.");
+        self.0.requests_per_caller.try_acquire(caller).ok_or_else(|| {
+            let max = self.0.requests_per_caller.max();
+            let detail =
+                format!("You have {max} requests open, which is the maximum; wait for one to complete.");
             Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
         })
     }
 
-    fn who(&self, principal: &Principal, peer: IpAddr) -> Who {
-        if self.0.is_anyone {
-            Who::Address(network(peer))
+    fn caller_key(&self, principal: &Principal, peer: IpAddr) -> CallerKey {
+        if self.0.is_by_address {
+            CallerKey::Address(network(peer))
         } else {
-            Who::Caller(principal.tenant.clone(), principal.name.clone())
+            CallerKey::Caller(principal.tenant.clone(), principal.name.clone())
         }
     }
 }
 
-/// The place of one event stream.
+/// Permit of one event stream.
 #[derive(Debug)]
-pub struct StreamPermit(#[expect(dead_code, reason = "counts until it is dropped")] Share<Who>);
+pub struct StreamPermit(#[expect(dead_code, reason = "counts until it is dropped")] CallerPermit<CallerKey>);
 
-/// The place of one request that waits.
+/// Permit of one request that waits for a job to end.
 #[derive(Debug)]
 pub struct WaitPermit {
-    _share: Share<Who>,
-    _place: OwnedSemaphorePermit,
+    _of_caller: CallerPermit<CallerKey>,
+    _of_process: OwnedSemaphorePermit,
 }
 
-/// Answers at once while as many requests are being answered as may be.
+/// Middleware that refuses requests with 503 while the process serves the maximum number.
 pub async fn limit_all(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    match limits.0.places.clone().try_acquire_owned() {
-        Ok(place) => held(next.run(request).await, place),
+    match limits.0.requests.clone().try_acquire_owned() {
+        Ok(permit) => hold_until_sent(next.run(request).await, permit),
         Err(_) => Problem::overloaded().into_response(),
     }
 }
 
-/// Lets a request through that its caller may have now. The caller must be known.
+/// Middleware that refuses requests with 429 beyond the rate and concurrency of their caller. Runs
+/// after authentication.
 pub async fn limit_callers(
     State(limits): State<Limits>,
     caller: Caller,
@@ -157,20 +165,22 @@ pub async fn limit_callers(
     next: Next,
 ) -> Response {
     match limits.request_permit(&caller.0, peer_of(request.extensions())) {
-        Ok(share) => held(next.run(request).await, share),
+        Ok(permit) => hold_until_sent(next.run(request).await, permit),
         Err(problem) => problem.into_response(),
     }
 }
 
-/// Turns one 401 too many into a 429. Valid keys are let through whatever else comes from their address: it may be that of a
-/// proxy for everybody, and one client with a wrong key must not lock out the others.
+/// Middleware that replaces 401 by 429 beyond the rate limit of 401 answers per address.
+///
+/// Requests with valid keys always pass, because the address may belong to a proxy of many clients:
+/// one client with a wrong key must not lock out the others.
 pub async fn limit_failures(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     let address = network(peer_of(request.extensions()));
     let response = next.run(request).await;
     if response.status() != StatusCode::UNAUTHORIZED {
         return response;
     }
-    match limits.0.failures.check(&address) {
+    match limits.0.failure_rate.check(&address) {
         Ok(()) => response,
         Err(seconds) => {
             let detail = "Too many requests from your address had no valid key.";
@@ -179,7 +189,7 @@ pub async fn limit_failures(State(limits): State<Limits>, request: Request, next
     }
 }
 
-/// Where a request comes from.
+/// The client's address of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(IpAddr);
 
@@ -196,7 +206,8 @@ fn peer_of(extensions: &Extensions) -> IpAddr {
     peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
 }
 
-/// The address as far as it tells one customer from another: who has one IPv6 address has 2⁶⁴ of them.
+/// The part of an address that identifies one customer: all of IPv4, the /64 network of IPv6,
+/// because a customer with one IPv6 address usually has the whole /64.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

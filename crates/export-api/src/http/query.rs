@@ -1,5 +1,5 @@
-//! Queries that the description of the API does not know. A parameter that does nothing, or is said twice, is refused: whoever
-//! sends it expects it to do something.
+//! Refuses query parameters that are unknown or repeated: a client that sends one expects an
+//! effect, and silence would hide its mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use url::form_urlencoded;
 
 use crate::http::problem::{Fault, Problem};
 
-/// Longest path with its query, in bytes: none of this service is near it.
+/// Maximum length of a path with its query, in bytes: far more than any request of this API needs.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
-/// Parameters of one query that are looked at, and told.
+/// Maximum number of parameters of one query that are checked and reported.
 const MAX_PARAMETERS: usize = 100;
-/// Longest name that is told, in characters.
-const MAX_TOLD: usize = 60;
+/// Maximum number of characters of a name in an answer.
+const MAX_REPORTED_NAME: usize = 60;
 
 /// The query parameters of each operation. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownQueries(Arc<BTreeMap<(String, String), BTreeSet<String>>>);
 
 impl KnownQueries {
-    /// As the description of the API has them.
+    /// Reads them from the `OpenAPI` description.
     pub(crate) fn of(description: &Value) -> Self {
         let mut known = BTreeMap::new();
         for (path, item) in description["paths"].as_object().into_iter().flatten() {
@@ -39,19 +39,19 @@ impl KnownQueries {
         Self(Arc::new(known))
     }
 
-    /// What is wrong with the query of this operation.
+    /// The errors in the query of this operation.
     fn faults(&self, path: &str, method: &Method, query: &str) -> Vec<Fault> {
-        // The framework answers HEAD like GET.
+        // The framework handles HEAD like GET.
         let method = if method == Method::HEAD { Method::GET.as_str() } else { method.as_str() };
         let Some(known) = self.0.get(&(path.to_owned(), method.to_owned())) else { return Vec::new() };
         let mut seen = BTreeSet::new();
         let mut faults = Vec::new();
         for (name, _) in form_urlencoded::parse(query.as_bytes()).take(MAX_PARAMETERS) {
-            let told: String = name.chars().take(MAX_TOLD).collect();
+            let reported: String = name.chars().take(MAX_REPORTED_NAME).collect();
             if !known.contains(name.as_ref()) {
-                faults.push(Fault::of_parameter(told, unknown(known)));
+                faults.push(Fault::of_parameter(reported, unknown(known)));
             } else if !seen.insert(name.into_owned()) {
-                faults.push(Fault::of_parameter(told, "is there more than once; say it once"));
+                faults.push(Fault::of_parameter(reported, "is repeated; send it once"));
             }
         }
         faults
@@ -66,7 +66,7 @@ fn unknown(known: &BTreeSet<String>) -> String {
     format!("unknown parameter; this operation knows {}", known.join(", "))
 }
 
-/// Lets a request through whose path and query may be of this service by their length.
+/// Middleware that refuses requests whose path with query is too long.
 pub(crate) async fn refuse_long_targets(request: Request, next: Next) -> Response {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target <= MAX_TARGET_BYTES {
@@ -76,7 +76,7 @@ pub(crate) async fn refuse_long_targets(request: Request, next: Next) -> Respons
     }
 }
 
-/// Lets a request through whose query parameters its operation has.
+/// Middleware that refuses requests with unknown or repeated query parameters.
 pub(crate) async fn refuse_unknown_queries(
     State(known): State<KnownQueries>,
     path: MatchedPath,
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_described_is_taken_once() {
+    fn described_parameters_are_accepted_once() {
         let parameters = json!([{ "in": "query", "name": "limit" }, { "in": "path", "name": "id" }]);
         let known = KnownQueries::of(&json!({ "paths": { "/a/{id}": {
             "get": { "parameters": parameters }, "delete": {}

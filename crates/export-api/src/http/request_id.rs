@@ -1,4 +1,5 @@
-//! The id that ties a request's log lines and its answer together, and what else every answer says.
+//! The request id, which connects the log lines of a request with its answer, and the headers of
+//! every answer.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -6,14 +7,15 @@ use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
-/// The header with it, of requests and of answers.
+/// Header with the request id, in requests and answers.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest id of a client's own, in bytes: it goes into every log line.
+/// Maximum length of a client's request id in bytes. Every log line of the request contains it.
 const MAX_ID_BYTES: usize = 128;
 
-/// Gives the request its id. A client's own is kept where it sends one that can stand in a log.
+/// Middleware that gives each request an id: the client's, if it sends one that is safe to log,
+/// otherwise a new UUID.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
-    let id = given(request.headers()).unwrap_or_else(new);
+    let id = client_id(request.headers()).unwrap_or_else(new_id);
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -22,7 +24,8 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     response
 }
 
-fn given(headers: &HeaderMap) -> Option<HeaderValue> {
+/// The client's id, if there is exactly one and it is printable ASCII.
+fn client_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut ids = headers.get_all(REQUEST_ID).iter();
     let (Some(id), None) = (ids.next(), ids.next()) else { return None };
     let is_plain = (1..=MAX_ID_BYTES).contains(&id.len())
@@ -30,7 +33,7 @@ fn given(headers: &HeaderMap) -> Option<HeaderValue> {
     is_plain.then(|| id.clone())
 }
 
-fn new() -> HeaderValue {
+fn new_id() -> HeaderValue {
     HeaderValue::from_str(&Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("none"))
 }
 
@@ -39,17 +42,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_can_stand_in_a_log_are_kept() {
-        let given = |ids: &[&[u8]]| {
+    fn printable_client_ids_are_kept() {
+        let client_id = |ids: &[&[u8]]| {
             let ids = ids.iter().map(|id| (REQUEST_ID, HeaderValue::from_bytes(id).expect("a value")));
-            super::given(&ids.collect())
+            super::client_id(&ids.collect())
         };
-        assert_eq!(given(&[b"order 7/\"x\""]), Some(HeaderValue::from_static("order 7/\"x\"")));
-        assert!(given(&[&[b'a'; MAX_ID_BYTES]]).is_some());
+        assert_eq!(client_id(&[b"order 7/\"x\""]), Some(HeaderValue::from_static("order 7/\"x\"")));
+        assert!(client_id(&[&[b'a'; MAX_ID_BYTES]]).is_some());
         for ids in
             [vec![], vec![&b""[..]], vec![b"a\tb"], vec![b"\xfc"], vec![b"a", b"b"], vec![&[b'a'; 129]]]
         {
-            assert_eq!(given(&ids), None, "{ids:?}");
+            assert_eq!(client_id(&ids), None, "{ids:?}");
         }
     }
 }

@@ -1,12 +1,13 @@
-//! The HTTP server: connections within limits, so that no client has more of the service than its share.
+//! The HTTP server, with limits for connections.
 //!
-//! [`serve`] accepts connections and hands each to [`connection`]; [`socket`] is what the HTTP library reads from and writes
-//! to; [`activity`] knows whether anything happens on a connection. Who the caller is counts for nothing here: that is for
-//! [`crate::http::limits`].
+//! [`serve`] accepts connections and passes each to [`connection`]. [`socket`] is the stream that
+//! the HTTP library reads and writes; it detects stalled clients. [`activity`] detects idle
+//! connections. The limits here hold for every client, authenticated or not; the limits per caller
+//! are in [`crate::http::limits`].
 
 mod activity;
 mod connection;
-mod refusals;
+mod refusal_log;
 mod socket;
 
 use std::io::Write as _;
@@ -24,64 +25,68 @@ use tracing::{debug, warn};
 use crate::config::LimitSettings;
 use crate::http::problem::Problem;
 use connection::Connections;
-use refusals::Refusals;
+use refusal_log::RefusalLog;
 
-/// Rest after an `accept` that failed for want of something, such as file descriptors: trying at once would fail again.
-const ACCEPT_REST: Duration = Duration::from_millis(200);
+/// Pause after an `accept` that failed for lack of a resource, such as file descriptors: an
+/// immediate retry would fail again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves the router until `stop`, then until the requests in hand are answered. Dropped, it cuts all connections.
+/// Serves the router until `stop`, then finishes the open requests.
+///
+/// Cancel safety. Dropping the future closes all connections.
 pub async fn serve(listener: TcpListener, router: Router, limits: LimitSettings, stop: CancellationToken) {
-    let places =
+    let permits =
         Arc::new(Semaphore::new(usize::try_from(limits.max_connections.get()).unwrap_or(usize::MAX)));
     let connections = Arc::new(Connections::new(router, limits, stop.clone()));
-    let mut refusals = Refusals::default();
+    let mut refusal_log = RefusalLog::default();
     let mut open = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = open.join_next() => continue,
-            () = refusals.until_told() => continue,
+            () = refusal_log.log_when_due() => continue,
             accepted = accept(&listener) => accepted,
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            turn_away(stream);
-            refusals.count();
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            refuse(stream);
+            refusal_log.count();
             continue;
         };
         let connections = connections.clone();
         open.spawn(async move {
             connections.serve(stream, peer).await;
-            drop(place);
+            drop(permit);
         });
     }
-    // Nobody new; on a machine of several, the others get them.
+    // No new connections: behind a load balancer, other replicas get them.
     drop(listener);
     while open.join_next().await.is_some() {}
 }
 
-/// The next connection, however long that takes.
+/// Waits for the next connection.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
-            // That one client has gone already.
+            // The client has already disconnected.
             Err(error) if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) => {
-                debug!(%error, "a connection was gone before it was accepted");
+                debug!(%error, "a client disconnected before its connection was accepted");
             }
-            // At most five lines a second, by the rest.
+            // The pause bounds this to five lines per second.
             Err(error) => {
-                warn!(%error, "no connection can be accepted now, trying again");
-                tokio::time::sleep(ACCEPT_REST).await;
+                warn!(%error, "cannot accept connections, trying again");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Says why, as far as that is possible without waiting, and hangs up.
-fn turn_away(stream: TcpStream) {
+/// Answers 503 if that is possible without waiting, and closes the connection.
+fn refuse(stream: TcpStream) {
     let answer = socket::bare_problem(&Problem::overloaded());
-    // The system's own write: the runtime does not know yet that a new connection can be written to. It does not block.
+    // A direct, non-blocking system call: the runtime does not know yet that the new connection is
+    // writable.
     if let Ok(mut stream) = stream.into_std() {
         stream.write_all(answer.as_bytes()).ok();
     }

@@ -1,6 +1,6 @@
-//! Jobs that are accepted at the same time are written together: what a write costs is the wait for a majority and its journals, and
-//! that is the same for one job and for many. A job that comes while nothing is written goes at once; one that comes during a write
-//! goes with the next.
+//! Writes new jobs in batches. A write costs the wait for a majority and its journals, which is the
+//! same for one job and for many. A job that arrives while no write is in progress is written at
+//! once; jobs that arrive during a write are batched into the next one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,31 +10,31 @@ use export_store::{Created, JobStore, StoreError, Written};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-/// Most jobs of one write: some hundred kilobytes.
-const BATCH: usize = 64;
-/// Writes at a time. While one waits for the journals, jobs gather for the next: with more at a time batches are smaller, and each costs
-/// MongoDB what it costs however many jobs it has (docs/performance.md has the figures).
-const WRITES: usize = 1;
-/// Jobs that may wait for a write. Whoever comes then waits with its request, of which there is a bound, too.
-const WAITING_JOBS: usize = 1_024;
-/// How long a job may wait for the beginning of its write. Its client would not wait for much longer, and when MongoDB is slow, what
-/// nobody waits for any more must not be in the way of the rest.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Maximum number of jobs per write: a few hundred kilobytes.
+const MAX_BATCH: usize = 64;
+/// Number of concurrent writes. More concurrent writes make smaller batches, and the cost of a
+/// write does not depend on its size (figures in docs/performance.md).
+const MAX_WRITES: usize = 1;
+/// Capacity of the queue of jobs. Beyond it, requests wait; their number is bounded, too.
+const QUEUE: usize = 1_024;
+/// Maximum time from the request to the start of its write. Clients do not wait much longer, and
+/// while MongoDB is slow, abandoned requests must not delay the others.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A store that could not do it, shared by all who asked for the same write.
+/// The error of a write, shared by all jobs of its batch.
 type SharedError = Arc<StoreError>;
 
-/// A job that was not accepted.
+/// The error of a job that was not accepted.
 #[derive(Clone, Debug)]
 pub struct NotAccepted {
-    /// Why.
+    /// The cause.
     pub error: SharedError,
-    /// Whether it may be there all the same, since it is not known what came of its write.
+    /// Whether the job may exist all the same, because the outcome of its write is unknown.
     pub may_exist: bool,
 }
 
 impl NotAccepted {
-    fn not_there(error: StoreError) -> Self {
+    fn not_written(error: StoreError) -> Self {
         Self { error: Arc::new(error), may_exist: false }
     }
 
@@ -43,90 +43,99 @@ impl NotAccepted {
     }
 }
 
-/// Writes new jobs. Cheap to clone; ends when the last clone is gone.
+/// Writes new jobs. Cheap to clone. Its task ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     store: JobStore,
-    jobs: mpsc::Sender<Waiting>,
+    jobs: mpsc::Sender<QueuedJob>,
 }
 
-/// A job that waits for its write.
+/// A job in the queue.
 #[derive(Debug)]
-struct Waiting {
+struct QueuedJob {
     new: NewJob,
-    /// When it is too late to begin.
+    /// Latest start of its write.
     deadline: Instant,
     answer: oneshot::Sender<Result<Written, NotAccepted>>,
 }
 
 impl Acceptor {
-    /// Starts writing.
+    /// Starts the task that writes.
     pub fn start(store: &JobStore) -> Self {
-        let (jobs, waiting) = mpsc::channel(WAITING_JOBS);
+        let (jobs, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(write_jobs(store.clone(), waiting));
         Self { store: store.clone(), jobs }
     }
 
-    /// Accepts a job. When this returns, the job survives whatever dies next.
+    /// Writes a job. On success, the job is durable on a majority of MongoDB's servers.
+    ///
+    /// # Errors
+    /// [`NotAccepted`], which says whether the job may exist all the same.
+    ///
+    /// Cancel safety. The job may be written even if the caller is cancelled.
     pub async fn create(&self, new: NewJob) -> Result<Created, NotAccepted> {
         let (tenant, idempotency) = (new.tenant.clone(), new.idempotency.clone());
-        let deadline = Instant::now() + LONGEST_WAIT;
+        let deadline = Instant::now() + QUEUE_TIMEOUT;
         match (written(&self.jobs, new, deadline).await?, idempotency) {
             (Written::New(job), _) => Ok(Created::New(*job)),
-            // Looked up here and not with the write, so that no other job waits for it.
+            // Looked up here and not by the writing task, so that other jobs do not wait for it.
             (Written::KeyKnown, Some(idempotency)) => {
                 let before = self.store.accepted_before(&tenant, &idempotency).await;
-                before.map_err(NotAccepted::not_there)
+                before.map_err(NotAccepted::not_written)
             }
-            (Written::KeyKnown, None) => {
-                let what = "a new job was taken for another".to_owned();
-                Err(NotAccepted::not_there(StoreError::Corrupt(what)))
-            }
-            (Written::Refused(error), _) => Err(NotAccepted::not_there(error)),
+            (Written::KeyKnown, None) => Err(NotAccepted::not_written(StoreError::Bug(
+                "a job without an idempotency key has a known key",
+            ))),
+            (Written::Refused(error), _) => Err(NotAccepted::not_written(error)),
         }
     }
 }
 
-/// What came of one job's write.
-async fn written(to: &mpsc::Sender<Waiting>, new: NewJob, deadline: Instant) -> Result<Written, NotAccepted> {
+/// Queues a job and waits for the outcome of its write.
+async fn written(
+    to: &mpsc::Sender<QueuedJob>,
+    new: NewJob,
+    deadline: Instant,
+) -> Result<Written, NotAccepted> {
     let (answer, answered) = oneshot::channel();
-    let ended = || StoreError::Contended("the writing of new jobs, which has ended");
-    match timeout_at(deadline, to.send(Waiting { new, deadline, answer })).await {
+    let stopped = || StoreError::Stopped("write a new job");
+    match timeout_at(deadline, to.send(QueuedJob { new, deadline, answer })).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => return Err(NotAccepted::not_there(ended())),
+        Ok(Err(_)) => return Err(NotAccepted::not_written(stopped())),
         Err(_) => return Err(overdue()),
     }
-    answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(Arc::new(ended()))))
+    answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(Arc::new(stopped()))))
 }
 
 fn overdue() -> NotAccepted {
-    NotAccepted::not_there(StoreError::Overdue("a new job waits to be written"))
+    NotAccepted::not_written(StoreError::Overdue("write a new job"))
 }
 
-async fn write_jobs(store: JobStore, mut waiting: mpsc::Receiver<Waiting>) {
-    let writes = Arc::new(Semaphore::new(WRITES));
+async fn write_jobs(store: JobStore, mut waiting: mpsc::Receiver<QueuedJob>) {
+    let writes = Arc::new(Semaphore::new(MAX_WRITES));
     loop {
-        // First the place, then the jobs: while all places are taken, jobs gather.
-        let Ok(place) = Arc::clone(&writes).acquire_owned().await else { return };
-        let mut batch = Vec::with_capacity(BATCH);
-        if waiting.recv_many(&mut batch, BATCH).await == 0 {
+        // The permit first: jobs that arrive while a write is in progress join the next batch.
+        let Ok(permit) = Arc::clone(&writes).acquire_owned().await else { return };
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        if waiting.recv_many(&mut batch, MAX_BATCH).await == 0 {
             return;
         }
-        tokio::spawn(write_batch(store.clone(), batch, place));
+        tokio::spawn(write_batch(store.clone(), batch, permit));
     }
 }
 
-async fn write_batch(store: JobStore, batch: Vec<Waiting>, _place: OwnedSemaphorePermit) {
+async fn write_batch(store: JobStore, batch: Vec<QueuedJob>, _permit: OwnedSemaphorePermit) {
     let now = Instant::now();
-    let (in_time, late): (Vec<Waiting>, Vec<_>) = batch.into_iter().partition(|job| now < job.deadline);
-    for job in late {
+    let (in_time, overdue_jobs): (Vec<QueuedJob>, Vec<_>) =
+        batch.into_iter().partition(|job| now < job.deadline);
+    for job in overdue_jobs {
         job.answer.send(Err(overdue())).ok();
     }
     if in_time.is_empty() {
         return;
     }
     let (new, answers): (Vec<NewJob>, Vec<_>) = in_time.into_iter().map(|job| (job.new, job.answer)).unzip();
-    // Who has stopped listening is no reason not to accept: see `create`.
+    // Jobs whose clients have disconnected are written, too: see `create`.
     match store.create_all(&new).await {
         Ok(written) => {
             for (written, answer) in written.into_iter().zip(answers) {

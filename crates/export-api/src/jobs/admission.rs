@@ -1,8 +1,9 @@
-//! Whether there is room for one more job, and whether an export is of a size that is served.
+//! Admission control: the limits of waiting jobs and of the size of an export.
 //!
-//! Jobs wait in MongoDB, and that is where they are counted; [`tally`] says how seldom, and how exact it is all the same.
+//! Waiting jobs are counted in MongoDB, at most once per second; [`counter`] explains why the
+//! limits are exact all the same.
 
-mod tally;
+mod counter;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,16 +20,16 @@ use super::answer_cache::AnswerCache;
 use crate::config::AdmissionSettings;
 use crate::http::problem::Problem;
 use crate::jobs::queue::Queue;
-use tally::{Asked, Room, Tally};
+use counter::{AdmissionCounter, CounterPermit};
 
-/// Tenants whose counts are kept at most, but those whose jobs are being accepted.
-const TENANTS: usize = 1_024;
-/// How long the number of vehicles is taken for what it was: the catalog itself is some seconds late.
+/// Maximum number of tenants with a counter. Tenants with jobs that are being written do not count.
+const MAX_TENANTS: usize = 1_024;
+/// Maximum age of a number of vehicles. The catalog itself is some seconds late.
 const VEHICLES_AGE: Duration = Duration::from_secs(5);
-/// Sets of patterns whose number of vehicles is kept.
-const SETS_OF_VEHICLES: u64 = 256;
+/// Maximum number of pattern sets whose number of vehicles is cached.
+const MAX_VEHICLE_COUNTS: u64 = 256;
 
-/// Who is let in. Cheap to clone.
+/// Admits jobs within the limits. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admission(Arc<Inner>);
 
@@ -38,40 +39,41 @@ struct Inner {
     jobs: JobStore,
     catalog: Catalog,
     queue: Queue,
-    all: Arc<Tally>,
-    tenants: Mutex<HashMap<Tenant, Arc<Tally>>>,
+    all_tenants: Arc<AdmissionCounter>,
+    by_tenant: Mutex<HashMap<Tenant, Arc<AdmissionCounter>>>,
     vehicles: AnswerCache<Option<Vec<String>>, VehicleCount>,
 }
 
-/// Room for one job that is about to be written; given back when it is dropped, unless the job was written.
+/// Permission to write one job. Dropping it takes the admission back, unless
+/// [kept](Self::keep).
 #[derive(Debug)]
-pub struct Ticket {
-    of_tenant: Room,
-    of_all: Room,
+pub struct AdmissionPermit {
+    of_tenant: CounterPermit,
+    of_all: CounterPermit,
 }
 
-impl Ticket {
-    /// The job was written, or may have been.
-    pub fn used(self) {
-        self.of_tenant.written();
-        self.of_all.written();
+impl AdmissionPermit {
+    /// Keeps the admission, because the job was written or may have been.
+    pub fn keep(self) {
+        self.of_tenant.keep();
+        self.of_all.keep();
     }
 }
 
 impl Admission {
-    /// As the settings want it.
+    /// Admission control with the limits of the settings.
     pub fn new(settings: AdmissionSettings, jobs: JobStore, catalog: Catalog, queue: Queue) -> Self {
-        let (all, tenants) = (Arc::default(), Mutex::default());
-        let vehicles = AnswerCache::new(SETS_OF_VEHICLES, VEHICLES_AGE);
-        Self(Arc::new(Inner { settings, jobs, catalog, queue, all, tenants, vehicles }))
+        let (all_tenants, by_tenant) = (Arc::default(), Mutex::default());
+        let vehicles = AnswerCache::new(MAX_VEHICLE_COUNTS, VEHICLES_AGE);
+        Self(Arc::new(Inner { settings, jobs, catalog, queue, all_tenants, by_tenant, vehicles }))
     }
 
-    /// How large an export may be.
+    /// The maximum size of an export.
     pub fn size(&self) -> SizeLimits {
         self.0.settings.size.into()
     }
 
-    /// How many vehicles the request is about. Costs nothing where it names them.
+    /// The number of vehicles of the request. Reads the catalog only if the request names none.
     pub async fn vehicles(
         &self,
         allowed: &AllowedVehicles,
@@ -98,36 +100,35 @@ impl Admission {
         self.0.vehicles.get(key, VEHICLES_AGE, count).await
     }
 
-    /// Room for one more job of this tenant, or the answer that there is none.
-    pub async fn ticket(&self, tenant: &Tenant) -> Result<Ticket, Problem> {
-        let (inner, tally) = (&self.0, self.tally(tenant));
-        let unavailable = |error: Arc<StoreError>| Problem::unavailable(&*error);
-        let most = u64::from(inner.settings.max_queued_per_tenant.get());
-        let asked = tally.take(most, || inner.jobs.count_queued(Some(tenant), most)).await;
-        let Asked::Taken(of_tenant) = asked.map_err(unavailable)? else {
-            let seconds = inner.queue.seconds_of_a_start(Some(tenant)).await;
+    /// Admits one more job of the tenant, or fails with 429 if a limit is reached.
+    pub async fn admit(&self, tenant: &Tenant) -> Result<AdmissionPermit, Problem> {
+        let (inner, counter) = (&self.0, self.counter(tenant));
+        let limit = u64::from(inner.settings.max_queued_per_tenant.get());
+        let of_tenant = counter.admit(limit, || inner.jobs.count_queued(Some(tenant), limit)).await?;
+        let Some(of_tenant) = of_tenant else {
+            let seconds = inner.queue.seconds_until_start(Some(tenant)).await;
             let detail = format!(
-                "As many of your exports wait as may: {most}. There is room for others when some of those have begun or are cancelled."
+                "You have the maximum number of waiting exports: {limit}. Try again when some of them have started or are cancelled."
             );
             return Err(Problem::queue_full(detail, seconds));
         };
-        let most = u64::from(inner.settings.max_queued.get());
-        let asked = inner.all.take(most, || inner.jobs.count_queued(None, most)).await;
-        let Asked::Taken(of_all) = asked.map_err(unavailable)? else {
-            let seconds = inner.queue.seconds_of_a_start(None).await;
+        let limit = u64::from(inner.settings.max_queued.get());
+        let of_all = inner.all_tenants.admit(limit, || inner.jobs.count_queued(None, limit)).await?;
+        let Some(of_all) = of_all else {
+            let seconds = inner.queue.seconds_until_start(None).await;
             return Err(Problem::service_full(seconds));
         };
-        Ok(Ticket { of_tenant, of_all })
+        Ok(AdmissionPermit { of_tenant, of_all })
     }
 
-    fn tally(&self, tenant: &Tenant) -> Arc<Tally> {
-        let mut tenants = self.0.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tally) = tenants.get(tenant) {
-            return Arc::clone(tally);
+    fn counter(&self, tenant: &Tenant) -> Arc<AdmissionCounter> {
+        let mut tenants = self.0.by_tenant.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = tenants.get(tenant) {
+            return Arc::clone(counter);
         }
-        if tenants.len() >= TENANTS {
-            // Their next job is counted afresh.
-            tenants.retain(|_, tally| Arc::strong_count(tally) > 1 || !tally.is_idle());
+        if tenants.len() >= MAX_TENANTS {
+            // The next job of a removed tenant starts with a new count.
+            tenants.retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.is_idle());
         }
         Arc::clone(tenants.entry(tenant.clone()).or_default())
     }

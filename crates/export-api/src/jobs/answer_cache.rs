@@ -1,4 +1,4 @@
-//! Answers of the store that are good for a moment: read once for all callers that ask at the same time.
+//! A short-lived cache of answers of the store, with single-flight loading.
 
 use std::fmt;
 use std::hash::Hash;
@@ -11,8 +11,8 @@ use moka::future::Cache;
 use moka::policy::EvictionPolicy;
 use tokio::time::Instant;
 
-/// A cache with single-flight loading: callers that ask for the same key at the same time share one read and its outcome, success or failure.
-/// Failures are not kept.
+/// A cache with single-flight loading: callers that ask for the same key at the same time share one
+/// read and its outcome, success or failure. Failures are not cached.
 pub(super) struct AnswerCache<K, V>(Cache<K, Answer<V>>);
 
 impl<K, V> fmt::Debug for AnswerCache<K, V> {
@@ -21,10 +21,10 @@ impl<K, V> fmt::Debug for AnswerCache<K, V> {
     }
 }
 
-/// What the store said.
+/// A cached answer.
 #[derive(Clone, Debug)]
 struct Answer<V> {
-    /// When the read began: a change during the read may not be in the value.
+    /// When the read started. A change during the read may not be in the value.
     read_at: Instant,
     value: V,
 }
@@ -34,15 +34,16 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Keeps the answers of at most `capacity` keys, none longer than `max_age`.
+    /// A cache of at most `capacity` answers, none older than `max_age`.
     pub(super) fn new(capacity: u64, max_age: Duration) -> Self {
         let cache = Cache::builder().max_capacity(capacity).time_to_live(max_age);
         Self(cache.eviction_policy(EvictionPolicy::lru()).build())
     }
 
-    /// The answer for `key`, at most `max_age` old; reads it when there is none.
+    /// The answer for `key`, at most `max_age` old. Runs `read` if there is none.
     ///
-    /// Cancel safety. The read runs on a task of its own, so it completes for later callers when its first caller gives up.
+    /// Cancel safety. The read runs on its own task, so it completes for later callers even if its
+    /// first caller is cancelled.
     pub(super) async fn get<F>(
         &self,
         key: K,
@@ -66,7 +67,7 @@ where
             };
             cache.try_get_with(key, timed).await
         });
-        // The task fails only by a panic of `read`, or while the runtime shuts down.
+        // The task fails only if `read` panics, or while the runtime shuts down.
         let loaded = loading.await.unwrap_or_else(|failure| resume_unwind(failure.into_panic()));
         loaded.map(|answer| answer.value)
     }
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_completes_for_later_callers_when_its_caller_gives_up() {
+    async fn a_read_completes_for_later_callers_when_its_caller_is_cancelled() {
         let cache = AnswerCache::new(1, LONG);
         let get = |answer| {
             cache.get((), LONG, move || async move {
@@ -125,7 +126,7 @@ mod tests {
                 Ok(answer)
             })
         };
-        assert!(tokio::time::timeout(READ / 2, get(1)).await.is_err(), "gives up before the answer");
+        assert!(tokio::time::timeout(READ / 2, get(1)).await.is_err(), "cancelled before the answer");
         assert_eq!(get(2).await.expect("the first read's answer"), 1);
     }
 }

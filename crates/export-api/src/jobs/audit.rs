@@ -1,7 +1,8 @@
-//! What callers did, for the audit log.
+//! Writes audit entries about the actions of callers.
 //!
-//! A job that is durable stays so whether its entry can be written or not, and so does a cancellation; a file is given to
-//! nobody without one.
+//! Order. A job is created or cancelled first, and its entry is written afterwards: if that fails,
+//! the entry goes to the program's log. A download link is given out only after its entry is
+//! written.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,24 +17,24 @@ use export_store::{AuditAction, AuditEntry, AuditError, AuditLog};
 use moka::sync::Cache;
 use tracing::error;
 
-use crate::http::problem::Problem;
 use crate::http::request_id::REQUEST_ID;
 
-/// Links that come with a job are noted once in this time for each caller: clients ask for a job again and again, and the links
-/// work for longer than that.
-const LINKS_REST: Duration = Duration::from_mins(10);
-/// Most pairs of callers and jobs that are remembered for it; beyond, some entries are written more often.
-const LINKS_REMEMBERED: u64 = 10_000;
+/// Time in which the links of one job are audited once per caller. Clients poll jobs, and links are
+/// valid for longer than this.
+const LINK_ENTRY_INTERVAL: Duration = Duration::from_mins(10);
+/// Maximum number of cached pairs of caller and job. Beyond it, some entries are written more
+/// often.
+const MAX_CACHED_LINKS: u64 = 10_000;
 
-/// Writes what callers did. Cheap to clone.
+/// Writes audit entries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Audit {
     log: AuditLog,
-    /// Callers and jobs whose links were noted within [`LINKS_REST`].
+    /// Callers and jobs whose links were audited within [`LINK_ENTRY_INTERVAL`].
     links: Cache<(Tenant, String, JobId), ()>,
 }
 
-/// By which request something was done.
+/// The request id and the client's address, for an audit entry.
 #[derive(Clone, Debug, Default)]
 pub struct Trail {
     request_id: Option<String>,
@@ -54,13 +55,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Trail {
 }
 
 impl Audit {
-    /// Into this log.
+    /// Writes into `log`.
     pub fn new(log: AuditLog) -> Self {
-        let links = Cache::builder().max_capacity(LINKS_REMEMBERED).time_to_live(LINKS_REST).build();
+        let links = Cache::builder().max_capacity(MAX_CACHED_LINKS).time_to_live(LINK_ENTRY_INTERVAL).build();
         Self { log, links }
     }
 
-    /// Notes that a job was accepted, now or before.
+    /// Records that a job was created, by this request or an earlier one with the same idempotency
+    /// key.
     pub async fn created(
         &self,
         tenant: &Tenant,
@@ -69,10 +71,10 @@ impl Audit {
         trail: &Trail,
         outcome: &'static str,
     ) {
-        self.note(entry(tenant, principal, AuditAction::ExportCreate, job_id, trail, outcome)).await;
+        self.write_or_log(entry(tenant, principal, AuditAction::ExportCreate, job_id, trail, outcome)).await;
     }
 
-    /// Notes that a job was to end.
+    /// Records that a job was cancelled, or that its cancellation was requested.
     pub async fn cancelled(
         &self,
         principal: &Principal,
@@ -81,24 +83,31 @@ impl Audit {
         outcome: &'static str,
     ) {
         let (tenant, name) = (&principal.tenant, &principal.name);
-        self.note(entry(tenant, name, AuditAction::ExportCancel, job_id, trail, outcome)).await;
+        self.write_or_log(entry(tenant, name, AuditAction::ExportCancel, job_id, trail, outcome)).await;
     }
 
-    /// Notes that a link is about to be given, to the whole result or to one object of it. Without this there is no link.
+    /// Records that a download link is about to be given out, for the whole result or one object.
+    ///
+    /// # Errors
+    /// If the entry cannot be written. The caller must not give out the link then.
     pub async fn downloaded(
         &self,
         principal: &Principal,
         job_id: JobId,
         object: Option<&str>,
         trail: &Trail,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), AuditError> {
         let (tenant, name) = (&principal.tenant, &principal.name);
         let mut entry = entry(tenant, name, AuditAction::ExportDownload, job_id, trail, "link given");
         entry.object = object.map(str::to_owned);
-        self.log.write(&entry).await.map_err(|error| Problem::unavailable(&error))
+        self.log.write(&entry).await
     }
 
-    /// Notes that links are about to be given with the job, unless that was noted a moment ago.
+    /// Records that links are about to be given out with a job, at most once per caller and job in
+    /// [`LINK_ENTRY_INTERVAL`].
+    ///
+    /// # Errors
+    /// If the entry cannot be written. The caller must not give out the links then.
     pub async fn linked(
         &self,
         principal: &Principal,
@@ -115,10 +124,10 @@ impl Audit {
         Ok(())
     }
 
-    /// Writes the entry, or all of it into our own log.
-    async fn note(&self, entry: AuditEntry) {
+    /// Writes the entry, or logs its content if that fails.
+    async fn write_or_log(&self, entry: AuditEntry) {
         if let Err(error) = self.log.write(&entry).await {
-            error!(%entry, error = %causes(&error), "an audit entry could not be written");
+            error!(%entry, error = %causes(&error), "failed to write an audit entry");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Where a job stands in its tenant's line, and when it will begin and end.
+//! Queue positions of waiting jobs, and forecasts of their start and end.
 //!
-//! A tenant is told of its own line only: what others have waiting is nobody's business. All who ask about a tenant's jobs within a second
-//! are answered from one look at the line, whatever their number.
+//! A tenant sees positions among its own jobs only; the jobs of other tenants are confidential. The
+//! queue of a tenant is read at most once per second for all its requests together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,72 +17,76 @@ use utoipa::ToSchema;
 
 use super::answer_cache::AnswerCache;
 
-/// How long a look at a line is good.
-const LINE_AGE: Duration = Duration::from_secs(1);
-/// The same for a job that is not in it: it may have come since. Ten looks a second at a tenant's line, whoever asks.
-const NEWCOMER_LINE_AGE: Duration = Duration::from_millis(100);
-/// How long a look at recent exports is good. They change a guess, and not by much.
+/// Maximum age of a tenant's queue.
+const QUEUE_AGE: Duration = Duration::from_secs(1);
+/// Maximum age of a tenant's queue for a job that is not in it, because it may be new: at most ten
+/// reads per second of one tenant's queue.
+const NEW_JOB_QUEUE_AGE: Duration = Duration::from_millis(100);
+/// Maximum age of the recent exports, which only change the forecast, and not by much.
 const RECENT_AGE: Duration = Duration::from_secs(5);
-/// The longest that an answer about something else waits for what is told of the line; beyond it nothing is. The question goes on, and whoever
-/// asks next has the answer.
-const TOLD_WITHIN: Duration = Duration::from_millis(500);
-/// Tenants of whom something is kept. A line takes some 50 bytes per job, and all lines together are no longer than `MAX_QUEUED`: half a
-/// megabyte, unless the operator lets more wait.
-const TENANTS: u64 = 1_024;
-/// Bounds of what a caller is told when there is no room, in seconds; the second while nothing is known.
-const LEAST_RETRY_SECONDS: u64 = 1;
-const USUAL_RETRY_SECONDS: u64 = 5;
-const LONGEST_RETRY_SECONDS: u64 = 60;
+/// Maximum time that an answer waits for the queue position, which is null after that. The read
+/// continues, so that the next request finds it in the cache.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
+/// Maximum number of cached tenants. A queue needs about 50 bytes per job, and all queues together
+/// have at most `MAX_QUEUED` jobs: half a megabyte by default.
+const MAX_TENANTS: u64 = 1_024;
+/// Bounds of `Retry-After` in seconds when a limit of waiting jobs is reached, and its value while
+/// the rate of starts is unknown.
+const MIN_RETRY_SECONDS: u64 = 1;
+const DEFAULT_RETRY_SECONDS: u64 = 5;
+const MAX_RETRY_SECONDS: u64 = 60;
 
-/// Answers about lines. Cheap to clone.
+/// Reads queue positions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Queue(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     jobs: JobStore,
-    lines: AnswerCache<Tenant, Arc<Positions>>,
+    queues: AnswerCache<Tenant, Arc<Positions>>,
     recent: AnswerCache<Option<Tenant>, Arc<Recent>>,
 }
 
-/// A line, for questions about one job.
+/// The queue of a tenant, by job.
 #[derive(Debug)]
 struct Positions {
-    /// From 1 on.
+    /// Positions, starting at 1.
     by_job: HashMap<JobId, u64>,
     length: u64,
-    /// Whether all of the line is known.
-    is_whole: bool,
+    /// Whether the queue was read completely.
+    is_complete: bool,
     longest_wait_ms: u64,
 }
 
-/// What is learned from.
+/// Recent exports, the input of forecasts.
 #[derive(Debug)]
 struct Recent {
     started_ago_ms: Vec<u64>,
     durations_ms: Vec<(Priority, u64)>,
-    /// Of all: tenants that wait.
-    lines: u64,
+    /// For all tenants together: the number of tenants with waiting jobs. Otherwise 1.
+    waiting_tenants: u64,
 }
 
-/// Where a waiting job stands
+/// The queue position of a waiting job
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Queue)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct QueueView {
-    /// Its place among the tenant's jobs that wait; 1 is the next.
+    /// Its position among the tenant's waiting jobs; 1 is the next.
     #[schema(minimum = 1)]
     pub(crate) position: u64,
-    /// Seconds until it begins, as far as can be learned from recent exports; null while nothing can.
+    /// Forecast of the seconds until it starts, learned from recent exports; null while there are
+    /// too few.
     #[schema(required)]
     pub(crate) starts_in_seconds: Option<u64>,
-    /// Seconds until its result is there, learned in the same way; null while nothing can.
+    /// Forecast of the seconds until its result is available; null while there are too few recent
+    /// exports.
     #[schema(required)]
     pub(crate) eta_seconds: Option<u64>,
 }
 
 impl QueueView {
-    /// Without what changes from second to second.
+    /// The position without forecasts, which change every second.
     pub(crate) fn only_position(self) -> Self {
         Self { starts_in_seconds: None, eta_seconds: None, ..self }
     }
@@ -94,50 +98,53 @@ impl Positions {
         let places = line.places.into_iter().zip(1..);
         let by_job =
             places.flat_map(|(jobs, position)| jobs.into_iter().map(move |job| (job, position))).collect();
-        Self { by_job, length, is_whole: line.is_whole, longest_wait_ms: line.longest_wait_ms }
+        Self { by_job, length, is_complete: line.is_whole, longest_wait_ms: line.longest_wait_ms }
     }
 }
 
 impl Queue {
-    /// Of these jobs.
+    /// The queues of a job store.
     pub fn of(jobs: &JobStore) -> Self {
-        let lines = AnswerCache::new(TENANTS, LINE_AGE);
-        let recent = AnswerCache::new(TENANTS, RECENT_AGE);
-        Self(Arc::new(Inner { jobs: jobs.clone(), lines, recent }))
+        let queues = AnswerCache::new(MAX_TENANTS, QUEUE_AGE);
+        let recent = AnswerCache::new(MAX_TENANTS, RECENT_AGE);
+        Self(Arc::new(Inner { jobs: jobs.clone(), queues, recent }))
     }
 
-    /// Where the job stands; `None` where it does not wait, too many are before it, or nobody can tell soon: the rest of the answer is of use all the same.
+    /// The position of the job; `None` if it does not wait, if too many jobs are before it, or if
+    /// the queue cannot be read in time: the rest of the answer is useful without it.
     pub(crate) async fn position_of(&self, job: &Job) -> Option<QueueView> {
         if job.state != JobState::NotStarted {
             return None;
         }
-        soon(self.look_for(job)).await
+        in_time(self.find(job)).await
     }
 
-    /// Where a job would stand that came now; `None` where too many are before it, or nobody can tell soon.
+    /// The position that a new job would have; `None` if the queue is too long or cannot be read in
+    /// time.
     pub(crate) async fn position_of_next(&self, tenant: &Tenant, priority: Priority) -> Option<QueueView> {
-        soon(async {
-            let line = self.line(tenant, LINE_AGE).await.filter(|line| line.is_whole)?;
+        in_time(async {
+            let line = self.line(tenant, QUEUE_AGE).await.filter(|line| line.is_complete)?;
             Some(self.view(tenant, line.length + 1, priority, line.longest_wait_ms).await)
         })
         .await
     }
 
-    async fn look_for(&self, job: &Job) -> Option<QueueView> {
-        let mut line = self.line(&job.tenant, LINE_AGE).await?;
-        if line.is_whole && !line.by_job.contains_key(&job.id) {
-            line = self.line(&job.tenant, NEWCOMER_LINE_AGE).await?;
+    async fn find(&self, job: &Job) -> Option<QueueView> {
+        let mut line = self.line(&job.tenant, QUEUE_AGE).await?;
+        if line.is_complete && !line.by_job.contains_key(&job.id) {
+            line = self.line(&job.tenant, NEW_JOB_QUEUE_AGE).await?;
         }
         let position = *line.by_job.get(&job.id)?;
         Some(self.view(&job.tenant, position, job.priority, line.longest_wait_ms).await)
     }
 
-    /// After how many seconds a place in this tenant's line, or in any, becomes free.
-    pub(crate) async fn seconds_of_a_start(&self, tenant: Option<&Tenant>) -> u16 {
-        // Whoever is told this has a full line: its jobs have waited for longer than anything that is looked at.
-        let rate = soon(self.rate(tenant, u64::MAX)).await;
-        let seconds = rate.map_or(USUAL_RETRY_SECONDS, |rate| rate.ms_until_start(1).div_ceil(1_000));
-        u16::try_from(seconds.clamp(LEAST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)).unwrap_or(u16::MAX)
+    /// `Retry-After` in seconds: the forecast of the next start of a job of this tenant, or of any
+    /// tenant.
+    pub(crate) async fn seconds_until_start(&self, tenant: Option<&Tenant>) -> u16 {
+        // The queue is full, so its jobs have waited for longer than any recent export.
+        let rate = in_time(self.rate(tenant, u64::MAX)).await;
+        let seconds = rate.map_or(DEFAULT_RETRY_SECONDS, |rate| rate.ms_until_start(1).div_ceil(1_000));
+        u16::try_from(seconds.clamp(MIN_RETRY_SECONDS, MAX_RETRY_SECONDS)).unwrap_or(u16::MAX)
     }
 
     async fn view(
@@ -156,7 +163,8 @@ impl Queue {
         QueueView { position, starts_in_seconds, eta_seconds }
     }
 
-    /// The rate of this tenant's line; where that cannot be told, its share of the rate of all; of all, where no tenant is named.
+    /// The rate of starts of this tenant; if it has too few recent exports, its share of the rate
+    /// of all tenants. Without a tenant, the rate of all tenants.
     async fn rate(&self, tenant: Option<&Tenant>, waited_ms: u64) -> Option<StartRate> {
         if let Some(tenant) = tenant {
             let own = self.recent(Some(tenant)).await?;
@@ -166,34 +174,35 @@ impl Queue {
         }
         let all = self.recent(None).await?;
         let rate = StartRate::learned(&all.started_ago_ms, waited_ms)?;
-        Some(if tenant.is_some() { rate.split_among(all.lines) } else { rate })
+        Some(if tenant.is_some() { rate.split_among(all.waiting_tenants) } else { rate })
     }
 
     async fn line(&self, tenant: &Tenant, max_age: Duration) -> Option<Arc<Positions>> {
         let (jobs, of) = (self.0.jobs.clone(), tenant.clone());
-        let look = || async move { Ok(Arc::new(Positions::of(jobs.line(&of).await?))) };
-        told(self.0.lines.get(tenant.clone(), max_age, look).await)
+        let read = || async move { Ok(Arc::new(Positions::of(jobs.line(&of).await?))) };
+        ok_or_log(self.0.queues.get(tenant.clone(), max_age, read).await)
     }
 
     async fn recent(&self, tenant: Option<&Tenant>) -> Option<Arc<Recent>> {
         let (jobs, of) = (self.0.jobs.clone(), tenant.cloned());
-        let look = || async move {
+        let read = || async move {
             let export_store::Recent { started_ago_ms, durations_ms } = jobs.recent(of.as_ref()).await?;
-            let lines = if of.is_none() { jobs.count_waiting_tenants().await? } else { 1 };
-            Ok(Arc::new(Recent { started_ago_ms, durations_ms, lines }))
+            let waiting_tenants = if of.is_none() { jobs.count_waiting_tenants().await? } else { 1 };
+            Ok(Arc::new(Recent { started_ago_ms, durations_ms, waiting_tenants }))
         };
-        told(self.0.recent.get(tenant.cloned(), RECENT_AGE, look).await)
+        ok_or_log(self.0.recent.get(tenant.cloned(), RECENT_AGE, read).await)
     }
 }
 
-/// What comes in time.
-async fn soon<V>(answer: impl Future<Output = Option<V>>) -> Option<V> {
-    tokio::time::timeout(TOLD_WITHIN, answer).await.unwrap_or_else(|_| {
-        debug!("it takes too long to tell where a job is in its line");
+/// The answer, unless it takes longer than [`READ_TIMEOUT`].
+async fn in_time<V>(answer: impl Future<Output = Option<V>>) -> Option<V> {
+    tokio::time::timeout(READ_TIMEOUT, answer).await.unwrap_or_else(|_| {
+        debug!("reading a queue position timed out");
         None
     })
 }
 
-fn told<V>(answer: Result<V, Arc<StoreError>>) -> Option<V> {
-    answer.inspect_err(|error| debug!(error = %causes(&**error), "nobody can tell how long a line is")).ok()
+/// The answer; logs an error, because a position is optional.
+fn ok_or_log<V>(answer: Result<V, Arc<StoreError>>) -> Option<V> {
+    answer.inspect_err(|error| debug!(error = %causes(&**error), "cannot read a queue")).ok()
 }

@@ -1,12 +1,12 @@
-//! What is true of every operation is said here, once: problems that any of them may answer, the headers of every answer, and
-//! how callers say who they are.
+//! Completes the `OpenAPI` description with what all operations have in common: problems, headers
+//! and authentication.
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
 use crate::http::problem::ProblemType;
 
-/// Answers of every operation, whatever it does.
+/// Problems that every operation may answer.
 const ALWAYS: [ProblemType; 7] = [
     ProblemType::InvalidQuery,
     ProblemType::Unauthorized,
@@ -16,18 +16,18 @@ const ALWAYS: [ProblemType; 7] = [
     ProblemType::Internal,
     ProblemType::Unavailable,
 ];
-/// Answers of operations with a body.
+/// Problems of operations with a request body.
 const WITH_BODY: [ProblemType; 4] =
     [ProblemType::BodyTooSlow, ProblemType::TooLarge, ProblemType::MediaType, ProblemType::InvalidRequest];
 
-/// The description as text.
+/// The complete description as JSON text.
 pub(super) fn text(operations: &OpenApi) -> String {
     let mut text = serde_json::to_string_pretty(&completed(operations)).unwrap_or_default();
     text.push('\n');
     text
 }
 
-/// The description, complete.
+/// The complete description.
 pub(super) fn completed(operations: &OpenApi) -> Value {
     let mut description = serde_json::to_value(operations).unwrap_or_default();
     let items = description["paths"].as_object_mut().into_iter().flatten();
@@ -36,17 +36,17 @@ pub(super) fn completed(operations: &OpenApi) -> Value {
     }
     description["components"]["securitySchemes"] = json!({ "bearer": {
         "type": "http", "scheme": "bearer",
-        "description": "A key of this service, or a token of its identity provider. A service that runs with AUTH=none asks for neither."
+        "description": "An API key of this service, or a token of its identity provider. With AUTH=none the service needs neither."
     } });
     description["security"] = json!([{ "bearer": [] }]);
     description
 }
 
 fn complete(operation: &mut Value) {
-    // Looked up, not indexed: an index makes what is not there.
+    // `get_mut`, because indexing would insert a missing field.
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {
-        // One that is left out is not there, rather than null.
+        // An optional parameter is absent, never null.
         if let Some(types) = parameter["schema"]["type"].as_array_mut() {
             types.retain(|name| name != "null");
             if let [only] = types.as_slice() {
@@ -67,38 +67,40 @@ fn complete(operation: &mut Value) {
         if status.starts_with('4') || status.starts_with('5') {
             response["content"] = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
         }
-        // Members in the order of the document are those of a map that is sorted anyway.
         let mut headers = response["headers"].as_object().cloned().unwrap_or_default();
         headers.extend(headers_of(status));
         response["headers"] = headers.into();
     }
 }
 
-/// Headers that every answer with this status has.
+/// Headers of every answer with this status.
 fn headers_of(status: &str) -> Map<String, Value> {
     let header = |description: &str, schema: Value| json!({ "description": description, "required": true, "schema": schema });
     let mut headers = Map::new();
     headers.insert(
         "x-request-id".to_owned(),
         header(
-            "The request's id, as in the service's log; the client's own where it sent one of 1 to 128 printable ASCII characters.",
+            "The request id, as in the service's log. A client may send its own: 1 to 128 printable ASCII characters.",
             json!({ "type": "string", "minLength": 1, "maxLength": 128 }),
         ),
     );
     headers.insert(
         "x-content-type-options".to_owned(),
-        header("Nothing else than the media type said.", json!({ "type": "string", "enum": ["nosniff"] })),
+        header(
+            "The body is of the declared media type; do not sniff.",
+            json!({ "type": "string", "enum": ["nosniff"] }),
+        ),
     );
     if ["429", "503"].contains(&status) {
         headers.insert(
             "retry-after".to_owned(),
-            header("Seconds after which to try again.", json!({ "type": "integer", "minimum": 1 })),
+            header("Seconds to wait before trying again.", json!({ "type": "integer", "minimum": 1 })),
         );
     }
     if status == "401" {
         headers.insert(
             "www-authenticate".to_owned(),
-            header("How to say who is calling.", json!({ "type": "string" })),
+            header("The required authentication.", json!({ "type": "string" })),
         );
     }
     headers

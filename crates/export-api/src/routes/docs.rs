@@ -1,4 +1,5 @@
-//! `GET /openapi.json` and `GET /docs`: the API explains itself, to everyone and without a network.
+//! `GET /openapi.json` and `GET /docs`: the API's documentation, without authentication and without
+//! requests to other hosts.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,16 +17,17 @@ use utoipa_swagger_ui::Config;
 use super::description_text;
 use crate::http::problem::Problem;
 
-/// The page may use what this service serves and nothing else. (Its own script sets styles and shows pictures that are in it.)
+/// The page may only load from this service. (Swagger UI sets inline styles and uses `data:`
+/// images.)
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                       font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-/// Part of the program: it changes with an update only.
+/// The files are compiled into the program, so they change only with an update.
 const CACHE: &str = "public, max-age=3600";
 
-/// The description and the page.
+/// Routes of the description and the page.
 pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let description = Bytes::from(description_text());
-    // Relative, so that both work behind a prefix, too. Nobody else is asked whether the description is valid.
+    // Relative, so that the page works behind a path prefix. The external validator is disabled.
     let page = Arc::new(Config::new(["../openapi.json"]).validator_url("none").use_base_layout());
     Router::new()
         .route("/openapi.json", get(openapi).with_state(description))
@@ -61,7 +63,7 @@ fn serve(name: &str, page: Arc<Config<'static>>) -> Response {
                 (header::CACHE_CONTROL, CACHE.to_owned()),
                 (header::CONTENT_SECURITY_POLICY, POLICY.to_owned()),
             ];
-            // Who asks for the page need not be known: an answer to it costs no memory of its own.
+            // Static bytes are not copied, because unauthenticated requests must cost no memory.
             let bytes = match file.bytes {
                 Cow::Borrowed(bytes) => Bytes::from_static(bytes),
                 Cow::Owned(bytes) => bytes.into(),
@@ -70,7 +72,7 @@ fn serve(name: &str, page: Arc<Config<'static>>) -> Response {
         }
         Ok(None) => Problem::unknown_path().into_response(),
         Err(error) => {
-            error!(error = %error, "a file of the page cannot be made");
+            error!(error = %error, "cannot serve a file of the documentation page");
             Problem::internal().into_response()
         }
     }

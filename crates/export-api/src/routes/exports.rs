@@ -1,6 +1,7 @@
-//! `/export`: one file per operation.
+//! `/export`: one module per operation.
 
 pub mod cancel;
+mod checks;
 pub mod create;
 pub mod download;
 pub mod estimate;
@@ -8,12 +9,10 @@ mod etag;
 pub mod events;
 pub mod get;
 mod job_view;
-mod known;
 mod links;
 pub mod list;
 mod schema;
 mod wait;
-mod webhook;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -21,13 +20,11 @@ use export_core::JobId;
 use export_core::access::Principal;
 use export_core::id::NameError;
 use export_core::job::Job;
-use export_store::StoreError;
-use tracing::error;
 
 use crate::http::problem::Problem;
 use crate::state::ApiState;
 
-/// The job id of a path.
+/// Extractor of the job id in the path.
 pub struct JobPath(JobId);
 
 impl<S: Send + Sync> FromRequestParts<S> for JobPath {
@@ -41,7 +38,7 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
     }
 }
 
-/// The job id and the object's name of a path.
+/// Extractor of the job id and the object name in the path.
 pub struct ObjectPath {
     job_id: JobId,
     name: String,
@@ -53,27 +50,16 @@ impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path((job_id, name)) = Path::<(String, String)>::from_request_parts(parts, state)
             .await
-            .map_err(|_| Problem::malformed("the path is not UTF-8 where its %-escapes are read"))?;
+            .map_err(|_| Problem::malformed("the path is not UTF-8 after percent-decoding"))?;
         let job_id = job_id.parse().map_err(|error: NameError| Problem::malformed(error.to_string()))?;
         Ok(Self { job_id, name })
     }
 }
 
-/// The job of this id, if the caller may see it, or the answer that there is none: that of another tenant is as unknown as one
-/// that never was.
+/// The job with this id, if the caller may see it; 404 otherwise. A job of another tenant gets the
+/// same answer as one that does not exist.
 async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Result<Job, Problem> {
-    let found = state.jobs.get_of(&principal.tenant, job_id).await;
-    found
-        .map_err(|error| store_problem(job_id, &error))?
-        .filter(|job| principal.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles))
+    let job = state.jobs.get_of(&principal.tenant, job_id).await?;
+    job.filter(|job| principal.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles))
         .ok_or_else(Problem::unknown_job)
-}
-
-/// The answer when the store has failed over this job.
-fn store_problem(job_id: JobId, error: &StoreError) -> Problem {
-    if let StoreError::Corrupt(what) = error {
-        error!(job.id = %job_id, error = what, "a stored job cannot be read");
-        return Problem::internal();
-    }
-    Problem::unavailable(error)
 }

@@ -1,4 +1,4 @@
-//! `GET /vehicles`: which vehicles there are, and what each of them has.
+//! `GET /vehicles`: the vehicles of the catalog, with their parameters.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -18,38 +18,39 @@ use crate::auth::Caller;
 use crate::http::problem::{Fault, Problem};
 use crate::state::ApiState;
 
-/// Vehicles of a page, unless asked otherwise, and at most.
+/// Default number of vehicles of a page.
 const DEFAULT_LIMIT: u16 = 100;
+/// Maximum number of vehicles of a page.
 const MAX_LIMIT: u16 = 1_000;
-/// Longest text to search for, in bytes: no vehicle's name is longer.
+/// Maximum length of the search text in bytes: no vehicle's name is longer.
 const MAX_SEARCH_BYTES: usize = 63;
-/// What a cursor begins with: another version may have another order.
+/// Prefix of a cursor. Another version may have another order.
 const CURSOR_VERSION: &str = "1/";
 
-/// Which vehicles are wanted.
+/// Query of `GET /vehicles`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct VehicleQuery {
-    /// Part of the name, in capitals or not
+    /// Part of the name, case-insensitive
     #[param(required = false, nullable = false, max_length = 63)]
     search: Option<String>,
-    /// Vehicles of a page at most
+    /// Maximum number of vehicles of the page
     #[param(required = false, nullable = false, value_type = u16, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<String>,
-    /// `nextCursor` of the page before
+    /// `nextCursor` of the previous page
     #[param(required = false, nullable = false)]
     cursor: Option<String>,
 }
 
-/// A page of vehicles, by name.
+/// A page of vehicles, sorted by name.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VehicleList {
     vehicles: Vec<VehicleView>,
-    /// For the next page; null on the last one.
+    /// Cursor of the next page; null on the last page.
     next_cursor: Option<String>,
-    /// When the list of vehicles was last complete; null before a worker has made it.
+    /// When the list of vehicles was last refreshed completely; null until a worker has done so.
     refreshed_at: Option<String>,
 }
 
@@ -58,12 +59,12 @@ pub struct VehicleList {
 #[serde(rename_all = "camelCase")]
 pub struct VehicleView {
     vehicle: String,
-    /// Start of its first hour with data; null where there is none, or it is not known yet.
+    /// Start of its first hour with data; null if it has none, or is not known yet.
     first_hour: Option<String>,
     /// Start of its last hour with data.
     last_hour: Option<String>,
     parameters: Vec<ParameterView>,
-    /// When it was last looked at; null where it is so new that it was not.
+    /// When its parameters were last refreshed; null for a new vehicle.
     refreshed_at: Option<String>,
 }
 
@@ -72,7 +73,7 @@ pub struct VehicleView {
 #[serde(rename_all = "camelCase")]
 pub struct ParameterView {
     name: String,
-    /// Types of a few values of its last hour, as MongoDB names them.
+    /// MongoDB types of a few values of its last hour.
     types: Vec<String>,
     /// Start of its first hour with data.
     first_hour: Option<String>,
@@ -82,8 +83,9 @@ pub struct ParameterView {
 
 /// List the vehicles
 ///
-/// The vehicles that the caller may export, by name, with their parameters and the hours for which there are data. A vehicle is listed some
-/// seconds after it came; what it has is looked at once a minute or, in large fleets, less often.
+/// The vehicles that the caller may export, sorted by name, with their parameters and the hours
+/// that have data. A new vehicle is listed after some seconds. Its parameters and hours are
+/// refreshed once a minute or, in large fleets, less often.
 #[utoipa::path(
     get, path = "/vehicles", tag = "vehicles", params(VehicleQuery),
     responses((status = 200, description = "A page of vehicles", body = VehicleList))
@@ -93,19 +95,15 @@ pub async fn list_vehicles(
     caller: Caller,
     query: Result<Query<VehicleQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
-    let wanted = Wanted::parse(query)?;
+    let query = ParsedQuery::parse(query)?;
 
-    // Before the page: what is on it is at least as recent.
-    let catalog_status = state.catalog.status().await.map_err(|error| Problem::unavailable(&error))?;
-    let page = state.catalog.page(
-        &principal.vehicles,
-        wanted.search.as_deref(),
-        wanted.after.as_ref(),
-        wanted.limit,
-    );
-    let page = page.await.map_err(|error| Problem::unavailable(&error))?;
+    // Read before the page, so that the page is at least as recent as `refreshedAt` says.
+    let catalog_status = state.catalog.status().await?;
+    let page =
+        state.catalog.page(&principal.vehicles, query.search.as_deref(), query.after.as_ref(), query.limit);
+    let page = page.await?;
     let last = page.vehicles.last().filter(|_| page.has_more);
     let answer = VehicleList {
         next_cursor: last.map(|last| cursor_after(&last.vehicle)),
@@ -115,38 +113,38 @@ pub async fn list_vehicles(
     Ok(([(header::CACHE_CONTROL, "private, no-cache")], Json(answer)).into_response())
 }
 
-/// A query that means something.
+/// The parsed query.
 #[derive(Debug)]
-struct Wanted {
+struct ParsedQuery {
     search: Option<String>,
     limit: u16,
     after: Option<VehicleId>,
 }
 
-impl Wanted {
+impl ParsedQuery {
     fn parse(query: VehicleQuery) -> Result<Self, Problem> {
         if query.search.as_ref().is_some_and(|search| search.len() > MAX_SEARCH_BYTES) {
             let detail = format!("has more than {MAX_SEARCH_BYTES} bytes; no vehicle's name is that long");
-            return Err(wrong("search", detail));
+            return Err(invalid("search", detail));
         }
         let limit = match query.limit {
             None => DEFAULT_LIMIT,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-                .ok_or_else(|| wrong("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))?,
+            Some(text) => {
+                text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+                    invalid("limit", format!("must be a whole number from 1 to {MAX_LIMIT}"))
+                })?
+            }
         };
         let after = query.cursor.map(|cursor| {
-            vehicle_of(&cursor).ok_or_else(|| {
-                wrong("cursor", "must be the nextCursor of a page before; leave it out for the first page")
+            vehicle_before(&cursor).ok_or_else(|| {
+                invalid("cursor", "must be nextCursor of the previous page; leave it out for the first page")
             })
         });
         Ok(Self { search: query.search, limit, after: after.transpose()? })
     }
 }
 
-fn wrong(parameter: &str, detail: impl Into<String>) -> Problem {
+fn invalid(parameter: &str, detail: impl Into<String>) -> Problem {
     Problem::invalid_query(vec![Fault::of_parameter(parameter, detail)])
 }
 
@@ -154,7 +152,7 @@ fn cursor_after(vehicle: &VehicleId) -> String {
     URL_SAFE_NO_PAD.encode(format!("{CURSOR_VERSION}{vehicle}"))
 }
 
-fn vehicle_of(cursor: &str) -> Option<VehicleId> {
+fn vehicle_before(cursor: &str) -> Option<VehicleId> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     text.strip_prefix(CURSOR_VERSION)?.parse().ok()
 }
@@ -187,16 +185,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_leads_to_its_vehicle_and_nothing_else_does() {
+    fn only_a_valid_cursor_names_a_vehicle() {
         for name in ["vehicle_001", "ток", "v-1"] {
             let vehicle: VehicleId = name.parse().expect("a vehicle");
-            assert_eq!(vehicle_of(&cursor_after(&vehicle)), Some(vehicle));
+            assert_eq!(vehicle_before(&cursor_after(&vehicle)), Some(vehicle));
         }
         let of = |text: &str| URL_SAFE_NO_PAD.encode(text);
         for cursor in
             ["", "vehicle_001", "%", &of("vehicle_001"), &of("2/vehicle_001"), &of("1/"), &of("1/a b")]
         {
-            assert_eq!(vehicle_of(cursor), None, "{cursor}");
+            assert_eq!(vehicle_before(cursor), None, "{cursor}");
         }
     }
 }

@@ -1,12 +1,17 @@
-//! The dispatcher: releases waiting jobs to the broker, few at a time, so that whose job is next is decided late.
+//! The dispatcher: publishes waiting jobs to the broker, a few at a time.
 //!
-//! Accepted jobs wait in MongoDB, where they can be counted and put in order; a queue of the broker has only one order, that of arrival. So
-//! the broker gets no more than it needs for workers never to wait, and the rest stays where a tenant that comes later can still be next
-//! ([`export_core::fairness`]). It lives in the API because workers may not publish. Any number of copies may run: they take turns, and one that
-//! dies, or has its turn taken, costs at most messages that come twice, which are harmless.
+//! Why few. Accepted jobs wait in MongoDB, where they can be counted and ordered fairly between
+//! tenants ([`export_core::fairness`]); a broker queue only knows the order of arrival. So the
+//! broker gets just enough jobs that no worker waits, and a tenant that submits later can still be
+//! next.
 //!
-//! Woken by jobs that are accepted here, by changes of any job while some wait for room, and by the clock for everything else: jobs whose back-off is over,
-//! jobs accepted by a copy that died.
+//! Copies. The dispatcher runs in the API because workers have no permission to publish. Any number
+//! of copies may run: a lease in MongoDB gives them turns. A copy that dies or loses its turn
+//! causes at most duplicate messages, and publishing twice is safe.
+//!
+//! Wake-ups. A job accepted by this process, a change of any job while jobs wait for capacity, and
+//! a timer for everything else: jobs whose back-off has ended, and jobs accepted by a copy that
+//! died.
 
 mod round;
 
@@ -24,32 +29,34 @@ use uuid::Uuid;
 
 pub use round::Outcome;
 
-/// Least time from the beginning of one round to that of the next: at most fifty in a second, however many wake it.
-const PACE: Duration = Duration::from_millis(20);
-/// The same while the broker has a job for each that is running, and so for whoever ends one meanwhile.
-const PACE_WHILE_FULL: Duration = Duration::from_millis(100);
-/// Mean time between looks that nobody asked for, while jobs wait and while none does. Each wait is between half and one and a half of it, so
-/// that copies do not march in step.
-const WHILE_JOBS_WAIT: Duration = Duration::from_secs(1);
-const WHILE_NONE_DOES: Duration = Duration::from_secs(2);
-/// Rests after rounds that failed: the first, doubled with each failure up to the longest.
-const FIRST_REST: Duration = Duration::from_millis(500);
-const LONGEST_REST: Duration = Duration::from_secs(4);
-/// How long a round may go on after the stop signal.
+/// Minimum time between the starts of two rounds: at most 50 rounds per second.
+const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(20);
+/// The same while the broker has as many jobs as are running, so that no worker waits.
+const MIN_ROUND_INTERVAL_WHILE_FULL: Duration = Duration::from_millis(100);
+/// Mean time between rounds without a wake-up, while jobs wait. Each wait is randomly between 0.5
+/// and
+/// 1.5 times as long, so that copies do not run in step.
+const INTERVAL_WHILE_JOBS_WAIT: Duration = Duration::from_secs(1);
+/// The same while no job waits.
+const INTERVAL_WHILE_IDLE: Duration = Duration::from_secs(2);
+/// Back-off after failed rounds: the first wait, doubled with each failure up to the maximum.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
+const MAX_BACK_OFF: Duration = Duration::from_secs(4);
+/// Maximum time that a round may continue after the stop signal.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Releases waiting jobs to the broker.
+/// Publishes waiting jobs to the broker.
 #[derive(Debug)]
 pub struct Dispatcher {
-    /// The truth about jobs.
+    /// The job store.
     jobs: JobStore,
-    /// Tells when a job was claimed or has ended.
+    /// Reports claims and ends of jobs.
     changes: Changes,
-    /// Sends jobs to the workers.
+    /// Publishes jobs to the workers.
     publisher: Publisher,
-    /// Jobs of one tenant that may be in the broker or running.
+    /// Maximum number of jobs of one tenant that are published or running.
     max_running_per_tenant: usize,
-    /// Tells this dispatcher's turns from those of others.
+    /// Identifies this dispatcher as the owner of a turn.
     owner: String,
     wake: Wake,
 }
@@ -59,14 +66,14 @@ pub struct Dispatcher {
 pub struct Wake(Arc<Notify>);
 
 impl Wake {
-    /// Says that there is a new job. Costs nothing, and waits for nothing.
+    /// Signals a new job. Does not block.
     pub fn now(&self) {
         self.0.notify_one();
     }
 }
 
 impl Dispatcher {
-    /// A dispatcher that does nothing yet.
+    /// A dispatcher, which starts with [`run`](Self::run).
     pub fn new(
         jobs: JobStore,
         changes: Changes,
@@ -77,16 +84,16 @@ impl Dispatcher {
         Self { jobs, changes, publisher, max_running_per_tenant, owner, wake: Wake::default() }
     }
 
-    /// What wakes it.
+    /// The handle that wakes this dispatcher.
     pub fn wake(&self) -> Wake {
         self.wake.clone()
     }
 
-    /// Dispatches until `stop`, and then what it was woken for before. A round that is under way then is given a moment; what it does not come to
-    /// is left to others.
+    /// Dispatches until `stop`. Jobs signalled before `stop` get a last round, which may take
+    /// [`GRACE`]; other copies dispatch the rest.
     pub async fn run(self, stop: CancellationToken) {
         let mut any_change: Option<AnyChange> = None;
-        let mut rest = FIRST_REST;
+        let mut back_off = FIRST_BACK_OFF;
         loop {
             let began_at = Instant::now();
             let outcome = tokio::select! {
@@ -94,45 +101,47 @@ impl Dispatcher {
                 () = grace_after(&stop) => return,
             };
             let is_full = matches!(outcome, Ok(Outcome::Full));
-            let pace = sleep_until(began_at + if is_full { PACE_WHILE_FULL } else { PACE });
+            let min_interval = sleep_until(
+                began_at + if is_full { MIN_ROUND_INTERVAL_WHILE_FULL } else { MIN_ROUND_INTERVAL },
+            );
             let wait = match outcome {
-                // There may be more; at the end, others go on.
-                Ok(Outcome::Released) if !stop.is_cancelled() => {
-                    rest = FIRST_REST;
-                    pace.await;
+                // More jobs may wait. After the stop signal, other copies continue.
+                Ok(Outcome::Published) if !stop.is_cancelled() => {
+                    back_off = FIRST_BACK_OFF;
+                    min_interval.await;
                     continue;
                 }
                 Ok(Outcome::Full | Outcome::NoRoom) if any_change.is_none() => {
                     any_change = Some(self.changes.subscribe_to_any());
-                    // What changed before is not told.
-                    pace.await;
+                    // Another round, because changes before the subscription are not reported.
+                    min_interval.await;
                     continue;
                 }
-                Ok(Outcome::Full | Outcome::NoRoom | Outcome::Released) => WHILE_JOBS_WAIT,
+                Ok(Outcome::Full | Outcome::NoRoom | Outcome::Published) => INTERVAL_WHILE_JOBS_WAIT,
                 Ok(Outcome::NotDue | Outcome::NotOurTurn) => {
                     any_change = None;
-                    WHILE_JOBS_WAIT
+                    INTERVAL_WHILE_JOBS_WAIT
                 }
-                Ok(Outcome::NobodyWaits) => {
+                Ok(Outcome::NoneWaiting) => {
                     any_change = None;
-                    WHILE_NONE_DOES
+                    INTERVAL_WHILE_IDLE
                 }
-                Ok(Outcome::NotReleased) => {
-                    if !rest_for(&mut rest, &stop).await {
+                Ok(Outcome::PublishFailed) => {
+                    if !wait_after_failure(&mut back_off, &stop).await {
                         return;
                     }
                     continue;
                 }
                 Err(error) => {
-                    warn!(error = %causes(&error), "jobs cannot be dispatched now; they wait");
-                    if !rest_for(&mut rest, &stop).await {
+                    warn!(error = %causes(&error), "cannot dispatch jobs; they wait");
+                    if !wait_after_failure(&mut back_off, &stop).await {
                         return;
                     }
                     continue;
                 }
             };
-            rest = FIRST_REST;
-            pace.await;
+            back_off = FIRST_BACK_OFF;
+            min_interval.await;
             tokio::select! {
                 biased;
                 () = self.wake.0.notified() => {}
@@ -144,13 +153,13 @@ impl Dispatcher {
     }
 }
 
-/// Waits for a change, if somebody tells.
+/// Waits for a change of any job. Never returns without a subscription, or after its end.
 async fn changed(any_change: Option<&mut AnyChange>) {
-    let is_told = match any_change {
+    let is_changed = match any_change {
         Some(any_change) => any_change.changed().await,
         None => false,
     };
-    if !is_told {
+    if !is_changed {
         std::future::pending::<()>().await;
     }
 }
@@ -160,10 +169,11 @@ async fn grace_after(stop: &CancellationToken) {
     sleep(GRACE).await;
 }
 
-/// Rests after a failure, longer each time, whoever may wake it: for a new job it would fail again. `false`: it is to stop.
-async fn rest_for(rest: &mut Duration, stop: &CancellationToken) -> bool {
-    let wait = rest.mul_f64(0.5 + fastrand::f64() / 2.0);
-    *rest = (*rest * 2).min(LONGEST_REST);
+/// Waits after a failed round, longer each time and regardless of wake-ups, because an immediate
+/// retry would probably fail again. `false` after the stop signal.
+async fn wait_after_failure(back_off: &mut Duration, stop: &CancellationToken) -> bool {
+    let wait = back_off.mul_f64(0.5 + fastrand::f64() / 2.0);
+    *back_off = (*back_off * 2).min(MAX_BACK_OFF);
     tokio::select! {
         () = stop.cancelled() => false,
         () = sleep(wait) => true,

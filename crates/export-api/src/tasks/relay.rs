@@ -1,8 +1,9 @@
-//! The relay: tells others that a job has ended, by the broker and by webhooks.
+//! The relay: sends the events of ended jobs to the broker and to webhooks.
 //!
-//! It lives in the API for the sweeper's reason: workers may not publish. Any number of copies may run, and any of them may die at any
-//! moment: what it had is sent again, with the same id. Announcements, the broker's events and webhooks are loops of their own, so that
-//! nothing waits behind a receiver that is slow, or a broker that is away.
+//! It runs in the API because workers have no permission to publish. Any number of copies may run,
+//! and any of them may die at any moment: its deliveries are sent again, with the same ids.
+//! Collecting events, publishing to the broker and sending webhooks are separate loops, so that a
+//! slow receiver or an unavailable broker delays nothing else.
 
 mod amqp;
 mod webhooks;
@@ -19,97 +20,101 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Mean time between looks; each wait is between half and one and a half of it, so that copies do not march in step. A look is an
-/// empty index, mostly.
+/// Mean time between two checks of the outbox. Each wait is randomly between 0.5 and 1.5 times as
+/// long, so that copies do not run in step. A check usually reads one empty index.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Most batches of announcements in one look.
-const BATCHES_PER_LOOK: usize = 100;
-/// How long what is on its way may go on after the stop signal. Requests of clients have eight seconds.
+/// Maximum number of batches of events in one check.
+const MAX_BATCHES_PER_CHECK: usize = 100;
+/// Maximum time that deliveries may continue after the stop signal. Client requests have eight
+/// seconds.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What relaying needs.
+/// Relays events from the outbox.
 #[derive(Clone, Debug)]
 pub struct Relay {
-    /// What is to be told.
+    /// The events to be sent.
     pub outbox: Outbox,
-    /// Sends events to the broker. One of its own: what goes wrong with the exchange of events must not hold jobs up.
+    /// Publishes events to the broker. Separate from the publisher of jobs, so that a problem with
+    /// the exchange of events does not delay jobs.
     pub publisher: Publisher,
-    /// Sends webhooks, where that is configured. Where it is not, deliveries that are left from before wait.
+    /// Sends webhooks; `None` if they are not configured, and then existing deliveries wait.
     pub webhooks: Option<WebhookRelay>,
 }
 
-/// What relaying to addresses of clients needs. Cheap to clone.
+/// Sends webhooks with retries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WebhookRelay {
-    /// Sends webhooks.
+    /// The sender.
     pub webhooks: Webhooks,
-    /// How long one that was not delivered waits.
+    /// Back-off after a failed attempt.
     pub retry: RetryPolicy,
-    /// How long after the first try it is given up.
+    /// Time after the first attempt at which a delivery is given up.
     pub give_up_after: Duration,
 }
 
-/// Wakes those who send when there is something to send.
+/// Wakes the sending loops when there are new deliveries.
 #[derive(Clone, Debug, Default)]
-struct Bell {
+struct WakeUps {
     amqp: Arc<Notify>,
     webhooks: Arc<Notify>,
 }
 
 impl Relay {
-    /// Relays until `stop`. What is on its way then is given a moment, and otherwise left to others.
+    /// Relays until `stop`. Deliveries in progress get [`GRACE`]; other copies send the rest.
     pub async fn run(self, stop: CancellationToken) {
-        let bell = Bell::default();
-        let collecting = self.collect_until(&stop, &bell);
-        let publishing = amqp::run(&self.outbox, &self.publisher, &bell.amqp, &stop);
+        let wake_ups = WakeUps::default();
+        let collecting = self.collect_until(&stop, &wake_ups);
+        let publishing = amqp::run(&self.outbox, &self.publisher, &wake_ups.amqp, &stop);
         let sending = async {
             if let Some(webhooks) = &self.webhooks {
-                webhooks::run(&self.outbox, webhooks, &bell.webhooks, &stop).await;
+                webhooks::run(&self.outbox, webhooks, &wake_ups.webhooks, &stop).await;
             }
         };
         tokio::join!(collecting, publishing, sending);
     }
 
-    /// Broken off half-way, collecting loses nothing and doubles nothing.
-    async fn collect_until(&self, stop: &CancellationToken, bell: &Bell) {
+    /// Collects until `stop`.
+    ///
+    /// Cancel safety. A cancelled collection loses and duplicates nothing.
+    async fn collect_until(&self, stop: &CancellationToken, wake_ups: &WakeUps) {
         while wait(stop, None).await {
             tokio::select! {
                 () = stop.cancelled() => return,
-                collected = self.collect(bell) => tell(collected),
+                collected = self.collect(wake_ups) => log_failure(collected),
             }
         }
     }
 
-    /// Takes announcements out of jobs.
-    async fn collect(&self, bell: &Bell) -> Result<(), StoreError> {
-        for _ in 0..BATCHES_PER_LOOK {
+    /// Moves events from jobs into the outbox.
+    async fn collect(&self, wake_ups: &WakeUps) -> Result<(), StoreError> {
+        for _ in 0..MAX_BATCHES_PER_CHECK {
             if self.outbox.collect().await? == 0 {
                 break;
             }
-            bell.amqp.notify_one();
-            bell.webhooks.notify_one();
+            wake_ups.amqp.notify_one();
+            wake_ups.webhooks.notify_one();
         }
         Ok(())
     }
 }
 
-fn tell(outcome: Result<(), StoreError>) {
+fn log_failure(outcome: Result<(), StoreError>) {
     if let Err(error) = outcome {
-        warn!(error = %causes(&error), "events wait for MongoDB");
+        warn!(error = %causes(&error), "cannot relay events: MongoDB is unavailable; they wait");
     }
 }
 
-/// Waits for the next look; whether there is one.
-async fn wait(stop: &CancellationToken, bell: Option<&Notify>) -> bool {
-    let rung = async {
-        match bell {
-            Some(bell) => bell.notified().await,
+/// Waits for the next check: a wake-up or the interval. `false` after the stop signal.
+async fn wait(stop: &CancellationToken, wake_up: Option<&Notify>) -> bool {
+    let woken = async {
+        match wake_up {
+            Some(wake_up) => wake_up.notified().await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         () = stop.cancelled() => false,
-        () = rung => true,
+        () = woken => true,
         () = tokio::time::sleep(INTERVAL.mul_f64(0.5 + fastrand::f64())) => true,
     }
 }

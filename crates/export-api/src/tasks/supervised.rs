@@ -1,7 +1,8 @@
-//! The tasks that must go on for as long as the service does.
+//! Supervises the tasks that must run as long as the service runs.
 //!
-//! One that ends before the service stops, because it panicked, would not be missed by any request: the service would accept jobs that
-//! nobody releases. So its end is the end of the process, which its supervisor starts again.
+//! If a task panicked, no request would fail: the service would accept jobs that are never
+//! dispatched. So an unexpected end of a task stops the process, and the process's supervisor
+//! restarts it.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,7 @@ use anyhow::anyhow;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Tasks, by name. Those that are left are aborted when it is dropped.
+/// Running tasks with names. Dropping it aborts them.
 #[derive(Debug, Default)]
 pub(crate) struct Supervised {
     tasks: JoinSet<()>,
@@ -17,13 +18,14 @@ pub(crate) struct Supervised {
 }
 
 impl Supervised {
-    /// Starts a task that ends by itself after the stop signal, and never before.
+    /// Starts a task that is expected to end after the stop signal, and not before.
     pub(crate) fn start(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let started = self.tasks.spawn(task);
         self.names.insert(started.id(), name);
     }
 
-    /// Waits for a task that ends although it is not to `stop`, or that panics whenever that is. Where none does, this takes for ever.
+    /// Waits for a task that ends before `stop`, or that panics at any time. Never returns if none
+    /// does.
     pub(crate) async fn failure(&mut self, stop: &CancellationToken) -> anyhow::Error {
         while let Some(end) = self.tasks.join_next_with_id().await {
             match end {
@@ -35,7 +37,10 @@ impl Supervised {
         std::future::pending().await
     }
 
-    /// Waits until all have ended, as they do after the stop signal.
+    /// Waits until all tasks have ended, after the stop signal.
+    ///
+    /// # Errors
+    /// If one of them panicked.
     pub(crate) async fn ended(mut self) -> anyhow::Result<()> {
         let mut outcome = Ok(());
         while let Some(end) = self.tasks.join_next_with_id().await {
@@ -61,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    const MOMENT: Duration = Duration::from_millis(100);
+    const SHORT_WAIT: Duration = Duration::from_millis(100);
 
     #[tokio::test]
     async fn a_task_that_panics_is_a_failure_before_and_after_the_signal() {
@@ -79,18 +84,18 @@ mod tests {
                 "{failure}"
             );
             stop.cancel();
-            tasks.ended().await.expect("told already");
+            tasks.ended().await.expect("the failure is reported once");
         }
     }
 
     #[tokio::test]
-    async fn a_task_that_just_ends_is_a_failure_until_the_signal() {
+    async fn a_task_that_returns_is_a_failure_until_the_signal() {
         let (mut tasks, stop) = (Supervised::default(), CancellationToken::new());
         tasks.start("the relay", async {});
         assert_eq!(tasks.failure(&stop).await.to_string(), "the relay has ended");
         tasks.start("the relay", async {});
         stop.cancel();
-        assert!(tokio::time::timeout(MOMENT, tasks.failure(&stop)).await.is_err());
+        assert!(tokio::time::timeout(SHORT_WAIT, tasks.failure(&stop)).await.is_err());
         tasks.start("the sweeper", async { panic!("on purpose") });
         assert!(tasks.ended().await.is_err());
     }

@@ -1,7 +1,7 @@
-//! The sweeper: publishes again what was lost on its way, takes jobs from workers that were lost, and ends the time of results.
+//! The sweeper: republishes lost messages, releases the jobs of lost workers, and expires results.
 //!
-//! It lives in the API because workers may not publish. Any number of copies may run: each step is one compare-and-set or
-//! a message that is harmless twice.
+//! It runs in the API because workers have no permission to publish. Any number of copies may run:
+//! each step is one compare-and-set or an idempotent message.
 
 use std::time::Duration;
 
@@ -13,42 +13,45 @@ use export_store::{BackOff, JobStore, StoreError, Swept, SweptResults};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// Mean time between sweeps; each wait is between half and one and a half of it, so that copies do not march in step.
+/// Mean time between sweeps. Each wait is randomly between 0.5 and 1.5 times as long, so that
+/// copies do not run in step.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Most changes of each kind in one sweep; the next one goes on.
-const CHANGES_PER_SWEEP: usize = 200;
-/// Most batches of messages in one sweep. After a long outage the queue is filled again at once, not batch by batch.
-const BATCHES_PER_SWEEP: usize = 100;
+/// Maximum number of changes of each kind in one sweep. The next sweep continues.
+const MAX_CHANGES_PER_SWEEP: usize = 200;
+/// Maximum number of batches of messages in one sweep: enough to refill the queue at once after a
+/// long outage.
+const MAX_BATCHES_PER_SWEEP: usize = 100;
 
-/// What sweeping needs.
+/// Sweeps jobs and results.
 #[derive(Clone, Debug)]
 pub struct Sweeper {
-    /// The truth about jobs.
+    /// The job store.
     pub jobs: JobStore,
-    /// Sends jobs to the workers.
+    /// Publishes jobs to the workers.
     pub publisher: Publisher,
-    /// How long jobs of lost workers wait.
+    /// Back-off of the jobs of lost workers.
     pub policy: RetryPolicy,
-    /// How long a job may wait in the queue before its message is sent again.
+    /// Time after which an unclaimed job is published again.
     pub queue_age: Duration,
 }
 
 impl Sweeper {
-    /// Sweeps until `stop`. Jobs of lost workers do not wait behind messages, nor messages behind them.
+    /// Sweeps until `stop`. Changes of jobs and messages run in separate loops, so that neither
+    /// delays the other.
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(every_interval(&stop, || self.sweep()), every_interval(&stop, || self.publish()));
     }
 
-    /// Frees the jobs of lost workers, and ends the time of results.
+    /// Releases the jobs of lost workers, and expires results.
     async fn sweep(&self) -> Result<(), StoreError> {
-        for _ in 0..CHANGES_PER_SWEEP {
+        for _ in 0..MAX_CHANGES_PER_SWEEP {
             let back_off = BackOff { policy: self.policy, random: fastrand::f64() };
             let Some(swept) = self.jobs.sweep_expired_lease(back_off).await? else { break };
-            tell(swept);
+            log_swept(swept);
         }
-        for _ in 0..CHANGES_PER_SWEEP {
+        for _ in 0..MAX_CHANGES_PER_SWEEP {
             let Some(swept) = self.jobs.sweep_expired_result().await? else { break };
-            tell(swept);
+            log_swept(swept);
         }
         let SweptResults { expired, removed } = self.jobs.sweep_results().await?;
         if expired + removed > 0 {
@@ -57,9 +60,9 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Publishes again what nobody has claimed for long.
+    /// Publishes jobs again that no worker has claimed for `queue_age`.
     async fn publish(&self) -> Result<(), StoreError> {
-        for _ in 0..BATCHES_PER_SWEEP {
+        for _ in 0..MAX_BATCHES_PER_SWEEP {
             if !self.publish_batch().await? {
                 break;
             }
@@ -67,24 +70,24 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Publishes some of these jobs again; whether there were any and all went out.
+    /// Publishes one batch of these jobs again. `true` if there were any and all were published.
     async fn publish_batch(&self) -> Result<bool, StoreError> {
         let waiting = self.jobs.lost_messages(self.queue_age).await?;
         for job in &waiting {
             let job_id = job.job_id;
             if let Err(error) = self.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await {
-                // The others would fare no better.
-                warn!(job.id = %job_id, error = %causes(&error), "jobs wait for RabbitMQ");
+                // The next ones would probably fail, too.
+                warn!(job.id = %job_id, error = %causes(&error), "cannot publish to RabbitMQ; jobs wait");
                 return Ok(false);
             }
             self.jobs.mark_published(job_id, job.epoch).await?;
-            info!(job.id = %job_id, "nobody has claimed the job yet: its message is sent again, in case it was lost");
+            info!(job.id = %job_id, "no worker has claimed the job: its message is published again, in case it was lost");
         }
         Ok(!waiting.is_empty())
     }
 }
 
-/// Does this again and again until `stop`.
+/// Runs `sweep` after each interval until `stop`.
 async fn every_interval<F>(stop: &CancellationToken, sweep: impl Fn() -> F)
 where
     F: Future<Output = Result<(), StoreError>>,
@@ -99,18 +102,20 @@ where
             () = stop.cancelled() => return,
             swept = waited_and_swept => {
                 if let Err(error) = swept {
-                    warn!(error = %causes(&error), "a sweep failed; the next one goes on");
+                    warn!(error = %causes(&error), "sweep failed; the next one continues");
                 }
             }
         }
     }
 }
 
-fn tell(swept: Swept) {
+fn log_swept(swept: Swept) {
     match swept {
-        Swept::Released(job_id) => warn!(job.id = %job_id, "a lost worker's job waits for another"),
-        Swept::Failed(job_id) => warn!(job.id = %job_id, "a lost worker's job has no attempts left"),
-        Swept::Cancelled(job_id) => info!(job.id = %job_id, "a lost worker's job was cancelled"),
+        Swept::Released(job_id) => {
+            warn!(job.id = %job_id, "the job of a lost worker was released for another attempt");
+        }
+        Swept::Failed(job_id) => warn!(job.id = %job_id, "the job of a lost worker has no attempts left"),
+        Swept::Cancelled(job_id) => info!(job.id = %job_id, "the job of a lost worker was cancelled"),
         Swept::Expired(job_id) => info!(job.id = %job_id, "a result has expired"),
     }
 }

@@ -1,4 +1,4 @@
-//! What is written about the API is what it does.
+//! The documentation of the API agrees with the code.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -10,7 +10,7 @@ const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
 
 /// After a change: `cargo run -p export-api -- openapi > docs/openapi.json`.
 #[test]
-fn the_stored_description_is_the_one_that_is_served() {
+fn the_stored_description_equals_the_served_one() {
     let printed = Command::new(env!("CARGO_BIN_EXE_exports-api")).arg("openapi").env_clear().output();
     let printed = printed.expect("the program runs");
     assert!(printed.status.success());
@@ -19,15 +19,15 @@ fn the_stored_description_is_the_one_that_is_served() {
     let differs = printed.lines().zip(OPENAPI.lines()).find(|(printed, stored)| printed != stored);
     assert!(
         printed == OPENAPI,
-        "docs/openapi.json is not what the code says, first here: {differs:?}; \
-         run `cargo run -p export-api -- openapi > docs/openapi.json` and look at the difference"
+        "docs/openapi.json differs from the code, first here: {differs:?}; \
+         run `cargo run -p export-api -- openapi > docs/openapi.json` and review the difference"
     );
 }
 
 /// Rows of the table are `| status | type, type | when |`.
 #[test]
-fn every_problem_is_documented_and_no_other() {
-    let (_, table) = API.split_once("## Problems").expect("a part about problems");
+fn exactly_the_existing_problems_are_documented() {
+    let (_, table) = API.split_once("## Problems").expect("a section about problems");
     let mut documented = BTreeSet::new();
     for row in table.lines().filter(|line| line.starts_with("| ")) {
         let mut cells = row.split('|').map(str::trim).skip(1);
@@ -40,6 +40,6 @@ fn every_problem_is_documented_and_no_other() {
     }
     let made: BTreeSet<_> =
         ProblemType::ALL.iter().map(|kind| (kind.status().as_u16(), kind.uri())).collect();
-    assert_eq!(made.len(), ProblemType::ALL.len(), "each has a type of its own");
+    assert_eq!(made.len(), ProblemType::ALL.len(), "types are unique");
     assert_eq!(documented, made);
 }

@@ -1,4 +1,4 @@
-//! An issuer of one test: its keys, its server, its tokens.
+//! A fake `OpenID` Connect issuer: keys, server and tokens.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-/// What the tokens are for.
+/// Audience of the tokens.
 pub(crate) const AUDIENCE: &str = "vehicle-exports";
 
-/// A key pair with its id.
+/// A key pair with an id.
 pub(crate) struct SigningKey {
     pub(crate) id: String,
     pub(crate) key: EncodingKey,
@@ -26,7 +26,7 @@ pub(crate) struct SigningKey {
 }
 
 impl SigningKey {
-    /// A new pair for ES256.
+    /// A new key pair for ES256.
     pub(crate) fn new(id: &str) -> Self {
         let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
         let random = [*first.as_bytes(), *second.as_bytes()].concat();
@@ -44,37 +44,37 @@ impl SigningKey {
         Self { id: id.to_owned(), key, public }
     }
 
-    /// A token with these claims, as the issuer signs it.
+    /// A signed token with these claims.
     pub(crate) fn sign(&self, algorithm: Algorithm, claims: &Value) -> String {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(algorithm) };
         encode(&header, claims, &self.key).expect("a token")
     }
 }
 
-/// What the server answers with.
+/// The configurable answers of the server.
 #[derive(Clone)]
 struct Answers {
-    /// Body, or another status.
+    /// Body, or an error status.
     keys: Arc<Mutex<Result<Vec<u8>, StatusCode>>>,
     description: Arc<Mutex<Value>>,
-    asked: Arc<AtomicUsize>,
+    fetches: Arc<AtomicUsize>,
 }
 
-/// A server with keys.
+/// A running issuer.
 pub(crate) struct Issuer {
     pub(crate) url: String,
     answers: Answers,
 }
 
 impl Issuer {
-    /// Without any keys yet.
+    /// Starts an issuer without keys.
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let answers = Answers {
             keys: Arc::new(Mutex::new(Ok(json!({ "keys": [] }).to_string().into_bytes()))),
             description: Arc::new(Mutex::new(json!({ "issuer": &url, "jwks_uri": format!("{url}/keys") }))),
-            asked: Arc::default(),
+            fetches: Arc::default(),
         };
         let served = answers.clone();
         let router = Router::new().fallback(move |uri: Uri| async move { served.answer(uri.path()) });
@@ -89,22 +89,22 @@ impl Issuer {
         self.answer_with(Ok(json!({ "keys": keys }).to_string().into_bytes()));
     }
 
-    /// Answers with this instead of keys.
+    /// Replaces the answer with the keys.
     pub(crate) fn answer_with(&self, answer: Result<Vec<u8>, StatusCode>) {
         *self.answers.keys.lock().expect("unpoisoned") = answer;
     }
 
-    /// Describes itself like this.
-    pub(crate) fn describe(&self, description: Value) {
+    /// Replaces the configuration document.
+    pub(crate) fn set_description(&self, description: Value) {
         *self.answers.description.lock().expect("unpoisoned") = description;
     }
 
-    /// How often it was asked for keys.
-    pub(crate) fn asked(&self) -> usize {
-        self.answers.asked.load(Ordering::SeqCst)
+    /// Number of fetches of the keys.
+    pub(crate) fn fetches(&self) -> usize {
+        self.answers.fetches.load(Ordering::SeqCst)
     }
 
-    /// Settings for its tokens.
+    /// Settings of a service that accepts its tokens.
     pub(crate) fn settings(&self) -> OidcSettings {
         OidcSettings {
             issuer: self.url.clone(),
@@ -121,7 +121,7 @@ impl Issuer {
         }
     }
 
-    /// Claims of a good token.
+    /// Claims of a valid token.
     pub(crate) fn claims(&self) -> Value {
         json!({
             "iss": self.url, "aud": AUDIENCE, "sub": "user-7", "exp": get_current_timestamp() + 300,
@@ -137,7 +137,7 @@ impl Answers {
                 self.description.lock().expect("unpoisoned").to_string().into_response()
             }
             "/keys" => {
-                self.asked.fetch_add(1, Ordering::SeqCst);
+                self.fetches.fetch_add(1, Ordering::SeqCst);
                 match self.keys.lock().expect("unpoisoned").clone() {
                     Ok(body) => body.into_response(),
                     Err(status) => (status, [(header::LOCATION, "/elsewhere")]).into_response(),

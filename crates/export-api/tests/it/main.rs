@@ -1,6 +1,7 @@
-//! The program from outside: its settings, its start and its end.
+//! Tests of the program `exports-api` without other services: settings, tokens and documentation.
 
 mod documents;
 mod issuer;
+mod issuer_keys;
 mod settings;
 mod tokens;

@@ -8,7 +8,7 @@ use export_api::config::Cli;
 use export_settings::reference::{example_flags, variables_of};
 use export_testkit::program::{Program, assert_refuses};
 
-/// All that is required, of services that are not there.
+/// All required settings, of services that are not available.
 const VALID: [(&str, &str); 9] = [
     ("PORT", "0"),
     ("ADMIN_ADDR", "127.0.0.1:0"),
@@ -143,19 +143,19 @@ fn tokens_are_set_up_as_a_whole() {
     assert_refuses(&with_tokens.clone().without("OIDC_AUDIENCE"), "OIDC_AUDIENCE");
     assert_refuses(&with_tokens.clone().without("OIDC_ISSUER"), "OIDC_ISSUER");
     for (setting, value) in [
-        // Who checks a signature of a shared secret could make one, and a public key is no secret.
+        // Symmetric algorithms would allow the service to sign, and a public key is not a secret.
         ("OIDC_ALGORITHM", "HS256"),
         ("OIDC_ALGORITHM", "none"),
         ("OIDC_ALGORITHM", "hunter2"),
         ("OIDC_JWKS_URL", "http://hunter2.example/keys"),
         ("OIDC_JWKS_URL", "hunter2"),
-        // Nobody would be asked for one.
+        // Without authentication no token is checked.
         ("AUTH", "none"),
     ] {
         assert_refuses(&with_tokens.clone().with(setting, value), setting);
     }
     with_tokens.start().until_written("listening");
-    // Keys are the default, and need nothing to start with.
+    // AUTH=keys is the default and needs no other setting.
     valid().without("AUTH").start().until_written("listening");
 }
 
@@ -181,24 +181,24 @@ fn its_settings_are_those_of_the_reference() {
 }
 
 #[test]
-fn the_examples_are_taken() {
+fn the_examples_are_accepted() {
     let flags = ["exports-api".to_owned()].into_iter().chain(example_flags("API"));
     Cli::try_parse_from(flags).expect("flags").resolve().expect("settings");
 }
 
 #[test]
-fn an_open_api_says_so() {
+fn an_open_api_logs_a_warning() {
     valid().start().until_written("AUTH=none: everyone who can reach this API may use it");
 }
 
 #[test]
-fn a_previous_key_needs_one_that_comes_after_it() {
+fn a_previous_signing_key_needs_a_current_one() {
     let key = "aHVudGVyMiBodW50ZXIyIGh1bnRlcjIgaHVudGVyMiE=";
     assert_refuses(&valid().with("WEBHOOK_SIGNING_KEY_PREVIOUS", key), "WEBHOOK_SIGNING_KEY");
 }
 
 #[test]
-fn a_limit_of_all_that_is_below_that_of_one_names_both() {
+fn a_total_limit_below_the_limit_of_one_tenant_names_both() {
     let below = valid().with("MAX_QUEUED_PER_TENANT", "50").with("MAX_QUEUED", "49");
     assert_refuses(&below, "MAX_QUEUED_PER_TENANT");
     assert_refuses(&below, "setting MAX_QUEUED is wrong");
@@ -217,7 +217,7 @@ fn a_taken_port_is_named() {
 fn help_lists_every_variable() {
     let ended = Program::new(env!("CARGO_BIN_EXE_exports-api"), &["--help"], &VALID).run();
     assert_eq!(ended.code, Some(0));
-    // Long lines are wrapped wherever they have a space.
+    // Long lines are wrapped at any space.
     let help = ended.output.split_whitespace().collect::<Vec<_>>().join(" ");
     for argument in Cli::command().get_arguments() {
         let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };

@@ -1,6 +1,4 @@
-//! Bearer tokens of an issuer: what is taken, what is refused, and how its keys are kept.
-
-use std::time::Duration;
+//! Bearer tokens of an issuer: which are accepted and which are refused.
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode, header};
@@ -8,7 +6,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
 use export_api::auth::{Authenticator, Caller, authenticate};
-use export_api::config::{AccessSettings, KeySetTimes, KnownCallers, OidcSettings};
+use export_api::config::{AccessSettings, KnownCallers, OidcSettings};
 use export_core::access::{AllowedVehicles, Scope};
 use export_store::{KeyStore, connect};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
@@ -19,16 +17,17 @@ use tower::ServiceExt;
 
 use crate::issuer::{Issuer, SigningKey};
 
-/// A service that tells who is calling. Its MongoDB is not there: tokens need none.
-struct Service(Router);
+/// A service that answers with its caller. It has no MongoDB, because tokens need none.
+pub(crate) struct Service(Router);
 
 impl Service {
-    async fn for_tokens(oidc: OidcSettings) -> Self {
+    /// A service that accepts the tokens of an issuer.
+    pub(crate) async fn for_tokens(oidc: OidcSettings) -> Self {
         let nowhere = "mongodb://127.0.0.1:1/?replicaSet=rs0".to_owned().into();
-        let mongo = connect(&nowhere, "token tests").await.expect("connecting waits for nobody");
+        let mongo = connect(&nowhere, "token tests").await.expect("connecting is lazy");
         let callers = KnownCallers { oidc: Some(Box::new(oidc)), ..KnownCallers::default() };
         let auth = Authenticator::new(&AccessSettings::Known(callers), KeyStore::new(&mongo, "exports"));
-        let tell = |Caller(principal): Caller| async move {
+        let describe = |Caller(principal): Caller| async move {
             let vehicles = match &principal.vehicles {
                 AllowedVehicles::All => Value::Null,
                 AllowedVehicles::Like(patterns) => json!(patterns),
@@ -39,10 +38,10 @@ impl Service {
             )
         };
         let layer = from_fn_with_state(auth.expect("an authenticator"), authenticate);
-        Self(Router::new().route("/who", get(tell)).route_layer(layer))
+        Self(Router::new().route("/who", get(describe)).route_layer(layer))
     }
 
-    async fn asked(&self, headers: &[(&str, &str)]) -> Response<Body> {
+    async fn request(&self, headers: &[(&str, &str)]) -> Response<Body> {
         let mut request = Request::get("/who");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -52,7 +51,7 @@ impl Service {
     }
 
     async fn answer(&self, token: &str) -> (StatusCode, Value) {
-        let response = self.asked(&[("authorization", &format!("Bearer {token}"))]).await;
+        let response = self.request(&[("authorization", &format!("Bearer {token}"))]).await;
         let status = response.status();
         let challenge = response.headers().get(header::WWW_AUTHENTICATE).cloned();
         assert_eq!(
@@ -63,13 +62,14 @@ impl Service {
         (status, serde_json::from_slice(&body).expect("JSON"))
     }
 
-    async fn status(&self, token: &str) -> StatusCode {
+    /// The status of the answer to a request with the token.
+    pub(crate) async fn status(&self, token: &str) -> StatusCode {
         self.answer(token).await.0
     }
 }
 
-/// An issuer with one key, and a service that takes its tokens.
-async fn with_key() -> (Issuer, SigningKey, Service) {
+/// An issuer with one key, and a service that accepts its tokens.
+pub(crate) async fn with_key() -> (Issuer, SigningKey, Service) {
     let issuer = Issuer::start().await;
     let key = SigningKey::new("first");
     issuer.publish(&[&key]);
@@ -78,7 +78,7 @@ async fn with_key() -> (Issuer, SigningKey, Service) {
 }
 
 #[tokio::test]
-async fn a_token_says_who_is_calling() {
+async fn a_token_identifies_the_caller() {
     let (issuer, key, service) = with_key().await;
     let (status, who) = service.answer(&key.sign(Algorithm::ES256, &issuer.claims())).await;
     assert_eq!(status, StatusCode::OK, "{who}");
@@ -92,11 +92,11 @@ async fn a_token_says_who_is_calling() {
     }
     let (status, who) = service.answer(&key.sign(Algorithm::ES256, &claims)).await;
     assert_eq!((status, &who["may"], &who["vehicles"]), (StatusCode::OK, &json!([]), &Value::Null));
-    assert_eq!(issuer.asked(), 1, "keys are kept");
+    assert_eq!(issuer.fetches(), 1, "keys are cached");
 }
 
 #[tokio::test]
-async fn what_is_not_the_issuer_s_or_not_for_us_or_not_of_now_is_refused() {
+async fn tokens_with_wrong_issuer_audience_time_or_subject_are_refused() {
     let (issuer, key, service) = with_key().await;
     let now = get_current_timestamp();
     for (name, value) in [
@@ -123,7 +123,7 @@ async fn what_is_not_the_issuer_s_or_not_for_us_or_not_of_now_is_refused() {
         let status = service.status(&key.sign(Algorithm::ES256, &claims)).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{name}: {value}");
     }
-    // Clocks may differ a little.
+    // Small differences between clocks are tolerated.
     let mut claims = issuer.claims();
     claims["nbf"] = json!(now + 10);
     claims["exp"] = json!(now - 10);
@@ -131,27 +131,27 @@ async fn what_is_not_the_issuer_s_or_not_for_us_or_not_of_now_is_refused() {
 }
 
 #[tokio::test]
-async fn signatures_of_others_and_of_other_kinds_are_refused() {
+async fn wrong_signatures_and_algorithms_are_refused() {
     let (issuer, key, service) = with_key().await;
     let claims = issuer.claims();
     let good = key.sign(Algorithm::ES256, &claims);
     let (message, _) = good.rsplit_once('.').expect("a signature");
     let (_, payload) = message.split_once('.').expect("a payload");
 
-    let stranger = SigningKey::new("first");
-    assert_eq!(service.status(&stranger.sign(Algorithm::ES256, &claims)).await, StatusCode::UNAUTHORIZED);
+    let other_key = SigningKey::new("first");
+    assert_eq!(service.status(&other_key.sign(Algorithm::ES256, &claims)).await, StatusCode::UNAUTHORIZED);
     // {"alg":"none","kid":"first"}, {"alg":"None",…}
     for none in ["eyJhbGciOiJub25lIiwia2lkIjoiZmlyc3QifQ", "eyJhbGciOiJOb25lIiwia2lkIjoiZmlyc3QifQ"] {
         for token in [format!("{none}.{payload}."), format!("{none}.{payload}")] {
             assert_eq!(service.status(&token).await, StatusCode::UNAUTHORIZED, "{token}");
         }
     }
-    // The public key, taken for a shared secret.
+    // Algorithm confusion: the public key used as a shared secret.
     let public = serde_json::to_vec(&key.public).expect("JSON");
     let header = Header { kid: Some("first".to_owned()), ..Header::new(Algorithm::HS256) };
     let forged = encode(&header, &claims, &EncodingKey::from_secret(&public)).expect("a token");
     assert_eq!(service.status(&forged).await, StatusCode::UNAUTHORIZED);
-    // Extensions that must be understood, and a key that the token brings itself.
+    // A critical extension, and a key inside the token.
     let header = Header {
         kid: Some("first".to_owned()),
         crit: Some(vec!["exp".to_owned()]),
@@ -159,10 +159,10 @@ async fn signatures_of_others_and_of_other_kinds_are_refused() {
     };
     let critical = encode(&header, &claims, &key.key).expect("a token");
     assert_eq!(service.status(&critical).await, StatusCode::UNAUTHORIZED);
-    let header = Header { kid: None, jwk: Some(stranger.public.clone()), ..Header::new(Algorithm::ES256) };
-    let brought = encode(&header, &claims, &stranger.key).expect("a token");
-    assert_eq!(service.status(&brought).await, StatusCode::UNAUTHORIZED);
-    // Without an id there is one key that it can be.
+    let header = Header { kid: None, jwk: Some(other_key.public.clone()), ..Header::new(Algorithm::ES256) };
+    let embedded = encode(&header, &claims, &other_key.key).expect("a token");
+    assert_eq!(service.status(&embedded).await, StatusCode::UNAUTHORIZED);
+    // Without an id, the only key is used.
     let header = Header { kid: None, ..Header::new(Algorithm::ES256) };
     let nameless = encode(&header, &claims, &key.key).expect("a token");
     assert_eq!(service.status(&nameless).await, StatusCode::OK);
@@ -182,7 +182,7 @@ const RSA_Q: &[u8] = b"\
     5e59c3cd092fe5d4e5b51275d41281072a5e785ebaf3dae3709203133f5159d7\
 ";
 
-/// The key pair of RFC 7515, appendix A.2, which is no secret.
+/// The public example key pair of RFC 7515, appendix A.2.
 fn rsa_pair() -> SigningKey {
     let prime = |text: &[u8]| BigUint::parse_bytes(text, 16).expect("a number");
     let (p, q) = (prime(RSA_P), prime(RSA_Q));
@@ -192,7 +192,7 @@ fn rsa_pair() -> SigningKey {
 }
 
 #[tokio::test]
-async fn the_algorithm_is_the_one_that_was_set() {
+async fn only_the_configured_algorithm_is_accepted() {
     let issuer = Issuer::start().await;
     let (rsa, elliptic) = (rsa_pair(), SigningKey::new("elliptic"));
     issuer.publish(&[&elliptic, &rsa]);
@@ -210,7 +210,7 @@ async fn the_algorithm_is_the_one_that_was_set() {
 }
 
 #[tokio::test]
-async fn a_good_token_that_does_not_say_enough_is_told_what_is_missing() {
+async fn a_valid_token_without_required_claims_gets_403_with_the_claim() {
     let (issuer, key, service) = with_key().await;
     for (name, value) in [
         ("tenant", json!("No Tenant!")),
@@ -230,97 +230,7 @@ async fn a_good_token_that_does_not_say_enough_is_told_what_is_missing() {
 }
 
 #[tokio::test]
-async fn new_keys_are_found_and_old_ones_forgotten() {
-    let (issuer, old, service) = with_key().await;
-    let claims = issuer.claims();
-    let of_old = old.sign(Algorithm::ES256, &claims);
-    assert_eq!(service.status(&of_old).await, StatusCode::OK);
-    let new = SigningKey::new("second");
-    issuer.publish(&[&new]);
-    assert_eq!(service.status(&new.sign(Algorithm::ES256, &claims)).await, StatusCode::OK);
-    assert_eq!(service.status(&of_old).await, StatusCode::UNAUTHORIZED);
-}
-
-/// Anybody can make up tokens that name keys.
-#[tokio::test]
-async fn unknown_keys_are_not_asked_for_again_and_again() {
-    let (issuer, key, _) = with_key().await;
-    let times = KeySetTimes { rest: Duration::from_hours(1), ..issuer.settings().times };
-    let service = Service::for_tokens(OidcSettings { times, ..issuer.settings() }).await;
-    let claims = issuer.claims();
-    for number in 0..20 {
-        let unknown = SigningKey::new(&format!("unknown-{number}"));
-        assert_eq!(service.status(&unknown.sign(Algorithm::ES256, &claims)).await, StatusCode::UNAUTHORIZED);
-    }
-    assert_eq!(service.status(&key.sign(Algorithm::ES256, &claims)).await, StatusCode::OK);
-    assert_eq!(issuer.asked(), 1);
-}
-
-#[tokio::test]
-async fn while_the_issuer_is_away_its_keys_are_good_for_a_while() {
-    let (issuer, key, _) = with_key().await;
-    let token = key.sign(Algorithm::ES256, &issuer.claims());
-    let away = Err(StatusCode::SERVICE_UNAVAILABLE);
-    for (stale, then) in
-        [(Duration::from_hours(1), StatusCode::OK), (Duration::ZERO, StatusCode::SERVICE_UNAVAILABLE)]
-    {
-        issuer.publish(&[&key]);
-        let times = KeySetTimes { fresh: Duration::ZERO, stale, ..issuer.settings().times };
-        let service = Service::for_tokens(OidcSettings { times, ..issuer.settings() }).await;
-        let first = service.status(&token).await;
-        assert_eq!(first == StatusCode::OK, stale > Duration::ZERO);
-        issuer.answer_with(away.clone());
-        assert_eq!(service.status(&token).await, then);
-    }
-    // One that was never there.
-    let service = Service::for_tokens(issuer.settings()).await;
-    assert_eq!(service.status(&token).await, StatusCode::SERVICE_UNAVAILABLE);
-}
-
-#[tokio::test]
-async fn answers_that_no_issuer_should_give_are_not_taken() {
-    let (issuer, key, _) = with_key().await;
-    let token = key.sign(Algorithm::ES256, &issuer.claims());
-    let public = serde_json::to_value(&key.public).expect("JSON");
-    let large = json!({ "keys": [&public], "padding": "x".repeat(300 << 10) }).to_string();
-    let many = json!({ "keys": vec![&public; 101] }).to_string();
-    for answer in [
-        Ok(large.into_bytes()),
-        Ok(many.into_bytes()),
-        Ok(b"hunter2".to_vec()),
-        Ok(b"{}".to_vec()),
-        Err(StatusCode::FOUND),
-        Err(StatusCode::NOT_FOUND),
-    ] {
-        issuer.answer_with(answer.clone());
-        let service = Service::for_tokens(issuer.settings()).await;
-        let status = service.status(&token).await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{:?}", answer.map(|body| body.len()));
-    }
-    // Keys of kinds that nobody knows, or for other purposes, stand beside good ones.
-    let mut encryption = public.clone();
-    (encryption["kid"], encryption["use"]) = (json!("first"), json!("enc"));
-    let odd = json!({ "keys": [7, { "kty": "moon", "kid": "first" }, encryption, &public] });
-    issuer.answer_with(Ok(odd.to_string().into_bytes()));
-    assert_eq!(Service::for_tokens(issuer.settings()).await.status(&token).await, StatusCode::OK);
-    // A description of somebody else, or with keys where anybody on the way can change them.
-    let keys = format!("{}/keys", issuer.url);
-    for description in [
-        json!({ "issuer": "https://elsewhere.example", "jwks_uri": &keys }),
-        json!({ "issuer": &issuer.url, "jwks_uri": "http://elsewhere.example/keys" }),
-        json!({ "issuer": &issuer.url }),
-    ] {
-        issuer.describe(description);
-        let status = Service::for_tokens(issuer.settings()).await.status(&token).await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    }
-    let jwks_url = Some(keys.parse().expect("a URL"));
-    let service = Service::for_tokens(OidcSettings { jwks_url, ..issuer.settings() }).await;
-    assert_eq!(service.status(&token).await, StatusCode::OK, "the description is not asked");
-}
-
-#[tokio::test]
-async fn only_one_bearer_is_heard() {
+async fn exactly_one_bearer_header_is_accepted() {
     let (issuer, key, service) = with_key().await;
     let token = key.sign(Algorithm::ES256, &issuer.claims());
     let bearer = format!("Bearer {token}");
@@ -338,13 +248,13 @@ async fn only_one_bearer_is_heard() {
         (vec![("authorization", "")], 401, Some("Bearer error=\"invalid_token\"")),
         (vec![("authorization", bearer.as_str()); 2], 401, Some("Bearer error=\"invalid_token\"")),
     ] {
-        let response = service.asked(&headers).await;
-        let told = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-        assert_eq!((response.status().as_u16(), told), (status, challenge), "{headers:?}");
+        let response = service.request(&headers).await;
+        let actual = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+        assert_eq!((response.status().as_u16(), actual), (status, challenge), "{headers:?}");
     }
-    // A key is looked up even where tokens are taken, and its MongoDB is away.
+    // API keys are still looked up, and MongoDB is unavailable.
     let key = format!("Bearer vxk_0102030405060708_{}", "ab".repeat(32));
-    assert_eq!(service.asked(&[("authorization", &key)]).await.status().as_u16(), 503);
-    let broken = service.asked(&[("authorization", "Bearer vxk_0102")]).await;
-    assert_eq!(broken.status().as_u16(), 401, "what cannot be one is not looked up");
+    assert_eq!(service.request(&[("authorization", &key)]).await.status().as_u16(), 503);
+    let broken = service.request(&[("authorization", "Bearer vxk_0102")]).await;
+    assert_eq!(broken.status().as_u16(), 401, "a malformed key is not looked up");
 }

@@ -8,7 +8,6 @@ use export_api::config::{
     AccessSettings, AdmissionSettings, Config as ApiConfig, DispatchSettings, HttpSettings, JobSettings,
     LimitSettings, SizeSettings, WebhookSettings,
 };
-use export_api::jobs::sharing::Sharing;
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_settings::mongo::SourceSettings;
@@ -36,7 +35,7 @@ struct ApiTerms {
     limits: LimitSettings,
     webhooks: Option<WebhookSettings>,
     admission: AdmissionSettings,
-    sharing: Sharing,
+    share_results: bool,
 }
 
 impl Default for ApiTerms {
@@ -47,7 +46,7 @@ impl Default for ApiTerms {
             limits: unhurried(),
             webhooks: None,
             admission: wide_admission(),
-            sharing: Sharing::Off,
+            share_results: false,
         }
     }
 }
@@ -116,12 +115,12 @@ impl Stack {
         access: AccessSettings,
         webhooks: Option<WebhookSettings>,
     ) -> Self {
-        let terms = ApiTerms { sharing: Sharing::On, access, webhooks, ..ApiTerms::default() };
+        let terms = ApiTerms { share_results: true, access, webhooks, ..ApiTerms::default() };
         Box::pin(Self::start_api_of(space, terms)).await
     }
 
     async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
-        let ApiTerms { max_attempts, access, limits, webhooks, admission, sharing } = terms;
+        let ApiTerms { max_attempts, access, limits, webhooks, admission, share_results } = terms;
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -143,7 +142,7 @@ impl Stack {
             limits,
             admission,
             jobs: JobSettings {
-                share_results: sharing == Sharing::On,
+                share_results,
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),
                 retry: RetrySettings {

@@ -96,7 +96,7 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     assert_eq!((accepted.len(), refused.len()), (10, 22));
     for answer in refused {
         let detail = expect_full(answer, "queue-full");
-        assert!(detail.contains("wait as may: 11."), "{detail}");
+        assert!(detail.contains("waiting exports: 11."), "{detail}");
     }
     assert_eq!(stored(&stack).await, 11, "nothing is stored of what was refused");
 
@@ -144,7 +144,7 @@ async fn the_global_limit_reveals_nothing_about_other_tenants() {
         until_accepted(&third).await;
     }
     let detail = expect_full(&post(&third, &[], &request).await, "queue-full");
-    assert!(detail.contains("wait as may: 4."), "{detail}");
+    assert!(detail.contains("waiting exports: 4."), "{detail}");
     stack.stop().await;
 }
 

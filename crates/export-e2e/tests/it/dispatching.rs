@@ -101,20 +101,20 @@ async fn a_tenant_has_no_more_than_it_may() {
     let line = Line::start().await;
     line.small_jobs("a", 6).await;
     let dispatcher = line.stepped_dispatcher(line.space.services.rabbitmq_url.clone(), 2).await;
-    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Published);
     let first = line.until_in_broker(2).await;
     let mut running = Vec::new();
     for job in &first {
         running.push(line.claim(job).await.expect("claimed"));
     }
     line.job("b", Priority::Interactive).await;
-    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Published);
     assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
     assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NoRoom, "\"a\" has two that run");
     assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
     let failure = Failure { code: "test".to_owned(), message: "it was only a test".to_owned() };
     line.jobs.fail(&running[0], &failure).await.expect("an answer");
-    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Published);
     assert_eq!(line.tenants_in_broker(2).await, counts([("a", 1), ("b", 1)]));
     line.end().await;
 }
@@ -161,7 +161,7 @@ async fn jobs_wait_while_the_broker_is_away() {
     let through = format!("{before}@{}", rest.replacen(&address, &proxy.address().to_string(), 1));
     let dispatcher = line.stepped_dispatcher(through, 64).await;
     line.small_jobs("a", 6).await;
-    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NotReleased);
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::PublishFailed);
     assert_eq!(line.in_broker().await, []);
     proxy.restore_connections();
     // The publisher connects again after a back-off.
@@ -227,7 +227,7 @@ async fn dispatching_recovers_from_a_purged_queue() {
     let line = Line::start().await;
     line.small_jobs("a", 6).await;
     let dispatcher = line.stepped_dispatcher(line.space.services.rabbitmq_url.clone(), 64).await;
-    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Released);
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Published);
     let first = line.until_in_broker(IN_BROKER).await;
     let queue = line.topology.queue();
     line.channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await.expect("purged");

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use export_core::RESULT_FORMAT_VERSION;
 use export_core::request::ExportRequest;
 use export_engine::plan;
 use export_fleet::{FleetSpec, Rhythm};
@@ -17,8 +18,6 @@ use crate::harness::{InMemory, Objects, Run};
 
 /// The version that the hashes below belong to.
 const RECORDED_VERSION: u32 = 1;
-// `export_core::RESULT_FORMAT_VERSION`, as soon as the core has it.
-const RESULT_FORMAT_VERSION: u32 = 1;
 
 /// 2018-11-30T00:00:00Z.
 const START_MS: i64 = 1_543_536_000_000;

@@ -85,10 +85,7 @@ impl JobStore {
                 (Some(Refused { code: DUPLICATE_KEY, .. }), _) if new.idempotency.is_some() => {
                     Ok(Written::KeyKnown)
                 }
-                (Some(refused), _) => {
-                    let reason = format!("it was refused: {}", refused.message);
-                    Ok(Written::Refused(StoreError::Corrupt(reason)))
-                }
+                (Some(refused), _) => Ok(Written::Refused(StoreError::Rejected(refused.message.clone()))),
                 (None, None) => Err(StoreError::Contended("a job that was just created")),
             };
             created.push(of_this);

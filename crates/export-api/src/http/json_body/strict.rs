@@ -1,7 +1,8 @@
-//! JSON without repeated names and without depth.
+//! A JSON parser that refuses repeated names and deep nesting.
 //!
-//! Of a name that comes twice one reader takes the first value and another the last; a proxy that checks requests may see
-//! another one than we do. No request of this API is deep.
+//! If an object repeats a name, some parsers use the first value and others the last, so a proxy
+//! that checks requests may see another value than this service. Deep nesting is refused because no
+//! request of this API needs it.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,24 +13,24 @@ use serde_json::{Map, Number, Value};
 
 use crate::http::problem::Problem;
 
-/// Lists and objects in each other; requests have two of them.
+/// Maximum nesting of lists and objects. Valid requests have two levels.
 const MAX_DEPTH: usize = 8;
-/// Repeated names that one answer tells.
-const MAX_TOLD: usize = 20;
+/// Maximum number of repeated names that one answer lists.
+const MAX_REPORTED: usize = 20;
 
-/// Reads a whole body as one value.
+/// Parses a whole body as one value.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     let repeated = RefCell::new(Vec::new());
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Node { pointer: String::new(), depth: 0, repeated: &repeated }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| Problem::malformed(format!("The body is not JSON as it should be: {error}.")))?;
+        .map_err(|error| Problem::malformed(format!("The body is not valid JSON: {error}.")))?;
     let repeated = repeated.into_inner();
     if repeated.is_empty() { Ok(value) } else { Err(Problem::invalid(repeated)) }
 }
 
-/// A value somewhere in the body.
+/// A value to be parsed, at a location of the body.
 struct Node<'found> {
     pointer: String,
     depth: usize,
@@ -50,10 +51,10 @@ impl Node<'_> {
         }
     }
 
-    fn tell_repeated(&self) {
+    fn report_repeated(&self) {
         let mut repeated = self.repeated.borrow_mut();
-        if repeated.len() < MAX_TOLD && !repeated.iter().any(|told| told.pointer == self.pointer) {
-            let detail = "is there more than once; say it once".to_owned();
+        if repeated.len() < MAX_REPORTED && !repeated.iter().any(|known| known.pointer == self.pointer) {
+            let detail = "is repeated; send it once".to_owned();
             repeated.push(FieldError { pointer: self.pointer.clone(), detail });
         }
     }
@@ -117,7 +118,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         while let Some(name) = fields.next_key::<String>()? {
             let child = self.child(&name);
             if object.contains_key(&name) {
-                child.tell_repeated();
+                child.report_repeated();
             }
             object.insert(name, fields.next_value_seed(child)?);
         }
@@ -137,26 +138,27 @@ mod tests {
     }
 
     #[test]
-    fn plain_json_is_read_as_it_is() {
+    fn plain_json_is_parsed_unchanged() {
         let value = json!({ "a": [1, -2, 1.5, true, null, "x", { "b": {} }], "c~/": u64::MAX });
         assert_eq!(parse(value.to_string().as_bytes()).expect("JSON"), value);
     }
 
     #[test]
-    fn repeated_names_are_told_with_their_place() {
-        let told = problem(r#"{ "a": 1, "b": [{ "c": 1, "c": 2 }], "a": 1, "a": 2, "\u0061/": 1, "a/": 1 }"#);
+    fn repeated_names_are_reported_with_their_location() {
+        let answer =
+            problem(r#"{ "a": 1, "b": [{ "c": 1, "c": 2 }], "a": 1, "a": 2, "\u0061/": 1, "a/": 1 }"#);
         assert_eq!(
-            (&told["status"], &told["type"]),
+            (&answer["status"], &answer["type"]),
             (&json!(422), &json!("urn:exports:problem:invalid-request"))
         );
-        let errors = told["errors"].as_array().expect("errors");
-        let places: Vec<_> =
+        let errors = answer["errors"].as_array().expect("errors");
+        let pointers: Vec<_> =
             errors.iter().map(|error| error["pointer"].as_str().expect("a pointer")).collect();
-        assert_eq!(places, ["/b/0/c", "/a", "/a~1"]);
+        assert_eq!(pointers, ["/b/0/c", "/a", "/a~1"]);
     }
 
     #[test]
-    fn depth_is_bounded_and_rubbish_refused() {
+    fn deep_nesting_and_invalid_json_are_refused() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(nested(MAX_DEPTH).as_bytes()).is_ok());
         for body in

@@ -1,4 +1,4 @@
-//! Requests per second of many callers, in bounded memory.
+//! A rate limit per caller, in bounded memory.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroU32;
@@ -8,21 +8,24 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
 
-/// Most callers with a bucket of their own: some megabytes.
-const MOST_BUCKETS: usize = 65_536;
-/// How often, at most, buckets that are full again are looked for while there are as many as may be.
-const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// Maximum number of callers with their own token bucket: a few megabytes.
+const MAX_BUCKETS: usize = 65_536;
+/// Minimum time between two removals of full buckets while the maximum number exists.
+const EVICTION_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A bucket of tokens per caller. While more callers come than may have one, all share others, chosen by chance: however many come,
-/// memory is bounded. Callers are kept by a hash of their names, and nobody can aim at another's, as the hash is a secret of the process.
+/// A token bucket per caller.
+///
+/// Bounded memory. While the maximum number of buckets exists, callers share a fixed set of other
+/// buckets, chosen by the hash of the caller. The hash has a random key per process, so an attacker
+/// cannot choose a name that shares a victim's bucket.
 #[derive(Debug)]
 pub(super) struct Rate {
     own: DefaultKeyedRateLimiter<u64>,
-    /// As many as there are keys.
+    /// At most 65,536 buckets, by 16 bits of the hash.
     shared: DefaultKeyedRateLimiter<u16>,
-    most: usize,
-    /// When the next look for full buckets may be.
-    tidy_at: Mutex<Instant>,
+    max_buckets: usize,
+    /// Earliest time of the next removal of full buckets.
+    evict_at: Mutex<Instant>,
     hash: RandomState,
     clock: DefaultClock,
 }
@@ -33,16 +36,17 @@ impl Rate {
         Self {
             own: RateLimiter::keyed(quota),
             shared: RateLimiter::keyed(quota),
-            most: MOST_BUCKETS,
-            tidy_at: Mutex::new(Instant::now()),
+            max_buckets: MAX_BUCKETS,
+            evict_at: Mutex::new(Instant::now()),
             hash: RandomState::new(),
             clock: DefaultClock::default(),
         }
     }
 
-    /// Takes a token of this caller's, or says in how many whole seconds there will be one.
-    pub(super) fn check(&self, who: &impl Hash) -> Result<(), u16> {
-        self.take(self.hash.hash_one(who)).map_err(|not_until| {
+    /// Takes a token of the caller; `Err` is the number of seconds until the next token, at least
+    /// 1.
+    pub(super) fn check(&self, caller: &impl Hash) -> Result<(), u16> {
+        self.take(self.hash.hash_one(caller)).map_err(|not_until| {
             let wait = not_until.wait_time_from(self.clock.now());
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             u16::try_from(seconds).unwrap_or(u16::MAX).max(1)
@@ -57,24 +61,25 @@ impl Rate {
         self.shared.check_key(&u16::from_le_bytes([a, b]))
     }
 
-    /// Whether a caller may have a bucket of its own, after those were forgotten that are full again, if it is time for that.
+    /// Whether a new caller may have its own bucket. Removes full buckets first, if necessary and
+    /// due.
     fn has_room(&self) -> bool {
-        if self.own.len() < self.most {
+        if self.own.len() < self.max_buckets {
             return true;
         }
-        // One at a time: whoever comes meanwhile does not wait.
-        let mut tidy_at = match self.tidy_at.try_lock() {
-            Ok(tidy_at) => tidy_at,
+        // One thread at a time removes buckets; the others do not wait for it.
+        let mut evict_at = match self.evict_at.try_lock() {
+            Ok(evict_at) => evict_at,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
         let now = Instant::now();
-        if now < *tidy_at {
+        if now < *evict_at {
             return false;
         }
-        *tidy_at = now + TIDY_EVERY;
+        *evict_at = now + EVICTION_INTERVAL;
         self.own.retain_recent();
-        self.own.len() < self.most
+        self.own.len() < self.max_buckets
     }
 }
 
@@ -83,21 +88,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_bounded_and_who_has_a_rest_is_forgotten() {
+    fn memory_is_bounded_and_full_buckets_are_evicted() {
         let per_second = NonZeroU32::new(1000).expect("not zero");
         let mut rate = Rate::new(per_second, NonZeroU32::MIN);
-        rate.most = 10;
+        rate.max_buckets = 10;
         for caller in 0..1000 {
             rate.check(&caller).ok();
         }
         assert!(rate.own.len() <= 10, "{}", rate.own.len());
-        std::thread::sleep(TIDY_EVERY);
+        std::thread::sleep(EVICTION_INTERVAL);
         assert_eq!(rate.check(&"one more"), Ok(()));
-        assert_eq!(rate.own.len(), 1, "all others have all their tokens again");
+        assert_eq!(rate.own.len(), 1, "all other buckets are full again");
     }
 
     #[test]
-    fn callers_whose_hashes_begin_alike_share_nothing() {
+    fn callers_with_similar_hashes_share_no_bucket() {
         let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::MIN);
         for caller in 0..1000_u64 {
             assert!(rate.take(caller << 16).is_ok(), "{caller}");

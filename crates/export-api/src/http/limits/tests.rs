@@ -8,7 +8,7 @@ use hyper_util::service::TowerToHyperService;
 
 use super::*;
 
-fn few() -> LimitSettings {
+fn low_limits() -> LimitSettings {
     let few = |number| NonZeroU32::new(number).expect("not zero");
     LimitSettings {
         max_requests: few(3),
@@ -21,10 +21,10 @@ fn few() -> LimitSettings {
     }
 }
 
-/// By name, as with keys, which these limits need not know.
+/// Limits by caller name, as with `AUTH=keys`.
 fn by_name() -> Limits {
-    let mut limits = Limits::new(&few(), &AccessSettings::Anyone);
-    Arc::get_mut(&mut limits.0).expect("nobody else has it").is_anyone = false;
+    let mut limits = Limits::new(&low_limits(), &AccessSettings::Anyone);
+    Arc::get_mut(&mut limits.0).expect("the only clone").is_by_address = false;
     limits
 }
 
@@ -35,7 +35,7 @@ fn caller(name: &str) -> Principal {
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[test]
-fn each_caller_has_a_share_of_its_own() {
+fn each_caller_has_its_own_limits() {
     let limits = by_name();
     let first: Vec<_> =
         (0..2).map(|_| limits.request_permit(&caller("a"), PEER).expect("a permit")).collect();
@@ -43,21 +43,24 @@ fn each_caller_has_a_share_of_its_own() {
     assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (429, Some(1)));
     assert!(limits.request_permit(&caller("b"), PEER).is_ok());
     drop(first);
-    // The fourth in a second, and the last of this burst.
+    // The fourth request of `a` within a second, which uses up its burst.
     assert!(limits.request_permit(&caller("a"), PEER).is_ok());
     let problem = limits.request_permit(&caller("a"), PEER).expect_err("too many");
     assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (429, Some(1)));
-    assert!(limits.0.open_requests.take(Who::Address(PEER)).is_some(), "all were given back");
+    assert!(
+        limits.0.requests_per_caller.try_acquire(CallerKey::Address(PEER)).is_some(),
+        "all were released"
+    );
 }
 
 #[test]
-fn streams_count_apart_and_without_keys_addresses_count() {
-    let limits = Limits::new(&few(), &AccessSettings::Anyone);
+fn streams_are_limited_separately_and_without_keys_by_address() {
+    let limits = Limits::new(&low_limits(), &AccessSettings::Anyone);
     let stream = |address: &str| {
         limits.stream_permit(&Principal::anyone(), Peer(address.parse().expect("an address")))
     };
     let first = stream("192.0.2.1").expect("a permit");
-    assert!(stream("::ffff:192.0.2.1").is_err(), "the same one");
+    assert!(stream("::ffff:192.0.2.1").is_err(), "the same address");
     let _other = stream("192.0.2.2").expect("another address");
     let _sixth = stream("2001:db8::1").expect("another address");
     assert!(stream("2001:db8::2").is_err(), "the same network");
@@ -66,7 +69,7 @@ fn streams_count_apart_and_without_keys_addresses_count() {
 }
 
 #[test]
-fn each_caller_and_all_together_may_wait_so_often() {
+fn waits_are_limited_per_caller_and_in_total() {
     let number = |number| NonZeroU32::new(number).expect("not zero");
     let settings = LimitSettings {
         max_requests: number(12),
@@ -78,15 +81,15 @@ fn each_caller_and_all_together_may_wait_so_often() {
         |address: &str| limits.wait_permit(&Principal::anyone(), Peer(address.parse().expect("an address")));
     let first = wait("192.0.2.1").expect("a permit");
     let _second = wait("192.0.2.1").expect("a permit");
-    assert!(wait("192.0.2.1").is_none(), "as many as one caller may");
+    assert!(wait("192.0.2.1").is_none(), "the caller's maximum");
     let _third = wait("192.0.2.2").expect("another address");
-    assert!(wait("192.0.2.3").is_none(), "a quarter of all requests");
+    assert!(wait("192.0.2.3").is_none(), "the total: a quarter of all requests");
     drop(first);
     assert!(wait("192.0.2.3").is_some());
 }
 
 #[test]
-fn who_waits_as_told_is_served() {
+fn a_caller_that_waits_for_retry_after_is_served() {
     let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::MIN);
     assert_eq!(rate.check(&"a"), Ok(()));
     assert_eq!(rate.check(&"a"), Err(1));
@@ -100,7 +103,7 @@ async fn ask(router: &Router) -> Response {
 }
 
 #[tokio::test]
-async fn failures_are_told_a_bounded_number_of_times_and_valid_keys_pass() {
+async fn answers_401_are_rate_limited_and_valid_keys_pass() {
     let limits = by_name();
     let answering = |answer: fn() -> Response| {
         let router = Router::new().route("/", get(move || async move { answer() }));
@@ -121,7 +124,7 @@ async fn failures_are_told_a_bounded_number_of_times_and_valid_keys_pass() {
 }
 
 #[tokio::test]
-async fn all_together_have_a_bound() {
+async fn concurrent_requests_of_all_callers_are_bounded() {
     let limits = by_name();
     let (entered, mut entries) = tokio::sync::mpsc::unbounded_channel();
     let gate = Arc::new(Semaphore::new(0));
@@ -137,7 +140,7 @@ async fn all_together_have_a_bound() {
         open.spawn(async move { ask(&router).await.status() });
     }
     for _ in 0..3 {
-        entries.recv().await.expect("one is being answered");
+        entries.recv().await.expect("a request is being handled");
     }
     let refused = ask(&router).await;
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -1,4 +1,4 @@
-//! The kinds of problem: all there are, so that documentation and code can be compared.
+//! Every kind of problem, in one list, so that a test can compare it with the documentation.
 
 use axum::http::StatusCode;
 use serde::{Serialize, Serializer};
@@ -6,22 +6,22 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, schema::SchemaType};
 use utoipa::{PartialSchema, ToSchema};
 
-/// What every `type` begins with.
+/// Prefix of every `type`.
 const NAMESPACE: &str = "urn:exports:problem:";
 
 macro_rules! problem_types {
     ($($(#[$doc:meta])* $kind:ident = $status:ident, $name:literal, $title:literal;)+) => {
-        /// A kind of problem; clients tell them apart by their `type`.
+        /// A kind of problem, which clients recognise by its `type`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum ProblemType {
             $($(#[$doc])* $kind,)+
         }
 
         impl ProblemType {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$kind),+];
 
-            /// The status code of its answers.
+            /// The HTTP status code.
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$kind => StatusCode::$status,)+ }
             }
@@ -30,7 +30,7 @@ macro_rules! problem_types {
                 match self { $(Self::$kind => $name,)+ }
             }
 
-            /// The kind in words.
+            /// Short description.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$kind => $title,)+ }
             }
@@ -39,60 +39,60 @@ macro_rules! problem_types {
 }
 
 problem_types! {
-    /// The request cannot be read at all.
+    /// The request cannot be parsed.
     Malformed = BAD_REQUEST, "malformed", "The request cannot be read";
-    /// The query does not fit the operation.
+    /// The query has unknown, repeated or invalid parameters.
     InvalidQuery = BAD_REQUEST, "invalid-query", "The query does not fit";
-    /// Nobody knows who is calling.
+    /// The request has no valid credentials.
     Unauthorized = UNAUTHORIZED, "unauthorized", "The caller is not known";
-    /// The caller may not do this.
+    /// The caller does not have the required scope.
     Forbidden = FORBIDDEN, "forbidden", "The caller may not do this";
-    /// The token is good, but does not say what it must.
+    /// The token is valid, but a required claim is missing or invalid.
     UnusableToken = FORBIDDEN, "unusable-token", "The token does not say enough";
-    /// No such job.
+    /// There is no such job.
     UnknownJob = NOT_FOUND, "unknown-job", "No such export";
     /// The job has no object of this name.
     UnknownObject = NOT_FOUND, "unknown-object", "No such object";
-    /// No such path.
+    /// There is no such path.
     UnknownPath = NOT_FOUND, "unknown-path", "No such path";
     /// The path has other methods.
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method-not-allowed", "The path does not have this method";
     /// The body did not arrive in time.
     BodyTooSlow = REQUEST_TIMEOUT, "body-too-slow", "The request took too long to arrive";
-    /// The result is not there (yet).
+    /// The job has no result, or none yet.
     NoResult = CONFLICT, "no-result", "The export has no result";
     /// The job has ended.
     AlreadyEnded = CONFLICT, "already-ended", "The export has ended";
-    /// There was a result.
+    /// The result has expired.
     ResultExpired = GONE, "result-expired", "The export's files are gone";
     /// The body is too large.
     TooLarge = PAYLOAD_TOO_LARGE, "too-large", "The request is too large";
-    /// Path and query are too long.
+    /// The path with its query is too long.
     TargetTooLong = URI_TOO_LONG, "target-too-long", "The path is too long";
-    /// The body is not JSON by its own words.
+    /// The body is not declared as JSON.
     MediaType = UNSUPPORTED_MEDIA_TYPE, "media-type", "The request is not JSON";
-    /// The request can be read, but not served.
+    /// The request is valid JSON, but its fields are invalid.
     InvalidRequest = UNPROCESSABLE_ENTITY, "invalid-request", "The request cannot be served as it is";
-    /// Another request has the key.
+    /// Another request used the idempotency key before.
     IdempotencyKeyTaken =
         UNPROCESSABLE_ENTITY, "idempotency-key-taken", "The Idempotency-Key belongs to another request";
-    /// The caller has had its share.
+    /// The caller has exceeded its rate limit or its limit of concurrent requests.
     TooManyRequests = TOO_MANY_REQUESTS, "too-many-requests", "Too many requests";
-    /// The tenant has as many jobs waiting as it may.
+    /// The tenant has the maximum number of waiting jobs.
     QueueFull = TOO_MANY_REQUESTS, "queue-full", "Too many exports wait";
-    /// All tenants together have as many jobs waiting as may.
+    /// All tenants together have the maximum number of waiting jobs.
     ServiceFull = TOO_MANY_REQUESTS, "service-full", "The service has as many exports as it takes";
     /// The headers are too large.
     HeadersTooLarge =
         REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "The headers of the request are too large";
-    /// A defect.
+    /// A defect of the service.
     Internal = INTERNAL_SERVER_ERROR, "internal", "The service failed";
-    /// Something behind the service is away, or it has too much to do.
+    /// A required service is unavailable, or this process is overloaded.
     Unavailable = SERVICE_UNAVAILABLE, "unavailable", "The service cannot do this now";
 }
 
 impl ProblemType {
-    /// The `type` of its answers.
+    /// The value of `type`.
     pub fn uri(self) -> String {
         format!("{NAMESPACE}{}", self.name())
     }
@@ -109,7 +109,7 @@ impl PartialSchema for ProblemType {
         let uris = Self::ALL.iter().map(|kind| kind.uri());
         ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::String))
-            .description(Some("Names the kind of problem; docs/api.md tells them all."))
+            .description(Some("Identifies the kind of problem. docs/api.md lists all kinds."))
             .enum_values(Some(uris))
             .into()
     }

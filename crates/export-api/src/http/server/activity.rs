@@ -1,4 +1,4 @@
-//! Whether anything happens on a connection.
+//! Detects connections on which nothing happens.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,39 +9,40 @@ use axum::body::{Body, Bytes};
 use axum::http::Version;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-/// What happens on one connection. Cheap to clone.
+/// The activity of one connection. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// Requests that are not answered to the end.
+    /// Requests whose answers are not complete.
     open: usize,
-    /// Answers of which a piece was handed over and no more was asked for since: their clients are slow, or do not read.
+    /// Answers that wait for their clients: the HTTP library has taken a chunk and not yet asked
+    /// for the next one.
     waiting: usize,
-    /// What the last request came by.
-    used_by: Option<Version>,
-    /// When the number of open requests last changed, or a piece of an answer was asked for.
-    moved_at: Instant,
+    /// HTTP version of the last request.
+    version: Option<Version>,
+    /// Time of the last change of the number of open requests, or of the last chunk of an answer.
+    changed_at: Instant,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        let state = State { open: 0, waiting: 0, used_by: None, moved_at: Instant::now() };
+        let state = State { open: 0, waiting: 0, version: None, changed_at: Instant::now() };
         Self(Arc::new(Mutex::new(state)))
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
-        state.moved_at = Instant::now();
+        state.changed_at = Instant::now();
     }
 
-    /// A request has come; it is open until what is returned is dropped.
+    /// Counts a request as open until the returned value is dropped.
     pub(super) fn request(&self, version: Version) -> OpenRequest {
         self.change(|state| {
             state.open += 1;
-            state.used_by = Some(version);
+            state.version = Some(version);
         });
         OpenRequest { activity: self.clone(), is_waiting: false }
     }
@@ -51,23 +52,26 @@ impl Activity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).open > 0
     }
 
-    /// Whether nothing has happened for longer than allowed: before the first request, between requests, or while some client
-    /// takes nothing of its answer. A request that is being worked on, and a stream without news, wait for us and not for the
-    /// client. Between requests of HTTP/1 the HTTP library has a limit of its own, which knows when the answer is out.
+    /// Whether the client has done nothing for longer than allowed: before the first request,
+    /// between requests, or while it does not read its answer.
+    ///
+    /// A request in progress and an event stream without events wait for the service, so they are
+    /// not idle. Between HTTP/1 requests the timeout of the HTTP library applies, because the
+    /// library knows when the answer is sent.
     pub(super) fn is_idle(&self, first_request: Duration, next_request: Duration, stall: Duration) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let allowed = match (state.open, state.used_by) {
+        let allowed = match (state.open, state.version) {
             (0, None) => first_request,
             (0, Some(Version::HTTP_2)) => next_request,
             (0, Some(_)) => return false,
             _ if state.waiting == state.open => stall,
             _ => return false,
         };
-        state.moved_at.elapsed() >= allowed
+        state.changed_at.elapsed() >= allowed
     }
 }
 
-/// One request that is not answered to the end.
+/// A request whose answer is not complete.
 #[derive(Debug)]
 pub(super) struct OpenRequest {
     activity: Activity,
@@ -93,7 +97,7 @@ impl Drop for OpenRequest {
     }
 }
 
-/// The body of an answer; its request is open until the last piece was handed over.
+/// The body of an answer. Its request is open until the HTTP library has taken the last chunk.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     body: Body,
@@ -138,26 +142,26 @@ mod tests {
     const LATER: Duration = Duration::from_hours(1);
 
     #[tokio::test]
-    async fn idle_between_requests_and_while_nobody_reads() {
+    async fn idle_between_requests_and_while_no_client_reads() {
         let activity = Activity::new();
         assert!(activity.is_idle(NOW, LATER, LATER) && !activity.is_idle(LATER, NOW, NOW));
 
         let request = activity.request(Version::HTTP_2);
-        assert!(!activity.is_idle(NOW, NOW, NOW), "it is being worked on");
-        let pieces = futures_util::stream::iter(["a", "b"].map(Ok::<_, std::io::Error>));
-        let mut body = AnswerBody::new(Body::from_stream(pieces), request);
+        assert!(!activity.is_idle(NOW, NOW, NOW), "a request is in progress");
+        let chunks = futures_util::stream::iter(["a", "b"].map(Ok::<_, std::io::Error>));
+        let mut body = AnswerBody::new(Body::from_stream(chunks), request);
         for _ in 0..2 {
-            let piece = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
-            assert!(piece.is_some_and(|piece| piece.is_ok()));
+            let chunk = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+            assert!(chunk.is_some_and(|chunk| chunk.is_ok()));
             assert!(activity.is_idle(LATER, LATER, NOW) && !activity.is_idle(NOW, NOW, LATER));
         }
         let other = activity.request(Version::HTTP_2);
-        assert!(!activity.is_idle(NOW, NOW, NOW), "another one is being worked on");
+        assert!(!activity.is_idle(NOW, NOW, NOW), "another request is in progress");
         drop(other);
         drop(body);
         assert!(!activity.has_request());
         assert!(activity.is_idle(LATER, NOW, LATER) && !activity.is_idle(NOW, LATER, NOW));
         drop(activity.request(Version::HTTP_11));
-        assert!(!activity.is_idle(NOW, NOW, NOW), "the library's own limit holds");
+        assert!(!activity.is_idle(NOW, NOW, NOW), "the library's own timeout applies");
     }
 }

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection and closes it when it is idle or stalled.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,24 +21,24 @@ use super::activity::{Activity, AnswerBody};
 use super::socket::Socket;
 use crate::config::LimitSettings;
 
-/// Largest head of an HTTP/1 request, and what is buffered of its body and its answer, in bytes. The longest header that makes sense is a
-/// token of some kilobytes.
+/// Maximum size of the head of an HTTP/1 request in bytes, and of the buffers for bodies and
+/// answers. The longest useful header is a token of a few kilobytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// The same for the headers of an HTTP/2 request, as they are counted there.
+/// Maximum size of the headers of an HTTP/2 request in bytes, by HTTP/2's own way of counting.
 const MAX_HEADER_LIST_BYTES: u32 = 32 * 1024;
-/// Requests at a time on one HTTP/2 connection: more than one caller may have.
+/// Maximum concurrent requests on one HTTP/2 connection: more than the default limit per caller.
 const MAX_STREAMS: u32 = 128;
-/// Bytes that wait for one client of one HTTP/2 stream.
+/// Maximum bytes buffered for one HTTP/2 stream.
 const MAX_SEND_BYTES: usize = 64 * 1024;
-/// How often an HTTP/2 client is asked for a sign of life, and how long it has for one.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_ANSWER: Duration = Duration::from_secs(20);
-/// How long an HTTP/2 connection may stay without a request. (On HTTP/1 it is the time for the next head.)
-const IDLE: Duration = Duration::from_mins(1);
-/// Looks at a connection during one time limit: with four of them it ends at most a quarter late.
-const LOOKS: u32 = 4;
+/// Interval of HTTP/2 pings, and the timeout of their answers.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Idle timeout of an HTTP/2 connection. (On HTTP/1, `HEADER_READ_SECONDS` applies.)
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Checks of a connection per timeout: with four, a connection is closed at most a quarter late.
+const CHECKS_PER_TIMEOUT: u32 = 4;
 
-/// What all connections have in common.
+/// Serves connections with common settings.
 pub(super) struct Connections {
     builder: Builder<TokioExecutor>,
     router: TowerToHyperService<Router>,
@@ -59,14 +59,14 @@ impl Connections {
             .max_header_list_size(MAX_HEADER_LIST_BYTES)
             .max_concurrent_streams(MAX_STREAMS)
             .max_send_buf_size(MAX_SEND_BYTES)
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_ANSWER);
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
         Self { builder, router: TowerToHyperService::new(router), limits, stop }
     }
 
     /// Serves one connection to its end.
     pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        // Answers are short and written whole: nothing is won by waiting for more.
+        // Answers are short and written at once, so delaying packets gains nothing.
         stream.set_nodelay(true).ok();
         let activity = Activity::new();
         let socket = Socket::new(stream, self.limits.write_stall, activity.clone());
@@ -78,16 +78,16 @@ impl Connections {
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
 
-        let shortest = self.limits.header_read.min(self.limits.write_stall).min(IDLE);
-        let mut look = tokio::time::interval(shortest / LOOKS);
+        let shortest = self.limits.header_read.min(self.limits.write_stall).min(IDLE_TIMEOUT);
+        let mut check = tokio::time::interval(shortest / CHECKS_PER_TIMEOUT);
         let mut is_stopping = false;
-        // Set once the connection was asked to end without anybody waiting for an answer.
-        let mut cut_at: Option<Instant> = None;
+        // Set when an idle connection was asked to shut down.
+        let mut close_at: Option<Instant> = None;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        debug!(error = %error, "a connection ended badly");
+                        debug!(error = %error, "a connection failed");
                     }
                     return;
                 }
@@ -95,18 +95,18 @@ impl Connections {
                     is_stopping = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                _ = look.tick() => {
-                    if cut_at.is_some_and(|cut_at| cut_at <= Instant::now()) && !activity.has_request() {
+                _ = check.tick() => {
+                    if close_at.is_some_and(|close_at| close_at <= Instant::now()) && !activity.has_request() {
                         return;
                     }
-                    let is_idle = activity.is_idle(self.limits.header_read, IDLE, self.limits.write_stall);
-                    if is_idle && cut_at.is_none() {
+                    let is_idle = activity.is_idle(self.limits.header_read, IDLE_TIMEOUT, self.limits.write_stall);
+                    if is_idle && close_at.is_none() {
                         if activity.has_request() {
-                            debug!("a client takes nothing of its answers");
+                            debug!("a client does not read its answers");
                             return;
                         }
-                        // The last answer may still be on its way out.
-                        cut_at = Some(Instant::now() + self.limits.write_stall);
+                        // The last answer may still be in the send buffer.
+                        close_at = Some(Instant::now() + self.limits.write_stall);
                         connection.as_mut().graceful_shutdown();
                     }
                 }

@@ -1,5 +1,5 @@
-//! What the HTTP library reads from and writes to: a connection that fails when its client takes nothing for too long, and on
-//! which the library's own refusals are problems like all others.
+//! The stream that the HTTP library reads and writes. A write fails when the client reads nothing
+//! for too long, and error answers of the library itself are replaced by problems.
 
 use std::io;
 use std::pin::Pin;
@@ -17,44 +17,48 @@ use crate::http::problem::Problem;
 /// A client's connection.
 pub(super) struct Socket {
     stream: TcpStream,
-    stall: Duration,
-    /// Runs while a write waits for the client.
-    stalled: Option<Pin<Box<Sleep>>>,
+    max_stall: Duration,
+    /// Timeout of the write that waits for the client.
+    stall_timeout: Option<Pin<Box<Sleep>>>,
     activity: Activity,
-    /// Written instead of a refusal of the library's: the text, and how much of it is out.
-    instead: Option<(Vec<u8>, usize)>,
+    /// Answer written instead of the library's error answer, and the number of bytes written.
+    replacement: Option<(Vec<u8>, usize)>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, stall: Duration, activity: Activity) -> Self {
-        Self { stream, stall, stalled: None, activity, instead: None }
+    pub(super) fn new(stream: TcpStream, max_stall: Duration, activity: Activity) -> Self {
+        Self { stream, max_stall, stall_timeout: None, activity, replacement: None }
     }
 
-    /// Passes on what came of a write, or fails when the client has taken nothing for too long.
-    fn watched<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Passes on the outcome of a write, or fails if the client has read nothing for `max_stall`.
+    fn with_timeout<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.stalled = None;
+            self.stall_timeout = None;
             return polled;
         }
-        let stall = self.stall;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(stall)));
-        ready!(stalled.as_mut().poll(context));
-        // Asked again, it fails again, whatever else is tried first.
-        stalled.as_mut().reset(Instant::now());
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing of its answer")))
+        let max_stall = self.max_stall;
+        let timeout = self.stall_timeout.get_or_insert_with(|| Box::pin(sleep(max_stall)));
+        ready!(timeout.as_mut().poll(context));
+        // The timeout stays expired, so that every later write fails, too.
+        timeout.as_mut().reset(Instant::now());
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
     }
 
-    /// Writes the problem that stands for a refusal of the library's.
-    fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some((text, written)) = &mut self.instead {
+    /// Writes the answer that replaces the library's error answer.
+    fn poll_replacement(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((text, written)) = &mut self.replacement {
             let polled = Pin::new(&mut self.stream).poll_write(context, &text[*written..]);
             if let Poll::Ready(Ok(length)) = &polled {
                 *written += length;
                 if *written >= text.len() || *length == 0 {
-                    self.instead = None;
+                    self.replacement = None;
                 }
             }
-            ready!(self.watched(context, polled))?;
+            ready!(self.with_timeout(context, polled))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -76,22 +80,22 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.instead.is_none()
+        if self.replacement.is_none()
             && !self.activity.has_request()
-            && let Some(problem) = refusal(bytes)
+            && let Some(answer) = replacement(bytes)
         {
-            self.instead = Some((problem.into_bytes(), 0));
+            self.replacement = Some((answer.into_bytes(), 0));
         }
-        if self.instead.is_some() {
-            return self.poll_instead(context).map_ok(|()| bytes.len());
+        if self.replacement.is_some() {
+            return self.poll_replacement(context).map_ok(|()| bytes.len());
         }
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watched(context, polled)
+        self.with_timeout(context, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(context);
-        self.watched(context, polled)
+        self.with_timeout(context, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -99,16 +103,16 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// The problem for what the HTTP library refuses by itself: a whole answer of HTTP/1 without a body and without a request id,
-/// which every answer of ours has.
-fn refusal(bytes: &[u8]) -> Option<String> {
+/// The answer that replaces an error answer of the HTTP library. The library's answers are whole
+/// HTTP/1 answers without a body and without a request id, which every answer of the API has.
+fn replacement(bytes: &[u8]) -> Option<String> {
     let head = std::str::from_utf8(bytes.strip_prefix(b"HTTP/1.")?.strip_suffix(b"\r\n\r\n")?).ok()?;
     if head.contains("\r\nx-request-id:") || !head.contains("\r\ncontent-length: 0") {
         return None;
     }
     let (_, rest) = head.split_once(' ')?;
     let problem = match rest.get(..3)? {
-        "400" => Problem::malformed("The head of the request is no HTTP."),
+        "400" => Problem::malformed("The request is not valid HTTP."),
         "414" => Problem::target_too_long(),
         "431" => Problem::headers_too_large(),
         _ => return None,
@@ -116,7 +120,7 @@ fn refusal(bytes: &[u8]) -> Option<String> {
     Some(bare_problem(&problem))
 }
 
-/// A problem as a whole answer of HTTP/1, for a client that has sent no request, or none that can be read.
+/// A problem as a whole HTTP/1 answer, for a client whose request was not parsed.
 pub(super) fn bare_problem(problem: &Problem) -> String {
     let (status, body) = (problem.status(), problem.body());
     let retry_after = problem.retry_after_seconds().map(|seconds| format!("retry-after: {seconds}\r\n"));
@@ -134,22 +138,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_of_the_library_become_problems_and_answers_of_ours_stay() {
-        let refused =
+    fn error_answers_of_the_library_are_replaced_and_other_answers_are_not() {
+        let from_library =
             b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
-        let answer = refusal(refused).expect("a problem");
+        let answer = replacement(from_library).expect("a problem");
         assert!(answer.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{answer}");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
         assert!(body.contains("urn:exports:problem:headers-too-large"), "{answer}");
 
-        for ours in [
+        for other in [
             "HTTP/1.1 400 Bad Request\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\n{}",
             "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         ] {
-            assert_eq!(refusal(ours.as_bytes()), None, "{ours}");
+            assert_eq!(replacement(other.as_bytes()), None, "{other}");
         }
     }
 }

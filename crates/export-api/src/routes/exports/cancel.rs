@@ -1,4 +1,4 @@
-//! `DELETE /export/{id}`: end a job.
+//! `DELETE /export/{id}`: cancels a job.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,21 +12,22 @@ use tracing::{Instrument, error, info};
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
-use super::{JobPath, find_job, store_problem};
+use super::{JobPath, find_job};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
 use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
-/// End a job
+/// Cancel a job
 ///
-/// Answers 202 with the job, which has ended or will soon; 409 where it has ended otherwise.
+/// Answers 202 with the job, which is cancelled or will be soon; 409 if it has already ended
+/// otherwise.
 #[utoipa::path(
     delete, path = "/export/{id}", tag = "exports", operation_id = "cancel_export",
     params(("id" = Uuid, Path, description = "The job")),
     responses(
-        (status = 202, description = "The job, which has ended or will soon", body = JobView<'_>, headers(
-            ("retry-after" = u32, description = "Seconds after which asking again is worth it, while the job has not ended."),
+        (status = 202, description = "The job, which is cancelled or will be soon", body = JobView<'_>, headers(
+            ("retry-after" = u32, description = "Seconds to wait before reading the job again, while it has not ended."),
         )),
         (status = 404, description = "No such export"),
         (status = 409, description = "The export has finished, failed or expired"),
@@ -38,12 +39,12 @@ pub async fn cancel(
     trail: Trail,
     JobPath(job_id): JobPath,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Write)?;
+    let principal = caller.authorize(Scope::Write)?;
     find_job(&state, &principal, job_id).await?;
-    // On a task of its own: a client that hangs up half-way must not keep it out of the audit log.
-    let cancelling = tokio::spawn(end(state, principal, job_id, trail).in_current_span());
+    // Its own task, so that the audit entry is written even if the client disconnects.
+    let cancelling = tokio::spawn(cancel_and_audit(state, principal, job_id, trail).in_current_span());
     let job = cancelling.await.map_err(|panic| {
-        error!(job.id = %job_id, error = %panic, "a job could not be cancelled");
+        error!(job.id = %job_id, error = %panic, "cancelling a job panicked");
         Problem::internal()
     })??;
     let view = Json(JobView::of(&job, ResultLinks::default()));
@@ -55,14 +56,21 @@ pub async fn cancel(
     Ok(response)
 }
 
-/// Ends the job, and notes who wanted that.
-async fn end(state: ApiState, principal: Principal, job_id: JobId, trail: Trail) -> Result<Job, Problem> {
-    let cancelled = state.jobs.cancel(job_id).await.map_err(|error| store_problem(job_id, &error))?;
-    let (job, outcome) = match cancelled {
+/// Cancels the job and writes the audit entry.
+async fn cancel_and_audit(
+    state: ApiState,
+    principal: Principal,
+    job_id: JobId,
+    trail: Trail,
+) -> Result<Job, Problem> {
+    let (job, outcome) = match state.jobs.cancel(job_id).await? {
         Cancelled::Ended(job) => (job, "cancelled"),
-        Cancelled::Requested(job) => (job, "its worker will hear of it"),
+        Cancelled::Requested(job) => (job, "cancellation requested"),
         Cancelled::TooLate(job) => {
-            let detail = format!("The export is {}; what has ended cannot be cancelled.", job.state.as_str());
+            let detail = format!(
+                "The export is {}; an export that has ended cannot be cancelled.",
+                job.state.as_str()
+            );
             return Err(Problem::already_ended(detail));
         }
         Cancelled::Unknown => return Err(Problem::unknown_job()),

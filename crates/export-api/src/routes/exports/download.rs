@@ -1,4 +1,4 @@
-//! `GET /export/{id}/download` and `GET /export/{id}/download/{name}`: off to the result.
+//! `GET /export/{id}/download` and `GET /export/{id}/download/{name}`: redirects to the result.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,23 +10,23 @@ use export_core::output::Archive;
 
 use super::job_view::RETRY_AFTER_SECONDS;
 use super::links::{ObjectsView, ResultLinks, objects_of};
-use super::{JobPath, ObjectPath, find_job, store_problem};
+use super::{JobPath, ObjectPath, find_job};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
 use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
-/// Off to the result
+/// Download the result
 ///
-/// Answers 303 with a fresh link to the zip, or 200 with fresh links to the objects.
+/// Answers 303 with a new link to the zip, or 200 with new links to the objects.
 #[utoipa::path(
     get, path = "/export/{id}/download", tag = "exports", operation_id = "download_export",
     params(("id" = Uuid, Path, description = "The job")),
     responses(
-        (status = 200, description = "Links to the objects of a result that is no zip", body = ObjectsView<'_>),
-        (status = 303, description = "Off to the zip", headers(("location" = String, description = "A link, for 15 minutes."))),
+        (status = 200, description = "Links to the objects, if archive is none", body = ObjectsView<'_>),
+        (status = 303, description = "Redirect to the zip", headers(("location" = String, description = "Link, valid for 15 minutes."))),
         (status = 404, description = "No such export"),
-        (status = 409, description = "The export has no result (yet)"),
+        (status = 409, description = "The export has no result, or none yet"),
         (status = 410, description = "The export's files are gone"),
     )
 )]
@@ -36,12 +36,12 @@ pub async fn download(
     trail: Trail,
     JobPath(job_id): JobPath,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let job = find_job(&state, &principal, job_id).await?;
     result_of(&job)?;
-    let objects = objects_of(&job, &state.jobs).await.map_err(|error| store_problem(job_id, &error))?;
-    let links = ResultLinks::sign(&job, &objects, &state.results).await;
-    let links = links.map_err(|error| Problem::unavailable(&error))?.ok_or_else(in_another_bucket)?;
+    let objects = objects_of(&job, &state.jobs).await?;
+    let links = ResultLinks::sign(&job, &objects, &state.results).await?;
+    let links = links.ok_or_else(in_another_bucket)?;
     state.audit.downloaded(&principal, job_id, None, &trail).await?;
     if let Some(link) = links.download_url {
         return Ok(see_other(link));
@@ -50,19 +50,19 @@ pub async fn download(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
 }
 
-/// Off to one object of a result
+/// Download one object of a result
 ///
-/// Answers 303 with a fresh link to one object of a result that is no zip.
+/// Answers 303 with a new link to one object, if archive is none.
 #[utoipa::path(
     get, path = "/export/{id}/download/{name}", tag = "exports", operation_id = "download_object",
     params(
         ("id" = Uuid, Path, description = "The job"),
-        ("name" = String, Path, description = "The object, such as manifest.json"),
+        ("name" = String, Path, description = "Name of the object, such as manifest.json"),
     ),
     responses(
-        (status = 303, description = "Off to the object", headers(("location" = String, description = "A link, for 15 minutes."))),
+        (status = 303, description = "Redirect to the object", headers(("location" = String, description = "Link, valid for 15 minutes."))),
         (status = 404, description = "No such export, or it has no such object"),
-        (status = 409, description = "The export has no result (yet)"),
+        (status = 409, description = "The export has no result, or none yet"),
         (status = 410, description = "The export's files are gone"),
     )
 )]
@@ -72,21 +72,20 @@ pub async fn download_object(
     trail: Trail,
     ObjectPath { job_id, name }: ObjectPath,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let job = find_job(&state, &principal, job_id).await?;
     let result = result_of(&job)?;
     if job.request.output.archive == Archive::Zip {
-        let detail = "The result of this export is one zip; GET /export/{id}/download leads to it.";
+        let detail = "The result of this export is one zip; download it with GET /export/{id}/download.";
         return Err(Problem::unknown_object(detail));
     }
-    let objects = objects_of(&job, &state.jobs).await.map_err(|error| store_problem(job_id, &error))?;
+    let objects = objects_of(&job, &state.jobs).await?;
     if !objects.iter().any(|object| object.name == name) {
         let detail =
             "The result of this export has no object of this name; GET /export/{id}/download lists them.";
         return Err(Problem::unknown_object(detail));
     }
-    let links = state.results.presign_objects(&result.export_uri, &[&name]).await;
-    let links = links.map_err(|error| Problem::unavailable(&error))?;
+    let links = state.results.presign_objects(&result.export_uri, &[&name]).await?;
     let link = links.and_then(|links| links.into_iter().next()).ok_or_else(in_another_bucket)?;
     state.audit.downloaded(&principal, job_id, Some(&name), &trail).await?;
     Ok(see_other(link))
@@ -100,21 +99,19 @@ fn see_other(link: String) -> Response {
 fn result_of(job: &Job) -> Result<&ExportResult, Problem> {
     job.result.as_ref().ok_or_else(|| match job.state {
         JobState::Expired => Problem::result_expired(),
-        state if state.is_active() => Problem::no_result_yet(why_no_result(state), RETRY_AFTER_SECONDS),
-        state => Problem::no_result(why_no_result(state)),
+        state if state.is_active() => Problem::no_result_yet(no_result_reason(state), RETRY_AFTER_SECONDS),
+        state => Problem::no_result(no_result_reason(state)),
     })
 }
 
 fn in_another_bucket() -> Problem {
-    Problem::no_result("The result lies in a bucket that this service no longer uses.")
+    Problem::no_result("The result is in a bucket that this service no longer uses.")
 }
 
-fn why_no_result(state: JobState) -> &'static str {
+fn no_result_reason(state: JobState) -> &'static str {
     match state {
-        JobState::NotStarted | JobState::Started => {
-            "The export is not finished; ask GET /export/{id} again later."
-        }
-        JobState::Failed => "The export failed; error of GET /export/{id} says why.",
+        JobState::NotStarted | JobState::Started => "The export is not finished; try again later.",
+        JobState::Failed => "The export failed; error of GET /export/{id} has the cause.",
         JobState::Cancelled => "The export was cancelled.",
         JobState::Finished | JobState::Expired => "The export has no files.",
     }

@@ -1,4 +1,4 @@
-//! `POST /export/estimate`: what an export would come to. Stores nothing.
+//! `POST /export/estimate`: estimates size and duration of an export. Stores nothing.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,39 +13,40 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::schema::ExportRequest as ExportRequestBody;
-use super::{known, schema, webhook};
+use super::{checks, schema};
 use crate::auth::Caller;
 use crate::http::json_body::JsonBody;
 use crate::http::problem::Problem;
 use crate::jobs::queue::QueueView;
 use crate::state::ApiState;
 
-/// What an export would come to.
+/// The estimated size and duration of an export.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EstimateView {
     range: EstimatedRange,
-    /// Vehicles that would have a file; null while there is no catalog.
+    /// Number of vehicles that would have a file; null while there is no catalog.
     vehicles: Option<u64>,
-    /// The parameters as asked; null for all.
+    /// The parameters of the request; null for all.
     parameters: Option<Vec<String>>,
-    /// Hours of each vehicle's each parameter between its first and its last in the range, all added up; null while there is no catalog.
+    /// Hours from the first to the last hour in the range with data, summed over all parameters of
+    /// all vehicles; null while there is no catalog.
     hours: Option<u64>,
-    /// Rows of all files; null while there is no catalog.
+    /// Rows of all files together; null while there is no catalog.
     rows: Option<SpanView>,
     /// Size of the result in bytes.
     bytes: Option<SpanView>,
-    /// Seconds of work once a worker has begun; waiting for one is not in it.
+    /// Seconds from the start by a worker to the result, without the wait for a worker.
     duration_seconds: Option<SpanView>,
-    /// Which of the tenant's jobs it would come before.
+    /// The priority it would have among the tenant's jobs.
     #[schema(schema_with = schema::priority)]
     priority: Priority,
-    /// Where it would stand if it were posted now; null when that cannot be told.
+    /// The queue position it would have if it were created now; null if that is not known.
     #[schema(required)]
     queue: Option<QueueView>,
-    /// What this was made of, for people.
+    /// What the estimate is based on, for people.
     basis: String,
-    /// When the catalog was last complete.
+    /// When the catalog was last refreshed completely.
     catalog_refreshed_at: Option<String>,
 }
 
@@ -56,7 +57,7 @@ pub struct EstimatedRange {
     to: String,
 }
 
-/// From what it will hardly stay below to what it will hardly exceed.
+/// An estimate as a range: the actual value is unlikely to be outside of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SpanView {
     low: u64,
@@ -71,7 +72,8 @@ impl From<Span> for SpanView {
 
 /// Estimate an export
 ///
-/// Takes the body of `POST /export`, checks it in the same way, and tells what the export would come to. Nothing is stored.
+/// Takes and checks the body of `POST /export`, and estimates size and duration of the export.
+/// Nothing is stored.
 #[utoipa::path(
     post, path = "/export/estimate", tag = "exports",
     request_body(content = ExportRequestBody, description = "What to export, and how"),
@@ -82,15 +84,14 @@ pub async fn estimate_export(
     caller: Caller,
     body: Result<JsonBody, Problem>,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let JsonBody(body) = body?;
     let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
-    webhook::check(state.webhooks.as_ref(), &request)?;
+    checks::check_webhook(state.webhooks.as_ref(), &request)?;
     let allowed = &principal.vehicles;
-    let priority = known::check(&state, allowed, &request).await?;
+    let priority = checks::check(&state, allowed, &request).await?;
 
-    let unavailable = |error| Problem::unavailable(&error);
-    let catalog_status = state.catalog.status().await.map_err(unavailable)?;
+    let catalog_status = state.catalog.status().await?;
     let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
     let mut view = EstimateView {
         range: EstimatedRange { from: request.range.from_rfc3339(), to: request.range.to_rfc3339() },
@@ -102,29 +103,32 @@ pub async fn estimate_export(
         duration_seconds: None,
         priority,
         queue: state.queue.position_of_next(&principal.tenant, priority).await,
-        basis: "No worker has made a catalog of the vehicles yet: nothing is known about their data."
-            .to_owned(),
+        basis: "No worker has built the catalog of vehicles yet, so their data is not known.".to_owned(),
         catalog_refreshed_at: catalog_status.listed_at_ms.map(to_rfc3339),
     };
     if catalog_status.listed_at_ms.is_some() {
         let coverage = state.catalog.coverage(allowed, vehicles, parameters, request.range);
-        let coverage = coverage.await.map_err(unavailable)?;
-        let finished = state.jobs.outcomes(&principal.tenant).await.map_err(unavailable)?;
+        let coverage = coverage.await?;
+        let finished = state.jobs.outcomes(&principal.tenant).await?;
         let estimate = estimate(&coverage, request.range, &request.output, &finished);
         view.vehicles = Some(coverage.vehicles);
         view.hours = Some(coverage.parameter_hours);
         view.rows = Some(estimate.rows.into());
         view.bytes = Some(estimate.bytes.into());
         view.duration_seconds = Some(estimate.duration_seconds.into());
-        view.basis = told(estimate.basis);
+        view.basis = describe(estimate.basis);
     }
     Ok(Json(view).into_response())
 }
 
-fn told(basis: Basis) -> String {
-    let learned = match basis {
+fn describe(basis: Basis) -> String {
+    let experience = match basis {
         Basis::Own(count) => format!("your last {count} finished exports"),
-        Basis::Assumptions => format!("assumptions, as fewer than {ENOUGH} of your exports have finished"),
+        Basis::Assumptions => {
+            format!("assumptions, because fewer than {ENOUGH} of your exports have finished")
+        }
     };
-    format!("The catalog's hours, where some may be missing between the first and the last; {learned}.")
+    format!(
+        "The catalog's hours, some of which may have no data between the first and the last; {experience}."
+    )
 }

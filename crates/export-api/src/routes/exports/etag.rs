@@ -1,4 +1,4 @@
-//! The tag of a job's answer: whoever has the answer already is told so instead of being sent it again.
+//! `ETag` of a job's answer: a client that has the current answer gets 304 instead.
 
 use axum::http::{HeaderMap, header};
 use base64::Engine;
@@ -11,38 +11,39 @@ use super::job_view::JobView;
 use super::links::ResultLinks;
 use crate::jobs::queue::QueueView;
 
-/// Bytes of a tag: enough that no two versions of one job ever share it.
+/// Length of a tag in bytes: enough that two versions of one job never collide.
 const TAG_BYTES: usize = 12;
-/// An answer with links is another one after this time, although the job is the same: a client that keeps its answer keeps its links,
-/// and a link must have time left when it is used. A third of how long links work.
-const LINKS_ARE_KEPT_SECONDS: i64 = 300;
+/// Time after which the tag of an answer with links changes although the job is the same: a client
+/// that keeps its answer keeps its links, and links must have time left when they are used. A third
+/// of the validity of links.
+const LINK_TAG_SECONDS: i64 = 300;
 
-/// Names what clients see of a job, but for its links, and of its place in line but for the times, which are another guess each time:
-/// two answers with the same version tell the same. The id of its events.
+/// Hash of the job as clients see it, without links and forecast times: two answers with the same
+/// version are equal apart from these. Also the id of the job's events.
 pub(super) fn version(job: &Job, queue: Option<QueueView>) -> String {
     let queue = queue.map(QueueView::only_position);
-    let view = serde_json::to_vec(&JobView::of(job, ResultLinks::default()).in_line(queue));
-    // A view is made of texts and numbers; were it none, the tag would still change with the state.
+    let view = serde_json::to_vec(&JobView::of(job, ResultLinks::default()).with_queue(queue));
+    // Serialization of a view does not fail. If it did, the tag would still change with the state.
     let view = view.unwrap_or_else(|_| job.state.as_str().into());
     URL_SAFE_NO_PAD.encode(&Sha256::digest(view)[..TAG_BYTES])
 }
 
-/// The `ETag` of a job's answer at this time. A weak one: links to the same files differ.
+/// The `ETag` of a job's answer at this time. It is weak, because links to the same files differ.
 pub(super) fn etag(job: &Job, queue: Option<QueueView>, now: DateTime<Utc>) -> String {
     let version = version(job, queue);
     if job.result.is_none() {
         return format!("W/\"{version}\"");
     }
-    format!("W/\"{version}-{}\"", now.timestamp() / LINKS_ARE_KEPT_SECONDS)
+    format!("W/\"{version}-{}\"", now.timestamp() / LINK_TAG_SECONDS)
 }
 
-/// Whether the client says in `If-None-Match` that it has this answer. Something that is no tag matches nothing.
+/// Whether `If-None-Match` contains the tag. Invalid tags match nothing.
 pub(super) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     let mut lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
     lists.any(|list| list.trim() == "*" || tags(list).any(|tag| tag == opaque(etag)))
 }
 
-/// The opaque parts of a list of tags, with their quotes, weak or not.
+/// The tags of a list, with quotes, without the prefix of weak tags.
 fn tags(list: &str) -> impl Iterator<Item = &str> {
     let mut rest = list;
     std::iter::from_fn(move || {
@@ -67,20 +68,24 @@ mod tests {
     use super::super::links::tests::finished;
     use super::*;
 
-    /// Whoever keeps an answer keeps its links: they must have time left as long as the tag says that nothing has changed.
+    /// Links in a cached answer must have time left as long as its tag is current.
     #[test]
-    fn links_are_not_kept_until_they_are_old() {
+    fn a_tag_changes_before_links_expire() {
         let job = finished("zip");
         let signed_at = DateTime::UNIX_EPOCH;
         let minutes = |minutes| signed_at + TimeDelta::minutes(minutes) - TimeDelta::milliseconds(1);
         let etag = |job: &Job, now| etag(job, None, now);
         let tag = etag(&job, signed_at);
-        assert_eq!(etag(&job, minutes(5)), tag, "kept for a while");
-        assert_ne!(etag(&job, minutes(6)), tag, "a third of the time that links work");
+        assert_eq!(etag(&job, minutes(5)), tag, "unchanged for some minutes");
+        assert_ne!(etag(&job, minutes(6)), tag, "a third of the validity of links");
 
         let mut waiting = job.clone();
         (waiting.state, waiting.result) = (JobState::NotStarted, None);
-        assert_eq!(etag(&waiting, minutes(600)), etag(&waiting, signed_at), "there is no link to grow old");
+        assert_eq!(
+            etag(&waiting, minutes(600)),
+            etag(&waiting, signed_at),
+            "an answer without links does not change"
+        );
     }
 
     #[test]
@@ -95,9 +100,8 @@ mod tests {
         assert_eq!(version(&unseen), version(&job));
     }
 
-    /// Whoever asks again wants to hear of a new place, and not that a guess is a second less.
     #[test]
-    fn a_version_changes_with_the_place_in_line_but_not_with_guesses() {
+    fn a_version_changes_with_the_queue_position_but_not_with_forecasts() {
         let job = finished("zip");
         let at = |position, seconds| {
             let queue =
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_is_found_wherever_it_stands() {
+    fn a_tag_is_found_anywhere_in_a_list() {
         for lists in [
             &["W/\"a,b\""][..],
             &["\"a,b\""],
@@ -134,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tag_or_another_one_matches_nothing() {
+    fn invalid_and_other_tags_match_nothing() {
         for lists in [
             &[][..],
             &[""],

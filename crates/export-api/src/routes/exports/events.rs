@@ -1,8 +1,9 @@
-//! `GET /export/{id}/events`: a job as it changes, as server-sent events.
+//! `GET /export/{id}/events`: the changes of a job as server-sent events.
 //!
-//! Every event is the whole job, so that a client which missed some has lost nothing. Its id is the job's version
-//! ([`super::etag::version`]): a client that comes back with `Last-Event-ID` is sent nothing that it has. Which replica of the
-//! API it comes back to makes no difference, since all of them tell what MongoDB has.
+//! Every event contains the whole job, so a client that missed events has lost nothing. The id of
+//! an event is the job's version ([`super::etag::version`]): a client that reconnects with
+//! `Last-Event-ID` gets only what it does not have. It may reconnect to any replica, because all of
+//! them read MongoDB.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -29,25 +30,27 @@ use crate::http::problem::Problem;
 use crate::jobs::queue::QueueView;
 use crate::state::ApiState;
 
-/// A comment is sent after so long without an event, so that nobody on the way takes the connection for dead.
+/// Interval of comments while there are no events, so that proxies do not close the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How soon a client comes back when a stream has ended before its job.
-const COME_BACK: Duration = Duration::from_secs(2);
-/// A stream ends after this time, and its client comes back: streams spread over the replicas there are, and none is for ever.
-const LONGEST_STREAM: Duration = Duration::from_mins(10);
-/// How often a waiting job's place in line is looked for: no change of the job tells that those before it have moved on.
+/// Time after which a client reconnects if a stream ends before its job.
+const RECONNECT_AFTER: Duration = Duration::from_secs(2);
+/// Maximum duration of a stream. Its client reconnects, so that streams spread over the replicas.
+const MAX_STREAM_DURATION: Duration = Duration::from_mins(10);
+/// Interval of checks of a waiting job's queue position, which changes without a change of the job.
 const POSITION_CHECK: Duration = Duration::from_secs(2);
-/// How often a stream asks whether its caller may still see the job. Below the time in which a revoked key must be of no use.
+/// Interval of checks whether the caller may still see the job: below the 30 seconds within which a
+/// revoked key stops working.
 const CALLER_CHECK: Duration = Duration::from_secs(15);
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Tells a proxy not to collect events before it passes them on.
+/// Tells a proxy not to buffer events.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A job as it changes
 ///
-/// Server-sent events named `job`, each with the whole job as its data, but without download links. The stream ends after the
-/// event of the job's end; a client that comes back with that event's id is answered 204.
+/// Server-sent events named `job`, each with the whole job as its data, but without download links.
+/// The stream ends after the event of the job's end. A client that reconnects with the id of that
+/// event gets 204.
 #[utoipa::path(
     get,
     path = "/export/{id}/events",
@@ -55,7 +58,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
     tag = "exports",
     params(
         ("id" = Uuid, Path, description = "The job"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that the client has"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Id of the last event that the client received"),
     ),
     responses(
         (status = 200, description = "The events", body = String, content_type = "text/event-stream"),
@@ -70,9 +73,9 @@ pub async fn events(
     JobPath(job_id): JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let permit = state.limits.stream_permit(&principal, peer)?;
-    // Before the first look at the job: what changes after it is not missed.
+    // Subscribed before the job is read, so that no change after the read is missed.
     let subscription = state.changes.subscribe(job_id);
     let job = find_job(&state, &principal, job_id).await?;
     let known = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
@@ -92,29 +95,29 @@ pub async fn events(
         principal,
         headers,
         check_at: now + CALLER_CHECK,
-        end_at: now + LONGEST_STREAM,
+        end_at: now + MAX_STREAM_DURATION,
     };
     let not_stored = [(header::CACHE_CONTROL, "no-store"), (ACCEL_BUFFERING, "no")];
     let stream = Sse::new(watcher.events()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     Ok((not_stored, stream).into_response())
 }
 
-/// One client's stream. What the client holds as long as it listens is held here.
+/// The stream of one client, with its permit and subscription.
 struct Watcher {
     /// Version of the last event.
     known: String,
-    /// The job, if it was looked at and may be news.
+    /// The job, if it was read and may differ from the last event.
     newest: Option<Job>,
-    /// The job, where the client knows that it waits.
+    /// The job, if the last event said that it waits.
     waiting: Option<Job>,
-    /// When its place in line is looked for again.
+    /// Time of the next check of its queue position.
     position_at: Instant,
     subscription: Subscription,
-    /// The caller's place for a stream.
+    /// The caller's permit for a stream.
     _permit: StreamPermit,
     state: ApiState,
     principal: Principal,
-    /// What the caller proved itself with.
+    /// The caller's credentials.
     headers: HeaderMap,
     check_at: Instant,
     end_at: Instant,
@@ -125,15 +128,16 @@ impl Watcher {
         unfold(Some(self), async |watcher| {
             let mut watcher = watcher?;
             let (job, queue) = watcher.next().await?;
-            let event = Event::default().event("job").id(&watcher.known).retry(COME_BACK);
+            let event = Event::default().event("job").id(&watcher.known).retry(RECONNECT_AFTER);
             let data =
-                serde_json::to_string(&JobView::of(&job, ResultLinks::default()).in_line(queue)).ok()?;
-            // Nothing comes after the end.
+                serde_json::to_string(&JobView::of(&job, ResultLinks::default()).with_queue(queue)).ok()?;
+            // The event of the job's end is the last one.
             Some((Ok(event.data(data)), job.state.is_active().then_some(watcher)))
         })
     }
 
-    /// The job when it is another than the client knows. `None`: the stream has had its time.
+    /// Waits for a version of the job that the client does not have; `None` at the end of the
+    /// stream.
     async fn next(&mut self) -> Option<(Job, Option<QueueView>)> {
         loop {
             if let Some(job) = self.newest.take() {
@@ -151,7 +155,7 @@ impl Watcher {
                 until = until.min(self.position_at);
             }
             match timeout_at(until, self.subscription.changed()).await {
-                Ok(true) => self.look().await,
+                Ok(true) => self.read_job().await,
                 // The service stops.
                 Ok(false) => return None,
                 Err(_) if self.waiting.is_some() && self.position_at <= Instant::now() => {
@@ -159,13 +163,14 @@ impl Watcher {
                         return Some(moved);
                     }
                 }
-                Err(_) if Instant::now() >= self.end_at || !self.may_still_listen().await => return None,
+                Err(_) if Instant::now() >= self.end_at || !self.may_still_read().await => return None,
                 Err(_) => self.check_at = Instant::now() + CALLER_CHECK,
             }
         }
     }
 
-    /// The waiting job, if it has another place than the client knows. One that has none any more is about to be told.
+    /// The waiting job, if its queue position has changed. A job that no longer waits is reported
+    /// by its own change.
     async fn moved(&mut self) -> Option<(Job, Option<QueueView>)> {
         self.position_at = Instant::now() + POSITION_CHECK;
         let job = self.waiting.clone()?;
@@ -177,18 +182,20 @@ impl Watcher {
         })
     }
 
-    /// What cannot be read now is looked at again when the next wake-up comes.
-    async fn look(&mut self) {
+    /// Reads the job. If that fails, the next notification reads it again.
+    async fn read_job(&mut self) {
         let job_id = self.subscription.job_id();
         match self.state.jobs.get(job_id).await {
             Ok(found) => self.newest = found,
-            Err(error) => debug!(job.id = %job_id, error = %causes(&error), "a watched job cannot be read"),
+            Err(error) => debug!(job.id = %job_id, error = %causes(&error), "cannot read a watched job"),
         }
     }
 
-    /// Whether the caller is who it was and may still see the job. Where nobody can tell, because MongoDB is away, there is
-    /// nothing new to be told of the job either, and a browser that is turned away with a 503 never comes back.
-    async fn may_still_listen(&self) -> bool {
+    /// Whether the caller is still authenticated for the same tenant and may read jobs.
+    ///
+    /// While this cannot be checked, because MongoDB is unavailable, the stream stays open: there
+    /// are no new events then either, and a browser that gets a 503 never reconnects.
+    async fn may_still_read(&self) -> bool {
         match self.state.auth.principal(&self.headers).await {
             Ok(now) => now.tenant == self.principal.tenant && now.may(Scope::Read),
             Err(problem) => problem.into_response().status().is_server_error(),

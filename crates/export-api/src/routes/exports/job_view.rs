@@ -1,4 +1,4 @@
-//! The job as clients see it.
+//! The JSON of a job.
 
 use std::num::NonZeroU64;
 
@@ -15,7 +15,7 @@ use super::links::{ObjectView, ResultLinks};
 use super::schema;
 use crate::jobs::queue::QueueView;
 
-/// How soon asking again is worth it while a job is active, in seconds.
+/// `Retry-After` in seconds while a job is active.
 pub(super) const RETRY_AFTER_SECONDS: u16 = 2;
 
 /// An export job
@@ -23,17 +23,17 @@ pub(super) const RETRY_AFTER_SECONDS: u16 = 2;
 #[schema(as = Job)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct JobView<'a> {
-    /// Its id.
+    /// Id of the job.
     #[serde(rename = "_id")]
     #[schema(format = Uuid, example = "01983c5e-7a01-7c3a-9d5e-0123456789ab")]
     id: String,
-    /// Where it is in its life.
+    /// State of the job.
     #[schema(schema_with = states)]
     state: &'static str,
-    /// Which of the tenant's jobs come first: small ones are interactive.
+    /// Priority among the tenant's jobs: small exports are interactive.
     #[schema(schema_with = schema::priority)]
     priority: Priority,
-    /// Where it stands in its tenant's line; null unless it waits. Told by `GET /export/{id}` and its events, null elsewhere.
+    /// Queue position; null unless it waits. Only in `GET /export/{id}` and its events.
     #[schema(required)]
     queue: Option<QueueView>,
     /// As in the request.
@@ -42,84 +42,87 @@ pub(super) struct JobView<'a> {
     /// As in the request.
     #[schema(example = "2018-12-01")]
     end_date: &'a str,
-    /// In which dates were read.
+    /// Time zone of the dates.
     #[schema(example = "UTC")]
     timezone: &'static str,
     range: RangeView,
-    /// Where the result is; null until FINISHED.
+    /// Location of the result; null until FINISHED.
     #[schema(required)]
     export_uri: Option<&'a str>,
-    /// A link to the zip, for 15 minutes; null until FINISHED, and for results that are no zip.
+    /// Link to the zip, valid for 15 minutes. Only in `GET /export/{id}`; null until FINISHED, and
+    /// if `archive` is none.
     #[schema(required)]
     download_url: Option<String>,
-    /// The objects of a result that is no zip; null until FINISHED.
+    /// The objects of the result if `archive` is none. Only in `GET /export/{id}`; null until
+    /// FINISHED.
     #[schema(required)]
     objects: Option<Vec<ObjectView<'a>>>,
-    /// Those asked for; empty for all.
+    /// The requested vehicles; empty for all.
     vehicles: Vec<&'a str>,
-    /// Those asked for, in the order of the columns; empty for all.
+    /// The requested parameters, in the order of the columns; empty for all.
     parameters: Vec<&'a str>,
-    /// How rows are written.
+    /// Format of the files.
     #[schema(schema_with = schema::never_null::format)]
     format: Format,
     /// What the files are packed into.
     #[schema(schema_with = schema::never_null::archive)]
     archive: Archive,
-    // Null where they mean nothing.
-    /// Of CSV objects; null elsewhere.
+    /// Compression of CSV objects; null if it does not apply.
     #[schema(schema_with = schema::or_null::compression, required)]
     compression: Option<Compression>,
-    /// Of CSV; null elsewhere.
+    /// Format of times in CSV; null for other formats.
     #[schema(schema_with = schema::or_null::time_format, required)]
     time_format: Option<TimeFormat>,
-    /// Of CSV; null elsewhere.
+    /// Guard against formulas in CSV; null for other formats.
     #[schema(schema_with = schema::or_null::csv_guard, required)]
     csv_guard: Option<CsvGuard>,
     /// Length of the intervals; null for one row per point in time.
     #[schema(required, value_type = Option<u64>)]
     step_ms: Option<NonZeroU64>,
-    /// With `stepMs`; null elsewhere.
+    /// Content of intervals without points; null without `stepMs`.
     #[schema(schema_with = schema::or_null::fill, required)]
     fill: Option<Fill>,
-    /// Who is told of its end.
+    /// URL that receives a POST when the job ends.
     #[schema(required)]
     webhook_url: Option<&'a str>,
-    /// How far it is.
+    /// Progress of the current attempt.
     #[schema(value_type = schema::Progress)]
     progress: &'a Progress,
-    /// Null until FINISHED.
+    /// Statistics of the result; null until FINISHED.
     #[schema(required, value_type = Option<schema::Stats>)]
     stats: Option<&'a Stats>,
-    /// Attempts so far.
+    /// Number of attempts so far.
     attempts: u32,
-    /// Whether its result was written by another job of the tenant with the same request: the source was not read for this job.
+    /// Whether its result was written by another job of the tenant with the same request: the
+    /// source was not read for this job.
     shared: bool,
     /// The former name of `shared`.
     #[schema(deprecated)]
     coalesced: bool,
-    /// Why it waits although workers are free: `sameExport` while another job writes the result that this one will share; else null.
+    /// Why it waits although workers are free: `sameExport` while another job writes the result
+    /// that this one will share; else null.
     #[schema(required, schema_with = waiting_for)]
     waiting_for: Option<WaitingFor>,
-    /// Whether a worker that has it will end it soon.
+    /// Whether cancellation was requested and its worker has not ended it yet.
     cancel_requested: bool,
-    /// The last attempt's.
+    /// Error of the last attempt.
     #[schema(required, value_type = Option<schema::Failure>)]
     error: Option<&'a Failure>,
-    /// When it was accepted.
+    /// When the job was created.
     #[schema(format = DateTime)]
     created_at: String,
-    /// When the current or last attempt began.
+    /// When the current or last attempt started.
     #[schema(required, format = DateTime)]
     started_at: Option<String>,
-    /// When it ended.
+    /// When the job ended.
     #[schema(required, format = DateTime)]
     finished_at: Option<String>,
-    /// Until when there are files.
+    /// When the files of the result are deleted.
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
 }
 
-/// The instants that the dates mean
+/// The half-open range of instants that the dates mean
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Range)]
 #[serde(deny_unknown_fields)]
@@ -146,7 +149,7 @@ fn waiting_for() -> Object {
 }
 
 impl<'a> JobView<'a> {
-    /// A job with the links to its result, where it has one.
+    /// The view of a job, with the links to its result.
     pub(super) fn of(job: &'a Job, links: ResultLinks<'a>) -> Self {
         let (request, output) = (&job.request, &job.request.output);
         Self {
@@ -188,8 +191,8 @@ impl<'a> JobView<'a> {
 }
 
 impl JobView<'_> {
-    /// With its place in line.
-    pub(super) fn in_line(self, queue: Option<QueueView>) -> Self {
+    /// Adds the queue position.
+    pub(super) fn with_queue(self, queue: Option<QueueView>) -> Self {
         Self { queue, ..self }
     }
 }
@@ -199,69 +202,4 @@ fn rfc3339(time: DateTime<Utc>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use export_core::access::AllowedVehicles;
-    use export_core::request::ExportRequest;
-    use export_core::{JobId, Tenant};
-    use serde_json::{Value, json};
-    use uuid::Uuid;
-
-    use super::*;
-
-    /// What a client is told about the options of a request with these ones.
-    fn told(options: &Value) -> Value {
-        let mut body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
-        for (name, value) in options.as_object().into_iter().flatten() {
-            body[name] = value.clone();
-        }
-        let job = Job {
-            id: JobId::new(Uuid::nil()),
-            tenant: Tenant::default_tenant(),
-            created_by: None,
-            allowed_vehicles: AllowedVehicles::All,
-            request: ExportRequest::parse(&body).expect("a request"),
-            state: JobState::NotStarted,
-            epoch: 0,
-            attempts: 0,
-            priority: Priority::default(),
-            max_attempts: 5,
-            cancel_requested: false,
-            expires_at: None,
-            share_key: None,
-            result_id: None,
-            waiting_for: None,
-            trace_parent: None,
-            progress: Progress::default(),
-            result: None,
-            failure: None,
-            created_at: DateTime::UNIX_EPOCH,
-            started_at: None,
-            finished_at: None,
-        };
-        let view = serde_json::to_value(JobView::of(&job, ResultLinks::default())).expect("JSON");
-        for name in ["exportUri", "downloadUrl", "objects", "stats", "webhookUrl"] {
-            assert_eq!(view.get(name), Some(&Value::Null), "{name}");
-        }
-        let options = ["format", "archive", "compression", "timeFormat", "csvGuard", "stepMs", "fill"];
-        options.iter().map(|name| ((*name).to_owned(), view[name].clone())).collect()
-    }
-
-    #[test]
-    fn options_are_told_where_they_mean_something() {
-        assert_eq!(
-            told(&json!({})),
-            json!({ "format": "csv", "archive": "zip", "compression": null, "timeFormat": "unix_ms",
-                    "csvGuard": "on", "stepMs": null, "fill": null })
-        );
-        assert_eq!(
-            told(&json!({ "archive": "none", "timeFormat": "rfc3339", "csvGuard": "off", "stepMs": 60_000 })),
-            json!({ "format": "csv", "archive": "none", "compression": "gzip", "timeFormat": "rfc3339",
-                    "csvGuard": "off", "stepMs": 60_000, "fill": "none" })
-        );
-        assert_eq!(
-            told(&json!({ "format": "parquet", "archive": "none", "stepMs": 1, "fill": "previous" })),
-            json!({ "format": "parquet", "archive": "none", "compression": null, "timeFormat": null,
-                    "csvGuard": null, "stepMs": 1, "fill": "previous" })
-        );
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Links to what a finished export consists of.
+//! Download links of a result.
 
 use export_core::access::Principal;
 use export_core::job::Job;
@@ -12,16 +12,17 @@ use utoipa::ToSchema;
 use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
-/// Most links of one answer: an answer of some megabytes at most, whatever the fleet, and more than any request can list vehicles.
-/// Objects beyond have no link here; each has its own path.
+/// Maximum number of links of one answer, which bounds the answer to a few megabytes. It exceeds
+/// the number of vehicles that a request can name. Further objects have no link here, but each has
+/// its own path.
 pub(super) const MAX_LINKS: usize = 2_000;
 
-/// What a job's result consists of, with fresh links.
+/// The zip or the objects of a result, with new links.
 #[derive(Debug, Default)]
 pub(super) struct ResultLinks<'a> {
-    /// To the zip.
+    /// Link to the zip.
     pub(super) download_url: Option<String>,
-    /// The objects, where the result is no zip.
+    /// The objects, if `archive` is none.
     pub(super) objects: Option<Vec<ObjectView<'a>>>,
 }
 
@@ -30,17 +31,18 @@ pub(super) struct ResultLinks<'a> {
 #[schema(as = ResultObject)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ObjectView<'a> {
-    /// Its name under the result's prefix.
+    /// Name under the prefix of the result.
     #[schema(example = "vehicle_001.csv.gz")]
     name: &'a str,
-    /// Its size as stored.
+    /// Stored size in bytes.
     bytes: u64,
-    /// A link to it, for 15 minutes; null after the first 2,000 objects, and when none can be made now.
+    /// Link, valid for 15 minutes; null after the first 2,000 objects, and if it cannot be created
+    /// now.
     #[schema(required)]
     download_url: Option<String>,
 }
 
-/// The objects of a result, with fresh links
+/// The objects of a result, with new links
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ResultObjects)]
 #[serde(deny_unknown_fields)]
@@ -49,16 +51,16 @@ pub(super) struct ObjectsView<'a> {
     pub(super) objects: Vec<ObjectView<'a>>,
 }
 
-/// Why a job is told without links that it could have.
+/// Why the view of a job has no links.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoLinks {
-    #[error("the links cannot be signed")]
+    #[error("cannot sign the links")]
     Unsigned(#[from] S3Error),
-    #[error("links are given to nobody without an audit entry")]
-    Unnoted(#[from] AuditError),
+    #[error("cannot write the audit entry that links require")]
+    NotAudited(#[from] AuditError),
 }
 
-/// The objects of the job's result, where it has one and that is no zip.
+/// The objects of the job's result; empty if it has none or is a zip.
 pub(super) async fn objects_of(job: &Job, jobs: &JobStore) -> Result<Vec<ResultObject>, StoreError> {
     let is_listed = job.result.is_some() && job.request.output.archive == Archive::None;
     match job.result_id.filter(|_| is_listed) {
@@ -68,8 +70,8 @@ pub(super) async fn objects_of(job: &Job, jobs: &JobStore) -> Result<Vec<ResultO
 }
 
 impl<'a> ResultLinks<'a> {
-    /// Signs the links of a job's result, which consists of these objects unless it is a zip. `None` where the result lies in another bucket, or there
-    /// is none.
+    /// Signs the links of a job's result. `objects` are its objects if it is not a zip. `None` if
+    /// there is no result, or if it is in another bucket.
     pub(super) async fn sign(
         job: &Job,
         objects: &'a [ResultObject],
@@ -91,8 +93,8 @@ impl<'a> ResultLinks<'a> {
         }
     }
 
-    /// Signs the links of a job's result for this caller, once it is in the audit log that they get them.
-    pub(super) async fn given_to(
+    /// Signs the links of a job's result and records in the audit log that the caller gets them.
+    pub(super) async fn sign_and_audit(
         principal: &Principal,
         job: &Job,
         objects: &'a [ResultObject],
@@ -106,14 +108,14 @@ impl<'a> ResultLinks<'a> {
         Ok(links)
     }
 
-    /// The same without links, for answers that are of use without.
+    /// The objects without links, for answers that are useful without them.
     pub(super) fn unsigned(job: &Job, objects: &'a [ResultObject]) -> Self {
         let is_listed = job.result.is_some() && job.request.output.archive == Archive::None;
         Self { download_url: None, objects: is_listed.then(|| object_views(objects, Vec::new())) }
     }
 }
 
-/// All objects; the links are those of the first ones, in the same order.
+/// All objects, the first ones with `links` in the same order.
 fn object_views(objects: &[ResultObject], links: Vec<String>) -> Vec<ObjectView<'_>> {
     let links = links.into_iter().map(Some).chain(std::iter::repeat(None));
     let objects = objects.iter().zip(links);
@@ -136,7 +138,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A bucket that signs and is never asked.
+    /// A bucket that signs links; no request is sent to it.
     async fn bucket(name: &str) -> ResultBucket {
         let server = S3Server {
             endpoint_url: "http://s3.test".to_owned(),
@@ -205,7 +207,7 @@ pub(super) mod tests {
         let links = links.expect("signed").expect("ours");
         assert_eq!(links.download_url, None);
         let objects = links.objects.expect("objects");
-        assert_eq!(objects.len(), MAX_LINKS + 3, "all are told");
+        assert_eq!(objects.len(), MAX_LINKS + 3, "all are listed");
         for (index, object) in objects.iter().enumerate() {
             assert_eq!(object.name, format!("vehicle_{index}.csv.gz"));
             let start = format!("http://s3.test/results/exports/default/id/1-nonce/{}?", object.name);
@@ -215,7 +217,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn results_in_another_bucket_are_told_without_links() {
+    async fn results_in_another_bucket_have_no_links() {
         let other = bucket("moved").await;
         for archive in ["zip", "none"] {
             let (job, listed) = (finished(archive), objects(2));

@@ -23,14 +23,16 @@ use crate::auth::Caller;
 use crate::http::problem::{Fault, Problem};
 use crate::state::ApiState;
 
-/// Jobs of a page, unless the client says how many.
+/// Default number of jobs of a page.
 const DEFAULT_LIMIT: u32 = 20;
-/// Most jobs of a page: an answer of some hundred kilobytes.
+/// Maximum number of jobs of a page: an answer of a few hundred kilobytes.
 const MAX_LIMIT: u32 = 100;
-/// What cursors of this version begin with.
+/// Prefix of a cursor. Another version may have another format.
 const CURSOR_VERSION: &str = "1";
-/// Bytes of the hash that ties a cursor to its filter.
+/// Length in bytes of the hash that binds a cursor to its filter.
 const FILTER_HASH_BYTES: usize = 6;
+/// Error of a cursor that cannot be parsed.
+const INVALID_CURSOR: &str = "is invalid; send nextCursor of the previous page, or leave it out";
 
 /// A page of jobs
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,15 +41,15 @@ const FILTER_HASH_BYTES: usize = 6;
 struct ListView<'a> {
     /// Newest first.
     exports: Vec<JobView<'a>>,
-    /// For the next page; null on the last one.
+    /// Cursor of the next page; null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
 }
 
-/// The query, read.
+/// The parsed query.
 #[derive(Debug, PartialEq, Eq)]
 struct Query {
-    /// In the order of a job's life, each once; any, if there are none.
+    /// Unique, in the order of a job's life. Empty means all states.
     states: Vec<JobState>,
     limit: u32,
     older_than: Option<JobId>,
@@ -55,20 +57,20 @@ struct Query {
 
 /// The caller's jobs
 ///
-/// Newest first, without links to their results. The next page is behind `nextCursor`, and behind the `Link` of the relation
-/// `next`.
+/// Newest first, without download links. `nextCursor` and the `Link` header with relation `next`
+/// lead to the next page.
 #[utoipa::path(
     get,
     path = "/export",
     operation_id = "list_exports",
     tag = "exports",
     params(
-        ("state" = Option<String>, Query, description = "Only jobs in this state, or in one of several, separated by commas", example = "STARTED,FINISHED"),
-        ("limit" = Option<u32>, Query, description = "Most jobs of the answer, 20 unless said", minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "nextCursor of the page before, with the same state"),
+        ("state" = Option<String>, Query, description = "Only jobs in this state, or in one of several states separated by commas", example = "STARTED,FINISHED"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of jobs of the page; default 20", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "nextCursor of the previous page, with the same state"),
     ),
     responses(
-        (status = 200, description = "A page of jobs", body = ListView<'_>, headers(("Link" = String, description = "The next page, if there is one"))),
+        (status = 200, description = "A page of jobs", body = ListView<'_>, headers(("Link" = String, description = "URL of the next page, if there is one"))),
     )
 )]
 pub async fn list_exports(
@@ -76,7 +78,7 @@ pub async fn list_exports(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let principal = caller.who_may(Scope::Read)?;
+    let principal = caller.authorize(Scope::Read)?;
     let query = Query::parse(query.as_deref().unwrap_or_default())?;
     let wanted = JobsWanted {
         tenant: principal.tenant,
@@ -88,7 +90,7 @@ pub async fn list_exports(
         older_than: query.older_than,
         limit: query.limit,
     };
-    let page = state.jobs.list(&wanted).await.map_err(|error| Problem::unavailable(&error))?;
+    let page = state.jobs.list(&wanted).await?;
 
     let exports = page.jobs.iter().map(|job| JobView::of(job, ResultLinks::default())).collect();
     let next_cursor = page.next_older_than.map(|job_id| query.cursor(job_id));
@@ -110,46 +112,45 @@ impl Query {
                 "limit" => &mut limit,
                 "cursor" => &mut cursor,
                 _ => {
-                    return Err(wrong(
+                    return Err(invalid(
                         &name,
                         "unknown parameter; this operation knows state, limit and cursor",
                     ));
                 }
             };
             if slot.replace(value).is_some() {
-                return Err(wrong(&name, "is there more than once; say it once"));
+                return Err(invalid(&name, "is repeated; send it once"));
             }
         }
-        let states = states.map_or(Ok(Vec::new()), |text| read_states(&text))?;
-        let limit = limit.map_or(Ok(DEFAULT_LIMIT), |text| read_limit(&text))?;
+        let states = states.map_or(Ok(Vec::new()), |text| parse_states(&text))?;
+        let limit = limit.map_or(Ok(DEFAULT_LIMIT), |text| parse_limit(&text))?;
         let mut query = Self { states, limit, older_than: None };
-        query.older_than = cursor.map(|text| query.read_cursor(&text)).transpose()?;
+        query.older_than = cursor.map(|text| query.parse_cursor(&text)).transpose()?;
         Ok(query)
     }
 
-    /// Where the page after this job begins. No secret: it says where, and the caller's tenant says whose.
+    /// The cursor of the page after this job. It contains no secret: access is checked by the
+    /// caller's tenant.
     fn cursor(&self, older_than: JobId) -> String {
         URL_SAFE_NO_PAD.encode(format!("{CURSOR_VERSION}.{}.{older_than}", self.filter_hash()))
     }
 
-    fn read_cursor(&self, text: &str) -> Result<JobId, Problem> {
+    fn parse_cursor(&self, text: &str) -> Result<JobId, Problem> {
         let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let parts = decoded.as_deref().map(|decoded| decoded.split('.').collect::<Vec<_>>());
         let Some([CURSOR_VERSION, filter_hash, job_id]) = parts.as_deref() else {
-            return Err(wrong("cursor", "is none; send nextCursor of the page before, or leave it out"));
+            return Err(invalid("cursor", INVALID_CURSOR));
         };
         if *filter_hash != self.filter_hash() {
-            return Err(wrong(
+            return Err(invalid(
                 "cursor",
-                "is of a list with another state; send the state of the page before",
+                "belongs to a list with another state; send the same state as for the previous page",
             ));
         }
-        job_id
-            .parse()
-            .map_err(|_| wrong("cursor", "is none; send nextCursor of the page before, or leave it out"))
+        job_id.parse().map_err(|_| invalid("cursor", INVALID_CURSOR))
     }
 
-    /// Ties a cursor to its filter: pages of different lists do not make one list.
+    /// Binds a cursor to its filter, so that pages of different lists are not mixed.
     fn filter_hash(&self) -> String {
         URL_SAFE_NO_PAD.encode(&Sha256::digest(self.state_names())[..FILTER_HASH_BYTES])
     }
@@ -158,7 +159,7 @@ impl Query {
         self.states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(",")
     }
 
-    /// The address of the next page.
+    /// The `Link` header of the next page.
     fn link(&self, public_base_url: &str, cursor: &str) -> Option<HeaderValue> {
         let mut link = format!("<{public_base_url}/export?limit={}", self.limit);
         if !self.states.is_empty() {
@@ -169,97 +170,32 @@ impl Query {
     }
 }
 
-/// One or several states, separated by commas.
-fn read_states(text: &str) -> Result<Vec<JobState>, Problem> {
+/// Parses one or several states, separated by commas.
+fn parse_states(text: &str) -> Result<Vec<JobState>, Problem> {
     let names: Vec<&str> = text.split(',').collect();
     if let Some(unknown) =
         names.iter().find(|name| JobState::ALL.iter().all(|state| state.as_str() != **name))
     {
         let known = JobState::ALL.map(JobState::as_str).join(", ");
         let unknown: String = unknown.chars().take(60).collect();
-        return Err(wrong(
+        return Err(invalid(
             "state",
             format!(
-                "{unknown:?} is none; it must be one of {known}, or several of them with commas in between"
+                "{unknown:?} is not a state; send one of {known}, or several of them separated by commas"
             ),
         ));
     }
     Ok(JobState::ALL.into_iter().filter(|state| names.contains(&state.as_str())).collect())
 }
 
-fn read_limit(text: &str) -> Result<u32, Problem> {
+fn parse_limit(text: &str) -> Result<u32, Problem> {
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| wrong("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
+    limit.ok_or_else(|| invalid("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
 }
 
-fn wrong(parameter: &str, detail: impl Into<String>) -> Problem {
+fn invalid(parameter: &str, detail: impl Into<String>) -> Problem {
     Problem::invalid_query(vec![Fault::of_parameter(parameter, detail)])
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn parsed(text: &str) -> Query {
-        Query::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem:?}"))
-    }
-
-    #[test]
-    fn a_query_is_read() {
-        use JobState::{Finished, Started};
-        assert_eq!(parsed(""), Query { states: vec![], limit: 20, older_than: None });
-        let both = Query { states: vec![Started, Finished], limit: 100, older_than: None };
-        for text in ["state=FINISHED,STARTED&limit=100", "limit=100&state=STARTED%2CFINISHED,STARTED"] {
-            assert_eq!(parsed(text), both, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_cursor_is_of_its_list_only() {
-        let job_id = JobId::new(Uuid::from_u128(7));
-        let cursor = parsed("state=FAILED,STARTED").cursor(job_id);
-        let next = parsed(&format!("state=STARTED,FAILED&limit=3&cursor={cursor}"));
-        assert_eq!(
-            next.older_than,
-            Some(job_id),
-            "the order of states and the size of pages make no other list"
-        );
-        for other in ["", "state=FAILED&", "state=STARTED,FAILED,EXPIRED&"] {
-            let problem = Query::parse(&format!("{other}cursor={cursor}")).expect_err(other);
-            assert!(format!("{problem:?}").contains("another state"), "{problem:?}");
-        }
-    }
-
-    #[test]
-    fn what_means_nothing_is_refused() {
-        let plain = parsed("");
-        let forged = |text: String| format!("cursor={}", URL_SAFE_NO_PAD.encode(text));
-        let wrong_version = forged(format!("2.{}.{}", plain.filter_hash(), Uuid::nil()));
-        let no_id = forged(format!("1.{}.x", plain.filter_hash()));
-        let more = forged(format!("1.{}.{}.x", plain.filter_hash(), Uuid::nil()));
-        for text in [
-            "colour=red",
-            "limit=0",
-            "limit=101",
-            "limit=-1",
-            "limit=",
-            "limit=1.5",
-            "limit=5&limit=6",
-            "state=",
-            "state=finished",
-            "state=STARTED,",
-            "state=STARTED&state=FAILED",
-            "cursor=",
-            "cursor=x",
-            "cursor=%ff",
-            "state",
-            &wrong_version,
-            &no_id,
-            &more,
-        ] {
-            assert!(Query::parse(text).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

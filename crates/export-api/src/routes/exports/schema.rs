@@ -1,5 +1,5 @@
-//! JSON that types of other crates are read from and written as, described. Those crates know nothing of HTTP; tests hold the two
-//! together.
+//! `OpenAPI` schemas of types of other crates, which know nothing of HTTP. Tests compare them with
+//! the types.
 
 use export_core::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
 use serde_json::Value;
@@ -14,19 +14,20 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub(super) struct ExportRequest {
-    /// Where the range begins: a date (midnight in `timezone`), or an RFC 3339 instant with milliseconds at most.
+    /// Start of the range: a date (midnight in `timezone`) or an RFC 3339 instant with at most
+    /// milliseconds.
     #[schema(example = "2018-11-30", pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?$")]
     start_date: String,
-    /// Where it ends; this instant is no longer in it.
+    /// End of the range, exclusive.
     #[schema(example = "2018-12-01", pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?$")]
     end_date: String,
-    /// IANA time zone in which dates are read; UTC unless said.
+    /// IANA time zone of the dates; default UTC.
     #[schema(example = "Europe/Amsterdam")]
     timezone: Option<String>,
-    /// Vehicles to export; all there are when the job runs unless said.
+    /// Vehicles to export; default all that exist when the job runs.
     #[schema(min_items = 1, max_items = 1000)]
     vehicles: Option<Vec<VehicleName>>,
-    /// Parameters to export, in the order of the columns; all that are found unless said.
+    /// Parameters to export, in the order of the columns; default all that have data.
     #[schema(min_items = 1, max_items = 1000)]
     parameters: Option<Vec<ParameterName>>,
     #[schema(schema_with = or_null::format)]
@@ -39,17 +40,18 @@ pub(super) struct ExportRequest {
     time_format: Option<String>,
     #[schema(schema_with = or_null::csv_guard)]
     csv_guard: Option<String>,
-    /// One row per interval of this many milliseconds; left out, one per point in time.
+    /// Interval in milliseconds: one row per interval; default one row per point in time.
     #[schema(minimum = 1, maximum = 315_537_897_599_999_u64)]
     step_ms: Option<u64>,
     #[schema(schema_with = or_null::fill)]
     fill: Option<String>,
-    /// Who is told of the job's end; only where the service sends webhooks.
+    /// URL that receives a POST when the job ends, if the service sends webhooks.
     #[schema(max_length = 2048, example = "https://fleet.example.com/exports")]
     webhook_url: Option<String>,
-    /// Whether the source must be read anew, even where the result of an earlier job with the same request could be shared; false unless given.
+    /// Whether to read the source again instead of sharing the result of an earlier job with the
+    /// same request; default false.
     fresh: Option<bool>,
-    /// The former name of `fresh`; give one of them.
+    /// Former name of `fresh`; send only one of them.
     #[schema(deprecated)]
     force: Option<bool>,
 }
@@ -66,27 +68,27 @@ pub(super) struct VehicleName(String);
 #[expect(dead_code, reason = "describes export_core::Parameter")]
 pub(super) struct ParameterName(String);
 
-/// Which of a tenant's jobs come first.
+/// Schema of a priority.
 pub(super) fn priority() -> Object {
     let names = export_core::job::Priority::ALL.map(export_core::job::Priority::as_str);
     ObjectBuilder::new()
         .schema_type(SchemaType::new(Type::String))
-        .description(Some("Which of the tenant's jobs come first: small ones are interactive."))
+        .description(Some("Priority among the tenant's jobs: small exports are interactive."))
         .enum_values(Some(names))
         .build()
 }
 
-/// How far a running export is. Counts are of the current attempt.
+/// Progress of the current attempt.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "describes export_core::job::Progress")]
 pub(super) struct Progress {
-    /// Share of the work done.
+    /// Percentage of the work done.
     #[schema(minimum = 0, maximum = 100, example = 42.5)]
     percent: f64,
-    /// Vehicles whose file is written.
+    /// Vehicles whose files are complete.
     vehicles_done: u64,
-    /// Vehicles of the export; 0 until they are known.
+    /// Vehicles of the export; 0 until the number is known.
     vehicles_total: u64,
     /// Rows written.
     rows: u64,
@@ -94,43 +96,43 @@ pub(super) struct Progress {
     points: u64,
     /// Bytes of the result produced.
     bytes: u64,
-    /// How long the rest will take at the pace so far, in seconds; null while there is no pace.
+    /// Forecast of the remaining seconds, by the speed so far; null until it can be estimated.
     #[schema(required)]
     eta_seconds: Option<u64>,
 }
 
-/// What a finished export amounts to.
+/// Statistics of a finished export.
 #[derive(ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "describes export_core::job::Stats")]
 pub(super) struct Stats {
-    /// Rows of all files, headers not counted.
+    /// Rows of all files, without headers.
     rows: u64,
     /// Points read from the source.
     points: u64,
-    /// Points and whole documents that could not be exported; the manifest has the reasons.
+    /// Points and documents that could not be exported. The manifest lists the reasons.
     rejected: u64,
-    /// Bytes of all files before the archive or the objects are compressed.
+    /// Size of all files in bytes before compression.
     csv_bytes: u64,
-    /// Size of the result in bytes: of its one object, or of all together.
+    /// Stored size of the result in bytes, of all objects together.
     bytes: u64,
-    /// SHA-256 of the result object, in hex.
+    /// SHA-256 of the result object, in hexadecimal.
     sha256: String,
-    /// From the claim to the stored object, in milliseconds.
+    /// Time from the claim to the stored result, in milliseconds.
     duration_ms: u64,
-    /// Largest resident set of the worker process so far, in bytes.
+    /// Peak resident memory of the worker process, in bytes.
     peak_memory_bytes: u64,
 }
 
-/// Why an attempt (or the whole job) failed.
+/// Why an attempt or the job failed.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes export_core::job::Failure")]
 pub(super) struct Failure {
-    /// Stable name of the cause.
+    /// Stable code of the cause.
     #[schema(example = "source_unavailable")]
     code: String,
-    /// One sentence for people.
+    /// Description for people.
     message: String,
 }
 
@@ -153,29 +155,29 @@ macro_rules! choices {
     };
 }
 
-/// Where they always have a value.
+/// Schemas of options that always have a value.
 pub(super) mod never_null {
     use super::{Archive, Format, Object, choice};
 
     choices!(
         or_null = false:
-        format = Format, "How rows are written.";
-        archive = Archive, "What the files are packed into.";
+        format = Format, "Format of the files.";
+        archive = Archive, "Archive that contains the files.";
     );
 }
 
-/// Where they may be null, too.
+/// Schemas of options that may be null.
 pub(super) mod or_null {
     use super::{Archive, Compression, CsvGuard, Fill, Format, Object, TimeFormat, choice};
 
     choices!(
         or_null = true:
-        format = Format, "How rows are written; csv unless said.";
-        archive = Archive, "What the files are packed into; zip unless said. none: one object per vehicle, and manifest.json.";
-        compression = Compression, "Of CSV objects, with archive none; gzip unless said. Means nothing elsewhere.";
-        time_format = TimeFormat, "Of times in CSV; unix_ms unless said. Means nothing elsewhere.";
-        csv_guard = CsvGuard, "Whether text in CSV that looks like a formula gets a ' in front; on unless said.";
-        fill = Fill, "What an interval without a point shows, with stepMs; none (a blank) unless said.";
+        format = Format, "Format of the files; default csv.";
+        archive = Archive, "Archive that contains the files; default zip. none: one object per vehicle, and manifest.json.";
+        compression = Compression, "Compression of CSV objects if archive is none; default gzip. Does not apply otherwise.";
+        time_format = TimeFormat, "Format of times in CSV; default unix_ms. Does not apply to other formats.";
+        csv_guard = CsvGuard, "Whether text in CSV that looks like a formula is prefixed with '; default on.";
+        fill = Fill, "Content of an interval without points, with stepMs; default none (empty).";
     );
 }
 
@@ -202,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn the_descriptions_have_the_fields_that_there_are() {
-        let told = serde_json::to_value(job::Progress::default()).expect("JSON");
-        assert_eq!(described::<Progress>(), names(&told));
+    fn described_fields_are_those_of_the_types() {
+        let json = serde_json::to_value(job::Progress::default()).expect("JSON");
+        assert_eq!(described::<Progress>(), names(&json));
         let stats = job::Stats {
             rows: 1,
             points: 1,
@@ -220,9 +222,8 @@ mod tests {
         assert_eq!(described::<Failure>(), names(&serde_json::to_value(failure).expect("JSON")));
     }
 
-    /// Every field that is described is known to the one who reads it, and no other.
     #[test]
-    fn the_request_s_fields_are_those_that_are_read() {
+    fn described_request_fields_are_those_that_are_parsed() {
         let mut described = described::<ExportRequest>();
         let errors =
             export_core::request::ExportRequest::parse(&json!({ "no such field": 1 })).expect_err("errors");

@@ -1,4 +1,4 @@
-//! `Prefer: wait=N` (RFC 7240): an answer that comes when the job ends, or after N seconds.
+//! `Prefer: wait=N` (RFC 7240): delays the answer until the job ends, at most N seconds.
 
 use std::time::Duration;
 
@@ -12,45 +12,45 @@ use tokio::time::{Instant, timeout_at};
 use crate::http::limits::Peer;
 use crate::state::ApiState;
 
-/// Longest wait, in seconds: below the minute after which most proxies give up on an answer.
-const LONGEST_WAIT_SECONDS: u64 = 50;
+/// Maximum wait in seconds: below the minute after which most proxies time out.
+const MAX_WAIT_SECONDS: u64 = 50;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// A wait that a client asked for.
+/// A wait requested by a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     seconds: u64,
 }
 
-/// What a wait came to.
+/// The outcome of a wait.
 #[derive(Debug)]
 pub(super) struct Waited {
-    /// The newest that is known of the job.
+    /// The newest known version of the job.
     pub(super) job: Job,
-    /// Why the last look told nothing, if it did not.
+    /// The error of the last read, if it failed.
     pub(super) error: Option<StoreError>,
-    /// The wait, unless the caller, or all together, wait for too much already: then the answer comes at once.
+    /// The wait; `None` if a limit of concurrent waits is reached and the answer is immediate.
     pub(super) applied: Option<Wait>,
 }
 
 impl Wait {
-    /// The wait that the client prefers; a longer one than this service's longest is cut. Whatever else is preferred, or cannot
-    /// be read, is as if it was not there.
+    /// The wait in the `Prefer` headers, capped at the maximum. Ignores other preferences and
+    /// invalid values.
     pub(super) fn preferred(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(PREFER).iter().filter_map(|line| line.to_str().ok());
-        // Of a preference that is there more than once, the first counts.
+        // RFC 7240: the first of repeated preferences counts.
         let value = lines.flat_map(|line| line.split(',')).find_map(value_of_wait)?;
         let digits = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
         let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-        // More digits than a number has are a long wait.
-        let seconds = digits.parse().unwrap_or(LONGEST_WAIT_SECONDS).min(LONGEST_WAIT_SECONDS);
+        // A number too large for an integer means the maximum.
+        let seconds = digits.parse().unwrap_or(MAX_WAIT_SECONDS).min(MAX_WAIT_SECONDS);
         is_number.then_some(Self { seconds })
     }
 
-    /// Waits until the job has ended, the time is over or the service stops. Holds nothing meanwhile but its places
-    /// among the waits and in the hub.
+    /// Waits until the job has ended, the time is over or the service stops. Holds one permit and
+    /// one subscription while waiting.
     pub(super) async fn until_ended(
         self,
         state: &ApiState,
@@ -77,23 +77,23 @@ impl Wait {
                 }
                 Err(error) => waited.error = Some(error),
             }
-            let is_told = waited.job.state.is_active()
+            let is_changed = waited.job.state.is_active()
                 && timeout_at(deadline, subscription.changed()).await == Ok(true);
-            if !is_told {
+            if !is_changed {
                 break;
             }
         }
         waited
     }
 
-    /// Tells the client how long the wait was at most.
-    pub(super) fn tell(self, response: &mut Response) {
+    /// Sets `Preference-Applied`, which tells the client the maximum wait.
+    pub(super) fn set_header(self, response: &mut Response) {
         let applied = HeaderValue::try_from(format!("wait={}", self.seconds));
         response.headers_mut().extend(applied.map(|applied| (PREFERENCE_APPLIED, applied)));
     }
 }
 
-/// The value of `wait=…`, with whatever its parameters say left out; `None` where this is another preference.
+/// The value of `wait=…` without parameters; `None` for another preference.
 fn value_of_wait(preference: &str) -> Option<&str> {
     let (name, value) = preference.split(';').next()?.split_once('=')?;
     name.trim().eq_ignore_ascii_case("wait").then(|| value.trim())
@@ -122,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_wait_is_cut() {
+    fn a_long_wait_is_capped() {
         assert_eq!(preferred(&["wait=51"]), Some(50));
         assert_eq!(preferred(&["wait=99999999999999999999999999"]), Some(50));
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_there() {
+    fn invalid_preferences_are_ignored() {
         for line in [
             "",
             "wait",

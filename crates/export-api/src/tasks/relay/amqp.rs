@@ -1,4 +1,4 @@
-//! Events on their way to the broker.
+//! Publishes events to the broker.
 
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,34 +13,34 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{GRACE, tell, wait};
+use super::{GRACE, log_failure, wait};
 
-/// How long a claim holds: a publish takes five seconds at most.
+/// Lease of a claim. A publish takes at most five seconds.
 const LEASE: Duration = Duration::from_secs(30);
-/// Events on their way at a time: enough to keep the broker busy while it confirms.
-const AT_A_TIME: usize = 16;
-/// Most deliveries in one look.
+/// Maximum number of concurrent publishes: enough to keep the broker busy while it confirms.
+const MAX_CONCURRENT: usize = 16;
+/// Maximum number of deliveries in one check.
 const BATCH: usize = 200;
-/// When the broker is back, nothing waits for longer than this.
+/// Back-off: after an outage of the broker, no event waits for longer than the longest wait.
 const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 1_000, longest_wait_ms: 10_000 };
-/// The broker is the operator's own, and an outage of it is no reason to lose an event. A week is what the outbox remembers anyhow.
+/// The retention of the outbox: an outage of the broker is no reason to lose an event.
 const GIVE_UP_AFTER: Duration = Duration::from_hours(7 * 24);
 
-pub(super) async fn run(outbox: &Outbox, publisher: &Publisher, bell: &Notify, stop: &CancellationToken) {
-    while wait(stop, Some(bell)).await {
-        let over = async {
+pub(super) async fn run(outbox: &Outbox, publisher: &Publisher, wake_up: &Notify, stop: &CancellationToken) {
+    while wait(stop, Some(wake_up)).await {
+        let grace_over = async {
             stop.cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
-            // Broken off half-way it loses nothing, but others have to wait for claims to run out.
-            () = over => return,
-            outcome = publish_all(outbox, publisher, stop) => tell(outcome),
+            // Cancelling loses nothing, but other copies must wait until the claims expire.
+            () = grace_over => return,
+            outcome = publish_all(outbox, publisher, stop) => log_failure(outcome),
         }
     }
 }
 
-/// Publishes until nothing is due, the broker does not take it, or `stop`.
+/// Publishes until nothing is due, a publish fails, or `stop`.
 async fn publish_all(
     outbox: &Outbox,
     publisher: &Publisher,
@@ -51,36 +51,38 @@ async fn publish_all(
         if due.is_empty() {
             return Ok(());
         }
-        // Other relays have the same list.
+        // Shuffled, because other copies have the same list.
         fastrand::shuffle(&mut due);
-        let goes_on = AtomicBool::new(true);
-        let wanted = stream::iter(due).take_while(|_| ready(goes_on.load(Relaxed) && !stop.is_cancelled()));
-        let mut outcomes = wanted
+        let is_accepting = AtomicBool::new(true);
+        let to_publish =
+            stream::iter(due).take_while(|_| ready(is_accepting.load(Relaxed) && !stop.is_cancelled()));
+        let mut outcomes = to_publish
             .map(|due| async move { publish(outbox, publisher, &due).await })
-            .buffer_unordered(AT_A_TIME);
-        while let Some(is_out) = outcomes.next().await {
-            // Where the broker does not take one, the others would fare no better. Those under way are ended.
-            goes_on.fetch_and(is_out?, Relaxed);
+            .buffer_unordered(MAX_CONCURRENT);
+        while let Some(is_published) = outcomes.next().await {
+            // After a failure, publishes in progress complete but no others start: they would
+            // probably fail, too.
+            is_accepting.fetch_and(is_published?, Relaxed);
         }
-        if !goes_on.load(Relaxed) || stop.is_cancelled() {
+        if !is_accepting.load(Relaxed) || stop.is_cancelled() {
             return Ok(());
         }
     }
 }
 
-/// Publishes one event, unless another relay does; whether the broker takes what it is given.
+/// Publishes one event, unless another copy has claimed it. `false` if the publish failed.
 async fn publish(outbox: &Outbox, publisher: &Publisher, due: &Due) -> Result<bool, StoreError> {
     let Some(delivery) = outbox.claim(due, LEASE).await? else { return Ok(true) };
     let event_id = delivery.event.id();
     match publisher.publish_event(&delivery.event, delivery.trace_parent.as_ref()).await {
         Ok(()) => {
             outbox.delivered(&delivery).await?;
-            debug!(event.id = event_id, "an event was published");
+            debug!(event.id = event_id, "event published");
             Ok(true)
         }
         Err(error) => {
             let reason = causes(&error);
-            warn!(event.id = event_id, error = reason, "events wait for RabbitMQ");
+            warn!(event.id = event_id, error = reason, "cannot publish events to RabbitMQ; they wait");
             let back_off = BackOff { policy: RETRY, random: fastrand::f64() };
             let put_off = PutOff { back_off, at_least: Duration::ZERO, give_up_after: GIVE_UP_AFTER };
             outbox.failed(&delivery, &reason, put_off).await?;

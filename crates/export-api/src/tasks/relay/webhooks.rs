@@ -1,7 +1,8 @@
-//! Events on their way to addresses of clients.
+//! Sends webhooks.
 //!
-//! Receivers are strangers: any of them may be slow, or mean to be. So there are only so many tries at a time, for each host, each tenant
-//! and in all, and what belongs to a host or a tenant that has its share is not even claimed.
+//! Isolation. Receivers are not trusted: any of them may be slow, even on purpose. So concurrent
+//! attempts are bounded per host, per tenant and in total, and deliveries beyond a bound are not
+//! claimed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -14,66 +15,69 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{GRACE, WebhookRelay, tell, wait};
+use super::{GRACE, WebhookRelay, log_failure, wait};
 
-/// How long a claim holds: a try takes fifteen seconds at most, and what comes of it must be written down.
+/// Lease of a claim: an attempt takes at most fifteen seconds, plus the time to store its outcome.
 const LEASE: Duration = Duration::from_mins(1);
-/// Most deliveries in one look: more than there is room for, as some of them have to be passed over.
+/// Maximum number of deliveries in one check: more than can run, because some must be skipped.
 const BATCH: usize = 200;
-/// Tries at a time in one process; each is a connection and a few kilobytes.
-const AT_A_TIME: usize = 64;
-/// Of these, for one tenant: whoever has many slow hosts is slow for himself.
-const PER_TENANT: usize = 16;
-/// And for one host.
-const PER_HOST: usize = 4;
-/// The tries that are under way, by what they share.
+/// Maximum concurrent attempts of one process. Each needs a connection and a few kilobytes.
+const MAX_CONCURRENT: usize = 64;
+/// Maximum concurrent attempts of one tenant: a tenant's slow hosts delay only its own webhooks.
+const MAX_PER_TENANT: usize = 16;
+/// Maximum concurrent attempts of one host.
+const MAX_PER_HOST: usize = 4;
+
+/// The attempts in progress, counted by host and tenant.
 #[derive(Debug, Default)]
-struct UnderWay {
-    tries: JoinSet<Due>,
+struct Attempts {
+    running: JoinSet<Due>,
     ids: HashSet<String>,
     by_host: HashMap<String, usize>,
     by_tenant: HashMap<String, usize>,
 }
 
-impl UnderWay {
-    /// Who has as many as he may.
+impl Attempts {
+    /// The hosts and tenants that have reached their bound.
     fn busy(&self) -> Busy {
         let full = |counts: &HashMap<String, usize>, most: usize| {
             counts.iter().filter(|(_, count)| **count >= most).map(|(name, _)| name.clone()).collect()
         };
-        Busy { hosts: full(&self.by_host, PER_HOST), tenants: full(&self.by_tenant, PER_TENANT) }
+        Busy { hosts: full(&self.by_host, MAX_PER_HOST), tenants: full(&self.by_tenant, MAX_PER_TENANT) }
     }
 
-    /// Whether there is room for this one. What is under way may not be claimed yet, and so be found again.
+    /// Whether this delivery may start. An attempt in progress may not have its claim yet, so its
+    /// delivery can be found again; it is refused by its id.
     fn has_room_for(&self, due: &Due) -> bool {
         let count = |counts: &HashMap<String, usize>, name| counts.get(name).copied().unwrap_or_default();
-        self.tries.len() < AT_A_TIME
-            && count(&self.by_host, &due.host) < PER_HOST
-            && count(&self.by_tenant, &due.tenant) < PER_TENANT
+        self.running.len() < MAX_CONCURRENT
+            && count(&self.by_host, &due.host) < MAX_PER_HOST
+            && count(&self.by_tenant, &due.tenant) < MAX_PER_TENANT
             && !self.ids.contains(&due.id)
     }
 
-    fn begin(&mut self, due: Due, a_try: impl Future<Output = ()> + Send + 'static) {
+    fn start(&mut self, due: Due, attempt: impl Future<Output = ()> + Send + 'static) {
         self.ids.insert(due.id.clone());
         *self.by_host.entry(due.host.clone()).or_default() += 1;
         *self.by_tenant.entry(due.tenant.clone()).or_default() += 1;
-        self.tries.spawn(async move {
-            a_try.await;
+        self.running.spawn(async move {
+            attempt.await;
             due
         });
     }
 
-    /// Waits for one to end. `None`: there is none.
-    async fn end_one(&mut self) -> Option<()> {
-        match self.tries.join_next().await? {
+    /// Waits for an attempt to end; `None` if none is in progress.
+    async fn next_ended(&mut self) -> Option<()> {
+        match self.running.join_next().await? {
             Ok(ended) => {
                 self.ids.remove(&ended.id);
-                leave(&mut self.by_host, &ended.host);
-                leave(&mut self.by_tenant, &ended.tenant);
+                decrement(&mut self.by_host, &ended.host);
+                decrement(&mut self.by_tenant, &ended.tenant);
             }
-            // Nobody knows whose it was: all shares begin anew rather than staying taken for ever.
+            // The host and tenant of the task are unknown, so all counts are reset. Otherwise its
+            // share would stay in use for ever.
             Err(panic) => {
-                warn!(error = %panic, "a webhook was not sent");
+                warn!(error = %panic, "a webhook attempt panicked");
                 self.ids.clear();
                 self.by_host.clear();
                 self.by_tenant.clear();
@@ -83,7 +87,7 @@ impl UnderWay {
     }
 }
 
-fn leave(counts: &mut HashMap<String, usize>, name: &str) {
+fn decrement(counts: &mut HashMap<String, usize>, name: &str) {
     if let Some(count) = counts.get_mut(name) {
         *count -= 1;
         if *count == 0 {
@@ -92,104 +96,105 @@ fn leave(counts: &mut HashMap<String, usize>, name: &str) {
     }
 }
 
-pub(super) async fn run(outbox: &Outbox, relay: &WebhookRelay, bell: &Notify, stop: &CancellationToken) {
-    let mut under_way = UnderWay::default();
-    // Told a moment later than everybody else: for tries that are under way.
-    let over = CancellationToken::new();
+pub(super) async fn run(outbox: &Outbox, relay: &WebhookRelay, wake_up: &Notify, stop: &CancellationToken) {
+    let mut attempts = Attempts::default();
+    // Cancelled later than `stop`: attempts in progress get `GRACE`.
+    let give_up = CancellationToken::new();
     while !stop.is_cancelled() {
-        let begun = tokio::select! {
+        let started = tokio::select! {
             () = stop.cancelled() => break,
-            begun = begin_all(outbox, relay, &mut under_way, &over) => begun,
+            started = start_due(outbox, relay, &mut attempts, &give_up) => started,
         };
-        tell(begun);
-        // A try that ends makes room, and may be the one that others wait behind.
+        log_failure(started);
+        // An attempt that ends may free a slot that other deliveries wait for.
         tokio::select! {
-            _ = wait(stop, Some(bell)) => {}
-            Some(()) = under_way.end_one() => {}
+            _ = wait(stop, Some(wake_up)) => {}
+            Some(()) = attempts.next_ended() => {}
         }
     }
-    // What goes on is given a moment; then it is handed back.
-    let ended = async { while under_way.end_one().await.is_some() {} };
+    // Attempts in progress get a moment to end; then their deliveries are handed back.
+    let ended = async { while attempts.next_ended().await.is_some() {} };
     if tokio::time::timeout(GRACE, ended).await.is_err() {
-        over.cancel();
-        // Handing back is bounded by the store's own limits, and needs no more than one step of it.
-        let handed_back = async { while under_way.end_one().await.is_some() {} };
-        let _ = tokio::time::timeout(GRACE, handed_back).await;
+        give_up.cancel();
+        // Handing back is one operation of the store.
+        let handed_back = async { while attempts.next_ended().await.is_some() {} };
+        tokio::time::timeout(GRACE, handed_back).await.ok();
     }
 }
 
-/// Begins tries of what is due, as far as there is room.
-async fn begin_all(
+/// Starts attempts of due deliveries within the bounds.
+async fn start_due(
     outbox: &Outbox,
     relay: &WebhookRelay,
-    under_way: &mut UnderWay,
-    over: &CancellationToken,
+    attempts: &mut Attempts,
+    give_up: &CancellationToken,
 ) -> Result<(), StoreError> {
-    if under_way.tries.len() >= AT_A_TIME {
+    if attempts.running.len() >= MAX_CONCURRENT {
         return Ok(());
     }
-    let mut due = outbox.due(Channel::Webhook, &under_way.busy(), BATCH).await?;
-    // Other relays have the same list.
+    let mut due = outbox.due(Channel::Webhook, &attempts.busy(), BATCH).await?;
+    // Shuffled, because other copies have the same list.
     fastrand::shuffle(&mut due);
     for due in due {
-        if !under_way.has_room_for(&due) {
+        if !attempts.has_room_for(&due) {
             continue;
         }
-        let (outbox, relay, over, claimed) = (outbox.clone(), relay.clone(), over.clone(), due.clone());
-        under_way.begin(due, async move {
-            if let Err(error) = a_try(&outbox, &relay, &claimed, &over).await {
-                // The claim runs out, and the webhook is sent again.
-                warn!(delivery.id = claimed.id, error = %causes(&error), "what became of a webhook could not be noted");
+        let (outbox, relay, give_up, claimed) = (outbox.clone(), relay.clone(), give_up.clone(), due.clone());
+        attempts.start(due, async move {
+            if let Err(error) = attempt(&outbox, &relay, &claimed, &give_up).await {
+                // The claim expires, and the webhook is sent again.
+                warn!(delivery.id = claimed.id, error = %causes(&error), "failed to store the outcome of a webhook");
             }
         });
     }
     Ok(())
 }
 
-/// One try, unless another relay makes it.
-async fn a_try(
+/// Claims the delivery and makes one attempt, unless another copy has claimed it.
+async fn attempt(
     outbox: &Outbox,
     relay: &WebhookRelay,
     due: &Due,
-    over: &CancellationToken,
+    give_up: &CancellationToken,
 ) -> Result<(), StoreError> {
     match outbox.claim(due, LEASE).await? {
-        Some(delivery) => deliver(outbox, relay, &delivery, over).await,
+        Some(delivery) => deliver(outbox, relay, &delivery, give_up).await,
         None => Ok(()),
     }
 }
 
-/// Sends it, and notes what comes of it. In the log is the host alone: the rest of the address may hold secrets.
+/// Sends the webhook and stores the outcome. Logs only the host, because the rest of the URL may
+/// contain secrets.
 async fn deliver(
     outbox: &Outbox,
     relay: &WebhookRelay,
     delivery: &Delivery,
-    over: &CancellationToken,
+    give_up: &CancellationToken,
 ) -> Result<(), StoreError> {
     let event_id = delivery.event.id();
     let Some(url) = &delivery.webhook_url else {
-        outbox.give_up(delivery, "there is no address").await?;
+        outbox.give_up(delivery, "the job has no webhook URL").await?;
         return Ok(());
     };
     let host = url.host();
     let answer = tokio::select! {
-        () = over.cancelled() => return outbox.hand_back(delivery).await,
+        () = give_up.cancelled() => return outbox.hand_back(delivery).await,
         answer = relay.webhooks.send(&delivery.event, url, delivery.claimed_at) => answer,
     };
     match answer {
         Answer::Delivered => {
             outbox.delivered(delivery).await?;
-            info!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, "a webhook was delivered");
+            info!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, "webhook delivered");
         }
         Answer::Failed { reason, at_least } => {
             let back_off = BackOff { policy: relay.retry, random: fastrand::f64() };
             let put_off = PutOff { back_off, at_least, give_up_after: relay.give_up_after };
             let is_given_up = outbox.failed(delivery, &reason, put_off).await? == Failed::GivenUp;
-            warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, is_given_up, "a webhook was not delivered");
+            warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, is_given_up, "webhook not delivered");
         }
         Answer::Permanent { reason } => {
             outbox.give_up(delivery, &reason).await?;
-            warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, "a webhook was given up");
+            warn!(event.id = event_id, webhook.host = %host, attempts = delivery.attempts, reason, "webhook given up");
         }
     }
     Ok(())

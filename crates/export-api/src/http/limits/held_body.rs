@@ -1,4 +1,4 @@
-//! A place that is held until an answer has been handed over.
+//! Holds a permit until the body of an answer has been sent.
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -11,20 +11,20 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
-/// The answer, with the place held until its body was handed over or given up. An event stream waits for news and has a place
-/// of its own: it gives this one back at once.
-pub(super) fn held(response: Response, place: impl Debug + Send + Unpin + 'static) -> Response {
+/// Holds `permit` until the body of the answer has been sent or dropped. An event stream has a
+/// permit of its own kind, so it releases this one at once.
+pub(super) fn hold_until_sent(response: Response, permit: impl Debug + Send + Unpin + 'static) -> Response {
     let media_type = response.headers().get(header::CONTENT_TYPE);
     if media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(EVENT_STREAM)) {
         return response;
     }
-    response.map(|body| Body::new(HeldBody { body, _place: place }))
+    response.map(|body| Body::new(HeldBody { body, _permit: permit }))
 }
 
 #[derive(Debug)]
 struct HeldBody<P> {
     body: Body,
-    _place: P,
+    _permit: P,
 }
 
 impl<P: Unpin> HttpBody for HeldBody<P> {
@@ -56,14 +56,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_held_as_long_as_the_body_but_not_by_an_event_stream() {
-        let place = Arc::new(());
-        let answer = held("text".into_response(), place.clone());
-        assert_eq!((Arc::strong_count(&place), answer.body().size_hint().exact()), (2, Some(4)));
+    fn a_permit_is_held_until_the_body_is_sent_except_by_an_event_stream() {
+        let permit = Arc::new(());
+        let answer = hold_until_sent("text".into_response(), permit.clone());
+        assert_eq!((Arc::strong_count(&permit), answer.body().size_hint().exact()), (2, Some(4)));
         drop(answer);
-        assert_eq!(Arc::strong_count(&place), 1);
+        assert_eq!(Arc::strong_count(&permit), 1);
         let stream = ([(header::CONTENT_TYPE, "text/event-stream")], "data: \n\n").into_response();
-        let _stream = held(stream, place.clone());
-        assert_eq!(Arc::strong_count(&place), 1);
+        let _stream = hold_until_sent(stream, permit.clone());
+        assert_eq!(Arc::strong_count(&permit), 1);
     }
 }

@@ -1,11 +1,13 @@
-//! Whether the vehicles and parameters that a request names exist, as far as the catalog can tell.
+//! Checks of a request beyond its syntax: size limits, the webhook URL, and whether its vehicles
+//! and parameters exist.
 //!
-//! The rule: a name is refused only where the catalog is sure. It is sure of vehicles while its list of them is recent (a new vehicle is
-//! listed within a look, some seconds), and of parameters when all vehicles that are asked were looked at in the last minutes. Where
-//! it is not, the worker decides when it reads them. A vehicle outside of those that the caller may see is refused in any case, with the
-//! same words as one that does not exist.
+//! A name is refused only if the catalog is certain. It is certain about vehicles while its list is
+//! recent (a new vehicle is listed within seconds), and about parameters if all vehicles of the
+//! request were refreshed in the last minutes. Otherwise the worker decides when it reads them. A
+//! vehicle that the caller may not see is always refused, with the same text as one that does not
+//! exist.
 //!
-//! What is too large about a request is told together with the names that do not exist.
+//! One answer reports all errors of the catalog and the size limits.
 
 use std::collections::BTreeSet;
 
@@ -14,52 +16,55 @@ use export_core::job::{NewJob, Priority};
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
 use export_source::{Catalog, StoreError};
+use export_webhooks::Webhooks;
 
 use crate::http::problem::Problem;
-use crate::jobs::admission::Ticket;
+use crate::jobs::admission::AdmissionPermit;
 use crate::state::ApiState;
 
-/// Unknown vehicles of a request for which a similar name is looked for.
+/// Maximum number of unknown vehicles of a request that get a suggestion.
 const MAX_SUGGESTIONS: usize = 5;
-/// Names before and after an unknown one that may be meant instead.
+/// Number of names before and after an unknown one, in alphabetical order, that may be suggested.
 const NEIGHBOURS: u16 = 50;
 /// Largest edit distance (Levenshtein) at which a known name is suggested.
 const MAX_DISTANCE: usize = 2;
 
-/// Checks a new job's request. One that was accepted before stays accepted: its job may be older than a vehicle's end.
+/// Checks a new job, sets its priority and admits it.
 ///
-/// With room for the job, and its priority; no room for one that was accepted before, which needs none.
-pub(super) async fn admit(state: &ApiState, new: &mut NewJob) -> Result<Option<Ticket>, Problem> {
+/// `None` if a job with its idempotency key exists, even if the check fails now: the repeated
+/// request gets the existing job, whose vehicles may have disappeared since.
+///
+/// # Errors
+/// 422 for an invalid request, 429 if a limit of waiting jobs is reached, 503 if MongoDB is
+/// unavailable.
+pub(super) async fn admit(state: &ApiState, new: &mut NewJob) -> Result<Option<AdmissionPermit>, Problem> {
     let admitted = async {
         new.priority = check(state, &new.allowed_vehicles, &new.request).await?;
-        state.admission.ticket(&new.tenant).await
+        state.admission.admit(&new.tenant).await
     };
     let problem = match admitted.await {
-        Ok(ticket) => return Ok(Some(ticket)),
+        Ok(permit) => return Ok(Some(permit)),
         Err(problem) => problem,
     };
-    if let Some(idempotency) = &new.idempotency {
-        let known = state.jobs.knows_key(&new.tenant, &idempotency.key).await;
-        if known.map_err(|error| Problem::unavailable(&error))? {
-            return Ok(None);
-        }
+    if let Some(idempotency) = &new.idempotency
+        && state.jobs.knows_key(&new.tenant, &idempotency.key).await?
+    {
+        return Ok(None);
     }
     Err(problem)
 }
 
-/// Checks the size of a request and its names; which of its tenant's jobs it comes before.
+/// Checks size and names of a request and returns its priority among its tenant's jobs.
 pub(super) async fn check(
     state: &ApiState,
     allowed: &AllowedVehicles,
     request: &ExportRequest,
 ) -> Result<Priority, Problem> {
-    let count = state.admission.vehicles(allowed, request).await;
-    let count = count.map_err(|error| Problem::unavailable(&*error))?;
+    let count = state.admission.vehicles(allowed, request).await?;
     let mut errors = state.admission.size().check(request, count);
     let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
     if vehicles.is_some() || parameters.is_some() {
-        let unknown = unknown_names(&state.catalog, allowed, vehicles, parameters).await;
-        errors.extend(unknown.map_err(|error| Problem::unavailable(&error))?);
+        errors.extend(unknown_names(&state.catalog, allowed, vehicles, parameters).await?);
     }
     if errors.is_empty() {
         Ok(state.admission.size().priority(request.range, count))
@@ -68,22 +73,40 @@ pub(super) async fn check(
     }
 }
 
+/// Refuses a URL to which the service would never send: better when the job is created than when it
+/// ends and no one is watching.
+pub(super) fn check_webhook(webhooks: Option<&Webhooks>, request: &ExportRequest) -> Result<(), Problem> {
+    let Some(url) = &request.webhook_url else { return Ok(()) };
+    let detail = match webhooks {
+        None => "this service sends no webhooks, because its operator has not set WEBHOOK_SIGNING_KEY; leave webhookUrl out"
+            .to_owned(),
+        Some(webhooks) => match webhooks.refusal(url) {
+            None => return Ok(()),
+            Some(refusal) => refusal.to_string(),
+        },
+    };
+    Err(Problem::invalid(vec![FieldError { pointer: "/webhookUrl".to_owned(), detail }]))
+}
+
 async fn unknown_names(
     catalog: &Catalog,
     allowed: &AllowedVehicles,
     vehicles: Option<&[VehicleId]>,
     parameters: Option<&[Parameter]>,
 ) -> Result<Vec<FieldError>, StoreError> {
-    // The list is trusted or not as of before it was read: it does not get older while it is.
+    // Read before the names, so that the names are at least as recent as this says.
     let catalog_status = catalog.status().await?;
-    let is_known: BTreeSet<VehicleId> = match vehicles {
+    let known_vehicles: BTreeSet<VehicleId> = match vehicles {
         None => BTreeSet::new(),
         Some(vehicles) if catalog_status.is_trusted => catalog.known(allowed, vehicles).await?,
         Some(vehicles) => vehicles.iter().filter(|vehicle| allowed.contains(vehicle)).cloned().collect(),
     };
     let mut errors = Vec::new();
-    let unknown =
-        vehicles.unwrap_or_default().iter().enumerate().filter(|(_, vehicle)| !is_known.contains(vehicle));
+    let unknown = vehicles
+        .unwrap_or_default()
+        .iter()
+        .enumerate()
+        .filter(|(_, vehicle)| !known_vehicles.contains(vehicle));
     for (index, vehicle) in unknown {
         let suggestion = if catalog_status.is_trusted && errors.len() < MAX_SUGGESTIONS {
             let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;
@@ -93,8 +116,8 @@ async fn unknown_names(
         };
         errors.push(unknown_name("vehicles", index, "unknown vehicle", suggestion.as_deref()));
     }
-    let is_anyone_asked = vehicles.is_none() || !is_known.is_empty();
-    if let Some(parameters) = parameters.filter(|_| catalog_status.is_trusted && is_anyone_asked) {
+    let has_known_vehicle = vehicles.is_none() || !known_vehicles.is_empty();
+    if let Some(parameters) = parameters.filter(|_| catalog_status.is_trusted && has_known_vehicle) {
         let known = catalog.known_parameters(allowed, vehicles).await?;
         let unknown =
             parameters.iter().enumerate().filter(|(_, name)| known.are_all && !known.names.contains(name));
@@ -143,7 +166,7 @@ mod tests {
         ] {
             assert_eq!(meant(name).as_deref(), expected, "{name}");
         }
-        assert_eq!(closest("a", ["b"].into_iter()), None, "nothing in common");
+        assert_eq!(closest("a", ["b"].into_iter()), None, "no common characters");
     }
 
     #[test]

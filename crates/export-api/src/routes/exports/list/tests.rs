@@ -1,0 +1,60 @@
+use uuid::Uuid;
+
+use super::*;
+
+fn parsed(text: &str) -> Query {
+    Query::parse(text).unwrap_or_else(|problem| panic!("{text}: {problem:?}"))
+}
+
+#[test]
+fn a_query_is_parsed() {
+    use JobState::{Finished, Started};
+    assert_eq!(parsed(""), Query { states: vec![], limit: 20, older_than: None });
+    let both = Query { states: vec![Started, Finished], limit: 100, older_than: None };
+    for text in ["state=FINISHED,STARTED&limit=100", "limit=100&state=STARTED%2CFINISHED,STARTED"] {
+        assert_eq!(parsed(text), both, "{text}");
+    }
+}
+
+#[test]
+fn a_cursor_is_bound_to_its_filter() {
+    let job_id = JobId::new(Uuid::from_u128(7));
+    let cursor = parsed("state=FAILED,STARTED").cursor(job_id);
+    let next = parsed(&format!("state=STARTED,FAILED&limit=3&cursor={cursor}"));
+    assert_eq!(next.older_than, Some(job_id), "the order of states and the page size do not matter");
+    for other in ["", "state=FAILED&", "state=STARTED,FAILED,EXPIRED&"] {
+        let problem = Query::parse(&format!("{other}cursor={cursor}")).expect_err(other);
+        assert!(format!("{problem:?}").contains("another state"), "{problem:?}");
+    }
+}
+
+#[test]
+fn invalid_queries_are_refused() {
+    let plain = parsed("");
+    let forged = |text: String| format!("cursor={}", URL_SAFE_NO_PAD.encode(text));
+    let wrong_version = forged(format!("2.{}.{}", plain.filter_hash(), Uuid::nil()));
+    let no_id = forged(format!("1.{}.x", plain.filter_hash()));
+    let more = forged(format!("1.{}.{}.x", plain.filter_hash(), Uuid::nil()));
+    for text in [
+        "colour=red",
+        "limit=0",
+        "limit=101",
+        "limit=-1",
+        "limit=",
+        "limit=1.5",
+        "limit=5&limit=6",
+        "state=",
+        "state=finished",
+        "state=STARTED,",
+        "state=STARTED&state=FAILED",
+        "cursor=",
+        "cursor=x",
+        "cursor=%ff",
+        "state",
+        &wrong_version,
+        &no_id,
+        &more,
+    ] {
+        assert!(Query::parse(text).is_err(), "{text}");
+    }
+}
