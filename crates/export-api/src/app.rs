@@ -73,7 +73,7 @@ impl App {
             acceptor: Acceptor::start(&jobs),
             changes,
             jobs,
-            dispatch: dispatcher.wake(),
+            dispatcher: dispatcher.waker(),
             catalog,
             results,
             webhooks,

@@ -13,7 +13,7 @@ use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
 use crate::jobs::queue::Queue;
-use crate::tasks::dispatcher::Wake;
+use crate::tasks::dispatcher::DispatcherWaker;
 
 /// State that all request handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,14 +24,14 @@ pub struct ApiState {
     pub acceptor: Acceptor,
     /// Admits new jobs within the limits.
     pub admission: Admission,
-    /// Positions of waiting jobs.
+    /// Positions of queued jobs.
     pub queue: Queue,
     /// Notifies about changes of jobs.
     pub changes: Changes,
     /// The catalog of vehicles.
     pub catalog: Catalog,
-    /// Wakes the dispatcher.
-    pub dispatch: Wake,
+    /// Wakes the dispatcher task of this process.
+    pub dispatcher: DispatcherWaker,
     /// Signs download links.
     pub results: ResultBucket,
     /// Authenticates callers.

@@ -1,56 +1,60 @@
-//! Fair scheduling: which tenants get the next free slots.
+//! Fair scheduling: whose jobs the dispatcher publishes next.
 //!
-//! A slot goes to the tenant with the fewest active jobs. Tenants with equal numbers take turns in
-//! the order of their names, beginning after the tenant served last. A tenant's burst therefore
-//! costs others at most the slots that were taken before they came, and a tenant alone can use all
-//! slots.
+//! The next job is one of the tenant with the fewest dispatched jobs, which are those published or
+//! running. Tenants with equal numbers alternate in the order of their names, beginning after the
+//! tenant served last. A tenant's burst therefore delays another tenant at most by the jobs that
+//! were dispatched before the other tenant submitted its own, and a tenant alone can use all the
+//! room.
 //!
 //! Architecture invariant: pure. The result depends on the arguments alone.
 
 use crate::id::Tenant;
 
-/// A tenant with waiting jobs.
+/// A tenant with unpublished jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// The tenant.
     pub tenant: Tenant,
-    /// Jobs of the tenant that have a slot: published or running.
-    pub active: usize,
-    /// Waiting jobs of the tenant, counted up to the number of free slots.
-    pub waiting: usize,
+    /// Jobs of the tenant that are published or running.
+    pub dispatched: usize,
+    /// Upper bound of the tenant's jobs that can be published now.
+    pub publishable: usize,
 }
 
-/// The tenants that get the next `slots`, in order, one entry for each slot.
+impl Load {
+    /// Whether one more job of the tenant may be published, where each tenant may have
+    /// `max_dispatched` jobs that are published or running.
+    pub const fn is_eligible(&self, max_dispatched: usize) -> bool {
+        self.publishable > 0 && self.dispatched < max_dispatched
+    }
+}
+
+/// The tenants whose jobs are published next, in order: one entry for each job, at most `room`.
 ///
-/// There are fewer entries than slots when no job waits any more, or when every tenant with waiting
-/// jobs has `max_active` jobs.
-pub fn next_turns(
+/// There are fewer entries than `room` when no tenant is [eligible](Load::is_eligible) any more.
+pub fn next_tenants(
     mut loads: Vec<Load>,
     last_served: Option<&Tenant>,
-    slots: usize,
-    max_active: usize,
+    room: usize,
+    max_dispatched: usize,
 ) -> Vec<Tenant> {
     loads.sort_unstable_by(|one, other| one.tenant.cmp(&other.tenant));
-    let tenants = loads.len();
-    // The first tenant after the one served last.
+    let count = loads.len();
+    // The index of the tenant after the one served last.
     let mut first = last_served.map_or(0, |last| loads.partition_point(|load| load.tenant <= *last));
-    let mut turns = Vec::new();
-    while turns.len() < slots {
-        let is_eligible = |position: &usize| {
-            let load = &loads[*position];
-            load.waiting > 0 && load.active < max_active
-        };
+    let mut tenants = Vec::new();
+    while tenants.len() < room {
+        let in_order = (first..first + count).map(|index| index % count);
+        let eligible = in_order.filter(|index| loads[*index].is_eligible(max_dispatched));
         // Of several minima, `min_by_key` returns the first.
-        let round = (first..first + tenants).map(|position| position % tenants);
-        let next = round.filter(is_eligible).min_by_key(|position| loads[*position].active);
-        let Some(next) = next else { break };
+        let Some(next) = eligible.min_by_key(|index| loads[*index].dispatched) else { break };
         let load = &mut loads[next];
-        load.active += 1;
-        load.waiting -= 1;
-        turns.push(load.tenant.clone());
+        load.dispatched += 1;
+        load.publishable -= 1;
+        tenants.push(load.tenant.clone());
         first = next + 1;
     }
-    turns
+    tenants
 }
 
 #[cfg(test)]

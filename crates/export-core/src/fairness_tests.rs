@@ -1,4 +1,4 @@
-//! The guarantees of the order of turns, for any loads.
+//! The guarantees of the order of tenants, for any loads.
 
 use std::collections::BTreeMap;
 
@@ -12,42 +12,42 @@ fn tenant(name: &str) -> Tenant {
     name.parse().expect("a tenant")
 }
 
-fn load(name: &str, active: usize, waiting: usize) -> Load {
-    Load { tenant: tenant(name), active, waiting }
+fn load(name: &str, dispatched: usize, publishable: usize) -> Load {
+    Load { tenant: tenant(name), dispatched, publishable }
 }
 
-fn turns(loads: &[Load], last_served: Option<&str>, slots: usize, max_active: usize) -> Vec<String> {
+fn next_names(loads: &[Load], last_served: Option<&str>, room: usize, max_dispatched: usize) -> Vec<String> {
     let last_served = last_served.map(tenant);
-    let turns = next_turns(loads.to_vec(), last_served.as_ref(), slots, max_active);
-    turns.into_iter().map(|tenant| tenant.to_string()).collect()
+    let tenants = next_tenants(loads.to_vec(), last_served.as_ref(), room, max_dispatched);
+    tenants.into_iter().map(|tenant| tenant.to_string()).collect()
 }
 
 #[test]
 fn the_tenant_with_the_fewest_jobs_comes_first() {
     let loads = [load("a", 5, 400), load("b", 0, 1), load("c", 2, 9)];
-    assert_eq!(turns(&loads, None, 6, 99), ["b", "c", "c", "c", "a", "c"]);
+    assert_eq!(next_names(&loads, None, 6, 99), ["b", "c", "c", "c", "a", "c"]);
 }
 
 #[test]
 fn equals_take_turns() {
     let loads = [load("a", 1, 9), load("b", 1, 9), load("c", 1, 9)];
-    assert_eq!(turns(&loads, Some("a"), 4, 99), ["b", "c", "a", "b"]);
-    assert_eq!(turns(&loads, Some("bb"), 1, 99), ["c"], "a tenant that has left keeps its position");
-    assert_eq!(turns(&loads, Some("z"), 1, 99), ["a"]);
+    assert_eq!(next_names(&loads, Some("a"), 4, 99), ["b", "c", "a", "b"]);
+    assert_eq!(next_names(&loads, Some("bb"), 1, 99), ["c"], "a tenant that has left keeps its position");
+    assert_eq!(next_names(&loads, Some("z"), 1, 99), ["a"]);
 }
 
 #[test]
-fn a_tenant_alone_gets_all_slots_up_to_the_limit() {
-    assert_eq!(turns(&[load("a", 3, 400)], Some("a"), 100, 8).len(), 5);
-    assert_eq!(turns(&[load("a", 9, 400)], None, 100, 8).len(), 0, "the limit was lowered meanwhile");
-    assert_eq!(turns(&[], None, 100, 8).len(), 0);
+fn a_tenant_alone_gets_all_the_room_up_to_the_limit() {
+    assert_eq!(next_names(&[load("a", 3, 400)], Some("a"), 100, 8).len(), 5);
+    assert_eq!(next_names(&[load("a", 9, 400)], None, 100, 8).len(), 0, "the limit was lowered meanwhile");
+    assert_eq!(next_names(&[], None, 100, 8).len(), 0);
 }
 
 /// Loads of up to eight tenants.
 fn any_loads() -> impl Strategy<Value = Vec<Load>> {
     let amounts = (0_usize..6, 0_usize..12);
     btree_map("[a-f]{1,2}", amounts, 0..8).prop_map(|loads| {
-        let of = |(name, (active, waiting)): (String, _)| load(&name, active, waiting);
+        let of = |(name, (dispatched, publishable)): (String, _)| load(&name, dispatched, publishable);
         loads.into_iter().map(of).collect()
     })
 }
@@ -58,68 +58,70 @@ fn any_last() -> impl Strategy<Value = Option<String>> {
 
 proptest! {
     #[test]
-    fn slots_are_filled_while_a_tenant_is_eligible(
-        loads in any_loads(), last in any_last(), slots in 0_usize..40, max_active in 1_usize..8,
+    fn the_room_is_filled_while_a_tenant_is_eligible(
+        loads in any_loads(), last in any_last(), room in 0_usize..40, max_dispatched in 1_usize..8,
     ) {
-        let turns = turns(&loads, last.as_deref(), slots, max_active);
-        let wanted = loads.iter().map(|load| load.waiting.min(max_active.saturating_sub(load.active)));
-        prop_assert_eq!(turns.len(), wanted.sum::<usize>().min(slots));
+        let tenants = next_names(&loads, last.as_deref(), room, max_dispatched);
+        let allowed = |load: &Load| max_dispatched.saturating_sub(load.dispatched);
+        let wanted = loads.iter().map(|load| load.publishable.min(allowed(load)));
+        prop_assert_eq!(tenants.len(), wanted.sum::<usize>().min(room));
     }
 
     #[test]
-    fn no_tenant_gets_more_slots_than_allowed_or_needed(
-        loads in any_loads(), last in any_last(), slots in 0_usize..40, max_active in 1_usize..8,
+    fn no_tenant_gets_more_jobs_than_allowed_or_needed(
+        loads in any_loads(), last in any_last(), room in 0_usize..40, max_dispatched in 1_usize..8,
     ) {
-        let turns = turns(&loads, last.as_deref(), slots, max_active);
+        let tenants = next_names(&loads, last.as_deref(), room, max_dispatched);
         for load in &loads {
-            let given = turns.iter().filter(|name| *name == load.tenant.as_str()).count();
-            prop_assert!(given <= load.waiting);
-            prop_assert!(given == 0 || load.active + given <= max_active);
+            let given = tenants.iter().filter(|name| *name == load.tenant.as_str()).count();
+            prop_assert!(given <= load.publishable);
+            prop_assert!(given == 0 || load.dispatched + given <= max_dispatched);
         }
     }
 
     #[test]
     fn a_tenant_with_more_jobs_never_comes_first(
-        loads in any_loads(), last in any_last(), slots in 0_usize..40, max_active in 1_usize..8,
+        loads in any_loads(), last in any_last(), room in 0_usize..40, max_dispatched in 1_usize..8,
     ) {
-        let turns = turns(&loads, last.as_deref(), slots, max_active);
+        let tenants = next_names(&loads, last.as_deref(), room, max_dispatched);
         let mut left: BTreeMap<&str, (usize, usize)> =
-            loads.iter().map(|load| (load.tenant.as_str(), (load.active, load.waiting))).collect();
-        for name in &turns {
-            let (active, _) = left[name.as_str()];
-            let fewest = left.values().filter(|(_, waiting)| *waiting > 0).map(|(active, _)| *active).min();
-            prop_assert_eq!(Some(active), fewest, "{} in {:?}", name, turns);
-            let (active, waiting) = left.get_mut(name.as_str()).expect("one of them");
-            (*active, *waiting) = (*active + 1, *waiting - 1);
+            loads.iter().map(|load| (load.tenant.as_str(), (load.dispatched, load.publishable))).collect();
+        for name in &tenants {
+            let eligible = left.values().filter(|(_, publishable)| *publishable > 0);
+            let fewest = eligible.map(|(dispatched, _)| *dispatched).min();
+            let (dispatched, _) = left[name.as_str()];
+            prop_assert_eq!(Some(dispatched), fewest, "{} in {:?}", name, tenants);
+            let (dispatched, publishable) = left.get_mut(name.as_str()).expect("one of them");
+            (*dispatched, *publishable) = (*dispatched + 1, *publishable - 1);
         }
     }
 
     #[test]
     fn equals_get_equal_shares(
-        names in prop::collection::btree_set("[a-f]{1,2}", 1..8), last in any_last(), slots in 0_usize..60,
-        active in 0_usize..5,
+        names in prop::collection::btree_set("[a-f]{1,2}", 1..8), last in any_last(), room in 0_usize..60,
+        dispatched in 0_usize..5,
     ) {
-        let loads: Vec<_> = names.iter().map(|name| load(name, active, 1_000)).collect();
-        let turns = turns(&loads, last.as_deref(), slots, 1_000);
-        let given = |name: &String| turns.iter().filter(|turn| *turn == name).count();
+        let loads: Vec<_> = names.iter().map(|name| load(name, dispatched, 1_000)).collect();
+        let tenants = next_names(&loads, last.as_deref(), room, 1_000);
+        let given = |name: &String| tenants.iter().filter(|tenant| *tenant == name).count();
         let counts: Vec<_> = names.iter().map(given).collect();
         let (fewest, most) = (counts.iter().min().expect("one"), counts.iter().max().expect("one"));
         prop_assert!(most - fewest <= 1, "{:?}", counts);
-        // Filled one slot at a time, the order is the same.
+        // With room for one job at a time, the order is the same.
         let mut last_served = last;
         let mut loads = loads;
-        for turn in &turns {
-            let next = self::turns(&loads, last_served.as_deref(), 1, 1_000);
-            prop_assert_eq!(&next[..], std::slice::from_ref(turn));
-            let load = loads.iter_mut().find(|load| load.tenant.as_str() == turn).expect("one of them");
-            load.active += 1;
-            last_served = Some(turn.clone());
+        for name in &tenants {
+            let next = next_names(&loads, last_served.as_deref(), 1, 1_000);
+            prop_assert_eq!(&next[..], std::slice::from_ref(name));
+            let load = loads.iter_mut().find(|load| load.tenant.as_str() == name).expect("one of them");
+            load.dispatched += 1;
+            last_served = Some(name.clone());
         }
     }
 
     #[test]
     fn the_order_in_which_loads_are_given_does_not_matter(
-        loads in any_loads(), last in any_last(), slots in 0_usize..40, max_active in 1_usize..8,
+        loads in any_loads(), last in any_last(), room in 0_usize..40, max_dispatched in 1_usize..8,
         seed in any::<u64>(),
     ) {
         let mut others = loads.clone();
@@ -127,7 +129,7 @@ proptest! {
             let other = seed.rotate_left(u32::try_from(position).expect("few")) % (position as u64 + 1);
             others.swap(position, usize::try_from(other).expect("few"));
         }
-        let wanted = turns(&loads, last.as_deref(), slots, max_active);
-        prop_assert_eq!(turns(&others, last.as_deref(), slots, max_active), wanted);
+        let wanted = next_names(&loads, last.as_deref(), room, max_dispatched);
+        prop_assert_eq!(next_names(&others, last.as_deref(), room, max_dispatched), wanted);
     }
 }

@@ -1,6 +1,11 @@
-//! The dispatcher: publishes waiting jobs to the broker, a few at a time.
+//! The dispatcher: publishes queued jobs to the broker, a few at a time.
 //!
-//! Why few. Accepted jobs wait in MongoDB, where they can be counted and ordered fairly between
+//! Terms. A job is *queued* while it is `NOT_STARTED`. A queued job is *unpublished* until its
+//! message is published, and *in the broker* after that. An unpublished job is *due* when its
+//! `runAfter` has passed; only due jobs are published. A job is *dispatched* while it is in the
+//! broker or running. A *turn* is the lease that lets one dispatcher publish.
+//!
+//! Why few. Accepted jobs stay in MongoDB, where they can be counted and ordered fairly between
 //! tenants ([`export_core::fairness`]); a broker queue only knows the order of arrival. So the
 //! broker gets just enough jobs that no worker waits, and a tenant that submits later can still be
 //! next.
@@ -9,9 +14,9 @@
 //! of copies may run: a lease in MongoDB gives them turns. A copy that dies or loses its turn
 //! causes at most duplicate messages, and publishing twice is safe.
 //!
-//! Wake-ups. A job accepted by this process, a change of any job while jobs wait for capacity, and
-//! a timer for everything else: jobs whose back-off has ended, and jobs accepted by a copy that
-//! died.
+//! Wake-ups. A job accepted by this process, a change of any job while jobs wait for room in the
+//! broker, and a timer for everything else: jobs whose back-off has ended, and jobs accepted by a
+//! copy that died.
 
 mod round;
 
@@ -32,12 +37,11 @@ pub use round::Outcome;
 /// Minimum time between the starts of two rounds: at most 50 rounds per second.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(20);
 /// The same while the broker has as many jobs as are running, so that no worker waits.
-const MIN_ROUND_INTERVAL_WHILE_FULL: Duration = Duration::from_millis(100);
-/// Mean time between rounds without a wake-up, while jobs wait. Each wait is randomly between 0.5
-/// and
-/// 1.5 times as long, so that copies do not run in step.
-const INTERVAL_WHILE_JOBS_WAIT: Duration = Duration::from_secs(1);
-/// The same while no job waits.
+const MIN_ROUND_INTERVAL_WHILE_STOCKED: Duration = Duration::from_millis(100);
+/// Mean time between rounds without a wake-up, while there are unpublished jobs. Each wait is
+/// randomly between 0.5 and 1.5 times as long, so that copies do not run in step.
+const INTERVAL_WHILE_UNPUBLISHED: Duration = Duration::from_secs(1);
+/// The same while there are none.
 const INTERVAL_WHILE_IDLE: Duration = Duration::from_secs(2);
 /// Back-off after failed rounds: the first wait, doubled with each failure up to the maximum.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
@@ -45,7 +49,7 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(4);
 /// Maximum time that a round may continue after the stop signal.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Publishes waiting jobs to the broker.
+/// Publishes queued jobs to the broker.
 #[derive(Debug)]
 pub struct Dispatcher {
     /// The job store.
@@ -54,20 +58,20 @@ pub struct Dispatcher {
     changes: Changes,
     /// Publishes jobs to the workers.
     publisher: Publisher,
-    /// Maximum number of jobs of one tenant that are published or running.
+    /// Maximum number of dispatched jobs of one tenant.
     max_running_per_tenant: usize,
     /// Identifies this dispatcher as the owner of a turn.
     owner: String,
-    wake: Wake,
+    waker: DispatcherWaker,
 }
 
-/// Wakes the dispatcher of this process. Cheap to clone.
+/// Wakes the dispatcher task of this process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Wake(Arc<Notify>);
+pub struct DispatcherWaker(Arc<Notify>);
 
-impl Wake {
-    /// Signals a new job. Does not block.
-    pub fn now(&self) {
+impl DispatcherWaker {
+    /// Makes the dispatcher start a round, because there is a new job. Does not block.
+    pub fn wake_up(&self) {
         self.0.notify_one();
     }
 }
@@ -81,12 +85,12 @@ impl Dispatcher {
         max_running_per_tenant: usize,
     ) -> Self {
         let owner = Uuid::new_v4().to_string();
-        Self { jobs, changes, publisher, max_running_per_tenant, owner, wake: Wake::default() }
+        Self { jobs, changes, publisher, max_running_per_tenant, owner, waker: DispatcherWaker::default() }
     }
 
     /// The handle that wakes this dispatcher.
-    pub fn wake(&self) -> Wake {
-        self.wake.clone()
+    pub fn waker(&self) -> DispatcherWaker {
+        self.waker.clone()
     }
 
     /// Dispatches until `stop`. Jobs signalled before `stop` get a last round, which may take
@@ -100,29 +104,33 @@ impl Dispatcher {
                 outcome = self.round() => outcome,
                 () = grace_after(&stop) => return,
             };
-            let is_full = matches!(outcome, Ok(Outcome::Full));
-            let min_interval = sleep_until(
-                began_at + if is_full { MIN_ROUND_INTERVAL_WHILE_FULL } else { MIN_ROUND_INTERVAL },
-            );
+            let min_interval = if matches!(outcome, Ok(Outcome::BrokerStocked)) {
+                MIN_ROUND_INTERVAL_WHILE_STOCKED
+            } else {
+                MIN_ROUND_INTERVAL
+            };
+            let min_interval_over = sleep_until(began_at + min_interval);
             let wait = match outcome {
-                // More jobs may wait. After the stop signal, other copies continue.
+                // More jobs may be due. After the stop signal, other copies continue.
                 Ok(Outcome::Published) if !stop.is_cancelled() => {
                     back_off = FIRST_BACK_OFF;
-                    min_interval.await;
+                    min_interval_over.await;
                     continue;
                 }
-                Ok(Outcome::Full | Outcome::NoRoom) if any_change.is_none() => {
+                Ok(Outcome::BrokerStocked | Outcome::LimitReached) if any_change.is_none() => {
                     any_change = Some(self.changes.subscribe_to_any());
                     // Another round, because changes before the subscription are not reported.
-                    min_interval.await;
+                    min_interval_over.await;
                     continue;
                 }
-                Ok(Outcome::Full | Outcome::NoRoom | Outcome::Published) => INTERVAL_WHILE_JOBS_WAIT,
+                Ok(Outcome::BrokerStocked | Outcome::LimitReached | Outcome::Published) => {
+                    INTERVAL_WHILE_UNPUBLISHED
+                }
                 Ok(Outcome::NotDue | Outcome::NotOurTurn) => {
                     any_change = None;
-                    INTERVAL_WHILE_JOBS_WAIT
+                    INTERVAL_WHILE_UNPUBLISHED
                 }
-                Ok(Outcome::NoneWaiting) => {
+                Ok(Outcome::NoneUnpublished) => {
                     any_change = None;
                     INTERVAL_WHILE_IDLE
                 }
@@ -141,10 +149,10 @@ impl Dispatcher {
                 }
             };
             back_off = FIRST_BACK_OFF;
-            min_interval.await;
+            min_interval_over.await;
             tokio::select! {
                 biased;
-                () = self.wake.0.notified() => {}
+                () = self.waker.0.notified() => {}
                 () = stop.cancelled() => return,
                 () = changed(any_change.as_mut()) => {}
                 () = sleep(wait.mul_f64(0.5 + fastrand::f64())) => {}

@@ -72,8 +72,8 @@ impl Sweeper {
 
     /// Publishes one batch of these jobs again. `true` if there were any and all were published.
     async fn publish_batch(&self) -> Result<bool, StoreError> {
-        let waiting = self.jobs.lost_messages(self.queue_age).await?;
-        for job in &waiting {
+        let unclaimed = self.jobs.lost_messages(self.queue_age).await?;
+        for job in &unclaimed {
             let job_id = job.job_id;
             if let Err(error) = self.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await {
                 // The next ones would probably fail, too.
@@ -83,7 +83,7 @@ impl Sweeper {
             self.jobs.mark_published(job_id, job.epoch).await?;
             info!(job.id = %job_id, "no worker has claimed the job: its message is published again, in case it was lost");
         }
-        Ok(!waiting.is_empty())
+        Ok(!unclaimed.is_empty())
     }
 }
 

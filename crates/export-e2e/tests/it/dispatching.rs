@@ -51,7 +51,7 @@ async fn tenants_take_turns_and_the_broker_gets_few_at_a_time() {
         if done.len() == 10 {
             // One tenant's job is behind another's burst.
             late = Some(line.job("d", Priority::Interactive).await);
-            dispatching.wake.now();
+            dispatching.waker.wake_up();
         }
     }
     let position = |name: &str| done.iter().position(|tenant| tenant == name).expect("done");
@@ -110,7 +110,7 @@ async fn a_tenant_has_no_more_than_it_may() {
     line.job("b", Priority::Interactive).await;
     assert_eq!(dispatcher.round().await.expect("a round"), Outcome::Published);
     assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
-    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NoRoom, "\"a\" has two that run");
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::LimitReached, "\"a\" has two that run");
     assert_eq!(line.tenants_in_broker(1).await, counts([("b", 1)]));
     let failure = Failure { code: "test".to_owned(), message: "it was only a test".to_owned() };
     line.jobs.fail(&running[0], &failure).await.expect("an answer");
@@ -141,7 +141,7 @@ async fn two_dispatchers_release_each_job_once() {
     assert_eq!(sent.iter().cloned().collect::<BTreeSet<_>>(), expected, "each once, none never");
     // Woken once more, they have nothing to send.
     for dispatching in &both {
-        dispatching.wake.now();
+        dispatching.waker.wake_up();
     }
     for dispatching in both {
         dispatching.end().await;
@@ -166,7 +166,7 @@ async fn jobs_wait_while_the_broker_is_away() {
     proxy.restore_connections();
     // The publisher connects again after a back-off.
     let asked_at = Instant::now();
-    while dispatcher.round().await.expect("a round") != Outcome::NoRoom {
+    while dispatcher.round().await.expect("a round") != Outcome::LimitReached {
         assert!(asked_at.elapsed() < PATIENCE, "nothing is released");
     }
     line.until_in_broker(IN_BROKER).await;
@@ -231,7 +231,7 @@ async fn dispatching_recovers_from_a_purged_queue() {
     let first = line.until_in_broker(IN_BROKER).await;
     let queue = line.topology.queue();
     line.channel.queue_purge(queue.as_str().into(), QueuePurgeOptions::default()).await.expect("purged");
-    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::NoRoom);
+    assert_eq!(dispatcher.round().await.expect("a round"), Outcome::LimitReached);
     assert_eq!(line.messages().await, 0, "nothing else is sent meanwhile");
     let dispatching = line.dispatcher(64).await;
     let sweeper = Sweeper {

@@ -161,7 +161,7 @@ async fn accept(
     }
     info!(job.id = %job_id, trace.id = trace_id, job.range = %job.request.range, "export accepted");
 
-    state.dispatch.now();
+    state.dispatcher.wake_up();
     state.audit.created(&tenant, &created_by, job_id, &trail, "accepted").await;
     Ok(job)
 }

@@ -1,10 +1,10 @@
 //! One round of the dispatcher: read the load, take the turn, choose jobs, publish them, mark them
-//! as published, give the turn back.
+//! as published, give the turn back. The terms are explained in [the parent module](super).
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use export_core::fairness::{Load, next_turns};
+use export_core::fairness::{Load, next_tenants};
 use export_core::message::WakeUp;
 use export_core::{Tenant, causes};
 use export_store::{Occupancy, PendingMessage, StoreError, Turn};
@@ -23,21 +23,22 @@ const MAX_PER_ROUND: usize = 64;
 const TURN_ATTEMPTS: u32 = 5;
 /// Maximum wait between two attempts to take the turn.
 const MAX_TURN_WAIT: Duration = Duration::from_millis(60);
-/// Maximum number of searches for jobs in one round. More than one is needed only for tenants whose
-/// jobs all wait for the end of a back-off.
+/// Maximum number of searches for jobs in one round. More than one is needed only for tenants with
+/// fewer due jobs than their part of the room.
 const MAX_SEARCHES: usize = 50;
 
 /// The outcome of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// No job waits.
-    NoneWaiting,
-    /// Jobs wait, and the broker has as many jobs as are running.
-    Full,
-    /// Jobs wait, and a limit is reached: their tenants run the maximum, or the first published
-    /// jobs are not claimed yet.
-    NoRoom,
-    /// Capacity is available, but all waiting jobs are in back-off.
+    /// There are no unpublished jobs.
+    NoneUnpublished,
+    /// The broker has as many jobs as are running, so no worker waits.
+    BrokerStocked,
+    /// A limit is reached: every tenant with unpublished jobs has its maximum of dispatched jobs,
+    /// or the first published jobs are not claimed yet.
+    LimitReached,
+    /// There is room, but no unpublished job may be published yet: all are in back-off, or wait for
+    /// the result of a dispatched job.
     NotDue,
     /// Another dispatcher has the turn.
     NotOurTurn,
@@ -47,7 +48,7 @@ pub enum Outcome {
     PublishFailed,
 }
 
-/// The waiting tenants, and the published and running jobs.
+/// The tenants with unpublished jobs, and the dispatched jobs.
 #[derive(Debug)]
 struct Snapshot {
     loads: Vec<Load>,
@@ -62,27 +63,30 @@ impl Snapshot {
         most.saturating_sub(self.occupancy.in_broker).min(MAX_PER_ROUND)
     }
 
-    /// The outcome while nothing can be published.
-    fn no_room(&self) -> Outcome {
+    /// Whether there is room for a job, and a tenant below its maximum of dispatched jobs.
+    fn may_publish(&self, max_dispatched: usize) -> bool {
+        self.room() > 0 && self.loads.iter().any(|load| load.is_eligible(max_dispatched))
+    }
+
+    /// The outcome of a round that publishes nothing because room or tenants are used up.
+    fn outcome_without_room(&self) -> Outcome {
         let is_stocked = self.room() == 0 && self.occupancy.running >= MIN_IN_BROKER;
-        if is_stocked { Outcome::Full } else { Outcome::NoRoom }
+        if is_stocked { Outcome::BrokerStocked } else { Outcome::LimitReached }
     }
 }
 
 impl Dispatcher {
-    /// Publishes as many jobs as capacity allows. If there are none, it reads two small indexes and
-    /// writes nothing.
+    /// Publishes as many jobs as there is room for. If there is none, or no unpublished job, it
+    /// reads two small indexes and writes nothing.
     ///
     /// [`run`](Self::run) calls this; tests call it to step the dispatcher by hand.
     pub async fn round(&self) -> Result<Outcome, StoreError> {
         let snapshot = self.snapshot().await?;
         if snapshot.loads.is_empty() {
-            return Ok(Outcome::NoneWaiting);
+            return Ok(Outcome::NoneUnpublished);
         }
-        if next_turns(snapshot.loads.clone(), None, snapshot.room().min(1), self.max_running_per_tenant)
-            .is_empty()
-        {
-            return Ok(snapshot.no_room());
+        if !snapshot.may_publish(self.max_running_per_tenant) {
+            return Ok(snapshot.outcome_without_room());
         }
         let Some(turn) = self.take_turn().await? else { return Ok(Outcome::NotOurTurn) };
         let mut last_tenant = None;
@@ -96,11 +100,13 @@ impl Dispatcher {
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
         let (tenants, occupancy) = tokio::try_join!(self.jobs.waiting_tenants(), self.jobs.occupancy())?;
-        let load = |tenant: Tenant| {
-            let active = occupancy.by_tenant.get(&tenant).copied().unwrap_or_default();
-            Load { tenant, active, waiting: MAX_PER_ROUND }
+        let load_of = |tenant: Tenant| {
+            let dispatched = occupancy.by_tenant.get(&tenant).copied().unwrap_or_default();
+            // Not counted, but assumed to be enough. `choose` lowers it to the number of jobs that
+            // a search finds.
+            Load { tenant, dispatched, publishable: MAX_PER_ROUND }
         };
-        Ok(Snapshot { loads: tenants.into_iter().map(load).collect(), occupancy })
+        Ok(Snapshot { loads: tenants.into_iter().map(load_of).collect(), occupancy })
     }
 
     /// Takes the turn; `None` if another dispatcher keeps it, which then publishes the same jobs.
@@ -125,10 +131,10 @@ impl Dispatcher {
         let snapshot = self.snapshot().await?;
         let room = snapshot.room();
         if room == 0 {
-            return Ok(snapshot.no_room());
+            return Ok(snapshot.outcome_without_room());
         }
-        let (chosen, last) = self.choose(snapshot, turn.last_tenant.as_ref(), room).await?;
-        *last_tenant = last;
+        let (chosen, last_chosen) = self.choose(snapshot, turn.last_tenant.as_ref(), room).await?;
+        *last_tenant = last_chosen;
         if chosen.is_empty() {
             return Ok(Outcome::NotDue);
         }
@@ -144,45 +150,45 @@ impl Dispatcher {
 
     /// The next jobs in fair order, at most `room`, and the last tenant, after which the next round
     /// continues.
+    ///
+    /// Divides the room fairly among the tenants and searches for as many jobs of each. If a tenant
+    /// has fewer, its load is lowered, and the room is divided again.
     async fn choose(
         &self,
         Snapshot { mut loads, occupancy }: Snapshot,
-        served_last: Option<&Tenant>,
+        last_served: Option<&Tenant>,
         room: usize,
     ) -> Result<(Vec<(Tenant, PendingMessage)>, Option<Tenant>), StoreError> {
-        let (no_keys, active) = (BTreeSet::new(), &occupancy.keys);
+        let no_keys = BTreeSet::new();
         let mut found: HashMap<Tenant, Vec<PendingMessage>> = HashMap::new();
-        for search in 1.. {
-            let turns = next_turns(loads.clone(), served_last, room, self.max_running_per_tenant);
-            let mut wanted: HashMap<&Tenant, usize> = HashMap::new();
-            for tenant in &turns {
-                *wanted.entry(tenant).or_default() += 1;
+        let mut searches = 0;
+        loop {
+            let tenants = next_tenants(loads.clone(), last_served, room, self.max_running_per_tenant);
+            // Tenants with fewer found jobs than they may publish.
+            let mut missing = count_each(&tenants);
+            missing.retain(|tenant, wanted| found.get(tenant).is_none_or(|jobs| jobs.len() < *wanted));
+            if missing.is_empty() || searches == MAX_SEARCHES {
+                let last = tenants.last().cloned();
+                return Ok((jobs_in_order(tenants, found), last));
             }
-            // Search for the tenants with fewer found than wanted jobs. A tenant that was searched
-            // already wants at most the jobs that it has.
-            let missing = wanted
-                .into_iter()
-                .filter(|(tenant, count)| found.get(*tenant).is_none_or(|jobs| jobs.len() < *count));
-            let searches =
-                missing.map(|(tenant, count)| (tenant, count, active.get(tenant).unwrap_or(&no_keys)));
-            let searches = searches.map(|(tenant, count, active)| async move {
-                let jobs = self.jobs.next_waiting(tenant, count, active).await?;
-                Ok::<_, StoreError>((tenant.clone(), count, jobs))
-            });
-            let found_now = try_join_all(searches).await?;
-            if found_now.is_empty() || search == MAX_SEARCHES {
-                let last = turns.last().cloned();
-                return Ok((in_order(turns, found), last));
-            }
-            for (tenant, count, jobs) in found_now {
+            searches += 1;
+            let found_now = try_join_all(missing.into_iter().map(|(tenant, wanted)| {
+                let dispatched_keys = occupancy.keys.get(&tenant).unwrap_or(&no_keys);
+                async move {
+                    let jobs = self.jobs.next_waiting(&tenant, wanted, dispatched_keys).await?;
+                    Ok::<_, StoreError>((tenant, wanted, jobs))
+                }
+            }));
+            for (tenant, wanted, jobs) in found_now.await? {
+                // More jobs may be due nevertheless, because the search drops jobs with the same
+                // share key. The next round, which follows at once, excludes the dispatched keys.
                 let load = loads.iter_mut().find(|load| load.tenant == tenant);
-                if let Some(load) = load.filter(|_| jobs.len() < count) {
-                    load.waiting = jobs.len();
+                if let Some(load) = load.filter(|_| jobs.len() < wanted) {
+                    load.publishable = jobs.len();
                 }
                 found.insert(tenant, jobs);
             }
         }
-        Ok((Vec::new(), None))
     }
 
     /// Publishes the jobs' messages and returns the jobs that the broker has confirmed.
@@ -204,16 +210,26 @@ impl Dispatcher {
     }
 }
 
-/// The found jobs, as the turns have it.
-fn in_order(
-    turns: Vec<Tenant>,
+/// How often each tenant is in the list.
+fn count_each(tenants: &[Tenant]) -> HashMap<Tenant, usize> {
+    let mut counts = HashMap::new();
+    for tenant in tenants {
+        *counts.entry(tenant.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// The next found job of each of these tenants, in the order of `tenants`. A tenant may be in it
+/// more than once.
+fn jobs_in_order(
+    tenants: Vec<Tenant>,
     found: HashMap<Tenant, Vec<PendingMessage>>,
 ) -> Vec<(Tenant, PendingMessage)> {
     let mut left: HashMap<_, _> =
         found.into_iter().map(|(tenant, jobs)| (tenant, jobs.into_iter())).collect();
-    let job_of = |tenant: Tenant| {
+    let next_job_of = |tenant: Tenant| {
         let job = left.get_mut(&tenant)?.next()?;
         Some((tenant, job))
     };
-    turns.into_iter().filter_map(job_of).collect()
+    tenants.into_iter().filter_map(next_job_of).collect()
 }

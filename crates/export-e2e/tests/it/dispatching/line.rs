@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_rs::Runtime;
 use bson::{Document, doc};
 use export_amqp::{Publisher, Topology};
-use export_api::tasks::dispatcher::{Dispatcher, Wake};
+use export_api::tasks::dispatcher::{Dispatcher, DispatcherWaker};
 use export_core::access::AllowedVehicles;
 use export_core::job::{Failure, NewJob, Priority};
 use export_core::request::ExportRequest;
@@ -35,7 +35,7 @@ pub(super) struct Line {
 
 /// A dispatcher at work.
 pub(super) struct Dispatching {
-    pub(super) wake: Wake,
+    pub(super) waker: DispatcherWaker,
     pub(super) stop: CancellationToken,
     tasks: [JoinHandle<()>; 2],
 }
@@ -68,13 +68,13 @@ impl Line {
     pub(super) async fn dispatcher(&self, max_running_per_tenant: usize) -> Dispatching {
         let url = self.space.services.rabbitmq_url.clone();
         let (dispatcher, changes) = self.new_dispatcher(url, max_running_per_tenant).await;
-        let (stop, wake) = (CancellationToken::new(), dispatcher.wake());
+        let (stop, waker) = (CancellationToken::new(), dispatcher.waker());
         let following = stop.clone().cancelled_owned();
         let tasks = [
             tokio::spawn(dispatcher.run(stop.clone())),
             tokio::spawn(async move { changes.run(following).await }),
         ];
-        Dispatching { wake, stop, tasks }
+        Dispatching { waker, stop, tasks }
     }
 
     /// A dispatcher that does nothing between the rounds that the test asks for.
