@@ -15,8 +15,9 @@ const MAX_BATCH: usize = 64;
 /// Number of concurrent writes. More concurrent writes make smaller batches, and the cost of a
 /// write does not depend on its size (figures in docs/performance.md).
 const MAX_WRITES: usize = 1;
-/// Capacity of the queue of jobs. Beyond it, requests wait; their number is bounded, too.
-const QUEUE: usize = 1_024;
+/// Capacity of the queue of jobs to be written. Beyond it, requests wait; their number is bounded,
+/// too.
+const QUEUE_CAPACITY: usize = 1_024;
 /// Maximum time from the request to the start of its write. Clients do not wait much longer, and
 /// while MongoDB is slow, abandoned requests must not delay the others.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,10 +48,10 @@ impl NotAccepted {
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     store: JobStore,
-    jobs: mpsc::Sender<QueuedJob>,
+    queue: mpsc::Sender<QueuedJob>,
 }
 
-/// A job in the queue.
+/// A job that waits to be written.
 #[derive(Debug)]
 struct QueuedJob {
     new: NewJob,
@@ -62,9 +63,9 @@ struct QueuedJob {
 impl Acceptor {
     /// Starts the task that writes.
     pub fn start(store: &JobStore) -> Self {
-        let (jobs, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(write_jobs(store.clone(), waiting));
-        Self { store: store.clone(), jobs }
+        let (queue, queued_jobs) = mpsc::channel(QUEUE_CAPACITY);
+        tokio::spawn(write_jobs(store.clone(), queued_jobs));
+        Self { store: store.clone(), queue }
     }
 
     /// Writes a job. On success, the job is durable on a majority of MongoDB's servers.
@@ -76,12 +77,12 @@ impl Acceptor {
     pub async fn create(&self, new: NewJob) -> Result<Created, NotAccepted> {
         let (tenant, idempotency) = (new.tenant.clone(), new.idempotency.clone());
         let deadline = Instant::now() + QUEUE_TIMEOUT;
-        match (written(&self.jobs, new, deadline).await?, idempotency) {
+        match (queue_and_write(&self.queue, new, deadline).await?, idempotency) {
             (Written::New(job), _) => Ok(Created::New(*job)),
             // Looked up here and not by the writing task, so that other jobs do not wait for it.
             (Written::KeyKnown, Some(idempotency)) => {
-                let before = self.store.accepted_before(&tenant, &idempotency).await;
-                before.map_err(NotAccepted::not_written)
+                let existing = self.store.accepted_before(&tenant, &idempotency).await;
+                existing.map_err(NotAccepted::not_written)
             }
             (Written::KeyKnown, None) => Err(NotAccepted::not_written(StoreError::Bug(
                 "a job without an idempotency key has a known key",
@@ -92,32 +93,32 @@ impl Acceptor {
 }
 
 /// Queues a job and waits for the outcome of its write.
-async fn written(
-    to: &mpsc::Sender<QueuedJob>,
+async fn queue_and_write(
+    queue: &mpsc::Sender<QueuedJob>,
     new: NewJob,
     deadline: Instant,
 ) -> Result<Written, NotAccepted> {
     let (answer, answered) = oneshot::channel();
-    let stopped = || StoreError::Stopped("write a new job");
-    match timeout_at(deadline, to.send(QueuedJob { new, deadline, answer })).await {
+    let stopped_error = || StoreError::Stopped("write a new job");
+    match timeout_at(deadline, queue.send(QueuedJob { new, deadline, answer })).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => return Err(NotAccepted::not_written(stopped())),
-        Err(_) => return Err(overdue()),
+        Ok(Err(_)) => return Err(NotAccepted::not_written(stopped_error())),
+        Err(_) => return Err(overdue_error()),
     }
-    answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(Arc::new(stopped()))))
+    answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(Arc::new(stopped_error()))))
 }
 
-fn overdue() -> NotAccepted {
+fn overdue_error() -> NotAccepted {
     NotAccepted::not_written(StoreError::Overdue("write a new job"))
 }
 
-async fn write_jobs(store: JobStore, mut waiting: mpsc::Receiver<QueuedJob>) {
+async fn write_jobs(store: JobStore, mut queue: mpsc::Receiver<QueuedJob>) {
     let writes = Arc::new(Semaphore::new(MAX_WRITES));
     loop {
         // The permit first: jobs that arrive while a write is in progress join the next batch.
         let Ok(permit) = Arc::clone(&writes).acquire_owned().await else { return };
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        if waiting.recv_many(&mut batch, MAX_BATCH).await == 0 {
+        if queue.recv_many(&mut batch, MAX_BATCH).await == 0 {
             return;
         }
         tokio::spawn(write_batch(store.clone(), batch, permit));
@@ -129,13 +130,13 @@ async fn write_batch(store: JobStore, batch: Vec<QueuedJob>, _permit: OwnedSemap
     let (in_time, overdue_jobs): (Vec<QueuedJob>, Vec<_>) =
         batch.into_iter().partition(|job| now < job.deadline);
     for job in overdue_jobs {
-        job.answer.send(Err(overdue())).ok();
+        job.answer.send(Err(overdue_error())).ok();
     }
     if in_time.is_empty() {
         return;
     }
     let (new, answers): (Vec<NewJob>, Vec<_>) = in_time.into_iter().map(|job| (job.new, job.answer)).unzip();
-    // Jobs whose clients have disconnected are written, too: see `create`.
+    // Jobs whose clients have disconnected are written, too: see "Cancel safety" of `create`.
     match store.create_all(&new).await {
         Ok(written) => {
             for (written, answer) in written.into_iter().zip(answers) {
