@@ -29,27 +29,40 @@ const NEIGHBOURS: u16 = 50;
 /// Largest edit distance (Levenshtein) at which a known name is suggested.
 const MAX_DISTANCE: usize = 2;
 
-/// Checks a new job, sets its priority and admits it.
-///
-/// `None` if a job with its idempotency key exists, even if the check fails now: the repeated
-/// request gets the existing job, whose vehicles may have disappeared since.
+/// A new job that passed the checks.
+#[derive(Debug)]
+pub(super) enum Checked {
+    /// The job may be written.
+    Admitted {
+        /// Its priority among its tenant's jobs.
+        priority: Priority,
+        /// The permission to write it.
+        permit: AdmissionPermit,
+    },
+    /// The job was refused, but its idempotency key is known: the repeated request gets the
+    /// existing job, whose vehicles may have disappeared since.
+    KeyKnown,
+}
+
+/// Checks a new job and admits it within the limits of queued jobs.
 ///
 /// # Errors
-/// 422 for an invalid request, 429 if a limit of waiting jobs is reached, 503 if MongoDB is
+/// 422 for an invalid request, 429 if a limit of queued jobs is reached, 503 if MongoDB is
 /// unavailable.
-pub(super) async fn admit(state: &ApiState, new: &mut NewJob) -> Result<Option<AdmissionPermit>, Problem> {
+pub(super) async fn check_and_admit(state: &ApiState, new: &NewJob) -> Result<Checked, Problem> {
     let admitted = async {
-        new.priority = check(state, &new.allowed_vehicles, &new.request).await?;
-        state.admission.admit(&new.tenant).await
+        let priority = check(state, &new.allowed_vehicles, &new.request).await?;
+        let permit = state.admission.admit(&new.tenant).await?;
+        Ok(Checked::Admitted { priority, permit })
     };
     let problem = match admitted.await {
-        Ok(permit) => return Ok(Some(permit)),
+        Ok(admitted) => return Ok(admitted),
         Err(problem) => problem,
     };
     if let Some(idempotency) = &new.idempotency
         && state.jobs.knows_key(&new.tenant, &idempotency.key).await?
     {
-        return Ok(None);
+        return Ok(Checked::KeyKnown);
     }
     Err(problem)
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
-use super::checks;
+use super::checks::{self, Checked};
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::schema::ExportRequest as ExportRequestBody;
@@ -77,17 +77,25 @@ pub async fn create(
         share_key: state.share_results.then(|| ShareKey::of(&request, &principal.vehicles)),
         request,
         allowed_vehicles: principal.vehicles.clone(),
+        // Set below, because it depends on the number of vehicles.
         priority: Priority::default(),
         max_attempts: state.max_attempts.get(),
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),
     };
-    let permit = checks::admit(&state, &mut new).await?;
+    let permit = match checks::check_and_admit(&state, &new).await? {
+        Checked::Admitted { priority, permit } => {
+            new.priority = priority;
+            Some(permit)
+        }
+        // The store finds the existing job by its key and writes nothing.
+        Checked::KeyKnown => None,
+    };
 
     // Its own task, so that the job is accepted completely even if the client disconnects.
-    let accepting =
+    let accepted =
         tokio::spawn(accept(state.clone(), principal.clone(), new, permit, trail).in_current_span());
-    let job = accepting.await.map_err(|panic| {
+    let job = accepted.await.map_err(|panic| {
         error!(error = %panic, "accepting a job panicked");
         Problem::internal()
     })??;
@@ -116,7 +124,8 @@ pub async fn create(
     Ok(response)
 }
 
-/// Writes the job, wakes the dispatcher and writes the audit entry.
+/// Writes the job, wakes the dispatcher and writes the audit entry. There is no `permit` if a job
+/// with the idempotency key is known.
 async fn accept(
     state: ApiState,
     caller: Principal,
@@ -126,8 +135,10 @@ async fn accept(
 ) -> Result<Job, Problem> {
     let (job_id, tenant, created_by) = (new.id, new.tenant.clone(), new.created_by.clone());
     let created = state.acceptor.create(new).await;
-    if matches!(&created, Ok(Created::New(_)) | Err(NotAccepted { may_exist: true, .. })) {
-        permit.into_iter().for_each(AdmissionPermit::keep);
+    let may_be_written = matches!(&created, Ok(Created::New(_)) | Err(NotAccepted { may_exist: true, .. }));
+    if may_be_written && let Some(permit) = permit {
+        // The job stays counted. Otherwise dropping the permit takes the admission back.
+        permit.keep();
     }
     let job = match created {
         Ok(Created::New(job)) => job,
