@@ -70,7 +70,8 @@ pub fn router(state: ApiState) -> Router {
     let description = description::completed(&description);
     let queries = KnownQueries::of(&description);
     operations
-        // The last layer runs first: limits per address, authentication, limits per caller, query.
+        // The last layer runs first: limit of 401 answers per address, authentication, limits per
+        // caller, query.
         .route_layer(from_fn_with_state(queries, refuse_unknown_queries))
         .route_layer(from_fn_with_state(state.limits.clone(), limit_callers))
         .route_layer(from_fn_with_state(state.auth.clone(), authenticate))

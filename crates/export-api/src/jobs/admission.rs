@@ -1,7 +1,8 @@
-//! Admission control: the limits of waiting jobs and of the size of an export.
+//! Admission control: the limits of queued jobs and of the size of an export.
 //!
-//! Waiting jobs are counted in MongoDB, at most once per second; [`counter`] explains why the
-//! limits are exact all the same.
+//! A job is *queued* while it is `NOT_STARTED`, whether or not its message is in the broker. Queued
+//! jobs are counted in MongoDB, at most once per second; [`counter`] explains why the limits are
+//! exact all the same.
 
 mod counter;
 

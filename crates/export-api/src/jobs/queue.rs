@@ -1,4 +1,4 @@
-//! Queue positions of waiting jobs, and forecasts of their start and end.
+//! Queue positions of queued jobs, and forecasts of their start and end.
 //!
 //! A tenant sees positions among its own jobs only; the jobs of other tenants are confidential. The
 //! queue of a tenant is read at most once per second for all its requests together.
@@ -30,7 +30,7 @@ const READ_TIMEOUT: Duration = Duration::from_millis(500);
 /// Maximum number of cached tenants. A queue needs about 50 bytes per job, and all queues together
 /// have at most `MAX_QUEUED` jobs: half a megabyte by default.
 const MAX_TENANTS: u64 = 1_024;
-/// Bounds of `Retry-After` in seconds when a limit of waiting jobs is reached, and its value while
+/// Bounds of `Retry-After` in seconds when a limit of queued jobs is reached, and its value while
 /// the rate of starts is unknown.
 const MIN_RETRY_SECONDS: u64 = 1;
 const DEFAULT_RETRY_SECONDS: u64 = 5;
@@ -63,8 +63,8 @@ struct Positions {
 struct Recent {
     started_ago_ms: Vec<u64>,
     durations_ms: Vec<(Priority, u64)>,
-    /// For all tenants together: the number of tenants with waiting jobs. Otherwise 1.
-    waiting_tenants: u64,
+    /// For all tenants together: the number of tenants with queued jobs. Otherwise 1.
+    queued_tenants: u64,
 }
 
 /// The queue position of a waiting job
@@ -95,9 +95,9 @@ impl QueueView {
 impl Positions {
     fn of(line: Line) -> Self {
         let length = u64::try_from(line.places.len()).unwrap_or(u64::MAX);
-        let places = line.places.into_iter().zip(1..);
+        let positions = line.places.into_iter().zip(1..);
         let by_job =
-            places.flat_map(|(jobs, position)| jobs.into_iter().map(move |job| (job, position))).collect();
+            positions.flat_map(|(jobs, position)| jobs.into_iter().map(move |job| (job, position))).collect();
         Self { by_job, length, is_complete: line.is_whole, longest_wait_ms: line.longest_wait_ms }
     }
 }
@@ -110,7 +110,7 @@ impl Queue {
         Self(Arc::new(Inner { jobs: jobs.clone(), queues, recent }))
     }
 
-    /// The position of the job; `None` if it does not wait, if too many jobs are before it, or if
+    /// The position of the job; `None` if it is not queued, if too many jobs are before it, or if
     /// the queue cannot be read in time: the rest of the answer is useful without it.
     pub(crate) async fn position_of(&self, job: &Job) -> Option<QueueView> {
         if job.state != JobState::NotStarted {
@@ -123,19 +123,19 @@ impl Queue {
     /// time.
     pub(crate) async fn position_of_next(&self, tenant: &Tenant, priority: Priority) -> Option<QueueView> {
         in_time(async {
-            let line = self.line(tenant, QUEUE_AGE).await.filter(|line| line.is_complete)?;
-            Some(self.view(tenant, line.length + 1, priority, line.longest_wait_ms).await)
+            let queue = self.positions(tenant, QUEUE_AGE).await.filter(|queue| queue.is_complete)?;
+            Some(self.view(tenant, queue.length + 1, priority, queue.longest_wait_ms).await)
         })
         .await
     }
 
     async fn find(&self, job: &Job) -> Option<QueueView> {
-        let mut line = self.line(&job.tenant, QUEUE_AGE).await?;
-        if line.is_complete && !line.by_job.contains_key(&job.id) {
-            line = self.line(&job.tenant, NEW_JOB_QUEUE_AGE).await?;
+        let mut queue = self.positions(&job.tenant, QUEUE_AGE).await?;
+        if queue.is_complete && !queue.by_job.contains_key(&job.id) {
+            queue = self.positions(&job.tenant, NEW_JOB_QUEUE_AGE).await?;
         }
-        let position = *line.by_job.get(&job.id)?;
-        Some(self.view(&job.tenant, position, job.priority, line.longest_wait_ms).await)
+        let position = *queue.by_job.get(&job.id)?;
+        Some(self.view(&job.tenant, position, job.priority, queue.longest_wait_ms).await)
     }
 
     /// `Retry-After` in seconds: the forecast of the next start of a job of this tenant, or of any
@@ -174,10 +174,10 @@ impl Queue {
         }
         let all = self.recent(None).await?;
         let rate = StartRate::learned(&all.started_ago_ms, waited_ms)?;
-        Some(if tenant.is_some() { rate.split_among(all.waiting_tenants) } else { rate })
+        Some(if tenant.is_some() { rate.split_among(all.queued_tenants) } else { rate })
     }
 
-    async fn line(&self, tenant: &Tenant, max_age: Duration) -> Option<Arc<Positions>> {
+    async fn positions(&self, tenant: &Tenant, max_age: Duration) -> Option<Arc<Positions>> {
         let (jobs, of) = (self.0.jobs.clone(), tenant.clone());
         let read = || async move { Ok(Arc::new(Positions::of(jobs.line(&of).await?))) };
         ok_or_log(self.0.queues.get(tenant.clone(), max_age, read).await)
@@ -187,8 +187,8 @@ impl Queue {
         let (jobs, of) = (self.0.jobs.clone(), tenant.cloned());
         let read = || async move {
             let export_store::Recent { started_ago_ms, durations_ms } = jobs.recent(of.as_ref()).await?;
-            let waiting_tenants = if of.is_none() { jobs.count_waiting_tenants().await? } else { 1 };
-            Ok(Arc::new(Recent { started_ago_ms, durations_ms, waiting_tenants }))
+            let queued_tenants = if of.is_none() { jobs.count_waiting_tenants().await? } else { 1 };
+            Ok(Arc::new(Recent { started_ago_ms, durations_ms, queued_tenants }))
         };
         ok_or_log(self.0.recent.get(tenant.cloned(), RECENT_AGE, read).await)
     }

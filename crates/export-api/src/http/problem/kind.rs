@@ -78,9 +78,9 @@ problem_types! {
         UNPROCESSABLE_ENTITY, "idempotency-key-taken", "The Idempotency-Key belongs to another request";
     /// The caller has exceeded its rate limit or its limit of concurrent requests.
     TooManyRequests = TOO_MANY_REQUESTS, "too-many-requests", "Too many requests";
-    /// The tenant has the maximum number of waiting jobs.
+    /// The tenant has the maximum number of queued jobs.
     QueueFull = TOO_MANY_REQUESTS, "queue-full", "Too many exports wait";
-    /// All tenants together have the maximum number of waiting jobs.
+    /// All tenants together have the maximum number of queued jobs.
     ServiceFull = TOO_MANY_REQUESTS, "service-full", "The service has as many exports as it takes";
     /// The headers are too large.
     HeadersTooLarge =

@@ -131,12 +131,12 @@ impl Problem {
         Self::new(ProblemType::TooManyRequests, detail).retry_after(retry_after_seconds)
     }
 
-    /// 429: the tenant has the maximum number of waiting jobs.
+    /// 429: the tenant has the maximum number of queued jobs.
     pub fn queue_full(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
         Self::new(ProblemType::QueueFull, detail).retry_after(retry_after_seconds)
     }
 
-    /// 429: all tenants together have the maximum number of waiting jobs. Names no tenant.
+    /// 429: all tenants together have the maximum number of queued jobs. Names no tenant.
     pub fn service_full(retry_after_seconds: u16) -> Self {
         let detail = "The service accepts no more exports until some of the waiting ones have started. None of your exports is lost.";
         Self::new(ProblemType::ServiceFull, detail).retry_after(retry_after_seconds)

@@ -1,4 +1,4 @@
-//! Counts waiting jobs against a limit: the last count of MongoDB plus the admissions since.
+//! Counts queued jobs against a limit: the last count of MongoDB plus the admissions since.
 //!
 //! Admit only if `last_count + admitted_since` is below the limit. Refuse only on a fresh count
 //! that includes every admission made so far. Exact for one process; jobs of other processes are
@@ -28,7 +28,7 @@ const MAX_WRITE_WAIT: Duration = Duration::from_secs(1);
 /// Counts for one caller: one if none is fresh, and another one if the first is inconclusive.
 const MAX_COUNTS: u32 = 2;
 
-/// Counts the waiting jobs of one tenant, or of all tenants.
+/// Counts the queued jobs of one tenant, or of all tenants.
 #[derive(Debug, Default)]
 pub(super) struct AdmissionCounter {
     state: Mutex<State>,
@@ -58,7 +58,7 @@ struct State {
 }
 
 impl State {
-    /// The largest possible number of waiting jobs, where `count` is the last count.
+    /// The largest possible number of queued jobs, where `count` is the last count.
     fn at_most(&self, count: u64) -> u64 {
         count.saturating_add(self.maybe_counted).saturating_add(self.admitted_since)
     }
@@ -101,9 +101,9 @@ impl Drop for CounterPermit {
 }
 
 impl AdmissionCounter {
-    /// Admits one more job if fewer than `limit` wait; `None` if the limit is reached.
+    /// Admits one more job if fewer than `limit` are queued; `None` if the limit is reached.
     ///
-    /// `count` counts the waiting jobs in MongoDB. Callers at the same time share one count.
+    /// `count` counts the queued jobs in MongoDB. Callers at the same time share one count.
     ///
     /// # Errors
     /// The error of the count, which callers within one second share.

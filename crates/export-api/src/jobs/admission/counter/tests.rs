@@ -9,7 +9,7 @@ const FAILURE_TIME: Duration = Duration::from_millis(200);
 /// A fake database. A write takes some time, so a concurrent count may or may not include it.
 #[derive(Debug, Default)]
 struct Jobs {
-    waiting: AtomicU64,
+    queued: AtomicU64,
     counts: AtomicU64,
 }
 
@@ -17,7 +17,7 @@ impl Jobs {
     async fn count(&self) -> Result<u64, StoreError> {
         self.counts.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(2)).await;
-        let counted = self.waiting.load(Ordering::SeqCst);
+        let counted = self.queued.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(2)).await;
         Ok(counted)
     }
@@ -28,7 +28,7 @@ impl Jobs {
             return false;
         };
         tokio::time::sleep(Duration::from_millis(write_ms / 2)).await;
-        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.queued.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(write_ms - write_ms / 2)).await;
         permit.keep();
         true
@@ -68,7 +68,7 @@ async fn a_job_that_was_not_written_gives_its_admission_back() {
 async fn admissions_of_other_processes_are_known_a_second_later() {
     let (jobs, counter) = (Jobs::default(), Arc::new(AdmissionCounter::default()));
     assert!(jobs.post(&counter, 5, 2).await);
-    jobs.waiting.store(5, Ordering::SeqCst);
+    jobs.queued.store(5, Ordering::SeqCst);
     tokio::time::sleep(COUNT_AGE * 2).await;
     assert!(!jobs.post(&counter, 5, 2).await);
 }
@@ -76,7 +76,7 @@ async fn admissions_of_other_processes_are_known_a_second_later() {
 #[tokio::test]
 async fn at_the_limit_there_are_at_most_ten_counts_per_second() {
     let (jobs, counter) = (Jobs::default(), Arc::new(AdmissionCounter::default()));
-    jobs.waiting.store(9, Ordering::SeqCst);
+    jobs.queued.store(9, Ordering::SeqCst);
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(2) {
         let posts = (0..20).map(|_| jobs.post(&counter, 9, 2));
