@@ -1,33 +1,35 @@
-//! Fair scheduling: which tenants get the next free slots.
+//! Fair scheduling: which tenants get the next turns. A turn is the right to have one more job
+//! published.
 //!
-//! A slot goes to the tenant with the fewest active jobs. Tenants with equal numbers take turns in
-//! the order of their names, beginning after the tenant served last. A tenant's burst therefore
-//! costs others at most the slots that were taken before they came, and a tenant alone can use all
-//! slots.
+//! A turn goes to the tenant with the fewest dispatched jobs (published or running). Tenants with
+//! equal numbers take turns in the order of their names, beginning after the tenant served last. So
+//! a tenant's burst costs others at most the turns that were given before they came, and a tenant
+//! alone can use all turns.
 //!
 //! Architecture invariant: pure. The result depends on the arguments alone.
 
 use crate::id::Tenant;
 
-/// A tenant with waiting jobs.
+/// A tenant with unpublished jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// The tenant.
     pub tenant: Tenant,
-    /// Jobs of the tenant that have a slot: published or running.
+    /// Dispatched jobs of the tenant: published or running.
     pub active: usize,
-    /// Waiting jobs of the tenant, counted up to the number of free slots.
+    /// Upper bound of the tenant's unpublished jobs that are due. At most the number of turns
+    /// matters.
     pub waiting: usize,
 }
 
-/// The tenants that get the next `slots`, in order, one entry for each slot.
+/// The tenants that get the next turns, in order, one entry for each turn and `max_turns` at most.
 ///
-/// There are fewer entries than slots when no job waits any more, or when every tenant with waiting
-/// jobs has `max_active` jobs.
+/// There are fewer entries when no job waits any more, or when every tenant with waiting jobs has
+/// `max_active` dispatched jobs.
 pub fn next_turns(
     mut loads: Vec<Load>,
     last_served: Option<&Tenant>,
-    slots: usize,
+    max_turns: usize,
     max_active: usize,
 ) -> Vec<Tenant> {
     loads.sort_unstable_by(|one, other| one.tenant.cmp(&other.tenant));
@@ -35,7 +37,7 @@ pub fn next_turns(
     // The first tenant after the one served last.
     let mut first = last_served.map_or(0, |last| loads.partition_point(|load| load.tenant <= *last));
     let mut turns = Vec::new();
-    while turns.len() < slots {
+    while turns.len() < max_turns {
         let is_eligible = |position: &usize| {
             let load = &loads[*position];
             load.waiting > 0 && load.active < max_active
