@@ -1,9 +1,10 @@
-//! Consuming: one supervisor rebuilds the connection, and each slot rebuilds its channel, prefetch
+//! Consuming: one supervisor rebuilds the connection, and each lane rebuilds its channel, prefetch
 //! and consumer.
 //!
-//! A slot handles one delivery at a time on its own channel. So a worker that still handles
-//! deliveries of a lost connection consumes only with its free slots, and a channel that the broker
-//! closes (for example because a delivery exceeded the broker's timeout) affects no other delivery.
+//! A consumer lane handles one delivery at a time on its own channel. So a worker that still
+//! handles deliveries of a lost connection consumes only with its free lanes, and a channel that
+//! the broker closes (for example because a delivery exceeded the broker's timeout) affects no
+//! other delivery.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 /// How often the supervisor checks the connection.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// One delivery per slot at a time; the others wait in the broker for any free slot of any worker.
+/// One delivery per lane at a time; the others wait in the broker for any free lane of any worker.
 const PREFETCH: u16 = 1;
 
 /// The answer to a delivery that was handled.
@@ -56,7 +57,7 @@ pub struct ConsumerSettings {
     pub url: SecretString,
     /// The names of queues and exchanges.
     pub topology: Topology,
-    /// Number of slots, which is the number of deliveries handled at a time.
+    /// Number of lanes, which is the number of deliveries handled at a time.
     pub concurrency: u16,
     /// True while deliveries can arrive; the worker's readiness reads it.
     pub is_consuming: Arc<AtomicBool>,
@@ -76,17 +77,17 @@ where
 {
     let (connected, current) = watch::channel(None);
     let consumers = Arc::new(AtomicUsize::new(0));
-    let mut slots = JoinSet::new();
+    let mut lanes = JoinSet::new();
     for _ in 0..settings.concurrency {
-        let slot = Slot {
+        let lane = Lane {
             settings: settings.clone(),
             consumers: Arc::clone(&consumers),
             current: current.clone(),
             stop: stop.clone(),
         };
-        slots.spawn(slot.run(handle.clone()));
+        lanes.spawn(lane.run(handle.clone()));
     }
-    let all_done = async { while slots.join_next().await.is_some() {} };
+    let all_done = async { while lanes.join_next().await.is_some() {} };
     tokio::select! {
         () = all_done => {}
         () = keep_connected(&settings, &connected) => {}
@@ -125,15 +126,15 @@ async fn keep_connected(settings: &ConsumerSettings, connected: &watch::Sender<O
 }
 
 /// Handles one delivery at a time, over any number of connections.
-struct Slot {
+struct Lane {
     settings: ConsumerSettings,
-    /// Number of slots of this worker that have a consumer.
+    /// Number of lanes of this worker that have a consumer.
     consumers: Arc<AtomicUsize>,
     current: Current,
     stop: CancellationToken,
 }
 
-impl Slot {
+impl Lane {
     async fn run<H, F>(mut self, handle: H)
     where
         H: Fn(Vec<u8>) -> F + Send,
@@ -143,7 +144,7 @@ impl Slot {
         while let Some(connection) = self.connection().await {
             match self.consume(&connection, &handle, &mut wait).await {
                 Ok(()) => {}
-                // The connection is lost: the supervisor logs it, and this slot waits for the next
+                // The connection is lost: the supervisor logs it, and this lane waits for the next
                 // one.
                 Err(_) if !connection.status().connected() => {}
                 Err(error) => {
@@ -227,14 +228,14 @@ impl Slot {
     }
 }
 
-/// Counts a slot among those with a consumer until it is dropped.
-struct Consuming<'slot>(&'slot Slot);
+/// Counts a lane among those with a consumer until it is dropped.
+struct Consuming<'lane>(&'lane Lane);
 
-impl<'slot> Consuming<'slot> {
-    fn of(slot: &'slot Slot) -> Self {
-        slot.consumers.fetch_add(1, Ordering::Relaxed);
-        slot.settings.is_consuming.store(true, Ordering::Relaxed);
-        Self(slot)
+impl<'lane> Consuming<'lane> {
+    fn of(lane: &'lane Lane) -> Self {
+        lane.consumers.fetch_add(1, Ordering::Relaxed);
+        lane.settings.is_consuming.store(true, Ordering::Relaxed);
+        Self(lane)
     }
 }
 

@@ -133,8 +133,10 @@ async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> 
     limited("declaring an exchange", declared).await.map_err(|error| error.of_declaration(name))
 }
 
-/// Declares a quorum queue that dead-letters rejected and expired messages at least once. `limit`
-/// is its message TTL or its consumer timeout.
+/// Declares a quorum queue that dead-letters rejected and expired messages at least once: the
+/// broker moves them between the queue of jobs and the retry queue. (Messages without a usable job
+/// are kept elsewhere: the worker writes them to the database.) `limit` is the queue's message TTL
+/// or its consumer timeout.
 async fn declare_queue(
     channel: &Channel,
     name: &str,

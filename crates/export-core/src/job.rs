@@ -46,7 +46,8 @@ impl JobState {
         }
     }
 
-    /// Whether the job is waiting or running, so has not ended.
+    /// Whether the job is queued or running, so has not ended. (The dispatcher counts fewer jobs:
+    /// those that are *dispatched*, see the [crate](crate) documentation.)
     pub const fn is_active(self) -> bool {
         matches!(self, Self::NotStarted | Self::Started)
     }
@@ -103,7 +104,7 @@ pub struct Fence {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// Share of the work done, 0 to 100.
+    /// Fraction of the work that is done, in percent: 0 to 100.
     pub percent: f64,
     /// Vehicles with a complete file.
     pub vehicles_done: u64,
@@ -133,11 +134,12 @@ pub struct Stats {
     pub points: u64,
     /// Points and whole documents that could not be exported; the manifest has the reasons.
     pub rejected: u64,
-    /// Bytes of all files before the archive or the objects are compressed.
+    /// Bytes of all vehicles' files before the archive or the objects are compressed. Named for
+    /// CSV, but also set for Parquet.
     pub csv_bytes: u64,
     /// Size of the result in bytes: the one object, or all objects together.
     pub bytes: u64,
-    /// SHA-256 of the result object, in hex.
+    /// SHA-256 of the zip, or of `manifest.json` if there is no zip, in hex.
     pub sha256: String,
     /// Time from the claim to the stored object, in milliseconds.
     pub duration_ms: u64,
@@ -223,7 +225,8 @@ pub struct Job {
     pub finished_at: Option<DateTime<Utc>>,
     /// When the objects of its result may be deleted.
     pub expires_at: Option<DateTime<Utc>>,
-    /// The stored form of its share key; `None`: the job shares with no other.
+    /// The stored form of its share key. `None`: the job shares with no other. Sharing is off, or
+    /// the range had not ended when the job was created.
     pub share_key: Option<String>,
     /// The result that the job has or had: that of its own worker (the job's id), or one that it
     /// shares (another job's id).
@@ -262,6 +265,8 @@ pub struct NewJob {
     /// The client's idempotency key, with which a repeated request returns the same job.
     pub idempotency: Option<Idempotency>,
     /// Jobs of one tenant with the same key share one result; `None`: the job shares with no other.
+    /// Stored only if the range has ended: before this hour, and at least five minutes ago, by the
+    /// server's clock.
     pub share_key: Option<ShareKey>,
     /// Trace context of the request, repeated in all log lines of the job.
     pub trace_parent: Option<TraceParent>,
@@ -294,7 +299,7 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The upper bound of the wait after attempt number `attempts` (from 1), in milliseconds.
     ///
-    /// The wait itself is a random share of the bound (full jitter), so that jobs that failed
+    /// The wait itself is a random fraction of the bound (full jitter), so that jobs that failed
     /// together are not retried together.
     pub fn bound_ms(&self, attempts: u32) -> u64 {
         let doublings = attempts.saturating_sub(1).min(32);

@@ -5,6 +5,23 @@
 //!
 //! Start at [`request`] (the client's request), then [`job`] (its execution), [`result`] (its
 //! files) and [`manifest`] (the proof that every point read is in the files).
+//!
+//! # Words with one meaning
+//!
+//! - A job is **queued** while it is `NOT_STARTED`. A queued job is **unpublished** while no message
+//!   for it is out; it is **due** once its `runAfter` has passed; it is **in the broker** while it
+//!   is queued and its message was published.
+//! - A job is **dispatched** while it is in the broker or running (`STARTED`). It is **active** until
+//!   it has ended: queued or running.
+//! - An **attempt** is one claim of a job by a worker. A **pass** is one reading of the source by
+//!   the engine: an attempt has a further pass for each time that it finds Parquet columns to be
+//!   text.
+//! - A **consumer lane** is one channel of a worker, which handles one delivery at a time. A **run
+//!   slot** is the permission to run one export; the whole fleet shares a number of them. A
+//!   **turn** is a tenant's right to the next job that is published, or the right of one process to
+//!   publish.
+//! - **Sharing** means that one result serves several jobs. Parts of memory are **budgets**, parts
+//!   of an upload **parts**, and progress is a **fraction**.
 
 pub mod access;
 pub mod admission;

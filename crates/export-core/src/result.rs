@@ -3,6 +3,17 @@
 //!
 //! How a result changes is in [`crate::rules::result`]; which jobs may share one is in
 //! [`crate::sharing`].
+//!
+//! Types with parts of a result, in the order in which they are made:
+//!
+//! | type | made by | has |
+//! |---|---|---|
+//! | `Exported` (export-engine) | engine | manifest, and the sink that was written |
+//! | `StoredResult` (export-s3) | sink | address, objects, size, SHA-256 |
+//! | [`ExportResult`] | worker | address and figures, which the job repeats |
+//! | [`WrittenResult`] | worker | the same and the objects |
+//! | `FinishedResult` (export-store) | store | a FINISHED result as read from the database |
+//! | [`ResultRecord`](crate::rules::result::ResultRecord) | rules, model | the fields that rules read |
 
 use std::time::Duration;
 

@@ -1,9 +1,12 @@
-//! The rules by which a job changes, as data: every change there is, when it may happen and what it
-//! does.
+//! The rules by which a job changes, as data: when each change may happen and what it does.
 //!
 //! The job store compiles a rule into one compare-and-set of the database, the model checker
-//! applies the same rule to a [`Record`] in memory, and a test of the store compares the two. A
-//! change without a rule cannot be written.
+//! applies the same rule to a [`Record`] in memory, and a test of the store compares the two.
+//!
+//! **Scope.** The rules are all changes of a job that services make after its creation, except one:
+//! the relay removes the announcements that it has sent. Outside the rules, `exports provision`
+//! migrates the jobs of earlier versions, and shortens the lifetimes of jobs and results to the
+//! retention.
 //!
 //! **Announcements.** The change that ends a job also announces the end: [`Effect::Announce`]
 //! appends an event to a list in the job, from which the relay sends it. A process that dies
@@ -86,7 +89,7 @@ pub enum Effect {
     /// The result that the caller provides becomes the job's, and the job is kept as long as the
     /// result.
     SetResult,
-    /// There is no result.
+    /// The address of the result is removed. Which result it was, and its figures, stay known.
     DropResult,
     /// The caller's error becomes the job's.
     SetError,
@@ -117,7 +120,7 @@ pub struct Rule<C: 'static = Condition, E: 'static = Effect> {
     pub then: &'static [E],
 }
 
-/// Every change of a job after its creation.
+/// Every change of a job after its creation that has a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transition {
     /// The broker has confirmed the job's message.
@@ -131,7 +134,8 @@ pub enum Transition {
     Commit,
     /// The worker gives the job back after a retryable error.
     Release,
-    /// The worker gives the job back because the worker stops; another worker may start at once.
+    /// The worker gives the job back for a reason outside the job: it stops, or it has lost its run
+    /// slot. The job is due at once, and the attempt does not count.
     HandOver,
     /// The worker gives the job back because another job writes the same result.
     WaitForResult,

@@ -11,8 +11,11 @@ use crate::id::{Parameter, VehicleId};
 use crate::output::RESULT_FORMAT_VERSION;
 use crate::request::ExportRequest;
 
-/// A hash of everything that the bytes of a result depend on: equal exactly for requests with equal
-/// results.
+/// A hash of everything that the bytes of a result depend on.
+///
+/// Equal keys mean equal results. The converse does not hold: the order of `vehicles` and of the
+/// allowed patterns is part of the key, although the files are sorted by vehicle. Two requests that
+/// differ only there read the source twice.
 ///
 /// Whether the range has ended (only then is a result final) is not part of the key: the store
 /// decides it by its clock.
@@ -29,8 +32,10 @@ struct Canonical<'a> {
     timezone: &'a str,
     from_ms: i64,
     to_ms: i64,
-    // In the order of the request, which is the order of the files and of the columns.
+    // In the order of the request, although the files are sorted. Sorting here would change all
+    // stored keys.
     vehicles: Option<&'a [VehicleId]>,
+    // In the order of the request, which is the order of the columns.
     parameters: Option<&'a [Parameter]>,
     format: &'a str,
     archive: &'a str,

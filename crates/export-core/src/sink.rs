@@ -56,20 +56,20 @@ pub trait Sink {
     fn end(&mut self) -> io::Result<()>;
 }
 
-/// Opens the sink of each attempt at an export.
+/// Opens the sink of each pass of the engine.
 ///
-/// The engine may need several attempts: whether a Parquet column is text shows only while the data
-/// is read. Each attempt writes to a new sink. A closure that returns sinks is a factory whose
-/// sinks are discarded by dropping them.
+/// The engine may need several passes: whether a Parquet column is text shows only while the data
+/// is read. Each pass writes to a new sink. A closure that returns sinks is a factory whose sinks
+/// are discarded by dropping them.
 pub trait SinkFactory {
-    /// The sink of one attempt.
+    /// The sink of one pass.
     type Sink: Sink;
 
     /// Opens an empty sink.
     fn open(&mut self) -> io::Result<Self::Sink>;
 
-    /// Throws away everything that an attempt has written. Called for each sink whose attempt did
-    /// not succeed.
+    /// Throws away everything that a pass has written. Called for each sink whose pass did not
+    /// succeed.
     fn discard(&mut self, sink: Self::Sink);
 }
 

@@ -146,7 +146,7 @@ fn export(engine: &Engine, source: &dyn Source, body: &Value, folder: &Path) -> 
     Ok(())
 }
 
-/// Makes the folder for each attempt, and removes it when the attempt fails.
+/// Creates the folder for each pass, and removes it when the pass fails.
 struct Folders<'a>(&'a Path);
 
 impl SinkFactory for Folders<'_> {
@@ -158,7 +158,7 @@ impl SinkFactory for Folders<'_> {
     }
 
     fn discard(&mut self, _sink: Folder) {
-        // If this fails, the next attempt fails to create its files.
+        // If this fails, the next pass fails to create its files.
         fs::remove_dir_all(self.0).ok();
     }
 }

@@ -42,7 +42,11 @@ pub(crate) trait Encoder: Send + Sync + 'static {
     fn rows(&self, resources: &Resources) -> Self::Rows;
 
     /// Begins a file and writes its header, if the format has one.
-    fn begin_file<'r>(&self, resources: &'r Resources, output: &mut dyn Write) -> io::Result<Self::File<'r>>;
+    fn begin_file<'r>(
+        &self,
+        resources: &'r Resources,
+        compressor: &mut dyn Write,
+    ) -> io::Result<Self::File<'r>>;
 }
 
 /// Takes rows, encodes them and keeps them until a file takes them.
@@ -67,13 +71,13 @@ pub(crate) trait FileWriter {
     type Rows;
 
     /// Appends the rows, which are empty afterwards.
-    fn append(&mut self, rows: &mut Self::Rows, output: &mut dyn Write) -> io::Result<()>;
+    fn append(&mut self, rows: &mut Self::Rows, compressor: &mut dyn Write) -> io::Result<()>;
 
     /// Writes the rest of the file.
-    fn finish(self, output: &mut dyn Write) -> io::Result<()>;
+    fn finish(self, compressor: &mut dyn Write) -> io::Result<()>;
 }
 
-/// How all rows of one attempt at an export are encoded.
+/// How all rows of one pass are encoded.
 #[derive(Debug)]
 pub(crate) struct Encoding<E> {
     pub(crate) shape: Shape,
@@ -84,7 +88,7 @@ pub(crate) struct Encoding<E> {
 
 impl<E: Encoder> Encoding<E> {
     pub(crate) fn new(shape: Shape, encoder: E) -> Self {
-        let resampling = shape.output.resampling;
+        let resampling = shape.options.resampling;
         let intervals = resampling.map(|resampling| Intervals::new(shape.range, resampling));
         Self { shape, encoder, intervals }
     }

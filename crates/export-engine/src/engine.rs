@@ -14,9 +14,9 @@ use crate::encode::csv::CsvEncoder;
 use crate::encode::parquet::ParquetEncoder;
 use crate::encode::table::{Table, TableTotals};
 use crate::encode::{Encoder, Encoding};
-use crate::error::{AttemptError, EngineError};
+use crate::error::{EngineError, PassError};
 use crate::pack::archive::Package;
-use crate::pack::blocks::FileTotals;
+use crate::pack::blocks::{FileTotals, WrittenFile};
 use crate::pipeline::{Slices, with_slices};
 use crate::plan::{Plan, VehiclePlan};
 use crate::pool::Pool;
@@ -143,10 +143,11 @@ impl Engine {
     /// bytes depend on the plan and the data alone. Blocks until the export has ended, so call it
     /// on a thread that may block.
     ///
-    /// **Attempts.** A column of a Parquet file begins as numbers. If another value appears, the
-    /// engine discards the sink and begins again with that column as text. Every attempt adds a
-    /// column, so there are at most as many attempts as columns, and one more. The meter counts the
-    /// current attempt.
+    /// **Passes.** A column of a Parquet file begins as numbers. If another value appears, the
+    /// engine discards the sink and reads the source again in a new pass, with that column as text.
+    /// Every further pass adds a text column, so there are at most as many passes as columns, and
+    /// one more. The meter counts the current pass. (An *attempt* of a job is something else: all
+    /// passes belong to one attempt.)
     ///
     /// # Errors
     ///
@@ -160,17 +161,17 @@ impl Engine {
         loop {
             let mut sink = sinks.open()?;
             let shape = Shape::of(task.plan, &text_parameters);
-            let outcome = match shape.output.format {
-                Format::Csv => self.attempt(task, CsvEncoder::new(&shape), shape, &mut sink),
-                Format::Parquet => self.attempt(task, ParquetEncoder::new(&shape), shape, &mut sink),
+            let outcome = match shape.options.format {
+                Format::Csv => self.pass(task, CsvEncoder::new(&shape), shape, &mut sink),
+                Format::Parquet => self.pass(task, ParquetEncoder::new(&shape), shape, &mut sink),
             };
             match outcome {
                 Ok(manifest) => return Ok(Exported { manifest, sink, text_parameters }),
-                Err(AttemptError::NotNumeric(found)) => {
+                Err(PassError::NotNumeric(found)) => {
                     sinks.discard(sink);
                     text_parameters.extend(found);
                 }
-                Err(AttemptError::Failed(error)) => {
+                Err(PassError::Failed(error)) => {
                     sinks.discard(sink);
                     return Err(error);
                 }
@@ -178,13 +179,14 @@ impl Engine {
         }
     }
 
-    fn attempt<E: Encoder>(
+    /// Reads the source once and writes the whole result.
+    fn pass<E: Encoder>(
         &self,
         task: &ExportTask<'_>,
         encoder: E,
         shape: Shape,
         sink: &mut dyn Sink,
-    ) -> Result<Manifest, AttemptError> {
+    ) -> Result<Manifest, PassError> {
         let ExportTask { plan, meter, .. } = *task;
         meter.begin(plan.vehicles.len() as u64);
         let encoding = Arc::new(Encoding::new(shape, encoder));
@@ -193,9 +195,9 @@ impl Engine {
             let mut vehicles = Vec::with_capacity(plan.vehicles.len());
             for vehicle_plan in &plan.vehicles {
                 let name = plan.request.output.file_name(&vehicle_plan.vehicle);
-                let (file, written) =
-                    package.file(&name, |output| self.write_vehicle(task, &encoding, &mut slices, output))?;
-                vehicles.push(vehicle_manifest(plan, vehicle_plan, name, file, written));
+                let written =
+                    package.file(&name, |entry| self.write_vehicle(task, &encoding, &mut slices, entry))?;
+                vehicles.push(vehicle_manifest(plan, vehicle_plan, name, written));
                 meter.vehicle_done();
             }
             Ok(vehicles)
@@ -215,10 +217,10 @@ impl Engine {
         task: &ExportTask<'_>,
         encoding: &Encoding<E>,
         slices: &mut Slices<E::Rows>,
-        output: &mut dyn Write,
-    ) -> Result<(FileTotals, (TableTotals, Tally)), AttemptError> {
+        entry: &mut dyn Write,
+    ) -> Result<WrittenVehicle, PassError> {
         let mut tally = Tally::default();
-        let mut table = Table::begin(encoding, &self.resources, task.stop, output)?;
+        let mut table = Table::begin(encoding, &self.resources, task.stop, entry)?;
         while let Some(slice) = slices.next()? {
             if task.stop.is_stopped() {
                 return Err(EngineError::Stopped.into());
@@ -230,9 +232,22 @@ impl Engine {
             task.meter.slice_done(table.row_count() - rows_before, points, slice.millionths_done);
         }
         let rows_before = table.row_count();
-        let totals = table.finish()?;
-        task.meter.slice_done(totals.counts.rows - rows_before, 0, 0);
-        Ok((totals.file, (totals, tally)))
+        let table = table.finish()?;
+        task.meter.add_rows(table.counts.rows - rows_before);
+        Ok(WrittenVehicle { table, tally })
+    }
+}
+
+/// The complete file of one vehicle.
+struct WrittenVehicle {
+    table: TableTotals,
+    /// What was read for it.
+    tally: Tally,
+}
+
+impl WrittenFile for WrittenVehicle {
+    fn file_totals(&self) -> FileTotals {
+        self.table.file
     }
 }
 
@@ -240,8 +255,7 @@ fn vehicle_manifest(
     plan: &Plan,
     vehicle_plan: &VehiclePlan,
     entry: String,
-    file: FileTotals,
-    (table, tally): (TableTotals, Tally),
+    WrittenVehicle { table, tally }: WrittenVehicle,
 ) -> VehicleManifest {
     let names = || plan.parameters.iter().map(ToString::to_string);
     let missing = names().zip(&vehicle_plan.has_collection).filter(|(_, has_collection)| !**has_collection);
@@ -255,8 +269,8 @@ fn vehicle_manifest(
         points: names().zip(table.resampling.cells).collect::<BTreeMap<_, _>>(),
         first_time: table.counts.first_time_ms,
         last_time: table.counts.last_time_ms,
-        bytes: file.bytes,
-        crc32: format!("{:08x}", file.crc32),
+        bytes: table.file.bytes,
+        crc32: format!("{:08x}", table.file.crc32),
         counts,
         guarded: table.counts.guarded,
         filled: table.resampling.filled,

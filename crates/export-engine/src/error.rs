@@ -38,17 +38,17 @@ impl From<SliceError> for EngineError {
     }
 }
 
-/// Why one attempt at an export ended without a result.
+/// Why one pass over the source ended without a result.
 #[derive(Debug)]
-pub(crate) enum AttemptError {
-    /// Columns of these parameters were taken for numbers and have other values too. The next
-    /// attempt must write them as text.
+pub(crate) enum PassError {
+    /// Columns of these parameters were taken for numbers and have other values too. The next pass
+    /// must write them as text.
     NotNumeric(BTreeSet<Parameter>),
-    /// Another attempt would not help.
+    /// Another pass would not help.
     Failed(EngineError),
 }
 
-impl<E> From<E> for AttemptError
+impl<E> From<E> for PassError
 where
     EngineError: From<E>,
 {

@@ -13,7 +13,7 @@ use export_core::Parameter;
 use export_core::source::{HourDocuments, SourceError};
 
 use crate::encode::{Encoder, Encoding};
-use crate::error::{AttemptError, EngineError};
+use crate::error::{EngineError, PassError};
 use crate::limits::expansion_factor;
 use crate::meter::Meter;
 use crate::plan::VehiclePlan;
@@ -21,7 +21,7 @@ use crate::pool::Pending;
 use crate::read::slice::{Slice, Slicer};
 use crate::resources::Resources;
 use crate::task::ExportTask;
-use gate::{Gate, Permit};
+use gate::{Permit, SliceGate};
 use slice_work::{FinishedSlice, work_on};
 
 /// Most slices that wait to be taken, however small they are.
@@ -35,7 +35,7 @@ enum Gathered<R> {
 
 /// A slice that a pool thread works on.
 struct InFlight<R> {
-    work: Pending<Result<FinishedSlice<R>, AttemptError>>,
+    work: Pending<Result<FinishedSlice<R>, PassError>>,
     permit: Permit,
     millionths_done: u64,
 }
@@ -43,7 +43,7 @@ struct InFlight<R> {
 /// A finished slice, in order. Its memory counts until it is dropped.
 pub(crate) struct OrderedSlice<R> {
     pub(crate) finished: FinishedSlice<R>,
-    /// Share of the vehicle's range up to the end of this slice, in millionths.
+    /// Fraction of the vehicle's range up to the end of this slice, in millionths.
     pub(crate) millionths_done: u64,
     _permit: Permit,
 }
@@ -51,13 +51,13 @@ pub(crate) struct OrderedSlice<R> {
 /// The slices of all vehicles of a plan, in order. Dropping it ends the gathering thread.
 pub(crate) struct Slices<R> {
     receiver: Receiver<Result<Gathered<R>, EngineError>>,
-    gate: Gate,
+    gate: SliceGate,
 }
 
 impl<R> Slices<R> {
     /// The current vehicle's next slice. `None` at the vehicle's end; the next call returns the
     /// next vehicle's first slice.
-    pub(crate) fn next(&mut self) -> Result<Option<OrderedSlice<R>>, AttemptError> {
+    pub(crate) fn next(&mut self) -> Result<Option<OrderedSlice<R>>, PassError> {
         // The sender hangs up early only if its thread panics, and the scope passes the panic on.
         match self.receiver.recv().unwrap_or(Err(EngineError::Stopped))? {
             Gathered::VehicleEnd => Ok(None),
@@ -79,10 +79,10 @@ pub(crate) fn with_slices<E: Encoder, T>(
     task: &ExportTask<'_>,
     encoding: &Arc<Encoding<E>>,
     resources: &Resources,
-    consume: impl FnOnce(Slices<E::Rows>) -> Result<T, AttemptError>,
-) -> Result<T, AttemptError> {
+    consume: impl FnOnce(Slices<E::Rows>) -> Result<T, PassError>,
+) -> Result<T, PassError> {
     let (sender, receiver) = sync_channel(SLICES_AHEAD);
-    let gate = Gate::new(task.limits.slices_share_bytes);
+    let gate = SliceGate::new(task.limits.slices_share_bytes);
     let gatherer = Gatherer { task, encoding, resources, gate: gate.clone(), sender };
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -97,7 +97,7 @@ struct Gatherer<'a, E: Encoder> {
     task: &'a ExportTask<'a>,
     encoding: &'a Arc<Encoding<E>>,
     resources: &'a Resources,
-    gate: Gate,
+    gate: SliceGate,
     sender: SyncSender<Result<Gathered<E::Rows>, EngineError>>,
 }
 

@@ -1,4 +1,4 @@
-//! What all slices of one attempt have in common.
+//! What all slices of one pass have in common.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub(crate) struct Shape {
     pub(crate) parameters: Vec<Parameter>,
     /// By column: whether a Parquet file has it as text, because not all of its values are numbers.
     pub(crate) is_text: Vec<bool>,
-    pub(crate) output: OutputOptions,
+    pub(crate) options: OutputOptions,
     /// Zone of RFC 3339 times.
     pub(crate) timezone: Tz,
 }
@@ -30,7 +30,7 @@ impl Shape {
             range: plan.request.range,
             is_text: parameters.iter().map(|parameter| text_parameters.contains(parameter)).collect(),
             parameters,
-            output: plan.request.output,
+            options: plan.request.output,
             timezone: plan.request.timezone,
         }
     }

@@ -14,7 +14,7 @@ use crate::stop::StopFlag;
 pub struct ExportTask<'a> {
     /// What to export.
     pub plan: &'a Plan,
-    /// Where to read it. The plan was made from this source.
+    /// Where to read it. The plan was made from this source or from a restricted view of it.
     pub source: &'a dyn Source,
     /// Memory bounds.
     pub limits: Limits,

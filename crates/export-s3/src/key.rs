@@ -4,10 +4,10 @@ use export_core::output::Archive;
 use export_core::{JobId, Tenant};
 use uuid::Uuid;
 
-/// Where one attempt stores its result: one object, or many under a prefix.
+/// Where one pass of the engine stores its result: one object, or many under a prefix.
 ///
-/// Every attempt writes to its own keys, so a worker that lost its job without noticing cannot
-/// overwrite another attempt's result.
+/// Every pass of every attempt at a job has its own nonce, hence its own keys. So a worker that
+/// lost its job without noticing cannot overwrite the result of another attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResultPlace {
     /// The key of the only object.
@@ -18,7 +18,7 @@ pub enum ResultPlace {
 
 impl ResultPlace {
     /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>.zip` for a zip,
-    /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>/` otherwise.
+    /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>/` otherwise. `attempt` is the job's.
     pub fn new(
         archive: Archive,
         prefix: &str,

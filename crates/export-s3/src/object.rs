@@ -1,9 +1,9 @@
 //! The requests that store one object: a single request for a small object, a multipart upload for
 //! a larger one.
 //!
-//! All are create-only: an existing object is never overwritten. Only one attempt writes to its
-//! keys, so if S3 answers that the object exists, this attempt has stored it and only the first
-//! answer was lost.
+//! All are create-only: an existing object is never overwritten. Only one sink writes to its keys,
+//! so if S3 answers that the object exists, this sink has stored it and only the first answer was
+//! lost.
 
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::ByteStream;

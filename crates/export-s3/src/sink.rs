@@ -5,6 +5,9 @@
 //! ends before its first part is full is stored with one request instead, while the next object is
 //! filled.
 //!
+//! **States.** Object: open → ended (the writer adds no more bytes) → stored. Part: filling →
+//! sending → sent.
+//!
 //! **Backpressure.** All parts count against one share of the memory budget until their last byte
 //! is sent, and the writer waits for memory. So when S3 is slow, the engine waits, and memory stays
 //! bounded.
@@ -37,7 +40,7 @@ use crate::stored::{DISCARD_TIMEOUT, Shared, StoredResult, hex};
 const MIN_REQUESTS: usize = 4;
 /// Upper bound of the requests with content at a time; more do not make uploads faster.
 const MAX_REQUESTS: usize = 16;
-/// Most objects that are written but not yet stored.
+/// Most objects that have ended but are not stored yet.
 const MAX_UNSTORED_OBJECTS: usize = 32;
 
 /// Stores the objects of one export. Its calls block, so use it on a thread of `spawn_blocking`.
@@ -74,9 +77,9 @@ pub struct ResultSink {
     place: ResultPlace,
     sizes: PartSizes,
     object: Option<OpenObject>,
-    /// The objects that have ended, in order.
+    /// The objects that have ended, stored or not, in order.
     ended: Vec<ResultObject>,
-    /// The last request of each ended object.
+    /// The last request of each ended object that is not stored yet.
     storing: JoinSet<()>,
     sha256: Option<String>,
     is_finished: bool,
@@ -98,6 +101,7 @@ struct OpenObject {
 struct Multipart {
     upload: Arc<Upload>,
     part_count: usize,
+    /// Parts that are being sent, and parts whose ended task was not collected yet.
     sending: JoinSet<Option<CompletedPart>>,
     sent: Vec<CompletedPart>,
 }
@@ -125,9 +129,9 @@ impl Drop for StopGuard {
 }
 
 impl ResultSink {
-    /// A sink that stores one attempt's result. All its parts take at most `part_share_bytes` of
-    /// memory, or 5 MiB if that is more, the smallest part that S3 accepts. Its requests run as
-    /// tasks on the runtime of `handle`.
+    /// A sink that stores the result of one pass of the engine. All its parts take at most
+    /// `part_share_bytes` of memory, or 5 MiB if that is more, the smallest part that S3 accepts.
+    /// Its requests run as tasks on the runtime of `handle`.
     pub fn new(bucket: &ResultBucket, place: ResultPlace, part_share_bytes: usize, handle: Handle) -> Self {
         let sizes = PartSizes::within(part_share_bytes);
         let request_count = (part_share_bytes / sizes.first_bytes()).clamp(MIN_REQUESTS, MAX_REQUESTS);
@@ -161,7 +165,7 @@ impl ResultSink {
         let is_complete = self.object.is_none() && !self.ended.is_empty();
         if is_complete && !self.shared.stop.is_cancelled() {
             while let Some(ended) = self.handle.block_on(self.storing.join_next()) {
-                self.shared.note_end(&ended);
+                self.shared.fail_if_panicked(&ended);
             }
             if let (false, Some(sha256)) = (self.shared.stop.is_cancelled(), self.sha256.take()) {
                 self.is_finished = true;
@@ -233,8 +237,11 @@ impl ResultSink {
         Ok(())
     }
 
-    /// Sends the part of the open object, full or not.
+    /// Sends the part of the open object, full or not, if there is one.
     fn send_part(&mut self) -> io::Result<()> {
+        if self.object.as_ref().is_none_or(|object| object.part.is_none()) {
+            return Ok(());
+        }
         let request = self.request()?;
         let Some(object) = &mut self.object else { return Ok(()) };
         let Some(part) = object.part.take() else { return Ok(()) };
@@ -255,15 +262,15 @@ impl ResultSink {
         Ok(())
     }
 
-    /// Waits while [`MAX_UNSTORED_OBJECTS`] are written but not stored.
+    /// Waits while [`MAX_UNSTORED_OBJECTS`] have ended but are not stored.
     fn make_room_for_object(&mut self) {
         while let Some(ended) = self.storing.try_join_next() {
-            self.shared.note_end(&ended);
+            self.shared.fail_if_panicked(&ended);
         }
         while self.storing.len() >= MAX_UNSTORED_OBJECTS
             && let Some(ended) = self.handle.block_on(self.storing.join_next())
         {
-            self.shared.note_end(&ended);
+            self.shared.fail_if_panicked(&ended);
         }
     }
 }
@@ -301,14 +308,14 @@ async fn complete(shared: Arc<Shared>, multipart: Multipart) {
 
 impl Sink for ResultSink {
     fn begin(&mut self, name: &str) -> io::Result<()> {
-        let is_second = matches!(self.place, ResultPlace::Object(_)) && !self.ended.is_empty();
-        if self.object.is_some() || is_second {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "begin() before the end of another object",
-            ));
+        let is_zip = matches!(self.place, ResultPlace::Object(_));
+        if self.object.is_some() {
+            return Err(invalid("begin() before the end of another object"));
         }
-        let is_hashed = matches!(self.place, ResultPlace::Object(_)) || name == MANIFEST_ENTRY;
+        if is_zip && !self.ended.is_empty() {
+            return Err(invalid("begin() after the end of the only object: a zip is one object"));
+        }
+        let is_hashed = is_zip || name == MANIFEST_ENTRY;
         self.object = Some(OpenObject {
             name: name.to_owned(),
             key: self.place.key_of(name),
@@ -333,10 +340,15 @@ impl Sink for ResultSink {
 
     fn end(&mut self) -> io::Result<()> {
         self.make_room_for_object();
-        if self.object.as_ref().is_some_and(|object| object.multipart.is_some()) {
+        let is_multipart = self.object.as_ref().ok_or_else(no_object)?.multipart.is_some();
+        // Each part of a multipart upload has its own permit. Completing the upload has no content
+        // and needs none.
+        let request = if is_multipart {
             self.send_part()?;
-        }
-        let request = self.request()?;
+            None
+        } else {
+            Some(self.request()?)
+        };
         let OpenObject { name, key, bytes, sha256, part, multipart } =
             self.object.take().ok_or_else(no_object)?;
         self.ended.push(ResultObject { name: name.clone(), bytes });
@@ -371,5 +383,9 @@ fn upload_ended() -> io::Error {
 }
 
 fn no_object() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "no object was begun")
+    invalid("no object was begun")
+}
+
+fn invalid(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }

@@ -91,7 +91,7 @@ impl Shared {
     }
 
     /// Fails the sink if a task has panicked, because it has stored nothing.
-    pub(crate) fn note_end(&self, ended: &Result<(), JoinError>) {
+    pub(crate) fn fail_if_panicked(&self, ended: &Result<(), JoinError>) {
         if ended.is_err() {
             self.fail(S3Error::Unfinished);
         }

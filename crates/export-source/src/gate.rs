@@ -5,10 +5,10 @@
 //! that happens: in the channel, in the engine, on the thread that encodes a slice. A
 //! [`Reservation`] stands for the batch and travels with it.
 //!
-//! **Rule.** A reader passes in FIFO order when its batch fits into the share beside all live
-//! batches. It also passes, however many bytes are live, when its batch is *wanted*: the collection
-//! has no document left to hand out, and either the engine waits for the next one or none was read
-//! yet (a merge needs the first document of every collection).
+//! **Rule.** A reader passes in FIFO order when its batch fits into the export's `read_ahead_bytes`
+//! beside all live batches. It also passes, however many bytes are live, when its batch is
+//! *wanted*: the collection has no document left to hand out, and either the engine waits for the
+//! next one or none was read yet (a merge needs the first document of every collection).
 //!
 //! **Deadlock freedom.** The engine waits for one thing in this crate: the next document of a
 //! collection that has none to hand out. The reader of that collection is wanted, so the gate
@@ -17,12 +17,12 @@
 //! to be encoded. A reader that does wait at the gate is one that the engine does not wait for.
 //!
 //! **Bound.** Take the last time a reader passed because its batch fitted: all live bytes were
-//! within the share. Every later admission was wanted, and a collection becomes wanted again only
-//! after all of its documents were handed out. So the live bytes never exceed the share, plus one
-//! batch per collection, plus the batches whose last document the engine has taken and still holds.
-//! (A batch in flight is counted by an estimate. If it turns out larger, its collection has a batch
-//! to hand out and is not wanted, so it is still the one batch of its collection.)
-//! [`crate::reader`] bounds the size of one batch.
+//! within `read_ahead_bytes`. Every later admission was wanted, and a collection becomes wanted
+//! again only after all of its documents were handed out. So the live bytes never exceed
+//! `read_ahead_bytes`, plus one batch per collection, plus the batches whose last document the
+//! engine has taken and still holds. (A batch in flight is counted by an estimate. If it turns out
+//! larger, its collection has a batch to hand out and is not wanted, so it is still the one batch
+//! of its collection.) [`crate::reader`] bounds the size of one batch.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,10 +41,10 @@ pub struct ReadAhead {
     pub readers: usize,
 }
 
-/// Counts live bytes against one share of the memory budget.
+/// Counts live bytes against the export's memory for reading ahead.
 #[derive(Debug)]
-pub(crate) struct Gate {
-    share_bytes: usize,
+pub(crate) struct ReadAheadGate {
+    read_ahead_bytes: usize,
     state: Mutex<State>,
 }
 
@@ -65,21 +65,21 @@ struct Waiting {
 /// Bytes that count as live until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    gate: Arc<Gate>,
+    gate: Arc<ReadAheadGate>,
     bytes: usize,
 }
 
 /// Counts one reader task until it is dropped.
 #[derive(Debug)]
-pub(crate) struct CountedReader(Arc<Gate>);
+pub(crate) struct CountedReader(Arc<ReadAheadGate>);
 
-impl Gate {
-    pub(crate) fn new(share_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { share_bytes, state: Mutex::default() })
+impl ReadAheadGate {
+    pub(crate) fn new(read_ahead_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { read_ahead_bytes, state: Mutex::default() })
     }
 
-    pub(crate) fn share_bytes(&self) -> usize {
-        self.share_bytes
+    pub(crate) fn read_ahead_bytes(&self) -> usize {
+        self.read_ahead_bytes
     }
 
     pub(crate) fn seen(&self) -> ReadAhead {
@@ -98,7 +98,7 @@ impl Gate {
         bytes: usize,
         wanted: impl Future<Output = bool>,
     ) -> Option<Reservation> {
-        if bytes > self.share_bytes {
+        if bytes > self.read_ahead_bytes {
             // It would never fit and would block the queue.
             return wanted.await.then(|| self.take(bytes));
         }
@@ -134,7 +134,7 @@ impl Gate {
     }
 
     fn fits(&self, state: &State, bytes: usize) -> bool {
-        state.seen.alive_bytes.saturating_add(bytes) <= self.share_bytes
+        state.seen.alive_bytes.saturating_add(bytes) <= self.read_ahead_bytes
     }
 
     /// Subtracts bytes and admits the waiting readers that fit now.
@@ -202,13 +202,13 @@ mod tests {
     use super::*;
     use std::future::{pending, ready};
 
-    async fn passed(gate: &Arc<Gate>, bytes: usize) -> Reservation {
+    async fn passed(gate: &Arc<ReadAheadGate>, bytes: usize) -> Reservation {
         gate.pass(bytes, pending()).await.expect("a reservation")
     }
 
     #[tokio::test]
     async fn readers_pass_in_fifo_order_as_bytes_are_released() {
-        let gate = Gate::new(100);
+        let gate = ReadAheadGate::new(100);
         let first = passed(&gate, 60).await;
         let waiting = |bytes| {
             let gate = Arc::clone(&gate);
@@ -225,8 +225,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wanted_reader_passes_even_when_the_share_is_used_up() {
-        let gate = Gate::new(100);
+    async fn a_wanted_reader_passes_even_when_all_bytes_are_in_use() {
+        let gate = ReadAheadGate::new(100);
         let held = passed(&gate, 100).await;
         let wanted = gate.pass(50, ready(true)).await.expect("passes");
         assert_eq!(gate.seen().alive_bytes, 150);
@@ -240,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_estimate_is_corrected() {
-        let gate = Gate::new(100);
+        let gate = ReadAheadGate::new(100);
         let mut batch = passed(&gate, 90).await;
         let waiting = tokio::spawn({
             let gate = Arc::clone(&gate);

@@ -15,9 +15,9 @@
 //! verifies at the end that the documents it read still exist.
 //!
 //! **Memory.** The documents of a batch are slices of the server's reply: nothing is copied, and
-//! the reply lives as long as any of them. A batch is a third of the collection's part of the
-//! share, so that one batch in use, one waiting and one in flight fit. The number of documents per
-//! batch is first assumed and then learned.
+//! the reply lives as long as any of them. The export's `read_ahead_bytes` are divided by the
+//! number of open collections and by three: one batch in use, one waiting and one in flight fit.
+//! The number of documents per batch is first assumed and then learned.
 
 mod reply;
 
@@ -36,7 +36,7 @@ use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
-use crate::gate::{CountedReader, Gate, Reservation};
+use crate::gate::{CountedReader, ReadAheadGate, Reservation};
 use crate::resume::{RetryBudget, is_out_of_time, is_resumable};
 use crate::throttle::{Read, SourceThrottle};
 use reply::Reply;
@@ -63,14 +63,14 @@ pub(crate) enum Batch {
 /// The reader of one collection, before its task runs.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Arc<ReadAheadGate>,
     pub(crate) throttle: SourceThrottle,
     pub(crate) collection: Collection<RawDocumentBuf>,
     pub(crate) ids: TimeRange,
     pub(crate) batches: mpsc::Sender<Result<Batch, StoreError>>,
-    /// Number of the batch, counted from 1, that the engine waits for. The first batch is always
-    /// wanted.
-    pub(crate) wanted: watch::Receiver<u64>,
+    /// Number of the batch, counted from 1, that the engine waits for: this batch is *wanted* (see
+    /// [`crate::gate`]). The first batch is always wanted.
+    pub(crate) awaited_batch: watch::Receiver<u64>,
     /// Whether the database has ever answered. Until then failures are not retried.
     pub(crate) has_answered: Arc<AtomicBool>,
 }
@@ -79,8 +79,9 @@ impl Reader {
     /// Reads until the end, a permanent error, or the receiver is dropped. `open_collections` share
     /// the gate's bytes.
     pub(crate) async fn run(self, open_collections: usize, _counted: CountedReader) {
-        let part_bytes = self.gate.share_bytes() / open_collections.max(1);
-        let target_bytes = (part_bytes / BATCHES_PER_COLLECTION).min(self.throttle.preferred_read_bytes());
+        let collection_bytes = self.gate.read_ahead_bytes() / open_collections.max(1);
+        let target_bytes =
+            (collection_bytes / BATCHES_PER_COLLECTION).min(self.throttle.preferred_read_bytes());
         let batches = self.batches.clone();
         let reading = Reading { reader: self, last_id: None, read_count: 0, sent_count: 0 };
         let end = reading.read(BatchSize::new(target_bytes)).await;
@@ -104,11 +105,11 @@ impl Reading {
         let mut retries = RetryBudget::new();
         loop {
             let Some(mut reservation) = self.pass(size.estimate_bytes()).await else { return Ok(()) };
-            let documents_wanted = size.documents();
-            let Some(read) = self.wait_for_turn(size.estimate_bytes(), &mut retries).await else {
+            let document_limit = size.documents();
+            let Some(read) = self.wait_for_permit(size.estimate_bytes(), &mut retries).await else {
                 return Ok(());
             };
-            let reply = match self.fetch(read, documents_wanted).await {
+            let reply = match self.fetch(read, document_limit).await {
                 Ok(reply) => reply,
                 Err(error) => {
                     drop(reservation);
@@ -123,7 +124,7 @@ impl Reading {
             let reply_bytes = reply.as_raw_document().as_bytes().len();
             reservation.resize(reply_bytes);
             let Reply { documents, last_id, is_whole } = Reply::split(reply, reservation)?;
-            let is_last = is_whole && documents.len() < documents_wanted;
+            let is_last = is_whole && documents.len() < document_limit;
             if let Some(last_id) = last_id {
                 retries.progressed();
                 self.last_id = Some(last_id);
@@ -143,13 +144,13 @@ impl Reading {
 
     async fn pass(&mut self, bytes: usize) -> Option<Reservation> {
         let Self { reader, sent_count, .. } = self;
-        let wanted = async { reader.wanted.wait_for(|number| *number > *sent_count).await.is_ok() };
+        let wanted = async { reader.awaited_batch.wait_for(|number| *number > *sent_count).await.is_ok() };
         reader.gate.pass(bytes, wanted).await
     }
 
     /// Waits for the throttle before a read of about `bytes`. `None` when the export has ended. The
     /// wait does not count as a stall of the source.
-    async fn wait_for_turn(&self, bytes: usize, retries: &mut RetryBudget) -> Option<Read> {
+    async fn wait_for_permit(&self, bytes: usize, retries: &mut RetryBudget) -> Option<Read> {
         let came_at = Instant::now();
         let read = tokio::select! {
             read = self.reader.throttle.begin(bytes) => Some(read),
@@ -193,7 +194,7 @@ impl Reading {
     async fn ensure_still_there(&self, retries: &mut RetryBudget) -> Result<(), StoreError> {
         let Some(last_id) = self.last_id.clone().filter(|_| self.read_count > 1) else { return Ok(()) };
         loop {
-            let Some(read) = self.wait_for_turn(0, retries).await else { return Ok(()) };
+            let Some(read) = self.wait_for_permit(0, retries).await else { return Ok(()) };
             match self.has_documents_to(read, last_id.clone()).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(unreadable("the collection was dropped while it was read")),

@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::gate::{Gate, ReadAhead};
+use crate::gate::{ReadAhead, ReadAheadGate};
 use crate::reader::{BATCHES_WAITING, Batch, Reader};
 use crate::resume::{RetryBudget, is_resumable};
 use crate::vehicles::VehicleDatabases;
@@ -34,7 +34,7 @@ const LISTINGS_AT_A_TIME: usize = 8;
 pub struct MongoSource {
     databases: VehicleDatabases,
     handle: Handle,
-    gate: Arc<Gate>,
+    gate: Arc<ReadAheadGate>,
     has_answered: Arc<AtomicBool>,
     /// Readers of collections that were opened since a document was last requested.
     opened: Mutex<Vec<Reader>>,
@@ -53,7 +53,7 @@ impl MongoSource {
         Self {
             databases,
             handle,
-            gate: Gate::new(read_ahead_bytes),
+            gate: ReadAheadGate::new(read_ahead_bytes),
             has_answered: Arc::default(),
             opened: Mutex::default(),
             open_count: AtomicUsize::new(0),
@@ -131,14 +131,14 @@ impl Source for MongoSource {
     ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
         let (sender, batches) = mpsc::channel(BATCHES_WAITING);
         // The first batch is always wanted: a merge needs the first document of every collection.
-        let (wanted, is_wanted) = watch::channel(1);
+        let (awaited_batch_sender, awaited_batch) = watch::channel(1);
         let reader = Reader {
             gate: Arc::clone(&self.gate),
             throttle: self.databases.throttle().clone(),
             collection: self.databases.hours(vehicle, parameter),
             ids: documents,
             batches: sender,
-            wanted: is_wanted,
+            awaited_batch,
             has_answered: Arc::clone(&self.has_answered),
         };
         self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
@@ -147,7 +147,7 @@ impl Source for MongoSource {
         Ok(Box::new(BatchedDocuments {
             source: self,
             batches,
-            wanted,
+            awaited_batch_sender,
             received: 0,
             current,
             open: Some(open),
@@ -159,7 +159,7 @@ struct BatchedDocuments<'a> {
     source: &'a MongoSource,
     batches: mpsc::Receiver<Result<Batch, StoreError>>,
     /// Tells the reader which batch the engine waits for.
-    wanted: watch::Sender<u64>,
+    awaited_batch_sender: watch::Sender<u64>,
     /// Batches received so far.
     received: u64,
     /// The remaining documents of the last received batch.
@@ -208,7 +208,7 @@ impl BatchedDocuments<'_> {
             Ok(received) => Some(received),
             Err(TryRecvError::Disconnected) => None,
             Err(TryRecvError::Empty) => {
-                self.wanted.send_replace(self.received + 1);
+                self.awaited_batch_sender.send_replace(self.received + 1);
                 self.batches.blocking_recv()
             }
         };

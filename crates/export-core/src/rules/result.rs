@@ -68,7 +68,7 @@ pub enum ResultEffect {
 /// One change of a result.
 pub type ResultRule = Rule<ResultCondition, ResultEffect>;
 
-/// Every change of a result, and the one use of it that does not change it.
+/// Every change of a result that has a rule, and [`Self::Share`], which is no change but a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResultTransition {
     /// A worker that has claimed the job begins to write its result.
@@ -81,7 +81,9 @@ pub enum ResultTransition {
     Retire,
     /// The result's lifetime is over.
     Expire,
-    /// Another job uses the result as its own. This changes the job alone.
+    /// Not a change: the rule has no effects, and its conditions say whether a job may use this
+    /// result as its own. Only the job changes then, by
+    /// [`Transition::Commit`](super::Transition::Commit) or at its creation.
     Share,
 }
 
@@ -118,7 +120,7 @@ const EXPIRE: ResultRule = Rule {
     then: &[E::Enter(Expired), E::DropContent, E::DropCurrent],
 };
 
-/// Only FINISHED results are current.
+/// The conditions of a result that may be shared. Only FINISHED results are current.
 const SHARE: ResultRule = Rule { when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough], then: &[] };
 
 impl ResultTransition {

@@ -18,7 +18,7 @@ use crate::read::column::Value;
 use crate::resources::Resources;
 use crate::shape::Shape;
 
-/// Text of a resampled file that is appended to it at once, in bytes.
+/// Resampled rows are appended to the file when their text has this many bytes.
 const TEXT_BYTES: usize = 64 << 10;
 
 /// The CSV format.
@@ -36,9 +36,9 @@ impl CsvEncoder {
         Self {
             header: header(&shape.parameters),
             column_count: shape.parameters.len(),
-            time_format: shape.output.time_format,
+            time_format: shape.options.time_format,
             timezone: shape.timezone,
-            is_guarding: shape.output.csv_guard == CsvGuard::On,
+            is_guarding: shape.options.csv_guard == CsvGuard::On,
         }
     }
 }
@@ -57,8 +57,8 @@ impl Encoder for CsvEncoder {
         CsvRows::new(resources.text(), times, self.is_guarding)
     }
 
-    fn begin_file(&self, _resources: &Resources, output: &mut dyn Write) -> io::Result<CsvFile> {
-        output.write_all(&self.header)?;
+    fn begin_file(&self, _resources: &Resources, compressor: &mut dyn Write) -> io::Result<CsvFile> {
+        compressor.write_all(&self.header)?;
         Ok(CsvFile)
     }
 }
@@ -70,13 +70,13 @@ pub(crate) struct CsvFile;
 impl FileWriter for CsvFile {
     type Rows = CsvRows;
 
-    fn append(&mut self, rows: &mut CsvRows, output: &mut dyn Write) -> io::Result<()> {
-        output.write_all(&rows.text)?;
+    fn append(&mut self, rows: &mut CsvRows, compressor: &mut dyn Write) -> io::Result<()> {
+        compressor.write_all(&rows.text)?;
         rows.text.clear();
         Ok(())
     }
 
-    fn finish(self, _output: &mut dyn Write) -> io::Result<()> {
+    fn finish(self, _compressor: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 }

@@ -72,7 +72,7 @@ impl Encoder for ParquetEncoder {
     fn begin_file<'r>(
         &self,
         resources: &'r Resources,
-        _output: &mut dyn Write,
+        _compressor: &mut dyn Write,
     ) -> io::Result<ParquetFile<'r>> {
         ParquetFile::begin(&self.schema, resources)
     }
@@ -137,7 +137,7 @@ impl<'r> ParquetFile<'r> {
         })
     }
 
-    fn push(&mut self, mut batch: RecordBatch, output: &mut dyn Write) -> io::Result<()> {
+    fn push(&mut self, mut batch: RecordBatch, compressor: &mut dyn Write) -> io::Result<()> {
         while batch.num_rows() > 0 {
             let fitting = self.fitting_rows(&batch);
             let (now, later) = (batch.slice(0, fitting), batch.slice(fitting, batch.num_rows() - fitting));
@@ -147,7 +147,7 @@ impl<'r> ParquetFile<'r> {
                 self.batches.push(now);
             }
             if later.num_rows() > 0 || self.row_count == self.max_rows {
-                self.end_group(output)?;
+                self.end_group(compressor)?;
             }
             batch = later;
         }
@@ -174,11 +174,11 @@ impl<'r> ParquetFile<'r> {
         fits.max(usize::from(self.row_count == 0))
     }
 
-    fn end_group(&mut self, output: &mut dyn Write) -> io::Result<()> {
+    fn end_group(&mut self, compressor: &mut dyn Write) -> io::Result<()> {
         if self.in_flight.len() >= self.resources.pool.size()
             && let Some(first) = self.in_flight.pop_front()
         {
-            self.append_group(first, output)?;
+            self.append_group(first, compressor)?;
         }
         let batches = std::mem::take(&mut self.batches);
         (self.row_count, self.text_bytes) = (0, 0);
@@ -197,7 +197,7 @@ impl<'r> ParquetFile<'r> {
     fn append_group(
         &mut self,
         group: Pending<Result<Vec<ArrowColumnChunk>, ParquetError>>,
-        output: &mut dyn Write,
+        compressor: &mut dyn Write,
     ) -> io::Result<()> {
         let columns = group.wait().map_err(io::Error::other)?;
         let mut writer = self.writer.next_row_group().map_err(io::Error::other)?;
@@ -206,7 +206,7 @@ impl<'r> ParquetFile<'r> {
         }
         writer.close().map_err(io::Error::other)?;
         let bytes = self.writer.inner_mut();
-        output.write_all(bytes)?;
+        compressor.write_all(bytes)?;
         bytes.clear();
         Ok(())
     }
@@ -215,21 +215,21 @@ impl<'r> ParquetFile<'r> {
 impl FileWriter for ParquetFile<'_> {
     type Rows = BatchRows;
 
-    fn append(&mut self, rows: &mut BatchRows, output: &mut dyn Write) -> io::Result<()> {
+    fn append(&mut self, rows: &mut BatchRows, compressor: &mut dyn Write) -> io::Result<()> {
         let batch = rows.take().map_err(io::Error::other)?;
-        self.push(batch, output)
+        self.push(batch, compressor)
     }
 
-    fn finish(mut self, output: &mut dyn Write) -> io::Result<()> {
+    fn finish(mut self, compressor: &mut dyn Write) -> io::Result<()> {
         if self.row_count > 0 {
-            self.end_group(output)?;
+            self.end_group(compressor)?;
         }
         while let Some(group) = self.in_flight.pop_front() {
-            self.append_group(group, output)?;
+            self.append_group(group, compressor)?;
         }
         // The rest is the footer.
         let rest = self.writer.into_inner().map_err(io::Error::other)?;
-        output.write_all(&rest)
+        compressor.write_all(&rest)
     }
 }
 

@@ -78,7 +78,7 @@ impl Kept {
 }
 
 /// Takes resampled rows.
-pub(crate) trait RowOutput {
+pub(crate) trait RowReceiver {
     /// Takes the next row: its time, and by column the value if there is one.
     fn row<'v>(
         &mut self,
@@ -130,42 +130,42 @@ impl Resampler {
     pub(crate) fn push(
         &mut self,
         columns: &[Column],
-        output: &mut impl RowOutput,
+        receiver: &mut impl RowReceiver,
     ) -> Result<(), EngineError> {
-        let mut points = Points { resampler: self, output, outcome: Ok(()) };
+        let mut points = Points { resampler: self, receiver, outcome: Ok(()) };
         align(columns, &mut points);
         points.outcome
     }
 
     /// Writes the open interval's row and fills up to the end of the range.
-    pub(crate) fn finish(mut self, output: &mut impl RowOutput) -> Result<ResampleCounts, EngineError> {
-        self.close(output)?;
+    pub(crate) fn finish(mut self, receiver: &mut impl RowReceiver) -> Result<ResampleCounts, EngineError> {
+        self.close(receiver)?;
         if self.intervals.fill == Fill::Previous {
-            self.fill_until(self.intervals.range.to_ms(), output)?;
+            self.fill_until(self.intervals.range.to_ms(), receiver)?;
         }
         Ok(self.counts)
     }
 
     /// Writes the open interval's row.
-    fn close(&mut self, output: &mut impl RowOutput) -> Result<(), EngineError> {
+    fn close(&mut self, receiver: &mut impl RowReceiver) -> Result<(), EngineError> {
         let Some(time_ms) = self.open_ms.take() else { return Ok(()) };
         match self.intervals.fill {
-            Fill::None => self.write_points(time_ms, output),
+            Fill::None => self.write_points(time_ms, receiver),
             Fill::Previous => {
-                self.fill_until(time_ms, output)?;
-                self.write_known(time_ms, output)
+                self.fill_until(time_ms, receiver)?;
+                self.write_known(time_ms, receiver)
             }
         }
     }
 
     /// Writes a row of the interval's own points, unless none of them has a value.
-    fn write_points(&mut self, time_ms: i64, output: &mut impl RowOutput) -> Result<(), EngineError> {
+    fn write_points(&mut self, time_ms: i64, receiver: &mut impl RowReceiver) -> Result<(), EngineError> {
         let is_shown = self.latest.iter().flatten().any(|point| !matches!(point, Kept::Null));
         if is_shown {
             for (cells, point) in self.counts.cells.iter_mut().zip(&self.latest) {
                 *cells += u64::from(point.is_some());
             }
-            output.row(time_ms, self.latest.iter().map(|point| point.as_ref().map(Kept::value)))?;
+            receiver.row(time_ms, self.latest.iter().map(|point| point.as_ref().map(Kept::value)))?;
         } else {
             self.counts.resampled_away += self.latest.iter().flatten().count() as u64;
         }
@@ -174,7 +174,7 @@ impl Resampler {
     }
 
     /// Writes a row of the last values known at the interval's end.
-    fn write_known(&mut self, time_ms: i64, output: &mut impl RowOutput) -> Result<(), EngineError> {
+    fn write_known(&mut self, time_ms: i64, receiver: &mut impl RowReceiver) -> Result<(), EngineError> {
         for (index, latest) in self.latest.iter_mut().enumerate() {
             if let Some(point) = latest.take() {
                 self.known[index] = Some(point);
@@ -184,17 +184,17 @@ impl Resampler {
             }
         }
         self.last_row_ms = Some(time_ms);
-        output.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::value)))
+        receiver.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::value)))
     }
 
     /// Writes rows for the intervals after the last row that begin before `end_ms`.
-    fn fill_until(&mut self, end_ms: i64, output: &mut impl RowOutput) -> Result<(), EngineError> {
+    fn fill_until(&mut self, end_ms: i64, receiver: &mut impl RowReceiver) -> Result<(), EngineError> {
         let Some(last_row_ms) = self.last_row_ms else { return Ok(()) };
         let known_count = self.known.iter().flatten().count() as u64;
         let mut time_ms = last_row_ms.saturating_add(self.intervals.step_ms);
         while time_ms < end_ms {
             self.counts.filled += known_count;
-            output.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::value)))?;
+            receiver.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::value)))?;
             time_ms = time_ms.saturating_add(self.intervals.step_ms);
         }
         Ok(())
@@ -204,14 +204,14 @@ impl Resampler {
 /// Takes the aligned rows of a slice and gathers them by interval.
 struct Points<'a, O> {
     resampler: &'a mut Resampler,
-    output: &'a mut O,
+    receiver: &'a mut O,
     outcome: Result<(), EngineError>,
 }
 
-impl<O: RowOutput> RowSink for Points<'_, O> {
+impl<O: RowReceiver> RowSink for Points<'_, O> {
     fn time(&mut self, time_ms: i64) {
         if self.outcome.is_ok() && self.resampler.open_ms != Some(time_ms) {
-            self.outcome = self.resampler.close(self.output);
+            self.outcome = self.resampler.close(self.receiver);
             self.resampler.open_ms = Some(time_ms);
         }
     }

@@ -7,7 +7,7 @@ use crate::read::column::Cell;
 #[derive(Default)]
 struct Listed(Vec<String>);
 
-impl RowOutput for Listed {
+impl RowReceiver for Listed {
     fn row<'v>(
         &mut self,
         time_ms: i64,

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
-use super::resample::{ResampleCounts, Resampler, RowOutput};
+use super::resample::{ResampleCounts, Resampler, RowReceiver};
 use super::rows::{RowCounts, RowSink};
 use super::{EncodedRows, Encoder, Encoding, FileWriter, SliceRows};
 use crate::error::EngineError;
-use crate::pack::blocks::{Blocks, Codec, FileTotals};
+use crate::pack::blocks::{BlockCompressor, Codec, FileTotals};
 use crate::read::column::{Column, Value};
 use crate::resources::Resources;
 use crate::stop::StopFlag;
@@ -15,7 +15,7 @@ use crate::stop::StopFlag;
 pub(crate) struct Table<'r, E: Encoder> {
     resources: &'r Resources,
     stop: &'r StopFlag,
-    output: Blocks<'r>,
+    compressor: BlockCompressor<'r>,
     file: E::File<'r>,
     resampling: Option<Resampling<E::Rows>>,
     /// Points that became a cell, by column.
@@ -43,18 +43,18 @@ impl<'r, E: Encoder> Table<'r, E> {
         encoding: &Encoding<E>,
         resources: &'r Resources,
         stop: &'r StopFlag,
-        output: &'r mut dyn Write,
+        entry: &'r mut dyn Write,
     ) -> io::Result<Self> {
         let Encoding { shape, encoder, intervals } = encoding;
         let column_count = shape.parameters.len();
-        let mut output = Blocks::begin(Codec::of(&shape.output), resources, output)?;
-        let file = encoder.begin_file(resources, &mut output)?;
+        let mut compressor = BlockCompressor::begin(Codec::of(&shape.options), resources, entry)?;
+        let file = encoder.begin_file(resources, &mut compressor)?;
         let resampling = intervals.map(|intervals| Resampling {
             resampler: Resampler::new(intervals, column_count),
             rows: encoder.rows(resources),
         });
         let (cells, counts) = (vec![0; column_count], RowCounts::default());
-        Ok(Self { resources, stop, output, file, resampling, cells, counts })
+        Ok(Self { resources, stop, compressor, file, resampling, cells, counts })
     }
 
     /// Rows so far.
@@ -71,7 +71,7 @@ impl<'r, E: Encoder> Table<'r, E> {
                 for (sum, cells) in self.cells.iter_mut().zip(cells) {
                     *sum += cells;
                 }
-                self.file.append(&mut rows, &mut self.output)?;
+                self.file.append(&mut rows, &mut self.compressor)?;
                 rows.recycle(self.resources);
             }
             SliceRows::Thinned(columns) => {
@@ -84,26 +84,26 @@ impl<'r, E: Encoder> Table<'r, E> {
 
     fn resample(&mut self, columns: &[Column]) -> Result<(), EngineError> {
         let Some(Resampling { resampler, rows }) = &mut self.resampling else { return Ok(()) };
-        let (file, output, stop) = (&mut self.file, &mut self.output, self.stop);
-        resampler.push(columns, &mut Resampled { rows, file, output, stop })
+        let (file, compressor, stop) = (&mut self.file, &mut self.compressor, self.stop);
+        resampler.push(columns, &mut Resampled { rows, file, compressor, stop })
     }
 
     /// Ends the file.
     pub(crate) fn finish(mut self) -> Result<TableTotals, EngineError> {
         let resampling = match self.resampling.take() {
             Some(Resampling { resampler, mut rows }) => {
-                let (file, output, stop) = (&mut self.file, &mut self.output, self.stop);
-                let mut resampled = Resampled { rows: &mut rows, file, output, stop };
+                let (file, compressor, stop) = (&mut self.file, &mut self.compressor, self.stop);
+                let mut resampled = Resampled { rows: &mut rows, file, compressor, stop };
                 let counts = resampler.finish(&mut resampled)?;
-                self.file.append(&mut rows, &mut self.output)?;
+                self.file.append(&mut rows, &mut self.compressor)?;
                 self.counts.merge(rows.counts());
                 rows.recycle(self.resources);
                 counts
             }
             None => ResampleCounts { cells: self.cells, ..ResampleCounts::default() },
         };
-        self.file.finish(&mut self.output)?;
-        Ok(TableTotals { file: self.output.finish()?, counts: self.counts, resampling })
+        self.file.finish(&mut self.compressor)?;
+        Ok(TableTotals { file: self.compressor.finish()?, counts: self.counts, resampling })
     }
 }
 
@@ -111,11 +111,11 @@ impl<'r, E: Encoder> Table<'r, E> {
 struct Resampled<'a, 'r, R, F> {
     rows: &'a mut R,
     file: &'a mut F,
-    output: &'a mut Blocks<'r>,
+    compressor: &'a mut BlockCompressor<'r>,
     stop: &'a StopFlag,
 }
 
-impl<R: EncodedRows, F: FileWriter<Rows = R>> RowOutput for Resampled<'_, '_, R, F> {
+impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, R, F> {
     fn row<'v>(
         &mut self,
         time_ms: i64,
@@ -127,7 +127,7 @@ impl<R: EncodedRows, F: FileWriter<Rows = R>> RowOutput for Resampled<'_, '_, R,
             if self.stop.is_stopped() {
                 return Err(EngineError::Stopped);
             }
-            self.file.append(self.rows, self.output)?;
+            self.file.append(self.rows, self.compressor)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use rawzip::path::EntryPath;
 use rawzip::time::UtcDateTime;
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter};
 
-use super::blocks::{Blocks, Codec, FileTotals};
+use super::blocks::{BlockCompressor, Codec, WrittenFile};
 use crate::meter::Meter;
 use crate::resources::Resources;
 
@@ -32,22 +32,22 @@ pub(crate) enum Package<'s> {
 
 impl<'s> Package<'s> {
     pub(crate) fn begin(archive: Archive, sink: &'s mut dyn Sink, meter: &'s Meter) -> io::Result<Self> {
-        let output = Metered { sink, meter };
+        let metered = Metered { sink, meter };
         match archive {
             Archive::Zip => {
-                output.sink.begin(ZIP_OBJECT)?;
-                Ok(Self::Zip(ZipArchiveWriter::new(output)))
+                metered.sink.begin(ZIP_OBJECT)?;
+                Ok(Self::Zip(ZipArchiveWriter::new(metered)))
             }
-            Archive::None => Ok(Self::Objects(output)),
+            Archive::None => Ok(Self::Objects(metered)),
         }
     }
 
     /// Adds a file with the bytes that `write` writes. For a zip they must be a deflate stream.
-    pub(crate) fn file<T, E: From<io::Error>>(
+    pub(crate) fn file<T: WrittenFile, E: From<io::Error>>(
         &mut self,
         name: &str,
-        write: impl FnOnce(&mut dyn Write) -> Result<(FileTotals, T), E>,
-    ) -> Result<(FileTotals, T), E> {
+        write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+    ) -> Result<T, E> {
         match self {
             Self::Zip(archive) => {
                 let builder =
@@ -56,14 +56,15 @@ impl<'s> Package<'s> {
                 // page, despite the UTF-8 flag.
                 let builder = builder.unix_permissions(0o644).last_modified(NO_TIME);
                 let (mut entry, _) = builder.start().map_err(into_io)?;
-                let (totals, written) = write(&mut entry)?;
+                let written = write(&mut entry)?;
+                let totals = written.file_totals();
                 entry.finish(DataDescriptorOutput::new(totals.crc32, totals.bytes)).map_err(into_io)?;
-                Ok((totals, written))
+                Ok(written)
             }
-            Self::Objects(output) => {
-                output.sink.begin(name)?;
-                let written = write(output)?;
-                output.sink.end()?;
+            Self::Objects(metered) => {
+                metered.sink.begin(name)?;
+                let written = write(metered)?;
+                metered.sink.end()?;
                 Ok(written)
             }
         }
@@ -77,10 +78,10 @@ impl<'s> Package<'s> {
             Self::Zip(_) => Codec::Deflate,
             Self::Objects(_) => Codec::Plain,
         };
-        self.file(MANIFEST_ENTRY, |output| {
-            let mut blocks = Blocks::begin(codec, resources, output)?;
-            blocks.write_all(&text)?;
-            Ok::<_, io::Error>((blocks.finish()?, ()))
+        self.file(MANIFEST_ENTRY, |entry| {
+            let mut compressor = BlockCompressor::begin(codec, resources, entry)?;
+            compressor.write_all(&text)?;
+            compressor.finish()
         })?;
         match self {
             Self::Zip(archive) => archive.finish().map_err(into_io)?.sink.end(),

@@ -75,11 +75,25 @@ pub(crate) struct FileTotals {
     pub(crate) crc32: u32,
 }
 
-/// One file on its way to the output. Write the file's bytes, then call [`Blocks::finish`].
-pub(crate) struct Blocks<'r> {
+/// What was written as one file.
+pub(crate) trait WrittenFile {
+    /// Size and checksum of the file.
+    fn file_totals(&self) -> FileTotals;
+}
+
+impl WrittenFile for FileTotals {
+    fn file_totals(&self) -> FileTotals {
+        *self
+    }
+}
+
+/// Compresses one file into its entry or object. Write the file's bytes, then call
+/// [`BlockCompressor::finish`].
+pub(crate) struct BlockCompressor<'r> {
     codec: Codec,
     resources: &'r Resources,
-    output: &'r mut dyn Write,
+    /// The entry or object that gets the compressed bytes.
+    entry: &'r mut dyn Write,
     block: Vec<u8>,
     in_flight: VecDeque<Pending<io::Result<Block>>>,
     crc32: crc32fast::Hasher,
@@ -92,28 +106,28 @@ pub(crate) struct Blocks<'r> {
 /// A block after compression.
 #[derive(Debug)]
 struct Block {
-    /// Bytes for the output.
-    output: Vec<u8>,
+    /// Bytes for the entry or object.
+    compressed: Vec<u8>,
     /// Checksum of the input.
     crc32: crc32fast::Hasher,
     bytes: usize,
 }
 
-impl<'r> Blocks<'r> {
+impl<'r> BlockCompressor<'r> {
     /// Begins a file.
     pub(crate) fn begin(
         codec: Codec,
         resources: &'r Resources,
-        output: &'r mut dyn Write,
+        entry: &'r mut dyn Write,
     ) -> io::Result<Self> {
         if codec == Codec::Gzip {
-            output.write_all(&GZIP_HEADER)?;
+            entry.write_all(&GZIP_HEADER)?;
         }
         let zstd = (codec == Codec::Zstd).then(begin_zstd).transpose()?;
         Ok(Self {
             codec,
             resources,
-            output,
+            entry,
             block: resources.block(),
             in_flight: VecDeque::new(),
             crc32: crc32fast::Hasher::new(),
@@ -133,16 +147,16 @@ impl<'r> Blocks<'r> {
         }
         let totals = FileTotals { bytes: self.bytes, crc32: self.crc32.finalize() };
         match self.codec {
-            Codec::Deflate | Codec::DeflateStored => self.output.write_all(&DEFLATE_END)?,
+            Codec::Deflate | Codec::DeflateStored => self.entry.write_all(&DEFLATE_END)?,
             Codec::Gzip => {
-                self.output.write_all(&DEFLATE_END)?;
-                self.output.write_all(&totals.crc32.to_le_bytes())?;
+                self.entry.write_all(&DEFLATE_END)?;
+                self.entry.write_all(&totals.crc32.to_le_bytes())?;
                 #[expect(clippy::cast_possible_truncation, reason = "gzip keeps the size modulo 2^32")]
-                self.output.write_all(&(totals.bytes as u32).to_le_bytes())?;
+                self.entry.write_all(&(totals.bytes as u32).to_le_bytes())?;
             }
             Codec::Zstd => {
                 if let Some(zstd) = self.zstd {
-                    self.output.write_all(&zstd.finish()?)?;
+                    self.entry.write_all(&zstd.finish()?)?;
                 }
             }
             Codec::Plain => {}
@@ -162,7 +176,7 @@ impl<'r> Blocks<'r> {
             let mut crc32 = crc32fast::Hasher::new();
             crc32.update(&block);
             let bytes = block.len();
-            let output = match level {
+            let compressed = match level {
                 None => block,
                 Some(level) => {
                     let deflated = deflate(&block, level, &resources)?;
@@ -170,7 +184,7 @@ impl<'r> Blocks<'r> {
                     deflated
                 }
             };
-            Ok(Block { output, crc32, bytes })
+            Ok(Block { compressed, crc32, bytes })
         }));
         Ok(())
     }
@@ -180,19 +194,19 @@ impl<'r> Blocks<'r> {
         self.crc32.combine(&block.crc32);
         self.bytes += block.bytes as u64;
         match &mut self.zstd {
-            None => self.output.write_all(&block.output)?,
+            None => self.entry.write_all(&block.compressed)?,
             Some(zstd) => {
-                zstd.write_all(&block.output)?;
-                self.output.write_all(zstd.get_ref())?;
+                zstd.write_all(&block.compressed)?;
+                self.entry.write_all(zstd.get_ref())?;
                 zstd.get_mut().clear();
             }
         }
-        self.resources.give_back_block(block.output);
+        self.resources.give_back_block(block.compressed);
         Ok(())
     }
 }
 
-impl Write for Blocks<'_> {
+impl Write for BlockCompressor<'_> {
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<usize> {
         let length = bytes.len();
         while !bytes.is_empty() {
@@ -222,19 +236,19 @@ fn begin_zstd() -> io::Result<zstd::stream::write::Encoder<'static, Vec<u8>>> {
 /// Deflates one block, not the last of its stream, so that it ends on a byte boundary.
 fn deflate(block: &[u8], level: u32, resources: &Resources) -> io::Result<Vec<u8>> {
     let mut compress = resources.deflater(level);
-    let mut output = resources.block();
+    let mut deflated = resources.block();
     // Always the same room: deflate cuts stored pieces by the room that is left.
-    output.resize(DEFLATED_BYTES, 0);
-    compress.compress(block, &mut output, FlushCompress::Sync).map_err(io::Error::other)?;
+    deflated.resize(DEFLATED_BYTES, 0);
+    compress.compress(block, &mut deflated, FlushCompress::Sync).map_err(io::Error::other)?;
     let (taken, made) = (compress.total_in(), usize::try_from(compress.total_out()).unwrap_or(usize::MAX));
     // The flush is complete only if there is room left.
     if taken != block.len() as u64 || made >= DEFLATED_BYTES {
         return Err(io::Error::other("a deflated block exceeds its maximum size"));
     }
-    output.truncate(made);
+    deflated.truncate(made);
     compress.reset();
     resources.give_back_deflater(level, compress);
-    Ok(output)
+    Ok(deflated)
 }
 
 #[cfg(test)]

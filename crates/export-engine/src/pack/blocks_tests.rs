@@ -13,11 +13,11 @@ fn resources(threads: usize) -> Resources {
 fn packed(codec: Codec, pieces: &[&[u8]], threads: usize) -> (Vec<u8>, FileTotals) {
     let resources = resources(threads);
     let mut output = Vec::new();
-    let mut blocks = Blocks::begin(codec, &resources, &mut output).expect("a file");
+    let mut compressor = BlockCompressor::begin(codec, &resources, &mut output).expect("a file");
     for piece in pieces {
-        blocks.write_all(piece).expect("room");
+        compressor.write_all(piece).expect("room");
     }
-    let totals = blocks.finish().expect("an end");
+    let totals = compressor.finish().expect("an end");
     (output, totals)
 }
 

@@ -2,10 +2,13 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+/// The memory gate of one export's slices in the engine. (The gate in export-source bounds how far
+/// collections are read ahead.)
+///
 /// Admits slices while their memory stays below a limit. A slice that exceeds the limit by itself
 /// is admitted when it is alone, so that the export can go on.
 #[derive(Clone, Debug)]
-pub(super) struct Gate {
+pub(super) struct SliceGate {
     shared: Arc<(Mutex<GateState>, Condvar)>,
     limit_bytes: usize,
 }
@@ -19,11 +22,11 @@ struct GateState {
 /// Memory that counts until this is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    gate: Gate,
+    gate: SliceGate,
     bytes: usize,
 }
 
-impl Gate {
+impl SliceGate {
     pub(super) fn new(limit_bytes: usize) -> Self {
         Self { shared: Arc::default(), limit_bytes }
     }
@@ -68,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_gate_admits_slices_that_fit_and_one_slice_always() {
-        let gate = Gate::new(10);
+        let gate = SliceGate::new(10);
         let large = gate.enter(50).expect("the first is always admitted");
         drop(large);
         let first = gate.enter(6).expect("there is room");
@@ -84,7 +87,7 @@ mod tests {
 
     #[test]
     fn closing_the_gate_ends_all_waiting() {
-        let gate = Gate::new(10);
+        let gate = SliceGate::new(10);
         let _inside = gate.enter(10);
         let waiting = thread::spawn({
             let gate = gate.clone();

@@ -4,7 +4,7 @@ use export_core::output::Fill;
 
 use crate::encode::rows::align;
 use crate::encode::{Encoder, Encoding, SliceRows};
-use crate::error::AttemptError;
+use crate::error::PassError;
 use crate::read::bucket::{Scope, decode};
 use crate::read::column::Column;
 use crate::read::slice::Slice;
@@ -24,7 +24,7 @@ pub(super) fn work_on<E: Encoder>(
     encoding: &Encoding<E>,
     slice: Slice,
     resources: &Resources,
-) -> Result<FinishedSlice<E::Rows>, AttemptError> {
+) -> Result<FinishedSlice<E::Rows>, PassError> {
     let Encoding { shape, encoder, intervals } = encoding;
     let mut columns = resources.columns(shape.parameters.len());
     let mut tally = Tally::default();
@@ -32,7 +32,7 @@ pub(super) fn work_on<E: Encoder>(
     let unfit = encoder.unfit_columns(&columns);
     if !unfit.is_empty() {
         let names = unfit.into_iter().map(|index| shape.parameters[index].clone());
-        return Err(AttemptError::NotNumeric(names.collect()));
+        return Err(PassError::NotNumeric(names.collect()));
     }
 
     if let Some(intervals) = intervals {

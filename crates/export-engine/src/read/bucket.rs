@@ -25,8 +25,8 @@ pub(crate) struct Scope {
     pub(crate) range: TimeRange,
     /// The part of it that this slice writes.
     pub(crate) window: TimeRange,
-    /// Whether an earlier slice had this document too. That slice has counted the points that
-    /// belong to no slice.
+    /// Whether an earlier slice has decoded this document already. Then all its points are counted,
+    /// and this slice only adds the points of its window to the column.
     pub(crate) is_carried: bool,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn decode(
         return;
     }
     let mark = column.mark();
-    for order in [KeyOrder::AsStored, KeyOrder::Sorted] {
+    let mut decode_in = |order| {
         let mut decoder = Decoder {
             document,
             parameter,
@@ -55,25 +55,28 @@ pub(crate) fn decode(
             column: &mut *column,
             tally: Tally::default(),
         };
-        let outcome = decoder.document();
+        let outcome = decoder.decode_document();
         let document_tally = decoder.tally;
-        let rejected_for = match outcome {
-            Ok(()) => {
-                tally.merge(document_tally);
-                return;
-            }
-            Err(Stop::OutOfOrder) => None,
-            Err(Stop::Document(reason)) => Some(reason),
-        };
-        column.roll_back(mark);
-        if let Some(reason) = rejected_for {
+        if outcome.is_err() {
+            column.roll_back(mark);
+        }
+        outcome.map(|()| document_tally)
+    };
+    let outcome = match decode_in(KeyOrder::AsStored) {
+        Err(Stop::OutOfOrder) => decode_in(KeyOrder::Sorted),
+        outcome => outcome,
+    };
+    match outcome {
+        Ok(document_tally) => tally.merge(document_tally),
+        Err(Stop::Document(reason)) => {
             if !scope.is_carried {
                 tally.reject_documents(reason, 1, || {
                     document_sample(parameter, document.start_ms.to_string())
                 });
             }
-            return;
         }
+        // Decoding with sorted keys never ends this way.
+        Err(Stop::OutOfOrder) => {}
     }
 }
 
@@ -116,7 +119,7 @@ struct Decoder<'a, 'c> {
 }
 
 impl<'a> Decoder<'a, '_> {
-    fn document(&mut self) -> Result<(), Stop> {
+    fn decode_document(&mut self) -> Result<(), Stop> {
         // Reads to the end of the document, so that damage after `values` is found too.
         let mut fields = Elements::of(&self.document.bytes)?;
         let mut values = None;
@@ -126,26 +129,26 @@ impl<'a> Decoder<'a, '_> {
             }
         }
         match values {
-            Some(values) if values.kind == kind::DOCUMENT => self.bucket(values.value, Some(0)),
+            Some(values) if values.kind == kind::DOCUMENT => self.decode_bucket(values.value, Some(0)),
             _ => Err(Stop::Document(Reason::MissingValues)),
         }
     }
 
     /// Reads one bucket's children. `offset_ms` is the sum of the keys so far, `None` if one of
     /// them is not a number.
-    fn bucket(&mut self, values: &'a [u8], offset_ms: Option<i64>) -> Result<(), Stop> {
+    fn decode_bucket(&mut self, values: &'a [u8], offset_ms: Option<i64>) -> Result<(), Stop> {
         match self.order {
             KeyOrder::AsStored => {
                 let mut children = Elements::of(values)?;
                 let mut last_key = None;
                 while let Some((child, key)) = children.next_keyed()? {
-                    // `None`, a key that is not a number, is less than every number, so it ends
-                    // this order too.
+                    // `None < Some(_)`, so a key that is not a number counts as out of order, also
+                    // as the first key.
                     if key <= last_key {
                         return Err(Stop::OutOfOrder);
                     }
                     last_key = key;
-                    self.child(child, key, offset_ms)?;
+                    self.decode_child(child, key, offset_ms)?;
                 }
             }
             KeyOrder::Sorted => {
@@ -156,7 +159,7 @@ impl<'a> Decoder<'a, '_> {
                 }
                 gathered.sort_by_key(|(key, _)| (key.is_none(), *key));
                 for (key, child) in gathered {
-                    self.child(child, key, offset_ms)?;
+                    self.decode_child(child, key, offset_ms)?;
                 }
             }
         }
@@ -164,7 +167,12 @@ impl<'a> Decoder<'a, '_> {
     }
 
     #[inline]
-    fn child(&mut self, child: Element<'a>, key: Option<i64>, offset_ms: Option<i64>) -> Result<(), Stop> {
+    fn decode_child(
+        &mut self,
+        child: Element<'a>,
+        key: Option<i64>,
+        offset_ms: Option<i64>,
+    ) -> Result<(), Stop> {
         let child_offset_ms = offset_ms.zip(key).and_then(|(offset_ms, key)| offset_ms.checked_add(key));
         // Nearly all children are numbers in the window, so these are tested first.
         if matches!(child.kind, kind::INT32 | kind::DOUBLE)
@@ -187,15 +195,15 @@ impl<'a> Decoder<'a, '_> {
                     return Err(Stop::Document(Reason::Malformed));
                 }
                 self.path.push(child.key);
-                self.bucket(inner.value, child_offset_ms)?;
+                self.decode_bucket(inner.value, child_offset_ms)?;
                 self.path.pop();
                 return Ok(());
             }
         }
-        self.point(child, child_offset_ms)
+        self.decode_point(child, child_offset_ms)
     }
 
-    fn point(&mut self, point: Element<'a>, offset_ms: Option<i64>) -> Result<(), Stop> {
+    fn decode_point(&mut self, point: Element<'a>, offset_ms: Option<i64>) -> Result<(), Stop> {
         // Counted first, so that a point lost by a bug below makes the export fail when the counts
         // are reconciled.
         self.tally.counts.points_read += u64::from(!self.scope.is_carried);

@@ -1,4 +1,4 @@
-//! Hour documents as they came from the source, with their `_id` read.
+//! Hour documents: reading the `_id`, and keeping unusable documents without their bytes.
 
 use bytes::Bytes;
 use export_core::TimeRange;
@@ -11,11 +11,11 @@ use super::samples::Reason;
 /// An hour document as it came from the source, with its `_id` read.
 #[derive(Clone, Debug)]
 pub(crate) struct HourDocument {
-    /// The `_id`. A document without a usable `_id` has that of the document before it, so that it
-    /// keeps its position.
+    /// The `_id` in ms. Without a usable `_id`: the `_id` of the document before it (`i64::MIN` if
+    /// there is none), so that the order of documents is kept.
     pub(crate) start_ms: i64,
     /// Empty if the document is unusable: a file of a dump may hold millions of unusable documents
-    /// in one position.
+    /// one after the other.
     pub(crate) bytes: Bytes,
     /// Set if the `_id` shows that the document is unusable.
     pub(crate) unusable: Option<Unusable>,
@@ -44,7 +44,7 @@ impl HourDocument {
         Self { start_ms: before_ms, bytes: Bytes::new(), unusable: Some(unusable) }
     }
 
-    /// Adds the document to a column's documents. Of the unusable documents with one position and
+    /// Adds the document to a column's documents. Of the unusable documents with one `start_ms` and
     /// one reason, only as many are kept as the manifest shows; the last of them counts the rest.
     pub(crate) fn add_to(self, documents: &mut Vec<Self>) {
         if let Some(unusable) = &self.unusable {

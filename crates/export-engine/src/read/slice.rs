@@ -32,7 +32,7 @@ pub(crate) struct Slice {
     pub(crate) columns: Vec<SliceColumn>,
     /// Bytes of the documents; for a part of a split slice, its share of them.
     pub(crate) bytes: usize,
-    /// Share of the vehicle's range that is done with this slice, in millionths.
+    /// Fraction of the vehicle's range that is done with this slice, in millionths.
     pub(crate) millionths_done: u64,
 }
 
@@ -171,7 +171,7 @@ impl<'a> Slicer<'a> {
         Ok(Some(Slice { window, columns, bytes, millionths_done: self.millionths_done() }))
     }
 
-    /// Share of the range up to the end of the last slice, in millionths.
+    /// Fraction of the range up to the end of the last slice, in millionths.
     fn millionths_done(&self) -> u64 {
         let whole_ms = self.range.to_ms() - self.range.from_ms();
         let done_ms = self.position_ms - self.range.from_ms();

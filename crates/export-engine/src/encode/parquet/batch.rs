@@ -2,9 +2,9 @@
 //!
 //! A column is double if a double holds every value of its parameter exactly; otherwise it is text.
 //! The values are known only while the data is read, so every column begins as double. The first
-//! value that does not fit ends the attempt with
-//! [`AttemptError::NotNumeric`](crate::error::AttemptError::NotNumeric), and the next attempt
-//! writes that column as text.
+//! value that does not fit ends the pass with
+//! [`PassError::NotNumeric`](crate::error::PassError::NotNumeric), and the next pass writes that
+//! column as text.
 
 use std::sync::Arc;
 
