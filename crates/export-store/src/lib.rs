@@ -20,7 +20,7 @@ pub use changes::{AnyChange, Changes, Subscription};
 pub use export_mongo::StoreError;
 pub use export_mongo::client::{MongoClient, connect};
 pub use identities::{Identity, MongoUser, provision_user};
-pub use jobs::claims::{Claim, Held};
+pub use jobs::claims::{Claim, Claimability, Held};
 pub use jobs::create::{Created, Written};
 pub use jobs::list::{JobPage, JobsWanted, Viewer};
 pub use jobs::rules::BackOff;

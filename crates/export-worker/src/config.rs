@@ -20,7 +20,7 @@ use export_settings::{SecretString, SettingError};
 use export_source::ReadLimits;
 
 use crate::niceness::Niceness;
-use crate::worker::Terms;
+use crate::terms::Terms;
 
 /// Most threads that are started on a machine with many cores.
 const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");

@@ -17,7 +17,7 @@ use export_source::ReadLimits;
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::niceness::Niceness;
-use export_worker::worker::Terms;
+use export_worker::terms::Terms;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -14,20 +14,27 @@ use crate::jobs::document::{read_job, state_of};
 use crate::jobs::rules::{BackOff, Given};
 use crate::results::FinishedResult;
 
-/// What came of trying to claim a job.
+/// Outcome of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// It is ours now.
+    /// The job is the caller's, for the length of a lease.
     Claimed(Box<Job>, Fence),
-    /// It waits for its next attempt. Where it does not count as published, the dispatcher
-    /// publishes it when it is due: only a job that is due is ever published and marked, so no
-    /// other message for it needs to come back.
+    /// The job was not claimed. With [`Claimability::Claimable`] it became claimable right after
+    /// the claim was refused.
+    Refused(Claimability),
+}
+
+/// Whether a job can be claimed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimability {
+    /// It can.
+    Claimable,
+    /// It waits for its next attempt.
     NotDue {
-        /// Whether it counts as published: then the dispatcher does not look at it.
+        /// Whether it counts as published. If not, the dispatcher publishes it when it is due, so
+        /// the message that named it need not come back.
         is_published: bool,
     },
-    /// It could not be claimed a moment ago, and can be by now.
-    DueByNow,
     /// It has ended, or another worker has it.
     NotAvailable(JobState),
     /// There is no such job.
@@ -51,7 +58,7 @@ impl JobStore {
     pub async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
         let given = Given { owner, lease, ..Given::default() };
         let Some(document) = self.change(job_id, Transition::Claim, &given).await? else {
-            return Ok(self.why_not(job_id).await?.unwrap_or(Claim::DueByNow));
+            return self.claimability(job_id).await.map(Claim::Refused);
         };
         let epoch = document.get_i64("epoch").unwrap_or_default();
         let fence = Fence { job_id, epoch, owner: owner.to_owned() };
@@ -66,25 +73,25 @@ impl JobStore {
         tracing::error!(job.id = %fence.job_id, %error, "a stored job cannot be read, it is given up");
         let message = "the stored job cannot be read by this version of the worker".to_owned();
         self.fail(fence, &Failure { code: "internal".to_owned(), message }).await?;
-        Ok(Claim::NotAvailable(JobState::Failed))
+        Ok(Claim::Refused(Claimability::NotAvailable(JobState::Failed)))
     }
 
-    /// Why the job could not be claimed now; `None` when it could be. One read, which changes
-    /// nothing: a claim may still come to another end.
-    pub async fn why_not(&self, job_id: JobId) -> Result<Option<Claim>, StoreError> {
+    /// Whether the job can be claimed now. One read that changes nothing, so a claim made later may
+    /// have another outcome.
+    pub async fn claimability(&self, job_id: JobId) -> Result<Claimability, StoreError> {
         let wanted = doc! {
             "state": 1, "publishedAt": 1, "isDue": { "$lte": ["$runAfter", "$$NOW"] },
         };
         let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
         let found =
             bounded("look at a job", async move { jobs.find_one(filter).projection(wanted).await }).await?;
-        let Some(document) = found else { return Ok(Some(Claim::Unknown)) };
+        let Some(document) = found else { return Ok(Claimability::Unknown) };
         Ok(match state_of(&document)? {
-            JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => None,
+            JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => Claimability::Claimable,
             JobState::NotStarted => {
-                Some(Claim::NotDue { is_published: document.get_datetime("publishedAt").is_ok() })
+                Claimability::NotDue { is_published: document.get_datetime("publishedAt").is_ok() }
             }
-            state => Some(Claim::NotAvailable(state)),
+            state => Claimability::NotAvailable(state),
         })
     }
 

@@ -35,11 +35,11 @@ pub enum Begun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writing {
     /// The claim.
-    pub(crate) fence: Fence,
-    /// The result that was current when this one was begun, and that this one replaces. Only one
-    /// result of a key is written at a time, so it is the only one that can be current when this
-    /// one is finished.
-    pub(crate) replaces: Option<(String, i64)>,
+    pub fence: Fence,
+    /// Id and epoch of the result that was current when this one was begun, and that this one
+    /// replaces. Only one result of a key is written at a time, so no other one can be current when
+    /// this one is finished.
+    pub replaces: Option<(String, i64)>,
 }
 
 /// The results that matter to a claim.

@@ -1,7 +1,7 @@
 //! Jobs whose owner wants them to end.
 
 use export_core::job::JobState;
-use export_store::{Cancelled, Claim, Held, Swept};
+use export_store::{Cancelled, Claim, Claimability, Held, Swept};
 
 use crate::store::{LEASE, NO_WAIT, TestStore, failure, made_up, new_id, progress, result};
 
@@ -18,7 +18,7 @@ async fn a_job_that_waits_ends_at_once() {
     }
     assert!(store.get(id).await.finished_at.is_some());
     let claim = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotAvailable(JobState::Cancelled)), "{claim:?}");
+    assert!(matches!(claim, Claim::Refused(Claimability::NotAvailable(JobState::Cancelled))), "{claim:?}");
     let unknown = store.jobs.cancel(new_id()).await.expect("an answer");
     assert!(matches!(unknown, Cancelled::Unknown), "{unknown:?}");
     store.space.cleanup().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::doc;
 use export_core::JobId;
 use export_core::job::{Fence, JobState};
-use export_store::{Claim, Held};
+use export_store::{Claim, Claimability, Held};
 
 use crate::store::{LEASE, NO_WAIT, TestStore, failure, new_id, progress, result};
 
@@ -78,13 +78,13 @@ async fn a_job_that_cannot_be_read_is_given_up() {
     let id = store.job().await;
     store.tamper(id, doc! { "timezone": "Moon/Tranquility" }).await;
     let claim = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotAvailable(JobState::Failed)), "{claim:?}");
+    assert!(matches!(claim, Claim::Refused(Claimability::NotAvailable(JobState::Failed))), "{claim:?}");
     let stored = store.document(id).await;
     assert_eq!(stored.get_str("state").ok(), Some("FAILED"));
     let code = stored.get_document("error").ok().and_then(|error| error.get_str("code").ok());
     assert_eq!(code, Some("internal"));
     let again = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(again, Claim::NotAvailable(JobState::Failed)), "{again:?}");
+    assert!(matches!(again, Claim::Refused(Claimability::NotAvailable(JobState::Failed))), "{again:?}");
     store.space.cleanup().await;
 }
 
@@ -150,7 +150,10 @@ async fn what_has_ended_never_changes() {
 
 async fn assert_is_left_alone(store: &TestStore, id: JobId, state: JobState) {
     let claim = store.jobs.claim(id, "another", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotAvailable(found) if found == state), "{claim:?}");
+    assert!(
+        matches!(claim, Claim::Refused(Claimability::NotAvailable(found)) if found == state),
+        "{claim:?}"
+    );
     store.jobs.mark_published(id, 0).await.expect("an answer");
     let swept = store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer");
     assert_eq!(swept, None, "{state:?}");

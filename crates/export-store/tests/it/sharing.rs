@@ -8,7 +8,7 @@ use export_core::job::{JobState, NewJob, WaitingFor};
 use export_core::result::{ResultObject, WrittenResult};
 use export_core::sharing::ShareKey;
 use export_core::{JobId, TimeRange};
-use export_store::{Begun, Claim, Held, JobStore, SweptResults};
+use export_store::{Begun, Claim, Claimability, Held, JobStore, SweptResults};
 use futures_util::future::join_all;
 
 use crate::store::{LEASE, RETENTION, TestStore, ago, failure, new_job, progress, request, written};
@@ -342,7 +342,7 @@ async fn a_job_that_waits_for_a_result_can_be_cancelled() {
     let (_, fence) = store.begun(waiting).await;
     store.jobs.wait_for_result(&fence, Duration::from_hours(1)).await.expect("waits");
     let claim = store.jobs.claim(waiting, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotDue { is_published: false }), "{claim:?}");
+    assert!(matches!(claim, Claim::Refused(Claimability::NotDue { is_published: false })), "{claim:?}");
     store.jobs.cancel(waiting).await.expect("cancelled");
     let job = store.get(waiting).await;
     assert_eq!((job.state, job.waiting_for), (JobState::Cancelled, None));

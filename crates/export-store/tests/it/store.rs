@@ -54,7 +54,7 @@ impl TestStore {
     pub(crate) async fn claimed(&self, id: JobId, owner: &str) -> (Job, Fence) {
         match self.jobs.claim(id, owner, LEASE).await.expect("an answer") {
             Claim::Claimed(job, fence) => (*job, fence),
-            other => panic!("not claimed: {other:?}"),
+            Claim::Refused(other) => panic!("not claimed: {other:?}"),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bson::{Bson, doc};
 use export_core::job::JobState;
-use export_store::{Claim, Swept};
+use export_store::{Claim, Claimability, Swept};
 
 use crate::store::{LEASE, LONG_WAIT, NO_WAIT, TestStore, ago};
 
@@ -57,7 +57,7 @@ async fn a_freed_job_waits_before_its_next_attempt() {
     store.expire_lease(id).await;
     store.jobs.sweep_expired_lease(LONG_WAIT).await.expect("an answer").expect("swept");
     let claim = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotDue { is_published: false }), "{claim:?}");
+    assert!(matches!(claim, Claim::Refused(Claimability::NotDue { is_published: false })), "{claim:?}");
     store.space.cleanup().await;
 }
 

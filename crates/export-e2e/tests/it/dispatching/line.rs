@@ -165,7 +165,7 @@ impl Line {
         let id = text(job, "_id").parse().expect("an id");
         match self.jobs.claim(id, "worker", LEASE).await.expect("an answer") {
             Claim::Claimed(_, fence) => Some(fence),
-            _ => None,
+            Claim::Refused(_) => None,
         }
     }
 
