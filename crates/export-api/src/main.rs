@@ -9,13 +9,7 @@ use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() {
-    let cli = export_settings::parse::<Cli>();
-    let outcome = match cli.command {
-        Some(Command::Healthcheck) => healthcheck(&cli).await,
-        Some(Command::Openapi) => print_openapi().map(|()| 0),
-        None => serve(&cli).await.map(|()| 0),
-    };
-    let code = outcome.unwrap_or_else(|error| {
+    let code = run().await.unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "logging may not be set up")]
         {
             eprintln!("exports-api: {error:#}");
@@ -25,6 +19,20 @@ async fn main() {
     // Exit without dropping the runtime: on a drop, tasks of the MongoDB driver may panic because
     // other tasks are gone.
     std::process::exit(code);
+}
+
+/// Runs the command and returns the exit code.
+async fn run() -> anyhow::Result<i32> {
+    // Handled before the settings are parsed, because the description needs no settings.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "openapi") {
+        return print_openapi().map(|()| 0);
+    }
+    let cli = export_settings::parse::<Cli>();
+    match cli.command {
+        Some(Command::Healthcheck) => healthcheck(&cli).await,
+        Some(Command::Openapi) => print_openapi().map(|()| 0),
+        None => serve(&cli).await.map(|()| 0),
+    }
 }
 
 /// Exit code 0 if the service is ready, otherwise 1.

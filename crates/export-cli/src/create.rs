@@ -121,14 +121,14 @@ impl Create {
             body.insert("webhookUrl".to_owned(), url.clone().into());
         }
         if self.fresh {
-            body.insert("force".to_owned(), true.into());
+            body.insert("fresh".to_owned(), true.into());
         }
         body
     }
 
     /// The flag that a JSON pointer into the body is about.
     fn flag(&self, pointer: &str) -> Option<String> {
-        if pointer == "/force" { Some("--fresh".to_owned()) } else { self.request.flag(pointer) }
+        if pointer == "/fresh" { Some("--fresh".to_owned()) } else { self.request.flag(pointer) }
     }
 }
 

@@ -31,5 +31,5 @@ pub mod trace;
 
 pub use causes::causes;
 pub use id::{JobId, Parameter, Tenant, VehicleId};
+pub use output::RESULT_FORMAT_VERSION;
 pub use range::TimeRange;
-pub use result::RESULT_FORMAT_VERSION;

@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::TimeRange;
 
+/// Version of the bytes that exports write: raise it whenever the same data and the same request
+/// give other bytes.
+///
+/// It is part of every [`ShareKey`](crate::sharing::ShareKey), so results of another version are
+/// never shared.
+pub const RESULT_FORMAT_VERSION: u32 = 1;
+
 /// Longest interval of a resampled export, in milliseconds: the length of the longest possible
 /// range.
 pub const LONGEST_STEP_MS: u64 = (TimeRange::MAX_MS - TimeRange::MIN_MS).unsigned_abs();

@@ -10,13 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{ExportResult, JobState};
 
-/// Version of the bytes that exports write: raise it whenever the same data and the same request
-/// give other bytes.
-///
-/// It is part of every [`ShareKey`](crate::sharing::ShareKey), so results of another version are
-/// never shared.
-pub const RESULT_FORMAT_VERSION: u32 = 1;
-
 /// The shortest remaining lifetime of a result that a job may share, where results are kept for at
 /// least twice as long.
 const LEAST_LIFETIME: Duration = Duration::from_hours(1);

@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::access::AllowedVehicles;
 use crate::digest::sha256_hex;
 use crate::id::{Parameter, VehicleId};
+use crate::output::RESULT_FORMAT_VERSION;
 use crate::request::ExportRequest;
-use crate::result::RESULT_FORMAT_VERSION;
 
 /// A hash of everything that the bytes of a result depend on: equal exactly for requests with equal
 /// results.

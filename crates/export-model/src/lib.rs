@@ -18,6 +18,7 @@ pub mod properties;
 pub mod protocol;
 mod rest;
 pub mod results;
+mod run_space;
 mod search;
 pub mod seen;
 pub mod steps;

@@ -7,7 +7,7 @@ use stateright::Property;
 use crate::action::Kind;
 use crate::protocol::{Departure, Protocol};
 use crate::rest;
-use crate::search::Search;
+use crate::run_space::RunSpace;
 use crate::seen::Wrong;
 use crate::steps;
 use crate::world::{Publisher, World};
@@ -52,7 +52,7 @@ pub const REST_IS_CLEAN: &str = "at rest nothing is left over";
 pub const NEVER_STUCK: &str = "without further faults the job ends";
 
 /// All invariants.
-pub(crate) fn all() -> Vec<Property<Search>> {
+pub(crate) fn all() -> Vec<Property<RunSpace>> {
     vec![
         Property::always(ACCEPTED_IS_STORED, |_, world: &World| {
             !world.seen.is_accepted || world.job.is_some()
@@ -77,21 +77,21 @@ pub(crate) fn all() -> Vec<Property<Search>> {
         Property::always(COMMIT_IS_CURRENT, |_, world: &World| !world.seen.has(Wrong::StaleCommit)),
         Property::always(ZOMBIES_CHANGE_NOTHING, |_, world: &World| !world.seen.has(Wrong::ZombieChange)),
         Property::always(WRITTEN_ONCE, |_, world: &World| !world.seen.has(Wrong::WrittenTwice)),
-        Property::always(ATTEMPTS_BOUNDED, |search: &Search, world: &World| {
+        Property::always(ATTEMPTS_BOUNDED, |search: &RunSpace, world: &World| {
             u32::from(world.seen.attempts) <= search.protocol.bounds.max_attempts
         }),
         Property::always(ATTEMPTS_COUNTED, |_, world: &World| {
             world.job.as_ref().is_none_or(|job| job.attempts == u32::from(world.seen.attempts))
         }),
-        Property::always(FAULTS_ONLY, |search: &Search, world| {
+        Property::always(FAULTS_ONLY, |search: &RunSpace, world| {
             only_faults_cost_attempts(&search.protocol, world)
         }),
         Property::always(NOT_GIVEN_UP_EARLY, |_, world: &World| !world.seen.has(Wrong::GivenUpEarly)),
-        Property::always(NOT_FORGOTTEN, |search: &Search, world| is_not_forgotten(&search.protocol, world)),
+        Property::always(NOT_FORGOTTEN, |search: &RunSpace, world| is_not_forgotten(&search.protocol, world)),
         Property::always(CANCEL_HOLDS, |_, world| cancel_holds(world)),
         Property::always(ENDS_ARE_ANNOUNCED, |_, world| ends_are_announced(world)),
-        Property::always(REST_IS_CLEAN, |search: &Search, world| rest_is_clean(&search.protocol, world)),
-        Property::always(NEVER_STUCK, |search: &Search, world| {
+        Property::always(REST_IS_CLEAN, |search: &RunSpace, world| rest_is_clean(&search.protocol, world)),
+        Property::always(NEVER_STUCK, |search: &RunSpace, world| {
             rest::can_be_reached(&search.protocol, &search.ways_to_rest, world)
         }),
     ]

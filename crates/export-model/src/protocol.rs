@@ -3,8 +3,6 @@
 use export_core::job::JobState;
 use export_core::rules::{Condition, Effect, Input, Record, Rule, Transition};
 
-use crate::world::{KEYS, World};
-
 /// The protocol of the services, or a mutant of it.
 #[derive(Clone, Debug)]
 pub struct Protocol {
@@ -118,13 +116,6 @@ impl Protocol {
             && is_seen
             && (is_first || !self.departs(Departure::NoRepublishing))
             && !self.departs(Departure::NoDispatching)
-    }
-
-    /// Whether the search continues from this world. Only mutants that claim for ever leave the
-    /// bounds.
-    pub fn is_within_bounds(&self, world: &World) -> bool {
-        let claims_max = self.bounds.max_attempts + u32::from(self.bounds.faults) + 1;
-        u32::from(world.seen.claims) <= claims_max && usize::from(world.seen.claims) < KEYS
     }
 
     /// A worker's name.

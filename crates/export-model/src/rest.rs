@@ -83,7 +83,7 @@ pub(crate) fn can_be_reached(protocol: &Protocol, known: &WaysToRest, world: &Wo
         };
         let next = steps::after(protocol, &visit.world, action);
         let hash = HASHES.hash_one(&next);
-        if !protocol.is_within_bounds(&next) || !seen.insert(hash) {
+        if !next.is_within(&protocol.bounds) || !seen.insert(hash) {
             continue;
         }
         match known.get(hash) {

@@ -18,6 +18,7 @@ pub mod rules;
 mod search;
 pub mod steps;
 pub mod world;
+pub mod wrong;
 
 use crate::protocol::Rules;
 use rules::ResultRules;

@@ -7,19 +7,14 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use crate::action::Action;
 use crate::protocol::Protocol;
 use crate::rest::WaysToRest;
+use crate::run_space::RunSpace;
 use crate::world::World;
 use crate::{properties, steps};
 
 /// Threads of one check.
 const THREADS: usize = 2;
 
-/// A search through all runs.
-pub(crate) struct Search {
-    pub(crate) protocol: Protocol,
-    pub(crate) ways_to_rest: WaysToRest,
-}
-
-impl Model for Search {
+impl Model for RunSpace {
     type State = World;
     type Action = Action;
 
@@ -40,7 +35,7 @@ impl Model for Search {
     }
 
     fn within_boundary(&self, world: &World) -> bool {
-        self.protocol.is_within_bounds(world)
+        world.is_within(&self.protocol.bounds)
     }
 }
 
@@ -88,7 +83,7 @@ pub fn find(protocol: Protocol, property: &'static str) -> Outcome {
 
 fn search(protocol: Protocol, until: HasDiscoveries, threads: usize) -> Outcome {
     let start = Instant::now();
-    let search = Search { protocol, ways_to_rest: WaysToRest::default() };
+    let search = RunSpace { protocol, ways_to_rest: WaysToRest::default() };
     let checker = search.checker().threads(threads).finish_when(until).spawn_bfs().join();
     let violations = checker.discoveries().into_iter().map(|(property, path)| Violation {
         property,

@@ -3,7 +3,7 @@
 
 use export_core::rules::Record;
 
-use crate::protocol::{Departure, Protocol};
+use crate::protocol::{Bounds, Departure, Protocol};
 use crate::seen::Seen;
 
 /// Number of processes of each kind.
@@ -158,6 +158,13 @@ impl World {
             faults_left: protocol.bounds.faults,
             seen: Seen::default(),
         }
+    }
+
+    /// Whether the search continues from this world. Only mutants that claim for ever leave the
+    /// bounds.
+    pub fn is_within(&self, bounds: &Bounds) -> bool {
+        let claims_max = bounds.max_attempts + u32::from(bounds.faults) + 1;
+        u32::from(self.seen.claims) <= claims_max && usize::from(self.seen.claims) < KEYS
     }
 
     /// Number of messages in the broker, delivered or not.

@@ -340,7 +340,7 @@ async fn who_asks_about_a_line_shares_the_look_at_it() {
     database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
     let profile = database.collection::<Document>("system.profile");
     let looks =
-        doc! { "command.pipeline.3.$project.waitedMs": { "$exists": true }, "command.hint": "waiting" };
+        doc! { "command.pipeline.3.$project.waitedMs": { "$exists": true }, "command.hint": "waitingByTurn" };
     let looks = profile.count_documents(looks).await.expect("a count");
     assert!((1..=most).contains(&looks), "{looks} looks, and {most} would be enough");
     stack.stop().await;

@@ -8,6 +8,7 @@ use export_core::rules::result::ResultRecord;
 
 use super::Results;
 use super::world::{World, begun_at, job_of};
+use super::wrong::Wrong;
 
 /// A FINISHED result has a complete object.
 pub const COMPLETE: &str = "a finished result is complete";
@@ -49,45 +50,23 @@ pub const NO_CHURN: &str = "the dispatcher prevents waits";
 /// Without further faults every job ends, and no WRITING result is left over.
 pub const ALL_END: &str = "every job ends";
 
-/// A step that must never happen, as the model notices it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Wrong {
-    /// A result was finished before its object.
-    Incomplete,
-    /// A finished result changed.
-    Changed,
-    /// A worker retired another result than the one that was current when it began.
-    RetiredNewer,
-    /// A job got an expired result.
-    ExpiredResult,
-    /// A job that asks for a fresh result got an older one.
-    StaleForFresh,
-    /// A running job began to read although it could share.
-    ReadTwice,
-    /// A result was finished, and is not current.
-    NotCurrent,
-    /// An ended job changed.
-    EndedChanged,
-}
-
-impl Wrong {
-    const fn property(self) -> &'static str {
-        match self {
-            Self::Incomplete => COMPLETE,
-            Self::Changed => IMMUTABLE,
-            Self::RetiredNewer => NEWER_REPLACES,
-            Self::ExpiredResult => NOT_EXPIRED,
-            Self::StaleForFresh => FRESH,
-            Self::ReadTwice | Self::NotCurrent => READ_ONCE,
-            Self::EndedChanged => ENDED_STAYS,
-        }
+/// The property that a wrong step violates.
+const fn violated_by(wrong: Wrong) -> &'static str {
+    match wrong {
+        Wrong::Incomplete => COMPLETE,
+        Wrong::Changed => IMMUTABLE,
+        Wrong::RetiredNewer => NEWER_REPLACES,
+        Wrong::ExpiredResult => NOT_EXPIRED,
+        Wrong::StaleForFresh => FRESH,
+        Wrong::ReadTwice | Wrong::NotCurrent => READ_ONCE,
+        Wrong::EndedChanged => ENDED_STAYS,
     }
 }
 
 /// The first property that does not hold in this world.
 pub(super) fn broken(results: &Results, world: &World) -> Option<&'static str> {
     if let Some(wrong) = world.wrong {
-        return Some(wrong.property());
+        return Some(violated_by(wrong));
     }
     let all: [(&'static str, bool); 10] = [
         (ONE_CURRENT, is_one_current(world)),

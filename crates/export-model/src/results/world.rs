@@ -5,7 +5,7 @@ use export_core::rules::Record;
 use export_core::rules::result::ResultRecord;
 
 use super::Bounds;
-use super::properties::Wrong;
+use super::wrong::Wrong;
 
 /// Most jobs for the same export. A job is named by its position, and so is its result.
 pub const JOBS: usize = 3;

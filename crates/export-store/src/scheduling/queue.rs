@@ -97,10 +97,11 @@ impl JobStore {
         // Each by an index of few states, and the first in the index's order: however many wait, no
         // more are read than are told. In this order, so that a job that is released meanwhile is
         // seen twice and not missed.
-        let waiting: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)).await?;
+        let (waiting, running) = tokio::try_join!(
+            self.ask::<Waiting>(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)),
+            self.ask::<Running>(LOOK, shared_by_running(tenant), Some(NEWEST_FIRST_BY_STATE)),
+        )?;
         let in_broker: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(ACTIVE)).await?;
-        let running: Vec<Running> =
-            self.ask(LOOK, shared_by_running(tenant), Some(NEWEST_FIRST_BY_STATE)).await?;
         let running: BTreeSet<String> = running.into_iter().map(|job| job.share_key).collect();
         let is_whole = waiting.len() < LINE && in_broker.len() < LINE;
         let mut line = Line { is_whole, ..Line::default() };

@@ -46,8 +46,8 @@ impl TestStore {
 
     async fn tamper_result(&self, id: JobId, changes: Document) {
         let change = vec![doc! { "$set": changes }];
-        let changed = self.results.update_one(doc! { "_id": id.to_string() }, change).await;
-        assert_eq!(changed.expect("changed").matched_count, 1);
+        let outcome = self.results.update_one(doc! { "_id": id.to_string() }, change).await;
+        assert_eq!(outcome.expect("changed").matched_count, 1);
     }
 }
 
@@ -80,13 +80,13 @@ async fn of_many_that_begin_at_once_one_writes() {
     let jobs = &store.jobs;
     for (job, fence) in claims.iter().filter(|(job, _)| job.id != writer.id) {
         assert_eq!(jobs.wait_for_result(fence, Duration::ZERO).await.expect("an answer"), Held::Done);
-        let waiting = store.get(job.id).await;
+        let given_back = store.get(job.id).await;
         assert_eq!(
-            (waiting.state, waiting.attempts),
+            (given_back.state, given_back.attempts),
             (JobState::NotStarted, 0),
             "the attempt does not count"
         );
-        assert_eq!(waiting.waiting_for, Some(WaitingFor::SameExport));
+        assert_eq!(given_back.waiting_for, Some(WaitingFor::SameExport));
     }
     let finished = jobs.finish_result(writing, &written(URI), &progress(100.0), RETENTION).await;
     let finished = finished.expect("an answer").expect("its own");
@@ -186,12 +186,12 @@ async fn a_result_is_shared_only_while_it_is_kept_for_long_enough() {
 #[tokio::test]
 async fn no_job_waits_for_a_worker_that_is_gone() {
     let store = TestStore::create().await;
-    let waiting = store.created(&sharing()).await.id;
+    let other = store.created(&sharing()).await.id;
     for end in ["given back", "failed", "cancelled", "claimed again", "deleted"] {
         let writer = store.created(&sharing()).await.id;
         let (begun, fence) = store.begun(writer).await;
         let Begun::Write(writing) = begun else { panic!("{end}: {begun:?}") };
-        assert!(store.waits(waiting).await, "{end}");
+        assert!(store.waits(other).await, "{end}");
         match end {
             "given back" => drop(store.jobs.hand_over(&fence, &failure()).await.expect("given back")),
             "failed" => drop(store.jobs.fail(&fence, &failure()).await.expect("failed")),
@@ -205,7 +205,7 @@ async fn no_job_waits_for_a_worker_that_is_gone() {
             }
             _ => drop(store.stored.delete_one(doc! { "_id": writer.to_string() }).await.expect("deleted")),
         }
-        assert!(!store.waits(waiting).await, "{end}");
+        assert!(!store.waits(other).await, "{end}");
         // The worker that was lost comes back: its result belongs to no job.
         let late = store.jobs.finish_result(&writing, &written(URI), &progress(100.0), RETENTION).await;
         assert_eq!(late.expect("an answer"), None, "{end}");

@@ -143,7 +143,9 @@ fn states() -> Object {
 fn waiting_for() -> Object {
     let reasons = [Some(WaitingFor::SameExport.as_str()), None];
     let types = SchemaType::from_iter([Type::String, Type::Null]);
-    ObjectBuilder::new().schema_type(types).enum_values(Some(reasons)).build()
+    let description = "sameExport while another job writes the result that this one will share; else null.";
+    let object = ObjectBuilder::new().schema_type(types).description(Some(description));
+    object.enum_values(Some(reasons)).build()
 }
 
 impl<'a> JobView<'a> {
