@@ -9,10 +9,10 @@ use super::worker::remove;
 use super::{change, input, result_input, shareable};
 use crate::protocol::NOW_MS;
 use crate::results::action::Action;
-use crate::results::properties::Wrong;
 use crate::results::world::{
     Claimed, Found, LEAST_LIFETIME_MS, MAX_ATTEMPTS, Request, Step, Sweeper, World, begun_at, small,
 };
+use crate::results::wrong::Wrong;
 use crate::results::{Departure, Results};
 
 /// Changes by which the sweeper takes jobs from lost workers.

@@ -9,8 +9,8 @@ use export_core::rules::result::{ResultInput, ResultTransition};
 use super::{change, input, result_input, shareable};
 use crate::protocol::EARLIER_MS;
 use crate::results::action::Action;
-use crate::results::properties::Wrong;
 use crate::results::world::{Claimed, Found, Step, Worker, World, small};
+use crate::results::wrong::Wrong;
 use crate::results::{Departure, Results};
 
 pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
