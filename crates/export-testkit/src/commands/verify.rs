@@ -1,4 +1,4 @@
-//! Compares a result with the reference export of the same range, straight from the database.
+//! Compares a result with the reference export of the same range, which reads the database itself.
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -14,7 +14,8 @@ use export_testkit::reference::{
 use export_testkit::verify;
 use mongodb::Client;
 
-/// Compare a downloaded result with the reference exporter's output: CSVs byte for byte, parquet files cell by cell.
+/// Compare a downloaded result with the reference exporter's output: CSVs byte for byte, parquet
+/// files cell by cell.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The zip, or the folder with the objects of an export without archive.
@@ -85,7 +86,7 @@ impl From<Output> for ReferenceOptions {
     }
 }
 
-/// Prints the result's listing when it is equal, and fails with the differences when not.
+/// Prints the result's listing when it is equal; otherwise fails with the differences.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let request = ReferenceRequest {
         from_ms: arguments.from,
