@@ -42,7 +42,8 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// The collections `jobs`, `results`, `deadLetters` and `outbox` of the jobs' database. Cheap to clone.
+/// The collections `jobs`, `results`, `deadLetters` and `outbox` of the jobs' database. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(crate) jobs: Collection<Document>,

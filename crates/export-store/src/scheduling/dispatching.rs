@@ -192,7 +192,8 @@ impl JobStore {
     }
 }
 
-/// Unpublished `NOT_STARTED` jobs, due or not. The same condition as in the index `waiting`, word for word.
+/// Unpublished `NOT_STARTED` jobs, due or not. The same condition as in the index `waiting`, word
+/// for word.
 pub(crate) fn is_unpublished() -> Document {
     doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null }
 }

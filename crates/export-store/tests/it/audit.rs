@@ -78,7 +78,8 @@ async fn without_a_server_nothing_is_said_to_be_written() {
         let log = log.clone();
         writing.spawn(async move { log.write(&entry(number)).await.expect_err("nobody is there") });
     }
-    // The first to come back are those for whom there was no room; the others follow as their inserts fail.
+    // The first to come back are those for whom there was no room; the others follow as their
+    // inserts fail.
     let mut full = 0;
     while let Some(error) = writing.join_next().await {
         match error.expect("no panic") {

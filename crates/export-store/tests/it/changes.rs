@@ -90,7 +90,8 @@ async fn nothing_is_followed_while_nobody_waits() {
     followed.end().await;
 }
 
-/// While the stream is cut, everybody is woken every second or so; when MongoDB is back, so is the stream.
+/// While the stream is cut, everybody is woken every second or so; when MongoDB is back, so is the
+/// stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_is_polled_for_and_comes_back() {
     let followed = Followed::start().await;
@@ -110,7 +111,8 @@ async fn a_stream_that_breaks_is_polled_for_and_comes_back() {
     followed.end().await;
 }
 
-/// A server that says nothing keeps nobody waiting: the driver has no time limit of its own, but this has.
+/// A server that says nothing keeps nobody waiting: the driver has no time limit of its own, but
+/// this has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_stream_is_polled_for() {
     let followed = Followed::start().await;
@@ -140,7 +142,8 @@ async fn the_end_of_the_process_ends_all_waits() {
     followed.store.space.cleanup().await;
 }
 
-/// Who waits for any change is woken by the stream, whichever job it is, and the stream ends with the last one who waits.
+/// Who waits for any change is woken by the stream, whichever job it is, and the stream ends with
+/// the last one who waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn any_change_wakes_those_who_wait_for_any() {
     let followed = Followed::start().await;

@@ -1,4 +1,5 @@
-//! The dispatcher: who waits, what is in the broker or running, which jobs are next, and whose turn it is.
+//! The dispatcher: who waits, what is in the broker or running, which jobs are next, and whose turn
+//! it is.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -84,7 +85,8 @@ async fn what_is_in_the_broker_or_running_is_counted() {
     store.space.cleanup().await;
 }
 
-/// What is not due is claimed by nobody: after the clock went back it does not hold the room of what is.
+/// What is not due is claimed by nobody: after the clock went back it does not hold the room of
+/// what is.
 #[tokio::test]
 async fn a_clock_that_goes_back_leaves_room_in_the_broker() {
     let store = TestStore::create().await;
@@ -157,7 +159,8 @@ async fn looks_read_only_what_they_tell() {
         copy
     });
     store.stored.insert_many(copies).await.expect("copies");
-    // Of each tenant, some that wait for the end of a back-off and would be first, and some in the broker.
+    // Of each tenant, some that wait for the end of a back-off and would be first, and some in the
+    // broker.
     let first = doc! { "tenant": "tenant-0", "state": "NOT_STARTED" };
     let resting =
         vec![doc! { "$set": { "runAfter": doc! { "$add": ["$$NOW", 3_600_000] }, "turnAt": ago(LEASE) } }];

@@ -71,7 +71,8 @@ async fn a_job_handed_over_has_lost_no_attempt() {
     store.space.cleanup().await;
 }
 
-/// A job that this version cannot read is failed by whoever claims it, instead of being claimed for ever.
+/// A job that this version cannot read is failed by whoever claims it, instead of being claimed for
+/// ever.
 #[tokio::test]
 async fn a_job_that_cannot_be_read_is_given_up() {
     let store = TestStore::create().await;

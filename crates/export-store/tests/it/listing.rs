@@ -121,7 +121,8 @@ async fn a_job_that_cannot_be_read_is_left_out() {
     store.space.cleanup().await;
 }
 
-/// A page costs what it shows, however many jobs there are: the server says what it read for each list.
+/// A page costs what it shows, however many jobs there are: the server says what it read for each
+/// list.
 #[tokio::test]
 async fn a_page_reads_little_more_than_it_shows() {
     let store = TestStore::create().await;

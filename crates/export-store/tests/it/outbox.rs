@@ -1,4 +1,5 @@
-//! The outbox: announcements become deliveries, once each, and deliveries are claimed, settled, put off and given up.
+//! The outbox: announcements become deliveries, once each, and deliveries are claimed, settled, put
+//! off and given up.
 
 use std::time::Duration;
 

@@ -98,7 +98,8 @@ async fn the_place_of_a_dead_worker_is_free_after_its_lease_and_no_longer_its_ow
     test.end().await;
 }
 
-/// The primary's clock goes back by an hour, or the next primary's is behind by one: what is stored looks an hour ahead.
+/// The primary's clock goes back by an hour, or the next primary's is behind by one: what is stored
+/// looks an hour ahead.
 #[tokio::test]
 async fn a_clock_that_goes_back_keeps_no_place_taken() {
     let test = TestPlaces::create().await;

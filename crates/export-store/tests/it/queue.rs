@@ -39,7 +39,8 @@ async fn a_line_is_in_the_order_in_which_its_jobs_will_be_begun() {
     assert!(store.jobs.line(&own).await.expect("a line").is_whole);
     assert_eq!(jobs(&store, &own).await, [small, later, large]);
 
-    // Who has waited for more than a quarter of an hour is before those that come now, however large.
+    // Who has waited for more than a quarter of an hour is before those that come now, however
+    // large.
     store
         .tamper(
             large,
@@ -152,7 +153,8 @@ async fn of_a_line_that_is_too_long_the_beginning_is_told() {
     store.space.cleanup().await;
 }
 
-/// With a thousand jobs that have ended, and those of others, no question looks at more jobs than it is about.
+/// With a thousand jobs that have ended, and those of others, no question looks at more jobs than
+/// it is about.
 #[tokio::test]
 async fn indexes_answer_them() {
     let store = TestStore::create().await;

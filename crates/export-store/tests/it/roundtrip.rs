@@ -20,7 +20,8 @@ async fn every_field_of_a_request_survives() {
             output: OutputOptions::default(),
             webhook_url: Some("https://example.com/$url?key={a:1}".parse().expect("an address")),
             fresh: false,
-            // Operators and field paths where the server would evaluate them, were they not literals.
+            // Operators and field paths where the server would evaluate them, were they not
+            // literals.
             start_date: "$startDate".to_owned(),
             end_date: "$$NOW – «Ende» 🚌".to_owned(),
             timezone: chrono_tz::Europe::Amsterdam,

@@ -1,5 +1,6 @@
-//! The store does what the rules say, no more and no less: random sequences of changes on a stored job and on a record in memory,
-//! compared after every step. The model checker works on that record.
+//! The store does what the rules say, no more and no less: random sequences of changes on a stored
+//! job and on a record in memory, compared after every step. The model checker works on that
+//! record.
 
 use bson::{Bson, Document, doc};
 use export_core::JobId;

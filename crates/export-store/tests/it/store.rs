@@ -101,7 +101,8 @@ impl TestStore {
         self.stored.find_one(doc! { "_id": id.to_string() }).await.expect("an answer").expect("a document")
     }
 
-    /// Changes the stored document behind the store's back; the changes may use the server's `$$NOW`.
+    /// Changes the stored document behind the store's back; the changes may use the server's
+    /// `$$NOW`.
     pub(crate) async fn tamper(&self, id: JobId, changes: Document) {
         let outcome = self
             .stored

@@ -111,7 +111,8 @@ async fn jobs_whose_messages_were_lost_are_found() {
     store.space.cleanup().await;
 }
 
-/// A job that waits behind long exports is not lost: there are not more and more copies of its message.
+/// A job that waits behind long exports is not lost: there are not more and more copies of its
+/// message.
 #[tokio::test]
 async fn a_message_is_sent_again_later_each_time_up_to_an_hour() {
     let store = TestStore::create().await;
