@@ -1,4 +1,5 @@
-//! Jobs in any state without a worker: through the doors of the job store, as a worker would.
+//! Puts jobs into any state without a worker, with the same changes of the job store that a worker
+//! makes.
 
 use std::time::Duration;
 
@@ -53,8 +54,8 @@ impl HeldJob {
         }
     }
 
-    /// Finishes it with a zip, or with objects of these names under a prefix. There is nothing
-    /// behind the addresses.
+    /// Finishes it with a zip, or with objects of these names under a prefix. The addresses refer
+    /// to no stored objects.
     pub async fn finish(mut self, objects: &[&str]) {
         let end = if objects.is_empty() { ".zip" } else { "/" };
         let object = |name: &&str| ResultObject { name: (*name).to_owned(), bytes: name.len() as u64 };

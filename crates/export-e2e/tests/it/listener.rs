@@ -26,7 +26,7 @@ pub(crate) struct Heard {
     pub(crate) body: Vec<u8>,
 }
 
-/// A queue of its own that is bound to the exchange.
+/// A separate queue that is bound to the exchange.
 pub(crate) struct Listener {
     consumer: Consumer,
     _connection: Connection,
