@@ -284,7 +284,7 @@ async fn a_waiting_job_hears_where_it_stands() {
         stack.claim(job_id).await.finish(&[]).await;
         first.accepted(&body()).await;
         let answer = until_at(&first, &jobs[4], position).await;
-        assert_ne!(answer.header("etag"), Some(tag.as_str()), "a client with the old ETag gets the new position");
+        assert_ne!(answer.header("etag"), Some(tag.as_str()), "the ETag changes with the position");
     }
     // Three jobs have started and finished, so there is data for an estimate.
     let asked_at = Instant::now();
