@@ -1,4 +1,5 @@
-//! `bench-api`: the cost of accepting a job compared with its two bare operations, and the effect of slow clients on others.
+//! `bench-api`: the cost of accepting a job compared with its two bare operations, and the effect
+//! of slow clients on others.
 //!
 //! Starts an API of its own on databases and queues of its own, and measures in rounds:
 //!
@@ -54,7 +55,8 @@ struct Figures {
     post: Vec<Latencies>,
     idle: Vec<Latencies>,
     crowded: Vec<Latencies>,
-    /// How many slow clients were open at the end of each crowded measurement, and how many had been cut by then.
+    /// How many slow clients were open at the end of each crowded measurement, and how many had
+    /// been cut by then.
     slow_open: Vec<usize>,
     slow_cut: Vec<u64>,
 }

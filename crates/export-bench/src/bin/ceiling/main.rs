@@ -1,8 +1,10 @@
-//! `bench-ceiling`: the best that this machine could do. Hour documents in memory → points → rows → CSV text → deflate → discarded.
+//! `bench-ceiling`: the upper bound for this machine. Hour documents in memory → points → rows →
+//! CSV text → deflate → discarded.
 //!
-//! Plain code that shares nothing with the engine and may assume what the engine must not: clean documents (keys
-//! ascending, int32, int64 and double values with at most three decimals or printed by a slower path), aligned hours, nothing to
-//! reject, no manifest. Start at [`run::run`]; the stages are in `walk`, `rows` and `squeeze`.
+//! Plain code that shares nothing with the engine and makes assumptions that the engine must not
+//! make: clean documents (keys ascending, int32, int64 and double values with at most three
+//! decimals or printed by a slower path), aligned hours, nothing to reject, no manifest. Start at
+//! [`run::run`]; the stages are in `walk`, `rows` and `squeeze`.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 mod dump;

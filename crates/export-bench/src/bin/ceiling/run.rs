@@ -29,7 +29,8 @@ pub(crate) struct Figures {
     vehicles: Vec<VehicleFigures>,
 }
 
-/// Size and checksum of a vehicle's CSV, to compare with other exporters' results for the same data.
+/// Size and checksum of a vehicle's CSV, to compare with other exporters' results for the same
+/// data.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct VehicleFigures {
