@@ -1,4 +1,4 @@
-//! Medians and what they spread over.
+//! Medians and ranges.
 
 use std::fmt;
 
