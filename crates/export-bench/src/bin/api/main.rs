@@ -3,9 +3,10 @@
 //!
 //! Starts an API of its own on databases and queues of its own, and measures in rounds:
 //!
-//! - `bare` inserts job documents and publishes messages as the API must, and does nothing else; `post` sends `POST /export`. Both
-//!   are closed loops of the same width.
-//! - `get` asks for one job at a fixed rate, first alone, then while many clients send their requests byte by byte.
+//! - `bare` inserts job documents and publishes messages as the API must, and does nothing else;
+//!   `post` sends `POST /export`. Both are closed loops of the same width.
+//! - `get` asks for one job at a fixed rate, first alone, then while many clients send their
+//!   requests byte by byte.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 mod accepting;
