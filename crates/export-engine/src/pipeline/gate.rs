@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Admits slices while their memory stays below a limit. A slice that exceeds the limit by itself
+/// Admits slices while their memory stays below a limit. A slice that alone exceeds the limit
 /// is admitted when it is alone, so that the export can go on.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
