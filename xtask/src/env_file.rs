@@ -19,7 +19,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Variables> {
     }
 }
 
-/// Names of all variables in an example file, including those that are commented out as `#
+/// Names of all variables in an example file, including variables that are commented out as `#
 /// NAME=value`.
 pub(crate) fn names(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;

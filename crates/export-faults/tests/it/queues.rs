@@ -2,7 +2,7 @@
 
 use export_faults::{Deployment, Fleet, state_of};
 
-/// Number of waiting jobs, and of those that the broker gets while none runs.
+/// Number of waiting jobs, and how many of them the broker gets while none runs.
 const WAITING: usize = 6;
 const IN_BROKER: usize = 4;
 

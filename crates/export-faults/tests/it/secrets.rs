@@ -11,7 +11,7 @@ use export_faults::{Api, Deployment, Fleet};
 use export_testkit::proxy::{Fault, Pattern, Rule};
 use serde_json::json;
 
-/// The most verbose logs, including those that the programs suppress by default.
+/// The most verbose logs, including targets that the programs suppress by default.
 const LOUD: [(&str, &str); 3] = [
     (
         "LOG_LEVEL",
