@@ -32,14 +32,14 @@ use lifecycle::Lifecycles;
 /// How long requests in progress may take after the stop signal.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A key and what it may do.
+/// A key and its permissions.
 #[derive(Debug)]
 pub struct Identity {
     /// The key's id.
     pub access_key_id: String,
     /// The key.
     pub secret_access_key: String,
-    /// What it may do; none: everything.
+    /// Its permissions; `None` means all.
     pub policy: Option<Policy>,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// End of the range, not in it.
     #[arg(long, value_parser = unix_ms)]
     to: i64,
-    /// What the vehicles' databases start with.
+    /// Prefix of the vehicles' databases.
     #[arg(long, env = "VEHICLE_DATABASE_PREFIX", default_value = "vehicle_")]
     vehicle_database_prefix: String,
     /// Vehicles that were asked for, by database name; all without.
@@ -42,13 +42,13 @@ pub(crate) struct Arguments {
     mongodb_uri: String,
 }
 
-/// What was asked for beside the data, by the names and with the defaults of a request.
+/// The output options, by the names and with the defaults of a request.
 #[derive(Debug, clap::Args)]
 struct Output {
     /// How rows are written.
     #[arg(long, value_enum, default_value = "csv")]
     format: ReferenceFormat,
-    /// What the files are packed into.
+    /// How the files are packed.
     #[arg(long, value_enum, default_value = "zip")]
     archive: ReferenceArchive,
     /// How CSVs outside of a zip are compressed.

@@ -1,8 +1,8 @@
 //! A TCP proxy in front of any service, for faults that real services do not produce on demand.
 //!
-//! What goes wrong is said by [`Rule`]s: which bytes they wait for, in which direction, and what
-//! happens from there on. Rules come and go while connections are open. Adding one returns a
-//! [`Watch`], which reports when the bytes passed, so that a test knows where the other side is
+//! [`Rule`]s define the faults: the bytes that trigger a rule, their direction, and the effect from
+//! there on. Rules can be added and removed while connections are open. Adding one returns a
+//! [`Watch`], which reports when the bytes passed, so that a test knows the state of the other side
 //! without guessing times.
 //!
 //! ```no_run
@@ -18,9 +18,8 @@
 //! # }
 //! ```
 //!
-//! A client sends the head of a request by itself or first, so a request begins where bytes that
-//! were read begin. Bytes that a pattern looks for must be read in one piece, which those of small
-//! messages are.
+//! A client sends the head of a request separately or first, so a request begins where a read
+//! begins. The bytes of a pattern must arrive in one read, as those of small messages do.
 
 mod connection;
 mod rule;
@@ -77,8 +76,8 @@ impl Proxy {
         self.table.set_open(true);
     }
 
-    /// Forwards this many more requests that begin with `start`, for instance `PUT /`; then the
-    /// next such request ends its connection. All other requests are forwarded.
+    /// Forwards this many more requests that begin with `start`, for instance `PUT /`. After them,
+    /// every such request ends its connection. All other requests are forwarded.
     pub fn refuse_after(&self, let_through: usize, start: &'static str) {
         self.add(Rule::request(Pattern::starting(start), Fault::Close).let_through(let_through));
     }

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 pub struct ReferenceOptions {
     /// How rows are written.
     pub format: ReferenceFormat,
-    /// What the files are packed into.
+    /// The packaging of the files.
     pub archive: ReferenceArchive,
     /// How CSVs that are separate objects are compressed; otherwise ignored.
     pub compression: ReferenceCompression,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// What is allowed; everything else is refused.
+/// The allowed actions; everything else is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     statements: Vec<Statement>,

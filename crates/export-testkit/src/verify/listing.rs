@@ -1,4 +1,4 @@
-//! What is in a result that was found equal, for people.
+//! Lists the content of a result that was found equal, for people.
 
 use std::fmt::{self, Display};
 
@@ -24,7 +24,7 @@ pub struct ListedEntry {
     pub name: String,
     /// Size of its content, bytes.
     pub size_bytes: u64,
-    /// What it takes in the archive or as an object, bytes.
+    /// Its size in the archive or as an object, in bytes.
     pub compressed_bytes: u64,
 }
 
