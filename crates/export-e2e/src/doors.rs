@@ -13,7 +13,7 @@ use crate::stack::Stack;
 /// Long enough not to end during a test.
 const LEASE: Duration = Duration::from_mins(1);
 
-/// A job in the hands of a test.
+/// A job claimed by a test.
 pub struct HeldJob {
     jobs: JobStore,
     job: Box<Job>,
@@ -80,7 +80,7 @@ impl HeldJob {
         held(&self.jobs.commit(&self.fence, &result).await);
     }
 
-    /// Gives it up.
+    /// Fails the job permanently.
     pub async fn fail(self) {
         let failure =
             Failure { code: "unknown_vehicle".to_owned(), message: "vehicle_999 does not exist".to_owned() };

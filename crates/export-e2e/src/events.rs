@@ -13,13 +13,13 @@ const EVENT: Duration = Duration::from_secs(30);
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
-    /// What `event:` says.
+    /// The value of `event:`.
     pub name: String,
-    /// What `id:` says.
+    /// The value of `id:`.
     pub id: String,
-    /// What `retry:` says.
+    /// The value of `retry:`.
     pub retry: String,
-    /// What `data:` says.
+    /// The value of `data:`.
     pub data: String,
 }
 
@@ -30,7 +30,7 @@ impl Event {
     }
 }
 
-/// An open stream. Dropping it hangs up.
+/// An open stream. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct EventStream {
     /// The head of the answer; its body is empty.

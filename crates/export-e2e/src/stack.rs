@@ -1,4 +1,4 @@
-//! API and worker of one test.
+//! The API and workers of one test.
 
 mod starting;
 
@@ -43,7 +43,7 @@ pub struct Stack {
     pub api_url: String,
     /// The S3 address for workers that are started from now on, if it differs from the services'.
     pub s3_endpoint_of_workers: Option<String>,
-    /// What the API was started with.
+    /// The settings with which the API was started.
     api: Option<ApiConfig>,
     stop: CancellationToken,
     running: Vec<JoinHandle<()>>,
@@ -151,7 +151,7 @@ impl Stack {
         id
     }
 
-    /// Sends a job's message past the dispatcher.
+    /// Publishes a job's message without the dispatcher.
     pub async fn publish(&self, job_id: &str) {
         let job_id = job_id.parse().unwrap_or_else(|error| panic!("{job_id}: {error}"));
         let url = self.space.services.rabbitmq_url.clone().into();

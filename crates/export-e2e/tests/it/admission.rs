@@ -105,7 +105,7 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     assert_eq!(post(&first, &key, &other).await.status, 422, "the key is another request's");
     id(&post(&second, &[], &request).await);
 
-    // What ends, or is begun, makes room.
+    // A job that starts or ends makes room.
     let job_id = id(accepted[0]);
     assert_eq!(first.send("DELETE", &format!("/export/{job_id}"), &[], None).await.status, 202);
     until_accepted(&first).await;
@@ -303,7 +303,7 @@ async fn a_waiting_job_hears_where_it_stands() {
             break;
         }
     }
-    // Begun: no place any more.
+    // Started jobs have no position.
     let held = stack.claim(&jobs[4]).await;
     assert_eq!(first.get(&format!("/export/{}", jobs[4])).await.json()["queue"], Value::Null);
     held.fail().await;

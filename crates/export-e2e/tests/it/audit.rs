@@ -59,7 +59,7 @@ async fn every_action_is_audited_once() {
     let seen_by_other = other.get(&path).await;
     let download = caller.get(&format!("{path}/download")).await;
     assert_eq!(download.status, 303);
-    // What is refused is no deed.
+    // A refused request is not an action.
     let late = caller.send("DELETE", &path, &[], None).await;
     assert_eq!(late.status, 409);
     assert_eq!(caller.get(&format!("{path}/download/x")).await.status, 404);

@@ -14,7 +14,7 @@ use export_testkit::services::Services;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A key that nothing may show.
+/// A key that must never be printed.
 const KEY: &str = "hunter2-hunter2-hunter2";
 const DAY: [&str; 4] = ["--from", "2018-11-30", "--to", "2018-12-01"];
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::callers::{Caller, api_with_keys};
 use transcript::{JSON, Transcript};
 
-/// An id of no job.
+/// A valid id without a job.
 const UNKNOWN: &str = "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab";
 
 fn request() -> Value {
@@ -278,7 +278,7 @@ async fn callers() {
     stack.stop().await;
 }
 
-/// A caller that has had its share.
+/// A caller over its rate limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn limits() {
     let one = std::num::NonZeroU32::MIN;
@@ -315,7 +315,7 @@ async fn admission() {
     stack.stop().await;
 }
 
-/// Before a worker has looked.
+/// Before a worker has listed the vehicles.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_catalog() {
     let stack = api().await;

@@ -87,7 +87,7 @@ async fn events_come_without_a_change_stream() {
     let mut events = EventStream::open(&url, &[]).await;
     events.next().await.expect("an event");
 
-    // Only a change stream asks for more.
+    // Only a change stream sends `getMore`.
     let broken = proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::Close));
     let held = stack.claim(&job_id).await;
     broken.until_seen(1).await;
@@ -99,7 +99,7 @@ async fn events_come_without_a_change_stream() {
 
     proxy.cut();
     held.progress(30).await;
-    // Several looks at the job fail.
+    // Several reads of the job fail.
     tokio::time::sleep(Duration::from_secs(2)).await;
     proxy.restore();
     events.until(is_at(30.0)).await;

@@ -50,7 +50,7 @@ async fn the_page_needs_no_other_host() {
     stack.stop().await;
 }
 
-/// Without keys an address is a caller.
+/// Without keys, each address counts as a caller.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_requests_get_429_with_retry_after() {
     let few = NonZeroU32::new(3).expect("not zero");

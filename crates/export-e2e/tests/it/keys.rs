@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use crate::callers::{Caller, api_with_keys};
 
-/// A job that never was.
+/// A job that never existed.
 const UNKNOWN: &str = "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab";
-/// What is promised for revoked keys.
+/// The documented limit for revoked keys.
 const PROMISED: Duration = Duration::from_secs(30);
 
 fn a_day() -> Value {
@@ -99,7 +99,7 @@ async fn a_key_for_some_vehicles_sees_no_job_about_others() {
         }
     }
     assert_eq!(narrow.send("DELETE", &format!("/export/{of_wide}"), &[], None).await.status, 404);
-    // Nor by its name for a request.
+    // Nor by its idempotency key.
     let named = [("idempotency-key", "k-1")];
     assert_eq!(wide.send("POST", "/export", &named, Some(&a_day())).await.status, 202);
     assert_eq!(narrow.send("POST", "/export", &named, Some(&a_day())).await.status, 422);

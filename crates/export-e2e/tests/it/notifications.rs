@@ -77,7 +77,7 @@ async fn every_end_is_published_and_sent_as_a_signed_webhook() {
         heard.insert(event.id.clone(), event);
     }
     receiver.until_received(3).await;
-    // Its time is over: the sweeper sees it.
+    // The result has expired: the sweeper notices.
     let jobs: Collection<Document> =
         stack.space.mongodb.database(&stack.space.jobs_database).collection("jobs");
     let past = vec![doc! { "$set": { "expiresAt": { "$subtract": ["$$NOW", 1_000_i64] } } }];

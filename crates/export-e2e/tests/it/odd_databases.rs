@@ -78,7 +78,7 @@ struct Server {
     dropping: Mutex<JoinSet<mongodb::error::Result<()>>>,
 }
 
-/// A case in databases of its own.
+/// A case in its own databases.
 struct Stored {
     prefix: String,
     request: ReferenceRequest,
@@ -188,7 +188,7 @@ fn export(plan: &Plan, source: &MongoSource, manner: Manner, engines: &[Engine])
     exported.unwrap_or_else(|error| panic!("no export: {error:?}")).sink.0
 }
 
-/// Objects as they were written.
+/// The written objects.
 #[derive(Default)]
 struct Objects(Vec<(String, Vec<u8>)>);
 

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// Longest wait for a webhook.
 const SOON: Duration = Duration::from_mins(1);
 
-/// One request as it came.
+/// One received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) path: String,
@@ -61,7 +61,7 @@ impl Received {
 pub(crate) enum Reply {
     Status(u16),
     Redirect(String),
-    /// Never.
+    /// Without an answer.
     Silence,
 }
 
@@ -91,7 +91,7 @@ impl Receiver {
         format!("http://{}{path}", self.address)
     }
 
-    /// The same by name.
+    /// Its address with a host name.
     pub(crate) fn url_by_name(&self, path: &str) -> String {
         format!("http://localhost:{}{path}", self.address.port())
     }

@@ -92,7 +92,7 @@ impl Reader {
     }
 }
 
-/// What readers must find.
+/// The content that readers must find.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Table {
     rows: usize,

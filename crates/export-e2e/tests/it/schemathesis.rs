@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/schemathesis/schemathesis.toml");
-/// Requests that must have been made.
+/// Minimum number of requests.
 const ENOUGH: u64 = 5_000;
 /// Number of generated requests for all operations together, and maximum number of sequences of
 /// several operations, a few requests each. The tester runs fewer sequences, because it finds no
@@ -25,7 +25,7 @@ const WAYS: usize = 1_200;
 /// Longest run of one tester; on two idle cores it takes two minutes.
 const PATIENCE: Duration = Duration::from_mins(12);
 
-/// What one tester found.
+/// The findings of one tester.
 struct Findings {
     name: &'static str,
     report: Value,

@@ -26,7 +26,7 @@ fn body() -> Value {
     json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
 }
 
-/// The body, with one field more.
+/// The body, with one more field.
 fn with(name: &str, value: Value) -> Value {
     let mut body = body();
     body[name] = value;
@@ -133,7 +133,7 @@ async fn the_second_request_has_the_result_in_its_202_unless_it_is_to_be_fresh()
         let (fresh, _) = stack.ended(&stack.accepted(&body).await).await;
         assert_eq!((fresh["shared"].as_bool(), fresh["attempts"].as_u64()), (Some(false), Some(1)), "{name}");
         assert_ne!(fresh["exportUri"], first["exportUri"], "{name}");
-        // And from then on, that one is shared.
+        // And from then on, new jobs share that one.
         let after = stack.post(&with("archive", json!("none"))).await.json();
         assert_eq!(after["exportUri"], fresh["exportUri"], "{name}");
     }
@@ -164,7 +164,7 @@ async fn another_request_another_tenant_and_the_current_hour_are_not_shared() {
     assert_eq!(sharing["shared"], true);
     let again = first.send("POST", "/export", &named, Some(&body())).await.json();
     assert_eq!(again["_id"], sharing["_id"]);
-    // The hour is not over.
+    // The hour has not ended.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let now_ms = i64::try_from(now.as_millis()).expect("a time");
     let hours = TimeRange::new(now_ms - 3_600_000, now_ms + 60_000).expect("a range");

@@ -20,7 +20,7 @@ const CUT_BY: Duration = Duration::from_secs(8);
 /// Delay between two bytes of a slow client: short enough for any limit between bytes, too long for
 /// a limit on the whole.
 const DRIBBLE: Duration = Duration::from_millis(100);
-/// Connections that may be open.
+/// Maximum number of open connections.
 const CONNECTIONS: u32 = 8;
 
 async fn strict() -> Stack {
@@ -46,7 +46,7 @@ async fn dribble(stream: &mut TcpStream, bytes: &[u8]) {
         match tokio::time::timeout(DRIBBLE, stream.peek(&mut read)).await {
             // Nothing to read yet.
             Err(_) => {}
-            // An answer, or the end.
+            // An answer, or the end of the connection.
             Ok(_) => break,
         }
     }
@@ -115,7 +115,7 @@ async fn unread_answers_are_dropped() {
     let asked = "GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n".repeat(ASKED);
     stream.write_all(asked.as_bytes()).await.expect("sent");
     is_served(&stack).await;
-    // Reads nothing for longer than it may.
+    // Reads nothing for longer than the limit.
     tokio::time::sleep(LIMIT * 3).await;
     let mut read = 0;
     let mut buffer = vec![0; 1 << 16];

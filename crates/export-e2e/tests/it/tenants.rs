@@ -21,7 +21,7 @@ const SHOWN: u32 = 3_000;
 enum Case {
     /// It is about one job.
     OfAJob,
-    /// It shows what there is.
+    /// It shows existing data.
     Shows,
     /// It takes a request that may name vehicles.
     Takes,

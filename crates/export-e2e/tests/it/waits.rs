@@ -21,7 +21,7 @@ async fn api() -> Stack {
     stack
 }
 
-/// The only job there is.
+/// The only job.
 async fn newest(stack: &Stack) -> String {
     loop {
         let list = stack.get("/export").await.json();
@@ -130,7 +130,7 @@ async fn waits_per_caller_are_limited() {
     assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 200]);
     let granted = answers.iter().filter(|answer| answer.header("preference-applied") == Some("wait=5"));
     assert_eq!(granted.count(), 1, "{answers:?}");
-    // Its place is free again.
+    // Its wait no longer counts against the limit.
     assert_eq!(get(&stack, &path, "wait=0").await.header("preference-applied"), Some("wait=0"));
     stack.stop().await;
 }

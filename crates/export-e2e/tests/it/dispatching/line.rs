@@ -33,7 +33,7 @@ pub(super) struct Line {
     connection: Connection,
 }
 
-/// A dispatcher at work.
+/// A running dispatcher.
 pub(super) struct Dispatching {
     pub(super) wake: Wake,
     pub(super) stop: CancellationToken,
@@ -64,7 +64,7 @@ impl Line {
         Self { space, topology, jobs, channel, connection }
     }
 
-    /// A dispatcher that runs by itself.
+    /// A dispatcher that runs its own rounds.
     pub(super) async fn dispatcher(&self, max_running_per_tenant: usize) -> Dispatching {
         let url = self.space.services.rabbitmq_url.clone();
         let (dispatcher, changes) = self.new_dispatcher(url, max_running_per_tenant).await;
