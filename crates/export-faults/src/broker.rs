@@ -21,7 +21,7 @@ const PERSISTENT: u8 = 2;
 /// Routing key of wake-up messages.
 const JOBS_KEY: &str = "jobs";
 
-/// What a queue holds.
+/// The counts of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
     /// Messages that are ready for delivery; unacknowledged messages do not count.

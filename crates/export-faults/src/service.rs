@@ -55,12 +55,12 @@ pub struct Start<'deployment> {
 }
 
 impl Deployment {
-    /// An API with ordinary settings.
+    /// An API with default settings.
     pub async fn api(&self) -> Api {
         Start::new(self).api().await
     }
 
-    /// A worker with ordinary settings.
+    /// A worker with default settings.
     pub async fn worker(&self) -> Worker {
         Start::new(self).worker().await
     }
@@ -87,7 +87,7 @@ impl<'deployment> Start<'deployment> {
         Self { deployment, settings: BTreeMap::new(), links: None, change: None }
     }
 
-    /// With this setting.
+    /// Adds this setting.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.insert(name.to_owned(), value.to_owned());

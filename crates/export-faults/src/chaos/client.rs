@@ -71,7 +71,7 @@ impl Stage {
         }
     }
 
-    /// Asks once.
+    /// Sends the request once.
     async fn ask(&self, api: usize, key: Option<&str>, body: &Value) -> Asked {
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         headers.extend(key.map(|key| ("idempotency-key".to_owned(), key.to_owned())));

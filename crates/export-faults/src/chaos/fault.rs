@@ -1,4 +1,4 @@
-//! What can break.
+//! The faults of a schedule.
 
 use std::fmt;
 
@@ -36,11 +36,11 @@ pub enum Network {
     Cut,
     /// Connections end; new ones work.
     Drop,
-    /// Bytes from the program are dropped.
+    /// Bytes from the program are held.
     HoldRequests,
-    /// Bytes from the service are dropped.
+    /// Bytes from the service are held.
     HoldAnswers,
-    /// Nothing goes anywhere.
+    /// No bytes are forwarded in either direction.
     Silence,
     /// Answers are delayed by this many milliseconds.
     Delay(u64),

@@ -34,9 +34,9 @@ const ENDED: [&str; 4] = ["FINISHED", "FAILED", "CANCELLED", "EXPIRED"];
 pub struct Violation {
     /// Number of the invariant, from 1 to 13.
     pub invariant: u8,
-    /// The job it is about.
+    /// The affected job.
     pub job_id: Option<String>,
-    /// What was found.
+    /// A description of the violation.
     pub what: String,
 }
 

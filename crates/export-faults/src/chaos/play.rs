@@ -24,7 +24,7 @@ const LONG: Duration = Duration::from_secs(20);
 pub struct Played {
     /// All evidence about it.
     pub evidence: Evidence,
-    /// What must never be.
+    /// The violated invariants.
     pub violations: Vec<Violation>,
     /// Remarks: suspicious observations although no invariant is violated.
     pub remarks: Vec<String>,

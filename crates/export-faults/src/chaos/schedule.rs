@@ -38,9 +38,9 @@ pub struct Schedule {
     /// Additional delay of each 64 KiB from a worker to S3, in milliseconds. Slow services make
     /// exports last longer, so that faults hit running exports.
     pub s3_delay_ms: u64,
-    /// What is posted.
+    /// The clients' requests.
     pub jobs: Vec<PlannedJob>,
-    /// What breaks.
+    /// The faults.
     pub faults: Vec<PlannedFault>,
 }
 
@@ -49,17 +49,17 @@ pub struct Schedule {
 pub struct PlannedJob {
     /// Time in milliseconds from the beginning.
     pub at_ms: u64,
-    /// Where it asks first.
+    /// The API of the first request.
     pub api: usize,
-    /// What it asks for.
+    /// The requested export.
     pub shape: Shape,
-    /// How it asks.
+    /// The client's manner of sending it.
     pub manner: Manner,
     /// Time of the cancellation, in milliseconds after the 202.
     pub cancel_after_ms: Option<u64>,
 }
 
-/// How a client asks.
+/// How a client sends its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     /// Once, without a retry.
@@ -78,7 +78,7 @@ pub enum Manner {
 pub struct PlannedFault {
     /// Time in milliseconds from the beginning.
     pub at_ms: u64,
-    /// What.
+    /// The fault.
     pub fault: Fault,
 }
 

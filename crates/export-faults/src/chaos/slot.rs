@@ -22,7 +22,7 @@ impl Member {
     }
 }
 
-/// A place.
+/// A slot for one program.
 pub(super) struct Slot {
     pub(super) process: Process,
     /// Locked while the program itself is killed, stopped or started.

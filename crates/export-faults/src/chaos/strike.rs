@@ -1,4 +1,4 @@
-//! How faults are made.
+//! Applies faults.
 
 use std::time::{Duration, Instant};
 
@@ -203,7 +203,7 @@ fn poison(kind: u8, number: u64) -> String {
         0 => format!("no JSON, number {number}"),
         1 => format!(r#"{{"v":2,"jobId":"{number}"}}"#),
         2 => format!(r#"{{"v":1,"jobId":"{number}"}}"#),
-        // A valid id of no job.
+        // A valid id without a job.
         _ => format!(
             r#"{{"v":1,"jobId":"01983c5e-7a01-7{:03x}-8{:03x}-{:012x}"}}"#,
             number >> 52,

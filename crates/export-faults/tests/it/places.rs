@@ -101,8 +101,8 @@ async fn a_worker_that_stood_still_does_not_go_on_without_its_place() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.hasty().api().await;
-    // With one slot: a delivery held for the other one would be requeued only when the broker
-    // misses the worker.
+    // With a concurrency of one: a second delivery would stay with the frozen worker until the
+    // broker misses the worker.
     let one_of_one = deployment.hasty().with("MAX_RUNNING_EXPORTS", "1").with("WORKER_CONCURRENCY", "1");
     let mut first = one_of_one.worker().await;
     let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));

@@ -39,7 +39,7 @@ fn told(evidence: &Evidence, found: &mut Found) {
     }
 }
 
-/// One name, one job.
+/// One idempotency key, one job.
 fn keys(evidence: &Evidence, found: &mut Found) {
     let mut by_key: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for told in &evidence.told {
