@@ -35,7 +35,7 @@ struct Arguments {
     batch_documents: u32,
 }
 
-/// What is printed.
+/// The output.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Figures {

@@ -39,7 +39,7 @@ struct Arguments {
     threads: Option<NonZeroUsize>,
 }
 
-/// What is printed.
+/// The output.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Figures {

@@ -48,7 +48,7 @@ struct Arguments {
     slow_clients: usize,
 }
 
-/// What is printed, one entry per round.
+/// The output, one entry per round.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Figures {

@@ -74,7 +74,7 @@ async fn dribble(address: SocketAddr, begin: &[u8], counts: &Counts) -> std::io:
         let mut answer = [0; 512];
         loop {
             tokio::select! {
-                // An answer, or the end.
+                // An answer, or the end of the connection.
                 read = stream.read(&mut answer) => if read? == 0 { return Ok::<_, std::io::Error>(()) },
                 () = tokio::time::sleep(PACE) => stream.write_all(b"x").await?,
             }

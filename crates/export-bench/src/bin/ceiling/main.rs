@@ -43,16 +43,16 @@ struct Arguments {
     chunk_hours: usize,
 }
 
-/// Which steps a run has.
+/// The steps of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Stage {
     /// BSON to points.
     Walk,
-    /// The same, merged and written as CSV.
+    /// BSON to points, merged and written as CSV.
     Rows,
     /// Deflate alone, of text prepared before.
     Deflate,
-    /// Everything.
+    /// All steps.
     #[default]
     All,
 }

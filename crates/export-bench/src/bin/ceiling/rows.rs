@@ -23,7 +23,7 @@ pub(crate) struct RowWriter {
     fractions: Vec<([u8; 4], u8)>,
 }
 
-/// How much an hour made.
+/// The output of an hour.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Written {
     pub(crate) rows: u64,

@@ -21,7 +21,7 @@ const WARMING: Duration = Duration::from_secs(3);
 /// Results that are verified in each round.
 const VERIFIED: usize = 10;
 
-/// What was found.
+/// The figures of one round.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Burst {

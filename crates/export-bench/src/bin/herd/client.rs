@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 /// Requests of one tenant at a time.
 const WIDTH: usize = 10;
-/// For one answer.
+/// Time limit of one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time limit of all requests of a burst, with all waits for `Retry-After`.
 const POSTING: Duration = Duration::from_mins(15);

@@ -48,7 +48,7 @@ impl Foreground {
         Self { stopper, thread }
     }
 
-    /// Ends them.
+    /// Ends the queries.
     pub(crate) fn end(self) -> anyhow::Result<Vec<Query>> {
         drop(self.stopper);
         let ended =

@@ -22,20 +22,20 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Longest such wait: many leases.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// What was found.
+/// The figures of one round.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Killed {
     exports: usize,
     /// Number of ended jobs when the worker was killed.
     ended_before: usize,
-    /// What the worker held: slots of the fleet, and jobs.
+    /// The worker's slots and jobs at that time.
     held_places: u64,
     held_jobs: u64,
     /// Time from the kill until all leases of its slots had expired, by the database's clock;
     /// `None` without slots.
     places_free_seconds: Option<f64>,
-    /// The same of its jobs.
+    /// The same time for its jobs.
     jobs_free_seconds: f64,
     /// Time until another worker had taken the last of its jobs.
     jobs_taken_seconds: f64,
@@ -146,9 +146,9 @@ async fn name_of_only_worker(
 /// Leases of a worker.
 #[derive(Debug, Default)]
 struct Held {
-    /// As it is written.
+    /// Number of stored leases, expired or not.
     all: u64,
-    /// Matches leases that have not expired.
+    /// Number of leases that have not expired.
     leased: u64,
 }
 

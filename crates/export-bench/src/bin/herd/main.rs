@@ -86,7 +86,7 @@ struct Arguments {
     days: u32,
 }
 
-/// What can be played.
+/// The scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     Burst,

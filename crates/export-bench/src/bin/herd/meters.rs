@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::client::metrics;
 use crate::stop::{Stop, Stopper};
 
-/// Between two looks.
+/// Delay between two reads.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A worker's limit on concurrent reads of the source.
 const LIMIT: &str = "exports_source_read_limit";
@@ -22,7 +22,7 @@ const DECREASES: &str = "exports_source_limit_decreases_total";
 pub(crate) struct Told {
     least_limit: Option<f64>,
     most_limit: Option<f64>,
-    /// Since their start.
+    /// Since the start of the workers.
     decreases: Option<f64>,
 }
 
