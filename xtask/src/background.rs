@@ -32,11 +32,11 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<(String, String)>,
     /// Variables of this process that the program must not see.
     pub(crate) hidden: Vec<String>,
-    /// Where it listens.
+    /// Its address.
     pub(crate) port: u16,
 }
 
-/// What [`ensure`] found.
+/// The state that [`ensure`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ensured {
     /// It was running already, from the same file with the same settings.
@@ -47,12 +47,12 @@ pub(crate) enum Ensured {
     Restarted,
 }
 
-/// A program that runs.
+/// A running program.
 #[derive(Debug)]
 pub(crate) struct Running {
     identity: Identity,
     fingerprint: String,
-    /// Where it listens.
+    /// Its address.
     pub(crate) port: u16,
 }
 

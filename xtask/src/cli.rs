@@ -12,7 +12,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start MongoDB, RabbitMQ, S3, the API and a worker, and leave them running.
@@ -119,7 +119,7 @@ pub(crate) struct Up {
 pub(crate) struct Demo {
     #[command(flatten)]
     pub(crate) stack: Stack,
-    /// Stop afterwards what this run started.
+    /// Afterwards, stop everything that this run started.
     #[arg(long)]
     pub(crate) once: bool,
     /// Vehicles in the synthetic fleet.
@@ -162,7 +162,7 @@ pub(crate) struct Bench {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// What else there is to measure.
+/// Other measurements.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchOf {
     /// Accepting jobs beside its two bare operations, and a client beside a crowd of slow ones.
@@ -198,7 +198,7 @@ pub(crate) struct BenchApi {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// What is measured side by side.
+/// The contestants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Contestant {
     /// Plain code over documents in memory: what this machine could do at best.
@@ -289,7 +289,7 @@ pub(crate) struct Herd {
     /// Exports that are posted at once.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) exports: u32,
-    /// Tenants that they are of.
+    /// Tenants of these exports.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) tenants: u32,
     /// Exports of one tenant that another's small one is behind.
@@ -322,7 +322,7 @@ pub(crate) struct Herd {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// What `herd` plays.
+/// The scenarios of `herd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
     /// Several tenants' exports at once, beside point queries on the vehicles' databases.
@@ -336,7 +336,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// As the flag and the program's figures name it.
+    /// Its name as a flag and in the program's figures.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Burst => "burst",

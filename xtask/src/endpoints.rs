@@ -73,7 +73,7 @@ pub(crate) struct Endpoints {
     pub(crate) identities: Identities,
 }
 
-/// An S3 server and who may use it.
+/// An S3 server and its keys.
 #[derive(Clone, Debug)]
 pub(crate) struct S3 {
     pub(crate) endpoint: String,
@@ -154,7 +154,7 @@ impl Endpoints {
         Ok(pairs)
     }
 
-    /// Prints where each service listens.
+    /// Prints each service's address.
     pub(crate) fn print(&self, settings: &Settings) -> anyhow::Result<()> {
         for service in Service::ALL {
             let started = match service {

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &cli::Herd) -> anyhow::Result<ExitCode> {
     let purpose = if arguments.unoptimised { Purpose::BenchmarkUnoptimised } else { Purpose::Benchmark };
     let logs = layout.target.join("herd");
     if logs.exists() {
-        // Of another run.
+        // The logs of another run.
         fs::remove_dir_all(&logs).with_context(|| logs.display().to_string())?;
     }
     // The S3 server runs at low priority: in production it is on another machine than the vehicles'

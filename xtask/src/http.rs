@@ -15,7 +15,7 @@ use ureq::{Agent, Body};
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 /// Time limit of a readiness check, which is repeated anyway.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
-/// For downloading a result.
+/// Time limit of the download of a result.
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 
 fn agent(limit: Duration) -> Agent {

@@ -37,7 +37,7 @@ fn find(all: &BTreeMap<String, PathBuf>, name: &str) -> anyhow::Result<PathBuf> 
     all.get(name).cloned().with_context(|| format!("cargo build made no program `{name}`"))
 }
 
-/// What the programs are built for.
+/// The purpose of a build of the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The stack, in the dev profile, which the tests share: one target folder, so nothing is

@@ -6,7 +6,7 @@
 
 use std::process::{Command, Stdio};
 
-/// Who gets a signal.
+/// The receiver of a signal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     /// One process.

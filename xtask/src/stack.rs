@@ -90,7 +90,7 @@ pub(crate) fn up_command(arguments: &cli::Up) -> anyhow::Result<()> {
 pub(crate) struct Wanted {
     /// Not the API and the worker.
     pub(crate) services_only: bool,
-    /// What the programs are built for.
+    /// The purpose of the build of the programs.
     pub(crate) purpose: Purpose,
     /// Settings on top.
     pub(crate) extra: Vec<(String, String)>,

@@ -17,7 +17,7 @@ const SEED: &str = "1";
 /// Writing ten times the data on a slow machine.
 const WRITE_LIMIT: Duration = Duration::from_mins(30);
 
-/// How much data.
+/// The size of the data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) vehicles: u32,
@@ -35,7 +35,7 @@ impl Size {
 #[derive(Debug)]
 pub(crate) struct Data {
     pub(crate) size: Size,
-    /// For files of this run.
+    /// The folder for files of this run.
     pub(crate) folder: PathBuf,
     /// The mongodump folder.
     pub(crate) dump: PathBuf,

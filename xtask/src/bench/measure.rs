@@ -30,7 +30,7 @@ pub(crate) struct Run {
     pub(crate) output: Option<Output>,
 }
 
-/// What a contestant made.
+/// The result of a contestant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
     /// All CSV text.

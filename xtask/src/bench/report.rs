@@ -19,7 +19,7 @@ const PARTS: [(&str, &str); 6] = [
     ("rabbitmq", "RabbitMQ"),
 ];
 
-/// Everything that was measured.
+/// All measurements.
 pub(crate) fn text(measured: &[Measured], machine: &str, notes: &[String], arguments: &cli::Bench) -> String {
     let growth = if arguments.growth { " --growth" } else { "" };
     let mut text = format!(

@@ -45,7 +45,7 @@ impl Display {
         self.bar.set_position((percent.clamp(0.0, 100.0) * STEPS_PER_PERCENT) as u64);
     }
 
-    /// Leaves the last state standing.
+    /// Keeps the last state on the screen.
     pub(crate) fn finish(&self) {
         self.bar.abandon();
     }

@@ -75,7 +75,7 @@ struct Row {
 }
 
 impl Row {
-    /// A figure that has no target.
+    /// A figure without a target.
     fn plain(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, target: String::new(), found: found.into(), verdict: "" }
     }

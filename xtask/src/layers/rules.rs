@@ -1,7 +1,7 @@
 //! The tables for the check of the crates' dependencies. Change docs/architecture.md together with
 //! them.
 
-/// What one crate may depend on.
+/// The allowed dependencies of one crate.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) name: &'static str,

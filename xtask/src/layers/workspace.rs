@@ -37,7 +37,7 @@ pub(super) struct Dependency {
     pub(super) kind: Kind,
 }
 
-/// What a dependency is for.
+/// The kind of a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Normal,
