@@ -42,7 +42,7 @@ impl<'stack> Transcript<'stack> {
         answer
     }
 
-    /// Sends a request with the ETag of the newest answer.
+    /// Sends a request with the `ETag` of the newest answer.
     pub(crate) async fn get_known(&mut self, title: &str, path: &str, headers: &[(&str, &str)]) {
         // If the answer has links, its ETag changes every few minutes, but not twice in a row.
         for _ in 0..2 {
