@@ -94,9 +94,9 @@ impl JobStore {
 
     /// The tenant's jobs that wait for a worker, in their order.
     pub async fn line(&self, tenant: &Tenant) -> Result<Line, StoreError> {
-        // Each query uses an index of few states, in the order of the index: however many jobs
-        // wait, no more are read than are returned. In this order, so that a job that is released
-        // between the queries is seen twice instead of missed.
+        // Each by an index of few states, and the first in the index's order: however many wait, no
+        // more are read than are told. In this order, so that a job that is released meanwhile is
+        // seen twice and not missed.
         let waiting: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)).await?;
         let in_broker: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(ACTIVE)).await?;
         let running: Vec<Running> =

@@ -206,7 +206,7 @@ async fn no_job_waits_for_a_worker_that_is_gone() {
             _ => drop(store.stored.delete_one(doc! { "_id": writer.to_string() }).await.expect("deleted")),
         }
         assert!(!store.waits(waiting).await, "{end}");
-        // The lost worker comes back: its result belongs to no job.
+        // The worker that was lost comes back: its result belongs to no job.
         let late = store.jobs.finish_result(&writing, &written(URI), &progress(100.0), RETENTION).await;
         assert_eq!(late.expect("an answer"), None, "{end}");
         assert_eq!(
