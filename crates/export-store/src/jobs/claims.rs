@@ -1,4 +1,4 @@
-//! The doors of workers: take a job, keep it, end it. All but the first are fenced.
+//! Changes of jobs by workers: claim, renew, end. All of them except the claim are fenced.
 
 use std::time::Duration;
 
@@ -37,24 +37,24 @@ pub enum Claimability {
     },
     /// It has ended, or another worker has it.
     NotAvailable(JobState),
-    /// There is no such job.
+    /// The job does not exist.
     Unknown,
 }
 
-/// What came of a change by the holder of a claim.
+/// The outcome of a change by the holder of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// It was made.
+    /// The change was made.
     Done,
-    /// It was not made: the job's owner wants it to end. The claim still holds, for
-    /// [`JobStore::cancel_running`].
+    /// The change was not made, because the job's owner has requested its cancellation. The claim
+    /// still holds, for [`JobStore::cancel_running`].
     CancelRequested,
-    /// It was not made: the job is no longer ours.
+    /// The change was not made, because the caller no longer holds the job.
     Lost,
 }
 
 impl JobStore {
-    /// Takes a job that is due, for the length of a lease.
+    /// Claims a job that is due, for the length of a lease.
     pub async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
         let given = Given { owner, lease, ..Given::default() };
         let Some(document) = self.change(job_id, Transition::Claim, &given).await? else {
@@ -68,7 +68,7 @@ impl JobStore {
         }
     }
 
-    /// A job that this program cannot read would be claimed for ever: it is failed instead.
+    /// A job that this program cannot read would be claimed again and again, so it is failed.
     async fn give_up_unreadable(&self, fence: &Fence, error: &StoreError) -> Result<Claim, StoreError> {
         tracing::error!(job.id = %fence.job_id, %error, "a stored job cannot be read, it is given up");
         let message = "the stored job cannot be read by this version of the worker".to_owned();
@@ -95,8 +95,8 @@ impl JobStore {
         })
     }
 
-    /// Renews the lease and tells how far the export is. With [`Held::CancelRequested`] the lease
-    /// is renewed, too.
+    /// Renews the lease and stores the progress of the export. With [`Held::CancelRequested`] the
+    /// lease is renewed as well.
     pub async fn heartbeat(
         &self,
         fence: &Fence,
@@ -112,21 +112,22 @@ impl JobStore {
         })
     }
 
-    /// Finishes the job with this result: the one that its worker has finished
-    /// ([`JobStore::finish_result`]), or one that it shares. The job is kept as long as the result.
+    /// Finishes the job with this result: the result that its worker has finished
+    /// ([`JobStore::finish_result`]), or a shared one. The job is kept as long as the result.
     pub async fn commit(&self, fence: &Fence, result: &FinishedResult) -> Result<Held, StoreError> {
         let given = Given { result: Some(result), progress: Some(&result.progress), ..Given::fence(fence) };
         if self.change(fence.job_id, Transition::Commit, &given).await?.is_some() {
             return Ok(Held::Done);
         }
         let Some(job) = self.stored(fence.job_id).await? else { return Ok(Held::Lost) };
-        // The driver may have repeated a commit whose answer was lost: then the first one was ours.
+        // The driver may have repeated a commit after a lost answer: then the first commit was this
+        // caller's.
         let is_ours = job.get_str("exportUri").is_ok_and(|uri| uri == result.result.export_uri);
         Ok(if is_ours { Held::Done } else { still_held(&job, fence) })
     }
 
-    /// Gives the job back after a failed attempt, to be tried again after a while. A job without
-    /// attempts left is given up.
+    /// Gives the job back after a failed attempt, for a retry after a delay. A job without attempts
+    /// left is failed.
     pub async fn release(
         &self,
         fence: &Fence,
@@ -140,28 +141,28 @@ impl JobStore {
         self.fail(fence, failure).await
     }
 
-    /// Gives the job back because the worker is going, to be due again at once. The attempt does
-    /// not count: it failed through no fault of the job.
+    /// Gives the job back because the worker shuts down; the job is due again at once. The attempt
+    /// does not count, because the job did not cause it to fail.
     pub async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError> {
         let given = Given { failure: Some(failure), ..Given::fence(fence) };
         self.change_held(fence, Transition::HandOver, &given).await
     }
 
     /// Gives the job back because another job writes the result of the same export; it is due again
-    /// after this wait. The attempt does not count: nothing was read.
+    /// after this delay. The attempt does not count, because nothing was read.
     pub async fn wait_for_result(&self, fence: &Fence, wait: Duration) -> Result<Held, StoreError> {
         let given = Given { wait, ..Given::fence(fence) };
         self.change_held(fence, Transition::WaitForResult, &given).await
     }
 
-    /// Gives the job up.
+    /// Fails the job permanently.
     pub async fn fail(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError> {
         let given = Given { failure: Some(failure), ..Given::fence(fence) };
         self.change_held(fence, Transition::Fail, &given).await
     }
 
-    /// Ends the job because its owner wants it to. [`Held::Lost`] also where nobody has asked for
-    /// that.
+    /// Ends the job because its owner has cancelled it. Also [`Held::Lost`] if its cancellation was
+    /// not requested.
     pub async fn cancel_running(&self, fence: &Fence) -> Result<Held, StoreError> {
         let cancelled = self.change(fence.job_id, Transition::CancelRunning, &Given::fence(fence)).await?;
         Ok(if cancelled.is_some() { Held::Done } else { Held::Lost })
@@ -190,7 +191,7 @@ fn is_cancel_requested(job: &Document) -> bool {
     job.get_bool("cancelRequested").unwrap_or(false)
 }
 
-/// Why a change was not made: the job's end is wanted, or it is not ours.
+/// Why a change was not made: cancellation is requested, or the caller no longer holds the job.
 fn still_held(job: &Document, fence: &Fence) -> Held {
     let is_ours = job.get_str("state").is_ok_and(|state| state == JobState::Started.as_str())
         && job.get_i64("epoch").is_ok_and(|epoch| epoch == fence.epoch)

@@ -29,7 +29,7 @@ const BATCH: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct RunSlots {
     slots: Collection<Document>,
-    /// This many slots existed once, as far as this process knows.
+    /// The number of slots that are known to have existed.
     created_count: Arc<AtomicU32>,
 }
 

@@ -1,4 +1,4 @@
-//! Jobs whose owner wants them to end.
+//! Cancelled jobs.
 
 use export_core::job::JobState;
 use export_store::{Cancelled, Claim, Claimability, Held, Swept};
@@ -24,7 +24,8 @@ async fn a_job_that_waits_ends_at_once() {
     store.space.cleanup().await;
 }
 
-/// Whatever a worker wants to do with a job that is to end, it hears that, and may only end it.
+/// Every change by the worker of a job to be cancelled reports the cancellation, and the worker may
+/// only end the job.
 #[tokio::test]
 async fn a_running_job_ends_by_its_worker() {
     let store = TestStore::create().await;
@@ -32,7 +33,7 @@ async fn a_running_job_ends_by_its_worker() {
     assert_eq!(
         store.jobs.cancel_running(&fence).await.expect("an answer"),
         Held::Lost,
-        "nobody wants its end"
+        "its cancellation was not requested"
     );
     let requested = store.jobs.cancel(fence.job_id).await.expect("an answer");
     assert!(matches!(requested, Cancelled::Requested(ref job) if job.cancel_requested), "{requested:?}");

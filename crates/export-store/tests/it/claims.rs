@@ -69,7 +69,8 @@ async fn a_released_job_is_claimed_when_its_wait_is_over() {
     assert!(matches!(early, Claim::Refused(Claimability::NotDue { is_published: false })), "{early:?}");
     assert_eq!(store.get(fence.job_id).await.attempts, 1, "an early claim is no attempt");
 
-    // As after a clock has gone back: the dispatcher, for which it is published, would not publish it again.
+    // As after a clock was set back: the job counts as published, so the dispatcher would not
+    // publish it again.
     store.tamper(fence.job_id, bson::doc! { "publishedAt": "$$NOW" }).await;
     let early = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
     assert!(matches!(early, Claim::Refused(Claimability::NotDue { is_published: true })), "{early:?}");
