@@ -12,7 +12,7 @@ use export_store::{Begun, FinishedResult, StoreError, Writing};
 
 use super::memory_slots::millis;
 
-/// How long results are kept where a rule needs to know without being told.
+/// Retention for the rules whose caller provides none.
 const RETENTION: Duration = Duration::from_hours(24);
 
 /// A stored result.
