@@ -24,12 +24,13 @@ def with_pandas(path):
 
 def with_polars(path):
     frame = polars.read_csv(path, infer_schema=False)
-    # polars leaves doubled quotes in headers as they are, and undoes them in rows.
+    # polars keeps doubled quotes in headers, and unescapes them in rows.
     return [name.replace('""', '"') for name in frame.columns], frame.rows()
 
 
 def with_duckdb(path):
-    # An all-text table. What is said here is what RFC 4180 says, since a few odd lines are too little to guess it from.
+    # An all-text table. The options state RFC 4180 explicitly, because a few odd lines are too
+    # little for detection.
     relation = duckdb.sql(
         "SELECT * FROM read_csv(?, header = true, all_varchar = true, delim = ',', quote = '\"', escape = '\"', "
         "new_line = '\\n', comment = '', allow_quoted_nulls = false)",

@@ -60,7 +60,7 @@ def pandas_parquet(path, expected):
     same("time", "datetime64[ms, UTC]", str(frame.dtypes.iloc[0]))
     times = frame.iloc[:, 0].astype("int64").tolist()
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    # A blank and a NaN are one to pandas.
+    # pandas does not distinguish a blank and a NaN.
     header, rows = expected
     types = arrow_types(path)
     for index, kind in enumerate(types, start=1):

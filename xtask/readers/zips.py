@@ -75,7 +75,8 @@ def check_zip(path, what, expected, is_unpacked):
             check("bsdtar -xf", what, lambda: unpacked(path, expected, "bsdtar", "-xf", str(path)))
         else:
             check("bsdtar -xOf", what, lambda: program("sh", "-c", 'bsdtar -xOf "$0" > /dev/null', str(path)).decode())
-        # From a pipe, as in `curl … | bsdtar -x`: there is no directory yet, only what stands in front of and behind each entry.
+        # From a pipe, as in `curl … | bsdtar -x`: the directory is not available yet, only the
+        # headers before and after each entry.
         piped = 'cat "$0" | bsdtar -xOf - > /dev/null'
         check("bsdtar from a pipe", what, lambda: program("sh", "-c", piped, str(path)).decode())
     if has("java", "default-jdk-headless"):

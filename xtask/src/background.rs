@@ -1,4 +1,5 @@
-//! Programs that outlive this one: started detached, recorded in files, ended only if they are still the ones that were started.
+//! Programs that outlive this one: started detached, recorded in files, and ended only if they are
+//! still the started ones.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,7 +17,7 @@ use crate::layout::Instance;
 use crate::signal::{self, Target};
 use crate::{console, wait};
 
-/// How long a program may take to put its work away; RabbitMQ is the slowest.
+/// Longest shutdown of a program; RabbitMQ is the slowest.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(30);
 /// How long the kernel may take to end a program that was killed.
 const KILL_GRACE: Duration = Duration::from_secs(5);
@@ -29,16 +30,16 @@ pub(crate) struct Program {
     pub(crate) executable: PathBuf,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(String, String)>,
-    /// Variables of this process that it must not see.
+    /// Variables of this process that the program must not see.
     pub(crate) hidden: Vec<String>,
-    /// Where it listens.
+    /// Its address.
     pub(crate) port: u16,
 }
 
-/// What [`ensure`] found.
+/// The state that [`ensure`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ensured {
-    /// It runs already, from the same file with the same settings.
+    /// It was running already, from the same file with the same settings.
     Runs,
     /// It was not running.
     Started,
@@ -46,12 +47,12 @@ pub(crate) enum Ensured {
     Restarted,
 }
 
-/// A program that runs.
+/// A running program.
 #[derive(Debug)]
 pub(crate) struct Running {
     identity: Identity,
     fingerprint: String,
-    /// Where it listens.
+    /// Its address.
     pub(crate) port: u16,
 }
 
@@ -74,7 +75,8 @@ pub(crate) fn running(instance: &Instance, part: &str) -> Option<Running> {
     identity.is_alive().then_some(Running { identity, fingerprint, port: listener })
 }
 
-/// Starts a program unless it runs already; one that runs from an older file or with other settings is started again.
+/// Starts a program unless it runs already; one that runs from an older file or with other settings
+/// is started again.
 pub(crate) fn ensure(instance: &Instance, program: &Program) -> anyhow::Result<Ensured> {
     let fingerprint = fingerprint(program)?;
     match running(instance, program.part) {
@@ -97,12 +99,13 @@ pub(crate) fn check_alive(instance: &Instance, part: &str) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Ends the recorded program of that part with everything in its process group: SIGTERM, and SIGKILL after `grace`. Returns whether it was
-/// running.
+/// Ends the recorded program of that part with everything in its process group: SIGTERM, and
+/// SIGKILL after `grace`. Returns whether it was running.
 pub(crate) fn stop(instance: &Instance, part: &str, grace: Duration) -> anyhow::Result<bool> {
     let found = running(instance, part);
     if let Some(Running { identity, .. }) = &found {
-        // Every part leads a process group of its own, so the group's id is the process's, known to be alive a moment ago.
+        // Every part leads its own process group, so the group's id is that of the process, which
+        // was alive a moment ago.
         let group = Target::Group(identity.pid);
         signal::send("TERM", group);
         if !wait::patiently(grace, || !identity.is_alive()) {
@@ -124,7 +127,7 @@ fn start(instance: &Instance, program: &Program, fingerprint: &str) -> anyhow::R
     for folder in [log.parent(), record.parent()].into_iter().flatten() {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    // One earlier log is kept: it says why a program had to be started again.
+    // One earlier log is kept: it shows why a program had to be started again.
     let _ = fs::rename(&log, log.with_extension("log.1"));
     let output = File::create(&log).with_context(|| log.display().to_string())?;
     let mut command = Command::new(&program.executable);
@@ -137,7 +140,8 @@ fn start(instance: &Instance, program: &Program, fingerprint: &str) -> anyhow::R
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)
-        // A group of its own: Ctrl-C in this terminal is not meant for it, and it is ended with its children.
+        // Its own process group: Ctrl-C in this terminal does not reach it, and it is ended
+        // together with its children.
         .process_group(0)
         .spawn()
         .with_context(|| format!("{} could not be started", program.executable.display()))?;
@@ -153,7 +157,8 @@ fn start(instance: &Instance, program: &Program, fingerprint: &str) -> anyhow::R
     fs::write(&record, text.to_string()).with_context(|| record.display().to_string())
 }
 
-/// Changes when the program's file or anything it is started with does. A hash, since the environment holds secrets.
+/// Changes when the program's file or anything it is started with does. A hash, since the
+/// environment holds secrets.
 fn fingerprint(program: &Program) -> anyhow::Result<String> {
     let file = fs::metadata(&program.executable).with_context(|| program.executable.display().to_string())?;
     let mut hasher = DefaultHasher::new();

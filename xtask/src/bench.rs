@@ -1,8 +1,10 @@
-//! `cargo xtask bench`: the export side by side with what this machine could do at best and with a Python exporter.
+//! `cargo xtask bench`: the export compared with this machine's upper bound and with a Python
+//! exporter.
 //!
-//! Everything is measured in rounds, each contestant once per round and in another order each time, so that what else the machine
-//! does meets all of them; ratios are taken within a round. Every result is compared with the ceiling's before its time counts.
-//! Start at [`run`]; what the contestants are is in `contestant`.
+//! Everything is measured in rounds, each contestant once per round and in another order each time,
+//! so that other load on the machine affects all of them; ratios are computed within a round. Every
+//! result is compared with the ceiling's before its time counts. Start at [`run`]; the contestants
+//! are in `contestant`.
 
 mod api;
 mod contestant;
@@ -28,10 +30,10 @@ use crate::stack::{self, Wanted};
 use crate::{cli, console, document, python};
 
 const PYTHON_REQUIREMENTS: &str = "crates/export-bench/python/requirements.txt";
-/// How many times as much data `--growth` measures.
+/// Factor of the data size that `--growth` measures.
 const GROWTH: u32 = 10;
 
-/// All that was measured of one size of data.
+/// All measurements of one size of data.
 #[derive(Debug)]
 pub(crate) struct Measured {
     pub(crate) data: Data,
@@ -41,7 +43,7 @@ pub(crate) struct Measured {
     pub(crate) worker_peak_bytes: Option<[u64; 2]>,
 }
 
-/// Measures, prints and writes the report; ends what was started.
+/// Measures, prints and writes the report; ends all programs that it started.
 pub(crate) fn run(arguments: &cli::Bench) -> anyhow::Result<()> {
     if let Some(cli::BenchOf::Api(arguments)) = &arguments.of {
         return api::run(arguments);
@@ -94,7 +96,8 @@ fn measure(
     }
     let mut measured = Vec::new();
     for (index, size) in sizes.into_iter().enumerate() {
-        // The prefix is a setting of the programs: with another size they start anew, and so do their peaks of memory.
+        // The prefix is a setting of the programs: with another size they are restarted, and their
+        // memory peaks start anew.
         let wanted = Wanted {
             services_only: false,
             purpose: Purpose::Benchmark,
@@ -103,7 +106,7 @@ fn measure(
         let stack = stack::up(layout.clone(), settings, &arguments.stack, &wanted, started)?;
         let data = data::prepare(&stack, size, arguments.level)?;
         if index > 0 {
-            // The growth of this service can be seen without waiting minutes for Python.
+            // The growth of this service shows without waiting minutes for Python.
             contestants.retain(|contestant| *contestant != Contestant::Python);
         }
         let field = Field { stack: &stack, data: &data, python: python.as_deref(), level: arguments.level };

@@ -1,7 +1,8 @@
 //! `cargo xtask chaos`: random schedules of faults over the real programs.
 //!
-//! A program of the crate `export-faults` starts the servers, plays the schedules and judges the outcome; this command
-//! builds everything, passes on the paths, and writes the figures into the report.
+//! A program of the crate `export-faults` starts the servers, plays the schedules and judges the
+//! outcome; this command builds everything, passes on the paths, and writes the figures into the
+//! report.
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -19,7 +20,8 @@ const START_LIMIT: Duration = Duration::from_mins(10);
 /// Time limit of one schedule: much longer than any schedule that comes to rest takes.
 const SCHEDULE_LIMIT: Duration = Duration::from_mins(5);
 
-/// Plays the schedules, prints the figures and writes the report; fails when an invariant was violated.
+/// Plays the schedules, prints the figures and writes the report; fails when an invariant was
+/// violated.
 pub(crate) fn run(arguments: &cli::Chaos) -> anyhow::Result<ExitCode> {
     let layout = Layout::find()?;
     let programs = programs::build(&layout, Purpose::Chaos)?;

@@ -12,7 +12,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start MongoDB, RabbitMQ, S3, the API and a worker, and leave them running.
@@ -25,31 +25,39 @@ pub(crate) enum Command {
     },
     /// Say what runs and where it listens.
     Status(Stack),
-    /// One export from end to end: stack, synthetic fleet, POST, download, comparison with the reference exporter.
+    /// One export from end to end: stack, synthetic fleet, POST, download, comparison with the
+    /// reference exporter.
     Demo(Demo),
-    /// Measure the export side by side with what the machine could do at best and with a Python exporter.
+    /// Measure the export side by side with what the machine could do at best and with a Python
+    /// exporter.
     ///
-    /// Uses the stack of `up` with optimised programs, and ends afterwards what it started. A stack that ran before goes on with
-    /// these programs until the next `cargo xtask up`.
+    /// Uses the stack of `up` with optimised programs, and ends afterwards what it started. A stack
+    /// that ran before goes on with these programs until the next `cargo xtask up`.
     Bench(Bench),
-    /// Open results of the engine with other people's programs: unzip, bsdtar, Java, Python, pandas, polars, `DuckDB`, `pyarrow`.
+    /// Open results of the engine with other people's programs: unzip, bsdtar, Java, Python,
+    /// pandas, polars, `DuckDB`, `pyarrow`.
     ///
-    /// The Python packages are downloaded; the other programs must be installed (Debian: unzip, libarchive-tools,
-    /// default-jdk-headless).
+    /// The Python packages are downloaded; the other programs must be installed (Debian: unzip,
+    /// libarchive-tools, default-jdk-headless).
     Readers(Readers),
     /// Download the programs that `test` needs: a MongoDB, a RabbitMQ and Python packages.
     Fetch,
-    /// Check licences, unwanted crates and origins of all dependencies with cargo-deny, which is downloaded unless installed.
+    /// Check licences, unwanted crates and origins of all dependencies with cargo-deny, which is
+    /// downloaded unless installed.
     Deny(Deny),
-    /// Check what may depend on what: crates, imports between files, unused dependencies, lengths of files and functions.
+    /// Check what may depend on what: crates, imports between files, unused dependencies, lengths
+    /// of files and functions.
     Layers,
     /// Run every test of the workspace on real services that exist for this run only.
     Test(Test),
-    /// Break everything at random under the real programs, and check the job protocol's invariants afterwards.
+    /// Break everything at random under the real programs, and check the job protocol's invariants
+    /// afterwards.
     ///
-    /// Starts servers of its own, as packages of this machine. A seed gives the same schedules again.
+    /// Starts servers of its own, as packages of this machine. A seed gives the same schedules
+    /// again.
     Chaos(Chaos),
-    /// Post many exports at once, and see what that does to the vehicles' database, to other tenants and to the workers.
+    /// Post many exports at once, and see what that does to the vehicles' database, to other
+    /// tenants and to the workers.
     ///
     /// On services, an API and workers of its own with default settings, which are gone afterwards.
     Herd(Herd),
@@ -111,7 +119,7 @@ pub(crate) struct Up {
 pub(crate) struct Demo {
     #[command(flatten)]
     pub(crate) stack: Stack,
-    /// Stop afterwards what this run started.
+    /// Afterwards, stop everything that this run started.
     #[arg(long)]
     pub(crate) once: bool,
     /// Vehicles in the synthetic fleet.
@@ -148,12 +156,13 @@ pub(crate) struct Bench {
     /// Measure only these.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<Contestant>,
-    /// Markdown file whose part between the markers `<!-- bench:begin -->` and `<!-- bench:end -->` gets the results.
+    /// Markdown file whose part between the markers `<!-- bench:begin -->` and `<!-- bench:end -->`
+    /// gets the results.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 }
 
-/// What else there is to measure.
+/// Other measurements.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchOf {
     /// Accepting jobs beside its two bare operations, and a client beside a crowd of slow ones.
@@ -183,12 +192,13 @@ pub(crate) struct BenchApi {
     /// Measure the programs of the tests, which need not be built anew: for a first look only.
     #[arg(long)]
     pub(crate) unoptimised: bool,
-    /// Markdown file whose part between the markers `<!-- bench-api:begin -->` and `<!-- bench-api:end -->` gets the results.
+    /// Markdown file whose part between the markers `<!-- bench-api:begin -->` and `<!--
+    /// bench-api:end -->` gets the results.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 }
 
-/// What is measured side by side.
+/// The contestants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Contestant {
     /// Plain code over documents in memory: what this machine could do at best.
@@ -214,7 +224,8 @@ impl Contestant {
 /// Flags of `readers`.
 #[derive(Debug, Args)]
 pub(crate) struct Readers {
-    /// Open zips with an entry of more than 4 GiB and with more than 65,535 entries instead. Takes minutes.
+    /// Open zips with an entry of more than 4 GiB and with more than 65,535 entries instead. Takes
+    /// minutes.
     #[arg(long)]
     pub(crate) large: bool,
     /// Succeed although a reader is not installed.
@@ -236,10 +247,12 @@ pub(crate) struct Test {
     /// Where the services come from when the environment does not give their addresses.
     #[arg(long, value_enum, default_value_t, env = "XTASK_SERVICES")]
     pub(crate) services: Source,
-    /// Run only the unit tests, the model, the engine's tests and one export through the whole service.
+    /// Run only the unit tests, the model, the engine's tests and one export through the whole
+    /// service.
     #[arg(long, conflicts_with = "runner_arguments")]
     pub(crate) quick: bool,
-    /// Passed on to the test runner: `cargo nextest run --workspace` if it is installed, else `cargo test --workspace`.
+    /// Passed on to the test runner: `cargo nextest run --workspace` if it is installed, else
+    /// `cargo test --workspace`.
     #[arg(last = true)]
     pub(crate) runner_arguments: Vec<String>,
 }
@@ -276,7 +289,7 @@ pub(crate) struct Herd {
     /// Exports that are posted at once.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) exports: u32,
-    /// Tenants that they are of.
+    /// Tenants of these exports.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) tenants: u32,
     /// Exports of one tenant that another's small one is behind.
@@ -303,12 +316,13 @@ pub(crate) struct Herd {
     /// Measure the programs of the tests, which need not be built anew: for a first look only.
     #[arg(long)]
     pub(crate) unoptimised: bool,
-    /// Markdown file whose part between the markers `<!-- herd:begin -->` and `<!-- herd:end -->` gets the results.
+    /// Markdown file whose part between the markers `<!-- herd:begin -->` and `<!-- herd:end -->`
+    /// gets the results.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 }
 
-/// What `herd` plays.
+/// The scenarios of `herd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
     /// Several tenants' exports at once, beside point queries on the vehicles' databases.
@@ -322,7 +336,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    /// As the flag and the program's figures name it.
+    /// Its name as a flag and in the program's figures.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Burst => "burst",

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-/// Lines of a log that an error message carries.
+/// Number of lines of a log in an error message.
 const TAIL_LINES: usize = 20;
-/// Longest part of a line in it: MongoDB writes lines of several kilobytes.
+/// Longest part of a line: MongoDB writes lines of several kilobytes.
 const TAIL_LINE_CHARACTERS: usize = 300;
 
-/// Prints one step: what is done and why.
+/// Prints one step: the action and its reason.
 pub(crate) fn step(message: impl AsRef<str>) {
     println!("▸ {}", message.as_ref());
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: one export from end to end on real services, with a comparison of its result with the reference exporter.
+//! `cargo xtask demo`: one export from end to end on real services, with a comparison of its result
+//! with the reference exporter.
 
 mod progress;
 
@@ -16,7 +17,8 @@ use crate::settings::Settings;
 use crate::stack::{self, Members, Stack, Wanted};
 use crate::{background, cli, console, foreground, http, wait};
 
-/// First day of the synthetic fleet, the last of a month: its `n`th next day is the `n`th of December.
+/// First day of the synthetic fleet, the last of a month: its `n`th next day is the `n`th of
+/// December.
 const FIRST_DAY: &str = "2018-11-30";
 /// Time limit for writing a month of a large fleet.
 const FLEET_LIMIT: Duration = Duration::from_mins(30);
@@ -26,7 +28,8 @@ const EXPORT_LIMIT: Duration = Duration::from_mins(30);
 const VERIFY_LIMIT: Duration = Duration::from_mins(30);
 /// Seed of the synthetic fleet, the same in every run.
 const SEED: &str = "1";
-/// Prefix of the synthetic fleet's databases in a MongoDB that was given, apart from vehicles that it may already have.
+/// Prefix of the synthetic fleet's databases in a given MongoDB, to keep them apart from existing
+/// vehicles.
 const PREFIX_IN_GIVEN_DATABASE: &str = "demo_vehicle_";
 const PREFIX_VARIABLE: &str = "VEHICLE_DATABASE_PREFIX";
 /// The setting for the vehicles' database, if it is not the jobs' one.
@@ -139,7 +142,7 @@ fn download(stack: &Stack, job_url: &str) -> anyhow::Result<PathBuf> {
 fn verify(stack: &Stack, settings: &Settings, zip: &Path, end: &str) -> anyhow::Result<()> {
     console::step("comparing it with the reference exporter");
     let mut command = stack.command(&stack.programs.testkit);
-    // A given server may be set through a file, or be another one than the jobs' server.
+    // A given server may be configured by a file, or be another one than the jobs' server.
     if let Some(uri) = settings.secret(SOURCE_VARIABLE)?.or(settings.secret("MONGODB_URI")?) {
         command.env("MONGODB_URI", uri);
     }

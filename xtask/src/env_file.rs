@@ -10,7 +10,7 @@ use anyhow::Context as _;
 /// Variables by name.
 pub(crate) type Variables = BTreeMap<String, String>;
 
-/// Reads a file; one that does not exist has no variables.
+/// Reads a file; a missing file has no variables.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Variables> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(parse(&text)),
@@ -19,7 +19,8 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Variables> {
     }
 }
 
-/// Names of all variables in an example file, of those too that are commented out as `# NAME=value`.
+/// Names of all variables in an example file, including variables that are commented out as `#
+/// NAME=value`.
 pub(crate) fn names(path: &Path) -> anyhow::Result<Vec<String>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Ok(assigned_names(&text))
@@ -48,7 +49,7 @@ fn unquoted(value: &str) -> &str {
     ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(value)
 }
 
-/// A line that a POSIX shell reads as this variable, whatever the value holds.
+/// A line that a POSIX shell reads as this variable, whatever its value.
 pub(crate) fn export_line(name: &str, value: &str) -> String {
     format!("export {name}='{}'\n", value.replace('\'', r"'\''"))
 }

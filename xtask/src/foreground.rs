@@ -1,4 +1,4 @@
-//! Commands that are run to their end, always with a time limit.
+//! Commands that run to their end, always with a time limit.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,12 +13,12 @@ use anyhow::{Context as _, bail};
 use crate::signal::{self, Target};
 use crate::{console, interrupt, wait};
 
-/// How long a child may take to end after it was asked to.
+/// How long a child may take to exit after SIGTERM.
 const END_GRACE: Duration = Duration::from_secs(10);
-/// Ctrl-C at a terminal reaches the child too; it gets this long to end by itself before it is asked again.
+/// Ctrl-C at a terminal reaches the child too; it gets this long to exit before it gets SIGTERM.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
-/// Runs a command whose output goes where the command says (by default to the terminal).
+/// Runs a command with its own choice of output (by default the terminal).
 pub(crate) fn run(command: &mut Command, limit: Duration) -> anyhow::Result<ExitStatus> {
     let mut child = command
         .stdin(Stdio::null())
@@ -35,7 +35,7 @@ pub(crate) fn capture(command: &mut Command, limit: Duration) -> anyhow::Result<
         .spawn()
         .with_context(|| format!("{} could not be started", name(command)))?;
     let mut stdout = child.stdout.take().context("standard output is piped")?;
-    // Read beside the wait, since a full pipe would stop the child.
+    // Read while waiting, because a full pipe would block the child.
     let reader = thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = stdout.read_to_end(&mut bytes);
@@ -47,7 +47,7 @@ pub(crate) fn capture(command: &mut Command, limit: Duration) -> anyhow::Result<
     Ok((status, text))
 }
 
-/// Runs a command with its output in a log; a failure carries the last lines of that log.
+/// Runs a command with its output in a log; an error contains the last lines of that log.
 pub(crate) fn run_logged(
     command: &mut Command,
     limit: Duration,
@@ -58,7 +58,7 @@ pub(crate) fn run_logged(
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
     let file = File::create(log).with_context(|| log.display().to_string())?;
-    // The end of the log is for people: an error's cause, not where in the code it was made.
+    // The end of the log is for people: an error's cause, without a backtrace.
     command.env("RUST_LIB_BACKTRACE", "0").stdout(file.try_clone()?).stderr(file);
     match run(command, limit) {
         Ok(status) if status.success() => Ok(()),
@@ -101,7 +101,7 @@ fn wait_for(child: &mut Child, limit: Duration) -> anyhow::Result<ExitStatus> {
     }
 }
 
-/// Ends a child: by itself within `grace`, then SIGTERM, then SIGKILL.
+/// Ends a child: waits `grace` for its exit, then SIGTERM, then SIGKILL.
 pub(crate) fn end(child: &mut Child, grace: Duration) {
     let mut has_ended = |limit| wait::patiently(limit, || !matches!(child.try_wait(), Ok(None)));
     if has_ended(grace) {

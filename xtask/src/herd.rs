@@ -1,7 +1,8 @@
-//! `cargo xtask herd`: many exports at once, and what they do to the vehicles' database, to other tenants and to the workers.
+//! `cargo xtask herd`: many exports at once, and their effect on the vehicles' database, on other
+//! tenants and on the workers.
 //!
-//! A program of the crate `export-bench` plays and measures; this command gives it services and optimised programs, and says what the
-//! figures mean ([`report`]).
+//! A program of the crate `export-bench` runs the load and measures; this command provides services
+//! and optimised programs, and explains the figures ([`report`]).
 
 mod report;
 
@@ -20,20 +21,22 @@ use crate::settings::Settings;
 use crate::testing::throw_away;
 use crate::{cli, console, document, foreground};
 
-/// The program has limits of its own; this is for when it does not keep them.
+/// The program has its own time limits; this one applies if they fail.
 const LIMIT: Duration = Duration::from_hours(5);
 
-/// Plays, prints and writes the report; fails when something was not exported as it should have been, not when a target was missed.
+/// Runs the scenarios, prints and writes the report. Fails when an export was wrong, not when a
+/// target was missed.
 pub(crate) fn run(arguments: &cli::Herd) -> anyhow::Result<ExitCode> {
     let layout = Layout::find()?;
     let settings = Settings::read(&layout)?;
     let purpose = if arguments.unoptimised { Purpose::BenchmarkUnoptimised } else { Purpose::Benchmark };
     let logs = layout.target.join("herd");
     if logs.exists() {
-        // Of another run.
+        // The logs of another run.
         fs::remove_dir_all(&logs).with_context(|| logs.display().to_string())?;
     }
-    // The S3 server runs at low priority: in production it is on another machine than the vehicles' database.
+    // The S3 server runs at low priority: in production it is on another machine than the vehicles'
+    // database.
     let s3_in_background = true;
     let services = arguments.services;
     let figures = throw_away::with_services(
@@ -87,7 +90,7 @@ pub(crate) fn run(arguments: &cli::Herd) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What is not as it must be, whatever the targets are.
+/// Errors of the run, whatever the targets are.
 fn wrong(figures: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     for name in Scenario::ALL.map(Scenario::name) {

@@ -1,7 +1,8 @@
-//! HTTP requests to this machine, each with a time limit and never through a proxy.
+//! HTTP requests to this machine, each with a time limit and without a proxy.
 //!
-//! The tests and rigs share the client of the test kit. This one is apart from it, because depending on the test kit would compile
-//! the drivers of every service before any command could start.
+//! The tests and benchmarks share the client of the test kit. This one is separate, because a
+//! dependency on the test kit would compile the drivers of every service before any command could
+//! start.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-/// For a request whose answer is small.
+/// Time limit of a request with a small answer.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-/// For a readiness check, which is repeated anyway.
+/// Time limit of a readiness check, which is repeated anyway.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
-/// For downloading a result.
+/// Time limit of the download of a result.
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(10);
 
 fn agent(limit: Duration) -> Agent {

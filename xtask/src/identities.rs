@@ -1,4 +1,5 @@
-//! Users of the API and the worker: their own, with the rights of their program, in services that this program started.
+//! Users of the API and the worker, with the rights of their program, in services that this program
+//! started.
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ pub(crate) const SOURCE: &str = "exports-source";
 /// Passwords on services that listen on this machine only, and live in the target folder.
 pub(crate) const LOCAL_PASSWORD: &str = "exports-local";
 
-/// For each setting of a service, the one that gives its value to `exports provision`.
+/// For each setting of a service, the setting from which `exports provision` gets its value.
 const OF_API: [(&str, &str); 2] = [("MONGODB_URI", "API_MONGODB_URI"), ("RABBITMQ_URL", "API_RABBITMQ_URL")];
 const OF_WORKER: [(&str, &str); 3] = [
     ("MONGODB_URI", "WORKER_MONGODB_URI"),
@@ -24,10 +25,11 @@ const MANAGEMENT: &str = "RABBITMQ_MANAGEMENT_URL";
 /// Settings with their values.
 pub(crate) type Pairs = Vec<(String, String)>;
 
-/// The users of the API and the worker, as far as this program chose them.
+/// The users of the API and the worker, as far as this program created them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identities {
-    /// Connection strings for `exports provision`: those of the services, and where users are made.
+    /// Connection strings for `exports provision`: those of the services, and of the databases of
+    /// users.
     provisioning: Pairs,
     /// The S3 keys of the services.
     s3_keys: Option<[S3Key; 2]>,
@@ -38,7 +40,7 @@ pub(crate) struct Identities {
 pub(crate) struct S3Key {
     pub(crate) id: &'static str,
     pub(crate) secret: &'static str,
-    /// What it may do: an IAM policy document.
+    /// Its permissions: an IAM policy document.
     pub(crate) policy: Value,
 }
 
@@ -50,7 +52,7 @@ pub(crate) fn s3_keys([api, worker]: [Value; 2]) -> [S3Key; 2] {
     ]
 }
 
-/// The keys in the form that the test kit's S3 server reads.
+/// The keys in the format of the test kit's S3 server.
 pub(crate) fn s3_identities(keys: &[S3Key]) -> String {
     let identity =
         |key: &S3Key| json!({ "accessKeyId": key.id, "secretAccessKey": key.secret, "policy": key.policy });
@@ -58,8 +60,8 @@ pub(crate) fn s3_identities(keys: &[S3Key]) -> String {
 }
 
 impl Identities {
-    /// Users of a MongoDB that was started: passwords of the API, the worker and the reader of vehicles, and the rest of their
-    /// connection strings, from the address on.
+    /// Users of a MongoDB that this program started: passwords of the API, the worker and the
+    /// reader of vehicles, and the common end of their connection strings, from the address on.
     pub(crate) fn add_mongodb(&mut self, passwords: [&str; 3], rest: &str) {
         let names = ["API_MONGODB_URI", "WORKER_MONGODB_URI", "WORKER_SOURCE_MONGODB_URI"];
         for ((name, user), password) in names.into_iter().zip([API, WORKER, SOURCE]).zip(passwords) {
@@ -68,7 +70,8 @@ impl Identities {
         }
     }
 
-    /// Users of a RabbitMQ that was started: passwords of the API and the worker, and the address.
+    /// Users of a RabbitMQ that this program started: passwords of the API and the worker, and the
+    /// address.
     pub(crate) fn add_rabbitmq(&mut self, passwords: [&str; 2], address: &str) {
         for ((name, user), password) in
             ["API_RABBITMQ_URL", "WORKER_RABBITMQ_URL"].into_iter().zip([API, WORKER]).zip(passwords)
@@ -78,7 +81,7 @@ impl Identities {
         }
     }
 
-    /// Where the users of a RabbitMQ that was started are made.
+    /// The management API of a RabbitMQ that this program started, for creating users.
     pub(crate) fn set_management(&mut self, url: &str) {
         self.provisioning.push((MANAGEMENT.to_owned(), url.to_owned()));
     }
@@ -87,22 +90,22 @@ impl Identities {
         self.s3_keys = Some(keys);
     }
 
-    /// Settings of `exports provision` on top of the administrator's. For services that were given, the environment or `.env` may
-    /// have them.
+    /// Settings of `exports provision` in addition to the administrator's. For given services, the
+    /// environment or `.env` may have them.
     pub(crate) fn for_provisioning(&self) -> Pairs {
-        // A variable that comes in two ways would be refused.
+        // A variable that is set in two ways would be refused.
         let files = self.provisioning.iter().map(|(name, _)| (format!("{name}_FILE"), String::new()));
         files.chain(self.provisioning.iter().cloned()).collect()
     }
 
-    /// Settings of the API on top of the administrator's: its own users, where it has some.
+    /// Settings of the API in addition to the administrator's: its own users, if it has some.
     pub(crate) fn for_api(&self, settings: &Settings) -> anyhow::Result<Pairs> {
         self.for_service(settings, &OF_API, 0)
     }
 
     /// The same for the worker.
     pub(crate) fn for_worker(&self, settings: &Settings) -> anyhow::Result<Pairs> {
-        // Where the vehicles were given, they are read as they were given.
+        // A given vehicles' database is read with the given credentials.
         let has_source = settings.is_given("SOURCE_MONGODB_URI");
         let of_worker: Vec<_> =
             OF_WORKER.into_iter().filter(|(name, _)| !has_source || *name != "SOURCE_MONGODB_URI").collect();

@@ -1,4 +1,4 @@
-//! Which process a process id means: ids are used again, so a record of one also needs the time it started.
+//! Identifies processes: ids are reused, so a record of a process also needs its start time.
 
 use std::fs;
 
@@ -6,12 +6,13 @@ use std::fs;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) pid: u32,
-    /// The boot and the start in clock ticks since it.
+    /// The boot, and the start in clock ticks since the boot.
     pub(crate) started: String,
 }
 
 impl Identity {
-    /// The process that has this id now; none if it has ended, also if its parent has not yet noticed.
+    /// The current process with this id; `None` if it has ended, also if its parent has not reaped
+    /// it yet.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -27,7 +28,8 @@ impl Identity {
 
 /// Field 22 of `/proc/<pid>/stat`, unless field 3 says that the process is dead.
 ///
-/// The command's name in field 2 may hold spaces and brackets, so fields are counted from its last bracket.
+/// The command's name in field 2 may hold spaces and brackets, so fields are counted from its last
+/// bracket.
 fn start_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     let mut fields = after_name.split(' ');

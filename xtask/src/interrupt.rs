@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM as a flag that every wait looks at, so that what was started is also stopped.
+//! Ctrl-C and SIGTERM as a flag that every wait checks, so that everything started is also stopped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -7,10 +7,10 @@ use anyhow::{Context as _, ensure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// What a shell reports for a command that ended with SIGINT.
+/// The exit code that a shell reports for a command that ended with SIGINT.
 pub(crate) const EXIT_CODE: u8 = 130;
 
-/// A signal belongs to the process, so its flag does too.
+/// Signals are per process, and so is the flag.
 static REQUESTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// Turns SIGINT, SIGTERM and SIGHUP into the flag; the second one ends the process at once.
@@ -29,7 +29,7 @@ pub(crate) fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
-/// An error as soon as an end was asked for.
+/// An error after one of the signals has arrived.
 pub(crate) fn check() -> anyhow::Result<()> {
     ensure!(!requested(), "interrupted");
     Ok(())

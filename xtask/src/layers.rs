@@ -1,8 +1,9 @@
-//! `cargo xtask layers`: the rules about what may depend on what, checked against the sources.
+//! `cargo xtask layers`: checks the dependency rules against the sources.
 //!
-//! Five rules: the crates depend on each other in one direction ([`crates`]); the files of a crate import each other without a circle
-//! ([`circles`]); every declared dependency is used ([`unused`]); files and functions stay short ([`lengths`]). The tables to edit
-//! are [`rules`] and [`known_circles`].
+//! Five rules: the crates depend on each other in one direction ([`crates`]); the files of a crate
+//! import each other without a circle ([`circles`]); every declared dependency is used
+//! ([`unused`]); files and functions stay short ([`lengths`]). The tables to edit are [`rules`] and
+//! [`known_circles`].
 
 mod circles;
 mod crates;

@@ -8,7 +8,8 @@ use anyhow::Context as _;
 
 use crate::{console, wait};
 
-/// How long to wait for another `cargo xtask` to finish with the same instance: a first start downloads and compiles.
+/// How long to wait for another `cargo xtask` to finish with the same instance: a first start
+/// downloads and compiles.
 const LOCK_LIMIT: Duration = Duration::from_hours(1);
 
 /// The folders of a checkout.
@@ -70,7 +71,8 @@ impl Instance {
         self.dir.join("run").join(format!("{part}.json"))
     }
 
-    /// Locks the instance until the returned file is dropped, so that two commands at once do not start it twice.
+    /// Locks the instance until the returned file is dropped, so that two commands at once do not
+    /// start it twice.
     pub(crate) fn lock(&self) -> anyhow::Result<File> {
         fs::create_dir_all(&self.dir).with_context(|| self.dir.display().to_string())?;
         let path = self.dir.join("lock");

@@ -1,10 +1,11 @@
 //! Developer commands, `cargo xtask <command>`; [`cli::Command`] lists them.
 //!
-//! They download and start a real MongoDB, RabbitMQ and S3 server, and run the programs, the demo, the tests or the benchmark on
-//! them; others check the sources. No command ends a process that it did not start, or touches data outside the target folder.
-//! Start at [`stack::up`] for the local stack, [`demo::run`] for the demo, [`testing::run`] for the tests, [`readers::run`] for
-//! the checks with other programs, [`bench::run`] for the benchmark, [`herd::run`] for many exports at once and [`chaos::run`] for random
-//! faults.
+//! They download and start a real MongoDB, RabbitMQ and S3 server, and run the programs, the demo,
+//! the tests or the benchmark on them; others check the sources. No command ends a process that it
+//! did not start, or touches data outside the target folder. Start at [`stack::up`] for the local
+//! stack, [`demo::run`] for the demo, [`testing::run`] for the tests, [`readers::run`] for the
+//! checks with other programs, [`bench::run`] for the benchmark, [`herd::run`] for many exports at
+//! once and [`chaos::run`] for random faults.
 #![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
 
 mod background;

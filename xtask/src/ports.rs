@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 /// How long a connection on the loopback may take.
 const CONNECT_LIMIT: Duration = Duration::from_millis(500);
 
-/// A port with what a message about it must say.
+/// A port, and the texts for messages about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     pub(crate) number: u16,
@@ -19,7 +19,7 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// An error that says what to change, if something else listens there.
+    /// An error with the setting to change, if another program listens on the port.
     pub(crate) fn check_free(self) -> anyhow::Result<()> {
         let Self { number, purpose, variable } = self;
         if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_err() {
@@ -32,9 +32,9 @@ impl Port {
     }
 }
 
-/// Free ports, different from each other.
+/// Distinct free ports.
 pub(crate) fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
-    // All are held until all are known, so that none is given twice.
+    // All ports are held until all are known, so that none is returned twice.
     let mut listeners = Vec::with_capacity(N);
     let mut numbers = [0; N];
     for number in &mut numbers {

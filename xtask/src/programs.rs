@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::layout::Layout;
 use crate::{console, foreground};
 
-/// A first build from nothing on two slow cores.
+/// A build from scratch on two slow cores.
 pub(crate) const BUILD_LIMIT: Duration = Duration::from_mins(45);
 
 /// Where the programs are.
@@ -37,10 +37,11 @@ fn find(all: &BTreeMap<String, PathBuf>, name: &str) -> anyhow::Result<PathBuf> 
     all.get(name).cloned().with_context(|| format!("cargo build made no program `{name}`"))
 }
 
-/// What the programs are built for.
+/// The purpose of a build of the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// The stack, in the dev profile, which the tests share: one target folder, nothing compiled twice.
+    /// The stack, in the dev profile, which the tests share: one target folder, so nothing is
+    /// compiled twice.
     Stack,
     /// The benchmark: optimised, with the benchmark's own programs.
     Benchmark,
@@ -95,8 +96,9 @@ pub(crate) fn build_example(layout: &Layout, package: &str, example: &str) -> an
 
 /// Cargo, as if called from a shell.
 ///
-/// `cargo run`, which started this program, describes the xtask package in the environment; build scripts that look at these
-/// variables would run again, and what depends on them be compiled again, at every turn from here to a shell.
+/// `cargo run`, which started this program, describes the xtask package in the environment. Build
+/// scripts that read these variables would run again, and their dependents would be compiled again,
+/// at every change between this command and a shell.
 pub(crate) fn cargo(layout: &Layout) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());

@@ -15,10 +15,10 @@ const INSTALL_LIMIT: Duration = Duration::from_mins(10);
 /// For asking a version.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 
-/// The interpreter of the environment in this folder. `requirements` is its list of packages, from the workspace's root; `who`
-/// needs it.
+/// The interpreter of the environment in this folder. `requirements` is its list of packages, from
+/// the workspace's root; `who` names its user in messages.
 ///
-/// Fails when there is no Python or pip, or the packages cannot be had.
+/// Fails without Python or pip, or when the packages cannot be installed.
 pub(crate) fn environment(
     layout: &Layout,
     folder: &Path,
@@ -28,7 +28,7 @@ pub(crate) fn environment(
     let interpreter = folder.join("bin").join("python");
     let requirements_file = layout.root.join(requirements);
     let wanted = fs::read_to_string(&requirements_file).context(requirements)?;
-    // Written last, so that an environment that was left half made is made again.
+    // Written last, so that an incomplete environment is created again.
     let installed = folder.join("installed.txt");
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(interpreter);
@@ -39,7 +39,7 @@ pub(crate) fn environment(
     let log = folder.join("pip.log");
     let mut command = Command::new("python3");
     command.args(["-m", "venv", "--clear"]).arg(folder);
-    // The log lies in the folder that is cleared, so this one is kept beside it.
+    // The log is beside the folder, because the folder is cleared.
     let venv_log = folder.with_extension("log");
     foreground::run_logged(&mut command, INSTALL_LIMIT, &venv_log, "python3 -m venv")?;
     let mut command = Command::new(&interpreter);

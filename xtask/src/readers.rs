@@ -1,7 +1,9 @@
-//! `cargo xtask readers`: other people's programs open the engine's results and find in them what is there.
+//! `cargo xtask readers`: other people's programs read the engine's results, and must find the
+//! expected content.
 //!
-//! A program of the engine's writes the results, a Python script asks the readers: Python's own modules, pandas, polars, `DuckDB` and
-//! `pyarrow` in an environment below the target folder, and unzip, bsdtar and Java as they are installed.
+//! A program of the engine writes the results, and a Python script runs the readers: Python's own
+//! modules, pandas, polars, `DuckDB` and `pyarrow` in an environment below the target folder, and
+//! the installed unzip, bsdtar and Java.
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -17,7 +19,7 @@ const LIMIT: Duration = Duration::from_hours(1);
 const SCRIPT: &str = "xtask/readers/readers.py";
 const REQUIREMENTS: &str = "xtask/readers/requirements.txt";
 
-/// Fails when a reader finds something else, or is not there.
+/// Fails when a reader finds other content, or is missing.
 pub(crate) fn run(arguments: &cli::Readers) -> anyhow::Result<ExitCode> {
     let layout = Layout::find()?;
     let folder = layout.target.join("readers");
@@ -29,7 +31,7 @@ pub(crate) fn run(arguments: &cli::Readers) -> anyhow::Result<ExitCode> {
         fs::remove_dir_all(&results).with_context(|| results.display().to_string())?;
     }
     console::step(format!("writing results to {}", results.display()));
-    // Each in a process of its own, whose memory is reported.
+    // Each in its own process, whose memory is reported.
     let flags: &[&[&str]] = if arguments.large { &[&["--many"], &["--long"]] } else { &[&[]] };
     for flags in flags {
         let status = foreground::run(Command::new(&program).arg(&results).args(*flags), LIMIT)?;

@@ -1,4 +1,5 @@
-//! Finds out where MongoDB, RabbitMQ and S3 come from: given by the environment, else containers, else packages of this machine.
+//! Chooses the source of MongoDB, RabbitMQ and S3: given by the environment, else containers, else
+//! packages of this machine.
 
 pub(crate) mod docker;
 mod mongodb;
@@ -20,7 +21,8 @@ pub(crate) enum Kind {
     Native,
 }
 
-/// The kind for the local stack: that of a running stack, else the requested one, else the one that this machine has.
+/// The kind for the local stack: that of a running stack, else the requested one, else the one that
+/// this machine has.
 pub(crate) fn kind_for_stack(
     source: Source,
     instance: &Instance,

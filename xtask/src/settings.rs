@@ -1,4 +1,5 @@
-//! Settings: a flag, else the environment, else `.env`, else a default — the same order for ports and addresses.
+//! Settings: a flag, else the environment, else `.env`, else a default — the same order for ports
+//! and addresses.
 
 use std::fs;
 
@@ -12,7 +13,7 @@ use crate::ports::Port;
 /// Lists, in the stack's `env` file, the other variables of that file.
 pub(crate) const SOURCED: &str = "XTASK_SOURCED";
 
-/// Everything that was set, apart from flags.
+/// All settings except flags.
 #[derive(Debug)]
 pub(crate) struct Settings {
     file: Variables,
@@ -33,8 +34,9 @@ impl Settings {
 
     /// A variable of the environment or of `.env`; an empty one counts as absent.
     ///
-    /// What a shell got from the stack's own `env` file is no choice of the user's: taking it for one would mean services that
-    /// were given, so that a stack that was ended could not be started from that shell.
+    /// Variables that a shell got from the stack's own `env` file do not count as the user's
+    /// choice: otherwise their services would count as given, and an ended stack could not be
+    /// started from that shell.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         let is_sourced =
             || std::env::var(SOURCED).is_ok_and(|names| names.split(' ').any(|sourced| sourced == name));
@@ -42,7 +44,7 @@ impl Settings {
         from_environment.or_else(|| self.file.get(name).cloned()).filter(|value| !value.is_empty())
     }
 
-    /// The same for a secret, which may also be in a file named by `<name>_FILE`.
+    /// Like `get`, for a secret, which may also be in a file named by `<name>_FILE`.
     pub(crate) fn secret(&self, name: &str) -> anyhow::Result<Option<String>> {
         if let Some(value) = self.get(name) {
             return Ok(Some(value));
@@ -59,13 +61,13 @@ impl Settings {
         self.get(name).is_some() || self.get(&format!("{name}_FILE")).is_some()
     }
 
-    /// A variable that the compose file needs: as [`Self::get`], else from `.env.example`.
+    /// A variable that the compose file needs: like [`Self::get`], else from `.env.example`.
     pub(crate) fn for_compose(&self, name: &str) -> anyhow::Result<String> {
         let value = self.get(name).or_else(|| self.defaults.get(name).cloned());
         value.with_context(|| format!("{name} is not set: compare your .env with .env.example"))
     }
 
-    /// What `.env` says and the environment does not: the programs get it from here.
+    /// Variables that are in `.env` and not in the environment: the programs get them from here.
     pub(crate) fn file_only(&self) -> Vec<(String, String)> {
         let is_missing = |name: &&String| std::env::var_os(name).is_none();
         let names = self.file.keys().filter(is_missing);
@@ -75,7 +77,8 @@ impl Settings {
             .collect()
     }
 
-    /// Settings that the programs inherit from the environment: known here so that a program is started again when one changes.
+    /// Settings that the programs inherit from the environment: a change of one restarts the
+    /// program.
     pub(crate) fn inherited(&self) -> Vec<(String, String)> {
         let from_environment = self.names.iter().filter(|name| std::env::var_os(name).is_some());
         from_environment.filter_map(|name| Some((name.clone(), self.get(name)?))).collect()

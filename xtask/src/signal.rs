@@ -1,11 +1,12 @@
-//! Sending signals.
+//! Sends signals.
 //!
-//! By the shell's own `kill`: a crate for the system call would give `libc` a feature that the services do not ask for, and with it
-//! every dependency a second compilation, one for the programs and one for the whole workspace's tests.
+//! Uses the shell's `kill`. A crate for the system call would enable a feature of `libc` that the
+//! services do not use, and every dependency would be compiled twice: once for the programs and
+//! once for the whole workspace's tests.
 
 use std::process::{Command, Stdio};
 
-/// Who gets a signal.
+/// The receiver of a signal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
     /// One process.
@@ -14,7 +15,8 @@ pub(crate) enum Target {
     Group(u32),
 }
 
-/// Sends a signal, named without `SIG`. One that ended meanwhile is no failure, so there is none to report.
+/// Sends a signal, named without `SIG`. A process that has ended meanwhile is not an error, so none
+/// is returned.
 pub(crate) fn send(name: &str, target: Target) {
     let target = match target {
         Target::Process(pid) => pid.to_string(),

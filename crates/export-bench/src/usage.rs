@@ -48,7 +48,8 @@ impl Stopwatch {
     }
 }
 
-/// `VmHWM`: unlike `ru_maxrss` it starts at zero with each program, whatever the parent process used.
+/// `VmHWM`: unlike `ru_maxrss` it starts at zero with each program, whatever the parent process
+/// used.
 fn peak_rss_bytes() -> anyhow::Result<u64> {
     peak_bytes_of(&fs::read_to_string("/proc/self/status").context("/proc/self/status")?)
 }

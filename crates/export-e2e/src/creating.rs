@@ -1,4 +1,4 @@
-//! Jobs that are created without the API.
+//! Creates jobs without the API.
 
 use export_core::job::NewJob;
 use export_store::{JobStore, Written};

@@ -1,4 +1,5 @@
-//! Jobs in any state without a worker: through the doors of the job store, as a worker would.
+//! Puts jobs into any state without a worker, with the same changes of the job store that a worker
+//! makes.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::stack::Stack;
 /// Long enough not to end during a test.
 const LEASE: Duration = Duration::from_mins(1);
 
-/// A job in the hands of a test.
+/// A job claimed by a test.
 pub struct HeldJob {
     jobs: JobStore,
     job: Box<Job>,
@@ -53,8 +54,8 @@ impl HeldJob {
         }
     }
 
-    /// Finishes it with a zip, or with objects of these names under a prefix. There is nothing
-    /// behind the addresses.
+    /// Finishes it with a zip, or with objects of these names under a prefix. The addresses refer
+    /// to no stored objects.
     pub async fn finish(mut self, objects: &[&str]) {
         let end = if objects.is_empty() { ".zip" } else { "/" };
         let object = |name: &&str| ResultObject { name: (*name).to_owned(), bytes: name.len() as u64 };
@@ -79,7 +80,7 @@ impl HeldJob {
         held(&self.jobs.commit(&self.fence, &result).await);
     }
 
-    /// Gives it up.
+    /// Fails the job permanently.
     pub async fn fail(self) {
         let failure =
             Failure { code: "unknown_vehicle".to_owned(), message: "vehicle_999 does not exist".to_owned() };

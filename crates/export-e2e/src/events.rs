@@ -1,4 +1,4 @@
-//! A client of server-sent events that takes every event as it is.
+//! A client of server-sent events that returns every event unchanged.
 
 use std::time::{Duration, Instant};
 
@@ -13,24 +13,24 @@ const EVENT: Duration = Duration::from_secs(30);
 /// One event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
-    /// What `event:` says.
+    /// The value of `event:`.
     pub name: String,
-    /// What `id:` says.
+    /// The value of `id:`.
     pub id: String,
-    /// What `retry:` says.
+    /// The value of `retry:`.
     pub retry: String,
-    /// What `data:` says.
+    /// The value of `data:`.
     pub data: String,
 }
 
 impl Event {
-    /// The data as JSON. Panics when it is none.
+    /// The data as JSON. Panics when it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.data))
     }
 }
 
-/// An open stream. Dropping it hangs up.
+/// An open stream. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct EventStream {
     /// The head of the answer; its body is empty.
@@ -39,10 +39,10 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Asks for a stream at `http://host:port/path`. Panics when there is no answer.
+    /// Requests a stream at `http://host:port/path`. Panics when there is no answer.
     pub async fn open(url: &str, headers: &[(&str, &str)]) -> Self {
         let (address, path) = url.trim_start_matches("http://").split_once('/').unwrap_or((url, ""));
-        // The older version: its body is not in chunks, and ends with the connection.
+        // HTTP/1.0: its body is not chunked, and ends with the connection.
         let mut lines = vec![format!("GET /{path} HTTP/1.0\r\nhost: {address}\r\naccept: text/event-stream")];
         lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
         let request = lines.join("\r\n");
@@ -66,7 +66,8 @@ impl EventStream {
         Self { head, lines }
     }
 
-    /// The next event; `None` when the stream ends. Comments are skipped. Panics after a bounded wait.
+    /// The next event; `None` when the stream ends. Comments are skipped. Panics after a bounded
+    /// wait.
     pub async fn next(&mut self) -> Option<Event> {
         let mut event = Event::default();
         loop {
@@ -90,7 +91,8 @@ impl EventStream {
         }
     }
 
-    /// Waits for whatever comes next; `false` where that is no comment. Panics after a bounded wait.
+    /// Waits for the next event or comment; `true` for a comment, `false` for an event or the end
+    /// of the stream. Panics after a bounded wait.
     pub async fn comment(&mut self) -> bool {
         loop {
             match line(&mut self.lines).await {
@@ -100,7 +102,7 @@ impl EventStream {
         }
     }
 
-    /// The next event that is as wanted. Panics when the stream ends before.
+    /// The next matching event. Panics when the stream ends before.
     pub async fn until(&mut self, is_wanted: impl Fn(&Value) -> bool) -> Event {
         loop {
             let event = self.next().await.unwrap_or_else(|| panic!("the stream ended"));

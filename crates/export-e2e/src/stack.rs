@@ -1,4 +1,4 @@
-//! API and worker of one test.
+//! The API and workers of one test.
 
 mod starting;
 
@@ -30,27 +30,27 @@ use uuid::Uuid;
 use crate::creating::create;
 use crate::events::EventStream;
 
-/// Longest wait for a job to end; on real services a small one takes well under a second.
+/// Longest wait for a job to end; a small job on real services takes well under a second.
 const JOB: Duration = Duration::from_secs(90);
-/// Rest of nacked messages, short so that tests of retries do not wait.
+/// Delay of nacked messages, short so that tests of retries do not wait.
 const RETRY_REST: Duration = Duration::from_millis(200);
 
 /// The service of one test.
 pub struct Stack {
-    /// The test's corner of the real services.
+    /// The test's names on the real services.
     pub space: TestSpace,
     /// `http://127.0.0.1:<port>` of the API.
     pub api_url: String,
-    /// Where workers started from now on find S3, when not where the services are.
+    /// The S3 address for workers that are started from now on, if it differs from the services'.
     pub s3_endpoint_of_workers: Option<String>,
-    /// What the API was started with.
+    /// The settings with which the API was started.
     api: Option<ApiConfig>,
     stop: CancellationToken,
     running: Vec<JoinHandle<()>>,
 }
 
 impl Stack {
-    /// Makes queues and indexes, as `exports provision` does.
+    /// Creates queues and indexes, as `exports provision` does.
     pub async fn provision(&self) {
         let url = self.space.services.rabbitmq_url.clone().into();
         self.topology().provision(&url).await.unwrap_or_else(|error| panic!("no queues: {error:?}"));
@@ -107,14 +107,15 @@ impl Stack {
         self.fetch(redirect.header("location").unwrap_or_else(|| panic!("no Location: {redirect:?}"))).await
     }
 
-    /// Follows the link to one object of a finished job without archive. The name must need no encoding.
+    /// Follows the link to one object of a finished job without archive. The name must not need
+    /// encoding.
     pub async fn download_object(&self, job_id: &str, name: &str) -> Vec<u8> {
         let redirect = self.get(&format!("/export/{job_id}/download/{name}")).await;
         assert_eq!(redirect.status, 303, "{redirect:?}");
         self.fetch(redirect.header("location").unwrap_or_else(|| panic!("no Location: {redirect:?}"))).await
     }
 
-    /// What is behind a link, which needs nothing but itself.
+    /// The content behind a link, which needs no credentials.
     pub async fn fetch(&self, link: &str) -> Vec<u8> {
         let file = send("GET", link.to_owned(), Vec::new(), Vec::new()).await;
         let file = file.unwrap_or_else(|error| panic!("{error}"));
@@ -129,7 +130,8 @@ impl Stack {
         answer.json()["_id"].as_str().unwrap_or_else(|| panic!("no _id: {answer:?}")).to_owned()
     }
 
-    /// Creates a job without the API, for example one accepted under an older catalog, or for a caller with fewer vehicles. Returns its id.
+    /// Creates a job without the API, for example one accepted under an older catalog, or for a
+    /// caller with fewer vehicles. Returns its id.
     pub async fn made(&self, body: &Value, allowed_vehicles: AllowedVehicles) -> String {
         let new = NewJob {
             id: JobId::new(Uuid::now_v7()),
@@ -149,7 +151,7 @@ impl Stack {
         id
     }
 
-    /// Sends a job's message past the dispatcher.
+    /// Publishes a job's message without the dispatcher.
     pub async fn publish(&self, job_id: &str) {
         let job_id = job_id.parse().unwrap_or_else(|error| panic!("{job_id}: {error}"));
         let url = self.space.services.rabbitmq_url.clone().into();
@@ -157,12 +159,13 @@ impl Stack {
         sent.unwrap_or_else(|error| panic!("not sent: {error}"));
     }
 
-    /// Asks until the job has ended; returns it with every state that was seen on the way.
+    /// Polls until the job has ended; returns it with all states on the way.
     pub async fn ended(&self, job_id: &str) -> (Value, Vec<String>) {
         self.until(job_id, |job| !matches!(job["state"].as_str(), Some("NOT_STARTED" | "STARTED"))).await
     }
 
-    /// Asks until the job is as wanted; returns it with every state that was seen on the way. Panics after a bounded wait.
+    /// Polls until the job matches; returns it with all states on the way. Panics after a bounded
+    /// wait.
     pub async fn until(&self, job_id: &str, is_wanted: impl Fn(&Value) -> bool) -> (Value, Vec<String>) {
         let asked_at = Instant::now();
         let mut states: Vec<String> = Vec::new();
@@ -176,12 +179,14 @@ impl Stack {
                 return (job, states);
             }
             assert!(asked_at.elapsed() < JOB, "the job does not get there: {job:#}");
-            // Polling is what clients do; the bound above makes it a test of the outcome, not of the clock.
+            // Clients poll too; the bound above is generous, so the test checks the outcome and not
+            // the clock.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Waits until the catalog lists these vehicles: a request that names others is refused. Panics after a bounded wait.
+    /// Waits until the catalog lists these vehicles: requests for others are refused. Panics after
+    /// a bounded wait.
     pub async fn until_listed(&self, vehicles: &[String]) {
         self.until_catalog("lists the vehicles", |catalog| {
             vehicles.iter().all(|name| catalog.contains_key(name))
@@ -189,10 +194,11 @@ impl Stack {
         .await;
     }
 
-    /// Waits until the catalog knows what these vehicles have had when this was called. Panics after a bounded wait.
+    /// Waits until the catalog covers all data that these vehicles have at the time of the call.
+    /// Panics after a bounded wait.
     pub async fn until_catalogued(&self, vehicles: &[String]) {
         self.until_listed(vehicles).await;
-        // A look that is under way may have seen less; the one after it has not.
+        // A survey in progress may have seen less data; the next one sees all of it.
         for _ in 0..2 {
             let before = self.catalog().await;
             let has_looked = |catalog: &BTreeMap<String, Option<i64>>| {
@@ -210,19 +216,19 @@ impl Stack {
         }
     }
 
-    /// The catalog's vehicles, and when each was last looked at.
+    /// The catalog's vehicles, and when each was last surveyed.
     async fn catalog(&self) -> BTreeMap<String, Option<i64>> {
         let page = self.stored_catalog().await.page(&AllowedVehicles::All, None, None, 10_000).await;
         let page = page.unwrap_or_else(|error| panic!("no catalog: {error}"));
         page.vehicles.iter().map(|one| (one.vehicle.to_string(), one.refreshed_at_ms)).collect()
     }
 
-    /// Asks everything to stop, and waits for nothing.
+    /// Asks all parts to stop, without waiting.
     pub fn ask_to_stop(&self) {
         self.stop.cancel();
     }
 
-    /// Stops everything in order and removes what the test made.
+    /// Stops all parts in order and removes the test's data.
     pub async fn stop(self) {
         self.stop.cancel();
         for task in self.running {
@@ -251,7 +257,7 @@ impl Stack {
         Catalog::new(&client, &settings.jobs_database)
     }
 
-    /// A new key of this tenant, with these rights, to be sent as it is.
+    /// A new key of this tenant with these rights, as clients send it.
     pub async fn key(
         &self,
         tenant: &str,

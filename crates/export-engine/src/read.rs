@@ -2,7 +2,7 @@
 //!
 //! [`slice`] gathers the documents of one window, [`hour`] is one document with its `_id`,
 //! [`bucket`] walks its points by means of [`element`], and [`column`] holds them. [`tally`] counts
-//! every point and document; [`samples`] keeps examples of those that cannot be exported. [`dump`]
+//! every point and document; [`samples`] keeps examples of data that cannot be exported. [`dump`]
 //! reads a folder that mongodump has written.
 
 pub(crate) mod bucket;

@@ -1,4 +1,4 @@
-//! What the engine is asked to do.
+//! The input of the engine.
 
 use export_core::source::Source;
 

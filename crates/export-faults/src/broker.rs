@@ -1,4 +1,5 @@
-//! The broker as an administrator sees it: counts, and what may be done to queues behind the programs' backs.
+//! The broker from an administrator's view: counts, and changes of queues that the programs do not
+//! notice.
 
 use std::time::Duration;
 
@@ -10,27 +11,27 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
-/// How long any call may take.
+/// Timeout of any call.
 const CALL: Duration = Duration::from_secs(10);
-/// Tries of a message that the broker refuses, and the time between them.
+/// Attempts to publish a message that the broker refuses, and the delay between them.
 const PUBLISH_TRIES: u32 = 40;
 const PUBLISH_PAUSE: Duration = Duration::from_millis(250);
-/// AMQP's mark for messages that survive a restart of the broker.
+/// AMQP's delivery mode for messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
 /// Routing key of wake-up messages.
 const JOBS_KEY: &str = "jobs";
 
-/// What a queue holds.
+/// The counts of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
-    /// Messages that are ready for delivery; those in a worker's hands do not count.
+    /// Messages that are ready for delivery; unacknowledged messages do not count.
     pub ready: u32,
     /// Consumers.
     pub consumers: u32,
 }
 
-/// Names of one deployment's queues, and the way to them, past every proxy. Each call connects anew, so that it works whatever
-/// happened to the broker before.
+/// Names of one deployment's queues, and the broker's address without a proxy. Each call connects
+/// anew, so that it works after any failure of the broker.
 #[derive(Debug, Clone)]
 pub struct Broker {
     url: String,
@@ -52,12 +53,12 @@ impl Broker {
         format!("{}.jobs", self.prefix)
     }
 
-    /// The queue where nacked messages rest.
+    /// The queue in which nacked messages wait.
     pub fn retry_queue(&self) -> String {
         format!("{}.jobs.retry", self.prefix)
     }
 
-    /// Counts of a queue; `None` when there is no such queue. Panics when the broker does not answer.
+    /// Counts of a queue; `None` when it does not exist. Panics when the broker does not answer.
     pub async fn queue(&self, name: &str) -> Option<Queue> {
         let (connection, channel) = self.open().await;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -67,7 +68,8 @@ impl Broker {
         Some(Queue { ready: queue.message_count(), consumers: queue.consumer_count() })
     }
 
-    /// Whether the broker answers and has this queue. Unlike the others this may be asked of a broker that is just starting.
+    /// Whether the broker answers and has this queue. Unlike the other calls, it also works while
+    /// the broker is starting.
     pub async fn has(&self, name: &str) -> bool {
         let properties = ConnectionProperties::default().with_connection_name("test".into());
         let connecting = Connection::connect_with_runtime(&self.url, properties, Runtime::tokio_current());
@@ -82,7 +84,7 @@ impl Broker {
         is_there
     }
 
-    /// Throws away all messages of a queue that are ready; returns how many.
+    /// Purges the ready messages of a queue; returns their number.
     pub async fn purge(&self, name: &str) -> u32 {
         let (connection, channel) = self.open().await;
         let purged = limited(channel.queue_purge(name.into(), QueuePurgeOptions::default())).await;
@@ -98,7 +100,7 @@ impl Broker {
         deleted.unwrap_or_else(|error| panic!("{name} cannot be deleted: {error}"));
     }
 
-    /// Takes the binding of the jobs' queue away, so that what is published comes back.
+    /// Removes the binding of the jobs' queue, so that published messages are returned.
     pub async fn unbind_jobs(&self) {
         let (connection, channel) = self.open().await;
         let (queue, exchange) = (self.jobs_queue(), self.exchange());
@@ -109,7 +111,7 @@ impl Broker {
         unbound.unwrap_or_else(|error| panic!("the jobs' queue cannot be unbound: {error}"));
     }
 
-    /// Makes that binding again.
+    /// Restores that binding.
     pub async fn bind_jobs(&self) {
         let (connection, channel) = self.open().await;
         let (queue, exchange) = (self.jobs_queue(), self.exchange());
@@ -126,7 +128,7 @@ impl Broker {
         bound.unwrap_or_else(|error| panic!("the jobs' queue cannot be bound: {error}"));
     }
 
-    /// Publishes these bodies as they are, and waits until the broker has them.
+    /// Publishes these bodies unchanged, and waits for the broker's confirms.
     pub async fn publish(&self, bodies: &[&[u8]]) {
         let (connection, channel) = self.open().await;
         limited(channel.confirm_select(ConfirmSelectOptions::default()))
@@ -134,7 +136,7 @@ impl Broker {
             .unwrap_or_else(|error| panic!("no confirms: {error}"));
         for body in bodies {
             let mut tries = 1;
-            // A queue without a leader, soon after a restart, refuses.
+            // Soon after a restart, a queue without a leader refuses messages.
             while !self.is_taken(&channel, body).await {
                 assert!(tries < PUBLISH_TRIES, "a message was refused {tries} times");
                 tries += 1;
@@ -144,7 +146,7 @@ impl Broker {
         close(connection).await;
     }
 
-    /// Publishes a body as it is, once; whether the broker has taken it.
+    /// Publishes a body unchanged, once; returns whether the broker has confirmed it.
     pub async fn offer(&self, body: &[u8]) -> bool {
         let (connection, channel) = self.open().await;
         limited(channel.confirm_select(ConfirmSelectOptions::default()))
@@ -171,7 +173,7 @@ impl Broker {
         self.publish(&vec![body.as_bytes(); times]).await;
     }
 
-    /// Takes the next message out of a queue for good.
+    /// Takes the next message out of a queue permanently.
     pub async fn take(&self, name: &str) -> Option<Vec<u8>> {
         let (connection, channel) = self.open().await;
         let got = limited(channel.basic_get(name.into(), BasicGetOptions { no_ack: true })).await;
@@ -191,7 +193,7 @@ impl Broker {
 }
 
 async fn close(connection: Connection) {
-    // Whatever was wanted has been answered.
+    // All requests have been answered.
     let _ = limited(connection.close(200, "done".into())).await;
 }
 
@@ -200,7 +202,7 @@ async fn limited<T>(call: impl Future<Output = lapin::Result<T>>) -> lapin::Resu
     outcome.unwrap_or_else(|_| panic!("RabbitMQ does not answer a test's own question"))
 }
 
-/// The message that wakes a worker up for this job.
+/// The message that wakes a worker for this job.
 pub(crate) fn wake_up_body(job_id: &str) -> String {
     format!(r#"{{"v":1,"jobId":"{job_id}"}}"#)
 }

@@ -1,4 +1,5 @@
-//! The deployment of one test: its names, its services, and the settings that processes need to use them.
+//! The deployment of one test: its names, its services, and the settings that processes need to use
+//! them.
 
 use std::env;
 use std::path::PathBuf;
@@ -32,13 +33,13 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// On the services that all tests share; with queues, indexes and a bucket of its own.
+    /// On the services that all tests share; with its own queues, indexes and bucket.
     pub async fn start() -> Self {
         Self::on(Services::from_environment()).await
     }
 
-    /// On these services, for instance some of the test's own:
-    /// `Services { rabbitmq_url: rabbitmq.url(), ..Services::from_environment() }`.
+    /// On these services, for instance some that belong to the test: `Services { rabbitmq_url:
+    /// rabbitmq.url(), ..Services::from_environment() }`.
     pub async fn on(services: Services) -> Self {
         let programs = env::var_os("TEST_PROGRAMS_DIR").unwrap_or_else(|| {
             panic!("TEST_PROGRAMS_DIR is not set: tests of the programs are run with `cargo xtask test`")
@@ -61,7 +62,7 @@ impl Deployment {
         assert_eq!(ended.code, Some(0), "exports provision: {}", ended.output);
     }
 
-    /// Proxies to the services, for a process to come.
+    /// Proxies to the services, for a process that is started later.
     pub async fn links(&self) -> Links {
         Links::to(&self.space.services).await
     }
@@ -84,7 +85,7 @@ impl Deployment {
             ("AWS_ENDPOINT_URL_S3", links.s3_endpoint_url()),
             ("AWS_ACCESS_KEY_ID", services.s3_access_key_id.clone()),
             ("AWS_SECRET_ACCESS_KEY", services.s3_secret_access_key.clone()),
-            // So that no AWS profile of the developer is used.
+            // Prevents the use of the developer's AWS profile.
             ("HOME", "/nonexistent".to_owned()),
             ("LOG_FORMAT", "json".to_owned()),
         ];
@@ -97,7 +98,8 @@ impl Deployment {
         self.collection("jobs")
     }
 
-    /// The stored job without its announcements, which the relay removes at any moment. Panics when there is no such job.
+    /// The stored job without its announcements, which the relay removes at any moment. Panics when
+    /// the job does not exist.
     pub async fn job(&self, job_id: &str) -> Document {
         let found = self.jobs().find_one(doc! { "_id": job_id }).projection(doc! { "unannounced": 0 }).await;
         let job = found.unwrap_or_else(|error| panic!("MongoDB does not answer: {error}"));
@@ -110,13 +112,13 @@ impl Deployment {
         all(jobs.find(doc! {}).projection(doc! { "unannounced": 0 }).sort(doc! { "_id": 1 })).await
     }
 
-    /// The result of this id as it is stored; `None` when there is none.
+    /// The stored result with this id; `None` when it does not exist.
     pub async fn result(&self, result_id: &str) -> Option<Document> {
         let found = self.collection("results").find_one(doc! { "_id": result_id }).await;
         found.unwrap_or_else(|error| panic!("MongoDB does not answer: {error}"))
     }
 
-    /// All messages that were given up because they name no job.
+    /// All dead letters: messages that name no job.
     pub async fn dead_letters(&self) -> Vec<Document> {
         all(self.collection("deadLetters").find(doc! {}).sort(doc! { "receivedAt": 1 })).await
     }
@@ -151,7 +153,8 @@ impl Deployment {
         }
     }
 
-    /// Waits until no queue has a message; a worker must be running to consume them. Panics after two minutes.
+    /// Waits until no queue has a message; a worker must be running to consume them. Panics after
+    /// two minutes.
     pub async fn until_queues_are_empty(&self) {
         self.until_so("queues are empty", || self.are_queues_empty()).await;
     }

@@ -4,9 +4,11 @@ use crate::deployment::Deployment;
 use crate::job_document::state_of;
 
 impl Deployment {
-    /// Ends a test: checks that every job is in a terminal state and no message is left, then removes everything that the test created.
+    /// Ends a test: checks that every job is in a terminal state and no message is left, then
+    /// removes everything that the test created.
     pub async fn end(self) {
-        // A worker that was ended after its job's commit and before the ack leaves the message. Another worker acknowledges it.
+        // A worker that was killed between its job's commit and the ack leaves the message. Another
+        // worker acknowledges it.
         let last = if self.are_queues_empty().await { None } else { Some(self.worker().await) };
         self.until_queues_are_empty().await;
         drop(last);

@@ -17,10 +17,11 @@ use crate::job_document::{key_of, state_of};
 const DAY_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_HOURS: i64 = 24;
-/// A text of a bulky vehicle, and how many of them are a MiB of result: six bits of each character are left.
+/// The length of a text of a bulky vehicle, and the number of texts per MiB of result: each
+/// character compresses to six bits.
 const TEXT_CHARACTERS: usize = 1_000;
 const POINTS_PER_MIB: i64 = 1_400;
-/// Points in an hour of a long vehicle's parameter.
+/// Points per hour of a long vehicle's parameter.
 const POINTS_OF_LONG: i64 = 4;
 
 /// Vehicles in a deployment's database, and the request that exports them all.
@@ -32,7 +33,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// A day of a few vehicles, each odd in its own way; some kilobytes.
+    /// A day of a few vehicles, each with another oddity; some kilobytes.
     pub async fn odd(deployment: &Deployment) -> Self {
         let fleet = one_day();
         deployment.space.insert_fleet(&fleet).await;
@@ -42,8 +43,8 @@ impl Fleet {
         Self { body, request }
     }
 
-    /// A day of vehicles with two parameters and values that do not compress: about 10 bytes of result for a point. A parameter has
-    /// `points_per_hour` in each of the 24 hours.
+    /// A day of vehicles with two parameters and values that do not compress: about 10 bytes of
+    /// result for a point. A parameter has `points_per_hour` in each of the 24 hours.
     pub async fn heavy(deployment: &Deployment, vehicles: u16, points_per_hour: u16) -> Self {
         let mut random = fastrand::Rng::with_seed(4);
         let step_ms = HOUR_MS / i64::from(points_per_hour.max(1));
@@ -63,8 +64,8 @@ impl Fleet {
         Self::of_days(1)
     }
 
-    /// A day of one vehicle with text that hardly compresses: about `mib` MiB of result, from few points. Uploads of
-    /// 5 MiB and more have parts.
+    /// A day of one vehicle with text that hardly compresses: about `mib` MiB of result, from few
+    /// points. Uploads of 5 MiB and more have parts.
     pub async fn bulky(deployment: &Deployment, mib: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(4);
         let points_per_hour = i64::from(mib) * POINTS_PER_MIB / DAY_HOURS + 1;
@@ -81,7 +82,8 @@ impl Fleet {
         Self::of_days(1)
     }
 
-    /// `days` days of one vehicle with two parameters and few points in each hour: exporting them takes many queries.
+    /// `days` days of one vehicle with two parameters and few points in each hour: exporting them
+    /// takes many queries.
     pub async fn long(deployment: &Deployment, days: u16) -> Self {
         let mut random = fastrand::Rng::with_seed(4);
         for parameter in ["odo", "soc"] {
@@ -103,7 +105,8 @@ impl Fleet {
         Self { body, request: ReferenceRequest { from_ms: DAY_MS, to_ms, ..ReferenceRequest::default() } }
     }
 
-    /// Waits for the job's end; it must be FINISHED, and its object what the reference exporter makes of the same data. Returns the job.
+    /// Waits for the job's end; it must be FINISHED, and its object equal to the reference export
+    /// of the same data. Returns the job.
     pub async fn exported(&self, deployment: &Deployment, job_id: &str) -> Document {
         let job = deployment.until(job_id, |job| !matches!(state_of(job), "NOT_STARTED" | "STARTED")).await;
         assert_eq!(state_of(&job), "FINISHED", "{job:#}");

@@ -1,4 +1,4 @@
-//! Requests that a client gives up in the middle.
+//! Requests that a client abandons in the middle.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 /// Longest wait for the first bytes of an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A request on a connection of its own, of which a test sends as much as it likes. Dropping it closes the connection.
+/// A request on a new connection, of which a test sends as much as it wants. Dropping it closes the
+/// connection.
 pub struct HalfRequest {
     stream: TcpStream,
     rest: Vec<u8>,
@@ -42,7 +43,8 @@ impl HalfRequest {
         self.send_all_but(0).await;
     }
 
-    /// Waits for the first bytes of the answer, its status line. `None` when the server closes the connection.
+    /// Waits for the first bytes of the answer, its status line. `None` when the server closes the
+    /// connection.
     pub async fn answer(&mut self) -> Option<String> {
         let mut buffer = vec![0; 4096];
         let read = tokio::time::timeout(ANSWER_TIMEOUT, self.stream.read(&mut buffer)).await;

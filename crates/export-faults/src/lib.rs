@@ -1,10 +1,11 @@
-//! The real programs as processes on real services, with proxies in between that fail on command: for tests of exports while processes,
-//! broker, database and object store fail.
+//! The real programs as processes on real services, with proxies in between that fail on command:
+//! for tests of exports while processes, broker, database and object store fail.
 //!
-//! Black box: it knows the programs only by their settings, the HTTP API, the job documents, the queues and the objects, so a test
-//! trusts nothing that the programs report about themselves.
+//! Black box: it knows the programs only by their settings, the HTTP API, the job documents, the
+//! queues and the objects, so a test trusts nothing that the programs report about themselves.
 //!
-//! Start at [`Deployment`]. A test needs `#[tokio::test(flavor = "multi_thread")]`: proxies run beside it while it waits.
+//! Start at [`Deployment`]. A test needs `#[tokio::test(flavor = "multi_thread")]`: proxies run
+//! beside it while it waits.
 
 mod broker;
 pub mod chaos;

@@ -1,4 +1,4 @@
-//! One process's ways to the services, each through a proxy of its own.
+//! One process's connections to the services, each through its own proxy.
 
 use export_testkit::proxy::Proxy;
 use export_testkit::services::Services;
@@ -27,7 +27,8 @@ impl Links {
         }
     }
 
-    /// MongoDB through the proxy. A direct connection: a driver that knows the replica set would go around it.
+    /// MongoDB through the proxy. A direct connection: a driver that knows the replica set would go
+    /// around it.
     pub(crate) fn mongodb_uri(&self) -> String {
         self.services.mongodb_uri_through(&self.mongodb.address().to_string())
     }
@@ -44,7 +45,7 @@ impl Links {
     }
 }
 
-/// What stands before `host:port` in a URI, credentials included, then that, then what follows.
+/// The part of a URI before `host:port`, credentials included, then `host:port`, then the rest.
 fn split(uri: &str) -> (&str, &str, &str) {
     let authority = uri.find("://").map_or(0, |index| index + 3);
     let end = uri[authority..].find(['/', '?']).map_or(uri.len(), |index| authority + index);

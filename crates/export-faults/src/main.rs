@@ -1,6 +1,8 @@
-//! `export-chaos`: seeded random schedules of faults over the real programs, and the protocol's invariants afterwards.
+//! `export-chaos`: seeded random schedules of faults over the real programs, and the protocol's
+//! invariants afterwards.
 //!
-//! Started by `cargo xtask chaos`, which builds the programs and names them in the environment. Its standard output is the report.
+//! Started by `cargo xtask chaos`, which builds the programs and names them in the environment. Its
+//! standard output is the report.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -53,7 +55,8 @@ fn main() -> anyhow::Result<ExitCode> {
         let schedule = Schedule::new(arguments.seed, number, arguments.jobs);
         let folder = arguments.keep.join(format!("seed-{}-schedule-{number}", arguments.seed));
         let began_at = Instant::now();
-        // A runtime for each: what is left of one, proxies above all, ends with it.
+        // A runtime for each schedule: everything left of it, above all proxies, ends with the
+        // runtime.
         let Some(played) = runtime()?.block_on(unless_interrupted(play(&servers, &schedule, &folder)))?
         else {
             eprintln!("interrupted");
@@ -78,7 +81,7 @@ fn runtime() -> anyhow::Result<Runtime> {
     runtime.context("no runtime")
 }
 
-/// `None` when this program is asked to end: everything that was started ends with it.
+/// `None` when this program is asked to exit: everything that was started ends with it.
 async fn unless_interrupted(playing: impl Future<Output = Played>) -> anyhow::Result<Option<Played>> {
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;

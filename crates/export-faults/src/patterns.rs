@@ -1,8 +1,8 @@
-//! How the steps of the protocol look on the wire.
+//! The steps of the protocol as bytes on the wire.
 
 use export_testkit::proxy::Pattern;
 
-/// Class and method of AMQP, as they stand at the beginning of a frame's payload.
+/// Class and method of AMQP, as at the beginning of a frame's payload.
 fn amqp(class: u8, method: u8) -> Pattern {
     Pattern::any().containing([0, class, 0, method])
 }
@@ -17,7 +17,7 @@ pub fn ack() -> Pattern {
     amqp(60, 80)
 }
 
-/// A worker gives a delivery back (client to server).
+/// A worker nacks a delivery (client to server).
 pub fn nack() -> Pattern {
     amqp(60, 120)
 }
@@ -69,12 +69,12 @@ pub fn commit() -> Pattern {
 
 /// A worker asks for the next batch of a collection that it has begun to read (request to MongoDB).
 pub fn next_batch() -> Pattern {
-    // After the last document read. Only reads of the vehicles have a time limit beside it.
+    // After the last document read. Only reads of the vehicles also have a time limit.
     command("find", "$gt\0").containing("maxTimeMS\0")
 }
 
-/// A command of MongoDB's, such as `insert` or `getMore`, with something that it contains, such as the name of a collection or a
-/// state (request).
+/// A command of MongoDB's, such as `insert` or `getMore`, that contains a text, such as the name of
+/// a collection or a state (request).
 pub fn command(name: &str, containing: &str) -> Pattern {
     // Commands are documents: the element's name ends with a zero.
     Pattern::any().containing([name.as_bytes(), b"\0"].concat()).containing(containing)

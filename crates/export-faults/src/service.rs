@@ -12,7 +12,8 @@ use crate::deployment::Deployment;
 use crate::half_request::HalfRequest;
 use crate::links::Links;
 
-/// Limits that tests exceed, because all requests come from one address; raised unless a test is about them.
+/// Limits that tests exceed, because all requests come from one address; raised unless a test is
+/// about them.
 const LIMITS: [&str; 6] = [
     "REQUESTS_PER_SECOND",
     "REQUESTS_AT_ONCE",
@@ -54,12 +55,12 @@ pub struct Start<'deployment> {
 }
 
 impl Deployment {
-    /// An API with ordinary settings.
+    /// An API with default settings.
     pub async fn api(&self) -> Api {
         Start::new(self).api().await
     }
 
-    /// A worker with ordinary settings.
+    /// A worker with default settings.
     pub async fn worker(&self) -> Worker {
         Start::new(self).worker().await
     }
@@ -69,7 +70,8 @@ impl Deployment {
         Start::new(self).with(name, value)
     }
 
-    /// Configures a process with a short lease and short retry delays, for tests that wait for them.
+    /// Configures a process with a short lease and short retry delays, for tests that wait for
+    /// them.
     pub fn hasty(&self) -> Start<'_> {
         HASTY.iter().fold(Start::new(self), |start, (name, value)| start.with(name, value))
     }
@@ -85,21 +87,21 @@ impl<'deployment> Start<'deployment> {
         Self { deployment, settings: BTreeMap::new(), links: None, change: None }
     }
 
-    /// With this setting.
+    /// Adds this setting.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Over these links, so that what breaks can be in place before it starts.
+    /// With these links, so that faults can be in place before it starts.
     #[must_use]
     pub fn over(mut self, links: Links) -> Self {
         self.links = Some(links);
         self
     }
 
-    /// With a change to the program itself: a wrong clock, a limit on its memory.
+    /// With a change to the program itself: a wrong clock, a memory limit.
     #[must_use]
     pub fn changed(mut self, change: impl FnOnce(Program) -> Program + Send + 'deployment) -> Self {
         self.change = Some(Box::new(change));
@@ -154,7 +156,7 @@ impl Api {
         format!("http://{}", self.address)
     }
 
-    /// Sends a request; `Err` says why there is no answer.
+    /// Sends a request; `Err` is the reason why there is no answer.
     pub async fn request(
         &self,
         method: &'static str,
@@ -171,7 +173,7 @@ impl Api {
         self.request("GET", path, &[], Vec::new()).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Sends `POST /export`; `Err` says why there is no answer.
+    /// Sends `POST /export`; `Err` is the reason why there is no answer.
     pub async fn try_post(&self, body: &Value) -> Result<Answer, String> {
         let headers = [("content-type", "application/json")];
         self.request("POST", "/export", &headers, body.to_string().into_bytes()).await
@@ -196,7 +198,7 @@ impl Api {
 }
 
 impl Service {
-    /// Sends it SIGTERM and waits for its end. Panics when it does not end in time.
+    /// Sends SIGTERM and waits for the exit. Panics when the process does not exit in time.
     pub fn stop(&mut self) -> Ended {
         let asked_at = self.running.ask_to_end();
         self.running.until_ended(asked_at)

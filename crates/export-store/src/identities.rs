@@ -89,7 +89,8 @@ impl Role {
                 "exportsApi",
                 vec![
                     on("jobs", &["find", "insert", "update", "changeStream"]),
-                    // Shared by new jobs; expired, and removed where no worker writes them any more.
+                    // Shared by new jobs; expired, and removed where no worker writes them any
+                    // more.
                     on("results", &["find", "update", "remove"]),
                     on("catalog", &["find"]),
                     on("apiKeys", &["find"]),

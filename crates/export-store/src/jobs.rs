@@ -1,7 +1,8 @@
-//! The job store: one door per change of a job.
+//! The job store: one function for each change of a job.
 //!
-//! This file has the doors of the API for jobs that are there: read, cancel. Those for new ones are in [`create`](crate::jobs::create),
-//! those of workers in [`claims`](crate::jobs::claims), those of the sweeper in [`sweep`](crate::scheduling::sweep).
+//! This file has what the API does with existing jobs: read and cancel.
+//! [`create`](crate::jobs::create) creates jobs, [`claims`](crate::jobs::claims) is for workers,
+//! [`sweep`](crate::scheduling::sweep) for the sweeper.
 
 pub(crate) mod claims;
 pub(crate) mod create;
@@ -23,25 +24,26 @@ use mongodb::options::ReturnDocument;
 use crate::jobs::document::read_job;
 use crate::jobs::rules::{Given, filter_of_job, update};
 
-/// Most of a message that is kept; a document has at most 16 MiB.
+/// Maximum stored size of a message, because a document has at most 16 MiB.
 const MAX_LETTER_BYTES: usize = 8 << 20;
-/// Tries to end a job that changes hands again and again.
+/// Attempts to end a job whose state keeps changing.
 const CANCEL_TRIES: u32 = 8;
 
-/// What came of wanting a job to end.
+/// The outcome of a request to end a job.
 #[derive(Debug)]
 pub enum Cancelled {
-    /// It has ended, now or before, because its owner wanted it to.
+    /// The job has ended, now or before, because its owner cancelled it.
     Ended(Job),
-    /// The worker that has it will end it with its next heartbeat, or the sweeper if the worker is gone.
+    /// The job's worker will end it at its next heartbeat, or the sweeper if the worker is dead.
     Requested(Job),
-    /// It had ended otherwise.
+    /// The job had ended in another way.
     TooLate(Job),
-    /// There is no such job.
+    /// The job does not exist.
     Unknown,
 }
 
-/// The collections `jobs`, `results`, `deadLetters` and `outbox` of the jobs' database. Cheap to clone.
+/// The collections `jobs`, `results`, `deadLetters` and `outbox` of the jobs' database. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(crate) jobs: Collection<Document>,
@@ -51,7 +53,7 @@ pub struct JobStore {
 }
 
 impl JobStore {
-    /// The store in this database. Makes nothing; [`JobStore::provision`] does.
+    /// The store in this database. Creates nothing; [`JobStore::provision`] does.
     pub fn new(mongo: &MongoClient, database: &str) -> Self {
         let options = durable();
         let database = mongo.client().database(database);
@@ -63,12 +65,13 @@ impl JobStore {
         }
     }
 
-    /// The job, where there is one. A result whose time is over has expired, whether the sweeper has seen it or not.
+    /// The job; `None` if it does not exist. A job whose result's lifetime is over is EXPIRED, even
+    /// if the sweeper has not stored that yet.
     pub async fn get(&self, job_id: JobId) -> Result<Option<Job>, StoreError> {
         self.read(doc! { "_id": job_id.to_string() }, job_id).await
     }
 
-    /// The tenant's job. That of another tenant is not there, and nothing happens to it.
+    /// The tenant's job. A job of another tenant is not returned, and is not changed.
     pub async fn get_of(&self, tenant: &Tenant, job_id: JobId) -> Result<Option<Job>, StoreError> {
         self.read(doc! { "_id": job_id.to_string(), "tenant": tenant.as_str() }, job_id).await
     }
@@ -82,7 +85,7 @@ impl JobStore {
         read_job(document).map(Some)
     }
 
-    /// The stored document, with the server's word on whether its result's time is over (`isOver`).
+    /// The stored document. The server adds whether its result's lifetime is over (`isOver`).
     async fn look(&self, wanted: Document) -> Result<Option<Document>, StoreError> {
         let stages = [doc! { "$match": wanted }, doc! { "$set": { "isOver": is_over() } }];
         let jobs = self.jobs.clone();
@@ -93,7 +96,7 @@ impl JobStore {
         .await
     }
 
-    /// Ends a job that has not ended, at once or as soon as its worker hears of it. Doing it again changes nothing.
+    /// Cancels a job that has not ended: at once, or when its worker reads the request. Idempotent.
     pub async fn cancel(&self, job_id: JobId) -> Result<Cancelled, StoreError> {
         let given = Given::default();
         for _ in 0..CANCEL_TRIES {
@@ -107,14 +110,15 @@ impl JobStore {
                 None => return Ok(Cancelled::Unknown),
                 Some(job) if job.state == JobState::Cancelled => return Ok(Cancelled::Ended(job)),
                 Some(job) if !job.state.is_active() => return Ok(Cancelled::TooLate(job)),
-                // Given back between the first door and the second.
+                // The job was given back between the first change and the second.
                 Some(_) => {}
             }
         }
         Err(StoreError::Contended("a job that was to be cancelled"))
     }
 
-    /// Keeps a message that names no job, as it came; of one that is larger than a document may be, the beginning.
+    /// Stores a message that names no job, unchanged; of a message larger than the limit, its
+    /// beginning.
     pub async fn keep_dead_letter(&self, mut body: Vec<u8>, reason: &str) -> Result<(), StoreError> {
         let size_bytes = i64::try_from(body.len()).unwrap_or(i64::MAX);
         body.truncate(MAX_LETTER_BYTES);
@@ -123,7 +127,7 @@ impl JobStore {
             "sizeBytes": size_bytes,
             "body": Bson::Binary(bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: body }),
         };
-        // An upsert of a new id, because only updates can take the server's time.
+        // An upsert of a new id, because only updates can use the server's time.
         let filter = doc! { "_id": ObjectId::new() };
         let stamped = doc! { "$mergeObjects": ["$$ROOT", { "$literal": letter }, { "receivedAt": "$$NOW" }] };
         let pipeline = vec![doc! { "$replaceWith": stamped }];
@@ -136,7 +140,7 @@ impl JobStore {
         .map(drop)
     }
 
-    /// Makes one change of one job, if its rule holds; the document afterwards.
+    /// Changes one job if the rule holds; returns the document afterwards.
     pub(crate) async fn change(
         &self,
         job_id: JobId,
@@ -147,7 +151,7 @@ impl JobStore {
         self.change_one("change a job", filter_of_job(job_id, rule, given), update(rule, given)).await
     }
 
-    /// One compare-and-set; the document afterwards, where one matched.
+    /// One compare-and-set; returns the document afterwards if one matched.
     pub(crate) async fn change_one(
         &self,
         operation: &'static str,
@@ -162,7 +166,7 @@ impl JobStore {
     }
 }
 
-/// Whether a finished job's result has had its time, by the server's clock.
+/// Whether a finished job's result has outlived its lifetime, by the server's clock.
 pub(crate) fn is_over() -> Document {
     doc! { "$and": [
         { "$eq": ["$state", JobState::Finished.as_str()] },

@@ -1,6 +1,7 @@
-//! MongoDB as the job store: the jobs (the truth about every export), and what belongs to them.
+//! MongoDB as the job store: the jobs (the source of truth about every export), and their related
+//! data.
 //!
-//! [`JobStore`] is the only door to a job's state; each change is one compare-and-set on one
+//! [`JobStore`] is the only way to change a job's state; each change is one compare-and-set on one
 //! document, acknowledged by a majority and with times from the server. Types of the driver do not
 //! leave this crate and `export-mongo`.
 
@@ -20,7 +21,7 @@ pub use changes::{AnyChange, Changes, Subscription};
 pub use export_mongo::StoreError;
 pub use export_mongo::client::{MongoClient, connect};
 pub use identities::{Identity, MongoUser, provision_user};
-pub use jobs::claims::{Claim, Held};
+pub use jobs::claims::{Claim, Claimability, Held};
 pub use jobs::create::{Created, Written};
 pub use jobs::list::{JobPage, JobsWanted, Viewer};
 pub use jobs::rules::BackOff;

@@ -1,11 +1,11 @@
-//! Brings a database of version 0.x, in which jobs shared the results of jobs, to results as
+//! Migrates a database of version 0.x, in which jobs shared the results of jobs, to results as
 //! documents.
 //!
-//! There, of the jobs with one share key one *led* (`leads`), and the others took its result later
-//! (`sharesResultOf`); every finished job held the list of its objects. The programs of that
-//! version must not run meanwhile. The old indexes are dropped last, so they tell whether there is
-//! something left to do: a migration that was interrupted goes on, and one that is complete costs
-//! nothing.
+//! In version 0.x, one of the jobs with the same share key *led* (`leads`), and the others took its
+//! result later (`sharesResultOf`); every finished job had the list of its objects. The programs of
+//! that version must not run during the migration. The old indexes are dropped last, and their
+//! existence shows that the migration is not complete: an interrupted migration resumes, and a
+//! complete one costs nothing.
 
 use bson::{Bson, Document, doc};
 use export_core::job::JobState;
@@ -17,15 +17,15 @@ use futures_util::TryStreamExt;
 
 use crate::jobs::JobStore;
 
-/// Jobs of one step, each a few kilobytes without the lists of objects.
+/// Jobs per step; each is a few kilobytes without the lists of objects.
 const BATCH: i64 = 500;
-/// Indexes that only earlier versions had, under these names.
+/// The names of indexes that only earlier versions had.
 const OLD_INDEXES: [&str; 5] = ["unpublished", "leading", "following", "waiting", "active"];
 /// Fields that only earlier versions had.
 const OLD_FIELDS: [&str; 5] = ["leads", "sharesResultOf", "resultAt", "objects", "manifest"];
 
 impl JobStore {
-    /// Migrates all jobs that an earlier version has written.
+    /// Migrates all jobs of earlier versions.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
         let jobs = self.jobs.clone();
         let names = bounded("list the indexes of jobs", async move { jobs.list_index_names().await }).await?;
@@ -39,7 +39,7 @@ impl JobStore {
             let ids = self.ids_behind(behind).await?;
             let Some(last) = ids.last() else { break };
             behind = last.clone();
-            // A job before those that share its result.
+            // The job that wrote a result comes before the jobs that share the result.
             self.make_results(&ids, doc! { "sharesResultOf": null }).await?;
             self.make_results(&ids, doc! { "sharesResultOf": { "$type": "string" } }).await?;
             self.refer_to_results(ids).await?;
@@ -68,7 +68,7 @@ impl JobStore {
         Ok(found.into_iter().filter_map(|mut job| job.remove("_id")).collect())
     }
 
-    /// Makes the results of these finished jobs, unless they are there.
+    /// Creates the results of these finished jobs unless they exist.
     async fn make_results(&self, ids: &[Bson], which: Document) -> Result<(), StoreError> {
         let mut finished = doc! { "_id": { "$in": ids }, "state": JobState::Finished.as_str() };
         finished.extend(doc! { "shared": { "$exists": false } });
@@ -101,8 +101,8 @@ impl JobStore {
         bounded("make results of jobs", async move { jobs.aggregate(stages).await.map(drop) }).await
     }
 
-    /// Lets these jobs refer to their results; one that waited for another job becomes one that
-    /// waits for a worker.
+    /// Makes these jobs refer to their results; a job that waited for another job now waits for a
+    /// worker.
     async fn refer_to_results(&self, ids: Vec<Bson>) -> Result<(), StoreError> {
         let had_result =
             doc! { "$in": ["$state", [JobState::Finished.as_str(), JobState::Expired.as_str()]] };

@@ -50,7 +50,7 @@ pub(crate) use rules::{GivenOfResult, filter};
 pub(crate) use schema::{indexes, validator};
 pub(crate) use stored::{content, read_finished};
 
-/// Fields of a result without its list of objects, which may have thousands.
+/// All fields of a result except its list of objects, which may have thousands.
 pub(crate) fn without_objects() -> Document {
     doc! { "objects": 0 }
 }
@@ -67,9 +67,9 @@ impl JobStore {
         Ok(found.and_then(|mut result| bson::deserialize_from_bson(result.remove("objects")?).ok()))
     }
 
-    /// The current results that these new jobs share, by position: one look for all of them. A job
-    /// that asks for a fresh result shares none, because every current result was begun before the
-    /// job is created.
+    /// The current results that these new jobs share, by position, with one query. A job that asks
+    /// for a fresh result shares none, because every current result was begun before the job is
+    /// created.
     pub(crate) async fn shared_by(
         &self,
         new: &[NewJob],

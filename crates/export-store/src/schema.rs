@@ -1,7 +1,7 @@
-//! Indexes of the jobs, and what the database itself refuses to store.
+//! The indexes of the jobs, and the validator with which the database rejects invalid ones.
 //!
-//! The validator repeats in the database's words what the rules guarantee: whatever writes to `jobs`, a finished job has
-//! exactly one address, and only a running one has an owner and a lease.
+//! The validator repeats the guarantees of the rules in the database: whatever writes to `jobs`, a
+//! finished job has exactly one address, and only a running job has an owner and a lease.
 
 use std::time::Duration;
 
@@ -18,15 +18,16 @@ use mongodb::options::IndexOptions;
 
 use crate::jobs::JobStore;
 
-/// How long the outbox remembers what became of a delivery, for whoever asks.
+/// How long the outbox keeps settled deliveries, for later questions about them.
 const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 
-/// The indexes of lists: of all jobs of a tenant, and of those in some states.
+/// The indexes of lists: of all jobs of a tenant, and of jobs in some states.
 pub(crate) const NEWEST_FIRST: &str = "newestFirst";
 pub(crate) const NEWEST_FIRST_BY_STATE: &str = "newestFirstByState";
 
 impl JobStore {
-    /// Makes the collections, their validators and indexes; harmless when they are there. Needs an administrator's rights.
+    /// Creates or updates the collections, their validators and indexes. Safe to run again. Needs
+    /// an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
         for name in ["jobs", "results", "deadLetters", "apiKeys", "outbox", "audit", "places", "turns"] {
             self.make_collection(name).await?;
@@ -42,7 +43,7 @@ impl JobStore {
         let of_results = crate::results::indexes();
         bounded("create the indexes of results", async move { results.create_indexes(of_results).await })
             .await?;
-        // Before the validators, which know only the documents of this version.
+        // Before the validators, which only accept documents of this version.
         self.migrate().await?;
         self.validate("results", crate::results::validator()).await?;
         self.validate("jobs", validator()).await?;
@@ -60,8 +61,8 @@ impl JobStore {
         self.index_finished().await
     }
 
-    /// The index with which estimates find a tenant's last finished exports. Only finished jobs are in it, so that accepting and
-    /// running a job does not write to it.
+    /// The index with which estimates find a tenant's last finished exports. It contains only
+    /// finished jobs, so that accepting and running a job does not write to it.
     async fn index_finished(&self) -> Result<(), StoreError> {
         let options = IndexOptions::builder()
             .name("lastFinishedOfTenant".to_owned())
@@ -75,12 +76,13 @@ impl JobStore {
             .map(drop)
     }
 
-    /// Lets no result be kept longer than `retention` after its job has finished: the bucket is about to remove it. Jobs of earlier versions, or
-    /// of a longer retention, would otherwise name objects that are gone.
+    /// Limits the lifetime of all results to `retention` from the end of their job, because the
+    /// bucket removes them then. Otherwise jobs of earlier versions, or of a longer retention,
+    /// would refer to removed objects.
     pub async fn limit_retention(&self, retention: Duration) -> Result<(), StoreError> {
         let finished = doc! { "state": ResultState::Finished.as_str() };
         let latest = doc! { "$add": ["$madeAt", millis(retention)] };
-        // The smaller of the two; where there was none, this one.
+        // The earlier of the two times; if there was none, this one.
         let change = vec![doc! { "$set": { "expiresAt": { "$min": ["$expiresAt", latest] } } }];
         let results = self.results.clone();
         bounded(
@@ -91,7 +93,7 @@ impl JobStore {
         self.expire_with_results().await
     }
 
-    /// Keeps no job for longer than its result.
+    /// Limits the lifetime of every job to that of its result.
     async fn expire_with_results(&self) -> Result<(), StoreError> {
         let from = self.results.name();
         let end_of_result = doc! { "$first": "$result.expiresAt" };
@@ -119,7 +121,7 @@ impl JobStore {
 
     async fn make_outbox_indexes(&self) -> Result<(), StoreError> {
         let settled = IndexOptions::builder().name("settled".to_owned()).expire_after(KEEP_SETTLED).build();
-        // Settled deliveries have no time when they are due: looking costs nothing where nothing waits.
+        // Settled deliveries have no due time: the query costs nothing while no delivery waits.
         let waiting = IndexOptions::builder()
             .name("waiting".to_owned())
             .partial_filter_expression(doc! { "dueAt": { "$type": "date" } })
@@ -150,7 +152,7 @@ impl JobStore {
     }
 }
 
-/// Jobs with announcements, and no others: looking costs nothing where there are none.
+/// Only jobs with announcements: the query costs nothing while there are none.
 fn announcements() -> IndexModel {
     let options = IndexOptions::builder()
         .name("announcements".to_owned())
@@ -159,7 +161,7 @@ fn announcements() -> IndexModel {
     IndexModel::builder().keys(doc! { "unannounced.at": 1 }).options(options).build()
 }
 
-/// Unique among the documents where this field is a text.
+/// Unique among the documents in which this field is a string.
 fn only_where_text(name: &str, keys: Document, field: &str) -> IndexModel {
     let options = IndexOptions::builder()
         .name(name.to_owned())
@@ -169,7 +171,7 @@ fn only_where_text(name: &str, keys: Document, field: &str) -> IndexModel {
     IndexModel::builder().keys(keys).options(options).build()
 }
 
-/// Events that wait for the relay: no more than a job can come to.
+/// Events that wait for the relay: no more than one job can produce.
 fn announcement_list() -> Document {
     let kinds = EventKind::ALL.map(EventKind::as_str);
     doc! {
@@ -183,7 +185,7 @@ fn announcement_list() -> Document {
     }
 }
 
-/// What every job must be.
+/// The validator of every job.
 fn validator() -> Document {
     use JobState::{Finished, Started};
     let schema = doc! {

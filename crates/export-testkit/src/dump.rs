@@ -1,4 +1,4 @@
-//! Writes vehicles as `mongodump` leaves them in a folder.
+//! Writes vehicles in the format in which `mongodump` stores them in a folder.
 
 use std::fs;
 use std::io::{self, Write};
@@ -10,11 +10,13 @@ use serde_json::json;
 
 use crate::reference::{SourceVehicle, StoredDocument};
 
-/// Longest file name without its ending that `mongodump` writes as it is; longer ones it cuts and completes with a hash.
+/// Longest file name without its extension that `mongodump` keeps; it cuts longer ones and appends
+/// a hash.
 const LONGEST_NAME: usize = 238;
 
-/// Writes `folder/<vehicle>/<parameter>.bson` with its `.metadata.json`, both as `.gz` when `compressed`. Documents stay in the
-/// order in which they are stored. Panics on a collection name that is too long to be a file name.
+/// Writes `folder/<vehicle>/<parameter>.bson` with its `.metadata.json`, both as `.gz` when
+/// `compressed`. Documents stay in the order in which they are stored. Panics on a collection name
+/// that is too long to be a file name.
 pub fn write_dump(folder: &Path, vehicles: &[SourceVehicle], compressed: bool) -> io::Result<()> {
     for vehicle in vehicles {
         let database = folder.join(&vehicle.database);
@@ -47,7 +49,8 @@ fn write_file(folder: &Path, name: &str, content: &[u8], compressed: bool) -> io
     encoder.finish().map(drop)
 }
 
-/// A collection's name as a file name: percent-encoded as a segment of a URL's path, which is what `mongodump` does.
+/// A collection's name as a file name: percent-encoded like a segment of a URL's path, as
+/// `mongodump` does.
 fn escaped(name: &str) -> String {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~$&+=:@".contains(byte);
     name.bytes()
@@ -59,7 +62,7 @@ fn escaped(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// As Go's `url.PathEscape` has it, by which `mongodump` names files.
+    /// Escapes like Go's `url.PathEscape`, which `mongodump` uses for file names.
     #[test]
     fn names_are_escaped_like_segments_of_a_path() {
         let cases = [

@@ -1,4 +1,4 @@
-//! Hour documents for tests: from points to the nested layout of the source, with every oddity a test may want.
+//! Hour documents for tests: builds the nested layout of the source from points, with any oddity.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ const OUTER_SPANS_MS: [i64; 2] = [300_000, 60_000];
 /// How `_id` is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdType {
-    /// A 32-bit integer; only hours up to 25 January 1970 fit, later ones panic.
+    /// A 32-bit integer. Only hours up to 25 January 1970 fit; later ones panic.
     Int32,
     /// A 64-bit integer, as drivers of typed languages write it.
     Int64,
@@ -20,14 +20,14 @@ pub enum IdType {
     Double,
 }
 
-/// In which order the keys of every level are stored.
+/// The order in which the keys of every level are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyOrder {
     /// By number.
     Numeric,
     /// As strings compare: "10000" before "5000".
     Text,
-    /// By chance, the same for the same seed.
+    /// Randomly, but always in the same way for the same seed.
     Shuffled(u64),
 }
 
@@ -53,7 +53,8 @@ pub struct HourBuilder {
 }
 
 impl HourBuilder {
-    /// An hour that starts at `hour_ms`, unix milliseconds: int64 `_id`, `levels` present, 10 s buckets, sorted keys.
+    /// An hour that starts at `hour_ms`, unix milliseconds: int64 `_id`, `levels` present, 10 s
+    /// buckets, sorted keys.
     pub fn new(hour_ms: i64) -> Self {
         Self {
             hour_ms,
@@ -67,21 +68,21 @@ impl HourBuilder {
         }
     }
 
-    /// Adds a point at `time_ms`, unix milliseconds, which may lie outside the hour. A second point at the same time
-    /// replaces the first; use [`Self::entry`] for two paths to one time.
+    /// Adds a point at `time_ms`, unix milliseconds, which may lie outside the hour. A second point
+    /// at the same time replaces the first; use [`Self::entry`] for two paths to one time.
     #[must_use]
     pub fn point(mut self, time_ms: i64, value: impl Into<Bson>) -> Self {
         self.points.push((time_ms, value.into()));
         self
     }
 
-    /// Adds points, each a time in unix milliseconds and a value.
+    /// Adds points; each is a time in unix milliseconds and a value.
     #[must_use]
     pub fn points<V: Into<Bson>>(self, points: impl IntoIterator<Item = (i64, V)>) -> Self {
         points.into_iter().fold(self, |hour, (time_ms, value)| hour.point(time_ms, value))
     }
 
-    /// Stores `value` under these keys as they are (each but the last is a level), whatever they mean.
+    /// Stores `value` under these keys unchanged; each key but the last is a level.
     #[must_use]
     pub fn entry(mut self, path: &[&str], value: impl Into<Bson>) -> Self {
         self.entries.push((path.iter().map(|key| (*key).to_owned()).collect(), value.into()));
@@ -164,7 +165,7 @@ fn stored_id(hour_ms: i64, id_type: IdType) -> Bson {
     }
 }
 
-/// Puts `value` at the end of `path`, making the levels on the way.
+/// Stores `value` at the end of `path`, and creates the levels on the way.
 fn insert(values: &mut Document, path: &[String], value: Bson) {
     let (key, inner) = path.split_first().expect("an entry has at least one key");
     if inner.is_empty() {

@@ -1,4 +1,5 @@
-//! The one HTTP client of tests and rigs: blocking, bounded in time, never through a proxy, and with every status an ordinary answer.
+//! The HTTP client of tests and measurements: blocking, with timeouts, without a proxy; every
+//! status is a normal answer.
 
 use std::time::{Duration, Instant};
 
@@ -45,14 +46,15 @@ impl Answer {
     }
 }
 
-/// A client that keeps its connections. Its methods block.
+/// A client that reuses its connections. Its methods block.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: ureq::Agent,
 }
 
 impl Client {
-    /// A client that returns redirects as answers. `timeout` is for each request with its whole answer.
+    /// A client that returns redirects as answers. `timeout` applies to each request with its whole
+    /// answer.
     pub fn new(timeout: Duration) -> Self {
         Self::with_redirects(timeout, 0)
     }
@@ -73,7 +75,7 @@ impl Client {
         Self { agent: config.into() }
     }
 
-    /// Sends a request and reads the answer. `Err` says why there is no whole answer.
+    /// Sends a request and reads the answer. `Err` is the reason why there is no complete answer.
     pub fn send(
         &self,
         method: &str,
@@ -112,7 +114,8 @@ impl Client {
     }
 }
 
-/// Sends a request over a connection of its own, from a thread that may block. `Err` says why there is no whole answer.
+/// Sends a request over a new connection, from a thread that can block. `Err` is the reason why
+/// there is no complete answer.
 pub async fn send(
     method: &'static str,
     url: String,

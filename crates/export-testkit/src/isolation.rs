@@ -1,4 +1,4 @@
-//! A corner of the real services that belongs to one test.
+//! Gives a test its own databases, queues and bucket on the real services.
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_http_client::tls;
@@ -9,10 +9,10 @@ use uuid::Uuid;
 use crate::oddities::OddFleet;
 use crate::services::Services;
 
-/// Names that no other test uses, and clients to fill and inspect what is behind them.
+/// Names that no other test uses, and clients to fill and inspect the services under these names.
 ///
-/// Call [`TestSpace::cleanup`] at the end of the test; what a failed test leaves behind is there to be looked at, and
-/// goes with the services.
+/// Call [`TestSpace::cleanup`] at the end of the test. The data of a failed test stays for
+/// inspection, and is removed with the services.
 pub struct TestSpace {
     /// Where the services are.
     pub services: Services,
@@ -20,7 +20,7 @@ pub struct TestSpace {
     pub id: String,
     /// Database of the jobs, for instance `exports_t1a2b3c4d`.
     pub jobs_database: String,
-    /// What the databases of this test's vehicles start with, for instance `t1a2b3c4d_vehicle_`.
+    /// Prefix of the databases of this test's vehicles, for instance `t1a2b3c4d_vehicle_`.
     pub vehicle_prefix: String,
     /// Base name of exchanges and queues, for instance `exports-t1a2b3c4d`.
     pub topology: String,
@@ -33,12 +33,12 @@ pub struct TestSpace {
 }
 
 impl TestSpace {
-    /// Picks the names and makes the bucket. Panics when a service is missing or does not answer.
+    /// Picks the names and creates the bucket. Panics when a service is missing or does not answer.
     pub async fn create() -> Self {
         Self::create_on(Services::from_environment()).await
     }
 
-    /// The same on these services.
+    /// Like `new`, on these services.
     pub async fn create_on(services: Services) -> Self {
         let uuid = Uuid::new_v4().simple().to_string();
         let id = uuid[..8].to_owned();
@@ -68,8 +68,8 @@ impl TestSpace {
         format!("{}{suffix}", self.vehicle_prefix)
     }
 
-    /// Stores hour documents of one vehicle and parameter. Without documents it makes an empty collection. Panics when
-    /// the database refuses.
+    /// Stores hour documents of one vehicle and parameter; without documents, creates an empty
+    /// collection. Panics when the database refuses.
     pub async fn insert_hours(&self, vehicle_suffix: &str, parameter: &str, hours: Vec<Document>) {
         let database = self.mongodb.database(&self.vehicle(vehicle_suffix));
         let outcome = if hours.is_empty() {
@@ -104,7 +104,7 @@ impl TestSpace {
         keys
     }
 
-    /// Content of the object with this key in this test's bucket. Panics when there is none.
+    /// Content of the object with this key in this test's bucket. Panics when it does not exist.
     pub async fn object(&self, key: &str) -> Vec<u8> {
         let object = self.s3.get_object().bucket(&self.bucket).key(key).send().await;
         let object = object.unwrap_or_else(|error| panic!("object {key} cannot be read: {error:?}"));
@@ -112,7 +112,8 @@ impl TestSpace {
         content.unwrap_or_else(|error| panic!("object {key} ends early: {error}")).to_vec()
     }
 
-    /// Removes this test's databases and bucket, as far as possible: a failure here fails no test.
+    /// Removes this test's databases and bucket. Best effort: a failure here does not fail the
+    /// test.
     pub async fn cleanup(self) {
         for name in self.mongodb.list_database_names().await.unwrap_or_default() {
             if name == self.jobs_database || name.starts_with(&self.vehicle_prefix) {
@@ -126,8 +127,8 @@ impl TestSpace {
     }
 }
 
-/// A client of an S3-compatible server at `endpoint_url`, addressing buckets by path. Settings of the environment and of
-/// the developer's AWS profile have no influence.
+/// A client of an S3-compatible server at `endpoint_url`, with path-style addresses. Ignores the
+/// settings of the environment and of the developer's AWS profile.
 pub fn s3_client(endpoint_url: &str, access_key_id: &str, secret_access_key: &str) -> aws_sdk_s3::Client {
     let http_client = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))

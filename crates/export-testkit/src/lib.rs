@@ -1,11 +1,13 @@
-//! Real services for tests, builders for the source's documents, the reference exporter, and the check of results.
+//! Real services for tests, builders for the source's documents, the reference exporter, and the
+//! check of results.
 //!
-//! For tests and local tools only; no service depends on it, and it depends on none of the project's crates, so that
-//! what it says about an export is an independent opinion. It must never skip: a service that is missing is a panic
-//! that says how to get it.
+//! For tests and local tools only. No service depends on it, and it depends on none of the
+//! project's crates, so that its opinion about an export is independent. It never skips a test: a
+//! missing service is a panic that explains how to get it.
 //!
-//! Start at [`isolation::TestSpace`] for a test on real services, at [`proxy`] and [`own`] for one that breaks them, at [`hour::HourBuilder`] for test data, at
-//! [`generated::case`] for a property test, and at [`mod@reference`] for what an export must be.
+//! Start at [`isolation::TestSpace`] for a test on real services, at [`proxy`] and [`own`] for one
+//! that breaks them, at [`hour::HourBuilder`] for test data, at [`generated::case`] for a property
+//! test, and at [`mod@reference`] for the definition of a correct export.
 
 pub mod dump;
 pub mod generated;

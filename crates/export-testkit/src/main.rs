@@ -1,4 +1,4 @@
-//! `export-testkit`: what the local stack needs that no package brings.
+//! `export-testkit`: the parts of the local stack that no package provides.
 
 mod commands;
 
@@ -9,7 +9,8 @@ use clap::{Parser, Subcommand};
 
 use commands::{containers, replica_set, s3, verify};
 
-/// Helpers of the local stack: an S3 server, a replica set, throw-away containers, the check of results.
+/// Helpers of the local stack: an S3 server, a replica set, throw-away containers, the check of
+/// results.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where even this cannot be said, the exit code has to do.
+            // If the error cannot be printed either, the exit code is all that is left.
             let _ = writeln!(std::io::stderr(), "export-testkit: {error:#}");
             ExitCode::FAILURE
         }
@@ -50,7 +51,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-/// For this thread and all that it starts from now on.
+/// Applies to this thread and to all threads that it starts from now on.
 fn stay_in_background() {
     #[cfg(target_os = "linux")]
     {
@@ -60,7 +61,7 @@ fn stay_in_background() {
         };
         let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         let outcome = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-        // It also sets the niceness, which means nothing now and may not be allowed.
+        // It also sets the niceness, which has no effect here and may be forbidden.
         if thread_schedule_policy() != Ok(idle) {
             let _ = writeln!(std::io::stderr(), "export-testkit: not in the background: {outcome:?}");
         }

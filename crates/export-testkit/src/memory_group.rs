@@ -6,21 +6,22 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-/// Where version 1 of control groups has memory, and where version 2 has everything.
+/// The directory of the memory controller in version 1 of control groups, and of everything in
+/// version 2.
 const VERSION_1: &str = "/sys/fs/cgroup/memory";
 const VERSION_2: &str = "/sys/fs/cgroup";
-/// How long the kernel may take to let go of ended processes.
+/// How long the kernel may take to release ended processes.
 const EMPTY: Duration = Duration::from_secs(10);
 
-/// A control group with a limit on memory; removed when dropped. Its programs must have ended by then.
+/// A control group with a memory limit; removed when dropped. Its programs must have ended by then.
 #[derive(Debug)]
 pub struct MemoryGroup {
     folder: PathBuf,
 }
 
 impl MemoryGroup {
-    /// A new group whose processes together get this many bytes, swap included; the kernel kills a process that exceeds it. Panics when this machine
-    /// does not let us make one.
+    /// A new group. Its processes together get this many bytes, swap included; the kernel kills a
+    /// process that exceeds the limit. Panics if this machine does not allow a new group.
     pub fn limited_to(bytes: u64) -> Self {
         let name = format!("exports-test-{}", Uuid::new_v4().simple());
         let is_version_1 = Path::new(VERSION_1).join("memory.limit_in_bytes").exists();
@@ -40,7 +41,7 @@ impl MemoryGroup {
     fn limit_1(&self, bytes: u64) -> std::io::Result<()> {
         fs::create_dir(&self.folder)?;
         fs::write(self.folder.join("memory.limit_in_bytes"), bytes.to_string())?;
-        // Where the kernel does not count swap there is no such file.
+        // If the kernel does not count swap, the file does not exist.
         let with_swap = self.folder.join("memory.memsw.limit_in_bytes");
         if with_swap.exists() { fs::write(with_swap, bytes.to_string()) } else { Ok(()) }
     }
@@ -58,7 +59,7 @@ impl MemoryGroup {
         format!("echo $$ > '{}/cgroup.procs' && exec \"$@\"", self.folder.display())
     }
 
-    /// Most memory that was in use at a time, in bytes. Panics when the kernel does not tell.
+    /// Peak memory use in bytes. Panics if the kernel does not report it.
     pub fn peak_bytes(&self) -> u64 {
         let files = ["memory.max_usage_in_bytes", "memory.peak"];
         let peak = files.iter().find_map(|name| fs::read_to_string(self.folder.join(name)).ok());
@@ -69,7 +70,7 @@ impl MemoryGroup {
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        // The processes have been waited for; the kernel counts them out a little later.
+        // The processes have been reaped; the kernel updates its count a little later.
         let give_up_at = Instant::now() + EMPTY;
         while fs::remove_dir(&self.folder).is_err() && self.folder.exists() && Instant::now() < give_up_at {
             std::thread::sleep(Duration::from_millis(5));

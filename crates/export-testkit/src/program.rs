@@ -1,4 +1,5 @@
-//! Programs of the project, run with the given settings only: the developer's environment is not inherited.
+//! Programs of the project, run with the given settings only: the developer's environment is not
+//! inherited.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::memory_group::MemoryGroup;
 
-/// Longest wait for a program to do what it should.
+/// Longest wait for an expected step of a program.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program and its settings.
@@ -19,22 +20,23 @@ pub struct Program {
     path: String,
     arguments: Vec<String>,
     settings: BTreeMap<String, String>,
-    /// A shell script that starts it, as `"$@"`; without one it is started directly.
+    /// A shell script that starts the program as `"$@"`; without it the program is started
+    /// directly.
     wrapper: Option<String>,
 }
 
-/// What an ended program leaves.
+/// The exit of a program and its output.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code; `None` after a signal.
+    /// The exit code; `None` after a signal.
     pub code: Option<i32>,
-    /// All that it wrote, to both outputs.
+    /// The output to stdout and stderr.
     pub output: String,
-    /// How long it took: from its start, or from the signal that ended it.
+    /// The duration: from the program's start, or from the signal that ended it.
     pub took: Duration,
 }
 
-/// A program at work; killed when dropped.
+/// A running program; killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -55,28 +57,28 @@ impl Program {
         }
     }
 
-    /// The same in this memory group, from its first instruction on.
+    /// Runs the program in this memory group, from its first instruction on.
     #[must_use]
     pub fn within(mut self, group: &MemoryGroup) -> Self {
         self.wrapper = Some(group.entering_script());
         self
     }
 
-    /// The same with this setting.
+    /// Adds this setting.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// The same without this setting. Panics when it has none.
+    /// Removes this setting. Panics when it is not set.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.settings.remove(name).unwrap_or_else(|| panic!("{name} was not set"));
         self
     }
 
-    /// Starts it. Panics when it cannot be started.
+    /// Starts the program. Panics when it cannot be started.
     pub fn start(&self) -> Running {
         let mut command = match &self.wrapper {
             None => Command::new(&self.path),
@@ -113,7 +115,7 @@ impl Program {
         Running { readers: readers.collect(), child, output, started_at: Instant::now() }
     }
 
-    /// Runs it to its own end. Panics when it does not end in time.
+    /// Runs the program until it exits. Panics when it does not exit in time.
     pub fn run(&self) -> Ended {
         let mut running = self.start();
         let started_at = running.started_at;
@@ -122,12 +124,13 @@ impl Program {
 }
 
 impl Running {
-    /// All that it has written so far.
+    /// The output so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until it has written this text. Panics when it ends before, or does not write it in time.
+    /// Waits until the program has written this text. Panics when it exits before, or does not
+    /// write it in time.
     pub fn until_written(&mut self, text: &str) {
         loop {
             let exit = self.exit_status();
@@ -141,50 +144,53 @@ impl Running {
         }
     }
 
-    /// Its exit code, once it has ended; `Some(None)` after a signal.
+    /// The exit code, if the program has exited; `Some(None)` after a signal.
     pub fn exit_status(&mut self) -> Option<Option<i32>> {
         let status = self.child.try_wait().unwrap_or_else(|error| panic!("no status: {error}"));
         status.map(|status| status.code())
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends it SIGTERM and waits for its end. Panics when it does not end in time.
+    /// Sends SIGTERM and waits for the exit. Panics when the program does not exit in time.
     pub fn terminate(mut self) -> Ended {
         let asked_at = self.ask_to_end();
         self.ended(asked_at)
     }
 
-    /// Sends it SIGINT, as Ctrl-C does, and waits for its end. Panics when it does not end in time.
+    /// Sends SIGINT, as Ctrl-C does, and waits for the exit. Panics when the program does not exit
+    /// in time.
     pub fn interrupt(mut self) -> Ended {
         let asked_at = Instant::now();
         self.signal("INT");
         self.ended(asked_at)
     }
 
-    /// Sends it SIGTERM and does not wait; returns when that was, for [`Self::until_ended`].
+    /// Sends SIGTERM without waiting; returns the time of the signal, for [`Self::until_ended`].
     pub fn ask_to_end(&self) -> Instant {
         let asked_at = Instant::now();
         self.signal("TERM");
         asked_at
     }
 
-    /// Waits for its end; what it took counts from `since`. Panics when it does not end in time.
+    /// Waits for the exit; the duration counts from `since`. Panics when the program does not exit
+    /// in time.
     pub fn until_ended(&mut self, since: Instant) -> Ended {
         self.ended(since)
     }
 
-    /// Ends it with SIGKILL, so that it can put nothing away, and waits until it is gone.
+    /// Kills the program with SIGKILL, so that it cannot clean up, and waits until it is gone.
     pub fn kill(&mut self) -> Ended {
         let killed_at = Instant::now();
         self.child.kill().unwrap_or_else(|error| panic!("SIGKILL could not be sent: {error}"));
         self.ended(killed_at)
     }
 
-    /// Stops it where it stands (SIGSTOP), with all its connections open; returns when all its threads have stopped.
+    /// Stops the program (SIGSTOP), with all its connections open; returns when all its threads
+    /// have stopped.
     pub fn freeze(&self) {
         self.signal("STOP");
         let stopped_by = Instant::now() + PATIENCE;
@@ -194,12 +200,12 @@ impl Running {
         }
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes the program (SIGCONT).
     pub fn thaw(&self) {
         self.signal("CONT");
     }
 
-    /// Whether every thread is stopped; the kernel stops them one by one.
+    /// Whether every thread is stopped; the kernel stops them one after the other.
     fn is_frozen(&self) -> bool {
         let threads = fs::read_dir(format!("/proc/{}/task", self.id()));
         let threads = threads.unwrap_or_else(|error| panic!("process {} is not there: {error}", self.id()));
@@ -231,21 +237,21 @@ impl Running {
 
 /// Sends a signal to a process, or with `-` before its number to a process group.
 pub(crate) fn signal(name: &str, target: &str) {
-    // The shell's own `kill`: not every machine has a program of that name.
+    // The shell's built-in `kill`: some machines have no program of that name.
     let killed = Command::new("/bin/sh").args(["-c", "kill -s \"$0\" -- \"$1\"", name, target]).status();
     assert!(killed.is_ok_and(|status| status.success()), "SIG{name} could not be sent to {target}");
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It has ended already, or the test has failed.
+        // The program has exited already, or the test has failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs the program; it must end within two seconds with a failure that names the setting and repeats no value that holds
-/// `hunter2`. Panics otherwise.
+/// Runs the program, which must exit within two seconds with an error that names the setting and
+/// repeats no value that contains `hunter2`. Panics otherwise.
 pub fn assert_refuses(program: &Program, setting: &str) {
     let ended = program.run();
     let output = &ended.output;

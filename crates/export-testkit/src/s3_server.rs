@@ -1,6 +1,7 @@
-//! An S3 server for one machine: objects are files below a directory, and each key may do what its policy says.
+//! An S3 server for one machine: objects are files below a directory, and each key has the
+//! permissions of its policy.
 //!
-//! The policies are the documents that S3 itself takes, so what is tried here is what a deployment gets.
+//! The policies have the format of S3's own, so a deployment behaves like the tests.
 
 mod access_log;
 mod lifecycle;
@@ -28,17 +29,17 @@ pub use policy::Policy;
 
 use lifecycle::Lifecycles;
 
-/// How long requests under way may take after the stop signal.
+/// How long requests in progress may take after the stop signal.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A key and what it may do.
+/// A key and its permissions.
 #[derive(Debug)]
 pub struct Identity {
     /// The key's id.
     pub access_key_id: String,
     /// The key.
     pub secret_access_key: String,
-    /// What it may do; none: everything.
+    /// Its permissions; `None` means all.
     pub policy: Option<Policy>,
 }
 
@@ -49,7 +50,7 @@ pub struct S3Server {
 }
 
 impl S3Server {
-    /// A server of the buckets below `root`, which is made when missing.
+    /// A server of the buckets below `root`, which is created if missing.
     pub fn new(root: &Path, identities: Vec<Identity>) -> io::Result<Self> {
         std::fs::create_dir_all(root)?;
         let files = FileSystem::new(root).map_err(|error| io::Error::other(format!("{error:?}")))?;
@@ -68,14 +69,14 @@ impl S3Server {
         Ok(Self { service: builder.build(), log: AccessLog::default() })
     }
 
-    /// Notes every request that may change something in this log.
+    /// Logs every request that may change something in this file.
     #[must_use]
     pub fn logging_to(mut self, log: AccessLog) -> Self {
         self.log = log;
         self
     }
 
-    /// Serves until `stop` is ready, then gives requests under way a few seconds.
+    /// Serves until `stop` is ready, then waits a few seconds for requests in progress.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -115,7 +116,7 @@ impl S3Server {
             let connection = server.serve_connection(TokioIo::new(socket), service).into_owned();
             let connection = connections.watch(connection);
             tokio::spawn(async move {
-                // A client that goes away in mid-request is its own business.
+                // A client that disconnects in mid-request is not an error of the server.
                 let _ = connection.await;
             });
         }
@@ -155,7 +156,8 @@ impl S3Access for Rights {
         let is_allowed = key.is_some_and(|key| self.allow(&key, context));
         let makes_it = context.s3_op().name() == "CreateBucket";
         match context.s3_path().get_bucket_name() {
-            // As S3 does: everybody with a valid key learns that there is no such bucket. (The file system behind this would make it.)
+            // Like S3: every client with a valid key learns that the bucket does not exist. (The
+            // file system behind this would create it.)
             Some(bucket) if !makes_it && !self.root.join(bucket).is_dir() => Err(s3_error!(NoSuchBucket)),
             _ if is_allowed => Ok(()),
             _ => Err(s3_error!(AccessDenied, "Access Denied")),
@@ -163,7 +165,7 @@ impl S3Access for Rights {
     }
 }
 
-/// The action that S3 asks for. What has none here can be had by administrators only.
+/// The corresponding S3 action. An operation without one is for administrators only.
 fn action(operation: &str) -> Option<&'static str> {
     Some(match operation {
         "GetObject" | "HeadObject" => "s3:GetObject",

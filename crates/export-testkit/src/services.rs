@@ -2,10 +2,10 @@
 
 use std::env;
 
-/// Addresses and keys of the services, as `cargo xtask test` hands them to every test.
+/// Addresses and keys of the services, which `cargo xtask test` passes to every test.
 #[derive(Clone)]
 pub struct Services {
-    /// `TEST_MONGODB_URI`: a replica set, of one node at least, with an administrator's user.
+    /// `TEST_MONGODB_URI`: a replica set of at least one node, with an administrator's user.
     pub mongodb_uri: String,
     /// `TEST_RABBITMQ_URL`: AMQP 0-9-1.
     pub rabbitmq_url: String,
@@ -20,7 +20,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// Reads the variables named at the fields; panics with the name of one that is missing.
+    /// Reads the variables named at the fields; panics with the name of a missing one.
     pub fn from_environment() -> Self {
         Self {
             mongodb_uri: required("TEST_MONGODB_URI"),
@@ -32,12 +32,12 @@ impl Services {
         }
     }
 
-    /// Host and port of a MongoDB node, for a proxy before it.
+    /// Host and port of a MongoDB node, for a proxy in front of it.
     pub fn mongodb_address(&self) -> &str {
         self.mongodb_parts().1
     }
 
-    /// Connection string of the same node and user, but by way of this address.
+    /// Connection string of the same node and user, with this address.
     pub fn mongodb_uri_through(&self, address: &str) -> String {
         self.mongodb_uri_of(self.mongodb_parts().0, address)
     }

@@ -1,6 +1,6 @@
-//! Is this result the export that it should be? Byte by byte against the reference, manifest included.
+//! Compares a result with the reference export, byte by byte and including the manifest.
 //!
-//! Start at [`compare`] for a zip and at [`compare_objects`] for files that are objects of their own.
+//! Start at [`compare`] for a zip and at [`compare_objects`] for separate files.
 
 use std::fmt::{self, Display};
 use std::io::{Read, Seek};
@@ -20,11 +20,11 @@ pub use packing::read_folder;
 /// Name of the manifest: the last entry of an archive, or an object.
 const MANIFEST_ENTRY: &str = "manifest.json";
 
-/// Everything in which a result differs from the reference, one sentence each; never empty.
+/// All differences between a result and the reference, one sentence each; never empty.
 #[derive(Debug, Clone)]
 pub struct Differences(pub Vec<String>);
 
-/// A file of a result as read: unpacked, its checksums right.
+/// A file of a result after reading: unpacked, its checksums right.
 struct Entry {
     listed: ListedEntry,
     /// Of the content.
@@ -32,8 +32,9 @@ struct Entry {
     content: Vec<u8>,
 }
 
-/// Compares an archive with the reference export of the same request: names, order and method of the entries, every CSV byte
-/// for byte, every parquet file by types and cells, CRCs, and the manifest's numbers. Reads the whole archive into memory.
+/// Compares an archive with the reference export of the same request: names, order and method of
+/// the entries, every CSV byte for byte, every parquet file by types and cells, CRCs, and the
+/// manifest's numbers. Reads the whole archive into memory.
 pub fn compare(
     archive: impl Read + Seek,
     request: &ReferenceRequest,
@@ -49,8 +50,9 @@ pub fn compare(
     compare_entries(&entries, differences, request, expected)
 }
 
-/// Compares the objects of an export without archive: (name after the prefix, bytes) in any order. A compressed file must be one
-/// gzip member or one zstd frame, since some readers stop after the first. Otherwise as [`compare`].
+/// Compares the objects of an export without archive: (name after the prefix, bytes) in any order.
+/// A compressed file must be one gzip member or one zstd frame, because some readers stop after the
+/// first. Otherwise like [`compare`].
 pub fn compare_objects(
     objects: &[(String, Vec<u8>)],
     request: &ReferenceRequest,
@@ -80,7 +82,7 @@ fn expected_names(expected: &ReferenceExport) -> Vec<&str> {
     files.chain([MANIFEST_ENTRY]).collect()
 }
 
-/// What is in the files. `differences` are those found while they were unpacked.
+/// The content of the files. `differences` are those found while unpacking.
 fn compare_entries(
     entries: &[Entry],
     mut differences: Vec<String>,
@@ -116,7 +118,8 @@ fn compare_entries(
     }
 }
 
-/// Where two texts part, with the number of the line counted from 1; `None` when they are equal.
+/// The first difference between two texts, with the number of the line counted from 1; `None` when
+/// they are equal.
 pub fn first_difference(expected: &[u8], found: &[u8]) -> Option<String> {
     if expected == found {
         return None;

@@ -1,4 +1,4 @@
-//! The addresses that webhooks may go to: public ones, and those that the operator allows.
+//! The addresses that webhooks may go to: public ones, and ones that the operator allows.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;

@@ -1,6 +1,7 @@
-//! The source as one job may see it: the vehicles that whoever asked for it may export, and no others.
+//! The source as one job sees it: only the vehicles that the job's caller may export.
 //!
-//! The API has checked what a request names; this is what "all vehicles" means, and the check that counts: here the vehicles are read.
+//! The API has checked the vehicles that a request names. This check is the decisive one, because
+//! it is where vehicles are read. It also defines what "all vehicles" means for a request.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use export_core::access::AllowedVehicles;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
 
-/// A source with the allowed vehicles only: the others do not exist.
+/// A source in which vehicles that are not allowed do not exist.
 #[derive(Debug)]
 pub struct AllowedSource<S> {
     source: Arc<S>,
@@ -16,7 +17,7 @@ pub struct AllowedSource<S> {
 }
 
 impl<S> AllowedSource<S> {
-    /// What is allowed of a source.
+    /// The allowed part of a source.
     pub fn new(source: Arc<S>, allowed: AllowedVehicles) -> Self {
         Self { source, allowed }
     }
@@ -33,7 +34,7 @@ impl<S: Source + Send> Source for AllowedSource<S> {
         if vehicles.iter().all(|vehicle| self.allowed.contains(vehicle)) {
             return self.source.parameters(vehicles);
         }
-        Err(SourceError::new("a vehicle that is not allowed was asked for"))
+        Err(SourceError::new("access denied to a vehicle"))
     }
 
     fn open<'a>(
@@ -45,6 +46,6 @@ impl<S: Source + Send> Source for AllowedSource<S> {
         if self.allowed.contains(vehicle) {
             return self.source.open(vehicle, parameter, documents);
         }
-        Err(SourceError::new("a vehicle that is not allowed was asked for"))
+        Err(SourceError::new("access denied to a vehicle"))
     }
 }

@@ -14,133 +14,152 @@ use export_source::{Catalog, SourceThrottle, VehicleDatabases};
 use export_store::{JobStore, MongoClient, RunSlots};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::catalog::{CatalogKeeper, note_end};
+use crate::catalog::{CatalogKeeper, log_unexpected_end};
 use crate::config::Config;
-use crate::export::{Exporter, STOPPING};
-use crate::places::FleetPlaces;
+use crate::export::Exporter;
+use crate::run_slots::WorkerRunSlots;
+use crate::shutdown::Shutdown;
+use crate::supervision::{AttemptServices, DISCARD_TIMEOUT};
 use crate::worker::Worker;
 
-/// How often the services behind the worker are asked for a sign of life.
-const WATCH: Duration = Duration::from_secs(5);
-/// Time between tries while the worker waits for a service at its start.
-const WAIT: Duration = Duration::from_secs(2);
+/// Time between two health checks of the services that the worker uses.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two looks at the consumer, which becomes ready last at the start.
+const CONSUMER_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// Time between two tries to reach a service at the start.
+const START_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The worker before it works.
+/// The worker before it runs.
 #[derive(Debug)]
 pub struct App {
-    mongo: MongoClient,
-    source: MongoClient,
+    services: Services,
     worker: Worker,
     consumer: ConsumerSettings,
     catalog: CatalogKeeper,
-    hand_over: CancellationToken,
+    shutdown: Shutdown,
     grace: Duration,
 }
 
+/// Clients of the services whose health is the worker's readiness.
+#[derive(Clone, Debug)]
+struct Services {
+    mongo: MongoClient,
+    source: MongoClient,
+    results: ResultBucket,
+}
+
 impl App {
-    /// Prepares all clients. Connects to nothing yet: what is not there is waited for.
+    /// Creates all clients. Connects to nothing yet: [`App::run`] waits for services that are down.
     pub async fn build(config: &Config, results: ResultBucket, owner: String) -> anyhow::Result<Self> {
         init_metrics();
-        let mongo = export_store::connect(&config.mongo.uri, "exports-worker")
-            .await
-            .context("MONGODB_URI cannot be used")?;
-        // A client of its own even where the server is the same: heartbeats wait for no connection behind reads.
-        let (uri, name) = match &config.source.uri {
-            None => (&config.mongo.uri, "MONGODB_URI"),
-            Some(uri) => (uri, "SOURCE_MONGODB_URI"),
-        };
-        let source = export_source::connect_source(uri, "exports-worker", config.reading.max_reads)
-            .await
-            .with_context(|| format!("{name} cannot be used"))?;
-        let throttle = SourceThrottle::new(&source, config.reading);
+        let services = connect(config, results).await?;
+        let (mongo, database) = (&services.mongo, &config.mongo.jobs_database);
+        let throttle = SourceThrottle::new(&services.source, config.reading);
+        let vehicles = VehicleDatabases::with_throttle(&throttle, &config.source.vehicle_database_prefix);
+        let shutdown = Shutdown::default();
+
+        let slots = WorkerRunSlots::new(
+            Arc::new(RunSlots::new(mongo, database)),
+            config.worker.max_running_exports,
+            owner.clone(),
+            config.terms.lease,
+            shutdown.clone(),
+        );
         let niceness = config.niceness;
-        let jobs = JobStore::new(&mongo, &config.mongo.jobs_database);
-        let hand_over = CancellationToken::new();
-        let exporter = Exporter {
-            jobs: jobs.clone(),
-            vehicles: VehicleDatabases::with_throttle(&throttle, &config.source.vehicle_database_prefix),
-            results,
-            engine: Engine::with_threads(config.threads, move || niceness.keep_this_thread_in_background())
-                .context("WORKER_THREADS cannot be started")?,
-            budget: config.budget,
-            hand_over: hand_over.clone(),
-            ending: TaskTracker::new(),
+        let engine = Engine::with_threads(config.threads, move || niceness.keep_this_thread_in_background())
+            .context("WORKER_THREADS cannot be started")?;
+        let exporter = Exporter::new(vehicles.clone(), services.results.clone(), engine, config.budget);
+        let attempts = AttemptServices {
+            jobs: Arc::new(JobStore::new(mongo, database)),
+            writer: Arc::new(exporter),
+            shutdown: shutdown.clone(),
+            terms: config.terms,
         };
+        let catalog = CatalogKeeper::new(
+            Catalog::new(mongo, database),
+            vehicles,
+            owner.clone(),
+            config.worker.catalog_refresh,
+        );
+        let worker = Worker::new(attempts, slots, owner);
         let consumer = ConsumerSettings {
             url: config.rabbitmq_url.clone(),
             topology: config.topology.clone(),
             concurrency: config.worker.concurrency.get(),
             is_consuming: Arc::new(AtomicBool::new(false)),
         };
-        let catalog = CatalogKeeper {
-            catalog: Catalog::new(&mongo, &config.mongo.jobs_database),
-            vehicles: exporter.vehicles.clone(),
-            owner: owner.clone(),
-            refresh: config.worker.catalog_refresh,
-        };
-        let places = FleetPlaces::new(
-            RunSlots::new(&mongo, &config.mongo.jobs_database),
-            config.worker.max_running_exports,
-            owner.clone(),
-            config.terms.lease,
-            exporter.ending.clone(),
-        );
-        let worker = Worker { jobs, exporter, places, owner, terms: config.terms };
-        Ok(Self { mongo, source, worker, consumer, catalog, hand_over, grace: config.worker.grace })
+        Ok(Self { services, worker, consumer, catalog, shutdown, grace: config.worker.grace })
     }
 
-    /// Works until `stop`; then running exports get a few seconds to end, and the rest is handed over.
+    /// Runs until `stop` is cancelled. Then running exports get the grace period to finish, and the
+    /// rest is handed over to other workers.
     pub async fn run(self, admin: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
         let readiness = Readiness::of(&["mongodb", "rabbitmq", "s3", "source"]);
         tokio::spawn(serve_health(admin, readiness.clone()));
-
-        let results = self.worker.exporter.results.clone();
-        let waiting = async {
-            wait_for("mongodb", &readiness, || self.mongo.ping()).await;
-            wait_for("source", &readiness, || self.source.ping()).await;
-            wait_for("s3", &readiness, || results.check()).await;
-        };
         tokio::select! {
-            () = waiting => {}
+            () = self.services.wait_until_reachable(&readiness) => {}
             () = stop.cancelled() => return Ok(()),
         }
-        tokio::spawn(watch(
-            self.mongo,
-            self.source,
-            results,
-            Arc::clone(&self.consumer.is_consuming),
-            readiness,
-        ));
+        tokio::spawn(self.services.watch(Arc::clone(&self.consumer.is_consuming), readiness));
+        let shutdown = self.shutdown;
+        tokio::spawn(shutdown.clone().follow(stop, self.grace));
 
-        let keeping_catalog = tokio::spawn(self.catalog.run(stop.clone()));
-
-        let (grace_stop, hand_over) = (stop.clone(), self.hand_over);
-        tokio::spawn(async move {
-            grace_stop.cancelled().await;
-            tokio::time::sleep(self.grace).await;
-            hand_over.cancel();
-        });
-        let mut worker = self.worker;
-        worker.places.stop = stop.clone();
-        let ending = worker.exporter.ending.clone();
-        consume(self.consumer, stop, move |body| worker.clone().handle(body)).await;
-        // Exports that were handed over are throwing away what they have uploaded.
-        ending.close();
-        if tokio::time::timeout(STOPPING, ending.wait()).await.is_err() {
-            warn!(
-                "an export that was handed over has not ended; the bucket's lifecycle removes what it has uploaded"
-            );
+        let keeping_catalog = tokio::spawn(self.catalog.run(shutdown.intake().clone()));
+        let worker = self.worker;
+        consume(self.consumer, shutdown.intake().clone(), move |body| worker.clone().handle(body)).await;
+        // Exports that were handed over are discarding their uploads.
+        if !shutdown.wait_for_tasks(DISCARD_TIMEOUT).await {
+            warn!("an export that was handed over has not ended; the bucket's lifecycle removes its uploads");
         }
-        note_end(keeping_catalog.await);
+        log_unexpected_end(keeping_catalog.await);
         info!("stopped");
         Ok(())
     }
 }
 
-/// Waits until a service answers, with a line in the log for each try that fails.
+/// Creates the clients of all services but the broker.
+async fn connect(config: &Config, results: ResultBucket) -> anyhow::Result<Services> {
+    let mongo = export_store::connect(&config.mongo.uri, "exports-worker")
+        .await
+        .context("MONGODB_URI cannot be used")?;
+    // A separate client even if the server is the same, so that heartbeats never wait for a
+    // connection behind reads.
+    let (uri, name) = match &config.source.uri {
+        None => (&config.mongo.uri, "MONGODB_URI"),
+        Some(uri) => (uri, "SOURCE_MONGODB_URI"),
+    };
+    let source = export_source::connect_source(uri, "exports-worker", config.reading.max_reads)
+        .await
+        .with_context(|| format!("{name} cannot be used"))?;
+    Ok(Services { mongo, source, results })
+}
+
+impl Services {
+    async fn wait_until_reachable(&self, readiness: &Readiness) {
+        wait_for("mongodb", readiness, || self.mongo.ping()).await;
+        wait_for("source", readiness, || self.source.ping()).await;
+        wait_for("s3", readiness, || self.results.check()).await;
+    }
+
+    /// Keeps the readiness up to date. Never returns.
+    async fn watch(self, is_consuming: Arc<AtomicBool>, readiness: Readiness) {
+        let looks_per_check = CHECK_INTERVAL.as_millis() / CONSUMER_CHECK_INTERVAL.as_millis();
+        loop {
+            readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
+            readiness.note("mongodb", self.mongo.ping().await);
+            readiness.note("source", self.source.ping().await);
+            readiness.note("s3", self.results.check().await);
+            for _ in 0..looks_per_check {
+                tokio::time::sleep(CONSUMER_CHECK_INTERVAL).await;
+                readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
+            }
+        }
+    }
+}
+
+/// Waits until a service is reachable. Each failed try is logged.
 async fn wait_for<E, F>(service: &'static str, readiness: &Readiness, check: impl Fn() -> F)
 where
     E: std::error::Error + 'static,
@@ -153,27 +172,6 @@ where
         if is_reached {
             return;
         }
-        tokio::time::sleep(WAIT).await;
-    }
-}
-
-/// Keeps the readiness true while the worker works.
-async fn watch(
-    mongo: MongoClient,
-    source: MongoClient,
-    results: ResultBucket,
-    is_consuming: Arc<AtomicBool>,
-    readiness: Readiness,
-) {
-    loop {
-        readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
-        readiness.note("mongodb", mongo.ping().await);
-        readiness.note("source", source.ping().await);
-        readiness.note("s3", results.check().await);
-        // The queue is the part that comes last at the start: looked at more often than the others are asked.
-        for _ in 0..WATCH.as_secs() * 4 {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-            readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
-        }
+        tokio::time::sleep(START_RETRY_INTERVAL).await;
     }
 }

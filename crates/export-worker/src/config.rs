@@ -1,4 +1,4 @@
-//! Settings of `exports-worker`: the groups that it uses, and what needs the types of other crates.
+//! Settings of `exports-worker`: its groups of settings, resolved to the types of other crates.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -20,7 +20,7 @@ use export_settings::{SecretString, SettingError};
 use export_source::ReadLimits;
 
 use crate::niceness::Niceness;
-use crate::worker::Terms;
+use crate::terms::Terms;
 
 /// Most threads that are started on a machine with many cores.
 const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -73,11 +73,11 @@ pub enum Command {
 pub struct Config {
     /// How much the worker does.
     pub worker: WorkerSettings,
-    /// What each export may hold in memory.
+    /// Memory budget of each export.
     pub budget: MemoryBudget,
     /// Threads that encode and compress.
     pub threads: NonZeroUsize,
-    /// How far all threads leave the processor to other programs.
+    /// Niceness of all threads.
     pub niceness: Niceness,
     /// Where health, readiness and metrics listen.
     pub admin: SocketAddr,
@@ -85,13 +85,13 @@ pub struct Config {
     pub mongo: MongoSettings,
     /// The vehicles' databases.
     pub source: SourceSettings,
-    /// How much the vehicles' databases are read at a time.
+    /// Limits on reading the vehicles' databases.
     pub reading: ReadLimits,
     /// The broker.
     pub rabbitmq_url: SecretString,
     /// The names of exchanges and queues.
     pub topology: Topology,
-    /// How jobs are held, tried again and given back.
+    /// How jobs are held and retried, and how long results are kept.
     pub terms: Terms,
     /// The result bucket.
     pub s3: S3Settings,
@@ -103,14 +103,14 @@ impl Cli {
         self.health.listen
     }
 
-    /// How far the worker's threads leave the processor to other programs: needed first, since
-    /// threads are started with it.
+    /// Niceness of the worker's threads. Needed before any thread is started, because threads inherit
+    /// it.
     pub fn niceness(&self) -> Niceness {
         Niceness::new(self.worker.nice)
     }
 
-    /// Checks what the parser of the command line could not: secrets, and settings that depend on
-    /// each other.
+    /// Checks what the command-line parser cannot check: secrets, and settings that depend on each
+    /// other.
     pub fn resolve(&self) -> Result<Config, SettingError> {
         let worker = &self.worker;
         Ok(Config {
@@ -139,7 +139,7 @@ impl Cli {
     }
 }
 
-/// The memory for all exports at a time; the default is enough for any number of them.
+/// The memory budget of all concurrent exports; the default suffices for any number of them.
 fn budget(worker: &WorkerSettings) -> Result<MemoryBudget, SettingError> {
     let exports = NonZeroUsize::from(worker.concurrency);
     let min_mib = MemoryBudget::LEAST_MIB_PER_EXPORT * exports.get();

@@ -1,32 +1,32 @@
-//! What becomes of a job whose export failed. Decided where the failure happens, because only there it is known.
+//! What happens to a job whose attempt failed. The place where the failure happens decides, because
+//! only that place knows the cause.
 
 use std::fmt;
 
 use export_core::job::Failure;
+use tokio::task::JoinError;
 
-/// Retry or give up.
+/// What happens to the job after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Another attempt may fare better.
+    /// Retryable error: another attempt may succeed.
     Retry,
-    /// Another attempt would end the same way.
+    /// Permanent error: another attempt would fail too.
     Fail,
-    /// The worker cannot go on with it, through no fault of the job: it is to start again at once, elsewhere if the worker is going.
+    /// The worker cannot continue, through no fault of the job: the job is due again at once, and
+    /// the attempt does not count.
     HandOver,
-    /// The job's owner wants it to end.
+    /// A cancel was requested.
     Cancel,
-    /// The job is no longer this worker's; nothing may be touched.
+    /// The job's lease is lost, so the worker must not change anything.
     Abandon,
 }
 
-/// An export that failed.
+/// A failed attempt.
 #[derive(Debug)]
 pub struct JobError {
-    /// What becomes of the job.
-    pub disposition: Disposition,
-    /// What clients are told: no driver output, no secrets.
-    pub failure: Failure,
-    /// What the log is told.
+    disposition: Disposition,
+    failure: Failure,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -36,35 +36,41 @@ impl JobError {
         Self { disposition, failure, source: None }
     }
 
-    /// Worth another attempt.
+    /// A retryable error.
     pub fn retry(code: &str, message: impl Into<String>) -> Self {
         Self::new(Disposition::Retry, code, message)
     }
 
-    /// Not worth another attempt.
+    /// A permanent error.
     pub fn fail(code: &str, message: impl Into<String>) -> Self {
         Self::new(Disposition::Fail, code, message)
     }
 
-    /// The worker is stopping.
-    pub fn hand_over() -> Self {
-        Self::new(Disposition::HandOver, "worker_stopped", "the worker was stopped; another one goes on")
+    /// A task of the export panicked: a defect of this program. Retryable, because another attempt
+    /// may not meet it.
+    pub fn panicked(panic: JoinError) -> Self {
+        Self::retry("internal", "the export engine failed").because(panic)
     }
 
-    /// Its place among the running exports is another's by now: there would be more of them than there may be.
-    pub fn place_lost() -> Self {
-        let message = "the export's place was given to another one; it goes on when there is room";
+    /// The worker is stopping.
+    pub fn hand_over() -> Self {
+        Self::new(Disposition::HandOver, "worker_stopped", "the worker was stopped; another worker continues")
+    }
+
+    /// The run slot's lease is lost: continuing would exceed the limit on running exports.
+    pub fn slot_lost() -> Self {
+        let message = "the worker lost the export's run slot; the export is retried when a slot is free";
         Self::new(Disposition::HandOver, "place_lost", message)
     }
 
-    /// The job is to end.
+    /// A cancel was requested.
     pub fn cancelled() -> Self {
         Self::new(Disposition::Cancel, "cancelled", "the export was cancelled")
     }
 
-    /// The lease is lost.
+    /// The job's lease is lost.
     pub fn abandon() -> Self {
-        Self::new(Disposition::Abandon, "lease_lost", "the job's lease is no longer this worker's")
+        Self::new(Disposition::Abandon, "lease_lost", "the worker lost the job's lease")
     }
 
     /// Adds the cause, for the log.
@@ -73,10 +79,20 @@ impl JobError {
         self.source = Some(source.into());
         self
     }
+
+    /// What happens to the job.
+    pub fn disposition(&self) -> Disposition {
+        self.disposition
+    }
+
+    /// The error for clients: without driver output and secrets.
+    pub fn failure(&self) -> &Failure {
+        &self.failure
+    }
 }
 
 impl fmt::Display for JobError {
-    /// The message with all causes: for the log.
+    /// The message with all causes, for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.failure.message)?;
         let first = self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
@@ -84,5 +100,27 @@ impl fmt::Display for JobError {
             write!(f, ": {cause}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_log_gets_the_causes() {
+        let error = JobError::retry("source_unavailable", "the source could not be read")
+            .because(std::io::Error::other("connection to user:hunter2@db refused"));
+        assert_eq!(error.failure().message, "the source could not be read");
+        assert_eq!(error.to_string(), "the source could not be read: connection to user:hunter2@db refused");
+    }
+
+    #[test]
+    fn a_stopped_worker_and_a_lost_slot_do_not_count_as_attempts() {
+        for (error, code) in
+            [(JobError::hand_over(), "worker_stopped"), (JobError::slot_lost(), "place_lost")]
+        {
+            assert_eq!((error.disposition(), &*error.failure().code), (Disposition::HandOver, code));
+        }
     }
 }

@@ -1,32 +1,116 @@
-//! The heartbeat: keeps the lease while the export moves, and tells how far it is.
+//! The heartbeat of a running export: renews the leases of the job and of its run slot, and reports
+//! progress.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::future::Future;
+use std::time::Duration;
 
 use export_core::causes;
-use export_core::job::{Fence, Progress};
+use export_core::job::Progress;
 use export_engine::Meter;
-use export_store::{Held, JobStore};
-use tokio::time::timeout;
+use export_store::{Held, StoreError};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
+use crate::claimed_job::ClaimedJob;
 use crate::disposition::JobError;
-use crate::places::HeldPlace;
+use crate::job_operations::JobOperations;
 
-/// Heartbeats in the time of a lease: often enough for an honest progress bar, and for a cancelled export to end soon.
+/// Heartbeats per lease: often enough for a useful progress bar, and for a cancel to be heard soon.
 const BEATS_PER_LEASE: u32 = 15;
-/// How much of the lease is counted on: after this share without a renewal the job may be another worker's, for all we know.
-const COUNTED_ON: f64 = 5.0 / 6.0;
-/// Heartbeats without an answer that a lease has room for: one lost connection must not cost an export.
+/// Share of a lease after which an unrenewed lease counts as lost. The margin covers the time in
+/// which the worker's and the server's clocks may disagree about its end.
+const USABLE_SHARE: f64 = 5.0 / 6.0;
+/// Timed-out heartbeats that fit into one lease: one broken connection must not cost an export.
 const TRIES_PER_LEASE: u32 = 6;
-/// The least that an answer is waited for, however short the lease.
-const LEAST_WAIT: Duration = Duration::from_secs(1);
-/// An export that has not moved for this long is stuck. Longer than two requests to S3, one after the other, may take with all
-/// their tries.
+/// Lower bound of a heartbeat's timeout, however short the lease.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// An export without progress for this long is stuck. Longer than two consecutive S3 requests may
+/// take with all their retries.
 const STALL: Duration = Duration::from_mins(7);
 
-/// How far an export is that has run for this long.
-pub fn progress(meter: &Meter, running: Duration) -> Progress {
+/// The heartbeat of one attempt.
+pub(crate) struct Heartbeat<'a> {
+    pub(crate) jobs: &'a dyn JobOperations,
+    pub(crate) claimed: &'a ClaimedJob,
+    pub(crate) meter: &'a Meter,
+    pub(crate) lease: Duration,
+}
+
+impl Heartbeat<'_> {
+    /// Renews both leases until dropped. Returns only with a reason to stop the export.
+    ///
+    /// Of the worker's clock only durations are used, and only of the monotonic one.
+    pub(crate) async fn run(self) -> JobError {
+        let ClaimedJob { fence, claimed_at, slot, .. } = self.claimed;
+        let mut job_lease = LeaseTimer { length: self.lease, renewed_at: *claimed_at };
+        let mut slot_lease = LeaseTimer { length: self.lease, renewed_at: slot.taken_at() };
+        let mut movement = Movement::begin();
+        loop {
+            sleep(self.lease / BEATS_PER_LEASE).await;
+            let progress = progress(self.meter, claimed_at.elapsed());
+            if movement.is_stalled(&progress) {
+                return JobError::retry("stalled", "the export made no progress for seven minutes");
+            }
+            // After a pause of the process it may be too late to ask.
+            let Some(left) = job_lease.left() else { return JobError::abandon() };
+            let limit = left.min((self.lease / TRIES_PER_LEASE).max(MIN_TIMEOUT));
+            let asked_at = Instant::now();
+            let beat = self.jobs.heartbeat(fence, self.lease, &progress);
+            let (beaten, renewed) = both_within(limit, beat, slot.renew()).await;
+            if let Err(stop) = self.note_job(beaten, asked_at, &mut job_lease) {
+                return stop;
+            }
+            if let Err(stop) = self.note_slot(renewed, asked_at, &mut slot_lease) {
+                return stop;
+            }
+        }
+    }
+
+    /// Notes the answer about the job's lease.
+    fn note_job(
+        &self,
+        answer: Option<Result<Held, StoreError>>,
+        asked_at: Instant,
+        lease: &mut LeaseTimer,
+    ) -> Result<(), JobError> {
+        let job_id = self.claimed.fence.job_id;
+        match answer {
+            Some(Ok(Held::Done)) => lease.renewed_at = asked_at,
+            Some(Ok(Held::CancelRequested)) => return Err(JobError::cancelled()),
+            Some(Ok(Held::Lost)) => return Err(JobError::abandon()),
+            Some(Err(error)) => {
+                warn!(job.id = %job_id, error = %causes(&error), "cannot renew a job's lease, retrying");
+            }
+            // The next heartbeat uses another connection.
+            None => warn!(job.id = %job_id, "heartbeat timeout, retrying"),
+        }
+        // The process may have been paused while it waited. Then the export must not end as if the
+        // job were still its own.
+        lease.left().map(drop).ok_or_else(JobError::abandon)
+    }
+
+    /// Notes the answer about the run slot's lease.
+    fn note_slot(
+        &self,
+        answer: Option<Result<bool, StoreError>>,
+        asked_at: Instant,
+        lease: &mut LeaseTimer,
+    ) -> Result<(), JobError> {
+        let job_id = self.claimed.fence.job_id;
+        match answer {
+            Some(Ok(true)) => lease.renewed_at = asked_at,
+            Some(Ok(false)) => return Err(JobError::slot_lost()),
+            Some(Err(error)) => {
+                warn!(job.id = %job_id, error = %causes(&error), "cannot renew a run slot's lease, retrying");
+            }
+            None => warn!(job.id = %job_id, "run slot timeout, retrying"),
+        }
+        lease.left().map(drop).ok_or_else(JobError::slot_lost)
+    }
+}
+
+/// Progress of an export that has run for this long.
+pub(crate) fn progress(meter: &Meter, running: Duration) -> Progress {
     Progress {
         percent: (meter.share_done() * 1000.0).floor() / 10.0,
         vehicles_done: meter.vehicles_done(),
@@ -39,7 +123,8 @@ pub fn progress(meter: &Meter, running: Duration) -> Progress {
     }
 }
 
-/// How long the rest takes if it goes on as so far. Told from the first percent on: before it, chance says more than pace does.
+/// The remaining time at the average speed so far, in seconds. `None` below one per cent, where the
+/// speed is mostly chance.
 fn eta_seconds(share_done: f64, running: Duration) -> Option<u64> {
     if share_done < 0.01 {
         return None;
@@ -53,68 +138,44 @@ fn eta_seconds(share_done: f64, running: Duration) -> Option<u64> {
     Some(left.ceil() as u64)
 }
 
-/// Renews the leases of the job and of its place until dropped. Returns only with a reason to stop the export.
-///
-/// The worker's own clock is read for lengths of time only, and only the one that nobody can set.
-pub async fn beat(
-    jobs: &JobStore,
-    fence: &Fence,
-    lease: Duration,
-    meter: &Arc<Meter>,
-    claimed_at: Instant,
-    place: &HeldPlace,
-) -> JobError {
-    let (mut renewed_at, mut place_renewed_at) = (claimed_at, place.taken_at());
-    let mut last_seen = Progress::default();
-    let mut moved_at = Instant::now();
-    loop {
-        tokio::time::sleep(lease / BEATS_PER_LEASE).await;
-        let now = progress(meter, claimed_at.elapsed());
-        let moved = Progress { eta_seconds: None, ..now.clone() };
-        if moved != last_seen {
-            moved_at = Instant::now();
-            last_seen = moved;
-        } else if moved_at.elapsed() > STALL {
-            return JobError::retry("stalled", "the export made no progress for seven minutes");
-        }
-        let asked_at = Instant::now();
-        let left = lease.mul_f64(COUNTED_ON).saturating_sub(renewed_at.elapsed());
-        if left.is_zero() {
-            // Stopped for a while, perhaps: it is too late to ask.
-            return JobError::abandon();
-        }
-        let limit = left.min((lease / TRIES_PER_LEASE).max(LEAST_WAIT));
-        let (beaten, kept) = each_within(limit, jobs.heartbeat(fence, lease, &now), place.renew()).await;
-        match beaten {
-            Some(Ok(Held::Done)) => renewed_at = asked_at,
-            Some(Ok(Held::CancelRequested)) => return JobError::cancelled(),
-            Some(Err(error)) => {
-                warn!(job.id = %fence.job_id, error = %causes(&error), "a lease could not be renewed, trying again");
-            }
-            Some(Ok(Held::Lost)) => return JobError::abandon(),
-            // The next one goes over another connection, if the lease has room for it.
-            None => warn!(job.id = %fence.job_id, "a heartbeat got no answer, trying again"),
-        }
-        if renewed_at.elapsed() >= lease.mul_f64(COUNTED_ON) {
-            // Stopped while it waited for the answer: too late for another one, and the export must not end meanwhile.
-            return JobError::abandon();
-        }
-        match kept {
-            Some(Ok(true)) => place_renewed_at = asked_at,
-            Some(Ok(false)) => return JobError::place_lost(),
-            Some(Err(error)) => {
-                warn!(job.id = %fence.job_id, error = %causes(&error), "the place could not be kept, trying again");
-            }
-            None => warn!(job.id = %fence.job_id, "the place got no answer, trying again"),
-        }
-        if place_renewed_at.elapsed() >= lease.mul_f64(COUNTED_ON) {
-            return JobError::place_lost();
-        }
+/// A lease as this process knows it.
+struct LeaseTimer {
+    length: Duration,
+    /// A time before the last renewal.
+    renewed_at: Instant,
+}
+
+impl LeaseTimer {
+    /// How long the lease can still be relied on; `None` when it counts as lost.
+    fn left(&self) -> Option<Duration> {
+        let left = self.length.mul_f64(USABLE_SHARE).saturating_sub(self.renewed_at.elapsed());
+        (!left.is_zero()).then_some(left)
     }
 }
 
-/// Asks both at a time. Each answer that comes in time counts, whatever becomes of the other.
-async fn each_within<A, B>(
+/// When an export made progress last.
+struct Movement {
+    last: Progress,
+    moved_at: Instant,
+}
+
+impl Movement {
+    fn begin() -> Self {
+        Self { last: Progress::default(), moved_at: Instant::now() }
+    }
+
+    fn is_stalled(&mut self, progress: &Progress) -> bool {
+        // The remaining time changes without progress.
+        let counts = Progress { eta_seconds: None, ..progress.clone() };
+        if counts != self.last {
+            *self = Self { last: counts, moved_at: Instant::now() };
+        }
+        self.moved_at.elapsed() > STALL
+    }
+}
+
+/// Waits for both at the same time. An answer in time counts, even if the other one is late.
+async fn both_within<A, B>(
     limit: Duration,
     first: impl Future<Output = A>,
     second: impl Future<Output = B>,
@@ -124,24 +185,5 @@ async fn each_within<A, B>(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_answer_counts_although_the_other_does_not_come() {
-        let limit = Duration::from_millis(20);
-        assert_eq!(each_within(limit, ready("job"), pending::<()>()).await, (Some("job"), None));
-        assert_eq!(each_within(limit, pending::<()>(), ready("place")).await, (None, Some("place")));
-    }
-
-    #[test]
-    fn the_rest_takes_as_long_as_the_pace_says() {
-        let minute = Duration::from_mins(1);
-        assert_eq!(eta_seconds(0.0, minute), None);
-        assert_eq!(eta_seconds(0.009, minute), None);
-        assert_eq!(eta_seconds(0.25, minute), Some(180));
-        assert_eq!(eta_seconds(1.0, minute), Some(0));
-    }
-}
+#[path = "heartbeat_tests.rs"]
+mod tests;

@@ -1,16 +1,31 @@
 //! `exports-worker`: takes job ids from the queue and writes their exports.
 //!
-//! One delivery is followed in one pass: [`worker`] (decode → claim → export → commit → ack) → [`export`], the recipe
-//! (plan → open → encode → upload) → the engine. [`disposition`] says what becomes of a job that failed, [`heartbeat`] keeps its
-//! lease, and its place ([`places`]) among the running exports of all workers. Beside that, [`catalog`] keeps the list of vehicles that the API answers from.
+//! Follow one delivery: [`worker`] (decode → claimability → run slot → claim) → [`attempt`] (begin
+//! the result → write → finish → commit → ack) → [`supervision`] (heartbeat, deadline, stop) →
+//! [`export`], the recipe (open → plan → encode → upload), which runs the engine.
+//!
+//! Beside that: [`disposition`] says what happens to a job whose attempt failed, [`heartbeat`]
+//! renews the leases of the job and of its [run slot](run_slots), [`shutdown`] is the cancellation
+//! tree, [`job_operations`] the seam to the job store, and [`catalog`] maintains the list of
+//! vehicles from which the API answers.
 
 pub mod allowed;
 pub mod app;
+mod attempt;
 pub mod catalog;
+mod claimed_job;
 pub mod config;
 pub mod disposition;
 pub mod export;
-pub mod heartbeat;
+mod heartbeat;
+pub mod job_operations;
 pub mod niceness;
-pub mod places;
+mod result_sinks;
+pub mod run_slots;
+pub mod shutdown;
+pub mod supervision;
+pub mod terms;
 pub mod worker;
+
+#[cfg(test)]
+mod testing;

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 fn main() {
     let cli = export_settings::parse::<Cli>();
-    // For all threads, as each inherits it from the one that starts it: threads that read and upload are as busy as those
-    // that compress, and a database on the same machine must not wait for any of them.
+    // Set before any thread is started, because each thread inherits it: threads that read and
+    // upload are as busy as those that compress, and a database on the same machine must not wait
+    // for any of them.
     cli.niceness().apply_to_this_thread();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.as_ref().map_err(|error| anyhow!("no threads can be started: {error}"));
@@ -30,11 +31,12 @@ fn main() {
         }
         2
     });
-    // At once: were the runtime to end first, some of the MongoDB driver's tasks would panic for want of others.
+    // Exits without dropping the runtime: some tasks of the MongoDB driver panic if others are
+    // dropped before them.
     std::process::exit(code);
 }
 
-/// The exit code.
+/// Asks the running worker whether it is ready; returns the exit code.
 async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
     let is_ready = ask_readiness(cli.admin()).await.unwrap_or(false);
     Ok(i32::from(!is_ready))

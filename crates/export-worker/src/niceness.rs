@@ -1,39 +1,42 @@
-//! Threads that give way: what encodes and compresses has time, and who asks a database on the same machine for a point does not.
+//! Priority of the worker's threads: exports must not slow down a database on the same machine.
 
 use tracing::debug;
 
-/// By how much a thread gives way, as Unix counts it: from 0, not at all, to 19.
+/// Niceness of a thread as on Unix: from 0, normal priority, to 19, lowest priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Niceness(u8);
 
 impl Niceness {
-    /// As most services run.
+    /// Normal priority.
     pub const NONE: Self = Self(0);
-    const MOST: u8 = 19;
+    const MAX: u8 = 19;
 
-    /// A nice value from 0 to 19; a larger one counts as 19.
+    /// A niceness from 0 to 19; a larger value counts as 19.
     pub fn new(nice: u8) -> Self {
-        Self(nice.min(Self::MOST))
+        Self(nice.min(Self::MAX))
     }
 
-    /// Makes the calling thread, and it alone, give way from now on. Where the system does not let it, it goes on as it is.
+    /// Sets the niceness of the calling thread only. If the system refuses, the thread keeps its
+    /// priority.
     pub fn apply_to_this_thread(self) {
         if self == Self::NONE {
             return;
         }
-        // Of Linux: a priority belongs to a thread there, and "this process" is the calling thread.
+        // On Linux a priority belongs to a thread, and "this process" means the calling thread.
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::process::setpriority_process(None, self.0.into()) {
-            debug!(%error, "a thread cannot give way to other programs, and goes on as it is");
+            debug!(%error, "cannot lower the priority of a thread");
         }
         #[cfg(not(target_os = "linux"))]
-        debug!("threads do not give way to other programs on this system");
+        debug!("thread priorities are not supported on this system");
     }
 
-    /// The same for a thread that only computes: it works where no usual thread wants the processor, and stops at once when one does.
+    /// Sets the niceness of the calling thread, and makes it run only while no normal thread wants
+    /// the processor. For threads that only compute.
     ///
-    /// A niceness alone lets it finish its slice of time first, which is longer than a database takes for an answer. It is no way for a
-    /// thread that keeps leases: where the machine is busy for long, hardly anything is left for it.
+    /// With a niceness alone, the thread would finish its time slice first, which is longer than a
+    /// database needs for an answer. Not for a thread that renews leases: on a machine that is busy
+    /// for long, it would hardly run.
     pub fn keep_this_thread_in_background(self) {
         self.apply_to_this_thread();
         if self == Self::NONE {
@@ -47,16 +50,18 @@ impl Niceness {
             };
             let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
             let outcome = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-            // It also takes the niceness back, which means nothing now and may not be allowed: so what came of it is asked.
+            // The call also resets the niceness, which has no effect under this policy and may be
+            // refused. So the policy is read back instead of trusting the outcome.
             if thread_schedule_policy() != Ok(idle) {
-                debug!(?outcome, "a thread cannot be kept in the background, and goes on as it is");
+                debug!(?outcome, "cannot move a thread to the background");
             }
         }
     }
 }
 
 impl Default for Niceness {
-    /// About a tenth of the processor time that a usual thread gets beside it; all of it when there is none.
+    /// A thread with this niceness gets about a tenth of the processor time of a normal thread
+    /// beside it, and all of it when there is none.
     fn default() -> Self {
         Self(10)
     }
@@ -66,38 +71,38 @@ impl Default for Niceness {
 mod tests {
     use super::*;
 
-    fn of_this_thread() -> i32 {
+    fn niceness_of_this_thread() -> i32 {
         rustix::process::getpriority_process(None).expect("a priority")
     }
 
     #[test]
-    fn one_thread_gives_way_and_the_others_do_not() {
-        let usual = of_this_thread();
+    fn niceness_is_set_for_one_thread_only() {
+        let normal = niceness_of_this_thread();
         std::thread::spawn(move || {
             Niceness::NONE.apply_to_this_thread();
-            assert_eq!(of_this_thread(), usual);
+            assert_eq!(niceness_of_this_thread(), normal);
             Niceness::default().apply_to_this_thread();
-            assert_eq!(of_this_thread(), usual.max(10));
+            assert_eq!(niceness_of_this_thread(), normal.max(10));
         })
         .join()
         .expect("no panic");
-        assert_eq!(of_this_thread(), usual);
+        assert_eq!(niceness_of_this_thread(), normal);
     }
 
     #[test]
-    fn a_thread_in_the_background_is_alone_there_with_those_it_starts() {
+    fn only_the_thread_and_its_children_are_in_the_background() {
         use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
         let idle = Ok(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle));
-        let of_those = |niceness: Niceness| {
-            let begun = std::thread::spawn(move || {
+        let policies = |niceness: Niceness| {
+            let parent = std::thread::spawn(move || {
                 niceness.keep_this_thread_in_background();
-                let of_child = std::thread::spawn(thread_schedule_policy).join().expect("no panic");
-                (thread_schedule_policy(), of_child)
+                let child = std::thread::spawn(thread_schedule_policy).join().expect("no panic");
+                (thread_schedule_policy(), child)
             });
-            begun.join().expect("no panic")
+            parent.join().expect("no panic")
         };
-        assert_eq!(of_those(Niceness::default()), (idle.clone(), idle.clone()));
-        assert_ne!(of_those(Niceness::NONE).0, idle);
+        assert_eq!(policies(Niceness::default()), (idle.clone(), idle.clone()));
+        assert_ne!(policies(Niceness::NONE).0, idle);
         assert_ne!(thread_schedule_policy(), idle);
     }
 }

@@ -1,7 +1,8 @@
-//! `cargo xtask bench api`: accepting a job side by side with its two bare operations, and a client beside a crowd of slow ones.
+//! `cargo xtask bench api`: accepting a job compared with its two bare operations, and a client's
+//! latency beside many slow ones.
 //!
-//! A program of the crate `export-bench` measures; this command gives it services and optimised programs, and says what the
-//! figures mean.
+//! A program of the crate `export-bench` measures; this command provides services and optimised
+//! programs, and explains the figures.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -18,7 +19,7 @@ use crate::settings::Settings;
 use crate::testing::throw_away;
 use crate::{cli, console, document, foreground};
 
-/// Beside the measurements: starts, and gathering the slow clients.
+/// Time besides the measurements: starts, and connecting the slow clients.
 const BESIDE: Duration = Duration::from_mins(5);
 /// Measurements of a round.
 const MEASUREMENTS: u32 = 4;

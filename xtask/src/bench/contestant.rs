@@ -12,7 +12,7 @@ use crate::bench::measure::{self, Run};
 use crate::bench::service;
 use crate::cli::Contestant;
 
-/// Parts of the stack that work for a contestant, by the name they have in the report.
+/// Parts of the stack that work for a contestant, by their names in the report.
 const SOURCE: [&str; 1] = ["mongodb"];
 const SOURCE_AND_STORE: [&str; 2] = ["mongodb", "s3"];
 
@@ -80,13 +80,13 @@ fn python(field: &Field<'_>) -> anyhow::Result<Run> {
 fn run_to_file(field: &Field<'_>) -> anyhow::Result<Run> {
     let (stack, data) = (field.stack, field.data);
     let file = data.folder.join("run.zip");
-    // The file of an earlier round is no part of this one's work.
+    // The file of an earlier round does not count as this round's result.
     if file.exists() {
         fs::remove_file(&file)?;
     }
     let mut command: Command = stack.command(&stack.programs.cli);
     command.args(["run", "--quiet", "-o"]).arg(&file);
-    // The only name under which it looks for the vehicles.
+    // It looks for the vehicles under this name only.
     let mut settings = stack.environment.iter().chain(&stack.inherited);
     if let Some((_, uri)) = settings.find(|(name, _)| name == "MONGODB_URI") {
         command.env("SOURCE_MONGODB_URI", uri);
@@ -106,7 +106,7 @@ fn run_to_file(field: &Field<'_>) -> anyhow::Result<Run> {
     Ok(run)
 }
 
-/// A run as a program of the benchmark says it was.
+/// A run as reported by a program of the benchmark.
 fn of_itself(process: &'static str, figures: &Value) -> anyhow::Result<Run> {
     let number = |name: &str| figures[name].as_f64().with_context(|| format!("{process} says no {name}"));
     Ok(Run {

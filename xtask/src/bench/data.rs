@@ -17,7 +17,7 @@ const SEED: &str = "1";
 /// Writing ten times the data on a slow machine.
 const WRITE_LIMIT: Duration = Duration::from_mins(30);
 
-/// How much data.
+/// The size of the data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) vehicles: u32,
@@ -25,17 +25,17 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// What the names of its vehicles begin with: fleets of two sizes, and vehicles that were there before, stay apart.
+    /// Prefix of its vehicles' names: keeps fleets of two sizes, and existing vehicles, apart.
     pub(crate) fn prefix(self) -> String {
         format!("bench_{}x{}_vehicle_", self.vehicles, self.days)
     }
 }
 
-/// Where the data are and what is in them.
+/// The data's location and content.
 #[derive(Debug)]
 pub(crate) struct Data {
     pub(crate) size: Size,
-    /// For files of this run.
+    /// The folder for files of this run.
     pub(crate) folder: PathBuf,
     /// The mongodump folder.
     pub(crate) dump: PathBuf,
@@ -50,7 +50,7 @@ pub(crate) struct Data {
     pub(crate) bson_bytes: u64,
     pub(crate) points: u64,
     pub(crate) rows: u64,
-    /// What every contestant's result must be.
+    /// The expected result of every contestant.
     pub(crate) expected: Output,
 }
 
@@ -62,7 +62,7 @@ impl Data {
     }
 }
 
-/// Writes the fleet to both places, and lets the ceiling say what is in it.
+/// Writes the fleet to both places, and gets its figures from the ceiling.
 pub(crate) fn prepare(stack: &Stack, size: Size, level: u32) -> anyhow::Result<Data> {
     let (vehicles, days) = (size.vehicles.to_string(), size.days.to_string());
     let prefix = size.prefix();
@@ -106,7 +106,7 @@ pub(crate) fn prepare(stack: &Stack, size: Size, level: u32) -> anyhow::Result<D
     })
 }
 
-/// What a program says about the CSVs it made.
+/// A program's report about its CSVs.
 pub(crate) fn output(figures: &Value) -> Option<Output> {
     let vehicles = figures["vehicles"].as_array()?.iter().map(|vehicle| {
         Some((
@@ -121,7 +121,7 @@ pub(crate) fn output(figures: &Value) -> Option<Output> {
     })
 }
 
-/// An error unless the CSVs are, byte for byte, what they must be.
+/// An error unless the CSVs equal the expected ones, byte for byte.
 pub(crate) fn check(expected: &Output, found: &Output, what: &str) -> anyhow::Result<()> {
     ensure!(
         expected.vehicles == found.vehicles,

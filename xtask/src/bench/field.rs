@@ -1,4 +1,5 @@
-//! What every contestant runs on, and how the work of the stack's processes is added to a contestant's figures.
+//! The environment of every contestant, and how the work of the stack's processes is added to a
+//! contestant's figures.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +12,7 @@ use crate::bench::data::{self, Data};
 use crate::bench::measure::{self, Run};
 use crate::stack::Stack;
 
-/// A run that takes longer is stuck: Python needs a minute for what the others do in a second.
+/// A run that takes longer is stuck: Python needs a minute for the others' work of a second.
 pub(crate) const RUN_LIMIT: Duration = Duration::from_mins(30);
 
 /// The stack, the data and the settings of one benchmark.
@@ -31,7 +32,8 @@ pub(crate) fn entries(field: &Field<'_>, file: &Path) -> anyhow::Result<measure:
     data::output(&listing).with_context(|| format!("{} has no CSVs", file.display()))
 }
 
-/// Runs `run` and adds the CPU time that these parts of the stack used meanwhile. Parts that this program did not start are left out.
+/// Runs `run` and adds the CPU time that these parts of the stack used meanwhile. Parts that this
+/// program did not start are left out.
 pub(crate) fn with_parts(
     field: &Field<'_>,
     parts: &[&'static str],
@@ -40,7 +42,7 @@ pub(crate) fn with_parts(
     let before = parts_cpu_seconds(field, parts)?;
     let mut run = run()?;
     let after = parts_cpu_seconds(field, parts)?;
-    // In the order of `parts`, since the first process of a run is the contestant's own.
+    // In the order of `parts`, because the first process of a run is the contestant's own.
     for part in parts {
         if let (Some(before), Some(after)) = (before.get(part), after.get(part)) {
             run.cpu_seconds.push((part, after - before));

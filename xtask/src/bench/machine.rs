@@ -1,4 +1,4 @@
-//! The machine a benchmark ran on, in words.
+//! The machine of a benchmark, in words.
 
 use std::fs;
 use std::process::{Command, Stdio};

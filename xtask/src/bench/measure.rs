@@ -1,4 +1,4 @@
-//! What a process costs: wall time, CPU time, peak memory.
+//! The cost of a process: wall time, CPU time, peak memory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,18 +11,18 @@ use serde_json::Value;
 
 use crate::{foreground, interrupt};
 
-/// What `/proc` counts CPU time in; the same on every processor Linux runs these programs on.
+/// Unit of CPU time in `/proc`; the same on every processor on which Linux runs these programs.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// How often a child is looked at: short against the tenths of a second it runs.
+/// Poll interval of a child: short compared with its runtime of tenths of a second.
 const INTERVAL: Duration = Duration::from_millis(2);
-/// How long an interrupted child may take to end by itself.
+/// How long an interrupted child may take to exit before it is signalled again.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// One run of one contestant.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) wall_seconds: f64,
-    /// The wall time as the service itself says, if it does.
+    /// The wall time reported by the service, if it reports one.
     pub(crate) own_seconds: Option<f64>,
     /// CPU seconds by process; the contestant's own is the first.
     pub(crate) cpu_seconds: Vec<(&'static str, f64)>,
@@ -30,7 +30,7 @@ pub(crate) struct Run {
     pub(crate) output: Option<Output>,
 }
 
-/// What a contestant made.
+/// The result of a contestant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
     /// All CSV text.
@@ -49,7 +49,7 @@ pub(crate) struct Child {
     pub(crate) peak_rss_bytes: u64,
 }
 
-/// Runs a program that prints one JSON document, and returns that.
+/// Runs a program that prints one JSON document, and returns the document.
 pub(crate) fn json(command: &mut Command, limit: Duration) -> anyhow::Result<Value> {
     let name = command.get_program().to_string_lossy().into_owned();
     let (status, text) = foreground::capture(command, limit)?;
@@ -57,7 +57,8 @@ pub(crate) fn json(command: &mut Command, limit: Duration) -> anyhow::Result<Val
     serde_json::from_str(&text).with_context(|| format!("{name} printed no JSON"))
 }
 
-/// Runs a program to its end and measures it from outside. What it prints is thrown away, its complaints are not.
+/// Runs a program to its end and measures it from outside. Discards its standard output, not its
+/// standard error.
 pub(crate) fn child(command: &mut Command, limit: Duration) -> anyhow::Result<Child> {
     let name = command.get_program().to_string_lossy().into_owned();
     let started = Instant::now();
@@ -69,7 +70,7 @@ pub(crate) fn child(command: &mut Command, limit: Duration) -> anyhow::Result<Ch
     let mut peak = 0;
     let stat = loop {
         let stat = Stat::of(child.id()).with_context(|| format!("{name} is not in /proc"))?;
-        // Its memory is gone when it has ended, its times stay until it is waited for.
+        // Its memory figures vanish when it ends, its times stay until it is reaped.
         if stat.is_dead {
             break stat;
         }
@@ -86,26 +87,27 @@ pub(crate) fn child(command: &mut Command, limit: Duration) -> anyhow::Result<Ch
     Ok(Child { wall_seconds, cpu_seconds: stat.cpu_seconds, peak_rss_bytes: peak })
 }
 
-/// CPU seconds that all processes of a group have used so far: every part of the stack leads a group of its own.
+/// CPU seconds that all processes of a group have used so far: every part of the stack leads its
+/// own group.
 pub(crate) fn group_cpu_seconds(leader: u32) -> anyhow::Result<f64> {
     let mut seconds = 0.0;
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that has ended meanwhile is no error.
+        // A process that has ended meanwhile is not an error.
         seconds += Stat::of(pid).filter(|stat| stat.group == leader).map_or(0.0, |stat| stat.cpu_seconds);
     }
     Ok(seconds)
 }
 
-/// The most memory a process ever had resident.
+/// Peak resident memory of a process.
 pub(crate) fn peak_rss_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))?;
     Some(kib.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// The part of `/proc/<pid>/stat` that is of interest.
+/// The relevant part of `/proc/<pid>/stat`.
 #[derive(Debug, PartialEq)]
 struct Stat {
     is_dead: bool,

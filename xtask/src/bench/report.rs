@@ -9,7 +9,7 @@ use crate::bench::statistics::Spread;
 use crate::cli::{self, Contestant};
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// Processes by the name they have in the stack, and by the one they have here.
+/// Processes by their names in the stack and in the report.
 const PARTS: [(&str, &str); 6] = [
     ("exports-worker", "worker"),
     ("exports-api", "API"),
@@ -19,7 +19,7 @@ const PARTS: [(&str, &str); 6] = [
     ("rabbitmq", "RabbitMQ"),
 ];
 
-/// Everything that was measured.
+/// All measurements.
 pub(crate) fn text(measured: &[Measured], machine: &str, notes: &[String], arguments: &cli::Bench) -> String {
     let growth = if arguments.growth { " --growth" } else { "" };
     let mut text = format!(
@@ -75,7 +75,7 @@ fn line(sized: &Measured, contestant: Contestant) -> String {
         median(ratio(sized, contestant, Contestant::Ceiling, |run| Some(run.wall_seconds)), 2),
         shown(cpu, 3),
         median(ratio(sized, contestant, Contestant::Ceiling, own_cpu), 2),
-        // A peak only rises: the largest is the one that counts.
+        // A peak only rises, so the largest is the current one.
         peak.map_or_else(|| "–".to_owned(), |peak| format!("{:.0}", peak.max)),
         median(compression, 2),
     )
@@ -109,7 +109,7 @@ fn by_process(sized: &Measured) -> String {
     text
 }
 
-/// What issue and documentation ask for, where it was measured.
+/// The targets of issue and documentation, as far as they were measured.
 fn targets(sized: &Measured) -> String {
     let wall = |run: &Run| Some(run.wall_seconds);
     let rows = [

@@ -11,7 +11,7 @@ pub(crate) fn run(
     contestants: &[Contestant],
     rounds: u32,
 ) -> anyhow::Result<Vec<Vec<(Contestant, Run)>>> {
-    // The first read comes from the disk; no contestant should pay for that.
+    // The first read comes from the disk; no contestant should be charged for it.
     console::step("warming up");
     for contestant in contestants.iter().filter(|contestant| **contestant != Contestant::Python) {
         contestant.run(field)?;
@@ -36,7 +36,8 @@ fn one(
     Ok(results)
 }
 
-/// Each round begins with another contestant, and every other round is reversed, so that no contestant always follows the same one.
+/// Each round begins with another contestant, and every other round is reversed, so that no
+/// contestant always follows the same one.
 fn order(contestants: &[Contestant], round: usize) -> Vec<Contestant> {
     let mut order = contestants.to_vec();
     order.rotate_left(round % contestants.len().max(1));

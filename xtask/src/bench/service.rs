@@ -13,13 +13,13 @@ use crate::bench::measure::{self, Run};
 use crate::http::{self, Poller};
 use crate::{background, interrupt};
 
-/// How often the job is asked for: it bounds what the wall time may be wrong by.
+/// Poll interval of the job: it bounds the error of the wall time.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// The job's own process first.
 const PARTS: [&str; 5] = ["exports-worker", "exports-api", "mongodb", "s3", "rabbitmq"];
 const WORKER: &str = PARTS[0];
 
-/// One export, downloaded afterwards and looked into.
+/// One export, downloaded and checked afterwards.
 pub(crate) fn run(field: &Field<'_>) -> anyhow::Result<Run> {
     let mut job_url = String::new();
     let mut run = with_parts(field, &PARTS, || {
@@ -61,7 +61,8 @@ fn worker_peak_bytes(field: &Field<'_>) -> Option<u64> {
 
 fn post(field: &Field<'_>) -> anyhow::Result<String> {
     let url = format!("{}/export", field.stack.api_url());
-    // Each run reads the source. By the former name of `fresh`, which programs to compare with know as well.
+    // Each run reads the source. Uses the former name of `fresh`, which the compared programs know
+    // as well.
     let body = json!({ "startDate": field.data.start_date, "endDate": field.data.end_date, "fresh": true });
     let (_, job) = http::post(&url, &body)?;
     let id = job["_id"].as_str().context("the answer has no _id")?;

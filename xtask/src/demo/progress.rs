@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The bar's resolution: a tenth of a percent.
 const STEPS_PER_PERCENT: f64 = 10.0;
 const STEPS: u64 = 1000;
-/// Between two lines where there is no terminal.
+/// Interval between two lines if there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Shows job documents as they come.
@@ -45,7 +45,7 @@ impl Display {
         self.bar.set_position((percent.clamp(0.0, 100.0) * STEPS_PER_PERCENT) as u64);
     }
 
-    /// Leaves the last state standing.
+    /// Keeps the last state on the screen.
     pub(crate) fn finish(&self) {
         self.bar.abandon();
     }

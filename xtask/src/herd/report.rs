@@ -8,13 +8,13 @@ use serde_json::Value;
 use crate::bench::statistics::Spread;
 use crate::cli::{self, Scenario};
 
-/// The worker's bound of memory in MiB, with two exports at a time.
+/// The worker's memory limit in MiB, with two exports at a time.
 const WORKER_MIB: f64 = 96.0;
-/// A foreground query may take this many times what it takes alone.
+/// Maximum latency of a foreground query, as a multiple of its latency without exports.
 const MOST_P99_RATIO: f64 = 3.0;
-/// Share of the other tenant's burst that may have ended.
+/// Maximum share of the other tenant's burst that may have ended.
 const MOST_SHARE: f64 = 0.1;
-/// What finding out that a lease has passed may take beyond the lease.
+/// Maximum time between the expiry of a lease and its detection.
 const LEASE_MARGIN_SECONDS: f64 = 3.0;
 
 /// All tables.
@@ -75,7 +75,7 @@ struct Row {
 }
 
 impl Row {
-    /// A figure that has no target.
+    /// A figure without a target.
     fn plain(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, target: String::new(), found: found.into(), verdict: "" }
     }
@@ -88,7 +88,7 @@ impl Row {
 
 fn burst(found: &Value, arguments: &cli::Herd) -> anyhow::Result<Vec<Row>> {
     let of = |path: &str| spread(found, path);
-    // Where none is finished, there is no such state.
+    // If none is finished, the state is missing.
     let finished = rounds(found, |round| Some(at(round, "/states/FINISHED").unwrap_or_default()))?;
     let p99 = ratio(found, "/loaded/p99Ms", "/idle/p99Ms")?;
     let cursors = rounds(found, |round| Some(at(round, OPEN_LOADED)? - at(round, OPEN_IDLE)?))?;
@@ -162,7 +162,7 @@ fn burst(found: &Value, arguments: &cli::Herd) -> anyhow::Result<Vec<Row>> {
 const OPEN_IDLE: &str = "/seenIdle/openCursors";
 const OPEN_LOADED: &str = "/seenLoaded/openCursors";
 
-/// What the workers say themselves, where they do.
+/// The workers' own metrics, if they have them.
 fn limits(found: &Value) -> String {
     let of = |path: &str| spread(found, path).ok();
     match (of("/told/leastLimit"), of("/told/mostLimit"), of("/told/decreases")) {

@@ -1,7 +1,7 @@
 //! No circle of imports between files, except between a module and its ancestors.
 //!
-//! A circle means that none of its files can be read, tested or moved alone. A parent and its child are one unit to a reader, so
-//! imports between them are allowed.
+//! A circle means that none of its files can be read, tested or moved alone. A parent and its child
+//! are one unit to a reader, so imports between them are allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::rules::{CONFINED, CRATES, IMPURE, PURE, RIGS, Rule};
 use super::workspace::{Dependency, Kind, Package, Workspace};
 
-/// One line per dependency that no rule allows.
+/// One line per forbidden dependency.
 pub(super) fn violations(workspace: &Workspace) -> Vec<String> {
     let mut violations = Vec::new();
     for package in &workspace.packages {
@@ -34,7 +34,8 @@ fn of_package(package: &Package, rule: &Rule, is_project: impl Fn(&str) -> bool)
     let is_allowed = |dependency: &Dependency| {
         let name = short(&dependency.name);
         if is_project(&dependency.name) {
-            // Tests may use the test kit and the generator of data, and nothing else that the crate may not.
+            // Tests may also use the test kit and the generator of data, and nothing else that the
+            // crate may not.
             let is_for_tests = dependency.kind == Kind::Dev && ["testkit", "fleet"].contains(&name);
             return rule.may_use.contains(&name) || is_for_tests;
         }

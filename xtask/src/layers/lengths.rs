@@ -1,4 +1,5 @@
-//! Files and functions stay short enough to read. Clippy's `too_many_lines` does not see into macros such as `proptest!`; this does.
+//! Files and functions stay short enough to read. Unlike Clippy's `too_many_lines`, this also
+//! checks inside macros such as `proptest!`.
 
 use std::fs;
 
@@ -10,7 +11,7 @@ use super::workspace::Workspace;
 
 /// Most lines of a file.
 const MAX_FILE_LINES: usize = 450;
-/// Most lines of a function, from its `fn` to its closing brace.
+/// Maximum number of lines of a function, from its `fn` to its closing brace.
 const MAX_FUNCTION_LINES: usize = 100;
 
 /// One line per file and per function that is too long.

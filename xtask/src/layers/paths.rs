@@ -1,8 +1,9 @@
-//! What one file says about modules: its child modules, the names it defines and imports, and the paths it mentions.
+//! The modules and paths in one file: its child modules, the names it defines and imports, and the
+//! paths it mentions.
 
 use super::tokens::{Token, tokens};
 
-/// What a file says about modules, without its test code.
+/// The modules and paths in a file, without its test code.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct FileFacts {
     /// `mod name;`, with the file of a `#[path]` attribute left out: no file here has one.
@@ -74,8 +75,8 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// A path as the file's own module would write it: inside an inline module, `super` leads to the file. `None` if the path does not leave
-/// the file.
+/// A path as the file's own module would write it: inside an inline module, `super` leads to the
+/// file. `None` if the path does not leave the file.
 fn of_file(mut path: Vec<String>, inline_depth: usize) -> Option<Vec<String>> {
     for _ in 0..inline_depth {
         match path.first().map(String::as_str) {
@@ -122,7 +123,8 @@ fn use_declaration(tokens: &[Token<'_>], inline_depth: usize, facts: &mut FileFa
 
 type Leaf = (Vec<String>, Option<String>);
 
-/// Adds the leaves of a use tree: `a::{self, b as c, d::*}` has three. Returns the number of tokens read.
+/// Adds the leaves of a use tree: `a::{self, b as c, d::*}` has three. Returns the number of tokens
+/// read.
 fn use_tree(tokens: &[Token<'_>], prefix: &[String], leaves: &mut Vec<Leaf>) -> usize {
     let mut path = prefix.to_vec();
     let mut alias = None;
@@ -156,7 +158,7 @@ fn use_tree(tokens: &[Token<'_>], prefix: &[String], leaves: &mut Vec<Leaf>) -> 
     at
 }
 
-/// Leaves out every item after `#[cfg(test)]`: a test may import what it likes.
+/// Leaves out every item after `#[cfg(test)]`: tests may import anything.
 fn without_tests<'source>(tokens: &[Token<'source>]) -> Vec<Token<'source>> {
     const ATTRIBUTE: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut kept = Vec::with_capacity(tokens.len());

@@ -1,10 +1,12 @@
-//! The tables that the crates' dependencies are checked against. Change docs/architecture.md together with them.
+//! The tables for the check of the crates' dependencies. Change docs/architecture.md together with
+//! them.
 
-/// What one crate may depend on.
+/// The allowed dependencies of one crate.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) name: &'static str,
-    /// The project's crates that it may depend on, without `export-`. Rigs may depend on any, see [`RIGS`].
+    /// The project's crates that it may depend on, without `export-`. Rigs may depend on any, see
+    /// [`RIGS`].
     pub(super) may_use: &'static [&'static str],
 }
 
@@ -46,9 +48,10 @@ pub(super) const CRATES: &[Rule] = &[
     ),
 ];
 
-/// Crates that no program of the product contains: they may use the product's crates as listed, and the test kit.
+/// Crates that no program of the product contains: they may use the product's crates as listed, and
+/// the test kit.
 pub(super) const RIGS: &[Rule] = &[
-    // An independent opinion: it shares no code with what it checks.
+    // An independent opinion: it shares no code with the code that it checks.
     rule("testkit", &[]),
     rule("faults", &["testkit"]),
     rule("model", &["core"]),
@@ -74,7 +77,8 @@ pub(super) const RIGS: &[Rule] = &[
     rule("xtask", &[]),
 ];
 
-/// An external crate that only some crates may depend on directly, so that its types do not leave them.
+/// An external crate that only some crates may depend on directly, so that its types do not leave
+/// them.
 #[derive(Debug)]
 pub(super) struct Confined {
     pub(super) external: &'static str,
@@ -85,7 +89,8 @@ const fn confined(external: &'static str, to: &'static [&'static str]) -> Confin
     Confined { external, to }
 }
 
-/// Drivers and servers, with the crates of the product that own them. Rigs and dev-dependencies are free.
+/// Drivers and servers, with the crates of the product that own them. Rigs and dev-dependencies are
+/// free.
 pub(super) const CONFINED: &[Confined] = &[
     confined("mongodb", &["mongo", "store", "source"]),
     confined("lapin", &["amqp"]),
@@ -100,9 +105,9 @@ pub(super) const CONFINED: &[Confined] = &[
     confined("tracing-subscriber", &["observability"]),
 ];
 
-/// Crates that do no network IO and know no runtime.
+/// Crates without network IO and without a runtime.
 pub(super) const PURE: &[&str] = &["core", "engine", "fleet", "model"];
 
-/// What a pure crate must not contain, not even through others.
+/// Crates that a pure crate must not contain, directly or indirectly.
 pub(super) const IMPURE: &[&str] =
     &["tokio", "mongodb", "lapin", "aws-config", "aws-sdk-s3", "axum", "hyper", "reqwest", "ureq", "rustls"];

@@ -1,9 +1,11 @@
-//! Splits Rust source into tokens: identifiers and punctuation, without comments and without the text of literals.
+//! Splits Rust source into tokens: identifiers and punctuation, without comments and without the
+//! text of literals.
 
 /// A token and the line it stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token<'source> {
-    /// An identifier, `::`, or one character of punctuation. A string, character or number literal is [`LITERAL`].
+    /// An identifier, `::`, or one character of punctuation. A string, character or number literal
+    /// is [`LITERAL`].
     pub(super) text: &'source str,
     /// Counted from 1.
     pub(super) line: usize,
@@ -29,7 +31,7 @@ pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The length in bytes of what comes first, and its token unless it is blank or a comment.
+/// The length in bytes of the next element, and its token unless it is blank or a comment.
 fn next(rest: &str, first: char) -> (usize, Option<&str>) {
     if first.is_whitespace() {
         return (first.len_utf8(), None);
@@ -84,7 +86,8 @@ fn block_comment(rest: &str) -> usize {
     rest.len()
 }
 
-/// The length of a string literal with its prefix: `"…"`, `b"…"`, `c"…"`, `r"…"`, `r#"…"#` and so on.
+/// The length of a string literal with its prefix: `"…"`, `b"…"`, `c"…"`, `r"…"`, `r#"…"#` and so
+/// on.
 fn string(rest: &str) -> Option<usize> {
     let prefix = ["br", "cr", "r", "b", "c", ""].into_iter().find(|prefix| rest.starts_with(prefix))?;
     let after = &rest[prefix.len()..];

@@ -14,7 +14,8 @@ use crate::programs::{BUILD_LIMIT, cargo};
 #[derive(Debug)]
 pub(super) struct Workspace {
     pub(super) packages: Vec<Package>,
-    /// By package id: its name and the ids of its normal dependencies, with the features that this workspace enables.
+    /// By package id: its name and the ids of its normal dependencies, with the features that this
+    /// workspace enables.
     pub(super) resolved: BTreeMap<String, Resolved>,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Dependency {
     pub(super) kind: Kind,
 }
 
-/// What a dependency is for.
+/// The kind of a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Normal,

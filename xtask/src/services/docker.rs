@@ -1,4 +1,4 @@
-//! Services from docker-compose.yml, in a Compose project that belongs to this checkout's stack alone.
+//! Services from docker-compose.yml, in a Compose project of this checkout's stack only.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -15,13 +15,13 @@ use crate::settings::{Settings, StackPorts};
 use crate::uri::percent_encoded;
 use crate::{console, foreground, wait};
 
-/// How long the engine may take to answer a question.
+/// How long the engine may take to answer a query.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 /// Time for pulling the images, a gigabyte, on a slow line.
 const PULL_LIMIT: Duration = Duration::from_mins(30);
-/// From a started container to a healthy service; the first start makes MongoDB's files.
+/// From a started container to a healthy service; the first start creates MongoDB's files.
 const HEALTH_LIMIT: Duration = Duration::from_mins(3);
-/// For ending and removing the containers.
+/// For stopping and removing the containers.
 const DOWN_LIMIT: Duration = Duration::from_mins(2);
 
 /// Whether a Docker engine answers.
@@ -52,15 +52,16 @@ fn compose_program() -> Option<Command> {
 
 /// Compose for this stack's project.
 ///
-/// The project's name comes from the checkout's path: `docker compose up` by hand, or another checkout, has other containers and
-/// other volumes, so `down` never touches those.
+/// The project's name comes from the checkout's path: `docker compose up` by hand, or another
+/// checkout, has other containers and other volumes, so `down` never touches those.
 fn compose(layout: &Layout) -> anyhow::Result<Command> {
     let mut command = compose_program()
         .context("Compose is not installed (neither `docker compose` nor `docker-compose`)")?;
     let mut hasher = DefaultHasher::new();
     layout.root.hash(&mut hasher);
     let settings = if layout.root.join(".env").exists() { ".env" } else { ".env.example" };
-    // Compose reads this file for all services, although only those of others are started here.
+    // Compose reads this file for all services, although only those without a given address are
+    // started here.
     command.env("SETTINGS_FILE", settings).current_dir(&layout.root).args([
         "--env-file",
         settings,
@@ -85,7 +86,8 @@ pub(crate) fn started_services(instance: &Instance) -> Vec<String> {
     services.iter().filter_map(|service| service.as_str().map(str::to_owned)).collect()
 }
 
-/// Starts the missing services, waits until they are healthy and says where they listen. `started` gets those that were not running.
+/// Starts the missing services, waits until they are healthy and returns their addresses. Adds the
+/// services that were not running to `started`.
 pub(crate) fn start(
     layout: &Layout,
     settings: &Settings,
@@ -107,7 +109,7 @@ pub(crate) fn start(
         started.push(service.part().to_owned());
     }
     let names: Vec<&str> = missing.iter().map(|service| service.part()).collect();
-    // Recorded first, so that `down` also finds what a failed start leaves.
+    // Recorded first, so that `down` also finds the containers of a failed start.
     record(&instance, &names)?;
     let stopped: Vec<&str> =
         names.iter().copied().filter(|name| !before.iter().any(|part| part == name)).collect();
@@ -129,7 +131,8 @@ pub(crate) fn start(
     endpoints(settings, ports, missing)
 }
 
-/// Ends and removes the containers of these services; of all, with the network, if none is named. Volumes stay unless `purge`.
+/// Stops and removes the containers of these services; of all, with the network, if none is named.
+/// Volumes are kept unless `purge`.
 pub(crate) fn stop(layout: &Layout, services: &[String], purge: bool) -> anyhow::Result<()> {
     let mut command = compose(layout)?;
     if services.is_empty() {
@@ -158,7 +161,8 @@ pub(crate) fn stop(layout: &Layout, services: &[String], purge: bool) -> anyhow:
     record(&instance, &left)
 }
 
-/// State of a service's container: `healthy`, `starting`, `unhealthy`, another state of a container, or none.
+/// State of a service's container: `healthy`, `starting`, `unhealthy`, another state of a
+/// container, or none.
 pub(crate) fn state(layout: &Layout, service: &str) -> anyhow::Result<Option<String>> {
     let (_, id) = foreground::capture(
         compose(layout)?.args(["ps", "--quiet", service]).stderr(Stdio::null()),

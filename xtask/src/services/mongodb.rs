@@ -1,4 +1,5 @@
-//! MongoDB as a one-node replica set, which transactions and majority write concern need, with users.
+//! MongoDB as a one-node replica set, which transactions and majority write concern need, with
+//! users.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -18,9 +19,10 @@ const PART: &str = "mongodb";
 const ADMINISTRATOR: &str = "exports-admin";
 /// Length of the key with which the members of a replica set authenticate; this one has one member.
 const KEY_BYTES: usize = 96;
-/// From start to an open port; the first start makes the files.
+/// From start to an open port; the first start creates the files.
 const START_LIMIT: Duration = Duration::from_mins(1);
-/// From an open port to a writable primary; more than the command's own limit, so that its message is seen.
+/// From an open port to a writable primary; more than the command's own limit, so that its message
+/// is seen.
 const PRIMARY_LIMIT: Duration = Duration::from_secs(90);
 
 /// How to start the server.
@@ -51,8 +53,8 @@ pub(crate) fn program(instance: &Instance, mongod: &Path, port: u16) -> anyhow::
     Ok(Program { part: PART, executable, arguments, environment: Vec::new(), hidden: Vec::new(), port })
 }
 
-/// Stores the port in a file beside the data, and rejects another port later: it is part of the member's address in the replica
-/// set, which would wait for that member for ever.
+/// Stores the port in a file beside the data, and rejects another port later: it is part of the
+/// member's address in the replica set, which would wait for that member for ever.
 fn check_member_port(record: &Path, port: u16) -> anyhow::Result<()> {
     if let Ok(known) = fs::read_to_string(record)
         && known != port.to_string()
@@ -65,7 +67,7 @@ fn check_member_port(record: &Path, port: u16) -> anyhow::Result<()> {
     fs::write(record, port.to_string()).with_context(|| record.display().to_string())
 }
 
-/// Makes a key, unless there is one, which only its owner may read.
+/// Creates a key that only its owner can read, unless one exists.
 fn make_key(path: &Path) -> anyhow::Result<()> {
     if path.exists() {
         return Ok(());
@@ -80,12 +82,13 @@ fn make_key(path: &Path) -> anyhow::Result<()> {
     Ok(fs::rename(new, path)?)
 }
 
-/// What the connection strings of all users end with, from the address on.
+/// The common end of all users' connection strings, from the address on.
 pub(crate) fn rest_of_uri(port: u16) -> String {
     format!("127.0.0.1:{port}/?replicaSet=rs0&authSource=admin")
 }
 
-/// Makes the server a replica set with an administrator, once, and waits until it takes writes. Returns the administrator's URI.
+/// Makes the server a replica set with an administrator, once, and waits until it is writable.
+/// Returns the administrator's URI.
 pub(crate) fn wait_until_primary(instance: &Instance, testkit: &Path, port: u16) -> anyhow::Result<String> {
     wait::until(
         START_LIMIT,

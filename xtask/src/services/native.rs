@@ -42,7 +42,8 @@ pub(crate) struct S3Terms {
     pub(crate) in_background: bool,
 }
 
-/// Downloads the services, starts them and waits for them. `started` gets every part that was not running.
+/// Downloads the services, starts them and waits for them. `started` gets every part that was not
+/// running.
 pub(crate) fn start(
     layout: &Layout,
     instance: &Instance,

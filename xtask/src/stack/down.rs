@@ -9,7 +9,7 @@ use crate::services::{docker, native};
 use crate::stack::Members;
 use crate::{background, console};
 
-/// Ends everything; with `purge`, deletes data, logs and state as well.
+/// Stops everything; with `purge`, deletes data, logs and state as well.
 pub(crate) fn run(purge: bool) -> anyhow::Result<()> {
     let layout = Layout::find()?;
     let instance = layout.stack();
@@ -22,7 +22,7 @@ pub(crate) fn run(purge: bool) -> anyhow::Result<()> {
         }
     }
     let containers = docker::started_services(&instance);
-    // Volumes can outlive their containers' record, so a purge asks Compose whenever there is one to ask.
+    // Volumes can outlive their containers' record, so a purge asks Compose if it is installed.
     if !containers.is_empty() || (purge && docker::has_engine() && docker::has_compose()) {
         docker::stop(&layout, &[], purge)?;
         ended.extend(containers.into_iter().map(|service| format!("container {service}")));

@@ -18,7 +18,8 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Names of their records and logs, in the order they are ended: the worker first, so that it can still report.
+    /// Names of their records and logs, in the order of their shutdown: the worker first, so that
+    /// it can still report.
     pub(crate) const PARTS: [&str; 2] = [Self::WORKER, Self::API];
     const API: &str = "exports-api";
     const WORKER: &str = "exports-worker";

@@ -1,4 +1,5 @@
-//! Services as containers that live as long as a pipe to the test kit is open: if this program is killed, they end too.
+//! Services as containers that live as long as a pipe to the test kit is open: if this program is
+//! killed, they end too.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -25,7 +26,7 @@ const END_LIMIT: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(crate) struct Containers {
     keeper: Child,
-    /// Open as long as the containers are wanted.
+    /// Open as long as the containers are needed.
     pipe: Option<ChildStdin>,
     pub(crate) endpoints: Endpoints,
 }

@@ -1,4 +1,5 @@
-//! Programs that tests start themselves: servers that they kill, restart or fill, and Python with packages that users have.
+//! Programs that tests start themselves: servers that they kill, restart or fill, and Python with
+//! packages that users have.
 
 use std::path::PathBuf;
 
@@ -19,7 +20,8 @@ struct Fetched {
     python: PathBuf,
 }
 
-/// Downloads and installs what is missing. Packages are used also where the shared services are containers.
+/// Downloads and installs missing programs. Packages are used even if the shared services are
+/// containers.
 fn fetched(layout: &Layout) -> anyhow::Result<Fetched> {
     let folder_of_python = layout.packages().join("test-python");
     Ok(Fetched {

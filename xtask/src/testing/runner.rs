@@ -16,12 +16,13 @@ use crate::{console, foreground};
 
 /// How many tests nextest runs at a time.
 const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
-/// Most tests wait for services. The groups in `.config/nextest.toml` limit those that do not.
+/// Most tests wait for services. The groups in `.config/nextest.toml` limit the others.
 const TESTS_PER_CORE: usize = 3;
-/// For asking whether a subcommand exists.
+/// Time limit of the check whether a subcommand exists.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 
-/// What `--quick` runs: two commands, so that the integration tests of the other crates need not even be linked.
+/// The tests of `--quick`: two commands, so that the integration tests of the other crates need not
+/// even be linked.
 const QUICK: [&[&str]; 2] = [
     // All unit tests.
     &["--workspace", "--lib", "--bins"],
@@ -35,8 +36,8 @@ const QUICK: [&[&str]; 2] = [
     ],
 ];
 
-/// Runs all tests, or the tests that `arguments` choose. Documentation examples run first, because nextest leaves them out and its
-/// summary should close the output.
+/// Runs all tests, or the tests that `arguments` select. Documentation examples run first, because
+/// nextest leaves them out and its summary should end the output.
 pub(crate) fn run(
     layout: &Layout,
     variables: &[(String, String)],
@@ -107,7 +108,8 @@ fn exit_code(status: ExitStatus) -> ExitCode {
     code.map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// Whether a source file has an example that the compiler would run; looking is quicker than asking rustdoc about every crate.
+/// Whether a source file has an example that the compiler would run; looking is quicker than asking
+/// rustdoc about every crate.
 fn has_documentation_tests(root: &Path) -> bool {
     has_example(&root.join("crates"))
 }

@@ -9,7 +9,7 @@ use crate::layout::Layout;
 /// How many are listed.
 const LISTED: usize = 10;
 
-/// Where `.config/nextest.toml` has nextest write its report.
+/// The path of nextest's report, as in `.config/nextest.toml`.
 fn report(layout: &Layout) -> PathBuf {
     layout.target.join("nextest/default/junit.xml")
 }
@@ -58,7 +58,8 @@ fn tests(xml: &str) -> Vec<Test> {
         .collect()
 }
 
-/// The value of an attribute. Names of Rust tests have no characters that XML escapes, other than `<` and `>` in those of generics.
+/// The value of an attribute. Names of Rust tests have no characters that XML escapes, other than
+/// `<` and `>` in those of generics.
 fn attribute(element: &str, name: &str) -> Option<String> {
     let start = format!("{name}=\"");
     let is_start = |at: usize| at == 0 || element.as_bytes()[at - 1] == b' ';

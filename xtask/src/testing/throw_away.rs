@@ -11,11 +11,12 @@ use crate::settings::Settings;
 use crate::testing::containers;
 use crate::{cli, console, ports};
 
-/// Grace period for services whose data is deleted next: a server need not wait for clients that a test left connected.
+/// Grace period for services whose data is deleted next: a server need not wait for clients that a
+/// test left connected.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Starts the services whose addresses are not given, builds the programs, and calls `with`. `s3_in_background` runs the S3 server at the
-/// lowest priority, unless it is in a container.
+/// Starts the services whose addresses are not given, builds the programs, and calls `with`.
+/// `s3_in_background` runs the S3 server at the lowest priority, unless it is in a container.
 pub(crate) fn with_services<T>(
     layout: &Layout,
     settings: &Settings,
@@ -41,12 +42,13 @@ pub(crate) fn with_services<T>(
             let instance = layout.test_stack();
             let _lock = instance.lock()?;
             let throw_away = ThrowAway(&instance);
-            // A run that was killed leaves processes and data behind; their records say which.
+            // A killed run leaves processes and data behind; their records identify them.
             throw_away.clear()?;
             let programs = programs::build(layout, purpose)?;
             let [mongodb, rabbitmq, rabbitmq_management, s3] = ports::free()?;
             let ports = native::Ports { mongodb, rabbitmq, rabbitmq_management, s3 };
-            // Tests of keys with few rights have an S3 server of their own, as the rights are on one bucket.
+            // Tests of keys with few rights have their own S3 server, because the rights are
+            // limited to one bucket.
             let terms = native::S3Terms { keys: None, in_background: s3_in_background };
             let testkit = &programs.testkit;
             let endpoints =

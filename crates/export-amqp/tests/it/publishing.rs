@@ -65,7 +65,7 @@ async fn an_unreachable_broker_is_an_error_in_time() {
     let url = format!("amqp://user:hunter2@127.0.0.1:{port}/%2f");
     let publisher = Publisher::new(url.into(), broker.topology.clone());
     let asked_at = Instant::now();
-    let error = publisher.publish(message(), None).await.expect_err("nobody there");
+    let error = publisher.publish(message(), None).await.expect_err("there is no broker");
     assert!(publisher.check().await.is_err());
     assert!(asked_at.elapsed() < Duration::from_secs(12), "{:?}", asked_at.elapsed());
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
@@ -94,7 +94,7 @@ async fn a_broker_that_never_answers_is_an_error_in_time() {
     }
     // Both have waited for the same attempt, because each attempt would leak a thread.
     listener.set_nonblocking(true).expect("a setting");
-    assert!(listener.accept().is_ok(), "nobody has tried");
+    assert!(listener.accept().is_ok(), "no connection attempt");
     assert!(listener.accept().is_err(), "more than one attempt");
     broker.cleanup().await;
 }

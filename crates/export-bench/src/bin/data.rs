@@ -1,4 +1,5 @@
-//! `bench-data`: writes the synthetic fleet as mongodump does, one `<vehicle>/<parameter>.bson` per collection.
+//! `bench-data`: writes the synthetic fleet as mongodump does, one `<vehicle>/<parameter>.bson` per
+//! collection.
 //!
 //! The data are clean, because the ceiling and the Python exporter assume that.
 #![expect(clippy::print_stdout, reason = "the figures of the data are this program's result")]

@@ -1,4 +1,5 @@
-//! `bench-drain`: reads every hour document of every vehicle from MongoDB and discards it: the source's best throughput.
+//! `bench-drain`: reads every hour document of every vehicle from MongoDB and discards it: the
+//! source's best throughput.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 use std::collections::VecDeque;
@@ -34,7 +35,7 @@ struct Arguments {
     batch_documents: u32,
 }
 
-/// What is printed.
+/// The output.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Figures {

@@ -1,4 +1,5 @@
-//! `bench-engine`: the engine alone, from a mongodump folder to a sink that discards everything, with a worker's memory budget per export.
+//! `bench-engine`: the engine alone, from a mongodump folder to a sink that discards everything,
+//! with a worker's memory budget per export.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 use std::io;
@@ -38,7 +39,7 @@ struct Arguments {
     threads: Option<NonZeroUsize>,
 }
 
-/// What is printed.
+/// The output.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Figures {

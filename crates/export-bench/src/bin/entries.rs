@@ -1,4 +1,5 @@
-//! `bench-entries`: sizes and checksums of a zip's entries, from its directory, so that results can be compared.
+//! `bench-entries`: sizes and checksums of a zip's entries, from its directory, so that results can
+//! be compared.
 #![expect(clippy::print_stdout, reason = "the listing is this program's result")]
 
 use std::fs::File;

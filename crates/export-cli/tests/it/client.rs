@@ -1,4 +1,5 @@
-//! The commands that call the API: what they send, how they end, and that they print no secrets.
+//! The commands that call the API: their requests, their exit codes, and that they print no
+//! secrets.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use crate::stub::{Reply, Stub};
 
 /// A key that must never be printed.
 pub(crate) const KEY: &str = "hunter2-hunter2-hunter2";
-/// The most verbose logs of all libraries, including those that log only when named.
+/// The most verbose logs of all libraries, including targets that must be named explicitly.
 const ALL: &str = "trace,hyper=trace,hyper_util=trace,reqwest=trace,rustls=trace,h2=trace";
 pub(crate) const ID: &str = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
 const CREATE: [&str; 5] = ["create", "--from", "2018-11-30", "--to", "2018-12-01"];

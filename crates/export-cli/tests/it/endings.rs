@@ -85,9 +85,9 @@ fn an_existing_file_is_replaced_only_with_force() {
         "{}",
         refused.output
     );
-    assert_eq!(fs::read(&file).expect("it is there"), b"mine");
+    assert_eq!(fs::read(&file).expect("the file exists"), b"mine");
     assert_eq!(space.run("export.zip", &["--force"]).code, Some(0));
-    assert!(fs::read(&file).expect("it is there").starts_with(b"PK"));
+    assert!(fs::read(&file).expect("the file exists").starts_with(b"PK"));
     assert_eq!(space.results(), ["export.zip"]);
 }
 
@@ -119,7 +119,7 @@ fn a_folder_is_replaced_only_when_it_is_an_export() {
 fn a_truncated_dump_is_reported_with_file_and_byte() {
     let space = Space::with_dense_vehicle();
     let path = space.dump().join("vehicle_001/soc.bson");
-    let length = fs::metadata(&path).expect("it is there").len();
+    let length = fs::metadata(&path).expect("the file exists").len();
     OpenOptions::new()
         .write(true)
         .open(&path)

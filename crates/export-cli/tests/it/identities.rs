@@ -1,4 +1,4 @@
-//! What the services' users may do, action by action, after the real `exports provision`:
+//! The permissions of the services' users, action by action, after the real `exports provision`:
 //! everything not listed is refused.
 
 pub(crate) mod deployment;
@@ -7,7 +7,8 @@ mod provisioning;
 mod rabbitmq;
 mod s3;
 
-/// Compares what each identity could do with what it should, and tells all differences at once.
+/// Compares the actual permissions of each identity with the expected ones, and reports all
+/// differences at once.
 #[derive(Debug, Default)]
 struct Matrix {
     wrong: Vec<String>,

@@ -1,5 +1,5 @@
-//! `exports keys` on real services, and the API that takes what it makes: with the users' few
-//! rights, as in a deployment.
+//! `exports keys` on real services, and an API that accepts the created keys: with the users' least
+//! privileges, as in a deployment.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn keys(space: &TestSpace, arguments: &[&str]) -> Ended {
         .run()
 }
 
-/// The line of the output that is a key.
+/// The line of the output that contains the key.
 fn key_in(ended: &Ended) -> String {
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     let mut lines = ended

@@ -1,5 +1,5 @@
-//! The program from outside: its settings, its start and its end, what `exports run` writes, how it
-//! calls the API and what becomes of downloads, and what `exports provision` allows.
+//! The program from outside: its settings, its start and exit, the output of `exports run`, its
+//! calls of the API, its downloads, and the permissions after `exports provision`.
 
 mod client;
 mod completions;

@@ -126,7 +126,7 @@ fn skipped_paths_of_a_dump_are_reported() {
 fn results_have_the_permissions_of_other_files() {
     let space = Space::with_vehicles(&stored(&oddities::near_1970(), "vehicle_"));
     let mode =
-        |name: &str| fs::metadata(space.result(name)).expect("it is there").permissions().mode() & 0o777;
+        |name: &str| fs::metadata(space.result(name)).expect("the file exists").permissions().mode() & 0o777;
     File::create(space.result("a file")).expect("a file");
     fs::create_dir(space.result("a folder")).expect("a folder");
     assert_eq!(space.run("export.zip", &[]).code, Some(0));

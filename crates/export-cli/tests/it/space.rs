@@ -1,4 +1,4 @@
-//! A dump folder and a result folder that belong to one test.
+//! A dump folder and a result folder for one test.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! A server that answers as a test says: an API or a store with faults that real ones do not show
-//! on demand.
+//! A server with scripted answers: an API or a store with faults that real ones do not show on
+//! demand.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

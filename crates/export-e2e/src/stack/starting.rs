@@ -1,4 +1,4 @@
-//! How the API and the workers of a test are started.
+//! Starts the API and the workers of a test.
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -17,18 +17,18 @@ use export_source::ReadLimits;
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::niceness::Niceness;
-use export_worker::worker::Terms;
+use export_worker::terms::Terms;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Stack;
 
-/// Waits of failing jobs, short so that tests of retries do not wait.
+/// Retry delays of failed jobs, short so that tests of retries do not wait.
 const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 50, longest_wait_ms: 100 };
-/// Time between two looks at the list of vehicles, short so that tests do not wait for new ones.
+/// Time between two reads of the list of vehicles, short so that tests do not wait for new ones.
 const CATALOG_REFRESH: Duration = Duration::from_millis(200);
 
-/// How the API of a test is other than usual.
+/// How the API of a test differs from the usual one.
 struct ApiTerms {
     max_attempts: u32,
     access: AccessSettings,
@@ -60,12 +60,12 @@ impl Stack {
         stack
     }
 
-    /// A running API only, on services where nothing was provisioned but the bucket.
+    /// A running API only; of the services, nothing but the bucket is provisioned.
     pub async fn start_api(space: TestSpace) -> Self {
         Self::start_api_with(space, 3).await
     }
 
-    /// The whole service, which sends webhooks in this way.
+    /// The whole service, which sends webhooks with these settings.
     pub async fn start_with_webhooks(webhooks: WebhookSettings) -> Self {
         let mut stack = Self::start_api_with_webhooks(TestSpace::create().await, webhooks).await;
         stack.provision().await;
@@ -73,28 +73,28 @@ impl Stack {
         stack
     }
 
-    /// A running API only, whose jobs may have this many attempts.
+    /// A running API only, whose jobs have this many attempts.
     pub async fn start_api_with(space: TestSpace, max_attempts: u32) -> Self {
         Box::pin(Self::start_api_of(space, ApiTerms { max_attempts, ..ApiTerms::default() })).await
     }
 
-    /// A running API only, with limits of the test's own.
+    /// A running API only, with the given limits.
     pub async fn start_api_within(space: TestSpace, limits: LimitSettings) -> Self {
         Box::pin(Self::start_api_of(space, ApiTerms { limits, ..ApiTerms::default() })).await
     }
 
-    /// A running API only, which sends webhooks in this way.
+    /// A running API only, which sends webhooks with these settings.
     pub async fn start_api_with_webhooks(space: TestSpace, webhooks: WebhookSettings) -> Self {
         Box::pin(Self::start_api_of(space, ApiTerms { webhooks: Some(webhooks), ..ApiTerms::default() }))
             .await
     }
 
-    /// A running API only, that lets these callers in.
+    /// A running API only, which accepts these callers.
     pub async fn start_api_for(space: TestSpace, access: AccessSettings) -> Self {
         Box::pin(Self::start_api_of(space, ApiTerms { access, ..ApiTerms::default() })).await
     }
 
-    /// A running API only, that lets these callers in, and no more and no larger jobs than this.
+    /// A running API only, which accepts these callers, and limits the number and the size of jobs.
     pub async fn start_api_admitting(
         space: TestSpace,
         access: AccessSettings,
@@ -104,12 +104,14 @@ impl Stack {
         Box::pin(Self::start_api_of(space, terms)).await
     }
 
-    /// A running API only, whose jobs share results. (The others' do not: most tests ask for the same again and again.)
+    /// A running API only, whose jobs share results. (Other tests do not share, because most repeat
+    /// the same request.)
     pub async fn start_api_that_shares(space: TestSpace) -> Self {
         Self::start_api_that_shares_for(space, AccessSettings::Anyone, None).await
     }
 
-    /// The same, that lets these callers in and sends webhooks in this way.
+    /// Like [`Self::start_api_that_shares`], accepts these callers and sends webhooks with these
+    /// settings.
     pub async fn start_api_that_shares_for(
         space: TestSpace,
         access: AccessSettings,
@@ -167,7 +169,8 @@ impl Stack {
         stack
     }
 
-    /// Starts one more API with the settings of the first, with another MongoDB address if one is given; returns its address.
+    /// Starts one more API with the settings of the first, with another MongoDB address if one is
+    /// given; returns its address.
     pub async fn start_another_api(&mut self, mongodb_uri: Option<String>) -> String {
         let (api, admin) = (local_listener().await, local_listener().await);
         let mut config = self.api.clone().unwrap_or_else(|| panic!("there is no first API"));
@@ -186,7 +189,7 @@ impl Stack {
 
     /// Starts one more worker.
     pub async fn start_worker(&mut self) {
-        // A test holds many of these: each is small where its parts are elsewhere.
+        // A test runs many of these; each is small if its other parts run elsewhere.
         Box::pin(self.start_one_worker()).await;
     }
 
@@ -225,7 +228,7 @@ impl Stack {
     }
 }
 
-/// Tests send more from one address than people do.
+/// Tests send more requests from one address than people do.
 fn unhurried() -> LimitSettings {
     const PLENTY: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
     LimitSettings {
@@ -239,7 +242,7 @@ fn unhurried() -> LimitSettings {
     }
 }
 
-/// Limits that no test of anything else comes near: as wide as the settings allow.
+/// Limits that tests of other features never reach: as wide as the settings allow.
 pub fn wide_admission() -> AdmissionSettings {
     const MAX: NonZeroU32 = NonZeroU32::new(1_000_000).expect("not zero");
     AdmissionSettings {

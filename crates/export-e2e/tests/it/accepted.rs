@@ -1,4 +1,4 @@
-//! What a client sees of a job, from the answer to its POST to its result.
+//! A job from a client's view, from the answer to its POST to its result.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use export_testkit::oddities::one_day;
 use export_testkit::proxy::Proxy;
 use serde_json::json;
 
-/// Longest wait for the note that a message is out.
+/// Longest wait for a job to be marked as published.
 const NOTED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,12 +29,12 @@ async fn a_job_from_accepted_to_finished() {
     assert_eq!(job["range"], json!({ "from": "2018-11-30T00:00:00Z", "to": "2018-12-01T00:00:00Z" }));
     assert_eq!((job["exportUri"].is_null(), job["downloadUrl"].is_null()), (true, true));
 
-    // Durable, and on its way: the broker has confirmed the message.
+    // Durable and published: the broker has confirmed the message.
     let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
     let stored = jobs.find_one(doc! { "_id": &job_id }).await.expect("an answer").expect("the job");
     assert_eq!(stored.get_str("state").ok(), Some("NOT_STARTED"));
     assert!(stored.get_datetime("createdAt").is_ok());
-    // That the message is out is noted soon afterwards.
+    // The job is marked as published soon afterwards.
     let is_noted = doc! { "_id": &job_id, "publishedAt": { "$type": "date" } };
     let asked_at = Instant::now();
     while jobs.find_one(is_noted.clone()).await.expect("an answer").is_none() {
@@ -42,7 +42,7 @@ async fn a_job_from_accepted_to_finished() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
-    // Without a result there is nothing to download.
+    // There is nothing to download without a result.
     let early = stack.get(&format!("/export/{job_id}/download")).await;
     assert_eq!((early.status, early.header("content-type")), (409, Some("application/problem+json")));
 
@@ -68,7 +68,7 @@ async fn a_job_from_accepted_to_finished() {
     stack.stop().await;
 }
 
-/// A message that comes again after the job has ended changes nothing.
+/// A message that arrives again after the job has ended changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_job_is_not_exported_again() {
     use export_amqp::Publisher;
@@ -93,7 +93,8 @@ async fn a_finished_job_is_not_exported_again() {
     stack.stop().await;
 }
 
-/// API and worker are started before there are queues, and the worker before S3 answers: they wait, and then it works.
+/// API and worker are started before the queues exist, and the worker before S3 answers: they wait,
+/// and then work.
 #[tokio::test(flavor = "multi_thread")]
 async fn services_that_come_late() {
     let mut stack = Stack::start_api(export_testkit::isolation::TestSpace::create().await).await;
@@ -104,7 +105,8 @@ async fn services_that_come_late() {
     stack.s3_endpoint_of_workers = Some(format!("http://{}", s3.address()));
     stack.start_worker().await;
     stack.space.insert_fleet(&one_day()).await;
-    // No exchange yet: the job is accepted all the same, and the sweeper publishes it later.
+    // The exchange does not exist yet: the job is accepted all the same, and published later by the
+    // sweeper.
     let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
     stack.provision().await;
     s3.restore();

@@ -1,4 +1,4 @@
-//! How many jobs may wait, how large one may be, and where a waiting one stands.
+//! The limits on the number and the size of waiting jobs, and the queue position of a job.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::callers::Caller;
 
-/// Longest wait for something that comes with the next look at a line.
+/// Longest wait for a change that is visible after the next read of a line.
 const SOON: Duration = Duration::from_secs(20);
 
 fn count(number: u32) -> NonZeroU32 {
@@ -70,7 +70,7 @@ async fn stored(stack: &Stack) -> u64 {
     jobs.count_documents(doc! {}).await.expect("a count")
 }
 
-/// Posts until there is room. Panics after a bounded wait.
+/// Posts until a job is accepted. Panics after a bounded wait.
 async fn until_accepted(caller: &Caller<'_>) -> String {
     let asked_at = Instant::now();
     loop {
@@ -105,7 +105,7 @@ async fn a_tenant_gets_exactly_its_share_and_others_theirs() {
     assert_eq!(post(&first, &key, &other).await.status, 422, "the key is another request's");
     id(&post(&second, &[], &request).await);
 
-    // What ends, or is begun, makes room.
+    // A job that starts or ends makes room.
     let job_id = id(accepted[0]);
     assert_eq!(first.send("DELETE", &format!("/export/{job_id}"), &[], None).await.status, 202);
     until_accepted(&first).await;
@@ -128,14 +128,15 @@ async fn the_global_limit_reveals_nothing_about_other_tenants() {
     let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 202).collect();
     assert_eq!(answers.len() - refused.len(), 5);
     assert_eq!(stored(&stack).await, 5);
-    // A tenant at its own limit gets that limit; other tenants learn that the queue is full, without a number.
+    // A tenant at its own limit gets that limit; other tenants learn that the queue is full,
+    // without a number.
     let third = caller(&stack, "third").await;
     let detail = expect_full(&post(&third, &[], &request).await, "service-full");
     assert!(!detail.contains(|c: char| c.is_ascii_digit()), "{detail}");
     for answer in refused {
         assert_eq!(answer.status, 429);
     }
-    // A place that was given back because there was none in the whole is no place lost.
+    // A reservation of a tenant that was returned because the service was full is not lost.
     let jobs: Vec<String> = answers.iter().filter(|answer| answer.status == 202).map(id).collect();
     for job_id in &jobs {
         stack.claim(job_id).await;
@@ -148,7 +149,7 @@ async fn the_global_limit_reveals_nothing_about_other_tenants() {
     stack.stop().await;
 }
 
-/// Where the faults of a refused request are.
+/// The locations of the faults in a refused request.
 fn places(answer: &Answer) -> Vec<(String, String)> {
     assert_eq!(answer.status, 422, "{}", String::from_utf8_lossy(&answer.body));
     let problem = problem(answer);
@@ -218,7 +219,7 @@ async fn a_too_large_request_is_refused_with_all_its_faults() {
     }
     assert_eq!(stored(&stack).await, 0);
 
-    // As large as it may be; the last two are small: two days of one vehicle, and a day of two.
+    // As large as allowed; the last two are small: two days of one vehicle, and a day of two.
     for (caller, body, priority) in [
         (&all, of("1970-02-01", &names[..2]), "bulk"),
         (&one, of("1970-02-01", &[]), "bulk"),
@@ -234,7 +235,7 @@ async fn a_too_large_request_is_refused_with_all_its_faults() {
     stack.stop().await;
 }
 
-/// Asks until the job's place is this one; the answer. Panics after a bounded wait.
+/// Polls until the job has this position; returns the answer. Panics after a bounded wait.
 async fn until_at(caller: &Caller<'_>, job_id: &str, position: u64) -> Answer {
     let asked_at = Instant::now();
     loop {
@@ -263,7 +264,7 @@ async fn a_waiting_job_hears_where_it_stands() {
         jobs.push(first.accepted(&body()).await);
         second.accepted(&body()).await;
     }
-    // Asked at once: what has just been posted is in line.
+    // Without delay: the job that was just posted is in line.
     let last = first.get(&format!("/export/{}", jobs[4])).await;
     assert_eq!(last.json()["queue"], json!({ "position": 5, "startsInSeconds": null, "etaSeconds": null }));
     assert_eq!(last.json()["priority"], "interactive");
@@ -278,14 +279,14 @@ async fn a_waiting_job_hears_where_it_stands() {
     let listed = first.get("/export").await.json();
     assert!(listed["exports"].as_array().expect("a list").iter().all(|job| job["queue"].is_null()));
 
-    // A place less for each one that is begun; a place more for none that comes.
+    // The position decreases with each job that starts, and does not increase with new jobs.
     for (position, job_id) in [(4, &jobs[0]), (3, &jobs[1]), (2, &jobs[2])] {
         stack.claim(job_id).await.finish(&[]).await;
         first.accepted(&body()).await;
         let answer = until_at(&first, &jobs[4], position).await;
-        assert_ne!(answer.header("etag"), Some(tag.as_str()), "who knows the old place hears of the new one");
+        assert_ne!(answer.header("etag"), Some(tag.as_str()), "the ETag changes with the position");
     }
-    // Three have begun, and have finished: there is something to learn from.
+    // Three jobs have started and finished, so there is data for an estimate.
     let asked_at = Instant::now();
     let queue = loop {
         let queue = first.get(&format!("/export/{}", jobs[4])).await.json()["queue"].clone();
@@ -302,7 +303,7 @@ async fn a_waiting_job_hears_where_it_stands() {
             break;
         }
     }
-    // Begun: no place any more.
+    // Started jobs have no position.
     let held = stack.claim(&jobs[4]).await;
     assert_eq!(first.get(&format!("/export/{}", jobs[4])).await.json()["queue"], Value::Null);
     held.fail().await;
@@ -314,12 +315,12 @@ async fn a_waiting_job_hears_where_it_stands() {
         }
     };
     assert_eq!(end.json()["queue"], Value::Null);
-    // Five of its own wait, and none of the first one's.
+    // Five of its own jobs wait; the first tenant's do not count.
     assert_eq!(estimate(&second).await["position"], 6);
     stack.stop().await;
 }
 
-/// Five hundred clients that ask about their waiting jobs must not have the line read five hundred times.
+/// Five hundred clients that poll their waiting jobs must not cause five hundred reads of the line.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_about_a_line_shares_the_look_at_it() {
     let stack = api(100, 100, wide_admission().size).await;

@@ -1,4 +1,4 @@
-//! The audit log: who created, cancelled and downloaded what; no file without a trace.
+//! The audit log: who created, cancelled and downloaded what; no download without an entry.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ async fn every_action_is_audited_once() {
     assert_eq!(again.json()["_id"], id.as_str());
     let job = caller.until_state(&id, "FINISHED").await;
     assert!(job["downloadUrl"].is_string(), "{job}");
-    // Clients ask again and again; once is enough.
+    // Clients poll; one entry is enough.
     let path = format!("/export/{id}");
     for _ in 0..3 {
         assert!(caller.get(&path).await.json()["downloadUrl"].is_string());
@@ -59,7 +59,7 @@ async fn every_action_is_audited_once() {
     let seen_by_other = other.get(&path).await;
     let download = caller.get(&format!("{path}/download")).await;
     assert_eq!(download.status, 303);
-    // What is refused is no deed.
+    // A refused request is not an action.
     let late = caller.send("DELETE", &path, &[], None).await;
     assert_eq!(late.status, 409);
     assert_eq!(caller.get(&format!("{path}/download/x")).await.status, 404);
@@ -106,7 +106,7 @@ async fn without_an_entry_there_is_no_file_but_jobs_go_on() {
     let (stack, body) = with_worker().await;
     let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
     let id = caller.accepted(&body).await;
-    // Seen without links before the log breaks, so that nothing was noted for them.
+    // Read without links before the log breaks, so no entry was written for them.
     let refuse = doc! { "collMod": "audit", "validator": { "never": 1 } };
     stack.space.mongodb.database(&stack.space.jobs_database).run_command(refuse).await.expect("refuses");
     let other = Caller::of(&stack, "acme", &[Scope::Read]).await;

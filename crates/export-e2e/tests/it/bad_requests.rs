@@ -1,4 +1,5 @@
-//! A table of bad requests: each gets its problem, at its place, and nothing is stored.
+//! A table of bad requests: each gets its problem with the location of the fault, and nothing is
+//! stored.
 
 use bson::{Document, doc};
 use export_api::config::{AccessSettings, AdmissionSettings};
@@ -11,8 +12,8 @@ use crate::raw::{exchange, request};
 const ID: &str = "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab";
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// What is sent, and what must come back: status, kind of problem, and where the fault is: a pointer, a parameter's name, the
-/// methods of `Allow`, or nothing.
+/// The request and the expected answer: status, type of problem, and the location of the fault: a
+/// pointer, a parameter's name, the methods of `Allow`, or nothing.
 struct Bad {
     request: Vec<u8>,
     status: u16,
@@ -32,7 +33,7 @@ fn post(body: &[u8]) -> Vec<u8> {
     request("POST", "/export", &[JSON], body)
 }
 
-/// Bodies that are no JSON, or not as it should be.
+/// Bodies that are not JSON, or malformed in other ways.
 fn unreadable() -> Vec<Bad> {
     let deep = format!("{}{}", "[".repeat(9), "]".repeat(9));
     let bodies: [&[u8]; 17] = [
@@ -57,7 +58,7 @@ fn unreadable() -> Vec<Bad> {
     bodies.iter().map(|body| bad(post(body), 400, "malformed")).collect()
 }
 
-/// Bodies that are something else, or too large.
+/// Bodies of another type, or too large ones.
 fn unwanted() -> Vec<Bad> {
     let types: [&[(&str, &str)]; 6] = [
         &[],
@@ -80,7 +81,7 @@ fn unwanted() -> Vec<Bad> {
     types.chain(large.map(|request| bad(request, 413, "too-large"))).collect()
 }
 
-/// Bodies that can be read and mean nothing; the place is that of the fault.
+/// Bodies that can be parsed but are invalid, with the location of the fault.
 fn meaningless() -> Vec<Bad> {
     let with = |name: &str, value: Value| {
         let mut body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
@@ -103,7 +104,7 @@ fn meaningless() -> Vec<Bad> {
         (with("startDate", json!("2018-12-02")), "/endDate"),
         (with("endDate", json!("2018-11-30")), "/endDate"),
         (with("endDate", json!("10000-01-01")), "/endDate"),
-        // A day, and a millisecond, more than an export may have.
+        // A day, and a millisecond, more than the maximum of an export.
         (with("endDate", json!("2019-12-02")), "/endDate"),
         (with("endDate", json!("2019-12-01T00:00:00.001Z")), "/endDate"),
         (with("startDate", json!("0001-01-01")), "/endDate"),
@@ -140,7 +141,7 @@ fn meaningless() -> Vec<Bad> {
     cases.iter().map(|(body, place)| at(bad(post(body.as_bytes()), 422, "invalid-request"), place)).collect()
 }
 
-/// Paths, queries and methods that there are not.
+/// Paths, queries and methods that do not exist.
 fn misdirected() -> Vec<Bad> {
     let get = |target: &str| request("GET", target, &[], b"");
     let ids = ["7", "%00", "%ff", "%zz", "01983c5e7a017c3a9d5e0123456789ab", "7/download", "%ff/download/a"];
@@ -177,7 +178,7 @@ fn misdirected() -> Vec<Bad> {
     all
 }
 
-/// Heads that are no HTTP, or too much of it.
+/// Heads that are not HTTP, or are too large.
 fn odd_heads() -> Vec<Bad> {
     let broken: [&[u8]; 6] = [
         b"GARBAGE\r\n\r\n",
@@ -229,7 +230,7 @@ async fn each_gets_its_problem_and_nothing_is_stored() {
     stack.stop().await;
 }
 
-/// A client's own id is kept where it can stand in a log, and there is one on every answer.
+/// A client's own request id is kept if it is safe to log, and every answer has a request id.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_a_request_id_and_no_cors() {
     let stack = Stack::start_api(TestSpace::create().await).await;

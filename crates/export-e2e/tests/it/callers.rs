@@ -1,4 +1,4 @@
-//! Callers with keys, for tests of who may do what.
+//! Callers with keys, for tests of permissions.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use export_store::KeyEnd;
 use export_testkit::isolation::TestSpace;
 use serde_json::Value;
 
-/// A running API that wants keys, and believes answers about them for so long.
+/// A running API that requires keys, and caches answers about them for this long.
 pub(crate) async fn api_with_keys(key_memory: Duration) -> Stack {
     let callers = KnownCallers { key_memory, ..KnownCallers::default() };
     let stack = Stack::start_api_for(TestSpace::create().await, AccessSettings::Known(callers)).await;
@@ -62,7 +62,7 @@ impl<'stack> Caller<'stack> {
         answer.json()["_id"].as_str().expect("an id").to_owned()
     }
 
-    /// Asks until the job is in this state; returns it. Panics after a bounded wait.
+    /// Polls until the job is in this state; returns it. Panics after a bounded wait.
     pub(crate) async fn until_state(&self, job_id: &str, state: &str) -> Value {
         for _ in 0..3_000 {
             let job = self.get(&format!("/export/{job_id}")).await.json();

@@ -1,5 +1,5 @@
-//! The catalog through the whole service: new vehicles without a restart, `GET /vehicles`, names that are checked, vehicles that are not
-//! allowed, estimates.
+//! The catalog through the whole service: new vehicles without a restart, `GET /vehicles`, names
+//! that are checked, vehicles that are not allowed, estimates.
 
 use std::collections::BTreeSet;
 use std::io::Cursor;
@@ -69,7 +69,8 @@ async fn a_new_vehicle_is_known_without_a_restart() {
         "a new vehicle: listed after {listed_after:?}, looked at after {:?}",
         stored_at.elapsed()
     ));
-    // Looks are 200 ms apart here; in production 20 s, so that a minute is three times what it takes.
+    // Surveys are 200 ms apart here and 20 s apart in production, so a minute is three times the
+    // time needed.
     assert!(listed_after < Duration::from_secs(20), "{listed_after:?}");
 
     let list = stack.get(&format!("/vehicles?search={vehicle}")).await.json();
@@ -87,7 +88,7 @@ async fn a_new_vehicle_is_known_without_a_restart() {
             }],
         })
     );
-    // And it can be asked for; one that is gone cannot, some looks later.
+    // And it can be exported; a removed one cannot, some surveys later.
     let job_id = stack.accepted(&request(&json!({ "vehicles": [vehicle], "parameters": ["soc"] }))).await;
     assert_eq!(stack.ended(&job_id).await.0["state"], "FINISHED");
     stack.space.mongodb.database(&vehicle).drop().await.expect("dropped");
@@ -213,7 +214,8 @@ async fn names_that_are_not_known_are_refused() {
     stack.stop().await;
 }
 
-/// A request that was accepted once is accepted again by its key, though its vehicle is gone meanwhile.
+/// An accepted request is accepted again by its key, although its vehicle has been removed
+/// meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_accepted_stays_accepted() {
     let stack = Stack::start().await;
@@ -260,7 +262,8 @@ async fn a_job_reads_the_vehicles_that_are_allowed_and_no_others() {
     assert_eq!(stack.ended(&job_id).await.0["state"], "FINISHED");
     assert_eq!(files(&job_id).await, expected);
 
-    // Named outside of them: as if it were not there, though the API would have refused it before.
+    // A vehicle that is not allowed: the worker treats it as missing, although the API would have
+    // refused the request.
     let outside = all.difference(&expected).next().expect("one");
     let job_id = stack.made(&request(&json!({ "vehicles": [outside] })), allowed).await;
     let (job, _) = stack.ended(&job_id).await;
@@ -270,7 +273,7 @@ async fn a_job_reads_the_vehicles_that_are_allowed_and_no_others() {
         "{job:#}"
     );
 
-    // None at all: what an empty fleet gives, an archive with a manifest only.
+    // No vehicle at all: an archive with a manifest only, as from an empty fleet.
     let job_id = stack.made(&request(&json!({})), like("nobody*")).await;
     assert_eq!(stack.ended(&job_id).await.0["state"], "FINISHED");
     assert_eq!(files(&job_id).await, BTreeSet::new());
@@ -299,7 +302,7 @@ async fn an_estimate_holds_what_the_export_comes_to() {
     assert_eq!(before["range"], json!({ "from": "2018-11-30T00:00:00Z", "to": "2018-12-01T00:00:00Z" }));
     assert!(before["basis"].as_str().is_some_and(|basis| basis.contains("assumptions")), "{before:#}");
 
-    // The more exports there are to learn from, the narrower it gets.
+    // The estimate gets narrower with the number of finished exports.
     let mut stats = Value::Null;
     for _ in 0..5 {
         let (job, _) = stack.ended(&stack.accepted(&body).await).await;
@@ -326,7 +329,7 @@ async fn an_estimate_holds_what_the_export_comes_to() {
     let half = told(&request(&json!({ "parameters": ["soc"] }))).await;
     assert_eq!((&half["hours"], &half["parameters"]), (&json!(48), &json!(["soc"])));
 
-    // The same problems as POST /export has.
+    // The same problems as from POST /export.
     let refused = estimate(&stack, &json!({ "startDate": "2018-11-30", "colour": "red" })).await;
     let expected = stack.post(&json!({ "startDate": "2018-11-30", "colour": "red" })).await;
     assert_eq!((refused.status, refused.body), (422, expected.body));

@@ -1,4 +1,5 @@
-//! `exports` as a client: what it creates, follows and downloads is what the API has, whatever happens on the way.
+//! `exports` as a client: it creates, follows and downloads exactly the API's exports, despite
+//! failures on the way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,11 @@ use export_testkit::services::Services;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A key that nothing may show.
+/// A key that must never be printed.
 const KEY: &str = "hunter2-hunter2-hunter2";
 const DAY: [&str; 4] = ["--from", "2018-11-30", "--to", "2018-12-01"];
 
-/// The folder of the project's programs, as `cargo xtask test` names it.
+/// The folder of the project's programs, set by `cargo xtask test`.
 pub(crate) fn programs() -> PathBuf {
     let folder = std::env::var_os("TEST_PROGRAMS_DIR");
     folder.expect("TEST_PROGRAMS_DIR is set: tests of the programs are run with `cargo xtask test`").into()
@@ -29,7 +30,7 @@ fn exports(api_url: &str, arguments: &[&str]) -> Program {
     Program::new(&path.to_string_lossy(), arguments, &settings)
 }
 
-/// Runs the program on a thread that may block, and checks that it does not print the key.
+/// Runs the program on a thread that can block, and checks that it does not print the key.
 async fn run(program: Program) -> Ended {
     let ended = tokio::task::spawn_blocking(move || program.run()).await.expect("it ends");
     assert!(!ended.output.contains(KEY), "the key is printed: {}", ended.output);
@@ -74,7 +75,7 @@ async fn a_download_equals_the_stored_result() {
     assert!(fs::read(&zip).expect("a file") == stack.download(&id).await, "the same bytes");
     assert_eq!(names(folder.path()), ["export.zip"]);
 
-    // Into a folder, under the export's name; and not over anything.
+    // Into a folder, under the export's name; without overwriting anything.
     let into = ["download", &id, "-o", folder.path().to_str().expect("UTF-8")];
     assert_eq!(run(exports(&stack.api_url, &into)).await.code, Some(0));
     assert_eq!(names(folder.path()), [format!("{id}.zip"), "export.zip".to_owned()]);
@@ -113,7 +114,7 @@ async fn an_export_of_many_files_becomes_a_folder() {
         assert_eq!(names(folder.path()), ["export"], "nothing is left beside it");
     }
 
-    // What is wrong in one object is found, and nothing gets the folder's name.
+    // A fault in one object is found, and the folder does not get its name.
     let ended =
         run(exports(&stack.api_url, &[&["create", "--archive", "none", "--wait"], &DAY[..]].concat())).await;
     let id = id_of(&ended.output);
@@ -165,7 +166,7 @@ async fn an_interrupted_download_resumes() {
     let services = Services::from_environment();
     let address = services.s3_endpoint_url.strip_prefix("http://").expect("http").to_owned();
     let s3 = Proxy::start(address).await;
-    // Links to results lead through the proxy, too.
+    // Links to results use the proxy, too.
     let stack =
         started_with(Services { s3_endpoint_url: format!("http://{}", s3.address()), ..services }).await;
     // Half a megabyte that does not compress.
@@ -219,7 +220,7 @@ async fn a_folder_that_is_half_there_is_completed() {
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     assert_eq!(names(folder.path()), ["export"]);
     assert_eq!(names(Path::new(&result)).len(), objects);
-    // The manifest came again, and what was missing; three others were there.
+    // The manifest was fetched again, and the missing objects; three others existed.
     assert_eq!(asked.seen() - asked_before, objects - 3, "only the rest was fetched");
     stack.stop().await;
 }
@@ -309,7 +310,7 @@ async fn problems_name_the_options() {
     let unknown = run(exports(&stack.api_url, &["get", "01983c5e-7a01-7c3a-9d5e-0123456789ab"])).await;
     assert!(unknown.code == Some(4) && unknown.output.contains("`exports list`"), "{}", unknown.output);
 
-    // The same key for the same request is the same export; for another one it is refused.
+    // The same key for the same request is the same export; for another request it is refused.
     let keyed = |to: &str| {
         exports(
             &stack.api_url,

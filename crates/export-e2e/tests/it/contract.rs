@@ -1,8 +1,9 @@
-//! Every row of the HTTP contract as snapshots: status, headers and body of what a client gets, word for word.
+//! Every row of the HTTP contract as snapshots: status, headers and body of a client's answers,
+//! word for word.
 //!
-//! What differs from run to run (ids, times, sizes, signatures) is replaced by its name in brackets. A change of anything else
-//! fails here; `INSTA_UPDATE=always cargo xtask test -- -E 'test(contract)'` takes it over, and the diff of the
-//! snapshots shows what clients will notice.
+//! Values that differ from run to run (ids, times, sizes, signatures) are replaced by names in
+//! brackets. Any other change fails here; `INSTA_UPDATE=always cargo xtask test -- -E
+//! 'test(contract)'` accepts it, and the diff of the snapshots shows what clients will notice.
 
 mod transcript;
 
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use crate::callers::{Caller, api_with_keys};
 use transcript::{JSON, Transcript};
 
-/// An id of no job.
+/// A valid id without a job.
 const UNKNOWN: &str = "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab";
 
 fn request() -> Value {
@@ -59,7 +60,7 @@ async fn create() {
     stack.stop().await;
 }
 
-/// A job in every state but those of a finished one.
+/// A job in every state except those of a finished one.
 #[tokio::test(flavor = "multi_thread")]
 async fn states() {
     let stack = api().await;
@@ -98,13 +99,13 @@ async fn states() {
     stack.stop().await;
 }
 
-/// A result as the worker makes it: as a zip, and as objects.
+/// A result as a worker writes it: as a zip, and as objects.
 #[tokio::test(flavor = "multi_thread")]
 async fn results() {
     let stack = Stack::start().await;
     let fleet = one_day();
     stack.space.insert_fleet(&fleet).await;
-    // How many vehicles there are says whether the export is a small one.
+    // The number of vehicles determines whether the export is a small one.
     let names: Vec<String> = fleet.vehicles.iter().map(|one| stack.space.vehicle(one.suffix)).collect();
     stack.until_listed(&names).await;
     let mut transcript = Transcript::of(&stack);
@@ -189,7 +190,7 @@ async fn events() {
     stack.stop().await;
 }
 
-/// What is refused before any job is looked at.
+/// Requests that are refused before any job is read.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused() {
     let stack = api().await;
@@ -253,7 +254,7 @@ async fn unavailable() {
     stack.stop().await;
 }
 
-/// Who is not let in, and who may not do it.
+/// Callers without authentication, or without permission.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers() {
     let stack = api_with_keys(Duration::from_secs(1)).await;
@@ -277,7 +278,7 @@ async fn callers() {
     stack.stop().await;
 }
 
-/// A caller that has had its share.
+/// A caller over its rate limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn limits() {
     let one = std::num::NonZeroU32::MIN;
@@ -292,7 +293,7 @@ async fn limits() {
     stack.stop().await;
 }
 
-/// No room for one more job, and a job that is too large.
+/// A full queue, and a job that is too large.
 #[tokio::test(flavor = "multi_thread")]
 async fn admission() {
     let one = std::num::NonZeroU32::MIN;
@@ -314,7 +315,7 @@ async fn admission() {
     stack.stop().await;
 }
 
-/// Before a worker has looked.
+/// Before a worker has listed the vehicles.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_catalog() {
     let stack = api().await;
@@ -325,7 +326,7 @@ async fn no_catalog() {
     stack.stop().await;
 }
 
-/// Vehicles, and what an export of them would come to.
+/// Vehicles, and the estimate of an export of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn vehicles() {
     let stack = Stack::start().await;

@@ -1,6 +1,8 @@
-//! Waiting jobs on their way to the broker: whose are next, how many, and what happens when something is away.
+//! Waiting jobs on their way to the broker: their order, their number, and failures of the broker
+//! or the database.
 //!
-//! No worker runs here. The tests read the queue and claim jobs by the store's doors, so that they see each message and say when a job ends.
+//! No worker runs here. The tests read the queue and claim jobs through the store, so that they see
+//! each message and determine when a job ends.
 
 mod line;
 
@@ -21,9 +23,9 @@ use serde_json::json;
 
 use line::{Line, consumer, next_message, text};
 
-/// Jobs that the broker gets while none runs.
+/// Number of jobs that the broker gets while no job runs.
 const IN_BROKER: usize = 4;
-/// Longest wait for anything; the slowest thing that is waited for takes a few seconds on an idle machine.
+/// Longest wait of a test; the slowest awaited step takes a few seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LEASE: Duration = Duration::from_mins(5);
 
@@ -139,7 +141,7 @@ async fn two_dispatchers_release_each_job_once() {
         sent.push(id);
     }
     assert_eq!(sent.iter().cloned().collect::<BTreeSet<_>>(), expected, "each once, none never");
-    // Woken once more, they have nothing to send.
+    // After another wake-up, there is nothing to publish.
     for dispatching in &both {
         dispatching.waker.wake_up();
     }
@@ -164,7 +166,7 @@ async fn jobs_wait_while_the_broker_is_away() {
     assert_eq!(dispatcher.round().await.expect("a round"), Outcome::PublishFailed);
     assert_eq!(line.in_broker().await, []);
     proxy.restore_connections();
-    // The publisher connects again after a back-off.
+    // The publisher reconnects after a back-off.
     let asked_at = Instant::now();
     while dispatcher.round().await.expect("a round") != Outcome::LimitReached {
         assert!(asked_at.elapsed() < PATIENCE, "nothing is released");
@@ -182,7 +184,7 @@ async fn a_job_in_its_backoff_does_not_block_others() {
     line.stored().update_many(doc! {}, later).await.expect("changed");
     line.small_jobs("b", 6).await;
     let dispatching = line.dispatcher(64).await;
-    // All places are the other's, although "a" comes first.
+    // The other tenant has all the capacity, although "a" comes first.
     assert_eq!(line.tenants_in_broker(IN_BROKER).await, counts([("b", 4)]));
     for job in line.in_broker().await {
         line.do_it(&job).await;
@@ -202,7 +204,8 @@ async fn a_job_in_its_backoff_does_not_block_others() {
     line.end().await;
 }
 
-/// A job that goes back to waiting is released again, and its first message's mark does not count.
+/// A job that goes back to waiting is released again, and a late mark for its first message is
+/// ignored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_was_handed_over_is_released_again() {
     let line = Line::start().await;
@@ -220,7 +223,8 @@ async fn a_job_that_was_handed_over_is_released_again() {
     line.end().await;
 }
 
-/// Lost messages count as unclaimed, so the broker seems full; they are sent again, and dispatching continues.
+/// Lost messages count as unclaimed, so the broker seems full; they are sent again, and dispatching
+/// continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn dispatching_recovers_from_a_purged_queue() {
     use export_api::tasks::sweeper::Sweeper;
@@ -256,7 +260,7 @@ async fn dispatching_recovers_from_a_purged_queue() {
     line.end().await;
 }
 
-/// From a request to the message of its job, through a service that has nothing else to do.
+/// From a request to the message of its job, through an otherwise idle service.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_service_releases_a_job_at_once() {
     const JOBS: usize = 21;
@@ -282,7 +286,7 @@ async fn an_idle_service_releases_a_job_at_once() {
     eprintln!(
         "from a POST to its message: {message:?} (median of {JOBS}; the answer came after {accepted:?})"
     );
-    // It waits for no clock: that would be a second on average.
+    // It does not wait for a timer: that would be a second on average.
     assert!(message.saturating_sub(accepted) < Duration::from_millis(500), "{times:?}");
     connection.close(200, "done".into()).await.expect("closed");
     stack.stop().await;

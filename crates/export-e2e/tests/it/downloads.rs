@@ -11,10 +11,10 @@ use export_testkit::http::send;
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 
-/// Names as vehicles have them, some of which mean something in URLs.
+/// Typical names of vehicles, some with characters that are special in URLs.
 const OBJECTS: [&str; 4] = ["vehicle_001.csv.gz", "Bus_ü.csv.gz", "a+b&c=d?e#f%2F.csv.gz", "manifest.json"];
 
-/// Finishes a job as a worker does; each object's content is its name.
+/// Finishes a job like a worker; each object's content is its name.
 async fn finish(stack: &Stack, job_id: &str) {
     let prefix = format!("exports/default/{job_id}/1-nonce/");
     for name in OBJECTS {
@@ -51,7 +51,8 @@ async fn finish(stack: &Stack, job_id: &str) {
     assert_eq!(committed.expect("an answer"), Held::Done);
 }
 
-/// Follows a link without credentials, as a browser would; returns the body and the `Content-Disposition`.
+/// Follows a link without credentials, as a browser would; returns the body and the
+/// `Content-Disposition`.
 async fn fetch(link: &str) -> (Vec<u8>, String) {
     let answer = send("GET", link.to_owned(), Vec::new(), Vec::new()).await.expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -21,7 +21,7 @@ fn is_at(percent: f64) -> impl Fn(&Value) -> bool {
     move |job| job["progress"]["percent"].as_f64() == Some(percent)
 }
 
-/// What is read at one replica goes on at another.
+/// A stream that begins at one replica continues at another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_followed_on_every_replica() {
     let (mut stack, job_id) = api_with_job().await;
@@ -31,7 +31,7 @@ async fn a_job_is_followed_on_every_replica() {
     let mut other = EventStream::open(&other_url, &[]).await;
     assert_eq!((one.head.status, other.head.status), (200, 200), "{:?}", one.head);
     let (first, same) = (one.next().await.expect("an event"), other.next().await.expect("an event"));
-    assert_eq!(first, same, "both tell what MongoDB has");
+    assert_eq!(first, same, "both show MongoDB's state");
     assert_eq!((first.name.as_str(), &first.json()["state"]), ("job", &json!("NOT_STARTED")));
 
     let held = stack.claim(&job_id).await;
@@ -47,10 +47,10 @@ async fn a_job_is_followed_on_every_replica() {
         }
         slowest = slowest.max(told.elapsed());
     }
-    // Beside a change stream the clock comes round in ten seconds only.
+    // With a change stream, polling would take ten seconds.
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
 
-    // The client of one replica moves to the other one, and misses nothing and hears nothing twice.
+    // The client of one replica moves to the other one, and misses and repeats no event.
     drop(one);
     let mut moved = EventStream::open(&other_url, &[("last-event-id", &last_id)]).await;
     held.finish(&["vehicle_001.csv.gz", "manifest.json"]).await;
@@ -74,7 +74,8 @@ async fn a_job_is_followed_on_every_replica() {
     stack.stop().await;
 }
 
-/// Without a change stream events come later, but they come; a MongoDB that was away is the end of no stream.
+/// Without a change stream events come later, but they come; an unavailable MongoDB does not end
+/// the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_come_without_a_change_stream() {
     let (mut stack, job_id) = api_with_job().await;
@@ -86,7 +87,7 @@ async fn events_come_without_a_change_stream() {
     let mut events = EventStream::open(&url, &[]).await;
     events.next().await.expect("an event");
 
-    // Only a change stream asks for more.
+    // Only a change stream sends `getMore`.
     let broken = proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::Close));
     let held = stack.claim(&job_id).await;
     broken.until_seen(1).await;
@@ -98,7 +99,7 @@ async fn events_come_without_a_change_stream() {
 
     proxy.cut();
     held.progress(30).await;
-    // Several looks at the job fail.
+    // Several reads of the job fail.
     tokio::time::sleep(Duration::from_secs(2)).await;
     proxy.restore();
     events.until(is_at(30.0)).await;
@@ -139,7 +140,7 @@ async fn the_estimated_time_left_is_sent() {
     stack.stop().await;
 }
 
-/// A job may wait for long; keep-alive comments show that the service is still there.
+/// A job may wait for a long time; keep-alive comments show that the service is alive.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_without_news_is_kept_alive() {
     let (stack, job_id) = api_with_job().await;
@@ -154,7 +155,7 @@ async fn a_stream_without_news_is_kept_alive() {
     stack.stop().await;
 }
 
-/// What a caller listens to is its share of the streams, and given back when it listens no more.
+/// An open stream counts against the caller's limit until the caller closes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_per_caller_are_limited() {
     let two = NonZeroU32::new(2).expect("not zero");
@@ -173,7 +174,7 @@ async fn streams_per_caller_are_limited() {
 
     drop(streams);
     let asked_at = Instant::now();
-    // The service hears of it a little later.
+    // The service notices the close a little later.
     while stack.events(&job_id, &[]).await.head.status != 200 {
         assert!(asked_at.elapsed() < Duration::from_secs(10), "the places are still taken");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,4 +1,4 @@
-//! What comes out is what the reference exporter says, byte for byte.
+//! Results equal those of the reference exporter, byte for byte.
 
 use std::io::Cursor;
 
@@ -8,7 +8,8 @@ use export_testkit::reference::{ReferenceRequest, export_database};
 use export_testkit::verify::compare;
 use serde_json::{Value, json};
 
-/// Exports a request, downloads the zip by its link and compares it with the reference export of the same databases.
+/// Exports a request, downloads the zip by its link and compares it with the reference export of
+/// the same databases.
 pub(crate) async fn exported_like_the_reference(
     stack: &Stack,
     body: &Value,
@@ -52,8 +53,8 @@ async fn odd_fleet_is_exact(fleet: OddFleet) {
     stack.stop().await;
 }
 
-/// Zeros, negative values, shuffled keys, 5000 ms buckets, `_id` as double and int64, missing `levels`, missing collections,
-/// an empty vehicle, and what cannot be decoded.
+/// Zeros, negative values, shuffled keys, 5000 ms buckets, `_id` as double and int64, missing
+/// `levels`, missing collections, an empty vehicle, and data that cannot be decoded.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_oddity_of_one_day() {
     odd_fleet_is_exact(one_day()).await;
@@ -72,7 +73,7 @@ async fn vehicles_and_parameters_as_chosen() {
     stack.space.insert_fleet(&fleet).await;
     let vehicles: Vec<String> =
         fleet.vehicles.iter().rev().take(2).map(|vehicle| stack.space.vehicle(vehicle.suffix)).collect();
-    // The last one without a single document.
+    // The last parameter has no document.
     let parameters = vec!["odo".to_owned(), "soc".to_owned(), "of_nothing".to_owned()];
     stack.space.insert_hours(fleet.vehicles[0].suffix, "of_nothing", Vec::new()).await;
     stack.space.insert_hours(fleet.vehicles[fleet.vehicles.len() - 1].suffix, "of_nothing", Vec::new()).await;
@@ -91,7 +92,8 @@ async fn vehicles_and_parameters_as_chosen() {
     stack.stop().await;
 }
 
-/// A range that begins and ends inside hours, given as instants; points on its start are in, points on its end are not.
+/// A range that begins and ends inside hours, given as instants; points at its start are included,
+/// points at its end are not.
 #[tokio::test(flavor = "multi_thread")]
 async fn ranges_that_cut_hours() {
     let stack = Stack::start().await;

@@ -1,4 +1,5 @@
-//! The API's documentation: the `OpenAPI` description, the page, and the answer to too many requests.
+//! The API's documentation: the `OpenAPI` description, the page, and the answer to too many
+//! requests.
 
 use std::num::NonZeroU32;
 
@@ -8,7 +9,7 @@ use export_testkit::isolation::TestSpace;
 
 const STORED: &str = include_str!("../../../../docs/openapi.json");
 
-/// What a page refers to: the values of `src` and `href`.
+/// The references of a page: the values of `src` and `href`.
 fn references(html: &str) -> Vec<String> {
     let of = |attribute: &str| {
         let starts: Vec<&str> = html.split(&format!("{attribute}=\"")).skip(1).collect();
@@ -49,7 +50,7 @@ async fn the_page_needs_no_other_host() {
     stack.stop().await;
 }
 
-/// Without keys an address is a caller.
+/// Without keys, each address counts as a caller.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_requests_get_429_with_retry_after() {
     let few = NonZeroU32::new(3).expect("not zero");
@@ -61,7 +62,7 @@ async fn too_many_requests_get_429_with_retry_after() {
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
     let ask = || stack.get("/export/01983c5e-7a01-7c3a-9d5e-0123456789ab");
     let mut last = ask().await;
-    // On a slow machine a token or two come in between.
+    // On a slow machine the bucket gains a token or two meanwhile.
     for _ in 0..20 {
         if last.status == 429 {
             break;

@@ -1,4 +1,4 @@
-//! Exports that cannot succeed: the job says so, and the queue does not spin.
+//! Exports that cannot succeed: the job shows the error, and the queue does not spin.
 
 use bson::{Document, doc};
 use export_core::access::AllowedVehicles;
@@ -12,7 +12,8 @@ fn one_day_request() -> Value {
     json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
 }
 
-/// The API refuses what the catalog does not list. A vehicle may go while its job waits: then the worker finds out.
+/// The API refuses vehicles that the catalog does not list. A vehicle may be removed while its job
+/// waits: then the worker finds out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vehicle_that_does_not_exist_fails_the_job() {
     let stack = Stack::start().await;
@@ -46,8 +47,8 @@ async fn stack_with_fragile_storage(max_attempts: u32) -> (Stack, Proxy) {
     (stack, proxy)
 }
 
-/// S3 goes away: each attempt fails and is seen in the job, the delivery is nacked and comes back, and when the attempts are
-/// used up the job is FAILED with its last error.
+/// S3 fails: each attempt fails and is counted in the job, the delivery is nacked and comes back,
+/// and when no attempts are left the job is FAILED with its last error.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_tried_again_and_then_given_up() {
     let (stack, proxy) = stack_with_fragile_storage(3).await;
@@ -62,7 +63,7 @@ async fn a_job_is_tried_again_and_then_given_up() {
     stack.stop().await;
 }
 
-/// The same, but S3 comes back before the attempts are used up: the job finishes, and its error is gone.
+/// S3 comes back before the attempts are used up: the job finishes, and its error is removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_outlives_a_passing_failure() {
     let (stack, proxy) = stack_with_fragile_storage(1_000).await;
@@ -77,7 +78,7 @@ async fn a_job_outlives_a_passing_failure() {
     stack.stop().await;
 }
 
-/// Messages that name no job are kept for people to look at, and do not stand in the way of others.
+/// Messages that name no job are kept for inspection, and do not block others.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_name_no_job() {
     use export_amqp::Publisher;

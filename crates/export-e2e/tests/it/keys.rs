@@ -1,4 +1,4 @@
-//! Keys: who is let in, for how long, and for what.
+//! Keys: which callers are accepted, for how long, and for what.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 
 use crate::callers::{Caller, api_with_keys};
 
-/// A job that never was.
+/// A job that never existed.
 const UNKNOWN: &str = "/export/01983c5e-7a01-7c3a-9d5e-0123456789ab";
-/// What is promised for revoked keys.
+/// The documented limit for revoked keys.
 const PROMISED: Duration = Duration::from_secs(30);
 
 fn a_day() -> Value {
     json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
 }
 
-/// Asks until the key is refused; it must have been good until then.
+/// Polls until the key is refused; it must be valid until then.
 async fn refused(caller: &Caller<'_>, limit: Duration) -> Duration {
     let asked_at = Instant::now();
     loop {
@@ -36,7 +36,7 @@ async fn refused(caller: &Caller<'_>, limit: Duration) -> Duration {
     }
 }
 
-/// Everything of a refusal that a client sees, but the request's own id and the time.
+/// All parts of a refusal that a client sees, except the request's own id and the time.
 fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
     let mut headers = answer.headers.clone();
     headers.retain(|(name, _)| name != "x-request-id" && name != "date");
@@ -99,7 +99,7 @@ async fn a_key_for_some_vehicles_sees_no_job_about_others() {
         }
     }
     assert_eq!(narrow.send("DELETE", &format!("/export/{of_wide}"), &[], None).await.status, 404);
-    // Nor by its name for a request.
+    // Nor by its idempotency key.
     let named = [("idempotency-key", "k-1")];
     assert_eq!(wide.send("POST", "/export", &named, Some(&a_day())).await.status, 202);
     assert_eq!(narrow.send("POST", "/export", &named, Some(&a_day())).await.status, 422);
@@ -131,7 +131,8 @@ async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
     stack.stop().await;
 }
 
-/// A key seen a moment ago is still accepted. Other keys cannot be checked, and the answer is not a refusal.
+/// A recently checked key is still accepted. Other keys cannot be checked, and the answer is not a
+/// refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_mongodb_no_key_is_rejected_as_unknown() {
     let mut space = TestSpace::create().await;
@@ -143,7 +144,7 @@ async fn without_mongodb_no_key_is_rejected_as_unknown() {
     let other = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
     assert_eq!(known.get(UNKNOWN).await.status, 404);
     mongodb.cut();
-    // A request that is refused for what it says needs nothing but to know who sends it.
+    // A request that is refused for its content only needs an authenticated sender.
     let empty = json!({});
     let post = async |caller: &Caller<'_>| caller.send("POST", "/export", &[], Some(&empty)).await;
     let (of_known, of_other) = tokio::join!(post(&known), post(&other));
@@ -166,7 +167,7 @@ async fn refusals_tell_nothing_about_keys() {
     let expired = stack.key("acme", &[Scope::Read], AllowedVehicles::All, over).await;
     let unknown = format!("vxk_0000000000000000_{secret}");
     let wrong_secret = format!("{id}_{}", "0".repeat(64));
-    // Twice: the second answer may come from the memory.
+    // Twice: the second answer may come from the cache.
     for _ in 0..2 {
         let mut answers = Vec::new();
         for key in [&unknown, &wrong_secret, &revoked.key, &expired, "vxk_", "hunter2", "eyJ0.eyJ0.eyJ0"] {
@@ -207,7 +208,8 @@ async fn each_operation_needs_its_scope() {
     let mut operations = 0;
     for (method, path) in operations_described() {
         operations += 1;
-        // What makes or ends something needs the right to write; a question that is posted does not.
+        // Operations that create or end something need the right to write; a POST that only asks
+        // does not.
         let needed = match (method, path.as_str()) {
             ("GET", _) | ("POST", "/export/estimate") => Scope::Read,
             _ => Scope::Write,

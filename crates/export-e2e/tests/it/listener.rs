@@ -12,7 +12,7 @@ use lapin::{Connection, ConnectionProperties, Consumer};
 /// Longest wait for an event.
 const SOON: Duration = Duration::from_mins(1);
 
-/// An event as it came.
+/// A received event.
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
     pub(crate) routing_key: String,
@@ -26,14 +26,14 @@ pub(crate) struct Heard {
     pub(crate) body: Vec<u8>,
 }
 
-/// A queue of its own that is bound to the exchange.
+/// A separate queue that is bound to the exchange.
 pub(crate) struct Listener {
     consumer: Consumer,
     _connection: Connection,
 }
 
 impl Listener {
-    /// Listens to these kinds from now on.
+    /// Listens to these kinds of events from now on.
     pub(crate) async fn bound(rabbitmq_url: &str, topology: &Topology, routing_key: &str) -> Self {
         let properties = ConnectionProperties::default();
         let connecting = Connection::connect_with_runtime(rabbitmq_url, properties, Runtime::tokio_current());

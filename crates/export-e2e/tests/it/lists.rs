@@ -50,7 +50,7 @@ async fn pages_are_followed_by_cursor_or_link() {
     stack.stop().await;
 }
 
-/// A list has no links, however many results it names: they would be old when they are used.
+/// A list has no links, whatever results it names: they would expire before they are used.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_has_no_links() {
     let stack = Stack::start_api(TestSpace::create().await).await;

@@ -28,7 +28,7 @@ fn outbox(stack: &Stack) -> Collection<Document> {
     stack.space.mongodb.database(&stack.space.jobs_database).collection("outbox")
 }
 
-/// Asks until all deliveries of the outbox are so.
+/// Polls until all deliveries of the outbox are in this state.
 async fn until_all(stack: &Stack, is_so: impl Fn(&Document) -> bool) -> Vec<Document> {
     let asked_at = Instant::now();
     loop {
@@ -77,7 +77,7 @@ async fn every_end_is_published_and_sent_as_a_signed_webhook() {
         heard.insert(event.id.clone(), event);
     }
     receiver.until_received(3).await;
-    // Its time is over: the sweeper sees it.
+    // The result has expired: the sweeper notices.
     let jobs: Collection<Document> =
         stack.space.mongodb.database(&stack.space.jobs_database).collection("jobs");
     let past = vec![doc! { "$set": { "expiresAt": { "$subtract": ["$$NOW", 1_000_i64] } } }];
@@ -133,7 +133,7 @@ async fn an_event_is_out_within_two_seconds() {
         let at = |field: &str| delivery.get_datetime(field).expect(field).timestamp_millis();
         let took_ms = at("claimedAt") - at("occurredAt");
         eprintln!("{}: {took_ms} ms", delivery.get_str("channel").expect("a channel"));
-        // Two looks at their slowest, on a machine that has other things to do.
+        // Twice the longest poll interval, on a busy machine.
         assert!(took_ms < 5_000, "{took_ms} ms");
     }
     stack.stop().await;
@@ -207,7 +207,7 @@ async fn nothing_is_sent_to_addresses_that_are_not_public() {
     let stored = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
     assert_eq!(stored.count_documents(doc! {}).await.expect("a count"), 0);
 
-    // Where a name leads shows only when it is looked up.
+    // The address of a host name is only known after it is resolved.
     stack.accepted(&body(None, &target.url_by_name("/"))).await;
     let tried = until_all(&stack, |delivery| {
         text(delivery, "channel") == "amqp" || delivery.get_i64("attempts").is_ok_and(|tries| tries >= 2)

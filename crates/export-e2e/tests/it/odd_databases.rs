@@ -1,4 +1,5 @@
-//! The engine on databases as odd as a server can hold them: what the reference says, however little is read ahead.
+//! The engine on databases with every oddity that a server can store: equal to the reference,
+//! however small the read-ahead.
 
 use std::io::{self, Cursor};
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -26,9 +27,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-/// Each makes and drops databases of its own, so there are fewer of them than where no server is asked.
+/// Each case creates and drops its own databases, so there are fewer cases than without a server.
 const CASES: u32 = 500;
-/// From too little for a single document, so that every batch is read only when it is waited for, to more than there is.
+/// From too little for a single document, so that every batch is read only when it is needed, to
+/// more than all data.
 const READ_AHEAD_BYTES: [usize; 4] = [1, 4 << 10, 200 << 10, 8 << 20];
 
 /// How a case is exported.
@@ -68,7 +70,7 @@ fn odd_databases_give_what_the_reference_gives() {
     }
 }
 
-/// A real database server, how many cases it has seen, and what is on its way out.
+/// A real database server, the number of cases so far, and the databases that are being dropped.
 struct Server {
     space: TestSpace,
     client: MongoClient,
@@ -76,11 +78,11 @@ struct Server {
     dropping: Mutex<JoinSet<mongodb::error::Result<()>>>,
 }
 
-/// A case in databases of its own.
+/// A case in its own databases.
 struct Stored {
     prefix: String,
     request: ReferenceRequest,
-    /// Those of which there is a database: one without collections is none.
+    /// Vehicles with a database: a vehicle without collections has none.
     vehicles: Vec<SourceVehicle>,
 }
 
@@ -122,7 +124,7 @@ impl Server {
         Stored { prefix, request: case.request, vehicles: case.vehicles }
     }
 
-    /// Drops the databases while the next case is on. Those of the case before are gone then.
+    /// Drops the databases during the next case. The databases of the previous case are gone then.
     async fn remove(&self, stored: &Stored) {
         let mut dropping = JoinSet::new();
         for vehicle in &stored.vehicles {
@@ -141,7 +143,7 @@ fn document(stored: &StoredDocument) -> Document {
     }
 }
 
-/// All differences as text; nothing when there are none.
+/// All differences as text; empty when there are none.
 fn exported_differences(
     runtime: &Runtime,
     server: &Server,
@@ -186,7 +188,7 @@ fn export(plan: &Plan, source: &MongoSource, manner: Manner, engines: &[Engine])
     exported.unwrap_or_else(|error| panic!("no export: {error:?}")).sink.0
 }
 
-/// Objects as they were written.
+/// The written objects.
 #[derive(Default)]
 struct Objects(Vec<(String, Vec<u8>)>);
 

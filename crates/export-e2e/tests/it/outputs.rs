@@ -1,5 +1,5 @@
-//! What a request says about its result beside the data: packing, format, times, resampling. Each is what the reference says, by
-//! the links that a client is given.
+//! The output options of a request: packing, format, times, resampling. Each result equals the
+//! reference, through the links that a client gets.
 
 use export_e2e::Stack;
 use export_testkit::isolation::TestSpace;
@@ -26,7 +26,7 @@ async fn stack_with_odd_fleet() -> (Stack, OddFleet) {
     (stack, fleet)
 }
 
-/// The day of a fleet with these options, as a client asks for it.
+/// The day of a fleet with these options, as a client requests it.
 fn body(fleet: &OddFleet, options: &Value) -> Value {
     let mut body = json!({ "startDate": fleet.start_date, "endDate": fleet.end_date });
     for (name, value) in options.as_object().expect("options") {
@@ -39,18 +39,19 @@ fn reference_request(fleet: &OddFleet, options: ReferenceOptions) -> ReferenceRe
     ReferenceRequest { from_ms: fleet.from_ms, to_ms: fleet.to_ms, options, ..ReferenceRequest::default() }
 }
 
-/// What the keys of all objects of a job begin with, attempts and all.
+/// Prefix of the keys of all objects of a job, over all attempts.
 fn job_prefix(job: &Value) -> String {
     format!("exports/default/{}/", job["_id"].as_str().expect("an id"))
 }
 
-/// Keys of all objects that any attempt at a job has left.
+/// Keys of all objects that any attempt of a job has left.
 async fn keys_of_job(stack: &Stack, job: &Value) -> Vec<String> {
     let prefix = job_prefix(job);
     stack.space.object_keys().await.into_iter().filter(|key| key.starts_with(&prefix)).collect()
 }
 
-/// The objects of a finished job by their links, which all agree with what is stored; nothing else is.
+/// The objects of a finished job by their links. Checks that the links agree with the stored
+/// objects, and that there are no others.
 async fn linked_objects(stack: &Stack, job: &Value) -> Vec<(String, Vec<u8>)> {
     let job_id = job["_id"].as_str().expect("an id");
     assert!(job["downloadUrl"].is_null(), "{job:#}");
@@ -92,7 +93,7 @@ fn assert_numbers(job: &Value, objects: &[(String, Vec<u8>)], expected: &Referen
     let sha256 =
         Sha256::digest(manifest).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     let is_csv = expected.vehicles.iter().all(|vehicle| vehicle.table.is_none());
-    // A parquet file is compressed in itself, and is what it is.
+    // A parquet file is compressed internally and served unchanged.
     let file_bytes =
         if is_csv { sum(|vehicle| vehicle.csv.len() as u64) } else { (stored_bytes - manifest.len()) as u64 };
     let stats = &job["stats"];
@@ -125,7 +126,8 @@ fn assert_numbers(job: &Value, objects: &[(String, Vec<u8>)], expected: &Referen
     assert_eq!(names, files.chain(["manifest.json"]).collect::<Vec<_>>(), "in the order they were written");
 }
 
-/// Exports a request without archive, fetches every object and compares all with the reference export of the same databases.
+/// Exports a request without archive, fetches every object and compares all with the reference
+/// export of the same databases.
 async fn objects_like_the_reference(
     stack: &Stack,
     body: &Value,
@@ -160,8 +162,9 @@ async fn an_object_per_vehicle_compressed_as_asked() {
     stack.stop().await;
 }
 
-/// A parameter of this fleet is text in one of the last vehicles. That shows when the files of others are stored already: the
-/// export begins again, and nothing is left of what it had made of doubles.
+/// A parameter of this fleet is text in one of the last vehicles. That is noticed when other
+/// vehicles' files are stored already: the export begins again, and none of the files with doubles
+/// is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn parquet_files_where_numbers_turn_out_to_be_text() {
     let (stack, fleet) = stack_with_odd_fleet().await;
@@ -187,7 +190,7 @@ async fn parquet_files_in_a_zip() {
     stack.stop().await;
 }
 
-/// The zone says what the days are, and how times are written.
+/// The zone determines the limits of days, and how times are written.
 #[tokio::test(flavor = "multi_thread")]
 async fn local_times_of_local_days() {
     let (stack, fleet) = stack_with_odd_fleet().await;
@@ -240,8 +243,8 @@ async fn strings_as_they_are() {
     stack.stop().await;
 }
 
-/// S3 takes a few objects and then no more of them: the attempt fails and takes back what it had stored. What is there in the
-/// end is of the attempt that succeeded.
+/// S3 accepts a few objects and then no more: the attempt fails and removes its stored objects. The
+/// final objects are those of the successful attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_attempt_leaves_no_object() {
     const STORED_OBJECTS: usize = 5;

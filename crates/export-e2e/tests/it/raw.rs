@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// Longest wait for the end of an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What came back until the service hung up.
+/// The bytes received until the service closed the connection.
 #[derive(Debug)]
 pub(crate) struct Raw {
     pub(crate) status: u16,
@@ -26,7 +26,7 @@ impl Raw {
         headers.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    /// The body as a problem, with all that every problem has. Panics when it is none.
+    /// The body as a problem, with all required members. Panics when it is not a problem.
     pub(crate) fn problem(&self, what: &str) -> Value {
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{what}: {self:?}");
         assert_eq!(self.header("x-content-type-options"), Some("nosniff"), "{what}: {self:?}");
@@ -49,11 +49,11 @@ pub(crate) async fn connect(stack: &Stack) -> TcpStream {
     TcpStream::connect(address).await.unwrap_or_else(|error| panic!("no connection: {error}"))
 }
 
-/// Everything until the service hangs up, in whichever way. Panics when it does not.
+/// Reads until the service closes the connection, in any way. Panics when it does not.
 pub(crate) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
-    // A reset after the answer loses nothing of what was read.
+    // A reset after the answer loses none of the bytes that were read.
     read.unwrap_or_else(|_| panic!("the connection stays open")).ok();
     bytes
 }
@@ -66,15 +66,17 @@ pub(crate) async fn answer(stream: &mut TcpStream) -> Option<Raw> {
     Some(Raw { status, head: head.to_owned(), body: body.to_owned() })
 }
 
-/// Sends these bytes and reads the answer, for which the request must ask the service to hang up.
+/// Sends these bytes and reads the answer. The request must ask the service to close the
+/// connection.
 pub(crate) async fn exchange(stack: &Stack, request: &[u8]) -> Option<Raw> {
     let mut stream = connect(stack).await;
-    // What is refused early is not read to its end.
+    // An early refusal does not read the request to its end.
     stream.write_all(request).await.ok();
     answer(&mut stream).await
 }
 
-/// A whole request with these headers and this body; `Content-Length` is added unless a header gives it.
+/// A whole request with these headers and this body; `Content-Length` is added unless a header
+/// gives it.
 pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
     for (name, value) in headers {

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// Longest wait for a webhook.
 const SOON: Duration = Duration::from_mins(1);
 
-/// One request as it came.
+/// One received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) path: String,
@@ -43,7 +43,8 @@ impl Received {
         self.header("webhook-id").to_owned()
     }
 
-    /// Whether one of its signatures is made with this secret (`whsec_…`), as a receiver would check it.
+    /// Whether one of its signatures was made with this secret (`whsec_…`), as a receiver would
+    /// check it.
     pub(crate) fn is_signed_with(&self, secret: &str) -> bool {
         let key = STANDARD.decode(secret.strip_prefix("whsec_").expect("a prefix")).expect("base64");
         let signed = format!("{}.{}.", self.id(), self.header("webhook-timestamp"));
@@ -60,7 +61,7 @@ impl Received {
 pub(crate) enum Reply {
     Status(u16),
     Redirect(String),
-    /// Never.
+    /// Without an answer.
     Silence,
 }
 
@@ -71,7 +72,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Gives these answers to the first requests, and 204 to all others.
+    /// Sends these answers to the first requests, and 204 to all others.
     pub(crate) async fn start(replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -85,12 +86,12 @@ impl Receiver {
         Self { address, received }
     }
 
-    /// An address of it by number, with this path.
+    /// The receiver's numeric address, with this path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The same by name.
+    /// Its address with a host name.
     pub(crate) fn url_by_name(&self, path: &str) -> String {
         format!("http://localhost:{}{path}", self.address.port())
     }
@@ -163,7 +164,7 @@ pub(crate) fn secret_of(tenant: &str) -> String {
     signing_key(1).secret_of(&tenant).reveal().expose_secret().to_owned()
 }
 
-/// Webhooks to this machine, tried again soon.
+/// Webhooks to this machine, retried soon.
 pub(crate) fn settings(allowed_networks: &str) -> WebhookSettings {
     let sending = export_webhooks::WebhookSettings {
         keys: SigningKeys { current: signing_key(1), previous: None },

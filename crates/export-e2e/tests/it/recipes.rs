@@ -15,14 +15,14 @@ use tempfile::TempDir;
 use crate::command_line::programs;
 
 const PAGE: &str = include_str!("../../../../docs/recipes.md");
-/// The language of blocks that no test runs: settings of the reader's shell, lines of a crontab.
+/// The languages of blocks that no test runs: settings of the reader's shell, lines of a crontab.
 const NOT_RUN: &str = "text";
-/// The gap from which the recipe lists gaps, in milliseconds.
+/// The minimum gap that the recipe lists, in milliseconds.
 const LONGEST_GAP_MS: i64 = 5 * 60_000;
 /// Python packages are slow to load on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Blocks by heading, each its language and its text, in order.
+/// Blocks by heading, each with its language and its text, in order.
 fn blocks() -> BTreeMap<&'static str, Vec<(&'static str, String)>> {
     let mut blocks: BTreeMap<&str, Vec<(&str, String)>> = BTreeMap::new();
     let (mut heading, mut open) = ("", None::<(&str, String)>);
@@ -60,7 +60,7 @@ impl Reader {
         Self { stack, folder: tempfile::tempdir().expect("a folder"), left: blocks() }
     }
 
-    /// Runs all blocks under a heading that a reader would run. Returns what each wrote to standard output.
+    /// Runs all blocks under a heading, like a reader. Returns each block's standard output.
     async fn follow(&mut self, heading: &str) -> Vec<String> {
         let blocks = self.left.remove(heading).unwrap_or_else(|| panic!("no recipe {heading:?}"));
         let mut outputs = Vec::new();
@@ -92,7 +92,7 @@ impl Reader {
     }
 }
 
-/// What readers must find.
+/// The content that readers must find.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Table {
     rows: usize,
@@ -227,7 +227,7 @@ async fn every_recipe_works() {
     reader.stack.stop().await;
 }
 
-/// The recipes that check a result print what the files have.
+/// The recipes that check a result print the numbers of the files.
 async fn checks(reader: &mut Reader, tables: &BTreeMap<String, Table>) {
     let outputs = reader.follow("Was everything copied?").await;
     for (vehicle, table) in tables {

@@ -1,4 +1,4 @@
-//! Bad requests get a problem that says what to do, and leave no trace.
+//! Bad requests get a problem that explains the fix, and store nothing.
 
 use bson::{Document, doc};
 use export_e2e::{Answer, Stack};
@@ -38,7 +38,7 @@ async fn bad_requests_store_nothing() {
     let huge = format!("{{\"startDate\":\"{}\"}}", "x".repeat(20_000));
     problem(&stack.request("POST", "/export", &json_type, huge.into_bytes()).await, 413);
 
-    // 422: can be read, means nothing; the pointer names the field.
+    // 422: can be parsed, but is invalid; the pointer names the field.
     for (body, pointer) in [
         (json!({}), "/startDate"),
         (json!({ "startDate": "2018-11-30" }), "/endDate"),
@@ -63,7 +63,7 @@ async fn bad_requests_store_nothing() {
         assert!(pointers.contains(&json!(pointer)), "{body}: {found}");
     }
 
-    // Options that are wrong, or would do nothing.
+    // Invalid options, and options without effect.
     for (options, pointers) in [
         (json!({ "format": "xlsx" }), vec!["/format"]),
         (json!({ "archive": true }), vec!["/archive"]),
@@ -100,7 +100,7 @@ async fn bad_requests_store_nothing() {
     stack.stop().await;
 }
 
-/// A key that cannot be one is refused, not ignored: its client relies on it.
+/// An invalid key is refused, not ignored, because its client relies on it.
 #[tokio::test(flavor = "multi_thread")]
 async fn idempotency_keys_that_are_none() {
     let stack = Stack::start_api(TestSpace::create().await).await;

@@ -1,4 +1,4 @@
-//! Relays that die, that are many, and a broker that goes and comes.
+//! Relays that die, many concurrent relays, and a broker that is temporarily unavailable.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Office {
         Self { space, jobs, topology }
     }
 
-    /// A job that ends at once; its event's id.
+    /// A job that ends at once; returns its event's id.
     async fn ended_job(&self, tenant: &str, webhook_url: &str) -> String {
         let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "webhookUrl": webhook_url });
         let new = NewJob {
@@ -201,7 +201,7 @@ async fn a_relay_that_is_stopped_hands_back_what_is_under_way() {
     let id = office.ended_job("acme", &receiver.url("/")).await;
     receiver.until_received(1).await;
     relay.end().await;
-    // Another one need not wait for the claim to run out, which takes a minute.
+    // Another relay need not wait for the claim to expire, which takes a minute.
     let other = office.relay(office.rabbitmq_url());
     let webhooks = receiver.until_received(2).await;
     assert_eq!(webhooks[1].id(), id);

@@ -1,6 +1,8 @@
-//! schemathesis, a tester that knows the API by its description only, asks the live service thousands of odd things.
+//! schemathesis, a tester that knows only the API's description, sends thousands of odd requests to
+//! the live service.
 //!
-//! It takes all operations that the description has. Its settings, and why some checks are off: `schemathesis/schemathesis.toml`.
+//! It covers all operations of the description. Its settings, and why some checks are off:
+//! `schemathesis/schemathesis.toml`.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,23 +15,24 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 const SETTINGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/schemathesis/schemathesis.toml");
-/// Requests that must have been made.
+/// Minimum number of requests.
 const ENOUGH: u64 = 5_000;
-/// Requests of made-up data for all operations together, and at most so many ways through several operations, of a few requests each:
-/// the tester takes fewer ways, as it finds no new ones.
+/// Number of generated requests for all operations together, and maximum number of sequences of
+/// several operations, a few requests each. The tester runs fewer sequences, because it finds no
+/// new ones.
 const MADE_UP: usize = 5_000;
 const WAYS: usize = 1_200;
-/// Longest run of one tester; on two cores that do nothing else it takes two minutes.
+/// Longest run of one tester; on two idle cores it takes two minutes.
 const PATIENCE: Duration = Duration::from_mins(12);
 
-/// What one tester found.
+/// The findings of one tester.
 struct Findings {
     name: &'static str,
     report: Value,
     output: String,
 }
 
-/// Runs a tester over some of its phases.
+/// Runs a tester with some of its phases.
 async fn tested(stack: &Stack, name: &'static str, phases: &str, examples: usize, folder: &Path) -> Findings {
     let python = std::env::var("TEST_PYTHON_PROGRAM")
         .expect("TEST_PYTHON_PROGRAM is not set: run the tests with `cargo xtask test`");
@@ -41,7 +44,7 @@ async fn tested(stack: &Stack, name: &'static str, phases: &str, examples: usize
         .args(["--report", "json", "--report-json-path"])
         .arg(&report)
         .arg(format!("{}/openapi.json", stack.api_url))
-        // Files that it keeps go where it runs, and every run makes the same requests.
+        // It stores its files in the working folder, and every run sends the same requests.
         .current_dir(folder)
         .env("PYTHONHASHSEED", "0")
         .env("NO_PROXY", "127.0.0.1")

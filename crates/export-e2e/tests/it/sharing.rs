@@ -1,4 +1,4 @@
-//! The same request for the same hours, which are over, reads the source once.
+//! The same request for the same, ended hours reads the source once.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,16 +16,17 @@ use serde_json::{Value, json};
 use crate::callers::Caller;
 use crate::receiver::{Receiver, settings};
 
-/// The longest that a job may end after the one whose result it shares: a second or two where nothing else is going on.
+/// The longest that a job may end after the job whose result it shares: a second or two on an idle
+/// machine.
 const MOST_LAG_MS: i64 = 10_000;
-/// The longest that the API may take to see what has changed in a line.
+/// The longest that the API may take to notice a change of a line.
 const SOON: Duration = Duration::from_secs(10);
 
 fn body() -> Value {
     json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
 }
 
-/// The body, with one field more.
+/// The body, with one more field.
 fn with(name: &str, value: Value) -> Value {
     let mut body = body();
     body[name] = value;
@@ -56,7 +57,7 @@ async fn stored(stack: &Stack) -> Vec<Document> {
     jobs.find(doc! {}).await.expect("an answer").try_collect().await.expect("jobs")
 }
 
-/// The jobs' own results, of which there may be one per reading of the source.
+/// The jobs' own results: at most one per reading of the source.
 async fn results(stack: &Stack) -> u64 {
     let results = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("results");
     results.count_documents(doc! {}).await.expect("a count")
@@ -117,7 +118,7 @@ async fn the_second_request_has_the_result_in_its_202_unless_it_is_to_be_fresh()
         assert_eq!(late[field], first[field], "{field}");
     }
     assert_eq!((late["attempts"].as_u64(), late["startedAt"].is_string()), (Some(0), true), "{late:#}");
-    // With the same objects, at links of its own.
+    // With the same objects, but its own links.
     let told = stack.get(&format!("/export/{}", id(&late))).await.json();
     let names = |job: &Value| -> Vec<Value> {
         job["objects"].as_array().expect("objects").iter().map(|object| object["name"].clone()).collect()
@@ -132,7 +133,7 @@ async fn the_second_request_has_the_result_in_its_202_unless_it_is_to_be_fresh()
         let (fresh, _) = stack.ended(&stack.accepted(&body).await).await;
         assert_eq!((fresh["shared"].as_bool(), fresh["attempts"].as_u64()), (Some(false), Some(1)), "{name}");
         assert_ne!(fresh["exportUri"], first["exportUri"], "{name}");
-        // And from then on, that one is shared.
+        // And from then on, new jobs share that one.
         let after = stack.post(&with("archive", json!("none"))).await.json();
         assert_eq!(after["exportUri"], fresh["exportUri"], "{name}");
     }
@@ -157,13 +158,13 @@ async fn another_request_another_tenant_and_the_current_hour_are_not_shared() {
     assert!(shared(&first, body()).await);
     assert!(!shared(&second, body()).await);
     assert!(!shared(&first, with("timeFormat", json!("rfc3339"))).await);
-    // A name for the request: sent again, it is the job that it was.
+    // An idempotency key: sent again, it is the same job.
     let named = [("idempotency-key", "one")];
     let sharing = first.send("POST", "/export", &named, Some(&body())).await.json();
     assert_eq!(sharing["shared"], true);
     let again = first.send("POST", "/export", &named, Some(&body())).await.json();
     assert_eq!(again["_id"], sharing["_id"]);
-    // The hour is not over.
+    // The hour has not ended.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let now_ms = i64::try_from(now.as_millis()).expect("a time");
     let hours = TimeRange::new(now_ms - 3_600_000, now_ms + 60_000).expect("a range");
@@ -206,7 +207,7 @@ async fn where_one_job_is_cancelled_or_fails_another_one_writes_the_result() {
     for _ in 0..4 {
         ids.push(stack.accepted(&body()).await);
     }
-    // One ends before it has begun, one fails, and the others do not care.
+    // One is cancelled before it starts, one fails, and the others are not affected.
     assert_eq!(stack.request("DELETE", &format!("/export/{}", ids[0]), &[], Vec::new()).await.status, 202);
     stack.claim(&ids[1]).await.fail().await;
     stack.start_worker().await;
@@ -218,7 +219,8 @@ async fn where_one_job_is_cancelled_or_fails_another_one_writes_the_result() {
     stack.stop().await;
 }
 
-/// A worker begins it, and another one meets it with a job of the same request that was released before.
+/// A worker begins the result, and another worker finds it with a job of the same request that was
+/// released before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_waits_while_another_one_writes_its_result() {
     let mut stack = sharing().await;
@@ -226,7 +228,7 @@ async fn a_job_waits_while_another_one_writes_its_result() {
     let mut held = stack.claim(&writer).await;
     held.begin().await;
     stack.start_worker().await;
-    // Not by way of the dispatcher, which would leave it out.
+    // Without the dispatcher, which would leave it out.
     stack.publish(&waiting).await;
     let (job, _) = stack.until(&waiting, |job| job["waitingFor"] == "sameExport").await;
     assert_eq!((job["state"].as_str(), job["attempts"].as_u64()), (Some("NOT_STARTED"), Some(0)), "{job:#}");
@@ -249,14 +251,14 @@ async fn jobs_that_wait_for_the_same_result_have_one_place() {
         positions.push(stack.get(&format!("/export/{id}")).await.json()["queue"]["position"].as_u64());
     }
     assert_eq!(positions, [Some(1), Some(2), Some(2), Some(2)]);
-    // A worker writes it: it will be there soon.
+    // A worker writes it, so it will be finished soon.
     stack.claim(&ids[1]).await;
     let waiting = until_in_no_line(&stack, &ids[2]).await;
     assert_eq!((waiting["state"].as_str(), waiting["shared"].as_bool()), (Some("NOT_STARTED"), Some(false)));
     stack.stop().await;
 }
 
-/// A look at a line is good for a second.
+/// A read of a line is cached for a second.
 async fn until_in_no_line(stack: &Stack, id: &str) -> Value {
     let asked_at = Instant::now();
     loop {

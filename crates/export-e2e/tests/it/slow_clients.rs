@@ -1,4 +1,5 @@
-//! Clients that take their time, or too much of the service: they are cut off, and others are served meanwhile.
+//! Slow clients, and clients that use too much of the service: they are disconnected, and others
+//! are served meanwhile.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -13,11 +14,13 @@ use crate::raw::{answer, connect, exchange, read_to_end, request};
 
 /// The limits of these tests.
 const LIMIT: Duration = Duration::from_secs(1);
-/// By when a connection has ended whose limit is over: a look comes a quarter late at most, and the machine is busy.
+/// When a connection over its limit has ended: the check is at most a quarter of the limit late,
+/// and the machine is busy.
 const CUT_BY: Duration = Duration::from_secs(8);
-/// Between two bytes of a client that dribbles: often enough for any limit between bytes, too slow for one on the whole.
+/// Delay between two bytes of a slow client: short enough for any limit between bytes, too long for
+/// a limit on the whole.
 const DRIBBLE: Duration = Duration::from_millis(100);
-/// Connections that may be open.
+/// Maximum number of open connections.
 const CONNECTIONS: u32 = 8;
 
 async fn strict() -> Stack {
@@ -31,7 +34,7 @@ async fn strict() -> Stack {
     Stack::start_api_within(TestSpace::create().await, limits).await
 }
 
-/// Sends byte after byte until the service hangs up. Panics when it has not by then.
+/// Sends byte after byte until the service closes the connection. Panics when it has not by then.
 async fn dribble(stream: &mut TcpStream, bytes: &[u8]) {
     let began_at = Instant::now();
     for byte in bytes.iter().cycle() {
@@ -43,7 +46,7 @@ async fn dribble(stream: &mut TcpStream, bytes: &[u8]) {
         match tokio::time::timeout(DRIBBLE, stream.peek(&mut read)).await {
             // Nothing to read yet.
             Err(_) => {}
-            // An answer, or the end.
+            // An answer, or the end of the connection.
             Ok(_) => break,
         }
     }
@@ -69,7 +72,7 @@ async fn heads_that_dribble_or_never_come_are_cut() {
     for stream in [&mut dribbling, &mut silent, &mut begun] {
         assert_eq!(String::from_utf8_lossy(&read_to_end(stream).await), "");
     }
-    // One that was of use is closed after as long without a request.
+    // A used connection is closed after the same time without a request.
     let mut idle = connect(&stack).await;
     idle.write_all(b"GET /nowhere HTTP/1.1\r\nhost: test\r\n\r\n").await.expect("sent");
     let answered = answer(&mut idle).await.expect("an answer");
@@ -86,7 +89,7 @@ async fn slow_and_endless_bodies_get_a_problem() {
     for stream in [&mut dribbling, &mut paused, &mut hung_up] {
         stream.write_all(head).await.expect("sent");
     }
-    // Says that no more will come, and waits for an answer.
+    // Closes its sending side, and waits for an answer.
     hung_up.shutdown().await.expect("half closed");
     paused.write_all(b"{\"startDate\"").await.expect("sent");
     is_served(&stack).await;
@@ -102,7 +105,7 @@ async fn slow_and_endless_bodies_get_a_problem() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unread_answers_are_dropped() {
-    // More answers than the buffers between the two hold.
+    // More answers than the buffers between client and service hold.
     const ASKED: usize = 400;
     let stack = strict().await;
     let one = exchange(&stack, &request("GET", "/openapi.json", &[], b"")).await.expect("an answer");
@@ -112,7 +115,7 @@ async fn unread_answers_are_dropped() {
     let asked = "GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n".repeat(ASKED);
     stream.write_all(asked.as_bytes()).await.expect("sent");
     is_served(&stack).await;
-    // Reads nothing for longer than it may.
+    // Reads nothing for longer than the limit.
     tokio::time::sleep(LIMIT * 3).await;
     let mut read = 0;
     let mut buffer = vec![0; 1 << 16];
@@ -135,7 +138,7 @@ async fn more_connections_than_allowed_are_turned_away_at_once() {
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     refused.problem("one connection more");
     assert!(refused_at.elapsed() < LIMIT, "{:?}", refused_at.elapsed());
-    // The silent ones are cut, and there is room again.
+    // The silent connections are closed, and new ones are accepted again.
     for stream in &mut open {
         read_to_end(stream).await;
     }
@@ -143,7 +146,8 @@ async fn more_connections_than_allowed_are_turned_away_at_once() {
     stack.stop().await;
 }
 
-/// HTTP/2 has no limit on the time for a head in the library; a connection without a request ends all the same.
+/// HTTP/2 has no limit on the time for a head in the library; a connection without a request ends
+/// all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_connections_without_requests_end() {
     let stack = strict().await;

@@ -1,4 +1,5 @@
-//! Two tenants, every operation of the description and every verb: one cannot tell what the other has from what never was.
+//! Two tenants, every operation of the description and every verb: a tenant cannot distinguish the
+//! other's data from data that never existed.
 
 use std::time::Duration;
 
@@ -13,20 +14,20 @@ use crate::keys::operations_described;
 
 /// Verbs that are tried on every path with an id, whether the description has them or not.
 const VERBS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "OPTIONS", "DELETE"];
-/// Longest wait for something of a tenant to be shown to itself.
+/// Longest wait until a tenant sees its own data.
 const SHOWN: u32 = 3_000;
 
-/// How an operation could tell what it must not.
+/// How an operation could leak data of another tenant.
 enum Case {
     /// It is about one job.
     OfAJob,
-    /// It shows what there is.
+    /// It shows existing data.
     Shows,
     /// It takes a request that may name vehicles.
     Takes,
 }
 
-/// Of every operation that there is. A new one without an id in its path needs a line here.
+/// The case of every operation. A new one without an id in its path needs a line here.
 fn case(method: &str, path: &str) -> Case {
     match (method, path) {
         (_, path) if path.contains("{id}") => Case::OfAJob,
@@ -36,10 +37,10 @@ fn case(method: &str, path: &str) -> Case {
     }
 }
 
-/// What a client can tell an answer by, with everything replaced that the client itself has sent.
+/// All that a client sees of an answer; texts that the client itself has sent are replaced.
 fn seen(answer: &Answer, sent: &[&str]) -> (u16, Vec<(String, String)>, String) {
     let without = |text: &str| sent.iter().fold(text.to_owned(), |text, sent| text.replace(sent, "<sent>"));
-    // `connection` tells whether the request's body had arrived when the answer was made.
+    // `connection` depends on whether the request's body had arrived when the answer was made.
     let is_of_the_request =
         |name: &str| matches!(name, "x-request-id" | "date" | "connection") || name.contains("ratelimit");
     let mut headers: Vec<(String, String)> = answer
@@ -58,12 +59,13 @@ struct Tenants<'stack> {
     second: Caller<'stack>,
     /// A job that waits or runs or has ended, and the name of an object of its result.
     jobs: Vec<String>,
-    /// What must never be shown to the second.
+    /// Texts that must never be shown to the second tenant.
     marks: Vec<String>,
 }
 
 impl Tenants<'_> {
-    /// Every verb on every path with an id, about the first one's job and about one that never was.
+    /// Every verb on every path with an id, for the first tenant's job and for a job that never
+    /// existed.
     async fn compare_jobs(&self, job_id: &str, object: &str) {
         let never = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
         for (_, path) in operations_described() {
@@ -84,12 +86,12 @@ impl Tenants<'_> {
                 }
             }
         }
-        // The comparison would see a difference: the owner has other answers.
+        // The comparison can see a difference: the owner gets other answers.
         assert_eq!(self.first.get(&format!("/export/{job_id}")).await.status, 200);
         assert_eq!(self.second.get(&format!("/export/{job_id}")).await.status, 404);
     }
 
-    /// What shows something to the first shows nothing of it to the second.
+    /// Operations that show data to the first tenant show none of it to the second.
     async fn compare_shown(&self, method: &'static str, path: &str) {
         let is_marked = |answer: &Answer| {
             let text = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
@@ -106,7 +108,7 @@ impl Tenants<'_> {
         assert!(!is_marked(&answer), "{method} {path}: {answer:?}");
     }
 
-    /// A vehicle that the second may not see is as unknown as one that never was.
+    /// A vehicle that the second tenant may not see is as unknown as one that never existed.
     async fn compare_vehicles(&self, method: &'static str, path: &str, theirs: &str) {
         let never = theirs.replace("_a_", "_z_");
         let about = async |vehicle: &str| {
@@ -115,7 +117,7 @@ impl Tenants<'_> {
             let job_id =
                 if answer.status == 202 { answer.json()["_id"].as_str().map(str::to_owned) } else { None };
             match job_id {
-                // A new job has an id and times of its own.
+                // A new job has its own id and times.
                 Some(_) => (answer.status, Vec::new(), String::new()),
                 None => seen(&answer, &[vehicle]),
             }
@@ -140,7 +142,7 @@ async fn one_tenant_cannot_tell_what_another_has() {
     let (first, second) = (key(&stack, "first", "a").await, key(&stack, "second", "b").await);
     let theirs = stack.space.vehicle("a_1");
 
-    // Before a worker runs, the first one's jobs wait.
+    // Before a worker runs, the first tenant's jobs wait.
     let body = json!({ "startDate": "1970-01-01", "endDate": "1970-01-02", "archive": "none" });
     let mut jobs = Vec::new();
     for _ in 0..2 {
@@ -166,7 +168,7 @@ async fn one_tenant_cannot_tell_what_another_has() {
             Case::Takes => tenants.compare_vehicles(method, &path, &theirs).await,
         }
     }
-    // Nothing that the second has tried has changed the first one's jobs.
+    // The second tenant's attempts have not changed the first one's jobs.
     for job_id in &tenants.jobs {
         assert_eq!(tenants.first.get(&format!("/export/{job_id}")).await.json()["state"], "FINISHED");
     }
@@ -199,7 +201,8 @@ async fn an_idempotency_key_belongs_to_its_tenant() {
     let id = |answer: &Answer| answer.json()["_id"].as_str().map(str::to_owned);
     let of_first = post(&first, body("2018-12-01")).await;
     assert_eq!(id(&post(&colleague, body("2018-12-01")).await), id(&of_first), "the tenant's, not the key's");
-    // Another body under the same name is refused within a tenant, and says nothing to another one.
+    // Another body with the same key is refused within a tenant, and has no effect on another
+    // tenant.
     assert_eq!(post(&first, body("2018-12-02")).await.status, 422);
     let of_second = post(&second, body("2018-12-02")).await;
     assert_eq!(of_second.status, 202);

@@ -8,7 +8,7 @@ use export_e2e::{Answer, Stack};
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 
-/// Well below every wait that is asked for here.
+/// Well below every wait that is requested here.
 const EARLY: Duration = Duration::from_secs(20);
 
 fn one_day() -> Value {
@@ -21,7 +21,7 @@ async fn api() -> Stack {
     stack
 }
 
-/// The only job there is.
+/// The only job.
 async fn newest(stack: &Stack) -> String {
     loop {
         let list = stack.get("/export").await.json();
@@ -53,7 +53,7 @@ async fn a_wait_is_answered_as_soon_as_the_job_ends() {
     assert!(answer.json()["downloadUrl"].is_string(), "with a link: {answer:?}");
     assert_eq!(answer.header("retry-after"), None, "nothing more will come");
 
-    // Of what has ended there is nothing to be waited for.
+    // There is nothing to wait for in an ended job.
     let began = Instant::now();
     assert_eq!(get(&stack, &path, "wait=600").await.header("preference-applied"), Some("wait=50"));
     assert!(began.elapsed() < EARLY);
@@ -87,7 +87,7 @@ async fn a_wait_ends_with_its_time() {
     assert_eq!(answer.header("preference-applied"), Some("wait=1"));
     assert!(answer.header("retry-after").is_some());
 
-    // A preference that cannot be read is none.
+    // An invalid preference is ignored.
     let answer = get(&stack, &path, "wait=soon").await;
     assert_eq!((answer.status, answer.header("preference-applied")), (200, None));
     // A client that sends its ETag gets 304 after the wait, because nothing has changed.
@@ -98,7 +98,7 @@ async fn a_wait_ends_with_its_time() {
     stack.stop().await;
 }
 
-/// A service that stops answers waiting clients at once and in full.
+/// A service that stops answers waiting clients at once and completely.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_ends_with_the_service() {
     let stack = api().await;
@@ -118,7 +118,7 @@ async fn a_wait_ends_with_the_service() {
     stack.stop().await;
 }
 
-/// Who waits for as much as it may is answered at once, and not refused.
+/// A caller with the maximum number of waits is answered at once, and not refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_per_caller_are_limited() {
     let limits = LimitSettings { max_streams_per_caller: NonZeroU32::MIN, ..LimitSettings::default() };
@@ -130,7 +130,7 @@ async fn waits_per_caller_are_limited() {
     assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 200]);
     let granted = answers.iter().filter(|answer| answer.header("preference-applied") == Some("wait=5"));
     assert_eq!(granted.count(), 1, "{answers:?}");
-    // Its place is free again.
+    // Its wait no longer counts against the limit.
     assert_eq!(get(&stack, &path, "wait=0").await.header("preference-applied"), Some("wait=0"));
     stack.stop().await;
 }

@@ -1,8 +1,8 @@
 //! CSV: RFC 4180 with LF, as docs/data-format.md describes it to users.
 //!
-//! Written by hand because the encoder must tell a missing value (nothing) from an empty string
-//! (`""`), which the writer of the csv crate cannot, and because it runs for every cell. The header
-//! uses the csv crate.
+//! Written by hand because the encoder must distinguish a missing value (nothing) from an empty
+//! string (`""`), which the writer of the csv crate cannot, and because it runs for every cell. The
+//! header uses the csv crate.
 
 use std::io::{self, Write};
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 /// The memory gate of one export's slices in the engine. (The gate in export-source bounds how far
 /// collections are read ahead.)
 ///
-/// Admits slices while their memory stays below a limit. A slice that exceeds the limit by itself
-/// is admitted when it is alone, so that the export can go on.
+/// Admits slices while their memory stays below a limit. A slice that alone exceeds the limit is
+/// admitted when no other slice is admitted, so that the export makes progress.
 #[derive(Clone, Debug)]
 pub(super) struct SliceGate {
     shared: Arc<(Mutex<GateState>, Condvar)>,

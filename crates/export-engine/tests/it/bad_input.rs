@@ -310,7 +310,8 @@ fn one_collection_in_two_files_is_an_error_with_both_names() {
     }
 }
 
-/// MongoDB allows a colon, and a zip must not take what is before it for the letter of a drive.
+/// MongoDB allows a colon, and a zip must not interpret the text before it as the letter of a
+/// drive.
 #[test]
 fn vehicles_with_a_colon_keep_their_names() {
     let vehicles = ["vehicle_a:1", "vehicle_b:1"].map(|name| vehicle(name, &[("soc", vec![hour(0)])]));

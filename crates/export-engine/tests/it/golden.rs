@@ -22,8 +22,7 @@ const RECORDED_VERSION: u32 = 1;
 /// 2018-11-30T00:00:00Z.
 const START_MS: i64 = 1_543_536_000_000;
 
-/// By result: what a request asks for beside the data, and the SHA-256 of the objects with their
-/// names.
+/// By result: the output options of the request, and the SHA-256 of the objects with their names.
 const RECORDED: [(&str, &str); 10] = [
     ("zip", "7ce652352174f0d8538d9006d87f1f32ac81d7a1a978f8f532426f412b4e9602"),
     ("csv", "c353aa5684bc71f79cd4e74625af23ec638bce2c25fe4c1d759fe7a1e42e3bf1"),

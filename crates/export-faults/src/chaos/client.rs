@@ -1,4 +1,4 @@
-//! Clients that post, retry, hang up and cancel.
+//! Clients that post, retry, disconnect and cancel.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use super::schedule::{Manner, PlannedJob};
 use super::shape::names_an_unknown_vehicle;
 use super::stage::Stage;
 
-/// Attempts of a client with an `Idempotency-Key`, and the pause between them.
+/// Attempts of a client with an `Idempotency-Key`, and the delay between them.
 const TRIES: usize = 60;
 const PAUSE: Duration = Duration::from_millis(250);
 /// Attempts of a client to cancel.
 const CANCEL_TRIES: usize = 20;
-/// How long a connection may take that is going to be hung up.
+/// Maximum duration of a connection that will be closed early.
 const CONNECT: Duration = Duration::from_secs(2);
 
 const ACCEPTED: u16 = 202;
@@ -32,9 +32,9 @@ const UNAVAILABLE: u16 = 503;
 enum Asked {
     /// The job's id.
     Accepted(String),
-    /// It will not be accepted, and need not be asked again.
+    /// The request will not be accepted; retrying is useless.
     Refused,
-    /// No answer, or none that says so.
+    /// No answer, or an ambiguous one.
     InVain,
 }
 
@@ -71,13 +71,13 @@ impl Stage {
         }
     }
 
-    /// Asks once.
+    /// Sends the request once.
     async fn ask(&self, api: usize, key: Option<&str>, body: &Value) -> Asked {
         let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         headers.extend(key.map(|key| ("idempotency-key".to_owned(), key.to_owned())));
         let asked = self.request(api, "POST", "/export", headers, body.to_string().into_bytes());
         let Some(answer) = asked.await else { return Asked::InVain };
-        // A vehicle that there is not is refused as long as the catalog is sure of it.
+        // A nonexistent vehicle is refused as long as the catalog is sure of it.
         if answer.status == REFUSED && names_an_unknown_vehicle(body) {
             return Asked::Refused;
         }
@@ -90,7 +90,7 @@ impl Stage {
         Asked::Accepted(job_id)
     }
 
-    /// Asks here and there until the job is accepted.
+    /// Sends the request to different APIs until the job is accepted.
     async fn insist(&self, api: usize, key: &str, body: &Value) -> Option<String> {
         for attempt in 0..TRIES {
             match self.ask(api + attempt, Some(key), body).await {
@@ -125,7 +125,7 @@ impl Stage {
         }
     }
 
-    /// Sends all but the last bytes of a request, and is gone.
+    /// Sends all but the last bytes of a request, and disconnects.
     async fn hang_up(&self, api: usize, key: &str, body: &Value, unsent: usize) {
         let Some(url) = self.url_of(api) else { return };
         let address = url.trim_start_matches("http://");
@@ -138,7 +138,7 @@ impl Stage {
         );
         let sent = &request.as_bytes()[..request.len().saturating_sub(unsent)];
         self.notes().requests += 1;
-        // Whether it arrives is the API's business.
+        // Whether the request arrives does not matter to the client.
         let _ = stream.write_all(sent).await;
     }
 
@@ -160,7 +160,7 @@ impl Stage {
         self.slot(Process::Api(api % APIS)).url()
     }
 
-    /// Notes an answer that is none of these.
+    /// Records an unexpected answer.
     fn expect(&self, request: &str, answer: &Answer, expected: &[u16]) {
         if !expected.contains(&answer.status) {
             let body = String::from_utf8_lossy(&answer.body);

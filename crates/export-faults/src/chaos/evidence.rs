@@ -1,15 +1,15 @@
-//! All that is known after a schedule: enough to judge it without asking anybody again.
+//! All that is known after a schedule: enough to judge it without further reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bson::Document;
 
-/// What clients, database, bucket and broker say after a schedule.
+/// The records of clients, database, bucket and broker after a schedule.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
-    /// Jobs that clients got a 202 for.
+    /// Jobs that were accepted with a 202.
     pub told: Vec<Told>,
-    /// Jobs whose end was promised: `DELETE` was answered with 202.
+    /// Jobs whose cancellation was promised: `DELETE` was answered with 202.
     pub cancelled: BTreeSet<String>,
     /// Jobs for which an API answered 404 although a client had got a 202.
     pub unknown: BTreeSet<String>,
@@ -17,11 +17,11 @@ pub struct Evidence {
     pub jobs: Vec<Document>,
     /// Every version of every job document in the order of the changes; `None` is a deletion.
     pub history: BTreeMap<String, Vec<Option<Document>>>,
-    /// What was read back from the bucket, by job.
+    /// The results read from the bucket, by job.
     pub results: BTreeMap<String, FoundResult>,
-    /// Requests that the object store took as writes of whole objects.
+    /// Requests that the object store executed as writes of whole objects.
     pub writes: Vec<Write>,
-    /// Messages that are left in the queues once no consumer is there, by queue.
+    /// Messages that are left in the queues when there are no consumers, by queue.
     pub left_in_queues: Vec<(String, u32)>,
     /// Bodies of the dead letters.
     pub dead_letters: Vec<Vec<u8>>,
@@ -29,7 +29,7 @@ pub struct Evidence {
     pub poison: Vec<Poison>,
     /// Name of the bucket.
     pub bucket: String,
-    /// What the keys of all results begin with.
+    /// Prefix of the keys of all results.
     pub key_prefix: String,
 }
 
@@ -38,22 +38,22 @@ pub struct Evidence {
 pub struct Told {
     /// The job.
     pub job_id: String,
-    /// The client's name for its request.
+    /// The request's `Idempotency-Key`.
     pub key: Option<String>,
 }
 
-/// What a job's URI leads to.
+/// The objects behind a job's URI.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FoundResult {
-    /// Why it is not all there; empty when it is.
+    /// The missing part, if any; empty when the result is complete.
     pub missing: Vec<String>,
     /// Bytes of all objects.
     pub bytes: u64,
-    /// SHA-256 of what the job gives one for.
+    /// SHA-256 of the object whose checksum the job has.
     pub sha256: String,
     /// Rows of the reference export.
     pub reference_rows: u64,
-    /// How it differs from the reference export; empty when it does not.
+    /// Differences from the reference export; empty when there are none.
     pub differences: Vec<String>,
 }
 
@@ -64,14 +64,14 @@ pub struct Write {
     pub key: String,
     /// Status of the answer.
     pub status: u16,
-    /// Whether the object was only to be made if there was none.
+    /// Whether the write was create-only.
     pub is_create_only: bool,
-    /// When the request came and when it was answered, in microseconds.
+    /// The times of the request and of its answer, in microseconds.
     pub span_us: (u64, u64),
 }
 
 impl Write {
-    /// Whether the object store has done it.
+    /// Whether the object store has executed it.
     pub fn is_done(&self) -> bool {
         (200..300).contains(&self.status)
     }

@@ -1,4 +1,4 @@
-//! What can break.
+//! The faults of a schedule.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Process {
     Worker(usize),
 }
 
-/// What a program talks to.
+/// A service that a program uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     /// The database.
@@ -29,24 +29,24 @@ pub enum Service {
     S3,
 }
 
-/// What goes wrong between a program and a service.
+/// A fault between a program and a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     /// Connections end, and new ones too.
     Cut,
     /// Connections end; new ones work.
     Drop,
-    /// What the program sends goes nowhere.
+    /// Bytes from the program are held.
     HoldRequests,
-    /// What the service sends goes nowhere.
+    /// Bytes from the service are held.
     HoldAnswers,
-    /// Nothing goes anywhere.
+    /// No bytes are forwarded in either direction.
     Silence,
-    /// Answers take this many milliseconds longer.
+    /// Answers are delayed by this many milliseconds.
     Delay(u64),
 }
 
-/// Something that breaks, for a while or once.
+/// A fault, temporary or momentary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// SIGKILL; restarted after this many milliseconds.
@@ -59,25 +59,26 @@ pub enum Fault {
     Network(Process, Service, Network, u64),
     /// This many publisher confirms never reach this API; its connection is reset instead.
     LoseConfirms(usize, usize),
-    /// The broker is restarted; in good order, or with SIGKILL.
+    /// The broker is restarted, after a clean shutdown or with SIGKILL.
     RestartBroker(bool),
-    /// What waits in the jobs' queue is thrown away, or what rests in the retry queue.
+    /// The ready messages of the jobs' queue are purged, or those of the retry queue.
     Purge(bool),
     /// The jobs' queue is deleted, and created again after this many milliseconds.
     DeleteQueue(u64),
     /// This many duplicate messages for an accepted job.
     Duplicates(usize),
-    /// A message that names no job; which kind of nonsense, and a number that is in it.
+    /// A message that names no job: the kind of invalid body, and a number in it.
     Poison(u8, u64),
     /// The primary steps down.
     StepDown,
-    /// The database is restarted; in good order, or with SIGKILL.
+    /// The database is restarted, after a clean shutdown or with SIGKILL.
     RestartMongod(bool),
     /// This many of a worker's write requests are answered with this status and not executed.
     S3Refuses(usize, u16, usize),
     /// This many replies to a worker are lost: of completed uploads, or of objects and parts.
     LoseReplies(usize, bool, usize),
-    /// A worker's connection to S3 is limited to this many kilobytes per second, for this many milliseconds.
+    /// A worker's connection to S3 is limited to this many kilobytes per second, for this many
+    /// milliseconds.
     Throttle(usize, u64, u64),
     /// The object store is killed, and restarted after this many milliseconds.
     RestartS3(u64),
@@ -86,11 +87,11 @@ pub enum Fault {
 /// A worker's lease in all schedules.
 pub(super) const LEASE_SECONDS: u64 = 2;
 
-/// Kinds of nonsense in [`Fault::Poison`].
+/// Kinds of invalid bodies in [`Fault::Poison`].
 pub(super) const POISONS: u8 = 4;
 
 impl Fault {
-    /// What happened, for counting.
+    /// The fault's kind, for counting.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Kill(Process::Api(_), _) => "API killed",
@@ -160,7 +161,7 @@ impl Fault {
         };
         let service = match random.u32(0..10) {
             0..4 => Service::Mongodb,
-            // An API has nothing to do with S3 but to sign links.
+            // An API only signs links and does not use S3 otherwise.
             4..8 => Service::Rabbitmq,
             _ if is_api => Service::Rabbitmq,
             _ => Service::S3,

@@ -13,12 +13,12 @@ use super::results::read_back;
 use super::stage::Stage;
 use crate::state_of;
 
-/// Results that are read at a time.
+/// Number of results that are read concurrently.
 const AT_A_TIME: usize = 4;
-/// What the keys of results begin with.
+/// Prefix of the keys of results.
 const KEY_PREFIX: &str = "exports/";
 
-/// What is in the bucket, or was, besides results.
+/// Present and past content of the bucket besides results.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LeftOver {
     /// Objects that no job names.
@@ -30,7 +30,7 @@ pub struct LeftOver {
 }
 
 impl Stage {
-    /// Everything that is known, once all is at rest.
+    /// All evidence, once everything is at rest.
     pub(super) async fn evidence(&self, history: History, rest: Rest) -> Evidence {
         let deployment = &self.deployment;
         let jobs = deployment.all_jobs().await;
@@ -65,7 +65,7 @@ impl Stage {
         evidence
     }
 
-    /// Writes of whole objects to this deployment's bucket, by the object store's own log.
+    /// Writes of whole objects to this deployment's bucket, from the object store's own log.
     async fn writes(&self) -> Vec<Write> {
         let log = self.servers.s3.lock().await.access_log();
         let start = self.bucket_path();
@@ -76,8 +76,8 @@ impl Stage {
         format!("/{}/", self.deployment.space.bucket)
     }
 
-    /// Uploads that were begun, and those of them that were neither completed nor aborted, by the same log: the server cannot list
-    /// them.
+    /// Uploads that were begun, and those of them that were neither completed nor aborted, from the
+    /// same log: the server cannot list them.
     async fn uploads(&self) -> (usize, usize) {
         let log = self.servers.s3.lock().await.access_log();
         let start = self.bucket_path();
@@ -97,8 +97,8 @@ impl Stage {
         (begun, open.len())
     }
 
-    /// Objects that no job names, and uploads that were neither completed nor aborted: what is left of attempts whose workers were
-    /// killed, or had lost their job.
+    /// Objects that no job names, and uploads that were neither completed nor aborted: left by
+    /// attempts whose workers were killed or had lost their job.
     pub(super) async fn left_over(&self, evidence: &Evidence) -> LeftOver {
         let space = &self.deployment.space;
         let start = format!("s3://{}/", space.bucket);
@@ -122,14 +122,15 @@ fn body_of(letter: &Document) -> Vec<u8> {
     letter.get_binary_generic("body").cloned().unwrap_or_default()
 }
 
-/// What became of an upload of several parts.
+/// The outcome of an upload of several parts.
 #[derive(Debug, PartialEq, Eq)]
 enum UploadStep {
     Begun,
     Ended,
 }
 
-/// A line of the log, if it begins or ends an upload of several parts below `start`. Each has a key of its own.
+/// A log line that begins or ends an upload of several parts below `start`. Each upload has its own
+/// key.
 fn upload_step_of(line: &str, start: &str) -> Option<(String, UploadStep)> {
     let line: Value = serde_json::from_str(line).ok()?;
     let query = line["query"].as_str()?;
@@ -143,7 +144,8 @@ fn upload_step_of(line: &str, start: &str) -> Option<(String, UploadStep)> {
     is_done.then(|| (key.to_owned(), step))
 }
 
-/// A line of the log, if it is about a whole object below `start`: a `PUT` that is no part, or the completion of an upload.
+/// A log line about a whole object below `start`: a `PUT` that is not a part, or the completion of
+/// an upload.
 fn write_of(line: &str, start: &str) -> Option<Write> {
     let line: Value = serde_json::from_str(line).ok()?;
     let query = line["query"].as_str()?;

@@ -26,21 +26,21 @@ use bson::Document;
 
 use super::evidence::Evidence;
 
-/// States that never change again, but for FINISHED → EXPIRED.
+/// Final states, except for FINISHED → EXPIRED.
 const ENDED: [&str; 4] = ["FINISHED", "FAILED", "CANCELLED", "EXPIRED"];
 
-/// Something that must never be.
+/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
     /// Number of the invariant, from 1 to 13.
     pub invariant: u8,
-    /// The job it is about.
+    /// The affected job.
     pub job_id: Option<String>,
-    /// What was found.
+    /// A description of the violation.
     pub what: String,
 }
 
-/// Everything in the evidence that must never be, by invariant.
+/// All violations in the evidence, by invariant.
 pub fn violations(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Found::default();
     ends::judge(evidence, &mut found);
@@ -52,7 +52,7 @@ pub fn violations(evidence: &Evidence) -> Vec<Violation> {
 }
 
 impl Violation {
-    /// What a violation means for the client who waits for an export.
+    /// The meaning of a violation for the client of the export.
     pub fn consequence(&self) -> &'static str {
         match self.invariant {
             1 | 9 => "lost",
@@ -74,7 +74,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Violations as they are found.
+/// Collects violations.
 #[derive(Default)]
 struct Found(Vec<Violation>);
 
@@ -96,12 +96,12 @@ fn has_ended(job: &Document) -> bool {
     ENDED.contains(&state_of(job))
 }
 
-/// The URI, where there is one.
+/// The URI, if there is one.
 fn uri_of(job: &Document) -> Option<&str> {
     job.get_str("exportUri").ok()
 }
 
-/// A count; -1 where there is none, which is never right.
+/// A count; -1, which is never valid, if it is missing.
 fn count(document: &Document, field: &str) -> i64 {
     document.get_i64(field).unwrap_or(-1)
 }

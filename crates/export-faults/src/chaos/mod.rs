@@ -1,9 +1,11 @@
-//! Seeded random schedules of faults over the real programs, and the protocol's invariants afterwards.
+//! Seeded random schedules of faults over the real programs, and the protocol's invariants
+//! afterwards.
 //!
-//! A [`Schedule`] says who posts which export when, and what breaks when; it is made from a seed alone. [`play`] acts it out on a
-//! deployment of its own, lifts every fault, waits for rest and gathers [`Evidence`]: what the API answered, every version that
-//! each job document ever had, the bucket, the server's log of what was written to it, the queues. [`violations`] then judges the
-//! evidence without looking at anything else.
+//! A [`Schedule`] determines which client posts which export at what time, and all faults; it is
+//! made from a seed alone. [`play`] runs it on its own deployment, removes every fault, waits for
+//! rest and gathers [`Evidence`]: the API's answers, every version of each job document, the
+//! bucket, the server's log of writes to it, the queues. [`violations`] then judges the evidence
+//! without reading anything else.
 //!
 //! Start at [`Servers`] and [`play`].
 

@@ -1,4 +1,4 @@
-//! One schedule from its first fault to the verdict.
+//! Runs one schedule from its first fault to the verdict.
 
 use std::fs;
 use std::path::Path;
@@ -16,37 +16,37 @@ use super::schedule::Schedule;
 use super::servers::Servers;
 use super::stage::Stage;
 
-/// Coming to rest may take longer than this, but then it is worth a look: two lost leases, one after the other, do not.
+/// A longer time to rest is reported: even two lost leases in a row take less.
 const LONG: Duration = Duration::from_secs(20);
 
 /// The result of playing one schedule.
 #[derive(Debug)]
 pub struct Played {
-    /// All that is known of it.
+    /// All evidence about it.
     pub evidence: Evidence,
-    /// What must never be.
+    /// The violated invariants.
     pub violations: Vec<Violation>,
-    /// What wants to be looked at although no invariant is violated.
+    /// Remarks: suspicious observations although no invariant is violated.
     pub remarks: Vec<String>,
     /// The kinds of the faults.
     pub faults: Vec<&'static str>,
     /// Requests that clients sent.
     pub requests: usize,
-    /// From the last fault until every job had ended and every queue was empty.
+    /// Time from the last fault until every job had ended and every queue was empty.
     pub quiescence: Duration,
-    /// What is in the bucket besides results.
+    /// Content of the bucket besides results.
     pub left_over: LeftOver,
 }
 
-/// Acts a schedule out. What there is to see of one with violations or remarks is kept in `folder`. Needs a runtime of several
-/// threads: proxies run beside what blocks.
+/// Runs a schedule. The records of one with violations or remarks are kept in `folder`. Needs a
+/// runtime of several threads, because proxies run beside blocking code.
 pub async fn play(servers: &Arc<Servers>, schedule: &Schedule, folder: &Path) -> Played {
     let stage = Arc::new(Stage::set(servers, schedule).await);
     let space = &stage.deployment.space;
     let record = Record::of(space.mongodb.database(&space.jobs_database)).await;
     stage.fill().await;
 
-    // On tasks of their own, as most of them block for a while.
+    // In separate tasks, because most of them block for a while.
     let mut clients = JoinSet::new();
     for (index, job) in schedule.jobs.iter().cloned().enumerate() {
         let (stage, name) = (Arc::clone(&stage), format!("{}-{}-{index}", schedule.seed, schedule.number));
@@ -63,7 +63,7 @@ pub async fn play(servers: &Arc<Servers>, schedule: &Schedule, folder: &Path) ->
     faults.join_all().await;
     stage.lift_all().await;
     stage.fill().await;
-    // A client that insists is served now at the latest.
+    // By now a client that retries is served.
     clients.join_all().await;
 
     let rest = stage.rest().await;
@@ -94,7 +94,7 @@ pub async fn play(servers: &Arc<Servers>, schedule: &Schedule, folder: &Path) ->
     played
 }
 
-/// Keeps schedule, histories and logs.
+/// Stores schedule, histories and logs.
 fn keep(stage: &Stage, schedule: &Schedule, played: &Played, folder: &Path) {
     let write = |name: &str, content: String| {
         let path = folder.join(name);
@@ -122,7 +122,7 @@ fn keep(stage: &Stage, schedule: &Schedule, played: &Played, folder: &Path) {
 async fn leave(stage: Arc<Stage>) {
     let stage = Arc::into_inner(stage).unwrap_or_else(|| panic!("a task still holds the stage"));
     let mut deployment = stage.deployment;
-    // The vehicles are for the next schedule, too.
+    // The next schedule uses the same vehicles.
     deployment.space.vehicle_prefix = format!("none of {}", deployment.space.id);
     deployment.forget().await;
 }

@@ -11,11 +11,11 @@ use mongodb::change_stream::event::{ChangeStreamEvent, OperationType, ResumeToke
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// The collection whose first document says that nothing more is to come.
+/// The collection whose first document ends the record.
 const END: &str = "chaosEnd";
-/// Longest wait for that document to come by.
+/// Longest wait for that document.
 const ENDING: Duration = Duration::from_mins(1);
-/// Pause before the stream is opened again.
+/// Delay before the stream is opened again.
 const PAUSE: Duration = Duration::from_millis(200);
 
 type Changes = ChangeStream<ChangeStreamEvent<Document>>;
@@ -23,21 +23,21 @@ type Changes = ChangeStream<ChangeStreamEvent<Document>>;
 /// Versions by job; `None` is a deletion.
 pub(super) type History = BTreeMap<String, Vec<Option<Document>>>;
 
-/// A record being made, past all proxies.
+/// A record in progress, connected without a proxy.
 pub(super) struct Record {
     database: Database,
     following: JoinHandle<History>,
 }
 
 impl Record {
-    /// Begins before there is any job. Panics when the database does not let it.
+    /// Begins before there is any job. Panics when the database refuses.
     pub(super) async fn of(database: Database) -> Self {
         let changes = database.watch().await.unwrap_or_else(|error| panic!("no change stream: {error}"));
         let following = tokio::spawn(follow(database.clone(), changes));
         Self { database, following }
     }
 
-    /// All that has happened until now. Panics when the database does not tell.
+    /// All changes so far. Panics when the database fails.
     pub(super) async fn ended(self) -> History {
         let end = self.database.collection::<Document>(END).insert_one(doc! {}).await;
         end.unwrap_or_else(|error| panic!("the record cannot be ended: {error}"));
@@ -49,7 +49,7 @@ impl Record {
 
 async fn follow(database: Database, mut changes: Changes) -> History {
     let mut history = History::new();
-    // The resume token: after an interruption no version is repeated or left out.
+    // With the resume token no version is repeated or lost after an interruption.
     let mut place: Option<ResumeToken> = changes.resume_token();
     loop {
         match changes.next().await {
@@ -99,7 +99,7 @@ fn note(history: &mut History, event: ChangeStreamEvent<Document>) {
     versions.push(version);
 }
 
-/// Sets a field, or one of a document within.
+/// Sets a field, or a field of a nested document.
 fn set(document: &mut Document, path: &str, value: bson::Bson) {
     match path.split_once('.') {
         Some((field, rest)) => {

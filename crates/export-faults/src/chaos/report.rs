@@ -9,7 +9,7 @@ use super::invariants::Violation;
 use super::play::Played;
 use super::schedule::Schedule;
 
-/// What the violations are sorted into, in this order.
+/// The groups of violations, in this order.
 const CONSEQUENCES: [&str; 5] = ["lost", "doubled", "partial", "stuck", "other"];
 
 /// Sums over all schedules of a run.
@@ -61,12 +61,12 @@ impl Totals {
         self.remarks.extend(named);
     }
 
-    /// How many things were found that must never be.
+    /// The number of violations.
     pub fn violations(&self) -> usize {
         self.consequences.values().sum()
     }
 
-    /// Everything as Markdown.
+    /// The whole report as Markdown.
     pub fn markdown(&self, seed: u64, jobs: usize, took: Duration) -> String {
         let mut text = format!(
             "Seed {seed}, {} schedules of {jobs} clients each, {:.0} s.\n\n| | |\n|---|---|\n",
@@ -135,7 +135,7 @@ impl Totals {
         )
     }
 
-    /// The violations of a schedule, and how to see them again.
+    /// The violations of a schedule, and how to reproduce them.
     pub fn complaint(schedule: &Schedule, violations: &[Violation], jobs: usize, kept: &str) -> String {
         let lines: Vec<String> = violations.iter().map(|violation| format!("  {violation}")).collect();
         format!(

@@ -1,4 +1,4 @@
-//! Results read back, and compared with the reference exporter.
+//! Reads results, and compares them with the reference exporter.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,12 +15,12 @@ use super::evidence::FoundResult;
 use super::shape::Shape;
 use crate::Deployment;
 
-/// What the one object of a job with a zip is called here.
+/// The name used here for the one object of a job with a zip.
 const ZIP: &str = "export.zip";
-/// The object that a job without a zip gives the checksum of.
+/// The object whose checksum a job without a zip has.
 const MANIFEST: &str = "manifest.json";
 
-/// Reference exports by shape, made once, and the results that were found to be like them.
+/// Reference exports by shape, made once, and the results that were found equal to them.
 #[derive(Default)]
 pub(super) struct References {
     exports: BTreeMap<Shape, ReferenceExport>,
@@ -29,7 +29,7 @@ pub(super) struct References {
 }
 
 impl References {
-    /// What was found, with how it differs from the reference export.
+    /// A found result, and its differences from the reference export.
     pub(super) async fn judge(&mut self, deployment: &Deployment, read: &Read) -> FoundResult {
         let mut found = read.found.clone();
         let space = &deployment.space;
@@ -44,7 +44,7 @@ impl References {
         found
     }
 
-    /// Rows of the reference export, and how these objects differ from it.
+    /// Rows of the reference export, and the differences of these objects from it.
     async fn compare(
         &mut self,
         client: &Client,
@@ -78,7 +78,7 @@ impl References {
     }
 }
 
-/// What was read of a finished job, and not yet compared.
+/// The content of a finished job's result, before the comparison.
 pub(super) struct Read {
     pub(super) job_id: String,
     shape: Option<Shape>,
@@ -87,7 +87,7 @@ pub(super) struct Read {
     objects: Vec<(String, Vec<u8>)>,
 }
 
-/// Reads what a finished job's URI leads to.
+/// Reads the objects behind a finished job's URI.
 pub(super) async fn read_back(deployment: &Deployment, job: &Document) -> Read {
     let job_id = job.get_str("_id").unwrap_or_default().to_owned();
     let mut read = Read { job_id, shape: Shape::of(job), found: FoundResult::default(), objects: Vec::new() };
@@ -124,7 +124,7 @@ pub(super) async fn read_back(deployment: &Deployment, job: &Document) -> Read {
     read
 }
 
-/// Names and sizes of the objects, as the result lists them; of a zip there is only its key.
+/// Names and sizes of the objects, as the result lists them; a zip has only its key.
 fn listed(result: &Document, key: &str) -> Vec<(String, Option<i64>)> {
     if !key.ends_with('/') {
         return vec![(ZIP.to_owned(), None)];

@@ -1,4 +1,5 @@
-//! Who posts what when, and what breaks when. Made from a seed alone: the same seed gives the same schedule.
+//! The requests and faults of a schedule. Made from a seed alone: the same seed gives the same
+//! schedule.
 
 use fastrand::Rng;
 
@@ -7,18 +8,18 @@ use super::shape::Shape;
 
 /// Jobs are posted and faults begin within this time, in milliseconds.
 const STREAM_MS: u64 = 6_000;
-/// Nothing breaks before there is something to break.
+/// No fault happens before this time, because there is no job yet.
 const FIRST_FAULT_MS: u64 = 300;
-/// Faults that hit a program, a connection or a message: at least, and at most.
+/// Minimum and maximum number of faults of a program, a connection or a message.
 const SMALL_FAULTS: (usize, usize) = (8, 13);
-/// In one of this many schedules faults alone may use up a job's attempts.
+/// In one of this many schedules, faults alone may use up a job's attempts.
 const FEW_ATTEMPTS: (u32, u32) = (1, 4);
-/// Attempts of jobs in such schedules, and in all others.
+/// Maximum attempts of jobs in such schedules, and in all others.
 const ATTEMPTS: (u32, u32) = (3, 60);
-/// From the quickest to the slowest services.
+/// From the fastest to the slowest services.
 const MONGODB_DELAY_MS: (u64, u64) = (0, 40);
 const S3_DELAY_MS: (u64, u64) = (5, 30);
-/// Spreads seeds and numbers over all states of the generator.
+/// Distributes seeds and numbers over all states of the generator.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// One schedule of a run.
@@ -28,55 +29,56 @@ pub struct Schedule {
     pub seed: u64,
     /// Number within the run, from 0.
     pub number: u32,
-    /// Attempts that a job may have.
+    /// Maximum attempts of a job.
     pub max_attempts: u32,
-    /// How long a worker that is asked to stop may go on.
+    /// The grace period of a worker that is asked to stop.
     pub grace_seconds: u32,
-    /// How much longer every answer of MongoDB takes to a worker, in milliseconds.
+    /// Additional delay of every answer of MongoDB to a worker, in milliseconds.
     pub mongodb_delay_ms: u64,
-    /// How much longer each 64 KiB from a worker to S3 take, in milliseconds. Slow services make exports last, so that faults find
-    /// some under way.
+    /// Additional delay of each 64 KiB from a worker to S3, in milliseconds. Slow services make
+    /// exports last longer, so that faults hit running exports.
     pub s3_delay_ms: u64,
-    /// What is posted.
+    /// The clients' requests.
     pub jobs: Vec<PlannedJob>,
-    /// What breaks.
+    /// The faults.
     pub faults: Vec<PlannedFault>,
 }
 
-/// A client with one export in mind.
+/// A client with one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedJob {
-    /// When, in milliseconds from the beginning.
+    /// Time in milliseconds from the beginning.
     pub at_ms: u64,
-    /// Where it asks first.
+    /// The API of the first request.
     pub api: usize,
-    /// What it asks for.
+    /// The requested export.
     pub shape: Shape,
-    /// How it asks.
+    /// The client's manner of sending it.
     pub manner: Manner,
-    /// When it cancels, in milliseconds after the 202.
+    /// Time of the cancellation, in milliseconds after the 202.
     pub cancel_after_ms: Option<u64>,
 }
 
-/// How a client asks.
+/// How a client sends its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
-    /// Once, whatever comes of it.
+    /// Once, without a retry.
     Once,
-    /// With a key, again and again until it is accepted, here and there.
+    /// With a key, retried at different APIs until it is accepted.
     UntilAccepted,
-    /// With an `Idempotency-Key`, this many times at once.
+    /// With an `Idempotency-Key`, this many concurrent requests.
     AtOnce(usize),
-    /// Closes the connection when all but this many bytes are sent, and retries with the same key if the second field says so.
+    /// Closes the connection before the last bytes, as many as the first field, and retries with
+    /// the same key if the second field is true.
     HangUp(usize, bool),
 }
 
-/// Something that breaks at a time.
+/// A fault at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFault {
-    /// When, in milliseconds from the beginning.
+    /// Time in milliseconds from the beginning.
     pub at_ms: u64,
-    /// What.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -145,7 +147,8 @@ mod tests {
         }
     }
 
-    /// A seed in an old log must give the same schedule today: the hash changes only with the generator.
+    /// A seed in an old log must give the same schedule today: the hash changes only with the
+    /// generator.
     #[test]
     fn a_schedule_as_it_was_when_this_was_written() {
         let schedule = Schedule::new(1, 0, 3);

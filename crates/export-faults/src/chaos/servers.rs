@@ -1,4 +1,4 @@
-//! The servers of a run, which its schedules share one after the other.
+//! The servers of a run, used by its schedules one after the other.
 
 use export_testkit::isolation::TestSpace;
 use export_testkit::own::{OwnMongod, OwnRabbitmq, OwnS3};
@@ -8,20 +8,21 @@ use tokio::sync::Mutex;
 use super::results::References;
 use super::shape::store_fleet;
 
-/// A database, a broker and an object store of the run's own, with the vehicles that all schedules export. Every access holds
-/// its lock, so that no request goes to a server that is being restarted.
+/// A database, a broker and an object store for one run, with the vehicles that all schedules
+/// export. Every access holds its lock, so that no request is sent to a server that is being
+/// restarted.
 pub struct Servers {
     pub(super) mongod: Mutex<OwnMongod>,
     pub(super) rabbitmq: Mutex<OwnRabbitmq>,
     pub(super) s3: Mutex<OwnS3>,
     pub(super) references: Mutex<References>,
     pub(super) services: Services,
-    /// What the databases of the vehicles begin with.
+    /// Prefix of the vehicles' databases.
     pub(super) vehicle_prefix: String,
 }
 
 impl Servers {
-    /// Starts all of them and stores the vehicles. Panics when that fails.
+    /// Starts all servers and stores the vehicles. Panics on failure.
     pub async fn start() -> Self {
         let mongod = OwnMongod::start().await;
         let rabbitmq = OwnRabbitmq::start(&[]);

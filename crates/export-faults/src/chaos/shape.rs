@@ -1,4 +1,4 @@
-//! What is asked for, and the data that it is asked of.
+//! The requests of clients, and the vehicles' data.
 
 use bson::{Bson, Document};
 use export_testkit::hour::HourBuilder;
@@ -16,35 +16,37 @@ const DAY_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_HOURS: i64 = 24;
 
-/// Vehicles whose values are random text, which hardly compresses: exported together they are more than one part of an upload.
+/// Vehicles with random text as values, which hardly compresses: exported together they need more
+/// than one part of an upload.
 const HEAVY: [&str; 4] = ["heavy1", "heavy2", "heavy3", "heavy4"];
-/// Points in an hour of each of their two parameters, and length of a value.
+/// Points per hour of each of their two parameters, and length of a value.
 const HEAVY_POINTS: i64 = 1_050;
 const HEAVY_LENGTH: usize = 64;
 /// Seed of these values: all runs have the same data.
 const HEAVY_SEED: u64 = 4;
-/// A vehicle that there is not.
+/// A nonexistent vehicle.
 const NOBODY: &str = "nobody";
 const STEP_MS: u64 = 60_000;
 
-/// An export that clients ask for again and again, so that its bytes are known.
+/// An export that clients request repeatedly, so that its bytes are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shape {
     /// A zip of some kilobytes.
     Small,
-    /// Every vehicle but the heavy ones, a compressed object each.
+    /// Every vehicle except the heavy ones, a compressed object each.
     Objects,
     /// Parquet in a zip.
     Parquet,
     /// Parquet, an object for each vehicle.
     ParquetObjects,
-    /// Rows of a minute, with times as text.
+    /// Rows of one minute, with times as text.
     Resampled,
     /// A zip of several parts.
     Heavy,
     /// Two heavy vehicles, a large object each.
     HeavyObjects,
-    /// A vehicle that there is not: such a job is refused or, where the catalog is not sure at the time, must fail.
+    /// A nonexistent vehicle. The job is refused, or it must fail if the catalog is not sure at the
+    /// time.
     Unknown,
 }
 
@@ -74,7 +76,7 @@ impl Shape {
         }
     }
 
-    /// Whether an export of this shape can be made at all.
+    /// Whether an export of this shape is possible.
     pub fn can_be_made(self) -> bool {
         self != Self::Unknown
     }
@@ -160,7 +162,7 @@ impl Shape {
     }
 }
 
-/// Whether a request is about the vehicle that there is not.
+/// Whether a request names the nonexistent vehicle.
 pub(super) fn names_an_unknown_vehicle(body: &Value) -> bool {
     body["vehicles"][0].as_str().is_some_and(|vehicle| vehicle.ends_with(NOBODY))
 }

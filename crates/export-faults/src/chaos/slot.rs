@@ -1,4 +1,4 @@
-//! A place for one program: whatever is done to it, one is started there again.
+//! A slot for one program: after every fault a program is started there again.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -22,12 +22,12 @@ impl Member {
     }
 }
 
-/// A place.
+/// A slot for one program.
 pub(super) struct Slot {
     pub(super) process: Process,
-    /// Locked as long as something is done to the program itself.
+    /// Locked while the program itself is killed, stopped or started.
     member: tokio::sync::Mutex<Option<Member>>,
-    /// Where the API of this place listens, also while it is frozen.
+    /// The address of this slot's API, also while it is frozen.
     url: Mutex<Option<String>>,
 }
 
@@ -44,7 +44,7 @@ impl Slot {
         self.url.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Clients find what is here now.
+    /// Clients use the current address.
     pub(super) fn announce(&self, member: Option<&Member>) {
         let url = match member {
             Some(Member::Api(api)) => Some(api.url()),

@@ -1,4 +1,4 @@
-//! The programs of one schedule, and what is noted while they run.
+//! The programs of one schedule, and the notes while they run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,26 +14,26 @@ use super::servers::Servers;
 use super::slot::{Member, Slot};
 use crate::Deployment;
 
-/// Milliseconds that a message rests before it is tried again.
+/// Delay of a nacked message in milliseconds.
 pub(super) const RETRY_REST: (&str, &str) = ("RETRY_REST_MS", "200");
-/// How long a program may take to end after SIGTERM: the worker's own limits are below.
+/// Longest time from SIGTERM to the exit of a program; the worker's own limits are shorter.
 const ENDING: Duration = Duration::from_secs(12);
-/// Pause between two looks.
+/// Delay between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Everything that acts in a schedule.
+/// All parts of a running schedule.
 pub(super) struct Stage {
     pub(super) servers: Arc<Servers>,
     pub(super) deployment: Deployment,
     pub(super) slots: Vec<Slot>,
     max_attempts: String,
     grace_seconds: String,
-    /// What makes services slow for every worker.
+    /// The rules that make services slow for every worker.
     pace: [Wire; 2],
     notes: Mutex<Notes>,
 }
 
-/// What is noted while they run.
+/// The notes while it runs.
 #[derive(Default)]
 pub(super) struct Notes {
     pub(super) told: Vec<Told>,
@@ -44,16 +44,16 @@ pub(super) struct Notes {
     pub(super) poison: Vec<(Vec<u8>, Instant)>,
     /// When queues were purged or deleted.
     pub(super) losses: Vec<Instant>,
-    /// Kinds of the faults that have happened.
+    /// Kinds of the faults so far.
     pub(super) faults: Vec<&'static str>,
-    /// What wants to be looked at although no invariant is violated, and how often it was.
+    /// Remarks: suspicious observations although no invariant is violated, and their numbers.
     pub(super) remarks: BTreeMap<String, usize>,
-    /// What programs that have ended wrote.
+    /// The output of ended programs.
     pub(super) logs: Vec<(String, String)>,
 }
 
 impl Stage {
-    /// Provisions a deployment; nothing is started.
+    /// Provisions a deployment; starts no program.
     pub(super) async fn set(servers: &Arc<Servers>, schedule: &Schedule) -> Self {
         let mut deployment = Deployment::on(servers.services.clone()).await;
         deployment.space.vehicle_prefix.clone_from(&servers.vehicle_prefix);
@@ -89,7 +89,7 @@ impl Stage {
         &self.slots[index]
     }
 
-    /// Starts a program in every place that has none, or whose program has ended by itself.
+    /// Starts a program in every slot that has none, or whose program has exited unexpectedly.
     pub(super) async fn fill(&self) {
         for slot in &self.slots {
             let mut member = slot.lock().await;
@@ -132,7 +132,7 @@ impl Stage {
         }
     }
 
-    /// Kills a program, if it still runs, and keeps what it wrote.
+    /// Kills a program that still runs, and keeps its output.
     pub(super) fn put_away(&self, slot: &Slot, mut member: Member) {
         slot.announce(None);
         let service = member.service();
@@ -141,7 +141,7 @@ impl Stage {
         self.keep_log(name, output);
     }
 
-    /// Asks a program to end, and kills it when it does not.
+    /// Asks a program to exit, and kills it when it does not.
     pub(super) async fn send_home(&self, slot: &Slot, mut member: Member) {
         slot.announce(None);
         let service = member.service();
@@ -165,7 +165,7 @@ impl Stage {
         self.notes().logs.push((name, output));
     }
 
-    /// Ends all programs of a kind, in good order.
+    /// Shuts all programs of a kind down normally.
     pub(super) async fn dismiss(&self, is_wanted: impl Fn(Process) -> bool) {
         let leaving = self.slots.iter().filter(|slot| is_wanted(slot.process)).map(|slot| async move {
             if let Some(member) = slot.lock().await.take() {
@@ -175,7 +175,7 @@ impl Stage {
         futures_util::future::join_all(leaving).await;
     }
 
-    /// Takes all faults off all connections.
+    /// Removes all faults from all connections.
     pub(super) async fn lift_all(&self) {
         for slot in &self.slots {
             if let Some(member) = slot.lock().await.as_mut() {

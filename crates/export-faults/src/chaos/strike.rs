@@ -1,4 +1,4 @@
-//! How faults are made.
+//! Applies faults.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use super::stage::{RETRY_REST, Stage};
 use crate::broker::wake_up_body;
 use crate::patterns::{ack, complete_upload};
 
-/// Longest wait for a restarted broker to know its queues again.
+/// Longest wait until a restarted broker serves its queues.
 const QUEUES: Duration = Duration::from_mins(1);
-/// Pause between two looks.
+/// Delay between two checks.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Stage {
-    /// Makes a fault happen, and ends it when its time is over.
+    /// Applies a fault, and ends it when its time is over.
     pub(super) async fn strike(&self, fault: Fault) {
         self.notes().faults.push(fault.kind());
         match fault {
@@ -109,7 +109,7 @@ impl Stage {
                 let _rabbitmq = self.servers.rabbitmq.lock().await;
                 let last = self.notes().told.last().map(|told| told.job_id.clone());
                 if let Some(job_id) = last {
-                    // A broker that is not itself yet may refuse: then there are fewer.
+                    // A broker that is still starting may refuse: then there are fewer messages.
                     for _ in 0..times {
                         broker.offer(wake_up_body(&job_id).as_bytes()).await;
                     }
@@ -127,7 +127,7 @@ impl Stage {
         }
     }
 
-    /// Ends a program and starts another in its place.
+    /// Kills or stops a program and starts another in its slot.
     async fn replace(&self, process: Process, down_ms: u64, at_once: bool) {
         let slot = self.slot(process);
         let mut place = slot.lock().await;
@@ -180,7 +180,7 @@ impl Stage {
         self.with_proxy(process, service, |proxy| proxy.add(rule)).await
     }
 
-    /// Does something to a program's way to a service, if there is such a program just now.
+    /// Applies a change to a program's connections to a service, if the slot has a program.
     async fn with_proxy<T>(
         &self,
         process: Process,
@@ -197,13 +197,13 @@ impl Stage {
     }
 }
 
-/// A message that names no job, another one for each number.
+/// A message that names no job, different for each number.
 fn poison(kind: u8, number: u64) -> String {
     match kind {
         0 => format!("no JSON, number {number}"),
         1 => format!(r#"{{"v":2,"jobId":"{number}"}}"#),
         2 => format!(r#"{{"v":1,"jobId":"{number}"}}"#),
-        // A valid id of no job.
+        // A valid id without a job.
         _ => format!(
             r#"{{"v":1,"jobId":"01983c5e-7a01-7{:03x}-8{:03x}-{:012x}"}}"#,
             number >> 52,

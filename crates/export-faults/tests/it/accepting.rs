@@ -1,4 +1,4 @@
-//! Who accepts a request, or asks for it, goes away in the middle.
+//! The API or the client fails in the middle of a request.
 
 use bson::Document;
 use export_faults::patterns::{command, publish};
@@ -25,7 +25,8 @@ async fn the_api_is_killed_between_insert_and_answer() {
     is_exported_once(deployment, &fleet, &job).await;
 }
 
-/// The job was promised, its message never went out: another API's dispatcher releases it, as soon as the turn of the dead one has run out.
+/// The job was accepted, but its message was never sent: another API's dispatcher releases it, as
+/// soon as the dead one's turn has expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_killed_before_it_publishes() {
     let deployment = Deployment::start().await;
@@ -43,7 +44,7 @@ async fn the_api_is_killed_before_it_publishes() {
     is_exported_once(deployment, &fleet, &job).await;
 }
 
-/// The message is in the queue, but the database does not know.
+/// The message is in the queue, but the job is not marked as published.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_is_killed_between_publish_and_mark() {
     let deployment = Deployment::start().await;
@@ -60,7 +61,7 @@ async fn the_api_is_killed_between_publish_and_mark() {
     let queue = deployment.broker.queue(&jobs_queue).await.expect("the queue");
     assert_eq!(queue.ready, 1, "the message has arrived");
 
-    // Another dispatcher publishes it once more before a worker is there to take the first.
+    // Another dispatcher publishes the job again before a worker takes the first message.
     let api = deployment.api().await;
     deployment.until(id_of(&job), |job| job.get_datetime("publishedAt").is_ok()).await;
     drop(api);
@@ -80,7 +81,7 @@ fn id_of(job: &Document) -> &str {
     job.get_str("_id").expect("an id")
 }
 
-/// Another API and a worker bring the job to its end.
+/// Another API and a worker complete the job.
 async fn is_exported_once(deployment: Deployment, fleet: &Fleet, job: &Document) {
     let api = deployment.api().await;
     let worker = deployment.worker().await;
@@ -91,7 +92,7 @@ async fn is_exported_once(deployment: Deployment, fleet: &Fleet, job: &Document)
     deployment.end().await;
 }
 
-/// A client that hangs up before its request is complete has asked for nothing.
+/// A client that disconnects before its request is complete has requested nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_hangs_up_before_its_request_ends() {
     let deployment = Deployment::start().await;
@@ -103,7 +104,7 @@ async fn a_client_hangs_up_before_its_request_ends() {
         request.send_all_but(missing).await;
         drop(request);
     }
-    // What comes after it is served as ever.
+    // Later requests are served as usual.
     let job_id = api.accepted(&fleet.body).await;
     fleet.exported(&deployment, &job_id).await;
     assert_eq!(deployment.all_jobs().await.len(), 1);
@@ -111,20 +112,21 @@ async fn a_client_hangs_up_before_its_request_ends() {
     deployment.end().await;
 }
 
-/// A client that hangs up while the job is being inserted changes nothing: the job is inserted, published, and known as published.
+/// A client that disconnects while the job is being inserted changes nothing: the job is inserted,
+/// published, and marked as published.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_hangs_up_during_the_insert() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.api().await;
-    // However the job is inserted, its document holds the first day of its range.
+    // However the job is inserted, its document contains the first day of its range.
     let start_date = fleet.body["startDate"].as_str().expect("a day");
     let insert = command("startDate", start_date);
     let held = api.links.mongodb.add(Rule::request(insert, Fault::Hold(Direction::Requests)).times(1));
     hangs_up_while(deployment, &fleet, api, held).await;
 }
 
-/// A client that hangs up while the message is on its way changes nothing either.
+/// A client that disconnects while the message is on its way changes nothing either.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_hangs_up_during_the_publish() {
     let deployment = Deployment::start().await;

@@ -1,4 +1,4 @@
-//! No broker, or one that says nothing: requests are accepted all the same, and delivered later.
+//! No broker, or an unresponsive one: requests are accepted all the same, and published later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use export_faults::{Answer, Api, Deployment, Fleet, measured, state_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 use serde_json::json;
 
-/// What a client may have to wait for, at most.
+/// Longest wait of a client.
 const ACCEPTED: Duration = Duration::from_secs(6);
-/// From the broker's return to the next message.
+/// Time from the broker's return to the next message.
 const DELIVERED: Duration = Duration::from_secs(15);
-/// How long the broker is away while many ask.
+/// How long the broker is down while many clients post.
 const OUTAGE: Duration = Duration::from_mins(1);
-/// Clients that ask at the same time, and the pause between two requests of each.
+/// Number of concurrent clients, and the delay between two requests of each.
 const CLIENTS: usize = 8;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,7 +43,7 @@ async fn the_broker_is_down_at_post() {
     deployment.end().await;
 }
 
-/// It accepts connections and says nothing, from the start.
+/// The broker accepts connections and sends nothing, from the start.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_is_silent_from_the_start() {
     let deployment = Deployment::start().await;
@@ -54,7 +54,7 @@ async fn the_broker_is_silent_from_the_start() {
     accepted_and_delivered_later(deployment, &fleet, api, || silence.lift()).await;
 }
 
-/// It falls silent on a connection that has worked before.
+/// The broker stops answering on a connection that has worked before.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_falls_silent() {
     let deployment = Deployment::start().await;
@@ -72,7 +72,7 @@ async fn accepted_and_delivered_later(
     api: Api,
     recover: impl FnOnce(),
 ) {
-    // Several at a time: none may have to wait for another's wait.
+    // Several at a time: no request may have to wait for the timeout of another.
     let (first, second, third) =
         tokio::join!(api.post(&fleet.body), api.post(&fleet.body), api.post(&fleet.body));
     let accepted = [first, second, third].map(|answer| id_of_accepted(&answer));
@@ -90,7 +90,8 @@ async fn accepted_and_delivered_later(
     deployment.end().await;
 }
 
-/// The message arrives, its confirm does not: sent again after the time limit, exported once.
+/// The message arrives, its confirm does not: it is sent again after the timeout, and exported
+/// once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirm_never_arrives() {
     let deployment = Deployment::start().await;
@@ -100,7 +101,7 @@ async fn a_confirm_never_arrives() {
     let posted_at = Instant::now();
     let job_id = id_of_accepted(&api.post(&fleet.body).await);
     held.until_answered(1).await;
-    // Both messages are there before a worker is.
+    // Both messages are there before the worker.
     deployment.until(&job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
     assert!(
         posted_at.elapsed() >= Duration::from_secs(4),
@@ -117,7 +118,8 @@ async fn a_confirm_never_arrives() {
     deployment.end().await;
 }
 
-/// A minute without a broker, half of it refusing and half of it silent, while many ask.
+/// A minute without a broker, half of it with refused connections and half of it unresponsive,
+/// while many clients post.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_without_a_broker() {
     let deployment = Deployment::start().await;
@@ -151,14 +153,14 @@ async fn a_minute_without_a_broker() {
     let (count, p99, longest) = (times.len(), times[times.len() * 99 / 100], times[times.len() - 1]);
     let ids: Vec<String> = answers.iter().map(id_of_accepted).collect();
 
-    // A job that runs was delivered, whether or not anybody has noted it yet.
+    // A running job was delivered, whether or not it is marked as published yet.
     let is_delivered =
         |job: &Document| state_of(job) != "NOT_STARTED" || job.get_datetime("publishedAt").is_ok();
     deployment
         .until_so("one is delivered", || async { deployment.all_jobs().await.iter().any(is_delivered) })
         .await;
     let delivered = recovered_at.elapsed();
-    // They were released few at a time, as the worker ends them.
+    // They were released few at a time, as the worker completes them.
     for job_id in &ids {
         deployment.until_state(job_id, "FINISHED").await;
     }

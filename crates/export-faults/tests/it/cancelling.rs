@@ -1,4 +1,4 @@
-//! An owner wants a job to end: whenever that is, its answer is the truth.
+//! An owner cancels a job: whenever that is, its answer is correct.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,10 @@ use export_faults::patterns::{abort_upload, commit, put_object, upload_part};
 use export_faults::{Answer, Api, Deployment, Fleet, attempts_of, key_of, measured, state_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
-/// From the owner's wish to the end of a running export: a third of the lease of three seconds, and what is uploaded is thrown away.
+/// Time from the cancellation to the end of a running export: a third of the lease of three
+/// seconds, and the removal of the uploaded parts.
 const ENDED: Duration = Duration::from_secs(5);
-/// Exports that are cancelled at a random moment, and where chance begins.
+/// Number of exports that are cancelled at a random moment, and the seed.
 const MOMENTS: u32 = 12;
 const SEED: u64 = 4;
 const SPREAD: f64 = 1.3;
@@ -76,7 +77,8 @@ async fn a_running_job_is_cancelled() {
     deployment.end().await;
 }
 
-/// The result is complete and about to be committed. The client got a 202 for the cancellation, so it is not committed.
+/// The result is complete and about to be committed. The client got a 202 for the cancellation, so
+/// it is not committed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_cancelled_right_before_its_commit() {
     let deployment = Deployment::start().await;
@@ -112,7 +114,7 @@ async fn a_finished_job_cannot_be_cancelled() {
     deployment.end().await;
 }
 
-/// No worker is there to be notified: the sweeper ends the job.
+/// There is no worker to be notified: the sweeper ends the job.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_workers_job_is_cancelled() {
     let deployment = Deployment::start().await;

@@ -1,4 +1,4 @@
-//! Random schedules of faults, short and always the same ones.
+//! Random schedules of faults, short and with fixed seeds.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn a_seed_reproduces_its_schedule() {
     }
 }
 
-/// Threads for the proxies, which run beside what blocks.
+/// Threads for the proxies, which run beside blocking code.
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn a_few_schedules_lose_and_double_nothing() {
     let started_at = Instant::now();

@@ -1,4 +1,5 @@
-//! Clocks that are wrong by an hour: all times come from the database, so nothing happens too early or too late.
+//! Clocks that are wrong by an hour: all times come from the database, so nothing happens too early
+//! or too late.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use export_testkit::proxy::{Direction, Fault, Rule};
 use export_testkit::wrong_clock::WrongClock;
 
 const HOUR_SECONDS: i64 = 3_600;
-/// A lost worker's job runs again within this time: a lease of a few seconds, two sweeps, a short wait.
+/// A lost worker's job runs again within this time: a lease of a few seconds, two sweeps, a short
+/// wait.
 const RUNS_AGAIN: Duration = Duration::from_secs(20);
 /// How long results are kept, unless set otherwise.
 const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
@@ -33,7 +35,7 @@ async fn an_hour_apart(direction: i64) {
     let start =
         || async { deployment.hasty().changed(|program| of_worker.applied_to(program)).worker().await };
 
-    // A lease is kept for as long as its worker shows itself, and no longer.
+    // A lease is kept only as long as its worker sends heartbeats.
     let mut first: Worker = start().await;
     let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
     let job_id = api.accepted(&fleet.body).await;

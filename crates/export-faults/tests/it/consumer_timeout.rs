@@ -1,4 +1,4 @@
-//! The broker takes a delivery away from a worker that is still at it.
+//! The broker requeues a delivery of a worker that is still exporting.
 
 use export_faults::patterns::close_channel;
 use export_faults::{Deployment, Fleet, state_of};
@@ -6,7 +6,7 @@ use export_testkit::own::OwnRabbitmq;
 use export_testkit::proxy::{Direction, Fault, Rule};
 use export_testkit::services::Services;
 
-/// Bytes a second to S3: the export's upload takes well over the broker's five seconds.
+/// Bytes per second to S3: the export's upload takes well over the broker's five seconds.
 const SLOW: u64 = 60_000;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +24,7 @@ async fn an_export_takes_longer_than_the_broker_waits() {
     let job_id = api.accepted(&fleet.body).await;
     let started = deployment.until_state(&job_id, "STARTED").await;
     let owner = started.get_str("owner").expect("an owner");
-    // Gets the message while the first is still at it, and has nothing to do with it.
+    // Gets the message while the first worker still exports, and has nothing to do for it.
     let mut other = deployment.worker().await;
     taken_away.until_seen(1).await;
     let held = deployment.job(&job_id).await;
@@ -33,7 +33,7 @@ async fn an_export_takes_longer_than_the_broker_waits() {
     let job = fleet.exported(&deployment, &job_id).await;
     assert_eq!(job.get_i64("attempts").expect("a count"), 1, "{job:#}");
     assert_eq!(deployment.space.object_keys().await.len(), 1);
-    // Once more through the worker whose channel was closed: it consumes again.
+    // Again with the worker whose channel was closed: it consumes again.
     other.stop();
     slow.links.s3.restore();
     let job_id = api.accepted(&fleet.body).await;

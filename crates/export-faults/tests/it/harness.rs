@@ -1,4 +1,4 @@
-//! The harness itself: with nothing broken, everything works.
+//! The harness itself: without faults, everything works.
 
 use export_faults::patterns::{abort_upload, complete_upload, create_upload, upload_part};
 use export_faults::{Deployment, Fleet};

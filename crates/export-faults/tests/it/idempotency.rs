@@ -1,4 +1,4 @@
-//! Clients that ask for the same thing at the same time.
+//! Clients that send the same request at the same time.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ async fn post(api: &Api, key: &str, body: &Value) -> Answer {
 async fn twenty_clients_with_one_key() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
-    // Two APIs, since one could keep order among its own.
+    // Two APIs, because one process could order its own requests.
     let apis = [deployment.api().await, deployment.api().await];
     let worker = deployment.worker().await;
     let posts = (0..CLIENTS).map(|client| post(&apis[client % 2], "one", &fleet.body));
@@ -38,7 +38,7 @@ async fn twenty_clients_with_one_key() {
     assert_eq!((again.status, again.json()["_id"].as_str()), (202, Some(job_id.as_str())));
     let other = json!({ "startDate": "2018-11-30", "endDate": "2018-12-02" });
     assert_eq!(post(&apis[1], "one", &other).await.status, 422);
-    // One job still, and nothing of it has changed.
+    // Still one job, and it has not changed.
     assert_eq!(deployment.all_jobs().await.len(), 1);
     assert_eq!(deployment.job(job_id).await, finished);
     assert_eq!(deployment.space.object_keys().await.len(), 1);

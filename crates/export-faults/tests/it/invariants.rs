@@ -1,4 +1,5 @@
-//! The judge of chaos: it has nothing to say about what is right, and names the invariant of what is wrong.
+//! The judge of chaos: it accepts correct evidence, and names the violated invariant of incorrect
+//! evidence.
 
 use bson::{Bson, Document, doc};
 use export_faults::chaos::{Evidence, FoundResult, Poison, Told, Write, violations};
@@ -44,7 +45,7 @@ fn write() -> Write {
     Write { key: KEY.to_owned(), status: 200, is_create_only: true, span_us: (1, 2) }
 }
 
-/// A job with this history, the last version being what is stored.
+/// A job with this history; the last version is the stored one.
 fn evidence_of(versions: Vec<Document>) -> Evidence {
     let last = versions.last().expect("a version").clone();
     let mut evidence = Evidence {
@@ -65,7 +66,7 @@ fn evidence_of(versions: Vec<Document>) -> Evidence {
     evidence
 }
 
-/// One that was claimed, handed over, claimed again and finished.
+/// A job that was claimed, handed over, claimed again and finished.
 fn good() -> Evidence {
     let published = with(&waiting(), doc! { "publishedAt": 1 });
     let first = claimed(&published);
@@ -92,14 +93,14 @@ fn assert_violates(invariant: u8, evidence: &Evidence) {
     assert!(found.iter().any(|violation| violation.invariant == invariant), "{invariant}: {found:#?}");
 }
 
-/// The good evidence with one thing changed.
+/// The correct evidence with one change.
 fn but(change: impl FnOnce(&mut Evidence)) -> Evidence {
     let mut evidence = good();
     change(&mut evidence);
     evidence
 }
 
-/// The same with something else stored, and as the last version.
+/// The correct evidence with another stored job, also as the last version.
 fn but_stored(changes: Document) -> Evidence {
     but(|evidence| {
         evidence.jobs[0].extend(changes);
@@ -119,7 +120,7 @@ fn correct_evidence_has_no_violation() {
     let mut evidence = evidence_of(vec![waiting(), cancelled]);
     evidence.cancelled.insert(JOB.to_owned());
     assert_eq!(violations(&evidence), []);
-    // The relay took the announcement out of the ended job.
+    // The relay removed the announcement of the ended job.
     let entry = doc! { "kind": "export.finished", "at": 1 };
     let running = claimed(&waiting());
     let announced = with(&finished(&running), doc! { "unannounced": [entry] });

@@ -6,7 +6,7 @@ use export_faults::patterns::{ack, commit, complete_upload, put_object, upload_p
 use export_faults::{Deployment, Fleet, attempts_of, epoch_of, error_of, key_of, measured, state_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
-/// A lost worker's job runs again within this time, with the settings that everybody has.
+/// A lost worker's job runs again within this time, with default settings.
 const RUNS_AGAIN: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,7 +27,8 @@ async fn a_worker_is_killed_during_an_upload() {
     deployment.end().await;
 }
 
-/// The first worker's object is complete but not committed: a second object is made, and only that one is published.
+/// The first worker's object is complete but not committed: a second object is made, and only that
+/// one is published.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_killed_between_complete_and_commit() {
     let deployment = Deployment::start().await;
@@ -55,7 +56,8 @@ async fn a_worker_is_killed_between_complete_and_commit() {
     deployment.end().await;
 }
 
-/// The result is finished and its job is not: the next attempt commits with it, without reading the source.
+/// The result is finished and its job is not: the next attempt commits with the result, without
+/// reading the source.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_killed_between_the_end_of_the_result_and_the_commit() {
     let deployment = Deployment::start().await;
@@ -99,7 +101,7 @@ async fn a_worker_is_killed_between_commit_and_ack() {
     deployment.end().await;
 }
 
-/// Killed each time it takes the job, until the attempts are used up: the job says so.
+/// Killed each time it takes the job, until the attempts are used up: the job shows that.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_worker_is_killed() {
     let deployment = Deployment::start().await;
@@ -118,7 +120,7 @@ async fn every_worker_is_killed() {
     let job = deployment.until_state(&job_id, "FAILED").await;
     assert_eq!((error_of(&job), attempts_of(&job), epoch_of(&job)), ("worker_lost", 2, 2), "{job:#}");
     assert!(deployment.space.object_keys().await.is_empty());
-    // The job's messages find that there is nothing to do.
+    // The job's messages have nothing left to do.
     let worker = deployment.worker().await;
     deployment.until_queues_are_empty().await;
     assert_eq!(deployment.job(&job_id).await, job);
@@ -126,7 +128,7 @@ async fn every_worker_is_killed() {
     deployment.end().await;
 }
 
-/// With the settings that everybody has.
+/// With default settings.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_workers_job_runs_again_soon() {
     let deployment = Deployment::start().await;

@@ -1,4 +1,4 @@
-//! What becomes of exports while something breaks. Each test breaks one thing.
+//! Exports during faults. Each test has one fault.
 
 mod accepting;
 mod broker_down;

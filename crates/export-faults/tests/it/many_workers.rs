@@ -1,4 +1,4 @@
-//! Many workers want one job.
+//! Many workers compete for one job.
 
 use export_faults::{Deployment, Fleet, attempts_of, epoch_of, key_of};
 

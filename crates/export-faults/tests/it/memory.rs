@@ -1,17 +1,17 @@
-//! Workers with little memory, by a limit of the kernel.
+//! Workers with little memory, limited by the kernel.
 
 use std::time::{Duration, Instant};
 
 use export_faults::{Deployment, Fleet, attempts_of, error_of, measured, state_of};
 use export_testkit::memory_group::MemoryGroup;
 
-/// What a worker gets, for buffers of 64 MiB.
+/// Memory of a worker with buffers of 64 MiB.
 const ENOUGH: u64 = 160 << 20;
 /// The result of a larger export.
 const RESULT_MIB: u32 = 48;
-/// What a worker gets beyond what it takes while it waits: no export fits.
+/// A worker's memory beyond its use while idle: no export fits.
 const TOO_LITTLE: u64 = 2 << 20;
-/// A worker that is killed again and again does not take longer.
+/// Longest time until the end of a job whose worker is killed repeatedly.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +40,7 @@ async fn a_larger_export_in_little_memory() {
     deployment.end().await;
 }
 
-/// Every worker that takes the job is killed by the kernel, and started again as an orchestrator would.
+/// Every worker that takes the job is killed by the kernel, and restarted as by an orchestrator.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_never_fits_into_memory() {
     let idle = MemoryGroup::limited_to(ENOUGH);

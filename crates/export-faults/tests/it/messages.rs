@@ -1,12 +1,12 @@
-//! Messages that come too often, and messages that are none.
+//! Duplicate messages, and invalid ones.
 
 use bson::{Bson, doc};
 use export_faults::{Deployment, Fleet, attempts_of, state_of};
 
-/// How often each job's message comes.
+/// Number of copies of each job's message.
 const TIMES: usize = 10;
 
-/// Before the job runs, while it runs, and when it has ended: one export all the same.
+/// Before the job runs, while it runs, and after it has ended: one export all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_message_comes_ten_times() {
     let deployment = Deployment::start().await;
@@ -35,7 +35,7 @@ async fn every_message_comes_ten_times() {
             deployment.broker.queue(&jobs_queue).await.is_some_and(|queue| queue.ready == 0)
         })
         .await;
-    // An orderly end settles what is in hand.
+    // A clean shutdown settles the unacknowledged messages.
     for worker in &mut workers {
         worker.stop();
     }
@@ -46,7 +46,8 @@ async fn every_message_comes_ten_times() {
     deployment.end().await;
 }
 
-/// It waits for its next attempt, and the dispatcher will publish it: another message for it does not come back until then.
+/// The job waits for its next attempt, and the dispatcher will publish it: another message for it
+/// is not requeued until then.
 #[tokio::test]
 async fn a_message_for_a_job_that_is_not_due_goes() {
     let deployment = Deployment::start().await;
@@ -59,12 +60,12 @@ async fn a_message_for_a_job_that_is_not_due_goes() {
         let job = doc! { "_id": &job_id };
         async move { jobs.update_one(job, vec![doc! { "$set": changes }]).await.expect("an answer") }
     };
-    // As a release with a long wait leaves it.
+    // As after a release with a long delay.
     set(doc! { "runAfter": { "$add": ["$$NOW", 3_600_000] }, "publishedAt": null }).await;
     deployment.broker.wake_up(&job_id, TIMES).await;
     let mut worker = deployment.worker().await;
     deployment.until_queues_are_empty().await;
-    // An orderly end settles what is in hand; what was nacked would be there again.
+    // A clean shutdown settles the unacknowledged messages; a nacked message would be there again.
     worker.stop();
     for name in [deployment.broker.jobs_queue(), deployment.broker.retry_queue()] {
         assert_eq!(deployment.broker.queue(&name).await.map(|queue| queue.ready), Some(0), "{name}");
@@ -79,7 +80,7 @@ async fn a_message_for_a_job_that_is_not_due_goes() {
     deployment.end().await;
 }
 
-/// Kept byte for byte, each once, and the worker goes on.
+/// Stored byte for byte, each once, and the worker continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_name_no_job_are_kept_verbatim() {
     let deployment = Deployment::start().await;

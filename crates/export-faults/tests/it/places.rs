@@ -1,4 +1,5 @@
-//! No more exports run at a time than there are places, whatever happens to those who have them.
+//! The number of running exports never exceeds the number of slots, whatever happens to the
+//! workers.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,16 @@ use export_faults::{Deployment, Fleet, attempts_of, epoch_of, measured, state_of
 use export_testkit::proxy::{Direction, Fault, Rule};
 use futures_util::TryStreamExt;
 
-/// Jobs that want one place.
+/// Jobs that compete for one slot.
 const JOBS: usize = 8;
-/// A lost worker's place has another owner within this time after its lease of three seconds: a look at the places, and a margin for a busy machine.
+/// A lost worker's slot has another holder within this time after its lease of three seconds: a
+/// poll of the slots, and a margin for a busy machine.
 const TAKEN_AGAIN: Duration = Duration::from_secs(10);
-/// What needs no place is done within this time: far less than the minute for which a delivery is held, with a margin for a busy machine.
+/// Work without a slot is done within this time: far less than the minute for which a delivery is
+/// held, with a margin for a busy machine.
 const WITHOUT_A_PLACE: Duration = Duration::from_secs(20);
-/// An export that was stopped is waited for at least so long: up to three seconds, less what it took to see that it was.
+/// Minimum wait for a stopped export: up to three seconds, less the time to notice that it was
+/// stopped.
 const WAITED_FOR: Duration = Duration::from_secs(1);
 
 async fn places(deployment: &Deployment) -> Vec<Document> {
@@ -90,13 +94,15 @@ async fn a_killed_workers_place_is_taken_when_its_lease_has_passed() {
     deployment.end().await;
 }
 
-/// A worker stands still for longer than its lease; another one takes its place and works. When the first wakes up it must not go on beside it.
+/// A worker is frozen for longer than its lease; another one takes its slot and works. The first
+/// must not continue its export after it resumes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_stood_still_does_not_go_on_without_its_place() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.hasty().api().await;
-    // With one slot: a delivery with the other one would be missed only when the broker misses the worker.
+    // With a concurrency of one: a second delivery would stay with the frozen worker until the
+    // broker misses the worker.
     let one_of_one = deployment.hasty().with("MAX_RUNNING_EXPORTS", "1").with("WORKER_CONCURRENCY", "1");
     let mut first = one_of_one.worker().await;
     let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
@@ -110,7 +116,7 @@ async fn a_worker_that_stood_still_does_not_go_on_without_its_place() {
     held.lift();
     first.until_written("export abandoned");
     assert_eq!(deployment.job(&job_id).await, finished);
-    // It gives back nothing that is another's, and works on with a place that it takes anew.
+    // It does not give back another worker's slot, and continues with a slot that it takes anew.
     deployment.until_so("the place is free", || async { places(&deployment).await.is_empty() }).await;
     drop(second);
     let next_id = api.accepted(&fleet.body).await;
@@ -119,7 +125,8 @@ async fn a_worker_that_stood_still_does_not_go_on_without_its_place() {
     deployment.end().await;
 }
 
-/// The only place is taken, and one delivery at a time is all that the other worker has: a message that needs no export must not wait in it.
+/// The only slot is taken, and the other worker can hold only one delivery at a time: a message
+/// that needs no export must not wait in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_need_no_export_need_no_place() {
     let deployment = Deployment::start().await;
@@ -148,7 +155,8 @@ async fn messages_that_need_no_export_need_no_place() {
     deployment.end().await;
 }
 
-/// A worker that is going, with a long grace for what runs, leaves what has not begun.
+/// A worker that shuts down, with a long grace period for running exports, leaves jobs that have
+/// not started.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_waits_for_a_place_does_not_begin_on_a_worker_that_is_going() {
     let deployment = Deployment::start().await;
@@ -181,7 +189,7 @@ async fn a_delivery_that_waits_for_a_place_does_not_begin_on_a_worker_that_is_go
     deployment.end().await;
 }
 
-/// Its worker goes on, and must not take another delivery beside what is left of the export.
+/// Its worker continues, and must not take another delivery beside the rest of the export.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_that_lost_its_place_has_ended_before_its_job_is_given_back() {
     let deployment = Deployment::start().await;

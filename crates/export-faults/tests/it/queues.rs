@@ -1,8 +1,8 @@
-//! Queues and bindings that are taken away behind the programs' backs.
+//! Queues and bindings that are removed unnoticed by the programs.
 
 use export_faults::{Deployment, Fleet, state_of};
 
-/// Jobs that wait at the same time, and those of them that the broker gets while none runs.
+/// Number of waiting jobs, and how many of them the broker gets while none runs.
 const WAITING: usize = 6;
 const IN_BROKER: usize = 4;
 
@@ -38,7 +38,7 @@ async fn the_queue_is_purged_while_jobs_wait() {
     assert!(deployment.broker.purge(&deployment.broker.jobs_queue()).await >= 1);
     let worker = deployment.worker().await;
     all_are_exported(&deployment, &fleet, &waiting).await;
-    // What is published again and again must end with the jobs.
+    // Messages that are published repeatedly must end with their jobs.
     drop((api, worker));
     let worker = deployment.worker().await;
     drop_when_idle(deployment, worker).await;
@@ -49,7 +49,7 @@ async fn the_queue_is_deleted_while_jobs_wait() {
     let (deployment, fleet, api, waiting) = with_waiting_jobs().await;
     deployment.broker.delete(&deployment.broker.jobs_queue()).await;
     let worker = deployment.worker().await;
-    // Still accepted, though no queue would take it.
+    // Still accepted, although no queue would take the message.
     let late = api.accepted(&fleet.body).await;
     deployment.provision(&[("RETRY_REST_MS", "200")]).await;
     let all: Vec<String> = waiting.into_iter().chain([late]).collect();
@@ -59,7 +59,8 @@ async fn the_queue_is_deleted_while_jobs_wait() {
     drop_when_idle(deployment, worker).await;
 }
 
-/// The worker's consumer is cancelled by the broker; it must take up the new queue by itself.
+/// The worker's consumer is cancelled by the broker; the worker must consume the new queue without
+/// a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_is_deleted_under_a_worker() {
     let deployment = Deployment::start().await;
@@ -79,7 +80,7 @@ async fn the_queue_is_deleted_under_a_worker() {
     drop_when_idle(deployment, worker).await;
 }
 
-/// A message that no queue wants comes back with an acknowledgement; that is no confirmation.
+/// A message that no queue accepts is returned with an acknowledgement; that is not a confirmation.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_returned_as_unroutable() {
     let deployment = Deployment::start().await;

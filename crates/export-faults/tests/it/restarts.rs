@@ -1,4 +1,4 @@
-//! The broker is restarted again and again while jobs are posted.
+//! The broker is restarted repeatedly while jobs are posted.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use serde_json::json;
 const RESTARTS: usize = 20;
 /// One restart in this many is a clean shutdown.
 const ORDERLY: usize = 5;
-/// What a client may have to wait for, at most.
+/// Longest wait of a client.
 const ACCEPTED: Duration = Duration::from_secs(6);
 const PAUSE: Duration = Duration::from_millis(250);
 

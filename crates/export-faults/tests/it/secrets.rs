@@ -1,7 +1,7 @@
 //! No secret is printed: not in logs at trace level, not in answers, not when a service rejects it.
 //!
-//! Every secret that a program is given here is a canary, a text that stands nowhere else. They are looked for in all that the
-//! programs write and answer.
+//! Every secret of a program here is a canary, a text that occurs nowhere else. The test searches
+//! all output and answers of the programs for them.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use export_faults::{Api, Deployment, Fleet};
 use export_testkit::proxy::{Fault, Pattern, Rule};
 use serde_json::json;
 
-/// Everything, and what the programs themselves keep quiet, too.
+/// The most verbose logs, including targets that the programs suppress by default.
 const LOUD: [(&str, &str); 3] = [
     (
         "LOG_LEVEL",
@@ -47,7 +47,7 @@ impl Canaries {
         &found.unwrap_or_else(|| panic!("no canary {name}")).1
     }
 
-    /// Panics when one of them stands here, plain or in one of the forms in which protocols carry it.
+    /// Panics when one of them is in the text, plain or in one of the encodings that protocols use.
     fn assert_not_in(&self, whose: &str, text: &str) {
         for (name, secret) in &self.names {
             for form in forms(secret) {
@@ -58,17 +58,17 @@ impl Canaries {
                 }
             }
         }
-        // A link's signature lets everyone have the file.
+        // With a link's signature anyone can download the file.
         assert!(!text.contains("X-Amz-Signature="), "{whose} prints a signed link");
     }
 }
 
-/// The text itself, as base64 wherever it begins in what is encoded, and as bytes in a debug text.
+/// The text itself, as base64 at every offset in the encoded bytes, and as bytes in a debug text.
 fn forms(secret: &str) -> Vec<String> {
     let mut forms = vec![secret.to_owned()];
     for before in 0..3 {
         let encoded = STANDARD.encode([" ".repeat(before).as_bytes(), secret.as_bytes()].concat());
-        // What depends on the neighbours is left out.
+        // The characters that depend on the neighbours are left out.
         forms.push(encoded[4..encoded.len() - 4].to_owned());
     }
     let mut bytes = String::new();
@@ -92,7 +92,7 @@ fn canaries_are_found_in_every_form() {
     }
 }
 
-/// Users with canaries for passwords, as a deployment has them.
+/// Users with canaries as passwords, as in a deployment.
 struct Users {
     api_mongodb: String,
     worker_mongodb: String,
@@ -146,7 +146,7 @@ fn loud<'d>(deployment: &'d Deployment, settings: &[(&str, &str)]) -> export_fau
     settings.iter().chain(&LOUD).fold(deployment.hasty(), |start, (name, value)| start.with(name, value))
 }
 
-/// All answers of a life of an export, and of requests that are refused.
+/// All answers during the life of an export, and to requests that are refused.
 async fn answers(api: &Api, job_id: &str) -> String {
     let mut told = String::new();
     let paths = ["/export/", "/nothing", "/export", "/export?limit=0", "/vehicles", "/openapi.json"];
@@ -176,7 +176,7 @@ async fn programs_at_work_tell_no_secret() {
     let api = loud(&deployment, &api).api().await;
     let worker = loud(&deployment, &worker).worker().await;
 
-    // S3 refuses once: its answer and the tries are logged.
+    // S3 refuses once: its answer and the retries are logged.
     worker.links.s3.add(Rule::request(Pattern::starting("PUT /"), Fault::access_denied()).times(1));
     let job_id = api.accepted(&fleet.body).await;
     fleet.exported(&deployment, &job_id).await;
@@ -220,7 +220,7 @@ async fn programs_that_are_refused_tell_no_secret() {
     api.until_written("not reachable");
     let mut worker = loud(&deployment, &settings).worker().await;
     worker.until_written("not reachable");
-    // With the source and the jobs at hand it comes to S3.
+    // With a working source and job store, the program reaches S3.
     let only_s3 = [("AWS_SECRET_ACCESS_KEY", wrong)];
     let mut without_s3 = loud(&deployment, &only_s3).worker().await;
     without_s3.until_written("not reachable");

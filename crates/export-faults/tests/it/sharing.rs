@@ -1,4 +1,4 @@
-//! Jobs that ask for the same export, when the worker that writes their result is killed.
+//! Jobs with the same request, when the worker that writes their result is killed.
 
 use export_faults::patterns::put_object;
 use export_faults::{Deployment, Fleet, key_of};
@@ -26,7 +26,7 @@ async fn the_worker_that_writes_a_shared_result_is_killed() {
     keys.dedup();
     assert_eq!(deployment.space.object_keys().await, keys);
     assert_eq!(keys.len(), 1);
-    // Whoever asks now has it at once.
+    // A new request gets it at once.
     let late = api.accepted(&fleet.body).await;
     assert_eq!(key_of(&deployment.job(&late).await), keys[0]);
     drop((api, second));

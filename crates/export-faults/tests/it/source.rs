@@ -1,4 +1,5 @@
-//! The database fails in the middle of reading: the export goes on after the last document, none lost and none doubled.
+//! The database fails in the middle of reading: the export resumes after the last document, without
+//! losing or repeating any.
 
 use bson::{Document, doc};
 use export_faults::patterns::next_batch;
@@ -8,14 +9,15 @@ use export_testkit::proxy::{Direction, Fault, Proxy, Rule};
 use export_testkit::services::Services;
 use futures_util::TryStreamExt as _;
 
-/// Days of an export that asks for many batches.
+/// Days of an export that needs many batches.
 const DAYS: u16 = 30;
-/// The same where the time that it takes must be long.
+/// Days of an export that must take a long time.
 const MANY_DAYS: u16 = 200;
-/// Batches that get through before something happens.
+/// Batches that arrive before the fault.
 const BATCHES_BEFORE: usize = 6;
-/// Faults in a row. The driver asks twice for each read by itself, and the fifth try of ours would end the attempt: these are four, should
-/// all of them meet one collection. There are two collections, so one of them fails at least twice, and that its reader notices.
+/// Number of consecutive faults. The driver sends each read at most twice, and a fifth failure
+/// would end the attempt: these are four, even if all of them hit one collection. There are two
+/// collections, so one of them fails at least twice, which its reader notices.
 const FAULTS: usize = 8;
 
 async fn on_own_mongod() -> (OwnMongod, Deployment) {
@@ -24,7 +26,7 @@ async fn on_own_mongod() -> (OwnMongod, Deployment) {
     (mongod, Deployment::on(services).await)
 }
 
-/// A worker that reads vehicles over a proxy of its own, and all else over its links.
+/// A worker that reads vehicles through a proxy of its own, and uses its links for all else.
 async fn with_source(deployment: &Deployment, links: Links, source: &Proxy) -> export_faults::Worker {
     let uri = deployment.space.services.mongodb_uri_through(&source.address().to_string());
     deployment.over(links).with("SOURCE_MONGODB_URI", &uri).with("RETRY_FIRST_WAIT_MS", "100").worker().await
@@ -55,7 +57,7 @@ async fn the_primary_steps_down_in_mid_scan() {
     deployment.end().await;
 }
 
-/// Killed, with the vehicles and the jobs, and back a few seconds later.
+/// The server with the vehicles and the jobs is killed, and back a few seconds later.
 #[tokio::test(flavor = "multi_thread")]
 async fn mongod_is_restarted_in_mid_scan() {
     let (mut mongod, deployment) = on_own_mongod().await;
@@ -75,7 +77,7 @@ async fn mongod_is_restarted_in_mid_scan() {
     deployment.end().await;
 }
 
-/// The server has answered, and the answer is lost: these documents must come once all the same.
+/// The server has answered, and the answer is lost: these documents must arrive once all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_reset_in_the_middle_of_batches() {
     let deployment = Deployment::start().await;
@@ -85,7 +87,7 @@ async fn connections_are_reset_in_the_middle_of_batches() {
     let links = deployment.links().await;
     let lost =
         source.add(Rule::request(next_batch(), Fault::LoseReply).let_through(BATCHES_BEFORE).times(FAULTS));
-    // After the last of those, and some batches more: a reader must get on in between.
+    // After the last lost batch, and some batches more: a reader must make progress in between.
     let before_resets = BATCHES_BEFORE + FAULTS + BATCHES_BEFORE;
     let reset =
         source.add(Rule::request(next_batch(), Fault::Reset).let_through(before_resets).times(FAULTS));
@@ -100,7 +102,7 @@ async fn connections_are_reset_in_the_middle_of_batches() {
     deployment.end().await;
 }
 
-/// An export that waits for its next batch, for however long, has nothing open on the server.
+/// An export that waits for its next batch, for however long, has no open cursor on the server.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_open_between_batches() {
     let deployment = Deployment::start().await;
@@ -121,7 +123,7 @@ async fn nothing_is_open_between_batches() {
     deployment.end().await;
 }
 
-/// Cursors on a vehicle's collections that are open while nothing is asked of them.
+/// Open, idle cursors on a vehicle's collections.
 async fn idle_cursors(deployment: &Deployment, vehicle: &str) -> usize {
     let client = &deployment.space.mongodb;
     let vehicle = deployment.space.vehicle(vehicle);
@@ -134,7 +136,8 @@ async fn idle_cursors(deployment: &Deployment, vehicle: &str) -> usize {
     cursors.len()
 }
 
-/// The vehicles' database goes and does not come back: tried again as often as allowed, then the job says why.
+/// The vehicles' database fails permanently: it is retried as often as allowed, then the job shows
+/// the reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_source_is_gone_for_ever() {
     let deployment = Deployment::start().await;
@@ -156,7 +159,7 @@ async fn the_source_is_gone_for_ever() {
     deployment.end().await;
 }
 
-/// It is gone for longer than an attempt waits, and comes back: another attempt finishes.
+/// The database is down for longer than an attempt waits, and comes back: another attempt finishes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_source_is_gone_for_a_while() {
     let deployment = Deployment::start().await;

@@ -1,4 +1,4 @@
-//! A worker is asked to end (SIGTERM) while it exports.
+//! A worker is asked to exit (SIGTERM) while it exports.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use export_faults::patterns::{abort_upload, put_object, upload_part};
 use export_faults::{Deployment, Fleet, attempts_of, epoch_of, key_of, measured};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
-/// An export that is handed over runs again within this time, with the settings that everybody has.
+/// A handed-over export runs again within this time, with default settings.
 const RUNS_AGAIN: Duration = Duration::from_secs(2);
-/// Exports that are disturbed at a random moment, and where chance begins.
+/// Number of exports that are interrupted at a random moment, and the seed.
 const MOMENTS: u32 = 15;
 const SEED: u64 = 4;
 /// Moments lie between an export's beginning and a little after the usual time of its end.
 const SPREAD: f64 = 1.2;
 
-/// With the settings that everybody has: a long export is given a second to end, then another worker begins it anew.
+/// With default settings: a long export gets a second to end, then another worker begins it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_workers_job_runs_again_at_once() {
     let deployment = Deployment::start().await;
@@ -45,7 +45,7 @@ async fn a_stopped_workers_job_runs_again_at_once() {
     deployment.end().await;
 }
 
-/// An export that ends within the grace period stays where it is.
+/// An export that ends within the grace period stays with its worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_ends_within_the_grace_period() {
     let deployment = Deployment::start().await;
@@ -57,7 +57,7 @@ async fn an_export_ends_within_the_grace_period() {
     held.until_seen(1).await;
     let second = deployment.worker().await;
     let stopped_at = first.ask_to_end();
-    // It takes no other job any more.
+    // The worker takes no other job.
     let other = api.accepted(&fleet.body).await;
     fleet.exported(&deployment, &other).await;
     held.lift();
@@ -71,7 +71,7 @@ async fn an_export_ends_within_the_grace_period() {
     deployment.end().await;
 }
 
-/// Whenever it happens: the job is finished once, and no attempt is lost by it.
+/// At any moment: the job is finished once, and no attempt is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_stopped_at_random_moments() {
     let deployment = Deployment::start().await;

@@ -1,4 +1,4 @@
-//! S3 refuses, fails, is slow or hangs up.
+//! S3 refuses, fails, is slow or closes connections.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use export_faults::patterns::{abort_upload, complete_upload, create_upload, put_
 use export_faults::{Deployment, Fleet, attempts_of, epoch_of, error_of, key_of};
 use export_testkit::proxy::{Direction, Fault, HttpAnswer, Pattern, Rule};
 
-/// Tries of one request, the first included.
+/// Attempts of one request, the first included.
 const TRIES: usize = 3;
-/// Bytes a second to S3: an upload of 6 MiB then takes several leases.
+/// Bytes per second to S3: an upload of 6 MiB then takes several leases.
 const SLOW: u64 = 800_000;
 
-/// Faults of requests, each `times` times; the job must have been attempted `attempts` times at the end.
+/// Faults of requests, each `times` times; the job must have been attempted `attempts` times at the
+/// end.
 struct Trouble {
     request: Pattern,
     fault: Fault,
@@ -19,7 +20,7 @@ struct Trouble {
     attempts: i64,
 }
 
-/// One job for each trouble. All must be exported; what is uploaded in vain must be aborted.
+/// One job for each fault. All must be exported; failed uploads must be aborted.
 async fn exported_after(deployment: Deployment, fleet: &Fleet, troubles: impl IntoIterator<Item = Trouble>) {
     let api = deployment.hasty().api().await;
     let worker = deployment.hasty().worker().await;
@@ -34,7 +35,7 @@ async fn exported_after(deployment: Deployment, fleet: &Fleet, troubles: impl In
         assert!(trouble.seen() >= times, "{told}: seen {} times", trouble.seen());
         assert_eq!((attempts_of(&job), epoch_of(&job)), (attempts, attempts), "{told}: {job:#}");
         assert_eq!(error_of(&job), "", "{told}: a finished job keeps no error");
-        // The first attempts have left nothing: neither an object nor parts of one.
+        // The first attempts have left neither an object nor parts of one.
         let keys = deployment.space.object_keys().await;
         let of_job: Vec<_> = keys.into_iter().filter(|key| key.contains(&job_id)).collect();
         assert_eq!(of_job, [key_of(&job)], "{told}");
@@ -49,7 +50,7 @@ async fn exported_after(deployment: Deployment, fleet: &Fleet, troubles: impl In
     deployment.end().await;
 }
 
-/// A single request: S3 is asked again, and only then is the job.
+/// A single request: S3 is retried first, and only then the job.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_refused() {
     let deployment = Deployment::start().await;
@@ -80,7 +81,7 @@ async fn parts_are_refused() {
     exported_after(deployment, &fleet, troubles).await;
 }
 
-/// Asked to complete an upload S3 may answer 200 and tell of its failure in the body.
+/// A request to complete an upload can be answered with 200 and an error in the body.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_completion_is_refused() {
     let deployment = Deployment::start().await;
@@ -94,7 +95,8 @@ async fn the_completion_is_refused() {
     exported_after(deployment, &fleet, troubles).await;
 }
 
-/// The object is stored but the reply is lost. The retry learns from S3 that the object exists: it is this attempt's own.
+/// The object is stored but the reply is lost. The retry gets the answer that the object exists,
+/// and finds that it is this attempt's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reply_to_an_object_is_lost() {
     let deployment = Deployment::start().await;
@@ -111,8 +113,8 @@ async fn the_reply_to_complete_is_lost() {
     let worker = deployment.hasty().worker().await;
     let s3 = &worker.links.s3;
     let lost = s3.add(Rule::request(complete_upload(), Fault::LoseReply).times(1));
-    // What S3 says to a create-only request for what is there. (The test kit's server forgets an upload that is complete, and
-    // says that first.)
+    // S3's answer to a create-only request for an existing object. (The test kit's server forgets a
+    // completed upload, and reports that first.)
     let mut there_already = HttpAnswer { status: 412, headers: Vec::new(), body: String::new() };
     if let Fault::Answer(answer) = Fault::s3_error(412, "PreconditionFailed") {
         there_already = answer;
@@ -128,7 +130,8 @@ async fn the_reply_to_complete_is_lost() {
     deployment.end().await;
 }
 
-/// The same where S3 has forgotten the upload: whether the object is there cannot be known, so there is another attempt.
+/// The same lost reply, if S3 has forgotten the upload: whether the object exists cannot be known,
+/// so there is another attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reply_to_complete_is_lost_and_the_upload_forgotten() {
     let deployment = Deployment::start().await;
@@ -166,7 +169,7 @@ async fn s3_is_slow() {
     deployment.end().await;
 }
 
-/// It never works: the attempts are used up, and the job says why.
+/// S3 never works: the attempts are used up, and the job shows the reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_refuses_for_ever() {
     let deployment = Deployment::start().await;

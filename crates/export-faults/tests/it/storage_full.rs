@@ -1,4 +1,4 @@
-//! There is no bucket, or no room in it.
+//! No bucket, or a full one.
 
 use export_faults::patterns::put_object;
 use export_faults::{Deployment, Fleet, attempts_of, error_of, state_of};
@@ -6,11 +6,12 @@ use export_testkit::own::OwnS3;
 use export_testkit::proxy::{Direction, Fault, Rule};
 use export_testkit::services::Services;
 
-/// A disk, what lies on it, and a result that does not fit beside that. Parts and the object that is made of them lie there together.
+/// The sizes of a disk, of a file on it, and of a result that does not fit beside the file. Parts
+/// and the object made of them are on the disk at the same time.
 const DISK_BYTES: u64 = 24 << 20;
 const FILLER_BYTES: usize = 16 << 20;
 const RESULT_MIB: u32 = 7;
-/// Key of what lies there.
+/// Key of that file.
 const FILLER: &str = "filler";
 
 #[tokio::test(flavor = "multi_thread")]

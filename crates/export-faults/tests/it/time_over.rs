@@ -1,11 +1,11 @@
-//! Times that end: a result's, an attempt's.
+//! Lifetimes that end: of a result, of an attempt.
 
 use bson::doc;
 use export_faults::patterns::{abort_upload, create_upload};
 use export_faults::{Deployment, Fleet, attempts_of, error_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
-/// Bytes a second to S3: an upload of 6 MiB takes many times the deadline.
+/// Bytes per second to S3: an upload of 6 MiB takes many times the deadline.
 const SLOW: u64 = 300_000;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Webhooks of the real API: what its log says of them, and that they do not hold its end up.
+//! Webhooks of the real API: the log about them, and that they do not delay its shutdown.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +13,8 @@ use serde_json::json;
 const KEY: &str = "aHVudGVyMiBodW50ZXIyIGh1bnRlcjIgaHVudGVyMiE=";
 const SOON: Duration = Duration::from_mins(1);
 
-/// Accepts requests and answers with these heads in order, then never. Sends each request to the channel.
+/// Accepts requests and answers with these heads in order, then never. Sends each request to the
+/// channel.
 fn receiver(answers: &'static [&'static str]) -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -95,7 +96,7 @@ async fn a_receiver_that_hangs_does_not_keep_the_api() {
     received.recv_timeout(SOON).expect("a webhook");
     let ended = api.stop();
     assert!(ended.took < Duration::from_secs(8), "{:?}", ended.took);
-    // Handed back: the next API need not wait for the claim to run out.
+    // Handed back: the next API need not wait for the claim to expire.
     let next = with_webhooks(&deployment).api().await;
     let again = received.recv_timeout(Duration::from_secs(20)).expect("the webhook again");
     assert!(again.contains(&job_id), "{again}");

@@ -1,11 +1,12 @@
-//! A worker is stopped (SIGSTOP) past its lease, its job is another's, and then it goes on: it must change nothing.
+//! A worker is stopped (SIGSTOP) past its lease and its job is another worker's; after it resumes,
+//! it must change nothing.
 
 use bson::{Document, doc};
 use export_faults::patterns::{commit, complete_upload, finish_result, next_batch, put_object};
 use export_faults::{Deployment, Fleet, Worker, attempts_of, epoch_of, key_of};
 use export_testkit::proxy::{Direction, Fault, Pattern, Rule, Watch};
 
-/// What there is when the second worker has finished.
+/// The state when the second worker has finished.
 struct Finished {
     job: Document,
     object: Vec<u8>,
@@ -19,7 +20,7 @@ impl Finished {
         Self { job, object }
     }
 
-    /// Panics when the job or its object is not as it was.
+    /// Panics when the job or its object has changed.
     async fn is_unchanged(&self, deployment: &Deployment) {
         let id = self.job.get_str("_id").expect("an id");
         assert_eq!(deployment.job(id).await, self.job);
@@ -27,12 +28,12 @@ impl Finished {
     }
 }
 
-/// A worker that is busy with one delivery, so that no other one is with it when it stands still: the broker would miss that only after
-/// two of its heartbeats.
+/// A worker that is busy with one delivery, so that it holds no other one while it is frozen: the
+/// broker would requeue that only after two of its heartbeats.
 async fn with_one_slot(deployment: &Deployment) -> Worker {
-    // With the buffers that one of two exports has, and so with parts of the same size.
+    // With the buffers of one of two exports, and so with parts of the same size.
     let start = deployment.hasty().with("WORKER_CONCURRENCY", "1").with("MEMORY_BUDGET_MB", "32");
-    // It lists the vehicles once for the catalog, and from then on for its jobs only.
+    // It lists the vehicles once for the catalog, and from then on only for its jobs.
     let worker = start.with("CATALOG_REFRESH_SECONDS", "3600").worker().await;
     let space = &deployment.space;
     let catalog = space.mongodb.database(&space.jobs_database).collection::<Document>("catalog");
@@ -43,7 +44,8 @@ async fn with_one_slot(deployment: &Deployment) -> Worker {
     worker
 }
 
-/// Freezes a worker where these bytes come by, lets another one finish its job, thaws it, and waits until it has given up.
+/// Freezes a worker when these bytes pass, lets another one finish its job, resumes it, and waits
+/// until it has given up.
 async fn frozen_at(fleet: &Fleet, deployment: Deployment, stops_at: impl FnOnce(&Worker) -> Watch) {
     let api = deployment.hasty().api().await;
     let mut zombie = with_one_slot(&deployment).await;
@@ -59,7 +61,7 @@ async fn frozen_at(fleet: &Fleet, deployment: Deployment, stops_at: impl FnOnce(
     zombie.until_written("export abandoned");
     finished.is_unchanged(&deployment).await;
     assert_eq!(committed.seen(), 0, "it does not even ask");
-    // It is as good as any other worker now.
+    // It is now as good as any other worker.
     drop(second);
     let next = api.accepted(&fleet.body).await;
     let next = fleet.exported(&deployment, &next).await;
@@ -100,7 +102,7 @@ async fn a_zombie_resumes_while_it_uploads() {
     .await;
 }
 
-/// Its object is whole, and so is the other one.
+/// Its object is complete, and so is the other one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombie_resumes_after_its_upload() {
     let deployment = Deployment::start().await;
@@ -111,7 +113,7 @@ async fn a_zombie_resumes_after_its_upload() {
     .await;
 }
 
-/// The end of the result is on its way while the lease passes: it arrives, and does not match.
+/// The finish of the result is in flight while the lease expires: it arrives, and does not match.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombies_result_comes_late() {
     let deployment = Deployment::start().await;
@@ -134,8 +136,8 @@ async fn a_zombies_result_comes_late() {
     deployment.end().await;
 }
 
-/// The commit comes late and the job waits unclaimed: the commit does not match either. The next attempt commits with the
-/// result, which is complete.
+/// The commit comes late and the job waits unclaimed: the commit does not match either. The next
+/// attempt commits with the result, which is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_zombies_commit_comes_between_two_attempts() {
     let deployment = Deployment::start().await;
@@ -146,7 +148,7 @@ async fn a_zombies_commit_comes_between_two_attempts() {
     let held = zombie.links.mongodb.add(Rule::request(commit(), Fault::Hold(Direction::Requests)).times(1));
     let job_id = api.accepted(&fleet.body).await;
     held.until_seen(1).await;
-    // It must not be the one that takes the job again.
+    // It must not be the worker that takes the job again.
     zombie.links.rabbitmq.cut();
     let released = deployment.until_state(&job_id, "NOT_STARTED").await;
     assert_eq!((attempts_of(&released), epoch_of(&released)), (1, 1), "{released:#}");

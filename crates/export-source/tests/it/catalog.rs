@@ -56,7 +56,7 @@ impl TestCatalog {
 }
 
 fn measured(figure: &str) {
-    #[expect(clippy::print_stderr, reason = "figures are for whoever runs the tests")]
+    #[expect(clippy::print_stderr, reason = "measured figures are part of the test's output")]
     {
         eprintln!("measured: {figure}");
     }
@@ -258,7 +258,7 @@ async fn pages_have_what_is_allowed_and_searched_for() {
     assert_eq!(found(&all, Some("(1)")).await, ["car(1)"], "no expression");
     assert_eq!(found(&all, Some(".")).await, Vec::<String>::new());
     assert_eq!(found(&all, Some("ТОК")).await, ["ток_1"]);
-    assert_eq!(found(&like(&["bus_*"]), None).await, ["bus_1"], "patterns tell capitals apart");
+    assert_eq!(found(&like(&["bus_*"]), None).await, ["bus_1"], "patterns are case-sensitive");
     assert_eq!(found(&like(&["car(1)", "*_1"]), None).await, ["bus_1", "car(1)", "ток_1"]);
     assert_eq!(found(&like(&["b*s*1*"]), Some("us")).await, ["bus_1"]);
     assert_eq!(found(&like(&["*u*u*"]), None).await, Vec::<String>::new());

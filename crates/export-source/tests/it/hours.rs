@@ -185,7 +185,7 @@ async fn demo_hours_never_change_what_is_there() {
     let too_big = RawDocumentBuf::try_from(doc! { "_id": 1, "text": "x".repeat(17 << 20) }).expect("BSON");
     assert!(
         export_source::add_missing_hours(&client, &database, "soc", vec![too_big]).await.is_err(),
-        "other failures are told"
+        "other failures are reported"
     );
     space.cleanup().await;
 }

@@ -149,7 +149,7 @@ async fn a_collection_that_goes_away_after_one_full_batch_is_an_error_and_no_end
             let database = fixture.space.mongodb.database(&fixture.space.vehicle("001"));
             let dropped = database.collection::<Document>("soc");
             fixture.handle.block_on(async { dropped.drop().await }).expect("dropped");
-            let error = hours.next().expect_err("it cannot be told whether there was more");
+            let error = hours.next().expect_err("it is unknown whether there was more");
             let error = error.0.downcast::<StoreError>().expect("an error of this layer");
             assert!(matches!(*error, StoreError::Driver { .. }), "{error:?}");
         })

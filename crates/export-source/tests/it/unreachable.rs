@@ -20,7 +20,7 @@ fn closed_port() -> u16 {
 async fn every_operation_ends_with_an_error() {
     let uri = format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", closed_port());
     let asked_at = Instant::now();
-    let client = connect(&uri.into(), "source tests").await.expect("connecting waits for nobody");
+    let client = connect(&uri.into(), "source tests").await.expect("connecting does not wait for the server");
     let databases = VehicleDatabases::new(&client, "vehicle_");
     let range = export_core::TimeRange::new(0, 1).expect("a range");
     let (vehicle, parameter) = ("vehicle_001".parse().expect("a name"), "soc".parse().expect("a name"));
@@ -30,7 +30,7 @@ async fn every_operation_ends_with_an_error() {
     // Reads of a database that has never answered are not retried, so they take no longer than the
     // other operations.
     let reading = tokio::task::spawn_blocking(move || {
-        let mut hours = source.open(&vehicle, &parameter, range).expect("opening waits for nobody");
+        let mut hours = source.open(&vehicle, &parameter, range).expect("opening does not wait");
         [hours.next(), hours.next()].map(|outcome| outcome.expect_err("no server, so an error").0)
     });
     let (vehicles, read) = tokio::join!(databases.vehicles(), reading,);

@@ -1,4 +1,4 @@
-//! The doors of workers: take a job, keep it, end it. All but the first are fenced.
+//! Changes of jobs by workers: claim, renew, end. All of them except the claim are fenced.
 
 use std::time::Duration;
 
@@ -14,44 +14,51 @@ use crate::jobs::document::{read_job, state_of};
 use crate::jobs::rules::{BackOff, Given};
 use crate::results::FinishedResult;
 
-/// What came of trying to claim a job.
+/// Outcome of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// It is ours now.
+    /// The job is the caller's, for the length of a lease.
     Claimed(Box<Job>, Fence),
-    /// It waits for its next attempt. Where it does not count as published, the dispatcher
-    /// publishes it when it is due: only a job that is due is ever published and marked, so no
-    /// other message for it needs to come back.
+    /// The job was not claimed. With [`Claimability::Claimable`] it became claimable right after
+    /// the claim was refused.
+    Refused(Claimability),
+}
+
+/// Whether a job can be claimed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimability {
+    /// It can.
+    Claimable,
+    /// It waits for its next attempt.
     NotDue {
-        /// Whether it counts as published: then the dispatcher does not look at it.
+        /// Whether it counts as published. If not, the dispatcher publishes it when it is due, so
+        /// the message that named it need not come back.
         is_published: bool,
     },
-    /// It could not be claimed a moment ago, and can be by now.
-    DueByNow,
     /// It has ended, or another worker has it.
     NotAvailable(JobState),
-    /// There is no such job.
+    /// The job does not exist.
     Unknown,
 }
 
-/// What came of a change by the holder of a claim.
+/// The outcome of a change by the holder of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    /// It was made.
+    /// The change was made.
     Done,
-    /// It was not made: the job's owner wants it to end. The claim still holds, for
-    /// [`JobStore::cancel_running`].
+    /// The change was not made, because the job's owner has requested its cancellation. The claim
+    /// still holds, for [`JobStore::cancel_running`].
     CancelRequested,
-    /// It was not made: the job is no longer ours.
+    /// The change was not made, because the caller no longer holds the job.
     Lost,
 }
 
 impl JobStore {
-    /// Takes a job that is due, for the length of a lease.
+    /// Claims a job that is due, for the length of a lease.
     pub async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
         let given = Given { owner, lease, ..Given::default() };
         let Some(document) = self.change(job_id, Transition::Claim, &given).await? else {
-            return Ok(self.why_not(job_id).await?.unwrap_or(Claim::DueByNow));
+            return self.claimability(job_id).await.map(Claim::Refused);
         };
         let epoch = document.get_i64("epoch").unwrap_or_default();
         let fence = Fence { job_id, epoch, owner: owner.to_owned() };
@@ -61,35 +68,35 @@ impl JobStore {
         }
     }
 
-    /// A job that this program cannot read would be claimed for ever: it is failed instead.
+    /// A job that this program cannot read would be claimed again and again, so it is failed.
     async fn give_up_unreadable(&self, fence: &Fence, error: &StoreError) -> Result<Claim, StoreError> {
         tracing::error!(job.id = %fence.job_id, %error, "a stored job cannot be read, it is given up");
         let message = "the stored job cannot be read by this version of the worker".to_owned();
         self.fail(fence, &Failure { code: "internal".to_owned(), message }).await?;
-        Ok(Claim::NotAvailable(JobState::Failed))
+        Ok(Claim::Refused(Claimability::NotAvailable(JobState::Failed)))
     }
 
-    /// Why the job could not be claimed now; `None` when it could be. One read, which changes
-    /// nothing: a claim may still come to another end.
-    pub async fn why_not(&self, job_id: JobId) -> Result<Option<Claim>, StoreError> {
+    /// Whether the job can be claimed now. One read that changes nothing, so a claim made later may
+    /// have another outcome.
+    pub async fn claimability(&self, job_id: JobId) -> Result<Claimability, StoreError> {
         let wanted = doc! {
             "state": 1, "publishedAt": 1, "isDue": { "$lte": ["$runAfter", "$$NOW"] },
         };
         let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
         let found =
             bounded("look at a job", async move { jobs.find_one(filter).projection(wanted).await }).await?;
-        let Some(document) = found else { return Ok(Some(Claim::Unknown)) };
+        let Some(document) = found else { return Ok(Claimability::Unknown) };
         Ok(match state_of(&document)? {
-            JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => None,
+            JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => Claimability::Claimable,
             JobState::NotStarted => {
-                Some(Claim::NotDue { is_published: document.get_datetime("publishedAt").is_ok() })
+                Claimability::NotDue { is_published: document.get_datetime("publishedAt").is_ok() }
             }
-            state => Some(Claim::NotAvailable(state)),
+            state => Claimability::NotAvailable(state),
         })
     }
 
-    /// Renews the lease and tells how far the export is. With [`Held::CancelRequested`] the lease
-    /// is renewed, too.
+    /// Renews the lease and stores the progress of the export. With [`Held::CancelRequested`] the
+    /// lease is renewed as well.
     pub async fn heartbeat(
         &self,
         fence: &Fence,
@@ -105,21 +112,22 @@ impl JobStore {
         })
     }
 
-    /// Finishes the job with this result: the one that its worker has finished
-    /// ([`JobStore::finish_result`]), or one that it shares. The job is kept as long as the result.
+    /// Finishes the job with this result: the result that its worker has finished
+    /// ([`JobStore::finish_result`]), or a shared one. The job is kept as long as the result.
     pub async fn commit(&self, fence: &Fence, result: &FinishedResult) -> Result<Held, StoreError> {
         let given = Given { result: Some(result), progress: Some(&result.progress), ..Given::fence(fence) };
         if self.change(fence.job_id, Transition::Commit, &given).await?.is_some() {
             return Ok(Held::Done);
         }
         let Some(job) = self.stored(fence.job_id).await? else { return Ok(Held::Lost) };
-        // The driver may have repeated a commit whose answer was lost: then the first one was ours.
+        // The driver may have repeated a commit after a lost answer: then the first commit was this
+        // caller's.
         let is_ours = job.get_str("exportUri").is_ok_and(|uri| uri == result.result.export_uri);
         Ok(if is_ours { Held::Done } else { still_held(&job, fence) })
     }
 
-    /// Gives the job back after a failed attempt, to be tried again after a while. A job without
-    /// attempts left is given up.
+    /// Gives the job back after a failed attempt, for a retry after a delay. A job without attempts
+    /// left is failed.
     pub async fn release(
         &self,
         fence: &Fence,
@@ -133,28 +141,28 @@ impl JobStore {
         self.fail(fence, failure).await
     }
 
-    /// Gives the job back because the worker is going, to be due again at once. The attempt does
-    /// not count: it failed through no fault of the job.
+    /// Gives the job back because the worker shuts down; the job is due again at once. The attempt
+    /// does not count, because the job did not cause it to fail.
     pub async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError> {
         let given = Given { failure: Some(failure), ..Given::fence(fence) };
         self.change_held(fence, Transition::HandOver, &given).await
     }
 
     /// Gives the job back because another job writes the result of the same export; it is due again
-    /// after this wait. The attempt does not count: nothing was read.
+    /// after this delay. The attempt does not count, because nothing was read.
     pub async fn wait_for_result(&self, fence: &Fence, wait: Duration) -> Result<Held, StoreError> {
         let given = Given { wait, ..Given::fence(fence) };
         self.change_held(fence, Transition::WaitForResult, &given).await
     }
 
-    /// Gives the job up.
+    /// Fails the job permanently.
     pub async fn fail(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError> {
         let given = Given { failure: Some(failure), ..Given::fence(fence) };
         self.change_held(fence, Transition::Fail, &given).await
     }
 
-    /// Ends the job because its owner wants it to. [`Held::Lost`] also where nobody has asked for
-    /// that.
+    /// Ends the job because its owner has cancelled it. Also [`Held::Lost`] if its cancellation was
+    /// not requested.
     pub async fn cancel_running(&self, fence: &Fence) -> Result<Held, StoreError> {
         let cancelled = self.change(fence.job_id, Transition::CancelRunning, &Given::fence(fence)).await?;
         Ok(if cancelled.is_some() { Held::Done } else { Held::Lost })
@@ -183,7 +191,7 @@ fn is_cancel_requested(job: &Document) -> bool {
     job.get_bool("cancelRequested").unwrap_or(false)
 }
 
-/// Why a change was not made: the job's end is wanted, or it is not ours.
+/// Why a change was not made: cancellation is requested, or the caller no longer holds the job.
 fn still_held(job: &Document, fence: &Fence) -> Held {
     let is_ours = job.get_str("state").is_ok_and(|state| state == JobState::Started.as_str())
         && job.get_i64("epoch").is_ok_and(|epoch| epoch == fence.epoch)

@@ -1,6 +1,5 @@
-//! The doors for new jobs: create, and note that the message is out. Both take many jobs at once,
-//! since what they cost is waiting for a majority and its journals, and that wait is the same for
-//! one job and for many.
+//! Creates jobs, and marks them as published. Both work on many jobs at once, because the cost is
+//! the wait for the journals of a majority, and that wait is the same for one job and for many.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -22,26 +21,26 @@ use crate::jobs::document::{new_job, progress_document, read_job};
 use crate::jobs::rules::{Given, filter, result_fields, update};
 use crate::results::FinishedResult;
 
-/// Looks for the job that another request with the same key has just made, and the time between
-/// them. A majority has it soon.
+/// Attempts to read a job that a concurrent request with the same key has just created, and the
+/// delay between them. A majority has the job soon.
 const OTHER_JOB_TRIES: u32 = 20;
 const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
-/// Looks for jobs that were just acknowledged, and the time between them: a primary that has just
-/// been elected may not show them yet.
+/// Attempts to read jobs that were just acknowledged, and the delay between them: a newly elected
+/// primary may not show them yet.
 const READ_BACK_TRIES: u32 = 10;
 const READ_BACK_WAIT: Duration = Duration::from_millis(100);
-/// How long a majority may take to have what was written; as in the options of the collections.
+/// Timeout for the majority's acknowledgement; the same as in the options of the collections.
 const MAJORITY: Duration = Duration::from_secs(10);
 
-/// How long ago a range must have ended before its result is shared. A secondary that is read may
-/// be behind, by 120 seconds at most (`MAX_STALENESS`), and clocks and uploads take a moment: a
-/// result that lacks the last minutes must not stay for days.
+/// Minimum time since the end of a range before its result is shared. A secondary that is read may
+/// lag by at most 120 seconds (`MAX_STALENESS`), and clock differences and uploads add a little: a
+/// result without the last minutes must not be shared for days.
 const MARGIN: Duration = Duration::from_mins(5);
 
 /// Outcome of accepting a job.
 #[derive(Debug)]
 pub enum Created {
-    /// It is there, and durable.
+    /// The job is stored, and durable.
     New(Job),
     /// The same request was accepted before; this is its job.
     Before(Job),
@@ -49,22 +48,22 @@ pub enum Created {
     KeyTaken,
 }
 
-/// What came of writing one job among others.
+/// The outcome of writing one of several jobs.
 #[derive(Debug)]
 pub enum Written {
-    /// It is there, and durable.
+    /// The job is stored, and durable.
     New(Box<Job>),
-    /// It was not written, since its idempotency key is known: [`JobStore::accepted_before`] knows
-    /// more.
+    /// The job was not written, because its idempotency key exists; [`JobStore::accepted_before`]
+    /// finds the earlier job.
     KeyKnown,
-    /// The database did not take it: it is not there.
+    /// The database rejected the job, so it is not stored.
     Refused(StoreError),
 }
 
 impl JobStore {
-    /// Accepts jobs, each by itself; one outcome for each, in their order. When this returns, the
-    /// created jobs survive any crash. A job that shares the current result of its key is created
-    /// FINISHED.
+    /// Accepts jobs independently of each other; returns one outcome for each, in their order. When
+    /// this returns, the created jobs survive any crash. A job that shares the current result of
+    /// its key is created FINISHED.
     ///
     /// # Errors
     ///
@@ -93,11 +92,11 @@ impl JobStore {
         Ok(created)
     }
 
-    /// Writes all of them with one command; those that the server refused, by position.
+    /// Writes all jobs with one command; returns the errors of rejected jobs, by position.
     ///
-    /// Upserts instead of inserts, because only updates can take the server's time. An id is never
-    /// used twice, so each inserts; but the command may have to be repeated when its answer is
-    /// lost, and must then leave alone what the first one has made.
+    /// Upserts instead of inserts, because only updates can use the server's time. Ids are never
+    /// reused, so each upsert inserts. If the command is repeated after a lost answer, it must not
+    /// change what the first one has inserted.
     async fn upsert_all(
         &self,
         new: &[NewJob],
@@ -108,7 +107,7 @@ impl JobStore {
         let command = doc! {
             "update": self.jobs.name(),
             "updates": updates,
-            // One that is refused must not keep the next from being made.
+            // Unordered: a rejected job must not stop the others.
             "ordered": false,
             "writeConcern": { "w": "majority", "j": true, "wtimeout": millis(MAJORITY) },
         };
@@ -121,7 +120,7 @@ impl JobStore {
             }
         })
         .await?;
-        // What a majority does not have may be lost: nobody may be told that it was accepted.
+        // A write without a majority may be lost, so no job is reported as accepted.
         if let Ok(concern) = answer.get_document("writeConcernError") {
             return Err(StoreError::NotDurable(
                 concern.get_str("errmsg").unwrap_or("no reason given").to_owned(),
@@ -131,7 +130,8 @@ impl JobStore {
         refused.map(Refused::read).collect()
     }
 
-    /// The jobs of these ids, by id; after a few looks, those that could be seen.
+    /// The jobs with these ids, by id. Reads again a few times; jobs that stay invisible are left
+    /// out.
     async fn stored_of(&self, ids: Vec<String>) -> Result<HashMap<String, Document>, StoreError> {
         let mut stored = HashMap::with_capacity(ids.len());
         if ids.is_empty() {
@@ -153,7 +153,7 @@ impl JobStore {
         Ok(stored)
     }
 
-    /// The job that was made by an earlier request of the same name.
+    /// The job that an earlier request with the same idempotency key has created.
     pub async fn accepted_before(
         &self,
         tenant: &Tenant,
@@ -171,7 +171,7 @@ impl JobStore {
                     return Ok(Created::KeyTaken);
                 }
                 let found = read_job(document)?;
-                // Once more, by the door that knows whether its result has expired.
+                // Read again by the function that checks whether the result has expired.
                 return Ok(Created::Before(self.get(found.id).await?.unwrap_or(found)));
             }
             tokio::time::sleep(OTHER_JOB_WAIT).await;
@@ -179,13 +179,14 @@ impl JobStore {
         Err(StoreError::Contended("the job of an idempotency key"))
     }
 
-    /// Notes that the broker has confirmed the message of a job that still waits. `false`: the job
-    /// has moved on since the caller saw it at `epoch`, so that its message may have been used up.
+    /// Marks a waiting job as published, after the broker has confirmed its message. `false` if the
+    /// job has changed since the caller read it at `epoch`: its message may have been consumed.
     pub async fn mark_published(&self, job_id: JobId, epoch: i64) -> Result<bool, StoreError> {
         self.mark_all_published(&[(job_id, epoch)]).await.map(|marked| marked == 1)
     }
 
-    /// The same of many jobs, each with the epoch at which it was seen; how many had not moved on.
+    /// Like `mark_published`, for many jobs, each with the epoch at which it was read; returns how
+    /// many had not changed.
     pub async fn mark_all_published(&self, published: &[(JobId, i64)]) -> Result<u64, StoreError> {
         let mut by_epoch: BTreeMap<i64, Vec<String>> = BTreeMap::new();
         for (job_id, epoch) in published {
@@ -209,7 +210,7 @@ impl JobStore {
     }
 }
 
-/// One job as an update that makes it.
+/// One job, as an update that creates it.
 fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
     let id = new.id.to_string();
     let literal = doc! { "$literal": new_job(&id, new) };
@@ -230,7 +231,7 @@ fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
     }
 }
 
-/// The share key, of a range that has ended; only then is a result final, by the server's clock.
+/// The share key of a range that has ended, by the server's clock; only then is a result final.
 /// Null for other ranges.
 fn share_key(new: &NewJob) -> Bson {
     let Some(key) = &new.share_key else { return Bson::Null };
@@ -238,14 +239,14 @@ fn share_key(new: &NewJob) -> Bson {
     doc! { "$cond": [{ "$lte": [to, end_of_closed()] }, key.as_str(), null] }.into()
 }
 
-/// Up to when a range may go to have ended. A later one touches the current hour, which is still
-/// being written, or ended a moment ago.
+/// Latest end of a range that counts as ended. A later range includes the current hour, which is
+/// still being written, or ended a moment ago.
 fn end_of_closed() -> Document {
     let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
     doc! { "$min": [this_hour, { "$subtract": ["$$NOW", millis(MARGIN)] }] }
 }
 
-/// The fields of a job that is created with a finished result, which it shares.
+/// The fields of a job that is created with a shared finished result.
 fn finished(result: &FinishedResult) -> [Document; 2] {
     let mut literal = result_fields(result);
     literal.insert("state", JobState::Finished.as_str());
@@ -256,8 +257,8 @@ fn finished(result: &FinishedResult) -> [Document; 2] {
     [doc! { "$literal": literal }, by_server]
 }
 
-/// Whether the answer may have been lost on the way, or another server has become the primary: what
-/// the driver repeats by itself for commands that it knows.
+/// Whether the answer may have been lost, or another server has become the primary: the errors
+/// after which the driver retries the commands that it knows.
 fn is_worth_repeating(error: &mongodb::error::Error) -> bool {
     match &*error.kind {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } => true,
@@ -266,14 +267,14 @@ fn is_worth_repeating(error: &mongodb::error::Error) -> bool {
     }
 }
 
-/// Whether the primary has written, but stepped down while it waited for a majority: the next one
-/// may have all of it, or not.
+/// Whether the primary has written, but stepped down while it waited for a majority: the next
+/// primary may have all of the writes, or not.
 fn has_stepped_down(answer: &Document) -> bool {
     let concern = answer.get_document("writeConcernError");
     concern.is_ok_and(|concern| concern.get_i32("code").is_ok_and(|code| STEPPED_DOWN.contains(&code)))
 }
 
-/// What the server says of an update that it did not make.
+/// The server's answer about an update that it did not make.
 #[derive(Debug)]
 struct Refused {
     code: i32,
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn a_range_has_ended_after_its_hour_and_a_margin() {
         let minutes = i64::try_from(MARGIN.as_secs() / 60).expect("small");
-        // Above the lag of a secondary that is read: two minutes.
+        // Above the maximum lag of a secondary that is read: two minutes.
         assert_eq!(minutes, 5);
         let margin_ago = doc! { "$subtract": ["$$NOW", minutes * 60_000] };
         let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };

@@ -29,7 +29,8 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
         }
     };
     let output = &request.output;
-    // All options, whether they mean something or not: what was accepted stays what it is when a default changes.
+    // All options, even ones without effect: a stored request must not change when a default
+    // changes.
     doc! {
         "_id": job_id,
         "tenant": new.tenant.as_str(),
@@ -79,7 +80,7 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
     }
 }
 
-/// Counts as stored: BSON has no unsigned integers, and no count comes near `i64::MAX`.
+/// Stored counts: BSON has no unsigned integers, and no count comes near `i64::MAX`.
 fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -125,7 +126,7 @@ struct Stored {
     id: String,
     tenant: Tenant,
     created_by: Option<String>,
-    /// None: all of them.
+    /// An absent list means all.
     allowed_vehicles: Option<Vec<VehiclePattern>>,
     start_date: String,
     end_date: String,
@@ -133,7 +134,7 @@ struct Stored {
     range: StoredRange,
     vehicles: Option<Vec<VehicleId>>,
     parameters: Option<Vec<Parameter>>,
-    // Jobs of earlier versions have none of the options that are absent here, and get what was the only way then.
+    // Jobs of earlier versions lack these options and get what was then the only behaviour.
     #[serde(default)]
     format: Format,
     #[serde(default)]
@@ -173,7 +174,7 @@ struct Stored {
     finished_at: Option<DateTime>,
 }
 
-/// Attempts of jobs that were made before jobs said how many they may have.
+/// Maximum attempts of jobs of earlier versions, which did not store it.
 pub(crate) const fn earlier_max_attempts() -> u32 {
     5
 }
@@ -243,7 +244,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
     })
 }
 
-/// The state of a stored job, whatever else is in it.
+/// The state of a stored job; the other fields are not read.
 pub(crate) fn state_of(document: &Document) -> Result<JobState, StoreError> {
     let state = document.get("state").cloned().unwrap_or_default();
     bson::deserialize_from_bson(state)
@@ -251,6 +252,7 @@ pub(crate) fn state_of(document: &Document) -> Result<JobState, StoreError> {
 }
 
 pub(crate) fn to_chrono(time: DateTime) -> chrono::DateTime<chrono::Utc> {
-    // Every BSON time of the years that chrono knows fits; the epoch stands for times beyond, which no server writes.
+    // A BSON time of any year that chrono supports fits; other times, which no server writes,
+    // become the epoch.
     chrono::DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or_default()
 }

@@ -1,7 +1,8 @@
 //! Lists a tenant's jobs, newest first, in pages.
 //!
-//! **Keyset pagination.** A page starts after a job id, not after a number of jobs. Ids sort by time
-//! of creation, so new jobs do not shift later pages, and the last page costs as much as the first.
+//! **Keyset pagination.** A page starts after a job id, not after a number of jobs. Ids sort by
+//! time of creation, so new jobs do not shift later pages, and the last page costs as much as the
+//! first.
 
 use bson::{Bson, Document, doc};
 use export_core::access::VehiclePattern;
@@ -33,8 +34,8 @@ pub struct JobsWanted {
     pub limit: u32,
 }
 
-/// A caller with access to some vehicles only. It sees its own jobs, and jobs that were restricted to
-/// vehicles it may see.
+/// A caller with access to some vehicles only. It sees its own jobs, and jobs that were restricted
+/// to vehicles it may see.
 #[derive(Clone, Debug)]
 pub struct Viewer {
     /// The caller's name.
@@ -53,8 +54,8 @@ pub struct JobPage {
 }
 
 impl JobStore {
-    /// A page of a tenant's jobs. A job whose `expiresAt` has passed is EXPIRED, even if the sweeper
-    /// has not stored that yet.
+    /// A page of a tenant's jobs. A job whose `expiresAt` has passed is EXPIRED, even if the
+    /// sweeper has not stored that yet.
     ///
     /// A stored job that this version cannot read is skipped and logged, so that it does not hide
     /// all others. Therefore a page may have fewer jobs than `limit` although there are more.

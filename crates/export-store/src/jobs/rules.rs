@@ -1,5 +1,5 @@
-//! Rules as compare-and-sets: a filter that matches the job only where the rule's conditions hold, and changes that take
-//! their times from the server.
+//! Rules as compare-and-sets: a filter that matches the job only if the rule's conditions hold, and
+//! changes that use the server's time.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use export_mongo::clock::after_now;
 use crate::jobs::document::{earlier_max_attempts, failure_document, progress_document, stats_document};
 use crate::results::FinishedResult;
 
-/// What a caller brings along. Only what the rule mentions is looked at; the rest stays as it is by default.
+/// The values that a caller provides. A rule reads only the values that it mentions; others keep
+/// their defaults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given<'a> {
     pub(crate) epoch: i64,
@@ -25,30 +26,30 @@ pub(crate) struct Given<'a> {
     pub(crate) progress: Option<&'a Progress>,
 }
 
-/// How long a job waits, and what chance says about it: a number in `[0, 1)`.
+/// The bounds of a retry delay, and a random number in `[0, 1)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BackOff {
-    /// Bounds of the wait.
+    /// The bounds of the delay.
     pub policy: RetryPolicy,
-    /// The share of the bound that is waited.
+    /// The fraction of the bound that the job waits.
     pub random: f64,
 }
 
 impl<'a> Given<'a> {
-    /// What the holder of a claim shows.
+    /// The fence of a claim.
     pub(crate) fn fence(fence: &'a Fence) -> Self {
         Self { epoch: fence.epoch, owner: &fence.owner, ..Self::default() }
     }
 }
 
-/// Matches the job of this id where the rule holds.
+/// Matches the job with this id if the rule holds.
 pub(crate) fn filter_of_job(job_id: JobId, rule: &Rule, given: &Given<'_>) -> Document {
     let mut of_job = doc! { "_id": job_id.to_string() };
     of_job.extend(filter(rule, given));
     of_job
 }
 
-/// Matches all jobs where the rule holds.
+/// Matches all jobs for which the rule holds.
 pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
     let mut filter = Document::new();
     let mut expressions = Vec::new();
@@ -86,7 +87,7 @@ pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
     filter
 }
 
-/// A time that is there and over. (In the order of BSON a missing time would be over, too.)
+/// A time that is set and has passed. (In BSON's order, a missing time would have passed as well.)
 pub(crate) fn passed(field: &str, comparison: &str) -> [Document; 2] {
     [doc! { "$gt": [field, null] }, doc! { comparison: [field, "$$NOW"] }]
 }
@@ -108,7 +109,7 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
     let mut set = |field: &str, value: Bson| {
         changes.insert(field, value);
     };
-    // Values that come from outside are literals: a `$` in them would be taken for the name of a field.
+    // External values are literals: a `$` in them would be interpreted as a field name.
     let literal = |value: Bson| Bson::from(doc! { "$literal": value });
     match effect {
         Effect::Enter(state) => set("state", state.as_str().into()),
@@ -126,7 +127,8 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         Effect::DueAfterBackOff => set("runAfter", after_back_off(given.back_off).into()),
         Effect::DueAfterWait => set("runAfter", after_now(given.wait).into()),
         Effect::MarkPublished => {
-            // How often its message was sent again since it was released; nothing depends on it but when that happens next.
+            // How often the job's message was sent again since the job was released. It only
+            // affects when the message is sent next.
             let again = doc! { "$add": [{ "$ifNull": ["$republished", 0_i64] }, 1_i64] };
             let is_out = doc! { "$gt": ["$publishedAt", null] };
             set("republished", doc! { "$cond": [is_out, again, 0_i64] }.into());
@@ -140,7 +142,7 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
             }
             set("shared", doc! { "$ne": ["$_id", given.result.map(|result| result.id.to_string())] }.into());
         }
-        // Which result it was stays known.
+        // The reference to the result is kept.
         Effect::DropResult => set("exportUri", Bson::Null),
         Effect::SetError => set("error", literal(given.failure.map(failure_document).into())),
         Effect::ClearError => set("error", Bson::Null),
@@ -169,7 +171,8 @@ pub(crate) fn result_fields(result: &FinishedResult) -> Document {
     }
 }
 
-/// `RetryPolicy::bound_ms` in the server's words, since only the server knows the attempts when it makes the change.
+/// `RetryPolicy::bound_ms` as a server-side expression, because only the server knows the number of
+/// attempts at the time of the change.
 pub(crate) fn after_back_off(back_off: BackOff) -> Document {
     let bound = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
     let doublings = doc! { "$min": [32, { "$max": [0, { "$subtract": ["$attempts", 1] }] }] };

@@ -1,4 +1,4 @@
-//! Beginning a result: what the worker that has claimed a job does next.
+//! Begins a result: the next step of a worker that has claimed a job.
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::job::{Fence, Job, JobState};
@@ -14,20 +14,20 @@ use super::{FinishedResult, GivenOfResult, read_finished, without_objects};
 use crate::jobs::JobStore;
 use crate::jobs::document::state_of;
 
-/// Looks and tries to begin. Each one that fails means that another worker has changed a result of
-/// the same key in between.
+/// Attempts to begin a result. An attempt fails if another worker has changed a result of the same
+/// key meanwhile.
 const TRIES: u32 = 8;
 
-/// What the holder of a claim does next.
+/// The next step of the holder of a claim.
 #[derive(Debug)]
 pub enum Begun {
-    /// It writes the result, which this claim has begun.
+    /// Write the result that this claim has begun.
     Write(Writing),
-    /// It commits with this result: that of an earlier attempt of the same job, or the current one,
-    /// which the job shares.
+    /// Commit with this result: the result of an earlier attempt of the same job, or the current
+    /// result, which the job shares.
     Use(Box<FinishedResult>),
-    /// It gives the job back for a while ([`JobStore::wait_for_result`]): another job writes the
-    /// result of the same export.
+    /// Give the job back for a while ([`JobStore::wait_for_result`]), because another job writes
+    /// the result of the same export.
     Wait,
 }
 
@@ -35,14 +35,14 @@ pub enum Begun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writing {
     /// The claim.
-    pub(crate) fence: Fence,
-    /// The result that was current when this one was begun, and that this one replaces. Only one
-    /// result of a key is written at a time, so it is the only one that can be current when this
-    /// one is finished.
-    pub(crate) replaces: Option<(String, i64)>,
+    pub fence: Fence,
+    /// Id and epoch of the result that was current when this one was begun, and that this one
+    /// replaces. Only one result of a key is written at a time, so no other one can be current when
+    /// this one is finished.
+    pub replaces: Option<(String, i64)>,
 }
 
-/// The results that matter to a claim.
+/// The results that are relevant for a claim.
 #[derive(Debug, Default)]
 struct Seen {
     own: Option<Document>,
@@ -50,8 +50,8 @@ struct Seen {
 }
 
 impl JobStore {
-    /// Begins the result of a claimed job, unless there is a finished one for it or another job
-    /// writes it.
+    /// Begins the result of a claimed job, unless a finished result exists for it or another job
+    /// writes one.
     pub async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
         for _ in 0..TRIES {
             let seen = self.see(job).await?;
@@ -68,8 +68,8 @@ impl JobStore {
         Ok(Begun::Wait)
     }
 
-    /// Looks once more now that no other result of the key can be begun: another worker may have
-    /// finished one since the last look.
+    /// Reads again, now that no other result of the key can be begun: another worker may have
+    /// finished one since the last read.
     async fn begun(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
         let seen = Seen { own: None, ..self.see(job).await? };
         if let Some(result) = self.usable(job, &seen).await? {
@@ -80,8 +80,8 @@ impl JobStore {
         Ok(Begun::Write(Writing { fence: fence.clone(), replaces }))
     }
 
-    /// The job's own result and the current one of its key, as the primary has them: the unique
-    /// indexes know no more than that.
+    /// The job's own result and the current result of its key, read from the primary, where the
+    /// unique indexes are enforced.
     async fn see(&self, job: &Job) -> Result<Seen, StoreError> {
         let own_id = job.id.to_string();
         let mut wanted = vec![doc! { "_id": &own_id }];
@@ -114,7 +114,7 @@ impl JobStore {
             |own: &&Document| own.get_str("state").is_ok_and(|state| state == ResultState::Finished.as_str());
         if let Some(own) = seen.own.as_ref().filter(is_finished) {
             let id = job.id.to_string();
-            // One whose lifetime is over by now is written anew.
+            // An expired result is written again.
             let expired =
                 self.change_result(&id, ResultTransition::Expire, &GivenOfResult::default()).await?;
             return if expired.is_some() { Ok(None) } else { read_finished(own.clone()).map(Some) };
@@ -132,8 +132,8 @@ impl JobStore {
         found.await?.map(read_finished).transpose()
     }
 
-    /// Makes the job's own WRITING result; whether it did. `false`: another one of the key is being
-    /// written, or the job has a result or a claim that was not seen.
+    /// Creates the job's own WRITING result; returns whether it did. `false` if another result of
+    /// the key is being written, or the job has a result or a claim that was not visible.
     async fn write_own(&self, job: &Job, fence: &Fence) -> Result<bool, StoreError> {
         let rule = ResultTransition::Begin.rule();
         let given = GivenOfResult { epoch: fence.epoch, owner: &fence.owner, ..GivenOfResult::default() };
@@ -154,12 +154,12 @@ impl JobStore {
         .await
     }
 
-    /// Whether another job writes the result of the same key. One that is void is removed.
+    /// Whether another job writes the result of the same key. Removes that result if it is void.
     async fn is_written_by_another(&self, job: &Job) -> Result<bool, StoreError> {
         let Some(key) = &job.share_key else { return Ok(false) };
         let writing = doc! {
             "tenant": job.tenant.as_str(),
-            // The type is that of the index.
+            // The same type as in the index.
             "shareKey": { "$eq": key, "$type": "string" },
             "state": ResultState::Writing.as_str(),
             "_id": { "$ne": job.id.to_string() },
@@ -187,7 +187,7 @@ impl JobStore {
         found.await?.map(state).transpose()
     }
 
-    /// Removes a WRITING result of this epoch, if it is still there.
+    /// Removes a WRITING result of this epoch, if it still exists.
     pub(super) async fn remove_result(&self, id: &str, epoch: i64) -> Result<bool, StoreError> {
         let given = GivenOfResult { epoch, ..GivenOfResult::default() };
         let mut wanted = doc! { "_id": id };
@@ -197,7 +197,7 @@ impl JobStore {
         Ok(removed.await?.deleted_count > 0)
     }
 
-    /// Makes one change of one result, if its rule holds; the document afterwards.
+    /// Changes one result if the rule holds; returns the document afterwards.
     pub(super) async fn change_result(
         &self,
         id: &str,

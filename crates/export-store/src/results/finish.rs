@@ -1,4 +1,4 @@
-//! Finishing a result.
+//! Finishes a result.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use export_mongo::server_errors::{driver_error, is_duplicate};
 use super::{FinishedResult, GivenOfResult, Writing, read_finished, without_objects};
 use crate::jobs::JobStore;
 
-/// Tries to finish: one, and one after the result that it replaces was retired. More are for other
-/// changes in between.
+/// Attempts to finish: the first, one after the replaced result was retired, and the rest for
+/// concurrent changes.
 const TRIES: u32 = 4;
 
 impl JobStore {
-    /// Finishes a result, to be kept for `retention`. From now on other jobs share it. `None`: the
-    /// result is no longer this claim's, and the objects belong to no job.
+    /// Finishes a result, to be kept for `retention`. From now on other jobs share it. `None` if
+    /// the claim no longer holds the result; then the objects belong to no job.
     pub async fn finish_result(
         &self,
         writing: &Writing,
@@ -40,7 +40,7 @@ impl JobStore {
             match self.change_result(&id, ResultTransition::Finish, &given).await {
                 Ok(Some(finished)) => return read_finished(finished).map(Some),
                 Ok(None) => return self.finished_before(&id, written).await,
-                // There is a current result still: the one that was not good enough for this job.
+                // A current result still exists: the one that was not fresh enough for this job.
                 Err(error) if driver_error(&error).is_some_and(is_duplicate) => {
                     let Some((replaced, epoch)) = replaces else { return Err(error) };
                     let seen = GivenOfResult { epoch: *epoch, ..GivenOfResult::default() };
@@ -52,8 +52,8 @@ impl JobStore {
         Err(StoreError::Contended("the current result of an export"))
     }
 
-    /// The driver may have repeated a change whose answer was lost: then the first one finished the
-    /// result.
+    /// The driver may have repeated a change after a lost answer: then the first change finished
+    /// the result.
     async fn finished_before(
         &self,
         id: &str,

@@ -11,19 +11,19 @@ use export_mongo::clock::{after_now, millis};
 use super::content;
 use crate::jobs::rules::passed;
 
-/// The values that a caller provides. A rule reads only those that it mentions.
+/// The values that a caller provides. A rule reads only the values that it mentions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct GivenOfResult<'a> {
     pub(crate) epoch: i64,
     pub(crate) owner: &'a str,
     pub(crate) written: Option<(&'a WrittenResult, &'a Progress)>,
     pub(crate) retention: Duration,
-    /// When the caller's job was created, if it asks for a fresh result.
+    /// When the caller's job was created, if the job asks for a fresh result.
     pub(crate) fresh_since: Option<DateTime>,
 }
 
-/// Matches the results where the rule holds. A result that does not exist is not matched: an upsert
-/// makes it.
+/// Matches the results for which the rule holds. A result that does not exist is not matched; an
+/// upsert creates it.
 pub(crate) fn filter(rule: &ResultRule, given: &GivenOfResult<'_>) -> Document {
     let mut filter = Document::new();
     let mut expressions = Vec::new();
@@ -62,7 +62,8 @@ pub(crate) fn filter(rule: &ResultRule, given: &GivenOfResult<'_>) -> Document {
     filter
 }
 
-/// [`least_lifetime`] of a result that is kept for `expiresAt` − `madeAt`, in the server's words.
+/// [`least_lifetime`] of a result that is kept for `expiresAt` − `madeAt`, as a server-side
+/// expression.
 fn lasts_long_enough() -> Document {
     let half_its_lifetime = doc! { "$divide": [{ "$subtract": ["$expiresAt", "$madeAt"] }, 2] };
     let least = doc! { "$min": [millis(least_lifetime(Duration::MAX)), half_its_lifetime] };
@@ -96,7 +97,7 @@ fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_
                 set(&field, doc! { "$literal": value }.into());
             }
         }
-        // Figures stay, for people.
+        // The figures are kept for people.
         ResultEffect::DropContent => {
             set("uri", Bson::Null);
             set("objects", Bson::Null);
@@ -113,7 +114,7 @@ fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_
             set("current", doc! { "$eq": [{ "$type": "$shareKey" }, "string"] }.into());
         }
         ResultEffect::DropCurrent => set("current", false.into()),
-        // A deletion, which is no update.
+        // A deletion is not an update.
         ResultEffect::Remove => {}
     }
 }

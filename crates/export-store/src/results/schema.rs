@@ -1,4 +1,4 @@
-//! Indexes of the results, and what the database itself refuses to store.
+//! The indexes of the results, and the validator with which the database rejects invalid ones.
 
 use bson::{Document, doc};
 use export_core::result::ResultState;
@@ -6,8 +6,8 @@ use export_mongo::provision::index;
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 
-/// The unique indexes, which let at most one result of a key be written, and one be current; and
-/// the sweeper's.
+/// The unique indexes, which allow at most one WRITING and one current result per key, and the
+/// sweeper's indexes.
 pub(crate) fn indexes() -> [IndexModel; 3] {
     let one_of_a_key = |name: &str, condition: Document| {
         let options = IndexOptions::builder()
@@ -25,8 +25,8 @@ pub(crate) fn indexes() -> [IndexModel; 3] {
     ]
 }
 
-/// What every result must be: whatever writes to `results`, a finished one has exactly one address,
-/// only one that is being written has an owner, and only a finished one that may be shared is
+/// The validator. Whatever writes to `results`: a finished result has exactly one address, only a
+/// result that is being written has an owner, and only a finished result that may be shared is
 /// current.
 pub(crate) fn validator() -> Document {
     let schema = doc! {

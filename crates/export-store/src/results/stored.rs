@@ -1,4 +1,4 @@
-//! A finished result as it is stored, as far as a job needs it.
+//! The fields of a stored finished result that a job needs.
 
 use bson::{DateTime, Document, doc};
 use chrono::Utc;
@@ -17,7 +17,7 @@ pub struct FinishedResult {
     pub id: JobId,
     /// Address and figures.
     pub result: ExportResult,
-    /// Progress of the export when it was finished.
+    /// The final progress of the export.
     pub progress: Progress,
     /// When its objects may be deleted; `None`: never.
     pub expires_at: Option<chrono::DateTime<Utc>>,
@@ -41,7 +41,7 @@ struct Stored {
     expires_at: Option<DateTime>,
 }
 
-/// The fields that hold what a worker has written.
+/// The fields that contain the output of a worker.
 pub(crate) fn content(written: &WrittenResult, progress: &Progress) -> Document {
     doc! {
         "uri": &written.result.export_uri,

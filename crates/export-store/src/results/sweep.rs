@@ -1,4 +1,4 @@
-//! The sweeper's doors: results whose lifetime is over, and results without a worker.
+//! The sweeper's changes of results: expires old results, and removes results without a worker.
 
 use bson::{Document, doc};
 use export_core::job::JobState;
@@ -12,13 +12,13 @@ use super::GivenOfResult;
 use super::rules::{filter, update};
 use crate::jobs::JobStore;
 
-/// Most results of each kind in one sweep; the next sweep goes on.
+/// Maximum number of results of each kind per sweep; the next sweep continues.
 const BATCH: i64 = 100;
 
-/// How many results a sweep has changed.
+/// The numbers of results that a sweep has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweptResults {
-    /// Results whose lifetime is over.
+    /// Results that have expired.
     pub expired: u64,
     /// Results without a worker, which were removed.
     pub removed: u64,
@@ -49,14 +49,13 @@ impl JobStore {
         Ok(changed.await?.modified_count)
     }
 
-    /// Costs a look at the jobs of all WRITING results, which are about as many as jobs are
-    /// running.
+    /// Reads the jobs of all WRITING results; there are about as many as running jobs.
     async fn remove_void_results(&self) -> Result<u64, StoreError> {
         let job_of_result = doc! {
             "from": self.jobs.name(), "localField": "_id", "foreignField": "_id", "as": "job",
             "pipeline": [{ "$project": { "state": 1, "epoch": 1 } }],
         };
-        // `export_core::result::is_void`, in the server's words.
+        // `export_core::result::is_void` as a server-side expression.
         let (job_epoch, job_state) = (doc! { "$first": "$job.epoch" }, doc! { "$first": "$job.state" });
         let is_void = doc! { "$or": [
             { "$eq": ["$job", []] },

@@ -1,14 +1,16 @@
-//! The dispatcher's doors: who waits, what is in the broker or running, and which jobs are next.
+//! The dispatcher's queries: waiting jobs, active jobs, and the jobs to publish next.
 //!
 //! A job *waits* while it is `NOT_STARTED`, not published and due. It is *in the broker* while it
 //! is `NOT_STARTED` and published, and *running* while it is `STARTED`; in both cases it is
-//! *active*. A look costs nothing while no job waits, and little while ten thousand do: each look
-//! reads an index that holds only such jobs, and of that only as much as it returns.
+//! *active*.
 //!
-//! **The same export.** Of the jobs that may share a result, one is active at a time until there is
-//! a finished result for the others: hundreds of identical requests cost one reading, and no worker
-//! claims a job only to give it back. Nothing depends on this for safety, because a worker that
-//! meets another one's result waits ([`JobStore::begin_result`]).
+//! **Cost.** A query costs nothing while no job waits, and little while ten thousand do: each query
+//! reads an index that contains only such jobs, and reads no more of it than it returns.
+//!
+//! **The same export.** Of the jobs that may share a result, one is active at a time until a
+//! finished result for the others exists: hundreds of identical requests cost one reading, and no
+//! worker claims a job only to give it back. Safety does not depend on this, because a worker that
+//! finds another worker's unfinished result waits ([`JobStore::begin_result`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -29,31 +31,31 @@ use crate::scheduling::message::PendingMessage;
 
 /// The index of waiting jobs, by tenant and turn.
 pub(crate) const WAITING: &str = "waitingByTurn";
-/// The index of jobs in the broker, and of running ones.
+/// The index of jobs in the broker and of running jobs.
 pub(crate) const ACTIVE: &str = "activeJobs";
 
-/// What is in the broker or running.
+/// The jobs in the broker and the running jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
-    /// Jobs whose message is out, that are due and that nobody has claimed.
+    /// Published, due jobs that no worker has claimed.
     pub in_broker: usize,
-    /// Jobs that a worker has.
+    /// Jobs that a worker has claimed.
     pub running: usize,
-    /// Both together, of each tenant that has any.
+    /// Both together, for each tenant that has any.
     pub by_tenant: HashMap<Tenant, usize>,
-    /// Share keys of active jobs, of each tenant that has any.
+    /// Share keys of active jobs, for each tenant that has any.
     pub keys: HashMap<Tenant, BTreeSet<String>>,
 }
 
 impl JobStore {
-    /// Tenants with jobs that are not published, due or not. As many as there are: each of them has
-    /// a job in the queue, whose length is bounded.
+    /// Tenants with unpublished jobs, due or not. The queue is bounded, and so is their number:
+    /// each of them has a job in it.
     pub async fn waiting_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let jobs = self.jobs.clone();
         let names = bounded("find tenants with waiting jobs", async move {
-            // By this index alone, and without a condition: it has only waiting jobs, and to test
-            // once more that they are would mean to read every one of them. So the server jumps
-            // from one tenant to the next.
+            // Uses only this index, without a condition. The index contains only waiting jobs, and
+            // checking that again would read every one of them. The server jumps from one tenant to
+            // the next.
             let by_index = jobs
                 .aggregate([doc! { "$group": { "_id": "$tenant" } }])
                 .hint(Hint::Name(WAITING.to_owned()));
@@ -63,7 +65,7 @@ impl JobStore {
                     let groups: Vec<Document> = tenants.try_collect().await?;
                     Ok(groups.into_iter().filter_map(name).collect::<Vec<_>>())
                 }
-                // Not provisioned yet.
+                // The database is not provisioned yet.
                 Err(error) if has_code(&error, BAD_VALUE) => {
                     let names = jobs.distinct("tenant", is_unpublished()).await?;
                     Ok(names.iter().filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect())
@@ -75,12 +77,12 @@ impl JobStore {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// What is in the broker or running, of all tenants.
+    /// The jobs in the broker and the running jobs of all tenants.
     pub async fn occupancy(&self) -> Result<Occupancy, StoreError> {
         let of = doc! { "tenant": "$tenant", "state": "$state" };
-        // A job is published when it is due. One that is not any more is there after the server's
-        // clock went back, and no worker may claim it for so long: it must not hold the room of
-        // others.
+        // A job is published when it is due. A published job that is not due exists only after the
+        // server's clock was set back. No worker can claim it until it is due, so it must not take
+        // the capacity of other jobs.
         let is_running = doc! { "$eq": ["$state", JobState::Started.as_str()] };
         let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
         let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
@@ -88,11 +90,11 @@ impl JobStore {
         let stages = [doc! { "$match": is_active() }, doc! { "$group": group }];
         let jobs = self.jobs.clone();
         let groups: Vec<Document> = bounded("count active jobs", async move {
-            // Said outright: left to itself, the server tries several indexes for each half of the
-            // condition, again for every look.
+            // An explicit hint: without it, the server tries several indexes for each half of the
+            // condition, again for every query.
             let by_index = jobs.aggregate(stages.clone()).hint(Hint::Name(ACTIVE.to_owned()));
             let counts = match by_index.await {
-                // Not provisioned yet.
+                // The database is not provisioned yet.
                 Err(error) if has_code(&error, BAD_VALUE) => jobs.aggregate(stages).await?,
                 answered => answered?,
             };
@@ -121,9 +123,9 @@ impl JobStore {
     /// The tenant's next waiting jobs that are due, at most `most`. Jobs of earlier versions, which
     /// have no turn, come first.
     ///
-    /// Left out are jobs that wait for the result of an active job, whose share keys are `active`;
-    /// and of waiting jobs with one share key all but the first. Jobs that a current result serves
-    /// are never left out: each of them uses it at its claim.
+    /// Jobs that wait for the result of an active job, whose share keys are `active`, are left out;
+    /// so are all but the first of the waiting jobs with one share key. Jobs that can use a current
+    /// result are never left out: each of them uses it at its claim.
     pub async fn next_waiting(
         &self,
         tenant: &Tenant,
@@ -164,7 +166,7 @@ impl JobStore {
         Ok(found.iter().filter(is_next).filter_map(PendingMessage::read).collect())
     }
 
-    /// When the current results of these keys were begun, of results that are kept for long enough
+    /// When the current results of these keys were begun. Only results with a lifetime long enough
     /// to be shared.
     async fn current_begun_at(
         &self,
@@ -190,33 +192,33 @@ impl JobStore {
     }
 }
 
-/// Jobs whose message is to go out, once they are due: those of the index `waiting`, in the very
-/// words of its condition.
+/// Unpublished `NOT_STARTED` jobs, due or not. The same condition as in the index `waiting`, word
+/// for word.
 pub(crate) fn is_unpublished() -> Document {
     doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null }
 }
 
-/// Jobs in the broker, and running ones: those of the index `active`, in the very words of its
-/// condition. A job that was claimed before its message was noted runs without one.
+/// Jobs in the broker and running jobs. The same condition as in the index `active`, word for word.
+/// A job that was claimed before it was marked as published runs unmarked.
 pub(crate) fn is_active() -> Document {
     doc! { "$or": [{ "state": JobState::Started.as_str() }, is_in_broker()] }
 }
 
-/// Jobs whose message is out and that nobody has claimed.
+/// Published jobs that no worker has claimed.
 pub(crate) fn is_in_broker() -> Document {
     doc! { "state": JobState::NotStarted.as_str(), "publishedAt": { "$type": "date" } }
 }
 
-/// The indexes of these looks. Both have only jobs that somebody works on or waits for, so that
-/// their size is not that of the collection.
+/// The indexes of these queries. Both contain only jobs that have not ended, so their size does not
+/// depend on the size of the collection.
 pub(crate) fn indexes() -> [IndexModel; 2] {
     let partial = |name: &str, keys: Document, condition: Document| {
         let options =
             IndexOptions::builder().name(name.to_owned()).partial_filter_expression(condition).build();
         IndexModel::builder().keys(keys).options(options).build()
     };
-    // With the last two, jobs that are not due, or wait for the result of another one, are skipped
-    // without being read.
+    // With the last two fields, the server skips jobs that are not due, or wait for the result of
+    // another job, without reading them.
     let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1, "shareKey": 1 };
     [
         partial(WAITING, in_turn, is_unpublished()),
@@ -228,7 +230,7 @@ pub(crate) fn indexes() -> [IndexModel; 2] {
     ]
 }
 
-/// A tenant, a state, how many jobs they have in common, and the share keys of these.
+/// A tenant, a state, the number of jobs with both, and the share keys of these jobs.
 fn counted(group: &Document) -> Option<(Tenant, &str, usize, BTreeSet<String>)> {
     let of = group.get_document("_id").ok()?;
     let count = usize::try_from(group.get_i64("jobs").ok()?).ok()?;

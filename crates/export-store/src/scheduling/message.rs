@@ -16,7 +16,7 @@ pub struct PendingMessage {
 }
 
 impl PendingMessage {
-    /// Reads the job's fields; `None` when its id is no job id.
+    /// Reads the job's fields; `None` when the stored id is not a job id.
     pub(crate) fn read(job: &Document) -> Option<Self> {
         Some(Self {
             job_id: job_id(job)?,

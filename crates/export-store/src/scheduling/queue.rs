@@ -1,8 +1,7 @@
-//! Questions about jobs that wait: how many there are, in which order a tenant's are, and how fast
-//! jobs are begun.
+//! Queries about waiting jobs: their number, the order of a tenant's jobs, and the rate at which
+//! jobs start.
 //!
-//! All of them are answered with the help of an index, read a bounded number of jobs, and are asked
-//! once for many callers.
+//! Every query uses an index, reads a bounded number of jobs, and is shared by many callers.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -21,37 +20,38 @@ use crate::jobs::JobStore;
 use crate::scheduling::dispatching::{ACTIVE, WAITING, is_in_broker, is_unpublished};
 use crate::schema::NEWEST_FIRST_BY_STATE;
 
-/// The longest that one question may keep the server busy.
+/// Server-side time limit of one query.
 const QUESTION: Duration = Duration::from_secs(5);
-/// Most jobs of a line that are looked at: ten times what a tenant may have unless the operator
-/// says otherwise. Those beyond have no place yet.
+/// Maximum number of jobs that are read of a line: ten times a tenant's default limit. Jobs beyond
+/// it have no position yet.
 const LINE: usize = 10_000;
 const LOOK: &str = "read a tenant's line";
-/// Running exports, and finished ones, that a pace is learned from.
+/// Number of running and of finished exports from which the rate is estimated.
 const RUNNING: i64 = 200;
 const FINISHED: i64 = 50;
-/// Most finished jobs that are looked at for these, where many have got another one's result.
+/// Maximum number of finished jobs that are read to find these, because many may share another
+/// job's result.
 const LOOKED_AT: i64 = 1_000;
 
-/// A tenant's jobs that no worker has, in the order in which they will be begun: first jobs in the
+/// A tenant's jobs that no worker has claimed, in the order in which they will start: jobs in the
 /// broker, then the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// Jobs that wait for the same result have one place, that of the first of them. Jobs that wait
-    /// for a result which a worker writes by now have none.
+    /// Jobs that wait for the same result have one position, that of the first of them. Jobs whose
+    /// result a worker is already writing have none.
     pub places: Vec<Vec<JobId>>,
-    /// Whether these are all jobs of the line.
+    /// Whether the line is complete.
     pub is_whole: bool,
-    /// How long the one that has waited the longest has waited, in milliseconds.
+    /// How long the oldest waiting job has waited, in milliseconds.
     pub longest_wait_ms: u64,
 }
 
-/// Exports that began lately.
+/// Exports that started recently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recent {
-    /// How long ago each of them began, in milliseconds.
+    /// How long ago each of them started, in milliseconds.
     pub started_ago_ms: Vec<u64>,
-    /// How long those that have finished took, in milliseconds, the latest first.
+    /// Durations of recently finished exports, in milliseconds, latest first.
     pub durations_ms: Vec<(Priority, u64)>,
 }
 
@@ -82,7 +82,7 @@ struct Begun {
 }
 
 impl JobStore {
-    /// How many jobs no worker has, of this tenant or of all; counts to `most` and no further.
+    /// Number of jobs that no worker has claimed, of this tenant or of all; counts up to `most`.
     pub async fn count_queued(&self, tenant: Option<&Tenant>, most: u64) -> Result<u64, StoreError> {
         let jobs = self.jobs.clone();
         let filter = of_tenant(tenant, JobState::NotStarted);
@@ -92,7 +92,7 @@ impl JobStore {
         .await
     }
 
-    /// The tenant's jobs that no worker has and that will have one, in their order.
+    /// The tenant's jobs that wait for a worker, in their order.
     pub async fn line(&self, tenant: &Tenant) -> Result<Line, StoreError> {
         // Each by an index of few states, and the first in the index's order: however many wait, no
         // more are read than are told. In this order, so that a job that is released meanwhile is
@@ -124,7 +124,7 @@ impl JobStore {
         Ok(line)
     }
 
-    /// What was begun and finished lately, of this tenant or of all.
+    /// The exports that recently started or finished, of this tenant or of all.
     pub async fn recent(&self, tenant: Option<&Tenant>) -> Result<Recent, StoreError> {
         let told = doc! { "$project": {
             "_id": 0,
@@ -137,9 +137,9 @@ impl JobStore {
             doc! { "$limit": RUNNING },
             told.clone(),
         ];
-        // Each by an index that is there for something else: of one tenant by when they finished;
-        // of all by when their results expire, which is the same order where they are kept equally
-        // long. A job that shares a result took no time.
+        // Each query uses an index that exists for another purpose: for one tenant, the index by
+        // finish time; for all tenants, the index by expiry of the result, which is the same order
+        // while all results are kept equally long. A job that shares a result took no time.
         let (finished, order) = match tenant {
             Some(tenant) => {
                 let filter = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } };
@@ -166,10 +166,10 @@ impl JobStore {
         Ok(recent)
     }
 
-    /// How many tenants have jobs that no worker has.
+    /// Number of tenants with jobs that no worker has claimed.
     pub async fn count_waiting_tenants(&self) -> Result<u64, StoreError> {
-        // Of any tenant: without a word on the index's first field the server would not skip
-        // through it.
+        // Matches any tenant: without a condition on the index's first field the server would not
+        // skip through it.
         let waiting = doc! { "tenant": { "$gte": "" }, "state": JobState::NotStarted.as_str() };
         let stages = vec![
             doc! { "$match": waiting },
@@ -178,7 +178,7 @@ impl JobStore {
         ];
         let jobs = self.jobs.clone();
         let counted = bounded("count the tenants that wait", async move {
-            // Answered by the index alone: no job is read.
+            // A covered query: the index answers it, and no job is read.
             let hint = Hint::Name(NEWEST_FIRST_BY_STATE.to_owned());
             jobs.aggregate(stages).hint(hint).max_time(QUESTION).await?.try_next().await
         });
@@ -186,7 +186,7 @@ impl JobStore {
         Ok(tenants.and_then(|tenants| u64::try_from(tenants).ok()).unwrap_or(0))
     }
 
-    /// By the index of this name, if one is said.
+    /// Uses the index of this name, if given.
     async fn ask<T>(
         &self,
         what: &'static str,
@@ -202,13 +202,13 @@ impl JobStore {
             asked.await?.try_collect::<Vec<Document>>().await
         })
         .await?;
-        // What cannot be read is of a version to come.
+        // An unreadable job is of a later version.
         Ok(found.into_iter().filter_map(|document| bson::deserialize_from_document(document).ok()).collect())
     }
 }
 
-/// The tenant's jobs of this kind by turn and id, at most [`LINE`]. Those of earlier versions,
-/// which know no turn, come first.
+/// The tenant's jobs of this kind by turn and id, at most [`LINE`]. Jobs of earlier versions, which
+/// have no turn, come first.
 fn in_turn(tenant: &Tenant, kind: Document) -> Vec<Document> {
     let mut wanted = doc! { "tenant": tenant.as_str() };
     wanted.extend(kind);

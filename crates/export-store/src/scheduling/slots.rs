@@ -29,15 +29,17 @@ const BATCH: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct RunSlots {
     slots: Collection<Document>,
-    /// This many slots existed once, as far as this process knows.
+    /// The number of slots that are known to have existed.
     created_count: Arc<AtomicU32>,
 }
 
-/// A slot that this process holds until its lease ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A slot that a worker holds until its lease ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunSlot {
-    number: i64,
-    taking: ObjectId,
+    /// Number of the slot.
+    pub number: i64,
+    /// Unique id of this taking, the fence.
+    pub taking: [u8; 12],
 }
 
 impl RunSlots {
@@ -97,7 +99,7 @@ impl RunSlots {
             slot.get_i64("_id")
                 .map_err(|_| StoreError::Corrupt("the _id of a run slot is no number".to_owned()))
         };
-        Ok(taken.map(number).transpose()?.map(|number| RunSlot { number, taking }))
+        Ok(taken.map(number).transpose()?.map(|number| RunSlot { number, taking: taking.bytes() }))
     }
 
     /// Renews a slot's lease from now; `false` when another worker has taken the slot.
@@ -119,7 +121,7 @@ impl RunSlots {
         slot: &RunSlot,
         changes: Document,
     ) -> Result<bool, StoreError> {
-        let filter = doc! { "_id": slot.number, "taking": slot.taking };
+        let filter = doc! { "_id": slot.number, "taking": ObjectId::from_bytes(slot.taking) };
         let slots = self.slots.clone();
         let update = vec![doc! { "$set": changes }];
         let updated = bounded(operation, async move { slots.update_one(filter, update).await }).await?;

@@ -1,4 +1,4 @@
-//! The sweeper's doors: messages that were lost, workers that never came back, results whose time is over.
+//! The sweeper: sends lost messages again, recovers jobs of dead workers, and expires results.
 
 use std::time::Duration;
 
@@ -16,31 +16,33 @@ use crate::jobs::rules::{BackOff, Given, filter, update};
 use crate::scheduling::dispatching::is_in_broker;
 use crate::scheduling::message::{PendingMessage, job_id};
 
-/// Most jobs in one look; the next look goes on.
+/// Maximum number of jobs per query; the next sweep continues.
 const BATCH: i64 = 100;
-/// The longest wait before a message is sent again, unless the first is longer: a job that waits behind long exports has one more message
-/// for each hour, and one whose messages are lost again and again waits no longer than this.
+/// Maximum delay before a message is sent again, unless the first delay is longer. A job that waits
+/// behind long exports gets one more message per hour, and a job whose messages are lost repeatedly
+/// waits no longer than this.
 const LONGEST_AGE: Duration = Duration::from_hours(1);
-/// Doublings that bring any wait to the longest.
+/// Number of doublings after which every delay has reached the maximum.
 const MOST_DOUBLINGS: i64 = 20;
 
-/// What a sweep did.
+/// The changes of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swept {
     /// The job waits for another worker.
     Released(JobId),
-    /// The attempts are used up.
+    /// The job failed, because it has no attempts left.
     Failed(JobId),
-    /// Its owner had wanted it to end.
+    /// The job was cancelled, as its owner had requested.
     Cancelled(JobId),
-    /// The result's time is over.
+    /// The result has expired.
     Expired(JobId),
 }
 
 impl JobStore {
-    /// Jobs whose message went out and that nobody has claimed for `queue_age` since, or since they were due: the queue may have been lost. At
-    /// most a batch. Twice is harmless, never is not; but since most of them just wait, the time is doubled each time that a job's message is sent
-    /// again.
+    /// Published jobs that no worker has claimed for `queue_age` since they were published or due:
+    /// their messages may be lost. At most a batch. Publishing twice is safe; not publishing loses
+    /// the job. Most of these jobs are only waiting, so the delay doubles each time a job's message
+    /// is sent again.
     pub async fn lost_messages(&self, queue_age: Duration) -> Result<Vec<PendingMessage>, StoreError> {
         let doublings = doc! { "$min": [MOST_DOUBLINGS, { "$ifNull": ["$republished", 0_i64] }] };
         let doubled = doc! { "$multiply": [millis(queue_age), { "$pow": [2_i64, doublings] }] };
@@ -60,7 +62,7 @@ impl JobStore {
         Ok(found.iter().filter_map(PendingMessage::read).collect())
     }
 
-    /// Takes one job from a worker whose lease has expired; `None` when there is none.
+    /// Recovers one job whose lease has expired; `None` if there is none.
     pub async fn sweep_expired_lease(&self, back_off: BackOff) -> Result<Option<Swept>, StoreError> {
         let failure = Failure {
             code: "worker_lost".to_owned(),
@@ -79,7 +81,7 @@ impl JobStore {
         Ok(None)
     }
 
-    /// Takes one result whose time is over out of sight; `None` when there is none.
+    /// Expires one result whose lifetime is over; `None` if there is none.
     pub async fn sweep_expired_result(&self) -> Result<Option<Swept>, StoreError> {
         let expired = self.sweep_one(Transition::Expire, &Given::default()).await?;
         Ok(expired.map(Swept::Expired))

@@ -1,4 +1,4 @@
-//! The audit log: every entry that was said to be written is there, once.
+//! The audit log: every entry that was reported as written is stored, once.
 
 use bson::{Document, doc};
 use chrono::DateTime;
@@ -49,7 +49,7 @@ async fn an_entry_tells_who_did_what() {
     space.cleanup().await;
 }
 
-/// Far more than one insert takes, at once.
+/// Far more concurrent entries than one insert takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_at_once_are_all_there_and_once() {
     const ENTRIES: usize = 2_000;
@@ -67,18 +67,19 @@ async fn many_at_once_are_all_there_and_once() {
     space.cleanup().await;
 }
 
-/// Who waits is told, and the queue does not grow without end.
+/// A full queue is reported to the caller, and the queue is bounded.
 #[tokio::test]
 async fn without_a_server_nothing_is_said_to_be_written() {
     let nobody = "mongodb://127.0.0.1:1/?replicaSet=rs0".to_owned().into();
-    let client = connect(&nobody, "audit tests").await.expect("connecting waits for nobody");
+    let client = connect(&nobody, "audit tests").await.expect("connecting does not wait for the server");
     let log = AuditLog::start(&client, "exports");
     let mut writing = JoinSet::new();
     for number in 0..6_000 {
         let log = log.clone();
-        writing.spawn(async move { log.write(&entry(number)).await.expect_err("nobody is there") });
+        writing.spawn(async move { log.write(&entry(number)).await.expect_err("there is no server") });
     }
-    // The first to come back are those for whom there was no room; the others follow as their inserts fail.
+    // The first errors are those of entries for which the queue had no room; the others follow as
+    // their inserts fail.
     let mut full = 0;
     while let Some(error) = writing.join_next().await {
         match error.expect("no panic") {

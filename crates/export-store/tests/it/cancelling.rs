@@ -1,7 +1,7 @@
-//! Jobs whose owner wants them to end.
+//! Cancelled jobs.
 
 use export_core::job::JobState;
-use export_store::{Cancelled, Claim, Held, Swept};
+use export_store::{Cancelled, Claim, Claimability, Held, Swept};
 
 use crate::store::{LEASE, NO_WAIT, TestStore, failure, made_up, new_id, progress, result};
 
@@ -18,13 +18,14 @@ async fn a_job_that_waits_ends_at_once() {
     }
     assert!(store.get(id).await.finished_at.is_some());
     let claim = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotAvailable(JobState::Cancelled)), "{claim:?}");
+    assert!(matches!(claim, Claim::Refused(Claimability::NotAvailable(JobState::Cancelled))), "{claim:?}");
     let unknown = store.jobs.cancel(new_id()).await.expect("an answer");
     assert!(matches!(unknown, Cancelled::Unknown), "{unknown:?}");
     store.space.cleanup().await;
 }
 
-/// Whatever a worker wants to do with a job that is to end, it hears that, and may only end it.
+/// Every change by the worker of a job to be cancelled reports the cancellation, and the worker may
+/// only end the job.
 #[tokio::test]
 async fn a_running_job_ends_by_its_worker() {
     let store = TestStore::create().await;
@@ -32,7 +33,7 @@ async fn a_running_job_ends_by_its_worker() {
     assert_eq!(
         store.jobs.cancel_running(&fence).await.expect("an answer"),
         Held::Lost,
-        "nobody wants its end"
+        "its cancellation was not requested"
     );
     let requested = store.jobs.cancel(fence.job_id).await.expect("an answer");
     assert!(matches!(requested, Cancelled::Requested(ref job) if job.cancel_requested), "{requested:?}");

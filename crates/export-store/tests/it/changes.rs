@@ -1,4 +1,4 @@
-//! Who waits for a job is woken when it changes, with and without a change stream.
+//! Subscribers of a job are woken when it changes, with and without a change stream.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ use tokio::task::JoinHandle;
 
 use crate::store::{LEASE, TestStore, progress};
 
-/// A wake-up by the stream comes in a moment, by the clock beside it in ten seconds.
+/// The stream wakes subscribers within a moment; periodic polling beside it every ten seconds.
 const AT_ONCE: Duration = Duration::from_secs(4);
-/// Longest wait of a test for anything.
+/// Longest wait of a test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Changes that are followed through a proxy.
+/// Changes, followed through a proxy.
 struct Followed {
     store: TestStore,
     proxy: Proxy,
@@ -45,7 +45,7 @@ impl Followed {
         let asked = self.proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
         let mut subscription = self.changes.subscribe(job_id).expect("room");
         asked.until_seen(1).await;
-        // The opening wakes everybody.
+        // The opening wakes all subscribers.
         woken_within(&mut subscription, PATIENCE).await;
         subscription
     }
@@ -57,7 +57,7 @@ impl Followed {
     }
 }
 
-/// How long it took until it was woken. Panics after `longest`.
+/// How long the subscription took to be woken. Panics after `longest`.
 async fn woken_within(subscription: &mut Subscription, longest: Duration) -> Duration {
     let began = Instant::now();
     let woken = tokio::time::timeout(longest, subscription.changed()).await;
@@ -77,7 +77,7 @@ async fn a_change_wakes_those_who_wait_for_its_job() {
     followed.end().await;
 }
 
-/// The first one who waits opens the stream; nobody does where nobody waits.
+/// The first subscriber opens the stream; without subscribers there is none.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_followed_while_nobody_waits() {
     let followed = Followed::start().await;
@@ -90,14 +90,15 @@ async fn nothing_is_followed_while_nobody_waits() {
     followed.end().await;
 }
 
-/// While the stream is cut, everybody is woken every second or so; when MongoDB is back, so is the stream.
+/// While the stream is cut, all subscribers are woken about every second; when MongoDB is back, the
+/// stream is opened again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_is_polled_for_and_comes_back() {
     let followed = Followed::start().await;
     let fence = followed.store.claimed_job("worker").await;
     let mut subscription = followed.subscribed(fence.job_id).await;
     followed.proxy.cut();
-    // The first of them may still be a wake-up of the stream's.
+    // The first of them may still come from the stream.
     for _ in 0..4 {
         woken_within(&mut subscription, PATIENCE).await;
     }
@@ -110,14 +111,15 @@ async fn a_stream_that_breaks_is_polled_for_and_comes_back() {
     followed.end().await;
 }
 
-/// A server that says nothing keeps nobody waiting: the driver has no time limit of its own, but this has.
+/// An unresponsive server does not keep subscribers waiting: the driver has no timeout of its own
+/// for a stream, but `Changes` has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_stream_is_polled_for() {
     let followed = Followed::start().await;
     let id = followed.store.job().await;
     let mut subscription = followed.subscribed(id).await;
     let silence = followed.proxy.add(Rule::always(Fault::Silence));
-    // Beside a stream that is heard there would be one wake-up in ten seconds.
+    // With a working stream there would be one wake-up in ten seconds.
     let began = Instant::now();
     for _ in 0..5 {
         woken_within(&mut subscription, PATIENCE).await;
@@ -140,7 +142,8 @@ async fn the_end_of_the_process_ends_all_waits() {
     followed.store.space.cleanup().await;
 }
 
-/// Who waits for any change is woken by the stream, whichever job it is, and the stream ends with the last one who waits.
+/// Subscribers to all jobs are woken by the stream for any job, and the stream ends with the last
+/// subscriber.
 #[tokio::test(flavor = "multi_thread")]
 async fn any_change_wakes_those_who_wait_for_any() {
     let followed = Followed::start().await;
@@ -150,7 +153,7 @@ async fn any_change_wakes_those_who_wait_for_any() {
     let woken = async |any: &mut export_store::AnyChange| {
         tokio::time::timeout(AT_ONCE, any.changed()).await.expect("woken in time")
     };
-    assert!(woken(&mut any).await, "the opening wakes everybody");
+    assert!(woken(&mut any).await, "the opening wakes all subscribers");
     for _ in 0..2 {
         followed.store.job().await;
         assert!(woken(&mut any).await);

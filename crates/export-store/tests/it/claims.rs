@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use export_core::job::{JobState, Progress};
-use export_store::{Claim, Held};
+use export_store::{Claim, Claimability, Held};
 use tokio::task::JoinSet;
 
 use crate::store::{LEASE, LONG_WAIT, NO_WAIT, TestStore, failure, new_id, progress, result};
@@ -26,8 +26,8 @@ async fn one_of_many_claimers_gets_the_job() {
         for claim in claims.join_all().await {
             match claim {
                 Claim::Claimed(job, fence) => winners.push((job, fence)),
-                Claim::NotAvailable(JobState::Started) => {}
-                other => panic!("neither claimed nor taken: {other:?}"),
+                Claim::Refused(Claimability::NotAvailable(JobState::Started)) => {}
+                Claim::Refused(other) => panic!("neither claimed nor taken: {other:?}"),
             }
         }
         let [(job, fence)] = &winners[..] else { panic!("{} claimed it", winners.len()) };
@@ -66,13 +66,14 @@ async fn a_released_job_is_claimed_when_its_wait_is_over() {
     let fence = store.claimed_job("worker").await;
     assert_eq!(store.jobs.release(&fence, LONG_WAIT, &failure()).await.expect("an answer"), Held::Done);
     let early = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(early, Claim::NotDue { is_published: false }), "{early:?}");
+    assert!(matches!(early, Claim::Refused(Claimability::NotDue { is_published: false })), "{early:?}");
     assert_eq!(store.get(fence.job_id).await.attempts, 1, "an early claim is no attempt");
 
-    // As after a clock has gone back: the dispatcher, for which it is published, would not publish it again.
+    // As after a clock was set back: the job counts as published, so the dispatcher would not
+    // publish it again.
     store.tamper(fence.job_id, bson::doc! { "publishedAt": "$$NOW" }).await;
     let early = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(early, Claim::NotDue { is_published: true }), "{early:?}");
+    assert!(matches!(early, Claim::Refused(Claimability::NotDue { is_published: true })), "{early:?}");
 
     store.tamper(fence.job_id, bson::doc! { "runAfter": crate::store::ago(Duration::from_millis(1)) }).await;
     let (job, _) = store.claimed(fence.job_id, "worker").await;
@@ -84,15 +85,21 @@ async fn a_released_job_is_claimed_when_its_wait_is_over() {
 async fn what_cannot_be_claimed_says_why() {
     let store = TestStore::create().await;
     let unknown = store.jobs.claim(new_id(), "worker", LEASE).await.expect("an answer");
-    assert!(matches!(unknown, Claim::Unknown), "{unknown:?}");
+    assert!(matches!(unknown, Claim::Refused(Claimability::Unknown)), "{unknown:?}");
 
     let fence = store.claimed_job("worker").await;
     let same_worker = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(same_worker, Claim::NotAvailable(JobState::Started)), "{same_worker:?}");
+    assert!(
+        matches!(same_worker, Claim::Refused(Claimability::NotAvailable(JobState::Started))),
+        "{same_worker:?}"
+    );
 
     assert_eq!(store.commit(&fence, &result("s3://b/k")).await, Held::Done);
     let finished = store.jobs.claim(fence.job_id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(finished, Claim::NotAvailable(JobState::Finished)), "{finished:?}");
+    assert!(
+        matches!(finished, Claim::Refused(Claimability::NotAvailable(JobState::Finished))),
+        "{finished:?}"
+    );
     store.space.cleanup().await;
 }
 
@@ -101,20 +108,20 @@ async fn a_look_says_what_a_claim_would_and_changes_nothing() {
     let store = TestStore::create().await;
     let look = |id| {
         let jobs = store.jobs.clone();
-        async move { jobs.why_not(id).await.expect("an answer") }
+        async move { jobs.claimability(id).await.expect("an answer") }
     };
-    assert!(matches!(look(new_id()).await, Some(Claim::Unknown)));
+    assert!(matches!(look(new_id()).await, Claimability::Unknown));
     let id = store.job().await;
     let before = store.document(id).await;
-    assert!(look(id).await.is_none(), "it can be claimed");
+    assert!(matches!(look(id).await, Claimability::Claimable));
     assert_eq!(store.document(id).await, before);
 
     let (_, fence) = store.claimed(id, "worker").await;
-    assert!(matches!(look(id).await, Some(Claim::NotAvailable(JobState::Started))));
+    assert!(matches!(look(id).await, Claimability::NotAvailable(JobState::Started)));
     assert_eq!(store.jobs.release(&fence, LONG_WAIT, &failure()).await.expect("an answer"), Held::Done);
-    assert!(matches!(look(id).await, Some(Claim::NotDue { is_published: false })));
+    assert!(matches!(look(id).await, Claimability::NotDue { is_published: false }));
     store.tamper(id, bson::doc! { "runAfter": crate::store::ago(Duration::from_millis(1)) }).await;
-    assert!(look(id).await.is_none(), "it can be claimed");
+    assert!(matches!(look(id).await, Claimability::Claimable));
     store.space.cleanup().await;
 }
 

@@ -1,4 +1,5 @@
-//! The dispatcher: who waits, what is in the broker or running, which jobs are next, and whose turn it is.
+//! The dispatcher: waiting jobs, active jobs, which jobs are next, and which dispatcher has the
+//! turn.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -70,7 +71,7 @@ async fn what_is_in_the_broker_or_running_is_counted() {
         }
         for claim in 0..running {
             let id = job_of(&store, name, Priority::Interactive).await;
-            // Claimed before or after its message was noted: it runs.
+            // Claimed before or after it was marked as published: it runs.
             if claim == 0 {
                 store.jobs.mark_published(id, 0).await.expect("an answer");
             }
@@ -84,7 +85,8 @@ async fn what_is_in_the_broker_or_running_is_counted() {
     store.space.cleanup().await;
 }
 
-/// What is not due is claimed by nobody: after the clock went back it does not hold the room of what is.
+/// No worker can claim a job that is not due: after the clock was set back, it does not take the
+/// capacity of due jobs.
 #[tokio::test]
 async fn a_clock_that_goes_back_leaves_room_in_the_broker() {
     let store = TestStore::create().await;
@@ -93,7 +95,7 @@ async fn a_clock_that_goes_back_leaves_room_in_the_broker() {
         store.jobs.mark_published(id, 0).await.expect("an answer");
         store.tamper(id, doc! { "runAfter": in_an_hour(), "publishedAt": in_an_hour() }).await;
     }
-    // Its claim was before the clock went back; it runs all the same.
+    // Claimed before the clock was set back; it runs all the same.
     let running = job_of(&store, "b", Priority::Interactive).await;
     store.claimed(running, "worker").await;
     store.tamper(running, doc! { "runAfter": in_an_hour() }).await;
@@ -113,7 +115,7 @@ async fn small_jobs_come_first_but_not_for_ever() {
     let bulk = job_of(&store, "a", Priority::Bulk).await;
     let small = job_of(&store, "a", Priority::Interactive).await;
     let later = job_of(&store, "a", Priority::Interactive).await;
-    // One of an earlier version, which knows no turn.
+    // A job of an earlier version, without a turn.
     let earlier = job_of(&store, "a", Priority::Interactive).await;
     store
         .stored
@@ -144,7 +146,8 @@ async fn a_released_job_waits_again_when_it_is_due() {
     store.space.cleanup().await;
 }
 
-/// A look must not grow with what waits: both read indexes that hold only what they are about.
+/// The cost of a query must not grow with the number of waiting jobs: each reads an index that
+/// contains only relevant jobs.
 #[tokio::test]
 async fn looks_read_only_what_they_tell() {
     const TENANTS: i64 = 5;
@@ -157,7 +160,8 @@ async fn looks_read_only_what_they_tell() {
         copy
     });
     store.stored.insert_many(copies).await.expect("copies");
-    // Of each tenant, some that wait for the end of a back-off and would be first, and some in the broker.
+    // For each tenant, some jobs that wait for the end of a back-off and would be first, and some
+    // in the broker.
     let first = doc! { "tenant": "tenant-0", "state": "NOT_STARTED" };
     let resting =
         vec![doc! { "$set": { "runAfter": doc! { "$add": ["$$NOW", 3_600_000] }, "turnAt": ago(LEASE) } }];
@@ -180,7 +184,7 @@ async fn looks_read_only_what_they_tell() {
     };
     let plan = explained(&store, hinted).await;
     assert!(has_stage(&plan, "DISTINCT_SCAN"), "{plan:#}");
-    // One more than there are tenants: that of the template.
+    // One more than there are tenants: the template's.
     assert_eq!(examined(&plan), (TENANTS + 1, 0), "{plan:#}");
 
     let is_active = doc! { "$or": [
@@ -294,25 +298,25 @@ async fn one_has_the_turn_until_it_gives_it_back_or_is_gone() {
     let (owner, other) = if first.is_some() { ("one", "two") } else { ("two", "one") };
     assert_eq!(turn(other).await, None);
     assert!(turn(owner).await.is_some(), "its own, still");
-    // Who does not have it cannot give it away.
+    // A dispatcher without the turn cannot end it.
     store.jobs.end_turn(other, Some(&tenant("x"))).await.expect("an answer");
     assert_eq!(turn(other).await, None);
     store.jobs.end_turn(owner, Some(&tenant("a"))).await.expect("an answer");
     let next = turn(other).await.expect("free");
     assert_eq!(next.last_tenant, Some(tenant("a")));
-    // A round in which nothing was released leaves it as it is.
+    // A round without releases does not change it.
     store.jobs.end_turn(other, None).await.expect("an answer");
     assert_eq!(turn(owner).await.expect("free").last_tenant, Some(tenant("a")));
 
-    // Its lease runs out.
+    // Its lease expires.
     let turns = store.space.mongodb.database(&store.space.jobs_database).collection::<Document>("turns");
     let lapse = vec![doc! { "$set": { "leaseUntil": ago(Duration::from_secs(1)) } }];
     turns.update_one(doc! { "_id": "dispatch" }, lapse).await.expect("changed");
     assert!(turn(other).await.is_some());
     store.jobs.end_turn(owner, None).await.expect("an answer");
-    assert_eq!(turn(owner).await, None, "who comes late ends no other's turn");
+    assert_eq!(turn(owner).await, None, "a late dispatcher ends no other's turn");
 
-    // The clock went back an hour, and whoever had it is gone.
+    // The clock was set back an hour, and the holder of the turn is dead.
     let change = vec![doc! { "$set": { "leaseUntil": in_an_hour() } }];
     turns.update_one(doc! { "_id": "dispatch" }, change).await.expect("changed");
     assert!(turn(owner).await.is_some(), "no turn is that long");
@@ -320,7 +324,7 @@ async fn one_has_the_turn_until_it_gives_it_back_or_is_gone() {
     store.space.cleanup().await;
 }
 
-/// A job that was claimed between its message and the mark keeps no room in the broker.
+/// A job that was claimed before it was marked as published takes no capacity of the broker.
 #[tokio::test]
 async fn a_mark_that_comes_after_the_claim_changes_nothing() {
     let store = TestStore::create().await;
@@ -333,7 +337,7 @@ async fn a_mark_that_comes_after_the_claim_changes_nothing() {
     store.space.cleanup().await;
 }
 
-/// Until there is a result for the others, one job of those that ask for the same is released.
+/// Until there is a result for the others, one of the jobs with the same request is released.
 #[tokio::test]
 async fn of_jobs_that_ask_for_the_same_one_is_released() {
     let store = TestStore::create().await;
@@ -350,7 +354,7 @@ async fn of_jobs_that_ask_for_the_same_one_is_released() {
     // The others can use it, although its job still runs.
     assert_eq!(next(&store, "default", 9).await, [same[0], same[1], other]);
     store.jobs.commit(&fence, &finished).await.expect("committed");
-    // Jobs that ask for a fresh result cannot: they wait for each other.
+    // Jobs that ask for a fresh result cannot use it: they wait for each other.
     let fresh = || {
         let mut new = sharing();
         new.request.fresh = true;
@@ -360,7 +364,7 @@ async fn of_jobs_that_ask_for_the_same_one_is_released() {
     assert_eq!(next(&store, "default", 9).await, [same[0], same[1], other, fresh[0]]);
     store.claimed(fresh[0], "worker").await;
     assert_eq!(next(&store, "default", 9).await, [same[0], same[1], other]);
-    // Nor can any job use one that is about to expire.
+    // A result that is about to expire cannot be used by any job.
     let soon = doc! { "madeAt": ago(Duration::from_hours(24)), "expiresAt": { "$add": ["$$NOW", 60_000] } };
     let soon = vec![doc! { "$set": soon }];
     store.results.update_many(doc! {}, soon).await.expect("changed");

@@ -1,15 +1,15 @@
-//! Who may change a job, and that what has ended stays as it is.
+//! The right to change a job, and the finality of ended jobs.
 
 use std::time::Duration;
 
 use bson::doc;
 use export_core::JobId;
 use export_core::job::{Fence, JobState};
-use export_store::{Claim, Held};
+use export_store::{Claim, Claimability, Held};
 
 use crate::store::{LEASE, NO_WAIT, TestStore, failure, new_id, progress, result};
 
-/// Knocks at every door with this fence; all must stay closed and the document as it is.
+/// Tries every change with this fence; all must be refused and leave the document unchanged.
 async fn assert_refused_everywhere(store: &TestStore, fence: &Fence, why: &str) {
     let before = store.stored.find_one(doc! { "_id": fence.job_id.to_string() }).await.expect("an answer");
     let other_uri = result("s3://bucket/of-nobody.zip");
@@ -36,7 +36,7 @@ async fn every_door_refuses_a_stale_fence() {
     assert_eq!(store.jobs.release(&stale, NO_WAIT, &failure()).await.expect("an answer"), Held::Done);
     assert_refused_everywhere(&store, &stale, "released").await;
 
-    // The same worker has claimed the job again: only the epoch tells the two claims apart.
+    // The same worker has claimed the job again: only the epoch distinguishes the two claims.
     let (_, current) = store.claimed(stale.job_id, "worker").await;
     assert_refused_everywhere(&store, &stale, "claimed again").await;
 
@@ -53,7 +53,7 @@ async fn every_door_refuses_a_stale_fence() {
     store.space.cleanup().await;
 }
 
-/// A worker that is told to go gives its job back at once, and the attempt does not count.
+/// A worker that is asked to shut down gives its job back at once, and the attempt does not count.
 #[tokio::test]
 async fn a_job_handed_over_has_lost_no_attempt() {
     let store = TestStore::create().await;
@@ -62,7 +62,7 @@ async fn a_job_handed_over_has_lost_no_attempt() {
     assert_eq!(store.jobs.hand_over(&fence, &failure()).await.expect("an answer"), Held::Done);
     let job = store.get(fence.job_id).await;
     assert_eq!((job.state, job.attempts, job.epoch), (JobState::NotStarted, 0, fence.epoch));
-    // Its message may be lost with the worker's connection: the sweeper is to send another.
+    // Its message may be lost with the worker's connection, so the sweeper has to send another.
     assert!(store.document(fence.job_id).await.get("publishedAt") == Some(&bson::Bson::Null));
     assert_refused_everywhere(&store, &fence, "handed over").await;
     assert_eq!(store.jobs.hand_over(&fence, &failure()).await.expect("an answer"), Held::Lost, "twice");
@@ -71,20 +71,21 @@ async fn a_job_handed_over_has_lost_no_attempt() {
     store.space.cleanup().await;
 }
 
-/// A job that this version cannot read is failed by whoever claims it, instead of being claimed for ever.
+/// A job that this version cannot read is failed at its claim, instead of being claimed again and
+/// again.
 #[tokio::test]
 async fn a_job_that_cannot_be_read_is_given_up() {
     let store = TestStore::create().await;
     let id = store.job().await;
     store.tamper(id, doc! { "timezone": "Moon/Tranquility" }).await;
     let claim = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotAvailable(JobState::Failed)), "{claim:?}");
+    assert!(matches!(claim, Claim::Refused(Claimability::NotAvailable(JobState::Failed))), "{claim:?}");
     let stored = store.document(id).await;
     assert_eq!(stored.get_str("state").ok(), Some("FAILED"));
     let code = stored.get_document("error").ok().and_then(|error| error.get_str("code").ok());
     assert_eq!(code, Some("internal"));
     let again = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(again, Claim::NotAvailable(JobState::Failed)), "{again:?}");
+    assert!(matches!(again, Claim::Refused(Claimability::NotAvailable(JobState::Failed))), "{again:?}");
     store.space.cleanup().await;
 }
 
@@ -132,7 +133,7 @@ async fn what_has_ended_never_changes() {
         (cancelled, JobState::Cancelled),
         (expired, JobState::Expired),
     ] {
-        // Even with a lease that has run out and a message that never went out.
+        // Even with an expired lease and a message that was never published.
         let past = crate::store::ago(Duration::from_hours(1));
         store
             .tamper(
@@ -150,7 +151,10 @@ async fn what_has_ended_never_changes() {
 
 async fn assert_is_left_alone(store: &TestStore, id: JobId, state: JobState) {
     let claim = store.jobs.claim(id, "another", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotAvailable(found) if found == state), "{claim:?}");
+    assert!(
+        matches!(claim, Claim::Refused(Claimability::NotAvailable(found)) if found == state),
+        "{claim:?}"
+    );
     store.jobs.mark_published(id, 0).await.expect("an answer");
     let swept = store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer");
     assert_eq!(swept, None, "{state:?}");

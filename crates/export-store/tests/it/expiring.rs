@@ -1,4 +1,4 @@
-//! Results whose time is over.
+//! Expired results.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_result_is_kept_for_its_time() {
     let store = TestStore::create().await;
     let id = finished(&store).await;
     let job = store.get(id).await;
-    // From the moment when the result was finished, which the job is a little later.
+    // From the time when the result was finished; the job is finished a little later.
     let kept = job.expires_at.expect("a time") - job.finished_at.expect("a time");
     let kept = kept.to_std().expect("later");
     assert!(kept <= RETENTION && kept + Duration::from_secs(30) > RETENTION, "{kept:?}");
@@ -34,7 +34,7 @@ async fn a_result_is_kept_for_its_time() {
     store.space.cleanup().await;
 }
 
-/// Whoever looks first: nobody is shown a result that may be gone.
+/// Every read shows an expired result as expired, whether the sweeper or a client looks first.
 #[tokio::test]
 async fn a_result_whose_time_is_over_has_expired() {
     let store = TestStore::create().await;
@@ -45,7 +45,7 @@ async fn a_result_whose_time_is_over_has_expired() {
     assert_eq!(store.document(read).await.get_str("state").ok(), Some("FINISHED"), "others change nothing");
     let job = store.get(read).await;
     assert_eq!((job.state, job.result), (JobState::Expired, None));
-    assert_eq!(store.document(read).await.get_str("state").ok(), Some("EXPIRED"), "stored, not only told");
+    assert_eq!(store.document(read).await.get_str("state").ok(), Some("EXPIRED"), "stored, not only shown");
 
     let swept = finished(&store).await;
     let_expire(&store, swept).await;
@@ -55,7 +55,7 @@ async fn a_result_whose_time_is_over_has_expired() {
     store.space.cleanup().await;
 }
 
-/// Whoever provisions says how long the bucket keeps results: no job may promise more.
+/// The operator provisions the bucket's retention: no job may promise more.
 #[tokio::test]
 async fn no_result_is_kept_longer_than_the_bucket_keeps_it() {
     let store = TestStore::create().await;
@@ -82,7 +82,7 @@ async fn no_result_is_kept_longer_than_the_bucket_keeps_it() {
     store.space.cleanup().await;
 }
 
-/// Jobs of versions that kept results for ever.
+/// Jobs of versions that kept results without a limit.
 #[tokio::test]
 async fn a_result_without_an_end_stays() {
     let store = TestStore::create().await;

@@ -1,4 +1,4 @@
-//! A request that is sent twice makes one job.
+//! A request that is sent twice creates one job.
 
 use export_core::job::{Idempotency, NewJob};
 use export_store::Created;
@@ -24,7 +24,7 @@ async fn the_same_request_has_the_same_job() {
     let other_tenant = NewJob { tenant: "tenant-7".parse().expect("a tenant"), ..named("key", "hash") };
     let created = create(&store.jobs, &other_tenant).await;
     assert!(matches!(created, Created::New(_)), "{created:?}");
-    // Without a key every request is one of its own.
+    // Without a key every request creates its own job.
     for _ in 0..2 {
         let created = create(&store.jobs, &new_job()).await;
         assert!(matches!(created, Created::New(_)), "{created:?}");

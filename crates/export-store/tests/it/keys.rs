@@ -1,4 +1,4 @@
-//! Keys: made once, found by their id, ended by time or by hand.
+//! Keys: created once, found by their id, ended by expiry or revocation.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Keys {
         self.store.find(key.id()).await.expect("an answer").expect("a key")
     }
 
-    /// Changes the stored key behind the store's back.
+    /// Changes the stored key without the store.
     async fn tamper(&self, id: &KeyId, changes: Document) {
         let stored = self.space.mongodb.database(&self.space.jobs_database).collection::<Document>("apiKeys");
         let outcome = stored.update_one(doc! { "_id": id.as_str() }, vec![doc! { "$set": changes }]).await;

@@ -71,13 +71,13 @@ async fn another_tenant_has_other_jobs() {
     assert_eq!(ids(&listed(&store, &all()).await), [mine]);
     let other = JobsWanted { tenant: "other".parse().expect("a tenant"), ..all() };
     assert_eq!(ids(&listed(&store, &other).await), [theirs]);
-    // Somebody else's job says where to begin, and nothing else.
+    // Another tenant's job as a cursor only determines where the page begins.
     let older = JobsWanted { older_than: Some(theirs), ..all() };
     assert_eq!(ids(&listed(&store, &older).await), [mine]);
     store.space.cleanup().await;
 }
 
-/// What is told is what counts, whether the sweeper has seen it or not.
+/// The shown state determines the filter, whether the sweeper has stored it or not.
 #[tokio::test]
 async fn states_are_those_that_are_told() {
     let store = TestStore::create().await;
@@ -113,7 +113,7 @@ async fn a_job_that_cannot_be_read_is_left_out() {
     let (oldest, broken, newest) = (store.job().await, store.job().await, store.job().await);
     store.tamper(broken, doc! { "timezone": "Moon/Tranquility" }).await;
     assert_eq!(ids(&listed(&store, &all()).await), [newest, oldest]);
-    // Nor end the list where a page ends with it.
+    // It must not end the list at the end of a page either.
     let page = listed(&store, &JobsWanted { limit: 2, ..all() }).await;
     assert_eq!((ids(&page), page.next_older_than), (vec![newest], Some(broken)));
     let rest = listed(&store, &JobsWanted { older_than: page.next_older_than, ..all() }).await;
@@ -121,7 +121,8 @@ async fn a_job_that_cannot_be_read_is_left_out() {
     store.space.cleanup().await;
 }
 
-/// A page costs what it shows, however many jobs there are: the server says what it read for each list.
+/// A page costs as much as it shows, however many jobs there are: the server's profile gives the
+/// numbers of each list.
 #[tokio::test]
 async fn a_page_reads_little_more_than_it_shows() {
     let store = TestStore::create().await;

@@ -1,4 +1,4 @@
-//! A database of the version before results were documents, brought along by provisioning.
+//! Provisioning migrates a database of the version before results were documents.
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::JobId;
@@ -10,7 +10,7 @@ use mongodb::options::IndexOptions;
 
 use crate::store::TestStore;
 
-/// Of the fixture: 2026-11-29, and some time later.
+/// The time of the fixture: 2026-11-29, and some time later.
 const CREATED_MS: i64 = 1_795_934_700_000;
 const KEY: &str = "3a7bd3e2360a3d29eea436fcfb7e44c735d117c42d1c1835420b6b9942dd4f1b";
 
@@ -61,7 +61,7 @@ fn with(mut job: Document, changes: Document) -> Document {
     job
 }
 
-/// What the commit of that version has set.
+/// The fields that the commit of that version has set.
 fn finished(job: Document, uri: &str, objects: usize) -> Document {
     let objects: Vec<_> = (0..objects)
         .map(|number| doc! { "name": format!("vehicle_{number}.csv.gz"), "bytes": 7_i64 })
@@ -78,7 +78,7 @@ fn finished(job: Document, uri: &str, objects: usize) -> Document {
     with(job, changes)
 }
 
-/// What the adoption of a leader's result has set.
+/// The fields set when a job adopted its leader's result.
 fn adopted(job: Document, leader: u8, uri: &str, objects: usize) -> Document {
     let changes = doc! {
         "epoch": 0_i64, "attempts": 0_i64, "publishedAt": null, "startedAt": at(6), "finishedAt": at(6),
@@ -103,7 +103,7 @@ fn fixture() -> Vec<Document> {
     vec![
         finished(created(1, "a"), "s3://bucket/1/", 2),
         adopted(created(2, "a"), 1, "s3://bucket/1/", 2),
-        // Replaced by one that read the source again.
+        // Replaced by a job that read the source again.
         with(finished(created(3, "b"), "s3://bucket/3/", 1), doc! { "leads": false }),
         finished(created(4, "b"), "s3://bucket/4/", 3),
         with(created(5, "c"), doc! { "publishedAt": at(1), "republished": 0_i64 }),
@@ -122,7 +122,7 @@ fn fixture() -> Vec<Document> {
         with(finished(created(11, "f"), "", 0), gone.clone()),
         // Its leader's result was swept before its own.
         adopted(created(12, "f"), 11, "s3://bucket/11/", 1),
-        // Of the current hour: no key.
+        // Of the current hour: no share key.
         finished(
             with(created(13, "g"), doc! { "shareKey": null, "leads": false, "archive": "zip" }),
             "s3://bucket/13.zip",
@@ -181,7 +181,7 @@ async fn a_database_of_the_version_before_is_brought_along() {
     old_indexes(&store).await;
     store.jobs.provision().await.expect("provisioned");
 
-    // Results, with the objects that jobs had.
+    // The results, with the objects that the jobs had.
     let results: Vec<Document> = store
         .results
         .find(doc! {})
@@ -213,7 +213,7 @@ async fn a_database_of_the_version_before_is_brought_along() {
         assert_eq!(result.get("uri"), store.document(job_id(job)).await.get("exportUri"), "{job}");
     }
 
-    // Jobs that waited for another one wait for a worker, and all active ones go on.
+    // Jobs that waited for another job now wait for a worker, and all active ones continue.
     let waiting = store.document(job_id(6)).await;
     assert!(waiting.get("publishedAt") == Some(&Bson::Null) && waiting.get("runAfter") != Some(&at(0)));
     for number in [5, 6, 14] {
@@ -238,7 +238,7 @@ async fn a_database_of_the_version_before_is_brought_along() {
     let old = doc! { "$or": old };
     assert_eq!(store.stored.count_documents(old).await.expect("a count"), 0);
 
-    // Once more: nothing changes, also where it was interrupted before its last step.
+    // Once more: nothing changes, also after an interruption before the last step.
     let before = all(&store).await;
     store.jobs.provision().await.expect("provisioned");
     old_indexes(&store).await;

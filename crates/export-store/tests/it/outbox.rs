@@ -1,4 +1,5 @@
-//! The outbox: announcements become deliveries, once each, and deliveries are claimed, settled, put off and given up.
+//! The outbox: announcements become deliveries, once each, and deliveries are claimed, settled,
+//! deferred and abandoned.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use mongodb::Collection;
 
 use crate::store::{LEASE, TestStore, ago, client, new_job};
 
-/// A job that has ended and wants it told to this host.
+/// A job that has ended, with a webhook to this host.
 async fn ended_job(store: &TestStore, tenant: &str, host: &str) -> String {
     let mut new = new_job();
     new.tenant = tenant.parse().expect("a tenant");
@@ -90,13 +91,13 @@ async fn a_delivery_that_cannot_be_read_is_given_up() {
     let of_broker = doc! { "channel": "amqp" };
     let strange = doc! { "$set": { "kind": "of a later version" } };
     entries(&store).update_one(of_broker.clone(), strange).await.expect("an answer");
-    assert!(claimed(&outbox, Channel::Amqp).await.is_none(), "it is nobody's");
+    assert!(claimed(&outbox, Channel::Amqp).await.is_none(), "it is abandoned");
     let entry = entries(&store).find_one(of_broker).await.expect("an answer").expect("an entry");
     assert_eq!(entry.get_str("outcome").ok(), Some("given up"), "{entry:#}");
     assert!(entry.get_str("reason").is_ok_and(|reason| reason.contains("is invalid")), "{entry:#}");
     assert!(entry.get_datetime("settledAt").is_ok(), "{entry:#}");
     let due = outbox.due(Channel::Amqp, &Busy::default(), 1).await.expect("an answer");
-    assert_eq!(due, [], "it is in nobody's way");
+    assert_eq!(due, [], "it does not block the others");
     assert!(claimed(&outbox, Channel::Webhook).await.is_some(), "the other goes on");
     store.space.cleanup().await;
 }
@@ -116,7 +117,7 @@ async fn collecting_twice_or_half_comes_to_the_same() {
     let delivery = claimed(&outbox, Channel::Amqp).await.expect("a delivery");
     assert!(outbox.delivered(&delivery).await.expect("an answer"));
 
-    // A relay that died before it took the announcement out.
+    // A relay that died before it removed the announcement.
     store.tamper(id.parse().expect("an id"), doc! { "unannounced": announced }).await;
     assert_eq!(outbox.collect().await.expect("an answer"), 1);
     assert!(claimed(&outbox, Channel::Amqp).await.is_none(), "it was delivered");
@@ -154,12 +155,12 @@ async fn a_claim_holds_for_a_while_and_another_may_follow() {
     change(&store, &id, doc! { "dueAt": ago(Duration::from_secs(1)) }).await;
     let second = claimed(&outbox, Channel::Webhook).await.expect("a delivery");
     assert_eq!((first.attempts, second.attempts), (1, 2));
-    // Whoever lost the claim puts nothing off, gives nothing up and hands nothing back ...
+    // A relay that lost the claim can neither defer nor abandon nor return the delivery ...
     assert_eq!(outbox.failed(&first, "late", AT_ONCE).await.expect("an answer"), Failed::Lost);
     assert!(!outbox.give_up(&first, "late").await.expect("an answer"));
     outbox.hand_back(&first).await.expect("an answer");
     assert!(claimed(&outbox, Channel::Webhook).await.is_none());
-    // ... but what has arrived has arrived.
+    // ... but a delivery that has arrived can always be settled.
     assert!(outbox.delivered(&first).await.expect("an answer"));
     assert!(!outbox.delivered(&second).await.expect("an answer"));
     assert_eq!(outbox.failed(&second, "late", AT_ONCE).await.expect("an answer"), Failed::Lost);
@@ -178,7 +179,7 @@ async fn a_delivery_is_put_off_and_given_up_by_the_server_s_clock() {
     let waits = [
         (AT_ONCE, 0..1_000),
         (PutOff { back_off: BackOff { random: 0.5, ..AT_ONCE.back_off }, ..AT_ONCE }, 29_000..31_000),
-        // The receiver wants more than the back-off has.
+        // The receiver asks for a longer delay than the back-off.
         (PutOff { at_least: Duration::from_mins(2), ..AT_ONCE }, 119_000..121_000),
     ];
     let mut id = String::new();
@@ -191,7 +192,7 @@ async fn a_delivery_is_put_off_and_given_up_by_the_server_s_clock() {
         );
         let due_at = entry(&store, &id).await.get_datetime("dueAt").expect("a time").timestamp_millis();
         let wait_ms = due_at - delivery.claimed_at.timestamp_millis();
-        // To it comes the time from the claim to the failure.
+        // The time from the claim to the failure is added.
         assert!((expected_ms.start..expected_ms.end + 5_000).contains(&wait_ms), "{wait_ms} ms");
         change(&store, &id, doc! { "dueAt": ago(Duration::from_secs(1)) }).await;
     }

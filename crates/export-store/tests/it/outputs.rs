@@ -1,4 +1,4 @@
-//! What a result is to look like and what it is made of, as stored.
+//! The output options and objects of a result, as stored.
 
 use std::num::NonZeroU64;
 
@@ -126,7 +126,7 @@ async fn the_objects_of_a_result_survive_in_their_order() {
         object("Bus_ü.csv.gz", 5_000_000_000_000),
         object("manifest.json", 900),
     ];
-    // And thousands, as large fleets have them.
+    // And thousands, as in large fleets.
     let many = (0..5_000).map(|number| object(&format!("vehicle_{number:05}.parquet"), number)).collect();
     for objects in [objects, many] {
         let id = store.job().await;

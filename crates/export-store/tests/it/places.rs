@@ -1,4 +1,4 @@
-//! Places of running exports: never more than there are, and a dead worker's is free again.
+//! Run slots: never more than the limit, and a dead worker's slot becomes free.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -38,7 +38,7 @@ impl TestPlaces {
         held.iter().map(|place| place.get_str("owner").expect("an owner").to_owned()).collect()
     }
 
-    /// Lets the leases of all places run out.
+    /// Expires the leases of all slots.
     async fn expire(&self) {
         let over = vec![doc! { "$set": { "leaseUntil": ago(Duration::from_millis(1)) } }];
         self.stored.update_many(doc! {}, over).await.expect("an answer");
@@ -86,11 +86,11 @@ async fn the_place_of_a_dead_worker_is_free_after_its_lease_and_no_longer_its_ow
     assert!(test.places.renew(&dead, LEASE).await.expect("an answer"));
 
     test.expire().await;
-    assert!(test.places.renew(&dead, LEASE).await.expect("an answer"), "nobody else wanted it");
+    assert!(test.places.renew(&dead, LEASE).await.expect("an answer"), "no other worker wanted it");
     test.expire().await;
     let other = test.take(one, "other").await.expect("a place");
 
-    // The dead one wakes up: it can neither keep the place nor take it from its new owner.
+    // The dead worker resumes: it can neither keep the slot nor take it from its new holder.
     assert!(!test.places.renew(&dead, LEASE).await.expect("an answer"));
     test.places.give_back(&dead).await.expect("an answer");
     assert_eq!(test.owners().await, BTreeSet::from(["other".to_owned()]));
@@ -98,7 +98,8 @@ async fn the_place_of_a_dead_worker_is_free_after_its_lease_and_no_longer_its_ow
     test.end().await;
 }
 
-/// The primary's clock goes back by an hour, or the next primary's is behind by one: what is stored looks an hour ahead.
+/// The primary's clock is set back by an hour, or the next primary's is an hour behind: stored
+/// times seem to be an hour ahead.
 #[tokio::test]
 async fn a_clock_that_goes_back_keeps_no_place_taken() {
     let test = TestPlaces::create().await;
@@ -106,16 +107,16 @@ async fn a_clock_that_goes_back_keeps_no_place_taken() {
     let given_back = test.take(one, "early").await.expect("a place");
     test.places.give_back(&given_back).await.expect("an answer");
     test.shift(Duration::from_hours(1)).await;
-    let held = test.take(one, "at work").await.expect("nobody has it");
+    let held = test.take(one, "at work").await.expect("it is free");
 
-    // Whoever is at work renews it by the new clock, and keeps it.
+    // A working holder renews it by the new clock, and keeps it.
     test.shift(Duration::from_hours(1)).await;
     assert!(test.places.renew(&held, LEASE).await.expect("an answer"));
     assert!(test.take(one, "other").await.is_none(), "it is held");
-    // A small step costs nobody a place.
+    // A small step of the clock costs no worker its slot.
     test.shift(LEASE / 2).await;
     assert!(test.take(one, "other").await.is_none(), "it is held");
-    // A dead worker's is not kept for an hour.
+    // A dead worker's slot is not held for an hour.
     test.shift(Duration::from_hours(1)).await;
     let other = test.take(one, "other").await.expect("a place");
     assert!(!test.places.renew(&held, LEASE).await.expect("an answer"));
@@ -134,7 +135,7 @@ async fn a_limit_can_be_raised_and_lowered_and_places_that_were_dropped_come_bac
     taken.push(test.take(FIVE, "after it was raised").await.expect("a place"));
     assert!(test.take(FIVE, "one too many").await.is_none());
 
-    // Lowered again: the first three count, whoever has the others.
+    // Lowered again: the first three count, whichever workers hold the others.
     assert!(test.take(THREE, "after it was lowered").await.is_none());
     for place in &taken {
         test.places.give_back(place).await.expect("an answer");

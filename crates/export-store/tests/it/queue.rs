@@ -1,4 +1,4 @@
-//! Questions about jobs that wait.
+//! Queries about waiting jobs.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn tenant(name: &str) -> Tenant {
     name.parse().expect("a tenant")
 }
 
-/// The jobs of a line in which each has a place of its own.
+/// The jobs of a line in which each has its own position.
 async fn jobs(store: &TestStore, own: &Tenant) -> Vec<JobId> {
     store.jobs.line(own).await.expect("a line").places.concat()
 }
@@ -39,7 +39,8 @@ async fn a_line_is_in_the_order_in_which_its_jobs_will_be_begun() {
     assert!(store.jobs.line(&own).await.expect("a line").is_whole);
     assert_eq!(jobs(&store, &own).await, [small, later, large]);
 
-    // Who has waited for more than a quarter of an hour is before those that come now, however large.
+    // A job that has waited for more than a quarter of an hour is before all new jobs, however
+    // large.
     store
         .tamper(
             large,
@@ -49,7 +50,7 @@ async fn a_line_is_in_the_order_in_which_its_jobs_will_be_begun() {
     let line = store.jobs.line(&own).await.expect("a line");
     assert_eq!(line.places, [[large], [small], [later]]);
     assert!((960_000..1_000_000).contains(&line.longest_wait_ms), "{}", line.longest_wait_ms);
-    // What the broker has will be begun first; what a worker has, or has ended, is in no line.
+    // Jobs in the broker will be started first; claimed and ended jobs are in no line.
     assert!(store.jobs.mark_published(later, 0).await.expect("an answer"));
     assert_eq!(jobs(&store, &own).await, [later, large, small]);
     let _running = store.claimed(large, "worker").await;
@@ -112,7 +113,7 @@ async fn recent_exports_are_those_of_the_tenant_or_of_all() {
     let running = made(&store, "own", Priority::Bulk).await;
     let _fence = store.claimed(running, "worker").await;
     made(&store, "own", Priority::Bulk).await;
-    // It shares a result: it took no time.
+    // It shares a result, so it took no time.
     let shared = new_id().to_string();
     let mut copy =
         store.stored.find_one(doc! { "state": "FINISHED", "tenant": "own" }).await.expect("an answer");
@@ -152,7 +153,8 @@ async fn of_a_line_that_is_too_long_the_beginning_is_told() {
     store.space.cleanup().await;
 }
 
-/// With a thousand jobs that have ended, and those of others, no question looks at more jobs than it is about.
+/// With a thousand ended jobs, and jobs of other tenants, no query reads more jobs than its answer
+/// needs.
 #[tokio::test]
 async fn indexes_answer_them() {
     let store = TestStore::create().await;
@@ -203,7 +205,7 @@ async fn indexes_answer_them() {
         assert!(!plan.contains("COLLSCAN"), "{figures:#?}");
         assert!(*keys <= 45 && *documents <= 20, "{figures:#?}");
     }
-    // Counts need no job at all.
+    // Counts are covered by the index and read no job.
     for (plan, _, documents) in &figures[..3] {
         assert_eq!(*documents, 0, "{plan}: {figures:#?}");
     }

@@ -17,7 +17,7 @@ use crate::store::{RETENTION, TestStore, ago, failure, progress, written};
 const SEQUENCES: u64 = 25;
 const STEPS: usize = 40;
 const OWNERS: [&str; 2] = ["worker-a", "worker-b"];
-/// In the records' time now is 0.
+/// In the records, now is 0.
 const PASSED: i64 = -1;
 const ALMOST_OVER: i64 = 3;
 const LEAST_LIFETIME: i64 = 5;
@@ -27,7 +27,7 @@ const KEPT: i64 = 10;
 enum Step {
     Claim(usize),
     Begin(usize),
-    /// With one of the proofs so far, of a claim that holds or of an earlier one.
+    /// With one of the proofs so far, of a current claim or of an earlier one.
     Finish,
     GiveBack(usize),
     Sweep,
@@ -47,8 +47,8 @@ fn step(random: &mut Rng) -> Step {
     }
 }
 
-/// What a worker holds that has begun a result: the proof, the job, its claim, and what it
-/// replaces.
+/// The state of a worker that has begun a result: the proof, the job, its claim, and the result to
+/// be replaced.
 #[derive(Clone)]
 struct Proof {
     writing: Writing,
@@ -149,7 +149,7 @@ fn expected(record: &ResultRecord<String>) -> Seen {
     (state.as_str().to_owned(), *epoch, owner.clone(), uri.clone(), expires_at_ms.is_some(), *is_current)
 }
 
-/// Two jobs that ask for the same, and what is known of them.
+/// Two jobs with the same request, and their known state.
 struct Pair {
     store: TestStore,
     new: [NewJob; 2],
@@ -263,7 +263,7 @@ async fn the_store_follows_the_rules_of_results() {
         waits += steps.iter().filter(|step| matches!(step, Step::Begin(_))).count() - pair.proofs.len();
         store = pair.store;
     }
-    // The sequences get everywhere, or they would prove little.
+    // The sequences must reach every case, or they would prove little.
     assert!(writes > 20 && shares > 5 && waits > 20 && expired > 5, "{writes} {shares} {waits} {expired}");
     store.space.cleanup().await;
 }

@@ -1,4 +1,4 @@
-//! What goes in comes out as it was, whatever it looks like.
+//! Stored values are read back unchanged, whatever they contain.
 
 use bson::{Binary, Bson, Document, doc};
 use export_core::access::AllowedVehicles;
@@ -20,7 +20,7 @@ async fn every_field_of_a_request_survives() {
             output: OutputOptions::default(),
             webhook_url: Some("https://example.com/$url?key={a:1}".parse().expect("an address")),
             fresh: false,
-            // Operators and field paths where the server would evaluate them, were they not literals.
+            // Operators and field paths, which the server would evaluate if they were not literals.
             start_date: "$startDate".to_owned(),
             end_date: "$$NOW – «Ende» 🚌".to_owned(),
             timezone: chrono_tz::Europe::Amsterdam,

@@ -1,5 +1,5 @@
-//! The store does what the rules say, no more and no less: random sequences of changes on a stored job and on a record in memory,
-//! compared after every step. The model checker works on that record.
+//! The store does exactly what the rules say: random sequences of changes on a stored job and on a
+//! record in memory, compared after every step. The model checker works on that record.
 
 use bson::{Bson, Document, doc};
 use export_core::JobId;
@@ -15,11 +15,11 @@ const SEQUENCES: u64 = 40;
 const STEPS: usize = 30;
 const OWNERS: [&str; 2] = ["worker-a", "worker-b"];
 const URI: &str = "s3://bucket/result.zip";
-/// In the record's time now is 0: what is at -1 has passed, what is at 1 has not.
+/// In the record, now is 0: a time of -1 has passed, a time of 1 has not.
 const PASSED: i64 = -1;
 const AHEAD: i64 = 1;
 
-/// One thing that happens.
+/// One step of a sequence.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     MarkPublished { epoch: i64 },
@@ -34,7 +34,7 @@ enum Step {
 
 fn step(random: &mut Rng, epoch: i64) -> Step {
     let owner = OWNERS[random.usize(..2)];
-    // Mostly what a worker would send that holds the last claim, sometimes a claim before it.
+    // Mostly the fence of the last claim, sometimes that of an earlier one.
     let epoch = if random.u8(..4) == 0 { epoch - 1 } else { epoch };
     let held = |transition| Step::Held { transition, epoch, owner };
     match random.u8(..20) {
@@ -68,7 +68,7 @@ fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
     }
 }
 
-/// What the rules make of a step; whether anything changed.
+/// The effect of a step by the rules; returns whether anything changed.
 fn by_the_rules(job: &mut Record<&'static str>, step: Step) -> bool {
     let mut one_of = |transitions: &[Transition], input: &Input<&'static str>| {
         transitions.iter().any(|transition| transition.rule().apply(job, input))
@@ -96,7 +96,7 @@ fn by_the_rules(job: &mut Record<&'static str>, step: Step) -> bool {
     }
 }
 
-/// What the store makes of it; whether anything changed.
+/// The effect of a step in the store; returns whether anything changed.
 async fn by_the_store(store: &TestStore, job_id: JobId, step: Step) -> bool {
     let jobs = &store.jobs;
     match step {
@@ -122,7 +122,7 @@ async fn by_the_store(store: &TestStore, job_id: JobId, step: Step) -> bool {
 async fn held(store: &TestStore, transition: Transition, fence: &Fence) -> bool {
     let jobs = &store.jobs;
     let outcome = match transition {
-        // A heartbeat is made also where it finds that the job is to end.
+        // A heartbeat is made even if it finds that the job is to be cancelled.
         Transition::Heartbeat => {
             return jobs.heartbeat(fence, LEASE, &progress(1.0)).await.expect("an answer") != Held::Lost;
         }
@@ -152,7 +152,7 @@ async fn run_out(store: &TestStore, job_id: JobId, field: &str) -> bool {
 
 /// The parts of a record that do not depend on the time.
 #[derive(Debug, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "what is left of times is whether they are there")]
+#[expect(clippy::struct_excessive_bools, reason = "of times, only their existence is compared")]
 struct Seen {
     state: String,
     epoch: i64,
@@ -227,7 +227,8 @@ async fn the_store_follows_the_rules() {
             let before = job.clone();
             let by_rules = by_the_rules(&mut job, step);
             let by_store = by_the_store(&store, new.id, step).await;
-            // What has happened before is told as success, so that a repeated request is harmless.
+            // A change that was made before is reported as success, so that a repeated request is
+            // idempotent.
             let has_happened = match step {
                 Step::Cancel => before.state == JobState::Cancelled,
                 Step::Held { transition: Transition::Commit, .. } => before.result == Some(URI),
@@ -238,12 +239,12 @@ async fn the_store_follows_the_rules() {
         }
         ends.insert(job.state.as_str());
     }
-    // The sequences get everywhere, or they would prove little.
+    // The sequences must reach every case, or they would prove little.
     assert!(ends.is_superset(&["FINISHED", "FAILED", "CANCELLED", "EXPIRED"].into()), "{ends:?}");
     store.space.cleanup().await;
 }
 
-/// A job that shares a result from the beginning, and every change of it after that.
+/// A job that shares a result from the beginning, and all later changes of it.
 #[tokio::test]
 async fn a_job_created_with_a_result_follows_the_rules() {
     let store = TestStore::create().await;

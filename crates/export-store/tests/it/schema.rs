@@ -1,10 +1,10 @@
-//! What the database itself refuses.
+//! Changes that the database itself refuses.
 
 use bson::{Document, doc};
 
 use crate::store::{TestStore, ago};
 
-/// Changes that no rule makes, tried past the store: each must be refused by the server.
+/// Changes that no rule makes, tried without the store: the server must refuse each.
 #[tokio::test]
 async fn a_job_that_cannot_be_is_not_stored() {
     let store = TestStore::create().await;
@@ -37,7 +37,7 @@ async fn a_job_that_cannot_be_is_not_stored() {
     }
     let outcome = store.stored.insert_one(doc! { "_id": "no job" }).await;
     assert!(outcome.is_err());
-    // Doing it again is harmless.
+    // Provisioning again is safe.
     store.jobs.provision().await.expect("provisioned");
     store.space.cleanup().await;
 }

@@ -1,4 +1,4 @@
-//! Jobs that ask for the same export: one result serves all of them, whatever the timing.
+//! Jobs with the same request: one result serves all of them, whatever the timing.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use export_core::job::{JobState, NewJob, WaitingFor};
 use export_core::result::{ResultObject, WrittenResult};
 use export_core::sharing::ShareKey;
 use export_core::{JobId, TimeRange};
-use export_store::{Begun, Claim, Held, JobStore, SweptResults};
+use export_store::{Begun, Claim, Claimability, Held, JobStore, SweptResults};
 use futures_util::future::join_all;
 
 use crate::store::{LEASE, RETENTION, TestStore, ago, failure, new_job, progress, request, written};
@@ -27,7 +27,7 @@ fn fresh() -> NewJob {
 }
 
 impl TestStore {
-    /// What the worker of a job does next that it has just claimed.
+    /// The next step of the worker that has just claimed a job.
     async fn begun(&self, id: JobId) -> (Begun, export_core::job::Fence) {
         let (job, fence) = self.claimed(id, "worker").await;
         (self.jobs.begin_result(&job, &fence).await.expect("an answer"), fence)
@@ -120,13 +120,13 @@ async fn a_later_job_is_created_finished() {
         assert!(job.started_at.is_some() && job.finished_at == Some(job.created_at));
     }
     assert_eq!(store.get(all[1].id).await.state, JobState::NotStarted, "it asks for a fresh result");
-    // The bucket is about to keep results for less time: all jobs of the result say so.
+    // The bucket now keeps results for less time: all jobs of the result say so.
     store.jobs.limit_retention(Duration::from_mins(10)).await.expect("limited");
     let ends = async |id| store.get(id).await.expires_at.expect("an end");
     let end = store.result(first).await.get_datetime("expiresAt").expect("an end").timestamp_millis();
     assert_eq!(ends(first).await.timestamp_millis(), end);
     assert_eq!(ends(all[0].id).await, ends(first).await);
-    // An estimate learns from a result once.
+    // An estimate counts a result once.
     assert_eq!(store.jobs.outcomes(&all[0].tenant).await.expect("outcomes").len(), 1);
     store.space.cleanup().await;
 }
@@ -166,7 +166,7 @@ async fn a_result_is_shared_only_while_it_is_kept_for_long_enough() {
         )
         .await;
     assert_eq!(store.created(&sharing()).await.state, JobState::Finished);
-    // Kept for longer: an hour is.
+    // Kept for longer: an hour is enough.
     let day_ago = ago(Duration::from_hours(24));
     store.tamper_result(first, doc! { "madeAt": day_ago, "expiresAt": left(Duration::from_mins(59)) }).await;
     let newer = store.created(&sharing()).await;
@@ -231,8 +231,8 @@ async fn a_job_is_committed_with_the_result_of_an_earlier_attempt() {
         let (begun, fence) = store.begun(id).await;
         let Begun::Use(found) = begun else { panic!("{begun:?}") };
         assert_eq!(*found, finished);
-        // So late that its lifetime is over: the commit is refused, and the next claim writes it
-        // anew.
+        // So late that its lifetime is over: the commit is refused, and the next claim writes a new
+        // result.
         store.tamper_result(id, doc! { "expiresAt": ago(Duration::from_secs(1)) }).await;
         let expired_at = Some(store.get(id).await.created_at);
         let expired = export_store::FinishedResult { expires_at: expired_at, ..*found };
@@ -273,8 +273,8 @@ async fn only_what_is_over_by_the_server_s_clock_is_shared() {
         store.space.mongodb.database("admin").run_command(doc! { "hello": 1 }).await.expect("an answer");
     let now_ms = now.get_datetime("localTime").expect("a time").timestamp_millis();
     let this_hour_ms = now_ms - now_ms.rem_euclid(3_600_000);
-    // An hour on either side, so that the turn of an hour during the test changes nothing. A range
-    // that ended four minutes ago is in the current hour, or ended too short a time ago.
+    // An hour of margin on either side, so that the turn of an hour during the test changes
+    // nothing. A range that ended four minutes ago is in the current hour, or ended too recently.
     for (to_ms, is_over) in [
         (this_hour_ms - 5 * 60_000, true),
         (now_ms - 4 * 60_000, false),
@@ -342,7 +342,7 @@ async fn a_job_that_waits_for_a_result_can_be_cancelled() {
     let (_, fence) = store.begun(waiting).await;
     store.jobs.wait_for_result(&fence, Duration::from_hours(1)).await.expect("waits");
     let claim = store.jobs.claim(waiting, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotDue { is_published: false }), "{claim:?}");
+    assert!(matches!(claim, Claim::Refused(Claimability::NotDue { is_published: false })), "{claim:?}");
     store.jobs.cancel(waiting).await.expect("cancelled");
     let job = store.get(waiting).await;
     assert_eq!((job.state, job.waiting_for), (JobState::Cancelled, None));

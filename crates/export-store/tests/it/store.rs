@@ -1,4 +1,4 @@
-//! A job store of one test, with a look behind it.
+//! A job store for one test, with direct access to its documents.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ use uuid::Uuid;
 pub(crate) struct TestStore {
     pub(crate) space: TestSpace,
     pub(crate) jobs: JobStore,
-    /// The same jobs, seen by another client that knows nothing of the store.
+    /// The same jobs, read by another client without the store.
     pub(crate) stored: Collection<Document>,
-    /// The same of results.
+    /// The same results, read by another client without the store.
     pub(crate) results: Collection<Document>,
 }
 
@@ -44,7 +44,7 @@ impl TestStore {
         new.id
     }
 
-    /// A new job in the hands of a worker.
+    /// A new job, claimed by a worker.
     pub(crate) async fn claimed_job(&self, owner: &str) -> Fence {
         let id = self.job().await;
         self.claimed(id, owner).await.1
@@ -54,7 +54,7 @@ impl TestStore {
     pub(crate) async fn claimed(&self, id: JobId, owner: &str) -> (Job, Fence) {
         match self.jobs.claim(id, owner, LEASE).await.expect("an answer") {
             Claim::Claimed(job, fence) => (*job, fence),
-            other => panic!("not claimed: {other:?}"),
+            Claim::Refused(other) => panic!("not claimed: {other:?}"),
         }
     }
 
@@ -71,7 +71,7 @@ impl TestStore {
         self.jobs.commit(fence, &made_up(fence.job_id, result)).await.expect("an answer")
     }
 
-    /// Finishes the result of a claimed job, which nobody else may be writing.
+    /// Finishes the result of a claimed job, which no other worker may be writing.
     pub(crate) async fn finish_result(
         &self,
         job: &Job,
@@ -84,7 +84,7 @@ impl TestStore {
         finished.expect("an answer").expect("still its own")
     }
 
-    /// Does all that a worker does to a job that must be free.
+    /// All steps of a worker for a job that must be free.
     pub(crate) async fn work(&self, id: JobId, uri: &str) -> FinishedResult {
         let (job, fence) = self.claimed(id, "worker").await;
         let finished = self.finish_result(&job, &fence, &written(uri)).await;
@@ -101,7 +101,7 @@ impl TestStore {
         self.stored.find_one(doc! { "_id": id.to_string() }).await.expect("an answer").expect("a document")
     }
 
-    /// Changes the stored document behind the store's back; the changes may use the server's `$$NOW`.
+    /// Changes the stored document without the store; the changes may use the server's `$$NOW`.
     pub(crate) async fn tamper(&self, id: JobId, changes: Document) {
         let outcome = self
             .stored
@@ -110,13 +110,13 @@ impl TestStore {
         assert_eq!(outcome.await.expect("an answer").matched_count, 1);
     }
 
-    /// Lets the lease of a claimed job run out.
+    /// Expires the lease of a claimed job.
     pub(crate) async fn expire_lease(&self, id: JobId) {
         self.tamper(id, doc! { "leaseUntil": ago(Duration::from_secs(1)) }).await;
     }
 }
 
-/// Creates a job as the API does, alone.
+/// Creates a job as the API does, in a call of its own.
 pub(crate) async fn create(jobs: &JobStore, new: &NewJob) -> Created {
     let mut written = jobs.create_all(std::slice::from_ref(new)).await.expect("an answer");
     match (written.pop().expect("one job").expect("an answer"), &new.idempotency) {
@@ -161,7 +161,7 @@ pub(crate) fn new_id() -> JobId {
     JobId::new(Uuid::now_v7())
 }
 
-/// A job that nobody has accepted yet.
+/// A new job, not accepted yet.
 pub(crate) fn new_job() -> NewJob {
     NewJob {
         id: new_id(),

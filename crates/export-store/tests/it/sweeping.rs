@@ -1,14 +1,14 @@
-//! The sweeper: messages that were lost, and workers that never came back.
+//! The sweeper: lost messages, and dead workers.
 
 use std::time::Duration;
 
 use bson::{Bson, doc};
 use export_core::job::JobState;
-use export_store::{Claim, Swept};
+use export_store::{Claim, Claimability, Swept};
 
 use crate::store::{LEASE, LONG_WAIT, NO_WAIT, TestStore, ago};
 
-/// How long a published job may lie unclaimed.
+/// How long a published job may stay unclaimed.
 const QUEUE_AGE: Duration = Duration::from_mins(10);
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_freed_job_waits_before_its_next_attempt() {
     store.expire_lease(id).await;
     store.jobs.sweep_expired_lease(LONG_WAIT).await.expect("an answer").expect("swept");
     let claim = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
-    assert!(matches!(claim, Claim::NotDue { is_published: false }), "{claim:?}");
+    assert!(matches!(claim, Claim::Refused(Claimability::NotDue { is_published: false })), "{claim:?}");
     store.space.cleanup().await;
 }
 
@@ -81,7 +81,7 @@ async fn jobs_whose_messages_were_lost_are_found() {
     let store = TestStore::create().await;
     let (seconds, minutes) = (Duration::from_secs, Duration::from_mins);
 
-    // The dispatcher's, however long they wait.
+    // The dispatcher is responsible for these jobs, however long they wait.
     let never_published = store.job().await;
     store.tamper(never_published, doc! { "createdAt": ago(minutes(60)), "runAfter": ago(minutes(60)) }).await;
     let published = store.job().await;
@@ -93,7 +93,8 @@ async fn jobs_whose_messages_were_lost_are_found() {
         .await;
     let lost_before = store.job().await;
     store.tamper(lost_before, doc! { "runAfter": ago(minutes(12)), "publishedAt": ago(minutes(12)) }).await;
-    // Its message has been coming back through the retry queue for long, but it is due only now.
+    // Its message has been coming back through the retry queue for a long time, but it is due only
+    // now.
     let just_due = store.job().await;
     store.tamper(just_due, doc! { "runAfter": ago(seconds(1)), "publishedAt": ago(minutes(60)) }).await;
     let running = store.claimed_job("worker").await.job_id;
@@ -102,7 +103,7 @@ async fn jobs_whose_messages_were_lost_are_found() {
 
     let found = store.jobs.lost_messages(QUEUE_AGE).await.expect("an answer");
     let found: Vec<_> = found.into_iter().map(|job| job.job_id).collect();
-    assert_eq!(found, [lost_before, lost_in_the_queue], "those that were lost first come first");
+    assert_eq!(found, [lost_before, lost_in_the_queue], "the longest lost jobs come first");
 
     for id in found {
         store.jobs.mark_published(id, 0).await.expect("an answer");
@@ -111,7 +112,7 @@ async fn jobs_whose_messages_were_lost_are_found() {
     store.space.cleanup().await;
 }
 
-/// A job that waits behind long exports is not lost: there are not more and more copies of its message.
+/// A job that waits behind long exports is not lost: its message is not copied more and more often.
 #[tokio::test]
 async fn a_message_is_sent_again_later_each_time_up_to_an_hour() {
     let store = TestStore::create().await;
@@ -126,11 +127,11 @@ async fn a_message_is_sent_again_later_each_time_up_to_an_hour() {
         assert!(!is_found_after(too_soon).await, "after {too_soon} minutes");
         assert!(is_found_after(late).await, "after {late} minutes");
     }
-    // However often.
+    // However often its message was sent.
     store.tamper(id, doc! { "republished": 1_000_000_i64 }).await;
     assert!(!is_found_after(59).await);
     assert!(is_found_after(61).await);
-    // One that is released once more begins anew.
+    // A job that is released once more begins anew.
     store.claimed(id, "worker").await;
     store.expire_lease(id).await;
     store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer").expect("swept");

@@ -1,4 +1,4 @@
-//! The services as throw-away containers, for machines that have a Docker engine and nothing else.
+//! The services as throw-away containers, for machines with nothing but a Docker engine.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -19,24 +19,26 @@ use super::replica_set;
 const DEADLINE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What an AMQP 0-9-1 client says first.
+/// The first bytes of an AMQP 0-9-1 client.
 const AMQP_GREETING: &[u8; 8] = b"AMQP\0\0\x09\x01";
 /// The first byte of the broker's answer: a method frame.
 const AMQP_METHOD_FRAME: u8 = 1;
 
-/// A replica set asks for users only with a key file, which only its owner may read; then the image's own entrypoint takes over.
+/// A replica set authenticates users only with a key file that only its owner can read; then the
+/// image's own entrypoint runs.
 const MONGODB_START: &str = "key=/data/configdb/replica-set.key
 head -c 756 /dev/urandom | base64 -w 0 >$key
 chown mongodb:mongodb $key
 chmod 400 $key
 exec docker-entrypoint.sh mongod --replSet rs0 --keyFile $key --bind_ip_all";
 
-/// Start the database, the broker and the object store in containers, print their addresses as one line of JSON, and
-/// remove them when stdin closes.
+/// Start the database, the broker and the object store in containers, print their addresses as one
+/// line of JSON, and remove them when stdin closes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {}
 
-/// Fails when a container cannot start or does not answer in time; containers that did start are removed.
+/// Fails when a container cannot start or does not answer in time; containers that did start are
+/// removed.
 pub(crate) async fn run(Arguments {}: Arguments) -> anyhow::Result<()> {
     let secret = Uuid::new_v4().simple().to_string();
     let mongodb = GenericImage::new("mongo", "8.0")
@@ -49,7 +51,7 @@ pub(crate) async fn run(Arguments {}: Arguments) -> anyhow::Result<()> {
     let rabbitmq = GenericImage::new("rabbitmq", "4.3.5-management")
         .with_exposed_port(5672.tcp())
         .with_exposed_port(15672.tcp())
-        // The image's own user may come from their own machine only.
+        // By default the image's own user can connect only from the same machine.
         .with_env_var("RABBITMQ_DEFAULT_USER", "testkit")
         .with_env_var("RABBITMQ_DEFAULT_PASS", &secret)
         .start();
@@ -68,7 +70,7 @@ pub(crate) async fn run(Arguments {}: Arguments) -> anyhow::Result<()> {
         format!("mongodb://testkit:{secret}@{mongodb_address}/?directConnection=true&authSource=admin");
     let rabbitmq_address = address(&rabbitmq, 5672).await?;
     let s3_url = format!("http://{}", address(&s3, 9000).await?);
-    // Inside its container the node reaches itself by this name, whatever port it has outside.
+    // Inside its container the node has this name, whatever its port outside is.
     replica_set::ready(&mongodb_uri, "127.0.0.1:27017").await?;
     wait_for_amqp(&rabbitmq_address).await?;
     wait_for_s3(&s3_url, "testkit", &secret).await?;
@@ -92,11 +94,11 @@ pub(crate) async fn run(Arguments {}: Arguments) -> anyhow::Result<()> {
     for container in [mongodb, rabbitmq, s3] {
         container.rm().await.context("a container cannot be removed")?;
     }
-    // The read of stdin may still block a thread, which would keep the runtime from ending.
+    // The read of stdin may still block a thread, and would keep the runtime from ending.
     std::process::exit(0)
 }
 
-/// Host and port at which a container's port is reached from here.
+/// Host and port of a container's port, as seen from this machine.
 async fn address(container: &ContainerAsync<GenericImage>, port: u16) -> anyhow::Result<String> {
     Ok(format!("{}:{}", container.get_host().await?, container.get_host_port_ipv4(port.tcp()).await?))
 }

@@ -1,4 +1,5 @@
-//! Makes a replica set of one node, which transactions, change streams and majority writes need, and its administrator.
+//! Creates a replica set of one node, which transactions, change streams and majority writes need,
+//! and its administrator.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +9,22 @@ use mongodb::Client;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClientOptions, Credential};
 
-/// From an empty data directory to a writable primary takes about three seconds; slow disks get twenty times that.
+/// An empty data directory becomes a writable primary within about three seconds; slow disks get
+/// twenty times that.
 const DEADLINE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(200);
-/// The server's codes.
+/// The server's error codes.
 const UNAUTHORIZED: i32 = 13;
 const AUTHENTICATION_FAILED: i32 = 18;
 const ALREADY_INITIALIZED: i32 = 23;
 
-/// Initiate the replica set rs0 of one node and make the user of its URI an administrator, unless they are there; wait until it is
-/// writable.
+/// Initiate the replica set rs0 of one node and make the user of its URI an administrator, unless
+/// they are there; wait until it is writable.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The node, started with `--replSet rs0`; with the administrator's user if it was started with `--keyFile`, which makes it ask
-    /// for users. The first one can be made from the same machine only.
+    /// The node, started with `--replSet rs0`; with the administrator's user if it was started with
+    /// `--keyFile`, which enables authentication. The first user can only be created from the same
+    /// machine.
     #[arg(long, env = "TEST_MONGODB_URI", hide_env_values = true)]
     uri: String,
 }
@@ -33,7 +36,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ready(&arguments.uri, &member).await
 }
 
-/// Initiates with `member` (host and port as the node itself can reach them) as the only node, and waits.
+/// Initiates with `member` (host and port as the node itself can reach them) as the only node, and
+/// waits.
 pub(crate) async fn ready(uri: &str, member: &str) -> anyhow::Result<()> {
     let mut options = ClientOptions::parse(uri).await?;
     options.direct_connection = Some(true);
@@ -64,7 +68,7 @@ enum Step {
     Waiting,
 }
 
-/// A node, and who administers it.
+/// A node and its administrator.
 struct Node {
     /// Without a user.
     options: ClientOptions,
@@ -82,13 +86,13 @@ impl Node {
         Ok(Client::with_options(options)?.database("admin"))
     }
 
-    /// Does what is next.
+    /// Executes the next step.
     async fn step(&self, config: &Document, initiated: &mut bool) -> Result<Step, Error> {
         let anonymous = self.anonymous()?;
         if !*initiated {
             let initiate = || doc! { "replSetInitiate": config.clone() };
             let mut outcome = anonymous.run_command(initiate()).await;
-            // Where there are users already, one of them has to ask.
+            // If users exist already, only one of them can ask.
             if has_code(&outcome, UNAUTHORIZED) && self.administrator.is_some() {
                 outcome = self.as_administrator()?.run_command(initiate()).await;
             }
@@ -117,7 +121,7 @@ impl Node {
     }
 }
 
-/// Whether the server knows no such user or another password.
+/// Whether the user does not exist, or has another password.
 fn is_refused(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Authentication { .. }) || error_has_code(error, AUTHENTICATION_FAILED)
 }

@@ -24,13 +24,15 @@ pub(crate) struct Arguments {
     /// Its secret.
     #[arg(long, env = "TEST_S3_SECRET_ACCESS_KEY", hide_env_values = true)]
     secret_key: String,
-    /// JSON list of more keys and what they may do: `accessKeyId`, `secretAccessKey` and `policy`, an IAM policy document.
+    /// JSON list of more keys and their permissions: `accessKeyId`, `secretAccessKey` and `policy`,
+    /// an IAM policy document.
     #[arg(long, env = "TEST_S3_IDENTITIES", hide_env_values = true, default_value = "[]")]
     identities: String,
     /// File for a line of JSON about each request that may change something.
     #[arg(long)]
     access_log: Option<PathBuf>,
-    /// Work only where no other program wants the processor (Linux): for measurements of what is not the S3 server.
+    /// Run only when no other program wants the processor (Linux): for measurements of everything
+    /// except the S3 server.
     #[arg(long)]
     pub(crate) in_background: bool,
 }

@@ -1,4 +1,4 @@
-//! Compares a result with the reference export of the same range, straight from the database.
+//! Compares a result with the reference export of the same range, which reads the database itself.
 
 use std::fs::File;
 use std::io::{self, BufReader, Write};
@@ -14,7 +14,8 @@ use export_testkit::reference::{
 use export_testkit::verify;
 use mongodb::Client;
 
-/// Compare a downloaded result with the reference exporter's output: CSVs byte for byte, parquet files cell by cell.
+/// Compare a downloaded result with the reference exporter's output: CSVs byte for byte, parquet
+/// files cell by cell.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The zip, or the folder with the objects of an export without archive.
@@ -25,7 +26,7 @@ pub(crate) struct Arguments {
     /// End of the range, not in it.
     #[arg(long, value_parser = unix_ms)]
     to: i64,
-    /// What the vehicles' databases start with.
+    /// Prefix of the vehicles' databases.
     #[arg(long, env = "VEHICLE_DATABASE_PREFIX", default_value = "vehicle_")]
     vehicle_database_prefix: String,
     /// Vehicles that were asked for, by database name; all without.
@@ -41,13 +42,13 @@ pub(crate) struct Arguments {
     mongodb_uri: String,
 }
 
-/// What was asked for beside the data, by the names and with the defaults of a request.
+/// The output options, by the names and with the defaults of a request.
 #[derive(Debug, clap::Args)]
 struct Output {
     /// How rows are written.
     #[arg(long, value_enum, default_value = "csv")]
     format: ReferenceFormat,
-    /// What the files are packed into.
+    /// How the files are packed.
     #[arg(long, value_enum, default_value = "zip")]
     archive: ReferenceArchive,
     /// How CSVs outside of a zip are compressed.
@@ -85,7 +86,7 @@ impl From<Output> for ReferenceOptions {
     }
 }
 
-/// Prints the result's listing when it is equal, and fails with the differences when not.
+/// Prints the result's listing when it is equal; otherwise fails with the differences.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let request = ReferenceRequest {
         from_ms: arguments.from,

@@ -1,6 +1,8 @@
-//! Vehicles as odd as a database can hold them, and requests that cut through their hours: generated cases for property tests.
+//! Generated cases for property tests: vehicles with every oddity that a database can store, and
+//! requests whose ranges cut through their hours.
 //!
-//! Start at [`case`] for what a server can hold and at [`dump_case`] for what only a folder can.
+//! Start at [`case`] for data that a server can store, and at [`dump_case`] for data that only a
+//! folder can hold.
 
 mod output;
 mod stranger;
@@ -48,13 +50,13 @@ const KEYS: [&str; 20] = [
 /// An export to compare.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What is asked for.
+    /// The request.
     pub request: ReferenceRequest,
-    /// What is stored, by vehicle `vehicle_000`, `vehicle_001` …
+    /// The stored data, by vehicle `vehicle_000`, `vehicle_001` …
     pub vehicles: Vec<SourceVehicle>,
 }
 
-/// What a database may hold: each numeric `_id` once, in order.
+/// Data that a database can store: each numeric `_id` once, in order.
 pub fn case() -> impl Strategy<Value = Case> {
     let from_ms = prop_oneof![(-1_i64..2).prop_map(|hours| hours * HOUR_MS), -HOUR_MS..2 * HOUR_MS];
     let length_ms = prop_oneof![1_i64..3 * HOUR_MS, (1_i64..4).prop_map(|hours| hours * HOUR_MS)];
@@ -89,7 +91,8 @@ pub fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-/// What only a dump may hold besides: documents that no query returns, bytes that are no documents, any order.
+/// Adds data that only a dump can hold: documents that no query returns, bytes that are not
+/// documents, any order.
 pub fn dump_case() -> impl Strategy<Value = Case> {
     let place = || (any::<Index>(), any::<Index>(), any::<Index>());
     let strangers = vec((place(), stranger()), 0..6);
@@ -159,7 +162,7 @@ struct AnyHour {
 fn any_hour(values: Values) -> impl Strategy<Value = AnyHour> {
     let key_order =
         prop_oneof![Just(KeyOrder::Numeric), Just(KeyOrder::Text), any::<u64>().prop_map(KeyOrder::Shuffled)];
-    // Most points share few times, so that columns meet in rows; some lie outside their hour.
+    // Most points share a few times, so that columns meet in rows; some lie outside their hour.
     let time_ms = prop_oneof![8 => (0_i64..200).prop_map(|tenths| tenths * 100), 1 => 0..HOUR_MS, 1 => -5_000..HOUR_MS + 5_000];
     let entries = prop_oneof![1 => Just(Vec::new()), 1 => vec((vec(key(), 1..5), value(values)), 1..8)];
     (
@@ -214,7 +217,8 @@ impl AnyHour {
     }
 }
 
-/// Stores a value under these keys, as deep as the document allows: a point on the way ends the path.
+/// Stores a value under these keys, as deep as the document allows: a point on the way ends the
+/// path.
 fn insert(document: &mut Document, path: &[String], value: Bson) {
     let (last, levels) = path.split_last().expect("paths have a key at least");
     let mut values = document.get_document_mut("values").expect("a fresh hour");

@@ -1,4 +1,4 @@
-//! What a result looks like, and when its range begins: zones have their oddities at certain times.
+//! Generated output options and starts of ranges: time zones have their oddities at certain times.
 
 use crate::reference::{
     ReferenceArchive, ReferenceCompression, ReferenceFormat, ReferenceOptions, ReferenceTimeFormat,
@@ -11,21 +11,23 @@ use proptest::sample::select;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: u64 = 86_400_000;
 
-/// Most rows that a filled range may have in one vehicle: each is compared, in thousands of cases.
+/// Maximum number of rows of a filled range in one vehicle, because each is compared, in thousands
+/// of cases.
 const MOST_FILLED_ROWS: u64 = 5_000;
 
-/// Where a case's data lie; the range begins up to an hour before and two after.
+/// The time of a case's data; the range begins up to an hour before and two after.
 pub(super) fn start_ms() -> impl Strategy<Value = i64> {
     prop_oneof![
         // 2018-11-30T00:00:00Z: no clock changes.
         6 => Just(1_543_536_000_000),
         // Before and after 1970, where an int32 `_id` fits and times are negative.
         4 => Just(-2 * HOUR_MS),
-        // An hour before the clocks change in Amsterdam, and before they do on Lord Howe Island.
+        // An hour before the clocks change in Amsterdam and on Lord Howe Island.
         1 => Just(1_521_936_000_000),
         1 => Just(1_540_684_800_000),
         1 => Just(1_538_836_200_000),
-        // Hours after the first and before the last instant that a range may have: local years are 0 and 10000.
+        // Hours after the first and before the last instant that a range can have: local years are
+        // 0 and 10000.
         1 => Just(-62_135_596_800_000 + 3 * HOUR_MS),
         1 => Just(253_402_300_800_000 - 6 * HOUR_MS),
     ]
@@ -75,7 +77,7 @@ fn step_ms() -> impl Strategy<Value = u64> {
     ]
 }
 
-/// The length of a range, cut where filling it would give too many rows.
+/// The length of a range, cut so that filling it does not give too many rows.
 pub(super) fn bounded_length_ms(length_ms: i64, options: &ReferenceOptions) -> i64 {
     let filled_step_ms = options.step_ms.filter(|_| options.fill_previous);
     let most_ms = filled_step_ms.map_or(u64::MAX, |step_ms| step_ms.saturating_mul(MOST_FILLED_ROWS));

@@ -1,4 +1,5 @@
-//! Documents that only a dump can hold: no query for a range of `_id`s returns them, or no server stores them.
+//! Documents that only a dump can hold: no query for a range of `_id`s returns them, or no server
+//! stores them.
 
 use crate::hour::HourBuilder;
 use crate::reference::StoredDocument;
@@ -8,7 +9,8 @@ use proptest::sample::select;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// One such document. Those with an `_id` of their own start within two hours of the range's start, on a half hour.
+/// One such document. Documents with an `_id` of their own start within two hours of the range's
+/// start, on a half hour.
 #[derive(Clone, Debug)]
 pub(super) struct Stranger {
     kind: Kind,
@@ -27,19 +29,19 @@ enum Kind {
     FractionId,
     /// A good document, perhaps with the `_id` of another one.
     Again,
-    /// As many buckets in each other as there may be.
+    /// As many nested buckets as are allowed.
     Deep,
-    /// One more.
+    /// One bucket more than is allowed.
     TooDeep,
     /// Five bytes.
     Empty,
-    /// No element begins where the first should.
+    /// Where the first element should begin, there is none.
     BrokenBeforeId,
-    /// The closing zero byte is none.
+    /// The closing byte is not zero.
     Unclosed,
     /// An unknown type in a bucket, after a readable `_id`.
     BrokenBucket,
-    /// A text in a bucket that claims to be longer than the document.
+    /// A text in a bucket whose stated length exceeds the document.
     BrokenLength,
     /// Two points with one key in one bucket.
     TwiceTheKey,
@@ -121,7 +123,7 @@ fn encoded(document: &Document) -> Vec<u8> {
     document.to_vec().expect("a document")
 }
 
-/// The document's bytes, changed from where this element begins.
+/// The document's bytes, changed from the start of this element.
 fn damaged(document: &Document, element: &[u8], damage: impl Fn(&mut [u8])) -> Vec<u8> {
     let mut bytes = encoded(document);
     let at = bytes.windows(element.len()).position(|window| window == element);

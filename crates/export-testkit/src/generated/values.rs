@@ -1,17 +1,17 @@
-//! Values of points: everything that BSON has, or what makes a column of numbers.
+//! Generated values of points: every BSON type, or the values of a column of numbers.
 
 use bson::{Bson, doc};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// What the points of one parameter hold, in all vehicles of a case.
+/// The kinds of values of one parameter, in all vehicles of a case.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Values {
     /// Anything.
     Any,
-    /// Numbers that a double holds exactly, and what is rejected.
+    /// Numbers that a double holds exactly, and rejected values.
     Exact,
-    /// The same, but for a few that a double does not hold.
+    /// Like `Exact`, with a few numbers that a double does not hold.
     NearlyExact,
 }
 
@@ -19,7 +19,7 @@ pub(super) fn any_values() -> impl Strategy<Value = Values> {
     prop_oneof![3 => Just(Values::Any), 2 => Just(Values::Exact), 2 => Just(Values::NearlyExact)]
 }
 
-/// A value. One number picks the type and one the value: thousands are made per case.
+/// A value. One number picks the type and one the value, because thousands are made per case.
 pub(super) fn value(values: Values) -> impl Strategy<Value = Bson> {
     (0_u8..36, any::<u64>(), any::<Index>()).prop_map(move |(kind, bits, index)| match values {
         Values::Any => value_of(kind, bits, index),
@@ -28,10 +28,10 @@ pub(super) fn value(values: Values) -> impl Strategy<Value = Bson> {
     })
 }
 
-/// Any value, with kinds that are not numbers or may be too long replaced by short numbers.
+/// Any value; kinds that are not numbers, or may be too long, are replaced by short numbers.
 #[expect(clippy::cast_possible_wrap, reason = "random bits become random numbers")]
 fn exact(kind: u8, bits: u64, index: Index) -> Bson {
-    /// Some are what their nearest double is written as though no double is exactly this.
+    /// Some have the text of their nearest double, although no double equals them.
     const DECIMALS: [&str; 10] = [
         "0.30000000000000004000",
         "1.50",
@@ -55,7 +55,7 @@ fn exact(kind: u8, bits: u64, index: Index) -> Bson {
     }
 }
 
-/// Numbers that a double changes, most of them only just.
+/// Numbers that a double changes, most of them only slightly.
 fn inexact(bits: u64, index: Index) -> Bson {
     const DECIMALS: [&str; 6] = [
         "9007199254740993",

@@ -1,6 +1,7 @@
-//! What real data does, as data and as the CSV that must come of it, written by hand.
+//! The oddities of real data, as data and as the expected CSV, written by hand.
 //!
-//! The expected text is the point of this file: it was derived from the rules by reading, not by running an exporter.
+//! The expected text is the point of this file: it was derived from the rules by reading, not by
+//! running an exporter.
 
 mod vehicles;
 
@@ -8,7 +9,7 @@ use bson::Document;
 
 use crate::hour::{HourBuilder, IdType};
 
-/// Vehicles to be exported together: the columns are the same in every file.
+/// Vehicles to export together: the columns are the same in every file.
 #[derive(Debug, Clone)]
 pub struct OddFleet {
     /// First day, as `startDate` of a request.
@@ -28,7 +29,7 @@ pub struct OddFleet {
 /// One vehicle with one oddity.
 #[derive(Debug, Clone, Default)]
 pub struct OddVehicle {
-    /// Suffix of the database name; says what is odd.
+    /// Suffix of the database name; names the oddity.
     pub suffix: &'static str,
     /// Hour documents by collection.
     pub collections: Vec<(&'static str, Vec<Document>)>,
@@ -36,9 +37,9 @@ pub struct OddVehicle {
     pub csv: &'static str,
     /// Rejected points by reason, sorted by reason.
     pub rejected: Vec<(&'static str, u64)>,
-    /// Points that gave way to another at the same time.
+    /// Points replaced by another at the same time.
     pub duplicates: u64,
-    /// Good points out of the range.
+    /// Valid points out of the range.
     pub outside_range: u64,
     /// Rejected documents by reason.
     pub rejected_documents: Vec<(&'static str, u64)>,
@@ -52,7 +53,7 @@ pub struct OddVehicle {
 const DAY_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
 
-/// One day of vehicles, each with an oddity of its own, over the five usual parameters.
+/// One day of vehicles, each with its own oddity, over the five usual parameters.
 pub fn one_day() -> OddFleet {
     OddFleet {
         start_date: "2018-11-30",

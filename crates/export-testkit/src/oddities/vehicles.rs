@@ -1,4 +1,4 @@
-//! The vehicles of [`super::one_day`], each with one oddity and the file that must come of it.
+//! The vehicles of [`super::one_day`], each with one oddity and its expected file.
 
 use bson::{Bson, doc};
 
@@ -9,7 +9,8 @@ fn hour(number: i64) -> HourBuilder {
     HourBuilder::new(DAY_MS + number * HOUR_MS)
 }
 
-/// Nothing odd: cells of one time share a row, rows are in order of time across hours and parameters.
+/// Without oddities: cells of one time share a row, and rows are in order of time across hours and
+/// parameters.
 pub(super) fn aligned() -> OddVehicle {
     let t = DAY_MS + 12_345;
     OddVehicle {
@@ -105,7 +106,7 @@ pub(super) fn missing_collections() -> OddVehicle {
     }
 }
 
-/// No `levels`, and fields that mean nothing to an export.
+/// Without `levels`, and with fields that an export ignores.
 pub(super) fn no_levels() -> OddVehicle {
     let hour =
         hour(0).without_levels().field("count", 1).field("source", "gateway-7").point(DAY_MS + 714, 99);
@@ -118,7 +119,8 @@ pub(super) fn no_levels() -> OddVehicle {
     }
 }
 
-/// The first millisecond is in, the end is not; a document that starts before the range reaches into it.
+/// The first millisecond is included, the end is not; a document that starts before the range
+/// reaches into it.
 pub(super) fn range_ends() -> OddVehicle {
     let end = DAY_MS + 24 * HOUR_MS;
     let half_hour_before = HourBuilder::new(DAY_MS - HOUR_MS / 2).points([(DAY_MS - 1, 1), (DAY_MS, 2)]);
@@ -133,7 +135,7 @@ pub(super) fn range_ends() -> OddVehicle {
     }
 }
 
-/// Points and documents that cannot be decoded are counted and cost nothing else.
+/// Points and documents that cannot be decoded are counted, and nothing else is lost.
 pub(super) fn rejected() -> OddVehicle {
     let speed = hour(0)
         .points([(DAY_MS, 10), (DAY_MS + 15_000, 20)])

@@ -1,11 +1,11 @@
-//! A file system that is soon full.
+//! A small file system, for tests of a full disk.
 
 use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A file system of its own in memory; unmounted when dropped. Whatever works on it must have ended by then.
+/// A separate file system in memory; unmounted when dropped. Its users must have ended by then.
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: TempDir,
@@ -35,7 +35,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a file that is still open must not keep the mount for ever.
+        // Lazily: a file that is still open must not keep the disk mounted.
         let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
     }
 }

@@ -1,7 +1,8 @@
-//! Servers that belong to one test, which may kill, restart or fill them as it likes.
+//! Servers that belong to one test, which can kill, restart or fill them.
 //!
-//! Each has a folder, free ports that it keeps over restarts, and is gone when dropped, also when the test panics or is killed.
-//! The programs are named by variables that `cargo xtask test` sets.
+//! Each has its own folder and free ports, and keeps the ports over restarts. It is removed when
+//! dropped, also when the test panics or is killed. The programs are named by variables that `cargo
+//! xtask test` sets.
 
 mod disk;
 mod mongod;
@@ -26,8 +27,8 @@ pub(crate) fn program(variable: &str) -> PathBuf {
     }
 }
 
-/// Free ports, different from each other. Below the kernel's ephemeral range, so that no client is likely to take one
-/// between two starts of a server.
+/// Distinct free ports. They are below the kernel's ephemeral range, so that a client is unlikely
+/// to take one between two starts of a server.
 fn free_ports<const N: usize>() -> [u16; N] {
     let mut listeners = Vec::with_capacity(N);
     let mut ports = [0; N];
@@ -38,7 +39,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
         });
         let (number, listener) = listener.unwrap_or_else(|| panic!("no free port"));
         *port = number;
-        // All are held until all are known, so that none is given twice.
+        // All ports are held until all are known, so that none is returned twice.
         listeners.push(listener);
     }
     ports

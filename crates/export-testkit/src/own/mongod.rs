@@ -1,4 +1,4 @@
-//! A MongoDB of one's own: a replica set of one node.
+//! A MongoDB server for one test: a replica set of one node.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ use super::{free_ports, program};
 
 /// Longest wait for the node to be primary.
 const PRIMARY: Duration = Duration::from_mins(1);
-/// Pause between two looks.
+/// Delay between two checks.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a node that steps down stays down, in seconds.
+/// How long a node that steps down cannot become primary again, in seconds.
 const DOWN_SECONDS: i32 = 1;
 
 /// A node with its data and its port.
@@ -28,7 +28,7 @@ pub struct OwnMongod {
 }
 
 impl OwnMongod {
-    /// A new replica set `rs0` of one node, which takes writes. Panics when it does not get there.
+    /// A new, writable replica set `rs0` of one node. Panics when it does not become writable.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         let [port] = free_ports();
@@ -51,34 +51,35 @@ impl OwnMongod {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// For programs that may go to it directly.
+    /// The connection string for programs that connect to it directly.
     pub fn uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", self.port)
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         self.process.take().unwrap_or_else(|| panic!("mongod does not run")).kill();
     }
 
-    /// Ends it in good order.
+    /// Shuts it down normally.
     pub fn stop(&mut self) {
         self.process.take().unwrap_or_else(|| panic!("mongod does not run")).terminate();
     }
 
-    /// Starts it again, on the same data and port, and waits until it takes writes.
+    /// Starts it again on the same data and port, and waits until it is writable.
     pub async fn start_again(&mut self) {
         assert!(self.process.is_none(), "mongod runs already");
         self.open();
         self.until_primary().await;
     }
 
-    /// Makes it a secondary, which ends every operation in hand, and waits until it is primary again.
+    /// Makes it a secondary, which ends every operation in progress, and waits until it is primary
+    /// again.
     pub async fn step_down(&self) {
         let command =
             doc! { "replSetStepDown": DOWN_SECONDS, "secondaryCatchUpPeriodSecs": 0, "force": true };
         if let Err(error) = self.admin().await.run_command(command).await {
-            // A node that steps down may hang up before it answers.
+            // A node that steps down may close the connection before it answers.
             let is_gone = matches!(*error.kind, mongodb::error::ErrorKind::Io(_));
             assert!(is_gone, "mongod does not step down: {error}");
         }
@@ -125,12 +126,12 @@ fn start(folder: &Path, port: u16) -> Start {
         ["--port", &port],
         ["--bind_ip", "127.0.0.1"],
         ["--replSet", "rs0"],
-        // Its own choice would be half of the machine's memory.
+        // The default would be half of the machine's memory.
         ["--wiredTigerCacheSizeGB", "0.25"],
-        // Without others that could take over there is nothing to wait for.
+        // No other node could take over, so there is nothing to wait for.
         ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"],
         ["--setParameter", "diagnosticDataCollectionEnabled=false"],
-        // Fail points: errors and waits that a test asks for.
+        // Fail points: errors and delays that a test injects.
         ["--setParameter", "enableTestCommands=1"],
     ];
     arguments.extend(options.iter().flatten().map(Into::into));

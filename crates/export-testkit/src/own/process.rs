@@ -1,4 +1,4 @@
-//! A server's process, with all that it starts.
+//! A server's process, with all the processes that it starts.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::program::signal;
 
-/// Longest wait for a server to start, or to end when asked to.
+/// Longest wait for a server to start, or to end after a signal.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Pause between two looks.
+/// Delay between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How much of a log a failure shows, in bytes.
 const TAIL: usize = 4_000;
@@ -24,7 +24,7 @@ pub(super) struct Start {
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
     pub(super) environment: Vec<(String, String)>,
-    /// Gets all that it writes.
+    /// The file for all its output.
     pub(super) log: PathBuf,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Process {
     guard: Guard,
 }
 
-/// Kills the group when this process is gone, however it went: it then reads the end of a pipe.
+/// Kills the group when this process ends, in any way: it then reads the end of a pipe.
 #[derive(Debug)]
 struct Guard {
     child: Child,
@@ -44,7 +44,7 @@ struct Guard {
 }
 
 impl Process {
-    /// Starts it. Panics when it cannot be started.
+    /// Starts the server. Panics when it cannot be started.
     pub(super) fn start(start: &Start) -> Self {
         let log = File::options().create(true).append(true).open(&start.log);
         let log = log.unwrap_or_else(|error| panic!("{}: {error}", start.log.display()));
@@ -65,12 +65,12 @@ impl Process {
         Self { child, log: start.log.clone(), guard }
     }
 
-    /// Ends it with everything it has started, without a chance to put anything away.
+    /// Kills the group at once, without a chance to clean up.
     pub(super) fn kill(mut self) {
         self.end();
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Asks the server to end, and waits until it has.
     pub(super) fn terminate(mut self) {
         signal("TERM", &format!("-{}", self.child.id()));
         let asked_at = Instant::now();
@@ -81,17 +81,17 @@ impl Process {
         self.end();
     }
 
-    /// Stops it where it stands, with everything it has started.
+    /// Stops the whole group (SIGSTOP).
     pub(super) fn freeze(&self) {
         signal("STOP", &format!("-{}", self.child.id()));
     }
 
-    /// Lets it go on.
+    /// Resumes the group (SIGCONT).
     pub(super) fn thaw(&self) {
         signal("CONT", &format!("-{}", self.child.id()));
     }
 
-    /// Waits until this is so; panics when the server ends before, or it takes too long.
+    /// Waits until the condition holds; panics when the server ends before, or it takes too long.
     pub(super) fn until(&mut self, what: &str, is_so: impl Fn() -> bool) {
         let started_at = Instant::now();
         while !is_so() {
@@ -126,8 +126,8 @@ impl Process {
     }
 }
 
-/// Whether a process of this group still runs. One that has ended and was not waited for counts as gone, once its last thread has
-/// ended: its files and ports are closed then.
+/// Whether a process of this group still runs. A process that has ended but was not reaped counts
+/// as gone after its last thread has ended: its files and ports are closed then.
 fn is_alive(group: u32) -> bool {
     let processes = fs::read_dir("/proc").unwrap_or_else(|error| panic!("/proc: {error}"));
     processes.filter_map(Result::ok).any(|process| {
@@ -154,7 +154,7 @@ impl Guard {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // What ends the test's own group must not end it.
+            // A signal to the test's own group must not end the server.
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("no shell: {error}"));

@@ -1,4 +1,4 @@
-//! A RabbitMQ node of one's own, apart from every other node of this machine.
+//! A RabbitMQ node for one test, separate from every other node of this machine.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -11,12 +11,13 @@ use tempfile::TempDir;
 use super::process::{Process, Start, is_open};
 use super::{free_ports, program};
 
-/// What a client says first ...
+/// The first bytes of a client.
 const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
-/// ... and how the answer begins: a method frame on channel 0; after the four bytes of its size, method `connection.start`.
+/// The beginning of the answer: a method frame on channel 0; after the four bytes of its size,
+/// method `connection.start`.
 const FRAME_START: [u8; 3] = [1, 0, 0];
 const CONNECTION_START: [u8; 4] = [0, 10, 0, 10];
-/// How long a node that does not speak yet may take to say so.
+/// How long a node without AMQP may take to report its state.
 const ANSWER: Duration = Duration::from_millis(500);
 
 /// A node with its data, its ports and its name server.
@@ -30,20 +31,21 @@ pub struct OwnRabbitmq {
 }
 
 impl OwnRabbitmq {
-    /// A node with these further lines of configuration, for instance `consumer_timeout = 5000`. Panics when it does not start.
+    /// A node with these further lines of configuration, for instance `consumer_timeout = 5000`.
+    /// Panics when it does not start.
     pub fn start(configuration: &[&str]) -> Self {
         Self::start_with(configuration, &[])
     }
 
-    /// The same with parameters of the broker's that its configuration file does not know, for instance
-    /// `("channel_tick_interval", "1000")`.
+    /// Like `start`, with broker parameters that have no setting in the configuration file, for
+    /// instance `("channel_tick_interval", "1000")`.
     pub fn start_with(configuration: &[&str], parameters: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         let [port, name_server_port, distribution_port] = free_ports();
         let home = folder.path().join("home");
         fs::create_dir(&home).unwrap_or_else(|error| panic!("{}: {error}", home.display()));
         let name_server = [
-            // The cookie, which is what lets two nodes talk, lies there.
+            // It contains the cookie with which nodes authenticate each other.
             ("HOME".to_owned(), home.to_string_lossy().into_owned()),
             ("ERL_EPMD_ADDRESS".to_owned(), "127.0.0.1".to_owned()),
             ("ERL_EPMD_PORT".to_owned(), name_server_port.to_string()),
@@ -74,27 +76,27 @@ impl OwnRabbitmq {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// For programs that may go to it directly; this user may do everything.
+    /// For programs that may connect to it directly; this user may do everything.
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
-    /// Its files; every process of the node has the path in its environment.
+    /// Its folder. Every process of the node has the path in its environment.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         self.process.take().unwrap_or_else(|| panic!("RabbitMQ does not run")).kill();
     }
 
-    /// Ends it in good order.
+    /// Shuts it down normally.
     pub fn stop(&mut self) {
         self.process.take().unwrap_or_else(|| panic!("RabbitMQ does not run")).terminate();
     }
 
-    /// Starts it again, on the same data and ports, and waits until it speaks AMQP.
+    /// Starts it again on the same data and ports, and waits until it speaks AMQP.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "RabbitMQ runs already");
         let port = self.port;
@@ -103,12 +105,12 @@ impl OwnRabbitmq {
         self.process = Some(process);
     }
 
-    /// Stops it where it stands, with all its connections open.
+    /// Stops it (SIGSTOP), with all its connections open.
     pub fn freeze(&self) {
         self.process.as_ref().unwrap_or_else(|| panic!("RabbitMQ does not run")).freeze();
     }
 
-    /// Lets it go on.
+    /// Resumes it (SIGCONT).
     pub fn thaw(&self) {
         self.process.as_ref().unwrap_or_else(|| panic!("RabbitMQ does not run")).thaw();
     }
@@ -131,11 +133,11 @@ fn write_configuration(folder: &Path, port: u16, configuration: &[&str], paramet
         parameters.iter().map(|(name, value)| format!("{{{name}, {value}}}")).collect();
     write("advanced.config", &format!("[{{rabbit, [{}]}}].\n", parameters.join(", ")));
     write("enabled_plugins", "[].\n");
-    // Read in place of the machine-wide one.
+    // Read instead of the machine-wide file.
     write("rabbitmq-env.conf", "");
 }
 
-/// The variables that lead a node to its folder and ports, and nowhere else.
+/// The variables that make a node use only its own folder and ports.
 fn settings(folder: &Path, distribution_port: u16) -> Vec<(String, String)> {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let settings = [
@@ -149,7 +151,7 @@ fn settings(folder: &Path, distribution_port: u16) -> Vec<(String, String)> {
         ("RABBITMQ_LOG_BASE", path("log")),
         ("RABBITMQ_LOGS", "-".to_owned()),
         ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
-        // A node that does not start would leave its dump in the working folder.
+        // Otherwise a node that does not start would write its dump to the working folder.
         ("ERL_CRASH_DUMP", path("erl_crash.dump")),
         (
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",

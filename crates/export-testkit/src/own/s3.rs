@@ -1,4 +1,4 @@
-//! An S3 server of one's own.
+//! An S3 server for one test.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::process::{Process, Start, is_open};
 use super::{SmallDisk, free_ports, program};
 
-/// Known to everyone: the server listens on this machine only.
+/// Not secret: the server listens on this machine only.
 const ACCESS_KEY_ID: &str = "exports-test";
 const SECRET_ACCESS_KEY: &str = "exports-test-secret";
 const ACCESS_LOG: &str = "access.log";
@@ -58,13 +58,13 @@ impl OwnS3 {
         (ACCESS_KEY_ID, SECRET_ACCESS_KEY)
     }
 
-    /// Every request so far that may have changed something: a line of JSON for each, in the order of their answers, over all
-    /// starts.
+    /// Every request so far that may have changed something: one line of JSON each, in the order of
+    /// their answers, over all starts.
     pub fn access_log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join(ACCESS_LOG)).unwrap_or_default()
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         self.process.take().unwrap_or_else(|| panic!("the S3 server does not run")).kill();
     }

@@ -11,15 +11,15 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use super::rule::{Direction, HttpAnswer};
 use super::table::{ConnectionId, Table, Verdict};
 
-/// Most bytes that are read at a time.
+/// Maximum number of bytes per read.
 const PIECE_BYTES: usize = 64 << 10;
-/// Most bytes that are kept of what is held back; past them the sender has to wait.
+/// Maximum number of held bytes; beyond it the sender has to wait.
 const HELD_BYTES: usize = 16 << 20;
-/// A throttled connection gets a twentieth of a second's bytes at a time.
+/// A throttled connection gets the bytes of a twentieth of a second at a time.
 const SHARES_PER_SECOND: u32 = 20;
-/// How long a client may take to read an injected answer and hang up.
+/// How long a client may take to read an injected answer and close the connection.
 const HANG_UP: Duration = Duration::from_secs(5);
-/// An answer that says nothing yet.
+/// The beginning of an answer without information.
 const CONTINUE: &[u8] = b"HTTP/1.1 100";
 
 /// How a connection ends.
@@ -37,7 +37,7 @@ struct Pump {
     to: OwnedWriteHalf,
 }
 
-/// Forwards a connection until one side ends it, a rule does, or all are cut.
+/// Forwards a connection until one side or a rule ends it, or all are cut.
 pub(super) async fn serve(inbound: TcpStream, target: String, table: Arc<Table>) {
     let mut gate = table.gate();
     let entered = *gate.borrow_and_update();
@@ -77,7 +77,7 @@ async fn forward(
         Some((_, Ok((End::Reset, _)))) => {
             requests.from.as_ref().set_zero_linger()?;
             requests.to.as_ref().set_zero_linger()?;
-            // Dropped otherwise they would say good-bye first.
+            // Dropped normally, they would be closed with a FIN first.
             requests.to.forget();
             answers.to.forget();
         }
@@ -90,7 +90,8 @@ async fn forward(
 }
 
 impl Pump {
-    /// Passes bytes on, beginning with `piece`. Ends with an answer and the unread bytes of its request, where a rule says so.
+    /// Forwards bytes, beginning with `piece`. If a rule ends the connection with an answer,
+    /// returns it and the unread bytes of its request.
     async fn run(&mut self, mut piece: Vec<u8>) -> io::Result<(End, Option<(HttpAnswer, usize)>)> {
         let mut buffer = vec![0; PIECE_BYTES];
         let (table, connection, direction) = (Arc::clone(&self.table), self.connection, self.direction);
@@ -101,7 +102,7 @@ impl Pump {
                 piece.extend_from_slice(&buffer[..length]);
                 if length == 0 {
                     if direction == Direction::Answers {
-                        // That the server has hung up is news too.
+                        // A close by the server also has to be noticed.
                         table.until(|| !is_held()).await;
                     }
                     return Ok((End::Close, None));
@@ -150,7 +151,8 @@ impl Pump {
     }
 }
 
-/// Waits while bytes are held back, and goes on reading. `false` when their sender has hung up meanwhile.
+/// Waits while bytes are held, and keeps reading. `false` when their sender has closed the
+/// connection meanwhile.
 async fn held(
     table: &Table,
     from: &mut OwnedReadHalf,
@@ -174,7 +176,7 @@ async fn held(
     }
 }
 
-/// How much of a request's body has not been read yet.
+/// The unread part of a request's body.
 fn unread_bytes(piece: &[u8]) -> usize {
     let Some(head_end) = piece.windows(4).position(|window| window == b"\r\n\r\n") else { return 0 };
     let head = String::from_utf8_lossy(&piece[..head_end]).to_lowercase();
@@ -183,7 +185,7 @@ fn unread_bytes(piece: &[u8]) -> usize {
     length.saturating_sub(piece.len() - head_end - 4)
 }
 
-/// Reads the rest of a request and answers it in the server's place.
+/// Reads the rest of a request and answers it instead of the server.
 async fn reply(
     from_client: &mut OwnedReadHalf,
     to_client: &mut OwnedWriteHalf,
@@ -199,7 +201,8 @@ async fn reply(
     }
     to_client.write_all(&answer.bytes()).await?;
     to_client.shutdown().await?;
-    // Closed at once, what the client still sends would be answered with a reset, which can overtake the answer.
+    // After an immediate close, further bytes of the client would be answered with a reset, which
+    // can overtake the answer.
     let hang_up = async { while from_client.read(&mut buffer).await.is_ok_and(|length| length > 0) {} };
     let _ = tokio::time::timeout(HANG_UP, hang_up).await;
     Ok(())

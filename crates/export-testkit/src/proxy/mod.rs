@@ -1,8 +1,9 @@
 //! A TCP proxy in front of any service, for faults that real services do not produce on demand.
 //!
-//! What goes wrong is said by [`Rule`]s: which bytes they wait for, in which direction, and what happens from there on. Rules
-//! come and go while connections are open. Adding one returns a [`Watch`], which reports when the bytes passed, so that a
-//! test knows where the other side is without guessing times.
+//! [`Rule`]s define the faults: the bytes that trigger a rule, their direction, and the effect from
+//! there on. Rules can be added and removed while connections are open. Adding one returns a
+//! [`Watch`], which reports when the bytes passed, so that a test knows the state of the other side
+//! without guessing times.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -17,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! A client sends the head of a request by itself or first, so a request begins where bytes that were read begin. Bytes that
-//! a pattern looks for must be read in one piece, which those of small messages are.
+//! A client sends the head of a request separately or first, so a request begins where a read
+//! begins. The bytes of a pattern must arrive in one read, as those of small messages do.
 
 mod connection;
 mod rule;
@@ -33,7 +34,7 @@ pub use rule::{Direction, Fault, HttpAnswer, Pattern, Rule};
 use table::Table;
 pub use table::Watch;
 
-/// Forwards connections to a service, as far as its rules let it.
+/// Forwards connections to a service, as far as its rules allow.
 ///
 /// Runs on the runtime that starts it and ends with it.
 pub struct Proxy {
@@ -42,7 +43,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a free port of this machine for connections to `target` (`host:port`). Panics when there is no port.
+    /// Listens on a free port of this machine for connections to `target` (`host:port`). Panics
+    /// when no port is free.
     pub async fn start(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.unwrap_or_else(|error| panic!("no free port for a proxy: {error}"));
@@ -53,12 +55,12 @@ impl Proxy {
         Self { address, table }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on this rule holds, for the connections that are open and for new ones.
+    /// Adds this rule, for open and for new connections.
     pub fn add(&self, rule: Rule) -> Watch {
         Table::add(&self.table, rule)
     }
@@ -74,24 +76,24 @@ impl Proxy {
         self.table.set_open(true);
     }
 
-    /// Lets through this many more requests that begin with `start`, for instance `PUT /`. From then on a connection ends where
-    /// one of them comes. All other requests get through.
+    /// Forwards this many more requests that begin with `start`, for instance `PUT /`. After them,
+    /// every such request ends its connection. All other requests are forwarded.
     pub fn refuse_after(&self, let_through: usize, start: &'static str) {
         self.add(Rule::request(Pattern::starting(start), Fault::Close).let_through(let_through));
     }
 
-    /// Lets everything through again, what was held back included: no rule is left.
+    /// Removes all rules and forwards everything again, held bytes included.
     pub fn restore(&self) {
         self.table.lift_all();
         self.table.set_open(true);
     }
 
-    /// Lets connections in again after [`Self::cut`]; rules stay.
+    /// Accepts connections again after [`Self::cut`]; rules stay.
     pub fn restore_connections(&self) {
         self.table.set_open(true);
     }
 
-    /// How many connections were made so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.table.connections()
     }

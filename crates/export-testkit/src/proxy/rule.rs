@@ -1,8 +1,8 @@
-//! What a proxy is to do, and when.
+//! The rules of a proxy: what it does, and when.
 
 use std::time::Duration;
 
-/// The way that bytes go.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the server.
@@ -19,17 +19,17 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// Whatever comes.
+    /// Any bytes.
     pub fn any() -> Self {
         Self::default()
     }
 
-    /// What begins with these bytes, for instance `PUT /`.
+    /// Bytes that begin with these, for instance `PUT /`.
     pub fn starting(start: impl AsRef<[u8]>) -> Self {
         Self { start: start.as_ref().to_vec(), inside: Vec::new() }
     }
 
-    /// The same, if it also contains these bytes.
+    /// Also requires these bytes.
     #[must_use]
     pub fn containing(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.inside.push(bytes.as_ref().to_vec());
@@ -42,27 +42,30 @@ impl Pattern {
     }
 }
 
-/// What happens to a connection from the matched bytes on.
+/// The effect on a connection from the matched bytes on.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// Nothing: the rule only watches.
     None,
-    /// Bytes in this direction go nowhere, the matched ones included; the connection stays open. When the rule is lifted
-    /// they go on, unless their sender has gone meanwhile: then they are lost.
+    /// Bytes in this direction are held, the matched ones included; the connection stays open. When
+    /// the rule is removed they are forwarded; if their sender has closed the connection meanwhile,
+    /// they are lost.
     Hold(Direction),
-    /// Nothing goes anywhere, and new connections are accepted but lead nowhere: a server that says nothing.
+    /// Nothing is forwarded in either direction, and new connections are accepted without reaching
+    /// the server: an unresponsive server.
     Silence,
-    /// The connection ends in good order, before the matched bytes.
+    /// The connection is closed normally, before the matched bytes.
     Close,
     /// The connection is reset (RST on both sides), before the matched bytes.
     Reset,
-    /// Each piece of this direction (64 KiB at most) takes so much longer.
+    /// Each piece in this direction (64 KiB at most) is delayed by this long.
     Delay(Direction, Duration),
     /// Limits this direction to this many bytes per second.
     Throttle(Direction, u64),
-    /// The request gets through and is acted upon; its answer is swallowed, and the connection reset.
+    /// The request reaches the server, which executes it; its answer is dropped, and the connection
+    /// reset.
     LoseReply,
-    /// The request, HTTP, does not get through; its client gets this answer.
+    /// The HTTP request does not reach the server; its client gets this answer.
     Answer(HttpAnswer),
 }
 
@@ -79,22 +82,22 @@ impl Fault {
         })
     }
 
-    /// S3 asks for less haste: 503.
+    /// S3 asks the client to slow down: 503.
     pub fn slow_down() -> Self {
         Self::s3_error(503, "SlowDown")
     }
 
-    /// S3 is broken: 500.
+    /// S3 fails: 500.
     pub fn internal_error() -> Self {
         Self::s3_error(500, "InternalError")
     }
 
-    /// S3 does not let this client do it: 403.
+    /// S3 denies access to this client: 403.
     pub fn access_denied() -> Self {
         Self::s3_error(403, "AccessDenied")
     }
 
-    /// Whether bytes of this direction are kept back.
+    /// Whether bytes in this direction are held.
     pub(super) fn holds(&self, direction: Direction) -> bool {
         match self {
             Self::Silence => true,
@@ -125,7 +128,7 @@ impl HttpAnswer {
     }
 }
 
-/// A fault and what sets it off.
+/// A fault and its trigger.
 #[derive(Debug, Clone)]
 pub struct Rule {
     pub(super) direction: Direction,
@@ -138,7 +141,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// From a request like this on, on its connection.
+    /// Starts with a request like this, on its connection.
     pub fn request(pattern: Pattern, fault: Fault) -> Self {
         let answer = Pattern::any();
         Self {
@@ -152,13 +155,13 @@ impl Rule {
         }
     }
 
-    /// From bytes like these from the server on, on their connection.
+    /// Starts when the server sends bytes like these, on their connection.
     pub fn answer(pattern: Pattern, fault: Fault) -> Self {
         Self { direction: Direction::Answers, ..Self::request(pattern, fault) }
     }
 
-    /// On every connection, and at once. For faults that last: [`Fault::Hold`], [`Fault::Silence`], [`Fault::Delay`],
-    /// [`Fault::Throttle`].
+    /// Applies to every connection, at once. For lasting faults: [`Fault::Hold`],
+    /// [`Fault::Silence`], [`Fault::Delay`], [`Fault::Throttle`].
     pub fn always(fault: Fault) -> Self {
         Self { is_for_all: true, ..Self::request(Pattern::any(), fault) }
     }
@@ -177,8 +180,9 @@ impl Rule {
         self
     }
 
-    /// What of the server counts as the answer to a matched request, for [`Watch::until_answered`](super::Watch::until_answered)
-    /// and [`Fault::LoseReply`]: where a protocol has other messages in between, any bytes are not the answer.
+    /// The bytes of the server that count as the answer to a matched request, for
+    /// [`Watch::until_answered`](super::Watch::until_answered) and [`Fault::LoseReply`]: in a
+    /// protocol with other messages in between, not any bytes are the answer.
     #[must_use]
     pub fn answered_by(mut self, pattern: Pattern) -> Self {
         self.answer = pattern;

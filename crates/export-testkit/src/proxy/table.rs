@@ -1,4 +1,4 @@
-//! The rules of a proxy, and what has become of each.
+//! The rules of a proxy, and the state of each.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,23 +9,23 @@ use tokio::sync::watch;
 
 use super::rule::{Direction, Fault, HttpAnswer, Rule};
 
-/// Longest wait for something to come by.
+/// Longest wait for matching bytes.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Names a connection within its proxy.
+/// Identifies a connection within its proxy.
 pub(super) type ConnectionId = usize;
 
-/// All rules, and whether connections are let in at all.
+/// All rules, and whether connections are accepted.
 #[derive(Default)]
 pub(super) struct Table {
     entries: Mutex<Vec<Entry>>,
     connections: AtomicUsize,
-    /// Counts changes of the entries and what came by.
+    /// Counts the changes of the entries and the matching bytes.
     changed: watch::Sender<u64>,
     gate: watch::Sender<Gate>,
 }
 
-/// Whether connections are let in, and how often all were ended.
+/// Whether connections are accepted, and how often all were ended.
 #[derive(Clone, Copy)]
 pub(super) struct Gate {
     pub(super) is_open: bool,
@@ -44,9 +44,9 @@ struct Entry {
     is_lifted: bool,
     seen: usize,
     answered: usize,
-    /// Connections on which it was set off.
+    /// Connections on which the rule was triggered.
     on: BTreeSet<ConnectionId>,
-    /// Connections on which the server's answer is awaited.
+    /// Connections on which the server's answer is pending.
     awaits: BTreeSet<ConnectionId>,
 }
 
@@ -58,13 +58,13 @@ impl Entry {
 
 /// What to do with bytes that were just read.
 pub(super) enum Verdict {
-    /// Pass them on, when nothing holds them.
+    /// Forward them, once nothing holds them.
     Pass,
-    /// End the connection in good order.
+    /// Close the connection normally.
     Close,
-    /// Reset it.
+    /// Reset the connection.
     Reset,
-    /// Answer in the server's place.
+    /// Answer instead of the server.
     Answer(HttpAnswer),
 }
 
@@ -112,7 +112,7 @@ impl Table {
         self.changed.subscribe()
     }
 
-    /// Waits until this is so; asked again at every change.
+    /// Waits until the condition holds; it is checked at every change.
     pub(super) async fn until(&self, is_so: impl Fn() -> bool) {
         // The sender lives as long as the table.
         let _ = self.changes().wait_for(|_| is_so()).await;
@@ -126,7 +126,7 @@ impl Table {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Sets off the rules that wait for these bytes, and says what becomes of the bytes.
+    /// Triggers the rules that wait for these bytes, and returns what to do with the bytes.
     pub(super) fn inspect(&self, connection: ConnectionId, direction: Direction, bytes: &[u8]) -> Verdict {
         let mut verdict = Verdict::Pass;
         for entry in self.locked().iter_mut().filter(|entry| !entry.is_lifted) {
@@ -164,14 +164,14 @@ impl Table {
         verdict
     }
 
-    /// Whether bytes of this direction are kept back on this connection.
+    /// Whether bytes in this direction are held on this connection.
     pub(super) fn is_held(&self, connection: ConnectionId, direction: Direction) -> bool {
         let entries = self.locked();
         let mut in_force = entries.iter().filter(|entry| entry.is_in_force(connection));
         in_force.any(|entry| entry.rule.fault.holds(direction))
     }
 
-    /// Whether the server is not to hear of new connections.
+    /// Whether new connections must not reach the server.
     pub(super) fn is_silent(&self) -> bool {
         let is_silence = |entry: &Entry| {
             !entry.is_lifted && entry.rule.is_for_all && matches!(entry.rule.fault, Fault::Silence)
@@ -179,7 +179,7 @@ impl Table {
         self.locked().iter().any(is_silence)
     }
 
-    /// Wait before each piece of this direction, and bytes per second.
+    /// Delay of each piece in this direction, and bytes per second.
     pub(super) fn pace(&self, connection: ConnectionId, direction: Direction) -> (Duration, Option<u64>) {
         let entries = self.locked();
         let in_force = entries.iter().filter(|entry| entry.is_in_force(connection));
@@ -192,7 +192,7 @@ impl Table {
         })
     }
 
-    /// The connection is no more; what was awaited on it will not come.
+    /// The connection has ended; pending answers on it will not arrive.
     pub(super) fn forget(&self, connection: ConnectionId) {
         for entry in self.locked().iter_mut() {
             entry.on.remove(&connection);
@@ -215,23 +215,26 @@ impl Watch {
         self.table.locked()[self.index].seen
     }
 
-    /// How many requests that set the rule off were answered by the server, whether or not the answer got through.
+    /// Number of triggering requests that the server has answered, whether or not the answer was
+    /// forwarded.
     pub fn answered(&self) -> usize {
         self.table.locked()[self.index].answered
     }
 
-    /// Waits until bytes like those of the rule have come by so often in all. Panics after a bounded wait.
+    /// Waits until bytes that match the rule have passed this many times in total. Panics after a
+    /// bounded wait.
     pub async fn until_seen(&self, times: usize) {
         self.until("seen", times, Self::seen).await;
     }
 
-    /// Waits until the server has answered this many requests that triggered the rule. What is held back has then happened,
-    /// and its client does not know. Panics after a bounded wait.
+    /// Waits until the server has answered this many requests that triggered the rule. The held
+    /// requests have then been executed, and their client does not know. Panics after a bounded
+    /// wait.
     pub async fn until_answered(&self, times: usize) {
         self.until("answered", times, Self::answered).await;
     }
 
-    /// Ends the rule; what it held back goes on.
+    /// Removes the rule; held bytes are forwarded.
     pub fn lift(&self) {
         self.table.locked()[self.index].is_lifted = true;
         self.table.note_change();

@@ -5,7 +5,7 @@ use bson::Bson;
 /// Below this every integral double is one exact integer: 2^53.
 const EXACT_INTEGERS_END: f64 = 9_007_199_254_740_992.0;
 
-/// Text of a cell, in quotes where a CSV needs them, and whether a formula guard was put in front of it.
+/// Text of a cell, quoted if CSV requires it, and whether a formula guard was put in front of it.
 pub(super) fn csv(value: &Bson, guard: bool) -> (String, bool) {
     let plain = text(value).expect("the walk has rejected what is no cell");
     match value {
@@ -69,8 +69,9 @@ fn decimals_of(text: &str) -> usize {
     text.split_once('.').map_or(0, |(_, decimals)| decimals.len())
 }
 
-/// Where two texts of the same length read back as `value` and are equally near, the one with the even last digit is
-/// meant, as in Python. Shortest formatting of the standard library takes the other at times, fixed precision does not.
+/// If two texts of the same length read back as `value` and are equally near, the one with the even
+/// last digit is correct, as in Python. The standard library's shortest formatting sometimes takes
+/// the other one; fixed precision does not.
 fn nearest_even(value: f64, shortest: String, rounded: &str) -> String {
     if rounded.parse() == Ok(value) { rounded.to_owned() } else { shortest }
 }

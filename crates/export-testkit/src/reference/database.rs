@@ -1,4 +1,4 @@
-//! The reference's reading side: the ordinary driver, owned documents, one vehicle at a time.
+//! The reference's reader: the ordinary driver, owned documents, one vehicle at a time.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,9 @@ use super::{
     ReferenceExport, ReferenceFormat, ReferenceRequest, SourceVehicle, StoredDocument, default_columns,
 };
 
-/// Exports all vehicles (or those asked for) whose databases start with `prefix`. A whole vehicle is held in memory.
-/// For parquet everything is read twice, since types depend on all vehicles. Fails when the database does.
+/// Exports all vehicles (or the requested ones) whose databases start with `prefix`. A whole
+/// vehicle is held in memory. For parquet everything is read twice, because types depend on all
+/// vehicles. Fails when the database does.
 pub async fn export_database(
     client: &Client,
     prefix: &str,
@@ -53,7 +54,7 @@ pub async fn export_database(
     Ok(ReferenceExport { parameters, types, vehicles })
 }
 
-/// The documents of one vehicle that a service would ask for.
+/// The documents of one vehicle that a service would read.
 async fn load(
     database: &Database,
     request: &ReferenceRequest,
@@ -76,7 +77,7 @@ async fn load(
     Ok(source)
 }
 
-/// Real collections only: no views, nothing of the server's own.
+/// Only real collections: no views, and none of the server's own.
 async fn collections(database: &Database) -> mongodb::error::Result<Vec<String>> {
     let specifications: Vec<_> = database.list_collections().await?.try_collect().await?;
     Ok(specifications

@@ -1,4 +1,4 @@
-//! Everything in memory, sorted, written.
+//! The export itself: everything in memory, sorted, written.
 
 use bson::Bson;
 use chrono_tz::Tz;
@@ -11,11 +11,13 @@ use super::{
     cell, default_columns, time,
 };
 
-/// Exports the given vehicles, in any order. A vehicle that is asked for and not given gets an empty file.
+/// Exports the given vehicles, in any order. A requested vehicle that is not given gets an empty
+/// file.
 ///
-/// The documents are taken as a dump gives them. Those whose numeric `_id` is out of the range that a source is asked for
-/// (from − 3,599,999 ms ≤ `_id` < to) are passed over without a count, as a query would; an `_id` that is no number at all, which
-/// no query returns, is rejected, and so are bytes that are no document.
+/// The documents are in the order of a dump. Documents whose numeric `_id` is outside the range
+/// that a source is queried for (from − 3,599,999 ms ≤ `_id` < to) are skipped without being
+/// counted, like in a query. An `_id` that is not a number, which no query returns, is rejected,
+/// and so are bytes that are not a document.
 pub fn export_documents(request: &ReferenceRequest, vehicles: &[SourceVehicle]) -> ReferenceExport {
     let mut chosen: Vec<SourceVehicle> = match &request.vehicles {
         None => vehicles.to_vec(),
@@ -80,7 +82,7 @@ pub(super) fn write_vehicle(
     vehicle
 }
 
-/// The file, and how many of its cells are guarded.
+/// The file, and the number of its guarded cells.
 fn csv(request: &ReferenceRequest, columns: &[String], rows: &Rows) -> (Vec<u8>, u64) {
     let zone: Tz = request.options.timezone.parse().expect("an IANA zone");
     let mut guarded_count = 0;

@@ -1,8 +1,9 @@
-//! The oracle: what an export must be, computed in the simplest way there is.
+//! The oracle: the correct output of an export, computed in the simplest way.
 //!
-//! It reads owned documents with the ordinary driver, keeps everything in memory, sorts it and writes text with the
-//! standard library. What a parquet file must hold it says as columns of values. It shares no code with the engine, on
-//! purpose: what both agree on was written twice.
+//! It reads owned documents with the ordinary driver, keeps everything in memory, sorts it and
+//! writes text with the standard library. The expected content of a parquet file is given as
+//! columns of values. It shares no code with the engine, on purpose: each fact on which both agree
+//! was written twice.
 //!
 //! Start at [`export_database`] (reads a server) or [`export_documents`] (is given the documents).
 
@@ -34,21 +35,22 @@ pub struct ReferenceRequest {
     pub from_ms: i64,
     /// First millisecond after the range, unix time.
     pub to_ms: i64,
-    /// Databases of the vehicles asked for; `None` means all.
+    /// Databases of the requested vehicles; `None` means all.
     pub vehicles: Option<Vec<String>>,
-    /// The columns asked for, in their order; `None` means all collections, in the default order.
+    /// The requested columns, in their order; `None` means all collections, in the default order.
     pub parameters: Option<Vec<String>>,
-    /// What the result looks like.
+    /// The output options.
     pub options: ReferenceOptions,
 }
 
-/// One vehicle as stored: its database's name, and the hour documents of each of its collections.
+/// One stored vehicle: its database's name, and the hour documents of each of its collections.
 #[derive(Debug, Clone, Default)]
 pub struct SourceVehicle {
     /// Database name.
     pub database: String,
-    /// Hour documents by collection, as they stand in a dump's file. They are exported in the order of their `_id`s, those of
-    /// one `_id` as they stand here. A collection without documents is not a missing one.
+    /// Hour documents by collection, in the order of a dump's file. They are exported in the order
+    /// of their `_id`s; documents with the same `_id` keep their order. A collection without
+    /// documents is not a missing one.
     pub collections: BTreeMap<String, Vec<StoredDocument>>,
 }
 
@@ -57,68 +59,71 @@ pub struct SourceVehicle {
 pub struct ReferenceExport {
     /// Column names after `time`, the same in every file.
     pub parameters: Vec<String>,
-    /// The types of these columns. Mean something in parquet only.
+    /// The types of these columns. Only used for parquet.
     pub types: Vec<ColumnType>,
     /// The vehicles, sorted by database name.
     pub vehicles: Vec<ReferenceVehicle>,
 }
 
-/// One vehicle's file and the numbers that a manifest must give for it.
+/// One vehicle's file and the expected numbers in its manifest entry.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReferenceVehicle {
     /// Database name.
     pub database: String,
     /// Name of the file: the entry of an archive, or an object's.
     pub file_name: String,
-    /// The whole file, not compressed; nothing when the format is parquet.
+    /// The whole file, not compressed; empty when the format is parquet.
     pub csv: Vec<u8>,
     /// The content of the file when the format is parquet.
     pub table: Option<ReferenceTable>,
     /// Rows of the file, the header not counted.
     pub rows: u64,
-    /// Points shown per column where they belong, nulls included. Every column of the export has an entry.
+    /// Points shown in their rows per column, nulls included. Every column of the export has an
+    /// entry.
     pub points: BTreeMap<String, u64>,
     /// Time of the first row, unix milliseconds.
     pub first_time_ms: Option<i64>,
     /// Time of the last row, unix milliseconds.
     pub last_time_ms: Option<i64>,
-    /// Everything met where a point belongs, in all documents that were read and not rejected as a whole.
+    /// Everything found in the place of a point, in all documents that were read and not rejected
+    /// as a whole.
     pub points_read: u64,
-    /// Good points before or after the range.
+    /// Valid points before or after the range.
     pub outside_range: u64,
-    /// Points that gave way to a later one at the same time in the same collection.
+    /// Points replaced by a later one at the same time in the same collection.
     pub duplicates: u64,
-    /// Good points of the range that rows of intervals do not show.
+    /// Valid points of the range that rows of intervals do not show.
     pub resampled_away: u64,
-    /// Cells that repeat the last value known.
+    /// Cells that repeat the last known value.
     pub filled: u64,
-    /// Points that are none, by reason: `invalidKey`, `documentValue`, `unsupportedType`, `outsideHour`.
+    /// Invalid points, by reason: `invalidKey`, `documentValue`, `unsupportedType`, `outsideHour`.
     pub rejected_points: BTreeMap<String, Rejections>,
-    /// Whole documents that could not be read, by reason: `invalidId`, `missingValues`, `malformed`. Their points are not counted.
+    /// Whole documents that could not be read, by reason: `invalidId`, `missingValues`,
+    /// `malformed`. Their points are not counted.
     pub rejected_documents: BTreeMap<String, Rejections>,
-    /// Cells that got an apostrophe so that no spreadsheet takes them for a formula.
+    /// Cells with a leading apostrophe, so that no spreadsheet interprets them as a formula.
     pub guarded: u64,
-    /// Columns of the export that this vehicle has no collection for, in column order.
+    /// Columns of the export for which this vehicle has no collection, in column order.
     pub missing_collections: Vec<String>,
 }
 
-/// What was rejected for one reason.
+/// The items rejected for one reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rejections {
-    /// How many.
+    /// Their number.
     pub count: u64,
     /// The first three by hour, column and path.
     pub samples: Vec<ReferenceSample>,
 }
 
-/// Where something rejected is.
+/// The location of a rejected item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferenceSample {
     /// The collection.
     pub parameter: String,
     /// The document's `_id` as text.
     pub document: String,
-    /// The keys from `values` to the point, joined by `/`; nothing for a whole document.
+    /// The keys from `values` to the point, joined by `/`; empty for a whole document.
     pub path: String,
 }
 
@@ -138,7 +143,7 @@ impl ReferenceVehicle {
         self.rejected_documents.values().map(|rejections| rejections.count).sum()
     }
 
-    /// Whether every point read is accounted for.
+    /// Whether the numbers of points reconcile.
     pub fn reconciles(&self) -> bool {
         self.points_read
             == self.cells_written()
@@ -149,7 +154,7 @@ impl ReferenceVehicle {
     }
 }
 
-/// The columns when none are asked for: the well-known ones first, then the others bytewise.
+/// The columns when none are requested: the well-known ones first, then the others bytewise.
 fn default_columns<'a>(collections: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     const FIRST: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
     let mut columns: Vec<String> = collections.into_iter().map(str::to_owned).collect();

@@ -1,25 +1,25 @@
-//! What a result looks like, in types of the oracle's own.
+//! Output options, in the oracle's own types.
 
 use clap::ValueEnum;
 
-/// Everything about an export that is not which data it holds. The default is a zip of plain CSVs.
+/// All options of an export except its data. The default is a zip of plain CSVs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferenceOptions {
     /// How rows are written.
     pub format: ReferenceFormat,
-    /// What the files are packed into.
+    /// The packaging of the files.
     pub archive: ReferenceArchive,
-    /// How CSVs that are objects of their own are compressed; means nothing otherwise.
+    /// How CSVs that are separate objects are compressed; otherwise ignored.
     pub compression: ReferenceCompression,
     /// How a CSV writes times.
     pub time_format: ReferenceTimeFormat,
     /// IANA name of the zone of RFC 3339 times.
     pub timezone: String,
-    /// Whether a CSV's strings are guarded against being taken for formulas.
+    /// Whether a CSV's strings are guarded against interpretation as formulas.
     pub guard: bool,
     /// Length of an interval in milliseconds, at least 1; `None` is one row per point.
     pub step_ms: Option<u64>,
-    /// Whether an interval shows the last value known. Means nothing without a step.
+    /// Whether an interval shows the last known value. Ignored without a step.
     pub fill_previous: bool,
 }
 
@@ -50,7 +50,7 @@ impl ReferenceOptions {
         format!("{database}.{ending}")
     }
 
-    /// The compression that a file of this export has by itself: only CSVs outside of a zip have one.
+    /// The compression of a single file of this export: only CSVs outside of a zip have one.
     pub fn packed_as(&self) -> ReferenceCompression {
         match (self.format, self.archive) {
             (ReferenceFormat::Csv, ReferenceArchive::None) => self.compression,
@@ -68,12 +68,12 @@ pub enum ReferenceFormat {
     Parquet,
 }
 
-/// What the files of an export are packed into.
+/// The packaging of an export's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ReferenceArchive {
     /// One zip.
     Zip,
-    /// A file of its own for each vehicle, and one for the manifest.
+    /// A separate file for each vehicle, and one for the manifest.
     None,
 }
 

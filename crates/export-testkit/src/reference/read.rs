@@ -1,4 +1,5 @@
-//! The reading half: one vehicle's documents → good points by time, and what became of all the others.
+//! The reading half: from one vehicle's documents to valid points by time, and counts of all
+//! others.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use super::stored::{Fields, Malformed, Stored, StoredDocument, id_text, read_fie
 use super::walk::{self, Entry};
 use super::{ReferenceRequest, ReferenceSample, Rejections, SourceVehicle};
 
-/// How long before the range a document may begin that still reaches into it: one hour less a millisecond.
+/// A document that begins at most this long before the range reaches into it: one hour less a
+/// millisecond.
 pub(super) const REACH_MS: i64 = 3_599_999;
 
 /// Samples kept for each reason.
@@ -17,7 +19,8 @@ const MOST_SAMPLES: usize = 3;
 /// One vehicle as read.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// Good points of the range by column and time; of several at one time the last in path order.
+    /// Valid points of the range by column and time; of several at one time, the last in path
+    /// order.
     pub(super) columns: Vec<BTreeMap<i64, Bson>>,
     /// Columns without a collection.
     pub(super) missing_collections: Vec<String>,
@@ -28,7 +31,8 @@ pub(super) struct Reading {
     pub(super) rejected_documents: BTreeMap<String, Rejections>,
 }
 
-/// Something rejected, and where it stands among all that is: by hour, then by column. Within these it stays as it came.
+/// A rejected item, and its position among all of them: by hour, then by column. Within these the
+/// input order is kept.
 struct Rejected {
     hour_ms: i64,
     column: usize,
@@ -79,7 +83,8 @@ pub(super) fn read_vehicle(
 }
 
 impl Reading {
-    /// Counts what was met, and keeps it when it is a point of the range. Gives back reason and path of what is none.
+    /// Counts an item, and keeps it if it is a point of the range. Returns the reason and path of
+    /// an invalid one.
     fn take(
         &mut self,
         request: &ReferenceRequest,
@@ -101,7 +106,8 @@ impl Reading {
 }
 
 fn by_reason(mut all: Vec<Rejected>) -> BTreeMap<String, Rejections> {
-    // Stable, so documents of one hour stay as they stand in their collection, and points in path order.
+    // Stable, so that documents of one hour keep their order in the collection, and points their
+    // path order.
     all.sort_by_key(|rejected| (rejected.hour_ms, rejected.column));
     let mut reasons: BTreeMap<String, Rejections> = BTreeMap::new();
     for rejected in all {
@@ -116,20 +122,22 @@ fn by_reason(mut all: Vec<Rejected>) -> BTreeMap<String, Rejections> {
 
 /// A document that a source gives.
 struct ReadDocument {
-    /// The hour it stands at among the others: its own, or that of the document before it.
+    /// The hour that determines its position: its own, or that of the document before it.
     place_ms: i64,
     /// The `_id` as samples show it.
     id: String,
-    /// Start and content, or the reason to reject it whole.
+    /// Start and content, or the reason why the whole document is rejected.
     content: Result<(i64, Fields), &'static str>,
 }
 
 /// The documents that a source gives for this range, in the order in which they count.
 ///
-/// Those whose numeric `_id` is out of reach are passed over, as a query would, and are as if they were not there.
+/// Documents whose numeric `_id` is out of reach are skipped, like in a query, as if they did not
+/// exist.
 fn in_order(request: &ReferenceRequest, stored: &[StoredDocument]) -> Vec<ReadDocument> {
     let mut documents = Vec::new();
-    // Where a document stands whose `_id` says nothing: with the one before it; the first ones at the beginning.
+    // The position of a document without a usable `_id`: that of the document before it; the first
+    // ones come at the beginning.
     let mut last_ms = i64::MIN;
     for document in stored {
         let bytes = document.bytes();
@@ -152,7 +160,7 @@ fn in_order(request: &ReferenceRequest, stored: &[StoredDocument]) -> Vec<ReadDo
         };
         documents.push(document);
     }
-    // Stable: what has no place of its own stays behind the one that it came after.
+    // Stable: a document without a position of its own stays behind its predecessor.
     documents.sort_by_key(|document| document.place_ms);
     documents
 }

@@ -6,20 +6,20 @@ use bson::Bson;
 
 use super::ReferenceRequest;
 
-/// A vehicle's rows, and how its points came into them.
+/// A vehicle's rows, and the numbers of points in them.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     /// The cells of each row by the row's time; `None` is a blank.
     pub(super) by_time: BTreeMap<i64, Vec<Option<Bson>>>,
-    /// Points by column that have a cell where they belong.
+    /// Points by column that are shown in their row.
     pub(super) shown: Vec<u64>,
-    /// Points that have none, since the rows are intervals.
+    /// Points that are not shown, because the rows are intervals.
     pub(super) resampled_away: u64,
-    /// Cells that repeat what an earlier interval showed.
+    /// Cells that repeat the value of an earlier interval.
     pub(super) filled: u64,
 }
 
-/// The rows that the request asks for. `columns` are points by time.
+/// The requested rows. `columns` are points by time.
 pub(super) fn rows(request: &ReferenceRequest, columns: &[BTreeMap<i64, Bson>]) -> Rows {
     match request.options.step_ms {
         None => one_per_time(columns),
@@ -40,7 +40,7 @@ fn one_per_time(columns: &[BTreeMap<i64, Bson>]) -> Rows {
     found
 }
 
-/// Each parameter's last point of each interval; rows that would be blank are left out.
+/// Each parameter's last point of each interval; blank rows are left out.
 fn intervals(request: &ReferenceRequest, step_ms: u64, columns: &[BTreeMap<i64, Bson>]) -> Rows {
     let mut found = Rows::default();
     for (index, points) in columns.iter().enumerate() {
@@ -60,7 +60,8 @@ fn intervals(request: &ReferenceRequest, step_ms: u64, columns: &[BTreeMap<i64, 
     found
 }
 
-/// The last known value of each parameter at the end of every interval, from the first with any to the end of the range.
+/// The last known value of each parameter at the end of every interval, from the first interval
+/// with a value to the end of the range.
 fn filled_intervals(request: &ReferenceRequest, step_ms: u64, columns: &[BTreeMap<i64, Bson>]) -> Rows {
     let last_known: Vec<BTreeMap<i64, Bson>> = columns
         .iter()
@@ -93,7 +94,7 @@ fn filled_intervals(request: &ReferenceRequest, step_ms: u64, columns: &[BTreeMa
     found
 }
 
-/// Start of the interval that a time of the range lies in.
+/// Start of the interval that contains a time of the range.
 fn interval_start(request: &ReferenceRequest, step_ms: u64, time_ms: i64) -> i64 {
     let (from_ms, step_ms) = (i128::from(request.from_ms), i128::from(step_ms));
     let number = (i128::from(time_ms) - from_ms) / step_ms;

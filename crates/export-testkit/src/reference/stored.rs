@@ -1,13 +1,13 @@
-//! Documents as they are stored, good or bad, and what can be read of them.
+//! Stored documents, valid or not, and the parts of them that can be read.
 
 use bson::{Bson, Document, RawBsonRef, RawDocument};
 
-/// An hour document as a collection or a dump holds it.
+/// An hour document as stored in a collection or a dump.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StoredDocument {
     /// A document.
     Bson(Document),
-    /// Bytes that should be one: the length in front is right, the rest may be anything.
+    /// Bytes of a supposed document: the length in front is right, the rest may be anything.
     Raw(Vec<u8>),
 }
 
@@ -18,7 +18,7 @@ impl From<Document> for StoredDocument {
 }
 
 impl StoredDocument {
-    /// As stored, the length in front included.
+    /// The stored bytes, the length in front included.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
             Self::Bson(document) => document.to_vec().expect("a document can be encoded"),
@@ -37,7 +37,7 @@ impl From<bson::error::Error> for Malformed {
     }
 }
 
-/// A value with all that is in it. Unlike [`Document`], it keeps a key that is there twice.
+/// A value with all its content. Unlike [`Document`], it keeps duplicate keys.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Stored {
     Document(Fields),
@@ -52,7 +52,8 @@ pub(super) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a Stored> {
     fields.iter().find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// The `_id`, read from the front: what comes after it may be anything, as long as the document's frame is right.
+/// The `_id`, read from the front: the bytes after it may be anything, as long as the document's
+/// frame is right.
 pub(super) fn read_id(bytes: &[u8]) -> Result<Option<Stored>, Malformed> {
     for element in RawDocument::from_bytes(bytes)? {
         let (key, value) = element?;
@@ -63,7 +64,7 @@ pub(super) fn read_id(bytes: &[u8]) -> Result<Option<Stored>, Malformed> {
     Ok(None)
 }
 
-/// The whole document, or nothing when anything in it is not BSON.
+/// The whole document; `None` when any part of it is not BSON.
 pub(super) fn read_fields(raw: &RawDocument) -> Result<Fields, Malformed> {
     let mut fields = Fields::new();
     for element in raw {
@@ -80,7 +81,7 @@ fn stored(value: RawBsonRef<'_>) -> Result<Stored, Malformed> {
     }
 }
 
-/// An `_id` that is no whole number of milliseconds, as the samples of a manifest show it.
+/// An `_id` that is not a whole number of milliseconds, as the samples of a manifest show it.
 pub(super) fn id_text(id: Result<Option<Stored>, Malformed>) -> String {
     /// Longer texts are cut.
     const MOST_CHARACTERS: usize = 64;

@@ -1,4 +1,4 @@
-//! What a parquet file must hold: typed columns.
+//! The expected content of a parquet file: typed columns.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::rows::Rows;
 pub enum ColumnType {
     /// Every value is a number that a double holds exactly.
     Double,
-    /// Some value is not.
+    /// Some value is not such a number.
     Utf8,
 }
 
@@ -34,7 +34,7 @@ pub enum ReferenceColumn {
     Texts(Vec<Option<String>>),
 }
 
-/// Makes each column utf8 that has a value which a double would change.
+/// Makes a column utf8 if it has a value that a double would change.
 pub(super) fn widen(types: &mut [ColumnType], columns: &[BTreeMap<i64, Bson>]) {
     for (column_type, points) in types.iter_mut().zip(columns) {
         let is_exact = |value: &Bson| *value == Bson::Null || exact_double(value).is_some();
@@ -62,7 +62,7 @@ pub(super) fn table(types: &[ColumnType], rows: &Rows) -> ReferenceTable {
     ReferenceTable { times_ms: rows.by_time.keys().copied().collect(), columns: columns.collect() }
 }
 
-/// The double that is exactly this number.
+/// The double that equals this number exactly.
 fn exact_double(value: &Bson) -> Option<f64> {
     match value {
         Bson::Int32(value) => Some(f64::from(*value)),
@@ -80,11 +80,12 @@ fn exact_double(value: &Bson) -> Option<f64> {
 )]
 fn exact_int64(value: i64) -> Option<f64> {
     let double = value as f64;
-    // By way of 128 bits: the way back to 64 would make 2^63 of i64::MAX and i64::MAX of that.
+    // Uses 128 bits, because a conversion back to 64 bits would turn 2^63 into i64::MAX and hide
+    // the difference.
     (double as i128 == i128::from(value)).then_some(double)
 }
 
-/// A decimal counts as exact when it is what its nearest double would be written as.
+/// A decimal counts as exact when its nearest double has the same text.
 fn exact_decimal(text: &str) -> Option<f64> {
     let double: f64 = text.parse().ok()?;
     if matches!(text, "NaN" | "Infinity" | "-Infinity") {
@@ -148,7 +149,8 @@ mod tests {
         assert_eq!(decimal("1.234567890123456789012345678901234"), None);
         assert_eq!(decimal("1E+400"), None);
         assert_eq!(decimal("1E-400"), None);
-        // The double between two texts of the same length is written with the even digit.
+        // If two texts of the same length are equally near, the double is written with the even
+        // digit.
         assert_eq!(decimal("2171840334474879.2"), Some(2_171_840_334_474_879.0 + 0.25));
         assert_eq!(decimal("2171840334474879.3"), None);
     }

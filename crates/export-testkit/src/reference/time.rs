@@ -7,8 +7,9 @@ const MINUTE_MS: i64 = 60_000;
 
 /// Local time with milliseconds and numeric offset.
 ///
-/// An offset with seconds, as local mean times have, is rounded down to whole minutes, and the local time is the one at
-/// that offset, so that the text still means exactly `time_ms`. A local year that four digits do not hold: in UTC.
+/// An offset with seconds, as in local mean time, is rounded down to whole minutes, and the local
+/// time is the one at that offset, so that the text still means exactly `time_ms`. A local year
+/// without exactly four digits is written in UTC.
 pub(super) fn rfc3339(time_ms: i64, zone: Tz) -> String {
     let utc = utc(time_ms).naive_utc();
     let offset_seconds = zone.offset_from_utc_datetime(&utc).fix().local_minus_utc();
@@ -22,7 +23,7 @@ pub(super) fn rfc3339(time_ms: i64, zone: Tz) -> String {
     format!("{local}{sign}{hours:02}:{minutes:02}")
 }
 
-/// What a clock that is `offset_minutes` ahead of UTC shows, as if it were UTC.
+/// The local time of a clock that is `offset_minutes` ahead of UTC, as if it were UTC.
 fn utc_at(time_ms: i64, offset_minutes: i64) -> DateTime<Utc> {
     utc(time_ms + offset_minutes * MINUTE_MS)
 }
@@ -44,7 +45,7 @@ mod tests {
             // Clocks go forward: 01:59:59.999 is followed by 03:00.
             (1_521_939_599_999, Tz::Europe__Amsterdam, "2018-03-25T01:59:59.999+01:00"),
             (1_521_939_600_000, Tz::Europe__Amsterdam, "2018-03-25T03:00:00.000+02:00"),
-            // Clocks go back: 02:00 to 03:00 is there twice.
+            // Clocks go back: the hour from 02:00 to 03:00 occurs twice.
             (1_540_684_800_000, Tz::Europe__Amsterdam, "2018-10-28T02:00:00.000+02:00"),
             (1_540_688_399_999, Tz::Europe__Amsterdam, "2018-10-28T02:59:59.999+02:00"),
             (1_540_688_400_000, Tz::Europe__Amsterdam, "2018-10-28T02:00:00.000+01:00"),
@@ -61,7 +62,8 @@ mod tests {
         }
     }
 
-    /// Monrovia was 44 min 30 s behind until 1972, Amsterdam's and St John's local mean times had seconds too.
+    /// Monrovia was 44 min 30 s behind until 1972, Amsterdam's and St John's local mean times had
+    /// seconds too.
     #[test]
     fn offsets_with_seconds_are_rounded_down_and_the_instant_stays() {
         let cases = [

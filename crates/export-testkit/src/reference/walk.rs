@@ -1,4 +1,4 @@
-//! From one hour document to what it holds, by structure alone: `levels` is never looked at.
+//! From one hour document to its points, by structure alone: `levels` is never read.
 
 use std::str::FromStr;
 
@@ -8,19 +8,21 @@ use super::stored::{Fields, Stored, field};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Buckets inside buckets, that of the document itself not counted, beyond which the whole document is refused.
+/// Maximum depth of buckets, not counting that of the document itself; a deeper document is
+/// rejected.
 const MOST_BUCKETS: usize = 100;
 
-/// Something met where a point belongs.
+/// An item found in the place of a point.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Entry<'a> {
     /// A point: its time in unix milliseconds, and its value.
     Point(i64, &'a Bson),
-    /// No point, for this reason; with the keys from `values` to it.
+    /// An invalid point: the reason, and the keys from `values` to it.
     Rejected(&'static str, String),
 }
 
-/// Everything in the document that starts at `hour_ms`, in path order. The error is the reason to reject it whole.
+/// Everything in the document that starts at `hour_ms`, in path order. The error is the reason why
+/// the whole document is rejected.
 pub(super) fn entries(document: &Fields, hour_ms: i64) -> Result<Vec<Entry<'_>>, &'static str> {
     let Some(Stored::Document(values)) = field(document, "values") else { return Err("missingValues") };
     let mut entries = Vec::new();
@@ -28,8 +30,8 @@ pub(super) fn entries(document: &Fields, hour_ms: i64) -> Result<Vec<Entry<'_>>,
     Ok(entries)
 }
 
-/// `offset_ms` is the sum of the keys so far, or `None` below a key that is no number or a sum beyond 64 bits; `path` has these
-/// keys.
+/// `offset_ms` is the sum of the keys so far, or `None` below a key that is not a number or a sum
+/// beyond 64 bits; `path` has these keys.
 fn walk<'a>(
     values: &'a Fields,
     hour_ms: i64,
@@ -39,7 +41,7 @@ fn walk<'a>(
 ) -> Result<(), &'static str> {
     let mut children: Vec<(Option<i64>, &str, &Stored)> =
         values.iter().map(|(key, child)| (number(key), key.as_str(), child)).collect();
-    // Stable, so equal keys and invalid ones stay as stored; invalid ones come last.
+    // Stable, so that equal keys and invalid ones keep their stored order; invalid ones come last.
     children.sort_by_key(|(number, ..)| (number.is_none(), *number));
     for (number, key, child) in children {
         let offset_ms = offset_ms.zip(number).and_then(|(offset_ms, number)| offset_ms.checked_add(number));
@@ -101,7 +103,7 @@ pub(super) fn integral(id: &Bson) -> Option<i64> {
     }
 }
 
-/// By its text: sign, digits, perhaps a point and an exponent.
+/// By its text: sign, digits, optionally a point and an exponent.
 fn integral_decimal(id: Decimal128) -> Option<i64> {
     let text = id.to_string();
     let (mantissa, exponent) = match text.split_once('E') {
@@ -124,7 +126,8 @@ fn integral_decimal(id: Decimal128) -> Option<i64> {
     format!("{sign}{digits}{}", "0".repeat(zeros)).parse().ok()
 }
 
-/// `_id` for the source's range query: a number to compare with, or `None` where the query would not compare.
+/// `_id` for the source's range query: a number to compare with, or `None` if the query would not
+/// compare it.
 pub(super) fn comparable(id: &Bson) -> Option<f64> {
     let id = match id {
         Bson::Decimal128(id) => id.to_string().parse().ok()?,

@@ -1,4 +1,4 @@
-//! What was asked of the server and may have changed something, one line of JSON for each request.
+//! Logs the requests that may have changed something, one line of JSON each.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::{Method, Request};
 use serde_json::{Value, json};
 
-/// A file that requests are noted in, when they are answered; without a file nothing is noted.
+/// The file in which requests are logged when they are answered; without a file nothing is logged.
 #[derive(Debug, Clone, Default)]
 pub struct AccessLog {
     file: Option<Arc<Mutex<File>>>,
@@ -28,7 +28,7 @@ impl AccessLog {
         Ok(Self { file: Some(Arc::new(Mutex::new(file))) })
     }
 
-    /// The beginning of a request's line; none for requests that only read.
+    /// The beginning of a request's line; none for read-only requests.
     pub(super) fn entry<B>(&self, request: &Request<B>) -> Option<Entry> {
         let file = self.file.clone()?;
         if matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -52,7 +52,7 @@ impl Entry {
         self.line["status"] = status.into();
         self.line["toUs"] = now_us().into();
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written must not fail requests; its reader misses the line.
+        // A log that cannot be written must not fail requests; the line is missing then.
         let _ = file.write_all(format!("{}\n", self.line).as_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! Buckets' lifecycle rules: kept and given back, never acted upon.
+//! Buckets' lifecycle rules: stored and returned, never executed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use http::{Extensions, HeaderMap, Method, StatusCode, Uri};
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
-/// Far more than the thousand rules that a bucket may have take.
+/// Far more than S3's maximum of a thousand rules per bucket needs.
 const MAX_BYTES: usize = 1 << 20;
 
 /// The rules of each bucket, as they came.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// What is allowed; everything else is refused.
+/// The allowed actions; everything else is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     statements: Vec<Statement>,
@@ -15,7 +15,8 @@ struct Statement {
 }
 
 impl Policy {
-    /// Reads a document. One with anything but plain permissions is refused rather than half understood.
+    /// Reads a document. Rejects everything except plain permissions, because partial support would
+    /// be misleading.
     pub fn parse(document: &Value) -> Result<Self, String> {
         let statements = document["Statement"].as_array().ok_or("no list of statements")?;
         let statements: Result<_, String> = statements.iter().map(Statement::parse).collect();
@@ -53,7 +54,7 @@ fn texts(value: &Value) -> Result<Vec<String>, String> {
     }
 }
 
-/// `*` stands for any characters, also none and also slashes.
+/// `*` matches any characters, including none and slashes.
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,

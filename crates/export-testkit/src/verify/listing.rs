@@ -1,4 +1,4 @@
-//! What is in a result that was found equal, for people.
+//! Lists the content of a result that was found equal, for people.
 
 use std::fmt::{self, Display};
 
@@ -8,10 +8,10 @@ use crate::reference::{ReferenceFormat, ReferenceRequest};
 /// How many lines of the first file with rows a listing shows, the header included.
 const SHOWN_LINES: usize = 6;
 
-/// What is in a result that was found equal to the reference.
+/// The content of a result that equals the reference.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    /// The files in the order of the archive, or as they were given.
+    /// The files in the order of the archive, or in the given order.
     pub entries: Vec<ListedEntry>,
     /// Name of the first CSV that has rows (else the first one), and its first lines.
     pub sample: Option<(String, Vec<String>)>,
@@ -24,7 +24,7 @@ pub struct ListedEntry {
     pub name: String,
     /// Size of its content, bytes.
     pub size_bytes: u64,
-    /// What it takes in the archive or as an object, bytes.
+    /// Its size in the archive or as an object, in bytes.
     pub compressed_bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The manifest's numbers against the reference's, by the names that users see.
+//! Compares the manifest's numbers with the reference's, by the names that users see.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) struct File {
     pub(super) crc32: u32,
 }
 
-/// Every field in which `found` differs. `file_of` gives the files that are there, by name.
+/// Every field in which `found` differs. `file_of` returns an existing file by name.
 pub(super) fn differences(
     found: &Value,
     request: &ReferenceRequest,
@@ -44,7 +44,8 @@ pub(super) fn differences(
     check.differences
 }
 
-/// Bytes of a vehicle's file before anything compresses it. Those of a CSV are known, a parquet file has those it has.
+/// Uncompressed bytes of a vehicle's file. They are known for a CSV; for a parquet file they are
+/// its actual size.
 fn bytes(vehicle: &ReferenceVehicle, file: Option<File>) -> Option<u64> {
     match vehicle.table {
         None => Some(vehicle.csv.len() as u64),

@@ -1,4 +1,4 @@
-//! Unpacks what the files of a result are packed into, and says what an ordinary reader would stumble over.
+//! Unpacks the files of a result, and reports anything that an ordinary reader would fail on.
 
 use std::fs;
 use std::io::{self, Read, Seek};
@@ -10,8 +10,8 @@ use zip::{CompressionMethod, ZipArchive};
 use super::{Entry, ListedEntry, MANIFEST_ENTRY};
 use crate::reference::ReferenceCompression;
 
-/// Reads every entry to its end, which also checks its CRC. An error is the end of it; what an archive should not be goes to
-/// `differences`.
+/// Reads every entry to its end, which also checks its CRC. An error ends the check; defects of the
+/// archive are added to `differences`.
 pub(super) fn read_zip(
     archive: impl Read + Seek,
     differences: &mut Vec<String>,
@@ -79,7 +79,8 @@ fn one_zstd_frame(bytes: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The files of a folder as objects, for [`compare_objects`](super::compare_objects). A folder in it is an error.
+/// The files of a folder as objects, for [`compare_objects`](super::compare_objects). A subfolder
+/// is an error.
 pub fn read_folder(folder: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut objects = Vec::new();
     for entry in fs::read_dir(folder)? {

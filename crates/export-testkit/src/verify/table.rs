@@ -1,4 +1,5 @@
-//! A parquet file against the reference's columns: types as other readers see them, and every cell.
+//! Compares a parquet file with the reference's columns: types as other readers see them, and every
+//! cell.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use crate::reference::{ReferenceColumn, ReferenceTable};
 
-/// The first difference; `None` when the file holds exactly this.
+/// The first difference; `None` when the file has exactly this content.
 pub(super) fn difference(expected: &ReferenceTable, parameters: &[String], content: &[u8]) -> Option<String> {
     compare(expected, parameters, content).err()
 }
@@ -35,7 +36,8 @@ fn compare(expected: &ReferenceTable, parameters: &[String], content: &[u8]) -> 
         compare_rows(expected, parameters, first_row, &batch)?;
         first_row += batch.num_rows();
     }
-    // The rows that are there are counted too: the number in the file's end is only what its writer says.
+    // Counts the actual rows too, because the number in the file's footer is only the writer's
+    // claim.
     same("number of rows", &expected.times_ms.len().to_string(), &first_row.to_string())
 }
 
@@ -90,7 +92,7 @@ fn expected_arrow(expected: &ReferenceTable, parameters: &[String]) -> String {
     time.into_iter().chain(columns).collect::<Vec<_>>().join(", ")
 }
 
-/// The schema that readers built on arrow go by: it may be embedded, and may then say something else.
+/// The schema that arrow-based readers use: it may be embedded, and may then differ.
 fn arrow_schema(schema: &Schema) -> String {
     let columns = schema.fields().iter().map(|field| {
         let nullable = if field.is_nullable() { "optional" } else { "required" };
@@ -146,7 +148,7 @@ fn compare_rows(
     Ok(())
 }
 
-/// Numbers as a CSV would tell them apart: zeros of both signs are one, and so are all that are none.
+/// Compares numbers like a CSV: zeros of both signs are equal, and so are all NaNs.
 #[expect(clippy::float_cmp, reason = "a cell is this number or it is wrong")]
 fn are_equal(one: Option<f64>, other: Option<f64>) -> bool {
     match (one, other) {

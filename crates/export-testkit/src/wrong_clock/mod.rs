@@ -9,7 +9,7 @@ use crate::program::Program;
 /// The library that is loaded before all others.
 const SOURCE: &str = include_str!("shift.c");
 
-/// Makes programs believe another time of day. Keep it as long as they run: it holds the library.
+/// Makes programs see another time of day. It holds the library, so it must outlive them.
 #[derive(Debug)]
 pub struct WrongClock {
     folder: TempDir,
@@ -17,7 +17,8 @@ pub struct WrongClock {
 }
 
 impl WrongClock {
-    /// A clock that is this many seconds ahead, or behind when negative. Compiles the library; panics without a C compiler (`cc`).
+    /// A clock that is this many seconds ahead, or behind when negative. Compiles the library;
+    /// panics without a C compiler (`cc`).
     pub fn ahead_by(offset_seconds: i64) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         let source = folder.path().join("shift.c");
@@ -32,7 +33,7 @@ impl WrongClock {
         Self { folder, offset_seconds }
     }
 
-    /// The same program under this clock. Its monotonic clock stays right.
+    /// Runs the program with this clock. Its monotonic clock stays right.
     pub fn applied_to(&self, program: Program) -> Program {
         let library = self.folder.path().join("shift.so");
         program

@@ -1,4 +1,4 @@
-//! The archive check: equal archives pass, and every kind of difference is said.
+//! The archive check: equal archives pass, and every kind of difference is reported.
 
 use std::io::{Cursor, Write};
 
@@ -70,7 +70,7 @@ fn crc32(content: &[u8]) -> String {
     format!("{:08x}", archive.by_index(0).expect("an entry").crc32())
 }
 
-/// What the check says of an archive with these files and this manifest.
+/// The check's findings for an archive with these files and this manifest.
 fn differences(first: &[u8], second: &[u8], manifest: &Value) -> Vec<String> {
     let (request, export) = expected();
     let manifest = manifest.to_string();

@@ -1,4 +1,5 @@
-//! The synthetic fleet through the reference exporter: its oddities are the ones that are counted.
+//! The synthetic fleet through the reference exporter: the counted oddities are exactly the
+//! intended ones.
 
 use bson::Document;
 use export_fleet::{FleetSpec, HOUR_MS};

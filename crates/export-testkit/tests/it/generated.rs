@@ -7,7 +7,7 @@ use proptest::prelude::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The reference asserts for itself that its numbers add up.
+    /// The reference itself asserts that its numbers add up.
     #[test]
     fn the_reference_reconciles_on_everything_that_a_dump_may_hold(case in dump_case()) {
         let export = export_documents(&case.request, &case.vehicles);

@@ -1,4 +1,5 @@
-//! The test kit tested: the oracle against texts written by hand, the check of results, and the real services.
+//! Tests of the test kit: the oracle against texts written by hand, the check of results, and the
+//! real services.
 
 mod archive;
 mod dump;

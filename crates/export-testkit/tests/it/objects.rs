@@ -1,4 +1,5 @@
-//! The check of exports without archive: what is equal passes, and what a reader would stumble over is said.
+//! The check of exports without archive: equal results pass, and anything that a reader would fail
+//! on is reported.
 
 use std::io::Write;
 
@@ -37,7 +38,8 @@ fn exported(compression: ReferenceCompression) -> (ReferenceRequest, ReferenceEx
     (request, export)
 }
 
-/// The manifest that the files of an export need; `options` is the part of the request that says what it looks like.
+/// The manifest that the files of an export need; `options` is the part of the request with the
+/// output options.
 pub(crate) fn manifest(export: &ReferenceExport, options: Value, files: &[&[u8]]) -> Value {
     let mut request = json!({
         "vehicles": export.vehicles.iter().map(|vehicle| &vehicle.database).collect::<Vec<_>>(),

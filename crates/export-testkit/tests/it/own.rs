@@ -39,7 +39,7 @@ fn a_rabbitmq_starts_again_where_it_was() {
     assert_eq!(rabbitmq.address(), address);
 }
 
-/// Nothing of a node is left when it is dropped, not even its name server.
+/// Nothing of a node is left when it is dropped, not even its name server (`epmd`).
 #[test]
 fn a_dropped_rabbitmq_leaves_no_process() {
     let rabbitmq = OwnRabbitmq::start(&[]);
@@ -53,7 +53,7 @@ fn a_dropped_rabbitmq_leaves_no_process() {
     }
 }
 
-/// Processes whose environment names this text, this one apart.
+/// Processes with this text in their environment, except this one.
 fn processes_with(text: &str) -> usize {
     let own = std::process::id().to_string();
     let entries = std::fs::read_dir("/proc").expect("processes").filter_map(Result::ok);

@@ -1,4 +1,4 @@
-//! Parquet: columns and types written down by hand, and files that hold them or something else.
+//! Parquet: columns and types written down by hand, and files with the same or other content.
 
 use std::sync::Arc;
 
@@ -92,7 +92,8 @@ fn numbers_that_a_double_holds_are_doubles_and_all_else_is_text() {
 #[test]
 fn types_are_those_of_all_vehicles_and_of_points_that_count() {
     let number = || vec![hour([(0, 1.into())])];
-    // Out of the range, rejected, or replaced by a later point: none of these texts is in the export.
+    // Out of the range, rejected, or replaced by a later point: none of these texts is in the
+    // export.
     let elsewhere = hour([(0, "lost".into()), (1, 1.into()), (5, "late".into())]);
     let mut elsewhere = elsewhere;
     let values = elsewhere.get_document_mut("values").expect("values");
@@ -107,7 +108,8 @@ fn types_are_those_of_all_vehicles_and_of_points_that_count() {
     assert_eq!(columns(0)[1], ReferenceColumn::Doubles(vec![Some(2.0), Some(1.0)]));
     assert_eq!(columns(1)[2], ReferenceColumn::Doubles(vec![Some(1.0), None]));
 
-    // A vehicle that is not exported has no say; a point that intervals do not show has one.
+    // A vehicle that is not exported does not affect the types; a point that intervals do not show
+    // does.
     let only = ReferenceRequest { vehicles: Some(vec!["one".to_owned()]), ..request() };
     assert_eq!(export_documents(&only, &[one, other]).types, [ColumnType::Double; 3]);
     let hidden = [vehicle("v", &[("a", vec![hour([(0, "hidden".into()), (1, 1.into())])])])];

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 /// Long enough for anything on the loopback.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A server that reports what it receives and answers each piece with `ok:` and the piece, and a proxy in front of it.
+/// A server that reports what it receives and answers each piece with `ok:` and the piece, and a
+/// proxy in front of it.
 async fn echo() -> (Proxy, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();

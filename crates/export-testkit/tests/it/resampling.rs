@@ -16,7 +16,8 @@ fn text(value: &str) -> Bson {
     Bson::String(value.to_owned())
 }
 
-/// Times are from the start of the range, which ends after 4,500 ms: the last of five intervals of a second is cut.
+/// Times are from the start of the range, which ends after 4,500 ms: the last of five intervals of
+/// a second is cut.
 fn hour(points: impl IntoIterator<Item = (i64, Bson)>) -> Document {
     HourBuilder::new(HOUR_MS)
         .points(points.into_iter().map(|(time_ms, value)| (FROM_MS + time_ms, value)))
@@ -55,7 +56,8 @@ fn resampled(step_ms: u64, fill_previous: bool) -> ReferenceExport {
 #[test]
 fn without_fill_intervals_show_their_last_point() {
     let export = resampled(1_000, false);
-    // The second interval ends with soc 2 and a null of gps; the third with nulls only (soc's at 2,100 ms); so does the fourth.
+    // The second interval ends with soc 2 and a null of gps; the third with nulls only (soc's at
+    // 2,100 ms); so does the fourth.
     assert_eq!(
         csv(&export, 0),
         "time,soc,gps\n\
@@ -65,7 +67,8 @@ fn without_fill_intervals_show_their_last_point() {
     let found = &export.vehicles[0];
     // soc: 8 stored and the second path; gps: 4 and the second path.
     assert_eq!((found.points_read, found.outside_range, found.duplicates), (14, 2, 1));
-    // In the second row both parameters have a last point, gps's being null; so have both in the last row.
+    // In the second row both parameters have a last point, gps's being null; so have both in the
+    // last row.
     assert_eq!((found.points["soc"], found.points["gps"], found.resampled_away), (2, 2, 7));
     assert_eq!((found.rows, found.filled, found.guarded), (2, 0, 0));
     assert_eq!((found.first_time_ms, found.last_time_ms), (Some(FROM_MS + 1_000), Some(FROM_MS + 4_000)));
@@ -90,12 +93,13 @@ fn with_fill_intervals_show_the_last_value_known() {
     );
     let found = &export.vehicles[0];
     assert_eq!((found.points_read, found.outside_range, found.duplicates), (14, 2, 1));
-    // soc is known anew in three intervals, gps in two; soc is repeated once, gps twice, and guarded each time.
+    // soc changes in three intervals, gps in two; soc is repeated once, gps twice, and guarded each
+    // time.
     assert_eq!((found.points["soc"], found.points["gps"], found.resampled_away), (3, 2, 6));
     assert_eq!((found.rows, found.filled, found.guarded), (4, 3, 3));
     assert_eq!((found.first_time_ms, found.last_time_ms), (Some(FROM_MS + 1_000), Some(FROM_MS + 4_000)));
 
-    // Nothing is ever known: no row, though there are points.
+    // No value is ever known: no row, although there are points.
     let nulls = &export.vehicles[1];
     assert_eq!(csv(&export, 1), "time,soc,gps\n");
     assert_eq!((nulls.rows, nulls.resampled_away, nulls.filled), (0, 2, 0));

@@ -1,4 +1,4 @@
-//! Which of the rejected are shown, and what becomes of documents that no query returns.
+//! Which rejected items are shown as samples, and what happens to documents that no query returns.
 
 use bson::{Bson, doc};
 use export_testkit::hour::HourBuilder;

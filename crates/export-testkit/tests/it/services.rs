@@ -1,4 +1,5 @@
-//! A space of its own on the real services, and the reference exporter reading from a real database.
+//! A test's own names on the real services, and the reference exporter reading from a real
+//! database.
 
 use bson::{Document, RawDocumentBuf, doc};
 use export_fleet::{FleetSpec, HOUR_MS};

@@ -1,4 +1,4 @@
-//! `/metrics` of `exports-worker` has what docs/metrics.md says, and nothing else.
+//! `/metrics` of `exports-worker` has the metrics that docs/metrics.md lists, and no others.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crate::settings::valid;
 
 const TABLE: &str = include_str!("../../../../docs/metrics.md");
-const SOON: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Names and kinds of the table's figures that a worker has.
+/// Names and kinds of the worker's metrics in the table.
 fn documented() -> BTreeMap<String, String> {
     let rows = TABLE.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
     let of_worker = rows.filter_map(|(name, rest)| {
@@ -20,7 +20,7 @@ fn documented() -> BTreeMap<String, String> {
     of_worker.collect()
 }
 
-fn exposed(address: SocketAddr) -> Option<BTreeMap<String, String>> {
+fn exposed_metrics(address: SocketAddr) -> Option<BTreeMap<String, String>> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
@@ -31,18 +31,18 @@ fn exposed(address: SocketAddr) -> Option<BTreeMap<String, String>> {
 }
 
 #[test]
-fn the_table_names_every_figure_and_no_other() {
-    // Told to nobody else: a port that was free a moment ago.
+fn the_table_lists_exactly_the_exposed_metrics() {
+    // A port that was free a moment ago.
     let address =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    // None of its services is there; the figures are from the beginning.
+    // The worker has its metrics from the start, even though no service is reachable.
     let _running = valid().with("ADMIN_ADDR", &address.to_string()).start();
-    let asked_at = Instant::now();
+    let begun_at = Instant::now();
     let exposed = loop {
-        if let Some(exposed) = exposed(address) {
+        if let Some(exposed) = exposed_metrics(address) {
             break exposed;
         }
-        assert!(asked_at.elapsed() < SOON, "nothing is exposed");
+        assert!(begun_at.elapsed() < START_TIMEOUT, "no metrics are exposed");
         std::thread::sleep(Duration::from_millis(20));
     };
     let documented = documented();

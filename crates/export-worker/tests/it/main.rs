@@ -1,4 +1,4 @@
-//! The program from outside: its settings, its start and its end.
+//! Tests of the program as a process: settings, start and end.
 
 mod figures;
 mod settings;

@@ -1,4 +1,4 @@
-//! Every setting of `exports-worker`: missing, wrong, from a file, renamed, and listed by `--help`.
+//! Every setting of `exports-worker`: missing, invalid, read from a file, renamed, listed by `--help`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use export_settings::reference::{example_flags, variables_of};
 use export_testkit::program::{Program, assert_refuses};
 use export_worker::config::Cli;
 
-/// All that is required, of services that are not there.
+/// All required settings; the services are unreachable.
 const VALID: [(&str, &str); 7] = [
     ("ADMIN_ADDR", "127.0.0.1:0"),
     ("MONGODB_URI", "mongodb://user:hunter2@127.0.0.1:1/?replicaSet=rs0"),
@@ -107,20 +107,20 @@ fn an_old_name_is_accepted_with_a_warning() {
 }
 
 #[test]
-fn its_settings_are_those_of_the_reference() {
+fn the_reference_lists_its_settings() {
     let command = Cli::command();
     let variables = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
     assert_eq!(variables.map(str::to_owned).collect::<BTreeSet<_>>(), variables_of("worker"));
 }
 
 #[test]
-fn the_examples_are_taken() {
+fn the_examples_are_valid() {
     let flags = ["exports-worker".to_owned()].into_iter().chain(example_flags("worker"));
     Cli::try_parse_from(flags).expect("flags").resolve().expect("settings");
 }
 
 #[test]
-fn its_health_has_a_port_of_its_own() {
+fn the_admin_port_differs_from_the_apis() {
     let command = Cli::command();
     let argument = command.get_arguments().find(|argument| argument.get_long() == Some("admin-addr"));
     assert_eq!(argument.expect("an argument").get_default_values(), ["127.0.0.1:3002"]);
@@ -137,7 +137,7 @@ fn a_taken_port_is_named() {
 fn help_lists_every_variable() {
     let ended = Program::new(env!("CARGO_BIN_EXE_exports-worker"), &["--help"], &VALID).run();
     assert_eq!(ended.code, Some(0));
-    // Long lines are wrapped wherever they have a space.
+    // Help wraps long lines at spaces.
     let help = ended.output.split_whitespace().collect::<Vec<_>>().join(" ");
     for argument in Cli::command().get_arguments() {
         let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };

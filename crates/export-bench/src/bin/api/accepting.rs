@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::connection::Connection;
 use crate::service::Service;
 
-/// A message that survives a restart.
+/// AMQP's delivery mode for messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
 
 /// The two operations that accepting a job requires, on one connection each.

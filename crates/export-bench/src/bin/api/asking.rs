@@ -10,7 +10,8 @@ use tokio::time::MissedTickBehavior;
 use crate::connection::Connection;
 use crate::service::Service;
 
-/// Clients, and the interval of each: far below the service's capacity, so that no queue adds to the latency.
+/// Clients, and the interval of each: far below the service's capacity, so that no queue adds to
+/// the latency.
 const CLIENTS: u32 = 4;
 const INTERVAL: Duration = Duration::from_millis(20);
 

@@ -1,5 +1,5 @@
-//! A keep-alive HTTP/1.1 connection that uses as little CPU as possible, because client and service share the machine. For that reason
-//! it is not the test kit's client.
+//! A keep-alive HTTP/1.1 connection that uses as little CPU as possible, because client and service
+//! share the machine. For that reason it is not the test kit's client.
 
 use std::net::SocketAddr;
 
@@ -28,7 +28,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(8 * 1024) })
     }
 
-    /// Sends a request as it stands and waits for the whole answer.
+    /// Sends a request unchanged and waits for the whole answer.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -48,7 +48,7 @@ impl Connection {
     }
 }
 
-/// Size of the head, status, and size of the body, once the head is there.
+/// Size of the head, status, and size of the body; `None` before the head is complete.
 fn head(bytes: &[u8]) -> anyhow::Result<Option<(usize, u16, usize)>> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end]).context("an answer's head is no text")?;

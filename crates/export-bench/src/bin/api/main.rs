@@ -1,10 +1,12 @@
-//! `bench-api`: the cost of accepting a job compared with its two bare operations, and the effect of slow clients on others.
+//! `bench-api`: the cost of accepting a job compared with its two bare operations, and the effect
+//! of slow clients on others.
 //!
 //! Starts an API of its own on databases and queues of its own, and measures in rounds:
 //!
-//! - `bare` inserts job documents and publishes messages as the API must, and does nothing else; `post` sends `POST /export`. Both
-//!   are closed loops of the same width.
-//! - `get` asks for one job at a fixed rate, first alone, then while many clients send their requests byte by byte.
+//! - `bare` inserts job documents and publishes messages as the API must, and does nothing else;
+//!   `post` sends `POST /export`. Both are closed loops of the same width.
+//! - `get` asks for one job at a fixed rate, first alone, then while many clients send their
+//!   requests byte by byte.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 mod accepting;
@@ -46,7 +48,7 @@ struct Arguments {
     slow_clients: usize,
 }
 
-/// What is printed, one entry per round.
+/// The output, one entry per round.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Figures {
@@ -54,7 +56,8 @@ struct Figures {
     post: Vec<Latencies>,
     idle: Vec<Latencies>,
     crowded: Vec<Latencies>,
-    /// How many slow clients were open at the end of each crowded measurement, and how many had been cut by then.
+    /// How many slow clients were open at the end of each crowded measurement, and how many had
+    /// been cut by then.
     slow_open: Vec<usize>,
     slow_cut: Vec<u64>,
 }

@@ -1,4 +1,5 @@
-//! The benchmark's own API, on names of its own, without a worker: workers are measured by another benchmark.
+//! The benchmark's own API, on names of its own, without a worker: workers are measured by another
+//! benchmark.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,7 +37,8 @@ impl Service {
                 ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"]
                     .map(|name| (name, "100000")),
             )
-            // No job runs, and the bare loop's jobs wait as well: minutes of both are more than a hundred thousand jobs.
+            // No job runs, and the bare loop's jobs wait as well: minutes of both are more than a
+            // hundred thousand jobs.
             .envs(["MAX_QUEUED_PER_TENANT", "MAX_QUEUED"].map(|name| (name, "1000000")))
             .env("HOST", address.ip().to_string())
             .env("PORT", address.port().to_string())

@@ -1,4 +1,5 @@
-//! Clients that send a byte a second: half of them in the headers, half in the body. A client whose connection is closed connects again.
+//! Clients that send a byte a second: half of them in the headers, half in the body. A client whose
+//! connection is closed connects again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ impl Crowd {
         let mut clients = JoinSet::new();
         for number in 0..size {
             let (counts, begin) = (Arc::clone(&counts), if number % 2 == 0 { HEADERS } else { BODY });
-            // Spread over the second, as a crowd is.
+            // Spread over the second, like independent clients.
             let offset = PACE.mul_f64(f64::from(u32::try_from(number % 1_000).unwrap_or_default()) / 1_000.0);
             clients.spawn(async move {
                 tokio::time::sleep(offset).await;
@@ -73,7 +74,7 @@ async fn dribble(address: SocketAddr, begin: &[u8], counts: &Counts) -> std::io:
         let mut answer = [0; 512];
         loop {
             tokio::select! {
-                // An answer, or the end.
+                // An answer, or the end of the connection.
                 read = stream.read(&mut answer) => if read? == 0 { return Ok::<_, std::io::Error>(()) },
                 () = tokio::time::sleep(PACE) => stream.write_all(b"x").await?,
             }

@@ -1,4 +1,4 @@
-//! A mongodump folder in memory, with the places of its documents by hour.
+//! A mongodump folder in memory, with the positions of its documents by hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::rows::MAX_COLUMNS;
 
-/// The columns that come first when a vehicle has them; the others follow by name.
+/// The first columns, for vehicles that have them; the others follow by name.
 const FIRST_PARAMETERS: [&str; 5] = ["soc", "speed", "current", "odo", "voltage"];
 /// Bytes behind a file's end, so that eight can be loaded at any place in it.
 const PADDING_BYTES: usize = 8;
@@ -33,7 +33,7 @@ pub(crate) struct Vehicle {
 #[derive(Debug, Clone)]
 pub(crate) struct Hour {
     pub(crate) start_ms: i64,
-    /// Per column, where its document lies in its file; empty without one.
+    /// Per column, the position of its document in its file; empty without one.
     pub(crate) documents: Vec<Range<usize>>,
 }
 
@@ -90,7 +90,7 @@ fn load_vehicle(folder: &Path, parameters: &[String]) -> anyhow::Result<Vehicle>
     Ok(Vehicle { name, header, files, hours: hours.into_values().collect() })
 }
 
-/// The hour and the end of the document that begins there.
+/// The hour and the end of the document that begins at this position.
 fn document(bytes: &[u8], start: usize) -> anyhow::Result<(i64, usize)> {
     let head = bytes[start..].first_chunk::<17>().context("a document is cut off")?;
     let (length, rest) = head.split_first_chunk::<4>().context("a length")?;

@@ -1,8 +1,10 @@
-//! `bench-ceiling`: the best that this machine could do. Hour documents in memory → points → rows → CSV text → deflate → discarded.
+//! `bench-ceiling`: the upper bound for this machine. Hour documents in memory → points → rows →
+//! CSV text → deflate → discarded.
 //!
-//! Plain code that shares nothing with the engine and may assume what the engine must not: clean documents (keys
-//! ascending, int32, int64 and double values with at most three decimals or printed by a slower path), aligned hours, nothing to
-//! reject, no manifest. Start at [`run::run`]; the stages are in `walk`, `rows` and `squeeze`.
+//! Plain code that shares nothing with the engine and makes assumptions that the engine must not
+//! make: clean documents (keys ascending, int32, int64 and double values with at most three
+//! decimals or printed by a slower path), aligned hours, nothing to reject, no manifest. Start at
+//! [`run::run`]; the stages are in `walk`, `rows` and `squeeze`.
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 mod dump;
@@ -41,16 +43,16 @@ struct Arguments {
     chunk_hours: usize,
 }
 
-/// Which steps a run has.
+/// The steps of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Stage {
     /// BSON to points.
     Walk,
-    /// The same, merged and written as CSV.
+    /// BSON to points, merged and written as CSV.
     Rows,
     /// Deflate alone, of text prepared before.
     Deflate,
-    /// Everything.
+    /// All steps.
     #[default]
     All,
 }

@@ -2,27 +2,28 @@
 
 use crate::walk::Point;
 
-/// Columns besides the time, at most: the heads of all are compared at once.
+/// Maximum number of columns besides the time: the heads of all are compared at once.
 pub(crate) const MAX_COLUMNS: usize = 8;
-/// Longest text of a row: the time, and per column a comma and a value, each written in steps of eight bytes.
+/// Longest text of a row: the time, and per column a comma and a value, each written in steps of
+/// eight bytes.
 pub(crate) const MAX_ROW_BYTES: usize = 512;
-/// Behind the last point of a column.
+/// Marks the end of a column's points.
 const END: i32 = i32::MAX;
 const INT32: u8 = 0x10;
 const INT64: u8 = 0x12;
-/// Digits of a time that change within an hour or so, and what they are worth.
+/// Digits of a time that change within about an hour, and their weights.
 const LOW_DIGITS: i64 = 100_000_000;
 /// Up to here a double with three decimals is exact in this arithmetic: 15 digits.
 const MAX_THOUSANDTHS: f64 = 1e15;
 
-/// Writes rows; holds tables.
+/// Writes rows; holds lookup tables.
 #[derive(Debug)]
 pub(crate) struct RowWriter {
-    /// `.125` and how many of its bytes count, for each thousandth.
+    /// `.125` and its number of significant bytes, for each thousandth.
     fractions: Vec<([u8; 4], u8)>,
 }
 
-/// How much an hour made.
+/// The output of an hour.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Written {
     pub(crate) rows: u64,
@@ -99,7 +100,8 @@ impl RowWriter {
             _ => {
                 let value = f64::from_bits(point.bits);
                 let scaled = (value.abs() * 1000.0 + 0.5).floor();
-                // Of at most 15 digits no two decimals are the same double, so this one is the shortest.
+                // No two decimals of at most 15 digits are the same double, so this one is the
+                // shortest.
                 #[expect(clippy::float_cmp, reason = "exactly this double is asked for")]
                 let is_exact = scaled < MAX_THOUSANDTHS && scaled / 1000.0 == value.abs();
                 if !is_exact {
@@ -128,7 +130,7 @@ fn general(value: f64, row: &mut [u8], at: usize) -> usize {
 fn whole_number(number: u64, row: &mut [u8; MAX_ROW_BYTES], at: usize) -> usize {
     if number < LOW_DIGITS.cast_unsigned() {
         let digits = eight_digits(number);
-        // The last digit stays, also of 0.
+        // The last digit is kept, also for 0.
         let zeros = ((digits | (1 << 56)).trailing_zeros() / 8) as usize;
         let text = ((digits | 0x3030_3030_3030_3030) >> (zeros * 8)).to_le_bytes();
         row[at..at + 8].copy_from_slice(&text);
@@ -150,7 +152,7 @@ fn eight_digits(number: u64) -> u64 {
     tens | ((pairs - tens * 10) << 8)
 }
 
-/// The leading digits of the times at hand, as text.
+/// The leading digits of the current times, as text.
 #[derive(Debug)]
 struct Time {
     high: i64,

@@ -13,7 +13,7 @@ use crate::squeeze::Squeezer;
 use crate::walk::{Point, walk};
 use crate::{Arguments, Stage};
 
-/// What is printed.
+/// The output.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Figures {
@@ -29,7 +29,8 @@ pub(crate) struct Figures {
     vehicles: Vec<VehicleFigures>,
 }
 
-/// Size and checksum of a vehicle's CSV, to compare with other exporters' results for the same data.
+/// Size and checksum of a vehicle's CSV, to compare with other exporters' results for the same
+/// data.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct VehicleFigures {
@@ -179,7 +180,7 @@ impl<'a> Lane<'a> {
                 self.squeeze(start, start + block_bytes, &mut made);
                 start += block_bytes;
             }
-            // Only what a next block could refer to stays.
+            // Keeps only the text that a next block can refer to.
             let kept = start.saturating_sub(32 * 1024);
             self.text.copy_within(kept..end, 0);
             (start, end) = (start - kept, end - kept);

@@ -2,12 +2,12 @@
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-/// How far back deflate can refer.
+/// The maximum distance of a deflate reference.
 const WINDOW_BYTES: usize = 32 * 1024;
-/// What a sync flush and stored blocks add, generously.
+/// A generous bound on the bytes that a sync flush and stored blocks add.
 const OVERHEAD_BYTES: usize = 4096;
 
-/// Compresses blocks and throws them away.
+/// Compresses blocks and discards them.
 #[derive(Debug)]
 pub(crate) struct Squeezer {
     deflate: Compress,
@@ -20,7 +20,8 @@ impl Squeezer {
         Self { deflate: Compress::new(Compression::new(level), false), output: Vec::new(), is_primed }
     }
 
-    /// Compresses `text[start..]` as one block; what lies before it may be referred to when priming is on. Returns its size.
+    /// Compresses `text[start..]` as one block; with priming, it can refer to the text before it.
+    /// Returns its size.
     pub(crate) fn block(&mut self, text: &[u8], start: usize) -> usize {
         self.deflate.reset();
         if self.is_primed && start > 0 {

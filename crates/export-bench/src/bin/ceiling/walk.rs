@@ -1,17 +1,18 @@
-//! Hour document → points, by the layout alone: a document's only field is `values`, keys are numbers of at most seven digits.
+//! Hour document → points, by the layout alone: a document's only field is `values`, and keys are
+//! numbers of at most seven digits.
 
 const DOCUMENT: u8 = 0x03;
 const INT64: u8 = 0x12;
 /// `values` with its NUL.
 const VALUES_NAME_BYTES: usize = 7;
 
-/// A value as it lies in the document, to be turned into text where it is needed.
+/// A value as stored in the document, converted to text where needed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Point {
     pub(crate) offset_ms: i32,
     /// BSON's element type.
     pub(crate) kind: u8,
-    /// The eight bytes that follow the key; of an int32 the lower four count.
+    /// The eight bytes after the key; of an int32 only the lower four are used.
     pub(crate) bits: u64,
 }
 
@@ -25,7 +26,7 @@ pub(crate) fn walk(bytes: &[u8], start: usize, points: &mut Vec<Point>) {
             level(bytes, name + VALUES_NAME_BYTES, 0, points);
             return;
         }
-        // `_id` and `levels`: the array's length says where it ends.
+        // `_id` and `levels`: the array's length determines its end.
         let name_bytes = bytes[name..].iter().position(|byte| *byte == 0).expect("a name ends") + 1;
         let value = name + name_bytes;
         at = value + if kind == INT64 { 8 } else { length(bytes, value) };
@@ -44,7 +45,7 @@ fn level(bytes: &[u8], start: usize, base_ms: i32, points: &mut Vec<Point>) {
         let value = at + 1 + digits + 1;
         let offset_ms = base_ms + number;
         if kind == DOCUMENT {
-            // The bucket's own `values` follows its length at once.
+            // The bucket's own `values` directly follows its length.
             level(bytes, value + 4 + 1 + VALUES_NAME_BYTES, offset_ms, points);
             at = value + length(bytes, value);
         } else {
@@ -106,7 +107,7 @@ mod tests {
         let vehicle = fleet.vehicle(0);
         let hour = vehicle.hours().find(|hour| hour.documents.len() == 5).expect("a busy hour");
         for hour_document in &hour.documents {
-            // Padded, as files are, and not at the start.
+            // Padded like files, and not at the start.
             let bytes = [&[0; 3], hour_document.document.as_bytes(), &[0; 8]].concat();
             let mut points = Vec::new();
             walk(&bytes, 3, &mut points);

@@ -27,7 +27,7 @@ struct Round {
     burst_seconds: f64,
     /// Share of the burst that had ended when the small export was accepted.
     accepted_share: f64,
-    /// The same when it was finished.
+    /// The same share when the small export was finished.
     finished_share: f64,
     /// From the small export's acceptance to its end.
     small_seconds: f64,

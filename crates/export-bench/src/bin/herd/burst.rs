@@ -1,4 +1,4 @@
-//! Many exports of several tenants at once, beside the people who live on the vehicles' database.
+//! Many exports of several tenants at once, beside point queries of the vehicles' database.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ use crate::service::Service;
 use crate::watch::{Seen, Watch};
 use crate::{requests, verify};
 
-/// Queries before the first one that counts: connections and caches are made.
+/// Warm-up queries before the first measured one, for connections and caches.
 const WARMING: Duration = Duration::from_secs(3);
-/// Results that are looked into, in each round.
+/// Results that are verified in each round.
 const VERIFIED: usize = 10;
 
-/// What was found.
+/// The figures of one round.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Burst {
@@ -34,27 +34,28 @@ pub(crate) struct Burst {
 struct Round {
     states: BTreeMap<String, usize>,
     posting_seconds: f64,
-    /// How many requests were refused with 429 or 503.
+    /// Number of requests that were refused with 429 or 503.
     refusals: u64,
     /// From the first job's acceptance to the last one's end.
     seconds: f64,
     exports_per_second: f64,
-    /// From when a query ought to have begun.
+    /// Latency from when a query should have begun.
     idle: Latencies,
     loaded: Latencies,
-    /// From when it was sent: without what this program itself was late.
+    /// Latency from when it was sent: without this program's own delay.
     idle_sent: Latencies,
     loaded_sent: Latencies,
     seen_idle: Seen,
     seen_loaded: Seen,
     told: Told,
-    /// So far, of each worker.
+    /// Peak so far, of each worker.
     worker_peak_bytes: Vec<u64>,
     tenants: Vec<Progress>,
     verified: usize,
 }
 
-/// When so much of a tenant's burst had ended, in seconds from the whole burst's begin.
+/// When these shares of a tenant's burst had ended, in seconds from the beginning of the whole
+/// burst.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Progress {
@@ -147,12 +148,12 @@ fn progress(tenant: &str, ended: &[Ended], begin_ms: i64) -> Option<Progress> {
     })
 }
 
-/// Between two times of the database.
+/// Seconds between two times of the database.
 pub(crate) fn seconds(from_ms: i64, to_ms: i64) -> f64 {
     Duration::from_millis(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or_default()).as_secs_f64()
 }
 
-/// A count as a number to calculate with.
+/// A count as a float.
 pub(crate) fn whole(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }

@@ -15,13 +15,14 @@ use tokio::task::JoinSet;
 
 /// Requests of one tenant at a time.
 const WIDTH: usize = 10;
-/// For one answer.
+/// Time limit of one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
-/// For all requests of a burst, with all waits for `Retry-After`.
+/// Time limit of all requests of a burst, with all waits for `Retry-After`.
 const POSTING: Duration = Duration::from_mins(15);
-/// For a check that is repeated anyway.
+/// Time limit of a check that is repeated anyway.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// Requests of one key in a burst: fewer than `REQUESTS_AT_ONCE`, so that the rate limit does not stretch the burst.
+/// Requests of one key in a burst: fewer than `REQUESTS_AT_ONCE`, so that the rate limit does not
+/// stretch the burst.
 const REQUESTS_OF_KEY: usize = 150;
 
 /// A tenant with as many keys as its burst needs.
@@ -32,7 +33,8 @@ pub(crate) struct Tenant {
 }
 
 impl Tenant {
-    /// Creates enough keys for this many requests. Two scenarios never share a tenant, so that neither finds results of the other.
+    /// Creates enough keys for this many requests. Two scenarios never share a tenant, so that
+    /// neither finds results of the other.
     pub(crate) async fn create(own: &Own, name: String, requests: usize) -> anyhow::Result<Self> {
         let mut keys = Vec::new();
         for _ in 0..requests.div_ceil(REQUESTS_OF_KEY).max(1) {
@@ -68,9 +70,9 @@ impl Tenant {
 pub(crate) struct Posted {
     /// The answers' bodies, which are jobs.
     pub(crate) jobs: Vec<Value>,
-    /// From the first request to the last answer, in seconds.
+    /// Time from the first request to the last answer, in seconds.
     pub(crate) seconds: f64,
-    /// How many requests were refused with 429 or 503.
+    /// Number of requests that were refused with 429 or 503.
     pub(crate) refusals: u64,
 }
 

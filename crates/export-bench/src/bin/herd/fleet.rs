@@ -15,7 +15,7 @@ const SEED: u64 = 1;
 /// Hours of a vehicle written at a time: a few megabytes.
 const HOURS_PER_WRITE: usize = 24;
 
-/// What was written.
+/// The written fleet.
 pub(crate) struct Fleet {
     /// Names of the vehicles, which are databases.
     pub(crate) vehicles: Vec<String>,
@@ -68,7 +68,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Removes it.
+    /// Removes the fleet.
     pub(crate) async fn remove(&self, client: &Client) -> anyhow::Result<()> {
         for vehicle in &self.vehicles {
             client.database(vehicle).drop().await?;

@@ -1,7 +1,9 @@
-//! What the people notice who live on the vehicles' database: point queries at a fixed rate, over one connection, all the time.
+//! The load of the database's other users: point queries at a fixed rate, over one connection, all
+//! the time.
 //!
-//! The loop is open: a query has a time at which it ought to begin, and its latency counts from then, also when the one before it is late.
-//! It has a thread and a runtime of its own, so that nothing else of this program is in its way.
+//! The loop is open: each query has a scheduled time, and its latency counts from then, also when
+//! the previous query is late. The loop has its own thread and runtime, so that the rest of this
+//! program does not delay it.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -17,12 +19,13 @@ use crate::APP_NAME;
 use crate::fleet::Fleet;
 use crate::stop::{Stop, Stopper};
 
-/// How often is asked: far from what the database can do, so that waits are not those of a queue.
+/// Interval of the queries: far below the database's capacity, so that the latencies are not those
+/// of a queue.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// A query that takes longer is stuck, and the run with it.
+/// A query that takes longer is stuck, and so is the run.
 const ANSWER: Duration = Duration::from_mins(1);
 
-/// The queries, from [`Foreground::begin`] on.
+/// The queries since [`Foreground::begin`].
 pub(crate) struct Foreground {
     stopper: Stopper,
     thread: JoinHandle<anyhow::Result<Vec<Query>>>,
@@ -32,7 +35,7 @@ pub(crate) struct Foreground {
 #[derive(Clone, Copy)]
 pub(crate) struct Query {
     intended: Instant,
-    /// None where the end came first: then it has waited for so long at least.
+    /// `None` if the run ended first: then the query has waited for at least this long.
     sent: Option<Instant>,
     answered: Instant,
 }
@@ -45,7 +48,7 @@ impl Foreground {
         Self { stopper, thread }
     }
 
-    /// Ends them.
+    /// Ends the queries.
     pub(crate) fn end(self) -> anyhow::Result<Vec<Query>> {
         drop(self.stopper);
         let ended =
@@ -54,7 +57,8 @@ impl Foreground {
     }
 }
 
-/// How the queries went that were to begin between these times: from when they should have begun, and from when they were sent.
+/// The latencies of the queries that were scheduled between these times: from when they should have
+/// begun, and from when they were sent.
 pub(crate) fn between(queries: &[Query], from: Instant, to: Instant) -> (Latencies, Latencies) {
     let within: Vec<&Query> = queries.iter().filter(|query| (from..to).contains(&query.intended)).collect();
     let waited = within.iter().map(|query| query.answered - query.intended).collect();

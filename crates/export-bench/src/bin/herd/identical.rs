@@ -40,12 +40,12 @@ struct Round {
     /// For all ten.
     identical_reads: i64,
     finished: usize,
-    /// Different addresses of results.
+    /// Number of different addresses of results.
     export_uris: usize,
     /// Jobs that share a result which another job has written.
     shared: usize,
-    /// Whether the export alone was the same one, fresh; else it was of another range of the same
-    /// length.
+    /// Whether the single export had the same request with `fresh`; otherwise it had another range
+    /// of the same length.
     fresh: bool,
 }
 
@@ -86,9 +86,9 @@ async fn round(
     wrong.extend(complaints(&ended, TIMES));
 
     let mut fresh_body = body.clone();
-    // The former name of `fresh`, which programs to compare with know as well. A service that
-    // shares nothing knows neither and reads the source in any case, so another range of these
-    // vehicles does.
+    // The former name of `fresh`, which the compared programs know as well. A service without
+    // sharing knows neither and reads the source in any case, so another range of these vehicles
+    // has the same effect.
     fresh_body["force"] = json!(true);
     let fresh = post_one(service.address(), &tenant, fresh_body).await.is_ok();
     if !fresh {

@@ -1,4 +1,5 @@
-//! Stored jobs: counted twice a second while they run, which does not load the service, and read in full when they have ended.
+//! Stored jobs: counted twice a second while they run, which does not load the service, and read in
+//! full when they have ended.
 //!
 //! All times are MongoDB's, so that clocks are never compared with each other.
 
@@ -13,9 +14,9 @@ use mongodb::{Client, Collection};
 use crate::client::Tenant;
 use crate::service::Service;
 
-/// Pause between two counts of ended jobs.
+/// Delay between two counts of ended jobs.
 const PAUSE: Duration = Duration::from_millis(500);
-/// One batch holds all, so that no cursor of this program stays open.
+/// One batch holds all, so that this program leaves no cursor open.
 const ALL_AT_ONCE: u32 = 100_000;
 
 /// The stored jobs of some tenants.
@@ -34,7 +35,7 @@ pub(crate) struct Ended {
     /// Unix milliseconds.
     pub(crate) finished_ms: i64,
     pub(crate) export_uri: Option<String>,
-    /// How many attempts it took.
+    /// Number of attempts.
     pub(crate) attempts: i64,
 }
 
@@ -48,7 +49,7 @@ impl Jobs {
         Self { jobs: client.database(database).collection("jobs"), tenants }
     }
 
-    /// How many are in each state.
+    /// Number of jobs in each state.
     pub(crate) async fn states(&self) -> anyhow::Result<BTreeMap<String, usize>> {
         let stages = [
             doc! { "$match": { "tenant": { "$in": &self.tenants } } },
@@ -62,7 +63,7 @@ impl Jobs {
         Ok(counted.collect())
     }
 
-    /// Waits until this many have ended.
+    /// Waits until this many jobs have ended.
     pub(crate) async fn until_ended(
         &self,
         service: &mut Service,
@@ -110,7 +111,7 @@ impl Jobs {
     }
 }
 
-/// What is wrong with these jobs: there should be this many, all FINISHED.
+/// Defects of these jobs: there should be this many, all FINISHED.
 pub(crate) fn complaints(jobs: &[Ended], count: usize) -> Vec<String> {
     let mut wrong = Vec::new();
     if jobs.len() != count {

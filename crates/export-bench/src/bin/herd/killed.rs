@@ -1,4 +1,4 @@
-//! A worker that is killed in the middle of a burst: when is what it held free again?
+//! A worker is killed in the middle of a burst: how long are its slots and jobs held?
 
 use std::time::{Duration, Instant};
 
@@ -15,32 +15,33 @@ use crate::requests;
 use crate::run::{ALL_ENDED, Run};
 use crate::service::Service;
 
-/// Between two looks at who holds what: shorter than the shortest export.
+/// Delay between two checks of the holders: shorter than the shortest export.
 const LOOK: Duration = Duration::from_millis(20);
-/// The same where a lease is waited for.
+/// Delay between two checks while a lease is awaited.
 const PAUSE: Duration = Duration::from_millis(200);
-/// For one of these waits: many leases.
+/// Longest such wait: many leases.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// What was found.
+/// The figures of one round.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Killed {
     exports: usize,
-    /// Ended when the worker was killed.
+    /// Number of ended jobs when the worker was killed.
     ended_before: usize,
-    /// What it held: places of the fleet, and jobs.
+    /// The worker's slots and jobs at that time.
     held_places: u64,
     held_jobs: u64,
-    /// From the kill until it held no place any more whose lease had not passed, by the database's clock; none where there are no places.
+    /// Time from the kill until all leases of its slots had expired, by the database's clock;
+    /// `None` without slots.
     places_free_seconds: Option<f64>,
-    /// The same of its jobs.
+    /// The same time for its jobs.
     jobs_free_seconds: f64,
-    /// Until another worker had taken the last of its jobs.
+    /// Time until another worker had taken the last of its jobs.
     jobs_taken_seconds: f64,
     /// From the first job's acceptance to the last one's end.
     seconds: f64,
-    /// Jobs that took more than one attempt.
+    /// Jobs with more than one attempt.
     repeated: usize,
     wrong: Vec<String>,
 }
@@ -63,7 +64,7 @@ pub(crate) async fn run(run: &Run) -> anyhow::Result<Killed> {
     let bursts = tenants.iter().enumerate().map(|(index, tenant)| (tenant.clone(), share(index))).collect();
     post_all(service.address(), bursts).await?;
     let all = Jobs::of(&run.client, &run.own.name, &tenants);
-    // The first one is the look at the worker's name.
+    // The first one is for finding the worker's name.
     all.until_ended(&mut service, 1 + count / 5, ALL_ENDED).await?;
     until(|| async { Ok(held(&jobs, &owner).await?.all > 0) }, LOOK, "the worker to be killed has no job")
         .await?;
@@ -119,7 +120,8 @@ pub(crate) async fn run(run: &Run) -> anyhow::Result<Killed> {
     })
 }
 
-/// By what name the one running worker holds jobs: it chooses one at its start, and says it nowhere else.
+/// The owner name of the one running worker in its jobs: the worker chooses it at its start, and
+/// publishes it nowhere else.
 async fn name_of_only_worker(
     run: &Run,
     service: &Service,
@@ -141,12 +143,12 @@ async fn name_of_only_worker(
     }
 }
 
-/// Leases that a worker holds.
+/// Leases of a worker.
 #[derive(Debug, Default)]
 struct Held {
-    /// As it is written.
+    /// Number of stored leases, expired or not.
     all: u64,
-    /// Where the lease has not passed.
+    /// Number of leases that have not expired.
     leased: u64,
 }
 

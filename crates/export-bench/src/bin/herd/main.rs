@@ -1,14 +1,16 @@
-//! `bench-herd`: many exports at once, and what they do to others.
+//! `bench-herd`: many exports at once, and their effect on others.
 //!
-//! Starts the real API and workers with default settings, on databases and queues of its own, and plays four scenarios:
+//! Starts the real API and workers with default settings, on databases and queues of its own, and
+//! plays four scenarios:
 //!
-//! - `burst`: several tenants' exports, all at once, beside point queries on the vehicles' databases;
+//! - `burst`: several tenants' exports, all at once, beside point queries on the vehicles'
+//!   databases;
 //! - `behind`: one tenant's small export behind another's many;
 //! - `killed`: a worker is killed in the middle of a burst;
 //! - `identical`: the same request ten times at once.
 //!
-//! A scenario that could not be played to its end says so in its place (`failed`); what is not as it must be, is in its list `wrong`.
-//! Targets are none of this program's business. Start at [`run::Run`].
+//! A scenario that could not be completed has the reason in its place (`failed`); wrong results are
+//! in its list `wrong`. This program does not check targets. Start at [`run::Run`].
 #![expect(clippy::print_stdout, reason = "the figures are this program's result")]
 
 mod behind;
@@ -38,9 +40,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::run::Run;
 
-/// Longest of everything, whatever the flags say.
+/// Time limit of the whole run, whatever the flags are.
 const RUN_LIMIT: Duration = Duration::from_hours(4);
-/// By what this program's own operations are known in the database.
+/// The name of this program's own operations in the database.
 const APP_NAME: &str = "bench-herd";
 
 /// Measures what many exports at once do to others
@@ -84,7 +86,7 @@ struct Arguments {
     days: u32,
 }
 
-/// What can be played.
+/// The scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
     Burst,
@@ -97,7 +99,7 @@ enum Scenario {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let (mut interrupts, mut ends) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    // Whatever comes first, the programs end with the future that is left.
+    // Whatever ends first, the programs end when the other future is dropped.
     let outcome = tokio::select! {
         played = tokio::time::timeout(RUN_LIMIT, play(arguments)) => played.context("the herd is stuck").flatten(),
         _ = interrupts.recv() => Err(anyhow::anyhow!("interrupted")),
@@ -139,7 +141,7 @@ async fn play(arguments: Arguments) -> anyhow::Result<Value> {
     Ok(Value::Object(figures))
 }
 
-/// The figures of a scenario, or why there are none: the others are played all the same.
+/// The figures of a scenario, or the reason why there are none: the others are played all the same.
 fn told<T: Serialize>(name: &str, outcome: anyhow::Result<T>) -> anyhow::Result<Value> {
     match outcome {
         Ok(figures) => Ok(serde_json::to_value(figures)?),

@@ -1,4 +1,4 @@
-//! What the workers say about their own restraint, on `/metrics`: how many reads of the source they allow themselves.
+//! The workers' throttles, from `/metrics`: the limit on their reads of the source.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use tokio::task::JoinHandle;
 use crate::client::metrics;
 use crate::stop::{Stop, Stopper};
 
-/// Between two looks.
+/// Delay between two reads.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Reads of the source that a worker allows itself at a time.
+/// A worker's limit on concurrent reads of the source.
 const LIMIT: &str = "exports_source_read_limit";
-/// How often it has lowered them.
+/// How often a worker has lowered its limit.
 const DECREASES: &str = "exports_source_limit_decreases_total";
 
-/// Of all workers; nothing where they do not tell.
+/// Figures of all workers; `None` if they do not report them.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Told {
     least_limit: Option<f64>,
     most_limit: Option<f64>,
-    /// Since their start.
+    /// Since the start of the workers.
     decreases: Option<f64>,
 }
 
-/// A look once a second, until [`Meters::end`].
+/// Reads the metrics once a second, until [`Meters::end`].
 pub(crate) struct Meters {
     stopper: Stopper,
     task: JoinHandle<Told>,

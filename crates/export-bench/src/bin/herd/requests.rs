@@ -47,7 +47,8 @@ pub(crate) fn of_size(fleet: &Fleet, size: Size, tenant: usize, tenants: usize, 
     (0..count).map(|number| one(fleet, size, number * tenants + tenant)).collect()
 }
 
-/// The request with this number; ranges of the same size differ while there are fewer of them than minutes of data.
+/// The request with this number; ranges of the same size differ while there are fewer of them than
+/// minutes of data.
 pub(crate) fn one(fleet: &Fleet, size: Size, number: usize) -> Value {
     let starts = fleet.minutes() - size.hours * 60;
     let start = number * STRIDE % starts;

@@ -1,4 +1,4 @@
-//! What all scenarios share: services of their own, a fleet, and what was asked for.
+//! Shared by all scenarios: their own services, a fleet, and the flags.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::fleet::Fleet;
 use crate::requests::{LEAST_DAYS, LEAST_VEHICLES};
 use crate::{APP_NAME, Arguments};
 
-/// The longest that a burst may take: many times what it does with programs that are not optimised.
+/// Longest duration of a burst: many times what it takes with unoptimized programs.
 pub(crate) const ALL_ENDED: Duration = Duration::from_mins(30);
 
-/// What a scenario is given.
+/// The input of a scenario.
 pub(crate) struct Run {
     pub(crate) own: Own,
     pub(crate) client: Client,
@@ -43,7 +43,7 @@ impl Run {
         Ok(Self { own, client, fleet: Arc::new(fleet), logs, arguments })
     }
 
-    /// Removes what was written to the databases; logs stay.
+    /// Removes everything written to the databases; logs are kept.
     pub(crate) async fn clear(&self) -> anyhow::Result<()> {
         self.fleet.remove(&self.client).await?;
         self.client.database(&self.own.name).drop().await?;

@@ -1,4 +1,4 @@
-//! The real API and workers, with default settings: only names, ports and credentials are said.
+//! The real API and workers, with default settings: only names, ports and credentials are set.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -12,15 +12,15 @@ use tokio::process::Child;
 
 use crate::client::is_ready;
 
-/// From start to readiness, on a machine that is busy.
+/// Time from start to readiness, on a busy machine.
 const START: Duration = Duration::from_mins(1);
-/// Pause between two looks at that.
+/// Delay between two checks of readiness.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Running programs, killed when dropped.
 pub(crate) struct Service {
     own: Own,
-    /// Where logs go, and what their names begin with.
+    /// The folder of the logs, and the prefix of their names.
     logs: PathBuf,
     scenario: &'static str,
     extra: &'static [(&'static str, &'static str)],
@@ -36,7 +36,8 @@ struct Process {
 }
 
 impl Service {
-    /// Starts an API and `workers` workers, and waits until all are ready. `extra` are settings of the workers that differ from the defaults.
+    /// Starts an API and `workers` workers, and waits until all are ready. `extra` are settings of
+    /// the workers that differ from the defaults.
     pub(crate) async fn start(
         own: &Own,
         logs: &Path,
@@ -47,7 +48,7 @@ impl Service {
         fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
         let address = free_address()?;
         let of_api = [
-            // The default, said for those who read this: every tenant has a key of its own.
+            // The default, set explicitly for the reader: every tenant has its own key.
             ("AUTH", "keys".to_owned()),
             ("HOST", address.ip().to_string()),
             ("PORT", address.port().to_string()),
@@ -87,29 +88,29 @@ impl Service {
         self.address
     }
 
-    /// Where the workers tell their figures.
+    /// The addresses of the workers' metrics.
     pub(crate) fn worker_admins(&self) -> Vec<SocketAddr> {
         self.workers.iter().map(|worker| worker.admin).collect()
     }
 
-    /// The most memory that each worker has had resident so far, in bytes (`VmHWM`).
+    /// Peak resident memory of each worker so far, in bytes (`VmHWM`).
     pub(crate) fn worker_peaks(&self) -> anyhow::Result<Vec<u64>> {
         self.workers.iter().map(Process::peak_bytes).collect()
     }
 
-    /// Ends the first worker without a word, as a machine does that loses its power.
+    /// Kills the first worker without warning, like a loss of power.
     pub(crate) async fn kill_first_worker(&mut self) -> anyhow::Result<()> {
         ensure!(!self.workers.is_empty(), "there is no worker to kill");
         self.workers.remove(0).child.kill().await.context("the worker cannot be killed")
     }
 
-    /// Whether all programs still run; the error says which one does not.
+    /// Whether all programs still run; the error names the one that does not.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         self.api.check()?;
         self.workers.iter_mut().try_for_each(Process::check)
     }
 
-    /// Ends everything at once; what workers hold is freed by their leases.
+    /// Ends everything at once; the leases of the workers expire later.
     pub(crate) async fn stop(mut self) {
         self.api.child.kill().await.ok();
         for worker in &mut self.workers {

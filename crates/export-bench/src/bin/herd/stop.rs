@@ -1,4 +1,4 @@
-//! How what runs beside a measurement is ended, also where the measurement fails.
+//! Stops the tasks beside a measurement, also when the measurement fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,12 +13,12 @@ impl Stop {
     }
 }
 
-/// Asks it to stop when dropped.
+/// Stops the tasks when dropped.
 #[derive(Default)]
 pub(crate) struct Stopper(Stop);
 
 impl Stopper {
-    /// What is to stop with this.
+    /// The signal for the tasks that should stop.
     pub(crate) fn stop(&self) -> Stop {
         self.0.clone()
     }

@@ -11,7 +11,8 @@ use zip::ZipArchive;
 use crate::client::{Tenant, download};
 use crate::jobs::Ended;
 
-/// Checks `count` of these jobs' results, spread evenly; returns how many were right, and adds the errors to `wrong`.
+/// Checks `count` of these jobs' results, spread evenly; returns how many were right, and adds the
+/// errors to `wrong`.
 pub(crate) async fn sample(
     address: SocketAddr,
     tenants: &[Tenant],
@@ -32,8 +33,8 @@ pub(crate) async fn sample(
     good
 }
 
-/// Size and checksum are as the worker stored them; each file has the rows that the manifest states, and the manifest those
-/// that the job says.
+/// Size and checksum are as the worker stored them; each file has the rows that the manifest
+/// states, and the manifest has the numbers of the job.
 fn check(address: SocketAddr, tenant: &Tenant, job_id: &str) -> anyhow::Result<()> {
     let (job, bytes) = download(address, tenant, job_id)?;
     let stats = &job["stats"];

@@ -1,4 +1,4 @@
-//! Looks at the database again and again: how many cursors are open in it, and how many reads of vehicles it works on.
+//! Polls the database: the number of its open cursors, and of the running reads of vehicles.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use tokio::time::MissedTickBehavior;
 use crate::APP_NAME;
 use crate::stop::{Stop, Stopper};
 
-/// Between two looks at the counters, which cost the server a fraction of a millisecond.
+/// Delay between two reads of the counters, which cost the server a fraction of a millisecond.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Every how many looks the operations are listed as well.
+/// The operations are listed every this many polls.
 const LISTED_EVERY: u64 = 4;
 
-/// The most that was seen.
+/// The maxima.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Seen {
@@ -30,13 +30,13 @@ pub(crate) struct Seen {
     pinned_cursors: i64,
     /// Those without a time limit.
     no_timeout_cursors: i64,
-    /// Operations on vehicles' databases, and cursors there that wait for the next one; without this program's own.
+    /// Operations on vehicles' databases, and idle cursors there; without this program's own.
     pub(crate) source_cursors: i64,
     /// The operations alone.
     pub(crate) source_reads: i64,
 }
 
-/// A look every 50 ms, until [`Watch::end`].
+/// Polls every 50 ms, until [`Watch::end`].
 pub(crate) struct Watch {
     stopper: Stopper,
     task: JoinHandle<anyhow::Result<Seen>>,
@@ -93,8 +93,9 @@ async fn look(client: &Client, vehicle_prefix: &str, stop: &Stop) -> anyhow::Res
     Ok(seen)
 }
 
-/// The command for the counters alone: all of serverStatus, twenty times a second, would be a load of its own. Its sections can only be left
-/// out one by one, so it is asked for all of them once.
+/// The command for the counters alone: all of serverStatus, twenty times a second, would be a load
+/// of its own. Its sections can only be excluded one by one, so the program requests all of them
+/// once.
 async fn status_of_counters(admin: &Database) -> anyhow::Result<Document> {
     let mut command = doc! { "serverStatus": 1 };
     let all = admin.run_command(command.clone()).await?;

@@ -1,11 +1,11 @@
-//! A deployment of one test: database, virtual host and users of its own.
+//! A deployment for one test: its own database, virtual host and users.
 
 use export_testkit::isolation::TestSpace;
 use export_testkit::program::{Ended, Program};
 
 use crate::space::EXPORTS;
 
-/// A provisioned corner of the real services.
+/// A provisioned deployment on the real services.
 pub(crate) struct Deployment {
     pub(crate) space: TestSpace,
     /// The password of all users.

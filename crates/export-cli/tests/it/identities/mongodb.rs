@@ -15,7 +15,7 @@ const API: [bool; 3] = [true, false, false];
 const WORKER: [bool; 3] = [false, true, false];
 const SOURCE: [bool; 3] = [false, false, true];
 
-/// A command, where to send it, and who may.
+/// A command, its database, and the identities that may run it.
 struct Action {
     database: String,
     command: Document,
@@ -51,7 +51,7 @@ fn watch(collection: &str) -> Document {
     doc! { "aggregate": collection, "pipeline": [{ "$changeStream": {} }], "cursor": {} }
 }
 
-/// Commands with who may give them.
+/// Commands with the identities that may run them.
 type Commands = Vec<(Document, [bool; 3])>;
 
 /// Commands in the database of the jobs. Commands that no identity may run come last, so that
@@ -202,7 +202,7 @@ fn on_admin(deployment: &Deployment) -> Commands {
     ]
 }
 
-/// Everything that is tried.
+/// All tried commands.
 fn actions(deployment: &Deployment) -> Vec<Action> {
     let space = &deployment.space;
     let local = vec![(find("oplog.rs"), NOBODY), (insert("more"), NOBODY)];

@@ -1,4 +1,5 @@
-//! `exports provision` again, with another password, without users, and where it must refuse.
+//! `exports provision` again, with another password, without users, and with settings that it must
+//! refuse.
 
 use bson::{Document, doc};
 use export_testkit::program::assert_refuses;
@@ -69,7 +70,8 @@ async fn provisioning_sets_another_password_and_undoes_manual_changes() {
         let ask = |password: &str| {
             deployment.ask(&format!("{}:{password}", deployment.user(service)), "GET", "whoami", "")
         };
-        // The new password is valid but has no right to the management API; the old one is not valid.
+        // The new password is valid but has no right to the management API; the old one is not
+        // valid.
         assert!(ask("hunter3").1.contains("Not_Authorized") || ask("hunter3").1.contains("management"));
         assert!(!ask(&deployment.password).1.contains("management"), "{service}");
     }

@@ -1,4 +1,4 @@
-//! RabbitMQ: the API publishes, the worker consumes, neither makes or removes anything.
+//! RabbitMQ: the API publishes, the worker consumes, neither creates or deletes anything.
 
 use async_rs::Runtime;
 use lapin::options::{

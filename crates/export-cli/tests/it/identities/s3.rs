@@ -1,4 +1,4 @@
-//! S3: the API reads objects, the worker uploads them, by the very policies that `exports
+//! S3: the API reads objects and the worker uploads them, with exactly the policies that `exports
 //! provision` prints.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ const NO_IDENTITY: [bool; 2] = [false; 2];
 const API: [bool; 2] = [true, false];
 const WORKER: [bool; 2] = [false, true];
 
-/// The policy that `exports provision` prints, with no service anywhere near.
+/// The policy that `exports provision` prints, without any service.
 fn policy(service: &str) -> Policy {
     let arguments = ["provision", "--print-s3-policy", service, "--s3-bucket", BUCKET];
     let ended = Program::new(EXPORTS, &arguments, &[]).run();
@@ -39,7 +39,7 @@ fn policy(service: &str) -> Policy {
     Policy::parse(&serde_json::from_str(&ended.output).expect("JSON")).expect("a policy")
 }
 
-/// A server with two buckets, and the objects that are to be reached or not.
+/// A server with two buckets, and objects inside and outside the clients' permissions.
 struct Fixture {
     url: String,
     administrator: Client,
@@ -84,8 +84,8 @@ impl Fixture {
         ResultBucket::at(&server, settings(bucket)).await.expect("a client")
     }
 
-    /// The id of an upload, begun by the client itself if it may: the server knows whose an upload
-    /// is.
+    /// The id of an upload, begun by the client itself if it may: the server knows the owner of an
+    /// upload.
     async fn upload<'a>(&'a self, client: &'a Client, key: &str) -> (&'a Client, String) {
         for owner in [client, &self.administrator] {
             if let Ok(begun) = owner.create_multipart_upload().bucket(BUCKET).key(key).send().await {

@@ -1,4 +1,4 @@
-//! What was asked and answered, as text that is the same in every run.
+//! Requests and answers, as text that is the same in every run.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 /// Requests and answers, one after the other.
 pub(crate) struct Transcript<'stack> {
     stack: &'stack Stack,
-    /// Texts of this run, and what stands for them.
+    /// Texts of this run, and their replacements.
     names: Vec<(String, String)>,
     text: String,
 }
@@ -27,7 +27,7 @@ impl<'stack> Transcript<'stack> {
         Self { stack, names, text: String::new() }
     }
 
-    /// The job of this answer goes by this name from its first mention on.
+    /// The job of this answer gets this name from its first mention on.
     pub(crate) fn name(&mut self, answer: &Answer, name: &str) {
         self.name_id(answer.json()["_id"].as_str().expect("an id"), name);
     }
@@ -42,9 +42,9 @@ impl<'stack> Transcript<'stack> {
         answer
     }
 
-    /// Asks with the tag of the newest answer.
+    /// Sends a request with the `ETag` of the newest answer.
     pub(crate) async fn get_known(&mut self, title: &str, path: &str, headers: &[(&str, &str)]) {
-        // A tag is another one every few minutes where there are links; not twice in a row.
+        // If the answer has links, its ETag changes every few minutes, but not twice in a row.
         for _ in 0..2 {
             let newest = self.stack.get(path).await;
             let mut headers = headers.to_vec();
@@ -99,9 +99,9 @@ impl<'stack> Transcript<'stack> {
         }
     }
 
-    /// Everything so far, with names for what is of this run.
+    /// Everything so far, with names instead of the texts of this run.
     pub(crate) fn text(mut self) -> String {
-        // The longest first: a name may be part of another one's text.
+        // The longest first: a text may be part of another one.
         self.names.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         let named = self.names.iter().fold(self.text, |text, (of_run, name)| text.replace(of_run, name));
         named.split_inclusive('\n').map(without_nonce).collect()
@@ -155,7 +155,7 @@ fn header_value(name: &str, value: &str) -> String {
     }
 }
 
-/// Replaces what differs from run to run, but not what is missing, or of another type.
+/// Replaces values that differ from run to run, but not missing ones, or ones of another type.
 fn redact(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(redact),
@@ -183,7 +183,7 @@ fn redact(value: &mut Value) {
     }
 }
 
-/// An address without what only its signature says.
+/// An address without the parameters of its signature.
 fn without_signature(text: &str) -> String {
     match text.split_once('?') {
         Some((address, query)) if query.contains("X-Amz-Signature=") => format!("{address}?[signature]"),

@@ -33,7 +33,7 @@ pub(super) struct Line {
     connection: Connection,
 }
 
-/// A dispatcher at work.
+/// A running dispatcher.
 pub(super) struct Dispatching {
     pub(super) waker: DispatcherWaker,
     pub(super) stop: CancellationToken,
@@ -64,7 +64,7 @@ impl Line {
         Self { space, topology, jobs, channel, connection }
     }
 
-    /// A dispatcher that runs by itself.
+    /// A dispatcher that runs its own rounds.
     pub(super) async fn dispatcher(&self, max_running_per_tenant: usize) -> Dispatching {
         let url = self.space.services.rabbitmq_url.clone();
         let (dispatcher, changes) = self.new_dispatcher(url, max_running_per_tenant).await;
@@ -77,7 +77,7 @@ impl Line {
         Dispatching { waker, stop, tasks }
     }
 
-    /// A dispatcher that does nothing between the rounds that the test asks for.
+    /// A dispatcher that is idle between the rounds that the test requests.
     pub(super) async fn stepped_dispatcher(
         &self,
         rabbitmq_url: String,
@@ -138,7 +138,7 @@ impl Line {
         self.found(doc! { "state": "NOT_STARTED", "publishedAt": { "$type": "date" } }).await
     }
 
-    /// Waits until exactly this many are in the broker.
+    /// Waits until exactly this many jobs are in the broker.
     pub(super) async fn until_in_broker(&self, count: usize) -> Vec<Document> {
         let asked_at = Instant::now();
         loop {
@@ -152,7 +152,7 @@ impl Line {
         }
     }
 
-    /// How many of each tenant are in the broker.
+    /// Number of each tenant's jobs in the broker.
     pub(super) async fn tenants_in_broker(&self, count: usize) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for job in self.until_in_broker(count).await {
@@ -165,11 +165,11 @@ impl Line {
         let id = text(job, "_id").parse().expect("an id");
         match self.jobs.claim(id, "worker", LEASE).await.expect("an answer") {
             Claim::Claimed(_, fence) => Some(fence),
-            _ => None,
+            Claim::Refused(_) => None,
         }
     }
 
-    /// Does a job as a worker would: claims it, and ends it.
+    /// Completes a job like a worker: claims it, and ends it.
     pub(super) async fn do_it(&self, job: &Document) {
         let fence = self.claim(job).await.unwrap_or_else(|| panic!("not claimed: {job:#}"));
         let failure = Failure { code: "test".to_owned(), message: "it was only a test".to_owned() };

@@ -1,4 +1,4 @@
-//! Where the jobs ended, and what is left.
+//! The final states of the jobs, and the remaining messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use bson::Document;
 use super::{Found, count, has_ended, id_of, is_set, state_of, uri_of};
 use crate::chaos::{Evidence, Shape};
 
-/// Errors after which another attempt is made, as long as there are any.
+/// Errors that are retried while attempts are left.
 const WORTH_ANOTHER: [&str; 5] =
     ["source_unavailable", "result_storage_unavailable", "worker_lost", "stalled", "internal"];
-/// The error of a request that names a vehicle that there is not.
+/// The error of a request that names a nonexistent vehicle.
 const UNKNOWN_VEHICLE: &str = "unknown_vehicle";
 
 pub(super) fn judge(evidence: &Evidence, found: &mut Found) {
@@ -25,7 +25,7 @@ pub(super) fn judge(evidence: &Evidence, found: &mut Found) {
     }
 }
 
-/// Every job that a client got a 202 for is stored and visible.
+/// Every job that was accepted with a 202 is stored and visible.
 fn told(evidence: &Evidence, found: &mut Found) {
     let stored: BTreeSet<String> = evidence.jobs.iter().map(id_of).collect();
     let told: BTreeSet<&String> = evidence.told.iter().map(|told| &told.job_id).collect();
@@ -39,7 +39,7 @@ fn told(evidence: &Evidence, found: &mut Found) {
     }
 }
 
-/// One name, one job.
+/// One idempotency key, one job.
 fn keys(evidence: &Evidence, found: &mut Found) {
     let mut by_key: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for told in &evidence.told {
@@ -91,7 +91,7 @@ fn end(job: &Document, evidence: &Evidence, found: &mut Found) {
     }
 }
 
-/// Exactly the messages that name no job are kept aside.
+/// Exactly the messages that name no job are dead letters.
 fn dead_letters(evidence: &Evidence, found: &mut Found) {
     let sent: BTreeSet<&Vec<u8>> = evidence.poison.iter().map(|poison| &poison.body).collect();
     let kept: BTreeSet<&Vec<u8>> = evidence.dead_letters.iter().collect();

@@ -1,4 +1,4 @@
-//! What each job went through.
+//! The history of each job.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ fn created(id: &str, job: &Document, found: &mut Found) {
     at_any_time(id, job, found);
 }
 
-/// One change against the rules of all changes.
+/// Checks one change against the rules of all changes.
 fn changed(id: &str, before: &Document, after: &Document, found: &mut Found) {
     at_any_time(id, after, found);
     let mut add = |invariant: u8, what: &str| {
@@ -94,7 +94,7 @@ fn changed(id: &str, before: &Document, after: &Document, found: &mut Found) {
     }
 }
 
-/// The relay took announcements out, and nothing else changed.
+/// The relay removed announcements, and nothing else changed.
 fn is_announced(before: &Document, after: &Document) -> bool {
     let but_announcements = |job: &Document| {
         let mut job = job.clone();
@@ -104,7 +104,7 @@ fn is_announced(before: &Document, after: &Document) -> bool {
     but_announcements(before) == but_announcements(after)
 }
 
-/// What is true of every version.
+/// Conditions that hold for every version.
 fn at_any_time(id: &str, job: &Document, found: &mut Found) {
     let (attempts, max_attempts) = (count(job, "attempts"), count(job, "maxAttempts"));
     if attempts > max_attempts {

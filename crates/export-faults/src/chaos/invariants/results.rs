@@ -1,4 +1,4 @@
-//! What the URIs lead to, and what was written to the bucket.
+//! The objects behind the URIs, and the writes to the bucket.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use bson::Document;
 use super::{Found, count, id_of, uri_of};
 use crate::chaos::{Evidence, FoundResult, Write};
 
-/// Everybody is this tenant as long as there are no others.
+/// The tenant of every caller in a deployment without tenants.
 const TENANT: &str = "default";
 
 pub(super) fn judge(evidence: &Evidence, found: &mut Found) {
@@ -27,7 +27,7 @@ pub(super) fn judge(evidence: &Evidence, found: &mut Found) {
     writes(evidence, found);
 }
 
-/// The result lies with its tenant and its job.
+/// The result is stored under its tenant and its job.
 fn place(id: &str, job: &Document, uri: &str, evidence: &Evidence, found: &mut Found) {
     let own = format!("s3://{}/{}{TENANT}/{id}/", evidence.bucket, evidence.key_prefix);
     if !uri.starts_with(&own) || job.get_str("tenant").ok() != Some(TENANT) {
@@ -58,8 +58,9 @@ fn content(id: &str, job: &Document, result: &FoundResult, found: &mut Found) {
     }
 }
 
-/// Every write is create-only, and at most one for each key was done. Two that overlap are one that was repeated while the first was
-/// still under way, which a real store would have refused: the test kit's looks before it writes, not while.
+/// Every write is create-only, and at most one per key was executed. Two overlapping writes are a
+/// request that was repeated while the first was still in progress. A real store would have refused
+/// the second; the test kit's checks before it writes, not while it writes.
 fn writes(evidence: &Evidence, found: &mut Found) {
     let mut done: BTreeMap<&str, &Write> = BTreeMap::new();
     for write in evidence.writes.iter().filter(|write| write.is_done()) {

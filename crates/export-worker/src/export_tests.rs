@@ -1,0 +1,99 @@
+//! The plan of a job, and the disposition of each error of the recipe.
+
+use export_core::access::AllowedVehicles;
+use export_core::request::ExportRequest;
+use export_core::source::{HourDocuments, SourceError};
+use export_core::{Parameter, TimeRange, VehicleId};
+use serde_json::json;
+
+use super::*;
+use crate::disposition::Disposition;
+use crate::testing::TestFleet;
+
+/// Two vehicles with one parameter each, or a database that is down.
+#[derive(Debug)]
+struct TestSource {
+    is_down: bool,
+}
+
+impl Source for TestSource {
+    fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
+        if self.is_down {
+            return Err(SourceError::new("connection refused"));
+        }
+        Ok(["vehicle_001", "vehicle_002"].map(|name| name.parse().expect("a vehicle")).to_vec())
+    }
+
+    fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+        Ok(vehicles.iter().map(|_| vec!["soc".parse().expect("a parameter")]).collect())
+    }
+
+    fn open<'a>(
+        &'a self,
+        _: &VehicleId,
+        _: &Parameter,
+        _: TimeRange,
+    ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
+        Err(SourceError::new("a plan reads no documents"))
+    }
+}
+
+async fn planned(job: &Job, is_down: bool) -> Result<Vec<String>, JobError> {
+    let plan = plan(job, &Arc::new(TestSource { is_down })).await?;
+    Ok(plan.vehicles.iter().map(|vehicle| vehicle.vehicle.to_string()).collect())
+}
+
+fn job_for(vehicle: Option<&str>) -> Job {
+    let mut request = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
+    if let Some(vehicle) = vehicle {
+        request["vehicles"] = json!([vehicle]);
+    }
+    let request = ExportRequest::parse(&request).expect("a request");
+    Job { request, ..TestFleet::start().new_job(None) }
+}
+
+#[tokio::test]
+async fn all_vehicles_are_the_allowed_ones() {
+    let mut job = job_for(None);
+    assert_eq!(planned(&job, false).await.expect("a plan"), ["vehicle_001", "vehicle_002"]);
+    let pattern = "vehicle_002".parse().expect("a pattern");
+    job.allowed_vehicles = AllowedVehicles::Like(vec![pattern]);
+    assert_eq!(planned(&job, false).await.expect("a plan"), ["vehicle_002"]);
+}
+
+#[tokio::test]
+async fn a_vehicle_that_is_unknown_or_not_allowed_is_a_permanent_error() {
+    let mut job = job_for(Some("vehicle_003"));
+    let unknown = planned(&job, false).await.expect_err("no such vehicle");
+    job = job_for(Some("vehicle_001"));
+    job.allowed_vehicles = AllowedVehicles::Like(Vec::new());
+    let denied = planned(&job, false).await.expect_err("it is not allowed");
+    for error in [unknown, denied] {
+        assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Fail, "unknown_vehicle"));
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_is_down_is_retryable() {
+    let error = planned(&job_for(None), true).await.expect_err("the source is down");
+    assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Retry, "source_unavailable"));
+    assert!(error.to_string().contains("connection refused") && !error.failure().message.contains("refused"));
+}
+
+#[test]
+fn each_error_of_the_engine_has_a_disposition() {
+    let io = || std::io::Error::other("broken");
+    let cases = [
+        (EngineError::Source(SourceError::new("down")), Disposition::Retry, "source_unavailable"),
+        (EngineError::Sink(io()), Disposition::Retry, "result_storage_unavailable"),
+        (EngineError::Unordered("2 before 1".to_owned()), Disposition::Fail, "source_unordered"),
+        (EngineError::NotReconciled(Box::default()), Disposition::Fail, "not_reconciled"),
+        (EngineError::Stopped, Disposition::HandOver, "worker_stopped"),
+    ];
+    for (error, disposition, code) in cases {
+        let error = engine_error(error);
+        assert_eq!((error.disposition(), &*error.failure().code), (disposition, code));
+    }
+    let error = not_stored(S3Error::Unfinished);
+    assert_eq!(error.disposition(), Disposition::Retry);
+}
