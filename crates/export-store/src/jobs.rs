@@ -1,8 +1,18 @@
-//! The job store: one function for each change of a job.
+//! The job store: one method for each change of a job. The methods of [`JobStore`] are in several
+//! files, by caller:
 //!
-//! This file has what the API does with existing jobs: read and cancel.
-//! [`create`](crate::jobs::create) creates jobs, [`claims`](crate::jobs::claims) is for workers,
-//! [`sweep`](crate::scheduling::sweep) for the sweeper.
+//! - API: this file (read and cancel), [`create`], [`list`], [`lookups`], and
+//!   [`queue`](crate::scheduling::queue) for the positions of waiting jobs.
+//! - Dispatcher: [`dispatching`](crate::scheduling::dispatching),
+//!   [`message`](crate::scheduling::message), [`turns`](crate::scheduling::turns).
+//! - Workers: [`claims`], and `begin_result` and `finish_result` in [`results`](crate::results).
+//! - Sweeper: [`scheduling::sweep`](crate::scheduling::sweep), and `sweep_results` in
+//!   [`results`](crate::results).
+//! - `exports provision`: [`schema`](crate::schema), [`migration`](crate::migration).
+//!
+//! Each change of a stored job is made from a rule of [`export_core::rules`], with two exceptions:
+//! the relay removes events that it has moved to the [`outbox`](crate::outbox), and `exports
+//! provision` migrates jobs and shortens their lifetimes.
 
 pub(crate) mod claims;
 pub(crate) mod create;
@@ -76,8 +86,8 @@ impl JobStore {
         self.read(doc! { "_id": job_id.to_string(), "tenant": tenant.as_str() }, job_id).await
     }
 
-    async fn read(&self, wanted: Document, job_id: JobId) -> Result<Option<Job>, StoreError> {
-        let Some(document) = self.look(wanted).await? else { return Ok(None) };
+    async fn read(&self, filter: Document, job_id: JobId) -> Result<Option<Job>, StoreError> {
+        let Some(document) = self.look(filter).await? else { return Ok(None) };
         let is_over = document.get_bool("isOver").unwrap_or(false);
         if is_over && let Some(expired) = self.change(job_id, Transition::Expire, &Given::default()).await? {
             return read_job(expired).map(Some);
@@ -86,8 +96,8 @@ impl JobStore {
     }
 
     /// The stored document. The server adds whether its result's lifetime is over (`isOver`).
-    async fn look(&self, wanted: Document) -> Result<Option<Document>, StoreError> {
-        let stages = [doc! { "$match": wanted }, doc! { "$set": { "isOver": is_over() } }];
+    async fn look(&self, filter: Document) -> Result<Option<Document>, StoreError> {
+        let stages = [doc! { "$match": filter }, doc! { "$set": { "isOver": is_over() } }];
         let jobs = self.jobs.clone();
         bounded("read a job", async move {
             let mut found = jobs.aggregate(stages).await?;

@@ -1,9 +1,14 @@
 //! MongoDB as the job store: the jobs (the source of truth about every export), and their related
 //! data.
 //!
-//! [`JobStore`] is the only way to change a job's state; each change is one compare-and-set on one
-//! document, acknowledged by a majority and with times from the server. Types of the driver do not
-//! leave this crate and `export-mongo`.
+//! [`JobStore`] is the only way to change a job's state. Each change that a service makes to a
+//! stored job is a compare-and-set on its document, acknowledged by a majority and with times from
+//! the server. Methods for many jobs ([`JobStore::create_all`], [`JobStore::mark_all_published`])
+//! send several changes with one command, but the database makes each of them on its own. The
+//! dispatcher's turn ([`JobStore::take_turn`]) is not acknowledged by a majority, because safety
+//! does not depend on it.
+//!
+//! Types of the driver do not leave this crate and `export-mongo`.
 
 mod audit;
 mod changes;

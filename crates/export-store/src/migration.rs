@@ -59,9 +59,9 @@ impl JobStore {
     }
 
     async fn ids_behind(&self, behind: Bson) -> Result<Vec<Bson>, StoreError> {
-        let (jobs, wanted) = (self.jobs.clone(), doc! { "_id": { "$gt": behind } });
+        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": { "$gt": behind } });
         let found: Vec<Document> = bounded("find jobs of an earlier version", async move {
-            let in_order = jobs.find(wanted).sort(doc! { "_id": 1 }).limit(BATCH);
+            let in_order = jobs.find(filter).sort(doc! { "_id": 1 }).limit(BATCH);
             in_order.projection(doc! { "_id": 1 }).await?.try_collect().await
         })
         .await?;

@@ -19,8 +19,9 @@
 //! **Order.** The result is finished before its job is committed. After a crash between the two,
 //! the job's next claim finds the finished result and commits with it, without reading the source.
 //!
-//! What may change when is in [`export_core::rules::result`]; every change is one compare-and-set
-//! made from a rule.
+//! What may change when is in [`export_core::rules::result`]. Every change that a service makes is
+//! a compare-and-set made from a rule. Two changes by `exports provision` are not: it creates the
+//! results of version 0.x, and shortens lifetimes ([`JobStore::limit_retention`]).
 
 mod begin;
 mod finish;
@@ -59,40 +60,40 @@ impl JobStore {
     /// The objects of a finished result without archive, in the order they were written; empty for
     /// a zip. `None`: there is no such result, or it has expired.
     pub async fn objects_of(&self, result_id: JobId) -> Result<Option<Vec<ResultObject>>, StoreError> {
-        let (results, wanted) = (self.results.clone(), doc! { "_id": result_id.to_string() });
+        let (results, filter) = (self.results.clone(), doc! { "_id": result_id.to_string() });
         let found = bounded("read the objects of a result", async move {
-            results.find_one(wanted).projection(doc! { "objects": 1 }).await
+            results.find_one(filter).projection(doc! { "objects": 1 }).await
         })
         .await?;
         Ok(found.and_then(|mut result| bson::deserialize_from_bson(result.remove("objects")?).ok()))
     }
 
-    /// The current results that these new jobs share, by position, with one query. A job that asks
-    /// for a fresh result shares none, because every current result was begun before the job is
-    /// created.
-    pub(crate) async fn shared_by(
+    /// The current results that these new jobs can use, by the position of the job, with one query.
+    /// A job that asks for a fresh result can use none, because every current result was begun
+    /// before the job is created.
+    pub(crate) async fn current_results_for(
         &self,
         new: &[NewJob],
     ) -> Result<HashMap<usize, FinishedResult>, StoreError> {
-        let mut wanted: Vec<Document> = Vec::new();
+        let mut filters: Vec<Document> = Vec::new();
         let mut jobs_of_key: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
-        let share = filter(ResultTransition::Share.rule(), &GivenOfResult::default());
+        let is_shareable = filter(ResultTransition::Share.rule(), &GivenOfResult::default());
         for (index, new) in new.iter().enumerate().filter(|(_, new)| !new.request.fresh) {
             let Some(key) = &new.share_key else { continue };
             let jobs = jobs_of_key.entry((new.tenant.as_str(), key.as_str())).or_default();
             if jobs.is_empty() {
                 let mut of_key = doc! { "tenant": new.tenant.as_str(), "shareKey": key.as_str() };
-                of_key.extend(share.clone());
-                wanted.push(of_key);
+                of_key.extend(is_shareable.clone());
+                filters.push(of_key);
             }
             jobs.push(index);
         }
-        if wanted.is_empty() {
+        if filters.is_empty() {
             return Ok(HashMap::new());
         }
         let results = self.results.clone();
         let found: Vec<Document> = bounded("find results to share", async move {
-            let found = results.find(doc! { "$or": wanted }).projection(without_objects());
+            let found = results.find(doc! { "$or": filters }).projection(without_objects());
             found.await?.try_collect().await
         })
         .await?;

@@ -29,10 +29,11 @@ pub enum Claim {
 pub enum Claimability {
     /// It can.
     Claimable,
-    /// It waits for its next attempt.
+    /// The job waits for its next attempt. If it is not marked as published, this message may be
+    /// dropped, because the dispatcher publishes the job when it is due. If it is marked, the
+    /// dispatcher ignores the job, so this message must come back.
     NotDue {
-        /// Whether it counts as published. If not, the dispatcher publishes it when it is due, so
-        /// the message that named it need not come back.
+        /// Whether the job is marked as published.
         is_published: bool,
     },
     /// It has ended, or another worker has it.
@@ -49,7 +50,9 @@ pub enum Held {
     /// The change was not made, because the job's owner has requested its cancellation. The claim
     /// still holds, for [`JobStore::cancel_running`].
     CancelRequested,
-    /// The change was not made, because the caller no longer holds the job.
+    /// The change was not made, because the caller no longer holds the job: another claim, the
+    /// sweeper or its own earlier change has ended the claim. Or, for [`JobStore::commit`] only,
+    /// because the result has expired: then the caller still holds the job.
     Lost,
 }
 
@@ -79,12 +82,13 @@ impl JobStore {
     /// Whether the job can be claimed now. One read that changes nothing, so a claim made later may
     /// have another outcome.
     pub async fn claimability(&self, job_id: JobId) -> Result<Claimability, StoreError> {
-        let wanted = doc! {
+        let projection = doc! {
             "state": 1, "publishedAt": 1, "isDue": { "$lte": ["$runAfter", "$$NOW"] },
         };
         let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
         let found =
-            bounded("look at a job", async move { jobs.find_one(filter).projection(wanted).await }).await?;
+            bounded("look at a job", async move { jobs.find_one(filter).projection(projection).await })
+                .await?;
         let Some(document) = found else { return Ok(Claimability::Unknown) };
         Ok(match state_of(&document)? {
             JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => Claimability::Claimable,
@@ -114,6 +118,7 @@ impl JobStore {
 
     /// Finishes the job with this result: the result that its worker has finished
     /// ([`JobStore::finish_result`]), or a shared one. The job is kept as long as the result.
+    /// [`Held::Lost`] also if the result has expired.
     pub async fn commit(&self, fence: &Fence, result: &FinishedResult) -> Result<Held, StoreError> {
         let given = Given { result: Some(result), progress: Some(&result.progress), ..Given::fence(fence) };
         if self.change(fence.job_id, Transition::Commit, &given).await?.is_some() {
@@ -123,7 +128,7 @@ impl JobStore {
         // The driver may have repeated a commit after a lost answer: then the first commit was this
         // caller's.
         let is_ours = job.get_str("exportUri").is_ok_and(|uri| uri == result.result.export_uri);
-        Ok(if is_ours { Held::Done } else { still_held(&job, fence) })
+        Ok(if is_ours { Held::Done } else { why_not_changed(&job, fence) })
     }
 
     /// Gives the job back after a failed attempt, for a retry after a delay. A job without attempts
@@ -178,7 +183,7 @@ impl JobStore {
             return Ok(Held::Done);
         }
         let job = self.stored(fence.job_id).await?;
-        Ok(job.map_or(Held::Lost, |job| still_held(&job, fence)))
+        Ok(job.map_or(Held::Lost, |job| why_not_changed(&job, fence)))
     }
 
     async fn stored(&self, job_id: JobId) -> Result<Option<Document>, StoreError> {
@@ -191,8 +196,9 @@ fn is_cancel_requested(job: &Document) -> bool {
     job.get_bool("cancelRequested").unwrap_or(false)
 }
 
-/// Why a change was not made: cancellation is requested, or the caller no longer holds the job.
-fn still_held(job: &Document, fence: &Fence) -> Held {
+/// Why a change of this job was not made: [`Held::CancelRequested`] if the caller still holds the
+/// job and its cancellation is requested, otherwise [`Held::Lost`].
+fn why_not_changed(job: &Document, fence: &Fence) -> Held {
     let is_ours = job.get_str("state").is_ok_and(|state| state == JobState::Started.as_str())
         && job.get_i64("epoch").is_ok_and(|epoch| epoch == fence.epoch)
         && job.get_str("owner").is_ok_and(|owner| owner == fence.owner);

@@ -1,14 +1,13 @@
-//! Creates jobs, and marks them as published. Both work on many jobs at once, because the cost is
-//! the wait for the journals of a majority, and that wait is the same for one job and for many.
+//! Creates jobs, many at once: the cost is the wait for the journals of a majority, and that wait
+//! is the same for one job and for many.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
+use export_core::Tenant;
 use export_core::event::EventKind;
 use export_core::job::{Idempotency, Job, JobState, NewJob};
-use export_core::rules::Transition;
-use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::{after_now, millis};
@@ -18,7 +17,7 @@ use mongodb::error::ErrorKind;
 
 use crate::jobs::JobStore;
 use crate::jobs::document::{new_job, progress_document, read_job};
-use crate::jobs::rules::{Given, filter, result_fields, update};
+use crate::jobs::rules::result_fields;
 use crate::results::FinishedResult;
 
 /// Attempts to read a job that a concurrent request with the same key has just created, and the
@@ -32,9 +31,10 @@ const READ_BACK_WAIT: Duration = Duration::from_millis(100);
 /// Timeout for the majority's acknowledgement; the same as in the options of the collections.
 const MAJORITY: Duration = Duration::from_secs(10);
 
-/// Minimum time since the end of a range before its result is shared. A secondary that is read may
-/// lag by at most 120 seconds (`MAX_STALENESS`), and clock differences and uploads add a little: a
-/// result without the last minutes must not be shared for days.
+/// Minimum time since the end of a range before its result may be shared; the range must also end
+/// before the current hour ([`latest_end_of_closed_range`]). The source may be read from a
+/// secondary that lags by up to 120 seconds (`MAX_STALENESS`), clocks differ, and vehicles upload
+/// with a delay: a result that lacks the last minutes must not be shared for days.
 const MARGIN: Duration = Duration::from_mins(5);
 
 /// Outcome of accepting a job.
@@ -67,13 +67,13 @@ impl JobStore {
     ///
     /// # Errors
     ///
-    /// An error of the whole call, or of one job: then it is not known which jobs, or whether this
-    /// job, was created.
+    /// Outer error: each of the jobs may or may not exist. Inner error: this job may or may not
+    /// exist.
     ///
     /// The earlier job of a known idempotency key is not looked up here, because the other jobs
     /// would wait for that.
     pub async fn create_all(&self, new: &[NewJob]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
-        let shared = self.shared_by(new).await?;
+        let shared = self.current_results_for(new).await?;
         let refused = self.upsert_all(new, &shared).await?;
         let made = new.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
         let mut stored = self.stored_of(made.map(|(_, new)| new.id.to_string()).collect()).await?;
@@ -138,9 +138,9 @@ impl JobStore {
             return Ok(stored);
         }
         for tries in 1..=READ_BACK_TRIES {
-            let (jobs, wanted) = (self.jobs.clone(), doc! { "_id": { "$in": &ids } });
+            let (jobs, filter) = (self.jobs.clone(), doc! { "_id": { "$in": &ids } });
             let found = bounded("read created jobs", async move {
-                jobs.find(wanted).await?.try_collect::<Vec<_>>().await
+                jobs.find(filter).await?.try_collect::<Vec<_>>().await
             })
             .await?;
             let named = |document: Document| Some((document.get_str("_id").ok()?.to_owned(), document));
@@ -178,36 +178,6 @@ impl JobStore {
         }
         Err(StoreError::Contended("the job of an idempotency key"))
     }
-
-    /// Marks a waiting job as published, after the broker has confirmed its message. `false` if the
-    /// job has changed since the caller read it at `epoch`: its message may have been consumed.
-    pub async fn mark_published(&self, job_id: JobId, epoch: i64) -> Result<bool, StoreError> {
-        self.mark_all_published(&[(job_id, epoch)]).await.map(|marked| marked == 1)
-    }
-
-    /// Like `mark_published`, for many jobs, each with the epoch at which it was read; returns how
-    /// many had not changed.
-    pub async fn mark_all_published(&self, published: &[(JobId, i64)]) -> Result<u64, StoreError> {
-        let mut by_epoch: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-        for (job_id, epoch) in published {
-            by_epoch.entry(*epoch).or_default().push(job_id.to_string());
-        }
-        let rule = Transition::MarkPublished.rule();
-        let mut marked = 0;
-        for (epoch, ids) in by_epoch {
-            let given = Given { epoch, ..Given::default() };
-            let mut of_these = doc! { "_id": { "$in": ids } };
-            of_these.extend(filter(rule, &given));
-            let (jobs, change) = (self.jobs.clone(), update(rule, &given));
-            let changed =
-                bounded(
-                    "note that messages are out",
-                    async move { jobs.update_many(of_these, change).await },
-                );
-            marked += changed.await?.matched_count;
-        }
-        Ok(marked)
-    }
 }
 
 /// One job, as an update that creates it.
@@ -221,33 +191,33 @@ fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
         "shareKey": share_key(new),
     };
     let mut parts = vec![literal, by_server];
-    parts.extend(shared.into_iter().flat_map(finished));
-    let made = doc! { "$mergeObjects": parts };
+    parts.extend(shared.into_iter().flat_map(fields_of_finished_job));
+    let new_document = doc! { "$mergeObjects": parts };
     let is_there = doc! { "$ne": [{ "$type": "$state" }, "missing"] };
     doc! {
         "q": { "_id": id },
-        "u": [{ "$replaceWith": { "$cond": [is_there, "$$ROOT", made] } }],
+        "u": [{ "$replaceWith": { "$cond": [is_there, "$$ROOT", new_document] } }],
         "upsert": true,
     }
 }
 
-/// The share key of a range that has ended, by the server's clock; only then is a result final.
-/// Null for other ranges.
+/// The stored share key, as a server-side expression: the job's key if its range has ended, by the
+/// server's clock, and null otherwise. Until then a result is not final, so the job shares none.
 fn share_key(new: &NewJob) -> Bson {
     let Some(key) = &new.share_key else { return Bson::Null };
     let to = bson::DateTime::from_millis(new.request.range.to_ms());
-    doc! { "$cond": [{ "$lte": [to, end_of_closed()] }, key.as_str(), null] }.into()
+    doc! { "$cond": [{ "$lte": [to, latest_end_of_closed_range()] }, key.as_str(), null] }.into()
 }
 
-/// Latest end of a range that counts as ended. A later range includes the current hour, which is
-/// still being written, or ended a moment ago.
-fn end_of_closed() -> Document {
+/// Latest end of a range that counts as ended, as a server-side expression: the start of the
+/// current hour, which is still being written, or [`MARGIN`] ago if that is earlier.
+fn latest_end_of_closed_range() -> Document {
     let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
     doc! { "$min": [this_hour, { "$subtract": ["$$NOW", millis(MARGIN)] }] }
 }
 
-/// The fields of a job that is created with a shared finished result.
-fn finished(result: &FinishedResult) -> [Document; 2] {
+/// The fields of a job that is created FINISHED, with the result of another job.
+fn fields_of_finished_job(result: &FinishedResult) -> [Document; 2] {
     let mut literal = result_fields(result);
     literal.insert("state", JobState::Finished.as_str());
     literal.insert("shared", true);
@@ -303,6 +273,6 @@ mod tests {
         assert_eq!(minutes, 5);
         let margin_ago = doc! { "$subtract": ["$$NOW", minutes * 60_000] };
         let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
-        assert_eq!(end_of_closed(), doc! { "$min": [this_hour, margin_ago] });
+        assert_eq!(latest_end_of_closed_range(), doc! { "$min": [this_hour, margin_ago] });
     }
 }

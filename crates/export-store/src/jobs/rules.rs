@@ -140,9 +140,10 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
             for (field, value) in given.result.into_iter().flat_map(result_fields) {
                 set(&field, literal(value));
             }
+            // Whether another job wrote the result: a result has the id of the job that wrote it.
             set("shared", doc! { "$ne": ["$_id", given.result.map(|result| result.id.to_string())] }.into());
         }
-        // The reference to the result is kept.
+        // Removes only the address; `resultId`, the figures and `expiresAt` stay.
         Effect::DropResult => set("exportUri", Bson::Null),
         Effect::SetError => set("error", literal(given.failure.map(failure_document).into())),
         Effect::ClearError => set("error", Bson::Null),

@@ -42,10 +42,12 @@ pub struct Writing {
     pub replaces: Option<(String, i64)>,
 }
 
-/// The results that are relevant for a claim.
+/// The results that a claimed job may be able to use.
 #[derive(Debug, Default)]
-struct Seen {
+struct Candidates {
+    /// The job's own result.
     own: Option<Document>,
+    /// The current result of the job's share key.
     current: Option<Document>,
 }
 
@@ -54,43 +56,46 @@ impl JobStore {
     /// writes one.
     pub async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
         for _ in 0..TRIES {
-            let seen = self.see(job).await?;
-            if let Some(result) = self.usable(job, &seen).await? {
+            let candidates = self.load_candidates(job).await?;
+            if let Some(result) = self.usable_result(job, &candidates).await? {
                 return Ok(Begun::Use(Box::new(result)));
             }
-            if self.write_own(job, fence).await? {
-                return self.begun(job, fence).await;
+            if self.insert_writing_result(job, fence).await? {
+                return self.decide_after_begin(job, fence).await;
             }
             if self.is_written_by_another(job).await? {
                 return Ok(Begun::Wait);
             }
         }
+        // Contended: the job waits, and its next claim looks again. If this claim was lost, giving
+        // the job back fails, so nothing changes.
         Ok(Begun::Wait)
     }
 
-    /// Reads again, now that no other result of the key can be begun: another worker may have
-    /// finished one since the last read.
-    async fn begun(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
-        let seen = Seen { own: None, ..self.see(job).await? };
-        if let Some(result) = self.usable(job, &seen).await? {
+    /// The next step after the job's own WRITING result was inserted. Reads again, now that no
+    /// other result of the key can be begun: another worker may have finished one since the last
+    /// read.
+    async fn decide_after_begin(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
+        let candidates = Candidates { own: None, ..self.load_candidates(job).await? };
+        if let Some(result) = self.usable_result(job, &candidates).await? {
             self.remove_result(&fence.job_id.to_string(), fence.epoch).await?;
             return Ok(Begun::Use(Box::new(result)));
         }
-        let replaces = seen.current.as_ref().and_then(id_and_epoch);
+        let replaces = candidates.current.as_ref().and_then(id_and_epoch);
         Ok(Begun::Write(Writing { fence: fence.clone(), replaces }))
     }
 
     /// The job's own result and the current result of its key, read from the primary, where the
     /// unique indexes are enforced.
-    async fn see(&self, job: &Job) -> Result<Seen, StoreError> {
+    async fn load_candidates(&self, job: &Job) -> Result<Candidates, StoreError> {
         let own_id = job.id.to_string();
-        let mut wanted = vec![doc! { "_id": &own_id }];
+        let mut filters = vec![doc! { "_id": &own_id }];
         if let Some(key) = &job.share_key {
-            wanted.push(doc! { "tenant": job.tenant.as_str(), "shareKey": key, "current": true });
+            filters.push(doc! { "tenant": job.tenant.as_str(), "shareKey": key, "current": true });
         }
         let results = self.results.clone();
         let mut found = bounded("look for a job's result", async move {
-            let found = results.find(doc! { "$or": wanted }).projection(without_objects());
+            let found = results.find(doc! { "$or": filters }).projection(without_objects());
             let mut found = found.read_concern(ReadConcern::local()).await?;
             let mut documents = Vec::new();
             while found.advance().await? {
@@ -99,42 +104,48 @@ impl JobStore {
             Ok(documents)
         })
         .await?;
-        let mut seen = Seen::default();
+        let mut candidates = Candidates::default();
         if let Some(own) = found.iter().position(|result| result.get_str("_id").is_ok_and(|id| id == own_id))
         {
-            seen.own = Some(found.swap_remove(own));
+            candidates.own = Some(found.swap_remove(own));
         }
-        seen.current = found.pop();
-        Ok(seen)
+        candidates.current = found.pop();
+        Ok(candidates)
     }
 
     /// The result that the job can be committed with, if it has one.
-    async fn usable(&self, job: &Job, seen: &Seen) -> Result<Option<FinishedResult>, StoreError> {
+    async fn usable_result(
+        &self,
+        job: &Job,
+        candidates: &Candidates,
+    ) -> Result<Option<FinishedResult>, StoreError> {
         let is_finished =
             |own: &&Document| own.get_str("state").is_ok_and(|state| state == ResultState::Finished.as_str());
-        if let Some(own) = seen.own.as_ref().filter(is_finished) {
+        if let Some(own) = candidates.own.as_ref().filter(is_finished) {
             let id = job.id.to_string();
             // An expired result is written again.
             let expired =
                 self.change_result(&id, ResultTransition::Expire, &GivenOfResult::default()).await?;
             return if expired.is_some() { Ok(None) } else { read_finished(own.clone()).map(Some) };
         }
-        let Some((id, epoch)) = seen.current.as_ref().and_then(id_and_epoch) else { return Ok(None) };
+        let Some((id, epoch)) = candidates.current.as_ref().and_then(id_and_epoch) else { return Ok(None) };
         let fresh_since = job.request.fresh.then(|| DateTime::from_millis(job.created_at.timestamp_millis()));
         let given = GivenOfResult { fresh_since, ..GivenOfResult::default() };
-        let mut wanted = doc! { "_id": id, "epoch": epoch };
-        wanted.extend(filter(ResultTransition::Share.rule(), &given));
+        let mut is_usable = doc! { "_id": id, "epoch": epoch };
+        is_usable.extend(filter(ResultTransition::Share.rule(), &given));
         let results = self.results.clone();
         let found = bounded("look for a result to share", async move {
-            let found = results.find_one(wanted).projection(without_objects());
+            let found = results.find_one(is_usable).projection(without_objects());
             found.read_concern(ReadConcern::local()).await
         });
         found.await?.map(read_finished).transpose()
     }
 
-    /// Creates the job's own WRITING result; returns whether it did. `false` if another result of
-    /// the key is being written, or the job has a result or a claim that was not visible.
-    async fn write_own(&self, job: &Job, fence: &Fence) -> Result<bool, StoreError> {
+    /// Inserts the job's own WRITING result, or changes the result of an earlier attempt into it;
+    /// returns whether it did. `false`: the upsert has violated a unique index. Either another
+    /// result of the key is WRITING; or the job's own result exists and the rule does not allow the
+    /// change, because it is FINISHED or a later claim has begun it.
+    async fn insert_writing_result(&self, job: &Job, fence: &Fence) -> Result<bool, StoreError> {
         let rule = ResultTransition::Begin.rule();
         let given = GivenOfResult { epoch: fence.epoch, owner: &fence.owner, ..GivenOfResult::default() };
         let mut own = doc! { "_id": fence.job_id.to_string() };
@@ -178,9 +189,9 @@ impl JobStore {
     }
 
     async fn state_and_epoch(&self, job_id: &str) -> Result<Option<(JobState, i64)>, StoreError> {
-        let (jobs, wanted) = (self.jobs.clone(), doc! { "_id": job_id });
+        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id });
         let found = bounded("look at the job of a result", async move {
-            let found = jobs.find_one(wanted).projection(doc! { "state": 1, "epoch": 1 });
+            let found = jobs.find_one(filter).projection(doc! { "state": 1, "epoch": 1 });
             found.read_concern(ReadConcern::local()).await
         });
         let state = |job: Document| Ok((state_of(&job)?, job.get_i64("epoch").unwrap_or_default()));
@@ -190,10 +201,10 @@ impl JobStore {
     /// Removes a WRITING result of this epoch, if it still exists.
     pub(super) async fn remove_result(&self, id: &str, epoch: i64) -> Result<bool, StoreError> {
         let given = GivenOfResult { epoch, ..GivenOfResult::default() };
-        let mut wanted = doc! { "_id": id };
-        wanted.extend(filter(ResultTransition::Remove.rule(), &given));
+        let mut removable = doc! { "_id": id };
+        removable.extend(filter(ResultTransition::Remove.rule(), &given));
         let results = self.results.clone();
-        let removed = bounded("remove a void result", async move { results.delete_one(wanted).await });
+        let removed = bounded("remove a void result", async move { results.delete_one(removable).await });
         Ok(removed.await?.deleted_count > 0)
     }
 
@@ -205,11 +216,11 @@ impl JobStore {
         given: &GivenOfResult<'_>,
     ) -> Result<Option<Document>, StoreError> {
         let rule = transition.rule();
-        let mut wanted = doc! { "_id": id };
-        wanted.extend(filter(rule, given));
+        let mut changeable = doc! { "_id": id };
+        changeable.extend(filter(rule, given));
         let (results, change) = (self.results.clone(), update(rule, given));
         bounded("change a result", async move {
-            let changed = results.find_one_and_update(wanted, change).projection(without_objects());
+            let changed = results.find_one_and_update(changeable, change).projection(without_objects());
             changed.return_document(mongodb::options::ReturnDocument::After).await
         })
         .await

@@ -43,8 +43,8 @@ impl JobStore {
                 // A current result still exists: the one that was not fresh enough for this job.
                 Err(error) if driver_error(&error).is_some_and(is_duplicate) => {
                     let Some((replaced, epoch)) = replaces else { return Err(error) };
-                    let seen = GivenOfResult { epoch: *epoch, ..GivenOfResult::default() };
-                    self.change_result(replaced, ResultTransition::Retire, &seen).await?;
+                    let given = GivenOfResult { epoch: *epoch, ..GivenOfResult::default() };
+                    self.change_result(replaced, ResultTransition::Retire, &given).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -59,11 +59,11 @@ impl JobStore {
         id: &str,
         written: &WrittenResult,
     ) -> Result<Option<FinishedResult>, StoreError> {
-        let (results, wanted) = (self.results.clone(), doc! { "_id": id, "uri": &written.result.export_uri });
+        let (results, filter) = (self.results.clone(), doc! { "_id": id, "uri": &written.result.export_uri });
         let found =
             bounded(
                 "read a result",
-                async move { results.find_one(wanted).projection(without_objects()).await },
+                async move { results.find_one(filter).projection(without_objects()).await },
             );
         found.await?.map(read_finished).transpose()
     }

@@ -32,20 +32,20 @@ impl JobStore {
 
     async fn expire_results(&self) -> Result<u64, StoreError> {
         let rule = ResultTransition::Expire.rule();
-        let expired = filter(rule, &GivenOfResult::default());
-        let (results, wanted) = (self.results.clone(), expired.clone());
+        let is_expired = filter(rule, &GivenOfResult::default());
+        let (results, filter) = (self.results.clone(), is_expired.clone());
         let found: Vec<Document> = bounded("find expired results", async move {
-            results.find(wanted).projection(doc! { "_id": 1 }).limit(BATCH).await?.try_collect().await
+            results.find(filter).projection(doc! { "_id": 1 }).limit(BATCH).await?.try_collect().await
         })
         .await?;
         if found.is_empty() {
             return Ok(0);
         }
         let ids: Vec<_> = found.iter().filter_map(|result| result.get("_id")).collect();
-        let mut wanted = doc! { "_id": { "$in": ids } };
-        wanted.extend(expired);
+        let mut filter = doc! { "_id": { "$in": ids } };
+        filter.extend(is_expired);
         let (results, change) = (self.results.clone(), update(rule, &GivenOfResult::default()));
-        let changed = bounded("expire results", async move { results.update_many(wanted, change).await });
+        let changed = bounded("expire results", async move { results.update_many(filter, change).await });
         Ok(changed.await?.modified_count)
     }
 

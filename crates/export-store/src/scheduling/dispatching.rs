@@ -1,13 +1,20 @@
-//! The dispatcher's queries: waiting jobs, active jobs, and the jobs to publish next.
+//! The dispatcher's queries: unpublished jobs, dispatched jobs, and the jobs to publish next.
 //!
-//! A job *waits* while it is `NOT_STARTED`, not published and due. It is *in the broker* while it
-//! is `NOT_STARTED` and published, and *running* while it is `STARTED`; in both cases it is
-//! *active*.
+//! | word | state | other conditions |
+//! |---|---|---|
+//! | *queued* | `NOT_STARTED` | |
+//! | *unpublished* | `NOT_STARTED` | not marked as published |
+//! | *due* | `NOT_STARTED` | `runAfter` has passed |
+//! | *in the broker* | `NOT_STARTED` | marked as published |
+//! | *running* | `STARTED` | |
+//! | *dispatched* | either | in the broker or running |
 //!
-//! **Cost.** A query costs nothing while no job waits, and little while ten thousand do: each query
-//! reads an index that contains only such jobs, and reads no more of it than it returns.
+//! The dispatcher publishes jobs that are unpublished and due.
 //!
-//! **The same export.** Of the jobs that may share a result, one is active at a time until a
+//! **Cost.** A query costs nothing while no job is queued, and little while ten thousand are: each
+//! query reads an index that contains only such jobs, and reads no more of it than it returns.
+//!
+//! **The same export.** Of the jobs that may share a result, one is dispatched at a time until a
 //! finished result for the others exists: hundreds of identical requests cost one reading, and no
 //! worker claims a job only to give it back. Safety does not depend on this, because a worker that
 //! finds another worker's unfinished result waits ([`JobStore::begin_result`]).
@@ -29,33 +36,32 @@ use crate::jobs::JobStore;
 use crate::results::{GivenOfResult, filter};
 use crate::scheduling::message::PendingMessage;
 
-/// The index of waiting jobs, by tenant and turn.
+/// The index of unpublished jobs, by tenant and position in the queue (`turnAt`).
 pub(crate) const WAITING: &str = "waitingByTurn";
-/// The index of jobs in the broker and of running jobs.
-pub(crate) const ACTIVE: &str = "activeJobs";
+/// The index of dispatched jobs.
+pub(crate) const DISPATCHED: &str = "activeJobs";
 
-/// The jobs in the broker and the running jobs.
+/// The numbers and share keys of dispatched jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
-    /// Published, due jobs that no worker has claimed.
+    /// Due jobs in the broker.
     pub in_broker: usize,
-    /// Jobs that a worker has claimed.
+    /// Running jobs.
     pub running: usize,
     /// Both together, for each tenant that has any.
     pub by_tenant: HashMap<Tenant, usize>,
-    /// Share keys of active jobs, for each tenant that has any.
+    /// Share keys of dispatched jobs, for each tenant that has any.
     pub keys: HashMap<Tenant, BTreeSet<String>>,
 }
 
 impl JobStore {
-    /// Tenants with unpublished jobs, due or not. The queue is bounded, and so is their number:
-    /// each of them has a job in it.
+    /// Tenants with unpublished jobs, due or not. Admission limits the number of queued jobs, and
+    /// thereby the number of these tenants.
     pub async fn waiting_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
         let jobs = self.jobs.clone();
         let names = bounded("find tenants with waiting jobs", async move {
-            // Uses only this index, without a condition. The index contains only waiting jobs, and
-            // checking that again would read every one of them. The server jumps from one tenant to
-            // the next.
+            // No condition, only the index: it contains only unpublished jobs, and to check that
+            // again the server would read every one of them. It jumps from one tenant to the next.
             let by_index = jobs
                 .aggregate([doc! { "$group": { "_id": "$tenant" } }])
                 .hint(Hint::Name(WAITING.to_owned()));
@@ -77,7 +83,7 @@ impl JobStore {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// The jobs in the broker and the running jobs of all tenants.
+    /// The numbers and share keys of the dispatched jobs of all tenants.
     pub async fn occupancy(&self) -> Result<Occupancy, StoreError> {
         let of = doc! { "tenant": "$tenant", "state": "$state" };
         // A job is published when it is due. A published job that is not due exists only after the
@@ -87,12 +93,12 @@ impl JobStore {
         let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
         let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
         let group = doc! { "_id": of, "jobs": jobs, "keys": { "$addToSet": "$shareKey" } };
-        let stages = [doc! { "$match": is_active() }, doc! { "$group": group }];
+        let stages = [doc! { "$match": is_dispatched() }, doc! { "$group": group }];
         let jobs = self.jobs.clone();
-        let groups: Vec<Document> = bounded("count active jobs", async move {
+        let groups: Vec<Document> = bounded("count dispatched jobs", async move {
             // An explicit hint: without it, the server tries several indexes for each half of the
             // condition, again for every query.
-            let by_index = jobs.aggregate(stages.clone()).hint(Hint::Name(ACTIVE.to_owned()));
+            let by_index = jobs.aggregate(stages.clone()).hint(Hint::Name(DISPATCHED.to_owned()));
             let counts = match by_index.await {
                 // The database is not provisioned yet.
                 Err(error) if has_code(&error, BAD_VALUE) => jobs.aggregate(stages).await?,
@@ -120,48 +126,55 @@ impl JobStore {
         Ok(occupancy)
     }
 
-    /// The tenant's next waiting jobs that are due, at most `most`. Jobs of earlier versions, which
-    /// have no turn, come first.
+    /// The tenant's next jobs to publish, at most `most`: unpublished and due, in the order of
+    /// `turnAt`. Jobs of earlier versions, which have no `turnAt`, come first.
     ///
-    /// Jobs that wait for the result of an active job, whose share keys are `active`, are left out;
-    /// so are all but the first of the waiting jobs with one share key. Jobs that can use a current
-    /// result are never left out: each of them uses it at its claim.
+    /// **The same export.** Of the jobs with one share key only the first is returned, and none if
+    /// the key is in `dispatched_keys`, the keys of the tenant's dispatched jobs. A job that a
+    /// current result serves is returned in any case: it uses the result at its claim and reads
+    /// nothing.
+    ///
+    /// May return fewer than `most` jobs although more are due, because identical jobs are dropped
+    /// after the limit was applied. The next round, which follows at once, excludes their key.
     pub async fn next_waiting(
         &self,
         tenant: &Tenant,
         most: usize,
-        active: &BTreeSet<String>,
+        dispatched_keys: &BTreeSet<String>,
     ) -> Result<Vec<PendingMessage>, StoreError> {
-        let mut current = self.current_begun_at(tenant, active.iter()).await?;
-        let mut wanted = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
-        wanted.extend(is_unpublished());
-        let blocked: Vec<&String> = active.iter().filter(|key| !current.contains_key(*key)).collect();
-        if !blocked.is_empty() {
-            wanted.insert("shareKey", doc! { "$nin": blocked });
+        let mut current = self.current_begun_at(tenant, dispatched_keys.iter()).await?;
+        let mut filter = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
+        filter.extend(is_unpublished());
+        let blocked_keys: Vec<&String> =
+            dispatched_keys.iter().filter(|key| !current.contains_key(*key)).collect();
+        if !blocked_keys.is_empty() {
+            filter.insert("shareKey", doc! { "$nin": blocked_keys });
         }
         if !current.is_empty() {
-            let too_old = |(key, begun_at): (&String, &DateTime)| {
+            // Jobs that ask for a fresh result and were created after the current result was begun:
+            // it does not serve them, so they wait for the dispatched job like the others.
+            let unserved_fresh_jobs = |(key, begun_at): (&String, &DateTime)| {
                 doc! { "shareKey": key, "fresh": true, "createdAt": { "$gte": *begun_at } }
             };
-            wanted.insert("$nor", current.iter().map(too_old).collect::<Vec<_>>());
+            filter.insert("$nor", current.iter().map(unserved_fresh_jobs).collect::<Vec<_>>());
         }
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let jobs = self.jobs.clone();
         let found: Vec<Document> = bounded("find a tenant's next jobs", async move {
-            let seen = doc! {
+            let projection = doc! {
                 "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1,
             };
-            let in_turn = jobs.find(wanted).sort(doc! { "turnAt": 1, "_id": 1 }).limit(most);
-            in_turn.projection(seen).await?.try_collect().await
+            let in_turn = jobs.find(filter).sort(doc! { "turnAt": 1, "_id": 1 }).limit(most);
+            in_turn.projection(projection).await?.try_collect().await
         })
         .await?;
         let more_than_once = more_than_once(&found);
-        current.extend(self.current_begun_at(tenant, more_than_once.difference(active)).await?);
-        let mut first = HashSet::new();
+        current.extend(self.current_begun_at(tenant, more_than_once.difference(dispatched_keys)).await?);
+        let mut returned_keys = HashSet::new();
         let is_next = |job: &&Document| {
             let Ok(key) = job.get_str("shareKey") else { return true };
             let is_served = current.get(key).is_some_and(|begun_at| is_served_by(job, *begun_at));
-            is_served || first.insert(key.to_owned())
+            is_served || returned_keys.insert(key.to_owned())
         };
         Ok(found.iter().filter(is_next).filter_map(PendingMessage::read).collect())
     }
@@ -177,12 +190,12 @@ impl JobStore {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        let mut wanted = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
-        wanted.extend(filter(ResultTransition::Share.rule(), &GivenOfResult::default()));
+        let mut of_keys = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
+        of_keys.extend(filter(ResultTransition::Share.rule(), &GivenOfResult::default()));
         let results = self.results.clone();
         let found: Vec<Document> = bounded("find current results", async move {
-            let told = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };
-            results.find(wanted).projection(told).await?.try_collect().await
+            let projection = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };
+            results.find(of_keys).projection(projection).await?.try_collect().await
         })
         .await?;
         let begun_at = |result: &Document| {
@@ -192,19 +205,19 @@ impl JobStore {
     }
 }
 
-/// Unpublished `NOT_STARTED` jobs, due or not. The same condition as in the index `waiting`, word
-/// for word.
+/// Matches unpublished jobs, due or not. Also the partial filter of the index [`WAITING`]: without
+/// a hint the server uses the index only for queries that contain this condition.
 pub(crate) fn is_unpublished() -> Document {
     doc! { "state": JobState::NotStarted.as_str(), "publishedAt": null }
 }
 
-/// Jobs in the broker and running jobs. The same condition as in the index `active`, word for word.
-/// A job that was claimed before it was marked as published runs unmarked.
-pub(crate) fn is_active() -> Document {
+/// Matches dispatched jobs. Also the partial filter of the index [`DISPATCHED`]. Running jobs need
+/// not be marked as published: a worker may claim a job before the dispatcher marks it.
+pub(crate) fn is_dispatched() -> Document {
     doc! { "$or": [{ "state": JobState::Started.as_str() }, is_in_broker()] }
 }
 
-/// Published jobs that no worker has claimed.
+/// Matches jobs in the broker, due or not.
 pub(crate) fn is_in_broker() -> Document {
     doc! { "state": JobState::NotStarted.as_str(), "publishedAt": { "$type": "date" } }
 }
@@ -223,9 +236,9 @@ pub(crate) fn indexes() -> [IndexModel; 2] {
     [
         partial(WAITING, in_turn, is_unpublished()),
         partial(
-            ACTIVE,
+            DISPATCHED,
             doc! { "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1, "shareKey": 1 },
-            is_active(),
+            is_dispatched(),
         ),
     ]
 }

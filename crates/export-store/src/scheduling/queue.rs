@@ -1,5 +1,5 @@
-//! Queries about waiting jobs: their number, the order of a tenant's jobs, and the rate at which
-//! jobs start.
+//! Queries about queued jobs (`NOT_STARTED`): their number, the order of a tenant's jobs, and the
+//! rate at which jobs start. [`dispatching`](crate::scheduling::dispatching) defines the words.
 //!
 //! Every query uses an index, reads a bounded number of jobs, and is shared by many callers.
 
@@ -17,7 +17,7 @@ use mongodb::options::Hint;
 use serde::Deserialize;
 
 use crate::jobs::JobStore;
-use crate::scheduling::dispatching::{ACTIVE, WAITING, is_in_broker, is_unpublished};
+use crate::scheduling::dispatching::{DISPATCHED, WAITING, is_in_broker, is_unpublished};
 use crate::schema::NEWEST_FIRST_BY_STATE;
 
 /// Server-side time limit of one query.
@@ -33,8 +33,8 @@ const FINISHED: i64 = 50;
 /// job's result.
 const LOOKED_AT: i64 = 1_000;
 
-/// A tenant's jobs that no worker has claimed, in the order in which they will start: jobs in the
-/// broker, then the others.
+/// A tenant's queued jobs in the order in which they will start: jobs in the broker, then the
+/// unpublished ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
     /// Jobs that wait for the same result have one position, that of the first of them. Jobs whose
@@ -42,7 +42,7 @@ pub struct Line {
     pub places: Vec<Vec<JobId>>,
     /// Whether the line is complete.
     pub is_whole: bool,
-    /// How long the oldest waiting job has waited, in milliseconds.
+    /// How long the oldest job in the line has waited, in milliseconds.
     pub longest_wait_ms: u64,
 }
 
@@ -57,7 +57,7 @@ pub struct Recent {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Waiting {
+struct Queued {
     #[serde(rename = "_id")]
     id: String,
     share_key: Option<String>,
@@ -74,7 +74,7 @@ struct Running {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Begun {
+struct StartedExport {
     started_ago_ms: Option<i64>,
     #[serde(default)]
     priority: Priority,
@@ -82,7 +82,7 @@ struct Begun {
 }
 
 impl JobStore {
-    /// Number of jobs that no worker has claimed, of this tenant or of all; counts up to `most`.
+    /// Number of queued jobs, of this tenant or of all; counts up to `most`.
     pub async fn count_queued(&self, tenant: Option<&Tenant>, most: u64) -> Result<u64, StoreError> {
         let jobs = self.jobs.clone();
         let filter = of_tenant(tenant, JobState::NotStarted);
@@ -92,25 +92,29 @@ impl JobStore {
         .await
     }
 
-    /// The tenant's jobs that wait for a worker, in their order.
+    /// The tenant's queued jobs, in their order.
     pub async fn line(&self, tenant: &Tenant) -> Result<Line, StoreError> {
-        // Each by an index of few states, and the first in the index's order: however many wait, no
-        // more are read than are told. In this order, so that a job that is released meanwhile is
-        // seen twice and not missed.
-        let (waiting, running) = tokio::try_join!(
-            self.ask::<Waiting>(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)),
+        // Each query uses an index of few states. The query of unpublished jobs returns them in
+        // the order of its index, so it reads no more jobs than it returns, however many there are.
+        //
+        // Unpublished jobs are read before jobs in the broker: a job that is published between the
+        // two queries is found by both, and one of the copies is dropped below. In the reverse
+        // order neither query would find it.
+        let (unpublished, running) = tokio::try_join!(
+            self.ask::<Queued>(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)),
             self.ask::<Running>(LOOK, shared_by_running(tenant), Some(NEWEST_FIRST_BY_STATE)),
         )?;
-        let in_broker: Vec<Waiting> = self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(ACTIVE)).await?;
+        let in_broker: Vec<Queued> =
+            self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(DISPATCHED)).await?;
         let running: BTreeSet<String> = running.into_iter().map(|job| job.share_key).collect();
-        let is_whole = waiting.len() < LINE && in_broker.len() < LINE;
+        let is_whole = unpublished.len() < LINE && in_broker.len() < LINE;
         let mut line = Line { is_whole, ..Line::default() };
-        let mut seen = HashSet::new();
+        let mut in_line = HashSet::new();
         let mut place_of_key = HashMap::new();
-        for Waiting { id, share_key, fresh, waited_ms } in in_broker.into_iter().chain(waiting) {
+        for Queued { id, share_key, fresh, waited_ms } in in_broker.into_iter().chain(unpublished) {
             let Ok(job_id) = id.parse() else { continue };
             let key = share_key.filter(|_| !fresh);
-            if key.as_ref().is_some_and(|key| running.contains(key)) || !seen.insert(job_id) {
+            if key.as_ref().is_some_and(|key| running.contains(key)) || !in_line.insert(job_id) {
                 continue;
             }
             let next = line.places.len();
@@ -126,7 +130,7 @@ impl JobStore {
 
     /// The exports that recently started or finished, of this tenant or of all.
     pub async fn recent(&self, tenant: Option<&Tenant>) -> Result<Recent, StoreError> {
-        let told = doc! { "$project": {
+        let projection = doc! { "$project": {
             "_id": 0,
             "startedAgoMs": { "$subtract": ["$$NOW", "$startedAt"] },
             "priority": 1,
@@ -135,7 +139,7 @@ impl JobStore {
         let running = vec![
             doc! { "$match": of_tenant(tenant, JobState::Started) },
             doc! { "$limit": RUNNING },
-            told.clone(),
+            projection.clone(),
         ];
         // Each query uses an index that exists for another purpose: for one tenant, the index by
         // finish time; for all tenants, the index by expiry of the result, which is the same order
@@ -153,26 +157,26 @@ impl JobStore {
             doc! { "$limit": LOOKED_AT },
             doc! { "$match": { "shared": { "$ne": true } } },
             doc! { "$limit": FINISHED },
-            told,
+            projection,
         ];
         let mut recent = Recent::default();
         for stages in [running, finished] {
-            for begun in self.ask::<Begun>("look at recent exports", stages, None).await? {
+            for export in self.ask::<StartedExport>("look at recent exports", stages, None).await? {
                 let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
-                recent.started_ago_ms.extend(count(begun.started_ago_ms));
-                recent.durations_ms.extend(count(begun.duration_ms).map(|ms| (begun.priority, ms)));
+                recent.started_ago_ms.extend(count(export.started_ago_ms));
+                recent.durations_ms.extend(count(export.duration_ms).map(|ms| (export.priority, ms)));
             }
         }
         Ok(recent)
     }
 
-    /// Number of tenants with jobs that no worker has claimed.
+    /// Number of tenants with queued jobs.
     pub async fn count_waiting_tenants(&self) -> Result<u64, StoreError> {
         // Matches any tenant: without a condition on the index's first field the server would not
         // skip through it.
-        let waiting = doc! { "tenant": { "$gte": "" }, "state": JobState::NotStarted.as_str() };
+        let queued = doc! { "tenant": { "$gte": "" }, "state": JobState::NotStarted.as_str() };
         let stages = vec![
-            doc! { "$match": waiting },
+            doc! { "$match": queued },
             doc! { "$group": { "_id": "$tenant" } },
             doc! { "$count": "tenants" },
         ];
@@ -210,10 +214,10 @@ impl JobStore {
 /// The tenant's jobs of this kind by turn and id, at most [`LINE`]. Jobs of earlier versions, which
 /// have no turn, come first.
 fn in_turn(tenant: &Tenant, kind: Document) -> Vec<Document> {
-    let mut wanted = doc! { "tenant": tenant.as_str() };
-    wanted.extend(kind);
+    let mut filter = doc! { "tenant": tenant.as_str() };
+    filter.extend(kind);
     vec![
-        doc! { "$match": wanted },
+        doc! { "$match": filter },
         doc! { "$sort": { "turnAt": 1, "_id": 1 } },
         doc! { "$limit": i64::try_from(LINE).unwrap_or(i64::MAX) },
         doc! { "$project": {

@@ -130,9 +130,9 @@ impl RunSlots {
 
     /// Creates the slots below `limit` that do not exist; whether any was missing.
     async fn create_missing(&self, limit: NonZeroU32) -> Result<bool, StoreError> {
-        let (slots, wanted) = (self.slots.clone(), below(limit));
+        let (slots, filter) = (self.slots.clone(), below(limit));
         let existing =
-            bounded("count the run slots", async move { slots.count_documents(wanted).await }).await?;
+            bounded("count the run slots", async move { slots.count_documents(filter).await }).await?;
         if existing >= u64::from(limit.get()) {
             return Ok(false);
         }

@@ -53,9 +53,9 @@ impl JobStore {
         filter.insert("$expr", is_lost);
         let jobs = self.jobs.clone();
         let found = bounded("find jobs whose messages were lost", async move {
-            let seen = doc! { "_id": 1, "epoch": 1, "traceparent": 1 };
+            let projection = doc! { "_id": 1, "epoch": 1, "traceparent": 1 };
             let longest_first = doc! { "publishedAt": 1 };
-            let cursor = jobs.find(filter).sort(longest_first).limit(BATCH).projection(seen).await?;
+            let cursor = jobs.find(filter).sort(longest_first).limit(BATCH).projection(projection).await?;
             cursor.try_collect::<Vec<_>>().await
         })
         .await?;

@@ -1,5 +1,5 @@
-//! The dispatcher: waiting jobs, active jobs, which jobs are next, and which dispatcher has the
-//! turn.
+//! The dispatcher: unpublished jobs, dispatched jobs, which jobs are next, and which dispatcher has
+//! the turn.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -31,9 +31,9 @@ async fn waiting(store: &TestStore) -> Vec<String> {
 }
 
 async fn next(store: &TestStore, name: &str, most: usize) -> Vec<JobId> {
-    let active =
+    let keys =
         store.jobs.occupancy().await.expect("an answer").keys.remove(&tenant(name)).unwrap_or_default();
-    let found = store.jobs.next_waiting(&tenant(name), most, &active).await.expect("an answer");
+    let found = store.jobs.next_waiting(&tenant(name), most, &keys).await.expect("an answer");
     found.into_iter().map(|job| job.job_id).collect()
 }
 
