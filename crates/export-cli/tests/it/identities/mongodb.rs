@@ -230,8 +230,11 @@ async fn each_identity_can_do_what_is_listed_and_nothing_else() {
     space.insert_hours("001", "soc", vec![doc! { "_id": "there" }]).await;
     // Skips the schema validation, because this test is about rights.
     let database = space.mongodb.database(&space.jobs_database);
-    database.run_command(doc! { "collMod": "jobs", "validationLevel": "off" }).await.expect("no validation");
-    for collection in ["jobs", "catalog", "apiKeys", "outbox", "audit", "deadLetters", "other"] {
+    for collection in ["jobs", "results"] {
+        let unvalidated = doc! { "collMod": collection, "validationLevel": "off" };
+        database.run_command(unvalidated).await.expect("no validation");
+    }
+    for collection in ["jobs", "results", "catalog", "apiKeys", "outbox", "audit", "deadLetters", "other"] {
         database.collection(collection).insert_one(doc! { "_id": "there" }).await.expect("inserted");
     }
 
