@@ -19,6 +19,7 @@ use crate::signals::Signals;
 /// Flags of `exports create`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Create {
     #[command(flatten)]
     request: RequestArgs,
