@@ -89,7 +89,7 @@ async fn round(
     // The former name of `fresh`, which the compared programs know as well. A service without
     // sharing knows neither and reads the source in any case, so another range of these vehicles
     // has the same effect.
-    fresh_body["force"] = json!(true);
+    fresh_body["fresh"] = json!(true);
     let fresh = post_one(service.address(), &tenant, fresh_body).await.is_ok();
     if !fresh {
         let mut other = requests::one(&run.fleet, LARGE, number as usize * 2 + 1);
