@@ -7,7 +7,7 @@
 //! names an example in its help: "such as `…`".
 //!
 //! **What follows from it.** Parsing ([`parse`]), `--help`, the errors, `.env.example` and the
-//! table in SETUP.md ([`reference`]). The test `reference` writes the two files anew when
+//! table in SETUP.md ([`mod@reference`]). The test `reference` writes the two files anew when
 //! `UPDATE_SETTINGS=1` is set.
 //!
 //! **Errors.** A setting that is missing or wrong gives an error that names the setting and says
