@@ -1,9 +1,7 @@
 //! The source as one job sees it: only the vehicles that the job's caller may export.
 //!
-//! The API has checked the vehicles that a request names. This check is the decisive one, because
-//! it is where vehicles are read. It also defines what "all vehicles" means for a request.
-
-use std::sync::Arc;
+//! The API has checked the vehicles that a request names. This check is the decisive one: the plan
+//! and the engine read through it. It also defines what "all vehicles" means for a request.
 
 use export_core::access::AllowedVehicles;
 use export_core::source::{HourDocuments, Source, SourceError};
@@ -12,13 +10,13 @@ use export_core::{Parameter, TimeRange, VehicleId};
 /// A source in which vehicles that are not allowed do not exist.
 #[derive(Debug)]
 pub struct AllowedSource<S> {
-    source: Arc<S>,
+    source: S,
     allowed: AllowedVehicles,
 }
 
 impl<S> AllowedSource<S> {
     /// The allowed part of a source.
-    pub fn new(source: Arc<S>, allowed: AllowedVehicles) -> Self {
+    pub fn new(source: S, allowed: AllowedVehicles) -> Self {
         Self { source, allowed }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use export_core::job::{ExportResult, Job, Stats};
 use export_core::manifest::Manifest;
+use export_core::request::ExportRequest;
 use export_core::result::WrittenResult;
 use export_core::source::Source;
 use export_engine::{
@@ -55,8 +56,8 @@ impl ResultWriter for Exporter {
     ) -> Result<WrittenResult, JobError> {
         let handle = Handle::current();
         let source = MongoSource::new(self.vehicles.clone(), handle, self.budget.read_ahead_bytes);
-        let source = Arc::new(source);
-        let plan = plan(job, &source).await?;
+        let source = Arc::new(AllowedSource::new(source, job.allowed_vehicles.clone()));
+        let plan = plan(&job.request, &source).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
         let (manifest, stored) = self.encode_and_upload(job, plan, &source, meter, stop).await?;
         let (export_uri, objects) = (stored.uri.clone(), stored.objects.clone());
@@ -65,15 +66,14 @@ impl ResultWriter for Exporter {
     }
 }
 
-/// Resolves the request to vehicles and parameters. The engine reads only what the plan names, so
-/// the plan enforces which vehicles the job may read.
-async fn plan<S>(job: &Job, source: &Arc<S>) -> Result<Plan, JobError>
+/// Resolves the request to vehicles and parameters of the source, which has only vehicles that the
+/// job may read.
+async fn plan<S>(request: &ExportRequest, source: &Arc<AllowedSource<S>>) -> Result<Plan, JobError>
 where
     S: Source + Send + 'static,
 {
-    let (request, source) = (job.request.clone(), Arc::clone(source));
-    let source = AllowedSource::new(source, job.allowed_vehicles.clone());
-    let planning = spawn_blocking(move || export_engine::plan(&request, &source));
+    let (request, source) = (request.clone(), Arc::clone(source));
+    let planning = spawn_blocking(move || export_engine::plan(&request, source.as_ref()));
     planning.await.map_err(JobError::panicked)?.map_err(|error| match error {
         PlanError::UnknownVehicles(_) => JobError::fail("unknown_vehicle", error.to_string()),
         PlanError::Source(_) => source_unavailable().because(error),
@@ -86,7 +86,7 @@ impl Exporter {
         &self,
         job: &Job,
         plan: Plan,
-        source: &Arc<MongoSource>,
+        source: &Arc<AllowedSource<MongoSource>>,
         meter: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> Result<(Manifest, StoredResult), JobError> {

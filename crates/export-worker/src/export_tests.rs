@@ -1,7 +1,6 @@
 //! The plan of a job, and the disposition of each error of the recipe.
 
 use export_core::access::AllowedVehicles;
-use export_core::request::ExportRequest;
 use export_core::source::{HourDocuments, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
 use serde_json::json;
@@ -39,7 +38,8 @@ impl Source for TestSource {
 }
 
 async fn planned(job: &Job, is_down: bool) -> Result<Vec<String>, JobError> {
-    let plan = plan(job, &Arc::new(TestSource { is_down })).await?;
+    let source = AllowedSource::new(TestSource { is_down }, job.allowed_vehicles.clone());
+    let plan = plan(&job.request, &Arc::new(source)).await?;
     Ok(plan.vehicles.iter().map(|vehicle| vehicle.vehicle.to_string()).collect())
 }
 
