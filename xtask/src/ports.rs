@@ -1,6 +1,7 @@
 //! Ports: whether one is free, and free ones for instances that live for one run.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -32,13 +33,21 @@ impl Port {
     }
 }
 
+/// Ports of servers that live for one run. They lie below the range from which the system takes the
+/// ports of outgoing connections, so none of those can take a port before its server listens.
+const OWN_PORTS: Range<u16> = 10_000..15_000;
+/// Attempts to find one free port.
+const ATTEMPTS: u32 = 100;
+
 /// Distinct free ports.
 pub(crate) fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
     // All ports are held until all are known, so that none is returned twice.
     let mut listeners = Vec::with_capacity(N);
     let mut numbers = [0; N];
     for number in &mut numbers {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+        let listener = (0..ATTEMPTS)
+            .find_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(OWN_PORTS))).ok())
+            .context("no free port")?;
         *number = listener.local_addr()?.port();
         listeners.push(listener);
     }
