@@ -36,6 +36,8 @@ async fn a_waiting_job_is_cancelled() {
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.api().await;
     let job_id = api.accepted(&fleet.body).await;
+    // Its message is in the queue.
+    deployment.until(&job_id, |job| job.get_datetime("publishedAt").is_ok()).await;
     accepted(&api, &job_id, "CANCELLED").await;
     let cancelled = deployment.job(&job_id).await;
     // Again, with the same answer and without any change.

@@ -97,7 +97,7 @@ async fn connections_are_reset_in_the_middle_of_batches() {
     assert_eq!(lost.answered(), FAULTS);
     assert!(reset.seen() > before_resets + FAULTS, "{} requests", reset.seen());
     assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 1), "{job:#}");
-    worker.until_written("goes on after the last document");
+    worker.until_written("retrying after the last document");
     drop((api, worker));
     deployment.end().await;
 }
