@@ -18,7 +18,7 @@ use crate::{cli, console, document, foreground};
 /// Time limit for starting the servers and writing their data.
 const START_LIMIT: Duration = Duration::from_mins(10);
 /// Time limit of one schedule: much longer than any schedule that comes to rest takes.
-const SCHEDULE_LIMIT: Duration = Duration::from_mins(5);
+const SCHEDULE_LIMIT: Duration = Duration::from_mins(8);
 
 /// Plays the schedules, prints the figures and writes the report; fails when an invariant was
 /// violated.

@@ -88,6 +88,9 @@ impl Deployment {
             // Prevents the use of the developer's AWS profile.
             ("HOME", "/nonexistent".to_owned()),
             ("LOG_FORMAT", "json".to_owned()),
+            // With another value, a worker encodes only while no other test needs the processor, so
+            // that an export may take minutes.
+            ("WORKER_NICE", "0".to_owned()),
         ];
         let program = Program::new(&path.to_string_lossy(), arguments, &[]);
         settings.iter().fold(program, |program, (name, value)| program.with(name, value))
