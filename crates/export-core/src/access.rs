@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::text_name;
 use crate::{Tenant, VehicleId};
 
 /// Longest vehicle pattern, in bytes: the longest name of a vehicle.
@@ -65,17 +66,19 @@ impl FromStr for Scope {
     }
 }
 
-/// A pattern for names of vehicles, such as `vehicle_0*`: `*` matches any number of any characters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct VehiclePattern(String);
+text_name!(
+    /// A pattern for names of vehicles, such as `vehicle_0*`: `*` matches any number of any
+    /// characters.
+    VehiclePattern,
+    AccessError,
+    AccessError::NotAPattern,
+    |text| {
+        (1..=MAX_PATTERN_BYTES).contains(&text.len())
+            && !text.chars().any(|c| c.is_control() || c.is_whitespace() || "/\\.\"$".contains(c))
+    }
+);
 
 impl VehiclePattern {
-    /// The pattern as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether the pattern matches the vehicle's whole name.
     pub fn matches(&self, vehicle: &VehicleId) -> bool {
         let mut parts = self.0.split('*');
@@ -90,30 +93,6 @@ impl VehiclePattern {
             rest = &rest[found + part.len()..];
         }
         rest.ends_with(end)
-    }
-}
-
-impl FromStr for VehiclePattern {
-    type Err = AccessError;
-
-    fn from_str(text: &str) -> Result<Self, AccessError> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl TryFrom<String> for VehiclePattern {
-    type Error = AccessError;
-
-    fn try_from(text: String) -> Result<Self, AccessError> {
-        let is_usable = (1..=MAX_PATTERN_BYTES).contains(&text.len())
-            && !text.chars().any(|c| c.is_control() || c.is_whitespace() || "/\\.\"$".contains(c));
-        if is_usable { Ok(Self(text)) } else { Err(AccessError::NotAPattern) }
-    }
-}
-
-impl From<VehiclePattern> for String {
-    fn from(pattern: VehiclePattern) -> Self {
-        pattern.0
     }
 }
 

@@ -53,22 +53,18 @@ impl SizeLimits {
             });
         }
         let most = u64::from(self.max_vehicles);
-        let detail = match vehicles {
-            VehicleCount::Named(count) if count > most => {
-                let parts = count.div_ceil(most.max(1));
-                format!(
-                    "{count} vehicles are named, and an export has at most {most}; split them into {parts} exports"
-                )
+        let (count, meaning, cure) = match vehicles {
+            VehicleCount::Named(count) => (count, format!("{count} vehicles are named,"), "split them into"),
+            VehicleCount::All(count) => {
+                (count, format!("left out it means all vehicles, which are {count},"), "name them, in")
             }
-            VehicleCount::All(count) if count > most => {
-                let parts = count.div_ceil(most.max(1));
-                format!(
-                    "left out it means all vehicles, which are {count}, and an export has at most {most}; name them, in {parts} exports"
-                )
-            }
-            VehicleCount::Named(_) | VehicleCount::All(_) | VehicleCount::Unknown(_) => return errors,
+            VehicleCount::Unknown(_) => return errors,
         };
-        errors.push(FieldError { pointer: "/vehicles".to_owned(), detail });
+        if count > most {
+            let parts = count.div_ceil(most.max(1));
+            let detail = format!("{meaning} and an export has at most {most}; {cure} {parts} exports");
+            errors.push(FieldError { pointer: "/vehicles".to_owned(), detail });
+        }
         errors
     }
 

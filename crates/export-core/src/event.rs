@@ -56,31 +56,8 @@ impl EventKind {
     }
 
     /// The kind's name without the prefix `export.`, for ids.
-    const fn suffix(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-/// The events that a job has announced so far, sent or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Announced([Option<EventKind>; MAX_EVENTS_PER_JOB]);
-
-impl Announced {
-    /// The events, oldest first.
-    pub fn events(&self) -> impl Iterator<Item = EventKind> {
-        self.0.into_iter().flatten()
-    }
-
-    /// Adds an event. No sequence of rules announces more than [`MAX_EVENTS_PER_JOB`].
-    pub(crate) fn push(&mut self, kind: EventKind) {
-        if let Some(free) = self.0.iter_mut().find(|entry| entry.is_none()) {
-            *free = Some(kind);
-        }
+    fn suffix(self) -> &'static str {
+        self.as_str().trim_start_matches("export.")
     }
 }
 

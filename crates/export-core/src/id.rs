@@ -57,11 +57,12 @@ pub enum NameError {
     NotATenant,
 }
 
+/// Defines a type for a text that is valid if `$valid` says so; parsing another text is `$error`.
 macro_rules! text_name {
-    ($(#[$doc:meta])* $name:ident, $error:ident, $valid:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+    ($(#[$attribute:meta])* $name:ident, $error_type:ty, $error:expr, $valid:expr) => {
+        $(#[$attribute])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
@@ -72,18 +73,18 @@ macro_rules! text_name {
         }
 
         impl TryFrom<String> for $name {
-            type Error = NameError;
+            type Error = $error_type;
 
-            fn try_from(text: String) -> Result<Self, NameError> {
+            fn try_from(text: String) -> Result<Self, Self::Error> {
                 let is_valid: fn(&str) -> bool = $valid;
-                if is_valid(&text) { Ok(Self(text)) } else { Err(NameError::$error) }
+                if is_valid(&text) { Ok(Self(text)) } else { Err($error) }
             }
         }
 
-        impl FromStr for $name {
-            type Err = NameError;
+        impl std::str::FromStr for $name {
+            type Err = $error_type;
 
-            fn from_str(text: &str) -> Result<Self, NameError> {
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
                 Self::try_from(text.to_owned())
             }
         }
@@ -94,13 +95,15 @@ macro_rules! text_name {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
     };
 }
+
+pub(crate) use text_name;
 
 text_name!(
     /// A vehicle: the name of its MongoDB database, such as `vehicle_001`.
@@ -109,7 +112,8 @@ text_name!(
     /// file name inside archives. (Windows renames some names that Linux allows, such as `a:b`,
     /// when it unpacks.)
     VehicleId,
-    NotAVehicle,
+    NameError,
+    NameError::NotAVehicle,
     |text| {
         (1..=63).contains(&text.len())
             && !text.contains(['/', '\\', '.', ' ', '"', '$'])
@@ -121,7 +125,8 @@ text_name!(
     /// A parameter: the name of a MongoDB collection of a vehicle's database, such as `soc` or
     /// `analyses.estimated_range`.
     Parameter,
-    NotAParameter,
+    NameError,
+    NameError::NotAParameter,
     |text| {
         // MongoDB allows 255 bytes for database, dot and collection together.
         (1..=255).contains(&text.len()) && !text.contains(['\0', '$']) && !text.starts_with("system.")
@@ -131,7 +136,8 @@ text_name!(
 text_name!(
     /// A tenant: the owner of jobs. Part of object keys.
     Tenant,
-    NotATenant,
+    NameError,
+    NameError::NotATenant,
     |text| {
         (1..=63).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')

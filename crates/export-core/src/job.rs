@@ -134,9 +134,10 @@ pub struct Stats {
     pub points: u64,
     /// Points and whole documents that could not be exported; the manifest has the reasons.
     pub rejected: u64,
-    /// Bytes of all vehicles' files before the archive or the objects are compressed. Named for
-    /// CSV, but also set for Parquet.
-    pub csv_bytes: u64,
+    /// Bytes of all vehicles' files, CSV or Parquet, before the archive or the objects are
+    /// compressed. The stored and public name is older than Parquet files.
+    #[serde(rename = "csvBytes")]
+    pub uncompressed_bytes: u64,
     /// Size of the result in bytes: the one object, or all objects together.
     pub bytes: u64,
     /// SHA-256 of the zip, or of `manifest.json` if there is no zip, in hex.

@@ -11,13 +11,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::Tenant;
 use crate::access::{AllowedVehicles, Principal, Scope};
 use crate::digest::hex;
+use crate::id::text_name;
 
 /// The prefix of every key.
 pub const PREFIX: &str = "vxk_";
@@ -44,46 +44,13 @@ pub enum KeyError {
     NotAName,
 }
 
-/// The public id of a key: `vxk_` and 16 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KeyId(String);
-
-impl KeyId {
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for KeyId {
-    type Error = KeyError;
-
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        let digits = text.strip_prefix(PREFIX).ok_or(KeyError::NotAnId)?;
-        if is_hex(digits, ID_BYTES) { Ok(Self(text)) } else { Err(KeyError::NotAnId) }
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl From<KeyId> for String {
-    fn from(id: KeyId) -> Self {
-        id.0
-    }
-}
+text_name!(
+    /// The public id of a key: `vxk_` and 16 hexadecimal digits.
+    KeyId,
+    KeyError,
+    KeyError::NotAnId,
+    |text| text.strip_prefix(PREFIX).is_some_and(|digits| is_hex(digits, ID_BYTES))
+);
 
 /// A key as its owner sends it. Only [`ApiKey::reveal`] shows the secret.
 #[derive(Clone)]
@@ -176,40 +143,14 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// The name that its owner gives a key.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KeyName(String);
-
-impl KeyName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for KeyName {
-    type Error = KeyError;
-
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        let is_usable = text.chars().count() <= MAX_NAME_CHARS && !text.chars().any(char::is_control);
-        if is_usable { Ok(Self(text)) } else { Err(KeyError::NotAName) }
-    }
-}
-
-impl FromStr for KeyName {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl From<KeyName> for String {
-    fn from(name: KeyName) -> Self {
-        name.0
-    }
-}
+text_name!(
+    /// The name that its owner gives a key.
+    #[derive(Default)]
+    KeyName,
+    KeyError,
+    KeyError::NotAName,
+    |text| text.chars().count() <= MAX_NAME_CHARS && !text.chars().any(char::is_control)
+);
 
 /// A key as stored, without its secret.
 #[derive(Clone, Debug)]

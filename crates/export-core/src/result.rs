@@ -13,7 +13,7 @@
 //! | [`ExportResult`] | worker | address and figures, which the job repeats |
 //! | [`WrittenResult`] | worker | the same and the objects |
 //! | `FinishedResult` (export-store) | store | a FINISHED result as read from the database |
-//! | [`ResultRecord`](crate::rules::result::ResultRecord) | rules, model | the fields that rules read |
+//! | `ResultRecord` (export-model) | model, tests | the fields that rules read |
 
 use std::time::Duration;
 

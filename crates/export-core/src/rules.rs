@@ -1,7 +1,7 @@
 //! The rules by which a job changes, as data: when each change may happen and what it does.
 //!
 //! The job store compiles a rule into one compare-and-set of the database, the model checker
-//! applies the same rule to a [`Record`] in memory, and a test of the store compares the two.
+//! (`export-model`) applies the same rule in memory, and a test of the store compares the two.
 //!
 //! **Scope.** The rules are all changes of a job that services make after its creation, except one:
 //! the relay removes the announcements that it has sent. Outside the rules, `exports provision`
@@ -15,18 +15,11 @@
 //!
 //! **Results.** A job refers to a result, which is a document of its own with its own rules: see
 //! [`result`].
-//!
-//! Architecture invariant: nothing here reads a clock. Times are numbers provided by the caller, in
-//! milliseconds.
 
-mod applying;
-mod record;
 pub mod result;
 
 use crate::event::EventKind;
 use crate::job::JobState;
-
-pub use record::{Input, Record};
 
 /// What must be true of the stored job for a change to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,7 +326,3 @@ impl Transition {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "rules_tests.rs"]
-mod tests;

@@ -1,5 +1,6 @@
 //! Which requests have the same result, so that one result can serve all of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono_tz::Tz;
@@ -13,9 +14,8 @@ use crate::request::ExportRequest;
 
 /// A hash of everything that the bytes of a result depend on.
 ///
-/// Equal keys mean equal results. The converse does not hold: the order of `vehicles` and of the
-/// allowed patterns is part of the key, although the files are sorted by vehicle. Two requests that
-/// differ only there read the source twice.
+/// Equal keys mean equal results. Vehicles and allowed patterns are sorted in the key, because
+/// their order does not affect the result: its files are sorted by vehicle.
 ///
 /// Whether the range has ended (only then is a result final) is not part of the key: the store
 /// decides it by its clock.
@@ -32,9 +32,8 @@ struct Canonical<'a> {
     timezone: &'a str,
     from_ms: i64,
     to_ms: i64,
-    // In the order of the request, although the files are sorted. Sorting here would change all
-    // stored keys.
-    vehicles: Option<&'a [VehicleId]>,
+    // Sorted: the files are, too.
+    vehicles: Option<BTreeSet<&'a VehicleId>>,
     // In the order of the request, which is the order of the columns.
     parameters: Option<&'a [Parameter]>,
     format: &'a str,
@@ -45,7 +44,7 @@ struct Canonical<'a> {
     step_ms: Option<u64>,
     fill: Option<&'a str>,
     /// A caller who may read fewer vehicles must not get the result of a caller who may read more.
-    allowed_vehicles: Option<Vec<&'a str>>,
+    allowed_vehicles: Option<BTreeSet<&'a str>>,
 }
 
 impl ShareKey {
@@ -75,7 +74,7 @@ impl ShareKey {
             timezone: Tz::name(*timezone),
             from_ms: range.from_ms(),
             to_ms: range.to_ms(),
-            vehicles: vehicles.as_deref(),
+            vehicles: vehicles.as_ref().map(|vehicles| vehicles.iter().collect()),
             parameters: parameters.as_deref(),
             format: output.format.as_str(),
             archive: output.archive.as_str(),

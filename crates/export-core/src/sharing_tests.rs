@@ -53,7 +53,11 @@ proptest! {
     #[test]
     fn different_requests_have_different_keys((one, _) in bodies(), (other, _) in bodies()) {
         let all = AllowedVehicles::All;
-        let parsed = |body| ExportRequest::parse(body).expect("a request");
+        let parsed = |body| {
+            let mut request = ExportRequest::parse(body).expect("a request");
+            request.vehicles.iter_mut().for_each(|vehicles| vehicles.sort());
+            request
+        };
         prop_assert_eq!(parsed(&one) == parsed(&other), key(&one, &all) == key(&other, &all));
     }
 }
@@ -73,7 +77,6 @@ fn any_single_difference_makes_another_key() {
         // The same instants in a zone of another name: rows in rfc3339 show it, and so does the
         // manifest.
         ("timezone", json!("Etc/UTC")),
-        ("vehicles", json!(["b", "a"])),
         ("vehicles", json!(["a"])),
         ("vehicles", Value::Null),
         ("parameters", json!(["odo", "soc"])),
@@ -97,7 +100,6 @@ fn any_single_difference_makes_another_key() {
         ),
         key(&base, &like(&["a*"])),
         key(&base, &like(&["a*", "b*"])),
-        key(&base, &like(&["b*", "a*"])),
     ];
     for (name, value) in changes {
         let mut body = base.clone();
@@ -107,6 +109,19 @@ fn any_single_difference_makes_another_key() {
     let distinct: std::collections::HashSet<_> = keys.iter().cloned().collect();
     assert_eq!(distinct.len(), keys.len());
     assert!(keys.iter().all(|key| key.as_str().len() == 64));
+}
+
+#[test]
+fn the_order_of_vehicles_does_not_matter() {
+    let body = |vehicles| json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": vehicles });
+    let (one, other) = (body(["a", "b", "c"]), body(["c", "a", "b"]));
+    let all = AllowedVehicles::All;
+    assert_eq!(key(&one, &all), key(&other, &all));
+    assert_eq!(key(&one, &like(&["a*", "*"])), key(&other, &like(&["*", "a*"])));
+    assert_eq!(
+        ExportRequest::parse(&other).expect("a request").vehicles.map(|vehicles| vehicles.len()),
+        Some(3)
+    );
 }
 
 #[test]

@@ -1,21 +1,21 @@
 //! W3C Trace Context, which connects a request, its job, its message and its export in logs and
 //! traces.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
-/// The value of a `traceparent` header, version 00: `00-<trace id>-<span id>-<flags>`, all in
-/// lowercase hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TraceParent(String);
+use crate::id::text_name;
 
 /// The text is not a `traceparent` of version 00.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a traceparent of version 00")]
 pub struct NotATraceParent;
+
+text_name!(
+    /// The value of a `traceparent` header, version 00: `00-<trace id>-<span id>-<flags>`, all in
+    /// lowercase hexadecimal digits.
+    TraceParent,
+    NotATraceParent,
+    NotATraceParent,
+    is_trace_parent
+);
 
 impl TraceParent {
     /// Creates a new trace from random numbers. Zero is replaced by one, because it is not a valid
@@ -24,58 +24,20 @@ impl TraceParent {
         Self(format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1)))
     }
 
-    /// The header's value.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// The trace's id: 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         &self.0[3..35]
     }
 }
 
-impl FromStr for TraceParent {
-    type Err = NotATraceParent;
-
-    fn from_str(text: &str) -> Result<Self, NotATraceParent> {
-        let parts: Vec<&str> = text.split('-').collect();
-        let is_hex = |part: &str, length: usize| {
-            part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
-        match parts[..] {
-            ["00", trace, span, flags]
-                if is_hex(trace, 32)
-                    && is_hex(span, 16)
-                    && is_hex(flags, 2)
-                    && !is_zero(trace)
-                    && !is_zero(span) =>
-            {
-                Ok(Self(text.to_owned()))
-            }
-            _ => Err(NotATraceParent),
-        }
-    }
-}
-
-impl TryFrom<String> for TraceParent {
-    type Error = NotATraceParent;
-
-    fn try_from(text: String) -> Result<Self, NotATraceParent> {
-        text.parse()
-    }
-}
-
-impl From<TraceParent> for String {
-    fn from(parent: TraceParent) -> Self {
-        parent.0
-    }
-}
-
-impl fmt::Display for TraceParent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+fn is_trace_parent(text: &str) -> bool {
+    let is_hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_id = |part: &str, length: usize| is_hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    match text.split('-').collect::<Vec<_>>()[..] {
+        ["00", trace, span, flags] => is_id(trace, 32) && is_id(span, 16) && is_hex(flags, 2),
+        _ => false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use export_core::JobId;
 use export_core::job::{ExportResult, Failure, Fence, Job, Progress, Stats};
 use export_core::result::{ResultObject, WrittenResult};
-use export_store::{Begun, Claim, Held, JobStore, Writing};
+use export_store::{Claim, Held, JobStore, NextStep, Writing};
 
 use crate::stack::Stack;
 
@@ -49,7 +49,7 @@ impl HeldJob {
             return writing.clone();
         }
         match self.jobs.begin_result(&self.job, &self.fence).await {
-            Ok(Begun::Write(writing)) => self.writing.insert(writing).clone(),
+            Ok(NextStep::Write(writing)) => self.writing.insert(writing).clone(),
             other => panic!("not begun: {other:?}"),
         }
     }
@@ -66,7 +66,7 @@ impl HeldJob {
                 rows: 1,
                 points: 2,
                 rejected: 3,
-                csv_bytes: 4,
+                uncompressed_bytes: 4,
                 bytes: 5,
                 sha256: "6".repeat(64),
                 duration_ms: 7,

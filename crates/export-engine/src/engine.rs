@@ -16,7 +16,7 @@ use crate::encode::table::{Table, TableTotals};
 use crate::encode::{Encoder, Encoding};
 use crate::error::{EngineError, PassError};
 use crate::pack::archive::Package;
-use crate::pack::blocks::{FileTotals, WrittenFile};
+use crate::pack::blocks::FileTotals;
 use crate::pipeline::{Slices, with_slices};
 use crate::plan::{Plan, VehiclePlan};
 use crate::pool::Pool;
@@ -195,9 +195,9 @@ impl Engine {
             let mut vehicles = Vec::with_capacity(plan.vehicles.len());
             for vehicle_plan in &plan.vehicles {
                 let name = plan.request.output.file_name(&vehicle_plan.vehicle);
-                let written =
+                let (table, tally) =
                     package.file(&name, |entry| self.write_vehicle(task, &encoding, &mut slices, entry))?;
-                vehicles.push(vehicle_manifest(plan, vehicle_plan, name, written));
+                vehicles.push(vehicle_manifest(plan, vehicle_plan, name, table, tally));
                 meter.vehicle_done();
             }
             Ok(vehicles)
@@ -218,7 +218,7 @@ impl Engine {
         encoding: &Encoding<E>,
         slices: &mut Slices<E::Rows>,
         entry: &mut dyn Write,
-    ) -> Result<WrittenVehicle, PassError> {
+    ) -> Result<(FileTotals, (TableTotals, Tally)), PassError> {
         let mut tally = Tally::default();
         let mut table = Table::begin(encoding, &self.resources, task.stop, entry)?;
         while let Some(slice) = slices.next()? {
@@ -234,20 +234,7 @@ impl Engine {
         let rows_before = table.row_count();
         let table = table.finish()?;
         task.meter.add_rows(table.counts.rows - rows_before);
-        Ok(WrittenVehicle { table, tally })
-    }
-}
-
-/// The complete file of one vehicle.
-struct WrittenVehicle {
-    table: TableTotals,
-    /// What was read for it.
-    tally: Tally,
-}
-
-impl WrittenFile for WrittenVehicle {
-    fn file_totals(&self) -> FileTotals {
-        self.table.file
+        Ok((table.file, (table, tally)))
     }
 }
 
@@ -255,7 +242,8 @@ fn vehicle_manifest(
     plan: &Plan,
     vehicle_plan: &VehiclePlan,
     entry: String,
-    WrittenVehicle { table, tally }: WrittenVehicle,
+    table: TableTotals,
+    tally: Tally,
 ) -> VehicleManifest {
     let names = || plan.parameters.iter().map(ToString::to_string);
     let missing = names().zip(&vehicle_plan.has_collection).filter(|(_, has_collection)| !**has_collection);

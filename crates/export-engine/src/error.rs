@@ -7,8 +7,6 @@ use export_core::Parameter;
 use export_core::manifest::Totals;
 use export_core::source::SourceError;
 
-use crate::read::slice::SliceError;
-
 /// Why an export ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -27,15 +25,6 @@ pub enum EngineError {
     /// [`StopFlag::stop`](crate::StopFlag::stop) was called.
     #[error("the export was stopped")]
     Stopped,
-}
-
-impl From<SliceError> for EngineError {
-    fn from(error: SliceError) -> Self {
-        match error {
-            SliceError::Source(error) => Self::Source(error),
-            SliceError::Unordered { .. } => Self::Unordered(error.to_string()),
-        }
-    }
 }
 
 /// Why one pass over the source ended without a result.

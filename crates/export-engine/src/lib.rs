@@ -31,7 +31,7 @@ pub use engine::{Engine, Exported};
 pub use error::EngineError;
 pub use limits::{Limits, MemoryBudget};
 pub use meter::Meter;
-pub use plan::{Plan, PlanError, PlanRequest, VehiclePlan, plan};
+pub use plan::{Plan, PlanError, VehiclePlan, plan};
 pub use read::dump::{DumpError, DumpSource};
 pub use read::slice::SliceSize;
 pub use stop::StopFlag;

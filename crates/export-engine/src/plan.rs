@@ -2,50 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use chrono_tz::Tz;
 use export_core::id::sort_parameters;
 use export_core::manifest::{RangeText, ResolvedRequest};
-use export_core::output::{Archive, Format, OutputOptions};
+use export_core::output::{Archive, Format};
 use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError};
-use export_core::{Parameter, TimeRange, VehicleId};
+use export_core::{Parameter, VehicleId};
 
 /// The vehicles and columns of an export, and the options of its result.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The range and options as requested.
-    pub request: PlanRequest,
+    /// The request.
+    pub request: ExportRequest,
     /// The vehicles, in the order of the archive.
     pub vehicles: Vec<VehiclePlan>,
     /// The columns after `time`, in order, of every vehicle's file.
     pub parameters: Vec<Parameter>,
-}
-
-/// The part of a request that the manifest repeats.
-#[derive(Clone, Debug)]
-pub struct PlanRequest {
-    /// The start as requested.
-    pub start_date: String,
-    /// The end as requested.
-    pub end_date: String,
-    /// IANA zone of plain dates and of RFC 3339 times.
-    pub timezone: Tz,
-    /// The range between start and end.
-    pub range: TimeRange,
-    /// Format, archive and the other output options.
-    pub output: OutputOptions,
-}
-
-impl From<&ExportRequest> for PlanRequest {
-    fn from(request: &ExportRequest) -> Self {
-        Self {
-            start_date: request.start_date.clone(),
-            end_date: request.end_date.clone(),
-            timezone: request.timezone,
-            range: request.range,
-            output: request.output,
-        }
-    }
 }
 
 /// One vehicle of a plan.
@@ -98,7 +70,7 @@ pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanEr
             has_collection: parameters.iter().map(|parameter| collections.contains(parameter)).collect(),
         })
         .collect();
-    Ok(Plan { request: PlanRequest::from(request), vehicles, parameters })
+    Ok(Plan { request: request.clone(), vehicles, parameters })
 }
 
 fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<Vec<VehicleId>, PlanError> {
@@ -116,7 +88,7 @@ fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<
 impl Plan {
     /// The request as in the manifest. Options without a meaning for this result are left out.
     pub(crate) fn resolved_request(&self) -> ResolvedRequest {
-        let PlanRequest { start_date, end_date, timezone, range, output } = &self.request;
+        let ExportRequest { start_date, end_date, timezone, range, output, .. } = &self.request;
         let is_csv = output.format == Format::Csv;
         let is_compressed = is_csv && output.archive == Archive::None;
         ResolvedRequest {

@@ -1,7 +1,8 @@
 //! The input of a check: rules, steps and bounds.
 
+use crate::applied::{ApplyToJob, Input, Record};
 use export_core::job::JobState;
-use export_core::rules::{Condition, Effect, Input, Record, Rule, Transition};
+use export_core::rules::{Condition, Effect, Rule, Transition};
 
 /// The protocol of the services, or a mutant of it.
 #[derive(Clone, Debug)]

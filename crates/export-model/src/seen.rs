@@ -1,8 +1,8 @@
 //! The observer: a record of the run so far, on which invariants about the past are checked. No
 //! process reads it.
 
+use crate::applied::Record;
 use export_core::job::JobState;
-use export_core::rules::Record;
 
 /// Something that must never happen at any step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,8 +1,7 @@
 //! The state of the whole system at one moment: the job, the processes that act on it, and the
 //! observer's record.
 
-use export_core::rules::Record;
-
+use crate::applied::Record;
 use crate::protocol::{Bounds, Departure, Protocol};
 use crate::seen::Seen;
 

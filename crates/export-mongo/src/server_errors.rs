@@ -85,12 +85,12 @@ pub fn code_of(error: &StoreError) -> Option<i32> {
 }
 
 /// Whether a command or a single write failed because a unique index has the value already.
-pub fn is_duplicate(error: &Error) -> bool {
-    match &*error.kind {
+pub fn is_duplicate(error: &StoreError) -> bool {
+    driver_error(error).is_some_and(|error| match &*error.kind {
         ErrorKind::Command(command) => command.code == DUPLICATE_KEY,
         ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == DUPLICATE_KEY,
         _ => false,
-    }
+    })
 }
 
 /// Whether an insert of many failed only for documents that exist already: all others were

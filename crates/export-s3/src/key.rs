@@ -9,14 +9,14 @@ use uuid::Uuid;
 /// Every pass of every attempt at a job has its own nonce, hence its own keys. So a worker that
 /// lost its job without noticing cannot overwrite the result of another attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ResultPlace {
+pub enum ResultLocation {
     /// The key of the only object.
     Object(String),
     /// The prefix of the keys of all objects; ends with `/`.
     Prefix(String),
 }
 
-impl ResultPlace {
+impl ResultLocation {
     /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>.zip` for a zip,
     /// `<prefix><tenant>/<jobId>/<attempt>-<nonce>/` otherwise. `attempt` is the job's.
     pub fn new(
@@ -58,7 +58,7 @@ mod tests {
         let job_id = "01983c5e-7a01-7c3a-9d5e-0123456789ab".parse().expect("an id");
         let place = |archive, attempt, nonce| {
             let nonce = Uuid::from_u128(nonce);
-            ResultPlace::new(archive, "exports/", &Tenant::default_tenant(), job_id, attempt, nonce)
+            ResultLocation::new(archive, "exports/", &Tenant::default_tenant(), job_id, attempt, nonce)
         };
         let stem = "exports/default/01983c5e-7a01-7c3a-9d5e-0123456789ab/2-00000000000000000000000000000007";
         let zip = place(Archive::Zip, 2, 7);

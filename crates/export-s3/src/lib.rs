@@ -18,7 +18,7 @@ mod stored;
 
 pub use bucket::{ResultBucket, S3Server};
 pub use error::S3Error;
-pub use key::ResultPlace;
+pub use key::ResultLocation;
 pub use parts::PartBytes;
 pub use policy::{Identity, policy};
 pub use sink::{PartGauge, ResultSink, StopGuard};

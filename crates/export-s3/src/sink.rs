@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 
 use crate::bucket::ResultBucket;
 use crate::error::S3Error;
-use crate::key::ResultPlace;
+use crate::key::ResultLocation;
 use crate::object::{Upload, put};
 use crate::parts::{Gauge, PartBudget, PartBuffer, PartBytes, PartSizes};
 use crate::stored::{DISCARD_TIMEOUT, Shared, StoredResult, hex};
@@ -51,10 +51,10 @@ const MAX_UNSTORED_OBJECTS: usize = 32;
 ///
 /// ```no_run
 /// use export_core::sink::Sink;
-/// use export_s3::{ResultBucket, ResultPlace, ResultSink, StoredResult};
+/// use export_s3::{ResultBucket, ResultLocation, ResultSink, StoredResult};
 ///
 /// # async fn example(bucket: ResultBucket) -> Result<(), Box<dyn std::error::Error>> {
-/// let place = ResultPlace::Object("exports/acme/result.zip".to_owned());
+/// let place = ResultLocation::Object("exports/acme/result.zip".to_owned());
 /// let mut sink = ResultSink::new(&bucket, place, 24 << 20, tokio::runtime::Handle::current());
 /// // If this task is dropped, the guard stops the writer below.
 /// let guard = sink.stop_guard();
@@ -74,7 +74,7 @@ const MAX_UNSTORED_OBJECTS: usize = 32;
 pub struct ResultSink {
     handle: Handle,
     shared: Arc<Shared>,
-    place: ResultPlace,
+    place: ResultLocation,
     sizes: PartSizes,
     object: Option<OpenObject>,
     /// The objects that have ended, stored or not, in order.
@@ -132,7 +132,12 @@ impl ResultSink {
     /// A sink that stores the result of one pass of the engine. All its parts take at most
     /// `part_share_bytes` of memory, or 5 MiB if that is more, the smallest part that S3 accepts.
     /// Its requests run as tasks on the runtime of `handle`.
-    pub fn new(bucket: &ResultBucket, place: ResultPlace, part_share_bytes: usize, handle: Handle) -> Self {
+    pub fn new(
+        bucket: &ResultBucket,
+        place: ResultLocation,
+        part_share_bytes: usize,
+        handle: Handle,
+    ) -> Self {
         let sizes = PartSizes::within(part_share_bytes);
         let request_count = (part_share_bytes / sizes.first_bytes()).clamp(MIN_REQUESTS, MAX_REQUESTS);
         Self {
@@ -171,8 +176,8 @@ impl ResultSink {
                 self.is_finished = true;
                 let bytes = self.ended.iter().map(|object| object.bytes).sum();
                 let objects = match self.place {
-                    ResultPlace::Object(_) => Vec::new(),
-                    ResultPlace::Prefix(_) => std::mem::take(&mut self.ended),
+                    ResultLocation::Object(_) => Vec::new(),
+                    ResultLocation::Prefix(_) => std::mem::take(&mut self.ended),
                 };
                 let uri = self.shared.bucket.uri(self.place.as_str());
                 return Ok(StoredResult { uri, objects, bytes, sha256 });
@@ -308,7 +313,7 @@ async fn complete(shared: Arc<Shared>, multipart: Multipart) {
 
 impl Sink for ResultSink {
     fn begin(&mut self, name: &str) -> io::Result<()> {
-        let is_zip = matches!(self.place, ResultPlace::Object(_));
+        let is_zip = matches!(self.place, ResultLocation::Object(_));
         if self.object.is_some() {
             return Err(invalid("begin() before the end of another object"));
         }

@@ -18,10 +18,9 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::access::AllowedVehicles;
 use export_core::{Parameter, VehicleId};
 use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, bounded, durable};
-use export_mongo::provision::{create_collection, index};
-use mongodb::Collection;
-use serde::Deserialize;
+use export_mongo::client::MongoClient;
+use export_mongo::documents::{Documents, index};
+use serde::{Deserialize, Deserializer};
 
 pub use keep::{CatalogLease, ListChange};
 pub use read::{CatalogStatus, KnownParameters, VehiclePage};
@@ -33,34 +32,43 @@ const MARKER: &str = "/catalog";
 /// The collection `catalog` of the jobs' database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    vehicles: Collection<Document>,
+    vehicles: Documents,
 }
 
 /// A vehicle in the catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CataloguedVehicle {
     /// The name.
+    #[serde(rename = "_id")]
     pub vehicle: VehicleId,
     /// The parameters, sorted by name. Empty until the vehicle was examined.
+    #[serde(default)]
     pub parameters: Vec<CataloguedParameter>,
     /// Start of the first hour with data, in unix milliseconds.
+    #[serde(default, rename = "firstHour", deserialize_with = "unix_ms")]
     pub first_hour_ms: Option<i64>,
     /// Start of the last hour with data, in unix milliseconds.
+    #[serde(default, rename = "lastHour", deserialize_with = "unix_ms")]
     pub last_hour_ms: Option<i64>,
     /// When the vehicle was last examined, in unix milliseconds.
+    #[serde(default, rename = "refreshedAt", deserialize_with = "unix_ms")]
     pub refreshed_at_ms: Option<i64>,
 }
 
 /// A parameter of a vehicle in the catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CataloguedParameter {
     /// The name.
+    #[serde(rename = "name")]
     pub parameter: Parameter,
     /// MongoDB's names of the types of a few values of the last hour, sorted.
+    #[serde(default)]
     pub types: Vec<String>,
     /// Start of the first hour, in unix milliseconds.
+    #[serde(default, rename = "firstHour", deserialize_with = "unix_ms")]
     pub first_hour_ms: Option<i64>,
     /// Start of the last hour, in unix milliseconds.
+    #[serde(default, rename = "lastHour", deserialize_with = "unix_ms")]
     pub last_hour_ms: Option<i64>,
 }
 
@@ -76,64 +84,26 @@ pub struct VehicleLook {
 impl Catalog {
     /// The catalog in this database. Creates nothing; [`Catalog::provision`] does.
     pub fn new(mongo: &MongoClient, database: &str) -> Self {
-        Self { vehicles: mongo.client().database(database).collection_with_options("catalog", durable()) }
+        Self { vehicles: Documents::new(mongo, database, "catalog") }
     }
 
     /// Creates the collection and its indexes. Safe to run again. Needs administrator rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
-        let catalog = self.vehicles.clone();
+        self.vehicles.create().await?;
         let indexes =
             [index("stalest", doc! { "triedAt": 1 }), index("parameters", doc! { "parameters.name": 1 })];
-        bounded("create the catalog", async move {
-            let database = catalog.client().database(&catalog.namespace().db);
-            create_collection(&database, catalog.name()).await?;
-            catalog.create_indexes(indexes).await
-        })
-        .await
-        .map(drop)
+        self.vehicles.create_indexes("create the indexes of the catalog", indexes).await
     }
 }
 
-/// The stored document of a vehicle.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Stored {
-    #[serde(rename = "_id")]
-    vehicle: VehicleId,
-    #[serde(default)]
-    parameters: Vec<StoredParameter>,
-    first_hour: Option<DateTime>,
-    last_hour: Option<DateTime>,
-    refreshed_at: Option<DateTime>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredParameter {
-    name: Parameter,
-    #[serde(default)]
-    types: Vec<String>,
-    first_hour: Option<DateTime>,
-    last_hour: Option<DateTime>,
+/// Reads a stored time.
+fn unix_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    Ok(Option::<DateTime>::deserialize(deserializer)?.map(DateTime::timestamp_millis))
 }
 
 fn read_vehicle(document: Document) -> Result<CataloguedVehicle, StoreError> {
-    let stored: Stored = bson::deserialize_from_document(document)
-        .map_err(|error| StoreError::Corrupt(format!("vehicle in the catalog: {error}")))?;
-    let ms = |time: Option<DateTime>| time.map(DateTime::timestamp_millis);
-    let parameters = stored.parameters.into_iter().map(|stored| CataloguedParameter {
-        parameter: stored.name,
-        types: stored.types,
-        first_hour_ms: ms(stored.first_hour),
-        last_hour_ms: ms(stored.last_hour),
-    });
-    Ok(CataloguedVehicle {
-        vehicle: stored.vehicle,
-        parameters: parameters.collect(),
-        first_hour_ms: ms(stored.first_hour),
-        last_hour_ms: ms(stored.last_hour),
-        refreshed_at_ms: ms(stored.refreshed_at),
-    })
+    bson::deserialize_from_document(document)
+        .map_err(|error| StoreError::Corrupt(format!("vehicle in the catalog: {error}")))
 }
 
 /// Matches the allowed vehicles, or the chosen ones of them.

@@ -44,10 +44,7 @@ impl VehicleDatabases {
         let read = self.throttle.begin(0).await;
         let names = self.names(&read).await?;
         drop(read);
-        let mut vehicles: Vec<VehicleId> =
-            names.into_iter().filter_map(|name| usable(&name, "vehicle")).collect();
-        vehicles.sort();
-        Ok(vehicles)
+        Ok(usable(&names, "vehicle"))
     }
 
     /// The names of all databases with the prefix, valid or not. The caller holds the read permit.
@@ -64,10 +61,7 @@ impl VehicleDatabases {
         let read = self.throttle.begin(0).await;
         let names = self.collection_names(&read, vehicle).await?;
         drop(read);
-        let mut parameters: Vec<Parameter> =
-            names.into_iter().filter_map(|name| usable(&name, "parameter")).collect();
-        parameters.sort();
-        Ok(parameters)
+        Ok(usable(&names, "parameter"))
     }
 
     /// The names of all collections of a vehicle, valid or not, without views and MongoDB's own.
@@ -120,11 +114,16 @@ fn name_of(listed: &Document) -> Option<String> {
     listed.get_str("name").ok().map(str::to_owned)
 }
 
-/// Parses a name. An invalid one is skipped and logged.
-fn usable<T: FromStr>(name: &str, what: &'static str) -> Option<T> {
-    let usable = name.parse().ok();
-    if usable.is_none() {
-        warn!(name, what, "skipped: not usable as the name of a file or column");
-    }
+/// Parses names and sorts them. Invalid ones are skipped and logged.
+fn usable<T: FromStr + Ord>(names: &[String], what: &'static str) -> Vec<T> {
+    let parse = |name: &String| {
+        let usable = name.parse().ok();
+        if usable.is_none() {
+            warn!(name, what, "skipped: not usable as the name of a file or column");
+        }
+        usable
+    };
+    let mut usable: Vec<T> = names.iter().filter_map(parse).collect();
+    usable.sort();
     usable
 }

@@ -12,8 +12,8 @@ use chrono::Utc;
 use export_core::key::KeyId;
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, bounded, durable};
-use export_mongo::provision::index;
+use export_mongo::client::MongoClient;
+use export_mongo::documents::{Documents, index};
 use mongodb::{Collection, IndexModel};
 use tokio::sync::{mpsc, oneshot};
 
@@ -114,7 +114,7 @@ pub struct AuditLog {
 impl AuditLog {
     /// The log in this database. Starts the writing task, so it must be called within a runtime.
     pub fn start(mongo: &MongoClient, database: &str) -> Self {
-        let entries = mongo.client().database(database).collection_with_options("audit", durable());
+        let entries = Documents::new(mongo, database, "audit");
         let (queue, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(write_batches(entries, waiting));
         Self { queue }
@@ -132,17 +132,17 @@ impl AuditLog {
     }
 }
 
-async fn write_batches(entries: Collection<Document>, mut queue: mpsc::Receiver<Waiting>) {
+async fn write_batches(entries: Documents, mut queue: mpsc::Receiver<Waiting>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let (documents, waiting): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|waiting| (waiting.entry, waiting.written)).unzip();
-        let entries = entries.clone();
-        let inserted = bounded("write the audit log", async move {
-            // Unordered: a rejected entry must not stop the others.
-            entries.insert_many(documents).ordered(false).await
-        });
-        let outcome = inserted.await.map(drop).map_err(|error| AuditError::NotWritten(Arc::new(error)));
+        // Unordered: a rejected entry must not stop the others.
+        let insert = |entries: Collection<Document>| async move {
+            entries.insert_many(documents).ordered(false).await.map(drop)
+        };
+        let inserted = entries.run("write the audit log", insert).await;
+        let outcome = inserted.map_err(|error| AuditError::NotWritten(Arc::new(error)));
         for written in waiting {
             // Fails when the caller was cancelled.
             written.send(outcome.clone()).ok();

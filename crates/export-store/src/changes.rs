@@ -16,17 +16,16 @@ mod hub;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::doc;
 use export_core::{JobId, causes};
-use mongodb::Collection;
+use export_mongo::Documents;
 use mongodb::error::Error;
-use serde::Deserialize;
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use crate::jobs::JobStore;
 use hub::Hub;
-pub use hub::{AnyChange, Subscription};
+pub use hub::Subscription;
 
 /// How long the server waits for a change before it answers. An unneeded stream ends within this
 /// time.
@@ -50,20 +49,7 @@ const SHARES_BESIDE_STREAM: u64 = 40;
 #[derive(Clone, Debug)]
 pub struct Changes {
     hub: Arc<Hub>,
-    jobs: Collection<Document>,
-}
-
-/// The fields of a change event that are read.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Change {
-    document_key: Option<DocumentKey>,
-}
-
-#[derive(Deserialize)]
-struct DocumentKey {
-    #[serde(rename = "_id")]
-    id: String,
+    jobs: Documents,
 }
 
 impl Changes {
@@ -80,7 +66,7 @@ impl Changes {
 
     /// Subscribes to changes of all jobs, and keeps the stream open until the subscription is
     /// dropped. Such a subscriber is not woken while there is no stream, so it must poll as well.
-    pub fn subscribe_to_any(&self) -> AnyChange {
+    pub fn subscribe_to_any(&self) -> Subscription {
         Hub::subscribe_to_any(&self.hub)
     }
 
@@ -144,22 +130,22 @@ impl Changes {
 }
 
 /// Opens a stream and wakes subscribers until there are none.
-async fn follow_once(jobs: Collection<Document>, hub: Arc<Hub>) -> Result<(), Error> {
+async fn follow_once(jobs: Documents, hub: Arc<Hub>) -> Result<(), Error> {
     hub.stream_begins();
     let stages = [
         doc! { "$match": { "operationType": { "$in": ["insert", "update", "replace"] } } },
         // The id, and the fields that the driver needs to resume after a short interruption.
         doc! { "$project": { "_id": 1, "operationType": 1, "ns": 1, "documentKey": 1 } },
     ];
-    let opening = jobs.watch().pipeline(stages).max_await_time(LONGEST_ANSWER);
-    let mut stream = opening.await?.with_type::<Change>();
+    let opening = jobs.collection().watch().pipeline(stages).max_await_time(LONGEST_ANSWER);
+    let mut stream = opening.await?;
     hub.stream_opened();
     debug!("change stream of jobs opened");
     while stream.is_alive() && hub.is_needed() {
         let change = stream.next_if_any().await?;
         hub.stream_answered();
-        let changed = change.and_then(|change| change.document_key).and_then(|key| key.id.parse().ok());
-        if let Some(job_id) = changed {
+        let key = change.and_then(|change| change.document_key);
+        if let Some(job_id) = key.and_then(|key| key.get_str("_id").ok()?.parse().ok()) {
             hub.wake(job_id);
         }
     }

@@ -4,10 +4,9 @@
 //! - API: this file (read and cancel), [`create`], [`list`], [`lookups`], and
 //!   [`queue`](crate::scheduling::queue) for the positions of waiting jobs.
 //! - Dispatcher: [`dispatching`](crate::scheduling::dispatching),
-//!   [`message`](crate::scheduling::message), [`turns`](crate::scheduling::turns).
+//!   [`turns`](crate::scheduling::turns).
 //! - Workers: [`claims`], and `begin_result` and `finish_result` in [`results`](crate::results).
-//! - Sweeper: [`scheduling::sweep`](crate::scheduling::sweep), and `sweep_results` in
-//!   [`results`](crate::results).
+//! - Sweeper: [`sweep`](crate::scheduling::sweep).
 //! - `exports provision`: [`schema`](crate::schema), [`migration`](crate::migration).
 //!
 //! Each change of a stored job is made from a rule of [`export_core::rules`], with two exceptions:
@@ -27,12 +26,12 @@ use export_core::job::{Job, JobState};
 use export_core::rules::Transition;
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, bounded, durable};
-use mongodb::Collection;
-use mongodb::options::ReturnDocument;
+use export_mongo::client::MongoClient;
+use export_mongo::documents::Documents;
+use mongodb::options::AggregateOptions;
 
 use crate::jobs::document::read_job;
-use crate::jobs::rules::{Given, filter_of_job, update};
+use crate::jobs::rules::{Given, changes, filter};
 
 /// Maximum stored size of a message, because a document has at most 16 MiB.
 const MAX_LETTER_BYTES: usize = 8 << 20;
@@ -56,22 +55,20 @@ pub enum Cancelled {
 /// clone.
 #[derive(Clone, Debug)]
 pub struct JobStore {
-    pub(crate) jobs: Collection<Document>,
-    pub(crate) results: Collection<Document>,
-    pub(crate) dead_letters: Collection<Document>,
-    pub(crate) outbox: Collection<Document>,
+    pub(crate) jobs: Documents,
+    pub(crate) results: Documents,
+    pub(crate) dead_letters: Documents,
+    pub(crate) outbox: Documents,
 }
 
 impl JobStore {
     /// The store in this database. Creates nothing; [`JobStore::provision`] does.
     pub fn new(mongo: &MongoClient, database: &str) -> Self {
-        let options = durable();
-        let database = mongo.client().database(database);
         Self {
-            jobs: database.collection_with_options("jobs", options.clone()),
-            results: database.collection_with_options("results", options.clone()),
-            dead_letters: database.collection_with_options("deadLetters", options.clone()),
-            outbox: database.collection_with_options("outbox", options),
+            jobs: Documents::new(mongo, database, "jobs"),
+            results: Documents::new(mongo, database, "results"),
+            dead_letters: Documents::new(mongo, database, "deadLetters"),
+            outbox: Documents::new(mongo, database, "outbox"),
         }
     }
 
@@ -87,23 +84,15 @@ impl JobStore {
     }
 
     async fn read(&self, filter: Document, job_id: JobId) -> Result<Option<Job>, StoreError> {
-        let Some(document) = self.look(filter).await? else { return Ok(None) };
+        // The server adds whether the result's lifetime is over.
+        let stages = vec![doc! { "$match": filter }, doc! { "$set": { "isOver": is_over() } }];
+        let found = self.jobs.aggregate("read a job", stages, AggregateOptions::default()).await?;
+        let Some(document) = found.into_iter().next() else { return Ok(None) };
         let is_over = document.get_bool("isOver").unwrap_or(false);
         if is_over && let Some(expired) = self.change(job_id, Transition::Expire, &Given::default()).await? {
             return read_job(expired).map(Some);
         }
         read_job(document).map(Some)
-    }
-
-    /// The stored document. The server adds whether its result's lifetime is over (`isOver`).
-    async fn look(&self, filter: Document) -> Result<Option<Document>, StoreError> {
-        let stages = [doc! { "$match": filter }, doc! { "$set": { "isOver": is_over() } }];
-        let jobs = self.jobs.clone();
-        bounded("read a job", async move {
-            let mut found = jobs.aggregate(stages).await?;
-            if found.advance().await? { found.deserialize_current().map(Some) } else { Ok(None) }
-        })
-        .await
     }
 
     /// Cancels a job that has not ended: at once, or when its worker reads the request. Idempotent.
@@ -141,13 +130,8 @@ impl JobStore {
         let filter = doc! { "_id": ObjectId::new() };
         let stamped = doc! { "$mergeObjects": ["$$ROOT", { "$literal": letter }, { "receivedAt": "$$NOW" }] };
         let pipeline = vec![doc! { "$replaceWith": stamped }];
-        let dead_letters = self.dead_letters.clone();
-        bounded(
-            "keep a dead letter",
-            async move { dead_letters.update_one(filter, pipeline).upsert(true).await },
-        )
-        .await
-        .map(drop)
+        let id = doc! { "_id": 1 };
+        self.dead_letters.upsert("keep a dead letter", filter, pipeline, id).await.map(drop)
     }
 
     /// Changes one job if the rule holds; returns the document afterwards.
@@ -158,21 +142,9 @@ impl JobStore {
         given: &Given<'_>,
     ) -> Result<Option<Document>, StoreError> {
         let rule = transition.rule();
-        self.change_one("change a job", filter_of_job(job_id, rule, given), update(rule, given)).await
-    }
-
-    /// One compare-and-set; returns the document afterwards if one matched.
-    pub(crate) async fn change_one(
-        &self,
-        operation: &'static str,
-        filter: Document,
-        update: Vec<Document>,
-    ) -> Result<Option<Document>, StoreError> {
-        let jobs = self.jobs.clone();
-        bounded(operation, async move {
-            jobs.find_one_and_update(filter, update).return_document(ReturnDocument::After).await
-        })
-        .await
+        let mut filter = filter(rule, given);
+        filter.insert("_id", job_id.to_string());
+        self.jobs.change_one("change a job", filter, changes(rule, given)).await
     }
 }
 

@@ -9,11 +9,10 @@ use export_core::Tenant;
 use export_core::access::{AllowedVehicles, Scope, VehiclePattern};
 use export_core::key::{KeyHash, KeyId, KeyName, StoredKey};
 use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, bounded, durable};
+use export_mongo::client::MongoClient;
 use export_mongo::clock::millis;
-use futures_util::TryStreamExt;
-use mongodb::Collection;
-use mongodb::options::ReturnDocument;
+use export_mongo::documents::Documents;
+use mongodb::options::{AggregateOptions, FindOptions};
 use serde::Deserialize;
 
 use crate::jobs::document::to_chrono;
@@ -64,13 +63,13 @@ pub struct FoundKey {
 /// The collection `apiKeys` of the jobs' database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct KeyStore {
-    keys: Collection<Document>,
+    keys: Documents,
 }
 
 impl KeyStore {
     /// The keys in this database.
     pub fn new(mongo: &MongoClient, database: &str) -> Self {
-        Self { keys: mongo.client().database(database).collection_with_options("apiKeys", durable()) }
+        Self { keys: Documents::new(mongo, database, "apiKeys") }
     }
 
     /// Stores a new key. Fails and changes nothing when the id exists.
@@ -99,54 +98,33 @@ impl KeyStore {
         // An upsert, because only updates can use the server's time. An existing key of this id
         // does not match the filter, so the upsert fails by the unique `_id`.
         let filter = doc! { "_id": new.id.as_str(), "hash": null };
-        let keys = self.keys.clone();
-        let created = bounded("create a key", async move {
-            keys.find_one_and_update(filter, pipeline)
-                .upsert(true)
-                .return_document(ReturnDocument::After)
-                .await
-        });
-        let created = created.await?.ok_or(StoreError::Bug("the created key was not returned"))?;
-        read_key(created)
+        read_key(self.keys.upsert("create a key", filter, pipeline, doc! {}).await?)
     }
 
     /// The keys of one tenant or of all tenants, newest first.
     pub async fn list(&self, tenant: Option<&Tenant>) -> Result<Vec<StoredKey>, StoreError> {
         let filter = tenant.map_or_else(Document::new, |tenant| doc! { "tenant": tenant.as_str() });
-        let keys = self.keys.clone();
-        let found: Vec<Document> = bounded("list keys", async move {
-            let found = keys.find(filter).sort(doc! { "createdAt": -1, "_id": 1 }).limit(MAX_LISTED).await?;
-            found.try_collect().await
-        })
-        .await?;
+        let newest_first = FindOptions::builder().sort(doc! { "createdAt": -1, "_id": 1 });
+        let found = self.keys.find("list keys", filter, newest_first.limit(MAX_LISTED).build()).await?;
         found.into_iter().map(read_key).collect()
     }
 
     /// Revokes a key; `None` when it does not exist. Idempotent.
     pub async fn revoke(&self, id: &KeyId) -> Result<Option<StoredKey>, StoreError> {
         let filter = doc! { "_id": id.as_str() };
-        let change = vec![doc! { "$set": { "revokedAt": { "$ifNull": ["$revokedAt", "$$NOW"] } } }];
-        let keys = self.keys.clone();
-        let revoked = bounded("revoke a key", async move {
-            keys.find_one_and_update(filter, change).return_document(ReturnDocument::After).await
-        });
-        revoked.await?.map(read_key).transpose()
+        let changes = doc! { "revokedAt": { "$ifNull": ["$revokedAt", "$$NOW"] } };
+        self.keys.change_one("revoke a key", filter, changes).await?.map(read_key).transpose()
     }
 
     /// The key with this id, valid or not.
     pub async fn find(&self, id: &KeyId) -> Result<Option<FoundKey>, StoreError> {
         let remaining = doc! { "$subtract": ["$expiresAt", "$$NOW"] };
-        let stages = [
+        let stages = vec![
             doc! { "$match": { "_id": id.as_str() } },
             doc! { "$set": { "remainingMs": { "$cond": [{ "$gt": ["$revokedAt", null] }, 0_i64, remaining] } } },
         ];
-        let keys = self.keys.clone();
-        let found: Option<Document> = bounded("look up a key", async move {
-            let mut found = keys.aggregate(stages).await?;
-            if found.advance().await? { found.deserialize_current().map(Some) } else { Ok(None) }
-        })
-        .await?;
-        let Some(document) = found else { return Ok(None) };
+        let found = self.keys.aggregate("look up a key", stages, AggregateOptions::default()).await?;
+        let Some(document) = found.into_iter().next() else { return Ok(None) };
         let good_for = match document.get("remainingMs") {
             Some(Bson::Int64(remaining)) => Some(Duration::from_millis((*remaining).try_into().unwrap_or(0))),
             _ => None,
@@ -156,11 +134,9 @@ impl KeyStore {
 
     /// Whether any key is valid: neither revoked nor, by the server's clock, expired.
     pub async fn has_any(&self) -> Result<bool, StoreError> {
-        let keys = self.keys.clone();
         let has_time = doc! { "$expr": { "$gt": ["$expiresAt", "$$NOW"] } };
         let is_good = doc! { "revokedAt": null, "$or": [{ "expiresAt": null }, has_time] };
-        let found = bounded("look for keys", async move { keys.find_one(is_good).await });
-        found.await.map(|found| found.is_some())
+        self.keys.find_one("look for keys", is_good, doc! { "_id": 1 }).await.map(|found| found.is_some())
     }
 }
 

@@ -11,9 +11,9 @@ use bson::{Bson, Document, doc};
 use export_core::job::JobState;
 use export_core::result::ResultState;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
 use export_mongo::server_errors::{INDEX_NOT_FOUND, has_code};
-use futures_util::TryStreamExt;
+use mongodb::Collection;
+use mongodb::options::{AggregateOptions, FindOptions};
 
 use crate::jobs::JobStore;
 
@@ -27,8 +27,8 @@ const OLD_FIELDS: [&str; 5] = ["leads", "sharesResultOf", "resultAt", "objects",
 impl JobStore {
     /// Migrates all jobs of earlier versions.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        let jobs = self.jobs.clone();
-        let names = bounded("list the indexes of jobs", async move { jobs.list_index_names().await }).await?;
+        let list = |jobs: Collection<Document>| async move { jobs.list_index_names().await };
+        let names = self.jobs.run("list the indexes of jobs", list).await?;
         let old: Vec<_> =
             OLD_INDEXES.into_iter().filter(|old| names.iter().any(|name| name == old)).collect();
         if old.is_empty() {
@@ -44,8 +44,7 @@ impl JobStore {
             self.make_results(&ids, doc! { "sharesResultOf": { "$type": "string" } }).await?;
             self.refer_to_results(ids).await?;
         }
-        let jobs = self.jobs.clone();
-        bounded("drop the indexes of an earlier version", async move {
+        let drop_old = |jobs: Collection<Document>| async move {
             for name in old {
                 match jobs.drop_index(name).await {
                     // Another `provision` runs at the same time.
@@ -54,17 +53,15 @@ impl JobStore {
                 }
             }
             Ok(())
-        })
-        .await
+        };
+        self.jobs.run("drop the indexes of an earlier version", drop_old).await
     }
 
     async fn ids_behind(&self, behind: Bson) -> Result<Vec<Bson>, StoreError> {
-        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": { "$gt": behind } });
-        let found: Vec<Document> = bounded("find jobs of an earlier version", async move {
-            let in_order = jobs.find(filter).sort(doc! { "_id": 1 }).limit(BATCH);
-            in_order.projection(doc! { "_id": 1 }).await?.try_collect().await
-        })
-        .await?;
+        let filter = doc! { "_id": { "$gt": behind } };
+        let in_order = FindOptions::builder().sort(doc! { "_id": 1 }).limit(BATCH);
+        let options = in_order.projection(doc! { "_id": 1 }).build();
+        let found = self.jobs.find("find jobs of an earlier version", filter, options).await?;
         Ok(found.into_iter().filter_map(|mut job| job.remove("_id")).collect())
     }
 
@@ -90,15 +87,14 @@ impl JobStore {
             "expiresAt": { "$ifNull": ["$expiresAt", null] },
             "current": { "$and": [{ "$eq": ["$leads", true] }, may_be_shared] },
         };
-        let stages = [
+        let stages = vec![
             doc! { "$match": finished },
             doc! { "$replaceWith": result },
             doc! { "$merge": {
                 "into": self.results.name(), "whenMatched": "keepExisting", "whenNotMatched": "insert",
             } },
         ];
-        let jobs = self.jobs.clone();
-        bounded("make results of jobs", async move { jobs.aggregate(stages).await.map(drop) }).await
+        self.jobs.aggregate("make results of jobs", stages, AggregateOptions::default()).await.map(drop)
     }
 
     /// Makes these jobs refer to their results; a job that waited for another job now waits for a
@@ -121,9 +117,6 @@ impl JobStore {
             doc! { "$unset": OLD_FIELDS.to_vec() },
         ];
         let these = doc! { "_id": { "$in": ids }, "shared": { "$exists": false } };
-        let jobs = self.jobs.clone();
-        bounded("let jobs refer to results", async move { jobs.update_many(these, change).await })
-            .await
-            .map(drop)
+        self.jobs.update_many("let jobs refer to results", these, change).await.map(drop)
     }
 }

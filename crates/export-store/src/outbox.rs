@@ -21,12 +21,9 @@ use export_core::event::{Event, EventKind};
 use export_core::request::WebhookUrl;
 use export_core::trace::TraceParent;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
 use export_mongo::clock::{after_now, millis};
-use export_mongo::server_errors::are_all_duplicates;
-use futures_util::TryStreamExt;
-use mongodb::Collection;
-use mongodb::options::ReturnDocument;
+use export_mongo::documents::Documents;
+use mongodb::options::FindOptions;
 
 use self::entry::{Announced, announced, read};
 use crate::jobs::JobStore;
@@ -117,8 +114,8 @@ pub enum Failed {
 /// The collection `outbox`, and the events stored in `jobs`. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    jobs: Collection<Document>,
-    outbox: Collection<Document>,
+    jobs: Documents,
+    outbox: Documents,
 }
 
 impl JobStore {
@@ -133,33 +130,21 @@ impl Outbox {
     /// Idempotent, even when interrupted or run concurrently, because the ids of deliveries derive
     /// from those of the events.
     pub async fn collect(&self) -> Result<usize, StoreError> {
-        let jobs = self.jobs.clone();
-        let found = bounded("find announcements", async move {
-            let needed = doc! { "tenant": 1, "unannounced": 1, "webhookUrl": 1, "traceparent": 1 };
-            let waiting = jobs.find(doc! { "unannounced.at": { "$type": "date" } });
-            waiting.limit(BATCH).projection(needed).await?.try_collect::<Vec<_>>().await
-        });
-        let announced: Vec<Announced> = found.await?.iter().flat_map(announced).collect();
+        let waiting = doc! { "unannounced.at": { "$type": "date" } };
+        let needed = doc! { "tenant": 1, "unannounced": 1, "webhookUrl": 1, "traceparent": 1 };
+        let options = FindOptions::builder().limit(BATCH).projection(needed).build();
+        let found = self.jobs.find("find announcements", waiting, options).await?;
+        let announced: Vec<Announced> = found.iter().flat_map(announced).collect();
         if announced.is_empty() {
             return Ok(0);
         }
-        self.put(announced.iter().flat_map(|one| one.deliveries.clone()).collect()).await?;
+        let deliveries = announced.iter().flat_map(|one| one.deliveries.clone()).collect();
+        self.outbox.insert_missing("fill the outbox", deliveries).await?;
         for kind in EventKind::ALL {
             let of_kind = announced.iter().filter(|one| one.kind == kind);
             self.take_out(of_kind.map(|one| one.job_id.clone()).collect(), kind).await?;
         }
         Ok(announced.len())
-    }
-
-    async fn put(&self, deliveries: Vec<Document>) -> Result<(), StoreError> {
-        let outbox = self.outbox.clone();
-        bounded("fill the outbox", async move {
-            match outbox.insert_many(deliveries).ordered(false).await {
-                Err(error) if !are_all_duplicates(&error) => Err(error),
-                _ => Ok(()),
-            }
-        })
-        .await
     }
 
     /// Removes collected events from their jobs. Later events stay: a job has each kind of event at
@@ -168,13 +153,9 @@ impl Outbox {
         if job_ids.is_empty() {
             return Ok(());
         }
-        let jobs = self.jobs.clone();
         let pull = doc! { "$pull": { "unannounced": { "kind": kind.as_str() } } };
-        bounded("take announcements out", async move {
-            jobs.update_many(doc! { "_id": { "$in": job_ids } }, pull).await
-        })
-        .await
-        .map(drop)
+        let of_jobs = doc! { "_id": { "$in": job_ids } };
+        self.jobs.update_many("take announcements out", of_jobs, pull).await.map(drop)
     }
 
     /// Up to `limit` deliveries that are due, the longest overdue first. Does not claim them.
@@ -187,19 +168,17 @@ impl Outbox {
         if !busy.tenants.is_empty() {
             filter.insert("tenant", doc! { "$nin": &busy.tenants });
         }
-        let (outbox, limit) = (self.outbox.clone(), i64::try_from(limit).unwrap_or(i64::MAX));
-        let found = bounded("find deliveries", async move {
-            let needed = doc! { "host": 1, "tenant": 1 };
-            let oldest_first = outbox.find(filter).sort(doc! { "dueAt": 1 });
-            oldest_first.limit(limit).projection(needed).await?.try_collect::<Vec<_>>().await
-        });
+        let oldest_first = FindOptions::builder().sort(doc! { "dueAt": 1 });
+        let options = oldest_first.limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let options = options.projection(doc! { "host": 1, "tenant": 1 }).build();
+        let found = self.outbox.find("find deliveries", filter, options).await?;
         let text = |document: &Document, field: &str| document.get_str(field).unwrap_or_default().to_owned();
         let due = |document: &Document| Due {
             id: text(document, "_id"),
             host: text(document, "host"),
             tenant: text(document, "tenant"),
         };
-        Ok(found.await?.iter().map(due).collect())
+        Ok(found.iter().map(due).collect())
     }
 
     /// Claims a due delivery for the length of a lease; `None` when another relay has claimed or
@@ -213,14 +192,17 @@ impl Outbox {
             "claimedAt": "$$NOW",
             "firstClaimedAt": { "$ifNull": ["$firstClaimedAt", "$$NOW"] },
         };
-        let claimed = self.settle("claim a delivery", filter, changes).await?;
+        let claimed = self.outbox.change_one("claim a delivery", filter, changes).await?;
         let Some(document) = claimed else { return Ok(None) };
         match read(&document) {
             Ok(delivery) => Ok(Some(delivery)),
             Err(error) => {
                 tracing::error!(delivery.id = due.id, error = %causes(&error), "abandoned an unreadable delivery");
                 let ours = doc! { "_id": &due.id, "claimedAt": document.get("claimedAt"), "settledAt": null };
-                self.settle("abandon a delivery", ours, given_up(&error.to_string())).await.map(|_| None)
+                self.outbox
+                    .change_one("abandon a delivery", ours, given_up(&error.to_string()))
+                    .await
+                    .map(|_| None)
             }
         }
     }
@@ -230,7 +212,7 @@ impl Outbox {
     pub async fn delivered(&self, delivery: &Delivery) -> Result<bool, StoreError> {
         let filter = doc! { "_id": &delivery.id, "settledAt": null };
         let settled = doc! { "settledAt": "$$NOW", "outcome": "delivered", "dueAt": null, "reason": null };
-        self.settle("settle a delivery", filter, settled).await.map(|after| after.is_some())
+        self.outbox.change_one("settle a delivery", filter, settled).await.map(|after| after.is_some())
     }
 
     /// Defers a failed delivery for a retry, or abandons it when `give_up_after` has passed since
@@ -251,7 +233,7 @@ impl Outbox {
             "outcome": { "$cond": [&is_over, "given up", null] },
             "reason": { "$literal": shortened(reason) },
         };
-        let after = self.settle("defer a delivery", held(delivery), changes).await?;
+        let after = self.outbox.change_one("defer a delivery", held(delivery), changes).await?;
         Ok(match after {
             None => Failed::Lost,
             Some(after) if after.get_datetime("settledAt").is_ok() => Failed::GivenUp,
@@ -262,26 +244,13 @@ impl Outbox {
     /// Abandons a delivery after a permanent error. `false` when another relay has claimed or
     /// settled it.
     pub async fn give_up(&self, delivery: &Delivery, reason: &str) -> Result<bool, StoreError> {
-        self.settle("abandon a delivery", held(delivery), given_up(reason)).await.map(|after| after.is_some())
+        let after = self.outbox.change_one("abandon a delivery", held(delivery), given_up(reason)).await?;
+        Ok(after.is_some())
     }
 
     /// Returns a claimed delivery, so that another relay can claim it at once.
     pub async fn hand_back(&self, delivery: &Delivery) -> Result<(), StoreError> {
-        self.settle("return a delivery", held(delivery), doc! { "dueAt": "$$NOW" }).await.map(drop)
-    }
-
-    async fn settle(
-        &self,
-        operation: &'static str,
-        filter: Document,
-        changes: Document,
-    ) -> Result<Option<Document>, StoreError> {
-        let outbox = self.outbox.clone();
-        let update = vec![doc! { "$set": changes }];
-        bounded(operation, async move {
-            outbox.find_one_and_update(filter, update).return_document(ReturnDocument::After).await
-        })
-        .await
+        self.outbox.change_one("return a delivery", held(delivery), doc! { "dueAt": "$$NOW" }).await.map(drop)
     }
 }
 

@@ -23,33 +23,80 @@
 //! a compare-and-set made from a rule. Two changes by `exports provision` are not: it creates the
 //! results of version 0.x, and shortens lifetimes ([`JobStore::limit_retention`]).
 
-mod begin;
-mod finish;
 mod rules;
-mod schema;
-mod stored;
-mod sweep;
+mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use bson::{Document, doc};
+use bson::{DateTime, Document, doc};
+use chrono::Utc;
 use export_core::JobId;
-use export_core::job::NewJob;
-use export_core::result::ResultObject;
+use export_core::job::{ExportResult, NewJob, Progress, Stats};
+use export_core::result::{ResultObject, WrittenResult};
 use export_core::rules::result::ResultTransition;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use futures_util::TryStreamExt;
+use mongodb::options::FindOptions;
+use serde::Deserialize;
 
 use crate::jobs::JobStore;
+use crate::jobs::document::{object_documents, progress_document, stats_document, to_chrono};
 
-pub use begin::{Begun, Writing};
-pub use stored::FinishedResult;
-pub use sweep::SweptResults;
+pub use write::{NextStep, Writing};
 
-pub(crate) use rules::{GivenOfResult, filter};
-pub(crate) use schema::{indexes, validator};
-pub(crate) use stored::{content, read_finished};
+pub(crate) use rules::{GivenOfResult, changes, filter};
+
+/// A finished result, with which a job is committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinishedResult {
+    /// The result: the id of the job that wrote it.
+    pub id: JobId,
+    /// Address and figures.
+    pub result: ExportResult,
+    /// The final progress of the export.
+    pub progress: Progress,
+    /// When its objects may be deleted; `None`: never.
+    pub expires_at: Option<chrono::DateTime<Utc>>,
+}
+
+impl FinishedResult {
+    /// When its objects may be deleted, as stored.
+    pub(crate) fn stored_expiry(&self) -> Option<DateTime> {
+        self.expires_at.map(|time| DateTime::from_millis(time.timestamp_millis()))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    #[serde(rename = "_id")]
+    id: String,
+    uri: String,
+    stats: Stats,
+    progress: Progress,
+    expires_at: Option<DateTime>,
+}
+
+/// The fields that contain the output of a worker.
+pub(crate) fn content(written: &WrittenResult, progress: &Progress) -> Document {
+    doc! {
+        "uri": &written.result.export_uri,
+        "objects": object_documents(&written.objects),
+        "stats": stats_document(&written.result.stats),
+        "progress": progress_document(progress),
+    }
+}
+
+pub(crate) fn read_finished(document: Document) -> Result<FinishedResult, StoreError> {
+    let stored: Stored = bson::deserialize_from_document(document)
+        .map_err(|error| StoreError::Corrupt(format!("a result: {error}")))?;
+    let id = stored.id.parse().map_err(|_| StoreError::Corrupt("a result's _id is no job id".to_owned()))?;
+    Ok(FinishedResult {
+        id,
+        result: ExportResult { export_uri: stored.uri, stats: stored.stats },
+        progress: stored.progress,
+        expires_at: stored.expires_at.map(to_chrono),
+    })
+}
 
 /// All fields of a result except its list of objects, which may have thousands.
 pub(crate) fn without_objects() -> Document {
@@ -60,53 +107,42 @@ impl JobStore {
     /// The objects of a finished result without archive, in the order they were written; empty for
     /// a zip. `None`: there is no such result, or it has expired.
     pub async fn objects_of(&self, result_id: JobId) -> Result<Option<Vec<ResultObject>>, StoreError> {
-        let (results, filter) = (self.results.clone(), doc! { "_id": result_id.to_string() });
-        let found = bounded("read the objects of a result", async move {
-            results.find_one(filter).projection(doc! { "objects": 1 }).await
-        })
-        .await?;
+        let filter = doc! { "_id": result_id.to_string() };
+        let found =
+            self.results.find_one("read the objects of a result", filter, doc! { "objects": 1 }).await?;
         Ok(found.and_then(|mut result| bson::deserialize_from_bson(result.remove("objects")?).ok()))
     }
 
-    /// The current results that these new jobs can use, by the position of the job, with one query.
-    /// A job that asks for a fresh result can use none, because every current result was begun
-    /// before the job is created.
+    /// The current results that these new jobs can use, by [`shared_key`], with one query.
     pub(crate) async fn current_results_for(
         &self,
         new: &[NewJob],
-    ) -> Result<HashMap<usize, FinishedResult>, StoreError> {
-        let mut filters: Vec<Document> = Vec::new();
-        let mut jobs_of_key: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
-        let is_shareable = filter(ResultTransition::Share.rule(), &GivenOfResult::default());
-        for (index, new) in new.iter().enumerate().filter(|(_, new)| !new.request.fresh) {
-            let Some(key) = &new.share_key else { continue };
-            let jobs = jobs_of_key.entry((new.tenant.as_str(), key.as_str())).or_default();
-            if jobs.is_empty() {
-                let mut of_key = doc! { "tenant": new.tenant.as_str(), "shareKey": key.as_str() };
-                of_key.extend(is_shareable.clone());
-                filters.push(of_key);
-            }
-            jobs.push(index);
-        }
-        if filters.is_empty() {
+    ) -> Result<HashMap<(String, String), FinishedResult>, StoreError> {
+        let keys: HashSet<(String, String)> = new.iter().filter_map(shared_key).collect();
+        if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        let results = self.results.clone();
-        let found: Vec<Document> = bounded("find results to share", async move {
-            let found = results.find(doc! { "$or": filters }).projection(without_objects());
-            found.await?.try_collect().await
-        })
-        .await?;
-        let mut shared = HashMap::new();
-        for document in found {
-            let key = (
-                document.get_str("tenant").unwrap_or_default().to_owned(),
-                document.get_str("shareKey").unwrap_or_default().to_owned(),
-            );
-            let result = read_finished(document)?;
-            let jobs = jobs_of_key.get(&(key.0.as_str(), key.1.as_str())).into_iter().flatten();
-            shared.extend(jobs.map(|index| (*index, result.clone())));
-        }
-        Ok(shared)
+        let is_shareable = filter(ResultTransition::Share.rule(), &GivenOfResult::default());
+        let of_key = |(tenant, share_key): &(String, String)| {
+            let mut of_key = doc! { "tenant": tenant, "shareKey": share_key };
+            of_key.extend(is_shareable.clone());
+            of_key
+        };
+        let of_keys = doc! { "$or": keys.iter().map(of_key).collect::<Vec<_>>() };
+        let options = FindOptions::builder().projection(without_objects()).build();
+        let found = self.results.find("find results to share", of_keys, options).await?;
+        let read = |document: Document| {
+            let text = |field| document.get_str(field).unwrap_or_default().to_owned();
+            let key = (text("tenant"), text("shareKey"));
+            Ok((key, read_finished(document)?))
+        };
+        found.into_iter().map(read).collect()
     }
+}
+
+/// The tenant and the share key of a new job that may share a result. A job that asks for a fresh
+/// result may share none, because every current result was begun before the job is created.
+pub(crate) fn shared_key(new: &NewJob) -> Option<(String, String)> {
+    let key = new.share_key.as_ref().filter(|_| !new.request.fresh)?;
+    Some((new.tenant.to_string(), key.to_string()))
 }

@@ -2,7 +2,6 @@
 //! lost jobs.
 
 pub(crate) mod dispatching;
-pub(crate) mod message;
 pub(crate) mod queue;
 pub(crate) mod slots;
 pub(crate) mod sweep;

@@ -1,6 +1,7 @@
-//! The indexes of the jobs, and the validator with which the database rejects invalid ones.
+//! The indexes of the collections, and the validators with which the database rejects invalid jobs and
+//! results.
 //!
-//! The validator repeats the guarantees of the rules in the database: whatever writes to `jobs`, a
+//! The validators repeat the guarantees of the rules in the database: whatever writes to `jobs`, a
 //! finished job has exactly one address, and only a running job has an owner and a lease.
 
 use std::time::Duration;
@@ -10,11 +11,10 @@ use export_core::event::{EventKind, MAX_EVENTS_PER_JOB};
 use export_core::job::{JobState, WaitingFor};
 use export_core::result::ResultState;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
 use export_mongo::clock::millis;
-use export_mongo::provision::{create_collection, index};
+use export_mongo::documents::{Documents, index, index_with, partial_index, set, unique_index};
 use mongodb::IndexModel;
-use mongodb::options::IndexOptions;
+use mongodb::options::{AggregateOptions, CollectionOptions, IndexOptions};
 
 use crate::jobs::JobStore;
 
@@ -30,50 +30,21 @@ impl JobStore {
     /// an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
         for name in ["jobs", "results", "deadLetters", "apiKeys", "outbox", "audit", "places", "turns"] {
-            self.make_collection(name).await?;
+            self.collection(name).create().await?;
         }
-        self.make_outbox_indexes().await?;
-        let audit = self.jobs.client().database(&self.jobs.namespace().db).collection::<Document>("audit");
-        bounded(
-            "create the indexes of audit",
-            async move { audit.create_indexes(crate::audit::indexes()).await },
-        )
-        .await?;
-        let results = self.results.clone();
-        let of_results = crate::results::indexes();
-        bounded("create the indexes of results", async move { results.create_indexes(of_results).await })
-            .await?;
+        self.outbox.create_indexes("create the indexes of the outbox", outbox_indexes()).await?;
+        let audit = self.collection("audit");
+        audit.create_indexes("create the indexes of audit", crate::audit::indexes()).await?;
+        self.results.create_indexes("create the indexes of results", result_indexes()).await?;
         // Before the validators, which only accept documents of this version.
         self.migrate().await?;
-        self.validate("results", crate::results::validator()).await?;
+        self.validate("results", result_validator()).await?;
         self.validate("jobs", validator()).await?;
-        let mut indexes = vec![
-            announcements(),
-            index("leases", doc! { "state": 1, "leaseUntil": 1 }),
-            index("expiry", doc! { "state": 1, "expiresAt": 1 }),
-            index(NEWEST_FIRST, doc! { "tenant": 1, "_id": -1 }),
-            index(NEWEST_FIRST_BY_STATE, doc! { "tenant": 1, "state": 1, "_id": -1 }),
-            only_where_text("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, "idempotencyKey"),
-        ];
-        indexes.extend(crate::scheduling::dispatching::indexes());
-        let jobs = self.jobs.clone();
-        bounded("create the indexes of jobs", async move { jobs.create_indexes(indexes).await }).await?;
-        self.index_finished().await
+        self.jobs.create_indexes("create the indexes of jobs", job_indexes()).await
     }
 
-    /// The index with which estimates find a tenant's last finished exports. It contains only
-    /// finished jobs, so that accepting and running a job does not write to it.
-    async fn index_finished(&self) -> Result<(), StoreError> {
-        let options = IndexOptions::builder()
-            .name("lastFinishedOfTenant".to_owned())
-            .partial_filter_expression(doc! { "stats": { "$type": "object" } })
-            .build();
-        let finished =
-            IndexModel::builder().keys(doc! { "tenant": 1, "finishedAt": -1 }).options(options).build();
-        let jobs = self.jobs.clone();
-        bounded("create the index of finished jobs", async move { jobs.create_index(finished).await })
-            .await
-            .map(drop)
+    fn collection(&self, name: &str) -> Documents {
+        Documents::with_options(&self.jobs.database(), name, CollectionOptions::default())
     }
 
     /// Limits the lifetime of all results to `retention` from the end of their job, because the
@@ -83,13 +54,8 @@ impl JobStore {
         let finished = doc! { "state": ResultState::Finished.as_str() };
         let latest = doc! { "$add": ["$madeAt", millis(retention)] };
         // The earlier of the two times; if there was none, this one.
-        let change = vec![doc! { "$set": { "expiresAt": { "$min": ["$expiresAt", latest] } } }];
-        let results = self.results.clone();
-        bounded(
-            "limit how long results are kept",
-            async move { results.update_many(finished, change).await },
-        )
-        .await?;
+        let change = set(doc! { "expiresAt": { "$min": ["$expiresAt", latest] } });
+        self.results.update_many("limit how long results are kept", finished, change).await?;
         self.expire_with_results().await
     }
 
@@ -100,7 +66,7 @@ impl JobStore {
         let is_longer = doc! { "$or": [
             { "$lte": ["$expiresAt", null] }, { "$gt": ["$expiresAt", "$endOfResult"] },
         ] };
-        let stages = [
+        let stages = vec![
             doc! { "$match": { "state": JobState::Finished.as_str() } },
             doc! { "$lookup": {
                 "from": from, "localField": "resultId", "foreignField": "_id", "as": "result",
@@ -114,61 +80,67 @@ impl JobStore {
                 "whenMatched": [{ "$set": { "expiresAt": "$$new.expiresAt" } }],
             } },
         ];
-        let jobs = self.jobs.clone();
-        bounded("limit how long jobs promise results", async move { jobs.aggregate(stages).await.map(drop) })
-            .await
-    }
-
-    async fn make_outbox_indexes(&self) -> Result<(), StoreError> {
-        let settled = IndexOptions::builder().name("settled".to_owned()).expire_after(KEEP_SETTLED).build();
-        // Settled deliveries have no due time: the query costs nothing while no delivery waits.
-        let waiting = IndexOptions::builder()
-            .name("waiting".to_owned())
-            .partial_filter_expression(doc! { "dueAt": { "$type": "date" } })
-            .build();
-        let keys = doc! { "channel": 1, "dueAt": 1, "host": 1, "tenant": 1 };
-        let indexes = [
-            IndexModel::builder().keys(keys).options(waiting).build(),
-            IndexModel::builder().keys(doc! { "settledAt": 1 }).options(settled).build(),
-        ];
-        let outbox = self.outbox.clone();
-        bounded("create the indexes of the outbox", async move { outbox.create_indexes(indexes).await })
-            .await
-            .map(drop)
-    }
-
-    async fn make_collection(&self, name: &'static str) -> Result<(), StoreError> {
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
-        bounded("create a collection", async move { create_collection(&database, name).await }).await
+        let options = AggregateOptions::default();
+        self.jobs.aggregate("limit how long jobs promise results", stages, options).await.map(drop)
     }
 
     pub(crate) async fn validate(&self, name: &'static str, validator: Document) -> Result<(), StoreError> {
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
         let change = doc! {
             "collMod": name, "validator": validator,
             "validationLevel": "moderate", "validationAction": "error",
         };
-        bounded("set a validator", async move { database.run_command(change).await.map(drop) }).await
+        self.jobs.command("set a validator", change).await.map(drop)
     }
 }
 
-/// Only jobs with announcements: the query costs nothing while there are none.
-fn announcements() -> IndexModel {
-    let options = IndexOptions::builder()
-        .name("announcements".to_owned())
-        .partial_filter_expression(doc! { "unannounced.at": { "$type": "date" } })
-        .build();
-    IndexModel::builder().keys(doc! { "unannounced.at": 1 }).options(options).build()
+/// The indexes of the jobs.
+fn job_indexes() -> Vec<IndexModel> {
+    let has_key = doc! { "idempotencyKey": { "$type": "string" } };
+    let mut indexes = vec![
+        // Only jobs with announcements: the query costs nothing while there are none.
+        partial_index(
+            "announcements",
+            doc! { "unannounced.at": 1 },
+            doc! { "unannounced.at": { "$type": "date" } },
+        ),
+        index("leases", doc! { "state": 1, "leaseUntil": 1 }),
+        index("expiry", doc! { "state": 1, "expiresAt": 1 }),
+        index(NEWEST_FIRST, doc! { "tenant": 1, "_id": -1 }),
+        index(NEWEST_FIRST_BY_STATE, doc! { "tenant": 1, "state": 1, "_id": -1 }),
+        unique_index("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, has_key),
+        // With it estimates find a tenant's last finished exports. It contains only finished jobs, so
+        // that accepting and running a job does not write to it.
+        partial_index(
+            "lastFinishedOfTenant",
+            doc! { "tenant": 1, "finishedAt": -1 },
+            doc! { "stats": { "$type": "object" } },
+        ),
+    ];
+    indexes.extend(crate::scheduling::dispatching::indexes());
+    indexes
 }
 
-/// Unique among the documents in which this field is a string.
-fn only_where_text(name: &str, keys: Document, field: &str) -> IndexModel {
-    let options = IndexOptions::builder()
-        .name(name.to_owned())
-        .unique(true)
-        .partial_filter_expression(doc! { field: { "$type": "string" } })
-        .build();
-    IndexModel::builder().keys(keys).options(options).build()
+/// The indexes of the outbox. Settled deliveries have no due time: the query costs nothing while no
+/// delivery waits.
+fn outbox_indexes() -> [IndexModel; 2] {
+    let keys = doc! { "channel": 1, "dueAt": 1, "host": 1, "tenant": 1 };
+    let end = IndexOptions::builder().expire_after(KEEP_SETTLED).build();
+    [
+        partial_index("waiting", keys, doc! { "dueAt": { "$type": "date" } }),
+        index_with("settled", doc! { "settledAt": 1 }, end),
+    ]
+}
+
+/// The indexes of the results: the unique ones, which allow at most one WRITING and one current
+/// result per key, and the sweeper's.
+fn result_indexes() -> [IndexModel; 3] {
+    let key = doc! { "tenant": 1, "shareKey": 1 };
+    let is_written = doc! { "state": ResultState::Writing.as_str(), "shareKey": { "$type": "string" } };
+    [
+        unique_index("writing", key.clone(), is_written),
+        unique_index("current", key, doc! { "current": true }),
+        index("expiry", doc! { "state": 1, "expiresAt": 1 }),
+    ]
 }
 
 /// Events that wait for the relay: no more than one job can produce.
@@ -227,6 +199,41 @@ fn validator() -> Document {
             { "$or": [{ "$not": [is_in(Finished)] }, is_set("$resultId")] },
             { "$or": [{ "$not": [is_in(Started)] }, { "$not": [is_set("$waitingFor")] }] },
             { "$lte": ["$attempts", { "$ifNull": ["$maxAttempts", "$attempts"] }] },
+        ] },
+    }
+}
+
+/// The validator of every result. Whatever writes to `results`: a finished result has exactly one address, only a
+/// result that is being written has an owner, and only a finished result that may be shared is
+/// current.
+fn result_validator() -> Document {
+    let schema = doc! {
+        "bsonType": "object",
+        "required": ["tenant", "shareKey", "state", "epoch", "begunAt", "current"],
+        "properties": {
+            "_id": { "bsonType": "string" },
+            "tenant": { "bsonType": "string" },
+            "shareKey": { "bsonType": ["string", "null"] },
+            "state": { "enum": ResultState::ALL.map(ResultState::as_str).to_vec() },
+            "epoch": { "bsonType": "long", "minimum": 0 },
+            "owner": { "bsonType": ["string", "null"] },
+            "begunAt": { "bsonType": "date" },
+            "uri": { "bsonType": ["string", "null"] },
+            "objects": { "bsonType": ["array", "null"] },
+            "madeAt": { "bsonType": ["date", "null"] },
+            "expiresAt": { "bsonType": ["date", "null"] },
+            "current": { "bsonType": "bool" },
+        },
+    };
+    let is_set = |field: &str| doc! { "$gt": [field, null] };
+    let is_in = |state: ResultState| doc! { "$eq": ["$state", state.as_str()] };
+    doc! {
+        "$jsonSchema": schema,
+        "$expr": { "$and": [
+            { "$eq": [is_in(ResultState::Finished), is_set("$uri")] },
+            { "$eq": [is_in(ResultState::Writing), is_set("$owner")] },
+            { "$or": [{ "$ne": ["$current", true] },
+                      { "$and": [is_in(ResultState::Finished), is_set("$shareKey")] }] },
         ] },
     }
 }

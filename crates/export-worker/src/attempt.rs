@@ -12,7 +12,7 @@ use export_core::job::{Fence, Job};
 use export_core::result::WrittenResult;
 use export_core::trace::TraceParent;
 use export_engine::Meter;
-use export_store::{BackOff, Begun, FinishedResult, Held, StoreError, Writing};
+use export_store::{BackOff, FinishedResult, Held, NextStep, StoreError, Writing};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -56,9 +56,9 @@ impl<'a> Attempt<'a> {
     /// Works on the job until the attempt has ended; returns the answer to the delivery.
     pub(crate) async fn run(&self) -> Verdict {
         let writing = match self.jobs().begin_result(self.job(), self.fence()).await {
-            Ok(Begun::Write(writing)) => writing,
-            Ok(Begun::Use(result)) => return self.commit(&result).await,
-            Ok(Begun::Wait) => return self.wait_for_result().await,
+            Ok(NextStep::Write(writing)) => writing,
+            Ok(NextStep::Use(result)) => return self.commit(&result).await,
+            Ok(NextStep::Wait) => return self.wait_for_result().await,
             Err(error) => {
                 let failed = JobError::retry("internal", "the job store did not answer").because(error);
                 return self.store_failure(&failed).await;
@@ -89,7 +89,9 @@ impl<'a> Attempt<'a> {
         match with_retries(|| self.jobs().wait_for_result(self.fence(), wait)).await {
             Ok(Held::Done) => info!("the job waits for the result of the same export"),
             Ok(Held::CancelRequested) => return self.cancel().await,
-            Ok(Held::Lost) => warn!("the job went to another worker before it could be given back"),
+            Ok(Held::Lost | Held::ResultExpired) => {
+                warn!("the job went to another worker before it could be given back");
+            }
             Err(error) => {
                 error!(error = %causes(&error), "cannot give a job back; its lease will expire");
                 return Verdict::Nack;
@@ -136,6 +138,10 @@ impl<'a> Attempt<'a> {
                 Verdict::Ack
             }
             Ok(Held::CancelRequested) => self.cancel().await,
+            Ok(Held::ResultExpired) => {
+                let failed = JobError::retry("internal", "the result expired before the job was committed");
+                self.store_failure(&failed).await
+            }
             Ok(Held::Lost) => {
                 warn!("the job went to another worker before the export could be committed");
                 Verdict::Ack
@@ -193,7 +199,7 @@ impl<'a> Attempt<'a> {
                 }
             }
             Ok(Held::CancelRequested) => return self.cancel().await,
-            Ok(Held::Lost) => {
+            Ok(Held::Lost | Held::ResultExpired) => {
                 warn!("the job went to another worker before its failure could be stored");
             }
             Err(error) => {

@@ -158,7 +158,7 @@ fn stats(manifest: &Manifest, stored: StoredResult, claimed_at: Instant) -> Stat
         rows: totals.rows,
         points: totals.counts.points_read,
         rejected: totals.counts.rejected + totals.rejected_documents,
-        csv_bytes: totals.bytes,
+        uncompressed_bytes: totals.bytes,
         bytes: stored.bytes,
         sha256: stored.sha256,
         duration_ms: u64::try_from(claimed_at.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -77,7 +77,7 @@ impl Heartbeat<'_> {
         match answer {
             Some(Ok(Held::Done)) => lease.renewed_at = asked_at,
             Some(Ok(Held::CancelRequested)) => return Err(JobError::cancelled()),
-            Some(Ok(Held::Lost)) => return Err(JobError::abandon()),
+            Some(Ok(Held::Lost | Held::ResultExpired)) => return Err(JobError::abandon()),
             Some(Err(error)) => {
                 warn!(job.id = %job_id, error = %causes(&error), "cannot renew a job's lease, retrying");
             }

@@ -12,7 +12,7 @@ use export_core::JobId;
 use export_core::job::{Failure, Fence, Job, Progress};
 use export_core::result::WrittenResult;
 use export_store::{
-    BackOff, Begun, Claim, Claimability, FinishedResult, Held, JobStore, RunSlot, RunSlots, StoreError,
+    BackOff, Claim, Claimability, FinishedResult, Held, JobStore, NextStep, RunSlot, RunSlots, StoreError,
     Writing,
 };
 
@@ -26,7 +26,7 @@ pub trait JobOperations: fmt::Debug + Send + Sync {
 
     async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError>;
 
-    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError>;
+    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError>;
 
     async fn wait_for_result(&self, fence: &Fence, wait: Duration) -> Result<Held, StoreError>;
 
@@ -87,7 +87,7 @@ impl JobOperations for JobStore {
         JobStore::claim(self, job_id, owner, lease).await
     }
 
-    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
+    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
         JobStore::begin_result(self, job, fence).await
     }
 

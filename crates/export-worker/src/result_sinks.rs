@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use export_core::job::Job;
 use export_core::sink::SinkFactory;
-use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, StopGuard};
+use export_s3::{ResultBucket, ResultLocation, ResultSink, S3Error, StopGuard};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -55,7 +55,7 @@ impl SinkFactory for ResultSinks {
         // Requests of an earlier attempt may still be under way, so each attempt has its own keys.
         let nonce = Uuid::new_v4();
         let place =
-            ResultPlace::new(archive, prefix, &self.job.tenant, self.job.id, self.job.attempts, nonce);
+            ResultLocation::new(archive, prefix, &self.job.tenant, self.job.id, self.job.attempts, nonce);
         let sink = ResultSink::new(&self.results, place, self.parts_bytes, self.handle.clone());
         self.uploading.begin(sink.stop_guard());
         // The export may have been stopped between two attempts, when there was no guard to drop.

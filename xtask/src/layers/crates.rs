@@ -34,9 +34,9 @@ fn of_package(package: &Package, rule: &Rule, is_project: impl Fn(&str) -> bool)
     let is_allowed = |dependency: &Dependency| {
         let name = short(&dependency.name);
         if is_project(&dependency.name) {
-            // Tests may also use the test kit and the generator of data, and nothing else that the
-            // crate may not.
-            let is_for_tests = dependency.kind == Kind::Dev && ["testkit", "fleet"].contains(&name);
+            // Tests may also use the test kit, the generator of data and the rules in memory, and
+            // nothing else that the crate may not.
+            let is_for_tests = dependency.kind == Kind::Dev && ["testkit", "fleet", "model"].contains(&name);
             return rule.may_use.contains(&name) || is_for_tests;
         }
         let is_free = is_rig || dependency.kind == Kind::Dev;

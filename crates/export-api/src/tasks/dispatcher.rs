@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use export_amqp::Publisher;
 use export_core::causes;
-use export_store::{AnyChange, Changes, JobStore};
+use export_store::{Changes, JobStore, Subscription};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,7 @@ impl Dispatcher {
     /// Dispatches until `stop`. Jobs signalled before `stop` get a last round, which may take
     /// [`GRACE`]; other copies dispatch the rest.
     pub async fn run(self, stop: CancellationToken) {
-        let mut any_change: Option<AnyChange> = None;
+        let mut any_change: Option<Subscription> = None;
         let mut back_off = FIRST_BACK_OFF;
         loop {
             let began_at = Instant::now();
@@ -162,7 +162,7 @@ impl Dispatcher {
 }
 
 /// Waits for a change of any job. Never returns without a subscription, or after its end.
-async fn changed(any_change: Option<&mut AnyChange>) {
+async fn changed(any_change: Option<&mut Subscription>) {
     let is_changed = match any_change {
         Some(any_change) => any_change.changed().await,
         None => false,

@@ -8,8 +8,6 @@
 //! One key's results are therefore begun and finished one after the other: while a result is
 //! WRITING no other can be begun, and once it was removed its worker can no longer finish it.
 
-mod applying;
-
 use super::Rule;
 use crate::result::ResultState;
 
@@ -140,49 +138,3 @@ impl ResultTransition {
         }
     }
 }
-
-/// The part of a result that rules look at and change. `N` is the type of owners and addresses:
-/// texts in the database, small numbers in a model.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ResultRecord<N> {
-    /// State of the result.
-    pub state: ResultState,
-    /// Epoch of the claim that began it.
-    pub epoch: i64,
-    /// The worker that writes it.
-    pub owner: Option<N>,
-    /// When it was begun, in milliseconds.
-    pub begun_at_ms: i64,
-    /// Its address, while FINISHED.
-    pub uri: Option<N>,
-    /// When its objects may be deleted, in milliseconds; `None`: never, or not finished yet.
-    pub expires_at_ms: Option<i64>,
-    /// Whether it is the current result of its share key.
-    pub is_current: bool,
-}
-
-/// The values that the caller of a transition provides. A rule reads only the values that it
-/// mentions.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ResultInput<N> {
-    /// The time, in milliseconds.
-    pub now_ms: i64,
-    /// The epoch of the caller's claim, or of the result that the caller has seen.
-    pub epoch: i64,
-    /// The caller's name.
-    pub owner: N,
-    /// The address of the objects that the caller has written.
-    pub uri: N,
-    /// How long results are kept, in milliseconds.
-    pub retention_ms: i64,
-    /// The shortest remaining lifetime of a result that may be shared, in milliseconds.
-    pub least_lifetime_ms: i64,
-    /// When the caller's job was created, in milliseconds, if it asks for a fresh result.
-    pub fresh_since_ms: Option<i64>,
-    /// Whether the caller's job has a share key.
-    pub has_share_key: bool,
-}
-
-#[cfg(test)]
-#[path = "result_tests.rs"]
-mod tests;

@@ -6,7 +6,7 @@ use export_core::JobId;
 use export_core::job::{ExportResult, Progress, Stats};
 use export_core::result::{ResultObject, WrittenResult};
 use export_e2e::Stack;
-use export_store::{Begun, Claim, Held};
+use export_store::{Claim, Held, NextStep};
 use export_testkit::http::send;
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
@@ -35,14 +35,14 @@ async fn finish(stack: &Stack, job_id: &str) {
             rows: 1,
             points: 1,
             rejected: 0,
-            csv_bytes: 1,
+            uncompressed_bytes: 1,
             bytes: 1,
             sha256: String::new(),
             duration_ms: 1,
             peak_memory_bytes: 1,
         },
     };
-    let Ok(Begun::Write(writing)) = jobs.begin_result(&job, &fence).await else { panic!("not begun") };
+    let Ok(NextStep::Write(writing)) = jobs.begin_result(&job, &fence).await else { panic!("not begun") };
     let written = WrittenResult { result, objects: OBJECTS.map(object).to_vec() };
     let finished =
         jobs.finish_result(&writing, &written, &Progress::default(), Duration::from_hours(1)).await;

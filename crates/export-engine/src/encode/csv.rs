@@ -119,7 +119,7 @@ impl RowSink for CsvRows {
     }
 
     #[inline]
-    fn cell(&mut self, _column_index: usize, value: Value<'_>) {
+    fn cell(&mut self, _column_index: usize, value: Value<&str>) {
         self.text.push(b',');
         match value {
             Value::Text(text) => {

@@ -8,7 +8,7 @@ use crate::read::column::Value;
 
 /// Appends a value as text, without quotes or guard.
 #[inline]
-pub(crate) fn write_plain(value: Value<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write_plain(value: Value<&str>, out: &mut Vec<u8>) {
     match value {
         Value::Null => {}
         Value::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),

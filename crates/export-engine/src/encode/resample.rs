@@ -43,29 +43,10 @@ impl Intervals {
 }
 
 /// A value that outlives its slice.
-#[derive(Clone, Debug)]
-enum Kept {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Double(f64),
-    Number(String),
-    Text(String),
-}
+type Kept = Value<String>;
 
 impl Kept {
-    fn of(value: Value<'_>) -> Self {
-        match value {
-            Value::Null => Self::Null,
-            Value::Bool(value) => Self::Bool(value),
-            Value::Int(value) => Self::Int(value),
-            Value::Double(value) => Self::Double(value),
-            Value::Number(text) => Self::Number(text.to_owned()),
-            Value::Text(text) => Self::Text(text.to_owned()),
-        }
-    }
-
-    fn value(&self) -> Value<'_> {
+    fn as_str(&self) -> Value<&str> {
         match self {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(*value),
@@ -83,7 +64,7 @@ pub(crate) trait RowReceiver {
     fn row<'v>(
         &mut self,
         time_ms: i64,
-        cells: impl Iterator<Item = Option<Value<'v>>>,
+        cells: impl Iterator<Item = Option<Value<&'v str>>>,
     ) -> Result<(), EngineError>;
 }
 
@@ -165,7 +146,7 @@ impl Resampler {
             for (cells, point) in self.counts.cells.iter_mut().zip(&self.latest) {
                 *cells += u64::from(point.is_some());
             }
-            receiver.row(time_ms, self.latest.iter().map(|point| point.as_ref().map(Kept::value)))?;
+            receiver.row(time_ms, self.latest.iter().map(|point| point.as_ref().map(Kept::as_str)))?;
         } else {
             self.counts.resampled_away += self.latest.iter().flatten().count() as u64;
         }
@@ -184,7 +165,7 @@ impl Resampler {
             }
         }
         self.last_row_ms = Some(time_ms);
-        receiver.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::value)))
+        receiver.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::as_str)))
     }
 
     /// Writes rows for the intervals after the last row that begin before `end_ms`.
@@ -194,7 +175,7 @@ impl Resampler {
         let mut time_ms = last_row_ms.saturating_add(self.intervals.step_ms);
         while time_ms < end_ms {
             self.counts.filled += known_count;
-            receiver.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::value)))?;
+            receiver.row(time_ms, self.known.iter().map(|value| value.as_ref().map(Kept::as_str)))?;
             time_ms = time_ms.saturating_add(self.intervals.step_ms);
         }
         Ok(())
@@ -216,8 +197,8 @@ impl<O: RowReceiver> RowSink for Points<'_, O> {
         }
     }
 
-    fn cell(&mut self, column_index: usize, value: Value<'_>) {
-        let earlier = self.resampler.latest[column_index].replace(Kept::of(value));
+    fn cell(&mut self, column_index: usize, value: Value<&str>) {
+        let earlier = self.resampler.latest[column_index].replace(value.map(str::to_owned));
         self.resampler.counts.resampled_away += u64::from(earlier.is_some());
     }
 

@@ -11,7 +11,7 @@ impl RowReceiver for Listed {
     fn row<'v>(
         &mut self,
         time_ms: i64,
-        cells: impl Iterator<Item = Option<Value<'v>>>,
+        cells: impl Iterator<Item = Option<Value<&'v str>>>,
     ) -> Result<(), EngineError> {
         let cells: Vec<String> = cells
             .map(|cell| match cell {

@@ -7,7 +7,7 @@ pub(crate) trait RowSink {
     /// Begins a row.
     fn time(&mut self, time_ms: i64);
     /// The next column has this value.
-    fn cell(&mut self, column_index: usize, value: Value<'_>);
+    fn cell(&mut self, column_index: usize, value: Value<&str>);
     /// The next column has no point at this time.
     fn blank(&mut self, column_index: usize);
     /// Ends the row.
@@ -101,7 +101,7 @@ mod tests {
             write!(self.0, "{time_ms}").expect("text");
         }
 
-        fn cell(&mut self, column_index: usize, value: Value<'_>) {
+        fn cell(&mut self, column_index: usize, value: Value<&str>) {
             let Value::Int(value) = value else { panic!("integers only: {value:?}") };
             write!(self.0, " {column_index}:{value}").expect("text");
         }

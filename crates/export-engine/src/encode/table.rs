@@ -119,7 +119,7 @@ impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, 
     fn row<'v>(
         &mut self,
         time_ms: i64,
-        cells: impl Iterator<Item = Option<Value<'v>>>,
+        cells: impl Iterator<Item = Option<Value<&'v str>>>,
     ) -> Result<(), EngineError> {
         write_row(time_ms, cells, self.rows);
         if self.rows.is_full() {
@@ -133,7 +133,7 @@ impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, 
     }
 }
 
-fn write_row<'v>(time_ms: i64, cells: impl Iterator<Item = Option<Value<'v>>>, rows: &mut impl RowSink) {
+fn write_row<'v>(time_ms: i64, cells: impl Iterator<Item = Option<Value<&'v str>>>, rows: &mut impl RowSink) {
     rows.time(time_ms);
     for (index, cell) in cells.enumerate() {
         match cell {

@@ -13,7 +13,7 @@ use rawzip::path::EntryPath;
 use rawzip::time::UtcDateTime;
 use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter};
 
-use super::blocks::{BlockCompressor, Codec, WrittenFile};
+use super::blocks::{BlockCompressor, Codec, FileTotals};
 use crate::meter::Meter;
 use crate::resources::Resources;
 
@@ -42,11 +42,12 @@ impl<'s> Package<'s> {
         }
     }
 
-    /// Adds a file with the bytes that `write` writes. For a zip they must be a deflate stream.
-    pub(crate) fn file<T: WrittenFile, E: From<io::Error>>(
+    /// Adds a file with the bytes that `write` writes and returns the totals of. For a zip they must
+    /// be a deflate stream.
+    pub(crate) fn file<T, E: From<io::Error>>(
         &mut self,
         name: &str,
-        write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+        write: impl FnOnce(&mut dyn Write) -> Result<(FileTotals, T), E>,
     ) -> Result<T, E> {
         match self {
             Self::Zip(archive) => {
@@ -56,14 +57,13 @@ impl<'s> Package<'s> {
                 // page, despite the UTF-8 flag.
                 let builder = builder.unix_permissions(0o644).last_modified(NO_TIME);
                 let (mut entry, _) = builder.start().map_err(into_io)?;
-                let written = write(&mut entry)?;
-                let totals = written.file_totals();
+                let (totals, written) = write(&mut entry)?;
                 entry.finish(DataDescriptorOutput::new(totals.crc32, totals.bytes)).map_err(into_io)?;
                 Ok(written)
             }
             Self::Objects(metered) => {
                 metered.sink.begin(name)?;
-                let written = write(metered)?;
+                let (_, written) = write(metered)?;
                 metered.sink.end()?;
                 Ok(written)
             }
@@ -81,7 +81,7 @@ impl<'s> Package<'s> {
         self.file(MANIFEST_ENTRY, |entry| {
             let mut compressor = BlockCompressor::begin(codec, resources, entry)?;
             compressor.write_all(&text)?;
-            compressor.finish()
+            Ok::<_, io::Error>((compressor.finish()?, ()))
         })?;
         match self {
             Self::Zip(archive) => archive.finish().map_err(into_io)?.sink.end(),

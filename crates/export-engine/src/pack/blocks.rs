@@ -75,18 +75,6 @@ pub(crate) struct FileTotals {
     pub(crate) crc32: u32,
 }
 
-/// What was written as one file.
-pub(crate) trait WrittenFile {
-    /// Size and checksum of the file.
-    fn file_totals(&self) -> FileTotals;
-}
-
-impl WrittenFile for FileTotals {
-    fn file_totals(&self) -> FileTotals {
-        *self
-    }
-}
-
 /// Compresses one file into its entry or object. Write the file's bytes, then call
 /// [`BlockCompressor::finish`].
 pub(crate) struct BlockCompressor<'r> {

@@ -1,28 +1,34 @@
 //! The points of one parameter in one slice, ordered by time.
 
-/// A value to be written. Texts lie in the column's arena, so a point needs no allocation.
+/// The value of a point. `T` is the type of texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Cell {
-    Null,
-    Bool(bool),
-    Int(i64),
-    Double(f64),
-    /// A number already in its exact text (Decimal128).
-    Number(TextRange),
-    /// A string of the source.
-    Text(TextRange),
-}
-
-/// A cell with its text.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value<'a> {
+pub(crate) enum Value<T> {
     Null,
     Bool(bool),
     Int(i64),
     Double(f64),
     /// The exact text of a number (Decimal128).
-    Number(&'a str),
-    Text(&'a str),
+    Number(T),
+    /// A string of the source.
+    Text(T),
+}
+
+/// A value in a column. Texts lie in the column's arena, so a point needs no allocation.
+pub(crate) type Cell = Value<TextRange>;
+
+impl<T> Value<T> {
+    /// The same value with another type of texts.
+    #[inline]
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Value<U> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(value),
+            Self::Int(value) => Value::Int(value),
+            Self::Double(value) => Value::Double(value),
+            Self::Number(text) => Value::Number(convert(text)),
+            Self::Text(text) => Value::Text(convert(text)),
+        }
+    }
 }
 
 /// A piece of a column's arena.
@@ -78,15 +84,8 @@ impl Column {
     }
 
     #[inline]
-    pub(crate) fn value(&self, index: usize) -> Value<'_> {
-        match self.cells[index] {
-            Cell::Null => Value::Null,
-            Cell::Bool(value) => Value::Bool(value),
-            Cell::Int(value) => Value::Int(value),
-            Cell::Double(value) => Value::Double(value),
-            Cell::Number(text) => Value::Number(self.text(text)),
-            Cell::Text(text) => Value::Text(self.text(text)),
-        }
+    pub(crate) fn value(&self, index: usize) -> Value<&str> {
+        self.cells[index].map(|range| self.text(range))
     }
 
     fn text(&self, range: TextRange) -> &str {

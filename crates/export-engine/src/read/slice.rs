@@ -5,10 +5,11 @@
 //! and cover all data of the range.
 
 use export_core::range::HOUR_MS;
-use export_core::source::{HourDocuments, SourceError};
+use export_core::source::HourDocuments;
 use export_core::{Parameter, TimeRange};
 
 use super::hour::HourDocument;
+use crate::error::EngineError;
 
 /// Most parts that one window is split into. Of the largest possible hour document, 16 MiB, each
 /// part has half a mebibyte.
@@ -44,15 +45,6 @@ pub(crate) struct SliceColumn {
     pub(crate) carried: Vec<HourDocument>,
     /// Documents that start in this window.
     pub(crate) documents: Vec<HourDocument>,
-}
-
-/// Why slices could not be gathered.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SliceError {
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    #[error("the documents of {parameter} are not ordered by _id: {after_ms} came after {before_ms}")]
-    Unordered { parameter: Parameter, before_ms: i64, after_ms: i64 },
 }
 
 /// Cuts one vehicle's documents into slices.
@@ -104,7 +96,7 @@ impl<'a> Slicer<'a> {
     }
 
     /// The next slice, or `None` if the vehicle has no further documents.
-    pub(crate) fn next(&mut self) -> Result<Option<Slice>, SliceError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Slice>, EngineError> {
         if self.splitting.is_none() {
             let Some(slice) = self.gather()? else { return Ok(None) };
             if slice.bytes <= self.size.most_bytes {
@@ -124,7 +116,7 @@ impl<'a> Slicer<'a> {
         Ok(part)
     }
 
-    fn gather(&mut self) -> Result<Option<Slice>, SliceError> {
+    fn gather(&mut self) -> Result<Option<Slice>, EngineError> {
         if self.position_ms >= self.range.to_ms() {
             return Ok(None);
         }
@@ -216,7 +208,7 @@ impl Slice {
 
 impl Collection<'_> {
     /// Fills `next`, unless it is full or the collection has ended.
-    fn read_ahead(&mut self) -> Result<(), SliceError> {
+    fn read_ahead(&mut self) -> Result<(), EngineError> {
         if self.next.is_some() {
             return Ok(());
         }
@@ -227,11 +219,10 @@ impl Collection<'_> {
         };
         let document = HourDocument::parse(bytes, self.last_start_ms);
         if document.start_ms < self.last_start_ms {
-            return Err(SliceError::Unordered {
-                parameter: self.parameter.clone(),
-                before_ms: self.last_start_ms,
-                after_ms: document.start_ms,
-            });
+            let (parameter, before_ms, after_ms) = (&self.parameter, self.last_start_ms, document.start_ms);
+            return Err(EngineError::Unordered(format!(
+                "the documents of {parameter} are not ordered by _id: {after_ms} came after {before_ms}"
+            )));
         }
         self.last_start_ms = document.start_ms;
         self.next = Some(document);
@@ -239,7 +230,7 @@ impl Collection<'_> {
     }
 
     /// Moves the documents that start before this time to `into`; returns their bytes.
-    fn take_before(&mut self, end_ms: i64, into: &mut Vec<HourDocument>) -> Result<usize, SliceError> {
+    fn take_before(&mut self, end_ms: i64, into: &mut Vec<HourDocument>) -> Result<usize, EngineError> {
         let mut taken_bytes = 0;
         loop {
             self.read_ahead()?;
@@ -262,6 +253,7 @@ mod tests {
     use super::*;
     use bson::doc;
     use bytes::Bytes;
+    use export_core::source::SourceError;
 
     struct Listed(std::vec::IntoIter<i64>);
 
@@ -274,11 +266,11 @@ mod tests {
         }
     }
 
-    fn cut(range: TimeRange, starts: Vec<i64>, target_bytes: usize) -> Result<Vec<Slice>, SliceError> {
+    fn cut(range: TimeRange, starts: Vec<i64>, target_bytes: usize) -> Result<Vec<Slice>, EngineError> {
         cut_at(range, starts, SliceSize { target_bytes, most_bytes: usize::MAX })
     }
 
-    fn cut_at(range: TimeRange, starts: Vec<i64>, size: SliceSize) -> Result<Vec<Slice>, SliceError> {
+    fn cut_at(range: TimeRange, starts: Vec<i64>, size: SliceSize) -> Result<Vec<Slice>, EngineError> {
         let listed: Box<dyn HourDocuments> = Box::new(Listed(starts.into_iter()));
         let parameter: Parameter = "soc".parse().expect("a parameter");
         let missing = ("odo".parse().expect("a parameter"), None);
@@ -370,6 +362,6 @@ mod tests {
     #[test]
     fn a_source_out_of_order_is_an_error() {
         let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
-        assert!(matches!(cut(range, vec![HOUR_MS, 0], 1), Err(SliceError::Unordered { .. })));
+        assert!(matches!(cut(range, vec![HOUR_MS, 0], 1), Err(EngineError::Unordered(_))));
     }
 }

@@ -13,12 +13,12 @@ use bytes::Bytes;
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };
+use export_core::request::ExportRequest;
 use export_core::sink::{Sink, SinkFactory};
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
 use export_engine::{
-    Engine, EngineError, ExportTask, Exported, Limits, Meter, Plan, PlanRequest, SliceSize, StopFlag,
-    VehiclePlan,
+    Engine, EngineError, ExportTask, Exported, Limits, Meter, Plan, SliceSize, StopFlag, VehiclePlan,
 };
 use export_testkit::oddities::OddVehicle;
 use export_testkit::reference::{
@@ -118,12 +118,16 @@ pub(crate) fn plan(
         expected.parameters.iter().map(has).collect()
     };
     Plan {
-        request: PlanRequest {
+        request: ExportRequest {
             start_date: "start".to_owned(),
             end_date: "end".to_owned(),
             timezone: request.options.timezone.parse().expect("a zone"),
             output: output(&request.options),
             range: TimeRange::new(request.from_ms, request.to_ms).expect("a range"),
+            vehicles: None,
+            parameters: None,
+            webhook_url: None,
+            fresh: false,
         },
         parameters: expected.parameters.iter().map(|name| name.parse().expect("a parameter")).collect(),
         vehicles: expected

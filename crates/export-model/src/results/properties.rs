@@ -1,10 +1,9 @@
 //! What must be true in every run.
 
+use crate::applied::{Record, ResultRecord};
 use export_core::event::EventKind;
 use export_core::job::JobState;
 use export_core::result::ResultState;
-use export_core::rules::Record;
-use export_core::rules::result::ResultRecord;
 
 use super::Results;
 use super::world::{World, begun_at, job_of};

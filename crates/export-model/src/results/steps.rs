@@ -3,8 +3,9 @@
 mod api;
 mod worker;
 
-use export_core::rules::result::{ResultInput, ResultTransition};
-use export_core::rules::{Input, Transition};
+use crate::applied::{ApplyToJob, ApplyToResult, Input, ResultInput};
+use export_core::rules::Transition;
+use export_core::rules::result::ResultTransition;
 
 use super::Results;
 use super::action::{Action, Kind};

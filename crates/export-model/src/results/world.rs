@@ -1,8 +1,7 @@
 //! The state of the whole system at one moment: jobs, results, and the processes that act on them.
 
+use crate::applied::{Record, ResultRecord};
 use export_core::result::ResultState;
-use export_core::rules::Record;
-use export_core::rules::result::ResultRecord;
 
 use super::Bounds;
 use super::wrong::Wrong;

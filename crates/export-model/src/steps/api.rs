@@ -6,8 +6,9 @@
 //! there is one job, and a dispatcher may lose its turn at any time, so two dispatchers may act at
 //! once.
 
+use crate::applied::{ApplyToJob, Record};
 use export_core::job::JobState;
-use export_core::rules::{Record, Transition};
+use export_core::rules::Transition;
 
 use crate::action::Action;
 use crate::protocol::{Departure, NOW_MS, Protocol, input};

@@ -1,7 +1,8 @@
 //! Workers: delivery → claim → parts → commit → ack, and every way off that path.
 
+use crate::applied::{ApplyToJob, Record};
 use export_core::job::JobState;
-use export_core::rules::{Record, Rule, Transition};
+use export_core::rules::{Rule, Transition};
 
 use crate::action::Action;
 use crate::protocol::{Departure, NOW_MS, Protocol, input};

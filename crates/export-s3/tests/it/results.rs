@@ -1,7 +1,7 @@
 //! The result bucket of one test.
 
 use export_core::sink::{Sink, ZIP_OBJECT};
-use export_s3::{ResultBucket, ResultPlace, ResultSink, S3Error, S3Server, StoredResult};
+use export_s3::{ResultBucket, ResultLocation, ResultSink, S3Error, S3Server, StoredResult};
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
 use tokio::runtime::Handle;
@@ -37,7 +37,7 @@ pub(crate) async fn bucket(space: &TestSpace) -> ResultBucket {
 /// The default memory of parts: three of 8 MiB.
 pub(crate) const SHARE_BYTES: usize = 24 << 20;
 
-pub(crate) fn sink(bucket: &ResultBucket, place: ResultPlace) -> ResultSink {
+pub(crate) fn sink(bucket: &ResultBucket, place: ResultLocation) -> ResultSink {
     ResultSink::new(bucket, place, SHARE_BYTES, Handle::current())
 }
 
@@ -62,7 +62,7 @@ pub(crate) async fn store(
     key: &str,
     content: Vec<u8>,
 ) -> Result<StoredResult, S3Error> {
-    let mut sink = sink(bucket, ResultPlace::Object(key.to_owned()));
+    let mut sink = sink(bucket, ResultLocation::Object(key.to_owned()));
     blocking(move || {
         // `finish` returns the cause of a failed write.
         write_object(&mut sink, ZIP_OBJECT, &content).ok();

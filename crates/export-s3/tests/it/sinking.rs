@@ -3,7 +3,7 @@
 use export_core::manifest::MANIFEST_ENTRY;
 use export_core::result::ResultObject;
 use export_core::sink::Sink;
-use export_s3::{ResultPlace, S3Error};
+use export_s3::{ResultLocation, S3Error};
 use export_testkit::isolation::TestSpace;
 
 use crate::results::{SHARE_BYTES, blocking, bucket, bucket_at, settings, sink, write_object};
@@ -11,8 +11,8 @@ use crate::uploads::{becomes, noise, sha256};
 
 const PREFIX: &str = "exports/default/job/1-nonce/";
 
-fn place() -> ResultPlace {
-    ResultPlace::Prefix(PREFIX.to_owned())
+fn place() -> ResultLocation {
+    ResultLocation::Prefix(PREFIX.to_owned())
 }
 
 /// Small and large objects in turn, then the manifest.
@@ -127,7 +127,7 @@ async fn the_first_failure_ends_everything() {
 async fn only_one_object_is_open_at_a_time() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
-    let mut zip = sink(&bucket, ResultPlace::Object("exports/a.zip".to_owned()));
+    let mut zip = sink(&bucket, ResultLocation::Object("exports/a.zip".to_owned()));
     let mut many = sink(&bucket, place());
     blocking(move || {
         many.write(b"nowhere").expect_err("no object was begun");

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use export_core::sink::{Sink, ZIP_OBJECT};
-use export_s3::{ResultPlace, ResultSink, S3Error, StoredResult};
+use export_s3::{ResultLocation, ResultSink, S3Error, StoredResult};
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_testkit::isolation::TestSpace;
 use sha2::{Digest, Sha256};
@@ -20,8 +20,8 @@ const KEY: &str = "exports/default/job/1-nonce.zip";
 /// Longest wait for something that takes milliseconds.
 const SOON: Duration = Duration::from_secs(10);
 
-fn place() -> ResultPlace {
-    ResultPlace::Object(KEY.to_owned())
+fn place() -> ResultLocation {
+    ResultLocation::Object(KEY.to_owned())
 }
 
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -78,7 +78,7 @@ async fn parts_never_take_more_than_their_share() {
     for share_bytes in [1, 12 << 20] {
         let key = format!("exports/{share_bytes}.zip");
         let mut sink =
-            ResultSink::new(&bucket, ResultPlace::Object(key.clone()), share_bytes, Handle::current());
+            ResultSink::new(&bucket, ResultLocation::Object(key.clone()), share_bytes, Handle::current());
         let gauge = sink.gauge();
         let content = noise(3, 26 << 20);
         let (stored, content) = blocking(move || {

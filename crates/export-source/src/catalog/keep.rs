@@ -7,12 +7,12 @@ use std::time::Duration;
 use bson::{Bson, DateTime, Document, doc};
 use export_core::VehicleId;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
 use export_mongo::clock::{after_now, millis};
+use export_mongo::documents::set;
 use export_mongo::lease::{Lease, released};
-use export_mongo::server_errors::{are_all_duplicates, is_duplicate};
-use futures_util::TryStreamExt;
-use mongodb::options::ReturnDocument;
+use export_mongo::server_errors::is_duplicate;
+use mongodb::Collection;
+use mongodb::options::FindOptions;
 
 use super::{Catalog, CataloguedParameter, MARKER, VehicleLook};
 
@@ -55,41 +55,30 @@ impl Catalog {
         let filter = doc! { "_id": MARKER, "$expr": lease.is_free_or_own() };
         let mut changes = lease.taken();
         changes.insert("lookedAt", "$$NOW");
-        let catalog = self.vehicles.clone();
-        let taken = bounded("take the lease of the catalog", async move {
-            let change = vec![doc! { "$set": changes }];
-            catalog.find_one_and_update(filter, change).return_document(ReturnDocument::After).await
-        })
-        .await?;
+        let taken = self.vehicles.change_one("take the lease of the catalog", filter, changes).await?;
         let since = taken.and_then(|marker| marker.get_datetime("lookedAt").ok().copied());
         Ok(since.map(|since| CatalogLease { owner: lease.owner.to_owned(), since }))
     }
 
     /// Creates the marker document; whether it was missing.
     async fn create_marker(&self) -> Result<bool, StoreError> {
-        let catalog = self.vehicles.clone();
-        bounded("create the marker of the catalog", async move {
+        let create = |catalog: Collection<Document>| async move {
             let free = doc! { "$setOnInsert": released() };
-            match catalog.update_one(doc! { "_id": MARKER }, free).upsert(true).await {
-                Ok(made) => Ok(made.upserted_id.is_some()),
-                // Another worker created it at the same moment.
-                Err(error) if is_duplicate(&error) => Ok(false),
-                Err(error) => Err(error),
-            }
-        })
-        .await
+            catalog.update_one(doc! { "_id": MARKER }, free).upsert(true).await
+        };
+        match self.vehicles.run("create the marker of the catalog", create).await {
+            // Another worker created it at the same moment.
+            Err(error) if is_duplicate(&error) => Ok(false),
+            created => Ok(created?.upserted_id.is_some()),
+        }
     }
 
     /// Releases the lease, so that another worker can take it at once. Does nothing when another
     /// worker has it.
     pub async fn release(&self, owner: &str) -> Result<(), StoreError> {
         let filter = doc! { "_id": MARKER, "owner": owner };
-        let catalog = self.vehicles.clone();
-        bounded("release the lease of the catalog", async move {
-            catalog.update_one(filter, doc! { "$set": released() }).await
-        })
-        .await
-        .map(drop)
+        let change = doc! { "$set": released() };
+        self.vehicles.update_one("release the lease of the catalog", filter, change).await.map(drop)
     }
 
     /// Makes these the vehicles of the catalog. They were listed after `lease` was taken, and count
@@ -121,50 +110,31 @@ impl Catalog {
     }
 
     async fn names(&self) -> Result<BTreeSet<String>, StoreError> {
-        let catalog = self.vehicles.clone();
-        let found = bounded("list the catalog's vehicles", async move {
-            let names = catalog.find(doc! { "_id": { "$ne": MARKER } }).projection(doc! { "_id": 1 });
-            let names = names.sort(doc! { "_id": 1 }).await?;
-            names
-                .map_ok(|document| document.get_str("_id").map(str::to_owned).ok())
-                .try_collect::<Vec<_>>()
-                .await
-        })
-        .await?;
-        Ok(found.into_iter().flatten().collect())
+        let options = FindOptions::builder().projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 }).build();
+        let filter = doc! { "_id": { "$ne": MARKER } };
+        let found = self.vehicles.find("list the catalog's vehicles", filter, options).await?;
+        Ok(found.iter().filter_map(|vehicle| vehicle.get_str("_id").ok().map(str::to_owned)).collect())
     }
 
     async fn add(&self, lease: &CatalogLease, names: &[&str]) -> Result<(), StoreError> {
         let since = lease.since;
         let documents: Vec<Document> =
             names.iter().map(|name| doc! { "_id": *name, "addedAt": since, "parameters": [] }).collect();
-        let catalog = self.vehicles.clone();
-        bounded("add vehicles to the catalog", async move {
-            match catalog.insert_many(documents).ordered(false).await {
-                // Another worker has added them.
-                Err(error) if are_all_duplicates(&error) => Ok(()),
-                outcome => outcome.map(drop),
-            }
-        })
-        .await
+        // Another worker may have added them.
+        self.vehicles.insert_missing("add vehicles to the catalog", documents).await
     }
 
     async fn remove(&self, lease: &CatalogLease, names: &[&str]) -> Result<(), StoreError> {
         let names: Vec<Bson> = names.iter().map(|name| (*name).into()).collect();
         let filter = doc! { "_id": { "$in": names }, "addedAt": { "$not": { "$gte": lease.since } } };
-        let catalog = self.vehicles.clone();
-        bounded("remove vehicles from the catalog", async move { catalog.delete_many(filter).await })
-            .await
-            .map(drop)
+        let remove = |catalog: Collection<Document>| async move { catalog.delete_many(filter).await };
+        self.vehicles.run("remove vehicles from the catalog", remove).await.map(drop)
     }
 
     async fn trust(&self, lease: &CatalogLease, trusted: Duration) -> Result<(), StoreError> {
         let filter = doc! { "_id": MARKER, "owner": &lease.owner };
-        let change = vec![doc! { "$set": { "listedAt": "$$NOW", "trustedUntil": after_now(trusted) } }];
-        let catalog = self.vehicles.clone();
-        bounded("mark the catalog as complete", async move { catalog.update_one(filter, change).await })
-            .await
-            .map(drop)
+        let change = set(doc! { "listedAt": "$$NOW", "trustedUntil": after_now(trusted) });
+        self.vehicles.update_one("mark the catalog as complete", filter, change).await.map(drop)
     }
 
     /// Vehicles that were not examined within `age` before `lease` was taken: new ones first, then
@@ -177,12 +147,9 @@ impl Catalog {
     ) -> Result<Vec<VehicleId>, StoreError> {
         let fresh_from = DateTime::from_millis(lease.since.timestamp_millis().saturating_sub(millis(age)));
         let filter = doc! { "_id": { "$ne": MARKER }, "triedAt": { "$not": { "$gt": fresh_from } } };
-        let catalog = self.vehicles.clone();
-        let found = bounded("find the stalest vehicles", async move {
-            let oldest = catalog.find(filter).sort(doc! { "triedAt": 1 }).limit(limit);
-            oldest.projection(doc! { "_id": 1 }).await?.try_collect::<Vec<_>>().await
-        })
-        .await?;
+        let oldest_first = FindOptions::builder().sort(doc! { "triedAt": 1 }).limit(limit);
+        let options = oldest_first.projection(doc! { "_id": 1 }).build();
+        let found = self.vehicles.find("find the stalest vehicles", filter, options).await?;
         Ok(found.iter().filter_map(|vehicle| vehicle.get_str("_id").ok()?.parse().ok()).collect())
     }
 
@@ -202,12 +169,7 @@ impl Catalog {
             change.insert("lastHour", last.map(DateTime::from_millis));
         }
         let filter = doc! { "_id": vehicle.as_str() };
-        let catalog = self.vehicles.clone();
-        bounded("store the parameters of a vehicle", async move {
-            catalog.update_one(filter, vec![doc! { "$set": change }]).await
-        })
-        .await
-        .map(drop)
+        self.vehicles.update_one("store the parameters of a vehicle", filter, set(change)).await.map(drop)
     }
 }
 

@@ -9,9 +9,10 @@ use export_core::estimate::Coverage;
 use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange, VehicleId};
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
 use export_mongo::clock::millis;
 use futures_util::TryStreamExt;
+use mongodb::Collection;
+use mongodb::options::{AggregateOptions, FindOptions};
 
 use super::{Catalog, CataloguedVehicle, MARKER, among, literal, read_vehicle};
 
@@ -80,8 +81,7 @@ impl Catalog {
         if let Some(search) = search.filter(|search| !search.is_empty()) {
             conditions.push(doc! { "_id": { "$regex": literal(search), "$options": "i" } });
         }
-        let catalog = self.vehicles.clone();
-        let (documents, has_more) = bounded("read a page of the catalog", async move {
+        let read = |catalog: Collection<Document>| async move {
             let found = catalog.find(doc! { "$and": conditions }).sort(doc! { "_id": 1 });
             let mut found = found.limit(i64::from(limit) + 1).max_time(QUERY_TIME).await?;
             let (mut documents, mut parameters) = (Vec::new(), 0);
@@ -94,8 +94,8 @@ impl Catalog {
                 documents.push(document);
             }
             Ok((documents, false))
-        })
-        .await?;
+        };
+        let (documents, has_more) = self.vehicles.run("read a page of the catalog", read).await?;
         let vehicles = documents.into_iter().map(read_vehicle).collect::<Result<_, _>>()?;
         Ok(VehiclePage { vehicles, has_more })
     }
@@ -130,22 +130,19 @@ impl Catalog {
         order: Document,
         limit: i64,
     ) -> Result<BTreeSet<VehicleId>, StoreError> {
-        let catalog = self.vehicles.clone();
-        let found = bounded("look vehicles up in the catalog", async move {
-            let found = catalog.find(filter).sort(order).limit(limit).projection(doc! { "_id": 1 });
-            found.max_time(QUERY_TIME).await?.try_collect::<Vec<_>>().await
-        })
-        .await?;
+        let options = FindOptions::builder().sort(order).limit(limit).projection(doc! { "_id": 1 });
+        let options = options.max_time(QUERY_TIME).build();
+        let found = self.vehicles.find("look vehicles up in the catalog", filter, options).await?;
         Ok(found.iter().filter_map(|vehicle| vehicle.get_str("_id").ok()?.parse().ok()).collect())
     }
 
     /// The number of allowed vehicles.
     pub async fn count(&self, allowed: &AllowedVehicles) -> Result<u64, StoreError> {
-        let (catalog, filter) = (self.vehicles.clone(), among(allowed, None));
-        bounded("count the catalog's vehicles", async move {
+        let filter = among(allowed, None);
+        let count = |catalog: Collection<Document>| async move {
             catalog.count_documents(filter).max_time(QUERY_TIME).await
-        })
-        .await
+        };
+        self.vehicles.run("count the catalog's vehicles", count).await
     }
 
     /// The parameters of the allowed vehicles, or of the chosen ones of them.
@@ -159,11 +156,10 @@ impl Catalog {
             (AllowedVehicles::All, None) => doc! {},
             _ => among(allowed, chosen),
         };
-        let catalog = self.vehicles.clone();
-        let names = bounded("list the catalog's parameters", async move {
+        let list = |catalog: Collection<Document>| async move {
             catalog.distinct("parameters.name", filter).max_time(QUERY_TIME).await
-        })
-        .await?;
+        };
+        let names = self.vehicles.run("list the catalog's parameters", list).await?;
         let long_ago = doc! { "$subtract": ["$$NOW", millis(PARAMETERS_TRUSTED)] };
         let is_unsure = doc! { "$or": [
             { "isWhole": { "$ne": true } },
@@ -231,11 +227,9 @@ impl Catalog {
     }
 
     async fn first(&self, stages: Vec<Document>) -> Result<Option<Document>, StoreError> {
-        let catalog = self.vehicles.clone();
-        bounded("query the catalog", async move {
-            catalog.aggregate(stages).max_time(QUERY_TIME).await?.try_next().await
-        })
-        .await
+        let options = AggregateOptions::builder().max_time(QUERY_TIME).build();
+        let found = self.vehicles.aggregate("query the catalog", stages, options).await?;
+        Ok(found.into_iter().next())
     }
 }
 

@@ -1,15 +1,11 @@
 //! The subscriptions of a process, and the state of its change stream.
 
-mod any;
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use export_core::JobId;
 use tokio::sync::{Notify, watch};
-
-pub use any::AnyChange;
 
 /// Maximum number of subscriptions of a process. Each is a waiting client, and costs a read per
 /// second while there is no stream.
@@ -58,22 +54,18 @@ struct Subscribers {
     changed: watch::Sender<()>,
 }
 
-/// A subscription to changes of one job, until dropped.
+/// A subscription to changes of one job or of all jobs, until dropped.
 #[derive(Debug)]
 pub struct Subscription {
     hub: Arc<Hub>,
-    job_id: JobId,
+    /// `None` for all jobs.
+    job_id: Option<JobId>,
     changed: watch::Receiver<()>,
 }
 
 impl Subscription {
-    /// The job.
-    pub fn job_id(&self) -> JobId {
-        self.job_id
-    }
-
-    /// Waits until the job may have changed since the last call, or since subscribing. `false` when
-    /// the process ends and there will be no further wake-ups. Cancel-safe.
+    /// Waits until the job, or any job, may have changed since the last call, or since subscribing.
+    /// `false` when the process ends and there will be no further wake-ups. Cancel-safe.
     pub async fn changed(&mut self) -> bool {
         self.changed.changed().await.is_ok()
     }
@@ -98,13 +90,26 @@ impl Hub {
         let changed = waiting.changed.subscribe();
         drop(state);
         hub.arrival.notify_one();
-        Some(Subscription { hub: Arc::clone(hub), job_id, changed })
+        Some(Subscription { hub: Arc::clone(hub), job_id: Some(job_id), changed })
     }
 
-    fn leave(&self, job_id: JobId) {
+    pub(super) fn subscribe_to_any(hub: &Arc<Self>) -> Subscription {
+        let mut state = hub.lock();
+        state.for_any += 1;
+        let changed = state.any_changed.subscribe();
+        drop(state);
+        hub.arrival.notify_one();
+        Subscription { hub: Arc::clone(hub), job_id: None, changed }
+    }
+
+    fn leave(&self, job_id: Option<JobId>) {
         let mut state = self.lock();
-        state.subscriptions = state.subscriptions.saturating_sub(1);
         state.left_at = Some(Instant::now());
+        let Some(job_id) = job_id else {
+            state.for_any -= 1;
+            return;
+        };
+        state.subscriptions -= 1;
         if let Some(waiting) = state.by_job.get_mut(&job_id) {
             waiting.count -= 1;
             if waiting.count == 0 {

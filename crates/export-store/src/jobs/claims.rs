@@ -7,7 +7,6 @@ use export_core::JobId;
 use export_core::job::{Failure, Fence, Job, JobState, Progress};
 use export_core::rules::Transition;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
 
 use crate::jobs::JobStore;
 use crate::jobs::document::{read_job, state_of};
@@ -50,9 +49,11 @@ pub enum Held {
     /// The change was not made, because the job's owner has requested its cancellation. The claim
     /// still holds, for [`JobStore::cancel_running`].
     CancelRequested,
+    /// The change was not made, because the result has expired. The claim still holds. Only
+    /// [`JobStore::commit`] returns it.
+    ResultExpired,
     /// The change was not made, because the caller no longer holds the job: another claim, the
-    /// sweeper or its own earlier change has ended the claim. Or, for [`JobStore::commit`] only,
-    /// because the result has expired: then the caller still holds the job.
+    /// sweeper or its own earlier change has ended the claim.
     Lost,
 }
 
@@ -85,10 +86,8 @@ impl JobStore {
         let projection = doc! {
             "state": 1, "publishedAt": 1, "isDue": { "$lte": ["$runAfter", "$$NOW"] },
         };
-        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
         let found =
-            bounded("look at a job", async move { jobs.find_one(filter).projection(projection).await })
-                .await?;
+            self.jobs.find_one("look at a job", doc! { "_id": job_id.to_string() }, projection).await?;
         let Some(document) = found else { return Ok(Claimability::Unknown) };
         Ok(match state_of(&document)? {
             JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => Claimability::Claimable,
@@ -118,7 +117,6 @@ impl JobStore {
 
     /// Finishes the job with this result: the result that its worker has finished
     /// ([`JobStore::finish_result`]), or a shared one. The job is kept as long as the result.
-    /// [`Held::Lost`] also if the result has expired.
     pub async fn commit(&self, fence: &Fence, result: &FinishedResult) -> Result<Held, StoreError> {
         let given = Given { result: Some(result), progress: Some(&result.progress), ..Given::fence(fence) };
         if self.change(fence.job_id, Transition::Commit, &given).await?.is_some() {
@@ -128,7 +126,13 @@ impl JobStore {
         // The driver may have repeated a commit after a lost answer: then the first commit was this
         // caller's.
         let is_ours = job.get_str("exportUri").is_ok_and(|uri| uri == result.result.export_uri);
-        Ok(if is_ours { Held::Done } else { why_not_changed(&job, fence) })
+        if is_ours {
+            return Ok(Held::Done);
+        }
+        // If the caller holds the job and no cancel was requested, only the result's end is left as the
+        // reason.
+        let is_expired = is_held(&job, fence) && !is_cancel_requested(&job);
+        Ok(if is_expired { Held::ResultExpired } else { why_not_changed(&job, fence) })
     }
 
     /// Gives the job back after a failed attempt, for a retry after a delay. A job without attempts
@@ -187,8 +191,7 @@ impl JobStore {
     }
 
     async fn stored(&self, job_id: JobId) -> Result<Option<Document>, StoreError> {
-        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id.to_string() });
-        bounded("read a job", async move { jobs.find_one(filter).await }).await
+        self.jobs.find_one("read a job", doc! { "_id": job_id.to_string() }, doc! {}).await
     }
 }
 
@@ -196,11 +199,15 @@ fn is_cancel_requested(job: &Document) -> bool {
     job.get_bool("cancelRequested").unwrap_or(false)
 }
 
+/// Whether the caller with this fence holds the job.
+fn is_held(job: &Document, fence: &Fence) -> bool {
+    job.get_str("state").is_ok_and(|state| state == JobState::Started.as_str())
+        && job.get_i64("epoch").is_ok_and(|epoch| epoch == fence.epoch)
+        && job.get_str("owner").is_ok_and(|owner| owner == fence.owner)
+}
+
 /// Why a change of this job was not made: [`Held::CancelRequested`] if the caller still holds the
 /// job and its cancellation is requested, otherwise [`Held::Lost`].
 fn why_not_changed(job: &Document, fence: &Fence) -> Held {
-    let is_ours = job.get_str("state").is_ok_and(|state| state == JobState::Started.as_str())
-        && job.get_i64("epoch").is_ok_and(|epoch| epoch == fence.epoch)
-        && job.get_str("owner").is_ok_and(|owner| owner == fence.owner);
-    if is_ours && is_cancel_requested(job) { Held::CancelRequested } else { Held::Lost }
+    if is_held(job, fence) && is_cancel_requested(job) { Held::CancelRequested } else { Held::Lost }
 }

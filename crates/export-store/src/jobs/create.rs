@@ -12,13 +12,14 @@ use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::{after_now, millis};
 use export_mongo::server_errors::{DUPLICATE_KEY, STEPPED_DOWN};
-use futures_util::TryStreamExt as _;
 use mongodb::error::ErrorKind;
+use mongodb::options::FindOptions;
+use serde::Deserialize;
 
 use crate::jobs::JobStore;
 use crate::jobs::document::{new_job, progress_document, read_job};
 use crate::jobs::rules::result_fields;
-use crate::results::FinishedResult;
+use crate::results::{self, FinishedResult};
 
 /// Attempts to read a job that a concurrent request with the same key has just created, and the
 /// delay between them. A majority has the job soon.
@@ -84,7 +85,7 @@ impl JobStore {
                 (Some(Refused { code: DUPLICATE_KEY, .. }), _) if new.idempotency.is_some() => {
                     Ok(Written::KeyKnown)
                 }
-                (Some(refused), _) => Ok(Written::Refused(StoreError::Rejected(refused.message.clone()))),
+                (Some(refused), _) => Ok(Written::Refused(StoreError::Rejected(refused.errmsg.clone()))),
                 (None, None) => Err(StoreError::Contended("a job that was just created")),
             };
             created.push(of_this);
@@ -100,10 +101,10 @@ impl JobStore {
     async fn upsert_all(
         &self,
         new: &[NewJob],
-        shared: &HashMap<usize, FinishedResult>,
+        shared: &HashMap<(String, String), FinishedResult>,
     ) -> Result<HashMap<usize, Refused>, StoreError> {
-        let updates: Vec<Document> =
-            new.iter().enumerate().map(|(index, new)| upsert(new, shared.get(&index))).collect();
+        let shared = |new: &NewJob| results::shared_key(new).and_then(|key| shared.get(&key));
+        let updates: Vec<Document> = new.iter().map(|new| upsert(new, shared(new))).collect();
         let command = doc! {
             "update": self.jobs.name(),
             "updates": updates,
@@ -111,7 +112,7 @@ impl JobStore {
             "ordered": false,
             "writeConcern": { "w": "majority", "j": true, "wtimeout": millis(MAJORITY) },
         };
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
+        let database = self.jobs.database();
         let answer = bounded("create jobs", async move {
             match database.run_command(command.clone()).await {
                 Ok(answer) if has_stepped_down(&answer) => database.run_command(command).await,
@@ -126,8 +127,10 @@ impl JobStore {
                 concern.get_str("errmsg").unwrap_or("no reason given").to_owned(),
             ));
         }
-        let refused = answer.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
-        refused.map(Refused::read).collect()
+        let errors = answer.get("writeErrors").cloned().unwrap_or_else(|| Bson::Array(Vec::new()));
+        let refused: Vec<Refused> = bson::deserialize_from_bson(errors)
+            .map_err(|error| StoreError::Corrupt(format!("the errors of created jobs: {error}")))?;
+        Ok(refused.into_iter().map(|refused| (refused.index, refused)).collect())
     }
 
     /// The jobs with these ids, by id. Reads again a few times; jobs that stay invisible are left
@@ -138,11 +141,8 @@ impl JobStore {
             return Ok(stored);
         }
         for tries in 1..=READ_BACK_TRIES {
-            let (jobs, filter) = (self.jobs.clone(), doc! { "_id": { "$in": &ids } });
-            let found = bounded("read created jobs", async move {
-                jobs.find(filter).await?.try_collect::<Vec<_>>().await
-            })
-            .await?;
+            let filter = doc! { "_id": { "$in": &ids } };
+            let found = self.jobs.find("read created jobs", filter, FindOptions::default()).await?;
             let named = |document: Document| Some((document.get_str("_id").ok()?.to_owned(), document));
             stored = found.into_iter().filter_map(named).collect();
             if stored.len() >= ids.len() || tries == READ_BACK_TRIES {
@@ -161,10 +161,8 @@ impl JobStore {
     ) -> Result<Created, StoreError> {
         for _ in 0..OTHER_JOB_TRIES {
             let filter = doc! { "tenant": tenant.as_str(), "idempotencyKey": &idempotency.key };
-            let jobs = self.jobs.clone();
-            let found =
-                bounded("find the job of an idempotency key", async move { jobs.find_one(filter).await });
-            if let Some(document) = found.await? {
+            let found = self.jobs.find_one("find the job of an idempotency key", filter, doc! {}).await?;
+            if let Some(document) = found {
                 let is_same =
                     document.get_str("requestHash").is_ok_and(|hash| hash == idempotency.request_hash);
                 if !is_same {
@@ -245,21 +243,12 @@ fn has_stepped_down(answer: &Document) -> bool {
 }
 
 /// The server's answer about an update that it did not make.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
 struct Refused {
+    /// The position of the update in the command.
+    index: usize,
     code: i32,
-    message: String,
-}
-
-impl Refused {
-    /// With its position in the command.
-    fn read(error: &Document) -> Result<(usize, Self), StoreError> {
-        let number =
-            |name| error.get_i32(name).map_err(|_| StoreError::Corrupt(format!("an error without {name}")));
-        let index = usize::try_from(number("index")?).unwrap_or(usize::MAX);
-        let message = error.get_str("errmsg").unwrap_or("no reason given").to_owned();
-        Ok((index, Self { code: number("code")?, message }))
-    }
+    errmsg: String,
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ pub(crate) fn stats_document(stats: &Stats) -> Document {
         "rows": count(stats.rows),
         "points": count(stats.points),
         "rejected": count(stats.rejected),
-        "csvBytes": count(stats.csv_bytes),
+        "csvBytes": count(stats.uncompressed_bytes),
         "bytes": count(stats.bytes),
         "sha256": &stats.sha256,
         "durationMs": count(stats.duration_ms),

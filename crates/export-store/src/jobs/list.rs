@@ -9,10 +9,7 @@ use export_core::access::VehiclePattern;
 use export_core::job::{Job, JobState};
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use export_mongo::server_errors::{BAD_VALUE, has_code};
-use futures_util::TryStreamExt;
-use mongodb::options::Hint;
+use mongodb::options::{AggregateOptions, Hint};
 use tracing::error;
 
 use crate::jobs::document::read_job;
@@ -61,23 +58,11 @@ impl JobStore {
     /// all others. Therefore a page may have fewer jobs than `limit` although there are more.
     pub async fn list(&self, wanted: &JobsWanted) -> Result<JobPage, StoreError> {
         let limit = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX);
-        let (stages, index) = (stages(wanted), index_of(wanted));
-        let jobs = self.jobs.clone();
-        let listing = bounded("list jobs", async move {
-            // Without the hint the server may scan the jobs of all tenants by `_id`.
-            let hinted = jobs.aggregate(stages.clone()).hint(Hint::Name(index.to_owned())).await;
-            let mut found = match hinted {
-                // The index is missing: the database is not provisioned, or by an earlier version.
-                Err(error) if has_code(&error, BAD_VALUE) => jobs.aggregate(stages).await?,
-                found => found?,
-            };
-            let mut documents = Vec::new();
-            while let Some(document) = found.try_next().await? {
-                documents.push(document);
-            }
-            Ok(documents)
-        });
-        let mut found: Vec<Document> = listing.await?;
+        // The index that has the jobs in the order of the list. Without the hint the server may scan
+        // the jobs of all tenants by `_id`.
+        let index = if wanted.states.is_empty() { NEWEST_FIRST } else { NEWEST_FIRST_BY_STATE };
+        let options = AggregateOptions::builder().hint(Hint::Name(index.to_owned())).build();
+        let mut found = self.jobs.aggregate("list jobs", stages(wanted), options).await?;
         let has_more = found.len() > limit;
         found.truncate(limit);
         let last = found.last().and_then(|document| document.get_str("_id").ok());
@@ -85,11 +70,6 @@ impl JobStore {
         let jobs = found.into_iter().filter_map(readable).collect();
         Ok(JobPage { jobs, next_older_than })
     }
-}
-
-/// The index that has the jobs in the order of the list.
-fn index_of(wanted: &JobsWanted) -> &'static str {
-    if wanted.states.is_empty() { NEWEST_FIRST } else { NEWEST_FIRST_BY_STATE }
 }
 
 /// The pipeline; it returns one job more than the limit, to find out whether there are more.

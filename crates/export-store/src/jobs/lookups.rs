@@ -1,18 +1,19 @@
 //! Read-only queries about jobs: known idempotency keys, and the outcomes of finished exports for
 //! estimates.
 
+use std::num::NonZeroU64;
+use std::time::Duration;
+
 use bson::{Document, doc};
 use export_core::Tenant;
 use export_core::estimate::Outcome;
+use export_core::job::{Progress, Stats};
 use export_core::output::{
     Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
 };
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use futures_util::TryStreamExt;
+use mongodb::options::FindOptions;
 use serde::Deserialize;
-use std::num::NonZeroU64;
-use std::time::Duration;
 
 use crate::jobs::JobStore;
 
@@ -26,30 +27,23 @@ impl JobStore {
     /// Whether the tenant has a job with this idempotency key.
     pub async fn knows_key(&self, tenant: &Tenant, idempotency_key: &str) -> Result<bool, StoreError> {
         let filter = doc! { "tenant": tenant.as_str(), "idempotencyKey": idempotency_key };
-        let jobs = self.jobs.clone();
-        let found = bounded("look for an idempotency key", async move {
-            jobs.find_one(filter).projection(doc! { "_id": 1 }).await
-        });
-        Ok(found.await?.is_some())
+        let found = self.jobs.find_one("look for an idempotency key", filter, doc! { "_id": 1 }).await;
+        found.map(|found| found.is_some())
     }
 
     /// The outcomes of the tenant's last finished exports, latest first. Jobs of earlier versions,
     /// without a count of documents, are skipped.
     pub async fn outcomes(&self, tenant: &Tenant) -> Result<Vec<Outcome>, StoreError> {
         let projection = doc! {
-            "_id": 0, "stats": 1, "progress.documents": 1, "format": 1, "archive": 1, "compression": 1,
+            "_id": 0, "stats": 1, "progress": 1, "format": 1, "archive": 1, "compression": 1,
             "stepMs": 1, "fill": 1,
         };
         // A result that several jobs share was made once.
         let own =
             doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "shared": { "$ne": true } };
-        let (jobs, of_tenant) = (self.jobs.clone(), own);
-        let found = bounded("find the last finished exports", async move {
-            let finished = jobs.find(of_tenant).sort(doc! { "finishedAt": -1 });
-            let finished = finished.limit(OUTCOMES).projection(projection).max_time(QUERY_TIME).await?;
-            finished.try_collect::<Vec<Document>>().await
-        })
-        .await?;
+        let options = FindOptions::builder().sort(doc! { "finishedAt": -1 }).limit(OUTCOMES);
+        let options = options.projection(projection).max_time(QUERY_TIME).build();
+        let found = self.jobs.find("find the last finished exports", own, options).await?;
         Ok(found.into_iter().filter_map(outcome).collect())
     }
 }
@@ -65,22 +59,8 @@ struct Finished {
     compression: Compression,
     step_ms: Option<NonZeroU64>,
     fill: Option<Fill>,
-    stats: Figures,
-    progress: Read,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Figures {
-    points: u64,
-    rows: u64,
-    bytes: u64,
-    duration_ms: u64,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    documents: Option<u64>,
+    stats: Stats,
+    progress: Progress,
 }
 
 fn outcome(job: Document) -> Option<Outcome> {

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
-use export_core::JobId;
 use export_core::job::{Failure, Fence, Progress, RetryPolicy, WaitingFor};
 use export_core::rules::{Condition, Effect, Rule};
 use export_mongo::clock::after_now;
@@ -40,13 +39,6 @@ impl<'a> Given<'a> {
     pub(crate) fn fence(fence: &'a Fence) -> Self {
         Self { epoch: fence.epoch, owner: &fence.owner, ..Self::default() }
     }
-}
-
-/// Matches the job with this id if the rule holds.
-pub(crate) fn filter_of_job(job_id: JobId, rule: &Rule, given: &Given<'_>) -> Document {
-    let mut of_job = doc! { "_id": job_id.to_string() };
-    of_job.extend(filter(rule, given));
-    of_job
 }
 
 /// Matches all jobs for which the rule holds.
@@ -96,13 +88,13 @@ fn max_attempts() -> Document {
     doc! { "$ifNull": ["$maxAttempts", i64::from(earlier_max_attempts())] }
 }
 
-/// The rule's changes, as an update.
-pub(crate) fn update(rule: &Rule, given: &Given<'_>) -> Vec<Document> {
+/// The fields that the rule sets, as expressions.
+pub(crate) fn changes(rule: &Rule, given: &Given<'_>) -> Document {
     let mut changes = Document::new();
     for effect in rule.then {
         change(&mut changes, *effect, given);
     }
-    vec![doc! { "$set": changes }]
+    changes
 }
 
 fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {

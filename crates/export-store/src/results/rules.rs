@@ -71,13 +71,13 @@ fn lasts_long_enough() -> Document {
     doc! { "$or": [is_kept_for_ever, { "$gt": [{ "$subtract": ["$expiresAt", "$$NOW"] }, least] }] }
 }
 
-/// The rule's changes, as an update.
-pub(crate) fn update(rule: &ResultRule, given: &GivenOfResult<'_>) -> Vec<Document> {
+/// The fields that the rule sets, as expressions.
+pub(crate) fn changes(rule: &ResultRule, given: &GivenOfResult<'_>) -> Document {
     let mut changes = Document::new();
     for effect in rule.then {
         change(&mut changes, *effect, given);
     }
-    vec![doc! { "$set": changes }]
+    changes
 }
 
 fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_>) {

@@ -19,22 +19,24 @@
 //! worker claims a job only to give it back. Safety does not depend on this, because a worker that
 //! finds another worker's unfinished result waits ([`JobStore::begin_result`]).
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bson::{DateTime, Document, doc};
-use export_core::Tenant;
 use export_core::job::JobState;
+use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
+use export_core::trace::TraceParent;
+use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
+use export_mongo::documents::{partial_index, set};
 use export_mongo::server_errors::{BAD_VALUE, has_code};
 use futures_util::TryStreamExt;
-use mongodb::IndexModel;
-use mongodb::options::{Hint, IndexOptions};
+use mongodb::options::{AggregateOptions, FindOptions, Hint};
+use mongodb::{Collection, IndexModel};
 
 use crate::jobs::JobStore;
+use crate::jobs::rules::{self, Given};
 use crate::results::{GivenOfResult, filter};
-use crate::scheduling::message::PendingMessage;
 
 /// The index of unpublished jobs, by tenant and position in the queue (`turnAt`).
 pub(crate) const WAITING: &str = "waitingByTurn";
@@ -54,12 +56,33 @@ pub struct Occupancy {
     pub keys: HashMap<Tenant, BTreeSet<String>>,
 }
 
+/// A job whose message must be published: it has none yet, or the message may be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingMessage {
+    /// The job.
+    pub job_id: JobId,
+    /// The job's epoch when it was read, for [`JobStore::mark_published`].
+    pub epoch: i64,
+    /// The trace context that the message carries.
+    pub trace_parent: Option<TraceParent>,
+}
+
+impl PendingMessage {
+    /// Reads the job's fields; `None` when the stored id is not a job id.
+    pub(crate) fn read(job: &Document) -> Option<Self> {
+        Some(Self {
+            job_id: job.get_str("_id").ok()?.parse().ok()?,
+            epoch: job.get_i64("epoch").unwrap_or_default(),
+            trace_parent: job.get_str("traceparent").ok().and_then(|text| text.parse().ok()),
+        })
+    }
+}
+
 impl JobStore {
     /// Tenants with unpublished jobs, due or not. Admission limits the number of queued jobs, and
     /// thereby the number of these tenants.
     pub async fn waiting_tenants(&self) -> Result<Vec<Tenant>, StoreError> {
-        let jobs = self.jobs.clone();
-        let names = bounded("find tenants with waiting jobs", async move {
+        let find = |jobs: Collection<Document>| async move {
             // No condition, only the index: it contains only unpublished jobs, and to check that
             // again the server would read every one of them. It jumps from one tenant to the next.
             let by_index = jobs
@@ -78,8 +101,8 @@ impl JobStore {
                 }
                 Err(error) => Err(error),
             }
-        })
-        .await?;
+        };
+        let names = self.jobs.run("find tenants with waiting jobs", find).await?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
@@ -93,20 +116,11 @@ impl JobStore {
         let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
         let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
         let group = doc! { "_id": of, "jobs": jobs, "keys": { "$addToSet": "$shareKey" } };
-        let stages = [doc! { "$match": is_dispatched() }, doc! { "$group": group }];
-        let jobs = self.jobs.clone();
-        let groups: Vec<Document> = bounded("count dispatched jobs", async move {
-            // An explicit hint: without it, the server tries several indexes for each half of the
-            // condition, again for every query.
-            let by_index = jobs.aggregate(stages.clone()).hint(Hint::Name(DISPATCHED.to_owned()));
-            let counts = match by_index.await {
-                // The database is not provisioned yet.
-                Err(error) if has_code(&error, BAD_VALUE) => jobs.aggregate(stages).await?,
-                answered => answered?,
-            };
-            counts.try_collect().await
-        })
-        .await?;
+        let stages = vec![doc! { "$match": is_dispatched() }, doc! { "$group": group }];
+        // Without the hint, the server tries several indexes for each half of the condition, again
+        // for every query.
+        let options = AggregateOptions::builder().hint(Hint::Name(DISPATCHED.to_owned())).build();
+        let groups = self.jobs.aggregate("count dispatched jobs", stages, options).await?;
         let mut occupancy = Occupancy::default();
         for (tenant, state, count, keys) in groups.iter().filter_map(counted) {
             if !keys.is_empty() {
@@ -158,16 +172,12 @@ impl JobStore {
             };
             filter.insert("$nor", current.iter().map(unserved_fresh_jobs).collect::<Vec<_>>());
         }
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let jobs = self.jobs.clone();
-        let found: Vec<Document> = bounded("find a tenant's next jobs", async move {
-            let projection = doc! {
-                "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1,
-            };
-            let in_turn = jobs.find(filter).sort(doc! { "turnAt": 1, "_id": 1 }).limit(most);
-            in_turn.projection(projection).await?.try_collect().await
-        })
-        .await?;
+        let projection = doc! {
+            "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1,
+        };
+        let in_turn = FindOptions::builder().sort(doc! { "turnAt": 1, "_id": 1 });
+        let in_turn = in_turn.limit(i64::try_from(most).unwrap_or(i64::MAX)).projection(projection).build();
+        let found = self.jobs.find("find a tenant's next jobs", filter, in_turn).await?;
         let more_than_once = more_than_once(&found);
         current.extend(self.current_begun_at(tenant, more_than_once.difference(dispatched_keys)).await?);
         let mut returned_keys = HashSet::new();
@@ -192,16 +202,39 @@ impl JobStore {
         }
         let mut of_keys = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
         of_keys.extend(filter(ResultTransition::Share.rule(), &GivenOfResult::default()));
-        let results = self.results.clone();
-        let found: Vec<Document> = bounded("find current results", async move {
-            let projection = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };
-            results.find(of_keys).projection(projection).await?.try_collect().await
-        })
-        .await?;
+        let projection = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };
+        let options = FindOptions::builder().projection(projection).build();
+        let found = self.results.find("find current results", of_keys, options).await?;
         let begun_at = |result: &Document| {
             Some((result.get_str("shareKey").ok()?.to_owned(), *result.get_datetime("begunAt").ok()?))
         };
         Ok(found.iter().filter_map(begun_at).collect())
+    }
+
+    /// Marks a job as published, if it is still `NOT_STARTED` at this epoch. Call it after the
+    /// broker has confirmed the job's message. `false`: the job was claimed or has ended since it
+    /// was read, so its message may have been consumed.
+    pub async fn mark_published(&self, job_id: JobId, epoch: i64) -> Result<bool, StoreError> {
+        self.mark_all_published(&[(job_id, epoch)]).await.map(|marked| marked == 1)
+    }
+
+    /// Marks jobs as published, each if it is still `NOT_STARTED` at the epoch at which it was
+    /// read; returns how many were marked.
+    pub async fn mark_all_published(&self, published: &[(JobId, i64)]) -> Result<u64, StoreError> {
+        let mut by_epoch: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+        for (job_id, epoch) in published {
+            by_epoch.entry(*epoch).or_default().push(job_id.to_string());
+        }
+        let rule = Transition::MarkPublished.rule();
+        let mut marked = 0;
+        for (epoch, ids) in by_epoch {
+            let given = Given { epoch, ..Given::default() };
+            let mut of_these = doc! { "_id": { "$in": ids } };
+            of_these.extend(rules::filter(rule, &given));
+            let change = set(rules::changes(rule, &given));
+            marked += self.jobs.update_many("mark jobs as published", of_these, change).await?.matched_count;
+        }
+        Ok(marked)
     }
 }
 
@@ -225,17 +258,12 @@ pub(crate) fn is_in_broker() -> Document {
 /// The indexes of these queries. Both contain only jobs that have not ended, so their size does not
 /// depend on the size of the collection.
 pub(crate) fn indexes() -> [IndexModel; 2] {
-    let partial = |name: &str, keys: Document, condition: Document| {
-        let options =
-            IndexOptions::builder().name(name.to_owned()).partial_filter_expression(condition).build();
-        IndexModel::builder().keys(keys).options(options).build()
-    };
     // With the last two fields, the server skips jobs that are not due, or wait for the result of
     // another job, without reading them.
     let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1, "shareKey": 1 };
     [
-        partial(WAITING, in_turn, is_unpublished()),
-        partial(
+        partial_index(WAITING, in_turn, is_unpublished()),
+        partial_index(
             DISPATCHED,
             doc! { "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1, "shareKey": 1 },
             is_dispatched(),

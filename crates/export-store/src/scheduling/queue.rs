@@ -10,10 +10,8 @@ use bson::{Document, doc};
 use export_core::job::{JobState, Priority};
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
-use futures_util::TryStreamExt;
-use mongodb::action::{Action as _, Aggregate};
-use mongodb::options::Hint;
+use mongodb::Collection;
+use mongodb::options::{AggregateOptions, Hint};
 use serde::Deserialize;
 
 use crate::jobs::JobStore;
@@ -67,9 +65,8 @@ struct Queued {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Running {
-    share_key: String,
+struct Tenants {
+    tenants: u64,
 }
 
 #[derive(Deserialize)]
@@ -84,12 +81,11 @@ struct StartedExport {
 impl JobStore {
     /// Number of queued jobs, of this tenant or of all; counts up to `most`.
     pub async fn count_queued(&self, tenant: Option<&Tenant>, most: u64) -> Result<u64, StoreError> {
-        let jobs = self.jobs.clone();
         let filter = of_tenant(tenant, JobState::NotStarted);
-        bounded("count the jobs that wait", async move {
+        let count = |jobs: Collection<Document>| async move {
             jobs.count_documents(filter).limit(most).max_time(QUESTION).await
-        })
-        .await
+        };
+        self.jobs.run("count the jobs that wait", count).await
     }
 
     /// The tenant's queued jobs, in their order.
@@ -102,11 +98,10 @@ impl JobStore {
         // order neither query would find it.
         let (unpublished, running) = tokio::try_join!(
             self.ask::<Queued>(LOOK, in_turn(tenant, is_unpublished()), Some(WAITING)),
-            self.ask::<Running>(LOOK, shared_by_running(tenant), Some(NEWEST_FIRST_BY_STATE)),
+            self.keys_of_running(tenant),
         )?;
         let in_broker: Vec<Queued> =
             self.ask(LOOK, in_turn(tenant, is_in_broker()), Some(DISPATCHED)).await?;
-        let running: BTreeSet<String> = running.into_iter().map(|job| job.share_key).collect();
         let is_whole = unpublished.len() < LINE && in_broker.len() < LINE;
         let mut line = Line { is_whole, ..Line::default() };
         let mut in_line = HashSet::new();
@@ -126,6 +121,16 @@ impl JobStore {
             line.longest_wait_ms = line.longest_wait_ms.max(u64::try_from(waited_ms).unwrap_or(0));
         }
         Ok(line)
+    }
+
+    /// The share keys of the tenant's running jobs.
+    async fn keys_of_running(&self, tenant: &Tenant) -> Result<BTreeSet<String>, StoreError> {
+        let filter = of_tenant(Some(tenant), JobState::Started);
+        let find = |jobs: Collection<Document>| async move {
+            jobs.distinct("shareKey", filter).max_time(QUESTION).await
+        };
+        let keys = self.jobs.run(LOOK, find).await?;
+        Ok(keys.iter().filter_map(|key| key.as_str().map(ToOwned::to_owned)).collect())
     }
 
     /// The exports that recently started or finished, of this tenant or of all.
@@ -180,32 +185,25 @@ impl JobStore {
             doc! { "$group": { "_id": "$tenant" } },
             doc! { "$count": "tenants" },
         ];
-        let jobs = self.jobs.clone();
-        let counted = bounded("count the tenants that wait", async move {
-            // A covered query: the index answers it, and no job is read.
-            let hint = Hint::Name(NEWEST_FIRST_BY_STATE.to_owned());
-            jobs.aggregate(stages).hint(hint).max_time(QUESTION).await?.try_next().await
-        });
-        let tenants = counted.await?.and_then(|counted| counted.get_i32("tenants").ok());
-        Ok(tenants.and_then(|tenants| u64::try_from(tenants).ok()).unwrap_or(0))
+        // A covered query: the index answers it, and no job is read.
+        let counted: Vec<Tenants> =
+            self.ask("count the tenants that wait", stages, Some(NEWEST_FIRST_BY_STATE)).await?;
+        Ok(counted.first().map_or(0, |counted| counted.tenants))
     }
 
     /// Uses the index of this name, if given.
     async fn ask<T>(
         &self,
-        what: &'static str,
+        operation: &'static str,
         stages: Vec<Document>,
         index: Option<&str>,
     ) -> Result<Vec<T>, StoreError>
     where
         T: for<'de> Deserialize<'de>,
     {
-        let (jobs, hint) = (self.jobs.clone(), index.map(|name| Hint::Name(name.to_owned())));
-        let found = bounded(what, async move {
-            let asked = jobs.aggregate(stages).max_time(QUESTION).optional(hint, Aggregate::hint);
-            asked.await?.try_collect::<Vec<Document>>().await
-        })
-        .await?;
+        let hint = index.map(|name| Hint::Name(name.to_owned()));
+        let options = AggregateOptions::builder().max_time(QUESTION).hint(hint).build();
+        let found = self.jobs.aggregate(operation, stages, options).await?;
         // An unreadable job is of a later version.
         Ok(found.into_iter().filter_map(|document| bson::deserialize_from_document(document).ok()).collect())
     }
@@ -223,17 +221,6 @@ fn in_turn(tenant: &Tenant, kind: Document) -> Vec<Document> {
         doc! { "$project": {
             "shareKey": 1, "fresh": 1, "waitedMs": { "$subtract": ["$$NOW", "$createdAt"] },
         } },
-    ]
-}
-
-/// The share keys of the tenant's running jobs.
-fn shared_by_running(tenant: &Tenant) -> Vec<Document> {
-    let mut running = of_tenant(Some(tenant), JobState::Started);
-    running.insert("shareKey", doc! { "$type": "string" });
-    vec![
-        doc! { "$match": running },
-        doc! { "$limit": i64::try_from(LINE).unwrap_or(i64::MAX) },
-        doc! { "$project": { "_id": 0, "shareKey": 1 } },
     ]
 }
 

@@ -16,11 +16,11 @@ use bson::oid::ObjectId;
 use bson::{Document, doc};
 use export_core::JobId;
 use export_mongo::StoreError;
-use export_mongo::client::{MongoClient, bounded, durable};
+use export_mongo::client::MongoClient;
 use export_mongo::clock::after_now;
+use export_mongo::documents::{Documents, set};
 use export_mongo::lease::{Lease, released};
 use mongodb::Collection;
-use mongodb::options::ReturnDocument;
 
 /// Slots that one command creates.
 const BATCH: usize = 1_000;
@@ -28,7 +28,7 @@ const BATCH: usize = 1_000;
 /// The run slots of all workers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RunSlots {
-    slots: Collection<Document>,
+    slots: Documents,
     /// The number of slots that are known to have existed.
     created_count: Arc<AtomicU32>,
 }
@@ -45,8 +45,7 @@ pub struct RunSlot {
 impl RunSlots {
     /// The slots in the jobs' database.
     pub fn new(mongo: &MongoClient, jobs_database: &str) -> Self {
-        let slots = mongo.client().database(jobs_database).collection_with_options("places", durable());
-        Self { slots, created_count: Arc::default() }
+        Self { slots: Documents::new(mongo, jobs_database, "places"), created_count: Arc::default() }
     }
 
     /// Takes one of the first `limit` slots for the length of a lease; `None` when all of them are
@@ -89,12 +88,7 @@ impl RunSlots {
         let taking = ObjectId::new();
         let mut changes = lease.taken();
         changes.extend(doc! { "jobId": job_id.to_string(), "taking": taking });
-        let slots = self.slots.clone();
-        let taken = bounded("take a run slot", async move {
-            let change = vec![doc! { "$set": changes }];
-            slots.find_one_and_update(filter, change).return_document(ReturnDocument::After).await
-        })
-        .await?;
+        let taken = self.slots.change_one("take a run slot", filter, changes).await?;
         let number = |slot: Document| {
             slot.get_i64("_id")
                 .map_err(|_| StoreError::Corrupt("the _id of a run slot is no number".to_owned()))
@@ -122,17 +116,13 @@ impl RunSlots {
         changes: Document,
     ) -> Result<bool, StoreError> {
         let filter = doc! { "_id": slot.number, "taking": ObjectId::from_bytes(slot.taking) };
-        let slots = self.slots.clone();
-        let update = vec![doc! { "$set": changes }];
-        let updated = bounded(operation, async move { slots.update_one(filter, update).await }).await?;
-        Ok(updated.matched_count > 0)
+        Ok(self.slots.update_one(operation, filter, set(changes)).await?.matched_count > 0)
     }
 
     /// Creates the slots below `limit` that do not exist; whether any was missing.
     async fn create_missing(&self, limit: NonZeroU32) -> Result<bool, StoreError> {
-        let (slots, filter) = (self.slots.clone(), below(limit));
-        let existing =
-            bounded("count the run slots", async move { slots.count_documents(filter).await }).await?;
+        let count = |slots: Collection<Document>| async move { slots.count_documents(below(limit)).await };
+        let existing = self.slots.run("count the run slots", count).await?;
         if existing >= u64::from(limit.get()) {
             return Ok(false);
         }
@@ -158,8 +148,7 @@ impl RunSlots {
             "ordered": false,
             "writeConcern": { "w": "majority", "j": true },
         };
-        let database = self.slots.client().database(&self.slots.namespace().db);
-        bounded("create run slots", async move { database.run_command(command).await }).await.map(drop)
+        self.slots.command("create run slots", command).await.map(drop)
     }
 }
 

@@ -1,22 +1,25 @@
-//! The sweeper: sends lost messages again, recovers jobs of dead workers, and expires results.
+//! The sweeper: sends lost messages again, recovers jobs of dead workers, expires results, and removes
+//! results without a worker.
 
 use std::time::Duration;
 
 use bson::doc;
 use export_core::JobId;
-use export_core::job::Failure;
+use export_core::job::{Failure, JobState};
+use export_core::result::ResultState;
 use export_core::rules::Transition;
+use export_core::rules::result::ResultTransition;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
 use export_mongo::clock::millis;
-use futures_util::TryStreamExt;
+use export_mongo::documents::set;
+use mongodb::options::{AggregateOptions, FindOptions};
 
 use crate::jobs::JobStore;
-use crate::jobs::rules::{BackOff, Given, filter, update};
-use crate::scheduling::dispatching::is_in_broker;
-use crate::scheduling::message::{PendingMessage, job_id};
+use crate::jobs::rules::{BackOff, Given, changes, filter};
+use crate::results::{self, GivenOfResult};
+use crate::scheduling::dispatching::{PendingMessage, is_in_broker};
 
-/// Maximum number of jobs per query; the next sweep continues.
+/// Maximum number of jobs or results per query; the next sweep continues.
 const BATCH: i64 = 100;
 /// Maximum delay before a message is sent again, unless the first delay is longer. A job that waits
 /// behind long exports gets one more message per hour, and a job whose messages are lost repeatedly
@@ -38,6 +41,15 @@ pub enum Swept {
     Expired(JobId),
 }
 
+/// The numbers of results that a sweep has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweptResults {
+    /// Results that have expired.
+    pub expired: u64,
+    /// Results without a worker, which were removed.
+    pub removed: u64,
+}
+
 impl JobStore {
     /// Published jobs that no worker has claimed for `queue_age` since they were published or due:
     /// their messages may be lost. At most a batch. Publishing twice is safe; not publishing loses
@@ -51,14 +63,9 @@ impl JobStore {
         let is_lost = doc! { "$and": [is_over("$runAfter"), is_over("$publishedAt")] };
         let mut filter = is_in_broker();
         filter.insert("$expr", is_lost);
-        let jobs = self.jobs.clone();
-        let found = bounded("find jobs whose messages were lost", async move {
-            let projection = doc! { "_id": 1, "epoch": 1, "traceparent": 1 };
-            let longest_first = doc! { "publishedAt": 1 };
-            let cursor = jobs.find(filter).sort(longest_first).limit(BATCH).projection(projection).await?;
-            cursor.try_collect::<Vec<_>>().await
-        })
-        .await?;
+        let longest_first = FindOptions::builder().sort(doc! { "publishedAt": 1 }).limit(BATCH);
+        let options = longest_first.projection(doc! { "_id": 1, "epoch": 1, "traceparent": 1 }).build();
+        let found = self.jobs.find("find jobs whose messages were lost", filter, options).await?;
         Ok(found.iter().filter_map(PendingMessage::read).collect())
     }
 
@@ -93,8 +100,58 @@ impl JobStore {
         given: &Given<'_>,
     ) -> Result<Option<JobId>, StoreError> {
         let rule = transition.rule();
-        let swept = self.change_one("sweep a job", filter(rule, given), update(rule, given)).await?;
+        let swept = self.jobs.change_one("sweep a job", filter(rule, given), changes(rule, given)).await?;
         let Some(job) = swept else { return Ok(None) };
-        job_id(&job).map(Some).ok_or_else(|| StoreError::Corrupt("_id is no job id".to_owned()))
+        let job_id = job.get_str("_id").ok().and_then(|id| id.parse().ok());
+        job_id.map(Some).ok_or_else(|| StoreError::Corrupt("_id is no job id".to_owned()))
+    }
+
+    /// Expires results whose lifetime is over and removes void ones, at most a batch of each.
+    pub async fn sweep_results(&self) -> Result<SweptResults, StoreError> {
+        Ok(SweptResults { expired: self.expire_results().await?, removed: self.remove_void_results().await? })
+    }
+
+    async fn expire_results(&self) -> Result<u64, StoreError> {
+        let (rule, given) = (ResultTransition::Expire.rule(), GivenOfResult::default());
+        let mut is_expired = results::filter(rule, &given);
+        let options = FindOptions::builder().projection(doc! { "_id": 1 }).limit(BATCH).build();
+        let found = self.results.find("find expired results", is_expired.clone(), options).await?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        let ids: Vec<_> = found.iter().filter_map(|result| result.get("_id")).collect();
+        is_expired.insert("_id", doc! { "$in": ids });
+        let change = set(results::changes(rule, &given));
+        Ok(self.results.update_many("expire results", is_expired, change).await?.modified_count)
+    }
+
+    /// Reads the jobs of all WRITING results; there are about as many as running jobs.
+    async fn remove_void_results(&self) -> Result<u64, StoreError> {
+        let job_of_result = doc! {
+            "from": self.jobs.name(), "localField": "_id", "foreignField": "_id", "as": "job",
+            "pipeline": [{ "$project": { "state": 1, "epoch": 1 } }],
+        };
+        // `export_core::result::is_void` as a server-side expression.
+        let (job_epoch, job_state) = (doc! { "$first": "$job.epoch" }, doc! { "$first": "$job.state" });
+        let is_void = doc! { "$or": [
+            { "$eq": ["$job", []] },
+            { "$gt": [&job_epoch, "$epoch"] },
+            { "$and": [{ "$eq": [&job_epoch, "$epoch"] }, { "$ne": [job_state, JobState::Started.as_str()] }] },
+        ] };
+        let stages = vec![
+            doc! { "$match": { "state": ResultState::Writing.as_str() } },
+            doc! { "$lookup": job_of_result },
+            doc! { "$match": { "$expr": is_void } },
+            doc! { "$limit": BATCH },
+            doc! { "$project": { "epoch": 1 } },
+        ];
+        let void = self.results.aggregate("find void results", stages, AggregateOptions::default()).await?;
+        let mut removed = 0;
+        for result in void {
+            if let (Ok(id), Ok(epoch)) = (result.get_str("_id"), result.get_i64("epoch")) {
+                removed += u64::from(self.remove_result(id, epoch).await?);
+            }
+        }
+        Ok(removed)
     }
 }

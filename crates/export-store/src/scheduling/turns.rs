@@ -8,14 +8,13 @@
 
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::doc;
 use export_core::Tenant;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
+use export_mongo::documents::{Documents, set};
 use export_mongo::lease::{Lease, released};
 use export_mongo::server_errors::is_duplicate;
-use mongodb::Collection;
-use mongodb::options::{Acknowledgment, CollectionOptions, ReturnDocument, WriteConcern};
+use mongodb::options::{Acknowledgment, CollectionOptions, WriteConcern};
 
 use crate::jobs::JobStore;
 
@@ -42,19 +41,17 @@ impl JobStore {
             let current = format!("${field}");
             (field, doc! { "$cond": [&is_free, value, current] }.into())
         });
-        let take = vec![doc! { "$set": unless_taken.collect::<Document>() }];
-        let (turns, owner) = (self.turns(), owner.to_owned());
-        bounded("take the turn to dispatch", async move {
-            let taking = turns.find_one_and_update(doc! { "_id": TURN }, take).upsert(true);
-            match taking.return_document(ReturnDocument::After).await {
-                Ok(turn) => Ok(turn.filter(|turn| turn.get_str("owner").is_ok_and(|of| of == owner))),
-                // Another dispatcher has created the document at the same moment.
-                Err(error) if is_duplicate(&error) => Ok(None),
-                Err(error) => Err(error),
-            }
-        })
-        .await
-        .map(|taken| taken.as_ref().map(read))
+        let take = set(unless_taken.collect());
+        let taken =
+            self.turns().upsert("take the turn to dispatch", doc! { "_id": TURN }, take, doc! {}).await;
+        let turn = match taken {
+            // Another dispatcher has created the document at the same moment.
+            Err(error) if is_duplicate(&error) => return Ok(None),
+            taken => taken?,
+        };
+        let is_own = turn.get_str("owner").is_ok_and(|of| of == owner);
+        let last_tenant = turn.get_str("lastTenant").ok().and_then(|name| name.parse().ok());
+        Ok(is_own.then_some(Turn { last_tenant }))
     }
 
     /// Ends the turn and stores the tenant whose job was published last. Does nothing when another
@@ -64,23 +61,13 @@ impl JobStore {
         if let Some(tenant) = last_tenant {
             changes.insert("lastTenant", tenant.as_str());
         }
-        let (turns, own) = (self.turns(), doc! { "_id": TURN, "owner": owner });
-        bounded(
-            "end the turn to dispatch",
-            async move { turns.update_one(own, doc! { "$set": changes }).await },
-        )
-        .await
-        .map(drop)
+        let own = doc! { "_id": TURN, "owner": owner };
+        self.turns().update_one("end the turn to dispatch", own, doc! { "$set": changes }).await.map(drop)
     }
 
-    fn turns(&self) -> Collection<Document> {
+    fn turns(&self) -> Documents {
         let at_once = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
         let options = CollectionOptions::builder().write_concern(at_once).build();
-        let database = self.jobs.client().database(&self.jobs.namespace().db);
-        database.collection_with_options("turns", options)
+        Documents::with_options(&self.jobs.database(), "turns", options)
     }
-}
-
-fn read(turn: &Document) -> Turn {
-    Turn { last_tenant: turn.get_str("lastTenant").ok().and_then(|name| name.parse().ok()) }
 }

@@ -150,7 +150,7 @@ async fn any_change_wakes_those_who_wait_for_any() {
     let asked = followed.proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
     let mut any = followed.changes.subscribe_to_any();
     asked.until_seen(1).await;
-    let woken = async |any: &mut export_store::AnyChange| {
+    let woken = async |any: &mut export_store::Subscription| {
         tokio::time::timeout(AT_ONCE, any.changed()).await.expect("woken in time")
     };
     assert!(woken(&mut any).await, "the opening wakes all subscribers");

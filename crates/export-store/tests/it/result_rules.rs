@@ -7,8 +7,9 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use export_core::job::{Fence, Job, JobState, NewJob};
 use export_core::result::{ResultState, is_void};
-use export_core::rules::result::{ResultInput, ResultRecord, ResultTransition as T};
-use export_store::{Begun, Held, Writing};
+use export_core::rules::result::ResultTransition as T;
+use export_model::applied::{ApplyToResult, ResultInput, ResultRecord};
+use export_store::{Held, NextStep, Writing};
 use fastrand::Rng;
 
 use crate::sharing::sharing;
@@ -217,12 +218,12 @@ impl Pair {
         let (outcome, replaces) = begin(&mut self.records, job, &fence, jobs);
         let begun = self.store.jobs.begin_result(&claimed, &fence).await.expect("an answer");
         let stored = match begun {
-            Begun::Write(writing) => {
+            NextStep::Write(writing) => {
                 self.proofs.push(Proof { writing, job, fence, replaces });
                 Outcome::Write
             }
-            Begun::Use(result) => Outcome::Use(usize::from(result.id == self.new[1].id)),
-            Begun::Wait => Outcome::Wait,
+            NextStep::Use(result) => Outcome::Use(usize::from(result.id == self.new[1].id)),
+            NextStep::Wait => Outcome::Wait,
         };
         assert_eq!(stored, outcome);
     }

@@ -4,7 +4,8 @@
 use bson::{Bson, Document, doc};
 use export_core::JobId;
 use export_core::job::{Fence, JobState};
-use export_core::rules::{Input, Record, Transition};
+use export_core::rules::Transition;
+use export_model::applied::{ApplyToJob, Input, Record};
 use export_store::{Cancelled, Claim, Held, Swept};
 use fastrand::Rng;
 

@@ -8,7 +8,7 @@ use export_core::job::{JobState, NewJob, WaitingFor};
 use export_core::result::{ResultObject, WrittenResult};
 use export_core::sharing::ShareKey;
 use export_core::{JobId, TimeRange};
-use export_store::{Begun, Claim, Claimability, Held, JobStore, SweptResults};
+use export_store::{Claim, Claimability, Held, JobStore, NextStep, SweptResults};
 use futures_util::future::join_all;
 
 use crate::store::{LEASE, RETENTION, TestStore, ago, failure, new_job, progress, request, written};
@@ -28,7 +28,7 @@ fn fresh() -> NewJob {
 
 impl TestStore {
     /// The next step of the worker that has just claimed a job.
-    async fn begun(&self, id: JobId) -> (Begun, export_core::job::Fence) {
+    async fn begun(&self, id: JobId) -> (NextStep, export_core::job::Fence) {
         let (job, fence) = self.claimed(id, "worker").await;
         (self.jobs.begin_result(&job, &fence).await.expect("an answer"), fence)
     }
@@ -36,7 +36,7 @@ impl TestStore {
     async fn waits(&self, id: JobId) -> bool {
         let (begun, fence) = self.begun(id).await;
         self.jobs.hand_over(&fence, &failure()).await.expect("given back");
-        matches!(begun, Begun::Wait)
+        matches!(begun, NextStep::Wait)
     }
 
     async fn result(&self, id: JobId) -> Document {
@@ -71,12 +71,12 @@ async fn of_many_that_begin_at_once_one_writes() {
     });
     let begun = join_all(begins).await;
     let mut writers = begun.iter().zip(&claims).filter_map(|(begun, claim)| match begun {
-        Begun::Write(writing) => Some((writing, claim)),
+        NextStep::Write(writing) => Some((writing, claim)),
         _ => None,
     });
     let (writing, (writer, writer_fence)) = writers.next().expect("one writes");
     assert!(writers.next().is_none(), "{begun:?}");
-    assert_eq!(begun.iter().filter(|begun| matches!(begun, Begun::Wait)).count(), 19);
+    assert_eq!(begun.iter().filter(|begun| matches!(begun, NextStep::Wait)).count(), 19);
     let jobs = &store.jobs;
     for (job, fence) in claims.iter().filter(|(job, _)| job.id != writer.id) {
         assert_eq!(jobs.wait_for_result(fence, Duration::ZERO).await.expect("an answer"), Held::Done);
@@ -93,7 +93,7 @@ async fn of_many_that_begin_at_once_one_writes() {
     assert_eq!(jobs.commit(writer_fence, &finished).await.expect("an answer"), Held::Done);
     for (job, _) in claims.iter().filter(|(job, _)| job.id != writer.id) {
         let (begun, fence) = store.begun(job.id).await;
-        let Begun::Use(found) = begun else { panic!("{begun:?}") };
+        let NextStep::Use(found) = begun else { panic!("{begun:?}") };
         assert_eq!(*found, finished);
         assert_eq!(jobs.commit(&fence, &found).await.expect("an answer"), Held::Done);
         let job = store.get(job.id).await;
@@ -140,7 +140,7 @@ async fn a_fresh_job_writes_a_newer_result_which_is_shared_from_then_on() {
     let [newer, also] = [store.created(&fresh()).await.id, store.created(&fresh()).await.id];
     let finished = store.work(newer, "s3://bucket/newer.zip").await;
     let (begun, fence) = store.begun(also).await;
-    let Begun::Use(found) = begun else { panic!("{begun:?}") };
+    let NextStep::Use(found) = begun else { panic!("{begun:?}") };
     assert_eq!(*found, finished);
     store.jobs.commit(&fence, &found).await.expect("committed");
     assert_eq!(store.created(&sharing()).await.result_id, Some(newer));
@@ -149,7 +149,7 @@ async fn a_fresh_job_writes_a_newer_result_which_is_shared_from_then_on() {
     assert_eq!(store.get(first).await.state, JobState::Finished, "it keeps its result");
     // Created after the newer result was begun.
     let (begun, _) = store.begun(store.created(&fresh()).await.id).await;
-    assert!(matches!(begun, Begun::Write(_)), "{begun:?}");
+    assert!(matches!(begun, NextStep::Write(_)), "{begun:?}");
     store.space.cleanup().await;
 }
 
@@ -190,7 +190,7 @@ async fn no_job_waits_for_a_worker_that_is_gone() {
     for end in ["given back", "failed", "cancelled", "claimed again", "deleted"] {
         let writer = store.created(&sharing()).await.id;
         let (begun, fence) = store.begun(writer).await;
-        let Begun::Write(writing) = begun else { panic!("{end}: {begun:?}") };
+        let NextStep::Write(writing) = begun else { panic!("{end}: {begun:?}") };
         assert!(store.waits(other).await, "{end}");
         match end {
             "given back" => drop(store.jobs.hand_over(&fence, &failure()).await.expect("given back")),
@@ -229,14 +229,14 @@ async fn a_job_is_committed_with_the_result_of_an_earlier_attempt() {
         let finished = store.finish_result(&job, &fence, &written(URI)).await;
         store.jobs.hand_over(&fence, &failure()).await.expect("given back");
         let (begun, fence) = store.begun(id).await;
-        let Begun::Use(found) = begun else { panic!("{begun:?}") };
+        let NextStep::Use(found) = begun else { panic!("{begun:?}") };
         assert_eq!(*found, finished);
         // So late that its lifetime is over: the commit is refused, and the next claim writes a new
         // result.
         store.tamper_result(id, doc! { "expiresAt": ago(Duration::from_secs(1)) }).await;
         let expired_at = Some(store.get(id).await.created_at);
         let expired = export_store::FinishedResult { expires_at: expired_at, ..*found };
-        assert_eq!(store.jobs.commit(&fence, &expired).await.expect("an answer"), Held::Lost);
+        assert_eq!(store.jobs.commit(&fence, &expired).await.expect("an answer"), Held::ResultExpired);
         store.jobs.hand_over(&fence, &failure()).await.expect("given back");
         store.work(id, "s3://bucket/anew.zip").await;
         assert!(!store.get(id).await.shares_result());
@@ -249,7 +249,7 @@ async fn other_tenants_and_jobs_without_a_key_share_nothing() {
     let store = TestStore::create().await;
     let first = store.created(&sharing()).await.id;
     let (begun, fence) = store.begun(first).await;
-    assert!(matches!(begun, Begun::Write(_)), "{begun:?}");
+    assert!(matches!(begun, NextStep::Write(_)), "{begun:?}");
     let other = || NewJob { tenant: "tenant-7".parse().expect("a tenant"), ..sharing() };
     let off = || NewJob { share_key: None, ..sharing() };
     for new in [other(), off()] {
@@ -261,7 +261,7 @@ async fn other_tenants_and_jobs_without_a_key_share_nothing() {
         let job = store.created(&new).await;
         assert_eq!(job.state, JobState::NotStarted);
         let (begun, _) = store.begun(job.id).await;
-        assert!(matches!(begun, Begun::Write(_)), "{begun:?}");
+        assert!(matches!(begun, NextStep::Write(_)), "{begun:?}");
     }
     store.space.cleanup().await;
 }

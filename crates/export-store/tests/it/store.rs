@@ -11,7 +11,7 @@ use export_core::request::ExportRequest;
 use export_core::result::WrittenResult;
 use export_core::{JobId, Tenant, TimeRange};
 use export_store::{
-    BackOff, Begun, Claim, Created, FinishedResult, Held, JobStore, MongoClient, Written, connect,
+    BackOff, Claim, Created, FinishedResult, Held, JobStore, MongoClient, NextStep, Written, connect,
 };
 use export_testkit::isolation::TestSpace;
 use mongodb::Collection;
@@ -79,7 +79,7 @@ impl TestStore {
         written: &WrittenResult,
     ) -> FinishedResult {
         let begun = self.jobs.begin_result(job, fence).await.expect("an answer");
-        let Begun::Write(writing) = begun else { panic!("not begun: {begun:?}") };
+        let NextStep::Write(writing) = begun else { panic!("not begun: {begun:?}") };
         let finished = self.jobs.finish_result(&writing, written, &progress(100.0), RETENTION).await;
         finished.expect("an answer").expect("still its own")
     }
@@ -202,7 +202,7 @@ pub(crate) fn result(uri: &str) -> ExportResult {
             rows: 1,
             points: 2,
             rejected: 3,
-            csv_bytes: 4,
+            uncompressed_bytes: 4,
             bytes: 5,
             sha256: "6".repeat(64),
             duration_ms: 7,

@@ -81,7 +81,7 @@ impl ResultWriter for FakeWriter {
             rows: 10,
             points: 20,
             rejected: 0,
-            csv_bytes: 100,
+            uncompressed_bytes: 100,
             bytes: 50,
             sha256: String::new(),
             duration_ms: u64::try_from(claimed_at.elapsed().as_millis()).expect("a short time"),

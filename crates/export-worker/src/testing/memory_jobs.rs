@@ -1,5 +1,6 @@
 //! Jobs in memory, under the rules of [`export_core::rules`].
 
+use export_model::applied::{ApplyToJob, Input, Record};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,8 +10,8 @@ use chrono::DateTime;
 use export_core::JobId;
 use export_core::job::{Failure, Fence, Job, JobState, Progress};
 use export_core::result::WrittenResult;
-use export_core::rules::{Input, Record, Transition};
-use export_store::{BackOff, Begun, Claim, Claimability, FinishedResult, Held, StoreError, Writing};
+use export_core::rules::Transition;
+use export_store::{BackOff, Claim, Claimability, FinishedResult, Held, NextStep, StoreError, Writing};
 
 use super::TestClock;
 use super::faults::Faults;
@@ -102,7 +103,7 @@ impl MemoryJobs {
         let StoredJob { record, job } = &jobs[&job_id];
         let fence = Fence { job_id, epoch: record.epoch, owner: record.owner.clone().expect("an owner") };
         let begun = results.begin(job, &fence, self.clock.now_ms(), |_| None).expect("an answer");
-        assert!(matches!(begun, Begun::Write(_)), "{begun:?}");
+        assert!(matches!(begun, NextStep::Write(_)), "{begun:?}");
     }
 
     pub(crate) fn dead_letters(&self) -> Vec<(Vec<u8>, String)> {
@@ -155,7 +156,11 @@ impl MemoryJobs {
         let record = &stored.record;
         let is_held = (record.state, record.epoch, record.owner.as_ref())
             == (JobState::Started, fence.epoch, Some(&fence.owner));
-        if is_held && record.cancel_requested { Held::CancelRequested } else { Held::Lost }
+        match (is_held, record.cancel_requested) {
+            (true, true) => Held::CancelRequested,
+            (true, false) if transition == Transition::Commit => Held::ResultExpired,
+            _ => Held::Lost,
+        }
     }
 
     fn claimability_now(&self, job_id: JobId) -> Claimability {
@@ -193,7 +198,7 @@ impl JobOperations for MemoryJobs {
         self.faults.call("claim", || Ok(self.claim_now(job_id, owner, lease))).await
     }
 
-    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
+    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
         self.faults
             .call("begin_result", || {
                 let State { jobs, results, .. } = &mut *self.state();

@@ -1,5 +1,6 @@
 //! Results in memory, under the rules of [`export_core::rules::result`].
 
+use export_model::applied::{ApplyToResult, ResultInput, ResultRecord};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use chrono::DateTime;
 use export_core::JobId;
 use export_core::job::{Fence, Job, JobState, Progress};
 use export_core::result::{ResultState, WrittenResult, is_void, least_lifetime};
-use export_core::rules::result::{ResultInput, ResultRecord, ResultTransition};
-use export_store::{Begun, FinishedResult, StoreError, Writing};
+use export_core::rules::result::ResultTransition;
+use export_store::{FinishedResult, NextStep, StoreError, Writing};
 
 use super::memory_slots::millis;
 
@@ -50,7 +51,7 @@ impl MemoryResults {
         fence: &Fence,
         now_ms: i64,
         state_and_epoch: impl Fn(JobId) -> Option<(JobState, i64)>,
-    ) -> Result<Begun, StoreError> {
+    ) -> Result<NextStep, StoreError> {
         let input = input(job, fence, now_ms);
         let own = self.0.entry(job.id).or_insert_with(|| StoredResult {
             share_key: job.share_key.clone(),
@@ -59,13 +60,13 @@ impl MemoryResults {
         });
         ResultTransition::Expire.rule().apply(&mut own.record, &input);
         if own.record.as_ref().is_some_and(|record| record.state == ResultState::Finished) {
-            return self.finished(job.id).map(|own| Begun::Use(Box::new(own)));
+            return self.finished(job.id).map(|own| NextStep::Use(Box::new(own)));
         }
         let current = self.find(job.share_key.as_ref(), |record| record.is_current);
         if let Some((id, record)) = current
             && ResultTransition::Share.rule().holds(Some(record), &input)
         {
-            return self.finished(id).map(|current| Begun::Use(Box::new(current)));
+            return self.finished(id).map(|current| NextStep::Use(Box::new(current)));
         }
         let replaces = current.map(|(id, record)| (id.to_string(), record.epoch));
         if let Some((holder, record)) =
@@ -74,7 +75,7 @@ impl MemoryResults {
         {
             let epoch = record.epoch;
             if !is_void(epoch, state_and_epoch(holder)) {
-                return Ok(Begun::Wait);
+                return Ok(NextStep::Wait);
             }
             let seen = ResultInput { epoch, ..input.clone() };
             ResultTransition::Remove.rule().apply(&mut self.0.get_mut(&holder).expect("found").record, &seen);
@@ -82,9 +83,9 @@ impl MemoryResults {
         let own = self.0.get_mut(&job.id).expect("inserted");
         if ResultTransition::Begin.rule().apply(&mut own.record, &input) {
             own.written = None;
-            Ok(Begun::Write(Writing { fence: fence.clone(), replaces }))
+            Ok(NextStep::Write(Writing { fence: fence.clone(), replaces }))
         } else {
-            Ok(Begun::Wait)
+            Ok(NextStep::Wait)
         }
     }
 

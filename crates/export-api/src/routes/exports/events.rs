@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use export_core::JobId;
 use export_core::access::{Principal, Scope};
 use export_core::causes;
 use export_core::job::{Job, JobState};
@@ -89,6 +90,7 @@ pub async fn events(
         newest: Some(job),
         waiting: None,
         position_at: now,
+        job_id,
         subscription,
         _permit: permit,
         state,
@@ -112,6 +114,7 @@ struct Watcher {
     waiting: Option<Job>,
     /// Time of the next check of its queue position.
     position_at: Instant,
+    job_id: JobId,
     subscription: Subscription,
     /// The caller's permit for a stream.
     _permit: StreamPermit,
@@ -184,10 +187,9 @@ impl Watcher {
 
     /// Reads the job. If that fails, the next notification reads it again.
     async fn read_job(&mut self) {
-        let job_id = self.subscription.job_id();
-        match self.state.jobs.get(job_id).await {
+        match self.state.jobs.get(self.job_id).await {
             Ok(found) => self.newest = found,
-            Err(error) => debug!(job.id = %job_id, error = %causes(&error), "cannot read a watched job"),
+            Err(error) => debug!(job.id = %self.job_id, error = %causes(&error), "cannot read a watched job"),
         }
     }
 

@@ -182,7 +182,7 @@ pub(super) mod tests {
                     rows: 0,
                     points: 0,
                     rejected: 0,
-                    csv_bytes: 0,
+                    uncompressed_bytes: 0,
                     bytes: 0,
                     sha256: String::new(),
                     duration_ms: 0,

@@ -211,7 +211,7 @@ mod tests {
             rows: 1,
             points: 1,
             rejected: 0,
-            csv_bytes: 1,
+            uncompressed_bytes: 1,
             bytes: 1,
             sha256: String::new(),
             duration_ms: 1,

@@ -86,7 +86,7 @@ impl RowSink for BatchRows {
     }
 
     #[inline]
-    fn cell(&mut self, column_index: usize, value: Value<'_>) {
+    fn cell(&mut self, column_index: usize, value: Value<&str>) {
         match &mut self.columns[column_index] {
             // Other values were refused before by `Encoder::unfit_columns`.
             Builder::Double(builder) => builder.append_option(as_double(value)),
@@ -123,7 +123,7 @@ pub(super) fn is_numeric(column: &Column) -> bool {
 }
 
 /// The value as a double, where a double holds it exactly.
-fn as_double(value: Value<'_>) -> Option<f64> {
+fn as_double(value: Value<&str>) -> Option<f64> {
     match value {
         Value::Double(value) => Some(value),
         Value::Int(value) => exact_double(value),

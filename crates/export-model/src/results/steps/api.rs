@@ -1,9 +1,10 @@
 //! The API: requests, the dispatcher, cancels and sweepers; and the passing of lifetimes.
 
+use crate::applied::{ApplyToJob, ApplyToResult, Record};
 use export_core::job::JobState;
 use export_core::result::{ResultState, is_void};
+use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
-use export_core::rules::{Record, Transition};
 
 use super::worker::remove;
 use super::{change, input, result_input, shareable};

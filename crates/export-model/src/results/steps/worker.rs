@@ -1,10 +1,11 @@
 //! Workers: claim → look → begin → look again → write → finish → commit, and every way off that
 //! path.
 
+use crate::applied::{ApplyToResult, ResultInput};
 use export_core::job::JobState;
 use export_core::result::{ResultState, is_void};
 use export_core::rules::Transition;
-use export_core::rules::result::{ResultInput, ResultTransition};
+use export_core::rules::result::ResultTransition;
 
 use super::{change, input, result_input, shareable};
 use crate::protocol::EARLIER_MS;
@@ -45,7 +46,7 @@ pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
 }
 
 fn claims(world: &World, index: usize, actions: &mut Vec<Action>) {
-    let is_published = |job: &Option<export_core::rules::Record<u8>>| {
+    let is_published = |job: &Option<crate::applied::Record<u8>>| {
         job.as_ref().is_some_and(|job| job.state == JobState::NotStarted && job.published_at_ms.is_some())
     };
     let published = world.jobs.iter().enumerate().filter(|(_, job)| is_published(job));

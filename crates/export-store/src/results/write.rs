@@ -1,26 +1,32 @@
-//! Begins a result: the next step of a worker that has claimed a job.
+//! Begins and finishes a result: the steps of a worker between the claim of a job and its commit.
 
-use bson::{Bson, DateTime, Document, doc};
-use export_core::job::{Fence, Job, JobState};
-use export_core::result::{ResultState, is_void};
+use std::time::Duration;
+
+use bson::{DateTime, Document, doc};
+use export_core::job::{Fence, Job, JobState, Progress};
+use export_core::result::{ResultState, WrittenResult, is_void};
 use export_core::rules::result::ResultTransition;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
+use export_mongo::documents::set;
 use export_mongo::server_errors::is_duplicate;
-use mongodb::options::ReadConcern;
+use mongodb::Collection;
+use mongodb::options::{FindOptions, ReturnDocument};
 
-use super::rules::{filter, update};
+use super::rules::{changes, filter};
 use super::{FinishedResult, GivenOfResult, read_finished, without_objects};
 use crate::jobs::JobStore;
 use crate::jobs::document::state_of;
 
 /// Attempts to begin a result. An attempt fails if another worker has changed a result of the same
 /// key meanwhile.
-const TRIES: u32 = 8;
+const BEGIN_TRIES: u32 = 8;
+/// Attempts to finish: the first, one after the replaced result was retired, and the rest for
+/// concurrent changes.
+const FINISH_TRIES: u32 = 4;
 
 /// The next step of the holder of a claim.
 #[derive(Debug)]
-pub enum Begun {
+pub enum NextStep {
     /// Write the result that this claim has begun.
     Write(Writing),
     /// Commit with this result: the result of an earlier attempt of the same job, or the current
@@ -43,7 +49,7 @@ pub struct Writing {
 }
 
 /// The results that a claimed job may be able to use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Candidates {
     /// The job's own result.
     own: Option<Document>,
@@ -54,35 +60,35 @@ struct Candidates {
 impl JobStore {
     /// Begins the result of a claimed job, unless a finished result exists for it or another job
     /// writes one.
-    pub async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
-        for _ in 0..TRIES {
+    pub async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
+        for _ in 0..BEGIN_TRIES {
             let candidates = self.load_candidates(job).await?;
             if let Some(result) = self.usable_result(job, &candidates).await? {
-                return Ok(Begun::Use(Box::new(result)));
+                return Ok(NextStep::Use(Box::new(result)));
             }
             if self.insert_writing_result(job, fence).await? {
                 return self.decide_after_begin(job, fence).await;
             }
             if self.is_written_by_another(job).await? {
-                return Ok(Begun::Wait);
+                return Ok(NextStep::Wait);
             }
         }
         // Contended: the job waits, and its next claim looks again. If this claim was lost, giving
         // the job back fails, so nothing changes.
-        Ok(Begun::Wait)
+        Ok(NextStep::Wait)
     }
 
     /// The next step after the job's own WRITING result was inserted. Reads again, now that no
     /// other result of the key can be begun: another worker may have finished one since the last
     /// read.
-    async fn decide_after_begin(&self, job: &Job, fence: &Fence) -> Result<Begun, StoreError> {
+    async fn decide_after_begin(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
         let candidates = Candidates { own: None, ..self.load_candidates(job).await? };
         if let Some(result) = self.usable_result(job, &candidates).await? {
             self.remove_result(&fence.job_id.to_string(), fence.epoch).await?;
-            return Ok(Begun::Use(Box::new(result)));
+            return Ok(NextStep::Use(Box::new(result)));
         }
         let replaces = candidates.current.as_ref().and_then(id_and_epoch);
-        Ok(Begun::Write(Writing { fence: fence.clone(), replaces }))
+        Ok(NextStep::Write(Writing { fence: fence.clone(), replaces }))
     }
 
     /// The job's own result and the current result of its key, read from the primary, where the
@@ -93,24 +99,12 @@ impl JobStore {
         if let Some(key) = &job.share_key {
             filters.push(doc! { "tenant": job.tenant.as_str(), "shareKey": key, "current": true });
         }
-        let results = self.results.clone();
-        let mut found = bounded("look for a job's result", async move {
-            let found = results.find(doc! { "$or": filters }).projection(without_objects());
-            let mut found = found.read_concern(ReadConcern::local()).await?;
-            let mut documents = Vec::new();
-            while found.advance().await? {
-                documents.push(found.deserialize_current()?);
-            }
-            Ok(documents)
-        })
-        .await?;
-        let mut candidates = Candidates::default();
-        if let Some(own) = found.iter().position(|result| result.get_str("_id").is_ok_and(|id| id == own_id))
-        {
-            candidates.own = Some(found.swap_remove(own));
-        }
-        candidates.current = found.pop();
-        Ok(candidates)
+        let (results, options) =
+            (self.results.with_local_reads(), FindOptions::builder().projection(without_objects()).build());
+        let found = results.find("look for a job's result", doc! { "$or": filters }, options).await?;
+        let is_own = |result: &Document| result.get_str("_id").is_ok_and(|id| id == own_id);
+        let (mut own, mut current): (Vec<_>, Vec<_>) = found.into_iter().partition(is_own);
+        Ok(Candidates { own: own.pop(), current: current.pop() })
     }
 
     /// The result that the job can be committed with, if it has one.
@@ -133,12 +127,9 @@ impl JobStore {
         let given = GivenOfResult { fresh_since, ..GivenOfResult::default() };
         let mut is_usable = doc! { "_id": id, "epoch": epoch };
         is_usable.extend(filter(ResultTransition::Share.rule(), &given));
-        let results = self.results.clone();
-        let found = bounded("look for a result to share", async move {
-            let found = results.find_one(is_usable).projection(without_objects());
-            found.read_concern(ReadConcern::local()).await
-        });
-        found.await?.map(read_finished).transpose()
+        let results = self.results.with_local_reads();
+        let found = results.find_one("look for a result to share", is_usable, without_objects()).await?;
+        found.map(read_finished).transpose()
     }
 
     /// Inserts the job's own WRITING result, or changes the result of an earlier attempt into it;
@@ -150,19 +141,14 @@ impl JobStore {
         let given = GivenOfResult { epoch: fence.epoch, owner: &fence.owner, ..GivenOfResult::default() };
         let mut own = doc! { "_id": fence.job_id.to_string() };
         own.extend(filter(rule, &given));
-        let mut change = vec![doc! { "$set": {
-            "tenant": { "$literal": job.tenant.as_str() },
-            "shareKey": job.share_key.as_ref().map_or(Bson::Null, |key| doc! { "$literal": key }.into()),
-        } }];
-        change.extend(update(rule, &given));
-        let results = self.results.clone();
-        bounded("begin a result", async move {
-            match results.update_one(own, change).upsert(true).await {
-                Err(error) if is_duplicate(&error) => Ok(false),
-                outcome => outcome.map(|_| true),
-            }
-        })
-        .await
+        let mut changes = changes(rule, &given);
+        changes.insert("tenant", doc! { "$literal": job.tenant.as_str() });
+        let share_key = job.share_key.as_ref().map(|key| doc! { "$literal": key });
+        changes.insert("shareKey", share_key);
+        match self.results.upsert("begin a result", own, set(changes), doc! { "_id": 1 }).await {
+            Err(error) if is_duplicate(&error) => Ok(false),
+            outcome => outcome.map(|_| true),
+        }
     }
 
     /// Whether another job writes the result of the same key. Removes that result if it is void.
@@ -175,12 +161,10 @@ impl JobStore {
             "state": ResultState::Writing.as_str(),
             "_id": { "$ne": job.id.to_string() },
         };
-        let results = self.results.clone();
-        let found = bounded("look for the result of the same export", async move {
-            let found = results.find_one(writing).projection(doc! { "epoch": 1 });
-            found.read_concern(ReadConcern::local()).await
-        });
-        let Some((id, epoch)) = found.await?.as_ref().and_then(id_and_epoch) else { return Ok(false) };
+        let results = self.results.with_local_reads();
+        let found =
+            results.find_one("look for the result of the same export", writing, doc! { "epoch": 1 }).await?;
+        let Some((id, epoch)) = found.as_ref().and_then(id_and_epoch) else { return Ok(false) };
         if !is_void(epoch, self.state_and_epoch(&id).await?) {
             return Ok(true);
         }
@@ -189,27 +173,69 @@ impl JobStore {
     }
 
     async fn state_and_epoch(&self, job_id: &str) -> Result<Option<(JobState, i64)>, StoreError> {
-        let (jobs, filter) = (self.jobs.clone(), doc! { "_id": job_id });
-        let found = bounded("look at the job of a result", async move {
-            let found = jobs.find_one(filter).projection(doc! { "state": 1, "epoch": 1 });
-            found.read_concern(ReadConcern::local()).await
-        });
+        let (jobs, projection) = (self.jobs.with_local_reads(), doc! { "state": 1, "epoch": 1 });
+        let found = jobs.find_one("look at the job of a result", doc! { "_id": job_id }, projection).await?;
         let state = |job: Document| Ok((state_of(&job)?, job.get_i64("epoch").unwrap_or_default()));
-        found.await?.map(state).transpose()
+        found.map(state).transpose()
+    }
+
+    /// Finishes a result, to be kept for `retention`. From now on other jobs share it. `None` if
+    /// the claim no longer holds the result; then the objects belong to no job.
+    pub async fn finish_result(
+        &self,
+        writing: &Writing,
+        written: &WrittenResult,
+        progress: &Progress,
+        retention: Duration,
+    ) -> Result<Option<FinishedResult>, StoreError> {
+        let Writing { fence, replaces } = writing;
+        let given = GivenOfResult {
+            epoch: fence.epoch,
+            owner: &fence.owner,
+            written: Some((written, progress)),
+            retention,
+            ..GivenOfResult::default()
+        };
+        let id = fence.job_id.to_string();
+        for _ in 0..FINISH_TRIES {
+            match self.change_result(&id, ResultTransition::Finish, &given).await {
+                Ok(Some(finished)) => return read_finished(finished).map(Some),
+                Ok(None) => return self.finished_before(&id, written).await,
+                // A current result still exists: the one that was not fresh enough for this job.
+                Err(error) if is_duplicate(&error) => {
+                    let Some((replaced, epoch)) = replaces else { return Err(error) };
+                    let given = GivenOfResult { epoch: *epoch, ..GivenOfResult::default() };
+                    self.change_result(replaced, ResultTransition::Retire, &given).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Contended("the current result of an export"))
+    }
+
+    /// The driver may have repeated a change after a lost answer: then the first change finished
+    /// the result.
+    async fn finished_before(
+        &self,
+        id: &str,
+        written: &WrittenResult,
+    ) -> Result<Option<FinishedResult>, StoreError> {
+        let filter = doc! { "_id": id, "uri": &written.result.export_uri };
+        let found = self.results.find_one("read a result", filter, without_objects()).await?;
+        found.map(read_finished).transpose()
     }
 
     /// Removes a WRITING result of this epoch, if it still exists.
-    pub(super) async fn remove_result(&self, id: &str, epoch: i64) -> Result<bool, StoreError> {
+    pub(crate) async fn remove_result(&self, id: &str, epoch: i64) -> Result<bool, StoreError> {
         let given = GivenOfResult { epoch, ..GivenOfResult::default() };
         let mut removable = doc! { "_id": id };
         removable.extend(filter(ResultTransition::Remove.rule(), &given));
-        let results = self.results.clone();
-        let removed = bounded("remove a void result", async move { results.delete_one(removable).await });
-        Ok(removed.await?.deleted_count > 0)
+        let remove = |results: Collection<Document>| async move { results.delete_one(removable).await };
+        Ok(self.results.run("remove a void result", remove).await?.deleted_count > 0)
     }
 
     /// Changes one result if the rule holds; returns the document afterwards.
-    pub(super) async fn change_result(
+    async fn change_result(
         &self,
         id: &str,
         transition: ResultTransition,
@@ -218,12 +244,13 @@ impl JobStore {
         let rule = transition.rule();
         let mut changeable = doc! { "_id": id };
         changeable.extend(filter(rule, given));
-        let (results, change) = (self.results.clone(), update(rule, given));
-        bounded("change a result", async move {
-            let changed = results.find_one_and_update(changeable, change).projection(without_objects());
-            changed.return_document(mongodb::options::ReturnDocument::After).await
-        })
-        .await
+        let change = set(changes(rule, given));
+        self.results
+            .run("change a result", |results| async move {
+                let changed = results.find_one_and_update(changeable, change).projection(without_objects());
+                changed.return_document(ReturnDocument::After).await
+            })
+            .await
     }
 }
 

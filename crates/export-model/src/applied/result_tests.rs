@@ -1,5 +1,9 @@
 //! What the rules of results have in common, and the life of one result by the rules.
 
+use ResultState::{Expired, Finished, Writing};
+use ResultTransition::{Begin, Expire, Finish, Remove, Retire, Share};
+use export_core::rules::result::ResultTransition;
+
 use super::*;
 
 fn input(epoch: i64) -> ResultInput<&'static str> {
@@ -17,7 +21,6 @@ fn input(epoch: i64) -> ResultInput<&'static str> {
 
 #[test]
 fn what_a_worker_does_to_its_result_is_fenced_by_the_epoch() {
-    use ResultTransition::{Expire, Share};
     for transition in ResultTransition::ALL {
         let when = transition.rule().when;
         let is_fenced = when.contains(&C::SameEpoch) || when.contains(&C::EarlierClaim);
@@ -39,42 +42,45 @@ fn only_a_finished_result_is_current() {
 #[test]
 fn a_result_is_begun_finished_shared_and_expired() {
     let (mut stored, mut now) = (None, input(1));
-    assert!(BEGIN.apply(&mut stored, &now));
-    assert!(!BEGIN.apply(&mut stored, &now), "the same claim has begun it");
-    assert!(BEGIN.apply(&mut stored, &input(2)), "a later claim begins anew");
-    assert!(!FINISH.apply(&mut stored, &now), "the fence is of the earlier claim");
-    assert!(FINISH.apply(&mut stored, &input(2)));
-    assert!(!BEGIN.apply(&mut stored, &input(3)), "a finished result stays");
-    assert!(!REMOVE.apply(&mut stored, &input(2)), "a finished result stays");
+    assert!(Begin.rule().apply(&mut stored, &now));
+    assert!(!Begin.rule().apply(&mut stored, &now), "the same claim has begun it");
+    assert!(Begin.rule().apply(&mut stored, &input(2)), "a later claim begins anew");
+    assert!(!Finish.rule().apply(&mut stored, &now), "the fence is of the earlier claim");
+    assert!(Finish.rule().apply(&mut stored, &input(2)));
+    assert!(!Begin.rule().apply(&mut stored, &input(3)), "a finished result stays");
+    assert!(!Remove.rule().apply(&mut stored, &input(2)), "a finished result stays");
     let result = stored.as_ref().expect("a result");
     assert_eq!((result.state, result.uri, result.expires_at_ms), (Finished, Some("uri"), Some(1_100)));
-    assert!(SHARE.holds(stored.as_ref(), &now));
+    assert!(Share.rule().holds(stored.as_ref(), &now));
     now.fresh_since_ms = Some(100);
-    assert!(!SHARE.holds(stored.as_ref(), &now), "begun before the job was created, or at the same time");
+    assert!(
+        !Share.rule().holds(stored.as_ref(), &now),
+        "begun before the job was created, or at the same time"
+    );
     now.fresh_since_ms = Some(99);
-    assert!(SHARE.holds(stored.as_ref(), &now));
+    assert!(Share.rule().holds(stored.as_ref(), &now));
     now.now_ms = 1_090;
-    assert!(!SHARE.holds(stored.as_ref(), &now), "too little of its lifetime is left");
-    assert!(!EXPIRE.apply(&mut stored, &now));
+    assert!(!Share.rule().holds(stored.as_ref(), &now), "too little of its lifetime is left");
+    assert!(!Expire.rule().apply(&mut stored, &now));
     now.now_ms = 1_100;
-    assert!(EXPIRE.apply(&mut stored, &now));
+    assert!(Expire.rule().apply(&mut stored, &now));
     let result = stored.as_ref().expect("a result");
     assert_eq!((result.state, result.uri, result.is_current), (Expired, None, false));
-    assert!(BEGIN.apply(&mut stored, &input(3)), "its job is worked on again");
+    assert!(Begin.rule().apply(&mut stored, &input(3)), "its job is worked on again");
     assert_eq!(stored.as_ref().and_then(|result| result.expires_at_ms), None);
-    assert!(REMOVE.apply(&mut stored, &input(3)));
+    assert!(Remove.rule().apply(&mut stored, &input(3)));
     assert_eq!(stored, None);
 }
 
 #[test]
 fn a_result_makes_way_for_the_next() {
     let mut stored = None;
-    BEGIN.apply(&mut stored, &input(1));
-    assert!(!RETIRE.apply(&mut stored, &input(1)), "it is not current");
-    FINISH.apply(&mut stored, &input(1));
-    assert!(!RETIRE.apply(&mut stored, &input(2)), "the caller has seen another");
-    assert!(RETIRE.apply(&mut stored, &input(1)));
-    assert!(!SHARE.holds(stored.as_ref(), &input(1)));
+    Begin.rule().apply(&mut stored, &input(1));
+    assert!(!Retire.rule().apply(&mut stored, &input(1)), "it is not current");
+    Finish.rule().apply(&mut stored, &input(1));
+    assert!(!Retire.rule().apply(&mut stored, &input(2)), "the caller has seen another");
+    assert!(Retire.rule().apply(&mut stored, &input(1)));
+    assert!(!Share.rule().holds(stored.as_ref(), &input(1)));
     assert_eq!(stored.map(|result| (result.state, result.uri)), Some((Finished, Some("uri"))));
 }
 
@@ -82,7 +88,7 @@ fn a_result_makes_way_for_the_next() {
 fn a_result_without_a_share_key_is_never_current() {
     let mut stored = None;
     let alone = ResultInput { has_share_key: false, ..input(1) };
-    BEGIN.apply(&mut stored, &alone);
-    FINISH.apply(&mut stored, &alone);
-    assert!(!SHARE.holds(stored.as_ref(), &alone));
+    Begin.rule().apply(&mut stored, &alone);
+    Finish.rule().apply(&mut stored, &alone);
+    assert!(!Share.rule().holds(stored.as_ref(), &alone));
 }

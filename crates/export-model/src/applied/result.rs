@@ -1,19 +1,72 @@
-//! Rules applied to a [`ResultRecord`] in memory; `None` is a result that does not exist.
+//! Rules of results applied to a [`ResultRecord`] in memory; `None` is a result that does not exist.
 
-use super::{ResultCondition as C, ResultEffect as E, ResultInput, ResultRecord, ResultRule};
-use crate::result::ResultState;
+use export_core::result::ResultState;
+use export_core::rules::result::{ResultCondition as C, ResultEffect as E, ResultRule};
 
-impl ResultRule {
+/// The part of a result that rules look at and change. `N` is the type of owners and addresses:
+/// texts in the database, small numbers in a model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ResultRecord<N> {
+    /// State of the result.
+    pub state: ResultState,
+    /// Epoch of the claim that began it.
+    pub epoch: i64,
+    /// The worker that writes it.
+    pub owner: Option<N>,
+    /// When it was begun, in milliseconds.
+    pub begun_at_ms: i64,
+    /// Its address, while FINISHED.
+    pub uri: Option<N>,
+    /// When its objects may be deleted, in milliseconds; `None`: never, or not finished yet.
+    pub expires_at_ms: Option<i64>,
+    /// Whether it is the current result of its share key.
+    pub is_current: bool,
+}
+
+/// The values that the caller of a transition provides. A rule reads only the values that it
+/// mentions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ResultInput<N> {
+    /// The time, in milliseconds.
+    pub now_ms: i64,
+    /// The epoch of the caller's claim, or of the result that the caller has seen.
+    pub epoch: i64,
+    /// The caller's name.
+    pub owner: N,
+    /// The address of the objects that the caller has written.
+    pub uri: N,
+    /// How long results are kept, in milliseconds.
+    pub retention_ms: i64,
+    /// The shortest remaining lifetime of a result that may be shared, in milliseconds.
+    pub least_lifetime_ms: i64,
+    /// When the caller's job was created, in milliseconds, if it asks for a fresh result.
+    pub fresh_since_ms: Option<i64>,
+    /// Whether the caller's job has a share key.
+    pub has_share_key: bool,
+}
+
+/// A rule of results, applied in memory.
+pub trait ApplyToResult {
     /// Whether the change may happen to this result.
-    pub fn holds<N: PartialEq>(&self, stored: Option<&ResultRecord<N>>, input: &ResultInput<N>) -> bool {
+    fn holds<N: PartialEq>(&self, stored: Option<&ResultRecord<N>>, input: &ResultInput<N>) -> bool;
+
+    /// Makes the change, if it may happen; returns whether it did.
+    fn apply<N: Clone + PartialEq>(
+        &self,
+        stored: &mut Option<ResultRecord<N>>,
+        input: &ResultInput<N>,
+    ) -> bool;
+}
+
+impl ApplyToResult for ResultRule {
+    fn holds<N: PartialEq>(&self, stored: Option<&ResultRecord<N>>, input: &ResultInput<N>) -> bool {
         self.when.iter().all(|condition| match stored {
             Some(result) => is_true(*condition, result, input),
             None => matches!(condition, C::NotFinished | C::EarlierClaim),
         })
     }
 
-    /// Makes the change, if it may happen; returns whether it did.
-    pub fn apply<N: Clone + PartialEq>(
+    fn apply<N: Clone + PartialEq>(
         &self,
         stored: &mut Option<ResultRecord<N>>,
         input: &ResultInput<N>,
@@ -75,3 +128,7 @@ fn change<N: Clone>(effect: E, stored: &mut Option<ResultRecord<N>>, input: &Res
         E::Remove => {}
     }
 }
+
+#[cfg(test)]
+#[path = "result_tests.rs"]
+mod tests;
