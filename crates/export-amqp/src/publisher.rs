@@ -1,6 +1,6 @@
 //! Publishing with confirms.
 
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use export_core::event::Event;
@@ -44,8 +44,14 @@ struct Message {
 pub struct Publisher {
     connector: Connector,
     topology: Topology,
-    open: Arc<Mutex<Option<Open>>>,
-    paused_until: Arc<StdMutex<Option<Instant>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    open: Option<Open>,
+    /// The time before which no connection is attempted, after a failed attempt.
+    paused_until: Option<Instant>,
 }
 
 /// A connection with a channel in confirm mode.
@@ -63,12 +69,7 @@ impl std::fmt::Debug for Publisher {
 impl Publisher {
     /// A publisher that has not connected yet.
     pub fn new(url: SecretString, topology: Topology) -> Self {
-        Self {
-            connector: Connector::new(url, "exports-api"),
-            topology,
-            open: Arc::new(Mutex::new(None)),
-            paused_until: Arc::new(StdMutex::new(None)),
-        }
+        Self { connector: Connector::new(url, "exports-api"), topology, state: Arc::default() }
     }
 
     /// Publishes and waits until the broker has confirmed that a queue stores the message on disk.
@@ -119,8 +120,8 @@ impl Publisher {
             .unwrap_or(Err(AmqpError::TimedOut { operation: "publishing" }));
         if matches!(outcome, Err(AmqpError::Driver { .. } | AmqpError::TimedOut { .. })) {
             // The next call reconnects. If another call holds the lock, it is reconnecting already.
-            if let Ok(mut open) = self.open.try_lock() {
-                *open = None;
+            if let Ok(mut state) = self.state.try_lock() {
+                state.open = None;
             }
         }
         outcome
@@ -149,35 +150,26 @@ impl Publisher {
 
     /// The open channel, or a new one if it does not work.
     async fn channel(&self) -> Result<Channel, AmqpError> {
-        let mut open = self.open.lock().await;
-        if let Some(open) = open.as_ref()
+        let mut state = self.state.lock().await;
+        if let Some(open) = &state.open
             && open.connection.status().connected()
             && open.channel.status().connected()
         {
             return Ok(open.channel.clone());
         }
-        *open = None;
-        if self.paused_until().is_some_and(|until| Instant::now() < until) {
+        state.open = None;
+        if state.paused_until.is_some_and(|until| Instant::now() < until) {
             return Err(AmqpError::BackingOff);
         }
         // Set before the attempt, because an attempt that the timeout cancels has failed too.
-        self.pause_until(Some(Instant::now() + RECONNECT_PAUSE));
+        state.paused_until = Some(Instant::now() + RECONNECT_PAUSE);
         let connected = self.connector.connect().await;
         let connection =
-            connected.inspect_err(|_| self.pause_until(Some(Instant::now() + RECONNECT_PAUSE)))?;
+            connected.inspect_err(|_| state.paused_until = Some(Instant::now() + RECONNECT_PAUSE))?;
         let channel = limited("opening a channel", connection.create_channel()).await?;
         limited("enabling confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        *open = Some(Open { connection, channel: channel.clone() });
-        self.pause_until(None);
+        *state = State { open: Some(Open { connection, channel: channel.clone() }), paused_until: None };
         Ok(channel)
-    }
-
-    fn paused_until(&self) -> Option<Instant> {
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn pause_until(&self, until: Option<Instant>) {
-        *self.paused_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 }
 

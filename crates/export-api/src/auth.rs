@@ -7,11 +7,10 @@
 //! them.
 
 mod key_set;
-mod keys;
 mod tokens;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -20,17 +19,25 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use export_core::access::{Principal, Scope};
 use export_core::causes;
-use export_core::key::ApiKey;
-use export_store::KeyStore;
-use tracing::{Span, debug, warn};
+use export_core::key::{ApiKey, KeyId, StoredKey};
+use export_store::{FoundKey, KeyStore, StoreError};
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{Span, debug, error, warn};
 
-use self::keys::KeyCheck;
 use self::tokens::TokenCheck;
 use crate::config::{AccessSettings, KnownCallers};
 use crate::http::problem::Problem;
 
 /// Interval of the check whether any key exists, while MongoDB is unavailable.
 const KEY_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum number of cached keys, and of cached ids of unknown keys: a few megabytes.
+const MAX_CACHED: u64 = 10_000;
+/// Maximum number of concurrent lookups. It bounds the load that guessed ids cause in MongoDB.
+const MAX_LOOKUPS: usize = 32;
+/// Timeout of the lookup of a key, including the wait for other lookups.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Authenticates callers. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -162,5 +169,85 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         // A route without the middleware answers 401 to everyone: fail closed.
         parts.extensions.get::<Self>().cloned().ok_or_else(Problem::unauthorized)
+    }
+}
+
+/// Authenticates callers by API keys.
+#[derive(Debug)]
+struct KeyCheck {
+    store: KeyStore,
+    /// How long answers are cached. The same for unknown ids, so that response times do not reveal
+    /// which ids exist.
+    max_age: Duration,
+    /// Valid keys, with the end of their validity if that is sooner than `max_age`.
+    valid: Cache<KeyId, (Arc<StoredKey>, Instant)>,
+    /// Ids without a valid key. A separate cache, so that guesses do not evict valid keys.
+    invalid: Cache<KeyId, ()>,
+    lookups: Semaphore,
+}
+
+impl KeyCheck {
+    fn new(store: KeyStore, max_age: Duration) -> Self {
+        Self {
+            store,
+            max_age,
+            valid: Cache::builder().max_capacity(MAX_CACHED).time_to_live(max_age).build(),
+            invalid: Cache::builder().max_capacity(MAX_CACHED).time_to_live(max_age).build(),
+            lookups: Semaphore::new(MAX_LOOKUPS),
+        }
+    }
+
+    /// Whether any key exists.
+    async fn has_any(&self) -> Result<bool, StoreError> {
+        self.store.has_any().await
+    }
+
+    /// The caller that the key belongs to. Unknown, wrong, expired and revoked keys get the same
+    /// answer.
+    async fn principal(&self, text: &str) -> Result<Principal, Problem> {
+        let key: ApiKey = text.parse().map_err(|_| Problem::invalid_credentials())?;
+        let stored = self.stored(key.id()).await?;
+        let stored = stored.filter(|stored| stored.is_of(&key)).ok_or_else(Problem::invalid_credentials)?;
+        Ok(stored.principal())
+    }
+
+    /// The stored key of this id, if it is valid now.
+    async fn stored(&self, id: &KeyId) -> Result<Option<Arc<StoredKey>>, Problem> {
+        let now = Instant::now();
+        if let Some((stored, _)) = self.valid.get(id).filter(|(_, valid_until)| now < *valid_until) {
+            return Ok(Some(stored));
+        }
+        if self.invalid.contains_key(id) {
+            return Ok(None);
+        }
+        let found = timeout(LOOKUP_TIMEOUT, self.look_up(id))
+            .await
+            .map_err(|elapsed| Problem::unavailable(&elapsed))?;
+        // The age of an answer counts from the start of the lookup.
+        match found? {
+            Some(FoundKey { key, good_for }) if good_for != Some(Duration::ZERO) => {
+                let stored = Arc::new(key);
+                let valid_until = now + good_for.map_or(self.max_age, |time| time.min(self.max_age));
+                self.valid.insert(id.clone(), (Arc::clone(&stored), valid_until));
+                Ok(Some(stored))
+            }
+            _ => {
+                self.invalid.insert(id.clone(), ());
+                Ok(None)
+            }
+        }
+    }
+
+    async fn look_up(&self, id: &KeyId) -> Result<Option<FoundKey>, StoreError> {
+        let _permit = self.lookups.acquire().await;
+        match self.store.find(id).await {
+            Err(StoreError::Corrupt(reason)) => {
+                // To the caller the key is invalid; the operator reads the log and creates a new
+                // one.
+                error!(key.id = %id, error = reason, "a stored key is invalid");
+                Ok(None)
+            }
+            found => found,
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::Context as _;
 use export_api::app::App;
-use export_api::config::{Cli, Command, Config};
-use export_observability::{ask_readiness, init_logs, stop_signal};
+use export_api::config::{Cli, Command, HealthCli};
+use export_observability::{healthcheck, init_logs, stop_signal};
 use export_s3::ResultBucket;
 use tokio::net::TcpListener;
 
@@ -23,22 +23,20 @@ async fn main() {
 
 /// Runs the command and returns the exit code.
 async fn run() -> anyhow::Result<i32> {
-    // Handled before the settings are parsed, because the description needs no settings.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "openapi") {
-        return print_openapi().map(|()| 0);
+    // These two are handled before the settings are parsed: they work without the others.
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == "openapi" => return print_openapi().map(|()| 0),
+        Some(argument) if argument == "healthcheck" => {
+            return Ok(healthcheck(export_settings::parse::<HealthCli>().health.admin_addr).await);
+        }
+        _ => {}
     }
     let cli = export_settings::parse::<Cli>();
     match cli.command {
-        Some(Command::Healthcheck) => healthcheck(&cli).await,
+        Some(Command::Healthcheck) => Ok(healthcheck(cli.admin()).await),
         Some(Command::Openapi) => print_openapi().map(|()| 0),
         None => serve(&cli).await.map(|()| 0),
     }
-}
-
-/// Exit code 0 if the service is ready, otherwise 1.
-async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
-    let is_ready = ask_readiness(cli.admin()).await.unwrap_or(false);
-    Ok(i32::from(!is_ready))
 }
 
 /// Prints the `OpenAPI` description, for docs/openapi.json and client generators.
@@ -50,7 +48,7 @@ fn print_openapi() -> anyhow::Result<()> {
 
 async fn serve(cli: &Cli) -> anyhow::Result<()> {
     init_logs(&cli.log)?;
-    let config: Config = cli.resolve()?;
+    let config = cli.resolve()?;
 
     let api = TcpListener::bind(config.http.listen())
         .await

@@ -24,7 +24,7 @@ pub(crate) use job::{Job, JobAnswer, State};
 pub(crate) use options::{ApiArgs, Patience};
 pub(crate) use result::{download, download_interrupted};
 pub(crate) use send::{Call, Client};
-pub(crate) use wait::{wait, wait_interrupted};
+pub(crate) use wait::wait;
 
 /// The exit codes of all commands that call the API, for their `--help`.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 success; 1 failure; 2 wrong flags, settings or request; 3 the export has FAILED, \

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use indicatif::HumanCount;
 use reqwest::Method;
 use serde_json::{Map, Value};
@@ -10,7 +9,7 @@ use uuid::Uuid;
 
 use crate::client::{
     ApiArgs, Call, Client, ClientError, Destination, EXIT_CODES, Job, JobAnswer, Patience, download,
-    download_interrupted, wait, wait_interrupted,
+    download_interrupted, wait,
 };
 use crate::print;
 use crate::request_args::RequestArgs;
@@ -60,7 +59,7 @@ impl Create {
         let destination = destination.transpose()?;
         let is_awaited = self.wait || destination.is_some();
         let client = self.api.client(if is_awaited { Patience::Long } else { Patience::Short })?;
-        let mut signals = Signals::catch().context("cannot handle signals")?;
+        let mut signals = Signals::catch()?;
 
         let key = self.idempotency_key.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         let accepted = signals.unless(self.send(&client, &key), || request_interrupted(&key)).await?;
@@ -78,7 +77,7 @@ impl Create {
             ));
             return Ok(());
         }
-        let ended = signals.unless(wait(&client, id), || wait_interrupted(id)).await?;
+        let ended = wait(&client, &mut signals, id).await?;
         if self.json {
             print::result(&ended.json.to_string())?;
         }

@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use export_core::JobId;
 
 use crate::client::{
     ApiArgs, Call, Destination, EXIT_CODES, JobAnswer, Patience, download, download_interrupted, wait,
-    wait_interrupted,
 };
 use crate::output_path::OutputKind;
 use crate::signals::Signals;
@@ -35,9 +33,9 @@ pub(crate) struct Download {
 impl Download {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Long)?;
-        let mut signals = Signals::catch().context("cannot handle signals")?;
+        let mut signals = Signals::catch()?;
         let found = if self.wait {
-            signals.unless(wait(&client, self.id), || wait_interrupted(self.id)).await?
+            wait(&client, &mut signals, self.id).await?
         } else {
             let id = self.id.to_string();
             let call = Call::get(&["export", &id]);

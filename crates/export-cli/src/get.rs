@@ -1,10 +1,9 @@
 //! `exports get`: shows an export.
 
-use anyhow::Context as _;
 use export_core::JobId;
 use indicatif::{BinaryBytes, HumanCount};
 
-use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, wait, wait_interrupted};
+use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, wait};
 use crate::print::{self, sanitized};
 use crate::signals::Signals;
 
@@ -28,8 +27,8 @@ impl Get {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.client(if self.wait { Patience::Long } else { Patience::Short })?;
         let found = if self.wait {
-            let mut signals = Signals::catch().context("cannot handle signals")?;
-            signals.unless(wait(&client, self.id), || wait_interrupted(self.id)).await?
+            let mut signals = Signals::catch()?;
+            wait(&client, &mut signals, self.id).await?
         } else {
             JobAnswer::of(&client.call(&Call::get(&["export", &self.id.to_string()])).await?)?
         };

@@ -3,9 +3,9 @@
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::client::{ApiArgs, Client, EXIT_CODES, Job, Patience, State};
-use crate::pages::{Page, Pages};
-use crate::print::{self, sanitized};
+use crate::client::{ApiArgs, EXIT_CODES, Job, Patience, State};
+use crate::pages::Pages;
+use crate::print::sanitized;
 use crate::table::Table;
 
 /// Flags of `exports list`.
@@ -34,20 +34,10 @@ impl List {
         let names: Vec<&str> = self.states.iter().map(|state| state.as_str()).collect();
         let states = if names.is_empty() { Vec::new() } else { vec![("state", names.join(","))] };
         let limit = (!self.all).then_some(self.limit);
-        let mut pages = Pages::new(&["export"], states, limit);
-        let mut table = Table::new(&["ID", "STATE", "RANGE", "VEHICLES", "PROGRESS", "CREATED"]);
-        while let Some(page) = next_page(&client, &mut pages).await? {
-            for json in page {
-                if self.json {
-                    print::result(&json.to_string())?;
-                } else {
-                    table.add(row(&Job::deserialize(&json)?));
-                }
-            }
-            for line in table.lines() {
-                print::result(&line)?;
-            }
-        }
+        let pages = Pages::new(&["export"], states, limit);
+        let table = Table::new(&["ID", "STATE", "RANGE", "VEHICLES", "PROGRESS", "CREATED"]);
+        let row = (!self.json).then_some(row as fn(&Value) -> _);
+        let table = pages.print(&client, |page| page.exports, table, row).await?;
         if table.is_empty() && !self.json {
             client.console.note("no exports found");
         }
@@ -55,22 +45,19 @@ impl List {
     }
 }
 
-async fn next_page(client: &Client, pages: &mut Pages) -> anyhow::Result<Option<Vec<Value>>> {
-    pages.next(client, |page: Page| page.exports).await
-}
-
-fn row(job: &Job) -> Vec<String> {
+fn row(json: &Value) -> serde_json::Result<Vec<String>> {
+    let job = Job::deserialize(json)?;
     let vehicles = match &job.vehicles[..] {
         [] => "all".to_owned(),
         [only] => sanitized(only),
         several => several.len().to_string(),
     };
-    vec![
+    Ok(vec![
         job.id.to_string(),
         job.state.as_str().to_owned(),
         job.range(),
         vehicles,
         format!("{:.0} %", job.progress.percent),
         sanitized(&job.created_at),
-    ]
+    ])
 }

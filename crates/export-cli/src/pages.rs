@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::{Call, Client};
+use crate::print;
+use crate::table::Table;
 
 /// Entries per page.
 const PAGE_SIZE: u32 = 100;
@@ -35,10 +37,10 @@ impl Pages {
     }
 
     /// The next entries; `None` at the end of the list or at the limit.
-    pub(crate) async fn next(
+    async fn next(
         &mut self,
         client: &Client,
-        entries: impl Fn(Page) -> Vec<Value>,
+        entries: fn(Page) -> Vec<Value>,
     ) -> anyhow::Result<Option<Vec<Value>>> {
         let limit = self.left.unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
         if self.is_at_end || limit == 0 {
@@ -55,5 +57,28 @@ impl Pages {
             *left = left.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         }
         Ok(Some(entries))
+    }
+
+    /// Prints all pages: each entry as `row` makes it, or without `row` as a line of JSON. Returns the
+    /// table that the rows were added to.
+    pub(crate) async fn print(
+        mut self,
+        client: &Client,
+        entries: fn(Page) -> Vec<Value>,
+        mut table: Table,
+        row: Option<fn(&Value) -> serde_json::Result<Vec<String>>>,
+    ) -> anyhow::Result<Table> {
+        while let Some(page) = self.next(client, entries).await? {
+            for json in page {
+                match row {
+                    Some(row) => table.add(row(&json)?),
+                    None => print::result(&json.to_string())?,
+                }
+            }
+            for line in table.lines() {
+                print::result(&line)?;
+            }
+        }
+        Ok(table)
     }
 }

@@ -4,7 +4,10 @@
 use std::io::{self, Write};
 
 use anyhow::Context as _;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
+
+/// Resolution of a bar that shows a share.
+const STEPS: u32 = 1_000;
 
 /// Standard error, shared by lines and progress bars.
 #[derive(Clone, Debug)]
@@ -31,17 +34,30 @@ impl Console {
         !self.is_quiet && !self.bars.is_hidden()
     }
 
-    /// A bar, hidden where bars are not visible. `template` is in indicatif's syntax.
+    /// A bar of a share, for [`show_share`].
+    pub(crate) fn share_bar(&self) -> ProgressBar {
+        self.bar(STEPS.into(), "{bar:24} {wide_msg}")
+    }
+
+    /// A bar, hidden where bars are not visible, and removed from the terminal when it is dropped.
+    /// `template` is in indicatif's syntax.
     pub(crate) fn bar(&self, length: u64, template: &str) -> ProgressBar {
         if !self.has_bars() {
             return ProgressBar::hidden();
         }
-        let bar = ProgressBar::new(length);
+        let bar = ProgressBar::new(length).with_finish(ProgressFinish::AndClear);
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         self.bars.add(bar)
     }
+}
+
+/// Shows a share, from 0 to 1, and a message on a bar of [`Console::share_bar`].
+pub(crate) fn show_share(bar: &ProgressBar, share: f64, message: String) {
+    bar.set_message(message);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share: 0 to 1")]
+    bar.set_position((share.clamp(0.0, 1.0) * f64::from(STEPS)) as u64);
 }
 
 /// Prints a line on standard error. A failure to write is ignored: the user has closed it.

@@ -68,7 +68,7 @@ impl Provision {
         let rabbitmq_url = self.amqp.resolve()?;
         let topology = Topology::named(&self.amqp.name_prefix).with_retry_rest(self.queues.retry_rest);
         let s3 = self.s3;
-        let retention_days = self.results.retention_days;
+        let retention_days = self.results.result_retention_days;
         let users = Users::find(&self.identities.resolve()?, &mongo.uri, &rabbitmq_url)?;
         let bucket_name = s3.bucket.clone();
         // Before anything that waits, because it fails at once if the region is missing.
@@ -81,24 +81,24 @@ impl Provision {
         let catalog = Catalog::new(&client, &mongo.jobs_database);
         until(deadline, "MongoDB", || catalog.provision()).await?;
         print::result(&format!("collections and indexes of {} are ready", mongo.jobs_database))?;
-        for ServiceUser { service, identity, user } in users.of_mongodb() {
+        for ServiceUser { service, identity, user, .. } in &users.mongodb {
             let Some(user) = user else {
                 print::result(&format!("{service}: no MongoDB user in the settings"))?;
                 continue;
             };
-            let provision = || export_store::provision_user(&client, &mongo.jobs_database, identity, user);
+            let provision = || export_store::provision_user(&client, &mongo.jobs_database, *identity, user);
             until(deadline, "MongoDB", provision).await?;
             print::result(&format!("{service}: MongoDB user {} is ready", user.name()))?;
         }
 
         until(deadline, "RabbitMQ", || topology.provision(&rabbitmq_url)).await?;
         print::result(&format!("exchange {} and queue {} are ready", topology.exchange(), topology.queue()))?;
-        for ServiceUser { service, identity, user } in users.of_rabbitmq() {
-            let Some((management, user)) = user else {
+        for ServiceUser { service, identity, user, .. } in &users.rabbitmq {
+            let Some((management, user)) = users.management.as_ref().zip(user.as_ref()) else {
                 print::result(&format!("{service}: no RabbitMQ user in the settings"))?;
                 continue;
             };
-            let provision = || management.provision_user(&topology, identity, user);
+            let provision = || management.provision_user(&topology, *identity, user);
             until(deadline, "RabbitMQ", provision).await?;
             print::result(&format!("{service}: RabbitMQ user {} is ready", user.name()))?;
         }

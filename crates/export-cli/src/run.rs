@@ -94,7 +94,7 @@ impl Run {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let began_at = Instant::now();
         // Handled from here on, so that a signal cannot end the program while it writes.
-        let mut signals = Signals::catch().context("cannot handle signals")?;
+        let mut signals = Signals::catch()?;
         let work = self.work()?;
         let kind = work.request.output.archive.into();
         let output = Arc::new(StagedOutput::new(&self.output, kind, self.force)?);
@@ -160,9 +160,9 @@ async fn watch(
     let mut working = start(work, output, meter, stop.clone())?;
     let mut progress = Progress::new(console);
     let mut ticks = interval(TICK);
-    let outcome = loop {
+    loop {
         tokio::select! {
-            outcome = &mut working => break ended(outcome),
+            outcome = &mut working => return ended(outcome),
             _ = ticks.tick() => progress.show(meter),
             () = signals.next() => {
                 stop.stop();
@@ -172,12 +172,10 @@ async fn watch(
                         () = signals.next() => Err(Interrupted.into()),
                     }
                 };
-                break timeout(STOP_TIMEOUT, stopping).await.unwrap_or_else(|_| Err(Interrupted.into()));
+                return timeout(STOP_TIMEOUT, stopping).await.unwrap_or_else(|_| Err(Interrupted.into()));
             }
         }
-    };
-    progress.clear();
-    outcome
+    }
 }
 
 type Working = oneshot::Receiver<anyhow::Result<Outcome>>;

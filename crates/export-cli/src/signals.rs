@@ -1,5 +1,6 @@
 //! Signals that end the program.
 
+use anyhow::Context as _;
 use signal_hook::consts::SIGXFSZ;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,7 +15,11 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Installs the handlers.
-    pub(crate) fn catch() -> std::io::Result<Self> {
+    pub(crate) fn catch() -> anyhow::Result<Self> {
+        Self::install().context("cannot handle signals")
+    }
+
+    fn install() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::{ApiArgs, EXIT_CODES, Patience};
-use crate::pages::{Page, Pages};
-use crate::print::{self, sanitized};
+use crate::pages::Pages;
+use crate::print::sanitized;
 use crate::table::Table;
 
 /// Flags of `exports vehicles`.
@@ -44,20 +44,10 @@ impl Vehicles {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Short)?;
         let search = self.search.iter().map(|text| ("search", text.clone())).collect();
-        let mut pages = Pages::new(&["vehicles"], search, None);
-        let mut table = Table::new(&["VEHICLE", "FIRST HOUR", "LAST HOUR", "PARAMETERS"]);
-        while let Some(page) = pages.next(&client, |page: Page| page.vehicles).await? {
-            for json in page {
-                if self.json {
-                    print::result(&json.to_string())?;
-                } else {
-                    table.add(row(&Vehicle::deserialize(&json)?));
-                }
-            }
-            for line in table.lines() {
-                print::result(&line)?;
-            }
-        }
+        let pages = Pages::new(&["vehicles"], search, None);
+        let table = Table::new(&["VEHICLE", "FIRST HOUR", "LAST HOUR", "PARAMETERS"]);
+        let row = (!self.json).then_some(row as fn(&Value) -> _);
+        let table = pages.print(&client, |page| page.vehicles, table, row).await?;
         if table.is_empty() && !self.json {
             client.console.note("no vehicles found");
         }
@@ -65,17 +55,18 @@ impl Vehicles {
     }
 }
 
-fn row(vehicle: &Vehicle) -> Vec<String> {
+fn row(json: &Value) -> serde_json::Result<Vec<String>> {
+    let vehicle = Vehicle::deserialize(json)?;
     let parameters: Vec<&str> = vehicle.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
     let hour = |hour: &Option<Value>| match hour {
         Some(Value::String(text)) => sanitized(text),
         Some(Value::Null) | None => "-".to_owned(),
         Some(other) => other.to_string(),
     };
-    vec![
+    Ok(vec![
         sanitized(&vehicle.name),
         hour(&vehicle.first_hour),
         hour(&vehicle.last_hour),
         sanitized(&parameters.join(", ")),
-    ]
+    ])
 }

@@ -29,9 +29,6 @@ pub enum StoreError {
     /// The write was made, but not confirmed by a majority in time: it may be lost.
     #[error("MongoDB write was not confirmed by a majority in time: {0}")]
     NotDurable(String),
-    /// The operation waited too long in a queue and was not started.
-    #[error("queue timeout: {0}")]
-    Overdue(&'static str),
     /// Concurrent changes kept winning.
     #[error("too much contention: {0}")]
     Contended(&'static str),
@@ -42,10 +39,6 @@ pub enum StoreError {
     /// validator. Permanent: the same write is rejected again.
     #[error("MongoDB rejected the write: {0}")]
     Rejected(String),
-    /// The task or queue of this process that performs the operation has ended, as it does at
-    /// shutdown.
-    #[error("this process is stopping: {0}")]
-    Stopped(&'static str),
     /// A state that the code rules out: a bug of this program.
     #[error("bug: {0}")]
     Bug(&'static str),

@@ -106,9 +106,15 @@ async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>)
     (status, Json(json!({ "ready": is_ready, "reachable": parts })))
 }
 
-/// Asks a running service whether it is ready. For images without a shell, in which the program
-/// itself is the health check.
-pub async fn ask_readiness(admin_address: SocketAddr) -> std::io::Result<bool> {
+/// The exit code of a program's `healthcheck`: 0 if the running service is ready, otherwise 1. For
+/// images without a shell, in which the program itself is the health check.
+pub async fn healthcheck(admin_address: SocketAddr) -> i32 {
+    let is_ready = ask_readiness(admin_address).await.unwrap_or(false);
+    i32::from(!is_ready)
+}
+
+/// Asks a running service whether it is ready.
+async fn ask_readiness(admin_address: SocketAddr) -> std::io::Result<bool> {
     // A service that listens on every address is reachable on the loopback address.
     let mut address = admin_address;
     if address.ip().is_unspecified() {

@@ -5,7 +5,7 @@ mod logs;
 mod metrics;
 mod signals;
 
-pub use health::{Readiness, ask_readiness, serve_health};
+pub use health::{Readiness, healthcheck, serve_health};
 pub use logs::init_logs;
 pub use metrics::{Metrics, init_metrics};
 pub use signals::stop_signal;

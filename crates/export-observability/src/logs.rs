@@ -26,15 +26,15 @@ pub fn init_logs(settings: &LogSettings) -> Result<(), SettingError> {
         name: "LOG_LEVEL",
         expected: "a level such as info, or a filter such as info,export_worker=debug",
     };
-    if !settings.level.split(',').all(is_directive) {
+    if !settings.log_level.split(',').all(is_directive) {
         return Err(WRONG);
     }
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.level)).map_err(|_| WRONG)?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.log_level)).map_err(|_| WRONG)?;
     let is_terminal = std::io::stderr().is_terminal();
     let default = if is_terminal { LogFormat::Pretty } else { LogFormat::Json };
     let filter = filter.and(filter_fn(is_without_secrets));
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines = match settings.format.unwrap_or(default) {
+    let lines = match settings.log_format.unwrap_or(default) {
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
         LogFormat::Pretty => lines.with_ansi(is_terminal).with_filter(filter).boxed(),
     };

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
+use export_core::digest::hex;
 use export_core::manifest::MANIFEST_ENTRY;
 use export_core::result::ResultObject;
 use export_core::sink::Sink;
@@ -33,7 +34,7 @@ use crate::error::S3Error;
 use crate::key::ResultLocation;
 use crate::object::{Upload, put};
 use crate::parts::{Gauge, PartBudget, PartBuffer, PartBytes, PartSizes};
-use crate::stored::{DISCARD_TIMEOUT, Shared, StoredResult, hex};
+use crate::stored::{DISCARD_TIMEOUT, Shared, StoredResult};
 
 /// Lower bound of the requests with content at a time. Small objects use little memory, but each
 /// request takes as long as others.

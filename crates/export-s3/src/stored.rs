@@ -1,6 +1,5 @@
 //! What a sink has stored, and how it is deleted when the export fails.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -115,13 +114,4 @@ impl Shared {
             warn!(%error, object_count = keys.len(), "cannot delete the objects of a failed export; the bucket's lifecycle will delete them");
         }
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
 }

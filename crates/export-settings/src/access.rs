@@ -25,7 +25,7 @@ pub struct AccessArgs {
     /// set `none`, as their ports are bound to 127.0.0.1
     #[arg(
         long,
-        env = "AUTH",
+        env,
         value_name = "MODE",
         default_value = "keys",
         value_parser = one_of(
@@ -53,15 +53,14 @@ pub enum AuthMode {
 pub struct OidcArgs {
     /// Issuer (OIDC) whose tokens are accepted like keys (their claim `iss`), such as
     /// `https://login.example.com/realms/fleet`. It must be https, except on this machine
-    #[arg(id = "oidc_issuer", long = "oidc-issuer", env = "OIDC_ISSUER", value_name = "URL", value_parser = issuer())]
+    #[arg(long = "oidc-issuer", env = "OIDC_ISSUER", value_name = "URL", value_parser = issuer())]
     pub issuer: Option<String>,
     /// Audience that tokens must be made for (their claim `aud`), such as `vehicle-exports`. Needed
     /// with `OIDC_ISSUER`
-    #[arg(id = "oidc_audience", long = "oidc-audience", env = "OIDC_AUDIENCE", value_name = "NAME")]
+    #[arg(long = "oidc-audience", env = "OIDC_AUDIENCE", value_name = "NAME")]
     pub audience: Option<String>,
     /// Signature algorithm of the tokens
     #[arg(
-        id = "oidc_algorithm",
         long = "oidc-algorithm",
         env = "OIDC_ALGORITHM",
         value_name = "NAME",
@@ -74,11 +73,10 @@ pub struct OidcArgs {
     pub algorithm: String,
     /// URL of the issuer's keys, such as `https://login.example.com/realms/fleet/keys`. Without it,
     /// the URL that `<issuer>/.well-known/openid-configuration` names
-    #[arg(id = "oidc_jwks_url", long = "oidc-jwks-url", env = "OIDC_JWKS_URL", value_name = "URL", value_parser = keys_url())]
+    #[arg(long = "oidc-jwks-url", env = "OIDC_JWKS_URL", value_name = "URL", value_parser = keys_url())]
     pub jwks_url: Option<Url>,
     /// Claim that holds the caller's tenant
     #[arg(
-        id = "oidc_tenant_claim",
         long = "oidc-tenant-claim",
         env = "OIDC_TENANT_CLAIM",
         value_name = "NAME",
@@ -89,7 +87,6 @@ pub struct OidcArgs {
     /// Claim that holds a list of patterns, the vehicles that the caller may see. A token without
     /// the claim may see all vehicles
     #[arg(
-        id = "oidc_vehicles_claim",
         long = "oidc-vehicles-claim",
         env = "OIDC_VEHICLES_CLAIM",
         value_name = "NAME",

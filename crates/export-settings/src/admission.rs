@@ -4,8 +4,7 @@ use std::num::NonZeroU32;
 
 use export_core::admission::SizeLimits;
 
-use crate::command::defaults;
-use crate::parser::{number, number_of};
+use crate::parser::{count, number, number_of};
 use crate::value::SettingError;
 
 /// Days from year 1 to year 9999: all that a range can name.
@@ -19,23 +18,11 @@ const MAX: u64 = 1_000_000;
 pub struct AdmissionSettings {
     /// Most waiting jobs of one tenant, that is, jobs that no worker has claimed yet; more are
     /// answered with 429
-    #[arg(
-        long,
-        env = "MAX_QUEUED_PER_TENANT",
-        value_name = "COUNT",
-        default_value = "1000",
-        value_parser = number::<NonZeroU32>(1..=MAX)
-    )]
+    #[arg(long, env, value_name = "COUNT", default_value = "1000", value_parser = count(MAX))]
     pub max_queued_per_tenant: NonZeroU32,
     /// Most waiting jobs of all tenants, at least `MAX_QUEUED_PER_TENANT`; more are answered with
     /// 429
-    #[arg(
-        long,
-        env = "MAX_QUEUED",
-        value_name = "COUNT",
-        default_value = "10000",
-        value_parser = number::<NonZeroU32>(1..=MAX)
-    )]
+    #[arg(long, env, value_name = "COUNT", default_value = "10000", value_parser = count(MAX))]
     pub max_queued: NonZeroU32,
     /// How large an export may be.
     #[command(flatten)]
@@ -48,7 +35,7 @@ pub struct SizeSettings {
     /// Most days of an export's range; more are answered with 422
     #[arg(
         long,
-        env = "MAX_RANGE_DAYS",
+        env,
         value_name = "DAYS",
         default_value = "366",
         value_parser = number_of::<u32>("days", 1..=MAX_DAYS)
@@ -65,13 +52,7 @@ pub struct SizeSettings {
     pub max_vehicles: u32,
     /// Largest export, in vehicles times days, that is `interactive` and so runs before its
     /// tenant's larger ones (`bulk`)
-    #[arg(
-        long,
-        env = "INTERACTIVE_VEHICLE_DAYS",
-        value_name = "COUNT",
-        default_value = "7",
-        value_parser = number::<u32>(1..=MAX)
-    )]
+    #[arg(long, env, value_name = "COUNT", default_value = "7", value_parser = number::<u32>(1..=MAX))]
     pub interactive_vehicle_days: u32,
 }
 
@@ -84,12 +65,6 @@ impl AdmissionSettings {
             return Err(SettingError::Wrong { name: "MAX_QUEUED", expected });
         }
         Ok(())
-    }
-}
-
-impl Default for AdmissionSettings {
-    fn default() -> Self {
-        defaults()
     }
 }
 

@@ -18,14 +18,13 @@ const MAX_PREFIX: usize = 100;
 #[command(next_help_heading = "RabbitMQ")]
 pub struct AmqpArgs {
     /// URL of the broker, such as `amqp://guest:guest@127.0.0.1:5673/%2f`; `amqps://` for TLS
-    #[arg(long, env = "RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub rabbitmq_url: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub rabbitmq_url_file: Option<String>,
     /// Prefix of the names of exchanges and queues. API, workers and `exports provision` must agree
     #[arg(
-        id = "rabbitmq_name_prefix",
         long = "rabbitmq-name-prefix",
         env = "RABBITMQ_NAME_PREFIX",
         value_name = "PREFIX",
@@ -43,12 +42,12 @@ pub struct QueueSettings {
     // waiting jobs cost nothing.
     /// Time that a message waits in the retry queue after a worker could not serve it
     #[arg(
-        id = "retry_rest_ms",
         long = "retry-rest-ms",
         env = "RETRY_REST_MS",
         value_name = "MILLISECONDS",
         default_value = "5000",
-        value_parser = milliseconds(1..=3_600_000)
+        value_parser = milliseconds(1..=3_600_000),
+        hide = true
     )]
     pub retry_rest: Duration,
 }

@@ -24,7 +24,7 @@ pub struct ClientArgs {
     #[arg(
         long,
         visible_alias = "api-url",
-        env = "EXPORTS_API_URL",
+        env,
         hide_env_values = true,
         value_name = "URL",
         default_value = "http://127.0.0.1:3000",
@@ -34,7 +34,7 @@ pub struct ClientArgs {
     /// The caller's key, in a file; the variable `EXPORTS_API_KEY` holds the key itself, such as
     /// `the-key-as-it-was-printed`. It has no flag: everyone on a machine can see the flags of its
     /// programs. Not needed with `AUTH=none`
-    #[arg(long, env = "EXPORTS_API_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub exports_api_key_file: Option<String>,
 }
 

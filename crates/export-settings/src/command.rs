@@ -38,8 +38,7 @@ pub fn parse<P: CommandFactory + FromArgMatches>() -> P {
     })
 }
 
-/// Parses flags alone, without the environment: for tests, and for a group's defaults. The error is
-/// the whole text.
+/// Parses flags alone, without the environment, for tests. The error is the whole text.
 pub fn from_flags<A: Args>(flags: &[&str]) -> Result<A, String> {
     let command = A::augment_args(Command::new("program").no_binary_name(true));
     let command = command.mut_args(|argument| argument.env(Resettable::Reset));
@@ -47,8 +46,8 @@ pub fn from_flags<A: Args>(flags: &[&str]) -> Result<A, String> {
     A::from_arg_matches(&matches).map_err(|error| error.to_string())
 }
 
-/// What all settings of the group are that are not set.
-pub(crate) fn defaults<A: Args>() -> A {
+/// The group where none of its settings is set, for tests.
+pub fn defaults<A: Args>() -> A {
     from_flags(&[]).unwrap_or_else(|error| panic!("a default is wrong: {error}"))
 }
 
@@ -58,14 +57,14 @@ fn print(program: &str, text: &str) {
 }
 
 /// The text of an error that one of our parsers has made; `None` for clap's own errors.
-pub(crate) fn setting_error(error: &clap::Error) -> Option<String> {
+fn setting_error(error: &clap::Error) -> Option<String> {
     let text = error.to_string();
     let text = text.lines().next()?.strip_prefix("error: ")?;
     (error.kind() == ErrorKind::ValueValidation && text.starts_with("setting ")).then(|| text.to_owned())
 }
 
 /// Old names of a setting, as flags: its hidden aliases.
-pub(crate) fn old_flags(argument: &Arg) -> Vec<&str> {
+fn old_flags(argument: &Arg) -> Vec<&str> {
     let visible = argument.get_visible_aliases().unwrap_or_default();
     let all = argument.get_all_aliases().unwrap_or_default();
     all.into_iter().filter(|alias| !visible.contains(alias)).collect()

@@ -11,14 +11,13 @@ pub struct HealthSettings {
     /// Address of health, readiness and metrics; by default port 3001 for the API, 3002 for the
     /// worker
     #[arg(
-        id = "admin_addr",
-        long = "admin-addr",
-        env = "ADMIN_ADDR",
+        long,
+        env,
         value_name = "ADDRESS:PORT",
         default_value = "127.0.0.1:3001",
         value_parser = value::<SocketAddr>("an address such as 127.0.0.1:3001")
     )]
-    pub listen: SocketAddr,
+    pub admin_addr: SocketAddr,
 }
 
 /// The default of the worker, which may run beside an API.

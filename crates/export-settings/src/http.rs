@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::command::defaults;
 use crate::parser::{SettingParser, value};
 
 /// Where the API listens, and under which URL clients reach it.
@@ -12,7 +11,7 @@ pub struct HttpSettings {
     /// IP address that the API listens on
     #[arg(
         long,
-        env = "HOST",
+        env,
         value_name = "ADDRESS",
         default_value = "127.0.0.1",
         value_parser = value::<IpAddr>("an IP address such as 127.0.0.1 or 0.0.0.0")
@@ -21,15 +20,15 @@ pub struct HttpSettings {
     /// Port that the API listens on; 0 takes a free one
     #[arg(
         long,
-        env = "PORT",
+        env,
         value_name = "PORT",
         default_value = "3000",
-        value_parser = SettingParser::new("a port from 0 to 65535", |text| text.parse::<u16>().ok())
+        value_parser = value::<u16>("a port from 0 to 65535")
     )]
     pub port: u16,
     /// URL that clients put before `/export`, such as `https://exports.example.com`; `Location`
     /// headers begin with it. Without it, `Location` is a path
-    #[arg(long, env = "PUBLIC_BASE_URL", value_name = "URL", value_parser = base_url())]
+    #[arg(long, env, value_name = "URL", value_parser = base_url())]
     pub public_base_url: Option<String>,
 }
 
@@ -37,12 +36,6 @@ impl HttpSettings {
     /// The address and the port that the API listens on.
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
-    }
-}
-
-impl Default for HttpSettings {
-    fn default() -> Self {
-        defaults()
     }
 }
 

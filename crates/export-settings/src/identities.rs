@@ -19,107 +19,109 @@ pub struct IdentityArgs {
     /// The API's `MONGODB_URI`, such as
     /// `mongodb://exports-api:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the API gets
     /// no MongoDB user
-    #[arg(long, env = "API_MONGODB_URI", hide_env_values = true, value_name = "URI")]
+    #[arg(long, env, hide_env_values = true, value_name = "URI")]
     pub api_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "API_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub api_mongodb_uri_file: Option<String>,
     /// The worker's `MONGODB_URI`, such as
     /// `mongodb://exports-worker:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the worker
     /// gets no user for the jobs
-    #[arg(long, env = "WORKER_MONGODB_URI", hide_env_values = true, value_name = "URI")]
+    #[arg(long, env, hide_env_values = true, value_name = "URI")]
     pub worker_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "WORKER_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub worker_mongodb_uri_file: Option<String>,
     /// The worker's `SOURCE_MONGODB_URI`, such as
     /// `mongodb://exports-source:password@127.0.0.1:27117/?replicaSet=rs0`. Without it, the worker
     /// gets no user for the vehicles
-    #[arg(long, env = "WORKER_SOURCE_MONGODB_URI", hide_env_values = true, value_name = "URI")]
+    #[arg(long, env, hide_env_values = true, value_name = "URI")]
     pub worker_source_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "WORKER_SOURCE_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub worker_source_mongodb_uri_file: Option<String>,
     /// The API's `RABBITMQ_URL`, such as `amqp://exports-api:password@127.0.0.1:5673/%2f`. Without
     /// it, the API gets no RabbitMQ user
-    #[arg(long, env = "API_RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub api_rabbitmq_url: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "API_RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub api_rabbitmq_url_file: Option<String>,
     /// The worker's `RABBITMQ_URL`, such as `amqp://exports-worker:password@127.0.0.1:5673/%2f`.
     /// Without it, the worker gets no RabbitMQ user
-    #[arg(long, env = "WORKER_RABBITMQ_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub worker_rabbitmq_url: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "WORKER_RABBITMQ_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub worker_rabbitmq_url_file: Option<String>,
     /// RabbitMQ's management API, such as `http://127.0.0.1:15673`, which creates the RabbitMQ
     /// users. Needed with the two before; signs in as the administrator of `RABBITMQ_URL`, unless
     /// it names one
-    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub rabbitmq_management_url: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub rabbitmq_management_url_file: Option<String>,
 }
 
 /// The services' connection strings, if they are given.
 #[derive(Clone, Debug)]
 pub struct IdentitySettings {
-    /// The API's, for the jobs.
-    pub api_mongodb_uri: Option<SecretString>,
-    /// The worker's, for the jobs.
-    pub worker_mongodb_uri: Option<SecretString>,
-    /// The worker's, for the vehicles.
-    pub worker_source_mongodb_uri: Option<SecretString>,
-    /// The API's.
-    pub api_rabbitmq_url: Option<SecretString>,
-    /// The worker's.
-    pub worker_rabbitmq_url: Option<SecretString>,
+    /// Of MongoDB: the API's and the worker's for the jobs, and the worker's for the vehicles.
+    pub mongodb: [Identity; 3],
+    /// Of RabbitMQ: the API's and the worker's.
+    pub rabbitmq: [Identity; 2],
     /// The management API that creates RabbitMQ's users; given whenever one of them is.
     pub rabbitmq_management_url: Option<SecretString>,
+}
+
+/// A connection string that names a service's user.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The setting that it is from.
+    pub setting: &'static str,
+    /// The connection string, if it is given.
+    pub uri: Option<SecretString>,
+}
+
+impl Identity {
+    fn read(
+        setting: &'static str,
+        value: Option<&SecretString>,
+        file: Option<&String>,
+        check: fn(&'static str, SecretString) -> Result<SecretString, SettingError>,
+    ) -> Result<Self, SettingError> {
+        let uri = secret(setting, value, file)?.map(|uri| check(setting, uri)).transpose()?;
+        Ok(Self { setting, uri })
+    }
 }
 
 impl IdentityArgs {
     /// Checks the settings, except for the users in them: the crates that connect know how to find
     /// those.
     pub fn resolve(&self) -> Result<IdentitySettings, SettingError> {
-        let mongodb = |name, value: &Option<SecretString>, file: &Option<String>| {
-            secret(name, value.as_ref(), file.as_ref())?.map(|uri| connection_string(name, uri)).transpose()
-        };
-        let rabbitmq = |name, value: &Option<SecretString>, file: &Option<String>| {
-            secret(name, value.as_ref(), file.as_ref())?.map(|url| broker_url(name, url)).transpose()
-        };
-        let settings = IdentitySettings {
-            api_mongodb_uri: mongodb("API_MONGODB_URI", &self.api_mongodb_uri, &self.api_mongodb_uri_file)?,
-            worker_mongodb_uri: mongodb(
-                "WORKER_MONGODB_URI",
-                &self.worker_mongodb_uri,
-                &self.worker_mongodb_uri_file,
-            )?,
-            worker_source_mongodb_uri: mongodb(
-                "WORKER_SOURCE_MONGODB_URI",
-                &self.worker_source_mongodb_uri,
-                &self.worker_source_mongodb_uri_file,
-            )?,
-            api_rabbitmq_url: rabbitmq(
-                "API_RABBITMQ_URL",
-                &self.api_rabbitmq_url,
-                &self.api_rabbitmq_url_file,
-            )?,
-            worker_rabbitmq_url: rabbitmq(
-                "WORKER_RABBITMQ_URL",
-                &self.worker_rabbitmq_url,
-                &self.worker_rabbitmq_url_file,
-            )?,
-            rabbitmq_management_url: self.management_url()?,
-        };
-        let has_user = settings.api_rabbitmq_url.is_some() || settings.worker_rabbitmq_url.is_some();
-        if has_user && settings.rabbitmq_management_url.is_none() {
+        let (api, api_file) = (self.api_mongodb_uri.as_ref(), self.api_mongodb_uri_file.as_ref());
+        let (worker, worker_file) = (self.worker_mongodb_uri.as_ref(), self.worker_mongodb_uri_file.as_ref());
+        let source = self.worker_source_mongodb_uri.as_ref();
+        let source_file = self.worker_source_mongodb_uri_file.as_ref();
+        let mongodb = [
+            Identity::read("API_MONGODB_URI", api, api_file, connection_string)?,
+            Identity::read("WORKER_MONGODB_URI", worker, worker_file, connection_string)?,
+            Identity::read("WORKER_SOURCE_MONGODB_URI", source, source_file, connection_string)?,
+        ];
+        let (api, api_file) = (self.api_rabbitmq_url.as_ref(), self.api_rabbitmq_url_file.as_ref());
+        let (worker, worker_file) =
+            (self.worker_rabbitmq_url.as_ref(), self.worker_rabbitmq_url_file.as_ref());
+        let rabbitmq = [
+            Identity::read("API_RABBITMQ_URL", api, api_file, broker_url)?,
+            Identity::read("WORKER_RABBITMQ_URL", worker, worker_file, broker_url)?,
+        ];
+        let rabbitmq_management_url = self.management_url()?;
+        let has_user = rabbitmq.iter().any(|identity| identity.uri.is_some());
+        if has_user && rabbitmq_management_url.is_none() {
             return Err(SettingError::Missing { name: MANAGEMENT, expected: MANAGEMENT_EXPECTED });
         }
-        Ok(settings)
+        Ok(IdentitySettings { mongodb, rabbitmq, rabbitmq_management_url })
     }
 
     fn management_url(&self) -> Result<Option<SecretString>, SettingError> {
@@ -159,6 +161,7 @@ mod tests {
     #[test]
     fn nothing_is_needed() {
         let settings = IdentityArgs::default().resolve().expect("nothing");
-        assert!(settings.api_mongodb_uri.is_none() && settings.rabbitmq_management_url.is_none());
+        assert!(settings.mongodb.iter().all(|identity| identity.uri.is_none()));
+        assert!(settings.rabbitmq_management_url.is_none());
     }
 }

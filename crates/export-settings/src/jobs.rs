@@ -3,8 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::command::defaults;
-use crate::parser::{number, one_of, seconds};
+use crate::parser::{count, one_of, seconds};
 use crate::retry::RetrySettings;
 
 /// How jobs are accepted and kept going.
@@ -17,7 +16,7 @@ pub struct JobSettings {
     #[arg(
         long,
         alias = "coalesce",
-        env = "SHARE_RESULTS",
+        env,
         value_name = "on|off",
         default_value = "on",
         value_parser = one_of("on or off", &[("on", true), ("off", false)]),
@@ -25,13 +24,7 @@ pub struct JobSettings {
     )]
     pub share_results: bool,
     /// Attempts after which a job is FAILED. A job keeps the number it was accepted with
-    #[arg(
-        long,
-        env = "MAX_ATTEMPTS",
-        value_name = "COUNT",
-        default_value = "5",
-        value_parser = number::<NonZeroU32>(1..=1_000)
-    )]
+    #[arg(long, env, value_name = "COUNT", default_value = "5", value_parser = count(1_000))]
     pub max_attempts: NonZeroU32,
     /// Time after which the API publishes the message of a waiting job again, in case the queue was
     /// lost; it doubles with each repeat, up to an hour. Only a few jobs are in the queue at a time
@@ -41,7 +34,8 @@ pub struct JobSettings {
         env = "REPUBLISH_AFTER_SECONDS",
         value_name = "SECONDS",
         default_value = "120",
-        value_parser = seconds(1..=86_400)
+        value_parser = seconds(1..=86_400),
+        hide = true
     )]
     pub queue_age: Duration,
     /// How long jobs of lost workers wait.
@@ -57,24 +51,6 @@ pub struct DispatchSettings {
     // other tenants.
     /// Most exports of one tenant that may run at a time; its other exports wait. Keep it below
     /// `MAX_RUNNING_EXPORTS`: the difference is left for the other tenants
-    #[arg(
-        long,
-        env = "MAX_RUNNING_PER_TENANT",
-        value_name = "COUNT",
-        default_value = "12",
-        value_parser = number::<NonZeroU32>(1..=100_000)
-    )]
+    #[arg(long, env, value_name = "COUNT", default_value = "12", value_parser = count(100_000))]
     pub max_running_per_tenant: NonZeroU32,
-}
-
-impl Default for JobSettings {
-    fn default() -> Self {
-        defaults()
-    }
-}
-
-impl Default for DispatchSettings {
-    fn default() -> Self {
-        defaults()
-    }
 }

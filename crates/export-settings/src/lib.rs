@@ -1,14 +1,19 @@
 //! Every setting of the programs, declared once.
 //!
 //! **Declaration.** A setting is one field of a struct that derives [`clap::Args`]: the doc comment
-//! is its help, and the attributes say flag, environment variable, default and, as `value_parser`,
-//! the type and the bounds (see [`parser`]). `hide_env_values` marks a secret. A hidden `alias` is
-//! an old name that is still accepted, as a flag and as a variable. A setting without a default
-//! names an example in its help: "such as `…`".
+//! is its help, its name is that of the flag and of the environment variable, and the attributes say
+//! the default and, as `value_parser`, the type and the bounds (see [`parser`]). `long` and `env`
+//! give another name where the field has none of its group or its unit. `hide_env_values` marks a
+//! secret. A hidden `alias` is an old name that is still accepted, as a flag and as a variable. A
+//! setting without a default names an example in its help: "such as `…`".
+//!
+//! **What only tests change** is no setting: a field with `skip` is a constant for the programs, and
+//! tests construct the struct with another value. A few fault tests run the programs themselves;
+//! what those need is hidden (`hide`) from help, `.env.example` and SETUP.md.
 //!
 //! **What follows from it.** Parsing ([`parse`]), `--help`, the errors, `.env.example` and the
-//! table in SETUP.md ([`mod@reference`]). The test `reference` writes the two files anew when
-//! `UPDATE_SETTINGS=1` is set.
+//! table in SETUP.md. The test `reference` writes the two files anew when `UPDATE_SETTINGS=1` is
+//! set.
 //!
 //! **Errors.** A setting that is missing or wrong gives an error that names the setting and says
 //! what is expected. It never repeats the value, because the value may be a secret that was pasted
@@ -31,7 +36,6 @@ pub mod log;
 pub mod mongo;
 pub mod parser;
 pub mod reading;
-pub mod reference;
 pub mod results;
 pub mod retry;
 pub mod s3;
@@ -39,6 +43,6 @@ mod value;
 pub mod webhooks;
 pub mod worker;
 
-pub use command::{from_flags, parse};
+pub use command::{defaults, from_flags, parse};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use value::{SettingError, optional, secret};

@@ -10,24 +10,22 @@ pub struct LogSettings {
     /// filter such as `info,export_worker=debug`
     // A filter in the syntax of tracing's `EnvFilter`, which checks it.
     #[arg(
-        id = "log_level",
-        long = "log-level",
-        env = "LOG_LEVEL",
+        long,
+        env,
         value_name = "LEVEL",
         default_value = "info",
         value_parser = text("a level or a filter", |_| true)
     )]
-    pub level: String,
+    pub log_level: String,
     /// Format of log lines, such as `json`; or `pretty`. Without it, `pretty` on a terminal and
     /// `json` elsewhere
     #[arg(
-        id = "log_format",
-        long = "log-format",
-        env = "LOG_FORMAT",
+        long,
+        env,
         value_name = "FORMAT",
         value_parser = one_of("pretty or json", &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)])
     )]
-    pub format: Option<LogFormat>,
+    pub log_format: Option<LogFormat>,
 }
 
 /// How a log line is written.

@@ -15,19 +15,13 @@ const MAX_NAME_BYTES: usize = 63;
 pub struct MongoArgs {
     /// Connection string of the jobs' database (and of the vehicles, without `SOURCE_MONGODB_URI`),
     /// such as `mongodb://127.0.0.1:27117/?replicaSet=rs0`
-    #[arg(long, env = "MONGODB_URI", hide_env_values = true, value_name = "URI")]
+    #[arg(long, env, hide_env_values = true, value_name = "URI")]
     pub mongodb_uri: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub mongodb_uri_file: Option<String>,
     /// Database of the jobs
-    #[arg(
-        long,
-        env = "JOBS_DATABASE",
-        value_name = "NAME",
-        default_value = "exports",
-        value_parser = database_name()
-    )]
+    #[arg(long, env, value_name = "NAME", default_value = "exports", value_parser = database_name())]
     pub jobs_database: String,
 }
 
@@ -57,19 +51,13 @@ impl MongoArgs {
 pub struct SourceArgs {
     /// Connection string of the vehicles' databases, if they are elsewhere than the jobs, such as
     /// `mongodb://127.0.0.1:27117/?replicaSet=rs0`. `exports run` needs it, or `--dump`
-    #[arg(long, env = "SOURCE_MONGODB_URI", hide_env_values = true, value_name = "URI")]
+    #[arg(long, env, hide_env_values = true, value_name = "URI")]
     pub source_mongodb_uri: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "SOURCE_MONGODB_URI_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub source_mongodb_uri_file: Option<String>,
     /// Prefix of the names of the vehicles' databases
-    #[arg(
-        long,
-        env = "VEHICLE_DATABASE_PREFIX",
-        value_name = "PREFIX",
-        default_value = "vehicle_",
-        value_parser = database_name()
-    )]
+    #[arg(long, env, value_name = "PREFIX", default_value = "vehicle_", value_parser = database_name())]
     pub vehicle_database_prefix: String,
 }
 

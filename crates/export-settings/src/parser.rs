@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::{Debug, Display};
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -101,6 +102,11 @@ pub fn number<T: FromStr + 'static>(bounds: RangeInclusive<u64>) -> SettingParse
     within("a number", bounds)
 }
 
+/// A number from 1 to `max`.
+pub fn count(max: u64) -> SettingParser<NonZeroU32> {
+    number(1..=max)
+}
+
 /// A number of things such as `days`, within bounds.
 pub fn number_of<T: FromStr + 'static>(things: &str, bounds: RangeInclusive<u64>) -> SettingParser<T> {
     within(format!("a number of {things}"), bounds)
@@ -130,7 +136,6 @@ fn within<T: FromStr + 'static>(what: impl Display, bounds: RangeInclusive<u64>)
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
 
     use super::*;
 

@@ -19,7 +19,6 @@ pub struct ReadingSettings {
     /// Most reads of the vehicles' databases at a time, over all exports of a worker. The worker
     /// uses fewer while the databases answer slowly
     #[arg(
-        id = "source_max_reads",
         long = "source-max-reads",
         alias = "source-max-cursors",
         env = "SOURCE_MAX_READS",
@@ -31,7 +30,6 @@ pub struct ReadingSettings {
     /// Most bytes per second that a worker reads from the vehicles' databases, such as `20000000`.
     /// Without it, no limit
     #[arg(
-        id = "source_max_bytes_per_second",
         long = "source-max-bytes-per-second",
         env = "SOURCE_MAX_BYTES_PER_SECOND",
         value_name = "BYTES",
@@ -42,7 +40,6 @@ pub struct ReadingSettings {
     /// says. Servers other than the primary lag behind by up to two minutes, so exports of the
     /// newest hour may lack its end
     #[arg(
-        id = "source_read_preference",
         long = "source-read-preference",
         env = "SOURCE_READ_PREFERENCE",
         value_name = "MODE",

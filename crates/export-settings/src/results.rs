@@ -14,12 +14,11 @@ pub struct ResultSettings {
     /// removes the file, also of jobs that ended before this number was changed. Workers and
     /// `exports provision`, which sets the bucket's rule, must agree
     #[arg(
-        id = "result_retention_days",
-        long = "result-retention-days",
-        env = "RESULT_RETENTION_DAYS",
+        long,
+        env,
         value_name = "DAYS",
         default_value = "7",
         value_parser = number_of::<NonZeroU32>("days", 1..=3_650)
     )]
-    pub retention_days: NonZeroU32,
+    pub result_retention_days: NonZeroU32,
 }

@@ -2,10 +2,14 @@
 
 use export_core::job::RetryPolicy;
 
-use crate::parser::number_of;
+use crate::parser::{SettingParser, number_of};
 
 /// A day.
 const MAX_WAIT_MS: u64 = 86_400_000;
+
+fn wait() -> SettingParser<u64> {
+    number_of("milliseconds", 1..=MAX_WAIT_MS)
+}
 
 /// Bounds of the waits between attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
@@ -13,30 +17,15 @@ const MAX_WAIT_MS: u64 = 86_400_000;
 pub struct RetrySettings {
     /// Upper bound of the wait before a failed job's second attempt. The wait is random below the
     /// bound, which doubles with each attempt
-    #[arg(
-        id = "retry_first_wait_ms",
-        long = "retry-first-wait-ms",
-        env = "RETRY_FIRST_WAIT_MS",
-        value_name = "MILLISECONDS",
-        default_value = "2000",
-        value_parser = number_of::<u64>("milliseconds", 1..=MAX_WAIT_MS)
-    )]
-    pub first_wait_ms: u64,
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "2000", value_parser = wait(), hide = true)]
+    pub retry_first_wait_ms: u64,
     /// Upper bound of every wait between attempts
-    #[arg(
-        id = "retry_longest_wait_ms",
-        long = "retry-longest-wait-ms",
-        env = "RETRY_LONGEST_WAIT_MS",
-        value_name = "MILLISECONDS",
-        default_value = "300000",
-        value_parser = number_of::<u64>("milliseconds", 1..=MAX_WAIT_MS)
-    )]
-    pub longest_wait_ms: u64,
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "300000", value_parser = wait(), hide = true)]
+    pub retry_longest_wait_ms: u64,
 }
 
 impl From<RetrySettings> for RetryPolicy {
     fn from(settings: RetrySettings) -> Self {
-        let RetrySettings { first_wait_ms, longest_wait_ms } = settings;
-        Self { first_wait_ms, longest_wait_ms }
+        Self { first_wait_ms: settings.retry_first_wait_ms, longest_wait_ms: settings.retry_longest_wait_ms }
     }
 }

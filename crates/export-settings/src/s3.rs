@@ -12,7 +12,6 @@ pub const AWS_HELP: &str = "S3's region, credentials and endpoint are those of e
 pub struct S3Settings {
     /// Name of the result bucket, such as `exports`
     #[arg(
-        id = "s3_bucket",
         long = "s3-bucket",
         env = "S3_BUCKET",
         value_name = "NAME",
@@ -23,7 +22,6 @@ pub struct S3Settings {
     pub bucket: String,
     /// Prefix of the results' keys
     #[arg(
-        id = "s3_key_prefix",
         long = "s3-key-prefix",
         env = "S3_KEY_PREFIX",
         value_name = "PREFIX",
@@ -34,7 +32,6 @@ pub struct S3Settings {
     /// `true` for S3 servers that have no host name per bucket, as most other than AWS: the bucket
     /// goes into the path
     #[arg(
-        id = "s3_force_path_style",
         long = "s3-force-path-style",
         env = "S3_FORCE_PATH_STYLE",
         value_name = "BOOL",
@@ -46,7 +43,6 @@ pub struct S3Settings {
     /// Endpoint in download links, such as `https://s3.example.com`, if clients reach S3 under
     /// another name than the services. Without it, the services' endpoint
     #[arg(
-        id = "s3_public_endpoint_url",
         long = "s3-public-endpoint-url",
         env = "S3_PUBLIC_ENDPOINT_URL",
         value_name = "URL",
@@ -56,7 +52,6 @@ pub struct S3Settings {
     /// Whether the content of uploads is signed: `auto` (over http only), `always` or `never`. Its
     /// CRC-32 is always sent and checked
     #[arg(
-        id = "s3_payload_signing",
         long = "s3-payload-signing",
         env = "S3_PAYLOAD_SIGNING",
         value_name = "WHEN",

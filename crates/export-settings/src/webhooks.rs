@@ -18,10 +18,10 @@ pub const KEY_EXPECTED: &str = "base64 of at least 32 random bytes, as `openssl 
 pub struct SigningKeyArgs {
     /// Key from which each tenant's secret is derived: base64 of at least 32 random bytes, such as
     /// `<what openssl rand -base64 32 prints>`. Without it, jobs may have no `webhookUrl`
-    #[arg(long, env = "WEBHOOK_SIGNING_KEY", hide_env_values = true, value_name = "BASE64")]
+    #[arg(long, env, hide_env_values = true, value_name = "BASE64")]
     pub webhook_signing_key: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "WEBHOOK_SIGNING_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub webhook_signing_key_file: Option<String>,
 }
 
@@ -34,32 +34,26 @@ pub struct WebhookArgs {
     pub key: SigningKeyArgs,
     /// Signing key that was used before, such as `<the key before it>`. It signs too, while
     /// receivers change to their new secrets
-    #[arg(long, env = "WEBHOOK_SIGNING_KEY_PREVIOUS", hide_env_values = true, value_name = "BASE64")]
+    #[arg(long, env, hide_env_values = true, value_name = "BASE64")]
     pub webhook_signing_key_previous: Option<SecretString>,
     /// File that holds it instead
-    #[arg(long, env = "WEBHOOK_SIGNING_KEY_PREVIOUS_FILE", hide_env_values = true, value_name = "FILE")]
+    #[arg(long, env, hide_env_values = true, value_name = "FILE")]
     pub webhook_signing_key_previous_file: Option<String>,
     /// Whether webhooks may go over http, where everyone on the way can read them
     #[arg(
-        id = "webhook_allow_http",
-        long = "webhook-allow-http",
-        env = "WEBHOOK_ALLOW_HTTP",
+        long,
+        env,
         value_name = "BOOLEAN",
         default_value = "false",
         value_parser = value::<bool>("true or false"),
         action = clap::ArgAction::Set
     )]
-    pub allow_http: bool,
+    pub webhook_allow_http: bool,
     /// Networks that are not public and that webhooks may go to all the same, separated by commas,
     /// such as `10.1.0.0/16,fd00::/8`. Everyone who may create exports can make the API send
     /// requests there. Without it, none
-    #[arg(
-        id = "webhook_allowed_networks",
-        long = "webhook-allowed-networks",
-        env = "WEBHOOK_ALLOWED_NETWORKS",
-        value_name = "NETWORKS"
-    )]
-    pub allowed_networks: Option<String>,
+    #[arg(long, env, value_name = "NETWORKS")]
+    pub webhook_allowed_networks: Option<String>,
 }
 
 impl SigningKeyArgs {

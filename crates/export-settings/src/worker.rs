@@ -3,8 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use crate::command::defaults;
-use crate::parser::{SettingParser, number, seconds};
+use crate::parser::{SettingParser, count, number, seconds};
 
 /// A tebibyte.
 const MAX_BUDGET_MIB: usize = 1 << 20;
@@ -12,7 +11,7 @@ const MAX_BUDGET_MIB: usize = 1 << 20;
 pub const BUDGET_EXPECTED: &str =
     "a number of MiB, at least 16 for each export at a time (WORKER_CONCURRENCY)";
 /// Nice values run from 0 to here.
-const MAX_NICE: u8 = 19;
+const MAX_NICE: u64 = 19;
 
 /// How much a worker does, and how long it holds a job.
 #[derive(Clone, Debug, clap::Args)]
@@ -20,32 +19,19 @@ const MAX_NICE: u8 = 19;
 pub struct WorkerSettings {
     // At most 256: each export takes two threads and its buffers.
     /// Exports at a time in one worker; also the AMQP prefetch
-    #[arg(
-        id = "worker_concurrency",
-        long = "worker-concurrency",
-        env = "WORKER_CONCURRENCY",
-        value_name = "COUNT",
-        default_value = "2",
-        value_parser = number::<NonZeroU16>(1..=256)
-    )]
-    pub concurrency: NonZeroU16,
+    #[arg(long, env, value_name = "COUNT", default_value = "2", value_parser = number::<NonZeroU16>(1..=256))]
+    pub worker_concurrency: NonZeroU16,
     // More than a few workers have, and few enough for a database that others need, too. Each has a
     // document.
     /// Exports at a time over all workers together, which protects the vehicles' database. All
     /// workers must have the same number: where they differ, the largest counts
-    #[arg(
-        long,
-        env = "MAX_RUNNING_EXPORTS",
-        value_name = "COUNT",
-        default_value = "16",
-        value_parser = number::<NonZeroU32>(1..=10_000)
-    )]
+    #[arg(long, env, value_name = "COUNT", default_value = "16", value_parser = count(10_000))]
     pub max_running_exports: NonZeroU32,
     /// Memory of all buffers of a worker, such as `64`. Without it, 64, or 16 for each export at a
     /// time if that is more
     #[arg(
         long,
-        env = "MEMORY_BUDGET_MB",
+        env,
         value_name = "MIB",
         value_parser = SettingParser::new(BUDGET_EXPECTED, |text| {
             text.parse().ok().filter(|mib: &usize| *mib <= MAX_BUDGET_MIB)
@@ -54,31 +40,15 @@ pub struct WorkerSettings {
     pub memory_budget_mb: Option<usize>,
     /// Threads that encode and compress, for all exports of a worker together, such as `2`. Without
     /// it, the number of cores
-    #[arg(
-        id = "worker_threads",
-        long = "worker-threads",
-        env = "WORKER_THREADS",
-        value_name = "COUNT",
-        value_parser = number::<NonZeroUsize>(1..=256)
-    )]
-    pub threads: Option<NonZeroUsize>,
+    #[arg(long, env, value_name = "COUNT", value_parser = number::<NonZeroUsize>(1..=256))]
+    pub worker_threads: Option<NonZeroUsize>,
     /// Nice value of all threads, by which they leave the processor to other programs of the
     /// machine (Linux). Unless it is 0, threads that encode run only on idle cores: set 0 where no
     /// core is ever idle
-    #[arg(
-        id = "worker_nice",
-        long = "worker-nice",
-        env = "WORKER_NICE",
-        value_name = "NICE",
-        default_value = "10",
-        value_parser = SettingParser::new("a whole number from 0 to 19", |text| {
-            text.parse().ok().filter(|nice: &u8| *nice <= MAX_NICE)
-        })
-    )]
-    pub nice: u8,
+    #[arg(long, env, value_name = "NICE", default_value = "10", value_parser = number::<u8>(0..=MAX_NICE))]
+    pub worker_nice: u8,
     /// Time without a heartbeat after which a worker loses its job, and another worker claims it
     #[arg(
-        id = "lease_seconds",
         long = "lease-seconds",
         env = "LEASE_SECONDS",
         value_name = "SECONDS",
@@ -89,7 +59,6 @@ pub struct WorkerSettings {
     // A day at most: the broker gives a delivery 25 hours.
     /// Longest time that one attempt may take; then the job is FAILED
     #[arg(
-        id = "export_deadline_seconds",
         long = "export-deadline-seconds",
         env = "EXPORT_DEADLINE_SECONDS",
         value_name = "SECONDS",
@@ -100,7 +69,6 @@ pub struct WorkerSettings {
     /// Time for running exports to finish after the stop signal; then they are handed over to other
     /// workers. In containers, more than 9 needs a longer `stop_grace_period`
     #[arg(
-        id = "shutdown_grace_seconds",
         long = "shutdown-grace-seconds",
         env = "SHUTDOWN_GRACE_SECONDS",
         value_name = "SECONDS",
@@ -111,7 +79,6 @@ pub struct WorkerSettings {
     /// Time between two reads of the list of vehicles, by the one worker that keeps the catalog. A
     /// new vehicle is known after it
     #[arg(
-        id = "catalog_refresh_seconds",
         long = "catalog-refresh-seconds",
         env = "CATALOG_REFRESH_SECONDS",
         value_name = "SECONDS",
@@ -119,10 +86,4 @@ pub struct WorkerSettings {
         value_parser = seconds(1..=3_600)
     )]
     pub catalog_refresh: Duration,
-}
-
-impl Default for WorkerSettings {
-    fn default() -> Self {
-        defaults()
-    }
 }

@@ -22,5 +22,6 @@ pub mod proxy;
 pub mod reference;
 pub mod s3_server;
 pub mod services;
+pub mod settings;
 pub mod verify;
 pub mod wrong_clock;

@@ -87,7 +87,7 @@ impl App {
         let consumer = ConsumerSettings {
             url: config.rabbitmq_url.clone(),
             topology: config.topology.clone(),
-            concurrency: config.worker.concurrency.get(),
+            concurrency: config.worker.worker_concurrency.get(),
             is_consuming: Arc::new(AtomicBool::new(false)),
         };
         Ok(Self { services, worker, consumer, catalog, shutdown, grace: config.worker.grace })

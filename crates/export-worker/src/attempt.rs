@@ -16,9 +16,8 @@ use export_store::{BackOff, FinishedResult, Held, NextStep, StoreError, Writing}
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use crate::claimed_job::ClaimedJob;
 use crate::disposition::{Disposition, JobError};
-use crate::heartbeat::progress;
+use crate::heartbeat::{ClaimedJob, progress};
 use crate::job_operations::JobOperations;
 use crate::supervision::AttemptServices;
 

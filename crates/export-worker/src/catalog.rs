@@ -11,7 +11,7 @@ use export_core::{VehicleId, causes};
 use export_source::{Catalog, CatalogLease, ListChange, StoreError, VehicleDatabases};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -71,8 +71,8 @@ impl CatalogKeeper {
 
     /// Maintains the list of vehicles; sends the lease while this worker has it.
     async fn keep_list(&self, lease: &watch::Sender<Option<CatalogLease>>) {
-        let mut looks = tokio::time::interval(self.refresh);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looks = interval(self.refresh);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut failures, mut left_out) = (Failures::default(), 0);
         loop {
             looks.tick().await;
@@ -118,7 +118,7 @@ impl CatalogKeeper {
 
     /// Looks at one vehicle after the other while this worker has the lease.
     async fn look_at_vehicles(&self, mut lease: watch::Receiver<Option<CatalogLease>>) {
-        let rate = RateLimit::default();
+        let rate = RateLimit::new();
         let failures = Mutex::new(Failures::default());
         loop {
             let current = lease.borrow_and_update().clone();
@@ -187,18 +187,19 @@ fn log_change(change: &ListChange) {
 }
 
 /// Lets queries pass one by one, at most [`QUERIES_PER_SECOND`].
-#[derive(Debug, Default)]
-struct RateLimit(Mutex<Option<Instant>>);
+#[derive(Debug)]
+struct RateLimit(Mutex<Interval>);
 
 impl RateLimit {
+    fn new() -> Self {
+        let mut turns = interval(Duration::from_secs(1) / QUERIES_PER_SECOND);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self(Mutex::new(turns))
+    }
+
     async fn turn(&self) {
-        let between = Duration::from_secs(1) / QUERIES_PER_SECOND;
-        // Held while waiting, so that the next query waits for this one.
-        let mut next = self.0.lock().await;
-        if let Some(next) = *next {
-            tokio::time::sleep_until(next).await;
-        }
-        *next = Some(Instant::now() + between);
+        // Locked while waiting, so that the next query waits for this one.
+        self.0.lock().await.tick().await;
     }
 }
 
@@ -242,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn concurrent_queries_keep_the_rate_limit() {
-        let rate = RateLimit::default();
+        let rate = RateLimit::new();
         let begun_at = Instant::now();
         stream::iter(0..=QUERIES_PER_SECOND)
             .for_each_concurrent(CONCURRENT_VEHICLES, |_| async { rate.turn().await })

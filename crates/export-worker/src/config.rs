@@ -20,7 +20,7 @@ use export_settings::{SecretString, SettingError};
 use export_source::ReadLimits;
 
 use crate::niceness::Niceness;
-use crate::terms::Terms;
+use crate::supervision::Terms;
 
 /// Most threads that are started on a machine with many cores.
 const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
@@ -68,6 +68,21 @@ pub enum Command {
     Healthcheck,
 }
 
+/// What `healthcheck` needs: the other settings may be missing or wrong.
+#[derive(Debug, Parser)]
+#[command(
+    name = "exports-worker",
+    mut_arg("admin_addr", |argument| argument.default_value(WORKER_DEFAULT))
+)]
+pub struct HealthCli {
+    /// Where the running program answers.
+    #[command(flatten)]
+    pub health: HealthSettings,
+    /// `healthcheck`.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
 /// All settings of the worker, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -100,13 +115,13 @@ pub struct Config {
 impl Cli {
     /// Where health, readiness and metrics listen.
     pub fn admin(&self) -> SocketAddr {
-        self.health.listen
+        self.health.admin_addr
     }
 
     /// Niceness of the worker's threads. Needed before any thread is started, because threads inherit
     /// it.
     pub fn niceness(&self) -> Niceness {
-        Niceness::new(self.worker.nice)
+        Niceness::new(self.worker.worker_nice)
     }
 
     /// Checks what the command-line parser cannot check: secrets, and settings that depend on each
@@ -116,9 +131,9 @@ impl Cli {
         Ok(Config {
             worker: worker.clone(),
             budget: budget(worker)?,
-            threads: worker.threads.unwrap_or_else(default_threads),
+            threads: worker.worker_threads.unwrap_or_else(default_threads),
             niceness: self.niceness(),
-            admin: self.health.listen,
+            admin: self.health.admin_addr,
             mongo: self.mongo.resolve()?,
             source: self.source.resolve()?,
             reading: ReadLimits {
@@ -132,7 +147,7 @@ impl Cli {
                 lease: worker.lease,
                 deadline: worker.deadline,
                 retry: self.retry.into(),
-                retention: DAY * self.results.retention_days.get(),
+                retention: DAY * self.results.result_retention_days.get(),
             },
             s3: self.s3.clone(),
         })
@@ -141,7 +156,7 @@ impl Cli {
 
 /// The memory budget of all concurrent exports; the default suffices for any number of them.
 fn budget(worker: &WorkerSettings) -> Result<MemoryBudget, SettingError> {
-    let exports = NonZeroUsize::from(worker.concurrency);
+    let exports = NonZeroUsize::from(worker.worker_concurrency);
     let min_mib = MemoryBudget::LEAST_MIB_PER_EXPORT * exports.get();
     let mib = worker.memory_budget_mb.unwrap_or(MemoryBudget::DEFAULT_MIB.max(min_mib));
     if mib < min_mib {

@@ -5,15 +5,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use export_core::causes;
-use export_core::job::Progress;
+use export_core::job::{Fence, Job, Progress};
 use export_engine::Meter;
 use export_store::{Held, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use crate::claimed_job::ClaimedJob;
 use crate::disposition::JobError;
 use crate::job_operations::JobOperations;
+use crate::run_slots::HeldRunSlot;
 
 /// Heartbeats per lease: often enough for a useful progress bar, and for a cancel to be heard soon.
 const BEATS_PER_LEASE: u32 = 15;
@@ -27,6 +27,15 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// An export without progress for this long is stuck. Longer than two consecutive S3 requests may
 /// take with all their retries.
 const STALL: Duration = Duration::from_mins(7);
+
+/// A claimed job, with the proof of its claim and with its run slot.
+pub(crate) struct ClaimedJob {
+    pub(crate) job: Job,
+    pub(crate) fence: Fence,
+    /// A time before the claim's lease began.
+    pub(crate) claimed_at: Instant,
+    pub(crate) slot: HeldRunSlot,
+}
 
 /// The heartbeat of one attempt.
 pub(crate) struct Heartbeat<'a> {

@@ -13,7 +13,6 @@ pub mod allowed;
 pub mod app;
 mod attempt;
 pub mod catalog;
-mod claimed_job;
 pub mod config;
 pub mod disposition;
 pub mod export;
@@ -24,7 +23,6 @@ mod result_sinks;
 pub mod run_slots;
 pub mod shutdown;
 pub mod supervision;
-pub mod terms;
 pub mod worker;
 
 #[cfg(test)]

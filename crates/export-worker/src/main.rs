@@ -1,30 +1,37 @@
 //! `exports-worker`: wiring only.
 
 use anyhow::{Context as _, anyhow};
-use export_observability::{ask_readiness, init_logs, stop_signal};
+use export_observability::{healthcheck, init_logs, stop_signal};
 use export_s3::ResultBucket;
 use export_worker::app::App;
-use export_worker::config::{Cli, Command};
+use export_worker::config::{Cli, Command, HealthCli};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 fn main() {
+    // Handled before the settings are parsed, because it works without the others.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "healthcheck") {
+        let cli = export_settings::parse::<HealthCli>();
+        exit_after(async { Ok(healthcheck(cli.health.admin_addr).await) });
+    }
     let cli = export_settings::parse::<Cli>();
     // Set before any thread is started, because each thread inherits it: threads that read and
     // upload are as busy as those that compress, and a database on the same machine must not wait
     // for any of them.
     cli.niceness().apply_to_this_thread();
+    exit_after(async {
+        match cli.command {
+            Some(Command::Healthcheck) => Ok(healthcheck(cli.admin()).await),
+            None => work(&cli).await.map(|()| 0),
+        }
+    })
+}
+
+/// Runs the task and exits with its code.
+fn exit_after(task: impl Future<Output = anyhow::Result<i32>>) -> ! {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.as_ref().map_err(|error| anyhow!("no threads can be started: {error}"));
-    let outcome = outcome.and_then(|runtime| {
-        runtime.block_on(async {
-            match cli.command {
-                Some(Command::Healthcheck) => healthcheck(&cli).await,
-                None => work(&cli).await.map(|()| 0),
-            }
-        })
-    });
-    let code = outcome.unwrap_or_else(|error| {
+    let code = outcome.and_then(|runtime| runtime.block_on(task)).unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "logs may not have been set up")]
         {
             eprintln!("exports-worker: {error:#}");
@@ -33,13 +40,7 @@ fn main() {
     });
     // Exits without dropping the runtime: some tasks of the MongoDB driver panic if others are
     // dropped before them.
-    std::process::exit(code);
-}
-
-/// Asks the running worker whether it is ready; returns the exit code.
-async fn healthcheck(cli: &Cli) -> anyhow::Result<i32> {
-    let is_ready = ask_readiness(cli.admin()).await.unwrap_or(false);
-    Ok(i32::from(!is_ready))
+    std::process::exit(code)
 }
 
 async fn work(cli: &Cli) -> anyhow::Result<()> {

@@ -83,3 +83,40 @@ impl Uploading {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use export_core::sink::Sink as _;
+    use export_s3::S3Server;
+    use export_settings::from_flags;
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+    use crate::testing::TestFleet;
+
+    #[tokio::test]
+    async fn an_attempt_that_opens_after_the_stop_uploads_nothing() {
+        let server = S3Server {
+            endpoint_url: "http://127.0.0.1:1".to_owned(),
+            access_key_id: "id".to_owned(),
+            secret_access_key: "key".to_owned().into(),
+        };
+        let settings = from_flags(&["--s3-bucket=results"]).expect("settings");
+        let bucket = ResultBucket::at(&server, settings).await.expect("a client");
+        let (job, stop) = (TestFleet::start().new_job(None), CancellationToken::new());
+        let mut sinks = ResultSinks::new(bucket, &job, 16 << 20, Handle::current(), &stop);
+        let attempts = spawn_blocking(move || {
+            let mut first = sinks.open().expect("a sink");
+            first.begin("export.zip").expect("an object");
+            first.write(b"content").expect("a part in memory");
+            sinks.discard(first);
+            stop.cancel();
+            let mut second = sinks.open().expect("a sink");
+            second.begin("export.zip").expect("an object");
+            assert!(second.write(b"content").is_err(), "the export was stopped");
+            sinks.discard(second);
+            assert!(sinks.into_failure().is_none(), "S3 was not asked");
+        });
+        attempts.await.expect("no panic");
+    }
+}

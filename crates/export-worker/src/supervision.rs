@@ -5,22 +5,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use export_core::job::Job;
+use export_core::job::{Job, RetryPolicy};
 use export_core::result::WrittenResult;
 use export_engine::Meter;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::claimed_job::ClaimedJob;
 use crate::disposition::{Disposition, JobError};
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{ClaimedJob, Heartbeat};
 use crate::job_operations::JobOperations;
 use crate::shutdown::Shutdown;
-use crate::terms::Terms;
 
 /// Time for a stopped export to discard its uploads. Afterwards the bucket's lifecycle removes them.
 pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Durations and limits of a worker's claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Length of a lease: a claim or a run slot ends this long after its last heartbeat.
+    pub lease: Duration,
+    /// Longest duration of one attempt.
+    pub deadline: Duration,
+    /// Back-off before a failed job is retried.
+    pub retry: RetryPolicy,
+    /// How long results are kept.
+    pub retention: Duration,
+}
 
 /// Writes the results of jobs: the engine in a service, a fake in tests.
 #[async_trait]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::attempt::Attempt;
-use crate::claimed_job::ClaimedJob;
+use crate::heartbeat::ClaimedJob;
 use crate::run_slots::{RunSlotWait, WorkerRunSlots};
 use crate::supervision::AttemptServices;
 

@@ -22,7 +22,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use export_core::Tenant;
 use export_core::access::Principal;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::auth::Caller;
 use crate::config::{AccessSettings, LimitSettings};
@@ -104,10 +104,10 @@ impl Limits {
 
     /// A permit for one request that waits for a job to end; `None` while its caller, or all
     /// callers together, have the maximum.
-    pub fn wait_permit(&self, principal: &Principal, peer: Peer) -> Option<WaitPermit> {
+    pub fn wait_permit(&self, principal: &Principal, peer: Peer) -> Option<impl Send + use<>> {
         let of_caller = self.0.waits_per_caller.try_acquire(self.caller_key(principal, peer.0))?;
         let of_process = self.0.waits.clone().try_acquire_owned().ok()?;
-        Some(WaitPermit { _of_caller: of_caller, _of_process: of_process })
+        Some((of_caller, of_process))
     }
 
     fn request_permit(
@@ -140,13 +140,6 @@ impl Limits {
 /// Permit of one event stream.
 #[derive(Debug)]
 pub struct StreamPermit(#[expect(dead_code, reason = "counts until it is dropped")] CallerPermit<CallerKey>);
-
-/// Permit of one request that waits for a job to end.
-#[derive(Debug)]
-pub struct WaitPermit {
-    _of_caller: CallerPermit<CallerKey>,
-    _of_process: OwnedSemaphorePermit,
-}
 
 /// Middleware that refuses requests with 503 while the process serves the maximum number.
 pub async fn limit_all(State(limits): State<Limits>, request: Request, next: Next) -> Response {

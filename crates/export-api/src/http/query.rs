@@ -8,6 +8,8 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -56,6 +58,19 @@ impl KnownQueries {
         }
         faults
     }
+}
+
+/// The number in the parameter `limit`, from 1 to `max`.
+pub(crate) fn parse_limit(text: Option<&str>, default: u16, max: u16) -> Result<u16, Problem> {
+    let Some(text) = text else { return Ok(default) };
+    let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+    let wrong = || Problem::invalid_parameter("limit", format!("must be a whole number from 1 to {max}"));
+    limit.ok_or_else(wrong)
+}
+
+/// The text in an opaque cursor; `None` if it is no cursor of this service.
+pub(crate) fn decode_cursor(cursor: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()
 }
 
 fn unknown(known: &BTreeSet<String>) -> String {

@@ -22,25 +22,45 @@ const QUEUE_CAPACITY: usize = 1_024;
 /// while MongoDB is slow, abandoned requests must not delay the others.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The error of a write, shared by all jobs of its batch.
-type SharedError = Arc<StoreError>;
-
 /// The error of a job that was not accepted.
 #[derive(Clone, Debug)]
 pub struct NotAccepted {
     /// The cause.
-    pub error: SharedError,
+    pub error: AcceptError,
     /// Whether the job may exist all the same, because the outcome of its write is unknown.
     pub may_exist: bool,
 }
 
+/// Why a job was not accepted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The job waited too long for its write, which was not started.
+    #[error("write queue timeout")]
+    Overdue,
+    /// The task that writes has ended, as it does at shutdown.
+    #[error("this process is stopping: write a new job")]
+    Stopped,
+    /// MongoDB reported a known idempotency key for a job that has none: a bug.
+    #[error("bug: a job without an idempotency key has a known key")]
+    UnexpectedKey,
+    /// The store failed; the error is shared by all jobs of the batch.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+}
+
 impl NotAccepted {
-    fn not_written(error: StoreError) -> Self {
-        Self { error: Arc::new(error), may_exist: false }
+    fn not_written(error: impl Into<AcceptError>) -> Self {
+        Self { error: error.into(), may_exist: false }
     }
 
-    fn unknown(error: SharedError) -> Self {
-        Self { error, may_exist: true }
+    fn unknown(error: impl Into<AcceptError>) -> Self {
+        Self { error: error.into(), may_exist: true }
+    }
+}
+
+impl From<StoreError> for AcceptError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
     }
 }
 
@@ -84,9 +104,7 @@ impl Acceptor {
                 let existing = self.store.accepted_before(&tenant, &idempotency).await;
                 existing.map_err(NotAccepted::not_written)
             }
-            (Written::KeyKnown, None) => Err(NotAccepted::not_written(StoreError::Bug(
-                "a job without an idempotency key has a known key",
-            ))),
+            (Written::KeyKnown, None) => Err(NotAccepted::not_written(AcceptError::UnexpectedKey)),
             (Written::Refused(error), _) => Err(NotAccepted::not_written(error)),
         }
     }
@@ -99,17 +117,12 @@ async fn queue_and_write(
     deadline: Instant,
 ) -> Result<Written, NotAccepted> {
     let (answer, answered) = oneshot::channel();
-    let stopped_error = || StoreError::Stopped("write a new job");
     match timeout_at(deadline, queue.send(QueuedJob { new, deadline, answer })).await {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => return Err(NotAccepted::not_written(stopped_error())),
-        Err(_) => return Err(overdue_error()),
+        Ok(Err(_)) => return Err(NotAccepted::not_written(AcceptError::Stopped)),
+        Err(_) => return Err(NotAccepted::not_written(AcceptError::Overdue)),
     }
-    answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(Arc::new(stopped_error()))))
-}
-
-fn overdue_error() -> NotAccepted {
-    NotAccepted::not_written(StoreError::Overdue("write a new job"))
+    answered.await.unwrap_or_else(|_| Err(NotAccepted::unknown(AcceptError::Stopped)))
 }
 
 async fn write_jobs(store: JobStore, mut queue: mpsc::Receiver<QueuedJob>) {
@@ -130,7 +143,7 @@ async fn write_batch(store: JobStore, batch: Vec<QueuedJob>, _permit: OwnedSemap
     let (in_time, overdue_jobs): (Vec<QueuedJob>, Vec<_>) =
         batch.into_iter().partition(|job| now < job.deadline);
     for job in overdue_jobs {
-        job.answer.send(Err(overdue_error())).ok();
+        job.answer.send(Err(NotAccepted::not_written(AcceptError::Overdue))).ok();
     }
     if in_time.is_empty() {
         return;
@@ -140,13 +153,13 @@ async fn write_batch(store: JobStore, batch: Vec<QueuedJob>, _permit: OwnedSemap
     match store.create_all(&new).await {
         Ok(written) => {
             for (written, answer) in written.into_iter().zip(answers) {
-                answer.send(written.map_err(|error| NotAccepted::unknown(Arc::new(error)))).ok();
+                answer.send(written.map_err(NotAccepted::unknown)).ok();
             }
         }
         Err(error) => {
-            let error = Arc::new(error);
+            let error = AcceptError::from(error);
             for answer in answers {
-                answer.send(Err(NotAccepted::unknown(Arc::clone(&error)))).ok();
+                answer.send(Err(NotAccepted::unknown(error.clone()))).ok();
             }
         }
     }

@@ -76,32 +76,22 @@ fn complete(operation: &mut Value) {
 /// Headers of every answer with this status.
 fn headers_of(status: &str) -> Map<String, Value> {
     let header = |description: &str, schema: Value| json!({ "description": description, "required": true, "schema": schema });
-    let mut headers = Map::new();
-    headers.insert(
-        "x-request-id".to_owned(),
-        header(
-            "The request id, as in the service's log. A client may send its own: 1 to 128 printable ASCII characters.",
-            json!({ "type": "string", "minLength": 1, "maxLength": 128 }),
-        ),
-    );
-    headers.insert(
-        "x-content-type-options".to_owned(),
-        header(
-            "The body is of the declared media type; do not sniff.",
-            json!({ "type": "string", "enum": ["nosniff"] }),
-        ),
+    let id = "The request id, as in the service's log. A client may send its own: 1 to 128 printable ASCII characters.";
+    let no_sniff = "The body is of the declared media type; do not sniff.";
+    let mut headers = Map::from_iter(
+        [
+            ("x-request-id", header(id, json!({ "type": "string", "minLength": 1, "maxLength": 128 }))),
+            ("x-content-type-options", header(no_sniff, json!({ "type": "string", "enum": ["nosniff"] }))),
+        ]
+        .map(|(name, header)| (name.to_owned(), header)),
     );
     if ["429", "503"].contains(&status) {
-        headers.insert(
-            "retry-after".to_owned(),
-            header("Seconds to wait before trying again.", json!({ "type": "integer", "minimum": 1 })),
-        );
+        let schema = json!({ "type": "integer", "minimum": 1 });
+        headers.insert("retry-after".to_owned(), header("Seconds to wait before trying again.", schema));
     }
     if status == "401" {
-        headers.insert(
-            "www-authenticate".to_owned(),
-            header("The required authentication.", json!({ "type": "string" })),
-        );
+        let schema = json!({ "type": "string" });
+        headers.insert("www-authenticate".to_owned(), header("The required authentication.", schema));
     }
     headers
 }

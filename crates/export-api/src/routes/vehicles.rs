@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
-use crate::http::problem::{Fault, Problem};
+use crate::http::problem::Problem;
+use crate::http::query::{decode_cursor, parse_limit};
 use crate::state::ApiState;
 
 /// Default number of vehicles of a page.
@@ -125,27 +126,19 @@ impl ParsedQuery {
     fn parse(query: VehicleQuery) -> Result<Self, Problem> {
         if query.search.as_ref().is_some_and(|search| search.len() > MAX_SEARCH_BYTES) {
             let detail = format!("has more than {MAX_SEARCH_BYTES} bytes; no vehicle's name is that long");
-            return Err(invalid("search", detail));
+            return Err(Problem::invalid_parameter("search", detail));
         }
-        let limit = match query.limit {
-            None => DEFAULT_LIMIT,
-            Some(text) => {
-                text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
-                    invalid("limit", format!("must be a whole number from 1 to {MAX_LIMIT}"))
-                })?
-            }
-        };
+        let limit = parse_limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
         let after = query.cursor.map(|cursor| {
             vehicle_before(&cursor).ok_or_else(|| {
-                invalid("cursor", "must be nextCursor of the previous page; leave it out for the first page")
+                Problem::invalid_parameter(
+                    "cursor",
+                    "must be nextCursor of the previous page; leave it out for the first page",
+                )
             })
         });
         Ok(Self { search: query.search, limit, after: after.transpose()? })
     }
-}
-
-fn invalid(parameter: &str, detail: impl Into<String>) -> Problem {
-    Problem::invalid_query(vec![Fault::of_parameter(parameter, detail)])
 }
 
 fn cursor_after(vehicle: &VehicleId) -> String {
@@ -153,8 +146,7 @@ fn cursor_after(vehicle: &VehicleId) -> String {
 }
 
 fn vehicle_before(cursor: &str) -> Option<VehicleId> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-    text.strip_prefix(CURSOR_VERSION)?.parse().ok()
+    decode_cursor(cursor)?.strip_prefix(CURSOR_VERSION)?.parse().ok()
 }
 
 impl From<CataloguedVehicle> for VehicleView {

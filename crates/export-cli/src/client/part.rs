@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use export_core::digest::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -120,13 +121,7 @@ impl Part {
 
     /// SHA-256 of all bytes so far, in hex.
     pub(super) fn sha256(&self) -> String {
-        let digest = self.sha256.clone().finalize();
-        digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-            use std::fmt::Write as _;
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&self.sha256.clone().finalize())
     }
 
     /// Flushes all bytes to the disk and returns the path.

@@ -1,7 +1,7 @@
 //! Downloads the result of an export.
 
 use export_core::JobId;
-use indicatif::{BinaryBytes, ProgressBar};
+use indicatif::BinaryBytes;
 
 use super::destination::Destination;
 use super::error::ClientError;
@@ -27,7 +27,6 @@ pub(crate) async fn download(
     };
     let path = destination.path_for(job.id)?;
     let bar = client.console.bar(stats.bytes, BAR);
-    let _cleared = Cleared(&bar);
     let sha256 = Some(stats.sha256.as_str()).filter(|sha256| !sha256.is_empty());
     if destination.kind == OutputKind::Folder {
         objects::fetch_all(client, job.id, sha256, &path, destination.may_replace, &bar).await?;
@@ -50,13 +49,4 @@ pub(crate) fn download_interrupted(id: JobId) -> ClientError {
     ClientError::Interrupted(format!(
         "the bytes downloaded so far are kept; `exports download {id}` with the same file resumes"
     ))
-}
-
-/// Removes a bar from the terminal when it is dropped.
-struct Cleared<'a>(&'a ProgressBar);
-
-impl Drop for Cleared<'_> {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
 }

@@ -8,7 +8,8 @@ use indicatif::{BinaryBytes, HumanCount, ProgressBar};
 use super::error::ClientError;
 use super::job::{Job, JobAnswer, State};
 use super::send::{Call, Client};
-use crate::print::duration;
+use crate::print::{duration, show_share};
+use crate::signals::Signals;
 
 /// How long the API is asked to wait for the end before it answers, if a bar is shown.
 const WITH_BAR: Duration = Duration::from_secs(2);
@@ -20,11 +21,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Without a bar, a line is printed each time this many more percent are done: ten lines for any
 /// export.
 const PERCENT_PER_LINE: f64 = 10.0;
-/// The bar's resolution.
-const STEPS: f64 = 1000.0;
 
 /// Waits until the export has ended, with or without a result.
-pub(crate) async fn wait(client: &Client, id: JobId) -> Result<JobAnswer, ClientError> {
+pub(crate) async fn wait(client: &Client, signals: &mut Signals, id: JobId) -> anyhow::Result<JobAnswer> {
+    let interrupted = || {
+        ClientError::Interrupted(format!(
+            "the export continues: `exports get {id} --wait` waits for it again, `exports cancel {id}` cancels it"
+        ))
+    };
+    signals.unless(poll_until_ended(client, id), interrupted).await
+}
+
+async fn poll_until_ended(client: &Client, id: JobId) -> Result<JobAnswer, ClientError> {
     let watch = if client.console.has_bars() { WITH_BAR } else { WITHOUT_BAR };
     let text = id.to_string();
     let call = Call {
@@ -44,13 +52,6 @@ pub(crate) async fn wait(client: &Client, id: JobId) -> Result<JobAnswer, Client
     }
 }
 
-/// The error if the program is interrupted while it waits for an export.
-pub(crate) fn wait_interrupted(id: JobId) -> ClientError {
-    ClientError::Interrupted(format!(
-        "the export continues: `exports get {id} --wait` waits for it again, `exports cancel {id}` cancels it"
-    ))
-}
-
 /// The pause before the next request: the shortest one if the API has waited itself.
 fn pause(took: Duration, watch: Duration, retry_after: Option<Duration>) -> Duration {
     if took >= watch / 2 {
@@ -68,16 +69,12 @@ struct Display<'a> {
 
 impl<'a> Display<'a> {
     fn new(client: &'a Client) -> Self {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number")]
-        let bar = client.console.bar(STEPS as u64, "{bar:24} {wide_msg}");
-        Self { client, bar, last_line: None }
+        Self { client, bar: client.console.share_bar(), last_line: None }
     }
 
     fn show(&mut self, job: &Job) {
         let message = message(job);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share: 0 to 1")]
-        self.bar.set_position((job.progress.percent.clamp(0.0, 100.0) / 100.0 * STEPS) as u64);
-        self.bar.set_message(message.clone());
+        show_share(&self.bar, job.progress.percent / 100.0, message.clone());
         if self.client.console.has_bars() {
             return;
         }
@@ -89,12 +86,6 @@ impl<'a> Display<'a> {
             self.last_line = Some(now);
             self.client.console.note(&message);
         }
-    }
-}
-
-impl Drop for Display<'_> {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

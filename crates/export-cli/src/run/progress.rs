@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 use export_engine::Meter;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar};
 
-use crate::print::{Console, duration};
+use crate::print::{Console, duration, show_share};
 
-/// The bar's resolution.
-const STEPS: f64 = 1000.0;
 /// The share below which no time left is shown, because the estimate would be poor.
 const LEAST_SHARE: f64 = 0.005;
 
@@ -23,9 +21,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar on this console.
     pub(crate) fn new(console: &Console) -> Self {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number")]
-        let bar = console.bar(STEPS as u64, "{bar:24} {wide_msg}");
-        Self { bar, began_at: Instant::now(), rows: 0 }
+        Self { bar: console.share_bar(), began_at: Instant::now(), rows: 0 }
     }
 
     /// Shows the meter's current figures.
@@ -37,14 +33,7 @@ impl Progress {
         }
         self.rows = rows;
         let share = meter.share_done();
-        self.bar.set_message(message(share, rows, meter.bytes(), self.began_at.elapsed()));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share: 0 to 1")]
-        self.bar.set_position((share * STEPS) as u64);
-    }
-
-    /// Removes the bar from the terminal.
-    pub(crate) fn clear(&self) {
-        self.bar.finish_and_clear();
+        show_share(&self.bar, share, message(share, rows, meter.bytes(), self.began_at.elapsed()));
     }
 }
 

@@ -5,11 +5,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use export_api::config::{
-    AccessSettings, AdmissionSettings, Config as ApiConfig, DispatchSettings, HttpSettings, JobSettings,
-    LimitSettings, SizeSettings, WebhookSettings,
+    AccessSettings, AdmissionSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings,
+    SizeSettings, WebhookSettings,
 };
 use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
+use export_settings::defaults;
 use export_settings::mongo::SourceSettings;
 use export_settings::retry::RetrySettings;
 use export_settings::worker::WorkerSettings;
@@ -17,7 +18,7 @@ use export_source::ReadLimits;
 use export_testkit::isolation::TestSpace;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::niceness::Niceness;
-use export_worker::terms::Terms;
+use export_worker::supervision::Terms;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -134,11 +135,7 @@ impl Stack {
         let (api, admin) = (local_listener().await, local_listener().await);
         stack.api_url = format!("http://{}", address(&api));
         let config = ApiConfig {
-            http: HttpSettings {
-                host: address(&api).ip(),
-                port: address(&api).port(),
-                ..HttpSettings::default()
-            },
+            http: HttpSettings { host: address(&api).ip(), port: address(&api).port(), ..defaults() },
             admin: address(&admin),
             access,
             limits,
@@ -148,11 +145,11 @@ impl Stack {
                 max_attempts: NonZeroU32::new(max_attempts).expect("not zero"),
                 queue_age: Duration::from_mins(10),
                 retry: RetrySettings {
-                    first_wait_ms: RETRY.first_wait_ms,
-                    longest_wait_ms: RETRY.longest_wait_ms,
+                    retry_first_wait_ms: RETRY.first_wait_ms,
+                    retry_longest_wait_ms: RETRY.longest_wait_ms,
                 },
             },
-            dispatch: DispatchSettings::default(),
+            dispatch: defaults(),
             webhooks,
             mongo: stack.mongo(),
             rabbitmq_url: stack.space.services.rabbitmq_url.clone().into(),
@@ -196,7 +193,7 @@ impl Stack {
     async fn start_one_worker(&mut self) {
         let admin = local_listener().await;
         let config = WorkerConfig {
-            worker: WorkerSettings { catalog_refresh: CATALOG_REFRESH, ..WorkerSettings::default() },
+            worker: WorkerSettings { catalog_refresh: CATALOG_REFRESH, ..defaults() },
             budget: MemoryBudget::shared_by(
                 MemoryBudget::DEFAULT_MIB << 20,
                 NonZeroUsize::new(2).expect("not zero"),
@@ -238,7 +235,7 @@ fn unhurried() -> LimitSettings {
         requests_per_second: PLENTY,
         requests_at_once: PLENTY,
         auth_failures_at_once: PLENTY,
-        ..LimitSettings::default()
+        ..defaults()
     }
 }
 

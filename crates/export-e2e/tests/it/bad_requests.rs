@@ -2,8 +2,9 @@
 //! stored.
 
 use bson::{Document, doc};
-use export_api::config::{AccessSettings, AdmissionSettings};
+use export_api::config::AccessSettings;
 use export_e2e::Stack;
+use export_settings::defaults;
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 
@@ -203,7 +204,7 @@ fn odd_heads() -> Vec<Bad> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_gets_its_problem_and_nothing_is_stored() {
-    let (anyone, usual) = (AccessSettings::Anyone, AdmissionSettings::default());
+    let (anyone, usual) = (AccessSettings::Anyone, defaults());
     let stack = Stack::start_api_admitting(TestSpace::create().await, anyone, usual).await;
     stack.provision().await;
     let all: Vec<Bad> =

@@ -13,6 +13,7 @@ use bson::{Document, doc};
 use export_api::config::{AccessSettings, AdmissionSettings, LimitSettings, SizeSettings};
 use export_core::access::Scope;
 use export_e2e::Stack;
+use export_settings::defaults;
 use export_testkit::hour::HourBuilder;
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities::one_day;
@@ -282,8 +283,7 @@ async fn callers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits() {
     let one = std::num::NonZeroU32::MIN;
-    let strict =
-        LimitSettings { requests_per_second: one, requests_at_once: one, ..LimitSettings::default() };
+    let strict = LimitSettings { requests_per_second: one, requests_at_once: one, ..defaults() };
     let stack = Stack::start_api_within(TestSpace::create().await, strict).await;
     stack.provision().await;
     let mut transcript = Transcript::of(&stack);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use export_api::config::LimitSettings;
 use export_e2e::{EventStream, Stack};
+use export_settings::defaults;
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::{Fault, Pattern, Proxy, Rule};
 use serde_json::{Value, json};
@@ -159,7 +160,7 @@ async fn a_stream_without_news_is_kept_alive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_per_caller_are_limited() {
     let two = NonZeroU32::new(2).expect("not zero");
-    let limits = LimitSettings { max_streams_per_caller: two, ..LimitSettings::default() };
+    let limits = LimitSettings { max_streams_per_caller: two, ..defaults() };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
     stack.provision().await;
     let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;

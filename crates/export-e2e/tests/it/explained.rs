@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use export_api::config::LimitSettings;
 use export_e2e::Stack;
+use export_settings::defaults;
 use export_testkit::isolation::TestSpace;
 
 const STORED: &str = include_str!("../../../../docs/openapi.json");
@@ -54,11 +55,7 @@ async fn the_page_needs_no_other_host() {
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_requests_get_429_with_retry_after() {
     let few = NonZeroU32::new(3).expect("not zero");
-    let limits = LimitSettings {
-        requests_per_second: NonZeroU32::MIN,
-        requests_at_once: few,
-        ..LimitSettings::default()
-    };
+    let limits = LimitSettings { requests_per_second: NonZeroU32::MIN, requests_at_once: few, ..defaults() };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
     let ask = || stack.get("/export/01983c5e-7a01-7c3a-9d5e-0123456789ab");
     let mut last = ask().await;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use export_api::config::LimitSettings;
 use export_e2e::Stack;
+use export_settings::defaults;
 use export_testkit::isolation::TestSpace;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -29,7 +30,7 @@ async fn strict() -> Stack {
         body_read: LIMIT,
         write_stall: LIMIT,
         max_connections: NonZeroU32::new(CONNECTIONS).expect("not zero"),
-        ..LimitSettings::default()
+        ..defaults()
     };
     Stack::start_api_within(TestSpace::create().await, limits).await
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use export_api::config::LimitSettings;
 use export_e2e::{Answer, Stack};
+use export_settings::defaults;
 use export_testkit::isolation::TestSpace;
 use serde_json::{Value, json};
 
@@ -121,7 +122,7 @@ async fn a_wait_ends_with_the_service() {
 /// A caller with the maximum number of waits is answered at once, and not refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_per_caller_are_limited() {
-    let limits = LimitSettings { max_streams_per_caller: NonZeroU32::MIN, ..LimitSettings::default() };
+    let limits = LimitSettings { max_streams_per_caller: NonZeroU32::MIN, ..defaults() };
     let stack = Stack::start_api_within(TestSpace::create().await, limits).await;
     stack.provision().await;
     let path = format!("/export/{}", stack.accepted(&one_day()).await);

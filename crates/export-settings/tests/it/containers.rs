@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use export_settings::reference::{ENV_EXAMPLE_BEGIN, settings};
+use crate::reference::{ENV_EXAMPLE_BEGIN, settings};
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)).expect(name)

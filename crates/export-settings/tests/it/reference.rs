@@ -3,10 +3,13 @@
 //! With `UPDATE_SETTINGS=1` the test writes them: `UPDATE_SETTINGS=1 cargo test -p
 //! export-settings`.
 
+mod declarations;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use export_settings::reference::{ENV_EXAMPLE_BEGIN, TABLE_BEGIN, TABLE_END, env_example, settings, table};
+pub(crate) use declarations::{ENV_EXAMPLE_BEGIN, example_flags, settings};
+use declarations::{TABLE_BEGIN, TABLE_END, env_example, table};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)

@@ -9,9 +9,10 @@ use export_settings::from_flags;
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::reading::ReadingSettings;
-use export_settings::reference::{example_flags, settings};
 use export_settings::results::ResultSettings;
 use export_settings::worker::WorkerSettings;
+
+use crate::reference::{example_flags, settings};
 
 /// Every setting with bounds says them, names itself and hides the value; new settings are covered
 /// as they are declared.

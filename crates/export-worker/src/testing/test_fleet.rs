@@ -19,7 +19,7 @@ use super::{FakeWriter, MemoryJobs, MemorySlots, TestClock};
 use crate::run_slots::WorkerRunSlots;
 use crate::shutdown::Shutdown;
 use crate::supervision::AttemptServices;
-use crate::terms::Terms;
+use crate::supervision::Terms;
 use crate::worker::Worker;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);

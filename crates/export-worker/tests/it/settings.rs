@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use export_settings::reference::{example_flags, variables_of};
 use export_testkit::program::{Program, assert_refuses};
+use export_testkit::settings::{example_flags, settings_of};
 use export_worker::config::Cli;
 
 /// All required settings; the services are unreachable.
@@ -107,10 +107,12 @@ fn an_old_name_is_accepted_with_a_warning() {
 }
 
 #[test]
-fn the_reference_lists_its_settings() {
+fn its_settings_are_those_of_env_example() {
     let command = Cli::command();
-    let variables = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
-    assert_eq!(variables.map(str::to_owned).collect::<BTreeSet<_>>(), variables_of("worker"));
+    let listed = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let variables: BTreeSet<_> =
+        listed.filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned)).collect();
+    assert_eq!(variables, settings_of("worker").into_iter().map(|setting| setting.name).collect());
 }
 
 #[test]
@@ -127,6 +129,16 @@ fn the_admin_port_differs_from_the_apis() {
 }
 
 #[test]
+fn a_health_check_needs_only_the_admin_address() {
+    let settings = [("ADMIN_ADDR", "127.0.0.1:1"), ("WORKER_CONCURRENCY", "wrong")];
+    let ended = Program::new(env!("CARGO_BIN_EXE_exports-worker"), &["healthcheck"], &settings).run();
+    assert_eq!((ended.code, ended.output.as_str()), (Some(1), ""));
+    let without_port = [("ADMIN_ADDR", "127.0.0.1")];
+    let program = Program::new(env!("CARGO_BIN_EXE_exports-worker"), &["healthcheck"], &without_port);
+    assert_refuses(&program, "ADMIN_ADDR");
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
@@ -139,7 +151,7 @@ fn help_lists_every_variable() {
     assert_eq!(ended.code, Some(0));
     // Help wraps long lines at spaces.
     let help = ended.output.split_whitespace().collect::<Vec<_>>().join(" ");
-    for argument in Cli::command().get_arguments() {
+    for argument in Cli::command().get_arguments().filter(|argument| !argument.is_hide_set()) {
         let Some(variable) = argument.get_env().and_then(|name| name.to_str()) else { continue };
         assert!(
             help.contains(&format!("[env: {variable}=")) || help.contains(&format!("[env: {variable}]")),

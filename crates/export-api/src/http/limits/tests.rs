@@ -3,6 +3,7 @@ use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Extension, Router};
+use export_settings::defaults;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
@@ -17,7 +18,7 @@ fn low_limits() -> LimitSettings {
         requests_per_second: few(1),
         requests_at_once: few(4),
         auth_failures_at_once: few(2),
-        ..LimitSettings::default()
+        ..defaults()
     }
 }
 
@@ -71,11 +72,8 @@ fn streams_are_limited_separately_and_without_keys_by_address() {
 #[test]
 fn waits_are_limited_per_caller_and_in_total() {
     let number = |number| NonZeroU32::new(number).expect("not zero");
-    let settings = LimitSettings {
-        max_requests: number(12),
-        max_streams_per_caller: number(2),
-        ..LimitSettings::default()
-    };
+    let settings =
+        LimitSettings { max_requests: number(12), max_streams_per_caller: number(2), ..defaults() };
     let limits = Limits::new(&settings, &AccessSettings::Anyone);
     let wait =
         |address: &str| limits.wait_permit(&Principal::anyone(), Peer(address.parse().expect("an address")));

@@ -9,6 +9,7 @@ use export_store::{AuditError, StoreError};
 use tracing::error;
 
 use super::Problem;
+use crate::jobs::accepting::AcceptError;
 
 impl From<&StoreError> for Problem {
     /// A stored document that cannot be read, a rejected write and a bug are defects (500): trying
@@ -33,6 +34,19 @@ impl From<StoreError> for Problem {
 impl From<Arc<StoreError>> for Problem {
     fn from(failure: Arc<StoreError>) -> Self {
         Self::from(&*failure)
+    }
+}
+
+impl From<AcceptError> for Problem {
+    fn from(failure: AcceptError) -> Self {
+        match failure {
+            AcceptError::Store(error) => error.into(),
+            AcceptError::UnexpectedKey => {
+                error!(error = %failure, "request failed: permanent error");
+                Self::internal()
+            }
+            AcceptError::Overdue | AcceptError::Stopped => Self::unavailable(&failure),
+        }
     }
 }
 
@@ -61,10 +75,15 @@ mod tests {
             assert!(!problem.body().contains("hunter2"), "{problem:?}");
         }
         let timed_out = StoreError::TimedOut { operation: "hunter2", seconds: 10 };
-        for temporary in [timed_out, StoreError::Stopped("hunter2"), StoreError::Contended("hunter2")] {
+        for temporary in [timed_out, StoreError::Contended("hunter2")] {
             let problem = Problem::from(Arc::new(temporary));
             assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (503, Some(5)));
             assert!(!problem.body().contains("hunter2"), "{problem:?}");
+        }
+        for (failure, status) in
+            [(AcceptError::Overdue, 503), (AcceptError::Stopped, 503), (AcceptError::UnexpectedKey, 500)]
+        {
+            assert_eq!(Problem::from(failure).status().as_u16(), status);
         }
         assert_eq!(Problem::from(AuditError::NotWritten(Arc::new(corrupt()))).status().as_u16(), 503);
     }

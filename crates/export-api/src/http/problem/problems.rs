@@ -23,6 +23,11 @@ impl Problem {
         Self::with_errors(ProblemType::InvalidQuery, errors)
     }
 
+    /// 400: a query parameter is invalid.
+    pub fn invalid_parameter(name: &str, detail: impl Into<String>) -> Self {
+        Self::invalid_query(vec![Fault::of_parameter(name, detail)])
+    }
+
     /// 401: the request has no credentials.
     pub fn unauthorized() -> Self {
         let problem = Self::new(

@@ -76,7 +76,7 @@ pub async fn get(
         let signed = ResultLinks::sign_and_audit(&principal, &job, &objects, &state, &trail).await;
         let etag = signed.is_ok().then_some(etag);
         let links = signed.unwrap_or_else(|error| {
-            warn!(job.id = %job.id, error = %causes(&error), "answering without download links");
+            warn!(job.id = %job.id, error = %causes(&*error), "answering without download links");
             None
         });
         let links = links.unwrap_or_else(|| ResultLinks::unsigned(&job, &objects));

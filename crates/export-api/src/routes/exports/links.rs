@@ -1,11 +1,12 @@
 //! Download links of a result.
 
+use anyhow::Context as _;
 use export_core::access::Principal;
 use export_core::job::Job;
 use export_core::output::Archive;
 use export_core::result::ResultObject;
 use export_s3::{ResultBucket, S3Error};
-use export_store::{AuditError, JobStore, StoreError};
+use export_store::{JobStore, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -51,15 +52,6 @@ pub(super) struct ObjectsView<'a> {
     pub(super) objects: Vec<ObjectView<'a>>,
 }
 
-/// Why the view of a job has no links.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NoLinks {
-    #[error("cannot sign the links")]
-    Unsigned(#[from] S3Error),
-    #[error("cannot write the audit entry that links require")]
-    NotAudited(#[from] AuditError),
-}
-
 /// The objects of the job's result; empty if it has none or is a zip.
 pub(super) async fn objects_of(job: &Job, jobs: &JobStore) -> Result<Vec<ResultObject>, StoreError> {
     let is_listed = job.result.is_some() && job.request.output.archive == Archive::None;
@@ -100,10 +92,11 @@ impl<'a> ResultLinks<'a> {
         objects: &'a [ResultObject],
         state: &ApiState,
         trail: &Trail,
-    ) -> Result<Option<Self>, NoLinks> {
-        let links = Self::sign(job, objects, &state.results).await?;
+    ) -> anyhow::Result<Option<Self>> {
+        let links = Self::sign(job, objects, &state.results).await.context("cannot sign the links")?;
         if links.is_some() {
-            state.audit.linked(principal, job.id, trail).await?;
+            let audited = state.audit.linked(principal, job.id, trail).await;
+            audited.context("cannot write the audit entry that links require")?;
         }
         Ok(links)
     }
@@ -125,108 +118,4 @@ fn object_views(objects: &[ResultObject], links: Vec<String>) -> Vec<ObjectView<
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use chrono::DateTime;
-    use export_core::access::AllowedVehicles;
-    use export_core::job::{ExportResult, JobState, Priority, Progress, Stats};
-    use export_core::request::ExportRequest;
-    use export_core::{JobId, Tenant};
-    use export_s3::S3Server;
-    use export_settings::s3::{PayloadSigning, S3Settings};
-    use serde_json::json;
-    use uuid::Uuid;
-
-    use super::*;
-
-    /// A bucket that signs links; no request is sent to it.
-    async fn bucket(name: &str) -> ResultBucket {
-        let server = S3Server {
-            endpoint_url: "http://s3.test".to_owned(),
-            access_key_id: "id".to_owned(),
-            secret_access_key: "key".to_owned().into(),
-        };
-        let settings = S3Settings {
-            payload_signing: PayloadSigning::Auto,
-            bucket: name.to_owned(),
-            key_prefix: "exports/".to_owned(),
-            force_path_style: true,
-            public_endpoint_url: None,
-        };
-        ResultBucket::at(&server, settings).await.expect("a client")
-    }
-
-    /// A finished job in the bucket `results`.
-    pub(in crate::routes::exports) fn finished(archive: &str) -> Job {
-        let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "archive": archive });
-        Job {
-            id: JobId::new(Uuid::nil()),
-            tenant: Tenant::default_tenant(),
-            created_by: None,
-            allowed_vehicles: AllowedVehicles::All,
-            request: ExportRequest::parse(&body).expect("a request"),
-            state: JobState::Finished,
-            epoch: 1,
-            priority: Priority::default(),
-            max_attempts: 5,
-            cancel_requested: false,
-            expires_at: None,
-            share_key: None,
-            result_id: Some(JobId::new(Uuid::nil())),
-            waiting_for: None,
-            trace_parent: None,
-            attempts: 1,
-            progress: Progress::default(),
-            result: Some(ExportResult {
-                export_uri: "s3://results/exports/default/id/1-nonce/".to_owned(),
-                stats: Stats {
-                    rows: 0,
-                    points: 0,
-                    rejected: 0,
-                    uncompressed_bytes: 0,
-                    bytes: 0,
-                    sha256: String::new(),
-                    duration_ms: 0,
-                    peak_memory_bytes: 0,
-                },
-            }),
-            failure: None,
-            created_at: DateTime::UNIX_EPOCH,
-            started_at: None,
-            finished_at: None,
-        }
-    }
-
-    fn objects(count: usize) -> Vec<ResultObject> {
-        (0..count).map(|number| ResultObject { name: format!("vehicle_{number}.csv.gz"), bytes: 7 }).collect()
-    }
-
-    #[tokio::test]
-    async fn links_of_one_answer_are_bounded() {
-        let (job, listed) = (finished("none"), objects(MAX_LINKS + 3));
-        let links = ResultLinks::sign(&job, &listed, &bucket("results").await).await;
-        let links = links.expect("signed").expect("ours");
-        assert_eq!(links.download_url, None);
-        let objects = links.objects.expect("objects");
-        assert_eq!(objects.len(), MAX_LINKS + 3, "all are listed");
-        for (index, object) in objects.iter().enumerate() {
-            assert_eq!(object.name, format!("vehicle_{index}.csv.gz"));
-            let start = format!("http://s3.test/results/exports/default/id/1-nonce/{}?", object.name);
-            let is_linked = object.download_url.as_ref().is_some_and(|link| link.starts_with(&start));
-            assert_eq!(is_linked, index < MAX_LINKS, "{object:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn results_in_another_bucket_have_no_links() {
-        let other = bucket("moved").await;
-        for archive in ["zip", "none"] {
-            let (job, listed) = (finished(archive), objects(2));
-            let links = ResultLinks::sign(&job, &listed, &other).await;
-            assert!(links.expect("an answer").is_none(), "{archive}");
-        }
-        let (job, listed) = (finished("none"), objects(2));
-        let unsigned = ResultLinks::unsigned(&job, &listed).objects.expect("objects");
-        assert!(unsigned.len() == 2 && unsigned.iter().all(|object| object.download_url.is_none()));
-        assert!(ResultLinks::unsigned(&finished("zip"), &[]).objects.is_none());
-    }
-}
+pub(super) mod tests;

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -12,21 +13,21 @@ use export_core::JobId;
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::JobState;
 use export_store::{JobsWanted, Viewer};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::job_view::JobView;
 use super::links::ResultLinks;
 use crate::auth::Caller;
-use crate::http::problem::{Fault, Problem};
+use crate::http::problem::Problem;
+use crate::http::query::{decode_cursor, parse_limit};
 use crate::state::ApiState;
 
 /// Default number of jobs of a page.
-const DEFAULT_LIMIT: u32 = 20;
+const DEFAULT_LIMIT: u16 = 20;
 /// Maximum number of jobs of a page: an answer of a few hundred kilobytes.
-const MAX_LIMIT: u32 = 100;
+const MAX_LIMIT: u16 = 100;
 /// Prefix of a cursor. Another version may have another format.
 const CURSOR_VERSION: &str = "1";
 /// Length in bytes of the hash that binds a cursor to its filter.
@@ -46,12 +47,21 @@ struct ListView<'a> {
     next_cursor: Option<String>,
 }
 
+/// Query of `GET /export`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    state: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
 /// The parsed query.
 #[derive(Debug, PartialEq, Eq)]
-struct Query {
+struct ParsedQuery {
     /// Unique, in the order of a job's life. Empty means all states.
     states: Vec<JobState>,
-    limit: u32,
+    limit: u16,
     older_than: Option<JobId>,
 }
 
@@ -76,10 +86,11 @@ struct Query {
 pub async fn list_exports(
     State(state): State<ApiState>,
     caller: Caller,
-    RawQuery(query): RawQuery,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let principal = caller.authorize(Scope::Read)?;
-    let query = Query::parse(query.as_deref().unwrap_or_default())?;
+    let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let query = ParsedQuery::parse(query)?;
     let wanted = JobsWanted {
         tenant: principal.tenant,
         seen_by: match principal.vehicles {
@@ -88,7 +99,7 @@ pub async fn list_exports(
         },
         states: query.states.clone(),
         older_than: query.older_than,
-        limit: query.limit,
+        limit: query.limit.into(),
     };
     let page = state.jobs.list(&wanted).await?;
 
@@ -103,30 +114,13 @@ pub async fn list_exports(
     Ok(response)
 }
 
-impl Query {
-    fn parse(text: &str) -> Result<Self, Problem> {
-        let (mut states, mut limit, mut cursor) = (None, None, None);
-        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            let slot = match name.as_ref() {
-                "state" => &mut states,
-                "limit" => &mut limit,
-                "cursor" => &mut cursor,
-                _ => {
-                    return Err(invalid(
-                        &name,
-                        "unknown parameter; this operation knows state, limit and cursor",
-                    ));
-                }
-            };
-            if slot.replace(value).is_some() {
-                return Err(invalid(&name, "is repeated; send it once"));
-            }
-        }
-        let states = states.map_or(Ok(Vec::new()), |text| parse_states(&text))?;
-        let limit = limit.map_or(Ok(DEFAULT_LIMIT), |text| parse_limit(&text))?;
-        let mut query = Self { states, limit, older_than: None };
-        query.older_than = cursor.map(|text| query.parse_cursor(&text)).transpose()?;
-        Ok(query)
+impl ParsedQuery {
+    fn parse(query: ListQuery) -> Result<Self, Problem> {
+        let states = query.state.map_or(Ok(Vec::new()), |text| parse_states(&text))?;
+        let limit = parse_limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
+        let mut parsed = Self { states, limit, older_than: None };
+        parsed.older_than = query.cursor.map(|text| parsed.parse_cursor(&text)).transpose()?;
+        Ok(parsed)
     }
 
     /// The cursor of the page after this job. It contains no secret: access is checked by the
@@ -136,18 +130,18 @@ impl Query {
     }
 
     fn parse_cursor(&self, text: &str) -> Result<JobId, Problem> {
-        let decoded = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = decode_cursor(text);
         let parts = decoded.as_deref().map(|decoded| decoded.split('.').collect::<Vec<_>>());
         let Some([CURSOR_VERSION, filter_hash, job_id]) = parts.as_deref() else {
-            return Err(invalid("cursor", INVALID_CURSOR));
+            return Err(Problem::invalid_parameter("cursor", INVALID_CURSOR));
         };
         if *filter_hash != self.filter_hash() {
-            return Err(invalid(
+            return Err(Problem::invalid_parameter(
                 "cursor",
                 "belongs to a list with another state; send the same state as for the previous page",
             ));
         }
-        job_id.parse().map_err(|_| invalid("cursor", INVALID_CURSOR))
+        job_id.parse().map_err(|_| Problem::invalid_parameter("cursor", INVALID_CURSOR))
     }
 
     /// Binds a cursor to its filter, so that pages of different lists are not mixed.
@@ -178,7 +172,7 @@ fn parse_states(text: &str) -> Result<Vec<JobState>, Problem> {
     {
         let known = JobState::ALL.map(JobState::as_str).join(", ");
         let unknown: String = unknown.chars().take(60).collect();
-        return Err(invalid(
+        return Err(Problem::invalid_parameter(
             "state",
             format!(
                 "{unknown:?} is not a state; send one of {known}, or several of them separated by commas"
@@ -186,15 +180,6 @@ fn parse_states(text: &str) -> Result<Vec<JobState>, Problem> {
         ));
     }
     Ok(JobState::ALL.into_iter().filter(|state| names.contains(&state.as_str())).collect())
-}
-
-fn parse_limit(text: &str) -> Result<u32, Problem> {
-    let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| invalid("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
-}
-
-fn invalid(parameter: &str, detail: impl Into<String>) -> Problem {
-    Problem::invalid_query(vec![Fault::of_parameter(parameter, detail)])
 }
 
 #[cfg(test)]

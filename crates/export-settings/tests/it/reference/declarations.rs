@@ -1,38 +1,36 @@
 //! The list of all settings, from the declarations, and the texts that are written from it.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use clap::{Arg, Args, Command};
-
-use crate::access::AccessArgs;
-use crate::admission::AdmissionSettings;
-use crate::amqp::{AmqpArgs, QueueSettings};
-use crate::client::ClientArgs;
-use crate::command::{old_flags, setting_error, variable, variable_of};
-use crate::health::HealthSettings;
-use crate::http::HttpSettings;
-use crate::identities::IdentityArgs;
-use crate::jobs::{DispatchSettings, JobSettings};
-use crate::limits::LimitSettings;
-use crate::log::LogSettings;
-use crate::mongo::{MongoArgs, SourceArgs};
-use crate::reading::ReadingSettings;
-use crate::results::ResultSettings;
-use crate::retry::RetrySettings;
-use crate::s3::S3Settings;
-use crate::webhooks::{SigningKeyArgs, WebhookArgs};
-use crate::worker::WorkerSettings;
+use export_settings::access::AccessArgs;
+use export_settings::admission::AdmissionSettings;
+use export_settings::amqp::{AmqpArgs, QueueSettings};
+use export_settings::client::ClientArgs;
+use export_settings::health::HealthSettings;
+use export_settings::http::HttpSettings;
+use export_settings::identities::IdentityArgs;
+use export_settings::jobs::{DispatchSettings, JobSettings};
+use export_settings::limits::LimitSettings;
+use export_settings::log::LogSettings;
+use export_settings::mongo::{MongoArgs, SourceArgs};
+use export_settings::reading::ReadingSettings;
+use export_settings::results::ResultSettings;
+use export_settings::retry::RetrySettings;
+use export_settings::s3::S3Settings;
+use export_settings::webhooks::{SigningKeyArgs, WebhookArgs};
+use export_settings::worker::WorkerSettings;
 
 /// Longest line of `.env.example`.
 const COLUMNS: usize = 110;
 /// The first line of the part of `.env.example` that [`env_example`] writes.
-pub const ENV_EXAMPLE_BEGIN: &str = "# --- The programs: `exports-api`, `exports-worker`, `exports` ---";
+pub(crate) const ENV_EXAMPLE_BEGIN: &str =
+    "# --- The programs: `exports-api`, `exports-worker`, `exports` ---";
 /// The line before the table in SETUP.md.
-pub const TABLE_BEGIN: &str =
+pub(crate) const TABLE_BEGIN: &str =
     "<!-- The table of settings: written by crates/export-settings/tests/it/reference.rs -->";
 /// The line after it.
-pub const TABLE_END: &str = "<!-- The end of the table of settings -->";
+pub(crate) const TABLE_END: &str = "<!-- The end of the table of settings -->";
 
 /// The programs that use every service.
 const SERVICES: &[&str] = &["API", "worker", "provision"];
@@ -76,30 +74,30 @@ const fn group<A: Args>(programs: &'static [&'static str]) -> Group {
 
 /// What is known of one setting.
 #[derive(Clone, Debug)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The environment variable.
-    pub name: String,
+    pub(crate) name: String,
     /// The flag, without `--`; `None` where there is none.
-    pub flag: Option<String>,
+    pub(crate) flag: Option<String>,
     /// Heading of its group.
-    pub section: String,
+    pub(crate) section: String,
     /// What it is for.
-    pub help: String,
+    pub(crate) help: String,
     /// Its value when it is not set.
-    pub default: Option<String>,
+    pub(crate) default: Option<String>,
     /// What a wrong value's error says: "a number from 1 to 5". `None` where the programs check it,
     /// and where everything goes.
-    pub expected: Option<String>,
+    pub(crate) expected: Option<String>,
     /// Whether the value is never shown, and may come from the file that `<NAME>_FILE` names.
-    pub is_secret: bool,
+    pub(crate) is_secret: bool,
     /// Names that are still accepted.
-    pub old_names: Vec<String>,
+    pub(crate) old_names: Vec<String>,
     /// The programs that use it.
-    pub programs: Vec<&'static str>,
+    pub(crate) programs: Vec<&'static str>,
 }
 
 /// All settings, in the order of `.env.example`.
-pub fn settings() -> Vec<Setting> {
+pub(crate) fn settings() -> Vec<Setting> {
     let mut settings: Vec<Setting> = Vec::new();
     for group in GROUPS.iter().chain([&CLIENTS]) {
         let command = (group.augment)(Command::new("program").no_binary_name(true));
@@ -120,19 +118,9 @@ pub fn settings() -> Vec<Setting> {
     settings
 }
 
-/// The variables that the program reads, with those for the files of secrets.
-pub fn variables_of(program: &str) -> BTreeSet<String> {
-    let settings = settings().into_iter().filter(|setting| setting.programs.contains(&program));
-    let names = settings.flat_map(|Setting { name, flag, is_secret, .. }| {
-        let file = is_secret.then(|| format!("{name}_FILE"));
-        flag.map(|_| name).into_iter().chain(file)
-    });
-    names.collect()
-}
-
 /// The program's settings as flags, each with its example. Secrets that everyone knows would be
 /// none, so those in `<…>` are left out.
-pub fn example_flags(program: &str) -> Vec<String> {
+pub(crate) fn example_flags(program: &str) -> Vec<String> {
     let settings = settings().into_iter().filter(|setting| setting.programs.contains(&program));
     let flags =
         settings.filter_map(|setting| Some(format!("--{}={}", setting.flag.as_ref()?, setting.example())));
@@ -140,13 +128,13 @@ pub fn example_flags(program: &str) -> Vec<String> {
 }
 
 /// The setting that the argument declares; `None` for the file of a secret that has an argument
-/// itself.
+/// itself, and for what is hidden because only tests change it.
 fn describe(command: &Command, argument: &Arg, programs: &'static [&'static str]) -> Option<Setting> {
-    let variable = variable(argument)?;
+    let variable = argument.get_env()?.to_str()?;
     let has =
         |name: &str| command.get_arguments().any(|other| other.get_env().is_some_and(|env| env == name));
     let base = variable.strip_suffix("_FILE");
-    if base.is_some_and(has) {
+    if argument.is_hide_set() || base.is_some_and(has) {
         return None;
     }
     let flag = argument.get_long();
@@ -159,22 +147,29 @@ fn describe(command: &Command, argument: &Arg, programs: &'static [&'static str]
         default: default.filter(|value| !value.is_empty()).map(str::to_owned),
         expected: flag.and_then(|flag| expected(command, flag)),
         is_secret: base.is_some() || has(&format!("{variable}_FILE")),
-        old_names: old_flags(argument).into_iter().map(variable_of).collect(),
+        old_names: old_names(argument),
         programs: programs.to_vec(),
     })
 }
 
 /// What the parser says of a value that no setting takes.
 fn expected(command: &Command, flag: &str) -> Option<String> {
-    let error = command.clone().try_get_matches_from([format!("--{flag}=\u{1}")]).err()?;
-    let text = setting_error(&error)?;
-    let (_, text) = text.split_once("expected ")?;
+    let error = command.clone().try_get_matches_from([format!("--{flag}=\u{1}")]).err()?.to_string();
+    let (_, text) = error.strip_prefix("error: setting ")?.split_once("expected ")?;
     text.split_once(" (see ").map(|(expected, _)| expected.to_owned())
+}
+
+/// Variables that are still accepted: the argument's hidden aliases.
+fn old_names(argument: &Arg) -> Vec<String> {
+    let visible = argument.get_visible_aliases().unwrap_or_default();
+    let all = argument.get_all_aliases().unwrap_or_default();
+    let hidden = all.into_iter().filter(|alias| !visible.contains(alias));
+    hidden.map(|alias| alias.to_uppercase().replace('-', "_")).collect()
 }
 
 impl Setting {
     /// A value that is right: the default, or the one that the help names.
-    pub fn example(&self) -> String {
+    pub(crate) fn example(&self) -> String {
         let in_help = || Some(self.help.split_once("such as `")?.1.split_once('`')?.0.to_owned());
         self.default.clone().or_else(in_help).unwrap_or_else(|| {
             panic!("{} has no default, so its help must name an example: such as `…`", self.name)
@@ -200,7 +195,7 @@ impl Setting {
 }
 
 /// The part of `.env.example` about the programs.
-pub fn env_example() -> String {
+pub(crate) fn env_example() -> String {
     let mut text = format!("{ENV_EXAMPLE_BEGIN}\n\n");
     let intro = "Written from the declarations in crates/export-settings. A line with `=` shows the default, or an example where there \
         is no default. In brackets: the programs that use the setting; `exports` stands for all commands of the command line, \
@@ -253,7 +248,7 @@ fn comment(text: &mut String, sentences: &str, programs: &[&str]) {
 }
 
 /// The table of settings in SETUP.md.
-pub fn table() -> String {
+pub(crate) fn table() -> String {
     let mut text = format!("{TABLE_BEGIN}\n\n| setting | default | used by | meaning |\n|---|---|---|---|\n");
     let mut section = String::new();
     for setting in settings() {
