@@ -11,8 +11,8 @@ use uuid::Uuid;
 fn main() {
     let cli = export_settings::parse::<Cli>();
     // Set before any thread is started, because each thread inherits it: threads that read and
-    // upload are as busy as those that compress, and a database on the same machine must not wait
-    // for any of them.
+    // upload are as busy as the threads that compress, and a database on the same machine must not
+    // wait for any of them.
     cli.niceness().apply_to_this_thread();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.as_ref().map_err(|error| anyhow!("no threads can be started: {error}"));

@@ -30,7 +30,7 @@ type SharedError = Arc<StoreError>;
 pub struct NotAccepted {
     /// The cause.
     pub error: SharedError,
-    /// Whether the job may exist all the same, because the outcome of its write is unknown.
+    /// Whether the job may exist nevertheless, because the outcome of its write is unknown.
     pub may_exist: bool,
 }
 
@@ -71,7 +71,7 @@ impl Acceptor {
     /// Writes a job. On success, the job is durable on a majority of MongoDB's servers.
     ///
     /// # Errors
-    /// [`NotAccepted`], which says whether the job may exist all the same.
+    /// [`NotAccepted`], which says whether the job may exist nevertheless.
     ///
     /// Cancel safety. The job may be written even if the caller is cancelled.
     pub async fn create(&self, new: NewJob) -> Result<Created, NotAccepted> {
