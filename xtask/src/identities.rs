@@ -103,7 +103,7 @@ impl Identities {
         self.for_service(settings, &OF_API, 0)
     }
 
-    /// The same for the worker.
+    /// Settings of the worker in addition to the administrator's: its own users, if it has some.
     pub(crate) fn for_worker(&self, settings: &Settings) -> anyhow::Result<Pairs> {
         // A given vehicles' database is read with the given credentials.
         let has_source = settings.is_given("SOURCE_MONGODB_URI");

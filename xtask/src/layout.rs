@@ -77,16 +77,16 @@ impl Instance {
         fs::create_dir_all(&self.dir).with_context(|| self.dir.display().to_string())?;
         let path = self.dir.join("lock");
         let file = File::create(&path).with_context(|| path.display().to_string())?;
-        let mut is_told = false;
+        let mut is_printed = false;
         wait::until(
             LOCK_LIMIT,
             || format!("{} was not released by another `cargo xtask`", path.display()),
             || match file.try_lock() {
                 Ok(()) => Ok(Some(())),
                 Err(TryLockError::WouldBlock) => {
-                    if !is_told {
+                    if !is_printed {
                         console::step("waiting for another `cargo xtask` that uses the same stack");
-                        is_told = true;
+                        is_printed = true;
                     }
                     Ok(None)
                 }

@@ -2,9 +2,11 @@
 
 mod containers;
 pub(crate) mod programs_of_tests;
+mod report;
 mod runner;
 mod slowest;
 pub(crate) mod throw_away;
+mod unrun;
 
 use std::process::ExitCode;
 

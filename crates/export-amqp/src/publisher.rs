@@ -74,7 +74,7 @@ impl Publisher {
 
     /// Publishes and waits until the broker has confirmed that a queue stores the message on disk.
     ///
-    /// Returns an error after five seconds at most. The message may have been sent all the same;
+    /// Returns an error after five seconds at most. The message may nevertheless have been sent;
     /// publishing it twice is safe.
     pub async fn publish(
         &self,

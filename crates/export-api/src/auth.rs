@@ -176,8 +176,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 #[derive(Debug)]
 struct KeyCheck {
     store: KeyStore,
-    /// How long answers are cached. The same for unknown ids, so that response times do not reveal
-    /// which ids exist.
+    /// How long answers are cached. Unknown ids are cached as long as known ones, so that response
+    /// times do not reveal which ids exist.
     max_age: Duration,
     /// Valid keys, with the end of their validity if that is sooner than `max_age`.
     valid: Cache<KeyId, (Arc<StoredKey>, Instant)>,

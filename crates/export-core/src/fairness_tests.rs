@@ -107,7 +107,7 @@ proptest! {
         let counts: Vec<_> = names.iter().map(given).collect();
         let (fewest, most) = (counts.iter().min().expect("one"), counts.iter().max().expect("one"));
         prop_assert!(most - fewest <= 1, "{:?}", counts);
-        // With room for one job at a time, the order is the same.
+        // With room for one job at a time, the order does not change.
         let mut last_served = last;
         let mut loads = loads;
         for name in &tenants {

@@ -47,7 +47,7 @@ impl JobState {
     }
 
     /// Whether the job is queued or running, so has not ended. (The dispatcher counts fewer jobs:
-    /// those that are *dispatched*, see the [crate documentation](crate).)
+    /// jobs that are *dispatched*, see the [crate documentation](crate).)
     pub const fn is_active(self) -> bool {
         matches!(self, Self::NotStarted | Self::Started)
     }

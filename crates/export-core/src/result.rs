@@ -11,7 +11,7 @@
 //! | `Exported` (export-engine) | engine | manifest, and the sink that was written |
 //! | `StoredResult` (export-s3) | sink | address, objects, size, SHA-256 |
 //! | [`ExportResult`] | worker | address and figures, which the job repeats |
-//! | [`WrittenResult`] | worker | the same and the objects |
+//! | [`WrittenResult`] | worker | address, figures and objects |
 //! | `FinishedResult` (export-store) | store | a FINISHED result as read from the database |
 //! | `ResultRecord` (export-model) | model, tests | the fields that rules read |
 

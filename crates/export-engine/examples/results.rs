@@ -88,7 +88,7 @@ fn small(engine: &Engine, folder: &Path) -> anyhow::Result<()> {
             for (field, value) in output.as_object().into_iter().flatten() {
                 body[field] = value.clone();
             }
-            // The zone is for the text of times only: the range stays the same.
+            // The zone is for the text of times only: the range does not change.
             if body.get("timezone").is_some() {
                 body["startDate"] = json!("2018-11-30T00:00:00Z");
                 body["endDate"] = json!("2018-12-01T00:00:00Z");

@@ -8,7 +8,7 @@ use export_core::{Parameter, TimeRange};
 
 use crate::plan::Plan;
 
-/// The columns and the options of a result, the same for every slice.
+/// The columns and the options of a result; all slices have them in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     pub(crate) range: TimeRange,

@@ -129,7 +129,7 @@ fn the_same_seed_gives_the_same_bytes_in_any_order() {
     let whole = documents(&spec, false);
     assert_eq!(whole, documents(&spec, true));
 
-    // Hours that are generated alone are the same as in the whole.
+    // Hours that are generated alone equal those of the whole fleet.
     let later_ms = FIRST_HOUR_MS + 6 * HOUR_MS;
     let later = documents(&FleetSpec { first_hour_ms: later_ms, hours: 2, ..spec.clone() }, false);
     let mut tail = whole.clone();

@@ -178,7 +178,7 @@ pub fn harmless() -> Vec<(&'static str, Protocol)> {
         // is not due only in case a clock went back.
         ("ack of every job that waits and could not be claimed", departs(Departure::AckNotDue)),
         (
-            "the same, without a queue-age limit",
+            "ack of every job that waits and could not be claimed, without a queue-age limit",
             Protocol { bounds: Bounds::RELIABLE_BROKER, ..departs(Departure::AckNotDue) },
         ),
         // The message returns until the job is due, beside the dispatcher's message.

@@ -49,7 +49,7 @@ pub struct WebhookArgs {
         action = clap::ArgAction::Set
     )]
     pub webhook_allow_http: bool,
-    /// Networks that are not public and that webhooks may go to all the same, separated by commas,
+    /// Networks that are not public and to which webhooks may nevertheless go, separated by commas,
     /// such as `10.1.0.0/16,fd00::/8`. Everyone who may create exports can make the API send
     /// requests there. Without it, none
     #[arg(long, env, value_name = "NETWORKS")]

@@ -7,6 +7,7 @@ use mongodb::Client;
 use uuid::Uuid;
 
 use crate::oddities::OddFleet;
+use crate::proxy::Proxy;
 use crate::services::Services;
 
 /// Names that no other test uses, and clients to fill and inspect the services under these names.
@@ -38,7 +39,16 @@ impl TestSpace {
         Self::create_on(Services::from_environment()).await
     }
 
-    /// Like `new`, on these services.
+    /// Like [`create`](Self::create), with a proxy in front of MongoDB: the services reach it only
+    /// through the proxy, and [`Self::mongodb`] directly.
+    pub async fn create_behind_mongodb_proxy() -> (Self, Proxy) {
+        let mut space = Self::create().await;
+        let proxy = Proxy::start(space.services.mongodb_address().to_owned()).await;
+        space.services.mongodb_uri = space.services.mongodb_uri_through(&proxy.address().to_string());
+        (space, proxy)
+    }
+
+    /// Like [`create`](Self::create), on these services.
     pub async fn create_on(services: Services) -> Self {
         let uuid = Uuid::new_v4().simple().to_string();
         let id = uuid[..8].to_owned();

@@ -2,6 +2,9 @@
 
 use std::env;
 
+/// Connection string of a MongoDB that does not exist: no program listens on port 1.
+pub const UNREACHABLE_MONGODB_URI: &str = "mongodb://127.0.0.1:1/?replicaSet=rs0";
+
 /// Addresses and keys of the services, which `cargo xtask test` passes to every test.
 #[derive(Clone)]
 pub struct Services {

@@ -124,7 +124,7 @@ async fn connect(config: &Config, results: ResultBucket) -> anyhow::Result<Servi
     let mongo = export_store::connect(&config.mongo.uri, "exports-worker")
         .await
         .context("MONGODB_URI cannot be used")?;
-    // A separate client even if the server is the same, so that heartbeats never wait for a
+    // A separate client even for one server, so that heartbeats never wait for a
     // connection behind reads.
     let (uri, name) = match &config.source.uri {
         None => (&config.mongo.uri, "MONGODB_URI"),

@@ -16,8 +16,8 @@ fn main() {
     }
     let cli = export_settings::parse::<Cli>();
     // Set before any thread is started, because each thread inherits it: threads that read and
-    // upload are as busy as those that compress, and a database on the same machine must not wait
-    // for any of them.
+    // upload are as busy as the threads that compress, and a database on the same machine must not
+    // wait for any of them.
     cli.niceness().apply_to_this_thread();
     exit_after(async {
         match cli.command {

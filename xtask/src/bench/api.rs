@@ -83,7 +83,7 @@ fn report(figures: &Value, machine: &str, arguments: &cli::BenchApi) -> anyhow::
         ("bare", "insert (majority, journalled) and confirmed publish"),
         ("post", "`POST /export`"),
         ("idle", "`GET /export/{id}`, 200 a second"),
-        ("crowded", "the same beside the slow clients"),
+        ("crowded", "`GET /export/{id}` beside the slow clients"),
     ];
     for (measurement, title) in titles {
         let rate = spread(measurement, "perSecond")?;

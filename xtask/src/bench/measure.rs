@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{foreground, interrupt};
 
-/// Unit of CPU time in `/proc`; the same on every processor on which Linux runs these programs.
+/// Unit of CPU time in `/proc`, equal on every processor on which Linux runs these programs.
 const TICKS_PER_SECOND: f64 = 100.0;
 /// Poll interval of a child: short compared with its runtime of tenths of a second.
 const INTERVAL: Duration = Duration::from_millis(2);
@@ -35,7 +35,7 @@ pub(crate) struct Run {
 pub(crate) struct Output {
     /// All CSV text.
     pub(crate) csv_bytes: u64,
-    /// The same, compressed.
+    /// All CSV text, compressed.
     pub(crate) compressed_bytes: u64,
     /// By vehicle: the CSV's size and CRC-32.
     pub(crate) vehicles: BTreeMap<String, (u64, u64)>,

@@ -134,7 +134,7 @@ fn burst(found: &Value, arguments: &cli::Herd) -> anyhow::Result<Vec<Row>> {
             p99.median <= MOST_P99_RATIO,
         ),
         Row::plain(
-            "the same from sending, without what the client was late",
+            "p99 measured from sending (without the client's own delay), beside the exports / before",
             format!("{:.2}", ratio(found, "/loadedSent/p99Ms", "/idleSent/p99Ms")?),
         ),
         Row::judged(
@@ -165,7 +165,7 @@ const OPEN_LOADED: &str = "/seenLoaded/openCursors";
 /// The workers' own metrics, if they have them.
 fn limits(found: &Value) -> String {
     let of = |path: &str| spread(found, path).ok();
-    match (of("/told/leastLimit"), of("/told/mostLimit"), of("/told/decreases")) {
+    match (of("/limits/leastLimit"), of("/limits/mostLimit"), of("/limits/decreases")) {
         (Some(least), Some(most), Some(decreases)) => {
             format!("{:.0}–{:.0}, lowered {:.0} times", least.min, most.max, decreases.max)
         }

@@ -7,11 +7,11 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use crate::layout::Layout;
 use crate::programs::{BUILD_LIMIT, cargo};
-use crate::testing::slowest;
+use crate::testing::{report, slowest, unrun};
 use crate::{console, foreground};
 
 /// How many tests nextest runs at a time.
@@ -20,6 +20,10 @@ const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
 const TESTS_PER_CORE: usize = 3;
 /// Time limit of the check whether a subcommand exists.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
+/// Time limit of listing the tests: each of the test programs, which are built, is started.
+const LIST_LIMIT: Duration = Duration::from_mins(2);
+/// Exit code of nextest for options that a subcommand does not have.
+const USAGE_ERROR: i32 = 2;
 
 /// The tests of `--quick`: two commands, so that the integration tests of the other crates need not
 /// even be linked.
@@ -50,30 +54,66 @@ pub(crate) fn run(
             return Ok(exit_code(status));
         }
     }
-    let command: &[&str] = if has_nextest {
-        &["nextest", "run", "--workspace", "--no-fail-fast"]
-    } else {
-        &["test", "--workspace", "--no-fail-fast"]
-    };
-    slowest::forget(layout);
-    let status = run_cargo(layout, variables, command, arguments)?;
-    slowest::print(layout);
-    Ok(exit_code(status))
+    if has_nextest {
+        return run_nextest(layout, variables, &["--workspace"], arguments);
+    }
+    let command = ["test", "--workspace", "--no-fail-fast"];
+    Ok(exit_code(run_cargo(layout, variables, &command, arguments)?))
 }
 
 /// Runs the tests of [`QUICK`].
 pub(crate) fn run_quick(layout: &Layout, variables: &[(String, String)]) -> anyhow::Result<ExitCode> {
     ensure!(has_nextest(layout), "--quick needs cargo-nextest (https://nexte.st)");
-    for arguments in QUICK {
-        let command = [&["nextest", "run", "--no-fail-fast"], arguments].concat();
-        slowest::forget(layout);
-        let status = run_cargo(layout, variables, &command, &[])?;
-        slowest::print(layout);
-        if !status.success() {
-            return Ok(exit_code(status));
+    for selection in QUICK {
+        let code = run_nextest(layout, variables, selection, &[])?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the selected tests, lists the slowest and checks that every one of them ran.
+fn run_nextest(
+    layout: &Layout,
+    variables: &[(String, String)],
+    selection: &[&str],
+    arguments: &[String],
+) -> anyhow::Result<ExitCode> {
+    report::remove(layout);
+    let command = [&["nextest", "run", "--no-fail-fast"], selection].concat();
+    let status = run_cargo(layout, variables, &command, arguments)?;
+    let Some(ran) = report::read(layout) else {
+        ensure!(!status.success(), "cargo nextest wrote no report of the tests that ran");
+        return Ok(exit_code(status));
+    };
+    slowest::print(&ran);
+    if let Some(list) = list(layout, variables, selection, arguments)? {
+        unrun::check(&list, &ran)?;
+    }
+    Ok(exit_code(status))
+}
+
+/// What nextest would run, as JSON; `None` if `arguments` have an option that only `run` has, such
+/// as `--retries`.
+fn list(
+    layout: &Layout,
+    variables: &[(String, String)],
+    selection: &[&str],
+    arguments: &[String],
+) -> anyhow::Result<Option<String>> {
+    let mut command = with_variables(layout, variables);
+    command.args(["nextest", "list", "--message-format", "json"]).args(selection).args(arguments);
+    let (status, list) = foreground::capture(command.stderr(Stdio::null()), LIST_LIMIT)
+        .context("the tests could not be listed")?;
+    if status.code() == Some(USAGE_ERROR) {
+        console::step(
+            "not checked whether every test ran: the arguments have options that `cargo nextest list` does not have",
+        );
+        return Ok(None);
+    }
+    ensure!(status.success(), "the tests could not be listed: cargo nextest list failed ({status})");
+    Ok(Some(list))
 }
 
 fn run_cargo(

@@ -27,7 +27,7 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct NotAccepted {
     /// The cause.
     pub error: AcceptError,
-    /// Whether the job may exist all the same, because the outcome of its write is unknown.
+    /// Whether the job may exist nevertheless, because the outcome of its write is unknown.
     pub may_exist: bool,
 }
 
@@ -91,7 +91,7 @@ impl Acceptor {
     /// Writes a job. On success, the job is durable on a majority of MongoDB's servers.
     ///
     /// # Errors
-    /// [`NotAccepted`], which says whether the job may exist all the same.
+    /// [`NotAccepted`], which says whether the job may exist nevertheless.
     ///
     /// Cancel safety. The job may be written even if the caller is cancelled.
     pub async fn create(&self, new: NewJob) -> Result<Created, NotAccepted> {

@@ -2,7 +2,7 @@
 //!
 //! A job is *queued* while it is `NOT_STARTED`, whether or not its message is in the broker. Queued
 //! jobs are counted in MongoDB, at most once per second; [`counter`] explains why the limits are
-//! exact all the same.
+//! nevertheless exact.
 
 mod counter;
 

@@ -36,12 +36,12 @@ pub use round::Outcome;
 
 /// Minimum time between the starts of two rounds: at most 50 rounds per second.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(20);
-/// The same while the broker has as many jobs as are running, so that no worker waits.
+/// Minimum time between the starts of two rounds while the broker has as many jobs as are running, so that no worker waits.
 const MIN_ROUND_INTERVAL_WHILE_STOCKED: Duration = Duration::from_millis(100);
 /// Mean time between rounds without a wake-up, while there are unpublished jobs. Each wait is
 /// randomly between 0.5 and 1.5 times as long, so that copies do not run in step.
 const INTERVAL_WHILE_UNPUBLISHED: Duration = Duration::from_secs(1);
-/// The same while there are none.
+/// Mean time between rounds without a wake-up, while there are no unpublished jobs.
 const INTERVAL_WHILE_IDLE: Duration = Duration::from_secs(2);
 /// Back-off after failed rounds: the first wait, doubled with each failure up to the maximum.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);

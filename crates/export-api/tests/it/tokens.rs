@@ -9,6 +9,7 @@ use export_api::auth::{Authenticator, Caller, authenticate};
 use export_api::config::{AccessSettings, KnownCallers, OidcSettings};
 use export_core::access::{AllowedVehicles, Scope};
 use export_store::{KeyStore, connect};
+use export_testkit::services::UNREACHABLE_MONGODB_URI;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use rsa::BigUint;
 use rsa::pkcs1::EncodeRsaPrivateKey;
@@ -23,8 +24,8 @@ pub(crate) struct Service(Router);
 impl Service {
     /// A service that accepts the tokens of an issuer.
     pub(crate) async fn for_tokens(oidc: OidcSettings) -> Self {
-        let nowhere = "mongodb://127.0.0.1:1/?replicaSet=rs0".to_owned().into();
-        let mongo = connect(&nowhere, "token tests").await.expect("connecting is lazy");
+        let mongo =
+            connect(&UNREACHABLE_MONGODB_URI.into(), "token tests").await.expect("connecting is lazy");
         let callers = KnownCallers { oidc: Some(Box::new(oidc)), ..KnownCallers::default() };
         let auth = Authenticator::new(&AccessSettings::Known(callers), KeyStore::new(&mongo, "exports"));
         let describe = |Caller(principal): Caller| async move {

@@ -11,7 +11,7 @@ use export_core::digest::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What file the bytes of a part belong to. Bytes are appended only while all fields are the same.
+/// What file the bytes of a part belong to. Bytes are appended only while no field differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     /// The job's id.

@@ -1,4 +1,4 @@
-//! `exports run` writes the same as the reference exporter, from a dump and from MongoDB.
+//! `exports run` writes the same bytes as the reference exporter, from a dump and from MongoDB.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;

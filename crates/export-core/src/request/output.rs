@@ -21,7 +21,7 @@ use crate::output::{
 /// Without `fill` the number of points bounds the rows.
 pub const MAX_FILLED_ROWS: u64 = 1_000_000_000;
 
-/// The value of an option in a request. Null is the same as absent.
+/// The value of an option in a request. Null means absent.
 #[derive(Clone, Copy)]
 enum Field<T> {
     Absent,

@@ -120,7 +120,7 @@ impl fmt::Debug for WebhookUrl {
     }
 }
 
-/// Parses the field; null is the same as absent.
+/// Parses the field; null means absent.
 pub(super) fn parse(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Option<WebhookUrl> {
     const POINTER: &str = "/webhookUrl";
     match fields.get("webhookUrl") {

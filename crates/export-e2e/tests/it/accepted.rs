@@ -105,7 +105,7 @@ async fn services_that_come_late() {
     stack.s3_endpoint_of_workers = Some(format!("http://{}", s3.address()));
     stack.start_worker().await;
     stack.space.insert_fleet(&one_day()).await;
-    // The exchange does not exist yet: the job is accepted all the same, and published later by the
+    // The exchange does not exist yet: the job is nevertheless accepted, and published later by the
     // sweeper.
     let job_id = stack.accepted(&json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })).await;
     stack.provision().await;

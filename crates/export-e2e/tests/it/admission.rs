@@ -249,7 +249,7 @@ async fn until_at(caller: &Caller<'_>, job_id: &str, position: u64) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_job_hears_where_it_stands() {
+async fn a_waiting_job_has_a_queue_position() {
     let stack = api(100, 100, wide_admission().size).await;
     let (first, second) = (caller(&stack, "first").await, caller(&stack, "second").await);
     let estimate = async |caller: &Caller<'_>| {
@@ -257,8 +257,8 @@ async fn a_waiting_job_hears_where_it_stands() {
         assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
         answer.json()["queue"].clone()
     };
-    let nobody = json!({ "position": 1, "startsInSeconds": null, "etaSeconds": null });
-    assert_eq!(estimate(&first).await, nobody);
+    let empty_queue = json!({ "position": 1, "startsInSeconds": null, "etaSeconds": null });
+    assert_eq!(estimate(&first).await, empty_queue);
     let mut jobs = Vec::new();
     for _ in 0..5 {
         jobs.push(first.accepted(&body()).await);

@@ -71,8 +71,10 @@ async fn states() {
     transcript.name_id(&waiting, "job");
     let answer = transcript.get("NOT_STARTED", &path, &[]).await;
     let etag = answer.header("etag").expect("a tag").to_owned();
-    transcript.get_known("the same, known", &path, &[]).await;
-    transcript.get_known("the same, known, after a wait", &path, &[("prefer", "wait=0")]).await;
+    transcript.get_known("the unchanged job, with its ETag", &path, &[]).await;
+    transcript
+        .get_known("the unchanged job, with its ETag, after a wait", &path, &[("prefer", "wait=0")])
+        .await;
     transcript.get("download before there is a result", &format!("{path}/download"), &[]).await;
     let held = stack.claim(&waiting).await;
     held.progress(50).await;
@@ -115,7 +117,7 @@ async fn results() {
     stack.ended(&job_id).await;
     let path = format!("/export/{job_id}");
     transcript.get("FINISHED as a zip", &path, &[]).await;
-    transcript.get_known("the same, known", &path, &[]).await;
+    transcript.get_known("the unchanged job, with its ETag", &path, &[]).await;
     transcript.get("download of a zip", &format!("{path}/download"), &[]).await;
     transcript.get("an object of a zip", &format!("{path}/download/manifest.json"), &[]).await;
     transcript.ask("cancel what has finished", "DELETE", &path).await;
@@ -260,8 +262,8 @@ async fn unavailable() {
 async fn callers() {
     let stack = api_with_keys(Duration::from_secs(1)).await;
     let mut transcript = Transcript::of(&stack);
-    transcript.get("401: nobody says who", UNKNOWN, &[]).await;
-    transcript.get("401: a key that is none", UNKNOWN, &[("authorization", "Bearer vxk_7")]).await;
+    transcript.get("401: no credentials", UNKNOWN, &[]).await;
+    transcript.get("401: an invalid key", UNKNOWN, &[("authorization", "Bearer vxk_7")]).await;
     transcript.get("401: another scheme", UNKNOWN, &[("authorization", "Basic dTpw")]).await;
     let reader = Caller::of(&stack, "acme", &[Scope::Read]).await;
     let answer = reader.send("POST", "/export", &[], Some(&request())).await;

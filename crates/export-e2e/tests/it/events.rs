@@ -40,13 +40,13 @@ async fn a_job_is_followed_on_every_replica() {
     let mut last_id = String::new();
     for percent in [10, 20, 30] {
         held.progress(percent).await;
-        let told = Instant::now();
+        let changed_at = Instant::now();
         for stream in [&mut one, &mut other] {
             let event = stream.until(is_at(percent.into())).await;
             assert_eq!(event.json()["state"], "STARTED");
             last_id = event.id;
         }
-        slowest = slowest.max(told.elapsed());
+        slowest = slowest.max(changed_at.elapsed());
     }
     // With a change stream, polling would take ten seconds.
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
@@ -79,6 +79,9 @@ async fn a_job_is_followed_on_every_replica() {
 /// the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_come_without_a_change_stream() {
+    /// Attempts to connect, and reads of the job with the driver's retries.
+    const RECONNECTS: usize = 4;
+    const FAILED_READS: usize = 4;
     let (mut stack, job_id) = api_with_job().await;
     let services = &stack.space.services;
     let proxy = Proxy::start(services.mongodb_address().to_owned()).await;
@@ -98,10 +101,19 @@ async fn events_come_without_a_change_stream() {
     held.progress(20).await;
     events.until(is_at(20.0)).await;
 
+    // First MongoDB accepts no connection.
+    let connections = proxy.connections() + RECONNECTS;
     proxy.cut();
     held.progress(30).await;
-    // Several reads of the job fail.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let cut_at = Instant::now();
+    while proxy.connections() < connections {
+        assert!(cut_at.elapsed() < Duration::from_secs(30), "the API does not connect again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Then it does, and several reads of the job fail.
+    let failed = proxy.add(Rule::request(Pattern::any().containing(&job_id), Fault::Close));
+    proxy.restore_connections();
+    failed.until_seen(FAILED_READS).await;
     proxy.restore();
     events.until(is_at(30.0)).await;
     held.fail().await;

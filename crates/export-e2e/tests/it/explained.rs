@@ -69,6 +69,7 @@ async fn too_many_requests_get_429_with_retry_after() {
     }
     assert_eq!((last.status, last.header("retry-after")), (429, Some("1")), "{last:?}");
     assert_eq!(last.json()["type"], "urn:exports:problem:too-many-requests");
+    // As long as `Retry-After` says: the rate limit gives back one request per second of real time.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     assert_eq!(ask().await.status, 404, "a client that waits for Retry-After is served");
     stack.stop().await;

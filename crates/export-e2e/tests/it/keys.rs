@@ -9,7 +9,7 @@ use export_core::key::KeyId;
 use export_e2e::{Answer, Stack};
 use export_store::KeyEnd;
 use export_testkit::isolation::TestSpace;
-use export_testkit::proxy::Proxy;
+use export_testkit::proxy::{Fault, Pattern, Rule};
 use serde_json::{Value, json};
 
 use crate::callers::{Caller, api_with_keys};
@@ -108,12 +108,18 @@ async fn a_key_for_some_vehicles_sees_no_job_about_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_reveals_nothing_to_a_key_revoked_meanwhile() {
-    let stack = api_with_keys(Duration::from_millis(100)).await;
+    let (space, mongodb) = TestSpace::create_behind_mongodb_proxy().await;
+    let access = KnownCallers { key_memory: Duration::from_millis(100), ..KnownCallers::default() };
+    let stack = Stack::start_api_for(space, AccessSettings::Known(access)).await;
+    stack.provision().await;
     let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
-    let path = format!("/export/{}", caller.accepted(&a_day()).await);
+    let job_id = caller.accepted(&a_day()).await;
+    let path = format!("/export/{job_id}");
     let id: KeyId = caller.key_id().parse().expect("an id");
+    let reads = mongodb.add(Rule::request(Pattern::any().containing(&job_id), Fault::None));
     let (answer, ()) = tokio::join!(caller.send("GET", &path, &[("prefer", "wait=4")], None), async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // The key was accepted, the job was found, and the wait begins with a second read.
+        reads.until_seen(2).await;
         stack.key_store().await.revoke(&id).await.expect("an answer").expect("a key");
     });
     assert_eq!((answer.status, answer.header("preference-applied")), (401, None), "{answer:?}");
@@ -135,9 +141,7 @@ async fn a_key_ends_at_its_time_however_long_answers_are_believed() {
 /// refusal.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_mongodb_no_key_is_rejected_as_unknown() {
-    let mut space = TestSpace::create().await;
-    let mongodb = Proxy::start(space.services.mongodb_address().to_owned()).await;
-    space.services.mongodb_uri = space.services.mongodb_uri_through(&mongodb.address().to_string());
+    let (space, mongodb) = TestSpace::create_behind_mongodb_proxy().await;
     let access = KnownCallers { key_memory: Duration::from_hours(1), ..KnownCallers::default() };
     let stack = Stack::start_api_for(space, AccessSettings::Known(access)).await;
     let known = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
@@ -156,7 +160,7 @@ async fn without_mongodb_no_key_is_rejected_as_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_tell_nothing_about_keys() {
+async fn refusals_reveal_nothing_about_keys() {
     let stack = api_with_keys(Duration::from_secs(10)).await;
     let good = Caller::of(&stack, "acme", &[Scope::Read]).await;
     let (id, secret) = good.key.rsplit_once('_').expect("a key");
@@ -237,9 +241,9 @@ async fn each_operation_needs_its_scope() {
                 assert_eq!(answer.header("www-authenticate"), Some(challenge.as_str()));
             }
         }
-        let nobody = stack.request(method, &path, &[], Vec::new()).await;
+        let anonymous = stack.request(method, &path, &[], Vec::new()).await;
         assert_eq!(
-            (nobody.status, nobody.header("www-authenticate")),
+            (anonymous.status, anonymous.header("www-authenticate")),
             (401, Some("Bearer")),
             "{method} {path}"
         );

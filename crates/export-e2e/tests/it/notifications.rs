@@ -65,7 +65,7 @@ async fn every_end_is_published_and_sent_as_a_signed_webhook() {
     let cancelled = stack.accepted(&body(None, &url)).await;
     assert_eq!(stack.request("DELETE", &format!("/export/{cancelled}"), &[], Vec::new()).await.status, 202);
     stack.start_worker().await;
-    let failed = stack.accepted(&body(Some("nobody"), &url)).await;
+    let failed = stack.accepted(&body(Some("unknown"), &url)).await;
     stack.ended(&failed).await;
     let finished = stack.accepted(&body(None, &url)).await;
     let (job, _) = stack.ended(&finished).await;

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bson::Document;
 use export_core::TimeRange;
-use export_core::output::{
-    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
-};
+use export_core::output::{CsvGuard, Fill, OutputOptions, Resampling};
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
 use export_engine::{Engine, ExportTask, Limits, Meter, Plan, PlanError, SliceSize, StopFlag, plan};
@@ -17,8 +15,7 @@ use export_source::{MongoClient, MongoSource, VehicleDatabases, connect};
 use export_testkit::generated::{Case, case};
 use export_testkit::isolation::TestSpace;
 use export_testkit::reference::{
-    ReferenceArchive, ReferenceCompression, ReferenceFormat, ReferenceOptions, ReferenceRequest,
-    ReferenceTimeFormat, SourceVehicle, StoredDocument, export_documents,
+    ReferenceArchive, ReferenceOptions, ReferenceRequest, SourceVehicle, StoredDocument, export_documents,
 };
 use export_testkit::verify;
 use proptest::prelude::*;
@@ -228,23 +225,10 @@ fn export_request(request: &ReferenceRequest) -> ExportRequest {
 
 fn output(options: &ReferenceOptions) -> OutputOptions {
     OutputOptions {
-        format: match options.format {
-            ReferenceFormat::Csv => Format::Csv,
-            ReferenceFormat::Parquet => Format::Parquet,
-        },
-        archive: match options.archive {
-            ReferenceArchive::Zip => Archive::Zip,
-            ReferenceArchive::None => Archive::None,
-        },
-        compression: match options.compression {
-            ReferenceCompression::Gzip => Compression::Gzip,
-            ReferenceCompression::Zstd => Compression::Zstd,
-            ReferenceCompression::None => Compression::None,
-        },
-        time_format: match options.time_format {
-            ReferenceTimeFormat::UnixMs => TimeFormat::UnixMs,
-            ReferenceTimeFormat::Rfc3339 => TimeFormat::Rfc3339,
-        },
+        format: options.format.name().parse().expect("a format"),
+        archive: options.archive.name().parse().expect("an archive"),
+        compression: options.compression.name().parse().expect("a compression"),
+        time_format: options.time_format.name().parse().expect("a time format"),
         csv_guard: if options.guard { CsvGuard::On } else { CsvGuard::Off },
         resampling: options.step_ms.map(|step_ms| Resampling {
             step_ms: NonZeroU64::new(step_ms).expect("a step"),

@@ -36,8 +36,8 @@ impl Raw {
             serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{what}: {error}: {self:?}"));
         assert_eq!(problem["status"], self.status, "{what}: {problem}");
         for member in ["title", "detail"] {
-            let is_told = problem[member].as_str().is_some_and(|text| !text.is_empty());
-            assert!(is_told, "{what}: no {member}: {problem}");
+            let is_given = problem[member].as_str().is_some_and(|text| !text.is_empty());
+            assert!(is_given, "{what}: no {member}: {problem}");
         }
         problem
     }

@@ -130,7 +130,11 @@ async fn what_a_dead_relay_has_sent_and_not_noted_is_sent_again() {
 
     let relay = office.relay(office.rabbitmq_url());
     let webhooks = receiver.until_received(2).await;
-    assert_eq!((webhooks[0].id(), webhooks[1].id()), (id.clone(), id), "the same, so that it can be dropped");
+    assert_eq!(
+        (webhooks[0].id(), webhooks[1].id()),
+        (id.clone(), id),
+        "equal ids, so that the receiver can drop one"
+    );
     assert_eq!(webhooks[0].body, webhooks[1].body);
     office.until_delivered(2).await;
     relay.end().await;

@@ -1,4 +1,4 @@
-//! The same request for the same, ended hours reads the source once.
+//! Identical requests for hours that have ended read the source once.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -176,7 +176,7 @@ async fn another_request_another_tenant_and_the_current_hour_are_not_shared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_is_told_at_an_address_of_its_own() {
+async fn every_sharing_job_notifies_its_own_webhook() {
     let space = TestSpace::create().await;
     let webhooks = Some(settings("127.0.0.0/8,::1"));
     let mut stack = Stack::start_api_that_shares_for(space, AccessSettings::Anyone, webhooks).await;
@@ -190,7 +190,8 @@ async fn everybody_is_told_at_an_address_of_its_own() {
     stack.start_worker().await;
     let webhooks = receiver.until_received(2).await;
     for (id, path) in ids.iter().zip(["/first", "/second"]) {
-        let webhook = webhooks.iter().find(|webhook| webhook.id() == format!("{id}-finished")).expect("told");
+        let webhook =
+            webhooks.iter().find(|webhook| webhook.id() == format!("{id}-finished")).expect("a webhook");
         assert_eq!(webhook.path, path);
     }
     let ended: Vec<_> = join_all(ids.iter().map(|id| stack.ended(id))).await;

@@ -33,7 +33,7 @@ fn case(method: &str, path: &str) -> Case {
         (_, path) if path.contains("{id}") => Case::OfAJob,
         ("GET", "/export" | "/vehicles") => Case::Shows,
         ("POST", "/export" | "/export/estimate") => Case::Takes,
-        _ => panic!("say in case() how {method} {path} could tell one tenant something of another"),
+        _ => panic!("say in case() how {method} {path} could reveal one tenant's data to another"),
     }
 }
 
@@ -127,7 +127,7 @@ impl Tenants<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_tenant_cannot_tell_what_another_has() {
+async fn one_tenant_cannot_see_what_another_has() {
     let mut stack = api_with_keys(Duration::from_secs(10)).await;
     let mut fleet = oddities::near_1970();
     fleet.vehicles[0].suffix = "a_1";

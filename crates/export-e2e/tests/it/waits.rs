@@ -7,6 +7,7 @@ use export_api::config::LimitSettings;
 use export_e2e::{Answer, Stack};
 use export_settings::defaults;
 use export_testkit::isolation::TestSpace;
+use export_testkit::proxy::{Fault, Pattern, Rule};
 use serde_json::{Value, json};
 
 /// Well below every wait that is requested here.
@@ -102,14 +103,17 @@ async fn a_wait_ends_with_its_time() {
 /// A service that stops answers waiting clients at once and completely.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_ends_with_the_service() {
-    let stack = api().await;
+    let (space, mongodb) = TestSpace::create_behind_mongodb_proxy().await;
+    let stack = Stack::start_api(space).await;
+    stack.provision().await;
     let job_id = stack.accepted(&one_day()).await;
     let path = format!("/export/{job_id}");
+    let reads = mongodb.add(Rule::request(Pattern::any().containing(&job_id), Fault::None));
     let (answer, began) = tokio::join!(get(&stack, &path, "wait=45"), async {
-        // The event shows that the service is handling requests; the wait was requested before.
+        // The job was found, and the wait begins with a second read.
+        reads.until_seen(2).await;
         let mut events = stack.events(&job_id, &[]).await;
         events.next().await.expect("an event");
-        tokio::time::sleep(Duration::from_secs(1)).await;
         stack.ask_to_stop();
         assert_eq!(events.next().await, None, "the stream ends, too");
         Instant::now()

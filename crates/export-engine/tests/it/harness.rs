@@ -22,8 +22,7 @@ use export_engine::{
 };
 use export_testkit::oddities::OddVehicle;
 use export_testkit::reference::{
-    ReferenceArchive, ReferenceCompression, ReferenceExport, ReferenceFormat, ReferenceOptions,
-    ReferenceRequest, ReferenceTimeFormat, SourceVehicle, StoredDocument,
+    ReferenceExport, ReferenceOptions, ReferenceRequest, SourceVehicle, StoredDocument,
 };
 
 /// Answers like a database: documents whose numeric `_id` lies in the range, ascending.
@@ -147,23 +146,10 @@ fn output(options: &ReferenceOptions) -> OutputOptions {
         fill: if options.fill_previous { Fill::Previous } else { Fill::None },
     });
     OutputOptions {
-        format: match options.format {
-            ReferenceFormat::Csv => Format::Csv,
-            ReferenceFormat::Parquet => Format::Parquet,
-        },
-        archive: match options.archive {
-            ReferenceArchive::Zip => Archive::Zip,
-            ReferenceArchive::None => Archive::None,
-        },
-        compression: match options.compression {
-            ReferenceCompression::Gzip => Compression::Gzip,
-            ReferenceCompression::Zstd => Compression::Zstd,
-            ReferenceCompression::None => Compression::None,
-        },
-        time_format: match options.time_format {
-            ReferenceTimeFormat::UnixMs => TimeFormat::UnixMs,
-            ReferenceTimeFormat::Rfc3339 => TimeFormat::Rfc3339,
-        },
+        format: options.format.name().parse().expect("a format"),
+        archive: options.archive.name().parse().expect("an archive"),
+        compression: options.compression.name().parse().expect("a compression"),
+        time_format: options.time_format.name().parse().expect("a time format"),
         csv_guard: if options.guard { CsvGuard::On } else { CsvGuard::Off },
         resampling,
     }

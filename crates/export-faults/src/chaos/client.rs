@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::evidence::Told;
+use super::evidence::AcceptedJob;
 use super::fault::{APIS, Process};
 use super::schedule::{Manner, PlannedJob};
 use super::shape::names_an_unknown_vehicle;
@@ -52,20 +52,20 @@ impl Stage {
     pub(super) async fn serve(&self, name: &str, job: &PlannedJob) {
         sleep(Duration::from_millis(job.at_ms)).await;
         let body = job.shape.body(&self.servers.vehicle_prefix);
-        let told = match job.manner {
+        let job_id = match job.manner {
             Manner::Once => self.ask(job.api, None, &body).await.job_id(),
             Manner::UntilAccepted => self.insist(job.api, name, &body).await,
             Manner::AtOnce(times) => {
                 let asked = (0..times).map(|time| self.ask(job.api + time, Some(name), &body));
-                let told = futures_util::future::join_all(asked).await;
-                told.into_iter().find_map(Asked::job_id)
+                let answers = futures_util::future::join_all(asked).await;
+                answers.into_iter().find_map(Asked::job_id)
             }
             Manner::HangUp(unsent, again) => {
                 self.hang_up(job.api, name, &body, unsent).await;
                 if again { self.insist(job.api, name, &body).await } else { None }
             }
         };
-        if let (Some(job_id), Some(after_ms)) = (told, job.cancel_after_ms) {
+        if let (Some(job_id), Some(after_ms)) = (job_id, job.cancel_after_ms) {
             sleep(Duration::from_millis(after_ms)).await;
             self.cancel(job.api, &job_id).await;
         }
@@ -86,7 +86,7 @@ impl Stage {
             return Asked::InVain;
         }
         let job_id = answer.json()["_id"].as_str().unwrap_or_default().to_owned();
-        self.notes().told.push(Told { job_id: job_id.clone(), key: key.map(str::to_owned) });
+        self.notes().accepted.push(AcceptedJob { job_id: job_id.clone(), key: key.map(str::to_owned) });
         Asked::Accepted(job_id)
     }
 

@@ -7,8 +7,8 @@ use bson::Document;
 /// The records of clients, database, bucket and broker after a schedule.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
-    /// Jobs that were accepted with a 202.
-    pub told: Vec<Told>,
+    /// Answers of 202 to a `POST`.
+    pub accepted: Vec<AcceptedJob>,
     /// Jobs whose cancellation was promised: `DELETE` was answered with 202.
     pub cancelled: BTreeSet<String>,
     /// Jobs for which an API answered 404 although a client had got a 202.
@@ -33,9 +33,9 @@ pub struct Evidence {
     pub key_prefix: String,
 }
 
-/// An answer of 202 to a `POST`.
+/// A job that was accepted: an answer of 202 to a `POST`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct AcceptedJob {
     /// The job.
     pub job_id: String,
     /// The request's `Idempotency-Key`.

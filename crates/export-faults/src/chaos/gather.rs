@@ -53,7 +53,7 @@ impl Stage {
         drop(read);
         evidence.jobs = jobs;
         let notes = self.notes();
-        evidence.told.clone_from(&notes.told);
+        evidence.accepted.clone_from(&notes.accepted);
         evidence.cancelled.clone_from(&notes.cancelled);
         evidence.unknown.clone_from(&notes.unknown);
         let last_loss = notes.losses.iter().max();

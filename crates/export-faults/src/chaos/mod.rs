@@ -26,7 +26,7 @@ mod slot;
 mod stage;
 mod strike;
 
-pub use evidence::{Evidence, FoundResult, Poison, Told, Write};
+pub use evidence::{AcceptedJob, Evidence, FoundResult, Poison, Write};
 pub use fault::{Fault, Network, Process, Service};
 pub use gather::LeftOver;
 pub use invariants::{Violation, violations};

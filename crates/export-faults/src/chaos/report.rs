@@ -19,7 +19,7 @@ pub struct Totals {
     states: BTreeMap<String, usize>,
     faults: BTreeMap<&'static str, usize>,
     consequences: BTreeMap<&'static str, usize>,
-    told: usize,
+    accepted: usize,
     requests: usize,
     results: usize,
     result_bytes: u64,
@@ -45,10 +45,10 @@ impl Totals {
             *self.consequences.entry(violation.consequence()).or_default() += 1;
         }
         let evidence = &played.evidence;
-        let mut told: Vec<&str> = evidence.told.iter().map(|told| told.job_id.as_str()).collect();
-        told.sort_unstable();
-        told.dedup();
-        self.told += told.len();
+        let mut accepted: Vec<&str> = evidence.accepted.iter().map(|job| job.job_id.as_str()).collect();
+        accepted.sort_unstable();
+        accepted.dedup();
+        self.accepted += accepted.len();
         self.requests += played.requests;
         self.results += evidence.results.len();
         self.result_bytes += evidence.results.values().map(|result| result.bytes).sum::<u64>();
@@ -79,7 +79,7 @@ impl Totals {
         };
         let jobs: usize = self.states.values().sum();
         row("requests that were sent", self.requests.to_string());
-        row("jobs accepted (202)", self.told.to_string());
+        row("jobs accepted (202)", self.accepted.to_string());
         row("jobs stored, those of clients that hung up included", jobs.to_string());
         for (state, count) in &self.states {
             row(&format!("— {state}"), count.to_string());

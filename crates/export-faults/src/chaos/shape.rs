@@ -25,7 +25,7 @@ const HEAVY_LENGTH: usize = 64;
 /// Seed of these values: all runs have the same data.
 const HEAVY_SEED: u64 = 4;
 /// A nonexistent vehicle.
-const NOBODY: &str = "nobody";
+const UNKNOWN_VEHICLE: &str = "unknown";
 const STEP_MS: u64 = 60_000;
 
 /// An export that clients request repeatedly, so that its bytes are known.
@@ -90,7 +90,7 @@ impl Shape {
             Self::Resampled => vec!["aligned", "range_ends"],
             Self::Heavy => HEAVY.to_vec(),
             Self::HeavyObjects => HEAVY[..2].to_vec(),
-            Self::Unknown => vec![NOBODY],
+            Self::Unknown => vec![UNKNOWN_VEHICLE],
         }
     }
 
@@ -164,7 +164,7 @@ impl Shape {
 
 /// Whether a request names the nonexistent vehicle.
 pub(super) fn names_an_unknown_vehicle(body: &Value) -> bool {
-    body["vehicles"][0].as_str().is_some_and(|vehicle| vehicle.ends_with(NOBODY))
+    body["vehicles"][0].as_str().is_some_and(|vehicle| vehicle.ends_with(UNKNOWN_VEHICLE))
 }
 
 /// Stores the vehicles of all shapes.

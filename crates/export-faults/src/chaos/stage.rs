@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use export_testkit::proxy::{Direction, Fault as Wire, Rule};
 use tokio::task::block_in_place;
 
-use super::evidence::Told;
+use super::evidence::AcceptedJob;
 use super::fault::{APIS, LEASE_SECONDS, Process, WORKERS};
 use super::schedule::Schedule;
 use super::servers::Servers;
@@ -36,7 +36,7 @@ pub(super) struct Stage {
 /// The notes while it runs.
 #[derive(Default)]
 pub(super) struct Notes {
-    pub(super) told: Vec<Told>,
+    pub(super) accepted: Vec<AcceptedJob>,
     pub(super) cancelled: BTreeSet<String>,
     pub(super) unknown: BTreeSet<String>,
     pub(super) requests: usize,

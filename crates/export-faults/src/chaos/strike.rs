@@ -107,7 +107,7 @@ impl Stage {
             }
             Fault::Duplicates(times) => {
                 let _rabbitmq = self.servers.rabbitmq.lock().await;
-                let last = self.notes().told.last().map(|told| told.job_id.clone());
+                let last = self.notes().accepted.last().map(|job| job.job_id.clone());
                 if let Some(job_id) = last {
                     // A broker that is still starting may refuse: then there are fewer messages.
                     for _ in 0..times {

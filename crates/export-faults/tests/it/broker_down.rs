@@ -1,4 +1,4 @@
-//! No broker, or an unresponsive one: requests are accepted all the same, and published later.
+//! No broker, or an unresponsive one: requests are nevertheless accepted, and their jobs published later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -139,6 +139,7 @@ async fn a_minute_without_a_broker() {
         answers
     };
     let clients = futures_util::future::join_all((0..CLIENTS).map(|_| client()));
+    // The length of the outage is what is tested: requests are accepted throughout.
     let outage = async {
         tokio::time::sleep(OUTAGE / 2).await;
         let silence = api.links.rabbitmq.add(Rule::always(Fault::Silence));

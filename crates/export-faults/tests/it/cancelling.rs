@@ -153,6 +153,7 @@ async fn jobs_are_cancelled_at_random_moments() {
     for moment in 0..MOMENTS {
         let job_id = api.accepted(&fleet.body).await;
         let share = (f64::from(moment) + random.f64()) / f64::from(MOMENTS);
+        // The random moment itself: how much of the job is done by then is up to chance.
         tokio::time::sleep(usual.mul_f64(share * SPREAD)).await;
         let status = delete(&api, &job_id).await.status;
         let job = deployment.until(&job_id, |job| !matches!(state_of(job), "NOT_STARTED" | "STARTED")).await;

@@ -2,7 +2,7 @@
 //! evidence.
 
 use bson::{Bson, Document, doc};
-use export_faults::chaos::{Evidence, FoundResult, Poison, Told, Write, violations};
+use export_faults::chaos::{AcceptedJob, Evidence, FoundResult, Poison, Write, violations};
 
 const JOB: &str = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
 const OTHER: &str = "01983c5e-7a01-7c3a-9d5e-0123456789ac";
@@ -49,7 +49,7 @@ fn write() -> Write {
 fn evidence_of(versions: Vec<Document>) -> Evidence {
     let last = versions.last().expect("a version").clone();
     let mut evidence = Evidence {
-        told: vec![Told { job_id: JOB.to_owned(), key: Some("a".to_owned()) }],
+        accepted: vec![AcceptedJob { job_id: JOB.to_owned(), key: Some("a".to_owned()) }],
         jobs: vec![last],
         writes: vec![write()],
         left_in_queues: vec![("jobs".to_owned(), 0), ("retry".to_owned(), 0)],
@@ -124,8 +124,8 @@ fn correct_evidence_has_no_violation() {
     let entry = doc! { "kind": "export.finished", "at": 1 };
     let running = claimed(&waiting());
     let announced = with(&finished(&running), doc! { "unannounced": [entry] });
-    let told = with(&announced, doc! { "unannounced": [] });
-    assert_eq!(violations(&evidence_of(vec![waiting(), running.clone(), announced.clone(), told])), []);
+    let sent = with(&announced, doc! { "unannounced": [] });
+    assert_eq!(violations(&evidence_of(vec![waiting(), running.clone(), announced.clone(), sent])), []);
     assert_violates(13, &evidence_of(vec![waiting(), running, announced]));
     // Its attempts were used up.
     let mut versions = vec![waiting()];
@@ -138,15 +138,15 @@ fn correct_evidence_has_no_violation() {
     versions.push(last);
     assert_eq!(violations(&evidence_of(versions)), []);
     // A request for an unknown vehicle fails at once.
-    let nobody = with(&waiting(), doc! { "vehicles": ["v_nobody"] });
-    let running = claimed(&nobody);
-    let evidence = evidence_of(vec![nobody, running.clone(), failed(&running, "unknown_vehicle")]);
+    let unknown = with(&waiting(), doc! { "vehicles": ["v_unknown"] });
+    let running = claimed(&unknown);
+    let evidence = evidence_of(vec![unknown, running.clone(), failed(&running, "unknown_vehicle")]);
     assert_eq!(violations(&evidence), []);
 }
 
 #[test]
 fn lost_jobs() {
-    let gone = but(|evidence| evidence.told.push(Told { job_id: OTHER.to_owned(), key: None }));
+    let gone = but(|evidence| evidence.accepted.push(AcceptedJob { job_id: OTHER.to_owned(), key: None }));
     assert_eq!(numbers(&gone), [1]);
     let denied = but(|evidence| _ = evidence.unknown.insert(JOB.to_owned()));
     assert_eq!(numbers(&denied), [1]);
@@ -189,7 +189,7 @@ fn doubled_results() {
     });
     assert_violates(4, &shared);
     let two_jobs = but(|evidence| {
-        evidence.told.push(Told { job_id: OTHER.to_owned(), key: Some("a".to_owned()) });
+        evidence.accepted.push(AcceptedJob { job_id: OTHER.to_owned(), key: Some("a".to_owned()) });
     });
     assert_violates(4, &two_jobs);
 }

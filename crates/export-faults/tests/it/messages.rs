@@ -6,7 +6,8 @@ use export_faults::{Deployment, Fleet, attempts_of, state_of};
 /// Number of copies of each job's message.
 const TIMES: usize = 10;
 
-/// Before the job runs, while it runs, and after it has ended: one export all the same.
+/// Duplicate messages before the job runs, while it runs and after it has ended cause no second
+/// export.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_message_comes_ten_times() {
     let deployment = Deployment::start().await;

@@ -77,7 +77,7 @@ async fn mongod_is_restarted_in_mid_scan() {
     deployment.end().await;
 }
 
-/// The server has answered, and the answer is lost: these documents must arrive once all the same.
+/// The server has answered, and the answer is lost: these documents must nevertheless arrive, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_reset_in_the_middle_of_batches() {
     let deployment = Deployment::start().await;

@@ -90,6 +90,7 @@ async fn a_worker_is_stopped_at_random_moments() {
         worker.until_written("waiting for jobs");
         let job_id = api.accepted(&fleet.body).await;
         let share = (f64::from(moment) + random.f64()) / f64::from(MOMENTS);
+        // The random moment itself: how much of the job is done by then is up to chance.
         tokio::time::sleep(usual.mul_f64(share * SPREAD)).await;
         let stopped_at = worker.ask_to_end();
         let next = start().await;

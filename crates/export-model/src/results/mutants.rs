@@ -177,7 +177,7 @@ pub fn harmless() -> Vec<(&'static str, Results)> {
         // Only one result is WRITING at a time, and its worker has retired the current one, so no
         // second result becomes current.
         ("no index on current: it would show a bug", departs(Departure::NoCurrentIndex, FAULT)),
-        ("the same, with a fresh job", departs(Departure::NoCurrentIndex, FRESH)),
+        ("no index on current, with a fresh job", departs(Departure::NoCurrentIndex, FRESH)),
         // It is void as soon as the job is committed.
         ("a result that is not needed is not removed", departs(Departure::NoWithdraw, FAULT)),
     ]

@@ -171,7 +171,7 @@ async fn a_late_worker_removes_no_vehicle_newer_than_its_list() {
     let test = TestCatalog::create().await;
     let catalog = &test.catalog;
     let late = catalog.take_lease("late", Duration::from_millis(1)).await.expect("an answer").expect("ours");
-    // Times are stored in milliseconds.
+    // The lease of one millisecond ends, by MongoDB's clock.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let current = test.keeping().await;
     catalog.set_list(&current, &vehicles(&["v1", "v2"]), MINUTE).await.expect("listed");
@@ -193,6 +193,7 @@ async fn new_vehicles_are_looked_at_first_then_the_longest_not_looked_at() {
     // A failed examination counts as a turn, too.
     for (name, look) in [("v2", Some(VehicleLook::default())), ("v1", None)] {
         catalog.note(&vehicle(name), look.as_ref()).await.expect("noted");
+        // Times are stored in milliseconds by MongoDB's clock, and these two must differ.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let keeping = test.keeping().await;
@@ -346,7 +347,7 @@ async fn coverage_is_what_lies_in_the_range() {
     assert_eq!(coverage(&like(&["bus_1"]), None, range(4, 6)).await, (1, 2 + 1, 2));
     assert_eq!(coverage(&all, None, range(10, 100)).await, (3, 0, 0), "no data at all");
     assert_eq!(coverage(&like(&[]), None, range(0, 100)).await, (0, 0, 0));
-    let one = test.catalog.coverage(&all, Some(&vehicles(&["bus_2", "nobody"])), None, range(0, 500)).await;
+    let one = test.catalog.coverage(&all, Some(&vehicles(&["bus_2", "unknown"])), None, range(0, 500)).await;
     assert_eq!(one.expect("sums").parameter_hours, 2);
     test.space.cleanup().await;
 }

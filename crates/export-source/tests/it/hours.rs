@@ -102,7 +102,7 @@ async fn parameters_are_real_collections_only() {
         assert_eq!(hours, [HourBuilder::new(START_MS).point(START_MS, name).build()], "{name:?}");
     }
     assert_eq!(databases.parameters(&vehicle(&space, "404")).await.expect("names"), []);
-    // The same for many vehicles, in their order, as the engine does.
+    // The parameters of many vehicles, in their order, as the engine reads them.
     let (source, vehicles) =
         (source(&space).await, ["404", "001", "405"].map(|suffix| vehicle(&space, suffix)));
     let listed = blocking(move || source.parameters(&vehicles).expect("names")).await;

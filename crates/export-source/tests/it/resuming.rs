@@ -158,7 +158,7 @@ async fn a_collection_that_goes_away_after_one_full_batch_is_an_error_and_no_end
 
 /// Reads that the source stops at `maxTimeMS` are reported to the throttle and retried.
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_that_the_server_gives_up_are_told_to_the_throttle_and_tried_again() {
+async fn reads_that_the_server_aborts_are_counted_and_retried() {
     const GIVEN_UP: u32 = 4;
     let mongod = OwnMongod::start().await;
     let services = Services { mongodb_uri: mongod.uri(), ..Services::from_environment() };

@@ -36,9 +36,9 @@ async fn look(space: &TestSpace, suffix: &str) -> (Vec<CataloguedParameter>, u32
     (look.parameters, questions.get())
 }
 
-fn told(found: &[CataloguedParameter]) -> Vec<(&str, Option<i64>, Option<i64>, String)> {
+fn summary(found: &[CataloguedParameter]) -> Vec<(&str, Option<i64>, Option<i64>, String)> {
     let hours = |ms: Option<i64>| ms.map(|ms| (ms - START_MS) / HOUR_MS);
-    let told = found.iter().map(|found| {
+    let rows = found.iter().map(|found| {
         (
             found.parameter.as_str(),
             hours(found.first_hour_ms),
@@ -46,7 +46,7 @@ fn told(found: &[CataloguedParameter]) -> Vec<(&str, Option<i64>, Option<i64>, S
             found.types.join(" "),
         )
     });
-    told.collect()
+    rows.collect()
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn ends_are_found_whatever_the_ids_are() {
     let (found, questions) = look(&space, "001").await;
     let nothing = String::new;
     assert_eq!(
-        told(&found),
+        summary(&found),
         [
             ("decimal", Some(0), Some(0), nothing()),
             ("empty", None, None, nothing()),

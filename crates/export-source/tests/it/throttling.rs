@@ -214,9 +214,9 @@ async fn batches_are_range_scans_of_the_index() {
     let explained = explained.expect("an explanation");
     let stats = explained.get_document("executionStats").expect("figures");
     let number = |name: &str| stats.get_i32(name).expect("a number");
-    let told = explained.to_string();
-    assert!(told.contains("IXSCAN") && !told.contains("COLLSCAN") && !told.contains("\"SORT\""), "{told}");
-    assert!(number("totalKeysExamined") <= 11 && number("totalDocsExamined") <= 11, "{told}");
+    let plan = explained.to_string();
+    assert!(plan.contains("IXSCAN") && !plan.contains("COLLSCAN") && !plan.contains("\"SORT\""), "{plan}");
+    assert!(number("totalKeysExamined") <= 11 && number("totalDocsExamined") <= 11, "{plan}");
     space.cleanup().await;
 }
 

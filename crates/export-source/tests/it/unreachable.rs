@@ -1,26 +1,20 @@
 //! An unreachable server.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use export_core::source::Source;
 use export_source::{MongoSource, StoreError, VehicleDatabases, connect};
+use export_testkit::services::UNREACHABLE_MONGODB_URI;
 use tokio::runtime::Handle;
 
 /// The driver selects a server for at most five seconds.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// A local port without a listener.
-fn closed_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 #[tokio::test]
 async fn every_operation_ends_with_an_error() {
-    let uri = format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", closed_port());
     let asked_at = Instant::now();
-    let client = connect(&uri.into(), "source tests").await.expect("connecting does not wait for the server");
+    let client = connect(&UNREACHABLE_MONGODB_URI.into(), "source tests").await;
+    let client = client.expect("connecting does not wait for the server");
     let databases = VehicleDatabases::new(&client, "vehicle_");
     let range = export_core::TimeRange::new(0, 1).expect("a range");
     let (vehicle, parameter) = ("vehicle_001".parse().expect("a name"), "soc".parse().expect("a name"));

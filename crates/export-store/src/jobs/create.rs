@@ -1,5 +1,5 @@
 //! Creates jobs, many at once: the cost is the wait for the journals of a majority, and that wait
-//! is the same for one job and for many.
+//! does not depend on the number of jobs.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const OTHER_JOB_WAIT: Duration = Duration::from_millis(50);
 /// primary may not show them yet.
 const READ_BACK_TRIES: u32 = 10;
 const READ_BACK_WAIT: Duration = Duration::from_millis(100);
-/// Timeout for the majority's acknowledgement; the same as in the options of the collections.
+/// Timeout for the majority's acknowledgement, as in the options of the collections.
 const MAJORITY: Duration = Duration::from_secs(10);
 
 /// Minimum time since the end of a range before its result may be shared; the range must also end

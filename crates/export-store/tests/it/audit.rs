@@ -4,6 +4,7 @@ use bson::{Document, doc};
 use chrono::DateTime;
 use export_store::{AuditAction, AuditEntry, AuditError, AuditLog, connect};
 use export_testkit::isolation::TestSpace;
+use export_testkit::services::UNREACHABLE_MONGODB_URI;
 use mongodb::Collection;
 use tokio::task::JoinSet;
 
@@ -29,7 +30,7 @@ fn stored(space: &TestSpace) -> Collection<Document> {
 }
 
 #[tokio::test]
-async fn an_entry_tells_who_did_what() {
+async fn an_entry_has_caller_action_and_outcome() {
     let space = TestSpace::create().await;
     let log = AuditLog::start(&client(&space).await, &space.jobs_database);
     let entry = entry(1);
@@ -70,8 +71,8 @@ async fn many_at_once_are_all_there_and_once() {
 /// A full queue is reported to the caller, and the queue is bounded.
 #[tokio::test]
 async fn without_a_server_nothing_is_said_to_be_written() {
-    let nobody = "mongodb://127.0.0.1:1/?replicaSet=rs0".to_owned().into();
-    let client = connect(&nobody, "audit tests").await.expect("connecting does not wait for the server");
+    let client = connect(&UNREACHABLE_MONGODB_URI.into(), "audit tests").await;
+    let client = client.expect("connecting does not wait for the server");
     let log = AuditLog::start(&client, "exports");
     let mut writing = JoinSet::new();
     for number in 0..6_000 {

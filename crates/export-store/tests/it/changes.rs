@@ -16,19 +16,15 @@ const AT_ONCE: Duration = Duration::from_secs(4);
 /// Longest wait of a test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Changes, followed through a proxy.
-struct Followed {
-    store: TestStore,
-    proxy: Proxy,
+/// A process that follows changes.
+struct Follower {
     changes: Changes,
     stop: Arc<Notify>,
     running: JoinHandle<()>,
 }
 
-impl Followed {
-    async fn start() -> Self {
-        let store = TestStore::create().await;
-        let proxy = Proxy::start(store.space.services.mongodb_address().to_owned()).await;
+impl Follower {
+    async fn start(store: &TestStore, proxy: &Proxy) -> Self {
         let uri = store.space.services.mongodb_uri_through(&proxy.address().to_string());
         let client = connect(&uri.into(), "changes").await.expect("a client");
         let changes = Changes::of(&JobStore::new(&client, &store.space.jobs_database));
@@ -37,12 +33,12 @@ impl Followed {
             let (changes, stop) = (changes.clone(), Arc::clone(&stop));
             async move { changes.run(stop.notified()).await }
         });
-        Self { store, proxy, changes, stop, running }
+        Self { changes, stop, running }
     }
 
     /// A subscription to this job whose stream is open.
-    async fn subscribed(&self, job_id: JobId) -> Subscription {
-        let asked = self.proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
+    async fn subscribed(&self, proxy: &Proxy, job_id: JobId) -> Subscription {
+        let asked = proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
         let mut subscription = self.changes.subscribe(job_id).expect("room");
         asked.until_seen(1).await;
         // The opening wakes all subscribers.
@@ -53,6 +49,31 @@ impl Followed {
     async fn end(self) {
         self.stop.notify_one();
         self.running.await.expect("no panic");
+    }
+}
+
+/// A job store and a process that follows its changes through a proxy.
+struct Followed {
+    store: TestStore,
+    proxy: Proxy,
+    follower: Follower,
+}
+
+impl Followed {
+    async fn start() -> Self {
+        let store = TestStore::create().await;
+        let proxy = Proxy::start(store.space.services.mongodb_address().to_owned()).await;
+        let follower = Follower::start(&store, &proxy).await;
+        Self { store, proxy, follower }
+    }
+
+    /// A subscription to this job whose stream is open.
+    async fn subscribed(&self, job_id: JobId) -> Subscription {
+        self.follower.subscribed(&self.proxy, job_id).await
+    }
+
+    async fn end(self) {
+        self.follower.end().await;
         self.store.space.cleanup().await;
     }
 }
@@ -79,14 +100,18 @@ async fn a_change_wakes_those_who_wait_for_its_job() {
 
 /// The first subscriber opens the stream; without subscribers there is none.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_followed_while_nobody_waits() {
+async fn nothing_is_followed_without_subscribers() {
     let followed = Followed::start().await;
     let id = followed.store.job().await;
     let opened = followed.proxy.add(Rule::request(Pattern::any().containing("$changeStream"), Fault::None));
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    assert_eq!(opened.seen(), 0);
-    drop(followed.subscribed(id).await);
+    // Another process opens a stream. If the first one followed without subscribers, it would have
+    // opened its own by then, because it started earlier.
+    let other = Follower::start(&followed.store, &followed.proxy).await;
+    drop(other.subscribed(&followed.proxy, id).await);
     assert_eq!(opened.seen(), 1);
+    other.end().await;
+    drop(followed.subscribed(id).await);
+    assert_eq!(opened.seen(), 2);
     followed.end().await;
 }
 
@@ -133,12 +158,12 @@ async fn a_silent_stream_is_polled_for() {
 async fn the_end_of_the_process_ends_all_waits() {
     let followed = Followed::start().await;
     let id = followed.store.job().await;
-    let mut subscription = followed.changes.subscribe(id).expect("room");
-    followed.stop.notify_one();
+    let mut subscription = followed.follower.changes.subscribe(id).expect("room");
+    followed.follower.stop.notify_one();
     let waiting = async { while subscription.changed().await {} };
     tokio::time::timeout(PATIENCE, waiting).await.expect("it ends");
-    assert!(followed.changes.subscribe(id).is_none());
-    followed.running.await.expect("no panic");
+    assert!(followed.follower.changes.subscribe(id).is_none());
+    followed.follower.running.await.expect("no panic");
     followed.store.space.cleanup().await;
 }
 
@@ -148,7 +173,7 @@ async fn the_end_of_the_process_ends_all_waits() {
 async fn any_change_wakes_those_who_wait_for_any() {
     let followed = Followed::start().await;
     let asked = followed.proxy.add(Rule::request(Pattern::any().containing("getMore"), Fault::None));
-    let mut any = followed.changes.subscribe_to_any();
+    let mut any = followed.follower.changes.subscribe_to_any();
     asked.until_seen(1).await;
     let woken = async |any: &mut export_store::Subscription| {
         tokio::time::timeout(AT_ONCE, any.changed()).await.expect("woken in time")
@@ -158,9 +183,9 @@ async fn any_change_wakes_those_who_wait_for_any() {
         followed.store.job().await;
         assert!(woken(&mut any).await);
     }
-    followed.stop.notify_one();
+    followed.follower.stop.notify_one();
     let waiting = async { while any.changed().await {} };
     tokio::time::timeout(PATIENCE, waiting).await.expect("it ends");
-    followed.running.await.expect("no panic");
+    followed.follower.running.await.expect("no panic");
     followed.store.space.cleanup().await;
 }

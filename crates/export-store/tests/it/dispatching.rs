@@ -95,7 +95,7 @@ async fn a_clock_that_goes_back_leaves_room_in_the_broker() {
         store.jobs.mark_published(id, 0).await.expect("an answer");
         store.tamper(id, doc! { "runAfter": in_an_hour(), "publishedAt": in_an_hour() }).await;
     }
-    // Claimed before the clock was set back; it runs all the same.
+    // Claimed before the clock was set back; it is running nevertheless.
     let running = job_of(&store, "b", Priority::Interactive).await;
     store.claimed(running, "worker").await;
     store.tamper(running, doc! { "runAfter": in_an_hour() }).await;
@@ -149,7 +149,7 @@ async fn a_released_job_waits_again_when_it_is_due() {
 /// The cost of a query must not grow with the number of waiting jobs: each reads an index that
 /// contains only relevant jobs.
 #[tokio::test]
-async fn looks_read_only_what_they_tell() {
+async fn dispatch_queries_read_only_what_they_return() {
     const TENANTS: i64 = 5;
     const JOBS: i64 = 10_000;
     let store = TestStore::create().await;

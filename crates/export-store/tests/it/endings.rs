@@ -12,7 +12,7 @@ use crate::store::{LEASE, NO_WAIT, TestStore, failure, new_id, progress, result}
 /// Tries every change with this fence; all must be refused and leave the document unchanged.
 async fn assert_refused_everywhere(store: &TestStore, fence: &Fence, why: &str) {
     let before = store.stored.find_one(doc! { "_id": fence.job_id.to_string() }).await.expect("an answer");
-    let other_uri = result("s3://bucket/of-nobody.zip");
+    let other_uri = result("s3://bucket/of-a-lost-attempt.zip");
     assert_eq!(
         store.jobs.heartbeat(fence, LEASE, &progress(77.0)).await.expect("an answer"),
         Held::Lost,

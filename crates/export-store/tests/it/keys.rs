@@ -147,7 +147,7 @@ async fn keys_are_listed_by_tenant() {
 }
 
 #[tokio::test]
-async fn a_key_that_does_not_read_as_one_is_told_without_what_is_in_it() {
+async fn a_malformed_key_document_is_reported_without_its_content() {
     let keys = Keys::create().await;
     for (number, changes) in [
         (1, doc! { "hash": "hunter2" }),

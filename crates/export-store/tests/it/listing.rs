@@ -79,7 +79,7 @@ async fn another_tenant_has_other_jobs() {
 
 /// The shown state determines the filter, whether the sweeper has stored it or not.
 #[tokio::test]
-async fn states_are_those_that_are_told() {
+async fn jobs_are_listed_by_their_shown_state() {
     let store = TestStore::create().await;
     let waiting = store.job().await;
     let running = store.claimed_job("worker").await.job_id;

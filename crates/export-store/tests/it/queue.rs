@@ -94,13 +94,13 @@ async fn counts_go_no_further_than_they_need() {
     let count = async |tenant, most| store.jobs.count_queued(tenant, most).await.expect("a count");
     assert_eq!((count(Some(&own), 100).await, count(None, 100).await), (4, 5));
     assert_eq!((count(Some(&own), 3).await, count(None, 3).await), (3, 3));
-    assert_eq!(count(Some(&tenant("nobody")), 3).await, 0);
+    assert_eq!(count(Some(&tenant("unknown")), 3).await, 0);
     assert_eq!(store.jobs.count_waiting_tenants().await.expect("a count"), 2);
     store.space.cleanup().await;
 }
 
 #[tokio::test]
-async fn recent_exports_are_those_of_the_tenant_or_of_all() {
+async fn recent_exports_of_one_tenant_or_of_all() {
     let store = TestStore::create().await;
     for (of, priority) in [("own", Priority::Interactive), ("own", Priority::Bulk), ("other", Priority::Bulk)]
     {
@@ -128,12 +128,12 @@ async fn recent_exports_are_those_of_the_tenant_or_of_all() {
     assert!(matches!(ages[..], [0..30_000, 60_000..90_000, 60_000..90_000]), "{ages:?}");
     let all = store.jobs.recent(None).await.expect("an answer");
     assert_eq!((all.started_ago_ms.len(), all.durations_ms.len()), (4, 3));
-    assert!(store.jobs.recent(Some(&tenant("nobody"))).await.expect("an answer").started_ago_ms.is_empty());
+    assert!(store.jobs.recent(Some(&tenant("unknown"))).await.expect("an answer").started_ago_ms.is_empty());
     store.space.cleanup().await;
 }
 
 #[tokio::test]
-async fn of_a_line_that_is_too_long_the_beginning_is_told() {
+async fn a_long_queue_is_cut_to_its_first_jobs() {
     let store = TestStore::create().await;
     let (own, first) = (tenant("own"), made(&store, "own", Priority::Bulk).await);
     let pattern = store.document(first).await;

@@ -137,7 +137,7 @@ async fn dead_letters_are_kept_as_they_came() {
 type Collection = mongodb::Collection<Document>;
 
 #[tokio::test]
-async fn what_is_no_job_is_told_as_such() {
+async fn a_malformed_job_document_is_reported() {
     let store = TestStore::create().await;
     assert_eq!(store.jobs.get(new_id()).await.expect("an answer"), None);
     let id = store.job().await;

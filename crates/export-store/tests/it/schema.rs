@@ -16,7 +16,7 @@ async fn a_job_that_cannot_be_is_not_stored() {
         (waiting, doc! { "state": "FINISHED" }),
         (waiting, doc! { "state": "STARTED" }),
         (waiting, doc! { "leaseUntil": &lease }),
-        (waiting, doc! { "owner": "nobody" }),
+        (waiting, doc! { "owner": "worker" }),
         (waiting, doc! { "state": "DONE" }),
         (waiting, doc! { "epoch": -1_i64 }),
         (waiting, doc! { "attempts": 3_i64 }),

@@ -1,26 +1,20 @@
 //! A server that is not there, and invalid addresses.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use export_store::{JobStore, StoreError, connect};
+use export_testkit::services::UNREACHABLE_MONGODB_URI;
 
 use crate::store::new_id;
 
 /// The driver looks for a server for five seconds.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// A port of this machine without a listener.
-fn closed_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 #[tokio::test]
 async fn every_operation_ends_with_an_error() {
-    let uri = format!("mongodb://127.0.0.1:{}/?replicaSet=rs0", closed_port());
     let asked_at = Instant::now();
-    let client = connect(&uri.into(), "store tests").await.expect("connecting does not wait for the server");
+    let client = connect(&UNREACHABLE_MONGODB_URI.into(), "store tests").await;
+    let client = client.expect("connecting does not wait for the server");
     let jobs = JobStore::new(&client, "exports");
     let (ping, get, claim) = tokio::join!(
         client.ping(),

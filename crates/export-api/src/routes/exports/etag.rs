@@ -13,7 +13,7 @@ use crate::jobs::queue::QueueView;
 
 /// Length of a tag in bytes: enough that two versions of one job never collide.
 const TAG_BYTES: usize = 12;
-/// Time after which the tag of an answer with links changes although the job is the same: a client
+/// Time after which the tag of an answer with links changes although the job is unchanged: a client
 /// that keeps its answer keeps its links, and links must have time left when they are used. A third
 /// of the validity of links.
 const LINK_TAG_SECONDS: i64 = 300;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::client::{Tenant, post_all};
 use crate::foreground::{self, Foreground};
 use crate::jobs::{Ended, Jobs, complaints};
-use crate::meters::{Meters, Told};
+use crate::meters::{Meters, ReadLimits};
 use crate::run::{ALL_ENDED, Run};
 use crate::service::Service;
 use crate::watch::{Seen, Watch};
@@ -47,7 +47,7 @@ struct Round {
     loaded_sent: Latencies,
     seen_idle: Seen,
     seen_loaded: Seen,
-    told: Told,
+    limits: ReadLimits,
     /// Peak so far, of each worker.
     worker_peak_bytes: Vec<u64>,
     tenants: Vec<Progress>,
@@ -108,7 +108,7 @@ async fn round(
     let jobs = Jobs::of(&run.client, &run.own.name, &tenants);
     jobs.until_ended(service, exports, ALL_ENDED).await?;
     let (loaded_to, seen_loaded, queries) = (Instant::now(), watch.end().await?, queries.end()?);
-    let told = meters.end().await?;
+    let limits = meters.end().await?;
 
     let ended = jobs.all().await?;
     wrong.extend(complaints(&ended, exports));
@@ -130,7 +130,7 @@ async fn round(
         loaded_sent,
         seen_idle,
         seen_loaded,
-        told,
+        limits,
         worker_peak_bytes: service.worker_peaks()?,
         tenants: tenants.iter().filter_map(|tenant| progress(&tenant.name, &ended, begin_ms)).collect(),
         verified,

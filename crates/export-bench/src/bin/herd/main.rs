@@ -126,23 +126,24 @@ async fn play(arguments: Arguments) -> anyhow::Result<Value> {
     };
     let mut figures = Map::new();
     if is_wanted(Scenario::Burst) {
-        figures.insert("burst".to_owned(), told("burst", burst::run(&run).await)?);
+        figures.insert("burst".to_owned(), figures_or_error("burst", burst::run(&run).await)?);
     }
     if is_wanted(Scenario::Behind) {
-        figures.insert("behind".to_owned(), told("behind", behind::run(&run).await)?);
+        figures.insert("behind".to_owned(), figures_or_error("behind", behind::run(&run).await)?);
     }
     if is_wanted(Scenario::Killed) {
-        figures.insert("killed".to_owned(), told("killed", killed::run(&run).await)?);
+        figures.insert("killed".to_owned(), figures_or_error("killed", killed::run(&run).await)?);
     }
     if is_wanted(Scenario::Identical) {
-        figures.insert("identical".to_owned(), told("identical", identical::run(&run).await)?);
+        figures.insert("identical".to_owned(), figures_or_error("identical", identical::run(&run).await)?);
     }
     run.clear().await?;
     Ok(Value::Object(figures))
 }
 
-/// The figures of a scenario, or the reason why there are none: the others are played all the same.
-fn told<T: Serialize>(name: &str, outcome: anyhow::Result<T>) -> anyhow::Result<Value> {
+/// The figures of a scenario, or its error as JSON, so that the other scenarios are played after a
+/// failure.
+fn figures_or_error<T: Serialize>(name: &str, outcome: anyhow::Result<T>) -> anyhow::Result<Value> {
     match outcome {
         Ok(figures) => Ok(serde_json::to_value(figures)?),
         Err(error) => {

@@ -19,7 +19,7 @@ const DECREASES: &str = "exports_source_limit_decreases_total";
 /// Figures of all workers; `None` if they do not report them.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Told {
+pub(crate) struct ReadLimits {
     least_limit: Option<f64>,
     most_limit: Option<f64>,
     /// Since the start of the workers.
@@ -29,7 +29,7 @@ pub(crate) struct Told {
 /// Reads the metrics once a second, until [`Meters::end`].
 pub(crate) struct Meters {
     stopper: Stopper,
-    task: JoinHandle<Told>,
+    task: JoinHandle<ReadLimits>,
 }
 
 impl Meters {
@@ -40,30 +40,30 @@ impl Meters {
         Self { stopper, task }
     }
 
-    pub(crate) async fn end(self) -> anyhow::Result<Told> {
+    pub(crate) async fn end(self) -> anyhow::Result<ReadLimits> {
         drop(self.stopper);
         Ok(self.task.await?)
     }
 }
 
-async fn look(workers: &[SocketAddr], stop: &Stop) -> Told {
-    let mut told = Told::default();
+async fn look(workers: &[SocketAddr], stop: &Stop) -> ReadLimits {
+    let mut limits = ReadLimits::default();
     while !stop.is_wanted() {
         let mut decreases = None;
         for worker in workers {
             let text = metrics(*worker).await.unwrap_or_default();
             if let Some(limit) = figure(&text, LIMIT) {
-                told.least_limit = Some(told.least_limit.map_or(limit, |least: f64| least.min(limit)));
-                told.most_limit = Some(told.most_limit.map_or(limit, |most: f64| most.max(limit)));
+                limits.least_limit = Some(limits.least_limit.map_or(limit, |least: f64| least.min(limit)));
+                limits.most_limit = Some(limits.most_limit.map_or(limit, |most: f64| most.max(limit)));
             }
             if let Some(count) = figure(&text, DECREASES) {
                 decreases = Some(decreases.unwrap_or_default() + count);
             }
         }
-        told.decreases = decreases.or(told.decreases);
+        limits.decreases = decreases.or(limits.decreases);
         tokio::time::sleep(INTERVAL).await;
     }
-    told
+    limits
 }
 
 /// The value of the first series with this name.

@@ -10,7 +10,7 @@ use super::deployment::Deployment;
 /// "Not authorized on … to execute command …"
 const UNAUTHORIZED: i32 = 13;
 const IDENTITIES: [&str; 3] = ["api", "worker", "source"];
-const NOBODY: [bool; 3] = [false; 3];
+const NO_IDENTITY: [bool; 3] = [false; 3];
 const API: [bool; 3] = [true, false, false];
 const WORKER: [bool; 3] = [false, true, false];
 const SOURCE: [bool; 3] = [false, false, true];
@@ -111,35 +111,35 @@ fn on_jobs() -> Commands {
         (upsert("deadLetters"), WORKER),
         (find("other"), SOURCE),
         (doc! { "listCollections": 1 }, SOURCE),
-        (doc! { "listIndexes": "jobs" }, NOBODY),
-        (delete("jobs"), NOBODY),
-        (delete("deadLetters"), NOBODY),
-        (delete("outbox"), NOBODY),
-        (delete("places"), NOBODY),
-        (delete("turns"), NOBODY),
-        (update("audit"), NOBODY),
-        (upsert("audit"), NOBODY),
-        (delete("audit"), NOBODY),
-        (insert("apiKeys"), NOBODY),
-        (update("apiKeys"), NOBODY),
-        (delete("apiKeys"), NOBODY),
-        (insert("other"), NOBODY),
-        (update("other"), NOBODY),
-        (delete("other"), NOBODY),
-        (index("jobs"), NOBODY),
-        (index("catalog"), NOBODY),
-        (doc! { "dropIndexes": "jobs", "index": "*" }, NOBODY),
-        (doc! { "collMod": "jobs", "validationLevel": "off" }, NOBODY),
-        (doc! { "collStats": "jobs" }, NOBODY),
-        (doc! { "create": "more" }, NOBODY),
-        (watch("outbox"), NOBODY),
-        (watch("apiKeys"), NOBODY),
-        (doc! { "aggregate": "jobs", "pipeline": [{ "$out": "other" }], "cursor": {} }, NOBODY),
-        (doc! { "createUser": "more", "pwd": "more", "roles": [] }, NOBODY),
-        (doc! { "createRole": "more", "privileges": [], "roles": [] }, NOBODY),
-        (doc! { "drop": "deadLetters" }, NOBODY),
-        (doc! { "drop": "jobs" }, NOBODY),
-        (doc! { "dropDatabase": 1 }, NOBODY),
+        (doc! { "listIndexes": "jobs" }, NO_IDENTITY),
+        (delete("jobs"), NO_IDENTITY),
+        (delete("deadLetters"), NO_IDENTITY),
+        (delete("outbox"), NO_IDENTITY),
+        (delete("places"), NO_IDENTITY),
+        (delete("turns"), NO_IDENTITY),
+        (update("audit"), NO_IDENTITY),
+        (upsert("audit"), NO_IDENTITY),
+        (delete("audit"), NO_IDENTITY),
+        (insert("apiKeys"), NO_IDENTITY),
+        (update("apiKeys"), NO_IDENTITY),
+        (delete("apiKeys"), NO_IDENTITY),
+        (insert("other"), NO_IDENTITY),
+        (update("other"), NO_IDENTITY),
+        (delete("other"), NO_IDENTITY),
+        (index("jobs"), NO_IDENTITY),
+        (index("catalog"), NO_IDENTITY),
+        (doc! { "dropIndexes": "jobs", "index": "*" }, NO_IDENTITY),
+        (doc! { "collMod": "jobs", "validationLevel": "off" }, NO_IDENTITY),
+        (doc! { "collStats": "jobs" }, NO_IDENTITY),
+        (doc! { "create": "more" }, NO_IDENTITY),
+        (watch("outbox"), NO_IDENTITY),
+        (watch("apiKeys"), NO_IDENTITY),
+        (doc! { "aggregate": "jobs", "pipeline": [{ "$out": "other" }], "cursor": {} }, NO_IDENTITY),
+        (doc! { "createUser": "more", "pwd": "more", "roles": [] }, NO_IDENTITY),
+        (doc! { "createRole": "more", "privileges": [], "roles": [] }, NO_IDENTITY),
+        (doc! { "drop": "deadLetters" }, NO_IDENTITY),
+        (doc! { "drop": "jobs" }, NO_IDENTITY),
+        (doc! { "dropDatabase": 1 }, NO_IDENTITY),
     ]
 }
 
@@ -152,10 +152,10 @@ fn on_results() -> Commands {
         (update("results"), api_and_worker),
         (upsert("results"), WORKER),
         (delete("results"), api_and_worker),
-        (watch("results"), NOBODY),
-        (index("results"), NOBODY),
-        (doc! { "collMod": "results", "validationLevel": "off" }, NOBODY),
-        (doc! { "drop": "results" }, NOBODY),
+        (watch("results"), NO_IDENTITY),
+        (index("results"), NO_IDENTITY),
+        (doc! { "collMod": "results", "validationLevel": "off" }, NO_IDENTITY),
+        (doc! { "drop": "results" }, NO_IDENTITY),
     ]
 }
 
@@ -165,15 +165,15 @@ fn on_a_vehicle() -> Commands {
         (find("soc"), SOURCE),
         (doc! { "aggregate": "soc", "pipeline": [], "cursor": {} }, SOURCE),
         (doc! { "listCollections": 1 }, SOURCE),
-        (insert("soc"), NOBODY),
-        (update("soc"), NOBODY),
-        (upsert("soc"), NOBODY),
-        (delete("soc"), NOBODY),
-        (index("soc"), NOBODY),
-        (insert("more"), NOBODY),
-        (doc! { "create": "more" }, NOBODY),
-        (doc! { "drop": "soc" }, NOBODY),
-        (doc! { "dropDatabase": 1 }, NOBODY),
+        (insert("soc"), NO_IDENTITY),
+        (update("soc"), NO_IDENTITY),
+        (upsert("soc"), NO_IDENTITY),
+        (delete("soc"), NO_IDENTITY),
+        (index("soc"), NO_IDENTITY),
+        (insert("more"), NO_IDENTITY),
+        (doc! { "create": "more" }, NO_IDENTITY),
+        (doc! { "drop": "soc" }, NO_IDENTITY),
+        (doc! { "dropDatabase": 1 }, NO_IDENTITY),
     ]
 }
 
@@ -184,28 +184,28 @@ fn on_admin(deployment: &Deployment) -> Commands {
     vec![
         (doc! { "ping": 1 }, [true; 3]),
         (doc! { "listDatabases": 1, "authorizedDatabases": false }, SOURCE),
-        (find("system.users"), NOBODY),
-        (find("system.roles"), NOBODY),
-        (insert("more"), NOBODY),
-        (doc! { "usersInfo": 1 }, NOBODY),
-        (doc! { "createUser": "more", "pwd": "more", "roles": ["root"] }, NOBODY),
-        (doc! { "updateUser": &name, "pwd": "more" }, NOBODY),
-        (doc! { "grantRolesToUser": &name, "roles": ["root"] }, NOBODY),
-        (doc! { "dropUser": &name }, NOBODY),
-        (doc! { "renameCollection": &from, "to": format!("{from}2") }, NOBODY),
+        (find("system.users"), NO_IDENTITY),
+        (find("system.roles"), NO_IDENTITY),
+        (insert("more"), NO_IDENTITY),
+        (doc! { "usersInfo": 1 }, NO_IDENTITY),
+        (doc! { "createUser": "more", "pwd": "more", "roles": ["root"] }, NO_IDENTITY),
+        (doc! { "updateUser": &name, "pwd": "more" }, NO_IDENTITY),
+        (doc! { "grantRolesToUser": &name, "roles": ["root"] }, NO_IDENTITY),
+        (doc! { "dropUser": &name }, NO_IDENTITY),
+        (doc! { "renameCollection": &from, "to": format!("{from}2") }, NO_IDENTITY),
         (doc! { "serverStatus": 1 }, SOURCE),
-        (doc! { "replSetGetStatus": 1 }, NOBODY),
-        (doc! { "getParameter": "*" }, NOBODY),
-        (doc! { "getLog": "global" }, NOBODY),
-        (doc! { "killOp": 1, "op": 1 }, NOBODY),
-        (doc! { "fsync": 1 }, NOBODY),
+        (doc! { "replSetGetStatus": 1 }, NO_IDENTITY),
+        (doc! { "getParameter": "*" }, NO_IDENTITY),
+        (doc! { "getLog": "global" }, NO_IDENTITY),
+        (doc! { "killOp": 1, "op": 1 }, NO_IDENTITY),
+        (doc! { "fsync": 1 }, NO_IDENTITY),
     ]
 }
 
 /// All tried commands.
 fn actions(deployment: &Deployment) -> Vec<Action> {
     let space = &deployment.space;
-    let local = vec![(find("oplog.rs"), NOBODY), (insert("more"), NOBODY)];
+    let local = vec![(find("oplog.rs"), NO_IDENTITY), (insert("more"), NO_IDENTITY)];
     let by_database = [
         (space.jobs_database.clone(), on_results()),
         (space.jobs_database.clone(), on_jobs()),

@@ -14,7 +14,7 @@ const WORTH_ANOTHER: [&str; 5] =
 const UNKNOWN_VEHICLE: &str = "unknown_vehicle";
 
 pub(super) fn judge(evidence: &Evidence, found: &mut Found) {
-    told(evidence, found);
+    accepted(evidence, found);
     keys(evidence, found);
     for job in &evidence.jobs {
         end(job, evidence, found);
@@ -26,10 +26,10 @@ pub(super) fn judge(evidence: &Evidence, found: &mut Found) {
 }
 
 /// Every job that was accepted with a 202 is stored and visible.
-fn told(evidence: &Evidence, found: &mut Found) {
+fn accepted(evidence: &Evidence, found: &mut Found) {
     let stored: BTreeSet<String> = evidence.jobs.iter().map(id_of).collect();
-    let told: BTreeSet<&String> = evidence.told.iter().map(|told| &told.job_id).collect();
-    for job_id in told {
+    let accepted: BTreeSet<&String> = evidence.accepted.iter().map(|job| &job.job_id).collect();
+    for job_id in accepted {
         if !stored.contains(job_id) {
             found.add(1, job_id.clone(), "a client got a 202 for it, and it is not stored");
         }
@@ -42,9 +42,9 @@ fn told(evidence: &Evidence, found: &mut Found) {
 /// One idempotency key, one job.
 fn keys(evidence: &Evidence, found: &mut Found) {
     let mut by_key: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for told in &evidence.told {
-        if let Some(key) = &told.key {
-            by_key.entry(key).or_default().insert(told.job_id.clone());
+    for accepted in &evidence.accepted {
+        if let Some(key) = &accepted.key {
+            by_key.entry(key).or_default().insert(accepted.job_id.clone());
         }
     }
     for job in &evidence.jobs {

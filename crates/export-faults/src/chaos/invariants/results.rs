@@ -47,10 +47,10 @@ fn content(id: &str, job: &Document, result: &FoundResult, found: &mut Found) {
     }
     let empty = Document::new();
     let stats = job.get_document("stats").unwrap_or(&empty);
-    let told = (count(stats, "bytes"), stats.get_str("sha256").unwrap_or_default());
+    let stored = (count(stats, "bytes"), stats.get_str("sha256").unwrap_or_default());
     let is = (i64::try_from(result.bytes).unwrap_or(i64::MAX), result.sha256.as_str());
-    if told != is {
-        found.add(3, id.to_owned(), format!("its stats say {told:?}, its objects are {is:?}"));
+    if stored != is {
+        found.add(3, id.to_owned(), format!("its stats say {stored:?}, its objects are {is:?}"));
     }
     let rows = count(stats, "rows");
     if i64::try_from(result.reference_rows) != Ok(rows) {
