@@ -7,9 +7,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bson::Document;
 use export_core::TimeRange;
-use export_core::output::{
-    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
-};
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
 use export_engine::{Engine, ExportTask, Limits, Meter, Plan, PlanError, SliceSize, StopFlag, plan};
@@ -220,36 +217,9 @@ fn export_request(request: &ReferenceRequest) -> ExportRequest {
         range: TimeRange::new(request.from_ms, request.to_ms).expect("a range"),
         vehicles: request.vehicles.as_ref().map(vehicles),
         parameters: request.parameters.as_ref().map(parameters),
-        output: output(&request.options),
+        output: serde_json::from_value(request.options.fields().into()).expect("options"),
         webhook_url: None,
         fresh: false,
-    }
-}
-
-fn output(options: &ReferenceOptions) -> OutputOptions {
-    OutputOptions {
-        format: match options.format {
-            ReferenceFormat::Csv => Format::Csv,
-            ReferenceFormat::Parquet => Format::Parquet,
-        },
-        archive: match options.archive {
-            ReferenceArchive::Zip => Archive::Zip,
-            ReferenceArchive::None => Archive::None,
-        },
-        compression: match options.compression {
-            ReferenceCompression::Gzip => Compression::Gzip,
-            ReferenceCompression::Zstd => Compression::Zstd,
-            ReferenceCompression::None => Compression::None,
-        },
-        time_format: match options.time_format {
-            ReferenceTimeFormat::UnixMs => TimeFormat::UnixMs,
-            ReferenceTimeFormat::Rfc3339 => TimeFormat::Rfc3339,
-        },
-        csv_guard: if options.guard { CsvGuard::On } else { CsvGuard::Off },
-        resampling: options.step_ms.map(|step_ms| Resampling {
-            step_ms: NonZeroU64::new(step_ms).expect("a step"),
-            fill: if options.fill_previous { Fill::Previous } else { Fill::None },
-        }),
     }
 }
 

@@ -4,14 +4,11 @@
 use bson::{Document, doc};
 use export_core::Tenant;
 use export_core::estimate::Outcome;
-use export_core::output::{
-    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
-};
+use export_core::output::{OPTIONS, OutputOptions};
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use futures_util::TryStreamExt;
 use serde::Deserialize;
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::jobs::JobStore;
@@ -36,10 +33,8 @@ impl JobStore {
     /// The outcomes of the tenant's last finished exports, latest first. Jobs of earlier versions,
     /// without a count of documents, are skipped.
     pub async fn outcomes(&self, tenant: &Tenant) -> Result<Vec<Outcome>, StoreError> {
-        let projection = doc! {
-            "_id": 0, "stats": 1, "progress.documents": 1, "format": 1, "archive": 1, "compression": 1,
-            "stepMs": 1, "fill": 1,
-        };
+        let mut projection = doc! { "_id": 0, "stats": 1, "progress.documents": 1 };
+        projection.extend(OPTIONS.iter().map(|option| (option.name.to_owned(), 1.into())));
         // A result that several jobs share was made once.
         let own =
             doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "shared": { "$ne": true } };
@@ -57,14 +52,8 @@ impl JobStore {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Finished {
-    #[serde(default)]
-    format: Format,
-    #[serde(default)]
-    archive: Archive,
-    #[serde(default)]
-    compression: Compression,
-    step_ms: Option<NonZeroU64>,
-    fill: Option<Fill>,
+    #[serde(flatten)]
+    output: OutputOptions,
     stats: Figures,
     progress: Read,
 }
@@ -86,14 +75,7 @@ struct Read {
 fn outcome(job: Document) -> Option<Outcome> {
     let job: Finished = bson::deserialize_from_document(job).ok()?;
     Some(Outcome {
-        output: OutputOptions {
-            format: job.format,
-            archive: job.archive,
-            compression: job.compression,
-            time_format: TimeFormat::default(),
-            csv_guard: CsvGuard::default(),
-            resampling: job.step_ms.map(|step_ms| Resampling { step_ms, fill: job.fill.unwrap_or_default() }),
-        },
+        output: job.output,
         documents: job.progress.documents?,
         points: job.stats.points,
         rows: job.stats.rows,

@@ -1,4 +1,5 @@
 use export_core::access::AllowedVehicles;
+use export_core::output::OPTIONS;
 use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant};
 use serde_json::{Value, json};
@@ -40,8 +41,7 @@ fn view_of(options: &Value) -> Value {
     for name in ["exportUri", "downloadUrl", "objects", "stats", "webhookUrl"] {
         assert_eq!(view.get(name), Some(&Value::Null), "{name}");
     }
-    let options = ["format", "archive", "compression", "timeFormat", "csvGuard", "stepMs", "fill"];
-    options.iter().map(|name| ((*name).to_owned(), view[name].clone())).collect()
+    OPTIONS.iter().map(|option| (option.name.to_owned(), view[option.name].clone())).collect()
 }
 
 #[test]
