@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::output::{Archive, Compression, CsvGuard, Format, LONGEST_STEP_MS, TimeFormat};
+use crate::output::{Format, LONGEST_STEP_MS, Values};
 use crate::request::ExportRequest;
 
 /// A request for one day with these options on top.
@@ -39,24 +39,18 @@ fn stated(output: OutputOptions) -> Value {
 
 #[test]
 fn every_option_is_read() {
-    let read = output(&[
+    let given = [
         ("archive", json!("none")),
         ("compression", json!("zstd")),
         ("timeFormat", json!("rfc3339")),
         ("csvGuard", json!("off")),
         ("stepMs", json!(60_000)),
         ("fill", json!("previous")),
-    ]);
-    let expected = OutputOptions {
-        format: Format::Csv,
-        archive: Archive::None,
-        compression: Compression::Zstd,
-        time_format: TimeFormat::Rfc3339,
-        csv_guard: CsvGuard::Off,
-        step_ms: NonZeroU64::new(60_000),
-        fill: Some(Fill::Previous),
-    };
-    assert_eq!(read, expected);
+    ];
+    let read = stated(output(&given));
+    for (name, value) in given {
+        assert_eq!(read[name], value, "{name}");
+    }
     assert_eq!(output(&[("format", json!("parquet"))]).format, Format::Parquet);
     assert_eq!(output(&[]), OutputOptions::default());
 }
@@ -201,17 +195,15 @@ fn check_combination(said: &[(&str, Value)]) {
 
 /// Options that a request can ask for: those without effect have their defaults.
 fn any_output() -> impl Strategy<Value = OutputOptions> {
-    use prop::sample::select;
-    let resampling = prop::option::of((1..=LONGEST_STEP_MS, select(Fill::ALL)));
-    let csv = (select(Compression::ALL), select(TimeFormat::ALL), select(CsvGuard::ALL));
-    (select(Format::ALL), select(Archive::ALL), csv, resampling).prop_map(
-        |(format, archive, (compression, time_format, csv_guard), resampling)| {
-            let (step_ms, fill) = resampling.unzip();
-            let step_ms = step_ms.and_then(NonZeroU64::new);
-            let said = OutputOptions { format, archive, compression, time_format, csv_guard, step_ms, fill };
-            serde_json::from_value(stated(said)).expect("options")
-        },
-    )
+    let values = OPTIONS.map(|option| match option.values {
+        Values::OneOf(names) => prop::sample::select(names).prop_map(Value::from).boxed(),
+        Values::Milliseconds => prop::option::of(1..=LONGEST_STEP_MS).prop_map(Value::from).boxed(),
+    });
+    Vec::from(values).prop_map(|values| {
+        let fields: Map<_, _> = OPTIONS.iter().map(|option| option.name.to_owned()).zip(values).collect();
+        let given = serde_json::from_value(fields.into()).expect("options");
+        serde_json::from_value(stated(given)).expect("options")
+    })
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 //! however small the read-ahead.
 
 use std::io::{self, Cursor};
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bson::Document;
@@ -14,8 +14,7 @@ use export_source::{MongoClient, MongoSource, VehicleDatabases, connect};
 use export_testkit::generated::{Case, case};
 use export_testkit::isolation::TestSpace;
 use export_testkit::reference::{
-    ReferenceArchive, ReferenceCompression, ReferenceFormat, ReferenceOptions, ReferenceRequest,
-    ReferenceTimeFormat, SourceVehicle, StoredDocument, export_documents,
+    ReferenceArchive, ReferenceRequest, SourceVehicle, StoredDocument, export_documents,
 };
 use export_testkit::verify;
 use proptest::prelude::*;

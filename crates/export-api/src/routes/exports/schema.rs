@@ -149,7 +149,7 @@ fn option_schema(option: &OutputOption, is_request: bool) -> Value {
     let default = option.default_name().filter(|_| is_request);
     let more = match default {
         Some(default) => format!(" Default {default}."),
-        None if can_be_null => " Null if it does not apply.".to_owned(),
+        None if can_be_null && !is_request => " Null if it does not apply.".to_owned(),
         None => String::new(),
     };
     schema["description"] = format!("{}.{more}", option.about).into();
