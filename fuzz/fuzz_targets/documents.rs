@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use bson::{Bson, RawDocument};
 use bytes::Bytes;
 use chrono_tz::Tz;
-use export_core::output::{Archive, Compression, Fill, Format, OutputOptions, Resampling, TimeFormat};
+use export_core::output::{Archive, Compression, Fill, Format, OutputOptions, TimeFormat};
 use export_core::sink::Sink;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
@@ -163,17 +163,15 @@ impl Sink for Joined {
 
 fn output(options: u8) -> OutputOptions {
     let step_ms = [1_000_000, 3_600_000, u64::MAX][usize::from(options >> 5) % 3];
-    let resampling = Resampling {
-        step_ms: NonZeroU64::new(step_ms).expect("not zero"),
-        fill: if options & 8 == 0 { Fill::None } else { Fill::Previous },
-    };
+    let is_resampled = options & 4 != 0;
     OutputOptions {
         format: if options & 1 == 0 { Format::Csv } else { Format::Parquet },
         time_format: if options & 2 == 0 { TimeFormat::UnixMs } else { TimeFormat::Rfc3339 },
         // Not compressed: the packing is not under test and takes most of the time.
         archive: Archive::None,
         compression: Compression::None,
-        resampling: (options & 4 != 0).then_some(resampling),
+        step_ms: NonZeroU64::new(step_ms).filter(|_| is_resampled),
+        fill: is_resampled.then_some(if options & 8 == 0 { Fill::None } else { Fill::Previous }),
         ..OutputOptions::default()
     }
 }

@@ -20,7 +20,7 @@ mod wait;
 
 pub(crate) use destination::Destination;
 pub(crate) use error::ClientError;
-pub(crate) use job::{Job, JobAnswer, State};
+pub(crate) use job::{Job, JobAnswer};
 pub(crate) use options::{ApiArgs, Patience};
 pub(crate) use result::{download, download_interrupted};
 pub(crate) use send::{Call, Client};

@@ -1,9 +1,11 @@
 //! `exports list`: lists exports, newest first.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use export_core::job::JobState;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::client::{ApiArgs, EXIT_CODES, Job, Patience, State};
+use crate::client::{ApiArgs, EXIT_CODES, Job, Patience};
 use crate::pages::Pages;
 use crate::print::sanitized;
 use crate::table::Table;
@@ -13,8 +15,8 @@ use crate::table::Table;
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct List {
     /// Only exports in this state; may be repeated
-    #[arg(long = "state", value_name = "STATE", ignore_case = true)]
-    states: Vec<State>,
+    #[arg(long = "state", value_name = "STATE", ignore_case = true, value_parser = state_names())]
+    states: Vec<String>,
     /// Most exports to list
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), value_name = "COUNT")]
     limit: u32,
@@ -28,11 +30,17 @@ pub(crate) struct List {
     api: ApiArgs,
 }
 
+/// Accepts the names of states in any case.
+fn state_names() -> impl TypedValueParser<Value = String> {
+    let names = JobState::ALL.map(|state| PossibleValue::new(state.as_str()).help(state.predicate()));
+    PossibleValuesParser::new(names).map(|name| name.to_uppercase())
+}
+
 impl List {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Short)?;
-        let names: Vec<&str> = self.states.iter().map(|state| state.as_str()).collect();
-        let states = if names.is_empty() { Vec::new() } else { vec![("state", names.join(","))] };
+        let names = self.states.join(",");
+        let states = if names.is_empty() { Vec::new() } else { vec![("state", names)] };
         let limit = (!self.all).then_some(self.limit);
         let pages = Pages::new(&["export"], states, limit);
         let table = Table::new(&["ID", "STATE", "RANGE", "VEHICLES", "PROGRESS", "CREATED"]);

@@ -1,7 +1,7 @@
 //! The request as flags of `create` and `run`: the fields of the body of `POST /export`.
 
-use std::fmt::Write as _;
-
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use export_core::output::{OPTIONS, Values};
 use export_core::request::{ExportRequest, FieldError};
 use serde_json::{Map, Value};
 
@@ -28,35 +28,62 @@ pub(crate) struct RequestArgs {
     /// IANA time zone of days and of rfc3339 times [default: UTC]
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
-    /// File format: csv or parquet [default: csv]
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
-    /// zip, or none for one file per vehicle [default: zip]
-    #[arg(long, value_name = "ARCHIVE")]
-    archive: Option<String>,
-    /// Compression of CSV files with --archive none: gzip, zstd or none [default: gzip]
-    #[arg(long, value_name = "COMPRESSION")]
-    compression: Option<String>,
-    /// Times in CSV files
-    #[arg(long, value_name = "FORMAT", help = "Times in CSV files: unix_ms or rfc3339 [default: unix_ms]")]
-    time_format: Option<String>,
-    /// CSV files: on or off; on puts a ' before strings that a spreadsheet would run as formulas
-    /// [default: on]
-    #[arg(long, value_name = "GUARD")]
-    csv_guard: Option<String>,
-    /// Resample: one row per interval of this many milliseconds
-    #[arg(long, value_name = "MILLISECONDS", allow_hyphen_values = true)]
-    step_ms: Option<String>,
-    /// With --step-ms, for intervals without data: none, or previous to repeat the last value
-    /// [default: none]
-    #[arg(long, value_name = "FILL")]
-    fill: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// The output options that are given, as fields of the request. Each option of [`OPTIONS`] is a flag.
+#[derive(Clone, Debug, Default)]
+struct OutputArgs(Map<String, Value>);
+
+impl Args for OutputArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(OPTIONS.iter().map(|option| {
+            let arg = Arg::new(option.name).long(option.flag);
+            match option.values {
+                Values::OneOf(names) => {
+                    let values = format!("[values: {}] [default: {}]", names.join(", "), names[0]);
+                    arg.value_name("VALUE").help(format!("{} {values}", option.about))
+                }
+                Values::Milliseconds => {
+                    arg.value_name("MILLISECONDS").help(option.about).allow_hyphen_values(true)
+                }
+            }
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for OutputArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = OPTIONS.iter().filter_map(|option| {
+            let text = matches.get_one::<String>(option.name)?;
+            let value = match option.values {
+                Values::OneOf(_) => text.as_str().into(),
+                // A text that is not a number is sent as it is: the parser of requests refuses it
+                // with its own message.
+                Values::Milliseconds => {
+                    text.parse::<u64>().map_or_else(|_| text.as_str().into(), Value::from)
+                }
+            };
+            Some((option.name.to_owned(), value))
+        });
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl RequestArgs {
     /// What the result will be on the disk.
     pub(crate) fn output_kind(&self) -> OutputKind {
-        OutputKind::of_archive(self.archive.as_deref().unwrap_or_default())
+        OutputKind::of_archive(self.output.0.get("archive").and_then(Value::as_str).unwrap_or_default())
     }
 
     /// The request. The error names every wrong flag.
@@ -70,12 +97,6 @@ impl RequestArgs {
             ("startDate", Some(&self.from)),
             ("endDate", Some(&self.to)),
             ("timezone", self.timezone.as_ref()),
-            ("format", self.format.as_ref()),
-            ("archive", self.archive.as_ref()),
-            ("compression", self.compression.as_ref()),
-            ("timeFormat", self.time_format.as_ref()),
-            ("csvGuard", self.csv_guard.as_ref()),
-            ("fill", self.fill.as_ref()),
         ];
         let given =
             texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.clone().into())));
@@ -85,12 +106,7 @@ impl RequestArgs {
                 body.insert(name.to_owned(), names(lists).into());
             }
         }
-        if let Some(text) = &self.step_ms {
-            // A text that is not a number is sent as it is: the parser of requests refuses it with
-            // its own message.
-            let step = text.parse::<u64>().map_or_else(|_| text.clone().into(), Value::from);
-            body.insert("stepMs".to_owned(), step);
-        }
+        body.extend(self.output.0.clone());
         body
     }
 
@@ -149,8 +165,7 @@ fn kebab_flag(field: &str) -> String {
         if character.is_ascii_uppercase() {
             flag.push('-');
         }
-        // Writing to a String cannot fail.
-        let _ = write!(flag, "{}", character.to_ascii_lowercase());
+        flag.push(character.to_ascii_lowercase());
         flag
     })
 }

@@ -7,7 +7,7 @@
 //! other tenants are never used, because the figures would reveal something about them.
 
 use crate::TimeRange;
-use crate::output::{Compression, Fill, Format, OutputOptions};
+use crate::output::{Archive, Compression, Fill, Format, OutputOptions};
 use crate::range::HOUR_MS;
 
 /// Fewest finished exports for an estimate without assumptions. A figure known from fewer of them
@@ -171,12 +171,12 @@ fn rows(
     points: Ratio,
     seen: &[Outcome],
 ) -> Ratio {
-    let plain = seen.iter().filter(|outcome| outcome.output.resampling.is_none());
+    let plain = seen.iter().filter(|outcome| outcome.output.step_ms.is_none());
     let mut per_point = Ratio::learned(plain.map(|outcome| (outcome.rows, outcome.points)), ROWS_PER_POINT);
     // Every row has at least one point.
     per_point = Ratio { low: per_point.low.min(1.0), high: per_point.high.min(1.0) };
     let rows = per_point.of(points);
-    let Some(resampling) = output.resampling else { return rows };
+    let Some(resampling) = output.resampling() else { return rows };
     let step_ms = float(resampling.step_ms.get());
     let vehicles = float(coverage.vehicles);
     // An interval has at most one row; one more is begun before the first point.
@@ -192,13 +192,14 @@ fn rows(
 }
 
 fn is_compressed(output: &OutputOptions) -> bool {
-    output.format == Format::Parquet || output.object_compression() != Some(Compression::None)
+    output.format == Format::Parquet
+        || (output.archive, output.compression) != (Archive::None, Compression::None)
 }
 
 /// Whether rows of both have about the same size.
 fn looks_alike(one: &OutputOptions, other: &OutputOptions) -> bool {
-    (one.format, is_compressed(one), one.resampling.is_some())
-        == (other.format, is_compressed(other), other.resampling.is_some())
+    (one.format, is_compressed(one), one.step_ms.is_some())
+        == (other.format, is_compressed(other), other.step_ms.is_some())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -222,7 +223,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::output::Resampling;
 
     const DAY: u64 = 24;
 
@@ -274,7 +274,8 @@ mod tests {
     #[test]
     fn resampling_bounds_the_rows() {
         let output = |fill| OutputOptions {
-            resampling: Some(Resampling { step_ms: NonZeroU64::new(60_000).expect("not zero"), fill }),
+            step_ms: NonZeroU64::new(60_000),
+            fill: Some(fill),
             ..OutputOptions::default()
         };
         let seen = [outcome(2_000); ENOUGH];

@@ -46,6 +46,18 @@ impl JobState {
         }
     }
 
+    /// What a sentence about an export in this state says: `the export … has FAILED`.
+    pub const fn predicate(self) -> &'static str {
+        match self {
+            Self::NotStarted => "has not started",
+            Self::Started => "is running",
+            Self::Finished => "has a result",
+            Self::Failed => "has FAILED",
+            Self::Cancelled => "was CANCELLED",
+            Self::Expired => "has EXPIRED; its files are deleted",
+        }
+    }
+
     /// Whether the job is queued or running, so has not ended. (The dispatcher counts fewer jobs:
     /// jobs that are *dispatched*, see the [crate documentation](crate).)
     pub const fn is_active(self) -> bool {

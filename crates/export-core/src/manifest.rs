@@ -5,11 +5,10 @@
 //! the same request gives the same bytes.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
-use crate::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
+use crate::output::OutputOptions;
 
 /// Name of the manifest's entry in an archive.
 pub const MANIFEST_ENTRY: &str = "manifest.json";
@@ -47,25 +46,9 @@ pub struct ResolvedRequest {
     pub vehicles: Vec<String>,
     /// The parameters: the columns after `time`, in order.
     pub parameters: Vec<String>,
-    /// How rows are written.
-    pub format: Format,
-    /// How the files are packed.
-    pub archive: Archive,
-    /// How objects are compressed; only for CSVs that are objects of their own.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub compression: Option<Compression>,
-    /// How times are written; only for CSVs.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub time_format: Option<TimeFormat>,
-    /// Whether strings were guarded; only for CSVs.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub csv_guard: Option<CsvGuard>,
-    /// Length of an interval in milliseconds; only for resampled exports.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub step_ms: Option<NonZeroU64>,
-    /// The value of intervals without a point; only for resampled exports.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub fill: Option<Fill>,
+    /// The output options that have an effect.
+    #[serde(flatten, serialize_with = "OutputOptions::serialize_effective")]
+    pub output: OutputOptions,
 }
 
 /// A half-open range as RFC 3339 instants in UTC.

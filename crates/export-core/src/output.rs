@@ -1,10 +1,14 @@
 //! Output options: format, archive, compression, time format, resampling.
+//!
+//! An option is a field of [`OutputOptions`] and an entry of [`OPTIONS`]. Everything else follows
+//! from these two: the fields of requests, jobs, manifests, stored documents and share keys, the
+//! flags of the command line, and the `OpenAPI` description.
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::TimeRange;
 
@@ -19,14 +23,6 @@ pub const RESULT_FORMAT_VERSION: u32 = 1;
 /// range.
 pub const LONGEST_STEP_MS: u64 = (TimeRange::MAX_MS - TimeRange::MIN_MS).unsigned_abs();
 
-/// A text that is not a value of the option.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected one of {expected}")]
-pub struct UnknownValue {
-    /// The option's values, separated by commas.
-    pub expected: String,
-}
-
 /// Declares an option whose values have names in JSON, on the command line and in the job document.
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $text:literal,)+ }) => {
@@ -39,27 +35,15 @@ macro_rules! choice {
         impl $name {
             /// All values, the default first.
             pub const ALL: &'static [Self] = &[$(Self::$value),+];
-
-            /// The value's name.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$value => $text,)+
-                }
-            }
+            /// The names of all values, the default first.
+            const NAMES: Values = Values::OneOf(&[$($text),+]);
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownValue;
-
-            fn from_str(text: &str) -> Result<Self, UnknownValue> {
-                let found = Self::ALL.iter().find(|value| value.as_str() == text);
-                found.copied().ok_or_else(|| UnknownValue { expected: [$($text),+].join(", ") })
+                f.write_str(match self {
+                    $(Self::$value => $text,)+
+                })
             }
         }
     };
@@ -137,7 +121,7 @@ choice!(
 ///
 /// Interval k covers `[from + k·step, from + (k+1)·step)`. The time of its row is the interval's
 /// start, and each cell holds the parameter's last point in the interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resampling {
     /// Length of an interval in milliseconds.
     pub step_ms: NonZeroU64,
@@ -153,7 +137,12 @@ impl Resampling {
 }
 
 /// The options of a result: everything except the data it holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// Serialized they are the fields of a stored job: all options, even ones without effect, because
+/// a job must not change when a default changes. Jobs of earlier versions lack options and get what
+/// was then the only behaviour, the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct OutputOptions {
     /// How rows are written.
     pub format: Format,
@@ -165,36 +154,186 @@ pub struct OutputOptions {
     pub time_format: TimeFormat,
     /// Whether a CSV guards strings against formulas.
     pub csv_guard: CsvGuard,
-    /// One row per interval; `None`: one row per time of a point.
-    pub resampling: Option<Resampling>,
+    /// Length of an interval in milliseconds; `None`: one row per time of a point.
+    pub step_ms: Option<NonZeroU64>,
+    /// The value of an interval without a point. Present exactly with `step_ms`.
+    pub fill: Option<Fill>,
 }
 
-/// The options that apply to the format and the archive. Manifests and responses leave out the
-/// others.
+/// The description of one field of [`OutputOptions`].
+#[derive(Clone, Copy, Debug)]
+pub struct OutputOption {
+    /// Its name in requests, jobs, manifests and stored documents.
+    pub name: &'static str,
+    /// Its flag on the command line, without `--`.
+    pub flag: &'static str,
+    /// What it decides, for people.
+    pub about: &'static str,
+    /// Its values in a request.
+    pub values: Values,
+    /// The conditions without which it has no effect.
+    needs: &'static [Need],
+}
+
+/// The values of an option.
+#[derive(Clone, Copy, Debug)]
+pub enum Values {
+    /// One of these names. The first is the default.
+    OneOf(&'static [&'static str]),
+    /// A whole number of milliseconds from 1 to [`LONGEST_STEP_MS`]. By default there is none.
+    Milliseconds,
+}
+
+/// A condition without which an option has no effect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    /// The option that decides it.
+    pub(crate) option: &'static str,
+    /// Whether it holds.
+    pub(crate) is_met: fn(&OutputOptions) -> bool,
+    /// Why a request that gives the option without it is refused.
+    pub(crate) otherwise: &'static str,
+}
+
+/// All options, in the order of their fields.
+pub const OPTIONS: [OutputOption; 7] = [
+    OutputOption {
+        name: "format",
+        flag: "format",
+        about: "Format of the files",
+        values: Format::NAMES,
+        needs: &[],
+    },
+    OutputOption {
+        name: "archive",
+        flag: "archive",
+        about: "Archive of the files; none: one file per vehicle, and manifest.json",
+        values: Archive::NAMES,
+        needs: &[],
+    },
+    OutputOption {
+        name: "compression",
+        flag: "compression",
+        about: "Compression of CSV files without an archive",
+        values: Compression::NAMES,
+        needs: &[
+            csv("means nothing for parquet, which compresses its columns itself; leave it out"),
+            Need {
+                option: "archive",
+                is_met: |output| output.archive == Archive::None,
+                otherwise: "means nothing in a zip, which compresses its entries itself; leave it out, or ask for \"archive\": \"none\"",
+            },
+        ],
+    },
+    OutputOption {
+        name: "timeFormat",
+        flag: "time-format",
+        about: "Format of times in CSV files",
+        values: TimeFormat::NAMES,
+        needs: &[csv("means nothing for parquet, whose times are timestamps; leave it out")],
+    },
+    OutputOption {
+        name: "csvGuard",
+        flag: "csv-guard",
+        about: "Whether strings in CSV files that a spreadsheet would run as formulas get a ' in front",
+        values: CsvGuard::NAMES,
+        needs: &[csv("means nothing for parquet, which no spreadsheet takes for formulas; leave it out")],
+    },
+    OutputOption {
+        name: "stepMs",
+        flag: "step-ms",
+        about: "Resampling: one row per interval of this many milliseconds",
+        values: Values::Milliseconds,
+        needs: &[],
+    },
+    OutputOption {
+        name: "fill",
+        flag: "fill",
+        about: "Content of resampled intervals without points: nothing, or the previous value",
+        values: Fill::NAMES,
+        needs: &[Need {
+            option: "stepMs",
+            is_met: |output| output.step_ms.is_some(),
+            otherwise: "means nothing without stepMs, the length of the intervals to fill; add it, or leave fill out",
+        }],
+    },
+];
+
+/// The need for a CSV.
+const fn csv(otherwise: &'static str) -> Need {
+    Need { option: "format", is_met: |output| output.format == Format::Csv, otherwise }
+}
+
+impl OutputOption {
+    /// The name of its default, if it has one.
+    pub fn default_name(&self) -> Option<&'static str> {
+        match self.values {
+            Values::OneOf(names) => names.first().copied(),
+            Values::Milliseconds => None,
+        }
+    }
+
+    /// Whether it has a value in every job.
+    pub fn always_applies(&self) -> bool {
+        self.needs.is_empty() && self.default_name().is_some()
+    }
+
+    /// The conditions that the options do not meet.
+    pub(crate) fn unmet(&self, output: &OutputOptions) -> impl Iterator<Item = &'static Need> {
+        self.needs.iter().filter(|need| !(need.is_met)(output))
+    }
+}
+
+impl Values {
+    /// Whether a request may have this value.
+    pub(crate) fn contain(self, value: &Value) -> bool {
+        match self {
+            Self::OneOf(names) => value.as_str().is_some_and(|text| names.contains(&text)),
+            Self::Milliseconds => value.as_u64().is_some_and(|ms| (1..=LONGEST_STEP_MS).contains(&ms)),
+        }
+    }
+
+    /// What a request with another value should have.
+    pub(crate) fn expected(self) -> String {
+        match self {
+            Self::OneOf(names) => format!("expected one of {}", names.join(", ")),
+            Self::Milliseconds => format!(
+                "expected a whole number of milliseconds from 1 to {LONGEST_STEP_MS}, such as 60000 for a row per minute"
+            ),
+        }
+    }
+}
+
 impl OutputOptions {
-    /// How the objects are compressed; `None` where there are no CSV objects.
-    pub fn object_compression(&self) -> Option<Compression> {
-        (self.format == Format::Csv && self.archive == Archive::None).then_some(self.compression)
+    /// The resampling; `None`: one row per time of a point.
+    pub fn resampling(&self) -> Option<Resampling> {
+        self.step_ms.map(|step_ms| Resampling { step_ms, fill: self.fill.unwrap_or_default() })
     }
 
-    /// How a CSV writes times; `None` where there is no CSV.
-    pub fn csv_time_format(&self) -> Option<TimeFormat> {
-        (self.format == Format::Csv).then_some(self.time_format)
+    /// The fields of a stored job, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static OutputOption, Value)> + use<> {
+        let mut values: Map<String, Value> = match serde_json::to_value(self) {
+            Ok(Value::Object(values)) => values,
+            other => unreachable!("options become an object, not {other:?}"),
+        };
+        OPTIONS.iter().map(move |option| (option, values.remove(option.name).unwrap_or_default()))
     }
 
-    /// Whether a CSV guards strings against formulas; `None` where there is no CSV.
-    pub fn csv_formula_guard(&self) -> Option<CsvGuard> {
-        (self.format == Format::Csv).then_some(self.csv_guard)
+    /// Serializes the fields of a job for clients: an option without effect is null.
+    pub fn serialize_or_null<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.effective())
     }
 
-    /// Length of an interval in milliseconds; `None` where the export is not resampled.
-    pub fn step_ms(&self) -> Option<NonZeroU64> {
-        self.resampling.map(|resampling| resampling.step_ms)
+    /// Serializes the fields of a manifest: options without effect are left out.
+    pub fn serialize_effective<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.effective().filter(|(_, value)| !value.is_null()))
     }
 
-    /// The value of intervals without a point; `None` where the export is not resampled.
-    pub fn fill(&self) -> Option<Fill> {
-        self.resampling.map(|resampling| resampling.fill)
+    fn effective(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.fields().map(|(option, value)| {
+            let has_effect = option.unmet(self).next().is_none();
+            (option.name, if has_effect { value } else { Value::Null })
+        })
     }
 
     /// Name of a vehicle's file: the vehicle's name and the extension of format and compression.
@@ -211,16 +350,29 @@ impl OutputOptions {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn values_are_read_as_they_are_written() {
-        for value in TimeFormat::ALL {
-            assert_eq!(value.as_str().parse(), Ok(*value));
+    fn every_field_is_described() {
+        let described: Vec<_> = OPTIONS.iter().map(|option| option.name).collect();
+        let text = serde_json::to_string(&OutputOptions::default()).expect("JSON");
+        let names: Vec<_> = text.split('"').filter(|name| described.contains(name)).collect();
+        assert_eq!(names, described, "{text}");
+        let fields: Map<String, Value> = serde_json::from_str(&text).expect("an object");
+        assert_eq!(fields.len(), OPTIONS.len());
+        for option in OPTIONS {
+            let Values::OneOf(names) = option.values else { continue };
+            for name in names {
+                let field = Map::from_iter([(option.name.to_owned(), Value::from(*name))]);
+                let read: OutputOptions = serde_json::from_value(field.into()).expect("a value");
+                assert!(read.fields().any(|(found, value)| found.name == option.name && value == **name));
+            }
+            let first = OutputOptions::default().fields().find(|(found, _)| found.name == option.name);
+            let default = first.expect("a field").1;
+            assert!(default.is_null() || default.as_str() == option.default_name(), "{option:?}");
         }
-        assert_eq!(Fill::default(), Fill::None);
-        let error = "xz".parse::<Compression>().expect_err("not a compression");
-        assert_eq!(error.to_string(), "expected one of gzip, zstd, none");
     }
 
     #[test]
@@ -236,19 +388,20 @@ mod tests {
     }
 
     #[test]
-    fn options_that_do_not_apply_are_none() {
+    fn options_without_effect_are_null_or_left_out() {
+        let or_null = |output: OutputOptions| output.serialize_or_null(serde_json::value::Serializer);
+        let effective = |output: OutputOptions| output.serialize_effective(serde_json::value::Serializer);
+        let zip = json!({ "format": "csv", "archive": "zip", "timeFormat": "unix_ms", "csvGuard": "on" });
+        assert_eq!(effective(OutputOptions::default()).expect("JSON"), zip);
         let csv_objects = OutputOptions { archive: Archive::None, ..OutputOptions::default() };
-        assert_eq!(csv_objects.object_compression(), Some(Compression::Gzip));
-        let zip = OutputOptions::default();
-        assert_eq!(zip.object_compression(), None);
-        assert_eq!(
-            (zip.csv_time_format(), zip.csv_formula_guard()),
-            (Some(TimeFormat::UnixMs), Some(CsvGuard::On))
-        );
-        assert_eq!((zip.step_ms(), zip.fill()), (None, None));
+        assert_eq!(or_null(csv_objects).expect("JSON")["compression"], "gzip");
         let parquet = OutputOptions { format: Format::Parquet, ..csv_objects };
-        assert_eq!(parquet.object_compression(), None);
-        assert_eq!((parquet.csv_time_format(), parquet.csv_formula_guard()), (None, None));
+        let fields = json!({
+            "format": "parquet", "archive": "none", "compression": null, "timeFormat": null, "csvGuard": null,
+            "stepMs": null, "fill": null,
+        });
+        assert_eq!(or_null(parquet).expect("JSON"), fields);
+        assert_eq!(effective(parquet).expect("JSON"), json!({ "format": "parquet", "archive": "none" }));
     }
 
     #[test]

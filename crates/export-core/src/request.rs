@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::{NameError, Parameter, VehicleId};
-use crate::output::OutputOptions;
+use crate::output::{OPTIONS, OutputOptions};
 use crate::range::{TimeRange, parse_bound};
 
 /// Maximum length of `vehicles` and of `parameters`, which bounds the size of a stored job.
@@ -64,22 +64,9 @@ impl FieldError {
     }
 }
 
-const FIELDS: [&str; 14] = [
-    "startDate",
-    "endDate",
-    "timezone",
-    "vehicles",
-    "parameters",
-    "format",
-    "archive",
-    "compression",
-    "timeFormat",
-    "csvGuard",
-    "stepMs",
-    "fill",
-    "webhookUrl",
-    "fresh",
-];
+/// The fields of a request besides the output options, and where those come.
+const FIELDS_BEFORE: [&str; 5] = ["startDate", "endDate", "timezone", "vehicles", "parameters"];
+const FIELDS_AFTER: [&str; 2] = ["webhookUrl", "fresh"];
 
 /// The former name of `fresh`. Deprecated, but still accepted.
 const FORCE: &str = "force";
@@ -136,13 +123,15 @@ impl ExportRequest {
 }
 
 fn unknown_fields(fields: &Map<String, Value>) -> Vec<FieldError> {
+    let options = OPTIONS.iter().map(|option| option.name);
+    let known: Vec<&str> = FIELDS_BEFORE.into_iter().chain(options).chain(FIELDS_AFTER).collect();
     fields
         .keys()
-        .filter(|name| !FIELDS.contains(&name.as_str()) && *name != FORCE)
+        .filter(|name| !known.contains(&name.as_str()) && *name != FORCE)
         .map(|name| {
             FieldError::new(
                 pointer_to(name),
-                format!("unknown field; this service knows {}", FIELDS.join(", ")),
+                format!("unknown field; this service knows {}", known.join(", ")),
             )
         })
         .collect()

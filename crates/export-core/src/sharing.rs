@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono_tz::Tz;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::access::AllowedVehicles;
 use crate::digest::sha256_hex;
 use crate::id::{Parameter, VehicleId};
-use crate::output::RESULT_FORMAT_VERSION;
+use crate::output::{OutputOptions, RESULT_FORMAT_VERSION};
 use crate::request::ExportRequest;
 
 /// A hash of everything that the bytes of a result depend on.
@@ -36,15 +36,15 @@ struct Canonical<'a> {
     vehicles: Option<BTreeSet<&'a VehicleId>>,
     // In the order of the request, which is the order of the columns.
     parameters: Option<&'a [Parameter]>,
-    format: &'a str,
-    archive: &'a str,
-    compression: &'a str,
-    time_format: &'a str,
-    csv_guard: &'a str,
-    step_ms: Option<u64>,
-    fill: Option<&'a str>,
+    #[serde(flatten, serialize_with = "options")]
+    output: &'a OutputOptions,
     /// A caller who may read fewer vehicles must not get the result of a caller who may read more.
     allowed_vehicles: Option<BTreeSet<&'a str>>,
+}
+
+/// The options as in a stored job, but by the names `time_format` instead of `timeFormat`.
+fn options<S: Serializer>(output: &OutputOptions, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(output.fields().map(|(option, value)| (option.flag.replace('-', "_"), value)))
 }
 
 impl ShareKey {
@@ -76,13 +76,7 @@ impl ShareKey {
             to_ms: range.to_ms(),
             vehicles: vehicles.as_ref().map(|vehicles| vehicles.iter().collect()),
             parameters: parameters.as_deref(),
-            format: output.format.as_str(),
-            archive: output.archive.as_str(),
-            compression: output.compression.as_str(),
-            time_format: output.time_format.as_str(),
-            csv_guard: output.csv_guard.as_str(),
-            step_ms: output.step_ms().map(std::num::NonZeroU64::get),
-            fill: output.fill().map(crate::output::Fill::as_str),
+            output,
             allowed_vehicles: match allowed {
                 AllowedVehicles::All => None,
                 AllowedVehicles::Like(patterns) => {

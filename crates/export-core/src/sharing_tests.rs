@@ -132,3 +132,24 @@ fn vehicles_and_parameters_are_kept_apart() {
     let other = key(&body(Value::Null, json!(["a"])), &all);
     assert_ne!(one, other);
 }
+
+/// Results are found by stored keys, so the hashed text must not change, except that each further
+/// option comes after `fill`.
+#[test]
+fn the_hashed_text_is_fixed() {
+    let body = json!({
+        "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": ["a", "b"], "timeFormat": "rfc3339",
+        "stepMs": 60_000,
+    });
+    let beginning = concat!(
+        r#"{"version":1,"start_date":"2018-11-30","end_date":"2018-12-01","timezone":"UTC","#,
+        r#""from_ms":1543536000000,"to_ms":1543622400000,"vehicles":["a","b"],"parameters":null,"#,
+        r#""format":"csv","archive":"zip","compression":"gzip","time_format":"rfc3339","csv_guard":"on","#,
+        r#""step_ms":60000,"fill":"none","#,
+    );
+    let further = OutputOptions::default().fields().skip(7);
+    let further = further.map(|(option, value)| format!("{:?}:{value},", option.flag.replace('-', "_")));
+    let text = format!(r#"{beginning}{}"allowed_vehicles":["a*"]}}"#, further.collect::<String>());
+    assert_eq!(RESULT_FORMAT_VERSION, 1, "the text above has it");
+    assert_eq!(key(&body, &like(&["a*"])).as_str(), sha256_hex(text));
+}

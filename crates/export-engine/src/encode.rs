@@ -88,7 +88,7 @@ pub(crate) struct Encoding<E> {
 
 impl<E: Encoder> Encoding<E> {
     pub(crate) fn new(shape: Shape, encoder: E) -> Self {
-        let resampling = shape.options.resampling;
+        let resampling = shape.options.resampling();
         let intervals = resampling.map(|resampling| Intervals::new(shape.range, resampling));
         Self { shape, encoder, intervals }
     }

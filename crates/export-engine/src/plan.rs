@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use export_core::id::sort_parameters;
 use export_core::manifest::{RangeText, ResolvedRequest};
-use export_core::output::{Archive, Format};
 use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError};
 use export_core::{Parameter, VehicleId};
@@ -89,8 +88,6 @@ impl Plan {
     /// The request as in the manifest. Options without a meaning for this result are left out.
     pub(crate) fn resolved_request(&self) -> ResolvedRequest {
         let ExportRequest { start_date, end_date, timezone, range, output, .. } = &self.request;
-        let is_csv = output.format == Format::Csv;
-        let is_compressed = is_csv && output.archive == Archive::None;
         ResolvedRequest {
             start_date: start_date.clone(),
             end_date: end_date.clone(),
@@ -98,13 +95,7 @@ impl Plan {
             range: RangeText { from: range.from_rfc3339(), to: range.to_rfc3339() },
             vehicles: self.vehicles.iter().map(|vehicle_plan| vehicle_plan.vehicle.to_string()).collect(),
             parameters: self.parameters.iter().map(ToString::to_string).collect(),
-            format: output.format,
-            archive: output.archive,
-            compression: is_compressed.then_some(output.compression),
-            time_format: is_csv.then_some(output.time_format),
-            csv_guard: is_csv.then_some(output.csv_guard),
-            step_ms: output.resampling.map(|resampling| resampling.step_ms),
-            fill: output.resampling.map(|resampling| resampling.fill),
+            output: *output,
         }
     }
 }

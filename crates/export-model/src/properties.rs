@@ -2,6 +2,7 @@
 
 use export_core::event::EventKind;
 use export_core::job::JobState;
+use export_core::rules::Record;
 use stateright::Property;
 
 use crate::action::Kind;
@@ -64,10 +65,8 @@ pub(crate) fn all() -> Vec<Property<RunSpace>> {
             })
         }),
         Property::always(ERROR_FITS, |_, world: &World| {
-            world.job.as_ref().is_none_or(|job| match job.state {
-                JobState::Failed => job.error.is_some(),
-                JobState::NotStarted | JobState::Started => true,
-                JobState::Finished | JobState::Cancelled | JobState::Expired => job.error.is_none(),
+            world.job.as_ref().is_none_or(|job| {
+                job.state.is_active() || job.error.is_some() == (job.state == JobState::Failed)
             })
         }),
         Property::always(RESULT_IS_WHOLE, |_, world| result_is_whole(world)),
@@ -119,15 +118,14 @@ fn cancel_holds(world: &World) -> bool {
 
 /// The relay is not in the model: it only reads the announcements, and no rule reads what it does.
 fn ends_are_announced(world: &World) -> bool {
-    let Some(job) = &world.job else { return true };
-    let expected: &[EventKind] = match job.state {
-        JobState::NotStarted | JobState::Started => &[],
-        JobState::Finished => &[EventKind::Finished],
-        JobState::Failed => &[EventKind::Failed],
-        JobState::Cancelled => &[EventKind::Cancelled],
-        JobState::Expired => &[EventKind::Finished, EventKind::Expired],
-    };
-    job.announced.events().eq(expected.iter().copied())
+    world.job.as_ref().is_none_or(is_announced)
+}
+
+/// An end is announced when the job enters it; an expired job was finished before.
+pub(crate) fn is_announced(job: &Record<u8>) -> bool {
+    let finished = (job.state == JobState::Expired).then_some(EventKind::Finished);
+    let end = EventKind::ALL.into_iter().find(|kind| kind.state() == job.state);
+    job.announced.events().eq(finished.into_iter().chain(end))
 }
 
 fn is_not_forgotten(protocol: &Protocol, world: &World) -> bool {

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
+use super::exports::schema::add_options;
 use crate::http::problem::ProblemType;
 
 /// Problems that every operation may answer.
@@ -34,6 +35,7 @@ pub(super) fn completed(operations: &OpenApi) -> Value {
     for operation in items.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten()) {
         complete(operation.1);
     }
+    add_options(&mut description["components"]["schemas"]);
     description["components"]["securitySchemes"] = json!({ "bearer": {
         "type": "http", "scheme": "bearer",
         "description": "An API key of this service, or a token of its identity provider. With AUTH=none the service needs neither."

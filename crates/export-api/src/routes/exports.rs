@@ -11,7 +11,7 @@ pub mod get;
 mod job_view;
 mod links;
 pub mod list;
-mod schema;
+pub(super) mod schema;
 mod wait;
 
 use axum::extract::{FromRequestParts, Path};

@@ -1,7 +1,7 @@
 //! An export job, as the API describes it.
 
 use export_core::JobId;
-use export_core::job::{Priority, Progress};
+use export_core::job::{JobState, Priority, Progress};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -9,63 +9,13 @@ use super::answer::Answer;
 use super::error::ClientError;
 use crate::print::{duration, sanitized};
 
-/// The state of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[clap(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum State {
-    /// Waits for a worker.
-    NotStarted,
-    /// A worker runs it.
-    Started,
-    /// The result is there.
-    Finished,
-    /// The export failed.
-    Failed,
-    /// A user cancelled it.
-    Cancelled,
-    /// The result was deleted at the end of its retention.
-    Expired,
-}
-
-impl State {
-    /// The API's name of the state.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::NotStarted => "NOT_STARTED",
-            Self::Started => "STARTED",
-            Self::Finished => "FINISHED",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-            Self::Expired => "EXPIRED",
-        }
-    }
-
-    /// Whether the job has not ended.
-    pub(crate) fn is_active(self) -> bool {
-        matches!(self, Self::NotStarted | Self::Started)
-    }
-
-    /// What a sentence about the export says: `the export … has FAILED`.
-    pub(super) fn predicate(self) -> &'static str {
-        match self {
-            Self::NotStarted => "has not started",
-            Self::Started => "is running",
-            Self::Finished => "is FINISHED",
-            Self::Failed => "has FAILED",
-            Self::Cancelled => "was CANCELLED",
-            Self::Expired => "has EXPIRED; its files are deleted",
-        }
-    }
-}
-
 /// The fields of a job that this program uses.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Job {
     #[serde(rename = "_id")]
     pub(crate) id: JobId,
-    pub(crate) state: State,
+    pub(crate) state: JobState,
     #[serde(default)]
     pub(crate) priority: Option<Priority>,
     #[serde(default)]
@@ -160,13 +110,11 @@ impl JobAnswer {
 impl Job {
     /// Fails if the job has ended without a result, or if the result is deleted.
     pub(crate) fn require_no_bad_end(&self) -> Result<(), ClientError> {
-        match self.state {
-            State::Failed | State::Cancelled | State::Expired => {
-                let reason = self.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
-                Err(ClientError::Ended(format!("the export {} {}{reason}", self.id, self.state.predicate())))
-            }
-            State::NotStarted | State::Started | State::Finished => Ok(()),
+        if self.state.is_active() || self.state == JobState::Finished {
+            return Ok(());
         }
+        let reason = self.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+        Err(ClientError::Ended(format!("the export {} {}{reason}", self.id, self.state.predicate())))
     }
 
     /// Whether the job reuses the result of an earlier export of the same request.

@@ -1,11 +1,12 @@
 //! Downloads the result of an export.
 
 use export_core::JobId;
+use export_core::job::JobState;
 use indicatif::BinaryBytes;
 
 use super::destination::Destination;
 use super::error::ClientError;
-use super::job::{Job, State};
+use super::job::Job;
 use super::objects;
 use super::send::Client;
 use super::transfer::{Wanted, fetch};
@@ -21,7 +22,7 @@ pub(crate) async fn download(
     destination: &Destination,
 ) -> anyhow::Result<String> {
     job.require_no_bad_end()?;
-    let stats = job.stats.as_ref().filter(|_| job.state == State::Finished);
+    let stats = job.stats.as_ref().filter(|_| job.state == JobState::Finished);
     let Some(stats) = stats else {
         anyhow::bail!("the export {} {}; wait for it with --wait", job.id, job.state.predicate());
     };

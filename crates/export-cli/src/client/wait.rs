@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use export_core::JobId;
+use export_core::job::JobState;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar};
 
 use super::error::ClientError;
-use super::job::{Job, JobAnswer, State};
+use super::job::{Job, JobAnswer};
 use super::send::{Call, Client};
 use crate::print::{duration, show_share};
 use crate::signals::Signals;
@@ -64,7 +65,7 @@ fn pause(took: Duration, watch: Duration, retry_after: Option<Duration>) -> Dura
 struct Display<'a> {
     client: &'a Client,
     bar: ProgressBar,
-    last_line: Option<(State, u32, f64)>,
+    last_line: Option<(JobState, u32, f64)>,
 }
 
 impl<'a> Display<'a> {
@@ -93,15 +94,14 @@ fn message(job: &Job) -> String {
     let progress = &job.progress;
     let state = job.state.as_str();
     match job.state {
-        State::NotStarted => {
+        JobState::NotStarted => {
             let reason = job.reason().map(|reason| format!(" after attempt {}: {reason}", job.attempts));
             let position = job.queue.as_ref().map(|position| format!(", {}", position.describe()));
             format!("{state}{}{}", reason.unwrap_or_default(), position.unwrap_or_default())
         }
-        State::Failed | State::Cancelled | State::Expired => state.to_owned(),
-        State::Started | State::Finished => {
+        JobState::Started | JobState::Finished => {
             let left = match progress.eta_seconds {
-                Some(seconds) if job.state == State::Started => format!(", {} left", duration(seconds)),
+                Some(seconds) if job.state == JobState::Started => format!(", {} left", duration(seconds)),
                 _ => String::new(),
             };
             let ending = if job.cancel_requested { ", cancelling" } else { "" };
@@ -114,6 +114,7 @@ fn message(job: &Job) -> String {
                 BinaryBytes(progress.bytes),
             )
         }
+        _ => state.to_owned(),
     }
 }
 

@@ -62,7 +62,7 @@ fn count(number: u64, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use export_core::manifest::{Counts, RangeText, ResolvedRequest, Totals};
-    use export_core::output::{Archive, Format};
+    use export_core::output::OutputOptions;
 
     use super::*;
 
@@ -77,13 +77,7 @@ mod tests {
                 range: RangeText { from: String::new(), to: String::new() },
                 vehicles: Vec::new(),
                 parameters: Vec::new(),
-                format: Format::Csv,
-                archive: Archive::Zip,
-                compression: None,
-                time_format: None,
-                csv_guard: None,
-                step_ms: None,
-                fill: None,
+                output: OutputOptions::default(),
             },
             vehicles: Vec::new(),
             totals: Totals { vehicles: 1, rows: 1_000_000, counts, rejected_documents, ..Totals::default() },

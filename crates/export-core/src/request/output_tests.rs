@@ -1,7 +1,10 @@
+use std::num::NonZeroU64;
+
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::output::{Format, LONGEST_STEP_MS, Values};
 use crate::request::ExportRequest;
 
 /// A request for one day with these options on top.
@@ -30,36 +33,24 @@ fn only_detail(options: &[(&str, Value)]) -> String {
 }
 
 /// The options as fields of a request: only options with an effect.
-fn stated(output: OutputOptions) -> Vec<(&'static str, Value)> {
-    let mut options = vec![("format", json!(output.format)), ("archive", json!(output.archive))];
-    options.extend(output.object_compression().map(|value| ("compression", json!(value))));
-    options.extend(output.csv_time_format().map(|value| ("timeFormat", json!(value))));
-    options.extend(output.csv_formula_guard().map(|value| ("csvGuard", json!(value))));
-    options.extend(output.step_ms().map(|value| ("stepMs", json!(value))));
-    options.extend(output.fill().map(|value| ("fill", json!(value))));
-    options
+fn stated(output: OutputOptions) -> Value {
+    output.serialize_effective(serde_json::value::Serializer).expect("JSON")
 }
 
 #[test]
 fn every_option_is_read() {
-    let read = output(&[
+    let given = [
         ("archive", json!("none")),
         ("compression", json!("zstd")),
         ("timeFormat", json!("rfc3339")),
         ("csvGuard", json!("off")),
         ("stepMs", json!(60_000)),
         ("fill", json!("previous")),
-    ]);
-    let step_ms = NonZeroU64::new(60_000).expect("a step");
-    let expected = OutputOptions {
-        format: Format::Csv,
-        archive: Archive::None,
-        compression: Compression::Zstd,
-        time_format: TimeFormat::Rfc3339,
-        csv_guard: CsvGuard::Off,
-        resampling: Some(Resampling { step_ms, fill: Fill::Previous }),
-    };
-    assert_eq!(read, expected);
+    ];
+    let read = stated(output(&given));
+    for (name, value) in given {
+        assert_eq!(read[name], value, "{name}");
+    }
     assert_eq!(output(&[("format", json!("parquet"))]).format, Format::Parquet);
     assert_eq!(output(&[]), OutputOptions::default());
 }
@@ -95,7 +86,7 @@ fn a_step_is_a_whole_number_in_its_bounds() {
     }
     // Longer than the range is fine: one row.
     assert_eq!(
-        output(&[("stepMs", json!(LONGEST_STEP_MS))]).step_ms().map(NonZeroU64::get),
+        output(&[("stepMs", json!(LONGEST_STEP_MS))]).step_ms.map(NonZeroU64::get),
         Some(LONGEST_STEP_MS)
     );
 }
@@ -192,48 +183,36 @@ fn check_combination(said: &[(&str, Value)]) {
     }
     let output = output(said);
     let or = |name: &str, default: &str| text(name).unwrap_or_else(|| default.to_owned());
-    assert_eq!(output.format.as_str(), or("format", "csv"), "{said:?}");
-    assert_eq!(output.archive.as_str(), or("archive", "zip"), "{said:?}");
-    assert_eq!(output.compression.as_str(), or("compression", "gzip"), "{said:?}");
-    assert_eq!(output.time_format.as_str(), or("timeFormat", "unix_ms"), "{said:?}");
-    assert_eq!(output.csv_guard.as_str(), or("csvGuard", "on"), "{said:?}");
-    assert_eq!(output.step_ms().map(|step_ms| step_ms.to_string()), text("stepMs"), "{said:?}");
+    assert_eq!(output.format.to_string(), or("format", "csv"), "{said:?}");
+    assert_eq!(output.archive.to_string(), or("archive", "zip"), "{said:?}");
+    assert_eq!(output.compression.to_string(), or("compression", "gzip"), "{said:?}");
+    assert_eq!(output.time_format.to_string(), or("timeFormat", "unix_ms"), "{said:?}");
+    assert_eq!(output.csv_guard.to_string(), or("csvGuard", "on"), "{said:?}");
+    assert_eq!(output.step_ms.map(|step_ms| step_ms.to_string()), text("stepMs"), "{said:?}");
     let fill = text("stepMs").map(|_| or("fill", "none"));
-    assert_eq!(output.fill().map(|fill| fill.to_string()), fill, "{said:?}");
+    assert_eq!(output.fill.map(|fill| fill.to_string()), fill, "{said:?}");
 }
 
-/// Options that a request can ask for.
+/// Options that a request can ask for: those without effect have their defaults.
 fn any_output() -> impl Strategy<Value = OutputOptions> {
-    use prop::sample::select;
-    let resampling = prop::option::of((1..=LONGEST_STEP_MS, select(Fill::ALL)));
-    let csv = (select(Compression::ALL), select(TimeFormat::ALL), select(CsvGuard::ALL));
-    (select(Format::ALL), select(Archive::ALL), csv, resampling).prop_map(
-        |(format, archive, (compression, time_format, csv_guard), resampling)| {
-            let said = OutputOptions {
-                format,
-                archive,
-                compression,
-                time_format,
-                csv_guard,
-                resampling: resampling.map(|(step_ms, fill)| Resampling {
-                    step_ms: NonZeroU64::new(step_ms).expect("from 1 on"),
-                    fill,
-                }),
-            };
-            OutputOptions {
-                compression: said.object_compression().unwrap_or_default(),
-                time_format: said.csv_time_format().unwrap_or_default(),
-                csv_guard: said.csv_formula_guard().unwrap_or_default(),
-                ..said
-            }
-        },
-    )
+    let values = OPTIONS.map(|option| match option.values {
+        Values::OneOf(names) => prop::sample::select(names).prop_map(Value::from).boxed(),
+        Values::Milliseconds => prop::option::of(1..=LONGEST_STEP_MS).prop_map(Value::from).boxed(),
+    });
+    Vec::from(values).prop_map(|values| {
+        let fields: Map<_, _> = OPTIONS.iter().map(|option| option.name.to_owned()).zip(values).collect();
+        let given = serde_json::from_value(fields.into()).expect("options");
+        serde_json::from_value(stated(given)).expect("options")
+    })
 }
 
 proptest! {
     #[test]
     fn options_stated_are_read_back(output in any_output()) {
-        let request = ExportRequest::parse(&body(&stated(output)));
+        let stated = stated(output);
+        let fields: Vec<_> = stated.as_object().into_iter().flatten().collect();
+        let options: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), (*value).clone())).collect();
+        let request = ExportRequest::parse(&body(&options));
         prop_assert_eq!(request.map(|request| request.output), Ok(output));
     }
 

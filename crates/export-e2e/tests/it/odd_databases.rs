@@ -2,12 +2,11 @@
 //! however small the read-ahead.
 
 use std::io::{self, Cursor};
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bson::Document;
 use export_core::TimeRange;
-use export_core::output::{CsvGuard, Fill, OutputOptions, Resampling};
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
 use export_engine::{Engine, ExportTask, Limits, Meter, Plan, PlanError, SliceSize, StopFlag, plan};
@@ -15,7 +14,7 @@ use export_source::{MongoClient, MongoSource, VehicleDatabases, connect};
 use export_testkit::generated::{Case, case};
 use export_testkit::isolation::TestSpace;
 use export_testkit::reference::{
-    ReferenceArchive, ReferenceOptions, ReferenceRequest, SourceVehicle, StoredDocument, export_documents,
+    ReferenceArchive, ReferenceRequest, SourceVehicle, StoredDocument, export_documents,
 };
 use export_testkit::verify;
 use proptest::prelude::*;
@@ -217,23 +216,9 @@ fn export_request(request: &ReferenceRequest) -> ExportRequest {
         range: TimeRange::new(request.from_ms, request.to_ms).expect("a range"),
         vehicles: request.vehicles.as_ref().map(vehicles),
         parameters: request.parameters.as_ref().map(parameters),
-        output: output(&request.options),
+        output: serde_json::from_value(request.options.fields().into()).expect("options"),
         webhook_url: None,
         fresh: false,
-    }
-}
-
-fn output(options: &ReferenceOptions) -> OutputOptions {
-    OutputOptions {
-        format: options.format.name().parse().expect("a format"),
-        archive: options.archive.name().parse().expect("an archive"),
-        compression: options.compression.name().parse().expect("a compression"),
-        time_format: options.time_format.name().parse().expect("a time format"),
-        csv_guard: if options.guard { CsvGuard::On } else { CsvGuard::Off },
-        resampling: options.step_ms.map(|step_ms| Resampling {
-            step_ms: NonZeroU64::new(step_ms).expect("a step"),
-            fill: if options.fill_previous { Fill::Previous } else { Fill::None },
-        }),
     }
 }
 

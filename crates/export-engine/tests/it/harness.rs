@@ -5,14 +5,11 @@
 //! is an independent opinion.
 
 use std::io;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
 use bson::{Bson, Document};
 use bytes::Bytes;
-use export_core::output::{
-    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
-};
 use export_core::request::ExportRequest;
 use export_core::sink::{Sink, SinkFactory};
 use export_core::source::{HourDocuments, Source, SourceError};
@@ -21,9 +18,7 @@ use export_engine::{
     Engine, EngineError, ExportTask, Exported, Limits, Meter, Plan, SliceSize, StopFlag, VehiclePlan,
 };
 use export_testkit::oddities::OddVehicle;
-use export_testkit::reference::{
-    ReferenceExport, ReferenceOptions, ReferenceRequest, SourceVehicle, StoredDocument,
-};
+use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle, StoredDocument};
 
 /// Answers like a database: documents whose numeric `_id` lies in the range, ascending.
 pub(crate) struct InMemory<'a>(pub(crate) &'a [SourceVehicle]);
@@ -121,7 +116,7 @@ pub(crate) fn plan(
             start_date: "start".to_owned(),
             end_date: "end".to_owned(),
             timezone: request.options.timezone.parse().expect("a zone"),
-            output: output(&request.options),
+            output: serde_json::from_value(request.options.fields().into()).expect("options"),
             range: TimeRange::new(request.from_ms, request.to_ms).expect("a range"),
             vehicles: None,
             parameters: None,
@@ -137,21 +132,6 @@ pub(crate) fn plan(
                 has_collection: has_collections(&vehicle.database),
             })
             .collect(),
-    }
-}
-
-fn output(options: &ReferenceOptions) -> OutputOptions {
-    let resampling = options.step_ms.map(|step_ms| Resampling {
-        step_ms: NonZeroU64::new(step_ms).expect("a step"),
-        fill: if options.fill_previous { Fill::Previous } else { Fill::None },
-    });
-    OutputOptions {
-        format: options.format.name().parse().expect("a format"),
-        archive: options.archive.name().parse().expect("an archive"),
-        compression: options.compression.name().parse().expect("a compression"),
-        time_format: options.time_format.name().parse().expect("a time format"),
-        csv_guard: if options.guard { CsvGuard::On } else { CsvGuard::Off },
-        resampling,
     }
 }
 

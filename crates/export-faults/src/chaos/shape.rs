@@ -9,7 +9,7 @@ use export_testkit::reference::{
     ReferenceTimeFormat,
 };
 use fastrand::Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// 2018-11-30T00:00:00Z, the day of all data.
 const DAY_MS: i64 = 1_543_536_000_000;
@@ -127,36 +127,23 @@ impl Shape {
     /// The request, for the API.
     pub(super) fn body(self, vehicle_prefix: &str) -> Value {
         let request = self.request(vehicle_prefix);
-        let options = request.options;
-        let mut body = json!({
-            "startDate": "2018-11-30",
-            "endDate": "2018-12-01",
-            "vehicles": request.vehicles,
-            "format": options.format.name(),
-            "archive": options.archive.name(),
-        });
-        if options.format == ReferenceFormat::Csv {
-            body["timeFormat"] = options.time_format.name().into();
-        }
-        if options.format == ReferenceFormat::Csv && options.archive == ReferenceArchive::None {
-            body["compression"] = options.compression.name().into();
-        }
-        if let Some(step_ms) = options.step_ms {
-            body["stepMs"] = step_ms.into();
-            body["fill"] = "previous".into();
-        }
-        body
+        let mut body = request.options.fields();
+        body.insert("startDate".to_owned(), "2018-11-30".into());
+        body.insert("endDate".to_owned(), "2018-12-01".into());
+        body.insert("vehicles".to_owned(), request.vehicles.into());
+        body.into()
     }
 
     /// The shape of a stored job; also of a job whose 202 was lost.
     pub fn of(job: &Document) -> Option<Self> {
         let vehicles: Vec<&str> = job.get_array("vehicles").ok()?.iter().filter_map(Bson::as_str).collect();
         let is_of = |shape: &Self| {
-            let (suffixes, options) = (shape.vehicles(), shape.options());
+            let (suffixes, options) = (shape.vehicles(), shape.options().fields());
             suffixes.len() == vehicles.len()
                 && suffixes.iter().zip(&vehicles).all(|(suffix, vehicle)| vehicle.ends_with(suffix))
-                && job.get_str("format").is_ok_and(|format| format == options.format.name())
-                && job.get_str("archive").is_ok_and(|archive| archive == options.archive.name())
+                && ["format", "archive"]
+                    .iter()
+                    .all(|name| job.get_str(name).is_ok_and(|value| options[*name] == value))
         };
         Self::ALL.into_iter().find(is_of)
     }

@@ -1,13 +1,13 @@
 //! What must be true in every run.
 
 use crate::applied::{Record, ResultRecord};
-use export_core::event::EventKind;
 use export_core::job::JobState;
 use export_core::result::ResultState;
 
 use super::Results;
 use super::world::{World, begun_at, job_of};
 use super::wrong::Wrong;
+use crate::properties;
 
 /// A FINISHED result has a complete object.
 pub const COMPLETE: &str = "a finished result is complete";
@@ -72,7 +72,7 @@ pub(super) fn broken(results: &Results, world: &World) -> Option<&'static str> {
         (WELL_FORMED, world.results.iter().flatten().all(is_well_formed)),
         (ONE_WRITER, is_one_writer(world)),
         (RESULT_OF_JOB, each_job(world, |_, job| has_its_result(world, job))),
-        (ANNOUNCED, each_job(world, |_, job| is_announced(job))),
+        (ANNOUNCED, each_job(world, |_, job| properties::is_announced(job))),
         (ATTEMPTS, each_job(world, |index, job| attempts_fit(job, world.waits[index]))),
         (CANCEL_HOLDS, each_job(world, |_, job| !job.cancel_requested || keeps_cancel(job.state))),
         (WAITING, each_job(world, |_, job| !job.is_waiting || job.state == JobState::NotStarted)),
@@ -162,17 +162,6 @@ fn has_its_result(world: &World, job: &Record<u8>) -> bool {
         _ => job.expires_at_ms.is_some_and(|at_ms| at_ms <= 0),
     };
     job.state == JobState::Finished && fits
-}
-
-fn is_announced(job: &Record<u8>) -> bool {
-    let expected: &[EventKind] = match job.state {
-        JobState::NotStarted | JobState::Started => &[],
-        JobState::Finished => &[EventKind::Finished],
-        JobState::Failed => &[EventKind::Failed],
-        JobState::Cancelled => &[EventKind::Cancelled],
-        JobState::Expired => &[EventKind::Finished, EventKind::Expired],
-    };
-    job.announced.events().eq(expected.iter().copied())
 }
 
 fn attempts_fit(job: &Record<u8>, waits: u8) -> bool {

@@ -1,13 +1,9 @@
 //! The job document as it is stored in `jobs`.
 
-use std::num::NonZeroU64;
-
 use bson::{Bson, DateTime, Document, doc};
 use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, Stats, WaitingFor};
-use export_core::output::{
-    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
-};
+use export_core::output::OutputOptions;
 use export_core::request::{ExportRequest, WebhookUrl};
 use export_core::result::ResultObject;
 use export_core::trace::TraceParent;
@@ -28,10 +24,7 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
             Some(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect())
         }
     };
-    let output = &request.output;
-    // All options, even ones without effect: a stored request must not change when a default
-    // changes.
-    doc! {
+    let mut document = doc! {
         "_id": job_id,
         "tenant": new.tenant.as_str(),
         "createdBy": &new.created_by,
@@ -47,13 +40,9 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
         },
         "vehicles": names(vehicles),
         "parameters": names(parameters),
-        "format": output.format.as_str(),
-        "archive": output.archive.as_str(),
-        "compression": output.compression.as_str(),
-        "timeFormat": output.time_format.as_str(),
-        "csvGuard": output.csv_guard.as_str(),
-        "stepMs": output.step_ms().map(|step_ms| count(step_ms.get())),
-        "fill": output.fill().map(Fill::as_str),
+    };
+    document.extend(bson::serialize_to_document(&request.output).expect("names and numbers become BSON"));
+    document.extend(doc! {
         "webhookUrl": request.webhook_url.as_ref().map(WebhookUrl::as_str),
         "fresh": request.fresh,
         "state": JobState::NotStarted.as_str(),
@@ -77,7 +66,8 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
         "expiresAt": null,
         "unannounced": [],
         "traceparent": new.trace_parent.as_ref().map(TraceParent::as_str),
-    }
+    });
+    document
 }
 
 /// Stored counts: BSON has no unsigned integers, and no count comes near `i64::MAX`.
@@ -134,19 +124,8 @@ struct Stored {
     range: StoredRange,
     vehicles: Option<Vec<VehicleId>>,
     parameters: Option<Vec<Parameter>>,
-    // Jobs of earlier versions lack these options and get what was then the only behaviour.
-    #[serde(default)]
-    format: Format,
-    #[serde(default)]
-    archive: Archive,
-    #[serde(default)]
-    compression: Compression,
-    #[serde(default)]
-    time_format: TimeFormat,
-    #[serde(default)]
-    csv_guard: CsvGuard,
-    step_ms: Option<NonZeroU64>,
-    fill: Option<Fill>,
+    #[serde(flatten)]
+    output: OutputOptions,
     webhook_url: Option<WebhookUrl>,
     #[serde(default)]
     fresh: bool,
@@ -205,16 +184,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         created_by: stored.created_by,
         allowed_vehicles: stored.allowed_vehicles.map_or(AllowedVehicles::All, AllowedVehicles::Like),
         request: ExportRequest {
-            output: OutputOptions {
-                format: stored.format,
-                archive: stored.archive,
-                compression: stored.compression,
-                time_format: stored.time_format,
-                csv_guard: stored.csv_guard,
-                resampling: stored
-                    .step_ms
-                    .map(|step_ms| Resampling { step_ms, fill: stored.fill.unwrap_or_default() }),
-            },
+            output: stored.output,
             start_date: stored.start_date,
             end_date: stored.end_date,
             timezone,

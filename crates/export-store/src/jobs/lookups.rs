@@ -8,9 +8,7 @@ use bson::{Document, doc};
 use export_core::Tenant;
 use export_core::estimate::Outcome;
 use export_core::job::{Progress, Stats};
-use export_core::output::{
-    Archive, Compression, CsvGuard, Fill, Format, OutputOptions, Resampling, TimeFormat,
-};
+use export_core::output::{OPTIONS, OutputOptions};
 use export_mongo::StoreError;
 use mongodb::options::FindOptions;
 use serde::Deserialize;
@@ -34,10 +32,8 @@ impl JobStore {
     /// The outcomes of the tenant's last finished exports, latest first. Jobs of earlier versions,
     /// without a count of documents, are skipped.
     pub async fn outcomes(&self, tenant: &Tenant) -> Result<Vec<Outcome>, StoreError> {
-        let projection = doc! {
-            "_id": 0, "stats": 1, "progress": 1, "format": 1, "archive": 1, "compression": 1,
-            "stepMs": 1, "fill": 1,
-        };
+        let mut projection = doc! { "_id": 0, "stats": 1, "progress": 1 };
+        projection.extend(OPTIONS.iter().map(|option| (option.name.to_owned(), 1.into())));
         // A result that several jobs share was made once.
         let own =
             doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "shared": { "$ne": true } };
@@ -51,14 +47,8 @@ impl JobStore {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Finished {
-    #[serde(default)]
-    format: Format,
-    #[serde(default)]
-    archive: Archive,
-    #[serde(default)]
-    compression: Compression,
-    step_ms: Option<NonZeroU64>,
-    fill: Option<Fill>,
+    #[serde(flatten)]
+    output: OutputOptions,
     stats: Stats,
     progress: Progress,
 }
@@ -66,14 +56,7 @@ struct Finished {
 fn outcome(job: Document) -> Option<Outcome> {
     let job: Finished = bson::deserialize_from_document(job).ok()?;
     Some(Outcome {
-        output: OutputOptions {
-            format: job.format,
-            archive: job.archive,
-            compression: job.compression,
-            time_format: TimeFormat::default(),
-            csv_guard: CsvGuard::default(),
-            resampling: job.step_ms.map(|step_ms| Resampling { step_ms, fill: job.fill.unwrap_or_default() }),
-        },
+        output: job.output,
         documents: job.progress.documents?,
         points: job.stats.points,
         rows: job.stats.rows,

@@ -1,16 +1,13 @@
 //! The output options and objects of a result, as stored.
 
-use std::num::NonZeroU64;
-
 use bson::{Bson, doc};
 use export_core::job::NewJob;
-use export_core::output::{
-    Archive, Compression, CsvGuard, Fill, Format, LONGEST_STEP_MS, OutputOptions, Resampling, TimeFormat,
-};
+use export_core::output::{LONGEST_STEP_MS, OPTIONS, OutputOptions, Values};
 use export_core::request::ExportRequest;
 use export_core::result::{ResultObject, WrittenResult};
 use export_store::{Created, Held, JobStore, StoreError};
 use mongodb::options::UpdateModifications;
+use serde_json::{Value, json};
 
 use crate::store::{TestStore, create, new_job, request, result, written};
 
@@ -23,29 +20,23 @@ async fn created(jobs: &JobStore, output: OutputOptions) -> export_core::JobId {
     new.id
 }
 
-fn resampling(step_ms: u64, fill: Fill) -> Resampling {
-    Resampling { step_ms: NonZeroU64::new(step_ms).expect("a step"), fill }
+fn output(fields: Value) -> OutputOptions {
+    serde_json::from_value(fields).expect("options")
 }
 
 #[tokio::test]
 async fn every_option_survives() {
     let store = TestStore::create().await;
-    let default = OutputOptions::default();
-    let mut outputs = vec![default];
-    outputs.extend(Format::ALL.iter().map(|format| OutputOptions { format: *format, ..default }));
-    outputs.extend(Archive::ALL.iter().map(|archive| OutputOptions { archive: *archive, ..default }));
-    outputs.extend(
-        Compression::ALL.iter().map(|compression| OutputOptions { compression: *compression, ..default }),
-    );
-    outputs.extend(
-        TimeFormat::ALL.iter().map(|time_format| OutputOptions { time_format: *time_format, ..default }),
-    );
-    outputs.extend(CsvGuard::ALL.iter().map(|csv_guard| OutputOptions { csv_guard: *csv_guard, ..default }));
-    for fill in Fill::ALL {
-        outputs.extend(
-            [1, LONGEST_STEP_MS]
-                .map(|step_ms| OutputOptions { resampling: Some(resampling(step_ms, *fill)), ..default }),
-        );
+    let mut outputs = vec![OutputOptions::default()];
+    for option in OPTIONS {
+        outputs.extend(match option.values {
+            Values::OneOf(names) => {
+                names.iter().map(|name| output(json!({ "stepMs": 1, option.name: name }))).collect::<Vec<_>>()
+            }
+            Values::Milliseconds => {
+                [1, LONGEST_STEP_MS].map(|ms| output(json!({ option.name: ms, "fill": "none" }))).into()
+            }
+        });
     }
     for output in outputs {
         let id = created(&store.jobs, output).await;
@@ -57,18 +48,11 @@ async fn every_option_survives() {
 #[tokio::test]
 async fn options_are_stored_by_the_names_of_the_request() {
     let store = TestStore::create().await;
-    let id = created(
-        &store.jobs,
-        OutputOptions {
-            format: Format::Csv,
-            archive: Archive::None,
-            compression: Compression::Zstd,
-            time_format: TimeFormat::Rfc3339,
-            csv_guard: CsvGuard::Off,
-            resampling: Some(resampling(60_000, Fill::Previous)),
-        },
-    )
-    .await;
+    let options = json!({
+        "archive": "none", "compression": "zstd", "timeFormat": "rfc3339", "csvGuard": "off",
+        "stepMs": 60_000, "fill": "previous",
+    });
+    let id = created(&store.jobs, output(options)).await;
     let stored = store.document(id).await;
     for (name, value) in [
         ("format", Bson::from("csv")),

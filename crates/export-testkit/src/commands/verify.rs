@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use chrono::{DateTime, NaiveDate, NaiveTime};
-use chrono_tz::Tz;
 use export_testkit::reference::{
-    ReferenceArchive, ReferenceCompression, ReferenceFormat, ReferenceOptions, ReferenceRequest,
-    ReferenceTimeFormat, export_database,
+    ReferenceArchive, ReferenceFormat, ReferenceOptions, ReferenceRequest, export_database,
 };
 use export_testkit::verify;
 use mongodb::Client;
@@ -36,54 +34,10 @@ pub(crate) struct Arguments {
     #[arg(long = "parameter")]
     parameters: Vec<String>,
     #[command(flatten)]
-    output: Output,
+    options: ReferenceOptions,
     /// The vehicles' database server.
     #[arg(long, env = "MONGODB_URI", hide_env_values = true)]
     mongodb_uri: String,
-}
-
-/// The output options, by the names and with the defaults of a request.
-#[derive(Debug, clap::Args)]
-struct Output {
-    /// How rows are written.
-    #[arg(long, value_enum, default_value = "csv")]
-    format: ReferenceFormat,
-    /// How the files are packed.
-    #[arg(long, value_enum, default_value = "zip")]
-    archive: ReferenceArchive,
-    /// How CSVs outside of a zip are compressed.
-    #[arg(long, value_enum, default_value = "gzip")]
-    compression: ReferenceCompression,
-    /// How a CSV writes times.
-    #[arg(long, value_enum, default_value = "unix_ms")]
-    time_format: ReferenceTimeFormat,
-    /// IANA zone of RFC 3339 times. Does not change how --from and --to are read.
-    #[arg(long, default_value = "UTC", value_parser = zone)]
-    timezone: String,
-    /// Strings were not guarded against being taken for formulas.
-    #[arg(long)]
-    without_csv_guard: bool,
-    /// Length of an interval in milliseconds.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    step_ms: Option<u64>,
-    /// Intervals show the last value known.
-    #[arg(long, requires = "step_ms")]
-    fill_previous: bool,
-}
-
-impl From<Output> for ReferenceOptions {
-    fn from(output: Output) -> Self {
-        Self {
-            format: output.format,
-            archive: output.archive,
-            compression: output.compression,
-            time_format: output.time_format,
-            timezone: output.timezone,
-            guard: !output.without_csv_guard,
-            step_ms: output.step_ms,
-            fill_previous: output.fill_previous,
-        }
-    }
 }
 
 /// Prints the result's listing when it is equal; otherwise fails with the differences.
@@ -93,7 +47,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         to_ms: arguments.to,
         vehicles: Some(arguments.vehicles).filter(|vehicles| !vehicles.is_empty()),
         parameters: Some(arguments.parameters).filter(|parameters| !parameters.is_empty()),
-        options: arguments.output.into(),
+        options: arguments.options,
     };
     let path = arguments.result.display();
     let result = Opened::open(&arguments.result, request.options.archive)
@@ -139,11 +93,6 @@ impl Opened {
             ReferenceArchive::None => verify::read_folder(path).map(Self::Objects),
         }
     }
-}
-
-fn zone(text: &str) -> Result<String, String> {
-    let zone: Result<Tz, _> = text.parse();
-    zone.map(|zone| zone.name().to_owned()).map_err(|_| "no IANA time zone".to_owned())
 }
 
 fn unix_ms(text: &str) -> Result<i64, String> {

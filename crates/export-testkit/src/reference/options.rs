@@ -1,26 +1,42 @@
 //! Output options, in the oracle's own types.
 
+use chrono_tz::Tz;
 use clap::ValueEnum;
+use serde_json::{Map, Value, json};
 
-/// All options of an export except its data. The default is a zip of plain CSVs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// All options of an export except its data, as flags with the names and defaults of a request. The
+/// default is a zip of plain CSVs.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct ReferenceOptions {
     /// How rows are written.
+    #[arg(long, value_enum, default_value = "csv")]
     pub format: ReferenceFormat,
     /// The packaging of the files.
+    #[arg(long, value_enum, default_value = "zip")]
     pub archive: ReferenceArchive,
     /// How CSVs that are separate objects are compressed; otherwise ignored.
+    #[arg(long, value_enum, default_value = "gzip")]
     pub compression: ReferenceCompression,
     /// How a CSV writes times.
+    #[arg(long, value_enum, default_value = "unix_ms")]
     pub time_format: ReferenceTimeFormat,
     /// IANA name of the zone of RFC 3339 times.
+    #[arg(long, default_value = "UTC", value_parser = zone)]
     pub timezone: String,
-    /// Whether a CSV's strings are guarded against interpretation as formulas.
+    /// A CSV's strings are not guarded against interpretation as formulas.
+    #[arg(long = "without-csv-guard", action = clap::ArgAction::SetFalse)]
     pub guard: bool,
-    /// Length of an interval in milliseconds, at least 1; `None` is one row per point.
+    /// Length of an interval in milliseconds, at least 1; without it one row per point.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub step_ms: Option<u64>,
-    /// Whether an interval shows the last known value. Ignored without a step.
+    /// An interval shows the last known value. Ignored without a step.
+    #[arg(long, requires = "step_ms")]
     pub fill_previous: bool,
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    let zone: Result<Tz, _> = text.parse();
+    zone.map(|zone| zone.name().to_owned()).map_err(|_| "no IANA time zone".to_owned())
 }
 
 impl Default for ReferenceOptions {
@@ -39,6 +55,25 @@ impl Default for ReferenceOptions {
 }
 
 impl ReferenceOptions {
+    /// The options that have an effect, as fields of a request and of a manifest.
+    pub fn fields(&self) -> Map<String, Value> {
+        let is_csv = self.format == ReferenceFormat::Csv;
+        let is_object = self.archive == ReferenceArchive::None;
+        let guard = if self.guard { "on" } else { "off" };
+        let fill = if self.fill_previous { "previous" } else { "none" };
+        let fields = [
+            ("timezone", Some(json!(self.timezone))),
+            ("format", name(&self.format)),
+            ("archive", name(&self.archive)),
+            ("compression", name(&self.compression).filter(|_| is_csv && is_object)),
+            ("timeFormat", name(&self.time_format).filter(|_| is_csv)),
+            ("csvGuard", is_csv.then(|| json!(guard))),
+            ("stepMs", self.step_ms.map(Value::from)),
+            ("fill", self.step_ms.map(|_| json!(fill))),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
     /// Name of a vehicle's file.
     pub fn file_name(&self, database: &str) -> String {
         let ending = match (self.format, self.packed_as()) {
@@ -99,45 +134,9 @@ pub enum ReferenceTimeFormat {
     Rfc3339,
 }
 
-impl ReferenceFormat {
-    /// The name in requests and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Parquet => "parquet",
-        }
-    }
-}
-
-impl ReferenceArchive {
-    /// The name in requests and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Zip => "zip",
-            Self::None => "none",
-        }
-    }
-}
-
-impl ReferenceCompression {
-    /// The name in requests and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::None => "none",
-        }
-    }
-}
-
-impl ReferenceTimeFormat {
-    /// The name in requests and manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::UnixMs => "unix_ms",
-            Self::Rfc3339 => "rfc3339",
-        }
-    }
+/// The name of a value in requests and manifests.
+fn name(value: &impl ValueEnum) -> Option<Value> {
+    value.to_possible_value().map(|value| value.get_name().into())
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
 //! Compares the manifest's numbers with the reference's, by the names that users see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::DateTime;
 use serde_json::{Value, json};
 
-use crate::reference::{
-    ReferenceArchive, ReferenceExport, ReferenceFormat, ReferenceOptions, ReferenceRequest, ReferenceVehicle,
-    Rejections,
-};
+use crate::reference::{ReferenceExport, ReferenceOptions, ReferenceRequest, ReferenceVehicle, Rejections};
 
 /// A file of the result, unpacked.
 #[derive(Clone, Copy)]
@@ -75,22 +72,12 @@ impl Check {
     }
 
     fn options(&mut self, found: &Value, options: &ReferenceOptions) {
-        let is_csv = options.format == ReferenceFormat::Csv;
-        let is_object = options.archive == ReferenceArchive::None;
-        let fill = if options.fill_previous { "previous" } else { "none" };
-        let guard = if options.guard { "on" } else { "off" };
-        let fields = [
-            ("timezone", Some(json!(options.timezone))),
-            ("format", Some(json!(options.format.name()))),
-            ("archive", Some(json!(options.archive.name()))),
-            ("compression", (is_csv && is_object).then(|| json!(options.compression.name()))),
-            ("timeFormat", is_csv.then(|| json!(options.time_format.name()))),
-            ("csvGuard", is_csv.then(|| json!(guard))),
-            ("stepMs", options.step_ms.map(|step_ms| json!(step_ms))),
-            ("fill", options.step_ms.map(|_| json!(fill))),
-        ];
-        for (field, expected) in fields {
-            self.optional("request.", found, field, expected.as_ref());
+        const OTHER_FIELDS: [&str; 5] = ["startDate", "endDate", "range", "vehicles", "parameters"];
+        let expected = options.fields();
+        let found_names = found.as_object().into_iter().flat_map(|fields| fields.keys());
+        let names: BTreeSet<&String> = found_names.chain(expected.keys()).collect();
+        for name in names.into_iter().filter(|name| !OTHER_FIELDS.contains(&name.as_str())) {
+            self.optional("request.", found, name, expected.get(name));
         }
     }
 

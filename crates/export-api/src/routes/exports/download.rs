@@ -110,9 +110,9 @@ fn in_another_bucket() -> Problem {
 
 fn no_result_reason(state: JobState) -> &'static str {
     match state {
-        JobState::NotStarted | JobState::Started => "The export is not finished; try again later.",
         JobState::Failed => "The export failed; error of GET /export/{id} has the cause.",
         JobState::Cancelled => "The export was cancelled.",
-        JobState::Finished | JobState::Expired => "The export has no files.",
+        state if state.is_active() => "The export is not finished; try again later.",
+        _ => "The export has no files.",
     }
 }

@@ -1,10 +1,8 @@
 //! The JSON of a job.
 
-use std::num::NonZeroU64;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats, WaitingFor};
-use export_core::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
+use export_core::output::OutputOptions;
 use export_core::request::WebhookUrl;
 use export_core::{Parameter, VehicleId};
 use serde::Serialize;
@@ -61,27 +59,10 @@ pub(super) struct JobView<'a> {
     vehicles: Vec<&'a str>,
     /// The requested parameters, in the order of the columns; empty for all.
     parameters: Vec<&'a str>,
-    /// Format of the files.
-    #[schema(schema_with = schema::never_null::format)]
-    format: Format,
-    /// What the files are packed into.
-    #[schema(schema_with = schema::never_null::archive)]
-    archive: Archive,
-    /// Compression of CSV objects; null if it does not apply.
-    #[schema(schema_with = schema::or_null::compression, required)]
-    compression: Option<Compression>,
-    /// Format of times in CSV; null for other formats.
-    #[schema(schema_with = schema::or_null::time_format, required)]
-    time_format: Option<TimeFormat>,
-    /// Guard against formulas in CSV; null for other formats.
-    #[schema(schema_with = schema::or_null::csv_guard, required)]
-    csv_guard: Option<CsvGuard>,
-    /// Length of the intervals; null for one row per point in time.
-    #[schema(required, value_type = Option<u64>)]
-    step_ms: Option<NonZeroU64>,
-    /// Content of intervals without points; null without `stepMs`.
-    #[schema(schema_with = schema::or_null::fill, required)]
-    fill: Option<Fill>,
+    // Described by `schema::add_options`.
+    #[serde(flatten, serialize_with = "OutputOptions::serialize_or_null")]
+    #[schema(ignore)]
+    output: OutputOptions,
     /// URL that receives a POST when the job ends.
     #[schema(required)]
     webhook_url: Option<&'a str>,
@@ -151,7 +132,7 @@ fn waiting_for() -> Object {
 impl<'a> JobView<'a> {
     /// The view of a job, with the links to its result.
     pub(super) fn of(job: &'a Job, links: ResultLinks<'a>) -> Self {
-        let (request, output) = (&job.request, &job.request.output);
+        let request = &job.request;
         Self {
             id: job.id.to_string(),
             state: job.state.as_str(),
@@ -166,13 +147,7 @@ impl<'a> JobView<'a> {
             objects: links.objects,
             vehicles: request.vehicles.iter().flatten().map(VehicleId::as_str).collect(),
             parameters: request.parameters.iter().flatten().map(Parameter::as_str).collect(),
-            format: output.format,
-            archive: output.archive,
-            compression: output.object_compression(),
-            time_format: output.csv_time_format(),
-            csv_guard: output.csv_formula_guard(),
-            step_ms: output.step_ms(),
-            fill: output.fill(),
+            output: request.output,
             webhook_url: request.webhook_url.as_ref().map(WebhookUrl::as_str),
             progress: &job.progress,
             stats: job.result.as_ref().map(|result| &result.stats),

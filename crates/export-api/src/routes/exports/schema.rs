@@ -1,8 +1,8 @@
 //! `OpenAPI` schemas of types of other crates, which know nothing of HTTP. Tests compare them with
 //! the types.
 
-use export_core::output::{Archive, Compression, CsvGuard, Fill, Format, TimeFormat};
-use serde_json::Value;
+use export_core::output::{LONGEST_STEP_MS, OPTIONS, OutputOption, Values};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
@@ -30,21 +30,6 @@ pub(super) struct ExportRequest {
     /// Parameters to export, in the order of the columns; default all that have data.
     #[schema(min_items = 1, max_items = 1000)]
     parameters: Option<Vec<ParameterName>>,
-    #[schema(schema_with = or_null::format)]
-    format: Option<String>,
-    #[schema(schema_with = or_null::archive)]
-    archive: Option<String>,
-    #[schema(schema_with = or_null::compression)]
-    compression: Option<String>,
-    #[schema(schema_with = or_null::time_format)]
-    time_format: Option<String>,
-    #[schema(schema_with = or_null::csv_guard)]
-    csv_guard: Option<String>,
-    /// Interval in milliseconds: one row per interval; default one row per point in time.
-    #[schema(minimum = 1, maximum = 315_537_897_599_999_u64)]
-    step_ms: Option<u64>,
-    #[schema(schema_with = or_null::fill)]
-    fill: Option<String>,
     /// URL that receives a POST when the job ends, if the service sends webhooks.
     #[schema(max_length = 2048, example = "https://fleet.example.com/exports")]
     webhook_url: Option<String>,
@@ -136,56 +121,44 @@ pub(super) struct Failure {
     message: String,
 }
 
-fn choice(names: impl Iterator<Item = &'static str>, description: &str, or_null: bool) -> Object {
-    let null = or_null.then_some(Value::Null);
-    let types = if or_null {
-        SchemaType::from_iter([Type::String, Type::Null])
-    } else {
-        SchemaType::new(Type::String)
+/// Adds the output options to the schemas of requests and jobs, which are derived without them.
+pub(in crate::routes) fn add_options(schemas: &mut Value) {
+    for option in OPTIONS {
+        schemas["ExportRequest"]["properties"][option.name] = option_schema(&option, true);
+        schemas["Job"]["properties"][option.name] = option_schema(&option, false);
+    }
+    let required = schemas["Job"]["required"].as_array_mut();
+    required.into_iter().for_each(|names| names.extend(OPTIONS.map(|option| option.name.into())));
+}
+
+/// The schema of an option, in a request or in a job.
+fn option_schema(option: &OutputOption, is_request: bool) -> Value {
+    let can_be_null = is_request || !option.always_applies();
+    let mut schema = match option.values {
+        Values::OneOf(names) => {
+            let names = names.iter().map(|name| Value::from(*name)).chain(can_be_null.then_some(Value::Null));
+            json!({ "type": "string", "enum": names.collect::<Vec<_>>() })
+        }
+        Values::Milliseconds => {
+            json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": LONGEST_STEP_MS })
+        }
     };
-    let object = ObjectBuilder::new().schema_type(types).description(Some(description));
-    object.enum_values(Some(names.map(Value::from).chain(null))).build()
-}
-
-macro_rules! choices {
-    (or_null = $or_null:literal: $($function:ident = $choice:ident, $description:literal;)+) => {
-        $(pub(in crate::routes::exports) fn $function() -> Object {
-            choice($choice::ALL.iter().map(|value| value.as_str()), $description, $or_null)
-        })+
+    if can_be_null {
+        schema["type"] = json!([schema["type"], "null"]);
+    }
+    let default = option.default_name().filter(|_| is_request);
+    let more = match default {
+        Some(default) => format!(" Default {default}."),
+        None if can_be_null && !is_request => " Null if it does not apply.".to_owned(),
+        None => String::new(),
     };
-}
-
-/// Schemas of options that always have a value.
-pub(super) mod never_null {
-    use super::{Archive, Format, Object, choice};
-
-    choices!(
-        or_null = false:
-        format = Format, "Format of the files.";
-        archive = Archive, "Archive that contains the files.";
-    );
-}
-
-/// Schemas of options that may be null.
-pub(super) mod or_null {
-    use super::{Archive, Compression, CsvGuard, Fill, Format, Object, TimeFormat, choice};
-
-    choices!(
-        or_null = true:
-        format = Format, "Format of the files; default csv.";
-        archive = Archive, "Archive that contains the files; default zip. none: one object per vehicle, and manifest.json.";
-        compression = Compression, "Compression of CSV objects if archive is none; default gzip. Does not apply otherwise.";
-        time_format = TimeFormat, "Format of times in CSV; default unix_ms. Does not apply to other formats.";
-        csv_guard = CsvGuard, "Whether text in CSV that looks like a formula is prefixed with '; default on.";
-        fill = Fill, "Content of an interval without points, with stepMs; default none (empty).";
-    );
+    schema["description"] = format!("{}.{more}", option.about).into();
+    schema
 }
 
 #[cfg(test)]
 mod tests {
     use export_core::job;
-    use export_core::output::LONGEST_STEP_MS;
-    use serde_json::json;
     use utoipa::PartialSchema;
 
     use super::*;
@@ -224,7 +197,8 @@ mod tests {
 
     #[test]
     fn described_request_fields_are_those_that_are_parsed() {
-        let mut described = described::<ExportRequest>();
+        let description: Value = serde_json::from_str(&crate::routes::description_text()).expect("JSON");
+        let mut described = names(&description["components"]["schemas"]["ExportRequest"]["properties"]);
         let errors =
             export_core::request::ExportRequest::parse(&json!({ "no such field": 1 })).expect_err("errors");
         let unknown = errors.iter().find(|error| error.pointer == "/no such field").expect("an error");
@@ -234,8 +208,5 @@ mod tests {
         known.sort();
         described.sort();
         assert_eq!(described, known);
-        let step =
-            serde_json::to_value(ExportRequest::schema()).expect("JSON")["properties"]["stepMs"].clone();
-        assert_eq!(step["maximum"], json!(LONGEST_STEP_MS), "{step}");
     }
 }
