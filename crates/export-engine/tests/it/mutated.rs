@@ -2,8 +2,10 @@
 //! an error), and neither the size of slices nor the number of threads changes the result. A short
 //! version of what cargo-fuzz does for hours.
 
+use std::num::NonZeroU64;
+
 use bson::{Bson, RawDocument};
-use export_core::output::{Archive, Compression, Fill, Format, Resampling};
+use export_core::output::{Archive, Compression, Fill, Format};
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
 use export_engine::Plan;
@@ -195,9 +197,8 @@ fn plan_of(kind: u8) -> Plan {
         output.format = Format::Parquet;
     }
     if kind & 2 != 0 {
-        let step_ms = 900_000.try_into().expect("a step");
-        output.resampling =
-            Some(Resampling { step_ms, fill: if kind & 4 == 0 { Fill::None } else { Fill::Previous } });
+        output.step_ms = NonZeroU64::new(900_000);
+        output.fill = Some(if kind & 4 == 0 { Fill::None } else { Fill::Previous });
     }
     plan
 }

@@ -1,13 +1,12 @@
 //! The output options and objects of a result, as stored.
 
-use bson::{Bson, doc};
+use bson::{Bson, Document, doc};
 use export_core::job::NewJob;
 use export_core::output::{LONGEST_STEP_MS, OPTIONS, OutputOptions, Values};
 use export_core::request::ExportRequest;
 use export_core::result::{ResultObject, WrittenResult};
 use export_store::{Created, Held, JobStore, StoreError};
 use mongodb::options::UpdateModifications;
-use serde_json::{Value, json};
 
 use crate::store::{TestStore, create, new_job, request, result, written};
 
@@ -20,8 +19,8 @@ async fn created(jobs: &JobStore, output: OutputOptions) -> export_core::JobId {
     new.id
 }
 
-fn output(fields: Value) -> OutputOptions {
-    serde_json::from_value(fields).expect("options")
+fn output(fields: Document) -> OutputOptions {
+    bson::deserialize_from_document(fields).expect("options")
 }
 
 #[tokio::test]
@@ -29,14 +28,17 @@ async fn every_option_survives() {
     let store = TestStore::create().await;
     let mut outputs = vec![OutputOptions::default()];
     for option in OPTIONS {
-        outputs.extend(match option.values {
+        match option.values {
             Values::OneOf(names) => {
-                names.iter().map(|name| output(json!({ "stepMs": 1, option.name: name }))).collect::<Vec<_>>()
+                outputs.extend(names.iter().map(|name| output(doc! { "stepMs": 1_i64, option.name: *name })));
             }
             Values::Milliseconds => {
-                [1, LONGEST_STEP_MS].map(|ms| output(json!({ option.name: ms, "fill": "none" }))).into()
+                let longest = i64::try_from(LONGEST_STEP_MS).expect("a number of BSON");
+                for fill in ["none", "previous"] {
+                    outputs.extend([1, longest].map(|ms| output(doc! { option.name: ms, "fill": fill })));
+                }
             }
-        });
+        }
     }
     for output in outputs {
         let id = created(&store.jobs, output).await;
@@ -48,10 +50,10 @@ async fn every_option_survives() {
 #[tokio::test]
 async fn options_are_stored_by_the_names_of_the_request() {
     let store = TestStore::create().await;
-    let options = json!({
+    let options = doc! {
         "archive": "none", "compression": "zstd", "timeFormat": "rfc3339", "csvGuard": "off",
-        "stepMs": 60_000, "fill": "previous",
-    });
+        "stepMs": 60_000_i64, "fill": "previous",
+    };
     let id = created(&store.jobs, output(options)).await;
     let stored = store.document(id).await;
     for (name, value) in [

@@ -16,11 +16,11 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use self::output::{bounded_length_ms, options, start_ms};
+use self::output::{bounded_length_ms, start_ms};
 use self::stranger::stranger;
 use self::values::{Values, any_values, decimal, value};
 use crate::hour::{HourBuilder, IdType, KeyOrder};
-use crate::reference::{ReferenceRequest, SourceVehicle, StoredDocument};
+use crate::reference::{ReferenceRequest, SourceVehicle, StoredDocument, generated_options};
 
 const HOUR_MS: i64 = 3_600_000;
 const PARAMETERS: [&str; 5] = ["soc", "odo", "p.q", "a,b", "say \"hi\""];
@@ -64,8 +64,8 @@ pub fn case() -> impl Strategy<Value = Case> {
         option::weighted(0.2, select(vec![vec!["vehicle_001"], vec!["vehicle_000", "vehicle_404"]]));
     let asked_parameters = option::weighted(0.2, select(vec![vec!["odo"], vec!["nowhere", "p.q", "soc"]]));
     let values = vec(any_values(), PARAMETERS.len());
-    (start_ms(), from_ms, length_ms, asked_vehicles, asked_parameters, options(), values).prop_flat_map(
-        |(start_ms, from_ms, length_ms, vehicles, parameters, options, values)| {
+    (start_ms(), from_ms, length_ms, asked_vehicles, asked_parameters, generated_options(), values)
+        .prop_flat_map(|(start_ms, from_ms, length_ms, vehicles, parameters, options, values)| {
             let owned =
                 |names: Option<Vec<&str>>| names.map(|names| names.into_iter().map(str::to_owned).collect());
             let from_ms = start_ms + from_ms;
@@ -87,8 +87,7 @@ pub fn case() -> impl Strategy<Value = Case> {
                     })
                     .collect(),
             })
-        },
-    )
+        })
 }
 
 /// Adds data that only a dump can hold: documents that no query returns, bytes that are not

@@ -1,15 +1,11 @@
-//! Generated output options and starts of ranges: time zones have their oddities at certain times.
+//! Generated ranges: time zones have their oddities at certain times, and filled ranges must not have
+//! too many rows.
 
-use crate::reference::{
-    ReferenceArchive, ReferenceCompression, ReferenceFormat, ReferenceOptions, ReferenceTimeFormat,
-};
-use proptest::bool::weighted;
-use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+
+use crate::reference::ReferenceOptions;
 
 const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: u64 = 86_400_000;
 
 /// Maximum number of rows of a filled range in one vehicle, because each is compared, in thousands
 /// of cases.
@@ -30,50 +26,6 @@ pub(super) fn start_ms() -> impl Strategy<Value = i64> {
         // 0 and 10000.
         1 => Just(-62_135_596_800_000 + 3 * HOUR_MS),
         1 => Just(253_402_300_800_000 - 6 * HOUR_MS),
-    ]
-}
-
-/// Plain CSVs in a zip in nearly half of the cases.
-pub(super) fn options() -> impl Strategy<Value = ReferenceOptions> {
-    prop_oneof![45 => Just(ReferenceOptions::default()), 55 => any_options()]
-}
-
-fn any_options() -> impl Strategy<Value = ReferenceOptions> {
-    let format = prop_oneof![3 => Just(ReferenceFormat::Csv), 2 => Just(ReferenceFormat::Parquet)];
-    let archive = prop_oneof![1 => Just(ReferenceArchive::Zip), 1 => Just(ReferenceArchive::None)];
-    let compression =
-        select(vec![ReferenceCompression::Gzip, ReferenceCompression::Zstd, ReferenceCompression::None]);
-    let time_format =
-        prop_oneof![1 => Just(ReferenceTimeFormat::UnixMs), 2 => Just(ReferenceTimeFormat::Rfc3339)];
-    let timezone = select(vec![
-        "UTC",
-        "Europe/Amsterdam",
-        "Asia/Kathmandu",
-        "Australia/Lord_Howe",
-        "America/St_Johns",
-        "Africa/Monrovia",
-    ]);
-    let step_ms = option::weighted(0.6, step_ms());
-    (format, archive, compression, time_format, timezone, weighted(0.7), step_ms, any::<bool>()).prop_map(
-        |(format, archive, compression, time_format, timezone, guard, step_ms, fill)| ReferenceOptions {
-            format,
-            archive,
-            compression,
-            time_format,
-            timezone: timezone.to_owned(),
-            guard,
-            step_ms,
-            fill_previous: fill && step_ms.is_some(),
-        },
-    )
-}
-
-fn step_ms() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        4 => select(vec![1, 2, 7, 100, 250, 999, 1_000, 10_000, 60_000]),
-        3 => 1_u64..30_000,
-        2 => select(vec![900_000, 3_600_000, 3_600_001, 7_200_000, DAY_MS, 10 * DAY_MS]),
-        1 => select(vec![u64::MAX, i64::MAX.unsigned_abs()]),
     ]
 }
 

@@ -22,9 +22,7 @@ use std::collections::BTreeMap;
 
 pub use database::export_database;
 pub use export::export_documents;
-pub use options::{
-    ReferenceArchive, ReferenceCompression, ReferenceFormat, ReferenceOptions, ReferenceTimeFormat,
-};
+pub use options::*;
 pub use stored::StoredDocument;
 pub use table::{ColumnType, ReferenceColumn, ReferenceTable};
 

@@ -1,8 +1,14 @@
-//! Output options, in the oracle's own types.
+//! Output options, in the oracle's own types, and how tests generate them.
 
 use chrono_tz::Tz;
 use clap::ValueEnum;
+use proptest::bool::weighted;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::{Map, Value, json};
+
+const DAY_MS: u64 = 86_400_000;
 
 /// All options of an export except its data, as flags with the names and defaults of a request. The
 /// default is a zip of plain CSVs.
@@ -137,6 +143,50 @@ pub enum ReferenceTimeFormat {
 /// The name of a value in requests and manifests.
 fn name(value: &impl ValueEnum) -> Option<Value> {
     value.to_possible_value().map(|value| value.get_name().into())
+}
+
+/// Plain CSVs in a zip in nearly half of the cases.
+pub(crate) fn generated_options() -> impl Strategy<Value = ReferenceOptions> {
+    prop_oneof![45 => Just(ReferenceOptions::default()), 55 => any_options()]
+}
+
+fn any_options() -> impl Strategy<Value = ReferenceOptions> {
+    let format = prop_oneof![3 => Just(ReferenceFormat::Csv), 2 => Just(ReferenceFormat::Parquet)];
+    let archive = prop_oneof![1 => Just(ReferenceArchive::Zip), 1 => Just(ReferenceArchive::None)];
+    let compression =
+        select(vec![ReferenceCompression::Gzip, ReferenceCompression::Zstd, ReferenceCompression::None]);
+    let time_format =
+        prop_oneof![1 => Just(ReferenceTimeFormat::UnixMs), 2 => Just(ReferenceTimeFormat::Rfc3339)];
+    let timezone = select(vec![
+        "UTC",
+        "Europe/Amsterdam",
+        "Asia/Kathmandu",
+        "Australia/Lord_Howe",
+        "America/St_Johns",
+        "Africa/Monrovia",
+    ]);
+    let step_ms = option::weighted(0.6, step_ms());
+    (format, archive, compression, time_format, timezone, weighted(0.7), step_ms, any::<bool>()).prop_map(
+        |(format, archive, compression, time_format, timezone, guard, step_ms, fill)| ReferenceOptions {
+            format,
+            archive,
+            compression,
+            time_format,
+            timezone: timezone.to_owned(),
+            guard,
+            step_ms,
+            fill_previous: fill && step_ms.is_some(),
+        },
+    )
+}
+
+fn step_ms() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => select(vec![1, 2, 7, 100, 250, 999, 1_000, 10_000, 60_000]),
+        3 => 1_u64..30_000,
+        2 => select(vec![900_000, 3_600_000, 3_600_001, 7_200_000, DAY_MS, 10 * DAY_MS]),
+        1 => select(vec![u64::MAX, i64::MAX.unsigned_abs()]),
+    ]
 }
 
 #[cfg(test)]

@@ -127,8 +127,9 @@ pub(in crate::routes) fn add_options(schemas: &mut Value) {
         schemas["ExportRequest"]["properties"][option.name] = option_schema(&option, true);
         schemas["Job"]["properties"][option.name] = option_schema(&option, false);
     }
-    let required = schemas["Job"]["required"].as_array_mut();
-    required.into_iter().for_each(|names| names.extend(OPTIONS.map(|option| option.name.into())));
+    if let Some(required) = schemas["Job"]["required"].as_array_mut() {
+        required.extend(OPTIONS.map(|option| option.name.into()));
+    }
 }
 
 /// The schema of an option, in a request or in a job.
