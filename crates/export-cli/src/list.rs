@@ -6,7 +6,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::client::{ApiArgs, EXIT_CODES, Job, Patience};
-use crate::pages::Pages;
+use crate::pages::{Pages, RowOf};
 use crate::print::sanitized;
 use crate::table::Table;
 
@@ -44,7 +44,7 @@ impl List {
         let limit = (!self.all).then_some(self.limit);
         let pages = Pages::new(&["export"], states, limit);
         let table = Table::new(&["ID", "STATE", "RANGE", "VEHICLES", "PROGRESS", "CREATED"]);
-        let row = (!self.json).then_some(row as fn(&Value) -> _);
+        let row = (!self.json).then_some(row as RowOf);
         let table = pages.print(&client, |page| page.exports, table, row).await?;
         if table.is_empty() && !self.json {
             client.console.note("no exports found");

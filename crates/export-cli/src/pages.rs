@@ -19,6 +19,9 @@ pub(crate) struct Page {
     next_cursor: Option<String>,
 }
 
+/// Makes a table's row of an entry.
+pub(crate) type RowOf = fn(&Value) -> serde_json::Result<Vec<String>>;
+
 /// Reads one list.
 pub(crate) struct Pages {
     call: Call,
@@ -66,7 +69,7 @@ impl Pages {
         client: &Client,
         entries: fn(Page) -> Vec<Value>,
         mut table: Table,
-        row: Option<fn(&Value) -> serde_json::Result<Vec<String>>>,
+        row: Option<RowOf>,
     ) -> anyhow::Result<Table> {
         while let Some(page) = self.next(client, entries).await? {
             for json in page {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::{ApiArgs, EXIT_CODES, Patience};
-use crate::pages::Pages;
+use crate::pages::{Pages, RowOf};
 use crate::print::sanitized;
 use crate::table::Table;
 
@@ -46,7 +46,7 @@ impl Vehicles {
         let search = self.search.iter().map(|text| ("search", text.clone())).collect();
         let pages = Pages::new(&["vehicles"], search, None);
         let table = Table::new(&["VEHICLE", "FIRST HOUR", "LAST HOUR", "PARAMETERS"]);
-        let row = (!self.json).then_some(row as fn(&Value) -> _);
+        let row = (!self.json).then_some(row as RowOf);
         let table = pages.print(&client, |page| page.vehicles, table, row).await?;
         if table.is_empty() && !self.json {
             client.console.note("no vehicles found");
