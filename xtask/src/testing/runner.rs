@@ -20,8 +20,6 @@ const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
 const TESTS_PER_CORE: usize = 3;
 /// Time limit of the check whether a subcommand exists.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
-/// Time limit of listing the tests: each of the test programs, which are built, is started.
-const LIST_LIMIT: Duration = Duration::from_mins(2);
 /// Exit code of nextest for options that a subcommand does not have.
 const USAGE_ERROR: i32 = 2;
 
@@ -104,7 +102,8 @@ fn list(
 ) -> anyhow::Result<Option<String>> {
     let mut command = with_variables(layout, variables);
     command.args(["nextest", "list", "--message-format", "json"]).args(selection).args(arguments);
-    let (status, list) = foreground::capture(command.stderr(Stdio::null()), LIST_LIMIT)
+    // Everything is built, but another cargo may hold the lock of the target folder.
+    let (status, list) = foreground::capture(command.stderr(Stdio::null()), BUILD_LIMIT)
         .context("the tests could not be listed")?;
     if status.code() == Some(USAGE_ERROR) {
         console::step(

@@ -1,4 +1,4 @@
-//! Tests that nextest lists and did not run. A run that leaves tests out can succeed all the same:
+//! Tests that nextest lists and did not run. A run that leaves tests out can nevertheless succeed:
 //! nextest did so with some combinations of `priority`, `threads-required` and a test group.
 
 use std::collections::BTreeSet;
