@@ -29,9 +29,9 @@ impl JobStore {
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
         let list = |jobs: Collection<Document>| async move { jobs.list_index_names().await };
         let names = self.jobs.run("list the indexes of jobs", list).await?;
-        let old: Vec<_> =
+        let outdated: Vec<_> =
             OLD_INDEXES.into_iter().filter(|old| names.iter().any(|name| name == old)).collect();
-        if old.is_empty() {
+        if outdated.is_empty() {
             return Ok(());
         }
         let mut behind = Bson::MinKey;
@@ -44,8 +44,8 @@ impl JobStore {
             self.make_results(&ids, doc! { "sharesResultOf": { "$type": "string" } }).await?;
             self.refer_to_results(ids).await?;
         }
-        let drop_old = |jobs: Collection<Document>| async move {
-            for name in old {
+        let drop_outdated = |jobs: Collection<Document>| async move {
+            for name in outdated {
                 match jobs.drop_index(name).await {
                     // Another `provision` runs at the same time.
                     Err(error) if has_code(&error, INDEX_NOT_FOUND) => {}
@@ -54,7 +54,7 @@ impl JobStore {
             }
             Ok(())
         };
-        self.jobs.run("drop the indexes of an earlier version", drop_old).await
+        self.jobs.run("drop the indexes of an earlier version", drop_outdated).await
     }
 
     async fn ids_behind(&self, behind: Bson) -> Result<Vec<Bson>, StoreError> {

@@ -1,7 +1,6 @@
 //! Read-only queries about jobs: known idempotency keys, and the outcomes of finished exports for
 //! estimates.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bson::{Document, doc};
