@@ -18,7 +18,7 @@ fn one_day_request() -> Value {
 async fn a_vehicle_that_does_not_exist_fails_the_job() {
     let stack = Stack::start().await;
     stack.space.insert_fleet(&one_day()).await;
-    let vehicle = stack.space.vehicle("of_nobody");
+    let vehicle = stack.space.vehicle("unknown");
     let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": [vehicle] });
     let job_id = stack.made(&body, AllowedVehicles::All).await;
     let (job, _) = stack.ended(&job_id).await;

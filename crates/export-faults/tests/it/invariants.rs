@@ -268,7 +268,7 @@ fn other_content_and_other_places() {
         result.differences.push("line 2: expected \"a\", got \"b\"".to_owned());
     });
     assert_eq!(numbers(&other), [11]);
-    assert_violates(11, &but_stored(doc! { "vehicles": ["v_nobody"] }));
+    assert_violates(11, &but_stored(doc! { "vehicles": ["v_unknown"] }));
     assert_eq!(
         numbers(&but_stored(doc! { "exportUri": "s3://bucket/exports/other/1.zip" })),
         [12],

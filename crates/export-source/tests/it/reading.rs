@@ -103,7 +103,7 @@ fn rest(hours: &mut dyn HourDocuments) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn reading_stops_when_nobody_pulls_and_ends_when_nobody_listens() {
+async fn reading_stops_while_no_document_is_taken_and_ends_with_its_reader() {
     let space = TestSpace::create().await;
     space.insert_hours("001", "soc", documents(60, 80 << 10)).await;
     // Three batches of four documents each fit.

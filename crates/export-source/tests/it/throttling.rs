@@ -253,7 +253,7 @@ async fn without_a_secondary_nothing_is_read_that_should_come_from_one() {
 /// The final check that a collection still exists is abandoned when the export has ended while it
 /// waits for the throttle.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_look_at_a_collection_is_not_waited_for_when_nobody_listens() {
+async fn the_last_look_at_a_collection_is_not_waited_for_without_a_reader() {
     let space = TestSpace::create().await;
     space.insert_hours("001", "p0", documents(2, DOCUMENT_BYTES)).await;
     space.insert_hours("001", "p1", documents(2, DOCUMENT_BYTES)).await;

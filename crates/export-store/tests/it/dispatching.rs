@@ -38,7 +38,7 @@ async fn next(store: &TestStore, name: &str, most: usize) -> Vec<JobId> {
 }
 
 #[tokio::test]
-async fn waiting_is_what_nobody_has_published() {
+async fn only_unpublished_jobs_wait() {
     let store = TestStore::create().await;
     assert_eq!(waiting(&store).await, Vec::<String>::new());
     for name in ["waits", "published", "running", "cancelled", "not-due"] {
