@@ -2,10 +2,10 @@
 
 use export_core::event::EventKind;
 use export_core::job::JobState;
-use export_core::rules::Record;
 use stateright::Property;
 
 use crate::action::Kind;
+use crate::applied::Record;
 use crate::protocol::{Departure, Protocol};
 use crate::rest;
 use crate::run_space::RunSpace;

@@ -27,11 +27,11 @@ const OLD_FIELDS: [&str; 5] = ["leads", "sharesResultOf", "resultAt", "objects",
 impl JobStore {
     /// Migrates all jobs of earlier versions.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        let list = |jobs: Collection<Document>| async move { jobs.list_index_names().await };
-        let names = self.jobs.run("list the indexes of jobs", list).await?;
-        let outdated: Vec<_> =
-            OLD_INDEXES.into_iter().filter(|old| names.iter().any(|name| name == old)).collect();
-        if outdated.is_empty() {
+        let list_names = |jobs: Collection<Document>| async move { jobs.list_index_names().await };
+        let existing = self.jobs.run("list the indexes of jobs", list_names).await?;
+        let legacy: Vec<_> =
+            OLD_INDEXES.into_iter().filter(|old| existing.iter().any(|name| name == old)).collect();
+        if legacy.is_empty() {
             return Ok(());
         }
         let mut behind = Bson::MinKey;
@@ -44,9 +44,9 @@ impl JobStore {
             self.make_results(&ids, doc! { "sharesResultOf": { "$type": "string" } }).await?;
             self.refer_to_results(ids).await?;
         }
-        let drop_outdated = |jobs: Collection<Document>| async move {
-            for name in outdated {
-                match jobs.drop_index(name).await {
+        let drop_legacy = |jobs: Collection<Document>| async move {
+            for index in legacy {
+                match jobs.drop_index(index).await {
                     // Another `provision` runs at the same time.
                     Err(error) if has_code(&error, INDEX_NOT_FOUND) => {}
                     outcome => outcome?,
@@ -54,7 +54,7 @@ impl JobStore {
             }
             Ok(())
         };
-        self.jobs.run("drop the indexes of an earlier version", drop_outdated).await
+        self.jobs.run("drop the indexes of an earlier version", drop_legacy).await
     }
 
     async fn ids_behind(&self, behind: Bson) -> Result<Vec<Bson>, StoreError> {

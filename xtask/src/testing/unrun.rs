@@ -44,15 +44,12 @@ fn listed(list: &str) -> anyhow::Result<Vec<(String, String)>> {
 }
 
 fn message(unrun: &[String], listed: usize) -> String {
-    let mut message = format!("{} of {listed} selected tests did not run:", unrun.len());
-    for test in unrun.iter().take(NAMED) {
-        message.push_str("\n  ");
-        message.push_str(test);
+    let mut lines = vec![format!("{} of {listed} selected tests did not run:", unrun.len())];
+    lines.extend(unrun.iter().take(NAMED).map(|test| format!("  {test}")));
+    if let Some(rest) = unrun.len().checked_sub(NAMED).filter(|rest| *rest > 0) {
+        lines.push(format!("  and {rest} more"));
     }
-    if unrun.len() > NAMED {
-        message.push_str(&format!("\n  and {} more", unrun.len() - NAMED));
-    }
-    message
+    lines.join("\n")
 }
 
 #[cfg(test)]

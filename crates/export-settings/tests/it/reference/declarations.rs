@@ -199,7 +199,7 @@ pub(crate) fn env_example() -> String {
     let mut text = format!("{ENV_EXAMPLE_BEGIN}\n\n");
     let intro = "Written from the declarations in crates/export-settings. A line with `=` shows the default, or an example where there \
         is no default. In brackets: the programs that use the setting; `exports` stands for all commands of the command line, \
-        `client` for those that call the API. Every setting except the AWS_ ones and EXPORTS_API_KEY is also a flag (MONGODB_URI is \
+        `client` for programs that call the API. Every setting except the AWS_ ones and EXPORTS_API_KEY is also a flag (MONGODB_URI is \
         --mongodb-uri). A secret may come from a file instead: set <NAME>_FILE to the file's path, and not <NAME>.";
     comment(&mut text, intro, &[]);
     let mut section = String::new();
