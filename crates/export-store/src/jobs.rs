@@ -9,16 +9,16 @@
 //! - Sweeper: [`sweep`](crate::scheduling::sweep).
 //! - `exports provision`: [`schema`](crate::schema), [`migration`](crate::migration).
 //!
-//! Each change of a stored job is made from a rule of [`export_core::rules`], with two exceptions:
+//! [`compare_and_set`] makes each change of a stored job from a rule of [`export_core::rules`], with two exceptions:
 //! the relay removes events that it has moved to the [`outbox`](crate::outbox), and `exports
 //! provision` migrates jobs and shortens their lifetimes.
 
 pub(crate) mod claims;
+pub(crate) mod compare_and_set;
 pub(crate) mod create;
 pub(crate) mod document;
 pub(crate) mod list;
 mod lookups;
-pub(crate) mod rules;
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
@@ -30,8 +30,8 @@ use export_mongo::client::MongoClient;
 use export_mongo::documents::Documents;
 use mongodb::options::AggregateOptions;
 
+use crate::jobs::compare_and_set::Given;
 use crate::jobs::document::read_job;
-use crate::jobs::rules::{Given, changes, filter};
 
 /// Maximum stored size of a message, because a document has at most 16 MiB.
 const MAX_LETTER_BYTES: usize = 8 << 20;
@@ -132,19 +132,6 @@ impl JobStore {
         let pipeline = vec![doc! { "$replaceWith": stamped }];
         let id = doc! { "_id": 1 };
         self.dead_letters.upsert("keep a dead letter", filter, pipeline, id).await.map(drop)
-    }
-
-    /// Changes one job if the rule holds; returns the document afterwards.
-    pub(crate) async fn change(
-        &self,
-        job_id: JobId,
-        transition: Transition,
-        given: &Given<'_>,
-    ) -> Result<Option<Document>, StoreError> {
-        let rule = transition.rule();
-        let mut filter = filter(rule, given);
-        filter.insert("_id", job_id.to_string());
-        self.jobs.change_one("change a job", filter, changes(rule, given)).await
     }
 }
 

@@ -27,7 +27,7 @@ use mongodb::options::FindOptions;
 
 use self::entry::{Announced, announced, read};
 use crate::jobs::JobStore;
-use crate::jobs::rules::{BackOff, after_back_off};
+use crate::jobs::compare_and_set::{BackOff, after_back_off};
 
 /// Maximum number of jobs per call of [`Outbox::collect`]; the next call continues.
 const BATCH: i64 = 100;

@@ -23,7 +23,7 @@
 //! a compare-and-set made from a rule. Two changes by `exports provision` are not: it creates the
 //! results of version 0.x, and shortens lifetimes ([`JobStore::limit_retention`]).
 
-mod rules;
+mod compare_and_set;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -43,7 +43,7 @@ use crate::jobs::document::{object_documents, progress_document, stats_document,
 
 pub use write::{NextStep, Writing};
 
-pub(crate) use rules::{GivenOfResult, changes, filter};
+pub(crate) use compare_and_set::{GivenOfResult, changes, filter};
 
 /// A finished result, with which a job is committed.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,12 +16,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::attempt::{AttemptServices, DISCARD_TIMEOUT};
 use crate::catalog::{CatalogKeeper, log_unexpected_end};
 use crate::config::Config;
 use crate::export::Exporter;
 use crate::run_slots::WorkerRunSlots;
 use crate::shutdown::Shutdown;
-use crate::supervision::{AttemptServices, DISCARD_TIMEOUT};
 use crate::worker::Worker;
 
 /// Time between two health checks of the services that the worker uses.

@@ -1,25 +1,29 @@
 //! One attempt: from the claim of a job to the answer to its delivery.
 //!
-//! The recipe: begin the result → write it ([`supervision`](crate::supervision)) → finish it →
-//! commit the job → ack. Each way out of the recipe chooses the answer to the delivery.
+//! The recipe: begin the result → write it, beside the heartbeat → finish it → commit the job → ack.
+//! Each way out of the recipe chooses the answer to the delivery.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use export_amqp::Verdict;
 use export_core::causes;
-use export_core::job::{Fence, Job};
+use export_core::job::{Fence, Job, RetryPolicy};
 use export_core::result::WrittenResult;
 use export_core::trace::TraceParent;
 use export_engine::Meter;
 use export_store::{BackOff, FinishedResult, Held, NextStep, StoreError, Writing};
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::disposition::{Disposition, JobError};
-use crate::heartbeat::{ClaimedJob, progress};
+use crate::heartbeat::{ClaimedJob, Heartbeat, progress};
 use crate::job_operations::JobOperations;
-use crate::supervision::AttemptServices;
+use crate::shutdown::Shutdown;
 
 /// Tries to store how an attempt ended. Afterwards the lease expires, and the sweeper acts.
 const STORE_TRIES: u32 = 3;
@@ -28,6 +32,51 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Mean time that a job waits for the result of the same export before it may be claimed again. The
 /// dispatcher publishes it no earlier, and not while another job of the tenant writes the result.
 const SAME_EXPORT_WAIT: Duration = Duration::from_secs(1);
+/// Time for a stopped export to discard its uploads. Afterwards the bucket's lifecycle removes them.
+pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Durations and limits of a worker's claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Length of a lease: a claim or a run slot ends this long after its last heartbeat.
+    pub lease: Duration,
+    /// Longest duration of one attempt.
+    pub deadline: Duration,
+    /// Back-off before a failed job is retried.
+    pub retry: RetryPolicy,
+    /// How long results are kept.
+    pub retention: Duration,
+}
+
+/// Writes the results of jobs: the engine in a service, a fake in tests.
+#[async_trait]
+pub trait ResultWriter: fmt::Debug + Send + Sync {
+    /// Writes the complete result of a claimed job, which no document names yet.
+    ///
+    /// After an error nothing that was written is left, as far as a few seconds allow. Once `stop`
+    /// is cancelled the writer discards the result and returns an error. It must not be dropped
+    /// before it returns.
+    async fn write_result(
+        &self,
+        job: &Job,
+        claimed_at: Instant,
+        meter: &Arc<Meter>,
+        stop: &CancellationToken,
+    ) -> Result<WrittenResult, JobError>;
+}
+
+/// What the attempts of a worker use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AttemptServices {
+    /// The job store: [`JobStore`](export_store::JobStore) in a service; the methods have the same names.
+    pub jobs: Arc<dyn JobOperations>,
+    /// Writes results.
+    pub writer: Arc<dyn ResultWriter>,
+    /// The worker's cancellation tree.
+    pub shutdown: Shutdown,
+    /// Durations and limits.
+    pub terms: Terms,
+}
 
 /// An attempt of a claimed job.
 pub(crate) struct Attempt<'a> {
@@ -65,7 +114,7 @@ impl<'a> Attempt<'a> {
         };
         self.log_start();
         let meter = Arc::new(Meter::default());
-        match self.services.write_supervised(self.claimed, &meter).await {
+        match self.write(&meter).await {
             Ok(written) => self.finish(&writing, &written, &meter).await,
             Err(error) => self.store_failure(&error).await,
         }
@@ -79,6 +128,52 @@ impl<'a> Attempt<'a> {
             trace.id = self.job().trace_parent.as_ref().map(TraceParent::trace_id),
             "export started"
         );
+    }
+
+    /// Runs the writer beside the heartbeat, until the result is complete or a reason to stop
+    /// comes: lost lease, cancel, lost run slot, stall, deadline, or the end of the process.
+    async fn write(&self, meter: &Arc<Meter>) -> Result<WrittenResult, JobError> {
+        let AttemptServices { shutdown, terms, .. } = self.services;
+        let lease = terms.lease;
+        let stop = shutdown.export_token();
+        let mut writing = self.spawn_writer(meter, &stop);
+        let heartbeat = Heartbeat { jobs: self.jobs(), claimed: self.claimed, meter, lease };
+        let reason = tokio::select! {
+            // The heartbeat is first: after a pause, the worker notices that its lease has ended
+            // before it uses the result.
+            biased;
+            reason = heartbeat.run() => reason,
+            written = &mut writing => match written.map_err(JobError::panicked)? {
+                // The end of the process stops the writer too; its error is a consequence.
+                Err(_) if shutdown.is_handing_over() => JobError::hand_over(),
+                written => return written,
+            },
+            () = stop.cancelled() => JobError::hand_over(),
+            () = sleep(terms.deadline) => deadline_exceeded(terms.deadline),
+        };
+        stop.cancel();
+        // If the process ends, another worker continues the job at once, and only the end of the
+        // process waits for the uploads to be discarded. Otherwise this worker must not begin
+        // another export beside the rest of this one. The lease bounds the wait, because the end of
+        // the attempt is still to be stored.
+        let is_handed_over = reason.disposition() == Disposition::HandOver && shutdown.is_handing_over();
+        if !is_handed_over {
+            timeout(DISCARD_TIMEOUT.min(lease / 3), writing).await.ok();
+        }
+        Err(reason)
+    }
+
+    /// Spawns the writer, so that it discards its uploads even if nothing waits for it any more.
+    fn spawn_writer(
+        &self,
+        meter: &Arc<Meter>,
+        stop: &CancellationToken,
+    ) -> JoinHandle<Result<WrittenResult, JobError>> {
+        let (writer, claimed_at) = (Arc::clone(&self.services.writer), self.claimed.claimed_at);
+        let (job, meter, stop) = (self.job().clone(), Arc::clone(meter), stop.clone());
+        self.services
+            .shutdown
+            .spawn(async move { writer.write_result(&job, claimed_at, &meter, &stop).await })
     }
 
     /// Gives the job back while another job writes the result of the same export. Acked, because
@@ -220,6 +315,11 @@ impl<'a> Attempt<'a> {
         }
         Verdict::Ack
     }
+}
+
+fn deadline_exceeded(deadline: Duration) -> JobError {
+    let message = format!("the export exceeded its deadline of {} seconds", deadline.as_secs());
+    JobError::fail("deadline_exceeded", message)
 }
 
 /// Tries a fenced operation a few times. The fence makes repetitions safe.

@@ -19,8 +19,8 @@ use export_settings::worker::{BUDGET_EXPECTED, WorkerSettings};
 use export_settings::{SecretString, SettingError};
 use export_source::ReadLimits;
 
+use crate::attempt::Terms;
 use crate::niceness::Niceness;
-use crate::supervision::Terms;
 
 /// Most threads that are started on a machine with many cores.
 const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");

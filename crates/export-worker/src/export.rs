@@ -1,28 +1,30 @@
 //! The recipe of one export: open the source → plan → encode and upload → result.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use export_core::job::{ExportResult, Job, Stats};
 use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::result::WrittenResult;
+use export_core::sink::SinkFactory;
 use export_core::source::Source;
 use export_engine::{
     Engine, EngineError, ExportTask, Exported, Limits, MemoryBudget, Meter, Plan, PlanError, StopFlag,
 };
-use export_s3::{ResultBucket, S3Error, StoredResult};
+use export_s3::{ResultBucket, ResultLocation, ResultSink, S3Error, StopGuard, StoredResult};
 use export_source::{MongoSource, VehicleDatabases};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+use uuid::Uuid;
 
 use crate::allowed::AllowedSource;
+use crate::attempt::ResultWriter;
 use crate::disposition::JobError;
-use crate::result_sinks::ResultSinks;
-use crate::supervision::ResultWriter;
 
 /// Writes results with the engine: from the vehicles' databases into the bucket.
 #[derive(Debug)]
@@ -123,6 +125,80 @@ impl Exporter {
             }
         }
         encoding.await.map_err(JobError::panicked)?
+    }
+}
+
+/// Where the engine stores the result: one sink with new keys for each pass of the engine.
+pub(crate) struct ResultSinks {
+    results: ResultBucket,
+    job: Job,
+    parts_bytes: usize,
+    handle: Handle,
+    uploading: Uploading,
+    stop: CancellationToken,
+    /// Why S3 failed, if the last sink was discarded because of that.
+    failure: Option<S3Error>,
+}
+
+impl ResultSinks {
+    /// Sinks for the result of a job. Each takes at most `parts_bytes` of memory for its parts, and
+    /// stops when `stop` is cancelled.
+    pub(crate) fn new(
+        results: ResultBucket,
+        job: &Job,
+        parts_bytes: usize,
+        handle: Handle,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (job, stop) = (job.clone(), stop.clone());
+        Self { results, job, parts_bytes, handle, uploading: Uploading::default(), stop, failure: None }
+    }
+
+    /// The handle that ends the uploads.
+    pub(crate) fn uploading(&self) -> Uploading {
+        self.uploading.clone()
+    }
+
+    /// The failure of S3 that ended the export, if there was one.
+    pub(crate) fn into_failure(self) -> Option<S3Error> {
+        self.failure
+    }
+}
+
+impl SinkFactory for ResultSinks {
+    type Sink = ResultSink;
+
+    fn open(&mut self) -> io::Result<ResultSink> {
+        let (prefix, archive) = (self.results.key_prefix(), self.job.request.output.archive);
+        // Requests of an earlier pass may still be under way, so each pass has its own keys.
+        let nonce = Uuid::new_v4();
+        let place =
+            ResultLocation::new(archive, prefix, &self.job.tenant, self.job.id, self.job.attempts, nonce);
+        let sink = ResultSink::new(&self.results, place, self.parts_bytes, self.handle.clone());
+        self.uploading.begin(sink.stop_guard());
+        // The export may have been stopped between two passes, when there was no guard to drop.
+        if self.stop.is_cancelled() {
+            self.uploading.end();
+        }
+        Ok(sink)
+    }
+
+    fn discard(&mut self, sink: ResultSink) {
+        self.failure = sink.discard();
+    }
+}
+
+/// Ends the uploads of the current pass, even while the engine is blocked in one.
+#[derive(Clone, Default)]
+pub(crate) struct Uploading(Arc<Mutex<Option<StopGuard>>>);
+
+impl Uploading {
+    fn begin(&self, guard: StopGuard) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    }
+
+    pub(crate) fn end(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -1,8 +1,11 @@
-//! The plan of a job, and the disposition of each error of the recipe.
+//! The plan of a job, a stopped upload, and the disposition of each error of the recipe.
 
 use export_core::access::AllowedVehicles;
+use export_core::sink::Sink as _;
 use export_core::source::{HourDocuments, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
+use export_s3::S3Server;
+use export_settings::from_flags;
 use serde_json::json;
 
 use super::*;
@@ -96,4 +99,30 @@ fn each_error_of_the_engine_has_a_disposition() {
     }
     let error = not_stored(S3Error::Unfinished);
     assert_eq!(error.disposition(), Disposition::Retry);
+}
+
+#[tokio::test]
+async fn a_pass_that_opens_after_the_stop_uploads_nothing() {
+    let server = S3Server {
+        endpoint_url: "http://127.0.0.1:1".to_owned(),
+        access_key_id: "id".to_owned(),
+        secret_access_key: "key".to_owned().into(),
+    };
+    let settings = from_flags(&["--s3-bucket=results"]).expect("settings");
+    let bucket = ResultBucket::at(&server, settings).await.expect("a client");
+    let (job, stop) = (TestFleet::start().new_job(None), CancellationToken::new());
+    let mut sinks = ResultSinks::new(bucket, &job, 16 << 20, Handle::current(), &stop);
+    let passes = spawn_blocking(move || {
+        let mut first = sinks.open().expect("a sink");
+        first.begin("export.zip").expect("an object");
+        first.write(b"content").expect("a part in memory");
+        sinks.discard(first);
+        stop.cancel();
+        let mut second = sinks.open().expect("a sink");
+        second.begin("export.zip").expect("an object");
+        assert!(second.write(b"content").is_err(), "the export was stopped");
+        sinks.discard(second);
+        assert!(sinks.into_failure().is_none(), "S3 was not asked");
+    });
+    passes.await.expect("no panic");
 }

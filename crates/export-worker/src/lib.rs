@@ -1,8 +1,8 @@
 //! `exports-worker`: takes job ids from the queue and writes their exports.
 //!
 //! Follow one delivery: [`worker`] (decode → claimability → run slot → claim) → [`attempt`] (begin
-//! the result → write → finish → commit → ack) → [`supervision`] (heartbeat, deadline, stop) →
-//! [`export`], the recipe (open → plan → encode → upload), which runs the engine.
+//! the result → write it beside the heartbeat → finish → commit → ack) → [`export`], the recipe
+//! (open → plan → encode → upload), which runs the engine.
 //!
 //! Beside that: [`disposition`] says what happens to a job whose attempt failed, [`heartbeat`]
 //! renews the leases of the job and of its [run slot](run_slots), [`shutdown`] is the cancellation
@@ -11,7 +11,7 @@
 
 pub mod allowed;
 pub mod app;
-mod attempt;
+pub mod attempt;
 pub mod catalog;
 pub mod config;
 pub mod disposition;
@@ -19,10 +19,8 @@ pub mod export;
 mod heartbeat;
 pub mod job_operations;
 pub mod niceness;
-mod result_sinks;
 pub mod run_slots;
 pub mod shutdown;
-pub mod supervision;
 pub mod worker;
 
 #[cfg(test)]

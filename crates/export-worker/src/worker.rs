@@ -10,10 +10,9 @@ use export_store::{Claim, Claimability, StoreError};
 use tokio::time::Instant;
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, AttemptServices};
 use crate::heartbeat::ClaimedJob;
 use crate::run_slots::{RunSlotWait, WorkerRunSlots};
-use crate::supervision::AttemptServices;
 
 /// A worker. Cheap to clone; a clone handles each delivery.
 #[derive(Clone, Debug)]

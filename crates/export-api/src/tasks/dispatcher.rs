@@ -18,36 +18,35 @@
 //! broker, and a timer for everything else: jobs whose back-off has ended, and jobs accepted by a
 //! copy that died.
 
-mod round;
+mod pacing;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use export_amqp::Publisher;
-use export_core::causes;
-use export_store::{Changes, JobStore, Subscription};
+use export_core::fairness::{Load, next_tenants};
+use export_core::message::WakeUp;
+use export_core::{Tenant, causes};
+use export_store::{Changes, JobStore, Occupancy, PendingMessage, StoreError, Turn};
+use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
-use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 use uuid::Uuid;
 
-pub use round::Outcome;
-
-/// Minimum time between the starts of two rounds: at most 50 rounds per second.
-const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(20);
-/// Minimum time between the starts of two rounds while the broker has as many jobs as are running, so that no worker waits.
-const MIN_ROUND_INTERVAL_WHILE_STOCKED: Duration = Duration::from_millis(100);
-/// Mean time between rounds without a wake-up, while there are unpublished jobs. Each wait is
-/// randomly between 0.5 and 1.5 times as long, so that copies do not run in step.
-const INTERVAL_WHILE_UNPUBLISHED: Duration = Duration::from_secs(1);
-/// Mean time between rounds without a wake-up, while there are no unpublished jobs.
-const INTERVAL_WHILE_IDLE: Duration = Duration::from_secs(2);
-/// Back-off after failed rounds: the first wait, doubled with each failure up to the maximum.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
-const MAX_BACK_OFF: Duration = Duration::from_secs(4);
-/// Maximum time that a round may continue after the stop signal.
-const GRACE: Duration = Duration::from_secs(1);
+/// Number of published jobs while none runs: enough for the first worker, and for jobs that end at
+/// once.
+const MIN_IN_BROKER: usize = 4;
+/// Maximum number of jobs of one round, which are published concurrently. The round must end long
+/// before its turn expires.
+const MAX_PER_ROUND: usize = 64;
+/// Attempts to take the turn while another dispatcher has it. Most rounds end within milliseconds.
+const TURN_ATTEMPTS: u32 = 5;
+/// Maximum wait between two attempts to take the turn.
+const MAX_TURN_WAIT: Duration = Duration::from_millis(60);
+/// Maximum number of searches for jobs in one round. More than one is needed only for tenants with
+/// fewer due jobs than their part of the room.
+const MAX_SEARCHES: usize = 50;
 
 /// Publishes queued jobs to the broker.
 #[derive(Debug)]
@@ -76,6 +75,54 @@ impl DispatcherWaker {
     }
 }
 
+/// The outcome of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There are no unpublished jobs.
+    NoneUnpublished,
+    /// The broker has as many jobs as are running, so no worker waits.
+    BrokerStocked,
+    /// A limit is reached: every tenant with unpublished jobs has its maximum of dispatched jobs,
+    /// or the first published jobs are not claimed yet.
+    LimitReached,
+    /// There is room, but no unpublished job may be published yet: all are in back-off, or wait for
+    /// the result of a dispatched job.
+    NotDue,
+    /// Another dispatcher has the turn.
+    NotOurTurn,
+    /// Jobs were published.
+    Published,
+    /// Some jobs could not be published; the error is logged.
+    PublishFailed,
+}
+
+/// The tenants with unpublished jobs, and the dispatched jobs.
+#[derive(Debug)]
+struct Snapshot {
+    loads: Vec<Load>,
+    occupancy: Occupancy,
+}
+
+impl Snapshot {
+    /// How many more jobs may be published. The broker holds as many jobs as are running, so that a
+    /// worker that ends a job finds the next one.
+    fn room(&self) -> usize {
+        let most = self.occupancy.running.max(MIN_IN_BROKER);
+        most.saturating_sub(self.occupancy.in_broker).min(MAX_PER_ROUND)
+    }
+
+    /// Whether there is room for a job, and a tenant below its maximum of dispatched jobs.
+    fn may_publish(&self, max_dispatched: usize) -> bool {
+        self.room() > 0 && self.loads.iter().any(|load| load.is_eligible(max_dispatched))
+    }
+
+    /// The outcome of a round that publishes nothing because room or tenants are used up.
+    fn outcome_without_room(&self) -> Outcome {
+        let is_stocked = self.room() == 0 && self.occupancy.running >= MIN_IN_BROKER;
+        if is_stocked { Outcome::BrokerStocked } else { Outcome::LimitReached }
+    }
+}
+
 impl Dispatcher {
     /// A dispatcher, which starts with [`run`](Self::run).
     pub fn new(
@@ -93,97 +140,160 @@ impl Dispatcher {
         self.waker.clone()
     }
 
-    /// Dispatches until `stop`. Jobs signalled before `stop` get a last round, which may take
-    /// [`GRACE`]; other copies dispatch the rest.
-    pub async fn run(self, stop: CancellationToken) {
-        let mut any_change: Option<Subscription> = None;
-        let mut back_off = FIRST_BACK_OFF;
+    /// Publishes as many jobs as there is room for. If there is none, or no unpublished job, it
+    /// reads two small indexes and writes nothing.
+    ///
+    /// [`run`](Self::run) calls this; tests call it to step the dispatcher by hand.
+    pub async fn round(&self) -> Result<Outcome, StoreError> {
+        let snapshot = self.snapshot().await?;
+        if snapshot.loads.is_empty() {
+            return Ok(Outcome::NoneUnpublished);
+        }
+        if !snapshot.may_publish(self.max_running_per_tenant) {
+            return Ok(snapshot.outcome_without_room());
+        }
+        let Some(turn) = self.take_turn().await? else { return Ok(Outcome::NotOurTurn) };
+        let mut last_tenant = None;
+        let outcome = self.publish_next(&turn, &mut last_tenant).await;
+        // If this fails, the turn expires.
+        if let Err(error) = self.jobs.end_turn(&self.owner, last_tenant.as_ref()).await {
+            warn!(error = %causes(&error), "cannot give back the dispatcher's turn; it expires");
+        }
+        outcome
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let (tenants, occupancy) = tokio::try_join!(self.jobs.waiting_tenants(), self.jobs.occupancy())?;
+        let load_of = |tenant: Tenant| {
+            let dispatched = occupancy.by_tenant.get(&tenant).copied().unwrap_or_default();
+            // Not counted, but assumed to be enough. `choose` lowers it to the number of jobs that
+            // a search finds.
+            Load { tenant, dispatched, publishable: MAX_PER_ROUND }
+        };
+        Ok(Snapshot { loads: tenants.into_iter().map(load_of).collect(), occupancy })
+    }
+
+    /// Takes the turn; `None` if another dispatcher keeps it, which then publishes the same jobs.
+    async fn take_turn(&self) -> Result<Option<Turn>, StoreError> {
+        for attempt in 1..=TURN_ATTEMPTS {
+            let turn = self.jobs.take_turn(&self.owner).await?;
+            if turn.is_some() || attempt == TURN_ATTEMPTS {
+                return Ok(turn);
+            }
+            tokio::time::sleep(MAX_TURN_WAIT.mul_f64(fastrand::f64())).await;
+        }
+        Ok(None)
+    }
+
+    /// Publishes jobs while this dispatcher has the turn.
+    async fn publish_next(
+        &self,
+        turn: &Turn,
+        last_tenant: &mut Option<Tenant>,
+    ) -> Result<Outcome, StoreError> {
+        // Read again, because another dispatcher may have published jobs before this turn.
+        let snapshot = self.snapshot().await?;
+        let room = snapshot.room();
+        if room == 0 {
+            return Ok(snapshot.outcome_without_room());
+        }
+        let (chosen, last_chosen) = self.choose(snapshot, turn.last_tenant.as_ref(), room).await?;
+        *last_tenant = last_chosen;
+        if chosen.is_empty() {
+            return Ok(Outcome::NotDue);
+        }
+        let published = self.publish(&chosen).await;
+        if published.is_empty() {
+            return Ok(Outcome::PublishFailed);
+        }
+        let marks: Vec<_> = published.iter().map(|job| (job.job_id, job.epoch)).collect();
+        self.jobs.mark_all_published(&marks).await?;
+        let is_all = published.len() == chosen.len();
+        Ok(if is_all { Outcome::Published } else { Outcome::PublishFailed })
+    }
+
+    /// The next jobs in fair order, at most `room`, and the last tenant, after which the next round
+    /// continues.
+    ///
+    /// Divides the room fairly among the tenants and searches for as many jobs of each. If a tenant
+    /// has fewer, its load is lowered, and the room is divided again.
+    async fn choose(
+        &self,
+        Snapshot { mut loads, occupancy }: Snapshot,
+        last_served: Option<&Tenant>,
+        room: usize,
+    ) -> Result<(Vec<(Tenant, PendingMessage)>, Option<Tenant>), StoreError> {
+        let no_keys = BTreeSet::new();
+        let mut found: HashMap<Tenant, Vec<PendingMessage>> = HashMap::new();
+        let mut searches = 0;
         loop {
-            let began_at = Instant::now();
-            let outcome = tokio::select! {
-                outcome = self.round() => outcome,
-                () = grace_after(&stop) => return,
-            };
-            let min_interval = if matches!(outcome, Ok(Outcome::BrokerStocked)) {
-                MIN_ROUND_INTERVAL_WHILE_STOCKED
-            } else {
-                MIN_ROUND_INTERVAL
-            };
-            let min_interval_over = sleep_until(began_at + min_interval);
-            let wait = match outcome {
-                // More jobs may be due. After the stop signal, other copies continue.
-                Ok(Outcome::Published) if !stop.is_cancelled() => {
-                    back_off = FIRST_BACK_OFF;
-                    min_interval_over.await;
-                    continue;
+            let tenants = next_tenants(loads.clone(), last_served, room, self.max_running_per_tenant);
+            // Tenants with fewer found jobs than they may publish.
+            let mut missing = count_each(&tenants);
+            missing.retain(|tenant, wanted| found.get(tenant).is_none_or(|jobs| jobs.len() < *wanted));
+            if missing.is_empty() || searches == MAX_SEARCHES {
+                let last = tenants.last().cloned();
+                return Ok((jobs_in_order(tenants, found), last));
+            }
+            searches += 1;
+            let found_now = try_join_all(missing.into_iter().map(|(tenant, wanted)| {
+                let dispatched_keys = occupancy.keys.get(&tenant).unwrap_or(&no_keys);
+                async move {
+                    let jobs = self.jobs.next_waiting(&tenant, wanted, dispatched_keys).await?;
+                    Ok::<_, StoreError>((tenant, wanted, jobs))
                 }
-                Ok(Outcome::BrokerStocked | Outcome::LimitReached) if any_change.is_none() => {
-                    any_change = Some(self.changes.subscribe_to_any());
-                    // Another round, because changes before the subscription are not reported.
-                    min_interval_over.await;
-                    continue;
+            }));
+            for (tenant, wanted, jobs) in found_now.await? {
+                // More jobs may be due nevertheless, because the search drops jobs with the same
+                // share key. The next round, which follows at once, excludes the dispatched keys.
+                let load = loads.iter_mut().find(|load| load.tenant == tenant);
+                if let Some(load) = load.filter(|_| jobs.len() < wanted) {
+                    load.publishable = jobs.len();
                 }
-                Ok(Outcome::BrokerStocked | Outcome::LimitReached | Outcome::Published) => {
-                    INTERVAL_WHILE_UNPUBLISHED
-                }
-                Ok(Outcome::NotDue | Outcome::NotOurTurn) => {
-                    any_change = None;
-                    INTERVAL_WHILE_UNPUBLISHED
-                }
-                Ok(Outcome::NoneUnpublished) => {
-                    any_change = None;
-                    INTERVAL_WHILE_IDLE
-                }
-                Ok(Outcome::PublishFailed) => {
-                    if !wait_after_failure(&mut back_off, &stop).await {
-                        return;
-                    }
-                    continue;
-                }
-                Err(error) => {
-                    warn!(error = %causes(&error), "cannot dispatch jobs; they wait");
-                    if !wait_after_failure(&mut back_off, &stop).await {
-                        return;
-                    }
-                    continue;
-                }
-            };
-            back_off = FIRST_BACK_OFF;
-            min_interval_over.await;
-            tokio::select! {
-                biased;
-                () = self.waker.0.notified() => {}
-                () = stop.cancelled() => return,
-                () = changed(any_change.as_mut()) => {}
-                () = sleep(wait.mul_f64(0.5 + fastrand::f64())) => {}
+                found.insert(tenant, jobs);
             }
         }
     }
+
+    /// Publishes the jobs' messages and returns the jobs that the broker has confirmed.
+    async fn publish<'jobs>(&self, chosen: &'jobs [(Tenant, PendingMessage)]) -> Vec<&'jobs PendingMessage> {
+        let sent = chosen.iter().map(|(tenant, job)| async move {
+            let job_id = job.job_id;
+            let outcome = self.publisher.publish(WakeUp { job_id }, job.trace_parent.as_ref()).await;
+            if outcome.is_ok() {
+                info!(job.id = %job_id, job.tenant = %tenant, "job published to the workers");
+            }
+            outcome.map(|()| job)
+        });
+        let (sent, failed): (Vec<_>, Vec<_>) = join_all(sent).await.into_iter().partition(Result::is_ok);
+        if let Some(Err(error)) = failed.first() {
+            let job_count = failed.len();
+            warn!(job_count, error = %causes(error), "cannot publish to RabbitMQ; jobs wait");
+        }
+        sent.into_iter().filter_map(Result::ok).collect()
+    }
 }
 
-/// Waits for a change of any job. Never returns without a subscription, or after its end.
-async fn changed(any_change: Option<&mut Subscription>) {
-    let is_changed = match any_change {
-        Some(any_change) => any_change.changed().await,
-        None => false,
+/// How often each tenant is in the list.
+fn count_each(tenants: &[Tenant]) -> HashMap<Tenant, usize> {
+    let mut counts = HashMap::new();
+    for tenant in tenants {
+        *counts.entry(tenant.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// The next found job of each of these tenants, in the order of `tenants`. A tenant may be in it
+/// more than once.
+fn jobs_in_order(
+    tenants: Vec<Tenant>,
+    found: HashMap<Tenant, Vec<PendingMessage>>,
+) -> Vec<(Tenant, PendingMessage)> {
+    let mut left: HashMap<_, _> =
+        found.into_iter().map(|(tenant, jobs)| (tenant, jobs.into_iter())).collect();
+    let next_job_of = |tenant: Tenant| {
+        let job = left.get_mut(&tenant)?.next()?;
+        Some((tenant, job))
     };
-    if !is_changed {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn grace_after(stop: &CancellationToken) {
-    stop.cancelled().await;
-    sleep(GRACE).await;
-}
-
-/// Waits after a failed round, longer each time and regardless of wake-ups, because an immediate
-/// retry would probably fail again. `false` after the stop signal.
-async fn wait_after_failure(back_off: &mut Duration, stop: &CancellationToken) -> bool {
-    let wait = back_off.mul_f64(0.5 + fastrand::f64() / 2.0);
-    *back_off = (*back_off * 2).min(MAX_BACK_OFF);
-    tokio::select! {
-        () = stop.cancelled() => false,
-        () = sleep(wait) => true,
-    }
+    tenants.into_iter().filter_map(next_job_of).collect()
 }

@@ -16,9 +16,9 @@ use export_settings::retry::RetrySettings;
 use export_settings::worker::WorkerSettings;
 use export_source::ReadLimits;
 use export_testkit::isolation::TestSpace;
+use export_worker::attempt::Terms;
 use export_worker::config::Config as WorkerConfig;
 use export_worker::niceness::Niceness;
-use export_worker::supervision::Terms;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

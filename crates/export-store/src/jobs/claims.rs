@@ -9,8 +9,8 @@ use export_core::rules::Transition;
 use export_mongo::StoreError;
 
 use crate::jobs::JobStore;
+use crate::jobs::compare_and_set::{BackOff, Given};
 use crate::jobs::document::{read_job, state_of};
-use crate::jobs::rules::{BackOff, Given};
 use crate::results::FinishedResult;
 
 /// Outcome of a claim.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use export_core::Tenant;
 use export_core::event::EventKind;
-use export_core::job::{Idempotency, Job, JobState, NewJob};
+use export_core::job::{Idempotency, Job, JobState, NewJob, Progress};
+use export_core::trace::TraceParent;
 use export_mongo::StoreError;
 use export_mongo::client::bounded;
 use export_mongo::clock::{after_now, millis};
@@ -17,8 +18,8 @@ use mongodb::options::FindOptions;
 use serde::Deserialize;
 
 use crate::jobs::JobStore;
-use crate::jobs::document::{new_job, progress_document, read_job};
-use crate::jobs::rules::result_fields;
+use crate::jobs::compare_and_set::result_fields;
+use crate::jobs::document::{progress_document, read_job, request_fields};
 use crate::results::{self, FinishedResult};
 
 /// Attempts to read a job that a concurrent request with the same key has just created, and the
@@ -181,7 +182,9 @@ impl JobStore {
 /// One job, as an update that creates it.
 fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
     let id = new.id.to_string();
-    let literal = doc! { "$literal": new_job(&id, new) };
+    let mut fields = request_fields(&id, new);
+    fields.extend(initial_state(new));
+    let literal = doc! { "$literal": fields };
     let by_server = doc! {
         "createdAt": "$$NOW",
         "runAfter": "$$NOW",
@@ -196,6 +199,33 @@ fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
         "q": { "_id": id },
         "u": [{ "$replaceWith": { "$cond": [is_there, "$$ROOT", new_document] } }],
         "upsert": true,
+    }
+}
+
+/// The state of a new job; the server adds the times.
+fn initial_state(new: &NewJob) -> Document {
+    doc! {
+        "state": JobState::NotStarted.as_str(),
+        "epoch": 0_i64,
+        "attempts": 0_i64,
+        "maxAttempts": i64::from(new.max_attempts),
+        "priority": new.priority.as_str(),
+        "owner": null,
+        "leaseUntil": null,
+        "publishedAt": null,
+        "cancelRequested": false,
+        "progress": progress_document(&Progress::default()),
+        "waitingFor": null,
+        "resultId": null,
+        "shared": false,
+        "exportUri": null,
+        "stats": null,
+        "error": null,
+        "startedAt": null,
+        "finishedAt": null,
+        "expiresAt": null,
+        "unannounced": [],
+        "traceparent": new.trace_parent.as_ref().map(TraceParent::as_str),
     }
 }
 

@@ -11,8 +11,8 @@ use export_core::{JobId, Parameter, Tenant, TimeRange, VehicleId};
 use export_mongo::StoreError;
 use serde::Deserialize;
 
-/// The fields of a new job that come from the request; times are added by the server.
-pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
+/// The fields of a job that come from the request and its caller. They never change.
+pub(crate) fn request_fields(job_id: &str, new: &NewJob) -> Document {
     let request = &new.request;
     let idempotency = new.idempotency.as_ref();
     let names = |names: Option<Vec<String>>| names.map_or(Bson::Null, Bson::from);
@@ -45,27 +45,6 @@ pub(crate) fn new_job(job_id: &str, new: &NewJob) -> Document {
     document.extend(doc! {
         "webhookUrl": request.webhook_url.as_ref().map(WebhookUrl::as_str),
         "fresh": request.fresh,
-        "state": JobState::NotStarted.as_str(),
-        "epoch": 0_i64,
-        "attempts": 0_i64,
-        "maxAttempts": i64::from(new.max_attempts),
-        "priority": new.priority.as_str(),
-        "owner": null,
-        "leaseUntil": null,
-        "publishedAt": null,
-        "cancelRequested": false,
-        "progress": progress_document(&Progress::default()),
-        "waitingFor": null,
-        "resultId": null,
-        "shared": false,
-        "exportUri": null,
-        "stats": null,
-        "error": null,
-        "startedAt": null,
-        "finishedAt": null,
-        "expiresAt": null,
-        "unannounced": [],
-        "traceparent": new.trace_parent.as_ref().map(TraceParent::as_str),
     });
     document
 }

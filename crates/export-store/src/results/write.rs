@@ -12,7 +12,7 @@ use export_mongo::server_errors::is_duplicate;
 use mongodb::Collection;
 use mongodb::options::{FindOptions, ReturnDocument};
 
-use super::rules::{changes, filter};
+use super::compare_and_set::{changes, filter};
 use super::{FinishedResult, GivenOfResult, read_finished, without_objects};
 use crate::jobs::JobStore;
 use crate::jobs::document::state_of;

@@ -35,7 +35,7 @@ use mongodb::options::{AggregateOptions, FindOptions, Hint};
 use mongodb::{Collection, IndexModel};
 
 use crate::jobs::JobStore;
-use crate::jobs::rules::{self, Given};
+use crate::jobs::compare_and_set::{self, Given};
 use crate::results::{GivenOfResult, filter};
 
 /// The index of unpublished jobs, by tenant and position in the queue (`turnAt`).
@@ -230,8 +230,8 @@ impl JobStore {
         for (epoch, ids) in by_epoch {
             let given = Given { epoch, ..Given::default() };
             let mut of_these = doc! { "_id": { "$in": ids } };
-            of_these.extend(rules::filter(rule, &given));
-            let change = set(rules::changes(rule, &given));
+            of_these.extend(compare_and_set::filter(rule, &given));
+            let change = set(compare_and_set::changes(rule, &given));
             marked += self.jobs.update_many("mark jobs as published", of_these, change).await?.matched_count;
         }
         Ok(marked)

@@ -15,7 +15,7 @@ use export_mongo::documents::set;
 use mongodb::options::{AggregateOptions, FindOptions};
 
 use crate::jobs::JobStore;
-use crate::jobs::rules::{BackOff, Given, changes, filter};
+use crate::jobs::compare_and_set::{BackOff, Given, changes, filter};
 use crate::results::{self, GivenOfResult};
 use crate::scheduling::dispatching::{PendingMessage, is_in_broker};
 

@@ -12,8 +12,8 @@ use export_engine::Meter;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::attempt::ResultWriter;
 use crate::disposition::JobError;
-use crate::supervision::ResultWriter;
 
 /// What the writer does with one job.
 #[derive(Debug)]

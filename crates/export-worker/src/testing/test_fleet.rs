@@ -16,10 +16,9 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{FakeWriter, MemoryJobs, MemorySlots, TestClock};
+use crate::attempt::{AttemptServices, Terms};
 use crate::run_slots::WorkerRunSlots;
 use crate::shutdown::Shutdown;
-use crate::supervision::AttemptServices;
-use crate::supervision::Terms;
 use crate::worker::Worker;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);

@@ -12,14 +12,13 @@
 use std::collections::BTreeSet;
 
 use export_core::access::AllowedVehicles;
-use export_core::job::{NewJob, Priority};
+use export_core::job::Priority;
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
 use export_source::{Catalog, StoreError};
 use export_webhooks::Webhooks;
 
 use crate::http::problem::Problem;
-use crate::jobs::admission::AdmissionPermit;
 use crate::state::ApiState;
 
 /// Maximum number of unknown vehicles of a request that get a suggestion.
@@ -28,44 +27,6 @@ const MAX_SUGGESTIONS: usize = 5;
 const NEIGHBOURS: u16 = 50;
 /// Largest edit distance (Levenshtein) at which a known name is suggested.
 const MAX_DISTANCE: usize = 2;
-
-/// A new job that passed the checks.
-#[derive(Debug)]
-pub(super) enum Checked {
-    /// The job may be written.
-    Admitted {
-        /// Its priority among its tenant's jobs.
-        priority: Priority,
-        /// The permission to write it.
-        permit: AdmissionPermit,
-    },
-    /// The job was refused, but its idempotency key is known: the repeated request gets the
-    /// existing job, whose vehicles may have disappeared since.
-    KeyKnown,
-}
-
-/// Checks a new job and admits it within the limits of queued jobs.
-///
-/// # Errors
-/// 422 for an invalid request, 429 if a limit of queued jobs is reached, 503 if MongoDB is
-/// unavailable.
-pub(super) async fn check_and_admit(state: &ApiState, new: &NewJob) -> Result<Checked, Problem> {
-    let admitted = async {
-        let priority = check(state, &new.allowed_vehicles, &new.request).await?;
-        let permit = state.admission.admit(&new.tenant).await?;
-        Ok(Checked::Admitted { priority, permit })
-    };
-    let problem = match admitted.await {
-        Ok(admitted) => return Ok(admitted),
-        Err(problem) => problem,
-    };
-    if let Some(idempotency) = &new.idempotency
-        && state.jobs.knows_key(&new.tenant, &idempotency.key).await?
-    {
-        return Ok(Checked::KeyKnown);
-    }
-    Err(problem)
-}
 
 /// Checks size and names of a request and returns its priority among its tenant's jobs.
 pub(super) async fn check(

@@ -1,4 +1,7 @@
 //! `POST /export`: creates a job.
+//!
+//! The request has passed the limits and the caller is authenticated ([`routes`](crate::routes)). The
+//! handler parses, checks and admits the request; [`accept`] writes the job and wakes the dispatcher.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +19,7 @@ use serde_json::Value;
 use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
-use super::checks::{self, Checked};
+use super::checks;
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
 use super::links::ResultLinks;
 use super::schema::ExportRequest as ExportRequestBody;
@@ -83,7 +86,7 @@ pub async fn create(
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),
     };
-    let permit = match checks::check_and_admit(&state, &new).await? {
+    let permit = match check_and_admit(&state, &new).await? {
         Checked::Admitted { priority, permit } => {
             new.priority = priority;
             Some(permit)
@@ -122,6 +125,44 @@ pub async fn create(
         applied.set_header(&mut response);
     }
     Ok(response)
+}
+
+/// A new job that passed the checks.
+#[derive(Debug)]
+enum Checked {
+    /// The job may be written.
+    Admitted {
+        /// Its priority among its tenant's jobs.
+        priority: Priority,
+        /// The permission to write it.
+        permit: AdmissionPermit,
+    },
+    /// The job was refused, but its idempotency key is known: the repeated request gets the
+    /// existing job, whose vehicles may have disappeared since.
+    KeyKnown,
+}
+
+/// Checks a new job and admits it within the limits of queued jobs.
+///
+/// # Errors
+/// 422 for an invalid request, 429 if a limit of queued jobs is reached, 503 if MongoDB is
+/// unavailable.
+async fn check_and_admit(state: &ApiState, new: &NewJob) -> Result<Checked, Problem> {
+    let admitted = async {
+        let priority = checks::check(state, &new.allowed_vehicles, &new.request).await?;
+        let permit = state.admission.admit(&new.tenant).await?;
+        Ok(Checked::Admitted { priority, permit })
+    };
+    let problem = match admitted.await {
+        Ok(admitted) => return Ok(admitted),
+        Err(problem) => problem,
+    };
+    if let Some(idempotency) = &new.idempotency
+        && state.jobs.knows_key(&new.tenant, &idempotency.key).await?
+    {
+        return Ok(Checked::KeyKnown);
+    }
+    Err(problem)
 }
 
 /// Writes the job, wakes the dispatcher and writes the audit entry. There is no `permit` if a job

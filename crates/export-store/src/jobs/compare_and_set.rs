@@ -1,13 +1,16 @@
-//! Rules as compare-and-sets: a filter that matches the job only if the rule's conditions hold, and
-//! changes that use the server's time.
+//! Changes jobs by the rules of [`export_core::rules`], each compiled to one compare-and-set: a filter
+//! that matches the job only if the rule's conditions hold, and changes that use the server's time.
 
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
+use export_core::JobId;
 use export_core::job::{Failure, Fence, Progress, RetryPolicy, WaitingFor};
-use export_core::rules::{Condition, Effect, Rule};
+use export_core::rules::{Condition, Effect, Rule, Transition};
+use export_mongo::StoreError;
 use export_mongo::clock::after_now;
 
+use crate::jobs::JobStore;
 use crate::jobs::document::{earlier_max_attempts, failure_document, progress_document, stats_document};
 use crate::results::FinishedResult;
 
@@ -38,6 +41,21 @@ impl<'a> Given<'a> {
     /// The fence of a claim.
     pub(crate) fn fence(fence: &'a Fence) -> Self {
         Self { epoch: fence.epoch, owner: &fence.owner, ..Self::default() }
+    }
+}
+
+impl JobStore {
+    /// Changes one job if the rule holds; returns the document afterwards.
+    pub(crate) async fn change(
+        &self,
+        job_id: JobId,
+        transition: Transition,
+        given: &Given<'_>,
+    ) -> Result<Option<Document>, StoreError> {
+        let rule = transition.rule();
+        let mut filter = filter(rule, given);
+        filter.insert("_id", job_id.to_string());
+        self.jobs.change_one("change a job", filter, changes(rule, given)).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rules of results as compare-and-sets, like those of jobs in [`crate::jobs::rules`].
+//! Rules of results as compare-and-sets, like those of jobs in [`crate::jobs::compare_and_set`].
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use export_core::rules::result::{ResultCondition, ResultEffect, ResultRule};
 use export_mongo::clock::{after_now, millis};
 
 use super::content;
-use crate::jobs::rules::passed;
+use crate::jobs::compare_and_set::passed;
 
 /// The values that a caller provides. A rule reads only the values that it mentions.
 #[derive(Clone, Copy, Debug, Default)]
