@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::parser::count;
+use crate::parser::{count, seconds};
 
 /// More than one machine serves; the bound only keeps a typing error from overflowing anything.
 const MAX: u64 = 1_000_000;
@@ -17,7 +17,14 @@ const AUTH_FAILURES_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).expect("not zero"
 pub struct LimitSettings {
     /// Longest time for the head of a request to arrive, and for a kept connection to wait for its
     /// next request
-    #[arg(skip = Duration::from_secs(10))]
+    #[arg(
+        id = "header_read_seconds",
+        long = "header-read-seconds",
+        env = "HEADER_READ_SECONDS",
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = seconds(1..=3_600)
+    )]
     pub header_read: Duration,
     /// Longest time for the body of a request to arrive
     #[arg(skip = Duration::from_secs(10))]

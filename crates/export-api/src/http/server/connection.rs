@@ -33,7 +33,7 @@ const MAX_SEND_BYTES: usize = 64 * 1024;
 /// Interval of HTTP/2 pings, and the timeout of their answers.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Idle timeout of an HTTP/2 connection. (On HTTP/1, [`LimitSettings::header_read`] applies.)
+/// Idle timeout of an HTTP/2 connection. (On HTTP/1, `HEADER_READ_SECONDS` applies.)
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Checks of a connection per timeout: with four, a connection is closed at most a quarter late.
 const CHECKS_PER_TIMEOUT: u32 = 4;
