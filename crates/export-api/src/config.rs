@@ -137,7 +137,7 @@ impl Cli {
             webhooks: WebhookSettings::resolve(&self.webhooks)?,
             mongo: self.mongo.resolve()?,
             rabbitmq_url: self.amqp.resolve()?,
-            topology: Topology::named(&self.amqp.name_prefix),
+            topology: Topology::named(&self.amqp.rabbitmq_name_prefix),
             s3: self.s3.clone(),
         })
     }
@@ -235,10 +235,10 @@ impl OidcSettings {
         Ok(Some(Self {
             issuer: issuer.to_owned(),
             audience: audience.to_owned(),
-            algorithm: args.algorithm.parse().map_err(|_| wrong)?,
-            jwks_url: args.jwks_url.clone(),
-            tenant_claim: args.tenant_claim.clone(),
-            vehicles_claim: args.vehicles_claim.clone(),
+            algorithm: args.oidc_algorithm.parse().map_err(|_| wrong)?,
+            jwks_url: args.oidc_jwks_url.clone(),
+            tenant_claim: args.oidc_tenant_claim.clone(),
+            vehicles_claim: args.oidc_vehicles_claim.clone(),
             times: KeySetTimes::default(),
         }))
     }

@@ -66,7 +66,8 @@ impl Provision {
         }
         let mongo = self.mongo.resolve()?;
         let rabbitmq_url = self.amqp.resolve()?;
-        let topology = Topology::named(&self.amqp.name_prefix).with_retry_rest(self.queues.retry_rest);
+        let topology =
+            Topology::named(&self.amqp.rabbitmq_name_prefix).with_retry_rest(self.queues.retry_rest);
         let s3 = self.s3;
         let retention_days = self.results.result_retention_days;
         let users = Users::find(&self.identities.resolve()?, &mongo.uri, &rabbitmq_url)?;

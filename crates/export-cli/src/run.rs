@@ -137,8 +137,8 @@ impl Run {
             origin,
             vehicle_database_prefix: source.vehicle_database_prefix,
             limits: ReadLimits {
-                max_reads: self.reading.max_reads,
-                max_bytes_per_second: self.reading.max_bytes_per_second,
+                max_reads: self.reading.source_max_reads,
+                max_bytes_per_second: self.reading.source_max_bytes_per_second,
                 read_from: self.reading.read_from()?,
             },
             request,

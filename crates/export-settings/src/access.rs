@@ -53,16 +53,16 @@ pub enum AuthMode {
 pub struct OidcArgs {
     /// Issuer (OIDC) whose tokens are accepted like keys (their claim `iss`), such as
     /// `https://login.example.com/realms/fleet`. It must be https, except on this machine
-    #[arg(long = "oidc-issuer", env = "OIDC_ISSUER", value_name = "URL", value_parser = issuer())]
-    pub issuer: Option<String>,
+    #[arg(long, env, value_name = "URL", value_parser = issuer())]
+    pub oidc_issuer: Option<String>,
     /// Audience that tokens must be made for (their claim `aud`), such as `vehicle-exports`. Needed
     /// with `OIDC_ISSUER`
-    #[arg(long = "oidc-audience", env = "OIDC_AUDIENCE", value_name = "NAME")]
-    pub audience: Option<String>,
+    #[arg(long, env, value_name = "NAME")]
+    pub oidc_audience: Option<String>,
     /// Signature algorithm of the tokens
     #[arg(
-        long = "oidc-algorithm",
-        env = "OIDC_ALGORITHM",
+        long,
+        env,
         value_name = "NAME",
         default_value = DEFAULT_ALGORITHM,
         value_parser = text(
@@ -70,42 +70,42 @@ pub struct OidcArgs {
             |name| ALGORITHMS.contains(&name),
         )
     )]
-    pub algorithm: String,
+    pub oidc_algorithm: String,
     /// URL of the issuer's keys, such as `https://login.example.com/realms/fleet/keys`. Without it,
     /// the URL that `<issuer>/.well-known/openid-configuration` names
-    #[arg(long = "oidc-jwks-url", env = "OIDC_JWKS_URL", value_name = "URL", value_parser = keys_url())]
-    pub jwks_url: Option<Url>,
+    #[arg(long, env, value_name = "URL", value_parser = keys_url())]
+    pub oidc_jwks_url: Option<Url>,
     /// Claim that holds the caller's tenant
     #[arg(
-        long = "oidc-tenant-claim",
-        env = "OIDC_TENANT_CLAIM",
+        long,
+        env,
         value_name = "NAME",
         default_value = DEFAULT_TENANT_CLAIM,
         value_parser = text("the name of a claim", |_| true)
     )]
-    pub tenant_claim: String,
+    pub oidc_tenant_claim: String,
     /// Claim that holds a list of patterns, the vehicles that the caller may see. A token without
     /// the claim may see all vehicles
     #[arg(
-        long = "oidc-vehicles-claim",
-        env = "OIDC_VEHICLES_CLAIM",
+        long,
+        env,
         value_name = "NAME",
         default_value = DEFAULT_VEHICLES_CLAIM,
         value_parser = text("the name of a claim", |_| true)
     )]
-    pub vehicles_claim: String,
+    pub oidc_vehicles_claim: String,
 }
 
 impl OidcArgs {
     /// The issuer and the audience; `None` where tokens are not accepted. Fails where only a part
     /// of the settings is given.
     pub fn issuer_and_audience(&self) -> Result<Option<(&str, &str)>, SettingError> {
-        let Some(issuer) = &self.issuer else {
-            let is_default = self.audience.is_none()
-                && self.jwks_url.is_none()
-                && self.algorithm == DEFAULT_ALGORITHM
-                && self.tenant_claim == DEFAULT_TENANT_CLAIM
-                && self.vehicles_claim == DEFAULT_VEHICLES_CLAIM;
+        let Some(issuer) = &self.oidc_issuer else {
+            let is_default = self.oidc_audience.is_none()
+                && self.oidc_jwks_url.is_none()
+                && self.oidc_algorithm == DEFAULT_ALGORITHM
+                && self.oidc_tenant_claim == DEFAULT_TENANT_CLAIM
+                && self.oidc_vehicles_claim == DEFAULT_VEHICLES_CLAIM;
             return if is_default {
                 Ok(None)
             } else {
@@ -114,7 +114,7 @@ impl OidcArgs {
         };
         let expected = "what the issuer writes into the claim aud of tokens for this service";
         let audience =
-            self.audience.as_deref().ok_or(SettingError::Missing { name: "OIDC_AUDIENCE", expected })?;
+            self.oidc_audience.as_deref().ok_or(SettingError::Missing { name: "OIDC_AUDIENCE", expected })?;
         Ok(Some((issuer, audience)))
     }
 }

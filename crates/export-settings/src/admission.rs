@@ -42,14 +42,8 @@ pub struct SizeSettings {
     )]
     pub max_range_days: u32,
     /// Most vehicles of an export; more are answered with 422
-    #[arg(
-        long = "max-vehicles-per-export",
-        env = "MAX_VEHICLES_PER_EXPORT",
-        value_name = "COUNT",
-        default_value = "1000",
-        value_parser = number::<u32>(1..=MAX)
-    )]
-    pub max_vehicles: u32,
+    #[arg(long, env, value_name = "COUNT", default_value = "1000", value_parser = number::<u32>(1..=MAX))]
+    pub max_vehicles_per_export: u32,
     /// Largest export, in vehicles times days, that is `interactive` and so runs before its
     /// tenant's larger ones (`bulk`)
     #[arg(long, env, value_name = "COUNT", default_value = "7", value_parser = number::<u32>(1..=MAX))]
@@ -70,7 +64,7 @@ impl AdmissionSettings {
 
 impl From<SizeSettings> for SizeLimits {
     fn from(settings: SizeSettings) -> Self {
-        let SizeSettings { max_range_days, max_vehicles, interactive_vehicle_days } = settings;
-        Self { max_range_days, max_vehicles, interactive_vehicle_days }
+        let SizeSettings { max_range_days, max_vehicles_per_export, interactive_vehicle_days } = settings;
+        Self { max_range_days, max_vehicles: max_vehicles_per_export, interactive_vehicle_days }
     }
 }

@@ -25,13 +25,13 @@ pub struct AmqpArgs {
     pub rabbitmq_url_file: Option<String>,
     /// Prefix of the names of exchanges and queues. API, workers and `exports provision` must agree
     #[arg(
-        long = "rabbitmq-name-prefix",
-        env = "RABBITMQ_NAME_PREFIX",
+        long,
+        env,
         value_name = "PREFIX",
         default_value = "exports",
         value_parser = text("at most 100 letters, digits, dots, hyphens and underscores", is_name_prefix)
     )]
-    pub name_prefix: String,
+    pub rabbitmq_name_prefix: String,
 }
 
 /// What `exports provision` needs to know of the queues.

@@ -17,15 +17,8 @@ const AUTH_FAILURES_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).expect("not zero"
 pub struct LimitSettings {
     /// Longest time for the head of a request to arrive, and for a kept connection to wait for its
     /// next request
-    #[arg(
-        id = "header_read_seconds",
-        long = "header-read-seconds",
-        env = "HEADER_READ_SECONDS",
-        value_name = "SECONDS",
-        default_value = "10",
-        value_parser = seconds(1..=3_600)
-    )]
-    pub header_read: Duration,
+    #[arg(long, env, value_name = "SECONDS", default_value = "10", value_parser = seconds(1..=3_600))]
+    pub header_read_seconds: Duration,
     /// Longest time for the body of a request to arrive
     #[arg(skip = Duration::from_secs(10))]
     pub body_read: Duration,

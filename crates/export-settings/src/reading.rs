@@ -19,42 +19,42 @@ pub struct ReadingSettings {
     /// Most reads of the vehicles' databases at a time, over all exports of a worker. The worker
     /// uses fewer while the databases answer slowly
     #[arg(
-        long = "source-max-reads",
+        long,
         alias = "source-max-cursors",
-        env = "SOURCE_MAX_READS",
+        env,
         value_name = "COUNT",
         default_value = "8",
         value_parser = number::<NonZeroUsize>(1..=10_000)
     )]
-    pub max_reads: NonZeroUsize,
+    pub source_max_reads: NonZeroUsize,
     /// Most bytes per second that a worker reads from the vehicles' databases, such as `20000000`.
     /// Without it, no limit
     #[arg(
-        long = "source-max-bytes-per-second",
-        env = "SOURCE_MAX_BYTES_PER_SECOND",
+        long,
+        env,
         value_name = "BYTES",
         value_parser = number_of::<NonZeroU64>("bytes", MIN_BYTES_PER_SECOND..=u64::MAX)
     )]
-    pub max_bytes_per_second: Option<NonZeroU64>,
+    pub source_max_bytes_per_second: Option<NonZeroU64>,
     /// Servers of a replica set that the vehicles are read from, whatever the connection string
     /// says. Servers other than the primary lag behind by up to two minutes, so exports of the
     /// newest hour may lack its end
     #[arg(
-        long = "source-read-preference",
-        env = "SOURCE_READ_PREFERENCE",
+        long,
+        env,
         value_name = "MODE",
         default_value = "primary",
         value_parser = text(READ_PREFERENCES, |mode| {
             ["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"].contains(&mode)
         })
     )]
-    pub read_preference: String,
+    pub source_read_preference: String,
 }
 
 impl ReadingSettings {
     /// The servers to read from, as the type that the MongoDB crate has for them.
     pub fn read_from<P: FromStr>(&self) -> Result<P, SettingError> {
         let wrong = SettingError::Wrong { name: "SOURCE_READ_PREFERENCE", expected: READ_PREFERENCES };
-        self.read_preference.parse().map_err(|_| wrong)
+        self.source_read_preference.parse().map_err(|_| wrong)
     }
 }

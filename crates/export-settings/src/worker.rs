@@ -48,42 +48,18 @@ pub struct WorkerSettings {
     #[arg(long, env, value_name = "NICE", default_value = "10", value_parser = number::<u8>(0..=MAX_NICE))]
     pub worker_nice: u8,
     /// Time without a heartbeat after which a worker loses its job, and another worker claims it
-    #[arg(
-        long = "lease-seconds",
-        env = "LEASE_SECONDS",
-        value_name = "SECONDS",
-        default_value = "30",
-        value_parser = seconds(1..=3_600)
-    )]
-    pub lease: Duration,
+    #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = seconds(1..=3_600))]
+    pub lease_seconds: Duration,
     // A day at most: the broker gives a delivery 25 hours.
     /// Longest time that one attempt may take; then the job is FAILED
-    #[arg(
-        long = "export-deadline-seconds",
-        env = "EXPORT_DEADLINE_SECONDS",
-        value_name = "SECONDS",
-        default_value = "21600",
-        value_parser = seconds(1..=86_400)
-    )]
-    pub deadline: Duration,
+    #[arg(long, env, value_name = "SECONDS", default_value = "21600", value_parser = seconds(1..=86_400))]
+    pub export_deadline_seconds: Duration,
     /// Time for running exports to finish after the stop signal; then they are handed over to other
     /// workers. In containers, more than 9 needs a longer `stop_grace_period`
-    #[arg(
-        long = "shutdown-grace-seconds",
-        env = "SHUTDOWN_GRACE_SECONDS",
-        value_name = "SECONDS",
-        default_value = "1",
-        value_parser = seconds(0..=3_600)
-    )]
-    pub grace: Duration,
+    #[arg(long, env, value_name = "SECONDS", default_value = "1", value_parser = seconds(0..=3_600))]
+    pub shutdown_grace_seconds: Duration,
     /// Time between two reads of the list of vehicles, by the one worker that keeps the catalog. A
     /// new vehicle is known after it
-    #[arg(
-        long = "catalog-refresh-seconds",
-        env = "CATALOG_REFRESH_SECONDS",
-        value_name = "SECONDS",
-        default_value = "20",
-        value_parser = seconds(1..=3_600)
-    )]
-    pub catalog_refresh: Duration,
+    #[arg(long, env, value_name = "SECONDS", default_value = "20", value_parser = seconds(1..=3_600))]
+    pub catalog_refresh_seconds: Duration,
 }

@@ -81,7 +81,7 @@ impl App {
             Catalog::new(mongo, database),
             vehicles,
             owner.clone(),
-            config.worker.catalog_refresh,
+            config.worker.catalog_refresh_seconds,
         );
         let worker = Worker::new(attempts, slots, owner);
         let consumer = ConsumerSettings {
@@ -90,7 +90,14 @@ impl App {
             concurrency: config.worker.worker_concurrency.get(),
             is_consuming: Arc::new(AtomicBool::new(false)),
         };
-        Ok(Self { services, worker, consumer, catalog, shutdown, grace: config.worker.grace })
+        Ok(Self {
+            services,
+            worker,
+            consumer,
+            catalog,
+            shutdown,
+            grace: config.worker.shutdown_grace_seconds,
+        })
     }
 
     /// Runs until `stop` is cancelled. Then running exports get the grace period to finish, and the

@@ -61,29 +61,20 @@ impl Audit {
         Self { log, links }
     }
 
-    /// Records that a job was created, by this request or an earlier one with the same idempotency
-    /// key.
-    pub async fn created(
-        &self,
-        tenant: &Tenant,
-        principal: &str,
-        job_id: JobId,
-        trail: &Trail,
-        outcome: &'static str,
-    ) {
-        self.write_or_log(entry(tenant, principal, AuditAction::ExportCreate, job_id, trail, outcome)).await;
-    }
-
-    /// Records that a job was cancelled, or that its cancellation was requested.
-    pub async fn cancelled(
+    /// Records that the caller created or cancelled a job; also if it existed, or if its cancellation
+    /// was only requested.
+    pub async fn record(
         &self,
         principal: &Principal,
+        action: AuditAction,
         job_id: JobId,
         trail: &Trail,
         outcome: &'static str,
     ) {
-        let (tenant, name) = (&principal.tenant, &principal.name);
-        self.write_or_log(entry(tenant, name, AuditAction::ExportCancel, job_id, trail, outcome)).await;
+        let entry = entry(principal, action, job_id, trail, outcome);
+        if let Err(error) = self.log.write(&entry).await {
+            error!(%entry, error = %causes(&error), "failed to write an audit entry");
+        }
     }
 
     /// Records that a download link is about to be given out, for the whole result or one object.
@@ -97,8 +88,7 @@ impl Audit {
         object: Option<&str>,
         trail: &Trail,
     ) -> Result<(), AuditError> {
-        let (tenant, name) = (&principal.tenant, &principal.name);
-        let mut entry = entry(tenant, name, AuditAction::ExportDownload, job_id, trail, "link given");
+        let mut entry = entry(principal, AuditAction::ExportDownload, job_id, trail, "link given");
         entry.object = object.map(str::to_owned);
         self.log.write(&entry).await
     }
@@ -114,27 +104,18 @@ impl Audit {
         job_id: JobId,
         trail: &Trail,
     ) -> Result<(), AuditError> {
-        let (tenant, name) = (&principal.tenant, &principal.name);
-        let key = (tenant.clone(), name.clone(), job_id);
+        let key = (principal.tenant.clone(), principal.name.clone(), job_id);
         if self.links.contains_key(&key) {
             return Ok(());
         }
-        self.log.write(&entry(tenant, name, AuditAction::ExportLink, job_id, trail, "links given")).await?;
+        self.log.write(&entry(principal, AuditAction::ExportLink, job_id, trail, "links given")).await?;
         self.links.insert(key, ());
         Ok(())
-    }
-
-    /// Writes the entry, or logs its content if that fails.
-    async fn write_or_log(&self, entry: AuditEntry) {
-        if let Err(error) = self.log.write(&entry).await {
-            error!(%entry, error = %causes(&error), "failed to write an audit entry");
-        }
     }
 }
 
 fn entry(
-    tenant: &Tenant,
-    principal: &str,
+    principal: &Principal,
     action: AuditAction,
     job_id: JobId,
     trail: &Trail,
@@ -142,8 +123,8 @@ fn entry(
 ) -> AuditEntry {
     AuditEntry {
         at: Utc::now(),
-        tenant: tenant.clone(),
-        principal: principal.to_owned(),
+        tenant: principal.tenant.clone(),
+        principal: principal.name.clone(),
         action,
         job_id: Some(job_id),
         object: None,

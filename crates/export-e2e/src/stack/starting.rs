@@ -193,7 +193,7 @@ impl Stack {
     async fn start_one_worker(&mut self) {
         let admin = local_listener().await;
         let config = WorkerConfig {
-            worker: WorkerSettings { catalog_refresh: CATALOG_REFRESH, ..defaults() },
+            worker: WorkerSettings { catalog_refresh_seconds: CATALOG_REFRESH, ..defaults() },
             budget: MemoryBudget::shared_by(
                 MemoryBudget::DEFAULT_MIB << 20,
                 NonZeroUsize::new(2).expect("not zero"),
@@ -247,7 +247,7 @@ pub fn wide_admission() -> AdmissionSettings {
         max_queued: MAX,
         size: SizeSettings {
             max_range_days: 3_652_059,
-            max_vehicles: MAX.get(),
+            max_vehicles_per_export: MAX.get(),
             interactive_vehicle_days: 7,
         },
     }

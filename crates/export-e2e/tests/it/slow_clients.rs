@@ -26,7 +26,7 @@ const CONNECTIONS: u32 = 8;
 
 async fn strict() -> Stack {
     let limits = LimitSettings {
-        header_read: LIMIT,
+        header_read_seconds: LIMIT,
         body_read: LIMIT,
         write_stall: LIMIT,
         max_connections: NonZeroU32::new(CONNECTIONS).expect("not zero"),

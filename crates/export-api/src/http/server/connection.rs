@@ -52,7 +52,7 @@ impl Connections {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_read)
+            .header_read_timeout(limits.header_read_seconds)
             .max_buf_size(MAX_HEAD_BYTES)
             .http2()
             .timer(TokioTimer::new())
@@ -78,7 +78,7 @@ impl Connections {
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(socket), service));
 
-        let shortest = self.limits.header_read.min(self.limits.write_stall).min(IDLE_TIMEOUT);
+        let shortest = self.limits.header_read_seconds.min(self.limits.write_stall).min(IDLE_TIMEOUT);
         let mut check = tokio::time::interval(shortest / CHECKS_PER_TIMEOUT);
         let mut is_stopping = false;
         // Set when an idle connection was asked to shut down.
@@ -99,7 +99,7 @@ impl Connections {
                     if close_at.is_some_and(|close_at| close_at <= Instant::now()) && !activity.has_request() {
                         return;
                     }
-                    let is_idle = activity.is_idle(self.limits.header_read, IDLE_TIMEOUT, self.limits.write_stall);
+                    let is_idle = activity.is_idle(self.limits.header_read_seconds, IDLE_TIMEOUT, self.limits.write_stall);
                     if is_idle && close_at.is_none() {
                         if activity.has_request() {
                             debug!("a client does not read its answers");

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use export_core::JobId;
 use export_core::access::{Principal, Scope};
 use export_core::job::Job;
-use export_store::Cancelled;
+use export_store::{AuditAction, Cancelled};
 use tracing::{Instrument, error, info};
 
 use super::job_view::{JobView, RETRY_AFTER_SECONDS};
@@ -76,6 +76,6 @@ async fn cancel_and_audit(
         Cancelled::Unknown => return Err(Problem::unknown_job()),
     };
     info!(job.id = %job_id, job.state = job.state.as_str(), "export cancelled");
-    state.audit.cancelled(&principal, job_id, &trail, outcome).await;
+    state.audit.record(&principal, AuditAction::ExportCancel, job_id, &trail, outcome).await;
     Ok(job)
 }

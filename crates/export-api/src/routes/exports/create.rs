@@ -14,7 +14,7 @@ use export_core::job::{Idempotency, Job, NewJob, Priority};
 use export_core::request::ExportRequest;
 use export_core::sharing::ShareKey;
 use export_core::trace::TraceParent;
-use export_store::Created;
+use export_store::{AuditAction, Created};
 use serde_json::Value;
 use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
@@ -174,7 +174,7 @@ async fn accept(
     permit: Option<AdmissionPermit>,
     trail: Trail,
 ) -> Result<Job, Problem> {
-    let (job_id, tenant, created_by) = (new.id, new.tenant.clone(), new.created_by.clone());
+    let (job_id, action) = (new.id, AuditAction::ExportCreate);
     let created = state.acceptor.create(new).await;
     let may_be_written = matches!(&created, Ok(Created::New(_)) | Err(NotAccepted { may_exist: true, .. }));
     if may_be_written && let Some(permit) = permit {
@@ -189,7 +189,7 @@ async fn accept(
                 return Err(Problem::idempotency_key_taken());
             }
             info!(job.id = %job.id, "the job of this idempotency key exists already");
-            state.audit.created(&tenant, &created_by, job.id, &trail, "accepted before").await;
+            state.audit.record(&caller, action, job.id, &trail, "accepted before").await;
             return Ok(job);
         }
         Ok(Created::KeyTaken) => return Err(Problem::idempotency_key_taken()),
@@ -200,7 +200,7 @@ async fn accept(
                 // long.
                 let audit = state.audit.clone();
                 let write_entry = async move {
-                    audit.created(&tenant, &created_by, job_id, &trail, "not known").await;
+                    audit.record(&caller, action, job_id, &trail, "not known").await;
                 };
                 tokio::spawn(write_entry.in_current_span());
             }
@@ -214,7 +214,7 @@ async fn accept(
     info!(job.id = %job_id, trace.id = trace_id, job.range = %job.request.range, "export accepted");
 
     state.dispatcher.wake_up();
-    state.audit.created(&tenant, &created_by, job_id, &trail, "accepted").await;
+    state.audit.record(&caller, action, job_id, &trail, "accepted").await;
     Ok(job)
 }
 
