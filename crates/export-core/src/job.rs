@@ -51,7 +51,7 @@ impl JobState {
         match self {
             Self::NotStarted => "has not started",
             Self::Started => "is running",
-            Self::Finished => "has a result",
+            Self::Finished => "is FINISHED",
             Self::Failed => "has FAILED",
             Self::Cancelled => "was CANCELLED",
             Self::Expired => "has EXPIRED; its files are deleted",

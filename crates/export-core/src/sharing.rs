@@ -42,7 +42,7 @@ struct Canonical<'a> {
     allowed_vehicles: Option<BTreeSet<&'a str>>,
 }
 
-/// The options as in a stored job, but by the names `time_format` instead of `timeFormat`.
+/// The options as in a stored job, but with names such as `time_format` instead of `timeFormat`.
 fn options<S: Serializer>(output: &OutputOptions, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(output.fields().map(|(option, value)| (option.flag.replace('-', "_"), value)))
 }

@@ -55,8 +55,8 @@ const MAX_UNSTORED_OBJECTS: usize = 32;
 /// use export_s3::{ResultBucket, ResultLocation, ResultSink, StoredResult};
 ///
 /// # async fn example(bucket: ResultBucket) -> Result<(), Box<dyn std::error::Error>> {
-/// let place = ResultLocation::Object("exports/acme/result.zip".to_owned());
-/// let mut sink = ResultSink::new(&bucket, place, 24 << 20, tokio::runtime::Handle::current());
+/// let location = ResultLocation::Object("exports/acme/result.zip".to_owned());
+/// let mut sink = ResultSink::new(&bucket, location, 24 << 20, tokio::runtime::Handle::current());
 /// // If this task is dropped, the guard stops the writer below.
 /// let guard = sink.stop_guard();
 /// let writing = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
@@ -75,7 +75,7 @@ const MAX_UNSTORED_OBJECTS: usize = 32;
 pub struct ResultSink {
     handle: Handle,
     shared: Arc<Shared>,
-    place: ResultLocation,
+    location: ResultLocation,
     sizes: PartSizes,
     object: Option<OpenObject>,
     /// The objects that have ended, stored or not, in order.
@@ -135,7 +135,7 @@ impl ResultSink {
     /// Its requests run as tasks on the runtime of `handle`.
     pub fn new(
         bucket: &ResultBucket,
-        place: ResultLocation,
+        location: ResultLocation,
         part_share_bytes: usize,
         handle: Handle,
     ) -> Self {
@@ -144,7 +144,7 @@ impl ResultSink {
         Self {
             handle,
             shared: Shared::new(bucket.clone(), PartBudget::new(part_share_bytes), request_count),
-            place,
+            location,
             sizes,
             object: None,
             ended: Vec::new(),
@@ -176,11 +176,11 @@ impl ResultSink {
             if let (false, Some(sha256)) = (self.shared.stop.is_cancelled(), self.sha256.take()) {
                 self.is_finished = true;
                 let bytes = self.ended.iter().map(|object| object.bytes).sum();
-                let objects = match self.place {
+                let objects = match self.location {
                     ResultLocation::Object(_) => Vec::new(),
                     ResultLocation::Prefix(_) => std::mem::take(&mut self.ended),
                 };
-                let uri = self.shared.bucket.uri(self.place.as_str());
+                let uri = self.shared.bucket.uri(self.location.as_str());
                 return Ok(StoredResult { uri, objects, bytes, sha256 });
             }
         }
@@ -201,7 +201,7 @@ impl ResultSink {
     fn begin_to_discard(&mut self) -> tokio::task::JoinHandle<()> {
         self.is_finished = true;
         self.shared.stop();
-        let keys = self.ended.iter().map(|object| self.place.key_of(&object.name)).collect();
+        let keys = self.ended.iter().map(|object| self.location.key_of(&object.name)).collect();
         let mut tasks = vec![std::mem::take(&mut self.storing)];
         if let Some(OpenObject { multipart: Some(multipart), .. }) = self.object.take() {
             let mut sending = multipart.sending;
@@ -314,7 +314,7 @@ async fn complete(shared: Arc<Shared>, multipart: Multipart) {
 
 impl Sink for ResultSink {
     fn begin(&mut self, name: &str) -> io::Result<()> {
-        let is_zip = matches!(self.place, ResultLocation::Object(_));
+        let is_zip = matches!(self.location, ResultLocation::Object(_));
         if self.object.is_some() {
             return Err(invalid("begin() before the end of another object"));
         }
@@ -324,7 +324,7 @@ impl Sink for ResultSink {
         let is_hashed = is_zip || name == MANIFEST_ENTRY;
         self.object = Some(OpenObject {
             name: name.to_owned(),
-            key: self.place.key_of(name),
+            key: self.location.key_of(name),
             bytes: 0,
             sha256: is_hashed.then(Sha256::new),
             part: None,

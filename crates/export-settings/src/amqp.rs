@@ -46,8 +46,7 @@ pub struct QueueSettings {
         env = "RETRY_REST_MS",
         value_name = "MILLISECONDS",
         default_value = "5000",
-        value_parser = milliseconds(1..=3_600_000),
-        hide = true
+        value_parser = milliseconds(1..=3_600_000)
     )]
     pub retry_rest: Duration,
 }

@@ -34,8 +34,7 @@ pub struct JobSettings {
         env = "REPUBLISH_AFTER_SECONDS",
         value_name = "SECONDS",
         default_value = "120",
-        value_parser = seconds(1..=86_400),
-        hide = true
+        value_parser = seconds(1..=86_400)
     )]
     pub queue_age: Duration,
     /// How long jobs of lost workers wait.

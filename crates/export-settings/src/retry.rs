@@ -17,10 +17,10 @@ fn wait() -> SettingParser<u64> {
 pub struct RetrySettings {
     /// Upper bound of the wait before a failed job's second attempt. The wait is random below the
     /// bound, which doubles with each attempt
-    #[arg(long, env, value_name = "MILLISECONDS", default_value = "2000", value_parser = wait(), hide = true)]
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "2000", value_parser = wait())]
     pub retry_first_wait_ms: u64,
     /// Upper bound of every wait between attempts
-    #[arg(long, env, value_name = "MILLISECONDS", default_value = "300000", value_parser = wait(), hide = true)]
+    #[arg(long, env, value_name = "MILLISECONDS", default_value = "300000", value_parser = wait())]
     pub retry_longest_wait_ms: u64,
 }
 

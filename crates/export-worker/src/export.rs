@@ -172,9 +172,9 @@ impl SinkFactory for ResultSinks {
         let (prefix, archive) = (self.results.key_prefix(), self.job.request.output.archive);
         // Requests of an earlier pass may still be under way, so each pass has its own keys.
         let nonce = Uuid::new_v4();
-        let place =
+        let location =
             ResultLocation::new(archive, prefix, &self.job.tenant, self.job.id, self.job.attempts, nonce);
-        let sink = ResultSink::new(&self.results, place, self.parts_bytes, self.handle.clone());
+        let sink = ResultSink::new(&self.results, location, self.parts_bytes, self.handle.clone());
         self.uploading.begin(sink.stop_guard());
         // The export may have been stopped between two passes, when there was no guard to drop.
         if self.stop.is_cancelled() {

@@ -106,10 +106,10 @@ impl Hub {
         let mut state = self.lock();
         state.left_at = Some(Instant::now());
         let Some(job_id) = job_id else {
-            state.for_any -= 1;
+            state.for_any = state.for_any.saturating_sub(1);
             return;
         };
-        state.subscriptions -= 1;
+        state.subscriptions = state.subscriptions.saturating_sub(1);
         if let Some(waiting) = state.by_job.get_mut(&job_id) {
             waiting.count -= 1;
             if waiting.count == 0 {

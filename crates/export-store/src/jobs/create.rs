@@ -278,6 +278,7 @@ struct Refused {
     /// The position of the update in the command.
     index: usize,
     code: i32,
+    #[serde(default)]
     errmsg: String,
 }
 

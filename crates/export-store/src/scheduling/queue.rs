@@ -55,6 +55,12 @@ pub struct Recent {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct Running {
+    share_key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Queued {
     #[serde(rename = "_id")]
     id: String,
@@ -125,12 +131,16 @@ impl JobStore {
 
     /// The share keys of the tenant's running jobs.
     async fn keys_of_running(&self, tenant: &Tenant) -> Result<BTreeSet<String>, StoreError> {
-        let filter = of_tenant(Some(tenant), JobState::Started);
-        let find = |jobs: Collection<Document>| async move {
-            jobs.distinct("shareKey", filter).max_time(QUESTION).await
-        };
-        let keys = self.jobs.run(LOOK, find).await?;
-        Ok(keys.iter().filter_map(|key| key.as_str().map(ToOwned::to_owned)).collect())
+        let mut filter = of_tenant(Some(tenant), JobState::Started);
+        filter.insert("shareKey", doc! { "$type": "string" });
+        let most = i64::try_from(LINE).unwrap_or(i64::MAX);
+        let stages = vec![
+            doc! { "$match": filter },
+            doc! { "$limit": most },
+            doc! { "$project": { "_id": 0, "shareKey": 1 } },
+        ];
+        let running: Vec<Running> = self.ask(LOOK, stages, Some(NEWEST_FIRST_BY_STATE)).await?;
+        Ok(running.into_iter().map(|job| job.share_key).collect())
     }
 
     /// The exports that recently started or finished, of this tenant or of all.
