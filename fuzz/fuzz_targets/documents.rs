@@ -17,10 +17,11 @@ use bson::{Bson, RawDocument};
 use bytes::Bytes;
 use chrono_tz::Tz;
 use export_core::output::{Archive, Compression, Fill, Format, OutputOptions, TimeFormat};
+use export_core::request::ExportRequest;
 use export_core::sink::Sink;
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_engine::{Engine, ExportTask, Limits, Meter, Plan, PlanRequest, SliceSize, StopFlag, VehiclePlan};
+use export_engine::{Engine, ExportTask, Limits, Meter, Plan, SliceSize, StopFlag, VehiclePlan};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 /// The exported range. Documents of other times reach the decoder only if they overlap it.
@@ -180,12 +181,16 @@ fn plan(output: OutputOptions) -> Plan {
     let vehicle =
         VehiclePlan { vehicle: "vehicle_001".parse().expect("a vehicle"), has_collection: vec![true, true] };
     Plan {
-        request: PlanRequest {
+        request: ExportRequest {
             start_date: String::new(),
             end_date: String::new(),
             timezone: Tz::Europe__Amsterdam,
             range: TimeRange::new(FROM_MS, TO_MS).expect("a range"),
             output,
+            vehicles: None,
+            parameters: None,
+            webhook_url: None,
+            fresh: false,
         },
         vehicles: vec![vehicle],
         parameters: ["soc", "odo"].map(|name| name.parse().expect("a parameter")).to_vec(),

@@ -62,8 +62,8 @@ impl Pages {
         Ok(Some(entries))
     }
 
-    /// Prints all pages: each entry as `row` makes it, or without `row` as a line of JSON. Returns the
-    /// table that the rows were added to.
+    /// Prints all pages: each entry as `row` makes it, or without `row` as a line of JSON. Returns
+    /// the table that the rows were added to.
     pub(crate) async fn print(
         mut self,
         client: &Client,

@@ -32,7 +32,8 @@ pub(crate) struct RequestArgs {
     output: OutputArgs,
 }
 
-/// The output options that are given, as fields of the request. Each option of [`OPTIONS`] is a flag.
+/// The output options that are given, as fields of the request. Each option of [`OPTIONS`] is a
+/// flag.
 #[derive(Clone, Debug, Default)]
 struct OutputArgs(Map<String, Value>);
 

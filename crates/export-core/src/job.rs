@@ -51,7 +51,7 @@ impl JobState {
         match self {
             Self::NotStarted => "has not started",
             Self::Started => "is running",
-            Self::Finished => "is FINISHED",
+            Self::Finished => "has FINISHED",
             Self::Failed => "has FAILED",
             Self::Cancelled => "was CANCELLED",
             Self::Expired => "has EXPIRED; its files are deleted",

@@ -59,7 +59,8 @@ pub fn put_object() -> Pattern {
 
 /// A worker finishes the result that it has written (request to MongoDB).
 pub fn finish_result() -> Pattern {
-    command("findAndModify", "madeAt")
+    // A result has figures from now on. The beginning of a result sets the same times, to null.
+    command("findAndModify", "madeAt").containing("sha256")
 }
 
 /// A worker commits a job with a finished result (request to MongoDB).

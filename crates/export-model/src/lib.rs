@@ -3,8 +3,8 @@
 //! The model has one job, two workers, two copies of the API, a client that may cancel, and a
 //! limited number of faults: crashes, frozen workers, lost and duplicated messages, lost answers.
 //! The job changes by the rules of [`export_core::rules`], which the job store compiles to
-//! compare-and-sets and [`applied`] applies in memory. The processes that apply the rules are in [`steps`]. Several jobs that share a
-//! result are a second model: [`results`].
+//! compare-and-sets and [`applied`] applies in memory. The processes that apply the rules are in
+//! [`steps`]. Several jobs that share a result are a second model: [`results`].
 //!
 //! The search never samples: bounds limit what can happen, but within the bounds every run is
 //! checked. The model has no job rules of its own.

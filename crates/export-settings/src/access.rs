@@ -11,8 +11,8 @@ const ISSUER: &str = "the https URL of an issuer such as https://login.example.c
 const DEFAULT_ALGORITHM: &str = "RS256";
 const DEFAULT_TENANT_CLAIM: &str = "tenant";
 const DEFAULT_VEHICLES_CLAIM: &str = "vehicles";
-/// Signature algorithms with a public key. Those with a shared secret are left out: a server that can
-/// check such a token can also make one.
+/// Signature algorithms with a public key. Those with a shared secret are left out: a server that
+/// can check such a token can also make one.
 const ALGORITHMS: [&str; 9] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
 

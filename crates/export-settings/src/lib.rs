@@ -1,15 +1,14 @@
 //! Every setting of the programs, declared once.
 //!
 //! **Declaration.** A setting is one field of a struct that derives [`clap::Args`]: the doc comment
-//! is its help, its name is that of the flag and of the environment variable, and the attributes say
-//! the default and, as `value_parser`, the type and the bounds (see [`parser`]). `long` and `env`
-//! give another name where the field has none of its group or its unit. `hide_env_values` marks a
-//! secret. A hidden `alias` is an old name that is still accepted, as a flag and as a variable. A
-//! setting without a default names an example in its help: "such as `…`".
+//! is its help, its name is that of the flag and of the environment variable, and the attributes
+//! say the default and, as `value_parser`, the type and the bounds (see [`parser`]). `long` and
+//! `env` give another name where the field's name lacks the prefix of its group or the unit.
+//! `hide_env_values` marks a secret. A hidden `alias` is an old name that is still accepted, as a flag and as a
+//! variable. A setting without a default names an example in its help: "such as `…`".
 //!
-//! **What only tests change** is no setting: a field with `skip` is a constant for the programs, and
-//! tests construct the struct with another value. A few fault tests run the programs themselves;
-//! what those need is hidden (`hide`) from help, `.env.example` and SETUP.md.
+//! **What only tests change** is no setting: a field with `skip` is a constant for the programs,
+//! and tests construct the struct with another value.
 //!
 //! **What follows from it.** Parsing ([`parse`]), `--help`, the errors, `.env.example` and the
 //! table in SETUP.md. The test `reference` writes the two files anew when `UPDATE_SETTINGS=1` is

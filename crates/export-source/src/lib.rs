@@ -1,4 +1,5 @@
-//! MongoDB as the source: the vehicles' databases, which other systems write and this project only reads.
+//! MongoDB as the source: the vehicles' databases, which other systems write and this project only
+//! reads.
 //!
 //! [`VehicleDatabases`] finds vehicles, [`MongoSource`] reads their hour documents for the engine,
 //! and [`Catalog`] keeps the list of vehicles for the API. Types of the driver do not leave this

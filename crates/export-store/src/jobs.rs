@@ -9,9 +9,9 @@
 //! - Sweeper: [`sweep`](crate::scheduling::sweep).
 //! - `exports provision`: [`schema`](crate::schema), [`migration`](crate::migration).
 //!
-//! [`compare_and_set`] makes each change of a stored job from a rule of [`export_core::rules`], with two exceptions:
-//! the relay removes events that it has moved to the [`outbox`](crate::outbox), and `exports
-//! provision` migrates jobs and shortens their lifetimes.
+//! [`compare_and_set`] makes each change of a stored job from a rule of [`export_core::rules`],
+//! with two exceptions: the relay removes events that it has moved to the
+//! [`outbox`](crate::outbox), and `exports provision` migrates jobs and shortens their lifetimes.
 
 pub(crate) mod claims;
 pub(crate) mod compare_and_set;

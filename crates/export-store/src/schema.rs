@@ -1,5 +1,5 @@
-//! The indexes of the collections, and the validators with which the database rejects invalid jobs and
-//! results.
+//! The indexes of the collections, and the validators with which the database rejects invalid jobs
+//! and results.
 //!
 //! The validators repeat the guarantees of the rules in the database: whatever writes to `jobs`, a
 //! finished job has exactly one address, and only a running job has an owner and a lease.
@@ -108,8 +108,8 @@ fn job_indexes() -> Vec<IndexModel> {
         index(NEWEST_FIRST, doc! { "tenant": 1, "_id": -1 }),
         index(NEWEST_FIRST_BY_STATE, doc! { "tenant": 1, "state": 1, "_id": -1 }),
         unique_index("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, has_key),
-        // With it estimates find a tenant's last finished exports. It contains only finished jobs, so
-        // that accepting and running a job does not write to it.
+        // With it estimates find a tenant's last finished exports. It contains only finished jobs,
+        // so that accepting and running a job does not write to it.
         partial_index(
             "lastFinishedOfTenant",
             doc! { "tenant": 1, "finishedAt": -1 },
@@ -203,9 +203,9 @@ fn validator() -> Document {
     }
 }
 
-/// The validator of every result. Whatever writes to `results`: a finished result has exactly one address, only a
-/// result that is being written has an owner, and only a finished result that may be shared is
-/// current.
+/// The validator of every result. Whatever writes to `results`: a finished result has exactly one
+/// address, only a result that is being written has an owner, and only a finished result that may
+/// be shared is current.
 fn result_validator() -> Document {
     let schema = doc! {
         "bsonType": "object",

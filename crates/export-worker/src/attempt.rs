@@ -1,7 +1,7 @@
 //! One attempt: from the claim of a job to the answer to its delivery.
 //!
-//! The recipe: begin the result → write it, beside the heartbeat → finish it → commit the job → ack.
-//! Each way out of the recipe chooses the answer to the delivery.
+//! The recipe: begin the result → write it, beside the heartbeat → finish it → commit the job →
+//! ack. Each way out of the recipe chooses the answer to the delivery.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +32,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Mean time that a job waits for the result of the same export before it may be claimed again. The
 /// dispatcher publishes it no earlier, and not while another job of the tenant writes the result.
 const SAME_EXPORT_WAIT: Duration = Duration::from_secs(1);
-/// Time for a stopped export to discard its uploads. Afterwards the bucket's lifecycle removes them.
+/// Time for a stopped export to discard its uploads. Afterwards the bucket's lifecycle removes
+/// them.
 pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Durations and limits of a worker's claims.
@@ -68,7 +69,8 @@ pub trait ResultWriter: fmt::Debug + Send + Sync {
 /// What the attempts of a worker use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AttemptServices {
-    /// The job store: [`JobStore`](export_store::JobStore) in a service; the methods have the same names.
+    /// The job store: [`JobStore`](export_store::JobStore) in a service; the methods have the same
+    /// names.
     pub jobs: Arc<dyn JobOperations>,
     /// Writes results.
     pub writer: Arc<dyn ResultWriter>,

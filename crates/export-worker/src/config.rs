@@ -118,8 +118,8 @@ impl Cli {
         self.health.admin_addr
     }
 
-    /// Niceness of the worker's threads. Needed before any thread is started, because threads inherit
-    /// it.
+    /// Niceness of the worker's threads. Needed before any thread is started, because threads
+    /// inherit it.
     pub fn niceness(&self) -> Niceness {
         Niceness::new(self.worker.worker_nice)
     }

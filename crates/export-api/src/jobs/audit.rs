@@ -61,8 +61,8 @@ impl Audit {
         Self { log, links }
     }
 
-    /// Records that the caller created or cancelled a job; also if it existed, or if its cancellation
-    /// was only requested.
+    /// Records that the caller created or cancelled a job; also if it existed, or if its
+    /// cancellation was only requested.
     pub async fn record(
         &self,
         principal: &Principal,

@@ -88,7 +88,8 @@ mod tests {
         }
     }
 
-    /// The clock is paused, so that it reaches the end of a wait only when no task can run any more.
+    /// The clock is paused, so that it reaches the end of a wait only when no task can run any
+    /// more.
     #[tokio::test(start_paused = true)]
     async fn a_task_that_returns_is_a_failure_until_the_signal() {
         let (mut tasks, stop) = (Supervised::default(), CancellationToken::new());

@@ -42,8 +42,8 @@ impl<'s> Package<'s> {
         }
     }
 
-    /// Adds a file with the bytes that `write` writes and returns the totals of. For a zip they must
-    /// be a deflate stream.
+    /// Adds a file with the bytes that `write` writes and returns the totals of. For a zip they
+    /// must be a deflate stream.
     pub(crate) fn file<T, E: From<io::Error>>(
         &mut self,
         name: &str,

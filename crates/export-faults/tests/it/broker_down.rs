@@ -1,4 +1,5 @@
-//! No broker, or an unresponsive one: requests are nevertheless accepted, and their jobs published later.
+//! No broker, or an unresponsive one: requests are nevertheless accepted, and their jobs published
+//! later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Rules of results applied to a [`ResultRecord`] in memory; `None` is a result that does not exist.
+//! Rules of results applied to a [`ResultRecord`] in memory; `None` is a result that does not
+//! exist.
 
 use export_core::result::ResultState;
 use export_core::rules::result::{ResultCondition as C, ResultEffect as E, ResultRule};

@@ -21,7 +21,8 @@ use super::pressure::Pressure;
 
 /// Multiple of the baseline above which the limit is lowered.
 const DECREASE_ABOVE: f64 = 2.2;
-/// Multiple of the baseline above which the limit is lowered while the server reports that reads of other clients are slower, too.
+/// Multiple of the baseline above which the limit is lowered while the server reports that reads of
+/// other clients are slower, too.
 const DECREASE_ABOVE_UNDER_PRESSURE: f64 = 1.7;
 /// Multiple of the baseline below which the limit may be raised. Between the two it stays.
 const INCREASE_BELOW: f64 = 1.6;

@@ -129,8 +129,8 @@ impl JobStore {
         if is_ours {
             return Ok(Held::Done);
         }
-        // If the caller holds the job and no cancel was requested, only the result's end is left as the
-        // reason.
+        // If the caller holds the job and no cancel was requested, only the result's end is left as
+        // the reason.
         let is_expired = is_held(&job, fence) && !is_cancel_requested(&job);
         Ok(if is_expired { Held::ResultExpired } else { why_not_changed(&job, fence) })
     }

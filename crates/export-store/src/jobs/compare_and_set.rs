@@ -1,5 +1,6 @@
-//! Changes jobs by the rules of [`export_core::rules`], each compiled to one compare-and-set: a filter
-//! that matches the job only if the rule's conditions hold, and changes that use the server's time.
+//! Changes jobs by the rules of [`export_core::rules`], each compiled to one compare-and-set: a
+//! filter that matches the job only if the rule's conditions hold, and changes that use the
+//! server's time.
 
 use std::time::Duration;
 

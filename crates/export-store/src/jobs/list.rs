@@ -58,8 +58,8 @@ impl JobStore {
     /// all others. Therefore a page may have fewer jobs than `limit` although there are more.
     pub async fn list(&self, wanted: &JobsWanted) -> Result<JobPage, StoreError> {
         let limit = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX);
-        // The index that has the jobs in the order of the list. Without the hint the server may scan
-        // the jobs of all tenants by `_id`.
+        // The index that has the jobs in the order of the list. Without the hint the server may
+        // scan the jobs of all tenants by `_id`.
         let index = if wanted.states.is_empty() { NEWEST_FIRST } else { NEWEST_FIRST_BY_STATE };
         let options = AggregateOptions::builder().hint(Hint::Name(index.to_owned())).build();
         let mut found = self.jobs.aggregate("list jobs", stages(wanted), options).await?;

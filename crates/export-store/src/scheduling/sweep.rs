@@ -1,5 +1,5 @@
-//! The sweeper: sends lost messages again, recovers jobs of dead workers, expires results, and removes
-//! results without a worker.
+//! The sweeper: sends lost messages again, recovers jobs of dead workers, expires results, and
+//! removes results without a worker.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Generated ranges: time zones have their oddities at certain times, and filled ranges must not have
-//! too many rows.
+//! Generated ranges: time zones have their oddities at certain times, and filled ranges must not
+//! have too many rows.
 
 use proptest::prelude::*;
 

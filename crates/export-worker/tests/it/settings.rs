@@ -1,4 +1,5 @@
-//! Every setting of `exports-worker`: missing, invalid, read from a file, renamed, listed by `--help`.
+//! Every setting of `exports-worker`: missing, invalid, read from a file, renamed, listed by
+//! `--help`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

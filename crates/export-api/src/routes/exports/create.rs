@@ -1,7 +1,8 @@
 //! `POST /export`: creates a job.
 //!
-//! The request has passed the limits and the caller is authenticated ([`routes`](crate::routes)). The
-//! handler parses, checks and admits the request; [`accept`] writes the job and wakes the dispatcher.
+//! The request has passed the limits and the caller is authenticated ([`routes`](crate::routes)).
+//! The handler parses, checks and admits the request; [`accept`] writes the job and wakes the
+//! dispatcher.
 
 use axum::Json;
 use axum::extract::State;

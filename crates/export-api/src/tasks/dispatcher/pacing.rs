@@ -12,7 +12,8 @@ use super::{Dispatcher, Outcome};
 
 /// Minimum time between the starts of two rounds: at most 50 rounds per second.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(20);
-/// Minimum time between the starts of two rounds while the broker has as many jobs as are running, so that no worker waits.
+/// Minimum time between the starts of two rounds while the broker has as many jobs as are running,
+/// so that no worker waits.
 const MIN_ROUND_INTERVAL_WHILE_STOCKED: Duration = Duration::from_millis(100);
 /// Mean time between rounds without a wake-up, while there are unpublished jobs. Each wait is
 /// randomly between 0.5 and 1.5 times as long, so that copies do not run in step.

@@ -36,8 +36,8 @@ pub(crate) const TABLE_END: &str = "<!-- The end of the table of settings -->";
 const SERVICES: &[&str] = &["API", "worker", "provision"];
 
 /// The structs that declare settings, in the order of `.env.example`, with the programs that use
-/// them. `exports` stands for all commands of the command line, `client` for the commands that call the
-/// API.
+/// them. `exports` stands for all commands of the command line, `client` for the commands that call
+/// the API.
 const GROUPS: [Group; 20] = [
     group::<HttpSettings>(&["API"]),
     group::<HealthSettings>(&["API", "worker"]),
