@@ -1,7 +1,7 @@
 //! Authentication: every request to `/export` and `/vehicles` has a [`Caller`] before its handler
 //! runs.
 //!
-//! A caller sends `Authorization: Bearer` with a key ([`keys`]) or, if an issuer is configured,
+//! A caller sends `Authorization: Bearer` with a key ([`KeyCheck`]) or, if an issuer is configured,
 //! with a token of the issuer ([`tokens`]). The prefix of the credentials tells which of the two it
 //! is. All invalid credentials get the same 401, so that the answer does not say what is wrong with
 //! them.
