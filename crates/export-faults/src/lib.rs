@@ -25,7 +25,7 @@ pub use exports::Fleet;
 pub use half_request::HalfRequest;
 pub use job_document::{attempts_of, epoch_of, error_of, key_of, state_of};
 pub use links::Links;
-pub use service::{Api, Service, Start, Worker};
+pub use service::{Api, SHORT_LEASE, Service, Start, Worker};
 
 /// Prints a measured figure; `.config/nextest.toml` lists the tests whose output is shown.
 pub fn measured(figure: &str) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use export_testkit::http::{Answer, send};
 use export_testkit::program::{Ended, Program, Running};
@@ -23,9 +24,11 @@ const LIMITS: [&str; 6] = [
     "MAX_QUEUED",
 ];
 
-/// Settings of [`Deployment::hasty`]. The lease is as short as a busy machine allows.
-const HASTY: [(&str, &str); 3] =
-    [("LEASE_SECONDS", "3"), ("RETRY_FIRST_WAIT_MS", "100"), ("RETRY_LONGEST_WAIT_MS", "500")];
+/// The lease of [`Deployment::hasty`]. A process of a busy machine can be without a processor for
+/// seconds, and must not lose its job by that.
+pub const SHORT_LEASE: Duration = Duration::from_secs(8);
+/// The other settings of [`Deployment::hasty`].
+const HASTY: [(&str, &str); 2] = [("RETRY_FIRST_WAIT_MS", "100"), ("RETRY_LONGEST_WAIT_MS", "500")];
 
 /// A process with its links. Dropping it kills it; after a panic its output is printed.
 pub struct Service {
@@ -73,7 +76,8 @@ impl Deployment {
     /// Configures a process with a short lease and short retry delays, for tests that wait for
     /// them.
     pub fn hasty(&self) -> Start<'_> {
-        HASTY.iter().fold(Start::new(self), |start, (name, value)| start.with(name, value))
+        let start = Start::new(self).with("LEASE_SECONDS", &SHORT_LEASE.as_secs().to_string());
+        HASTY.iter().fold(start, |start, (name, value)| start.with(name, value))
     }
 
     /// Configures a process with these links.

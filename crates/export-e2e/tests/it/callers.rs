@@ -1,6 +1,6 @@
 //! Callers with keys, for tests of permissions.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use export_api::config::{AccessSettings, KnownCallers};
 use export_core::access::{AllowedVehicles, Scope};
@@ -15,6 +15,19 @@ pub(crate) async fn api_with_keys(key_memory: Duration) -> Stack {
     let stack = Stack::start_api_for(TestSpace::create().await, AccessSettings::Known(callers)).await;
     stack.provision().await;
     stack
+}
+
+/// The first answer with a queue position, or the first 304. A busy service answers without a
+/// position after half a second. Panics after a bounded wait.
+pub(crate) async fn with_position(ask: impl AsyncFn() -> Answer) -> Answer {
+    let asked_at = Instant::now();
+    loop {
+        let answer = ask().await;
+        if answer.status == 304 || answer.json()["queue"].is_object() {
+            return answer;
+        }
+        assert!(asked_at.elapsed() < Duration::from_secs(20), "no position: {}", answer.json());
+    }
 }
 
 /// A caller with a key.

@@ -13,7 +13,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::callers::Caller;
+use crate::callers::{Caller, with_position};
 use crate::receiver::{Receiver, settings};
 
 /// The longest that a job may end after the job whose result it shares: a second or two on an idle
@@ -249,7 +249,9 @@ async fn jobs_that_wait_for_the_same_result_have_one_place() {
     }
     let mut positions = Vec::new();
     for id in &ids {
-        positions.push(stack.get(&format!("/export/{id}")).await.json()["queue"]["position"].as_u64());
+        let path = format!("/export/{id}");
+        let job = with_position(async || stack.get(&path).await).await.json();
+        positions.push(job["queue"]["position"].as_u64());
     }
     assert_eq!(positions, [Some(1), Some(2), Some(2), Some(2)]);
     // A worker writes it, so it will be finished soon.

@@ -12,9 +12,9 @@ use futures_util::TryStreamExt;
 
 /// Jobs that compete for one slot.
 const JOBS: usize = 8;
-/// A lost worker's slot has another holder within this time after its lease of three seconds: a
-/// poll of the slots, and a margin for a busy machine.
-const TAKEN_AGAIN: Duration = Duration::from_secs(10);
+/// A lost worker's slot has another holder within this time: a short lease, a poll of the slots,
+/// and a margin for a busy machine.
+const TAKEN_AGAIN: Duration = Duration::from_secs(25);
 /// Work without a slot is done within this time: far less than the minute for which a delivery is
 /// held, with a margin for a busy machine.
 const WITHOUT_A_PLACE: Duration = Duration::from_secs(20);

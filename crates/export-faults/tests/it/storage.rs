@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use export_faults::patterns::{abort_upload, complete_upload, create_upload, put_object, upload_part};
-use export_faults::{Deployment, Fleet, attempts_of, epoch_of, error_of, key_of};
+use export_faults::{Deployment, Fleet, SHORT_LEASE, attempts_of, epoch_of, error_of, key_of};
 use export_testkit::proxy::{Direction, Fault, HttpAnswer, Pattern, Rule};
 
 /// Attempts of one request, the first included.
 const TRIES: usize = 3;
-/// Bytes per second to S3: an upload of 6 MiB then takes several leases.
-const SLOW: u64 = 800_000;
+/// Bytes per second to S3: an upload of 6 MiB then takes more than two short leases.
+const SLOW: u64 = 300_000;
 
 /// Faults of requests, each `times` times; the job must have been attempted `attempts` times at the
 /// end.
@@ -150,7 +150,7 @@ async fn the_reply_to_complete_is_lost_and_the_upload_forgotten() {
     deployment.end().await;
 }
 
-/// Slower than several leases: the job stays with its worker.
+/// Slower than two leases: the job stays with its worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn s3_is_slow() {
     let deployment = Deployment::start().await;
@@ -163,7 +163,7 @@ async fn s3_is_slow() {
     assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 1), "{job:#}");
     let millis = |name| job.get_datetime(name).expect("a time").timestamp_millis();
     let took = Duration::from_millis((millis("finishedAt") - millis("startedAt")).unsigned_abs());
-    assert!(took > Duration::from_secs(4), "not slow: {took:?}");
+    assert!(took > 2 * SHORT_LEASE, "not slow: {took:?}");
     assert_eq!(deployment.space.object_keys().await, [key_of(&job)]);
     drop((api, worker));
     deployment.end().await;
