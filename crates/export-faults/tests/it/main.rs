@@ -13,6 +13,7 @@ mod killed;
 mod many_workers;
 mod memory;
 mod messages;
+mod patterns;
 mod places;
 mod queues;
 mod restarts;
