@@ -24,11 +24,11 @@ async fn main() {
 /// Runs the command and returns the exit code.
 async fn run() -> anyhow::Result<i32> {
     // These two are handled before the settings are parsed: they work without the others.
-    let is_given = |command: &str| std::env::args_os().any(|argument| argument == command);
-    if is_given("openapi") {
+    let first = std::env::args_os().nth(1).unwrap_or_default();
+    if first == "openapi" {
         return print_openapi().map(|()| 0);
     }
-    if is_given("healthcheck") {
+    if first == "healthcheck" {
         return Ok(healthcheck(export_settings::parse::<HealthCli>().health.admin_addr).await);
     }
     let cli = export_settings::parse::<Cli>();

@@ -57,11 +57,11 @@ impl Heartbeat<'_> {
         loop {
             sleep(self.lease / BEATS_PER_LEASE).await;
             let progress = progress(self.meter, claimed_at.elapsed());
+            // After a pause of the process it may be too late to ask.
+            let Some(left) = job_lease.left() else { return JobError::abandon() };
             if movement.is_stalled(&progress) {
                 return JobError::retry("stalled", "the export made no progress for seven minutes");
             }
-            // After a pause of the process it may be too late to ask.
-            let Some(left) = job_lease.left() else { return JobError::abandon() };
             let limit = left.min((self.lease / TRIES_PER_LEASE).max(MIN_TIMEOUT));
             let asked_at = Instant::now();
             let beat = self.jobs.heartbeat(fence, self.lease, &progress);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 fn main() {
     // Handled before the settings are parsed, because it works without the others.
-    if std::env::args_os().any(|argument| argument == "healthcheck") {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "healthcheck") {
         let cli = export_settings::parse::<HealthCli>();
         exit_after(async { Ok(healthcheck(cli.health.admin_addr).await) });
     }
