@@ -1,6 +1,6 @@
 //! `cargo xtask layers`: checks the dependency rules against the sources.
 //!
-//! Five rules: the crates depend on each other in one direction ([`crates`]); the files of a crate
+//! Four rules: the crates depend on each other in one direction ([`crates`]); the files of a crate
 //! import each other without a circle ([`circles`]); every declared dependency is used
 //! ([`unused`]); files and functions stay short ([`lengths`]). The tables to edit are [`rules`] and
 //! [`known_circles`].

@@ -68,23 +68,23 @@ pub struct IdentityArgs {
 #[derive(Clone, Debug)]
 pub struct IdentitySettings {
     /// Of MongoDB: the API's and the worker's for the jobs, and the worker's for the vehicles.
-    pub mongodb: [Identity; 3],
+    pub mongodb: [ServiceUri; 3],
     /// Of RabbitMQ: the API's and the worker's.
-    pub rabbitmq: [Identity; 2],
+    pub rabbitmq: [ServiceUri; 2],
     /// The management API that creates RabbitMQ's users; given whenever one of them is.
     pub rabbitmq_management_url: Option<SecretString>,
 }
 
 /// A connection string that names a service's user.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct ServiceUri {
     /// The setting that it is from.
     pub setting: &'static str,
     /// The connection string, if it is given.
     pub uri: Option<SecretString>,
 }
 
-impl Identity {
+impl ServiceUri {
     fn read(
         setting: &'static str,
         value: Option<&SecretString>,
@@ -105,16 +105,16 @@ impl IdentityArgs {
         let source = self.worker_source_mongodb_uri.as_ref();
         let source_file = self.worker_source_mongodb_uri_file.as_ref();
         let mongodb = [
-            Identity::read("API_MONGODB_URI", api, api_file, connection_string)?,
-            Identity::read("WORKER_MONGODB_URI", worker, worker_file, connection_string)?,
-            Identity::read("WORKER_SOURCE_MONGODB_URI", source, source_file, connection_string)?,
+            ServiceUri::read("API_MONGODB_URI", api, api_file, connection_string)?,
+            ServiceUri::read("WORKER_MONGODB_URI", worker, worker_file, connection_string)?,
+            ServiceUri::read("WORKER_SOURCE_MONGODB_URI", source, source_file, connection_string)?,
         ];
         let (api, api_file) = (self.api_rabbitmq_url.as_ref(), self.api_rabbitmq_url_file.as_ref());
         let (worker, worker_file) =
             (self.worker_rabbitmq_url.as_ref(), self.worker_rabbitmq_url_file.as_ref());
         let rabbitmq = [
-            Identity::read("API_RABBITMQ_URL", api, api_file, broker_url)?,
-            Identity::read("WORKER_RABBITMQ_URL", worker, worker_file, broker_url)?,
+            ServiceUri::read("API_RABBITMQ_URL", api, api_file, broker_url)?,
+            ServiceUri::read("WORKER_RABBITMQ_URL", worker, worker_file, broker_url)?,
         ];
         let rabbitmq_management_url = self.management_url()?;
         let has_user = rabbitmq.iter().any(|identity| identity.uri.is_some());

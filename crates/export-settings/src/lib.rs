@@ -4,8 +4,8 @@
 //! is its help, its name is that of the flag and of the environment variable, and the attributes
 //! say the default and, as `value_parser`, the type and the bounds (see [`parser`]). `long` and
 //! `env` give another name where the field's name lacks the prefix of its group or the unit.
-//! `hide_env_values` marks a secret. A hidden `alias` is an old name that is still accepted, as a flag and as a
-//! variable. A setting without a default names an example in its help: "such as `…`".
+//! `hide_env_values` marks a secret. A hidden `alias` is an old name that is still accepted, as a
+//! flag and as a variable. A setting without a default names an example in its help: "such as `…`".
 //!
 //! **What only tests change** is no setting: a field with `skip` is a constant for the programs,
 //! and tests construct the struct with another value.

@@ -61,8 +61,7 @@ fn worker_peak_bytes(field: &Field<'_>) -> Option<u64> {
 
 fn post(field: &Field<'_>) -> anyhow::Result<String> {
     let url = format!("{}/export", field.stack.api_url());
-    // Each run reads the source. Uses the former name of `fresh`, which the compared programs know
-    // as well.
+    // Each run reads the source.
     let body = json!({ "startDate": field.data.start_date, "endDate": field.data.end_date, "fresh": true });
     let (_, job) = http::post(&url, &body)?;
     let id = job["_id"].as_str().context("the answer has no _id")?;

@@ -19,7 +19,6 @@ pub(super) const CRATES: &[Rule] = &[
     rule("core", &[]),
     rule("settings", &["core"]),
     rule("fleet", &[]),
-    rule("page", &[]),
     rule("engine", &["core"]),
     // What `store` and `source` share: the client, its errors, leases.
     rule("mongo", &[]),
@@ -29,7 +28,7 @@ pub(super) const CRATES: &[Rule] = &[
     rule("s3", &["core", "settings"]),
     rule("webhooks", &["core", "settings"]),
     rule("observability", &["core", "settings"]),
-    rule("api", &["core", "settings", "store", "source", "amqp", "s3", "webhooks", "observability", "page"]),
+    rule("api", &["core", "settings", "store", "source", "amqp", "s3", "webhooks", "observability"]),
     rule("worker", &["core", "settings", "engine", "store", "source", "amqp", "s3", "observability"]),
     rule(
         "cli",

@@ -1,7 +1,7 @@
 //! The users to create: those named in the connection strings of the services.
 
 use export_amqp::{BrokerUser, Management};
-use export_settings::identities::{Identity, IdentitySettings};
+use export_settings::identities::{IdentitySettings, ServiceUri};
 use export_settings::{SecretString, SettingError};
 use export_store::MongoUser;
 
@@ -62,15 +62,16 @@ impl Users {
 /// The user in each service's connection string. Fails if a connection string names none.
 fn find_users<I, U, const COUNT: usize>(
     services: [(&'static str, I); COUNT],
-    settings: &[Identity; COUNT],
+    settings: &[ServiceUri; COUNT],
     find: fn(&SecretString) -> Option<U>,
     expected: &'static str,
 ) -> Result<Vec<ServiceUser<I, U>>, SettingError> {
-    let users = services.into_iter().zip(settings).map(|((service, identity), Identity { setting, uri })| {
-        let wrong = SettingError::Wrong { name: setting, expected };
-        let user = uri.as_ref().map(|uri| find(uri).ok_or(wrong)).transpose()?;
-        Ok(ServiceUser { service, identity, user, setting })
-    });
+    let users =
+        services.into_iter().zip(settings).map(|((service, identity), ServiceUri { setting, uri })| {
+            let wrong = SettingError::Wrong { name: setting, expected };
+            let user = uri.as_ref().map(|uri| find(uri).ok_or(wrong)).transpose()?;
+            Ok(ServiceUser { service, identity, user, setting })
+        });
     users.collect()
 }
 

@@ -28,8 +28,8 @@ impl JobStore {
         found.map(|found| found.is_some())
     }
 
-    /// The outcomes of the tenant's last finished exports, latest first. Jobs of earlier versions,
-    /// without a count of documents, are skipped.
+    /// The outcomes of the tenant's last finished exports, latest first. Jobs of other versions are
+    /// skipped if they have no count of documents, or options that this version does not know.
     pub async fn outcomes(&self, tenant: &Tenant) -> Result<Vec<Outcome>, StoreError> {
         let mut projection = doc! { "_id": 0, "stats": 1, "progress": 1 };
         projection.extend(OPTIONS.iter().map(|option| (option.name.to_owned(), 1.into())));
