@@ -18,9 +18,6 @@ use crate::connection::CALL_TIMEOUT;
 use crate::error::AmqpError;
 use crate::topology::{Identity, Permissions, Topology};
 
-const CREATE_USER: &str = "creating a user";
-const SET_PERMISSIONS: &str = "setting a user's permissions";
-
 /// A user, as named in a broker's URL.
 #[derive(Clone, Debug)]
 pub struct BrokerUser {
@@ -112,11 +109,11 @@ impl Management {
         }
         let name = path_segment(&user.name);
         let content = json!({ "password": user.password.expose_secret(), "tags": "" });
-        self.put(CREATE_USER, format!("users/{name}"), content).await?;
+        self.put("creating a user", format!("users/{name}"), content).await?;
         let Permissions { configure, write, read } = topology.permissions(identity);
         let content = json!({ "configure": configure, "write": write, "read": read });
         let path = format!("permissions/{}/{name}", path_segment(&user.virtual_host));
-        self.put(SET_PERMISSIONS, path, content).await
+        self.put("setting a user's permissions", path, content).await
     }
 
     async fn put(&self, operation: &'static str, path: String, content: Value) -> Result<(), AmqpError> {

@@ -24,6 +24,7 @@ use crate::jobs::queue::Queue;
 use crate::routes::router;
 use crate::state::ApiState;
 use crate::tasks::dispatcher::Dispatcher;
+use crate::tasks::grace_after;
 use crate::tasks::relay::{Relay, WebhookRelay};
 use crate::tasks::supervised::Supervised;
 use crate::tasks::sweeper::Sweeper;
@@ -129,15 +130,11 @@ impl App {
 
         info!(address = %api.local_addr()?, "listening");
         let serving = server::serve(api, router(self.state), self.limits, stop.clone());
-        // A client that never ends its request must not keep the process alive.
-        let grace = async {
-            stop.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        };
         let served = async {
             tokio::select! {
                 () = serving => {}
-                () = grace => {}
+                // A client that never ends its request must not keep the process alive.
+                () = grace_after(&stop, GRACE) => {}
             }
         };
         tokio::pin!(served);

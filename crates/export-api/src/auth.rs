@@ -77,7 +77,7 @@ impl Authenticator {
             return;
         };
         while checks.tokens.is_none() {
-            match checks.keys.has_any().await {
+            match checks.keys.store.has_any().await {
                 Ok(true) => return,
                 Ok(false) => {
                     warn!(
@@ -195,11 +195,6 @@ impl KeyCheck {
             invalid: Cache::builder().max_capacity(MAX_CACHED).time_to_live(max_age).build(),
             lookups: Semaphore::new(MAX_LOOKUPS),
         }
-    }
-
-    /// Whether any key exists.
-    async fn has_any(&self) -> Result<bool, StoreError> {
-        self.store.has_any().await
     }
 
     /// The caller that the key belongs to. Unknown, wrong, expired and revoked keys get the same

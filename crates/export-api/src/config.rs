@@ -13,7 +13,7 @@ use export_settings::log::LogSettings;
 use export_settings::mongo::{MongoArgs, MongoSettings};
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_settings::webhooks::{KEY, KEY_EXPECTED, PREVIOUS_KEY, WebhookArgs};
-use export_settings::{SecretString, SettingError};
+use export_settings::{SecretString, SettingError, optional};
 use export_webhooks::{AllowedNetworks, SigningKey, SigningKeys};
 use jsonwebtoken::Algorithm;
 use url::Url;
@@ -266,7 +266,7 @@ impl WebhookSettings {
         let current = args.key.read()?.map(|text| key(KEY, &text)).transpose()?;
         let previous = args.read_previous()?.map(|text| key(PREVIOUS_KEY, &text)).transpose()?;
         let allow_http = args.webhook_allow_http;
-        let allowed_networks = allowed_networks(args.webhook_allowed_networks.as_deref())?;
+        let allowed_networks = allowed_networks(args.webhook_allowed_networks.as_ref())?;
         match (current, previous) {
             (Some(current), previous) => {
                 let keys = SigningKeys { current, previous };
@@ -282,11 +282,9 @@ impl WebhookSettings {
     }
 }
 
-fn allowed_networks(text: Option<&str>) -> Result<AllowedNetworks, SettingError> {
+fn allowed_networks(text: Option<&String>) -> Result<AllowedNetworks, SettingError> {
     let expected = "networks separated by commas, such as 10.1.0.0/16,fd00::/8";
-    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
-        return Ok(AllowedNetworks::default());
-    };
+    let Some(text) = optional(text) else { return Ok(AllowedNetworks::default()) };
     text.parse().map_err(|_| SettingError::Wrong { name: "WEBHOOK_ALLOWED_NETWORKS", expected })
 }
 

@@ -4,3 +4,13 @@ pub mod dispatcher;
 pub mod relay;
 pub(crate) mod supervised;
 pub mod sweeper;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// Waits until `grace` has passed since the stop signal.
+pub(crate) async fn grace_after(stop: &CancellationToken, grace: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(grace).await;
+}

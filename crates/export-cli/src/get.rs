@@ -1,7 +1,7 @@
 //! `exports get`: shows an export.
 
 use export_core::JobId;
-use indicatif::{BinaryBytes, HumanCount};
+use indicatif::HumanCount;
 
 use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, wait};
 use crate::print::{self, sanitized};
@@ -42,7 +42,6 @@ impl Get {
 
 /// A job as lines of a name and a value.
 fn describe(job: &Job) -> String {
-    let progress = &job.progress;
     let mut lines = vec![
         ("export", job.id.to_string()),
         ("state", job.state.as_str().to_owned()),
@@ -51,17 +50,7 @@ fn describe(job: &Job) -> String {
             "vehicles",
             if job.vehicles.is_empty() { "all".to_owned() } else { sanitized(&job.vehicles.join(", ")) },
         ),
-        (
-            "progress",
-            format!(
-                "{:.1} %, {} of {} vehicles, {} rows, {}",
-                progress.percent,
-                progress.vehicles_done,
-                progress.vehicles_total,
-                HumanCount(progress.rows),
-                BinaryBytes(progress.bytes)
-            ),
-        ),
+        ("progress", format!("{:.1} %, {}", job.progress.percent, job.work_done())),
         ("attempts", job.attempts.to_string()),
     ];
     if let Some(position) = &job.queue {

@@ -113,41 +113,24 @@ impl Provision {
     }
 }
 
-/// An error of a service.
-trait ServiceError: std::error::Error + Send + Sync + 'static {
-    /// Whether retrying cannot help until a person changes something.
-    fn is_permanent(&self) -> bool;
-}
-
-impl ServiceError for StoreError {
-    fn is_permanent(&self) -> bool {
-        matches!(self, Self::ConnectionString)
-    }
-}
-
-impl ServiceError for AmqpError {
-    fn is_permanent(&self) -> bool {
-        Self::is_permanent(self)
-    }
-}
-
-impl ServiceError for S3Error {
-    fn is_permanent(&self) -> bool {
-        matches!(self, Self::AccessDenied(_))
-    }
+/// Whether retrying cannot help until a person changes something.
+fn is_permanent(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref::<StoreError>(), Some(StoreError::ConnectionString))
+        || matches!(error.downcast_ref::<S3Error>(), Some(S3Error::AccessDenied(_)))
+        || error.downcast_ref::<AmqpError>().is_some_and(AmqpError::is_permanent)
 }
 
 /// Retries an operation until it succeeds, fails permanently or the deadline passes. Returns the
 /// last error.
 async fn until<E, F>(deadline: Instant, service: &str, operation: impl Fn() -> F) -> anyhow::Result<()>
 where
-    E: ServiceError,
+    E: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<(), E>>,
 {
     loop {
         match operation().await {
             Ok(()) => return Ok(()),
-            Err(error) if error.is_permanent() || Instant::now() >= deadline => {
+            Err(error) if is_permanent(&error) || Instant::now() >= deadline => {
                 return Err(anyhow::Error::new(error).context(format!("cannot provision {service}")));
             }
             Err(error) => tracing::info!(%error, service, "not available yet, waiting"),

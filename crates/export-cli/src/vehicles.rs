@@ -27,9 +27,7 @@ pub(crate) struct Vehicles {
 struct Vehicle {
     #[serde(rename = "vehicle")]
     name: String,
-    #[serde(default)]
     first_hour: Option<Value>,
-    #[serde(default)]
     last_hour: Option<Value>,
     #[serde(default)]
     parameters: Vec<Parameter>,

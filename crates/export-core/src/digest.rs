@@ -19,6 +19,11 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
+/// Whether the text is this number of bytes as lowercase hexadecimal digits.
+pub(crate) fn is_hex(text: &str, bytes: usize) -> bool {
+    text.len() == 2 * bytes && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 
 use crate::Tenant;
 use crate::access::{AllowedVehicles, Principal, Scope};
-use crate::digest::hex;
+use crate::digest::{hex, is_hex};
 use crate::id::text_name;
 
 /// The prefix of every key.
@@ -190,11 +190,6 @@ impl StoredKey {
             vehicles: self.vehicles.clone(),
         }
     }
-}
-
-/// Whether the text is this number of bytes as lowercase hexadecimal digits.
-fn is_hex(text: &str, bytes: usize) -> bool {
-    text.len() == 2 * bytes && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]

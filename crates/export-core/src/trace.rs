@@ -1,6 +1,7 @@
 //! W3C Trace Context, which connects a request, its job, its message and its export in logs and
 //! traces.
 
+use crate::digest::is_hex;
 use crate::id::text_name;
 
 /// The text is not a `traceparent` of version 00.
@@ -31,12 +32,9 @@ impl TraceParent {
 }
 
 fn is_trace_parent(text: &str) -> bool {
-    let is_hex = |part: &str, length: usize| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let is_id = |part: &str, length: usize| is_hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    let is_id = |part: &str, bytes: usize| is_hex(part, bytes) && part.bytes().any(|byte| byte != b'0');
     match text.split('-').collect::<Vec<_>>()[..] {
-        ["00", trace, span, flags] => is_id(trace, 32) && is_id(span, 16) && is_hex(flags, 2),
+        ["00", trace, span, flags] => is_id(trace, 16) && is_id(span, 8) && is_hex(flags, 1),
         _ => false,
     }
 }

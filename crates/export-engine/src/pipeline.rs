@@ -27,12 +27,6 @@ use slice_work::{FinishedSlice, work_on};
 /// Most slices that wait to be taken, however small they are.
 const SLICES_AHEAD: usize = 64;
 
-/// A message of the gathering thread.
-enum Gathered<R> {
-    Slice(InFlight<R>),
-    VehicleEnd,
-}
-
 /// A slice that a pool thread works on.
 struct InFlight<R> {
     work: Pending<Result<FinishedSlice<R>, PassError>>,
@@ -50,7 +44,8 @@ pub(crate) struct OrderedSlice<R> {
 
 /// The slices of all vehicles of a plan, in order. Dropping it ends the gathering thread.
 pub(crate) struct Slices<R> {
-    receiver: Receiver<Result<Gathered<R>, EngineError>>,
+    /// `None` stands for the end of a vehicle.
+    receiver: Receiver<Result<Option<InFlight<R>>, EngineError>>,
     gate: SliceGate,
 }
 
@@ -59,12 +54,9 @@ impl<R> Slices<R> {
     /// next vehicle's first slice.
     pub(crate) fn next(&mut self) -> Result<Option<OrderedSlice<R>>, PassError> {
         // The sender hangs up early only if its thread panics, and the scope passes the panic on.
-        match self.receiver.recv().unwrap_or(Err(EngineError::Stopped))? {
-            Gathered::VehicleEnd => Ok(None),
-            Gathered::Slice(InFlight { work, permit, millionths_done }) => {
-                Ok(Some(OrderedSlice { finished: work.wait()?, millionths_done, _permit: permit }))
-            }
-        }
+        let gathered = self.receiver.recv().unwrap_or(Err(EngineError::Stopped))?;
+        let Some(InFlight { work, permit, millionths_done }) = gathered else { return Ok(None) };
+        Ok(Some(OrderedSlice { finished: work.wait()?, millionths_done, _permit: permit }))
     }
 }
 
@@ -98,7 +90,7 @@ struct Gatherer<'a, E: Encoder> {
     encoding: &'a Arc<Encoding<E>>,
     resources: &'a Resources,
     gate: SliceGate,
-    sender: SyncSender<Result<Gathered<E::Rows>, EngineError>>,
+    sender: SyncSender<Result<Option<InFlight<E::Rows>>, EngineError>>,
 }
 
 /// The consumer has stopped taking slices. It knows the reason, so there is none here.
@@ -133,11 +125,11 @@ impl<E: Encoder> Gatherer<'_, E> {
                 return Ok(Err(Disconnected));
             };
             let in_flight = self.submit(slice, permit);
-            if self.sender.send(Ok(Gathered::Slice(in_flight))).is_err() {
+            if self.sender.send(Ok(Some(in_flight))).is_err() {
                 return Ok(Err(Disconnected));
             }
         }
-        Ok(self.sender.send(Ok(Gathered::VehicleEnd)).map_err(|_| Disconnected))
+        Ok(self.sender.send(Ok(None)).map_err(|_| Disconnected))
     }
 
     fn submit(&self, slice: Slice, permit: Permit) -> InFlight<E::Rows> {

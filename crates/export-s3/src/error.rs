@@ -1,6 +1,6 @@
 //! Errors of the object store.
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{BuildError, ProvideErrorMetadata, SdkError};
 
 /// An operation on S3 failed.
 #[derive(Debug, thiserror::Error)]
@@ -60,5 +60,10 @@ impl S3Error {
             let code = error.code().unwrap_or(kind).to_owned();
             Self::Sdk { operation, code, source: Box::new(error) }
         }
+    }
+
+    /// A request that could not be built.
+    pub(crate) fn invalid_request(operation: &'static str) -> impl FnOnce(BuildError) -> Self {
+        move |error| Self::Sdk { operation, code: "invalid request".to_owned(), source: Box::new(error) }
     }
 }

@@ -30,20 +30,16 @@ impl ResultBucket {
             Err(error) if error.code() == Some("NoSuchLifecycleConfiguration") => Vec::new(),
             Err(error) => return Err(S3Error::sdk("reading the bucket's lifecycle")(error)),
         };
-        let ours = rules(&self.settings.key_prefix, retention_days).map_err(invalid_request)?;
+        let ours = rules(&self.settings.key_prefix, retention_days).map_err(S3Error::invalid_request(SET))?;
         let wanted = merged(found.clone(), ours);
         if wanted == found {
             return Ok(());
         }
         let lifecycle = BucketLifecycleConfiguration::builder().set_rules(Some(wanted)).build();
         let put = self.client.put_bucket_lifecycle_configuration().bucket(bucket);
-        let put = put.lifecycle_configuration(lifecycle.map_err(invalid_request)?);
+        let put = put.lifecycle_configuration(lifecycle.map_err(S3Error::invalid_request(SET))?);
         put.send().await.map(drop).map_err(S3Error::sdk(SET))
     }
-}
-
-fn invalid_request(source: BuildError) -> S3Error {
-    S3Error::Sdk { operation: SET, code: "invalid request".to_owned(), source: Box::new(source) }
 }
 
 fn rules(prefix: &str, retention_days: NonZeroU32) -> Result<[LifecycleRule; 2], BuildError> {

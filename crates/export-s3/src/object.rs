@@ -68,11 +68,7 @@ pub(crate) async fn delete(bucket: &ResultBucket, keys: &[String]) -> Result<(),
             keys.iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect();
         let delete =
             objects.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
-        let delete = delete.map_err(|source| S3Error::Sdk {
-            operation: OPERATION,
-            code: "invalid request".to_owned(),
-            source: Box::new(source),
-        })?;
+        let delete = delete.map_err(S3Error::invalid_request(OPERATION))?;
         let request = bucket.client.delete_objects().bucket(&bucket.settings.bucket).delete(delete);
         let answer = request.send().await.map_err(S3Error::sdk(OPERATION))?;
         if let Some(error) = answer.errors().first() {

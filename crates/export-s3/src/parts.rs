@@ -57,14 +57,16 @@ pub struct PartBytes {
     pub peak_bytes: usize,
 }
 
+/// Measures the memory of a sink's parts, also after the sink is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge {
+pub struct PartGauge {
     alive_bytes: AtomicUsize,
     peak_bytes: AtomicUsize,
 }
 
-impl Gauge {
-    pub(crate) fn seen(&self) -> PartBytes {
+impl PartGauge {
+    /// The memory of parts now and at most.
+    pub fn seen(&self) -> PartBytes {
         PartBytes {
             alive_bytes: self.alive_bytes.load(Ordering::Relaxed),
             peak_bytes: self.peak_bytes.load(Ordering::Relaxed),
@@ -85,7 +87,7 @@ impl Gauge {
 #[derive(Debug)]
 pub(crate) struct PartBudget {
     bytes: Arc<Semaphore>,
-    gauge: Arc<Gauge>,
+    gauge: Arc<PartGauge>,
 }
 
 impl PartBudget {
@@ -109,7 +111,7 @@ impl PartBudget {
         self.bytes.close();
     }
 
-    pub(crate) fn gauge(&self) -> Arc<Gauge> {
+    pub(crate) fn gauge(&self) -> Arc<PartGauge> {
         Arc::clone(&self.gauge)
     }
 }
@@ -121,7 +123,7 @@ pub(crate) struct PartBuffer {
     content: Vec<u8>,
     target_bytes: usize,
     permit: OwnedSemaphorePermit,
-    gauge: Arc<Gauge>,
+    gauge: Arc<PartGauge>,
 }
 
 impl PartBuffer {

@@ -33,7 +33,7 @@ use crate::bucket::ResultBucket;
 use crate::error::S3Error;
 use crate::key::ResultLocation;
 use crate::object::{Upload, put};
-use crate::parts::{Gauge, PartBudget, PartBuffer, PartBytes, PartSizes};
+use crate::parts::{PartBudget, PartBuffer, PartGauge, PartSizes};
 use crate::stored::{DISCARD_TIMEOUT, Shared, StoredResult};
 
 /// Lower bound of the requests with content at a time. Small objects use little memory, but each
@@ -107,17 +107,6 @@ struct Multipart {
     sent: Vec<CompletedPart>,
 }
 
-/// Measures the memory of a sink's parts, also after the sink is dropped.
-#[derive(Clone, Debug)]
-pub struct PartGauge(Arc<Gauge>);
-
-impl PartGauge {
-    /// The memory of parts now and at most.
-    pub fn seen(&self) -> PartBytes {
-        self.0.seen()
-    }
-}
-
 /// Stops the sink when dropped: its writer fails at the next write instead of waiting for S3. No
 /// effect on a finished sink.
 #[derive(Debug)]
@@ -155,8 +144,8 @@ impl ResultSink {
     }
 
     /// The gauge of this sink's parts.
-    pub fn gauge(&self) -> PartGauge {
-        PartGauge(self.shared.budget.gauge())
+    pub fn gauge(&self) -> Arc<PartGauge> {
+        self.shared.budget.gauge()
     }
 
     /// A guard for the task that waits for the writer: if the task is dropped, the guard stops the

@@ -53,15 +53,11 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for SettingParser<T> {
             Some("") => Some(default().unwrap_or_default()),
             text => text,
         };
-        let error = match text {
-            Some("") => missing_text(name, &self.expected),
-            Some(text) => match (self.parse)(text) {
-                Some(value) => return Ok(value),
-                None => wrong_text(name, &self.expected),
-            },
-            None => wrong_text(name, &self.expected),
-        };
-        Err(clap::Error::raw(ErrorKind::ValueValidation, error))
+        if let Some(value) = text.filter(|text| !text.is_empty()).and_then(|text| (self.parse)(text)) {
+            return Ok(value);
+        }
+        let describe = if text == Some("") { missing_text } else { wrong_text };
+        Err(clap::Error::raw(ErrorKind::ValueValidation, describe(name, &self.expected)))
     }
 }
 

@@ -182,7 +182,7 @@ impl SourceThrottle {
         self.sample();
         read.began_at = Instant::now();
         meters::began(read.began_at.saturating_duration_since(requested_at));
-        read.permit = Some(RunningRead::new(permit));
+        read.permit = Some(Arc::new(RunningRead(permit)));
         read
     }
 

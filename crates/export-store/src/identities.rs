@@ -14,7 +14,7 @@ use bson::{Document, doc};
 use export_mongo::StoreError;
 use export_mongo::client::{MongoClient, bounded};
 use export_mongo::server_errors::{ROLE_EXISTS, ROLE_NOT_FOUND, USER_EXISTS, USER_NOT_FOUND, has_code};
-use mongodb::Client;
+use mongodb::Database;
 use mongodb::options::{AuthMechanism, ConnectionString};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -136,40 +136,35 @@ pub async fn provision_user(
     user: &MongoUser,
 ) -> Result<(), StoreError> {
     let role = Role::of(identity, jobs_database);
-    let role_reference = doc! { "role": role.name, "db": &role.database };
-    let client = mongo.client().clone();
-    bounded("create or update a role", async move { put_role(&client, role).await }).await?;
-    let (client, user) = (mongo.client().clone(), user.clone());
-    bounded("create or update a user", async move { put_user(&client, user, role_reference).await }).await
+    let put_role = |name: &str| doc! { name: role.name, "privileges": &role.privileges, "roles": [] };
+    let commands = ["updateRole", "createRole"].map(put_role);
+    let database = mongo.client().database(&role.database);
+    let put = update_or_create(database, commands, [ROLE_NOT_FOUND, ROLE_EXISTS]);
+    bounded("create or update a role", put).await?;
+    let put_user = |name: &str| {
+        let role = doc! { "role": role.name, "db": &role.database };
+        doc! { name: &user.name, "pwd": user.password.expose_secret(), "roles": [role] }
+    };
+    let commands = ["updateUser", "createUser"].map(put_user);
+    let database = mongo.client().database(&user.database);
+    let put = update_or_create(database, commands, [USER_NOT_FOUND, USER_EXISTS]);
+    bounded("create or update a user", put).await
 }
 
-async fn put_role(client: &Client, role: Role) -> mongodb::error::Result<()> {
-    let database = client.database(&role.database);
-    let command = |name: &str| doc! { name: role.name, "privileges": &role.privileges, "roles": [] };
-    let (update, create) = (command("updateRole"), command("createRole"));
+/// Runs the first command, which updates a role or a user. If the server answers that it does not
+/// exist, runs the second command, which creates it.
+async fn update_or_create(
+    database: Database,
+    [update, create]: [Document; 2],
+    [not_found, exists]: [i32; 2],
+) -> mongodb::error::Result<()> {
     match database.run_command(update.clone()).await {
-        Err(error) if has_code(&error, ROLE_NOT_FOUND) => {}
+        Err(error) if has_code(&error, not_found) => {}
         outcome => return outcome.map(drop),
     }
     match database.run_command(create).await {
         // Another process provisions at the same time.
-        Err(error) if has_code(&error, ROLE_EXISTS) => database.run_command(update).await.map(drop),
-        outcome => outcome.map(drop),
-    }
-}
-
-async fn put_user(client: &Client, user: MongoUser, role: Document) -> mongodb::error::Result<()> {
-    let database = client.database(&user.database);
-    let command =
-        |name: &str| doc! { name: &user.name, "pwd": user.password.expose_secret(), "roles": [role.clone()] };
-    match database.run_command(command("updateUser")).await {
-        Err(error) if has_code(&error, USER_NOT_FOUND) => {}
-        outcome => return outcome.map(drop),
-    }
-    match database.run_command(command("createUser")).await {
-        Err(error) if has_code(&error, USER_EXISTS) => {
-            database.run_command(command("updateUser")).await.map(drop)
-        }
+        Err(error) if has_code(&error, exists) => database.run_command(update).await.map(drop),
         outcome => outcome.map(drop),
     }
 }

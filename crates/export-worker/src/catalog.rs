@@ -88,8 +88,10 @@ impl CatalogKeeper {
                     None
                 }
             };
-            if look.is_some() != lease.borrow().is_some() {
-                log_keeper(look.is_some());
+            match (look.is_some(), lease.borrow().is_some()) {
+                (true, false) => info!(catalog.is_ours = true, "this worker maintains the catalog now"),
+                (false, true) => info!(catalog.is_ours = false, "another worker maintains the catalog now"),
+                _ => {}
             }
             let look = look.map(|Look { lease, change, left_out: now_left_out }| {
                 log_change(&change);
@@ -166,14 +168,6 @@ struct Look {
     lease: CatalogLease,
     change: ListChange,
     left_out: usize,
-}
-
-fn log_keeper(is_this_worker: bool) {
-    if is_this_worker {
-        info!(catalog.is_ours = true, "this worker maintains the catalog now");
-    } else {
-        info!(catalog.is_ours = false, "another worker maintains the catalog now");
-    }
 }
 
 /// Logs at most one line for new vehicles and one for removed ones.

@@ -94,7 +94,7 @@ impl Exporter {
     ) -> Result<(Manifest, StoredResult), JobError> {
         let mut sinks =
             ResultSinks::new(self.results.clone(), job, self.budget.parts_bytes, Handle::current(), stop);
-        let uploading = sinks.uploading();
+        let uploading = sinks.uploading.clone();
         let limits = Limits::of_share(self.budget.slices_bytes, self.engine.threads());
         let (engine, engine_stop) = (self.engine.clone(), StopFlag::default());
         let (source, meter, stops_engine) = (Arc::clone(source), Arc::clone(meter), engine_stop.clone());
@@ -112,7 +112,7 @@ impl Exporter {
                     Ok((manifest, sink.finish().map_err(not_stored)?))
                 }
                 // If S3 failed, the engine's error is only a consequence.
-                Err(error) => Err(sinks.into_failure().map_or_else(|| engine_error(error), not_stored)),
+                Err(error) => Err(sinks.failure.map_or_else(|| engine_error(error), not_stored)),
             }
         });
         tokio::select! {
@@ -152,16 +152,6 @@ impl ResultSinks {
     ) -> Self {
         let (job, stop) = (job.clone(), stop.clone());
         Self { results, job, parts_bytes, handle, uploading: Uploading::default(), stop, failure: None }
-    }
-
-    /// The handle that ends the uploads.
-    pub(crate) fn uploading(&self) -> Uploading {
-        self.uploading.clone()
-    }
-
-    /// The failure of S3 that ended the export, if there was one.
-    pub(crate) fn into_failure(self) -> Option<S3Error> {
-        self.failure
     }
 }
 
@@ -206,16 +196,14 @@ fn source_unavailable() -> JobError {
     JobError::retry("source_unavailable", "the vehicles' database could not be read")
 }
 
-fn not_stored(error: S3Error) -> JobError {
-    JobError::retry("result_storage_unavailable", "the result could not be stored").because(error)
+fn not_stored(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> JobError {
+    JobError::retry("result_storage_unavailable", "the result could not be stored").because(cause)
 }
 
 fn engine_error(error: EngineError) -> JobError {
     match error {
         EngineError::Source(_) => source_unavailable().because(error),
-        EngineError::Sink(_) => {
-            JobError::retry("result_storage_unavailable", "the result could not be stored").because(error)
-        }
+        EngineError::Sink(_) => not_stored(error),
         EngineError::Unordered(_) => {
             JobError::fail("source_unordered", "the vehicles' database returned documents in the wrong order")
                 .because(error)

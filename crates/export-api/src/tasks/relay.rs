@@ -8,7 +8,7 @@
 mod amqp;
 mod webhooks;
 
-use std::sync::Arc;
+use std::future::pending;
 use std::time::Duration;
 
 use export_amqp::Publisher;
@@ -53,10 +53,10 @@ pub struct WebhookRelay {
 }
 
 /// Wakes the sending loops when there are new deliveries.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct WakeUps {
-    amqp: Arc<Notify>,
-    webhooks: Arc<Notify>,
+    amqp: Notify,
+    webhooks: Notify,
 }
 
 impl Relay {
@@ -77,7 +77,7 @@ impl Relay {
     ///
     /// Cancel safety. A cancelled collection loses and duplicates nothing.
     async fn collect_until(&self, stop: &CancellationToken, wake_ups: &WakeUps) {
-        while wait(stop, None).await {
+        while wait(stop, pending()).await {
             tokio::select! {
                 () = stop.cancelled() => return,
                 collected = self.collect(wake_ups) => log_failure(collected),
@@ -105,16 +105,10 @@ fn log_failure(outcome: Result<(), StoreError>) {
 }
 
 /// Waits for the next check: a wake-up or the interval. `false` after the stop signal.
-async fn wait(stop: &CancellationToken, wake_up: Option<&Notify>) -> bool {
-    let woken = async {
-        match wake_up {
-            Some(wake_up) => wake_up.notified().await,
-            None => std::future::pending().await,
-        }
-    };
+async fn wait(stop: &CancellationToken, wake_up: impl Future<Output = ()>) -> bool {
     tokio::select! {
         () = stop.cancelled() => false,
-        () = woken => true,
+        () = wake_up => true,
         () = tokio::time::sleep(INTERVAL.mul_f64(0.5 + fastrand::f64())) => true,
     }
 }

@@ -31,11 +31,8 @@ impl Backoff {
         self.failures += 1;
         // Jitter, so that many clients do not return at the same moment.
         let wait = bound.mul_f64(0.5 + self.random.f64() / 2.0);
-        match retry_after {
-            Some(least) if least > left => None,
-            Some(least) => Some(wait.max(least).min(left)),
-            None => Some(wait.min(left)),
-        }
+        let least = retry_after.unwrap_or_default();
+        (least <= left).then(|| wait.max(least).min(left))
     }
 
     /// Whether the last failure was the first in a row.

@@ -2,6 +2,7 @@
 
 use export_core::JobId;
 use export_core::job::{JobState, Priority, Progress};
+use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -16,9 +17,7 @@ pub(crate) struct Job {
     #[serde(rename = "_id")]
     pub(crate) id: JobId,
     pub(crate) state: JobState,
-    #[serde(default)]
     pub(crate) priority: Option<Priority>,
-    #[serde(default)]
     pub(crate) queue: Option<QueuePosition>,
     pub(crate) start_date: String,
     pub(crate) end_date: String,
@@ -30,24 +29,18 @@ pub(crate) struct Job {
     pub(crate) archive: String,
     #[serde(default)]
     pub(crate) progress: Progress,
-    #[serde(default)]
     pub(crate) stats: Option<ResultStats>,
     #[serde(default)]
     pub(crate) attempts: u32,
     #[serde(default)]
     pub(crate) cancel_requested: bool,
-    #[serde(default)]
     shared: Option<bool>,
     /// The earlier name of `shared`.
-    #[serde(default)]
     coalesced: Option<bool>,
-    #[serde(default)]
     pub(crate) error: Option<JobFailure>,
     #[serde(default)]
     pub(crate) created_at: String,
-    #[serde(default)]
     pub(crate) finished_at: Option<String>,
-    #[serde(default)]
     pub(crate) expires_at: Option<String>,
 }
 
@@ -56,9 +49,7 @@ pub(crate) struct Job {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct QueuePosition {
     pub(crate) position: u64,
-    #[serde(default)]
     pub(crate) starts_in_seconds: Option<u64>,
-    #[serde(default)]
     pub(crate) eta_seconds: Option<u64>,
 }
 
@@ -125,6 +116,13 @@ impl Job {
     /// The job's error as one line.
     pub(crate) fn reason(&self) -> Option<String> {
         self.error.as_ref().map(|error| sanitized(&format!("{} ({})", error.message, error.code)))
+    }
+
+    /// The finished part of the current attempt: vehicles, rows and bytes.
+    pub(crate) fn work_done(&self) -> String {
+        let Progress { vehicles_done, vehicles_total, rows, bytes, .. } = self.progress;
+        let (rows, bytes) = (HumanCount(rows), BinaryBytes(bytes));
+        format!("{vehicles_done} of {vehicles_total} vehicles, {rows} rows, {bytes}")
     }
 
     /// The range as requested.

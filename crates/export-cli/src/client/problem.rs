@@ -11,24 +11,26 @@ use crate::print::sanitized;
 const MAX_SHOWN: usize = 20;
 
 /// An error answer of the API.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Problem {
-    pub(crate) status: u16,
+    #[serde(skip)]
+    status: u16,
     /// The last part of `type`, such as `unknown-job`.
-    pub(crate) kind: String,
+    #[serde(rename = "type")]
+    kind: String,
     title: String,
     detail: String,
     errors: Vec<FieldError>,
+    #[serde(skip)]
     request_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 struct FieldError {
     /// JSON pointer into the body,
-    #[serde(default)]
     pointer: Option<String>,
     /// or name of a query parameter.
-    #[serde(default)]
     parameter: Option<String>,
     #[serde(default)]
     detail: String,
@@ -37,34 +39,22 @@ struct FieldError {
     flag: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Body {
-    #[serde(rename = "type")]
-    kind: String,
-    title: String,
-    detail: String,
-    errors: Vec<FieldError>,
-}
-
 impl Problem {
     /// Parses an answer that is not a success. Of an answer that is not a problem document (a
     /// proxy's page) it keeps the status.
     pub(super) fn parse(url: &str, status: StatusCode, body: &[u8], request_id: Option<&str>) -> Self {
-        let body: Option<Body> = serde_json::from_slice(body).ok();
-        let body = body.filter(|body| !body.title.is_empty()).unwrap_or_else(|| Body {
+        let parsed: Option<Self> = serde_json::from_slice(body).ok();
+        let problem = parsed.filter(|problem| !problem.title.is_empty()).unwrap_or_else(|| Self {
             title: format!("{url} answered {status}"),
             detail: "The answer is not a problem document, so it may come from a proxy instead of the API."
                 .to_owned(),
-            ..Body::default()
+            ..Self::default()
         });
         Self {
             status: status.as_u16(),
-            kind: body.kind.rsplit(':').next().unwrap_or_default().to_owned(),
-            title: body.title,
-            detail: body.detail,
-            errors: body.errors,
+            kind: problem.kind.rsplit(':').next().unwrap_or_default().to_owned(),
             request_id: request_id.map(str::to_owned),
+            ..problem
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use export_core::JobId;
 use export_core::job::JobState;
-use indicatif::{BinaryBytes, HumanCount, ProgressBar};
+use indicatif::ProgressBar;
 
 use super::error::ClientError;
 use super::job::{Job, JobAnswer};
@@ -105,14 +105,7 @@ fn message(job: &Job) -> String {
                 _ => String::new(),
             };
             let ending = if job.cancel_requested { ", cancelling" } else { "" };
-            format!(
-                "{state} {:.1} %{left}, {} of {} vehicles, {} rows, {}{ending}",
-                progress.percent,
-                progress.vehicles_done,
-                progress.vehicles_total,
-                HumanCount(progress.rows),
-                BinaryBytes(progress.bytes),
-            )
+            format!("{state} {:.1} %{left}, {}{ending}", progress.percent, job.work_done())
         }
         _ => state.to_owned(),
     }

@@ -42,8 +42,8 @@ impl<'s> Package<'s> {
         }
     }
 
-    /// Adds a file with the bytes that `write` writes and returns the totals of. For a zip they
-    /// must be a deflate stream.
+    /// Adds a file. `write` writes its bytes, for a zip a deflate stream, and returns the file's
+    /// totals and a value, which is passed on.
     pub(crate) fn file<T, E: From<io::Error>>(
         &mut self,
         name: &str,
@@ -56,9 +56,10 @@ impl<'s> Package<'s> {
                 // Unless an entry comes from Unix, Info-ZIP's unzip reads its name in an IBM code
                 // page, despite the UTF-8 flag.
                 let builder = builder.unix_permissions(0o644).last_modified(NO_TIME);
-                let (mut entry, _) = builder.start().map_err(into_io)?;
+                let (mut entry, _) = builder.start().map_err(io::Error::other)?;
                 let (totals, written) = write(&mut entry)?;
-                entry.finish(DataDescriptorOutput::new(totals.crc32, totals.bytes)).map_err(into_io)?;
+                let descriptor = DataDescriptorOutput::new(totals.crc32, totals.bytes);
+                entry.finish(descriptor).map_err(io::Error::other)?;
                 Ok(written)
             }
             Self::Objects(metered) => {
@@ -84,7 +85,7 @@ impl<'s> Package<'s> {
             Ok::<_, io::Error>((compressor.finish()?, ()))
         })?;
         match self {
-            Self::Zip(archive) => archive.finish().map_err(into_io)?.sink.end(),
+            Self::Zip(archive) => archive.finish().map_err(io::Error::other)?.sink.end(),
             Self::Objects(_) => Ok(()),
         }
     }
@@ -95,10 +96,6 @@ impl<'s> Package<'s> {
 /// letter of a drive.
 fn entry_path(name: &str) -> EntryPath<'_> {
     if name.contains(':') { EntryPath::verbatim(name.as_bytes()) } else { EntryPath::from(name) }
-}
-
-fn into_io(error: rawzip::Error) -> io::Error {
-    io::Error::other(error)
 }
 
 /// The sink. Counts the bytes written to it.

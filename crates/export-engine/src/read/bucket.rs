@@ -40,7 +40,7 @@ pub(crate) fn decode(
 ) {
     if let Some(Unusable { reason, id, count }) = &document.unusable {
         if !scope.is_carried {
-            tally.reject_documents(*reason, *count, || document_sample(parameter, id.clone()));
+            tally.rejected_documents.add(*reason, *count, || document_sample(parameter, id.clone()));
         }
         return;
     }
@@ -70,9 +70,9 @@ pub(crate) fn decode(
         Ok(document_tally) => tally.merge(document_tally),
         Err(Stop::Document(reason)) => {
             if !scope.is_carried {
-                tally.reject_documents(reason, 1, || {
-                    document_sample(parameter, document.start_ms.to_string())
-                });
+                tally
+                    .rejected_documents
+                    .add(reason, 1, || document_sample(parameter, document.start_ms.to_string()));
             }
         }
         // Decoding with sorted keys never ends this way.
@@ -221,10 +221,12 @@ impl<'a> Decoder<'a, '_> {
             self.reject(Reason::OutsideHour, point.key);
             return Ok(());
         }
-        if matches!(point.kind, kind::STRING | kind::BOOL) {
-            // Checked even outside the window, so that every slice with this document accepts or
-            // refuses it alike.
-            Self::check(point)?;
+        // Checked even outside the window, so that every slice with this document accepts or
+        // refuses it alike.
+        match point.kind {
+            kind::STRING => point.text().map(drop)?,
+            kind::BOOL => point.boolean().map(drop)?,
+            _ => {}
         }
         let time_ms = self.document.start_ms + offset_ms;
         if self.scope.window.contains(time_ms) {
@@ -234,13 +236,6 @@ impl<'a> Decoder<'a, '_> {
             self.tally.counts.outside_range += 1;
         }
         Ok(())
-    }
-
-    fn check(point: Element<'a>) -> Result<(), Malformed> {
-        match point.kind {
-            kind::STRING => point.text().map(drop),
-            _ => point.boolean().map(drop),
-        }
     }
 
     #[inline]

@@ -19,11 +19,6 @@ impl Tally {
         self.rejected_points.add(reason, 1, sample);
     }
 
-    /// Counts whole documents that cannot be read, with at most one sample.
-    pub(crate) fn reject_documents(&mut self, reason: Reason, count: u64, sample: impl FnOnce() -> Sample) {
-        self.rejected_documents.add(reason, count, sample);
-    }
-
     /// Adds counts that come later in the order of the data.
     pub(crate) fn merge(&mut self, later: Self) {
         self.counts.add(&later.counts);

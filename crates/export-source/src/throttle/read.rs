@@ -23,13 +23,7 @@ pub(crate) struct Read {
 
 /// A permit shared by the read and the operation that runs for it.
 #[derive(Debug)]
-pub(crate) struct RunningRead(Permit);
-
-impl RunningRead {
-    pub(super) fn new(permit: Permit) -> Arc<Self> {
-        Arc::new(Self(permit))
-    }
-}
+pub(crate) struct RunningRead(pub(super) Permit);
 
 impl Drop for RunningRead {
     fn drop(&mut self) {

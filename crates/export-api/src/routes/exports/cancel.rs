@@ -1,17 +1,14 @@
 //! `DELETE /export/{id}`: cancels a job.
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use export_core::JobId;
 use export_core::access::{Principal, Scope};
 use export_core::job::Job;
 use export_store::{AuditAction, Cancelled};
 use tracing::{Instrument, error, info};
 
-use super::job_view::{JobView, RETRY_AFTER_SECONDS};
-use super::links::ResultLinks;
+use super::job_view::{JobView, accepted};
 use super::{JobPath, find_job};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
@@ -47,13 +44,7 @@ pub async fn cancel(
         error!(job.id = %job_id, error = %panic, "cancelling a job panicked");
         Problem::internal()
     })??;
-    let view = Json(JobView::of(&job, ResultLinks::default()));
-    let mut response = (StatusCode::ACCEPTED, view).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    if job.state.is_active() {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-    }
-    Ok(response)
+    Ok(accepted(&job))
 }
 
 /// Cancels the job and writes the audit entry.

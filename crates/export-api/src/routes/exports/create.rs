@@ -4,9 +4,8 @@
 //! The handler parses, checks and admits the request; [`accept`] writes the job and wakes the
 //! dispatcher.
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use export_core::JobId;
 use export_core::access::{Principal, Scope};
@@ -21,8 +20,7 @@ use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
 use super::checks;
-use super::job_view::{JobView, RETRY_AFTER_SECONDS};
-use super::links::ResultLinks;
+use super::job_view::{self, JobView};
 use super::schema::ExportRequest as ExportRequestBody;
 use super::wait::Wait;
 use crate::auth::Caller;
@@ -87,14 +85,11 @@ pub async fn create(
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),
     };
-    let permit = match check_and_admit(&state, &new).await? {
-        Checked::Admitted { priority, permit } => {
-            new.priority = priority;
-            Some(permit)
-        }
-        // The store finds the existing job by its key and writes nothing.
-        Checked::KeyKnown => None,
-    };
+    // Without a permit, the store finds the existing job by its key and writes nothing.
+    let permit = check_and_admit(&state, &new).await?.map(|(priority, permit)| {
+        new.priority = priority;
+        permit
+    });
 
     // Its own task, so that the job is accepted completely even if the client disconnects.
     let accepted =
@@ -116,54 +111,37 @@ pub async fn create(
         None => (job, None),
     };
     let location = format!("{}/export/{}", state.public_base_url, job.id);
-    let view = Json(JobView::of(&job, ResultLinks::default()));
-    let mut response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], view).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    if job.state.is_active() {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-    }
+    let mut response = ([(header::LOCATION, location)], job_view::accepted(&job)).into_response();
     if let Some(applied) = applied {
         applied.set_header(&mut response);
     }
     Ok(response)
 }
 
-/// A new job that passed the checks.
-#[derive(Debug)]
-enum Checked {
-    /// The job may be written.
-    Admitted {
-        /// Its priority among its tenant's jobs.
-        priority: Priority,
-        /// The permission to write it.
-        permit: AdmissionPermit,
-    },
-    /// The job was refused, but its idempotency key is known: the repeated request gets the
-    /// existing job, whose vehicles may have disappeared since.
-    KeyKnown,
-}
-
-/// Checks a new job and admits it within the limits of queued jobs.
+/// Checks a new job and admits it within the limits of queued jobs; returns its priority among its
+/// tenant's jobs, and the permission to write it. `None`: it was refused, but its idempotency key is
+/// known. The repeated request gets the existing job, whose vehicles may have disappeared since.
 ///
 /// # Errors
 /// 422 for an invalid request, 429 if a limit of queued jobs is reached, 503 if MongoDB is
 /// unavailable.
-async fn check_and_admit(state: &ApiState, new: &NewJob) -> Result<Checked, Problem> {
+async fn check_and_admit(
+    state: &ApiState,
+    new: &NewJob,
+) -> Result<Option<(Priority, AdmissionPermit)>, Problem> {
     let admitted = async {
         let priority = checks::check(state, &new.allowed_vehicles, &new.request).await?;
-        let permit = state.admission.admit(&new.tenant).await?;
-        Ok(Checked::Admitted { priority, permit })
+        Ok(Some((priority, state.admission.admit(&new.tenant).await?)))
     };
     let problem = match admitted.await {
         Ok(admitted) => return Ok(admitted),
         Err(problem) => problem,
     };
-    if let Some(idempotency) = &new.idempotency
-        && state.jobs.knows_key(&new.tenant, &idempotency.key).await?
-    {
-        return Ok(Checked::KeyKnown);
-    }
-    Err(problem)
+    let known = match &new.idempotency {
+        Some(idempotency) => state.jobs.knows_key(&new.tenant, &idempotency.key).await?,
+        None => false,
+    };
+    if known { Ok(None) } else { Err(problem) }
 }
 
 /// Writes the job, wakes the dispatcher and writes the audit entry. There is no `permit` if a job

@@ -99,20 +99,15 @@ fn see_other(link: String) -> Response {
 fn result_of(job: &Job) -> Result<&ExportResult, Problem> {
     job.result.as_ref().ok_or_else(|| match job.state {
         JobState::Expired => Problem::result_expired(),
-        state if state.is_active() => Problem::no_result_yet(no_result_reason(state), RETRY_AFTER_SECONDS),
-        state => Problem::no_result(no_result_reason(state)),
+        JobState::Failed => Problem::no_result("The export failed; error of GET /export/{id} has the cause."),
+        JobState::Cancelled => Problem::no_result("The export was cancelled."),
+        state if state.is_active() => {
+            Problem::no_result_yet("The export is not finished; try again later.", RETRY_AFTER_SECONDS)
+        }
+        _ => Problem::no_result("The export has no files."),
     })
 }
 
 fn in_another_bucket() -> Problem {
     Problem::no_result("The result is in a bucket that this service no longer uses.")
-}
-
-fn no_result_reason(state: JobState) -> &'static str {
-    match state {
-        JobState::Failed => "The export failed; error of GET /export/{id} has the cause.",
-        JobState::Cancelled => "The export was cancelled.",
-        state if state.is_active() => "The export is not finished; try again later.",
-        _ => "The export has no files.",
-    }
 }

@@ -198,9 +198,7 @@ impl Watcher {
     /// While this cannot be checked, because MongoDB is unavailable, the stream stays open: there
     /// are no new events then either, and a browser that gets a 503 never reconnects.
     async fn may_still_read(&self) -> bool {
-        match self.state.auth.principal(&self.headers).await {
-            Ok(now) => now.tenant == self.principal.tenant && now.may(Scope::Read),
-            Err(problem) => problem.into_response().status().is_server_error(),
-        }
+        let still = self.state.auth.still(&self.headers, &self.principal, Scope::Read).await;
+        still.err().is_none_or(|problem| problem.status().is_server_error())
     }
 }

@@ -11,7 +11,7 @@ use export_core::job::Job;
 use tracing::warn;
 
 use super::etag::{etag, is_known};
-use super::job_view::{JobView, RETRY_AFTER_SECONDS};
+use super::job_view::{JobView, set_job_headers};
 use super::links::{ResultLinks, objects_of};
 use super::wait::Wait;
 use super::{JobPath, find_job};
@@ -92,12 +92,9 @@ pub async fn get(
 
 /// Sets the headers of both kinds of answer.
 fn set_headers(response: &mut Response, job: &Job, etag: Option<String>) {
+    set_job_headers(response, job);
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     // A cache must not give the answer of one caller to another.
     headers.insert(header::VARY, HeaderValue::from_static("authorization"));
     headers.extend(etag.and_then(|etag| HeaderValue::try_from(etag).ok()).map(|etag| (header::ETAG, etag)));
-    if job.state.is_active() {
-        headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
-    }
 }

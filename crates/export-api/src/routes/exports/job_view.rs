@@ -1,5 +1,8 @@
 //! The JSON of a job.
 
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats, WaitingFor};
 use export_core::output::OutputOptions;
@@ -169,6 +172,23 @@ impl JobView<'_> {
     /// Adds the queue position.
     pub(super) fn with_queue(self, queue: Option<QueueView>) -> Self {
         Self { queue, ..self }
+    }
+}
+
+/// The 202 answer with the job, without links.
+pub(super) fn accepted(job: &Job) -> Response {
+    let view = Json(JobView::of(job, ResultLinks::default()));
+    let mut response = (StatusCode::ACCEPTED, view).into_response();
+    set_job_headers(&mut response, job);
+    response
+}
+
+/// Sets the headers of every answer with one job.
+pub(super) fn set_job_headers(response: &mut Response, job: &Job) {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if job.state.is_active() {
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Dispatcher, Outcome};
+use crate::tasks::grace_after;
 
 /// Minimum time between the starts of two rounds: at most 50 rounds per second.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(20);
@@ -36,8 +37,11 @@ impl Dispatcher {
             let began_at = Instant::now();
             let outcome = tokio::select! {
                 outcome = self.round() => outcome,
-                () = grace_after(&stop) => return,
+                () = grace_after(&stop, GRACE) => return,
             };
+            if let Err(error) = &outcome {
+                warn!(error = %causes(error), "cannot dispatch jobs; they wait");
+            }
             let min_interval = if matches!(outcome, Ok(Outcome::BrokerStocked)) {
                 MIN_ROUND_INTERVAL_WHILE_STOCKED
             } else {
@@ -68,14 +72,7 @@ impl Dispatcher {
                     any_change = None;
                     INTERVAL_WHILE_IDLE
                 }
-                Ok(Outcome::PublishFailed) => {
-                    if !wait_after_failure(&mut back_off, &stop).await {
-                        return;
-                    }
-                    continue;
-                }
-                Err(error) => {
-                    warn!(error = %causes(&error), "cannot dispatch jobs; they wait");
+                Ok(Outcome::PublishFailed) | Err(_) => {
                     if !wait_after_failure(&mut back_off, &stop).await {
                         return;
                     }
@@ -104,11 +101,6 @@ async fn changed(any_change: Option<&mut Subscription>) {
     if !is_changed {
         std::future::pending::<()>().await;
     }
-}
-
-async fn grace_after(stop: &CancellationToken) {
-    stop.cancelled().await;
-    sleep(GRACE).await;
 }
 
 /// Waits after a failed round, longer each time and regardless of wake-ups, because an immediate

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{GRACE, log_failure, wait};
+use crate::tasks::grace_after;
 
 /// Lease of a claim. A publish takes at most five seconds.
 const LEASE: Duration = Duration::from_secs(30);
@@ -27,14 +28,10 @@ const RETRY: RetryPolicy = RetryPolicy { first_wait_ms: 1_000, longest_wait_ms: 
 const GIVE_UP_AFTER: Duration = Duration::from_hours(7 * 24);
 
 pub(super) async fn run(outbox: &Outbox, publisher: &Publisher, wake_up: &Notify, stop: &CancellationToken) {
-    while wait(stop, Some(wake_up)).await {
-        let grace_over = async {
-            stop.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        };
+    while wait(stop, wake_up.notified()).await {
         tokio::select! {
             // Cancelling loses nothing, but other copies must wait until the claims expire.
-            () = grace_over => return,
+            () = grace_after(stop, GRACE) => return,
             outcome = publish_all(outbox, publisher, stop) => log_failure(outcome),
         }
     }

@@ -108,7 +108,7 @@ pub(super) async fn run(outbox: &Outbox, relay: &WebhookRelay, wake_up: &Notify,
         log_failure(started);
         // An attempt that ends may free a slot that other deliveries wait for.
         tokio::select! {
-            _ = wait(stop, Some(wake_up)) => {}
+            _ = wait(stop, wake_up.notified()) => {}
             Some(()) = attempts.next_ended() => {}
         }
     }

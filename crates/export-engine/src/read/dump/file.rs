@@ -56,25 +56,22 @@ pub(super) struct Id {
 impl Id {
     /// `None` if the bytes are not a document, or its `_id` is not a number.
     pub(super) fn of(document: &[u8]) -> Option<Self> {
-        let id = Elements::of(document).ok()?.find(b"_id").ok()??;
-        Self::of_value(id.kind, id.value)
+        Self::of_element(Elements::of(document).ok()?.find(b"_id").ok()??)
     }
 
-    fn of_value(kind: u8, value: &[u8]) -> Option<Self> {
+    fn of_element(id: Element<'_>) -> Option<Self> {
         #[expect(
             clippy::cast_precision_loss,
             reason = "times are far below 2^53; larger values are out of range anyway"
         )]
-        let comparable = match kind {
-            kind::INT32 => f64::from(i32::from_le_bytes(value.try_into().ok()?)),
-            kind::INT64 => i64::from_le_bytes(value.try_into().ok()?) as f64,
-            kind::DOUBLE => f64::from_le_bytes(value.try_into().ok()?),
-            kind::DECIMAL128 => {
-                bson::Decimal128::from_bytes(value.try_into().ok()?).to_string().parse().ok()?
-            }
+        let comparable = match id.kind {
+            kind::INT32 => f64::from(id.int32().ok()?),
+            kind::INT64 => id.int64().ok()? as f64,
+            kind::DOUBLE => id.double().ok()?,
+            kind::DECIMAL128 => id.decimal().ok()?.to_string().parse().ok()?,
             _ => return None,
         };
-        let is_time = time_of(Element { kind, key: b"_id", value }).is_ok_and(|time_ms| time_ms.is_some());
+        let is_time = time_of(id).is_ok_and(|time_ms| time_ms.is_some());
         (!comparable.is_nan()).then_some(Self { comparable, is_time })
     }
 }
@@ -205,7 +202,7 @@ fn read_id(reader: &mut BufReader<File>, length: usize) -> io::Result<Option<Id>
         && let [kind, b'_', b'i', b'd', 0, value @ ..] = head
         && let Ok(value) = value_of(*kind, value)
     {
-        let id = Id::of_value(*kind, value);
+        let id = Id::of_element(Element { kind: *kind, key: b"_id", value });
         reader.seek_relative(i64::try_from(rest - 1).map_err(io::Error::other)?)?;
         let mut end = [0];
         reader.read_exact(&mut end)?;
