@@ -18,6 +18,8 @@ use crate::{console, foreground};
 const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
 /// Most tests wait for services. The groups in `.config/nextest.toml` limit the others.
 const TESTS_PER_CORE: usize = 3;
+/// Time limit of all tests and their build, which take 20 minutes on two idle cores.
+const TEST_LIMIT: Duration = Duration::from_mins(90);
 /// Time limit of the check whether a subcommand exists.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);
 /// Exit code of nextest for options that a subcommand does not have.
@@ -123,7 +125,7 @@ fn run_cargo(
 ) -> anyhow::Result<ExitStatus> {
     console::step(format!("cargo {} {}", subcommand.join(" "), arguments.join(" ")).trim_end());
     let mut command = with_variables(layout, variables);
-    foreground::run(command.args(subcommand).args(arguments), BUILD_LIMIT)
+    foreground::run(command.args(subcommand).args(arguments), TEST_LIMIT)
 }
 
 fn with_variables(layout: &Layout, variables: &[(String, String)]) -> Command {
