@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use export_faults::{Deployment, measured};
+use export_faults::{Deployment, measured, state_of};
 use export_testkit::own::OwnRabbitmq;
 use export_testkit::services::Services;
 use serde_json::json;
@@ -13,7 +13,11 @@ const RESTARTS: usize = 20;
 const ORDERLY: usize = 5;
 /// Longest wait of a client.
 const ACCEPTED: Duration = Duration::from_secs(6);
-const PAUSE: Duration = Duration::from_millis(250);
+/// Delay between two requests: some twenty during one restart.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Time in which one worker exports all jobs, a few hundred, after the last restart. The first ones
+/// are bulk jobs, so the others precede them.
+const EXPORTED: Duration = Duration::from_mins(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_is_restarted_twenty_times() {
@@ -55,9 +59,13 @@ async fn the_broker_is_restarted_twenty_times() {
     let longest = answers.iter().map(|answer| answer.took).max().expect("an answer");
     for answer in &answers {
         assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
-        let job_id = answer.json()["_id"].as_str().expect("an id").to_owned();
-        deployment.until_state(&job_id, "FINISHED").await;
     }
+    let exported = async {
+        while !deployment.all_jobs().await.iter().all(|job| state_of(job) == "FINISHED") {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(EXPORTED, exported).await.expect("all jobs are exported");
     measured(&format!(
         "{RESTARTS} restarts in {took:?}: {} requests, the longest took {longest:?}; all exported {:?} after the last one",
         answers.len(),
