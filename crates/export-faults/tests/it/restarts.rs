@@ -13,10 +13,10 @@ const RESTARTS: usize = 20;
 const ORDERLY: usize = 5;
 /// Longest wait of a client.
 const ACCEPTED: Duration = Duration::from_secs(6);
-/// Delay between two requests: some twenty during one restart.
+/// Delay between two requests: at least seven during one restart.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Time in which one worker exports all jobs, a few hundred, after the last restart. The first ones
-/// are bulk jobs, so the others precede them.
+/// Time in which one worker exports all jobs, a few hundred at most, after the last restart. The first
+/// ones are bulk jobs, so the others precede them.
 const EXPORTED: Duration = Duration::from_mins(10);
 
 #[tokio::test(flavor = "multi_thread")]
