@@ -7,7 +7,7 @@ fn amqp(class: u8, method: u8) -> Pattern {
     Pattern::any().containing([0, class, 0, method])
 }
 
-/// The API publishes (client to server).
+/// The API publishes a job's message, or later the event of its end (client to server).
 pub fn publish() -> Pattern {
     amqp(60, 40)
 }

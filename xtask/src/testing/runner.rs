@@ -18,7 +18,7 @@ use crate::{console, foreground};
 const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
 /// Most tests wait for services. The groups in `.config/nextest.toml` limit the others.
 const TESTS_PER_CORE: usize = 3;
-/// Time limit of all tests and their build, which take 20 minutes on two idle cores.
+/// Time limit of all tests and their build, which take 20 to 30 minutes on two cores.
 const TEST_LIMIT: Duration = Duration::from_mins(90);
 /// Time limit of the check whether a subcommand exists.
 const QUESTION_LIMIT: Duration = Duration::from_secs(20);

@@ -209,6 +209,15 @@ fn a_health_check_needs_only_the_admin_address() {
 }
 
 #[test]
+fn the_value_of_a_flag_is_no_command() {
+    for value in ["openapi", "healthcheck"] {
+        let arguments = ["--s3-bucket", value];
+        let settings = [("ADMIN_ADDR", "127.0.0.1:1"), ("MAX_QUEUED", "wrong")];
+        assert_refuses(&Program::new(env!("CARGO_BIN_EXE_exports-api"), &arguments, &settings), "MAX_QUEUED");
+    }
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");

@@ -13,7 +13,7 @@ use export_testkit::oddities;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::callers::{Caller, with_position};
+use crate::callers::{Caller, POSITION_WAIT, has_position, is_without_position_by_time, with_position};
 
 /// Longest wait for a change that is visible after the next read of a line.
 const SOON: Duration = Duration::from_secs(20);
@@ -275,8 +275,13 @@ async fn a_waiting_job_has_a_queue_position() {
     let again = with_position(async || first.send("GET", &path, &known, None).await).await;
     assert_eq!(again.status, 304, "nothing has moved");
     let bearer = format!("Bearer {}", first.key);
+    let opened_at = Instant::now();
     let mut events = stack.events(&jobs[4], &[("authorization", &bearer)]).await;
-    let event = events.until(|job| job["queue"].is_object()).await;
+    let mut event = events.next().await.expect("the first event");
+    if event.json()["queue"].is_null() {
+        assert!(opened_at.elapsed() >= POSITION_WAIT, "{event:?}");
+        event = events.until(|job| job["queue"].is_object()).await;
+    }
     assert_eq!(event.json()["queue"]["position"], 5);
     let listed = first.get("/export").await.json();
     assert!(listed["exports"].as_array().expect("a list").iter().all(|job| job["queue"].is_null()));
@@ -304,7 +309,14 @@ async fn a_waiting_job_has_a_queue_position() {
     let held = stack.claim(&jobs[4]).await;
     assert_eq!(first.get(&path).await.json()["queue"], Value::Null);
     held.fail().await;
-    let end = events.until(|job| job["state"] == "FAILED").await;
+    let end = loop {
+        let event = events.next().await.expect("an event of the end");
+        match event.json()["state"].as_str() {
+            Some("FAILED") => break event,
+            Some("STARTED") => assert!(event.json()["queue"].is_null(), "{event:?}"),
+            state => assert_eq!(state, Some("NOT_STARTED")),
+        }
+    };
     assert_eq!(end.json()["queue"], Value::Null);
     // Five of its own jobs wait; the first tenant's do not count.
     let estimated = with_position(async || estimate(&second).await).await;
@@ -326,8 +338,7 @@ async fn who_asks_about_a_line_shares_the_look_at_it() {
     let began = Instant::now();
     for _ in 0..10 {
         let answers = join_all((0..50).map(|number| tenant.get(&jobs[number % jobs.len()]))).await;
-        // On a busy machine some answers have no position.
-        assert!(answers.iter().all(|answer| answer.json()["state"] == "NOT_STARTED"));
+        assert!(answers.iter().all(|answer| has_position(answer) || is_without_position_by_time(answer)));
     }
     // One count per second, and one more for jobs that came after the first count.
     let most = began.elapsed().as_secs() + 2;

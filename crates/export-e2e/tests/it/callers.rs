@@ -17,13 +17,27 @@ pub(crate) async fn api_with_keys(key_memory: Duration) -> Stack {
     stack
 }
 
-/// The first answer with a queue position, or the first 304. A busy service answers without a
-/// position after half a second. Panics after a bounded wait.
+/// Time for which an answer waits for the queue position, as in `export_api::jobs::queue`.
+pub(crate) const POSITION_WAIT: Duration = Duration::from_millis(500);
+
+/// Whether the answer has a queue position.
+pub(crate) fn has_position(answer: &Answer) -> bool {
+    answer.json()["queue"]["position"].is_u64()
+}
+
+/// Whether the answer has no queue position because a busy service could not read it in time. An
+/// answer that comes sooner must have one.
+pub(crate) fn is_without_position_by_time(answer: &Answer) -> bool {
+    answer.status == 200 && answer.json()["queue"].is_null() && answer.took >= POSITION_WAIT
+}
+
+/// The first answer except those that are without a queue position by time. Panics after a bounded
+/// wait.
 pub(crate) async fn with_position(ask: impl AsyncFn() -> Answer) -> Answer {
     let asked_at = Instant::now();
     loop {
         let answer = ask().await;
-        if answer.status == 304 || answer.json()["queue"].is_object() {
+        if !is_without_position_by_time(&answer) {
             return answer;
         }
         assert!(asked_at.elapsed() < Duration::from_secs(20), "no position: {}", answer.json());

@@ -6,9 +6,9 @@ use export_faults::patterns::{abort_upload, commit, put_object, upload_part};
 use export_faults::{Answer, Api, Deployment, Fleet, SHORT_LEASE, attempts_of, key_of, measured, state_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
-/// Time from the cancellation to the end of a running export: a third of the short lease, the
-/// removal of the uploaded parts, and a margin for a busy machine.
-const ENDED: Duration = Duration::from_secs(15);
+/// Time from the cancellation to the end of a running export: a heartbeat (a fifteenth of the short
+/// lease), the removal of the uploaded parts, and a margin for a busy machine.
+const ENDED: Duration = Duration::from_secs(5);
 /// Number of exports that are cancelled at a random moment, and the seed.
 const MOMENTS: u32 = 12;
 const SEED: u64 = 4;

@@ -12,7 +12,7 @@ use export_testkit::wrong_clock::WrongClock;
 const HOUR_SECONDS: i64 = 3_600;
 /// A lost worker's job runs again within this time: a short lease, two sweeps, a short wait, and a
 /// margin for a busy machine.
-const RUNS_AGAIN: Duration = Duration::from_mins(1);
+const RUNS_AGAIN: Duration = Duration::from_secs(SHORT_LEASE.as_secs() + 17);
 /// How long results are kept, unless set otherwise.
 const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 

@@ -1,6 +1,6 @@
 //! The patterns of the protocol's steps match these steps alone.
 
-use export_faults::patterns::{commit, complete_upload, create_upload, finish_result};
+use export_faults::patterns::{ack, commit, complete_upload, create_upload, finish_result};
 use export_faults::{Deployment, Fleet, attempts_of};
 use export_testkit::proxy::{Fault, Pattern, Rule};
 
@@ -16,10 +16,12 @@ async fn each_step_of_an_export_is_matched_once() {
     let on_mongodb = on_mongodb.map(|(step, pattern)| (step, worker.links.mongodb.add(seen(pattern))));
     let on_s3 = [("begin of the upload", create_upload()), ("end of the upload", complete_upload())];
     let on_s3 = on_s3.map(|(step, pattern)| (step, worker.links.s3.add(seen(pattern))));
+    let acked = worker.links.rabbitmq.add(seen(ack()));
     let job_id = api.accepted(&fleet.body).await;
     let job = fleet.exported(&deployment, &job_id).await;
     assert_eq!(attempts_of(&job), 1, "{job:#}");
-    for (step, watch) in on_mongodb.into_iter().chain(on_s3) {
+    acked.until_seen(1).await;
+    for (step, watch) in on_mongodb.into_iter().chain(on_s3).chain([("ack", acked)]) {
         assert_eq!(watch.seen(), 1, "{step}");
     }
     drop((api, worker));

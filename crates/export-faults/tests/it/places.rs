@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use export_faults::patterns::{abort_upload, put_object, upload_part};
-use export_faults::{Deployment, Fleet, attempts_of, epoch_of, measured, state_of};
+use export_faults::{Deployment, Fleet, SHORT_LEASE, attempts_of, epoch_of, measured, state_of};
 use export_testkit::proxy::{Direction, Fault, Rule};
 use futures_util::TryStreamExt;
 
@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 const JOBS: usize = 8;
 /// A lost worker's slot has another holder within this time: a short lease, a poll of the slots,
 /// and a margin for a busy machine.
-const TAKEN_AGAIN: Duration = Duration::from_secs(25);
+const TAKEN_AGAIN: Duration = Duration::from_secs(SHORT_LEASE.as_secs() + 7);
 /// Work without a slot is done within this time: far less than the minute for which a delivery is
 /// held, with a margin for a busy machine.
 const WITHOUT_A_PLACE: Duration = Duration::from_secs(20);

@@ -7,8 +7,10 @@ use export_faults::{Deployment, Fleet, attempts_of, epoch_of, key_of, measured};
 use export_testkit::proxy::{Direction, Fault, Rule};
 
 /// A handed-over export runs again within this time, with default settings: a second of grace, and
-/// a margin for a busy machine. Without the handover it would wait for the lease of 30 seconds.
-const RUNS_AGAIN: Duration = Duration::from_secs(15);
+/// what the handover takes.
+const RUNS_AGAIN: Duration = Duration::from_secs(2);
+/// Number of handovers that are measured. The fastest counts: a busy machine slows some of them.
+const HANDOVERS: usize = 3;
 /// Number of exports that are interrupted at a random moment, and the seed.
 const MOMENTS: u32 = 15;
 const SEED: u64 = 4;
@@ -22,27 +24,34 @@ async fn a_stopped_workers_job_runs_again_at_once() {
     let fleet = Fleet::bulky(&deployment, 6).await;
     let api = deployment.api().await;
     let mut first = deployment.worker().await;
-    let held = first.links.s3.add(Rule::request(upload_part(), Fault::Hold(Direction::Requests)));
-    let aborted = first.links.s3.add(Rule::request(abort_upload(), Fault::None));
-    let job_id = api.accepted(&fleet.body).await;
-    held.until_seen(1).await;
-    let mut second = deployment.worker().await;
-    second.until_written("waiting for jobs");
-    let stopped_at = first.ask_to_end();
-    deployment.until(&job_id, |job| epoch_of(job) == 2).await;
-    let runs_again = stopped_at.elapsed();
-    let ended = first.until_ended(stopped_at);
-    measured(&format!(
-        "a stopped worker's job ran again elsewhere {runs_again:?} later, with default settings; the worker ended after {:?}",
-        ended.took
-    ));
-    assert!(runs_again <= RUNS_AGAIN, "{runs_again:?}");
-    assert_eq!(ended.code, Some(0), "{}", ended.output);
-    assert_eq!(aborted.answered(), 1, "its upload is thrown away: {}", ended.output);
-    let job = fleet.exported(&deployment, &job_id).await;
-    assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 2), "the first attempt does not count: {job:#}");
-    assert_eq!(deployment.space.object_keys().await, [key_of(&job)]);
-    drop((api, second));
+    let (mut keys, mut fastest) = (Vec::new(), Duration::MAX);
+    for _ in 0..HANDOVERS {
+        let held = first.links.s3.add(Rule::request(upload_part(), Fault::Hold(Direction::Requests)));
+        let aborted = first.links.s3.add(Rule::request(abort_upload(), Fault::None));
+        let job_id = api.accepted(&fleet.body).await;
+        held.until_seen(1).await;
+        let mut second = deployment.worker().await;
+        second.until_written("waiting for jobs");
+        let stopped_at = first.ask_to_end();
+        deployment.until(&job_id, |job| epoch_of(job) == 2).await;
+        let runs_again = stopped_at.elapsed();
+        let ended = first.until_ended(stopped_at);
+        measured(&format!(
+            "a stopped worker's job ran again elsewhere {runs_again:?} later, with default settings; the worker ended after {:?}",
+            ended.took
+        ));
+        fastest = fastest.min(runs_again);
+        assert_eq!(ended.code, Some(0), "{}", ended.output);
+        assert_eq!(aborted.answered(), 1, "its upload is thrown away: {}", ended.output);
+        let job = fleet.exported(&deployment, &job_id).await;
+        assert_eq!((attempts_of(&job), epoch_of(&job)), (1, 2), "the first attempt does not count: {job:#}");
+        keys.push(key_of(&job));
+        first = second;
+    }
+    assert!(fastest <= RUNS_AGAIN, "{fastest:?}");
+    keys.sort();
+    assert_eq!(deployment.space.object_keys().await, keys, "one object for each job, and no other");
+    drop((api, first));
     deployment.end().await;
 }
 

@@ -140,6 +140,14 @@ fn a_health_check_needs_only_the_admin_address() {
 }
 
 #[test]
+fn the_value_of_a_flag_is_no_command() {
+    let arguments = ["--s3-bucket", "healthcheck"];
+    let settings = [("ADMIN_ADDR", "127.0.0.1:1"), ("WORKER_CONCURRENCY", "wrong")];
+    let program = Program::new(env!("CARGO_BIN_EXE_exports-worker"), &arguments, &settings);
+    assert_refuses(&program, "WORKER_CONCURRENCY");
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
