@@ -63,7 +63,7 @@ impl Connector {
         };
         *current = None;
         match connected {
-            Ok(connected) => connected.map_err(AmqpError::driver("connecting")),
+            Ok(connected) => connected.map_err(AmqpError::of_connecting),
             Err(panic) => Err(AmqpError::Driver { operation: "connecting", source: Box::new(panic) }),
         }
     }

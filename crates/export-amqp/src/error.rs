@@ -26,6 +26,12 @@ pub enum AmqpError {
     /// The broker's URL is not valid.
     #[error("the RabbitMQ URL is not valid")]
     Url,
+    /// The broker knows no such user, or the password is another one.
+    #[error("RabbitMQ refused the user name or the password")]
+    WrongCredentials,
+    /// The virtual host does not exist, or the user may not use it.
+    #[error("RabbitMQ refused the virtual host: it does not exist, or the user may not use it")]
+    NoVirtualHost,
     /// Connecting failed less than a second ago; the next attempt is not due yet.
     #[error("RabbitMQ was unreachable less than a second ago; not trying again yet")]
     BackingOff,
@@ -61,14 +67,21 @@ pub enum AmqpError {
     Refused,
 }
 
+/// AMQP's code for a user that the broker does not let in.
+const ACCESS_REFUSED: u16 = 403;
 /// AMQP's code for a declaration that differs from the existing queue or exchange.
 const PRECONDITION_FAILED: u16 = 406;
+/// AMQP's code for a virtual host that cannot be used.
+const NOT_ALLOWED: u16 = 530;
 
 impl AmqpError {
     /// Whether retrying cannot help until a person changes something.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::OtherArguments { .. } | Self::OtherVirtualHost { .. } => true,
+            Self::OtherArguments { .. }
+            | Self::OtherVirtualHost { .. }
+            | Self::WrongCredentials
+            | Self::NoVirtualHost => true,
             Self::Management { status, .. } => (400..500).contains(status),
             _ => false,
         }
@@ -78,10 +91,21 @@ impl AmqpError {
     /// `name`.
     pub(crate) fn of_declaration(self, name: &str) -> Self {
         match self {
-            Self::Driver { source, .. } if is_precondition_failed(&*source) => {
+            Self::Driver { source, .. } if has_code(&*source, PRECONDITION_FAILED) => {
                 Self::OtherArguments { name: name.to_owned(), source }
             }
             error => error,
+        }
+    }
+
+    /// The error of an attempt to connect.
+    pub(crate) fn of_connecting(error: lapin::Error) -> Self {
+        if has_code(&error, ACCESS_REFUSED) {
+            Self::WrongCredentials
+        } else if has_code(&error, NOT_ALLOWED) {
+            Self::NoVirtualHost
+        } else {
+            Self::Driver { operation: "connecting", source: Box::new(error) }
         }
     }
 
@@ -90,7 +114,7 @@ impl AmqpError {
     }
 }
 
-fn is_precondition_failed(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+fn has_code(error: &(dyn std::error::Error + 'static), code: u16) -> bool {
     let kind = error.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
-    matches!(kind, Some(lapin::ErrorKind::ProtocolError(error)) if error.get_id() == PRECONDITION_FAILED)
+    matches!(kind, Some(lapin::ErrorKind::ProtocolError(error)) if error.get_id() == code)
 }

@@ -14,7 +14,7 @@ use export_settings::mongo::MongoArgs;
 use export_settings::results::ResultSettings;
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_source::Catalog;
-use export_store::{JobStore, StoreError};
+use export_store::{JobStore, StoreError, is_authentication_failure};
 
 use crate::print;
 use users::{ServiceUser, Users};
@@ -22,6 +22,11 @@ use users::{ServiceUser, Users};
 const DAY: Duration = Duration::from_hours(24);
 /// Time between attempts while a service is not available yet.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const MONGODB: &str = "MongoDB";
+const RABBITMQ: &str = "RabbitMQ";
+/// The usual reason for a wrong password in containers.
+const FIRST_PASSWORD: &str = "a server keeps the password of its first start: if it was changed in the settings only, change it in the \
+    server too, or set the old one again";
 
 /// Flags of `exports provision`.
 #[derive(Debug, clap::Args)]
@@ -78,9 +83,9 @@ impl Provision {
 
         let client = export_store::connect(&mongo.uri, "exports provision").await?;
         let jobs = JobStore::new(&client, &mongo.jobs_database);
-        until(deadline, "MongoDB", || jobs.provision()).await?;
+        until(deadline, MONGODB, || jobs.provision()).await?;
         let catalog = Catalog::new(&client, &mongo.jobs_database);
-        until(deadline, "MongoDB", || catalog.provision()).await?;
+        until(deadline, MONGODB, || catalog.provision()).await?;
         print::result(&format!("collections and indexes of {} are ready", mongo.jobs_database))?;
         for ServiceUser { service, identity, user, .. } in &users.mongodb {
             let Some(user) = user else {
@@ -88,11 +93,11 @@ impl Provision {
                 continue;
             };
             let provision = || export_store::provision_user(&client, &mongo.jobs_database, *identity, user);
-            until(deadline, "MongoDB", provision).await?;
+            until(deadline, MONGODB, provision).await?;
             print::result(&format!("{service}: MongoDB user {} is ready", user.name()))?;
         }
 
-        until(deadline, "RabbitMQ", || topology.provision(&rabbitmq_url)).await?;
+        until(deadline, RABBITMQ, || topology.provision(&rabbitmq_url)).await?;
         print::result(&format!("exchange {} and queue {} are ready", topology.exchange(), topology.queue()))?;
         for ServiceUser { service, identity, user, .. } in &users.rabbitmq {
             let Some((management, user)) = users.management.as_ref().zip(user.as_ref()) else {
@@ -100,14 +105,14 @@ impl Provision {
                 continue;
             };
             let provision = || management.provision_user(&topology, *identity, user);
-            until(deadline, "RabbitMQ", provision).await?;
+            until(deadline, RABBITMQ, provision).await?;
             print::result(&format!("{service}: RabbitMQ user {} is ready", user.name()))?;
         }
 
         // Before the bucket's lifecycle rule, so that no job points to an object that the rule has
         // removed.
         let retention = DAY * retention_days.get();
-        until(deadline, "MongoDB", || jobs.limit_retention(retention)).await?;
+        until(deadline, MONGODB, || jobs.limit_retention(retention)).await?;
         until(deadline, "S3", || bucket.provision(retention_days)).await?;
         print::result(&format!("bucket {bucket_name} is ready"))
     }
@@ -120,6 +125,12 @@ fn is_permanent(error: &(dyn std::error::Error + 'static)) -> bool {
         || error.downcast_ref::<AmqpError>().is_some_and(AmqpError::is_permanent)
 }
 
+/// Whether the user name or the password is wrong.
+fn has_wrong_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<StoreError>().is_some_and(is_authentication_failure)
+        || matches!(error.downcast_ref::<AmqpError>(), Some(AmqpError::WrongCredentials))
+}
+
 /// Retries an operation until it succeeds, fails permanently or the deadline passes. Returns the
 /// last error.
 async fn until<E, F>(deadline: Instant, service: &str, operation: impl Fn() -> F) -> anyhow::Result<()>
@@ -130,6 +141,12 @@ where
     loop {
         match operation().await {
             Ok(()) => return Ok(()),
+            Err(error) if has_wrong_credentials(&error) => {
+                let setting = if service == RABBITMQ { "RABBITMQ_URL" } else { "MONGODB_URI" };
+                anyhow::bail!(
+                    "cannot provision {service}: the user name or the password of {setting} is wrong ({FIRST_PASSWORD})"
+                );
+            }
             Err(error) if is_permanent(&error) || Instant::now() >= deadline => {
                 return Err(anyhow::Error::new(error).context(format!("cannot provision {service}")));
             }

@@ -76,6 +76,11 @@ pub fn driver_error(error: &StoreError) -> Option<&Error> {
     source.downcast_ref()
 }
 
+/// Whether the server does not know the user, or the password is another one.
+pub fn is_authentication_failure(error: &StoreError) -> bool {
+    driver_error(error).is_some_and(|error| matches!(&*error.kind, ErrorKind::Authentication { .. }))
+}
+
 /// The code with which the server refused a command; `None` for every other failure.
 pub fn code_of(error: &StoreError) -> Option<i32> {
     match driver_error(error)?.kind.as_ref() {

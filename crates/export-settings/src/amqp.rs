@@ -6,9 +6,11 @@ use amq_protocol_uri::AMQPUri;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::parser::{milliseconds, text};
+use crate::uri::{ENCODED, has_encoded_credentials};
 use crate::value::{SettingError, secret};
 
 const EXPECTED: &str = "an AMQP 0-9-1 URL such as amqp://user:password@host:5672/%2f";
+const VIRTUAL_HOST: &str = "the name of a virtual host after the last `/` (%2f is the default virtual host)";
 
 /// AMQP names have at most 255 bytes, and ours have an ending.
 const MAX_PREFIX: usize = 100;
@@ -68,6 +70,32 @@ fn is_name_prefix(prefix: &str) -> bool {
 
 /// The URL, if it is one of a broker.
 pub(crate) fn broker_url(name: &'static str, url: SecretString) -> Result<SecretString, SettingError> {
-    let is_valid = url.expose_secret().parse::<AMQPUri>().is_ok();
-    if is_valid { Ok(url) } else { Err(SettingError::Wrong { name, expected: EXPECTED }) }
+    let wrong = |expected| Err(SettingError::Wrong { name, expected });
+    let text = url.expose_secret();
+    if !has_encoded_credentials(text) {
+        return wrong(ENCODED);
+    }
+    match text.parse::<AMQPUri>() {
+        Err(_) => wrong(EXPECTED),
+        // A URL that ends with `/` names the virtual host without a name, which never exists.
+        Ok(uri) if uri.vhost.is_empty() => wrong(VIRTUAL_HOST),
+        Ok(_) => Ok(url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d7_an_empty_virtual_host_is_refused() {
+        for good in ["amqp://guest:guest@host", "amqp://guest:guest@host:5672/%2f", "amqps://host/exports"] {
+            broker_url("RABBITMQ_URL", good.into()).expect(good);
+        }
+        for wrong in ["amqp://guest:hunter2@host:5672/", "amqp://guest:hunter2@host:5672/?heartbeat=5"] {
+            let error = broker_url("RABBITMQ_URL", wrong.into()).expect_err(wrong).to_string();
+            assert!(error.contains("RABBITMQ_URL") && error.contains("%2f"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
 }

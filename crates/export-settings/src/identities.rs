@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 use crate::amqp::broker_url;
 use crate::mongo::connection_string;
+use crate::uri::{ENCODED, has_encoded_credentials};
 use crate::value::{SettingError, secret};
 
 const MANAGEMENT: &str = "RABBITMQ_MANAGEMENT_URL";
@@ -129,6 +130,9 @@ impl IdentityArgs {
         let (value, file) =
             (self.rabbitmq_management_url.as_ref(), self.rabbitmq_management_url_file.as_ref());
         let Some(url) = secret(MANAGEMENT, value, file)? else { return Ok(None) };
+        if !has_encoded_credentials(url.expose_secret()) {
+            return Err(SettingError::Wrong { name: MANAGEMENT, expected: ENCODED });
+        }
         let is_http = url::Url::parse(url.expose_secret())
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if is_http {

@@ -38,6 +38,7 @@ pub mod reading;
 pub mod results;
 pub mod retry;
 pub mod s3;
+mod uri;
 mod value;
 pub mod webhooks;
 pub mod worker;

@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::parser::{SettingParser, text};
+use crate::uri::{ENCODED, has_encoded_credentials};
 use crate::value::{SettingError, secret};
 
 const EXPECTED: &str = "a MongoDB connection string such as mongodb://host:27017/?replicaSet=rs0";
@@ -85,9 +86,14 @@ impl SourceArgs {
 
 /// The connection string, if it looks like one; the driver checks the rest.
 pub fn connection_string(name: &'static str, uri: SecretString) -> Result<SecretString, SettingError> {
-    let is_valid =
-        ["mongodb://", "mongodb+srv://"].iter().any(|scheme| uri.expose_secret().starts_with(scheme));
-    if is_valid { Ok(uri) } else { Err(SettingError::Wrong { name, expected: EXPECTED }) }
+    let text = uri.expose_secret();
+    if !["mongodb://", "mongodb+srv://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Err(SettingError::Wrong { name, expected: EXPECTED });
+    }
+    if !has_encoded_credentials(text) {
+        return Err(SettingError::Wrong { name, expected: ENCODED });
+    }
+    Ok(uri)
 }
 
 fn database_name() -> SettingParser<String> {

@@ -97,10 +97,16 @@ fn key_prefix() -> SettingParser<String> {
 }
 
 fn endpoint_url() -> SettingParser<String> {
-    SettingParser::new("an http or https URL such as https://s3.example.com", |text| {
+    // A path would be part of the links' signatures, and a proxy that removes it breaks them.
+    let expected = "an http or https URL without a path, such as https://s3.example.com";
+    SettingParser::new(expected, |text| {
         let url = url::Url::parse(text).ok()?;
-        let is_http = matches!(url.scheme(), "http" | "https") && url.has_host();
-        is_http.then(|| text.trim_end_matches('/').to_owned())
+        let is_endpoint = matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none();
+        is_endpoint.then(|| text.trim_end_matches('/').to_owned())
     })
 }
 
@@ -108,6 +114,22 @@ fn endpoint_url() -> SettingParser<String> {
 mod tests {
     use super::*;
     use crate::from_flags;
+
+    #[test]
+    fn d7_a_public_endpoint_has_no_path() {
+        let parse = |url: &str| {
+            let flags = ["--s3-bucket=exports".to_owned(), format!("--s3-public-endpoint-url={url}")];
+            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+            from_flags::<S3Settings>(&flags).map(|settings| settings.public_endpoint_url)
+        };
+        for good in ["https://s3.example.com", "http://127.0.0.1:9100/"] {
+            assert_eq!(parse(good), Ok(Some(good.trim_end_matches('/').to_owned())));
+        }
+        for wrong in ["https://example.com/s3", "https://example.com/?a=b", "https://example.com/#a", "s3"] {
+            let error = parse(wrong).expect_err(wrong);
+            assert!(error.contains("S3_PUBLIC_ENDPOINT_URL") && error.contains("without a path"), "{error}");
+        }
+    }
 
     #[test]
     fn payload_signing_is_one_of_three() {

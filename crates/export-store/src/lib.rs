@@ -25,6 +25,7 @@ pub use audit::{AuditAction, AuditEntry, AuditError, AuditLog};
 pub use changes::{Changes, Subscription};
 pub use export_mongo::StoreError;
 pub use export_mongo::client::{MongoClient, connect};
+pub use export_mongo::server_errors::is_authentication_failure;
 pub use identities::{Identity, MongoUser, provision_user};
 pub use jobs::claims::{Claim, Claimability, Held};
 pub use jobs::compare_and_set::BackOff;

@@ -1,11 +1,16 @@
 //! `exports provision` again, with another password, without users, and with settings that it must
 //! refuse.
 
+use std::time::{Duration, Instant};
+
 use bson::{Document, doc};
 use export_testkit::program::assert_refuses;
 use mongodb::Client;
 
 use super::deployment::Deployment;
+
+/// How long provisioning waits for services that are not available yet.
+const WAIT: Duration = Duration::from_mins(1);
 
 /// Roles and users in MongoDB, users and permissions in RabbitMQ: all but the salted passwords.
 async fn state(deployment: &Deployment) -> (Vec<Document>, Vec<String>) {
@@ -118,6 +123,30 @@ async fn unusable_users_are_refused() {
     let ended = program.clone().with("API_RABBITMQ_URL", &format!("{base}/%2f")).run();
     assert_eq!(ended.code, Some(1), "{}", ended.output);
     assert!(ended.output.contains("another virtual host"), "{}", ended.output);
+    deployment.cleanup().await;
+}
+
+#[tokio::test]
+async fn e3_a_wrong_password_of_the_administrator_ends_provisioning_at_once() {
+    let deployment = Deployment::create().await;
+    let program = deployment.program(&deployment.password);
+    let rabbitmq = deployment.rabbitmq_url("api", "hunter3");
+    let without_virtual_host = format!("{}-missing", deployment.rabbitmq_url("api", &deployment.password));
+    for (setting, value, reason) in [
+        ("MONGODB_URI", deployment.mongodb_uri("api", "hunter3"), "the password of MONGODB_URI is wrong"),
+        ("RABBITMQ_URL", rabbitmq, "the password of RABBITMQ_URL is wrong"),
+        ("RABBITMQ_URL", without_virtual_host, "RabbitMQ refused the virtual host"),
+    ] {
+        // Each of these connection strings names a service's user, too: that setting must go.
+        let same_user = format!("API_{setting}");
+        let program = program.clone().without(&same_user).with(setting, &value);
+        let start = Instant::now();
+        let ended = program.run();
+        assert_eq!(ended.code, Some(1), "{}", ended.output);
+        assert!(ended.output.contains(reason), "{reason}: {}", ended.output);
+        assert!(!ended.output.contains("hunter"), "{}", ended.output);
+        assert!(start.elapsed() < WAIT, "{setting}: {:?}", start.elapsed());
+    }
     deployment.cleanup().await;
 }
 
