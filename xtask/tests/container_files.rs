@@ -50,3 +50,76 @@ fn both_images_share_their_build_layers() {
     };
     assert_eq!(build_stages("Dockerfile.api"), build_stages("Dockerfile.worker"));
 }
+
+/// Each service with its lines.
+fn services(compose: &str) -> Vec<(&str, &str)> {
+    let (_, rest) = compose.split_once("\nservices:\n").unwrap();
+    let (services, _) = rest.split_once("\nnetworks:\n").unwrap();
+    let is_name = |line: &str| line.starts_with("  ") && !line.starts_with("   ") && line.ends_with(':');
+    let mut starts: Vec<usize> = services
+        .match_indices('\n')
+        .map(|(at, _)| at + 1)
+        .filter(|at| services[*at..].lines().next().is_some_and(is_name))
+        .collect();
+    starts.insert(0, 0);
+    starts.push(services.len());
+    starts.windows(2).map(|pair| services[pair[0]..pair[1]].split_once(":\n").unwrap()).collect()
+}
+
+#[test]
+fn e7_every_container_is_confined() {
+    let compose = read("docker-compose.yml");
+    let anchor = |name: &str| {
+        let (_, rest) = compose.split_once(&format!("&{name}\n")).unwrap();
+        rest.split("\n\n").next().unwrap()
+    };
+    for key in ["cap_drop: [\"ALL\"]", "no-new-privileges:true", "pids_limit:", "mem_limit:", "max-size:"] {
+        assert!(anchor("confined").contains(key), "{key}");
+    }
+    for key in ["<<: *confined", "read_only: true", "pull_policy: never"] {
+        assert!(anchor("program").contains(key), "{key}");
+    }
+    let services = services(&compose);
+    let names: Vec<&str> = services.iter().map(|(name, _)| name.trim()).collect();
+    assert_eq!(names, ["mongodb", "rabbitmq", "s3", "provision", "exports", "api", "worker"]);
+    for (name, definition) in services {
+        let is_ours = !["mongodb", "rabbitmq", "s3"].contains(&name.trim());
+        let anchor = if is_ours { "    <<: *program\n" } else { "    <<: *confined\n" };
+        assert!(definition.contains(anchor), "{name}");
+        assert!(!definition.contains("cap_add") && !definition.contains("privileged"), "{name}");
+    }
+}
+
+#[test]
+fn e3_provisioning_is_not_repeated_for_ever() {
+    let compose = read("docker-compose.yml");
+    let services = services(&compose);
+    let (_, provision) = services.iter().find(|(name, _)| name.trim() == "provision").unwrap();
+    assert!(provision.contains("restart: \"on-failure:3\""), "{provision}");
+}
+
+#[test]
+fn e6_health_checks_start_no_client_program() {
+    let compose = read("docker-compose.yml");
+    let checks: Vec<&str> = compose.lines().filter(|line| line.trim().starts_with("test: ")).collect();
+    assert_eq!(checks.len(), 3, "{checks:?}");
+    for check in checks {
+        assert!(
+            ["mongosh", "rabbitmq-diagnostics", "rabbitmqctl"].iter().all(|slow| !check.contains(slow)),
+            "{check}"
+        );
+    }
+    assert!(!compose.contains("interval: 5s"));
+}
+
+#[test]
+fn e12_a_missing_setting_says_where_it_belongs() {
+    let compose = read("docker-compose.yml");
+    let needed: Vec<(&str, &str)> =
+        compose.split("${").skip(1).filter_map(|rest| rest.split('}').next()?.split_once(":?")).collect();
+    assert!(needed.len() > 10, "{needed:?}");
+    for (name, reason) in needed {
+        // Compose 1.29 does not say the name by itself.
+        assert_eq!(reason, format!("add {name} to .env, see .env.example"));
+    }
+}
