@@ -112,7 +112,7 @@ impl Run {
             }
         };
         console.note(&summary::figures(&self.output, &outcome.manifest, meter.bytes(), began_at.elapsed()));
-        if let Some(warning) = summary::warning(&outcome.skipped) {
+        for warning in summary::warnings(&outcome.skipped, &outcome.manifest) {
             console.note(&warning);
         }
         Ok(())

@@ -1,10 +1,15 @@
 //! Estimates of rows, bytes and duration of an export, from the data's coverage and the tenant's
 //! finished exports.
 //!
-//! Every estimate is a lower and an upper bound that the export will probably keep. Points per hour
-//! document, rows per point and bytes per row are the smallest and the largest ratios of the
+//! Every estimate is a lower and an upper bound that the export will probably keep. Where the catalog
+//! has measured the [density](crate::density) of the data, rows and points follow from it. For other
+//! data, points per hour document, rows per point and bytes per row are the smallest and the largest ratios of the
 //! tenant's finished exports. Until there are [`ENOUGH`], wide assumptions replace them. Exports of
 //! other tenants are never used, because the figures would reveal something about them.
+
+mod measured;
+
+pub use measured::{MeasuredAmount, VehicleAmount};
 
 use crate::TimeRange;
 use crate::output::{Archive, Compression, Fill, Format, OutputOptions};
@@ -63,7 +68,7 @@ pub enum Basis {
 }
 
 /// The estimate of an export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// Rows of all files.
     pub rows: Span,
@@ -73,6 +78,8 @@ pub struct Estimate {
     pub duration_seconds: Span,
     /// The basis of the estimate.
     pub basis: Basis,
+    /// The share of the parameters' hours whose density is known, 0 to 1.
+    pub measured_share: f64,
 }
 
 /// The bounds of a ratio.
@@ -125,11 +132,17 @@ impl Ratio {
     fn of(self, amount: Self) -> Self {
         Self { low: self.low * amount.low, high: self.high * amount.high }
     }
+
+    fn plus(self, other: Self) -> Self {
+        Self { low: self.low + other.low, high: self.high + other.high }
+    }
 }
 
-/// Estimates an export with this coverage, from the last `finished` exports of the same tenant.
+/// Estimates an export with this coverage, of which `measured` is the part whose density is known,
+/// from the last `finished` exports of the same tenant.
 pub fn estimate(
     coverage: &Coverage,
+    measured: &MeasuredAmount,
     range: TimeRange,
     output: &OutputOptions,
     finished: &[Outcome],
@@ -140,15 +153,22 @@ pub fn estimate(
     };
     if coverage.parameter_hours == 0 {
         let nothing = Span::default();
-        return Estimate { rows: nothing, bytes: nothing, duration_seconds: nothing, basis };
+        let measured_share = 1.0;
+        return Estimate { rows: nothing, bytes: nothing, duration_seconds: nothing, basis, measured_share };
     }
 
-    let hours = float(coverage.parameter_hours);
+    let measured = measured.scaled_to(coverage);
+    let unmeasured = measured.rest_of(coverage);
+    let hours = float(unmeasured.parameter_hours);
     let documents = Ratio { low: hours * LEAST_PRESENT, high: hours };
     let density = seen.iter().map(|outcome| (outcome.points, outcome.documents));
-    let points = Ratio::learned(density, POINTS_PER_DOCUMENT).of(documents);
-
-    let rows = rows(coverage, range, output, points, seen);
+    let unmeasured_points = Ratio::learned(density, POINTS_PER_DOCUMENT).of(documents);
+    let points = unmeasured_points.plus(measured.points());
+    let rows = match unmeasured.parameter_hours {
+        0 => measured.rows(),
+        _ => rows(&unmeasured, range, output, unmeasured_points, seen).plus(measured.rows()),
+    };
+    let measured_share = 1.0 - hours / float(coverage.parameter_hours);
 
     let assumed_size = if is_compressed(output) { BYTES_PER_ROW } else { PLAIN_BYTES_PER_ROW };
     let alike = seen.iter().filter(|outcome| looks_alike(&outcome.output, output));
@@ -161,7 +181,7 @@ pub fn estimate(
     let duration_ms = ms_per_point.of(points);
     let seconds = Ratio { low: duration_ms.low / 1_000.0, high: (duration_ms.high + OVERHEAD_MS) / 1_000.0 };
 
-    Estimate { rows: span(rows), bytes: span(bytes), duration_seconds: span(seconds), basis }
+    Estimate { rows: span(rows), bytes: span(bytes), duration_seconds: span(seconds), basis, measured_share }
 }
 
 fn rows(
@@ -245,7 +265,7 @@ mod tests {
     #[test]
     fn a_range_without_data_is_nothing() {
         let nothing = Coverage { vehicles: 3, ..Coverage::default() };
-        let estimate = estimate(&nothing, range(), &OutputOptions::default(), &[outcome(100); ENOUGH]);
+        let estimate = estimate(&nothing, &MeasuredAmount::default(), range(), &OutputOptions::default(), &[outcome(100); ENOUGH]);
         let zero = Span::default();
         assert_eq!((estimate.rows, estimate.bytes, estimate.duration_seconds), (zero, zero, zero));
     }
@@ -253,7 +273,7 @@ mod tests {
     #[test]
     fn the_assumptions_fit_the_reference_fleet() {
         // A reference fleet: about 180,000 rows per vehicle and day.
-        let found = estimate(&day(5), range(), &OutputOptions::default(), &[]);
+        let found = estimate(&day(5), &MeasuredAmount::default(), range(), &OutputOptions::default(), &[]);
         assert_eq!(found.basis, Basis::Assumptions);
         assert!((found.rows.low..=found.rows.high).contains(&(5 * 180_000)), "{found:?}");
     }
@@ -261,8 +281,8 @@ mod tests {
     #[test]
     fn enough_finished_exports_narrow_the_estimate() {
         let own = [outcome(1_000); ENOUGH];
-        let wide = estimate(&day(2), range(), &OutputOptions::default(), &own[1..]);
-        let narrow = estimate(&day(2), range(), &OutputOptions::default(), &own);
+        let wide = estimate(&day(2), &MeasuredAmount::default(), range(), &OutputOptions::default(), &own[1..]);
+        let narrow = estimate(&day(2), &MeasuredAmount::default(), range(), &OutputOptions::default(), &own);
         assert_eq!((wide.basis, narrow.basis), (Basis::Assumptions, Basis::Own(ENOUGH)));
         assert!(narrow.rows.low > wide.rows.low && narrow.rows.high <= wide.rows.high);
         let truth = 240 * 1_000 * 9 / 10;
@@ -279,10 +299,10 @@ mod tests {
             ..OutputOptions::default()
         };
         let seen = [outcome(2_000); ENOUGH];
-        let plain = estimate(&day(1), range(), &output(Fill::None), &seen);
+        let plain = estimate(&day(1), &MeasuredAmount::default(), range(), &output(Fill::None), &seen);
         assert_eq!(plain.rows.high, DAY * 60 + 1);
         let half_a_day = Coverage { parameter_hours: 60, vehicle_hours: 12, vehicles: 1 };
-        let filled = estimate(&half_a_day, range(), &output(Fill::Previous), &seen);
+        let filled = estimate(&half_a_day, &MeasuredAmount::default(), range(), &output(Fill::Previous), &seen);
         assert_eq!(filled.rows.high, DAY * 60 + 1, "to the end of the range");
     }
 
@@ -293,7 +313,7 @@ mod tests {
             densities in proptest::collection::vec(0u64..100_000, 0..12),
         ) {
             let seen: Vec<Outcome> = densities.into_iter().map(outcome).collect();
-            let of = |vehicles| estimate(&day(vehicles), range(), &OutputOptions::default(), &seen);
+            let of = |vehicles| estimate(&day(vehicles), &MeasuredAmount::default(), range(), &OutputOptions::default(), &seen);
             let (less, more) = (of(vehicles), of(vehicles * 2));
             for (less, more) in [
                 (less.rows, more.rows), (less.bytes, more.bytes), (less.duration_seconds, more.duration_seconds),

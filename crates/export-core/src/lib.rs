@@ -26,6 +26,7 @@
 pub mod access;
 pub mod admission;
 mod causes;
+pub mod density;
 pub mod digest;
 pub mod estimate;
 pub mod event;

@@ -9,12 +9,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::output::OutputOptions;
+use crate::source::{UnreadCollection, UnreadReason};
 
 /// Name of the manifest's entry in an archive.
 pub const MANIFEST_ENTRY: &str = "manifest.json";
 
 /// Maximum number of samples for each reason and vehicle.
 pub const SAMPLES_PER_REASON: usize = 3;
+
+/// Maximum number of names of unread collections for each reason and vehicle.
+pub const UNREAD_NAMES: usize = 20;
 
 /// The whole manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +99,36 @@ pub struct VehicleManifest {
     pub rejected_documents: BTreeMap<String, Rejections>,
     /// Parameters without a collection for this vehicle.
     pub missing_collections: Vec<String>,
+    /// Collections of the vehicle that the request covers and that were not read, by reason; left
+    /// out if there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub unread_collections: BTreeMap<UnreadReason, UnreadNames>,
+}
+
+/// The number of collections that were not read for one reason, with the first names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadNames {
+    /// Number of collections.
+    pub count: u64,
+    /// The first [`UNREAD_NAMES`] names, sorted.
+    pub names: Vec<String>,
+}
+
+impl UnreadNames {
+    /// Groups collections by reason.
+    pub fn by_reason(unread: &[UnreadCollection]) -> BTreeMap<UnreadReason, Self> {
+        let mut sorted: Vec<&UnreadCollection> = unread.iter().collect();
+        sorted.sort();
+        let mut groups: BTreeMap<UnreadReason, Self> = BTreeMap::new();
+        for collection in sorted {
+            let group = groups.entry(collection.reason).or_default();
+            group.count += 1;
+            if group.names.len() < UNREAD_NAMES {
+                group.names.push(collection.name.clone());
+            }
+        }
+        groups
+    }
 }
 
 /// The counts of points, which must add up: `pointsRead = cellsWritten + outsideRange + rejected +
@@ -242,5 +276,21 @@ mod tests {
             });
         }
         assert_eq!((rejections.count, rejections.samples.len()), (10, SAMPLES_PER_REASON));
+    }
+
+    #[test]
+    fn a6_names_of_unread_collections_are_bounded_and_sorted() {
+        let unread: Vec<UnreadCollection> = (0..30)
+            .rev()
+            .map(|number| UnreadCollection { name: format!("v{number:02}"), reason: UnreadReason::View })
+            .collect();
+        let vehicle =
+            VehicleManifest { unread_collections: UnreadNames::by_reason(&unread), ..Default::default() };
+        let json = serde_json::to_value(&vehicle).expect("JSON");
+        assert_eq!(json["unreadCollections"]["view"]["count"], 30);
+        let names = json["unreadCollections"]["view"]["names"].as_array().expect("a list");
+        assert_eq!((names.len(), &names[0], &names[19]), (UNREAD_NAMES, &"v00".into(), &"v19".into()));
+        let none = serde_json::to_value(VehicleManifest::default()).expect("JSON");
+        assert!(none.get("unreadCollections").is_none(), "other manifests stay as they are");
     }
 }

@@ -1,8 +1,56 @@
 //! The port through which the engine reads hour documents.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::{Parameter, TimeRange, VehicleId};
+
+/// The collections of one vehicle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VehicleCollections {
+    /// The parameters, each with a collection of hour documents.
+    pub parameters: Vec<Parameter>,
+    /// The collections that an export does not read.
+    pub unread: Vec<UnreadCollection>,
+}
+
+/// A collection of a vehicle that an export does not read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnreadCollection {
+    /// Its name, as the database shows it to users: that of the time series, not of its buckets.
+    pub name: String,
+    /// Why it is not read.
+    pub reason: UnreadReason,
+}
+
+/// Why a collection is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum UnreadReason {
+    /// It is a time-series collection, whose documents are no hour documents.
+    TimeSeries,
+    /// It is a view: its documents are those of another collection.
+    View,
+    /// It belongs to MongoDB itself, such as `system.profile`.
+    System,
+    /// No column can have its name.
+    UnusableName,
+    /// A dump has its metadata and not its documents.
+    FileMissing,
+}
+
+impl UnreadReason {
+    /// A few words for people.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::TimeSeries => "time series",
+            Self::View => "views",
+            Self::System => "of MongoDB itself",
+            Self::UnusableName => "no column can have such a name",
+            Self::FileMissing => "the dump has metadata and no documents",
+        }
+    }
+}
 
 /// Provides the hour documents of vehicles: from a database, from a dump, or from a list of a test.
 ///
@@ -48,6 +96,16 @@ pub trait Source: Sync {
     /// The parameters for which each of these vehicles has a collection, in the order of the
     /// vehicles.
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError>;
+
+    /// Like [`parameters`](Self::parameters), with the collections that are not read. The default
+    /// is for sources that have none.
+    fn collections(&self, vehicles: &[VehicleId]) -> Result<Vec<VehicleCollections>, SourceError> {
+        let listed = self.parameters(vehicles)?;
+        Ok(listed
+            .into_iter()
+            .map(|parameters| VehicleCollections { parameters, unread: Vec::new() })
+            .collect())
+    }
 
     /// Opens the documents of one collection that may hold points of the range, ordered by `_id`.
     ///

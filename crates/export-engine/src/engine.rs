@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use export_core::Parameter;
-use export_core::manifest::{Manifest, Totals, VehicleManifest};
+use export_core::manifest::{Manifest, Totals, UnreadNames, VehicleManifest};
 use export_core::output::Format;
 use export_core::sink::{Sink, SinkFactory};
 
@@ -265,5 +265,6 @@ fn vehicle_manifest(
         rejected_points: tally.rejected_points.0,
         rejected_documents: tally.rejected_documents.0,
         missing_collections: missing.map(|(name, _)| name).collect(),
+        unread_collections: UnreadNames::by_reason(&vehicle_plan.unread),
     }
 }

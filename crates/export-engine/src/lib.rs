@@ -32,7 +32,7 @@ pub use error::EngineError;
 pub use limits::{Limits, MemoryBudget};
 pub use meter::Meter;
 pub use plan::{Plan, PlanError, VehiclePlan, plan};
-pub use read::dump::{DumpError, DumpSource};
+pub use read::dump::{DumpError, DumpSource, LeftOut, LeftOutReason};
 pub use read::slice::SliceSize;
 pub use stop::StopFlag;
 pub use task::ExportTask;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use export_core::id::sort_parameters;
 use export_core::manifest::{RangeText, ResolvedRequest};
 use export_core::request::ExportRequest;
-use export_core::source::{Source, SourceError};
+use export_core::source::{Source, SourceError, UnreadCollection};
 use export_core::{Parameter, VehicleId};
 
 /// The vehicles and columns of an export, and the options of its result.
@@ -26,6 +26,9 @@ pub struct VehiclePlan {
     pub vehicle: VehicleId,
     /// By position of the plan's parameters: whether the vehicle has a collection for it.
     pub has_collection: Vec<bool>,
+    /// Collections that are not read: all of the vehicle, or those with the name of a requested
+    /// parameter.
+    pub unread: Vec<UnreadCollection>,
 }
 
 /// Why a request cannot be planned.
@@ -54,9 +57,9 @@ fn list(vehicles: &[VehicleId]) -> String {
 /// Blocks while the source does.
 pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanError> {
     let vehicles = choose_vehicles(request.vehicles.as_deref(), source)?;
-    let collections = source.parameters(&vehicles)?;
+    let collections = source.collections(&vehicles)?;
     let parameters = request.parameters.clone().unwrap_or_else(|| {
-        let found: BTreeSet<Parameter> = collections.iter().flatten().cloned().collect();
+        let found: BTreeSet<Parameter> = collections.iter().flat_map(|listed| listed.parameters.iter().cloned()).collect();
         let mut parameters: Vec<Parameter> = found.into_iter().collect();
         sort_parameters(&mut parameters);
         parameters
@@ -64,12 +67,21 @@ pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanEr
     let vehicles = vehicles
         .into_iter()
         .zip(collections)
-        .map(|(vehicle, collections)| VehiclePlan {
+        .map(|(vehicle, listed)| VehiclePlan {
             vehicle,
-            has_collection: parameters.iter().map(|parameter| collections.contains(parameter)).collect(),
+            has_collection: parameters.iter().map(|name| listed.parameters.contains(name)).collect(),
+            unread: requested(listed.unread, request.parameters.as_deref()),
         })
         .collect();
     Ok(Plan { request: request.clone(), vehicles, parameters })
+}
+
+/// The collections that the request covers.
+fn requested(unread: Vec<UnreadCollection>, parameters: Option<&[Parameter]>) -> Vec<UnreadCollection> {
+    let Some(parameters) = parameters else { return unread };
+    let is_requested =
+        |unread: &UnreadCollection| parameters.iter().any(|parameter| parameter.as_str() == unread.name);
+    unread.into_iter().filter(is_requested).collect()
 }
 
 fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<Vec<VehicleId>, PlanError> {
@@ -85,6 +97,11 @@ fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<
 }
 
 impl Plan {
+    /// The collections that are not read, with their vehicles, in the order of the vehicles.
+    pub fn unread(&self) -> impl Iterator<Item = (&VehicleId, &UnreadCollection)> {
+        self.vehicles.iter().flat_map(|planned| planned.unread.iter().map(|unread| (&planned.vehicle, unread)))
+    }
+
     /// The request as in the manifest. Options without a meaning for this result are left out.
     pub(crate) fn resolved_request(&self) -> ResolvedRequest {
         let ExportRequest { start_date, end_date, timezone, range, output, .. } = &self.request;

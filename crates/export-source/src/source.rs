@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use export_core::source::{HourDocuments, Source, SourceError};
+use export_core::source::{HourDocuments, Source, SourceError, VehicleCollections};
 use export_core::{Parameter, TimeRange, VehicleId, causes};
 use export_mongo::StoreError;
 use export_mongo::server_errors::code_of;
@@ -117,8 +117,13 @@ impl Source for MongoSource {
     }
 
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
+        let listed = self.collections(vehicles)?;
+        Ok(listed.into_iter().map(|collections| collections.parameters).collect())
+    }
+
+    fn collections(&self, vehicles: &[VehicleId]) -> Result<Vec<VehicleCollections>, SourceError> {
         let listings = stream::iter(vehicles.to_vec())
-            .map(|vehicle| async move { self.listed(|| self.databases.parameters(&vehicle)).await });
+            .map(|vehicle| async move { self.listed(|| self.databases.collections(&vehicle)).await });
         let listed = listings.buffered(LISTINGS_AT_A_TIME).try_collect();
         self.answered(self.handle.block_on(listed))
     }

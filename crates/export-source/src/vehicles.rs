@@ -1,9 +1,10 @@
 //! Lists vehicles and parameters: a vehicle is a database, a parameter is a collection.
 
-use std::future;
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use bson::{Document, RawDocumentBuf, doc};
+use export_core::source::{UnreadCollection, UnreadReason, VehicleCollections};
 use export_core::{Parameter, VehicleId};
 use export_mongo::StoreError;
 use export_mongo::client::MongoClient;
@@ -55,27 +56,28 @@ impl VehicleDatabases {
         Ok(names.into_iter().filter(|name| name.starts_with(&self.prefix)).collect())
     }
 
-    /// The parameters of a vehicle, sorted by name. Views and MongoDB's own collections are no
-    /// parameters.
-    pub async fn parameters(&self, vehicle: &VehicleId) -> Result<Vec<Parameter>, StoreError> {
+    /// The collections of a vehicle, sorted by name. Views, time series and MongoDB's own
+    /// collections are no parameters.
+    pub async fn collections(&self, vehicle: &VehicleId) -> Result<VehicleCollections, StoreError> {
         let read = self.throttle.begin(0).await;
-        let names = self.collection_names(&read, vehicle).await?;
+        let listed = self.listed_collections(&read, vehicle).await?;
         drop(read);
-        Ok(usable(&names, "parameter"))
+        for unread in listed.unread.iter().filter(|unread| unread.reason == UnreadReason::UnusableName) {
+            warn!(name = unread.name, "skipped: not usable as the name of a column");
+        }
+        Ok(listed)
     }
 
-    /// The names of all collections of a vehicle, valid or not, without views and MongoDB's own.
-    /// The caller holds the read permit.
-    pub(crate) async fn collection_names(
+    /// Like [`collections`](Self::collections), logging nothing. The caller holds the read permit.
+    pub(crate) async fn listed_collections(
         &self,
         read: &Read,
         vehicle: &VehicleId,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<VehicleCollections, StoreError> {
         let (database, read_from) = (self.client.database(vehicle.as_str()), self.throttle.read_from());
         let listed = read
             .run("list a vehicle's parameters", async move { list_collections(&database, read_from).await });
-        let names = listed.await?;
-        Ok(names.into_iter().filter(|name| !name.starts_with("system.")).collect())
+        Ok(classified(&listed.await?))
     }
 
     /// The collection of a parameter's hour documents.
@@ -100,18 +102,41 @@ async fn list_databases(client: &Client, read_from: ReadFrom) -> Result<Vec<Stri
     Ok(databases.iter().filter_map(|database| name_of(database.as_document()?)).collect())
 }
 
-async fn list_collections(database: &Database, read_from: ReadFrom) -> Result<Vec<String>, Error> {
-    let filter = doc! { "type": "collection" };
-    if read_from == ReadFrom::Primary {
-        return database.list_collection_names().filter(filter).await;
-    }
-    let command = doc! { "listCollections": 1, "nameOnly": true, "filter": filter, "cursor": {} };
+/// Name and type of each collection.
+async fn list_collections(database: &Database, read_from: ReadFrom) -> Result<Vec<Document>, Error> {
+    let command = doc! { "listCollections": 1, "nameOnly": true, "cursor": {} };
     let listed = database.run_cursor_command(command).selection_criteria(read_from.criteria()).await?;
-    listed.try_filter_map(|collection| future::ready(Ok(name_of(&collection)))).try_collect().await
+    listed.try_collect().await
 }
 
 fn name_of(listed: &Document) -> Option<String> {
     listed.get_str("name").ok().map(str::to_owned)
+}
+
+/// Sorts listed collections by what they are. A time series is listed under its own name, and
+/// before MongoDB 8.3 also as its buckets.
+fn classified(listed: &[Document]) -> VehicleCollections {
+    let mut parameters = Vec::new();
+    let mut unread = BTreeSet::new();
+    for (name, kind) in listed.iter().filter_map(|one| Some((name_of(one)?, one.get_str("type").ok()))) {
+        let series = name.strip_prefix("system.buckets.").map(str::to_owned);
+        let reason = match (kind, name.parse()) {
+            _ if series.is_some() => UnreadReason::TimeSeries,
+            (Some("timeseries"), _) => UnreadReason::TimeSeries,
+            (Some("view"), _) => UnreadReason::View,
+            // It only lists the views and time series, which are listed here anyway.
+            _ if name == "system.views" => continue,
+            _ if name.starts_with("system.") => UnreadReason::System,
+            (_, Ok(parameter)) => {
+                parameters.push(parameter);
+                continue;
+            }
+            (_, Err(_)) => UnreadReason::UnusableName,
+        };
+        unread.insert(UnreadCollection { name: series.unwrap_or(name), reason });
+    }
+    parameters.sort();
+    VehicleCollections { parameters, unread: unread.into_iter().collect() }
 }
 
 /// Parses names and sorts them. Invalid ones are skipped and logged.
@@ -126,4 +151,40 @@ fn usable<T: FromStr + Ord>(names: &[String], what: &'static str) -> Vec<T> {
     let mut usable: Vec<T> = names.iter().filter_map(parse).collect();
     usable.sort();
     usable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a6_every_listed_collection_is_a_parameter_or_unread() {
+        let listed = [
+            ("soc", "collection"),
+            ("system.views", "collection"),
+            ("system.profile", "collection"),
+            ("series", "timeseries"),
+            ("system.buckets.series", "collection"),
+            ("system.buckets.orphan", "collection"),
+            ("view", "view"),
+            ("a$b", "collection"),
+            ("odo", "collection"),
+        ];
+        let listed = listed.map(|(name, kind)| doc! { "name": name, "type": kind });
+        let found = classified(&listed);
+        let names: Vec<&str> = found.parameters.iter().map(Parameter::as_str).collect();
+        assert_eq!(names, ["odo", "soc"]);
+        let unread: Vec<(&str, UnreadReason)> =
+            found.unread.iter().map(|unread| (unread.name.as_str(), unread.reason)).collect();
+        assert_eq!(
+            unread,
+            [
+                ("a$b", UnreadReason::UnusableName),
+                ("orphan", UnreadReason::TimeSeries),
+                ("series", UnreadReason::TimeSeries),
+                ("system.profile", UnreadReason::System),
+                ("view", UnreadReason::View),
+            ]
+        );
+    }
 }

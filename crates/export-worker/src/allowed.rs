@@ -4,7 +4,7 @@
 //! and the engine read through it. It also defines what "all vehicles" means for a request.
 
 use export_core::access::AllowedVehicles;
-use export_core::source::{HourDocuments, Source, SourceError};
+use export_core::source::{HourDocuments, Source, SourceError, VehicleCollections};
 use export_core::{Parameter, TimeRange, VehicleId};
 
 /// A source in which vehicles that are not allowed do not exist.
@@ -31,6 +31,13 @@ impl<S: Source + Send> Source for AllowedSource<S> {
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
         if vehicles.iter().all(|vehicle| self.allowed.contains(vehicle)) {
             return self.source.parameters(vehicles);
+        }
+        Err(SourceError::new("access denied to a vehicle"))
+    }
+
+    fn collections(&self, vehicles: &[VehicleId]) -> Result<Vec<VehicleCollections>, SourceError> {
+        if vehicles.iter().all(|vehicle| self.allowed.contains(vehicle)) {
+            return self.source.collections(vehicles);
         }
         Err(SourceError::new("access denied to a vehicle"))
     }

@@ -19,12 +19,15 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::allowed::AllowedSource;
 use crate::attempt::ResultWriter;
 use crate::disposition::JobError;
+
+/// Unread collections named in one log line.
+const LOGGED_COLLECTIONS: usize = 5;
 
 /// Writes results with the engine: from the vehicles' databases into the bucket.
 #[derive(Debug)]
@@ -61,10 +64,28 @@ impl ResultWriter for Exporter {
         let source = Arc::new(AllowedSource::new(source, job.allowed_vehicles.clone()));
         let plan = plan(&job.request, &source).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
+        log_unread(&plan);
         let (manifest, stored) = self.encode_and_upload(job, plan, &source, meter, stop).await?;
         let (export_uri, objects) = (stored.uri.clone(), stored.objects.clone());
         let stats = stats(&manifest, stored, claimed_at);
         Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects })
+    }
+}
+
+/// Logs one line if collections of the vehicles are not read.
+fn log_unread(plan: &Plan) {
+    let count = plan.unread().count();
+    if count > 0 {
+        let first: Vec<String> = plan
+            .unread()
+            .take(LOGGED_COLLECTIONS)
+            .map(|(vehicle, unread)| format!("{vehicle}.{} ({})", unread.name, unread.reason.describe()))
+            .collect();
+        warn!(
+            collection_count = count,
+            first_collections = first.join(", "),
+            "collections are not read; the manifest lists them"
+        );
     }
 }
 

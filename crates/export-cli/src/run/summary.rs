@@ -1,16 +1,19 @@
 //! The lines that `exports run` prints at its end: figures and warnings.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use export_core::manifest::Manifest;
+use export_core::source::UnreadReason;
+use export_engine::{LeftOut, LeftOutReason};
 use indicatif::HumanCount;
 
 use super::progress::per_second;
 
-/// Most paths that the warning about a dump names.
-const PATHS_SHOWN: usize = 5;
+/// Most paths or collections that a warning names.
+const NAMES_SHOWN: usize = 5;
 
 /// One line of figures.
 pub(crate) fn figures(target: &Path, manifest: &Manifest, bytes: u64, elapsed: Duration) -> String {
@@ -38,20 +41,44 @@ pub(crate) fn figures(target: &Path, manifest: &Manifest, bytes: u64, elapsed: D
     line
 }
 
-/// A warning about paths of a dump that were skipped; `None` if there are none.
-pub(crate) fn warning(skipped: &[PathBuf]) -> Option<String> {
-    if skipped.is_empty() {
-        return None;
+/// Warnings about paths of a dump and collections that were skipped: one line for each reason.
+pub(crate) fn warnings(skipped: &[LeftOut], manifest: &Manifest) -> Vec<String> {
+    let mut paths: BTreeMap<LeftOutReason, Vec<String>> = BTreeMap::new();
+    for LeftOut { path, reason } in skipped {
+        paths.entry(*reason).or_default().push(path.display().to_string());
     }
-    let mut names: Vec<String> =
-        skipped.iter().take(PATHS_SHOWN).map(|path| path.display().to_string()).collect();
-    if skipped.len() > PATHS_SHOWN {
-        names.push(format!("{} more", skipped.len() - PATHS_SHOWN));
+    let of_paths = paths.into_iter().map(|(reason, names)| {
+        let text = match reason {
+            LeftOutReason::UnusableName => "skipped, because no vehicle or parameter can have such a name",
+            LeftOutReason::NotOfDump => "skipped, because mongodump has not written it",
+            LeftOutReason::BrokenMetadata => "damaged metadata, so the files' names were used",
+        };
+        format!("warning: {text}: {}", first_names(names.len(), &names))
+    });
+    let mut unread: BTreeMap<UnreadReason, (usize, Vec<String>)> = BTreeMap::new();
+    for vehicle in &manifest.vehicles {
+        for (reason, collections) in &vehicle.unread_collections {
+            let (number, names) = unread.entry(*reason).or_default();
+            *number += usize::try_from(collections.count).unwrap_or(usize::MAX);
+            let room = NAMES_SHOWN.saturating_sub(names.len());
+            names.extend(
+                collections.names.iter().take(room).map(|name| format!("{}.{name}", vehicle.vehicle)),
+            );
+        }
     }
-    Some(format!(
-        "warning: skipped, because no vehicle or parameter can have such a name: {}",
-        names.join(", ")
-    ))
+    let of_collections = unread.into_iter().map(|(reason, (number, names))| {
+        let names = first_names(number, &names);
+        format!("warning: collections not read ({}): {names}", reason.describe())
+    });
+    of_paths.chain(of_collections).collect()
+}
+
+fn first_names(number: usize, names: &[String]) -> String {
+    let mut shown: Vec<String> = names.iter().take(NAMES_SHOWN).cloned().collect();
+    if number > shown.len() {
+        shown.push(format!("{} more", number - shown.len()));
+    }
+    shown.join(", ")
 }
 
 fn count(number: u64, what: &str) -> String {
@@ -61,7 +88,9 @@ fn count(number: u64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use export_core::manifest::{Counts, RangeText, ResolvedRequest, Totals};
+    use export_core::manifest::{
+        Counts, RangeText, ResolvedRequest, Totals, UnreadNames, VehicleManifest,
+    };
     use export_core::output::OutputOptions;
 
     use super::*;
@@ -105,10 +134,35 @@ mod tests {
     #[test]
     fn the_first_paths_skipped_are_named() {
         let paths = |count: usize| {
-            (0..count).map(|number| PathBuf::from(format!("dump/v {number}"))).collect::<Vec<_>>()
+            let left_out = |number| LeftOut {
+                path: format!("dump/v {number}").into(),
+                reason: LeftOutReason::UnusableName,
+            };
+            (0..count).map(left_out).collect::<Vec<_>>()
         };
-        assert_eq!(warning(&[]), None);
-        let text = warning(&paths(7)).expect("a warning");
-        assert!(text.ends_with(": dump/v 0, dump/v 1, dump/v 2, dump/v 3, dump/v 4, 2 more"), "{text}");
+        assert!(warnings(&[], &manifest(0, 0)).is_empty());
+        let lines = warnings(&paths(7), &manifest(0, 0));
+        assert_eq!(lines.len(), 1);
+        let end = ": dump/v 0, dump/v 1, dump/v 2, dump/v 3, dump/v 4, 2 more";
+        assert!(lines[0].ends_with(end), "{lines:?}");
+    }
+
+    #[test]
+    fn a6_unread_collections_are_named_by_reason() {
+        let mut manifest = manifest(0, 0);
+        let names = |number: usize| (0..number).map(|name| format!("s{name}")).collect();
+        let unread = BTreeMap::from([
+            (UnreadReason::TimeSeries, UnreadNames { count: 30, names: names(20) }),
+            (UnreadReason::View, UnreadNames { count: 1, names: names(1) }),
+        ]);
+        manifest.vehicles =
+            vec![VehicleManifest { vehicle: "v".to_owned(), unread_collections: unread, ..Default::default() }];
+        assert_eq!(
+            warnings(&[], &manifest),
+            [
+                "warning: collections not read (time series): v.s0, v.s1, v.s2, v.s3, v.s4, 25 more",
+                "warning: collections not read (views): v.s0",
+            ]
+        );
     }
 }

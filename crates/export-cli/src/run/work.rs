@@ -10,7 +10,7 @@ use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError};
 use export_engine::{
-    DumpSource, Engine, EngineError, ExportTask, Limits, Meter, Plan, PlanError, StopFlag, plan,
+    DumpSource, Engine, EngineError, ExportTask, LeftOut, Limits, Meter, Plan, PlanError, StopFlag, plan,
 };
 use export_settings::SecretString;
 use export_source::{MongoSource, ReadLimits, SourceThrottle, StoreError, VehicleDatabases};
@@ -48,8 +48,8 @@ pub(crate) struct Work {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) manifest: Manifest,
-    /// Paths of a dump that were skipped, because no vehicle or parameter can have such a name.
-    pub(crate) skipped: Vec<PathBuf>,
+    /// Paths of a dump that were skipped.
+    pub(crate) skipped: Vec<LeftOut>,
 }
 
 impl Work {

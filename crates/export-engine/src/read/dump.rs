@@ -2,195 +2,133 @@
 //! `.gz`.
 
 mod documents;
+mod error;
 mod file;
+mod listing;
+mod metadata;
 
-use std::fs;
-use std::io;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use export_core::source::{HourDocuments, Source, SourceError};
+use export_core::source::{HourDocuments, Source, SourceError, VehicleCollections};
 use export_core::{Parameter, TimeRange, VehicleId};
-use percent_encoding::percent_decode_str;
+use flate2::bufread::GzDecoder;
 
 use documents::{Listed, Streamed};
+pub use error::DumpError;
 use file::{Order, examine};
+use listing::{VehicleFiles, is_dropping};
 
-/// A folder as mongodump writes it: a folder per database, a file per collection.
+/// The first bytes of a file that `mongodump --archive` has written.
+const ARCHIVE_MAGIC: [u8; 4] = [0x6d, 0xe2, 0x99, 0x81];
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Files of a folder without vehicles that are examined: it may hold an archive.
+const EXAMINED_FILES: usize = 100;
+
+/// A folder as mongodump writes it: a folder per database, a file per collection. It is listed
+/// once, when it is opened.
 #[derive(Debug)]
 pub struct DumpSource {
     folder: PathBuf,
-    vehicles: Vec<VehicleId>,
-    left_out: Vec<PathBuf>,
+    vehicles: BTreeMap<VehicleId, VehicleFiles>,
+    left_out: Vec<LeftOut>,
 }
 
-/// Why a dump cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum DumpError {
-    /// A file or folder could not be read.
-    #[error("{} cannot be read", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// No folder of the dump belongs to a vehicle.
-    #[error(
-        "{} has no folder whose name begins with {prefix:?}; give the folder that mongodump has written, which has one folder per database",
-        folder.display()
-    )]
-    NoVehicles {
-        /// The folder.
-        folder: PathBuf,
-        /// The prefix of vehicles' names.
-        prefix: String,
-    },
-    /// The file ends inside a document.
-    #[error(
-        "{} is cut short: the document at byte {position} has {needed} bytes, and the file has {found} more; make the dump again",
-        path.display()
-    )]
-    CutShort {
-        /// The file.
-        path: PathBuf,
-        /// Where the document begins, counted in uncompressed bytes.
-        position: u64,
-        /// Length of the document by its own length prefix.
-        needed: u64,
-        /// Bytes left in the file.
-        found: u64,
-    },
-    /// The length prefix of a document is impossible.
-    #[error(
-        "{} is damaged: the document at byte {position} would have {length} bytes, which is impossible; make the dump again",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where the document begins, counted in uncompressed bytes.
-        position: u64,
-        /// The length prefix.
-        length: i64,
-    },
-    /// A compressed file cannot be decompressed.
-    #[error(
-        "{} is damaged: it cannot be decompressed from the document at byte {position} on; make the dump again",
-        path.display()
-    )]
-    NotUnpacked {
-        /// The file.
-        path: PathBuf,
-        /// Where the unread document begins, counted in uncompressed bytes.
-        position: u64,
-        /// The decompressor's error.
-        source: io::Error,
-    },
-    /// The documents of a compressed file are not in order, and reading it in another order would
-    /// need seeking.
-    #[error(
-        "the documents of {} are not ordered by _id, and a compressed file can only be read front to back; decompress it first",
-        path.display()
-    )]
-    Unordered {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Two files hold one collection: `.bson` and `.bson.gz`, or two encodings of one name.
-    #[error("{} and {} hold the same collection; remove one of them", path.display(), other.display())]
-    Twice {
-        /// One file.
-        path: PathBuf,
-        /// The other file.
-        other: PathBuf,
-    },
+/// A path of a dump that is not exported.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeftOut {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Why it is not exported.
+    pub reason: LeftOutReason,
 }
 
-impl DumpError {
-    /// Wraps an error of reading a document. Decompressors use these two kinds, which the system
-    /// does not.
-    fn reading(path: &Path, position: u64) -> impl FnOnce(io::Error) -> Self + '_ {
-        move |source| match source.kind() {
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-                Self::NotUnpacked { path: path.to_owned(), position, source }
-            }
-            _ => Self::Io { path: path.to_owned(), source },
-        }
-    }
-
-    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        |source| Self::Io { path: path.to_owned(), source }
-    }
-}
-
-impl From<DumpError> for SourceError {
-    fn from(error: DumpError) -> Self {
-        Self::new(error)
-    }
+/// Why a path of a dump is not exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOutReason {
+    /// No vehicle or parameter can have such a name.
+    UnusableName,
+    /// Something else than mongodump has put it there, such as a file manager or an editor.
+    NotOfDump,
+    /// A file of metadata is damaged; the names of the files decide.
+    BrokenMetadata,
 }
 
 impl DumpSource {
     /// Lists the folder. Vehicles are the databases whose names begin with `prefix`.
     pub fn open(folder: &Path, prefix: &str) -> Result<Self, DumpError> {
-        let mut dump = Self { folder: folder.to_owned(), vehicles: Vec::new(), left_out: Vec::new() };
-        for path in entries(folder)? {
-            let name = path.file_name().unwrap_or_default();
-            if !name.to_string_lossy().starts_with(prefix) || !path.is_dir() {
-                continue;
-            }
-            match name.to_str().and_then(|name| name.parse().ok()) {
-                Some(vehicle) => dump.vehicles.push(vehicle),
-                None => dump.left_out.push(path),
-            }
+        if folder.is_file() {
+            check_archive(folder)?;
+            return Err(DumpError::NotAFolder { path: folder.to_owned() });
+        }
+        let mut dump = Self { folder: folder.to_owned(), vehicles: BTreeMap::new(), left_out: Vec::new() };
+        let paths = entries(folder)?;
+        for path in &paths {
+            dump.add(path, prefix)?;
         }
         if dump.vehicles.is_empty() {
+            paths.iter().filter(|path| path.is_file()).take(EXAMINED_FILES).try_for_each(|path| check_archive(path))?;
             return Err(DumpError::NoVehicles { folder: folder.to_owned(), prefix: prefix.to_owned() });
-        }
-        dump.vehicles.sort();
-        for vehicle in &dump.vehicles {
-            let files = bson_files(&dump.folder_of(vehicle))?;
-            for (path, name) in files {
-                match name {
-                    Some(name) if usable(&name).is_some() || is_of_server(&name) => {}
-                    _ => dump.left_out.push(path),
-                }
-            }
         }
         Ok(dump)
     }
 
-    /// Folders and files with names that no vehicle or parameter can have. They are not exported,
-    /// so show them to the user.
-    pub fn left_out(&self) -> &[PathBuf] {
+    fn add(&mut self, path: &Path, prefix: &str) -> Result<(), DumpError> {
+        let name = path.file_name().unwrap_or_default();
+        let left_out = |reason| LeftOut { path: path.to_owned(), reason };
+        if is_dropping(&name.to_string_lossy()) {
+            self.left_out.push(left_out(LeftOutReason::NotOfDump));
+        } else if name.to_string_lossy().starts_with(prefix) {
+            // A link that leads nowhere is an error: a vehicle would be missing.
+            let is_folder = fs::metadata(path).map_err(DumpError::io(path))?.is_dir();
+            match name.to_str().and_then(|name| name.parse().ok()) {
+                _ if !is_folder => self.left_out.push(left_out(LeftOutReason::NotOfDump)),
+                None => self.left_out.push(left_out(LeftOutReason::UnusableName)),
+                Some(vehicle) => {
+                    let files = listing::list(path, &mut self.left_out)?;
+                    self.vehicles.insert(vehicle, files);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Paths that are not exported, so show them to the user.
+    pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    fn folder_of(&self, vehicle: &VehicleId) -> PathBuf {
-        self.folder.join(vehicle.as_str())
-    }
-
-    fn collections(&self, vehicle: &VehicleId) -> Result<Vec<(Parameter, PathBuf)>, DumpError> {
-        let files = bson_files(&self.folder_of(vehicle))?;
-        let mut collections: Vec<(Parameter, PathBuf)> =
-            files.into_iter().filter_map(|(path, name)| Some((usable(&name?)?, path))).collect();
-        collections.sort();
-        match collections.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            Some(pair) => Err(DumpError::Twice { path: pair[0].1.clone(), other: pair[1].1.clone() }),
-            None => Ok(collections),
+    fn files(&self, vehicle: &VehicleId) -> Result<&VehicleFiles, DumpError> {
+        let Some(files) = self.vehicles.get(vehicle) else {
+            let path = self.folder.join(vehicle.as_str());
+            return Err(DumpError::Io { path, source: std::io::ErrorKind::NotFound.into() });
+        };
+        match &files.fault {
+            Some(fault) => Err(fault.clone().into()),
+            None => Ok(files),
         }
     }
 }
 
 impl Source for DumpSource {
     fn vehicles(&self) -> Result<Vec<VehicleId>, SourceError> {
-        Ok(self.vehicles.clone())
+        Ok(self.vehicles.keys().cloned().collect())
     }
 
     fn parameters(&self, vehicles: &[VehicleId]) -> Result<Vec<Vec<Parameter>>, SourceError> {
-        let names = |vehicle| -> Result<_, SourceError> {
-            Ok(self.collections(vehicle)?.into_iter().map(|(parameter, _)| parameter).collect())
+        let listed = self.collections(vehicles)?;
+        Ok(listed.into_iter().map(|collections| collections.parameters).collect())
+    }
+
+    fn collections(&self, vehicles: &[VehicleId]) -> Result<Vec<VehicleCollections>, SourceError> {
+        let collections = |vehicle| -> Result<_, SourceError> {
+            let files = self.files(vehicle)?;
+            let parameters = files.collections.iter().map(|(parameter, _)| parameter.clone()).collect();
+            Ok(VehicleCollections { parameters, unread: files.unread.clone() })
         };
-        vehicles.iter().map(names).collect()
+        vehicles.iter().map(collections).collect()
     }
 
     fn open<'a>(
@@ -199,12 +137,13 @@ impl Source for DumpSource {
         parameter: &Parameter,
         documents: TimeRange,
     ) -> Result<Box<dyn HourDocuments + 'a>, SourceError> {
-        let collections = self.collections(vehicle)?;
-        let found = collections.into_iter().find(|(name, _)| name == parameter);
+        let collections = &self.files(vehicle)?.collections;
+        let found = collections.iter().find(|(name, _)| name == parameter);
         let Some((_, path)) = found else {
-            let path = self.folder_of(vehicle).join(format!("{parameter}.bson"));
-            return Err(DumpError::Io { path, source: io::ErrorKind::NotFound.into() }.into());
+            let path = self.folder.join(vehicle.as_str()).join(format!("{parameter}.bson"));
+            return Err(DumpError::Io { path, source: std::io::ErrorKind::NotFound.into() }.into());
         };
+        let path = path.clone();
         if is_compressed(&path) {
             return Ok(Box::new(Streamed::compressed(path, documents)?));
         }
@@ -223,29 +162,22 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DumpError> {
     Ok(paths)
 }
 
-/// The collections of a folder: path, and name unless it is not UTF-8. mongodump writes characters
-/// that file names cannot have as `%2F`.
-fn bson_files(folder: &Path) -> Result<Vec<(PathBuf, Option<String>)>, DumpError> {
-    let named = entries(folder)?.into_iter().filter_map(|path| {
-        let file_name = path.file_name()?.to_string_lossy().into_owned();
-        let stem = file_name.strip_suffix(".gz").unwrap_or(&file_name).strip_suffix(".bson")?;
-        let is_text = path.file_name()?.to_str().is_some();
-        let name = percent_decode_str(stem).decode_utf8().ok().filter(|_| is_text);
-        let name = name.map(std::borrow::Cow::into_owned);
-        Some((path, name))
-    });
-    Ok(named.collect())
-}
-
-fn usable(name: &str) -> Option<Parameter> {
-    name.parse().ok()
-}
-
 fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "gz")
 }
 
-/// Whether the collection belongs to the server itself.
-fn is_of_server(name: &str) -> bool {
-    name.starts_with("system.")
+/// An error if the file is an archive, plain or compressed.
+fn check_archive(path: &Path) -> Result<(), DumpError> {
+    let start = |reader: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        reader.take(4).read_to_end(&mut bytes).ok().map(|_| bytes).unwrap_or_default()
+    };
+    let open = || File::open(path).map_err(DumpError::io(path));
+    let plain = start(&mut open()?);
+    let is_compressed = plain.starts_with(&GZIP_MAGIC);
+    let unpacked = if is_compressed { start(&mut GzDecoder::new(BufReader::new(open()?))) } else { plain };
+    if unpacked == ARCHIVE_MAGIC {
+        return Err(DumpError::Archive { path: path.to_owned(), is_compressed });
+    }
+    Ok(())
 }

@@ -89,6 +89,7 @@ fn a_zip_has_as_many_entries_as_there_are_vehicles() {
         .map(|number| VehiclePlan {
             vehicle: format!("vehicle_{number:05}").parse().expect("a vehicle"),
             has_collection: Vec::new(),
+            unread: Vec::new(),
         })
         .collect();
     let bytes = archive(&plan, &InMemory(&[])).expect("an archive");

@@ -130,6 +130,7 @@ pub(crate) fn plan(
             .map(|vehicle| VehiclePlan {
                 vehicle: vehicle.database.parse().expect("a vehicle"),
                 has_collection: has_collections(&vehicle.database),
+                unread: Vec::new(),
             })
             .collect(),
     }

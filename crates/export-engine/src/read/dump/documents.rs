@@ -38,9 +38,12 @@ impl Streamed {
 
     pub(super) fn compressed(path: PathBuf, ids: TimeRange) -> Result<Self, DumpError> {
         let file = File::open(&path).map_err(DumpError::io(&path))?;
+        // A file without any byte is an empty collection, as a plain one is.
+        let file_bytes = file.metadata().map_err(DumpError::io(&path))?.len();
+        let end = if file_bytes == 0 { 0 } else { u64::MAX };
         let compressed = BufReader::with_capacity(GZIP_BUFFER_BYTES, file);
         let reader = Box::new(BufReader::with_capacity(GZIP_BUFFER_BYTES, MultiGzDecoder::new(compressed)));
-        Ok(Self { path, reader, ids, position: 0, end: u64::MAX, ascent: Ascent::START })
+        Ok(Self { path, reader, ids, position: 0, end, ascent: Ascent::START })
     }
 
     fn next_wanted(&mut self) -> Result<Option<Bytes>, DumpError> {
