@@ -1,7 +1,7 @@
 //! The catalog: which vehicles and parameters exist, and for which hours they have data.
 //!
 //! One worker at a time maintains the catalog with cheap queries on the vehicles' databases
-//! ([`survey`] queries them, [`keep`] writes the catalog). The API answers from the catalog
+//! ([`survey`] and [`measure`] query them, [`keep`] and [`density`] write the catalog). The API answers from the catalog
 //! ([`read`]), because it has no access to the vehicles' databases. The collection `catalog` is in
 //! the jobs' database. It has one document per vehicle, with the vehicle's name as `_id`, and the
 //! document [`MARKER`]: the lease of the worker that maintains the catalog, and the time until
@@ -10,7 +10,9 @@
 //! **Staleness.** The catalog may be late: a new vehicle is missing until the next refresh. Nothing
 //! in it stays wrong for longer than that.
 
+mod density;
 mod keep;
+mod measure;
 mod read;
 mod survey;
 
@@ -79,6 +81,15 @@ pub struct VehicleLook {
     pub parameters: Vec<CataloguedParameter>,
     /// Whether these are all parameters of the vehicle.
     pub is_whole: bool,
+}
+
+impl VehicleLook {
+    /// The first and the last hour of all parameters, in unix milliseconds.
+    pub(crate) fn hours(&self) -> Option<(i64, i64)> {
+        let first = self.parameters.iter().filter_map(|parameter| parameter.first_hour_ms).min()?;
+        let last = self.parameters.iter().filter_map(|parameter| parameter.last_hour_ms).max()?;
+        Some((first, last))
+    }
 }
 
 impl Catalog {

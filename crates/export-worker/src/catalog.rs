@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use export_core::{VehicleId, causes};
-use export_source::{Catalog, CatalogLease, ListChange, StoreError, VehicleDatabases};
+use export_source::{Catalog, CatalogLease, ListChange, StoreError, VehicleDatabases, VehicleLook};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
@@ -152,15 +152,38 @@ impl CatalogKeeper {
 
     async fn look_at(&self, vehicle: &VehicleId, rate: &RateLimit, failures: &Mutex<Failures>) {
         let looked = self.vehicles.look(vehicle, || rate.turn()).await;
+        let measured = match &looked {
+            Ok(look) => self.measure(vehicle, look, rate).await,
+            Err(_) => Ok(()),
+        };
         let noted = self.catalog.note(vehicle, looked.as_ref().ok()).await;
         let mut failures = failures.lock().await;
-        match looked.map(drop).and(noted) {
+        match looked.map(drop).and(measured).and(noted) {
             Ok(()) => failures.end("vehicles can be looked at again"),
             Err(error) if failures.should_log() => {
                 warn!(%vehicle, error = %causes(&error), "cannot look at a vehicle, continuing with others");
             }
             Err(_) => {}
         }
+    }
+}
+
+impl CatalogKeeper {
+    /// Measures a vehicle that is new or has grown. After a failure it is measured again when it has
+    /// grown further: estimates are wide until then.
+    async fn measure(
+        &self,
+        vehicle: &VehicleId,
+        look: &VehicleLook,
+        rate: &RateLimit,
+    ) -> Result<(), StoreError> {
+        if !self.catalog.should_measure(vehicle, look).await? {
+            return Ok(());
+        }
+        let measured = self.vehicles.measure(vehicle, look, || rate.turn()).await;
+        let density = measured.as_ref().ok().and_then(Option::as_ref);
+        self.catalog.note_density(vehicle, look, density).await?;
+        measured.map(drop)
     }
 }
 

@@ -17,12 +17,12 @@ use crate::vehicles::VehicleDatabases;
 
 /// Time limit of one query. A healthy server answers each in a few milliseconds; an overloaded one
 /// is not queried further.
-const QUERY_TIME: Duration = Duration::from_secs(5);
+pub(super) const QUERY_TIME: Duration = Duration::from_secs(5);
 /// Maximum number of parameters per vehicle: bounds the catalog's documents and the queries for one
 /// vehicle.
 const MAX_PARAMETERS: usize = 1_000;
 /// Maximum depth of the buckets in an hour document; real ones have three levels.
-const MAX_LEVELS: i32 = 6;
+pub(super) const MAX_LEVELS: i32 = 6;
 /// Number of values whose types are listed.
 const SAMPLED_VALUES: i32 = 8;
 
@@ -57,11 +57,10 @@ impl VehicleDatabases {
     ) -> Result<VehicleLook, StoreError> {
         turn().await;
         let read = self.throttle().begin(0).await;
-        let names =
-            within(QUERY_TIME, "list a vehicle's parameters", self.collection_names(&read, vehicle)).await?;
+        let listed =
+            within(QUERY_TIME, "list a vehicle's parameters", self.listed_collections(&read, vehicle)).await?;
         drop(read);
-        let mut found: Vec<Parameter> = names.into_iter().filter_map(|name| name.parse().ok()).collect();
-        found.sort();
+        let mut found = listed.parameters;
         let is_whole = found.len() <= MAX_PARAMETERS;
         found.truncate(MAX_PARAMETERS);
         let mut parameters = Vec::with_capacity(found.len());
@@ -108,7 +107,7 @@ impl VehicleDatabases {
 }
 
 /// Stops waiting after this time; the query itself ends by its own time limit.
-async fn within<T>(
+pub(super) async fn within<T>(
     limit: Duration,
     operation: &'static str,
     asked: impl Future<Output = Result<T, StoreError>>,
@@ -118,12 +117,12 @@ async fn within<T>(
 }
 
 /// `_id` as whole milliseconds, from any numeric type.
-fn hour() -> Document {
+pub(super) fn hour() -> Document {
     let floor = doc! { "$floor": "$_id" };
     doc! { "$convert": { "input": floor, "to": "long", "onError": null, "onNull": null } }
 }
 
-fn hour_ms(document: &Document) -> Option<i64> {
+pub(super) fn hour_ms(document: &Document) -> Option<i64> {
     document.get_i64("hour").ok()
 }
 

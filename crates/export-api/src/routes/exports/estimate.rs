@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use export_core::Parameter;
 use export_core::access::Scope;
-use export_core::estimate::{Basis, ENOUGH, Span, estimate};
+use export_core::estimate::{Basis, ENOUGH, Estimate, Span, estimate};
 use export_core::job::Priority;
 use export_core::range::to_rfc3339;
 use export_core::request::ExportRequest;
@@ -19,6 +19,9 @@ use crate::http::json_body::JsonBody;
 use crate::http::problem::Problem;
 use crate::jobs::queue::QueueView;
 use crate::state::ApiState;
+
+/// From this share of measured hours on, the rest makes no difference.
+const ALL_MEASURED: f64 = 0.999;
 
 /// The estimated size and duration of an export.
 #[derive(Debug, Serialize, ToSchema)]
@@ -109,26 +112,36 @@ pub async fn estimate_export(
     if catalog_status.listed_at_ms.is_some() {
         let coverage = state.catalog.coverage(allowed, vehicles, parameters, request.range);
         let coverage = coverage.await?;
+        let measured = state.catalog.measured(allowed, vehicles, parameters, request.range, &request.output);
+        let measured = measured.await?;
         let finished = state.jobs.outcomes(&principal.tenant).await?;
-        let estimate = estimate(&coverage, request.range, &request.output, &finished);
+        let estimate = estimate(&coverage, &measured, request.range, &request.output, &finished);
         view.vehicles = Some(coverage.vehicles);
         view.hours = Some(coverage.parameter_hours);
         view.rows = Some(estimate.rows.into());
         view.bytes = Some(estimate.bytes.into());
         view.duration_seconds = Some(estimate.duration_seconds.into());
-        view.basis = describe(estimate.basis);
+        view.basis = describe(&estimate);
     }
     Ok(Json(view).into_response())
 }
 
-fn describe(basis: Basis) -> String {
-    let experience = match basis {
+fn describe(estimate: &Estimate) -> String {
+    let experience = match estimate.basis {
         Basis::Own(count) => format!("your last {count} finished exports"),
         Basis::Assumptions => {
             format!("assumptions, because fewer than {ENOUGH} of your exports have finished")
         }
     };
-    format!(
-        "The catalog's hours, some of which may have no data between the first and the last; {experience}."
-    )
+    let rows = match estimate.measured_share {
+        share if share >= ALL_MEASURED => "Rows: the density that the catalog has measured. ".to_owned(),
+        share if share > 0.0 => format!(
+            "Rows: the density that the catalog has measured for {:.0} % of the hours; for the others {experience}. ",
+            share * 100.0
+        ),
+        _ => format!(
+            "Rows: the catalog's hours, some of which may have no data between the first and the last; {experience}. "
+        ),
+    };
+    format!("{rows}Bytes and duration: these rows and {experience}.")
 }
