@@ -265,7 +265,13 @@ mod tests {
     #[test]
     fn a_range_without_data_is_nothing() {
         let nothing = Coverage { vehicles: 3, ..Coverage::default() };
-        let estimate = estimate(&nothing, &MeasuredAmount::default(), range(), &OutputOptions::default(), &[outcome(100); ENOUGH]);
+        let estimate = estimate(
+            &nothing,
+            &MeasuredAmount::default(),
+            range(),
+            &OutputOptions::default(),
+            &[outcome(100); ENOUGH],
+        );
         let zero = Span::default();
         assert_eq!((estimate.rows, estimate.bytes, estimate.duration_seconds), (zero, zero, zero));
     }
@@ -281,7 +287,8 @@ mod tests {
     #[test]
     fn enough_finished_exports_narrow_the_estimate() {
         let own = [outcome(1_000); ENOUGH];
-        let wide = estimate(&day(2), &MeasuredAmount::default(), range(), &OutputOptions::default(), &own[1..]);
+        let wide =
+            estimate(&day(2), &MeasuredAmount::default(), range(), &OutputOptions::default(), &own[1..]);
         let narrow = estimate(&day(2), &MeasuredAmount::default(), range(), &OutputOptions::default(), &own);
         assert_eq!((wide.basis, narrow.basis), (Basis::Assumptions, Basis::Own(ENOUGH)));
         assert!(narrow.rows.low > wide.rows.low && narrow.rows.high <= wide.rows.high);
@@ -302,7 +309,8 @@ mod tests {
         let plain = estimate(&day(1), &MeasuredAmount::default(), range(), &output(Fill::None), &seen);
         assert_eq!(plain.rows.high, DAY * 60 + 1);
         let half_a_day = Coverage { parameter_hours: 60, vehicle_hours: 12, vehicles: 1 };
-        let filled = estimate(&half_a_day, &MeasuredAmount::default(), range(), &output(Fill::Previous), &seen);
+        let filled =
+            estimate(&half_a_day, &MeasuredAmount::default(), range(), &output(Fill::Previous), &seen);
         assert_eq!(filled.rows.high, DAY * 60 + 1, "to the end of the range");
     }
 

@@ -4,26 +4,28 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
+use sha1::{Digest, Sha1};
 
 use crate::reference::{SourceVehicle, StoredDocument};
 
 /// Longest file name without its extension that `mongodump` keeps; it cuts longer ones and appends
 /// a hash.
 const LONGEST_NAME: usize = 238;
+const KEPT_OF_LONG_NAME: usize = 208;
 
 /// Writes `folder/<vehicle>/<parameter>.bson` with its `.metadata.json`, both as `.gz` when
-/// `compressed`. Documents stay in the order in which they are stored. Panics on a collection name
-/// that is too long to be a file name.
+/// `compressed`. Documents stay in the order in which they are stored.
 pub fn write_dump(folder: &Path, vehicles: &[SourceVehicle], compressed: bool) -> io::Result<()> {
     for vehicle in vehicles {
         let database = folder.join(&vehicle.database);
         fs::create_dir_all(&database)?;
         for (number, (collection, documents)) in vehicle.collections.iter().enumerate() {
-            let name = escaped(collection);
-            assert!(name.len() <= LONGEST_NAME, "{collection} is too long for this dump");
+            let name = file_name(collection);
             let content: Vec<u8> = documents.iter().flat_map(StoredDocument::bytes).collect();
             write_file(&database, &format!("{name}.bson"), &content, compressed)?;
             let metadata = json!({
@@ -49,36 +51,59 @@ fn write_file(folder: &Path, name: &str, content: &[u8], compressed: bool) -> io
     encoder.finish().map(drop)
 }
 
-/// A collection's name as a file name: percent-encoded like a segment of a URL's path, as
-/// `mongodump` does.
+/// The name of a collection's files without extension: escaped, and if that is too long, the first
+/// 208 bytes of it, `%24`, and the SHA-1 of the name in base64.
+pub fn file_name(collection: &str) -> String {
+    let escaped = escaped(collection);
+    if escaped.len() <= LONGEST_NAME {
+        return escaped;
+    }
+    let hash = URL_SAFE_NO_PAD.encode(Sha1::digest(collection.as_bytes()));
+    format!("{}%24{hash}", &escaped[..KEPT_OF_LONG_NAME])
+}
+
+/// A collection's name like Go's `url.QueryEscape` escapes it, which `mongodump` uses since 2020.
 fn escaped(name: &str) -> String {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~$&+=:@".contains(byte);
-    name.bytes()
-        .map(|byte| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+    let escape = |byte: u8| match byte {
+        b' ' => "+".to_owned(),
+        byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    name.bytes().map(escape).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Escapes like Go's `url.PathEscape`, which `mongodump` uses for file names.
     #[test]
-    fn names_are_escaped_like_segments_of_a_path() {
+    fn names_are_escaped_like_queries() {
         let cases = [
             ("soc", "soc"),
             ("analyses.estimated_range", "analyses.estimated_range"),
             ("a,b", "a%2Cb"),
             ("a/b", "a%2Fb"),
             ("..", ".."),
-            ("say \"hi\"", "say%20%22hi%22"),
+            ("say \"hi\"", "say+%22hi%22"),
             ("50%", "50%25"),
             ("é\n", "%C3%A9%0A"),
-            ("a-b_c~d&e+f=g:h@i", "a-b_c~d&e+f=g:h@i"),
-            ("a;b?c!d*e'f(g)h#i", "a%3Bb%3Fc%21d%2Ae%27f%28g%29h%23i"),
+            ("a-b_c~d&e+f=g:h@i", "a-b_c~d%26e%2Bf%3Dg%3Ah%40i"),
         ];
         for (name, expected) in cases {
-            assert_eq!(escaped(name), expected);
+            assert_eq!(file_name(name), expected);
         }
+    }
+
+    /// The example of mongodump's own tests.
+    #[test]
+    fn a4_long_names_are_shortened_like_mongodump_shortens_them() {
+        let start = format!("aVery{}", "Very".repeat(45));
+        let name = format!("{start}/Long/Collection/Name/Consisting/Of/Many/Characters");
+        assert_eq!(
+            file_name(&name),
+            format!("{start}%2FLong%2FCollection%2FName%24FUVlwTrb2eHN1RUE1swI1fFzWmA")
+        );
+        assert_eq!(file_name(&"x".repeat(238)), "x".repeat(238));
+        assert_eq!(file_name(&"電".repeat(27)).len(), 238);
     }
 }

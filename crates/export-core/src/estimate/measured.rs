@@ -55,17 +55,16 @@ impl VehicleAmount {
         let hours = |span: &TimeRange| {
             u64::try_from((span.to_ms() - span.from_ms() + HOUR_MS - 1) / HOUR_MS).unwrap_or(0)
         };
-        let mut amount = Self {
-            all_parameter_hours: within.iter().map(|(_, span)| hours(span)).sum(),
-            ..Self::default()
-        };
+        let mut amount =
+            Self { all_parameter_hours: within.iter().map(|(_, span)| hours(span)).sum(), ..Self::default() };
         let Some(density) = density else { return amount };
         // By position in the density's parameters: expected points; `None` if not requested.
         let mut points: Vec<Option<f64>> = vec![None; density.parameters.len()];
         let mut vehicle_span: Option<TimeRange> = None;
         for (parameter, span) in &within {
             let found = density.parameters.iter().position(|measured| measured.parameter == **parameter);
-            let Some((position, slot)) = found.and_then(|position| Some((position, points.get_mut(position)?)))
+            let Some((position, slot)) =
+                found.and_then(|position| Some((position, points.get_mut(position)?)))
             else {
                 continue;
             };

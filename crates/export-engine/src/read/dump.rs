@@ -69,7 +69,11 @@ impl DumpSource {
             dump.add(path, prefix)?;
         }
         if dump.vehicles.is_empty() {
-            paths.iter().filter(|path| path.is_file()).take(EXAMINED_FILES).try_for_each(|path| check_archive(path))?;
+            paths
+                .iter()
+                .filter(|path| path.is_file())
+                .take(EXAMINED_FILES)
+                .try_for_each(|path| check_archive(path))?;
             return Err(DumpError::NoVehicles { folder: folder.to_owned(), prefix: prefix.to_owned() });
         }
         Ok(dump)

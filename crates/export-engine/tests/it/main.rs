@@ -4,6 +4,8 @@
 mod archive;
 mod attempts;
 mod bad_input;
+mod density;
+mod dumps;
 mod endings;
 mod golden;
 mod harness;

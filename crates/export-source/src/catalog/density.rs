@@ -158,24 +158,26 @@ impl Catalog {
         output: &OutputOptions,
     ) -> Result<MeasuredAmount, StoreError> {
         let filter = among(allowed, chosen);
-        let add_up = |catalog: Collection<Document>| async move {
+        let read = |catalog: Collection<Document>| async move {
             let fields = doc! { "parameters": 1, "density": 1 };
             let found = catalog.find(filter).sort(doc! { "_id": 1 }).projection(fields);
             let mut found = found.limit(VEHICLES_PER_ESTIMATE).max_time(QUERY_TIME).await?;
-            let (mut amount, mut parameter_count) = (MeasuredAmount::default(), 0);
+            let (mut vehicles, mut parameter_count) = (Vec::new(), 0);
             while let Some(vehicle) = found.try_next().await? {
                 parameter_count += vehicle.get_array("parameters").map_or(0, Vec::len);
-                // A document of another version is like a vehicle that is not measured.
-                if let Ok(vehicle) = bson::deserialize_from_document::<StoredVehicle>(vehicle) {
-                    amount.add(&expected(vehicle, parameters, range, output));
-                }
+                // A document of another version is like a vehicle that was not looked at.
+                vehicles.extend(bson::deserialize_from_document::<StoredVehicle>(vehicle).ok());
                 if parameter_count >= PAGE_PARAMETERS {
                     break;
                 }
             }
-            Ok(amount)
+            Ok(vehicles)
         };
-        self.vehicles.run("estimate the catalog's data", add_up).await
+        let mut amount = MeasuredAmount::default();
+        for vehicle in self.vehicles.run("read the density of the vehicles", read).await? {
+            amount.add(&expected(vehicle, parameters, range, output));
+        }
+        Ok(amount)
     }
 }
 

@@ -58,7 +58,8 @@ impl VehicleDatabases {
         turn().await;
         let read = self.throttle().begin(0).await;
         let listed =
-            within(QUERY_TIME, "list a vehicle's parameters", self.listed_collections(&read, vehicle)).await?;
+            within(QUERY_TIME, "list a vehicle's parameters", self.listed_collections(&read, vehicle))
+                .await?;
         drop(read);
         let mut found = listed.parameters;
         let is_whole = found.len() <= MAX_PARAMETERS;

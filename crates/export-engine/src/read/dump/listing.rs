@@ -25,8 +25,7 @@ const BUCKETS: &str = "system.buckets.";
 /// anyway.
 const LISTS_OF_SERVER: [&str; 3] = ["system.views", "system.namespaces", "system.indexes"];
 /// Files and folders that systems and file managers add, in lower case, besides hidden ones.
-const DROPPINGS: [&str; 6] =
-    ["__macosx", "@eadir", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini"];
+const DROPPINGS: [&str; 6] = ["__macosx", "@eadir", "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini"];
 
 /// The collections of one vehicle's folder.
 #[derive(Debug, Default)]
@@ -81,14 +80,15 @@ pub(super) fn list(folder: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vehicle
             listing.leave_out(path, LeftOutReason::NotOfDump);
         }
     }
-    for (stem, path) in documents {
-        let beside = metadata.get_mut(&stem).map(std::mem::take);
-        let found = listing.read_metadata(beside.unwrap_or_default());
-        listing.add_documents(&stem, path, found);
+    for (stem, path) in &documents {
+        let found = listing.read_metadata(metadata.get(stem).map_or(&[], Vec::as_slice));
+        listing.add_documents(stem, path.clone(), found);
     }
-    for (stem, paths) in metadata.into_iter().filter(|(_, paths)| !paths.is_empty()) {
-        let found = listing.read_metadata(paths);
-        listing.add_metadata_alone(&stem, found);
+    for (stem, paths) in metadata {
+        if documents.iter().all(|(other, _)| *other != stem) {
+            let found = listing.read_metadata(&paths);
+            listing.add_metadata_alone(&stem, found);
+        }
     }
     Ok(listing.finish())
 }
@@ -118,12 +118,12 @@ impl Listing<'_> {
     }
 
     /// Reads the first usable metadata of a collection, compressed or not.
-    fn read_metadata(&mut self, paths: Vec<PathBuf>) -> Beside {
+    fn read_metadata(&mut self, paths: &[PathBuf]) -> Beside {
         let mut beside = Beside::Missing;
         for path in paths {
-            match Metadata::read(&path) {
+            match Metadata::read(path) {
                 Some(metadata) => return Beside::Read(metadata),
-                None => self.leave_out(path, LeftOutReason::BrokenMetadata),
+                None => self.leave_out(path.clone(), LeftOutReason::BrokenMetadata),
             }
             beside = Beside::Broken;
         }
