@@ -178,8 +178,11 @@ fn output(options: u8) -> OutputOptions {
 }
 
 fn plan(output: OutputOptions) -> Plan {
-    let vehicle =
-        VehiclePlan { vehicle: "vehicle_001".parse().expect("a vehicle"), has_collection: vec![true, true], unread: Vec::new() };
+    let vehicle = VehiclePlan {
+        vehicle: "vehicle_001".parse().expect("a vehicle"),
+        has_collection: vec![true, true],
+        unread: Vec::new(),
+    };
     Plan {
         request: ExportRequest {
             start_date: String::new(),

@@ -59,7 +59,8 @@ pub fn plan(request: &ExportRequest, source: &dyn Source) -> Result<Plan, PlanEr
     let vehicles = choose_vehicles(request.vehicles.as_deref(), source)?;
     let collections = source.collections(&vehicles)?;
     let parameters = request.parameters.clone().unwrap_or_else(|| {
-        let found: BTreeSet<Parameter> = collections.iter().flat_map(|listed| listed.parameters.iter().cloned()).collect();
+        let found: BTreeSet<Parameter> =
+            collections.iter().flat_map(|listed| listed.parameters.iter().cloned()).collect();
         let mut parameters: Vec<Parameter> = found.into_iter().collect();
         sort_parameters(&mut parameters);
         parameters
@@ -99,7 +100,9 @@ fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<
 impl Plan {
     /// The collections that are not read, with their vehicles, in the order of the vehicles.
     pub fn unread(&self) -> impl Iterator<Item = (&VehicleId, &UnreadCollection)> {
-        self.vehicles.iter().flat_map(|planned| planned.unread.iter().map(|unread| (&planned.vehicle, unread)))
+        self.vehicles
+            .iter()
+            .flat_map(|planned| planned.unread.iter().map(|unread| (&planned.vehicle, unread)))
     }
 
     /// The request as in the manifest. Options without a meaning for this result are left out.

@@ -88,9 +88,7 @@ fn count(number: u64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use export_core::manifest::{
-        Counts, RangeText, ResolvedRequest, Totals, UnreadNames, VehicleManifest,
-    };
+    use export_core::manifest::{Counts, RangeText, ResolvedRequest, Totals, UnreadNames, VehicleManifest};
     use export_core::output::OutputOptions;
 
     use super::*;
@@ -155,8 +153,11 @@ mod tests {
             (UnreadReason::TimeSeries, UnreadNames { count: 30, names: names(20) }),
             (UnreadReason::View, UnreadNames { count: 1, names: names(1) }),
         ]);
-        manifest.vehicles =
-            vec![VehicleManifest { vehicle: "v".to_owned(), unread_collections: unread, ..Default::default() }];
+        manifest.vehicles = vec![VehicleManifest {
+            vehicle: "v".to_owned(),
+            unread_collections: unread,
+            ..Default::default()
+        }];
         assert_eq!(
             warnings(&[], &manifest),
             [

@@ -319,8 +319,12 @@ async fn an_estimate_holds_what_the_export_comes_to() {
         let truth = truth.as_u64().expect("a number");
         let ((low, high), (wide_low, wide_high)) = (bounds(&after, field), bounds(&before, field));
         assert!((low..=high).contains(&truth), "{field} {truth}: {after:#}");
-        assert!(high - low < wide_high - wide_low, "{field}: {before:#} {after:#}");
+        assert!(high - low <= wide_high - wide_low, "{field}: {before:#} {after:#}");
     }
+    // Rows need no finished export, because the catalog has measured the vehicles.
+    let (rows, (low, high)) = (stats["rows"].as_u64().expect("a number"), bounds(&before, "rows"));
+    assert!(low * 4 >= rows * 3 && high * 4 <= rows * 5, "{rows} rows: {before:#}");
+    assert!(before["basis"].as_str().is_some_and(|basis| basis.contains("measured")), "{before:#}");
     let nothing = told(&json!({ "startDate": "2001-01-01", "endDate": "2002-01-01" })).await;
     for field in ["rows", "bytes", "durationSeconds"] {
         assert_eq!(bounds(&nothing, field), (0, 0), "{nothing:#}");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
+use export_core::source::VehicleCollections;
 use export_core::source::Source;
 use export_core::{Parameter, TimeRange, VehicleId};
 use export_source::{MongoSource, VehicleDatabases};
@@ -95,13 +96,14 @@ async fn parameters_are_real_collections_only() {
     assert!(database.list_collection_names().await.expect("names").len() >= 7);
 
     let databases = databases(&space).await;
-    let found = databases.parameters(&vehicle(&space, "001")).await.expect("names");
-    assert_eq!(found, names.map(parameter));
+    let found = databases.collections(&vehicle(&space, "001")).await.expect("names");
+    assert_eq!(found.parameters, names.map(parameter));
     for name in names {
         let hours = read(&space, name, TimeRange::new(START_MS, START_MS + 1).expect("a range")).await;
         assert_eq!(hours, [HourBuilder::new(START_MS).point(START_MS, name).build()], "{name:?}");
     }
-    assert_eq!(databases.parameters(&vehicle(&space, "404")).await.expect("names"), []);
+    let missing = databases.collections(&vehicle(&space, "404")).await.expect("names");
+    assert_eq!(missing, VehicleCollections::default());
     // The parameters of many vehicles, in their order, as the engine reads them.
     let (source, vehicles) =
         (source(&space).await, ["404", "001", "405"].map(|suffix| vehicle(&space, suffix)));

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod connection;
+mod density;
 mod hours;
 mod reading;
 mod resuming;

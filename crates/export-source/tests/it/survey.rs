@@ -5,6 +5,7 @@ use std::cell::Cell;
 use bson::{Bson, Document, doc};
 use export_core::VehicleId;
 use export_core::range::HOUR_MS;
+use export_core::source::UnreadReason;
 use export_source::{CataloguedParameter, VehicleDatabases};
 use export_testkit::hour::{HourBuilder, IdType};
 use export_testkit::isolation::TestSpace;
@@ -142,6 +143,33 @@ async fn types_are_those_of_a_few_values_of_the_last_hour() {
         types.into_iter().map(|(name, types)| (name.to_owned(), types.to_owned())).collect();
     assert_eq!(seen, expected);
     assert_eq!(found.len(), TYPES.len(), "views and MongoDB's own are none");
+    space.cleanup().await;
+}
+
+#[tokio::test]
+async fn a6_views_time_series_and_collections_of_mongodb_are_unread() {
+    let space = TestSpace::create().await;
+    space.insert_hours("001", "soc", vec![hour(0).build()]).await;
+    let database = space.mongodb.database(&space.vehicle("001"));
+    database.create_collection("view").view_on("soc".to_owned()).await.expect("a view");
+    let time_series = TimeseriesOptions::builder().time_field("at").build();
+    database.create_collection("series").timeseries(time_series).await.expect("a time series");
+    database.create_collection("system.js").await.expect("a collection");
+
+    let vehicle: VehicleId = space.vehicle("001").parse().expect("a vehicle");
+    let found = databases(&space).await.collections(&vehicle).await.expect("collections");
+    let parameters: Vec<&str> = found.parameters.iter().map(|name| name.as_str()).collect();
+    assert_eq!(parameters, ["soc"]);
+    let unread: Vec<(&str, UnreadReason)> =
+        found.unread.iter().map(|unread| (unread.name.as_str(), unread.reason)).collect();
+    assert_eq!(
+        unread,
+        [
+            ("series", UnreadReason::TimeSeries),
+            ("system.js", UnreadReason::System),
+            ("view", UnreadReason::View),
+        ]
+    );
     space.cleanup().await;
 }
 
