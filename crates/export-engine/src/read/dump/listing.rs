@@ -82,7 +82,7 @@ pub(super) fn list(folder: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vehicle
     }
     for (stem, path) in &documents {
         let found = listing.read_metadata(metadata.get(stem).map_or(&[], Vec::as_slice));
-        listing.add_documents(stem, path.clone(), found);
+        listing.add_documents(stem, path.clone(), &found);
     }
     for (stem, paths) in metadata {
         if documents.iter().all(|(other, _)| *other != stem) {
@@ -130,8 +130,8 @@ impl Listing<'_> {
         beside
     }
 
-    fn add_documents(&mut self, stem: &str, path: PathBuf, beside: Beside) {
-        let metadata = if let Beside::Read(metadata) = &beside { Some(metadata) } else { None };
+    fn add_documents(&mut self, stem: &str, path: PathBuf, beside: &Beside) {
+        let metadata = if let Beside::Read(metadata) = beside { Some(metadata) } else { None };
         let named = metadata.and_then(|metadata| metadata.name().map(str::to_owned));
         if named.is_none() && is_shortened(stem) {
             if let Some(start) = decoded(&whole_escapes(&stem[..SHORTENED_AT]), true)
