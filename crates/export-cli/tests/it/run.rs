@@ -123,6 +123,39 @@ fn skipped_paths_of_a_dump_are_reported() {
 }
 
 #[test]
+fn a5_a6_files_and_collections_that_are_not_read_are_reported() {
+    let space = Space::with_vehicles(&stored(&oddities::near_1970(), "vehicle_"));
+    let folder =
+        fs::read_dir(space.dump()).expect("a dump").next().expect("a vehicle").expect("a folder").path();
+    fs::write(folder.join("._soc.bson"), [0, 5, 22, 7]).expect("a file");
+    fs::write(folder.join(".DS_Store"), [0]).expect("a file");
+    let series = r#"{"indexes":[],"collectionName":"series","type":"timeseries"}"#;
+    fs::write(folder.join("series.metadata.json"), series).expect("a file");
+    fs::write(folder.join("system.buckets.series.bson"), "").expect("a file");
+    let ended = space.run("export.zip", &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    for text in
+        ["mongodump has not written it: ", "._soc.bson", ".DS_Store", "not read (time series): ", ".series"]
+    {
+        assert!(ended.output.contains(text), "{text}: {}", ended.output);
+    }
+}
+
+#[test]
+fn a4_an_archive_is_refused_with_a_remedy() {
+    let space = Space::new();
+    fs::write(space.dump().join("fleet.archive"), [0x6d, 0xe2, 0x99, 0x81, 5, 0, 0, 0, 0]).expect("a file");
+    let ended = space.run("export.zip", &[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.output);
+    assert!(
+        ended.output.contains("fleet.archive") && ended.output.contains("mongorestore"),
+        "{}",
+        ended.output
+    );
+    assert!(space.results().is_empty(), "{:?}", space.results());
+}
+
+#[test]
 fn results_have_the_permissions_of_other_files() {
     let space = Space::with_vehicles(&stored(&oddities::near_1970(), "vehicle_"));
     let mode =
