@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
-use export_core::source::VehicleCollections;
-use export_core::source::Source;
+use export_core::source::{Source, VehicleCollections};
 use export_core::{Parameter, TimeRange, VehicleId};
 use export_source::{MongoSource, VehicleDatabases};
 use export_testkit::hour::{HourBuilder, IdType};

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use bson::{Bson, Document, doc};
-use export_core::VehicleId;
 use export_core::range::HOUR_MS;
 use export_core::source::UnreadReason;
+use export_core::{Parameter, VehicleId};
 use export_source::{CataloguedParameter, VehicleDatabases};
 use export_testkit::hour::{HourBuilder, IdType};
 use export_testkit::isolation::TestSpace;
@@ -158,7 +158,7 @@ async fn a6_views_time_series_and_collections_of_mongodb_are_unread() {
 
     let vehicle: VehicleId = space.vehicle("001").parse().expect("a vehicle");
     let found = databases(&space).await.collections(&vehicle).await.expect("collections");
-    let parameters: Vec<&str> = found.parameters.iter().map(|name| name.as_str()).collect();
+    let parameters: Vec<&str> = found.parameters.iter().map(Parameter::as_str).collect();
     assert_eq!(parameters, ["soc"]);
     let unread: Vec<(&str, UnreadReason)> =
         found.unread.iter().map(|unread| (unread.name.as_str(), unread.reason)).collect();
