@@ -49,7 +49,7 @@ pub enum Refusal {
 /// The HTTP client cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot create an HTTP client for webhooks")]
-pub struct WebhooksError(#[source] Error);
+pub struct WebhooksError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Sends webhooks. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,7 +63,8 @@ impl Webhooks {
     pub fn new(settings: WebhookSettings) -> Result<Self, WebhooksError> {
         // The TLS provider of the whole process. Installing fails only if it is installed already.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let resolver = CheckedResolver { allowed: settings.allowed_networks.clone() };
+        let resolver = CheckedResolver::of_system(settings.allowed_networks.clone())
+            .map_err(|error| WebhooksError(Box::new(error)))?;
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
@@ -76,7 +77,7 @@ impl Webhooks {
             // No connection is reused, so that every attempt checks the address again.
             .pool_max_idle_per_host(0)
             .build()
-            .map_err(WebhooksError)?;
+            .map_err(|error| WebhooksError(Box::new(error)))?;
         Ok(Self { settings, client })
     }
 
