@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use export_core::event::Event;
 use export_core::message::WakeUp;
 use export_core::trace::TraceParent;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use secrecy::SecretString;
@@ -23,6 +23,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// AMQP's delivery mode of messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
+/// AMQP's reply code for a channel that is closed because it is not needed any more.
+const NORMAL_CLOSE: u16 = 200;
 /// The header of the W3C Trace Context.
 const TRACE_PARENT: &str = "traceparent";
 /// The header with the tenant of an event's job.
@@ -130,6 +132,27 @@ impl Publisher {
     /// Checks that the broker is reachable: connects if there is no connection.
     pub async fn check(&self) -> Result<(), AmqpError> {
         self.channel().await.map(drop)
+    }
+
+    /// The number of consumers of the jobs' queue: as many jobs can run at a time. Asks over a
+    /// channel of its own, because the broker closes the channel of a question about a queue that
+    /// does not exist.
+    pub async fn count_consumers(&self) -> Result<u32, AmqpError> {
+        let ask = async {
+            self.channel().await?;
+            let channel = match &self.state.lock().await.open {
+                Some(open) => limited("opening a channel", open.connection.create_channel()).await?,
+                None => return Err(AmqpError::BackingOff),
+            };
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let queue = self.topology.queue();
+            let asked = channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await;
+            let consumers = asked.map_err(AmqpError::driver("asking for the consumers"))?.consumer_count();
+            channel.close(NORMAL_CLOSE, "done".into()).await.ok();
+            Ok(consumers)
+        };
+        let timed_out = Err(AmqpError::TimedOut { operation: "asking for the consumers" });
+        tokio::time::timeout(PUBLISH_TIMEOUT, ask).await.unwrap_or(timed_out)
     }
 
     async fn publish_confirmed(&self, message: Message) -> Result<(), AmqpError> {

@@ -20,6 +20,7 @@ use crate::http::server;
 use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
+use crate::jobs::link_cache::LinkCache;
 use crate::jobs::queue::Queue;
 use crate::routes::router;
 use crate::state::ApiState;
@@ -64,8 +65,14 @@ impl App {
         let changes = Changes::of(&jobs);
         let publisher = Publisher::new(config.rabbitmq_url.clone(), config.topology.clone());
         let max_running_per_tenant = usize::try_from(config.dispatch.max_running_per_tenant.get())?;
-        let dispatcher =
-            Dispatcher::new(jobs.clone(), changes.clone(), publisher.clone(), max_running_per_tenant);
+        let max_running = usize::try_from(config.dispatch.running.max_running_exports.get())?;
+        let dispatcher = Dispatcher::new(
+            jobs.clone(),
+            changes.clone(),
+            publisher.clone(),
+            max_running_per_tenant,
+            max_running,
+        );
         let queue = Queue::of(&jobs);
         let catalog = Catalog::new(&mongo, &config.mongo.jobs_database);
         let state = ApiState {
@@ -77,6 +84,7 @@ impl App {
             dispatcher: dispatcher.waker(),
             catalog,
             results,
+            links: LinkCache::default(),
             webhooks,
             auth: Authenticator::new(&config.access, KeyStore::new(&mongo, &config.mongo.jobs_database))
                 .context("tokens of OIDC_ISSUER cannot be checked")?,

@@ -12,6 +12,7 @@ use crate::http::limits::Limits;
 use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
+use crate::jobs::link_cache::LinkCache;
 use crate::jobs::queue::Queue;
 use crate::tasks::dispatcher::DispatcherWaker;
 
@@ -34,6 +35,8 @@ pub struct ApiState {
     pub dispatcher: DispatcherWaker,
     /// Signs download links.
     pub results: ResultBucket,
+    /// Links that were signed a short time ago.
+    pub links: LinkCache,
     /// Authenticates callers.
     pub auth: Authenticator,
     /// Sends webhooks, if they are configured.

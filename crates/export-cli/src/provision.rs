@@ -12,9 +12,10 @@ use export_settings::amqp::{AmqpArgs, QueueSettings};
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::results::ResultSettings;
+use export_settings::retention::RetentionSettings;
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_source::Catalog;
-use export_store::{JobStore, StoreError, is_authentication_failure};
+use export_store::{JobStore, Retention, StoreError, is_authentication_failure};
 
 use crate::print;
 use users::{ServiceUser, Users};
@@ -42,6 +43,8 @@ pub(crate) struct Provision {
     s3: S3Settings,
     #[command(flatten)]
     results: ResultSettings,
+    #[command(flatten)]
+    retention: RetentionSettings,
     #[command(flatten)]
     identities: IdentityArgs,
     /// How long to wait for services that are not available yet
@@ -75,6 +78,11 @@ impl Provision {
             Topology::named(&self.amqp.rabbitmq_name_prefix).with_retry_rest(self.queues.retry_rest);
         let s3 = self.s3;
         let retention_days = self.results.result_retention_days;
+        let kept = Retention {
+            jobs: self.retention.jobs(&self.results, Retention::AFTER_RESULT)?,
+            audit: self.retention.audit(),
+            dead_letters: self.retention.dead_letters(),
+        };
         let users = Users::find(&self.identities.resolve()?, &mongo.uri, &rabbitmq_url)?;
         let bucket_name = s3.bucket.clone();
         // Before anything that waits, because it fails at once if the region is missing.
@@ -112,6 +120,7 @@ impl Provision {
         // Before the bucket's lifecycle rule, so that no job points to an object that the rule has
         // removed.
         let retention = DAY * retention_days.get();
+        until(deadline, MONGODB, || jobs.set_retention(kept)).await?;
         until(deadline, MONGODB, || jobs.limit_retention(retention)).await?;
         until(deadline, "S3", || bucket.provision(retention_days)).await?;
         print::result(&format!("bucket {bucket_name} is ready"))

@@ -6,6 +6,11 @@
 //! were dispatched before the other tenant submitted its own, and a tenant alone can use all the
 //! room.
 //!
+//! **Kept places.** An export may run for hours, and a running export is not stopped for another
+//! one. So some of the places in which exports run are kept free ([`Places`]): a quarter for
+//! interactive exports, and an eighth for tenants that have none running. A tenant that comes while
+//! others use all other places begins at once, and its share grows as exports of the others end.
+//!
 //! Architecture invariant: pure. The result depends on the arguments alone.
 
 use crate::id::Tenant;
@@ -29,13 +34,65 @@ impl Load {
     }
 }
 
-/// The tenants whose jobs are published next, in order: one entry for each job, at most `room`.
+/// One place in this number is kept for interactive exports.
+const KEPT_FOR_INTERACTIVE: usize = 4;
+/// One place in this number is kept for tenants without dispatched jobs.
+const KEPT_FOR_NEW_TENANTS: usize = 8;
+
+/// The places in which exports can run at a time, over all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// All of them.
+    pub count: usize,
+}
+
+impl Places {
+    /// How many of them are kept for tenants without dispatched jobs; none of fewer than eight.
+    pub const fn kept_for_new_tenants(self) -> usize {
+        self.count / KEPT_FOR_NEW_TENANTS
+    }
+
+    /// How many bulk jobs of all tenants may be dispatched: all but a quarter of the places, and
+    /// all but one of two or three. One place alone is for all jobs.
+    pub const fn for_bulk(self) -> usize {
+        let quarter = self.count / KEPT_FOR_INTERACTIVE;
+        let kept = if quarter == 0 && self.count > 1 { 1 } else { quarter };
+        self.count - kept
+    }
+
+    /// Whether one more bulk job may be dispatched, where `bulk` of all tenants and `of_tenant` jobs
+    /// of its tenant are.
+    pub const fn has_room_for_bulk(self, bulk: usize, of_tenant: usize) -> bool {
+        let kept = if of_tenant == 0 { 0 } else { self.kept_for_new_tenants() };
+        bulk + kept < self.for_bulk()
+    }
+}
+
+/// How many jobs may be published now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Jobs of all tenants.
+    pub jobs: usize,
+    /// The last ones of these are for tenants without dispatched jobs.
+    pub kept_for_new_tenants: usize,
+}
+
+impl Room {
+    /// Whether one more job of this tenant may be published.
+    pub const fn admits(&self, load: &Load, max_dispatched: usize) -> bool {
+        let kept = if load.dispatched == 0 { 0 } else { self.kept_for_new_tenants };
+        load.is_eligible(max_dispatched) && self.jobs > kept
+    }
+}
+
+/// The tenants whose jobs are published next, in order: one entry for each job, at most as many as
+/// there is room for.
 ///
-/// There are fewer entries than `room` when no tenant is [eligible](Load::is_eligible) any more.
+/// There are fewer when no tenant is [admitted](Room::admits) any more.
 pub fn next_tenants(
     mut loads: Vec<Load>,
     last_served: Option<&Tenant>,
-    room: usize,
+    mut room: Room,
     max_dispatched: usize,
 ) -> Vec<Tenant> {
     loads.sort_unstable_by(|one, other| one.tenant.cmp(&other.tenant));
@@ -43,14 +100,15 @@ pub fn next_tenants(
     // The index of the tenant after the one served last.
     let mut first = last_served.map_or(0, |last| loads.partition_point(|load| load.tenant <= *last));
     let mut tenants = Vec::new();
-    while tenants.len() < room {
+    loop {
         let in_order = (first..first + count).map(|index| index % count);
-        let eligible = in_order.filter(|index| loads[*index].is_eligible(max_dispatched));
+        let eligible = in_order.filter(|index| room.admits(&loads[*index], max_dispatched));
         // Of several minima, `min_by_key` returns the first.
         let Some(next) = eligible.min_by_key(|index| loads[*index].dispatched) else { break };
         let load = &mut loads[next];
         load.dispatched += 1;
         load.publishable -= 1;
+        room.jobs -= 1;
         tenants.push(load.tenant.clone());
         first = next + 1;
     }

@@ -18,6 +18,7 @@ fn load(name: &str, dispatched: usize, publishable: usize) -> Load {
 
 fn next_names(loads: &[Load], last_served: Option<&str>, room: usize, max_dispatched: usize) -> Vec<String> {
     let last_served = last_served.map(tenant);
+    let room = Room { jobs: room, kept_for_new_tenants: 0 };
     let tenants = next_tenants(loads.to_vec(), last_served.as_ref(), room, max_dispatched);
     tenants.into_iter().map(|tenant| tenant.to_string()).collect()
 }
@@ -43,6 +44,34 @@ fn a_tenant_alone_gets_all_the_room_up_to_the_limit() {
     assert_eq!(next_names(&[], None, 100, 8).len(), 0);
 }
 
+#[test]
+fn c8_places_are_kept_for_interactive_jobs_and_new_tenants() {
+    let kept = |count| {
+        let places = Places { count };
+        (count - places.for_bulk(), places.kept_for_new_tenants())
+    };
+    assert_eq!([0, 1, 2, 3, 4, 7].map(kept), [(0, 0), (0, 0), (1, 0), (1, 0), (1, 0), (1, 0)]);
+    assert_eq!([8, 16, 100].map(kept), [(2, 1), (4, 2), (25, 12)]);
+    let places = Places { count: 16 };
+    assert!(places.has_room_for_bulk(9, 5) && !places.has_room_for_bulk(10, 5));
+    assert!(places.has_room_for_bulk(10, 0) && !places.has_room_for_bulk(12, 0));
+}
+
+#[test]
+fn c8_the_last_room_is_for_tenants_without_jobs() {
+    let next = |loads: &[Load], jobs| {
+        let room = Room { jobs, kept_for_new_tenants: 2 };
+        let tenants = next_tenants(loads.to_vec(), None, room, 99);
+        tenants.into_iter().map(|tenant| tenant.to_string()).collect::<Vec<_>>()
+    };
+    let all = [load("a", 7, 400), load("b", 6, 400), load("new", 0, 400), load("newer", 0, 400)];
+    assert_eq!(next(&all[..2], 2).len(), 0, "kept, though nobody needs it now");
+    assert_eq!(next(&all[..2], 4), ["b", "a"]);
+    assert_eq!(next(&all[..3], 2), ["new"], "and from then on it has a job like the others");
+    assert_eq!(next(&all, 2), ["new", "newer"]);
+    assert_eq!(next(&all, 5), ["new", "newer", "new"]);
+}
+
 /// Loads of up to eight tenants.
 fn any_loads() -> impl Strategy<Value = Vec<Load>> {
     let amounts = (0_usize..6, 0_usize..12);
@@ -65,6 +94,20 @@ proptest! {
         let allowed = |load: &Load| max_dispatched.saturating_sub(load.dispatched);
         let wanted = loads.iter().map(|load| load.publishable.min(allowed(load)));
         prop_assert_eq!(tenants.len(), wanted.sum::<usize>().min(room));
+    }
+
+    #[test]
+    fn c8_a_tenant_without_jobs_gets_one_while_there_is_room(
+        loads in any_loads(), last in any_last(), jobs in 0_usize..40, kept in 0_usize..4,
+    ) {
+        let (room, last) = (Room { jobs, kept_for_new_tenants: kept }, last.as_deref().map(tenant));
+        let tenants = next_tenants(loads.clone(), last.as_ref(), room, 8);
+        let waiting = loads.iter().filter(|load| load.dispatched == 0 && load.publishable > 0);
+        let (served, waiting): (Vec<_>, Vec<_>) = waiting.partition(|load| tenants.contains(&load.tenant));
+        prop_assert!(waiting.is_empty() || served.len() == jobs, "{:?}", tenants);
+        let of_new = |tenant: &&Tenant| served.iter().any(|load| load.tenant == **tenant);
+        let others = tenants.iter().filter(|tenant| !of_new(tenant)).count();
+        prop_assert!(others <= jobs.saturating_sub(kept), "{:?}", tenants);
     }
 
     #[test]

@@ -58,6 +58,14 @@ impl Stack {
         self.stored_catalog().await.provision().await.unwrap_or_else(|error| panic!("no catalog: {error:?}"));
     }
 
+    /// Asks the first API whether it is ready.
+    pub async fn readiness(&self) -> Answer {
+        let Some(config) = &self.api else { panic!("there is no API") };
+        let admin = config.admin;
+        let answer = send("GET", format!("http://{admin}/readyz"), Vec::new(), Vec::new()).await;
+        answer.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Sends a request without a body.
     pub async fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[], Vec::new()).await

@@ -70,8 +70,8 @@ pub fn commit() -> Pattern {
 
 /// A worker asks for the next batch of a collection that it has begun to read (request to MongoDB).
 pub fn next_batch() -> Pattern {
-    // After the last document read. Only reads of the vehicles also have a time limit.
-    command("find", "$gt\0").containing("maxTimeMS\0")
+    // After the last document read. Only reads of the vehicles also have a batch size.
+    command("find", "$gt\0").containing("batchSize\0")
 }
 
 /// A command of MongoDB's, such as `insert` or `getMore`, that contains a text, such as the name of

@@ -15,13 +15,14 @@ use crate::links::Links;
 
 /// Limits that tests exceed, because all requests come from one address; raised unless a test is
 /// about them.
-const LIMITS: [&str; 6] = [
+const LIMITS: [&str; 7] = [
     "REQUESTS_PER_SECOND",
     "REQUESTS_AT_ONCE",
     "MAX_REQUESTS",
     "MAX_REQUESTS_PER_CALLER",
     "MAX_QUEUED_PER_TENANT",
     "MAX_QUEUED",
+    "MAX_JOBS_PER_HOUR_PER_TENANT",
 ];
 
 /// The lease of [`Deployment::hasty`]. A process of a busy machine can be without a processor for

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::Client;
@@ -10,6 +11,7 @@ use mongodb::options::{
     WriteConcern,
 };
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::error::StoreError;
 
@@ -20,14 +22,50 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Timeout of every single operation, including a `find` with its batch of documents.
 pub const OPERATION: Duration = Duration::from_secs(30);
 
-/// Connections to the source in addition to those of reads: for pings, `serverStatus` and closing
-/// cursors.
+/// Timeout of an operation of `exports provision` that reads or writes a whole collection, such as
+/// the build of an index.
+pub const MAINTENANCE: Duration = Duration::from_hours(1);
+/// Server-side time limit (`maxTimeMS`) of every read of the service's own collections that has no
+/// shorter one. An index answers these reads within milliseconds.
+pub const READ_TIME: Duration = Duration::from_secs(10);
+/// Connections of a process to the jobs' database, unless the connection string has `maxPoolSize`.
+const POOL_SIZE: u32 = 64;
+/// Connections of the pool that operations on collections leave free: for pings, change streams and
+/// closing cursors.
 const SPARE_CONNECTIONS: u32 = 4;
+/// How long an operation waits for a connection while all of them are in use.
+const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// How long a read may go on after its caller is gone. Most reads end within this time, and
+/// cancelling a read closes its connection, which costs more than the rest of a short read.
+const ABANDONED_READ: Duration = Duration::from_secs(1);
 
 /// A connection pool to one MongoDB deployment. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MongoClient {
     client: Client,
+    connections: Connections,
+}
+
+/// The connections that operations on collections may use at a time. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections(Arc<Semaphore>);
+
+impl Connections {
+    fn of_pool(pool_size: u32) -> Self {
+        let usable = pool_size.saturating_sub(SPARE_CONNECTIONS).max(1);
+        let usable = usize::try_from(usable).unwrap_or(usize::MAX);
+        Self(Arc::new(Semaphore::new(usable.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Waits for a free connection, at most [`CONNECTION_WAIT`]. The driver itself would wait for
+    /// as long as it takes.
+    pub(crate) async fn acquire(&self, operation: &'static str) -> Result<OwnedSemaphorePermit, StoreError> {
+        match tokio::time::timeout(CONNECTION_WAIT, Arc::clone(&self.0).acquire_owned()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(_)) => Err(StoreError::Bug("the semaphore of connections was closed")),
+            Err(_) => Err(StoreError::NoConnection { operation, seconds: CONNECTION_WAIT.as_secs() }),
+        }
+    }
 }
 
 /// Creates a client without waiting for a server. Operations wait, and fail with [`StoreError`]
@@ -57,12 +95,16 @@ async fn connect_with(
     options.app_name = Some(application_name.to_owned());
     options.server_selection_timeout = Some(SERVER_SELECTION);
     options.connect_timeout = Some(CONNECT);
-    if let Some(max_reads) = max_reads {
-        let pool_size = u32::try_from(max_reads.get()).unwrap_or(u32::MAX).saturating_add(SPARE_CONNECTIONS);
-        options.max_pool_size.get_or_insert(pool_size);
-    }
+    let for_reads = |max_reads: NonZeroUsize| u32::try_from(max_reads.get()).unwrap_or(u32::MAX);
+    let wanted =
+        max_reads.map_or(POOL_SIZE, |max_reads| for_reads(max_reads).saturating_add(SPARE_CONNECTIONS));
+    // In a connection string, 0 means no limit.
+    let pool_size = match *options.max_pool_size.get_or_insert(wanted) {
+        0 => u32::MAX,
+        limited => limited,
+    };
     let client = Client::with_options(options).map_err(|_| StoreError::ConnectionString)?;
-    Ok(MongoClient { client })
+    Ok(MongoClient { client, connections: Connections::of_pool(pool_size) })
 }
 
 impl MongoClient {
@@ -71,7 +113,11 @@ impl MongoClient {
         &self.client
     }
 
-    /// Checks that a server answers.
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Checks that a server answers. Needs none of the connections that other operations use.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let admin = self.client.database("admin");
         bounded("ping", async move { admin.run_command(bson::doc! { "ping": 1 }).await }).await.map(drop)
@@ -99,17 +145,128 @@ pub fn durable() -> CollectionOptions {
 /// Runs one operation of the driver with the timeout [`OPERATION`].
 ///
 /// The operation runs on its own task, because the driver has no socket timeout, and dropping one
-/// of its futures half-way closes the connection. After the timeout the task is left running until
-/// it ends by itself.
+/// of its futures half-way closes the connection. If the caller is cancelled, the operation goes on
+/// until the timeout: this is for writes, which then happen completely. At the timeout the
+/// operation is cancelled, so that it does not keep its connection.
 pub async fn bounded<T, F>(operation: &'static str, future: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
 {
-    match tokio::time::timeout(OPERATION, tokio::spawn(future)).await {
-        Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(error))) => Err(StoreError::Driver { operation, source: Box::new(error) }),
-        Ok(Err(panic)) => Err(StoreError::Driver { operation, source: Box::new(panic) }),
-        Err(_) => Err(StoreError::TimedOut { operation, seconds: OPERATION.as_secs() }),
+    run(operation, Limits { timeout: OPERATION, after_caller: OPERATION }, future).await
+}
+
+/// Like [`bounded`], for operations of an administrator on a whole collection, with the timeout
+/// [`MAINTENANCE`].
+pub async fn bounded_maintenance<T, F>(operation: &'static str, future: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
+{
+    run(operation, Limits { timeout: MAINTENANCE, after_caller: OPERATION }, future).await
+}
+
+/// Like [`bounded`], for reads: a read whose caller is gone is cancelled after [`ABANDONED_READ`].
+/// The driver then closes the connection, and the server stops the read.
+pub async fn bounded_read<T, F>(operation: &'static str, future: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
+{
+    run(operation, Limits { timeout: OPERATION, after_caller: ABANDONED_READ }, future).await
+}
+
+/// How long an operation may take.
+struct Limits {
+    /// In all.
+    timeout: Duration,
+    /// After its caller was cancelled.
+    after_caller: Duration,
+}
+
+async fn run<T, F>(operation: &'static str, limits: Limits, future: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
+{
+    let (caller, caller_is_gone) = oneshot::channel::<()>();
+    let is_abandoned = async move {
+        caller_is_gone.await.ok();
+        tokio::time::sleep(limits.after_caller).await;
+    };
+    let running = tokio::spawn(async move {
+        tokio::select! {
+            answer = tokio::time::timeout(limits.timeout, future) => answer.ok(),
+            () = is_abandoned => None,
+        }
+    });
+    let answer = running.await;
+    // Dropped when this future is dropped, or here.
+    drop(caller);
+    match answer {
+        Ok(Some(Ok(value))) => Ok(value),
+        Ok(Some(Err(error))) => Err(StoreError::Driver { operation, source: Box::new(error) }),
+        Ok(None) => Err(StoreError::TimedOut { operation, seconds: limits.timeout.as_secs() }),
+        Err(panic) => Err(StoreError::Driver { operation, source: Box::new(panic) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An operation that never ends, and a receiver that ends when the operation is dropped.
+    fn endless() -> (impl Future<Output = mongodb::error::Result<()>> + Send + 'static, oneshot::Receiver<()>)
+    {
+        let (alive, dropped) = oneshot::channel::<()>();
+        let operation = async move {
+            std::future::pending::<()>().await;
+            drop(alive);
+            Ok(())
+        };
+        (operation, dropped)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c2_a_read_whose_caller_is_gone_is_cancelled_after_a_second() {
+        let (operation, dropped) = endless();
+        let caller = tokio::spawn(bounded_read("read", operation));
+        tokio::task::yield_now().await;
+        caller.abort();
+        let gone_at = tokio::time::Instant::now();
+        assert!(dropped.await.is_err(), "cancelled");
+        assert_eq!(gone_at.elapsed(), ABANDONED_READ);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c2_a_write_whose_caller_is_gone_goes_on_until_its_timeout() {
+        let (operation, dropped) = endless();
+        let caller = tokio::spawn(bounded("write", operation));
+        tokio::task::yield_now().await;
+        caller.abort();
+        let gone_at = tokio::time::Instant::now();
+        assert!(dropped.await.is_err(), "cancelled in the end");
+        assert_eq!(gone_at.elapsed(), OPERATION);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c2_an_operation_that_times_out_keeps_no_connection() {
+        let (operation, dropped) = endless();
+        let outcome = bounded("write", operation).await;
+        assert!(matches!(outcome, Err(StoreError::TimedOut { seconds: 30, .. })), "{outcome:?}");
+        assert!(dropped.await.is_err(), "cancelled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c2_the_wait_for_a_connection_is_bounded() {
+        let connections = Connections::of_pool(SPARE_CONNECTIONS + 2);
+        let first = connections.acquire("first").await.expect("a connection");
+        let _second = connections.acquire("second").await.expect("a connection");
+        let asked_at = tokio::time::Instant::now();
+        let refused = connections.acquire("third").await;
+        assert!(matches!(refused, Err(StoreError::NoConnection { operation: "third", .. })), "{refused:?}");
+        assert_eq!(asked_at.elapsed(), CONNECTION_WAIT);
+        drop(first);
+        connections.acquire("third").await.expect("the connection that was given back");
     }
 }

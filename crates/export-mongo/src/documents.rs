@@ -9,24 +9,33 @@ use mongodb::options::{
 use mongodb::results::UpdateResult;
 use mongodb::{Collection, Database, IndexModel};
 
-use crate::client::{MongoClient, bounded, durable};
+use crate::client::{
+    Connections, MongoClient, READ_TIME, bounded, bounded_maintenance, bounded_read, durable,
+};
 use crate::error::StoreError;
 use crate::server_errors::{BAD_VALUE, NAMESPACE_EXISTS, are_all_duplicates, has_code};
 
-/// A collection of the service's own database. Every operation has a timeout (see [`bounded`]) and
-/// a name for errors. Cheap to clone.
+/// A collection of the service's own database. Every operation has a name for errors, a timeout
+/// (see [`bounded`]) and, while it runs, one of the process's connections; every read also has a
+/// time limit on the server. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Documents(Collection<Document>);
+pub struct Documents {
+    collection: Collection<Document>,
+    connections: Connections,
+}
 
 impl Documents {
     /// The collection of this name, with the options [`durable`].
     pub fn new(mongo: &MongoClient, database: &str, name: &str) -> Self {
-        Self::with_options(&mongo.client().database(database), name, durable())
+        let collection = mongo.client().database(database).collection_with_options(name, durable());
+        Self { collection, connections: mongo.connections().clone() }
     }
 
-    /// The collection of this name in the given database, with these options.
-    pub fn with_options(database: &Database, name: &str, options: CollectionOptions) -> Self {
-        Self(database.collection_with_options(name, options))
+    /// Another collection of the same database, with these options.
+    #[must_use]
+    pub fn sibling(&self, name: &str, options: CollectionOptions) -> Self {
+        let collection = self.database().collection_with_options(name, options);
+        Self { collection, connections: self.connections.clone() }
     }
 
     /// The same collection, read as the primary has it now: a write that no majority has
@@ -35,25 +44,25 @@ impl Documents {
     pub fn with_local_reads(&self) -> Self {
         let mut options = durable();
         options.read_concern = Some(ReadConcern::local());
-        Self::with_options(&self.database(), self.name(), options)
+        self.sibling(self.name(), options)
     }
 
     /// The driver's collection, whose operations have no timeout.
     pub fn collection(&self) -> &Collection<Document> {
-        &self.0
+        &self.collection
     }
 
     /// The name of the collection.
     pub fn name(&self) -> &str {
-        self.0.name()
+        self.collection.name()
     }
 
     /// The database that has the collection.
     pub fn database(&self) -> Database {
-        self.0.client().database(&self.0.namespace().db)
+        self.collection.client().database(&self.collection.namespace().db)
     }
 
-    /// Runs an operation of the driver under the timeout.
+    /// Runs a write of the driver under the timeout.
     pub async fn run<T, F>(
         &self,
         operation: &'static str,
@@ -63,13 +72,54 @@ impl Documents {
         T: Send + 'static,
         F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
     {
-        bounded(operation, action(self.0.clone())).await
+        let connection = self.connections.acquire(operation).await?;
+        let action = action(self.collection.clone());
+        bounded(operation, async move {
+            let answer = action.await;
+            drop(connection);
+            answer
+        })
+        .await
+    }
+
+    /// Runs a read of the driver under the timeout. The caller sets its `maxTimeMS`. The read is
+    /// cancelled when its caller is gone.
+    pub async fn read<T, F>(
+        &self,
+        operation: &'static str,
+        action: impl FnOnce(Collection<Document>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
+    {
+        let connection = self.connections.acquire(operation).await?;
+        let action = action(self.collection.clone());
+        bounded_read(operation, async move {
+            let answer = action.await;
+            drop(connection);
+            answer
+        })
+        .await
+    }
+
+    /// Runs an operation of an administrator that may take as long as the collection is large.
+    pub async fn maintain<T, F>(
+        &self,
+        operation: &'static str,
+        action: impl FnOnce(Collection<Document>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
+    {
+        bounded_maintenance(operation, action(self.collection.clone())).await
     }
 
     /// Runs a command on the database.
     pub async fn command(&self, operation: &'static str, command: Document) -> Result<Document, StoreError> {
         let database = self.database();
-        bounded(operation, async move { database.run_command(command).await }).await
+        self.run(operation, |_| async move { database.run_command(command).await }).await
     }
 
     /// The first document that matches, with the fields of the projection; an empty projection is
@@ -80,10 +130,9 @@ impl Documents {
         filter: Document,
         projection: Document,
     ) -> Result<Option<Document>, StoreError> {
-        self.run(
-            operation,
-            |documents| async move { documents.find_one(filter).projection(projection).await },
-        )
+        self.read(operation, |documents| async move {
+            documents.find_one(filter).projection(projection).max_time(READ_TIME).await
+        })
         .await
     }
 
@@ -92,23 +141,26 @@ impl Documents {
         &self,
         operation: &'static str,
         filter: Document,
-        options: FindOptions,
+        mut options: FindOptions,
     ) -> Result<Vec<Document>, StoreError> {
-        self.run(operation, |documents| async move {
+        options.max_time.get_or_insert(READ_TIME);
+        self.read(operation, |documents| async move {
             documents.find(filter).with_options(options).await?.try_collect().await
         })
         .await
     }
 
-    /// The output of an aggregation pipeline. If the options hint at an index that does not exist,
-    /// because the database is not provisioned yet, the server chooses the index.
+    /// The output of an aggregation pipeline that writes nothing. If the options hint at an index
+    /// that does not exist, because the database is not provisioned yet, the server chooses the
+    /// index.
     pub async fn aggregate(
         &self,
         operation: &'static str,
         stages: Vec<Document>,
         mut options: AggregateOptions,
     ) -> Result<Vec<Document>, StoreError> {
-        self.run(operation, |documents| async move {
+        options.max_time.get_or_insert(READ_TIME);
+        self.read(operation, |documents| async move {
             let found = documents.aggregate(stages.clone()).with_options(options.clone()).await;
             let found = match found {
                 Err(error) if options.hint.take().is_some() && has_code(&error, BAD_VALUE) => {
@@ -193,7 +245,7 @@ impl Documents {
     /// Creates the collection unless it exists.
     pub async fn create(&self) -> Result<(), StoreError> {
         let (database, name) = (self.database(), self.name().to_owned());
-        bounded("create a collection", async move {
+        self.run("create a collection", |_| async move {
             match database.create_collection(name).await {
                 Err(error) if !has_code(&error, NAMESPACE_EXISTS) => Err(error),
                 _ => Ok(()),
@@ -208,7 +260,7 @@ impl Documents {
         operation: &'static str,
         indexes: impl IntoIterator<Item = IndexModel> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.run(operation, |documents| async move { documents.create_indexes(indexes).await.map(drop) })
+        self.maintain(operation, |documents| async move { documents.create_indexes(indexes).await.map(drop) })
             .await
     }
 }

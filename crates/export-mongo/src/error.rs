@@ -23,6 +23,14 @@ pub enum StoreError {
         /// The limit in seconds.
         seconds: u64,
     },
+    /// All connections of this process to MongoDB stayed in use. The operation was not begun.
+    #[error("no MongoDB connection became free within {seconds} s: {operation}")]
+    NoConnection {
+        /// What was to be done.
+        operation: &'static str,
+        /// The limit in seconds.
+        seconds: u64,
+    },
     /// The task that reads a collection ended without sending the end of the collection.
     #[error("the reader of a collection ended unexpectedly")]
     ReaderLost,

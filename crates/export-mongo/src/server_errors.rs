@@ -19,6 +19,8 @@ pub const ROLE_NOT_FOUND: i32 = 31;
 pub const NAMESPACE_EXISTS: i32 = 48;
 /// The server stopped an operation at its `maxTimeMS`.
 pub const MAX_TIME_EXPIRED: i32 = 50;
+/// An index of this name and these keys exists with other options.
+pub const INDEX_OPTIONS_CONFLICT: i32 = 85;
 /// This kind of server does not know the command.
 pub const COMMAND_NOT_FOUND: i32 = 59;
 /// The server stopped an operation at another time limit.

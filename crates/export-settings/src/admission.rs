@@ -24,6 +24,12 @@ pub struct AdmissionSettings {
     /// 429
     #[arg(long, env, value_name = "COUNT", default_value = "10000", value_parser = count(MAX))]
     pub max_queued: NonZeroU32,
+    // Thirty times what the database is sized for in SETUP.md, for one tenant alone.
+    /// Rate limit: most exports that one tenant may create per hour on average, and in a burst after
+    /// a pause; more are answered with 429. Exports that share a result count too, as each is
+    /// stored
+    #[arg(long, env, value_name = "COUNT", default_value = "10000", value_parser = count(MAX))]
+    pub max_jobs_per_hour_per_tenant: NonZeroU32,
     /// How large an export may be.
     #[command(flatten)]
     pub size: SizeSettings,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::parser::{count, one_of, seconds};
 use crate::retry::RetrySettings;
+use crate::worker::RunningSettings;
 
 /// How jobs are accepted and kept going.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -52,4 +53,7 @@ pub struct DispatchSettings {
     /// `MAX_RUNNING_EXPORTS`: the difference is left for the other tenants
     #[arg(long, env, value_name = "COUNT", default_value = "12", value_parser = count(100_000))]
     pub max_running_per_tenant: NonZeroU32,
+    /// Exports at a time over all workers together.
+    #[command(flatten)]
+    pub running: RunningSettings,
 }

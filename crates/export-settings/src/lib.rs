@@ -36,6 +36,7 @@ pub mod mongo;
 pub mod parser;
 pub mod reading;
 pub mod results;
+pub mod retention;
 pub mod retry;
 pub mod s3;
 mod uri;

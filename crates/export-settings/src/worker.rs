@@ -13,6 +13,20 @@ pub const BUDGET_EXPECTED: &str =
 /// Nice values run from 0 to here.
 const MAX_NICE: u64 = 19;
 
+/// Exports at a time over all workers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Worker")]
+pub struct RunningSettings {
+    // More than a few workers have, and few enough for a database that others need, too. Each has a
+    // document.
+    /// Exports at a time over all workers together, which protects the vehicles' database. All
+    /// workers and the API must have the same number: where workers differ, the largest counts. The
+    /// API keeps a quarter of these places for interactive exports, and an eighth for tenants that
+    /// have no export running
+    #[arg(long, env, value_name = "COUNT", default_value = "16", value_parser = count(10_000))]
+    pub max_running_exports: NonZeroU32,
+}
+
 /// How much a worker does, and how long it holds a job.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Worker")]
@@ -21,12 +35,9 @@ pub struct WorkerSettings {
     /// Exports at a time in one worker; also the AMQP prefetch
     #[arg(long, env, value_name = "COUNT", default_value = "2", value_parser = number::<NonZeroU16>(1..=256))]
     pub worker_concurrency: NonZeroU16,
-    // More than a few workers have, and few enough for a database that others need, too. Each has a
-    // document.
-    /// Exports at a time over all workers together, which protects the vehicles' database. All
-    /// workers must have the same number: where they differ, the largest counts
-    #[arg(long, env, value_name = "COUNT", default_value = "16", value_parser = count(10_000))]
-    pub max_running_exports: NonZeroU32,
+    /// Exports at a time over all workers together.
+    #[command(flatten)]
+    pub running: RunningSettings,
     /// Memory of all buffers of a worker, such as `64`. Without it, 64, or 16 for each export at a
     /// time if that is more
     #[arg(

@@ -18,6 +18,7 @@ mod keys;
 mod migration;
 mod outbox;
 mod results;
+mod retention;
 mod scheduling;
 mod schema;
 
@@ -33,8 +34,9 @@ pub use jobs::create::{Created, Written};
 pub use jobs::list::{JobPage, JobsWanted, Viewer};
 pub use jobs::{Cancelled, JobStore};
 pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
-pub use outbox::{Busy, Channel, Delivery, Due, Failed, Outbox, PutOff};
+pub use outbox::{Channel, Delivery, Due, Failed, Outbox, PutOff};
 pub use results::{FinishedResult, NextStep, Writing};
+pub use retention::Retention;
 pub use scheduling::dispatching::{Occupancy, PendingMessage};
 pub use scheduling::queue::{Line, Recent};
 pub use scheduling::slots::{RunSlot, RunSlots};

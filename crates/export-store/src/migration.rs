@@ -11,9 +11,10 @@ use bson::{Bson, Document, doc};
 use export_core::job::JobState;
 use export_core::result::ResultState;
 use export_mongo::StoreError;
+use export_mongo::documents::Documents;
 use export_mongo::server_errors::{INDEX_NOT_FOUND, has_code};
 use mongodb::Collection;
-use mongodb::options::{AggregateOptions, FindOptions};
+use mongodb::options::FindOptions;
 
 use crate::jobs::JobStore;
 
@@ -21,16 +22,18 @@ use crate::jobs::JobStore;
 const BATCH: i64 = 500;
 /// The names of indexes that only earlier versions had.
 const OLD_INDEXES: [&str; 5] = ["unpublished", "leading", "following", "waiting", "active"];
+/// Indexes that other indexes have replaced.
+const SUPERSEDED_INDEXES: [&str; 3] = ["lastFinishedOfTenant", "waitingByTurn", "activeJobs"];
+/// The same of the outbox.
+const SUPERSEDED_INDEXES_OF_OUTBOX: [&str; 1] = ["waiting"];
 /// Fields that only earlier versions had.
 const OLD_FIELDS: [&str; 5] = ["leads", "sharesResultOf", "resultAt", "objects", "manifest"];
 
 impl JobStore {
     /// Migrates all jobs of earlier versions.
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
-        let list_names = |jobs: Collection<Document>| async move { jobs.list_index_names().await };
-        let existing = self.jobs.run("list the indexes of jobs", list_names).await?;
-        let legacy: Vec<_> =
-            OLD_INDEXES.into_iter().filter(|old| existing.iter().any(|name| name == old)).collect();
+        self.add_access_keys().await?;
+        let legacy = existing_of(&self.jobs, &OLD_INDEXES).await?;
         if legacy.is_empty() {
             return Ok(());
         }
@@ -44,17 +47,32 @@ impl JobStore {
             self.make_results(&ids, doc! { "sharesResultOf": { "$type": "string" } }).await?;
             self.refer_to_results(ids).await?;
         }
-        let drop_legacy = |jobs: Collection<Document>| async move {
-            for index in legacy {
-                match jobs.drop_index(index).await {
-                    // Another `provision` runs at the same time.
-                    Err(error) if has_code(&error, INDEX_NOT_FOUND) => {}
-                    outcome => outcome?,
-                }
-            }
-            Ok(())
-        };
-        self.jobs.run("drop the indexes of an earlier version", drop_legacy).await
+        drop_indexes(&self.jobs, legacy).await
+    }
+
+    /// Gives jobs that may read some vehicles only their access key, if they are of a version
+    /// without it. Such a version has left indexes, which are dropped last.
+    async fn add_access_keys(&self) -> Result<(), StoreError> {
+        let before = [&SUPERSEDED_INDEXES[..], &OLD_INDEXES].concat();
+        if existing_of(&self.jobs, &before).await?.is_empty() {
+            return Ok(());
+        }
+        let patterns = doc! { "$sortArray": { "input": { "$setUnion": ["$allowedVehicles"] }, "sortBy": 1 } };
+        let first = doc! { "$eq": ["$$value", ""] };
+        let joined = doc! { "$cond": [first, "$$this", { "$concat": ["$$value", " ", "$$this"] }] };
+        let key = doc! { "$reduce": { "input": patterns, "initialValue": "", "in": joined } };
+        let without = doc! { "allowedVehicles": { "$type": "array" }, "accessKey": { "$exists": false } };
+        let change = vec![doc! { "$set": { "accessKey": key } }];
+        let update = |jobs: Collection<Document>| async move { jobs.update_many(without, change).await };
+        self.jobs.maintain("add access keys to jobs", update).await.map(drop)
+    }
+
+    /// Drops the indexes that other indexes have replaced, which exist by now.
+    pub(crate) async fn drop_superseded_indexes(&self) -> Result<(), StoreError> {
+        let of_jobs = existing_of(&self.jobs, &SUPERSEDED_INDEXES).await?;
+        drop_indexes(&self.jobs, of_jobs).await?;
+        let of_outbox = existing_of(&self.outbox, &SUPERSEDED_INDEXES_OF_OUTBOX).await?;
+        drop_indexes(&self.outbox, of_outbox).await
     }
 
     async fn ids_behind(&self, behind: Bson) -> Result<Vec<Bson>, StoreError> {
@@ -94,7 +112,8 @@ impl JobStore {
                 "into": self.results.name(), "whenMatched": "keepExisting", "whenNotMatched": "insert",
             } },
         ];
-        self.jobs.aggregate("make results of jobs", stages, AggregateOptions::default()).await.map(drop)
+        let merge = |jobs: Collection<Document>| async move { jobs.aggregate(stages).await.map(drop) };
+        self.jobs.maintain("make results of jobs", merge).await
     }
 
     /// Makes these jobs refer to their results; a job that waited for another job now waits for a
@@ -119,4 +138,25 @@ impl JobStore {
         let these = doc! { "_id": { "$in": ids }, "shared": { "$exists": false } };
         self.jobs.update_many("let jobs refer to results", these, change).await.map(drop)
     }
+}
+
+/// Those of these indexes that the collection has.
+async fn existing_of(documents: &Documents, names: &[&'static str]) -> Result<Vec<&'static str>, StoreError> {
+    let list_names = |documents: Collection<Document>| async move { documents.list_index_names().await };
+    let existing = documents.run("list the indexes of a collection", list_names).await?;
+    Ok(names.iter().copied().filter(|old| existing.iter().any(|name| name == old)).collect())
+}
+
+async fn drop_indexes(documents: &Documents, names: Vec<&'static str>) -> Result<(), StoreError> {
+    let drop_each = |documents: Collection<Document>| async move {
+        for name in names {
+            match documents.drop_index(name).await {
+                // Another `provision` runs at the same time.
+                Err(error) if has_code(&error, INDEX_NOT_FOUND) => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    };
+    documents.maintain("drop the indexes of an earlier version", drop_each).await
 }

@@ -6,6 +6,9 @@
 //! step is one compare-and-set. If a relay dies between sending and settling, its claim expires and
 //! the delivery is sent again: at-least-once, with the same id.
 //!
+//! **Turns.** A relay asks for the tenants with due deliveries, and takes a few of each, so that a
+//! tenant with thousands of due deliveries does not delay the others.
+//!
 //! **Claims and clock changes.** A claim is `dueAt` moved into the future, so that one index finds
 //! both new deliveries and those with an expired claim. Deferred deliveries are due in the future
 //! as well, so the rule of [leases](export_mongo::lease) for a clock that is set back cannot be
@@ -23,7 +26,7 @@ use export_core::trace::TraceParent;
 use export_mongo::StoreError;
 use export_mongo::clock::{after_now, millis};
 use export_mongo::documents::Documents;
-use mongodb::options::FindOptions;
+use mongodb::options::{AggregateOptions, FindOptions, Hint};
 
 use self::entry::{Announced, announced, read};
 use crate::jobs::JobStore;
@@ -44,10 +47,20 @@ pub enum Channel {
 }
 
 impl Channel {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const ALL: [Self; 2] = [Self::Amqp, Self::Webhook];
+
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Amqp => "amqp",
             Self::Webhook => "webhook",
+        }
+    }
+
+    /// The index of this channel's deliveries that wait, by tenant.
+    pub(crate) const fn index_of_waiting(self) -> &'static str {
+        match self {
+            Self::Amqp => "waitingAmqp",
+            Self::Webhook => "waitingWebhook",
         }
     }
 }
@@ -78,15 +91,6 @@ pub struct Delivery {
     pub trace_parent: Option<TraceParent>,
     /// The webhook URL, for [`Channel::Webhook`].
     pub webhook_url: Option<WebhookUrl>,
-}
-
-/// Receivers with the maximum number of concurrent deliveries: [`Outbox::due`] skips them.
-#[derive(Clone, Debug, Default)]
-pub struct Busy {
-    /// Hosts of webhook URLs.
-    pub hosts: Vec<String>,
-    /// Tenants.
-    pub tenants: Vec<String>,
 }
 
 /// When a failed delivery is retried.
@@ -158,15 +162,39 @@ impl Outbox {
         self.jobs.update_many("take announcements out", of_jobs, pull).await.map(drop)
     }
 
-    /// Up to `limit` deliveries that are due, the longest overdue first. Does not claim them.
-    pub async fn due(&self, channel: Channel, busy: &Busy, limit: usize) -> Result<Vec<Due>, StoreError> {
-        let mut filter = doc! { "channel": channel.as_str() };
+    /// The tenants with deliveries that are due, in random order. The server jumps in the index
+    /// from the first delivery of one tenant to that of the next, so the cost does not depend on
+    /// the number of deliveries.
+    pub async fn tenants_with_due(&self, channel: Channel) -> Result<Vec<String>, StoreError> {
+        // The index contains only deliveries of the channel that wait; with a condition that says so,
+        // the server would read each of them.
+        let stages = vec![
+            doc! { "$sort": { "tenant": 1, "dueAt": 1 } },
+            doc! { "$group": { "_id": "$tenant", "dueAt": { "$first": "$dueAt" } } },
+            doc! { "$match": { "$expr": { "$lte": ["$dueAt", "$$NOW"] } } },
+        ];
+        let hint = Hint::Name(channel.index_of_waiting().to_owned());
+        let options = AggregateOptions::builder().hint(hint).build();
+        let found = self.outbox.aggregate("find tenants with deliveries", stages, options).await?;
+        let name = |tenant: &Document| tenant.get_str("_id").ok().map(str::to_owned);
+        let mut tenants: Vec<String> = found.iter().filter_map(name).collect();
+        fastrand::shuffle(&mut tenants);
+        Ok(tenants)
+    }
+
+    /// Up to `limit` deliveries of the tenant that are due, the longest overdue first, without
+    /// those for `busy_hosts`. Does not claim them.
+    pub async fn due_of(
+        &self,
+        channel: Channel,
+        tenant: &str,
+        busy_hosts: &[String],
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        let mut filter = doc! { "channel": channel.as_str(), "tenant": tenant };
         filter.extend(is_due());
-        if !busy.hosts.is_empty() {
-            filter.insert("host", doc! { "$nin": &busy.hosts });
-        }
-        if !busy.tenants.is_empty() {
-            filter.insert("tenant", doc! { "$nin": &busy.tenants });
+        if !busy_hosts.is_empty() {
+            filter.insert("host", doc! { "$nin": busy_hosts });
         }
         let oldest_first = FindOptions::builder().sort(doc! { "dueAt": 1 });
         let options = oldest_first.limit(i64::try_from(limit).unwrap_or(i64::MAX));

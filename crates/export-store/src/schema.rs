@@ -12,18 +12,19 @@ use export_core::job::{JobState, WaitingFor};
 use export_core::result::ResultState;
 use export_mongo::StoreError;
 use export_mongo::clock::millis;
-use export_mongo::documents::{Documents, index, index_with, partial_index, set, unique_index};
-use mongodb::IndexModel;
-use mongodb::options::{AggregateOptions, CollectionOptions, IndexOptions};
+use export_mongo::documents::{Documents, index, partial_index, set, unique_index};
+use mongodb::options::CollectionOptions;
+use mongodb::{Collection, IndexModel};
 
 use crate::jobs::JobStore;
+use crate::outbox::Channel;
 
-/// How long the outbox keeps settled deliveries, for later questions about them.
-const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
-
-/// The indexes of lists: of all jobs of a tenant, and of jobs in some states.
+/// The indexes of lists: of all jobs of a tenant, of jobs in some states, of one creator's jobs,
+/// and of jobs that may read some vehicles only.
 pub(crate) const NEWEST_FIRST: &str = "newestFirst";
 pub(crate) const NEWEST_FIRST_BY_STATE: &str = "newestFirstByState";
+pub(crate) const NEWEST_FIRST_OF_CREATOR: &str = "newestFirstOfCreator";
+pub(crate) const NEWEST_FIRST_BY_ACCESS: &str = "newestFirstByAccess";
 
 impl JobStore {
     /// Creates or updates the collections, their validators and indexes. Safe to run again. Needs
@@ -33,6 +34,7 @@ impl JobStore {
             self.collection(name).create().await?;
         }
         self.outbox.create_indexes("create the indexes of the outbox", outbox_indexes()).await?;
+        self.expire_deliveries_and_results().await?;
         let audit = self.collection("audit");
         audit.create_indexes("create the indexes of audit", crate::audit::indexes()).await?;
         self.results.create_indexes("create the indexes of results", result_indexes()).await?;
@@ -40,11 +42,12 @@ impl JobStore {
         self.migrate().await?;
         self.validate("results", result_validator()).await?;
         self.validate("jobs", validator()).await?;
-        self.jobs.create_indexes("create the indexes of jobs", job_indexes()).await
+        self.jobs.create_indexes("create the indexes of jobs", job_indexes()).await?;
+        self.drop_superseded_indexes().await
     }
 
-    fn collection(&self, name: &str) -> Documents {
-        Documents::with_options(&self.jobs.database(), name, CollectionOptions::default())
+    pub(crate) fn collection(&self, name: &str) -> Documents {
+        self.jobs.sibling(name, CollectionOptions::default())
     }
 
     /// Limits the lifetime of all results to `retention` from the end of their job, because the
@@ -55,7 +58,9 @@ impl JobStore {
         let latest = doc! { "$add": ["$madeAt", millis(retention)] };
         // The earlier of the two times; if there was none, this one.
         let change = set(doc! { "expiresAt": { "$min": ["$expiresAt", latest] } });
-        self.results.update_many("limit how long results are kept", finished, change).await?;
+        let update =
+            |results: Collection<Document>| async move { results.update_many(finished, change).await };
+        self.results.maintain("limit how long results are kept", update).await?;
         self.expire_with_results().await
     }
 
@@ -80,8 +85,8 @@ impl JobStore {
                 "whenMatched": [{ "$set": { "expiresAt": "$$new.expiresAt" } }],
             } },
         ];
-        let options = AggregateOptions::default();
-        self.jobs.aggregate("limit how long jobs promise results", stages, options).await.map(drop)
+        let merge = |jobs: Collection<Document>| async move { jobs.aggregate(stages).await.map(drop) };
+        self.jobs.maintain("limit how long jobs promise results", merge).await
     }
 
     pub(crate) async fn validate(&self, name: &'static str, validator: Document) -> Result<(), StoreError> {
@@ -107,13 +112,20 @@ fn job_indexes() -> Vec<IndexModel> {
         index("expiry", doc! { "state": 1, "expiresAt": 1 }),
         index(NEWEST_FIRST, doc! { "tenant": 1, "_id": -1 }),
         index(NEWEST_FIRST_BY_STATE, doc! { "tenant": 1, "state": 1, "_id": -1 }),
-        unique_index("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, has_key),
-        // With it estimates find a tenant's last finished exports. It contains only finished jobs,
-        // so that accepting and running a job does not write to it.
+        index(NEWEST_FIRST_OF_CREATOR, doc! { "tenant": 1, "createdBy": 1, "state": 1, "_id": -1 }),
         partial_index(
-            "lastFinishedOfTenant",
+            NEWEST_FIRST_BY_ACCESS,
+            doc! { "tenant": 1, "accessKey": 1, "state": 1, "_id": -1 },
+            doc! { "accessKey": { "$exists": true } },
+        ),
+        unique_index("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, has_key),
+        // With it estimates find a tenant's last finished exports. It contains only finished jobs
+        // with a result of their own, so that accepting and running a job does not write to it, and
+        // jobs that share a result are not read.
+        partial_index(
+            "lastOwnFinishedOfTenant",
             doc! { "tenant": 1, "finishedAt": -1 },
-            doc! { "stats": { "$type": "object" } },
+            doc! { "stats": { "$type": "object" }, "shared": false },
         ),
     ];
     indexes.extend(crate::scheduling::dispatching::indexes());
@@ -123,12 +135,11 @@ fn job_indexes() -> Vec<IndexModel> {
 /// The indexes of the outbox. Settled deliveries have no due time: the query costs nothing while no
 /// delivery waits.
 fn outbox_indexes() -> [IndexModel; 2] {
-    let keys = doc! { "channel": 1, "dueAt": 1, "host": 1, "tenant": 1 };
-    let end = IndexOptions::builder().expire_after(KEEP_SETTLED).build();
-    [
-        partial_index("waiting", keys, doc! { "dueAt": { "$type": "date" } }),
-        index_with("settled", doc! { "settledAt": 1 }, end),
-    ]
+    Channel::ALL.map(|channel| {
+        let waiting = doc! { "channel": channel.as_str(), "dueAt": { "$type": "date" } };
+        // Begins with the tenant: only then the server skips from one tenant to the next.
+        partial_index(channel.index_of_waiting(), doc! { "tenant": 1, "dueAt": 1, "host": 1 }, waiting)
+    })
 }
 
 /// The indexes of the results: the unique ones, which allow at most one WRITING and one current
@@ -166,6 +177,7 @@ fn validator() -> Document {
         "properties": {
             "_id": { "bsonType": "string" },
             "tenant": { "bsonType": "string" },
+            "accessKey": { "bsonType": "string" },
             "state": { "enum": JobState::ALL.map(JobState::as_str).to_vec() },
             "epoch": { "bsonType": "long", "minimum": 0 },
             "attempts": { "bsonType": "long", "minimum": 0 },

@@ -62,7 +62,7 @@ impl App {
 
         let slots = WorkerRunSlots::new(
             Arc::new(RunSlots::new(mongo, database)),
-            config.worker.max_running_exports,
+            config.worker.running.max_running_exports,
             owner.clone(),
             config.terms.lease,
             shutdown.clone(),

@@ -6,6 +6,7 @@
 //! limits of a *connection* are in [`crate::http::server`].
 
 mod held_body;
+mod lane;
 mod per_caller;
 mod rate;
 
@@ -23,13 +24,15 @@ use axum::response::{IntoResponse, Response};
 use export_core::Tenant;
 use export_core::access::Principal;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use crate::auth::Caller;
 use crate::config::{AccessSettings, LimitSettings};
 use crate::http::problem::Problem;
 use held_body::hold_until_sent;
+use lane::{Lane, NoAnswer};
 use per_caller::{CallerPermit, PerCallerLimit};
-use rate::Rate;
+pub(crate) use rate::Rate;
 
 /// `Retry-After` in seconds for a caller with too many concurrent requests: most requests end
 /// within a second.
@@ -37,6 +40,8 @@ const RETRY_AFTER_SECONDS: u16 = 1;
 /// One request in this number may wait for a job to end (`Prefer: wait`). The others stay available
 /// for requests that are answered immediately.
 const WAITING_FRACTION: usize = 4;
+/// Concurrent searches for the names that requests may have meant.
+const MAX_SUGGESTION_SEARCHES: usize = 2;
 /// Requests per second from one address that are answered with 401, after the initial burst.
 const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
 
@@ -58,6 +63,10 @@ struct Inner {
     requests_per_caller: PerCallerLimit<CallerKey>,
     streams_per_caller: PerCallerLimit<CallerKey>,
     waits_per_caller: PerCallerLimit<CallerKey>,
+    /// Questions whose cost grows with the data.
+    heavy: Lane<CallerKey>,
+    /// Searches for the names that a request may have meant.
+    suggestions: Arc<Semaphore>,
 }
 
 /// Identifies a caller in the limits.
@@ -83,6 +92,8 @@ impl Limits {
             streams_per_caller: PerCallerLimit::new(settings.max_streams_per_caller),
             // A waiting request costs as much as an event stream.
             waits_per_caller: PerCallerLimit::new(settings.max_streams_per_caller),
+            heavy: Lane::new(),
+            suggestions: Arc::new(Semaphore::new(MAX_SUGGESTION_SEARCHES)),
         }))
     }
 
@@ -108,6 +119,41 @@ impl Limits {
         let of_caller = self.0.waits_per_caller.try_acquire(self.caller_key(principal, peer.0))?;
         let of_process = self.0.waits.clone().try_acquire_owned().ok()?;
         Some((of_caller, of_process))
+    }
+
+    /// Answers a question whose cost grows with the data, a few at a time, and fewer of one tenant,
+    /// whatever the number of its keys. If the client is gone, the question is cancelled after a
+    /// second.
+    ///
+    /// # Errors
+    /// 429 or 503 if the question has waited too long for its turn.
+    pub async fn heavy<T>(
+        &self,
+        principal: &Principal,
+        peer: Peer,
+        question: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+    {
+        let caller = match self.caller_key(principal, peer.0) {
+            CallerKey::Caller(tenant, _) => CallerKey::Caller(tenant, String::new()),
+            address @ CallerKey::Address(_) => address,
+        };
+        self.0.heavy.run(caller, question.in_current_span()).await.map_err(|no_answer| match no_answer {
+            NoAnswer::CallerBusy => {
+                let detail = "Your other lists and estimates are not answered yet; wait for them.";
+                Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
+            }
+            NoAnswer::AllBusy => Problem::overloaded(),
+            NoAnswer::Panicked => Problem::internal(),
+        })
+    }
+
+    /// A permit for one search for the names that a request may have meant; `None` while there are
+    /// others. The answer is useful without suggestions.
+    pub fn suggestion_permit(&self) -> Option<impl Send + use<>> {
+        self.0.suggestions.clone().try_acquire_owned().ok()
     }
 
     fn request_permit(

@@ -10,15 +10,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use export_core::Tenant;
 use export_core::access::AllowedVehicles;
 use export_core::admission::{SizeLimits, VehicleCount};
 use export_core::request::ExportRequest;
-use export_source::Catalog;
+use export_core::{Tenant, VehicleId};
+use export_source::{Catalog, KnownParameters};
 use export_store::{JobStore, StoreError};
 
 use super::answer_cache::AnswerCache;
 use crate::config::AdmissionSettings;
+use crate::http::limits::Rate;
 use crate::http::problem::Problem;
 use crate::jobs::queue::Queue;
 use counter::{AdmissionCounter, CounterPermit};
@@ -27,6 +28,8 @@ use counter::{AdmissionCounter, CounterPermit};
 const MAX_TENANTS: usize = 1_024;
 /// Maximum age of a number of vehicles. The catalog itself is some seconds late.
 const VEHICLES_AGE: Duration = Duration::from_secs(5);
+/// Maximum number of pattern sets whose parameters are cached.
+const MAX_PARAMETER_LISTS: u64 = 64;
 /// Maximum number of pattern sets whose number of vehicles is cached.
 const MAX_VEHICLE_COUNTS: u64 = 256;
 
@@ -43,6 +46,9 @@ struct Inner {
     all_tenants: Arc<AdmissionCounter>,
     by_tenant: Mutex<HashMap<Tenant, Arc<AdmissionCounter>>>,
     vehicles: AnswerCache<Option<Vec<String>>, VehicleCount>,
+    parameters: AnswerCache<Option<Vec<String>>, Arc<KnownParameters>>,
+    /// Jobs that were created, by tenant.
+    created: Rate,
 }
 
 /// Permission to write one job. Dropping it takes the admission back, unless
@@ -66,7 +72,19 @@ impl Admission {
     pub fn new(settings: AdmissionSettings, jobs: JobStore, catalog: Catalog, queue: Queue) -> Self {
         let (all_tenants, by_tenant) = (Arc::default(), Mutex::default());
         let vehicles = AnswerCache::new(MAX_VEHICLE_COUNTS, VEHICLES_AGE);
-        Self(Arc::new(Inner { settings, jobs, catalog, queue, all_tenants, by_tenant, vehicles }))
+        let parameters = AnswerCache::new(MAX_PARAMETER_LISTS, VEHICLES_AGE);
+        let created = Rate::per_hour(settings.max_jobs_per_hour_per_tenant);
+        Self(Arc::new(Inner {
+            settings,
+            jobs,
+            catalog,
+            queue,
+            all_tenants,
+            by_tenant,
+            vehicles,
+            parameters,
+            created,
+        }))
     }
 
     /// The maximum size of an export.
@@ -83,12 +101,7 @@ impl Admission {
         if let Some(named) = &request.vehicles {
             return Ok(VehicleCount::Named(u64::try_from(named.len()).unwrap_or(u64::MAX)));
         }
-        let key = match allowed {
-            AllowedVehicles::All => None,
-            AllowedVehicles::Like(patterns) => {
-                Some(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect())
-            }
-        };
+        let key = texts_of(allowed);
         let (catalog, allowed) = (self.0.catalog.clone(), allowed.clone());
         let count = || async move {
             let catalog_status = catalog.status().await?;
@@ -99,6 +112,22 @@ impl Admission {
             })
         };
         self.0.vehicles.get(key, VEHICLES_AGE, count).await
+    }
+
+    /// The parameters of the vehicles that a request names, or of all allowed ones. For all of them
+    /// the server reads the whole catalog, so that answer is cached.
+    pub async fn parameters(
+        &self,
+        allowed: &AllowedVehicles,
+        named: Option<&[VehicleId]>,
+    ) -> Result<Arc<KnownParameters>, Arc<StoreError>> {
+        let catalog = &self.0.catalog;
+        if named.is_some() {
+            return Ok(Arc::new(catalog.known_parameters(allowed, named).await?));
+        }
+        let (catalog, of) = (catalog.clone(), allowed.clone());
+        let list = || async move { Ok(Arc::new(catalog.known_parameters(&of, None).await?)) };
+        self.0.parameters.get(texts_of(allowed), VEHICLES_AGE, list).await
     }
 
     /// Admits one more job of the tenant, or fails with 429 if a limit is reached.
@@ -119,6 +148,14 @@ impl Admission {
             let seconds = inner.queue.seconds_until_start(None).await;
             return Err(Problem::service_full(seconds));
         };
+        // Last, so that a job that is refused for another reason does not count.
+        self.0.created.check(tenant).map_err(|seconds| {
+            let limit = inner.settings.max_jobs_per_hour_per_tenant;
+            let detail = format!(
+                "Your tenant has created exports faster than {limit} per hour, which is the maximum; try again in {seconds} s."
+            );
+            Problem::too_many_requests(detail, seconds)
+        })?;
         Ok(AdmissionPermit { of_tenant, of_all })
     }
 
@@ -132,5 +169,15 @@ impl Admission {
             tenants.retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.is_idle());
         }
         Arc::clone(tenants.entry(tenant.clone()).or_default())
+    }
+}
+
+/// The patterns as texts, the key of a cached answer; `None` for all vehicles.
+fn texts_of(allowed: &AllowedVehicles) -> Option<Vec<String>> {
+    match allowed {
+        AllowedVehicles::All => None,
+        AllowedVehicles::Like(patterns) => {
+            Some(patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect())
+        }
     }
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::Caller;
+use crate::http::limits::Peer;
 use crate::http::problem::Problem;
 use crate::http::query::{decode_cursor, parse_limit};
 use crate::state::ApiState;
@@ -94,6 +95,7 @@ pub struct ParameterView {
 pub async fn list_vehicles(
     State(state): State<ApiState>,
     caller: Caller,
+    peer: Peer,
     query: Result<Query<VehicleQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let principal = caller.authorize(Scope::Read)?;
@@ -102,9 +104,11 @@ pub async fn list_vehicles(
 
     // Read before the page, so that the page is at least as recent as `refreshedAt` says.
     let catalog_status = state.catalog.status().await?;
-    let page =
-        state.catalog.page(&principal.vehicles, query.search.as_deref(), query.after.as_ref(), query.limit);
-    let page = page.await?;
+    let (catalog, allowed) = (state.catalog.clone(), principal.vehicles.clone());
+    let find_page = Box::pin(async move {
+        catalog.page(&allowed, query.search.as_deref(), query.after.as_ref(), query.limit).await
+    });
+    let page = state.limits.heavy(&principal, peer, find_page).await??;
     let last = page.vehicles.last().filter(|_| page.has_more);
     let answer = VehicleList {
         next_cursor: last.map(|last| cursor_after(&last.vehicle)),

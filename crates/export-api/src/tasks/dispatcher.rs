@@ -19,13 +19,15 @@
 //! copy that died.
 
 mod pacing;
+mod places;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use export_amqp::Publisher;
-use export_core::fairness::{Load, next_tenants};
+use export_core::fairness::{Load, Places, Room, next_tenants};
+use export_core::job::Priority;
 use export_core::message::WakeUp;
 use export_core::{Tenant, causes};
 use export_store::{Changes, JobStore, Occupancy, PendingMessage, StoreError, Turn};
@@ -33,6 +35,8 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Notify;
 use tracing::{info, warn};
 use uuid::Uuid;
+
+use places::KnownPlaces;
 
 /// Number of published jobs while none runs: enough for the first worker, and for jobs that end at
 /// once.
@@ -59,6 +63,8 @@ pub struct Dispatcher {
     publisher: Publisher,
     /// Maximum number of dispatched jobs of one tenant.
     max_running_per_tenant: usize,
+    /// The places of the workers.
+    places: KnownPlaces,
     /// Identifies this dispatcher as the owner of a turn.
     owner: String,
     waker: DispatcherWaker,
@@ -83,7 +89,7 @@ pub enum Outcome {
     /// The broker has as many jobs as are running, so no worker waits.
     BrokerStocked,
     /// A limit is reached: every tenant with unpublished jobs has its maximum of dispatched jobs,
-    /// or the first published jobs are not claimed yet.
+    /// or the first published jobs are not claimed yet, or the other places are kept.
     LimitReached,
     /// There is room, but no unpublished job may be published yet: all are in back-off, or wait for
     /// the result of a dispatched job.
@@ -101,38 +107,81 @@ pub enum Outcome {
 struct Snapshot {
     loads: Vec<Load>,
     occupancy: Occupancy,
+    /// The places of the workers; `None` while they are not known.
+    places: Option<Places>,
 }
 
 impl Snapshot {
     /// How many more jobs may be published. The broker holds as many jobs as are running, so that a
-    /// worker that ends a job finds the next one.
-    fn room(&self) -> usize {
-        let most = self.occupancy.running.max(MIN_IN_BROKER);
-        most.saturating_sub(self.occupancy.in_broker).min(MAX_PER_ROUND)
+    /// worker that ends a job finds the next one. Where places are kept for new tenants, it holds
+    /// no more jobs than there are places, because a job in the broker takes the next one.
+    fn room(&self) -> Room {
+        let Occupancy { in_broker, running, .. } = self.occupancy;
+        let most = running.max(MIN_IN_BROKER);
+        let jobs = most.saturating_sub(in_broker).min(MAX_PER_ROUND);
+        match self.places.filter(|places| places.kept_for_new_tenants() > 0) {
+            None => Room { jobs, kept_for_new_tenants: 0 },
+            Some(places) => Room {
+                jobs: jobs.min(places.count.saturating_sub(in_broker + running)),
+                kept_for_new_tenants: places.kept_for_new_tenants(),
+            },
+        }
     }
 
-    /// Whether there is room for a job, and a tenant below its maximum of dispatched jobs.
+    /// Whether one more bulk job may be published for a tenant with this many dispatched jobs,
+    /// where `bulk` more of all tenants were chosen.
+    fn has_room_for_bulk(&self, of_tenant: usize, bulk: usize) -> bool {
+        self.places.is_none_or(|places| places.has_room_for_bulk(self.occupancy.bulk + bulk, of_tenant))
+    }
+
+    /// The tenant's dispatched jobs.
+    fn dispatched(&self, tenant: &Tenant) -> usize {
+        self.occupancy.by_tenant.get(tenant).copied().unwrap_or_default()
+    }
+
+    /// The jobs without the bulk jobs for which there is no place. The next round, which follows at
+    /// once, finds interactive jobs instead.
+    fn with_places(&self, jobs: Vec<(Tenant, PendingMessage)>) -> Vec<(Tenant, PendingMessage)> {
+        let (mut bulk, mut chosen) = (0, HashMap::<Tenant, usize>::new());
+        let has_place = |(tenant, job): &(Tenant, PendingMessage)| {
+            let of_tenant = chosen.entry(tenant.clone()).or_default();
+            let is_bulk = job.priority == Some(Priority::Bulk);
+            if is_bulk && !self.has_room_for_bulk(self.dispatched(tenant) + *of_tenant, bulk) {
+                return false;
+            }
+            bulk += usize::from(is_bulk);
+            *of_tenant += 1;
+            true
+        };
+        jobs.into_iter().filter(has_place).collect()
+    }
+
+    /// Whether there is room for a job of any tenant.
     fn may_publish(&self, max_dispatched: usize) -> bool {
-        self.room() > 0 && self.loads.iter().any(|load| load.is_eligible(max_dispatched))
+        let room = self.room();
+        self.loads.iter().any(|load| room.admits(load, max_dispatched))
     }
 
     /// The outcome of a round that publishes nothing because room or tenants are used up.
     fn outcome_without_room(&self) -> Outcome {
-        let is_stocked = self.room() == 0 && self.occupancy.running >= MIN_IN_BROKER;
+        let is_stocked = self.room().jobs == 0 && self.occupancy.running >= MIN_IN_BROKER;
         if is_stocked { Outcome::BrokerStocked } else { Outcome::LimitReached }
     }
 }
 
 impl Dispatcher {
-    /// A dispatcher, which starts with [`run`](Self::run).
+    /// A dispatcher, which starts with [`run`](Self::run). At most `max_running` exports run at a
+    /// time.
     pub fn new(
         jobs: JobStore,
         changes: Changes,
         publisher: Publisher,
         max_running_per_tenant: usize,
+        max_running: usize,
     ) -> Self {
-        let owner = Uuid::new_v4().to_string();
-        Self { jobs, changes, publisher, max_running_per_tenant, owner, waker: DispatcherWaker::default() }
+        let (owner, places) = (Uuid::new_v4().to_string(), KnownPlaces::new(max_running));
+        let waker = DispatcherWaker::default();
+        Self { jobs, changes, publisher, max_running_per_tenant, places, owner, waker }
     }
 
     /// The handle that wakes this dispatcher.
@@ -170,7 +219,10 @@ impl Dispatcher {
             // a search finds.
             Load { tenant, dispatched, publishable: MAX_PER_ROUND }
         };
-        Ok(Snapshot { loads: tenants.into_iter().map(load_of).collect(), occupancy })
+        let loads: Vec<Load> = tenants.into_iter().map(load_of).collect();
+        // Not asked while no job waits.
+        let places = if loads.is_empty() { None } else { self.places.now(&self.publisher).await };
+        Ok(Snapshot { loads, occupancy, places })
     }
 
     /// Takes the turn; `None` if another dispatcher keeps it, which then publishes the same jobs.
@@ -193,14 +245,15 @@ impl Dispatcher {
     ) -> Result<Outcome, StoreError> {
         // Read again, because another dispatcher may have published jobs before this turn.
         let snapshot = self.snapshot().await?;
-        let room = snapshot.room();
-        if room == 0 {
+        if !snapshot.may_publish(self.max_running_per_tenant) {
             return Ok(snapshot.outcome_without_room());
         }
-        let (chosen, last_chosen) = self.choose(snapshot, turn.last_tenant.as_ref(), room).await?;
+        let (chosen, last_chosen) = self.choose(&snapshot, turn.last_tenant.as_ref()).await?;
         *last_tenant = last_chosen;
         if chosen.is_empty() {
-            return Ok(Outcome::NotDue);
+            // Bulk jobs may be due that have no place.
+            let may_be_bulk = snapshot.has_room_for_bulk(0, 0);
+            return Ok(if may_be_bulk { Outcome::NotDue } else { Outcome::LimitReached });
         }
         let published = self.publish(&chosen).await;
         if published.is_empty() {
@@ -212,34 +265,35 @@ impl Dispatcher {
         Ok(if is_all { Outcome::Published } else { Outcome::PublishFailed })
     }
 
-    /// The next jobs in fair order, at most `room`, and the last tenant, after which the next round
-    /// continues.
+    /// The next jobs in fair order, at most as many as there is room for, and the last tenant, after
+    /// which the next round continues.
     ///
     /// Divides the room fairly among the tenants and searches for as many jobs of each. If a tenant
     /// has fewer, its load is lowered, and the room is divided again.
     async fn choose(
         &self,
-        Snapshot { mut loads, occupancy }: Snapshot,
+        snapshot: &Snapshot,
         last_served: Option<&Tenant>,
-        room: usize,
     ) -> Result<(Vec<(Tenant, PendingMessage)>, Option<Tenant>), StoreError> {
-        let no_keys = BTreeSet::new();
+        let (no_keys, mut loads) = (BTreeSet::new(), snapshot.loads.clone());
         let mut found: HashMap<Tenant, Vec<PendingMessage>> = HashMap::new();
         let mut searches = 0;
         loop {
-            let tenants = next_tenants(loads.clone(), last_served, room, self.max_running_per_tenant);
+            let tenants =
+                next_tenants(loads.clone(), last_served, snapshot.room(), self.max_running_per_tenant);
             // Tenants with fewer found jobs than they may publish.
             let mut missing = count_each(&tenants);
             missing.retain(|tenant, wanted| found.get(tenant).is_none_or(|jobs| jobs.len() < *wanted));
             if missing.is_empty() || searches == MAX_SEARCHES {
                 let last = tenants.last().cloned();
-                return Ok((jobs_in_order(tenants, found), last));
+                return Ok((snapshot.with_places(jobs_in_order(tenants, found)), last));
             }
             searches += 1;
             let found_now = try_join_all(missing.into_iter().map(|(tenant, wanted)| {
-                let dispatched_keys = occupancy.keys.get(&tenant).unwrap_or(&no_keys);
+                let dispatched_keys = snapshot.occupancy.keys.get(&tenant).unwrap_or(&no_keys);
+                let may_be_bulk = snapshot.has_room_for_bulk(snapshot.dispatched(&tenant), 0);
                 async move {
-                    let jobs = self.jobs.next_waiting(&tenant, wanted, dispatched_keys).await?;
+                    let jobs = self.jobs.next_waiting(&tenant, wanted, dispatched_keys, may_be_bulk).await?;
                     Ok::<_, StoreError>((tenant, wanted, jobs))
                 }
             }));

@@ -14,8 +14,9 @@ use std::time::Duration;
 use export_amqp::Publisher;
 use export_core::causes;
 use export_core::job::RetryPolicy;
-use export_store::{Outbox, StoreError};
+use export_store::{Channel, Due, Outbox, StoreError};
 use export_webhooks::Webhooks;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -25,6 +26,12 @@ use tracing::warn;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of batches of events in one check.
 const MAX_BATCHES_PER_CHECK: usize = 100;
+/// Maximum number of tenants whose deliveries one check looks for; they are chosen at random.
+const MAX_TENANTS_PER_CHECK: usize = 64;
+/// Minimum number of deliveries that one check looks for, of each of these tenants.
+const MIN_PER_TENANT: usize = 4;
+/// Concurrent searches for the deliveries of one tenant.
+const CONCURRENT_SEARCHES: usize = 4;
 /// Maximum time that deliveries may continue after the stop signal. Client requests have eight
 /// seconds.
 const GRACE: Duration = Duration::from_secs(2);
@@ -96,6 +103,38 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+/// Deliveries that are due, a few of each tenant; at most `limit` of a tenant alone, and at least
+/// [`MIN_PER_TENANT`] of each of up to [`MAX_TENANTS_PER_CHECK`] tenants.
+async fn due_in_turns(
+    outbox: &Outbox,
+    channel: Channel,
+    limit: usize,
+    busy: impl Fn(&str) -> BusyReceivers,
+) -> Result<Vec<Due>, StoreError> {
+    let tenants = outbox.tenants_with_due(channel).await?.into_iter();
+    let open = tenants.map(|tenant| (busy(&tenant), tenant)).filter(|(busy, _)| !busy.is_full);
+    let open: Vec<_> = open.take(MAX_TENANTS_PER_CHECK).collect();
+    let of_each = (limit / open.len().max(1)).max(MIN_PER_TENANT);
+    let find = |(busy, tenant): (BusyReceivers, String)| async move {
+        outbox.due_of(channel, &tenant, &busy.hosts, of_each).await
+    };
+    let found: Vec<Vec<Due>> =
+        stream::iter(open.into_iter().map(find)).buffer_unordered(CONCURRENT_SEARCHES).try_collect().await?;
+    let mut due = found.concat();
+    // Shuffled, because other copies have the same list.
+    fastrand::shuffle(&mut due);
+    Ok(due)
+}
+
+/// What a tenant may not be sent to now.
+#[derive(Debug, Default)]
+struct BusyReceivers {
+    /// The tenant has its maximum of attempts.
+    is_full: bool,
+    /// Hosts that have their maximum of attempts.
+    hosts: Vec<String>,
 }
 
 fn log_failure(outcome: Result<(), StoreError>) {

@@ -47,6 +47,9 @@ fn a_wrong_setting_is_named_and_its_value_is_not_printed() {
         ("provision", "S3_PUBLIC_ENDPOINT_URL", "hunter2"),
         ("provision", "RESULT_RETENTION_DAYS", "hunter2"),
         ("provision", "RESULT_RETENTION_DAYS", "0"),
+        ("provision", "JOB_RETENTION_DAYS", "0"),
+        // Less than two weeks more than results.
+        ("provision", "JOB_RETENTION_DAYS", "20"),
         ("provision", "API_MONGODB_URI", "hunter2"),
         ("provision", "WORKER_MONGODB_URI", "hunter2"),
         ("provision", "WORKER_SOURCE_MONGODB_URI", "hunter2"),

@@ -105,6 +105,15 @@ impl Stack {
         Box::pin(Self::start_api_of(space, terms)).await
     }
 
+    /// A running API only, which accepts these callers, within the given limits.
+    pub async fn start_api_for_within(
+        space: TestSpace,
+        access: AccessSettings,
+        limits: LimitSettings,
+    ) -> Self {
+        Box::pin(Self::start_api_of(space, ApiTerms { access, limits, ..ApiTerms::default() })).await
+    }
+
     /// A running API only, whose jobs share results. (Other tests do not share, because most repeat
     /// the same request.)
     pub async fn start_api_that_shares(space: TestSpace) -> Self {
@@ -245,6 +254,7 @@ pub fn wide_admission() -> AdmissionSettings {
     AdmissionSettings {
         max_queued_per_tenant: MAX,
         max_queued: MAX,
+        max_jobs_per_hour_per_tenant: MAX,
         size: SizeSettings {
             max_range_days: 3_652_059,
             max_vehicles_per_export: MAX.get(),

@@ -25,8 +25,8 @@ fn count(number: u32) -> NonZeroU32 {
 /// An API with keys and these queue limits, and no worker.
 async fn api(per_tenant: u32, all: u32, size: SizeSettings) -> Stack {
     let access = AccessSettings::Known(KnownCallers::default());
-    let admission =
-        AdmissionSettings { max_queued_per_tenant: count(per_tenant), max_queued: count(all), size };
+    let (max_queued_per_tenant, max_queued) = (count(per_tenant), count(all));
+    let admission = AdmissionSettings { max_queued_per_tenant, max_queued, size, ..wide_admission() };
     let stack = Stack::start_api_admitting(TestSpace::create().await, access, admission).await;
     stack.provision().await;
     stack
@@ -345,8 +345,39 @@ async fn who_asks_about_a_line_shares_the_look_at_it() {
     database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
     let profile = database.collection::<Document>("system.profile");
     let looks =
-        doc! { "command.pipeline.3.$project.waitedMs": { "$exists": true }, "command.hint": "waitingByTurn" };
+        doc! { "command.pipeline.3.$project.waitedMs": { "$exists": true }, "command.hint": "waitingInTurn" };
     let looks = profile.count_documents(looks).await.expect("a count");
     assert!((1..=most).contains(&looks), "{looks} looks, and {most} would be enough");
+    stack.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c4_a_tenant_creates_no_more_jobs_than_its_rate_allows() {
+    let access = AccessSettings::Known(KnownCallers::default());
+    let admission = AdmissionSettings { max_jobs_per_hour_per_tenant: count(3), ..wide_admission() };
+    let stack = Stack::start_api_admitting(TestSpace::create().await, access, admission).await;
+    stack.provision().await;
+    let (busy, other) = (caller(&stack, "busy").await, caller(&stack, "other").await);
+    let second_key = caller(&stack, "busy").await;
+    let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
+    let once = [("idempotency-key", "once")];
+    let known = busy.send("POST", "/export", &once, Some(&body)).await;
+    assert_eq!(known.status, 202, "{known:?}");
+    for _ in 0..2 {
+        busy.accepted(&body).await;
+    }
+    for caller in [&busy, &second_key] {
+        let refused = caller.send("POST", "/export", &[], Some(&body)).await;
+        assert_eq!(refused.status, 429, "{refused:?}");
+        assert_eq!(refused.json()["type"], "urn:exports:problem:too-many-requests");
+        let seconds: u32 = refused.header("retry-after").expect("a time").parse().expect("a number");
+        assert!((1_000..=1_200).contains(&seconds), "a third of an hour: {seconds}");
+        assert!(refused.json()["detail"].as_str().expect("a text").contains("3 per hour"), "{refused:?}");
+    }
+    let again = busy.send("POST", "/export", &once, Some(&body)).await;
+    assert_eq!((again.status, &again.json()["_id"]), (202, &known.json()["_id"]), "nothing new is stored");
+    other.accepted(&body).await;
+    let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
+    assert_eq!(jobs.count_documents(doc! { "tenant": "busy" }).await.expect("a count"), 3);
     stack.stop().await;
 }

@@ -300,7 +300,7 @@ async fn limits() {
 async fn admission() {
     let one = std::num::NonZeroU32::MIN;
     let size = SizeSettings { max_range_days: 31, max_vehicles_per_export: 5, interactive_vehicle_days: 7 };
-    let admission = AdmissionSettings { max_queued_per_tenant: one, max_queued: one, size };
+    let admission = AdmissionSettings { max_queued_per_tenant: one, max_queued: one, size, ..defaults() };
     let space = TestSpace::create().await;
     let stack = Stack::start_api_admitting(space, AccessSettings::Anyone, admission).await;
     stack.provision().await;

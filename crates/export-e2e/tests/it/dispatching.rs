@@ -17,6 +17,7 @@ use export_core::job::{Failure, Priority};
 use export_e2e::Stack;
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::Proxy;
+use futures_util::future::join_all;
 use lapin::options::QueuePurgeOptions;
 use lapin::{Connection, ConnectionProperties};
 use serde_json::json;
@@ -290,4 +291,62 @@ async fn an_idle_service_releases_a_job_at_once() {
     assert!(message.saturating_sub(accepted) < Duration::from_millis(500), "{times:?}");
     connection.close(200, "done".into()).await.expect("closed");
     stack.stop().await;
+}
+
+/// Two tenants have more exports of hours than there are places. A third tenant's small export
+/// begins within seconds, and so does a large one, because places are kept for both.
+#[tokio::test(flavor = "multi_thread")]
+async fn c8_a_third_tenants_export_starts_while_two_hold_all_places_they_may() {
+    const LANES: usize = 16;
+    let line = Line::start().await;
+    let mut lanes = Vec::new();
+    for _ in 0..LANES {
+        lanes.push(line.lane().await);
+    }
+    let working = join_all(lanes.into_iter().map(|lane| line.work(lane)));
+    let scenario = async {
+        for _ in 0..20 {
+            line.job("a", Priority::Bulk).await;
+            line.job("b", Priority::Bulk).await;
+        }
+        let dispatching = line.dispatcher(12).await;
+        let running = async || line.found(doc! { "state": "STARTED" }).await;
+        let until_running = async |count: usize| {
+            let asked_at = Instant::now();
+            while running().await.len() < count {
+                assert!(asked_at.elapsed() < PATIENCE, "only {} run", running().await.len());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // Of sixteen places, four are for interactive exports and two for new tenants.
+        until_running(10).await;
+        let asked_at = Instant::now();
+        let small = line.job("c", Priority::Interactive).await;
+        dispatching.waker.wake_up();
+        while line.found(doc! { "_id": small.to_string(), "state": "FAILED" }).await.is_empty() {
+            assert!(asked_at.elapsed() < Duration::from_secs(10), "a small export of a third tenant waits");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let large = line.job("d", Priority::Bulk).await;
+        dispatching.waker.wake_up();
+        until_running(11).await;
+        assert_eq!(line.found(doc! { "_id": large.to_string(), "state": "STARTED" }).await.len(), 1);
+        // Those who hold the places can still run small exports, too.
+        let small = line.job("a", Priority::Interactive).await;
+        dispatching.waker.wake_up();
+        let asked_at = Instant::now();
+        while line.found(doc! { "_id": small.to_string(), "state": "FAILED" }).await.is_empty() {
+            assert!(asked_at.elapsed() < PATIENCE, "a small export waits behind its tenant's large ones");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let by_tenant =
+            async |tenant: &str| line.found(doc! { "tenant": tenant, "state": "STARTED" }).await.len();
+        assert_eq!((by_tenant("a").await, by_tenant("b").await, by_tenant("d").await), (5, 5, 1));
+        dispatching.end().await;
+    };
+    tokio::select! {
+        _ = working => panic!("a lane has ended"),
+        () = scenario => {}
+    }
+    line.end().await;
 }

@@ -3,6 +3,7 @@
 mod accepted;
 mod admission;
 mod audit;
+mod availability;
 mod bad_requests;
 mod callers;
 mod catalog;

@@ -11,7 +11,7 @@ use export_core::job::{NewJob, RetryPolicy};
 use export_core::request::ExportRequest;
 use export_core::trace::TraceParent;
 use export_core::{JobId, Tenant};
-use export_store::{Busy, Channel, JobStore, connect};
+use export_store::{Channel, JobStore, connect};
 use export_testkit::isolation::TestSpace;
 use export_testkit::proxy::Proxy;
 use export_webhooks::Webhooks;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::listener::Listener;
-use crate::receiver::{Receiver, settings};
+use crate::receiver::{Receiver, Reply, settings};
 
 /// Jobs and exchanges of a test that has no API, so that its relays are the only ones.
 struct Office {
@@ -122,7 +122,7 @@ async fn what_a_dead_relay_has_sent_and_not_noted_is_sent_again() {
     let outbox = office.jobs.outbox();
     assert_eq!(outbox.collect().await.expect("an answer"), 1);
     let lease = Duration::from_secs(1);
-    let due = outbox.due(Channel::Webhook, &Busy::default(), 1).await.expect("an answer").remove(0);
+    let due = outbox.due_of(Channel::Webhook, "acme", &[], 1).await.expect("an answer").remove(0);
     let claimed = outbox.claim(&due, lease).await.expect("an answer").expect("a delivery");
     let url = claimed.webhook_url.clone().expect("an address");
     webhooks().send(&claimed.event, &url, claimed.claimed_at).await;
@@ -212,5 +212,50 @@ async fn a_relay_that_is_stopped_hands_back_what_is_under_way() {
     assert!(webhooks[1].at - webhooks[0].at < Duration::from_secs(15), "{webhooks:?}");
     office.until_delivered(2).await;
     other.end().await;
+    office.space.cleanup().await;
+}
+
+/// A thousand webhooks of one tenant are due and fail at once, at many addresses; another tenant's
+/// is sent within seconds all the same, also to a host that the first one keeps busy.
+#[tokio::test]
+async fn c10_one_tenants_failing_webhooks_delay_no_other_tenant() {
+    const FAILING: u32 = 1_000;
+    let office = Office::open().await;
+    let receiver = Receiver::start(vec![Reply::Silence; 4]).await;
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let closed_url = format!("http://{}/", closed.local_addr().expect("an address"));
+    drop(closed);
+    office.ended_job("failing", &closed_url).await;
+    // These four keep the receiver's host busy.
+    for _ in 0..4 {
+        office.ended_job("failing", &receiver.url("/")).await;
+    }
+    office.jobs.outbox().collect().await.expect("collected");
+    let outbox: mongodb::Collection<Document> =
+        office.space.mongodb.database(&office.space.jobs_database).collection("outbox");
+    let one = outbox.find_one(doc! { "url": &closed_url }).await.expect("an answer").expect("an entry");
+    let copies = (0..FAILING).map(|number| {
+        let mut copy = one.clone();
+        // Different hosts, as far as the relay knows; all longer overdue than any other.
+        let (host, due_at) = (format!("host-{number}"), bson::DateTime::from_millis(i64::from(number)));
+        copy.extend(doc! { "_id": format!("{host}/webhook"), "host": host, "dueAt": due_at });
+        copy
+    });
+    outbox.insert_many(copies).await.expect("inserted");
+    let relay = office.relay(office.rabbitmq_url());
+    receiver.until_received(4).await;
+
+    let id = office.ended_job("other", &receiver.url("/other")).await;
+    let ended_at = std::time::Instant::now();
+    let webhooks = receiver.until_received(5).await;
+    let took = ended_at.elapsed();
+    let of_other = webhooks.iter().find(|webhook| webhook.path == "/other").expect("the other tenant's");
+    assert_eq!(of_other.id(), id);
+    let left =
+        outbox.count_documents(doc! { "tenant": "failing", "settledAt": null }).await.expect("a count");
+    eprintln!("delivered after {took:?}, while {left} of another tenant fail");
+    assert!(left > u64::from(FAILING), "they still fail: {left}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    relay.end().await;
     office.space.cleanup().await;
 }

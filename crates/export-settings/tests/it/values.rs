@@ -10,6 +10,7 @@ use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::reading::ReadingSettings;
 use export_settings::results::ResultSettings;
+use export_settings::retention::RetentionSettings;
 use export_settings::worker::WorkerSettings;
 
 use crate::reference::{example_flags, settings};
@@ -39,7 +40,7 @@ type Parsed = Option<Result<(), String>>;
 
 /// Parses the flag with the group that has it.
 fn parse_any(flag: &str) -> Result<(), String> {
-    let groups: [fn(&str) -> Parsed; 16] = [
+    let groups: [fn(&str) -> Parsed; 17] = [
         parse::<export_settings::http::HttpSettings>,
         parse::<export_settings::health::HealthSettings>,
         parse::<AccessArgs>,
@@ -54,6 +55,7 @@ fn parse_any(flag: &str) -> Result<(), String> {
         parse::<WorkerSettings>,
         parse::<export_settings::jobs::JobSettings>,
         parse::<ResultSettings>,
+        parse::<RetentionSettings>,
         parse::<export_settings::log::LogSettings>,
         parse_others,
     ];
@@ -127,4 +129,24 @@ fn bounds_are_as_documented() {
 
 fn is_taken<A: Args>(flag: &str) -> bool {
     from_flags::<A>(&[flag]).is_ok()
+}
+
+#[test]
+fn c4_jobs_are_kept_longer_than_their_results() {
+    let retention =
+        |jobs: &str| from_flags::<RetentionSettings>(&[format!("--job-retention-days={jobs}").as_str()]);
+    let results =
+        |days: &str| from_flags::<ResultSettings>(&[format!("--result-retention-days={days}").as_str()]);
+    let two_weeks = std::time::Duration::from_hours(14 * 24);
+    for (jobs, days, is_enough) in
+        [("21", "7", true), ("20", "7", false), ("365", "352", false), ("36500", "3650", true)]
+    {
+        let (jobs, days) = (retention(jobs).expect("days"), results(days).expect("days"));
+        let outcome = jobs.jobs(&days, two_weeks);
+        assert_eq!(outcome.is_ok(), is_enough, "{jobs:?} {days:?}");
+        if let Err(error) = outcome {
+            assert!(error.to_string().contains("JOB_RETENTION_DAYS"), "{error}");
+            assert!(error.to_string().contains("at least 14 days more"), "{error}");
+        }
+    }
 }

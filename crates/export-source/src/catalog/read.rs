@@ -95,7 +95,7 @@ impl Catalog {
             }
             Ok((documents, false))
         };
-        let (documents, has_more) = self.vehicles.run("read a page of the catalog", read).await?;
+        let (documents, has_more) = self.vehicles.read("read a page of the catalog", read).await?;
         let vehicles = documents.into_iter().map(read_vehicle).collect::<Result<_, _>>()?;
         Ok(VehiclePage { vehicles, has_more })
     }
@@ -142,7 +142,7 @@ impl Catalog {
         let count = |catalog: Collection<Document>| async move {
             catalog.count_documents(filter).max_time(QUERY_TIME).await
         };
-        self.vehicles.run("count the catalog's vehicles", count).await
+        self.vehicles.read("count the catalog's vehicles", count).await
     }
 
     /// The parameters of the allowed vehicles, or of the chosen ones of them.
@@ -159,7 +159,7 @@ impl Catalog {
         let list = |catalog: Collection<Document>| async move {
             catalog.distinct("parameters.name", filter).max_time(QUERY_TIME).await
         };
-        let names = self.vehicles.run("list the catalog's parameters", list).await?;
+        let names = self.vehicles.read("list the catalog's parameters", list).await?;
         let long_ago = doc! { "$subtract": ["$$NOW", millis(PARAMETERS_TRUSTED)] };
         let is_unsure = doc! { "$or": [
             { "isWhole": { "$ne": true } },

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use export_mongo::StoreError;
-use export_mongo::client::{OPERATION, bounded};
+use export_mongo::client::bounded;
 
 use super::controller::EndedRead;
 use super::permits::Permit;
@@ -35,9 +35,8 @@ impl Read {
     /// Runs the operation of this read under the time limit.
     ///
     /// **Permit.** The operation shares the permit. When the caller is cancelled, the operation
-    /// goes on and still runs on the server, so its permit must not be granted to another read.
-    /// Past the time limit the server has ended the operation (`maxTimeMS`) or is unreachable; then
-    /// the permit is returned in any case, because permits must always return.
+    /// goes on and still runs on the server, so its permit must not be granted to another read. At
+    /// the time limit the operation is cancelled, and the permit is returned in any case.
     ///
     /// Closing the cursor that a reply of 16 MiB leaves open is not covered by the permit: the
     /// driver does it on its own task right after the reply, and it costs the server almost
@@ -53,14 +52,11 @@ impl Read {
     {
         let permit = self.permit.clone();
         // Boxed because the driver's futures are large.
-        let mut future = Box::pin(future);
+        let future = Box::pin(future);
         bounded(operation, async move {
-            let answered = tokio::time::timeout(OPERATION, future.as_mut()).await;
+            let answered = future.await;
             drop(permit);
-            match answered {
-                Ok(answered) => answered,
-                Err(_) => future.await,
-            }
+            answered
         })
     }
 

@@ -10,7 +10,6 @@ use export_core::event::EventKind;
 use export_core::job::{Idempotency, Job, JobState, NewJob, Progress};
 use export_core::trace::TraceParent;
 use export_mongo::StoreError;
-use export_mongo::client::bounded;
 use export_mongo::clock::{after_now, millis};
 use export_mongo::server_errors::{DUPLICATE_KEY, STEPPED_DOWN};
 use mongodb::error::ErrorKind;
@@ -114,14 +113,14 @@ impl JobStore {
             "writeConcern": { "w": "majority", "j": true, "wtimeout": millis(MAJORITY) },
         };
         let database = self.jobs.database();
-        let answer = bounded("create jobs", async move {
+        let write = |_| async move {
             match database.run_command(command.clone()).await {
                 Ok(answer) if has_stepped_down(&answer) => database.run_command(command).await,
                 Err(error) if is_worth_repeating(&error) => database.run_command(command).await,
                 outcome => outcome,
             }
-        })
-        .await?;
+        };
+        let answer = self.jobs.run("create jobs", write).await?;
         // A write without a majority may be lost, so no job is reported as accepted.
         if let Ok(concern) = answer.get_document("writeConcernError") {
             return Err(StoreError::NotDurable(

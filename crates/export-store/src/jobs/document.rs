@@ -1,5 +1,7 @@
 //! The job document as it is stored in `jobs`.
 
+use std::collections::BTreeSet;
+
 use bson::{Bson, DateTime, Document, doc};
 use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, Stats, WaitingFor};
@@ -41,12 +43,28 @@ pub(crate) fn request_fields(job_id: &str, new: &NewJob) -> Document {
         "vehicles": names(vehicles),
         "parameters": names(parameters),
     };
+    if let AllowedVehicles::Like(patterns) = &new.allowed_vehicles {
+        document.insert("accessKey", access_key(patterns));
+    }
     document.extend(bson::serialize_to_document(&request.output).expect("names and numbers become BSON"));
     document.extend(doc! {
         "webhookUrl": request.webhook_url.as_ref().map(WebhookUrl::as_str),
         "fresh": request.fresh,
     });
     document
+}
+
+/// The patterns of vehicles as one text, the same for the same patterns in any order. By it, an
+/// index finds the jobs that a caller with fewer vehicles may see; jobs that may read all vehicles
+/// have none. Patterns have no spaces.
+pub(crate) fn access_key(patterns: &[VehiclePattern]) -> String {
+    let sorted: BTreeSet<&str> = patterns.iter().map(VehiclePattern::as_str).collect();
+    sorted.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+/// The patterns of an access key.
+pub(crate) fn patterns_of(access_key: &str) -> impl Iterator<Item = &str> {
+    access_key.split(' ').filter(|pattern| !pattern.is_empty())
 }
 
 /// Stored counts: BSON has no unsigned integers, and no count comes near `i64::MAX`.

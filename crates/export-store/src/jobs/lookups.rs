@@ -34,8 +34,7 @@ impl JobStore {
         let mut projection = doc! { "_id": 0, "stats": 1, "progress": 1 };
         projection.extend(OPTIONS.iter().map(|option| (option.name.to_owned(), 1.into())));
         // A result that several jobs share was made once.
-        let own =
-            doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "shared": { "$ne": true } };
+        let own = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "shared": false };
         let options = FindOptions::builder().sort(doc! { "finishedAt": -1 }).limit(OUTCOMES);
         let options = options.projection(projection).max_time(QUERY_TIME).build();
         let found = self.jobs.find("find the last finished exports", own, options).await?;

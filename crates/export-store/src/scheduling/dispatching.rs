@@ -22,12 +22,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bson::{DateTime, Document, doc};
-use export_core::job::JobState;
+use export_core::job::{JobState, Priority};
 use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
 use export_core::trace::TraceParent;
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
+use export_mongo::client::READ_TIME;
 use export_mongo::documents::{partial_index, set};
 use export_mongo::server_errors::{BAD_VALUE, has_code};
 use futures_util::TryStreamExt;
@@ -39,9 +40,9 @@ use crate::jobs::compare_and_set::{self, Given};
 use crate::results::{GivenOfResult, filter};
 
 /// The index of unpublished jobs, by tenant and position in the queue (`turnAt`).
-pub(crate) const WAITING: &str = "waitingByTurn";
+pub(crate) const WAITING: &str = "waitingInTurn";
 /// The index of dispatched jobs.
-pub(crate) const DISPATCHED: &str = "activeJobs";
+pub(crate) const DISPATCHED: &str = "dispatchedJobs";
 
 /// The numbers and share keys of dispatched jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Occupancy {
     pub in_broker: usize,
     /// Running jobs.
     pub running: usize,
+    /// Bulk jobs among both.
+    pub bulk: usize,
     /// Both together, for each tenant that has any.
     pub by_tenant: HashMap<Tenant, usize>,
     /// Share keys of dispatched jobs, for each tenant that has any.
@@ -65,6 +68,8 @@ pub struct PendingMessage {
     pub epoch: i64,
     /// The trace context that the message carries.
     pub trace_parent: Option<TraceParent>,
+    /// The job's priority; `None` if it was not read.
+    pub priority: Option<Priority>,
 }
 
 impl PendingMessage {
@@ -74,6 +79,7 @@ impl PendingMessage {
             job_id: job.get_str("_id").ok()?.parse().ok()?,
             epoch: job.get_i64("epoch").unwrap_or_default(),
             trace_parent: job.get_str("traceparent").ok().and_then(|text| text.parse().ok()),
+            priority: job.get("priority").cloned().and_then(|name| bson::deserialize_from_bson(name).ok()),
         })
     }
 }
@@ -87,6 +93,7 @@ impl JobStore {
             // again the server would read every one of them. It jumps from one tenant to the next.
             let by_index = jobs
                 .aggregate([doc! { "$group": { "_id": "$tenant" } }])
+                .max_time(READ_TIME)
                 .hint(Hint::Name(WAITING.to_owned()));
             match by_index.await {
                 Ok(tenants) => {
@@ -96,13 +103,13 @@ impl JobStore {
                 }
                 // The database is not provisioned yet.
                 Err(error) if has_code(&error, BAD_VALUE) => {
-                    let names = jobs.distinct("tenant", is_unpublished()).await?;
+                    let names = jobs.distinct("tenant", is_unpublished()).max_time(READ_TIME).await?;
                     Ok(names.iter().filter_map(|name| name.as_str().map(ToOwned::to_owned)).collect())
                 }
                 Err(error) => Err(error),
             }
         };
-        let names = self.jobs.run("find tenants with waiting jobs", find).await?;
+        let names = self.jobs.read("find tenants with waiting jobs", find).await?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
@@ -114,14 +121,18 @@ impl JobStore {
         // the capacity of other jobs.
         let is_running = doc! { "$eq": ["$state", JobState::Started.as_str()] };
         let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
-        let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
-        let group = doc! { "_id": of, "jobs": jobs, "keys": { "$addToSet": "$shareKey" } };
+        let jobs = doc! { "$sum": { "$cond": [&counts, 1_i64, 0_i64] } };
+        let is_bulk = doc! { "$eq": ["$priority", Priority::Bulk.as_str()] };
+        let bulk = doc! { "$sum": { "$cond": [{ "$and": [counts, is_bulk] }, 1_i64, 0_i64] } };
+        let group = doc! { "_id": of, "jobs": jobs, "bulk": bulk, "keys": { "$addToSet": "$shareKey" } };
         let stages = vec![doc! { "$match": is_dispatched() }, doc! { "$group": group }];
         // Without the hint, the server tries several indexes for each half of the condition, again
         // for every query.
         let options = AggregateOptions::builder().hint(Hint::Name(DISPATCHED.to_owned())).build();
         let groups = self.jobs.aggregate("count dispatched jobs", stages, options).await?;
-        let mut occupancy = Occupancy::default();
+        let bulk_of = |group: &Document| usize::try_from(group.get_i64("bulk").ok()?).ok();
+        let bulk = groups.iter().filter_map(bulk_of).sum();
+        let mut occupancy = Occupancy { bulk, ..Occupancy::default() };
         for (tenant, state, count, keys) in groups.iter().filter_map(counted) {
             if !keys.is_empty() {
                 occupancy.keys.entry(tenant.clone()).or_default().extend(keys);
@@ -148,6 +159,8 @@ impl JobStore {
     /// current result serves is returned in any case: it uses the result at its claim and reads
     /// nothing.
     ///
+    /// **Bulk jobs** are left out unless `may_be_bulk`.
+    ///
     /// May return fewer than `most` jobs although more are due, because identical jobs are dropped
     /// after the limit was applied. The next round, which follows at once, excludes their key.
     pub async fn next_waiting(
@@ -155,10 +168,14 @@ impl JobStore {
         tenant: &Tenant,
         most: usize,
         dispatched_keys: &BTreeSet<String>,
+        may_be_bulk: bool,
     ) -> Result<Vec<PendingMessage>, StoreError> {
         let mut current = self.current_begun_at(tenant, dispatched_keys.iter()).await?;
         let mut filter = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
         filter.extend(is_unpublished());
+        if !may_be_bulk {
+            filter.insert("priority", doc! { "$ne": Priority::Bulk.as_str() });
+        }
         let blocked_keys: Vec<&String> =
             dispatched_keys.iter().filter(|key| !current.contains_key(*key)).collect();
         if !blocked_keys.is_empty() {
@@ -173,7 +190,7 @@ impl JobStore {
             filter.insert("$nor", current.iter().map(unserved_fresh_jobs).collect::<Vec<_>>());
         }
         let projection = doc! {
-            "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1,
+            "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1, "priority": 1,
         };
         let in_turn = FindOptions::builder().sort(doc! { "turnAt": 1, "_id": 1 });
         let in_turn = in_turn.limit(i64::try_from(most).unwrap_or(i64::MAX)).projection(projection).build();
@@ -258,14 +275,16 @@ pub(crate) fn is_in_broker() -> Document {
 /// The indexes of these queries. Both contain only jobs that have not ended, so their size does not
 /// depend on the size of the collection.
 pub(crate) fn indexes() -> [IndexModel; 2] {
-    // With the last two fields, the server skips jobs that are not due, or wait for the result of
-    // another job, without reading them.
-    let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1, "shareKey": 1 };
+    // With the last three fields, the server skips jobs that are not due, wait for the result of
+    // another job, or are bulk jobs without a place, without reading them.
+    let in_turn = doc! { "tenant": 1, "turnAt": 1, "_id": 1, "runAfter": 1, "shareKey": 1, "priority": 1 };
     [
         partial_index(WAITING, in_turn, is_unpublished()),
         partial_index(
             DISPATCHED,
-            doc! { "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1, "shareKey": 1 },
+            doc! {
+                "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1, "shareKey": 1, "priority": 1,
+            },
             is_dispatched(),
         ),
     ]

@@ -91,7 +91,7 @@ impl JobStore {
         let count = |jobs: Collection<Document>| async move {
             jobs.count_documents(filter).limit(most).max_time(QUESTION).await
         };
-        self.jobs.run("count the jobs that wait", count).await
+        self.jobs.read("count the jobs that wait", count).await
     }
 
     /// The tenant's queued jobs, in their order.
@@ -161,7 +161,8 @@ impl JobStore {
         // while all results are kept equally long. A job that shares a result took no time.
         let (finished, order) = match tenant {
             Some(tenant) => {
-                let filter = doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" } };
+                let filter =
+                    doc! { "tenant": tenant.as_str(), "stats": { "$type": "object" }, "shared": false };
                 (filter, doc! { "finishedAt": -1 })
             }
             None => (of_tenant(None, JobState::Finished), doc! { "expiresAt": -1 }),

@@ -16,7 +16,7 @@ use bson::oid::ObjectId;
 use bson::{Document, doc};
 use export_core::JobId;
 use export_mongo::StoreError;
-use export_mongo::client::MongoClient;
+use export_mongo::client::{MongoClient, READ_TIME};
 use export_mongo::clock::after_now;
 use export_mongo::documents::{Documents, set};
 use export_mongo::lease::{Lease, released};
@@ -121,8 +121,10 @@ impl RunSlots {
 
     /// Creates the slots below `limit` that do not exist; whether any was missing.
     async fn create_missing(&self, limit: NonZeroU32) -> Result<bool, StoreError> {
-        let count = |slots: Collection<Document>| async move { slots.count_documents(below(limit)).await };
-        let existing = self.slots.run("count the run slots", count).await?;
+        let count = |slots: Collection<Document>| async move {
+            slots.count_documents(below(limit)).max_time(READ_TIME).await
+        };
+        let existing = self.slots.read("count the run slots", count).await?;
         if existing >= u64::from(limit.get()) {
             return Ok(false);
         }

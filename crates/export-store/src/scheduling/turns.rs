@@ -68,6 +68,6 @@ impl JobStore {
     fn turns(&self) -> Documents {
         let at_once = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();
         let options = CollectionOptions::builder().write_concern(at_once).build();
-        Documents::with_options(&self.jobs.database(), "turns", options)
+        self.jobs.sibling("turns", options)
     }
 }

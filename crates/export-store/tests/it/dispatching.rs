@@ -33,7 +33,7 @@ async fn waiting(store: &TestStore) -> Vec<String> {
 async fn next(store: &TestStore, name: &str, most: usize) -> Vec<JobId> {
     let keys =
         store.jobs.occupancy().await.expect("an answer").keys.remove(&tenant(name)).unwrap_or_default();
-    let found = store.jobs.next_waiting(&tenant(name), most, &keys).await.expect("an answer");
+    let found = store.jobs.next_waiting(&tenant(name), most, &keys, true).await.expect("an answer");
     found.into_iter().map(|job| job.job_id).collect()
 }
 
@@ -80,7 +80,7 @@ async fn what_is_in_the_broker_or_running_is_counted() {
     }
     let by_tenant: HashMap<_, _> =
         [("a", 3), ("b", 2), ("c", 1)].map(|(name, count)| (tenant(name), count)).into();
-    let expected = Occupancy { in_broker: 3, running: 3, by_tenant, ..Occupancy::default() };
+    let expected = Occupancy { in_broker: 3, running: 3, bulk: 3, by_tenant, ..Occupancy::default() };
     assert_eq!(store.jobs.occupancy().await.expect("an answer"), expected);
     store.space.cleanup().await;
 }
@@ -139,8 +139,11 @@ async fn a_released_job_waits_again_when_it_is_due() {
     assert_eq!(waiting(&store).await, Vec::<String>::new());
     store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer").expect("swept");
     assert_eq!(waiting(&store).await, ["default"]);
-    let found =
-        store.jobs.next_waiting(&Tenant::default_tenant(), 1, &BTreeSet::new()).await.expect("an answer");
+    let found = store
+        .jobs
+        .next_waiting(&Tenant::default_tenant(), 1, &BTreeSet::new(), true)
+        .await
+        .expect("an answer");
     let [found] = &found[..] else { panic!("one job: {found:?}") };
     assert_eq!((found.job_id, found.epoch), (id, 1), "a mark of its first message would change nothing");
     store.space.cleanup().await;
@@ -180,7 +183,7 @@ async fn dispatch_queries_read_only_what_they_return() {
     }
 
     let hinted = doc! {
-        "aggregate": "jobs", "pipeline": [{ "$group": { "_id": "$tenant" } }], "cursor": {}, "hint": "waitingByTurn",
+        "aggregate": "jobs", "pipeline": [{ "$group": { "_id": "$tenant" } }], "cursor": {}, "hint": "waitingInTurn",
     };
     let plan = explained(&store, hinted).await;
     assert!(has_stage(&plan, "DISTINCT_SCAN"), "{plan:#}");
@@ -194,9 +197,10 @@ async fn dispatch_queries_read_only_what_they_return() {
     let counts = doc! { "$or": [{ "$eq": ["$state", "STARTED"] }, { "$lte": ["$runAfter", "$$NOW"] }] };
     let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
     let keys = doc! { "$addToSet": "$shareKey" };
+    let bulk = doc! { "$sum": { "$cond": [{ "$eq": ["$priority", "bulk"] }, 1_i64, 0_i64] } };
     let count = doc! {
         "aggregate": "jobs", "cursor": {},
-        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs, "keys": keys } }], "hint": "activeJobs",
+        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs, "bulk": bulk, "keys": keys } }], "hint": "dispatchedJobs",
     };
     let plan = explained(&store, count).await;
     let (keys, documents) = examined(&plan);
@@ -207,6 +211,7 @@ async fn dispatch_queries_read_only_what_they_return() {
         "filter": {
             "tenant": "tenant-0", "$expr": { "$lte": ["$runAfter", "$$NOW"] },
             "state": "NOT_STARTED", "publishedAt": null, "shareKey": { "$nin": ["same"] },
+            "priority": { "$ne": "bulk" },
         },
     };
     let plan = explained(&store, next).await;
@@ -221,7 +226,7 @@ async fn dispatch_queries_read_only_what_they_return() {
         let asked_at = Instant::now();
         store
             .jobs
-            .next_waiting(&tenant("tenant-0"), 4, &["same".to_owned()].into())
+            .next_waiting(&tenant("tenant-0"), 4, &["same".to_owned()].into(), true)
             .await
             .expect("an answer");
         longest = longest.max(asked_at.elapsed());
@@ -369,5 +374,24 @@ async fn of_jobs_that_ask_for_the_same_one_is_released() {
     let soon = vec![doc! { "$set": soon }];
     store.results.update_many(doc! {}, soon).await.expect("changed");
     assert_eq!(next(&store, "default", 9).await, [other]);
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn c8_interactive_jobs_are_found_behind_any_number_of_bulk_jobs() {
+    let store = TestStore::create().await;
+    for _ in 0..8 {
+        let bulk = job_of(&store, "a", Priority::Bulk).await;
+        store.tamper(bulk, doc! { "turnAt": ago(Duration::from_hours(1)) }).await;
+    }
+    let small = job_of(&store, "a", Priority::Interactive).await;
+    let next = async |may_be_bulk| {
+        let found = store.jobs.next_waiting(&tenant("a"), 4, &BTreeSet::new(), may_be_bulk).await;
+        found.expect("an answer")
+    };
+    let found = next(true).await;
+    assert!(found.len() == 4 && found.iter().all(|job| job.priority == Some(Priority::Bulk)), "{found:?}");
+    let found = next(false).await;
+    assert_eq!(found.iter().map(|job| job.job_id).collect::<Vec<_>>(), [small]);
     store.space.cleanup().await;
 }

@@ -16,6 +16,7 @@ mod outputs;
 mod places;
 mod queue;
 mod result_rules;
+mod retention;
 mod roundtrip;
 mod rules;
 mod schema;

@@ -2,13 +2,14 @@
 
 use bson::{Bson, DateTime, Document, doc};
 use export_core::JobId;
-use export_core::job::JobState;
+use export_core::access::AllowedVehicles;
+use export_core::job::{JobState, NewJob};
 use export_core::result::ResultObject;
 use futures_util::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::options::IndexOptions;
 
-use crate::store::TestStore;
+use crate::store::{TestStore, new_job};
 
 /// The time of the fixture: 2026-11-29, and some time later.
 const CREATED_MS: i64 = 1_795_934_700_000;
@@ -244,5 +245,25 @@ async fn a_database_of_the_version_before_is_brought_along() {
     old_indexes(&store).await;
     store.jobs.provision().await.expect("provisioned");
     assert_eq!(all(&store).await, before);
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn c2_restricted_jobs_of_the_version_before_get_their_access_key() {
+    let store = TestStore::create().await;
+    let patterns = ["b*", "a*", "b*"].map(|pattern| pattern.parse().expect("a pattern")).to_vec();
+    let restricted = NewJob { allowed_vehicles: AllowedVehicles::Like(patterns), ..new_job() };
+    let (restricted, other) = (store.created(&restricted).await.id, store.job().await);
+    store.stored.update_many(doc! {}, doc! { "$unset": { "accessKey": "" } }).await.expect("changed");
+    let named = IndexOptions::builder().name("activeJobs".to_owned()).build();
+    let old = IndexModel::builder().keys(doc! { "state": 1, "publishedAt": 1 }).options(named).build();
+    store.stored.create_index(old).await.expect("an index of that version");
+
+    store.jobs.provision().await.expect("provisioned");
+    let key = store.document(restricted).await.get_str("accessKey").map(str::to_owned);
+    assert_eq!(key.expect("a key"), "a* b*");
+    assert!(!store.document(other).await.contains_key("accessKey"));
+    let names = store.stored.list_index_names().await.expect("names");
+    assert!(!names.contains(&"activeJobs".to_owned()), "{names:?}");
     store.space.cleanup().await;
 }

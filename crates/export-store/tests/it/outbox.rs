@@ -6,7 +6,7 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use export_core::event::EventKind;
 use export_core::job::RetryPolicy;
-use export_store::{BackOff, Busy, Channel, Delivery, Failed, JobStore, Outbox, PutOff};
+use export_store::{BackOff, Channel, Delivery, Due, Failed, JobStore, Outbox, PutOff};
 use mongodb::Collection;
 
 use crate::store::{LEASE, TestStore, ago, client, new_job};
@@ -35,12 +35,17 @@ async fn change(store: &TestStore, id: &str, changes: Document) {
 }
 
 async fn claimed(outbox: &Outbox, channel: Channel) -> Option<Delivery> {
-    claimed_beside(outbox, channel, &Busy::default()).await
+    let due = all_due(outbox, channel).await;
+    outbox.claim(due.first()?, LEASE).await.expect("an answer")
 }
 
-async fn claimed_beside(outbox: &Outbox, channel: Channel, busy: &Busy) -> Option<Delivery> {
-    let due = outbox.due(channel, busy, 1).await.expect("an answer");
-    outbox.claim(due.first()?, LEASE).await.expect("an answer")
+/// The longest overdue delivery of each tenant.
+async fn all_due(outbox: &Outbox, channel: Channel) -> Vec<Due> {
+    let mut due = Vec::new();
+    for tenant in outbox.tenants_with_due(channel).await.expect("an answer") {
+        due.extend(outbox.due_of(channel, &tenant, &[], 1).await.expect("an answer"));
+    }
+    due
 }
 
 /// Due again at once, for an hour.
@@ -96,8 +101,7 @@ async fn a_delivery_that_cannot_be_read_is_given_up() {
     assert_eq!(entry.get_str("outcome").ok(), Some("given up"), "{entry:#}");
     assert!(entry.get_str("reason").is_ok_and(|reason| reason.contains("cannot be read")), "{entry:#}");
     assert!(entry.get_datetime("settledAt").is_ok(), "{entry:#}");
-    let due = outbox.due(Channel::Amqp, &Busy::default(), 1).await.expect("an answer");
-    assert_eq!(due, [], "it does not block the others");
+    assert_eq!(all_due(&outbox, Channel::Amqp).await, [], "it does not block the others");
     assert!(claimed(&outbox, Channel::Webhook).await.is_some(), "the other goes on");
     store.space.cleanup().await;
 }
@@ -147,7 +151,7 @@ async fn a_claim_holds_for_a_while_and_another_may_follow() {
     let outbox = store.jobs.outbox();
     ended_job(&store, "acme", "hooks.example").await;
     outbox.collect().await.expect("an answer");
-    let due = outbox.due(Channel::Webhook, &Busy::default(), 1).await.expect("an answer").remove(0);
+    let due = all_due(&outbox, Channel::Webhook).await.remove(0);
     let first = outbox.claim(&due, LEASE).await.expect("an answer").expect("a delivery");
     assert!(outbox.claim(&due, LEASE).await.expect("an answer").is_none(), "it is taken");
     assert!(claimed(&outbox, Channel::Webhook).await.is_none(), "and not found");
@@ -210,29 +214,25 @@ async fn a_delivery_is_put_off_and_given_up_by_the_server_s_clock() {
 }
 
 #[tokio::test]
-async fn busy_hosts_and_tenants_are_passed_over() {
+async fn busy_hosts_are_passed_over() {
     let store = TestStore::create().await;
     let outbox = store.jobs.outbox();
     for (tenant, host) in [("acme", "slow.example"), ("acme", "quick.example"), ("other", "slow.example")] {
         ended_job(&store, tenant, host).await;
     }
     outbox.collect().await.expect("an answer");
-    let busy = |hosts: &[&str], tenants: &[&str]| {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Busy { hosts: owned(hosts), tenants: owned(tenants) }
+    let hosts_of = async |tenant: &str, busy: &[&str]| {
+        let busy: Vec<String> = busy.iter().map(|host| (*host).to_owned()).collect();
+        let due = outbox.due_of(Channel::Webhook, tenant, &busy, 9).await.expect("an answer");
+        assert!(due.iter().all(|due| due.tenant == tenant), "{due:?}");
+        let mut hosts: Vec<String> = due.into_iter().map(|due| due.host).collect();
+        hosts.sort_unstable();
+        hosts
     };
-    let claim = async |busy: Busy| {
-        let claimed = claimed_beside(&outbox, Channel::Webhook, &busy).await;
-        claimed.map(|delivery| {
-            let host = delivery.webhook_url.as_ref().expect("an address").host().to_string();
-            (delivery.event.tenant.to_string(), host)
-        })
-    };
-    let found = |tenant: &str, host: &str| Some((tenant.to_owned(), host.to_owned()));
-    assert_eq!(claim(busy(&["slow.example"], &["acme"])).await, None);
-    assert_eq!(claim(busy(&["slow.example"], &[])).await, found("acme", "quick.example"));
-    assert_eq!(claim(busy(&[], &["acme"])).await, found("other", "slow.example"));
-    assert_eq!(claim(busy(&[], &[])).await, found("acme", "slow.example"));
+    assert_eq!(hosts_of("acme", &[]).await, ["quick.example", "slow.example"]);
+    assert_eq!(hosts_of("acme", &["slow.example"]).await, ["quick.example"]);
+    assert_eq!(hosts_of("other", &["slow.example"]).await, [""; 0]);
+    assert_eq!(hosts_of("other", &["quick.example"]).await, ["slow.example"]);
     assert!(claimed(&outbox, Channel::Amqp).await.is_some(), "the broker's are none of theirs");
     store.space.cleanup().await;
 }
@@ -250,7 +250,8 @@ async fn looking_for_nothing_costs_nothing() {
     }
     let database = store.space.mongodb.database(&store.space.jobs_database);
     let waiting = doc! {
-        "channel": "webhook", "dueAt": { "$type": "date" }, "$expr": { "$lte": ["$dueAt", "$$NOW"] },
+        "channel": "webhook", "tenant": "acme",
+        "dueAt": { "$type": "date" }, "$expr": { "$lte": ["$dueAt", "$$NOW"] },
         "host": { "$nin": ["slow.example"] },
     };
     for (find, index) in [
@@ -258,7 +259,7 @@ async fn looking_for_nothing_costs_nothing() {
             doc! { "find": "jobs", "filter": { "unannounced.at": { "$type": "date" } }, "limit": 100 },
             "announcements",
         ),
-        (doc! { "find": "outbox", "filter": waiting, "sort": { "dueAt": 1 }, "limit": 1 }, "waiting"),
+        (doc! { "find": "outbox", "filter": waiting, "sort": { "dueAt": 1 }, "limit": 1 }, "waitingWebhook"),
     ] {
         let explained = database.run_command(doc! { "explain": find, "verbosity": "executionStats" }).await;
         let explained = explained.expect("an explanation");
@@ -267,5 +268,44 @@ async fn looking_for_nothing_costs_nothing() {
         assert_eq!(stats.get_i32("totalDocsExamined").expect("a count"), 0, "{stats}");
         assert_eq!(stats.get_i32("totalKeysExamined").expect("a count"), 0, "{stats}");
     }
+    store.space.cleanup().await;
+}
+
+/// One tenant's thousands of due deliveries are neither read to find the other tenants, nor do they
+/// come before theirs.
+#[tokio::test]
+async fn c10_each_tenant_with_due_deliveries_is_found_whatever_the_others_have() {
+    let store = TestStore::create().await;
+    let outbox = store.jobs.outbox();
+    for tenant in ["acme", "other"] {
+        ended_job(&store, tenant, "hooks.example").await;
+    }
+    outbox.collect().await.expect("an answer");
+    let one = entries(&store).find_one(doc! { "tenant": "acme", "channel": "webhook" }).await;
+    let one = one.expect("an answer").expect("an entry");
+    let older = |number: i32| {
+        let mut entry = one.clone();
+        entry.insert("_id", format!("older-{number}"));
+        entry.insert("dueAt", bson::DateTime::from_millis(i64::from(number)));
+        entry
+    };
+    entries(&store).insert_many((0..2_000).map(older)).await.expect("inserted");
+
+    let database = store.space.mongodb.database(&store.space.jobs_database);
+    database.run_command(doc! { "profile": 2 }).await.expect("profiling");
+    let mut tenants = outbox.tenants_with_due(Channel::Webhook).await.expect("an answer");
+    database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
+    tenants.sort_unstable();
+    assert_eq!(tenants, ["acme", "other"]);
+    let of_other = outbox.due_of(Channel::Webhook, "other", &[], 10).await.expect("an answer");
+    assert_eq!(of_other.len(), 1);
+    let of_acme = outbox.due_of(Channel::Webhook, "acme", &[], 10).await.expect("an answer");
+    assert_eq!(of_acme[0].id, "older-0", "the longest overdue first");
+
+    let profile = database.collection::<Document>("system.profile");
+    let line = profile.find_one(doc! { "command.aggregate": "outbox" }).await.expect("a profile");
+    let line = line.expect("the search for tenants");
+    assert_eq!(line.get_str("planSummary").ok().map(|plan| &plan[..13]), Some("DISTINCT_SCAN"), "{line}");
+    assert!(line.get_i32("keysExamined").expect("a number") <= 4, "{line}");
     store.space.cleanup().await;
 }

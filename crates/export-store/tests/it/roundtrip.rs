@@ -161,15 +161,17 @@ async fn provisioning_twice_is_harmless() {
         names,
         [
             "_id_",
-            "activeJobs",
             "announcements",
+            "dispatchedJobs",
             "expiry",
             "idempotency",
-            "lastFinishedOfTenant",
+            "lastOwnFinishedOfTenant",
             "leases",
             "newestFirst",
+            "newestFirstByAccess",
             "newestFirstByState",
-            "waitingByTurn",
+            "newestFirstOfCreator",
+            "waitingInTurn",
         ]
     );
     assert_eq!(store.document(id).await, before);

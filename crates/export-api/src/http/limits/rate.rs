@@ -19,7 +19,7 @@ const EVICTION_INTERVAL: Duration = Duration::from_secs(1);
 /// buckets, chosen by the hash of the caller. The hash has a random key per process, so an attacker
 /// cannot choose a name that shares a victim's bucket.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     own: DefaultKeyedRateLimiter<u64>,
     /// At most 65,536 buckets, by 16 bits of the hash.
     shared: DefaultKeyedRateLimiter<u16>,
@@ -31,8 +31,16 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    pub(super) fn new(per_second: NonZeroU32, at_once: NonZeroU32) -> Self {
-        let quota = Quota::per_second(per_second).allow_burst(at_once);
+    pub(crate) fn new(per_second: NonZeroU32, at_once: NonZeroU32) -> Self {
+        Self::of(Quota::per_second(per_second).allow_burst(at_once))
+    }
+
+    /// This many in an hour on average, and at once after a pause.
+    pub(crate) fn per_hour(count: NonZeroU32) -> Self {
+        Self::of(Quota::per_hour(count))
+    }
+
+    fn of(quota: Quota) -> Self {
         Self {
             own: RateLimiter::keyed(quota),
             shared: RateLimiter::keyed(quota),
@@ -45,7 +53,7 @@ impl Rate {
 
     /// Takes a token of the caller; `Err` is the number of seconds until the next token, at least
     /// 1.
-    pub(super) fn check(&self, caller: &impl Hash) -> Result<(), u16> {
+    pub(crate) fn check(&self, caller: &impl Hash) -> Result<(), u16> {
         self.take(self.hash.hash_one(caller)).map_err(|not_until| {
             let wait = not_until.wait_time_from(self.clock.now());
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

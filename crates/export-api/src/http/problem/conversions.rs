@@ -56,6 +56,12 @@ impl From<S3Error> for Problem {
     }
 }
 
+impl From<Arc<S3Error>> for Problem {
+    fn from(failure: Arc<S3Error>) -> Self {
+        Self::unavailable(&failure)
+    }
+}
+
 impl From<AuditError> for Problem {
     fn from(failure: AuditError) -> Self {
         Self::unavailable(&failure)

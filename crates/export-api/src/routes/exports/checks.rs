@@ -10,12 +10,13 @@
 //! One answer reports all errors of the catalog and the size limits.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use export_core::access::AllowedVehicles;
 use export_core::job::Priority;
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
-use export_source::{Catalog, StoreError};
+use export_source::StoreError;
 use export_webhooks::Webhooks;
 
 use crate::http::problem::Problem;
@@ -38,7 +39,7 @@ pub(super) async fn check(
     let mut errors = state.admission.size().check(request, count);
     let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
     if vehicles.is_some() || parameters.is_some() {
-        errors.extend(unknown_names(&state.catalog, allowed, vehicles, parameters).await?);
+        errors.extend(unknown_names(state, allowed, vehicles, parameters).await?);
     }
     if errors.is_empty() {
         Ok(state.admission.size().priority(request.range, count))
@@ -63,11 +64,12 @@ pub(super) fn check_webhook(webhooks: Option<&Webhooks>, request: &ExportRequest
 }
 
 async fn unknown_names(
-    catalog: &Catalog,
+    state: &ApiState,
     allowed: &AllowedVehicles,
     vehicles: Option<&[VehicleId]>,
     parameters: Option<&[Parameter]>,
-) -> Result<Vec<FieldError>, StoreError> {
+) -> Result<Vec<FieldError>, Arc<StoreError>> {
+    let catalog = &state.catalog;
     // Read before the names, so that the names are at least as recent as this says.
     let catalog_status = catalog.status().await?;
     let known_vehicles: BTreeSet<VehicleId> = match vehicles {
@@ -75,24 +77,25 @@ async fn unknown_names(
         Some(vehicles) if catalog_status.is_trusted => catalog.known(allowed, vehicles).await?,
         Some(vehicles) => vehicles.iter().filter(|vehicle| allowed.contains(vehicle)).cloned().collect(),
     };
-    let mut errors = Vec::new();
+    let (mut errors, suggestions) = (Vec::new(), state.limits.suggestion_permit());
     let unknown = vehicles
         .unwrap_or_default()
         .iter()
         .enumerate()
         .filter(|(_, vehicle)| !known_vehicles.contains(vehicle));
     for (index, vehicle) in unknown {
-        let suggestion = if catalog_status.is_trusted && errors.len() < MAX_SUGGESTIONS {
-            let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;
-            closest(vehicle.as_str(), candidates.iter().map(VehicleId::as_str))
-        } else {
-            None
-        };
+        let suggestion =
+            if catalog_status.is_trusted && suggestions.is_some() && errors.len() < MAX_SUGGESTIONS {
+                let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;
+                closest(vehicle.as_str(), candidates.iter().map(VehicleId::as_str))
+            } else {
+                None
+            };
         errors.push(unknown_name("vehicles", index, "unknown vehicle", suggestion.as_deref()));
     }
     let has_known_vehicle = vehicles.is_none() || !known_vehicles.is_empty();
     if let Some(parameters) = parameters.filter(|_| catalog_status.is_trusted && has_known_vehicle) {
-        let known = catalog.known_parameters(allowed, vehicles).await?;
+        let known = state.admission.parameters(allowed, vehicles).await?;
         let unknown =
             parameters.iter().enumerate().filter(|(_, name)| known.are_all && !known.names.contains(name));
         for (index, parameter) in unknown {

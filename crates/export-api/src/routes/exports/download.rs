@@ -18,7 +18,7 @@ use crate::state::ApiState;
 
 /// Download the result
 ///
-/// Answers 303 with a new link to the zip, or 200 with new links to the objects.
+/// Answers 303 with a new link to the zip, or 200 with links to the objects.
 #[utoipa::path(
     get, path = "/export/{id}/download", tag = "exports", operation_id = "download_export",
     params(("id" = Uuid, Path, description = "The job")),
@@ -40,7 +40,7 @@ pub async fn download(
     let job = find_job(&state, &principal, job_id).await?;
     result_of(&job)?;
     let objects = objects_of(&job, &state.jobs).await?;
-    let links = ResultLinks::sign(&job, &objects, &state.results).await?;
+    let links = ResultLinks::sign(&job, &objects, &state.results, &state.links).await?;
     let links = links.ok_or_else(in_another_bucket)?;
     state.audit.downloaded(&principal, job_id, None, &trail).await?;
     if let Some(link) = links.download_url {

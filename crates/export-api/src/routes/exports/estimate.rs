@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use export_core::Parameter;
-use export_core::access::Scope;
-use export_core::estimate::{Basis, ENOUGH, Estimate, Span, estimate};
+use export_core::access::{Principal, Scope};
+use export_core::estimate::{Basis, Coverage, ENOUGH, Estimate, MeasuredAmount, Outcome, Span, estimate};
 use export_core::job::Priority;
 use export_core::range::to_rfc3339;
 use export_core::request::ExportRequest;
+use export_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,6 +17,7 @@ use super::schema::ExportRequest as ExportRequestBody;
 use super::{checks, schema};
 use crate::auth::Caller;
 use crate::http::json_body::JsonBody;
+use crate::http::limits::Peer;
 use crate::http::problem::Problem;
 use crate::jobs::queue::QueueView;
 use crate::state::ApiState;
@@ -85,6 +87,7 @@ impl From<Span> for SpanView {
 pub async fn estimate_export(
     State(state): State<ApiState>,
     caller: Caller,
+    peer: Peer,
     body: Result<JsonBody, Problem>,
 ) -> Result<Response, Problem> {
     let principal = caller.authorize(Scope::Read)?;
@@ -95,7 +98,7 @@ pub async fn estimate_export(
     let priority = checks::check(&state, allowed, &request).await?;
 
     let catalog_status = state.catalog.status().await?;
-    let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
+    let parameters = request.parameters.as_deref();
     let mut view = EstimateView {
         range: EstimatedRange { from: request.range.from_rfc3339(), to: request.range.to_rfc3339() },
         vehicles: None,
@@ -110,11 +113,8 @@ pub async fn estimate_export(
         catalog_refreshed_at: catalog_status.listed_at_ms.map(to_rfc3339),
     };
     if catalog_status.listed_at_ms.is_some() {
-        let coverage = state.catalog.coverage(allowed, vehicles, parameters, request.range);
-        let coverage = coverage.await?;
-        let measured = state.catalog.measured(allowed, vehicles, parameters, request.range, &request.output);
-        let measured = measured.await?;
-        let finished = state.jobs.outcomes(&principal.tenant).await?;
+        let read = Box::pin(read_for_estimate(state.clone(), principal.clone(), request.clone()));
+        let (coverage, measured, finished) = state.limits.heavy(&principal, peer, read).await??;
         let estimate = estimate(&coverage, &measured, request.range, &request.output, &finished);
         view.vehicles = Some(coverage.vehicles);
         view.hours = Some(coverage.parameter_hours);
@@ -124,6 +124,19 @@ pub async fn estimate_export(
         view.basis = describe(&estimate);
     }
     Ok(Json(view).into_response())
+}
+
+/// The amount of data that the request covers, measured where it was, and the tenant's last exports.
+async fn read_for_estimate(
+    state: ApiState,
+    principal: Principal,
+    request: ExportRequest,
+) -> Result<(Coverage, MeasuredAmount, Vec<Outcome>), StoreError> {
+    let allowed = &principal.vehicles;
+    let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
+    let coverage = state.catalog.coverage(allowed, vehicles, parameters, request.range).await?;
+    let measured = state.catalog.measured(allowed, vehicles, parameters, request.range, &request.output).await?;
+    Ok((coverage, measured, state.jobs.outcomes(&principal.tenant).await?))
 }
 
 fn describe(estimate: &Estimate) -> String {

@@ -9,14 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::job_view::JobView;
 use super::links::ResultLinks;
+use crate::jobs::link_cache::LINK_PERIOD_SECONDS;
 use crate::jobs::queue::QueueView;
 
 /// Length of a tag in bytes: enough that two versions of one job never collide.
 const TAG_BYTES: usize = 12;
-/// Time after which the tag of an answer with links changes although the job is unchanged: a client
-/// that keeps its answer keeps its links, and links must have time left when they are used. A third
-/// of the validity of links.
-const LINK_TAG_SECONDS: i64 = 300;
 
 /// Hash of the job as clients see it, without links and forecast times: two answers with the same
 /// version are equal apart from these. Also the id of the job's events.
@@ -28,13 +25,15 @@ pub(super) fn version(job: &Job, queue: Option<QueueView>) -> String {
     URL_SAFE_NO_PAD.encode(&Sha256::digest(view)[..TAG_BYTES])
 }
 
-/// The `ETag` of a job's answer at this time. It is weak, because links to the same files differ.
+/// The `ETag` of a job's answer at this time. With links it changes with their period although the
+/// job is unchanged: a client that keeps its answer keeps its links, and links must have time left
+/// when they are used. It is weak, because links to the same files differ.
 pub(super) fn etag(job: &Job, queue: Option<QueueView>, now: DateTime<Utc>) -> String {
     let version = version(job, queue);
     if job.result.is_none() {
         return format!("W/\"{version}\"");
     }
-    format!("W/\"{version}-{}\"", now.timestamp() / LINK_TAG_SECONDS)
+    format!("W/\"{version}-{}\"", now.timestamp() / LINK_PERIOD_SECONDS)
 }
 
 /// Whether `If-None-Match` contains the tag. Invalid tags match nothing.

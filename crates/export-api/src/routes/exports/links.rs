@@ -1,6 +1,9 @@
 //! Download links of a result.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
+use chrono::Utc;
 use export_core::access::Principal;
 use export_core::job::Job;
 use export_core::output::Archive;
@@ -11,6 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::jobs::audit::Trail;
+use crate::jobs::link_cache::LinkCache;
 use crate::state::ApiState;
 
 /// Maximum number of links of one answer, which bounds the answer to a few megabytes. It exceeds
@@ -18,7 +22,7 @@ use crate::state::ApiState;
 /// its own path.
 pub(super) const MAX_LINKS: usize = 2_000;
 
-/// The zip or the objects of a result, with new links.
+/// The zip or the objects of a result, with links.
 #[derive(Debug, Default)]
 pub(super) struct ResultLinks<'a> {
     /// Link to the zip.
@@ -37,13 +41,13 @@ pub(super) struct ObjectView<'a> {
     name: &'a str,
     /// Stored size in bytes.
     bytes: u64,
-    /// Link, valid for 15 minutes; null after the first 2,000 objects, and if it cannot be created
-    /// now.
+    /// Link, valid for at least 10 minutes; null after the first 2,000 objects, and if it cannot be
+    /// created now.
     #[schema(required)]
     download_url: Option<String>,
 }
 
-/// The objects of a result, with new links
+/// The objects of a result, with links
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ResultObjects)]
 #[serde(deny_unknown_fields)]
@@ -68,7 +72,8 @@ impl<'a> ResultLinks<'a> {
         job: &Job,
         objects: &'a [ResultObject],
         bucket: &ResultBucket,
-    ) -> Result<Option<Self>, S3Error> {
+        cache: &LinkCache,
+    ) -> Result<Option<Self>, Arc<S3Error>> {
         let Some(result) = &job.result else { return Ok(None) };
         match job.request.output.archive {
             Archive::Zip => {
@@ -76,11 +81,17 @@ impl<'a> ResultLinks<'a> {
                 Ok(link.map(|link| Self { download_url: Some(link), objects: None }))
             }
             Archive::None => {
+                // The objects of a result never change, so their links can be cached.
                 let linked = objects.iter().take(MAX_LINKS);
-                let names: Vec<&str> = linked.map(|object| object.name.as_str()).collect();
-                let links = bucket.presign_objects(&result.export_uri, &names).await?;
+                let names: Vec<String> = linked.map(|object| object.name.clone()).collect();
+                let (bucket, prefix) = (bucket.clone(), result.export_uri.clone());
+                let sign = async move {
+                    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                    bucket.presign_objects(&prefix, &names).await
+                };
+                let links = cache.get(&result.export_uri, Utc::now(), sign).await?;
                 Ok(links
-                    .map(|links| Self { download_url: None, objects: Some(object_views(objects, links)) }))
+                    .map(|links| Self { download_url: None, objects: Some(object_views(objects, &links)) }))
             }
         }
     }
@@ -93,7 +104,8 @@ impl<'a> ResultLinks<'a> {
         state: &ApiState,
         trail: &Trail,
     ) -> anyhow::Result<Option<Self>> {
-        let links = Self::sign(job, objects, &state.results).await.context("cannot sign the links")?;
+        let links =
+            Self::sign(job, objects, &state.results, &state.links).await.context("cannot sign the links")?;
         if links.is_some() {
             let audited = state.audit.linked(principal, job.id, trail).await;
             audited.context("cannot write the audit entry that links require")?;
@@ -104,13 +116,13 @@ impl<'a> ResultLinks<'a> {
     /// The objects without links, for answers that are useful without them.
     pub(super) fn unsigned(job: &Job, objects: &'a [ResultObject]) -> Self {
         let is_listed = job.result.is_some() && job.request.output.archive == Archive::None;
-        Self { download_url: None, objects: is_listed.then(|| object_views(objects, Vec::new())) }
+        Self { download_url: None, objects: is_listed.then(|| object_views(objects, &[])) }
     }
 }
 
 /// All objects, the first ones with `links` in the same order.
-fn object_views(objects: &[ResultObject], links: Vec<String>) -> Vec<ObjectView<'_>> {
-    let links = links.into_iter().map(Some).chain(std::iter::repeat(None));
+fn object_views<'a>(objects: &'a [ResultObject], links: &[String]) -> Vec<ObjectView<'a>> {
+    let links = links.iter().cloned().map(Some).chain(std::iter::repeat(None));
     let objects = objects.iter().zip(links);
     objects
         .map(|(object, download_url)| ObjectView { name: &object.name, bytes: object.bytes, download_url })

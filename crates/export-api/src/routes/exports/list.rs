@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 use super::job_view::JobView;
 use super::links::ResultLinks;
 use crate::auth::Caller;
+use crate::http::limits::Peer;
 use crate::http::problem::Problem;
 use crate::http::query::{decode_cursor, parse_limit};
 use crate::state::ApiState;
@@ -86,22 +87,27 @@ struct ParsedQuery {
 pub async fn list_exports(
     State(state): State<ApiState>,
     caller: Caller,
+    peer: Peer,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let principal = caller.authorize(Scope::Read)?;
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let query = ParsedQuery::parse(query)?;
     let wanted = JobsWanted {
-        tenant: principal.tenant,
-        seen_by: match principal.vehicles {
+        tenant: principal.tenant.clone(),
+        seen_by: match &principal.vehicles {
             AllowedVehicles::All => None,
-            AllowedVehicles::Like(vehicles) => Some(Viewer { name: principal.name, vehicles }),
+            AllowedVehicles::Like(vehicles) => {
+                Some(Viewer { name: principal.name.clone(), vehicles: vehicles.clone() })
+            }
         },
         states: query.states.clone(),
         older_than: query.older_than,
         limit: query.limit.into(),
     };
-    let page = state.jobs.list(&wanted).await?;
+    let jobs = state.jobs.clone();
+    let list = Box::pin(async move { jobs.list(&wanted).await });
+    let page = state.limits.heavy(&principal, peer, list).await??;
 
     let exports = page.jobs.iter().map(|job| JobView::of(job, ResultLinks::default())).collect();
     let next_cursor = page.next_older_than.map(|job_id| query.cursor(job_id));

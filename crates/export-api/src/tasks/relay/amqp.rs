@@ -7,13 +7,13 @@ use std::time::Duration;
 use export_amqp::Publisher;
 use export_core::causes;
 use export_core::job::RetryPolicy;
-use export_store::{BackOff, Busy, Channel, Due, Outbox, PutOff, StoreError};
+use export_store::{BackOff, Channel, Due, Outbox, PutOff, StoreError};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{GRACE, log_failure, wait};
+use super::{BusyReceivers, GRACE, due_in_turns, log_failure, wait};
 use crate::tasks::grace_after;
 
 /// Lease of a claim. A publish takes at most five seconds.
@@ -44,12 +44,10 @@ async fn publish_all(
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
     loop {
-        let mut due = outbox.due(Channel::Amqp, &Busy::default(), BATCH).await?;
+        let due = due_in_turns(outbox, Channel::Amqp, BATCH, |_| BusyReceivers::default()).await?;
         if due.is_empty() {
             return Ok(());
         }
-        // Shuffled, because other copies have the same list.
-        fastrand::shuffle(&mut due);
         let is_accepting = AtomicBool::new(true);
         let to_publish =
             stream::iter(due).take_while(|_| ready(is_accepting.load(Relaxed) && !stop.is_cancelled()));

@@ -2,20 +2,22 @@
 //!
 //! Isolation. Receivers are not trusted: any of them may be slow, even on purpose. So concurrent
 //! attempts are bounded per host, per tenant and in total, and deliveries beyond a bound are not
-//! claimed.
+//! claimed. A tenant without an attempt in progress always gets one: its first attempt may exceed
+//! the bounds that other tenants have used up.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::time::Duration;
 
 use export_core::causes;
-use export_store::{BackOff, Busy, Channel, Delivery, Due, Failed, Outbox, PutOff, StoreError};
+use export_store::{BackOff, Channel, Delivery, Due, Failed, Outbox, PutOff, StoreError};
 use export_webhooks::Answer;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{GRACE, WebhookRelay, log_failure, wait};
+use super::{BusyReceivers, GRACE, WebhookRelay, due_in_turns, log_failure, wait};
 
 /// Lease of a claim: an attempt takes at most fifteen seconds, plus the time to store its outcome.
 const LEASE: Duration = Duration::from_mins(1);
@@ -23,9 +25,11 @@ const LEASE: Duration = Duration::from_mins(1);
 const BATCH: usize = 200;
 /// Maximum concurrent attempts of one process. Each needs a connection and a few kilobytes.
 const MAX_CONCURRENT: usize = 64;
+/// Further attempts for tenants that have none in progress.
+const MAX_FIRST_ATTEMPTS: usize = 64;
 /// Maximum concurrent attempts of one tenant: a tenant's slow hosts delay only its own webhooks.
 const MAX_PER_TENANT: usize = 16;
-/// Maximum concurrent attempts of one host.
+/// Maximum concurrent attempts of one host. A tenant without an attempt there may exceed it by one.
 const MAX_PER_HOST: usize = 4;
 
 /// The attempts in progress, counted by host and tenant.
@@ -35,24 +39,35 @@ struct Attempts {
     ids: HashSet<String>,
     by_host: HashMap<String, usize>,
     by_tenant: HashMap<String, usize>,
+    by_host_and_tenant: HashMap<(String, String), usize>,
 }
 
 impl Attempts {
-    /// The hosts and tenants that have reached their bound.
-    fn busy(&self) -> Busy {
-        let full = |counts: &HashMap<String, usize>, most: usize| {
-            counts.iter().filter(|(_, count)| **count >= most).map(|(name, _)| name.clone()).collect()
-        };
-        Busy { hosts: full(&self.by_host, MAX_PER_HOST), tenants: full(&self.by_tenant, MAX_PER_TENANT) }
+    /// What this tenant may not be sent to now.
+    fn busy(&self, tenant: &str) -> BusyReceivers {
+        let full_hosts = self.by_host.keys().filter(|host| !self.has_room_at(host, tenant));
+        BusyReceivers { is_full: !self.has_room_of(tenant), hosts: full_hosts.cloned().collect() }
+    }
+
+    /// Whether an attempt of this tenant may start.
+    fn has_room_of(&self, tenant: &str) -> bool {
+        match self.by_tenant.get(tenant) {
+            None => self.running.len() < MAX_CONCURRENT + MAX_FIRST_ATTEMPTS,
+            Some(count) => self.running.len() < MAX_CONCURRENT && *count < MAX_PER_TENANT,
+        }
+    }
+
+    /// Whether an attempt of this tenant at this host may start.
+    fn has_room_at(&self, host: &str, tenant: &str) -> bool {
+        self.by_host.get(host).is_none_or(|count| *count < MAX_PER_HOST)
+            || !self.by_host_and_tenant.contains_key(&(host.to_owned(), tenant.to_owned()))
     }
 
     /// Whether this delivery may start. An attempt in progress may not have its claim yet, so its
     /// delivery can be found again; it is refused by its id.
     fn has_room_for(&self, due: &Due) -> bool {
-        let count = |counts: &HashMap<String, usize>, name| counts.get(name).copied().unwrap_or_default();
-        self.running.len() < MAX_CONCURRENT
-            && count(&self.by_host, &due.host) < MAX_PER_HOST
-            && count(&self.by_tenant, &due.tenant) < MAX_PER_TENANT
+        self.has_room_of(&due.tenant)
+            && self.has_room_at(&due.host, &due.tenant)
             && !self.ids.contains(&due.id)
     }
 
@@ -60,6 +75,7 @@ impl Attempts {
         self.ids.insert(due.id.clone());
         *self.by_host.entry(due.host.clone()).or_default() += 1;
         *self.by_tenant.entry(due.tenant.clone()).or_default() += 1;
+        *self.by_host_and_tenant.entry((due.host.clone(), due.tenant.clone())).or_default() += 1;
         self.running.spawn(async move {
             attempt.await;
             due
@@ -73,6 +89,7 @@ impl Attempts {
                 self.ids.remove(&ended.id);
                 decrement(&mut self.by_host, &ended.host);
                 decrement(&mut self.by_tenant, &ended.tenant);
+                decrement(&mut self.by_host_and_tenant, &(ended.host, ended.tenant));
             }
             // The host and tenant of the task are unknown, so all counts are reset. Otherwise its
             // share would stay in use for ever.
@@ -81,17 +98,18 @@ impl Attempts {
                 self.ids.clear();
                 self.by_host.clear();
                 self.by_tenant.clear();
+                self.by_host_and_tenant.clear();
             }
         }
         Some(())
     }
 }
 
-fn decrement(counts: &mut HashMap<String, usize>, name: &str) {
-    if let Some(count) = counts.get_mut(name) {
+fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count == 0 {
-            counts.remove(name);
+            counts.remove(key);
         }
     }
 }
@@ -129,12 +147,7 @@ async fn start_due(
     attempts: &mut Attempts,
     give_up: &CancellationToken,
 ) -> Result<(), StoreError> {
-    if attempts.running.len() >= MAX_CONCURRENT {
-        return Ok(());
-    }
-    let mut due = outbox.due(Channel::Webhook, &attempts.busy(), BATCH).await?;
-    // Shuffled, because other copies have the same list.
-    fastrand::shuffle(&mut due);
+    let due = due_in_turns(outbox, Channel::Webhook, BATCH, |tenant| attempts.busy(tenant)).await?;
     for due in due {
         if !attempts.has_room_for(&due) {
             continue;

@@ -39,7 +39,10 @@ impl Service {
             )
             // No job runs, and the bare loop's jobs wait as well: minutes of both are more than a
             // hundred thousand jobs.
-            .envs(["MAX_QUEUED_PER_TENANT", "MAX_QUEUED"].map(|name| (name, "1000000")))
+            .envs(
+                ["MAX_QUEUED_PER_TENANT", "MAX_QUEUED", "MAX_JOBS_PER_HOUR_PER_TENANT"]
+                    .map(|name| (name, "1000000")),
+            )
             .env("HOST", address.ip().to_string())
             .env("PORT", address.port().to_string())
             .env("ADMIN_ADDR", admin.to_string())

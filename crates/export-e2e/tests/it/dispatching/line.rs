@@ -14,7 +14,7 @@ use export_core::{JobId, Tenant};
 use export_store::{Changes, Claim, JobStore};
 use export_testkit::isolation::TestSpace;
 use futures_util::{StreamExt, TryStreamExt};
-use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ impl Line {
         let jobs = store(&self.space).await;
         let changes = Changes::of(&jobs);
         let publisher = Publisher::new(rabbitmq_url.into(), self.topology.clone());
-        (Dispatcher::new(jobs, changes.clone(), publisher, max_running_per_tenant), changes)
+        (Dispatcher::new(jobs, changes.clone(), publisher, max_running_per_tenant, MAX_RUNNING), changes)
     }
 
     pub(super) async fn job(&self, tenant: &str, priority: Priority) -> JobId {
@@ -176,6 +176,33 @@ impl Line {
         self.jobs.fail(&fence, &failure).await.expect("an answer");
     }
 
+    /// One lane of a worker: a consumer with one message at a time.
+    pub(super) async fn lane(&self) -> Consumer {
+        let channel = self.connection.create_channel().await.expect("a channel");
+        channel.basic_qos(1, BasicQosOptions::default()).await.expect("a prefetch");
+        let (queue, options) = (self.topology.queue(), BasicConsumeOptions::default());
+        let consuming =
+            channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
+        consuming.await.expect("a consumer")
+    }
+
+    /// Works in a lane: interactive jobs end at once, and bulk jobs never.
+    pub(super) async fn work(&self, mut lane: Consumer) {
+        loop {
+            let delivery = lane.next().await.expect("an open queue").expect("a delivery");
+            let message: Value = serde_json::from_slice(&delivery.data).expect("JSON");
+            let id = message["jobId"].as_str().expect("an id");
+            let job = self.found(doc! { "_id": id }).await.remove(0);
+            if text(&job, "priority") == "interactive" {
+                self.do_it(&job).await;
+            } else {
+                self.claim(&job).await.expect("claimed");
+                std::future::pending::<()>().await;
+            }
+            delivery.ack(BasicAckOptions::default()).await.expect("acknowledged");
+        }
+    }
+
     /// Messages that wait in the queue.
     pub(super) async fn messages(&self) -> u32 {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -194,6 +221,9 @@ impl Line {
         self.space.cleanup().await;
     }
 }
+
+/// The default of the limit of running exports.
+const MAX_RUNNING: usize = 16;
 
 pub(super) async fn store(space: &TestSpace) -> JobStore {
     let client = export_store::connect(&space.services.mongodb_uri.clone().into(), "dispatching").await;

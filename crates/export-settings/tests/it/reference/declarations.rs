@@ -16,6 +16,7 @@ use export_settings::log::LogSettings;
 use export_settings::mongo::{MongoArgs, SourceArgs};
 use export_settings::reading::ReadingSettings;
 use export_settings::results::ResultSettings;
+use export_settings::retention::RetentionSettings;
 use export_settings::retry::RetrySettings;
 use export_settings::s3::S3Settings;
 use export_settings::webhooks::{SigningKeyArgs, WebhookArgs};
@@ -38,7 +39,7 @@ const SERVICES: &[&str] = &["API", "worker", "provision"];
 /// The structs that declare settings, in the order of `.env.example`, with the programs that use
 /// them. `exports` stands for all commands of the command line, `client` for the commands that call
 /// the API.
-const GROUPS: [Group; 20] = [
+const GROUPS: [Group; 21] = [
     group::<HttpSettings>(&["API"]),
     group::<HealthSettings>(&["API", "worker"]),
     group::<AccessArgs>(&["API"]),
@@ -55,6 +56,7 @@ const GROUPS: [Group; 20] = [
     group::<RetrySettings>(&["API", "worker"]),
     group::<DispatchSettings>(&["API"]),
     group::<ResultSettings>(&["worker", "provision"]),
+    group::<RetentionSettings>(&["provision"]),
     group::<SigningKeyArgs>(&["API", "webhooks"]),
     group::<WebhookArgs>(&["API"]),
     group::<LogSettings>(&["API", "worker", "exports"]),

@@ -75,7 +75,7 @@ fn objects(count: usize) -> Vec<ResultObject> {
 #[tokio::test]
 async fn links_of_one_answer_are_bounded() {
     let (job, listed) = (finished("none"), objects(MAX_LINKS + 3));
-    let links = ResultLinks::sign(&job, &listed, &bucket("results").await).await;
+    let links = ResultLinks::sign(&job, &listed, &bucket("results").await, &LinkCache::default()).await;
     let links = links.expect("signed").expect("ours");
     assert_eq!(links.download_url, None);
     let objects = links.objects.expect("objects");
@@ -93,7 +93,7 @@ async fn results_in_another_bucket_have_no_links() {
     let other = bucket("moved").await;
     for archive in ["zip", "none"] {
         let (job, listed) = (finished(archive), objects(2));
-        let links = ResultLinks::sign(&job, &listed, &other).await;
+        let links = ResultLinks::sign(&job, &listed, &other, &LinkCache::default()).await;
         assert!(links.expect("an answer").is_none(), "{archive}");
     }
     let (job, listed) = (finished("none"), objects(2));
