@@ -50,13 +50,9 @@ impl JobStore {
         drop_indexes(&self.jobs, legacy).await
     }
 
-    /// Gives jobs that may read some vehicles only their access key, if they are of a version
-    /// without it. Such a version has left indexes, which are dropped last.
+    /// Gives jobs that may read some vehicles only their access key, if an API of a version without
+    /// it has created them. Reads all jobs, because such an API may run until after this.
     async fn add_access_keys(&self) -> Result<(), StoreError> {
-        let before = [&SUPERSEDED_INDEXES[..], &OLD_INDEXES].concat();
-        if existing_of(&self.jobs, &before).await?.is_empty() {
-            return Ok(());
-        }
         let patterns = doc! { "$sortArray": { "input": { "$setUnion": ["$allowedVehicles"] }, "sortBy": 1 } };
         let first = doc! { "$eq": ["$$value", ""] };
         let joined = doc! { "$cond": [first, "$$this", { "$concat": ["$$value", " ", "$$this"] }] };

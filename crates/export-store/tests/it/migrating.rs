@@ -262,6 +262,10 @@ async fn c2_restricted_jobs_of_the_version_before_get_their_access_key() {
     store.jobs.provision().await.expect("provisioned");
     let key = store.document(restricted).await.get_str("accessKey").map(str::to_owned);
     assert_eq!(key.expect("a key"), "a* b*");
+    // An API of that version that still runs.
+    store.stored.update_many(doc! {}, doc! { "$unset": { "accessKey": "" } }).await.expect("changed");
+    store.jobs.provision().await.expect("provisioned");
+    assert!(store.document(restricted).await.contains_key("accessKey"));
     assert!(!store.document(other).await.contains_key("accessKey"));
     let names = store.stored.list_index_names().await.expect("names");
     assert!(!names.contains(&"activeJobs".to_owned()), "{names:?}");
