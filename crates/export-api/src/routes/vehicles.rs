@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::VehicleId;
 use export_core::access::Scope;
 use export_core::range::to_rfc3339;
-use export_source::{CataloguedParameter, CataloguedVehicle};
+use export_source::{CataloguedParameter, CataloguedVehicle, StoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -102,13 +102,14 @@ pub async fn list_vehicles(
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let query = ParsedQuery::parse(query)?;
 
-    // Read before the page, so that the page is at least as recent as `refreshedAt` says.
-    let catalog_status = state.catalog.status().await?;
     let (catalog, allowed) = (state.catalog.clone(), principal.vehicles.clone());
     let find_page = Box::pin(async move {
-        catalog.page(&allowed, query.search.as_deref(), query.after.as_ref(), query.limit).await
+        // Read before the page, so that the page is at least as recent as `refreshedAt` says.
+        let catalog_status = catalog.status().await?;
+        let page = catalog.page(&allowed, query.search.as_deref(), query.after.as_ref(), query.limit);
+        Ok::<_, StoreError>((catalog_status, page.await?))
     });
-    let page = state.limits.heavy(&principal, peer, find_page).await??;
+    let (catalog_status, page) = state.limits.heavy(&principal, peer, find_page).await??;
     let last = page.vehicles.last().filter(|_| page.has_more);
     let answer = VehicleList {
         next_cursor: last.map(|last| cursor_after(&last.vehicle)),
