@@ -95,6 +95,9 @@ pub struct VehicleManifest {
     pub filled: u64,
     /// Points that could not be exported, by reason.
     pub rejected_points: BTreeMap<String, Rejections>,
+    /// Buckets that could not be read, or not to their end, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub rejected_buckets: BTreeMap<String, Rejections>,
     /// Hour documents that could not be read, by reason.
     pub rejected_documents: BTreeMap<String, Rejections>,
     /// Parameters without a collection for this vehicle.
@@ -136,13 +139,14 @@ impl UnreadNames {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Counts {
-    /// Points found in the hour documents that overlap the range.
+    /// Points found in the hour documents that overlap the range. They are counted by a walk of
+    /// their own, apart from the decoding.
     pub points_read: u64,
     /// Points that became a cell (a null becomes a blank one).
     pub cells_written: u64,
     /// Valid points outside the range.
     pub outside_range: u64,
-    /// Points that could not be exported.
+    /// Points that could not be exported, those of rejected buckets and documents included.
     pub rejected: u64,
     /// Points with the time of a later point (in the order of the path).
     pub duplicates: u64,
@@ -180,7 +184,14 @@ impl Counts {
 pub struct Rejections {
     /// Number of rejections.
     pub count: u64,
-    /// The first rejections, in the order of (hour, column, path).
+    /// For buckets and documents: the points that were found in them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub points: Option<u64>,
+    /// For buckets and documents: how many of them may hold more points, because they cannot be read
+    /// to their end.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub uncounted: u64,
+    /// The first rejections: by hour, then by column, then as they are stored.
     pub samples: Vec<Sample>,
 }
 
@@ -196,6 +207,10 @@ impl Rejections {
     /// Adds the rejections of a later part of the data.
     pub fn merge(&mut self, later: Self) {
         self.count += later.count;
+        if let Some(points) = later.points {
+            self.points = Some(self.points.unwrap_or(0) + points);
+        }
+        self.uncounted += later.uncounted;
         let room = SAMPLES_PER_REASON.saturating_sub(self.samples.len());
         self.samples.extend(later.samples.into_iter().take(room));
     }
@@ -226,6 +241,9 @@ pub struct Totals {
     /// The counts of all points.
     #[serde(flatten)]
     pub counts: Counts,
+    /// Buckets that could not be read, or not to their end.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub rejected_buckets: u64,
     /// Hour documents that could not be read.
     pub rejected_documents: u64,
     /// Whether the counts of each vehicle add up.
@@ -241,6 +259,7 @@ impl Totals {
             totals.rows += vehicle.rows;
             totals.bytes += vehicle.bytes;
             totals.counts.add(&vehicle.counts);
+            totals.rejected_buckets += vehicle.rejected_buckets.values().map(|r| r.count).sum::<u64>();
             totals.rejected_documents += vehicle.rejected_documents.values().map(|r| r.count).sum::<u64>();
             let cells: u64 = vehicle.points.values().sum();
             totals.reconciled &= vehicle.counts.reconcile() && cells == vehicle.counts.cells_written;

@@ -262,8 +262,9 @@ fn vehicle_manifest(
         counts,
         guarded: table.counts.guarded,
         filled: table.resampling.filled,
-        rejected_points: tally.rejected_points.0,
-        rejected_documents: tally.rejected_documents.0,
+        rejected_points: tally.rejected_points.by_name(),
+        rejected_buckets: tally.rejected_buckets.by_name(),
+        rejected_documents: tally.rejected_documents.by_name(),
         missing_collections: missing.map(|(name, _)| name).collect(),
         unread_collections: UnreadNames::by_reason(&vehicle_plan.unread),
     }

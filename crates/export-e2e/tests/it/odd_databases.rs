@@ -5,7 +5,7 @@ use std::io::{self, Cursor};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use bson::Document;
+use bson::RawDocumentBuf;
 use export_core::TimeRange;
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
@@ -106,7 +106,7 @@ impl Server {
             let database = self.space.mongodb.database(&vehicle.database);
             for (name, hours) in &vehicle.collections {
                 let (database, name) = (database.clone(), name.clone());
-                let hours: Vec<Document> = hours.iter().map(document).collect();
+                let hours: Vec<RawDocumentBuf> = hours.iter().map(document).collect();
                 filling.spawn(async move {
                     if hours.is_empty() {
                         database.create_collection(name).await
@@ -132,11 +132,8 @@ impl Server {
     }
 }
 
-fn document(stored: &StoredDocument) -> Document {
-    match stored {
-        StoredDocument::Bson(document) => document.clone(),
-        StoredDocument::Raw(bytes) => panic!("no server stores bytes that are no document: {bytes:?}"),
-    }
+fn document(stored: &StoredDocument) -> RawDocumentBuf {
+    RawDocumentBuf::from_bytes(stored.bytes()).expect("a document")
 }
 
 /// All differences as text; empty when there are none.

@@ -81,12 +81,8 @@ fn rejected_points_are_counted_by_reason() {
     } };
     let (points, tally) = decode_all(&document);
     assert_eq!(points, [(HOUR + 13, Cell::Null)]);
-    let counted: Vec<_> = tally
-        .rejected_points
-        .0
-        .iter()
-        .map(|(reason, rejections)| (reason.as_str(), rejections.count))
-        .collect();
+    let counted: Vec<_> =
+        tally.rejected_points.0.iter().map(|(reason, rejections)| (*reason, rejections.count)).collect();
     assert_eq!(
         counted,
         [("documentValue", 1), ("invalidKey", 5), ("outsideHour", 2), ("unsupportedType", 2)]
@@ -101,13 +97,15 @@ fn rejected_points_are_counted_by_reason() {
 fn documents_without_values_are_counted_whole() {
     for document in [doc! { "_id": HOUR }, doc! { "_id": HOUR, "values": 5 }] {
         let (points, tally) = decode_all(&document);
-        assert_eq!((points.len(), tally.counts.points_read), (0, 0));
-        assert_eq!(tally.rejected_documents.0["missingValues"].count, 1);
+        let stray = u64::from(document.contains_key("values"));
+        assert_eq!((points.len(), tally.counts.points_read), (0, stray));
+        let rejected = &tally.rejected_documents.0["missingValues"];
+        assert_eq!((rejected.count, rejected.points), (1, Some(stray)));
     }
 }
 
 #[test]
-fn a_document_nested_too_deep_is_rejected_whole() {
+fn a_bucket_nested_too_deep_is_rejected_with_the_number_of_its_points() {
     let nested = |depth: usize| {
         let innermost = doc! { "0": 1 };
         let values = (0..depth).fold(innermost, |inner, _| doc! { "0": bucket(inner) });
@@ -115,7 +113,8 @@ fn a_document_nested_too_deep_is_rejected_whole() {
     };
     assert_eq!(decode_all(&nested(MAX_DEPTH)).0.len(), 1);
     let (points, tally) = decode_all(&nested(MAX_DEPTH + 1));
-    assert_eq!((points.len(), tally.rejected_documents.0["malformed"].count), (0, 1));
+    let rejected = &tally.rejected_buckets.0["tooDeep"];
+    assert_eq!((points.len(), rejected.count, rejected.points), (0, 1, Some(1)));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The points of one parameter in one slice, ordered by time.
 
+use super::origins::{BucketId, Origins};
+
 /// The value of a point. `T` is the type of texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Value<T> {
@@ -38,21 +40,21 @@ pub(crate) struct TextRange {
     length: u32,
 }
 
+/// Points above which a column first drops points with the time of a later one, before it takes
+/// more memory. A window has a bounded number of milliseconds, so the memory of a column is bounded
+/// however many points a document has.
+const COMPACTED_POINTS: usize = 64 << 10;
+
 /// Points of one parameter; after [`Column::settle`] strictly ascending by time.
 #[derive(Debug, Default)]
 pub(crate) struct Column {
     times: Vec<i64>,
     cells: Vec<Cell>,
     texts: String,
+    origins: Origins,
     is_out_of_order: bool,
-}
-
-/// A position to roll back to, see [`Column::mark`].
-#[derive(Clone, Copy)]
-pub(crate) struct Mark {
-    points: usize,
-    texts: usize,
-    is_out_of_order: bool,
+    /// Points dropped before the column is settled.
+    dropped_early: u64,
 }
 
 impl Column {
@@ -60,7 +62,9 @@ impl Column {
         self.times.clear();
         self.cells.clear();
         self.texts.clear();
+        self.origins.clear();
         self.is_out_of_order = false;
+        self.dropped_early = 0;
     }
 
     /// Memory that the column holds, used or not.
@@ -68,6 +72,7 @@ impl Column {
         self.times.capacity() * size_of::<i64>()
             + self.cells.capacity() * size_of::<Cell>()
             + self.texts.capacity()
+            + self.origins.allocated_bytes()
     }
 
     pub(crate) fn times(&self) -> &[i64] {
@@ -92,10 +97,31 @@ impl Column {
         &self.texts[range.start as usize..(range.start + range.length) as usize]
     }
 
+    /// The next points are of a document that starts at this time.
+    pub(crate) fn begin_document(&mut self, start_ms: i64) -> BucketId {
+        self.origins.add_document(start_ms)
+    }
+
+    /// The next points are children of a new bucket in the given one.
+    pub(crate) fn enter_bucket(&mut self, parent: BucketId, time_ms: i64) -> BucketId {
+        let bucket = self.origins.add_bucket(parent, time_ms);
+        self.return_to(bucket);
+        bucket
+    }
+
+    /// The next points are children of this bucket again.
+    pub(crate) fn return_to(&mut self, bucket: BucketId) {
+        self.origins.begin_run(self.times.len(), bucket);
+    }
+
+    /// Adds a point. Points are pushed in their stored order.
     #[inline]
     pub(crate) fn push(&mut self, time_ms: i64, cell: Cell) {
         if self.times.last().is_some_and(|last_ms| *last_ms >= time_ms) {
             self.is_out_of_order = true;
+        }
+        if self.times.len() == self.times.capacity() && self.times.len() >= COMPACTED_POINTS {
+            self.compact();
         }
         self.times.push(time_ms);
         self.cells.push(cell);
@@ -111,35 +137,64 @@ impl Column {
         Some(TextRange { start, length })
     }
 
-    /// The end of the column, to return to with [`Column::roll_back`].
-    pub(crate) fn mark(&self) -> Mark {
-        Mark { points: self.times.len(), texts: self.texts.len(), is_out_of_order: self.is_out_of_order }
-    }
-
-    pub(crate) fn roll_back(&mut self, mark: Mark) {
-        self.times.truncate(mark.points);
-        self.cells.truncate(mark.points);
-        self.texts.truncate(mark.texts);
-        self.is_out_of_order = mark.is_out_of_order;
-    }
-
-    /// Orders the points by time. Of points with equal times the one pushed last stays. Returns the
-    /// number of dropped points.
+    /// Orders the points by time. Of points with equal times the last in the order of the paths
+    /// stays. Returns the number of dropped points.
     pub(crate) fn settle(&mut self) -> u64 {
-        if !self.is_out_of_order {
-            return 0;
-        }
-        let mut order: Vec<usize> = (0..self.times.len()).collect();
-        // A stable sort, so that among equal times the point pushed last comes last.
-        order.sort_by_key(|index| self.times[*index]);
-        let is_last_of_its_time = |position: usize| {
-            position + 1 == order.len() || self.times[order[position + 1]] != self.times[order[position]]
+        let dropped_count = if self.is_out_of_order {
+            let kept = self.last_of_each_time();
+            self.keep(&kept)
+        } else {
+            0
         };
-        let kept: Vec<usize> =
-            (0..order.len()).filter(|position| is_last_of_its_time(*position)).map(|p| order[p]).collect();
-        let dropped_count = order.len() - kept.len();
-        self.times = kept.iter().map(|index| self.times[*index]).collect();
-        self.cells = kept.iter().map(|index| self.cells[*index]).collect();
+        dropped_count + std::mem::take(&mut self.dropped_early)
+    }
+
+    /// Makes room for more points: drops those with the time of a later one, and asks for more
+    /// memory only if hardly any were.
+    #[cold]
+    fn compact(&mut self) {
+        let capacity = self.times.capacity();
+        if self.is_out_of_order {
+            let kept = self.last_of_each_time();
+            self.origins.reorder(&kept);
+            self.dropped_early += self.keep(&kept);
+            // The point that is pushed next may be out of order itself.
+            self.is_out_of_order = true;
+        }
+        let room = if self.times.len() > capacity / 4 * 3 { 2 * capacity } else { capacity };
+        self.times.reserve_exact(room - self.times.len());
+        self.cells.reserve_exact(room - self.cells.len());
+    }
+
+    /// The positions of the points that stay, in the order of time.
+    fn last_of_each_time(&self) -> Vec<u32> {
+        // The documents of a slice have far fewer than 2^32 bytes.
+        let count = u32::try_from(self.times.len()).unwrap_or(u32::MAX);
+        let mut order: Vec<u32> = (0..count).collect();
+        let time_of = |position: u32| self.times[position as usize];
+        order.sort_by(|one, other| {
+            let time_ms = time_of(*one);
+            let path_order = || self.origins.path_order(*one as usize, *other as usize, time_ms);
+            // Of two equal keys in one bucket, the one stored later comes later.
+            time_ms.cmp(&time_of(*other)).then_with(path_order).then(one.cmp(other))
+        });
+        let mut kept_count = 0;
+        for index in 0..order.len() {
+            let is_last = order.get(index + 1).is_none_or(|next| time_of(*next) != time_of(order[index]));
+            if is_last {
+                order[kept_count] = order[index];
+                kept_count += 1;
+            }
+        }
+        order.truncate(kept_count);
+        order
+    }
+
+    /// Keeps the points at these positions, in this order. Returns the number of dropped points.
+    fn keep(&mut self, positions: &[u32]) -> u64 {
+        let dropped_count = self.times.len() - positions.len();
+        self.times = positions.iter().map(|position| self.times[*position as usize]).collect();
+        self.cells = positions.iter().map(|position| self.cells[*position as usize]).collect();
         self.is_out_of_order = false;
         dropped_count as u64
     }
@@ -191,14 +246,16 @@ mod tests {
     }
 
     #[test]
-    fn rolling_back_forgets() {
+    fn c6_equal_times_take_no_memory_however_many_they_are() {
         let mut column = Column::default();
-        column.push(1, Cell::Null);
-        let mark = column.mark();
-        let text = column.keep_text("hello").expect("room");
-        column.push(0, Cell::Text(text));
-        column.roll_back(mark);
-        assert_eq!(column.times(), [1]);
-        assert_eq!(column.settle(), 0);
+        let points = 40 * COMPACTED_POINTS;
+        for point in 0..points {
+            column.push((point % 100) as i64, Cell::Int(point as i64));
+        }
+        assert!(column.allocated_bytes() < 4 * COMPACTED_POINTS * size_of::<(i64, Cell)>());
+        assert_eq!(column.settle(), (points - 100) as u64);
+        assert!(column.times().iter().copied().eq(0..100));
+        let last: Vec<_> = (points - 100..points).map(|point| Cell::Int(point as i64)).collect();
+        assert!(last.iter().all(|cell| column.cells.contains(cell)));
     }
 }

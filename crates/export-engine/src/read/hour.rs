@@ -5,8 +5,9 @@ use export_core::TimeRange;
 use export_core::manifest::SAMPLES_PER_REASON;
 use export_core::range::HOUR_MS;
 
+use super::count::points_of_document;
 use super::element::{Element, Elements, Malformed, kind};
-use super::samples::Reason;
+use super::samples::{Inside, Reason};
 
 /// An hour document as it came from the source, with its `_id` read.
 #[derive(Clone, Debug)]
@@ -30,18 +31,24 @@ pub(crate) struct Unusable {
     /// How many documents: more than one if further documents are counted without a sample of their
     /// own.
     pub(crate) count: u64,
+    /// What all of them hold.
+    pub(crate) inside: Inside,
 }
 
 impl HourDocument {
     /// Reads the `_id` of a raw document. `before_ms` is the start of the document before it.
     pub(crate) fn parse(bytes: Bytes, before_ms: i64) -> Self {
-        let reason = match read_id(&bytes) {
-            Ok(Some(start_ms)) => return Self { start_ms, bytes, unusable: None },
-            Ok(None) => Reason::InvalidId,
-            Err(Malformed) => Reason::Malformed,
+        let ids = Ids::read(&bytes);
+        let start_ms = ids.first.and_then(|id| time_of(id).ok().flatten());
+        let reason = match start_ms {
+            Some(start_ms) if !ids.is_repeated => return Self { start_ms, bytes, unusable: None },
+            _ if ids.is_repeated => Reason::RepeatedId,
+            _ if ids.first.is_none() && !ids.is_whole => Reason::Malformed,
+            _ => Reason::InvalidId,
         };
-        let unusable = Unusable { reason, id: describe_id(&bytes), count: 1 };
-        Self { start_ms: before_ms, bytes: Bytes::new(), unusable: Some(unusable) }
+        let inside = points_of_document(&bytes);
+        let unusable = Unusable { reason, id: ids.describe(), count: 1, inside };
+        Self { start_ms: start_ms.unwrap_or(before_ms), bytes: Bytes::new(), unusable: Some(unusable) }
     }
 
     /// Adds the document to a column's documents. Of the unusable documents with one `start_ms` and
@@ -56,6 +63,7 @@ impl HourDocument {
                 && alike.count() + 1 >= SAMPLES_PER_REASON
             {
                 last.count += unusable.count;
+                last.inside.add(unusable.inside);
                 return;
             }
         }
@@ -68,12 +76,50 @@ impl HourDocument {
     }
 }
 
-/// Reads the `_id` in unix milliseconds; `None` unless it is an integral number, of any numeric
-/// type.
-fn read_id(bytes: &[u8]) -> Result<Option<i64>, Malformed> {
-    match Elements::of(bytes)?.find(b"_id")? {
-        Some(id) => time_of(id),
-        None => Ok(None),
+/// The fields `_id` of a document.
+struct Ids<'a> {
+    first: Option<Element<'a>>,
+    is_repeated: bool,
+    /// Whether the document's fields were read to their end.
+    is_whole: bool,
+}
+
+impl<'a> Ids<'a> {
+    fn read(bytes: &'a [u8]) -> Self {
+        let mut ids = Self { first: None, is_repeated: false, is_whole: false };
+        let Ok(mut fields) = Elements::of(bytes) else { return ids };
+        loop {
+            match fields.next() {
+                Ok(Some(field)) if field.key == b"_id" => {
+                    ids.is_repeated = ids.first.is_some();
+                    ids.first.get_or_insert(field);
+                    if ids.is_repeated {
+                        return ids;
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    ids.is_whole = true;
+                    return ids;
+                }
+                Err(Malformed) => return ids,
+            }
+        }
+    }
+
+    /// The `_id` of an unusable document, as text for the manifest.
+    fn describe(&self) -> String {
+        let Some(id) = self.first else {
+            return if self.is_whole { "missing" } else { "unreadable" }.to_owned();
+        };
+        match id.kind {
+            kind::INT32 => id.int32().map(|id| id.to_string()),
+            kind::INT64 => id.int64().map(|id| id.to_string()),
+            kind::DOUBLE => id.double().map(|id| id.to_string()),
+            kind::STRING => id.text().map(|text| text.chars().take(64).collect()),
+            kind => Ok(format!("a value of BSON type {kind:#04x}")),
+        }
+        .unwrap_or_else(|Malformed| "unreadable".to_owned())
     }
 }
 
@@ -118,23 +164,6 @@ fn integral_decimal(text: &str) -> Option<i64> {
     i64::try_from(value).ok()
 }
 
-/// The `_id` of an unusable document, as text for the manifest.
-fn describe_id(bytes: &[u8]) -> String {
-    let id = Elements::of(bytes).and_then(|elements| elements.find(b"_id"));
-    match id {
-        Ok(Some(id)) => match id.kind {
-            kind::INT32 => id.int32().map(|id| id.to_string()),
-            kind::INT64 => id.int64().map(|id| id.to_string()),
-            kind::DOUBLE => id.double().map(|id| id.to_string()),
-            kind::STRING => id.text().map(|text| text.chars().take(64).collect()),
-            kind => Ok(format!("a value of BSON type {kind:#04x}")),
-        }
-        .unwrap_or_else(|Malformed| "unreadable".to_owned()),
-        Ok(None) => "missing".to_owned(),
-        Err(Malformed) => "unreadable".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +190,8 @@ mod tests {
             (Bson::Null, None),
         ] {
             let bytes = doc! { "_id": id.clone() }.to_vec().expect("BSON");
-            assert_eq!(read_id(&bytes), Ok(expected), "{id}");
+            let ids = Ids::read(&bytes);
+            assert_eq!(ids.first.map(time_of), Some(Ok(expected)), "{id}");
         }
     }
 

@@ -195,8 +195,9 @@ fn a_hundred_buckets_in_each_other_are_read_and_one_more_is_refused() {
     let deep = exported(&[vehicle("vehicle_001", &[("soc", vec![nested(100)])])]);
     assert_eq!((deep.totals.rows, deep.totals.rejected_documents), (1, 0));
     let too_deep = exported(&[vehicle("vehicle_001", &[("soc", vec![nested(101)])])]);
-    assert_eq!((too_deep.totals.rows, too_deep.totals.rejected_documents), (0, 1));
-    assert_eq!(too_deep.vehicles[0].rejected_documents["malformed"].count, 1);
+    let totals = &too_deep.totals;
+    assert_eq!((totals.rows, totals.rejected_buckets, totals.counts.rejected), (0, 1, 1));
+    assert_eq!(too_deep.vehicles[0].rejected_buckets["tooDeep"].points, Some(1));
 }
 
 /// A document with these elements.
@@ -215,7 +216,8 @@ fn however_deep_a_document_is_the_stack_is_not_used_up() {
     let id = [b"\x12_id\0", &START_MS.to_le_bytes()[..]].concat();
     let document = framed(&[&id, &b"\x03values\0"[..], &bucket].concat());
     let manifest = dump_of("soc.bson", &document).expect("an export");
-    assert_eq!(manifest.vehicles[0].rejected_documents["malformed"].count, 1);
+    let rejected = &manifest.vehicles[0].rejected_buckets["tooDeep"];
+    assert_eq!((rejected.count, rejected.uncounted), (1, 1));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::LazyLock;
 
-use bson::{Bson, Document};
+use bson::{RawBsonRef, RawDocument};
 use bytes::Bytes;
 use export_core::request::ExportRequest;
 use export_core::sink::{Sink, SinkFactory};
@@ -18,7 +18,14 @@ use export_engine::{
     Engine, EngineError, ExportTask, Exported, Limits, Meter, Plan, SliceSize, StopFlag, VehiclePlan,
 };
 use export_testkit::oddities::OddVehicle;
-use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle, StoredDocument};
+use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle};
+use proptest::prelude::ProptestConfig;
+
+/// This many cases of a property, or as many as `PROPTEST_CASES` says.
+pub(crate) fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(usual))
+}
 
 /// Answers like a database: documents whose numeric `_id` lies in the range, ascending.
 pub(crate) struct InMemory<'a>(pub(crate) &'a [SourceVehicle]);
@@ -64,28 +71,25 @@ impl InMemory<'_> {
         let stored =
             vehicle.collections.get(parameter.as_str()).expect("opened only where there is a collection");
         let ids = documents.from_ms() as f64..documents.to_ms() as f64;
-        let mut found: Vec<&Document> =
-            stored.iter().map(document).filter(|document| ids.contains(&id(document))).collect();
-        found.sort_by(|one, other| id(one).total_cmp(&id(other)));
-        found.into_iter().map(|document| document.to_vec().expect("valid BSON")).collect()
-    }
-}
-
-fn document(stored: &StoredDocument) -> &Document {
-    match stored {
-        StoredDocument::Bson(document) => document,
-        StoredDocument::Raw(bytes) => panic!("a database has documents only: {bytes:?}"),
+        let mut found: Vec<(f64, Vec<u8>)> = stored
+            .iter()
+            .map(|document| (id(&document.bytes()), document.bytes()))
+            .filter(|(id, _)| ids.contains(id))
+            .collect();
+        found.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        found.into_iter().map(|(_, document)| document).collect()
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "ids in tests are far below 2^53 ms")]
-fn id(document: &Document) -> f64 {
-    match document.get("_id") {
-        Some(Bson::Double(id)) => *id,
-        Some(Bson::Int32(id)) => f64::from(*id),
-        Some(Bson::Int64(id)) => *id as f64,
-        Some(Bson::Decimal128(id)) => id.to_string().parse().expect("a plain decimal"),
-        other => panic!("tests have numeric ids only: {other:?}"),
+fn id(document: &[u8]) -> f64 {
+    let document = RawDocument::from_bytes(document).expect("a document");
+    match document.get("_id").expect("an id") {
+        Some(RawBsonRef::Double(id)) => id,
+        Some(RawBsonRef::Int32(id)) => f64::from(id),
+        Some(RawBsonRef::Int64(id)) => id as f64,
+        Some(RawBsonRef::Decimal128(id)) => id.to_string().parse().expect("a plain decimal"),
+        other => panic!("databases in tests have numeric ids only: {other:?}"),
     }
 }
 

@@ -15,7 +15,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::harness::{List, export, plan};
+use crate::harness::{List, cases, export, plan};
 
 const START_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -204,7 +204,7 @@ fn plan_of(kind: u8) -> Plan {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(cases(2_000))]
 
     #[test]
     fn changed_documents_give_the_same_in_all_slices(

@@ -14,7 +14,7 @@ use export_testkit::reference::{ReferenceArchive, ReferenceRequest, SourceVehicl
 use export_testkit::verify;
 use proptest::prelude::*;
 
-use crate::harness::{InMemory, export, plan, source_vehicle};
+use crate::harness::{InMemory, cases, export, plan, source_vehicle};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -62,7 +62,7 @@ pub(crate) fn dump_error(error: &EngineError) -> Option<&DumpError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(CASES))]
+    #![proptest_config(cases(CASES))]
 
     #[test]
     fn odd_vehicles_give_what_the_reference_gives(

@@ -5,6 +5,7 @@
 //! folder can hold.
 
 mod output;
+mod repeated;
 mod stranger;
 mod values;
 
@@ -17,6 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use self::output::{bounded_length_ms, start_ms};
+use self::repeated::{Extra, INVALID_UTF_8, ZERO, extra, patched};
 use self::stranger::stranger;
 use self::values::{Values, any_values, decimal, value};
 use crate::hour::{HourBuilder, IdType, KeyOrder};
@@ -24,7 +26,7 @@ use crate::reference::{ReferenceRequest, SourceVehicle, StoredDocument, generate
 
 const HOUR_MS: i64 = 3_600_000;
 const PARAMETERS: [&str; 5] = ["soc", "odo", "p.q", "a,b", "say \"hi\""];
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 22] = [
     "x",
     "",
     "-",
@@ -45,6 +47,8 @@ const KEYS: [&str; 20] = [
     "-9223372036854775808",
     "-9223372036854775809",
     "-9223372036854775807",
+    ZERO,
+    INVALID_UTF_8,
 ];
 
 /// An export to compare.
@@ -142,7 +146,7 @@ fn hours(start_ms: i64, values: Values) -> impl Strategy<Value = Vec<StoredDocum
         1 => -2 * HOUR_MS..5 * HOUR_MS,
     ];
     btree_map(offset_ms, any_hour(values), 0..5).prop_map(move |hours| {
-        hours.into_iter().map(|(offset_ms, hour)| hour.build(start_ms + offset_ms).into()).collect()
+        hours.into_iter().map(|(offset_ms, hour)| hour.build(start_ms + offset_ms)).collect()
     })
 }
 
@@ -155,6 +159,7 @@ struct AnyHour {
     has_count: bool,
     points: Vec<(i64, Bson)>,
     entries: Vec<(Vec<String>, Bson)>,
+    extras: Vec<Extra>,
     damage: u8,
 }
 
@@ -164,6 +169,7 @@ fn any_hour(values: Values) -> impl Strategy<Value = AnyHour> {
     // Most points share a few times, so that columns meet in rows; some lie outside their hour.
     let time_ms = prop_oneof![8 => (0_i64..200).prop_map(|tenths| tenths * 100), 1 => 0..HOUR_MS, 1 => -5_000..HOUR_MS + 5_000];
     let entries = prop_oneof![1 => Just(Vec::new()), 1 => vec((vec(key(), 1..5), value(values)), 1..8)];
+    let extras = prop_oneof![3 => Just(Vec::new()), 1 => vec(extra(values), 1..4)];
     (
         0_u8..20,
         any::<bool>(),
@@ -171,17 +177,29 @@ fn any_hour(values: Values) -> impl Strategy<Value = AnyHour> {
         any::<bool>(),
         any::<bool>(),
         vec((time_ms, value(values)), 0..20),
-        entries,
+        (entries, extras),
         0_u8..30,
     )
-        .prop_map(|(id_kind, is_fine, key_order, has_levels, has_count, points, entries, damage)| {
-            AnyHour { id_kind, is_fine, key_order, has_levels, has_count, points, entries, damage }
-        })
+        .prop_map(
+            |(id_kind, is_fine, key_order, has_levels, has_count, points, (entries, extras), damage)| {
+                AnyHour {
+                    id_kind,
+                    is_fine,
+                    key_order,
+                    has_levels,
+                    has_count,
+                    points,
+                    entries,
+                    extras,
+                    damage,
+                }
+            },
+        )
 }
 
 impl AnyHour {
     #[expect(clippy::cast_precision_loss, reason = "times in tests are far below 2^53 ms")]
-    fn build(self, id_ms: i64) -> Document {
+    fn build(self, id_ms: i64) -> StoredDocument {
         let mut hour = HourBuilder::new(id_ms)
             .innermost_ms(if self.is_fine { 5_000 } else { 10_000 })
             .key_order(self.key_order)
@@ -212,7 +230,10 @@ impl AnyHour {
             29 => drop(document.insert("values", 5)),
             _ => {}
         }
-        document
+        for extra in self.extras {
+            extra.add_to(&mut document);
+        }
+        patched(&document)
     }
 }
 

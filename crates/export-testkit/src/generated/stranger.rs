@@ -4,8 +4,9 @@
 use crate::hour::HourBuilder;
 use crate::reference::StoredDocument;
 use bson::{Bson, Document, doc};
+use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{Index, select};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -17,7 +18,7 @@ pub(super) struct Stranger {
     half_hours: i64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Kind {
     TextId,
     LongTextId,
@@ -43,8 +44,20 @@ enum Kind {
     BrokenBucket,
     /// A text in a bucket whose stated length exceeds the document.
     BrokenLength,
+    /// The closing byte of a bucket is not zero.
+    UnclosedBucket,
+    /// A bucket that ends in the middle of an element.
+    CutBucket,
+    /// A boolean that is neither true nor false.
+    NoBoolean,
+    /// A text without its closing byte.
+    OpenText,
     /// Two points with one key in one bucket.
     TwiceTheKey,
+    /// Two fields `_id`, the first or the second one of which may be a text.
+    TwiceTheId(bool, bool),
+    /// Any bytes at any places.
+    Changed(Vec<(Index, u8)>),
 }
 
 pub(super) fn stranger() -> impl Strategy<Value = Stranger> {
@@ -65,8 +78,19 @@ pub(super) fn stranger() -> impl Strategy<Value = Stranger> {
         Kind::Unclosed,
         Kind::BrokenBucket,
         Kind::BrokenLength,
+        Kind::UnclosedBucket,
+        Kind::CutBucket,
+        Kind::NoBoolean,
+        Kind::OpenText,
         Kind::TwiceTheKey,
     ]);
+    let meaningful = select(b"\x00\x01\x02\x03\x04\x05\x08\x0a\x10\x12\x13\xff0-9v".to_vec());
+    let changes = vec((any::<Index>(), prop_oneof![meaningful, any::<u8>()]), 1..5);
+    let kind = prop_oneof![
+        6 => kind,
+        1 => (any::<bool>(), any::<bool>()).prop_map(|(first, second)| Kind::TwiceTheId(first, second)),
+        4 => changes.prop_map(Kind::Changed),
+    ];
     (kind, -4_i64..5).prop_map(|(kind, half_hours)| Stranger { kind, half_hours })
 }
 
@@ -108,7 +132,34 @@ impl Stranger {
                 let texts = HourBuilder::new(hour_ms).point(hour_ms + 300, "text").build();
                 StoredDocument::Raw(damaged(&texts, b"\x02300\0", |bytes| bytes[5..9].fill(0x7f)))
             }
+            Kind::UnclosedBucket => StoredDocument::Raw(damaged(&good, b"\x10500\0", |bytes| bytes[9] = 1)),
+            Kind::CutBucket => StoredDocument::Raw(damaged(&good, b"\x10500\0", |bytes| bytes[0] = 0x13)),
+            Kind::NoBoolean => {
+                let flags = HourBuilder::new(hour_ms).point(hour_ms + 300, true).point(hour_ms + 301, false);
+                StoredDocument::Raw(damaged(&flags.build(), b"\x08300\0", |bytes| bytes[5] = 2))
+            }
+            Kind::OpenText => {
+                let texts = HourBuilder::new(hour_ms).point(hour_ms + 300, "text").point(hour_ms + 301, 5);
+                StoredDocument::Raw(damaged(&texts.build(), b"\x02300\0", |bytes| bytes[13] = b'!'))
+            }
             Kind::TwiceTheKey => StoredDocument::Raw(damaged(&good, b"\x10500\0", |bytes| bytes[1] = b'3')),
+            Kind::TwiceTheId(is_first_text, is_second_text) => {
+                let id = |is_text| if is_text { Bson::String("x".to_owned()) } else { Bson::Int64(hour_ms) };
+                let mut document = doc! { "_id": id(is_first_text), "_ix": id(is_second_text) };
+                document.insert("values", good.get("values").cloned());
+                StoredDocument::Raw(damaged(&document, b"_ix\0", |bytes| bytes[2] = b'd'))
+            }
+            Kind::Changed(changes) => {
+                let texts = HourBuilder::new(hour_ms).point(hour_ms + 5_000, "text").entry(&["7"], true);
+                let texts = texts.points((0..4).map(|second| (hour_ms + second * 900, second))).build();
+                let mut bytes = encoded(&texts);
+                for (at, byte) in changes {
+                    // The length stays, since servers and dump readers check it.
+                    let at = 4 + at.index(bytes.len() - 4);
+                    bytes[at] = byte;
+                }
+                StoredDocument::Raw(bytes)
+            }
         }
     }
 }

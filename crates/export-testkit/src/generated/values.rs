@@ -81,7 +81,9 @@ fn inexact(bits: u64, index: Index) -> Bson {
     reason = "random bits become random numbers"
 )]
 fn value_of(kind: u8, bits: u64, index: Index) -> Bson {
-    const TEXTS: [&str; 10] = ["", "=1", "+1", "@x", "a,b", "q\"q", "x\ry", "two\nlines", "\tq", "é|é"];
+    // Of these, euro signs become lone surrogates.
+    const TEXTS: [&str; 12] =
+        ["", "=1", "+1", "@x", "a,b", "q\"q", "x\ry", "two\nlines", "\tq", "é|é", "€", "a€b"];
     const DECIMALS: [&str; 8] = [
         "1.50",
         "-0",
@@ -109,7 +111,8 @@ fn value_of(kind: u8, bits: u64, index: Index) -> Bson {
         13 => doc! { "a": 1 }.into(),
         14 => doc! { "values": 3 }.into(),
         15 => doc! { "values": {} }.into(),
-        16 => Bson::Array(vec![1.into()]),
+        16 if bits.is_multiple_of(2) => doc! { "values": [1, "€", { "values": [2, 3] }] }.into(),
+        16 => Bson::Array(vec![1.into(), doc! { "values": { "1": 1 } }.into()]),
         17 => Bson::DateTime(bson::DateTime::from_millis(5)),
         18 => Bson::Undefined,
         19 => Bson::MinKey,

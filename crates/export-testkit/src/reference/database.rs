@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bson::{Document, doc};
+use bson::{RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::results::CollectionType;
 use mongodb::{Client, Database};
@@ -63,16 +63,16 @@ async fn load(
 ) -> mongodb::error::Result<SourceVehicle> {
     let mut source = SourceVehicle { database: database.name().to_owned(), collections: BTreeMap::new() };
     for collection in collections.iter().filter(|name| parameters.contains(name)) {
-        let documents: Vec<Document> = database
-            .collection::<Document>(collection)
+        // Raw, since a `Document` has no two fields of one name.
+        let documents: Vec<RawDocumentBuf> = database
+            .collection::<RawDocumentBuf>(collection)
             .find(doc! { "_id": { "$gte": request.from_ms.saturating_sub(REACH_MS), "$lt": request.to_ms } })
             .sort(doc! { "_id": 1 })
             .await?
             .try_collect()
             .await?;
-        source
-            .collections
-            .insert(collection.clone(), documents.into_iter().map(StoredDocument::Bson).collect());
+        let documents = documents.into_iter().map(|document| StoredDocument::Raw(document.into_bytes()));
+        source.collections.insert(collection.clone(), documents.collect());
     }
     Ok(source)
 }

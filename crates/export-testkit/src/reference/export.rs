@@ -70,6 +70,7 @@ pub(super) fn write_vehicle(
         resampled_away: rows.resampled_away,
         filled: rows.filled,
         rejected_points: reading.rejected_points,
+        rejected_buckets: reading.rejected_buckets,
         rejected_documents: reading.rejected_documents,
         missing_collections: reading.missing_collections,
         ..ReferenceVehicle::default()

@@ -83,8 +83,8 @@ pub struct ReferenceVehicle {
     pub first_time_ms: Option<i64>,
     /// Time of the last row, unix milliseconds.
     pub last_time_ms: Option<i64>,
-    /// Everything found in the place of a point, in all documents that were read and not rejected
-    /// as a whole.
+    /// Everything found in the place of a point, in all documents that were read, those rejected as
+    /// a whole included.
     pub points_read: u64,
     /// Valid points before or after the range.
     pub outside_range: u64,
@@ -94,10 +94,13 @@ pub struct ReferenceVehicle {
     pub resampled_away: u64,
     /// Cells that repeat the last known value.
     pub filled: u64,
-    /// Invalid points, by reason: `invalidKey`, `documentValue`, `unsupportedType`, `outsideHour`.
+    /// Invalid points, by reason: `invalidKey`, `documentValue`, `notABucket`, `unsupportedType`,
+    /// `invalidValue`, `outsideHour`.
     pub rejected_points: BTreeMap<String, Rejections>,
-    /// Whole documents that could not be read, by reason: `invalidId`, `missingValues`,
-    /// `malformed`. Their points are not counted.
+    /// Buckets that could not be read, or not to their end, by reason: `tooDeep`, `malformed`.
+    pub rejected_buckets: BTreeMap<String, Rejections>,
+    /// Whole documents that could not be read, by reason: `malformed`, `repeatedId`, `invalidId`,
+    /// `missingValues`.
     pub rejected_documents: BTreeMap<String, Rejections>,
     /// Cells with a leading apostrophe, so that no spreadsheet interprets them as a formula.
     pub guarded: u64,
@@ -110,7 +113,11 @@ pub struct ReferenceVehicle {
 pub struct Rejections {
     /// Their number.
     pub count: u64,
-    /// The first three by hour, column and path.
+    /// For buckets and documents: the points found in them.
+    pub points: Option<u64>,
+    /// For buckets and documents: how many of them may hold more points.
+    pub uncounted: u64,
+    /// The first three by hour and column, as they are stored.
     pub samples: Vec<ReferenceSample>,
 }
 
@@ -131,9 +138,16 @@ impl ReferenceVehicle {
         self.points.values().sum()
     }
 
-    /// Rejected points, over all reasons.
+    /// Rejected points, over all reasons, those of rejected buckets and documents included.
     pub fn rejected_point_count(&self) -> u64 {
-        self.rejected_points.values().map(|rejections| rejections.count).sum()
+        let points: u64 = self.rejected_points.values().map(|rejections| rejections.count).sum();
+        let containers = self.rejected_buckets.values().chain(self.rejected_documents.values());
+        points + containers.filter_map(|rejections| rejections.points).sum::<u64>()
+    }
+
+    /// Rejected buckets, over all reasons.
+    pub fn rejected_bucket_count(&self) -> u64 {
+        self.rejected_buckets.values().map(|rejections| rejections.count).sum()
     }
 
     /// Rejected documents, over all reasons.

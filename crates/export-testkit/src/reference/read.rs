@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use bson::{Bson, RawDocument};
+use bson::Bson;
 
-use super::stored::{Fields, Malformed, Stored, StoredDocument, id_text, read_fields, read_id};
-use super::walk::{self, Entry};
+use super::stored::{Fields, Id, StoredDocument, read_fields};
+use super::walk::{self, Entry, Inside};
 use super::{ReferenceRequest, ReferenceSample, Rejections, SourceVehicle};
 
 /// A document that begins at most this long before the range reaches into it: one hour less a
@@ -28,6 +28,7 @@ pub(super) struct Reading {
     pub(super) outside_range: u64,
     pub(super) duplicates: u64,
     pub(super) rejected_points: BTreeMap<String, Rejections>,
+    pub(super) rejected_buckets: BTreeMap<String, Rejections>,
     pub(super) rejected_documents: BTreeMap<String, Rejections>,
 }
 
@@ -37,6 +38,8 @@ struct Rejected {
     hour_ms: i64,
     column: usize,
     reason: &'static str,
+    /// What is in it; `None` for a point.
+    inside: Option<Inside>,
     sample: ReferenceSample,
 }
 
@@ -47,7 +50,7 @@ pub(super) fn read_vehicle(
     source: &SourceVehicle,
 ) -> Reading {
     let mut reading = Reading::default();
-    let (mut points, mut documents) = (Vec::new(), Vec::new());
+    let (mut points, mut buckets, mut documents) = (Vec::new(), Vec::new(), Vec::new());
     for (column, name) in columns.iter().enumerate() {
         let mut cells = BTreeMap::new();
         let stored = source.collections.get(name);
@@ -55,22 +58,37 @@ pub(super) fn read_vehicle(
             reading.missing_collections.push(name.clone());
         }
         for document in in_order(request, stored.map_or(&[], Vec::as_slice)) {
-            let rejected = |reason, path| Rejected {
+            let rejected = |reason, path, inside| Rejected {
                 hour_ms: document.place_ms,
                 column,
                 reason,
+                inside,
                 sample: ReferenceSample { parameter: name.clone(), document: document.id.clone(), path },
             };
-            let entries = match &document.content {
-                Ok((hour_ms, fields)) => walk::entries(fields, *hour_ms),
-                Err(reason) => Err(*reason),
+            let entries = match (&document.start_ms, &document.fields) {
+                (Ok(hour_ms), Some(fields)) => walk::entries(fields, *hour_ms),
+                (Ok(_), None) => Err("malformed"),
+                (Err(reason), _) => Err(*reason),
             };
-            match entries {
-                Err(reason) => documents.push(rejected(reason, String::new())),
-                Ok(entries) => {
-                    for entry in entries {
-                        let no_point = reading.take(request, entry, &mut cells);
-                        points.extend(no_point.map(|(reason, path)| rejected(reason, path)));
+            let entries = match entries {
+                Ok(entries) => entries,
+                Err(reason) => {
+                    let inside = walk::inside(document.fields.as_ref());
+                    reading.points_read += inside.points;
+                    documents.push(rejected(reason, String::new(), Some(inside)));
+                    continue;
+                }
+            };
+            for entry in entries {
+                match entry {
+                    Entry::Point(time_ms, value) => reading.take(request, time_ms, value, &mut cells),
+                    Entry::Rejected(reason, path) => {
+                        reading.points_read += 1;
+                        points.push(rejected(reason, path, None));
+                    }
+                    Entry::Bucket(reason, path, inside) => {
+                        reading.points_read += inside.points;
+                        buckets.push(rejected(reason, path, Some(inside)));
                     }
                 }
             }
@@ -78,41 +96,41 @@ pub(super) fn read_vehicle(
         reading.columns.push(cells);
     }
     reading.rejected_points = by_reason(points);
+    reading.rejected_buckets = by_reason(buckets);
     reading.rejected_documents = by_reason(documents);
     reading
 }
 
 impl Reading {
-    /// Counts an item, and keeps it if it is a point of the range. Returns the reason and path of
-    /// an invalid one.
+    /// Counts a point, and keeps it if it is of the range.
     fn take(
         &mut self,
         request: &ReferenceRequest,
-        entry: Entry<'_>,
+        time_ms: i64,
+        value: &Bson,
         cells: &mut BTreeMap<i64, Bson>,
-    ) -> Option<(&'static str, String)> {
+    ) {
         self.points_read += 1;
-        match entry {
-            Entry::Rejected(reason, path) => return Some((reason, path)),
-            Entry::Point(time_ms, value) if (request.from_ms..request.to_ms).contains(&time_ms) => {
-                if cells.insert(time_ms, value.clone()).is_some() {
-                    self.duplicates += 1;
-                }
-            }
-            Entry::Point(..) => self.outside_range += 1,
+        if !(request.from_ms..request.to_ms).contains(&time_ms) {
+            self.outside_range += 1;
+        } else if cells.insert(time_ms, value.clone()).is_some() {
+            self.duplicates += 1;
         }
-        None
     }
 }
 
 fn by_reason(mut all: Vec<Rejected>) -> BTreeMap<String, Rejections> {
-    // Stable, so that documents of one hour keep their order in the collection, and points their
-    // path order.
+    // Stable, so that documents of one hour keep their order in the collection, and points and
+    // buckets their order in the document.
     all.sort_by_key(|rejected| (rejected.hour_ms, rejected.column));
     let mut reasons: BTreeMap<String, Rejections> = BTreeMap::new();
     for rejected in all {
         let reason = reasons.entry(rejected.reason.to_owned()).or_default();
         reason.count += 1;
+        if let Some(inside) = rejected.inside {
+            reason.points = Some(reason.points.unwrap_or(0) + inside.points);
+            reason.uncounted += u64::from(inside.is_cut);
+        }
         if reason.samples.len() < MOST_SAMPLES {
             reason.samples.push(rejected.sample);
         }
@@ -126,8 +144,10 @@ struct ReadDocument {
     place_ms: i64,
     /// The `_id` as samples show it.
     id: String,
-    /// Start and content, or the reason why the whole document is rejected.
-    content: Result<(i64, Fields), &'static str>,
+    /// Its start, or the reason why the whole document is rejected.
+    start_ms: Result<i64, &'static str>,
+    /// Its content, if the length and the closing byte are right.
+    fields: Option<Fields>,
 }
 
 /// The documents that a source gives for this range, in the order in which they count.
@@ -140,41 +160,29 @@ fn in_order(request: &ReferenceRequest, stored: &[StoredDocument]) -> Vec<ReadDo
     // ones come at the beginning.
     let mut last_ms = i64::MIN;
     for document in stored {
-        let bytes = document.bytes();
-        let id = read_id(&bytes);
+        let fields = read_fields(&document.bytes());
+        let id = Id::of(fields.as_ref());
         if !is_read(request, &id) {
             continue;
         }
-        let hour_ms = match &id {
-            Ok(Some(Stored::Value(value))) => walk::integral(value),
-            _ => None,
+        let first_ms = id.value().and_then(walk::integral);
+        last_ms = first_ms.unwrap_or(last_ms);
+        let start_ms = match (&id, first_ms) {
+            (Id::First(_), _) => Err("repeatedId"),
+            (Id::Unreadable, _) => Err("malformed"),
+            (_, first_ms) => first_ms.ok_or("invalidId"),
         };
-        let document = if let Some(hour_ms) = hour_ms {
-            last_ms = hour_ms;
-            let content =
-                read_content(&bytes).map(|fields| (hour_ms, fields)).map_err(|Malformed| "malformed");
-            ReadDocument { place_ms: hour_ms, id: hour_ms.to_string(), content }
-        } else {
-            let reason = if id.is_ok() { "invalidId" } else { "malformed" };
-            ReadDocument { place_ms: last_ms, id: id_text(id), content: Err(reason) }
-        };
-        documents.push(document);
+        let id = start_ms.map_or_else(|_| id.text(), |start_ms| start_ms.to_string());
+        documents.push(ReadDocument { place_ms: last_ms, id, start_ms, fields });
     }
     // Stable: a document without a position of its own stays behind its predecessor.
     documents.sort_by_key(|document| document.place_ms);
     documents
 }
 
-fn read_content(bytes: &[u8]) -> Result<Fields, Malformed> {
-    read_fields(RawDocument::from_bytes(bytes)?)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "ranges are far below 2^53 ms")]
-fn is_read(request: &ReferenceRequest, id: &Result<Option<Stored>, Malformed>) -> bool {
-    let comparable = match id {
-        Ok(Some(Stored::Value(id))) => walk::comparable(id),
-        _ => None,
-    };
-    comparable
+fn is_read(request: &ReferenceRequest, id: &Id) -> bool {
+    id.value()
+        .and_then(walk::comparable)
         .is_none_or(|id| id >= request.from_ms.saturating_sub(REACH_MS) as f64 && id < request.to_ms as f64)
 }

@@ -4,85 +4,195 @@ use std::str::FromStr;
 
 use bson::{Bson, Decimal128};
 
-use super::stored::{Fields, Stored, field};
+use super::stored::{Fields, Stored};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Maximum depth of buckets, not counting that of the document itself; a deeper document is
-/// rejected.
+/// Maximum depth of buckets, not counting that of the document itself; a deeper one is rejected.
 const MOST_BUCKETS: usize = 100;
 
-/// An item found in the place of a point.
+/// An item found in a document.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Entry<'a> {
     /// A point: its time in unix milliseconds, and its value.
     Point(i64, &'a Bson),
     /// An invalid point: the reason, and the keys from `values` to it.
     Rejected(&'static str, String),
+    /// A bucket that cannot be read, or not to its end: the reason, the keys from `values` to it,
+    /// and what is in it.
+    Bucket(&'static str, String, Inside),
 }
 
-/// Everything in the document that starts at `hour_ms`, in path order. The error is the reason why
-/// the whole document is rejected.
+/// The points in something that is rejected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Inside {
+    /// Those found.
+    pub(super) points: u64,
+    /// Whether there may be more.
+    pub(super) is_cut: bool,
+}
+
+/// A position in the order of paths, step by step: the field `values`, the key, and the position
+/// among its siblings.
+type PathOrder = Vec<(usize, i64, usize)>;
+
+/// Everything in the document that starts at `hour_ms`, as stored; but the points come last, in the
+/// order of their paths. The error is the reason why the whole document is rejected.
 pub(super) fn entries(document: &Fields, hour_ms: i64) -> Result<Vec<Entry<'_>>, &'static str> {
-    let Some(Stored::Document(values)) = field(document, "values") else { return Err("missingValues") };
-    let mut entries = Vec::new();
-    walk(values, hour_ms, Some(0), &mut Vec::new(), &mut entries)?;
+    if !has_values(document) {
+        return Err(if document.is_whole { "missingValues" } else { "malformed" });
+    }
+    let mut found = Found { hour_ms, entries: Vec::new(), points: Vec::new() };
+    found.bucket(document, Some(0), &Path::default());
+    let Found { mut entries, mut points, .. } = found;
+    points.sort_by(|(one, _), (other, _)| one.cmp(other));
+    entries.extend(points.into_iter().map(|(_, point)| point));
     Ok(entries)
 }
 
-/// `offset_ms` is the sum of the keys so far, or `None` below a key that is not a number or a sum
-/// beyond 64 bits; `path` has these keys.
-fn walk<'a>(
-    values: &'a Fields,
-    hour_ms: i64,
-    offset_ms: Option<i64>,
-    path: &mut Vec<&'a str>,
-    into: &mut Vec<Entry<'a>>,
-) -> Result<(), &'static str> {
-    let mut children: Vec<(Option<i64>, &str, &Stored)> =
-        values.iter().map(|(key, child)| (number(key), key.as_str(), child)).collect();
-    // Stable, so that equal keys and invalid ones keep their stored order; invalid ones come last.
-    children.sort_by_key(|(number, ..)| (number.is_none(), *number));
-    for (number, key, child) in children {
-        let offset_ms = offset_ms.zip(number).and_then(|(offset_ms, number)| offset_ms.checked_add(number));
-        path.push(key);
-        match bucket(child) {
-            Some(_) if path.len() > MOST_BUCKETS => return Err("malformed"),
-            Some(inner) => walk(inner, hour_ms, offset_ms, path, into)?,
-            None => into.push(entry(child, hour_ms, offset_ms, path)),
-        }
-        path.pop();
+/// The points of a document that is rejected.
+pub(super) fn inside(document: Option<&Fields>) -> Inside {
+    let Some(document) = document else { return Inside { points: 0, is_cut: true } };
+    let strays = document.named("values").filter(|values| children(values).is_none()).count();
+    let mut inside = inside_bucket(document);
+    if !has_values(document) {
+        inside.points += strays as u64;
     }
-    Ok(())
+    inside
 }
 
-/// The children of a bucket: a document whose `values` is a document.
-fn bucket(child: &Stored) -> Option<&Fields> {
-    let Stored::Document(fields) = child else { return None };
-    match field(fields, "values") {
-        Some(Stored::Document(values)) => Some(values),
+/// Where the walk is.
+#[derive(Clone, Default)]
+struct Path {
+    keys: Vec<String>,
+    order: PathOrder,
+}
+
+impl Path {
+    fn and(&self, key: String, step: (usize, i64, usize)) -> Self {
+        let mut path = self.clone();
+        path.keys.push(key);
+        path.order.push(step);
+        path
+    }
+
+    fn text(&self) -> String {
+        /// Longer paths are cut.
+        const MOST_CHARACTERS: usize = 200;
+        self.keys.join("/").chars().take(MOST_CHARACTERS).collect()
+    }
+}
+
+struct Found<'a> {
+    hour_ms: i64,
+    entries: Vec<Entry<'a>>,
+    points: Vec<(PathOrder, Entry<'a>)>,
+}
+
+impl<'a> Found<'a> {
+    /// `offset_ms` is the sum of the keys so far, or `None` below a key that is not a number or a
+    /// sum beyond 64 bits.
+    fn bucket(&mut self, bucket: &'a Fields, offset_ms: Option<i64>, path: &Path) {
+        for (number, values) in bucket.named("values").enumerate() {
+            match children(values) {
+                None => self.entries.push(Entry::Rejected("notABucket", path.text())),
+                Some(None) => self.cut(path),
+                Some(Some((is_array, values))) => {
+                    for (index, (key, child)) in values.elements.iter().enumerate() {
+                        let key = if is_array { index.to_string() } else { key.clone() };
+                        let milliseconds = self::number(&key);
+                        let offset_ms =
+                            offset_ms.zip(milliseconds).and_then(|(sum, key)| sum.checked_add(key));
+                        let path = path.and(key, (number, milliseconds.unwrap_or(0), index));
+                        self.child(child, offset_ms, &path);
+                    }
+                    if !values.is_whole {
+                        self.cut(path);
+                    }
+                }
+            }
+        }
+        if !bucket.is_whole {
+            self.cut(path);
+        }
+    }
+
+    fn cut(&mut self, path: &Path) {
+        self.entries.push(Entry::Bucket("malformed", path.text(), Inside { points: 0, is_cut: true }));
+    }
+
+    fn child(&mut self, child: &'a Stored, offset_ms: Option<i64>, path: &Path) {
+        match child {
+            Stored::Document(None) => self.cut(path),
+            Stored::Document(Some(fields)) if has_values(fields) && path.keys.len() > MOST_BUCKETS => {
+                self.entries.push(Entry::Bucket("tooDeep", path.text(), inside_bucket(fields)));
+            }
+            Stored::Document(Some(fields)) if has_values(fields) => self.bucket(fields, offset_ms, path),
+            Stored::Document(Some(fields)) if !fields.is_whole => self.cut(path),
+            point => match self.point(point, offset_ms) {
+                Ok(point) => self.points.push((path.order.clone(), point)),
+                Err(reason) => self.entries.push(Entry::Rejected(reason, path.text())),
+            },
+        }
+    }
+
+    /// The order of the checks decides which reason is counted.
+    fn point(&self, point: &'a Stored, offset_ms: Option<i64>) -> Result<Entry<'a>, &'static str> {
+        let Some(offset_ms) = offset_ms else { return Err("invalidKey") };
+        let value = match point {
+            Stored::Document(_) => return Err("documentValue"),
+            Stored::Array(_) | Stored::Other(_) => return Err("unsupportedType"),
+            Stored::Invalid => return Err("invalidValue"),
+            Stored::Value(value) => value,
+        };
+        if !(0..HOUR_MS).contains(&offset_ms) {
+            return Err("outsideHour");
+        }
+        let time_ms = self.hour_ms.checked_add(offset_ms).ok_or("invalidKey")?;
+        Ok(Entry::Point(time_ms, value))
+    }
+}
+
+/// The children in a field `values`, and whether it is an array; `Some(None)` if it is broken, and
+/// `None` if it holds no children by its type.
+fn children(values: &Stored) -> Option<Option<(bool, &Fields)>> {
+    match values {
+        Stored::Document(fields) => Some(fields.as_ref().map(|fields| (false, fields))),
+        Stored::Array(fields) => Some(fields.as_ref().map(|fields| (true, fields))),
         _ => None,
     }
 }
 
-/// The order of the checks decides which reason is counted.
-fn entry<'a>(value: &'a Stored, hour_ms: i64, offset_ms: Option<i64>, path: &[&str]) -> Entry<'a> {
-    /// Longer paths are cut.
-    const MOST_CHARACTERS: usize = 200;
-    let rejected =
-        |reason| Entry::Rejected(reason, path.join("/").chars().take(MOST_CHARACTERS).collect::<String>());
-    let Some(offset_ms) = offset_ms else { return rejected("invalidKey") };
-    let Stored::Value(value) = value else { return rejected("documentValue") };
-    if super::cell::text(value).is_none() {
-        return rejected("unsupportedType");
+fn has_values(fields: &Fields) -> bool {
+    fields.named("values").any(|values| children(values).is_some())
+}
+
+/// The points in a bucket, however deep.
+fn inside_bucket(bucket: &Fields) -> Inside {
+    let mut inside = Inside { points: 0, is_cut: !bucket.is_whole };
+    let holds_points = has_values(bucket);
+    for values in bucket.named("values") {
+        match children(values) {
+            None => inside.points += u64::from(holds_points),
+            Some(None) => inside.is_cut = true,
+            Some(Some((_, values))) => {
+                inside.is_cut |= !values.is_whole;
+                for (_, child) in &values.elements {
+                    let child = match child {
+                        Stored::Document(None) => Inside { points: 0, is_cut: true },
+                        Stored::Document(Some(fields)) if has_values(fields) => inside_bucket(fields),
+                        Stored::Document(Some(fields)) if !fields.is_whole => {
+                            Inside { points: 0, is_cut: true }
+                        }
+                        _ => Inside { points: 1, is_cut: false },
+                    };
+                    inside.points += child.points;
+                    inside.is_cut |= child.is_cut;
+                }
+            }
+        }
     }
-    if !(0..HOUR_MS).contains(&offset_ms) {
-        return rejected("outsideHour");
-    }
-    match hour_ms.checked_add(offset_ms) {
-        Some(time_ms) => Entry::Point(time_ms, value),
-        None => rejected("invalidKey"),
-    }
+    inside
 }
 
 /// A key as milliseconds: digits, possibly after a minus, that fit in 64 bits.
@@ -142,14 +252,14 @@ pub(super) fn comparable(id: &Bson) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Document, RawDocument, doc};
+    use bson::{Document, doc};
 
     use super::*;
     use crate::reference::stored::read_fields;
 
     fn fields(document: &Document) -> Fields {
         let bytes = document.to_vec().expect("a document");
-        read_fields(RawDocument::from_bytes(&bytes).expect("a frame")).expect("BSON")
+        read_fields(&bytes).expect("BSON")
     }
 
     #[test]
@@ -216,30 +326,57 @@ mod tests {
         let one = Bson::Int32(1);
         let rejected = |reason, path: &str| Entry::Rejected(reason, path.to_owned());
         let expected = [
-            rejected("outsideHour", "-1"),
-            Entry::Point(2, &one),
+            rejected("invalidKey", "x"),
+            rejected("documentValue", "9999999"),
+            rejected("unsupportedType", "9999998"),
+            rejected("outsideHour", "9999997"),
+            rejected("invalidKey", "y/1"),
             // Its `values` is no document.
             rejected("documentValue", "5"),
-            rejected("outsideHour", "9999997"),
-            rejected("unsupportedType", "9999998"),
-            rejected("documentValue", "9999999"),
             // A sum beyond 64 bits.
             rejected("invalidKey", "9223372036854775807/9"),
-            rejected("invalidKey", "x"),
-            rejected("invalidKey", "y/1"),
+            rejected("outsideHour", "-1"),
+            Entry::Point(2, &one),
         ];
         assert_eq!(entries(&document, 1), Ok(expected.to_vec()));
-        assert_eq!(entries(&fields(&doc! { "_id": 0, "values": [] }), 0), Err("missingValues"));
+        assert_eq!(entries(&fields(&doc! { "_id": 0, "values": 5 }), 0), Err("missingValues"));
         assert_eq!(entries(&fields(&doc! { "_id": 0 }), 0), Err("missingValues"));
     }
 
     #[test]
-    fn a_document_of_more_than_a_hundred_buckets_is_malformed_whole() {
+    fn points_are_in_the_order_of_their_paths() {
+        let document = fields(&doc! { "values": {
+            "9": { "values": { "5": 1, "1": 2 } }, "4": { "values": { "10": 3 } }, "14": 4,
+        } });
+        let values = [3, 2, 1, 4].map(Bson::Int32);
+        let times = [14, 10, 14, 14];
+        let expected: Vec<_> =
+            times.iter().zip(&values).map(|(time_ms, value)| Entry::Point(*time_ms, value)).collect();
+        assert_eq!(entries(&document, 0), Ok(expected));
+    }
+
+    #[test]
+    fn arrays_have_their_indexes_as_keys() {
+        let document = fields(&doc! { "values": [7, { "values": [8, [9]] }, { "values": { "5": 1 } }] });
+        let values = [7, 8, 1].map(Bson::Int32);
+        let points = [0, 1, 7].into_iter().zip(&values).map(|(time_ms, value)| Entry::Point(time_ms, value));
+        let rejected = Entry::Rejected("unsupportedType", "1/1".to_owned());
+        let expected: Vec<_> = std::iter::once(rejected).chain(points).collect();
+        assert_eq!(entries(&document, 0), Ok(expected));
+        assert_eq!(inside(Some(&document)), Inside { points: 4, is_cut: false });
+    }
+
+    #[test]
+    fn a_bucket_below_a_hundred_others_is_too_deep() {
         let nested = |buckets: usize| {
             let values = (0..buckets).fold(doc! { "0": 1 }, |inner, _| doc! { "0": { "values": inner } });
             fields(&doc! { "values": { "0": values.get("0").cloned(), "1": 1 } })
         };
         assert_eq!(entries(&nested(100), 0).map(|entries| entries.len()), Ok(2));
-        assert_eq!(entries(&nested(101), 0), Err("malformed"));
+        let too_deep = nested(101);
+        let found = entries(&too_deep, 0).expect("a bucket");
+        let inside = Inside { points: 1, is_cut: false };
+        assert!(matches!(&found[0], Entry::Bucket("tooDeep", _, found) if *found == inside), "{found:?}");
+        assert_eq!(found.len(), 2);
     }
 }

@@ -114,6 +114,9 @@ impl Check {
         for (field, expected) in [("resampledAway", expected.resampled_away), ("filled", expected.filled)] {
             self.optional(&name, found, field, (expected > 0).then(|| json!(expected)).as_ref());
         }
+        let buckets = &expected.rejected_buckets;
+        let shown = (!buckets.is_empty()).then(|| rejections(buckets));
+        self.optional(&name, found, "rejectedBuckets", shown.as_ref());
         if let Some(bytes) = bytes(expected, file) {
             self.equal(&format!("{name}bytes"), &found["bytes"], &json!(bytes));
         }
@@ -138,9 +141,12 @@ impl Check {
         for (field, expected) in fields {
             self.equal(&format!("totals.{field}"), &found[field], &expected);
         }
-        let resampled_away = sum(|vehicle| vehicle.resampled_away);
-        let shown = (resampled_away > 0).then(|| json!(resampled_away));
-        self.optional("totals.", found, "resampledAway", shown.as_ref());
+        for (field, sum) in [
+            ("resampledAway", sum(|vehicle| vehicle.resampled_away)),
+            ("rejectedBuckets", sum(ReferenceVehicle::rejected_bucket_count)),
+        ] {
+            self.optional("totals.", found, field, (sum > 0).then(|| json!(sum)).as_ref());
+        }
         let bytes: Option<u64> =
             vehicles.iter().zip(files).map(|(vehicle, file)| bytes(vehicle, *file)).sum();
         if let Some(bytes) = bytes {
@@ -158,7 +164,14 @@ fn rejections(expected: &BTreeMap<String, Rejections>) -> Value {
                 json!({ "parameter": sample.parameter, "document": sample.document, "path": sample.path })
             })
             .collect();
-        (reason.clone(), json!({ "count": rejections.count, "samples": samples }))
+        let mut fields = json!({ "count": rejections.count, "samples": samples });
+        if let Some(points) = rejections.points {
+            fields["points"] = json!(points);
+        }
+        if rejections.uncounted > 0 {
+            fields["uncounted"] = json!(rejections.uncounted);
+        }
+        (reason.clone(), fields)
     });
     reasons.collect()
 }

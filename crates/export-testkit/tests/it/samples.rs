@@ -82,8 +82,8 @@ fn documents_without_a_time_stand_behind_the_one_before_them() {
 }
 
 #[test]
-fn bytes_that_are_no_document_are_malformed_whole() {
-    let good = hour(0).points([(START_MS + 7, 1), (START_MS + 8, 2)]).build();
+fn what_cannot_be_read_costs_its_bucket_or_its_document() {
+    let good = hour(0).points([(START_MS + 7, 1), (START_MS + 8, 2), (START_MS + 9, 3)]).build();
     let mut broken = good.to_vec().expect("a document");
     let at = broken.windows(3).position(|bytes| bytes == b"\x108\0").expect("the second point");
     broken[at] = 0x55;
@@ -93,18 +93,24 @@ fn bytes_that_are_no_document_are_malformed_whole() {
         StoredDocument::Raw(broken),
         doc! { "_id": START_MS + HOUR_MS, "values": too_deep }.into(),
         StoredDocument::Raw(vec![5, 0, 0, 0, 0]),
-        doc! { "_id": Bson::Null }.into(),
-        good.into(),
+        doc! { "_id": Bson::Null, "values": { "1": 1, "2": { "values": [1, 2] } } }.into(),
     ];
     let (csv, vehicle) = exported(&[("soc", soc)]);
-    assert_eq!(csv, "time,soc\n1543536000007,1\n1543536000008,2\n");
-    assert_eq!((vehicle.points_read, vehicle.rejected_document_count()), (2, 5));
+    assert_eq!(csv, "time,soc\n1543536000007,1\n");
+    let counts = (vehicle.points_read, vehicle.rejected_point_count(), vehicle.rejected_document_count());
+    assert_eq!(counts, (5, 4, 3));
+    let unreadable = &vehicle.rejected_documents["malformed"];
+    assert_eq!((unreadable.points, unreadable.uncounted), (Some(0), 1));
+    assert_eq!(samples(&unreadable.samples), [("soc", "unreadable", "")]);
+    let rest = &vehicle.rejected_buckets["malformed"];
+    assert_eq!((rest.count, rest.points, rest.uncounted), (1, Some(0), 1));
+    assert_eq!(samples(&rest.samples), [("soc", "1543536000000", "0/0/0")]);
+    let deep = &vehicle.rejected_buckets["tooDeep"];
+    assert_eq!((deep.count, deep.points, deep.uncounted), (1, Some(1), 0));
+    let without_id = &vehicle.rejected_documents["invalidId"];
+    assert_eq!((without_id.points, without_id.uncounted), (Some(3), 0));
     assert_eq!(
-        samples(&vehicle.rejected_documents["malformed"].samples),
-        [("soc", "unreadable", ""), ("soc", "1543536000000", ""), ("soc", "1543539600000", "")]
-    );
-    assert_eq!(
-        samples(&vehicle.rejected_documents["invalidId"].samples),
+        samples(&without_id.samples),
         [("soc", "missing", ""), ("soc", "a value of BSON type 0x0a", "")]
     );
 }
