@@ -202,7 +202,7 @@ fn plan(output: OutputOptions) -> Plan {
 
 fn export(plan: &Plan, source: &Documents, engine: &Engine, slice_bytes: usize) -> Vec<u8> {
     let slice = SliceSize { target_bytes: slice_bytes, most_bytes: slice_bytes };
-    let limits = Limits { slice, slices_share_bytes: 4 << 20 };
+    let limits = Limits { slice, slices_share_bytes: 4 << 20, hour_bytes: 64 << 20 };
     let (meter, stop) = (Meter::default(), StopFlag::default());
     let task = ExportTask { plan, source, limits, meter: &meter, stop: &stop };
     match engine.export(&task, &mut || Ok(Joined::default())) {

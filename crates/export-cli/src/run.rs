@@ -143,6 +143,7 @@ impl Run {
             },
             request,
             threads: threads.unwrap_or_else(|| cores.min(MAX_THREADS.into())),
+            max_columns: self.reading.max_columns.get(),
             memory_budget_bytes: usize::try_from(self.memory_budget_mb).unwrap_or(usize::MAX >> 20) << 20,
         })
     }

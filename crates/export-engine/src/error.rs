@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use export_core::Parameter;
 use export_core::manifest::Totals;
 use export_core::source::SourceError;
+use export_core::{Parameter, VehicleId};
 
 /// Why an export ended without a result.
 #[derive(Debug, thiserror::Error)]
@@ -16,15 +16,57 @@ pub enum EngineError {
     /// The source gave documents out of order, so the rows would be out of order too.
     #[error("{0}")]
     Unordered(String),
+    /// The documents of an hour do not fit into memory: [`Limits::hour_bytes`](crate::Limits).
+    #[error(
+        "the documents of {vehicle} in the hour of {} take more than {} MiB of memory",
+        time(*.hour_ms),
+        .most_bytes >> 20
+    )]
+    HourTooLarge {
+        /// The vehicle.
+        vehicle: VehicleId,
+        /// Start of the document that did not fit any more, in unix milliseconds.
+        hour_ms: i64,
+        /// The limit.
+        most_bytes: usize,
+    },
+    /// A Parquet file has more row groups than its footer may have.
+    #[error(transparent)]
+    ParquetTooLarge(ParquetTooLarge),
     /// The result could not be written.
     #[error("the result could not be written")]
-    Sink(#[from] io::Error),
+    Sink(#[source] io::Error),
     /// Points read do not equal points written, set aside and rejected: a bug in the engine.
     #[error("the counts of the export do not add up: {0:?}")]
     NotReconciled(Box<Totals>),
     /// [`StopFlag::stop`](crate::StopFlag::stop) was called.
     #[error("the export was stopped")]
     Stopped,
+}
+
+/// A Parquet file has too many row groups: their descriptions stay in memory until its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a Parquet file of {columns} columns may have {max_groups} row groups, and this one would have more")]
+pub struct ParquetTooLarge {
+    /// Columns of the file, `time` included.
+    pub columns: usize,
+    /// Most row groups of a file with these columns.
+    pub max_groups: usize,
+}
+
+impl From<io::Error> for EngineError {
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<ParquetTooLarge>() {
+            Ok(too_large) => Self::ParquetTooLarge(too_large),
+            Err(error) => Self::Sink(error),
+        }
+    }
+}
+
+/// An instant for a message.
+fn time(unix_ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(unix_ms)
+        .map_or_else(|| unix_ms.to_string(), |time| time.to_rfc3339())
 }
 
 /// Why one pass over the source ended without a result.

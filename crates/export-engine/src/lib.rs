@@ -28,7 +28,7 @@ mod stop;
 mod task;
 
 pub use engine::{Engine, Exported};
-pub use error::EngineError;
+pub use error::{EngineError, ParquetTooLarge};
 pub use limits::{Limits, MemoryBudget};
 pub use meter::Meter;
 pub use plan::{Plan, PlanError, VehiclePlan, plan};

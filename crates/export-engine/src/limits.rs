@@ -11,7 +11,13 @@ pub struct Limits {
     pub slice: SliceSize,
     /// Memory of all slices that are gathered and not yet written, in bytes.
     pub slices_share_bytes: usize,
+    /// Most bytes of the documents of one hour of a vehicle, which are in memory together. If there
+    /// are more, the export fails with [`EngineError::HourTooLarge`](crate::EngineError).
+    pub hour_bytes: usize,
 }
+
+/// An hour may have at least one document of the largest size, and some small ones.
+const SMALLEST_HOUR_BYTES: usize = 24 << 20;
 
 /// Smaller slices are not worth their overhead.
 const SMALLEST_SLICE_BYTES: usize = 64 << 10;
@@ -42,7 +48,10 @@ impl Limits {
         // Slices end on whole hours, so most exceed the target. Only an hour that is too large for
         // the share is split.
         let most_bytes = (share_bytes / 2 / USUAL_EXPANSION_FACTOR).max(target_bytes);
-        Self { slice: SliceSize { target_bytes, most_bytes }, slices_share_bytes: share_bytes }
+        // The share itself, and as much again that is meant for reading ahead. Only heavy hours need
+        // it.
+        let hour_bytes = (2 * share_bytes).max(SMALLEST_HOUR_BYTES);
+        Self { slice: SliceSize { target_bytes, most_bytes }, slices_share_bytes: share_bytes, hour_bytes }
     }
 }
 

@@ -116,7 +116,9 @@ impl<E: Encoder> Gatherer<'_, E> {
         }
         let expansion_factor = expansion_factor(self.encoding.encoder.row_bytes());
         let size = self.task.limits.slice.for_expansion(expansion_factor);
-        let mut slicer = Slicer::new(self.task.plan.request.range, size, self.open(vehicle_plan)?);
+        let (range, hour_bytes) = (self.task.plan.request.range, self.task.limits.hour_bytes);
+        let collections = self.open(vehicle_plan)?;
+        let mut slicer = Slicer::new(vehicle_plan.vehicle.clone(), range, size, hour_bytes, collections);
         while let Some(slice) = slicer.next()? {
             if self.task.stop.is_stopped() {
                 return Err(EngineError::Stopped);

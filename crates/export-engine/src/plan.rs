@@ -37,6 +37,16 @@ pub enum PlanError {
     /// The request names vehicles that the source does not have.
     #[error("there is no vehicle {}", list(.0))]
     UnknownVehicles(Vec<VehicleId>),
+    /// The export would have more columns than [`Plan::check_columns`] allows.
+    #[error(
+        "the export would have {columns} parameters, and at most {most} are allowed; name the ones to export"
+    )]
+    TooManyColumns {
+        /// Parameters of the plan.
+        columns: usize,
+        /// The limit.
+        most: usize,
+    },
     /// The source could not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -103,6 +113,16 @@ impl Plan {
         self.vehicles
             .iter()
             .flat_map(|planned| planned.unread.iter().map(|unread| (&planned.vehicle, unread)))
+    }
+
+    /// Fails if the plan has more than `most` parameters. Each of them takes memory in every stage of
+    /// the export: an open collection, a column, a part of each Parquet row group.
+    pub fn check_columns(&self, most: usize) -> Result<(), PlanError> {
+        let columns = self.parameters.len();
+        if columns > most {
+            return Err(PlanError::TooManyColumns { columns, most });
+        }
+        Ok(())
     }
 
     /// The request as in the manifest. Options without a meaning for this result are left out.

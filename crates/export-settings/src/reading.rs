@@ -49,6 +49,19 @@ pub struct ReadingSettings {
         })
     )]
     pub source_read_preference: String,
+    // Each parameter takes an open collection and a part of every row. The writer of a Parquet
+    // column takes 70 KiB and more, so more columns than the default need more memory than a worker
+    // has by default.
+    /// Most parameters (columns) of one export; an export of more is FAILED. Raise it, and
+    /// MEMORY_BUDGET_MB, where vehicles have more and are exported whole
+    #[arg(
+        long,
+        env,
+        value_name = "COUNT",
+        default_value = "500",
+        value_parser = number::<NonZeroUsize>(1..=10_000)
+    )]
+    pub max_columns: NonZeroUsize,
 }
 
 impl ReadingSettings {

@@ -70,7 +70,8 @@ impl App {
         let niceness = config.niceness;
         let engine = Engine::with_threads(config.threads, move || niceness.keep_this_thread_in_background())
             .context("WORKER_THREADS cannot be started")?;
-        let exporter = Exporter::new(vehicles.clone(), services.results.clone(), engine, config.budget);
+        let results = services.results.clone();
+        let exporter = Exporter::new(vehicles.clone(), results, engine, config.budget, config.max_columns);
         let attempts = AttemptServices {
             jobs: Arc::new(JobStore::new(mongo, database)),
             writer: Arc::new(exporter),

@@ -102,6 +102,8 @@ pub struct Config {
     pub source: SourceSettings,
     /// Limits on reading the vehicles' databases.
     pub reading: ReadLimits,
+    /// Most parameters of an export.
+    pub max_columns: usize,
     /// The broker.
     pub rabbitmq_url: SecretString,
     /// The names of exchanges and queues.
@@ -136,6 +138,7 @@ impl Cli {
             admin: self.health.admin_addr,
             mongo: self.mongo.resolve()?,
             source: self.source.resolve()?,
+            max_columns: self.reading.max_columns.get(),
             reading: ReadLimits {
                 max_reads: self.reading.source_max_reads,
                 max_bytes_per_second: self.reading.source_max_bytes_per_second,

@@ -36,17 +36,19 @@ pub struct Exporter {
     results: ResultBucket,
     engine: Engine,
     budget: MemoryBudget,
+    max_columns: usize,
 }
 
 impl Exporter {
-    /// An exporter; `budget` is the memory of each export.
+    /// An exporter. `budget` is the memory of each export, `max_columns` the most parameters of one.
     pub fn new(
         vehicles: VehicleDatabases,
         results: ResultBucket,
         engine: Engine,
         budget: MemoryBudget,
+        max_columns: usize,
     ) -> Self {
-        Self { vehicles, results, engine, budget }
+        Self { vehicles, results, engine, budget, max_columns }
     }
 }
 
@@ -62,7 +64,7 @@ impl ResultWriter for Exporter {
         let handle = Handle::current();
         let source = MongoSource::new(self.vehicles.clone(), handle, self.budget.read_ahead_bytes);
         let source = Arc::new(AllowedSource::new(source, job.allowed_vehicles.clone()));
-        let plan = plan(&job.request, &source).await?;
+        let plan = plan(&job.request, &source, self.max_columns).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
         log_unread(&plan);
         let (manifest, stored) = self.encode_and_upload(job, plan, &source, meter, stop).await?;
@@ -91,14 +93,22 @@ fn log_unread(plan: &Plan) {
 
 /// Resolves the request to vehicles and parameters of the source, which has only vehicles that the
 /// job may read.
-async fn plan<S>(request: &ExportRequest, source: &Arc<AllowedSource<S>>) -> Result<Plan, JobError>
+async fn plan<S>(
+    request: &ExportRequest,
+    source: &Arc<AllowedSource<S>>,
+    max_columns: usize,
+) -> Result<Plan, JobError>
 where
     S: Source + Send + 'static,
 {
     let (request, source) = (request.clone(), Arc::clone(source));
-    let planning = spawn_blocking(move || export_engine::plan(&request, source.as_ref()));
+    let planning = spawn_blocking(move || {
+        let plan = export_engine::plan(&request, source.as_ref())?;
+        plan.check_columns(max_columns).map(|()| plan)
+    });
     planning.await.map_err(JobError::panicked)?.map_err(|error| match error {
         PlanError::UnknownVehicles(_) => JobError::fail("unknown_vehicle", error.to_string()),
+        PlanError::TooManyColumns { .. } => JobError::fail("too_many_columns", error.to_string()),
         PlanError::Source(_) => source_unavailable().because(error),
     })
 }
@@ -229,6 +239,14 @@ fn engine_error(error: EngineError) -> JobError {
             JobError::fail("source_unordered", "the vehicles' database returned documents in the wrong order")
                 .because(error)
         }
+        EngineError::HourTooLarge { .. } => {
+            let advice = "export fewer parameters at a time, or raise MEMORY_BUDGET_MB of the workers";
+            JobError::fail("hour_too_large", format!("{error}; {advice}"))
+        }
+        EngineError::ParquetTooLarge(_) => {
+            let advice = "choose a shorter range, fewer parameters, or CSV";
+            JobError::fail("parquet_too_large", format!("{error}; {advice}"))
+        }
         EngineError::NotReconciled(_) => {
             JobError::fail("not_reconciled", "not every point read is accounted for in the result")
                 .because(error)
@@ -242,7 +260,7 @@ fn stats(manifest: &Manifest, stored: StoredResult, claimed_at: Instant) -> Stat
     Stats {
         rows: totals.rows,
         points: totals.counts.points_read,
-        rejected: totals.counts.rejected + totals.rejected_documents,
+        rejected: totals.counts.rejected + totals.rejected_buckets + totals.rejected_documents,
         uncompressed_bytes: totals.bytes,
         bytes: stored.bytes,
         sha256: stored.sha256,

@@ -4,6 +4,7 @@ use export_core::access::AllowedVehicles;
 use export_core::sink::Sink as _;
 use export_core::source::{HourDocuments, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
+use export_engine::ParquetTooLarge;
 use export_s3::S3Server;
 use export_settings::from_flags;
 use serde_json::json;
@@ -42,7 +43,7 @@ impl Source for TestSource {
 
 async fn planned(job: &Job, is_down: bool) -> Result<Vec<String>, JobError> {
     let source = AllowedSource::new(TestSource { is_down }, job.allowed_vehicles.clone());
-    let plan = plan(&job.request, &Arc::new(source)).await?;
+    let plan = plan(&job.request, &Arc::new(source), 1).await?;
     Ok(plan.vehicles.iter().map(|vehicle| vehicle.vehicle.to_string()).collect())
 }
 
@@ -77,6 +78,19 @@ async fn a_vehicle_that_is_unknown_or_not_allowed_is_a_permanent_error() {
 }
 
 #[tokio::test]
+async fn c6_more_columns_than_allowed_are_a_permanent_error() {
+    let source = || {
+        let source = TestSource { is_down: false };
+        Arc::new(AllowedSource::new(source, AllowedVehicles::All))
+    };
+    let request = job_for(None).request;
+    assert_eq!(plan(&request, &source(), 1).await.expect("a plan").parameters.len(), 1);
+    let error = plan(&request, &source(), 0).await.expect_err("no column is allowed");
+    assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Fail, "too_many_columns"));
+    assert!(error.failure().message.contains("would have 1 parameters"), "{}", error.failure().message);
+}
+
+#[tokio::test]
 async fn a_source_that_is_down_is_retryable() {
     let error = planned(&job_for(None), true).await.expect_err("the source is down");
     assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Retry, "source_unavailable"));
@@ -86,11 +100,18 @@ async fn a_source_that_is_down_is_retryable() {
 #[test]
 fn each_error_of_the_engine_has_a_disposition() {
     let io = || std::io::Error::other("broken");
+    let vehicle = "vehicle_001".parse().expect("a vehicle");
+    let hour_too_large = EngineError::HourTooLarge { vehicle, hour_ms: 0, most_bytes: 24 << 20 };
+    let too_large = ParquetTooLarge { columns: 41, max_groups: 100 };
+    // As an error of the sink, as the encoder returns it.
+    let parquet_too_large = EngineError::from(std::io::Error::other(too_large));
     let cases = [
         (EngineError::Source(SourceError::new("down")), Disposition::Retry, "source_unavailable"),
         (EngineError::Sink(io()), Disposition::Retry, "result_storage_unavailable"),
         (EngineError::Unordered("2 before 1".to_owned()), Disposition::Fail, "source_unordered"),
         (EngineError::NotReconciled(Box::default()), Disposition::Fail, "not_reconciled"),
+        (hour_too_large, Disposition::Fail, "hour_too_large"),
+        (parquet_too_large, Disposition::Fail, "parquet_too_large"),
         (EngineError::Stopped, Disposition::HandOver, "worker_stopped"),
     ];
     for (error, disposition, code) in cases {

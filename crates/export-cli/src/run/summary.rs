@@ -28,11 +28,15 @@ pub(crate) fn figures(target: &Path, manifest: &Manifest, bytes: u64, elapsed: D
         elapsed.as_secs_f64(),
         HumanCount(per_second(totals.rows, elapsed)),
     );
-    let rejected: Vec<String> = [(totals.counts.rejected, "point"), (totals.rejected_documents, "document")]
-        .into_iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, what)| count(number, what))
-        .collect();
+    let rejected: Vec<String> = [
+        (totals.counts.rejected, "point"),
+        (totals.rejected_buckets, "bucket"),
+        (totals.rejected_documents, "document"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| count(number, what))
+    .collect();
     if !rejected.is_empty() {
         // Writing to a String cannot fail.
         let _ =

@@ -42,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) request: ExportRequest,
     pub(crate) threads: NonZeroUsize,
     pub(crate) memory_budget_bytes: usize,
+    /// Most parameters.
+    pub(crate) max_columns: usize,
 }
 
 /// A finished export.
@@ -104,7 +106,9 @@ impl Work {
     }
 
     fn plan(&self, source: &dyn Source) -> anyhow::Result<Plan> {
-        let plan = plan(&self.request, source).map_err(|error| match error {
+        let plan =
+            plan(&self.request, source).and_then(|plan| plan.check_columns(self.max_columns).map(|()| plan));
+        let plan = plan.map_err(|error| match error {
             PlanError::UnknownVehicles(_) => {
                 let found = source.vehicles().unwrap_or_default();
                 let mut names: Vec<&str> = found.iter().take(VEHICLES_SHOWN).map(VehicleId::as_str).collect();
@@ -114,6 +118,7 @@ impl Work {
                 }
                 anyhow!("{error}; there are {}", names.join(", "))
             }
+            PlanError::TooManyColumns { .. } => anyhow!("{error} with --parameters (see --max-columns)"),
             PlanError::Source(error) => source_failed(error),
         })?;
         if plan.vehicles.is_empty() {
@@ -165,6 +170,12 @@ fn explain(error: EngineError, output: &StagedOutput) -> anyhow::Error {
                 counts.duplicates,
                 counts.resampled_away
             )
+        }
+        EngineError::HourTooLarge { .. } => {
+            anyhow!("{error}: export fewer parameters at a time, or give more memory with --memory-budget-mb")
+        }
+        EngineError::ParquetTooLarge(_) => {
+            anyhow!("{error}: choose a shorter range, fewer parameters, or --format csv")
         }
         EngineError::Unordered(_) => anyhow::Error::new(error),
     }

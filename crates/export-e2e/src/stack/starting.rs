@@ -212,6 +212,7 @@ impl Stack {
             mongo: self.mongo(),
             source: SourceSettings { uri: None, vehicle_database_prefix: self.space.vehicle_prefix.clone() },
             reading: ReadLimits::default(),
+            max_columns: 1_000,
             niceness: Niceness::NONE,
             rabbitmq_url: self.space.services.rabbitmq_url.clone().into(),
             s3: self.s3(),

@@ -174,7 +174,7 @@ fn exported_differences(
 
 fn export(plan: &Plan, source: &MongoSource, manner: Manner, engines: &[Engine]) -> Vec<(String, Vec<u8>)> {
     let slice = SliceSize { target_bytes: manner.slice_bytes, most_bytes: manner.slice_bytes };
-    let limits = Limits { slice, slices_share_bytes: 4 << 20 };
+    let limits = Limits { slice, slices_share_bytes: 4 << 20, hour_bytes: 64 << 20 };
     let (meter, stop) = (Meter::default(), StopFlag::default());
     let task = ExportTask { plan, source, limits, meter: &meter, stop: &stop };
     let exported = engines[manner.threads - 1].export(&task, &mut || Ok(Objects::default()));

@@ -25,6 +25,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::rows::RowCounts;
 use super::{EncodedRows, Encoder, FileWriter};
+use crate::error::ParquetTooLarge;
 use crate::pool::Pending;
 use crate::read::column::Column;
 use crate::resources::Resources;
@@ -35,8 +36,19 @@ use batch::{BatchRows, is_numeric, schema};
 const GROUP_BYTES: usize = 4 << 20;
 /// Most rows of a group, for files with few columns.
 const GROUP_ROWS: usize = 128 << 10;
+/// Most column chunks of a file, that is, row groups times columns. The footer describes each of
+/// them, and is in memory until the end of the file: about 1 KiB for a chunk.
+const MAX_CHUNKS: usize = 32 << 10;
+/// Columns above which only one row group is encoded at a time: the writer of a column takes 70 to
+/// 140 KiB before it has any value.
+const WIDE_COLUMNS: usize = 100;
 /// Rows of a resampled file that are appended to it at once.
 const BATCH_ROWS: usize = 8 << 10;
+/// Most bytes of numbers of such rows, for files with many columns.
+const BATCH_BYTES: usize = 1 << 20;
+/// Batches of a group that are joined to one before the group is full. A batch of few rows takes
+/// many times the memory of its values.
+const JOINED_BATCHES: usize = 32;
 
 /// The Parquet format.
 #[derive(Debug)]
@@ -84,14 +96,14 @@ impl EncodedRows for BatchRows {
     }
 
     fn is_full(&self) -> bool {
-        self.len() >= BATCH_ROWS
+        self.len() >= BATCH_ROWS || self.len() * self.width() * size_of::<u64>() >= BATCH_BYTES
     }
 }
 
 /// A Parquet file being written.
 pub(crate) struct ParquetFile<'r> {
     writer: SerializedFileWriter<Vec<u8>>,
-    groups: ArrowRowGroupWriterFactory,
+    groups: Arc<ArrowRowGroupWriterFactory>,
     schema: SchemaRef,
     resources: &'r Resources,
     /// Rows of the group that is being filled.
@@ -99,6 +111,7 @@ pub(crate) struct ParquetFile<'r> {
     row_count: usize,
     text_bytes: usize,
     max_rows: usize,
+    max_groups: usize,
     group_count: usize,
     in_flight: VecDeque<Pending<Result<Vec<ArrowColumnChunk>, ParquetError>>>,
 }
@@ -125,13 +138,14 @@ impl<'r> ParquetFile<'r> {
         let (writer, groups) = writer.into_serialized_writer().map_err(io::Error::other)?;
         Ok(Self {
             writer,
-            groups,
+            groups: Arc::new(groups),
             schema: Arc::clone(schema),
             resources,
             batches: Vec::new(),
             row_count: 0,
             text_bytes: 0,
             max_rows: (GROUP_BYTES / size_of::<u64>() / column_count).clamp(1, GROUP_ROWS),
+            max_groups: MAX_CHUNKS / column_count,
             group_count: 0,
             in_flight: VecDeque::new(),
         })
@@ -145,6 +159,10 @@ impl<'r> ParquetFile<'r> {
             self.row_count += fitting;
             if fitting > 0 {
                 self.batches.push(now);
+            }
+            if self.batches.len() == JOINED_BATCHES {
+                let joined = concat_batches(&self.schema, &self.batches).map_err(io::Error::other)?;
+                self.batches = vec![joined];
             }
             if later.num_rows() > 0 || self.row_count == self.max_rows {
                 self.end_group(compressor)?;
@@ -175,21 +193,28 @@ impl<'r> ParquetFile<'r> {
     }
 
     fn end_group(&mut self, compressor: &mut dyn Write) -> io::Result<()> {
-        if self.in_flight.len() >= self.resources.pool.size()
+        if self.group_count == self.max_groups {
+            let (columns, max_groups) = (self.schema.fields().len(), self.max_groups);
+            return Err(io::Error::other(ParquetTooLarge { columns, max_groups }));
+        }
+        let is_wide = self.schema.fields().len() > WIDE_COLUMNS;
+        let most = if is_wide { 1 } else { self.resources.pool.size() };
+        if self.in_flight.len() >= most
             && let Some(first) = self.in_flight.pop_front()
         {
             self.append_group(first, compressor)?;
         }
         let batches = std::mem::take(&mut self.batches);
         (self.row_count, self.text_bytes) = (0, 0);
-        let columns = self.groups.create_column_writers(self.group_count).map_err(io::Error::other)?;
+        let (groups, index) = (Arc::clone(&self.groups), self.group_count);
         self.group_count += 1;
         let schema = Arc::clone(&self.schema);
         self.in_flight.push_back(self.resources.pool.submit(move || {
             // One batch, however the rows arrived: the writer cuts pages by what it gets at a time.
             let group = concat_batches(&schema, &batches)?;
             drop(batches);
-            encode_group(&group, columns)
+            // Not before a thread is free, since writers take memory before they have any values.
+            encode_group(&group, groups.create_column_writers(index)?)
         }));
         Ok(())
     }

@@ -25,6 +25,10 @@ use super::tally::Tally;
 /// Nesting of buckets above which a bucket is not read. MongoDB stores no document nested deeper.
 const MAX_DEPTH: usize = 100;
 
+/// Longest text of a cell, in bytes. A text is copied several times on its way into a file, so one of
+/// 16 MiB would take more memory than an export has. A spreadsheet's cell holds 32,767 characters.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+
 /// Which points of a document belong to a slice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scope {
@@ -233,12 +237,12 @@ impl<'a> Decoder<'a, '_> {
         if let Some(time_ms) = time_ms.filter(|time_ms| self.scope.window.contains(*time_ms)) {
             match self.cell(point) {
                 Ok(cell) => self.column.push(time_ms, cell),
-                Err(Malformed) => self.reject(Reason::InvalidValue, Some(step)),
+                Err(reason) => self.reject(reason, Some(step)),
             }
         } else if self.scope.is_carried {
             // An earlier slice has counted it, or a later one will export it.
-        } else if !is_valid(point) {
-            self.reject(Reason::InvalidValue, Some(step));
+        } else if let Err(reason) = check(point) {
+            self.reject(reason, Some(step));
         } else if let Some(time_ms) = time_ms {
             self.tally.counts.outside_range += u64::from(!self.scope.range.contains(time_ms));
         } else {
@@ -246,8 +250,13 @@ impl<'a> Decoder<'a, '_> {
         }
     }
 
-    #[inline]
-    fn cell(&mut self, point: Element<'a>) -> Result<Cell, Malformed> {
+    /// The value of a point whose type is supported.
+    fn cell(&mut self, point: Element<'a>) -> Result<Cell, Reason> {
+        check(point)?;
+        self.checked_cell(point).map_err(|Malformed| Reason::InvalidValue)
+    }
+
+    fn checked_cell(&mut self, point: Element<'a>) -> Result<Cell, Malformed> {
         Ok(match point.kind {
             kind::DOUBLE => Cell::Double(point.double()?),
             kind::INT32 => Cell::Int(i64::from(point.int32()?)),
@@ -314,12 +323,16 @@ fn point_sample(
     }
 }
 
-/// Whether the bytes of a value fit its type, which can be exported.
-fn is_valid(point: Element<'_>) -> bool {
+/// Checks the bytes of a value of a supported type.
+fn check(point: Element<'_>) -> Result<(), Reason> {
     match point.kind {
-        kind::STRING => point.text().is_ok(),
-        kind::BOOL => point.boolean().is_ok(),
-        _ => true,
+        kind::STRING => match point.text() {
+            Ok(text) if text.len() > MAX_TEXT_BYTES => Err(Reason::TextTooLong),
+            Ok(_) => Ok(()),
+            Err(Malformed) => Err(Reason::InvalidValue),
+        },
+        kind::BOOL => point.boolean().map(drop).map_err(|Malformed| Reason::InvalidValue),
+        _ => Ok(()),
     }
 }
 

@@ -51,9 +51,14 @@ impl HourDocument {
         Self { start_ms: start_ms.unwrap_or(before_ms), bytes: Bytes::new(), unusable: Some(unusable) }
     }
 
-    /// Adds the document to a column's documents. Of the unusable documents with one `start_ms` and
+    /// Memory that the document takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes.len()
+    }
+
+    /// Adds the document to a column's documents. Returns the memory that it takes there. Of the unusable documents with one `start_ms` and
     /// one reason, only as many are kept as the manifest shows; the last of them counts the rest.
-    pub(crate) fn add_to(self, documents: &mut Vec<Self>) {
+    pub(crate) fn add_to(self, documents: &mut Vec<Self>) -> usize {
         if let Some(unusable) = &self.unusable {
             let here = documents.iter_mut().rev().take_while(|document| document.start_ms == self.start_ms);
             let mut alike = here
@@ -64,10 +69,12 @@ impl HourDocument {
             {
                 last.count += unusable.count;
                 last.inside.add(unusable.inside);
-                return;
+                return 0;
             }
         }
+        let memory_bytes = self.memory_bytes();
         documents.push(self);
+        memory_bytes
     }
 
     /// Whether points of the document may lie at this time or later.

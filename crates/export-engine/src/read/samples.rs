@@ -18,6 +18,8 @@ pub(crate) enum Reason {
     UnsupportedType,
     /// Point: the bytes of its value do not fit its type, such as a text that is not UTF-8.
     InvalidValue,
+    /// Point: its text is longer than a cell may be.
+    TextTooLong,
     /// Point: it lies before or after its document's hour.
     OutsideHour,
     /// Bucket: nested deeper than MongoDB allows.
@@ -40,6 +42,7 @@ impl Reason {
             Self::NotABucket => "notABucket",
             Self::UnsupportedType => "unsupportedType",
             Self::InvalidValue => "invalidValue",
+            Self::TextTooLong => "textTooLong",
             Self::OutsideHour => "outsideHour",
             Self::TooDeep => "tooDeep",
             Self::Malformed => "malformed",

@@ -6,7 +6,7 @@
 
 use export_core::range::HOUR_MS;
 use export_core::source::HourDocuments;
-use export_core::{Parameter, TimeRange};
+use export_core::{Parameter, TimeRange, VehicleId};
 
 use super::hour::HourDocument;
 use crate::error::EngineError;
@@ -31,7 +31,7 @@ pub(crate) struct Slice {
     pub(crate) window: TimeRange,
     /// By column: the documents that may hold points of the window, in order.
     pub(crate) columns: Vec<SliceColumn>,
-    /// Bytes of the documents; for a part of a split slice, its share of them.
+    /// Memory of the documents; for a part of a split slice, its share of it.
     pub(crate) bytes: usize,
     /// Fraction of the vehicle's range that is done with this slice, in millionths.
     pub(crate) millionths_done: u64,
@@ -49,11 +49,14 @@ pub(crate) struct SliceColumn {
 
 /// Cuts one vehicle's documents into slices.
 pub(crate) struct Slicer<'a> {
+    vehicle: VehicleId,
     range: TimeRange,
     /// End of the last window, start of the next.
     position_ms: i64,
     collections: Vec<Collection<'a>>,
     size: SliceSize,
+    /// Most memory of the documents of an hour.
+    hour_bytes: usize,
     /// A slice that is being split.
     splitting: Option<Splitting>,
 }
@@ -78,8 +81,10 @@ struct Collection<'a> {
 impl<'a> Slicer<'a> {
     /// Begins with the collections of one vehicle, in column order.
     pub(crate) fn new(
+        vehicle: VehicleId,
         range: TimeRange,
         size: SliceSize,
+        hour_bytes: usize,
         collections: Vec<(Parameter, Option<Box<dyn HourDocuments + 'a>>)>,
     ) -> Self {
         let collections = collections
@@ -92,7 +97,7 @@ impl<'a> Slicer<'a> {
                 carried: Vec::new(),
             })
             .collect();
-        Self { range, position_ms: range.from_ms(), collections, size, splitting: None }
+        Self { vehicle, range, position_ms: range.from_ms(), collections, size, hour_bytes, splitting: None }
     }
 
     /// The next slice, or `None` if the vehicle has no further documents.
@@ -120,8 +125,17 @@ impl<'a> Slicer<'a> {
         if self.position_ms >= self.range.to_ms() {
             return Ok(None);
         }
+        let mut ahead_bytes = 0;
         for collection in &mut self.collections {
             collection.read_ahead()?;
+            // They are in memory together, even if they are of different hours.
+            if let Some(next) = &collection.next {
+                ahead_bytes += next.memory_bytes();
+                if ahead_bytes > self.hour_bytes {
+                    let (vehicle, most_bytes) = (self.vehicle.clone(), self.hour_bytes);
+                    return Err(EngineError::HourTooLarge { vehicle, hour_ms: next.start_ms, most_bytes });
+                }
+            }
         }
         let is_carrying = self.collections.iter().any(|collection| !collection.carried.is_empty());
         if self.earliest_start_ms().is_none() && !is_carrying {
@@ -139,7 +153,7 @@ impl<'a> Slicer<'a> {
         // Carried documents end within the hour after the last window.
         let mut end_ms = if is_carrying { self.position_ms + HOUR_MS } else { self.position_ms };
         let carried = columns.iter().flat_map(|column| &column.carried);
-        let carried_bytes: usize = carried.map(|document| document.bytes.len()).sum();
+        let carried_bytes: usize = carried.map(HourDocument::memory_bytes).sum();
         let mut gathered_bytes = 0;
         while let Some(start_ms) = self.earliest_start_ms()
             && gathered_bytes < self.size.target_bytes.max(1)
@@ -147,7 +161,13 @@ impl<'a> Slicer<'a> {
             // Documents of the hour before the range belong to the first window.
             end_ms = end_ms.max(next_whole_hour(start_ms.max(self.position_ms)));
             for (collection, column) in self.collections.iter_mut().zip(&mut columns) {
-                gathered_bytes += collection.take_before(end_ms, &mut column.documents)?;
+                let room_bytes = self.hour_bytes.saturating_sub(carried_bytes + gathered_bytes);
+                let taken_bytes = collection.take_before(end_ms, room_bytes, &mut column.documents)?;
+                if taken_bytes > room_bytes {
+                    let (vehicle, most_bytes) = (self.vehicle.clone(), self.hour_bytes);
+                    return Err(EngineError::HourTooLarge { vehicle, hour_ms: start_ms, most_bytes });
+                }
+                gathered_bytes += taken_bytes;
             }
         }
 
@@ -229,16 +249,24 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Moves the documents that start before this time to `into`; returns their bytes.
-    fn take_before(&mut self, end_ms: i64, into: &mut Vec<HourDocument>) -> Result<usize, EngineError> {
+    /// Moves the documents that start before this time to `into`; returns the memory that they take.
+    /// Stops as soon as it is more than `room_bytes`.
+    fn take_before(
+        &mut self,
+        end_ms: i64,
+        room_bytes: usize,
+        into: &mut Vec<HourDocument>,
+    ) -> Result<usize, EngineError> {
         let mut taken_bytes = 0;
         loop {
             self.read_ahead()?;
             let Some(document) = self.next.take_if(|next| next.start_ms < end_ms) else {
                 return Ok(taken_bytes);
             };
-            taken_bytes += document.bytes.len();
-            document.add_to(into);
+            taken_bytes += document.add_to(into);
+            if taken_bytes > room_bytes {
+                return Ok(taken_bytes);
+            }
         }
     }
 }
@@ -266,6 +294,10 @@ mod tests {
         }
     }
 
+    fn vehicle() -> VehicleId {
+        "vehicle_001".parse().expect("a vehicle")
+    }
+
     fn cut(range: TimeRange, starts: Vec<i64>, target_bytes: usize) -> Result<Vec<Slice>, EngineError> {
         cut_at(range, starts, SliceSize { target_bytes, most_bytes: usize::MAX })
     }
@@ -274,7 +306,8 @@ mod tests {
         let listed: Box<dyn HourDocuments> = Box::new(Listed(starts.into_iter()));
         let parameter: Parameter = "soc".parse().expect("a parameter");
         let missing = ("odo".parse().expect("a parameter"), None);
-        let mut slicer = Slicer::new(range, size, vec![(parameter, Some(listed)), missing]);
+        let mut slicer =
+            Slicer::new(vehicle(), range, size, 1 << 20, vec![(parameter, Some(listed)), missing]);
         let mut found = Vec::new();
         while let Some(slice) = slicer.next()? {
             found.push(slice);
@@ -352,11 +385,19 @@ mod tests {
         let parameter: Parameter = "soc".parse().expect("a parameter");
         let size = SliceSize { target_bytes: 1, most_bytes: 1 };
         let junk: Box<dyn HourDocuments> = Box::new(Junk(10_000));
-        let mut slicer = Slicer::new(range, size, vec![(parameter, Some(junk))]);
+        let mut slicer = Slicer::new(vehicle(), range, size, 1 << 20, vec![(parameter, Some(junk))]);
         let slice = slicer.next().expect("a slice").expect("a slice of samples");
         // Three samples of each reason.
-        assert_eq!((slice.columns[0].documents.len(), slice.bytes), (6, 0));
+        assert_eq!((slice.columns[0].documents.len(), slice.bytes), (6, 6 * size_of::<HourDocument>()));
         assert!(slicer.next().expect("the end").is_none());
+    }
+
+    #[test]
+    fn c6_many_small_documents_of_one_hour_count_with_what_they_take_themselves() {
+        let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
+        let outcome = cut(range, (0..20_000).collect(), 1);
+        assert!(matches!(outcome, Err(EngineError::HourTooLarge { hour_ms: 0, .. })), "{outcome:?}");
+        assert!(cut(range, (0..20_000).map(|n| n * 1_000).collect(), 1).is_ok());
     }
 
     #[test]

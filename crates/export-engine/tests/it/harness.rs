@@ -220,7 +220,7 @@ impl Run {
         sinks: &mut F,
     ) -> Result<Exported<F::Sink>, EngineError> {
         let slice = SliceSize { target_bytes: self.slice_bytes, most_bytes: self.slice_bytes };
-        let limits = Limits { slice, slices_share_bytes: 4 << 20 };
+        let limits = Limits { slice, slices_share_bytes: 4 << 20, hour_bytes: 64 << 20 };
         let task = ExportTask { plan, source, limits, meter: &self.meter, stop: &self.stop };
         engine(self.threads).export(&task, sinks)
     }

@@ -95,7 +95,7 @@ pub struct ReferenceVehicle {
     /// Cells that repeat the last known value.
     pub filled: u64,
     /// Invalid points, by reason: `invalidKey`, `documentValue`, `notABucket`, `unsupportedType`,
-    /// `invalidValue`, `outsideHour`.
+    /// `invalidValue`, `textTooLong`, `outsideHour`.
     pub rejected_points: BTreeMap<String, Rejections>,
     /// Buckets that could not be read, or not to their end, by reason: `tooDeep`, `malformed`.
     pub rejected_buckets: BTreeMap<String, Rejections>,

@@ -11,6 +11,9 @@ const HOUR_MS: i64 = 3_600_000;
 /// Maximum depth of buckets, not counting that of the document itself; a deeper one is rejected.
 const MOST_BUCKETS: usize = 100;
 
+/// Longest text of a cell, in bytes.
+const MOST_TEXT_BYTES: usize = 1_048_576;
+
 /// An item found in a document.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Entry<'a> {
@@ -143,6 +146,7 @@ impl<'a> Found<'a> {
             Stored::Document(_) => return Err("documentValue"),
             Stored::Array(_) | Stored::Other(_) => return Err("unsupportedType"),
             Stored::Invalid => return Err("invalidValue"),
+            Stored::Value(Bson::String(text)) if text.len() > MOST_TEXT_BYTES => return Err("textTooLong"),
             Stored::Value(value) => value,
         };
         if !(0..HOUR_MS).contains(&offset_ms) {

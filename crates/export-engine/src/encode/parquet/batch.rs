@@ -47,8 +47,9 @@ enum Builder {
 impl BatchRows {
     pub(super) fn new(schema: &SchemaRef) -> Self {
         let columns = schema.fields().iter().skip(1).map(|field| match field.data_type() {
-            DataType::Utf8 => Builder::Text(StringBuilder::new()),
-            _ => Builder::Double(Float64Builder::new()),
+            // Without the usual room for 1,024 values: a slice of a wide file has a few rows.
+            DataType::Utf8 => Builder::Text(StringBuilder::with_capacity(0, 0)),
+            _ => Builder::Double(Float64Builder::with_capacity(0)),
         });
         Self {
             columns: columns.collect(),
@@ -62,6 +63,11 @@ impl BatchRows {
     /// Number of rows gathered and not yet taken.
     pub(super) fn len(&self) -> usize {
         self.times.len()
+    }
+
+    /// Number of columns, `time` included.
+    pub(super) fn width(&self) -> usize {
+        1 + self.columns.len()
     }
 
     /// Takes the rows gathered so far. The counts stay.
