@@ -53,7 +53,7 @@ pub struct ReadingSettings {
     // column takes 70 KiB and more, so more columns than the default need more memory than a worker
     // has by default.
     /// Most parameters (columns) of one export; an export of more is FAILED. Raise it, and
-    /// MEMORY_BUDGET_MB, where vehicles have more and are exported whole
+    /// `MEMORY_BUDGET_MB`, where vehicles have more and are exported whole
     #[arg(
         long,
         env,

@@ -15,6 +15,7 @@ mod events;
 mod exact;
 mod explained;
 mod failures;
+mod heavy;
 mod keys;
 mod listener;
 mod lists;

@@ -11,12 +11,10 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -39,9 +37,6 @@ const GROUP_ROWS: usize = 128 << 10;
 /// Most column chunks of a file, that is, row groups times columns. The footer describes each of
 /// them, and is in memory until the end of the file: about 1 KiB for a chunk.
 const MAX_CHUNKS: usize = 32 << 10;
-/// Columns above which only one row group is encoded at a time: the writer of a column takes 70 to
-/// 140 KiB before it has any value.
-const WIDE_COLUMNS: usize = 100;
 /// Rows of a resampled file that are appended to it at once.
 const BATCH_ROWS: usize = 8 << 10;
 /// Most bytes of numbers of such rows, for files with many columns.
@@ -103,7 +98,9 @@ impl EncodedRows for BatchRows {
 /// A Parquet file being written.
 pub(crate) struct ParquetFile<'r> {
     writer: SerializedFileWriter<Vec<u8>>,
-    groups: Arc<ArrowRowGroupWriterFactory>,
+    /// By column: makes its writers. A factory of all columns would make the writers of a whole row
+    /// group at once, and each takes 100 KiB and more before it has any value.
+    columns: Arc<Vec<ArrowRowGroupWriterFactory>>,
     schema: SchemaRef,
     resources: &'r Resources,
     /// Rows of the group that is being filled.
@@ -133,12 +130,20 @@ impl<'r> ParquetFile<'r> {
                 .set_column_dictionary_enabled(ColumnPath::from("time"), false)
                 .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED);
         }
-        let writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties.build()))
-            .map_err(io::Error::other)?;
-        let (writer, groups) = writer.into_serialized_writer().map_err(io::Error::other)?;
+        let properties = properties.build();
+        let writer_of = |schema: SchemaRef| {
+            let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties.clone()))?;
+            writer.into_serialized_writer()
+        };
+        let (writer, _) = writer_of(Arc::clone(schema)).map_err(io::Error::other)?;
+        let columns = schema.fields().iter().map(|field| {
+            let (_, column) = writer_of(Arc::new(Schema::new(vec![Arc::clone(field)])))?;
+            Ok(column)
+        });
+        let columns = columns.collect::<Result<_, ParquetError>>().map_err(io::Error::other)?;
         Ok(Self {
             writer,
-            groups: Arc::new(groups),
+            columns: Arc::new(columns),
             schema: Arc::clone(schema),
             resources,
             batches: Vec::new(),
@@ -197,24 +202,21 @@ impl<'r> ParquetFile<'r> {
             let (columns, max_groups) = (self.schema.fields().len(), self.max_groups);
             return Err(io::Error::other(ParquetTooLarge { columns, max_groups }));
         }
-        let is_wide = self.schema.fields().len() > WIDE_COLUMNS;
-        let most = if is_wide { 1 } else { self.resources.pool.size() };
-        if self.in_flight.len() >= most
+        if self.in_flight.len() >= self.resources.pool.size()
             && let Some(first) = self.in_flight.pop_front()
         {
             self.append_group(first, compressor)?;
         }
         let batches = std::mem::take(&mut self.batches);
         (self.row_count, self.text_bytes) = (0, 0);
-        let (groups, index) = (Arc::clone(&self.groups), self.group_count);
+        let (columns, index) = (Arc::clone(&self.columns), self.group_count);
         self.group_count += 1;
         let schema = Arc::clone(&self.schema);
         self.in_flight.push_back(self.resources.pool.submit(move || {
             // One batch, however the rows arrived: the writer cuts pages by what it gets at a time.
             let group = concat_batches(&schema, &batches)?;
             drop(batches);
-            // Not before a thread is free, since writers take memory before they have any values.
-            encode_group(&group, groups.create_column_writers(index)?)
+            encode_group(&group, &columns, index)
         }));
         Ok(())
     }
@@ -258,20 +260,23 @@ impl FileWriter for ParquetFile<'_> {
     }
 }
 
+/// Encodes a row group, column by column.
 fn encode_group(
     group: &RecordBatch,
-    writers: Vec<ArrowColumnWriter>,
+    factories: &[ArrowRowGroupWriterFactory],
+    index: usize,
 ) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
     let schema = group.schema();
-    let columns = schema.fields().iter().zip(group.columns()).zip(writers);
-    columns
-        .map(|((field, array), mut writer)| {
-            for leaf in compute_leaves(field, array)? {
-                writer.write(&leaf)?;
-            }
-            writer.close()
-        })
-        .collect()
+    let mut chunks = Vec::with_capacity(factories.len());
+    for ((field, array), factory) in schema.fields().iter().zip(group.columns()).zip(factories) {
+        for (mut writer, leaf) in
+            factory.create_column_writers(index)?.into_iter().zip(compute_leaves(field, array)?)
+        {
+            writer.write(&leaf)?;
+            chunks.push(writer.close()?);
+        }
+    }
+    Ok(chunks)
 }
 
 /// Bytes of the texts in the first rows of a batch.

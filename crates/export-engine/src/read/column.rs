@@ -248,14 +248,14 @@ mod tests {
     #[test]
     fn c6_equal_times_take_no_memory_however_many_they_are() {
         let mut column = Column::default();
-        let points = 40 * COMPACTED_POINTS;
+        let points: i64 = 40 * (64 << 10);
         for point in 0..points {
-            column.push((point % 100) as i64, Cell::Int(point as i64));
+            column.push(point % 100, Cell::Int(point));
         }
         assert!(column.allocated_bytes() < 4 * COMPACTED_POINTS * size_of::<(i64, Cell)>());
-        assert_eq!(column.settle(), (points - 100) as u64);
+        assert_eq!(i64::try_from(column.settle()), Ok(points - 100));
         assert!(column.times().iter().copied().eq(0..100));
-        let last: Vec<_> = (points - 100..points).map(|point| Cell::Int(point as i64)).collect();
+        let last: Vec<_> = (points - 100..points).map(Cell::Int).collect();
         assert!(last.iter().all(|cell| column.cells.contains(cell)));
     }
 }

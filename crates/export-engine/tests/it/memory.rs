@@ -118,9 +118,10 @@ struct Wide {
 impl Wide {
     fn new(case: &Value) -> Self {
         let count = |name: &str| case[name].as_u64().expect("a number");
-        let points = count("points");
+        let points = u32::try_from(count("points")).expect("small");
         let step_ms = 3_600_000 / points;
-        let values = (0..points).map(|point| ((point * step_ms).to_string(), (point as f64 * 0.37).into()));
+        let values =
+            (0..points).map(|point| ((point * step_ms).to_string(), (f64::from(point) * 0.37).into()));
         let hour = doc! { "_id": 0_i64, "values": values.collect::<bson::Document>() };
         let columns = usize::try_from(count("columns")).expect("small");
         Self { columns, hour: hour.to_vec().expect("BSON") }
@@ -297,5 +298,5 @@ fn c7_a_parquet_file_with_too_many_row_groups_is_refused() {
     let measured = measure(&json!({ "columns": 500, "points": 60 }), &body);
     let refused = "a Parquet file of 501 columns may have 65 row groups, and this one would have more";
     assert_eq!(measured.outcome, refused);
-    assert!(measured.growth_kib < 96 << 10, "{measured:?}");
+    assert!(measured.growth_kib < MOST_KIB, "{measured:?}");
 }

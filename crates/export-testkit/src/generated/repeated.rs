@@ -51,7 +51,7 @@ impl Extra {
             0 | 1 => self.repeat(bucket, children.into()),
             2 => self.repeat(bucket, children.into_iter().map(|(_, child)| child).collect()),
             3 => self.repeat(bucket, 7.into()),
-            4 => drop(bucket.insert("count", self.children.len() as i64)),
+            4 => drop(bucket.insert("count", 3)),
             _ => {
                 if let Some(Bson::Document(values)) = bucket.get("values") {
                     let values: Bson = values.clone().into_iter().map(|(_, child)| child).collect();

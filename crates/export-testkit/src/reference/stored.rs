@@ -41,7 +41,7 @@ pub(super) enum Stored {
     /// A value that can be a cell.
     Value(Bson),
     /// A value of a type that can be a cell, whose bytes do not fit the type.
-    Invalid,
+    Invalid(u8),
     /// A value of another type.
     Other(u8),
 }
@@ -138,7 +138,7 @@ fn stored(kind: u8, value: &[u8]) -> Stored {
             | ElementType::Decimal128
             | ElementType::Null
             | ElementType::String,
-        ) => decoded(kind, value).map_or(Stored::Invalid, Stored::Value),
+        ) => decoded(kind, value).map_or(Stored::Invalid(kind), Stored::Value),
         _ => Stored::Other(kind),
     }
 }
@@ -206,9 +206,8 @@ impl Id {
             Stored::Value(other) => kind(other.element_type() as u8),
             Stored::Document(_) => kind(ElementType::EmbeddedDocument as u8),
             Stored::Array(_) => kind(ElementType::Array as u8),
-            Stored::Other(other) => kind(*other),
-            // A text: the other types whose bytes may be wrong are booleans.
-            Stored::Invalid => "unreadable".to_owned(),
+            Stored::Invalid(text) if *text == ElementType::String as u8 => "unreadable".to_owned(),
+            Stored::Invalid(other) | Stored::Other(other) => kind(*other),
         }
     }
 }
@@ -238,6 +237,9 @@ mod tests {
         assert_eq!(text(doc! { "_id": Bson::MinKey }), "a value of BSON type 0xff");
         assert_eq!(text(doc! { "id": 5 }), "missing");
         assert_eq!(id(&[5, 0, 0, 0, 1]).text(), "unreadable");
+        let mut neither = doc! { "_id": true }.to_vec().expect("a document");
+        neither[9] = 7;
+        assert_eq!(id(&neither).text(), "a value of BSON type 0x08");
     }
 
     #[test]
@@ -271,6 +273,8 @@ mod tests {
         let end = bytes.len() - 2;
         bytes[end] = b'!';
         let fields = read_fields(&bytes).expect("BSON");
-        assert!(fields.is_whole && fields.elements.iter().all(|(_, value)| *value == Stored::Invalid));
+        let values: Vec<&Stored> = fields.elements.iter().map(|(_, value)| value).collect();
+        assert!(fields.is_whole);
+        assert_eq!(values, [&Stored::Invalid(2), &Stored::Invalid(8), &Stored::Invalid(2)]);
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn entries(document: &Fields, hour_ms: i64) -> Result<Vec<Entry<'_>>,
 /// The points of a document that is rejected.
 pub(super) fn inside(document: Option<&Fields>) -> Inside {
     let Some(document) = document else { return Inside { points: 0, is_cut: true } };
-    let strays = document.named("values").filter(|values| children(values).is_none()).count();
+    let strays = document.named("values").filter(|values| is_stray(values)).count();
     let mut inside = inside_bucket(document);
     if !has_values(document) {
         inside.points += strays as u64;
@@ -97,10 +97,10 @@ impl<'a> Found<'a> {
     /// sum beyond 64 bits.
     fn bucket(&mut self, bucket: &'a Fields, offset_ms: Option<i64>, path: &Path) {
         for (number, values) in bucket.named("values").enumerate() {
-            match children(values) {
-                None => self.entries.push(Entry::Rejected("notABucket", path.text())),
-                Some(None) => self.cut(path),
-                Some(Some((is_array, values))) => {
+            match values_in(values) {
+                Values::Stray => self.entries.push(Entry::Rejected("notABucket", path.text())),
+                Values::Broken => self.cut(path),
+                Values::Children(is_array, values) => {
                     for (index, (key, child)) in values.elements.iter().enumerate() {
                         let key = if is_array { index.to_string() } else { key.clone() };
                         let milliseconds = self::number(&key);
@@ -145,7 +145,7 @@ impl<'a> Found<'a> {
         let value = match point {
             Stored::Document(_) => return Err("documentValue"),
             Stored::Array(_) | Stored::Other(_) => return Err("unsupportedType"),
-            Stored::Invalid => return Err("invalidValue"),
+            Stored::Invalid(_) => return Err("invalidValue"),
             Stored::Value(Bson::String(text)) if text.len() > MOST_TEXT_BYTES => return Err("textTooLong"),
             Stored::Value(value) => value,
         };
@@ -157,18 +157,31 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The children in a field `values`, and whether it is an array; `Some(None)` if it is broken, and
-/// `None` if it holds no children by its type.
-fn children(values: &Stored) -> Option<Option<(bool, &Fields)>> {
-    match values {
-        Stored::Document(fields) => Some(fields.as_ref().map(|fields| (false, fields))),
-        Stored::Array(fields) => Some(fields.as_ref().map(|fields| (true, fields))),
-        _ => None,
+/// What a field `values` is.
+enum Values<'a> {
+    /// Children, and whether their keys are positions.
+    Children(bool, &'a Fields),
+    /// A document or an array whose length or closing byte is wrong.
+    Broken,
+    /// By its type, it holds no children.
+    Stray,
+}
+
+fn values_in(field: &Stored) -> Values<'_> {
+    match field {
+        Stored::Document(Some(children)) => Values::Children(false, children),
+        Stored::Array(Some(children)) => Values::Children(true, children),
+        Stored::Document(None) | Stored::Array(None) => Values::Broken,
+        _ => Values::Stray,
     }
 }
 
+fn is_stray(field: &Stored) -> bool {
+    matches!(values_in(field), Values::Stray)
+}
+
 fn has_values(fields: &Fields) -> bool {
-    fields.named("values").any(|values| children(values).is_some())
+    fields.named("values").any(|values| !is_stray(values))
 }
 
 /// The points in a bucket, however deep.
@@ -176,10 +189,10 @@ fn inside_bucket(bucket: &Fields) -> Inside {
     let mut inside = Inside { points: 0, is_cut: !bucket.is_whole };
     let holds_points = has_values(bucket);
     for values in bucket.named("values") {
-        match children(values) {
-            None => inside.points += u64::from(holds_points),
-            Some(None) => inside.is_cut = true,
-            Some(Some((_, values))) => {
+        match values_in(values) {
+            Values::Stray => inside.points += u64::from(holds_points),
+            Values::Broken => inside.is_cut = true,
+            Values::Children(_, values) => {
                 inside.is_cut |= !values.is_whole;
                 for (_, child) in &values.elements {
                     let child = match child {
