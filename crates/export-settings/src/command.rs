@@ -189,7 +189,7 @@ mod tests {
     fn a_blank_variable_without_a_default_is_not_read() {
         let (command, _) = prepare(&[("SOURCE_MAX_BYTES_PER_SECOND", " "), ("SOURCE_MAX_READS", "")]);
         assert_eq!(variables(&command), ["SOURCE_MAX_READS", "SOURCE_READ_PREFERENCE", "MAX_COLUMNS"]);
-        assert_eq!(variables(&prepare(&[]).0).len(), 3);
+        assert_eq!(variables(&prepare(&[]).0).len(), 4);
     }
 
     #[test]
