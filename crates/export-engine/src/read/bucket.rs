@@ -311,7 +311,7 @@ fn point_sample(
         }
         match step {
             Step::Key(key) => {
-                text.push_str(&String::from_utf8_lossy(&key[..key.len().min(4 * MAX_CHARACTERS)]))
+                text.push_str(&String::from_utf8_lossy(&key[..key.len().min(4 * MAX_CHARACTERS)]));
             }
             Step::Index(index) => text.push_str(&index.to_string()),
         }

@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use self::output::{bounded_length_ms, start_ms};
-use self::repeated::{Extra, INVALID_UTF_8, ZERO, extra, patched};
+use self::repeated::{Extra, INVALID_UTF_8, TEN, extra, patched};
 use self::stranger::stranger;
 use self::values::{Values, any_values, decimal, value};
 use crate::hour::{HourBuilder, IdType, KeyOrder};
@@ -47,7 +47,7 @@ const KEYS: [&str; 22] = [
     "-9223372036854775808",
     "-9223372036854775809",
     "-9223372036854775807",
-    ZERO,
+    TEN,
     INVALID_UTF_8,
 ];
 

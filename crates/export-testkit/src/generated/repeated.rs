@@ -14,8 +14,8 @@ use crate::reference::StoredDocument;
 
 /// Becomes a second field `values`.
 const VALUES: &str = "valueZ";
-/// As a key, becomes a second key `0`.
-pub(super) const ZERO: &str = "q";
+/// As a key, becomes a second key `10`. Two characters, since one could be the length of a document.
+pub(super) const TEN: &str = "qZ";
 /// Becomes a lone surrogate, which is three bytes too.
 pub(super) const INVALID_UTF_8: &str = "€";
 
@@ -105,7 +105,7 @@ pub(super) fn patched(document: &Document) -> StoredDocument {
     let mut bytes = document.to_vec().expect("a document");
     let is_changed = [
         replace(&mut bytes, b"valueZ\0", b"values\0"),
-        replace(&mut bytes, b"q\0", b"0\0"),
+        replace(&mut bytes, b"qZ\0", b"10\0"),
         replace(&mut bytes, INVALID_UTF_8.as_bytes(), &[0xed, 0xa0, 0x80]),
     ];
     if is_changed.contains(&true) { StoredDocument::Raw(bytes) } else { document.clone().into() }
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn stand_ins_become_what_no_document_holds() {
-        let document = doc! { "_id": 1, "values": { "0": "€", "q": 5 }, "valueZ": {} };
+        let document = doc! { "_id": 1, "values": { "10": "€", "qZ": 5 }, "valueZ": {} };
         let StoredDocument::Raw(bytes) = patched(&document) else { panic!("nothing was replaced") };
         let raw = RawDocument::from_bytes(&bytes).expect("a frame");
         let names: Vec<&str> =
