@@ -14,9 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::auth::Authenticator;
-use crate::config::{Config, LimitSettings};
+use crate::config::{AccessSettings, Config};
+use crate::http::client_address::TrustedProxies;
+use crate::http::failures::Failures;
+use crate::http::hosts::OwnHosts;
 use crate::http::limits::Limits;
-use crate::http::server;
+use crate::http::server::{self, ServerSettings};
 use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
 use crate::jobs::audit::Audit;
@@ -46,7 +49,7 @@ pub struct App {
     relay: Relay,
     mongo: export_store::MongoClient,
     publisher: Publisher,
-    limits: LimitSettings,
+    server: ServerSettings,
 }
 
 impl App {
@@ -75,6 +78,7 @@ impl App {
         );
         let queue = Queue::of(&jobs);
         let catalog = Catalog::new(&mongo, &config.mongo.jobs_database);
+        let has_keys = !matches!(config.access, AccessSettings::Anyone);
         let state = ApiState {
             admission: Admission::new(config.admission, jobs.clone(), catalog.clone(), queue.clone()),
             queue,
@@ -89,6 +93,8 @@ impl App {
             auth: Authenticator::new(&config.access, KeyStore::new(&mongo, &config.mongo.jobs_database))
                 .context("tokens of OIDC_ISSUER cannot be checked")?,
             audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
+            own_hosts: (!has_keys).then(|| OwnHosts::new(&config.http)),
+            failures: Failures::new(&config.limits),
             limits: Limits::new(&config.limits, &config.access),
             share_results: config.jobs.share_results,
             max_attempts: config.jobs.max_attempts,
@@ -107,7 +113,13 @@ impl App {
                 WebhookRelay { webhooks, retry: settings.retry, give_up_after: settings.give_up_after }
             }),
         };
-        Ok(Self { state, dispatcher, sweeper, relay, mongo, publisher, limits: config.limits })
+        let trusted_proxies = config.http.trusted_proxies.clone().unwrap_or_default();
+        let server = ServerSettings {
+            limits: config.limits,
+            trusted_proxies: TrustedProxies::new(trusted_proxies),
+            has_keys,
+        };
+        Ok(Self { state, dispatcher, sweeper, relay, mongo, publisher, server })
     }
 
     /// Serves until `stop`, then finishes the open requests.
@@ -137,7 +149,7 @@ impl App {
         tasks.start("the relay", self.relay.run(stop.clone()));
 
         info!(address = %api.local_addr()?, "listening");
-        let serving = server::serve(api, router(self.state), self.limits, stop.clone());
+        let serving = server::serve(api, router(self.state), self.server, stop.clone());
         let served = async {
             tokio::select! {
                 () = serving => {}

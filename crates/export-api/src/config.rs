@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use export_amqp::Topology;
 use export_core::job::RetryPolicy;
-use export_settings::access::{AccessArgs, AuthMode, OidcArgs};
+use export_settings::access::{AccessArgs, AuthMode, OidcArgs, OpenListener};
 use export_settings::amqp::AmqpArgs;
 use export_settings::health::HealthSettings;
 use export_settings::log::LogSettings;
@@ -122,10 +122,22 @@ impl Cli {
         self.health.admin_addr
     }
 
+    /// Fails where `AUTH=none` would open the API to other machines without being told to.
+    fn check_listener(&self) -> Result<(), SettingError> {
+        let is_open = self.access.auth == AuthMode::None && !self.http.host.is_loopback();
+        if is_open && self.access.auth_none_listen == OpenListener::Loopback {
+            let expected = "an address of this machine only, such as 127.0.0.1, because AUTH=none lets in everyone who can reach it; \
+                            or AUTH=keys; or AUTH_NONE_LISTEN=anywhere, if something else decides who can reach it";
+            return Err(SettingError::Wrong { name: "HOST", expected });
+        }
+        Ok(())
+    }
+
     /// Checks what the parser of the command line could not: secrets, and settings that depend on
     /// each other.
     pub fn resolve(&self) -> Result<Config, SettingError> {
         self.admission.check()?;
+        self.check_listener()?;
         Ok(Config {
             http: self.http.clone(),
             admin: self.health.admin_addr,

@@ -8,6 +8,8 @@ use export_store::{Changes, JobStore};
 use export_webhooks::Webhooks;
 
 use crate::auth::Authenticator;
+use crate::http::failures::Failures;
+use crate::http::hosts::OwnHosts;
 use crate::http::limits::Limits;
 use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
@@ -45,6 +47,10 @@ pub struct ApiState {
     pub audit: Audit,
     /// Limits of requests.
     pub limits: Limits,
+    /// Counts requests without a valid key.
+    pub(crate) failures: Failures,
+    /// Names of this service, if only they are served (`AUTH=none`).
+    pub(crate) own_hosts: Option<OwnHosts>,
     /// Whether new jobs share results.
     pub share_results: bool,
     /// Maximum number of attempts of a new job.

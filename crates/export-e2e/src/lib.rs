@@ -13,4 +13,4 @@ pub use creating::create;
 pub use doors::HeldJob;
 pub use events::{Event, EventStream};
 pub use export_testkit::http::Answer;
-pub use stack::{Stack, wide_admission};
+pub use stack::{Stack, unhurried, wide_admission};

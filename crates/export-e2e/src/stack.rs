@@ -2,7 +2,7 @@
 
 mod starting;
 
-pub use starting::wide_admission;
+pub use starting::{unhurried, wide_admission};
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

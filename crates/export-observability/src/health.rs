@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{info, warn};
 
+use crate::admin_listener::AdminListener;
 use crate::metrics::init_metrics;
 
 /// The content type of Prometheus's text format.
@@ -88,7 +89,7 @@ pub async fn serve_health(listener: TcpListener, readiness: Readiness) -> std::i
         })
         .with_state(readiness);
     tokio::select! {
-        served = axum::serve(listener, router) => served,
+        served = axum::serve(AdminListener::new(listener), router) => served,
         () = metrics.run_upkeep() => Ok(()),
     }
 }

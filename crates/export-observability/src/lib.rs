@@ -1,5 +1,6 @@
 //! What operators see of a service: logs, metrics and health; and the signals that stop it.
 
+mod admin_listener;
 mod health;
 mod logs;
 mod metrics;

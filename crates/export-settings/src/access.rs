@@ -34,6 +34,19 @@ pub struct AccessArgs {
         )
     )]
     pub auth: AuthMode,
+    /// Where the API may listen with `AUTH=none`: `loopback` (this machine only), or `anywhere`,
+    /// where something else decides who can reach it, as the published ports of a container do
+    #[arg(
+        long,
+        env,
+        value_name = "WHERE",
+        default_value = "loopback",
+        value_parser = one_of(
+            "loopback (HOST must be an address of this machine only) or anywhere",
+            &[("loopback", OpenListener::Loopback), ("anywhere", OpenListener::Anywhere)],
+        )
+    )]
+    pub auth_none_listen: OpenListener,
     /// Tokens of an issuer.
     #[command(flatten)]
     pub oidc: OidcArgs,
@@ -46,6 +59,15 @@ pub enum AuthMode {
     Keys,
     /// Not at all.
     None,
+}
+
+/// Where the API may listen with `AUTH=none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenListener {
+    /// On loopback addresses.
+    Loopback,
+    /// On every address.
+    Anywhere,
 }
 
 /// The issuer whose tokens are accepted like keys, as given.

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use url::Host;
+
+use crate::networks::{Networks, networks};
 use crate::parser::{SettingParser, value};
 
 /// Where the API listens, and under which URL clients reach it.
@@ -30,13 +33,39 @@ pub struct HttpSettings {
     /// headers begin with it. Without it, `Location` is a path
     #[arg(long, env, value_name = "URL", value_parser = base_url())]
     pub public_base_url: Option<String>,
+    /// Networks of the proxies in front of the API, such as `10.1.0.0/16,fd00::/8`. The client's
+    /// address is then what they report (`X-Forwarded-For` or `Forwarded`), and they may open any
+    /// number of connections. Without it, every connection is that of a client
+    #[arg(long, env, value_name = "NETWORKS", value_parser = networks())]
+    pub trusted_proxies: Option<Networks>,
+    /// Names under which the API may be called with `AUTH=none`, such as
+    /// `exports.internal.example,exports`, beside that of `PUBLIC_BASE_URL`, IP addresses, and names
+    /// without dots. Others are refused: a web page elsewhere could use them to reach the API
+    /// through its visitor's browser
+    #[arg(long, env, value_name = "NAMES", value_parser = host_names())]
+    pub allowed_hosts: Option<HostNames>,
 }
+
+/// Names of hosts, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostNames(pub Vec<String>);
 
 impl HttpSettings {
     /// The address and the port that the API listens on.
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
     }
+}
+
+/// Names of hosts, separated by commas.
+fn host_names() -> SettingParser<HostNames> {
+    SettingParser::new("names of hosts separated by commas, without ports", |text| {
+        let name = |name: &str| match Host::parse(name.trim()) {
+            Ok(Host::Domain(name)) => Some(name),
+            _ => None,
+        };
+        text.split(',').map(name).collect::<Option<Vec<String>>>().map(HostNames)
+    })
 }
 
 /// An http or https URL without a slash at its end.

@@ -33,6 +33,7 @@ pub mod jobs;
 pub mod limits;
 pub mod log;
 pub mod mongo;
+pub mod networks;
 pub mod parser;
 pub mod reading;
 pub mod results;

@@ -52,7 +52,8 @@ impl TokenCheck {
     pub(super) async fn principal(&self, token: &str) -> Result<Principal, Problem> {
         let claims = self.claims(token).await?;
         let subject = claims.get("sub").and_then(Value::as_str).filter(|subject| is_plain(subject));
-        let subject = subject.ok_or_else(Problem::invalid_credentials)?;
+        let subject = subject
+            .ok_or_else(|| Problem::invalid_credentials().because("token without a usable subject"))?;
         Ok(Principal {
             // Names of keys never start with `oidc:`.
             name: format!("oidc:{subject}"),
@@ -66,7 +67,7 @@ impl TokenCheck {
     async fn claims(&self, token: &str) -> Result<Map<String, Value>, Problem> {
         let refused = |reason: &dyn std::fmt::Display| {
             debug!(%reason, "token refused");
-            Problem::invalid_credentials()
+            Problem::invalid_credentials().because("invalid token")
         };
         if token.len() > MAX_TOKEN_BYTES {
             return Err(refused(&"too long"));

@@ -1,24 +1,20 @@
 //! Limits of requests: per caller, and for all callers together.
 //!
-//! [`limit_all`] runs first and bounds the concurrent requests of the process. [`limit_failures`]
-//! runs before authentication and bounds the 401 answers per address. [`limit_callers`] runs after
-//! authentication and bounds rate and concurrency per caller, or per address if `AUTH=none`. The
-//! limits of a *connection* are in [`crate::http::server`].
+//! [`limit_callers`] runs after authentication and bounds rate and concurrency per caller, or per
+//! address if `AUTH=none`; its permit is held until the answer is delivered, so a caller that does
+//! not read its answers limits itself. [`limit_all`] runs last, when the body of the request is
+//! there, and bounds the requests that the process works on; its permit ends with the work, so no
+//! client keeps it by sending or reading slowly. The limits of a *connection* are in
+//! [`crate::http::server`].
 
-mod held_body;
 mod lane;
-mod per_caller;
-mod rate;
 
-use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::request::Parts;
-use axum::http::{Extensions, StatusCode};
+use axum::extract::{Request, State};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use export_core::Tenant;
@@ -28,11 +24,14 @@ use tracing::Instrument;
 
 use crate::auth::Caller;
 use crate::config::{AccessSettings, LimitSettings};
+use crate::http::client_address::network;
+use crate::http::per_caller::{CallerPermit, PerCallerLimit};
 use crate::http::problem::Problem;
-use held_body::hold_until_sent;
+use crate::http::rate::Rate;
+use crate::http::server::HeldUntilDelivered;
 use lane::{Lane, NoAnswer};
-use per_caller::{CallerPermit, PerCallerLimit};
-pub(crate) use rate::Rate;
+
+pub use crate::http::client_address::Peer;
 
 /// `Retry-After` in seconds for a caller with too many concurrent requests: most requests end
 /// within a second.
@@ -42,8 +41,7 @@ const RETRY_AFTER_SECONDS: u16 = 1;
 const WAITING_FRACTION: usize = 4;
 /// Concurrent searches for the names that requests may have meant.
 const MAX_SUGGESTION_SEARCHES: usize = 2;
-/// Requests per second from one address that are answered with 401, after the initial burst.
-const FAILURES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// The limits and their current use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -59,7 +57,6 @@ struct Inner {
     /// Concurrent requests of the process that wait for a job to end.
     waits: Arc<Semaphore>,
     request_rate: Rate,
-    failure_rate: Rate,
     requests_per_caller: PerCallerLimit<CallerKey>,
     streams_per_caller: PerCallerLimit<CallerKey>,
     waits_per_caller: PerCallerLimit<CallerKey>,
@@ -87,7 +84,6 @@ impl Limits {
             requests: Arc::new(Semaphore::new(max_requests)),
             waits: Arc::new(Semaphore::new((max_requests / WAITING_FRACTION).max(1))),
             request_rate: Rate::new(settings.requests_per_second, settings.requests_at_once),
-            failure_rate: Rate::new(FAILURES_PER_SECOND, settings.auth_failures_at_once),
             requests_per_caller: PerCallerLimit::new(settings.max_requests_per_caller),
             streams_per_caller: PerCallerLimit::new(settings.max_streams_per_caller),
             // A waiting request costs as much as an event stream.
@@ -105,25 +101,24 @@ impl Limits {
     /// A permit for one event stream, held until it is dropped. Fails with 429 if the caller has
     /// the maximum number of streams.
     pub fn stream_permit(&self, principal: &Principal, peer: Peer) -> Result<StreamPermit, Problem> {
-        let permit = self.0.streams_per_caller.try_acquire(self.caller_key(principal, peer.0));
+        let permit = self.0.streams_per_caller.try_acquire(self.caller_key(principal, peer.address()));
         permit.map(StreamPermit).ok_or_else(|| {
             let max = self.0.streams_per_caller.max();
             let detail = format!("You have {max} event streams open, which is the maximum; close one first.");
-            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
+            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because("event streams of the caller")
         })
     }
 
     /// A permit for one request that waits for a job to end; `None` while its caller, or all
     /// callers together, have the maximum.
     pub fn wait_permit(&self, principal: &Principal, peer: Peer) -> Option<impl Send + use<>> {
-        let of_caller = self.0.waits_per_caller.try_acquire(self.caller_key(principal, peer.0))?;
+        let of_caller = self.0.waits_per_caller.try_acquire(self.caller_key(principal, peer.address()))?;
         let of_process = self.0.waits.clone().try_acquire_owned().ok()?;
         Some((of_caller, of_process))
     }
 
     /// Answers a question whose cost grows with the data, a few at a time, and fewer of one tenant,
-    /// whatever the number of its keys. If the client is gone, the question is cancelled after a
-    /// second.
+    /// whatever the number of its keys. If the client is gone, the question is cancelled soon after.
     ///
     /// # Errors
     /// 429 or 503 if the question has waited too long for its turn.
@@ -136,16 +131,16 @@ impl Limits {
     where
         T: Send + 'static,
     {
-        let caller = match self.caller_key(principal, peer.0) {
+        let caller = match self.caller_key(principal, peer.address()) {
             CallerKey::Caller(tenant, _) => CallerKey::Caller(tenant, String::new()),
             address @ CallerKey::Address(_) => address,
         };
         self.0.heavy.run(caller, question.in_current_span()).await.map_err(|no_answer| match no_answer {
             NoAnswer::CallerBusy => {
                 let detail = "Your other lists and estimates are not answered yet; wait for them.";
-                Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
+                Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because("lists and estimates of the caller")
             }
-            NoAnswer::AllBusy => Problem::overloaded(),
+            NoAnswer::AllBusy => Problem::overloaded().because("lists and estimates of all callers"),
             NoAnswer::Panicked => Problem::internal(),
         })
     }
@@ -164,13 +159,13 @@ impl Limits {
         let caller = self.caller_key(principal, peer);
         self.0.request_rate.check(&caller).map_err(|seconds| {
             let detail = format!("You have exceeded your rate limit; try again in {seconds} s.");
-            Problem::too_many_requests(detail, seconds)
+            Problem::too_many_requests(detail, seconds).because("rate of the caller")
         })?;
         self.0.requests_per_caller.try_acquire(caller).ok_or_else(|| {
             let max = self.0.requests_per_caller.max();
             let detail =
                 format!("You have {max} requests open, which is the maximum; wait for one to complete.");
-            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
+            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because("open requests of the caller")
         })
     }
 
@@ -187,70 +182,35 @@ impl Limits {
 #[derive(Debug)]
 pub struct StreamPermit(#[expect(dead_code, reason = "counts until it is dropped")] CallerPermit<CallerKey>);
 
-/// Middleware that refuses requests with 503 while the process serves the maximum number.
+/// Middleware that refuses requests with 503 while the process works on the maximum number. Runs
+/// when the body of the request is there, and its permit ends when the answer is made.
 pub async fn limit_all(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     match limits.0.requests.clone().try_acquire_owned() {
-        Ok(permit) => hold_until_sent(next.run(request).await, permit),
-        Err(_) => Problem::overloaded().into_response(),
+        Ok(_permit) => next.run(request).await,
+        Err(_) => Problem::overloaded().because("MAX_REQUESTS").into_response(),
     }
 }
 
 /// Middleware that refuses requests with 429 beyond the rate and concurrency of their caller. Runs
-/// after authentication.
+/// after authentication. Its permit is held until the answer is delivered, except by an event
+/// stream, which has a permit of its own kind.
 pub async fn limit_callers(
     State(limits): State<Limits>,
     caller: Caller,
     request: Request,
     next: Next,
 ) -> Response {
-    match limits.request_permit(&caller.0, peer_of(request.extensions())) {
-        Ok(permit) => hold_until_sent(next.run(request).await, permit),
-        Err(problem) => problem.into_response(),
-    }
-}
-
-/// Middleware that replaces 401 by 429 beyond the rate limit of 401 answers per address.
-///
-/// Requests with valid keys always pass, because the address may belong to a proxy of many clients:
-/// one client with a wrong key must not lock out the others.
-pub async fn limit_failures(State(limits): State<Limits>, request: Request, next: Next) -> Response {
-    let address = network(peer_of(request.extensions()));
-    let response = next.run(request).await;
-    if response.status() != StatusCode::UNAUTHORIZED {
-        return response;
-    }
-    match limits.0.failure_rate.check(&address) {
-        Ok(()) => response,
-        Err(seconds) => {
-            let detail = "Too many requests from your address had no valid key.";
-            Problem::too_many_requests(detail, seconds).into_response()
+    let peer = Peer::of(request.extensions());
+    match limits.request_permit(&caller.0, peer.address()) {
+        Ok(permit) => {
+            let mut response = next.run(request).await;
+            let media_type = response.headers().get(header::CONTENT_TYPE);
+            if !media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(EVENT_STREAM)) {
+                response.extensions_mut().insert(HeldUntilDelivered(Arc::new(permit)));
+            }
+            response
         }
-    }
-}
-
-/// The client's address of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(IpAddr);
-
-impl<S: Send + Sync> FromRequestParts<S> for Peer {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self(peer_of(&parts.extensions)))
-    }
-}
-
-fn peer_of(extensions: &Extensions) -> IpAddr {
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |ConnectInfo(peer)| peer.ip())
-}
-
-/// The part of an address that identifies one customer: all of IPv4, the /64 network of IPv6,
-/// because a customer with one IPv6 address usually has the whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address @ IpAddr::V4(_) => address,
+        Err(problem) => problem.into_response(),
     }
 }
 

@@ -10,6 +10,7 @@ mod problems;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use export_core::key::KeyId;
 use export_core::request::FieldError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,6 +26,22 @@ pub struct Problem {
     retry_after_seconds: Option<u16>,
     /// The value of `WWW-Authenticate`.
     challenge: Option<String>,
+    /// For the log alone.
+    reason: Option<&'static str>,
+    /// For the log alone: the id of the key that was not accepted.
+    key_id: Option<KeyId>,
+}
+
+/// Why a request was refused: an extension of every answer that is a problem. Never sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) kind: ProblemType,
+    /// More than the client is told.
+    pub(crate) reason: Option<&'static str>,
+    /// The id of the key that was not accepted.
+    pub(crate) key_id: Option<KeyId>,
+    /// The caller, if it was authenticated.
+    pub(crate) caller: Option<String>,
 }
 
 /// One error in a request, with its location.
@@ -83,7 +100,15 @@ pub(crate) struct ProblemView<'a> {
 
 impl Problem {
     fn new(kind: ProblemType, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after_seconds: None, challenge: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_seconds: None,
+            challenge: None,
+            reason: None,
+            key_id: None,
+        }
     }
 
     fn with_errors(kind: ProblemType, errors: Vec<Fault>) -> Self {
@@ -96,6 +121,16 @@ impl Problem {
 
     fn retry_after(self, seconds: u16) -> Self {
         Self { retry_after_seconds: Some(seconds), ..self }
+    }
+
+    /// Adds a reason for the log, which the client does not learn.
+    pub(crate) fn because(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// Adds the id of the key that was not accepted, for the log.
+    pub(crate) fn of_key(self, key_id: &KeyId) -> Self {
+        Self { key_id: Some(key_id.clone()), ..self }
     }
 
     /// The HTTP status code.
@@ -123,6 +158,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let challenge = self.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
         let mut response = (self.status(), Json(self.view())).into_response();
+        let refusal = Refusal { kind: self.kind, reason: self.reason, key_id: self.key_id, caller: None };
+        response.extensions_mut().insert(refusal);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -7,19 +7,26 @@ use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
 
-/// Header with the request id, in requests and answers.
+/// Header with the request id, in answers. The service always makes it, so that two requests never
+/// share one and no client can imitate another one's log lines.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Header of the answer with the `x-request-id` of the request.
+pub(crate) const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-id");
 /// Maximum length of a client's request id in bytes. Every log line of the request contains it.
 const MAX_ID_BYTES: usize = 128;
 
-/// Middleware that gives each request an id: the client's, if it sends one that is safe to log,
-/// otherwise a new UUID.
+/// Middleware that gives each request a new id. The client's own id, if it is safe to log, is kept
+/// beside it.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
-    let id = client_id(request.headers()).unwrap_or_else(new_id);
-    request.headers_mut().insert(REQUEST_ID, id.clone());
+    let (id, client_id) = (new_id(), client_id(request.headers()));
+    let headers = request.headers_mut();
+    headers.insert(REQUEST_ID, id.clone());
+    headers.remove(CLIENT_REQUEST_ID);
+    headers.extend(client_id.clone().map(|id| (CLIENT_REQUEST_ID, id)));
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
+    headers.extend(client_id.map(|id| (CLIENT_REQUEST_ID, id)));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

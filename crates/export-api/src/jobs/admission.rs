@@ -19,7 +19,7 @@ use export_store::{JobStore, StoreError};
 
 use super::answer_cache::AnswerCache;
 use crate::config::AdmissionSettings;
-use crate::http::limits::Rate;
+use crate::http::rate::Rate;
 use crate::http::problem::Problem;
 use crate::jobs::queue::Queue;
 use counter::{AdmissionCounter, CounterPermit};

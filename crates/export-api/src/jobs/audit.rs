@@ -5,10 +5,9 @@
 //! written.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use chrono::Utc;
 use export_core::access::Principal;
@@ -17,6 +16,7 @@ use export_store::{AuditAction, AuditEntry, AuditError, AuditLog};
 use moka::sync::Cache;
 use tracing::error;
 
+use crate::http::client_address::Peer;
 use crate::http::request_id::REQUEST_ID;
 
 /// Time in which the links of one job are audited once per caller. Clients poll jobs, and links are
@@ -46,10 +46,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Trail {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         let request_id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        let remote = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let remote = parts.extensions.get::<Peer>();
         Ok(Self {
             request_id: request_id.map(str::to_owned),
-            remote_address: remote.map(|ConnectInfo(address)| address.ip().to_string()),
+            remote_address: remote.map(|peer| peer.address().to_string()),
         })
     }
 }

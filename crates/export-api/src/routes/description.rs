@@ -78,11 +78,11 @@ fn complete(operation: &mut Value) {
 /// Headers of every answer with this status.
 fn headers_of(status: &str) -> Map<String, Value> {
     let header = |description: &str, schema: Value| json!({ "description": description, "required": true, "schema": schema });
-    let id = "The request id, as in the service's log. A client may send its own: 1 to 128 printable ASCII characters.";
+    let id = "The request id that the service has made, as in its log.";
     let no_sniff = "The body is of the declared media type; do not sniff.";
     let mut headers = Map::from_iter(
         [
-            ("x-request-id", header(id, json!({ "type": "string", "minLength": 1, "maxLength": 128 }))),
+            ("x-request-id", header(id, json!({ "type": "string", "format": "uuid" }))),
             ("x-content-type-options", header(no_sniff, json!({ "type": "string", "enum": ["nosniff"] }))),
         ]
         .map(|(name, header)| (name.to_owned(), header)),

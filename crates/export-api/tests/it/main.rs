@@ -3,5 +3,6 @@
 mod documents;
 mod issuer;
 mod issuer_keys;
+mod refusals;
 mod settings;
 mod tokens;

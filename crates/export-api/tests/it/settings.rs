@@ -21,7 +21,7 @@ const VALID: [(&str, &str); 9] = [
     ("LOG_FORMAT", "json"),
 ];
 
-fn valid() -> Program {
+pub(crate) fn valid() -> Program {
     Program::new(env!("CARGO_BIN_EXE_exports-api"), &[], &VALID)
 }
 
@@ -47,6 +47,15 @@ fn a_wrong_setting_is_named_and_its_value_is_not_printed() {
         ("PUBLIC_BASE_URL", "https://hunter2 .example"),
         ("AUTH", "hunter2"),
         ("AUTH", "none keys hunter2"),
+        ("AUTH_NONE_LISTEN", "hunter2"),
+        ("TRUSTED_PROXIES", "hunter2"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,hunter2"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("ALLOWED_HOSTS", "https://hunter2.example"),
+        ("ALLOWED_HOSTS", "hunter2.example:3000"),
+        ("ALLOWED_HOSTS", "one.example,,hunter2.example"),
+        ("MAX_CONNECTIONS_PER_ADDRESS", "0"),
+        ("MAX_CONNECTIONS_PER_ADDRESS", "hunter2"),
         ("OIDC_ISSUER", "hunter2"),
         ("OIDC_ISSUER", "http://hunter2.example"),
         ("OIDC_ISSUER", "http://127.0.0.1.hunter2.example"),
@@ -182,6 +191,17 @@ fn the_examples_are_accepted() {
 #[test]
 fn an_open_api_logs_a_warning() {
     valid().start().until_written("AUTH=none: everyone who can reach this API may use it");
+}
+
+#[test]
+fn d2_an_open_api_listens_on_this_machine_only_unless_told() {
+    for host in ["0.0.0.0", "::", "192.0.2.1"] {
+        assert_refuses(&valid().with("HOST", host), "AUTH_NONE_LISTEN");
+    }
+    let everywhere = valid().with("HOST", "0.0.0.0");
+    everywhere.clone().with("AUTH_NONE_LISTEN", "anywhere").start().until_written("listening");
+    everywhere.with("AUTH", "keys").start().until_written("listening");
+    valid().with("HOST", "127.0.0.7").start().until_written("listening");
 }
 
 #[test]

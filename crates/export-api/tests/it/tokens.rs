@@ -1,13 +1,17 @@
 //! Bearer tokens of an issuer: which are accepted and which are refused.
 
+use std::num::NonZeroU32;
+
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use axum::{Json, Router};
 use export_api::auth::{Authenticator, Caller, authenticate};
-use export_api::config::{AccessSettings, KnownCallers, OidcSettings};
+use export_api::config::{AccessSettings, KnownCallers, LimitSettings, OidcSettings};
+use export_api::http::failures::Failures;
 use export_core::access::{AllowedVehicles, Scope};
+use export_settings::defaults;
 use export_store::{KeyStore, connect};
 use export_testkit::services::UNREACHABLE_MONGODB_URI;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
@@ -38,7 +42,9 @@ impl Service {
                 json!({ "name": principal.name, "tenant": principal.tenant, "may": may, "vehicles": vehicles }),
             )
         };
-        let layer = from_fn_with_state(auth.expect("an authenticator"), authenticate);
+        let limits = LimitSettings { auth_failures_at_once: NonZeroU32::MAX, ..defaults() };
+        let state = (auth.expect("an authenticator"), Failures::new(&limits));
+        let layer = from_fn_with_state(state, authenticate);
         Self(Router::new().route("/who", get(describe)).route_layer(layer))
     }
 

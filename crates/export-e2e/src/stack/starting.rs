@@ -12,6 +12,7 @@ use export_core::job::RetryPolicy;
 use export_engine::MemoryBudget;
 use export_settings::defaults;
 use export_settings::mongo::SourceSettings;
+use export_settings::networks::Networks;
 use export_settings::retry::RetrySettings;
 use export_settings::worker::WorkerSettings;
 use export_source::ReadLimits;
@@ -37,6 +38,7 @@ struct ApiTerms {
     webhooks: Option<WebhookSettings>,
     admission: AdmissionSettings,
     share_results: bool,
+    trusted_proxies: Option<Networks>,
 }
 
 impl Default for ApiTerms {
@@ -48,6 +50,7 @@ impl Default for ApiTerms {
             webhooks: None,
             admission: wide_admission(),
             share_results: false,
+            trusted_proxies: None,
         }
     }
 }
@@ -82,6 +85,18 @@ impl Stack {
     /// A running API only, with the given limits.
     pub async fn start_api_within(space: TestSpace, limits: LimitSettings) -> Self {
         Box::pin(Self::start_api_of(space, ApiTerms { limits, ..ApiTerms::default() })).await
+    }
+
+    /// A running API only, which accepts these callers within these limits, behind proxies in
+    /// these networks.
+    pub async fn start_api_behind(
+        space: TestSpace,
+        access: AccessSettings,
+        limits: LimitSettings,
+        trusted_proxies: Option<Networks>,
+    ) -> Self {
+        let terms = ApiTerms { access, limits, trusted_proxies, ..ApiTerms::default() };
+        Box::pin(Self::start_api_of(space, terms)).await
     }
 
     /// A running API only, which sends webhooks with these settings.
@@ -132,7 +147,8 @@ impl Stack {
     }
 
     async fn start_api_of(space: TestSpace, terms: ApiTerms) -> Self {
-        let ApiTerms { max_attempts, access, limits, webhooks, admission, share_results } = terms;
+        let ApiTerms { max_attempts, access, limits, webhooks, admission, share_results, trusted_proxies } =
+            terms;
         let mut stack = Self {
             space,
             api_url: String::new(),
@@ -144,7 +160,12 @@ impl Stack {
         let (api, admin) = (local_listener().await, local_listener().await);
         stack.api_url = format!("http://{}", address(&api));
         let config = ApiConfig {
-            http: HttpSettings { host: address(&api).ip(), port: address(&api).port(), ..defaults() },
+            http: HttpSettings {
+                host: address(&api).ip(),
+                port: address(&api).port(),
+                trusted_proxies,
+                ..defaults()
+            },
             admin: address(&admin),
             access,
             limits,
@@ -236,9 +257,10 @@ impl Stack {
 }
 
 /// Tests send more requests from one address than people do.
-fn unhurried() -> LimitSettings {
+pub fn unhurried() -> LimitSettings {
     const PLENTY: NonZeroU32 = NonZeroU32::new(100_000).expect("not zero");
     LimitSettings {
+        max_connections_per_address: PLENTY,
         max_requests: PLENTY,
         max_requests_per_caller: PLENTY,
         max_streams_per_caller: PLENTY,

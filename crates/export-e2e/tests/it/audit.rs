@@ -126,3 +126,59 @@ async fn without_an_entry_there_is_no_file_but_jobs_go_on() {
     assert_eq!(other.get(&format!("/export/{id}/download")).await.status, 303);
     stack.stop().await;
 }
+
+/// What download managers, `wget` and `curl -I -L` ask first.
+#[tokio::test(flavor = "multi_thread")]
+async fn b8_head_is_no_download_and_b9_json_has_the_link() {
+    let (stack, body) = with_worker().await;
+    let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
+    let zip = caller.accepted(&body).await;
+    let mut many = body.clone();
+    many["archive"] = json!("none");
+    let many = caller.accepted(&many).await;
+    for id in [&zip, &many] {
+        caller.until_state(id, "FINISHED").await;
+    }
+    let before = entries(&stack).await;
+    let head = async |path: &str| caller.send("HEAD", path, &[], None).await;
+    let zip_path = format!("/export/{zip}/download");
+    let manifest_path = format!("/export/{many}/download/manifest.json");
+    let mut lengths = Vec::new();
+    for (path, name) in [(&zip_path, format!("{zip}.zip")), (&manifest_path, "manifest.json".to_owned())] {
+        let answer = head(path).await;
+        assert_eq!((answer.status, answer.header("location")), (200, None), "{path}: {answer:?}");
+        let disposition = answer.header("content-disposition").expect("a name");
+        assert_eq!(disposition, format!("attachment; filename*=UTF-8''{name}"));
+        let length: usize = answer.header("content-length").expect("a length").parse().expect("a number");
+        lengths.push(length);
+    }
+    // Every other GET operation behaves like GET, without a body.
+    for path in [
+        format!("/export/{many}"),
+        format!("/export/{many}/download"),
+        "/export".to_owned(),
+        "/vehicles".to_owned(),
+        format!("/export/{many}/events"),
+        "/openapi.json".to_owned(),
+        "/docs/".to_owned(),
+    ] {
+        let answer = head(&path).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 0), "{path}: {answer:?}");
+    }
+    assert_eq!(head(&format!("/export/{many}/download/nothing")).await.status, 404);
+    assert_eq!(entries(&stack).await, before, "nothing was downloaded");
+
+    // B9: the link as JSON, for clients that would take their key along to another port.
+    let json_only = [("accept", "application/json")];
+    for (path, length) in [(&zip_path, lengths[0]), (&manifest_path, lengths[1])] {
+        let answer = caller.send("GET", path, &json_only, None).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (200, Some("no-store")), "{path}");
+        let view = answer.json();
+        let link = view["downloadUrl"].as_str().expect("a link");
+        assert_eq!(stack.fetch(link).await.len(), length, "{path}");
+        assert_eq!(view["bytes"], length, "{path}");
+    }
+    let downloads = entries(&stack).await.len() - before.len();
+    assert_eq!(downloads, 2, "each link was audited");
+    stack.stop().await;
+}

@@ -37,7 +37,7 @@ fn post(body: &[u8]) -> Vec<u8> {
 /// Bodies that are not JSON, or malformed in other ways.
 fn unreadable() -> Vec<Bad> {
     let deep = format!("{}{}", "[".repeat(9), "]".repeat(9));
-    let bodies: [&[u8]; 17] = [
+    let bodies: [&[u8]; 16] = [
         b"",
         b" ",
         b"{",
@@ -50,7 +50,6 @@ fn unreadable() -> Vec<Bad> {
         b"<export/>",
         b"{'startDate': '2018-11-30'}",
         b"{} {}",
-        b"\xef\xbb\xbf{}",
         b"\"\\ud800\"",
         b"\"\xff\"",
         b"{\"a\": \"\x00\"}",
@@ -153,7 +152,7 @@ fn misdirected() -> Vec<Bad> {
         all.push(bad(get(&path), 404, "unknown-job"));
     }
     all.push(bad(request("DELETE", ID, &[], b""), 404, "unknown-job"));
-    for path in ["/", "/nowhere", "/export/", "/EXPORT", "//export", "/docs/nothing.js", "/docs/%ff", "*"] {
+    for path in ["/", "/nowhere", "/EXPORT", "/docs/nothing.js", "/docs/%ff", "*"] {
         all.push(bad(get(path), 404, "unknown-path"));
     }
     let queried =
@@ -231,22 +230,12 @@ async fn each_gets_its_problem_and_nothing_is_stored() {
     stack.stop().await;
 }
 
-/// A client's own request id is kept if it is safe to log, and every answer has a request id.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_has_a_request_id_and_no_cors() {
+async fn no_answer_allows_other_origins() {
     let stack = Stack::start_api(TestSpace::create().await).await;
-    let id_of = async |given: &str| {
-        let headers = [("x-request-id", given), ("origin", "https://elsewhere.example")];
-        let answer =
-            exchange(&stack, &request("GET", "/openapi.json", &headers, b"")).await.expect("an answer");
-        assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")));
-        assert_eq!(answer.header("access-control-allow-origin"), None);
-        answer.header("x-request-id").expect("an id").to_owned()
-    };
-    assert_eq!(id_of("order-7 (again)").await, "order-7 (again)");
-    for given in ["", "\u{fc}", "a\tb", &"i".repeat(129)] {
-        let id = id_of(given).await;
-        assert!(id.len() == 36 && id != given, "{given:?}: {id}");
-    }
+    let headers = [("origin", "http://test")];
+    let answer = exchange(&stack, &request("GET", "/openapi.json", &headers, b"")).await.expect("an answer");
+    assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")));
+    assert_eq!(answer.header("access-control-allow-origin"), None);
     stack.stop().await;
 }

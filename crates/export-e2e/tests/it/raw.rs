@@ -5,7 +5,7 @@ use std::time::Duration;
 use export_e2e::Stack;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Longest wait for the end of an answer.
@@ -47,6 +47,21 @@ impl Raw {
 pub(crate) async fn connect(stack: &Stack) -> TcpStream {
     let address = stack.api_url.trim_start_matches("http://");
     TcpStream::connect(address).await.unwrap_or_else(|error| panic!("no connection: {error}"))
+}
+
+/// A connection to the API from this address of the machine: every 127.x.y.z is one of its own.
+pub(crate) async fn connect_from(stack: &Stack, address: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(format!("{address}:0").parse().expect("an address")).expect("an address of its own");
+    let service = stack.api_url.trim_start_matches("http://").parse().expect("an address");
+    socket.connect(service).await.unwrap_or_else(|error| panic!("no connection: {error}"))
+}
+
+/// Sends these bytes from this address and reads the answer.
+pub(crate) async fn exchange_from(stack: &Stack, address: &str, request: &[u8]) -> Option<Raw> {
+    let mut stream = connect_from(stack, address).await;
+    stream.write_all(request).await.ok();
+    answer(&mut stream).await
 }
 
 /// Reads until the service closes the connection, in any way. Panics when it does not.

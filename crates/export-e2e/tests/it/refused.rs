@@ -28,7 +28,7 @@ async fn bad_requests_store_nothing() {
     };
 
     // 400: cannot be read.
-    for body in ["", "{", "{\"startDate\":", "[1,]", "startDate=2018-11-30", "\u{feff}{}"] {
+    for body in ["", "{", "{\"startDate\":", "[1,]", "startDate=2018-11-30"] {
         let answer = stack.request("POST", "/export", &json_type, body.as_bytes().to_vec()).await;
         problem(&answer, 400);
     }

@@ -15,11 +15,20 @@ use crate::http::problem::Problem;
 
 /// Maximum nesting of lists and objects. Valid requests have two levels.
 const MAX_DEPTH: usize = 8;
+/// The byte order mark of UTF-8.
+const UTF8_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Maximum number of repeated names that one answer lists.
 const MAX_REPORTED: usize = 20;
 
 /// Parses a whole body as one value.
+///
+/// A byte order mark in front, as some editors and Windows tools write it, is skipped. JSON in
+/// another encoding than UTF-8 gets a problem that says so.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    if is_wide(bytes) {
+        return Err(Problem::malformed("The body is UTF-16 or UTF-32; send JSON as UTF-8."));
+    }
+    let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
     let repeated = RefCell::new(Vec::new());
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Node { pointer: String::new(), depth: 0, repeated: &repeated }
@@ -28,6 +37,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
         .map_err(|error| Problem::malformed(format!("The body is not valid JSON: {error}.")))?;
     let repeated = repeated.into_inner();
     if repeated.is_empty() { Ok(value) } else { Err(Problem::invalid(repeated)) }
+}
+
+/// Whether the bytes are text in UTF-16 or UTF-32: with a byte order mark, or with a zero byte in the
+/// first character, which is an ASCII character in JSON.
+fn is_wide(bytes: &[u8]) -> bool {
+    let has_mark = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    has_mark || bytes.iter().take(2).any(|byte| *byte == 0)
 }
 
 /// A value to be parsed, at a location of the body.
@@ -137,6 +153,30 @@ mod tests {
     fn plain_json_is_parsed_unchanged() {
         let value = json!({ "a": [1, -2, 1.5, true, null, "x", { "b": {} }], "c~/": u64::MAX });
         assert_eq!(parse(value.to_string().as_bytes()).expect("JSON"), value);
+    }
+
+    #[test]
+    fn b7_a_byte_order_mark_is_skipped_and_other_encodings_are_named() {
+        assert_eq!(parse(b"\xef\xbb\xbf{}").expect("JSON"), json!({}));
+        let encoded = |mark: &str, wide: bool| {
+            let text = format!("{mark}{{\"a\":1}}");
+            let units = text.encode_utf16();
+            let big = |unit: u16| {
+                if wide { u32::from(unit).to_be_bytes().to_vec() } else { unit.to_be_bytes().to_vec() }
+            };
+            let big: Vec<Vec<u8>> = units.map(big).collect();
+            let little = big.iter().map(|unit| unit.iter().rev().copied().collect::<Vec<u8>>());
+            [little.collect::<Vec<_>>().concat(), big.concat()]
+        };
+        for (mark, wide) in [("", false), ("\u{feff}", false), ("", true), ("\u{feff}", true)] {
+            for body in encoded(mark, wide) {
+                let problem = parse(&body).expect_err("not UTF-8");
+                assert!(problem.status() == 400 && problem.body().contains("UTF-16"), "{body:?}");
+            }
+        }
+        for body in [&b"\xef\xbb\xbf"[..], b"\xef\xbb\xbf\xef\xbb\xbf{}", b"\xef\xbb{}"] {
+            assert_eq!(parse(body).expect_err("not JSON").status(), 400, "{body:?}");
+        }
     }
 
     #[test]

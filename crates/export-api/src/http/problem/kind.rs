@@ -26,7 +26,8 @@ macro_rules! problem_types {
                 match self { $(Self::$kind => StatusCode::$status,)+ }
             }
 
-            const fn name(self) -> &'static str {
+            /// The last part of `type`.
+            pub const fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name,)+ }
             }
 
@@ -49,6 +50,10 @@ problem_types! {
     Forbidden = FORBIDDEN, "forbidden", "The caller may not do this";
     /// The token is valid, but a required claim is missing or invalid.
     UnusableToken = FORBIDDEN, "unusable-token", "The token does not say enough";
+    /// A page of another origin sent the request.
+    ForeignOrigin = FORBIDDEN, "foreign-origin", "Web pages of other origins may not use this service";
+    /// The request names another host than this service.
+    Misdirected = MISDIRECTED_REQUEST, "misdirected", "The service does not have this name";
     /// There is no such job.
     UnknownJob = NOT_FOUND, "unknown-job", "No such export";
     /// The job has no object of this name.

@@ -55,6 +55,22 @@ impl Problem {
         Self { challenge, ..Self::new(ProblemType::Forbidden, detail) }
     }
 
+    /// 403: a page of another origin sent the request.
+    pub fn foreign_origin() -> Self {
+        Self::new(
+            ProblemType::ForeignOrigin,
+            "The Origin is not that of this service. Its operator can add the host to ALLOWED_HOSTS, or require keys with AUTH=keys.",
+        )
+    }
+
+    /// 421: the request names another host than this service.
+    pub fn misdirected() -> Self {
+        Self::new(
+            ProblemType::Misdirected,
+            "Without keys the service answers under its IP address, names without dots, and the hosts of PUBLIC_BASE_URL and ALLOWED_HOSTS. Its operator can add the host, or require keys with AUTH=keys.",
+        )
+    }
+
     /// 404: there is no such job, or the caller may not see it.
     pub fn unknown_job() -> Self {
         Self::new(ProblemType::UnknownJob, "There is no export job with this id.")
@@ -134,6 +150,12 @@ impl Problem {
     /// 429: the caller has exceeded its rate limit or its limit of concurrent requests.
     pub fn too_many_requests(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
         Self::new(ProblemType::TooManyRequests, detail).retry_after(retry_after_seconds)
+    }
+
+    /// 429: the client's address has the maximum number of connections.
+    pub fn too_many_connections() -> Self {
+        let detail = "Your address has as many connections open as it may; close one first.";
+        Self::too_many_requests(detail, OVERLOADED_RETRY_AFTER_SECONDS)
     }
 
     /// 429: the tenant has the maximum number of queued jobs.

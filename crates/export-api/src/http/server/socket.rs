@@ -1,7 +1,7 @@
 //! The stream that the HTTP library reads and writes. A write fails when the client reads nothing
 //! for too long, and error answers of the library itself are replaced by problems.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -90,6 +90,25 @@ impl AsyncWrite for Socket {
             return self.poll_replacement(context).map_ok(|()| bytes.len());
         }
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.with_timeout(context, polled)
+    }
+
+    /// With vectored writes the library keeps each chunk of an answer until it is written, which is
+    /// how [`super::delivery`] learns of it. Otherwise the library would copy chunks into a buffer.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // An error answer of the library is one piece.
+        if let [bytes] = slices {
+            return self.poll_write(context, bytes);
+        }
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.with_timeout(context, polled)
     }
 

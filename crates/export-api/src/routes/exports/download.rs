@@ -2,28 +2,42 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::access::Scope;
 use export_core::job::{ExportResult, Job, JobState};
 use export_core::output::Archive;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::job_view::RETRY_AFTER_SECONDS;
-use super::links::{ObjectsView, ResultLinks, objects_of};
+use super::links::{ObjectView, ObjectsView, ResultLinks, objects_of};
 use super::{JobPath, ObjectPath, find_job};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
 use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
+/// What the operation answers: a link, or where no link is given out, the file's size and name.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum DownloadView<'a> {
+    Objects(ObjectsView<'a>),
+    Object(ObjectView<'a>),
+}
+
 /// Download the result
 ///
-/// Answers 303 with a new link to the zip, or 200 with links to the objects.
+/// Answers 303 with a new link to the zip, or 200 with links to the objects. With
+/// `Accept: application/json` the link to the zip is in a 200, too.
 #[utoipa::path(
     get, path = "/export/{id}/download", tag = "exports", operation_id = "download_export",
-    params(("id" = Uuid, Path, description = "The job")),
+    params(
+        ("id" = Uuid, Path, description = "The job"),
+        ("Accept" = Option<String>, Header, description = "application/json: answer with the link instead of redirecting to it"),
+    ),
     responses(
-        (status = 200, description = "Links to the objects, if archive is none", body = ObjectsView<'_>),
+        (status = 200, description = "Links to the objects, if archive is none; the link to the zip, if only JSON is accepted", body = DownloadView<'_>),
         (status = 303, description = "Redirect to the zip", headers(("location" = String, description = "Link, valid for 15 minutes."))),
         (status = 404, description = "No such export"),
         (status = 409, description = "The export has no result, or none yet"),
@@ -35,31 +49,48 @@ pub async fn download(
     caller: Caller,
     trail: Trail,
     JobPath(job_id): JobPath,
+    method: Method,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let principal = caller.authorize(Scope::Read)?;
     let job = find_job(&state, &principal, job_id).await?;
-    result_of(&job)?;
+    let result = result_of(&job)?;
+    let zip = format!("{job_id}.zip");
+    if method == Method::HEAD && job.request.output.archive == Archive::Zip {
+        return Ok(head_of(&zip, result.stats.bytes));
+    }
     let objects = objects_of(&job, &state.jobs).await?;
     let links = ResultLinks::sign(&job, &objects, &state.results, &state.links).await?;
     let links = links.ok_or_else(in_another_bucket)?;
-    state.audit.downloaded(&principal, job_id, None, &trail).await?;
-    if let Some(link) = links.download_url {
-        return Ok(see_other(link));
+    // The answer to HEAD has no body, and so no link.
+    if method != Method::HEAD {
+        state.audit.downloaded(&principal, job_id, None, &trail).await?;
     }
-    let view = ObjectsView { objects: links.objects.unwrap_or_default() };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response())
+    let view = match links.download_url {
+        Some(link) if wants_json(&headers) => DownloadView::Object(ObjectView {
+            name: &zip,
+            bytes: result.stats.bytes,
+            download_url: Some(link),
+        }),
+        Some(link) => return Ok(see_other(link)),
+        None => DownloadView::Objects(ObjectsView { objects: links.objects.unwrap_or_default() }),
+    };
+    Ok(not_stored(view))
 }
 
 /// Download one object of a result
 ///
-/// Answers 303 with a new link to one object, if archive is none.
+/// Answers 303 with a new link to one object, if archive is none. With `Accept: application/json`
+/// the link is in a 200.
 #[utoipa::path(
     get, path = "/export/{id}/download/{name}", tag = "exports", operation_id = "download_object",
     params(
         ("id" = Uuid, Path, description = "The job"),
         ("name" = String, Path, description = "Name of the object, such as manifest.json"),
+        ("Accept" = Option<String>, Header, description = "application/json: answer with the link instead of redirecting to it"),
     ),
     responses(
+        (status = 200, description = "The link to the object, if only JSON is accepted", body = ObjectView<'_>),
         (status = 303, description = "Redirect to the object", headers(("location" = String, description = "Link, valid for 15 minutes."))),
         (status = 404, description = "No such export, or it has no such object"),
         (status = 409, description = "The export has no result, or none yet"),
@@ -71,6 +102,8 @@ pub async fn download_object(
     caller: Caller,
     trail: Trail,
     ObjectPath { job_id, name }: ObjectPath,
+    method: Method,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let principal = caller.authorize(Scope::Read)?;
     let job = find_job(&state, &principal, job_id).await?;
@@ -80,15 +113,68 @@ pub async fn download_object(
         return Err(Problem::unknown_object(detail));
     }
     let objects = objects_of(&job, &state.jobs).await?;
-    if !objects.iter().any(|object| object.name == name) {
+    let Some(object) = objects.iter().find(|object| object.name == name) else {
         let detail =
             "The result of this export has no object of this name; GET /export/{id}/download lists them.";
         return Err(Problem::unknown_object(detail));
+    };
+    if method == Method::HEAD {
+        return Ok(head_of(&name, object.bytes));
     }
     let links = state.results.presign_objects(&result.export_uri, &[&name]).await?;
     let link = links.and_then(|links| links.into_iter().next()).ok_or_else(in_another_bucket)?;
     state.audit.downloaded(&principal, job_id, Some(&name), &trail).await?;
+    if wants_json(&headers) {
+        return Ok(not_stored(ObjectView { name: &name, bytes: object.bytes, download_url: Some(link) }));
+    }
     Ok(see_other(link))
+}
+
+/// The answer to HEAD about a file: its size and its name. A redirect would lead to a link that is
+/// signed for GET, which storage refuses for HEAD.
+fn head_of(name: &str, bytes: u64) -> Response {
+    // RFC 8187.
+    let encoded: String = name.bytes().map(encoded_byte).collect();
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, bytes.to_string()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename*=UTF-8''{encoded}")),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    headers.into_response()
+}
+
+fn encoded_byte(byte: u8) -> String {
+    if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+        char::from(byte).to_string()
+    } else {
+        format!("%{byte:02X}")
+    }
+}
+
+/// Whether the client accepts JSON and does not accept everything: a client that follows redirects
+/// to the file accepts everything.
+fn wants_json(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let ranges: Vec<String> = values
+        .flat_map(|value| value.split(','))
+        .filter(|range| !is_refused(range))
+        .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+        .collect();
+    let has = |range: &str| ranges.iter().any(|accepted| accepted == range);
+    has("application/json") && !has("*/*") && !has("application/*")
+}
+
+/// Whether a media range has the weight 0: "not this".
+fn is_refused(range: &str) -> bool {
+    range.split(';').skip(1).any(|parameter| {
+        let weight = parameter.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        weight == Some(0.0)
+    })
+}
+
+fn not_stored(view: impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(view)).into_response()
 }
 
 fn see_other(link: String) -> Response {
@@ -110,4 +196,39 @@ fn result_of(job: &Job) -> Result<&ExportResult, Problem> {
 
 fn in_another_bucket() -> Problem {
     Problem::no_result("The result is in a bucket that this service no longer uses.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b9_only_a_client_that_accepts_json_and_not_everything_gets_json() {
+        let wants = |values: &[&'static str]| {
+            wants_json(
+                &values.iter().map(|value| (header::ACCEPT, value.parse().expect("a value"))).collect(),
+            )
+        };
+        for json in [
+            &["application/json"][..],
+            &["Application/JSON;q=0.9, text/plain"],
+            &["text/html", "application/json"],
+        ] {
+            assert!(wants(json), "{json:?}");
+        }
+        let others =
+            ["*/*", "application/json, text/plain, */*", "application/*, application/json", "text/html", ""];
+        for other in others {
+            assert!(!wants(&[other]), "{other}");
+        }
+        assert!(!wants(&[]) && !wants(&["application/json;q=0"]));
+    }
+
+    #[test]
+    fn b8_a_name_is_encoded_in_the_header() {
+        let answer = head_of("Bus_\u{fc} \"1\".csv", 7);
+        assert_eq!(answer.headers()[header::CONTENT_LENGTH], "7");
+        let disposition = &answer.headers()[header::CONTENT_DISPOSITION];
+        assert_eq!(disposition, "attachment; filename*=UTF-8''Bus_%C3%BC%20%221%22.csv");
+    }
 }

@@ -38,13 +38,13 @@ pub(super) struct ResultLinks<'a> {
 pub(super) struct ObjectView<'a> {
     /// Name under the prefix of the result.
     #[schema(example = "vehicle_001.csv.gz")]
-    name: &'a str,
+    pub(super) name: &'a str,
     /// Stored size in bytes.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Link, valid for at least 10 minutes; null after the first 2,000 objects, and if it cannot be
     /// created now.
     #[schema(required)]
-    download_url: Option<String>,
+    pub(super) download_url: Option<String>,
 }
 
 /// The objects of a result, with links

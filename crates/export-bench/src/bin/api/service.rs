@@ -34,8 +34,14 @@ impl Service {
             .env("SHARE_RESULTS", "off")
             // All requests come from one address, and the limits per caller are not measured.
             .envs(
-                ["REQUESTS_PER_SECOND", "REQUESTS_AT_ONCE", "MAX_REQUESTS", "MAX_REQUESTS_PER_CALLER"]
-                    .map(|name| (name, "100000")),
+                [
+                    "REQUESTS_PER_SECOND",
+                    "REQUESTS_AT_ONCE",
+                    "MAX_REQUESTS",
+                    "MAX_REQUESTS_PER_CALLER",
+                    "MAX_CONNECTIONS_PER_ADDRESS",
+                ]
+                .map(|name| (name, "100000")),
             )
             // No job runs, and the bare loop's jobs wait as well: minutes of both are more than a
             // hundred thousand jobs.

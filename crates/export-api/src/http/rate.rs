@@ -32,15 +32,15 @@ pub(crate) struct Rate {
 
 impl Rate {
     pub(crate) fn new(per_second: NonZeroU32, at_once: NonZeroU32) -> Self {
-        Self::of(Quota::per_second(per_second).allow_burst(at_once))
+        Self::of_quota(Quota::per_second(per_second).allow_burst(at_once))
     }
 
     /// This many in an hour on average, and at once after a pause.
     pub(crate) fn per_hour(count: NonZeroU32) -> Self {
-        Self::of(Quota::per_hour(count))
+        Self::of_quota(Quota::per_hour(count))
     }
 
-    fn of(quota: Quota) -> Self {
+    fn of_quota(quota: Quota) -> Self {
         Self {
             own: RateLimiter::keyed(quota),
             shared: RateLimiter::keyed(quota),
@@ -49,6 +49,12 @@ impl Rate {
             hash: RandomState::new(),
             clock: DefaultClock::default(),
         }
+    }
+
+    /// Like [`new`](Self::new), with numbers of constants; 0 counts as 1.
+    pub(crate) fn of(per_second: u32, at_once: u32) -> Self {
+        let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self::new(number(per_second), number(at_once))
     }
 
     /// Takes a token of the caller; `Err` is the number of seconds until the next token, at least

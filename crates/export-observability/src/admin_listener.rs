@@ -1,0 +1,169 @@
+//! The listener of the admin address, with limits: a client that opens connections and asks nothing
+//! must not keep health checks and metrics from others.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use export_settings::networks::network;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Sleep, sleep};
+
+/// Maximum number of open connections. More are closed at once.
+const MAX_CONNECTIONS: usize = 128;
+/// Maximum number of open connections of one address (of IPv6: one /64 network), so that the health
+/// check of a container, from its own address, always finds room.
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
+/// Maximum duration of a connection, with all its requests.
+const MAX_DURATION: Duration = Duration::from_secs(30);
+
+/// Numbers of open connections by address.
+type Open = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// Accepts connections within the limits.
+pub(crate) struct AdminListener {
+    listener: TcpListener,
+    open: Open,
+    max_duration: Duration,
+}
+
+impl AdminListener {
+    pub(crate) fn new(listener: TcpListener) -> Self {
+        Self { listener, open: Open::default(), max_duration: MAX_DURATION }
+    }
+
+    fn admit(&self, address: IpAddr) -> Option<Permit> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = open.values().sum::<usize>() >= MAX_CONNECTIONS;
+        let of_address = open.entry(address).or_default();
+        if is_full || *of_address >= MAX_CONNECTIONS_PER_ADDRESS {
+            if *of_address == 0 {
+                open.remove(&address);
+            }
+            return None;
+        }
+        *of_address += 1;
+        Some(Permit { address, open: self.open.clone() })
+    }
+}
+
+impl Listener for AdminListener {
+    type Io = AdminConnection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (AdminConnection, SocketAddr) {
+        loop {
+            let (stream, peer) = Listener::accept(&mut self.listener).await;
+            if let Some(permit) = self.admit(network(peer.ip())) {
+                let end = Box::pin(sleep(self.max_duration));
+                return (AdminConnection { stream, end, _permit: permit }, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// One open connection, released when dropped.
+struct Permit {
+    address: IpAddr,
+    open: Open,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A connection that fails after [`MAX_DURATION`].
+pub(crate) struct AdminConnection {
+    stream: TcpStream,
+    end: Pin<Box<Sleep>>,
+    _permit: Permit,
+}
+
+impl AdminConnection {
+    /// Fails after the end. While the connection waits, the end wakes it.
+    fn check_end(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.end.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for AdminConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check_end(context)?;
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for AdminConnection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check_end(context)?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn c5_silent_connections_are_bounded_and_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut listener = AdminListener::new(listener);
+        listener.max_duration = Duration::from_millis(50);
+        let address = listener.local_addr().expect("an address");
+        let mut accepted = Vec::new();
+        for _ in 0..MAX_CONNECTIONS_PER_ADDRESS {
+            let client = TcpStream::connect(address).await.expect("a connection");
+            accepted.push((listener.accept().await.0, client));
+        }
+        assert!(listener.admit(address.ip()).is_none() && listener.admit([127, 0, 0, 2].into()).is_some());
+        // Each fails although its client sends nothing, and makes room.
+        while let Some((mut connection, _client)) = accepted.pop() {
+            let read = connection.read_u8().await.expect_err("the end");
+            assert_eq!(read.kind(), io::ErrorKind::TimedOut);
+        }
+        assert!(listener.admit(address.ip()).is_some());
+        let of_others = (0..128).map(|other| listener.admit([10, 0, 1, other].into()));
+        let of_others: Vec<_> = of_others.map(|permit| permit.expect("room")).collect();
+        assert_eq!(of_others.len(), MAX_CONNECTIONS);
+        assert!(listener.admit([10, 0, 2, 1].into()).is_none(), "all together");
+    }
+}
