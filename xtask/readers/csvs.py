@@ -71,6 +71,8 @@ def check_all(folder, fleet):
             check("Python csv", what, lambda: same_cells(expected, with_csv_module(text), is_empty_null=True))
             check("pandas", what, lambda: same_cells(expected, with_pandas(path), is_empty_null=True))
             check("polars", what, lambda: same_cells(expected, with_polars(path)))
-            check("duckdb", what, lambda: same_cells(expected, with_duckdb(path)))
+            # DuckDB drops blanks at the ends of column names.
+            stripped = ([name.strip(" ") for name in expected[0]], expected[1])
+            check("duckdb", what, lambda: same_cells(stripped, with_duckdb(path)))
             if fleet == "dense" and output != "local":
                 check("defaults of pandas, polars, duckdb", what, lambda: csv_as_it_comes(path, expected))

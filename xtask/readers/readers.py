@@ -17,6 +17,7 @@ import zstandard
 import checks
 import csvs
 import parquets
+import sheets
 import zips
 
 
@@ -35,10 +36,12 @@ def main():
     if arguments.large:
         zips.check_large(arguments.folder)
     else:
-        for fleet in ("odd", "values", "dense"):
+        for fleet in ("odd", "values", "names", "dense"):
             zips.check_small(arguments.folder, fleet)
             csvs.check_all(arguments.folder, fleet)
             parquets.check_all(arguments.folder, fleet)
+            if fleet != "dense":
+                sheets.check_all(arguments.folder, fleet)
     left_out = sorted(set(checks.missing))
     print(f"  {checks.passed} checks passed, {len(checks.failures)} failed, readers missing: {', '.join(left_out) or 'none'}")
     if checks.failures or (left_out and not arguments.allow_missing):

@@ -35,10 +35,10 @@ pub(crate) enum Command {
     /// that ran before goes on with these programs until the next `cargo xtask up`.
     Bench(Bench),
     /// Open results of the engine with other people's programs: unzip, bsdtar, Java, Python,
-    /// pandas, polars, `DuckDB`, `pyarrow`.
+    /// pandas, polars, `DuckDB`, `pyarrow`, `LibreOffice`.
     ///
     /// The Python packages are downloaded; the other programs must be installed (Debian: unzip,
-    /// libarchive-tools, default-jdk-headless).
+    /// libarchive-tools, default-jdk-headless, libreoffice-calc).
     Readers(Readers),
     /// Download the programs that `test` needs: a MongoDB, a RabbitMQ and Python packages.
     Fetch,

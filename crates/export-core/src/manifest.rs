@@ -28,6 +28,12 @@ pub struct Manifest {
     pub version: u32,
     /// The request with all defaults filled in.
     pub request: ResolvedRequest,
+    /// Columns that do not have the name of their parameter, by parameter.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub renamed_columns: BTreeMap<String, String>,
+    /// Files that are not named after their vehicle, by vehicle.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub renamed_files: BTreeMap<String, String>,
     /// One entry per vehicle, in the order of the archive.
     pub vehicles: Vec<VehicleManifest>,
     /// Sums over all vehicles.
@@ -87,8 +93,11 @@ pub struct VehicleManifest {
     /// The counts of its points.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Strings prefixed with `'`, so that no spreadsheet interprets them as formulas.
+    /// Text cells with a `'` wherever a spreadsheet would run a part of them as a formula.
     pub guarded: u64,
+    /// Text cells whose NULs were replaced.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub replaced: u64,
     /// Cells that repeat the last known value because their interval has none; only for resampled
     /// exports.
     #[serde(skip_serializing_if = "is_zero", default)]

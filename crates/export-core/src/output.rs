@@ -96,12 +96,12 @@ choice!(
 );
 
 choice!(
-    /// Whether strings that a spreadsheet would interpret as a formula are prefixed with `'`.
+    /// Whether strings that a spreadsheet would interpret as a formula get a `'`.
     CsvGuard {
-        /// They are prefixed.
+        /// They get it.
         #[default]
         On = "on",
-        /// They are written unchanged.
+        /// They do not.
         Off = "off",
     }
 );
@@ -336,15 +336,14 @@ impl OutputOptions {
         })
     }
 
-    /// Name of a vehicle's file: the vehicle's name and the extension of format and compression.
-    pub fn file_name(&self, vehicle: &crate::VehicleId) -> String {
-        let extension = match (self.format, self.archive, self.compression) {
+    /// Extension of the vehicles' files, by format and compression.
+    pub fn extension(&self) -> &'static str {
+        match (self.format, self.archive, self.compression) {
             (Format::Parquet, _, _) => "parquet",
             (Format::Csv, Archive::Zip, _) | (Format::Csv, Archive::None, Compression::None) => "csv",
             (Format::Csv, Archive::None, Compression::Gzip) => "csv.gz",
             (Format::Csv, Archive::None, Compression::Zstd) => "csv.zst",
-        };
-        format!("{vehicle}.{extension}")
+        }
     }
 }
 
@@ -405,15 +404,14 @@ mod tests {
     }
 
     #[test]
-    fn file_names_show_format_and_compression() {
-        let vehicle = "vehicle_001".parse().expect("a name");
-        let name = |format, archive, compression| {
-            OutputOptions { format, archive, compression, ..OutputOptions::default() }.file_name(&vehicle)
+    fn extensions_show_format_and_compression() {
+        let extension = |format, archive, compression| {
+            OutputOptions { format, archive, compression, ..OutputOptions::default() }.extension()
         };
-        assert_eq!(name(Format::Csv, Archive::Zip, Compression::Gzip), "vehicle_001.csv");
-        assert_eq!(name(Format::Csv, Archive::None, Compression::Gzip), "vehicle_001.csv.gz");
-        assert_eq!(name(Format::Csv, Archive::None, Compression::Zstd), "vehicle_001.csv.zst");
-        assert_eq!(name(Format::Csv, Archive::None, Compression::None), "vehicle_001.csv");
-        assert_eq!(name(Format::Parquet, Archive::None, Compression::Gzip), "vehicle_001.parquet");
+        assert_eq!(extension(Format::Csv, Archive::Zip, Compression::Gzip), "csv");
+        assert_eq!(extension(Format::Csv, Archive::None, Compression::Gzip), "csv.gz");
+        assert_eq!(extension(Format::Csv, Archive::None, Compression::Zstd), "csv.zst");
+        assert_eq!(extension(Format::Csv, Archive::None, Compression::None), "csv");
+        assert_eq!(extension(Format::Parquet, Archive::None, Compression::Gzip), "parquet");
     }
 }

@@ -79,7 +79,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn small(engine: &Engine, folder: &Path) -> anyhow::Result<()> {
-    for (fleet, vehicles) in [("odd", odd()), ("values", values()), ("dense", dense()?)] {
+    for (fleet, vehicles) in [("odd", odd()), ("values", values()), ("names", names()), ("dense", dense()?)] {
         let dump = folder.join(fleet).join("dump");
         write_dump(&dump, &vehicles, false)?;
         let source = DumpSource::open(&dump, PREFIX)?;
@@ -266,6 +266,32 @@ fn values() -> Vec<SourceVehicle> {
         "2018-11-30",
         "#",
         "# no comment",
+        "a\0b",
+        "\0",
+        "\u{1}",
+        "a\u{b}b",
+        "a\u{c}b",
+        "\u{1a}",
+        "a\u{1f}",
+        "\u{7f}",
+        "a\u{85}b",
+        "a\u{2028}b",
+        "a\u{2029}b",
+        "\u{feff}a",
+        "a\rb",
+        "x;=1+1",
+        "x\t=1+1",
+        "x|=1+1",
+        "x\n=1+1",
+        "x;\"=1+1",
+        "x; =1+1",
+        "＝1+1",
+        "\u{1}=1+1",
+        "-5.5",
+        "-33.86|151.21",
+        "52.1, -4.3",
+        "+31 6 1234",
+        "1;-5",
     ];
     let numbers = [
         0.0,
@@ -315,6 +341,39 @@ fn values() -> Vec<SourceVehicle> {
         SourceVehicle { database: format!("{PREFIX}empty"), ..SourceVehicle::default() },
         vehicle("values"),
     ]
+}
+
+/// Names that are equal for some programs or file systems, that look like formulas, or that Windows
+/// does not accept.
+fn names() -> Vec<SourceVehicle> {
+    let long = "p".repeat(200);
+    let parameters = [
+        "time",
+        "TIME",
+        "soc",
+        "SOC",
+        " soc",
+        "straße",
+        "STRASSE",
+        "é",
+        "e\u{301}",
+        "=1+1",
+        "x;=1+1",
+        "-5",
+        "tab\tname",
+        "\u{1a}",
+        "a\u{2028}b",
+        &long,
+    ];
+    let collections = parameters.map(|name| {
+        let points = (0..3).map(|second| (DAY_MS + second * 1_000, second));
+        (name.to_owned(), vec![HourBuilder::new(DAY_MS).points(points).build().into()])
+    });
+    let vehicle = |name: &str| SourceVehicle {
+        database: format!("{PREFIX}{name}"),
+        collections: collections.clone().into(),
+    };
+    ["BUS", "bus", "a:b", "a?b", "é", "e\u{301}"].map(vehicle).into()
 }
 
 /// Real densities, so that files have many blocks and row groups.

@@ -189,15 +189,16 @@ impl Engine {
     ) -> Result<Manifest, PassError> {
         let ExportTask { plan, meter, .. } = *task;
         meter.begin(plan.vehicles.len() as u64);
+        let file_names = plan.file_names();
+        let renamed_columns = plan.renamed_columns(&shape.columns);
         let encoding = Arc::new(Encoding::new(shape, encoder));
         let mut package = Package::begin(plan.request.output.archive, sink, meter)?;
         let vehicles = with_slices(task, &encoding, &self.resources, |mut slices| {
             let mut vehicles = Vec::with_capacity(plan.vehicles.len());
-            for vehicle_plan in &plan.vehicles {
-                let name = plan.request.output.file_name(&vehicle_plan.vehicle);
+            for (vehicle_plan, name) in plan.vehicles.iter().zip(&file_names) {
                 let (table, tally) =
-                    package.file(&name, |entry| self.write_vehicle(task, &encoding, &mut slices, entry))?;
-                vehicles.push(vehicle_manifest(plan, vehicle_plan, name, table, tally));
+                    package.file(name, |entry| self.write_vehicle(task, &encoding, &mut slices, entry))?;
+                vehicles.push(vehicle_manifest(plan, vehicle_plan, name.clone(), table, tally));
                 meter.vehicle_done();
             }
             Ok(vehicles)
@@ -207,7 +208,14 @@ impl Engine {
         if !totals.reconciled {
             return Err(EngineError::NotReconciled(Box::new(totals)).into());
         }
-        let manifest = Manifest { version: 1, request: plan.resolved_request(), vehicles, totals };
+        let manifest = Manifest {
+            version: 1,
+            request: plan.resolved_request(),
+            renamed_columns,
+            renamed_files: plan.renamed_files(&file_names),
+            vehicles,
+            totals,
+        };
         package.finish(&manifest, &self.resources)?;
         Ok(manifest)
     }
@@ -261,6 +269,7 @@ fn vehicle_manifest(
         crc32: format!("{:08x}", table.file.crc32),
         counts,
         guarded: table.counts.guarded,
+        replaced: table.counts.replaced,
         filled: table.resampling.filled,
         rejected_points: tally.rejected_points.by_name(),
         rejected_buckets: tally.rejected_buckets.by_name(),

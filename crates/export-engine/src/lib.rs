@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod limits;
 mod meter;
+mod names;
 mod pack;
 mod pipeline;
 mod plan;

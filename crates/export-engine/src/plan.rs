@@ -1,12 +1,14 @@
 //! The plan of an export: a request whose open choices are resolved against the source.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use export_core::id::sort_parameters;
 use export_core::manifest::{RangeText, ResolvedRequest};
 use export_core::request::ExportRequest;
 use export_core::source::{Source, SourceError, UnreadCollection};
 use export_core::{Parameter, VehicleId};
+
+use crate::names::file_names;
 
 /// The vehicles and columns of an export, and the options of its result.
 #[derive(Clone, Debug)]
@@ -123,6 +125,28 @@ impl Plan {
             return Err(PlanError::TooManyColumns { columns, most });
         }
         Ok(())
+    }
+
+    /// The names of the vehicles' files.
+    pub(crate) fn file_names(&self) -> Vec<String> {
+        let vehicles = self.vehicles.iter().map(|vehicle_plan| &vehicle_plan.vehicle);
+        file_names(vehicles, &self.request.output)
+    }
+
+    /// The columns that do not have the name of their parameter.
+    pub(crate) fn renamed_columns(&self, columns: &[String]) -> BTreeMap<String, String> {
+        let named = self.parameters.iter().map(ToString::to_string).zip(columns.iter().cloned());
+        named.filter(|(parameter, column)| parameter != column).collect()
+    }
+
+    /// The files that are not named after their vehicle.
+    pub(crate) fn renamed_files(&self, names: &[String]) -> BTreeMap<String, String> {
+        let vehicles = self.vehicles.iter().map(|vehicle_plan| vehicle_plan.vehicle.to_string());
+        let is_renamed = |(vehicle, file): &(String, String)| {
+            file.strip_prefix(vehicle.as_str()).and_then(|rest| rest.strip_prefix('.'))
+                != Some(self.request.output.extension())
+        };
+        vehicles.zip(names.iter().cloned()).filter(is_renamed).collect()
     }
 
     /// The request as in the manifest. Options without a meaning for this result are left out.

@@ -6,14 +6,17 @@ use chrono_tz::Tz;
 use export_core::output::OutputOptions;
 use export_core::{Parameter, TimeRange};
 
+use crate::names::column_names;
 use crate::plan::Plan;
 
 /// The columns and the options of a result; all slices have them in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     pub(crate) range: TimeRange,
-    /// The columns after `time`.
+    /// The parameters in the order of the columns after `time`.
     pub(crate) parameters: Vec<Parameter>,
+    /// The names of these columns.
+    pub(crate) columns: Vec<String>,
     /// By column: whether a Parquet file has it as text, because not all of its values are numbers.
     pub(crate) is_text: Vec<bool>,
     pub(crate) options: OutputOptions,
@@ -29,6 +32,7 @@ impl Shape {
         Self {
             range: plan.request.range,
             is_text: parameters.iter().map(|parameter| text_parameters.contains(parameter)).collect(),
+            columns: column_names(&parameters, &plan.request.output),
             parameters,
             options: plan.request.output,
             timezone: plan.request.timezone,

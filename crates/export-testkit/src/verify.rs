@@ -94,7 +94,7 @@ fn compare_entries(
         let Some(entry) = entry_of(&vehicle.file_name) else { continue };
         let difference = match &vehicle.table {
             None => first_difference(&vehicle.csv, &entry.content),
-            Some(table) => table::difference(table, &expected.parameters, &entry.content),
+            Some(table) => table::difference(table, &expected.columns, &entry.content),
         };
         differences
             .extend(difference.map(|difference| format!("vehicle {}: {difference}", vehicle.database)));

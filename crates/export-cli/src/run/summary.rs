@@ -42,6 +42,14 @@ pub(crate) fn figures(target: &Path, manifest: &Manifest, bytes: u64, elapsed: D
         let _ =
             write!(line, "; rejected: {} (manifest.json in it says which and why)", rejected.join(" and "));
     }
+    let guarded: u64 = manifest.vehicles.iter().map(|vehicle| vehicle.guarded).sum();
+    if guarded > 0 {
+        let cells = count(guarded, "cell");
+        let _ = write!(
+            line,
+            "; guarded: {cells} (a ' keeps spreadsheets from running them; --csv-guard off leaves it out)"
+        );
+    }
     line
 }
 
@@ -92,6 +100,8 @@ fn count(number: u64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use export_core::manifest::{Counts, RangeText, ResolvedRequest, Totals, UnreadNames, VehicleManifest};
     use export_core::output::OutputOptions;
 
@@ -110,6 +120,8 @@ mod tests {
                 parameters: Vec::new(),
                 output: OutputOptions::default(),
             },
+            renamed_columns: BTreeMap::new(),
+            renamed_files: BTreeMap::new(),
             vehicles: Vec::new(),
             totals: Totals { vehicles: 1, rows: 1_000_000, counts, rejected_documents, ..Totals::default() },
         }
@@ -131,6 +143,14 @@ mod tests {
         let hint = "(manifest.json in it says which and why)";
         assert_eq!(line(3, 1), format!("{clean}; rejected: 3 points and 1 document {hint}"));
         assert_eq!(line(0, 2), format!("{clean}; rejected: 2 documents {hint}"));
+    }
+
+    #[test]
+    fn a11_guarded_cells_are_counted() {
+        let vehicle = |guarded| VehicleManifest { guarded, ..VehicleManifest::default() };
+        let manifest = Manifest { vehicles: vec![vehicle(1_200), vehicle(34)], ..manifest(0, 0) };
+        let line = figures(Path::new("a.zip"), &manifest, 1, Duration::from_secs(1));
+        assert!(line.contains("; guarded: 1,234 cells (a ' keeps spreadsheets from running them"), "{line}");
     }
 
     #[test]

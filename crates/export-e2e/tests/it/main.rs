@@ -25,6 +25,7 @@ mod notifications;
 mod odd_databases;
 mod outputs;
 mod raw;
+mod readers;
 mod receiver;
 mod recipes;
 mod refusals;

@@ -13,6 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
+use export_core::RESULT_FORMAT_VERSION;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -24,6 +25,7 @@ use parquet::schema::types::ColumnPath;
 use super::rows::RowCounts;
 use super::{EncodedRows, Encoder, FileWriter};
 use crate::error::ParquetTooLarge;
+use crate::names::TIME;
 use crate::pool::Pending;
 use crate::read::column::Column;
 use crate::resources::Resources;
@@ -54,7 +56,7 @@ pub(crate) struct ParquetEncoder {
 
 impl ParquetEncoder {
     pub(crate) fn new(shape: &Shape) -> Self {
-        Self { schema: schema(&shape.parameters, &shape.is_text), is_text: shape.is_text.clone() }
+        Self { schema: schema(&shape.columns, &shape.is_text), is_text: shape.is_text.clone() }
     }
 }
 
@@ -116,21 +118,16 @@ pub(crate) struct ParquetFile<'r> {
 impl<'r> ParquetFile<'r> {
     fn begin(schema: &SchemaRef, resources: &'r Resources) -> io::Result<Self> {
         let column_count = schema.fields().len();
-        let mut properties = WriterProperties::builder()
-            .set_created_by("vehicle-data export service".to_owned())
+        let properties = WriterProperties::builder()
+            .set_created_by(created_by())
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             // The footer stays in memory until the end, so it has statistics by group, not by page.
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true);
-        // Properties are set by name, and a parameter may be called `time` too. This encoding does
-        // not fit its doubles.
-        if schema.fields().iter().filter(|field| field.name() == "time").count() == 1 {
+            .set_offset_index_disabled(true)
             // Times rise in small steps.
-            properties = properties
-                .set_column_dictionary_enabled(ColumnPath::from("time"), false)
-                .set_column_encoding(ColumnPath::from("time"), Encoding::DELTA_BINARY_PACKED);
-        }
-        let properties = properties.build();
+            .set_column_dictionary_enabled(ColumnPath::from(TIME), false)
+            .set_column_encoding(ColumnPath::from(TIME), Encoding::DELTA_BINARY_PACKED)
+            .build();
         let writer_of = |schema: SchemaRef| {
             let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties.clone()))?;
             writer.into_serialized_writer()
@@ -258,6 +255,15 @@ impl FileWriter for ParquetFile<'_> {
         let rest = self.writer.into_inner().map_err(io::Error::other)?;
         compressor.write_all(&rest)
     }
+}
+
+/// The writer in the form that parquet-mr reads. Of a writer whose version it cannot read, Java
+/// programs ignore the statistics of texts, with a warning for each file.
+///
+/// The number is the version of the result's bytes and not that of the program: the same request
+/// gives the same bytes until they change on purpose.
+fn created_by() -> String {
+    format!("exports version 0.{RESULT_FORMAT_VERSION}.0 (build result-format-{RESULT_FORMAT_VERSION})")
 }
 
 /// Encodes a row group, column by column.

@@ -18,8 +18,10 @@ pub(crate) trait RowSink {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RowCounts {
     pub(crate) rows: u64,
-    /// Strings that got a `'` in front.
+    /// Strings that got a `'`.
     pub(crate) guarded: u64,
+    /// Strings with a replacement for NUL.
+    pub(crate) replaced: u64,
     pub(crate) first_time_ms: Option<i64>,
     pub(crate) last_time_ms: Option<i64>,
 }
@@ -36,6 +38,7 @@ impl RowCounts {
     pub(crate) fn merge(&mut self, later: Self) {
         self.rows += later.rows;
         self.guarded += later.guarded;
+        self.replaced += later.replaced;
         self.first_time_ms = self.first_time_ms.or(later.first_time_ms);
         self.last_time_ms = later.last_time_ms.or(self.last_time_ms);
     }

@@ -46,7 +46,7 @@ impl<'r, E: Encoder> Table<'r, E> {
         entry: &'r mut dyn Write,
     ) -> io::Result<Self> {
         let Encoding { shape, encoder, intervals } = encoding;
-        let column_count = shape.parameters.len();
+        let column_count = shape.columns.len();
         let mut compressor = BlockCompressor::begin(Codec::of(&shape.options), resources, entry)?;
         let file = encoder.begin_file(resources, &mut compressor)?;
         let resampling = intervals.map(|intervals| Resampling {

@@ -52,7 +52,7 @@ impl<'s> Package<'s> {
         match self {
             Self::Zip(archive) => {
                 let builder =
-                    archive.new_file(entry_path(name)).compression_method(CompressionMethod::DEFLATE);
+                    archive.new_file(EntryPath::from(name)).compression_method(CompressionMethod::DEFLATE);
                 // Unless an entry comes from Unix, Info-ZIP's unzip reads its name in an IBM code
                 // page, despite the UTF-8 flag.
                 let builder = builder.unix_permissions(0o644).last_modified(NO_TIME);
@@ -89,13 +89,6 @@ impl<'s> Package<'s> {
             Self::Objects(_) => Ok(()),
         }
     }
-}
-
-/// The path of an entry. Names are file names without folders, so there is nothing to sanitize. A
-/// name with a colon is taken verbatim: sanitizing would remove everything before the colon as the
-/// letter of a drive.
-fn entry_path(name: &str) -> EntryPath<'_> {
-    if name.contains(':') { EntryPath::verbatim(name.as_bytes()) } else { EntryPath::from(name) }
 }
 
 /// The sink. Counts the bytes written to it.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use bson::{Bson, Document, doc};
+use bson::{Document, doc};
 use export_core::manifest::Manifest;
 use export_engine::{DumpSource, EngineError, LeftOutReason};
 use export_testkit::dump::write_dump;
@@ -301,15 +301,6 @@ fn one_collection_in_two_files_is_an_error_with_both_names() {
     }
 }
 
-/// MongoDB allows a colon, and a zip must not interpret the text before it as the letter of a
-/// drive.
-#[test]
-fn vehicles_with_a_colon_keep_their_names() {
-    let vehicles = ["vehicle_a:1", "vehicle_b:1"].map(|name| vehicle(name, &[("soc", vec![hour(0)])]));
-    let manifest = exported(&vehicles);
-    assert_eq!(manifest.vehicles[1].entry, "vehicle_b:1.csv");
-}
-
 #[test]
 fn times_before_1970_and_at_both_ends_of_time_are_exact() {
     const FIRST_MS: i64 = -62_135_596_800_000;
@@ -339,15 +330,4 @@ fn times_before_1970_and_at_both_ends_of_time_are_exact() {
             assert_eq!(found.expect("an export"), "", "{from_ms}");
         }
     }
-}
-
-/// A column of a parquet file beside the one that all files have.
-#[test]
-fn a_parameter_called_time_is_a_column_too() {
-    let texts = HourBuilder::new(START_MS).point(START_MS, Bson::from("x")).build();
-    let vehicles = [vehicle("vehicle_001", &[("time", vec![hour(0)]), ("soc", vec![texts])])];
-    let mut request = request();
-    assert_eq!(differences(&request, &vehicles, 1, 1), "");
-    request.options.format = export_testkit::reference::ReferenceFormat::Parquet;
-    assert_eq!(differences(&request, &vehicles, 1, 1), "");
 }

@@ -24,16 +24,16 @@ const START_MS: i64 = 1_543_536_000_000;
 
 /// By result: the output options of the request, and the SHA-256 of the objects with their names.
 const RECORDED: [(&str, &str); 10] = [
-    ("zip", "7ce652352174f0d8538d9006d87f1f32ac81d7a1a978f8f532426f412b4e9602"),
-    ("csv", "c353aa5684bc71f79cd4e74625af23ec638bce2c25fe4c1d759fe7a1e42e3bf1"),
-    ("gzip", "e71b993bcf84c34242325c7837c46b23f3c4cf6362554999e2c4107e6a78bbe7"),
-    ("zstd", "936e26204b4a2e1b9830084b84bbb681e4551300adaa36d98d45ef98390d265e"),
-    ("rfc3339", "b6bf8d3ede9abac9c856295ea8c50bd87cc015d0d419f30433513d10bf0bb09b"),
-    ("unguarded", "383252d5276e28e877a4c65ede1aee903d2efdca4a2118d90d96a2ab39a205c1"),
-    ("parquet", "79e8c038672f17c1b12de1f0faf0426b75a4f83335e0f613b2604337bf0fa5d2"),
-    ("parquet_zip", "612e5c6a6c699aebd833815fc6b9b8da38e72016114ece3cea8715f54a983c0b"),
-    ("resampled", "627d25e70b7a06a1c90b0dccd9a3995f137c26050fd08c85f8a56975d3ac753f"),
-    ("filled", "c95fa07dacd843fa3dc34e519d2d5eab9ebc7620947ea7758f9ac28858bf51f9"),
+    ("zip", "9322f7e9f3aac36df1e1c8f0d640d5bedd6dc2a583669368e8b5461beef99d5f"),
+    ("csv", "c1b2580a8f5c29eb20104a14f2fd040e9a47c3cc23f456077ee3bb875728319e"),
+    ("gzip", "5b8cda240d024ef944b0798aac34d816439a0a8c403d25cca68e73c041b05c05"),
+    ("zstd", "04f66a757f3795b9e9a5982f4ccd02eeccd713e80d92f05d0ecd7c41737d5d92"),
+    ("rfc3339", "131aad4c7b2680d5302481bd0660c705b5f680a249e2780c6250859a95a6279e"),
+    ("unguarded", "a12e77f7bede95b8cd4f4f5224cedfe3145db36c727b8797c0e75125e9acb36e"),
+    ("parquet", "c7bd0e3a18d90e27a2205acb2ff593b06a1e978d78f8833340bd6446cab3b43a"),
+    ("parquet_zip", "57b4b20021c65a12804c51468764d5f9526e5def98afdf0f3346189d4cf628d7"),
+    ("resampled", "ce646029dce64e0efcb160145e0d43ef3d64e5e3f43e325d344b679a116eb67e"),
+    ("filled", "8ade35ba72b7c74dfc8ea585133ffe9c1e3d09f22c17dd11de20622b4fde1979"),
 ];
 
 fn options(name: &str) -> Value {
@@ -57,7 +57,8 @@ fn options(name: &str) -> Value {
     }
 }
 
-/// Two vehicles of a synthetic fleet with its oddities, and one with every kind of value.
+/// Two vehicles of a synthetic fleet with its oddities, some with odd names, and one with every kind
+/// of value.
 fn vehicles() -> Vec<SourceVehicle> {
     let spec = FleetSpec {
         seed: 3,
@@ -80,6 +81,7 @@ fn vehicles() -> Vec<SourceVehicle> {
             stored
         })
         .collect();
+    vehicles.extend(odd_names());
     let values = HourBuilder::new(START_MS)
         .point(START_MS, 0)
         .point(START_MS + 1, -408.3)
@@ -91,12 +93,23 @@ fn vehicles() -> Vec<SourceVehicle> {
         .point(START_MS + 7, "1.50".parse::<bson::Decimal128>().expect("a decimal"))
         .point(START_MS + 8, 1_i64 << 60)
         .point(START_MS + 9, 1.5e300)
+        .point(START_MS + 10, "x;=1+1")
+        .point(START_MS + 11, "-33.86|151.21")
+        .point(START_MS + 12, "a\0b\u{1a}")
         .build();
     vehicles.push(SourceVehicle {
         database: "vehicle_values".to_owned(),
         collections: [("gps".to_owned(), vec![values.into()])].into(),
     });
     vehicles
+}
+
+/// Vehicles and parameters whose files and columns get other names.
+fn odd_names() -> [SourceVehicle; 3] {
+    let hour = || vec![HourBuilder::new(START_MS).point(START_MS, 1).build().into()];
+    let collections = ["time", "SOC", "soc", "=1+1", "two\nlines"].map(|name| (name.to_owned(), hour()));
+    ["vehicle_A", "vehicle_a", "vehicle_a:b"]
+        .map(|name| SourceVehicle { database: name.to_owned(), collections: collections.clone().into() })
 }
 
 fn sha256(objects: &Objects) -> String {
@@ -115,7 +128,7 @@ fn sha256(objects: &Objects) -> String {
 }
 
 #[test]
-fn results_have_the_recorded_bytes() {
+fn a12_results_have_the_recorded_bytes() {
     let vehicles = vehicles();
     let source = InMemory(&vehicles);
     let mut changed = String::new();

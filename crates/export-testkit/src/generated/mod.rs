@@ -4,9 +4,11 @@
 //! Start at [`case`] for data that a server can store, and at [`dump_case`] for data that only a
 //! folder can hold.
 
+mod names;
 mod output;
 mod repeated;
 mod stranger;
+mod texts;
 mod values;
 
 use std::collections::BTreeMap;
@@ -25,7 +27,9 @@ use crate::hour::{HourBuilder, IdType, KeyOrder};
 use crate::reference::{ReferenceRequest, SourceVehicle, StoredDocument, generated_options};
 
 const HOUR_MS: i64 = 3_600_000;
-const PARAMETERS: [&str; 5] = ["soc", "odo", "p.q", "a,b", "say \"hi\""];
+const PREFIX: &str = "vehicle_";
+/// Most vehicles of a case.
+const MOST_VEHICLES: usize = 3;
 const KEYS: [&str; 22] = [
     "x",
     "",
@@ -56,7 +60,7 @@ const KEYS: [&str; 22] = [
 pub struct Case {
     /// The request.
     pub request: ReferenceRequest,
-    /// The stored data, by vehicle `vehicle_000`, `vehicle_001` …
+    /// The stored data, by vehicle `vehicle_000`, `vehicle_001` … (in a dump, odd names too).
     pub vehicles: Vec<SourceVehicle>,
 }
 
@@ -66,10 +70,13 @@ pub fn case() -> impl Strategy<Value = Case> {
     let length_ms = prop_oneof![1_i64..3 * HOUR_MS, (1_i64..4).prop_map(|hours| hours * HOUR_MS)];
     let asked_vehicles =
         option::weighted(0.2, select(vec![vec!["vehicle_001"], vec!["vehicle_000", "vehicle_404"]]));
-    let asked_parameters = option::weighted(0.2, select(vec![vec!["odo"], vec!["nowhere", "p.q", "soc"]]));
-    let values = vec(any_values(), PARAMETERS.len());
-    (start_ms(), from_ms, length_ms, asked_vehicles, asked_parameters, generated_options(), values)
-        .prop_flat_map(|(start_ms, from_ms, length_ms, vehicles, parameters, options, values)| {
+    let names = names::parameters().prop_flat_map(|names| {
+        let asked = names::asked(&names);
+        (Just(names), option::weighted(0.2, asked))
+    });
+    let values = vec(any_values(), names::PARAMETER_COUNT);
+    (start_ms(), from_ms, length_ms, asked_vehicles, names, generated_options(), values).prop_flat_map(
+        |(start_ms, from_ms, length_ms, vehicles, (names, parameters), options, values)| {
             let owned =
                 |names: Option<Vec<&str>>| names.map(|names| names.into_iter().map(str::to_owned).collect());
             let from_ms = start_ms + from_ms;
@@ -77,21 +84,22 @@ pub fn case() -> impl Strategy<Value = Case> {
                 from_ms,
                 to_ms: from_ms + bounded_length_ms(length_ms, &options),
                 vehicles: owned(vehicles),
-                parameters: owned(parameters),
+                parameters,
                 options,
             };
-            vec(collections(start_ms, values), 1..4).prop_map(move |vehicles| Case {
+            vec(collections(start_ms, names, values), 1..=MOST_VEHICLES).prop_map(move |vehicles| Case {
                 request: request.clone(),
                 vehicles: vehicles
                     .into_iter()
                     .enumerate()
                     .map(|(index, collections)| SourceVehicle {
-                        database: format!("vehicle_{index:03}"),
+                        database: format!("{PREFIX}{index:03}"),
                         collections,
                     })
                     .collect(),
             })
-        })
+        },
+    )
 }
 
 /// Adds data that only a dump can hold: documents that no query returns, bytes that are not
@@ -100,23 +108,39 @@ pub fn dump_case() -> impl Strategy<Value = Case> {
     let place = || (any::<Index>(), any::<Index>(), any::<Index>());
     let strangers = vec((place(), stranger()), 0..6);
     let swaps = prop_oneof![1 => Just(Vec::new()), 1 => vec((place(), any::<Index>()), 1..8)];
-    (case(), strangers, swaps).prop_map(|(mut case, strangers, swaps)| {
-        let near_ms = case.request.from_ms;
-        for ((vehicle, collection, at), stranger) in strangers {
-            if let Some(documents) = collection_of(&mut case, vehicle, collection) {
-                documents.insert(at.index(documents.len() + 1), stranger.build(near_ms));
+    (case(), strangers, swaps, names::vehicles(MOST_VEHICLES)).prop_map(
+        |(mut case, strangers, swaps, names)| {
+            rename_vehicles(&mut case, &names);
+            let near_ms = case.request.from_ms;
+            for ((vehicle, collection, at), stranger) in strangers {
+                if let Some(documents) = collection_of(&mut case, vehicle, collection) {
+                    documents.insert(at.index(documents.len() + 1), stranger.build(near_ms));
+                }
             }
-        }
-        for ((vehicle, collection, from), to) in swaps {
-            if let Some(documents) =
-                collection_of(&mut case, vehicle, collection).filter(|all| !all.is_empty())
-            {
-                let moved = documents.remove(from.index(documents.len()));
-                documents.insert(to.index(documents.len() + 1), moved);
+            for ((vehicle, collection, from), to) in swaps {
+                if let Some(documents) =
+                    collection_of(&mut case, vehicle, collection).filter(|all| !all.is_empty())
+                {
+                    let moved = documents.remove(from.index(documents.len()));
+                    documents.insert(to.index(documents.len() + 1), moved);
+                }
             }
+            case
+        },
+    )
+}
+
+/// Gives the vehicles other names, in the request too. A server has no two databases whose names
+/// are equal but for case; a dump may have.
+fn rename_vehicles(case: &mut Case, names: &[String]) {
+    let numbered = |number: usize| format!("{PREFIX}{number:03}");
+    for (number, name) in names.iter().enumerate() {
+        let asked = case.request.vehicles.iter_mut().flatten();
+        let stored = case.vehicles.iter_mut().map(|vehicle| &mut vehicle.database);
+        for database in asked.chain(stored).filter(|database| **database == numbered(number)) {
+            *database = format!("{PREFIX}{name}");
         }
-        case
-    })
+    }
 }
 
 fn collection_of(case: &mut Case, vehicle: Index, collection: Index) -> Option<&mut Vec<StoredDocument>> {
@@ -129,10 +153,12 @@ fn collection_of(case: &mut Case, vehicle: Index, collection: Index) -> Option<&
 /// A vehicle's collections, some of them missing, some of them empty.
 fn collections(
     start_ms: i64,
+    names: Vec<&'static str>,
     values: Vec<Values>,
 ) -> impl Strategy<Value = BTreeMap<String, Vec<StoredDocument>>> {
-    let hours = (0..PARAMETERS.len()).prop_flat_map(move |index| {
-        hours(start_ms, values[index]).prop_map(move |hours| (PARAMETERS[index].to_owned(), hours))
+    let hours = (0..names.len()).prop_flat_map(move |index| {
+        let name = names[index].to_owned();
+        hours(start_ms, values[index]).prop_map(move |hours| (name.clone(), hours))
     });
     vec(hours, 0..4).prop_map(|collections| collections.into_iter().collect())
 }

@@ -3,6 +3,7 @@
 //! The expected text is the point of this file: it was derived from the rules by reading, not by
 //! running an exporter.
 
+mod cells;
 mod vehicles;
 
 use bson::Document;
@@ -45,6 +46,8 @@ pub struct OddVehicle {
     pub rejected_documents: Vec<(&'static str, u64)>,
     /// Strings guarded against being taken for a formula.
     pub guarded: u64,
+    /// Strings in which NUL is replaced.
+    pub replaced: u64,
     /// Columns without a collection.
     pub missing_collections: Vec<&'static str>,
 }
@@ -63,7 +66,9 @@ pub fn one_day() -> OddFleet {
         parameters: vec!["soc", "speed", "current", "odo", "voltage"],
         vehicles: vec![
             vehicles::aligned(),
+            cells::control_characters(),
             vehicles::empty(),
+            cells::formulas(),
             vehicles::id_double(),
             vehicles::id_int64(),
             vehicles::innermost_5000(),

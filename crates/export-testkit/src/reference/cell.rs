@@ -2,19 +2,33 @@
 
 use bson::Bson;
 
+use super::spreadsheet;
+
 /// Below this every integral double is one exact integer: 2^53.
 const EXACT_INTEGERS_END: f64 = 9_007_199_254_740_992.0;
 
-/// Text of a cell, quoted if CSV requires it, and whether a formula guard was put in front of it.
-pub(super) fn csv(value: &Bson, guard: bool) -> (String, bool) {
-    let plain = text(value).expect("the walk has rejected what is no cell");
-    match value {
-        Bson::String(value) if value.is_empty() => ("\"\"".to_owned(), false),
-        Bson::String(value) if guard && value.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
-            (quoted(&format!("'{value}")), true)
-        }
-        Bson::String(value) => (quoted(value), false),
-        _ => (plain, false),
+/// A cell of a CSV.
+pub(super) struct Cell {
+    /// Its text, quoted if necessary.
+    pub(super) text: String,
+    /// It has apostrophes that the value does not have.
+    pub(super) is_guarded: bool,
+    /// The value has NULs, which are written as U+FFFD: many readers end a text at NUL or refuse it.
+    pub(super) is_replaced: bool,
+}
+
+/// The cell of a value.
+pub(super) fn csv(value: &Bson, guard: bool) -> Cell {
+    let Bson::String(stored) = value else {
+        let text = text(value).expect("the walk has rejected what is no cell");
+        return Cell { text, is_guarded: false, is_replaced: false };
+    };
+    let guarded = spreadsheet::guarded(stored).filter(|_| guard);
+    let written = guarded.as_ref().unwrap_or(stored);
+    Cell {
+        text: quoted(written).replace('\0', "\u{fffd}"),
+        is_guarded: guarded.is_some(),
+        is_replaced: stored.contains('\0'),
     }
 }
 
@@ -32,9 +46,9 @@ pub(super) fn text(value: &Bson) -> Option<String> {
     })
 }
 
-/// RFC 4180 quoting, only where needed.
+/// A text as RFC 4180 has it, in quotes only where needed. An empty one differs from a blank.
 pub(super) fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\r', '\n']) {
+    if spreadsheet::needs_quotes(field) {
         format!("\"{}\"", field.replace('"', "\"\""))
     } else {
         field.to_owned()
@@ -112,6 +126,11 @@ mod tests {
         }
     }
 
+    fn cell(value: &str, guard: bool) -> (String, bool, bool) {
+        let Cell { text, is_guarded, is_replaced } = csv(&value.into(), guard);
+        (text, is_guarded, is_replaced)
+    }
+
     #[test]
     fn strings_are_guarded_and_quoted_only_where_needed() {
         let cases = [
@@ -122,16 +141,18 @@ mod tests {
             ("say \"hi\"", "\"say \"\"hi\"\"\"", false),
             ("two\nlines", "\"two\nlines\"", false),
             ("=1+1", "'=1+1", true),
-            ("-5", "'-5", true),
-            ("+5", "'+5", true),
+            ("-5", "-5", false),
+            ("-5 km", "'-5 km", true),
             ("@x", "'@x", true),
-            ("\tx", "'\tx", true),
+            ("\tx", "\"'\tx\"", true),
             ("\rx", "\"'\rx\"", true),
             ("=a,b", "\"'=a,b\"", true),
-            (" =1", " =1", false),
+            (" =1", "' =1", true),
+            ("x;=1", "x;'=1", true),
+            ("\"=1\"", "\"'\"\"=1\"\"\"", true),
         ];
         for (value, expected, guarded) in cases {
-            assert_eq!(csv(&value.into(), true), (expected.to_owned(), guarded));
+            assert_eq!(cell(value, true), (expected.to_owned(), guarded, false));
         }
     }
 
@@ -139,20 +160,33 @@ mod tests {
     fn without_the_guard_strings_are_only_quoted() {
         let cases = [("", "\"\""), ("=1+1", "=1+1"), ("-5", "-5"), ("\rx", "\"\rx\""), ("=a,b", "\"=a,b\"")];
         for (value, expected) in cases {
-            assert_eq!(csv(&value.into(), false), (expected.to_owned(), false));
+            assert_eq!(cell(value, false), (expected.to_owned(), false, false));
         }
     }
 
     #[test]
+    fn a10_control_characters_stand_in_quotes_and_nul_is_replaced() {
+        for c in
+            "\u{1}\u{8}\t\u{b}\u{c}\r\u{1a}\u{1b}\u{1f}\u{7f}\u{85}\u{9f}\u{2028}\u{2029}\u{feff}".chars()
+        {
+            let text = format!("a{c}b");
+            assert_eq!(cell(&text, true), (format!("\"{text}\""), false, false), "{text:?}");
+        }
+        assert_eq!(cell("a\0b\0", true), ("\"a\u{fffd}b\u{fffd}\"".to_owned(), false, true));
+        assert_eq!(cell("\0=1", false), ("\"\u{fffd}=1\"".to_owned(), false, true));
+        assert_eq!(cell("\0=1", true), ("\"'\u{fffd}=1\"".to_owned(), true, true));
+    }
+
+    #[test]
     fn other_types_are_exact_or_no_cell() {
-        let cell = |value: Bson| text(&value);
-        assert_eq!(cell(Bson::Null).as_deref(), Some(""));
-        assert_eq!(cell(Bson::Boolean(true)).as_deref(), Some("true"));
-        assert_eq!(cell(Bson::Int32(-7)).as_deref(), Some("-7"));
-        assert_eq!(cell(Bson::Int64(i64::MIN)).as_deref(), Some("-9223372036854775808"));
+        let plain = |value: Bson| text(&value);
+        assert_eq!(plain(Bson::Null).as_deref(), Some(""));
+        assert_eq!(plain(Bson::Boolean(true)).as_deref(), Some("true"));
+        assert_eq!(plain(Bson::Int32(-7)).as_deref(), Some("-7"));
+        assert_eq!(plain(Bson::Int64(i64::MIN)).as_deref(), Some("-9223372036854775808"));
         let decimal: bson::Decimal128 = "0.10".parse().expect("a decimal number");
-        assert_eq!(cell(Bson::Decimal128(decimal)).as_deref(), Some("0.10"));
-        assert_eq!(cell(Bson::Array(Vec::new())), None);
-        assert_eq!(cell(Bson::DateTime(bson::DateTime::from_millis(0))), None);
+        assert_eq!(plain(Bson::Decimal128(decimal)).as_deref(), Some("0.10"));
+        assert_eq!(plain(Bson::Array(Vec::new())), None);
+        assert_eq!(plain(Bson::DateTime(bson::DateTime::from_millis(0))), None);
     }
 }

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use mongodb::results::CollectionType;
 use mongodb::{Client, Database};
 
-use super::export::write_vehicle;
+use super::export::{files, without_vehicles, write_vehicle};
 use super::read::{REACH_MS, read_vehicle};
 use super::table::{ColumnType, widen};
 use super::{
@@ -45,13 +45,15 @@ pub async fn export_database(
             widen(&mut types, &read_vehicle(request, &parameters, &source).columns);
         }
     }
-    let mut vehicles = Vec::new();
-    for (name, collections) in &collections_of {
-        let source = load(&client.database(name), request, collections, &parameters).await?;
-        let reading = read_vehicle(request, &parameters, &source);
-        vehicles.push(write_vehicle(request, &parameters, &types, name, reading));
+    let databases: Vec<&str> = collections_of.keys().copied().collect();
+    let mut export = without_vehicles(request, parameters, types);
+    for (file, (name, collections)) in files(&databases).into_iter().zip(&collections_of) {
+        let source = load(&client.database(name), request, collections, &export.parameters).await?;
+        let reading = read_vehicle(request, &export.parameters, &source);
+        let vehicle = write_vehicle(request, &export, file, reading);
+        export.vehicles.push(vehicle);
     }
-    Ok(ReferenceExport { parameters, types, vehicles })
+    Ok(export)
 }
 
 /// The documents of one vehicle that a service would read.

@@ -3,6 +3,7 @@
 use bson::Bson;
 use chrono_tz::Tz;
 
+use super::names;
 use super::read::{Reading, read_vehicle};
 use super::rows::{Rows, rows};
 use super::table::{ColumnType, table, widen};
@@ -35,12 +36,37 @@ pub fn export_documents(request: &ReferenceRequest, vehicles: &[SourceVehicle]) 
             widen(&mut types, &reading.columns);
         }
     }
-    let vehicles = chosen
-        .iter()
-        .zip(readings)
-        .map(|(vehicle, reading)| write_vehicle(request, &parameters, &types, &vehicle.database, reading))
-        .collect();
-    ReferenceExport { parameters, types, vehicles }
+    let databases: Vec<&str> = chosen.iter().map(|vehicle| vehicle.database.as_str()).collect();
+    let mut export = without_vehicles(request, parameters, types);
+    for (file, reading) in files(&databases).into_iter().zip(readings) {
+        let vehicle = write_vehicle(request, &export, file, reading);
+        export.vehicles.push(vehicle);
+    }
+    export
+}
+
+/// An export with its columns and no vehicle yet.
+pub(super) fn without_vehicles(
+    request: &ReferenceRequest,
+    parameters: Vec<String>,
+    types: Vec<ColumnType>,
+) -> ReferenceExport {
+    let columns = names::columns(&parameters, &request.options);
+    ReferenceExport { parameters, columns, types, vehicles: Vec::new() }
+}
+
+/// A vehicle's database, and the name of its file without the ending.
+#[derive(Debug, Clone)]
+pub(super) struct VehicleFile {
+    database: String,
+    stem: String,
+}
+
+/// The files of these vehicles.
+pub(super) fn files(databases: &[&str]) -> Vec<VehicleFile> {
+    let stems = names::files(databases);
+    let named = databases.iter().zip(stems);
+    named.map(|(database, stem)| VehicleFile { database: (*database).to_owned(), stem }).collect()
 }
 
 fn find_or_empty(vehicles: &[SourceVehicle], database: &str) -> SourceVehicle {
@@ -48,20 +74,19 @@ fn find_or_empty(vehicles: &[SourceVehicle], database: &str) -> SourceVehicle {
     found.unwrap_or_else(|| SourceVehicle { database: database.to_owned(), ..SourceVehicle::default() })
 }
 
-/// One vehicle's file and numbers. `columns` and their types are the export's.
+/// One vehicle's file and numbers, with the columns of the export.
 pub(super) fn write_vehicle(
     request: &ReferenceRequest,
-    columns: &[String],
-    types: &[ColumnType],
-    database: &str,
+    export: &ReferenceExport,
+    file: VehicleFile,
     reading: Reading,
 ) -> ReferenceVehicle {
     let rows = rows(request, &reading.columns);
     let mut vehicle = ReferenceVehicle {
-        database: database.to_owned(),
-        file_name: request.options.file_name(database),
+        file_name: request.options.file_name(&file.stem),
+        database: file.database,
         rows: rows.by_time.len() as u64,
-        points: columns.iter().cloned().zip(rows.shown.iter().copied()).collect(),
+        points: export.parameters.iter().cloned().zip(rows.shown.iter().copied()).collect(),
         first_time_ms: rows.by_time.keys().next().copied(),
         last_time_ms: rows.by_time.keys().next_back().copied(),
         points_read: reading.points_read,
@@ -76,17 +101,16 @@ pub(super) fn write_vehicle(
         ..ReferenceVehicle::default()
     };
     match request.options.format {
-        ReferenceFormat::Csv => (vehicle.csv, vehicle.guarded) = csv(request, columns, &rows),
-        ReferenceFormat::Parquet => vehicle.table = Some(table(types, &rows)),
+        ReferenceFormat::Csv => csv(request, &export.columns, &rows, &mut vehicle),
+        ReferenceFormat::Parquet => vehicle.table = Some(table(&export.types, &rows)),
     }
     assert!(vehicle.reconciles(), "the reference does not reconcile: {vehicle:?}");
     vehicle
 }
 
-/// The file, and the number of its guarded cells.
-fn csv(request: &ReferenceRequest, columns: &[String], rows: &Rows) -> (Vec<u8>, u64) {
+/// Writes the file, and counts its guarded and its replaced cells.
+fn csv(request: &ReferenceRequest, columns: &[String], rows: &Rows, vehicle: &mut ReferenceVehicle) {
     let zone: Tz = request.options.timezone.parse().expect("an IANA zone");
-    let mut guarded_count = 0;
     let mut text = "time".to_owned();
     for column in columns {
         text.push(',');
@@ -100,12 +124,13 @@ fn csv(request: &ReferenceRequest, columns: &[String], rows: &Rows) -> (Vec<u8>,
         }
         for value in cells {
             let value = value.as_ref().unwrap_or(&Bson::Null);
-            let (cell, is_guarded) = cell::csv(value, request.options.guard);
-            guarded_count += u64::from(is_guarded);
+            let cell = cell::csv(value, request.options.guard);
+            vehicle.guarded += u64::from(cell.is_guarded);
+            vehicle.replaced += u64::from(cell.is_replaced);
             text.push(',');
-            text.push_str(&cell);
+            text.push_str(&cell.text);
         }
         text.push('\n');
     }
-    (text.into_bytes(), guarded_count)
+    vehicle.csv = text.into_bytes();
 }

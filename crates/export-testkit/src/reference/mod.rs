@@ -10,9 +10,11 @@
 mod cell;
 mod database;
 mod export;
+mod names;
 mod options;
 mod read;
 mod rows;
+mod spreadsheet;
 mod stored;
 mod table;
 mod time;
@@ -55,8 +57,11 @@ pub struct SourceVehicle {
 /// A whole export.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReferenceExport {
-    /// Column names after `time`, the same in every file.
+    /// The parameters in the order of the columns.
     pub parameters: Vec<String>,
+    /// Column names after `time`, the same in every file. They differ from the parameters where two
+    /// would be equal, or where a spreadsheet would run one.
+    pub columns: Vec<String>,
     /// The types of these columns. Only used for parquet.
     pub types: Vec<ColumnType>,
     /// The vehicles, sorted by database name.
@@ -102,8 +107,10 @@ pub struct ReferenceVehicle {
     /// Whole documents that could not be read, by reason: `malformed`, `repeatedId`, `invalidId`,
     /// `missingValues`.
     pub rejected_documents: BTreeMap<String, Rejections>,
-    /// Cells with a leading apostrophe, so that no spreadsheet interprets them as a formula.
+    /// Cells with apostrophes, so that no spreadsheet interprets a part of them as a formula.
     pub guarded: u64,
+    /// Cells in which NUL is written as U+FFFD.
+    pub replaced: u64,
     /// Columns of the export for which this vehicle has no collection, in column order.
     pub missing_collections: Vec<String>,
 }

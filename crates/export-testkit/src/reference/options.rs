@@ -80,15 +80,15 @@ impl ReferenceOptions {
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
-    /// Name of a vehicle's file.
-    pub fn file_name(&self, database: &str) -> String {
+    /// Name of a vehicle's file, by its name without the ending.
+    pub fn file_name(&self, stem: &str) -> String {
         let ending = match (self.format, self.packed_as()) {
             (ReferenceFormat::Parquet, _) => "parquet",
             (ReferenceFormat::Csv, ReferenceCompression::None) => "csv",
             (ReferenceFormat::Csv, ReferenceCompression::Gzip) => "csv.gz",
             (ReferenceFormat::Csv, ReferenceCompression::Zstd) => "csv.zst",
         };
-        format!("{database}.{ending}")
+        format!("{stem}.{ending}")
     }
 
     /// The compression of a single file of this export: only CSVs outside of a zip have one.

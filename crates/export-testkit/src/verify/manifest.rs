@@ -29,6 +29,7 @@ pub(super) fn differences(
     check.instant("request.range.from", &found["request"]["range"]["from"], request.from_ms);
     check.instant("request.range.to", &found["request"]["range"]["to"], request.to_ms);
     check.options(&found["request"], &request.options);
+    check.renamed(found, request, expected);
 
     let vehicles = found["vehicles"].as_array().map_or(&[][..], Vec::as_slice);
     check.equal("number of vehicles", &json!(vehicles.len()), &json!(names.len()));
@@ -81,6 +82,19 @@ impl Check {
         }
     }
 
+    /// Columns and files that do not have the name of their parameter or vehicle; without any the
+    /// field is missing.
+    fn renamed(&mut self, found: &Value, request: &ReferenceRequest, expected: &ReferenceExport) {
+        let columns = expected.parameters.iter().zip(&expected.columns);
+        let columns: BTreeMap<&String, &String> = columns.filter(|(name, column)| name != column).collect();
+        let files = expected.vehicles.iter().map(|vehicle| (&vehicle.database, &vehicle.file_name));
+        let files: BTreeMap<&String, &String> =
+            files.filter(|(name, file)| request.options.file_name(name) != **file).collect();
+        for (field, renamed) in [("renamedColumns", columns), ("renamedFiles", files)] {
+            self.optional("", found, field, (!renamed.is_empty()).then(|| json!(renamed)).as_ref());
+        }
+    }
+
     fn instant(&mut self, field: &str, found: &Value, expected_ms: i64) {
         let instant = found.as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
         if instant.map(|instant| instant.timestamp_millis()) != Some(expected_ms) {
@@ -111,7 +125,11 @@ impl Check {
         for (field, expected) in fields {
             self.equal(&format!("{name}{field}"), &found[field], &expected);
         }
-        for (field, expected) in [("resampledAway", expected.resampled_away), ("filled", expected.filled)] {
+        for (field, expected) in [
+            ("resampledAway", expected.resampled_away),
+            ("filled", expected.filled),
+            ("replaced", expected.replaced),
+        ] {
             self.optional(&name, found, field, (expected > 0).then(|| json!(expected)).as_ref());
         }
         let buckets = &expected.rejected_buckets;

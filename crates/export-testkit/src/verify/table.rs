@@ -16,24 +16,24 @@ use parquet::schema::types::ColumnDescriptor;
 use crate::reference::{ReferenceColumn, ReferenceTable};
 
 /// The first difference; `None` when the file has exactly this content.
-pub(super) fn difference(expected: &ReferenceTable, parameters: &[String], content: &[u8]) -> Option<String> {
-    compare(expected, parameters, content).err()
+pub(super) fn difference(expected: &ReferenceTable, names: &[String], content: &[u8]) -> Option<String> {
+    compare(expected, names, content).err()
 }
 
-fn compare(expected: &ReferenceTable, parameters: &[String], content: &[u8]) -> Result<(), String> {
+fn compare(expected: &ReferenceTable, names: &[String], content: &[u8]) -> Result<(), String> {
     let not_parquet = |error: &dyn std::fmt::Display| format!("this is no parquet: {error}");
     let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(content))
         .map_err(|error| not_parquet(&error))?;
-    same("columns", &expected_schema(expected, parameters), &file_schema(builder.metadata()))?;
+    same("columns", &expected_schema(expected, names), &file_schema(builder.metadata()))?;
     zstd_only(builder.metadata())?;
-    same("arrow columns", &expected_arrow(expected, parameters), &arrow_schema(builder.schema()))?;
+    same("arrow columns", &expected_arrow(expected, names), &arrow_schema(builder.schema()))?;
 
     let row_count = builder.metadata().file_metadata().num_rows();
     same("number of rows", &expected.times_ms.len().to_string(), &row_count.to_string())?;
     let mut first_row = 0;
     for batch in builder.build().map_err(|error| not_parquet(&error))? {
         let batch = batch.map_err(|error| not_parquet(&error))?;
-        compare_rows(expected, parameters, first_row, &batch)?;
+        compare_rows(expected, names, first_row, &batch)?;
         first_row += batch.num_rows();
     }
     // Counts the actual rows too, because the number in the file's footer is only the writer's
@@ -45,8 +45,8 @@ fn same(what: &str, expected: &str, found: &str) -> Result<(), String> {
     if expected == found { Ok(()) } else { Err(format!("{what}: expected {expected}, got {found}")) }
 }
 
-fn expected_schema(expected: &ReferenceTable, parameters: &[String]) -> String {
-    let columns = parameters.iter().zip(&expected.columns).map(|(name, column)| match column {
+fn expected_schema(expected: &ReferenceTable, names: &[String]) -> String {
+    let columns = names.iter().zip(&expected.columns).map(|(name, column)| match column {
         ReferenceColumn::Doubles(_) => format!("{name:?} optional double"),
         ReferenceColumn::Texts(_) => format!("{name:?} optional utf8"),
     });
@@ -82,8 +82,8 @@ fn column(column: &Arc<ColumnDescriptor>) -> String {
     }
 }
 
-fn expected_arrow(expected: &ReferenceTable, parameters: &[String]) -> String {
-    let columns = parameters.iter().zip(&expected.columns).map(|(name, column)| match column {
+fn expected_arrow(expected: &ReferenceTable, names: &[String]) -> String {
+    let columns = names.iter().zip(&expected.columns).map(|(name, column)| match column {
         ReferenceColumn::Doubles(_) => format!("{name:?} optional {:?}", DataType::Float64),
         ReferenceColumn::Texts(_) => format!("{name:?} optional {:?}", DataType::Utf8),
     });
@@ -113,7 +113,7 @@ fn zstd_only(metadata: &ParquetMetaData) -> Result<(), String> {
 /// Compares a piece of the file, cell by cell.
 fn compare_rows(
     expected: &ReferenceTable,
-    parameters: &[String],
+    names: &[String],
     first_row: usize,
     batch: &RecordBatch,
 ) -> Result<(), String> {
@@ -124,7 +124,7 @@ fn compare_rows(
         if time_ms != Some(times.value(index)) {
             return Err(format!("row {row}, time: expected {time_ms:?}, got {}", times.value(index)));
         }
-        for (number, (name, column)) in parameters.iter().zip(&expected.columns).enumerate() {
+        for (number, (name, column)) in names.iter().zip(&expected.columns).enumerate() {
             let found = batch.column(number + 1);
             let cell = match column {
                 ReferenceColumn::Doubles(cells) => {

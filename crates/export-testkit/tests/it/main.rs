@@ -13,4 +13,5 @@ mod proxy;
 mod resampling;
 mod samples;
 mod services;
+mod spreadsheet;
 mod times;

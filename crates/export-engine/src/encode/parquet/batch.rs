@@ -11,18 +11,18 @@ use std::sync::Arc;
 use arrow_array::builder::{Float64Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch, TimestampMillisecondArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
-use export_core::Parameter;
 
 use crate::encode::number::write_plain;
 use crate::encode::rows::{RowCounts, RowSink};
+use crate::names::TIME;
 use crate::read::column::{Column, Value};
 
-/// The columns of a Parquet file: `time`, then the parameters by name, each double or text.
-pub(super) fn schema(parameters: &[Parameter], is_text: &[bool]) -> SchemaRef {
+/// The columns of a Parquet file: `time`, then those of the parameters, each double or text.
+pub(super) fn schema(columns: &[String], is_text: &[bool]) -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-    let mut fields = vec![Field::new("time", time, false)];
-    fields.extend(parameters.iter().zip(is_text).map(|(parameter, is_text)| {
-        Field::new(parameter.as_str(), if *is_text { DataType::Utf8 } else { DataType::Float64 }, true)
+    let mut fields = vec![Field::new(TIME, time, false)];
+    fields.extend(columns.iter().zip(is_text).map(|(column, is_text)| {
+        Field::new(column, if *is_text { DataType::Utf8 } else { DataType::Float64 }, true)
     }));
     Arc::new(Schema::new(fields))
 }
