@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use export_amqp::Topology;
 use export_core::job::RetryPolicy;
+use export_core::zone::program_version;
 use export_settings::access::{AccessArgs, AuthMode, OidcArgs, OpenListener};
 use export_settings::amqp::AmqpArgs;
 use export_settings::health::HealthSettings;
@@ -34,7 +35,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
 
 /// The REST API of the vehicle-data export service
 #[derive(Debug, Parser)]
-#[command(name = "exports-api", version, after_help = AWS_HELP)]
+#[command(name = "exports-api", version = program_version(), after_help = AWS_HELP)]
 pub struct Cli {
     #[command(flatten)]
     http: HttpSettings,

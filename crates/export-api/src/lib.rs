@@ -5,6 +5,10 @@
 //! republishes lost messages and releases the jobs of lost workers. [`tasks::relay`] sends events
 //! of ended jobs. [`http::problem`] defines error answers. This is the only crate that serves HTTP
 //! to clients.
+#![warn(
+    clippy::print_stderr,
+    reason = "it panics if nothing can be written: use export_settings::print::note"
+)]
 
 pub mod app;
 pub mod auth;

@@ -1,19 +1,22 @@
 //! `exports-api`: command line and wiring.
+#![warn(
+    clippy::print_stderr,
+    reason = "it panics if nothing can be written: use export_settings::print::note"
+)]
 
 use anyhow::Context as _;
 use export_api::app::App;
 use export_api::config::{Cli, Command, HealthCli};
 use export_observability::{healthcheck, init_logs, stop_signal};
 use export_s3::ResultBucket;
+use export_settings::print::{Output, note};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() {
     let code = run().await.unwrap_or_else(|error| {
-        #[expect(clippy::print_stderr, reason = "logging may not be set up")]
-        {
-            eprintln!("exports-api: {error:#}");
-        }
+        // Not a log line: logging may not be set up.
+        note(&format!("exports-api: {error:#}"));
         2
     });
     // Exit without dropping the runtime: on a drop, tasks of the MongoDB driver may panic because
@@ -41,9 +44,9 @@ async fn run() -> anyhow::Result<i32> {
 
 /// Prints the `OpenAPI` description, for docs/openapi.json and client generators.
 fn print_openapi() -> anyhow::Result<()> {
-    use std::io::Write as _;
-    std::io::stdout().write_all(export_api::routes::description_text().as_bytes())?;
-    Ok(())
+    let mut output = Output::default();
+    output.text(&export_api::routes::description_text());
+    Ok(output.end()?)
 }
 
 async fn serve(cli: &Cli) -> anyhow::Result<()> {

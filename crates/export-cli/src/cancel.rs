@@ -1,10 +1,10 @@
 //! `exports cancel`: cancels an export that has not ended.
 
 use export_core::JobId;
+use export_settings::print::Output;
 use reqwest::Method;
 
 use crate::client::{ApiArgs, Call, EXIT_CODES, JobAnswer, Patience};
-use crate::print;
 
 /// Flags of `exports cancel`.
 #[derive(Debug, clap::Args)]
@@ -20,14 +20,15 @@ pub(crate) struct Cancel {
 }
 
 impl Cancel {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Short)?;
         let answer = client.call(&Call::new(Method::DELETE, &["export", &self.id.to_string()])).await?;
         let found = JobAnswer::of(&answer)?;
         if self.json {
-            return print::result(&found.json.to_string());
+            output.line(&found.json.to_string());
+            return Ok(());
         }
-        print::result(found.job.state.as_str())?;
+        output.line(found.job.state.as_str());
         if found.job.state.is_active() {
             client.console.note("its worker stops within seconds; the export will not finish");
         }

@@ -2,8 +2,7 @@
 
 use clap::Command;
 use clap_complete::{Shell, generate};
-
-use crate::print;
+use export_settings::print::Output;
 
 /// Arguments of `exports completions`.
 #[derive(Debug, clap::Args)]
@@ -19,9 +18,9 @@ pub(crate) struct Completions {
 
 impl Completions {
     /// Prints the script for this command line.
-    pub(crate) fn run(self, mut command: Command) -> anyhow::Result<()> {
+    pub(crate) fn run(self, mut command: Command, output: &mut Output) {
         let mut script = Vec::new();
         generate(self.shell, &mut command, "exports", &mut script);
-        print::result(String::from_utf8_lossy(&script).trim_end())
+        output.line(String::from_utf8_lossy(&script).trim_end());
     }
 }

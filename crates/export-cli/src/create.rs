@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use export_settings::print::Output;
 use indicatif::HumanCount;
 use reqwest::Method;
 use serde_json::{Map, Value};
@@ -11,7 +12,6 @@ use crate::client::{
     ApiArgs, Call, Client, ClientError, Destination, EXIT_CODES, Job, JobAnswer, Patience, download,
     download_interrupted, wait,
 };
-use crate::print;
 use crate::request_args::RequestArgs;
 use crate::signals::Signals;
 
@@ -51,7 +51,7 @@ pub(crate) struct Create {
 }
 
 impl Create {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let destination = self
             .download
             .clone()
@@ -66,11 +66,12 @@ impl Create {
         let id = accepted.job.id;
         if !self.json {
             // Printed at once, so that the caller has the id if the wait is interrupted.
-            print::result(&id.to_string())?;
+            output.line(&id.to_string());
         }
+        client.console.note_if(accepted.job.resolved_range().map(|range| format!("range: {range}")));
         if !is_awaited {
             if self.json {
-                print::result(&accepted.json.to_string())?;
+                output.line(&accepted.json.to_string());
             }
             client.console.note(&format!(
                 "accepted; `exports get {id} --wait` waits for its end, `exports download {id}` downloads the result"
@@ -79,9 +80,10 @@ impl Create {
         }
         let ended = wait(&client, &mut signals, id).await?;
         if self.json {
-            print::result(&ended.json.to_string())?;
+            output.line(&ended.json.to_string());
         }
         ended.job.require_no_bad_end()?;
+        client.console.note_if(ended.job.warning());
         match destination {
             None => {
                 client.console.note(&finished(&ended.job));

@@ -9,9 +9,10 @@ use export_core::range::parse_bound;
 use export_fleet::dump::write_vehicle;
 use export_fleet::{FleetSpec, Rhythm, Vehicle};
 use export_settings::mongo::{MongoArgs, SourceArgs};
+use export_settings::print::Output;
 use export_store::MongoClient;
 
-use crate::print;
+use crate::failure::UsageError;
 
 /// Hours per write and parameter: a few megabytes.
 const HOURS_PER_WRITE: usize = 24;
@@ -48,25 +49,25 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let source = self.source.resolve()?;
         let fleet = FleetSpec {
             seed: self.seed,
             vehicles: self.vehicles.into(),
-            first_hour_ms: parse_bound(&self.from, chrono_tz::Tz::UTC).context("--from")?,
+            first_hour_ms: self.first_hour_ms()?,
             hours: self.days * 24,
             vehicle_prefix: source.vehicle_database_prefix,
             oddities: !self.tidy,
             rhythm: if self.single { Rhythm::Single } else { Rhythm::Paired },
         };
-        let report = |vehicle: &Vehicle| {
-            print::result(&format!("{}: {} days from {}", vehicle.database(), self.days, self.from))
+        let mut report = |vehicle: &Vehicle| {
+            output.line(&format!("{}: {} days from {}", vehicle.database(), self.days, self.from));
         };
         if let Some(folder) = &self.dump {
             check_empty(folder)?;
             for vehicle in fleet.vehicles() {
                 write_vehicle(folder, &vehicle).context("cannot write the dump")?;
-                report(&vehicle)?;
+                report(&vehicle);
             }
             return Ok(());
         }
@@ -74,9 +75,16 @@ impl Demo {
         let client = export_store::connect(source.uri.as_ref().unwrap_or(&mongo.uri), "exports demo").await?;
         for vehicle in fleet.vehicles() {
             insert_vehicle(&client, &vehicle).await?;
-            report(&vehicle)?;
+            report(&vehicle);
         }
         Ok(())
+    }
+}
+
+impl Demo {
+    fn first_hour_ms(&self) -> Result<i64, UsageError> {
+        let bound = parse_bound(&self.from, chrono_tz::Tz::UTC);
+        bound.map(|bound| bound.time_ms).map_err(|error| UsageError(format!("--from: {error}")))
     }
 }
 

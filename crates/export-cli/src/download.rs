@@ -48,6 +48,7 @@ impl Download {
         let downloading = download(&client, &found.job, &destination);
         let done = signals.unless(downloading, || download_interrupted(self.id)).await?;
         client.console.note(&done);
+        client.console.note_if(found.job.warning());
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! `exports get`: shows an export.
 
 use export_core::JobId;
+use export_settings::print::Output;
 use indicatif::HumanCount;
 
 use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, wait};
-use crate::print::{self, sanitized};
+use crate::print::sanitized;
 use crate::signals::Signals;
 
 /// Flags of `exports get`.
@@ -24,7 +25,7 @@ pub(crate) struct Get {
 }
 
 impl Get {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let client = self.api.client(if self.wait { Patience::Long } else { Patience::Short })?;
         let found = if self.wait {
             let mut signals = Signals::catch()?;
@@ -32,7 +33,8 @@ impl Get {
         } else {
             JobAnswer::of(&client.call(&Call::get(&["export", &self.id.to_string()])).await?)?
         };
-        print::result(&if self.json { found.json.to_string() } else { describe(&found.job) })?;
+        output.line(&if self.json { found.json.to_string() } else { describe(&found.job) });
+        client.console.note_if(found.job.warning());
         if self.wait {
             found.job.require_no_bad_end()?;
         }
@@ -53,6 +55,9 @@ fn describe(job: &Job) -> String {
         ("progress", format!("{:.1} %, {}", job.progress.percent, job.work_done())),
         ("attempts", job.attempts.to_string()),
     ];
+    if let Some(range) = job.resolved_range() {
+        lines.insert(3, ("resolved", range));
+    }
     if let Some(position) = &job.queue {
         lines.insert(2, ("queue", position.describe()));
     }

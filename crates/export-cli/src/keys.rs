@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::key::{KeyId, StoredKey};
 use export_settings::mongo::MongoArgs;
+use export_settings::print::Output;
 use export_store::{AuditAction, AuditEntry, AuditLog, KeyStore};
 
 /// Create, list and revoke API keys
@@ -29,11 +30,11 @@ enum Command {
 }
 
 impl Keys {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         match self.command {
-            Command::Create(create) => create.run().await,
-            Command::List(list) => list.run().await,
-            Command::Revoke(revoke) => revoke.run().await,
+            Command::Create(create) => create.run(output).await,
+            Command::List(list) => list.run(output).await,
+            Command::Revoke(revoke) => revoke.run(output).await,
         }
     }
 }

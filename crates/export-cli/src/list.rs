@@ -2,6 +2,7 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use export_core::job::JobState;
+use export_settings::print::Output;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -37,7 +38,7 @@ fn state_names() -> impl TypedValueParser<Value = String> {
 }
 
 impl List {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Short)?;
         let names = self.states.join(",");
         let states = if names.is_empty() { Vec::new() } else { vec![("state", names)] };
@@ -45,7 +46,7 @@ impl List {
         let pages = Pages::new(&["export"], states, limit);
         let table = Table::new(&["ID", "STATE", "RANGE", "VEHICLES", "PROGRESS", "CREATED"]);
         let row = (!self.json).then_some(row as RowOf);
-        let table = pages.print(&client, |page| page.exports, table, row).await?;
+        let table = pages.print(&client, |page| page.exports, table, row, output).await?;
         if table.is_empty() && !self.json {
             client.console.note("no exports found");
         }

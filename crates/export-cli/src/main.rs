@@ -1,4 +1,8 @@
 //! `exports`: the command line. One file per subcommand.
+#![warn(
+    clippy::print_stderr,
+    reason = "it panics if nothing can be written: use export_settings::print::note"
+)]
 
 mod cancel;
 mod client;
@@ -24,12 +28,14 @@ mod vehicles;
 mod webhooks;
 
 use clap::{CommandFactory, Parser};
+use export_core::zone::program_version;
 use export_observability::init_logs;
 use export_settings::log::LogSettings;
+use export_settings::print::{Output, note};
 
 /// The command line of the vehicle-data export service
 #[derive(Debug, Parser)]
-#[command(name = "exports", version)]
+#[command(name = "exports", version = program_version())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -71,7 +77,7 @@ async fn main() {
     let code = match run(export_settings::parse::<Cli>()).await {
         Ok(()) => 0,
         Err(error) => {
-            print::note(&format!("exports: {error:#}"));
+            note(&format!("exports: {error:#}"));
             exit_code::exit_code(&error)
         }
     };
@@ -86,18 +92,23 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     // The TLS provider of the whole process. Installing fails only if one is installed already,
     // which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
+    let mut output = Output::default();
     match cli.command {
-        Command::Create(create) => create.run().await,
-        Command::Get(get) => get.run().await,
-        Command::List(list) => list.run().await,
-        Command::Cancel(cancel) => cancel.run().await,
+        Command::Create(create) => create.run(&mut output).await,
+        Command::Get(get) => get.run(&mut output).await,
+        Command::List(list) => list.run(&mut output).await,
+        Command::Cancel(cancel) => cancel.run(&mut output).await,
         Command::Download(download) => download.run().await,
-        Command::Vehicles(vehicles) => vehicles.run().await,
-        Command::Completions(completions) => completions.run(Cli::command()),
-        Command::Provision(provision) => provision.run().await,
-        Command::Keys(keys) => keys.run().await,
+        Command::Vehicles(vehicles) => vehicles.run(&mut output).await,
+        Command::Completions(completions) => {
+            completions.run(Cli::command(), &mut output);
+            Ok(())
+        }
+        Command::Provision(provision) => provision.run(&mut output).await,
+        Command::Keys(keys) => keys.run(&mut output).await,
         Command::Run(run) => run.run().await,
-        Command::Demo(demo) => demo.run().await,
-        Command::Webhooks(webhooks) => webhooks.run(),
-    }
+        Command::Demo(demo) => demo.run(&mut output).await,
+        Command::Webhooks(webhooks) => webhooks.run(&mut output),
+    }?;
+    Ok(output.end()?)
 }

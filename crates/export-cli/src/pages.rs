@@ -1,10 +1,10 @@
 //! Reads the API's lists page by page.
 
+use export_settings::print::Output;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::{Call, Client};
-use crate::print;
 use crate::table::Table;
 
 /// Entries per page.
@@ -62,24 +62,27 @@ impl Pages {
         Ok(Some(entries))
     }
 
-    /// Prints all pages: each entry as `row` makes it, or without `row` as a line of JSON. Returns
-    /// the table that the rows were added to.
+    /// Prints all pages, as long as there is a reader: each entry as `row` makes it, or without
+    /// `row` as a line of JSON. Returns the table that the rows were added to.
     pub(crate) async fn print(
         mut self,
         client: &Client,
         entries: fn(Page) -> Vec<Value>,
         mut table: Table,
         row: Option<RowOf>,
+        output: &mut Output,
     ) -> anyhow::Result<Table> {
-        while let Some(page) = self.next(client, entries).await? {
+        while output.has_reader()
+            && let Some(page) = self.next(client, entries).await?
+        {
             for json in page {
                 match row {
                     Some(row) => table.add(row(&json)?),
-                    None => print::result(&json.to_string())?,
+                    None => output.line(&json.to_string()),
                 }
             }
             for line in table.lines() {
-                print::result(&line)?;
+                output.line(&line);
             }
         }
         Ok(table)

@@ -1,10 +1,8 @@
-//! Everything that the program prints: results on standard output, all other lines on standard
-//! error.
+//! Lines and progress bars on standard error, and the text in them. Results are printed by
+//! [`Output`](export_settings::print::Output).
 
-use std::io::{self, Write};
-
-use anyhow::Context as _;
-use indicatif::{MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
+use export_settings::print::note;
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
 
 /// Resolution of a bar that shows a share.
 const STEPS: u32 = 1_000;
@@ -26,6 +24,13 @@ impl Console {
     pub(crate) fn note(&self, line: &str) {
         if !self.is_quiet {
             self.bars.suspend(|| note(line));
+        }
+    }
+
+    /// Prints the line, if there is one.
+    pub(crate) fn note_if(&self, line: Option<String>) {
+        if let Some(line) = line {
+            self.note(&line);
         }
     }
 
@@ -60,19 +65,14 @@ pub(crate) fn show_share(bar: &ProgressBar, share: f64, message: String) {
     bar.set_position((share.clamp(0.0, 1.0) * f64::from(STEPS)) as u64);
 }
 
-/// Prints a line on standard error. A failure to write is ignored: the user has closed it.
-pub(crate) fn note(line: &str) {
-    writeln!(io::stderr(), "{line}").ok();
-}
-
-/// Prints a result and a line break on standard output. If the reader has closed the pipe, as
-/// `head` does, the program ends with exit code 0.
-pub(crate) fn result(text: &str) -> anyhow::Result<()> {
-    let mut output = io::stdout().lock();
-    match writeln!(output, "{text}").and_then(|()| output.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        outcome => outcome.context("cannot write to standard output"),
-    }
+/// A warning if an export has no rows; `rejected` is the number of points that could not be
+/// exported.
+pub(crate) fn warning_without_rows(rows: u64, rejected: u64) -> Option<String> {
+    let reason = match rejected {
+        0 => "the vehicles have no points in the range".to_owned(),
+        _ => format!("all {} points in the range were rejected, see manifest.json", HumanCount(rejected)),
+    };
+    (rows == 0).then(|| format!("warning: the export has no rows: {reason}"))
 }
 
 /// Replaces control characters, so that text from outside (a name, a message) cannot move the
@@ -93,6 +93,20 @@ pub(crate) fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn b2_an_export_without_rows_has_a_warning() {
+        let warning = |rows, rejected| warning_without_rows(rows, rejected).unwrap_or_default();
+        assert_eq!(warning(1, 0), "");
+        assert_eq!(
+            warning(0, 0),
+            "warning: the export has no rows: the vehicles have no points in the range"
+        );
+        assert_eq!(
+            warning(0, 1_000),
+            "warning: the export has no rows: all 1,000 points in the range were rejected, see manifest.json"
+        );
+    }
 
     #[test]
     fn durations_have_two_units_at_most() {

@@ -11,13 +11,13 @@ use export_s3::{ResultBucket, S3Error};
 use export_settings::amqp::{AmqpArgs, QueueSettings};
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
+use export_settings::print::Output;
 use export_settings::results::ResultSettings;
 use export_settings::retention::RetentionSettings;
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_source::Catalog;
 use export_store::{JobStore, Retention, StoreError, is_authentication_failure};
 
-use crate::print;
 use users::{ServiceUser, Users};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -64,13 +64,14 @@ enum Service {
 }
 
 impl Provision {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         if let Some(service) = self.print_s3_policy {
             let identity = match service {
                 Service::Api => export_s3::Identity::Api,
                 Service::Worker => export_s3::Identity::Worker,
             };
-            return print::result(&export_s3::policy(identity, &self.s3));
+            output.line(&export_s3::policy(identity, &self.s3));
+            return Ok(());
         }
         let mongo = self.mongo.resolve()?;
         let rabbitmq_url = self.amqp.resolve()?;
@@ -94,27 +95,27 @@ impl Provision {
         until(deadline, MONGODB, || jobs.provision()).await?;
         let catalog = Catalog::new(&client, &mongo.jobs_database);
         until(deadline, MONGODB, || catalog.provision()).await?;
-        print::result(&format!("collections and indexes of {} are ready", mongo.jobs_database))?;
+        output.line(&format!("collections and indexes of {} are ready", mongo.jobs_database));
         for ServiceUser { service, identity, user, .. } in &users.mongodb {
             let Some(user) = user else {
-                print::result(&format!("{service}: no MongoDB user in the settings"))?;
+                output.line(&format!("{service}: no MongoDB user in the settings"));
                 continue;
             };
             let provision = || export_store::provision_user(&client, &mongo.jobs_database, *identity, user);
             until(deadline, MONGODB, provision).await?;
-            print::result(&format!("{service}: MongoDB user {} is ready", user.name()))?;
+            output.line(&format!("{service}: MongoDB user {} is ready", user.name()));
         }
 
         until(deadline, RABBITMQ, || topology.provision(&rabbitmq_url)).await?;
-        print::result(&format!("exchange {} and queue {} are ready", topology.exchange(), topology.queue()))?;
+        output.line(&format!("exchange {} and queue {} are ready", topology.exchange(), topology.queue()));
         for ServiceUser { service, identity, user, .. } in &users.rabbitmq {
             let Some((management, user)) = users.management.as_ref().zip(user.as_ref()) else {
-                print::result(&format!("{service}: no RabbitMQ user in the settings"))?;
+                output.line(&format!("{service}: no RabbitMQ user in the settings"));
                 continue;
             };
             let provision = || management.provision_user(&topology, *identity, user);
             until(deadline, RABBITMQ, provision).await?;
-            print::result(&format!("{service}: RabbitMQ user {} is ready", user.name()))?;
+            output.line(&format!("{service}: RabbitMQ user {} is ready", user.name()));
         }
 
         // Before the bucket's lifecycle rule, so that no job points to an object that the rule has
@@ -123,7 +124,8 @@ impl Provision {
         until(deadline, MONGODB, || jobs.set_retention(kept)).await?;
         until(deadline, MONGODB, || jobs.limit_retention(retention)).await?;
         until(deadline, "S3", || bucket.provision(retention_days)).await?;
-        print::result(&format!("bucket {bucket_name} is ready"))
+        output.line(&format!("bucket {bucket_name} is ready"));
+        Ok(())
     }
 }
 

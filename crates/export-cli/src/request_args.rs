@@ -1,6 +1,7 @@
 //! The request as flags of `create` and `run`: the fields of the body of `POST /export`.
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use export_core::names::trimmed;
 use export_core::output::{OPTIONS, Values};
 use export_core::request::{ExportRequest, FieldError};
 use serde_json::{Map, Value};
@@ -12,10 +13,11 @@ use crate::output_path::OutputKind;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "What to export")]
 pub(crate) struct RequestArgs {
-    /// First day (2018-11-30, from midnight in --timezone) or instant (2018-11-30T08:00:00Z)
+    /// First day (2018-11-30, from midnight in --timezone) or time (2018-11-30T08:00:00Z, or without
+    /// an offset in --timezone)
     #[arg(long, visible_alias = "start-date", value_name = "DATE")]
     from: String,
-    /// First day or instant not in the export: --from 2018-11-30 --to 2018-12-01 is one day
+    /// First day or time not in the export: --from 2018-11-30 --to 2018-12-01 is one day
     #[arg(long, visible_alias = "end-date", value_name = "DATE")]
     to: String,
     /// Vehicles: repeat the flag or separate names with commas; `\,` is a comma in a name [default:
@@ -25,7 +27,7 @@ pub(crate) struct RequestArgs {
     /// Parameters in the order of the columns, given like vehicles [default: all]
     #[arg(long = "parameter", visible_alias = "parameters", value_name = "NAMES")]
     parameters: Vec<String>,
-    /// IANA time zone of days and of rfc3339 times [default: UTC]
+    /// IANA time zone of days, of times without an offset and of rfc3339 times [default: UTC]
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
     #[command(flatten)]
@@ -128,7 +130,8 @@ impl RequestArgs {
         Some(name.map_or_else(|| flag.clone(), |name| format!("{flag} {name:?}")))
     }
 
-    fn usage_error(&self, errors: &[FieldError]) -> UsageError {
+    /// The errors with the flags that they are about.
+    pub(crate) fn usage_error(&self, errors: &[FieldError]) -> UsageError {
         let lines = errors.iter().map(|FieldError { pointer, detail }| {
             format!("{}: {detail}", self.flag(pointer).unwrap_or_else(|| "request".to_owned()))
         });
@@ -141,8 +144,8 @@ fn names(lists: &[String]) -> Vec<String> {
     lists.iter().flat_map(|list| split(list)).collect()
 }
 
-/// Splits at commas. `\,` is a comma in a name and `\\` a backslash: names of parameters may
-/// contain both.
+/// Splits at commas; spaces around a name are not part of it. `\,` is a comma in a name and `\\` a
+/// backslash: names of parameters may contain both.
 fn split(list: &str) -> Vec<String> {
     let mut entries = vec![String::new()];
     let mut characters = list.chars().peekable();
@@ -157,7 +160,7 @@ fn split(list: &str) -> Vec<String> {
             (_, None) => {}
         }
     }
-    entries
+    entries.iter().map(|entry| trimmed(entry).to_owned()).collect()
 }
 
 /// The flag of a field: `--time-format` for `timeFormat`.
@@ -174,6 +177,7 @@ fn kebab_flag(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 
@@ -223,9 +227,21 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_one_empty_name() {
-        let text = args(&["--parameter", ""]).parse().expect_err("no name").to_string();
-        assert!(text.starts_with("--parameter \"\": not a parameter name"), "{text}");
+    fn b1_lists_are_trimmed_and_empty_names_are_refused() {
+        for list in ["soc,odo", "soc, odo", " soc ,\todo\n", "soc\u{a0},\u{feff}odo"] {
+            assert_eq!(args(&["--parameters", list]).body()["parameters"], json!(["soc", "odo"]), "{list:?}");
+            assert_eq!(args(&["--vehicles", list]).body()["vehicles"], json!(["soc", "odo"]), "{list:?}");
+        }
+        let error = |flags: &[&str]| args(flags).parse().expect_err("a wrong list").to_string();
+        for flag in ["--parameter", "--vehicle"] {
+            for list in ["", " ", "soc,", ",soc", "soc,,odo", "soc, ,odo"] {
+                let expected = format!("{flag} \"\": is empty; give a name, or remove the entry");
+                assert_eq!(error(&[flag, list]), expected, "{list:?}");
+            }
+            for list in ["soc,soc", "soc, soc"] {
+                assert_eq!(error(&[flag, list]), format!("{flag} \"soc\": is listed twice"), "{list:?}");
+            }
+        }
     }
 
     #[test]

@@ -22,12 +22,12 @@ use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 
 use crate::failure::{Interrupted, UsageError};
-use crate::print::Console;
+use crate::print::{Console, warning_without_rows};
 use crate::request_args::RequestArgs;
 use crate::signals::Signals;
 use crate::staged_output::StagedOutput;
 use progress::Progress;
-use work::{Origin, Outcome, Work};
+use work::{Origin, Outcome, UnknownNames, Work};
 
 /// Time between two updates of the progress bar.
 const TICK: Duration = Duration::from_millis(200);
@@ -100,10 +100,13 @@ impl Run {
         let output = Arc::new(StagedOutput::new(&self.output, kind, self.force)?);
         let (meter, console) = (Arc::new(Meter::default()), Console::new(self.quiet));
 
+        let request = &work.request;
+        console.note(&format!("range: {}", request.range.describe(request.timezone)));
+
         let outcome = watch(work, &output, &meter, &console, &mut signals).await;
         let outcome = match (outcome, output.close()) {
             (Ok(outcome), _) => outcome,
-            (Err(error), Ok(())) => return Err(error),
+            (Err(error), Ok(())) => return Err(self.with_flags(error)),
             (Err(error), Err(left)) => {
                 let path = self.output.display();
                 return Err(
@@ -115,7 +118,18 @@ impl Run {
         for warning in summary::warnings(&outcome.skipped, &outcome.manifest) {
             console.note(&warning);
         }
+        let totals = &outcome.manifest.totals;
+        let rejected = totals.counts.rejected + totals.rejected_documents;
+        console.note_if(warning_without_rows(totals.rows, rejected));
         Ok(())
+    }
+
+    /// An error about names of the request as one about its flags.
+    fn with_flags(&self, error: anyhow::Error) -> anyhow::Error {
+        match error.downcast::<UnknownNames>() {
+            Ok(UnknownNames(errors)) => self.request.usage_error(&errors).into(),
+            Err(other) => other,
+        }
     }
 
     /// The work that the flags ask for.

@@ -1,5 +1,6 @@
 //! `exports vehicles`: lists vehicles with their parameters.
 
+use export_settings::print::Output;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -39,13 +40,13 @@ struct Parameter {
 }
 
 impl Vehicles {
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Short)?;
         let search = self.search.iter().map(|text| ("search", text.clone())).collect();
         let pages = Pages::new(&["vehicles"], search, None);
         let table = Table::new(&["VEHICLE", "FIRST HOUR", "LAST HOUR", "PARAMETERS"]);
         let row = (!self.json).then_some(row as RowOf);
-        let table = pages.print(&client, |page| page.vehicles, table, row).await?;
+        let table = pages.print(&client, |page| page.vehicles, table, row, output).await?;
         if table.is_empty() && !self.json {
             client.console.note("no vehicles found");
         }

@@ -1,11 +1,10 @@
 //! `exports webhooks`: prints the secrets with which receivers verify signatures.
 
 use export_core::Tenant;
+use export_settings::print::Output;
 use export_settings::webhooks::{KEY, KEY_EXPECTED, SigningKeyArgs};
 use export_settings::{ExposeSecret, SettingError};
 use export_webhooks::SigningKey;
-
-use crate::print;
 
 /// Arguments of `exports webhooks`.
 #[derive(Debug, clap::Args)]
@@ -30,18 +29,19 @@ struct Secret {
 }
 
 impl Webhooks {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self, output: &mut Output) -> anyhow::Result<()> {
         match self.command {
-            Command::Secret(secret) => secret.print(),
+            Command::Secret(secret) => secret.print(output),
         }
     }
 }
 
 impl Secret {
-    fn print(&self) -> anyhow::Result<()> {
+    fn print(&self, output: &mut Output) -> anyhow::Result<()> {
         let text = self.key.read()?.ok_or(SettingError::Missing { name: KEY, expected: KEY_EXPECTED })?;
         let key = SigningKey::parse(&text)
             .map_err(|_| SettingError::Wrong { name: KEY, expected: KEY_EXPECTED })?;
-        print::result(key.secret_of(&self.tenant).reveal().expose_secret())
+        output.line(key.secret_of(&self.tenant).reveal().expose_secret());
+        Ok(())
     }
 }

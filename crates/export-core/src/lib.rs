@@ -37,6 +37,7 @@ pub mod job;
 pub mod key;
 pub mod manifest;
 pub mod message;
+pub mod names;
 pub mod output;
 pub mod range;
 pub mod request;
@@ -46,8 +47,10 @@ pub mod sharing;
 pub mod sink;
 pub mod source;
 pub mod trace;
+pub mod zone;
 
 pub use causes::causes;
 pub use id::{JobId, Parameter, Tenant, VehicleId};
 pub use output::RESULT_FORMAT_VERSION;
 pub use range::TimeRange;
+pub use zone::ZONE_DATA_VERSION;

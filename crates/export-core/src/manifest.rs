@@ -26,6 +26,10 @@ pub const UNREAD_NAMES: usize = 20;
 pub struct Manifest {
     /// Version of the manifest's layout: 1.
     pub version: u32,
+    /// Version of the IANA time zone data that the instants and local times were made with, such as
+    /// `2025b`; empty in manifests of earlier versions.
+    #[serde(default)]
+    pub zone_data_version: String,
     /// The request with all defaults filled in.
     pub request: ResolvedRequest,
     /// Columns that do not have the name of their parameter, by parameter.

@@ -1,9 +1,19 @@
-//! Time ranges, and the conversion of dates to instants.
+//! Time ranges. The submodules convert dates and times that people write to instants.
+
+mod accepted;
+mod bound;
+mod local;
+mod spelling;
 
 use std::fmt;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, SecondsFormat, TimeZone, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
+
+use crate::names::trimmed;
+use accepted::parse_accepted;
+pub use bound::{Bound, BoundError};
+pub use local::rfc3339_in;
 
 /// Length of an hour in milliseconds: the time that one document of the source covers.
 pub const HOUR_MS: i64 = 3_600_000;
@@ -65,6 +75,25 @@ impl TimeRange {
     pub fn to_rfc3339(self) -> String {
         to_rfc3339(self.to_ms)
     }
+
+    /// The range in words, in a zone, such as `from 2018-11-30T00:00:00+01:00 up to, not including,
+    /// 2018-12-01T00:00:00+01:00, 24 h`. A day on which clocks change has 23 or 25 hours.
+    pub fn describe(self, zone: Tz) -> String {
+        let [from, to] = [self.from_ms, self.to_ms].map(|time_ms| rfc3339_in(time_ms, zone));
+        format!("from {from} up to, not including, {to}, {}", length(self.to_ms - self.from_ms))
+    }
+}
+
+/// A length of time in hours and the smaller units that are not zero.
+fn length(length_ms: i64) -> String {
+    let units = [
+        (length_ms / HOUR_MS, "h"),
+        (length_ms / 60_000 % 60, "min"),
+        (length_ms / 1_000 % 60, "s"),
+        (length_ms % 1_000, "ms"),
+    ];
+    let parts = units.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count} {unit}"));
+    parts.collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for TimeRange {
@@ -85,7 +114,7 @@ pub fn to_rfc3339(time_ms: i64) -> String {
 pub enum RangeError {
     /// The end is not after the start.
     #[error(
-        "the end must be after the start; the range is half-open, so one day is 2018-11-30 to 2018-12-01"
+        "must be after the start; the end is not part of the range, so one day is 2018-11-30 to 2018-12-01"
     )]
     Empty,
     /// Before year 1 or after year 9999.
@@ -93,111 +122,38 @@ pub enum RangeError {
     OutOfBounds,
 }
 
-/// Parses one end of a range: `YYYY-MM-DD` (local midnight in `timezone`) or an RFC 3339 instant.
+/// Parses one end of a range; days and times without an offset are local to `zone`. The only parser
+/// of dates: the API and the command line both use it.
 ///
-/// Returns unix milliseconds. An instant finer than a millisecond is rejected, because points have
-/// millisecond times and rounding could move a point across the end of the range.
-pub fn parse_bound(text: &str, timezone: Tz) -> Result<i64, BoundError> {
-    if let Some(date) = parse_date(text) {
-        return Ok(local_midnight_ms(date, timezone));
-    }
-    let instant = DateTime::parse_from_rfc3339(text).map_err(|_| BoundError::NotADate)?;
-    if instant.timestamp_subsec_nanos() % 1_000_000 != 0 {
-        return Err(BoundError::TooFine);
-    }
-    Ok(instant.timestamp_millis())
-}
-
-/// Why a text is not an end of a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BoundError {
-    /// Neither a calendar date nor an instant.
-    #[error("expected a date such as 2018-11-30 or an RFC 3339 instant such as 2018-11-30T06:00:00Z")]
-    NotADate,
-    /// Finer than a millisecond.
-    #[error("instants have milliseconds at most, such as 2018-11-30T06:00:00.250Z")]
-    TooFine,
-}
-
-/// Accepts exactly `YYYY-MM-DD`: chrono alone would also accept `+2018-1-1`.
-fn parse_date(text: &str) -> Option<NaiveDate> {
-    let is_shaped = text.len() == 10
-        && text
-            .bytes()
-            .enumerate()
-            .all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() });
-    if is_shaped { NaiveDate::parse_from_str(text, "%Y-%m-%d").ok() } else { None }
-}
-
-/// The instant at which a local day begins, in unix milliseconds.
+/// # Errors
 ///
-/// Where clocks go back over midnight, midnight exists twice and the earlier one is used. Where
-/// clocks go forward over midnight, it does not exist and the day begins at the first instant after
-/// the gap.
-fn local_midnight_ms(date: NaiveDate, timezone: Tz) -> i64 {
-    let midnight = date.and_time(NaiveTime::MIN);
-    if let Some(time) = timezone.from_local_datetime(&midnight).earliest() {
-        return time.timestamp_millis();
-    }
-    first_instant_after_gap(date, timezone)
+/// A text that is not of an [accepted form](accepted), with the text that was probably meant; a day
+/// that no calendar has; a local time that clocks skip or repeat.
+pub fn parse_bound(text: &str, zone: Tz) -> Result<Bound, BoundError> {
+    let text = trimmed(text);
+    parse_accepted(text, zone).unwrap_or_else(|| Err(spelling::explain(text, zone)))
 }
 
-/// Finds the first instant whose local date is `date` or later, by bisection.
-fn first_instant_after_gap(date: NaiveDate, timezone: Tz) -> i64 {
-    let utc_midnight = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
-    let (before, after) = (
-        date.checked_sub_days(Days::new(2)).unwrap_or(date),
-        date.checked_add_days(Days::new(2)).unwrap_or(date),
-    );
-    let (mut low_ms, mut high_ms) = (utc_midnight(before), utc_midnight(after));
-    let is_reached = |time_ms: i64| {
-        DateTime::<Utc>::from_timestamp_millis(time_ms)
-            .is_some_and(|time| time.with_timezone(&timezone).date_naive() >= date)
-    };
-    while high_ms - low_ms > 1 {
-        let middle_ms = low_ms + (high_ms - low_ms) / 2;
-        if is_reached(middle_ms) {
-            high_ms = middle_ms;
-        } else {
-            low_ms = middle_ms;
-        }
-    }
-    high_ms
-}
+#[cfg(test)]
+#[path = "range/bound_tests.rs"]
+mod bound_tests;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn instant(text: &str) -> i64 {
-        DateTime::parse_from_rfc3339(text).expect("a valid instant").timestamp_millis()
+    /// The range between two dates or times.
+    fn range(from: &str, to: &str, zone: Tz) -> TimeRange {
+        let bound = |text| parse_bound(text, zone).expect("a bound").time_ms;
+        TimeRange::new(bound(from), bound(to)).expect("a range")
     }
 
     #[test]
     fn a_day_is_half_open() {
-        let from = parse_bound("2018-11-30", Tz::UTC).expect("a date");
-        let to = parse_bound("2018-12-01", Tz::UTC).expect("a date");
-        let day = TimeRange::new(from, to).expect("a day");
+        let day = range("2018-11-30", "2018-12-01", Tz::UTC);
+        let (from, to) = (day.from_ms(), day.to_ms());
         assert!(day.contains(from) && day.contains(to - 1) && !day.contains(to) && !day.contains(from - 1));
         assert_eq!(day.to_string(), "[2018-11-30T00:00:00Z, 2018-12-01T00:00:00Z)");
-    }
-
-    #[test]
-    fn invalid_bounds_are_rejected() {
-        for bad in [
-            "",
-            "yesterday",
-            "2018-13-01",
-            "2018-02-30",
-            "2018-1-1",
-            "20181130",
-            "2018-11-30T00:00:00",
-            "1543536000000",
-        ] {
-            assert_eq!(parse_bound(bad, Tz::UTC), Err(BoundError::NotADate), "{bad:?}");
-        }
-        assert_eq!(parse_bound("2018-11-30T00:00:00.0001Z", Tz::UTC), Err(BoundError::TooFine));
     }
 
     #[test]
@@ -208,70 +164,47 @@ mod tests {
     }
 
     #[test]
-    fn midnight_in_a_gap_steps_forward_and_in_a_fold_is_the_earliest() {
-        // Beirut 2018-03-25: 00:00 does not exist, the day begins at 01:00+03:00.
-        assert_eq!(parse_bound("2018-03-25", Tz::Asia__Beirut), Ok(instant("2018-03-25T01:00:00+03:00")));
-        // Havana 2018-11-04: 00:00 exists twice, first at -04:00.
-        assert_eq!(parse_bound("2018-11-04", Tz::America__Havana), Ok(instant("2018-11-04T00:00:00-04:00")));
-        // St. John's 1990-10-28: a minute of the day, then back to 23:01 of the day before; the day
-        // begins with that minute.
-        assert_eq!(
-            parse_bound("1990-10-28", Tz::America__St_Johns),
-            Ok(instant("1990-10-28T00:00:00-02:30"))
-        );
-        // Sao Paulo 2018-02-18: at midnight back to 23:00, so that midnight itself comes once, an
-        // hour later.
-        assert_eq!(
-            parse_bound("2018-02-18", Tz::America__Sao_Paulo),
-            Ok(instant("2018-02-18T00:00:00-03:00"))
-        );
-        // Apia skipped all of 2011-12-30: the day begins when the next one does.
-        assert_eq!(parse_bound("2011-12-30", Tz::Pacific__Apia), Ok(instant("2011-12-31T00:00:00+14:00")));
-    }
-
-    /// The local date in a zone.
-    fn local_date(time_ms: i64, zone: Tz) -> NaiveDate {
-        DateTime::<Utc>::from_timestamp_millis(time_ms).expect("in range").with_timezone(&zone).date_naive()
-    }
-
-    /// The next day within a year that is longer or shorter than 24 hours.
-    fn day_of_a_clock_change(from: NaiveDate, zone: Tz) -> Option<NaiveDate> {
-        let start_ms = |date| local_midnight_ms(date, zone);
-        from.iter_days()
-            .take(366)
-            .find(|date| start_ms(*date + Days::new(1)) - start_ms(*date) != 24 * HOUR_MS)
-    }
-
-    proptest! {
-        /// Around a clock change, a day begins at the first instant with its local date: after a
-        /// gap, and at the first of two midnights. Checked minute by minute, because some changes
-        /// do not happen on the hour.
-        #[test]
-        fn days_begin_once_where_clocks_change(day in 0u32..20_000, zone in 0usize..chrono_tz::TZ_VARIANTS.len()) {
-            let zone = chrono_tz::TZ_VARIANTS[zone];
-            let from = NaiveDate::from_ymd_opt(1970, 1, 1).expect("a date") + Days::new(day.into());
-            let changed = day_of_a_clock_change(from, zone).unwrap_or(from);
-            for date in [changed, changed + Days::new(1)] {
-                let start_ms = local_midnight_ms(date, zone);
-                prop_assert!(local_date(start_ms, zone) >= date);
-                for minutes in 0..26 * 60 {
-                    let before_ms = start_ms - 1 - minutes * 60_000;
-                    prop_assert!(local_date(before_ms, zone) < date, "{zone} {date}: {}", to_rfc3339(before_ms));
-                }
-            }
-        }
-
-        /// Days follow each other without gap or overlap in every zone, and each begins on its own
-        /// date (or later, where the whole day does not exist).
-        #[test]
-        fn days_tile_time(day in 0u32..36_500, zone in 0usize..chrono_tz::TZ_VARIANTS.len()) {
-            let zone = chrono_tz::TZ_VARIANTS[zone];
-            let date = NaiveDate::from_ymd_opt(1970, 1, 1).expect("a date") + Days::new(day.into());
-            let start_ms = local_midnight_ms(date, zone);
-            let next_ms = local_midnight_ms(date + Days::new(1), zone);
-            prop_assert!(start_ms <= next_ms);
-            prop_assert!(local_date(start_ms, zone) >= date);
-            prop_assert!(local_date(start_ms - 1, zone) < date);
+    fn b6_a_range_is_described_in_its_zone() {
+        for (from, to, zone, expected) in [
+            (
+                "2018-11-30",
+                "2018-12-01",
+                Tz::Europe__Amsterdam,
+                "from 2018-11-30T00:00:00+01:00 up to, not including, 2018-12-01T00:00:00+01:00, 24 h",
+            ),
+            (
+                "2018-11-30",
+                "2018-12-01",
+                Tz::UTC,
+                "from 2018-11-30T00:00:00Z up to, not including, 2018-12-01T00:00:00Z, 24 h",
+            ),
+            (
+                "2018-03-25",
+                "2018-03-26",
+                Tz::Europe__Amsterdam,
+                "from 2018-03-25T00:00:00+01:00 up to, not including, 2018-03-26T00:00:00+02:00, 23 h",
+            ),
+            (
+                "2018-10-28",
+                "2018-10-29",
+                Tz::Europe__Amsterdam,
+                "from 2018-10-28T00:00:00+02:00 up to, not including, 2018-10-29T00:00:00+01:00, 25 h",
+            ),
+            (
+                "2018-04-01",
+                "2018-04-02",
+                Tz::Australia__Lord_Howe,
+                "from 2018-04-01T00:00:00+11:00 up to, not including, 2018-04-02T00:00:00+10:30, 24 h 30 min",
+            ),
+            (
+                "2018-11-30T00:00:00.25Z",
+                "2018-11-30T00:01:02Z",
+                Tz::Europe__London,
+                "from 2018-11-30T00:00:00.250+00:00 up to, not including, 2018-11-30T00:01:02+00:00, \
+                 1 min 1 s 750 ms",
+            ),
+        ] {
+            assert_eq!(range(from, to, zone).describe(zone), expected, "{from} {to} {zone}");
         }
     }
 }

@@ -11,13 +11,16 @@ pub use webhook::{MAX_WEBHOOK_URL_BYTES, WebhookUrl, WebhookUrlError};
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::{NameError, Parameter, VehicleId};
+use crate::names::trimmed;
 use crate::output::{OPTIONS, OutputOptions};
-use crate::range::{TimeRange, parse_bound};
+use crate::range::{Bound, BoundError, RangeError, TimeRange, parse_bound};
+use crate::zone::{ZoneError, parse_zone};
 
 /// Maximum length of `vehicles` and of `parameters`, which bounds the size of a stored job.
 pub const MAX_LISTED: usize = 1_000;
@@ -28,11 +31,11 @@ pub const MAX_BODY_BYTES: usize = 16 * 1024;
 /// A valid request for an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportRequest {
-    /// The start as the client wrote it.
+    /// The start as the client wrote it, without spaces around it.
     pub start_date: String,
-    /// The end as the client wrote it.
+    /// The end as the client wrote it, without spaces around it.
     pub end_date: String,
-    /// IANA zone in which plain dates are read.
+    /// IANA zone of dates and of times without an offset.
     pub timezone: Tz,
     /// The range between the two dates.
     pub range: TimeRange,
@@ -87,12 +90,7 @@ impl ExportRequest {
         let start = parse_date_field(fields, "startDate", timezone, &mut errors);
         let end = parse_date_field(fields, "endDate", timezone, &mut errors);
         let range = match (&start, &end) {
-            (Some((_, from_ms)), Some((_, to_ms))) => TimeRange::new(*from_ms, *to_ms)
-                .map_err(|error| {
-                    let pointer = if *from_ms < TimeRange::MIN_MS { "/startDate" } else { "/endDate" };
-                    errors.push(FieldError::new(pointer, error.to_string()));
-                })
-                .ok(),
+            (Some(start), Some(end)) => parse_range(start, end).map_err(|error| errors.push(error)).ok(),
             _ => None,
         };
         let vehicles = parse_list::<VehicleId>(fields, "vehicles", &mut errors);
@@ -160,43 +158,61 @@ fn parse_flag(fields: &Map<String, Value>, name: &str, errors: &mut Vec<FieldErr
 
 fn parse_timezone(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Option<Tz> {
     let zone = match fields.get("timezone") {
-        None | Some(Value::Null) => Some(Tz::UTC),
-        Some(Value::String(name)) => Tz::from_str(name).ok(),
-        Some(_) => None,
+        None | Some(Value::Null) => return Some(Tz::UTC),
+        Some(Value::String(name)) => parse_zone(name),
+        Some(_) => Err(ZoneError::Unknown),
     };
-    if zone.is_none() {
-        errors.push(FieldError::new("/timezone", "expected an IANA time zone such as Europe/Amsterdam"));
-    }
-    zone
+    zone.map_err(|error| errors.push(FieldError::new("/timezone", error.to_string()))).ok()
 }
 
-/// The text of a date field and its instant.
+/// The text of a date field and its meaning.
 fn parse_date_field(
     fields: &Map<String, Value>,
     name: &str,
     timezone: Option<Tz>,
     errors: &mut Vec<FieldError>,
-) -> Option<(String, i64)> {
-    let pointer = pointer_to(name);
-    match fields.get(name) {
-        None | Some(Value::Null) => {
-            errors.push(FieldError::new(pointer, "is required: a date such as 2018-11-30"));
-            None
-        }
-        // With an invalid zone the date is still checked, in UTC, so that one response reports both
-        // errors.
-        Some(Value::String(text)) => parse_bound(text, timezone.unwrap_or(Tz::UTC))
-            .map(|time_ms| (text.clone(), time_ms))
-            .map_err(|error| errors.push(FieldError::new(pointer, error.to_string())))
-            .ok(),
-        Some(_) => {
-            errors.push(FieldError::new(pointer, "expected a string with a date such as \"2018-11-30\""));
-            None
-        }
-    }
+) -> Option<(String, Bound)> {
+    // With an invalid zone the date is still checked, in UTC, so that one response reports both
+    // errors.
+    let zone = timezone.unwrap_or(Tz::UTC);
+    let detail = match fields.get(name) {
+        None | Some(Value::Null) => "is required: a date such as 2018-11-30".to_owned(),
+        Some(Value::String(text)) => match parse_bound(text, zone) {
+            Ok(bound) => return Some((trimmed(text).to_owned(), bound)),
+            Err(error) => error.to_string(),
+        },
+        Some(Value::Number(number)) => match parse_bound(&number.to_string(), zone) {
+            Err(BoundError::Misspelt(meant)) => format!("expected a string; did you mean {:?}?", meant[0]),
+            _ => "expected a string with a date such as \"2018-11-30\"".to_owned(),
+        },
+        Some(_) => "expected a string with a date such as \"2018-11-30\"".to_owned(),
+    };
+    errors.push(FieldError::new(pointer_to(name), detail));
+    None
 }
 
-/// A list of distinct names; absent or null means all names.
+/// The range from a start to an end, each with its text.
+fn parse_range(
+    (start_text, start): &(String, Bound),
+    (end_text, end): &(String, Bound),
+) -> Result<TimeRange, FieldError> {
+    TimeRange::new(start.time_ms, end.time_ms).map_err(|error| {
+        let pointer = if start.time_ms < TimeRange::MIN_MS { "/startDate" } else { "/endDate" };
+        let is_empty = error == RangeError::Empty && start.time_ms == end.time_ms;
+        let next_day = || end_text.parse::<NaiveDate>().ok()?.succ_opt();
+        let detail = match next_day().filter(|_| is_empty && start.is_day && end.is_day) {
+            Some(next) => format!("is not part of the range; for all of {end_text}, give {next}"),
+            None if is_empty && (start.is_rounded || end.is_rounded) && start_text != end_text => {
+                "must be a millisecond or more after the start: points have whole milliseconds".to_owned()
+            }
+            None => error.to_string(),
+        };
+        FieldError::new(pointer, detail)
+    })
+}
+
+/// A list of distinct names; absent or null means all names. Spaces around a name are not part of
+/// it.
 fn parse_list<T>(fields: &Map<String, Value>, name: &str, errors: &mut Vec<FieldError>) -> Option<Vec<T>>
 where
     T: FromStr<Err = NameError> + Ord + Clone,
@@ -227,6 +243,11 @@ where
             errors.push(FieldError::new(pointer, "expected a string"));
             continue;
         };
+        let text = trimmed(text);
+        if text.is_empty() {
+            errors.push(FieldError::new(pointer, "is empty; give a name, or remove the entry"));
+            continue;
+        }
         match text.parse::<T>() {
             Ok(parsed) if seen.insert(parsed.clone()) => names.push(parsed),
             Ok(_) => errors.push(FieldError::new(pointer, "is listed twice")),
@@ -272,6 +293,65 @@ mod tests {
         assert_eq!(request.range.to_string(), "[2018-11-29T23:00:00Z, 2018-12-01T00:00:00Z)");
         let parameters: Vec<_> = request.parameters.iter().flatten().map(Parameter::as_str).collect();
         assert_eq!(parameters, ["odo", "soc"], "the order asked is the order of the columns");
+    }
+
+    #[test]
+    fn b1_spaces_around_a_name_are_not_part_of_it() {
+        let mut body = json!({"startDate": " 2018-11-30", "endDate": "2018-12-01\n", "timezone": " europe/amsterdam ",
+            "vehicles": ["vehicle_001", " vehicle_002"], "parameters": ["soc", " odo", "speed\t", "fuel level"]});
+        let request = ExportRequest::parse(&body).expect("a valid request");
+        let parameters: Vec<_> = request.parameters.iter().flatten().map(Parameter::as_str).collect();
+        assert_eq!(parameters, ["soc", "odo", "speed", "fuel level"]);
+        let vehicles: Vec<_> = request.vehicles.iter().flatten().map(VehicleId::as_str).collect();
+        assert_eq!(vehicles, ["vehicle_001", "vehicle_002"]);
+        assert_eq!((request.start_date.as_str(), request.end_date.as_str()), ("2018-11-30", "2018-12-01"));
+        assert_eq!(request.timezone, Tz::Europe__Amsterdam);
+
+        body["parameters"] = json!(["soc", " soc", "", " "]);
+        let errors = ExportRequest::parse(&body).expect_err("repeated and empty names");
+        let found: Vec<_> =
+            errors.iter().map(|error| (error.pointer.as_str(), error.detail.as_str())).collect();
+        let is_empty = "is empty; give a name, or remove the entry";
+        assert_eq!(
+            found,
+            [("/parameters/1", "is listed twice"), ("/parameters/2", is_empty), ("/parameters/3", is_empty)]
+        );
+    }
+
+    #[test]
+    fn b4_dates_that_are_numbers_are_refused_with_the_text_that_is_meant() {
+        for (date, expected) in [
+            (json!(20_181_130), "expected a string; did you mean \"2018-11-30\"?"),
+            (json!(1_543_536_000_000_i64), "expected a string; did you mean \"2018-11-30T00:00:00Z\"?"),
+            (json!(-5), "expected a string with a date such as \"2018-11-30\""),
+            (json!(["2018-11-30"]), "expected a string with a date such as \"2018-11-30\""),
+        ] {
+            let errors = ExportRequest::parse(&json!({"startDate": date, "endDate": "2018-12-01"}));
+            let errors = errors.expect_err("not a string");
+            assert_eq!((errors.len(), errors[0].detail.as_str()), (1, expected), "{date}");
+        }
+    }
+
+    #[test]
+    fn b6_an_empty_range_says_what_to_give() {
+        for (start, end, expected) in [
+            ("2018-11-30", "2018-11-30", "is not part of the range; for all of 2018-11-30, give 2018-12-01"),
+            ("2018-12-31", "2018-12-31", "is not part of the range; for all of 2018-12-31, give 2019-01-01"),
+            (
+                "2018-11-30",
+                "2018-11-29",
+                "must be after the start; the end is not part of the range, so one day is 2018-11-30 to 2018-12-01",
+            ),
+            (
+                "2018-11-30T06:00:00.0001Z",
+                "2018-11-30T06:00:00.0009Z",
+                "must be a millisecond or more after the start: points have whole milliseconds",
+            ),
+        ] {
+            let errors = ExportRequest::parse(&json!({"startDate": start, "endDate": end}));
+            let errors = errors.expect_err("an empty range");
+            assert_eq!(errors, [FieldError::new("/endDate", expected)], "{start} {end}");
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use export_core::Parameter;
 use export_core::manifest::{Manifest, Totals, UnreadNames, VehicleManifest};
 use export_core::output::Format;
 use export_core::sink::{Sink, SinkFactory};
+use export_core::{Parameter, ZONE_DATA_VERSION};
 
 use crate::encode::csv::CsvEncoder;
 use crate::encode::parquet::ParquetEncoder;
@@ -210,6 +210,7 @@ impl Engine {
         }
         let manifest = Manifest {
             version: 1,
+            zone_data_version: ZONE_DATA_VERSION.to_owned(),
             request: plan.resolved_request(),
             renamed_columns,
             renamed_files: plan.renamed_files(&file_names),

@@ -1,4 +1,8 @@
 //! What operators see of a service: logs, metrics and health; and the signals that stop it.
+#![warn(
+    clippy::print_stderr,
+    reason = "it panics if nothing can be written: use export_settings::print::note"
+)]
 
 mod admin_listener;
 mod health;

@@ -33,7 +33,8 @@ pub fn init_logs(settings: &LogSettings) -> Result<(), SettingError> {
     let is_terminal = std::io::stderr().is_terminal();
     let default = if is_terminal { LogFormat::Pretty } else { LogFormat::Json };
     let filter = filter.and(filter_fn(is_without_secrets));
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // A line that cannot be written is dropped: reporting that on standard error would panic.
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let lines = match settings.log_format.unwrap_or(default) {
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
         LogFormat::Pretty => lines.with_ansi(is_terminal).with_filter(filter).boxed(),

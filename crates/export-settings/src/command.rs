@@ -6,6 +6,8 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command, CommandFactory, FromArgMatches};
 
+use crate::print::{end_with, note};
+
 /// Exit code for wrong flags and settings, as clap has it.
 const USAGE: i32 = 2;
 
@@ -34,7 +36,7 @@ pub fn parse<P: CommandFactory + FromArgMatches>() -> P {
     }
     parsed.unwrap_or_else(|error| match setting_error(&error) {
         Some(text) => end(&text),
-        None => error.exit(),
+        None => end_with(&error),
     })
 }
 
@@ -51,9 +53,9 @@ pub fn defaults<A: Args>() -> A {
     from_flags(&[]).unwrap_or_else(|error| panic!("a default is wrong: {error}"))
 }
 
-#[expect(clippy::print_stderr, reason = "logs are set up with the settings that are read here")]
+// Not a log line: logs are set up with the settings that are read here.
 fn print(program: &str, text: &str) {
-    eprintln!("{program}: {text}");
+    note(&format!("{program}: {text}"));
 }
 
 /// The text of an error that one of our parsers has made; `None` for clap's own errors.

@@ -20,6 +20,10 @@
 //!
 //! The structs know nothing about the services. What needs the type of another crate (a signing
 //! key, a memory budget) is checked by the program, with a [`SettingError`].
+#![warn(
+    clippy::print_stderr,
+    reason = "it panics if nothing can be written: use export_settings::print::note"
+)]
 
 pub mod access;
 pub mod admission;
@@ -35,6 +39,7 @@ pub mod log;
 pub mod mongo;
 pub mod networks;
 pub mod parser;
+pub mod print;
 pub mod reading;
 pub mod results;
 pub mod retention;

@@ -17,6 +17,7 @@ pub mod isolation;
 pub mod memory_group;
 pub mod oddities;
 pub mod own;
+pub mod printing;
 pub mod program;
 pub mod proxy;
 pub mod reference;

@@ -2,7 +2,7 @@
 //! inherited.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,34 @@ pub struct Program {
     /// A shell script that starts the program as `"$@"`; without it the program is started
     /// directly.
     wrapper: Option<String>,
+    /// What takes the place of standard output and of standard error.
+    broken: [Option<BrokenStream>; 2],
+}
+
+/// A standard stream that the program cannot write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokenStream {
+    /// A pipe whose reader is gone.
+    ClosedPipe,
+    /// Closed before the program starts, as by `>&-` in a shell.
+    Closed,
+    /// A file on a full disk.
+    FullDisk,
+}
+
+impl BrokenStream {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ClosedPipe, Self::Closed, Self::FullDisk];
+
+    fn open(self) -> Stdio {
+        let opened = match self {
+            Self::ClosedPipe => std::io::pipe().map(|(_, writer)| Stdio::from(writer)),
+            // A shell closes it.
+            Self::Closed => Ok(Stdio::null()),
+            Self::FullDisk => File::options().write(true).open("/dev/full").map(Stdio::from),
+        };
+        opened.unwrap_or_else(|error| panic!("{self:?}: {error}"))
+    }
 }
 
 /// The exit of a program and its output.
@@ -54,7 +82,31 @@ impl Program {
             arguments: arguments.iter().map(owned).collect(),
             settings: settings.iter().map(|(name, value)| (owned(name), owned(value))).collect(),
             wrapper: None,
+            broken: [None; 2],
         }
+    }
+
+    /// Gives the program this stream as its standard output.
+    #[must_use]
+    pub fn with_stdout(mut self, stream: BrokenStream) -> Self {
+        self.broken[0] = Some(stream);
+        self.closing(stream, "exec \"$@\" >&-")
+    }
+
+    /// Gives the program this stream as its standard error.
+    #[must_use]
+    pub fn with_stderr(mut self, stream: BrokenStream) -> Self {
+        self.broken[1] = Some(stream);
+        self.closing(stream, "exec \"$@\" 2>&-")
+    }
+
+    /// Lets the shell close a stream.
+    fn closing(mut self, stream: BrokenStream, script: &str) -> Self {
+        if stream == BrokenStream::Closed {
+            assert!(self.wrapper.is_none(), "only one wrapper");
+            self.wrapper = Some(script.to_owned());
+        }
+        self
     }
 
     /// Runs the program in this memory group, from its first instruction on.
@@ -93,8 +145,8 @@ impl Program {
             .env_clear()
             .envs(&self.settings)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(self.broken[0].map_or_else(Stdio::piped, BrokenStream::open))
+            .stderr(self.broken[1].map_or_else(Stdio::piped, BrokenStream::open))
             .spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.path));
         let output = Arc::new(Mutex::new(String::new()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use export_amqp::Topology;
+use export_core::zone::program_version;
 use export_engine::MemoryBudget;
 use export_settings::amqp::AmqpArgs;
 use export_settings::health::{HealthSettings, WORKER_DEFAULT};
@@ -30,7 +31,7 @@ const DAY: Duration = Duration::from_hours(24);
 #[derive(Debug, Parser)]
 #[command(
     name = "exports-worker",
-    version,
+    version = program_version(),
     after_help = AWS_HELP,
     mut_arg("admin_addr", |argument| argument.default_value(WORKER_DEFAULT))
 )]

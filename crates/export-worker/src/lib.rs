@@ -8,6 +8,10 @@
 //! renews the leases of the job and of its [run slot](run_slots), [`shutdown`] is the cancellation
 //! tree, [`job_operations`] the seam to the job store, and [`catalog`] maintains the list of
 //! vehicles from which the API answers.
+#![warn(
+    clippy::print_stderr,
+    reason = "it panics if nothing can be written: use export_settings::print::note"
+)]
 
 pub mod allowed;
 pub mod app;

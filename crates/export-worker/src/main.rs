@@ -1,8 +1,13 @@
 //! `exports-worker`: wiring only.
+#![warn(
+    clippy::print_stderr,
+    reason = "it panics if nothing can be written: use export_settings::print::note"
+)]
 
 use anyhow::{Context as _, anyhow};
 use export_observability::{healthcheck, init_logs, stop_signal};
 use export_s3::ResultBucket;
+use export_settings::print::note;
 use export_worker::app::App;
 use export_worker::config::{Cli, Command, HealthCli};
 use tokio::net::TcpListener;
@@ -32,10 +37,8 @@ fn exit_after(task: impl Future<Output = anyhow::Result<i32>>) -> ! {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.as_ref().map_err(|error| anyhow!("no threads can be started: {error}"));
     let code = outcome.and_then(|runtime| runtime.block_on(task)).unwrap_or_else(|error| {
-        #[expect(clippy::print_stderr, reason = "logs may not have been set up")]
-        {
-            eprintln!("exports-worker: {error:#}");
-        }
+        // Not a log line: logs may not have been set up.
+        note(&format!("exports-worker: {error:#}"));
         2
     });
     // Exits without dropping the runtime: some tasks of the MongoDB driver panic if others are

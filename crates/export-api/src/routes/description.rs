@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
-use super::exports::schema::add_options;
+use super::exports::schema::{add_options, add_zone_data};
 use crate::http::problem::ProblemType;
 
 /// Problems that every operation may answer.
@@ -36,6 +36,7 @@ pub(super) fn completed(operations: &OpenApi) -> Value {
         complete(operation.1);
     }
     add_options(&mut description["components"]["schemas"]);
+    add_zone_data(&mut description["components"]["schemas"]);
     description["components"]["securitySchemes"] = json!({ "bearer": {
         "type": "http", "scheme": "bearer",
         "description": "An API key of this service, or a token of its identity provider. With AUTH=none the service needs neither."

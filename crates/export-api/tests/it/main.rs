@@ -3,6 +3,7 @@
 mod documents;
 mod issuer;
 mod issuer_keys;
+mod printing;
 mod refusals;
 mod settings;
 mod tokens;

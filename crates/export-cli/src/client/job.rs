@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::error::ClientError;
-use crate::print::{duration, sanitized};
+use crate::print::{duration, sanitized, warning_without_rows};
 
 /// The fields of a job that this program uses.
 #[derive(Debug, Deserialize)]
@@ -21,6 +21,7 @@ pub(crate) struct Job {
     pub(crate) queue: Option<QueuePosition>,
     pub(crate) start_date: String,
     pub(crate) end_date: String,
+    range: Option<ResolvedRange>,
     #[serde(default)]
     pub(crate) timezone: String,
     #[serde(default)]
@@ -42,6 +43,13 @@ pub(crate) struct Job {
     pub(crate) created_at: String,
     pub(crate) finished_at: Option<String>,
     pub(crate) expires_at: Option<String>,
+}
+
+/// The instants that the dates mean.
+#[derive(Debug, Deserialize)]
+struct ResolvedRange {
+    /// In words; missing in the answers of earlier versions.
+    text: Option<String>,
 }
 
 /// A waiting job's position among its tenant's jobs, with estimates.
@@ -123,6 +131,17 @@ impl Job {
         let Progress { vehicles_done, vehicles_total, rows, bytes, .. } = self.progress;
         let (rows, bytes) = (HumanCount(rows), BinaryBytes(bytes));
         format!("{vehicles_done} of {vehicles_total} vehicles, {rows} rows, {bytes}")
+    }
+
+    /// The range that the dates mean, in the job's time zone.
+    pub(crate) fn resolved_range(&self) -> Option<String> {
+        self.range.as_ref()?.text.as_deref().map(sanitized)
+    }
+
+    /// A warning if the export is finished and has no rows.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let stats = self.stats.as_ref().filter(|_| self.state == JobState::Finished)?;
+        warning_without_rows(stats.rows, stats.rejected)
     }
 
     /// The range as requested.

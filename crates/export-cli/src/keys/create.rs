@@ -1,18 +1,22 @@
 //! `exports keys create`.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use export_core::Tenant;
 use export_core::access::{AllowedVehicles, Scope, VehiclePattern};
 use export_core::key::{ApiKey, KeyName, RANDOM_BYTES};
+use export_core::names::trimmed;
+use export_core::range::{BoundError, parse_bound};
 use export_settings::mongo::MongoArgs;
+use export_settings::print::{Output, note};
 use export_store::{AuditAction, KeyEnd, NewKey};
 
 use super::{Store, audit_entry, patterns, scopes, time};
 use crate::failure::UsageError;
-use crate::print;
 
 /// Longest life of a key, in days: a century, so that a typing error does not overflow a date.
 const MOST_DAYS: u64 = 36_500;
@@ -30,16 +34,17 @@ pub(super) struct Create {
     name: KeyName,
     /// Rights of the key: export:read, export:write or admin; repeat the flag or separate them with
     /// commas
-    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', default_values = ["export:read", "export:write"])]
+    #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', value_parser = parse_entry::<Scope>, default_values = ["export:read", "export:write"])]
     scopes: Vec<Scope>,
-    /// Vehicles that the key may see, by name or by a pattern such as `vehicle_0*`; may be repeated
-    /// [default: all]
-    #[arg(long = "vehicle", value_name = "PATTERN")]
+    /// Vehicles that the key may see, by name or by a pattern such as `vehicle_0*`; repeat the flag
+    /// or separate them with commas [default: all]
+    #[arg(long = "vehicle", value_name = "PATTERN", value_delimiter = ',', value_parser = parse_entry::<VehiclePattern>)]
     vehicles: Vec<VehiclePattern>,
     /// Days until the key expires [default: never]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=MOST_DAYS))]
     expires_in_days: Option<u64>,
-    /// Time at which the key expires: a date (its midnight in UTC) or an RFC 3339 time
+    /// Time at which the key expires: a date (its midnight in UTC) or a time such as
+    /// 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "expires_in_days")]
     expires_at: Option<DateTime<Utc>>,
     #[command(flatten)]
@@ -47,7 +52,7 @@ pub(super) struct Create {
 }
 
 impl Create {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         if self.expires_at.is_some_and(|end| end <= Utc::now()) {
             return Err(
                 UsageError("--expires-at: is in the past; give a time in the future".to_owned()).into()
@@ -91,22 +96,27 @@ impl Create {
         let until = stored
             .expires_at
             .map_or_else(|| "until it is revoked".to_owned(), |end| format!("until {}", time(end)));
-        print::note(&format!(
+        note(&format!(
             "key {} of tenant {}: {}; vehicles: {vehicles}; {until}",
             stored.id,
             stored.tenant,
             scopes(&stored)
         ));
-        print::note(&format!(
+        note(&format!(
             "It cannot be shown again. Send it as the header `Authorization: Bearer <key>`; revoke it with `exports keys revoke {}`.",
             stored.id
         ));
-        print::result(&key.reveal())
+        output.line(&key.reveal());
+        Ok(())
     }
 }
 
-fn parse_time(text: &str) -> Result<DateTime<Utc>, &'static str> {
-    let date = text.parse::<NaiveDate>().map(|date| date.and_time(NaiveTime::MIN).and_utc());
-    date.or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()))
-        .map_err(|_| "expected a date such as 2030-01-31 or a time such as 2030-01-31T12:00:00Z")
+fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
+    let bound = parse_bound(text, Tz::UTC).map_err(|error| error.to_string())?;
+    DateTime::from_timestamp_millis(bound.time_ms).ok_or_else(|| BoundError::NotADate.to_string())
+}
+
+/// An entry of a list; spaces around it are not part of it.
+fn parse_entry<T: FromStr>(text: &str) -> Result<T, T::Err> {
+    trimmed(text).parse()
 }

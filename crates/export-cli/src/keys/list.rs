@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use export_core::Tenant;
 use export_core::key::StoredKey;
 use export_settings::mongo::MongoArgs;
+use export_settings::print::{Output, note};
 use serde_json::{Value, json};
 
 use super::{Store, patterns, scopes, time};
-use crate::print;
 use crate::table::Table;
 
 /// Flags of `exports keys list`.
@@ -24,16 +24,17 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let store = Store::open(&self.mongo).await?;
         let keys = store.keys.list(self.tenant.as_ref()).await?;
         let now = Utc::now();
         if self.json {
             let keys: Vec<Value> = keys.iter().map(|key| json(key, now)).collect();
-            return print::result(&serde_json::to_string_pretty(&keys)?);
+            output.line(&serde_json::to_string_pretty(&keys)?);
+            return Ok(());
         }
         if keys.is_empty() {
-            print::note("no keys found; `exports keys create --tenant <name>` creates one");
+            note("no keys found; `exports keys create --tenant <name>` creates one");
             return Ok(());
         }
         let mut table =
@@ -41,7 +42,8 @@ impl List {
         for key in &keys {
             table.add(row(key, now));
         }
-        print::result(&table.lines().join("\n"))
+        output.line(&table.lines().join("\n"));
+        Ok(())
     }
 }
 

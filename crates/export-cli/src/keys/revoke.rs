@@ -3,11 +3,11 @@
 use anyhow::{Context, bail};
 use export_core::key::{ApiKey, KeyError, KeyId};
 use export_settings::mongo::MongoArgs;
+use export_settings::print::{Output, note};
 use export_store::AuditAction;
 
 use super::{Store, audit_entry};
 use crate::failure::UsageError;
-use crate::print;
 
 /// Arguments of `exports keys revoke`.
 #[derive(Debug, clap::Args)]
@@ -20,14 +20,14 @@ pub(super) struct Revoke {
 }
 
 impl Revoke {
-    pub(super) async fn run(self) -> anyhow::Result<()> {
+    pub(super) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let id = parse_id(&self.id).map_err(|error| UsageError(format!("ID: {error}")))?;
         let store = Store::open(&self.mongo).await?;
         let Some(revoked) = store.keys.revoke(&id).await? else {
             bail!("there is no key {id}; `exports keys list` lists all keys");
         };
-        print::result(&format!("key {} of tenant {} is revoked", revoked.id, revoked.tenant))?;
-        print::note("It stops working within 30 seconds.");
+        output.line(&format!("key {} of tenant {} is revoked", revoked.id, revoked.tenant));
+        note("It stops working within 30 seconds.");
         let entry = audit_entry(AuditAction::KeyRevoke, &revoked.id, &revoked.tenant, "revoked");
         store.audit.write(&entry).await.context("the key is revoked, but the audit log has no entry of it")
     }

@@ -111,6 +111,7 @@ mod tests {
         let counts = Counts { points_read: 2_500_000, rejected, ..Counts::default() };
         Manifest {
             version: 1,
+            zone_data_version: String::new(),
             request: ResolvedRequest {
                 start_date: String::new(),
                 end_date: String::new(),

@@ -1,14 +1,16 @@
 //! The export itself, on a thread that may block: source, plan, engine, files.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
-use export_core::VehicleId;
 use export_core::manifest::Manifest;
-use export_core::request::ExportRequest;
+use export_core::names::{UnknownName, closest};
+use export_core::request::{ExportRequest, FieldError};
 use export_core::source::{Source, SourceError};
+use export_core::{Parameter, VehicleId};
 use export_engine::{
     DumpSource, Engine, EngineError, ExportTask, LeftOut, Limits, Meter, Plan, PlanError, StopFlag, plan,
 };
@@ -18,10 +20,11 @@ use tokio::runtime::Handle;
 
 use super::file_sink::FileSink;
 use crate::failure::{Interrupted, UsageError};
+use crate::print::sanitized;
 use crate::staged_output::StagedOutput;
 
-/// Most existing vehicles that the error about an unknown vehicle names.
-const VEHICLES_SHOWN: usize = 5;
+/// Most existing names that the error about an unknown name lists.
+const NAMES_SHOWN: usize = 5;
 
 /// What the export reads.
 #[derive(Debug)]
@@ -109,14 +112,12 @@ impl Work {
         let plan =
             plan(&self.request, source).and_then(|plan| plan.check_columns(self.max_columns).map(|()| plan));
         let plan = plan.map_err(|error| match error {
-            PlanError::UnknownVehicles(_) => {
-                let found = source.vehicles().unwrap_or_default();
-                let mut names: Vec<&str> = found.iter().take(VEHICLES_SHOWN).map(VehicleId::as_str).collect();
-                let more = format!("{} more", found.len().saturating_sub(VEHICLES_SHOWN));
-                if found.len() > VEHICLES_SHOWN {
-                    names.push(&more);
-                }
-                anyhow!("{error}; there are {}", names.join(", "))
+            PlanError::UnknownVehicles(unknown) => {
+                let asked = self.request.vehicles.as_deref().unwrap_or_default();
+                let is_unknown = |vehicle: &VehicleId| unknown.contains(vehicle);
+                let known = source.vehicles().unwrap_or_default();
+                let known = known.iter().map(VehicleId::as_str).collect();
+                unknown_names(UnknownName::Vehicle, asked, is_unknown, VehicleId::as_str, &known).into()
             }
             PlanError::TooManyColumns { .. } => anyhow!("{error} with --parameters (see --max-columns)"),
             PlanError::Source(error) => source_failed(error),
@@ -127,8 +128,58 @@ impl Work {
                 self.vehicle_database_prefix
             );
         }
+        self.check_parameters(&plan, source)?;
         Ok(plan)
     }
+
+    /// Refuses parameters that none of the vehicles has, as the API does.
+    fn check_parameters(&self, plan: &Plan, source: &dyn Source) -> anyhow::Result<()> {
+        let Some(asked) = self.request.parameters.as_deref() else { return Ok(()) };
+        let has = |index: usize| plan.vehicles.iter().any(|vehicle| vehicle.has_collection[index]);
+        if (0..plan.parameters.len()).all(has) {
+            return Ok(());
+        }
+        let vehicles: Vec<VehicleId> = plan.vehicles.iter().map(|vehicle| vehicle.vehicle.clone()).collect();
+        let known = source.parameters(&vehicles).map_err(source_failed)?;
+        let known: BTreeSet<&str> = known.iter().flatten().map(Parameter::as_str).collect();
+        let is_unknown = |parameter: &Parameter| !known.contains(parameter.as_str());
+        Err(unknown_names(UnknownName::Parameter, asked, is_unknown, Parameter::as_str, &known).into())
+    }
+}
+
+/// Names of the request that the source does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("the request has unknown names")]
+pub(crate) struct UnknownNames(pub(crate) Vec<FieldError>);
+
+/// The errors about the unknown ones of the names asked for.
+fn unknown_names<T>(
+    kind: UnknownName,
+    asked: &[T],
+    is_unknown: impl Fn(&T) -> bool,
+    text: fn(&T) -> &str,
+    known: &BTreeSet<&str>,
+) -> UnknownNames {
+    let mut listed: Vec<&str> = known.iter().copied().take(NAMES_SHOWN).collect();
+    let more = format!("{} more", known.len().saturating_sub(NAMES_SHOWN));
+    if known.len() > NAMES_SHOWN {
+        listed.push(&more);
+    }
+    let field = match kind {
+        UnknownName::Vehicle => "vehicles",
+        UnknownName::Parameter => "parameters",
+    };
+    let listed = if listed.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("there are {}", listed.join(", "))
+    };
+    let unknown = asked.iter().enumerate().filter(|(_, name)| is_unknown(name));
+    let errors = unknown.map(|(index, name)| FieldError {
+        pointer: format!("/{field}/{index}"),
+        detail: sanitized(&kind.detail(closest(text(name), known.iter().copied()), &listed)),
+    });
+    UnknownNames(errors.collect())
 }
 
 /// The cause of a source's error, without the engine's wrapping, which adds nothing for a person.

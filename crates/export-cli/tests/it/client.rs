@@ -89,6 +89,36 @@ fn each_command_sends_its_own_idempotency_key_and_the_api_key() {
 }
 
 #[test]
+fn b6_the_resolved_range_is_printed_and_b2_an_export_without_rows_has_a_warning() {
+    let resolved = "from 2018-11-30T00:00:00+01:00 up to, not including, 2018-12-01T00:00:00+01:00, 24 h";
+    let mut finished = job("FINISHED");
+    finished["range"] =
+        json!({ "from": "2018-11-29T23:00:00Z", "to": "2018-11-30T23:00:00Z", "text": resolved });
+    finished["stats"] = json!({ "rows": 0, "points": 0, "rejected": 0, "bytes": 1, "sha256": "" });
+    let answered = finished.clone();
+    let stub = Stub::start(move |request, _| {
+        Reply::json(if request.method == "POST" { 202 } else { 200 }, &answered)
+    });
+    let range = format!("range: {resolved}");
+    let warning = "warning: the export has no rows: the vehicles have no points in the range";
+    assert_ends(&run(&stub.url(), &CREATE), 0, &[&range]);
+    assert_ends(&run(&stub.url(), &[&CREATE[..], &["--wait"]].concat()), 0, &[&range, warning]);
+    assert_ends(&run(&stub.url(), &["get", ID]), 0, &[&format!("resolved   {resolved}"), warning]);
+
+    // Of an earlier version of the API.
+    let stub = Stub::start(|_, _| Reply::json(202, &job("NOT_STARTED")));
+    let ended = run(&stub.url(), &CREATE);
+    assert!(ended.code == Some(0) && !ended.output.contains("range:"), "{}", ended.output);
+}
+
+#[test]
+fn b5_the_version_names_the_zone_data() {
+    let ended = Program::new(EXPORTS, &["--version"], &[]).run();
+    let version = export_core::zone::program_version();
+    assert_eq!((ended.code, ended.output), (Some(0), format!("exports {version}\n")));
+}
+
+#[test]
 fn every_problem_has_its_exit_code_and_says_what_to_do() {
     for (status, kind, code, words) in [
         (400, "malformed", 2, &["It is malformed: As the test says.", "request id: request-7"][..]),

@@ -53,10 +53,104 @@ fn a_bad_request_names_the_flags() {
 }
 
 #[test]
-fn the_error_about_an_unknown_vehicle_names_existing_ones() {
+fn b2_unknown_names_are_refused_with_the_words_of_the_api() {
     let space = small();
-    let ended = space.run("export.zip", &["--vehicles", "vehicle_404"]);
-    assert_fails(&space, &ended, 1, &["there is no vehicle vehicle_404", "there are vehicle_id_int32"]);
+    for (flags, words) in [
+        (
+            &["--vehicles", "vehicle_404"][..],
+            &["--vehicle \"vehicle_404\": unknown vehicle; there are vehicle_id_int32"][..],
+        ),
+        (
+            &["--vehicles", "vehicle_id_int23,vehicle_id_int32"],
+            &["--vehicle \"vehicle_id_int23\": unknown vehicle; did you mean vehicle_id_int32? there are"],
+        ),
+        (
+            &["--parameters", "soc, socc,nothing"],
+            &[
+                "--parameter \"socc\": unknown parameter: none of the vehicles asked for has it; did you mean soc? there are ",
+                "--parameter \"nothing\": unknown parameter: none of the vehicles asked for has it; there are ",
+            ],
+        ),
+    ] {
+        assert_fails(&space, &space.run("export.zip", flags), 2, words);
+    }
+}
+
+#[test]
+fn b2_an_export_without_points_has_a_warning() {
+    let space = small();
+    // The data are of 1970.
+    let ended = space.run("export.zip", &[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    let warning = "warning: the export has no rows: the vehicles have no points in the range";
+    assert!(ended.output.lines().any(|line| line == warning), "{}", ended.output);
+    let quiet = space.run("quiet.zip", &["--quiet"]);
+    assert_eq!((quiet.code, quiet.output.as_str()), (Some(0), ""), "only errors");
+}
+
+#[test]
+fn b1_lists_with_spaces_name_the_same_parameters() {
+    let space = small();
+    let flags = ["--archive", "none", "--compression", "none", "--parameters"];
+    let ended = space.run("export", &[&flags[..], &[" soc ,\tsoc2"]].concat());
+    assert_eq!(ended.code, Some(2), "{}", ended.output);
+    let ended = space.run("export", &[&flags[..], &[" soc "]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    for name in space.results() {
+        assert_eq!(name, "export");
+    }
+    let files =
+        fs::read_dir(space.result("export")).expect("a folder").map(|file| file.expect("a file").path());
+    for csv in files.filter(|path| path.extension().is_some_and(|extension| extension == "csv")) {
+        assert!(fs::read(&csv).expect("a CSV").starts_with(b"time,soc\n"), "{}", csv.display());
+    }
+    fs::remove_dir_all(space.result("export")).expect("removable");
+    for list in ["soc,", ",", "", "soc,soc"] {
+        let ended = space.run("export", &[&flags[..], &[list]].concat());
+        assert_fails(&space, &ended, 2, &["--parameter"]);
+    }
+}
+
+#[test]
+fn b6_the_resolved_range_is_printed() {
+    let space = small();
+    let arguments = |from, to| {
+        let result = space.result("export.zip");
+        let dump = space.dump();
+        let paths = ["run", "--dump", dump.to_str().expect("UTF-8"), "-o", result.to_str().expect("UTF-8")];
+        let range = ["--force", "--timezone", "europe/amsterdam", "--from", from, "--to", to];
+        Program::new(EXPORTS, &[&paths[..], &range].concat(), &[]).run()
+    };
+    for (from, to, text) in [
+        (
+            "2018-11-30",
+            "2018-12-01",
+            "2018-11-30T00:00:00+01:00 up to, not including, 2018-12-01T00:00:00+01:00, 24 h",
+        ),
+        (
+            "2018-03-25",
+            "2018-03-26",
+            "2018-03-25T00:00:00+01:00 up to, not including, 2018-03-26T00:00:00+02:00, 23 h",
+        ),
+        (
+            "2018-10-28",
+            "2018-10-29",
+            "2018-10-28T00:00:00+02:00 up to, not including, 2018-10-29T00:00:00+01:00, 25 h",
+        ),
+    ] {
+        let ended = arguments(from, to);
+        assert_eq!(ended.code, Some(0), "{}", ended.output);
+        assert_eq!(
+            ended.output.lines().next(),
+            Some(format!("range: from {text}").as_str()),
+            "{}",
+            ended.output
+        );
+    }
+    let ended = arguments("2018-11-30", "2018-11-30");
+    assert_eq!(ended.code, Some(2), "{}", ended.output);
+    let expected = "--to: is not part of the range; for all of 2018-11-30, give 2018-12-01";
+    assert!(ended.output.contains(expected), "{}", ended.output);
 }
 
 #[test]

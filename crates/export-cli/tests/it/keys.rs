@@ -51,8 +51,7 @@ async fn keys_are_created_listed_and_revoked() {
     assert!(empty.code == Some(0) && empty.output.contains("exports keys create"), "{}", empty.output);
 
     let key = key_in(&keys(&space, &["create", "--tenant", "acme"]));
-    let flags =
-        ["--name", "the dashboard", "--scope", "export:read", "--vehicle", "bus_*", "--vehicle", "tram_7"];
+    let flags = ["--name", "the dashboard", "--scope", " export:read", "--vehicle", "bus_*, tram_7"];
     let made =
         keys(&space, &[&["create", "--tenant", "other", "--expires-in-days", "30"][..], &flags].concat());
     let other = key_in(&made);
@@ -101,14 +100,18 @@ async fn keys_are_created_listed_and_revoked() {
 
 #[test]
 fn mistakes_are_reported_and_nothing_is_created() {
-    let wrong: [(&[&str], i32, &str); 11] = [
+    let wrong: [(&[&str], i32, &str); 15] = [
         (&["create"], 2, "--tenant"),
         (&["create", "--tenant", "No Tenant"], 2, "not a tenant name"),
         (&["create", "--tenant", "a", "--scope", "export:all"], 2, "export:read, export:write or admin"),
         (&["create", "--tenant", "a", "--scope", ""], 2, "--scope"),
+        (&["create", "--tenant", "a", "--scope", "admin,"], 2, "--scope"),
         (&["create", "--tenant", "a", "--vehicle", "a b"], 2, "not a pattern"),
+        (&["create", "--tenant", "a", "--vehicle", ""], 2, "not a pattern"),
+        (&["create", "--tenant", "a", "--vehicle", "bus_*, "], 2, "not a pattern"),
+        (&["create", "--tenant", "a", "--expires-at", "31.01.2999"], 2, "did you mean 2999-01-31?"),
         (&["create", "--tenant", "a", "--expires-in-days", "0"], 2, "--expires-in-days"),
-        (&["create", "--tenant", "a", "--expires-at", "tomorrow"], 2, "2030-01-31"),
+        (&["create", "--tenant", "a", "--expires-at", "tomorrow"], 2, "write the date itself"),
         (&["create", "--tenant", "a", "--expires-at", "2018-11-30"], 2, "in the future"),
         (
             &["create", "--tenant", "a", "--expires-in-days", "1", "--expires-at", "2999-01-31"],

@@ -7,6 +7,7 @@ mod downloading;
 mod endings;
 mod identities;
 mod keys;
+mod printing;
 mod run;
 mod settings;
 mod space;

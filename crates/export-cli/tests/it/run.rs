@@ -83,7 +83,12 @@ fn a_dump_gives_what_the_reference_gives() {
         };
         assert_eq!(outcome.err().map(|differences| differences.to_string()), None, "{flags:?}");
 
-        assert_eq!(ended.output.lines().count(), 1, "one line where there is no terminal: {}", ended.output);
+        assert_eq!(
+            ended.output.lines().count(),
+            2,
+            "range and figures, without a terminal: {}",
+            ended.output
+        );
         let rows: u64 = expected.vehicles.iter().map(|vehicle| vehicle.rows).sum();
         let rejected: u64 = expected.vehicles.iter().map(ReferenceVehicle::rejected_point_count).sum();
         for figure in [format!("12 vehicles {rows} rows"), format!("rejected: {rejected} points")] {

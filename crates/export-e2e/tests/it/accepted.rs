@@ -26,7 +26,11 @@ async fn a_job_from_accepted_to_finished() {
     assert!(answer.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()));
     assert!(answer.header("x-request-id").is_some());
     assert_eq!(job["state"], "NOT_STARTED");
-    assert_eq!(job["range"], json!({ "from": "2018-11-30T00:00:00Z", "to": "2018-12-01T00:00:00Z" }));
+    assert_eq!(
+        job["range"],
+        json!({ "from": "2018-11-30T00:00:00Z", "to": "2018-12-01T00:00:00Z",
+            "text": "from 2018-11-30T00:00:00Z up to, not including, 2018-12-01T00:00:00Z, 24 h" })
+    );
     assert_eq!((job["exportUri"].is_null(), job["downloadUrl"].is_null()), (true, true));
 
     // Durable and published: the broker has confirmed the message.
@@ -112,5 +116,46 @@ async fn services_that_come_late() {
     s3.restore();
     let (job, _) = stack.ended(&job_id).await;
     assert_eq!((&job["state"], &job["attempts"]), (&json!("FINISHED"), &json!(1)), "{job:#}");
+    stack.stop().await;
+}
+
+/// The forms are those of `export_core::range`, whose tests list them all: here, that the API uses
+/// its parser and answers with its words.
+#[tokio::test(flavor = "multi_thread")]
+async fn b4_dates_zones_and_names_are_read_by_the_one_parser() {
+    let stack = Stack::start_api(export_testkit::isolation::TestSpace::create().await).await;
+    let range = |from: &str, to: &str| json!({ "startDate": from, "endDate": to, "timezone": " europe/amsterdam", "parameters": [" soc", "odo "] });
+    let ends = [
+        ("2018-11-30T06:00:00.123456+00:00", "2018-11-30 08:00+0100"),
+        ("2018-11-30T07:00:00,1231", "2018-11-30T07Z"),
+    ];
+    let accepted = stack.post(&range(ends[0].0, ends[0].1)).await;
+    assert_eq!(accepted.status, 202, "{:#}", accepted.json());
+    let job = accepted.json();
+    assert_eq!((&job["timezone"], &job["parameters"]), (&json!("Europe/Amsterdam"), &json!(["soc", "odo"])));
+    let text = "from 2018-11-30T07:00:00.124+01:00 up to, not including, 2018-11-30T08:00:00+01:00, 59 min 59 s 876 ms";
+    assert_eq!(job["range"]["text"], text);
+    assert_eq!(job["startDate"], ends[0].0, "as written");
+
+    let refused = stack.post(&range(ends[1].0, ends[1].1)).await;
+    let expected = "is not written as expected; did you mean 2018-11-30T07:00:00Z?";
+    assert_eq!(refused.status, 422);
+    assert_eq!(refused.json()["errors"], json!([{ "pointer": "/endDate", "detail": expected }]));
+    let mut body = range("2018-11-30", "2018-11-30");
+    body["timezone"] = json!("W. Europe Standard Time");
+    let refused = stack.post(&body).await.json();
+    let details: Vec<&str> = refused["errors"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|error| error["detail"].as_str())
+        .collect();
+    assert_eq!(
+        details,
+        [
+            "is a time zone of Windows, not of IANA; did you mean Europe/Berlin?",
+            "is not part of the range; for all of 2018-11-30, give 2018-12-01",
+        ]
+    );
     stack.stop().await;
 }

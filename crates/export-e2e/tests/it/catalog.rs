@@ -299,7 +299,11 @@ async fn an_estimate_holds_what_the_export_comes_to() {
         (&before["vehicles"], &before["hours"], &before["parameters"]),
         (&json!(2), &json!(96), &Value::Null)
     );
-    assert_eq!(before["range"], json!({ "from": "2018-11-30T00:00:00Z", "to": "2018-12-01T00:00:00Z" }));
+    assert_eq!(
+        before["range"],
+        json!({ "from": "2018-11-30T00:00:00Z", "to": "2018-12-01T00:00:00Z",
+            "text": "from 2018-11-30T00:00:00Z up to, not including, 2018-12-01T00:00:00Z, 24 h" })
+    );
     assert!(before["basis"].as_str().is_some_and(|basis| basis.contains("assumptions")), "{before:#}");
 
     // The estimate gets narrower with the number of finished exports.

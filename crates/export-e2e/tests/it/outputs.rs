@@ -205,7 +205,9 @@ async fn local_times_of_local_days() {
     request.to_ms -= HOUR_MS;
     let body = body(&fleet, &json!({ "timeFormat": "rfc3339", "timezone": "Europe/Amsterdam" }));
     let job = exported_like_the_reference(&stack, &body, &request).await;
-    assert_eq!(job["range"], json!({ "from": "2018-11-29T23:00:00Z", "to": "2018-11-30T23:00:00Z" }));
+    let text = "from 2018-11-30T00:00:00+01:00 up to, not including, 2018-12-01T00:00:00+01:00, 24 h";
+    let range = json!({ "from": "2018-11-29T23:00:00Z", "to": "2018-11-30T23:00:00Z", "text": text });
+    assert_eq!(job["range"], range);
     stack.stop().await;
 }
 

@@ -24,6 +24,7 @@ pub(super) fn differences(
     let mut check = Check { differences: Vec::new() };
     let names: Vec<&str> = expected.vehicles.iter().map(|vehicle| vehicle.database.as_str()).collect();
     check.equal("version", &found["version"], &json!(1));
+    check.equal("zoneDataVersion", &found["zoneDataVersion"], &json!(chrono_tz::IANA_TZDB_VERSION));
     check.equal("request.vehicles", &found["request"]["vehicles"], &json!(names));
     check.equal("request.parameters", &found["request"]["parameters"], &json!(expected.parameters));
     check.instant("request.range.from", &found["request"]["range"]["from"], request.from_ms);

@@ -26,7 +26,7 @@ fn expected() -> (ReferenceRequest, ReferenceExport) {
 
 fn manifest() -> Value {
     json!({
-        "version": 1,
+        "version": 1, "zoneDataVersion": chrono_tz::IANA_TZDB_VERSION,
         "request": {
             "vehicles": ["vehicle_001", "vehicle_002"], "parameters": ["soc"],
             "range": { "from": "2018-11-30T00:00:00Z", "to": "2018-11-30T01:00:00Z" },

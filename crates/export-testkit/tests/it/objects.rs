@@ -65,7 +65,8 @@ pub(crate) fn manifest(export: &ReferenceExport, options: Value, files: &[&[u8]]
         totals[field] = json!(sum(field));
     }
     leave_out_zero(totals.as_object_mut().expect("an object"), "resampledAway");
-    json!({ "version": 1, "request": request, "vehicles": vehicles, "totals": totals })
+    let zone_data = chrono_tz::IANA_TZDB_VERSION;
+    json!({ "version": 1, "zoneDataVersion": zone_data, "request": request, "vehicles": vehicles, "totals": totals })
 }
 
 fn vehicle_manifest(vehicle: &ReferenceVehicle, file: &[u8]) -> Value {

@@ -1,4 +1,5 @@
 //! Tests of the program as a process: settings, start and end.
 
 mod figures;
+mod printing;
 mod settings;

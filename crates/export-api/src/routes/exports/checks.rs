@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use export_core::access::AllowedVehicles;
 use export_core::job::Priority;
+use export_core::names::{UnknownName, closest};
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId};
 use export_source::StoreError;
@@ -26,8 +27,8 @@ use crate::state::ApiState;
 const MAX_SUGGESTIONS: usize = 5;
 /// Number of names before and after an unknown one, in alphabetical order, that may be suggested.
 const NEIGHBOURS: u16 = 50;
-/// Largest edit distance (Levenshtein) at which a known name is suggested.
-const MAX_DISTANCE: usize = 2;
+/// Where a client finds all names.
+const LISTED: &str = "GET /vehicles lists them";
 
 /// Checks size and names of a request and returns its priority among its tenant's jobs.
 pub(super) async fn check(
@@ -87,11 +88,12 @@ async fn unknown_names(
         let suggestion =
             if catalog_status.is_trusted && suggestions.is_some() && errors.len() < MAX_SUGGESTIONS {
                 let candidates = catalog.neighbours(allowed, vehicle, NEIGHBOURS).await?;
-                closest(vehicle.as_str(), candidates.iter().map(VehicleId::as_str))
+                closest(vehicle.as_str(), candidates.iter().map(VehicleId::as_str)).map(str::to_owned)
             } else {
                 None
             };
-        errors.push(unknown_name("vehicles", index, "unknown vehicle", suggestion.as_deref()));
+        let detail = UnknownName::Vehicle.detail(suggestion.as_deref(), LISTED);
+        errors.push(FieldError { pointer: format!("/vehicles/{index}"), detail });
     }
     let has_known_vehicle = vehicles.is_none() || !known_vehicles.is_empty();
     if let Some(parameters) = parameters.filter(|_| catalog_status.is_trusted && has_known_vehicle) {
@@ -100,60 +102,9 @@ async fn unknown_names(
             parameters.iter().enumerate().filter(|(_, name)| known.are_all && !known.names.contains(name));
         for (index, parameter) in unknown {
             let suggestion = closest(parameter.as_str(), known.names.iter().map(Parameter::as_str));
-            let what = "unknown parameter: none of the vehicles asked for has it";
-            errors.push(unknown_name("parameters", index, what, suggestion.as_deref()));
+            let detail = UnknownName::Parameter.detail(suggestion, LISTED);
+            errors.push(FieldError { pointer: format!("/parameters/{index}"), detail });
         }
     }
     Ok(errors)
-}
-
-fn unknown_name(field: &str, index: usize, what: &str, suggestion: Option<&str>) -> FieldError {
-    let meant = suggestion.map(|name| format!("did you mean {name}? ")).unwrap_or_default();
-    let detail = format!("{what}; {meant}GET /vehicles lists them");
-    FieldError { pointer: format!("/{field}/{index}"), detail }
-}
-
-/// The candidate most similar to `name`, if one is similar enough to be a typing error.
-fn closest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    let wanted = name.to_lowercase();
-    let similar = candidates.filter_map(|candidate| {
-        let lower = candidate.to_lowercase();
-        let distance = strsim::levenshtein(&wanted, &lower);
-        let is_similar = distance <= MAX_DISTANCE && distance * 2 < lower.chars().count();
-        is_similar.then_some((distance, candidate))
-    });
-    similar.min().map(|(_, candidate)| candidate.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn typing_errors_are_recognised() {
-        let vehicles = ["vehicle_001", "vehicle_002", "vehicle_010", "truck_1"];
-        let meant = |name: &str| closest(name, vehicles.into_iter());
-        for (name, expected) in [
-            ("vehicle_01", Some("vehicle_001")),
-            ("Vehicle_002", Some("vehicle_002")),
-            ("vehicel_010", Some("vehicle_010")),
-            ("truck1", Some("truck_1")),
-            ("vehicle_999", None),
-            ("v", None),
-        ] {
-            assert_eq!(meant(name).as_deref(), expected, "{name}");
-        }
-        assert_eq!(closest("a", ["b"].into_iter()), None, "no common characters");
-    }
-
-    #[test]
-    fn problems_point_at_the_name() {
-        let error = unknown_name("vehicles", 3, "unknown vehicle", Some("vehicle_001"));
-        assert_eq!(error.pointer, "/vehicles/3");
-        assert_eq!(error.detail, "unknown vehicle; did you mean vehicle_001? GET /vehicles lists them");
-        assert_eq!(
-            unknown_name("vehicles", 0, "unknown vehicle", None).detail,
-            "unknown vehicle; GET /vehicles lists them"
-        );
-    }
 }

@@ -13,6 +13,7 @@ use export_store::StoreError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::job_view::RangeView;
 use super::schema::ExportRequest as ExportRequestBody;
 use super::{checks, schema};
 use crate::auth::Caller;
@@ -29,7 +30,7 @@ const ALL_MEASURED: f64 = 0.999;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EstimateView {
-    range: EstimatedRange,
+    range: RangeView,
     /// Number of vehicles that would have a file; null while there is no catalog.
     vehicles: Option<u64>,
     /// The parameters of the request; null for all.
@@ -53,13 +54,6 @@ pub struct EstimateView {
     basis: String,
     /// When the catalog was last refreshed completely.
     catalog_refreshed_at: Option<String>,
-}
-
-/// The half-open range.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct EstimatedRange {
-    from: String,
-    to: String,
 }
 
 /// An estimate as a range: the actual value is unlikely to be outside of it.
@@ -100,7 +94,7 @@ pub async fn estimate_export(
     let catalog_status = state.catalog.status().await?;
     let parameters = request.parameters.as_deref();
     let mut view = EstimateView {
-        range: EstimatedRange { from: request.range.from_rfc3339(), to: request.range.to_rfc3339() },
+        range: RangeView::of(&request),
         vehicles: None,
         parameters: parameters.map(|names| names.iter().map(Parameter::to_string).collect()),
         hours: None,

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats, WaitingFor};
 use export_core::output::OutputOptions;
-use export_core::request::WebhookUrl;
+use export_core::request::{ExportRequest, WebhookUrl};
 use export_core::{Parameter, VehicleId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -110,13 +110,23 @@ pub(super) struct JobView<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Range)]
 #[serde(deny_unknown_fields)]
-struct RangeView {
-    /// The first instant of the range.
+pub(super) struct RangeView {
+    /// The first instant of the range, in UTC.
     #[schema(example = "2018-11-30T00:00:00Z")]
     from: String,
-    /// The first instant after it.
+    /// The first instant after it, in UTC.
     #[schema(example = "2018-12-01T00:00:00Z")]
     to: String,
+    /// Both in the time zone of the request, and the length, for people.
+    #[schema(example = "from 2018-11-30T00:00:00Z up to, not including, 2018-12-01T00:00:00Z, 24 h")]
+    text: String,
+}
+
+impl RangeView {
+    pub(super) fn of(request: &ExportRequest) -> Self {
+        let range = request.range;
+        Self { from: range.from_rfc3339(), to: range.to_rfc3339(), text: range.describe(request.timezone) }
+    }
 }
 
 fn states() -> Object {
@@ -144,7 +154,7 @@ impl<'a> JobView<'a> {
             start_date: &request.start_date,
             end_date: &request.end_date,
             timezone: request.timezone.name(),
-            range: RangeView { from: request.range.from_rfc3339(), to: request.range.to_rfc3339() },
+            range: RangeView::of(request),
             export_uri: job.result.as_ref().map(|result| result.export_uri.as_str()),
             download_url: links.download_url,
             objects: links.objects,

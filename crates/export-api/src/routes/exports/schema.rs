@@ -1,6 +1,7 @@
 //! `OpenAPI` schemas of types of other crates, which know nothing of HTTP. Tests compare them with
 //! the types.
 
+use export_core::ZONE_DATA_VERSION;
 use export_core::output::{LONGEST_STEP_MS, OPTIONS, OutputOption, Values};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -14,14 +15,15 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "describes a body that is read field by field")]
 pub(super) struct ExportRequest {
-    /// Start of the range: a date (midnight in `timezone`) or an RFC 3339 instant with at most
-    /// milliseconds.
-    #[schema(example = "2018-11-30", pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?$")]
+    /// Start of the range: a date (midnight in `timezone`), a time with an offset (RFC 3339, any
+    /// number of digits of a second; seconds may be missing), or without an offset a local time in
+    /// `timezone`.
+    #[schema(example = "2018-11-30", pattern = r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?\s*$")]
     start_date: String,
     /// End of the range, exclusive.
-    #[schema(example = "2018-12-01", pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?$")]
+    #[schema(example = "2018-12-01", pattern = r"^\s*[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?\s*$")]
     end_date: String,
-    /// IANA time zone of the dates; default UTC.
+    // Described by `add_zone_data`.
     #[schema(example = "Europe/Amsterdam")]
     timezone: Option<String>,
     /// Vehicles to export; default all that exist when the job runs.
@@ -130,6 +132,14 @@ pub(in crate::routes) fn add_options(schemas: &mut Value) {
     if let Some(required) = schemas["Job"]["required"].as_array_mut() {
         required.extend(OPTIONS.map(|option| option.name.into()));
     }
+}
+
+/// Describes the time zone of requests, with the version of the zone data.
+pub(in crate::routes) fn add_zone_data(schemas: &mut Value) {
+    schemas["ExportRequest"]["properties"]["timezone"]["description"] = format!(
+        "IANA time zone of the dates, in any case; default UTC. The service has version {ZONE_DATA_VERSION} of the zone data."
+    )
+    .into();
 }
 
 /// The schema of an option, in a request or in a job.
