@@ -3,7 +3,7 @@
 //!
 //! A program of the engine writes the results, and a Python script runs the readers: Python's own
 //! modules, pandas, polars, `DuckDB` and `pyarrow` in an environment below the target folder, and
-//! the installed unzip, bsdtar, Java and LibreOffice.
+//! the installed unzip, bsdtar, Java and `LibreOffice`.
 
 use std::fs;
 use std::process::{Command, ExitCode};

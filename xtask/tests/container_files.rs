@@ -53,8 +53,8 @@ fn both_images_share_their_build_layers() {
 
 /// Each service with its lines.
 fn services(compose: &str) -> Vec<(&str, &str)> {
-    let (_, rest) = compose.split_once("\nservices:\n").unwrap();
-    let (services, _) = rest.split_once("\nnetworks:\n").unwrap();
+    let (_, rest) = compose.split_once("\nservices:\n").expect("services");
+    let (services, _) = rest.split_once("\nnetworks:\n").expect("networks");
     let is_name = |line: &str| line.starts_with("  ") && !line.starts_with("   ") && line.ends_with(':');
     let mut starts: Vec<usize> = services
         .match_indices('\n')
@@ -63,7 +63,7 @@ fn services(compose: &str) -> Vec<(&str, &str)> {
         .collect();
     starts.insert(0, 0);
     starts.push(services.len());
-    starts.windows(2).map(|pair| services[pair[0]..pair[1]].split_once(":\n").unwrap()).collect()
+    starts.windows(2).map(|pair| services[pair[0]..pair[1]].split_once(":\n").expect("a name")).collect()
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::links::Links;
 
 /// Limits that tests exceed, because all requests come from one address; raised unless a test is
 /// about them.
-const LIMITS: [&str; 7] = [
+const LIMITS: [&str; 8] = [
     "MAX_CONNECTIONS_PER_ADDRESS",
     "REQUESTS_PER_SECOND",
     "REQUESTS_AT_ONCE",

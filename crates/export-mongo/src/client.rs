@@ -267,6 +267,6 @@ mod tests {
         assert!(matches!(refused, Err(StoreError::NoConnection { operation: "third", .. })), "{refused:?}");
         assert!((CONNECTION_WAIT..CONNECTION_WAIT * 2).contains(&asked_at.elapsed()));
         drop(first);
-        connections.acquire("third").await.expect("the connection that was given back");
+        drop(connections.acquire("third").await.expect("the connection that was given back"));
     }
 }

@@ -138,7 +138,8 @@ impl Limits {
         self.0.heavy.run(caller, question.in_current_span()).await.map_err(|no_answer| match no_answer {
             NoAnswer::CallerBusy => {
                 let detail = "Your other lists and estimates are not answered yet; wait for them.";
-                Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because("lists and estimates of the caller")
+                Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
+                    .because("lists and estimates of the caller")
             }
             NoAnswer::AllBusy => Problem::overloaded().because("lists and estimates of all callers"),
             NoAnswer::Panicked => Problem::internal(),

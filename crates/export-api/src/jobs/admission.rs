@@ -19,8 +19,8 @@ use export_store::{JobStore, StoreError};
 
 use super::answer_cache::AnswerCache;
 use crate::config::AdmissionSettings;
-use crate::http::rate::Rate;
 use crate::http::problem::Problem;
+use crate::http::rate::Rate;
 use crate::jobs::queue::Queue;
 use counter::{AdmissionCounter, CounterPermit};
 

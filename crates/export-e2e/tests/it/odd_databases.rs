@@ -111,7 +111,7 @@ impl Server {
                     if hours.is_empty() {
                         database.create_collection(name).await
                     } else {
-                        database.collection(&name).insert_many(hours).await.map(drop)
+                        database.collection::<bson::RawDocumentBuf>(&name).insert_many(hours).await.map(drop)
                     }
                 });
             }

@@ -1,5 +1,5 @@
 //! Python's readers find every text and every name of a result. (`cargo xtask readers` asks more
-//! programs, LibreOffice among them.)
+//! programs, `LibreOffice` among them.)
 
 use std::fs;
 use std::path::Path;

@@ -267,7 +267,7 @@ async fn c2_restricted_jobs_of_the_version_before_get_their_access_key() {
     store.jobs.provision().await.expect("provisioned");
     assert!(store.document(restricted).await.contains_key("accessKey"));
     assert!(!store.document(other).await.contains_key("accessKey"));
-    let names = store.stored.list_index_names().await.expect("names");
-    assert!(!names.contains(&"activeJobs".to_owned()), "{names:?}");
+    let indexes = store.stored.list_index_names().await.expect("names");
+    assert!(!indexes.contains(&"activeJobs".to_owned()), "{indexes:?}");
     store.space.cleanup().await;
 }

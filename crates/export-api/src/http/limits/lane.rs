@@ -137,9 +137,9 @@ mod tests {
         let lane = Arc::new(Lane::new());
         let ask = |caller: usize| {
             let lane = Arc::clone(&lane);
-            async move { lane.run(caller, sleep(Duration::from_secs(60))).await }
+            async move { lane.run(caller, sleep(Duration::from_mins(1))).await }
         };
-        let of_one = join_all((0..PLACES_PER_CALLER + 1).map(|_| ask(0))).await;
+        let of_one = join_all((0..=PLACES_PER_CALLER).map(|_| ask(0))).await;
         assert_eq!(of_one.iter().filter(|answer| **answer == Err(NoAnswer::CallerBusy)).count(), 1);
         let of_many = join_all((0..PLACES + 3).map(ask)).await;
         assert_eq!(of_many.iter().filter(|answer| **answer == Err(NoAnswer::AllBusy)).count(), 3);

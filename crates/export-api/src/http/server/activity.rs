@@ -152,7 +152,7 @@ impl HttpBody for AnswerBody {
                     self.answer.request.change(|delivery, _| delivery.drained());
                     return Poll::Pending;
                 }
-                ended => return ended,
+                ended @ Poll::Ready(_) => return ended,
             }
         }
         let length = self.rest.len().min(CHUNK_BYTES);

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     const LIMITS: DeliveryLimits =
-        DeliveryLimits { max_stall: Duration::from_secs(60), lowest_bytes_per_second: 1_000 };
+        DeliveryLimits { max_stall: Duration::from_mins(1), lowest_bytes_per_second: 1_000 };
 
     /// A clock that the test moves.
     struct Clock(Instant);

@@ -129,7 +129,8 @@ async fn read_for_estimate(
     let allowed = &principal.vehicles;
     let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
     let coverage = state.catalog.coverage(allowed, vehicles, parameters, request.range).await?;
-    let measured = state.catalog.measured(allowed, vehicles, parameters, request.range, &request.output).await?;
+    let measured =
+        state.catalog.measured(allowed, vehicles, parameters, request.range, &request.output).await?;
     Ok((coverage, measured, state.jobs.outcomes(&principal.tenant).await?))
 }
 

@@ -76,7 +76,7 @@ pub async fn get(
         // The answer gets no tag, so that the next request tries again.
         // The answer to HEAD has no body, and so no links to audit.
         let signed = if method == Method::HEAD {
-            ResultLinks::sign(&job, &objects, &state.results).await.map_err(anyhow::Error::from)
+            ResultLinks::sign(&job, &objects, &state.results, &state.links).await.map_err(anyhow::Error::from)
         } else {
             ResultLinks::sign_and_audit(&principal, &job, &objects, &state, &trail).await
         };

@@ -187,7 +187,7 @@ fn is_number(mut text: &[u8]) -> bool {
         Some(at) => (&mantissa[..at], &mantissa[at + 1..]),
         None => (mantissa, &b""[..]),
     };
-    let has_digits = !(whole.is_empty() && fraction.is_empty()) && !exponent.is_empty();
+    let has_digits = (!whole.is_empty() || !fraction.is_empty()) && !exponent.is_empty();
     has_digits && [whole, fraction, exponent].iter().all(|part| part.iter().all(u8::is_ascii_digit))
 }
 
