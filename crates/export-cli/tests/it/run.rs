@@ -91,7 +91,10 @@ fn a_dump_gives_what_the_reference_gives() {
         );
         let rows: u64 = expected.vehicles.iter().map(|vehicle| vehicle.rows).sum();
         let rejected: u64 = expected.vehicles.iter().map(ReferenceVehicle::rejected_point_count).sum();
-        for figure in [format!("12 vehicles {rows} rows"), format!("rejected: {rejected} points")] {
+        let vehicle_count = expected.vehicles.len();
+        for figure in
+            [format!("{vehicle_count} vehicles {rows} rows"), format!("rejected: {rejected} points")]
+        {
             assert!(ended.output.replace(',', "").contains(&figure), "{figure}: {}", ended.output);
         }
         assert_eq!(space.results(), ["export"], "no other files are left");

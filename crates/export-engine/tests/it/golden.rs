@@ -24,16 +24,16 @@ const START_MS: i64 = 1_543_536_000_000;
 
 /// By result: the output options of the request, and the SHA-256 of the objects with their names.
 const RECORDED: [(&str, &str); 10] = [
-    ("zip", "9322f7e9f3aac36df1e1c8f0d640d5bedd6dc2a583669368e8b5461beef99d5f"),
-    ("csv", "c1b2580a8f5c29eb20104a14f2fd040e9a47c3cc23f456077ee3bb875728319e"),
-    ("gzip", "5b8cda240d024ef944b0798aac34d816439a0a8c403d25cca68e73c041b05c05"),
-    ("zstd", "04f66a757f3795b9e9a5982f4ccd02eeccd713e80d92f05d0ecd7c41737d5d92"),
-    ("rfc3339", "131aad4c7b2680d5302481bd0660c705b5f680a249e2780c6250859a95a6279e"),
-    ("unguarded", "a12e77f7bede95b8cd4f4f5224cedfe3145db36c727b8797c0e75125e9acb36e"),
-    ("parquet", "c7bd0e3a18d90e27a2205acb2ff593b06a1e978d78f8833340bd6446cab3b43a"),
-    ("parquet_zip", "57b4b20021c65a12804c51468764d5f9526e5def98afdf0f3346189d4cf628d7"),
-    ("resampled", "ce646029dce64e0efcb160145e0d43ef3d64e5e3f43e325d344b679a116eb67e"),
-    ("filled", "8ade35ba72b7c74dfc8ea585133ffe9c1e3d09f22c17dd11de20622b4fde1979"),
+    ("zip", "bbfecc25648f9c4f20e05df1ee2e9aa97aa71223e07171cb29c201967586c412"),
+    ("csv", "3ef9fd5009c32a3b0c79d434d00451688463acb2d9bbee65b8806f2debc4465f"),
+    ("gzip", "256ce5d57744ca298c7923960be3441c79d576e55cf6b95a14f2445cc2f1d2bd"),
+    ("zstd", "05fb7c69f980b5a695d0fd842f8e080a12faf28c81940acce4c8bd184801dcc0"),
+    ("rfc3339", "e955d45ac14e338bcfa74926953bb8b9c18533e0ccddcce3a6ae8ea2645a3a4e"),
+    ("unguarded", "b92ea5a790732da7884eb4a2e263f1a1bb574df3c52b2bea296ecfd72f0edcf9"),
+    ("parquet", "a7235484d7083eea4fa4c0a8938cb72c7c559ed346f167ea3dc24df4afbe07cc"),
+    ("parquet_zip", "cb3b0d3d596af8a30cd0190faccaf4f2dc5805a6857db27368867ab9bb717729"),
+    ("resampled", "04fd70fbcfa45a8144db0d2a2b180f5664570d3ae21269c85af5afc39fff0f18"),
+    ("filled", "c4ed5e19dfa1f293541b41b77663b33c2ac7fb8d072aae112410d9d5d5a77892"),
 ];
 
 fn options(name: &str) -> Value {

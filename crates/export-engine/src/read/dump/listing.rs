@@ -69,8 +69,8 @@ pub(super) fn list(folder: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vehicle
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let plain = name.strip_suffix(".gz").unwrap_or(&name);
         // A link that leads nowhere stays in, so that reading it is an error.
-        let is_file = fs::metadata(&path).map_or(true, |found| found.is_file());
-        if is_dropping(&name) || !is_file {
+        let is_folder = fs::metadata(&path).is_ok_and(|found| found.is_dir());
+        if is_dropping(&name) || is_folder {
             listing.leave_out(path, LeftOutReason::NotOfDump);
         } else if let Some(stem) = plain.strip_suffix(".metadata.json") {
             metadata.entry(stem.to_owned()).or_insert_with(Vec::new).push(path);
