@@ -65,7 +65,7 @@ fn c8_the_last_room_is_for_tenants_without_jobs() {
         tenants.into_iter().map(|tenant| tenant.to_string()).collect::<Vec<_>>()
     };
     let all = [load("a", 7, 400), load("b", 6, 400), load("new", 0, 400), load("newer", 0, 400)];
-    assert_eq!(next(&all[..2], 2).len(), 0, "kept, though nobody needs it now");
+    assert_eq!(next(&all[..2], 2).len(), 0, "kept, although no tenant needs it now");
     assert_eq!(next(&all[..2], 4), ["b", "a"]);
     assert_eq!(next(&all[..3], 2), ["new"], "and from then on it has a job like the others");
     assert_eq!(next(&all, 2), ["new", "newer"]);

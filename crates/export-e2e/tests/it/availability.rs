@@ -127,7 +127,7 @@ async fn c2_clients_that_ask_and_hang_up_delay_no_other_tenant() {
         assert!(asked > 500, "{asked}");
         slowest
     };
-    // What so many connections cost by themselves, on this machine at this time.
+    // The cost of this number of connections alone, on this machine at this time.
     let cheap = || b"GET /nothing HTTP/1.1\r\nhost: api\r\n\r\n".to_vec();
     let without_questions = under_attack(ATTACK / 2, [(); 8].map(|()| cheap())).await;
     let questions = [0, 1, 2, 3, 4, 5, 6, 7]

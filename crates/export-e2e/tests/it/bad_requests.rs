@@ -99,7 +99,6 @@ fn meaningless() -> Vec<Bad> {
         (with("startDate", json!("yesterday")), "/startDate"),
         (with("startDate", json!("2018-11-31")), "/startDate"),
         (with("startDate", json!("0000-11-30")), "/startDate"),
-        (with("startDate", json!("2018-11-30T00:00:00.0001Z")), "/startDate"),
         (with("startDate", json!(20_181_130)), "/startDate"),
         (with("startDate", json!("2018-12-02")), "/endDate"),
         (with("endDate", json!("2018-11-30")), "/endDate"),

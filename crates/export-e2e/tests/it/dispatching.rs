@@ -331,7 +331,7 @@ async fn c8_a_third_tenants_export_starts_while_two_hold_all_places_they_may() {
         dispatching.waker.wake_up();
         until_running(11).await;
         assert_eq!(line.found(doc! { "_id": large.to_string(), "state": "STARTED" }).await.len(), 1);
-        // Those who hold the places can still run small exports, too.
+        // The tenants that hold the places can still run small exports, too.
         let small = line.job("a", Priority::Interactive).await;
         dispatching.waker.wake_up();
         let asked_at = Instant::now();

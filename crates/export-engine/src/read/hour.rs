@@ -56,8 +56,9 @@ impl HourDocument {
         size_of::<Self>() + self.bytes.len()
     }
 
-    /// Adds the document to a column's documents. Returns the memory that it takes there. Of the unusable documents with one `start_ms` and
-    /// one reason, only as many are kept as the manifest shows; the last of them counts the rest.
+    /// Adds the document to a column's documents. Returns the memory that it takes there, in bytes.
+    /// Of the unusable documents with one `start_ms` and one reason, only as many are kept as the
+    /// manifest shows; the last of them counts the rest.
     pub(crate) fn add_to(self, documents: &mut Vec<Self>) -> usize {
         if let Some(unusable) = &self.unusable {
             let here = documents.iter_mut().rev().take_while(|document| document.start_ms == self.start_ms);

@@ -383,7 +383,7 @@ mod tests {
         }
         let range = TimeRange::new(0, 5 * HOUR_MS).expect("a range");
         let parameter: Parameter = "soc".parse().expect("a parameter");
-        let size = SliceSize { target_bytes: 1, most_bytes: 1 };
+        let size = SliceSize { target_bytes: 1, most_bytes: usize::MAX };
         let junk: Box<dyn HourDocuments> = Box::new(Junk(10_000));
         let mut slicer = Slicer::new(vehicle(), range, size, 1 << 20, vec![(parameter, Some(junk))]);
         let slice = slicer.next().expect("a slice").expect("a slice of samples");

@@ -1,4 +1,4 @@
-//! Generated names of parameters and vehicles: usual ones, and those that are equal for some
+//! Generated names of parameters and vehicles: usual names, and names that are equal for some
 //! programs, need quotes, or look like formulas.
 
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Generated texts: those that readers and spreadsheets may misunderstand, and any mixture of
+//! Generated texts: texts that readers and spreadsheets may misunderstand, and any mixture of
 //! their parts.
 
 // Of these, euro signs become lone surrogates.

@@ -39,8 +39,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     if repeated.is_empty() { Ok(value) } else { Err(Problem::invalid(repeated)) }
 }
 
-/// Whether the bytes are text in UTF-16 or UTF-32: with a byte order mark, or with a zero byte in the
-/// first character, which is an ASCII character in JSON.
+/// Whether the bytes are text in UTF-16 or UTF-32: with a byte order mark, or with a zero byte in
+/// the first character, which is an ASCII character in JSON.
 fn is_wide(bytes: &[u8]) -> bool {
     let has_mark = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     has_mark || bytes.iter().take(2).any(|byte| *byte == 0)
