@@ -151,8 +151,8 @@ impl<'a> Decoder<'a, '_> {
     fn decode_values(&mut self, values: Element<'a>, offset_ms: Option<i64>) {
         let Ok(children) = Elements::of(values.value) else { return self.reject_rest() };
         let outer = self.bucket;
-        if let Some(time_ms) = offset_ms.and_then(|offset_ms| self.document.start_ms.checked_add(offset_ms)) {
-            self.bucket = self.column.enter_bucket(outer, time_ms);
+        if let Some(offset_ms) = offset_ms {
+            self.bucket = self.column.enter_bucket(outer, offset_ms);
         }
         if values.kind == kind::ARRAY {
             self.decode_array(children, offset_ms);

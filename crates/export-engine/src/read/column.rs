@@ -103,8 +103,8 @@ impl Column {
     }
 
     /// The next points are children of a new bucket in the given one.
-    pub(crate) fn enter_bucket(&mut self, parent: BucketId, time_ms: i64) -> BucketId {
-        let bucket = self.origins.add_bucket(parent, time_ms);
+    pub(crate) fn enter_bucket(&mut self, parent: BucketId, offset_ms: i64) -> BucketId {
+        let bucket = self.origins.add_bucket(parent, offset_ms);
         self.return_to(bucket);
         bucket
     }

@@ -25,9 +25,10 @@ struct Bucket {
     /// The bucket around it; itself for a document.
     parent: BucketId,
     depth: u32,
-    /// The document's start plus the keys on the path to this bucket. Among children of one bucket,
-    /// the order of these times is the order of their keys.
-    time_ms: i64,
+    /// Of a document, its start; else the sum of the keys on the path to this bucket, which may be
+    /// far from every time. Among children of one bucket, the order of these sums is the order of
+    /// their keys.
+    offset_ms: i64,
 }
 
 /// Points of one bucket that follow each other.
@@ -50,15 +51,15 @@ impl Origins {
     /// Adds a document; its points come after those of earlier documents.
     pub(crate) fn add_document(&mut self, start_ms: i64) -> BucketId {
         let id = self.next_id();
-        self.buckets.push(Bucket { parent: id, depth: 0, time_ms: start_ms });
+        self.buckets.push(Bucket { parent: id, depth: 0, offset_ms: start_ms });
         id
     }
 
-    /// Adds the children of a field `values`.
-    pub(crate) fn add_bucket(&mut self, parent: BucketId, time_ms: i64) -> BucketId {
+    /// Adds the children of a field `values`. `offset_ms` is the sum of the keys on the path to it.
+    pub(crate) fn add_bucket(&mut self, parent: BucketId, offset_ms: i64) -> BucketId {
         let id = self.next_id();
         let depth = self.bucket(parent).depth + 1;
-        self.buckets.push(Bucket { parent, depth, time_ms });
+        self.buckets.push(Bucket { parent, depth, offset_ms });
         id
     }
 
@@ -81,21 +82,29 @@ impl Origins {
     }
 
     fn bucket_order(&self, mut one: BucketId, mut other: BucketId, time_ms: i64) -> Ordering {
-        // The last steps of both paths below the bucket that is looked at.
-        let (mut step_ms, mut other_step_ms) = (time_ms, time_ms);
+        // The last steps of both paths below the bucket that is looked at, from the start of their
+        // document on. If they are in different documents, the steps do not count.
+        let offset_ms = time_ms - self.start_ms_of(one);
+        let (mut step_ms, mut other_step_ms) = (offset_ms, offset_ms);
         while one != other {
             let (bucket, other_bucket) = (self.bucket(one), self.bucket(other));
             if bucket.depth == 0 && other_bucket.depth == 0 {
                 return one.cmp(&other);
             }
             if bucket.depth >= other_bucket.depth {
-                (step_ms, one) = (bucket.time_ms, bucket.parent);
+                (step_ms, one) = (bucket.offset_ms, bucket.parent);
             }
             if other_bucket.depth >= bucket.depth {
-                (other_step_ms, other) = (other_bucket.time_ms, other_bucket.parent);
+                (other_step_ms, other) = (other_bucket.offset_ms, other_bucket.parent);
             }
         }
         step_ms.cmp(&other_step_ms)
+    }
+
+    /// Start of the document that has this bucket.
+    fn start_ms_of(&self, id: BucketId) -> i64 {
+        let bucket = self.bucket(id);
+        if bucket.depth == 0 { bucket.offset_ms } else { self.start_ms_of(bucket.parent) }
     }
 
     /// Moves the points: `positions` has, by new position, the old one.
@@ -133,8 +142,8 @@ mod tests {
     fn paths_are_compared_key_by_key() {
         let mut origins = Origins::default();
         let first = origins.add_document(100);
-        let (five, inner) = (origins.add_bucket(first, 105), origins.add_bucket(first, 101));
-        let deep = origins.add_bucket(inner, 104);
+        let (five, inner) = (origins.add_bucket(first, 5), origins.add_bucket(first, 1));
+        let deep = origins.add_bucket(inner, 4);
         let second = origins.add_document(90);
         for (position, bucket) in [first, five, inner, deep, second].into_iter().enumerate() {
             origins.begin_run(position, bucket);
@@ -147,6 +156,10 @@ mod tests {
         assert_eq!(order(3, 1), Ordering::Less);
         assert_eq!(order(0, 4), Ordering::Less);
         assert_eq!(order(2, 2), Ordering::Equal);
+        let far = origins.add_bucket(first, -i64::MAX);
+        origins.begin_run(5, far);
+        // Its first key is far below zero, and the next one brings the point back.
+        assert_eq!(origins.path_order(0, 5, -7_200_000), Ordering::Greater);
         origins.reorder(&[4, 1, 0]);
         assert_eq!(origins.path_order(0, 1, 110), Ordering::Greater);
         assert_eq!(origins.path_order(1, 2, 110), Ordering::Less);
