@@ -19,8 +19,11 @@ use tracing::warn;
 
 use crate::error::S3Error;
 
+/// Error code of older servers for requests with many keys or rules, which they only accept with an
+/// MD5 of the content. The SDK sends newer checksums.
+pub(crate) const MISSING_MD5: &str = "MissingContentMD5";
 /// Error codes of servers for operations that they do not support.
-const UNKNOWN_OPERATION: [&str; 2] = ["NotImplemented", "MethodNotAllowed"];
+const UNKNOWN_OPERATION: [&str; 3] = ["NotImplemented", "MethodNotAllowed", MISSING_MD5];
 /// Timeout of one attempt of a request; enough to send a part of 8 MiB.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Timeout of a request with all its attempts.
@@ -161,7 +164,7 @@ impl ResultBucket {
             Err(S3Error::Sdk { code, .. }) if UNKNOWN_OPERATION.contains(&code.as_str()) => {
                 warn!(
                     code,
-                    "this S3 server has no lifecycle rules: old results and interrupted uploads are not deleted"
+                    "this S3 server refuses lifecycle rules: old results and interrupted uploads are not deleted"
                 );
                 Ok(())
             }

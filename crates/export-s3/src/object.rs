@@ -5,7 +5,7 @@
 //! so if S3 answers that the object exists, this sink has stored it and only the first answer was
 //! lost.
 
-use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier,
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tracing::debug;
 
-use crate::bucket::ResultBucket;
+use crate::bucket::{MISSING_MD5, ResultBucket};
 use crate::error::S3Error;
 use crate::signing::SignPayload;
 
@@ -70,7 +70,13 @@ pub(crate) async fn delete(bucket: &ResultBucket, keys: &[String]) -> Result<(),
             objects.and_then(|objects| Delete::builder().set_objects(Some(objects)).quiet(true).build());
         let delete = delete.map_err(S3Error::invalid_request(OPERATION))?;
         let request = bucket.client.delete_objects().bucket(&bucket.settings.bucket).delete(delete);
-        let answer = request.send().await.map_err(S3Error::sdk(OPERATION))?;
+        let answer = match request.send().await {
+            Err(error) if error.code() == Some(MISSING_MD5) => {
+                delete_each(bucket, keys).await?;
+                continue;
+            }
+            answer => answer.map_err(S3Error::sdk(OPERATION))?,
+        };
         if let Some(error) = answer.errors().first() {
             return Err(S3Error::Sdk {
                 operation: OPERATION,
@@ -78,6 +84,15 @@ pub(crate) async fn delete(bucket: &ResultBucket, keys: &[String]) -> Result<(),
                 source: error.message().unwrap_or("no reason given").into(),
             });
         }
+    }
+    Ok(())
+}
+
+/// Deletes objects one by one, on servers that refuse to delete many at once.
+async fn delete_each(bucket: &ResultBucket, keys: &[String]) -> Result<(), S3Error> {
+    for key in keys {
+        let request = bucket.client.delete_object().bucket(&bucket.settings.bucket).key(key);
+        request.send().await.map_err(S3Error::sdk("deleting an object"))?;
     }
     Ok(())
 }
@@ -200,3 +215,7 @@ mod tests {
         assert_eq!(types.map(content_type), expected);
     }
 }
+
+#[cfg(test)]
+#[path = "object_tests.rs"]
+mod old_servers;

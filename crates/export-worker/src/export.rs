@@ -140,10 +140,10 @@ impl Exporter {
                             "export restarted: columns have values that are not numbers"
                         );
                     }
-                    Ok((manifest, sink.finish().map_err(not_stored)?))
+                    Ok((manifest, sink.finish().map_err(upload_failed)?))
                 }
                 // If S3 failed, the engine's error is only a consequence.
-                Err(error) => Err(sinks.failure.map_or_else(|| engine_error(error), not_stored)),
+                Err(error) => Err(sinks.failure.map_or_else(|| engine_error(error), upload_failed)),
             }
         });
         tokio::select! {
@@ -225,6 +225,14 @@ impl Uploading {
 
 fn source_unavailable() -> JobError {
     JobError::retry("source_unavailable", "the vehicles' database could not be read")
+}
+
+/// The error of a failed upload. What S3 cannot hold at all is not tried again.
+fn upload_failed(error: S3Error) -> JobError {
+    match error {
+        S3Error::TooLarge { .. } => JobError::fail("result_too_large", error.to_string()),
+        error => not_stored(error),
+    }
 }
 
 fn not_stored(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> JobError {

@@ -118,8 +118,11 @@ fn each_error_of_the_engine_has_a_disposition() {
         let error = engine_error(error);
         assert_eq!((error.disposition(), &*error.failure().code), (disposition, code));
     }
-    let error = not_stored(S3Error::Unfinished);
+    let error = upload_failed(S3Error::Unfinished);
     assert_eq!(error.disposition(), Disposition::Retry);
+    let error = upload_failed(S3Error::TooLarge { bytes: 1 << 40 });
+    assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Fail, "result_too_large"));
+    assert!(error.failure().message.contains("MEMORY_BUDGET_MB"), "{}", error.failure().message);
 }
 
 #[tokio::test]
