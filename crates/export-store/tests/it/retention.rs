@@ -89,7 +89,6 @@ async fn c4_old_jobs_are_removed_and_their_idempotency_keys_with_them() {
     store.jobs.cancel(recent).await.expect("cancelled");
 
     until_gone(&store, "jobs", doc! { "_id": with_key.id.to_string() }).await;
-    assert!(store.jobs.get(with_key.id).await.expect("an answer").is_none());
     for kept in [waiting, running, fence.job_id, recent] {
         store.get(kept).await;
     }
