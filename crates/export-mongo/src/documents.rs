@@ -72,14 +72,22 @@ impl Documents {
         T: Send + 'static,
         F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
     {
+        let action = self.with_connection(operation, action(self.collection.clone())).await?;
+        bounded(operation, action).await
+    }
+
+    /// Waits for a connection, which the returned future holds until it ends.
+    async fn with_connection<F: Future>(
+        &self,
+        operation: &'static str,
+        action: F,
+    ) -> Result<impl Future<Output = F::Output> + use<F>, StoreError> {
         let connection = self.connections.acquire(operation).await?;
-        let action = action(self.collection.clone());
-        bounded(operation, async move {
+        Ok(async move {
             let answer = action.await;
             drop(connection);
             answer
         })
-        .await
     }
 
     /// Runs a read of the driver under the timeout. The caller sets its `maxTimeMS`. The read is
@@ -93,14 +101,8 @@ impl Documents {
         T: Send + 'static,
         F: Future<Output = Result<T, mongodb::error::Error>> + Send + 'static,
     {
-        let connection = self.connections.acquire(operation).await?;
-        let action = action(self.collection.clone());
-        bounded_read(operation, async move {
-            let answer = action.await;
-            drop(connection);
-            answer
-        })
-        .await
+        let action = self.with_connection(operation, action(self.collection.clone())).await?;
+        bounded_read(operation, action).await
     }
 
     /// Runs an operation of an administrator that may take as long as the collection is large.

@@ -2,7 +2,7 @@
 
 /// Windows names and the IANA zone of each, sorted by name.
 ///
-/// The pairs are those that CLDR's `windowsZones` has for the territory 001 (© Unicode, Inc.,
+/// The pairs are those of CLDR's `windowsZones` for the territory 001 (© Unicode, Inc.,
 /// Unicode License v3).
 #[rustfmt::skip]
 pub(super) const WINDOWS_ZONES: [(&str, &str); 142] = [

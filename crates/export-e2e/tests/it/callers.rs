@@ -31,7 +31,7 @@ pub(crate) fn is_without_position_by_time(answer: &Answer) -> bool {
     answer.status == 200 && answer.json()["queue"].is_null() && answer.took >= POSITION_WAIT
 }
 
-/// The first answer except those that are without a queue position by time. Panics after a bounded
+/// The first answer, except answers that lack a queue position because of their time. Panics after a bounded
 /// wait.
 pub(crate) async fn with_position(ask: impl AsyncFn() -> Answer) -> Answer {
     let asked_at = Instant::now();

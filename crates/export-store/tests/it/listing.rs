@@ -157,7 +157,7 @@ async fn c2_a_restricted_caller_lists_its_own_jobs_and_those_within_its_patterns
         made.push((job_of(&store, creator, vehicles).await, creator, vehicles));
     }
     for (name, vehicles) in
-        [("mine", &["a*", "b*"][..]), ("mine", &["b*"]), ("mine", &[]), ("nobody", &["c*", "a*"])]
+        [("mine", &["a*", "b*"][..]), ("mine", &["b*"]), ("mine", &[]), ("stranger", &["c*", "a*"])]
     {
         let principal = Principal {
             name: name.to_owned(),
@@ -202,8 +202,8 @@ fn every_list(middle: Option<JobId>) -> Vec<JobsWanted> {
     let viewers = [
         None,
         Some(viewer("key-1", &["a*"])),
-        Some(viewer("nobody", &["a*", "b*"])),
-        Some(viewer("nobody", &["zzz"])),
+        Some(viewer("stranger", &["a*", "b*"])),
+        Some(viewer("stranger", &["zzz"])),
     ];
     let mut lists = Vec::new();
     for older_than in [None, middle] {
