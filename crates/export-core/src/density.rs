@@ -203,16 +203,16 @@ fn deviation(relative: &[(usize, f64)], activity: &[f64]) -> f64 {
 }
 
 fn patterns(parameters: &[ParameterDensity], times: &BTreeMap<Parameter, Vec<i64>>) -> Vec<Pattern> {
-    let mut at_time: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-    for (position, measured) in parameters.iter().enumerate() {
-        let points: BTreeSet<i64> = times.get(&measured.parameter).into_iter().flatten().copied().collect();
-        for time_ms in points {
-            at_time.entry(time_ms).or_default().push(position);
-        }
-    }
+    let times_of = |measured: &ParameterDensity| times.get(&measured.parameter).into_iter().flatten();
+    let parameters = parameters.iter().enumerate();
+    let mut points: Vec<(i64, usize)> = parameters
+        .flat_map(|(position, measured)| times_of(measured).map(move |time_ms| (*time_ms, position)))
+        .collect();
+    points.sort_unstable();
+    points.dedup();
     let mut counts: BTreeMap<Vec<usize>, u64> = BTreeMap::new();
-    for combination in at_time.into_values() {
-        *counts.entry(combination).or_default() += 1;
+    for of_one_time in points.chunk_by(|(one, _), (other, _)| one == other) {
+        *counts.entry(of_one_time.iter().map(|(_, position)| *position).collect()).or_default() += 1;
     }
     let mut patterns: Vec<Pattern> =
         counts.into_iter().map(|(parameters, times)| Pattern { parameters, times }).collect();

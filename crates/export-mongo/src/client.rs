@@ -205,7 +205,7 @@ where
     drop(caller);
     match answer {
         Ok(Some(Ok(value))) => Ok(value),
-        Ok(Some(Err(error))) => Err(StoreError::Driver { operation, source: Box::new(error) }),
+        Ok(Some(Err(error))) => Err(StoreError::of_driver(operation, error)),
         Ok(None) => Err(StoreError::TimedOut { operation, seconds: limits.timeout.as_secs() }),
         Err(panic) => Err(StoreError::Driver { operation, source: Box::new(panic) }),
     }

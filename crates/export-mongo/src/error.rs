@@ -1,5 +1,11 @@
 //! What can go wrong with MongoDB; the driver's error is the source.
 
+/// An error of the driver, without what it appends to its text: labels, and the reply of the server,
+/// which is a hexadecimal dump.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.kind)]
+pub struct DriverError(pub mongodb::error::Error);
+
 /// An operation on MongoDB failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -50,4 +56,30 @@ pub enum StoreError {
     /// A state that the code rules out: a bug of this program.
     #[error("bug: {0}")]
     Bug(&'static str),
+}
+
+impl StoreError {
+    /// The failure of an operation, as the driver reports it.
+    pub fn of_driver(operation: &'static str, error: mongodb::error::Error) -> Self {
+        Self::Driver { operation, source: Box::new(DriverError(error)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+    use mongodb::error::{CommandError, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn the_text_has_what_the_server_says_and_nothing_of_the_driver() {
+        let reply =
+            doc! { "code": 50, "codeName": "MaxTimeMSExpired", "errmsg": "operation exceeded time limit" };
+        let command: CommandError = bson::deserialize_from_document(reply).expect("an error");
+        let error = StoreError::of_driver("list the jobs", ErrorKind::Command(command).into());
+        assert_eq!(error.to_string(), "MongoDB operation failed: list the jobs");
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert_eq!(cause, "Command failed: Error code 50 (MaxTimeMSExpired): operation exceeded time limit");
+    }
 }

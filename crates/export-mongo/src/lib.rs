@@ -19,4 +19,4 @@ pub mod server_errors;
 
 pub use client::MongoClient;
 pub use documents::Documents;
-pub use error::StoreError;
+pub use error::{DriverError, StoreError};

@@ -3,7 +3,7 @@
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
-use crate::StoreError;
+use crate::{DriverError, StoreError};
 
 /// A value cannot be used; also the answer to a hint at an index that does not exist.
 pub const BAD_VALUE: i32 = 2;
@@ -75,7 +75,7 @@ pub fn has_code(error: &Error, code: i32) -> bool {
 /// The driver's error, where the failure is one.
 pub fn driver_error(error: &StoreError) -> Option<&Error> {
     let StoreError::Driver { source, .. } = error else { return None };
-    source.downcast_ref()
+    source.downcast_ref().map(|DriverError(error)| error)
 }
 
 /// Whether the server does not know the user, or the password is another one.

@@ -85,7 +85,7 @@ pub(crate) mod tests {
         let reply = doc! { "code": code, "codeName": "test", "errmsg": "test" };
         let command: CommandError = bson::deserialize_from_document(reply).expect("an error");
         let error: Error = ErrorKind::Command(command).into();
-        StoreError::Driver { operation: "read hour documents", source: Box::new(error) }
+        StoreError::of_driver("read hour documents", error)
     }
 
     #[test]
@@ -119,8 +119,7 @@ pub(crate) mod tests {
 
     #[test]
     fn only_failures_that_a_new_read_can_avoid_are_retried() {
-        let driver =
-            |error: Error| StoreError::Driver { operation: "read hour documents", source: Box::new(error) };
+        let driver = |error: Error| StoreError::of_driver("read hour documents", error);
         let reset: std::io::Error = std::io::ErrorKind::ConnectionReset.into();
         assert!(is_resumable(&driver(reset.into())));
         assert!(!is_resumable(&driver(Error::custom("no"))));

@@ -198,9 +198,8 @@ fn unreadable(cause: &(dyn std::error::Error + 'static)) -> anyhow::Error {
 /// The text of a driver error without the description of the whole deployment that the driver
 /// appends.
 fn without_deployment(text: &str) -> String {
-    let text = text.strip_prefix("Kind: ").unwrap_or(text);
-    let end = [", labels: {", " Topology: {"].into_iter().filter_map(|start| text.find(start)).min();
-    text[..end.unwrap_or(text.len())].trim_end_matches('.').to_owned()
+    let (text, _) = text.split_once(" Topology: {").unwrap_or((text, ""));
+    text.trim_end_matches('.').to_owned()
 }
 
 /// The error for a person, by what failed.

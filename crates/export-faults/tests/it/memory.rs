@@ -1,9 +1,12 @@
 //! Workers with little memory, limited by the kernel.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
+use bson::{Document, doc};
 use export_faults::{Deployment, Fleet, attempts_of, error_of, measured, state_of};
 use export_testkit::memory_group::MemoryGroup;
+use serde_json::json;
 
 /// Memory of a worker with buffers of 64 MiB.
 const ENOUGH: u64 = 160 << 20;
@@ -13,6 +16,72 @@ const RESULT_MIB: u32 = 48;
 const TOO_LITTLE: u64 = 2 << 20;
 /// Longest time until the end of a job whose worker is killed repeatedly.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Peak of a worker's memory, whatever it exports.
+const MOST: u64 = 96 << 20;
+/// 2018-11-30T00:00:00Z.
+const START_MS: i64 = 1_543_536_000_000;
+
+/// The peak of a process's resident memory in bytes.
+fn peak_bytes(process_id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process_id}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("KiB");
+    kib << 10
+}
+
+/// Hours that each nearly fill one or several of the largest documents of a server. Each is exported
+/// beside a small export, or fails at once with a code of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn c6_c7_a_workers_memory_has_room_for_the_largest_hours() {
+    let deployment = Deployment::start().await;
+    let descending: Document =
+        (0..1_500_000).map(|key| ((3_599_999 - 2 * key).to_string(), true.into())).collect();
+    let filler = "x".repeat((16 << 20) - 1_000);
+    let small = || doc! { "_id": START_MS, "values": { "5": 1 } };
+    let insert = async |vehicle: &str, parameter: &str, hour: Document| {
+        deployment.space.insert_hours(vehicle, parameter, vec![hour]).await;
+    };
+    insert("descending", "soc", doc! { "_id": START_MS, "values": descending }).await;
+    for parameter in ["current", "odo", "soc", "speed"] {
+        let mut hour = small();
+        hour.insert("filler", &filler);
+        insert("heavy", parameter, hour).await;
+    }
+    insert("light", "soc", small()).await;
+
+    let api = deployment.api().await;
+    // As in the image.
+    let allocator = deployment.with("MALLOC_ARENA_MAX", "1").with("MALLOC_MMAP_THRESHOLD_", "1048576");
+    let worker = allocator.worker().await;
+    for (vehicle, parquet) in [("descending", false), ("descending", true), ("heavy", false)] {
+        let body = |vehicle: &str, format: &str| {
+            let vehicles = [deployment.space.vehicle(vehicle)];
+            json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": vehicles, "format": format })
+        };
+        let hostile_id = api.accepted(&body(vehicle, if parquet { "parquet" } else { "csv" })).await;
+        let light_id = api.accepted(&body("light", "csv")).await;
+        deployment.until_state(&light_id, "FINISHED").await;
+        let ended = |job: &Document| matches!(state_of(job), "FINISHED" | "FAILED");
+        let hostile = deployment.until(&hostile_id, ended).await;
+        let peak = peak_bytes(worker.id());
+        measured(&format!(
+            "{vehicle}, parquet {parquet}: {} {}, the worker's peak is {} MiB",
+            state_of(&hostile),
+            if state_of(&hostile) == "FAILED" { error_of(&hostile) } else { "" },
+            peak >> 20
+        ));
+        assert_eq!(attempts_of(&hostile), 1, "{hostile:#}");
+        if vehicle == "heavy" {
+            assert_eq!(error_of(&hostile), "hour_too_large", "{hostile:#}");
+        } else {
+            assert_eq!(state_of(&hostile), "FINISHED", "{hostile:#}");
+        }
+        assert!(peak <= MOST, "{vehicle}: {peak} bytes");
+    }
+    drop((api, worker));
+    deployment.end().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_larger_export_in_little_memory() {

@@ -19,7 +19,10 @@ use crate::vehicles::VehicleDatabases;
 
 /// Most bytes of the documents of a vehicle's typical hour, which are read completely. A vehicle
 /// whose hours are all larger stays unmeasured.
-const MAX_HOUR_BYTES: u64 = 8 << 20;
+const MAX_HOUR_BYTES: u64 = 4 << 20;
+/// Most points of that hour. A vehicle with more stays unmeasured, so that measuring takes a few
+/// megabytes of memory whatever the documents hold.
+const MAX_POINTS: usize = 250_000;
 
 impl VehicleDatabases {
     /// Measures a vehicle that was examined. Awaits `turn` before each query, so that the caller can
@@ -39,10 +42,14 @@ impl VehicleDatabases {
         }
         let Some(typical_hour_ms) = sizes.typical_hour(MAX_HOUR_BYTES) else { return Ok(None) };
         let mut times = BTreeMap::new();
+        let mut most_points = MAX_POINTS;
         for (parameter, by_hour) in &sizes.0 {
             if by_hour.get(&typical_hour_ms).is_some_and(|bytes| *bytes > 0) {
                 turn().await;
-                times.insert(parameter.clone(), self.times(vehicle, parameter, typical_hour_ms).await?);
+                let found = self.times(vehicle, parameter, typical_hour_ms, most_points).await?;
+                let Some(found) = found else { return Ok(None) };
+                most_points -= found.len();
+                times.insert(parameter.clone(), found);
             }
         }
         Ok(VehicleDensity::learn(&hours, &sizes, typical_hour_ms, &times))
@@ -80,13 +87,15 @@ impl VehicleDatabases {
         Ok(sizes)
     }
 
-    /// The times of the points of one hour, relative to the hour.
+    /// The times of the points of one hour, relative to the hour. `None` if it has more than
+    /// `most_points`.
     async fn times(
         &self,
         vehicle: &VehicleId,
         parameter: &Parameter,
         hour_ms: i64,
-    ) -> Result<Vec<i64>, StoreError> {
+        most_points: usize,
+    ) -> Result<Option<Vec<i64>>, StoreError> {
         let documents = self.hours(vehicle, parameter);
         let read = self.throttle().begin(0).await;
         let asked = read.run("read an hour of a parameter", async move {
@@ -95,16 +104,19 @@ impl VehicleDatabases {
         let found = within(QUERY_TIME * 2, "read an hour of a parameter", asked).await?;
         let mut times = Vec::new();
         if let Some(values) = found.as_ref().and_then(|found| found.get_document("values").ok()) {
-            collect_times(values, 0, MAX_LEVELS, &mut times);
+            collect_times(values, 0, MAX_LEVELS, most_points, &mut times);
         }
-        Ok(times)
+        Ok((times.len() <= most_points).then_some(times))
     }
 }
 
-/// Adds the times of a bucket's points. What is no point or bucket is left out: this is for
-/// estimates.
-fn collect_times(bucket: &RawDocument, base_ms: i64, levels: i32, times: &mut Vec<i64>) {
+/// Adds the times of a bucket's points, until one more than `most_points` was found. What is no
+/// point or bucket is left out: this is for estimates.
+fn collect_times(bucket: &RawDocument, base_ms: i64, levels: i32, most_points: usize, times: &mut Vec<i64>) {
     for (key, value) in bucket.iter().map_while(Result::ok) {
+        if times.len() > most_points {
+            return;
+        }
         let Some(time_ms) = key.as_str().parse().ok().and_then(|offset_ms| base_ms.checked_add(offset_ms))
         else {
             continue;
@@ -112,7 +124,7 @@ fn collect_times(bucket: &RawDocument, base_ms: i64, levels: i32, times: &mut Ve
         match value {
             RawBsonRef::Document(child) => {
                 if let (Ok(values), true) = (child.get_document("values"), levels > 0) {
-                    collect_times(values, time_ms, levels - 1, times);
+                    collect_times(values, time_ms, levels - 1, most_points, times);
                 }
             }
             _ => times.push(time_ms),

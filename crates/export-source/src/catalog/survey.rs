@@ -25,6 +25,9 @@ const MAX_PARAMETERS: usize = 1_000;
 pub(super) const MAX_LEVELS: i32 = 6;
 /// Number of values whose types are listed.
 const SAMPLED_VALUES: i32 = 8;
+/// Most bytes of a document whose values' types are listed: the server copies a bucket to look at its
+/// first child, which takes seconds where a bucket has a million children.
+const MAX_TYPED_BYTES: i32 = 1 << 20;
 
 /// The existing vehicles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,7 +130,8 @@ pub(super) fn hour_ms(document: &Document) -> Option<i64> {
     document.get_i64("hour").ok()
 }
 
-/// The types of a few values of the innermost bucket that the first children lead to.
+/// The types of a few values of the innermost bucket that the first children lead to; none of a
+/// document with more than [`MAX_TYPED_BYTES`].
 fn value_types() -> Document {
     let first_child = doc! { "$arrayElemAt": [{ "$objectToArray": "$$value" }, 0] };
     let is_level = doc! { "$eq": [{ "$type": "$$child.v.values" }, "object"] };
@@ -140,7 +144,8 @@ fn value_types() -> Document {
     } };
     let points = doc! { "$slice": [{ "$objectToArray": bucket }, SAMPLED_VALUES] };
     let types = doc! { "$map": { "input": points, "as": "point", "in": { "$type": "$$point.v" } } };
-    doc! { "$setUnion": [types, []] }
+    let is_small = doc! { "$lte": [{ "$bsonSize": "$$ROOT" }, MAX_TYPED_BYTES] };
+    doc! { "$cond": [is_small, { "$setUnion": [types, []] }, []] }
 }
 
 fn types(document: &Document) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bson::{Document, doc};
 use export_core::access::AllowedVehicles;
 use export_core::estimate::{Coverage, MeasuredAmount, estimate};
 use export_core::output::OutputOptions;
@@ -80,5 +81,25 @@ async fn a13_a_measured_vehicle_gives_its_rows_for_any_parameters() {
     assert_eq!(measured, MeasuredAmount::default(), "only vehicles that are allowed");
     let nothing = estimate(&Coverage::default(), &measured, range(), &output, &[]);
     assert_eq!((nothing.rows.low, nothing.rows.high), (0, 0));
+    space.cleanup().await;
+}
+
+/// The catalog's worker reads hours beside its exports, outside their memory budget.
+#[tokio::test]
+async fn c6_an_hour_with_very_many_points_is_listed_and_not_measured() {
+    let space = TestSpace::create().await;
+    for (vehicle, points, has_types) in [("many", 300_000, false), ("fewer", 20_000, true)] {
+        let values: Document = (0..points).map(|key| ((3_599_999 - key).to_string(), 1.into())).collect();
+        let hour = doc! { "_id": START_MS, "values": values };
+        space.insert_hours(vehicle, "soc", vec![hour]).await;
+        let databases = VehicleDatabases::new(&client(&space).await, &space.vehicle_prefix);
+        let vehicle: VehicleId = space.vehicle(vehicle).parse().expect("a vehicle");
+        let turn = || std::future::ready(());
+        let look = databases.look(&vehicle, turn).await.expect("a look");
+        assert_eq!(look.parameters[0].last_hour_ms, Some(START_MS));
+        assert_eq!(look.parameters[0].types.is_empty(), !has_types, "{look:?}");
+        let density = databases.measure(&vehicle, &look, turn).await.expect("an answer");
+        assert_eq!(density.is_some(), has_types);
+    }
     space.cleanup().await;
 }
