@@ -118,7 +118,7 @@ fn measure(
 
     let machine = machine::describe(layout);
     let text = report::text(&measured, &machine, &notes, arguments);
-    println!("\n{text}");
+    console::line(format_args!("\n{text}"));
     if let Some(path) = &arguments.report {
         document::replace(path, "bench", &text).with_context(|| path.display().to_string())?;
         console::step(format!("written to {}", path.display()));

@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &cli::Chaos) -> anyhow::Result<ExitCode> {
     command.arg("--keep").arg(layout.target.join("chaos")).envs(variables);
     let limit = START_LIMIT + SCHEDULE_LIMIT * arguments.schedules;
     let (status, figures) = foreground::capture(&mut command, limit)?;
-    println!("\n{figures}");
+    console::line(format_args!("\n{figures}"));
     if let Some(path) = &arguments.report {
         let text = format!("On {}.\n\n{}", machine::describe(&layout), figures.trim());
         document::replace(path, "chaos", &text).with_context(|| path.display().to_string())?;

@@ -1,21 +1,28 @@
 //! Output of the commands: one line per step, and the end of the log after a failure.
 
-use std::fs;
+use std::fmt::Display;
+use std::io::Write as _;
 use std::path::Path;
+use std::{fs, io};
 
 /// Number of lines of a log in an error message.
 const TAIL_LINES: usize = 20;
 /// Longest part of a line: MongoDB writes lines of several kilobytes.
 const TAIL_LINE_CHARACTERS: usize = 300;
 
+/// Prints a line. A command goes on where its reader is gone.
+pub(crate) fn line(text: impl Display) {
+    writeln!(io::stdout(), "{text}").ok();
+}
+
 /// Prints one step: the action and its reason.
 pub(crate) fn step(message: impl AsRef<str>) {
-    println!("▸ {}", message.as_ref());
+    line(format_args!("▸ {}", message.as_ref()));
 }
 
 /// Prints a fact about the last step.
 pub(crate) fn detail(name: &str, value: impl AsRef<str>) {
-    println!("  {name:<10} {}", value.as_ref());
+    line(format_args!("  {name:<10} {}", value.as_ref()));
 }
 
 /// The last lines of a log, each cut to a readable length, with the log's path above.

@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &cli::Herd) -> anyhow::Result<ExitCode> {
         },
     )?;
     let text = report::text(&figures, &machine::describe(&layout), arguments)?;
-    println!("\n{text}");
+    console::line(format_args!("\n{text}"));
     if let Some(path) = &arguments.report {
         document::replace(path, "herd", &text).with_context(|| path.display().to_string())?;
         console::step(format!("written to {}", path.display()));

@@ -35,7 +35,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         let verdict = if violations.is_empty() { "ok".to_owned() } else { violations.len().to_string() };
         console::step(format!("{name}: {verdict}"));
         for violation in violations {
-            println!("  {violation}");
+            console::line(format_args!("  {violation}"));
             exit_code = ExitCode::FAILURE;
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct Demo {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3660), value_name = "COUNT")]
     days: u32,
     /// First day, in UTC
-    #[arg(long, default_value = "2018-11-30", value_name = "DATE")]
+    #[arg(long, default_value = "2018-11-30", value_name = "DATE", allow_hyphen_values = true)]
     from: String,
     /// Seed of the random data: the same seed gives the same data
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]

@@ -1,6 +1,7 @@
 //! Lines and progress bars on standard error, and the text in them. Results are printed by
 //! [`Output`](export_settings::print::Output).
 
+use export_core::names::is_invisible;
 use export_settings::print::note;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
 
@@ -20,10 +21,12 @@ impl Console {
         Self { bars: MultiProgress::new(), is_quiet }
     }
 
-    /// Prints a line, unless the console is quiet.
+    /// Prints a line, unless the console is quiet. A terminal that is gone is no reason to fail.
     pub(crate) fn note(&self, line: &str) {
-        if !self.is_quiet {
-            self.bars.suspend(|| note(line));
+        if self.has_bars() {
+            self.bars.println(line).ok();
+        } else if !self.is_quiet {
+            note(line);
         }
     }
 
@@ -75,10 +78,11 @@ pub(crate) fn warning_without_rows(rows: u64, rejected: u64) -> Option<String> {
     (rows == 0).then(|| format!("warning: the export has no rows: {reason}"))
 }
 
-/// Replaces control characters, so that text from outside (a name, a message) cannot move the
-/// cursor or change colours.
+/// Replaces control characters and invisible ones, so that text from outside (a name, a message)
+/// cannot move the cursor, change colours, or look like another text.
 pub(crate) fn sanitized(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+    let is_harmful = |character: char| character.is_control() || is_invisible(character);
+    text.chars().map(|character| if is_harmful(character) { '\u{fffd}' } else { character }).collect()
 }
 
 /// Seconds as a person reads them: `2 h 1 min`.
@@ -106,6 +110,11 @@ mod tests {
             warning(0, 1_000),
             "warning: the export has no rows: all 1,000 points in the range were rejected, see manifest.json"
         );
+    }
+
+    #[test]
+    fn b1_names_cannot_hide_characters() {
+        assert_eq!(sanitized("so\u{202e}c\u{1b}[0m\u{ad}"), "so\u{fffd}c\u{fffd}[0m\u{fffd}");
     }
 
     #[test]

@@ -15,10 +15,10 @@ use crate::output_path::OutputKind;
 pub(crate) struct RequestArgs {
     /// First day (2018-11-30, from midnight in --timezone) or time (2018-11-30T08:00:00Z, or without
     /// an offset in --timezone)
-    #[arg(long, visible_alias = "start-date", value_name = "DATE")]
+    #[arg(long, visible_alias = "start-date", value_name = "DATE", allow_hyphen_values = true)]
     from: String,
     /// First day or time not in the export: --from 2018-11-30 --to 2018-12-01 is one day
-    #[arg(long, visible_alias = "end-date", value_name = "DATE")]
+    #[arg(long, visible_alias = "end-date", value_name = "DATE", allow_hyphen_values = true)]
     to: String,
     /// Vehicles: repeat the flag or separate names with commas; `\,` is a comma in a name [default:
     /// all]
@@ -28,7 +28,7 @@ pub(crate) struct RequestArgs {
     #[arg(long = "parameter", visible_alias = "parameters", value_name = "NAMES")]
     parameters: Vec<String>,
     /// IANA time zone of days, of times without an offset and of rfc3339 times [default: UTC]
-    #[arg(long, value_name = "ZONE")]
+    #[arg(long, value_name = "ZONE", allow_hyphen_values = true)]
     timezone: Option<String>,
     #[command(flatten)]
     output: OutputArgs,

@@ -6,8 +6,17 @@ const MAX_DISTANCE: usize = 2;
 /// The text without spaces and invisible characters at its ends, which come with text that was
 /// copied from a list or a document. They are never part of a name or a date in a request.
 pub fn trimmed(text: &str) -> &str {
-    let is_invisible = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
     text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c))
+}
+
+/// Whether a character takes no space where text is shown: marks of direction, joiners, and the
+/// hyphen of a possible line break. Text copied from a web page or a file's properties has them.
+pub fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}' | '\u{feff}'
+    )
 }
 
 /// The candidate most similar to `name`, if one is similar enough to be a typing error.

@@ -131,7 +131,12 @@ pub enum RangeError {
 /// that no calendar has; a local time that clocks skip or repeat.
 pub fn parse_bound(text: &str, zone: Tz) -> Result<Bound, BoundError> {
     let text = trimmed(text);
-    parse_accepted(text, zone).unwrap_or_else(|| Err(spelling::explain(text, zone)))
+    let mut bound = parse_accepted(text, zone).unwrap_or_else(|| Err(spelling::explain(text, zone)))?;
+    if bound.is_rounded {
+        // The last instant that programs write for "no end", 9999-12-31T23:59:59.999999.
+        bound.time_ms = bound.time_ms.min(TimeRange::MAX_MS);
+    }
+    Ok(bound)
 }
 
 #[cfg(test)]

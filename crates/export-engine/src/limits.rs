@@ -16,8 +16,8 @@ pub struct Limits {
     pub hour_bytes: usize,
 }
 
-/// An hour may have at least one document of the largest size, and some small ones.
-const SMALLEST_HOUR_BYTES: usize = 24 << 20;
+/// An hour may have at least these bytes: 800,000 points as real writers store them.
+const SMALLEST_HOUR_BYTES: usize = 12 << 20;
 
 /// Smaller slices are not worth their overhead.
 const SMALLEST_SLICE_BYTES: usize = 64 << 10;
@@ -48,9 +48,9 @@ impl Limits {
         // Slices end on whole hours, so most exceed the target. Only an hour that is too large for
         // the share is split.
         let most_bytes = (share_bytes / 2 / USUAL_EXPANSION_FACTOR).max(target_bytes);
-        // The share itself, and as much again that is meant for reading ahead. Only heavy hours need
-        // it.
-        let hour_bytes = (2 * share_bytes).max(SMALLEST_HOUR_BYTES);
+        // The share itself, and half of what is meant for reading ahead, because the driver keeps a
+        // document twice for a moment. Only heavy hours need it.
+        let hour_bytes = (share_bytes + share_bytes / 2).max(SMALLEST_HOUR_BYTES);
         Self { slice: SliceSize { target_bytes, most_bytes }, slices_share_bytes: share_bytes, hour_bytes }
     }
 }

@@ -71,7 +71,7 @@ impl ResultBucket {
 /// A name with characters that could end the quotes, or that clients decode in different ways, is
 /// given twice: with `_` for those characters, and exactly, in the encoding of RFC 8187. Clients
 /// that support the second form prefer it.
-fn attachment(file_name: &str) -> String {
+pub fn attachment(file_name: &str) -> String {
     // The percent sign is not plain either: some browsers decode it, even in plain quotes.
     let is_plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%');
     let plain: String = file_name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();

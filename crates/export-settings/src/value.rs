@@ -93,7 +93,8 @@ fn read_secret(name: &'static str, path: &Path) -> Result<SecretString, SettingE
         return Err(SettingError::UnreadableFile { name, kind: std::io::ErrorKind::FileTooLarge });
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    Ok(text.trim_end_matches(['\n', '\r']).into())
+    // Editors add line breaks, and some begin a file with a mark of its encoding.
+    Ok(text.trim_start_matches('\u{feff}').trim().into())
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &cli::BenchApi) -> anyhow::Result<()> {
         },
     )?;
     let text = report(&figures, &machine::describe(&layout), arguments)?;
-    println!("\n{text}");
+    console::line(format_args!("\n{text}"));
     if let Some(path) = &arguments.report {
         document::replace(path, "bench-api", &text).with_context(|| path.display().to_string())?;
         console::step(format!("written to {}", path.display()));

@@ -1,5 +1,6 @@
 //! Progress of one export: a bar on a terminal, a line now and then elsewhere.
 
+use crate::console;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -55,7 +56,7 @@ impl Display {
         let is_due =
             self.last_line.as_ref().is_none_or(|(last, at)| last != state || at.elapsed() >= LINE_INTERVAL);
         if is_due {
-            println!("  {message}");
+            console::line(format_args!("  {message}"));
             self.last_line = Some((state.to_owned(), Instant::now()));
         }
     }

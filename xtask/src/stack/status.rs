@@ -40,5 +40,5 @@ pub(crate) fn run(flags: &cli::Stack) -> anyhow::Result<()> {
 }
 
 fn line(part: &str, state: &str) {
-    println!("{part:<15} {state}");
+    console::line(format_args!("{part:<15} {state}"));
 }

@@ -19,6 +19,6 @@ pub(super) fn print(ran: &[Test]) {
     let mut slowest: Vec<&Test> = ran.iter().collect();
     slowest.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
     for test in slowest.iter().take(LISTED) {
-        println!("  {:>7.1} s  {} {}", test.seconds, test.binary, test.name);
+        console::line(format_args!("  {:>7.1} s  {} {}", test.seconds, test.binary, test.name));
     }
 }

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::VehicleId;
 use export_core::access::Scope;
+use export_core::names::trimmed;
 use export_core::range::to_rfc3339;
 use export_source::{CataloguedParameter, CataloguedVehicle, StoreError};
 use serde::{Deserialize, Serialize};
@@ -142,7 +143,8 @@ impl ParsedQuery {
                 )
             })
         });
-        Ok(Self { search: query.search, limit, after: after.transpose()? })
+        let search = query.search.map(|search| trimmed(&search).to_owned());
+        Ok(Self { search, limit, after: after.transpose()? })
     }
 }
 

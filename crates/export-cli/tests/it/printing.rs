@@ -2,6 +2,7 @@
 //! is done, and a full disk is an error.
 
 use std::fs;
+use std::process::Command;
 
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities;
@@ -211,4 +212,38 @@ async fn b10_provisioning_is_completed() {
     assert_result_may_be_lost("provision", &program);
     // Fails if the first run has not created all users.
     deployment.cleanup().await;
+}
+
+/// Runs a program whose standard error is a terminal that is closed after the first output on it,
+/// and prints the exit code.
+const ON_A_TERMINAL: &str = "
+import os, pty, subprocess, sys
+ours, its = pty.openpty()
+program = subprocess.Popen(sys.argv[1:], stdin=its, stderr=its, stdout=subprocess.DEVNULL, start_new_session=True)
+os.close(its)
+os.read(ours, 1)
+os.close(ours)
+print(program.wait(timeout=120))
+";
+
+/// A session ends, or a window is closed, while an export is waited for.
+#[test]
+fn b10_a_terminal_that_goes_away_ends_nothing() {
+    let stub = Stub::start(|request, before| match &*request.line() {
+        "POST /export" => Reply::json(202, &job("STARTED")),
+        // The bar is drawn with the first answer; the note comes after the last.
+        _ => Reply::json(200, &job(if before < 6 { "STARTED" } else { "FINISHED" })),
+    });
+    let python = std::env::var_os("TEST_PYTHON_PROGRAM")
+        .expect("TEST_PYTHON_PROGRAM is not set: run the tests with `cargo xtask test`");
+    let arguments = ["create", "--from", "2018-11-30", "--to", "2018-12-01", "--wait"];
+    let output = Command::new(python)
+        .args(["-c", ON_A_TERMINAL, EXPORTS])
+        .args(arguments)
+        .env("EXPORTS_API_URL", stub.url())
+        .env("EXPORTS_API_KEY", "unused")
+        .output()
+        .expect("python");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text.trim(), "0", "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -85,7 +85,7 @@ fn b3_the_fraction_says_whether_a_bound_is_rounded() {
 }
 
 /// Refused texts, and the texts that their errors suggest.
-const MISSPELT: [(&str, &str); 71] = [
+const MISSPELT: [(&str, &str); 76] = [
     // Days.
     ("20181130", "2018-11-30"),
     ("2018/11/30", "2018-11-30"),
@@ -139,6 +139,12 @@ const MISSPELT: [(&str, &str); 71] = [
     ("2018-11-30 06:00 utc+2", "2018-11-30T06:00:00+02:00"),
     ("2018-11-30 06:00:00 +0100 CET", "2018-11-30T06:00:00+01:00"),
     ("2018-11-30T06:00:00+01:00[Europe/Amsterdam]", "2018-11-30T06:00:00+01:00"),
+    // A zone in brackets says which instant is meant; it need not be the zone of the request.
+    ("2018-11-30T06:00:00[America/New_York]", "2018-11-30T06:00:00-05:00"),
+    ("2018-11-30 06:00:00 (UTC)", "2018-11-30T06:00:00Z"),
+    ("2018-11-30 (Asia/Tokyo)", "2018-11-30T00:00:00+09:00"),
+    ("20\u{200b}18-11-30", "2018-11-30"),
+    ("2018-11-30T06:00:00 +0100 (Berlin Standard Time)", "2018-11-30T06:00:00+01:00"),
     ("2018-11-30  06:00", "2018-11-30T06:00:00"),
     ("2018-11-30, 06:00", "2018-11-30T06:00:00"),
     ("2018-11-30T06:00:00.Z", "2018-11-30T06:00:00Z"),
@@ -218,6 +224,7 @@ fn b4_other_errors_say_what_is_wrong() {
         ("2018-11-30T06:00:00+01:60", EXPECTED),
         ("2018-11-30T06:00:00+01:00:00", EXPECTED),
         ("2018-11-30T06:00:00 CET", EXPECTED),
+        ("2018-11-30T06:00:00 (Atlantis)", EXPECTED),
         ("2018-11-30/2018-12-01", EXPECTED),
         ("2018-13-32", EXPECTED),
         ("+12018-11-30", EXPECTED),
@@ -231,6 +238,16 @@ fn b4_other_errors_say_what_is_wrong() {
         assert_eq!(error(text), expected, "{text:?}");
     }
     assert_eq!(error(&"2018-11-30".repeat(1_000)), EXPECTED);
+}
+
+/// Programs write it for a range without an end.
+#[test]
+fn b3_the_last_instant_of_all_dates_is_accepted() {
+    for text in ["9999-12-31T23:59:59.999999", "9999-12-31T23:59:59.999"] {
+        assert_eq!(parse_bound(text, Tz::UTC).map(|bound| bound.time_ms), Ok(TimeRange::MAX_MS), "{text}");
+    }
+    let next_year = parse_bound("10000-01-01", Tz::UTC).map(|bound| bound.time_ms);
+    assert_eq!(next_year, Err(BoundError::NotADate));
 }
 
 /// A time with nine digits of a second, and its nanoseconds since 1970.

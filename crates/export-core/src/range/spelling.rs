@@ -10,6 +10,9 @@ use chrono_tz::Tz;
 
 use super::accepted::parse_accepted;
 use super::bound::BoundError;
+use super::local::rfc3339_in;
+use crate::names::is_invisible;
+use crate::zone::parse_zone;
 
 /// Longest text that is examined, in bytes.
 const MAX_BYTES: usize = 80;
@@ -40,33 +43,58 @@ pub(super) fn explain(text: &str, zone: Tz) -> BoundError {
         return BoundError::NotADate;
     }
     let text = usual_characters(text);
-    if is_relative(&text) {
+    // As in 06:00:00+01:00[Europe/Amsterdam] and 06:00 (CET).
+    let (text, named) = match text.split_once(['[', '(']) {
+        Some((time, name)) => (time.trim_end(), Some(name.trim_end_matches([']', ')', ' ']))),
+        None => (&*text, None),
+    };
+    if is_relative(text) {
         return BoundError::Relative;
     }
     let mut found: Vec<String> = Vec::new();
     let mut error = BoundError::NotADate;
-    for candidate in readings(&text) {
+    for mut candidate in readings(text) {
+        let zone = match named {
+            // An offset says more than the zone's name.
+            Some(name) if !has_offset(&candidate) => match parse_zone(name) {
+                Ok(zone) => zone,
+                // Without the name it would be a time of another zone.
+                Err(_) => continue,
+            },
+            _ => zone,
+        };
         match parse_accepted(&candidate, zone) {
-            Some(Ok(_)) if !found.contains(&candidate) => found.push(candidate),
+            Some(Ok(bound)) => {
+                if named.is_some() && !has_offset(&candidate) {
+                    candidate = rfc3339_in(bound.time_ms, zone);
+                }
+                if !found.contains(&candidate) {
+                    found.push(candidate);
+                }
+            }
             // A local time that a clock change skips or repeats.
             Some(Err(of_candidate)) => error = of_candidate,
-            Some(Ok(_)) | None => {}
+            None => {}
         }
     }
     found.truncate(MAX_SUGGESTIONS);
     if found.is_empty() { error } else { BoundError::Misspelt(found) }
 }
 
-/// The text with plain hyphens and single spaces, without quotes, and without a zone's name in
-/// brackets at its end.
+/// The text with plain hyphens and single spaces, without quotes and invisible characters.
 fn usual_characters(text: &str) -> String {
     let plain: String = text
         .chars()
-        .filter(|c| !matches!(c, '"' | '\'' | '\u{2018}'..='\u{201f}'))
+        .filter(|c| !matches!(c, '"' | '\'' | '\u{2018}'..='\u{201f}') && !is_invisible(*c))
         .map(|c| if matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}') { '-' } else { c })
         .collect();
-    let end = plain.find(['[', '(']).unwrap_or(plain.len());
-    plain[..end].split_whitespace().collect::<Vec<_>>().join(" ")
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a reading ends with `Z` or `+HH:MM`.
+fn has_offset(reading: &str) -> bool {
+    let clock = reading.split_once('T').map_or("", |(_, clock)| clock);
+    clock.contains(['Z', '+', '-'])
 }
 
 fn is_relative(text: &str) -> bool {

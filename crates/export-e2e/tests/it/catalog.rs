@@ -130,6 +130,7 @@ async fn vehicles_are_paged_and_searched_for() {
     all.sort();
     assert_eq!(names_of(&stack, "/vehicles").await, all);
     assert_eq!(names_of(&stack, "/vehicles?search=BUS").await.len(), 3);
+    assert_eq!(names_of(&stack, "/vehicles?search=%20BUS%E2%80%8B").await.len(), 3, "b1: trimmed");
     assert_eq!(names_of(&stack, "/vehicles?search=.").await.len(), 0, "no expression");
     let (mut seen, mut path) = (Vec::new(), "/vehicles?limit=2".to_owned());
     loop {

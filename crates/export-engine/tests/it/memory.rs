@@ -32,6 +32,9 @@ struct Measured {
     totals: Value,
 }
 
+/// Twice the default budget, with which the largest document of a server fits into an hour.
+const BUDGET_BYTES: usize = (2 * MemoryBudget::DEFAULT_MIB) << 20;
+
 /// Exports in a process of its own, with the memory budget that one of two exports of a worker has.
 fn measure(source: &Value, body: &Value) -> Measured {
     let mut body = body.clone();
@@ -70,7 +73,7 @@ fn the_process_that_is_measured() {
     };
     let engine = Engine::new(NonZeroUsize::new(2).expect("two")).expect("threads");
     let plan = plan(&request, source.as_ref()).expect("a plan");
-    let budget = MemoryBudget::shared_by(MemoryBudget::DEFAULT_MIB << 20, NonZeroUsize::new(2).expect("two"));
+    let budget = MemoryBudget::shared_by(BUDGET_BYTES, NonZeroUsize::new(2).expect("two"));
     let limits = Limits::of_share(budget.slices_bytes, engine.threads());
     let (meter, stop) = (Meter::default(), StopFlag::default());
     let task = ExportTask { plan: &plan, source: source.as_ref(), limits, meter: &meter, stop: &stop };

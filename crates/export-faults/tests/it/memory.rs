@@ -30,19 +30,21 @@ fn peak_bytes(process_id: u32) -> u64 {
     kib << 10
 }
 
-/// Hours that each nearly fill one or several of the largest documents of a server. Each is exported
-/// beside a small export, or fails at once with a code of its own.
+/// Hours of the largest size that the default budget allows, and larger ones, which fail at once
+/// with a code of their own. Each is exported beside a small export.
 #[tokio::test(flavor = "multi_thread")]
 async fn c6_c7_a_workers_memory_has_room_for_the_largest_hours() {
     let deployment = Deployment::start().await;
-    let descending: Document =
-        (0..1_500_000).map(|key| ((3_599_999 - 2 * key).to_string(), true.into())).collect();
-    let filler = "x".repeat((16 << 20) - 1_000);
     let small = || doc! { "_id": START_MS, "values": { "5": 1 } };
     let insert = async |vehicle: &str, parameter: &str, hour: Document| {
         deployment.space.insert_hours(vehicle, parameter, vec![hour]).await;
     };
-    insert("descending", "soc", doc! { "_id": START_MS, "values": descending }).await;
+    for (vehicle, points) in [("descending", 1_200_000), ("larger", 1_500_000)] {
+        let values: Document =
+            (0..points).map(|key| ((3_599_999 - 2 * key).to_string(), true.into())).collect();
+        insert(vehicle, "soc", doc! { "_id": START_MS, "values": values }).await;
+    }
+    let filler = "x".repeat((16 << 20) - 1_000);
     for parameter in ["current", "odo", "soc", "speed"] {
         let mut hour = small();
         hour.insert("filler", &filler);
@@ -54,29 +56,26 @@ async fn c6_c7_a_workers_memory_has_room_for_the_largest_hours() {
     // As in the image.
     let allocator = deployment.with("MALLOC_ARENA_MAX", "1").with("MALLOC_MMAP_THRESHOLD_", "1048576");
     let worker = allocator.worker().await;
-    for (vehicle, parquet) in [("descending", false), ("descending", true), ("heavy", false)] {
-        let body = |vehicle: &str, format: &str| {
+    for (vehicle, format, expected) in [
+        ("descending", "csv", ("FINISHED", "")),
+        ("descending", "parquet", ("FINISHED", "")),
+        ("larger", "csv", ("FAILED", "hour_too_large")),
+        ("heavy", "csv", ("FAILED", "hour_too_large")),
+    ] {
+        let body = |vehicle: &str| {
             let vehicles = [deployment.space.vehicle(vehicle)];
             json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": vehicles, "format": format })
         };
-        let hostile_id = api.accepted(&body(vehicle, if parquet { "parquet" } else { "csv" })).await;
-        let light_id = api.accepted(&body("light", "csv")).await;
+        let hostile_id = api.accepted(&body(vehicle)).await;
+        let light_id = api.accepted(&body("light")).await;
         deployment.until_state(&light_id, "FINISHED").await;
-        let ended = |job: &Document| matches!(state_of(job), "FINISHED" | "FAILED");
-        let hostile = deployment.until(&hostile_id, ended).await;
-        let peak = peak_bytes(worker.id());
-        measured(&format!(
-            "{vehicle}, parquet {parquet}: {} {}, the worker's peak is {} MiB",
-            state_of(&hostile),
-            if state_of(&hostile) == "FAILED" { error_of(&hostile) } else { "" },
-            peak >> 20
-        ));
+        let has_ended = |job: &Document| matches!(state_of(job), "FINISHED" | "FAILED");
+        let hostile = deployment.until(&hostile_id, has_ended).await;
+        let error = if state_of(&hostile) == "FAILED" { error_of(&hostile) } else { "" };
+        assert_eq!((state_of(&hostile), error), expected, "{hostile:#}");
         assert_eq!(attempts_of(&hostile), 1, "{hostile:#}");
-        if vehicle == "heavy" {
-            assert_eq!(error_of(&hostile), "hour_too_large", "{hostile:#}");
-        } else {
-            assert_eq!(state_of(&hostile), "FINISHED", "{hostile:#}");
-        }
+        let peak = peak_bytes(worker.id());
+        measured(&format!("after {vehicle} as {format} the worker's peak is {} MiB", peak >> 20));
         assert!(peak <= MOST, "{vehicle}: {peak} bytes");
     }
     drop((api, worker));

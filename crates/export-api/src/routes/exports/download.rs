@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use export_core::access::Scope;
 use export_core::job::{ExportResult, Job, JobState};
 use export_core::output::Archive;
+use export_s3::attachment;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -133,23 +134,13 @@ pub async fn download_object(
 /// The answer to HEAD about a file: its size and its name. A redirect would lead to a link that is
 /// signed for GET, which storage refuses for HEAD.
 fn head_of(name: &str, bytes: u64) -> Response {
-    // RFC 8187.
-    let encoded: String = name.bytes().map(encoded_byte).collect();
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, bytes.to_string()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename*=UTF-8''{encoded}")),
+        (header::CONTENT_DISPOSITION, attachment(name)),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
     headers.into_response()
-}
-
-fn encoded_byte(byte: u8) -> String {
-    if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
-        char::from(byte).to_string()
-    } else {
-        format!("%{byte:02X}")
-    }
 }
 
 /// Whether the client accepts JSON and does not accept everything: a client that follows redirects
