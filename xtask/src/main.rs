@@ -6,7 +6,6 @@
 //! stack, [`demo::run`] for the demo, [`testing::run`] for the tests, [`readers::run`] for the
 //! checks with other programs, [`bench::run`] for the benchmark, [`herd::run`] for many exports at
 //! once and [`chaos::run`] for random faults.
-#![expect(clippy::print_stdout, reason = "a command line's standard output is its result")]
 
 mod background;
 mod bench;

@@ -22,8 +22,12 @@ pub fn is_invisible(c: char) -> bool {
 /// The candidate most similar to `name`, if one is similar enough to be a typing error.
 pub fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = name.to_lowercase();
+    let length = wanted.chars().count();
     let similar = candidates.into_iter().filter_map(|candidate| {
         let lower = candidate.to_lowercase();
+        if lower.chars().count().abs_diff(length) > MAX_DISTANCE {
+            return None;
+        }
         let distance = strsim::levenshtein(&wanted, &lower);
         let is_similar = distance <= MAX_DISTANCE && distance * 2 < lower.chars().count();
         is_similar.then_some((distance, candidate))

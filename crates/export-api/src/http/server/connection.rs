@@ -1,13 +1,14 @@
 //! Serves one connection and closes it when it is idle or its client does not take its answers.
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::Request;
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,17 +22,20 @@ use tracing::debug;
 use super::ServerSettings;
 use super::activity::{Activity, AnswerBody};
 use super::delivery::DeliveryLimits;
-use super::key_gate::KeyGate;
+use super::key_gate::{KeyGate, TooManyWithoutKey};
 use super::socket::Socket;
-use crate::http::client_address::Peer;
+use crate::http::client_address::{Peer, network};
+use crate::http::per_caller::PerCallerLimit;
+use crate::http::problem::Problem;
 use crate::http::path::without_empty_segments;
 
 /// Maximum size of the head of an HTTP/1 request in bytes, and of the buffers for bodies and
 /// answers. The longest useful header is a token of a few kilobytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Maximum size of the headers of an HTTP/2 request in bytes, by HTTP/2's own way of counting. The
-/// library derives the maximum number of CONTINUATION frames from it.
-const MAX_HEADER_LIST_BYTES: u32 = 32 * 1024;
+/// library derives the maximum number of CONTINUATION frames from it. Each header counts 32 bytes
+/// more than its text, and takes about 100 in memory.
+const MAX_HEADER_LIST_BYTES: u32 = 16 * 1024;
 /// Maximum concurrent requests on one HTTP/2 connection of a client. Clients open more connections
 /// if they need them.
 const MAX_STREAMS: u32 = 32;
@@ -70,6 +74,8 @@ pub(super) struct Connections {
     of_proxies: Builder<TokioExecutor>,
     router: TowerToHyperService<Router>,
     settings: ServerSettings,
+    /// Open requests on connections without a key, by address.
+    without_key: Arc<PerCallerLimit<IpAddr>>,
     stop: CancellationToken,
 }
 
@@ -100,6 +106,8 @@ impl Connections {
             of_clients: builder(MAX_STREAMS),
             of_proxies: builder(MAX_STREAMS_OF_PROXY),
             router: TowerToHyperService::new(router),
+            // As many as connections: enough for clients that send one request on each.
+            without_key: Arc::new(PerCallerLimit::new(settings.limits.max_connections_per_address)),
             settings,
             stop,
         }
@@ -113,15 +121,24 @@ impl Connections {
         let proxies = &self.settings.trusted_proxies;
         let is_proxy = proxies.contain(peer.ip());
         // Without keys, and for the many clients of a proxy, there is nothing to wait for.
-        let gate = (self.settings.has_keys && !is_proxy).then(KeyGate::new);
+        let new_gate = || KeyGate::new(self.without_key.clone(), network(peer.ip()));
+        let gate = (self.settings.has_keys && !is_proxy).then(new_gate);
         let activity = Activity::new();
         let socket = Socket::new(stream, limits.write_stall, activity.clone());
         let service = service_fn(|mut request: Request<Incoming>| {
             let open = activity.request(request.version());
             let (gate, router, proxies) = (gate.clone(), self.router.clone(), proxies.clone());
             async move {
+                // A client that sends many requests at once gives way to the others after each.
+                tokio::task::yield_now().await;
                 let permit = match &gate {
-                    Some(gate) => gate.pass().await,
+                    Some(gate) => match gate.pass().await {
+                        Ok(permit) => permit,
+                        Err(TooManyWithoutKey) => {
+                            let answer = Problem::too_many_without_key().into_response();
+                            return Ok(answer.map(|body| AnswerBody::new(body, open, None)));
+                        }
+                    },
                     None => None,
                 };
                 without_empty_segments(request.uri_mut());

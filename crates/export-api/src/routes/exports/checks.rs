@@ -23,7 +23,8 @@ use export_webhooks::Webhooks;
 use crate::http::problem::Problem;
 use crate::state::ApiState;
 
-/// Maximum number of unknown vehicles of a request that get a suggestion.
+/// Maximum number of unknown vehicles, and of unknown parameters, of a request that get a
+/// suggestion: each is compared with many names.
 const MAX_SUGGESTIONS: usize = 5;
 /// Number of names before and after an unknown one, in alphabetical order, that may be suggested.
 const NEIGHBOURS: u16 = 50;
@@ -100,8 +101,12 @@ async fn unknown_names(
         let known = state.admission.parameters(allowed, vehicles).await?;
         let unknown =
             parameters.iter().enumerate().filter(|(_, name)| known.are_all && !known.names.contains(name));
-        for (index, parameter) in unknown {
-            let suggestion = closest(parameter.as_str(), known.names.iter().map(Parameter::as_str));
+        for (number, (index, parameter)) in unknown.enumerate() {
+            let suggestion = if suggestions.is_some() && number < MAX_SUGGESTIONS {
+                closest(parameter.as_str(), known.names.iter().map(Parameter::as_str))
+            } else {
+                None
+            };
             let detail = UnknownName::Parameter.detail(suggestion, LISTED);
             errors.push(FieldError { pointer: format!("/parameters/{index}"), detail });
         }
