@@ -7,7 +7,7 @@ use export_amqp::Publisher;
 use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
 use export_source::Catalog;
-use export_store::{AuditLog, Changes, JobStore, KeyStore};
+use export_store::{AuditLog, Changes, JobStore, KeyStore, TenantStore};
 use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use crate::http::client_address::TrustedProxies;
 use crate::http::failures::Failures;
 use crate::http::hosts::OwnHosts;
 use crate::http::limits::Limits;
+use crate::http::meters;
 use crate::http::server::{self, ServerSettings};
 use crate::jobs::accepting::Acceptor;
 use crate::jobs::admission::Admission;
@@ -60,6 +61,7 @@ impl App {
     /// If a setting cannot be used, for example the MongoDB connection string.
     pub async fn build(config: &Config, results: ResultBucket) -> anyhow::Result<Self> {
         init_metrics();
+        meters::describe();
         let mongo = export_store::connect(&config.mongo.uri, "exports-api")
             .await
             .context("MONGODB_URI cannot be used")?;
@@ -90,8 +92,12 @@ impl App {
             results,
             links: LinkCache::default(),
             webhooks,
-            auth: Authenticator::new(&config.access, KeyStore::new(&mongo, &config.mongo.jobs_database))
-                .context("tokens of OIDC_ISSUER cannot be checked")?,
+            auth: Authenticator::new(
+                &config.access,
+                KeyStore::new(&mongo, &config.mongo.jobs_database),
+                TenantStore::new(&mongo, &config.mongo.jobs_database),
+            )
+            .context("tokens of OIDC_ISSUER cannot be checked")?,
             audit: Audit::new(AuditLog::start(&mongo, &config.mongo.jobs_database)),
             own_hosts: (!has_keys).then(|| OwnHosts::new(&config.http)),
             failures: Failures::new(&config.limits),

@@ -6,6 +6,7 @@
 //! is. All invalid credentials get the same 401, so that the answer does not say what is wrong with
 //! them.
 
+mod ceilings;
 mod key_check;
 mod key_set;
 mod tokens;
@@ -21,15 +22,16 @@ use axum::response::{IntoResponse, Response};
 use export_core::access::{Principal, Scope};
 use export_core::causes;
 use export_core::key::ApiKey;
-use export_store::KeyStore;
+use export_store::{KeyStore, TenantStore};
 use tracing::{Span, debug, warn};
 
+use self::ceilings::Ceilings;
 use self::key_check::KeyCheck;
 use self::tokens::TokenCheck;
 use crate::config::{AccessSettings, KnownCallers};
 use crate::http::client_address::Peer;
 use crate::http::failures::Failures;
-use crate::http::problem::{Problem, Refusal};
+use crate::http::problem::{Problem, Reason, Refusal};
 use crate::http::server::KeyGate;
 
 /// Interval of the check whether any key exists, while MongoDB is unavailable.
@@ -46,6 +48,7 @@ pub struct Authenticator {
 struct CredentialChecks {
     keys: KeyCheck,
     tokens: Option<TokenCheck>,
+    ceilings: Ceilings,
 }
 
 impl Authenticator {
@@ -54,12 +57,13 @@ impl Authenticator {
     /// # Errors
     /// If the HTTP client for the issuer's keys cannot be built, for example without root
     /// certificates.
-    pub fn new(settings: &AccessSettings, keys: KeyStore) -> anyhow::Result<Self> {
+    pub fn new(settings: &AccessSettings, keys: KeyStore, tenants: TenantStore) -> anyhow::Result<Self> {
         let credentials = match settings {
             AccessSettings::Anyone => None,
             AccessSettings::Known(KnownCallers { key_memory, oidc }) => Some(Arc::new(CredentialChecks {
                 keys: KeyCheck::new(keys, *key_memory),
                 tokens: oidc.as_deref().map(TokenCheck::new).transpose()?,
+                ceilings: Ceilings::new(tenants, *key_memory),
             })),
         };
         Ok(Self { credentials })
@@ -77,7 +81,7 @@ impl Authenticator {
                 Ok(true) => return,
                 Ok(false) => {
                     warn!(
-                        "no key exists, so every request is answered with 401: create one with `exports keys create --tenant <name>`, or set AUTH=none"
+                        "no key exists, so every request is answered with 401: create one with `exports keys create --tenant <name> --vehicle <pattern>`, or set AUTH=none"
                     );
                     return;
                 }
@@ -93,8 +97,9 @@ impl Authenticator {
     /// accepted, and fails where its address has had too many.
     ///
     /// # Errors
-    /// 401 if the credentials are missing or invalid, 403 if a valid token lacks a claim, 429 if
-    /// they are invalid and `count_failure` fails, 503 if they cannot be checked.
+    /// 401 if the credentials are missing or invalid, 403 if a valid token lacks a claim or the
+    /// caller has too many patterns, 429 if they are invalid and `count_failure` fails, 503 if they
+    /// cannot be checked.
     pub(crate) async fn principal(
         &self,
         headers: &HeaderMap,
@@ -107,10 +112,15 @@ impl Authenticator {
             counted.err().unwrap_or(problem)
         };
         let credentials = bearer_credentials(headers).map_err(refused)?;
-        match &checks.tokens {
-            _ if ApiKey::has_prefix(credentials) => checks.keys.principal(credentials, &count_failure).await,
-            Some(tokens) => tokens.principal(credentials).await.map_err(refused),
-            None => Err(refused(Problem::invalid_credentials().because("not a key"))),
+        let (ceilings, tokens) = (&checks.ceilings, &checks.tokens);
+        match tokens {
+            _ if ApiKey::has_prefix(credentials) => {
+                let mut caller = checks.keys.principal(credentials, &count_failure).await?;
+                caller.vehicles = ceilings.apply(&caller.tenant, Some(caller.vehicles), "").await?;
+                Ok(caller)
+            }
+            Some(tokens) => tokens.principal(credentials, ceilings).await.map_err(refused),
+            None => Err(refused(Problem::invalid_credentials().because(Reason::NotAKey))),
         }
     }
 
@@ -127,16 +137,16 @@ impl Authenticator {
         scope: Scope,
     ) -> Result<Principal, Problem> {
         let now = Caller(self.principal(headers, || Ok(())).await?).authorize(scope)?;
-        let changed = || Problem::invalid_credentials().because("the tenant changed during the wait");
+        let changed = || Problem::invalid_credentials().because(Reason::TenantChanged);
         if now.tenant == before.tenant { Ok(now) } else { Err(changed()) }
     }
 }
 
 /// The credentials after `Bearer` in the only `Authorization` header.
 fn bearer_credentials(headers: &HeaderMap) -> Result<&str, Problem> {
-    let invalid = || Problem::invalid_credentials().because("not one Authorization header with Bearer");
+    let invalid = || Problem::invalid_credentials().because(Reason::NotBearer);
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let first = values.next().ok_or_else(|| Problem::unauthorized().because("no credentials"))?;
+    let first = values.next().ok_or_else(|| Problem::unauthorized().because(Reason::NoCredentials))?;
     let text = first.to_str().ok().filter(|_| values.next().is_none());
     let (scheme, credentials) = text.and_then(|text| text.split_once(' ')).ok_or_else(invalid)?;
     let is_plain = !credentials.is_empty() && credentials.bytes().all(|byte| byte.is_ascii_graphic());

@@ -206,6 +206,8 @@ pub struct OidcSettings {
     pub algorithm: Algorithm,
     /// URL of the issuer's keys; `None` asks the issuer's own description for it.
     pub jwks_url: Option<Url>,
+    /// Longest time from the issue of a token to its end.
+    pub max_lifetime: Duration,
     /// The claim with the tenant.
     pub tenant_claim: String,
     /// The claim with the patterns of vehicles.
@@ -250,6 +252,7 @@ impl OidcSettings {
             audience: audience.to_owned(),
             algorithm: args.oidc_algorithm.parse().map_err(|_| wrong)?,
             jwks_url: args.oidc_jwks_url.clone(),
+            max_lifetime: Duration::from_hours(u64::from(args.oidc_max_token_hours)),
             tenant_claim: args.oidc_tenant_claim.clone(),
             vehicles_claim: args.oidc_vehicles_claim.clone(),
             times: KeySetTimes::default(),

@@ -6,6 +6,7 @@ pub mod failures;
 pub(crate) mod hosts;
 pub mod json_body;
 pub mod limits;
+pub(crate) mod meters;
 pub(crate) mod path;
 pub(crate) mod per_caller;
 pub mod problem;

@@ -3,7 +3,7 @@
 
 pub mod accepting;
 pub mod admission;
-mod answer_cache;
+pub(crate) mod answer_cache;
 pub mod audit;
 pub mod link_cache;
 pub mod queue;

@@ -27,6 +27,7 @@ use crate::http::client_address::Peer;
 use crate::http::hosts::refuse_other_hosts;
 use crate::http::json_body::{BodyOperations, receive_body};
 use crate::http::limits::{limit_all, limit_callers};
+use crate::http::meters::measure;
 use crate::http::problem::{Fault, Problem, ProblemType, ProblemView};
 use crate::http::query::{KnownQueries, refuse_long_targets, refuse_unknown_queries};
 use crate::http::refusals::{RefusedRequests, is_refusal, log_refusals};
@@ -105,6 +106,7 @@ pub fn router(state: ApiState) -> Router {
         }))
         .layer(from_fn_with_state(RefusedRequests::new(), log_refusals))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_response(log_response).on_failure(()))
+        .layer(from_fn(measure))
         .layer(from_fn(identify))
 }
 

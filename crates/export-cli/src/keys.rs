@@ -5,9 +5,11 @@ mod create;
 mod list;
 mod revoke;
 
+use std::str::FromStr;
+
 use chrono::{DateTime, SecondsFormat, Utc};
-use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::key::{KeyId, StoredKey};
+use export_core::names::trimmed;
 use export_settings::mongo::MongoArgs;
 use export_settings::print::Output;
 use export_store::{AuditAction, AuditEntry, AuditLog, KeyStore};
@@ -83,14 +85,11 @@ fn scopes(key: &StoredKey) -> String {
     names.join(" ")
 }
 
-/// The patterns of a key's vehicles; `None` if it may see all vehicles.
-fn patterns(key: &StoredKey) -> Option<Vec<&str>> {
-    match &key.vehicles {
-        AllowedVehicles::All => None,
-        AllowedVehicles::Like(patterns) => Some(patterns.iter().map(VehiclePattern::as_str).collect()),
-    }
-}
-
 fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// An entry of a list; spaces around it are not part of it.
+pub(crate) fn parse_entry<T: FromStr>(text: &str) -> Result<T, T::Err> {
+    trimmed(text).parse()
 }

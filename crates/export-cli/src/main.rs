@@ -24,6 +24,8 @@ mod run;
 mod signals;
 mod staged_output;
 mod table;
+mod tenants;
+mod vehicle_args;
 mod vehicles;
 mod webhooks;
 
@@ -64,6 +66,8 @@ enum Command {
     Provision(Box<provision::Provision>),
     /// Create, list and revoke API keys
     Keys(keys::Keys),
+    /// Set and list the vehicles that each tenant may see at most
+    Tenants(tenants::Tenants),
     /// Export to a file, without API and queue: from MongoDB or from a folder written by mongodump
     Run(Box<run::Run>),
     /// Write a synthetic fleet into MongoDB or a folder, to try the service on
@@ -106,6 +110,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Provision(provision) => provision.run(&mut output).await,
         Command::Keys(keys) => keys.run(&mut output).await,
+        Command::Tenants(tenants) => tenants.run(&mut output).await,
         Command::Run(run) => run.run().await,
         Command::Demo(demo) => demo.run(&mut output).await,
         Command::Webhooks(webhooks) => webhooks.run(&mut output),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::access::AllowedVehicles;
+use crate::access::{AllowedVehicles, Principal};
 use crate::id::{JobId, Tenant};
 use crate::request::ExportRequest;
 use crate::sharing::ShareKey;
@@ -251,6 +251,21 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether a caller may see the job and get its result.
+    ///
+    /// It may if the job is of its tenant and could read no vehicle that the caller may not see
+    /// now: because of the patterns that the job was created with or, for a job that the caller
+    /// has created itself, because of the vehicles that the request names. So a caller whose
+    /// patterns were narrowed loses the results with vehicles that it may no longer see.
+    pub fn is_visible_to(&self, principal: &Principal) -> bool {
+        let is_own = self.created_by.as_deref() == Some(&*principal.name);
+        let named = self.request.vehicles.as_ref().filter(|_| is_own);
+        self.tenant == principal.tenant
+            && (principal.vehicles.covers(&self.allowed_vehicles)
+                || named
+                    .is_some_and(|named| named.iter().all(|vehicle| principal.vehicles.contains(vehicle))))
+    }
+
     /// Whether the job shares a result that another job has written.
     pub fn shares_result(&self) -> bool {
         self.result_id.is_some_and(|result_id| result_id != self.id)

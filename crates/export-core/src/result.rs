@@ -68,6 +68,9 @@ pub struct ResultObject {
     pub name: String,
     /// Stored size in bytes.
     pub bytes: u64,
+    /// SHA-256 of the stored bytes in hex; `None` in results of earlier versions.
+    #[serde(default)]
+    pub sha256: Option<String>,
 }
 
 /// The shortest remaining lifetime of a result that a job may share: an hour, or half the retention

@@ -58,7 +58,8 @@ impl HeldJob {
     /// to no stored objects.
     pub async fn finish(mut self, objects: &[&str]) {
         let end = if objects.is_empty() { ".zip" } else { "/" };
-        let object = |name: &&str| ResultObject { name: (*name).to_owned(), bytes: name.len() as u64 };
+        let object =
+            |name: &&str| ResultObject { name: (*name).to_owned(), bytes: name.len() as u64, sha256: None };
         let writing = self.begin().await;
         let result = ExportResult {
             export_uri: format!("s3://{}/exports/default/{}/1-nonce{end}", self.bucket, self.fence.job_id),

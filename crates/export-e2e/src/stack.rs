@@ -19,7 +19,7 @@ use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::MongoSettings;
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_source::Catalog;
-use export_store::{JobStore, KeyEnd, KeyStore, NewKey};
+use export_store::{JobStore, KeyEnd, KeyStore, NewKey, TenantStore};
 use export_testkit::http::{Answer, send};
 use export_testkit::isolation::TestSpace;
 use serde_json::Value;
@@ -299,6 +299,14 @@ impl Stack {
         let client = export_store::connect(&settings.uri, "e2e").await;
         let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
         KeyStore::new(&client, &settings.jobs_database)
+    }
+
+    /// The ceilings of this test's tenants.
+    pub async fn tenant_store(&self) -> TenantStore {
+        let settings = self.mongo();
+        let client = export_store::connect(&settings.uri, "e2e").await;
+        let client = client.unwrap_or_else(|error| panic!("no MongoDB client: {error}"));
+        TenantStore::new(&client, &settings.jobs_database)
     }
 
     async fn results(&self, endpoint_url: Option<String>) -> ResultBucket {

@@ -174,6 +174,34 @@ mod tests {
         }
     }
 
+    /// One address opens connections and sends nothing, or half a request.
+    #[tokio::test]
+    async fn d6_silent_connections_do_not_keep_health_from_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let readiness = Readiness::of(&["mongodb"]);
+        readiness.set("mongodb", true);
+        tokio::spawn(serve_health(listener, readiness));
+        let mut silent = Vec::new();
+        for number in 0..200 {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            if number % 2 == 0 {
+                // Fails where the service has closed the connection already.
+                stream.write_all(b"GET /readyz HTTP/1.1\r\n").await.ok();
+            }
+            silent.push(stream);
+        }
+        let other = tokio::net::TcpSocket::new_v4().expect("a socket");
+        other.bind("127.0.0.2:0".parse().expect("an address")).expect("an address of this machine");
+        let mut other = other.connect(address).await.expect("a connection");
+        other.write_all(b"GET /readyz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.expect("sent");
+        let mut answer = String::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), other.read_to_string(&mut answer)).await;
+        read.expect("in time").expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        drop(silent);
+    }
+
     #[tokio::test]
     async fn metrics_are_served_as_text() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -39,6 +39,9 @@ pub enum S3Error {
         /// Bytes of the object so far.
         bytes: u64,
     },
+    /// The stored name of an object is none that a worker gives.
+    #[error("an object of the result has an invalid name")]
+    NotAName,
     /// Signing a download link failed.
     #[error("cannot sign a download link")]
     Presigning(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -27,7 +27,7 @@ impl ResultLocation {
         attempt: u32,
         nonce: Uuid,
     ) -> Self {
-        let stem = format!("{prefix}{tenant}/{job_id}/{attempt}-{}", nonce.simple());
+        let stem = format!("{prefix}{}{attempt}-{}", own_prefix(tenant, job_id), nonce.simple());
         match archive {
             Archive::Zip => Self::Object(format!("{stem}.zip")),
             Archive::None => Self::Prefix(format!("{stem}/")),
@@ -47,6 +47,11 @@ impl ResultLocation {
             Self::Prefix(prefix) => format!("{prefix}{name}"),
         }
     }
+}
+
+/// What the keys of all attempts at a job begin with, below the service's prefix.
+pub(crate) fn own_prefix(tenant: &Tenant, job_id: JobId) -> String {
+    format!("{tenant}/{job_id}/")
 }
 
 #[cfg(test)]

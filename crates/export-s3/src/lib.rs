@@ -19,7 +19,7 @@ mod stored;
 pub use bucket::{ResultBucket, S3Server};
 pub use error::S3Error;
 pub use key::ResultLocation;
-pub use links::attachment;
+pub use links::{ResultAddress, attachment};
 pub use parts::{PartBytes, PartGauge};
 pub use policy::{Identity, policy};
 pub use sink::{ResultSink, StopGuard};

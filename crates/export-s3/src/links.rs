@@ -4,9 +4,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use aws_sdk_s3::presigning::PresigningConfig;
+use export_core::{JobId, Tenant};
 
 use crate::bucket::ResultBucket;
 use crate::error::S3Error;
+use crate::key::own_prefix;
 
 /// How long a download link is valid.
 const LINK_LIFETIME: Duration = Duration::from_mins(15);
@@ -14,40 +16,59 @@ const LINK_LIFETIME: Duration = Duration::from_mins(15);
 /// under a millisecond.
 const SIGNED_PER_YIELD: usize = 16;
 
+/// The key of a zip, or the prefix of objects, that a result may have. Only
+/// [`ResultBucket::address_of`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultAddress(String);
+
+impl ResultAddress {
+    /// The key or the prefix.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether the text is one level of a key: some servers take `..` and `/` for paths.
+fn is_name(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.contains(['/', '\\', '\0'])
+}
+
 impl ResultBucket {
-    /// A link to an object, valid for 15 minutes, that downloads it under this name. `None` if the
-    /// URI is not in this bucket.
-    pub async fn presign_download(&self, uri: &str, file_name: &str) -> Result<Option<String>, S3Error> {
-        match self.key_of(uri) {
-            None => Ok(None),
-            Some(key) => self.presign(key, file_name).await.map(Some),
-        }
+    /// The address in a URI, if workers of this service store results of this id there. `None` if
+    /// the URI names another bucket, another prefix, or the place of another result or tenant: no
+    /// document, whatever it says, makes this service sign a link to another object.
+    pub fn address_of(&self, uri: &str, tenant: &Tenant, result_id: JobId) -> Option<ResultAddress> {
+        let key =
+            uri.strip_prefix("s3://")?.strip_prefix(self.settings.bucket.as_str())?.strip_prefix('/')?;
+        let own = format!("{}{}", self.settings.key_prefix, own_prefix(tenant, result_id));
+        let rest = key.strip_prefix(own.as_str())?;
+        let is_one_level = is_name(rest.strip_suffix('/').unwrap_or(rest));
+        is_one_level.then(|| ResultAddress(key.to_owned()))
     }
 
-    /// Links to objects under a prefix, each valid for 15 minutes, that download them under their
-    /// own names. `None` if the prefix is not in this bucket.
+    /// A link to the object at this address, valid for 15 minutes, that downloads it under this
+    /// name.
+    pub async fn presign_download(&self, at: &ResultAddress, file_name: &str) -> Result<String, S3Error> {
+        self.presign(&at.0, file_name).await
+    }
+
+    /// Links to objects under this address, each valid for 15 minutes, that download them under
+    /// their own names.
     ///
     /// Makes no requests: the cost is one signature per name. The caller limits the number of
     /// names.
-    pub async fn presign_objects(
-        &self,
-        prefix_uri: &str,
-        names: &[&str],
-    ) -> Result<Option<Vec<String>>, S3Error> {
-        let Some(prefix) = self.key_of(prefix_uri) else { return Ok(None) };
+    pub async fn presign_objects(&self, at: &ResultAddress, names: &[&str]) -> Result<Vec<String>, S3Error> {
         let mut links = Vec::with_capacity(names.len());
         for name in names {
-            links.push(self.presign(&format!("{prefix}{name}"), name).await?);
+            if !at.0.ends_with('/') || !is_name(name) {
+                return Err(S3Error::NotAName);
+            }
+            links.push(self.presign(&format!("{}{name}", at.0), name).await?);
             if links.len().is_multiple_of(SIGNED_PER_YIELD) {
                 tokio::task::yield_now().await;
             }
         }
-        Ok(Some(links))
-    }
-
-    /// The key in a URI of this bucket; `None` if the URI is of another bucket.
-    fn key_of<'uri>(&self, uri: &'uri str) -> Option<&'uri str> {
-        uri.strip_prefix("s3://")?.strip_prefix(self.settings.bucket.as_str())?.strip_prefix('/')
+        Ok(links)
     }
 
     async fn presign(&self, key: &str, file_name: &str) -> Result<String, S3Error> {

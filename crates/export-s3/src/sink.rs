@@ -92,7 +92,7 @@ struct OpenObject {
     name: String,
     key: String,
     bytes: u64,
-    sha256: Option<Sha256>,
+    sha256: Sha256,
     part: Option<PartBuffer>,
     /// `Some` from the first full part on.
     multipart: Option<Multipart>,
@@ -310,12 +310,11 @@ impl Sink for ResultSink {
         if is_zip && !self.ended.is_empty() {
             return Err(invalid("begin() after the end of the only object: a zip is one object"));
         }
-        let is_hashed = is_zip || name == MANIFEST_ENTRY;
         self.object = Some(OpenObject {
             name: name.to_owned(),
             key: self.location.key_of(name),
             bytes: 0,
-            sha256: is_hashed.then(Sha256::new),
+            sha256: Sha256::new(),
             part: None,
             multipart: None,
         });
@@ -327,9 +326,7 @@ impl Sink for ResultSink {
             return Err(upload_ended());
         }
         let object = self.object.as_mut().ok_or_else(no_object)?;
-        if let Some(sha256) = &mut object.sha256 {
-            sha256.update(bytes);
-        }
+        object.sha256.update(bytes);
         self.fill(bytes)
     }
 
@@ -346,10 +343,11 @@ impl Sink for ResultSink {
         };
         let OpenObject { name, key, bytes, sha256, part, multipart } =
             self.object.take().ok_or_else(no_object)?;
-        self.ended.push(ResultObject { name: name.clone(), bytes });
-        if let Some(sha256) = sha256 {
-            self.sha256 = Some(hex(&sha256.finalize()));
+        let sha256 = hex(&sha256.finalize());
+        if matches!(self.location, ResultLocation::Object(_)) || name == MANIFEST_ENTRY {
+            self.sha256 = Some(sha256.clone());
         }
+        self.ended.push(ResultObject { name: name.clone(), bytes, sha256: Some(sha256) });
         let shared = Arc::clone(&self.shared);
         if let Some(multipart) = multipart {
             self.storing.spawn_on(complete(shared, multipart), &self.handle);

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use crate::parser::{SettingParser, one_of, text};
+use crate::parser::{SettingParser, number_of, one_of, text};
 use crate::value::SettingError;
 
 const ISSUER: &str = "the https URL of an issuer such as https://login.example.com/realms/fleet";
 const DEFAULT_ALGORITHM: &str = "RS256";
+const DEFAULT_MAX_TOKEN_HOURS: &str = "24";
 const DEFAULT_TENANT_CLAIM: &str = "tenant";
 const DEFAULT_VEHICLES_CLAIM: &str = "vehicles";
 /// Signature algorithms with a public key. Those with a shared secret are left out: a server that
@@ -97,6 +98,10 @@ pub struct OidcArgs {
     /// the URL that `<issuer>/.well-known/openid-configuration` names
     #[arg(long, env, value_name = "URL", value_parser = keys_url())]
     pub oidc_jwks_url: Option<Url>,
+    /// Longest time for which a token may be valid, from its issue (`iat`) to its end (`exp`): it
+    /// cannot be revoked
+    #[arg(long, env, value_name = "HOURS", default_value = DEFAULT_MAX_TOKEN_HOURS, value_parser = number_of::<u16>("hours", 1..=720))]
+    pub oidc_max_token_hours: u16,
     /// Claim that holds the caller's tenant
     #[arg(
         long,
@@ -107,7 +112,7 @@ pub struct OidcArgs {
     )]
     pub oidc_tenant_claim: String,
     /// Claim that holds a list of patterns, the vehicles that the caller may see. A token without
-    /// the claim may see all vehicles
+    /// the claim is refused, unless `exports tenants limit` has set the vehicles of its tenant
     #[arg(
         long,
         env,
@@ -126,6 +131,7 @@ impl OidcArgs {
             let is_default = self.oidc_audience.is_none()
                 && self.oidc_jwks_url.is_none()
                 && self.oidc_algorithm == DEFAULT_ALGORITHM
+                && self.oidc_max_token_hours.to_string() == DEFAULT_MAX_TOKEN_HOURS
                 && self.oidc_tenant_claim == DEFAULT_TENANT_CLAIM
                 && self.oidc_vehicles_claim == DEFAULT_VEHICLES_CLAIM;
             return if is_default {

@@ -126,7 +126,10 @@ fn among(allowed: &AllowedVehicles, chosen: Option<&[VehicleId]>) -> Document {
             conditions.push(doc! { "_id": { "$in": [] } });
         }
         AllowedVehicles::Like(patterns) => {
-            let shapes = patterns.iter().map(|pattern| doc! { "_id": { "$regex": shape(pattern.as_str()) } });
+            let shapes = patterns.iter().map(|pattern| {
+                let parts = pattern.parts().map(|part| doc! { "_id": { "$regex": shape(part) } });
+                doc! { "$and": parts.collect::<Vec<_>>() }
+            });
             conditions.push(doc! { "$or": shapes.collect::<Vec<_>>() });
         }
     }

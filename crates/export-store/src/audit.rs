@@ -38,6 +38,8 @@ pub enum AuditAction {
     KeyCreate,
     /// A key was revoked.
     KeyRevoke,
+    /// The vehicles that a tenant may see at most were set.
+    TenantLimit,
 }
 
 impl AuditAction {
@@ -50,6 +52,7 @@ impl AuditAction {
             Self::ExportLink => "export.link",
             Self::KeyCreate => "key.create",
             Self::KeyRevoke => "key.revoke",
+            Self::TenantLimit => "tenant.limit",
         }
     }
 }

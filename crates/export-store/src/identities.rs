@@ -2,7 +2,7 @@
 //!
 //! | role | database | privileges |
 //! |---|---|---|
-//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find, update, remove on `results`; find on `catalog`, `apiKeys`; find, insert, update on `outbox`, `turns`; insert on `audit` |
+//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find, update, remove on `results`; find on `catalog`, `apiKeys`, `tenants`; find, insert, update on `outbox`, `turns`; insert on `audit` |
 //! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `results`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
 //! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases; `serverStatus` |
 //!
@@ -94,6 +94,7 @@ impl Role {
                     on("results", &["find", "update", "remove"]),
                     on("catalog", &["find"]),
                     on("apiKeys", &["find"]),
+                    on("tenants", &["find"]),
                     on("outbox", &["find", "insert", "update"]),
                     on("turns", &["find", "insert", "update"]),
                     // Insert only: entries are never changed.

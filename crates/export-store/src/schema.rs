@@ -30,7 +30,9 @@ impl JobStore {
     /// Creates or updates the collections, their validators and indexes. Safe to run again. Needs
     /// an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
-        for name in ["jobs", "results", "deadLetters", "apiKeys", "outbox", "audit", "places", "turns"] {
+        for name in
+            ["jobs", "results", "deadLetters", "apiKeys", "outbox", "audit", "places", "turns", "tenants"]
+        {
             self.collection(name).create().await?;
         }
         self.outbox.create_indexes("create the indexes of the outbox", outbox_indexes()).await?;
@@ -118,7 +120,11 @@ fn job_indexes() -> Vec<IndexModel> {
             doc! { "tenant": 1, "accessKey": 1, "state": 1, "_id": -1 },
             doc! { "accessKey": { "$exists": true } },
         ),
-        unique_index("idempotency", doc! { "tenant": 1, "idempotencyKey": 1 }, has_key),
+        unique_index(
+            "idempotencyOfCaller",
+            doc! { "tenant": 1, "createdBy": 1, "idempotencyKey": 1 },
+            has_key,
+        ),
         // With it estimates find a tenant's last finished exports. It contains only finished jobs
         // with a result of their own, so that accepting and running a job does not write to it, and
         // jobs that share a result are not read.

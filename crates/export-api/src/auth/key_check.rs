@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::error;
 
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Reason};
 
 /// Maximum number of cached keys, and of cached ids of unknown keys: a few megabytes.
 const MAX_CACHED: u64 = 10_000;
@@ -81,7 +81,7 @@ impl KeyCheck {
     ) -> Result<Principal, Problem> {
         let refused = |problem: Problem| count_failure().err().unwrap_or(problem);
         let parsed = text.parse::<ApiKey>();
-        let key = parsed.map_err(|_| refused(Problem::invalid_credentials().because("not a key")))?;
+        let key = parsed.map_err(|_| refused(Problem::invalid_credentials().because(Reason::NotAKey)))?;
         let id = key.id();
         let wrong = |reason| Problem::invalid_credentials().because(reason).of_key(id);
         let stored = match self.cached(id) {
@@ -93,22 +93,22 @@ impl KeyCheck {
                 let counted = count_failure();
                 let places = if counted.is_ok() { &self.unknown } else { &self.unknown_of_failing };
                 let Ok(_place) = places.try_acquire() else {
-                    let too_many = || Problem::overloaded().because("lookups of unknown keys").of_key(id);
+                    let too_many = || Problem::overloaded().because(Reason::KeyLookups).of_key(id);
                     return Err(counted.err().map_or_else(too_many, |problem| problem.of_key(id)));
                 };
                 let stored = self.look_up(id, &self.lookups_of_unknown).await?;
                 let is_right = stored.as_ref().is_some_and(|stored| stored.is_of(&key));
                 if !is_right {
                     counted.map_err(|problem| problem.of_key(id))?;
-                    return Err(wrong("unknown, expired or revoked key, or a wrong secret"));
+                    return Err(wrong(Reason::UnknownKey));
                 }
                 stored
             }
         };
         let Some(stored) = stored else {
-            return Err(refused(wrong("unknown, expired or revoked key")));
+            return Err(refused(wrong(Reason::UnknownKey)));
         };
-        if stored.is_of(&key) { Ok(stored.principal()) } else { Err(refused(wrong("wrong secret"))) }
+        if stored.is_of(&key) { Ok(stored.principal()) } else { Err(refused(wrong(Reason::WrongSecret))) }
     }
 
     fn cached(&self, id: &KeyId) -> Cached {

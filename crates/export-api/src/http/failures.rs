@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::LimitSettings;
 use crate::http::client_address::{Peer, network};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Reason};
 use crate::http::rate::Rate;
 
 /// Requests per second from one address that are answered with 401, after the initial burst.
@@ -25,7 +25,7 @@ impl Failures {
     pub(crate) fn count(&self, peer: Peer) -> Result<(), Problem> {
         self.0.check(&network(peer.address())).map_err(|seconds| {
             let detail = "Too many requests from your address had no valid key.";
-            Problem::too_many_requests(detail, seconds).because("requests of the address without a valid key")
+            Problem::too_many_requests(detail, seconds).because(Reason::FailuresOfAddress)
         })
     }
 }

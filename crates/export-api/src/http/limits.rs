@@ -26,7 +26,7 @@ use crate::auth::Caller;
 use crate::config::{AccessSettings, LimitSettings};
 use crate::http::client_address::network;
 use crate::http::per_caller::{CallerPermit, PerCallerLimit};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Reason};
 use crate::http::rate::Rate;
 use crate::http::server::HeldUntilDelivered;
 use lane::{Lane, NoAnswer};
@@ -105,7 +105,7 @@ impl Limits {
         permit.map(StreamPermit).ok_or_else(|| {
             let max = self.0.streams_per_caller.max();
             let detail = format!("You have {max} event streams open, which is the maximum; close one first.");
-            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because("event streams of the caller")
+            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because(Reason::Streams)
         })
     }
 
@@ -138,10 +138,9 @@ impl Limits {
         self.0.heavy.run(caller, question.in_current_span()).await.map_err(|no_answer| match no_answer {
             NoAnswer::CallerBusy => {
                 let detail = "Your other lists and estimates are not answered yet; wait for them.";
-                Problem::too_many_requests(detail, RETRY_AFTER_SECONDS)
-                    .because("lists and estimates of the caller")
+                Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because(Reason::Lists)
             }
-            NoAnswer::AllBusy => Problem::overloaded().because("lists and estimates of all callers"),
+            NoAnswer::AllBusy => Problem::overloaded().because(Reason::AllLists),
             NoAnswer::Panicked => Problem::internal(),
         })
     }
@@ -160,13 +159,13 @@ impl Limits {
         let caller = self.caller_key(principal, peer);
         self.0.request_rate.check(&caller).map_err(|seconds| {
             let detail = format!("You have exceeded your rate limit; try again in {seconds} s.");
-            Problem::too_many_requests(detail, seconds).because("rate of the caller")
+            Problem::too_many_requests(detail, seconds).because(Reason::Rate)
         })?;
         self.0.requests_per_caller.try_acquire(caller).ok_or_else(|| {
             let max = self.0.requests_per_caller.max();
             let detail =
                 format!("You have {max} requests open, which is the maximum; wait for one to complete.");
-            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because("open requests of the caller")
+            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because(Reason::OpenRequests)
         })
     }
 
@@ -188,7 +187,7 @@ pub struct StreamPermit(#[expect(dead_code, reason = "counts until it is dropped
 pub async fn limit_all(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     match limits.0.requests.clone().try_acquire_owned() {
         Ok(_permit) => next.run(request).await,
-        Err(_) => Problem::overloaded().because("MAX_REQUESTS").into_response(),
+        Err(_) => Problem::overloaded().because(Reason::Overloaded).into_response(),
     }
 }
 

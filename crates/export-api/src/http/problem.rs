@@ -6,6 +6,7 @@
 mod conversions;
 mod kind;
 mod problems;
+mod reason;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,6 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub use kind::ProblemType;
+pub(crate) use reason::Reason;
 
 /// A problem, which is the answer to a request. The constructors name the situation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,8 @@ pub struct Problem {
     retry_after_seconds: Option<u16>,
     /// The value of `WWW-Authenticate`.
     challenge: Option<String>,
-    /// For the log alone.
-    reason: Option<&'static str>,
+    /// For log and metrics alone.
+    reason: Option<Reason>,
     /// For the log alone: the id of the key that was not accepted.
     key_id: Option<KeyId>,
 }
@@ -37,11 +39,24 @@ pub struct Problem {
 pub(crate) struct Refusal {
     pub(crate) kind: ProblemType,
     /// More than the client is told.
-    pub(crate) reason: Option<&'static str>,
+    pub(crate) reason: Option<Reason>,
     /// The id of the key that was not accepted.
     pub(crate) key_id: Option<KeyId>,
     /// The caller, if it was authenticated.
     pub(crate) caller: Option<String>,
+}
+
+impl Refusal {
+    /// The statuses of refusals: who the caller is, what it may do and how much.
+    pub(crate) const STATUSES: [StatusCode; 7] = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::NOT_FOUND,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        StatusCode::MISDIRECTED_REQUEST,
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ];
 }
 
 /// One error in a request, with its location.
@@ -123,8 +138,8 @@ impl Problem {
         Self { retry_after_seconds: Some(seconds), ..self }
     }
 
-    /// Adds a reason for the log, which the client does not learn.
-    pub(crate) fn because(self, reason: &'static str) -> Self {
+    /// Adds a reason for log and metrics, which the client does not learn.
+    pub(crate) fn because(self, reason: Reason) -> Self {
         Self { reason: Some(reason), ..self }
     }
 

@@ -1,4 +1,4 @@
-//! Logs refused requests: who was refused and why, at a bounded rate.
+//! Counts and logs refused requests: who was refused and why, at a bounded rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,27 +10,17 @@ use axum::response::Response;
 use tracing::warn;
 
 use crate::http::client_address::{Peer, network};
-use crate::http::problem::Refusal;
+use crate::http::meters;
+use crate::http::problem::{Reason, Refusal};
 use crate::http::rate::Rate;
 
 /// Log lines about refused requests of one address and one status: per second, and at once.
 const LINES_OF_ADDRESS: (u32, u32) = (1, 10);
 /// Log lines about all refused requests: per second, and at once.
 const LINES_OF_ALL: (u32, u32) = (20, 100);
-/// The statuses of refusals: who the caller is, what it may do and how much.
-const REFUSALS: [StatusCode; 7] = [
-    StatusCode::UNAUTHORIZED,
-    StatusCode::FORBIDDEN,
-    StatusCode::NOT_FOUND,
-    StatusCode::PAYLOAD_TOO_LARGE,
-    StatusCode::MISDIRECTED_REQUEST,
-    StatusCode::TOO_MANY_REQUESTS,
-    StatusCode::SERVICE_UNAVAILABLE,
-];
-
 /// Whether answers with this status are logged here, and not with the other requests.
 pub(crate) fn is_refusal(response: &Response) -> bool {
-    REFUSALS.contains(&response.status()) && response.extensions().get::<Refusal>().is_some()
+    Refusal::STATUSES.contains(&response.status()) && response.extensions().get::<Refusal>().is_some()
 }
 
 /// Writes the log lines. Cheap to clone.
@@ -66,7 +56,7 @@ impl RefusedRequests {
             client.address = %peer.address(),
             status = status.as_u16(),
             problem = refusal.kind.name(),
-            reason = refusal.reason,
+            reason = refusal.reason.map(Reason::text),
             key.id = refusal.key_id.as_ref().map(tracing::field::display),
             caller.name = refusal.caller,
             refusals.unlogged = self.0.unlogged.swap(0, Ordering::Relaxed),
@@ -75,7 +65,7 @@ impl RefusedRequests {
     }
 }
 
-/// Middleware that logs refused requests.
+/// Middleware that counts and logs refused requests.
 pub(crate) async fn log_refusals(
     State(refused): State<RefusedRequests>,
     request: Request,
@@ -86,6 +76,7 @@ pub(crate) async fn log_refusals(
     if is_refusal(&response)
         && let Some(refusal) = response.extensions().get::<Refusal>()
     {
+        meters::refused(refusal);
         refused.log(peer, response.status(), refusal);
     }
     response

@@ -27,6 +27,7 @@ use tracing::{debug, warn};
 
 use crate::config::LimitSettings;
 use crate::http::client_address::{TrustedProxies, network};
+use crate::http::meters;
 use crate::http::per_caller::{CallerPermit, PerCallerLimit};
 use crate::http::problem::Problem;
 use connection::Connections;
@@ -103,6 +104,7 @@ pub async fn serve(listener: TcpListener, router: Router, settings: ServerSettin
             Err(reason) => {
                 refuse(stream, reason);
                 refusal_log.count(reason, peer.ip());
+                meters::connection_refused();
                 continue;
             }
         };

@@ -95,13 +95,14 @@ impl Acceptor {
     ///
     /// Cancel safety. The job may be written even if the caller is cancelled.
     pub async fn create(&self, new: NewJob) -> Result<Created, NotAccepted> {
-        let (tenant, idempotency) = (new.tenant.clone(), new.idempotency.clone());
+        let (tenant, created_by) = (new.tenant.clone(), new.created_by.clone());
+        let idempotency = new.idempotency.clone();
         let deadline = Instant::now() + QUEUE_TIMEOUT;
         match (queue_and_write(&self.queue, new, deadline).await?, idempotency) {
             (Written::New(job), _) => Ok(Created::New(*job)),
             // Looked up here and not by the writing task, so that other jobs do not wait for it.
             (Written::KeyKnown, Some(idempotency)) => {
-                let existing = self.store.accepted_before(&tenant, &idempotency).await;
+                let existing = self.store.accepted_before(&tenant, &created_by, &idempotency).await;
                 existing.map_err(NotAccepted::not_written)
             }
             (Written::KeyKnown, None) => Err(NotAccepted::not_written(AcceptError::UnexpectedKey)),

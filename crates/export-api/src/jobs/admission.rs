@@ -19,7 +19,7 @@ use export_store::{JobStore, StoreError};
 
 use super::answer_cache::AnswerCache;
 use crate::config::AdmissionSettings;
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Reason};
 use crate::http::rate::Rate;
 use crate::jobs::queue::Queue;
 use counter::{AdmissionCounter, CounterPermit};
@@ -140,13 +140,13 @@ impl Admission {
             let detail = format!(
                 "You have the maximum number of waiting exports: {limit}. Try again when some of them have started or are cancelled."
             );
-            return Err(Problem::queue_full(detail, seconds));
+            return Err(Problem::queue_full(detail, seconds).because(Reason::TenantLine));
         };
         let limit = u64::from(inner.settings.max_queued.get());
         let of_all = inner.all_tenants.admit(limit, || inner.jobs.count_queued(None, limit)).await?;
         let Some(of_all) = of_all else {
             let seconds = inner.queue.seconds_until_start(None).await;
-            return Err(Problem::service_full(seconds));
+            return Err(Problem::service_full(seconds).because(Reason::Line));
         };
         // Last, so that a job that is refused for another reason does not count.
         self.0.created.check(tenant).map_err(|seconds| {
@@ -154,7 +154,7 @@ impl Admission {
             let detail = format!(
                 "Your tenant has created exports faster than {limit} per hour, which is the maximum; try again in {seconds} s."
             );
-            Problem::too_many_requests(detail, seconds)
+            Problem::too_many_requests(detail, seconds).because(Reason::JobsPerHour)
         })?;
         Ok(AdmissionPermit { of_tenant, of_all })
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// A cache with single-flight loading: callers that ask for the same key at the same time share one
 /// read and its outcome, success or failure. Failures are not cached.
-pub(super) struct AnswerCache<K, V>(Cache<K, Answer<V>>);
+pub(crate) struct AnswerCache<K, V>(Cache<K, Answer<V>>);
 
 impl<K, V> fmt::Debug for AnswerCache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +35,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// A cache of at most `capacity` answers, none older than `max_age`.
-    pub(super) fn new(capacity: u64, max_age: Duration) -> Self {
+    pub(crate) fn new(capacity: u64, max_age: Duration) -> Self {
         let cache = Cache::builder().max_capacity(capacity).time_to_live(max_age);
         Self(cache.eviction_policy(EvictionPolicy::lru()).build())
     }
@@ -44,7 +44,7 @@ where
     ///
     /// Cancel safety. The read runs on its own task, so it completes for later callers even if its
     /// first caller is cancelled.
-    pub(super) async fn get<F>(
+    pub(crate) async fn get<F>(
         &self,
         key: K,
         max_age: Duration,

@@ -15,8 +15,8 @@ const MAX_BYTES: u64 = 32 << 20;
 /// What an entry takes besides its links.
 const ENTRY_BYTES: usize = 256;
 
-/// Signed links; `None` if the result is in another bucket.
-pub(crate) type SignedLinks = Option<Arc<[String]>>;
+/// Signed links.
+pub(crate) type SignedLinks = Arc<[String]>;
 
 /// Links by the result's address and the period. Signing a thousand of them takes a core for tens
 /// of milliseconds, and clients poll. Cheap to clone.
@@ -38,7 +38,7 @@ impl Default for LinkCache {
 }
 
 fn bytes_of((address, _): &(String, i64), links: &SignedLinks) -> u32 {
-    let links = links.iter().flat_map(|links| links.iter()).map(|link| link.len() + size_of::<String>());
+    let links = links.iter().map(|link| link.len() + size_of::<String>());
     u32::try_from(links.sum::<usize>() + address.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
 }
 
@@ -52,7 +52,7 @@ impl LinkCache {
         &self,
         address: &str,
         now: DateTime<Utc>,
-        sign: impl Future<Output = Result<Option<Vec<String>>, S3Error>> + Send + 'static,
+        sign: impl Future<Output = Result<Vec<String>, S3Error>> + Send + 'static,
     ) -> Result<SignedLinks, Arc<S3Error>> {
         let key = (address.to_owned(), now.timestamp() / LINK_PERIOD_SECONDS);
         if let Some(links) = self.0.get(&key).await {
@@ -60,7 +60,7 @@ impl LinkCache {
         }
         let cache = self.0.clone();
         let signing = tokio::spawn(async move {
-            let sign = async { Ok(sign.await?.map(Arc::from)) };
+            let sign = async { Ok(Arc::from(sign.await?)) };
             cache.try_get_with(key, sign).await
         });
         // The task fails only if `sign` panics, or while the runtime shuts down.
@@ -85,9 +85,9 @@ mod tests {
             let sign = async move {
                 tokio::task::yield_now().await;
                 let number = signings.fetch_add(1, Ordering::Relaxed);
-                Ok(Some(vec![format!("link {number}"); 1_000]))
+                Ok(vec![format!("link {number}"); 1_000])
             };
-            cache.get(address, now, sign).await.expect("signed").expect("links")
+            cache.get(address, now, sign).await.expect("signed")
         };
         let now = DateTime::UNIX_EPOCH;
         let all = join_all((0..64).map(|_| ask("s3://results/a/", now))).await;
@@ -109,16 +109,16 @@ mod tests {
             let sign = async move {
                 may_go_on.await.ok();
                 counted.fetch_add(1, Ordering::Relaxed);
-                Ok(Some(vec!["link".to_owned()]))
+                Ok(vec!["link".to_owned()])
             };
             hasty.get("s3://results/a/", DateTime::UNIX_EPOCH, sign).await
         });
         tokio::task::yield_now().await;
         client.abort();
         go_on.send(()).ok();
-        let again = async { Ok(Some(Vec::new())) };
+        let again = async { Ok(Vec::new()) };
         let links = cache.get("s3://results/a/", DateTime::UNIX_EPOCH, again).await;
-        assert_eq!(links.expect("signed").expect("links").len(), 1);
+        assert_eq!(links.expect("signed").len(), 1);
         assert_eq!(signings.load(Ordering::Relaxed), 1);
     }
 
@@ -126,7 +126,7 @@ mod tests {
     async fn c9_the_size_of_all_links_is_bounded() {
         let cache = LinkCache::default();
         for number in 0..200 {
-            let sign = async { Ok(Some(vec!["x".repeat(600); 1_000])) };
+            let sign = async { Ok(vec!["x".repeat(600); 1_000]) };
             cache.get(&format!("s3://results/{number}/"), DateTime::UNIX_EPOCH, sign).await.expect("signed");
         }
         cache.0.run_pending_tasks().await;

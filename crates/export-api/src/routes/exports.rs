@@ -60,6 +60,5 @@ impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
 /// same answer as one that does not exist.
 async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Result<Job, Problem> {
     let job = state.jobs.get_of(&principal.tenant, job_id).await?;
-    job.filter(|job| principal.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles))
-        .ok_or_else(Problem::unknown_job)
+    job.filter(|job| job.is_visible_to(principal)).ok_or_else(Problem::unknown_job)
 }

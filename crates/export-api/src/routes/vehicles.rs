@@ -134,6 +134,11 @@ impl ParsedQuery {
             let detail = format!("has more than {MAX_SEARCH_BYTES} bytes; no vehicle's name is that long");
             return Err(Problem::invalid_parameter("search", detail));
         }
+        // A regular expression cannot contain NUL, and MongoDB's driver would refuse it.
+        if query.search.as_ref().is_some_and(|search| search.chars().any(char::is_control)) {
+            let detail = "has a control character, which no vehicle's name has; leave it out";
+            return Err(Problem::invalid_parameter("search", detail));
+        }
         let limit = parse_limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
         let after = query.cursor.map(|cursor| {
             vehicle_before(&cursor).ok_or_else(|| {

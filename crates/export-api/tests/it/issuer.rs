@@ -111,6 +111,7 @@ impl Issuer {
             audience: AUDIENCE.to_owned(),
             algorithm: Algorithm::ES256,
             jwks_url: None,
+            max_lifetime: Duration::from_hours(24),
             tenant_claim: "tenant".to_owned(),
             vehicles_claim: "vehicles".to_owned(),
             times: KeySetTimes {

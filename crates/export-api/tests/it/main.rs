@@ -1,6 +1,7 @@
 //! Tests of the program `exports-api` without other services: settings, tokens and documentation.
 
 mod documents;
+mod figures;
 mod issuer;
 mod issuer_keys;
 mod printing;

@@ -1,6 +1,7 @@
 //! Bearer tokens of an issuer: which are accepted and which are refused.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode, header};
@@ -12,8 +13,8 @@ use export_api::config::{AccessSettings, KnownCallers, LimitSettings, OidcSettin
 use export_api::http::failures::Failures;
 use export_core::access::{AllowedVehicles, Scope};
 use export_settings::defaults;
-use export_store::{KeyStore, connect};
-use export_testkit::services::UNREACHABLE_MONGODB_URI;
+use export_store::{KeyStore, TenantStore, connect};
+use export_testkit::services::{Services, UNREACHABLE_MONGODB_URI};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use rsa::BigUint;
 use rsa::pkcs1::EncodeRsaPrivateKey;
@@ -22,16 +23,28 @@ use tower::ServiceExt;
 
 use crate::issuer::{Issuer, SigningKey};
 
-/// A service that answers with its caller. It has no MongoDB, because tokens need none.
-pub(crate) struct Service(Router);
+/// The database of all tests in this file.
+const DATABASE: &str = "exports_tokens";
+
+/// A service that answers with its caller, and its database, in which no key exists.
+pub(crate) struct Service {
+    router: Router,
+    pub(crate) tenants: TenantStore,
+}
 
 impl Service {
     /// A service that accepts the tokens of an issuer.
     pub(crate) async fn for_tokens(oidc: OidcSettings) -> Self {
-        let mongo =
-            connect(&UNREACHABLE_MONGODB_URI.into(), "token tests").await.expect("connecting is lazy");
-        let callers = KnownCallers { oidc: Some(Box::new(oidc)), ..KnownCallers::default() };
-        let auth = Authenticator::new(&AccessSettings::Known(callers), KeyStore::new(&mongo, "exports"));
+        // No test stores anything there, except ceilings of tenants that have names of their own.
+        Self::on(Services::from_environment().mongodb_uri, oidc).await
+    }
+
+    async fn on(mongodb_uri: String, oidc: OidcSettings) -> Self {
+        let mongo = connect(&mongodb_uri.into(), "token tests").await.expect("connecting is lazy");
+        let key_memory = Duration::from_millis(50);
+        let callers = KnownCallers { oidc: Some(Box::new(oidc)), key_memory };
+        let (keys, tenants) = (KeyStore::new(&mongo, DATABASE), TenantStore::new(&mongo, DATABASE));
+        let auth = Authenticator::new(&AccessSettings::Known(callers), keys, tenants.clone());
         let describe = |Caller(principal): Caller| async move {
             let vehicles = match &principal.vehicles {
                 AllowedVehicles::All => Value::Null,
@@ -45,7 +58,7 @@ impl Service {
         let limits = LimitSettings { auth_failures_at_once: NonZeroU32::MAX, ..defaults() };
         let state = (auth.expect("an authenticator"), Failures::new(&limits));
         let layer = from_fn_with_state(state, authenticate);
-        Self(Router::new().route("/who", get(describe)).route_layer(layer))
+        Self { router: Router::new().route("/who", get(describe)).route_layer(layer), tenants }
     }
 
     async fn request(&self, headers: &[(&str, &str)]) -> Response<Body> {
@@ -54,7 +67,7 @@ impl Service {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::empty()).expect("a request");
-        self.0.clone().oneshot(request).await.expect("an answer")
+        self.router.clone().oneshot(request).await.expect("an answer")
     }
 
     async fn answer(&self, token: &str) -> (StatusCode, Value) {
@@ -91,14 +104,12 @@ async fn a_token_identifies_the_caller() {
     assert_eq!(status, StatusCode::OK, "{who}");
     let expected = json!({ "name": "oidc:user-7", "tenant": "acme", "may": ["export:read"], "vehicles": ["vehicle_0*"] });
     assert_eq!(who, expected);
-    // Several audiences, no scopes, all vehicles.
+    // Several audiences, no scopes.
     let mut claims = issuer.claims();
     claims["aud"] = json!(["other", crate::issuer::AUDIENCE]);
-    for name in ["scope", "vehicles"] {
-        claims.as_object_mut().expect("an object").remove(name);
-    }
+    claims.as_object_mut().expect("an object").remove("scope");
     let (status, who) = service.answer(&key.sign(Algorithm::ES256, &claims)).await;
-    assert_eq!((status, &who["may"], &who["vehicles"]), (StatusCode::OK, &json!([]), &Value::Null));
+    assert_eq!((status, &who["may"]), (StatusCode::OK, &json!([])));
     assert_eq!(issuer.fetches(), 1, "keys are cached");
 }
 
@@ -236,6 +247,101 @@ async fn a_valid_token_without_required_claims_gets_403_with_the_claim() {
     }
 }
 
+/// The vehicles of a caller are those of the claim that the operator lets its tenant see. Without
+/// the claim they are those of the tenant; all are never granted by leaving something out.
+#[tokio::test]
+async fn d1_a_token_gets_the_vehicles_of_its_claim_and_of_its_tenant() {
+    let (issuer, key, service) = with_key().await;
+    let like = |patterns: &[&str]| {
+        AllowedVehicles::Like(patterns.iter().map(|text| text.parse().expect("a pattern")).collect())
+    };
+    let tenant = format!("t-{}", uuid::Uuid::new_v4().simple());
+    let token = |vehicles: Option<Value>| {
+        let mut claims = issuer.claims();
+        claims["tenant"] = json!(tenant);
+        match vehicles {
+            Some(vehicles) => claims["vehicles"] = vehicles,
+            None => drop(claims.as_object_mut().expect("an object").remove("vehicles")),
+        }
+        key.sign(Algorithm::ES256, &claims)
+    };
+    let (status, problem) = service.answer(&token(None)).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{problem}");
+    assert_eq!(problem["type"], "urn:exports:problem:unusable-token");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("claim vehicles") && detail.contains("exports tenants limit"), "{detail}");
+
+    let tenant: export_core::Tenant = tenant.parse().expect("a tenant");
+    for (ceiling, claim, expected) in [
+        (like(&["acme_*"]), None, json!(["acme_*"])),
+        (like(&["acme_1*"]), Some(json!(["acme_*", "bus_7"])), json!(["acme_1*"])),
+        (like(&["bus_*"]), Some(json!(["acme_*", "bus_7"])), json!(["bus_7"])),
+        (like(&[]), Some(json!(["*"])), json!([])),
+        (AllowedVehicles::All, None, Value::Null),
+        (AllowedVehicles::All, Some(json!(["bus_7"])), json!(["bus_7"])),
+    ] {
+        service.tenants.set_ceiling(&tenant, &ceiling).await.expect("set");
+        let token = token(claim.clone());
+        // The earlier ceiling is forgotten within the time of the settings.
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let (status, who) = service.answer(&token).await;
+            if status == StatusCode::OK && who["vehicles"] == expected {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{ceiling:?} {claim:?}: {who}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Tokens that the same issuer makes for the same audience, but not for access, and tokens for a
+/// longer time than the settings allow.
+#[tokio::test]
+async fn d6_only_access_tokens_of_a_bounded_lifetime_are_accepted() {
+    let (issuer, key, service) = with_key().await;
+    let with_type = |kind: Option<&str>, claims: &Value| {
+        let header = Header {
+            kid: Some("first".to_owned()),
+            typ: kind.map(str::to_owned),
+            ..Header::new(Algorithm::ES256)
+        };
+        encode(&header, claims, &key.key).expect("a token")
+    };
+    let claims = issuer.claims();
+    for accepted in [None, Some("JWT"), Some("jwt"), Some("at+jwt"), Some("application/AT+JWT")] {
+        assert_eq!(service.status(&with_type(accepted, &claims)).await, StatusCode::OK, "{accepted:?}");
+    }
+    for refused in ["", "logout+jwt", "dpop+jwt", "secevent+jwt", "id+jwt", "JWE", "JWT "] {
+        let token = with_type(Some(refused), &claims);
+        assert_eq!(service.status(&token).await, StatusCode::UNAUTHORIZED, "{refused:?}");
+    }
+    let now = get_current_timestamp();
+    let (hour, day) = (3_600, 86_400);
+    for (changes, is_accepted) in [
+        (json!({ "typ": "Bearer" }), true),
+        (json!({ "typ": "ID" }), false),
+        (json!({ "typ": "Refresh" }), false),
+        (json!({ "typ": 7 }), false),
+        (json!({ "at_hash": "x" }), false),
+        (json!({ "events": {} }), false),
+        (json!({ "iat": now, "exp": now + day }), true),
+        (json!({ "iat": now, "exp": now + day + hour }), false),
+        (json!({ "exp": now + day + hour }), false),
+        (json!({ "iat": now - 30 * day, "exp": now + hour }), false),
+        (json!({ "iat": now + hour, "exp": now + 2 * hour }), false),
+        (json!({ "iat": "today" }), false),
+        (json!({ "exp": u64::MAX }), false),
+    ] {
+        let mut claims = issuer.claims();
+        for (name, value) in changes.as_object().expect("an object") {
+            claims[name] = value.clone();
+        }
+        let expected = if is_accepted { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        assert_eq!(service.status(&with_type(Some("JWT"), &claims)).await, expected, "{changes}");
+    }
+}
+
 #[tokio::test]
 async fn exactly_one_bearer_header_is_accepted() {
     let (issuer, key, service) = with_key().await;
@@ -259,7 +365,9 @@ async fn exactly_one_bearer_header_is_accepted() {
         let actual = response.headers().get(header::WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
         assert_eq!((response.status().as_u16(), actual), (status, challenge), "{headers:?}");
     }
-    // API keys are still looked up, and MongoDB is unavailable.
+    // API keys are still looked up. Without MongoDB neither they nor tokens can be checked.
+    let service = Service::on(UNREACHABLE_MONGODB_URI.to_owned(), issuer.settings()).await;
+    assert_eq!(service.request(&[("authorization", &bearer)]).await.status().as_u16(), 503);
     let key = format!("Bearer vxk_0102030405060708_{}", "ab".repeat(32));
     assert_eq!(service.request(&[("authorization", &key)]).await.status().as_u16(), 503);
     let broken = service.request(&[("authorization", "Bearer vxk_0102")]).await;

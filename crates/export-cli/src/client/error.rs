@@ -28,6 +28,11 @@ pub(crate) enum ClientError {
         /// What is wrong with the answer.
         cause: String,
     },
+    /// The link to a file is less safe than the connection to the API.
+    #[error(
+        "the API is reached by https, but its link to the file is http: others could read or replace the file on the way\n  the operator of the service sets S3_PUBLIC_ENDPOINT_URL to an https URL"
+    )]
+    UnsafeLink,
     /// The export ended without a result, or its result is gone.
     #[error("{0}")]
     Ended(String),
@@ -46,7 +51,7 @@ impl ClientError {
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Self::Problem(problem) => problem.exit_code(),
-            Self::NotUnderstood { .. } => 1,
+            Self::NotUnderstood { .. } | Self::UnsafeLink => 1,
             Self::Ended(_) => 3,
             Self::Unreachable { .. } => 6,
             Self::Checksum(_) => 7,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail};
@@ -28,6 +29,8 @@ struct Listed {
 struct Object {
     name: String,
     bytes: u64,
+    /// SHA-256 in hex; missing in answers of earlier versions and for results of theirs.
+    sha256: Option<String>,
 }
 
 /// Fetches all objects of an export. `sha256` is the manifest's SHA-256 in hex.
@@ -46,7 +49,7 @@ pub(super) async fn fetch_all(
     // The name has the export's id, so a later download of the same export finds its files and
     // resumes.
     let beside = with_suffix(folder, &format!(".{id}.part"));
-    fs::create_dir_all(&beside).with_context(|| format!("cannot create {}", beside.display()))?;
+    create_own_folder(&beside)?;
     let _lock = lock(&beside)?;
 
     let (manifest, others): (Vec<Object>, Vec<Object>) =
@@ -71,6 +74,19 @@ pub(super) async fn fetch_all(
         .with_context(|| format!("cannot rename {} to {}", beside.display(), folder.display()))?;
     sync_folder(folder_of(folder));
     Ok(())
+}
+
+/// Creates the temporary folder, or accepts the one of an earlier download, but not a link.
+fn create_own_folder(folder: &Path) -> anyhow::Result<()> {
+    let shown = folder.display();
+    fs::create_dir_all(folder_of(folder)).with_context(|| format!("cannot create {shown}"))?;
+    match fs::create_dir(folder) {
+        Err(_) if folder.symlink_metadata().is_ok_and(|found| found.is_dir()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!("{shown} exists and is not a folder; move it away, or give another name")
+        }
+        created => created.with_context(|| format!("cannot create {shown}")),
+    }
 }
 
 /// Names of objects become names of files: each must be a single path component, and no two the
@@ -98,12 +114,14 @@ async fn fetch_one(
 ) -> anyhow::Result<()> {
     let path = folder.join(&object.name);
     let before = bar.position();
-    let is_there = path.metadata().is_ok_and(|found| found.is_file() && found.len() == object.bytes);
-    if !is_there || fault(&path, &object.name, file).await?.is_some() {
-        let wanted = Wanted { export, object: Some(&object.name), bytes: object.bytes, sha256: None };
+    let found = path.symlink_metadata();
+    let is_there = found.is_ok_and(|found| found.is_file() && found.len() == object.bytes);
+    if !is_there || fault(&path, object, file).await?.is_some() {
+        let sha256 = object.sha256.as_deref();
+        let wanted = Wanted { export, object: Some(&object.name), bytes: object.bytes, sha256 };
         let mut part = fetch(client, &wanted, &path, bar).await?;
         let whole = part.whole()?.to_owned();
-        if let Some(fault) = fault(&whole, &object.name, file).await? {
+        if let Some(fault) = fault(&whole, object, file).await? {
             part.discard()?;
             return Err(ClientError::Checksum(fault).into());
         }
@@ -114,9 +132,15 @@ async fn fetch_one(
 }
 
 /// Verifies a file on a blocking thread, so that signals are still handled.
-async fn fault(path: &Path, name: &str, file: Option<&VehicleManifest>) -> anyhow::Result<Option<String>> {
-    let (path, name, file) = (path.to_owned(), name.to_owned(), file.cloned());
-    let checked = tokio::task::spawn_blocking(move || verify::fault(&path, &name, file.as_ref()));
+async fn fault(
+    path: &Path,
+    object: &Object,
+    file: Option<&VehicleManifest>,
+) -> anyhow::Result<Option<String>> {
+    let (path, name, sha256, file) =
+        (path.to_owned(), object.name.clone(), object.sha256.clone(), file.cloned());
+    let checked =
+        tokio::task::spawn_blocking(move || verify::fault(&path, &name, sha256.as_deref(), file.as_ref()));
     checked.await.context("verifying a file panicked")?
 }
 
@@ -137,8 +161,20 @@ mod tests {
     use super::*;
 
     fn checked(names: &[&str]) -> anyhow::Result<()> {
-        let object = |name: &&str| Object { name: (*name).to_owned(), bytes: 0 };
+        let object = |name: &&str| Object { name: (*name).to_owned(), bytes: 0, sha256: None };
         check_names(&names.iter().map(object).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn d6_a_link_in_place_of_the_folder_is_not_followed() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let (precious, beside) = (parent.path().join("precious"), parent.path().join("x.part"));
+        fs::create_dir(&precious).expect("a folder");
+        std::os::unix::fs::symlink(&precious, &beside).expect("a link");
+        let error = create_own_folder(&beside).expect_err("a link").to_string();
+        assert!(error.contains("move it away"), "{error}");
+        let nested = parent.path().join("a/b.part");
+        create_own_folder(&nested).and_then(|()| create_own_folder(&nested)).expect("created once");
     }
 
     #[test]

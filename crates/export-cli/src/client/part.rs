@@ -4,12 +4,17 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use export_core::digest::hex;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+/// Most bytes of a mark: more than any name of an object needs.
+const MAX_MARK_BYTES: u64 = 64 << 10;
 
 /// What file the bytes of a part belong to. Bytes are appended only while no field differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +43,7 @@ impl Part {
     pub(super) fn open(target: &Path, export: &str, object: Option<&str>) -> anyhow::Result<Self> {
         let (path, mark_path) = (with_suffix(target, ".part"), with_suffix(target, ".part.json"));
         let shown = path.display();
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.with_context(|| format!("cannot create {shown}"))?;
+        let file = open_own(&path, OpenOptions::new().read(true).write(true).create(true))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -48,7 +52,7 @@ impl Part {
             // Some file systems have no locks.
             Err(TryLockError::Error(error)) => tracing::debug!(%error, "cannot lock the part"),
         }
-        let mark = fs::read(&mark_path).ok();
+        let mark = read_own(&mark_path);
         let is_foreign = mark.is_none() && file.metadata().is_ok_and(|found| found.len() > 0);
         if is_foreign {
             bail!("{shown} exists and was not written by this program; move it away, or give another name");
@@ -87,8 +91,13 @@ impl Part {
     /// Stores what file the following bytes belong to. Called before they are appended.
     pub(super) fn set_mark(&mut self, mark: Mark) -> anyhow::Result<()> {
         let text = serde_json::to_vec(&mark).context("cannot encode the mark of a part")?;
-        fs::write(&self.mark_path, text)
-            .with_context(|| format!("cannot write {}", self.mark_path.display()))?;
+        let shown = self.mark_path.display();
+        // A new file: whatever has this name is removed and not written to.
+        remove(&self.mark_path).with_context(|| format!("cannot replace {shown}"))?;
+        let created = OpenOptions::new().write(true).create_new(true).open(&self.mark_path);
+        created
+            .and_then(|mut file| file.write_all(&text))
+            .with_context(|| format!("cannot write {shown}"))?;
         self.mark = Some(mark);
         Ok(())
     }
@@ -147,6 +156,35 @@ impl Part {
     }
 }
 
+/// Opens a file that only this program writes to. In a folder that others may write to, the name
+/// may be taken by a link to one of the user's files, which must not be overwritten.
+fn open_own(path: &Path, options: &mut OpenOptions) -> anyhow::Result<File> {
+    let shown = path.display();
+    let advice = "move it away, or give another name";
+    let is_link = path.symlink_metadata().is_ok_and(|found| found.file_type().is_symlink());
+    // Opening fails if the name is a symbolic link, also one that was made after the check above.
+    // Without NONBLOCK, opening a pipe would wait for ever.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path);
+    let file = match file {
+        Err(_) if is_link => bail!("{shown} is a symbolic link, which is not followed; {advice}"),
+        opened => opened.with_context(|| format!("cannot create {shown}"))?,
+    };
+    let found = file.metadata().with_context(|| format!("cannot read {shown}"))?;
+    if !found.is_file() || found.nlink() > 1 {
+        bail!("{shown} is not an ordinary file with one name; {advice}");
+    }
+    Ok(file)
+}
+
+/// The content of a mark; `None` if there is none.
+fn read_own(path: &Path) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    let file = open_own(path, OpenOptions::new().read(true)).ok()?;
+    file.take(MAX_MARK_BYTES).read_to_end(&mut text).ok()?;
+    Some(text)
+}
+
 /// Renames, but fails if the target exists by now.
 fn rename_to_new(path: &Path, target: &Path) -> io::Result<()> {
     match fs::hard_link(path, target) {
@@ -202,6 +240,41 @@ mod tests {
         drop(part);
         let part = Part::open(&target, "a", Some("x.csv")).expect("a part");
         assert_eq!(part.bytes(), 0);
+    }
+
+    /// The name of the part, or of its mark, is taken by a link to one of the user's files.
+    #[test]
+    fn d6_links_are_not_followed() {
+        for name in ["export.zip.part", "export.zip.part.json"] {
+            for is_symbolic in [true, false] {
+                for text in ["", "precious"] {
+                    let folder = tempfile::tempdir().expect("a folder");
+                    let precious = folder.path().join("precious");
+                    fs::write(&precious, text).expect("a file");
+                    let link = folder.path().join(name);
+                    if is_symbolic {
+                        std::os::unix::fs::symlink(&precious, link).expect("a link");
+                    } else {
+                        fs::hard_link(&precious, link).expect("a link");
+                    }
+                    let target = folder.path().join("export.zip");
+                    let written = Part::open(&target, "a", None).and_then(|mut part| {
+                        part.set_mark(mark("a"))?;
+                        part.append(b"abc")
+                    });
+                    assert_eq!(written.is_err(), name == "export.zip.part", "{name} {is_symbolic}");
+                    let kept = fs::read_to_string(&precious).expect("it is there");
+                    assert_eq!(kept, text, "{name} {is_symbolic}");
+                }
+            }
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let target = folder.path().join("export.zip");
+        std::os::unix::fs::symlink(folder.path().join("new"), folder.path().join("export.zip.part"))
+            .expect("a link");
+        let error = Part::open(&target, "a", None).err().expect("refused").to_string();
+        assert!(error.contains("is a symbolic link") && error.contains("move it away"), "{error}");
+        assert!(!folder.path().join("new").exists());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use export_core::causes;
 use export_settings::ExposeSecret;
+use export_settings::access::safe_url;
 use export_settings::client::ClientSettings;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, redirect};
@@ -151,11 +152,14 @@ impl Client {
         Ok(Answer { url: shown_url, status, headers, body, took: asked_at.elapsed() })
     }
 
-    /// The absolute URL of an answer's `Location`.
+    /// The absolute URL of an answer's `Location`. Behind an https API, a link must be https, too,
+    /// or lead to this machine: everyone on the way could read or replace the file otherwise.
     pub(super) fn link(&self, answer: &Answer) -> Result<Url, ClientError> {
         let link = answer.header("location").and_then(|link| self.base.join(link).ok());
         let link = link.filter(|link| matches!(link.scheme(), "http" | "https"));
-        link.ok_or_else(|| answer.not_understood("a redirect without a usable Location"))
+        let link = link.ok_or_else(|| answer.not_understood("a redirect without a usable Location"))?;
+        let is_weaker = self.base.scheme() == "https" && safe_url(link.as_str()).is_none();
+        if is_weaker { Err(ClientError::UnsafeLink) } else { Ok(link) }
     }
 
     fn url(&self, call: &Call) -> Url {
@@ -227,4 +231,48 @@ fn http_client(
         builder().tls_certs_only(std::iter::empty()).build()
     });
     client.context("cannot create an HTTP client")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d6_behind_an_https_api_no_http_link_is_followed() {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let followed = |api_url: &str, link: &str| {
+            let settings = ClientSettings { api_url: api_url.parse().expect("a URL"), api_key: None };
+            let console = Console::new(true);
+            let client = Client::new(settings, Duration::ZERO, console).expect("a client");
+            let answer = Answer {
+                url: api_url.to_owned(),
+                status: StatusCode::SEE_OTHER,
+                headers: [(reqwest::header::LOCATION, link.parse().expect("a value"))].into_iter().collect(),
+                body: Vec::new(),
+                took: Duration::ZERO,
+            };
+            client.link(&answer)
+        };
+        for (api_url, link) in [
+            ("https://api.test/", "https://s3.test/a?b=c"),
+            ("https://api.test/", "/a"),
+            // A tunnel on this machine.
+            ("https://api.test/", "http://127.0.0.1:9000/a"),
+            ("http://api.test/", "http://s3.test/a"),
+            ("http://api.test/", "https://s3.test/a"),
+        ] {
+            assert!(followed(api_url, link).is_ok(), "{api_url} {link}");
+        }
+        for link in ["http://s3.test/a", "http://api.test/a", "HTTP://s3.test/a", "http://10.0.0.7:9000/a"] {
+            assert!(matches!(followed("https://api.test/", link), Err(ClientError::UnsafeLink)), "{link}");
+        }
+        let error = followed("https://api.test/", "http://s3.test/a?X-Amz-Signature=5").expect_err("http");
+        assert!(matches!(error, ClientError::UnsafeLink), "{error}");
+        assert!(error.to_string().contains("S3_PUBLIC_ENDPOINT_URL"), "{error}");
+        assert!(!error.to_string().contains("Signature"), "{error}");
+        for link in ["ftp://s3.test/a", "file:///etc/passwd"] {
+            let refused = followed("https://api.test/", link);
+            assert!(matches!(refused, Err(ClientError::NotUnderstood { .. })), "{link}");
+        }
+    }
 }

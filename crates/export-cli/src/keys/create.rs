@@ -1,27 +1,27 @@
 //! `exports keys create`.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use export_core::Tenant;
-use export_core::access::{AllowedVehicles, Scope, VehiclePattern};
+use export_core::access::{MAX_PATTERNS, Scope};
 use export_core::key::{ApiKey, KeyName, RANDOM_BYTES};
-use export_core::names::trimmed;
 use export_core::range::{BoundError, parse_bound};
 use export_settings::mongo::MongoArgs;
 use export_settings::print::{Output, note};
 use export_store::{AuditAction, KeyEnd, NewKey};
 
-use super::{Store, audit_entry, patterns, scopes, time};
+use super::{Store, audit_entry, parse_entry, scopes, time};
 use crate::failure::UsageError;
+use crate::vehicle_args::{VehicleArgs, described};
 
 /// Longest life of a key, in days: a century, so that a typing error does not overflow a date.
 const MOST_DAYS: u64 = 36_500;
-/// Most patterns of one key: each of its jobs stores them all.
-const MOST_PATTERNS: usize = 1_000;
+/// Days until a key expires, unless its flags say something else: a year, so that a key that was
+/// forgotten ends.
+const DEFAULT_DAYS: u64 = 365;
 
 /// Flags of `exports keys create`.
 #[derive(Debug, clap::Args)]
@@ -36,17 +36,18 @@ pub(super) struct Create {
     /// commas
     #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', value_parser = parse_entry::<Scope>, default_values = ["export:read", "export:write"])]
     scopes: Vec<Scope>,
-    /// Vehicles that the key may see, by name or by a pattern such as `vehicle_0*`; repeat the flag
-    /// or separate them with commas [default: all]
-    #[arg(long = "vehicle", value_name = "PATTERN", value_delimiter = ',', value_parser = parse_entry::<VehiclePattern>)]
-    vehicles: Vec<VehiclePattern>,
-    /// Days until the key expires [default: never]
+    #[command(flatten)]
+    vehicles: VehicleArgs,
+    /// Days until the key expires [default: 365]
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=MOST_DAYS))]
     expires_in_days: Option<u64>,
     /// Time at which the key expires: a date (its midnight in UTC) or a time such as
     /// 2030-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "expires_in_days")]
     expires_at: Option<DateTime<Utc>>,
+    /// The key is valid until it is revoked
+    #[arg(long, conflicts_with_all = ["expires_in_days", "expires_at"])]
+    never_expires: bool,
     #[command(flatten)]
     mongo: MongoArgs,
 }
@@ -58,17 +59,15 @@ impl Create {
                 UsageError("--expires-at: is in the past; give a time in the future".to_owned()).into()
             );
         }
-        if self.vehicles.len() > MOST_PATTERNS {
-            let text = format!("--vehicle: at most {MOST_PATTERNS} patterns; combine some with *");
-            return Err(UsageError(text).into());
-        }
+        let vehicles = self.vehicles.resolve("the key", MAX_PATTERNS)?;
         let mut scopes_wanted = self.scopes;
         scopes_wanted.sort_unstable();
         scopes_wanted.dedup();
         let end = match (self.expires_in_days, self.expires_at) {
             (Some(days), _) => KeyEnd::After(Duration::from_hours(24 * days)),
             (None, Some(time)) => KeyEnd::At(time),
-            (None, None) => KeyEnd::Never,
+            (None, None) if self.never_expires => KeyEnd::Never,
+            (None, None) => KeyEnd::After(Duration::from_hours(24 * DEFAULT_DAYS)),
         };
         let store = Store::open(&self.mongo).await?;
         let mut random = [0; RANDOM_BYTES];
@@ -80,11 +79,7 @@ impl Create {
             tenant: self.tenant,
             name: self.name,
             scopes: scopes_wanted,
-            vehicles: if self.vehicles.is_empty() {
-                AllowedVehicles::All
-            } else {
-                AllowedVehicles::Like(self.vehicles)
-            },
+            vehicles,
             end,
         };
         // Written before the key, so that every key has an audit entry.
@@ -92,7 +87,7 @@ impl Create {
         store.audit.write(&entry).await.context("no key was created")?;
         let stored = store.keys.create(&new).await.context("no key was created")?;
 
-        let vehicles = patterns(&stored).map_or_else(|| "all".to_owned(), |patterns| patterns.join(" "));
+        let vehicles = described(&stored.vehicles);
         let until = stored
             .expires_at
             .map_or_else(|| "until it is revoked".to_owned(), |end| format!("until {}", time(end)));
@@ -114,9 +109,4 @@ impl Create {
 fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     let bound = parse_bound(text, Tz::UTC).map_err(|error| error.to_string())?;
     DateTime::from_timestamp_millis(bound.time_ms).ok_or_else(|| BoundError::NotADate.to_string())
-}
-
-/// An entry of a list; spaces around it are not part of it.
-fn parse_entry<T: FromStr>(text: &str) -> Result<T, T::Err> {
-    trimmed(text).parse()
 }

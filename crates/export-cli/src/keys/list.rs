@@ -7,8 +7,9 @@ use export_settings::mongo::MongoArgs;
 use export_settings::print::{Output, note};
 use serde_json::{Value, json};
 
-use super::{Store, patterns, scopes, time};
+use super::{Store, scopes, time};
 use crate::table::Table;
+use crate::vehicle_args::{described, patterns};
 
 /// Flags of `exports keys list`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,7 @@ impl List {
             return Ok(());
         }
         if keys.is_empty() {
-            note("no keys found; `exports keys create --tenant <name>` creates one");
+            note("no keys found; `exports keys create --tenant <name> --vehicle <pattern>` creates one");
             return Ok(());
         }
         let mut table =
@@ -60,7 +61,7 @@ fn state(key: &StoredKey, now: DateTime<Utc>) -> &'static str {
 fn json(key: &StoredKey, now: DateTime<Utc>) -> Value {
     json!({
         "id": key.id, "tenant": key.tenant, "name": key.name, "state": state(key, now), "scopes": key.scopes,
-        "vehicles": patterns(key), "createdAt": time(key.created_at),
+        "vehicles": patterns(&key.vehicles), "createdAt": time(key.created_at),
         "expiresAt": key.expires_at.map(time), "revokedAt": key.revoked_at.map(time),
     })
 }
@@ -71,7 +72,7 @@ fn row(key: &StoredKey, now: DateTime<Utc>) -> Vec<String> {
         key.tenant.to_string(),
         state(key, now).to_owned(),
         scopes(key),
-        patterns(key).map_or_else(|| "all".to_owned(), |patterns| patterns.join(" ")),
+        described(&key.vehicles),
         time(key.created_at),
         key.expires_at.map_or_else(|| "never".to_owned(), time),
         key.name.as_str().to_owned(),

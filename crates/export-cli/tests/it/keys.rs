@@ -50,7 +50,7 @@ async fn keys_are_created_listed_and_revoked() {
     let empty = keys(&space, &["list"]);
     assert!(empty.code == Some(0) && empty.output.contains("exports keys create"), "{}", empty.output);
 
-    let key = key_in(&keys(&space, &["create", "--tenant", "acme"]));
+    let key = key_in(&keys(&space, &["create", "--tenant", "acme", "--all-vehicles"]));
     let flags = ["--name", "the dashboard", "--scope", " export:read", "--vehicle", "bus_*, tram_7"];
     let made =
         keys(&space, &[&["create", "--tenant", "other", "--expires-in-days", "30"][..], &flags].concat());
@@ -58,7 +58,7 @@ async fn keys_are_created_listed_and_revoked() {
     assert!(made.output.contains("bus_* tram_7") && made.output.contains(id_of(&other)), "{}", made.output);
     let until = key_in(&keys(
         &space,
-        &["create", "--tenant", "acme", "--expires-at", "2999-01-31", "--scope", "admin"],
+        &["create", "--tenant", "acme", "--all-vehicles", "--expires-at", "2999-01-31", "--scope", "admin"],
     ));
 
     let all = listed(&space, &[]);
@@ -72,10 +72,7 @@ async fn keys_are_created_listed_and_revoked() {
     let found =
         |id: &str| all.iter().find(|key| key["id"] == id).unwrap_or_else(|| panic!("{id}: {all:?}")).clone();
     assert_eq!(found(id_of(&key))["scopes"], serde_json::json!(["export:read", "export:write"]));
-    assert_eq!(
-        (&found(id_of(&key))["vehicles"], &found(id_of(&key))["expiresAt"]),
-        (&Value::Null, &Value::Null)
-    );
+    assert_eq!(found(id_of(&key))["vehicles"], Value::Null);
     assert_eq!(found(id_of(&until))["expiresAt"], "2999-01-31T00:00:00Z");
 
     let revoked = keys(&space, &["revoke", id_of(&key)]);
@@ -98,9 +95,97 @@ async fn keys_are_created_listed_and_revoked() {
     space.cleanup().await;
 }
 
+/// A key ends by itself, unless the operator says otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn d6_a_key_lasts_a_year_unless_its_flags_say_otherwise() {
+    let space = TestSpace::create().await;
+    let made = |flags: &[&str]| {
+        let ended = keys(&space, &[&["create", "--tenant", "acme", "--all-vehicles"], flags].concat());
+        let key = key_in(&ended);
+        let key = listed(&space, &[]).into_iter().find(|one| one["id"] == id_of(&key)).expect("listed");
+        (key, ended.output)
+    };
+    let days = |key: &Value| {
+        let time = |name: &str| key[name].as_str().expect("a time").parse::<chrono::DateTime<chrono::Utc>>();
+        (time("expiresAt").expect("a time") - time("createdAt").expect("a time")).num_days()
+    };
+    assert_eq!(days(&made(&[]).0), 365);
+    assert_eq!(days(&made(&["--expires-in-days", "1"]).0), 1);
+    let (forever, output) = made(&["--never-expires"]);
+    assert_eq!(forever["expiresAt"], Value::Null);
+    assert!(output.contains("until it is revoked"), "{output}");
+    space.cleanup().await;
+}
+
+/// `exports tenants` as an administrator.
+fn tenants(space: &TestSpace, arguments: &[&str]) -> Ended {
+    Program::new(EXPORTS, &[&["tenants"], arguments].concat(), &[])
+        .with("MONGODB_URI", &space.services.mongodb_uri)
+        .with("JOBS_DATABASE", &space.jobs_database)
+        .run()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d1_ceilings_of_tenants_are_set_listed_and_audited() {
+    let space = TestSpace::create().await;
+    let empty = tenants(&space, &["list"]);
+    assert!(empty.code == Some(0) && empty.output.contains("exports tenants limit"), "{}", empty.output);
+    for (arguments, seen) in [
+        (&["limit", "acme", "--vehicle", " acme_*,bus_7 "][..], "acme_* bus_7"),
+        (&["limit", "other", "--all-vehicles"], "all"),
+        (&["limit", "acme", "--vehicle", "acme_*"], "acme_*"),
+    ] {
+        let set = tenants(&space, arguments);
+        let line = format!("may see: {seen}\n");
+        assert!(set.code == Some(0) && set.output.contains(&line), "{}", set.output);
+        assert!(set.output.contains("within 30 seconds"), "{}", set.output);
+    }
+    let listed = tenants(&space, &["list", "--json"]).output;
+    let listed: Value = serde_json::from_str(&listed).unwrap_or_else(|error| panic!("{error}: {listed}"));
+    let found: Vec<_> =
+        listed.as_array().expect("a list").iter().map(|one| (&one["tenant"], &one["vehicles"])).collect();
+    let (acme, other) = (serde_json::json!("acme"), serde_json::json!("other"));
+    assert_eq!(found, [(&acme, &serde_json::json!(["acme_*"])), (&other, &Value::Null)]);
+    let table = tenants(&space, &["list"]).output;
+    assert_eq!(table.lines().count(), 3, "{table}");
+    let audit = space.mongodb.database(&space.jobs_database).collection::<Document>("audit");
+    let noted =
+        audit.count_documents(doc! { "action": "tenant.limit", "principal": "cli", "tenant": "acme" });
+    assert_eq!(noted.await.expect("a count"), 2);
+    space.cleanup().await;
+
+    let many: Vec<String> = (0..101).map(|number| format!("v{number}")).collect();
+    for (arguments, words) in [
+        (vec!["limit", "acme"], "say which vehicles the tenant may see"),
+        (vec!["limit", "No Tenant", "--all-vehicles"], "not a tenant name"),
+        (vec!["limit", "--all-vehicles"], "TENANT"),
+        (vec!["limit", "acme", "--vehicle", "a b"], "not a pattern"),
+        (vec!["limit", "acme", "--vehicle", &many.join(",")], "at most 100 patterns"),
+    ] {
+        // No server listens there: the arguments are checked before any connection.
+        let ended = Program::new(EXPORTS, &[vec!["tenants"], arguments.clone()].concat(), &[])
+            .with("MONGODB_URI", "mongodb://127.0.0.1:1/?replicaSet=rs0")
+            .run();
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.output);
+        assert!(ended.output.contains(words), "{arguments:?}: {}", ended.output);
+    }
+}
+
 #[test]
 fn mistakes_are_reported_and_nothing_is_created() {
-    let wrong: [(&[&str], i32, &str); 15] = [
+    let wrong: [(&[&str], i32, &str); 21] = [
+        // All vehicles are never granted by leaving a flag out.
+        (&["create", "--tenant", "a"], 2, "or give --all-vehicles"),
+        (&["create", "--tenant", "a", "--vehicle", "b", "--all-vehicles"], 2, "--all-vehicles"),
+        // What an intersection of two patterns looks like in the store.
+        (&["create", "--tenant", "a", "--vehicle", "a*/*b"], 2, "not a pattern"),
+        (&["create", "--tenant", "a", "--never-expires", "--expires-in-days", "1"], 2, "--never-expires"),
+        (&["create", "--tenant", "a", "--never-expires", "--expires-at", "2999-01-31"], 2, "--never-expires"),
+        (
+            &["create", "--tenant", "a", "--expires-in-days", "36501", "--all-vehicles"],
+            2,
+            "--expires-in-days",
+        ),
         (&["create"], 2, "--tenant"),
         (&["create", "--tenant", "No Tenant"], 2, "not a tenant name"),
         (&["create", "--tenant", "a", "--scope", "export:all"], 2, "export:read, export:write or admin"),
@@ -112,7 +197,7 @@ fn mistakes_are_reported_and_nothing_is_created() {
         (&["create", "--tenant", "a", "--expires-at", "31.01.2999"], 2, "did you mean 2999-01-31?"),
         (&["create", "--tenant", "a", "--expires-in-days", "0"], 2, "--expires-in-days"),
         (&["create", "--tenant", "a", "--expires-at", "tomorrow"], 2, "write the date itself"),
-        (&["create", "--tenant", "a", "--expires-at", "2018-11-30"], 2, "in the future"),
+        (&["create", "--tenant", "a", "--all-vehicles", "--expires-at", "2018-11-30"], 2, "in the future"),
         (
             &["create", "--tenant", "a", "--expires-in-days", "1", "--expires-at", "2999-01-31"],
             2,
@@ -191,7 +276,7 @@ async fn the_api_accepts_keys_until_they_are_revoked_and_logs_how_to_create_one(
     let (_, address) = output.split_once("\"address\":\"").expect("an address");
     let url = format!("http://{}", address.split('"').next().expect("an address"));
 
-    let key = key_in(&keys(space, &["create", "--tenant", "acme"]));
+    let key = key_in(&keys(space, &["create", "--tenant", "acme", "--all-vehicles"]));
     assert_eq!(status(&url, &key, None), 404);
     let body = r#"{"startDate":"2018-11-30","endDate":"2018-12-01"}"#;
     assert_eq!(status(&url, &key, Some(body)), 202);

@@ -52,6 +52,9 @@ fn b10_help_and_version_of_every_command() {
         "keys create",
         "keys list",
         "keys revoke",
+        "tenants",
+        "tenants limit",
+        "tenants list",
         "run",
         "demo",
         "webhooks",
@@ -65,7 +68,7 @@ fn b10_help_and_version_of_every_command() {
         assert_result_may_be_lost(arguments[0], &|| Program::new(EXPORTS, arguments, &[]));
     }
     // Without a command the help is an error.
-    for arguments in [&[][..], &["keys"], &["webhooks"]] {
+    for arguments in [&[][..], &["keys"], &["tenants"], &["webhooks"]] {
         assert_notes_may_be_lost("no command", &|| Program::new(EXPORTS, arguments, &[]), 2);
     }
 }
@@ -190,13 +193,20 @@ async fn b10_keys() {
             .with("MONGODB_URI", &space.services.mongodb_uri)
             .with("JOBS_DATABASE", &space.jobs_database)
     };
-    assert_result_may_be_lost("create", &|| keys(&["create", "--tenant", "acme"]));
+    assert_result_may_be_lost("create", &|| keys(&["create", "--tenant", "acme", "--all-vehicles"]));
     assert_result_may_be_lost("list", &|| keys(&["list"]));
     assert_result_may_be_lost("list --json", &|| keys(&["list", "--json"]));
     let listed: Vec<Value> = serde_json::from_str(&keys(&["list", "--json"]).run().output).expect("JSON");
     assert_eq!(listed.len(), 6, "each run has created a key");
     let id = listed[0]["id"].as_str().expect("an id");
     assert_result_may_be_lost("revoke", &|| keys(&["revoke", id]));
+    let tenants = |arguments: &[&str]| {
+        Program::new(EXPORTS, &[&["tenants"], arguments].concat(), &[])
+            .with("MONGODB_URI", &space.services.mongodb_uri)
+            .with("JOBS_DATABASE", &space.jobs_database)
+    };
+    assert_result_may_be_lost("limit", &|| tenants(&["limit", "acme", "--vehicle", "acme_*"]));
+    assert_result_may_be_lost("tenants", &|| tenants(&["list"]));
     let audit = space.mongodb.database(&space.jobs_database).collection::<bson::Document>("audit");
     let revocations = audit.count_documents(bson::doc! { "action": "key.revoke" }).await.expect("a count");
     assert_eq!(revocations, 6, "each run has written its entry");

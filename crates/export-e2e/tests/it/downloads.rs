@@ -28,7 +28,7 @@ async fn finish(stack: &Stack, job_id: &str) {
     else {
         panic!("not claimed")
     };
-    let object = |name: &str| ResultObject { name: name.to_owned(), bytes: name.len() as u64 };
+    let object = |name: &str| ResultObject { name: name.to_owned(), bytes: name.len() as u64, sha256: None };
     let result = ExportResult {
         export_uri: format!("s3://{}/{prefix}", stack.space.bucket),
         stats: Stats {

@@ -7,6 +7,8 @@ mod availability;
 mod bad_requests;
 mod callers;
 mod catalog;
+mod ceilings;
+mod characters;
 mod command_line;
 mod connections;
 mod contract;

@@ -189,7 +189,7 @@ fn tenants<'stack>(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idempotency_key_belongs_to_its_tenant() {
+async fn d6_an_idempotency_key_belongs_to_its_caller() {
     let stack = api_with_keys(Duration::from_secs(10)).await;
     let first = Caller::of(&stack, "first", &[Scope::Write]).await;
     let colleague = Caller::of(&stack, "first", &[Scope::Write]).await;
@@ -200,10 +200,12 @@ async fn an_idempotency_key_belongs_to_its_tenant() {
         async |caller: &Caller<'_>, body: Value| caller.send("POST", "/export", &name, Some(&body)).await;
     let id = |answer: &Answer| answer.json()["_id"].as_str().map(str::to_owned);
     let of_first = post(&first, body("2018-12-01")).await;
-    assert_eq!(id(&post(&colleague, body("2018-12-01")).await), id(&of_first), "the tenant's, not the key's");
-    // Another body with the same key is refused within a tenant, and has no effect on another
-    // tenant.
-    assert_eq!(post(&first, body("2018-12-02")).await.status, 422);
+    assert_eq!(id(&post(&first, body("2018-12-01")).await), id(&of_first));
+    assert_eq!(post(&first, body("2018-12-02")).await.status, 422, "another body");
+    // It says nothing to others, of the same tenant or of another one, and takes nothing from them.
+    let of_colleague = post(&colleague, body("2018-12-01")).await;
+    assert_eq!(of_colleague.status, 202);
+    assert_ne!(id(&of_colleague), id(&of_first));
     let of_second = post(&second, body("2018-12-02")).await;
     assert_eq!(of_second.status, 202);
     assert_ne!(id(&of_second), id(&of_first));

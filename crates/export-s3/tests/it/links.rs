@@ -1,12 +1,20 @@
 //! Download links.
 
+use export_core::Tenant;
+use export_s3::{ResultAddress, ResultBucket, S3Error};
 use export_settings::s3::S3Settings;
 use export_testkit::http::send;
 use export_testkit::isolation::TestSpace;
 
 use crate::results::{bucket, bucket_with, settings, store};
 
-const KEY: &str = "exports/default/job/1-nonce.zip";
+const JOB: &str = "01983c5e-7a01-7c3a-9d5e-0123456789ab";
+const KEY: &str = "exports/default/01983c5e-7a01-7c3a-9d5e-0123456789ab/1-nonce.zip";
+
+/// The address of the result of `JOB`, if the URI is one.
+fn address(bucket: &ResultBucket, uri: &str) -> Option<ResultAddress> {
+    bucket.address_of(uri, &Tenant::default_tenant(), JOB.parse().expect("an id"))
+}
 
 /// Follows a link without credentials, as a browser would; returns the status, the body and the `Content-Disposition`.
 async fn fetch(link: String) -> (u16, Vec<u8>, String) {
@@ -20,8 +28,8 @@ async fn a_link_works_without_credentials_and_names_the_file() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
     store(&bucket, KEY, b"a result".to_vec()).await.expect("stored");
-    let link =
-        bucket.presign_download(&bucket.uri(KEY), "a.zip").await.expect("a link").expect("of this bucket");
+    let at = address(&bucket, &bucket.uri(KEY)).expect("an address");
+    let link = bucket.presign_download(&at, "a.zip").await.expect("a link");
     let (status, body, disposition) = fetch(link.clone()).await;
     assert_eq!((status, &body[..]), (200, &b"a result"[..]));
     assert_eq!(disposition, "attachment; filename=\"a.zip\"");
@@ -37,7 +45,7 @@ async fn a_link_works_without_credentials_and_names_the_file() {
 
 #[tokio::test]
 async fn each_object_under_a_prefix_has_a_link() {
-    const PREFIX: &str = "exports/default/job/1-nonce/";
+    const PREFIX: &str = "exports/default/01983c5e-7a01-7c3a-9d5e-0123456789ab/1-nonce/";
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
     // Names of vehicles with characters that have a meaning in URLs and headers.
@@ -46,16 +54,19 @@ async fn each_object_under_a_prefix_has_a_link() {
     for name in names {
         store(&bucket, &format!("{PREFIX}{name}"), name.as_bytes().to_vec()).await.expect("stored");
     }
-    let links =
-        bucket.presign_objects(&bucket.uri(PREFIX), &names).await.expect("links").expect("of this bucket");
+    let at = address(&bucket, &bucket.uri(PREFIX)).expect("an address");
+    let links = bucket.presign_objects(&at, &names).await.expect("links");
     assert_eq!(links.len(), names.len());
     for (name, link) in names.iter().zip(links) {
         let (status, body, disposition) = fetch(link.clone()).await;
         assert_eq!((status, body), (200, name.as_bytes().to_vec()), "{name}: {link}");
         assert!(disposition.starts_with("attachment; filename=\""), "{disposition}");
     }
-    let none = bucket.presign_objects(&bucket.uri(PREFIX), &[]).await.expect("links");
-    assert_eq!(none, Some(Vec::new()));
+    assert_eq!(bucket.presign_objects(&at, &[]).await.expect("links"), [] as [String; 0]);
+    for d6_wrong in ["", ".", "..", "../a", "a/b", "a\\b"] {
+        let refused = bucket.presign_objects(&at, &[d6_wrong]).await;
+        assert!(matches!(refused, Err(S3Error::NotAName)), "{d6_wrong:?}: {refused:?}");
+    }
     space.cleanup().await;
 }
 
@@ -68,8 +79,8 @@ async fn a_link_carries_the_public_endpoint() {
     let settings = S3Settings { public_endpoint_url: Some(public_url.clone()), ..settings(&space.bucket) };
     let bucket = bucket_with(&space, settings).await;
     store(&bucket, KEY, b"a result".to_vec()).await.expect("stored");
-    let link =
-        bucket.presign_download(&bucket.uri(KEY), "a.zip").await.expect("a link").expect("of this bucket");
+    let at = address(&bucket, &bucket.uri(KEY)).expect("an address");
+    let link = bucket.presign_download(&at, "a.zip").await.expect("a link");
     assert!(link.starts_with(&format!("{public_url}/{}/{KEY}?", space.bucket)), "{link}");
     let (status, body, _) = fetch(link).await;
     assert_eq!((status, &body[..]), (200, &b"a result"[..]));
@@ -77,19 +88,33 @@ async fn a_link_carries_the_public_endpoint() {
 }
 
 #[tokio::test]
-async fn uris_of_other_buckets_have_no_link() {
+async fn d6_only_the_place_of_the_result_has_links() {
     let space = TestSpace::create().await;
     let bucket = bucket(&space).await;
-    let others = [
-        "s3://other/exports/a.zip".to_owned(),
-        format!("s3://{}-other/exports/a.zip", space.bucket),
-        format!("https://{}/a.zip", space.bucket),
-        format!("s3://{}", space.bucket),
+    let name = &space.bucket;
+    let own = format!("s3://{name}/exports/default/{JOB}");
+    for right in [format!("{own}/1-nonce.zip"), format!("{own}/1-nonce/"), bucket.uri(KEY)] {
+        assert!(address(&bucket, &right).is_some(), "{right}");
+    }
+    for wrong in [
+        format!("s3://other/exports/default/{JOB}/1-nonce.zip"),
+        format!("s3://{name}-other/exports/default/{JOB}/1-nonce.zip"),
+        format!("https://{name}/exports/default/{JOB}/1-nonce.zip"),
+        format!("s3://{name}"),
         String::new(),
-    ];
-    for uri in others {
-        assert_eq!(bucket.presign_download(&uri, "a.zip").await.expect("an answer"), None, "{uri}");
-        assert_eq!(bucket.presign_objects(&uri, &["a.csv"]).await.expect("an answer"), None, "{uri}");
+        format!("s3://{name}/exports/other/{JOB}/1-nonce.zip"),
+        format!("s3://{name}/exports/default/11983c5e-7a01-7c3a-9d5e-0123456789ab/1-nonce.zip"),
+        format!("s3://{name}/default/{JOB}/1-nonce.zip"),
+        format!("s3://{name}/backup/exports/default/{JOB}/1-nonce.zip"),
+        own.clone(),
+        format!("{own}/"),
+        format!("{own}//"),
+        format!("{own}/../secret.zip"),
+        format!("{own}/1-nonce/vehicle.csv"),
+        format!("{own}/../"),
+        format!("{own}/.."),
+    ] {
+        assert_eq!(address(&bucket, &wrong), None, "{wrong}");
     }
     space.cleanup().await;
 }

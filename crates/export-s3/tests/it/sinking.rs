@@ -40,7 +40,11 @@ async fn small_and_large_objects_arrive_byte_for_byte() {
     .await;
     let expected: Vec<_> = objects()
         .into_iter()
-        .map(|(name, content)| ResultObject { name, bytes: content.len() as u64 })
+        .map(|(name, content)| ResultObject {
+            name,
+            bytes: content.len() as u64,
+            sha256: Some(sha256(&content)),
+        })
         .collect();
     assert_eq!(stored.uri, format!("s3://{}/{PREFIX}", space.bucket));
     assert_eq!(stored.bytes, expected.iter().map(|object| object.bytes).sum::<u64>());

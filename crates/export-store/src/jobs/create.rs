@@ -19,6 +19,7 @@ use serde::Deserialize;
 use crate::jobs::JobStore;
 use crate::jobs::compare_and_set::result_fields;
 use crate::jobs::document::{progress_document, read_job, request_fields};
+use crate::jobs::lookups::of_idempotency_key;
 use crate::results::{self, FinishedResult};
 
 /// Attempts to read a job that a concurrent request with the same key has just created, and the
@@ -153,14 +154,15 @@ impl JobStore {
         Ok(stored)
     }
 
-    /// The job that an earlier request with the same idempotency key has created.
+    /// The job that an earlier request of this caller with the same idempotency key has created.
     pub async fn accepted_before(
         &self,
         tenant: &Tenant,
+        created_by: &str,
         idempotency: &Idempotency,
     ) -> Result<Created, StoreError> {
         for _ in 0..OTHER_JOB_TRIES {
-            let filter = doc! { "tenant": tenant.as_str(), "idempotencyKey": &idempotency.key };
+            let filter = of_idempotency_key(tenant, created_by, &idempotency.key);
             let found = self.jobs.find_one("find the job of an idempotency key", filter, doc! {}).await?;
             if let Some(document) = found {
                 let is_same =

@@ -99,7 +99,10 @@ pub(crate) fn stats_document(stats: &Stats) -> Document {
 }
 
 pub(crate) fn object_documents(objects: &[ResultObject]) -> Vec<Document> {
-    objects.iter().map(|object| doc! { "name": &object.name, "bytes": count(object.bytes) }).collect()
+    let document = |object: &ResultObject| {
+        doc! { "name": &object.name, "bytes": count(object.bytes), "sha256": object.sha256.as_deref() }
+    };
+    objects.iter().map(document).collect()
 }
 
 pub(crate) fn failure_document(failure: &Failure) -> Document {

@@ -5,21 +5,21 @@
 //! first.
 //!
 //! **Cost.** Each query has an index that contains all of its conditions in the order of the list,
-//! so it reads no more jobs than it returns, whatever the filter. A caller that may see only some
+//! so it reads hardly more jobs than it returns, whatever the filter. A caller that may see only some
 //! vehicles needs several such queries, whose pages are merged: one for the jobs that it has
 //! created, and one for the jobs of others that may read no more than it may.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bson::{Bson, Document, doc};
-use export_core::access::VehiclePattern;
+use export_core::access::{AllowedVehicles, Principal, VehiclePattern};
 use export_core::job::{Job, JobState};
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
 use mongodb::options::{AggregateOptions, Hint};
 use tracing::error;
 
-use crate::jobs::document::{access_key, patterns_of, read_job};
+use crate::jobs::document::{patterns_of, read_job};
 use crate::jobs::{JobStore, is_over};
 use crate::schema::{NEWEST_FIRST, NEWEST_FIRST_BY_ACCESS, NEWEST_FIRST_BY_STATE, NEWEST_FIRST_OF_CREATOR};
 
@@ -32,24 +32,15 @@ const KEYS_PER_QUERY: usize = 30;
 pub struct JobsWanted {
     /// The tenant.
     pub tenant: Tenant,
-    /// Only jobs that this caller may see; `None` for all jobs of the tenant.
-    pub seen_by: Option<Viewer>,
+    /// Only jobs that this caller may see ([`Job::is_visible_to`]); `None` for all jobs of the
+    /// tenant, which a caller may list if it may see all vehicles.
+    pub seen_by: Option<Principal>,
     /// Only jobs in one of these states; empty for all states.
     pub states: Vec<JobState>,
     /// Only jobs older than this one, which need not exist.
     pub older_than: Option<JobId>,
     /// Maximum number of jobs in the page; 0 counts as 1.
     pub limit: u32,
-}
-
-/// A caller with access to some vehicles only. It sees its own jobs, and jobs that were restricted
-/// to vehicles it may see.
-#[derive(Clone, Debug)]
-pub struct Viewer {
-    /// The caller's name.
-    pub name: String,
-    /// The vehicles that the caller may see.
-    pub vehicles: Vec<VehiclePattern>,
 }
 
 /// A page of jobs.
@@ -70,8 +61,9 @@ impl JobStore {
     /// the sweeper has stored that, within seconds.
     ///
     /// **Short pages.** A stored job that this version cannot read is skipped and logged, so that
-    /// it does not hide all others. Therefore, and because of jobs that have just expired, a page
-    /// may have fewer jobs than `limit` although there are more.
+    /// it does not hide all others. Therefore, and because of jobs that have just expired and the
+    /// caller's own jobs with vehicles that it may no longer see, a page may have fewer jobs than
+    /// `limit` although there are more.
     pub async fn list(&self, wanted: &JobsWanted) -> Result<JobPage, StoreError> {
         let limit = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX);
         let mut found = match &wanted.seen_by {
@@ -84,7 +76,8 @@ impl JobStore {
         let last = found.last().and_then(|document| document.get_str("_id").ok());
         let next_older_than = last.filter(|_| has_more).and_then(|id| id.parse().ok());
         let is_wanted = |job: &Job| wanted.states.is_empty() || wanted.states.contains(&job.state);
-        let jobs = found.into_iter().filter_map(readable).filter(is_wanted).collect();
+        let is_visible = |job: &Job| wanted.seen_by.as_ref().is_none_or(|caller| job.is_visible_to(caller));
+        let jobs = found.into_iter().filter_map(readable).filter(is_wanted).filter(is_visible).collect();
         Ok(JobPage { jobs, next_older_than })
     }
 
@@ -113,10 +106,10 @@ impl JobStore {
         self.jobs.aggregate("list jobs", stages, options).await
     }
 
-    /// The newest jobs that this caller may see, one more than the limit.
+    /// The newest jobs that this caller has created or may see, one more than the limit.
     async fn newest_seen_by(
         &self,
-        viewer: &Viewer,
+        viewer: &Principal,
         wanted: &JobsWanted,
     ) -> Result<Vec<Document>, StoreError> {
         // The states are named even if all are wanted, because they come before the id in both
@@ -125,7 +118,7 @@ impl JobStore {
         let mut of_creator = doc! { "createdBy": &viewer.name };
         of_creator.extend(in_states(states));
         let mut found = self.newest(wanted, of_creator, NEWEST_FIRST_OF_CREATOR).await?;
-        for keys in self.access_keys_within(&wanted.tenant, viewer).await?.chunks(KEYS_PER_QUERY) {
+        for keys in self.access_keys_within(&wanted.tenant, &viewer.vehicles).await?.chunks(KEYS_PER_QUERY) {
             let mut of_keys = doc! { "accessKey": { "$in": keys } };
             of_keys.extend(in_states(states));
             found.extend(self.newest(wanted, of_keys, NEWEST_FIRST_BY_ACCESS).await?);
@@ -138,18 +131,25 @@ impl JobStore {
         Ok(by_id.into_values().rev().take(most).collect())
     }
 
-    /// The access keys of the tenant's jobs that may read no more vehicles than the viewer may. The
-    /// server jumps from one key to the next in the index, and reads no job.
-    async fn access_keys_within(&self, tenant: &Tenant, viewer: &Viewer) -> Result<Vec<String>, StoreError> {
+    /// The access keys of the tenant's jobs that may read no more than these vehicles. The server
+    /// jumps from one key to the next in the index, and reads no job.
+    async fn access_keys_within(
+        &self,
+        tenant: &Tenant,
+        vehicles: &AllowedVehicles,
+    ) -> Result<Vec<String>, StoreError> {
         // Only a comparison like this one lets the server skip through the partial index.
         let restricted = doc! { "tenant": tenant.as_str(), "accessKey": { "$gte": "" } };
         let stages = vec![doc! { "$match": restricted }, doc! { "$group": { "_id": "$accessKey" } }];
         let hint = Hint::Name(NEWEST_FIRST_BY_ACCESS.to_owned());
         let options = AggregateOptions::builder().hint(hint).build();
         let groups = self.jobs.aggregate("list access keys", stages, options).await?;
-        let own_key = access_key(&viewer.vehicles);
-        let own: BTreeSet<&str> = patterns_of(&own_key).collect();
-        let is_within = |key: &String| patterns_of(key).all(|pattern| own.contains(pattern));
+        let is_within = |key: &String| {
+            let patterns = patterns_of(key).map(|pattern| VehiclePattern::try_from(pattern.to_owned()));
+            patterns
+                .collect::<Result<_, _>>()
+                .is_ok_and(|patterns| vehicles.covers(&AllowedVehicles::Like(patterns)))
+        };
         let keys = groups.iter().filter_map(|group| group.get_str("_id").ok().map(str::to_owned));
         Ok(keys.filter(is_within).collect())
     }

@@ -21,9 +21,14 @@ const OUTCOMES: i64 = 200;
 const QUERY_TIME: Duration = Duration::from_secs(5);
 
 impl JobStore {
-    /// Whether the tenant has a job with this idempotency key.
-    pub async fn knows_key(&self, tenant: &Tenant, idempotency_key: &str) -> Result<bool, StoreError> {
-        let filter = doc! { "tenant": tenant.as_str(), "idempotencyKey": idempotency_key };
+    /// Whether the caller has created a job with this idempotency key.
+    pub async fn knows_key(
+        &self,
+        tenant: &Tenant,
+        created_by: &str,
+        idempotency_key: &str,
+    ) -> Result<bool, StoreError> {
+        let filter = of_idempotency_key(tenant, created_by, idempotency_key);
         let found = self.jobs.find_one("look for an idempotency key", filter, doc! { "_id": 1 }).await;
         found.map(|found| found.is_some())
     }
@@ -40,6 +45,12 @@ impl JobStore {
         let found = self.jobs.find("find the last finished exports", own, options).await?;
         Ok(found.into_iter().filter_map(outcome).collect())
     }
+}
+
+/// Matches the job of an idempotency key. Each caller has keys of its own: otherwise one caller
+/// could take the keys of the others of its tenant, and learn which they use.
+pub(crate) fn of_idempotency_key(tenant: &Tenant, created_by: &str, idempotency_key: &str) -> Document {
+    doc! { "tenant": tenant.as_str(), "createdBy": created_by, "idempotencyKey": idempotency_key }
 }
 
 #[derive(Deserialize)]

@@ -24,6 +24,9 @@ async fn the_same_request_has_the_same_job() {
     let other_tenant = NewJob { tenant: "tenant-7".parse().expect("a tenant"), ..named("key", "hash") };
     let created = create(&store.jobs, &other_tenant).await;
     assert!(matches!(created, Created::New(_)), "{created:?}");
+    let other_caller = NewJob { created_by: "another key".to_owned(), ..named("key", "hash") };
+    let created = create(&store.jobs, &other_caller).await;
+    assert!(matches!(created, Created::New(_)), "d6: each caller has its own keys: {created:?}");
     // Without a key every request creates its own job.
     for _ in 0..2 {
         let created = create(&store.jobs, &new_job()).await;

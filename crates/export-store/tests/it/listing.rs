@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use export_core::access::{AllowedVehicles, Principal, VehiclePattern};
-use export_core::job::{JobState, NewJob};
+use export_core::job::{Job, JobState, NewJob};
+use export_core::request::ExportRequest;
 use export_core::{JobId, Tenant};
-use export_store::{JobPage, JobsWanted, Viewer};
+use export_store::{JobPage, JobsWanted};
 
 use JobState::{Expired, Failed, Finished, NotStarted, Started};
 
@@ -127,55 +128,69 @@ fn patterns(names: &[&str]) -> Vec<VehiclePattern> {
     names.iter().map(|name| name.parse().expect("a pattern")).collect()
 }
 
-fn viewer(name: &str, vehicles: &[&str]) -> Viewer {
-    Viewer { name: name.to_owned(), vehicles: patterns(vehicles) }
+fn viewer(name: &str, vehicles: &[&str]) -> Principal {
+    let vehicles = AllowedVehicles::Like(patterns(vehicles));
+    Principal { name: name.to_owned(), vehicles, ..Principal::anyone() }
 }
 
 /// A job of this creator, which may read these vehicles; all without a list.
 async fn job_of(store: &TestStore, created_by: &str, vehicles: Option<&[&str]>) -> JobId {
-    let allowed = vehicles.map_or(AllowedVehicles::All, |names| AllowedVehicles::Like(patterns(names)));
-    let new = NewJob { created_by: created_by.to_owned(), allowed_vehicles: allowed, ..new_job() };
-    store.created(&new).await.id
+    job_naming(store, created_by, vehicles, None).await.id
 }
 
-/// A restricted caller lists what [`Principal::sees`](export_core::access::Principal::sees) says.
+/// A job of this creator that names vehicles.
+async fn job_naming(
+    store: &TestStore,
+    created_by: &str,
+    vehicles: Option<&[&str]>,
+    named: Option<&[&str]>,
+) -> Job {
+    let allowed = vehicles.map_or(AllowedVehicles::All, |names| AllowedVehicles::Like(patterns(names)));
+    let named = named.map(|names| names.iter().map(|name| name.parse().expect("a vehicle")).collect());
+    let request = ExportRequest { vehicles: named, ..new_job().request };
+    let created_by = created_by.to_owned();
+    store.created(&NewJob { created_by, allowed_vehicles: allowed, request, ..new_job() }).await
+}
+
+/// A restricted caller lists what [`Job::is_visible_to`] says. That includes a caller whose
+/// vehicles were narrowed after it created its jobs.
 #[tokio::test]
-async fn c2_a_restricted_caller_lists_its_own_jobs_and_those_within_its_patterns() {
+async fn c2_d6_a_restricted_caller_lists_the_jobs_with_no_vehicles_but_its_own() {
+    type Made = (&'static str, Option<&'static [&'static str]>, Option<&'static [&'static str]>);
     let store = TestStore::create().await;
-    let lists: [(&str, Option<&[&str]>); 8] = [
-        ("mine", None),
-        ("other", None),
-        ("mine", Some(&["a*"])),
-        ("other", Some(&["a*"])),
-        ("other", Some(&["b*", "a*"])),
-        ("other", Some(&["a*", "c*"])),
-        ("other", Some(&[])),
-        ("other", Some(&["b*", "b*"])),
+    let lists: [Made; 13] = [
+        ("mine", None, None),
+        ("other", None, None),
+        ("mine", Some(&["a*"]), None),
+        ("other", Some(&["a*"]), None),
+        ("other", Some(&["a1*", "a7"]), None),
+        ("other", Some(&["b*", "a*"]), None),
+        ("other", Some(&["a*", "c*"]), None),
+        ("other", Some(&[]), None),
+        ("other", Some(&["b*", "b*"]), None),
+        ("mine", None, Some(&["a7", "b7"])),
+        ("mine", Some(&["a*", "c*"]), Some(&["a7", "c7"])),
+        ("mine", Some(&["a*", "c*"]), Some(&["a7"])),
+        ("other", None, Some(&["a7"])),
     ];
     let mut made = Vec::new();
-    for (creator, vehicles) in lists {
-        made.push((job_of(&store, creator, vehicles).await, creator, vehicles));
+    for (creator, vehicles, named) in lists {
+        made.push(job_naming(&store, creator, vehicles, named).await);
     }
-    for (name, vehicles) in
-        [("mine", &["a*", "b*"][..]), ("mine", &["b*"]), ("mine", &[]), ("stranger", &["c*", "a*"])]
-    {
-        let principal = Principal {
-            name: name.to_owned(),
-            vehicles: AllowedVehicles::Like(patterns(vehicles)),
-            ..Principal::anyone()
-        };
-        let sees = |creator: &str, allowed: Option<&[&str]>| {
-            let allowed =
-                allowed.map_or(AllowedVehicles::All, |names| AllowedVehicles::Like(patterns(names)));
-            principal.sees(&Tenant::default_tenant(), Some(creator), &allowed)
-        };
-        let expected: Vec<JobId> = made
-            .iter()
-            .rev()
-            .filter(|(_, creator, allowed)| sees(creator, *allowed))
-            .map(|made| made.0)
-            .collect();
-        let wanted = JobsWanted { seen_by: Some(viewer(name, vehicles)), ..all() };
+    // By the number above.
+    for (name, vehicles, seen) in [
+        ("mine", &["a*", "b*"][..], &[2, 3, 4, 5, 7, 8, 9, 11][..]),
+        ("mine", &["b*"], &[7, 8]),
+        ("mine", &["a7"], &[7, 11]),
+        ("mine", &[], &[7]),
+        ("stranger", &["c*", "a*"], &[2, 3, 4, 6, 7, 10, 11]),
+    ] {
+        let caller = viewer(name, vehicles);
+        let expected: Vec<JobId> = seen.iter().rev().map(|number| made[*number].id).collect();
+        let visible: Vec<JobId> =
+            made.iter().rev().filter(|job| job.is_visible_to(&caller)).map(|job| job.id).collect();
+        assert_eq!(visible, expected, "{name} {vehicles:?}");
+        let wanted = JobsWanted { seen_by: Some(caller), ..all() };
         assert_eq!(ids(&listed(&store, &wanted).await), expected, "{name} {vehicles:?}");
         // Page by page, and by state.
         let mut paged = Vec::new();

@@ -205,8 +205,11 @@ async fn a_database_of_the_version_before_is_brought_along() {
         assert_eq!((found.state, found.result_id), (JobState::Finished, Some(job_id(result))), "{job}");
         assert_eq!(found.shares_result(), job != result, "{job}");
         let stored = store.jobs.objects_of(job_id(result)).await.expect("an answer").expect("objects");
-        let expected =
-            (0..objects).map(|number| ResultObject { name: format!("vehicle_{number}.csv.gz"), bytes: 7 });
+        let expected = (0..objects).map(|number| ResultObject {
+            name: format!("vehicle_{number}.csv.gz"),
+            bytes: 7,
+            sha256: None,
+        });
         assert_eq!(stored, expected.collect::<Vec<_>>(), "{job}");
         let result =
             store.results.find_one(doc! { "_id": id(result) }).await.expect("an answer").expect("a result");

@@ -105,7 +105,7 @@ async fn options_of_later_versions_are_no_defaults() {
 #[tokio::test]
 async fn the_objects_of_a_result_survive_in_their_order() {
     let store = TestStore::create().await;
-    let object = |name: &str, bytes| ResultObject { name: name.to_owned(), bytes };
+    let object = |name: &str, bytes| ResultObject { name: name.to_owned(), bytes, sha256: None };
     let objects = vec![
         object("vehicle_002.csv.gz", 2),
         object("$$NOW.csv.gz", 0),

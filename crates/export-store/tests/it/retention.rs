@@ -138,7 +138,11 @@ async fn c4_a_job_outlives_its_result_and_its_deliveries() {
 #[tokio::test]
 async fn c4_a_job_that_shares_a_result_does_not_copy_its_objects() {
     let store = TestStore::create().await;
-    let objects = |number: u64| ResultObject { name: format!("vehicle_{number:04}.csv.gz"), bytes: number };
+    let objects = |number: u64| ResultObject {
+        name: format!("vehicle_{number:04}.csv.gz"),
+        bytes: number,
+        sha256: None,
+    };
     let written =
         WrittenResult { result: result("s3://bucket/1/"), objects: (0..1_000).map(objects).collect() };
     let key = ShareKey::of(&new_job().request, &new_job().allowed_vehicles);

@@ -164,7 +164,7 @@ async fn provisioning_twice_is_harmless() {
             "announcements",
             "dispatchedJobs",
             "expiry",
-            "idempotency",
+            "idempotencyOfCaller",
             "lastOwnFinishedOfTenant",
             "leases",
             "newestFirst",

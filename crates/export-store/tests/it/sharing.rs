@@ -295,7 +295,8 @@ async fn a_job_of_a_thousand_objects_is_small() {
     let store = TestStore::create().await;
     let id = store.created(&sharing()).await.id;
     let (job, fence) = store.claimed(id, "worker").await;
-    let object = |number| ResultObject { name: format!("vehicle_{number:04}.parquet"), bytes: number };
+    let object =
+        |number| ResultObject { name: format!("vehicle_{number:04}.parquet"), bytes: number, sha256: None };
     let objects: Vec<_> = (0..1_000).map(object).collect();
     let many = WrittenResult { objects: objects.clone(), ..written(URI) };
     let finished = store.finish_result(&job, &fence, &many).await;

@@ -122,7 +122,7 @@ pub(crate) async fn create(jobs: &JobStore, new: &NewJob) -> Created {
     match (written.pop().expect("one job").expect("an answer"), &new.idempotency) {
         (Written::New(job), _) => Created::New(*job),
         (Written::KeyKnown, Some(idempotency)) => {
-            jobs.accepted_before(&new.tenant, idempotency).await.expect("an answer")
+            jobs.accepted_before(&new.tenant, &new.created_by, idempotency).await.expect("an answer")
         }
         (other, _) => panic!("not created: {other:?}"),
     }

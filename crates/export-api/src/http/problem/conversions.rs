@@ -52,13 +52,23 @@ impl From<AcceptError> for Problem {
 
 impl From<S3Error> for Problem {
     fn from(failure: S3Error) -> Self {
-        Self::unavailable(&failure)
+        Self::from(&failure)
     }
 }
 
 impl From<Arc<S3Error>> for Problem {
     fn from(failure: Arc<S3Error>) -> Self {
-        Self::unavailable(&failure)
+        Self::from(&*failure)
+    }
+}
+
+impl From<&S3Error> for Problem {
+    fn from(failure: &S3Error) -> Self {
+        if matches!(failure, S3Error::NotAName) {
+            error!(error = %causes(failure), "request failed: permanent error of a result");
+            return Self::internal();
+        }
+        Self::unavailable(failure)
     }
 }
 

@@ -48,6 +48,14 @@ impl Problem {
         Self::new(ProblemType::UnusableToken, detail)
     }
 
+    /// 403: the patterns of the caller and of its tenant cannot be combined.
+    pub fn too_many_patterns() -> Self {
+        Self::new(
+            ProblemType::Forbidden,
+            "The vehicle patterns of the key or token and of its tenant combine to more than 1,000. The operator of this service can use fewer patterns, combined with *.",
+        )
+    }
+
     /// 403: the caller does not have the scope.
     pub fn forbidden(scope: Scope) -> Self {
         let detail = format!("This needs the scope {scope}, which the caller does not have.");

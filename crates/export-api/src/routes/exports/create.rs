@@ -138,7 +138,7 @@ async fn check_and_admit(
         Err(problem) => problem,
     };
     let known = match &new.idempotency {
-        Some(idempotency) => state.jobs.knows_key(&new.tenant, &idempotency.key).await?,
+        Some(idempotency) => state.jobs.knows_key(&new.tenant, &new.created_by, &idempotency.key).await?,
         None => false,
     };
     if known { Ok(None) } else { Err(problem) }
@@ -163,8 +163,8 @@ async fn accept(
     let job = match created {
         Ok(Created::New(job)) => job,
         Ok(Created::Before(job)) => {
-            // A caller with fewer vehicles must not see another caller's job by using its key.
-            if !caller.sees(&job.tenant, job.created_by.as_deref(), &job.allowed_vehicles) {
+            // The caller may have lost vehicles since it created the job.
+            if !job.is_visible_to(&caller) {
                 return Err(Problem::idempotency_key_taken());
             }
             info!(job.id = %job.id, "the job of this idempotency key exists already");

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::job_view::RETRY_AFTER_SECONDS;
-use super::links::{ObjectView, ObjectsView, ResultLinks, objects_of};
+use super::links::{ObjectView, ObjectsView, ResultLinks, address_of, objects_of};
 use super::{JobPath, ObjectPath, find_job};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
@@ -62,7 +62,7 @@ pub async fn download(
     }
     let objects = objects_of(&job, &state.jobs).await?;
     let links = ResultLinks::sign(&job, &objects, &state.results, &state.links).await?;
-    let links = links.ok_or_else(in_another_bucket)?;
+    let links = links.ok_or_else(not_stored_here)?;
     // The answer to HEAD has no body, and so no link.
     if method != Method::HEAD {
         state.audit.downloaded(&principal, job_id, None, &trail).await?;
@@ -71,6 +71,7 @@ pub async fn download(
         Some(link) if wants_json(&headers) => DownloadView::Object(ObjectView {
             name: &zip,
             bytes: result.stats.bytes,
+            sha256: Some(&result.stats.sha256),
             download_url: Some(link),
         }),
         Some(link) => return Ok(see_other(link)),
@@ -108,7 +109,7 @@ pub async fn download_object(
 ) -> Result<Response, Problem> {
     let principal = caller.authorize(Scope::Read)?;
     let job = find_job(&state, &principal, job_id).await?;
-    let result = result_of(&job)?;
+    result_of(&job)?;
     if job.request.output.archive == Archive::Zip {
         let detail = "The result of this export is one zip; download it with GET /export/{id}/download.";
         return Err(Problem::unknown_object(detail));
@@ -122,11 +123,13 @@ pub async fn download_object(
     if method == Method::HEAD {
         return Ok(head_of(&name, object.bytes));
     }
-    let links = state.results.presign_objects(&result.export_uri, &[&name]).await?;
-    let link = links.and_then(|links| links.into_iter().next()).ok_or_else(in_another_bucket)?;
+    let at = address_of(&job, &state.results).ok_or_else(not_stored_here)?;
+    let links = state.results.presign_objects(&at, &[&name]).await?;
+    let link = links.into_iter().next().ok_or_else(not_stored_here)?;
     state.audit.downloaded(&principal, job_id, Some(&name), &trail).await?;
     if wants_json(&headers) {
-        return Ok(not_stored(ObjectView { name: &name, bytes: object.bytes, download_url: Some(link) }));
+        let (bytes, sha256) = (object.bytes, object.sha256.as_deref());
+        return Ok(not_stored(ObjectView { name: &name, bytes, sha256, download_url: Some(link) }));
     }
     Ok(see_other(link))
 }
@@ -185,8 +188,10 @@ fn result_of(job: &Job) -> Result<&ExportResult, Problem> {
     })
 }
 
-fn in_another_bucket() -> Problem {
-    Problem::no_result("The result is in a bucket that this service no longer uses.")
+fn not_stored_here() -> Problem {
+    Problem::no_result(
+        "The result is not in the bucket, or not under the prefix, that this service uses now.",
+    )
 }
 
 #[cfg(test)]

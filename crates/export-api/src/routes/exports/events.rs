@@ -27,7 +27,7 @@ use super::links::ResultLinks;
 use super::{JobPath, find_job};
 use crate::auth::Caller;
 use crate::http::limits::{Peer, StreamPermit};
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Reason};
 use crate::jobs::queue::QueueView;
 use crate::state::ApiState;
 
@@ -83,7 +83,7 @@ pub async fn events(
     if !job.state.is_active() && version(&job, None) == known {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response());
     }
-    let subscription = subscription.ok_or_else(Problem::too_many_streams)?;
+    let subscription = subscription.ok_or_else(|| Problem::too_many_streams().because(Reason::AllStreams))?;
     let now = Instant::now();
     let watcher = Watcher {
         known: known.to_owned(),
@@ -193,12 +193,17 @@ impl Watcher {
         }
     }
 
-    /// Whether the caller is still authenticated for the same tenant and may read jobs.
+    /// Whether the caller is still authenticated for the same tenant, and may read jobs and see
+    /// the same vehicles. A client whose vehicles have changed reconnects, and gets the stream if
+    /// it may still see the job.
     ///
     /// While this cannot be checked, because MongoDB is unavailable, the stream stays open: there
     /// are no new events then either, and a browser that gets a 503 never reconnects.
     async fn may_still_read(&self) -> bool {
         let still = self.state.auth.still(&self.headers, &self.principal, Scope::Read).await;
-        still.err().is_none_or(|problem| problem.status().is_server_error())
+        match still {
+            Ok(now) => now.vehicles == self.principal.vehicles,
+            Err(problem) => problem.status().is_server_error(),
+        }
     }
 }

@@ -60,8 +60,11 @@ pub async fn get(
             return Err(error.into());
         }
         (job, applied) = (waited.job, waited.applied);
-        // The caller's key may have been revoked during the wait.
+        // The caller's key may have been revoked during the wait, and its vehicles changed.
         principal = state.auth.still(&headers, &principal, Scope::Read).await?;
+        if !job.is_visible_to(&principal) {
+            return Err(Problem::unknown_job());
+        }
     }
 
     let queue = state.queue.position_of(&job).await;

@@ -8,9 +8,10 @@ use export_core::access::Principal;
 use export_core::job::Job;
 use export_core::output::Archive;
 use export_core::result::ResultObject;
-use export_s3::{ResultBucket, S3Error};
+use export_s3::{ResultAddress, ResultBucket, S3Error};
 use export_store::{JobStore, StoreError};
 use serde::Serialize;
+use tracing::warn;
 use utoipa::ToSchema;
 
 use crate::jobs::audit::Trail;
@@ -41,6 +42,9 @@ pub(super) struct ObjectView<'a> {
     pub(super) name: &'a str,
     /// Stored size in bytes.
     pub(super) bytes: u64,
+    /// SHA-256 of the stored bytes in hex; null in results of earlier versions.
+    #[schema(required)]
+    pub(super) sha256: Option<&'a str>,
     /// Link, valid for at least 10 minutes; null after the first 2,000 objects, and if it cannot be
     /// created now.
     #[schema(required)]
@@ -65,33 +69,43 @@ pub(super) async fn objects_of(job: &Job, jobs: &JobStore) -> Result<Vec<ResultO
     }
 }
 
+/// Where the job's result is stored; `None` if there is none, or if its address is not one of the
+/// job's results.
+pub(super) fn address_of(job: &Job, bucket: &ResultBucket) -> Option<ResultAddress> {
+    let (result, result_id) = (job.result.as_ref()?, job.result_id?);
+    let address = bucket.address_of(&result.export_uri, &job.tenant, result_id);
+    if address.is_none() {
+        warn!(job.id = %job.id, "the result is not under this service's prefix for it; it gets no link");
+    }
+    address
+}
+
 impl<'a> ResultLinks<'a> {
     /// Signs the links of a job's result. `objects` are its objects if it is not a zip. `None` if
-    /// there is no result, or if it is in another bucket.
+    /// there is no result, or if it is not where this service stores results of the job.
     pub(super) async fn sign(
         job: &Job,
         objects: &'a [ResultObject],
         bucket: &ResultBucket,
         cache: &LinkCache,
     ) -> Result<Option<Self>, Arc<S3Error>> {
-        let Some(result) = &job.result else { return Ok(None) };
+        let Some(at) = address_of(job, bucket) else { return Ok(None) };
         match job.request.output.archive {
             Archive::Zip => {
-                let link = bucket.presign_download(&result.export_uri, &format!("{}.zip", job.id)).await?;
-                Ok(link.map(|link| Self { download_url: Some(link), objects: None }))
+                let link = bucket.presign_download(&at, &format!("{}.zip", job.id)).await?;
+                Ok(Some(Self { download_url: Some(link), objects: None }))
             }
             Archive::None => {
                 // The objects of a result never change, so their links can be cached.
                 let linked = objects.iter().take(MAX_LINKS);
                 let names: Vec<String> = linked.map(|object| object.name.clone()).collect();
-                let (bucket, prefix) = (bucket.clone(), result.export_uri.clone());
+                let (bucket, address) = (bucket.clone(), at.as_str().to_owned());
                 let sign = async move {
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                    bucket.presign_objects(&prefix, &names).await
+                    bucket.presign_objects(&at, &names).await
                 };
-                let links = cache.get(&result.export_uri, Utc::now(), sign).await?;
-                Ok(links
-                    .map(|links| Self { download_url: None, objects: Some(object_views(objects, &links)) }))
+                let links = cache.get(&address, Utc::now(), sign).await?;
+                Ok(Some(Self { download_url: None, objects: Some(object_views(objects, &links)) }))
             }
         }
     }
@@ -125,7 +139,12 @@ fn object_views<'a>(objects: &'a [ResultObject], links: &[String]) -> Vec<Object
     let links = links.iter().cloned().map(Some).chain(std::iter::repeat(None));
     let objects = objects.iter().zip(links);
     objects
-        .map(|(object, download_url)| ObjectView { name: &object.name, bytes: object.bytes, download_url })
+        .map(|(object, download_url)| ObjectView {
+            name: &object.name,
+            bytes: object.bytes,
+            sha256: object.sha256.as_deref(),
+            download_url,
+        })
         .collect()
 }
 

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use export_core::JobId;
 use export_core::access::{AllowedVehicles, Scope};
 use export_core::job::JobState;
-use export_store::{JobsWanted, Viewer};
+use export_store::JobsWanted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -95,12 +95,7 @@ pub async fn list_exports(
     let query = ParsedQuery::parse(query)?;
     let wanted = JobsWanted {
         tenant: principal.tenant.clone(),
-        seen_by: match &principal.vehicles {
-            AllowedVehicles::All => None,
-            AllowedVehicles::Like(vehicles) => {
-                Some(Viewer { name: principal.name.clone(), vehicles: vehicles.clone() })
-            }
-        },
+        seen_by: (principal.vehicles != AllowedVehicles::All).then(|| principal.clone()),
         states: query.states.clone(),
         older_than: query.older_than,
         limit: query.limit.into(),

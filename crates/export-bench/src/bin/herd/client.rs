@@ -45,7 +45,9 @@ impl Tenant {
 
     async fn create_key(own: &Own, tenant: &str) -> anyhow::Result<String> {
         let mut command = own.program("exports");
-        command.args(["keys", "create", "--name", "herd", "--tenant", tenant]).stderr(Stdio::null());
+        command
+            .args(["keys", "create", "--name", "herd", "--all-vehicles", "--tenant", tenant])
+            .stderr(Stdio::null());
         let output = command.output().await.context("`exports keys create` does not start")?;
         ensure!(output.status.success(), "`exports keys create` failed ({})", output.status);
         Ok(String::from_utf8(output.stdout).context("a key is text")?.trim().to_owned())

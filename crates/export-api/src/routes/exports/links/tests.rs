@@ -49,7 +49,8 @@ pub(in crate::routes::exports) fn finished(archive: &str) -> Job {
         attempts: 1,
         progress: Progress::default(),
         result: Some(ExportResult {
-            export_uri: "s3://results/exports/default/id/1-nonce/".to_owned(),
+            export_uri: "s3://results/exports/default/00000000-0000-0000-0000-000000000000/1-nonce/"
+                .to_owned(),
             stats: Stats {
                 rows: 0,
                 points: 0,
@@ -69,7 +70,9 @@ pub(in crate::routes::exports) fn finished(archive: &str) -> Job {
 }
 
 fn objects(count: usize) -> Vec<ResultObject> {
-    (0..count).map(|number| ResultObject { name: format!("vehicle_{number}.csv.gz"), bytes: 7 }).collect()
+    (0..count)
+        .map(|number| ResultObject { name: format!("vehicle_{number}.csv.gz"), bytes: 7, sha256: None })
+        .collect()
 }
 
 #[tokio::test]
@@ -82,19 +85,43 @@ async fn links_of_one_answer_are_bounded() {
     assert_eq!(objects.len(), MAX_LINKS + 3, "all are listed");
     for (index, object) in objects.iter().enumerate() {
         assert_eq!(object.name, format!("vehicle_{index}.csv.gz"));
-        let start = format!("http://s3.test/results/exports/default/id/1-nonce/{}?", object.name);
+        let start = format!(
+            "http://s3.test/results/exports/default/00000000-0000-0000-0000-000000000000/1-nonce/{}?",
+            object.name
+        );
         let is_linked = object.download_url.as_ref().is_some_and(|link| link.starts_with(&start));
         assert_eq!(is_linked, index < MAX_LINKS, "{object:?}");
     }
 }
 
 #[tokio::test]
-async fn results_in_another_bucket_have_no_links() {
+async fn d6_results_elsewhere_have_no_links() {
     let other = bucket("moved").await;
     for archive in ["zip", "none"] {
         let (job, listed) = (finished(archive), objects(2));
         let links = ResultLinks::sign(&job, &listed, &other, &LinkCache::default()).await;
         assert!(links.expect("an answer").is_none(), "{archive}");
+    }
+    // Nor do results elsewhere in the bucket, whatever the job's document says, even if an answer
+    // about the right result is cached.
+    let (ours, listed, cache) = (bucket("results").await, objects(2), LinkCache::default());
+    let of_result = finished("none").result.expect("a result").export_uri;
+    assert!(ResultLinks::sign(&finished("none"), &listed, &ours, &cache).await.expect("signed").is_some());
+    for (archive, uri) in [("none", of_result.clone()), ("zip", of_result.replace("nonce/", "nonce.zip"))] {
+        for d6_forged in [
+            uri.replace("/default/", "/other/"),
+            uri.replace("/00000000-", "/00000001-"),
+            uri.replace("/exports/", "/"),
+            uri.replace("1-nonce", "../1-nonce"),
+            uri.replace("/default/", "/default//"),
+        ] {
+            let mut job = finished(archive);
+            job.result.as_mut().expect("a result").export_uri = d6_forged.clone();
+            let links = ResultLinks::sign(&job, &listed, &ours, &cache).await.expect("an answer");
+            assert!(links.is_none(), "{d6_forged}");
+        }
+        let job = Job { tenant: "other".parse().expect("a tenant"), ..finished(archive) };
+        assert!(ResultLinks::sign(&job, &listed, &ours, &cache).await.expect("an answer").is_none());
     }
     let (job, listed) = (finished("none"), objects(2));
     let unsigned = ResultLinks::unsigned(&job, &listed).objects.expect("objects");
