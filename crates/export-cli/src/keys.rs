@@ -5,11 +5,8 @@ mod create;
 mod list;
 mod revoke;
 
-use std::str::FromStr;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::key::{KeyId, StoredKey};
-use export_core::names::trimmed;
 use export_settings::mongo::MongoArgs;
 use export_settings::print::Output;
 use export_store::{AuditAction, AuditEntry, AuditLog, KeyStore};
@@ -87,9 +84,4 @@ fn scopes(key: &StoredKey) -> String {
 
 fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-/// An entry of a list; spaces around it are not part of it.
-pub(crate) fn parse_entry<T: FromStr>(text: &str) -> Result<T, T::Err> {
-    trimmed(text).parse()
 }

@@ -1,9 +1,11 @@
 //! Flags that grant access to vehicles. All of them are never granted by leaving a flag out.
 
+use std::str::FromStr;
+
 use export_core::access::{AllowedVehicles, VehiclePattern};
+use export_core::names::trimmed;
 
 use crate::failure::UsageError;
-use crate::keys::parse_entry;
 
 /// The vehicles of a key or of a tenant.
 #[derive(Debug, clap::Args)]
@@ -33,6 +35,11 @@ impl VehicleArgs {
         }
         Ok(AllowedVehicles::Like(self.vehicles))
     }
+}
+
+/// An entry of a list; spaces around it are not part of it.
+pub(crate) fn parse_entry<T: FromStr>(text: &str) -> Result<T, T::Err> {
+    trimmed(text).parse()
 }
 
 /// The patterns; `None` for all vehicles.

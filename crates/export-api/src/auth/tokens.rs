@@ -103,16 +103,16 @@ impl TokenCheck {
     /// good until its end.
     fn check_lifetime(&self, claims: &Map<String, Value>) -> Result<(), &'static str> {
         let now = get_current_timestamp();
-        let expires_at = claims.get("exp").and_then(Value::as_f64).ok_or("exp is not a time")?;
+        let expires_at = claims.get("exp").and_then(seconds).ok_or("exp is not a time")?;
         let issued_at = match claims.get("iat") {
-            None => now as f64,
-            Some(time) => time.as_f64().ok_or("iat is not a time")?,
+            None => now,
+            Some(time) => seconds(time).ok_or("iat is not a time")?,
         };
-        if issued_at > (now + LEEWAY_SECONDS) as f64 {
+        if issued_at > now + LEEWAY_SECONDS {
             return Err("iat is in the future");
         }
-        let lifetime = expires_at - issued_at.min(now as f64);
-        let max = (self.max_lifetime.as_secs() + LEEWAY_SECONDS) as f64;
+        let lifetime = expires_at.saturating_sub(issued_at.min(now));
+        let max = self.max_lifetime.as_secs() + LEEWAY_SECONDS;
         if lifetime <= max { Ok(()) } else { Err("valid for longer than OIDC_MAX_TOKEN_HOURS") }
     }
 
@@ -140,6 +140,12 @@ impl TokenCheck {
             ))
         })
     }
+}
+
+/// A time of a token, in whole seconds since 1970. It may have a fraction.
+fn seconds(time: &Value) -> Option<u64> {
+    let with_fraction = || Some(Duration::try_from_secs_f64(time.as_f64()?).ok()?.as_secs());
+    time.as_u64().or_else(with_fraction)
 }
 
 /// Refuses tokens of the same issuer and audience that are not for access, by what only they have.

@@ -43,7 +43,7 @@ impl Part {
     pub(super) fn open(target: &Path, export: &str, object: Option<&str>) -> anyhow::Result<Self> {
         let (path, mark_path) = (with_suffix(target, ".part"), with_suffix(target, ".part.json"));
         let shown = path.display();
-        let file = open_own(&path, OpenOptions::new().read(true).write(true).create(true))?;
+        let file = open_own(&path, OpenOptions::new().read(true).write(true).create(true).truncate(false))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

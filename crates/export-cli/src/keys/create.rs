@@ -13,9 +13,9 @@ use export_settings::mongo::MongoArgs;
 use export_settings::print::{Output, note};
 use export_store::{AuditAction, KeyEnd, NewKey};
 
-use super::{Store, audit_entry, parse_entry, scopes, time};
+use super::{Store, audit_entry, scopes, time};
 use crate::failure::UsageError;
-use crate::vehicle_args::{VehicleArgs, described};
+use crate::vehicle_args::{VehicleArgs, described, parse_entry};
 
 /// Longest life of a key, in days: a century, so that a typing error does not overflow a date.
 const MOST_DAYS: u64 = 36_500;
