@@ -8,7 +8,6 @@ pub mod json_body;
 pub mod limits;
 pub(crate) mod meters;
 pub(crate) mod path;
-pub(crate) mod per_caller;
 pub mod problem;
 pub(crate) mod query;
 pub(crate) mod rate;

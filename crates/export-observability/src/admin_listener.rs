@@ -1,11 +1,11 @@
 //! The listener of the admin address, with limits: a client that opens connections and asks nothing
 //! must not keep health checks and metrics from others.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,43 +13,43 @@ use axum::serve::Listener;
 use export_settings::networks::network;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
+
+use crate::per_caller::{CallerPermit, PerCallerLimit};
 
 /// Maximum number of open connections. More are closed at once.
 const MAX_CONNECTIONS: usize = 128;
 /// Maximum number of open connections of one address (of IPv6: one /64 network), so that the health
 /// check of a container, from its own address, always finds room.
-const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
+const MAX_CONNECTIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
 /// Maximum duration of a connection, with all its requests.
 const MAX_DURATION: Duration = Duration::from_secs(30);
-
-/// Numbers of open connections by address.
-type Open = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// Accepts connections within the limits.
 pub(crate) struct AdminListener {
     listener: TcpListener,
-    open: Open,
+    open: Arc<Semaphore>,
+    of_address: PerCallerLimit<IpAddr>,
     max_duration: Duration,
 }
 
+/// Permits of one connection.
+type Permit = (CallerPermit<IpAddr>, OwnedSemaphorePermit);
+
 impl AdminListener {
     pub(crate) fn new(listener: TcpListener) -> Self {
-        Self { listener, open: Open::default(), max_duration: MAX_DURATION }
+        Self {
+            listener,
+            open: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            of_address: PerCallerLimit::new(MAX_CONNECTIONS_PER_ADDRESS),
+            max_duration: MAX_DURATION,
+        }
     }
 
     fn admit(&self, address: IpAddr) -> Option<Permit> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = open.values().sum::<usize>() >= MAX_CONNECTIONS;
-        let of_address = open.entry(address).or_default();
-        if is_full || *of_address >= MAX_CONNECTIONS_PER_ADDRESS {
-            if *of_address == 0 {
-                open.remove(&address);
-            }
-            return None;
-        }
-        *of_address += 1;
-        Some(Permit { address, open: self.open.clone() })
+        let of_address = self.of_address.try_acquire(address)?;
+        Some((of_address, self.open.clone().try_acquire_owned().ok()?))
     }
 }
 
@@ -69,24 +69,6 @@ impl Listener for AdminListener {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-}
-
-/// One open connection, released when dropped.
-struct Permit {
-    address: IpAddr,
-    open: Open,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.address);
-            }
-        }
     }
 }
 
@@ -150,7 +132,7 @@ mod tests {
         listener.max_duration = Duration::from_millis(50);
         let address = listener.local_addr().expect("an address");
         let mut accepted = Vec::new();
-        for _ in 0..MAX_CONNECTIONS_PER_ADDRESS {
+        for _ in 0..MAX_CONNECTIONS_PER_ADDRESS.get() {
             let client = TcpStream::connect(address).await.expect("a connection");
             accepted.push((listener.accept().await.0, client));
         }

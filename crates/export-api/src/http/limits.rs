@@ -19,13 +19,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use export_core::Tenant;
 use export_core::access::Principal;
+use export_observability::{CallerPermit, PerCallerLimit};
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::auth::Caller;
 use crate::config::{AccessSettings, LimitSettings};
 use crate::http::client_address::network;
-use crate::http::per_caller::{CallerPermit, PerCallerLimit};
 use crate::http::problem::{Problem, Reason};
 use crate::http::rate::Rate;
 use crate::http::server::HeldUntilDelivered;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use export_observability::{CallerPermit, PerCallerLimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -28,7 +29,6 @@ use tracing::{debug, warn};
 use crate::config::LimitSettings;
 use crate::http::client_address::{TrustedProxies, network};
 use crate::http::meters;
-use crate::http::per_caller::{CallerPermit, PerCallerLimit};
 use crate::http::problem::Problem;
 use connection::Connections;
 use refusal_log::{Reason, RefusalLog};

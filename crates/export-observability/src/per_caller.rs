@@ -8,24 +8,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts concurrent uses per caller. Callers without uses take no memory.
 #[derive(Debug)]
-pub(crate) struct PerCallerLimit<K> {
+pub struct PerCallerLimit<K> {
     max: NonZeroU32,
     in_use: Arc<Mutex<HashMap<K, u32>>>,
 }
 
 impl<K: Clone + Eq + Hash> PerCallerLimit<K> {
     /// A limit of `max` concurrent uses for each caller.
-    pub(crate) fn new(max: NonZeroU32) -> Self {
+    pub fn new(max: NonZeroU32) -> Self {
         Self { max, in_use: Arc::default() }
     }
 
     /// The maximum number of concurrent uses of one caller.
-    pub(crate) fn max(&self) -> NonZeroU32 {
+    pub fn max(&self) -> NonZeroU32 {
         self.max
     }
 
     /// A permit for one use; `None` if the caller has the maximum.
-    pub(crate) fn try_acquire(&self, caller: K) -> Option<CallerPermit<K>> {
+    pub fn try_acquire(&self, caller: K) -> Option<CallerPermit<K>> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let count = in_use.entry(caller.clone()).or_default();
         if *count >= self.max.get() {
@@ -38,7 +38,7 @@ impl<K: Clone + Eq + Hash> PerCallerLimit<K> {
 
 /// One use of a caller's limit, released when dropped.
 #[derive(Debug)]
-pub(crate) struct CallerPermit<K: Eq + Hash> {
+pub struct CallerPermit<K: Eq + Hash> {
     caller: K,
     in_use: Arc<Mutex<HashMap<K, u32>>>,
 }
