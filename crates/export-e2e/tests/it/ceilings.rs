@@ -58,9 +58,8 @@ async fn limit(caller: &Caller<'_>, ceiling: AllowedVehicles, expected: &[&Strin
     let expected: BTreeSet<String> = expected.iter().map(|name| (*name).clone()).collect();
     let asked_at = Instant::now();
     loop {
-        let seen: BTreeSet<String> = seen(caller).await.into_iter().collect();
-        let of_fleet: BTreeSet<String> =
-            seen.into_iter().filter(|name| name.ends_with("a_1") || name.ends_with("b_1")).collect();
+        let mut of_fleet = seen(caller).await;
+        of_fleet.retain(|name| name.ends_with("a_1") || name.ends_with("b_1"));
         if of_fleet == expected {
             return;
         }
@@ -97,7 +96,7 @@ async fn d1_d6_a_ceiling_bounds_every_use_of_a_key_and_its_old_results() {
     let job = caller.until_state(&new, "FINISHED").await;
     let names: Vec<&str> =
         job["objects"].as_array().expect("objects").iter().filter_map(|one| one["name"].as_str()).collect();
-    assert_eq!(names, [&format!("{first}.csv.gz"), "manifest.json"], "{job:#}");
+    assert_eq!(names, [format!("{first}.csv.gz").as_str(), "manifest.json"], "{job:#}");
     let jobs = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("jobs");
     let stored = jobs.find_one(doc! { "_id": &new }).await.expect("an answer").expect("a job");
     assert_eq!(stored.get_array("allowedVehicles").expect("patterns"), &[bson::bson!(pattern)]);

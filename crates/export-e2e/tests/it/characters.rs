@@ -110,7 +110,7 @@ async fn d6_odd_characters_in_bodies_and_headers_are_no_fault_of_the_service() {
         "x-request-id",
         "accept",
     ] {
-        for text in ["\t", "(", "$where", "\u{80}", "\u{202e}", "\"", ",,", "%00"] {
+        for text in ["\t", "(", "$where", "\"", ",,", "%00", "[a-", "\\Q"] {
             let answer = stack.request("GET", "/export", &[(name, text)], Vec::new()).await;
             assert!(answer.status < 500, "{name} {text:?}: {answer:?}");
             let body = br#"{"startDate":"2018-11-30","endDate":"2018-12-01"}"#.to_vec();
