@@ -1,18 +1,31 @@
 //! The size limits of one export, and the size up to which an export has priority.
 //!
-//! All of it depends on the request alone. Whether there is room for one more job is decided by the
-//! API.
+//! All of it depends on the request, the number of its vehicles, and the rows that the catalog
+//! expects. Whether there is room for one more job is decided by the API.
+//!
+//! **Rows.** With [`Fill::Previous`] every interval may become a row of every vehicle, so the most
+//! rows follow from the request. Otherwise the rows follow from the data: the caller passes the
+//! fewest that the catalog's measurements make likely, or 0.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use crate::TimeRange;
 use crate::job::Priority;
+use crate::output::Fill;
 use crate::range::HOUR_MS;
 use crate::request::{ExportRequest, FieldError};
 
 /// Length of a day in milliseconds.
 const DAY_MS: u64 = 24 * HOUR_MS.unsigned_abs();
+
+/// Default of the most rows of one export. A thousand vehicles with the usual 180,000 rows per day
+/// reach it in 55 days.
+pub const DEFAULT_MAX_RESULT_ROWS: u64 = 10_000_000_000;
+
+/// Rows that count as one vehicle-day: more than five times as many as vehicles usually have in a
+/// day, and eleven per second.
+const ROWS_PER_VEHICLE_DAY: u64 = 1_000_000;
 
 /// The size limits of one export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +34,11 @@ pub struct SizeLimits {
     pub max_range_days: u32,
     /// Maximum number of vehicles.
     pub max_vehicles: u32,
-    /// Largest product of vehicles and days with which an export is [`Priority::Interactive`].
+    /// Largest size in vehicle-days with which an export is [`Priority::Interactive`]: the product
+    /// of vehicles and days, or a millionth of the rows where that is more.
     pub interactive_vehicle_days: u32,
+    /// Maximum number of rows of all files together.
+    pub max_rows: u64,
 }
 
 /// The number of vehicles of an export.
@@ -35,6 +51,41 @@ pub enum VehicleCount {
     /// All vehicles that the caller may see. Their number is not known; it may be the one last
     /// counted.
     Unknown(Option<u64>),
+}
+
+impl VehicleCount {
+    /// The number, which may be the one last counted.
+    fn last_known(self) -> Option<u64> {
+        match self {
+            Self::Named(count) | Self::All(count) => Some(count),
+            Self::Unknown(count) => count,
+        }
+    }
+
+    /// Whether there are at most so many, as far as that is known.
+    pub fn is_at_most(self, most: u64) -> bool {
+        self.last_known().is_some_and(|count| count <= most)
+    }
+
+    /// Whether the number is the one of this moment.
+    pub fn is_certain(self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+}
+
+/// The most rows of an export of this number of vehicles: one for each interval of each vehicle.
+/// Without resampling an interval is a millisecond.
+pub fn most_rows(request: &ExportRequest, vehicles: u64) -> u64 {
+    let intervals = request
+        .output
+        .resampling()
+        .map_or_else(|| length_ms(request.range), |resampling| resampling.interval_count(request.range));
+    intervals.saturating_mul(vehicles)
+}
+
+/// Whether the rows follow from the request: every interval after the first point becomes a row.
+pub fn is_filled(request: &ExportRequest) -> bool {
+    request.output.resampling().is_some_and(|resampling| resampling.fill == Fill::Previous)
 }
 
 impl SizeLimits {
@@ -52,6 +103,7 @@ impl SizeLimits {
                 ),
             });
         }
+        errors.extend(self.check_filled_rows(request, vehicles));
         let most = u64::from(self.max_vehicles);
         let (count, meaning, cure) = match vehicles {
             VehicleCount::Named(count) => (count, format!("{count} vehicles are named,"), "split them into"),
@@ -68,21 +120,56 @@ impl SizeLimits {
         errors
     }
 
-    /// The priority of an export of this size. An export of unknown size is [`Priority::Bulk`],
-    /// because it may cover a large fleet.
-    pub fn priority(&self, range: TimeRange, vehicles: VehicleCount) -> Priority {
-        let count = match vehicles {
-            VehicleCount::Named(count) | VehicleCount::All(count) | VehicleCount::Unknown(Some(count)) => {
-                count
-            }
-            VehicleCount::Unknown(None) => return Priority::Bulk,
-        };
-        let size = u128::from(length_ms(range)) * u128::from(count);
-        if size <= u128::from(self.interactive_vehicle_days) * u128::from(DAY_MS) {
-            Priority::Interactive
-        } else {
-            Priority::Bulk
-        }
+    /// The error of an export that fills more intervals than it may have rows. If the number of
+    /// vehicles is uncertain, only an export that is too large for one vehicle is refused.
+    fn check_filled_rows(&self, request: &ExportRequest, vehicles: VehicleCount) -> Option<FieldError> {
+        let count = if vehicles.is_certain() { vehicles.last_known()?.max(1) } else { 1 };
+        let (rows, most) = (most_rows(request, count), self.max_rows);
+        (is_filled(request) && rows > most).then(|| FieldError {
+            pointer: "/stepMs".to_owned(),
+            detail: format!(
+                "with fill previous the export has up to {rows} rows ({} for each vehicle), and an export has at most {most}; \
+                 ask for a longer step, a shorter range, fewer vehicles, or no fill",
+                most_rows(request, 1)
+            ),
+        })
+    }
+
+    /// The error of an export that has at least `rows` rows, as the catalog's measurements say, if
+    /// these are too many.
+    pub fn check_measured_rows(&self, rows: u64) -> Option<FieldError> {
+        let most = self.max_rows;
+        (rows > most).then(|| FieldError {
+            pointer: "/endDate".to_owned(),
+            detail: format!(
+                "the export has at least {rows} rows, estimated from the data of its vehicles, and an export has at most {most}; \
+                 split it into {} exports, or resample it with stepMs",
+                rows.div_ceil(most.max(1))
+            ),
+        })
+    }
+
+    /// Whether the rows that the data has, which the request does not tell, may change the priority
+    /// or exceed the limit.
+    pub fn depends_on_data(&self, request: &ExportRequest, vehicles: VehicleCount) -> bool {
+        let Some(count) = vehicles.last_known() else { return false };
+        let rows = most_rows(request, count);
+        let may_become_bulk = self.priority(request, vehicles, 0) == Priority::Interactive
+            && self.priority(request, vehicles, rows) == Priority::Bulk;
+        !is_filled(request) && (may_become_bulk || rows > self.max_rows)
+    }
+
+    /// The priority of an export of this size, which has at least `measured_rows` rows as far as
+    /// the catalog has measured them. An export of an unknown number of vehicles is
+    /// [`Priority::Bulk`], because it may cover a large fleet.
+    pub fn priority(&self, request: &ExportRequest, vehicles: VehicleCount, measured_rows: u64) -> Priority {
+        let Some(count) = vehicles.last_known() else { return Priority::Bulk };
+        let filled_rows = if is_filled(request) { most_rows(request, count) } else { 0 };
+        let vehicle_ms = u128::from(length_ms(request.range)) * u128::from(count);
+        let most = u128::from(self.interactive_vehicle_days);
+        let is_small = vehicle_ms <= most * u128::from(DAY_MS)
+            && u128::from(filled_rows.max(measured_rows)) <= most * u128::from(ROWS_PER_VEHICLE_DAY);
+        if is_small { Priority::Interactive } else { Priority::Bulk }
     }
 }
 
@@ -108,111 +195,5 @@ fn days(range: TimeRange, timezone: Tz) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    const LIMITS: SizeLimits =
-        SizeLimits { max_range_days: 31, max_vehicles: 5, interactive_vehicle_days: 7 };
-
-    fn request(start: &str, end: &str, timezone: &str) -> ExportRequest {
-        let body = json!({ "startDate": start, "endDate": end, "timezone": timezone });
-        ExportRequest::parse(&body).expect("a request")
-    }
-
-    fn faults(request: &ExportRequest, vehicles: VehicleCount) -> Vec<(String, String)> {
-        LIMITS.check(request, vehicles).into_iter().map(|error| (error.pointer, error.detail)).collect()
-    }
-
-    #[test]
-    fn a_range_may_have_exactly_the_maximum_number_of_days() {
-        let few = VehicleCount::Named(1);
-        for (start, end, timezone) in [
-            ("2018-12-01", "2019-01-01", "UTC"),
-            ("2018-12-01T07:30:00Z", "2019-01-01T07:30:00Z", "UTC"),
-            // 31 days and an hour, as October ends.
-            ("2018-10-01", "2018-11-01", "Europe/Amsterdam"),
-            // An hour less than 31 days.
-            ("2018-03-01", "2018-04-01", "Europe/Amsterdam"),
-            // The last midnight does not exist: the day begins at one.
-            ("2018-02-22", "2018-03-25", "Asia/Beirut"),
-            ("9999-12-01", "9999-12-31T23:59:59.999Z", "UTC"),
-        ] {
-            assert_eq!(faults(&request(start, end, timezone), few), [], "{start} to {end} in {timezone}");
-        }
-        let longer = request("2018-12-01", "2019-01-01T00:00:00.001Z", "UTC");
-        let expected = "the range has 32 days, and an export has at most 31; split it into 2 exports";
-        assert_eq!(faults(&longer, few), [("/endDate".to_owned(), expected.to_owned())]);
-        let widest = request("0001-01-01", "9999-12-31T23:59:59.999Z", "UTC");
-        assert!(faults(&widest, few)[0].1.contains("has 3652059 days"), "{:?}", faults(&widest, few));
-    }
-
-    #[test]
-    fn both_limits_are_reported_at_once() {
-        let (day, year) =
-            (request("2018-12-01", "2018-12-02", "UTC"), request("2018-01-01", "2019-01-01", "UTC"));
-        assert_eq!(faults(&day, VehicleCount::Named(5)), []);
-        assert_eq!(faults(&day, VehicleCount::All(5)), []);
-        assert_eq!(faults(&day, VehicleCount::Unknown(Some(6))), [], "the number is uncertain");
-        let named = "6 vehicles are named, and an export has at most 5; split them into 2 exports";
-        assert_eq!(faults(&day, VehicleCount::Named(6)), [("/vehicles".to_owned(), named.to_owned())]);
-        let both = faults(&year, VehicleCount::All(11));
-        let pointers: Vec<&str> = both.iter().map(|(pointer, _)| pointer.as_str()).collect();
-        assert_eq!(pointers, ["/endDate", "/vehicles"]);
-        assert!(
-            both[1].1.contains("all vehicles, which are 11") && both[1].1.contains("in 3 exports"),
-            "{both:?}"
-        );
-    }
-
-    #[test]
-    fn a_week_of_one_vehicle_or_a_day_of_seven_is_small() {
-        use VehicleCount::{All, Named, Unknown};
-        let (day, week) =
-            (request("2018-12-01", "2018-12-02", "UTC"), request("2018-12-01", "2018-12-08", "UTC"));
-        for (request, vehicles, expected) in [
-            (&week, Named(1), Priority::Interactive),
-            (&week, Named(2), Priority::Bulk),
-            (&day, All(7), Priority::Interactive),
-            (&day, All(8), Priority::Bulk),
-            (&day, All(0), Priority::Interactive),
-            (&day, Unknown(Some(7)), Priority::Interactive),
-            (&day, Unknown(None), Priority::Bulk),
-        ] {
-            assert_eq!(LIMITS.priority(request.range, vehicles), expected, "{vehicles:?}");
-        }
-    }
-
-    proptest! {
-        /// The parts that the error message proposes are within the limit.
-        #[test]
-        fn a_split_range_is_accepted(most in 1u32..4_000, hours in 1i64..200_000) {
-            let limits = SizeLimits { max_range_days: most, ..LIMITS };
-            let range = TimeRange::new(0, hours * HOUR_MS).expect("a range");
-            let parts = i64::try_from(days(range, Tz::UTC).div_ceil(u64::from(most))).expect("a few");
-            let step = i64::from(most) * i64::try_from(DAY_MS).expect("a day");
-            for part in 0..parts {
-                let end = ((part + 1) * step).min(range.to_ms());
-                let mut request = request("2018-12-01", "2018-12-02", "UTC");
-                request.range = TimeRange::new(part * step, end).expect("no part is empty");
-                prop_assert_eq!(limits.check(&request, VehicleCount::Named(1)), vec![]);
-            }
-            prop_assert!(parts * step >= range.to_ms(), "nothing is left over");
-        }
-
-        /// A larger export never comes before a smaller one.
-        #[test]
-        fn larger_is_never_smaller(vehicles in 0u64..u64::MAX, hours in 1i64..2_000_000, most in 0u32..) {
-            let limits = SizeLimits { interactive_vehicle_days: most, ..LIMITS };
-            let of = |vehicles, hours| {
-                limits.priority(TimeRange::new(0, hours * HOUR_MS).expect("a range"), VehicleCount::Named(vehicles))
-            };
-            if of(vehicles, hours) == Priority::Bulk {
-                prop_assert_eq!(of(vehicles.saturating_add(1), hours), Priority::Bulk);
-                prop_assert_eq!(of(vehicles, hours + 1), Priority::Bulk);
-            }
-        }
-    }
-}
+#[path = "admission_tests.rs"]
+mod tests;

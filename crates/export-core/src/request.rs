@@ -5,7 +5,6 @@
 mod output;
 mod webhook;
 
-pub use output::MAX_FILLED_ROWS;
 pub use webhook::{MAX_WEBHOOK_URL_BYTES, WebhookUrl, WebhookUrlError};
 
 use std::collections::BTreeSet;
@@ -95,7 +94,7 @@ impl ExportRequest {
         };
         let vehicles = parse_list::<VehicleId>(fields, "vehicles", &mut errors);
         let parameters = parse_list::<Parameter>(fields, "parameters", &mut errors);
-        let output = output::parse(fields, range, &mut errors);
+        let output = output::parse(fields, &mut errors);
         let webhook_url = webhook::parse(fields, &mut errors);
         let fresh = parse_fresh(fields, &mut errors);
 

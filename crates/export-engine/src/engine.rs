@@ -12,11 +12,12 @@ use export_core::{Parameter, ZONE_DATA_VERSION};
 
 use crate::encode::csv::CsvEncoder;
 use crate::encode::parquet::ParquetEncoder;
-use crate::encode::table::{Table, TableTotals};
+use crate::encode::table::{MaxRows, Table, TableTotals};
 use crate::encode::{Encoder, Encoding};
 use crate::error::{EngineError, PassError};
 use crate::pack::archive::Package;
 use crate::pack::blocks::FileTotals;
+use crate::pack::bounded::BoundedSink;
 use crate::pipeline::{Slices, with_slices};
 use crate::plan::{Plan, VehiclePlan};
 use crate::pool::Pool;
@@ -179,8 +180,22 @@ impl Engine {
         }
     }
 
-    /// Reads the source once and writes the whole result.
+    /// Reads the source once and writes the whole result, within its limits.
     fn pass<E: Encoder>(
+        &self,
+        task: &ExportTask<'_>,
+        encoder: E,
+        shape: Shape,
+        sink: &mut dyn Sink,
+    ) -> Result<Manifest, PassError> {
+        let mut bounded = BoundedSink::new(sink, task.limits.result.max_bytes);
+        let outcome = self.write_result(task, encoder, shape, &mut bounded);
+        // The writer's error is only a consequence.
+        bounded.check()?;
+        outcome
+    }
+
+    fn write_result<E: Encoder>(
         &self,
         task: &ExportTask<'_>,
         encoder: E,
@@ -194,10 +209,12 @@ impl Engine {
         let encoding = Arc::new(Encoding::new(shape, encoder));
         let mut package = Package::begin(plan.request.output.archive, sink, meter)?;
         let vehicles = with_slices(task, &encoding, &self.resources, |mut slices| {
-            let mut vehicles = Vec::with_capacity(plan.vehicles.len());
+            let mut vehicles: Vec<VehicleManifest> = Vec::with_capacity(plan.vehicles.len());
+            let mut max_rows = MaxRows::of_result(task.limits.result);
             for (vehicle_plan, name) in plan.vehicles.iter().zip(&file_names) {
-                let (table, tally) =
-                    package.file(name, |entry| self.write_vehicle(task, &encoding, &mut slices, entry))?;
+                let (table, tally) = package
+                    .file(name, |entry| self.write_vehicle(task, &encoding, &mut slices, max_rows, entry))?;
+                max_rows = max_rows.after(table.counts.rows);
                 vehicles.push(vehicle_manifest(plan, vehicle_plan, name.clone(), table, tally));
                 meter.vehicle_done();
             }
@@ -226,10 +243,11 @@ impl Engine {
         task: &ExportTask<'_>,
         encoding: &Encoding<E>,
         slices: &mut Slices<E::Rows>,
+        max_rows: MaxRows,
         entry: &mut dyn Write,
     ) -> Result<(FileTotals, (TableTotals, Tally)), PassError> {
         let mut tally = Tally::default();
-        let mut table = Table::begin(encoding, &self.resources, task.stop, entry)?;
+        let mut table = Table::begin(encoding, &self.resources, task.stop, max_rows, entry)?;
         while let Some(slice) = slices.next()? {
             if task.stop.is_stopped() {
                 return Err(EngineError::Stopped.into());

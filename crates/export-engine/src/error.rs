@@ -33,6 +33,9 @@ pub enum EngineError {
     /// A Parquet file has more row groups than its footer may have.
     #[error(transparent)]
     ParquetTooLarge(ParquetTooLarge),
+    /// The result exceeds [`Limits::result`](crate::Limits).
+    #[error(transparent)]
+    ResultTooLarge(#[from] ResultTooLarge),
     /// The result could not be written.
     #[error("the result could not be written")]
     Sink(#[source] io::Error),
@@ -42,6 +45,23 @@ pub enum EngineError {
     /// [`StopFlag::stop`](crate::StopFlag::stop) was called.
     #[error("the export was stopped")]
     Stopped,
+}
+
+/// A result has reached its largest size, and there is more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResultTooLarge {
+    /// There are more rows.
+    #[error("the result would have more than {max_rows} rows")]
+    Rows {
+        /// The limit.
+        max_rows: u64,
+    },
+    /// There are more bytes.
+    #[error("the result would have more than {max_bytes} bytes")]
+    Bytes {
+        /// The limit.
+        max_bytes: u64,
+    },
 }
 
 /// A Parquet file has too many row groups: their descriptions stay in memory until its end.

@@ -29,8 +29,8 @@ mod stop;
 mod task;
 
 pub use engine::{Engine, Exported};
-pub use error::{EngineError, ParquetTooLarge};
-pub use limits::{Limits, MemoryBudget};
+pub use error::{EngineError, ParquetTooLarge, ResultTooLarge};
+pub use limits::{Limits, MemoryBudget, ResultLimits};
 pub use meter::Meter;
 pub use plan::{Plan, PlanError, VehiclePlan, plan};
 pub use read::dump::{DumpError, DumpSource, LeftOut, LeftOutReason};

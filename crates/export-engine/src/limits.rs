@@ -1,10 +1,10 @@
-//! Bounds on memory, derived from one budget.
+//! Bounds on memory, derived from one budget, and on the size of a result.
 
 use std::num::NonZeroUsize;
 
 use crate::read::slice::SliceSize;
 
-/// Bounds on the memory of one export in the engine.
+/// Bounds on one export in the engine: its memory, and the size of its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Sizes of slices.
@@ -14,6 +14,25 @@ pub struct Limits {
     /// Most bytes of the documents of one hour of a vehicle, which are in memory together. If there
     /// are more, the export fails with [`EngineError::HourTooLarge`](crate::EngineError).
     pub hour_bytes: usize,
+    /// The largest result.
+    pub result: ResultLimits,
+}
+
+/// The largest result. An export that would exceed it fails with
+/// [`EngineError::ResultTooLarge`](crate::EngineError).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResultLimits {
+    /// Most rows of all files together.
+    pub max_rows: u64,
+    /// Most bytes that the sink gets, the manifest included.
+    pub max_bytes: u64,
+}
+
+impl Default for ResultLimits {
+    /// No limit.
+    fn default() -> Self {
+        Self { max_rows: u64::MAX, max_bytes: u64::MAX }
+    }
 }
 
 /// An hour may have at least these bytes: 800,000 points as real writers store them.
@@ -41,7 +60,7 @@ pub(crate) fn expansion_factor(row_bytes: usize) -> usize {
 
 impl Limits {
     /// Divides a share of memory between the slices in flight: one per thread, one that is being
-    /// gathered, and one that is being written.
+    /// gathered, and one that is being written. The result has no limit.
     pub fn of_share(share_bytes: usize, threads: NonZeroUsize) -> Self {
         let slice_share_bytes = share_bytes / (threads.get() + 2) / USUAL_EXPANSION_FACTOR;
         let target_bytes = slice_share_bytes.clamp(SMALLEST_SLICE_BYTES, LARGEST_SLICE_BYTES);
@@ -51,7 +70,8 @@ impl Limits {
         // The share itself, and half of what is meant for reading ahead, because the driver keeps a
         // document twice for a moment. Only heavy hours need it.
         let hour_bytes = (share_bytes + share_bytes / 2).max(SMALLEST_HOUR_BYTES);
-        Self { slice: SliceSize { target_bytes, most_bytes }, slices_share_bytes: share_bytes, hour_bytes }
+        let slice = SliceSize { target_bytes, most_bytes };
+        Self { slice, slices_share_bytes: share_bytes, hour_bytes, result: ResultLimits::default() }
     }
 }
 

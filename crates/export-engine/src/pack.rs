@@ -3,3 +3,4 @@
 
 pub(crate) mod archive;
 pub(crate) mod blocks;
+pub(crate) mod bounded;

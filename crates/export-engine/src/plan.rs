@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use export_core::admission::{is_filled, most_rows};
 use export_core::id::sort_parameters;
 use export_core::manifest::{RangeText, ResolvedRequest};
 use export_core::request::ExportRequest;
@@ -48,6 +49,17 @@ pub enum PlanError {
         columns: usize,
         /// The limit.
         most: usize,
+    },
+    /// The export would have more rows than [`Plan::check_rows`] allows.
+    #[error(
+        "with fill previous the export would have up to {rows} rows, and at most {most} are allowed; ask for a longer step, a \
+         shorter range, fewer vehicles, or no fill"
+    )]
+    TooManyRows {
+        /// The most rows of the plan.
+        rows: u64,
+        /// The limit.
+        most: u64,
     },
     /// The source could not be read.
     #[error(transparent)]
@@ -123,6 +135,16 @@ impl Plan {
         let columns = self.parameters.len();
         if columns > most {
             return Err(PlanError::TooManyColumns { columns, most });
+        }
+        Ok(())
+    }
+
+    /// Fails if the plan fills more intervals than `most`. How many rows other plans have is known
+    /// only when their points are read; [`ResultLimits`](crate::ResultLimits) bounds them.
+    pub fn check_rows(&self, most: u64) -> Result<(), PlanError> {
+        let rows = most_rows(&self.request, self.vehicles.len() as u64);
+        if is_filled(&self.request) && rows > most {
+            return Err(PlanError::TooManyRows { rows, most });
         }
         Ok(())
     }

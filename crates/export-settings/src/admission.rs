@@ -1,10 +1,11 @@
-//! How many jobs may wait, and how large an export may be.
+//! How many jobs may wait, how large an export may be, and how much a tenant may store.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use export_core::admission::SizeLimits;
 
 use crate::parser::{count, number, number_of};
+use crate::results::ResultRowsSettings;
 use crate::value::SettingError;
 
 /// Days from year 1 to year 9999: all that a range can name.
@@ -30,6 +31,11 @@ pub struct AdmissionSettings {
     /// stored
     #[arg(long, env, value_name = "COUNT", default_value = "10000", value_parser = count(MAX))]
     pub max_jobs_per_hour_per_tenant: NonZeroU32,
+    /// Quota of stored bytes: a tenant whose results that have not expired take as many bytes, such
+    /// as `1000000000000`, may create no more exports until some have expired; they are answered
+    /// with 422. Exports that were accepted before are not affected. Without it, no limit
+    #[arg(long, env, value_name = "BYTES", value_parser = number_of::<NonZeroU64>("bytes", 1..=u64::MAX))]
+    pub max_stored_bytes_per_tenant: Option<NonZeroU64>,
     /// How large an export may be.
     #[command(flatten)]
     pub size: SizeSettings,
@@ -51,9 +57,12 @@ pub struct SizeSettings {
     #[arg(long, env, value_name = "COUNT", default_value = "1000", value_parser = number::<u32>(1..=MAX))]
     pub max_vehicles_per_export: u32,
     /// Largest export, in vehicles times days, that is `interactive` and so runs before its
-    /// tenant's larger ones (`bulk`)
+    /// tenant's larger ones (`bulk`). A million rows count as a vehicle-day, if that makes more
     #[arg(long, env, value_name = "COUNT", default_value = "7", value_parser = number::<u32>(1..=MAX))]
     pub interactive_vehicle_days: u32,
+    /// The most rows.
+    #[command(flatten)]
+    pub rows: ResultRowsSettings,
 }
 
 impl AdmissionSettings {
@@ -70,7 +79,9 @@ impl AdmissionSettings {
 
 impl From<SizeSettings> for SizeLimits {
     fn from(settings: SizeSettings) -> Self {
-        let SizeSettings { max_range_days, max_vehicles_per_export, interactive_vehicle_days } = settings;
-        Self { max_range_days, max_vehicles: max_vehicles_per_export, interactive_vehicle_days }
+        let SizeSettings { max_range_days, max_vehicles_per_export, interactive_vehicle_days, rows } =
+            settings;
+        let (max_vehicles, max_rows) = (max_vehicles_per_export, rows.max_result_rows.get());
+        Self { max_range_days, max_vehicles, interactive_vehicle_days, max_rows }
     }
 }

@@ -1,8 +1,47 @@
-//! How long results are kept.
+//! How large results may be, and how long they are kept.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
-use crate::parser::number_of;
+use crate::parser::{number, number_of};
+
+/// The most rows of one export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Size of an export")]
+pub struct ResultRowsSettings {
+    // `export_core::admission::DEFAULT_MAX_RESULT_ROWS`.
+    /// Most rows of one export, all files together. The API answers 422 if an export will certainly
+    /// or most likely have more; a worker ends it as FAILED when it has more. The API and all
+    /// workers should have the same number
+    #[arg(
+        long,
+        env,
+        value_name = "COUNT",
+        default_value = "10000000000",
+        value_parser = number::<NonZeroU64>(1..=u64::MAX)
+    )]
+    pub max_result_rows: NonZeroU64,
+}
+
+/// The largest result of one export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Size of an export")]
+pub struct ResultLimitSettings {
+    /// The most rows.
+    #[command(flatten)]
+    pub rows: ResultRowsSettings,
+    // 100 GiB: what 10,000 parts hold with the default memory budget.
+    /// Most bytes of the result of one export, as stored, all objects together. A worker ends an
+    /// export as FAILED when its result has more, and deletes what it has uploaded. Workers with
+    /// the default `MEMORY_BUDGET_MB` can store about 108 GiB in one object
+    #[arg(
+        long,
+        env,
+        value_name = "BYTES",
+        default_value = "107374182400",
+        value_parser = number_of::<NonZeroU64>("bytes", 1..=u64::MAX)
+    )]
+    pub max_result_bytes: NonZeroU64,
+}
 
 /// How long results are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
@@ -21,4 +60,17 @@ pub struct ResultSettings {
         value_parser = number_of::<NonZeroU32>("days", 1..=3_650)
     )]
     pub result_retention_days: NonZeroU32,
+}
+
+#[cfg(test)]
+mod tests {
+    use export_core::admission::DEFAULT_MAX_RESULT_ROWS;
+
+    use super::*;
+    use crate::defaults;
+
+    #[test]
+    fn the_default_number_of_rows_is_that_of_the_core() {
+        assert_eq!(defaults::<ResultRowsSettings>().max_result_rows.get(), DEFAULT_MAX_RESULT_ROWS);
+    }
 }

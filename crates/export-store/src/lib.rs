@@ -36,7 +36,7 @@ pub use jobs::list::{JobPage, JobsWanted};
 pub use jobs::{Cancelled, JobStore};
 pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
 pub use outbox::{Channel, Delivery, Due, Failed, Outbox, PutOff};
-pub use results::{FinishedResult, NextStep, Writing};
+pub use results::{FinishedResult, NextStep, StoredResults, Writing};
 pub use retention::Retention;
 pub use scheduling::dispatching::{Occupancy, PendingMessage};
 pub use scheduling::queue::{Line, Recent};

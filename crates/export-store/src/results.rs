@@ -24,6 +24,7 @@
 //! results of version 0.x, and shortens lifetimes ([`JobStore::limit_retention`]).
 
 mod compare_and_set;
+mod stored;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -41,9 +42,11 @@ use serde::Deserialize;
 use crate::jobs::JobStore;
 use crate::jobs::document::{object_documents, progress_document, stats_document, to_chrono};
 
+pub use stored::StoredResults;
 pub use write::{NextStep, Writing};
 
 pub(crate) use compare_and_set::{GivenOfResult, changes, filter};
+pub(crate) use stored::STORED_OF_TENANT;
 
 /// A finished result, with which a job is committed.
 #[derive(Clone, Debug, PartialEq)]

@@ -18,6 +18,7 @@ use mongodb::{Collection, IndexModel};
 
 use crate::jobs::JobStore;
 use crate::outbox::Channel;
+use crate::results::STORED_OF_TENANT;
 
 /// The indexes of lists: of all jobs of a tenant, of jobs in some states, of one creator's jobs,
 /// and of jobs that may read some vehicles only.
@@ -149,14 +150,19 @@ fn outbox_indexes() -> [IndexModel; 2] {
 }
 
 /// The indexes of the results: the unique ones, which allow at most one WRITING and one current
-/// result per key, and the sweeper's.
-fn result_indexes() -> [IndexModel; 3] {
+/// result per key, the sweeper's, and the one with which a tenant's stored bytes are summed.
+fn result_indexes() -> [IndexModel; 4] {
     let key = doc! { "tenant": 1, "shareKey": 1 };
     let is_written = doc! { "state": ResultState::Writing.as_str(), "shareKey": { "$type": "string" } };
     [
         unique_index("writing", key.clone(), is_written),
         unique_index("current", key, doc! { "current": true }),
         index("expiry", doc! { "state": 1, "expiresAt": 1 }),
+        partial_index(
+            STORED_OF_TENANT,
+            doc! { "tenant": 1, "state": 1, "expiresAt": 1, "stats.bytes": 1 },
+            doc! { "state": ResultState::Finished.as_str() },
+        ),
     ]
 }
 

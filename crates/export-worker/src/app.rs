@@ -71,7 +71,7 @@ impl App {
         let engine = Engine::with_threads(config.threads, move || niceness.keep_this_thread_in_background())
             .context("WORKER_THREADS cannot be started")?;
         let results = services.results.clone();
-        let exporter = Exporter::new(vehicles.clone(), results, engine, config.budget, config.max_columns);
+        let exporter = Exporter::new(vehicles.clone(), results, engine, config.budget, config.size);
         let attempts = AttemptServices {
             jobs: Arc::new(JobStore::new(mongo, database)),
             writer: Arc::new(exporter),

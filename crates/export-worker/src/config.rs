@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::Parser;
 use export_amqp::Topology;
 use export_core::zone::program_version;
-use export_engine::MemoryBudget;
+use export_engine::{MemoryBudget, ResultLimits};
 use export_settings::amqp::AmqpArgs;
 use export_settings::health::{HealthSettings, WORKER_DEFAULT};
 use export_settings::log::LogSettings;
 use export_settings::mongo::{MongoArgs, MongoSettings, SourceArgs, SourceSettings};
 use export_settings::reading::ReadingSettings;
-use export_settings::results::ResultSettings;
+use export_settings::results::{ResultLimitSettings, ResultSettings};
 use export_settings::retry::RetrySettings;
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_settings::worker::{BUDGET_EXPECTED, WorkerSettings};
@@ -21,6 +21,7 @@ use export_settings::{SecretString, SettingError};
 use export_source::ReadLimits;
 
 use crate::attempt::Terms;
+use crate::export::ExportSize;
 use crate::niceness::Niceness;
 
 /// Most threads that are started on a machine with many cores.
@@ -54,6 +55,8 @@ pub struct Cli {
     s3: S3Settings,
     #[command(flatten)]
     results: ResultSettings,
+    #[command(flatten)]
+    result_limits: ResultLimitSettings,
     /// What logs look like.
     #[command(flatten)]
     pub log: LogSettings,
@@ -103,8 +106,8 @@ pub struct Config {
     pub source: SourceSettings,
     /// Limits on reading the vehicles' databases.
     pub reading: ReadLimits,
-    /// Most parameters of an export.
-    pub max_columns: usize,
+    /// The largest export.
+    pub size: ExportSize,
     /// The broker.
     pub rabbitmq_url: SecretString,
     /// The names of exchanges and queues.
@@ -139,7 +142,13 @@ impl Cli {
             admin: self.health.admin_addr,
             mongo: self.mongo.resolve()?,
             source: self.source.resolve()?,
-            max_columns: self.reading.max_columns.get(),
+            size: ExportSize {
+                max_columns: self.reading.max_columns.get(),
+                result: ResultLimits {
+                    max_rows: self.result_limits.rows.max_result_rows.get(),
+                    max_bytes: self.result_limits.max_result_bytes.get(),
+                },
+            },
             reading: ReadLimits {
                 max_reads: self.reading.source_max_reads,
                 max_bytes_per_second: self.reading.source_max_bytes_per_second,

@@ -11,7 +11,8 @@ use export_core::result::WrittenResult;
 use export_core::sink::SinkFactory;
 use export_core::source::Source;
 use export_engine::{
-    Engine, EngineError, ExportTask, Exported, Limits, MemoryBudget, Meter, Plan, PlanError, StopFlag,
+    Engine, EngineError, ExportTask, Exported, Limits, MemoryBudget, Meter, Plan, PlanError, ResultLimits,
+    ResultTooLarge, StopFlag,
 };
 use export_s3::{ResultBucket, ResultLocation, ResultSink, S3Error, StopGuard, StoredResult};
 use export_source::{MongoSource, VehicleDatabases};
@@ -36,19 +37,28 @@ pub struct Exporter {
     results: ResultBucket,
     engine: Engine,
     budget: MemoryBudget,
-    max_columns: usize,
+    size: ExportSize,
+}
+
+/// The largest export.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportSize {
+    /// Most parameters.
+    pub max_columns: usize,
+    /// The largest result.
+    pub result: ResultLimits,
 }
 
 impl Exporter {
-    /// An exporter. `budget` is the memory of each export, `max_columns` the most parameters of one.
+    /// An exporter. `budget` is the memory of each export, `size` the largest one.
     pub fn new(
         vehicles: VehicleDatabases,
         results: ResultBucket,
         engine: Engine,
         budget: MemoryBudget,
-        max_columns: usize,
+        size: ExportSize,
     ) -> Self {
-        Self { vehicles, results, engine, budget, max_columns }
+        Self { vehicles, results, engine, budget, size }
     }
 }
 
@@ -64,7 +74,7 @@ impl ResultWriter for Exporter {
         let handle = Handle::current();
         let source = MongoSource::new(self.vehicles.clone(), handle, self.budget.read_ahead_bytes);
         let source = Arc::new(AllowedSource::new(source, job.allowed_vehicles.clone()));
-        let plan = plan(&job.request, &source, self.max_columns).await?;
+        let plan = plan(&job.request, &source, self.size).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
         log_unread(&plan);
         let (manifest, stored) = self.encode_and_upload(job, plan, &source, meter, stop).await?;
@@ -96,7 +106,7 @@ fn log_unread(plan: &Plan) {
 async fn plan<S>(
     request: &ExportRequest,
     source: &Arc<AllowedSource<S>>,
-    max_columns: usize,
+    size: ExportSize,
 ) -> Result<Plan, JobError>
 where
     S: Source + Send + 'static,
@@ -104,11 +114,14 @@ where
     let (request, source) = (request.clone(), Arc::clone(source));
     let planning = spawn_blocking(move || {
         let plan = export_engine::plan(&request, source.as_ref())?;
-        plan.check_columns(max_columns).map(|()| plan)
+        plan.check_columns(size.max_columns)?;
+        plan.check_rows(size.result.max_rows)?;
+        Ok(plan)
     });
     planning.await.map_err(JobError::panicked)?.map_err(|error| match error {
         PlanError::UnknownVehicles(_) => JobError::fail("unknown_vehicle", error.to_string()),
         PlanError::TooManyColumns { .. } => JobError::fail("too_many_columns", error.to_string()),
+        PlanError::TooManyRows { .. } => JobError::fail("result_too_large", error.to_string()),
         PlanError::Source(_) => source_unavailable().because(error),
     })
 }
@@ -127,6 +140,7 @@ impl Exporter {
             ResultSinks::new(self.results.clone(), job, self.budget.parts_bytes, Handle::current(), stop);
         let uploading = sinks.uploading.clone();
         let limits = Limits::of_share(self.budget.slices_bytes, self.engine.threads());
+        let limits = Limits { result: self.size.result, ..limits };
         let (engine, engine_stop) = (self.engine.clone(), StopFlag::default());
         let (source, meter, stops_engine) = (Arc::clone(source), Arc::clone(meter), engine_stop.clone());
         let mut encoding = spawn_blocking(move || {
@@ -142,6 +156,8 @@ impl Exporter {
                     }
                     Ok((manifest, sink.finish().map_err(upload_failed)?))
                 }
+                // Permanent, whatever happened to S3 meanwhile.
+                Err(error @ EngineError::ResultTooLarge(_)) => Err(engine_error(error)),
                 // If S3 failed, the engine's error is only a consequence.
                 Err(error) => Err(sinks.failure.map_or_else(|| engine_error(error), upload_failed)),
             }
@@ -254,6 +270,17 @@ fn engine_error(error: EngineError) -> JobError {
         EngineError::ParquetTooLarge(_) => {
             let advice = "choose a shorter range, fewer parameters, or CSV";
             JobError::fail("parquet_too_large", format!("{error}; {advice}"))
+        }
+        EngineError::ResultTooLarge(limit) => {
+            let setting = match limit {
+                ResultTooLarge::Rows { .. } => "MAX_RESULT_ROWS",
+                ResultTooLarge::Bytes { .. } => "MAX_RESULT_BYTES",
+            };
+            let advice = "choose a shorter range, fewer vehicles, fewer parameters, or a longer stepMs";
+            JobError::fail(
+                "result_too_large",
+                format!("{limit}, the limit of one export ({setting}); {advice}"),
+            )
         }
         EngineError::NotReconciled(_) => {
             JobError::fail("not_reconciled", "not every point read is accounted for in the result")

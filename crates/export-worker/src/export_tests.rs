@@ -1,6 +1,9 @@
 //! The plan of a job, a stopped upload, and the disposition of each error of the recipe.
 
+use std::num::NonZeroU64;
+
 use export_core::access::AllowedVehicles;
+use export_core::output::Fill;
 use export_core::sink::Sink as _;
 use export_core::source::{HourDocuments, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
@@ -41,9 +44,13 @@ impl Source for TestSource {
     }
 }
 
+fn size(max_columns: usize) -> ExportSize {
+    ExportSize { max_columns, result: ResultLimits { max_rows: 172_800, ..ResultLimits::default() } }
+}
+
 async fn planned(job: &Job, is_down: bool) -> Result<Vec<String>, JobError> {
     let source = AllowedSource::new(TestSource { is_down }, job.allowed_vehicles.clone());
-    let plan = plan(&job.request, &Arc::new(source), 1).await?;
+    let plan = plan(&job.request, &Arc::new(source), size(1)).await?;
     Ok(plan.vehicles.iter().map(|vehicle| vehicle.vehicle.to_string()).collect())
 }
 
@@ -84,10 +91,23 @@ async fn c6_more_columns_than_allowed_are_a_permanent_error() {
         Arc::new(AllowedSource::new(source, AllowedVehicles::All))
     };
     let request = job_for(None).request;
-    assert_eq!(plan(&request, &source(), 1).await.expect("a plan").parameters.len(), 1);
-    let error = plan(&request, &source(), 0).await.expect_err("no column is allowed");
+    assert_eq!(plan(&request, &source(), size(1)).await.expect("a plan").parameters.len(), 1);
+    let error = plan(&request, &source(), size(0)).await.expect_err("no column is allowed");
     assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Fail, "too_many_columns"));
     assert!(error.failure().message.contains("would have 1 parameters"), "{}", error.failure().message);
+}
+
+#[tokio::test]
+async fn c3_more_filled_rows_than_allowed_are_a_permanent_error() {
+    let mut job = job_for(None);
+    job.request.output.fill = Some(Fill::Previous);
+    job.request.output.step_ms = NonZeroU64::new(1_000);
+    assert_eq!(planned(&job, false).await.expect("two vehicles with a row per second").len(), 2);
+    job.request.output.step_ms = NonZeroU64::new(999);
+    let error = planned(&job, false).await.expect_err("more rows");
+    assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Fail, "result_too_large"));
+    let message = &error.failure().message;
+    assert!(message.contains("up to 172974 rows") && message.contains("at most 172800"), "{message}");
 }
 
 #[tokio::test]
@@ -112,6 +132,11 @@ fn each_error_of_the_engine_has_a_disposition() {
         (EngineError::NotReconciled(Box::default()), Disposition::Fail, "not_reconciled"),
         (hour_too_large, Disposition::Fail, "hour_too_large"),
         (parquet_too_large, Disposition::Fail, "parquet_too_large"),
+        (
+            EngineError::ResultTooLarge(ResultTooLarge::Rows { max_rows: 7 }),
+            Disposition::Fail,
+            "result_too_large",
+        ),
         (EngineError::Stopped, Disposition::HandOver, "worker_stopped"),
     ];
     for (error, disposition, code) in cases {
@@ -120,6 +145,18 @@ fn each_error_of_the_engine_has_a_disposition() {
     }
     let error = upload_failed(S3Error::Unfinished);
     assert_eq!(error.disposition(), Disposition::Retry);
+}
+
+#[test]
+fn c3_a_result_that_is_too_large_is_permanent_and_names_the_setting() {
+    let too_large = [ResultTooLarge::Rows { max_rows: 1_234 }, ResultTooLarge::Bytes { max_bytes: 1_234 }];
+    for (limit, setting) in too_large.into_iter().zip(["MAX_RESULT_ROWS", "MAX_RESULT_BYTES"]) {
+        let error = engine_error(limit.into());
+        assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Fail, "result_too_large"));
+        let message = &error.failure().message;
+        assert!(message.contains("1234") && message.contains(setting), "{message}");
+    }
+    // More parts than S3 allows.
     let error = upload_failed(S3Error::TooLarge { bytes: 1 << 40 });
     assert_eq!((error.disposition(), &*error.failure().code), (Disposition::Fail, "result_too_large"));
     assert!(error.failure().message.contains("MEMORY_BUDGET_MB"), "{}", error.failure().message);

@@ -131,10 +131,7 @@ impl Limits {
     where
         T: Send + 'static,
     {
-        let caller = match self.caller_key(principal, peer.address()) {
-            CallerKey::Caller(tenant, _) => CallerKey::Caller(tenant, String::new()),
-            address @ CallerKey::Address(_) => address,
-        };
+        let caller = self.lane_key(principal, peer);
         self.0.heavy.run(caller, question.in_current_span()).await.map_err(|no_answer| match no_answer {
             NoAnswer::CallerBusy => {
                 let detail = "Your other lists and estimates are not answered yet; wait for them.";
@@ -143,6 +140,28 @@ impl Limits {
             NoAnswer::AllBusy => Problem::overloaded().because(Reason::AllLists),
             NoAnswer::Panicked => Problem::internal(),
         })
+    }
+
+    /// Like [`heavy`](Self::heavy), but returns `None` instead of waiting for a turn, for questions
+    /// whose answer the request can do without.
+    pub async fn heavy_now<T>(
+        &self,
+        principal: &Principal,
+        peer: Peer,
+        question: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+    {
+        self.0.heavy.try_run(self.lane_key(principal, peer), question.in_current_span()).await
+    }
+
+    /// Identifies a tenant, or an address, in the lane of heavy questions.
+    fn lane_key(&self, principal: &Principal, peer: Peer) -> CallerKey {
+        match self.caller_key(principal, peer.address()) {
+            CallerKey::Caller(tenant, _) => CallerKey::Caller(tenant, String::new()),
+            address @ CallerKey::Address(_) => address,
+        }
     }
 
     /// A permit for one search for the names that a request may have meant; `None` while there are

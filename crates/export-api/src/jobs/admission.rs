@@ -1,8 +1,12 @@
-//! Admission control: the limits of queued jobs and of the size of an export.
+//! Admission control: the limits of queued jobs, of the size of an export, and of stored results.
 //!
 //! A job is *queued* while it is `NOT_STARTED`, whether or not its message is in the broker. Queued
 //! jobs are counted in MongoDB, at most once per second; [`counter`] explains why the limits are
 //! nevertheless exact.
+//!
+//! What a tenant has stored is counted at most once in [`STORED_AGE`]. Exports that were accepted
+//! before are not counted until they have finished, so the quota may be exceeded by as much as they
+//! store.
 
 mod counter;
 
@@ -13,9 +17,10 @@ use std::time::Duration;
 use export_core::access::AllowedVehicles;
 use export_core::admission::{SizeLimits, VehicleCount};
 use export_core::request::ExportRequest;
+use export_core::sharing::ShareKey;
 use export_core::{Tenant, VehicleId};
 use export_source::{Catalog, KnownParameters};
-use export_store::{JobStore, StoreError};
+use export_store::{JobStore, StoreError, StoredResults};
 
 use super::answer_cache::AnswerCache;
 use crate::config::AdmissionSettings;
@@ -28,6 +33,15 @@ use counter::{AdmissionCounter, CounterPermit};
 const MAX_TENANTS: usize = 1_024;
 /// Maximum age of a number of vehicles. The catalog itself is some seconds late.
 const VEHICLES_AGE: Duration = Duration::from_secs(5);
+/// Maximum age of an answer of which the catalog is not certain, because it may be certain soon. It
+/// only keeps many requests from asking MongoDB one after the other.
+const UNCERTAIN_AGE: Duration = Duration::from_millis(250);
+/// Maximum age of measured rows. The catalog measures a vehicle again after an hour at the earliest.
+const MEASURED_AGE: Duration = Duration::from_mins(1);
+/// Maximum number of requests whose measured rows are cached.
+const MAX_MEASURED: u64 = 4_096;
+/// Maximum age of the number of bytes that a tenant has stored.
+const STORED_AGE: Duration = Duration::from_secs(5);
 /// Maximum number of pattern sets whose parameters are cached.
 const MAX_PARAMETER_LISTS: u64 = 64;
 /// Maximum number of pattern sets whose number of vehicles is cached.
@@ -47,6 +61,9 @@ struct Inner {
     by_tenant: Mutex<HashMap<Tenant, Arc<AdmissionCounter>>>,
     vehicles: AnswerCache<Option<Vec<String>>, VehicleCount>,
     parameters: AnswerCache<Option<Vec<String>>, Arc<KnownParameters>>,
+    /// The fewest rows of an export; `None` where nothing was measured.
+    measured_rows: AnswerCache<ShareKey, Option<u64>>,
+    stored: AnswerCache<Tenant, StoredResults>,
     /// Jobs that were created, by tenant.
     created: Rate,
 }
@@ -73,6 +90,8 @@ impl Admission {
         let (all_tenants, by_tenant) = (Arc::default(), Mutex::default());
         let vehicles = AnswerCache::new(MAX_VEHICLE_COUNTS, VEHICLES_AGE);
         let parameters = AnswerCache::new(MAX_PARAMETER_LISTS, VEHICLES_AGE);
+        let measured_rows = AnswerCache::new(MAX_MEASURED, MEASURED_AGE);
+        let stored = AnswerCache::new(MAX_TENANTS as u64, STORED_AGE);
         let created = Rate::per_hour(settings.max_jobs_per_hour_per_tenant);
         Self(Arc::new(Inner {
             settings,
@@ -83,6 +102,8 @@ impl Admission {
             by_tenant,
             vehicles,
             parameters,
+            measured_rows,
+            stored,
             created,
         }))
     }
@@ -111,7 +132,8 @@ impl Admission {
                 Some(_) => VehicleCount::Unknown(Some(catalog.count(&allowed).await?)),
             })
         };
-        self.0.vehicles.get(key, VEHICLES_AGE, count).await
+        let max_age = |count: &VehicleCount| age(count.is_certain(), VEHICLES_AGE);
+        self.0.vehicles.get_by_age(key, max_age, count).await
     }
 
     /// The parameters of the vehicles that a request names, or of all allowed ones. For all of them
@@ -127,11 +149,41 @@ impl Admission {
         }
         let (catalog, of) = (catalog.clone(), allowed.clone());
         let list = || async move { Ok(Arc::new(catalog.known_parameters(&of, None).await?)) };
-        self.0.parameters.get(texts_of(allowed), VEHICLES_AGE, list).await
+        let max_age = |known: &Arc<KnownParameters>| age(known.are_all, VEHICLES_AGE);
+        self.0.parameters.get_by_age(texts_of(allowed), max_age, list).await
     }
 
-    /// Admits one more job of the tenant, or fails with 429 if a limit is reached.
+    /// The fewest rows that the export has, as far as the catalog has measured its vehicles; `None`
+    /// if it has measured none of them.
+    pub async fn measured_rows(
+        &self,
+        allowed: &AllowedVehicles,
+        request: &ExportRequest,
+    ) -> Result<Option<u64>, Arc<StoreError>> {
+        let key = ShareKey::of(request, allowed);
+        let (catalog, allowed, request) = (self.0.catalog.clone(), allowed.clone(), request.clone());
+        let measure = || async move {
+            let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
+            let measured =
+                catalog.measured(&allowed, vehicles, parameters, request.range, &request.output).await?;
+            Ok(measured.least_rows())
+        };
+        let max_age = |rows: &Option<u64>| age(rows.is_some(), MEASURED_AGE);
+        self.0.measured_rows.get_by_age(key, max_age, measure).await
+    }
+
+    /// Fails with 422 if the tenant's results take as many bytes as they may.
+    async fn check_stored(&self, tenant: &Tenant) -> Result<(), Problem> {
+        let Some(quota) = self.0.settings.max_stored_bytes_per_tenant else { return Ok(()) };
+        let (jobs, of) = (self.0.jobs.clone(), tenant.clone());
+        let sum = || async move { jobs.stored_results(&of).await };
+        let stored = self.0.stored.get(tenant.clone(), STORED_AGE, sum).await?;
+        if stored.bytes < quota.get() { Ok(()) } else { Err(Problem::storage_full(stored, quota)) }
+    }
+
+    /// Admits one more job of the tenant, or fails with 429 or 422 if a limit is reached.
     pub async fn admit(&self, tenant: &Tenant) -> Result<AdmissionPermit, Problem> {
+        self.check_stored(tenant).await?;
         let (inner, counter) = (&self.0, self.counter(tenant));
         let limit = u64::from(inner.settings.max_queued_per_tenant.get());
         let of_tenant = counter.admit(limit, || inner.jobs.count_queued(Some(tenant), limit)).await?;
@@ -170,6 +222,11 @@ impl Admission {
         }
         Arc::clone(tenants.entry(tenant.clone()).or_default())
     }
+}
+
+/// The maximum age of an answer: short if the catalog is not certain of it.
+fn age(is_certain: bool, max_age: Duration) -> Duration {
+    if is_certain { max_age } else { UNCERTAIN_AGE }
 }
 
 /// The patterns as texts, the key of a cached answer; `None` for all vehicles.

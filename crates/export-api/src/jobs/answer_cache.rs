@@ -53,8 +53,21 @@ where
     where
         F: Future<Output = Result<V, StoreError>> + Send + 'static,
     {
+        self.get_by_age(key, |_| max_age, read).await
+    }
+
+    /// Like [`get`](Self::get), where the maximum age depends on the answer.
+    pub(super) async fn get_by_age<F>(
+        &self,
+        key: K,
+        max_age: impl Fn(&V) -> Duration,
+        read: impl FnOnce() -> F,
+    ) -> Result<V, Arc<StoreError>>
+    where
+        F: Future<Output = Result<V, StoreError>> + Send + 'static,
+    {
         if let Some(answer) = self.0.get(&key).await {
-            if answer.read_at.elapsed() <= max_age {
+            if answer.read_at.elapsed() <= max_age(&answer.value) {
                 return Ok(answer.value);
             }
             self.0.invalidate(&key).await;
@@ -97,6 +110,20 @@ mod tests {
         let answers = join_all((0..50).map(|_| get(LONG))).await;
         assert!(answers.into_iter().all(|answer| answer.is_ok_and(|value| value == 0)));
         assert_eq!(get(Duration::ZERO).await.expect("a second read"), 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_be_kept_for_less_time_than_others() {
+        let (cache, reads) = (AnswerCache::new(8, LONG), Arc::new(AtomicU32::new(0)));
+        let get = || {
+            let reads = Arc::clone(&reads);
+            // The first answer is uncertain.
+            let max_age = |number: &u32| if *number == 0 { Duration::ZERO } else { LONG };
+            cache.get_by_age((), max_age, || async move { Ok(reads.fetch_add(1, Ordering::SeqCst)) })
+        };
+        for expected in [0, 1, 1] {
+            assert_eq!(get().await.expect("an answer"), expected);
+        }
     }
 
     #[tokio::test]

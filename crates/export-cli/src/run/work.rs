@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
+use export_core::admission::DEFAULT_MAX_RESULT_ROWS;
 use export_core::manifest::Manifest;
 use export_core::names::{UnknownName, closest};
 use export_core::request::{ExportRequest, FieldError};
@@ -109,9 +110,13 @@ impl Work {
     }
 
     fn plan(&self, source: &dyn Source) -> anyhow::Result<Plan> {
-        let plan =
-            plan(&self.request, source).and_then(|plan| plan.check_columns(self.max_columns).map(|()| plan));
-        let plan = plan.map_err(|error| match error {
+        let planned = plan(&self.request, source).and_then(|plan| {
+            plan.check_columns(self.max_columns)?;
+            // Against a mistake in the step. Only the disk limits what the data makes.
+            plan.check_rows(DEFAULT_MAX_RESULT_ROWS)?;
+            Ok(plan)
+        });
+        let plan = planned.map_err(|error| match error {
             PlanError::UnknownVehicles(unknown) => {
                 let asked = self.request.vehicles.as_deref().unwrap_or_default();
                 let is_unknown = |vehicle: &VehicleId| unknown.contains(vehicle);
@@ -120,6 +125,7 @@ impl Work {
                 unknown_names(UnknownName::Vehicle, asked, is_unknown, VehicleId::as_str, &known).into()
             }
             PlanError::TooManyColumns { .. } => anyhow!("{error} with --parameters (see --max-columns)"),
+            PlanError::TooManyRows { .. } => anyhow!("{error}"),
             PlanError::Source(error) => source_failed(error),
         })?;
         if plan.vehicles.is_empty() {
@@ -227,7 +233,7 @@ fn explain(error: EngineError, output: &StagedOutput) -> anyhow::Error {
         EngineError::ParquetTooLarge(_) => {
             anyhow!("{error}: choose a shorter range, fewer parameters, or --format csv")
         }
-        EngineError::Unordered(_) => anyhow::Error::new(error),
+        EngineError::Unordered(_) | EngineError::ResultTooLarge(_) => anyhow::Error::new(error),
     }
 }
 

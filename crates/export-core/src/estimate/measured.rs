@@ -167,6 +167,12 @@ impl MeasuredAmount {
         self.variance += amount.deviation.powi(2);
     }
 
+    /// The lower bound of the rows of the vehicles that were looked at; `None` if nothing of them is
+    /// measured.
+    pub fn least_rows(&self) -> Option<u64> {
+        (self.sum.parameter_hours > 0).then(|| super::span(self.rows()).low)
+    }
+
     /// The amount of all vehicles, if only some of them were looked at.
     pub(super) fn scaled_to(&self, coverage: &Coverage) -> Self {
         let (all, looked_at) = (coverage.parameter_hours, self.sum.all_parameter_hours);

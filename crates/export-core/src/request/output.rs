@@ -6,21 +6,10 @@
 use serde_json::{Map, Value};
 
 use super::{FieldError, pointer_to};
-use crate::TimeRange;
-use crate::output::{Fill, OPTIONS, OutputOptions, Resampling};
-
-/// Maximum number of rows of a vehicle with `fill`: one row per second for thirty years.
-///
-/// Without this limit a small mistake in `stepMs` would fill the bucket with repeated values.
-/// Without `fill` the number of points bounds the rows.
-pub const MAX_FILLED_ROWS: u64 = 1_000_000_000;
+use crate::output::{OPTIONS, OutputOptions};
 
 /// Parses the options. The result is valid only if no error was added.
-pub(super) fn parse(
-    fields: &Map<String, Value>,
-    range: Option<TimeRange>,
-    errors: &mut Vec<FieldError>,
-) -> OutputOptions {
+pub(super) fn parse(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> OutputOptions {
     // Null is the same as absent.
     let given = OPTIONS.iter().filter_map(|option| {
         fields.get(option.name).filter(|value| !value.is_null()).map(|value| (option, value))
@@ -41,22 +30,7 @@ pub(super) fn parse(
         let unmet = option.unmet(&output).find(|need| !is_invalid(need.option));
         errors.extend(unmet.map(|need| FieldError::new(pointer_to(option.name), need.otherwise)));
     }
-    if let (Some(resampling), Some(range)) = (output.resampling(), range) {
-        check_filled_rows(resampling, range, errors);
-    }
     output
-}
-
-/// A filled export has a row for every interval, with or without points.
-fn check_filled_rows(resampling: Resampling, range: TimeRange, errors: &mut Vec<FieldError>) {
-    let row_count = resampling.interval_count(range);
-    if resampling.fill == Fill::Previous && row_count > MAX_FILLED_ROWS {
-        let detail = format!(
-            "with fill previous this makes up to {row_count} rows for each vehicle; at most {MAX_FILLED_ROWS} are allowed: \
-             ask for a longer step, a shorter range, or no fill"
-        );
-        errors.push(FieldError::new("/stepMs", detail));
-    }
 }
 
 #[cfg(test)]

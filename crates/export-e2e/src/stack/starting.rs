@@ -1,7 +1,7 @@
 //! Starts the API and the workers of a test.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use export_api::config::{
@@ -9,16 +9,18 @@ use export_api::config::{
     SizeSettings, WebhookSettings,
 };
 use export_core::job::RetryPolicy;
-use export_engine::MemoryBudget;
+use export_engine::{MemoryBudget, ResultLimits};
 use export_settings::defaults;
 use export_settings::mongo::SourceSettings;
 use export_settings::networks::Networks;
+use export_settings::results::ResultRowsSettings;
 use export_settings::retry::RetrySettings;
 use export_settings::worker::WorkerSettings;
 use export_source::ReadLimits;
 use export_testkit::isolation::TestSpace;
 use export_worker::attempt::Terms;
 use export_worker::config::Config as WorkerConfig;
+use export_worker::export::ExportSize;
 use export_worker::niceness::Niceness;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -233,7 +235,7 @@ impl Stack {
             mongo: self.mongo(),
             source: SourceSettings { uri: None, vehicle_database_prefix: self.space.vehicle_prefix.clone() },
             reading: ReadLimits::default(),
-            max_columns: 1_000,
+            size: ExportSize { max_columns: 1_000, result: ResultLimits::default() },
             niceness: Niceness::NONE,
             rabbitmq_url: self.space.services.rabbitmq_url.clone().into(),
             s3: self.s3(),
@@ -278,10 +280,12 @@ pub fn wide_admission() -> AdmissionSettings {
         max_queued_per_tenant: MAX,
         max_queued: MAX,
         max_jobs_per_hour_per_tenant: MAX,
+        max_stored_bytes_per_tenant: None,
         size: SizeSettings {
             max_range_days: 3_652_059,
             max_vehicles_per_export: MAX.get(),
             interactive_vehicle_days: 7,
+            rows: ResultRowsSettings { max_result_rows: NonZeroU64::MAX },
         },
     }
 }

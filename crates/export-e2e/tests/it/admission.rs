@@ -161,7 +161,9 @@ fn places(answer: &Answer) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_too_large_request_is_refused_with_all_its_faults() {
-    let size = SizeSettings { max_range_days: 31, max_vehicles_per_export: 2, interactive_vehicle_days: 2 };
+    let wide = wide_admission().size;
+    let size =
+        SizeSettings { max_range_days: 31, max_vehicles_per_export: 2, interactive_vehicle_days: 2, ..wide };
     let mut stack = api(100, 100, size).await;
     let mut fleet = oddities::near_1970();
     for suffix in ["1", "2", "3"] {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use export_api::config::{AccessSettings, AdmissionSettings, LimitSettings, SizeSettings};
 use export_core::access::Scope;
-use export_e2e::Stack;
+use export_e2e::{Stack, wide_admission};
 use export_settings::defaults;
 use export_testkit::hour::HourBuilder;
 use export_testkit::isolation::TestSpace;
@@ -299,7 +299,8 @@ async fn limits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admission() {
     let one = std::num::NonZeroU32::MIN;
-    let size = SizeSettings { max_range_days: 31, max_vehicles_per_export: 5, interactive_vehicle_days: 7 };
+    let wide = wide_admission().size;
+    let size = SizeSettings { max_range_days: 31, max_vehicles_per_export: 5, ..wide };
     let admission = AdmissionSettings { max_queued_per_tenant: one, max_queued: one, size, ..defaults() };
     let space = TestSpace::create().await;
     let stack = Stack::start_api_admitting(space, AccessSettings::Anyone, admission).await;

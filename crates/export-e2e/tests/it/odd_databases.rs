@@ -9,7 +9,9 @@ use bson::RawDocumentBuf;
 use export_core::TimeRange;
 use export_core::request::ExportRequest;
 use export_core::sink::Sink;
-use export_engine::{Engine, ExportTask, Limits, Meter, Plan, PlanError, SliceSize, StopFlag, plan};
+use export_engine::{
+    Engine, ExportTask, Limits, Meter, Plan, PlanError, ResultLimits, SliceSize, StopFlag, plan,
+};
 use export_source::{MongoClient, MongoSource, VehicleDatabases, connect};
 use export_testkit::generated::{Case, case};
 use export_testkit::isolation::TestSpace;
@@ -174,7 +176,8 @@ fn exported_differences(
 
 fn export(plan: &Plan, source: &MongoSource, manner: Manner, engines: &[Engine]) -> Vec<(String, Vec<u8>)> {
     let slice = SliceSize { target_bytes: manner.slice_bytes, most_bytes: manner.slice_bytes };
-    let limits = Limits { slice, slices_share_bytes: 4 << 20, hour_bytes: 64 << 20 };
+    let result = ResultLimits::default();
+    let limits = Limits { slice, slices_share_bytes: 4 << 20, hour_bytes: 64 << 20, result };
     let (meter, stop) = (Meter::default(), StopFlag::default());
     let task = ExportTask { plan, source, limits, meter: &meter, stop: &stop };
     let exported = engines[manner.threads - 1].export(&task, &mut || Ok(Objects::default()));

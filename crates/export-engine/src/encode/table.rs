@@ -5,11 +5,38 @@ use std::io::{self, Write};
 use super::resample::{ResampleCounts, Resampler, RowReceiver};
 use super::rows::{RowCounts, RowSink};
 use super::{EncodedRows, Encoder, Encoding, FileWriter, SliceRows};
-use crate::error::EngineError;
+use crate::error::{EngineError, ResultTooLarge};
+use crate::limits::ResultLimits;
 use crate::pack::blocks::{BlockCompressor, Codec, FileTotals};
 use crate::read::column::{Column, Value};
 use crate::resources::Resources;
 use crate::stop::StopFlag;
+
+/// The most rows that a file may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MaxRows {
+    /// What the files before it have left.
+    left: u64,
+    /// The limit of all files together.
+    of_result: u64,
+}
+
+impl MaxRows {
+    /// The most rows of the first file.
+    pub(crate) fn of_result(limits: ResultLimits) -> Self {
+        Self { left: limits.max_rows, of_result: limits.max_rows }
+    }
+
+    /// The most rows of the next file, after one with this number of rows.
+    #[must_use]
+    pub(crate) fn after(self, rows: u64) -> Self {
+        Self { left: self.left.saturating_sub(rows), ..self }
+    }
+
+    fn check(self, rows: u64) -> Result<(), ResultTooLarge> {
+        if rows > self.left { Err(ResultTooLarge::Rows { max_rows: self.of_result }) } else { Ok(()) }
+    }
+}
 
 /// A vehicle's file being written.
 pub(crate) struct Table<'r, E: Encoder> {
@@ -18,6 +45,7 @@ pub(crate) struct Table<'r, E: Encoder> {
     compressor: BlockCompressor<'r>,
     file: E::File<'r>,
     resampling: Option<Resampling<E::Rows>>,
+    max_rows: MaxRows,
     /// Points that became a cell, by column.
     cells: Vec<u64>,
     counts: RowCounts,
@@ -43,6 +71,7 @@ impl<'r, E: Encoder> Table<'r, E> {
         encoding: &Encoding<E>,
         resources: &'r Resources,
         stop: &'r StopFlag,
+        max_rows: MaxRows,
         entry: &'r mut dyn Write,
     ) -> io::Result<Self> {
         let Encoding { shape, encoder, intervals } = encoding;
@@ -54,7 +83,7 @@ impl<'r, E: Encoder> Table<'r, E> {
             rows: encoder.rows(resources),
         });
         let (cells, counts) = (vec![0; column_count], RowCounts::default());
-        Ok(Self { resources, stop, compressor, file, resampling, cells, counts })
+        Ok(Self { resources, stop, compressor, file, resampling, max_rows, cells, counts })
     }
 
     /// Rows so far.
@@ -68,6 +97,7 @@ impl<'r, E: Encoder> Table<'r, E> {
         match rows {
             SliceRows::Encoded { mut rows, cells } => {
                 self.counts.merge(rows.counts());
+                self.max_rows.check(self.counts.rows)?;
                 for (sum, cells) in self.cells.iter_mut().zip(cells) {
                     *sum += cells;
                 }
@@ -85,7 +115,8 @@ impl<'r, E: Encoder> Table<'r, E> {
     fn resample(&mut self, columns: &[Column]) -> Result<(), EngineError> {
         let Some(Resampling { resampler, rows }) = &mut self.resampling else { return Ok(()) };
         let (file, compressor, stop) = (&mut self.file, &mut self.compressor, self.stop);
-        resampler.push(columns, &mut Resampled { rows, file, compressor, stop })
+        let max_rows = self.max_rows;
+        resampler.push(columns, &mut Resampled { rows, file, compressor, stop, max_rows })
     }
 
     /// Ends the file.
@@ -93,8 +124,10 @@ impl<'r, E: Encoder> Table<'r, E> {
         let resampling = match self.resampling.take() {
             Some(Resampling { resampler, mut rows }) => {
                 let (file, compressor, stop) = (&mut self.file, &mut self.compressor, self.stop);
-                let mut resampled = Resampled { rows: &mut rows, file, compressor, stop };
+                let max_rows = self.max_rows;
+                let mut resampled = Resampled { rows: &mut rows, file, compressor, stop, max_rows };
                 let counts = resampler.finish(&mut resampled)?;
+                max_rows.check(rows.counts().rows)?;
                 self.file.append(&mut rows, &mut self.compressor)?;
                 self.counts.merge(rows.counts());
                 rows.recycle(self.resources);
@@ -113,6 +146,7 @@ struct Resampled<'a, 'r, R, F> {
     file: &'a mut F,
     compressor: &'a mut BlockCompressor<'r>,
     stop: &'a StopFlag,
+    max_rows: MaxRows,
 }
 
 impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, R, F> {
@@ -123,10 +157,11 @@ impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, 
     ) -> Result<(), EngineError> {
         write_row(time_ms, cells, self.rows);
         if self.rows.is_full() {
-            // A filled gap may be long, so the stop flag is checked here too.
+            // A filled gap may be long, so the stop flag and the limit are checked here too.
             if self.stop.is_stopped() {
                 return Err(EngineError::Stopped);
             }
+            self.max_rows.check(self.rows.counts().rows)?;
             self.file.append(self.rows, self.compressor)?;
         }
         Ok(())

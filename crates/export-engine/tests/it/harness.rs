@@ -15,7 +15,8 @@ use export_core::sink::{Sink, SinkFactory};
 use export_core::source::{HourDocuments, Source, SourceError};
 use export_core::{Parameter, TimeRange, VehicleId};
 use export_engine::{
-    Engine, EngineError, ExportTask, Exported, Limits, Meter, Plan, SliceSize, StopFlag, VehiclePlan,
+    Engine, EngineError, ExportTask, Exported, Limits, Meter, Plan, ResultLimits, SliceSize, StopFlag,
+    VehiclePlan,
 };
 use export_testkit::oddities::OddVehicle;
 use export_testkit::reference::{ReferenceExport, ReferenceRequest, SourceVehicle};
@@ -181,6 +182,8 @@ pub(crate) struct Run {
     pub(crate) threads: usize,
     /// Size of slices, in bytes of documents.
     pub(crate) slice_bytes: usize,
+    /// The largest result.
+    pub(crate) result_limits: ResultLimits,
     pub(crate) meter: Meter,
     pub(crate) stop: StopFlag,
     /// Objects of the attempts that did not succeed, in order.
@@ -192,6 +195,7 @@ impl Default for Run {
         Self {
             threads: 2,
             slice_bytes: 1 << 20,
+            result_limits: ResultLimits::default(),
             meter: Meter::default(),
             stop: StopFlag::default(),
             discarded: Vec::new(),
@@ -220,7 +224,8 @@ impl Run {
         sinks: &mut F,
     ) -> Result<Exported<F::Sink>, EngineError> {
         let slice = SliceSize { target_bytes: self.slice_bytes, most_bytes: self.slice_bytes };
-        let limits = Limits { slice, slices_share_bytes: 4 << 20, hour_bytes: 64 << 20 };
+        let limits =
+            Limits { slice, slices_share_bytes: 4 << 20, hour_bytes: 64 << 20, result: self.result_limits };
         let task = ExportTask { plan, source, limits, meter: &self.meter, stop: &self.stop };
         engine(self.threads).export(&task, sinks)
     }

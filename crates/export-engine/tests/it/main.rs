@@ -16,4 +16,5 @@ mod memory;
 mod mutated;
 mod names;
 mod oracle;
+mod sizes;
 mod slices;

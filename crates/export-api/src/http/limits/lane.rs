@@ -28,6 +28,9 @@ pub(super) struct Lane<K> {
     of_caller: Mutex<HashMap<K, Weak<Semaphore>>>,
 }
 
+/// A place of a caller, and one of all.
+type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
 /// Why a question was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoAnswer {
@@ -56,6 +59,28 @@ impl<K: Clone + Eq + Hash> Lane<K> {
         T: Send + 'static,
     {
         let place = self.enter(caller).await?;
+        Self::answer(place, question).await.ok_or(NoAnswer::Panicked)
+    }
+
+    /// Answers a question if there is a place for it now.
+    pub(super) async fn try_run<T>(
+        &self,
+        caller: K,
+        question: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+    {
+        let of_caller = self.places_of(caller).try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Self::answer((of_caller, of_all), question).await
+    }
+
+    /// The answer; `None` if the question panicked.
+    async fn answer<T>(place: Place, question: impl Future<Output = T> + Send + 'static) -> Option<T>
+    where
+        T: Send + 'static,
+    {
         let (client, client_is_gone) = oneshot::channel::<()>();
         let is_abandoned = async move {
             client_is_gone.await.ok();
@@ -70,10 +95,10 @@ impl<K: Clone + Eq + Hash> Lane<K> {
         });
         let answer = answering.await;
         drop(client);
-        answer.ok().flatten().ok_or(NoAnswer::Panicked)
+        answer.ok().flatten()
     }
 
-    async fn enter(&self, caller: K) -> Result<(OwnedSemaphorePermit, OwnedSemaphorePermit), NoAnswer> {
+    async fn enter(&self, caller: K) -> Result<Place, NoAnswer> {
         // The caller's place first, so that its waiting questions take none of the others' places.
         let of_caller = timeout(MAX_WAIT, self.places_of(caller).acquire_owned()).await;
         let of_caller = of_caller.ok().and_then(Result::ok).ok_or(NoAnswer::CallerBusy)?;

@@ -81,6 +81,8 @@ problem_types! {
     /// Another request used the idempotency key before.
     IdempotencyKeyTaken =
         UNPROCESSABLE_ENTITY, "idempotency-key-taken", "The Idempotency-Key belongs to another request";
+    /// The tenant's results take as many bytes as they may.
+    StorageFull = UNPROCESSABLE_ENTITY, "storage-full", "The tenant has stored as much as it may";
     /// The caller has exceeded its rate limit or its limit of concurrent requests.
     TooManyRequests = TOO_MANY_REQUESTS, "too-many-requests", "Too many requests";
     /// The tenant has the maximum number of queued jobs.

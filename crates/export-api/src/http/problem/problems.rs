@@ -1,8 +1,12 @@
 //! The problems of the API, by status code: one constructor for each situation.
 
+use std::num::NonZeroU64;
+
 use export_core::access::Scope;
 use export_core::causes;
+use export_core::range::to_rfc3339;
 use export_core::request::{FieldError, MAX_BODY_BYTES};
+use export_store::StoredResults;
 use tracing::error;
 
 use super::{Fault, Problem, ProblemType};
@@ -148,6 +152,21 @@ impl Problem {
             ProblemType::IdempotencyKeyTaken,
             "An earlier request with this Idempotency-Key had another body. Send each new request with a new key.",
         )
+    }
+
+    /// 422: the tenant's results take as many bytes as they may. Not 429, because clients repeat
+    /// such requests by themselves, and room may come only after days.
+    pub fn storage_full(stored: StoredResults, quota: NonZeroU64) -> Self {
+        let first = stored.first_expiry.map_or_else(
+            || "None of them expires by itself".to_owned(),
+            |time| format!("The next one expires at {}", to_rfc3339(time.timestamp_millis())),
+        );
+        let detail = format!(
+            "The results of your tenant take {} bytes, and may take {quota}. {first}; a result cannot be deleted before. \
+             Create the export again after that, or ask the operator to raise MAX_STORED_BYTES_PER_TENANT.",
+            stored.bytes
+        );
+        Self::new(ProblemType::StorageFull, detail)
     }
 
     /// 422: the request is valid JSON, but its fields are invalid.

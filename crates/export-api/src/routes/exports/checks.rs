@@ -12,14 +12,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use export_core::access::AllowedVehicles;
+use export_core::access::{AllowedVehicles, Principal};
+use export_core::admission::VehicleCount;
 use export_core::job::Priority;
 use export_core::names::{UnknownName, closest};
 use export_core::request::{ExportRequest, FieldError};
-use export_core::{Parameter, VehicleId};
+use export_core::{Parameter, VehicleId, causes};
 use export_source::StoreError;
 use export_webhooks::Webhooks;
+use tracing::warn;
 
+use crate::http::limits::Peer;
 use crate::http::problem::Problem;
 use crate::state::ApiState;
 
@@ -30,23 +33,64 @@ const MAX_SUGGESTIONS: usize = 5;
 const NEIGHBOURS: u16 = 50;
 /// Where a client finds all names.
 const LISTED: &str = "GET /vehicles lists them";
+/// Number of vehicles whose measurements every request may read.
+const FEW_VEHICLES: u64 = 32;
 
 /// Checks size and names of a request and returns its priority among its tenant's jobs.
 pub(super) async fn check(
     state: &ApiState,
-    allowed: &AllowedVehicles,
+    principal: &Principal,
+    peer: Peer,
     request: &ExportRequest,
 ) -> Result<Priority, Problem> {
+    let allowed = &principal.vehicles;
+    let size = state.admission.size();
     let count = state.admission.vehicles(allowed, request).await?;
-    let mut errors = state.admission.size().check(request, count);
+    let mut errors = size.check(request, count);
     let (vehicles, parameters) = (request.vehicles.as_deref(), request.parameters.as_deref());
     if vehicles.is_some() || parameters.is_some() {
         errors.extend(unknown_names(state, allowed, vehicles, parameters).await?);
     }
-    if errors.is_empty() {
-        Ok(state.admission.size().priority(request.range, count))
+    if !errors.is_empty() {
+        return Err(Problem::invalid(errors));
+    }
+    let rows = if size.depends_on_data(request, count) {
+        measured_rows(state, principal, peer, request, count).await
     } else {
-        Err(Problem::invalid(errors))
+        0
+    };
+    match size.check_measured_rows(rows) {
+        Some(error) => Err(Problem::invalid(vec![error])),
+        None => Ok(size.priority(request, count, rows)),
+    }
+}
+
+/// The fewest rows of the export, as far as the catalog has measured them, or 0.
+///
+/// Without an answer the request is as good: the vehicle-days decide its priority, and the worker
+/// ends an export with too many rows. So a failed read is ignored, and of many vehicles, whose
+/// measurements are megabytes, only a few requests at a time are measured.
+async fn measured_rows(
+    state: &ApiState,
+    principal: &Principal,
+    peer: Peer,
+    request: &ExportRequest,
+    count: VehicleCount,
+) -> u64 {
+    let (admission, allowed, of) = (state.admission.clone(), principal.vehicles.clone(), request.clone());
+    let measuring = async move { admission.measured_rows(&allowed, &of).await };
+    let measured = if count.is_at_most(FEW_VEHICLES) {
+        Some(measuring.await)
+    } else {
+        state.limits.heavy_now(principal, peer, measuring).await
+    };
+    match measured {
+        Some(Ok(rows)) => rows.unwrap_or(0),
+        Some(Err(error)) => {
+            warn!(error = %causes(error.as_ref()), "cannot read the density of vehicles, so their rows are not limited yet");
+            0
+        }
+        None => 0,
     }
 }
 

@@ -86,7 +86,7 @@ pub async fn create(
         trace_parent: Some(trace_parent(&headers)),
     };
     // Without a permit, the store finds the existing job by its key and writes nothing.
-    let permit = check_and_admit(&state, &new).await?.map(|(priority, permit)| {
+    let permit = check_and_admit(&state, &principal, peer, &new).await?.map(|(priority, permit)| {
         new.priority = priority;
         permit
     });
@@ -123,14 +123,16 @@ pub async fn create(
 /// known. The repeated request gets the existing job, whose vehicles may have disappeared since.
 ///
 /// # Errors
-/// 422 for an invalid request, 429 if a limit of queued jobs is reached, 503 if MongoDB is
-/// unavailable.
+/// 422 for an invalid request or if the tenant has stored as much as it may, 429 if a limit of
+/// queued jobs is reached, 503 if MongoDB is unavailable.
 async fn check_and_admit(
     state: &ApiState,
+    caller: &Principal,
+    peer: Peer,
     new: &NewJob,
 ) -> Result<Option<(Priority, AdmissionPermit)>, Problem> {
     let admitted = async {
-        let priority = checks::check(state, &new.allowed_vehicles, &new.request).await?;
+        let priority = checks::check(state, caller, peer, &new.request).await?;
         Ok(Some((priority, state.admission.admit(&new.tenant).await?)))
     };
     let problem = match admitted.await {

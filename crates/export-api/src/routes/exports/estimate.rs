@@ -88,8 +88,7 @@ pub async fn estimate_export(
     let JsonBody(body) = body?;
     let request = ExportRequest::parse(&body).map_err(Problem::invalid)?;
     checks::check_webhook(state.webhooks.as_ref(), &request)?;
-    let allowed = &principal.vehicles;
-    let priority = checks::check(&state, allowed, &request).await?;
+    let priority = checks::check(&state, &principal, peer, &request).await?;
 
     let catalog_status = state.catalog.status().await?;
     let parameters = request.parameters.as_deref();

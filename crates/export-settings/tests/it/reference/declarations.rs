@@ -15,7 +15,7 @@ use export_settings::limits::LimitSettings;
 use export_settings::log::LogSettings;
 use export_settings::mongo::{MongoArgs, SourceArgs};
 use export_settings::reading::ReadingSettings;
-use export_settings::results::ResultSettings;
+use export_settings::results::{ResultLimitSettings, ResultSettings};
 use export_settings::retention::RetentionSettings;
 use export_settings::retry::RetrySettings;
 use export_settings::s3::S3Settings;
@@ -39,11 +39,12 @@ const SERVICES: &[&str] = &["API", "worker", "provision"];
 /// The structs that declare settings, in the order of `.env.example`, with the programs that use
 /// them. `exports` stands for all commands of the command line, `client` for the commands that call
 /// the API.
-const GROUPS: [Group; 21] = [
+const GROUPS: [Group; 22] = [
     group::<HttpSettings>(&["API"]),
     group::<HealthSettings>(&["API", "worker"]),
     group::<AccessArgs>(&["API"]),
     group::<LimitSettings>(&["API"]),
+    group::<ResultLimitSettings>(&["worker"]),
     group::<AdmissionSettings>(&["API"]),
     group::<MongoArgs>(&["API", "worker", "provision", "keys", "demo"]),
     group::<SourceArgs>(&["worker", "run", "demo"]),
