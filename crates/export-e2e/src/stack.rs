@@ -193,13 +193,18 @@ impl Stack {
         }
     }
 
-    /// Waits until the catalog lists these vehicles: requests for others are refused. Panics after
-    /// a bounded wait.
+    /// Waits until the catalog lists these vehicles and is trusted: requests for others are refused,
+    /// and the number of vehicles is known. Panics after a bounded wait.
     pub async fn until_listed(&self, vehicles: &[String]) {
         self.until_catalog("lists the vehicles", |catalog| {
             vehicles.iter().all(|name| catalog.contains_key(name))
         })
         .await;
+        let (catalog, asked_at) = (self.stored_catalog().await, Instant::now());
+        while !catalog.status().await.is_ok_and(|status| status.is_trusted) {
+            assert!(asked_at.elapsed() < JOB, "it does not come to this: the catalog is trusted");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until the catalog covers all data that these vehicles have at the time of the call.

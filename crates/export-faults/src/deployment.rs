@@ -170,6 +170,16 @@ impl Deployment {
         are_empty
     }
 
+    /// Waits until a worker has made the catalog. Until then the number of vehicles is unknown, and an
+    /// export that names none is bulk, for which not all lanes are. Panics after two minutes.
+    pub async fn until_catalog_is_made(&self) {
+        let catalog = self.collection("catalog");
+        let is_made = || async {
+            matches!(catalog.find_one(doc! { "trustedUntil": { "$exists": true } }).await, Ok(Some(_)))
+        };
+        self.until_so("the catalog is made", is_made).await;
+    }
+
     /// Removes everything that the test created, in any state.
     pub async fn forget(self) {
         for name in [self.broker.jobs_queue(), self.broker.retry_queue()] {

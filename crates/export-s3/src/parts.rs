@@ -169,7 +169,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn parts_are_as_large_as_the_share_allows() {
+    fn c3_parts_are_as_large_as_the_share_allows_and_no_more_than_s3_takes() {
         let first_mib = |share_mib: usize| PartSizes::within(share_mib * MIB).first_bytes() / MIB;
         assert_eq!([1, 5, 15, 18, 24, 64].map(first_mib), [5, 5, 5, 6, 8, 8]);
         let sizes = PartSizes::within(64 * MIB);

@@ -31,13 +31,11 @@ use counter::{AdmissionCounter, CounterPermit};
 
 /// Maximum number of tenants with a counter. Tenants with jobs that are being written do not count.
 const MAX_TENANTS: usize = 1_024;
-/// Maximum age of a number of vehicles. The catalog itself is some seconds late.
+/// Maximum age of an answer of which the catalog is certain. The catalog itself is some seconds late.
 const VEHICLES_AGE: Duration = Duration::from_secs(5);
 /// Maximum age of an answer of which the catalog is not certain, because it may be certain soon. It
 /// only keeps many requests from asking MongoDB one after the other.
 const UNCERTAIN_AGE: Duration = Duration::from_millis(250);
-/// Maximum age of measured rows. The catalog measures a vehicle again after an hour at the earliest.
-const MEASURED_AGE: Duration = Duration::from_mins(1);
 /// Maximum number of requests whose measured rows are cached.
 const MAX_MEASURED: u64 = 4_096;
 /// Maximum age of the number of bytes that a tenant has stored.
@@ -90,7 +88,7 @@ impl Admission {
         let (all_tenants, by_tenant) = (Arc::default(), Mutex::default());
         let vehicles = AnswerCache::new(MAX_VEHICLE_COUNTS, VEHICLES_AGE);
         let parameters = AnswerCache::new(MAX_PARAMETER_LISTS, VEHICLES_AGE);
-        let measured_rows = AnswerCache::new(MAX_MEASURED, MEASURED_AGE);
+        let measured_rows = AnswerCache::new(MAX_MEASURED, VEHICLES_AGE);
         let stored = AnswerCache::new(MAX_TENANTS as u64, STORED_AGE);
         let created = Rate::per_hour(settings.max_jobs_per_hour_per_tenant);
         Self(Arc::new(Inner {
@@ -132,7 +130,7 @@ impl Admission {
                 Some(_) => VehicleCount::Unknown(Some(catalog.count(&allowed).await?)),
             })
         };
-        let max_age = |count: &VehicleCount| age(count.is_certain(), VEHICLES_AGE);
+        let max_age = |count: &VehicleCount| age(count.is_certain());
         self.0.vehicles.get_by_age(key, max_age, count).await
     }
 
@@ -149,7 +147,7 @@ impl Admission {
         }
         let (catalog, of) = (catalog.clone(), allowed.clone());
         let list = || async move { Ok(Arc::new(catalog.known_parameters(&of, None).await?)) };
-        let max_age = |known: &Arc<KnownParameters>| age(known.are_all, VEHICLES_AGE);
+        let max_age = |known: &Arc<KnownParameters>| age(known.are_all);
         self.0.parameters.get_by_age(texts_of(allowed), max_age, list).await
     }
 
@@ -168,7 +166,7 @@ impl Admission {
                 catalog.measured(&allowed, vehicles, parameters, request.range, &request.output).await?;
             Ok(measured.least_rows())
         };
-        let max_age = |rows: &Option<u64>| age(rows.is_some(), MEASURED_AGE);
+        let max_age = |rows: &Option<u64>| age(rows.is_some());
         self.0.measured_rows.get_by_age(key, max_age, measure).await
     }
 
@@ -225,8 +223,8 @@ impl Admission {
 }
 
 /// The maximum age of an answer: short if the catalog is not certain of it.
-fn age(is_certain: bool, max_age: Duration) -> Duration {
-    if is_certain { max_age } else { UNCERTAIN_AGE }
+fn age(is_certain: bool) -> Duration {
+    if is_certain { VEHICLES_AGE } else { UNCERTAIN_AGE }
 }
 
 /// The patterns as texts, the key of a cached answer; `None` for all vehicles.

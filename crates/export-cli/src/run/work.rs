@@ -125,7 +125,7 @@ impl Work {
                 unknown_names(UnknownName::Vehicle, asked, is_unknown, VehicleId::as_str, &known).into()
             }
             PlanError::TooManyColumns { .. } => anyhow!("{error} with --parameters (see --max-columns)"),
-            PlanError::TooManyRows { .. } => anyhow!("{error}"),
+            PlanError::TooManyRows { .. } => UsageError(error.to_string()).into(),
             PlanError::Source(error) => source_failed(error),
         })?;
         if plan.vehicles.is_empty() {

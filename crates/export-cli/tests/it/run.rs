@@ -238,3 +238,19 @@ async fn mongodb_gives_the_bytes_that_its_dump_gives() {
     );
     services.cleanup().await;
 }
+
+/// A mistake in the step is refused before anything is written; a row for each of 86,400,000
+/// milliseconds of a day is allowed, and not tried here.
+#[test]
+fn c3_a_filled_export_with_too_many_rows_is_refused() {
+    let space = Space::with_vehicles(&stored(&oddities::one_day(), "vehicle_"));
+    let (dump, result) = (space.dump(), space.result("export.zip"));
+    let paths = ["run", "--dump", dump.to_str().expect("UTF-8"), "-o", result.to_str().expect("UTF-8")];
+    let century = ["--from", "1920-01-01", "--to", "2020-01-01", "--step-ms", "1", "--fill", "previous"];
+    let ended = Program::new(EXPORTS, &[&paths, &century[..]].concat(), &[]).run();
+    assert_eq!(ended.code, Some(2), "{}", ended.output);
+    for text in ["with fill previous", "at most 10000000000 are allowed", "a longer step"] {
+        assert!(ended.output.contains(text), "{}", ended.output);
+    }
+    assert_eq!(space.results(), [""; 0]);
+}

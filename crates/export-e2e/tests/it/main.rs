@@ -35,6 +35,7 @@ mod refused;
 mod relaying;
 mod schemathesis;
 mod sharing;
+mod sizes;
 mod slow_clients;
 mod tenants;
 mod waits;

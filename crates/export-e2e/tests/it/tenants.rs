@@ -1,11 +1,16 @@
 //! Two tenants, every operation of the description and every verb: a tenant cannot distinguish the
 //! other's data from data that never existed.
 
-use std::time::Duration;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
 
+use bson::{DateTime, Document, doc};
+use export_api::config::{AccessSettings, AdmissionSettings, KnownCallers, SizeSettings};
 use export_core::access::{AllowedVehicles, Scope};
-use export_e2e::{Answer, Stack};
+use export_e2e::{Answer, Stack, wide_admission};
+use export_settings::results::ResultRowsSettings;
 use export_store::KeyEnd;
+use export_testkit::isolation::TestSpace;
 use export_testkit::oddities;
 use serde_json::{Value, json};
 
@@ -209,5 +214,99 @@ async fn d6_an_idempotency_key_belongs_to_its_caller() {
     let of_second = post(&second, body("2018-12-02")).await;
     assert_eq!(of_second.status, 202);
     assert_ne!(id(&of_second), id(&of_first));
+    stack.stop().await;
+}
+
+/// An API with keys and these limits.
+async fn api_admitting(admission: AdmissionSettings) -> Stack {
+    let access = AccessSettings::Known(KnownCallers::default());
+    let stack = Stack::start_api_admitting(TestSpace::create().await, access, admission).await;
+    stack.provision().await;
+    stack
+}
+
+/// Posts until the answer has this status; returns it. Panics after a bounded wait.
+async fn until_status(caller: &Caller<'_>, body: &Value, status: u16) -> Answer {
+    let asked_at = Instant::now();
+    loop {
+        let answer = caller.send("POST", "/export", &[], Some(body)).await;
+        if answer.status == status {
+            return answer;
+        }
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(asked_at.elapsed() < Duration::from_secs(60), "not {status}: {text}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// One tenant's stored results refuse that tenant's new exports only, and no export that was
+/// accepted before.
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_the_quota_of_stored_bytes_is_each_tenants_own() {
+    let max_stored_bytes_per_tenant = NonZeroU64::new(5);
+    let stack = api_admitting(AdmissionSettings { max_stored_bytes_per_tenant, ..wide_admission() }).await;
+    let first = Caller::of(&stack, "first", &[Scope::Read, Scope::Write]).await;
+    let second = Caller::of(&stack, "second", &[Scope::Read, Scope::Write]).await;
+    let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": ["vehicle_1"] });
+    let key = [("idempotency-key", "accepted before")];
+    let answer = first.send("POST", "/export", &key, Some(&body)).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let known = answer.json()["_id"].clone();
+    let (stored, waiting) = (first.accepted(&body).await, first.accepted(&body).await);
+    // Its result has five bytes, which is all that the tenant may store.
+    stack.claim(&stored).await.finish(&[]).await;
+    let expires_at = first.get(&format!("/export/{stored}")).await.json()["expiresAt"].clone();
+
+    let refused = until_status(&first, &body, 422).await;
+    let problem = refused.json();
+    assert_eq!(problem["type"], "urn:exports:problem:storage-full");
+    let detail = problem["detail"].as_str().expect("a detail");
+    assert!(detail.contains("take 5 bytes, and may take 5."), "{detail}");
+    assert!(detail.contains(expires_at.as_str().expect("a time")), "{expires_at} {detail}");
+    assert!(refused.header("retry-after").is_none(), "a client must not repeat it by itself");
+    // The other tenant is served, a known request gets its job, and accepted jobs go on.
+    second.accepted(&body).await;
+    let again = first.send("POST", "/export", &key, Some(&body)).await;
+    assert_eq!((again.status, &again.json()["_id"]), (202, &known));
+    stack.claim(&waiting).await.finish(&[]).await;
+    assert_eq!(first.get(&format!("/export/{waiting}")).await.json()["state"], "FINISHED");
+    let beyond = until_status(&first, &body, 422).await.json();
+    assert!(beyond["detail"].as_str().expect("a detail").contains("may take 5."), "{beyond:#}");
+
+    // Room comes when results expire.
+    let results = stack.space.mongodb.database(&stack.space.jobs_database).collection::<Document>("results");
+    let past = doc! { "$set": { "expiresAt": DateTime::from_millis(0) } };
+    results.update_many(doc! { "tenant": "first" }, past).await.expect("changed");
+    until_status(&first, &body, 202).await;
+    stack.stop().await;
+}
+
+/// The rows of "all vehicles" are those of the caller's own vehicles.
+#[tokio::test(flavor = "multi_thread")]
+async fn c3_the_number_of_rows_reveals_no_vehicle_of_another_tenant() {
+    let rows = ResultRowsSettings { max_result_rows: NonZeroU64::new(100_000).expect("not zero") };
+    let size = SizeSettings { rows, ..wide_admission().size };
+    let mut stack = api_admitting(AdmissionSettings { size, ..wide_admission() }).await;
+    let mut fleet = oddities::near_1970();
+    for suffix in ["a_1", "a_2", "b_1"] {
+        fleet.vehicles[0].suffix = suffix;
+        stack.space.insert_fleet(&fleet).await;
+    }
+    stack.start_worker().await;
+    stack.until_listed(&["a_1", "a_2", "b_1"].map(|suffix| stack.space.vehicle(suffix))).await;
+    let key = async |tenant: &str, letter: &str| {
+        let pattern = stack.space.vehicle(&format!("{letter}_*")).parse().expect("a pattern");
+        let scopes = [Scope::Read, Scope::Write];
+        stack.key(tenant, &scopes, AllowedVehicles::Like(vec![pattern]), KeyEnd::Never).await
+    };
+    let first = Caller { stack: &stack, key: key("first", "a").await };
+    let second = Caller { stack: &stack, key: key("second", "b").await };
+    let body = json!({
+        "startDate": "1970-01-01", "endDate": "1970-01-02", "stepMs": 1_000, "fill": "previous",
+    });
+    let refused = until_status(&first, &body, 422).await.json();
+    let detail = refused["errors"][0]["detail"].as_str().expect("a detail");
+    assert!(detail.contains("up to 172800 rows") && detail.contains("at most 100000;"), "{detail}");
+    second.accepted(&body).await;
     stack.stop().await;
 }

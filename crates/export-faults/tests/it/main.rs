@@ -19,6 +19,7 @@ mod queues;
 mod restarts;
 mod secrets;
 mod sharing;
+mod sizes;
 mod source;
 mod stopping;
 mod storage;

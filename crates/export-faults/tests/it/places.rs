@@ -161,13 +161,14 @@ async fn messages_that_need_no_export_need_no_place() {
 async fn a_delivery_that_waits_for_a_place_does_not_begin_on_a_worker_that_is_going() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
-    // Bulk exports would leave one of the two lanes to interactive ones.
     let api = deployment.with("INTERACTIVE_VEHICLE_DAYS", "1000").api().await;
     let start = || {
         let one_of_one = deployment.with("WORKER_CONCURRENCY", "1").with("MAX_RUNNING_EXPORTS", "1");
         one_of_one.with("SHUTDOWN_GRACE_SECONDS", "40").worker()
     };
     let first = start().await;
+    // Both exports must be interactive: bulk ones leave one of the two lanes to others.
+    deployment.until_catalog_is_made().await;
     let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
     let running_id = api.accepted(&fleet.body).await;
     held.until_seen(1).await;

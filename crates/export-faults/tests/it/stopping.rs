@@ -60,8 +60,10 @@ async fn a_stopped_workers_job_runs_again_at_once() {
 async fn an_export_ends_within_the_grace_period() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
-    let api = deployment.api().await;
+    let api = deployment.with("INTERACTIVE_VEHICLE_DAYS", "1000").api().await;
     let mut first = deployment.with("SHUTDOWN_GRACE_SECONDS", "20").worker().await;
+    // Both exports must be interactive: of the second worker's two lanes, one is not for bulk ones.
+    deployment.until_catalog_is_made().await;
     let held = first.links.s3.add(Rule::request(put_object(), Fault::Hold(Direction::Requests)));
     let job_id = api.accepted(&fleet.body).await;
     held.until_seen(1).await;

@@ -35,12 +35,7 @@ async fn with_one_slot(deployment: &Deployment) -> Worker {
     let start = deployment.hasty().with("WORKER_CONCURRENCY", "1").with("MEMORY_BUDGET_MB", "32");
     // It lists the vehicles once for the catalog, and from then on only for its jobs.
     let worker = start.with("CATALOG_REFRESH_SECONDS", "3600").worker().await;
-    let space = &deployment.space;
-    let catalog = space.mongodb.database(&space.jobs_database).collection::<Document>("catalog");
-    let is_made = || async {
-        matches!(catalog.find_one(doc! { "trustedUntil": { "$exists": true } }).await, Ok(Some(_)))
-    };
-    deployment.until_so("the catalog is made", is_made).await;
+    deployment.until_catalog_is_made().await;
     worker
 }
 

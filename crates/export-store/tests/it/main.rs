@@ -22,5 +22,6 @@ mod rules;
 mod schema;
 mod sharing;
 mod store;
+mod stored;
 mod sweeping;
 mod unreachable;

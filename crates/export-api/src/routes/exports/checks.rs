@@ -34,7 +34,7 @@ const NEIGHBOURS: u16 = 50;
 /// Where a client finds all names.
 const LISTED: &str = "GET /vehicles lists them";
 /// Number of vehicles whose measurements every request may read.
-const FEW_VEHICLES: u64 = 32;
+const FEW_VEHICLES: u64 = 8;
 
 /// Checks size and names of a request and returns its priority among its tenant's jobs.
 pub(super) async fn check(
