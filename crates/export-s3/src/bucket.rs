@@ -22,8 +22,18 @@ use crate::error::S3Error;
 /// Error code of older servers for requests with many keys or rules, which they only accept with an
 /// MD5 of the content. The SDK sends newer checksums.
 pub(crate) const MISSING_MD5: &str = "MissingContentMD5";
-/// Error codes of servers for operations that they do not support.
-const UNKNOWN_OPERATION: [&str; 3] = ["NotImplemented", "MethodNotAllowed", MISSING_MD5];
+/// Error codes of servers for operations that they do not support, or not in the form in which the
+/// SDK sends them.
+const UNKNOWN_OPERATION: [&str; 8] = [
+    "NotImplemented",
+    "MethodNotAllowed",
+    MISSING_MD5,
+    "InvalidDigest",
+    "InvalidRequest",
+    "InvalidArgument",
+    "MalformedXML",
+    "NotFound",
+];
 /// Timeout of one attempt of a request; enough to send a part of 8 MiB.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Timeout of a request with all its attempts.

@@ -1,6 +1,7 @@
 //! One attempt to deliver a webhook.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -10,6 +11,8 @@ use export_core::request::WebhookUrl;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Error};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::task::AbortOnDropHandle;
 use url::Host;
 
 use crate::answer::Answer;
@@ -56,6 +59,35 @@ pub struct WebhooksError(#[source] Box<dyn std::error::Error + Send + Sync>);
 pub struct Webhooks {
     settings: WebhookSettings,
     client: Client,
+    thread: Arc<SenderThread>,
+}
+
+/// A thread of their own for the connections to receivers: one that sends interim answers (1xx)
+/// without end keeps a thread busy until the attempt times out.
+#[derive(Debug)]
+struct SenderThread(Option<Runtime>);
+
+impl SenderThread {
+    fn start() -> std::io::Result<Self> {
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("webhooks").enable_all().build();
+        runtime.map(|runtime| Self(Some(runtime)))
+    }
+
+    /// Runs a future on the thread. Dropping the returned future ends it there.
+    async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let task = AbortOnDropHandle::new(self.0.as_ref()?.spawn(work));
+        task.await.ok()
+    }
+}
+
+impl Drop for SenderThread {
+    fn drop(&mut self) {
+        // Waiting for the thread is not allowed on a thread of another runtime.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Webhooks {
@@ -78,7 +110,8 @@ impl Webhooks {
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|error| WebhooksError(Box::new(error)))?;
-        Ok(Self { settings, client })
+        let thread = SenderThread::start().map_err(|error| WebhooksError(Box::new(error)))?;
+        Ok(Self { settings, client, thread: Arc::new(thread) })
     }
 
     /// Why the URL is refused, as far as that can be decided without resolving its name.
@@ -111,14 +144,18 @@ impl Webhooks {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
             .body(body);
-        match request.send().await {
-            // The body is not read; dropping the answer closes the connection.
-            Ok(answer) => {
-                let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-                Answer::of(answer.status(), retry_after, now)
+        let attempt = async move {
+            match request.send().await {
+                // The body is not read; dropping the answer closes the connection.
+                Ok(answer) => {
+                    let retry_after = answer.headers().get(RETRY_AFTER);
+                    Answer::of(answer.status(), retry_after.and_then(|value| value.to_str().ok()), now)
+                }
+                Err(error) => Answer::failed(reason(error)),
             }
-            Err(error) => Answer::failed(reason(error)),
-        }
+        };
+        let answer = self.thread.run(attempt).await;
+        answer.unwrap_or_else(|| Answer::failed("the attempt ended unexpectedly"))
     }
 }
 
@@ -143,6 +180,8 @@ fn is_refused(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use export_core::event::EventKind;
@@ -186,6 +225,37 @@ mod tests {
         let open = webhooks(true, Some("10.0.0.0/8"));
         assert_eq!(open.refusal(&url("http://10.0.0.1/")), None);
         assert_eq!(open.refusal(&url("http://127.0.0.1/")), Some(Refusal::Address));
+    }
+
+    /// A receiver that sends interim answers without end, as fast as they are read.
+    #[tokio::test]
+    async fn c10_an_endless_answer_keeps_no_thread_of_its_caller() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let receiver =
+            url(&format!("http://127.0.0.1:{}/", listener.local_addr().expect("an address").port()));
+        let is_sending = Arc::new(tokio::sync::Notify::new());
+        let sending = is_sending.clone();
+        std::thread::spawn(move || {
+            let listener = listener.into_std().expect("a listener");
+            listener.set_nonblocking(false).expect("blocking");
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(10_000);
+            while stream.write_all(hints.as_bytes()).is_ok() {
+                sending.notify_one();
+            }
+        });
+        let webhooks = webhooks(true, Some("127.0.0.0/8"));
+        let sent =
+            tokio::spawn(async move { webhooks.send(&event(), &receiver, DateTime::UNIX_EPOCH).await });
+        is_sending.notified().await;
+        // This runtime has one thread: the test's.
+        let caller = tokio::time::timeout(Duration::from_secs(10), async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(caller.await.is_ok() && !sent.is_finished(), "the attempt goes on beside its caller");
+        sent.abort();
     }
 
     #[tokio::test]

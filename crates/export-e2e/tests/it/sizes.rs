@@ -76,10 +76,13 @@ async fn c3_an_export_that_fills_too_many_rows_is_refused() {
             "stepMs": step_ms, "fill": "previous",
         })
     };
-    let (one, two, three) = (["vehicle_1"], ["vehicle_1", "vehicle_2"], ["vehicle_1", "vehicle_2", "vehicle_3"]);
-    for (step_ms, vehicles, rows) in
-        [(1, &one[..], "604800000 rows"), (999, &two[..], "1210812 rows"), (1_000, &three[..], "1814400 rows")]
-    {
+    let (one, two, three) =
+        (["vehicle_1"], ["vehicle_1", "vehicle_2"], ["vehicle_1", "vehicle_2", "vehicle_3"]);
+    for (step_ms, vehicles, rows) in [
+        (1, &one[..], "604800000 rows"),
+        (999, &two[..], "1210812 rows"),
+        (1_000, &three[..], "1814400 rows"),
+    ] {
         let (pointer, detail) = refused(&stack, &body(step_ms, vehicles)).await;
         assert_eq!(pointer, "/stepMs");
         assert!(detail.contains(rows) && detail.contains("at most 1209600;"), "{detail}");

@@ -20,7 +20,7 @@ use super::{Catalog, CataloguedVehicle, MARKER, among, literal, read_vehicle};
 /// take well under a second for tens of thousands of vehicles.
 pub(super) const QUERY_TIME: Duration = Duration::from_secs(10);
 /// Number of parameters after which a page ends early: a few megabytes.
-pub(super) const PAGE_PARAMETERS: usize = 20_000;
+pub(super) const PAGE_PARAMETERS: usize = 5_000;
 /// How long the parameters of a vehicle count as complete after it was examined.
 const PARAMETERS_TRUSTED: Duration = Duration::from_mins(10);
 

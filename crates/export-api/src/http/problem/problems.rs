@@ -185,6 +185,13 @@ impl Problem {
         Self::too_many_requests(detail, OVERLOADED_RETRY_AFTER_SECONDS)
     }
 
+    /// 429: the client's address has the maximum number of open requests without a key.
+    pub fn too_many_without_key() -> Self {
+        let detail =
+            "Your address has as many open requests without a valid key as it may; read the answers first.";
+        Self::too_many_requests(detail, OVERLOADED_RETRY_AFTER_SECONDS)
+    }
+
     /// 429: the tenant has the maximum number of queued jobs.
     pub fn queue_full(detail: impl Into<String>, retry_after_seconds: u16) -> Self {
         Self::new(ProblemType::QueueFull, detail).retry_after(retry_after_seconds)

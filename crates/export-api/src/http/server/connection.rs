@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::Request;
 use axum::response::IntoResponse as _;
+use export_observability::PerCallerLimit;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,12 +23,11 @@ use tracing::debug;
 use super::ServerSettings;
 use super::activity::{Activity, AnswerBody};
 use super::delivery::DeliveryLimits;
-use super::key_gate::{KeyGate, TooManyWithoutKey};
+use super::key_gate::KeyGate;
 use super::socket::Socket;
 use crate::http::client_address::{Peer, network};
-use crate::http::per_caller::PerCallerLimit;
-use crate::http::problem::Problem;
 use crate::http::path::without_empty_segments;
+use crate::http::problem::Problem;
 
 /// Maximum size of the head of an HTTP/1 request in bytes, and of the buffers for bodies and
 /// answers. The longest useful header is a token of a few kilobytes.
@@ -132,14 +132,12 @@ impl Connections {
                 // A client that sends many requests at once gives way to the others after each.
                 tokio::task::yield_now().await;
                 let permit = match &gate {
-                    Some(gate) => match gate.pass().await {
-                        Ok(permit) => permit,
-                        Err(TooManyWithoutKey) => {
-                            let answer = Problem::too_many_without_key().into_response();
-                            return Ok(answer.map(|body| AnswerBody::new(body, open, None)));
-                        }
-                    },
-                    None => None,
+                    Some(gate) => gate.pass().await,
+                    None => Ok(None),
+                };
+                let Ok(permit) = permit else {
+                    let answer = Problem::too_many_without_key().into_response();
+                    return Ok(answer.map(|body| AnswerBody::new(body, open, None)));
                 };
                 without_empty_segments(request.uri_mut());
                 let client = proxies.client_of(peer.ip(), request.headers());

@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use export_observability::{CallerPermit, PerCallerLimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::http::per_caller::{CallerPermit, PerCallerLimit};
 
 /// Requests of one connection that are answered at a time until one of them had a valid key. The
 /// others of that connection wait.
