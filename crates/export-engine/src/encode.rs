@@ -13,6 +13,7 @@ pub(crate) mod table;
 mod time_text;
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::read::column::Column;
 use crate::resources::Resources;
@@ -84,13 +85,25 @@ pub(crate) struct Encoding<E> {
     pub(crate) encoder: E,
     /// Set if the result is resampled.
     pub(crate) intervals: Option<Intervals>,
+    /// Whether the rest of the pass only looks for columns with unfit values.
+    is_survey: AtomicBool,
 }
 
 impl<E: Encoder> Encoding<E> {
     pub(crate) fn new(shape: Shape, encoder: E) -> Self {
         let resampling = shape.options.resampling();
         let intervals = resampling.map(|resampling| Intervals::new(shape.range, resampling));
-        Self { shape, encoder, intervals }
+        Self { shape, encoder, intervals, is_survey: AtomicBool::new(false) }
+    }
+
+    /// Ends the encoding: slices are only looked at from now on, because the pass has no result.
+    pub(crate) fn begin_survey(&self) {
+        self.is_survey.store(true, Relaxed);
+    }
+
+    /// Whether the encoding has ended.
+    pub(crate) fn is_survey(&self) -> bool {
+        self.is_survey.load(Relaxed)
     }
 }
 

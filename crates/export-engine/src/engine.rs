@@ -106,6 +106,24 @@ pub struct Engine {
     resources: Resources,
 }
 
+/// Most passes of one export.
+const MAX_PASSES: u32 = 3;
+/// Documents after which the first pass reads on no longer, unless it had read more than half of
+/// them before. This takes seconds, and shows nearly all columns of text: they have text from the
+/// beginning.
+const FIRST_SURVEY_DOCUMENTS: u64 = 2_000;
+
+/// The number of documents up to which a pass reads on that has read `documents` and found a column
+/// that is not as expected.
+fn survey_end(pass: u32, documents: u64) -> u64 {
+    match pass {
+        1 => FIRST_SURVEY_DOCUMENTS.max(2 * documents),
+        2 => u64::MAX,
+        // There is no other pass.
+        _ => 0,
+    }
+}
+
 /// A complete result.
 #[derive(Debug)]
 pub struct Exported<S> {
@@ -144,11 +162,13 @@ impl Engine {
     /// bytes depend on the plan and the data alone. Blocks until the export has ended, so call it
     /// on a thread that may block.
     ///
-    /// **Passes.** A column of a Parquet file begins as numbers. If another value appears, the
-    /// engine discards the sink and reads the source again in a new pass, with that column as text.
-    /// Every further pass adds a text column, so there are at most as many passes as columns, and
-    /// one more. The meter counts the current pass. (An *attempt* of a job is something else: all
-    /// passes belong to one attempt.)
+    /// **Passes.** A column of a Parquet file begins as numbers. If another value appears, the pass
+    /// writes no more, but reads on to find other such columns: the first pass for a while, since
+    /// most of them show early, the second one to the end of the data. Then the engine discards the
+    /// sink, and a new pass begins with these columns as text. So there are at most three passes,
+    /// unless the source changes meanwhile, and the columns' types depend on the data alone. The
+    /// meter counts the current pass. (An *attempt* of a job is something else: all passes belong to
+    /// one attempt.)
     ///
     /// # Errors
     ///
@@ -159,18 +179,20 @@ impl Engine {
         sinks: &mut F,
     ) -> Result<Exported<F::Sink>, EngineError> {
         let mut text_parameters = BTreeSet::new();
-        loop {
+        let mut found_last = BTreeSet::new();
+        for pass in 1..=MAX_PASSES {
             let mut sink = sinks.open()?;
             let shape = Shape::of(task.plan, &text_parameters);
             let outcome = match shape.options.format {
-                Format::Csv => self.pass(task, CsvEncoder::new(&shape), shape, &mut sink),
-                Format::Parquet => self.pass(task, ParquetEncoder::new(&shape), shape, &mut sink),
+                Format::Csv => self.pass(pass, task, CsvEncoder::new(&shape), shape, &mut sink),
+                Format::Parquet => self.pass(pass, task, ParquetEncoder::new(&shape), shape, &mut sink),
             };
             match outcome {
                 Ok(manifest) => return Ok(Exported { manifest, sink, text_parameters }),
                 Err(PassError::NotNumeric(found)) => {
                     sinks.discard(sink);
-                    text_parameters.extend(found);
+                    text_parameters.extend(found.iter().cloned());
+                    found_last = found;
                 }
                 Err(PassError::Failed(error)) => {
                     sinks.discard(sink);
@@ -178,18 +200,20 @@ impl Engine {
                 }
             }
         }
+        Err(EngineError::SourceChanged { passes: MAX_PASSES, parameters: found_last })
     }
 
     /// Reads the source once and writes the whole result, within its limits.
     fn pass<E: Encoder>(
         &self,
+        pass: u32,
         task: &ExportTask<'_>,
         encoder: E,
         shape: Shape,
         sink: &mut dyn Sink,
     ) -> Result<Manifest, PassError> {
         let mut bounded = BoundedSink::new(sink, task.limits.result.max_bytes);
-        let outcome = self.write_result(task, encoder, shape, &mut bounded);
+        let outcome = self.write_result(pass, task, encoder, shape, &mut bounded);
         // The writer's error is only a consequence.
         bounded.check()?;
         outcome
@@ -197,6 +221,7 @@ impl Engine {
 
     fn write_result<E: Encoder>(
         &self,
+        pass: u32,
         task: &ExportTask<'_>,
         encoder: E,
         shape: Shape,
@@ -209,16 +234,13 @@ impl Engine {
         let encoding = Arc::new(Encoding::new(shape, encoder));
         let mut package = Package::begin(plan.request.output.archive, sink, meter)?;
         let vehicles = with_slices(task, &encoding, &self.resources, |mut slices| {
-            let mut vehicles: Vec<VehicleManifest> = Vec::with_capacity(plan.vehicles.len());
-            let mut max_rows = MaxRows::of_result(task.limits.result);
-            for (vehicle_plan, name) in plan.vehicles.iter().zip(&file_names) {
-                let (table, tally) = package
-                    .file(name, |entry| self.write_vehicle(task, &encoding, &mut slices, max_rows, entry))?;
-                max_rows = max_rows.after(table.counts.rows);
-                vehicles.push(vehicle_manifest(plan, vehicle_plan, name.clone(), table, tally));
-                meter.vehicle_done();
+            match self.write_vehicles(task, &encoding, &file_names, &mut slices, &mut package) {
+                Err(PassError::NotNumeric(found)) => {
+                    encoding.begin_survey();
+                    Err(slices.survey(found, survey_end(pass, meter.documents()), meter))
+                }
+                outcome => outcome,
             }
-            Ok(vehicles)
         })?;
 
         let totals = Totals::of(&vehicles);
@@ -236,6 +258,27 @@ impl Engine {
         };
         package.finish(&manifest, &self.resources)?;
         Ok(manifest)
+    }
+
+    fn write_vehicles<E: Encoder>(
+        &self,
+        task: &ExportTask<'_>,
+        encoding: &Encoding<E>,
+        file_names: &[String],
+        slices: &mut Slices<E::Rows>,
+        package: &mut Package<'_>,
+    ) -> Result<Vec<VehicleManifest>, PassError> {
+        let plan = task.plan;
+        let mut vehicles = Vec::with_capacity(plan.vehicles.len());
+        let mut max_rows = MaxRows::of_result(task.limits.result);
+        for (vehicle_plan, name) in plan.vehicles.iter().zip(file_names) {
+            let (table, tally) =
+                package.file(name, |entry| self.write_vehicle(task, encoding, slices, max_rows, entry))?;
+            max_rows = max_rows.after(table.counts.rows);
+            vehicles.push(vehicle_manifest(plan, vehicle_plan, name.clone(), table, tally));
+            task.meter.vehicle_done();
+        }
+        Ok(vehicles)
     }
 
     fn write_vehicle<E: Encoder>(

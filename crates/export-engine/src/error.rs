@@ -42,6 +42,19 @@ pub enum EngineError {
     /// Points read do not equal points written, set aside and rejected: a bug in the engine.
     #[error("the counts of the export do not add up: {0:?}")]
     NotReconciled(Box<Totals>),
+    /// Values that are not numbers appeared between two readings, more often than an export is
+    /// begun again.
+    #[error(
+        "the source changed while it was read: in each of {passes} readings, values that are not numbers were new, the last \
+         time in {}",
+        names(.parameters)
+    )]
+    SourceChanged {
+        /// Readings of the source.
+        passes: u32,
+        /// The parameters with such values in the last reading.
+        parameters: BTreeSet<Parameter>,
+    },
     /// [`StopFlag::stop`](crate::StopFlag::stop) was called.
     #[error("the export was stopped")]
     Stopped,
@@ -81,6 +94,11 @@ impl From<io::Error> for EngineError {
             Err(error) => Self::Sink(error),
         }
     }
+}
+
+/// Names for a message.
+fn names(parameters: &BTreeSet<Parameter>) -> String {
+    parameters.iter().map(Parameter::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// An instant for a message.

@@ -4,6 +4,7 @@
 mod gate;
 mod slice_work;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -57,6 +58,37 @@ impl<R> Slices<R> {
         let gathered = self.receiver.recv().unwrap_or(Err(EngineError::Stopped))?;
         let Some(InFlight { work, permit, millionths_done }) = gathered else { return Ok(None) };
         Ok(Some(OrderedSlice { finished: work.wait()?, millionths_done, _permit: permit }))
+    }
+
+    /// Reads on after a slice with unfit columns, without encoding anything, until `end_documents`
+    /// are read or all. Adds the parameters of further unfit columns to `found`, and returns them as
+    /// the outcome of the pass.
+    pub(crate) fn survey(
+        self,
+        mut found: BTreeSet<Parameter>,
+        end_documents: u64,
+        meter: &Meter,
+    ) -> PassError {
+        while meter.documents() < end_documents {
+            // The sender hangs up after the last vehicle.
+            let Ok(gathered) = self.receiver.recv() else { break };
+            let slice = match gathered {
+                Ok(slice) => slice,
+                Err(error) => return error.into(),
+            };
+            let Some(InFlight { work, millionths_done, .. }) = slice else {
+                meter.vehicle_done();
+                continue;
+            };
+            match work.wait() {
+                // Encoded before the survey began.
+                Ok(_) => {}
+                Err(PassError::NotNumeric(more)) => found.extend(more),
+                Err(failed) => return failed,
+            }
+            meter.slice_done(0, 0, millionths_done);
+        }
+        PassError::NotNumeric(found)
     }
 }
 

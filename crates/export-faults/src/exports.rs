@@ -65,7 +65,7 @@ impl Fleet {
     }
 
     /// A day of one vehicle with text that hardly compresses: about `mib` MiB of result, from few
-    /// points. Uploads of 5 MiB and more have parts.
+    /// points. Uploads of 6 MiB and more have parts.
     pub async fn bulky(deployment: &Deployment, mib: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(4);
         let points_per_hour = i64::from(mib) * POINTS_PER_MIB / DAY_HOURS + 1;

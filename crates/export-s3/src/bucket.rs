@@ -34,7 +34,7 @@ const UNKNOWN_OPERATION: [&str; 8] = [
     "MalformedXML",
     "NotFound",
 ];
-/// Timeout of one attempt of a request; enough to send a part of 8 MiB.
+/// Timeout of one attempt of a request; enough for the largest part (64 MiB) at 9 Mbit/s.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Timeout of a request with all its attempts.
 const OPERATION_TIMEOUT: Duration = Duration::from_mins(3);

@@ -1,6 +1,26 @@
 //! Errors of the object store.
 
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{BuildError, ProvideErrorMetadata, SdkError};
+
+/// S3's code for content that is larger than the server accepts.
+const ENTITY_TOO_LARGE: &str = "EntityTooLarge";
+/// HTTP's status for the same, which proxies in front of a server send without S3's code.
+const CONTENT_TOO_LARGE: u16 = 413;
+/// Error codes of servers that refuse content, its size or its parts, or a request that they do not
+/// support. They will refuse the same request again. Errors that an operator may repair, such as
+/// denied access or a missing bucket, are not among them.
+const REFUSED_CONTENT: [&str; 9] = [
+    ENTITY_TOO_LARGE,
+    "EntityTooSmall",
+    "InvalidPart",
+    "InvalidPartOrder",
+    "InvalidRequest",
+    "InvalidArgument",
+    "KeyTooLongError",
+    "MethodNotAllowed",
+    "NotImplemented",
+];
 
 /// An operation on S3 failed.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +49,8 @@ pub enum S3Error {
     /// The writer ended before the object was complete.
     #[error("the result is incomplete")]
     Unfinished,
-    /// The object has 10,000 parts, the most that S3 allows, each as large as the memory budget
-    /// allows.
+    /// The object has 10,000 parts, the most that S3 allows. Their size follows from the memory
+    /// budget.
     #[error(
         "the result is too large: it has {bytes} bytes so far, in the 10,000 parts that S3 allows, and the memory budget allows \
          no larger parts: raise MEMORY_BUDGET_MB, or export less at a time"
@@ -48,13 +68,23 @@ pub enum S3Error {
 }
 
 impl S3Error {
-    pub(crate) fn sdk<E, R>(operation: &'static str) -> impl FnOnce(SdkError<E, R>) -> Self
+    /// Whether another attempt to store the result would be refused too.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } => true,
+            Self::Sdk { code, .. } => REFUSED_CONTENT.contains(&code.as_str()),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn sdk<E>(operation: &'static str) -> impl FnOnce(SdkError<E, HttpResponse>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
-        R: std::fmt::Debug + Send + Sync + 'static,
     {
         move |error| {
+            let status = error.raw_response().map(|answer| answer.status().as_u16());
             let kind = match &error {
+                _ if status == Some(CONTENT_TOO_LARGE) => ENTITY_TOO_LARGE,
                 SdkError::TimeoutError(_) => "timed out",
                 SdkError::DispatchFailure(_) => "not reachable",
                 SdkError::ConstructionFailure(_) => "invalid request",

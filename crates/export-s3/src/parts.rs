@@ -6,45 +6,42 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Size of the first parts in bytes, if the budget allows three of them.
-const FIRST_PART_BYTES: usize = 8 << 20;
 /// The smallest part that S3 accepts, except for the last of an object.
-const SMALLEST_PART_BYTES: usize = 5 << 20;
-/// Upper bound against absurd settings; S3 accepts parts of up to 5 GiB.
-const LARGEST_PART_BYTES: usize = 1 << 30;
+pub(crate) const SMALLEST_PART_BYTES: usize = 5 << 20;
+/// The largest part. S3 accepts up to 5 GiB, but a part must be sent within the timeout of a request,
+/// and is sent again as a whole.
+const LARGEST_PART_BYTES: usize = 64 << 20;
 /// The most parts of an object that S3 accepts.
 const MAX_PARTS: usize = 10_000;
-/// Number of parts after which the size grows by the size of the first part. Most results are far
-/// smaller and use small parts.
-const PARTS_PER_SIZE: usize = 1_000;
-/// Number of first parts that the budget holds: one is filled while two are sent.
-const FIRST_PARTS_IN_BUDGET: usize = 3;
+/// Number of parts that the budget holds: one is filled while two are sent. Fewer in a budget that
+/// has no room for three of the smallest.
+const PARTS_IN_BUDGET: usize = 3;
 
-/// The sizes of an object's parts, derived from a share of the memory budget.
+/// The size of the parts of all objects, derived from a share of the memory budget.
+///
+/// All parts of an object have this size, except for the last one, which may be smaller. Some S3
+/// servers, such as Cloudflare R2, demand this, and refuse other parts only when the upload is
+/// completed. So the size decides how large an object may become: [`MAX_PARTS`] times the size.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PartSizes {
-    first_bytes: usize,
-    largest_bytes: usize,
+pub(crate) struct PartSize {
+    bytes: usize,
 }
 
-impl PartSizes {
+impl PartSize {
     pub(crate) fn within(share_bytes: usize) -> Self {
-        let first_bytes = (share_bytes / FIRST_PARTS_IN_BUDGET).clamp(SMALLEST_PART_BYTES, FIRST_PART_BYTES);
-        // Towards the end of a result of many gigabytes one part may take the whole share: then
-        // filling and sending alternate instead of overlapping.
-        let largest_bytes = share_bytes.clamp(first_bytes, LARGEST_PART_BYTES);
-        Self { first_bytes, largest_bytes }
+        let part_count = (share_bytes / SMALLEST_PART_BYTES).clamp(1, PARTS_IN_BUDGET);
+        Self::of((share_bytes / part_count).clamp(SMALLEST_PART_BYTES, LARGEST_PART_BYTES))
+    }
+
+    /// Parts of this size, whatever S3 accepts.
+    pub(crate) fn of(bytes: usize) -> Self {
+        Self { bytes }
     }
 
     /// Size in bytes of the part that follows `part_count` others; `None` if S3 accepts no more
     /// parts.
     pub(crate) fn after(self, part_count: usize) -> Option<usize> {
-        let bytes = self.first_bytes * (1 + part_count / PARTS_PER_SIZE);
-        (part_count < MAX_PARTS).then(|| bytes.min(self.largest_bytes))
-    }
-
-    pub(crate) fn first_bytes(self) -> usize {
-        self.first_bytes
+        (part_count < MAX_PARTS).then_some(self.bytes)
     }
 }
 
@@ -169,19 +166,15 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn c3_parts_are_as_large_as_the_share_allows_and_no_more_than_s3_takes() {
-        let first_mib = |share_mib: usize| PartSizes::within(share_mib * MIB).first_bytes() / MIB;
-        assert_eq!([1, 5, 15, 18, 24, 64].map(first_mib), [5, 5, 5, 6, 8, 8]);
-        let sizes = PartSizes::within(64 * MIB);
-        let mib_after = |count| sizes.after(count).map(|bytes| bytes / MIB);
-        assert_eq!([0, 999, 1_000, 2_999, 3_000, 9_999].map(mib_after), [8, 8, 16, 24, 32, 64].map(Some));
-        assert_eq!(mib_after(10_000), None);
+    fn c12_all_parts_have_one_size_that_the_share_allows() {
+        let mib = |share_mib: usize| PartSize::within(share_mib * MIB).bytes / MIB;
+        assert_eq!([0, 5, 10, 12, 15, 18, 24, 64, 512].map(mib), [5, 5, 5, 6, 5, 6, 8, 21, 64]);
+        let size = PartSize::within(12 * MIB);
+        assert!((0..MAX_PARTS).all(|count| size.after(count) == Some(6 * MIB)));
+        assert_eq!(size.after(MAX_PARTS), None);
         // The largest object by share, in GiB.
-        let most = |share_mib: usize| {
-            let sizes = PartSizes::within(share_mib * MIB);
-            (0..MAX_PARTS).filter_map(|count| sizes.after(count)).sum::<usize>() >> 30
-        };
-        assert_eq!([5, 12, 24, 64, 512].map(most), [48, 108, 210, 406, 429]);
+        let most = |share_mib: usize| (PartSize::within(share_mib * MIB).bytes * MAX_PARTS) >> 30;
+        assert_eq!([5, 12, 24, 64, 512].map(most), [48, 58, 78, 208, 625]);
     }
 
     #[tokio::test]

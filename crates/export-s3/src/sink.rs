@@ -1,9 +1,9 @@
 //! The engine's sink that stores objects in the bucket. One blocking thread writes; requests run as
 //! tasks beside it.
 //!
-//! **Parts.** Writes fill parts. A full part is sent while the next one is filled. An object that
-//! ends before its first part is full is stored with one request instead, while the next object is
-//! filled.
+//! **Parts.** Writes fill parts of one size. A full part is sent while the next one is filled. An
+//! object that ends before its first part is full is stored with one request instead, while the next
+//! object is filled.
 //!
 //! **States.** Object: open → ended (the writer adds no more bytes) → stored. Part: filling →
 //! sending → sent.
@@ -33,7 +33,7 @@ use crate::bucket::ResultBucket;
 use crate::error::S3Error;
 use crate::key::ResultLocation;
 use crate::object::{Upload, put};
-use crate::parts::{PartBudget, PartBuffer, PartGauge, PartSizes};
+use crate::parts::{PartBudget, PartBuffer, PartGauge, PartSize, SMALLEST_PART_BYTES};
 use crate::stored::{DISCARD_TIMEOUT, Shared, StoredResult};
 
 /// Lower bound of the requests with content at a time. Small objects use little memory, but each
@@ -76,7 +76,7 @@ pub struct ResultSink {
     handle: Handle,
     shared: Arc<Shared>,
     location: ResultLocation,
-    sizes: PartSizes,
+    part_size: PartSize,
     object: Option<OpenObject>,
     /// The objects that have ended, stored or not, in order.
     ended: Vec<ResultObject>,
@@ -128,13 +128,12 @@ impl ResultSink {
         part_share_bytes: usize,
         handle: Handle,
     ) -> Self {
-        let sizes = PartSizes::within(part_share_bytes);
-        let request_count = (part_share_bytes / sizes.first_bytes()).clamp(MIN_REQUESTS, MAX_REQUESTS);
+        let request_count = (part_share_bytes / SMALLEST_PART_BYTES).clamp(MIN_REQUESTS, MAX_REQUESTS);
         Self {
             handle,
             shared: Shared::new(bucket.clone(), PartBudget::new(part_share_bytes), request_count),
             location,
-            sizes,
+            part_size: PartSize::within(part_share_bytes),
             object: None,
             ended: Vec::new(),
             storing: JoinSet::new(),
@@ -214,7 +213,7 @@ impl ResultSink {
                 Some(part) => part,
                 none => {
                     let part_count = object.multipart.as_ref().map_or(0, |multipart| multipart.part_count);
-                    let Some(part_bytes) = self.sizes.after(part_count) else {
+                    let Some(part_bytes) = self.part_size.after(part_count) else {
                         self.shared.fail(S3Error::TooLarge { bytes: object.bytes });
                         return Err(io::Error::other(S3Error::TooLarge { bytes: object.bytes }));
                     };
@@ -382,3 +381,7 @@ fn no_object() -> io::Error {
 fn invalid(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
+
+#[cfg(test)]
+#[path = "sink_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 //! The policies have the format of S3's own, so a deployment behaves like the tests.
 
 mod access_log;
+mod equal_parts;
 mod lifecycle;
 mod policy;
 
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 pub use access_log::AccessLog;
 pub use policy::Policy;
 
+use equal_parts::EqualParts;
 use lifecycle::Lifecycles;
 
 /// How long requests in progress may take after the stop signal.
@@ -47,6 +49,7 @@ pub struct Identity {
 pub struct S3Server {
     service: S3Service,
     log: AccessLog,
+    equal_parts: Option<EqualParts>,
 }
 
 impl S3Server {
@@ -66,13 +69,20 @@ impl S3Server {
         builder.set_auth(auth);
         builder.set_access(Rights { policies, root: root.to_path_buf() });
         builder.set_route(Lifecycles::new(administrators));
-        Ok(Self { service: builder.build(), log: AccessLog::default() })
+        Ok(Self { service: builder.build(), log: AccessLog::default(), equal_parts: None })
     }
 
     /// Logs every request that may change something in this file.
     #[must_use]
     pub fn logging_to(mut self, log: AccessLog) -> Self {
         self.log = log;
+        self
+    }
+
+    /// Refuses to complete an upload whose parts differ in size, as Cloudflare R2 does.
+    #[must_use]
+    pub fn demanding_equal_parts(mut self) -> Self {
+        self.equal_parts = Some(EqualParts::default());
         self
     }
 
@@ -101,12 +111,17 @@ impl S3Server {
             };
             // Small answers must not wait for acknowledgements of earlier ones.
             socket.set_nodelay(true)?;
-            let (service, log) = (self.service.clone(), self.log.clone());
+            let (service, log, equal_parts) =
+                (self.service.clone(), self.log.clone(), self.equal_parts.clone());
             let service = service_fn(move |request| {
                 let entry = log.entry(&request);
+                let refused = equal_parts.as_ref().and_then(|equal_parts| equal_parts.refuse(&request));
                 let answering = Service::call(&service, request);
                 async move {
-                    let answer = answering.await;
+                    let answer = match refused {
+                        Some(refused) => Ok(refused),
+                        None => answering.await,
+                    };
                     if let Some(entry) = entry {
                         entry.write(answer.as_ref().map_or(0, |answer| answer.status().as_u16()));
                     }

@@ -243,10 +243,14 @@ fn source_unavailable() -> JobError {
     JobError::retry("source_unavailable", "the vehicles' database could not be read")
 }
 
-/// The error of a failed upload. What S3 cannot hold at all is not tried again.
+/// The error of a failed upload. A result that S3 will refuse again is not tried again.
 fn upload_failed(error: S3Error) -> JobError {
     match error {
         S3Error::TooLarge { .. } => JobError::fail("result_too_large", error.to_string()),
+        error if error.is_permanent() => {
+            let message = format!("the object store refuses the result, and would refuse it again: {error}");
+            JobError::fail("result_refused", message).because(error)
+        }
         error => not_stored(error),
     }
 }
@@ -282,6 +286,7 @@ fn engine_error(error: EngineError) -> JobError {
                 format!("{limit}, the limit of one export ({setting}); {advice}"),
             )
         }
+        EngineError::SourceChanged { .. } => JobError::retry("source_changed", error.to_string()),
         EngineError::NotReconciled(_) => {
             JobError::fail("not_reconciled", "not every point read is accounted for in the result")
                 .because(error)

@@ -137,6 +137,14 @@ fn each_error_of_the_engine_has_a_disposition() {
             Disposition::Fail,
             "result_too_large",
         ),
+        (
+            EngineError::SourceChanged {
+                passes: 3,
+                parameters: ["soc".parse().expect("a parameter")].into(),
+            },
+            Disposition::Retry,
+            "source_changed",
+        ),
         (EngineError::Stopped, Disposition::HandOver, "worker_stopped"),
     ];
     for (error, disposition, code) in cases {

@@ -233,7 +233,9 @@ fn explain(error: EngineError, output: &StagedOutput) -> anyhow::Error {
         EngineError::ParquetTooLarge(_) => {
             anyhow!("{error}: choose a shorter range, fewer parameters, or --format csv")
         }
-        EngineError::Unordered(_) | EngineError::ResultTooLarge(_) => anyhow::Error::new(error),
+        EngineError::Unordered(_) | EngineError::ResultTooLarge(_) | EngineError::SourceChanged { .. } => {
+            anyhow::Error::new(error)
+        }
     }
 }
 

@@ -74,7 +74,7 @@ impl<'r, E: Encoder> Table<'r, E> {
         max_rows: MaxRows,
         entry: &'r mut dyn Write,
     ) -> io::Result<Self> {
-        let Encoding { shape, encoder, intervals } = encoding;
+        let Encoding { shape, encoder, intervals, .. } = encoding;
         let column_count = shape.columns.len();
         let mut compressor = BlockCompressor::begin(Codec::of(&shape.options), resources, entry)?;
         let file = encoder.begin_file(resources, &mut compressor)?;

@@ -19,18 +19,20 @@ pub(crate) struct FinishedSlice<R> {
     pub(crate) rows: SliceRows<R>,
 }
 
-/// Decodes a slice's documents and encodes its rows.
+/// Decodes a slice's documents and encodes its rows. In a survey the outcome is always
+/// [`PassError::NotNumeric`], with the parameters of unfit columns, if there are any.
 pub(super) fn work_on<E: Encoder>(
     encoding: &Encoding<E>,
     slice: Slice,
     resources: &Resources,
 ) -> Result<FinishedSlice<E::Rows>, PassError> {
-    let Encoding { shape, encoder, intervals } = encoding;
+    let Encoding { shape, encoder, intervals, .. } = encoding;
     let mut columns = resources.columns(shape.parameters.len());
     let mut tally = Tally::default();
     decode_documents(shape, slice, &mut columns, &mut tally);
     let unfit = encoder.unfit_columns(&columns);
-    if !unfit.is_empty() {
+    if !unfit.is_empty() || encoding.is_survey() {
+        resources.give_back_columns(columns);
         let names = unfit.into_iter().map(|index| shape.parameters[index].clone());
         return Err(PassError::NotNumeric(names.collect()));
     }

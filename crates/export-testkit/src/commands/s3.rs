@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// File for a line of JSON about each request that may change something.
     #[arg(long)]
     access_log: Option<PathBuf>,
+    /// Refuse to complete uploads whose parts differ in size, as Cloudflare R2 does.
+    #[arg(long)]
+    equal_parts: bool,
     /// Run only when no other program wants the processor (Linux): for measurements of everything
     /// except the S3 server.
     #[arg(long)]
@@ -56,6 +59,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.access_log {
         let log = AccessLog::to(path).with_context(|| format!("cannot write {}", path.display()))?;
         server = server.logging_to(log);
+    }
+    if arguments.equal_parts {
+        server = server.demanding_equal_parts();
     }
     let listener = TcpListener::bind(arguments.listen)
         .await

@@ -25,19 +25,25 @@ pub struct OwnS3 {
 impl OwnS3 {
     /// A server on a folder. Panics when it does not start.
     pub fn start() -> Self {
-        Self::on(None)
+        Self::on(None, &[])
+    }
+
+    /// A server that refuses to complete uploads whose parts differ in size.
+    pub fn demanding_equal_parts() -> Self {
+        Self::on(None, &["--equal-parts"])
     }
 
     /// A server on a disk of this many bytes.
     pub fn on_disk_of(bytes: u64) -> Self {
-        Self::on(Some(SmallDisk::of(bytes)))
+        Self::on(Some(SmallDisk::of(bytes)), &[])
     }
 
-    fn on(disk: Option<SmallDisk>) -> Self {
+    fn on(disk: Option<SmallDisk>, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));
         let [port] = free_ports();
         let root = disk.as_ref().map_or_else(|| folder.path().join("data"), |disk| disk.path().join("data"));
-        let start = start(folder.path(), &root, port);
+        let mut start = start(folder.path(), &root, port);
+        start.arguments.extend(flags.iter().map(Into::into));
         let mut s3 = Self { start, port, process: None, _disk: disk, folder };
         s3.start_again();
         s3
