@@ -21,6 +21,10 @@ pub mod result;
 use crate::event::EventKind;
 use crate::job::JobState;
 
+/// A job runs alone once this many of its attempts have ended with a lost worker: perhaps the job
+/// itself kills its workers. Two, because one may be an accident.
+pub const LOST_WORKERS_BEFORE_ALONE: u32 = 2;
+
 /// What must be true of the stored job for a change to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -46,6 +50,9 @@ pub enum Condition {
     ResultExpired,
     /// The result that the caller provides has not expired.
     ResultLasts,
+    /// The caller runs no other export, unless the job may run beside others: fewer than
+    /// [`LOST_WORKERS_BEFORE_ALONE`] of its attempts have ended with a lost worker.
+    AloneIfNecessary,
 }
 
 /// What a change does to the stored job.
@@ -59,6 +66,8 @@ pub enum Effect {
     CountAttempt,
     /// The attempt is not counted, because it ended for a reason outside the job.
     UncountAttempt,
+    /// One more attempt has ended with a lost worker.
+    CountLostWorker,
     /// The caller becomes the owner.
     TakeOwnership,
     /// There is no owner.
@@ -154,15 +163,6 @@ use Condition as C;
 use Effect as E;
 use JobState::{Cancelled, Expired, Failed, Finished, NotStarted, Started};
 
-/// Back to the queue after an attempt that counts.
-const TRY_AGAIN: &[Effect] = &[
-    E::Enter(NotStarted),
-    E::DueAfterBackOff,
-    E::ForgetPublished,
-    E::DropOwnership,
-    E::DropLease,
-    E::SetError,
-];
 const END_FAILED: &[Effect] = &[
     E::Enter(Failed),
     E::DropOwnership,
@@ -183,7 +183,7 @@ const END_CANCELLED: &[Effect] = &[
 const MARK_PUBLISHED: Rule = Rule { when: &[C::In(NotStarted), C::SameEpoch], then: &[E::MarkPublished] };
 
 const CLAIM: Rule = Rule {
-    when: &[C::In(NotStarted), C::Due],
+    when: &[C::In(NotStarted), C::Due, C::AloneIfNecessary],
     then: &[
         E::Enter(Started),
         E::NextEpoch,
@@ -217,7 +217,14 @@ const COMMIT: Rule = Rule {
 
 const RELEASE: Rule = Rule {
     when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested, C::AttemptsLeft],
-    then: TRY_AGAIN,
+    then: &[
+        E::Enter(NotStarted),
+        E::DueAfterBackOff,
+        E::ForgetPublished,
+        E::DropOwnership,
+        E::DropLease,
+        E::SetError,
+    ],
 };
 
 const HAND_OVER: Rule = Rule {
@@ -269,7 +276,15 @@ const REQUEST_CANCEL: Rule = Rule { when: &[C::In(Started)], then: &[E::RequestC
 
 const RELEASE_LOST: Rule = Rule {
     when: &[C::In(Started), C::LeaseExpired, C::NotCancelRequested, C::AttemptsLeft],
-    then: TRY_AGAIN,
+    then: &[
+        E::Enter(NotStarted),
+        E::CountLostWorker,
+        E::DueAfterBackOff,
+        E::ForgetPublished,
+        E::DropOwnership,
+        E::DropLease,
+        E::SetError,
+    ],
 };
 
 const FAIL_LOST: Rule = Rule {

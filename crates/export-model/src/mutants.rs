@@ -100,6 +100,12 @@ pub fn of_rules() -> Vec<Mutant> {
             p::CANCEL_HOLDS,
             real().without(T::ReleaseLost, Condition::NotCancelRequested),
         ),
+        mutant(
+            "lost workers are not counted",
+            p::RUNS_ALONE,
+            Bounds::THREE_ATTEMPTS,
+            real().without_effect(T::ReleaseLost, Effect::CountLostWorker),
+        ),
         usual("a lost job is not released", p::NEVER_STUCK, real().without_rule(T::ReleaseLost)),
         usual("a lost job does not fail", p::NEVER_STUCK, real().without_rule(T::FailLost)),
         usual("a lost job is not cancelled", p::NEVER_STUCK, real().without_rule(T::CancelLost)),

@@ -33,6 +33,8 @@ pub const COMMIT_IS_CURRENT: &str = "a commit is that of the last claim";
 pub const ZOMBIES_CHANGE_NOTHING: &str = "only the last claim's worker changes the job";
 /// No part of an object is written twice.
 pub const WRITTEN_ONCE: &str = "no part is written twice";
+/// A job that kills its workers takes no other export with it.
+pub const RUNS_ALONE: &str = "a job that has lost two workers runs alone";
 /// No more attempts are made than the job may have.
 pub const ATTEMPTS_BOUNDED: &str = "no more attempts than allowed";
 /// The job's count of attempts is right.
@@ -76,6 +78,7 @@ pub(crate) fn all() -> Vec<Property<RunSpace>> {
         Property::always(COMMIT_IS_CURRENT, |_, world: &World| !world.seen.has(Wrong::StaleCommit)),
         Property::always(ZOMBIES_CHANGE_NOTHING, |_, world: &World| !world.seen.has(Wrong::ZombieChange)),
         Property::always(WRITTEN_ONCE, |_, world: &World| !world.seen.has(Wrong::WrittenTwice)),
+        Property::always(RUNS_ALONE, |_, world: &World| !world.seen.has(Wrong::BesideOthers)),
         Property::always(ATTEMPTS_BOUNDED, |search: &RunSpace, world: &World| {
             u32::from(world.seen.attempts) <= search.protocol.bounds.max_attempts
         }),

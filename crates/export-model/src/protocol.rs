@@ -143,6 +143,7 @@ pub fn input(epoch: u8, owner: u8, key: u8) -> Input<u8> {
         now_ms: NOW_MS,
         epoch: i64::from(epoch),
         owner,
+        is_alone: false,
         result: key,
         expires_at_ms: Some(LATER_MS),
         error: 0,

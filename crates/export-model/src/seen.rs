@@ -21,6 +21,8 @@ pub enum Wrong {
     SecondResult,
     /// An existing part was overwritten.
     WrittenTwice,
+    /// A job that has lost too many workers was claimed to run beside other exports.
+    BesideOthers,
 }
 
 /// The observer's record.
@@ -34,9 +36,11 @@ pub struct Seen {
     pub claims: u8,
     /// Claims that count as attempts: all except those handed over.
     pub attempts: u8,
+    /// Attempts that ended because a sweeper took the job from a lost worker, for another attempt.
+    pub lost_workers: u8,
     /// The attempt whose result the job has or had.
     pub committed: Option<u8>,
-    wrongs: [bool; 7],
+    wrongs: [bool; 8],
 }
 
 impl Seen {

@@ -38,7 +38,7 @@ pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
 pub use outbox::{Channel, Delivery, Due, Failed, Outbox, PutOff};
 pub use results::{FinishedResult, NextStep, StoredResults, Writing};
 pub use retention::Retention;
-pub use scheduling::dispatching::{Occupancy, PendingMessage};
+pub use scheduling::dispatching::{Occupancy, PendingMessage, Wanted};
 pub use scheduling::queue::{Line, Recent};
 pub use scheduling::slots::{RunSlot, RunSlots};
 pub use scheduling::sweep::{Swept, SweptResults};

@@ -23,7 +23,8 @@ const BATCH: i64 = 500;
 /// The names of indexes that only earlier versions had.
 const OLD_INDEXES: [&str; 5] = ["unpublished", "leading", "following", "waiting", "active"];
 /// Indexes that other indexes have replaced.
-const SUPERSEDED_INDEXES: [&str; 4] = ["lastFinishedOfTenant", "waitingByTurn", "activeJobs", "idempotency"];
+const SUPERSEDED_INDEXES: [&str; 5] =
+    ["lastFinishedOfTenant", "waitingByTurn", "activeJobs", "idempotency", "dispatchedJobs"];
 /// The same of the outbox.
 const SUPERSEDED_INDEXES_OF_OUTBOX: [&str; 1] = ["waiting"];
 /// Fields that only earlier versions had.

@@ -194,6 +194,7 @@ fn validator() -> Document {
             "epoch": { "bsonType": "long", "minimum": 0 },
             "attempts": { "bsonType": "long", "minimum": 0 },
             "maxAttempts": { "bsonType": "long", "minimum": 1 },
+            "lostWorkers": { "bsonType": "long", "minimum": 0 },
             "createdAt": { "bsonType": "date" },
             "runAfter": { "bsonType": "date" },
             "turnAt": { "bsonType": "date" },

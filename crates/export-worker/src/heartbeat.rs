@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::disposition::JobError;
 use crate::job_operations::JobOperations;
+use crate::run_permits::RunPermit;
 use crate::run_slots::HeldRunSlot;
 
 /// Heartbeats per lease: often enough for a useful progress bar, and for a cancel to be heard soon.
@@ -35,6 +36,8 @@ pub(crate) struct ClaimedJob {
     /// A time before the claim's lease began.
     pub(crate) claimed_at: Instant,
     pub(crate) slot: HeldRunSlot,
+    /// Held while the export runs.
+    pub(crate) _permit: RunPermit,
 }
 
 /// The heartbeat of one attempt.

@@ -26,6 +26,8 @@ pub trait JobOperations: fmt::Debug + Send + Sync {
 
     async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError>;
 
+    async fn claim_alone(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError>;
+
     async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError>;
 
     async fn wait_for_result(&self, fence: &Fence, wait: Duration) -> Result<Held, StoreError>;
@@ -85,6 +87,10 @@ impl JobOperations for JobStore {
 
     async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
         JobStore::claim(self, job_id, owner, lease).await
+    }
+
+    async fn claim_alone(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
+        JobStore::claim_alone(self, job_id, owner, lease).await
     }
 
     async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {

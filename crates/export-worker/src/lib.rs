@@ -23,6 +23,7 @@ pub mod export;
 mod heartbeat;
 pub mod job_operations;
 pub mod niceness;
+pub mod run_permits;
 pub mod run_slots;
 pub mod shutdown;
 pub mod worker;

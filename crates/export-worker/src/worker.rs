@@ -1,23 +1,31 @@
 //! The worker: what it does with one delivery.
 //!
-//! Decode → claimability → run slot → claim → [`attempt`](crate::attempt) → answer to the broker. A
+//! Decode → claimability → run permit → run slot → claim → [`attempt`](crate::attempt) → answer to the broker. A
 //! delivery is acked only when its job needs no further message.
 
+use std::time::Duration;
+
 use export_amqp::Verdict;
-use export_core::causes;
 use export_core::message::WakeUp;
+use export_core::{JobId, causes};
 use export_store::{Claim, Claimability, StoreError};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::attempt::{Attempt, AttemptServices};
 use crate::heartbeat::ClaimedJob;
+use crate::run_permits::{RunPermit, RunPermits, exclusive_limit};
 use crate::run_slots::{RunSlotWait, WorkerRunSlots};
+
+/// Time between two looks at a job that waits for the exclusive permit: another worker may have
+/// claimed it, or a client may have cancelled it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A worker. Cheap to clone; a clone handles each delivery.
 #[derive(Clone, Debug)]
 pub struct Worker {
     services: AttemptServices,
+    permits: RunPermits,
     slots: WorkerRunSlots,
     owner: String,
 }
@@ -25,7 +33,7 @@ pub struct Worker {
 impl Worker {
     /// A worker that claims jobs under the name `owner`.
     pub fn new(services: AttemptServices, slots: WorkerRunSlots, owner: String) -> Self {
-        Self { services, slots, owner }
+        Self { services, permits: RunPermits::default(), slots, owner }
     }
 
     /// Handles one message; returns the answer to its delivery.
@@ -38,39 +46,85 @@ impl Worker {
         async {
             // Most messages that need no export are recognized before the worker waits for
             // anything.
-            match self.services.jobs.claimability(job_id).await {
-                Ok(Claimability::Claimable) => {}
-                Ok(claimability) => return self.answer_unclaimed(body, claimability).await,
-                Err(error) => return store_failed(&error),
-            }
-            let slot = match self.slots.take(job_id).await {
-                Ok(RunSlotWait::Taken(slot)) => slot,
-                Ok(RunSlotWait::AllTaken) => {
-                    info!(
-                        limit = self.slots.limit(),
-                        "all run slots are taken; the job's message comes again"
-                    );
-                    return Verdict::Nack;
-                }
-                Ok(RunSlotWait::Stopping) => return Verdict::Leave,
-                Err(error) => {
-                    warn!(error = %causes(&error), "cannot take a run slot; the job's message comes again");
-                    return Verdict::Nack;
-                }
+            let permitted = match self.services.jobs.claimability(job_id).await {
+                Ok(Claimability::Claimable) => self.permit_beside_others().await,
+                Ok(Claimability::ClaimableAlone { due_for }) => self.permit_alone(job_id, due_for).await,
+                Ok(claimability) => Err(Unpermitted::NotClaimable(claimability)),
+                Err(error) => Err(Unpermitted::Verdict(store_failed(&error))),
             };
-            // The lease begins when the server makes the claim, not when its answer arrives.
-            let claimed_at = Instant::now();
-            match self.services.jobs.claim(job_id, &self.owner, self.services.terms.lease).await {
-                Ok(Claim::Claimed(job, fence)) => {
-                    let claimed = ClaimedJob { job: *job, fence, claimed_at, slot };
-                    Attempt::new(&self.services, &claimed).run().await
+            match permitted {
+                Ok(permit) => self.claim_and_run(job_id, body, permit).await,
+                Err(Unpermitted::NotClaimable(claimability)) => {
+                    self.answer_unclaimed(body, claimability).await
                 }
-                Ok(Claim::Refused(claimability)) => self.answer_unclaimed(body, claimability).await,
-                Err(error) => store_failed(&error),
+                Err(Unpermitted::Verdict(verdict)) => verdict,
             }
         }
         .instrument(span)
         .await
+    }
+
+    async fn permit_beside_others(&self) -> Result<RunPermit, Unpermitted> {
+        self.permits.shared().await.ok_or_else(|| {
+            info!("an export runs alone on this worker; the job's message comes again");
+            Unpermitted::Verdict(Verdict::Nack)
+        })
+    }
+
+    /// Waits until the worker runs no other export. Meanwhile it begins none.
+    async fn permit_alone(&self, job_id: JobId, due_for: Duration) -> Result<RunPermit, Unpermitted> {
+        info!("the job has lost workers and has to run alone: waiting until this worker runs nothing else");
+        let limit = sleep(exclusive_limit(due_for, self.services.terms.deadline));
+        let (mut permit, mut limit) = (Box::pin(self.permits.exclusive()), std::pin::pin!(limit));
+        loop {
+            tokio::select! {
+                permit = &mut permit => return Ok(permit),
+                () = self.services.shutdown.intake().cancelled() => {
+                    return Err(Unpermitted::Verdict(Verdict::Leave));
+                }
+                () = &mut limit => {
+                    info!("this worker still runs other exports; the job's message comes again");
+                    return Err(Unpermitted::Verdict(Verdict::Nack));
+                }
+                () = sleep(LOOK_INTERVAL) => match self.services.jobs.claimability(job_id).await {
+                    Ok(Claimability::ClaimableAlone { .. }) => {}
+                    Ok(claimability) => return Err(Unpermitted::NotClaimable(claimability)),
+                    Err(error) => return Err(Unpermitted::Verdict(store_failed(&error))),
+                },
+            }
+        }
+    }
+
+    /// Takes a run slot, claims the job and works on it.
+    async fn claim_and_run(&self, job_id: JobId, body: Vec<u8>, permit: RunPermit) -> Verdict {
+        let slot = match self.slots.take(job_id).await {
+            Ok(RunSlotWait::Taken(slot)) => slot,
+            Ok(RunSlotWait::AllTaken) => {
+                info!(limit = self.slots.limit(), "all run slots are taken; the job's message comes again");
+                return Verdict::Nack;
+            }
+            Ok(RunSlotWait::Stopping) => return Verdict::Leave,
+            Err(error) => {
+                warn!(error = %causes(&error), "cannot take a run slot; the job's message comes again");
+                return Verdict::Nack;
+            }
+        };
+        // The lease begins when the server makes the claim, not when its answer arrives.
+        let claimed_at = Instant::now();
+        let AttemptServices { jobs, terms, .. } = &self.services;
+        let claim = if permit.is_exclusive() {
+            jobs.claim_alone(job_id, &self.owner, terms.lease).await
+        } else {
+            jobs.claim(job_id, &self.owner, terms.lease).await
+        };
+        match claim {
+            Ok(Claim::Claimed(job, fence)) => {
+                let claimed = ClaimedJob { job: *job, fence, claimed_at, slot, _permit: permit };
+                Attempt::new(&self.services, &claimed).run().await
+            }
+            Ok(Claim::Refused(claimability)) => self.answer_unclaimed(body, claimability).await,
+            Err(error) => store_failed(&error),
+        }
     }
 
     /// The answer to the message of a job that was not claimed.
@@ -85,7 +139,9 @@ impl Worker {
             Claimability::NotDue { is_published: false } => Verdict::Ack,
             // The dispatcher does not publish a job that counts as published, so this message must
             // come again.
-            Claimability::NotDue { is_published: true } | Claimability::Claimable => Verdict::Nack,
+            Claimability::NotDue { is_published: true }
+            | Claimability::Claimable
+            | Claimability::ClaimableAlone { .. } => Verdict::Nack,
         }
     }
 
@@ -101,6 +157,14 @@ impl Worker {
             }
         }
     }
+}
+
+/// Why a job gets no permit to run.
+enum Unpermitted {
+    /// It cannot be claimed.
+    NotClaimable(Claimability),
+    /// The answer to its delivery, for another reason.
+    Verdict(Verdict),
 }
 
 fn store_failed(error: &StoreError) -> Verdict {

@@ -146,3 +146,79 @@ async fn twenty_identical_jobs_on_two_workers_cost_one_reading() {
     assert!(fleet.shutdown.wait_for_tasks(Duration::from_secs(1)).await);
     assert_eq!(fleet.slots.held_count(), 0);
 }
+
+/// Two jobs beside each other, and one that has lost two workers: it begins when they have ended,
+/// and no job begins while it runs.
+#[tokio::test(start_paused = true)]
+async fn c6_a_job_that_has_lost_two_workers_runs_alone() {
+    let fleet = TestFleet::start();
+    let worker = fleet.worker("worker");
+    let [first, second, lost, later] = [(); 4].map(|()| fleet.job(None));
+    fleet.jobs.lose_workers(lost, 2);
+    for seconds in [20, 40, 60, 1] {
+        fleet.writer.script(Script::Write(Duration::from_secs(seconds)));
+    }
+    let (first, second) = (worker.spawn(first), worker.spawn(second));
+    sleep(Duration::from_secs(1)).await;
+    let alone = worker.spawn(lost);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(worker.deliver(later).await, Verdict::Nack, "a job waits to run alone");
+    assert_eq!(first.await.expect("no panic"), Verdict::Ack);
+    assert_eq!(fleet.jobs.see(lost).state, JobState::NotStarted, "one still runs");
+    assert_eq!(second.await.expect("no panic"), Verdict::Ack);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(fleet.jobs.see(lost).state, JobState::Started);
+    assert_eq!(worker.deliver(later).await, Verdict::Nack, "it runs alone");
+    assert_eq!(alone.await.expect("no panic"), Verdict::Ack);
+    assert_eq!(worker.deliver(later).await, Verdict::Ack);
+    assert_eq!(fleet.jobs.see(later).state, JobState::Finished);
+    assert_eq!((fleet.jobs.faults.count("claim"), fleet.jobs.faults.count("claim_alone")), (3, 1));
+}
+
+/// A job that runs alone waits for the other exports of a worker at most as long as it has been due.
+#[tokio::test(start_paused = true)]
+async fn c6_the_wait_to_run_alone_is_bounded() {
+    let fleet = TestFleet::start();
+    let worker = fleet.worker("worker");
+    let (long, lost) = (fleet.job(None), fleet.job(None));
+    fleet.jobs.lose_workers(lost, 2);
+    fleet.writer.script(Script::Write(Duration::from_mins(20)));
+    let long = worker.spawn(long);
+    let mut waits = Vec::new();
+    loop {
+        let begun_at = Instant::now();
+        let verdict = worker.deliver(lost).await;
+        if verdict == Verdict::Ack {
+            break;
+        }
+        assert_eq!(verdict, Verdict::Nack);
+        waits.push(begun_at.elapsed().as_secs());
+        sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(waits, [60, 65, 135, 275, 555]);
+    assert_eq!(long.await.expect("no panic"), Verdict::Ack);
+    assert_eq!(fleet.jobs.see(lost).state, JobState::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c6_the_wait_to_run_alone_ends_with_its_reason() {
+    let fleet = TestFleet::start();
+    let worker = fleet.worker("worker");
+    let (long, cancelled, lost) = (fleet.job(None), fleet.job(None), fleet.job(None));
+    fleet.jobs.lose_workers(cancelled, 2);
+    fleet.jobs.lose_workers(lost, 2);
+    fleet.writer.script(Script::Write(Duration::from_mins(20)));
+    let long = worker.spawn(long);
+    sleep(Duration::from_secs(1)).await;
+    let waiting = worker.spawn(cancelled);
+    sleep(Duration::from_secs(1)).await;
+    fleet.jobs.apply(cancelled, Transition::CancelWaiting);
+    let begun_at = Instant::now();
+    assert_eq!(waiting.await.expect("no panic"), Verdict::Ack, "a cancelled job needs no worker");
+    assert!(begun_at.elapsed() <= LOOK_INTERVAL, "{:?}", begun_at.elapsed());
+    let waiting = worker.spawn(lost);
+    sleep(Duration::from_secs(1)).await;
+    fleet.shutdown.stop_intake();
+    assert_eq!(waiting.await.expect("no panic"), Verdict::Leave, "another worker gets the message");
+    assert_eq!(long.await.expect("no panic"), Verdict::Ack);
+}

@@ -30,7 +30,7 @@ use export_core::fairness::{Load, Places, Room, next_tenants};
 use export_core::job::Priority;
 use export_core::message::WakeUp;
 use export_core::{Tenant, causes};
-use export_store::{Changes, JobStore, Occupancy, PendingMessage, StoreError, Turn};
+use export_store::{Changes, JobStore, Occupancy, PendingMessage, StoreError, Turn, Wanted};
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -139,14 +139,24 @@ impl Snapshot {
         self.occupancy.by_tenant.get(tenant).copied().unwrap_or_default()
     }
 
-    /// The jobs without the bulk jobs for which there is no place. The next round, which follows at
-    /// once, finds interactive jobs instead.
+    /// Whether a job that must run alone may be published: one at a time. It may wait long for a
+    /// worker that runs nothing else, and would take the place of other jobs in the broker.
+    fn has_room_for_alone(&self) -> bool {
+        self.occupancy.alone_in_broker == 0
+    }
+
+    /// The jobs without the bulk jobs for which there is no place, and without more than one job
+    /// that must run alone. The next round, which follows at once, finds other jobs instead.
     fn with_places(&self, jobs: Vec<(Tenant, PendingMessage)>) -> Vec<(Tenant, PendingMessage)> {
         let (mut bulk, mut chosen) = (0, HashMap::<Tenant, usize>::new());
+        let mut has_room_for_alone = self.has_room_for_alone();
         let has_place = |(tenant, job): &(Tenant, PendingMessage)| {
             let of_tenant = chosen.entry(tenant.clone()).or_default();
             let is_bulk = job.priority == Some(Priority::Bulk);
             if is_bulk && !self.has_room_for_bulk(self.dispatched(tenant) + *of_tenant, bulk) {
+                return false;
+            }
+            if job.must_run_alone && !std::mem::take(&mut has_room_for_alone) {
                 return false;
             }
             bulk += usize::from(is_bulk);
@@ -291,9 +301,12 @@ impl Dispatcher {
             searches += 1;
             let found_now = try_join_all(missing.into_iter().map(|(tenant, wanted)| {
                 let dispatched_keys = snapshot.occupancy.keys.get(&tenant).unwrap_or(&no_keys);
-                let may_be_bulk = snapshot.has_room_for_bulk(snapshot.dispatched(&tenant), 0);
+                let kinds = Wanted {
+                    bulk: snapshot.has_room_for_bulk(snapshot.dispatched(&tenant), 0),
+                    alone: snapshot.has_room_for_alone(),
+                };
                 async move {
-                    let jobs = self.jobs.next_waiting(&tenant, wanted, dispatched_keys, may_be_bulk).await?;
+                    let jobs = self.jobs.next_waiting(&tenant, wanted, dispatched_keys, kinds).await?;
                     Ok::<_, StoreError>((tenant, wanted, jobs))
                 }
             }));

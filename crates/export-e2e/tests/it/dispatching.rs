@@ -99,6 +99,31 @@ async fn large_jobs_let_small_ones_pass_but_not_for_ever() {
     line.end().await;
 }
 
+/// Jobs that run alone may wait long in the broker, so they take one of its places only.
+#[tokio::test(flavor = "multi_thread")]
+async fn c6_one_job_that_runs_alone_is_in_the_broker_at_a_time() {
+    let line = Line::start().await;
+    let (mut alone, others) = (line.small_jobs("a", 3).await, line.small_jobs("b", 2).await);
+    alone.extend(line.small_jobs("c", 3).await);
+    let lost = doc! { "tenant": { "$in": ["a", "c"] } };
+    let twice = doc! { "$set": { "lostWorkers": 2_i64 } };
+    line.stored().update_many(lost, twice).await.expect("changed");
+    let dispatching = line.dispatcher(64).await;
+    let is_alone = |job: &bson::Document| job.get_i64("lostWorkers").is_ok();
+    for round in 0..alone.len() {
+        // The others stay in the broker, because no worker takes them here.
+        let in_broker = line.until_in_broker(1 + others.len()).await;
+        let waiting: Vec<_> = in_broker.iter().filter(|job| is_alone(job)).collect();
+        assert_eq!(waiting.len(), 1, "{round}: {in_broker:?}");
+        let id = text(waiting[0], "_id").parse().expect("an id");
+        let claimed = line.jobs.claim_alone(id, "worker", LEASE).await.expect("an answer");
+        assert!(matches!(claimed, export_store::Claim::Claimed(..)), "{claimed:?}");
+    }
+    assert_eq!(line.until_in_broker(others.len()).await.len(), others.len());
+    dispatching.end().await;
+    line.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_has_no_more_than_it_may() {
     let line = Line::start().await;

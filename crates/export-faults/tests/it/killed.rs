@@ -152,3 +152,59 @@ async fn a_killed_workers_job_runs_again_soon() {
     drop((api, second));
     deployment.end().await;
 }
+
+/// A job whose worker was killed twice runs alone from then on. Here it kills each worker that has
+/// it; the other job of the worker finishes all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn c6_a_job_whose_worker_was_killed_twice_takes_no_other_export_with_it() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.hasty().with("MAX_ATTEMPTS", "4").api().await;
+    let killer = api.accepted(&fleet.body).await;
+    let object_of = |job_id: &str| put_object().containing(job_id);
+    for lost in 1..=2 {
+        let links = deployment.links().await;
+        let held = links.s3.add(Rule::request(object_of(&killer), Fault::Hold(Direction::Requests)));
+        let mut worker = deployment.hasty().over(links).worker().await;
+        held.until_seen(1).await;
+        worker.kill();
+        let job = deployment.until(&killer, |job| state_of(job) == "NOT_STARTED").await;
+        assert_eq!((job.get_i64("lostWorkers"), error_of(&job)), (Ok(lost), "worker_lost"), "{job:#}");
+    }
+
+    // A worker with two lanes has an export when the killer comes: the killer waits.
+    let links = deployment.links().await;
+    let other = api.accepted(&fleet.body).await;
+    let of_other = links.s3.add(Rule::request(object_of(&other), Fault::Hold(Direction::Requests)));
+    let of_killer = links.s3.add(Rule::request(object_of(&killer), Fault::Hold(Direction::Requests)));
+    let mut worker = deployment.hasty().over(links).with("WORKER_CONCURRENCY", "2").worker().await;
+    // Whichever job the worker took first: they never run at the same time.
+    deployment.until_so("a job is written", || async { of_other.seen() + of_killer.seen() > 0 }).await;
+    let is_other_first = of_other.seen() > 0;
+    let (running, waiting) = if is_other_first { (&other, &killer) } else { (&killer, &other) };
+    // Time for the second job to begin, if nothing prevented it.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let states = [deployment.job(running).await, deployment.job(waiting).await];
+    assert_eq!(states.each_ref().map(state_of), ["STARTED", "NOT_STARTED"], "{states:#?}");
+    of_other.lift();
+    if is_other_first {
+        of_killer.until_seen(1).await;
+        fleet.exported(&deployment, &other).await;
+    }
+
+    // It kills its third worker, alone, and its fourth: then it has no attempts left.
+    worker.kill();
+    let links = deployment.links().await;
+    let held = links.s3.add(Rule::request(object_of(&killer), Fault::Hold(Direction::Requests)));
+    let mut worker = deployment.hasty().over(links).worker().await;
+    held.until_seen(1).await;
+    worker.kill();
+    let job = deployment.until_state(&killer, "FAILED").await;
+    assert_eq!((error_of(&job), attempts_of(&job)), ("worker_lost_alone", 4), "{job:#}");
+    let worker = deployment.hasty().worker().await;
+    let job = fleet.exported(&deployment, &other).await;
+    assert_eq!((attempts_of(&job), job.get_i64("lostWorkers").ok()), (1, None), "{job:#}");
+    deployment.until_queues_are_empty().await;
+    drop((api, worker));
+    deployment.end().await;
+}

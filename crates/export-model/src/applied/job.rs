@@ -2,7 +2,7 @@
 
 use export_core::event::{EventKind, MAX_EVENTS_PER_JOB};
 use export_core::job::JobState;
-use export_core::rules::{Condition as C, Effect as E, Rule};
+use export_core::rules::{Condition as C, Effect as E, LOST_WORKERS_BEFORE_ALONE, Rule};
 
 /// The part of a job that rules read and change. `N` is the type of owners, results and errors:
 /// texts in the database, small numbers in a model.
@@ -16,6 +16,8 @@ pub struct Record<N> {
     pub attempts: u32,
     /// Most attempts that the job may have.
     pub max_attempts: u32,
+    /// Attempts that have ended with a lost worker.
+    pub lost_workers: u32,
     /// The worker that holds the last claim.
     pub owner: Option<N>,
     /// When the lease ends unless it is renewed, in milliseconds.
@@ -46,6 +48,7 @@ impl<N> Record<N> {
             epoch: 0,
             attempts: 0,
             max_attempts,
+            lost_workers: 0,
             owner: None,
             lease_until_ms: None,
             run_after_ms: now_ms,
@@ -84,6 +87,8 @@ pub struct Input<N> {
     pub epoch: i64,
     /// The caller's name.
     pub owner: N,
+    /// Whether the caller runs no other export.
+    pub is_alone: bool,
     /// The finished result.
     pub result: N,
     /// When the result's objects may be deleted, in milliseconds; `None`: never.
@@ -138,6 +143,7 @@ impl ApplyToJob for Rule {
             C::CancelRequested => job.cancel_requested,
             C::NotCancelRequested => !job.cancel_requested,
             C::ResultExpired => job.expires_at_ms.is_some_and(|expires_ms| expires_ms <= input.now_ms),
+            C::AloneIfNecessary => input.is_alone || job.lost_workers < LOST_WORKERS_BEFORE_ALONE,
             C::ResultLasts => input.expires_at_ms.is_none_or(|expires_ms| expires_ms > input.now_ms),
         })
     }
@@ -159,6 +165,7 @@ fn change<N: Clone>(effect: E, job: &mut Record<N>, input: &Input<N>) {
         E::NextEpoch => job.epoch += 1,
         E::CountAttempt => job.attempts += 1,
         E::UncountAttempt => job.attempts = job.attempts.saturating_sub(1),
+        E::CountLostWorker => job.lost_workers += 1,
         E::TakeOwnership => job.owner = Some(input.owner.clone()),
         E::DropOwnership => job.owner = None,
         E::Lease => job.lease_until_ms = Some(input.now_ms + input.lease_ms),

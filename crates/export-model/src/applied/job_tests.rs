@@ -10,6 +10,7 @@ fn input(now_ms: i64, epoch: i64) -> Input<&'static str> {
         now_ms,
         epoch,
         owner: "worker",
+        is_alone: false,
         result: "uri",
         expires_at_ms: Some(1_100),
         error: "",

@@ -58,6 +58,7 @@ fn input(epoch: u8, found: Option<Found>) -> Input<u8> {
         now_ms: NOW_MS,
         epoch: i64::from(epoch),
         owner: OWNER,
+        is_alone: true,
         result: found.map_or(0, |found| found.uri),
         expires_at_ms: found.and_then(|found| found.expires_at_ms),
         error: 0,

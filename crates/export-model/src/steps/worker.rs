@@ -1,8 +1,8 @@
 //! Workers: delivery → claim → parts → commit → ack, and every way off that path.
 
-use crate::applied::{ApplyToJob, Record};
+use crate::applied::{ApplyToJob, Input, Record};
 use export_core::job::JobState;
-use export_core::rules::{Rule, Transition};
+use export_core::rules::{LOST_WORKERS_BEFORE_ALONE, Rule, Transition};
 
 use crate::action::Action;
 use crate::protocol::{Departure, NOW_MS, Protocol, input};
@@ -141,8 +141,18 @@ fn key(protocol: &Protocol, worker: Worker) -> u8 {
 }
 
 fn change(protocol: &Protocol, world: &mut World, index: usize, transition: Transition) -> bool {
+    change_as(protocol, world, index, transition, false)
+}
+
+fn change_as(
+    protocol: &Protocol,
+    world: &mut World,
+    index: usize,
+    transition: Transition,
+    is_alone: bool,
+) -> bool {
     let worker = world.workers[index];
-    let input = input(worker.epoch, protocol.owner(index), key(protocol, worker));
+    let input = Input { is_alone, ..input(worker.epoch, protocol.owner(index), key(protocol, worker)) };
     let is_changed = world.job.as_mut().is_some_and(|job| protocol.apply(transition, job, &input));
     if is_changed && transition != Transition::Claim && worker.attempt != world.seen.claims {
         world.seen.note(Wrong::ZombieChange);
@@ -152,14 +162,20 @@ fn change(protocol: &Protocol, world: &mut World, index: usize, transition: Tran
 
 /// Workers read the job before they wait for a free slot, and claim it afterwards. The read is not
 /// a step of its own here, because it shows only what a claim would have found at that moment.
+///
+/// There is only one job here, so a worker that the job needs alone has nothing else to end first.
 fn claim(protocol: &Protocol, world: &mut World, index: usize) {
     let waits_unpublished =
         |job: &Record<u8>| job.state == JobState::NotStarted && job.published_at_ms.is_none();
     if protocol.departs(Departure::AckUnpublished) && world.job.as_ref().is_some_and(waits_unpublished) {
         return go(world, index, Step::Settle);
     }
-    if !change(protocol, world, index, Transition::Claim) {
+    let is_beside_others = change_as(protocol, world, index, Transition::Claim, false);
+    if !is_beside_others && !change_as(protocol, world, index, Transition::Claim, true) {
         return go(world, index, Step::Look);
+    }
+    if is_beside_others && u32::from(world.seen.lost_workers) >= LOST_WORKERS_BEFORE_ALONE {
+        world.seen.note(Wrong::BesideOthers);
     }
     world.seen.claims += 1;
     world.seen.attempts += 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use export_core::JobId;
 use export_core::job::{Failure, Fence, Job, JobState, Progress};
-use export_core::rules::Transition;
+use export_core::rules::{LOST_WORKERS_BEFORE_ALONE, Transition};
 use export_mongo::StoreError;
 
 use crate::jobs::JobStore;
@@ -19,7 +19,8 @@ pub enum Claim {
     /// The job is the caller's, for the length of a lease.
     Claimed(Box<Job>, Fence),
     /// The job was not claimed. With [`Claimability::Claimable`] it became claimable right after
-    /// the claim was refused.
+    /// the claim was refused. With [`Claimability::ClaimableAlone`] it became so, or the caller has
+    /// not claimed it as a job that runs alone.
     Refused(Claimability),
 }
 
@@ -28,6 +29,12 @@ pub enum Claim {
 pub enum Claimability {
     /// It can.
     Claimable,
+    /// It can, by a worker that runs no other export ([`JobStore::claim_alone`]): the job has lost
+    /// workers.
+    ClaimableAlone {
+        /// Time since the job was due.
+        due_for: Duration,
+    },
     /// The job waits for its next attempt. If it is not marked as published, this message may be
     /// dropped, because the dispatcher publishes the job when it is due. If it is marked, the
     /// dispatcher ignores the job, so this message must come back.
@@ -58,14 +65,29 @@ pub enum Held {
 }
 
 impl JobStore {
-    /// Claims a job that is due, for the length of a lease.
+    /// Claims a job that is due and may run beside other exports of this worker, for the length of
+    /// a lease.
     pub async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
-        let given = Given { owner, lease, ..Given::default() };
-        let Some(document) = self.change(job_id, Transition::Claim, &given).await? else {
+        self.claim_with(job_id, &Given { owner, lease, ..Given::default() }).await
+    }
+
+    /// Like [`claim`](Self::claim), for a worker that runs no other export. Claims jobs that must run
+    /// alone, too.
+    pub async fn claim_alone(
+        &self,
+        job_id: JobId,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Claim, StoreError> {
+        self.claim_with(job_id, &Given { owner, lease, is_alone: true, ..Given::default() }).await
+    }
+
+    async fn claim_with(&self, job_id: JobId, given: &Given<'_>) -> Result<Claim, StoreError> {
+        let Some(document) = self.change(job_id, Transition::Claim, given).await? else {
             return self.claimability(job_id).await.map(Claim::Refused);
         };
         let epoch = document.get_i64("epoch").unwrap_or_default();
-        let fence = Fence { job_id, epoch, owner: owner.to_owned() };
+        let fence = Fence { job_id, epoch, owner: given.owner.to_owned() };
         match read_job(document) {
             Ok(job) => Ok(Claim::Claimed(Box::new(job), fence)),
             Err(error) => self.give_up_unreadable(&fence, &error).await,
@@ -84,17 +106,22 @@ impl JobStore {
     /// have another outcome.
     pub async fn claimability(&self, job_id: JobId) -> Result<Claimability, StoreError> {
         let projection = doc! {
-            "state": 1, "publishedAt": 1, "isDue": { "$lte": ["$runAfter", "$$NOW"] },
+            "state": 1, "publishedAt": 1, "lostWorkers": 1, "dueForMs": { "$subtract": ["$$NOW", "$runAfter"] },
         };
         let found =
             self.jobs.find_one("look at a job", doc! { "_id": job_id.to_string() }, projection).await?;
         let Some(document) = found else { return Ok(Claimability::Unknown) };
-        Ok(match state_of(&document)? {
-            JobState::NotStarted if document.get_bool("isDue").unwrap_or(false) => Claimability::Claimable,
-            JobState::NotStarted => {
+        let due_for_ms = document.get_i64("dueForMs").ok().and_then(|ms| u64::try_from(ms).ok());
+        let lost_workers = document.get_i64("lostWorkers").unwrap_or(0);
+        Ok(match (state_of(&document)?, due_for_ms) {
+            (JobState::NotStarted, Some(ms)) if lost_workers >= i64::from(LOST_WORKERS_BEFORE_ALONE) => {
+                Claimability::ClaimableAlone { due_for: Duration::from_millis(ms) }
+            }
+            (JobState::NotStarted, Some(_)) => Claimability::Claimable,
+            (JobState::NotStarted, None) => {
                 Claimability::NotDue { is_published: document.get_datetime("publishedAt").is_ok() }
             }
-            state => Claimability::NotAvailable(state),
+            (state, _) => Claimability::NotAvailable(state),
         })
     }
 

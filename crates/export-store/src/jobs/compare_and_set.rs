@@ -7,7 +7,7 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use export_core::JobId;
 use export_core::job::{Failure, Fence, Progress, RetryPolicy, WaitingFor};
-use export_core::rules::{Condition, Effect, Rule, Transition};
+use export_core::rules::{Condition, Effect, LOST_WORKERS_BEFORE_ALONE, Rule, Transition};
 use export_mongo::StoreError;
 use export_mongo::clock::after_now;
 
@@ -21,6 +21,7 @@ use crate::results::FinishedResult;
 pub(crate) struct Given<'a> {
     pub(crate) epoch: i64,
     pub(crate) owner: &'a str,
+    pub(crate) is_alone: bool,
     pub(crate) lease: Duration,
     pub(crate) back_off: BackOff,
     pub(crate) wait: Duration,
@@ -81,6 +82,8 @@ pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
             Condition::NotCancelRequested => {
                 filter.insert("cancelRequested", doc! { "$ne": true });
             }
+            Condition::AloneIfNecessary if given.is_alone => {}
+            Condition::AloneIfNecessary => filter.extend(may_run_beside_others()),
             Condition::Due => expressions.push(doc! { "$lte": ["$runAfter", "$$NOW"] }),
             Condition::LeaseExpired => expressions.extend(passed("$leaseUntil", "$lt")),
             Condition::ResultExpired => expressions.extend(passed("$expiresAt", "$lte")),
@@ -96,6 +99,16 @@ pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
         filter.insert("$expr", doc! { "$and": expressions });
     }
     filter
+}
+
+/// Matches jobs that must run alone, because they have lost workers.
+pub(crate) fn must_run_alone() -> Document {
+    doc! { "lostWorkers": { "$gte": i64::from(LOST_WORKERS_BEFORE_ALONE) } }
+}
+
+/// Matches the other jobs, most of which have no such field.
+pub(crate) fn may_run_beside_others() -> Document {
+    doc! { "lostWorkers": { "$not": { "$gte": i64::from(LOST_WORKERS_BEFORE_ALONE) } } }
 }
 
 /// A time that is set and has passed. (In BSON's order, a missing time would have passed as well.)
@@ -129,6 +142,10 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         Effect::UncountAttempt => {
             let one_less = doc! { "$subtract": ["$attempts", 1_i64] };
             set("attempts", doc! { "$max": [0_i64, one_less] }.into());
+        }
+        Effect::CountLostWorker => {
+            let earlier = doc! { "$ifNull": ["$lostWorkers", 0_i64] };
+            set("lostWorkers", doc! { "$add": [earlier, 1_i64] }.into());
         }
         Effect::TakeOwnership => set("owner", literal(given.owner.into())),
         Effect::DropOwnership => set("owner", Bson::Null),

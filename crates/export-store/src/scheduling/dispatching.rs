@@ -23,8 +23,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bson::{DateTime, Document, doc};
 use export_core::job::{JobState, Priority};
-use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
+use export_core::rules::{LOST_WORKERS_BEFORE_ALONE, Transition};
 use export_core::trace::TraceParent;
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
@@ -36,13 +36,13 @@ use mongodb::options::{AggregateOptions, FindOptions, Hint};
 use mongodb::{Collection, IndexModel};
 
 use crate::jobs::JobStore;
-use crate::jobs::compare_and_set::{self, Given};
+use crate::jobs::compare_and_set::{self, Given, may_run_beside_others};
 use crate::results::{GivenOfResult, filter};
 
 /// The index of unpublished jobs, by tenant and position in the queue (`turnAt`).
 pub(crate) const WAITING: &str = "waitingInTurn";
 /// The index of dispatched jobs.
-pub(crate) const DISPATCHED: &str = "dispatchedJobs";
+pub(crate) const DISPATCHED: &str = "jobsInBrokerOrRunning";
 
 /// The numbers and share keys of dispatched jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Occupancy {
     pub running: usize,
     /// Bulk jobs among both.
     pub bulk: usize,
+    /// Due jobs in the broker that must run alone.
+    pub alone_in_broker: usize,
     /// Both together, for each tenant that has any.
     pub by_tenant: HashMap<Tenant, usize>,
     /// Share keys of dispatched jobs, for each tenant that has any.
@@ -70,6 +72,22 @@ pub struct PendingMessage {
     pub trace_parent: Option<TraceParent>,
     /// The job's priority; `None` if it was not read.
     pub priority: Option<Priority>,
+    /// Whether the job must run alone; `false` if it was not read.
+    pub must_run_alone: bool,
+}
+
+/// The kinds of jobs that [`JobStore::next_waiting`] may return, beside others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Bulk jobs.
+    pub bulk: bool,
+    /// Jobs that must run alone.
+    pub alone: bool,
+}
+
+impl Wanted {
+    /// All jobs.
+    pub const ALL: Self = Self { bulk: true, alone: true };
 }
 
 impl PendingMessage {
@@ -79,6 +97,9 @@ impl PendingMessage {
             job_id: job.get_str("_id").ok()?.parse().ok()?,
             epoch: job.get_i64("epoch").unwrap_or_default(),
             trace_parent: job.get_str("traceparent").ok().and_then(|text| text.parse().ok()),
+            must_run_alone: job
+                .get_i64("lostWorkers")
+                .is_ok_and(|lost| lost >= i64::from(LOST_WORKERS_BEFORE_ALONE)),
             priority: job.get("priority").cloned().and_then(|name| bson::deserialize_from_bson(name).ok()),
         })
     }
@@ -123,16 +144,26 @@ impl JobStore {
         let counts = doc! { "$or": [is_running, { "$lte": ["$runAfter", "$$NOW"] }] };
         let jobs = doc! { "$sum": { "$cond": [&counts, 1_i64, 0_i64] } };
         let is_bulk = doc! { "$eq": ["$priority", Priority::Bulk.as_str()] };
-        let bulk = doc! { "$sum": { "$cond": [{ "$and": [counts, is_bulk] }, 1_i64, 0_i64] } };
-        let group = doc! { "_id": of, "jobs": jobs, "bulk": bulk, "keys": { "$addToSet": "$shareKey" } };
+        let bulk = doc! { "$sum": { "$cond": [{ "$and": [&counts, is_bulk] }, 1_i64, 0_i64] } };
+        let is_alone = doc! { "$gte": ["$lostWorkers", i64::from(LOST_WORKERS_BEFORE_ALONE)] };
+        let alone = doc! { "$sum": { "$cond": [{ "$and": [counts, is_alone] }, 1_i64, 0_i64] } };
+        let keys = doc! { "$addToSet": "$shareKey" };
+        let group = doc! { "_id": of, "jobs": jobs, "bulk": bulk, "alone": alone, "keys": keys };
         let stages = vec![doc! { "$match": is_dispatched() }, doc! { "$group": group }];
         // Without the hint, the server tries several indexes for each half of the condition, again
         // for every query.
         let options = AggregateOptions::builder().hint(Hint::Name(DISPATCHED.to_owned())).build();
         let groups = self.jobs.aggregate("count dispatched jobs", stages, options).await?;
-        let bulk_of = |group: &Document| usize::try_from(group.get_i64("bulk").ok()?).ok();
-        let bulk = groups.iter().filter_map(bulk_of).sum();
-        let mut occupancy = Occupancy { bulk, ..Occupancy::default() };
+        let mut occupancy = Occupancy::default();
+        for group in &groups {
+            let number = |name| group.get_i64(name).ok().and_then(|number| usize::try_from(number).ok());
+            let is_in_broker = group
+                .get_document("_id")
+                .and_then(|of| of.get_str("state"))
+                .is_ok_and(|state| state == JobState::NotStarted.as_str());
+            occupancy.bulk += number("bulk").unwrap_or(0);
+            occupancy.alone_in_broker += number("alone").filter(|_| is_in_broker).unwrap_or(0);
+        }
         for (tenant, state, count, keys) in groups.iter().filter_map(counted) {
             if !keys.is_empty() {
                 occupancy.keys.entry(tenant.clone()).or_default().extend(keys);
@@ -159,7 +190,7 @@ impl JobStore {
     /// current result serves is returned in any case: it uses the result at its claim and reads
     /// nothing.
     ///
-    /// **Bulk jobs** are left out unless `may_be_bulk`.
+    /// **Bulk jobs**, and jobs that must run alone, are left out unless they are `wanted`.
     ///
     /// May return fewer than `most` jobs although more are due, because identical jobs are dropped
     /// after the limit was applied. The next round, which follows at once, excludes their key.
@@ -168,13 +199,16 @@ impl JobStore {
         tenant: &Tenant,
         most: usize,
         dispatched_keys: &BTreeSet<String>,
-        may_be_bulk: bool,
+        wanted: Wanted,
     ) -> Result<Vec<PendingMessage>, StoreError> {
         let mut current = self.current_begun_at(tenant, dispatched_keys.iter()).await?;
         let mut filter = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
         filter.extend(is_unpublished());
-        if !may_be_bulk {
+        if !wanted.bulk {
             filter.insert("priority", doc! { "$ne": Priority::Bulk.as_str() });
+        }
+        if !wanted.alone {
+            filter.extend(may_run_beside_others());
         }
         let blocked_keys: Vec<&String> =
             dispatched_keys.iter().filter(|key| !current.contains_key(*key)).collect();
@@ -191,6 +225,7 @@ impl JobStore {
         }
         let projection = doc! {
             "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1, "priority": 1,
+            "lostWorkers": 1,
         };
         let in_turn = FindOptions::builder().sort(doc! { "turnAt": 1, "_id": 1 });
         let in_turn = in_turn.limit(i64::try_from(most).unwrap_or(i64::MAX)).projection(projection).build();
@@ -284,6 +319,7 @@ pub(crate) fn indexes() -> [IndexModel; 2] {
             DISPATCHED,
             doc! {
                 "state": 1, "publishedAt": 1, "tenant": 1, "runAfter": 1, "shareKey": 1, "priority": 1,
+                "lostWorkers": 1,
             },
             is_dispatched(),
         ),

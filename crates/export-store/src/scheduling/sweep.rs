@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bson::doc;
+use bson::{Document, doc};
 use export_core::JobId;
 use export_core::job::{Failure, JobState};
 use export_core::result::ResultState;
@@ -15,7 +15,7 @@ use export_mongo::documents::set;
 use mongodb::options::{AggregateOptions, FindOptions};
 
 use crate::jobs::JobStore;
-use crate::jobs::compare_and_set::{BackOff, Given, changes, filter};
+use crate::jobs::compare_and_set::{BackOff, Given, changes, filter, may_run_beside_others, must_run_alone};
 use crate::results::{self, GivenOfResult};
 use crate::scheduling::dispatching::{PendingMessage, is_in_broker};
 
@@ -71,17 +71,24 @@ impl JobStore {
 
     /// Recovers one job whose lease has expired; `None` if there is none.
     pub async fn sweep_expired_lease(&self, back_off: BackOff) -> Result<Option<Swept>, StoreError> {
-        let failure = Failure {
+        let lost = Failure {
             code: "worker_lost".to_owned(),
             message: "the worker that wrote this export stopped answering".to_owned(),
         };
-        let given = Given { back_off, failure: Some(&failure), ..Given::default() };
-        for (transition, swept) in [
-            (Transition::ReleaseLost, Swept::Released as fn(JobId) -> Swept),
-            (Transition::FailLost, Swept::Failed),
-            (Transition::CancelLost, Swept::Cancelled),
+        let lost_alone = Failure {
+            code: "worker_lost_alone".to_owned(),
+            message: "this export has lost several workers, the last one while it ran nothing else: perhaps the export \
+                      needs more than a worker has; export a shorter range or fewer parameters"
+                .to_owned(),
+        };
+        for (transition, of_these, failure, swept) in [
+            (Transition::ReleaseLost, doc! {}, &lost, Swept::Released as fn(JobId) -> Swept),
+            (Transition::FailLost, may_run_beside_others(), &lost, Swept::Failed),
+            (Transition::FailLost, must_run_alone(), &lost_alone, Swept::Failed),
+            (Transition::CancelLost, doc! {}, &lost, Swept::Cancelled),
         ] {
-            if let Some(job_id) = self.sweep_one(transition, &given).await? {
+            let given = Given { back_off, failure: Some(failure), ..Given::default() };
+            if let Some(job_id) = self.sweep_one(transition, of_these, &given).await? {
                 return Ok(Some(swept(job_id)));
             }
         }
@@ -90,17 +97,21 @@ impl JobStore {
 
     /// Expires one result whose lifetime is over; `None` if there is none.
     pub async fn sweep_expired_result(&self) -> Result<Option<Swept>, StoreError> {
-        let expired = self.sweep_one(Transition::Expire, &Given::default()).await?;
+        let expired = self.sweep_one(Transition::Expire, doc! {}, &Given::default()).await?;
         Ok(expired.map(Swept::Expired))
     }
 
+    /// Changes one of the jobs that match `of_these`.
     async fn sweep_one(
         &self,
         transition: Transition,
+        of_these: Document,
         given: &Given<'_>,
     ) -> Result<Option<JobId>, StoreError> {
         let rule = transition.rule();
-        let swept = self.jobs.change_one("sweep a job", filter(rule, given), changes(rule, given)).await?;
+        let mut filter = filter(rule, given);
+        filter.extend(of_these);
+        let swept = self.jobs.change_one("sweep a job", filter, changes(rule, given)).await?;
         let Some(job) = swept else { return Ok(None) };
         let job_id = job.get_str("_id").ok().and_then(|id| id.parse().ok());
         job_id.map(Some).ok_or_else(|| StoreError::Corrupt("_id is no job id".to_owned()))

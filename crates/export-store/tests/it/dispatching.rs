@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bson::{Bson, Document, doc};
 use export_core::job::{NewJob, Priority};
 use export_core::{JobId, Tenant};
-use export_store::{Claim, JobStore, Occupancy};
+use export_store::{Claim, JobStore, Occupancy, Wanted};
 
 use crate::sharing::sharing;
 use crate::store::{LEASE, NO_WAIT, TestStore, ago, client, new_id, new_job};
@@ -33,7 +33,7 @@ async fn waiting(store: &TestStore) -> Vec<String> {
 async fn next(store: &TestStore, name: &str, most: usize) -> Vec<JobId> {
     let keys =
         store.jobs.occupancy().await.expect("an answer").keys.remove(&tenant(name)).unwrap_or_default();
-    let found = store.jobs.next_waiting(&tenant(name), most, &keys, true).await.expect("an answer");
+    let found = store.jobs.next_waiting(&tenant(name), most, &keys, Wanted::ALL).await.expect("an answer");
     found.into_iter().map(|job| job.job_id).collect()
 }
 
@@ -141,7 +141,7 @@ async fn a_released_job_waits_again_when_it_is_due() {
     assert_eq!(waiting(&store).await, ["default"]);
     let found = store
         .jobs
-        .next_waiting(&Tenant::default_tenant(), 1, &BTreeSet::new(), true)
+        .next_waiting(&Tenant::default_tenant(), 1, &BTreeSet::new(), Wanted::ALL)
         .await
         .expect("an answer");
     let [found] = &found[..] else { panic!("one job: {found:?}") };
@@ -198,9 +198,10 @@ async fn dispatch_queries_read_only_what_they_return() {
     let jobs = doc! { "$sum": { "$cond": [counts, 1_i64, 0_i64] } };
     let keys = doc! { "$addToSet": "$shareKey" };
     let bulk = doc! { "$sum": { "$cond": [{ "$eq": ["$priority", "bulk"] }, 1_i64, 0_i64] } };
+    let alone = doc! { "$sum": { "$cond": [{ "$gte": ["$lostWorkers", 2_i64] }, 1_i64, 0_i64] } };
     let count = doc! {
         "aggregate": "jobs", "cursor": {},
-        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs, "bulk": bulk, "keys": keys } }], "hint": "dispatchedJobs",
+        "pipeline": [{ "$match": is_active }, { "$group": { "_id": of, "jobs": jobs, "bulk": bulk, "alone": alone, "keys": keys } }], "hint": "jobsInBrokerOrRunning",
     };
     let plan = explained(&store, count).await;
     let (keys, documents) = examined(&plan);
@@ -226,7 +227,7 @@ async fn dispatch_queries_read_only_what_they_return() {
         let asked_at = Instant::now();
         store
             .jobs
-            .next_waiting(&tenant("tenant-0"), 4, &["same".to_owned()].into(), true)
+            .next_waiting(&tenant("tenant-0"), 4, &["same".to_owned()].into(), Wanted::ALL)
             .await
             .expect("an answer");
         longest = longest.max(asked_at.elapsed());
@@ -386,12 +387,48 @@ async fn c8_interactive_jobs_are_found_behind_any_number_of_bulk_jobs() {
     }
     let small = job_of(&store, "a", Priority::Interactive).await;
     let next = async |may_be_bulk| {
-        let found = store.jobs.next_waiting(&tenant("a"), 4, &BTreeSet::new(), may_be_bulk).await;
+        let wanted = Wanted { bulk: may_be_bulk, ..Wanted::ALL };
+        let found = store.jobs.next_waiting(&tenant("a"), 4, &BTreeSet::new(), wanted).await;
         found.expect("an answer")
     };
     let found = next(true).await;
     assert!(found.len() == 4 && found.iter().all(|job| job.priority == Some(Priority::Bulk)), "{found:?}");
     let found = next(false).await;
     assert_eq!(found.iter().map(|job| job.job_id).collect::<Vec<_>>(), [small]);
+    store.space.cleanup().await;
+}
+
+/// A job that must run alone may wait long for a worker without exports: not more than one of them
+/// is in the broker at a time.
+#[tokio::test]
+async fn c6_jobs_that_run_alone_are_left_out_if_they_are_not_wanted() {
+    let store = TestStore::create().await;
+    let mut jobs = Vec::new();
+    for lost_workers in [2_i64, 3, 1] {
+        let id = job_of(&store, "a", Priority::Interactive).await;
+        store.tamper(id, doc! { "lostWorkers": lost_workers }).await;
+        jobs.push(id);
+    }
+    jobs.push(job_of(&store, "a", Priority::Interactive).await);
+    let next = async |alone| {
+        let wanted = Wanted { alone, ..Wanted::ALL };
+        let found = store.jobs.next_waiting(&tenant("a"), 9, &BTreeSet::new(), wanted).await;
+        found.expect("an answer").iter().map(|job| (job.job_id, job.must_run_alone)).collect::<Vec<_>>()
+    };
+    let (others, all) = (
+        [(jobs[2], false), (jobs[3], false)],
+        [(jobs[0], true), (jobs[1], true), (jobs[2], false), (jobs[3], false)],
+    );
+    assert_eq!((next(true).await, next(false).await), (all.to_vec(), others.to_vec()));
+
+    let alone_in_broker = async || store.jobs.occupancy().await.expect("an answer").alone_in_broker;
+    assert_eq!(alone_in_broker().await, 0);
+    for id in &jobs {
+        store.jobs.mark_published(*id, 0).await.expect("an answer");
+    }
+    assert_eq!(alone_in_broker().await, 2);
+    let claimed = store.jobs.claim_alone(jobs[0], "worker", LEASE).await.expect("an answer");
+    assert!(matches!(claimed, Claim::Claimed(..)), "{claimed:?}");
+    assert_eq!(alone_in_broker().await, 1, "one runs, and needs no place in the broker");
     store.space.cleanup().await;
 }

@@ -162,7 +162,7 @@ async fn provisioning_twice_is_harmless() {
         [
             "_id_",
             "announcements",
-            "dispatchedJobs",
+            "jobsInBrokerOrRunning",
             "expiry",
             "idempotencyOfCaller",
             "lastOwnFinishedOfTenant",

@@ -4,7 +4,7 @@
 use bson::{Bson, Document, doc};
 use export_core::JobId;
 use export_core::job::{Fence, JobState};
-use export_core::rules::Transition;
+use export_core::rules::{LOST_WORKERS_BEFORE_ALONE, Transition};
 use export_model::applied::{ApplyToJob, Input, Record};
 use export_store::{Cancelled, Claim, Held, Swept};
 use fastrand::Rng;
@@ -24,7 +24,7 @@ const AHEAD: i64 = 1;
 #[derive(Clone, Copy, Debug)]
 enum Step {
     MarkPublished { epoch: i64 },
-    Claim { owner: &'static str },
+    Claim { owner: &'static str, is_alone: bool },
     Held { transition: Transition, epoch: i64, owner: &'static str },
     Cancel,
     SweepLease,
@@ -40,7 +40,7 @@ fn step(random: &mut Rng, epoch: i64) -> Step {
     let held = |transition| Step::Held { transition, epoch, owner };
     match random.u8(..20) {
         0 => Step::MarkPublished { epoch },
-        1..=6 => Step::Claim { owner },
+        1..=6 => Step::Claim { owner, is_alone: random.bool() },
         7 | 8 => held(Transition::Heartbeat),
         9 => held(Transition::Commit),
         10 | 11 => held(Transition::Release),
@@ -60,6 +60,7 @@ fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
         now_ms: 0,
         epoch,
         owner,
+        is_alone: false,
         result: URI,
         error: "error",
         lease_ms: AHEAD,
@@ -76,7 +77,9 @@ fn by_the_rules(job: &mut Record<&'static str>, step: Step) -> bool {
     };
     match step {
         Step::MarkPublished { epoch } => one_of(&[Transition::MarkPublished], &input(epoch, "")),
-        Step::Claim { owner } => one_of(&[Transition::Claim], &input(0, owner)),
+        Step::Claim { owner, is_alone } => {
+            one_of(&[Transition::Claim], &Input { is_alone, ..input(0, owner) })
+        }
         Step::Held { transition: Transition::Release, epoch, owner } => {
             one_of(&[Transition::Release, Transition::Fail], &input(epoch, owner))
         }
@@ -102,8 +105,11 @@ async fn by_the_store(store: &TestStore, job_id: JobId, step: Step) -> bool {
     let jobs = &store.jobs;
     match step {
         Step::MarkPublished { epoch } => jobs.mark_published(job_id, epoch).await.expect("an answer"),
-        Step::Claim { owner } => {
+        Step::Claim { owner, is_alone: false } => {
             matches!(jobs.claim(job_id, owner, LEASE).await.expect("an answer"), Claim::Claimed(..))
+        }
+        Step::Claim { owner, is_alone: true } => {
+            matches!(jobs.claim_alone(job_id, owner, LEASE).await.expect("an answer"), Claim::Claimed(..))
         }
         Step::Held { transition, epoch, owner } => {
             held(store, transition, &Fence { job_id, epoch, owner: owner.to_owned() }).await
@@ -158,6 +164,7 @@ struct Seen {
     state: String,
     epoch: i64,
     attempts: i64,
+    lost_workers: i64,
     owner: Option<String>,
     has_lease: bool,
     is_published: bool,
@@ -176,6 +183,7 @@ fn seen(document: &Document) -> Seen {
         state: text("state").expect("a state"),
         epoch: document.get_i64("epoch").expect("an epoch"),
         attempts: document.get_i64("attempts").expect("attempts"),
+        lost_workers: document.get_i64("lostWorkers").unwrap_or(0),
         owner: text("owner"),
         has_lease: is_set("leaseUntil"),
         is_published: is_set("publishedAt"),
@@ -199,6 +207,7 @@ fn expected(job: &Record<&'static str>) -> Seen {
         state: job.state.as_str().to_owned(),
         epoch: job.epoch,
         attempts: job.attempts.into(),
+        lost_workers: job.lost_workers.into(),
         owner: job.owner.map(str::to_owned),
         has_lease: job.lease_until_ms.is_some(),
         is_published: job.published_at_ms.is_some(),
@@ -221,6 +230,11 @@ async fn the_store_follows_the_rules() {
         let new = sharing();
         store.created(&new).await;
         let mut job = Record::new(new.max_attempts, 0);
+        // Half of the jobs must run alone.
+        if seed % 2 == 1 {
+            job.lost_workers = LOST_WORKERS_BEFORE_ALONE;
+            store.tamper(new.id, doc! { "lostWorkers": i64::from(LOST_WORKERS_BEFORE_ALONE) }).await;
+        }
         let mut steps = Vec::new();
         for _ in 0..STEPS {
             let step = step(&mut random, job.epoch);
@@ -256,7 +270,12 @@ async fn a_job_created_with_a_result_follows_the_rules() {
     let mut job = Record::with_result(new.max_attempts, 0, URI, Some(AHEAD));
     store.created(&new).await;
     assert_eq!(seen(&store.document(new.id).await), expected(&job));
-    for step in [Step::Claim { owner: OWNERS[0] }, Step::Cancel, Step::ResultRunsOut, Step::SweepResult] {
+    for step in [
+        Step::Claim { owner: OWNERS[0], is_alone: true },
+        Step::Cancel,
+        Step::ResultRunsOut,
+        Step::SweepResult,
+    ] {
         assert_eq!(by_the_store(&store, new.id, step).await, by_the_rules(&mut job, step), "{step:?}");
         assert_eq!(seen(&store.document(new.id).await), expected(&job), "{step:?}");
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bson::{Bson, doc};
-use export_core::job::JobState;
+use export_core::job::{JobState, NewJob};
 use export_store::{Claim, Claimability, Swept};
 
-use crate::store::{LEASE, LONG_WAIT, NO_WAIT, TestStore, ago};
+use crate::store::{LEASE, LONG_WAIT, NO_WAIT, TestStore, ago, failure, new_job};
 
 /// How long a published job may stay unclaimed.
 const QUEUE_AGE: Duration = Duration::from_mins(10);
@@ -158,5 +158,38 @@ async fn one_look_finds_a_batch_and_not_more() {
     let found = store.jobs.lost_messages(QUEUE_AGE).await.expect("an answer");
     assert_eq!(found.len(), 100);
     assert_eq!(found[0].job_id, id);
+    store.space.cleanup().await;
+}
+
+/// Only attempts that ended with a lost worker count, however many others there were in between.
+#[tokio::test]
+async fn c6_a_job_that_has_lost_two_workers_is_claimed_alone_only() {
+    let store = TestStore::create().await;
+    let new = NewJob { max_attempts: 5, ..new_job() };
+    let id = new.id;
+    store.created(&new).await;
+    let swept = async || store.jobs.sweep_expired_lease(NO_WAIT).await.expect("an answer");
+    let error = async || store.document(id).await.get_document("error").expect("an error").clone();
+    for lost in 1..=2 {
+        let (_, fence) = store.claimed(id, "worker").await;
+        store.jobs.release(&fence, NO_WAIT, &failure()).await.expect("released");
+        store.claimed(id, "worker").await;
+        store.expire_lease(id).await;
+        assert_eq!(swept().await, Some(Swept::Released(id)));
+        let document = store.document(id).await;
+        assert_eq!(document.get_i64("lostWorkers"), Ok(lost), "{document:#}");
+        assert_eq!(error().await.get_str("code"), Ok("worker_lost"));
+    }
+    let look = store.jobs.claimability(id).await.expect("an answer");
+    assert!(matches!(look, Claimability::ClaimableAlone { .. }), "{look:?}");
+    let refused = store.jobs.claim(id, "worker", LEASE).await.expect("an answer");
+    assert!(matches!(refused, Claim::Refused(Claimability::ClaimableAlone { .. })), "{refused:?}");
+    let claimed = store.jobs.claim_alone(id, "worker", LEASE).await.expect("an answer");
+    assert!(matches!(claimed, Claim::Claimed(..)), "{claimed:?}");
+
+    // It was the last attempt.
+    store.expire_lease(id).await;
+    assert_eq!(swept().await, Some(Swept::Failed(id)));
+    assert_eq!(error().await.get_str("code"), Ok("worker_lost_alone"));
     store.space.cleanup().await;
 }

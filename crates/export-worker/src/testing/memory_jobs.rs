@@ -87,6 +87,11 @@ impl MemoryJobs {
         assert!(transition.rule().apply(record, &Input { epoch, ..input }), "{transition:?}: {record:?}");
     }
 
+    /// The job has lost this many workers.
+    pub(crate) fn lose_workers(&self, job_id: JobId, count: u32) {
+        self.state().jobs.get_mut(&job_id).expect("a job").record.lost_workers = count;
+    }
+
     /// Gives the job to another worker, as after a lost lease.
     pub(crate) fn steal(&self, job_id: JobId) {
         let mut state = self.state();
@@ -119,6 +124,7 @@ impl MemoryJobs {
             now_ms: self.clock.now_ms(),
             epoch: 0,
             owner: String::new(),
+            is_alone: false,
             result: String::new(),
             expires_at_ms: None,
             error: String::new(),
@@ -166,17 +172,22 @@ impl MemoryJobs {
     fn claimability_now(&self, job_id: JobId) -> Claimability {
         let state = self.state();
         let Some(StoredJob { record, .. }) = state.jobs.get(&job_id) else { return Claimability::Unknown };
+        let (input, due_for_ms) = (self.input(), self.clock.now_ms() - record.run_after_ms);
+        let may_claim =
+            |is_alone| Transition::Claim.rule().holds(record, &Input { is_alone, ..input.clone() });
         match record.state {
-            JobState::NotStarted if Transition::Claim.rule().holds(record, &self.input()) => {
-                Claimability::Claimable
-            }
+            JobState::NotStarted if may_claim(false) => Claimability::Claimable,
+            JobState::NotStarted if may_claim(true) => Claimability::ClaimableAlone {
+                due_for: Duration::from_millis(due_for_ms.try_into().expect("it is due")),
+            },
             JobState::NotStarted => Claimability::NotDue { is_published: record.published_at_ms.is_some() },
             state => Claimability::NotAvailable(state),
         }
     }
 
-    fn claim_now(&self, job_id: JobId, owner: &str, lease: Duration) -> Claim {
-        let input = Input { owner: owner.to_owned(), lease_ms: millis(lease), ..self.input() };
+    fn claim_now(&self, job_id: JobId, owner: &str, is_alone: bool, lease: Duration) -> Claim {
+        let owner_input = Input { owner: owner.to_owned(), lease_ms: millis(lease), ..self.input() };
+        let input = Input { is_alone, ..owner_input };
         if let Some(stored) = self.state().jobs.get_mut(&job_id)
             && Transition::Claim.rule().apply(&mut stored.record, &input)
         {
@@ -195,7 +206,11 @@ impl JobOperations for MemoryJobs {
     }
 
     async fn claim(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
-        self.faults.call("claim", || Ok(self.claim_now(job_id, owner, lease))).await
+        self.faults.call("claim", || Ok(self.claim_now(job_id, owner, false, lease))).await
+    }
+
+    async fn claim_alone(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError> {
+        self.faults.call("claim_alone", || Ok(self.claim_now(job_id, owner, true, lease))).await
     }
 
     async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {

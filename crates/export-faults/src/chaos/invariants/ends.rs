@@ -8,8 +8,14 @@ use super::{Found, count, has_ended, id_of, is_set, state_of, uri_of};
 use crate::chaos::{Evidence, Shape};
 
 /// Errors that are retried while attempts are left.
-const WORTH_ANOTHER: [&str; 5] =
-    ["source_unavailable", "result_storage_unavailable", "worker_lost", "stalled", "internal"];
+const WORTH_ANOTHER: [&str; 6] = [
+    "source_unavailable",
+    "result_storage_unavailable",
+    "worker_lost",
+    "worker_lost_alone",
+    "stalled",
+    "internal",
+];
 /// The error of a request that names a nonexistent vehicle.
 const UNKNOWN_VEHICLE: &str = "unknown_vehicle";
 
