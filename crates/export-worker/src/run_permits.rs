@@ -36,32 +36,32 @@ pub(crate) struct RunPermits(Arc<RwLock<()>>);
 
 /// The permit to run an export. Dropping it gives it back.
 #[derive(Debug)]
-#[expect(dead_code, reason = "guards are only held")]
-pub(crate) enum RunPermit {
+pub(crate) struct RunPermit {
     /// Other exports may run at the same time.
-    Shared(OwnedRwLockReadGuard<()>),
+    _shared: Option<OwnedRwLockReadGuard<()>>,
     /// No other export runs.
-    Exclusive(OwnedRwLockWriteGuard<()>),
+    exclusive: Option<OwnedRwLockWriteGuard<()>>,
 }
 
 impl RunPermit {
     /// Whether no other export of the worker runs.
     pub(crate) fn is_exclusive(&self) -> bool {
-        matches!(self, Self::Exclusive(_))
+        self.exclusive.is_some()
     }
 }
 
 impl RunPermits {
     /// A shared permit; `None` if an export runs alone or waits for that.
     pub(crate) async fn shared(&self) -> Option<RunPermit> {
-        let permit = Arc::clone(&self.0).read_owned();
-        timeout(LONGEST_SHARED_WAIT, permit).await.ok().map(RunPermit::Shared)
+        let permit = timeout(LONGEST_SHARED_WAIT, Arc::clone(&self.0).read_owned()).await.ok()?;
+        Some(RunPermit { _shared: Some(permit), exclusive: None })
     }
 
     /// The exclusive permit, when all other permits are given back. Wait at most for
     /// [`exclusive_limit`].
     pub(crate) async fn exclusive(&self) -> RunPermit {
-        RunPermit::Exclusive(Arc::clone(&self.0).write_owned().await)
+        let permit = Arc::clone(&self.0).write_owned().await;
+        RunPermit { _shared: None, exclusive: Some(permit) }
     }
 }
 

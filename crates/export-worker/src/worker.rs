@@ -3,6 +3,7 @@
 //! Decode → claimability → run permit → run slot → claim → [`attempt`](crate::attempt) → answer to the broker. A
 //! delivery is acked only when its job needs no further message.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use export_amqp::Verdict;
@@ -74,8 +75,8 @@ impl Worker {
     /// Waits until the worker runs no other export. Meanwhile it begins none.
     async fn permit_alone(&self, job_id: JobId, due_for: Duration) -> Result<RunPermit, Unpermitted> {
         info!("the job has lost workers and has to run alone: waiting until this worker runs nothing else");
-        let limit = sleep(exclusive_limit(due_for, self.services.terms.deadline));
-        let (mut permit, mut limit) = (Box::pin(self.permits.exclusive()), std::pin::pin!(limit));
+        let mut limit = pin!(sleep(exclusive_limit(due_for, self.services.terms.deadline)));
+        let mut permit = pin!(self.permits.exclusive());
         loop {
             tokio::select! {
                 permit = &mut permit => return Ok(permit),

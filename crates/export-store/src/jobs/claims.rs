@@ -106,7 +106,8 @@ impl JobStore {
     /// have another outcome.
     pub async fn claimability(&self, job_id: JobId) -> Result<Claimability, StoreError> {
         let projection = doc! {
-            "state": 1, "publishedAt": 1, "lostWorkers": 1, "dueForMs": { "$subtract": ["$$NOW", "$runAfter"] },
+            "state": 1, "publishedAt": 1, "lostWorkers": 1,
+            "dueForMs": { "$subtract": ["$$NOW", "$runAfter"] },
         };
         let found =
             self.jobs.find_one("look at a job", doc! { "_id": job_id.to_string() }, projection).await?;

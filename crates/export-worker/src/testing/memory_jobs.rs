@@ -186,8 +186,8 @@ impl MemoryJobs {
     }
 
     fn claim_now(&self, job_id: JobId, owner: &str, is_alone: bool, lease: Duration) -> Claim {
-        let owner_input = Input { owner: owner.to_owned(), lease_ms: millis(lease), ..self.input() };
-        let input = Input { is_alone, ..owner_input };
+        let lease_ms = millis(lease);
+        let input = Input { owner: owner.to_owned(), is_alone, lease_ms, ..self.input() };
         if let Some(stored) = self.state().jobs.get_mut(&job_id)
             && Transition::Claim.rule().apply(&mut stored.record, &input)
         {
