@@ -207,6 +207,11 @@ impl Stack {
         }
     }
 
+    /// Waits until the catalog does not list this vehicle any more. Panics after a bounded wait.
+    pub async fn until_not_listed(&self, vehicle: &str) {
+        self.until_catalog("has removed the vehicle", |catalog| !catalog.contains_key(vehicle)).await;
+    }
+
     /// Waits until the catalog covers all data that these vehicles have at the time of the call.
     /// Panics after a bounded wait.
     pub async fn until_catalogued(&self, vehicles: &[String]) {

@@ -43,6 +43,8 @@ pub struct Bounds {
     /// Jobs that are dispatched although the dispatcher would leave them out, because it has read
     /// an earlier state.
     pub early: u8,
+    /// Changes of the catalog.
+    pub changes: u8,
 }
 
 /// What is checked: the rules, the steps and the bounds.

@@ -32,6 +32,8 @@ pub enum ResultCondition {
     LastsLongEnough,
     /// It was begun after the caller's job was created, where that job asks for a fresh result.
     FreshEnough,
+    /// It has the listing of the caller's job ([`listing_of`](crate::sharing::listing_of)).
+    SameListing,
 }
 
 /// What a change does to the stored result.
@@ -47,7 +49,10 @@ pub enum ResultEffect {
     DropOwnership,
     /// `begunAt` becomes now.
     StampBegun,
-    /// The caller's address, figures and object list become the result's.
+    /// `listing` becomes that of the caller's job.
+    StampListing,
+    /// The caller's address, figures and object list become the result's. An empty result has no
+    /// listing, so it is never shared.
     SetContent,
     /// The address and the object list are removed.
     DropContent,
@@ -96,6 +101,7 @@ const BEGIN: ResultRule = Rule {
         E::SetEpoch,
         E::TakeOwnership,
         E::StampBegun,
+        E::StampListing,
         E::DropContent,
         E::DropLifetime,
         E::DropCurrent,
@@ -119,7 +125,8 @@ const EXPIRE: ResultRule = Rule {
 };
 
 /// The conditions of a result that may be shared. Only FINISHED results are current.
-const SHARE: ResultRule = Rule { when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough], then: &[] };
+const SHARE: ResultRule =
+    Rule { when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough, C::SameListing], then: &[] };
 
 impl ResultTransition {
     /// All transitions.

@@ -7,6 +7,7 @@ use export_api::config::{AccessSettings, KnownCallers};
 use export_core::TimeRange;
 use export_core::access::Scope;
 use export_e2e::{Answer, Stack};
+use export_testkit::hour::HourBuilder;
 use export_testkit::isolation::TestSpace;
 use export_testkit::oddities::one_day;
 use futures_util::TryStreamExt;
@@ -22,13 +23,17 @@ const MOST_LAG_MS: i64 = 15_000;
 /// The longest that the API may take to notice a change of a line.
 const SOON: Duration = Duration::from_secs(10);
 
-fn body() -> Value {
-    json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" })
+/// A day of the fleet's vehicles, by name: their results do not depend on the catalog.
+fn body(stack: &Stack) -> Value {
+    let fleet = one_day();
+    let names: Vec<String> =
+        fleet.vehicles.iter().map(|vehicle| stack.space.vehicle(vehicle.suffix)).collect();
+    json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "vehicles": names })
 }
 
 /// The body, with one more field.
-fn with(name: &str, value: Value) -> Value {
-    let mut body = body();
+fn with(stack: &Stack, name: &str, value: Value) -> Value {
+    let mut body = body(stack);
     body[name] = value;
     body
 }
@@ -70,7 +75,7 @@ async fn twenty_at_once_over_two_apis_read_the_source_once() {
     let other = stack.start_another_api(None).await;
     let apis = [stack.api_url.clone(), other];
     stack.start_worker().await;
-    let asked = body();
+    let asked = body(&stack);
     let posts = (0..20).map(|index| post_to(&stack, &apis[index % 2], &[], &asked));
     let ids: Vec<String> = join_all(posts).await.iter().map(|answer| id(&answer.json())).collect();
     let mut uris = Vec::new();
@@ -106,9 +111,9 @@ async fn the_second_request_has_the_result_in_its_202_unless_it_is_to_be_fresh()
     let mut stack = sharing().await;
     stack.space.insert_fleet(&one_day()).await;
     stack.start_worker().await;
-    let (first, _) = stack.ended(&stack.accepted(&with("archive", json!("none"))).await).await;
+    let (first, _) = stack.ended(&stack.accepted(&with(&stack, "archive", json!("none"))).await).await;
     assert_eq!(first["shared"], false);
-    let late = stack.post(&with("archive", json!("none"))).await.json();
+    let late = stack.post(&with(&stack, "archive", json!("none"))).await.json();
     assert_eq!(
         (late["state"].as_str(), late["shared"].as_bool()),
         (Some("FINISHED"), Some(true)),
@@ -128,16 +133,64 @@ async fn the_second_request_has_the_result_in_its_202_unless_it_is_to_be_fresh()
 
     // By its former name as well.
     for name in ["fresh", "force"] {
-        let mut body = with("archive", json!("none"));
+        let mut body = with(&stack, "archive", json!("none"));
         body[name] = json!(true);
         let (fresh, _) = stack.ended(&stack.accepted(&body).await).await;
         assert_eq!((fresh["shared"].as_bool(), fresh["attempts"].as_u64()), (Some(false), Some(1)), "{name}");
         assert_ne!(fresh["exportUri"], first["exportUri"], "{name}");
         // And from then on, new jobs share that one.
-        let after = stack.post(&with("archive", json!("none"))).await.json();
+        let after = stack.post(&with(&stack, "archive", json!("none"))).await.json();
         assert_eq!(after["exportUri"], fresh["exportUri"], "{name}");
     }
     assert_eq!(results(&stack).await, 3);
+    stack.stop().await;
+}
+
+/// The hour of a new vehicle, with one point a minute.
+async fn add_vehicle(stack: &Stack, suffix: &str, start_ms: i64) {
+    let points = (0..60).map(|minute| (start_ms + minute * 60_000, 1.5));
+    stack.space.insert_hours(suffix, "soc", vec![HourBuilder::new(start_ms).points(points).build()]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e2_a_new_vehicle_and_new_data_are_in_the_next_export_of_all_vehicles() {
+    /// 2018-11-30T00:00:00Z.
+    const START_MS: i64 = 1_543_536_000_000;
+    let mut stack = sharing().await;
+    stack.start_worker().await;
+    let all = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01" });
+    let exported = async |body: &Value| {
+        let (job, _) = stack.ended(&stack.accepted(body).await).await;
+        assert_eq!(job["state"], "FINISHED", "{job:#}");
+        (job["shared"] == true, job["progress"]["vehiclesTotal"].as_u64(), job["stats"]["rows"].as_u64())
+    };
+    // Nothing to export, twice: before the catalog knows of the fleet, and however soon after that.
+    assert_eq!(exported(&all).await, (false, Some(0), Some(0)));
+    assert_eq!(exported(&all).await, (false, Some(0), Some(0)));
+    add_vehicle(&stack, "001", START_MS).await;
+    assert_eq!(exported(&all).await, (false, Some(1), Some(60)), "the catalog need not know it");
+    let names: Vec<String> = ["001", "002", "003"].map(|suffix| stack.space.vehicle(suffix)).to_vec();
+    stack.until_catalogued(&names[..1]).await;
+    assert_eq!(exported(&all).await.1, Some(1));
+    assert_eq!(exported(&all).await, (true, Some(1), Some(60)), "nothing has changed");
+    add_vehicle(&stack, "002", START_MS).await;
+    add_vehicle(&stack, "003", START_MS + 86_400_000).await;
+    stack.until_catalogued(&names).await;
+    assert_eq!(exported(&all).await, (false, Some(3), Some(120)));
+    assert_eq!(exported(&all).await, (true, Some(3), Some(120)), "nothing has changed");
+
+    // The third vehicle by name has no data that day, until it is uploaded.
+    let mut third = all.clone();
+    third["vehicles"] = json!([names[2]]);
+    assert_eq!(exported(&third).await, (false, Some(1), Some(0)));
+    add_vehicle(&stack, "003", START_MS).await;
+    assert_eq!(exported(&third).await, (false, Some(1), Some(60)));
+    assert_eq!(exported(&third).await, (true, Some(1), Some(60)));
+
+    // A vehicle that is removed is missing from the next one.
+    stack.space.mongodb.database(&names[0]).drop().await.expect("dropped");
+    stack.until_not_listed(&names[0]).await;
+    assert_eq!(exported(&all).await.1, Some(2));
     stack.stop().await;
 }
 
@@ -153,16 +206,16 @@ async fn another_request_another_tenant_and_the_current_hour_are_not_shared() {
         let id = caller.accepted(&body).await;
         caller.get(&format!("/export/{id}")).await.json()["shared"] == true
     };
-    let id = first.accepted(&body()).await;
+    let id = first.accepted(&body(&stack)).await;
     stack.claim(&id).await.finish(&[]).await;
-    assert!(shared(&first, body()).await);
-    assert!(!shared(&second, body()).await);
-    assert!(!shared(&first, with("timeFormat", json!("rfc3339"))).await);
+    assert!(shared(&first, body(&stack)).await);
+    assert!(!shared(&second, body(&stack)).await);
+    assert!(!shared(&first, with(&stack, "timeFormat", json!("rfc3339"))).await);
     // An idempotency key: sent again, it is the same job.
     let named = [("idempotency-key", "one")];
-    let sharing = first.send("POST", "/export", &named, Some(&body())).await.json();
+    let sharing = first.send("POST", "/export", &named, Some(&body(&stack))).await.json();
     assert_eq!(sharing["shared"], true);
-    let again = first.send("POST", "/export", &named, Some(&body())).await.json();
+    let again = first.send("POST", "/export", &named, Some(&body(&stack))).await.json();
     assert_eq!(again["_id"], sharing["_id"]);
     // The hour has not ended.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
@@ -185,7 +238,7 @@ async fn every_sharing_job_notifies_its_own_webhook() {
     let receiver = Receiver::start(Vec::new()).await;
     let mut ids = Vec::new();
     for path in ["/first", "/second"] {
-        ids.push(stack.accepted(&with("webhookUrl", json!(receiver.url(path)))).await);
+        ids.push(stack.accepted(&with(&stack, "webhookUrl", json!(receiver.url(path)))).await);
     }
     stack.start_worker().await;
     let webhooks = receiver.until_received(2).await;
@@ -206,7 +259,7 @@ async fn where_one_job_is_cancelled_or_fails_another_one_writes_the_result() {
     stack.space.insert_fleet(&one_day()).await;
     let mut ids = Vec::new();
     for _ in 0..4 {
-        ids.push(stack.accepted(&body()).await);
+        ids.push(stack.accepted(&body(&stack)).await);
     }
     // One is cancelled before it starts, one fails, and the others are not affected.
     assert_eq!(stack.request("DELETE", &format!("/export/{}", ids[0]), &[], Vec::new()).await.status, 202);
@@ -225,7 +278,7 @@ async fn where_one_job_is_cancelled_or_fails_another_one_writes_the_result() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_waits_while_another_one_writes_its_result() {
     let mut stack = sharing().await;
-    let (writer, waiting) = (stack.accepted(&body()).await, stack.accepted(&body()).await);
+    let (writer, waiting) = (stack.accepted(&body(&stack)).await, stack.accepted(&body(&stack)).await);
     let mut held = stack.claim(&writer).await;
     held.begin().await;
     stack.start_worker().await;
@@ -243,9 +296,9 @@ async fn a_job_waits_while_another_one_writes_its_result() {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_wait_for_the_same_result_have_one_place() {
     let stack = sharing().await;
-    let mut ids = vec![stack.accepted(&with("timeFormat", json!("rfc3339"))).await];
+    let mut ids = vec![stack.accepted(&with(&stack, "timeFormat", json!("rfc3339"))).await];
     for _ in 0..3 {
-        ids.push(stack.accepted(&body()).await);
+        ids.push(stack.accepted(&body(&stack)).await);
     }
     let mut positions = Vec::new();
     for id in &ids {
@@ -279,7 +332,7 @@ async fn where_it_is_off_nothing_is_shared() {
     let stack = Stack::start_api(TestSpace::create().await).await;
     stack.provision().await;
     for _ in 0..2 {
-        assert_eq!(stack.post(&body()).await.json()["shared"], false);
+        assert_eq!(stack.post(&body(&stack)).await.json()["shared"], false);
     }
     assert!(stored(&stack).await.iter().all(|job| job.get_str("shareKey").is_err()));
     stack.stop().await;

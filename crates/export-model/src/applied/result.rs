@@ -16,6 +16,9 @@ pub struct ResultRecord<N> {
     pub owner: Option<N>,
     /// When it was begun, in milliseconds.
     pub begun_at_ms: i64,
+    /// The listing of the job that began it; `None` where the result is empty or the catalog was not
+    /// trusted.
+    pub listing: Option<N>,
     /// Its address, while FINISHED.
     pub uri: Option<N>,
     /// When its objects may be deleted, in milliseconds; `None`: never, or not finished yet.
@@ -44,6 +47,10 @@ pub struct ResultInput<N> {
     pub fresh_since_ms: Option<i64>,
     /// Whether the caller's job has a share key.
     pub has_share_key: bool,
+    /// The listing of the caller's job.
+    pub listing: Option<N>,
+    /// Whether the caller has written no row.
+    pub is_empty: bool,
 }
 
 /// A rule of results, applied in memory.
@@ -96,6 +103,7 @@ fn is_true<N: PartialEq>(condition: C, result: &ResultRecord<N>, input: &ResultI
             result.expires_at_ms.is_none_or(|expires_ms| expires_ms > needed_until_ms)
         }
         C::FreshEnough => input.fresh_since_ms.is_none_or(|since_ms| result.begun_at_ms > since_ms),
+        C::SameListing => result.listing.is_some() && result.listing == input.listing,
     }
 }
 
@@ -110,6 +118,7 @@ fn change<N: Clone>(effect: E, stored: &mut Option<ResultRecord<N>>, input: &Res
         epoch: input.epoch,
         owner: None,
         begun_at_ms: 0,
+        listing: None,
         uri: None,
         expires_at_ms: None,
         is_current: false,
@@ -120,7 +129,13 @@ fn change<N: Clone>(effect: E, stored: &mut Option<ResultRecord<N>>, input: &Res
         E::TakeOwnership => result.owner = Some(input.owner.clone()),
         E::DropOwnership => result.owner = None,
         E::StampBegun => result.begun_at_ms = input.now_ms,
-        E::SetContent => result.uri = Some(input.uri.clone()),
+        E::StampListing => result.listing.clone_from(&input.listing),
+        E::SetContent => {
+            result.uri = Some(input.uri.clone());
+            if input.is_empty {
+                result.listing = None;
+            }
+        }
         E::DropContent => result.uri = None,
         E::SetLifetime => result.expires_at_ms = Some(input.now_ms + input.retention_ms),
         E::DropLifetime => result.expires_at_ms = None,

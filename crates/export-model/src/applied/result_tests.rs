@@ -16,6 +16,8 @@ fn input(epoch: i64) -> ResultInput<&'static str> {
         least_lifetime_ms: 10,
         fresh_since_ms: None,
         has_share_key: true,
+        listing: Some("listing"),
+        is_empty: false,
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Action {
     Cancel(Transition, usize),
     /// A result's lifetime passes.
     Age(usize),
+    /// A vehicle is added to the catalog or removed.
+    CatalogChanges,
     /// The sweeper expires a result.
     ExpireResult(usize),
     /// The sweeper expires a job.
@@ -79,6 +81,7 @@ impl Action {
             Self::NoRequest(_)
             | Self::Cancel(..)
             | Self::Age(_)
+            | Self::CatalogChanges
             | Self::ExpireResult(_)
             | Self::ExpireJob(_)
             | Self::DispatchEarly(_) => Kind::Choice,

@@ -8,7 +8,10 @@ use super::{Bounds, Departure, Results, properties as p, rules::ResultRules};
 use crate::protocol::Rules;
 
 /// Two jobs, nothing else.
-pub const CALM: Bounds = Bounds { jobs: 2, fresh: [false; 3], faults: 0, cancels: 0, ages: 0, early: 0 };
+pub const CALM: Bounds =
+    Bounds { jobs: 2, fresh: [false; 3], faults: 0, cancels: 0, ages: 0, early: 0, changes: 0 };
+/// A change of the catalog, and a job that is dispatched too early.
+pub const CHANGE: Bounds = Bounds { changes: 1, early: 1, ..CALM };
 /// A fault, and a job that is dispatched too early.
 pub const FAULT: Bounds = Bounds { faults: 1, early: 1, ..CALM };
 /// A cancel, and a job that is dispatched too early.
@@ -72,6 +75,7 @@ pub fn of_rules() -> Vec<Mutant> {
         of_result("results expire early", p::IMMUTABLE, CALM, R::Expire, C::HasExpired),
         of_result("short-lived results are shared", p::FAULTS_FAIL, EXPIRY, R::Share, C::LastsLongEnough),
         of_result("fresh jobs share older results", p::FRESH, FRESH, R::Share, C::FreshEnough),
+        of_result("a result of an earlier catalog is shared", p::LISTED_NOW, CHANGE, R::Share, C::SameListing),
         effect("a beginning keeps the epoch", p::ONE_WRITER, FAULT, R::Begin, E::SetEpoch),
         effect("a beginning keeps its time", p::WELL_FORMED, FRESH, R::Begin, E::StampBegun),
         effect("a beginning keeps the lifetime", p::WELL_FORMED, EXPIRY, R::Begin, E::DropLifetime),

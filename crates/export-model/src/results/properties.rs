@@ -28,6 +28,8 @@ pub const RESULT_OF_JOB: &str = "a finished job has a finished result, for as lo
 pub const NOT_EXPIRED: &str = "no job gets an expired result";
 /// A job that asks for a fresh result gets one that was begun after the job was created.
 pub const FRESH: &str = "a fresh job gets a fresh result";
+/// No job shares a result of vehicles that the catalog no longer lists so.
+pub const LISTED_NOW: &str = "no job shares a result of an earlier catalog";
 /// A result is current once it is finished, and no running job reads the source when there is one
 /// that it can share.
 pub const READ_ONCE: &str = "a result that can be shared is not read again";
@@ -57,6 +59,7 @@ const fn violated_by(wrong: Wrong) -> &'static str {
         Wrong::RetiredNewer => NEWER_REPLACES,
         Wrong::ExpiredResult => NOT_EXPIRED,
         Wrong::StaleForFresh => FRESH,
+        Wrong::Outdated => LISTED_NOW,
         Wrong::ReadTwice | Wrong::NotCurrent => READ_ONCE,
         Wrong::EndedChanged => ENDED_STAYS,
     }
@@ -180,5 +183,7 @@ fn causes_of_waits(results: &Results, world: &World) -> u8 {
     let bounds = &results.bounds;
     // Each replaces the current result, and for a moment there is none.
     let fresh_jobs = world.reading_time;
-    faults(results, world) + (bounds.early - world.early_left) + (bounds.ages - world.ages_left) + fresh_jobs
+    let changes = bounds.changes - world.changes_left;
+    let chosen = (bounds.early - world.early_left) + (bounds.ages - world.ages_left) + changes;
+    faults(results, world) + chosen + fresh_jobs
 }

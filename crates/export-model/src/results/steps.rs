@@ -10,7 +10,8 @@ use export_core::rules::result::ResultTransition;
 use super::Results;
 use super::action::{Action, Kind};
 use super::properties;
-use super::world::{Claimed, Found, JOBS, LEAST_LIFETIME_MS, RETENTION_MS, World};
+use super::world::{Claimed, Found, JOBS, LEAST_LIFETIME_MS, RETENTION_MS, World, job_of};
+use super::wrong::Wrong;
 use crate::protocol::{LATER_MS, NOW_MS};
 
 /// The name of every worker: the epoch alone tells claims apart.
@@ -79,7 +80,18 @@ fn result_input(world: &World, claim: Claimed, uri: u8) -> ResultInput<u8> {
         least_lifetime_ms: LEAST_LIFETIME_MS,
         fresh_since_ms: world.fresh_since[claim.job].map(i64::from),
         has_share_key: true,
+        listing: Some(world.catalog),
+        is_empty: false,
     }
+}
+
+/// The current result, if this job can share it; notes whether it must not.
+fn shared(results: &Results, world: &mut World, job: usize) -> Option<Found> {
+    let found = shareable(results, world, job)?;
+    if world.begun_under[job_of(found.uri)] != world.catalog {
+        world.note(Wrong::Outdated);
+    }
+    Some(found)
 }
 
 /// The current result, if this job can share it.

@@ -35,6 +35,10 @@ pub struct World {
     /// The reading time: grows whenever a job is created that asks for a fresh result. It orders
     /// creations and beginnings.
     pub reading_time: u8,
+    /// The version of the catalog: grows when a vehicle is added or removed.
+    pub catalog: u8,
+    /// The version of the catalog when each job's result was begun.
+    pub begun_under: [u8; JOBS],
     /// How often each job was given back to wait.
     pub waits: [u8; JOBS],
     /// A step that must never happen, once it has.
@@ -47,6 +51,8 @@ pub struct World {
     pub ages_left: u8,
     /// Jobs that may still be dispatched too early.
     pub early_left: u8,
+    /// Changes of the catalog that may still happen.
+    pub changes_left: u8,
 }
 
 /// A finished result as a process has read it.
@@ -189,12 +195,15 @@ impl World {
             workers: [Worker::IDLE; WORKERS],
             sweeper: Sweeper::Idle,
             reading_time: 0,
+            catalog: 0,
+            begun_under: [0; JOBS],
             waits: [0; JOBS],
             wrong: None,
             faults_left: bounds.faults,
             cancels_left: bounds.cancels,
             ages_left: bounds.ages,
             early_left: bounds.early,
+            changes_left: bounds.changes,
         }
     }
 

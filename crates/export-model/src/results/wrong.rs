@@ -17,6 +17,8 @@ pub enum Wrong {
     ReadTwice,
     /// A result was finished, and is not current.
     NotCurrent,
+    /// A job got another job's result that was begun under an earlier version of the catalog.
+    Outdated,
     /// An ended job changed.
     EndedChanged,
 }

@@ -6,6 +6,7 @@ use bson::{DateTime, Document, doc};
 use export_core::job::{Fence, Job, JobState, Progress};
 use export_core::result::{ResultState, WrittenResult, is_void};
 use export_core::rules::result::ResultTransition;
+use export_core::sharing::listing_of;
 use export_mongo::StoreError;
 use export_mongo::documents::set;
 use export_mongo::server_errors::is_duplicate;
@@ -62,12 +63,16 @@ impl JobStore {
     /// writes one.
     pub async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
         for _ in 0..BEGIN_TRIES {
+            // Read before the result is begun, and therefore before the source is read: a vehicle
+            // that is added later gives the catalog another version.
+            let version = self.catalog_version.trusted().await?;
+            let version = version.as_deref();
             let candidates = self.load_candidates(job).await?;
-            if let Some(result) = self.usable_result(job, &candidates).await? {
+            if let Some(result) = self.usable_result(job, &candidates, version).await? {
                 return Ok(NextStep::Use(Box::new(result)));
             }
-            if self.insert_writing_result(job, fence).await? {
-                return self.decide_after_begin(job, fence).await;
+            if self.insert_writing_result(job, fence, version).await? {
+                return self.decide_after_begin(job, fence, version).await;
             }
             if self.is_written_by_another(job).await? {
                 return Ok(NextStep::Wait);
@@ -81,9 +86,14 @@ impl JobStore {
     /// The next step after the job's own WRITING result was inserted. Reads again, now that no
     /// other result of the key can be begun: another worker may have finished one since the last
     /// read.
-    async fn decide_after_begin(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
+    async fn decide_after_begin(
+        &self,
+        job: &Job,
+        fence: &Fence,
+        catalog_version: Option<&str>,
+    ) -> Result<NextStep, StoreError> {
         let candidates = Candidates { own: None, ..self.load_candidates(job).await? };
-        if let Some(result) = self.usable_result(job, &candidates).await? {
+        if let Some(result) = self.usable_result(job, &candidates, catalog_version).await? {
             self.remove_result(&fence.job_id.to_string(), fence.epoch).await?;
             return Ok(NextStep::Use(Box::new(result)));
         }
@@ -112,6 +122,7 @@ impl JobStore {
         &self,
         job: &Job,
         candidates: &Candidates,
+        catalog_version: Option<&str>,
     ) -> Result<Option<FinishedResult>, StoreError> {
         let is_finished =
             |own: &&Document| own.get_str("state").is_ok_and(|state| state == ResultState::Finished.as_str());
@@ -124,7 +135,7 @@ impl JobStore {
         }
         let Some((id, epoch)) = candidates.current.as_ref().and_then(id_and_epoch) else { return Ok(None) };
         let fresh_since = job.request.fresh.then(|| DateTime::from_millis(job.created_at.timestamp_millis()));
-        let given = GivenOfResult { fresh_since, ..GivenOfResult::default() };
+        let given = GivenOfResult { fresh_since, catalog_version, ..GivenOfResult::default() };
         let mut is_usable = doc! { "_id": id, "epoch": epoch };
         is_usable.extend(filter(ResultTransition::Share.rule(), &given));
         let results = self.results.with_local_reads();
@@ -136,9 +147,19 @@ impl JobStore {
     /// returns whether it did. `false`: the upsert has violated a unique index. Either another
     /// result of the key is WRITING; or the job's own result exists and the rule does not allow the
     /// change, because it is FINISHED or a later claim has begun it.
-    async fn insert_writing_result(&self, job: &Job, fence: &Fence) -> Result<bool, StoreError> {
+    async fn insert_writing_result(
+        &self,
+        job: &Job,
+        fence: &Fence,
+        catalog_version: Option<&str>,
+    ) -> Result<bool, StoreError> {
         let rule = ResultTransition::Begin.rule();
-        let given = GivenOfResult { epoch: fence.epoch, owner: &fence.owner, ..GivenOfResult::default() };
+        let given = GivenOfResult {
+            epoch: fence.epoch,
+            owner: &fence.owner,
+            listing: listing_of(&job.request, catalog_version),
+            ..GivenOfResult::default()
+        };
         let mut own = doc! { "_id": fence.job_id.to_string() };
         own.extend(filter(rule, &given));
         let mut changes = changes(rule, &given);

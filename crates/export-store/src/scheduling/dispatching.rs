@@ -241,8 +241,8 @@ impl JobStore {
         Ok(found.iter().filter(is_next).filter_map(PendingMessage::read).collect())
     }
 
-    /// When the current results of these keys were begun. Only results with a lifetime long enough
-    /// to be shared.
+    /// When the current results of these keys were begun. Only results that may be shared: with a
+    /// lifetime long enough, and with the listing of now.
     async fn current_begun_at(
         &self,
         tenant: &Tenant,
@@ -253,7 +253,9 @@ impl JobStore {
             return Ok(HashMap::new());
         }
         let mut of_keys = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
-        of_keys.extend(filter(ResultTransition::Share.rule(), &GivenOfResult::default()));
+        let version = self.catalog_version.trusted().await?;
+        let given = GivenOfResult { catalog_version: version.as_deref(), ..GivenOfResult::default() };
+        of_keys.extend(filter(ResultTransition::Share.rule(), &given));
         let projection = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };
         let options = FindOptions::builder().projection(projection).build();
         let found = self.results.find("find current results", of_keys, options).await?;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cancelling;
+mod catalog_changes;
 mod changes;
 mod claims;
 mod dispatching;

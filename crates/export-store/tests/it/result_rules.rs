@@ -8,6 +8,7 @@ use bson::{Bson, Document, doc};
 use export_core::job::{Fence, Job, JobState, NewJob};
 use export_core::result::{ResultState, is_void};
 use export_core::rules::result::ResultTransition as T;
+use export_core::sharing::NAMED;
 use export_model::applied::{ApplyToResult, ResultInput, ResultRecord};
 use export_store::{Held, NextStep, Writing};
 use fastrand::Rng;
@@ -77,6 +78,8 @@ fn input(epoch: i64, owner: &str, uri: &str) -> ResultInput<String> {
         least_lifetime_ms: LEAST_LIFETIME,
         fresh_since_ms: Some(-1),
         has_share_key: true,
+        listing: Some(NAMED.to_owned()),
+        is_empty: false,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use export_core::access::AllowedVehicles;
 use export_core::job::{JobState, NewJob, WaitingFor};
+use export_core::request::ExportRequest;
 use export_core::result::{ResultObject, WrittenResult};
 use export_core::sharing::ShareKey;
 use export_core::{JobId, TimeRange};
@@ -15,9 +16,14 @@ use crate::store::{LEASE, RETENTION, TestStore, ago, failure, new_job, progress,
 
 const URI: &str = "s3://bucket/shared.zip";
 
-/// A job that shares results.
+/// A job that shares results, of a vehicle that it names.
 pub(crate) fn sharing() -> NewJob {
-    NewJob { share_key: Some(ShareKey::of(&request(), &AllowedVehicles::All)), ..new_job() }
+    let vehicles = Some(vec!["vehicle_001".parse().expect("a name")]);
+    shared_request(ExportRequest { vehicles, ..request() })
+}
+
+pub(crate) fn shared_request(request: ExportRequest) -> NewJob {
+    NewJob { share_key: Some(ShareKey::of(&request, &AllowedVehicles::All)), request, ..new_job() }
 }
 
 fn fresh() -> NewJob {
@@ -28,12 +34,12 @@ fn fresh() -> NewJob {
 
 impl TestStore {
     /// The next step of the worker that has just claimed a job.
-    async fn begun(&self, id: JobId) -> (NextStep, export_core::job::Fence) {
+    pub(crate) async fn begun(&self, id: JobId) -> (NextStep, export_core::job::Fence) {
         let (job, fence) = self.claimed(id, "worker").await;
         (self.jobs.begin_result(&job, &fence).await.expect("an answer"), fence)
     }
 
-    async fn waits(&self, id: JobId) -> bool {
+    pub(crate) async fn waits(&self, id: JobId) -> bool {
         let (begun, fence) = self.begun(id).await;
         self.jobs.hand_over(&fence, &failure()).await.expect("given back");
         matches!(begun, NextStep::Wait)
@@ -51,7 +57,7 @@ impl TestStore {
     }
 }
 
-fn left(wait: Duration) -> Document {
+pub(crate) fn left(wait: Duration) -> Document {
     doc! { "$add": ["$$NOW", i64::try_from(wait.as_millis()).expect("short")] }
 }
 

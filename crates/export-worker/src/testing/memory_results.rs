@@ -9,6 +9,7 @@ use export_core::JobId;
 use export_core::job::{Fence, Job, JobState, Progress};
 use export_core::result::{ResultState, WrittenResult, is_void, least_lifetime};
 use export_core::rules::result::ResultTransition;
+use export_core::sharing::NAMED;
 use export_store::{FinishedResult, NextStep, StoreError, Writing};
 
 use super::memory_slots::millis;
@@ -39,6 +40,8 @@ fn input(job: &Job, fence: &Fence, now_ms: i64) -> ResultInput<String> {
         least_lifetime_ms: millis(least_lifetime(RETENTION)),
         fresh_since_ms: job.request.fresh.then(|| job.created_at.timestamp_millis()),
         has_share_key: job.share_key.is_some(),
+        listing: Some(NAMED.to_owned()),
+        is_empty: false,
     }
 }
 

@@ -7,7 +7,7 @@ use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
 
 use super::worker::remove;
-use super::{change, input, result_input, shareable};
+use super::{change, input, result_input, shareable, shared};
 use crate::protocol::NOW_MS;
 use crate::results::action::Action;
 use crate::results::world::{
@@ -84,6 +84,9 @@ fn can_age(world: &World, uri: Option<u8>, expires_at_ms: Option<i64>) -> bool {
 }
 
 pub(super) fn sweeping(results: &Results, world: &World, actions: &mut Vec<Action>) {
+    if world.changes_left > 0 {
+        actions.push(Action::CatalogChanges);
+    }
     if world.sweeper != Sweeper::Idle {
         actions.push(Action::RemoveVoid);
         return;
@@ -146,6 +149,10 @@ pub(super) fn take(results: &Results, world: &mut World, action: Action) -> bool
             change(results, world, transition, job, &input(0, None));
         }
         Action::Age(job) => age(world, job),
+        Action::CatalogChanges => {
+            world.changes_left -= 1;
+            world.catalog += 1;
+        }
         Action::ExpireResult(job) => {
             let input = result_input(world, Claimed { job, epoch: 0 }, 0);
             results.result_rules.get(ResultTransition::Expire).apply(&mut world.results[job], &input);
@@ -168,7 +175,7 @@ fn request(results: &Results, world: &mut World, job: usize) {
     world.requests[job] = match world.requests[job] {
         Request::Look => {
             let looks = !is_fresh || results.departs(Departure::PostSharesForFresh);
-            Request::Insert(shareable(results, world, job).filter(|_| looks))
+            Request::Insert(if looks { shared(results, world, job) } else { None })
         }
         Request::Insert(found) => {
             insert(world, job, found, is_fresh);

@@ -7,7 +7,7 @@ use export_core::result::{ResultState, is_void};
 use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
 
-use super::{change, input, result_input, shareable};
+use super::{change, input, result_input, shareable, shared};
 use crate::protocol::EARLIER_MS;
 use crate::results::action::Action;
 use crate::results::world::{Claimed, Found, Step, Worker, World, small};
@@ -111,9 +111,10 @@ fn work(results: &Results, world: &mut World, index: usize) -> Step {
     match worker.step {
         Step::Idle => Step::Idle,
         Step::CheckOwn => check_own(results, world, worker.claim),
-        Step::Look => match shareable(results, world, worker.claim.job) {
-            Some(found) if !results.departs(Departure::NoLookFirst) => Step::Commit(found),
-            _ => Step::Begin,
+        Step::Look if results.departs(Departure::NoLookFirst) => Step::Begin,
+        Step::Look => match shared(results, world, worker.claim.job) {
+            Some(found) => Step::Commit(found),
+            None => Step::Begin,
         },
         Step::Begin => begin(results, world, index),
         Step::FindHolder => match world.writing_other_than(worker.claim.job) {
@@ -179,13 +180,14 @@ fn begin(results: &Results, world: &mut World, index: usize) -> Step {
         return if writes_anyway { Step::Write } else { Step::FindHolder };
     }
     world.workers[index].begun_at = world.reading_time;
+    world.begun_under[claim.job] = world.catalog;
     Step::LookAgain
 }
 
 fn look_again(results: &Results, world: &mut World, index: usize) -> Step {
     let claim = world.workers[index].claim;
-    if let Some(found) = shareable(results, world, claim.job)
-        && !results.departs(Departure::NoLookAgain)
+    if !results.departs(Departure::NoLookAgain)
+        && let Some(found) = shared(results, world, claim.job)
     {
         let withdraws = !results.departs(Departure::NoWithdraw);
         return if withdraws { Step::Withdraw(found) } else { Step::Commit(found) };
