@@ -56,6 +56,11 @@ pub(crate) enum Command {
     /// Starts servers of its own, as packages of this machine. A seed gives the same schedules
     /// again.
     Chaos(Chaos),
+    /// Play the trials of a new user on the containers of docker-compose.yml: wrong passwords, lost
+    /// servers, what containers may do and what they cost.
+    ///
+    /// In a Compose project of its own, which is removed afterwards.
+    Containers(Containers),
     /// Post many exports at once, and see what that does to the vehicles' database, to other
     /// tenants and to the workers.
     ///
@@ -275,6 +280,23 @@ pub(crate) struct Chaos {
     /// Write the figures between the markers `chaos:begin` and `chaos:end` of this file.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+}
+
+/// Flags of `containers`.
+#[derive(Debug, Args)]
+pub(crate) struct Containers {
+    /// Use the images that exist, instead of building them.
+    #[arg(long)]
+    pub(crate) prebuilt: bool,
+    /// Play only trials whose names begin so, such as `e3,e4`.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Command that restarts the Docker engine; without it that trial is not played.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) restart_engine: Option<String>,
+    /// Leave the containers running.
+    #[arg(long)]
+    pub(crate) keep: bool,
 }
 
 /// Flags of `herd`.

@@ -12,6 +12,7 @@ mod bench;
 mod chaos;
 mod cli;
 mod console;
+mod containers;
 mod demo;
 mod deny;
 mod document;
@@ -66,6 +67,7 @@ fn dispatch(command: cli::Command) -> anyhow::Result<ExitCode> {
         cli::Command::Layers => return layers::run(),
         cli::Command::Test(arguments) => return testing::run(&arguments),
         cli::Command::Chaos(arguments) => return chaos::run(&arguments),
+        cli::Command::Containers(arguments) => return containers::run(&arguments),
         cli::Command::Herd(arguments) => return herd::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

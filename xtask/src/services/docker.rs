@@ -41,7 +41,8 @@ fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|(status, output)| status.success() && !output.trim().is_empty())
 }
 
-fn compose_program() -> Option<Command> {
+/// `docker compose` or `docker-compose`, whichever is installed.
+pub(crate) fn compose_program() -> Option<Command> {
     if succeeds(Command::new("docker").args(["compose", "version"])) {
         let mut command = Command::new("docker");
         command.arg("compose");
