@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).expect(name)
@@ -51,6 +52,56 @@ fn both_images_share_their_build_layers() {
     assert_eq!(build_stages("Dockerfile.api"), build_stages("Dockerfile.worker"));
 }
 
+/// All files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() { files.extend(files_below(&entry)) } else { files.push(entry) }
+    }
+    files
+}
+
+/// Runs the command of the stage `skeleton` on a copy of the sources: what is left must be a
+/// workspace with all targets of the images, and with nothing that an edit of a source changes.
+#[test]
+fn e14_the_skeleton_of_the_image_is_a_workspace_of_empty_programs() {
+    let dockerfile = read("Dockerfile.api").replace("\\\n", "");
+    let (_, stage) = dockerfile.split_once(" AS skeleton\n").expect("a stage");
+    let (_, run) = stage.split_once("\nRUN ").expect("a command");
+    let run = run.lines().next().expect("a command");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skeleton");
+    fs::remove_dir_all(&copy).ok();
+    fs::create_dir_all(&copy).expect("a folder");
+    let sources = ["crates", "xtask", "Cargo.toml", "Cargo.lock"];
+    let copied = Command::new("cp").arg("-r").args(sources.map(|name| root.join(name))).arg(&copy).status();
+    assert!(copied.expect("cp").success());
+    let ended = Command::new("sh").args(["-ec", run]).current_dir(&copy).output().expect("sh");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let left = [files_below(&copy.join("crates")), files_below(&copy.join("xtask"))].concat();
+    for file in left.iter().filter(|file| !file.ends_with("Cargo.toml")) {
+        assert_eq!(fs::read_to_string(file).expect("text"), "fn main() { }\n", "{}", file.display());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let metadata = ["metadata", "--offline", "--locked", "--no-deps", "--format-version=1"];
+    let metadata = Command::new(cargo).args(metadata).current_dir(&copy).output().expect("cargo");
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata = String::from_utf8_lossy(&metadata.stdout);
+    for program in ["exports-api", "exports-worker", "exports"] {
+        assert!(metadata.contains(&format!(r#""name":"{program}""#)), "{program}");
+    }
+    fs::remove_dir_all(&copy).expect("removed");
+}
+
+#[test]
+fn e14_programs_of_images_are_stripped_and_no_tool_is_compiled_for_them() {
+    for name in ["Dockerfile.api", "Dockerfile.worker"] {
+        let dockerfile = read(name);
+        assert!(dockerfile.contains("CARGO_PROFILE_RELEASE_STRIP=symbols"), "{name}");
+        assert!(!dockerfile.contains("cargo install"), "{name}");
+    }
+}
+
 /// Each service with its lines.
 fn services(compose: &str) -> Vec<(&str, &str)> {
     let (_, rest) = compose.split_once("\nservices:\n").expect("services");
@@ -73,10 +124,18 @@ fn e7_every_container_is_confined() {
         let (_, rest) = compose.split_once(&format!("&{name}\n")).unwrap();
         rest.split("\n\n").next().unwrap()
     };
-    for key in ["cap_drop: [\"ALL\"]", "no-new-privileges:true", "pids_limit:", "mem_limit:", "max-size:"] {
+    let of_all = [
+        "cap_drop: [\"ALL\"]",
+        "no-new-privileges:true",
+        "pids_limit:",
+        "mem_limit:",
+        "max-size:",
+        "read_only: true",
+    ];
+    for key in of_all {
         assert!(anchor("confined").contains(key), "{key}");
     }
-    for key in ["<<: *confined", "read_only: true", "pull_policy: never"] {
+    for key in ["<<: *confined", "pull_policy: never"] {
         assert!(anchor("program").contains(key), "{key}");
     }
     let services = services(&compose);
@@ -86,6 +145,7 @@ fn e7_every_container_is_confined() {
         let is_ours = !["mongodb", "rabbitmq", "s3"].contains(&name.trim());
         let anchor = if is_ours { "    <<: *program\n" } else { "    <<: *confined\n" };
         assert!(definition.contains(anchor), "{name}");
+        assert!(!definition.contains("read_only: false"), "{name}");
         assert!(!definition.contains("cap_add") && !definition.contains("privileged"), "{name}");
     }
 }
