@@ -51,6 +51,7 @@ const TRIALS: &[Trial] = trials![
     settings::e3_a_changed_password_of_rabbitmq_is_told,
     settings::e4_a_changed_password_of_mongodb_is_told,
     settings::e3_passwords_with_special_characters,
+    settings::d4_passwords_from_files_are_in_no_environment,
 ];
 
 /// Plays the trials; the exit code says whether all succeeded.

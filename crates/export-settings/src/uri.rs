@@ -12,11 +12,11 @@ pub(crate) const ENCODED: &str = "a user name and a password with special charac
 pub(crate) fn has_encoded_credentials(uri: &str) -> bool {
     let Some((_, rest)) = uri.split_once("://") else { return true };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let Some((credentials, _)) = authority.rsplit_once('@') else {
-        // An `@` that comes later follows a password with a `/`; parameters may have one.
-        let path = path.split('?').next().unwrap_or_default();
-        return !path.contains('@');
-    };
+    // An `@` that comes later follows a password with a `/`; parameters may have one.
+    if path.split('?').next().is_some_and(|path| path.contains('@')) {
+        return false;
+    }
+    let Some((credentials, _)) = authority.rsplit_once('@') else { return true };
     credentials.matches(':').count() <= 1
         && !credentials.contains(['@', '?', '#', '[', ']', ' '])
         && credentials.split('%').skip(1).all(starts_with_two_hex_digits)
@@ -42,9 +42,25 @@ mod tests {
         ] {
             assert!(has_encoded_credentials(good), "{good}");
         }
-        for bad in
-            ["p@ss", "p/ss", "p:ss", "p?ss", "p#ss", "p%ss", "p%", "p%4", "p ss", "p[ss", "@", "/", "a/b@c"]
-        {
+        for bad in [
+            "p@ss",
+            "p/ss",
+            "p:ss",
+            "p?ss",
+            "p#ss",
+            "p%ss",
+            "p%",
+            "p%4",
+            "p ss",
+            "p[ss",
+            "@",
+            "/",
+            "a/b@c",
+            "p@s/s",
+            "p@ss/w:rd",
+            "@/",
+            "/@",
+        ] {
             for scheme in ["mongodb", "amqp", "http"] {
                 let uri = format!("{scheme}://user:{bad}@host:1/name");
                 assert!(!has_encoded_credentials(&uri), "{uri}");

@@ -22,6 +22,8 @@ pub(super) const UP_LIMIT: Duration = Duration::from_mins(10);
 pub(super) const RUN_LIMIT: Duration = Duration::from_mins(3);
 /// For a container to become healthy or an export to end.
 pub(super) const SOON: Duration = Duration::from_mins(2);
+/// Arguments with which Compose takes the administrators' passwords from files.
+pub(super) const FROM_FILES: [&str; 2] = ["--file", "docker-compose.files.yml"];
 const QUESTION_LIMIT: Duration = Duration::from_secs(30);
 /// Bytes per second that the worker reads: an export of the demo's fleet takes about ten seconds,
 /// long enough to break something in the middle.
