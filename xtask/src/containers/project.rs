@@ -122,7 +122,9 @@ impl Project {
         let status = foreground::run(command, limit);
         let output = fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())?;
         let before = fs::read_to_string(self.log()).unwrap_or_default();
-        fs::write(self.log(), format!("{before}\n== {command:?}\n{output}"))?;
+        // Without the environment, which may have a key.
+        let called: Vec<_> = command.get_args().map(|one| one.to_string_lossy()).collect();
+        fs::write(self.log(), format!("{before}\n== {}\n{output}", called.join(" ")))?;
         Ok(Ended { is_success: status?.success(), output })
     }
 
