@@ -62,6 +62,15 @@ pub enum AmqpError {
         /// The status of the answer.
         status: u16,
     },
+    /// The broker has an alarm: its memory or its disk is nearly used up.
+    #[error(
+        "RabbitMQ has blocked publishing (connection.blocked): {reason}; give the broker more memory or disk, or empty \
+         its queues"
+    )]
+    Blocked {
+        /// The broker's reason, such as `low on memory`.
+        reason: String,
+    },
     /// The broker could not store the message.
     #[error("RabbitMQ refused the message")]
     Refused,

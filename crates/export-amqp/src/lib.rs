@@ -6,6 +6,7 @@
 //! queues: [`Topology::provision`] does, with an administrator's rights, and [`Management`] creates
 //! the users of both with the rights that they need.
 
+mod alarm;
 mod connection;
 mod consumer;
 mod error;

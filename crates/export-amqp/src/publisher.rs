@@ -12,6 +12,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use secrecy::SecretString;
 use tokio::sync::Mutex;
 
+use crate::alarm::Alarm;
 use crate::connection::{Connector, limited};
 use crate::error::AmqpError;
 use crate::topology::{JOBS_KEY, Topology};
@@ -60,6 +61,7 @@ struct State {
 struct Open {
     connection: Connection,
     channel: Channel,
+    alarm: Alarm,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -76,8 +78,8 @@ impl Publisher {
 
     /// Publishes and waits until the broker has confirmed that a queue stores the message on disk.
     ///
-    /// Returns an error after five seconds at most. The message may nevertheless have been sent;
-    /// publishing it twice is safe.
+    /// Returns an error after five seconds at most, and sooner if the broker blocks publishing. The
+    /// message may nevertheless have been sent; publishing it twice is safe.
     pub async fn publish(
         &self,
         message: WakeUp,
@@ -129,9 +131,10 @@ impl Publisher {
         outcome
     }
 
-    /// Checks that the broker is reachable: connects if there is no connection.
+    /// Checks that the broker is reachable and accepts messages: connects if there is no connection.
     pub async fn check(&self) -> Result<(), AmqpError> {
-        self.channel().await.map(drop)
+        let (_, alarm) = self.channel().await?;
+        alarm.check()
     }
 
     /// The number of consumers of the jobs' queue: as many jobs can run at a time. Asks over a
@@ -139,7 +142,8 @@ impl Publisher {
     /// does not exist.
     pub async fn count_consumers(&self) -> Result<u32, AmqpError> {
         let ask = async {
-            self.channel().await?;
+            let (_, alarm) = self.channel().await?;
+            alarm.check()?;
             let channel = match &self.state.lock().await.open {
                 Some(open) => limited("opening a channel", open.connection.create_channel()).await?,
                 None => return Err(AmqpError::BackingOff),
@@ -157,13 +161,23 @@ impl Publisher {
 
     async fn publish_confirmed(&self, message: Message) -> Result<(), AmqpError> {
         let Message { exchange, routing_key, is_mandatory, properties, body } = message;
-        let channel = self.channel().await?;
+        let (channel, mut alarm) = self.channel().await?;
+        // The driver would keep the message until the end of the alarm, and its caller would send
+        // it again.
+        alarm.ended().await?;
         let options = BasicPublishOptions { mandatory: is_mandatory, ..BasicPublishOptions::default() };
-        let confirm = channel
-            .basic_publish(exchange.as_str().into(), routing_key, options, &body, properties)
-            .await
-            .map_err(AmqpError::driver("publishing"))?;
-        match confirm.await.map_err(AmqpError::driver("confirming a message"))? {
+        let publishing = async {
+            let published =
+                channel.basic_publish(exchange.as_str().into(), routing_key, options, &body, properties);
+            let confirm = published.await.map_err(AmqpError::driver("publishing"))?;
+            confirm.await.map_err(AmqpError::driver("confirming a message"))
+        };
+        let confirmation = tokio::select! {
+            biased;
+            confirmed = publishing => confirmed?,
+            blocked = alarm.began() => return Err(blocked),
+        };
+        match confirmation {
             Confirmation::Ack(None) => Ok(()),
             // The broker also acknowledges messages that it returns.
             Confirmation::Ack(Some(_)) => Err(AmqpError::Unroutable { exchange }),
@@ -171,14 +185,14 @@ impl Publisher {
         }
     }
 
-    /// The open channel, or a new one if it does not work.
-    async fn channel(&self) -> Result<Channel, AmqpError> {
+    /// The open channel, or a new one if it does not work, and the alarm of its connection.
+    async fn channel(&self) -> Result<(Channel, Alarm), AmqpError> {
         let mut state = self.state.lock().await;
         if let Some(open) = &state.open
             && open.connection.status().connected()
             && open.channel.status().connected()
         {
-            return Ok(open.channel.clone());
+            return Ok((open.channel.clone(), open.alarm.clone()));
         }
         state.open = None;
         if state.paused_until.is_some_and(|until| Instant::now() < until) {
@@ -189,10 +203,12 @@ impl Publisher {
         let connected = self.connector.connect().await;
         let connection =
             connected.inspect_err(|_| state.paused_until = Some(Instant::now() + RECONNECT_PAUSE))?;
+        let alarm = Alarm::follow(&connection);
         let channel = limited("opening a channel", connection.create_channel()).await?;
         limited("enabling confirms", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        *state = State { open: Some(Open { connection, channel: channel.clone() }), paused_until: None };
-        Ok(channel)
+        let open = Open { connection, channel: channel.clone(), alarm: alarm.clone() };
+        *state = State { open: Some(open), paused_until: None };
+        Ok((channel, alarm))
     }
 }
 

@@ -142,6 +142,7 @@ impl App {
         let stop = stop.child_token();
         let mut tasks = Supervised::default();
         let readiness = Readiness::of(&["mongodb", "rabbitmq"]);
+        let admin_address = admin.local_addr()?;
         tokio::spawn(serve_health(admin, readiness.clone()));
         tokio::spawn(watch_readiness(self.mongo, self.publisher, readiness));
         let changes = self.state.changes.clone();
@@ -154,7 +155,7 @@ impl App {
         tasks.start("the dispatcher", self.dispatcher.run(all_accepted.clone()));
         tasks.start("the relay", self.relay.run(stop.clone()));
 
-        info!(address = %api.local_addr()?, "listening");
+        info!(address = %api.local_addr()?, admin.address = %admin_address, "listening");
         let serving = server::serve(api, router(self.state), self.server, stop.clone());
         let served = async {
             tokio::select! {

@@ -44,6 +44,7 @@ pub struct Service {
 pub struct Api {
     service: Service,
     address: SocketAddr,
+    admin_address: SocketAddr,
 }
 
 /// A worker.
@@ -127,12 +128,14 @@ impl<'deployment> Start<'deployment> {
         let output = service.running.output();
         let line = output.lines().find(|line| line.contains("\"listening\""));
         let line: Option<Value> = line.and_then(|line| serde_json::from_str(line).ok());
-        let address = line.as_ref().and_then(|line| {
-            let address = line.get("address").or_else(|| line.get("fields")?.get("address"))?;
-            address.as_str()?.parse().ok()
-        });
-        let address = address.unwrap_or_else(|| panic!("the API does not log its address: {output}"));
-        Api { service, address }
+        let find = |name: &str| {
+            let address = line.as_ref().and_then(|line| {
+                let address = line.get(name).or_else(|| line.get("fields")?.get(name))?;
+                address.as_str()?.parse().ok()
+            });
+            address.unwrap_or_else(|| panic!("the API does not log its {name}: {output}"))
+        };
+        Api { address: find("address"), admin_address: find("admin.address"), service }
     }
 
     /// Starts a worker; it may not be consuming yet.
@@ -177,6 +180,12 @@ impl Api {
     /// Sends a request without a body. Panics when there is no answer.
     pub async fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[], Vec::new()).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Its readiness. Panics when there is no answer.
+    pub async fn readiness(&self) -> Answer {
+        let url = format!("http://{}/readyz", self.admin_address);
+        send("GET", url, Vec::new(), Vec::new()).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Sends `POST /export`; `Err` is the reason why there is no answer.

@@ -27,24 +27,39 @@ const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most bytes of an answer that a health check reads.
 const MAX_ANSWER_BYTES: u64 = 4096;
+/// Most characters of the reason why a part is not reachable.
+const MAX_REASON_CHARS: usize = 500;
 
 /// Which of its dependencies a service can reach. The service's background check writes it and
 /// requests only read it, so a health check causes no traffic. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Readiness {
-    parts: Arc<Mutex<BTreeMap<&'static str, bool>>>,
+    parts: Arc<Mutex<BTreeMap<&'static str, Part>>>,
+}
+
+/// A dependency, as of its last check.
+#[derive(Debug, Default)]
+struct Part {
+    is_reachable: bool,
+    /// Why it is not reachable, if its check said so.
+    reason: Option<String>,
 }
 
 impl Readiness {
     /// All parts count as unreachable until they are first reached.
     pub fn of(parts: &[&'static str]) -> Self {
-        Self { parts: Arc::new(Mutex::new(parts.iter().map(|part| (*part, false)).collect())) }
+        Self { parts: Arc::new(Mutex::new(parts.iter().map(|part| (*part, Part::default())).collect())) }
     }
 
     /// Stores whether a part was reached. Returns whether that is a change.
     pub fn set(&self, part: &'static str, is_reachable: bool) -> bool {
+        self.put(part, Part { is_reachable, reason: None })
+    }
+
+    fn put(&self, name: &'static str, part: Part) -> bool {
+        let is_reachable = part.is_reachable;
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        parts.insert(part, is_reachable) != Some(is_reachable)
+        parts.insert(name, part).is_none_or(|before| before.is_reachable != is_reachable)
     }
 
     /// Stores the outcome of a check of a part. Logs when the part becomes reachable, and every
@@ -54,20 +69,31 @@ impl Readiness {
             Ok(()) if self.set(part, true) => info!(service = part, "reached"),
             Ok(()) => {}
             Err(error) => {
-                self.set(part, false);
-                warn!(service = part, error = %causes(&error), "not reachable, retrying");
+                let error = causes(&error);
+                let reason = error.chars().take(MAX_REASON_CHARS).collect();
+                self.put(part, Part { is_reachable: false, reason: Some(reason) });
+                warn!(service = part, error, "not reachable, retrying");
             }
         }
     }
 
     /// Whether all parts were reached at their last check.
     pub fn is_ready(&self) -> bool {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).values().all(|is_reachable| *is_reachable)
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).values().all(|part| part.is_reachable)
     }
 
+    /// Whether all parts were reached, and the body of the answer that says which.
     fn report(&self) -> (bool, Value) {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        (parts.values().all(|is_reachable| *is_reachable), json!(*parts))
+        let is_ready = parts.values().all(|part| part.is_reachable);
+        let reachable: BTreeMap<_, _> = parts.iter().map(|(name, part)| (name, part.is_reachable)).collect();
+        let reason = |(name, part): (_, &Part)| part.reason.clone().map(|reason| (name, reason));
+        let reasons: BTreeMap<_, _> = parts.iter().filter_map(reason).collect();
+        let mut body = json!({ "ready": is_ready, "reachable": reachable });
+        if !reasons.is_empty() {
+            body["reasons"] = json!(reasons);
+        }
+        (is_ready, body)
     }
 }
 
@@ -102,9 +128,9 @@ fn problem(status: StatusCode, kind: &str, title: &str) -> impl IntoResponse {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, Json<Value>) {
-    let (is_ready, parts) = readiness.report();
+    let (is_ready, body) = readiness.report();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": is_ready, "reachable": parts })))
+    (status, Json(body))
 }
 
 /// The exit code of a program's `healthcheck`: 0 if the running service is ready, otherwise 1. For

@@ -1,9 +1,11 @@
 //! A RabbitMQ node for one test, separate from every other node of this machine.
 
+use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -103,6 +105,22 @@ impl OwnRabbitmq {
         let mut process = Process::start(&self.start);
         process.until("RabbitMQ's answer", || speaks_amqp(port));
         self.process = Some(process);
+    }
+
+    /// Runs `rabbitmqctl`, for instance `["set_vm_memory_high_watermark", "0"]`. Panics when it fails.
+    pub fn control(&self, arguments: &[&str]) {
+        // The package installs it beside the server.
+        let program = self.start.program.with_file_name("rabbitmqctl");
+        let output = Command::new(&program)
+            .args(arguments)
+            .env_clear()
+            .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(self.start.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .output();
+        let output =
+            output.unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
+        assert!(output.status.success(), "rabbitmqctl {arguments:?}: {output:?}");
     }
 
     /// Stops it (SIGSTOP), with all its connections open.
