@@ -42,8 +42,8 @@ pub(crate) enum Command {
     Readers(Readers),
     /// Download the programs that `test` needs: a MongoDB, a RabbitMQ and Python packages.
     Fetch,
-    /// Check licences, unwanted crates and origins of all dependencies with cargo-deny, which is
-    /// downloaded unless installed.
+    /// Check licences, unwanted crates, origins and security advisories of all dependencies with
+    /// cargo-deny, which is downloaded unless installed.
     Deny(Deny),
     /// Check what may depend on what: crates, imports between files, unused dependencies, lengths
     /// of files and functions.
@@ -241,7 +241,7 @@ pub(crate) struct Readers {
 /// Flags of `deny`.
 #[derive(Debug, Args)]
 pub(crate) struct Deny {
-    /// Check for security advisories instead; fetches the `RustSec` database from GitHub.
+    /// Check only security advisories, and fail if their database cannot be fetched from GitHub.
     #[arg(long)]
     pub(crate) advisories: bool,
 }
