@@ -14,7 +14,7 @@ use export_settings::log::LogSettings;
 use export_settings::mongo::{MongoArgs, MongoSettings};
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_settings::webhooks::{KEY, KEY_EXPECTED, PREVIOUS_KEY, WebhookArgs};
-use export_settings::{SecretString, SettingError, optional};
+use export_settings::{SecretString, SettingError, authorities, optional};
 use export_webhooks::{AllowedNetworks, SigningKey, SigningKeys};
 use jsonwebtoken::Algorithm;
 use url::Url;
@@ -139,6 +139,7 @@ impl Cli {
     pub fn resolve(&self) -> Result<Config, SettingError> {
         self.admission.check()?;
         self.check_listener()?;
+        authorities::check()?;
         Ok(Config {
             http: self.http.clone(),
             admin: self.health.admin_addr,

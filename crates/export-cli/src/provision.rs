@@ -7,8 +7,10 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use export_amqp::{AmqpError, Topology};
+use export_core::causes;
 use export_s3::{ResultBucket, S3Error};
 use export_settings::amqp::{AmqpArgs, QueueSettings};
+use export_settings::authorities::{self, SSL_CERT_FILE};
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::print::Output;
@@ -73,6 +75,7 @@ impl Provision {
             output.line(&export_s3::policy(identity, &self.s3));
             return Ok(());
         }
+        authorities::check()?;
         let mongo = self.mongo.resolve()?;
         let rabbitmq_url = self.amqp.resolve()?;
         let topology =
@@ -131,7 +134,7 @@ impl Provision {
 
 /// Whether retrying cannot help until a person changes something.
 fn is_permanent(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(error.downcast_ref::<StoreError>(), Some(StoreError::ConnectionString))
+    matches!(error.downcast_ref::<StoreError>(), Some(StoreError::ConnectionString | StoreError::Tls(_)))
         || matches!(error.downcast_ref::<S3Error>(), Some(S3Error::AccessDenied(_)))
         || error.downcast_ref::<AmqpError>().is_some_and(AmqpError::is_permanent)
 }
@@ -140,6 +143,12 @@ fn is_permanent(error: &(dyn std::error::Error + 'static)) -> bool {
 fn has_wrong_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<StoreError>().is_some_and(is_authentication_failure)
         || matches!(error.downcast_ref::<AmqpError>(), Some(AmqpError::WrongCredentials))
+}
+
+/// Whether the server's certificate is not accepted: another authority, another name, expired. The
+/// drivers keep of this only a text.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    causes(error).contains("invalid peer certificate")
 }
 
 /// Retries an operation until it succeeds, fails permanently or the deadline passes. Returns the
@@ -158,10 +167,16 @@ where
                     "cannot provision {service}: the user name or the password of {setting} is wrong ({FIRST_PASSWORD})"
                 );
             }
+            Err(error) if is_untrusted(&error) => {
+                return Err(anyhow::Error::new(error).context(format!(
+                    "cannot provision {service}: its certificate is not accepted (the variable {SSL_CERT_FILE} names a file with \
+                     other authorities)"
+                )));
+            }
             Err(error) if is_permanent(&error) || Instant::now() >= deadline => {
                 return Err(anyhow::Error::new(error).context(format!("cannot provision {service}")));
             }
-            Err(error) => tracing::info!(%error, service, "not available yet, waiting"),
+            Err(error) => tracing::info!(error = %causes(&error), service, "not available yet, waiting"),
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }

@@ -17,6 +17,7 @@ mod job_document;
 mod links;
 pub mod patterns;
 mod service;
+mod tls_links;
 
 pub use broker::{Broker, Queue};
 pub use deployment::Deployment;
@@ -26,6 +27,7 @@ pub use half_request::HalfRequest;
 pub use job_document::{attempts_of, epoch_of, error_of, key_of, state_of};
 pub use links::Links;
 pub use service::{Api, SHORT_LEASE, Service, Start, Worker};
+pub use tls_links::TlsLinks;
 
 /// Prints a measured figure; `.config/nextest.toml` lists the tests whose output is shown.
 pub fn measured(figure: &str) {

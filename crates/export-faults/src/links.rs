@@ -46,7 +46,7 @@ impl Links {
 }
 
 /// The part of a URI before `host:port`, credentials included, then `host:port`, then the rest.
-fn split(uri: &str) -> (&str, &str, &str) {
+pub(crate) fn split(uri: &str) -> (&str, &str, &str) {
     let authority = uri.find("://").map_or(0, |index| index + 3);
     let end = uri[authority..].find(['/', '?']).map_or(uri.len(), |index| authority + index);
     let host = uri[authority..end].rfind('@').map_or(authority, |index| authority + index + 1);

@@ -1,13 +1,16 @@
 //! Connections to MongoDB, and the time limit on every operation.
 
+use std::env;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mongodb::Client;
+use mongodb::error::ErrorKind;
 use mongodb::options::{
-    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
+    Acknowledgment, ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria, Tls,
     WriteConcern,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -92,6 +95,9 @@ async fn connect_with(
 ) -> Result<MongoClient, StoreError> {
     let mut options =
         ClientOptions::parse(uri.expose_secret()).await.map_err(|_| StoreError::ConnectionString)?;
+    if let Some(Tls::Enabled(tls)) = &mut options.tls {
+        tls.ca_file_path = tls.ca_file_path.take().or_else(authorities);
+    }
     options.app_name = Some(application_name.to_owned());
     options.server_selection_timeout = Some(SERVER_SELECTION);
     options.connect_timeout = Some(CONNECT);
@@ -103,8 +109,18 @@ async fn connect_with(
         0 => u32::MAX,
         limited => limited,
     };
-    let client = Client::with_options(options).map_err(|_| StoreError::ConnectionString)?;
+    let client = Client::with_options(options).map_err(|error| match *error.kind {
+        ErrorKind::InvalidTlsConfig { message, .. } => StoreError::Tls(message),
+        _ => StoreError::ConnectionString,
+    })?;
     Ok(MongoClient { client, connections: Connections::of_pool(pool_size) })
+}
+
+/// The file of the certificate authorities that all other connections trust: that of the variable
+/// which their TLS libraries read, or that of the system. Without it, the driver would trust only
+/// the public authorities that it was built with.
+fn authorities() -> Option<PathBuf> {
+    env::var_os(openssl_probe::ENV_CERT_FILE).map(PathBuf::from).or_else(|| openssl_probe::probe().cert_file)
 }
 
 impl MongoClient {

@@ -13,6 +13,9 @@ pub enum StoreError {
     /// password.
     #[error("the MongoDB connection string is invalid")]
     ConnectionString,
+    /// The certificates or keys for TLS cannot be used.
+    #[error("MongoDB's TLS settings cannot be used: {0}")]
+    Tls(String),
     /// The server refused the operation, failed, or could not be reached. Retryable.
     #[error("MongoDB operation failed: {operation}")]
     Driver {

@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use crate::authorities;
 use crate::parser::SettingParser;
 use crate::value::{SettingError, secret};
 
@@ -50,6 +51,7 @@ pub struct ClientSettings {
 impl ClientArgs {
     /// Reads and checks the key, from the environment of this process or from the file.
     pub fn resolve(&self) -> Result<ClientSettings, SettingError> {
+        authorities::check()?;
         let wrong_key = SettingError::WrongVariable { name: KEY, expected: KEY_EXPECTED };
         let given = match std::env::var(KEY) {
             Ok(key) => Some(key),

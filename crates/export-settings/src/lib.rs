@@ -28,6 +28,7 @@
 pub mod access;
 pub mod admission;
 pub mod amqp;
+pub mod authorities;
 pub mod client;
 mod command;
 pub mod health;

@@ -24,5 +24,6 @@ pub mod reference;
 pub mod s3_server;
 pub mod services;
 pub mod settings;
+pub mod tls;
 pub mod verify;
 pub mod wrong_clock;

@@ -17,7 +17,7 @@ use export_settings::results::{ResultLimitSettings, ResultSettings};
 use export_settings::retry::RetrySettings;
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_settings::worker::{BUDGET_EXPECTED, WorkerSettings};
-use export_settings::{SecretString, SettingError};
+use export_settings::{SecretString, SettingError, authorities};
 use export_source::ReadLimits;
 
 use crate::attempt::Terms;
@@ -134,6 +134,7 @@ impl Cli {
     /// other.
     pub fn resolve(&self) -> Result<Config, SettingError> {
         let worker = &self.worker;
+        authorities::check()?;
         Ok(Config {
             worker: worker.clone(),
             budget: budget(worker)?,

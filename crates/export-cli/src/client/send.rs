@@ -190,7 +190,8 @@ impl Failed {
     fn of(target: String, error: reqwest::Error) -> Self {
         let is_final = is_tls(&error);
         let advice = if is_final {
-            "does the server speak https, and does this system trust its certificate? is EXPORTS_API_URL right?"
+            "does the server speak https, and does this system trust its certificate (the variable SSL_CERT_FILE names a file \
+             with other authorities)? is EXPORTS_API_URL right?"
         } else {
             "is EXPORTS_API_URL right, and is the service running?"
         };

@@ -1,6 +1,8 @@
 //! Exports during faults. Each test has one fault.
 
 mod accepting;
+mod authorities;
+mod broker_alarm;
 mod broker_down;
 mod cancelling;
 mod chaos;
