@@ -28,7 +28,9 @@ fn with(program: Program, settings: &[(&str, String)]) -> Program {
 /// `exports provision` with these settings instead of those of the deployment.
 async fn provision(deployment: &Deployment, settings: &[(&str, String)]) -> Ended {
     let links = deployment.links().await;
-    run(with(deployment.program("exports", &["provision"], &links), settings)).await
+    // As at the start of the deployment, so that its queue is what it was.
+    let program = deployment.program("exports", &["provision"], &links).with("RETRY_REST_MS", "200");
+    run(with(program, settings)).await
 }
 
 /// A command of the command line that calls the API at `url`.
@@ -71,11 +73,7 @@ async fn d8_every_connection_trusts_a_private_authority() {
     let settings = [&secure.settings()[..], std::slice::from_ref(&trusting), &proxies].concat();
 
     let user = format!("d8-{}", deployment.space.id);
-    let ended = provision(
-        &deployment,
-        &[&settings[..], &secure.rabbitmq_users(&user), &[("RETRY_REST_MS", "200".to_owned())]].concat(),
-    )
-    .await;
+    let ended = provision(&deployment, &[&settings[..], &secure.rabbitmq_users(&user)].concat()).await;
     assert_eq!(ended.code, Some(0), "{}", ended.output);
     assert!(ended.output.contains(&format!("RabbitMQ user {user} is ready")), "{}", ended.output);
 
