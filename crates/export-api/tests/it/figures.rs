@@ -101,7 +101,7 @@ fn d3_requests_and_refusals_are_counted_by_status_and_kind() {
     let refused = |reason: &str| api.value(&format!("exports_http_refused_total{{reason=\"{reason}\"}}"));
     let reasons = ["no_credentials", "not_a_key", "unavailable", "unknown_path", "rate"];
     // Counted when the answer is made, so each answer that a client has is counted.
-    assert_eq!(reasons.map(|reason| refused(reason)), [3, 1, 1, 20, 0]);
+    assert_eq!(reasons.map(refused), [3, 1, 1, 20, 0]);
     let requests = |labels: &str| {
         // The order of labels is the exporter's.
         let text = api.metrics();
