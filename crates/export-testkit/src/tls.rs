@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use uuid::Uuid;
 
 /// A private certificate authority. No system trusts it.
 pub struct Authority {
@@ -24,7 +25,8 @@ impl Authority {
     pub fn create() -> Self {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.distinguished_name.push(DnType::CommonName, "Authority of a test");
+        // Two authorities of one name would be told apart by their signatures alone.
+        authority.distinguished_name.push(DnType::CommonName, format!("Authority {}", Uuid::new_v4()));
         let key = KeyPair::generate().unwrap_or_else(|error| panic!("no key: {error}"));
         let certificate = authority.self_signed(&key).unwrap_or_else(|error| panic!("not signed: {error}"));
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no folder: {error}"));

@@ -188,7 +188,7 @@ struct Failed {
 
 impl Failed {
     fn of(target: String, error: reqwest::Error) -> Self {
-        let is_final = is_tls(&error);
+        let is_final = tls_error(&error).is_some();
         let advice = if is_final {
             "does the server speak https, and does this system trust its certificate (the variable SSL_CERT_FILE names a file \
              with other authorities)? is EXPORTS_API_URL right?"
@@ -205,14 +205,20 @@ pub(super) fn describe(error: reqwest::Error) -> String {
     sanitized(all.strip_prefix("error sending request: ").unwrap_or(&all))
 }
 
-/// Whether TLS failed: the certificate is not trusted, or the server does not speak TLS. Retrying
-/// does not help.
-fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Whether the server's certificate is not accepted. Retrying does not help.
+pub(super) fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// The error of TLS, if it is one: the certificate is not accepted, or the server does not speak
+/// TLS.
+fn tls_error<'error>(error: &'error (dyn std::error::Error + 'static)) -> Option<&'error rustls::Error> {
     // The error inside an `io::Error` is not among its sources.
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.is::<rustls::Error>()
-        || inner.is_some_and(|inner| is_tls(inner))
-        || error.source().is_some_and(is_tls)
+    error
+        .downcast_ref()
+        .or_else(|| inner.and_then(|inner| tls_error(inner)))
+        .or_else(|| error.source().and_then(tls_error))
 }
 
 fn http_client(

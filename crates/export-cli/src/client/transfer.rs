@@ -12,13 +12,16 @@ use super::answer::retry_after;
 use super::backoff::Backoff;
 use super::error::ClientError;
 use super::part::{Mark, Part};
-use super::send::{Call, Client, describe, is_busy};
+use super::send::{Call, Client, describe, is_busy, is_untrusted};
 use crate::print::sanitized;
 
 /// Most refused links in a row: a link may have expired before it was used.
 const MAX_REFUSALS: u32 = 3;
 /// Most bytes of an error's body that are read, to find its code.
 const MAX_ERROR_BYTES: usize = 4096;
+/// What helps if the certificate of the store is not accepted.
+const UNTRUSTED: &str = "does this system trust the certificate of the store (the variable SSL_CERT_FILE names a file with other \
+                         authorities)?";
 
 /// A file to download.
 pub(super) struct Wanted<'a> {
@@ -120,6 +123,12 @@ async fn receive(
         }
         let outcome = match request.send().await {
             Ok(response) => attempt(wanted, part, response, |bytes| bar.set_position(before + bytes)).await?,
+            Err(error) if is_untrusted(&error) => {
+                let cause = describe(error);
+                let failure =
+                    ClientError::Unreachable { target: wanted.describe(), cause, advice: UNTRUSTED };
+                return Err(failure.into());
+            }
             Err(error) => Attempt::Cut(describe(error)),
         };
         // Progress counts only if the next attempt can continue from it, which needs an ETag.

@@ -152,6 +152,7 @@ async fn d8_an_unknown_authority_is_named_by_every_connection() {
     let download = ["download", &job_id, "--output", &path];
     let ended = client(&deployment, &api.url(), &download, &trusting_other).await;
     assert_is_untrusted("exports download", &ended);
+    assert!(!ended.output.contains("retrying"), "a retry cannot help: {}", ended.output);
     drop((api, worker));
     deployment.end().await;
 }
