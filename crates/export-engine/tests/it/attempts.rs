@@ -143,7 +143,8 @@ fn turning(text_hour: impl Fn(i64) -> i64) -> [SourceVehicle; 1] {
 fn c11_columns_that_turn_to_text_at_different_times_cost_at_most_three_readings() {
     // With the number of passes. The first one reads on to 2,000 documents or twice as many as
     // before: 50 hours or more.
-    let cases: [(&str, fn(i64) -> i64, usize); 6] = [
+    type HourOfText = fn(i64) -> i64;
+    let cases: [(&str, HourOfText, usize); 6] = [
         ("each four hours later", |column| column * 4, 3),
         ("each four hours earlier", |column| LONG - 1 - column * 4, 3),
         ("all in the second half", |column| LONG / 2 + column, 2),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use export_core::job::{JobState, NewJob};
-use export_store::NextStep;
+use export_store::{NextStep, Wanted};
 
 use crate::sharing::{left, shared_request, sharing};
 use crate::store::{RETENTION, TestStore, progress, request, written};
@@ -108,7 +108,8 @@ async fn e2_jobs_that_may_not_share_an_outdated_result_are_dispatched_one_at_a_t
     for _ in 0..3 {
         store.created(&of_all_vehicles()).await;
     }
-    let next = async |keys| store.jobs.next_waiting(tenant, 10, keys, true).await.expect("an answer").len();
+    let next =
+        async |keys| store.jobs.next_waiting(tenant, 10, keys, Wanted::ALL).await.expect("an answer").len();
     assert_eq!(next(&dispatched).await, 0, "another one is running");
     assert_eq!(next(&nothing).await, 1);
     store.catalog_is("one", Duration::from_mins(10)).await;
