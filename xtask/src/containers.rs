@@ -78,9 +78,9 @@ pub(crate) fn run(arguments: &cli::Containers) -> anyhow::Result<ExitCode> {
         let outcome = (trial.play)(&project);
         let (name, seconds) = (short(trial.name), started_at.elapsed().as_secs_f64());
         match outcome {
-            Ok(()) => println!("  ok     {name} ({seconds:.1} s)"),
+            Ok(()) => console::line(format_args!("  ok     {name} ({seconds:.1} s)")),
             Err(error) => {
-                println!("  FAILED {name} ({seconds:.1} s): {error:#}");
+                console::line(format_args!("  FAILED {name} ({seconds:.1} s): {error:#}"));
                 failed.push(name);
             }
         }

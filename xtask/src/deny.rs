@@ -76,7 +76,7 @@ impl CargoDeny<'_> {
         let text = "NOT CHECKED: security advisories of dependencies. Their database, \
                     https://github.com/RustSec/advisory-db, cannot be reached from this machine. \
                     The hosted workflows check them; so does `cargo xtask deny --advisories` elsewhere.";
-        println!("{error:#}\n\n{text}\n");
+        console::line(format_args!("{error:#}\n\n{text}\n"));
         fs::write(&note, format!("{text}\n")).with_context(|| note.display().to_string())?;
         Ok(true)
     }

@@ -66,7 +66,7 @@ async fn upload(bucket: &ResultBucket, sizes: &[usize]) -> Result<(), S3Error> {
     for (number, size) in (1..).zip(sizes) {
         parts.push(upload.send_part(bucket, &id, number, vec![7; *size].into()).await?);
     }
-    upload.complete(bucket, parts).await
+    Box::pin(upload.complete(bucket, parts)).await
 }
 
 /// The server of these tests refuses what they are about.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::project::Project;
+use crate::console;
 
 /// The services, and whether each is restarted for ever.
 const SERVICES: [(&str, bool); 6] = [
@@ -71,7 +72,7 @@ pub(super) fn e6_the_idle_stack_takes_little(project: &Project) -> anyhow::Resul
     let used = processor_ns(project)?.saturating_sub(before);
     #[expect(clippy::cast_precision_loss, reason = "some seconds in nanoseconds")]
     let percent = used as f64 / IDLE.as_nanos() as f64 * 100.0;
-    println!("         the idle stack takes {percent:.1} % of a core");
+    console::line(format_args!("         the idle stack takes {percent:.1} % of a core"));
     ensure!(percent <= IDLE_PERCENT_MAX, "{percent:.1} % of a core");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::project::{Project, RUN_LIMIT, SOON, UP_LIMIT, tail};
-use crate::{http, wait};
+use crate::{console, http, wait};
 
 /// How long a server is away.
 const AWAY: Duration = Duration::from_secs(10);
@@ -23,9 +23,9 @@ fn away(project: &Project, service: &str) -> anyhow::Result<()> {
 /// The database of the jobs, and of the vehicles.
 pub(super) fn e15_mongodb_is_away_in_the_middle_of_an_export(project: &Project) -> anyhow::Result<()> {
     let location = project.create_export()?;
-    project.until(&location, |job| job["progress"]["rows"].as_u64() > Some(0))?;
+    Project::until(&location, |job| job["progress"]["rows"].as_u64() > Some(0))?;
     away(project, "mongodb")?;
-    project.finishes_at_once(&location)
+    Project::finishes_at_once(&location)
 }
 
 pub(super) fn e15_rabbitmq_is_away_when_exports_are_created(project: &Project) -> anyhow::Result<()> {
@@ -33,7 +33,7 @@ pub(super) fn e15_rabbitmq_is_away_when_exports_are_created(project: &Project) -
     let created = (0..3).map(|_| project.create_export()).collect::<anyhow::Result<Vec<_>>>();
     project.succeeds(&["start", "rabbitmq"], RUN_LIMIT)?;
     for location in created.context("accepted while RabbitMQ is away")? {
-        project.finishes_at_once(&location)?;
+        Project::finishes_at_once(&location)?;
     }
     project.is_healthy("worker")
 }
@@ -41,7 +41,7 @@ pub(super) fn e15_rabbitmq_is_away_when_exports_are_created(project: &Project) -
 /// The API signs links without the store; the client says that the store does not answer.
 pub(super) fn e15_the_store_is_away_when_a_result_is_asked_for(project: &Project) -> anyhow::Result<()> {
     let location = project.create_export()?;
-    project.finishes_at_once(&location)?;
+    Project::finishes_at_once(&location)?;
     project.succeeds(&["stop", "--timeout", "5", "s3"], RUN_LIMIT)?;
     let job = http::get(&location);
     let download = http::download(&format!("{location}/download"));
@@ -52,17 +52,17 @@ pub(super) fn e15_the_store_is_away_when_a_result_is_asked_for(project: &Project
     ensure!(download.is_err(), "the store was not away");
     http::download(&format!("{location}/download")).context("once the store is back")?;
     // Also one that is created now: the worker does not need a restart.
-    project.finishes_at_once(&project.create_export()?)
+    Project::finishes_at_once(&project.create_export()?)
 }
 
 /// Everything comes back by itself, with a job that was running.
 pub(super) fn e15_the_engine_is_restarted(project: &Project) -> anyhow::Result<()> {
     let Some(restart) = project.restart_engine() else {
-        println!("         not played: --restart-engine names no command");
+        console::line(format_args!("         not played: --restart-engine names no command"));
         return Ok(());
     };
     let location = project.create_export()?;
-    project.until(&location, |job| job["state"] == "STARTED")?;
+    Project::until(&location, |job| job["state"] == "STARTED")?;
     let ended = project.end_of(Command::new("sh").args(["-c", restart]), UP_LIMIT)?;
     ensure!(ended.is_success, "`{restart}` failed: {}", tail(&ended.output));
     wait::until(
@@ -73,7 +73,7 @@ pub(super) fn e15_the_engine_is_restarted(project: &Project) -> anyhow::Result<(
     ["mongodb", "rabbitmq", "s3", "api", "worker"]
         .into_iter()
         .try_for_each(|name| project.is_healthy(name))?;
-    let job = project.until(&location, |job| job["state"] == "FINISHED")?;
+    let job = Project::until(&location, |job| job["state"] == "FINISHED")?;
     ensure!(job["stats"]["rows"].as_u64() > Some(0), "{job}");
-    project.finishes_at_once(&project.create_export()?)
+    Project::finishes_at_once(&project.create_export()?)
 }

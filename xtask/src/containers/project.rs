@@ -15,7 +15,7 @@ use crate::services::docker;
 use crate::{foreground, ports, wait};
 
 const NAME: &str = "exports-trials";
-const BUILD_LIMIT: Duration = Duration::from_mins(60);
+const BUILD_LIMIT: Duration = Duration::from_hours(1);
 /// For a first `up`, which includes pulling the images.
 pub(super) const UP_LIMIT: Duration = Duration::from_mins(10);
 /// For a command in a container.
@@ -33,6 +33,7 @@ const READ_RATE: &str = "3000000";
 pub(super) struct Project {
     root: PathBuf,
     folder: PathBuf,
+    name: &'static str,
     settings: BTreeMap<String, String>,
     restart_engine: Option<String>,
 }
@@ -55,7 +56,7 @@ impl Project {
         let mut settings: BTreeMap<String, String> =
             names.into_iter().map(str::to_owned).zip(ports).collect();
         settings.insert("SOURCE_MAX_BYTES_PER_SECOND".to_owned(), READ_RATE.to_owned());
-        let project = Self { root: layout.root.clone(), folder, settings, restart_engine };
+        let project = Self { root: layout.root.clone(), folder, name: NAME, settings, restart_engine };
         project.set(&[])?;
         project.remove()?;
         Ok(project)
@@ -103,7 +104,7 @@ impl Project {
         let mut command = docker::compose_program().context("Compose is not installed")?;
         let settings = self.settings_file();
         command.current_dir(&self.root).env("SETTINGS_FILE", &settings).arg("--env-file").arg(&settings);
-        command.args(["--file", "docker-compose.yml", "--project-name", NAME]);
+        command.args(["--file", "docker-compose.yml", "--project-name", self.name]);
         Ok(command)
     }
 
@@ -162,7 +163,7 @@ impl Project {
     pub(super) fn ids(&self, service: &str) -> anyhow::Result<Vec<String>> {
         let mut command = Command::new("docker");
         let of_service = format!("label=com.docker.compose.service={service}");
-        let of_project = format!("label=com.docker.compose.project={NAME}");
+        let of_project = format!("label=com.docker.compose.project={}", self.name);
         command.args(["ps", "--all", "--quiet", "--filter", &of_project, "--filter", &of_service]);
         let (_, output) = foreground::capture(command.stderr(Stdio::null()), QUESTION_LIMIT)?;
         Ok(output.lines().map(str::to_owned).collect())
@@ -198,7 +199,7 @@ impl Project {
     }
 
     /// Waits until the job is as wanted; fails if it ends otherwise.
-    pub(super) fn until(&self, location: &str, is_wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+    pub(super) fn until(location: &str, is_wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let poller = Poller::new();
         let mut last = Value::Null;
         let waited = wait::until(
@@ -222,8 +223,8 @@ impl Project {
     }
 
     /// Waits until the export is finished, at its first attempt.
-    pub(super) fn finishes_at_once(&self, location: &str) -> anyhow::Result<()> {
-        let job = self.until(location, |job| job["state"] == "FINISHED")?;
+    pub(super) fn finishes_at_once(location: &str) -> anyhow::Result<()> {
+        let job = Self::until(location, |job| job["state"] == "FINISHED")?;
         ensure!(job["attempts"] == 1, "the outage took an attempt: {job}");
         ensure!(job["stats"]["rows"].as_u64() > Some(0), "no rows: {job}");
         Ok(())

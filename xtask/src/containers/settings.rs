@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use super::project::{FROM_FILES, Project, RUN_LIMIT, UP_LIMIT, tail};
+use crate::console;
 use crate::uri::percent_encoded;
 
 /// The longest that `up` may take to say that a password is wrong, with the servers running: 20
@@ -55,7 +56,7 @@ fn a_changed_password_is_told(project: &Project, variable: &str, setting: &str) 
     project.set(&[])?;
     project.up().context("with the first password again")?;
     ensure!(!ended.is_success, "`up` succeeded");
-    println!("         told after {:.1} s", took.as_secs_f64());
+    console::line(format_args!("         told after {:.1} s", took.as_secs_f64()));
     ensure!(took < TOLD_LIMIT, "`up` took {took:?}");
     for part in [setting, "password", "keeps the password of its first start"] {
         ensure!(log.contains(part), "the log of provision has no `{part}`: {}", tail(&log));

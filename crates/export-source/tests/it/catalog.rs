@@ -191,7 +191,7 @@ async fn e2_the_version_changes_with_the_vehicles_and_their_parameters() {
         version().await.expect("a version")
     };
     let mut seen = BTreeSet::new();
-    let mut last = list(&[]).await;
+    let mut before = list(&[]).await;
     // Each step, and whether it changes what an export of all vehicles covers.
     let steps = [
         ("an empty fleet again", list(&[]).await, false),
@@ -205,11 +205,11 @@ async fn e2_the_version_changes_with_the_vehicles_and_their_parameters() {
         ("a look at a removed vehicle", look("v1", Some(with(&["soc"]))).await, false),
         ("no vehicle", list(&[]).await, true),
     ];
-    seen.insert(last.clone());
+    seen.insert(before.clone());
     for (step, version, is_change) in steps {
-        assert_eq!(version != last, is_change, "{step}");
+        assert_eq!(version != before, is_change, "{step}");
         assert_eq!(seen.insert(version.clone()), is_change, "{step}: no version comes back");
-        last = version;
+        before = version;
     }
     let keeping = test.keeping().await;
     let untrusted = test.catalog.set_list(&keeping, &[], Duration::ZERO).await;
