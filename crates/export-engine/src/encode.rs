@@ -112,6 +112,9 @@ impl<E: Encoder> Encoding<E> {
 pub(crate) enum SliceRows<R> {
     /// Encoded rows, and by column the points in them.
     Encoded { rows: R, cells: Vec<u64> },
+    /// Rows that would take much memory if all of them were encoded at once: they are encoded piece
+    /// by piece when the file takes them. `rows` is empty.
+    Decoded { rows: R, columns: Vec<Column>, cells: Vec<u64> },
     /// For resampling: the last point of each interval by column. They cannot be encoded before the
     /// next slice is known, since an interval may reach into it.
     Thinned(Vec<Column>),

@@ -101,10 +101,14 @@ impl Readiness {
 pub async fn serve_health(listener: TcpListener, readiness: Readiness) -> std::io::Result<()> {
     let metrics = init_metrics();
     let rendered = metrics.clone();
-    let router = Router::new()
-        .route("/metrics", get(|| async move { ([(header::CONTENT_TYPE, PROMETHEUS)], rendered.render()) }))
-        .route("/livez", get(|| async { Json(json!({ "live": true })) }))
-        .route("/readyz", get(readyz))
+    let metrics_text = get(|| async move { ([(header::CONTENT_TYPE, PROMETHEUS)], rendered.render()) });
+    let live = get(|| async { Json(json!({ "live": true })) });
+    let paths = [("/metrics", metrics_text), ("/livez", live), ("/readyz", get(readyz))];
+    let router = paths.into_iter().fold(Router::new(), |router, (path, answer)| {
+        // Some monitors end every path with a slash.
+        router.route(path, answer.clone()).route(&format!("{path}/"), answer)
+    });
+    let router = router
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "unknown-path", "No such path") })
         .method_not_allowed_fallback(|| async {
             problem(
@@ -197,6 +201,21 @@ mod tests {
                 "{answer}"
             );
             assert_eq!(answer.contains("allow: GET,HEAD"), status == "405", "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn b7_a_slash_at_the_end_of_a_path_changes_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(serve_health(listener, Readiness::of(&[])));
+        for path in ["/livez/", "/readyz/", "/metrics/"] {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("sent");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
         }
     }
 

@@ -43,7 +43,7 @@ pub(super) struct Create {
     expires_in_days: Option<u64>,
     /// Time at which the key expires: a date (its midnight in UTC) or a time such as
     /// 2030-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "expires_in_days")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true, conflicts_with = "expires_in_days")]
     expires_at: Option<DateTime<Utc>>,
     /// The key is valid until it is revoked
     #[arg(long, conflicts_with_all = ["expires_in_days", "expires_at"])]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::resample::{ResampleCounts, Resampler, RowReceiver};
-use super::rows::{RowCounts, RowSink};
+use super::rows::{RowCounts, RowSink, align};
 use super::{EncodedRows, Encoder, Encoding, FileWriter, SliceRows};
 use crate::error::{EngineError, ResultTooLarge};
 use crate::limits::ResultLimits;
@@ -104,6 +104,20 @@ impl<'r, E: Encoder> Table<'r, E> {
                 self.file.append(&mut rows, &mut self.compressor)?;
                 rows.recycle(self.resources);
             }
+            SliceRows::Decoded { mut rows, columns, cells } => {
+                let (file, compressor, stop) = (&mut self.file, &mut self.compressor, self.stop);
+                let mut pieces = Pieces { rows: &mut rows, file, compressor, stop, outcome: Ok(()) };
+                align(&columns, &mut pieces);
+                pieces.outcome?;
+                self.counts.merge(rows.counts());
+                self.max_rows.check(self.counts.rows)?;
+                for (sum, cells) in self.cells.iter_mut().zip(cells) {
+                    *sum += cells;
+                }
+                self.file.append(&mut rows, &mut self.compressor)?;
+                rows.recycle(self.resources);
+                self.resources.give_back_columns(columns);
+            }
             SliceRows::Thinned(columns) => {
                 self.resample(&columns)?;
                 self.resources.give_back_columns(columns);
@@ -165,6 +179,44 @@ impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, 
             self.file.append(self.rows, self.compressor)?;
         }
         Ok(())
+    }
+}
+
+/// Takes the rows of a slice, and appends them to the file whenever there are enough.
+struct Pieces<'a, 'r, R, F> {
+    rows: &'a mut R,
+    file: &'a mut F,
+    compressor: &'a mut BlockCompressor<'r>,
+    stop: &'a StopFlag,
+    /// After an error the remaining rows are dropped.
+    outcome: Result<(), EngineError>,
+}
+
+impl<R: EncodedRows, F: FileWriter<Rows = R>> RowSink for Pieces<'_, '_, R, F> {
+    fn time(&mut self, time_ms: i64) {
+        self.rows.time(time_ms);
+    }
+
+    fn cell(&mut self, column_index: usize, value: Value<&str>) {
+        self.rows.cell(column_index, value);
+    }
+
+    fn blank(&mut self, column_index: usize) {
+        self.rows.blank(column_index);
+    }
+
+    fn end(&mut self) {
+        self.rows.end();
+        if !self.rows.is_full() {
+            return;
+        }
+        if self.stop.is_stopped() {
+            self.outcome = Err(EngineError::Stopped);
+        }
+        let appended = self.file.append(self.rows, self.compressor);
+        if self.outcome.is_ok() {
+            self.outcome = appended.map_err(EngineError::from);
+        }
     }
 }
 

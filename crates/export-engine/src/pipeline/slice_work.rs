@@ -19,6 +19,9 @@ pub(crate) struct FinishedSlice<R> {
     pub(crate) rows: SliceRows<R>,
 }
 
+/// Most memory of a slice's encoded rows. Slices of usual data stay far below it.
+const MAX_ENCODED_BYTES: usize = 8 << 20;
+
 /// Decodes a slice's documents and encodes its rows. In a survey the outcome is always
 /// [`PassError::NotNumeric`], with the parameters of unfit columns, if there are any.
 pub(super) fn work_on<E: Encoder>(
@@ -45,9 +48,25 @@ pub(super) fn work_on<E: Encoder>(
     }
     let cells = columns.iter().map(|column| column.len() as u64).collect();
     let mut rows = encoder.rows(resources);
+    if is_large(&columns, encoder.row_bytes()) {
+        return Ok(FinishedSlice { tally, rows: SliceRows::Decoded { rows, columns, cells } });
+    }
     align(&columns, &mut rows);
     resources.give_back_columns(columns);
     Ok(FinishedSlice { tally, rows: SliceRows::Encoded { rows, cells } })
+}
+
+/// Whether the rows of these columns take more than [`MAX_ENCODED_BYTES`]. Few points make many bytes
+/// where each has a row of its own in a file with many columns.
+fn is_large(columns: &[Column], row_bytes: usize) -> bool {
+    let most_rows = MAX_ENCODED_BYTES / row_bytes.max(1);
+    if columns.iter().map(Column::len).sum::<usize>() <= most_rows {
+        return false;
+    }
+    let mut times: Vec<i64> = columns.iter().flat_map(Column::times).copied().collect();
+    times.sort_unstable();
+    times.dedup();
+    times.len() > most_rows
 }
 
 /// Decodes hour by hour, and column by column within an hour, so that the order of counts and

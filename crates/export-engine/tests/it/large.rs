@@ -83,3 +83,23 @@ fn five_hundred_vehicles_give_what_the_reference_gives() {
     let found = exported_differences(&day(), &vehicles, &source, 1 << 20, 2);
     assert_eq!(found.expect("an export"), "");
 }
+
+/// Few points with a row of their own each, in many columns: the rows of the hour are encoded piece
+/// by piece.
+#[test]
+fn c7_a_burst_in_many_columns_gives_what_the_reference_gives() {
+    let collections = (0..60_i64).map(|parameter| {
+        let points = (0..400).map(|point| (START_MS + point * 60 + parameter, point * parameter));
+        (format!("p{parameter}"), vec![HourBuilder::new(START_MS).points(points).build().into()])
+    });
+    let vehicles = [SourceVehicle { database: "vehicle_001".to_owned(), collections: collections.collect() }];
+    let folder = tempfile::tempdir().expect("a folder");
+    write_dump(folder.path(), &vehicles, false).expect("a dump");
+    let source = DumpSource::open(folder.path(), "vehicle_").expect("a dump");
+    for format in [ReferenceFormat::Csv, ReferenceFormat::Parquet] {
+        let mut request = day();
+        request.options.format = format;
+        let found = exported_differences(&request, &vehicles, &source, 1 << 20, 2);
+        assert_eq!(found.expect("an export"), "", "{format:?}");
+    }
+}

@@ -314,3 +314,24 @@ fn c7_a_parquet_file_with_too_many_row_groups_is_refused() {
     assert_eq!(measured.outcome, refused);
     assert!(measured.growth_kib < MOST_KIB, "{measured:?}");
 }
+
+/// A burst of points in the first minute, each with a row of its own: 72,000 rows of 481 columns.
+#[test]
+fn c7_few_points_in_many_columns_and_rows_take_little_memory() {
+    let columns = 0..480;
+    let collections: Vec<Vec<u8>> = columns
+        .clone()
+        .map(|column| {
+            let key = |point: i32| (point * columns.end + column).to_string();
+            let points = (0..150).map(|point| element(0x10, &key(point), &[1; 4]));
+            hour_of(&framed(&points.collect::<Vec<_>>().concat()))
+        })
+        .collect();
+    let folder = dump(&collections);
+    for format in ["csv", "parquet"] {
+        let measured = measure(&json!({ "folder": folder.path() }), &json!({ "format": format }));
+        assert_eq!(measured.outcome, "", "{format}");
+        assert_eq!(measured.totals["rows"], 72_000, "{format}");
+        assert!(measured.growth_kib < MOST_KIB, "{format}: {measured:?}");
+    }
+}
