@@ -1,6 +1,7 @@
 //! Lines and progress bars on standard error, and the text in them. Results are printed by
 //! [`Output`](export_settings::print::Output).
 
+use export_core::manifest::Manifest;
 use export_core::names::is_invisible;
 use export_settings::print::note;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
@@ -68,12 +69,58 @@ pub(crate) fn show_share(bar: &ProgressBar, share: f64, message: String) {
     bar.set_position((share.clamp(0.0, 1.0) * f64::from(STEPS)) as u64);
 }
 
-/// A warning if an export has no rows; `rejected` is the number of points that could not be
-/// exported.
-pub(crate) fn warning_without_rows(rows: u64, rejected: u64) -> Option<String> {
+/// What an export could not use.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rejected {
+    pub(crate) points: u64,
+    pub(crate) buckets: u64,
+    pub(crate) documents: u64,
+    /// Whether rejected buckets or documents may hold more points than were counted.
+    pub(crate) has_uncounted: bool,
+}
+
+impl Rejected {
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        let totals = &manifest.totals;
+        let containers = manifest
+            .vehicles
+            .iter()
+            .flat_map(|vehicle| vehicle.rejected_buckets.values().chain(vehicle.rejected_documents.values()));
+        Self {
+            points: totals.counts.rejected,
+            buckets: totals.rejected_buckets,
+            documents: totals.rejected_documents,
+            has_uncounted: containers.into_iter().any(|rejections| rejections.uncounted > 0),
+        }
+    }
+
+    /// Such as "2 points, 1 document"; empty if nothing was rejected.
+    pub(crate) fn describe(&self) -> String {
+        let parts = [(self.points, "point"), (self.buckets, "bucket"), (self.documents, "document")];
+        let mut parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| count(number, what))
+            .collect();
+        if self.has_uncounted {
+            parts.push("an unknown number of points in them".to_owned());
+        }
+        parts.join(", ")
+    }
+}
+
+/// A number of things: `1 point`, `2,000 points`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {what}{ending}", HumanCount(number))
+}
+
+/// A warning if an export has no rows. `rejected` describes what could not be exported; it is empty
+/// if that is nothing.
+pub(crate) fn warning_without_rows(rows: u64, rejected: &str) -> Option<String> {
     let reason = match rejected {
-        0 => "the vehicles have no points in the range".to_owned(),
-        _ => format!("all {} points in the range were rejected, see manifest.json", HumanCount(rejected)),
+        "" => "the vehicles have no points in the range".to_owned(),
+        _ => format!("rejected: {rejected} (see manifest.json)"),
     };
     (rows == 0).then(|| format!("warning: the export has no rows: {reason}"))
 }
@@ -100,16 +147,22 @@ mod tests {
 
     #[test]
     fn b2_an_export_without_rows_has_a_warning() {
-        let warning = |rows, rejected| warning_without_rows(rows, rejected).unwrap_or_default();
-        assert_eq!(warning(1, 0), "");
-        assert_eq!(
-            warning(0, 0),
-            "warning: the export has no rows: the vehicles have no points in the range"
-        );
-        assert_eq!(
-            warning(0, 1_000),
-            "warning: the export has no rows: all 1,000 points in the range were rejected, see manifest.json"
-        );
+        let warning =
+            |rows, rejected: Rejected| warning_without_rows(rows, &rejected.describe()).unwrap_or_default();
+        assert_eq!(warning(1, Rejected::default()), "");
+        let start = "warning: the export has no rows: ";
+        let nothing = "the vehicles have no points in the range";
+        assert_eq!(warning(0, Rejected::default()), format!("{start}{nothing}"));
+        for (rejected, text) in [
+            (Rejected { points: 1_000, ..Rejected::default() }, "1,000 points"),
+            (Rejected { points: 2, documents: 1, ..Rejected::default() }, "2 points, 1 document"),
+            (
+                Rejected { buckets: 1, has_uncounted: true, ..Rejected::default() },
+                "1 bucket, an unknown number of points in them",
+            ),
+        ] {
+            assert_eq!(warning(0, rejected), format!("{start}rejected: {text} (see manifest.json)"));
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 
 use crate::failure::{Interrupted, UsageError};
-use crate::print::{Console, warning_without_rows};
+use crate::print::{Console, Rejected, warning_without_rows};
 use crate::request_args::RequestArgs;
 use crate::signals::Signals;
 use crate::staged_output::StagedOutput;
@@ -118,9 +118,8 @@ impl Run {
         for warning in summary::warnings(&outcome.skipped, &outcome.manifest) {
             console.note(&warning);
         }
-        let totals = &outcome.manifest.totals;
-        let rejected = totals.counts.rejected + totals.rejected_documents;
-        console.note_if(warning_without_rows(totals.rows, rejected));
+        let rejected = Rejected::of(&outcome.manifest).describe();
+        console.note_if(warning_without_rows(outcome.manifest.totals.rows, &rejected));
         Ok(())
     }
 

@@ -6,6 +6,12 @@
 //! typical hour gives the bytes per point, and which parameters log at the same times. From that
 //! follow the rows of any subset of the parameters in any range: a row is a distinct time, so points
 //! of parameters that log together must not be summed.
+//!
+//! **What a sample cannot see.** The number of a parameter's documents, which the server keeps, gives
+//! the mean of all hours exactly. Weeks without data and growing data show as differences between the
+//! samples of one hour of the day, and between the quarters of the sampled time. They widen the
+//! bounds, because a range may lie anywhere in them. A vehicle whose samples are too few or too different, for example because a clock was
+//! once at 1970, stays unmeasured.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +30,23 @@ const HOURS_OF_DAY: usize = 24;
 const TYPICAL_SHARE: f64 = 0.7;
 /// Hours of the day with less than this share of the mean volume have no data to speak of.
 const REST_SHARE: f64 = 0.05;
+/// Fewest sampled documents of a parameter from which its density is learned, unless all of its hours
+/// were sampled.
+const FEWEST_DOCUMENTS: usize = 3;
+/// A parameter may have at most this many times the documents, and must have at least one
+/// `DISAGREEMENT`th of the documents, that the sampled hours let expect. Documents for every quarter
+/// of an hour are within.
+const MOST_DOCUMENTS: f64 = 4.5;
+const DISAGREEMENT: f64 = 2.0;
+/// Parts of the sampled time that are compared.
+const PARTS: usize = 4;
+/// A vehicle is too irregular for an estimate if a part of the time deviates by more than this from
+/// the mean.
+const MOST_TREND: f64 = 1.5;
+/// The share of missing hours is known from few samples, so it is taken for this much larger.
+const IDLE_CAUTION: f64 = 1.25;
+/// A vehicle is too irregular for an estimate if a larger share of its hours is missing.
+const MOST_IDLE: f64 = 0.8;
 
 /// The density of one vehicle's data.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,9 +55,15 @@ pub struct VehicleDensity {
     pub parameters: Vec<ParameterDensity>,
     /// The volume of each hour of the day in UTC, relative to the mean hour.
     pub activity: Vec<f64>,
-    /// By how much the volume of one hour deviates from `activity`: the standard deviation, relative
-    /// to the mean hour.
+    /// By how much the volume of one hour with data deviates from `activity`: the standard deviation,
+    /// relative to the mean hour.
     pub deviation: f64,
+    /// By how much a quarter of the sampled time deviates from the mean of all, at most and beyond
+    /// chance, relative to that mean.
+    pub trend: f64,
+    /// Largest share of the hours that have no data although their hour of the day has data on other
+    /// days. They come in days and weeks, not alone.
+    pub idle_share: f64,
     /// Which parameters have points at the same times in a typical hour.
     pub patterns: Vec<Pattern>,
 }
@@ -46,6 +75,27 @@ pub struct ParameterDensity {
     pub parameter: Parameter,
     /// Points per hour, averaged over all hours from the first to the last one, with or without data.
     pub points_per_hour: f64,
+}
+
+/// The number of a parameter's documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DocumentCount {
+    /// All documents.
+    pub documents: u64,
+    /// Hours from the first to the last document.
+    pub hours: u64,
+}
+
+impl DocumentCount {
+    /// Documents per hour, if the sampled sizes agree with it.
+    fn per_hour(self, by_hour: &BTreeMap<i64, u64>) -> Option<f64> {
+        let per_hour = float(self.documents) / float(self.hours.max(1));
+        let present = by_hour.values().filter(|bytes| **bytes > 0).count();
+        let sampled = float(present as u64) / float(by_hour.len().max(1) as u64);
+        let is_enough = present >= FEWEST_DOCUMENTS || by_hour.len() as u64 >= self.hours;
+        let agrees = per_hour <= sampled * MOST_DOCUMENTS && per_hour * DISAGREEMENT >= sampled;
+        (is_enough && agrees).then_some(per_hour)
+    }
 }
 
 /// A combination of parameters that have a point at the same time.
@@ -68,9 +118,14 @@ pub fn sampled_hours(first_hour_ms: i64, last_hour_ms: i64) -> Vec<i64> {
     let days = hour_count / HOURS_OF_DAY;
     // The stride is coprime to the number of samples, so neighbouring hours come from distant days.
     let spread = |number: usize| (number * 29 % SAMPLED_HOURS) * days / SAMPLED_HOURS;
-    let mut hours: Vec<i64> = (0..SAMPLED_HOURS)
-        .map(|number| hour(spread(number) * HOURS_OF_DAY + number % HOURS_OF_DAY))
-        .collect();
+    // The two samples of an hour of the day are of different days of the week: both would miss an hour
+    // that has no data on Sundays.
+    let day = |number: usize| match number.checked_sub(HOURS_OF_DAY).map(spread) {
+        Some(other) if spread(number).abs_diff(other) % 7 == 0 => (spread(number) + 3) % days,
+        _ => spread(number),
+    };
+    let mut hours: Vec<i64> =
+        (0..SAMPLED_HOURS).map(|number| hour(day(number) * HOURS_OF_DAY + number % HOURS_OF_DAY)).collect();
     hours.sort_unstable();
     hours.dedup();
     hours
@@ -104,34 +159,51 @@ impl SampledSizes {
 }
 
 impl VehicleDensity {
-    /// Learns the density from the sizes of sampled documents, and from the times of the points of
-    /// one hour by parameter. `None` if there is nothing to learn from.
+    /// Learns the density from the sizes of sampled documents, the number of all documents, and the
+    /// times of the points of one hour, all by parameter. `None` if there is nothing to learn from, or
+    /// if the sampled hours differ too much.
     ///
-    /// Parameters without a document in the sampled hours have no points; those with documents, but
-    /// none in the typical hour, stay unmeasured.
+    /// Parameters without a document have no points. Those whose sampled documents say too little, or
+    /// disagree with the number of all documents, stay unmeasured.
     pub fn learn(
         sampled_hours: &[i64],
         sizes: &SampledSizes,
+        counts: &BTreeMap<Parameter, DocumentCount>,
         typical_hour_ms: i64,
         times: &BTreeMap<Parameter, Vec<i64>>,
     ) -> Option<Self> {
-        let hour_count = float(sampled_hours.len() as u64);
         let mut parameters = Vec::new();
         let mut measured_sizes = SampledSizes::default();
+        // Documents per sampled document: 2 where there is one for each half of an hour.
+        let mut documents_of_hour: f64 = 1.0;
+        // Of the parameter with the most points: its documents per hour, and its points.
+        let mut densest = (0.0, 0.0);
         for (parameter, by_hour) in &sizes.0 {
-            let mean_bytes = float(by_hour.values().sum()) / float(by_hour.len().max(1) as u64);
+            let count = counts.get(parameter).copied().unwrap_or_default();
+            let present: Vec<u64> = by_hour.values().copied().filter(|bytes| *bytes > 0).collect();
             let sample_bytes = by_hour.get(&typical_hour_ms).copied().unwrap_or(0);
-            let sample_points = times.get(parameter).map_or(0, Vec::len) as u64;
-            let points_per_hour = match (sample_bytes, sample_points) {
-                _ if mean_bytes <= 0.0 => 0.0,
-                (0, _) | (_, 0) => continue,
-                (bytes, points) => mean_bytes * float(points) / float(bytes),
+            // Points with equal times are one row.
+            let sample_points =
+                times.get(parameter).map_or(0, |times| times.iter().collect::<BTreeSet<_>>().len());
+            let points_per_hour = match count.per_hour(by_hour) {
+                _ if count.documents == 0 => 0.0,
+                Some(per_hour) if sample_bytes > 0 && sample_points > 0 => {
+                    let number = float(present.len() as u64);
+                    let mean_bytes = float(present.iter().sum()) / number;
+                    let sampled = number / float(by_hour.len() as u64);
+                    documents_of_hour = documents_of_hour.max((per_hour / sampled).round());
+                    per_hour * mean_bytes * float(sample_points as u64) / float(sample_bytes)
+                }
+                _ => continue,
             };
+            if points_per_hour > densest.1 {
+                densest = (float(count.documents) / float(count.hours.max(1)), points_per_hour);
+            }
             measured_sizes.0.insert(parameter.clone(), by_hour.clone());
             parameters.push(ParameterDensity { parameter: parameter.clone(), points_per_hour });
         }
         let volumes = measured_sizes.volumes();
-        let mean = float(volumes.values().sum()) / hour_count;
+        let mean = float(volumes.values().sum()) / float(sampled_hours.len() as u64);
         if mean.is_nan() || mean <= 0.0 {
             return None;
         }
@@ -140,9 +212,23 @@ impl VehicleDensity {
             .map(|hour| (hour_of_day(*hour), float(volumes.get(hour).copied().unwrap_or(0)) / mean))
             .collect();
         let activity = activity(&relative);
-        let deviation = deviation(&relative, &activity);
-        let patterns = patterns(&parameters, times);
-        Some(Self { parameters, activity, deviation, patterns })
+        let spread = Spread::of(&relative, &activity);
+        let mut patterns = patterns(&parameters, times);
+        for pattern in &mut patterns {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 5")]
+            let factor = documents_of_hour as u64;
+            pattern.times *= factor;
+        }
+        let idle_share = (1.0 - densest.0 / documents_of_hour / spread.active_share).max(spread.idle_share);
+        let idle_share = idle_share.max(0.0) * IDLE_CAUTION;
+        (spread.trend <= MOST_TREND && idle_share <= MOST_IDLE).then(|| Self {
+            parameters,
+            activity,
+            deviation: spread.deviation,
+            trend: spread.trend,
+            idle_share,
+            patterns,
+        })
     }
 
     /// The hours of a range, each weighted with the activity of its hour of the day.
@@ -191,15 +277,65 @@ fn activity(relative: &[(usize, f64)]) -> Vec<f64> {
     sums.into_iter().map(|(sum, count)| if count > 0.0 { sum / count } else { 1.0 }).collect()
 }
 
-/// The standard deviation of the samples from the activity, corrected for the means taken from the
-/// same samples. With one sample for each hour of the day, the deviation is unknown and counts as 0:
-/// then the sample is all data.
-fn deviation(relative: &[(usize, f64)], activity: &[f64]) -> f64 {
-    let residual = |(hour, volume): &(usize, f64)| volume - activity.get(*hour).copied().unwrap_or(1.0);
-    let squares: f64 = relative.iter().map(|sample| residual(sample).powi(2)).sum();
-    let hours_of_day: BTreeSet<usize> = relative.iter().map(|(hour, _)| *hour).collect();
-    let freedom = relative.len().saturating_sub(hours_of_day.len());
-    if freedom == 0 { 0.0 } else { (squares / float(freedom as u64)).sqrt() }
+/// How much the samples deviate from the activity of their hour of the day.
+struct Spread {
+    /// Standard deviation, from hours of the day that have data in all samples.
+    deviation: f64,
+    trend: f64,
+    /// Share of the hours of the day that have data in any sample.
+    active_share: f64,
+    /// Share of the hours without data, of hours of the day that have data in other samples.
+    idle_share: f64,
+}
+
+impl Spread {
+    /// Corrected for the means taken from the same samples. With one sample for each hour of the day,
+    /// the deviation is unknown and counts as 0: then the sample is all data.
+    fn of(relative: &[(usize, f64)], activity: &[f64]) -> Self {
+        // By hour of the day: the samples with and without data, and the squares of their deviations.
+        let mut hours: BTreeMap<usize, (u64, u64, f64)> = BTreeMap::new();
+        for (hour, volume) in relative {
+            let (present, absent, squares) = hours.entry(*hour).or_default();
+            *(if *volume > 0.0 { present } else { absent }) += 1;
+            *squares += (volume - activity.get(*hour).copied().unwrap_or(1.0)).powi(2);
+        }
+        let freedom = float(relative.len().saturating_sub(hours.len()) as u64);
+        let variance = |squares: f64| if freedom > 0.0 { squares / freedom } else { 0.0 };
+        let (mut always, mut sometimes) = (0_u64, 0_u64);
+        let (mut squares, mut all_squares) = (0.0, 0.0);
+        for (present, absent, of_hour) in hours.values() {
+            all_squares += of_hour;
+            match (present, absent) {
+                (0, _) => {}
+                (_, 0) => {
+                    always += 1;
+                    squares += of_hour;
+                }
+                _ => sometimes += 1,
+            }
+        }
+        // Of two samples of an hour of the day, a share of p² has both, and of 2p(1 - p) one.
+        let (both, half) = (float(always), float(sometimes) / 2.0);
+        Self {
+            deviation: variance(squares).sqrt(),
+            trend: trend(relative, activity, variance(all_squares)),
+            active_share: float(always + sometimes) / float(hours.len().max(1) as u64),
+            idle_share: if sometimes > 0 { 1.0 - both / (both + half) } else { 0.0 },
+        }
+    }
+}
+
+/// The largest deviation of a part of the samples, which are ordered by time, from the mean of all,
+/// without what samples of this variance deviate by chance.
+fn trend(relative: &[(usize, f64)], activity: &[f64], variance: f64) -> f64 {
+    let size = relative.len().div_ceil(PARTS).max(1);
+    let of_part = |part: &[(usize, f64)]| {
+        let found: f64 = part.iter().map(|(_, volume)| volume).sum();
+        let expected: f64 = part.iter().filter_map(|(hour, _)| activity.get(*hour)).sum();
+        let squared = if expected > 0.0 { (found / expected - 1.0).powi(2) } else { 0.0 };
+        (squared - 2.0 * variance / float(part.len() as u64)).max(0.0).sqrt()
+    };
+    relative.chunks(size).map(of_part).fold(0.0, f64::max)
 }
 
 fn patterns(parameters: &[ParameterDensity], times: &BTreeMap<Parameter, Vec<i64>>) -> Vec<Pattern> {
@@ -250,7 +386,14 @@ mod tests {
     }
 
     fn density(activity: Vec<f64>) -> VehicleDensity {
-        VehicleDensity { parameters: Vec::new(), activity, deviation: 0.0, patterns: Vec::new() }
+        VehicleDensity {
+            parameters: Vec::new(),
+            activity,
+            deviation: 0.0,
+            trend: 0.0,
+            idle_share: 0.0,
+            patterns: Vec::new(),
+        }
     }
 
     proptest! {

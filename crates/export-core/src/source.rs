@@ -10,11 +10,11 @@ use crate::{Parameter, TimeRange, VehicleId};
 pub struct VehicleCollections {
     /// The parameters, each with a collection of hour documents.
     pub parameters: Vec<Parameter>,
-    /// The collections that an export does not read.
+    /// The collections that an export does not read, or not completely.
     pub unread: Vec<UnreadCollection>,
 }
 
-/// A collection of a vehicle that an export does not read.
+/// A collection of a vehicle that an export does not read, or not completely.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnreadCollection {
     /// Its name, as the database shows it to users: that of the time series, not of its buckets.
@@ -37,6 +37,8 @@ pub enum UnreadReason {
     UnusableName,
     /// A dump has its metadata and not its documents.
     FileMissing,
+    /// It is read, but for documents whose `_id` is no number: no range of times contains them.
+    OtherIds,
 }
 
 impl UnreadReason {
@@ -48,6 +50,7 @@ impl UnreadReason {
             Self::System => "of MongoDB itself",
             Self::UnusableName => "no column can have such a name",
             Self::FileMissing => "the dump has metadata and no documents",
+            Self::OtherIds => "documents whose _id is no number",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Lists vehicles and parameters: a vehicle is a database, a parameter is a collection.
 
+mod other_ids;
+
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
@@ -57,11 +59,14 @@ impl VehicleDatabases {
     }
 
     /// The collections of a vehicle, sorted by name. Views, time series and MongoDB's own
-    /// collections are no parameters.
+    /// collections are no parameters. Parameters with documents that no export can read are unread,
+    /// too.
     pub async fn collections(&self, vehicle: &VehicleId) -> Result<VehicleCollections, StoreError> {
         let read = self.throttle.begin(0).await;
-        let listed = self.listed_collections(&read, vehicle).await?;
+        let mut listed = self.listed_collections(&read, vehicle).await?;
         drop(read);
+        listed.unread.extend(self.with_other_ids(vehicle, &listed.parameters).await?);
+        listed.unread.sort();
         for unread in listed.unread.iter().filter(|unread| unread.reason == UnreadReason::UnusableName) {
             warn!(name = unread.name, "skipped: not usable as the name of a column");
         }

@@ -141,7 +141,11 @@ impl Job {
     /// A warning if the export is finished and has no rows.
     pub(crate) fn warning(&self) -> Option<String> {
         let stats = self.stats.as_ref().filter(|_| self.state == JobState::Finished)?;
-        warning_without_rows(stats.rows, stats.rejected)
+        let rejected = match stats.rejected {
+            0 => String::new(),
+            number => format!("{} points, buckets or documents", HumanCount(number)),
+        };
+        warning_without_rows(stats.rows, &rejected)
     }
 
     /// The range as requested.

@@ -11,6 +11,7 @@ use export_engine::{LeftOut, LeftOutReason};
 use indicatif::HumanCount;
 
 use super::progress::per_second;
+use crate::print::{Rejected, count};
 
 /// Most paths or collections that a warning names.
 const NAMES_SHOWN: usize = 5;
@@ -28,19 +29,10 @@ pub(crate) fn figures(target: &Path, manifest: &Manifest, bytes: u64, elapsed: D
         elapsed.as_secs_f64(),
         HumanCount(per_second(totals.rows, elapsed)),
     );
-    let rejected: Vec<String> = [
-        (totals.counts.rejected, "point"),
-        (totals.rejected_buckets, "bucket"),
-        (totals.rejected_documents, "document"),
-    ]
-    .into_iter()
-    .filter(|(number, _)| *number > 0)
-    .map(|(number, what)| count(number, what))
-    .collect();
+    let rejected = Rejected::of(manifest).describe();
     if !rejected.is_empty() {
         // Writing to a String cannot fail.
-        let _ =
-            write!(line, "; rejected: {} (manifest.json in it says which and why)", rejected.join(" and "));
+        let _ = write!(line, "; rejected: {rejected} (manifest.json in it says which and why)");
     }
     let guarded: u64 = manifest.vehicles.iter().map(|vehicle| vehicle.guarded).sum();
     if guarded > 0 {
@@ -63,7 +55,7 @@ pub(crate) fn warnings(skipped: &[LeftOut], manifest: &Manifest) -> Vec<String> 
         let text = match reason {
             LeftOutReason::UnusableName => "skipped, because no vehicle or parameter can have such a name",
             LeftOutReason::NotOfDump => "skipped, because mongodump has not written it",
-            LeftOutReason::BrokenMetadata => "damaged metadata, so the files' names were used",
+            LeftOutReason::BrokenMetadata => "damaged metadata, so the names of the files were used",
         };
         format!("warning: {text}: {}", first_names(names.len(), &names))
     });
@@ -80,7 +72,10 @@ pub(crate) fn warnings(skipped: &[LeftOut], manifest: &Manifest) -> Vec<String> 
     }
     let of_collections = unread.into_iter().map(|(reason, (number, names))| {
         let names = first_names(number, &names);
-        format!("warning: collections not read ({}): {names}", reason.describe())
+        match reason {
+            UnreadReason::OtherIds => format!("warning: {} were not read, in: {names}", reason.describe()),
+            _ => format!("warning: collections not read ({}): {names}", reason.describe()),
+        }
     });
     of_paths.chain(of_collections).collect()
 }
@@ -91,11 +86,6 @@ fn first_names(number: usize, names: &[String]) -> String {
         shown.push(format!("{} more", number - shown.len()));
     }
     shown.join(", ")
-}
-
-fn count(number: u64, what: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{} {what}{ending}", HumanCount(number))
 }
 
 #[cfg(test)]
@@ -142,7 +132,7 @@ mod tests {
             "a.zip: 1 vehicle, 1,000,000 rows, 2,500,000 points, 8,351,425 bytes in 1.2 s (800,000 rows/s)";
         assert_eq!(line(0, 0), clean);
         let hint = "(manifest.json in it says which and why)";
-        assert_eq!(line(3, 1), format!("{clean}; rejected: 3 points and 1 document {hint}"));
+        assert_eq!(line(3, 1), format!("{clean}; rejected: 3 points, 1 document {hint}"));
         assert_eq!(line(0, 2), format!("{clean}; rejected: 2 documents {hint}"));
     }
 
@@ -177,6 +167,7 @@ mod tests {
         let unread = BTreeMap::from([
             (UnreadReason::TimeSeries, UnreadNames { count: 30, names: names(20) }),
             (UnreadReason::View, UnreadNames { count: 1, names: names(1) }),
+            (UnreadReason::OtherIds, UnreadNames { count: 1, names: names(1) }),
         ]);
         manifest.vehicles = vec![VehicleManifest {
             vehicle: "v".to_owned(),
@@ -188,6 +179,7 @@ mod tests {
             [
                 "warning: collections not read (time series): v.s0, v.s1, v.s2, v.s3, v.s4, 25 more",
                 "warning: collections not read (views): v.s0",
+                "warning: documents whose _id is no number were not read, in: v.s0",
             ]
         );
     }

@@ -149,7 +149,17 @@ impl Work {
         let known = source.parameters(&vehicles).map_err(source_failed)?;
         let known: BTreeSet<&str> = known.iter().flatten().map(Parameter::as_str).collect();
         let is_unknown = |parameter: &Parameter| !known.contains(parameter.as_str());
-        Err(unknown_names(UnknownName::Parameter, asked, is_unknown, Parameter::as_str, &known).into())
+        let mut unknown = unknown_names(UnknownName::Parameter, asked, is_unknown, Parameter::as_str, &known);
+        // A collection that exports do not read is not a spelling mistake.
+        for (_, unread) in plan.unread() {
+            let index = asked.iter().position(|parameter| parameter.as_str() == unread.name);
+            let pointer = index.map(|index| format!("/parameters/{index}"));
+            let error = unknown.0.iter_mut().find(|error| Some(&error.pointer) == pointer.as_ref());
+            if let Some(error) = error {
+                error.detail = format!("exports do not read this collection ({})", unread.reason.describe());
+            }
+        }
+        Err(unknown.into())
     }
 }
 

@@ -88,6 +88,41 @@ fn b2_an_export_without_points_has_a_warning() {
     assert_eq!((quiet.code, quiet.output.as_str()), (Some(0), ""), "only errors");
 }
 
+/// Everything in the range is rejected, once with a number of points that is not known.
+#[test]
+fn b2_an_export_whose_points_were_all_rejected_says_what_they_were() {
+    let space = small();
+    let day_ms = 1_543_536_000_000_i64;
+    let twice = bson::doc! { "_id": day_ms, "values": { "1": 1, "2": 2 }, "_iX": day_ms };
+    let broken = bson::doc! { "_id": day_ms, "values": { "0": { "values": { "7": 7 } } } };
+    for (document, from, to, expected) in [
+        (twice, &b"_iX\0"[..], &b"_id\0"[..], "2 points, 1 document"),
+        (broken, b"\x107\0", b"\x557\0", "1 bucket, an unknown number of points in them"),
+    ] {
+        let mut bytes = document.to_vec().expect("BSON");
+        let at = bytes.windows(from.len()).position(|part| part == from).expect("it is there");
+        bytes[at..at + to.len()].copy_from_slice(to);
+        fs::write(space.dump().join("vehicle_id_int32/soc.bson"), bytes).expect("a file");
+        let ended = space.run("export.zip", &["--force", "--vehicles", "vehicle_id_int32"]);
+        assert_eq!(ended.code, Some(0), "{}", ended.output);
+        let warning = format!("warning: the export has no rows: rejected: {expected} (see manifest.json)");
+        assert!(ended.output.lines().any(|line| line == warning), "{}", ended.output);
+    }
+}
+
+#[test]
+fn a6_a_collection_that_is_not_read_is_no_unknown_parameter() {
+    let space = small();
+    let metadata = r#"{ "collectionName": "ts", "type": "timeseries", "indexes": [] }"#;
+    fs::write(space.dump().join("vehicle_id_int32/ts.metadata.json"), metadata).expect("a file");
+    let ended = space.run("export.zip", &["--parameters", "ts,tss"]);
+    let words = [
+        "--parameter \"ts\": exports do not read this collection (time series)",
+        "--parameter \"tss\": unknown parameter",
+    ];
+    assert_fails(&space, &ended, 2, &words);
+}
+
 #[test]
 fn b1_lists_with_spaces_name_the_same_parameters() {
     let space = small();

@@ -23,8 +23,10 @@ pub struct VehicleAmount {
     points: f64,
     rows_low: f64,
     rows_high: f64,
-    /// Standard deviation of the rows.
+    /// Standard deviation of the rows that is independent of other vehicles'.
     deviation: f64,
+    /// Standard deviation of the rows that all vehicles may have together, as a fleet that grows.
+    shared_deviation: f64,
 }
 
 /// The expected amount of data of several vehicles.
@@ -52,9 +54,7 @@ impl VehicleAmount {
                 Some((parameter, span))
             })
             .collect();
-        let hours = |span: &TimeRange| {
-            u64::try_from((span.to_ms() - span.from_ms() + HOUR_MS - 1) / HOUR_MS).unwrap_or(0)
-        };
+        let hours = |span: &TimeRange| hours_between(span.from_ms(), span.to_ms());
         let mut amount =
             Self { all_parameter_hours: within.iter().map(|(_, span)| hours(span)).sum(), ..Self::default() };
         let Some(density) = density else { return amount };
@@ -76,9 +76,33 @@ impl VehicleAmount {
         amount.points = points.iter().flatten().sum();
         let (rows, rows_of_typical_hour) = rows(density, &points);
         amount.add_rows(density, rows, rows_of_typical_hour, span, range, output);
-        let hour_count = float(hours(&span)).max(1.0);
-        amount.deviation = amount.rows_high * density.deviation / hour_count.sqrt();
+        let whole = spans.iter().filter_map(|(_, from_ms, to_ms)| TimeRange::new(*from_ms, *to_ms).ok());
+        let whole = whole.reduce(around).unwrap_or(span);
+        amount.widen(density, span, whole, output);
         amount
+    }
+
+    /// Widens the rows by what is not known: which hours of the vehicle's `whole` time are those of the
+    /// request. The mean of all of them is known, so a request for all is certain.
+    fn widen(&mut self, density: &VehicleDensity, span: TimeRange, whole: TimeRange, output: &OutputOptions) {
+        let hours = |range: TimeRange| float(hours_between(range.from_ms(), range.to_ms())).max(1.0);
+        let (in_range, all) = (hours(span), hours(whole));
+        let rest = (1.0 - in_range / all).clamp(0.0, 1.0);
+        let present = 1.0 - density.idle_share.clamp(0.0, 0.99);
+        let idle_hours = density.idle_share * all;
+        // The hours without data may all be in the request, or none of them.
+        if rest > 0.0 {
+            let most_present = ((in_range - idle_hours) / in_range).max(0.0) / present;
+            self.rows_low *= most_present.min(1.0);
+        }
+        // A filled export has a row for each interval, with data or without.
+        if output.resampling().is_some_and(|resampling| resampling.fill == Fill::Previous) {
+            return;
+        }
+        let mean_rows = self.rows_high;
+        self.rows_high = mean_rows * (1.0 / present).min(all / in_range);
+        self.shared_deviation = mean_rows * rest.sqrt() * density.trend;
+        self.deviation = mean_rows * density.deviation / in_range.sqrt();
     }
 
     fn add_rows(
@@ -124,6 +148,10 @@ impl VehicleAmount {
     }
 }
 
+fn hours_between(from_ms: i64, to_ms: i64) -> u64 {
+    u64::try_from((to_ms - from_ms + HOUR_MS - 1) / HOUR_MS).unwrap_or(0)
+}
+
 /// The expected rows, and the rows of the typical hour, from the expected points by parameter.
 fn rows(density: &VehicleDensity, points: &[Option<f64>]) -> (f64, f64) {
     let mut sampled = vec![0_u64; points.len()];
@@ -164,6 +192,7 @@ impl MeasuredAmount {
         self.sum.points += amount.points;
         self.sum.rows_low += amount.rows_low;
         self.sum.rows_high += amount.rows_high;
+        self.sum.shared_deviation += amount.shared_deviation;
         self.variance += amount.deviation.powi(2);
     }
 
@@ -180,7 +209,7 @@ impl MeasuredAmount {
             return *self;
         }
         let factor = float(all) / float(looked_at);
-        let VehicleAmount { points, rows_low, rows_high, .. } = self.sum;
+        let VehicleAmount { points, rows_low, rows_high, shared_deviation, .. } = self.sum;
         let sum = VehicleAmount {
             parameter_hours: (u128::from(self.sum.parameter_hours) * u128::from(all) / u128::from(looked_at))
                 .try_into()
@@ -190,6 +219,7 @@ impl MeasuredAmount {
             rows_low: rows_low * factor,
             rows_high: rows_high * factor,
             deviation: 0.0,
+            shared_deviation: shared_deviation * factor,
         };
         Self { sum, vehicles: coverage.vehicles, variance: self.variance * factor.powi(2), is_scaled: true }
     }
@@ -202,7 +232,8 @@ impl MeasuredAmount {
 
     pub(super) fn rows(&self) -> Ratio {
         let others = if self.is_scaled { ERROR_OF_OTHERS } else { 0.0 };
-        let error = |rows: f64| rows * (LEAST_ERROR + others) + DEVIATIONS * self.variance.sqrt();
+        let deviation = self.variance.sqrt() + self.sum.shared_deviation;
+        let error = |rows: f64| rows * (LEAST_ERROR + others) + DEVIATIONS * deviation;
         Ratio {
             low: (self.sum.rows_low - error(self.sum.rows_low)).max(0.0),
             high: self.sum.rows_high + error(self.sum.rows_high),
@@ -211,10 +242,10 @@ impl MeasuredAmount {
 
     pub(super) fn points(&self) -> Ratio {
         let rows = self.rows();
-        let relative = |bound: f64, rows: f64| if rows > 0.0 { bound / rows } else { 1.0 };
+        let relative = |bound: f64, rows: f64, other: f64| if rows > 0.0 { bound / rows } else { other };
         Ratio {
-            low: self.sum.points * relative(rows.low, self.sum.rows_low).min(1.0),
-            high: self.sum.points * relative(rows.high, self.sum.rows_high).max(1.0),
+            low: self.sum.points * relative(rows.low, self.sum.rows_low, 0.0).min(1.0),
+            high: self.sum.points * relative(rows.high, self.sum.rows_high, 1.0).max(1.0),
         }
     }
 }

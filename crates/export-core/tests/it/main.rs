@@ -1,3 +1,4 @@
 //! The domain compared with the system that it runs on.
 
+mod density;
 mod zone_data;

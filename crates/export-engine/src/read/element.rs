@@ -131,7 +131,8 @@ impl<'a> Elements<'a> {
     }
 
     /// The first element with this key.
-    pub(crate) fn find(mut self, key: &[u8]) -> Result<Option<Element<'a>>, Malformed> {
+    #[cfg(test)]
+    fn find(mut self, key: &[u8]) -> Result<Option<Element<'a>>, Malformed> {
         while let Some(element) = self.next()? {
             if element.key == key {
                 return Ok(Some(element));
@@ -173,7 +174,7 @@ pub(crate) fn value_of(kind: u8, bytes: &[u8]) -> Result<&[u8], Malformed> {
 
 /// Length of the value of this type at the start of `bytes`.
 #[inline]
-fn value_length(kind: u8, bytes: &[u8]) -> Result<usize, Malformed> {
+pub(crate) fn value_length(kind: u8, bytes: &[u8]) -> Result<usize, Malformed> {
     match kind {
         kind::INT32 => Ok(4),
         kind::DOUBLE | kind::INT64 => Ok(8),

@@ -39,16 +39,17 @@ impl HourDocument {
     /// Reads the `_id` of a raw document. `before_ms` is the start of the document before it.
     pub(crate) fn parse(bytes: Bytes, before_ms: i64) -> Self {
         let ids = Ids::read(&bytes);
-        let start_ms = ids.first.and_then(|id| time_of(id).ok().flatten());
+        let only = ids.first.filter(|_| !ids.is_repeated);
+        let start_ms = only.and_then(|id| time_of(id).ok().flatten());
         let reason = match start_ms {
-            Some(start_ms) if !ids.is_repeated => return Self { start_ms, bytes, unusable: None },
-            _ if ids.is_repeated => Reason::RepeatedId,
-            _ if ids.first.is_none() && !ids.is_whole => Reason::Malformed,
-            _ => Reason::InvalidId,
+            Some(start_ms) => return Self { start_ms, bytes, unusable: None },
+            None if ids.is_repeated => Reason::RepeatedId,
+            None if ids.first.is_none() && !ids.is_whole => Reason::Malformed,
+            None => Reason::InvalidId,
         };
         let inside = points_of_document(&bytes);
         let unusable = Unusable { reason, id: ids.describe(), count: 1, inside };
-        Self { start_ms: start_ms.unwrap_or(before_ms), bytes: Bytes::new(), unusable: Some(unusable) }
+        Self { start_ms: before_ms, bytes: Bytes::new(), unusable: Some(unusable) }
     }
 
     /// Memory that the document takes.

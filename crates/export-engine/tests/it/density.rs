@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bson::{RawBsonRef, RawDocument};
-use export_core::density::{SampledSizes, VehicleDensity, sampled_hours};
+use export_core::density::{DocumentCount, SampledSizes, VehicleDensity, sampled_hours};
 use export_core::estimate::{Coverage, MeasuredAmount, VehicleAmount, estimate};
 use export_core::range::HOUR_MS;
 use export_core::request::ExportRequest;
@@ -73,6 +73,11 @@ fn measured(parameters: &BTreeMap<Parameter, Hours>) -> (VehicleDensity, Vec<(Pa
         let inside = sampled.iter().filter(|hour| (from..=to).contains(*hour));
         sizes.0.insert(parameter.clone(), inside.map(of_hour).collect());
     }
+    let counts = parameters.iter().map(|(parameter, hours)| {
+        let (first, last) = end(hours);
+        let hour_count = u64::try_from((last - first) / HOUR_MS + 1).expect("a count");
+        (parameter.clone(), DocumentCount { documents: hours.len() as u64, hours: hour_count })
+    });
     let typical = sizes.typical_hour(8 << 20).expect("an hour");
     let times = parameters.iter().map(|(parameter, hours)| {
         let mut times = Vec::new();
@@ -82,7 +87,8 @@ fn measured(parameters: &BTreeMap<Parameter, Hours>) -> (VehicleDensity, Vec<(Pa
         }
         (parameter.clone(), times)
     });
-    let density = VehicleDensity::learn(&sampled, &sizes, typical, &times.collect()).expect("data");
+    let density =
+        VehicleDensity::learn(&sampled, &sizes, &counts.collect(), typical, &times.collect()).expect("data");
     let spans = parameters.iter().map(|(name, hours)| (name.clone(), end(hours).0, end(hours).1 + HOUR_MS));
     (density, spans.collect())
 }

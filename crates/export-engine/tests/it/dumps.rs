@@ -264,6 +264,7 @@ fn a5_files_of_other_programs_are_ignored_and_reported() {
         ".soc.bson",
         "notes.txt",
         "soc.bson.zst",
+        "~$soc.bson",
     ];
     for name in files {
         dump.write(name, [0, 5, 22, 7]);
@@ -293,6 +294,21 @@ fn a5_an_empty_file_is_an_empty_collection() {
         dump.vehicle.collections.insert("soc".to_owned(), Vec::new());
         dump.assert_like_server();
     }
+}
+
+#[test]
+fn a5_broken_metadata_without_documents_is_a_missing_file() {
+    let dump = Dump::of(&["odo"], false);
+    dump.write("soc.metadata.json", "");
+    dump.write("a%2Fb.metadata.json", "{ \"indexes\": [");
+    dump.write("system.buckets.speed.metadata.json.gz", "no gzip");
+    let expected = [
+        ("soc", UnreadReason::FileMissing),
+        ("a/b", UnreadReason::FileMissing),
+        ("speed", UnreadReason::TimeSeries),
+    ];
+    assert_eq!(dump.unread(), expected.map(|(name, reason)| (name.to_owned(), reason)).into());
+    assert_eq!(dump.left_out(LeftOutReason::BrokenMetadata).len(), 3);
 }
 
 #[test]

@@ -118,6 +118,47 @@ fn a1_two_ids_reject_the_document_and_its_points_are_counted() {
     }
 }
 
+/// One `_id` is in the range, the other one is days away; fields lie between them.
+#[test]
+fn a1_two_ids_reject_the_document_wherever_they_are() {
+    let far_ms = START_MS - 100 * 3_600_000;
+    let (long, many) = ("x".repeat(500), (0..200).map(|index| (format!("field{index}"), Bson::Int32(index))));
+    let between: [Document; 5] = [
+        doc! {},
+        doc! { "values": { "1": 1 } },
+        doc! { "note": &long, "values": { "1": 1 }, "flag": true, "at": bson::DateTime::from_millis(7) },
+        doc! { &long: 1, "values": { "1": 1 } },
+        many.collect(),
+    ];
+    for (first_ms, second_ms) in [(far_ms, START_MS), (START_MS, far_ms), (far_ms, far_ms)] {
+        for fields in &between {
+            let mut document = doc! { "_id": first_ms };
+            document.extend(fields.clone());
+            document.insert("_iz", second_ms);
+            document.insert("end", 1);
+            let (found, manifest) = exported(patched(&document, &[(b"_iz\0", b"_id\0")]));
+            let rejected = &manifest.vehicles[0].rejected_documents["repeatedId"];
+            assert_eq!((found.len(), rejected.count), (0, 1), "{document}");
+        }
+    }
+}
+
+/// A dump with documents outside the range around one in it, in both orders.
+#[test]
+fn a1_a_document_outside_the_range_is_skipped_whatever_fields_it_has() {
+    let far_ms = START_MS - 100 * 3_600_000;
+    let long = "x".repeat(500);
+    for fields in
+        [doc! {}, doc! { "note": &long, "values": { "1": 1 }, "_ids": 1 }, doc! { &long: { "_id": 1 } }]
+    {
+        let mut document = doc! { "_id": far_ms };
+        document.extend(fields);
+        let (found, manifest) = exported(document.to_vec().expect("BSON"));
+        assert_eq!((found.len(), counts(&manifest)), (0, (0, 0, 0, 0)), "{document}");
+        assert!(manifest.vehicles[0].rejected_documents.is_empty(), "{document}");
+    }
+}
+
 #[test]
 fn a1_repeated_levels_change_nothing() {
     let document = doc! { "_id": START_MS, "levels": [1], "levelz": 2, "values": { "1": 1 } };

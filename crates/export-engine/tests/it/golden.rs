@@ -5,12 +5,13 @@
 
 use std::fmt::Write;
 
+use bson::{Document, doc};
 use export_core::RESULT_FORMAT_VERSION;
 use export_core::request::ExportRequest;
 use export_engine::plan;
 use export_fleet::{FleetSpec, Rhythm};
 use export_testkit::hour::HourBuilder;
-use export_testkit::reference::SourceVehicle;
+use export_testkit::reference::{SourceVehicle, StoredDocument};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -23,7 +24,7 @@ const RECORDED_VERSION: u32 = 2;
 const START_MS: i64 = 1_543_536_000_000;
 
 /// By result: the output options of the request, and the SHA-256 of the objects with their names.
-const RECORDED: [(&str, &str); 10] = [
+const RECORDED: [(&str, &str); 11] = [
     ("zip", "bbfecc25648f9c4f20e05df1ee2e9aa97aa71223e07171cb29c201967586c412"),
     ("csv", "3ef9fd5009c32a3b0c79d434d00451688463acb2d9bbee65b8806f2debc4465f"),
     ("gzip", "256ce5d57744ca298c7923960be3441c79d576e55cf6b95a14f2445cc2f1d2bd"),
@@ -33,6 +34,7 @@ const RECORDED: [(&str, &str); 10] = [
     ("parquet", "a7235484d7083eea4fa4c0a8938cb72c7c559ed346f167ea3dc24df4afbe07cc"),
     ("parquet_zip", "cb3b0d3d596af8a30cd0190faccaf4f2dc5805a6857db27368867ab9bb717729"),
     ("resampled", "04fd70fbcfa45a8144db0d2a2b180f5664570d3ae21269c85af5afc39fff0f18"),
+    ("parquet_resampled", ""),
     ("filled", "c4ed5e19dfa1f293541b41b77663b33c2ac7fb8d072aae112410d9d5d5a77892"),
 ];
 
@@ -51,6 +53,7 @@ fn options(name: &str) -> Value {
         "unguarded" => plain(json!({ "csvGuard": "off" })),
         "parquet" => json!({ "archive": "none", "format": "parquet" }),
         "parquet_zip" => json!({ "format": "parquet" }),
+        "parquet_resampled" => json!({ "archive": "none", "format": "parquet", "stepMs": 60_000 }),
         "resampled" => plain(json!({ "stepMs": 60_000 })),
         "filled" => plain(json!({ "stepMs": 60_000, "fill": "previous" })),
         other => panic!("unknown result {other}"),
@@ -96,12 +99,54 @@ fn vehicles() -> Vec<SourceVehicle> {
         .point(START_MS + 10, "x;=1+1")
         .point(START_MS + 11, "-33.86|151.21")
         .point(START_MS + 12, "a\0b\u{1a}")
+        .point(START_MS + 13, "3|-5")
+        .point(START_MS + 14, "-33.86,-151.21")
         .build();
     vehicles.push(SourceVehicle {
         database: "vehicle_values".to_owned(),
         collections: [("gps".to_owned(), vec![values.into()])].into(),
     });
+    vehicles.push(raw());
     vehicles
+}
+
+/// Documents that no driver writes but a server or a dump holds: fields of one name, texts and keys
+/// that are not UTF-8, arrays as buckets, and broken bytes. `X` becomes the last letter of `values` or `_id`, and `é` two bytes that
+/// are no text.
+fn raw() -> SourceVehicle {
+    let hour_ms = |hour: i64| START_MS + hour * 3_600_000;
+    let twice = doc! {
+        "_id": hour_ms(0),
+        "values": { "5": 1, "9": { "values": { "1": 2 }, "valueX": { "2": 3 } }, "60000": 4 },
+        "valueX": { "5": 5, "7": 6 },
+        "note": "beside",
+    };
+    let texts = doc! { "_id": hour_ms(1), "values": { "1": "good", "2": "é", "é": 3, "3": "x" } };
+    let arrays = doc! { "_id": hour_ms(2), "values": [1, { "values": [2.5, "three", [4]] }, true] };
+    let ids = doc! { "_id": hour_ms(2), "values": { "1": 1 }, "_iX": hour_ms(-500) };
+    let bytes = |document: Document| {
+        let mut bytes = document.to_vec().expect("BSON");
+        for (from, to) in
+            [(&b"valueX\0"[..], &b"values\0"[..]), (b"_iX\0", b"_id\0"), ("é".as_bytes(), &[0xed, 0xa0])]
+        {
+            for at in 0..bytes.len() - from.len() {
+                if bytes[at..].starts_with(from) {
+                    bytes[at..at + to.len()].copy_from_slice(to);
+                }
+            }
+        }
+        bytes
+    };
+    let mut broken = bytes(
+        doc! { "_id": hour_ms(2), "values": { "1": 1, "2": { "values": { "3": 3, "4": 4 } }, "5": 5 } },
+    );
+    let at = broken.windows(3).position(|part| part == b"\x104\0").expect("a number");
+    broken[at] = 0x55;
+    let documents = [twice, texts, arrays, ids].map(bytes).into_iter().chain([broken]);
+    SourceVehicle {
+        database: "vehicle_raw".to_owned(),
+        collections: [("gps".to_owned(), documents.map(StoredDocument::Raw).collect())].into(),
+    }
 }
 
 /// Vehicles and parameters whose files and columns get other names.

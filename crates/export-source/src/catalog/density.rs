@@ -36,6 +36,10 @@ struct Stored {
     #[serde(default)]
     deviation: f64,
     #[serde(default)]
+    trend: f64,
+    #[serde(default)]
+    idle_share: f64,
+    #[serde(default)]
     parameters: Vec<StoredParameter>,
     #[serde(default)]
     patterns: Vec<StoredPattern>,
@@ -94,6 +98,8 @@ impl Stored {
             parameters: self.parameters.into_iter().map(parameter).collect(),
             activity: self.activity,
             deviation: self.deviation,
+            trend: self.trend,
+            idle_share: self.idle_share,
             patterns: self.patterns.into_iter().filter_map(pattern).collect(),
         })
     }
@@ -117,6 +123,8 @@ fn document(look: &VehicleLook, density: Option<&VehicleDensity>) -> Document {
         });
         stored.insert("activity", density.activity.clone());
         stored.insert("deviation", density.deviation);
+        stored.insert("trend", density.trend);
+        stored.insert("idleShare", density.idle_share);
         stored.insert("parameters", parameters.collect::<Vec<_>>());
         stored.insert("patterns", patterns.collect::<Vec<_>>());
     }

@@ -133,19 +133,34 @@ pub(super) fn hour_ms(document: &Document) -> Option<i64> {
 /// The types of a few values of the innermost bucket that the first children lead to; none of a
 /// document with more than [`MAX_TYPED_BYTES`].
 fn value_types() -> Document {
-    let first_child = doc! { "$arrayElemAt": [{ "$objectToArray": "$$value" }, 0] };
-    let is_level = doc! { "$eq": [{ "$type": "$$child.v.values" }, "object"] };
-    let go_down = doc! { "$let": { "vars": { "child": first_child }, "in": { "$cond": [is_level, "$$child.v.values", "$$value"] } } };
+    let first_child = doc! { "$arrayElemAt": ["$$value", 0] };
+    let is_level = doc! { "$in": [{ "$type": "$$child.v.values" }, ["object", "array"]] };
+    let go_down = doc! { "$let": {
+        "vars": { "child": first_child },
+        "in": { "$cond": [is_level, children("$$child.v.values"), "$$value"] },
+    } };
     let bucket = doc! { "$reduce": {
         "input": { "$range": [0, MAX_LEVELS] },
-        // A value that is no document has no points.
-        "initialValue": { "$cond": [{ "$eq": [{ "$type": "$values" }, "object"] }, "$values", { "$literal": {} }] },
+        "initialValue": children("$values"),
         "in": go_down,
     } };
-    let points = doc! { "$slice": [{ "$objectToArray": bucket }, SAMPLED_VALUES] };
+    let points = doc! { "$slice": [bucket, SAMPLED_VALUES] };
     let types = doc! { "$map": { "input": points, "as": "point", "in": { "$type": "$$point.v" } } };
     let is_small = doc! { "$lte": [{ "$bsonSize": "$$ROOT" }, MAX_TYPED_BYTES] };
     doc! { "$cond": [is_small, { "$setUnion": [types, []] }, []] }
+}
+
+/// The children of `values` as documents with a field `v`. A bucket is a document or an array; a
+/// value of another type has no points.
+fn children(values: &str) -> Document {
+    let elements = doc! { "$map": { "input": values, "as": "element", "in": { "v": "$$element" } } };
+    doc! { "$switch": {
+        "branches": [
+            { "case": { "$eq": [{ "$type": values }, "object"] }, "then": { "$objectToArray": values } },
+            { "case": { "$isArray": [values] }, "then": elements },
+        ],
+        "default": [],
+    } }
 }
 
 fn types(document: &Document) -> Vec<String> {

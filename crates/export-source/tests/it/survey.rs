@@ -122,6 +122,7 @@ async fn types_are_those_of_a_few_values_of_the_last_hour() {
     // Documents that are no hour documents, in forms that could make the server's expressions fail.
     for (parameter, last) in [
         ("x_array", doc! { "_id": START_MS, "values": [1, 2] }),
+        ("x_arrays", doc! { "_id": START_MS, "values": [{ "values": [1.5, "text"] }] }),
         ("x_dollar", doc! { "_id": START_MS, "values": { "$a.b": 1, "values": { "values": 3 } } }),
         ("x_flat", doc! { "_id": START_MS, "values": { "0": 1, "1": "text" } }),
         ("x_hollow", doc! { "_id": START_MS, "values": { "0": { "values": { "0": { "values": {} } } } } }),
@@ -173,9 +174,75 @@ async fn a6_views_time_series_and_collections_of_mongodb_are_unread() {
     space.cleanup().await;
 }
 
+#[tokio::test]
+async fn a6_documents_whose_id_is_no_number_are_found_in_one_query() {
+    let space = TestSpace::create().await;
+    let other_ids = [
+        Bson::from("1543536000000"),
+        Bson::ObjectId(bson::oid::ObjectId::new()),
+        Bson::Boolean(true),
+        Bson::DateTime(bson::DateTime::from_millis(START_MS)),
+        Bson::Null,
+        Bson::MinKey,
+        Bson::Document(doc! { "a": 1 }),
+    ];
+    let mut expected = Vec::new();
+    for (index, id) in other_ids.into_iter().enumerate() {
+        let other = doc! { "_id": id, "values": { "0": 1 } };
+        let hours = if index % 2 == 0 { vec![hour(0).build(), hour(1).build()] } else { Vec::new() };
+        let name = format!("other_{index}");
+        space
+            .insert_hours(
+                "001",
+                &name,
+                [hours, vec![other.clone(), doc! { "_id": format!("{index}") }]].concat(),
+            )
+            .await;
+        expected.push(name);
+    }
+    let numbers = [Bson::Int32(1), Bson::Double(0.5), Bson::Double(-1e300), Bson::Int64(i64::MAX)];
+    let numbers = numbers.map(|id| doc! { "_id": id }).to_vec();
+    space.insert_hours("001", "numbers", numbers).await;
+    for index in 0..60 {
+        space.insert_hours("001", &format!("soc_{index:02}"), vec![hour(0).build()]).await;
+    }
+    let vehicle: VehicleId = space.vehicle("001").parse().expect("a vehicle");
+    let found = databases(&space).await.collections(&vehicle).await.expect("collections");
+    assert_eq!(found.parameters.len(), 7 + 1 + 60);
+    assert!(found.unread.iter().all(|unread| unread.reason == UnreadReason::OtherIds), "{found:?}");
+    let names: Vec<&str> = found.unread.iter().map(|unread| unread.name.as_str()).collect();
+    assert_eq!(names, expected);
+    space.cleanup().await;
+}
+
+/// The query reads one key of the index, not the documents.
+#[tokio::test]
+async fn a6_numbers_are_one_stretch_of_the_index() {
+    let space = TestSpace::create().await;
+    space.insert_hours("001", "soc", (0..500).map(|index| hour(index).build()).collect()).await;
+    let filter = doc! { "_id": { "$not": { "$gte": f64::NEG_INFINITY } } };
+    let find = doc! { "find": "soc", "filter": filter, "limit": 1 };
+    let command = doc! { "explain": find, "verbosity": "executionStats" };
+    let database = space.mongodb.database(&space.vehicle("001"));
+    let explained = database.run_command(command).await.expect("an answer");
+    let stats = explained.get_document("executionStats").expect("statistics");
+    let keys = stats.get("totalKeysExamined").and_then(Bson::as_i32).expect("a number");
+    assert!(keys <= 2 && stats.get("totalDocsExamined") == Some(&Bson::Int32(0)), "{stats}");
+    space.cleanup().await;
+}
+
 /// By name: d, s, and the collections without hour documents.
-const TYPES: [&str; 8] =
-    ["double int long null", "bool decimal string", "", "int object", "int string", "", "", ""];
+const TYPES: [&str; 9] = [
+    "double int long null",
+    "bool decimal string",
+    "int",
+    "double string",
+    "int object",
+    "int string",
+    "",
+    "",
+    "",
+];
 
 #[tokio::test]
 async fn a_vehicle_that_is_gone_has_nothing() {

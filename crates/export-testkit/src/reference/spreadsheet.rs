@@ -56,9 +56,12 @@ pub(super) fn needs_quotes(text: &str) -> bool {
     text.is_empty() || text.contains(is_special)
 }
 
-/// A plain number, or several with `,` or `|` and spaces between them.
+/// A plain number, or several with `,` or `|` and spaces between them. Behind the last `|` there is
+/// no sign: the rest of the line would be part of that cell.
 fn are_numbers(text: &str) -> bool {
-    text.split([',', '|']).all(|part| is_number(part.trim_matches(' ')))
+    let is_signed = |part: &str| part.trim_start_matches(' ').starts_with(['-', '+']);
+    !text.rsplit_once('|').is_some_and(|(_, last)| is_signed(last))
+        && text.split([',', '|']).all(|part| is_number(part.trim_matches(' ')))
 }
 
 fn is_number(text: &str) -> bool {
@@ -96,6 +99,8 @@ mod tests {
             // A program that splits at `;` puts the rest of the line behind the last number.
             ("1;-5", "1;'-5"),
             ("-5\n-6", "'-5\n'-6"),
+            ("3|-5", "3|'-5"),
+            ("-33.86|-151.21", "'-33.86|'-151.21"),
         ] {
             assert_eq!(guarded(text).as_deref(), Some(expected), "{text:?}");
         }
@@ -112,7 +117,7 @@ mod tests {
             "-5.",
             "-1e-7",
             "-33.86|151.21",
-            "151.21|-33.86",
+            "-33.86,-151.21",
             "52.1, -4.3",
             "a=b",
             "a-b",

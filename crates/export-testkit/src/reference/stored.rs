@@ -180,10 +180,10 @@ impl Id {
         }
     }
 
-    /// The value, or that of the first.
+    /// The value of the only one.
     pub(super) fn value(&self) -> Option<&Bson> {
         match self {
-            Self::One(Stored::Value(value)) | Self::First(Stored::Value(value)) => Some(value),
+            Self::One(Stored::Value(value)) => Some(value),
             _ => None,
         }
     }

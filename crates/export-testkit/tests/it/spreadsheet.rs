@@ -67,11 +67,11 @@ fn fault(cell: &str, delimiters: &[char]) -> Option<String> {
     if !text.starts_with(|c| TRIGGERS.contains(c)) {
         return None;
     }
-    let first = text.split([',', ';', '\t', '|', '\n', '\r', '"']).next().unwrap_or_default();
-    let is_number = first.trim_end().parse::<f64>().is_ok() && !first.contains(char::is_alphabetic);
-    // Numbers stay, but not behind a delimiter that most programs split at: such a cell would go on
-    // with the next column.
-    let is_tolerable = is_number && (delimiters.contains(&',') || delimiters.contains(&'|'));
+    // Numbers stay, but only where they are the whole cell: a formula goes on with what follows them.
+    // That needs a delimiter that most programs split at: any other cell goes on with the next column.
+    let is_number = |part: &str| part.parse::<f64>().is_ok() && !part.contains(char::is_alphabetic);
+    let is_whole = text.split([',', '|']).all(|part| is_number(part.trim_matches([' ', '"'])));
+    let is_tolerable = is_whole && (delimiters.contains(&',') || delimiters.contains(&'|'));
     (!is_tolerable).then(|| format!("{cell:?} of a program that splits at {delimiters:?}"))
 }
 
@@ -151,7 +151,9 @@ fn values(csv: &str) -> Vec<String> {
 /// The test above can fail.
 #[test]
 fn a11_a_formula_is_a_fault() {
-    for formula in ["x;=1", "x\t=1", "x|=1", "\"x\n=1\"", "x; =1", "x;\"\"=1", "＝1", "=1", "-x", "1;-5"] {
+    for formula in
+        ["x;=1", "x\t=1", "x|=1", "\"x\n=1\"", "x; =1", "x;\"\"=1", "＝1", "=1", "-x", "1;-5", "3|-5,1+x"]
+    {
         assert!(!faults(&format!("time,a\n1,{formula}\n")).is_empty(), "{formula:?}");
     }
     for text in ["x;'=1", "-5", "-33.86|-151.21", "a=b", "\"52.1, -4.3\""] {

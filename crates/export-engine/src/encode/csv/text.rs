@@ -167,10 +167,14 @@ fn write_changed(text: &str, out: &mut Vec<u8>) {
 /// Whether the text is a plain number, or numbers with `,` or `|` between them, perhaps with
 /// spaces. These stay usable without the guard.
 ///
-/// Other separators do not count. The last number would be the beginning of a cell that a program
-/// continues with the following columns, where it splits lines at `;`.
+/// The last number is the beginning of a cell that a program continues with the following columns,
+/// where it splits lines at another character than the comma. So a list with `|` counts only if its
+/// last number has no sign, and other separators do not count.
 fn is_numbers(text: &str) -> bool {
-    text.as_bytes().split(|byte| b",|".contains(byte)).all(is_number)
+    let bytes = text.as_bytes();
+    let last = bytes.iter().rposition(|byte| *byte == b'|').map(|at| bytes[at + 1..].trim_ascii_start());
+    let is_open = last.is_some_and(|last| last.starts_with(b"-") || last.starts_with(b"+"));
+    !is_open && bytes.split(|byte| b",|".contains(byte)).all(is_number)
 }
 
 /// Whether it is `-12.5e-3`, or a part of this with a digit, perhaps with spaces around it.
@@ -220,7 +224,10 @@ mod tests {
             ("a\nb", "\"a\nb\""),
             ("=1+1", "'=1+1"),
             ("-5", "-5"),
-            ("-33.86|-151.21", "-33.86|-151.21"),
+            ("-33.86|151.21", "-33.86|151.21"),
+            ("-33.86|-151.21", "'-33.86|'-151.21"),
+            ("3|-5", "3|'-5"),
+            ("3|-5,1", "\"3|'-5,1\""),
             ("1;-5", "1;'-5"),
             ("-5 km", "'-5 km"),
             ("@x,y", "\"'@x,y\""),
@@ -251,9 +258,10 @@ mod tests {
         for number in ["-5", "+5", "5.", "-.5", "1e5", "-1.5E-7", " 5 ", "-1,+2| 3", "0"] {
             assert!(is_numbers(number), "{number:?}");
         }
-        for other in
-            ["", "-", ".", "e5", "1e", "1e+", "1.2.3", "--5", "5-", "inf", "1 2", "-5,", "5;6", "5\t", "٣"]
-        {
+        for other in [
+            "", "-", ".", "e5", "1e", "1e+", "1.2.3", "--5", "5-", "inf", "1 2", "-5,", "5;6", "5\t", "٣",
+            "3|-5", "3| +5", "3|-5,1",
+        ] {
             assert!(!is_numbers(other), "{other:?}");
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use export_core::TimeRange;
 
 use super::DumpError;
-use crate::read::element::{Element, Elements, kind, value_of};
+use crate::read::element::{Element, Elements, kind, value_length, value_of};
 use crate::read::hour::time_of;
 
 /// Bytes of a document that are read first, after its length. They hold the `_id` of every document
@@ -19,6 +19,8 @@ const HEAD_BYTES: usize = 64;
 const MAX_BYTES: i64 = (16 << 20) + (16 << 10);
 /// Smallest BSON document: a length and a closing byte.
 const MIN_BYTES: i64 = 5;
+/// Bytes of a field `_id` before its value: the type, the name, and the zero byte behind it.
+const ID_HEADER_BYTES: usize = 5;
 
 /// A document's place in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +56,17 @@ pub(super) struct Id {
 }
 
 impl Id {
-    /// `None` if the bytes are not a document, or its `_id` is not a number.
+    /// `None` if the bytes are not a document, its `_id` is not a number, or it has several.
     pub(super) fn of(document: &[u8]) -> Option<Self> {
-        Self::of_element(Elements::of(document).ok()?.find(b"_id").ok()??)
+        let mut fields = Elements::of(document).ok()?;
+        let mut found = None;
+        // Behind bytes that are no field there is no further `_id` that could be read.
+        while let Ok(Some(field)) = fields.next() {
+            if field.key == b"_id" && found.replace(field).is_some() {
+                return None;
+            }
+        }
+        Self::of_element(found?)
     }
 
     fn of_element(id: Element<'_>) -> Option<Self> {
@@ -76,8 +86,8 @@ impl Id {
     }
 }
 
-/// Whether a document with this `_id` is wanted: it may hold points of the range, or its `_id` is
-/// not a number, so that the document must be counted as rejected.
+/// Whether a document with this `_id` is wanted: it may hold points of the range, or it does not
+/// have exactly one `_id` that is a number, so that the document must be counted as rejected.
 #[expect(clippy::cast_precision_loss, reason = "ranges are far below 2^53 ms")]
 pub(super) fn is_wanted(id: Option<Id>, ids: TimeRange) -> bool {
     id.is_none_or(|id| (ids.from_ms() as f64..ids.to_ms() as f64).contains(&id.comparable))
@@ -192,26 +202,106 @@ fn for_each_document(path: &Path, mut each: impl FnMut(Place, Option<Id>)) -> Re
 
 /// Reads a document's `_id` and moves the reader to the end of the document. The length has been
 /// read already.
+///
+/// The fields behind the `_id` are skipped by their lengths, because one of them may be a second
+/// `_id`. A document with `_id` and `values` alone takes no more reads than its first bytes and its
+/// last one.
 fn read_id(reader: &mut BufReader<File>, length: usize) -> io::Result<Option<Id>> {
     let mut head = [0; HEAD_BYTES];
     let head = &mut head[..HEAD_BYTES.min(length - 4)];
     reader.read_exact(head)?;
-    let rest = length - 4 - head.len();
     // `_id` is the first field of every document that a server has stored.
-    if rest > 0
-        && let [kind, b'_', b'i', b'd', 0, value @ ..] = head
+    if let [kind, b'_', b'i', b'd', 0, value @ ..] = &*head
         && let Ok(value) = value_of(*kind, value)
     {
         let id = Id::of_element(Element { kind: *kind, key: b"_id", value });
-        reader.seek_relative(i64::try_from(rest - 1).map_err(io::Error::other)?)?;
-        let mut end = [0];
-        reader.read_exact(&mut end)?;
-        // Without its closing byte the document is malformed, whatever its start says.
-        return Ok(id.filter(|_| end == [0]));
+        let behind_id = ID_HEADER_BYTES + value.len();
+        let mut fields = Fields { reader, length: length - 4, at: head.len() };
+        if let Some(is_alone) = fields.are_without_id(&head[behind_id..])? {
+            fields.skip_to(length - 5)?;
+            let mut end = [0];
+            reader.read_exact(&mut end)?;
+            // Without its closing byte the document is malformed, whatever its start says.
+            return Ok(id.filter(|_| is_alone && end == [0]));
+        }
+        fields.skip_to(0)?;
+        reader.read_exact(head)?;
     }
+    let rest = length - 4 - head.len();
     let mut document = Vec::with_capacity(length);
     document.extend_from_slice(&i32::try_from(length).map_err(io::Error::other)?.to_le_bytes());
     document.extend_from_slice(head);
     reader.take(rest as u64).read_to_end(&mut document)?;
     Ok(Id::of(&document))
+}
+
+/// The fields of a document in a file. Positions are counted from behind the document's length.
+struct Fields<'a> {
+    reader: &'a mut BufReader<File>,
+    length: usize,
+    /// Position of the reader.
+    at: usize,
+}
+
+impl Fields<'_> {
+    /// Whether no further field is an `_id`, up to the document's end or to bytes that are no field.
+    /// `start` are the bytes of the next fields that were read already. `None` if it is not certain
+    /// without reading a field completely.
+    fn are_without_id(&mut self, start: &[u8]) -> io::Result<Option<bool>> {
+        let mut window = [0; HEAD_BYTES];
+        window[..start.len()].copy_from_slice(start);
+        let mut filled = start.len();
+        // Position of the next field.
+        let mut next = self.at - start.len();
+        let mut used = 0;
+        loop {
+            if next >= self.length - 1 {
+                return Ok(Some(true));
+            }
+            match Header::read(&window[used..filled]) {
+                Some(Header { is_id, field_bytes: Some(field_bytes) }) => {
+                    next = next.saturating_add(field_bytes);
+                    // A field that is longer than its document cannot be read.
+                    if is_id && next < self.length {
+                        return Ok(Some(false));
+                    }
+                    used = used.saturating_add(field_bytes).min(filled);
+                }
+                // Bytes that are no field, or a field with a long name.
+                _ if used == 0 && filled == HEAD_BYTES.min(self.length - next) => return Ok(None),
+                _ => {
+                    self.skip_to(next)?;
+                    filled = HEAD_BYTES.min(self.length - next);
+                    self.reader.read_exact(&mut window[..filled])?;
+                    (self.at, used) = (next + filled, 0);
+                }
+            }
+        }
+    }
+
+    fn skip_to(&mut self, position: usize) -> io::Result<()> {
+        let offset = |value: usize| i64::try_from(value).map_err(io::Error::other);
+        self.reader.seek_relative(offset(position)? - offset(self.at)?)?;
+        self.at = position;
+        Ok(())
+    }
+}
+
+/// What the first bytes of a field say.
+struct Header {
+    is_id: bool,
+    /// Bytes of the field with its value; `None` if more bytes are needed to know them.
+    field_bytes: Option<usize>,
+}
+
+impl Header {
+    /// `None` if the bytes do not hold the whole name.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (kind, after_kind) = bytes.split_first()?;
+        let name_bytes = after_kind.iter().position(|byte| *byte == 0)?;
+        let behind_name = after_kind.get(name_bytes + 1..).unwrap_or_default();
+        let value_bytes = value_length(*kind, behind_name).ok();
+        let field_bytes = value_bytes.and_then(|value| value.checked_add(name_bytes + 2));
+        Some(Self { is_id: &after_kind[..name_bytes] == b"_id", field_bytes })
+    }
 }

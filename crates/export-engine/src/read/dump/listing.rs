@@ -56,9 +56,10 @@ impl From<ListingFault> for DumpError {
 }
 
 /// Whether a system, a file manager or an editor has written this, and not mongodump: no collection
-/// has a name that begins with a dot.
+/// has a name that begins with a dot, and mongodump escapes `$`, with which Office begins the names
+/// of its lock files.
 pub(super) fn is_dropping(name: &str) -> bool {
-    name.starts_with('.') || DROPPINGS.contains(&name.to_lowercase().as_str())
+    name.starts_with('.') || name.starts_with("~$") || DROPPINGS.contains(&name.to_lowercase().as_str())
 }
 
 /// Lists the folder of a vehicle. Adds the paths that are no part of a dump to `left_out`.
@@ -170,13 +171,13 @@ impl Listing<'_> {
 
     /// Adds a collection that has metadata and no file of documents.
     fn add_metadata_alone(&mut self, stem: &str, beside: Beside) {
-        // Broken metadata is reported as such.
-        let Beside::Read(metadata) = beside else { return };
-        let named = metadata.name().map(str::to_owned);
+        // Broken metadata is of a collection, too, and the name of the file is the only one.
+        let metadata = if let Beside::Read(metadata) = &beside { Some(metadata) } else { None };
+        let named = metadata.and_then(|metadata| metadata.name().map(str::to_owned));
         let name = named.or_else(|| decoded(stem, false)).unwrap_or_else(|| stem.to_owned());
-        let reason = if metadata.is_time_series() {
+        let reason = if metadata.is_some_and(Metadata::is_time_series) || name.starts_with(BUCKETS) {
             UnreadReason::TimeSeries
-        } else if metadata.is_view() {
+        } else if metadata.is_some_and(Metadata::is_view) {
             UnreadReason::View
         } else if is_of_server(&name) {
             UnreadReason::System
