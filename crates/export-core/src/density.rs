@@ -191,7 +191,8 @@ impl VehicleDensity {
                     let number = float(present.len() as u64);
                     let mean_bytes = float(present.iter().sum()) / number;
                     let sampled = number / float(by_hour.len() as u64);
-                    documents_of_hour = documents_of_hour.max((per_hour / sampled).round());
+                    // Rounded down more than up, because the sample may have missed some by chance.
+                    documents_of_hour = documents_of_hour.max((per_hour / sampled - 0.25).round());
                     per_hour * mean_bytes * float(sample_points as u64) / float(sample_bytes)
                 }
                 _ => continue,
