@@ -222,7 +222,7 @@ impl VehicleDensity {
         }
         let idle_share = (1.0 - densest.0 / documents_of_hour / spread.active_share).max(spread.idle_share);
         let idle_share = idle_share.max(0.0) * IDLE_CAUTION;
-        (spread.trend <= MOST_TREND && idle_share <= MOST_IDLE).then(|| Self {
+        (spread.trend <= MOST_TREND && idle_share <= MOST_IDLE).then_some(Self {
             parameters,
             activity,
             deviation: spread.deviation,

@@ -88,7 +88,7 @@ pub(super) fn list(folder: &Path, left_out: &mut Vec<LeftOut>) -> Result<Vehicle
     for (stem, paths) in metadata {
         if documents.iter().all(|(other, _)| *other != stem) {
             let found = listing.read_metadata(&paths);
-            listing.add_metadata_alone(&stem, found);
+            listing.add_metadata_alone(&stem, &found);
         }
     }
     Ok(listing.finish())
@@ -170,9 +170,9 @@ impl Listing<'_> {
     }
 
     /// Adds a collection that has metadata and no file of documents.
-    fn add_metadata_alone(&mut self, stem: &str, beside: Beside) {
+    fn add_metadata_alone(&mut self, stem: &str, beside: &Beside) {
         // Broken metadata is of a collection, too, and the name of the file is the only one.
-        let metadata = if let Beside::Read(metadata) = &beside { Some(metadata) } else { None };
+        let metadata = if let Beside::Read(metadata) = beside { Some(metadata) } else { None };
         let named = metadata.and_then(|metadata| metadata.name().map(str::to_owned));
         let name = named.or_else(|| decoded(stem, false)).unwrap_or_else(|| stem.to_owned());
         let reason = if metadata.is_some_and(Metadata::is_time_series) || name.starts_with(BUCKETS) {
