@@ -225,6 +225,7 @@ mod tests {
         let answer = head_of("Bus_\u{fc} \"1\".csv", 7);
         assert_eq!(answer.headers()[header::CONTENT_LENGTH], "7");
         let disposition = &answer.headers()[header::CONTENT_DISPOSITION];
-        assert_eq!(disposition, "attachment; filename*=UTF-8''Bus_%C3%BC%20%221%22.csv");
+        let both = "attachment; filename=\"Bus__ _1_.csv\"; filename*=UTF-8''Bus_%C3%BC%20%221%22.csv";
+        assert_eq!(disposition, both, "as the link itself");
     }
 }
