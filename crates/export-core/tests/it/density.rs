@@ -96,7 +96,7 @@ fn a13_regular_data_is_estimated_within_a_quarter() {
     check("half hours", &documents(60, HOUR_MS / 2, |_| 100), 60, true);
     check("days only", &documents(60, HOUR_MS, |hour| if hour % 24 < 8 { 0 } else { 300 }), 60, true);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred")]
-    check("noisy", &documents(60, HOUR_MS, |hour| 250 + (noise(hour) * 100.0) as u64), 60, true);
+    check("noisy", &documents(60, HOUR_MS, |hour| 250 + (noise(hour) * 80.0) as u64), 60, true);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use export_api::config::{
     AccessSettings, AdmissionSettings, Config as ApiConfig, HttpSettings, JobSettings, LimitSettings,
     SizeSettings, WebhookSettings,
 };
+use export_core::admission::DEFAULT_MAX_RESULT_ROWS;
 use export_core::job::RetryPolicy;
 use export_engine::{MemoryBudget, ResultLimits};
 use export_settings::defaults;
@@ -285,7 +286,9 @@ pub fn wide_admission() -> AdmissionSettings {
             max_range_days: 3_652_059,
             max_vehicles_per_export: MAX.get(),
             interactive_vehicle_days: 7,
-            rows: ResultRowsSettings { max_result_rows: NonZeroU64::MAX },
+            rows: ResultRowsSettings {
+                max_result_rows: NonZeroU64::new(DEFAULT_MAX_RESULT_ROWS).unwrap_or(NonZeroU64::MAX),
+            },
         },
     }
 }

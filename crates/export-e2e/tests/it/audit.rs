@@ -148,7 +148,7 @@ async fn b8_head_is_no_download_and_b9_json_has_the_link() {
         let answer = head(path).await;
         assert_eq!((answer.status, answer.header("location")), (200, None), "{path}: {answer:?}");
         let disposition = answer.header("content-disposition").expect("a name");
-        assert_eq!(disposition, format!("attachment; filename*=UTF-8''{name}"));
+        assert_eq!(disposition, format!("attachment; filename=\"{name}\""));
         let length: usize = answer.header("content-length").expect("a length").parse().expect("a number");
         lengths.push(length);
     }

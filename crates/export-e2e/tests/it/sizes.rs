@@ -147,18 +147,18 @@ async fn c3_an_export_whose_data_has_too_many_rows_is_refused() {
     stack.stop().await;
 }
 
-/// A vehicle with 83 points per second: five hours have 1.5 million rows.
+/// A vehicle with 67 points per second: six hours have 1.4 million rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn c3_a_short_export_of_dense_data_is_bulk() {
     let mut stack = api(10_000_000_000, 1).await;
-    let dense = hours(5, 300_000);
+    let dense = hours(6, 240_000);
     for hour in dense {
         stack.space.insert_hours("1", "soc", vec![hour]).await;
     }
     stack.start_worker().await;
     let vehicle = stack.space.vehicle("1");
     let mut body = json!({
-        "startDate": "2018-11-30", "endDate": "2018-11-30T05:00:00Z", "vehicles": [vehicle],
+        "startDate": "2018-11-30", "endDate": "2018-11-30T06:00:00Z", "vehicles": [vehicle],
     });
     let asked_at = Instant::now();
     while estimate(&stack, &body).await.json()["priority"] != "bulk" {
@@ -167,7 +167,7 @@ async fn c3_a_short_export_of_dense_data_is_bulk() {
     }
     assert_eq!(priority_of(&stack, &body).await, "bulk");
     body["endDate"] = json!("2018-11-30T01:00:00Z");
-    assert_eq!(estimate(&stack, &body).await.json()["priority"], "interactive", "300,000 rows");
+    assert_eq!(estimate(&stack, &body).await.json()["priority"], "interactive", "240,000 rows");
     stack.stop().await;
 }
 

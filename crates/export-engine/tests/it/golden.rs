@@ -25,17 +25,17 @@ const START_MS: i64 = 1_543_536_000_000;
 
 /// By result: the output options of the request, and the SHA-256 of the objects with their names.
 const RECORDED: [(&str, &str); 11] = [
-    ("zip", "bbfecc25648f9c4f20e05df1ee2e9aa97aa71223e07171cb29c201967586c412"),
-    ("csv", "3ef9fd5009c32a3b0c79d434d00451688463acb2d9bbee65b8806f2debc4465f"),
-    ("gzip", "256ce5d57744ca298c7923960be3441c79d576e55cf6b95a14f2445cc2f1d2bd"),
-    ("zstd", "05fb7c69f980b5a695d0fd842f8e080a12faf28c81940acce4c8bd184801dcc0"),
-    ("rfc3339", "e955d45ac14e338bcfa74926953bb8b9c18533e0ccddcce3a6ae8ea2645a3a4e"),
-    ("unguarded", "b92ea5a790732da7884eb4a2e263f1a1bb574df3c52b2bea296ecfd72f0edcf9"),
-    ("parquet", "a7235484d7083eea4fa4c0a8938cb72c7c559ed346f167ea3dc24df4afbe07cc"),
-    ("parquet_zip", "cb3b0d3d596af8a30cd0190faccaf4f2dc5805a6857db27368867ab9bb717729"),
-    ("resampled", "04fd70fbcfa45a8144db0d2a2b180f5664570d3ae21269c85af5afc39fff0f18"),
-    ("parquet_resampled", ""),
-    ("filled", "c4ed5e19dfa1f293541b41b77663b33c2ac7fb8d072aae112410d9d5d5a77892"),
+    ("zip", "fbcadab80915fc8bf7b18c71646ff23f463ae35d9eee463f21719ae8c7970daa"),
+    ("csv", "7cf2240560f2987cd3ba6f7d691e1b17de7ed320bbafc1dfeafbcc09616e804f"),
+    ("gzip", "6cc230dc486c12f1b272a355e522f35958f3aece82e2b96ca8c061f3e5942e59"),
+    ("zstd", "ed94f200879f1497c606a6de5aca4d2f59b7133619ff4aaba3853bf355be6fe0"),
+    ("rfc3339", "1d8d79e7a49a023ffb1166847d90c4747ec8ce6e461457c045b399c08328f470"),
+    ("unguarded", "9dfa0312d662328f181a2e54b6dd70f1215f3ea77da7ee54262195e3a8a8fbe7"),
+    ("parquet", "7406445da2d4029b88904bcb2398d6d3d121c71dc752dc35a8300664b912bc01"),
+    ("parquet_zip", "3b67d5c45b5634c577740fcc3adcad78f97ac50dc0a429792b294651d6a69449"),
+    ("resampled", "39729c8732043566f3129cf3caa10ced14defe9892083dd65349d985f0886b72"),
+    ("parquet_resampled", "05d99815d93b283426dcfb1fd0300c32c7e7a4f49ea04582ec61f46c04115f9b"),
+    ("filled", "2cbbb8e1ce2ef43c0c83e0b3db0406e62d4653027e00d1d0c2d51e1754f7e527"),
 ];
 
 fn options(name: &str) -> Value {

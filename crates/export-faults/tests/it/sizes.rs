@@ -109,8 +109,10 @@ async fn c3_exports_of_very_many_rows_leave_a_lane_to_small_ones() {
     let small = small_vehicle(&deployment).await;
     let mut week = small.clone();
     (week["endDate"], week["stepMs"], week["fill"]) = (json!("2018-12-07"), json!(1), json!("previous"));
+    let mut worker = deployment.with("WORKER_CONCURRENCY", "2").with("WORKER_THREADS", "1").worker().await;
+    // An API that does not know the number of lanes yet would dispatch two large ones.
+    worker.until_written("waiting for jobs");
     let api = deployment.api().await;
-    let worker = deployment.with("WORKER_CONCURRENCY", "2").with("WORKER_THREADS", "1").worker().await;
     let mut large = Vec::new();
     for _ in 0..3 {
         large.push(api.accepted(&week).await);

@@ -9,7 +9,7 @@ use export_settings::from_flags;
 use export_settings::identities::IdentityArgs;
 use export_settings::mongo::MongoArgs;
 use export_settings::reading::ReadingSettings;
-use export_settings::results::ResultSettings;
+use export_settings::results::{ResultLimitSettings, ResultSettings};
 use export_settings::retention::RetentionSettings;
 use export_settings::worker::WorkerSettings;
 
@@ -40,7 +40,7 @@ type Parsed = Option<Result<(), String>>;
 
 /// Parses the flag with the group that has it.
 fn parse_any(flag: &str) -> Result<(), String> {
-    let groups: [fn(&str) -> Parsed; 17] = [
+    let groups: [fn(&str) -> Parsed; 18] = [
         parse::<export_settings::http::HttpSettings>,
         parse::<export_settings::health::HealthSettings>,
         parse::<AccessArgs>,
@@ -55,6 +55,7 @@ fn parse_any(flag: &str) -> Result<(), String> {
         parse::<WorkerSettings>,
         parse::<export_settings::jobs::JobSettings>,
         parse::<ResultSettings>,
+        parse::<ResultLimitSettings>,
         parse::<RetentionSettings>,
         parse::<export_settings::log::LogSettings>,
         parse_others,

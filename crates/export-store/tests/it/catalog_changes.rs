@@ -20,7 +20,7 @@ fn of_all_vehicles() -> NewJob {
 
 impl TestStore {
     /// Makes this the version of a catalog that is trusted, or that is not.
-    async fn catalog_is(&self, version: &str, trusted_for: Duration) {
+    pub(crate) async fn catalog_is(&self, version: &str, trusted_for: Duration) {
         let catalog =
             self.space.mongodb.database(&self.space.jobs_database).collection::<Document>("catalog");
         let change = vec![doc! { "$set": { "version": version, "trustedUntil": left(trusted_for) } }];

@@ -162,9 +162,9 @@ async fn provisioning_twice_is_harmless() {
         [
             "_id_",
             "announcements",
-            "jobsInBrokerOrRunning",
             "expiry",
             "idempotencyOfCaller",
+            "jobsInBrokerOrRunning",
             "lastOwnFinishedOfTenant",
             "leases",
             "newestFirst",
