@@ -49,6 +49,8 @@ async fn fails_once(deployment: Deployment, large: &Value, setting: &str, value:
     deployment.until_so("only the other export has objects, and no upload is open", is_empty).await;
     assert_eq!(begun.seen() > 0, has_parts, "the upload began before the limit");
     deployment.until_queues_are_empty().await;
+    // A worker that is gone before it acknowledges leaves its message.
+    deployment.until_queues_are_empty().await;
     drop((api, worker));
     deployment.end().await;
 }
@@ -97,6 +99,8 @@ async fn c3_a_plan_that_fills_too_many_rows_fails_once() {
     assert_eq!(outcome, ("FAILED", "result_too_large", 1), "{failed:#}");
     let finished = deployment.until(&small_id, is_over).await;
     assert_eq!(deployment.space.object_keys().await, [key_of(&finished)]);
+    // A worker that is gone before it acknowledges leaves its message.
+    deployment.until_queues_are_empty().await;
     drop((api, worker));
     deployment.end().await;
 }
@@ -134,6 +138,8 @@ async fn c3_exports_of_very_many_rows_leave_a_lane_to_small_ones() {
         deployment.until_state(job_id, "CANCELLED").await;
     }
     assert_eq!(deployment.space.object_keys().await, [key_of(&finished)]);
+    // A worker that is gone before it acknowledges leaves its message.
+    deployment.until_queues_are_empty().await;
     drop((api, worker));
     deployment.end().await;
 }
