@@ -14,7 +14,7 @@ pub(crate) struct VehicleArgs {
     /// with commas
     #[arg(long = "vehicle", value_name = "PATTERN", value_delimiter = ',', value_parser = parse_entry::<VehiclePattern>)]
     vehicles: Vec<VehiclePattern>,
-    /// All vehicles, also those that are added later
+    /// All vehicles, now and in the future
     #[arg(long, conflicts_with = "vehicles")]
     all_vehicles: bool,
 }

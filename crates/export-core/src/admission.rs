@@ -62,7 +62,7 @@ impl VehicleCount {
         }
     }
 
-    /// Whether there are at most so many, as far as that is known.
+    /// Whether there are at most `most` vehicles; false if the number was never known.
     pub fn is_at_most(self, most: u64) -> bool {
         self.last_known().is_some_and(|count| count <= most)
     }

@@ -5,7 +5,8 @@ use aws_sdk_s3::error::{BuildError, ProvideErrorMetadata, SdkError};
 
 /// S3's code for content that is larger than the server accepts.
 const ENTITY_TOO_LARGE: &str = "EntityTooLarge";
-/// HTTP's status for the same, which proxies in front of a server send without S3's code.
+/// HTTP's status for a body that is too large. A proxy in front of a server sends it without an S3
+/// code.
 const CONTENT_TOO_LARGE: u16 = 413;
 /// Error codes of servers that refuse content, its size or its parts, or a request that they do not
 /// support. They will refuse the same request again. Errors that an operator may repair, such as

@@ -42,7 +42,7 @@ fn learned(documents: &Documents) -> Option<VehicleDensity> {
     VehicleDensity::learn(&hours, &sizes, &counts, typical_ms, &times)
 }
 
-/// The estimated rows of a range, and those that come.
+/// The estimated rows of a range, and the rows that the data has there.
 fn rows(documents: &Documents, density: &VehicleDensity, from_ms: i64, to_ms: i64) -> (Span, u64) {
     let range = TimeRange::new(from_ms, to_ms).expect("a range");
     let (first_ms, last_ms) = ends(documents);

@@ -332,7 +332,7 @@ fn c7_few_points_in_many_columns_and_rows_take_little_memory() {
         let measured = measure(&json!({ "folder": folder.path() }), &json!({ "format": format }));
         assert_eq!(measured.outcome, "", "{format}");
         assert_eq!(measured.totals["rows"], 72_000, "{format}");
-        // All rows at once would take 277 MB; the writers of so many columns alone take 30.
+        // All rows at once would take 277 MB; the writers of 481 columns alone take 30.
         assert!(measured.growth_kib < MOST_KIB + (24 << 10), "{format}: {measured:?}");
     }
 }
