@@ -131,7 +131,8 @@ impl Publisher {
         outcome
     }
 
-    /// Checks that the broker is reachable and accepts messages: connects if there is no connection.
+    /// Checks that the broker is reachable and accepts messages: connects if there is no
+    /// connection.
     pub async fn check(&self) -> Result<(), AmqpError> {
         let (_, alarm) = self.channel().await?;
         alarm.check()

@@ -6,10 +6,10 @@ mod list;
 mod revoke;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use export_core::key::{KeyId, StoredKey};
+use export_core::key::StoredKey;
 use export_settings::mongo::MongoArgs;
 use export_settings::print::Output;
-use export_store::{AuditAction, AuditEntry, AuditLog, KeyStore};
+use export_store::{AuditLog, KeyStore};
 
 /// Create, list and revoke API keys
 #[derive(Debug, clap::Args)]
@@ -52,27 +52,6 @@ impl Store {
             keys: KeyStore::new(&client, &settings.jobs_database),
             audit: AuditLog::start(&client, &settings.jobs_database),
         })
-    }
-}
-
-/// The audit entry of an action on a key.
-fn audit_entry(
-    action: AuditAction,
-    id: &KeyId,
-    tenant: &export_core::Tenant,
-    outcome: &'static str,
-) -> AuditEntry {
-    AuditEntry {
-        at: Utc::now(),
-        tenant: tenant.clone(),
-        principal: "cli".to_owned(),
-        action,
-        job_id: None,
-        object: None,
-        key_id: Some(id.clone()),
-        request_id: None,
-        remote_address: None,
-        outcome,
     }
 }
 

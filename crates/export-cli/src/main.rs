@@ -4,6 +4,7 @@
     reason = "it panics if nothing can be written: use export_settings::print::note"
 )]
 
+mod audit;
 mod cancel;
 mod client;
 mod completions;

@@ -232,7 +232,8 @@ impl AllowedVehicles {
         }
     }
 
-    /// Those of these vehicles that the ceiling allows, too. The patterns of both are plain.
+    /// The vehicles that are among these and that the ceiling allows. The patterns of both are
+    /// plain.
     ///
     /// # Errors
     /// If the intersection has more than [`MAX_PATTERNS`] patterns.

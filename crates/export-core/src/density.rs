@@ -7,11 +7,11 @@
 //! follow the rows of any subset of the parameters in any range: a row is a distinct time, so points
 //! of parameters that log together must not be summed.
 //!
-//! **What a sample cannot see.** The number of a parameter's documents, which the server keeps, gives
-//! the mean of all hours exactly. Weeks without data and growing data show as differences between the
-//! samples of one hour of the day, and between the quarters of the sampled time. They widen the
-//! bounds, because a range may lie anywhere in them. A vehicle whose samples are too few or too different, for example because a clock was
-//! once at 1970, stays unmeasured.
+//! **What a sample cannot see.** The number of a parameter's documents, which the server keeps,
+//! gives the mean of all hours exactly. Weeks without data and growing data show as differences
+//! between the samples of one hour of the day, and between the quarters of the sampled time. They
+//! widen the bounds, because a range may lie anywhere in them. A vehicle whose samples are too few
+//! or too different, for example because a clock was once at 1970, stays unmeasured.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,12 +30,12 @@ const HOURS_OF_DAY: usize = 24;
 const TYPICAL_SHARE: f64 = 0.7;
 /// Hours of the day with less than this share of the mean volume have no data to speak of.
 const REST_SHARE: f64 = 0.05;
-/// Fewest sampled documents of a parameter from which its density is learned, unless all of its hours
-/// were sampled.
+/// Fewest sampled documents of a parameter from which its density is learned, unless all of its
+/// hours were sampled.
 const FEWEST_DOCUMENTS: usize = 3;
 /// A parameter may have at most this many times the documents, and must have at least one
-/// `DISAGREEMENT`th of the documents, that the sampled hours let expect. Documents for every quarter
-/// of an hour are within.
+/// `DISAGREEMENT`th of the documents, that the sampled hours let expect. Documents for every
+/// quarter of an hour are within.
 const MOST_DOCUMENTS: f64 = 4.5;
 const DISAGREEMENT: f64 = 2.0;
 /// Parts of the sampled time that are compared.
@@ -55,14 +55,14 @@ pub struct VehicleDensity {
     pub parameters: Vec<ParameterDensity>,
     /// The volume of each hour of the day in UTC, relative to the mean hour.
     pub activity: Vec<f64>,
-    /// By how much the volume of one hour with data deviates from `activity`: the standard deviation,
-    /// relative to the mean hour.
+    /// By how much the volume of one hour with data deviates from `activity`: the standard
+    /// deviation, relative to the mean hour.
     pub deviation: f64,
     /// By how much a quarter of the sampled time deviates from the mean of all, at most and beyond
     /// chance, relative to that mean.
     pub trend: f64,
-    /// Largest share of the hours that have no data although their hour of the day has data on other
-    /// days. They come in days and weeks, not alone.
+    /// Largest share of the hours that have no data although their hour of the day has data on
+    /// other days. They come in days and weeks, not alone.
     pub idle_share: f64,
     /// Which parameters have points at the same times in a typical hour.
     pub patterns: Vec<Pattern>,
@@ -118,8 +118,8 @@ pub fn sampled_hours(first_hour_ms: i64, last_hour_ms: i64) -> Vec<i64> {
     let days = hour_count / HOURS_OF_DAY;
     // The stride is coprime to the number of samples, so neighbouring hours come from distant days.
     let spread = |number: usize| (number * 29 % SAMPLED_HOURS) * days / SAMPLED_HOURS;
-    // The two samples of an hour of the day are of different days of the week: both would miss an hour
-    // that has no data on Sundays.
+    // The two samples of an hour of the day are of different days of the week: both would miss an
+    // hour that has no data on Sundays.
     let day = |number: usize| match number.checked_sub(HOURS_OF_DAY).map(spread) {
         Some(other) if spread(number).abs_diff(other) % 7 == 0 => (spread(number) + 3) % days,
         _ => spread(number),
@@ -160,11 +160,11 @@ impl SampledSizes {
 
 impl VehicleDensity {
     /// Learns the density from the sizes of sampled documents, the number of all documents, and the
-    /// times of the points of one hour, all by parameter. `None` if there is nothing to learn from, or
-    /// if the sampled hours differ too much.
+    /// times of the points of one hour, all by parameter. `None` if there is nothing to learn from,
+    /// or if the sampled hours differ too much.
     ///
-    /// Parameters without a document have no points. Those whose sampled documents say too little, or
-    /// disagree with the number of all documents, stay unmeasured.
+    /// Parameters without a document have no points. Those whose sampled documents say too little,
+    /// or disagree with the number of all documents, stay unmeasured.
     pub fn learn(
         sampled_hours: &[i64],
         sizes: &SampledSizes,
@@ -290,10 +290,11 @@ struct Spread {
 }
 
 impl Spread {
-    /// Corrected for the means taken from the same samples. With one sample for each hour of the day,
-    /// the deviation is unknown and counts as 0: then the sample is all data.
+    /// Corrected for the means taken from the same samples. With one sample for each hour of the
+    /// day, the deviation is unknown and counts as 0: then the sample is all data.
     fn of(relative: &[(usize, f64)], activity: &[f64]) -> Self {
-        // By hour of the day: the samples with and without data, and the squares of their deviations.
+        // By hour of the day: the samples with and without data, and the squares of their
+        // deviations.
         let mut hours: BTreeMap<usize, (u64, u64, f64)> = BTreeMap::new();
         for (hour, volume) in relative {
             let (present, absent, squares) = hours.entry(*hour).or_default();

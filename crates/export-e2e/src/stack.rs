@@ -193,8 +193,8 @@ impl Stack {
         }
     }
 
-    /// Waits until the catalog lists these vehicles and is trusted: requests for others are refused,
-    /// and the number of vehicles is known. Panics after a bounded wait.
+    /// Waits until the catalog lists these vehicles and is trusted: requests for others are
+    /// refused, and the number of vehicles is known. Panics after a bounded wait.
     pub async fn until_listed(&self, vehicles: &[String]) {
         self.until_catalog("lists the vehicles", |catalog| {
             vehicles.iter().all(|name| catalog.contains_key(name))

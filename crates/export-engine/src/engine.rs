@@ -167,8 +167,8 @@ impl Engine {
     /// most of them show early, the second one to the end of the data. Then the engine discards the
     /// sink, and a new pass begins with these columns as text. So there are at most three passes,
     /// unless the source changes meanwhile, and the columns' types depend on the data alone. The
-    /// meter counts the current pass. (An *attempt* of a job is something else: all passes belong to
-    /// one attempt.)
+    /// meter counts the current pass. (An *attempt* of a job is something else: all passes belong
+    /// to one attempt.)
     ///
     /// # Errors
     ///

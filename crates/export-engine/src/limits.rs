@@ -67,8 +67,8 @@ impl Limits {
         // Slices end on whole hours, so most exceed the target. Only an hour that is too large for
         // the share is split.
         let most_bytes = (share_bytes / 2 / USUAL_EXPANSION_FACTOR).max(target_bytes);
-        // The share itself, and half of what is meant for reading ahead, because the driver keeps a
-        // document twice for a moment. Only heavy hours need it.
+        // The share itself, and half of what is meant for reading ahead. Only heavy hours need it.
+        // With all of that, a worker would exceed 96 MiB for a Parquet file of a 15 MiB document.
         let hour_bytes = (share_bytes + share_bytes / 2).max(SMALLEST_HOUR_BYTES);
         let slice = SliceSize { target_bytes, most_bytes };
         Self { slice, slices_share_bytes: share_bytes, hour_bytes, result: ResultLimits::default() }

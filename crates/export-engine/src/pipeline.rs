@@ -61,8 +61,8 @@ impl<R> Slices<R> {
     }
 
     /// Reads on after a slice with unfit columns, without encoding anything, until `end_documents`
-    /// are read or all. Adds the parameters of further unfit columns to `found`, and returns them as
-    /// the outcome of the pass.
+    /// are read or all. Adds the parameters of further unfit columns to `found`, and returns them
+    /// as the outcome of the pass.
     pub(crate) fn survey(
         self,
         mut found: BTreeSet<Parameter>,

@@ -170,8 +170,8 @@ impl Deployment {
         are_empty
     }
 
-    /// Waits until a worker has made the catalog. Until then the number of vehicles is unknown, and an
-    /// export that names none is bulk, for which not all lanes are. Panics after two minutes.
+    /// Waits until a worker has made the catalog. Until then the number of vehicles is unknown, and
+    /// an export that names none is bulk, for which not all lanes are. Panics after two minutes.
     pub async fn until_catalog_is_made(&self) {
         let catalog = self.collection("catalog");
         let is_made = || async {

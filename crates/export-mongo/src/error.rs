@@ -1,7 +1,7 @@
 //! What can go wrong with MongoDB; the driver's error is the source.
 
-/// An error of the driver, without what it appends to its text: labels, and the reply of the server,
-/// which is a hexadecimal dump.
+/// An error of the driver, without what it appends to its text: labels, and the reply of the
+/// server, which is a hexadecimal dump.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.kind)]
 pub struct DriverError(pub mongodb::error::Error);

@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The smallest part that S3 accepts, except for the last of an object.
 pub(crate) const SMALLEST_PART_BYTES: usize = 5 << 20;
-/// The largest part. S3 accepts up to 5 GiB, but a part must be sent within the timeout of a request,
-/// and is sent again as a whole.
+/// The largest part. S3 accepts up to 5 GiB, but a part must be sent within the timeout of a
+/// request, and is sent again as a whole.
 const LARGEST_PART_BYTES: usize = 64 << 20;
 /// The most parts of an object that S3 accepts.
 const MAX_PARTS: usize = 10_000;

@@ -2,8 +2,8 @@
 //! tasks beside it.
 //!
 //! **Parts.** Writes fill parts of one size. A full part is sent while the next one is filled. An
-//! object that ends before its first part is full is stored with one request instead, while the next
-//! object is filled.
+//! object that ends before its first part is full is stored with one request instead, while the
+//! next object is filled.
 //!
 //! **States.** Object: open → ended (the writer adds no more bytes) → stored. Part: filling →
 //! sending → sent.

@@ -29,10 +29,10 @@ pub struct ResultLimitSettings {
     /// The most rows.
     #[command(flatten)]
     pub rows: ResultRowsSettings,
-    // 100 GiB: what 10,000 parts hold with the default memory budget.
+    // 100 GiB: ten bytes for each of the most rows.
     /// Most bytes of the result of one export, as stored, all objects together. A worker ends an
-    /// export as FAILED when its result has more, and deletes what it has uploaded. Workers with
-    /// the default `MEMORY_BUDGET_MB` can store about 108 GiB in one object
+    /// export as FAILED when its result has more, and deletes what it has uploaded. One object,
+    /// such as a zip, has at most 58 GiB with the default `MEMORY_BUDGET_MB`
     #[arg(
         long,
         env,

@@ -2,8 +2,8 @@
 //!
 //! A job whose workers were lost twice runs alone: if it kills its worker again, it takes no other
 //! export with it. So each export has a permit of its worker while it runs: a shared one, or the
-//! exclusive one, which is free while there is no other permit. The job store ensures that no worker
-//! claims such a job with a shared permit
+//! exclusive one, which is free while there is no other permit. The job store ensures that no
+//! worker claims such a job with a shared permit
 //! ([`Condition::AloneIfNecessary`](export_core::rules::Condition)).
 //!
 //! **Order.** Permits are granted in the order of the requests. So an export that waits for the

@@ -1,7 +1,7 @@
 //! The worker: what it does with one delivery.
 //!
-//! Decode → claimability → run permit → run slot → claim → [`attempt`](crate::attempt) → answer to the broker. A
-//! delivery is acked only when its job needs no further message.
+//! Decode → claimability → run permit → run slot → claim → [`attempt`](crate::attempt) → answer to
+//! the broker. A delivery is acked only when its job needs no further message.
 
 use std::pin::pin;
 use std::time::Duration;

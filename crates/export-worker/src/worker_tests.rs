@@ -175,7 +175,8 @@ async fn c6_a_job_that_has_lost_two_workers_runs_alone() {
     assert_eq!((fleet.jobs.faults.count("claim"), fleet.jobs.faults.count("claim_alone")), (3, 1));
 }
 
-/// A job that runs alone waits for the other exports of a worker at most as long as it has been due.
+/// A job that runs alone waits for the other exports of a worker at most as long as it has been
+/// due.
 #[tokio::test(start_paused = true)]
 async fn c6_the_wait_to_run_alone_is_bounded() {
     let fleet = TestFleet::start();

@@ -46,6 +46,16 @@ impl RefusedRequests {
         Self(Arc::new(inner))
     }
 
+    /// Counts and logs an answer, if it is a refusal.
+    pub(crate) fn note(&self, peer: Peer, response: &Response) {
+        if is_refusal(response)
+            && let Some(refusal) = response.extensions().get::<Refusal>()
+        {
+            meters::refused(refusal);
+            self.log(peer, response.status(), refusal);
+        }
+    }
+
     fn log(&self, peer: Peer, status: StatusCode, refusal: &Refusal) {
         let of_address = self.0.of_address.check(&(network(peer.address()), status.as_u16()));
         if of_address.is_err() || self.0.of_all.check(&()).is_err() {
@@ -73,11 +83,6 @@ pub(crate) async fn log_refusals(
 ) -> Response {
     let peer = Peer::of(request.extensions());
     let response = next.run(request).await;
-    if is_refusal(&response)
-        && let Some(refusal) = response.extensions().get::<Refusal>()
-    {
-        meters::refused(refusal);
-        refused.log(peer, response.status(), refusal);
-    }
+    refused.note(peer, &response);
     response
 }

@@ -31,7 +31,8 @@ use counter::{AdmissionCounter, CounterPermit};
 
 /// Maximum number of tenants with a counter. Tenants with jobs that are being written do not count.
 const MAX_TENANTS: usize = 1_024;
-/// Maximum age of an answer of which the catalog is certain. The catalog itself is some seconds late.
+/// Maximum age of an answer of which the catalog is certain. The catalog itself is some seconds
+/// late.
 const VEHICLES_AGE: Duration = Duration::from_secs(5);
 /// Maximum age of an answer of which the catalog is not certain, because it may be certain soon. It
 /// only keeps many requests from asking MongoDB one after the other.

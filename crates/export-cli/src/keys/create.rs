@@ -13,7 +13,8 @@ use export_settings::mongo::MongoArgs;
 use export_settings::print::{Output, note};
 use export_store::{AuditAction, KeyEnd, NewKey};
 
-use super::{Store, audit_entry, scopes, time};
+use super::{Store, scopes, time};
+use crate::audit;
 use crate::failure::UsageError;
 use crate::vehicle_args::{VehicleArgs, described, parse_entry};
 
@@ -83,7 +84,7 @@ impl Create {
             end,
         };
         // Written before the key, so that every key has an audit entry.
-        let entry = audit_entry(AuditAction::KeyCreate, &new.id, &new.tenant, "about to be made");
+        let entry = audit::entry(AuditAction::KeyCreate, &new.tenant, Some(&new.id), "about to be made");
         store.audit.write(&entry).await.context("no key was created")?;
         let stored = store.keys.create(&new).await.context("no key was created")?;
 

@@ -6,7 +6,8 @@ use export_settings::mongo::MongoArgs;
 use export_settings::print::{Output, note};
 use export_store::AuditAction;
 
-use super::{Store, audit_entry};
+use super::Store;
+use crate::audit;
 use crate::failure::UsageError;
 
 /// Arguments of `exports keys revoke`.
@@ -28,7 +29,7 @@ impl Revoke {
         };
         output.line(&format!("key {} of tenant {} is revoked", revoked.id, revoked.tenant));
         note("It stops working within 30 seconds.");
-        let entry = audit_entry(AuditAction::KeyRevoke, &revoked.id, &revoked.tenant, "revoked");
+        let entry = audit::entry(AuditAction::KeyRevoke, &revoked.tenant, Some(&revoked.id), "revoked");
         store.audit.write(&entry).await.context("the key is revoked, but the audit log has no entry of it")
     }
 }

@@ -1,13 +1,13 @@
 //! `exports tenants limit`.
 
 use anyhow::Context;
-use chrono::Utc;
 use export_core::Tenant;
 use export_core::access::MAX_CEILING_PATTERNS;
 use export_settings::mongo::MongoArgs;
 use export_settings::print::{Output, note};
-use export_store::{AuditAction, AuditEntry, AuditLog, TenantStore};
+use export_store::{AuditAction, AuditLog, TenantStore};
 
+use crate::audit;
 use crate::vehicle_args::{VehicleArgs, described};
 
 /// Arguments of `exports tenants limit`.
@@ -28,21 +28,10 @@ impl Limit {
         let settings = self.mongo.resolve()?;
         let client = export_store::connect(&settings.uri, "exports tenants").await?;
         let tenants = TenantStore::new(&client, &settings.jobs_database);
-        let audit = AuditLog::start(&client, &settings.jobs_database);
+        let log = AuditLog::start(&client, &settings.jobs_database);
         // Written before the change, so that every change has an audit entry.
-        let entry = AuditEntry {
-            at: Utc::now(),
-            tenant: self.tenant.clone(),
-            principal: "cli".to_owned(),
-            action: AuditAction::TenantLimit,
-            job_id: None,
-            object: None,
-            key_id: None,
-            request_id: None,
-            remote_address: None,
-            outcome: "about to be set",
-        };
-        audit.write(&entry).await.context("nothing was changed")?;
+        let entry = audit::entry(AuditAction::TenantLimit, &self.tenant, None, "about to be set");
+        log.write(&entry).await.context("nothing was changed")?;
         let set = tenants.set_ceiling(&self.tenant, &vehicles).await.context("nothing was changed")?;
         output.line(&format!("tenant {} may see: {}", set.tenant, described(&set.vehicles)));
         note(

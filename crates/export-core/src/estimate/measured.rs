@@ -82,8 +82,8 @@ impl VehicleAmount {
         amount
     }
 
-    /// Widens the rows by what is not known: which hours of the vehicle's `whole` time are those of the
-    /// request. The mean of all of them is known, so a request for all is certain.
+    /// Widens the rows by what is not known: which hours of the vehicle's `whole` time are those of
+    /// the request. The mean of all of them is known, so a request for all is certain.
     fn widen(&mut self, density: &VehicleDensity, span: TimeRange, whole: TimeRange, output: &OutputOptions) {
         let hours = |range: TimeRange| float(hours_between(range.from_ms(), range.to_ms())).max(1.0);
         let (in_range, all) = (hours(span), hours(whole));
@@ -196,8 +196,8 @@ impl MeasuredAmount {
         self.variance += amount.deviation.powi(2);
     }
 
-    /// The lower bound of the rows of the vehicles that were looked at; `None` if nothing of them is
-    /// measured.
+    /// The lower bound of the rows of the vehicles that were looked at; `None` if nothing of them
+    /// is measured.
     pub fn least_rows(&self) -> Option<u64> {
         (self.sum.parameter_hours > 0).then(|| super::span(self.rows()).low)
     }

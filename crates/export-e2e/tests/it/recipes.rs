@@ -60,7 +60,8 @@ impl Reader {
         let demo = Program::new(&programs().join("exports").to_string_lossy(), &arguments, &settings);
         let ended = tokio::task::spawn_blocking(move || demo.run()).await.expect("it ends");
         assert_eq!(ended.code, Some(0), "{}", ended.output);
-        // Parameters whose columns get other names, and parameters with names that recipes could use.
+        // Parameters whose columns get other names, and parameters with names that recipes could
+        // use.
         for name in ["time", "sOC", "filename", "file", "vehicle"] {
             let noon_ms = DEMO_DAY_MS + 43_200_000;
             let hour = HourBuilder::new(noon_ms).point(noon_ms + 1, 1).point(noon_ms + 2, "=1+1").build();

@@ -18,7 +18,8 @@ use crate::callers::{Caller, with_position};
 use crate::receiver::{Receiver, settings};
 
 /// The longest that a job may end after the job whose result it shares: a second or two on an idle
-/// machine, fifteen on a busy one. If nineteen jobs waited for each other, it would be about nineteen.
+/// machine, fifteen on a busy one. If nineteen jobs waited for each other, it would be about
+/// nineteen.
 const MOST_LAG_MS: i64 = 18_000;
 /// The longest that the API may take to notice a change of a line.
 const SOON: Duration = Duration::from_secs(10);

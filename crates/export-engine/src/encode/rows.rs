@@ -1,5 +1,7 @@
 //! Rows: the columns of one slice aligned by time, one row per distinct time, ascending.
 
+use super::resample::RowReceiver;
+use crate::error::EngineError;
 use crate::read::column::{Column, Value};
 
 /// Takes rows, cell by cell from left to right.
@@ -67,6 +69,23 @@ pub(crate) fn align(columns: &[Column], sink: &mut impl RowSink) {
             }
         }
         sink.end();
+    }
+}
+
+/// Aligns settled columns like [`align`], for a receiver that may fail.
+pub(crate) fn align_for(columns: &[Column], receiver: &mut impl RowReceiver) -> Result<(), EngineError> {
+    let mut heads: Vec<Head<'_>> = columns.iter().map(Head::of).collect();
+    loop {
+        let time_ms = heads.iter().map(|head| head.time_ms).min().unwrap_or(NEVER);
+        if time_ms == NEVER {
+            return Ok(());
+        }
+        let cells = heads.iter();
+        let cells = cells.map(|head| (head.time_ms == time_ms).then(|| head.column.value(head.position)));
+        receiver.row(time_ms, cells)?;
+        for head in heads.iter_mut().filter(|head| head.time_ms == time_ms) {
+            head.advance();
+        }
     }
 }
 

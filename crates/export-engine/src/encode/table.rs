@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::resample::{ResampleCounts, Resampler, RowReceiver};
-use super::rows::{RowCounts, RowSink, align};
+use super::rows::{RowCounts, RowSink, align_for};
 use super::{EncodedRows, Encoder, Encoding, FileWriter, SliceRows};
 use crate::error::{EngineError, ResultTooLarge};
 use crate::limits::ResultLimits;
@@ -95,28 +95,13 @@ impl<'r, E: Encoder> Table<'r, E> {
     /// Appends the next slice's rows.
     pub(crate) fn push(&mut self, rows: SliceRows<E::Rows>) -> Result<(), EngineError> {
         match rows {
-            SliceRows::Encoded { mut rows, cells } => {
-                self.counts.merge(rows.counts());
-                self.max_rows.check(self.counts.rows)?;
-                for (sum, cells) in self.cells.iter_mut().zip(cells) {
-                    *sum += cells;
-                }
-                self.file.append(&mut rows, &mut self.compressor)?;
-                rows.recycle(self.resources);
-            }
+            SliceRows::Encoded { rows, cells } => self.append(rows, cells)?,
             SliceRows::Decoded { mut rows, columns, cells } => {
+                let max_rows = self.max_rows.after(self.counts.rows);
                 let (file, compressor, stop) = (&mut self.file, &mut self.compressor, self.stop);
-                let mut pieces = Pieces { rows: &mut rows, file, compressor, stop, outcome: Ok(()) };
-                align(&columns, &mut pieces);
-                pieces.outcome?;
-                self.counts.merge(rows.counts());
-                self.max_rows.check(self.counts.rows)?;
-                for (sum, cells) in self.cells.iter_mut().zip(cells) {
-                    *sum += cells;
-                }
-                self.file.append(&mut rows, &mut self.compressor)?;
-                rows.recycle(self.resources);
+                align_for(&columns, &mut Appended { rows: &mut rows, file, compressor, stop, max_rows })?;
                 self.resources.give_back_columns(columns);
+                self.append(rows, cells)?;
             }
             SliceRows::Thinned(columns) => {
                 self.resample(&columns)?;
@@ -126,11 +111,23 @@ impl<'r, E: Encoder> Table<'r, E> {
         Ok(())
     }
 
+    /// Appends the rest of a slice's rows, and adds the counts of all of them.
+    fn append(&mut self, mut rows: E::Rows, cells: Vec<u64>) -> Result<(), EngineError> {
+        self.counts.merge(rows.counts());
+        self.max_rows.check(self.counts.rows)?;
+        for (sum, cells) in self.cells.iter_mut().zip(cells) {
+            *sum += cells;
+        }
+        self.file.append(&mut rows, &mut self.compressor)?;
+        rows.recycle(self.resources);
+        Ok(())
+    }
+
     fn resample(&mut self, columns: &[Column]) -> Result<(), EngineError> {
         let Some(Resampling { resampler, rows }) = &mut self.resampling else { return Ok(()) };
         let (file, compressor, stop) = (&mut self.file, &mut self.compressor, self.stop);
         let max_rows = self.max_rows;
-        resampler.push(columns, &mut Resampled { rows, file, compressor, stop, max_rows })
+        resampler.push(columns, &mut Appended { rows, file, compressor, stop, max_rows })
     }
 
     /// Ends the file.
@@ -139,7 +136,7 @@ impl<'r, E: Encoder> Table<'r, E> {
             Some(Resampling { resampler, mut rows }) => {
                 let (file, compressor, stop) = (&mut self.file, &mut self.compressor, self.stop);
                 let max_rows = self.max_rows;
-                let mut resampled = Resampled { rows: &mut rows, file, compressor, stop, max_rows };
+                let mut resampled = Appended { rows: &mut rows, file, compressor, stop, max_rows };
                 let counts = resampler.finish(&mut resampled)?;
                 max_rows.check(rows.counts().rows)?;
                 self.file.append(&mut rows, &mut self.compressor)?;
@@ -154,8 +151,8 @@ impl<'r, E: Encoder> Table<'r, E> {
     }
 }
 
-/// Takes the resampler's rows.
-struct Resampled<'a, 'r, R, F> {
+/// Takes rows, and appends them to the file whenever there are enough.
+struct Appended<'a, 'r, R, F> {
     rows: &'a mut R,
     file: &'a mut F,
     compressor: &'a mut BlockCompressor<'r>,
@@ -163,7 +160,7 @@ struct Resampled<'a, 'r, R, F> {
     max_rows: MaxRows,
 }
 
-impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, R, F> {
+impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Appended<'_, '_, R, F> {
     fn row<'v>(
         &mut self,
         time_ms: i64,
@@ -171,7 +168,8 @@ impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, 
     ) -> Result<(), EngineError> {
         write_row(time_ms, cells, self.rows);
         if self.rows.is_full() {
-            // A filled gap may be long, so the stop flag and the limit are checked here too.
+            // A filled gap or a slice may have many rows, so the stop flag and the limit are
+            // checked here too.
             if self.stop.is_stopped() {
                 return Err(EngineError::Stopped);
             }
@@ -179,44 +177,6 @@ impl<R: EncodedRows, F: FileWriter<Rows = R>> RowReceiver for Resampled<'_, '_, 
             self.file.append(self.rows, self.compressor)?;
         }
         Ok(())
-    }
-}
-
-/// Takes the rows of a slice, and appends them to the file whenever there are enough.
-struct Pieces<'a, 'r, R, F> {
-    rows: &'a mut R,
-    file: &'a mut F,
-    compressor: &'a mut BlockCompressor<'r>,
-    stop: &'a StopFlag,
-    /// After an error the remaining rows are dropped.
-    outcome: Result<(), EngineError>,
-}
-
-impl<R: EncodedRows, F: FileWriter<Rows = R>> RowSink for Pieces<'_, '_, R, F> {
-    fn time(&mut self, time_ms: i64) {
-        self.rows.time(time_ms);
-    }
-
-    fn cell(&mut self, column_index: usize, value: Value<&str>) {
-        self.rows.cell(column_index, value);
-    }
-
-    fn blank(&mut self, column_index: usize) {
-        self.rows.blank(column_index);
-    }
-
-    fn end(&mut self) {
-        self.rows.end();
-        if !self.rows.is_full() {
-            return;
-        }
-        if self.stop.is_stopped() {
-            self.outcome = Err(EngineError::Stopped);
-        }
-        let appended = self.file.append(self.rows, self.compressor);
-        if self.outcome.is_ok() {
-            self.outcome = appended.map_err(EngineError::from);
-        }
     }
 }
 

@@ -56,8 +56,8 @@ pub(super) fn work_on<E: Encoder>(
     Ok(FinishedSlice { tally, rows: SliceRows::Encoded { rows, cells } })
 }
 
-/// Whether the rows of these columns take more than [`MAX_ENCODED_BYTES`]. Few points make many bytes
-/// where each has a row of its own in a file with many columns.
+/// Whether the rows of these columns take more than [`MAX_ENCODED_BYTES`]. Few points make many
+/// bytes where each has a row of its own in a file with many columns.
 fn is_large(columns: &[Column], row_bytes: usize) -> bool {
     let most_rows = MAX_ENCODED_BYTES / row_bytes.max(1);
     if columns.iter().map(Column::len).sum::<usize>() <= most_rows {

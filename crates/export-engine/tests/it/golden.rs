@@ -111,8 +111,8 @@ fn vehicles() -> Vec<SourceVehicle> {
 }
 
 /// Documents that no driver writes but a server or a dump holds: fields of one name, texts and keys
-/// that are not UTF-8, arrays as buckets, and broken bytes. `X` becomes the last letter of `values` or `_id`, and `é` two bytes that
-/// are no text.
+/// that are not UTF-8, arrays as buckets, and broken bytes. `X` becomes the last letter of `values`
+/// or `_id`, and `é` two bytes that are no text.
 fn raw() -> SourceVehicle {
     let hour_ms = |hour: i64| START_MS + hour * 3_600_000;
     let twice = doc! {

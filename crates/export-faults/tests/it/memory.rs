@@ -17,8 +17,8 @@ const TOO_LITTLE: u64 = 2 << 20;
 /// Longest time until the end of a job whose worker is killed repeatedly.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Peak of a worker's memory besides the pages of its program, whatever it exports. A program without
-/// debug information has 24 MiB of them, so that it stays within 96 MiB.
+/// Peak of a worker's memory besides the pages of its program, whatever it exports. A program
+/// without debug information has 24 MiB of them, so that it stays within 96 MiB.
 const MOST: u64 = 72 << 20;
 /// The same of an export that is refused when its documents have been read: several of the largest.
 const MOST_OF_REFUSED: u64 = 96 << 20;

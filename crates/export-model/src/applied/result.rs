@@ -16,8 +16,8 @@ pub struct ResultRecord<N> {
     pub owner: Option<N>,
     /// When it was begun, in milliseconds.
     pub begun_at_ms: i64,
-    /// The listing of the job that began it; `None` where the result is empty or the catalog was not
-    /// trusted.
+    /// The listing of the job that began it; `None` where the result is empty or the catalog was
+    /// not trusted.
     pub listing: Option<N>,
     /// Its address, while FINISHED.
     pub uri: Option<N>,

@@ -13,11 +13,13 @@ use futures_util::TryStreamExt;
 use mongodb::Collection;
 use serde::Deserialize;
 
-use super::read::{PAGE_PARAMETERS, QUERY_TIME};
+use super::read::QUERY_TIME;
 use super::{Catalog, CataloguedParameter, VehicleLook, among, unix_ms};
 
 /// Most vehicles whose density an estimate looks at; the others count as alike.
 const VEHICLES_PER_ESTIMATE: i64 = 500;
+/// Number of parameters after which an estimate looks at no further vehicle: a few megabytes.
+const PARAMETERS_PER_ESTIMATE: usize = 20_000;
 /// A vehicle is measured again when its data has grown by this share of the measured hours, but at
 /// most once an hour and at least once a day.
 const GROWTH: i64 = 4;
@@ -175,7 +177,7 @@ impl Catalog {
                 parameter_count += vehicle.get_array("parameters").map_or(0, Vec::len);
                 // A document of another version is like a vehicle that was not looked at.
                 vehicles.extend(bson::deserialize_from_document::<StoredVehicle>(vehicle).ok());
-                if parameter_count >= PAGE_PARAMETERS {
+                if parameter_count >= PARAMETERS_PER_ESTIMATE {
                     break;
                 }
             }

@@ -19,8 +19,9 @@ use super::{Catalog, CataloguedVehicle, MARKER, among, literal, read_vehicle};
 /// Server-side time limit of one query. Most queries use an index; scans of all vehicles
 /// take well under a second for tens of thousands of vehicles.
 pub(super) const QUERY_TIME: Duration = Duration::from_secs(10);
-/// Number of parameters after which a page ends early: a few megabytes.
-pub(super) const PAGE_PARAMETERS: usize = 5_000;
+/// Number of parameters after which a page ends early: about 600 KB, because a caller may leave as
+/// many pages unread as it may have requests open.
+const PAGE_PARAMETERS: usize = 5_000;
 /// How long the parameters of a vehicle count as complete after it was examined.
 const PARAMETERS_TRUSTED: Duration = Duration::from_mins(10);
 

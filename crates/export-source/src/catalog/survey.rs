@@ -25,8 +25,8 @@ const MAX_PARAMETERS: usize = 1_000;
 pub(super) const MAX_LEVELS: i32 = 6;
 /// Number of values whose types are listed.
 const SAMPLED_VALUES: i32 = 8;
-/// Most bytes of a document whose values' types are listed: the server copies a bucket to look at its
-/// first child, which takes seconds where a bucket has a million children.
+/// Most bytes of a document whose values' types are listed: the server copies a bucket to look at
+/// its first child, which takes seconds where a bucket has a million children.
 const MAX_TYPED_BYTES: i32 = 1 << 20;
 
 /// The existing vehicles.

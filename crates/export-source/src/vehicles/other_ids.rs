@@ -1,8 +1,8 @@
 //! Finds the collections with documents that no export reads, because their `_id` is no number.
 //!
 //! An export reads ranges of times. MongoDB compares numbers with numbers only, so a document whose
-//! `_id` is a date, an `ObjectId` or a text is in no range. From a dump such documents are read
-//! and rejected; on a server there may be millions of them, so the manifest only says that they exist.
+//! `_id` is a date, an `ObjectId` or a text is in no range. From a dump such documents are read and
+//! rejected; on a server there may be millions of them, so the manifest only says that they exist.
 //!
 //! **Cost.** One query for 50 collections of a vehicle, beside the query that lists them. It reads
 //! at most one key of each collection's index of `_id`: numbers are one stretch of the index, and

@@ -71,8 +71,8 @@ impl JobStore {
         self.claim_with(job_id, &Given { owner, lease, ..Given::default() }).await
     }
 
-    /// Like [`claim`](Self::claim), for a worker that runs no other export. Claims jobs that must run
-    /// alone, too.
+    /// Like [`claim`](Self::claim), for a worker that runs no other export. Claims jobs that must
+    /// run alone, too.
     pub async fn claim_alone(
         &self,
         job_id: JobId,

@@ -5,8 +5,8 @@
 //! first.
 //!
 //! **Cost.** Each query has an index that contains all of its conditions in the order of the list,
-//! so it reads hardly more jobs than it returns, whatever the filter. A caller that may see only some
-//! vehicles needs several such queries, whose pages are merged: one for the jobs that it has
+//! so it reads hardly more jobs than it returns, whatever the filter. A caller that may see only
+//! some vehicles needs several such queries, whose pages are merged: one for the jobs that it has
 //! created, and one for the jobs of others that may read no more than it may.
 
 use std::collections::BTreeMap;

@@ -107,7 +107,8 @@ impl OwnRabbitmq {
         self.process = Some(process);
     }
 
-    /// Runs `rabbitmqctl`, for instance `["set_vm_memory_high_watermark", "0"]`. Panics when it fails.
+    /// Runs `rabbitmqctl`, for instance `["set_vm_memory_high_watermark", "0"]`. Panics when it
+    /// fails.
     pub fn control(&self, arguments: &[&str]) {
         // The package installs it beside the server.
         let program = self.start.program.with_file_name("rabbitmqctl");

@@ -67,8 +67,9 @@ fn fault(cell: &str, delimiters: &[char]) -> Option<String> {
     if !text.starts_with(|c| TRIGGERS.contains(c)) {
         return None;
     }
-    // Numbers stay, but only where they are the whole cell: a formula goes on with what follows them.
-    // That needs a delimiter that most programs split at: any other cell goes on with the next column.
+    // Numbers stay, but only where they are the whole cell: a formula goes on with what follows
+    // them. That needs a delimiter that most programs split at: any other cell goes on with the
+    // next column.
     let is_number = |part: &str| part.parse::<f64>().is_ok() && !part.contains(char::is_alphabetic);
     let is_whole = text.split([',', '|']).all(|part| is_number(part.trim_matches([' ', '"'])));
     let is_tolerable = is_whole && (delimiters.contains(&',') || delimiters.contains(&'|'));

@@ -9,7 +9,7 @@ use export_core::request::{FieldError, MAX_BODY_BYTES};
 use export_store::StoredResults;
 use tracing::error;
 
-use super::{Fault, Problem, ProblemType};
+use super::{Fault, Problem, ProblemType, Reason};
 
 /// `Retry-After` in seconds while MongoDB or another required service is unavailable.
 const RETRY_AFTER_SECONDS: u16 = 5;
@@ -189,7 +189,7 @@ impl Problem {
     pub fn too_many_without_key() -> Self {
         let detail =
             "Your address has as many open requests without a valid key as it may; read the answers first.";
-        Self::too_many_requests(detail, OVERLOADED_RETRY_AFTER_SECONDS)
+        Self::too_many_requests(detail, OVERLOADED_RETRY_AFTER_SECONDS).because(Reason::WithoutKey)
     }
 
     /// 429: the tenant has the maximum number of queued jobs.

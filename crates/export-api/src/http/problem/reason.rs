@@ -46,6 +46,8 @@ reasons! {
     KeyLookups = "key_lookups", "lookups of unknown keys";
     /// The address has sent too many requests without a valid key.
     FailuresOfAddress = "failures_of_address", "requests of the address without a valid key";
+    /// The address has too many open requests on connections without a valid key.
+    WithoutKey = "without_key", "open requests of the address without a valid key";
     /// The caller's rate limit.
     Rate = "rate", "rate of the caller";
     /// The caller's limit of open requests.

@@ -28,6 +28,7 @@ use super::socket::Socket;
 use crate::http::client_address::{Peer, network};
 use crate::http::path::without_empty_segments;
 use crate::http::problem::Problem;
+use crate::http::refusals::RefusedRequests;
 
 /// Maximum size of the head of an HTTP/1 request in bytes, and of the buffers for bodies and
 /// answers. The longest useful header is a token of a few kilobytes.
@@ -76,6 +77,7 @@ pub(super) struct Connections {
     settings: ServerSettings,
     /// Open requests on connections without a key, by address.
     without_key: Arc<PerCallerLimit<IpAddr>>,
+    refused: RefusedRequests,
     stop: CancellationToken,
 }
 
@@ -108,6 +110,7 @@ impl Connections {
             router: TowerToHyperService::new(router),
             // As many as connections: enough for clients that send one request on each.
             without_key: Arc::new(PerCallerLimit::new(settings.limits.max_connections_per_address)),
+            refused: RefusedRequests::new(),
             settings,
             stop,
         }
@@ -128,6 +131,7 @@ impl Connections {
         let service = service_fn(|mut request: Request<Incoming>| {
             let open = activity.request(request.version());
             let (gate, router, proxies) = (gate.clone(), self.router.clone(), proxies.clone());
+            let refused = self.refused.clone();
             async move {
                 // A client that sends many requests at once gives way to the others after each.
                 tokio::task::yield_now().await;
@@ -137,6 +141,7 @@ impl Connections {
                 };
                 let Ok(permit) = permit else {
                     let answer = Problem::too_many_without_key().into_response();
+                    refused.note(Peer::new(peer.ip()), &answer);
                     return Ok(answer.map(|body| AnswerBody::new(body, open, None)));
                 };
                 without_empty_segments(request.uri_mut());

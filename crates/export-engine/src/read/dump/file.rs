@@ -244,9 +244,9 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Whether no further field is an `_id`, up to the document's end or to bytes that are no field.
-    /// `start` are the bytes of the next fields that were read already. `None` if it is not certain
-    /// without reading a field completely.
+    /// Whether no further field is an `_id`, up to the document's end or to bytes that are no
+    /// field. `start` are the bytes of the next fields that were read already. `None` if it is not
+    /// certain without reading a field completely.
     fn are_without_id(&mut self, start: &[u8]) -> io::Result<Option<bool>> {
         let mut window = [0; HEAD_BYTES];
         window[..start.len()].copy_from_slice(start);
