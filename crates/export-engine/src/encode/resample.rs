@@ -3,7 +3,7 @@
 use export_core::TimeRange;
 use export_core::output::{Fill, Resampling};
 
-use super::rows::{RowSink, align};
+use super::rows::{RowReceiver, RowSink, align};
 use crate::error::EngineError;
 use crate::read::column::{Column, Value};
 
@@ -56,16 +56,6 @@ impl Kept {
             Self::Text(text) => Value::Text(text),
         }
     }
-}
-
-/// Takes resampled rows.
-pub(crate) trait RowReceiver {
-    /// Takes the next row: its time, and by column the value if there is one.
-    fn row<'v>(
-        &mut self,
-        time_ms: i64,
-        cells: impl Iterator<Item = Option<Value<&'v str>>>,
-    ) -> Result<(), EngineError>;
 }
 
 /// Makes one row per interval from slices of thinned points, in order.

@@ -1,6 +1,5 @@
 //! Rows: the columns of one slice aligned by time, one row per distinct time, ascending.
 
-use super::resample::RowReceiver;
 use crate::error::EngineError;
 use crate::read::column::{Column, Value};
 
@@ -14,6 +13,16 @@ pub(crate) trait RowSink {
     fn blank(&mut self, column_index: usize);
     /// Ends the row.
     fn end(&mut self);
+}
+
+/// Takes whole rows, and may fail.
+pub(crate) trait RowReceiver {
+    /// Takes the next row: its time, and by column the value if there is one.
+    fn row<'v>(
+        &mut self,
+        time_ms: i64,
+        cells: impl Iterator<Item = Option<Value<&'v str>>>,
+    ) -> Result<(), EngineError>;
 }
 
 /// Counts of rows.

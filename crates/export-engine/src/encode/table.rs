@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::resample::{ResampleCounts, Resampler, RowReceiver};
-use super::rows::{RowCounts, RowSink, align_for};
+use super::resample::{ResampleCounts, Resampler};
+use super::rows::{RowCounts, RowReceiver, RowSink, align_for};
 use super::{EncodedRows, Encoder, Encoding, FileWriter, SliceRows};
 use crate::error::{EngineError, ResultTooLarge};
 use crate::limits::ResultLimits;

@@ -18,25 +18,25 @@ fn all_runs_are_in_order(bounds: Bounds, states_min: usize) {
 
 #[test]
 fn three_faults() {
-    all_runs_are_in_order(Bounds::DEEP, 11_900_000);
+    all_runs_are_in_order(Bounds::DEEP, 16_100_000);
 }
 
 #[test]
 fn two_sweepers() {
-    all_runs_are_in_order(Bounds::TWO_SWEEPERS, 760_000);
+    all_runs_are_in_order(Bounds::TWO_SWEEPERS, 1_000_000);
 }
 
 #[test]
 fn two_deliveries_in_one_process() {
-    all_runs_are_in_order(Bounds::ONE_PROCESS, 1_700_000);
+    all_runs_are_in_order(Bounds::ONE_PROCESS, 2_280_000);
 }
 
 #[test]
 fn a_reliable_broker_needs_no_queue_age_limit() {
-    all_runs_are_in_order(Bounds::RELIABLE_BROKER, 780_000);
+    all_runs_are_in_order(Bounds::RELIABLE_BROKER, 1_050_000);
 }
 
 #[test]
 fn three_attempts() {
-    all_runs_are_in_order(Bounds::THREE_ATTEMPTS, 2_200_000);
+    all_runs_are_in_order(Bounds::THREE_ATTEMPTS, 3_390_000);
 }
