@@ -10,12 +10,15 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::{DataType, FieldRef, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use export_core::RESULT_FORMAT_VERSION;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -102,7 +105,7 @@ pub(crate) struct ParquetFile<'r> {
     writer: SerializedFileWriter<Vec<u8>>,
     /// By column: makes its writers. A factory of all columns would make the writers of a whole row
     /// group at once, and each takes 100 KiB and more before it has any value.
-    columns: Arc<Vec<ArrowRowGroupWriterFactory>>,
+    columns: Arc<Vec<ColumnFactory>>,
     schema: SchemaRef,
     resources: &'r Resources,
     /// Rows of the group that is being filled.
@@ -118,25 +121,8 @@ pub(crate) struct ParquetFile<'r> {
 impl<'r> ParquetFile<'r> {
     fn begin(schema: &SchemaRef, resources: &'r Resources) -> io::Result<Self> {
         let column_count = schema.fields().len();
-        let properties = WriterProperties::builder()
-            .set_created_by(created_by())
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            // The footer stays in memory until the end, so it has statistics by group, not by page.
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true)
-            // Times rise in small steps.
-            .set_column_dictionary_enabled(ColumnPath::from(TIME), false)
-            .set_column_encoding(ColumnPath::from(TIME), Encoding::DELTA_BINARY_PACKED)
-            .build();
-        let writer_of = |schema: SchemaRef| {
-            let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties.clone()))?;
-            writer.into_serialized_writer()
-        };
-        let (writer, _) = writer_of(Arc::clone(schema)).map_err(io::Error::other)?;
-        let columns = schema.fields().iter().map(|field| {
-            let (_, column) = writer_of(Arc::new(Schema::new(vec![Arc::clone(field)])))?;
-            Ok(column)
-        });
+        let (writer, _) = writer_of(Arc::clone(schema), properties()).map_err(io::Error::other)?;
+        let columns = schema.fields().iter().map(ColumnFactory::new);
         let columns = columns.collect::<Result<_, ParquetError>>().map_err(io::Error::other)?;
         Ok(Self {
             writer,
@@ -257,6 +243,68 @@ impl FileWriter for ParquetFile<'_> {
     }
 }
 
+/// How files are written.
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_created_by(created_by())
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        // The footer stays in memory until the end, so it has statistics by group, not by page.
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        // Times rise in small steps.
+        .set_column_dictionary_enabled(ColumnPath::from(TIME), false)
+        .set_column_encoding(ColumnPath::from(TIME), Encoding::DELTA_BINARY_PACKED)
+        .build()
+}
+
+fn writer_of(
+    schema: SchemaRef,
+    properties: WriterProperties,
+) -> Result<(SerializedFileWriter<Vec<u8>>, ArrowRowGroupWriterFactory), ParquetError> {
+    ArrowWriter::try_new(Vec::new(), schema, Some(properties))?.into_serialized_writer()
+}
+
+/// Makes the writers of one column.
+struct ColumnFactory {
+    usual: ArrowRowGroupWriterFactory,
+    /// For a group of doubles with a NaN.
+    without_statistics: Option<ArrowRowGroupWriterFactory>,
+}
+
+impl ColumnFactory {
+    /// Statistics have the smallest and the largest value.
+    ///
+    /// Those of doubles leave NaN out, as the format demands, and some readers then find no NaN:
+    /// DuckDB skips the group for `isnan(x)`. A group with a NaN has none. Those of texts help no
+    /// filter that is used on telemetry, and take much of a footer with many columns.
+    fn new(field: &FieldRef) -> Result<Self, ParquetError> {
+        let factory = |statistics| {
+            let properties = properties().into_builder().set_statistics_enabled(statistics).build();
+            let (_, factory) = writer_of(Arc::new(Schema::new(vec![Arc::clone(field)])), properties)?;
+            Ok::<_, ParquetError>(factory)
+        };
+        let (usual, without_statistics) = match field.data_type() {
+            DataType::Utf8 => (factory(EnabledStatistics::None)?, None),
+            DataType::Float64 => {
+                (factory(EnabledStatistics::Chunk)?, Some(factory(EnabledStatistics::None)?))
+            }
+            _ => (factory(EnabledStatistics::Chunk)?, None),
+        };
+        Ok(Self { usual, without_statistics })
+    }
+
+    fn writers_for(&self, array: &dyn Array, group: usize) -> Result<Vec<ArrowColumnWriter>, ParquetError> {
+        let has_nan = || {
+            let doubles = array.as_primitive_opt::<Float64Type>();
+            doubles.is_some_and(|doubles| doubles.values().iter().any(|value| value.is_nan()))
+        };
+        match &self.without_statistics {
+            Some(factory) if has_nan() => factory.create_column_writers(group),
+            _ => self.usual.create_column_writers(group),
+        }
+    }
+}
+
 /// The writer in the form that parquet-mr reads. Of a writer whose version it cannot read, Java
 /// programs ignore the statistics of texts, with a warning for each file.
 ///
@@ -269,14 +317,14 @@ fn created_by() -> String {
 /// Encodes a row group, column by column.
 fn encode_group(
     group: &RecordBatch,
-    factories: &[ArrowRowGroupWriterFactory],
+    factories: &[ColumnFactory],
     index: usize,
 ) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
     let schema = group.schema();
     let mut chunks = Vec::with_capacity(factories.len());
     for ((field, array), factory) in schema.fields().iter().zip(group.columns()).zip(factories) {
         for (mut writer, leaf) in
-            factory.create_column_writers(index)?.into_iter().zip(compute_leaves(field, array)?)
+            factory.writers_for(array, index)?.into_iter().zip(compute_leaves(field, array)?)
         {
             writer.write(&leaf)?;
             chunks.push(writer.close()?);

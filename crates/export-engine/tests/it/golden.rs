@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::harness::{InMemory, Objects, Run};
 
 /// The version that the hashes below belong to.
-const RECORDED_VERSION: u32 = 2;
+const RECORDED_VERSION: u32 = 3;
 
 /// 2018-11-30T00:00:00Z.
 const START_MS: i64 = 1_543_536_000_000;
@@ -31,10 +31,10 @@ const RECORDED: [(&str, &str); 11] = [
     ("zstd", "ed94f200879f1497c606a6de5aca4d2f59b7133619ff4aaba3853bf355be6fe0"),
     ("rfc3339", "1d8d79e7a49a023ffb1166847d90c4747ec8ce6e461457c045b399c08328f470"),
     ("unguarded", "9dfa0312d662328f181a2e54b6dd70f1215f3ea77da7ee54262195e3a8a8fbe7"),
-    ("parquet", "7406445da2d4029b88904bcb2398d6d3d121c71dc752dc35a8300664b912bc01"),
-    ("parquet_zip", "3b67d5c45b5634c577740fcc3adcad78f97ac50dc0a429792b294651d6a69449"),
+    ("parquet", "460f304f624ad5ec6df6f14ab3ef22d0602fed67b383ce570ec9efe909e66d50"),
+    ("parquet_zip", "076200279f6a5ae0cf416266e459acef61571d8ece7dd081f9c505b330d66dfa"),
     ("resampled", "39729c8732043566f3129cf3caa10ced14defe9892083dd65349d985f0886b72"),
-    ("parquet_resampled", "05d99815d93b283426dcfb1fd0300c32c7e7a4f49ea04582ec61f46c04115f9b"),
+    ("parquet_resampled", "1fa535d92fcf24ce2e17fb6811c31bbef4cb66a3b4bd925f78f5d7c45d0b6a21"),
     ("filled", "2cbbb8e1ce2ef43c0c83e0b3db0406e62d4653027e00d1d0c2d51e1754f7e527"),
 ];
 
