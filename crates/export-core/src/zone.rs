@@ -95,7 +95,7 @@ fn explain(text: &str) -> ZoneError {
     if text.len() > MAX_BYTES {
         return ZoneError::Unknown;
     }
-    if let Some((_, zone)) = WINDOWS_ZONES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+    if let Some(zone) = of_windows(text) {
         return ZoneError::Windows(zone);
     }
     if let Some(seconds) = offset_seconds(text) {
@@ -107,6 +107,14 @@ fn explain(text: &str) -> ZoneError {
     }
     let zones = similar(text);
     if zones.is_empty() { ZoneError::Unknown } else { ZoneError::Misspelt(zones) }
+}
+
+/// The zone of a Windows name, which may be the one that Windows shows in summer.
+fn of_windows(text: &str) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    let place = [" daylight time", " summer time"].into_iter().find_map(|name| lower.strip_suffix(name));
+    let standard = place.map_or(lower.clone(), |place| format!("{place} standard time"));
+    WINDOWS_ZONES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&standard)).map(|(_, zone)| *zone)
 }
 
 /// An offset such as `+01:00`, `-5`, `UTC+1` or `GMT+0100`, in seconds east of UTC.

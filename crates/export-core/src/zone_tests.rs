@@ -32,6 +32,8 @@ fn b5_other_names_are_refused_with_the_zone_that_is_meant() {
     let cases = [
         ("W. Europe Standard Time", "is a time zone of Windows, not of IANA; did you mean Europe/Berlin?".to_owned()),
         ("w. europe standard time", "is a time zone of Windows, not of IANA; did you mean Europe/Berlin?".to_owned()),
+        ("W. Europe Daylight Time", "is a time zone of Windows, not of IANA; did you mean Europe/Berlin?".to_owned()),
+        ("W. Europe Summer Time", "is a time zone of Windows, not of IANA; did you mean Europe/Berlin?".to_owned()),
         ("Pacific Standard Time", "is a time zone of Windows, not of IANA; did you mean America/Los_Angeles?".to_owned()),
         ("+01:00", format!("{offset} Europe/Budapest, or Etc/GMT-1 for +01:00 {reversed}")),
         ("UTC+1", format!("{offset} Europe/Budapest, or Etc/GMT-1 for +01:00 {reversed}")),

@@ -153,10 +153,18 @@ fn split(text: &str) -> (&str, &str) {
         (Some(at), _) => at,
         // A colon in the offset of a day, as in 2018-11-30+01:00.
         (None, Some(at)) if !text[..at].ends_with(['+', '-']) => at,
-        _ => text.len(),
+        _ => hour_of_half_day(text).unwrap_or(text.len()),
     };
     let (date, clock) = text.split_at(at);
     (date.trim_end_matches([' ', ',']), clock.trim_start_matches(['T', 't', ' ']))
+}
+
+/// Where the hour begins in a text that ends as `6am` or `6 p.m.`.
+fn hour_of_half_day(text: &str) -> Option<usize> {
+    let lower = text.to_ascii_lowercase();
+    let before = HALF_DAYS.into_iter().find_map(|half| lower.strip_suffix(half))?.trim_end();
+    let at = before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    (at < before.len() && before[..at].ends_with([' ', ','])).then_some(at)
 }
 
 /// The offset at the end of a day, as in `2018-11-30Z` and `2018-11-30+01:00`.
@@ -172,6 +180,9 @@ fn split_offset(date: &str) -> (&str, &str) {
         _ => (date, ""),
     }
 }
+
+/// The halves of a day.
+const HALF_DAYS: [&str; 4] = ["am", "pm", "a.m.", "p.m."];
 
 /// A time of day with its offset; or none, for a day alone.
 struct Clock {
@@ -209,7 +220,7 @@ impl Clock {
         let (mut hour, minute, second) = (number(0)?, number(1)?, number(2)?);
         let rest = rest.trim();
         let lower = rest.to_ascii_lowercase();
-        let half = ["am", "pm", "a.m.", "p.m."].into_iter().find(|half| lower.starts_with(half));
+        let half = HALF_DAYS.into_iter().find(|half| lower.starts_with(half));
         if let Some(half) = half {
             if !(1..=12).contains(&hour) {
                 return None;
