@@ -18,10 +18,12 @@ use tokio::time::{Sleep, sleep};
 
 use crate::per_caller::{CallerPermit, PerCallerLimit};
 
-/// Maximum number of open connections. More are closed at once.
+/// Maximum number of open connections from other machines. More are closed at once.
 const MAX_CONNECTIONS: usize = 128;
-/// Maximum number of open connections of one address (of IPv6: one /64 network), so that the health
-/// check of a container, from its own address, always finds room.
+/// Maximum number of open connections from this machine, so that the health check of a container
+/// finds room however many machines connect.
+const MAX_CONNECTIONS_OF_THIS_MACHINE: usize = 32;
+/// Maximum number of open connections of one address (of IPv6: one /64 network).
 const MAX_CONNECTIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(16).expect("not zero");
 /// Maximum duration of a connection, with all its requests.
 const MAX_DURATION: Duration = Duration::from_secs(30);
@@ -29,7 +31,8 @@ const MAX_DURATION: Duration = Duration::from_secs(30);
 /// Accepts connections within the limits.
 pub(crate) struct AdminListener {
     listener: TcpListener,
-    open: Arc<Semaphore>,
+    of_others: Arc<Semaphore>,
+    of_this_machine: Arc<Semaphore>,
     of_address: PerCallerLimit<IpAddr>,
     max_duration: Duration,
 }
@@ -41,15 +44,19 @@ impl AdminListener {
     pub(crate) fn new(listener: TcpListener) -> Self {
         Self {
             listener,
-            open: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            of_others: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            of_this_machine: Arc::new(Semaphore::new(MAX_CONNECTIONS_OF_THIS_MACHINE)),
             of_address: PerCallerLimit::new(MAX_CONNECTIONS_PER_ADDRESS),
             max_duration: MAX_DURATION,
         }
     }
 
-    fn admit(&self, address: IpAddr) -> Option<Permit> {
-        let of_address = self.of_address.try_acquire(address)?;
-        Some((of_address, self.open.clone().try_acquire_owned().ok()?))
+    /// The permit of a connection from `peer` to the address `local` of this machine.
+    fn admit(&self, peer: IpAddr, local: IpAddr) -> Option<Permit> {
+        let is_of_this_machine = peer.to_canonical().is_loopback() || peer == local;
+        let open = if is_of_this_machine { &self.of_this_machine } else { &self.of_others };
+        let of_address = self.of_address.try_acquire(network(peer))?;
+        Some((of_address, open.clone().try_acquire_owned().ok()?))
     }
 }
 
@@ -60,7 +67,9 @@ impl Listener for AdminListener {
     async fn accept(&mut self) -> (AdminConnection, SocketAddr) {
         loop {
             let (stream, peer) = Listener::accept(&mut self.listener).await;
-            if let Some(permit) = self.admit(network(peer.ip())) {
+            // An address is unknown if the client is gone already.
+            let Ok(local) = stream.local_addr() else { continue };
+            if let Some(permit) = self.admit(peer.ip(), local.ip()) {
                 let end = Box::pin(sleep(self.max_duration));
                 return (AdminConnection { stream, end, _permit: permit }, peer);
             }
@@ -136,16 +145,23 @@ mod tests {
             let client = TcpStream::connect(address).await.expect("a connection");
             accepted.push((listener.accept().await.0, client));
         }
-        assert!(listener.admit(address.ip()).is_none() && listener.admit([127, 0, 0, 2].into()).is_some());
+        let of = |peer: IpAddr| listener.admit(peer, [10, 0, 0, 1].into());
+        assert!(of(address.ip()).is_none(), "too many");
         // Each fails although its client sends nothing, and makes room.
         while let Some((mut connection, _client)) = accepted.pop() {
             let read = connection.read_u8().await.expect_err("the end");
             assert_eq!(read.kind(), io::ErrorKind::TimedOut);
         }
-        assert!(listener.admit(address.ip()).is_some());
-        let of_others = (0..128).map(|other| listener.admit([10, 0, 1, other].into()));
-        let of_others: Vec<_> = of_others.map(|permit| permit.expect("room")).collect();
+        let of = |peer: IpAddr| listener.admit(peer, [10, 0, 0, 1].into());
+        assert!(of(address.ip()).is_some());
+        let of_others: Vec<_> = (0..128).map(|other| of([10, 0, 1, other].into()).expect("room")).collect();
         assert_eq!(of_others.len(), MAX_CONNECTIONS);
-        assert!(listener.admit([10, 0, 2, 1].into()).is_none(), "all together");
+        assert!(of([10, 0, 2, 1].into()).is_none(), "all together");
+        // The health check of this machine.
+        for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1"] {
+            assert!(of(own.parse().expect("an address")).is_some(), "{own}");
+        }
+        let of_this_machine: Vec<_> = (1..=33).map(|own| of([127, 0, 0, own].into())).collect();
+        assert_eq!(of_this_machine.iter().flatten().count(), MAX_CONNECTIONS_OF_THIS_MACHINE);
     }
 }
