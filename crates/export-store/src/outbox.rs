@@ -34,6 +34,9 @@ use crate::jobs::compare_and_set::{BackOff, after_back_off};
 
 /// Maximum number of jobs per call of [`Outbox::collect`]; the next call continues.
 const BATCH: i64 = 100;
+/// Maximum number of due deliveries that one search reads of a tenant. Deliveries for busy hosts are
+/// among them: a tenant whose receiver does not keep up with more than these waits with its others.
+const MAX_READ: i64 = 2_000;
 /// Maximum length of a stored reason, in characters.
 const MAX_REASON: usize = 300;
 
@@ -182,8 +185,8 @@ impl Outbox {
         Ok(tenants)
     }
 
-    /// Up to `limit` deliveries of the tenant that are due, the longest overdue first, without
-    /// those for `busy_hosts`. Does not claim them.
+    /// Up to `limit` deliveries (at least one) of the tenant that are due, the longest overdue first,
+    /// without those for `busy_hosts`. Does not claim them. Reads [`MAX_READ`] deliveries at most.
     pub async fn due_of(
         &self,
         channel: Channel,
@@ -191,15 +194,20 @@ impl Outbox {
         busy_hosts: &[String],
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
-        let mut filter = doc! { "channel": channel.as_str(), "tenant": tenant };
-        filter.extend(is_due());
-        if !busy_hosts.is_empty() {
-            filter.insert("host", doc! { "$nin": busy_hosts });
-        }
-        let oldest_first = FindOptions::builder().sort(doc! { "dueAt": 1 });
-        let options = oldest_first.limit(i64::try_from(limit).unwrap_or(i64::MAX));
-        let options = options.projection(doc! { "host": 1, "tenant": 1 }).build();
-        let found = self.outbox.find("find deliveries", filter, options).await?;
+        let mut due = doc! { "channel": channel.as_str(), "tenant": tenant };
+        due.extend(is_due());
+        let stages = vec![
+            doc! { "$match": due },
+            doc! { "$sort": { "dueAt": 1 } },
+            doc! { "$limit": MAX_READ },
+            // After the limit, which bounds what is read when all are for busy hosts.
+            doc! { "$match": { "host": { "$nin": busy_hosts } } },
+            doc! { "$limit": i64::try_from(limit.max(1)).unwrap_or(i64::MAX) },
+            doc! { "$project": { "host": 1, "tenant": 1 } },
+        ];
+        let hint = Hint::Name(channel.index_of_waiting().to_owned());
+        let options = AggregateOptions::builder().hint(hint).build();
+        let found = self.outbox.aggregate("find deliveries", stages, options).await?;
         let text = |document: &Document, field: &str| document.get_str(field).unwrap_or_default().to_owned();
         let due = |document: &Document| Due {
             id: text(document, "_id"),

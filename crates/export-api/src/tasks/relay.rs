@@ -16,7 +16,7 @@ use export_core::causes;
 use export_core::job::RetryPolicy;
 use export_store::{Channel, Due, Outbox, StoreError};
 use export_webhooks::Webhooks;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -106,7 +106,11 @@ impl Relay {
 }
 
 /// Deliveries that are due, a few of each tenant; at most `limit` of a tenant alone, and at least
-/// [`MIN_PER_TENANT`] of each of up to [`MAX_TENANTS_PER_CHECK`] tenants.
+/// [`MIN_PER_TENANT`] of each of up to [`MAX_TENANTS_PER_CHECK`] tenants. Tenants whose search fails
+/// wait for the next check.
+///
+/// # Errors
+/// If no search succeeds.
 async fn due_in_turns(
     outbox: &Outbox,
     channel: Channel,
@@ -120,12 +124,26 @@ async fn due_in_turns(
     let find = |(busy, tenant): (BusyReceivers, String)| async move {
         outbox.due_of(channel, &tenant, &busy.hosts, of_each).await
     };
-    let found: Vec<Vec<Due>> =
-        stream::iter(open.into_iter().map(find)).buffer_unordered(CONCURRENT_SEARCHES).try_collect().await?;
-    let mut due = found.concat();
+    let searches = stream::iter(open.into_iter().map(find)).buffer_unordered(CONCURRENT_SEARCHES);
+    let mut due = found_by(searches.collect().await)?;
     // Shuffled, because other copies have the same list.
     fastrand::shuffle(&mut due);
     Ok(due)
+}
+
+/// What the searches have found. A failure matters only if all have failed.
+fn found_by(searches: Vec<Result<Vec<Due>, StoreError>>) -> Result<Vec<Due>, StoreError> {
+    let (found, failed): (Vec<_>, Vec<_>) = searches.into_iter().partition(Result::is_ok);
+    let found: Vec<Vec<Due>> = found.into_iter().flatten().collect();
+    let (failed_searches, first) = (failed.len(), failed.into_iter().find_map(Result::err));
+    match first {
+        Some(error) if found.is_empty() => return Err(error),
+        Some(error) => {
+            warn!(failed_searches, error = %causes(&error), "cannot find the deliveries of some tenants; they wait");
+        }
+        None => {}
+    }
+    Ok(found.concat())
 }
 
 /// What a tenant may not be sent to now.
@@ -149,5 +167,20 @@ async fn wait(stop: &CancellationToken, wake_up: impl Future<Output = ()>) -> bo
         () = stop.cancelled() => false,
         () = wake_up => true,
         () = tokio::time::sleep(INTERVAL.mul_f64(0.5 + fastrand::f64())) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c10_a_failed_search_of_one_tenant_costs_the_others_nothing() {
+        let failed = || Err(StoreError::TimedOut { operation: "find deliveries", seconds: 10 });
+        let due = Due { id: "1".to_owned(), host: "a".to_owned(), tenant: "b".to_owned() };
+        assert_eq!(found_by(vec![failed(), Ok(vec![due.clone()]), failed()]).expect("found"), [due]);
+        assert_eq!(found_by(vec![failed(), Ok(Vec::new())]).expect("found"), []);
+        assert_eq!(found_by(Vec::new()).expect("found"), []);
+        assert!(found_by(vec![failed(), failed()]).is_err());
     }
 }

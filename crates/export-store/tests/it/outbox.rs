@@ -249,26 +249,34 @@ async fn looking_for_nothing_costs_nothing() {
         outbox.delivered(&delivery).await.expect("an answer");
     }
     let database = store.space.mongodb.database(&store.space.jobs_database);
-    let waiting = doc! {
-        "channel": "webhook", "tenant": "acme",
-        "dueAt": { "$type": "date" }, "$expr": { "$lte": ["$dueAt", "$$NOW"] },
-        "host": { "$nin": ["slow.example"] },
-    };
-    for (find, index) in [
-        (
-            doc! { "find": "jobs", "filter": { "unannounced.at": { "$type": "date" } }, "limit": 100 },
-            "announcements",
-        ),
-        (doc! { "find": "outbox", "filter": waiting, "sort": { "dueAt": 1 }, "limit": 1 }, "waitingWebhook"),
-    ] {
-        let explained = database.run_command(doc! { "explain": find, "verbosity": "executionStats" }).await;
-        let explained = explained.expect("an explanation");
-        let stats = explained.get_document("executionStats").expect("figures");
-        assert!(explained.to_string().contains(&format!("\"indexName\": \"{index}\"")), "{explained}");
-        assert_eq!(stats.get_i32("totalDocsExamined").expect("a count"), 0, "{stats}");
-        assert_eq!(stats.get_i32("totalKeysExamined").expect("a count"), 0, "{stats}");
-    }
+    let find = doc! { "find": "jobs", "filter": { "unannounced.at": { "$type": "date" } }, "limit": 100 };
+    let explained = database.run_command(doc! { "explain": find, "verbosity": "executionStats" }).await;
+    let explained = explained.expect("an explanation");
+    let stats = explained.get_document("executionStats").expect("figures");
+    assert!(explained.to_string().contains("\"indexName\": \"announcements\""), "{explained}");
+    assert_eq!(stats.get_i32("totalDocsExamined").expect("a count"), 0, "{stats}");
+    assert_eq!(stats.get_i32("totalKeysExamined").expect("a count"), 0, "{stats}");
+
+    let (due, line) = profiled(&store, outbox.due_of(Channel::Webhook, "acme", &[], 1)).await;
+    assert_eq!(due.expect("an answer"), []);
+    assert_eq!(count(&line, "keysExamined") + count(&line, "docsExamined"), 0, "{line}");
     store.space.cleanup().await;
+}
+
+/// What the future returns, and the server's figures of its one read of the outbox.
+async fn profiled<T>(store: &TestStore, asked: impl Future<Output = T>) -> (T, Document) {
+    let database = store.space.mongodb.database(&store.space.jobs_database);
+    database.run_command(doc! { "profile": 2 }).await.expect("profiling");
+    let answer = asked.await;
+    database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
+    let profile = database.collection::<Document>("system.profile");
+    let of_outbox = doc! { "command.aggregate": "outbox" };
+    let newest = profile.find_one(of_outbox).sort(doc! { "ts": -1 }).await.expect("a profile");
+    (answer, newest.expect("the read"))
+}
+
+fn count(line: &Document, name: &str) -> i32 {
+    line.get_i32(name).unwrap_or_else(|error| panic!("{name} is {error}: {line}"))
 }
 
 /// One tenant's thousands of due deliveries are neither read to find the other tenants, nor do they
@@ -291,10 +299,8 @@ async fn c10_each_tenant_with_due_deliveries_is_found_whatever_the_others_have()
     };
     entries(&store).insert_many((0..2_000).map(older)).await.expect("inserted");
 
-    let database = store.space.mongodb.database(&store.space.jobs_database);
-    database.run_command(doc! { "profile": 2 }).await.expect("profiling");
-    let mut tenants = outbox.tenants_with_due(Channel::Webhook).await.expect("an answer");
-    database.run_command(doc! { "profile": 0 }).await.expect("no profiling");
+    let (tenants, line) = profiled(&store, outbox.tenants_with_due(Channel::Webhook)).await;
+    let mut tenants = tenants.expect("an answer");
     tenants.sort_unstable();
     assert_eq!(tenants, ["acme", "other"]);
     let of_other = outbox.due_of(Channel::Webhook, "other", &[], 10).await.expect("an answer");
@@ -302,10 +308,37 @@ async fn c10_each_tenant_with_due_deliveries_is_found_whatever_the_others_have()
     let of_acme = outbox.due_of(Channel::Webhook, "acme", &[], 10).await.expect("an answer");
     assert_eq!(of_acme[0].id, "older-0", "the longest overdue first");
 
-    let profile = database.collection::<Document>("system.profile");
-    let line = profile.find_one(doc! { "command.aggregate": "outbox" }).await.expect("a profile");
-    let line = line.expect("the search for tenants");
     assert_eq!(line.get_str("planSummary").ok().map(|plan| &plan[..13]), Some("DISTINCT_SCAN"), "{line}");
-    assert!(line.get_i32("keysExamined").expect("a number") <= 4, "{line}");
+    assert!(count(&line, "keysExamined") <= 4, "{line}");
+    store.space.cleanup().await;
+}
+
+/// A tenant's deliveries for one busy receiver, however many, are not all read to find its others.
+#[tokio::test]
+async fn c10_a_search_reads_a_bounded_number_of_deliveries_for_busy_hosts() {
+    let store = TestStore::create().await;
+    let outbox = store.jobs.outbox();
+    ended_job(&store, "acme", "slow.example").await;
+    outbox.collect().await.expect("an answer");
+    let one = entries(&store).find_one(doc! { "channel": "webhook" }).await;
+    let one = one.expect("an answer").expect("an entry");
+    let due = |number: i32, host: &str| {
+        let mut entry = one.clone();
+        entry.insert("_id", format!("{host}-{number}"));
+        entry.insert("host", host);
+        entry.insert("dueAt", bson::DateTime::from_millis(i64::from(number)));
+        entry
+    };
+    // One for another host is among the first, one behind thousands for the busy one.
+    let others = [due(1_000, "quick.example"), due(9_000, "quick.example")];
+    let all = (0..5_000).map(|number| due(number, "slow.example")).chain(others);
+    entries(&store).insert_many(all).await.expect("inserted");
+
+    let busy = ["slow.example".to_owned()];
+    let (found, line) = profiled(&store, outbox.due_of(Channel::Webhook, "acme", &busy, 10)).await;
+    let ids: Vec<String> = found.expect("an answer").into_iter().map(|due| due.id).collect();
+    assert_eq!(ids, ["quick.example-1000"]);
+    assert!(count(&line, "keysExamined") <= 2_001 && count(&line, "docsExamined") <= 2_001, "{line}");
+    assert!(!line.contains_key("hasSortStage"), "{line}");
     store.space.cleanup().await;
 }
