@@ -26,20 +26,28 @@ impl<K: Clone + Eq + Hash> PerCallerLimit<K> {
 
     /// A permit for one use; `None` if the caller has the maximum.
     pub fn try_acquire(&self, caller: K) -> Option<CallerPermit<K>> {
+        self.try_acquire_many(caller, NonZeroU32::MIN)
+    }
+
+    /// A permit for something that counts as several uses, of which a caller without uses gets any
+    /// number; `None` if the caller would have more than the maximum.
+    pub fn try_acquire_many(&self, caller: K, uses: NonZeroU32) -> Option<CallerPermit<K>> {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = in_use.entry(caller.clone()).or_default();
-        if *count >= self.max.get() {
+        let before = in_use.get(&caller).copied().unwrap_or_default();
+        let after = before.checked_add(uses.get())?;
+        if before > 0 && after > self.max.get() {
             return None;
         }
-        *count += 1;
-        Some(CallerPermit { caller, in_use: self.in_use.clone() })
+        in_use.insert(caller.clone(), after);
+        Some(CallerPermit { caller, uses: uses.get(), in_use: self.in_use.clone() })
     }
 }
 
-/// One use of a caller's limit, released when dropped.
+/// Uses of a caller's limit, released when dropped.
 #[derive(Debug)]
 pub struct CallerPermit<K: Eq + Hash> {
     caller: K,
+    uses: u32,
     in_use: Arc<Mutex<HashMap<K, u32>>>,
 }
 
@@ -47,7 +55,7 @@ impl<K: Eq + Hash> Drop for CallerPermit<K> {
     fn drop(&mut self) {
         let mut in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = in_use.get_mut(&self.caller) {
-            *count -= 1;
+            *count = count.saturating_sub(self.uses);
             if *count == 0 {
                 in_use.remove(&self.caller);
             }

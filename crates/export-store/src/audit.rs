@@ -24,7 +24,7 @@ const QUEUE: usize = 4_096;
 const BATCH: usize = 500;
 
 /// An audited action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AuditAction {
     /// A job was created.
     ExportCreate,

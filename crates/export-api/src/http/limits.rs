@@ -2,7 +2,8 @@
 //!
 //! [`limit_callers`] runs after authentication and bounds rate and concurrency per caller, or per
 //! address if `AUTH=none`; its permit is held until the answer is delivered, so a caller that does
-//! not read its answers limits itself. [`limit_all`] runs last, when the body of the request is
+//! not read its answers limits itself. It also bounds the bytes of large answers that a tenant has
+//! not read. [`limit_all`] runs last, when the body of the request is
 //! there, and bounds the requests that the process works on; its permit ends with the work, so no
 //! client keeps it by sending or reading slowly. The limits of a *connection* are in
 //! [`crate::http::server`].
@@ -10,6 +11,7 @@
 mod lane;
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use export_core::Tenant;
 use export_core::access::Principal;
 use export_observability::{CallerPermit, PerCallerLimit};
+use hyper::body::Body as _;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
@@ -41,6 +44,11 @@ const RETRY_AFTER_SECONDS: u16 = 1;
 const WAITING_FRACTION: usize = 4;
 /// Concurrent searches for the names that requests may have meant.
 const MAX_SUGGESTION_SEARCHES: usize = 2;
+/// Maximum size, in KiB, of the large answers of one tenant (or with `AUTH=none` of one address) that
+/// are not delivered, whatever the number of its keys. The largest answer has a few MiB.
+const MAX_UNREAD_KIB: NonZeroU32 = NonZeroU32::new(32 * 1024).expect("not zero");
+/// Size of an answer above which it counts as large.
+const LARGE_ANSWER_BYTES: u64 = 16 * 1024;
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// The limits and their current use. Cheap to clone.
@@ -60,6 +68,8 @@ struct Inner {
     requests_per_caller: PerCallerLimit<CallerKey>,
     streams_per_caller: PerCallerLimit<CallerKey>,
     waits_per_caller: PerCallerLimit<CallerKey>,
+    /// KiB of large answers that are not delivered, of a tenant or an address.
+    unread_kib: PerCallerLimit<CallerKey>,
     /// Questions whose cost grows with the data.
     heavy: Lane<CallerKey>,
     /// Searches for the names that a request may have meant.
@@ -88,6 +98,7 @@ impl Limits {
             streams_per_caller: PerCallerLimit::new(settings.max_streams_per_caller),
             // A waiting request costs as much as an event stream.
             waits_per_caller: PerCallerLimit::new(settings.max_streams_per_caller),
+            unread_kib: PerCallerLimit::new(MAX_UNREAD_KIB),
             heavy: Lane::new(),
             suggestions: Arc::new(Semaphore::new(MAX_SUGGESTION_SEARCHES)),
         }))
@@ -131,15 +142,17 @@ impl Limits {
     where
         T: Send + 'static,
     {
-        let caller = self.lane_key(principal, peer);
-        self.0.heavy.run(caller, question.in_current_span()).await.map_err(|no_answer| match no_answer {
-            NoAnswer::CallerBusy => {
-                let detail = "Your other lists and estimates are not answered yet; wait for them.";
-                Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because(Reason::Lists)
-            }
-            NoAnswer::AllBusy => Problem::overloaded().because(Reason::AllLists),
-            NoAnswer::Panicked => Problem::internal(),
-        })
+        let caller = self.tenant_key(principal, peer);
+        self.0.heavy.run(caller, question.in_current_span()).await.map_err(Problem::from)
+    }
+
+    /// A turn among the questions of [`heavy`](Self::heavy), until it is dropped: for work that goes
+    /// on when the client is gone.
+    ///
+    /// # Errors
+    /// 429 or 503 if the turn does not come soon.
+    pub async fn heavy_turn(&self, principal: &Principal, peer: Peer) -> Result<impl Send + use<>, Problem> {
+        self.0.heavy.enter(self.tenant_key(principal, peer)).await.map_err(Problem::from)
     }
 
     /// Like [`heavy`](Self::heavy), but returns `None` instead of waiting for a turn, for questions
@@ -153,11 +166,32 @@ impl Limits {
     where
         T: Send + 'static,
     {
-        self.0.heavy.try_run(self.lane_key(principal, peer), question.in_current_span()).await
+        self.0.heavy.try_run(self.tenant_key(principal, peer), question.in_current_span()).await
     }
 
-    /// Identifies a tenant, or an address, in the lane of heavy questions.
-    fn lane_key(&self, principal: &Principal, peer: Peer) -> CallerKey {
+    /// A permit for an answer of this size, until it is delivered; `None` for a small one.
+    fn delivery_permit(
+        &self,
+        principal: &Principal,
+        peer: Peer,
+        bytes: u64,
+    ) -> Result<Option<CallerPermit<CallerKey>>, Problem> {
+        if bytes <= LARGE_ANSWER_BYTES {
+            return Ok(None);
+        }
+        let kib =
+            u32::try_from(bytes.div_ceil(1024)).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX);
+        let permit = self.0.unread_kib.try_acquire_many(self.tenant_key(principal, peer), kib);
+        permit.map(Some).ok_or_else(|| {
+            let max = MAX_UNREAD_KIB.get() / 1024;
+            let detail =
+                format!("You have not read answers of {max} MiB, which is the maximum; read them first.");
+            Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because(Reason::UnreadAnswers)
+        })
+    }
+
+    /// Identifies a tenant, or an address.
+    fn tenant_key(&self, principal: &Principal, peer: Peer) -> CallerKey {
         match self.caller_key(principal, peer.address()) {
             CallerKey::Caller(tenant, _) => CallerKey::Caller(tenant, String::new()),
             address @ CallerKey::Address(_) => address,
@@ -197,6 +231,19 @@ impl Limits {
     }
 }
 
+impl From<NoAnswer> for Problem {
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::CallerBusy => {
+                let detail = "Your other lists, estimates and answers with many links are not answered yet; wait for them.";
+                Self::too_many_requests(detail, RETRY_AFTER_SECONDS).because(Reason::Lists)
+            }
+            NoAnswer::AllBusy => Self::overloaded().because(Reason::AllLists),
+            NoAnswer::Panicked => Self::internal(),
+        }
+    }
+}
+
 /// Permit of one event stream.
 #[derive(Debug)]
 pub struct StreamPermit(#[expect(dead_code, reason = "counts until it is dropped")] CallerPermit<CallerKey>);
@@ -224,10 +271,17 @@ pub async fn limit_callers(
         Ok(permit) => {
             let mut response = next.run(request).await;
             let media_type = response.headers().get(header::CONTENT_TYPE);
-            if !media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(EVENT_STREAM)) {
-                response.extensions_mut().insert(HeldUntilDelivered(Arc::new(permit)));
+            if media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(EVENT_STREAM)) {
+                return response;
             }
-            response
+            let bytes = response.body().size_hint().lower();
+            match limits.delivery_permit(&caller.0, peer, bytes) {
+                Ok(of_bytes) => {
+                    response.extensions_mut().insert(HeldUntilDelivered(Arc::new((permit, of_bytes))));
+                    response
+                }
+                Err(problem) => problem.into_response(),
+            }
         }
         Err(problem) => problem.into_response(),
     }

@@ -3,6 +3,9 @@
 //! Order. A job is created or cancelled first, and its entry is written afterwards: if that fails,
 //! the entry goes to the program's log. A download link is given out only after its entry is
 //! written.
+//!
+//! Repetitions. Clients poll jobs, repeat requests and resume downloads. What a caller repeats
+//! within [`REPETITION`] has one entry, so that a client in a loop does not fill the database.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -19,19 +22,27 @@ use tracing::error;
 use crate::http::client_address::Peer;
 use crate::http::request_id::REQUEST_ID;
 
-/// Time in which the links of one job are audited once per caller. Clients poll jobs, and links are
-/// valid for longer than this.
-const LINK_ENTRY_INTERVAL: Duration = Duration::from_mins(10);
-/// Maximum number of cached pairs of caller and job. Beyond it, some entries are written more
-/// often.
-const MAX_CACHED_LINKS: u64 = 10_000;
+/// Time in which a repetition has no entry of its own. Links are valid for longer than this.
+const REPETITION: Duration = Duration::from_mins(10);
+/// Maximum number of remembered entries: a few megabytes. Beyond it, some repetitions have entries.
+const MAX_REMEMBERED: u64 = 20_000;
 
 /// Writes audit entries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Audit {
     log: AuditLog,
-    /// Callers and jobs whose links were audited within [`LINK_ENTRY_INTERVAL`].
-    links: Cache<(Tenant, String, JobId), ()>,
+    /// Entries of the last [`REPETITION`] that a caller can repeat at will.
+    recent: Cache<Repeatable, ()>,
+}
+
+/// What entries of a repeated request have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Repeatable {
+    tenant: Tenant,
+    principal: String,
+    action: AuditAction,
+    job_id: JobId,
+    object: Option<String>,
 }
 
 /// The request id and the client's address, for an audit entry.
@@ -57,12 +68,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Trail {
 impl Audit {
     /// Writes into `log`.
     pub fn new(log: AuditLog) -> Self {
-        let links = Cache::builder().max_capacity(MAX_CACHED_LINKS).time_to_live(LINK_ENTRY_INTERVAL).build();
-        Self { log, links }
+        let recent = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REPETITION).build();
+        Self { log, recent }
     }
 
-    /// Records that the caller created or cancelled a job; also if it existed, or if its
-    /// cancellation was only requested.
+    /// Records that the caller created or cancelled a job; also if its cancellation was only
+    /// requested.
     pub async fn record(
         &self,
         principal: &Principal,
@@ -73,6 +84,14 @@ impl Audit {
     ) {
         let entry = entry(principal, action, job_id, trail, outcome);
         if let Err(error) = self.log.write(&entry).await {
+            error!(%entry, error = %causes(&error), "failed to write an audit entry");
+        }
+    }
+
+    /// Records that the caller repeated a request with an idempotency key, whose job exists.
+    pub async fn accepted_before(&self, principal: &Principal, job_id: JobId, trail: &Trail) {
+        let entry = entry(principal, AuditAction::ExportCreate, job_id, trail, "accepted before");
+        if let Err(error) = self.write_once(&entry, principal, job_id).await {
             error!(%entry, error = %causes(&error), "failed to write an audit entry");
         }
     }
@@ -90,11 +109,10 @@ impl Audit {
     ) -> Result<(), AuditError> {
         let mut entry = entry(principal, AuditAction::ExportDownload, job_id, trail, "link given");
         entry.object = object.map(str::to_owned);
-        self.log.write(&entry).await
+        self.write_once(&entry, principal, job_id).await
     }
 
-    /// Records that links are about to be given out with a job, at most once per caller and job in
-    /// [`LINK_ENTRY_INTERVAL`].
+    /// Records that links are about to be given out with a job.
     ///
     /// # Errors
     /// If the entry cannot be written. The caller must not give out the links then.
@@ -104,12 +122,29 @@ impl Audit {
         job_id: JobId,
         trail: &Trail,
     ) -> Result<(), AuditError> {
-        let key = (principal.tenant.clone(), principal.name.clone(), job_id);
-        if self.links.contains_key(&key) {
+        let entry = entry(principal, AuditAction::ExportLink, job_id, trail, "links given");
+        self.write_once(&entry, principal, job_id).await
+    }
+
+    /// Writes an entry, unless the same caller has the same one within [`REPETITION`].
+    async fn write_once(
+        &self,
+        entry: &AuditEntry,
+        principal: &Principal,
+        job_id: JobId,
+    ) -> Result<(), AuditError> {
+        let key = Repeatable {
+            tenant: principal.tenant.clone(),
+            principal: principal.name.clone(),
+            action: entry.action,
+            job_id,
+            object: entry.object.clone(),
+        };
+        if self.recent.contains_key(&key) {
             return Ok(());
         }
-        self.log.write(&entry(principal, AuditAction::ExportLink, job_id, trail, "links given")).await?;
-        self.links.insert(key, ());
+        self.log.write(entry).await?;
+        self.recent.insert(key, ());
         Ok(())
     }
 }

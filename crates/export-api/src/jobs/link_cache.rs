@@ -7,6 +7,8 @@ use chrono::{DateTime, Utc};
 use export_s3::S3Error;
 use moka::future::Cache;
 
+use crate::http::problem::Problem;
+
 /// Length of a period in seconds: a third of the validity of links, so that links of the cache have
 /// at least ten minutes left. The `ETag` of an answer with links changes with the period.
 pub(crate) const LINK_PERIOD_SECONDS: i64 = 300;
@@ -17,6 +19,17 @@ const ENTRY_BYTES: usize = 256;
 
 /// Signed links.
 pub(crate) type SignedLinks = Arc<[String]>;
+
+/// Links that were not signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotSigned {
+    /// The links cannot be signed.
+    #[error("cannot sign the links")]
+    Failed(#[from] Arc<S3Error>),
+    /// The turn to sign did not come.
+    #[error("too many links are being signed")]
+    NoTurn(Problem),
+}
 
 /// Links by the result's address and the period. Signing a thousand of them takes a core for tens
 /// of milliseconds, and clients poll. Cheap to clone.
@@ -43,8 +56,9 @@ fn bytes_of((address, _): &(String, i64), links: &SignedLinks) -> u32 {
 }
 
 impl LinkCache {
-    /// The links to the objects of the result at this address, for the period of `now`. Runs `sign`
-    /// if they are not known. Concurrent callers share one run.
+    /// The links to the objects of the result at this address, for the period of `now`. If they are
+    /// not known, waits for `turn` and runs `sign`, during which it keeps the turn. Concurrent
+    /// callers share one run.
     ///
     /// Cancel safety. The links are signed on a task of their own, so that a client that hangs up
     /// and asks again finds them.
@@ -52,19 +66,21 @@ impl LinkCache {
         &self,
         address: &str,
         now: DateTime<Utc>,
+        turn: impl Future<Output = Result<impl Send + 'static, Problem>>,
         sign: impl Future<Output = Result<Vec<String>, S3Error>> + Send + 'static,
-    ) -> Result<SignedLinks, Arc<S3Error>> {
+    ) -> Result<SignedLinks, NotSigned> {
         let key = (address.to_owned(), now.timestamp() / LINK_PERIOD_SECONDS);
         if let Some(links) = self.0.get(&key).await {
             return Ok(links);
         }
-        let cache = self.0.clone();
+        let (cache, turn) = (self.0.clone(), turn.await.map_err(NotSigned::NoTurn)?);
         let signing = tokio::spawn(async move {
+            let _turn = turn;
             let sign = async { Ok(Arc::from(sign.await?)) };
             cache.try_get_with(key, sign).await
         });
         // The task fails only if `sign` panics, or while the runtime shuts down.
-        signing.await.unwrap_or_else(|failure| resume_unwind(failure.into_panic()))
+        Ok(signing.await.unwrap_or_else(|failure| resume_unwind(failure.into_panic()))?)
     }
 }
 
@@ -77,6 +93,11 @@ mod tests {
 
     use super::*;
 
+    /// A turn that comes at once.
+    async fn at_once() -> Result<(), Problem> {
+        Ok(())
+    }
+
     #[tokio::test]
     async fn c9_links_are_signed_once_per_period() {
         let (cache, signings) = (LinkCache::default(), Arc::new(AtomicUsize::new(0)));
@@ -87,7 +108,7 @@ mod tests {
                 let number = signings.fetch_add(1, Ordering::Relaxed);
                 Ok(vec![format!("link {number}"); 1_000])
             };
-            cache.get(address, now, sign).await.expect("signed")
+            cache.get(address, now, at_once(), sign).await.expect("signed")
         };
         let now = DateTime::UNIX_EPOCH;
         let all = join_all((0..64).map(|_| ask("s3://results/a/", now))).await;
@@ -111,13 +132,13 @@ mod tests {
                 counted.fetch_add(1, Ordering::Relaxed);
                 Ok(vec!["link".to_owned()])
             };
-            hasty.get("s3://results/a/", DateTime::UNIX_EPOCH, sign).await
+            hasty.get("s3://results/a/", DateTime::UNIX_EPOCH, at_once(), sign).await
         });
         tokio::task::yield_now().await;
         client.abort();
         go_on.send(()).ok();
         let again = async { Ok(Vec::new()) };
-        let links = cache.get("s3://results/a/", DateTime::UNIX_EPOCH, again).await;
+        let links = cache.get("s3://results/a/", DateTime::UNIX_EPOCH, at_once(), again).await;
         assert_eq!(links.expect("signed").len(), 1);
         assert_eq!(signings.load(Ordering::Relaxed), 1);
     }
@@ -127,10 +148,22 @@ mod tests {
         let cache = LinkCache::default();
         for number in 0..200 {
             let sign = async { Ok(vec!["x".repeat(600); 1_000]) };
-            cache.get(&format!("s3://results/{number}/"), DateTime::UNIX_EPOCH, sign).await.expect("signed");
+            let address = format!("s3://results/{number}/");
+            cache.get(&address, DateTime::UNIX_EPOCH, at_once(), sign).await.expect("signed");
         }
         cache.0.run_pending_tasks().await;
         assert!(cache.0.weighted_size() <= MAX_BYTES, "{}", cache.0.weighted_size());
         assert!(cache.0.entry_count() > 10, "{}", cache.0.entry_count());
+    }
+
+    #[tokio::test]
+    async fn c9_only_unknown_links_need_a_turn() {
+        let (cache, now) = (LinkCache::default(), DateTime::UNIX_EPOCH);
+        let busy = || async { Err::<(), _>(Problem::overloaded()) };
+        let sign = || async { Ok(vec!["link".to_owned()]) };
+        let refused = cache.get("s3://results/a/", now, busy(), sign()).await;
+        assert!(matches!(refused, Err(NotSigned::NoTurn(_))), "{refused:?}");
+        cache.get("s3://results/a/", now, at_once(), sign()).await.expect("signed");
+        cache.get("s3://results/a/", now, busy(), sign()).await.expect("known");
     }
 }

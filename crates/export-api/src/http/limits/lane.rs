@@ -28,8 +28,8 @@ pub(super) struct Lane<K> {
     of_caller: Mutex<HashMap<K, Weak<Semaphore>>>,
 }
 
-/// A place of a caller, and one of all.
-type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+/// A place of a caller, and one of all; held until it is dropped.
+pub(super) type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 /// Why a question was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,8 @@ impl<K: Clone + Eq + Hash> Lane<K> {
         answer.ok().flatten()
     }
 
-    async fn enter(&self, caller: K) -> Result<Place, NoAnswer> {
+    /// Waits for a place.
+    pub(super) async fn enter(&self, caller: K) -> Result<Place, NoAnswer> {
         // The caller's place first, so that its waiting questions take none of the others' places.
         let of_caller = timeout(MAX_WAIT, self.places_of(caller).acquire_owned()).await;
         let of_caller = of_caller.ok().and_then(Result::ok).ok_or(NoAnswer::CallerBusy)?;

@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -143,4 +144,39 @@ async fn concurrent_requests_of_all_callers_are_bounded() {
     while let Some(status) = open.join_next().await {
         assert_eq!(status.expect("ended"), StatusCode::GONE);
     }
+}
+
+/// A tenant's clients that do not read what they ask for take a bounded memory, however many keys
+/// the tenant has.
+#[tokio::test]
+async fn c5_large_unread_answers_of_a_tenant_are_bounded() {
+    const LARGE: usize = 4 << 20;
+    let size = Arc::new(AtomicUsize::new(LARGE));
+    let of_answer = Arc::clone(&size);
+    let handler = move || {
+        let size = of_answer.load(Ordering::Relaxed);
+        async move { vec![b'a'; size] }
+    };
+    let mut limits = Limits::new(&defaults(), &AccessSettings::Anyone);
+    Arc::get_mut(&mut limits.0).expect("the only clone").is_by_address = false;
+    let router = |name: &str, tenant: &str| {
+        let caller = Principal { tenant: tenant.parse().expect("a tenant"), ..caller(name) };
+        let router = Router::new().route("/", get(handler.clone()));
+        router.layer(from_fn_with_state(limits.clone(), limit_callers)).layer(Extension(Caller(caller)))
+    };
+    let mut unread = Vec::new();
+    for number in 0..8 {
+        let answer = ask(&router(&format!("key-{number}"), "acme")).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{number}");
+        unread.push(answer);
+    }
+    let refused = ask(&router("key-9", "acme")).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(ask(&router("key-1", "other")).await.status(), StatusCode::OK, "another tenant");
+    // What matters most still works: states of jobs and new jobs are small.
+    size.store(1_000, Ordering::Relaxed);
+    assert_eq!(ask(&router("key-9", "acme")).await.status(), StatusCode::OK);
+    size.store(LARGE, Ordering::Relaxed);
+    unread.pop();
+    assert_eq!(ask(&router("key-9", "acme")).await.status(), StatusCode::OK, "one was read");
 }

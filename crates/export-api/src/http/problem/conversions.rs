@@ -10,6 +10,7 @@ use tracing::error;
 
 use super::Problem;
 use crate::jobs::accepting::AcceptError;
+use crate::jobs::link_cache::NotSigned;
 
 impl From<&StoreError> for Problem {
     /// A stored document that cannot be read, a rejected write and a bug are defects (500): trying
@@ -69,6 +70,15 @@ impl From<&S3Error> for Problem {
             return Self::internal();
         }
         Self::unavailable(failure)
+    }
+}
+
+impl From<NotSigned> for Problem {
+    fn from(failure: NotSigned) -> Self {
+        match failure {
+            NotSigned::Failed(error) => error.into(),
+            NotSigned::NoTurn(problem) => problem,
+        }
     }
 }
 

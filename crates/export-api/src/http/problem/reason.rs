@@ -52,6 +52,8 @@ reasons! {
     Rate = "rate", "rate of the caller";
     /// The caller's limit of open requests.
     OpenRequests = "open_requests", "open requests of the caller";
+    /// The limit of large answers that the tenant has not read.
+    UnreadAnswers = "unread_answers", "unread answers of the tenant";
     /// The caller's limit of event streams.
     Streams = "streams", "event streams of the caller";
     /// The process has the maximum number of streams and waits.

@@ -170,7 +170,7 @@ async fn accept(
                 return Err(Problem::idempotency_key_taken());
             }
             info!(job.id = %job.id, "the job of this idempotency key exists already");
-            state.audit.record(&caller, action, job.id, &trail, "accepted before").await;
+            state.audit.accepted_before(&caller, job.id, &trail).await;
             return Ok(job);
         }
         Ok(Created::KeyTaken) => return Err(Problem::idempotency_key_taken()),

@@ -15,6 +15,7 @@ use super::job_view::RETRY_AFTER_SECONDS;
 use super::links::{ObjectView, ObjectsView, ResultLinks, address_of, objects_of};
 use super::{JobPath, ObjectPath, find_job};
 use crate::auth::Caller;
+use crate::http::limits::Peer;
 use crate::http::problem::Problem;
 use crate::jobs::audit::Trail;
 use crate::state::ApiState;
@@ -48,6 +49,7 @@ pub(super) enum DownloadView<'a> {
 pub async fn download(
     State(state): State<ApiState>,
     caller: Caller,
+    peer: Peer,
     trail: Trail,
     JobPath(job_id): JobPath,
     method: Method,
@@ -61,7 +63,7 @@ pub async fn download(
         return Ok(head_of(&zip, result.stats.bytes));
     }
     let objects = objects_of(&job, &state.jobs).await?;
-    let links = ResultLinks::sign(&job, &objects, &state.results, &state.links).await?;
+    let links = ResultLinks::sign_for(&principal, peer, &job, &objects, &state).await?;
     let links = links.ok_or_else(not_stored_here)?;
     // The answer to HEAD has no body, and so no link.
     if method != Method::HEAD {
@@ -141,6 +143,8 @@ fn head_of(name: &str, bytes: u64) -> Response {
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, bytes.to_string()),
         (header::CONTENT_DISPOSITION, attachment(name)),
+        // Storage answers requests for a part of the file.
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
     headers.into_response()

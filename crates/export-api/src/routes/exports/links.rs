@@ -2,26 +2,29 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use chrono::Utc;
 use export_core::access::Principal;
 use export_core::job::Job;
 use export_core::output::Archive;
 use export_core::result::ResultObject;
-use export_s3::{ResultAddress, ResultBucket, S3Error};
+use export_s3::{ResultAddress, ResultBucket};
 use export_store::{JobStore, StoreError};
 use serde::Serialize;
 use tracing::warn;
 use utoipa::ToSchema;
 
-use crate::jobs::audit::Trail;
-use crate::jobs::link_cache::LinkCache;
+use crate::http::client_address::Peer;
+use crate::http::problem::Problem;
+use crate::jobs::link_cache::{LinkCache, NotSigned};
 use crate::state::ApiState;
 
 /// Maximum number of links of one answer, which bounds the answer to a few megabytes. It exceeds
 /// the number of vehicles that a request can name. Further objects have no link here, but each has
 /// its own path.
 pub(super) const MAX_LINKS: usize = 2_000;
+/// Number of links above which signing them is a question for the lane of heavy questions. A hundred
+/// take a few milliseconds.
+const FEW_LINKS: usize = 100;
 
 /// The zip or the objects of a result, with links.
 #[derive(Debug, Default)]
@@ -82,17 +85,20 @@ pub(super) fn address_of(job: &Job, bucket: &ResultBucket) -> Option<ResultAddre
 
 impl<'a> ResultLinks<'a> {
     /// Signs the links of a job's result. `objects` are its objects if it is not a zip. `None` if
-    /// there is no result, or if it is not where this service stores results of the job.
+    /// there is no result, or if it is not where this service stores results of the job. Waits for
+    /// `turn` before it signs more than a few.
     pub(super) async fn sign(
         job: &Job,
         objects: &'a [ResultObject],
         bucket: &ResultBucket,
         cache: &LinkCache,
-    ) -> Result<Option<Self>, Arc<S3Error>> {
+        turn: impl Future<Output = Result<impl Send + 'static, Problem>>,
+    ) -> Result<Option<Self>, NotSigned> {
         let Some(at) = address_of(job, bucket) else { return Ok(None) };
         match job.request.output.archive {
             Archive::Zip => {
-                let link = bucket.presign_download(&at, &format!("{}.zip", job.id)).await?;
+                let link = bucket.presign_download(&at, &format!("{}.zip", job.id)).await;
+                let link = link.map_err(Arc::new)?;
                 Ok(Some(Self { download_url: Some(link), objects: None }))
             }
             Archive::None => {
@@ -104,27 +110,23 @@ impl<'a> ResultLinks<'a> {
                     let names: Vec<&str> = names.iter().map(String::as_str).collect();
                     bucket.presign_objects(&at, &names).await
                 };
-                let links = cache.get(&address, Utc::now(), sign).await?;
+                let turn = async { if objects.len() > FEW_LINKS { turn.await.map(Some) } else { Ok(None) } };
+                let links = cache.get(&address, Utc::now(), turn, sign).await?;
                 Ok(Some(Self { download_url: None, objects: Some(object_views(objects, &links)) }))
             }
         }
     }
 
-    /// Signs the links of a job's result and records in the audit log that the caller gets them.
-    pub(super) async fn sign_and_audit(
+    /// Signs the links of a job's result for a caller, in its turn.
+    pub(super) async fn sign_for(
         principal: &Principal,
+        peer: Peer,
         job: &Job,
         objects: &'a [ResultObject],
         state: &ApiState,
-        trail: &Trail,
-    ) -> anyhow::Result<Option<Self>> {
-        let links =
-            Self::sign(job, objects, &state.results, &state.links).await.context("cannot sign the links")?;
-        if links.is_some() {
-            let audited = state.audit.linked(principal, job.id, trail).await;
-            audited.context("cannot write the audit entry that links require")?;
-        }
-        Ok(links)
+    ) -> Result<Option<Self>, NotSigned> {
+        let turn = state.limits.heavy_turn(principal, peer);
+        Self::sign(job, objects, &state.results, &state.links, turn).await
     }
 
     /// The objects without links, for answers that are useful without them.

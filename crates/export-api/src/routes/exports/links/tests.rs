@@ -27,6 +27,11 @@ async fn bucket(name: &str) -> ResultBucket {
     ResultBucket::at(&server, settings).await.expect("a client")
 }
 
+/// A turn that comes at once.
+async fn at_once() -> Result<(), Problem> {
+    Ok(())
+}
+
 /// A finished job in the bucket `results`.
 pub(in crate::routes::exports) fn finished(archive: &str) -> Job {
     let body = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "archive": archive });
@@ -78,7 +83,8 @@ fn objects(count: usize) -> Vec<ResultObject> {
 #[tokio::test]
 async fn links_of_one_answer_are_bounded() {
     let (job, listed) = (finished("none"), objects(MAX_LINKS + 3));
-    let links = ResultLinks::sign(&job, &listed, &bucket("results").await, &LinkCache::default()).await;
+    let links =
+        ResultLinks::sign(&job, &listed, &bucket("results").await, &LinkCache::default(), at_once()).await;
     let links = links.expect("signed").expect("ours");
     assert_eq!(links.download_url, None);
     let objects = links.objects.expect("objects");
@@ -99,14 +105,19 @@ async fn d6_results_elsewhere_have_no_links() {
     let other = bucket("moved").await;
     for archive in ["zip", "none"] {
         let (job, listed) = (finished(archive), objects(2));
-        let links = ResultLinks::sign(&job, &listed, &other, &LinkCache::default()).await;
+        let links = ResultLinks::sign(&job, &listed, &other, &LinkCache::default(), at_once()).await;
         assert!(links.expect("an answer").is_none(), "{archive}");
     }
     // Nor do results elsewhere in the bucket, whatever the job's document says, even if an answer
     // about the right result is cached.
     let (ours, listed, cache) = (bucket("results").await, objects(2), LinkCache::default());
     let of_result = finished("none").result.expect("a result").export_uri;
-    assert!(ResultLinks::sign(&finished("none"), &listed, &ours, &cache).await.expect("signed").is_some());
+    assert!(
+        ResultLinks::sign(&finished("none"), &listed, &ours, &cache, at_once())
+            .await
+            .expect("signed")
+            .is_some()
+    );
     for (archive, uri) in [("none", of_result.clone()), ("zip", of_result.replace("nonce/", "nonce.zip"))] {
         for d6_forged in [
             uri.replace("/default/", "/other/"),
@@ -117,14 +128,27 @@ async fn d6_results_elsewhere_have_no_links() {
         ] {
             let mut job = finished(archive);
             job.result.as_mut().expect("a result").export_uri = d6_forged.clone();
-            let links = ResultLinks::sign(&job, &listed, &ours, &cache).await.expect("an answer");
+            let links = ResultLinks::sign(&job, &listed, &ours, &cache, at_once()).await.expect("an answer");
             assert!(links.is_none(), "{d6_forged}");
         }
         let job = Job { tenant: "other".parse().expect("a tenant"), ..finished(archive) };
-        assert!(ResultLinks::sign(&job, &listed, &ours, &cache).await.expect("an answer").is_none());
+        assert!(
+            ResultLinks::sign(&job, &listed, &ours, &cache, at_once()).await.expect("an answer").is_none()
+        );
     }
     let (job, listed) = (finished("none"), objects(2));
     let unsigned = ResultLinks::unsigned(&job, &listed).objects.expect("objects");
     assert!(unsigned.len() == 2 && unsigned.iter().all(|object| object.download_url.is_none()));
     assert!(ResultLinks::unsigned(&finished("zip"), &[]).objects.is_none());
+}
+
+#[tokio::test]
+async fn c9_only_many_links_need_a_turn() {
+    let (bucket, job) = (bucket("results").await, finished("none"));
+    for (count, is_signed) in [(FEW_LINKS, true), (FEW_LINKS + 1, false)] {
+        let busy = async { Err::<(), _>(Problem::overloaded()) };
+        let listed = objects(count);
+        let links = ResultLinks::sign(&job, &listed, &bucket, &LinkCache::default(), busy).await;
+        assert_eq!(links.is_ok(), is_signed, "{count}");
+    }
 }
