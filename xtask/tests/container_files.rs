@@ -17,7 +17,7 @@ fn interpolated(compose: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_variable_of_the_compose_file_is_in_the_example() {
+fn e8_every_variable_of_the_compose_file_is_in_the_example() {
     let example = read(".env.example");
     let is_listed = |name: &str| {
         example.lines().any(|line| {

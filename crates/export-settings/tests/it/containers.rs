@@ -10,7 +10,7 @@ fn read(name: &str) -> String {
 }
 
 #[test]
-fn the_programs_get_every_setting() {
+fn e8_the_programs_get_every_setting() {
     let compose = read("docker-compose.yml");
     for service in ["provision", "api", "worker"] {
         let (_, definition) = compose.split_once(&format!("\n  {service}:\n")).expect(service);
