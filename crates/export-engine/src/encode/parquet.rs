@@ -275,7 +275,7 @@ impl ColumnFactory {
     /// Statistics have the smallest and the largest value.
     ///
     /// Those of doubles leave NaN out, as the format demands, and some readers then find no NaN:
-    /// DuckDB skips the group for `isnan(x)`. A group with a NaN has none. Those of texts help no
+    /// `DuckDB` skips the group for `isnan(x)`. A group with a NaN has none. Those of texts help no
     /// filter that is used on telemetry, and take much of a footer with many columns.
     fn new(field: &FieldRef) -> Result<Self, ParquetError> {
         let factory = |statistics| {

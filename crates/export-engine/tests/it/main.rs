@@ -9,6 +9,7 @@ mod dumps;
 mod endings;
 mod faults;
 mod footer;
+mod fuzzing;
 mod golden;
 mod harness;
 mod large;
