@@ -21,7 +21,7 @@ use export_core::access::Principal;
 use export_core::id::NameError;
 use export_core::job::Job;
 
-use crate::http::problem::Problem;
+use crate::http::problem::{Problem, Reason};
 use crate::state::ApiState;
 
 /// Extractor of the job id in the path.
@@ -56,9 +56,33 @@ impl<S: Send + Sync> FromRequestParts<S> for ObjectPath {
     }
 }
 
+/// The answer about a job of the tenant that the caller may not see: only the log tells it from one
+/// that does not exist.
+fn not_visible() -> Problem {
+    Problem::unknown_job().because(Reason::NotVisible)
+}
+
 /// The job with this id, if the caller may see it; 404 otherwise. A job of another tenant gets the
 /// same answer as one that does not exist.
 async fn find_job(state: &ApiState, principal: &Principal, job_id: JobId) -> Result<Job, Problem> {
-    let job = state.jobs.get_of(&principal.tenant, job_id).await?;
-    job.filter(|job| job.is_visible_to(principal)).ok_or_else(Problem::unknown_job)
+    let job = state.jobs.get_of(&principal.tenant, job_id).await?.ok_or_else(Problem::unknown_job)?;
+    if job.is_visible_to(principal) { Ok(job) } else { Err(not_visible()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+    use crate::http::problem::Refusal;
+
+    #[test]
+    fn d3_a_job_that_the_caller_may_not_see_is_told_only_in_log_and_figures() {
+        let (hidden, unknown) = (not_visible(), Problem::unknown_job());
+        assert_eq!((hidden.status(), hidden.body()), (unknown.status(), unknown.body()));
+        let [hidden, unknown] = [hidden, unknown].map(|problem| {
+            problem.into_response().extensions().get::<Refusal>().map(|refusal| refusal.reason)
+        });
+        assert_eq!((hidden, unknown), (Some(Some(Reason::NotVisible)), Some(None)));
+    }
 }

@@ -40,7 +40,7 @@ async fn with_worker() -> (Stack, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_action_is_audited_once() {
+async fn c4_every_action_and_its_repetitions_are_audited_once() {
     let (stack, body) = with_worker().await;
     let caller = Caller::of(&stack, "acme", &[Scope::Read, Scope::Write]).await;
     let name = [("idempotency-key", "k")];
@@ -48,6 +48,8 @@ async fn every_action_is_audited_once() {
     let again = caller.send("POST", "/export", &name, Some(&body)).await;
     let id = made.json()["_id"].as_str().expect("an id").to_owned();
     assert_eq!(again.json()["_id"], id.as_str());
+    let repeated = caller.send("POST", "/export", &name, Some(&body)).await;
+    assert_eq!(repeated.json()["_id"], id.as_str());
     let job = caller.until_state(&id, "FINISHED").await;
     assert!(job["downloadUrl"].is_string(), "{job}");
     // Clients poll; one entry is enough.
@@ -59,6 +61,7 @@ async fn every_action_is_audited_once() {
     let seen_by_other = other.get(&path).await;
     let download = caller.get(&format!("{path}/download")).await;
     assert_eq!(download.status, 303);
+    assert_eq!(caller.get(&format!("{path}/download")).await.status, 303, "the same again");
     // A refused request is not an action.
     let late = caller.send("DELETE", &path, &[], None).await;
     assert_eq!(late.status, 409);

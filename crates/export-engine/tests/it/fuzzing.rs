@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+// Of another crate, so that it is no module for `cargo xtask layers`.
+#[cfg(test)]
 #[path = "../../../../fuzz/src/lib.rs"]
 #[expect(unreachable_pub, reason = "the library of another crate")]
 mod documents;

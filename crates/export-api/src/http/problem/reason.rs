@@ -48,6 +48,8 @@ reasons! {
     FailuresOfAddress = "failures_of_address", "requests of the address without a valid key";
     /// The address has too many open requests on connections without a valid key.
     WithoutKey = "without_key", "open requests of the address without a valid key";
+    /// The job exists in the tenant, and the caller may not see it.
+    NotVisible = "not_visible", "not visible to the caller";
     /// The caller's rate limit.
     Rate = "rate", "rate of the caller";
     /// The caller's limit of open requests.

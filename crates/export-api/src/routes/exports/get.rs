@@ -14,7 +14,7 @@ use super::etag::{etag, is_known};
 use super::job_view::{JobView, set_job_headers};
 use super::links::{ResultLinks, objects_of};
 use super::wait::Wait;
-use super::{JobPath, find_job};
+use super::{JobPath, find_job, not_visible};
 use crate::auth::Caller;
 use crate::http::limits::Peer;
 use crate::http::problem::Problem;
@@ -63,7 +63,7 @@ pub async fn get(
         // The caller's key may have been revoked during the wait, and its vehicles changed.
         principal = state.auth.still(&headers, &principal, Scope::Read).await?;
         if !job.is_visible_to(&principal) {
-            return Err(Problem::unknown_job());
+            return Err(not_visible());
         }
     }
 
