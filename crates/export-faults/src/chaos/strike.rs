@@ -70,6 +70,17 @@ impl Stage {
         }
     }
 
+    /// Waits until the queue of a restarted broker takes messages again. RabbitMQ 3.10 breaks all of
+    /// its queues if one is deleted before, which tells nothing about the programs.
+    async fn until_the_queue_has_a_leader(&self) {
+        let Some(job_id) = self.notes().accepted.last().map(|job| job.job_id.clone()) else { return };
+        let started_at = Instant::now();
+        while !self.deployment.broker.offer(wake_up_body(&job_id).as_bytes()).await {
+            assert!(started_at.elapsed() < QUEUES, "the broker refuses messages");
+            sleep(PAUSE).await;
+        }
+    }
+
     async fn strike_broker(&self, fault: Fault) {
         let broker = &self.deployment.broker;
         match fault {
@@ -100,6 +111,7 @@ impl Stage {
                 let _mongod = self.servers.mongod.lock().await;
                 let _s3 = self.servers.s3.lock().await;
                 let _rabbitmq = self.servers.rabbitmq.lock().await;
+                self.until_the_queue_has_a_leader().await;
                 broker.delete(&broker.jobs_queue()).await;
                 sleep(Duration::from_millis(ms)).await;
                 self.deployment.provision(&[RETRY_REST]).await;

@@ -8,7 +8,7 @@ use chrono::Utc;
 use export_core::access::Scope;
 use export_core::causes;
 use export_core::job::Job;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::etag::{etag, is_known};
 use super::job_view::{JobView, set_job_headers};
@@ -19,6 +19,7 @@ use crate::auth::Caller;
 use crate::http::limits::Peer;
 use crate::http::problem::Problem;
 use crate::jobs::audit::Trail;
+use crate::jobs::link_cache::NotSigned;
 use crate::state::ApiState;
 
 /// Get a job
@@ -90,7 +91,13 @@ pub async fn get(
         }
         let etag = signed.is_ok().then_some(etag);
         let links = signed.unwrap_or_else(|error| {
-            warn!(job.id = %job.id, error = %causes(&*error), "answering without download links");
+            match error.downcast_ref() {
+                // A caller may cause this as often as it asks.
+                Some(NotSigned::NoTurn(_)) => debug!(job.id = %job.id, "answering without links: no turn"),
+                _ => {
+                    warn!(job.id = %job.id, error = %causes(&*error), "answering without download links");
+                }
+            }
             None
         });
         let links = links.unwrap_or_else(|| ResultLinks::unsigned(&job, &objects));
