@@ -93,7 +93,7 @@ def duckdb_parquet(path, expected):
         column = columns[index].replace('"', '""')
         filtered = duckdb.sql(f'SELECT count(*) FROM read_parquet(?) WHERE isnan("{column}")', params=[str(path)])
         wanted = sum(row[index] is not None and math.isnan(float(row[index])) for row in expected[1])
-        same(f"NaN in {columns[index]!r}", wanted, filtered.fetchone()[0])
+        same(f"NaN in {columns[index]!r}", wanted, filtered.fetchall()[0][0])
     relation = duckdb.sql("SELECT epoch_ms(time), * EXCLUDE (time) FROM read_parquet(?)", params=[str(path)])
     return same_parquet(expected, types, columns, relation.fetchall())
 
