@@ -34,8 +34,8 @@ use crate::jobs::compare_and_set::{BackOff, after_back_off};
 
 /// Maximum number of jobs per call of [`Outbox::collect`]; the next call continues.
 const BATCH: i64 = 100;
-/// Maximum number of due deliveries that one search reads of a tenant. Deliveries for busy hosts are
-/// among them: a tenant whose receiver does not keep up with more than these waits with its others.
+/// Maximum number of due deliveries that one search reads of a tenant. If a tenant has more than
+/// these for busy hosts, its deliveries for other hosts wait.
 const MAX_READ: i64 = 2_000;
 /// Maximum length of a stored reason, in characters.
 const MAX_REASON: usize = 300;

@@ -3,10 +3,9 @@
 //! [`limit_callers`] runs after authentication and bounds rate and concurrency per caller, or per
 //! address if `AUTH=none`; its permit is held until the answer is delivered, so a caller that does
 //! not read its answers limits itself. It also bounds the bytes of large answers that a tenant has
-//! not read. [`limit_all`] runs last, when the body of the request is
-//! there, and bounds the requests that the process works on; its permit ends with the work, so no
-//! client keeps it by sending or reading slowly. The limits of a *connection* are in
-//! [`crate::http::server`].
+//! not read. [`limit_all`] runs last, when the body of the request is there, and bounds the requests
+//! that the process works on; its permit ends with the work, so no client keeps it by sending or
+//! reading slowly. The limits of a *connection* are in [`crate::http::server`].
 
 mod lane;
 

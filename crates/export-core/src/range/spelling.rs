@@ -36,6 +36,7 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+const HALF_DAYS: [&str; 4] = ["am", "pm", "a.m.", "p.m."];
 
 /// The error for a text that is not of an accepted form.
 pub(super) fn explain(text: &str, zone: Tz) -> BoundError {
@@ -180,9 +181,6 @@ fn split_offset(date: &str) -> (&str, &str) {
         _ => (date, ""),
     }
 }
-
-/// The halves of a day.
-const HALF_DAYS: [&str; 4] = ["am", "pm", "a.m.", "p.m."];
 
 /// A time of day with its offset; or none, for a day alone.
 struct Clock {

@@ -154,6 +154,7 @@ async fn b8_head_is_no_download_and_b9_json_has_the_link() {
         assert_eq!(disposition, format!("attachment; filename=\"{name}\""));
         let length: usize = answer.header("content-length").expect("a length").parse().expect("a number");
         lengths.push(length);
+        assert_eq!(answer.header("accept-ranges"), Some("bytes"), "downloads can be resumed");
     }
     // Every other GET operation behaves like GET, without a body.
     for path in [

@@ -45,8 +45,8 @@ fn footer(row_count: i64) -> ParquetMetaData {
     SerializedFileReader::new(Bytes::from(file)).expect("a Parquet file").metadata().clone()
 }
 
-/// parquet-mr splits `created_by` at ` version ` and at `(build …)`; if it cannot, Java programs
-/// ignore the statistics of texts.
+/// parquet-mr splits `created_by` at ` version ` and at `(build …)`; Java programs look up known
+/// faults of writers by the parts.
 #[test]
 fn a9_java_can_read_who_wrote_the_file() {
     let created_by = footer(1).file_metadata().created_by().expect("a writer").to_owned();

@@ -325,7 +325,8 @@ fn c7_the_footer_of_many_text_columns_takes_little_memory() {
     let texts = json!({ "columns": 500, "points": 1, "text": 1 << 18, "are_texts": true });
     let measured = measure(&texts, &body);
     assert_eq!(measured.outcome, "");
-    assert!(measured.growth_kib < MOST_KIB, "{measured:?}");
+    // With statistics of texts it takes 73 MiB.
+    assert!(measured.growth_kib < 68 << 10, "{measured:?}");
 }
 
 /// A burst of points in the first minute, each with a row of its own: 72,000 rows of 481 columns.

@@ -60,9 +60,9 @@ reasons! {
     Streams = "streams", "event streams of the caller";
     /// The process has the maximum number of streams and waits.
     AllStreams = "all_streams", "streams and waits of all callers";
-    /// The tenant's limit of lists, searches and estimates.
+    /// The tenant's limit of lists, searches, estimates and answers with many new links.
     Lists = "lists", "lists and estimates of the caller";
-    /// The limit of lists, searches and estimates of all callers.
+    /// The same limit of all callers.
     AllLists = "all_lists", "lists and estimates of all callers";
     /// The tenant has the maximum number of waiting jobs.
     TenantLine = "tenant_line", "waiting jobs of the tenant";

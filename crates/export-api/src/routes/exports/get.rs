@@ -78,17 +78,13 @@ pub async fn get(
         let objects = objects_of(&job, &state.jobs).await?;
         // Without links the rest of the answer is still useful, and `/download` reports the error.
         // The answer gets no tag, so that the next request tries again.
-        let mut signed = ResultLinks::sign_for(&principal, peer, &job, &objects, &state)
-            .await
-            .map_err(anyhow::Error::from);
         // The answer to HEAD has no body, and so no links to audit.
-        if matches!(signed, Ok(Some(_)))
-            && method != Method::HEAD
-            && let Err(error) = state.audit.linked(&principal, job_id, &trail).await
-        {
-            signed =
-                Err(anyhow::Error::from(error).context("cannot write the audit entry that links require"));
-        }
+        let signed = if method == Method::HEAD {
+            let signed = ResultLinks::sign_for(&principal, peer, &job, &objects, &state).await;
+            signed.map_err(anyhow::Error::from)
+        } else {
+            ResultLinks::sign_and_audit(&principal, peer, &job, &objects, &state, &trail).await
+        };
         let etag = signed.is_ok().then_some(etag);
         let links = signed.unwrap_or_else(|error| {
             match error.downcast_ref() {

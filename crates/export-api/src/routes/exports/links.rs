@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use chrono::Utc;
 use export_core::access::Principal;
 use export_core::job::Job;
@@ -15,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::http::client_address::Peer;
 use crate::http::problem::Problem;
+use crate::jobs::audit::Trail;
 use crate::jobs::link_cache::{LinkCache, NotSigned};
 use crate::state::ApiState;
 
@@ -127,6 +129,23 @@ impl<'a> ResultLinks<'a> {
     ) -> Result<Option<Self>, NotSigned> {
         let turn = state.limits.heavy_turn(principal, peer);
         Self::sign(job, objects, &state.results, &state.links, turn).await
+    }
+
+    /// Like [`sign_for`](Self::sign_for), and records in the audit log that the caller gets the links.
+    pub(super) async fn sign_and_audit(
+        principal: &Principal,
+        peer: Peer,
+        job: &Job,
+        objects: &'a [ResultObject],
+        state: &ApiState,
+        trail: &Trail,
+    ) -> anyhow::Result<Option<Self>> {
+        let links = Self::sign_for(principal, peer, job, objects, state).await?;
+        if links.is_some() {
+            let audited = state.audit.linked(principal, job.id, trail).await;
+            audited.context("cannot write the audit entry that links require")?;
+        }
+        Ok(links)
     }
 
     /// The objects without links, for answers that are useful without them.
