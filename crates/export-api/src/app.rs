@@ -7,7 +7,7 @@ use export_amqp::Publisher;
 use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
 use export_source::Catalog;
-use export_store::{AuditLog, Changes, JobStore, KeyStore, TenantStore};
+use export_store::{AuditLog, Changes, JobStore, KeyStore, TenantStore, WorkerRegistry};
 use export_webhooks::Webhooks;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,7 @@ use crate::tasks::grace_after;
 use crate::tasks::relay::{Relay, WebhookRelay};
 use crate::tasks::supervised::Supervised;
 use crate::tasks::sweeper::Sweeper;
+use crate::tasks::worker_watch::WorkerWatch;
 
 /// Interval of the readiness checks of MongoDB and RabbitMQ.
 const READINESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ pub struct App {
     state: ApiState,
     dispatcher: Dispatcher,
     sweeper: Sweeper,
+    worker_watch: WorkerWatch,
     relay: Relay,
     mongo: export_store::MongoClient,
     publisher: Publisher,
@@ -78,7 +80,8 @@ impl App {
             max_running_per_tenant,
             max_running,
         );
-        let queue = Queue::of(&jobs);
+        let workers = WorkerRegistry::new(&mongo, &config.mongo.jobs_database);
+        let queue = Queue::of(&jobs, &workers);
         let catalog = Catalog::new(&mongo, &config.mongo.jobs_database);
         let has_keys = !matches!(config.access, AccessSettings::Anyone);
         let state = ApiState {
@@ -112,6 +115,7 @@ impl App {
             policy: config.jobs.retry.into(),
             queue_age: config.jobs.queue_age,
         };
+        let worker_watch = WorkerWatch { jobs: state.jobs.clone(), workers };
         let relay = Relay {
             outbox: state.jobs.outbox(),
             publisher: Publisher::new(config.rabbitmq_url.clone(), config.topology.clone()),
@@ -125,7 +129,7 @@ impl App {
             trusted_proxies: TrustedProxies::new(trusted_proxies),
             has_keys,
         };
-        Ok(Self { state, dispatcher, sweeper, relay, mongo, publisher, server })
+        Ok(Self { state, dispatcher, sweeper, worker_watch, relay, mongo, publisher, server })
     }
 
     /// Serves until `stop`, then finishes the open requests.
@@ -150,6 +154,7 @@ impl App {
         tasks.start("the watch of job changes", async move { changes.run(stopped).await });
         tokio::spawn(self.state.auth.clone().log_access_warnings());
         tasks.start("the sweeper", self.sweeper.run(stop.clone()));
+        tasks.start("the watch of workers", self.worker_watch.run(stop.clone()));
         // The dispatcher runs until the last request has ended, because requests create jobs.
         let all_accepted = CancellationToken::new();
         tasks.start("the dispatcher", self.dispatcher.run(all_accepted.clone()));

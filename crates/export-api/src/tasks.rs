@@ -4,6 +4,7 @@ pub mod dispatcher;
 pub mod relay;
 pub(crate) mod supervised;
 pub mod sweeper;
+pub mod worker_watch;
 
 use std::time::Duration;
 

@@ -170,20 +170,42 @@ pub struct ExportResult {
     pub stats: Stats,
 }
 
-/// Why a job waits although it is due. The names are part of the HTTP contract and of the stored
-/// document.
+/// Why a job waits. The names are part of the HTTP contract; [`Self::SameExport`] alone is stored,
+/// and [`waiting_for`](crate::waiting::waiting_for) finds the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum WaitingFor {
     /// Another job writes the result of the same export, which this job will share.
     SameExport,
+    /// Its next try: an attempt has failed, or a service that it needs does not work.
+    Retry,
+    /// A worker: none has reported recently.
+    Worker,
+    /// The object store, which refuses the writes of all workers.
+    Storage,
+    /// Its turn among the jobs of all tenants: it is not in the broker yet.
+    Turn,
+    /// The end of another export: all workers run as many as they may.
+    Place,
+    /// Its message, which a worker gets next.
+    Delivery,
 }
 
 impl WaitingFor {
+    /// All reasons.
+    pub const ALL: [Self; 7] =
+        [Self::SameExport, Self::Retry, Self::Worker, Self::Storage, Self::Turn, Self::Place, Self::Delivery];
+
     /// The reason's name, as stored and as sent to clients.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SameExport => "sameExport",
+            Self::Retry => "retry",
+            Self::Worker => "worker",
+            Self::Storage => "storage",
+            Self::Turn => "turn",
+            Self::Place => "place",
+            Self::Delivery => "delivery",
         }
     }
 }
@@ -217,11 +239,21 @@ pub struct Job {
     /// Number of claims so far. A worker may change the job only while this is the epoch of its
     /// claim.
     pub epoch: i64,
-    /// Attempts so far. Attempts that ended because a worker stopped, or to wait for another job's
-    /// result, do not count.
+    /// Attempts so far. Attempts that ended because a worker stopped, because of an outage, or to
+    /// wait for another job's result do not count.
     pub attempts: u32,
     /// Most attempts that the job may have.
     pub max_attempts: u32,
+    /// The worker that has it.
+    pub owner: Option<String>,
+    /// When its worker has last renewed its lease.
+    pub heartbeat_at: Option<DateTime<Utc>>,
+    /// When it may be claimed: after its creation at once, after a failed attempt later.
+    pub run_after: DateTime<Utc>,
+    /// When the broker has confirmed its message; `None` if it has to be published.
+    pub published_at: Option<DateTime<Utc>>,
+    /// When the outage began that has stopped its last attempts, if one has.
+    pub outage_since: Option<DateTime<Utc>>,
     /// Whether a cancel was requested; a worker that has the job ends it soon.
     pub cancel_requested: bool,
     /// Progress of the current attempt.
@@ -244,7 +276,7 @@ pub struct Job {
     /// The result that the job has or had: that of its own worker (the job's id), or one that it
     /// shares (another job's id).
     pub result_id: Option<JobId>,
-    /// Why it waits, if it is given back because of another job.
+    /// [`WaitingFor::SameExport`] if it was given back because of another job.
     pub waiting_for: Option<WaitingFor>,
     /// Trace context of the request that created the job, repeated in all log lines of the job.
     pub trace_parent: Option<TraceParent>,
@@ -356,8 +388,9 @@ mod tests {
 
     #[test]
     fn reasons_to_wait_have_one_name() {
-        let reason = WaitingFor::SameExport;
-        assert_eq!(serde_json::to_value(reason).expect("a string"), reason.as_str());
+        for reason in WaitingFor::ALL {
+            assert_eq!(serde_json::to_value(reason).expect("a string"), reason.as_str());
+        }
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub mod sharing;
 pub mod sink;
 pub mod source;
 pub mod trace;
+pub mod waiting;
 pub mod zone;
 
 pub use causes::causes;

@@ -42,6 +42,8 @@ pub enum Condition {
     AttemptsLeft,
     /// As many attempts were made as the job may have.
     NoAttemptsLeft,
+    /// The job's outage, if it has one, began less than the caller's patience ago.
+    PatienceLeft,
     /// A cancel was requested.
     CancelRequested,
     /// No cancel was requested.
@@ -72,7 +74,7 @@ pub enum Effect {
     TakeOwnership,
     /// There is no owner.
     DropOwnership,
-    /// `leaseUntil` becomes the length of a lease from now.
+    /// `leaseUntil` becomes the length of a lease from now, and `heartbeatAt` becomes now.
     Lease,
     /// There is no lease.
     DropLease,
@@ -80,6 +82,9 @@ pub enum Effect {
     DueNow,
     /// `runAfter` becomes a random time from now, below a bound that doubles with each attempt.
     DueAfterBackOff,
+    /// `runAfter` becomes a random time from now, below a bound that doubles with each try of the
+    /// outage.
+    DueAfterOutage,
     /// `runAfter` becomes a short, jittered time from now.
     DueAfterWait,
     /// The broker has confirmed the job's message.
@@ -97,6 +102,11 @@ pub enum Effect {
     SetError,
     /// There is no error.
     ClearError,
+    /// One more attempt was stopped by an outage. `outageSince` becomes now, unless the outage has
+    /// begun before.
+    NoteOutage,
+    /// The outage is over: an attempt has ended for another reason.
+    EndOutage,
     /// The job waits for a result that another job writes.
     StartWaiting,
     /// The job waits for no other job.
@@ -136,6 +146,9 @@ pub enum Transition {
     Commit,
     /// The worker gives the job back after a retryable error.
     Release,
+    /// The worker gives the job back because a service that the export needs does not work: the
+    /// object store or the source. The attempt does not count.
+    Postpone,
     /// The worker gives the job back for a reason outside the job: it stops, or it has lost its run
     /// slot. The job is due at once, and the attempt does not count.
     HandOver,
@@ -208,6 +221,7 @@ const COMMIT: Rule = Rule {
         E::SetResult,
         E::SetProgress,
         E::ClearError,
+        E::EndOutage,
         E::DropOwnership,
         E::DropLease,
         E::StampFinished,
@@ -224,6 +238,22 @@ const RELEASE: Rule = Rule {
         E::DropOwnership,
         E::DropLease,
         E::SetError,
+        E::EndOutage,
+    ],
+};
+
+/// Without an end of the patience a job would be postponed for ever by an outage that never ends.
+const POSTPONE: Rule = Rule {
+    when: &[C::In(Started), C::SameEpoch, C::SameOwner, C::NotCancelRequested, C::PatienceLeft],
+    then: &[
+        E::Enter(NotStarted),
+        E::DueAfterOutage,
+        E::ForgetPublished,
+        E::UncountAttempt,
+        E::DropOwnership,
+        E::DropLease,
+        E::SetError,
+        E::NoteOutage,
     ],
 };
 
@@ -302,12 +332,13 @@ const EXPIRE: Rule = Rule {
 
 impl Transition {
     /// All transitions.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MarkPublished,
         Self::Claim,
         Self::Heartbeat,
         Self::Commit,
         Self::Release,
+        Self::Postpone,
         Self::HandOver,
         Self::WaitForResult,
         Self::Fail,
@@ -328,6 +359,7 @@ impl Transition {
             Self::Heartbeat => &HEARTBEAT,
             Self::Commit => &COMMIT,
             Self::Release => &RELEASE,
+            Self::Postpone => &POSTPONE,
             Self::HandOver => &HAND_OVER,
             Self::WaitForResult => &WAIT_FOR_RESULT,
             Self::Fail => &FAIL,

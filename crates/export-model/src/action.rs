@@ -50,6 +50,10 @@ pub enum Action {
     Cancel,
     /// The result's lifetime is over.
     Expire,
+    /// An outage stops an export.
+    OutageStops(usize),
+    /// The outage has lasted longer than the workers' patience.
+    PatienceEnds,
 
     /// A worker dies.
     Crash(usize),
@@ -128,7 +132,7 @@ impl Action {
             | Self::CancelAsRunning
             | Self::BecomeDue
             | Self::LeaseEnds => Kind::Step,
-            Self::Cancel | Self::Expire => Kind::Choice,
+            Self::Cancel | Self::Expire | Self::OutageStops(_) | Self::PatienceEnds => Kind::Choice,
             _ => Kind::Fault,
         }
     }

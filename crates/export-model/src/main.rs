@@ -13,6 +13,7 @@ fn main() -> io::Result<()> {
         ("two deliveries in one process, two faults", Bounds::ONE_PROCESS),
         ("a reliable broker, two faults", Bounds::RELIABLE_BROKER),
         ("three attempts, two faults", Bounds::THREE_ATTEMPTS),
+        ("an outage, one fault", Bounds::OUTAGE),
     ];
     for (name, bounds) in runs {
         let outcome = check(Protocol::new(bounds));
@@ -21,7 +22,8 @@ fn main() -> io::Result<()> {
             writeln!(out, "{violation:#?}")?;
         }
     }
-    let mutants = [mutants::of_rules(), mutants::of_announcements(), mutants::of_steps()];
+    let mutants =
+        [mutants::of_rules(), mutants::of_outages(), mutants::of_announcements(), mutants::of_steps()];
     for mutant in mutants.into_iter().flatten() {
         let outcome = find(mutant.protocol, mutant.breaks);
         let verdict = if outcome.violated().contains(&mutant.breaks) { "breaks" } else { "DOES NOT BREAK" };

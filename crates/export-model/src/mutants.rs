@@ -122,6 +122,54 @@ pub fn of_rules() -> Vec<Mutant> {
     ]
 }
 
+/// Changes to the rule of outages.
+pub fn of_outages() -> Vec<Mutant> {
+    use Transition as T;
+    let real = Rules::default;
+    let mutant = |name, breaks, bounds, rules| {
+        let protocol = Protocol { rules, ..Protocol::new(bounds) };
+        Mutant { name, protocol, breaks }
+    };
+    vec![
+        mutant(
+            "an outage counts as an attempt",
+            p::ATTEMPTS_COUNTED,
+            Bounds::OUTAGES,
+            real().without_effect(T::Postpone, Effect::UncountAttempt),
+        ),
+        mutant(
+            "an outage postpones for ever",
+            p::OUTAGES_END,
+            Bounds::OUTAGES,
+            real().without(T::Postpone, Condition::PatienceLeft),
+        ),
+        mutant(
+            "the beginning of an outage is not noted",
+            p::OUTAGES_END,
+            Bounds::OUTAGES,
+            real().without_effect(T::Postpone, Effect::NoteOutage),
+        ),
+        mutant(
+            "an outage lasts until the job ends",
+            p::OUTAGES_END,
+            Bounds::OUTAGES,
+            real().without_effect(T::Release, Effect::EndOutage),
+        ),
+        mutant(
+            "a cancel during an outage is forgotten",
+            p::CANCEL_HOLDS,
+            Bounds::OUTAGES,
+            real().without(T::Postpone, Condition::NotCancelRequested),
+        ),
+        mutant(
+            "a postponed job counts as published",
+            p::NEVER_STUCK,
+            Bounds { broker_loses: false, ..Bounds::OUTAGES },
+            real().without_effect(T::Postpone, Effect::ForgetPublished),
+        ),
+    ]
+}
+
 /// Ends without an announcement.
 pub fn of_announcements() -> Vec<Mutant> {
     use Transition as T;

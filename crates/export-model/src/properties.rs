@@ -39,7 +39,10 @@ pub const RUNS_ALONE: &str = "a job that has lost two workers runs alone";
 pub const ATTEMPTS_BOUNDED: &str = "no more attempts than allowed";
 /// The job's count of attempts is right.
 pub const ATTEMPTS_COUNTED: &str = "attempts are counted";
-/// Every attempt after the first has a fault as its cause, and so has every failure.
+/// The job is postponed no longer than the patience, and knows the outage that its last attempt has
+/// met.
+pub const OUTAGES_END: &str = "an outage postpones the job, but not for ever";
+/// Every attempt after the first has a fault or an outage as its cause, and so has every failure.
 pub const FAULTS_ONLY: &str = "without faults one attempt is enough";
 /// An active job has a message, or the dispatcher or the sweeper will act on it.
 pub const NOT_FORGOTTEN: &str = "an active job is not forgotten";
@@ -88,6 +91,7 @@ pub(crate) fn all() -> Vec<Property<RunSpace>> {
         Property::always(FAULTS_ONLY, |search: &RunSpace, world| {
             only_faults_cost_attempts(&search.protocol, world)
         }),
+        Property::always(OUTAGES_END, |_, world| outages_end(world)),
         Property::always(NOT_GIVEN_UP_EARLY, |_, world: &World| !world.seen.has(Wrong::GivenUpEarly)),
         Property::always(NOT_FORGOTTEN, |search: &RunSpace, world| is_not_forgotten(&search.protocol, world)),
         Property::always(CANCEL_HOLDS, |_, world| cancel_holds(world)),
@@ -107,7 +111,14 @@ fn result_is_whole(world: &World) -> bool {
 fn only_faults_cost_attempts(protocol: &Protocol, world: &World) -> bool {
     let faults = protocol.bounds.faults - world.faults_left;
     let has_failed = world.job.as_ref().is_some_and(|job| job.state == JobState::Failed);
-    world.seen.claims <= 1 + faults && (faults > 0 || !has_failed)
+    let is_caused = faults > 0 || world.seen.is_patience_over;
+    world.seen.claims <= 1 + faults + world.seen.postponed && (is_caused || !has_failed)
+}
+
+fn outages_end(world: &World) -> bool {
+    let active = world.job.as_ref().filter(|job| job.state.is_active());
+    !world.seen.has(Wrong::PostponedTooLong)
+        && active.is_none_or(|job| job.outage_since_ms.is_some() == world.seen.is_in_outage)
 }
 
 fn cancel_holds(world: &World) -> bool {

@@ -21,6 +21,8 @@ pub struct Protocol {
 pub struct Bounds {
     /// Number of faults of all kinds.
     pub faults: u8,
+    /// Number of attempts that outages may stop.
+    pub outages: u8,
     /// Most attempts of the job.
     pub max_attempts: u32,
     /// Whether both copies of the API dispatch and sweep.
@@ -75,6 +77,7 @@ impl Bounds {
     /// Any two faults, one dispatcher, two workers, a cancel, and a broker that may lose messages.
     pub const USUAL: Self = Self {
         faults: 2,
+        outages: 0,
         max_attempts: 2,
         two_sweepers: false,
         cancel: true,
@@ -89,6 +92,10 @@ impl Bounds {
     pub const ONE_PROCESS: Self = Self { one_process: true, ..Self::USUAL };
     /// A broker that keeps confirmed messages, on which the sweeper relies.
     pub const RELIABLE_BROKER: Self = Self { broker_loses: false, ..Self::USUAL };
+    /// An attempt is stopped by an outage, and any one fault happens.
+    pub const OUTAGE: Self = Self { faults: 1, outages: 1, ..Self::USUAL };
+    /// Two attempts are stopped by outages, and any one fault happens.
+    pub const OUTAGES: Self = Self { outages: 2, ..Self::OUTAGE };
     /// Three attempts.
     pub const THREE_ATTEMPTS: Self = Self { max_attempts: 3, ..Self::USUAL };
 }
@@ -150,6 +157,7 @@ pub fn input(epoch: u8, owner: u8, key: u8) -> Input<u8> {
         lease_ms: LATER_MS,
         back_off_ms: LATER_MS,
         wait_ms: LATER_MS,
+        patience_ms: LATER_MS,
     }
 }
 

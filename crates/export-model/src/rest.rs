@@ -64,8 +64,8 @@ impl Visit {
 /// reachable world, so a way to rest stays open until it is taken. A run could continue for ever
 /// only if it never took a step that is always possible.
 pub(crate) fn can_be_reached(protocol: &Protocol, known: &WaysToRest, world: &World) -> bool {
-    // The number of faults left has no effect when no fault happens.
-    let start = World { faults_left: 0, ..world.clone() };
+    // The numbers of faults and outages left have no effect when none happens.
+    let start = World { faults_left: 0, outages_left: 0, ..world.clone() };
     if start.is_at_rest() {
         return true;
     }

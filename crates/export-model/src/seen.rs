@@ -23,6 +23,8 @@ pub enum Wrong {
     WrittenTwice,
     /// A job that has lost too many workers was claimed to run beside other exports.
     BesideOthers,
+    /// A job was postponed after its outage had lasted longer than the patience.
+    PostponedTooLong,
 }
 
 /// The observer's record.
@@ -34,13 +36,19 @@ pub struct Seen {
     pub is_cancel_accepted: bool,
     /// Claims.
     pub claims: u8,
-    /// Claims that count as attempts: all except those handed over.
+    /// Claims that count as attempts: all except those handed over or postponed.
     pub attempts: u8,
     /// Attempts that ended because a sweeper took the job from a lost worker, for another attempt.
     pub lost_workers: u8,
+    /// Attempts that an outage has stopped.
+    pub postponed: u8,
+    /// Whether the last attempt that ended for a reason of its own was stopped by an outage.
+    pub is_in_outage: bool,
+    /// Whether an outage has lasted longer than the patience.
+    pub is_patience_over: bool,
     /// The attempt whose result the job has or had.
     pub committed: Option<u8>,
-    wrongs: [bool; 8],
+    wrongs: [bool; 9],
 }
 
 impl Seen {

@@ -31,6 +31,8 @@ pub struct World {
     pub objects: [Object; KEYS],
     /// Faults that may still happen.
     pub faults_left: u8,
+    /// Attempts that outages may still stop.
+    pub outages_left: u8,
     /// The observer's record.
     pub seen: Seen,
 }
@@ -128,6 +130,8 @@ pub enum Ending {
     Commit,
     /// With a retryable error.
     Release,
+    /// Stopped by an outage.
+    Postpone,
     /// With a permanent error.
     Fail,
     /// Because a cancel was requested.
@@ -155,6 +159,7 @@ impl World {
             workers: [Worker::IDLE; PROCESSES],
             objects: [Object::default(); KEYS],
             faults_left: protocol.bounds.faults,
+            outages_left: protocol.bounds.outages,
             seen: Seen::default(),
         }
     }
@@ -162,7 +167,7 @@ impl World {
     /// Whether the search continues from this world. Only mutants that claim for ever leave the
     /// bounds.
     pub fn is_within(&self, bounds: &Bounds) -> bool {
-        let claims_max = bounds.max_attempts + u32::from(bounds.faults) + 1;
+        let claims_max = bounds.max_attempts + u32::from(bounds.faults + bounds.outages) + 1;
         u32::from(self.seen.claims) <= claims_max && usize::from(self.seen.claims) < KEYS
     }
 

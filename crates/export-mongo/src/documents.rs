@@ -31,6 +31,11 @@ impl Documents {
         Self { collection, connections: mongo.connections().clone() }
     }
 
+    /// A collection with these options.
+    pub fn with_options(mongo: &MongoClient, database: &str, name: &str, options: CollectionOptions) -> Self {
+        Self::new(mongo, database, name).sibling(name, options)
+    }
+
     /// Another collection of the same database, with these options.
     #[must_use]
     pub fn sibling(&self, name: &str, options: CollectionOptions) -> Self {

@@ -41,6 +41,26 @@ pub const OUT_OF_TIME: [i32; 2] = [MAX_TIME_EXPIRED, EXCEEDED_TIME_LIMIT];
 /// The server refuses a command to this user, or does not know it: trying again is useless.
 pub const REFUSED: [i32; 2] = [UNAUTHORIZED, COMMAND_NOT_FOUND];
 
+/// The server has no primary, shuts down, or cannot reach others, or refuses the user.
+pub const OUTAGE: [i32; 16] = [
+    6, // HostUnreachable
+    7, // HostNotFound
+    UNAUTHORIZED,
+    18,     // AuthenticationFailed
+    89,     // NetworkTimeout
+    91,     // ShutdownInProgress
+    133,    // FailedToSatisfyReadPreference
+    134,    // ReadConcernMajorityNotAvailableYet
+    189,    // PrimarySteppedDown
+    9_001,  // SocketException
+    10_058, // NotWritablePrimary, of old servers
+    10_107, // NotWritablePrimary
+    11_600, // InterruptedAtShutdown
+    11_602, // InterruptedDueToReplStateChange
+    13_435, // NotPrimaryNoSecondaryOk
+    13_436, // NotPrimaryOrSecondary
+];
+
 /// A read failed because a connection, a cursor or a server was lost: a new read may succeed,
 /// possibly on another server.
 ///
@@ -81,6 +101,27 @@ pub fn driver_error(error: &StoreError) -> Option<&Error> {
 /// Whether the server does not know the user, or the password is another one.
 pub fn is_authentication_failure(error: &StoreError) -> bool {
     driver_error(error).is_some_and(|error| matches!(&*error.kind, ErrorKind::Authentication { .. }))
+}
+
+/// Whether the server cannot be used at all, so that an operator or the server itself has to repair
+/// it: it is not reachable, does not answer, has no primary, or refuses the user.
+///
+/// An operation that the server stopped because it took too long is no outage: it may be this
+/// operation that takes too long.
+pub fn is_outage(error: &StoreError) -> bool {
+    match error {
+        StoreError::TimedOut { .. } | StoreError::NoConnection { .. } => true,
+        StoreError::Driver { .. } => driver_error(error).is_some_and(|error| match &*error.kind {
+            ErrorKind::Command(command) => OUTAGE.contains(&command.code),
+            ErrorKind::Authentication { .. }
+            | ErrorKind::Io(_)
+            | ErrorKind::ServerSelection { .. }
+            | ErrorKind::DnsResolve { .. }
+            | ErrorKind::ConnectionPoolCleared { .. } => true,
+            _ => false,
+        }),
+        _ => false,
+    }
 }
 
 /// The code with which the server refused a command; `None` for every other failure.

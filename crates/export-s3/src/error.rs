@@ -23,6 +23,14 @@ const REFUSED_CONTENT: [&str; 9] = [
     "NotImplemented",
 ];
 
+/// Statuses with which a server refuses its client, not the content: wrong or missing rights, and
+/// too many requests.
+const REFUSED_CLIENT: [u16; 4] = [401, 403, 408, 429];
+/// Error codes of a server that does not work, whatever the status: the answer to the completion of
+/// an upload can have the status 200 and an error in its body.
+const OUTAGE_CODES: [&str; 5] =
+    ["InternalError", "NoSuchBucket", "RequestTimeout", "ServiceUnavailable", "SlowDown"];
+
 /// An operation on S3 failed.
 #[derive(Debug, thiserror::Error)]
 pub enum S3Error {
@@ -44,6 +52,8 @@ pub enum S3Error {
         operation: &'static str,
         /// S3's error code, or the kind of failure.
         code: String,
+        /// Whether the server does not work or refuses its client, whatever is sent to it.
+        is_outage: bool,
         /// The SDK's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -78,6 +88,16 @@ impl S3Error {
         }
     }
 
+    /// Whether the object store does not work, or refuses its client: nothing is wrong with the
+    /// result, and the same upload succeeds once an operator or the store itself has repaired it.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::NoBucket(_) | Self::AccessDenied(_) => true,
+            Self::Sdk { is_outage, .. } => *is_outage,
+            _ => false,
+        }
+    }
+
     pub(crate) fn sdk<E>(operation: &'static str) -> impl FnOnce(SdkError<E, HttpResponse>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -92,12 +112,25 @@ impl S3Error {
                 _ => "unexpected answer",
             };
             let code = error.code().unwrap_or(kind).to_owned();
-            Self::Sdk { operation, code, source: Box::new(error) }
+            let is_outage = match &error {
+                SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+                SdkError::ServiceError(_) => {
+                    status.is_some_and(|status| status >= 500 || REFUSED_CLIENT.contains(&status))
+                        || OUTAGE_CODES.contains(&code.as_str())
+                }
+                _ => false,
+            };
+            Self::Sdk { operation, code, is_outage, source: Box::new(error) }
         }
     }
 
     /// A request that could not be built.
     pub(crate) fn invalid_request(operation: &'static str) -> impl FnOnce(BuildError) -> Self {
-        move |error| Self::Sdk { operation, code: "invalid request".to_owned(), source: Box::new(error) }
+        move |error| Self::Sdk {
+            operation,
+            code: "invalid request".to_owned(),
+            is_outage: false,
+            source: Box::new(error),
+        }
     }
 }

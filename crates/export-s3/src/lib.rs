@@ -15,6 +15,7 @@ mod policy;
 mod signing;
 mod sink;
 mod stored;
+mod write_check;
 
 pub use bucket::{ResultBucket, S3Server};
 pub use error::S3Error;

@@ -81,6 +81,7 @@ pub(crate) async fn delete(bucket: &ResultBucket, keys: &[String]) -> Result<(),
             return Err(S3Error::Sdk {
                 operation: OPERATION,
                 code: error.code().unwrap_or("no reason given").to_owned(),
+                is_outage: false,
                 source: error.message().unwrap_or("no reason given").into(),
             });
         }

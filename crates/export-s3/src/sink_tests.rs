@@ -85,7 +85,12 @@ async fn c12_unequal_parts_are_refused_permanently() {
 /// will not.
 #[test]
 fn c12_only_refused_content_is_permanent() {
-    let error = |code: &str| S3Error::Sdk { operation: "x", code: code.to_owned(), source: "x".into() };
+    let error = |code: &str| S3Error::Sdk {
+        operation: "x",
+        code: code.to_owned(),
+        is_outage: false,
+        source: "x".into(),
+    };
     for code in ["EntityTooLarge", "EntityTooSmall", "InvalidPart", "InvalidPartOrder", "InvalidRequest"] {
         assert!(error(code).is_permanent(), "{code}");
     }

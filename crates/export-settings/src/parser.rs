@@ -118,6 +118,11 @@ pub fn milliseconds(bounds: RangeInclusive<u64>) -> SettingParser<Duration> {
     number_of("milliseconds", bounds).map(Duration::from_millis)
 }
 
+/// A number of hours within bounds.
+pub fn hours(bounds: RangeInclusive<u64>) -> SettingParser<Duration> {
+    number_of("hours", bounds).map(Duration::from_hours)
+}
+
 fn within<T: FromStr + 'static>(what: impl Display, bounds: RangeInclusive<u64>) -> SettingParser<T> {
     let expected = if *bounds.end() == u64::MAX {
         format!("{what}, at least {}", bounds.start())

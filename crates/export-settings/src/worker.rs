@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use crate::parser::{SettingParser, count, number, seconds};
+use crate::parser::{SettingParser, count, hours, number, seconds};
 
 /// A tebibyte.
 const MAX_BUDGET_MIB: usize = 1 << 20;
@@ -65,6 +65,10 @@ pub struct WorkerSettings {
     /// Longest time that one attempt may take; then the job is FAILED
     #[arg(long, env, value_name = "SECONDS", default_value = "21600", value_parser = seconds(1..=86_400))]
     pub export_deadline_seconds: Duration,
+    /// Longest time that an outage of the object store or of the vehicles' database postpones a job,
+    /// from its first try on; then the job is FAILED. Tries during an outage are not attempts
+    #[arg(long, env, value_name = "HOURS", default_value = "24", value_parser = hours(1..=8_760))]
+    pub outage_patience_hours: Duration,
     /// Time for running exports to finish after the stop signal; then they are handed over to other
     /// workers. In containers, more than 9 needs a longer `stop_grace_period`
     #[arg(long, env, value_name = "SECONDS", default_value = "1", value_parser = seconds(0..=3_600))]

@@ -2,8 +2,8 @@
 //!
 //! | role | database | privileges |
 //! |---|---|---|
-//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find, update, remove on `results`; find on `catalog`, `apiKeys`, `tenants`; find, insert, update on `outbox`, `turns`; insert on `audit` |
-//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `results`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places` |
+//! | `exportsApi` | jobs' database | find, insert, update on `jobs`; find, update, remove on `results`; find on `catalog`, `apiKeys`, `tenants`, `workers`; find, insert, update on `outbox`, `turns`; insert on `audit` |
+//! | `exportsWorker` | jobs' database | find, update on `jobs`; find, insert, update, remove on `results`; find, insert, update, remove on `catalog`; find, insert, update on `deadLetters`, `places`, `workers` |
 //! | `exportsVehicleReader` | `admin` | find and list collections in every database; list databases; `serverStatus` |
 //!
 //! The reader sees every database, because MongoDB cannot grant privileges by a prefix of the name,
@@ -95,6 +95,7 @@ impl Role {
                     on("catalog", &["find"]),
                     on("apiKeys", &["find"]),
                     on("tenants", &["find"]),
+                    on("workers", &["find"]),
                     on("outbox", &["find", "insert", "update"]),
                     on("turns", &["find", "insert", "update"]),
                     // Insert only: entries are never changed.
@@ -109,6 +110,7 @@ impl Role {
                     on("catalog", &["find", "insert", "update", "remove"]),
                     on("deadLetters", &["find", "insert", "update"]),
                     on("places", &["find", "insert", "update"]),
+                    on("workers", &["find", "insert", "update"]),
                 ],
             ),
             Identity::VehicleReader => {

@@ -260,7 +260,7 @@ impl Outbox {
         put_off: PutOff,
     ) -> Result<Failed, StoreError> {
         let at_least = after_now(put_off.at_least);
-        let due_at = doc! { "$max": [after_back_off(put_off.back_off), at_least] };
+        let due_at = doc! { "$max": [after_back_off(put_off.back_off, doc! { "$subtract": ["$attempts", 1] }), at_least] };
         let end = doc! { "$add": ["$firstClaimedAt", millis(put_off.give_up_after)] };
         let is_over = doc! { "$gt": ["$$NOW", end] };
         let changes = doc! {

@@ -6,6 +6,7 @@
 //! | `audit` | [`Retention::audit`] after the action | `age` |
 //! | `deadLetters` | [`Retention::dead_letters`] after the message was stored | `age` |
 //! | `results` | [`KEEP_EXPIRED`] after the end of its lifetime, when the bucket has removed its objects | `expired` |
+//! | `workers` | [`KEEP_WORKERS`] after its last report | `lastSeen` |
 //! | `outbox` | [`KEEP_SETTLED`] after it was settled, and [`KEEP_UNSETTLED`] after its event in any case | `settled`, `unsettled` |
 //!
 //! **No orphans.** Whatever refers to a job (its result, the deliveries of its events) is removed
@@ -26,6 +27,9 @@ use crate::jobs::JobStore;
 
 /// How long an expired result is kept: until the bucket has removed its objects.
 const KEEP_EXPIRED: Duration = Duration::from_hours(2 * 24);
+/// How long a worker that no longer reports is remembered: "the last worker was seen three days
+/// ago" helps after a weekend.
+const KEEP_WORKERS: Duration = Duration::from_hours(7 * 24);
 /// How long the outbox keeps settled deliveries, for later questions about them.
 const KEEP_SETTLED: Duration = Duration::from_hours(7 * 24);
 /// How long the outbox keeps a delivery that no relay settles, for example because webhooks were
@@ -81,6 +85,8 @@ impl JobStore {
         let unsettled = Ttl { name: "unsettled", field: "occurredAt", after: KEEP_UNSETTLED, only: all() };
         set_ttl(&self.outbox, settled).await?;
         set_ttl(&self.outbox, unsettled).await?;
+        let last_seen = Ttl { name: "lastSeen", field: "seenAt", after: KEEP_WORKERS, only: all() };
+        set_ttl(&self.collection("workers"), last_seen).await?;
         let only = doc! { "state": ResultState::Expired.as_str() };
         set_ttl(&self.results, Ttl { name: "expired", field: "expiresAt", after: KEEP_EXPIRED, only }).await
     }

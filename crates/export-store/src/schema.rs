@@ -31,9 +31,18 @@ impl JobStore {
     /// Creates or updates the collections, their validators and indexes. Safe to run again. Needs
     /// an administrator's rights.
     pub async fn provision(&self) -> Result<(), StoreError> {
-        for name in
-            ["jobs", "results", "deadLetters", "apiKeys", "outbox", "audit", "places", "turns", "tenants"]
-        {
+        for name in [
+            "jobs",
+            "results",
+            "deadLetters",
+            "apiKeys",
+            "outbox",
+            "audit",
+            "places",
+            "turns",
+            "tenants",
+            "workers",
+        ] {
             self.collection(name).create().await?;
         }
         self.outbox.create_indexes("create the indexes of the outbox", outbox_indexes()).await?;
@@ -195,6 +204,9 @@ fn validator() -> Document {
             "attempts": { "bsonType": "long", "minimum": 0 },
             "maxAttempts": { "bsonType": "long", "minimum": 1 },
             "lostWorkers": { "bsonType": "long", "minimum": 0 },
+            "heartbeatAt": { "bsonType": "date" },
+            "outageSince": { "bsonType": "date" },
+            "outageTries": { "bsonType": "long", "minimum": 1 },
             "createdAt": { "bsonType": "date" },
             "runAfter": { "bsonType": "date" },
             "turnAt": { "bsonType": "date" },

@@ -11,7 +11,7 @@ use export_engine::Engine;
 use export_observability::{Readiness, init_metrics, serve_health};
 use export_s3::ResultBucket;
 use export_source::{Catalog, SourceThrottle, VehicleDatabases};
-use export_store::{JobStore, MongoClient, RunSlots};
+use export_store::{JobStore, MongoClient, RunSlots, WorkerRegistry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -20,8 +20,10 @@ use crate::attempt::{AttemptServices, DISCARD_TIMEOUT};
 use crate::catalog::{CatalogKeeper, log_unexpected_end};
 use crate::config::Config;
 use crate::export::Exporter;
+use crate::presence::Presence;
 use crate::run_slots::WorkerRunSlots;
 use crate::shutdown::Shutdown;
+use crate::storage_gate::StorageGate;
 use crate::worker::Worker;
 
 /// Time between two health checks of the services that the worker uses.
@@ -38,6 +40,7 @@ pub struct App {
     worker: Worker,
     consumer: ConsumerSettings,
     catalog: CatalogKeeper,
+    presence: Presence,
     shutdown: Shutdown,
     grace: Duration,
 }
@@ -72,9 +75,11 @@ impl App {
             .context("WORKER_THREADS cannot be started")?;
         let results = services.results.clone();
         let exporter = Exporter::new(vehicles.clone(), results, engine, config.budget, config.size);
+        let storage = StorageGate::new(Arc::new(services.results.clone()), shutdown.clone());
         let attempts = AttemptServices {
             jobs: Arc::new(JobStore::new(mongo, database)),
             writer: Arc::new(exporter),
+            storage: storage.clone(),
             shutdown: shutdown.clone(),
             terms: config.terms,
         };
@@ -84,7 +89,14 @@ impl App {
             owner.clone(),
             config.worker.catalog_refresh_seconds,
         );
-        let worker = Worker::new(attempts, slots, owner);
+        let worker = Worker::new(attempts, slots, owner.clone());
+        let presence = Presence {
+            registry: WorkerRegistry::new(mongo, database),
+            owner,
+            slots: config.worker.worker_concurrency.get().into(),
+            permits: worker.permits(),
+            storage,
+        };
         let consumer = ConsumerSettings {
             url: config.rabbitmq_url.clone(),
             topology: config.topology.clone(),
@@ -96,6 +108,7 @@ impl App {
             worker,
             consumer,
             catalog,
+            presence,
             shutdown,
             grace: config.worker.shutdown_grace_seconds,
         })
@@ -114,6 +127,7 @@ impl App {
         let shutdown = self.shutdown;
         tokio::spawn(shutdown.clone().follow(stop, self.grace));
 
+        let reporting = tokio::spawn(self.presence.run(shutdown.intake().clone()));
         let keeping_catalog = tokio::spawn(self.catalog.run(shutdown.intake().clone()));
         let worker = self.worker;
         consume(self.consumer, shutdown.intake().clone(), move |body| worker.clone().handle(body)).await;
@@ -122,6 +136,7 @@ impl App {
             warn!("an export that was handed over has not ended; the bucket's lifecycle removes its uploads");
         }
         log_unexpected_end(keeping_catalog.await);
+        reporting.await.context("the reports of this worker ended unexpectedly")?;
         info!("stopped");
         Ok(())
     }

@@ -10,25 +10,28 @@ use std::time::Duration;
 use async_trait::async_trait;
 use export_amqp::Verdict;
 use export_core::causes;
-use export_core::job::{Fence, Job, RetryPolicy};
+use export_core::job::{Failure, Fence, Job, RetryPolicy};
 use export_core::result::WrittenResult;
 use export_core::trace::TraceParent;
 use export_engine::Meter;
-use export_store::{BackOff, FinishedResult, Held, NextStep, StoreError, Writing};
+use export_store::{BackOff, FinishedResult, Held, NextStep, StoreError, Writing, is_outage};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use crate::disposition::{Disposition, JobError};
+use crate::disposition::{Disposition, JobError, NeededService};
 use crate::heartbeat::{ClaimedJob, Heartbeat, progress};
 use crate::job_operations::JobOperations;
 use crate::shutdown::Shutdown;
+use crate::storage_gate::StorageGate;
 
 /// Tries to store how an attempt ended. Afterwards the lease expires, and the sweeper acts.
 const STORE_TRIES: u32 = 3;
 /// Time between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a worker waits for a job store that does not answer, to give its job back.
+const STORE_OUTAGE: Duration = Duration::from_mins(10);
 /// Mean time that a job waits for the result of the same export before it may be claimed again. The
 /// dispatcher publishes it no earlier, and not while another job of the tenant writes the result.
 const SAME_EXPORT_WAIT: Duration = Duration::from_secs(1);
@@ -45,6 +48,8 @@ pub struct Terms {
     pub deadline: Duration,
     /// Back-off before a failed job is retried.
     pub retry: RetryPolicy,
+    /// How long after the first try of an outage a job is postponed at most.
+    pub patience: Duration,
     /// How long results are kept.
     pub retention: Duration,
 }
@@ -74,6 +79,8 @@ pub struct AttemptServices {
     pub jobs: Arc<dyn JobOperations>,
     /// Writes results.
     pub writer: Arc<dyn ResultWriter>,
+    /// Closed while the object store refuses writes.
+    pub storage: StorageGate,
     /// The worker's cancellation tree.
     pub shutdown: Shutdown,
     /// Durations and limits.
@@ -110,8 +117,12 @@ impl<'a> Attempt<'a> {
             Ok(NextStep::Use(result)) => return self.commit(&result).await,
             Ok(NextStep::Wait) => return self.wait_for_result().await,
             Err(error) => {
-                let failed = JobError::retry("internal", "the job store did not answer").because(error);
-                return self.store_failure(&failed).await;
+                let failed = if is_outage(&error) {
+                    JobError::outage(NeededService::JobStore)
+                } else {
+                    JobError::retry("internal", "the result could not be begun")
+                };
+                return self.store_failure(&failed.because(error)).await;
             }
         };
         self.log_start();
@@ -185,7 +196,7 @@ impl<'a> Attempt<'a> {
         match with_retries(|| self.jobs().wait_for_result(self.fence(), wait)).await {
             Ok(Held::Done) => info!("the job waits for the result of the same export"),
             Ok(Held::CancelRequested) => return self.cancel().await,
-            Ok(Held::Lost | Held::ResultExpired) => {
+            Ok(_) => {
                 warn!("the job went to another worker before it could be given back");
             }
             Err(error) => {
@@ -238,7 +249,7 @@ impl<'a> Attempt<'a> {
                 let failed = JobError::retry("internal", "the result expired before the job was committed");
                 self.store_failure(&failed).await
             }
-            Ok(Held::Lost) => {
+            Ok(Held::Lost | Held::PatienceOver) => {
                 warn!("the job went to another worker before the export could be committed");
                 Verdict::Ack
             }
@@ -265,6 +276,7 @@ impl<'a> Attempt<'a> {
                 info!(job.attempt = attempt, error.code = code, "export stopped, handing it over");
                 with_retries(|| self.jobs().hand_over(self.fence(), failure)).await
             }
+            Disposition::Postpone(service) => return self.postpone(service, error).await,
             Disposition::Retry if attempt < self.job().max_attempts => {
                 warn!(%error, job.attempt = attempt, error.code = code, "export failed, to be retried");
                 let back_off = BackOff { policy: self.services.terms.retry, random: fastrand::f64() };
@@ -276,6 +288,53 @@ impl<'a> Attempt<'a> {
             }
         };
         self.answer_failure(stored, error.disposition()).await
+    }
+
+    /// Gives the job back because a service does not work, or fails it if that has been so for too
+    /// long.
+    async fn postpone(&self, service: NeededService, error: &JobError) -> Verdict {
+        let Terms { retry, patience, .. } = self.services.terms;
+        let back_off = BackOff { policy: retry, random: fastrand::f64() };
+        let failure = error.failure();
+        warn!(%error, error.code = failure.code, "export postponed: a service that it needs does not work");
+        if service == NeededService::ObjectStore {
+            self.services.storage.close(error.to_string());
+        }
+        let postpone = || self.jobs().postpone(self.fence(), back_off, patience, failure);
+        let postponed = match service {
+            NeededService::JobStore => self.once_the_store_answers(postpone).await,
+            NeededService::ObjectStore | NeededService::Source => with_retries(postpone).await,
+        };
+        if let Ok(Held::PatienceOver) = postponed {
+            let given_up = given_up(failure, patience);
+            error!(error.code = given_up.code, "export failed permanently: the outage lasts for too long");
+            let failed = with_retries(|| self.jobs().fail(self.fence(), &given_up)).await;
+            return self.answer_failure(failed, Disposition::Fail).await;
+        }
+        self.answer_failure(postponed, error.disposition()).await
+    }
+
+    /// Repeats a fenced operation until the job store answers, the process ends, or
+    /// [`STORE_OUTAGE`] is over. The job is still this worker's if the store was away for the
+    /// sweeper too.
+    async fn once_the_store_answers<T, F>(&self, operation: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let begun_at = Instant::now();
+        loop {
+            match operation().await {
+                Err(error)
+                    if is_outage(&error)
+                        && begun_at.elapsed() < STORE_OUTAGE
+                        && !self.services.shutdown.is_handing_over() =>
+                {
+                    debug!(error = %causes(&error), "the job store still does not answer");
+                }
+                outcome => return outcome,
+            }
+            sleep(RETRY_INTERVAL).await;
+        }
     }
 
     /// The answer to the delivery of a failed attempt.
@@ -295,7 +354,7 @@ impl<'a> Attempt<'a> {
                 }
             }
             Ok(Held::CancelRequested) => return self.cancel().await,
-            Ok(Held::Lost | Held::ResultExpired) => {
+            Ok(_) => {
                 warn!("the job went to another worker before its failure could be stored");
             }
             Err(error) => {
@@ -317,6 +376,13 @@ impl<'a> Attempt<'a> {
         }
         Verdict::Ack
     }
+}
+
+/// The failure of a job whose outage has lasted longer than the patience.
+fn given_up(failure: &Failure, patience: Duration) -> Failure {
+    let hours = patience.as_secs().div_ceil(3_600);
+    let message = format!("{}, for {hours} h (OUTAGE_PATIENCE_HOURS)", failure.message);
+    Failure { code: failure.code.clone(), message }
 }
 
 fn deadline_exceeded(deadline: Duration) -> JobError {

@@ -8,7 +8,8 @@ use export_core::job::JobState::{Cancelled, Failed, Finished, NotStarted, Starte
 use export_core::rules::Transition;
 use tokio::time::{Instant, sleep};
 
-use crate::disposition::JobError;
+use super::given_up;
+use crate::disposition::{JobError, NeededService};
 use crate::testing::{Fault, LEASE, Script, TestFleet, WRITING};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -139,9 +140,10 @@ async fn defects_and_a_failing_store_are_retried() {
     let not_begun = fleet.job(None);
     fleet.jobs.faults.inject("begin_result", Fault::Refused, 1);
     assert_eq!(worker.deliver(not_begun).await, Verdict::Nack);
-    for job in [panicking, not_begun] {
+    let expected = [(panicking, "internal", 1), (not_begun, "job_store_unavailable", 0)];
+    for (job, code, attempts) in expected {
         let seen = fleet.jobs.see(job);
-        assert_eq!((seen.state, seen.error.as_deref()), (NotStarted, Some("internal")));
+        assert_eq!((seen.state, seen.error.as_deref(), seen.attempts), (NotStarted, Some(code), attempts));
     }
 }
 
@@ -207,17 +209,17 @@ async fn a_result_is_not_finished_after_the_claim_was_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_whose_lease_cannot_be_renewed_is_abandoned_before_it_ends() {
+async fn a_job_whose_lease_cannot_be_renewed_is_given_back_before_it_ends() {
     let fleet = TestFleet::start();
     let job = fleet.job(None);
     fleet.writer.script(Script::WaitForStop);
     fleet.jobs.faults.inject("heartbeat", Fault::Hangs, 100);
     let begun_at = Instant::now();
-    assert_eq!(fleet.worker("worker").deliver(job).await, Verdict::Ack);
+    assert_eq!(fleet.worker("worker").deliver(job).await, Verdict::Nack);
     assert!(begun_at.elapsed() < LEASE, "{:?}", begun_at.elapsed());
     assert!(begun_at.elapsed() > LEASE / 2, "one timeout does not end an export");
-    assert_eq!(fleet.writer.discarded_count(), 1);
-    assert_eq!(fleet.jobs.faults.changes(), ["claim", "begin_result"]);
+    assert_eq!((fleet.jobs.see(job).attempts, fleet.writer.discarded_count()), (0, 1));
+    assert_eq!(fleet.jobs.faults.changes(), ["claim", "begin_result", "postpone"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,4 +270,74 @@ async fn an_export_without_progress_is_retried() {
     assert_eq!(begun_at.elapsed().as_secs() / 60, 7);
     let seen = fleet.jobs.see(job);
     assert_eq!((seen.state, seen.error.as_deref()), (NotStarted, Some("stalled")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn e1_an_outage_uses_no_attempt_until_the_patience_is_over() {
+    let fleet = TestFleet::start();
+    let (job, worker) = (fleet.job(None), fleet.worker("worker"));
+    let begun_at = Instant::now();
+    while begun_at.elapsed() < Duration::from_hours(24) {
+        fleet.writer.script(Script::Fail(JobError::outage(NeededService::Source)));
+        assert_eq!(worker.deliver(job).await, Verdict::Nack);
+        let seen = fleet.jobs.see(job);
+        assert_eq!((seen.state, seen.attempts), (NotStarted, 0), "after {:?}", begun_at.elapsed());
+        assert_eq!(seen.error.as_deref(), Some("source_unavailable"));
+        assert!(seen.due_in_ms > 0, "{seen:?}");
+        sleep(Duration::from_mins(30)).await;
+    }
+    fleet.writer.script(Script::Fail(JobError::outage(NeededService::Source)));
+    assert_eq!(worker.deliver(job).await, Verdict::Nack);
+    let seen = fleet.jobs.see(job);
+    assert_eq!((seen.state, seen.error.as_deref()), (Failed, Some("source_unavailable")));
+    let message =
+        given_up(JobError::outage(NeededService::Source).failure(), Duration::from_hours(24)).message;
+    assert_eq!(message, "the vehicles' database could not be read, for 24 h (OUTAGE_PATIENCE_HOURS)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_by_itself_ends_the_outage() {
+    let fleet = TestFleet::start();
+    let (job, worker) = (fleet.job(None), fleet.worker("worker"));
+    let outage = || Script::Fail(JobError::outage(NeededService::Source));
+    for script in [outage(), Script::Fail(JobError::retry("stalled", "no progress")), outage()] {
+        fleet.writer.script(script);
+        assert_eq!(worker.deliver(job).await, Verdict::Nack);
+        sleep(Duration::from_hours(20)).await;
+    }
+    let seen = fleet.jobs.see(job);
+    assert_eq!((seen.state, seen.attempts), (NotStarted, 1), "the second outage has its own patience");
+}
+
+#[tokio::test(start_paused = true)]
+async fn e1_no_export_is_claimed_while_the_object_store_refuses_writes() {
+    let fleet = TestFleet::start();
+    let (first, second, worker) = (fleet.job(None), fleet.job(None), fleet.worker("worker"));
+    fleet.storage.refuse(true);
+    fleet.writer.script(Script::Fail(JobError::outage(NeededService::ObjectStore)));
+    assert_eq!(worker.deliver(first).await, Verdict::Nack);
+    for _ in 0..5 {
+        assert_eq!(worker.deliver(second).await, Verdict::Nack, "the message comes again");
+    }
+    assert_eq!(fleet.jobs.see(second).attempts, 0);
+    assert_eq!(fleet.jobs.faults.count("claim"), 1, "only the first job was claimed");
+    fleet.storage.refuse(false);
+    for job in [second, first] {
+        assert_eq!(worker.deliver(job).await, Verdict::Ack);
+        let seen = fleet.jobs.see(job);
+        assert_eq!((seen.state, seen.attempts, seen.error), (Finished, 1, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_given_back_once_the_job_store_answers_again() {
+    let fleet = TestFleet::start();
+    let (job, delivery) = running(&fleet).await;
+    fleet.jobs.faults.inject("heartbeat", Fault::Refused, 1_000);
+    fleet.jobs.faults.inject("postpone", Fault::Refused, 20);
+    assert_eq!(delivery.await.expect("no panic"), Verdict::Nack);
+    let seen = fleet.jobs.see(job);
+    assert_eq!((seen.state, seen.attempts), (NotStarted, 0));
+    assert_eq!((seen.error.as_deref(), fleet.writer.discarded_count()), (Some("job_store_unavailable"), 1));
+    assert_eq!(fleet.jobs.faults.count("postpone"), 21);
 }

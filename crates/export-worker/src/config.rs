@@ -161,6 +161,7 @@ impl Cli {
                 lease: worker.lease_seconds,
                 deadline: worker.export_deadline_seconds,
                 retry: self.retry.into(),
+                patience: worker.outage_patience_hours,
                 retention: DAY * self.results.result_retention_days.get(),
             },
             s3: self.s3.clone(),

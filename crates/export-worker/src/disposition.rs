@@ -11,6 +11,9 @@ use tokio::task::JoinError;
 pub enum Disposition {
     /// Retryable error: another attempt may succeed.
     Retry,
+    /// A service that the export needs does not work: another attempt may succeed once it does, and
+    /// the attempt does not count.
+    Postpone(NeededService),
     /// Permanent error: another attempt would fail too.
     Fail,
     /// The worker cannot continue, through no fault of the job: the job is due again at once, and
@@ -20,6 +23,17 @@ pub enum Disposition {
     Cancel,
     /// The job's lease is lost, so the worker must not change anything.
     Abandon,
+}
+
+/// A service that an export needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeededService {
+    /// The object store refuses the result.
+    ObjectStore,
+    /// The vehicles' database cannot be read.
+    Source,
+    /// The job store does not answer.
+    JobStore,
 }
 
 /// A failed attempt.
@@ -39,6 +53,16 @@ impl JobError {
     /// A retryable error.
     pub fn retry(code: &str, message: impl Into<String>) -> Self {
         Self::new(Disposition::Retry, code, message)
+    }
+
+    /// An error that is not the export's: a service that it needs does not work.
+    pub fn outage(of: NeededService) -> Self {
+        let (code, message) = match of {
+            NeededService::ObjectStore => ("result_storage_unavailable", "the result could not be stored"),
+            NeededService::Source => ("source_unavailable", "the vehicles' database could not be read"),
+            NeededService::JobStore => ("job_store_unavailable", "the jobs' database did not answer"),
+        };
+        Self::new(Disposition::Postpone(of), code, message)
     }
 
     /// A permanent error.

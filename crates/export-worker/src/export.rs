@@ -9,13 +9,14 @@ use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
 use export_core::result::WrittenResult;
 use export_core::sink::SinkFactory;
-use export_core::source::Source;
+use export_core::source::{Source, SourceError};
 use export_engine::{
     Engine, EngineError, ExportTask, Exported, Limits, MemoryBudget, Meter, Plan, PlanError, ResultLimits,
     ResultTooLarge, StopFlag,
 };
 use export_s3::{ResultBucket, ResultLocation, ResultSink, S3Error, StopGuard, StoredResult};
-use export_source::{MongoSource, VehicleDatabases};
+use export_source::{MongoSource, StoreError, VehicleDatabases};
+use export_store::is_outage;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -25,7 +26,7 @@ use uuid::Uuid;
 
 use crate::allowed::AllowedSource;
 use crate::attempt::ResultWriter;
-use crate::disposition::JobError;
+use crate::disposition::{JobError, NeededService};
 
 /// Unread collections named in one log line.
 const LOGGED_COLLECTIONS: usize = 5;
@@ -122,7 +123,7 @@ where
         PlanError::UnknownVehicles(_) => JobError::fail("unknown_vehicle", error.to_string()),
         PlanError::TooManyColumns { .. } => JobError::fail("too_many_columns", error.to_string()),
         PlanError::TooManyRows { .. } => JobError::fail("result_too_large", error.to_string()),
-        PlanError::Source(_) => source_unavailable().because(error),
+        PlanError::Source(source) => source_failed(source),
     })
 }
 
@@ -239,8 +240,15 @@ impl Uploading {
     }
 }
 
-fn source_unavailable() -> JobError {
-    JobError::retry("source_unavailable", "the vehicles' database could not be read")
+/// The error of a source that failed. Only an outage is not the export's fault.
+fn source_failed(error: SourceError) -> JobError {
+    let cause = error.0.downcast_ref::<StoreError>();
+    let failed = if cause.is_some_and(is_outage) {
+        JobError::outage(NeededService::Source)
+    } else {
+        JobError::retry("source_unavailable", "the vehicles' database could not be read")
+    };
+    failed.because(error)
 }
 
 /// The error of a failed upload. A result that S3 will refuse again is not tried again.
@@ -251,6 +259,7 @@ fn upload_failed(error: S3Error) -> JobError {
             let message = format!("the object store refuses the result, and would refuse it again: {error}");
             JobError::fail("result_refused", message).because(error)
         }
+        error if error.is_outage() => JobError::outage(NeededService::ObjectStore).because(error),
         error => not_stored(error),
     }
 }
@@ -261,7 +270,7 @@ fn not_stored(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Job
 
 fn engine_error(error: EngineError) -> JobError {
     match error {
-        EngineError::Source(_) => source_unavailable().because(error),
+        EngineError::Source(source) => source_failed(source),
         EngineError::Sink(_) => not_stored(error),
         EngineError::Unordered(_) => {
             JobError::fail("source_unordered", "the vehicles' database returned documents in the wrong order")

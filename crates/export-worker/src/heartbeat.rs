@@ -11,7 +11,7 @@ use export_store::{Held, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use crate::disposition::JobError;
+use crate::disposition::{JobError, NeededService};
 use crate::job_operations::JobOperations;
 use crate::run_permits::RunPermit;
 use crate::run_slots::HeldRunSlot;
@@ -54,14 +54,14 @@ impl Heartbeat<'_> {
     /// Of the worker's clock only durations are used, and only of the monotonic one.
     pub(crate) async fn run(self) -> JobError {
         let ClaimedJob { fence, claimed_at, slot, .. } = self.claimed;
-        let mut job_lease = LeaseTimer { length: self.lease, renewed_at: *claimed_at };
-        let mut slot_lease = LeaseTimer { length: self.lease, renewed_at: slot.taken_at() };
+        let mut job_lease = LeaseTimer::begin(self.lease, *claimed_at);
+        let mut slot_lease = LeaseTimer::begin(self.lease, slot.taken_at());
         let mut movement = Movement::begin();
         loop {
             sleep(self.lease / BEATS_PER_LEASE).await;
             let progress = progress(self.meter, claimed_at.elapsed());
             // After a pause of the process it may be too late to ask.
-            let Some(left) = job_lease.left() else { return JobError::abandon() };
+            let Some(left) = job_lease.left() else { return job_lease.loss() };
             if movement.is_stalled(&progress) {
                 return JobError::retry("stalled", "the export made no progress for seven minutes");
             }
@@ -87,18 +87,24 @@ impl Heartbeat<'_> {
     ) -> Result<(), JobError> {
         let job_id = self.claimed.fence.job_id;
         match answer {
-            Some(Ok(Held::Done)) => lease.renewed_at = asked_at,
+            Some(Ok(Held::Done)) => lease.renew(asked_at),
             Some(Ok(Held::CancelRequested)) => return Err(JobError::cancelled()),
-            Some(Ok(Held::Lost | Held::ResultExpired)) => return Err(JobError::abandon()),
+            Some(Ok(Held::Lost | Held::ResultExpired | Held::PatienceOver)) => {
+                return Err(JobError::abandon());
+            }
             Some(Err(error)) => {
+                lease.is_unanswered = true;
                 warn!(job.id = %job_id, error = %causes(&error), "cannot renew a job's lease, retrying");
             }
             // The next heartbeat uses another connection.
-            None => warn!(job.id = %job_id, "heartbeat timeout, retrying"),
+            None => {
+                lease.is_unanswered = true;
+                warn!(job.id = %job_id, "heartbeat timeout, retrying");
+            }
         }
         // The process may have been paused while it waited. Then the export must not end as if the
         // job were still its own.
-        lease.left().map(drop).ok_or_else(JobError::abandon)
+        lease.left().map(drop).ok_or_else(|| lease.loss())
     }
 
     /// Notes the answer about the run slot's lease.
@@ -110,7 +116,7 @@ impl Heartbeat<'_> {
     ) -> Result<(), JobError> {
         let job_id = self.claimed.fence.job_id;
         match answer {
-            Some(Ok(true)) => lease.renewed_at = asked_at,
+            Some(Ok(true)) => lease.renew(asked_at),
             Some(Ok(false)) => return Err(JobError::slot_lost()),
             Some(Err(error)) => {
                 warn!(job.id = %job_id, error = %causes(&error), "cannot renew a run slot's lease, retrying");
@@ -155,9 +161,25 @@ struct LeaseTimer {
     length: Duration,
     /// A time before the last renewal.
     renewed_at: Instant,
+    /// Whether a renewal since then got no answer.
+    is_unanswered: bool,
 }
 
 impl LeaseTimer {
+    fn begin(length: Duration, renewed_at: Instant) -> Self {
+        Self { length, renewed_at, is_unanswered: false }
+    }
+
+    fn renew(&mut self, asked_at: Instant) {
+        *self = Self::begin(self.length, asked_at);
+    }
+
+    /// Why the lease is lost. If the job store has not answered, no other worker can have claimed
+    /// the job, so this one gives it back as soon as it can.
+    fn loss(&self) -> JobError {
+        if self.is_unanswered { JobError::outage(NeededService::JobStore) } else { JobError::abandon() }
+    }
+
     /// How long the lease can still be relied on; `None` when it counts as lost.
     fn left(&self) -> Option<Duration> {
         let left = self.length.mul_f64(USABLE_SHARE).saturating_sub(self.renewed_at.elapsed());

@@ -13,7 +13,7 @@ async fn an_answer_counts_even_if_the_other_one_is_late() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_counts_as_lost_before_it_ends() {
-    let lease = LeaseTimer { length: Duration::from_secs(30), renewed_at: Instant::now() };
+    let lease = LeaseTimer::begin(Duration::from_secs(30), Instant::now());
     assert_eq!(lease.left(), Some(Duration::from_secs(25)));
     tokio::time::advance(Duration::from_secs(24)).await;
     assert_eq!(lease.left(), Some(Duration::from_secs(1)));

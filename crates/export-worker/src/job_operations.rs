@@ -51,6 +51,14 @@ pub trait JobOperations: fmt::Debug + Send + Sync {
 
     async fn release(&self, fence: &Fence, back_off: BackOff, failure: &Failure) -> Result<Held, StoreError>;
 
+    async fn postpone(
+        &self,
+        fence: &Fence,
+        back_off: BackOff,
+        patience: Duration,
+        failure: &Failure,
+    ) -> Result<Held, StoreError>;
+
     async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError>;
 
     async fn fail(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError>;
@@ -126,6 +134,16 @@ impl JobOperations for JobStore {
 
     async fn release(&self, fence: &Fence, back_off: BackOff, failure: &Failure) -> Result<Held, StoreError> {
         JobStore::release(self, fence, back_off, failure).await
+    }
+
+    async fn postpone(
+        &self,
+        fence: &Fence,
+        back_off: BackOff,
+        patience: Duration,
+        failure: &Failure,
+    ) -> Result<Held, StoreError> {
+        JobStore::postpone(self, fence, back_off, patience, failure).await
     }
 
     async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError> {

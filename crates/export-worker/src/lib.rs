@@ -23,9 +23,11 @@ pub mod export;
 mod heartbeat;
 pub mod job_operations;
 pub mod niceness;
+mod presence;
 pub mod run_permits;
 pub mod run_slots;
 pub mod shutdown;
+pub mod storage_gate;
 pub mod worker;
 
 #[cfg(test)]

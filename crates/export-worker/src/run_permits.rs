@@ -20,6 +20,7 @@
 //! runs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -32,7 +33,11 @@ const SHORTEST_LIMIT: Duration = Duration::from_mins(1);
 
 /// The permits of one worker. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RunPermits(Arc<RwLock<()>>);
+pub(crate) struct RunPermits {
+    lock: Arc<RwLock<()>>,
+    /// Permits that are held.
+    held: Arc<AtomicU32>,
+}
 
 /// The permit to run an export. Dropping it gives it back.
 #[derive(Debug)]
@@ -41,6 +46,24 @@ pub(crate) struct RunPermit {
     _shared: Option<OwnedRwLockReadGuard<()>>,
     /// No other export runs.
     exclusive: Option<OwnedRwLockWriteGuard<()>>,
+    _held: Held,
+}
+
+/// Counts a permit as held until it is dropped.
+#[derive(Debug)]
+struct Held(Arc<AtomicU32>);
+
+impl Held {
+    fn count(held: &Arc<AtomicU32>) -> Self {
+        held.fetch_add(1, Relaxed);
+        Self(Arc::clone(held))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl RunPermit {
@@ -51,17 +74,22 @@ impl RunPermit {
 }
 
 impl RunPermits {
+    /// Number of permits that are held: exports that run, or are about to.
+    pub(crate) fn running_count(&self) -> u32 {
+        self.held.load(Relaxed)
+    }
+
     /// A shared permit; `None` if an export runs alone or waits for that.
     pub(crate) async fn shared(&self) -> Option<RunPermit> {
-        let permit = timeout(LONGEST_SHARED_WAIT, Arc::clone(&self.0).read_owned()).await.ok()?;
-        Some(RunPermit { _shared: Some(permit), exclusive: None })
+        let permit = timeout(LONGEST_SHARED_WAIT, Arc::clone(&self.lock).read_owned()).await.ok()?;
+        Some(RunPermit { _shared: Some(permit), exclusive: None, _held: Held::count(&self.held) })
     }
 
     /// The exclusive permit, when all other permits are given back. Wait at most for
     /// [`exclusive_limit`].
     pub(crate) async fn exclusive(&self) -> RunPermit {
-        let permit = Arc::clone(&self.0).write_owned().await;
-        RunPermit { _shared: None, exclusive: Some(permit) }
+        let permit = Arc::clone(&self.lock).write_owned().await;
+        RunPermit { _shared: None, exclusive: Some(permit), _held: Held::count(&self.held) }
     }
 }
 

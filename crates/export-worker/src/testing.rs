@@ -4,6 +4,7 @@
 //! apply the rules of `export_core::rules` and read the same clock.
 
 mod clock;
+mod fake_storage;
 mod fake_writer;
 mod faults;
 mod memory_jobs;
@@ -12,6 +13,7 @@ mod memory_slots;
 mod test_fleet;
 
 pub(crate) use clock::TestClock;
+pub(crate) use fake_storage::FakeStorage;
 pub(crate) use fake_writer::{FakeWriter, Script};
 pub(crate) use faults::Fault;
 pub(crate) use memory_jobs::MemoryJobs;

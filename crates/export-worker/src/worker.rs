@@ -11,7 +11,7 @@ use export_core::message::WakeUp;
 use export_core::{JobId, causes};
 use export_store::{Claim, Claimability, StoreError};
 use tokio::time::{Instant, sleep};
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::attempt::{Attempt, AttemptServices};
 use crate::heartbeat::ClaimedJob;
@@ -21,6 +21,10 @@ use crate::run_slots::{RunSlotWait, WorkerRunSlots};
 /// Time between two looks at a job that waits for the exclusive permit: another worker may have
 /// claimed it, or a client may have cancelled it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Longest wait for an object store that refuses writes. Another worker may have another way to it,
+/// so the message must not stay here.
+const STORAGE_WAIT: Duration = Duration::from_mins(1);
 
 /// A worker. Cheap to clone; a clone handles each delivery.
 #[derive(Clone, Debug)]
@@ -37,6 +41,11 @@ impl Worker {
         Self { services, permits: RunPermits::default(), slots, owner }
     }
 
+    /// The permits of its exports.
+    pub(crate) fn permits(&self) -> RunPermits {
+        self.permits.clone()
+    }
+
     /// Handles one message; returns the answer to its delivery.
     pub async fn handle(self, body: Vec<u8>) -> Verdict {
         let job_id = match WakeUp::decode(&body) {
@@ -48,6 +57,12 @@ impl Worker {
             // Most messages that need no export are recognized before the worker waits for
             // anything.
             let permitted = match self.services.jobs.claimability(job_id).await {
+                Ok(Claimability::Claimable | Claimability::ClaimableAlone { .. })
+                    if !self.services.storage.wait_until_open(STORAGE_WAIT).await =>
+                {
+                    debug!("the object store refuses writes; the job's message comes again");
+                    Err(Unpermitted::Verdict(Verdict::Nack))
+                }
                 Ok(Claimability::Claimable) => self.permit_beside_others().await,
                 Ok(Claimability::ClaimableAlone { due_for }) => self.permit_alone(job_id, due_for).await,
                 Ok(claimability) => Err(Unpermitted::NotClaimable(claimability)),

@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::forecast::{Forecast, StartRate, median};
-use export_core::job::{Job, JobState, Priority};
+use export_core::job::{Job, JobState, Priority, WaitingFor};
+use export_core::waiting::{WorkerSummary, waiting_for};
 use export_core::{JobId, Tenant, causes};
-use export_store::{JobStore, Line, StoreError};
-use serde::Serialize;
+use export_store::{JobStore, Line, StoreError, WorkerRegistry};
+use serde::{Serialize, Serializer};
 use tracing::debug;
 use utoipa::ToSchema;
 
@@ -24,6 +26,8 @@ const QUEUE_AGE: Duration = Duration::from_secs(1);
 const NEW_JOB_QUEUE_AGE: Duration = Duration::from_millis(100);
 /// Maximum age of the recent exports, which only change the forecast, and not by much.
 const RECENT_AGE: Duration = Duration::from_secs(5);
+/// Maximum age of what is known of the workers, which report every ten seconds.
+const WORKERS_AGE: Duration = Duration::from_secs(2);
 /// Maximum time that an answer waits for the queue position, which is null after that. The read
 /// continues, so that the next request finds it in the cache.
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
@@ -45,6 +49,8 @@ struct Inner {
     jobs: JobStore,
     queues: AnswerCache<Tenant, Arc<Positions>>,
     recent: AnswerCache<Option<Tenant>, Arc<Recent>>,
+    registry: WorkerRegistry,
+    workers: AnswerCache<(), WorkerSummary>,
 }
 
 /// The queue of a tenant, by job.
@@ -76,19 +82,47 @@ pub(crate) struct QueueView {
     #[schema(minimum = 1)]
     pub(crate) position: u64,
     /// Forecast of the seconds until it starts, learned from recent exports; null while there are
-    /// too few.
+    /// too few, or while no worker can start it.
     #[schema(required)]
     pub(crate) starts_in_seconds: Option<u64>,
     /// Forecast of the seconds until its result is available; null while there are too few recent
     /// exports.
     #[schema(required)]
     pub(crate) eta_seconds: Option<u64>,
+    /// Workers that have reported within 30 seconds; null if that cannot be read.
+    #[schema(required)]
+    pub(crate) workers_alive: Option<u32>,
+    /// When a worker has last reported; null if none is known.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
+    #[serde(serialize_with = "millis_or_null")]
+    pub(crate) worker_seen_at: Option<DateTime<Utc>>,
+}
+
+/// What is known of a waiting job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Its position; `None` if it does not wait, or if that is not known.
+    pub(crate) queue: Option<QueueView>,
+    /// Why it waits; `None` if it does not.
+    pub(crate) reason: Option<WaitingFor>,
+}
+
+impl Waiting {
+    /// Without what changes every second.
+    pub(crate) fn only_position(self) -> Self {
+        Self { queue: self.queue.map(QueueView::only_position), ..self }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde hands out references")]
+fn millis_or_null<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true)).serialize(serializer)
 }
 
 impl QueueView {
-    /// The position without forecasts, which change every second.
-    pub(crate) fn only_position(self) -> Self {
-        Self { starts_in_seconds: None, eta_seconds: None, ..self }
+    /// The position without times, which change every second.
+    fn only_position(self) -> Self {
+        Self { starts_in_seconds: None, eta_seconds: None, worker_seen_at: None, ..self }
     }
 }
 
@@ -104,19 +138,22 @@ impl Positions {
 
 impl Queue {
     /// The queues of a job store.
-    pub fn of(jobs: &JobStore) -> Self {
+    pub fn of(jobs: &JobStore, registry: &WorkerRegistry) -> Self {
         let queues = AnswerCache::new(MAX_TENANTS, QUEUE_AGE);
         let recent = AnswerCache::new(MAX_TENANTS, RECENT_AGE);
-        Self(Arc::new(Inner { jobs: jobs.clone(), queues, recent }))
+        let workers = AnswerCache::new(1, WORKERS_AGE);
+        let (jobs, registry) = (jobs.clone(), registry.clone());
+        Self(Arc::new(Inner { jobs, queues, recent, registry, workers }))
     }
 
-    /// The position of the job; `None` if it is not queued, if too many jobs are before it, or if
-    /// the queue cannot be read in time: the rest of the answer is useful without it.
-    pub(crate) async fn position_of(&self, job: &Job) -> Option<QueueView> {
+    /// Why the job waits, and its position; the position is `None` if too many jobs are before it,
+    /// or if the queue cannot be read in time: the rest of the answer is useful without it.
+    pub(crate) async fn look_at(&self, job: &Job) -> Waiting {
         if job.state != JobState::NotStarted {
-            return None;
+            return Waiting::default();
         }
-        in_time(self.find(job)).await
+        let (queue, workers) = tokio::join!(in_time(self.find(job)), in_time(self.workers()));
+        Waiting { queue, reason: waiting_for(job, Utc::now(), workers.as_ref()) }
     }
 
     /// The position that a new job would have; `None` if the queue is too long or cannot be read in
@@ -160,7 +197,21 @@ impl Queue {
         let alike = durations.filter(|(of, _)| *of == priority).map(|(_, duration_ms)| *duration_ms);
         let Forecast { starts_in_seconds, eta_seconds } =
             Forecast::of(position, rate, median(alike.collect()));
-        QueueView { position, starts_in_seconds, eta_seconds }
+        let workers = self.workers().await;
+        let view = QueueView {
+            position,
+            starts_in_seconds,
+            eta_seconds,
+            workers_alive: workers.map(|workers| workers.alive),
+            worker_seen_at: workers.and_then(|workers| workers.last_seen_at),
+        };
+        // Recent exports say nothing about jobs that no worker can start.
+        match workers {
+            Some(workers) if !workers.can_claim() => {
+                QueueView { starts_in_seconds: None, eta_seconds: None, ..view }
+            }
+            _ => view,
+        }
     }
 
     /// The rate of starts of this tenant; if it has too few recent exports, its share of the rate
@@ -175,6 +226,11 @@ impl Queue {
         let all = self.recent(None).await?;
         let rate = StartRate::learned(&all.started_ago_ms, waited_ms)?;
         Some(if tenant.is_some() { rate.split_among(all.queued_tenants) } else { rate })
+    }
+
+    async fn workers(&self) -> Option<WorkerSummary> {
+        let registry = self.0.registry.clone();
+        ok_or_log(self.0.workers.get((), WORKERS_AGE, || async move { registry.summary().await }).await)
     }
 
     async fn positions(&self, tenant: &Tenant, max_age: Duration) -> Option<Arc<Positions>> {

@@ -16,6 +16,9 @@ use tracing::{info, warn};
 /// Mean time between sweeps. Each wait is randomly between 0.5 and 1.5 times as long, so that
 /// copies do not run in step.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// Time for workers to give their jobs back after the job store was away: they try every two
+/// seconds.
+const SETTLE_TIME: Duration = Duration::from_secs(10);
 /// Maximum number of changes of each kind in one sweep. The next sweep continues.
 const MAX_CHANGES_PER_SWEEP: usize = 200;
 /// Maximum number of batches of messages in one sweep: enough to refill the queue at once after a
@@ -39,11 +42,22 @@ impl Sweeper {
     /// Sweeps until `stop`. Changes of jobs and messages run in separate loops, so that neither
     /// delays the other.
     pub async fn run(self, stop: CancellationToken) {
-        tokio::join!(every_interval(&stop, || self.sweep()), every_interval(&stop, || self.publish()));
+        tokio::join!(
+            every_interval(&stop, |has_failed| self.sweep(has_failed)),
+            every_interval(&stop, |_| self.publish())
+        );
     }
 
     /// Releases the jobs of lost workers, and expires results.
-    async fn sweep(&self) -> Result<(), StoreError> {
+    ///
+    /// If the last sweep failed, workers could not renew their leases either. So this one waits
+    /// until the job store answers and then a while longer, in which workers give their jobs back:
+    /// an outage of the store uses no attempts.
+    async fn sweep(&self, has_failed: bool) -> Result<(), StoreError> {
+        if has_failed {
+            self.jobs.lost_messages(self.queue_age).await?;
+            tokio::time::sleep(SETTLE_TIME).await;
+        }
         for _ in 0..MAX_CHANGES_PER_SWEEP {
             let back_off = BackOff { policy: self.policy, random: fastrand::f64() };
             let Some(swept) = self.jobs.sweep_expired_lease(back_off).await? else { break };
@@ -87,20 +101,22 @@ impl Sweeper {
     }
 }
 
-/// Runs `sweep` after each interval until `stop`.
-async fn every_interval<F>(stop: &CancellationToken, sweep: impl Fn() -> F)
+/// Runs `sweep` after each interval until `stop`. It is told whether the last run has failed.
+async fn every_interval<F>(stop: &CancellationToken, sweep: impl Fn(bool) -> F)
 where
     F: Future<Output = Result<(), StoreError>>,
 {
+    let mut has_failed = false;
     loop {
         let wait = INTERVAL.mul_f64(0.5 + fastrand::f64());
         let waited_and_swept = async {
             tokio::time::sleep(wait).await;
-            sweep().await
+            sweep(has_failed).await
         };
         tokio::select! {
             () = stop.cancelled() => return,
             swept = waited_and_swept => {
+                has_failed = swept.is_err();
                 if let Err(error) = swept {
                     warn!(error = %causes(&error), "sweep failed; the next one continues");
                 }

@@ -245,6 +245,7 @@ impl Stack {
                 lease: Duration::from_secs(30),
                 deadline: Duration::from_mins(5),
                 retry: RETRY,
+                patience: Duration::from_hours(24),
                 retention: Duration::from_hours(24),
             },
         };

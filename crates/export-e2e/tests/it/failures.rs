@@ -30,9 +30,11 @@ async fn a_vehicle_that_does_not_exist_fails_the_job() {
     stack.stop().await;
 }
 
-/// A stack whose workers reach S3 through a proxy that can be cut.
-async fn stack_with_fragile_storage(max_attempts: u32) -> (Stack, Proxy) {
-    let mut stack = Stack::start_api_with(TestSpace::create().await, max_attempts).await;
+/// S3 is away: the job with one attempt waits for its next try, says why, and finishes once S3 is
+/// back. Its error is removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn e1_an_outage_of_the_object_store_uses_no_attempt() {
+    let mut stack = Stack::start_api_with(TestSpace::create().await, 1).await;
     stack.provision().await;
     stack.space.insert_fleet(&one_day()).await;
     let target =
@@ -44,37 +46,36 @@ async fn stack_with_fragile_storage(max_attempts: u32) -> (Stack, Proxy) {
     let job_id = stack.accepted(&one_day_request()).await;
     let (job, _) = stack.ended(&job_id).await;
     assert_eq!(job["state"], "FINISHED", "{job:#}");
-    (stack, proxy)
-}
 
-/// S3 fails: each attempt fails and is counted in the job, the delivery is nacked and comes back,
-/// and when no attempts are left the job is FAILED with its last error.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_tried_again_and_then_given_up() {
-    let (stack, proxy) = stack_with_fragile_storage(3).await;
     proxy.cut();
     let job_id = stack.accepted(&one_day_request()).await;
-    let (job, _) = stack.ended(&job_id).await;
-    assert_eq!(job["state"], "FAILED");
-    assert_eq!(job["attempts"], 3);
-    assert_eq!(job["error"]["code"], "result_storage_unavailable");
-    assert!(job["exportUri"].is_null(), "{job:#}");
-    assert_eq!(stack.space.object_keys().await.len(), 1, "the first job's object only");
-    stack.stop().await;
-}
-
-/// S3 comes back before the attempts are used up: the job finishes, and its error is removed.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_outlives_a_passing_failure() {
-    let (stack, proxy) = stack_with_fragile_storage(1_000).await;
-    proxy.cut();
-    let job_id = stack.accepted(&one_day_request()).await;
-    let (failing, _) = stack.until(&job_id, |job| !job["error"].is_null()).await;
-    assert!(failing["exportUri"].is_null(), "{failing:#}");
+    let (waiting, _) = stack.until(&job_id, |job| job["waitingFor"] == "storage").await;
+    assert_eq!(waiting["error"]["code"], "result_storage_unavailable", "{waiting:#}");
+    assert!(waiting["exportUri"].is_null() && waiting["outageSince"].is_string(), "{waiting:#}");
+    assert_eq!((&waiting["attempts"], &waiting["attemptsMax"]), (&json!(0), &json!(1)), "{waiting:#}");
+    assert_eq!(waiting["queue"]["workersAlive"], 1, "{waiting:#}");
+    assert!(waiting["queue"]["startsInSeconds"].is_null(), "{waiting:#}");
     proxy.restore();
     let (job, _) = stack.ended(&job_id).await;
     assert_eq!((&job["state"], job["error"].is_null()), (&json!("FINISHED"), true), "{job:#}");
-    assert!(job["attempts"].as_u64().is_some_and(|attempts| attempts > 1), "{job:#}");
+    assert_eq!((&job["attempts"], job["outageSince"].is_null()), (&json!(1), true), "{job:#}");
+    stack.stop().await;
+}
+
+/// Without a worker a job waits, and says so instead of guessing when it starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_without_workers_says_what_it_waits_for() {
+    let mut stack = Stack::start_api_with(TestSpace::create().await, 1).await;
+    stack.provision().await;
+    stack.space.insert_fleet(&one_day()).await;
+    let job_id = stack.accepted(&one_day_request()).await;
+    let (waiting, _) = stack.until(&job_id, |job| job["waitingFor"] == "worker").await;
+    let queue = &waiting["queue"];
+    assert_eq!((&queue["position"], &queue["workersAlive"]), (&json!(1), &json!(0)), "{waiting:#}");
+    assert!(queue["workerSeenAt"].is_null() && queue["startsInSeconds"].is_null(), "{waiting:#}");
+    stack.start_worker().await;
+    let (job, _) = stack.ended(&job_id).await;
+    assert_eq!((&job["state"], job["waitingFor"].is_null()), (&json!("FINISHED"), true), "{job:#}");
     stack.stop().await;
 }
 

@@ -11,20 +11,20 @@ const TRIES: usize = 3;
 /// Bytes per second to S3: an upload of 6 MiB then takes more than two short leases.
 const SLOW: u64 = 300_000;
 
-/// Faults of requests, each `times` times; the job must have been attempted `attempts` times at the
-/// end.
+/// Faults of requests, each `times` times; the job must have been claimed `claims` times at the end.
+/// Only one of the claims is an attempt, because these faults are outages.
 struct Trouble {
     request: Pattern,
     fault: Fault,
     times: usize,
-    attempts: i64,
+    claims: i64,
 }
 
 /// One job for each fault. All must be exported; failed uploads must be aborted.
 async fn exported_after(deployment: Deployment, fleet: &Fleet, troubles: impl IntoIterator<Item = Trouble>) {
     let api = deployment.hasty().api().await;
     let worker = deployment.hasty().worker().await;
-    for Trouble { request, fault, times, attempts } in troubles {
+    for Trouble { request, fault, times, claims } in troubles {
         let s3 = &worker.links.s3;
         let told = format!("{request:?} {fault:?} {times} times");
         let [created, completed, aborted] = [create_upload(), complete_upload(), abort_upload()]
@@ -33,7 +33,7 @@ async fn exported_after(deployment: Deployment, fleet: &Fleet, troubles: impl In
         let job_id = api.accepted(&fleet.body).await;
         let job = fleet.exported(&deployment, &job_id).await;
         assert!(trouble.seen() >= times, "{told}: seen {} times", trouble.seen());
-        assert_eq!((attempts_of(&job), epoch_of(&job)), (attempts, attempts), "{told}: {job:#}");
+        assert_eq!((attempts_of(&job), epoch_of(&job)), (1, claims), "{told}: {job:#}");
         assert_eq!(error_of(&job), "", "{told}: a finished job keeps no error");
         // The first attempts have left neither an object nor parts of one.
         let keys = deployment.space.object_keys().await;
@@ -55,7 +55,7 @@ async fn exported_after(deployment: Deployment, fleet: &Fleet, troubles: impl In
 async fn an_object_is_refused() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
-    let trouble = |fault, times, attempts| Trouble { request: put_object(), fault, times, attempts };
+    let trouble = |fault, times, claims| Trouble { request: put_object(), fault, times, claims };
     let troubles = [
         trouble(Fault::internal_error(), TRIES - 1, 1),
         trouble(Fault::internal_error(), TRIES, 2),
@@ -71,7 +71,7 @@ async fn an_object_is_refused() {
 async fn parts_are_refused() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::bulky(&deployment, 6).await;
-    let trouble = |request, fault, times, attempts| Trouble { request, fault, times, attempts };
+    let trouble = |request, fault, times, claims| Trouble { request, fault, times, claims };
     let troubles = [
         trouble(upload_part(), Fault::internal_error(), 1, 1),
         trouble(upload_part(), Fault::access_denied(), 1, 2),
@@ -86,7 +86,7 @@ async fn parts_are_refused() {
 async fn the_completion_is_refused() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::bulky(&deployment, 6).await;
-    let trouble = |fault, times, attempts| Trouble { request: complete_upload(), fault, times, attempts };
+    let trouble = |fault, times, claims| Trouble { request: complete_upload(), fault, times, claims };
     let troubles = [
         trouble(Fault::slow_down(), 1, 1),
         trouble(Fault::s3_error(200, "InternalError"), 1, 1),
@@ -101,7 +101,7 @@ async fn the_completion_is_refused() {
 async fn the_reply_to_an_object_is_lost() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
-    let lost = Trouble { request: put_object(), fault: Fault::LoseReply, times: 1, attempts: 1 };
+    let lost = Trouble { request: put_object(), fault: Fault::LoseReply, times: 1, claims: 1 };
     exported_after(deployment, &fleet, [lost]).await;
 }
 
@@ -169,14 +169,40 @@ async fn s3_is_slow() {
     deployment.end().await;
 }
 
-/// S3 never works: the attempts are used up, and the job shows the reason.
+/// S3 refuses every write for a while: no attempt is used, and the job with one attempt ends
+/// FINISHED.
 #[tokio::test(flavor = "multi_thread")]
-async fn s3_refuses_for_ever() {
+async fn e1_a_wrong_bucket_policy_is_mended() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.hasty().with("MAX_ATTEMPTS", "1").api().await;
+    let worker = deployment.hasty().worker().await;
+    let refused = worker.links.s3.add(Rule::request(put_object(), Fault::access_denied()));
+    let job_id = api.accepted(&fleet.body).await;
+    let job = deployment.until(&job_id, |job| error_of(job) == "result_storage_unavailable").await;
+    assert_eq!(attempts_of(&job), 0, "{job:#}");
+    assert!(job.get_datetime("outageSince").is_ok(), "{job:#}");
+    // The upload, and checks whether the store accepts writes again.
+    refused.until_seen(6).await;
+    let job = deployment.job(&job_id).await;
+    assert_eq!((epoch_of(&job), attempts_of(&job)), (1, 0), "claimed while S3 refuses: {job:#}");
+    refused.lift();
+    let job = fleet.exported(&deployment, &job_id).await;
+    assert_eq!((attempts_of(&job), error_of(&job)), (1, ""), "{job:#}");
+    assert!(job.get("outageSince").is_none(), "{job:#}");
+    deployment.until_queues_are_empty().await;
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// An answer that says that the upload itself is wrong is no outage: it costs an attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_upload_costs_attempts_until_none_is_left() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
     let api = deployment.hasty().with("MAX_ATTEMPTS", "3").api().await;
     let worker = deployment.hasty().worker().await;
-    worker.links.s3.add(Rule::request(put_object(), Fault::access_denied()));
+    worker.links.s3.add(Rule::request(put_object(), Fault::s3_error(400, "BadDigest")));
     let job_id = api.accepted(&fleet.body).await;
     let job = deployment.until_state(&job_id, "FAILED").await;
     assert_eq!((error_of(&job), attempts_of(&job)), ("result_storage_unavailable", 3), "{job:#}");

@@ -34,6 +34,8 @@ pub struct Record<N> {
     pub expires_at_ms: Option<i64>,
     /// The error of the last attempt.
     pub error: Option<N>,
+    /// When its outage began, in milliseconds, if its last attempts were stopped by one.
+    pub outage_since_ms: Option<i64>,
     /// Whether it waits for a result that another job writes. Informs clients; no rule reads it.
     pub is_waiting: bool,
     /// The events announced so far. No rule reads them.
@@ -57,6 +59,7 @@ impl<N> Record<N> {
             result: None,
             expires_at_ms: None,
             error: None,
+            outage_since_ms: None,
             is_waiting: false,
             announced: Announced::default(),
         }
@@ -101,6 +104,8 @@ pub struct Input<N> {
     pub back_off_ms: i64,
     /// The jittered wait for another job's result, in milliseconds.
     pub wait_ms: i64,
+    /// How long outages may postpone a job, in milliseconds.
+    pub patience_ms: i64,
 }
 
 /// The events that a job has announced so far, sent or not.
@@ -140,6 +145,9 @@ impl ApplyToJob for Rule {
             C::LeaseExpired => job.lease_until_ms.is_some_and(|until_ms| until_ms < input.now_ms),
             C::AttemptsLeft => job.attempts < job.max_attempts,
             C::NoAttemptsLeft => job.attempts >= job.max_attempts,
+            C::PatienceLeft => {
+                job.outage_since_ms.is_none_or(|since_ms| input.now_ms < since_ms + input.patience_ms)
+            }
             C::CancelRequested => job.cancel_requested,
             C::NotCancelRequested => !job.cancel_requested,
             C::ResultExpired => job.expires_at_ms.is_some_and(|expires_ms| expires_ms <= input.now_ms),
@@ -171,7 +179,7 @@ fn change<N: Clone>(effect: E, job: &mut Record<N>, input: &Input<N>) {
         E::Lease => job.lease_until_ms = Some(input.now_ms + input.lease_ms),
         E::DropLease => job.lease_until_ms = None,
         E::DueNow => job.run_after_ms = input.now_ms,
-        E::DueAfterBackOff => job.run_after_ms = input.now_ms + input.back_off_ms,
+        E::DueAfterBackOff | E::DueAfterOutage => job.run_after_ms = input.now_ms + input.back_off_ms,
         E::DueAfterWait => job.run_after_ms = input.now_ms + input.wait_ms,
         E::MarkPublished => job.published_at_ms = Some(input.now_ms),
         E::ForgetPublished => job.published_at_ms = None,
@@ -183,6 +191,8 @@ fn change<N: Clone>(effect: E, job: &mut Record<N>, input: &Input<N>) {
         E::DropResult => job.result = None,
         E::SetError => job.error = Some(input.error.clone()),
         E::ClearError => job.error = None,
+        E::NoteOutage => job.outage_since_ms = job.outage_since_ms.or(Some(input.now_ms)),
+        E::EndOutage => job.outage_since_ms = None,
         E::StartWaiting => job.is_waiting = true,
         E::StopWaiting => job.is_waiting = false,
         E::Announce(kind) => job.announced.push(kind),

@@ -17,6 +17,7 @@ fn input(now_ms: i64, epoch: i64) -> Input<&'static str> {
         lease_ms: 30,
         back_off_ms: 0,
         wait_ms: 10,
+        patience_ms: 500,
     }
 }
 
@@ -54,6 +55,7 @@ fn every_change_by_a_worker_is_fenced() {
             Transition::Heartbeat
                 | Transition::Commit
                 | Transition::Release
+                | Transition::Postpone
                 | Transition::HandOver
                 | Transition::WaitForResult
                 | Transition::Fail

@@ -65,6 +65,7 @@ fn input(epoch: u8, found: Option<Found>) -> Input<u8> {
         error: 0,
         lease_ms: LATER_MS,
         back_off_ms: 0,
+        patience_ms: 1,
         wait_ms: 0,
     }
 }

@@ -21,11 +21,18 @@ pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
         JobState::Finished => actions.push(Action::Expire),
         _ => {}
     }
+    if job.state.is_active() && job.outage_since_ms == Some(NOW_MS) {
+        actions.push(Action::PatienceEnds);
+    }
 }
 
 pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bool {
     let Some(job) = &mut world.job else { return false };
     match action {
+        Action::PatienceEnds => {
+            job.outage_since_ms = Some(EARLIER_MS);
+            world.seen.is_patience_over = true;
+        }
         Action::BecomeDue => job.run_after_ms = NOW_MS,
         Action::LeaseEnds | Action::LeaseEndsEarly => job.lease_until_ms = Some(EARLIER_MS),
         Action::Expire => {

@@ -5,7 +5,7 @@ use export_core::job::JobState;
 use export_core::rules::{LOST_WORKERS_BEFORE_ALONE, Rule, Transition};
 
 use crate::action::Action;
-use crate::protocol::{Departure, NOW_MS, Protocol, input};
+use crate::protocol::{Departure, EARLIER_MS, NOW_MS, Protocol, input};
 use crate::seen::Wrong;
 use crate::world::{Ending, Step, Worker, World};
 
@@ -26,6 +26,9 @@ pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
             Step::Nack => actions.push(Action::Nack(index)),
         }
         heartbeat(world, index, actions);
+        if world.outages_left > 0 && matches!(worker.step, Step::Write(_)) {
+            actions.push(Action::OutageStops(index));
+        }
         if world.faults_left > 0 {
             faults(index, *worker, actions);
         }
@@ -101,6 +104,10 @@ pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bo
         Action::ExportFails(index) => {
             let ending = if world.workers[index].is_last { Ending::Fail } else { Ending::Release };
             go(world, index, Step::End(ending));
+        }
+        Action::OutageStops(index) => {
+            world.outages_left -= 1;
+            go(world, index, Step::End(Ending::Postpone));
         }
         Action::ExportFailsForGood(index) => go(world, index, Step::End(Ending::Fail)),
         Action::End(index) => {
@@ -235,6 +242,7 @@ fn end(protocol: &Protocol, world: &mut World, index: usize) -> Step {
     let (ending, transition) = match worker.step {
         Step::End(Ending::Commit) => (Ending::Commit, Transition::Commit),
         Step::End(Ending::Release) => (Ending::Release, Transition::Release),
+        Step::End(Ending::Postpone) => return postpone(protocol, world, index),
         Step::End(Ending::Fail) => (Ending::Fail, Transition::Fail),
         Step::End(Ending::Cancel) => (Ending::Cancel, Transition::CancelRunning),
         _ => return end_unchecked(protocol, world, index),
@@ -248,10 +256,27 @@ fn end(protocol: &Protocol, world: &mut World, index: usize) -> Step {
     if !change(protocol, world, index, transition) {
         return Step::ReadBack(ending);
     }
+    world.seen.is_in_outage &= !matches!(ending, Ending::Commit | Ending::Release);
     if ending == Ending::Commit {
         let is_current = was_started && worker.attempt == world.seen.claims;
         world.seen.commit(worker.attempt, is_current);
     }
+    Step::Settle
+}
+
+/// Gives the job back because of an outage. If that is refused, the patience is over and the job
+/// fails, or the job is not the worker's any more.
+fn postpone(protocol: &Protocol, world: &mut World, index: usize) -> Step {
+    let had_patience = world.job.as_ref().is_none_or(|job| job.outage_since_ms != Some(EARLIER_MS));
+    if !change(protocol, world, index, Transition::Postpone) {
+        return Step::End(Ending::Fail);
+    }
+    if !had_patience {
+        world.seen.note(Wrong::PostponedTooLong);
+    }
+    world.seen.attempts -= 1;
+    world.seen.postponed += 1;
+    world.seen.is_in_outage = true;
     Step::Settle
 }
 

@@ -17,6 +17,11 @@ fn of_rules() {
 }
 
 #[test]
+fn of_outages() {
+    all_are_caught(mutants::of_outages());
+}
+
+#[test]
 fn of_announcements() {
     all_are_caught(mutants::of_announcements());
 }

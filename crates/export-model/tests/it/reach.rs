@@ -69,13 +69,13 @@ fn name(action: Action) -> String {
 #[test]
 fn everything_that_can_happen_does() {
     let (_, names) = explore(&Protocol::new(Bounds { faults: 1, max_attempts: 1, ..Bounds::USUAL }));
-    let (_, more) = explore(&Protocol::new(Bounds { faults: 1, ..Bounds::USUAL }));
+    let (_, more) = explore(&Protocol::new(Bounds { faults: 1, outages: 1, ..Bounds::USUAL }));
     let names: BTreeSet<_> = names.union(&more).collect();
     for transition in [Transition::ReleaseLost, Transition::FailLost, Transition::CancelLost] {
         assert!(names.contains(&format!("{transition:?}")), "{transition:?} never happens: {names:?}");
     }
     // The variants of `Action`, with three for `SweepLost` instead of one.
-    assert_eq!(names.len(), 42 + 2, "{names:?}");
+    assert_eq!(names.len(), 44 + 2, "{names:?}");
 }
 
 #[test]

@@ -59,6 +59,9 @@ pub enum Held {
     /// The change was not made, because the result has expired. The claim still holds. Only
     /// [`JobStore::commit`] returns it.
     ResultExpired,
+    /// The change was not made, because the job's outage has lasted longer than the caller's
+    /// patience. The claim still holds. Only [`JobStore::postpone`] returns it.
+    PatienceOver,
     /// The change was not made, because the caller no longer holds the job: another claim, the
     /// sweeper or its own earlier change has ended the claim.
     Lost,
@@ -176,6 +179,31 @@ impl JobStore {
             return Ok(Held::Done);
         }
         self.fail(fence, failure).await
+    }
+
+    /// Gives the job back because a service that the export needs does not work, for another try
+    /// after a delay. The delay's bound doubles with each try of the outage. The attempt does not
+    /// count, because the export did not cause it to fail.
+    ///
+    /// `patience`: how long after the first try of an outage a job is postponed at most.
+    pub async fn postpone(
+        &self,
+        fence: &Fence,
+        back_off: BackOff,
+        patience: Duration,
+        failure: &Failure,
+    ) -> Result<Held, StoreError> {
+        let given = Given { back_off, patience, failure: Some(failure), ..Given::fence(fence) };
+        if self.change(fence.job_id, Transition::Postpone, &given).await?.is_some() {
+            return Ok(Held::Done);
+        }
+        // If the caller holds the job and no cancel was requested, only the patience is left as the
+        // reason.
+        let job = self.stored(fence.job_id).await?;
+        Ok(job.map_or(Held::Lost, |job| match why_not_changed(&job, fence) {
+            Held::Lost if is_held(&job, fence) => Held::PatienceOver,
+            other => other,
+        }))
     }
 
     /// Gives the job back because the worker shuts down; the job is due again at once. The attempt

@@ -9,7 +9,7 @@ use export_core::JobId;
 use export_core::job::{Failure, Fence, Progress, RetryPolicy, WaitingFor};
 use export_core::rules::{Condition, Effect, LOST_WORKERS_BEFORE_ALONE, Rule, Transition};
 use export_mongo::StoreError;
-use export_mongo::clock::after_now;
+use export_mongo::clock::{after_now, millis};
 
 use crate::jobs::JobStore;
 use crate::jobs::document::{earlier_max_attempts, failure_document, progress_document, stats_document};
@@ -25,6 +25,7 @@ pub(crate) struct Given<'a> {
     pub(crate) lease: Duration,
     pub(crate) back_off: BackOff,
     pub(crate) wait: Duration,
+    pub(crate) patience: Duration,
     pub(crate) result: Option<&'a FinishedResult>,
     pub(crate) failure: Option<&'a Failure>,
     pub(crate) progress: Option<&'a Progress>,
@@ -92,6 +93,11 @@ pub(crate) fn filter(rule: &Rule, given: &Given<'_>) -> Document {
                 expressions.extend(expires_at.map(|expires_at| doc! { "$gt": [expires_at, "$$NOW"] }));
             }
             Condition::AttemptsLeft => expressions.push(doc! { "$lt": ["$attempts", max_attempts()] }),
+            Condition::PatienceLeft => {
+                let has_none = doc! { "$lte": ["$outageSince", null] };
+                let ends_at = doc! { "$add": ["$outageSince", millis(given.patience)] };
+                expressions.push(doc! { "$or": [has_none, { "$gt": [ends_at, "$$NOW"] }] });
+            }
             Condition::NoAttemptsLeft => expressions.push(doc! { "$gte": ["$attempts", max_attempts()] }),
         }
     }
@@ -149,10 +155,20 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         }
         Effect::TakeOwnership => set("owner", literal(given.owner.into())),
         Effect::DropOwnership => set("owner", Bson::Null),
-        Effect::Lease => set("leaseUntil", after_now(given.lease).into()),
+        Effect::Lease => {
+            set("leaseUntil", after_now(given.lease).into());
+            set("heartbeatAt", "$$NOW".into());
+        }
         Effect::DropLease => set("leaseUntil", Bson::Null),
         Effect::DueNow => set("runAfter", "$$NOW".into()),
-        Effect::DueAfterBackOff => set("runAfter", after_back_off(given.back_off).into()),
+        Effect::DueAfterBackOff => {
+            let earlier = doc! { "$subtract": ["$attempts", 1] };
+            set("runAfter", after_back_off(given.back_off, earlier).into());
+        }
+        Effect::DueAfterOutage => {
+            let earlier = doc! { "$ifNull": ["$outageTries", 0] };
+            set("runAfter", after_back_off(given.back_off, earlier).into());
+        }
         Effect::DueAfterWait => set("runAfter", after_now(given.wait).into()),
         Effect::MarkPublished => {
             // How often the job's message was sent again since the job was released. It only
@@ -179,6 +195,15 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
         Effect::ResetProgress => set("progress", literal(progress_document(&Progress::default()).into())),
         Effect::StampStarted => set("startedAt", "$$NOW".into()),
         Effect::StampFinished => set("finishedAt", "$$NOW".into()),
+        Effect::NoteOutage => {
+            set("outageSince", doc! { "$ifNull": ["$outageSince", "$$NOW"] }.into());
+            let earlier = doc! { "$ifNull": ["$outageTries", 0_i64] };
+            set("outageTries", doc! { "$add": [earlier, 1_i64] }.into());
+        }
+        Effect::EndOutage => {
+            set("outageSince", "$$REMOVE".into());
+            set("outageTries", "$$REMOVE".into());
+        }
         Effect::StartWaiting => set("waitingFor", WaitingFor::SameExport.as_str().into()),
         Effect::StopWaiting => set("waitingFor", Bson::Null),
         Effect::Announce(kind) => {
@@ -201,10 +226,10 @@ pub(crate) fn result_fields(result: &FinishedResult) -> Document {
 }
 
 /// `RetryPolicy::bound_ms` as a server-side expression, because only the server knows the number of
-/// attempts at the time of the change.
-pub(crate) fn after_back_off(back_off: BackOff) -> Document {
+/// `earlier` tries at the time of the change.
+pub(crate) fn after_back_off(back_off: BackOff, earlier: Document) -> Document {
     let bound = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    let doublings = doc! { "$min": [32, { "$max": [0, { "$subtract": ["$attempts", 1] }] }] };
+    let doublings = doc! { "$min": [32, { "$max": [0, earlier] }] };
     let doubled = doc! { "$multiply": [bound(back_off.policy.first_wait_ms), { "$pow": [2, doublings] }] };
     let longest = doc! { "$min": [bound(back_off.policy.longest_wait_ms), doubled] };
     let wait_ms = doc! { "$toLong": { "$multiply": [back_off.random.clamp(0.0, 1.0), longest] } };

@@ -137,6 +137,11 @@ struct Stored {
     // Fields of later versions.
     #[serde(default = "earlier_max_attempts")]
     max_attempts: u32,
+    owner: Option<String>,
+    heartbeat_at: Option<DateTime>,
+    run_after: DateTime,
+    published_at: Option<DateTime>,
+    outage_since: Option<DateTime>,
     #[serde(default)]
     cancel_requested: bool,
     expires_at: Option<DateTime>,
@@ -199,6 +204,11 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         epoch: stored.epoch,
         attempts: stored.attempts,
         max_attempts: stored.max_attempts,
+        owner: stored.owner,
+        heartbeat_at: stored.heartbeat_at.map(to_chrono),
+        run_after: to_chrono(stored.run_after),
+        published_at: stored.published_at.map(to_chrono),
+        outage_since: stored.outage_since.map(to_chrono),
         cancel_requested: stored.cancel_requested,
         progress: stored.progress,
         result,

@@ -16,6 +16,7 @@ const SEQUENCES: u64 = 40;
 const STEPS: usize = 30;
 const OWNERS: [&str; 2] = ["worker-a", "worker-b"];
 const URI: &str = "s3://bucket/result.zip";
+const PATIENCE: std::time::Duration = std::time::Duration::from_hours(1);
 /// In the record, now is 0: a time of -1 has passed, a time of 1 has not.
 const PASSED: i64 = -1;
 const AHEAD: i64 = 1;
@@ -31,6 +32,7 @@ enum Step {
     SweepResult,
     LeaseRunsOut,
     ResultRunsOut,
+    PatienceRunsOut,
 }
 
 fn step(random: &mut Rng, epoch: i64) -> Step {
@@ -38,19 +40,21 @@ fn step(random: &mut Rng, epoch: i64) -> Step {
     // Mostly the fence of the last claim, sometimes that of an earlier one.
     let epoch = if random.u8(..4) == 0 { epoch - 1 } else { epoch };
     let held = |transition| Step::Held { transition, epoch, owner };
-    match random.u8(..20) {
+    match random.u8(..22) {
         0 => Step::MarkPublished { epoch },
         1..=6 => Step::Claim { owner, is_alone: random.bool() },
         7 | 8 => held(Transition::Heartbeat),
         9 => held(Transition::Commit),
         10 | 11 => held(Transition::Release),
-        12 => held(if random.bool() { Transition::HandOver } else { Transition::WaitForResult }),
-        13 => held(Transition::Fail),
-        14 => held(Transition::CancelRunning),
-        15 => Step::Cancel,
-        16 => Step::SweepLease,
-        17 => Step::SweepResult,
-        18 => Step::LeaseRunsOut,
+        12 => held([Transition::HandOver, Transition::WaitForResult][random.usize(..2)]),
+        13 => held(Transition::Postpone),
+        14 => held(Transition::Fail),
+        15 => held(Transition::CancelRunning),
+        16 => Step::Cancel,
+        17 => Step::SweepLease,
+        18 => Step::SweepResult,
+        19 => Step::LeaseRunsOut,
+        20 => Step::PatienceRunsOut,
         _ => Step::ResultRunsOut,
     }
 }
@@ -66,6 +70,7 @@ fn input(epoch: i64, owner: &'static str) -> Input<&'static str> {
         lease_ms: AHEAD,
         back_off_ms: 0,
         wait_ms: 0,
+        patience_ms: AHEAD,
         expires_at_ms: Some(AHEAD),
     }
 }
@@ -97,6 +102,10 @@ fn by_the_rules(job: &mut Record<&'static str>, step: Step) -> bool {
             job.expires_at_ms = job.expires_at_ms.map(|_| PASSED);
             true
         }
+        Step::PatienceRunsOut => {
+            job.outage_since_ms = job.outage_since_ms.map(|_| PASSED);
+            true
+        }
     }
 }
 
@@ -123,6 +132,11 @@ async fn by_the_store(store: &TestStore, job_id: JobId, step: Step) -> bool {
         Step::SweepResult => swept(jobs.sweep_expired_result().await.expect("an answer"), job_id),
         Step::LeaseRunsOut => run_out(store, job_id, "leaseUntil").await,
         Step::ResultRunsOut => run_out(store, job_id, "expiresAt").await,
+        Step::PatienceRunsOut => {
+            let past = doc! { "$cond": [{ "$gt": ["$outageSince", null] }, ago(PATIENCE * 2), "$$REMOVE"] };
+            store.tamper(job_id, doc! { "outageSince": past }).await;
+            true
+        }
     }
 }
 
@@ -135,6 +149,7 @@ async fn held(store: &TestStore, transition: Transition, fence: &Fence) -> bool 
         }
         Transition::Commit => jobs.commit(fence, &made_up(fence.job_id, &result(URI))).await,
         Transition::Release => jobs.release(fence, NO_WAIT, &failure()).await,
+        Transition::Postpone => jobs.postpone(fence, NO_WAIT, PATIENCE, &failure()).await,
         Transition::HandOver => jobs.hand_over(fence, &failure()).await,
         Transition::WaitForResult => jobs.wait_for_result(fence, std::time::Duration::ZERO).await,
         Transition::Fail => jobs.fail(fence, &failure()).await,
@@ -174,6 +189,7 @@ struct Seen {
     has_error: bool,
     announced: Vec<String>,
     is_waiting: bool,
+    is_in_outage: bool,
 }
 
 fn seen(document: &Document) -> Seen {
@@ -193,6 +209,7 @@ fn seen(document: &Document) -> Seen {
         has_error: is_set("error"),
         announced: announced(document),
         is_waiting: is_set("waitingFor"),
+        is_in_outage: is_set("outageSince"),
     }
 }
 
@@ -217,6 +234,7 @@ fn expected(job: &Record<&'static str>) -> Seen {
         has_error: job.error.is_some(),
         announced: job.announced.events().map(|kind| kind.as_str().to_owned()).collect(),
         is_waiting: job.is_waiting,
+        is_in_outage: job.outage_since_ms.is_some(),
     }
 }
 

@@ -131,6 +131,7 @@ impl MemoryJobs {
             lease_ms: 0,
             back_off_ms: 0,
             wait_ms: 0,
+            patience_ms: 0,
         }
     }
 
@@ -165,6 +166,7 @@ impl MemoryJobs {
         match (is_held, record.cancel_requested) {
             (true, true) => Held::CancelRequested,
             (true, false) if transition == Transition::Commit => Held::ResultExpired,
+            (true, false) if transition == Transition::Postpone => Held::PatienceOver,
             _ => Held::Lost,
         }
     }
@@ -269,6 +271,18 @@ impl JobOperations for MemoryJobs {
         let bound = i64::try_from(back_off.policy.bound_ms(attempts)).expect("a short wait");
         let input = Input { back_off_ms: bound, ..self.failed(fence, failure) };
         self.change("release", fence, Transition::Release, input).await
+    }
+
+    async fn postpone(
+        &self,
+        fence: &Fence,
+        back_off: BackOff,
+        patience: Duration,
+        failure: &Failure,
+    ) -> Result<Held, StoreError> {
+        let back_off_ms = i64::try_from(back_off.policy.first_wait_ms).expect("a short wait");
+        let input = Input { back_off_ms, patience_ms: millis(patience), ..self.failed(fence, failure) };
+        self.change("postpone", fence, Transition::Postpone, input).await
     }
 
     async fn hand_over(&self, fence: &Fence, failure: &Failure) -> Result<Held, StoreError> {

@@ -15,10 +15,11 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::{FakeWriter, MemoryJobs, MemorySlots, TestClock};
+use super::{FakeStorage, FakeWriter, MemoryJobs, MemorySlots, TestClock};
 use crate::attempt::{AttemptServices, Terms};
 use crate::run_slots::WorkerRunSlots;
 use crate::shutdown::Shutdown;
+use crate::storage_gate::StorageGate;
 use crate::worker::Worker;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
@@ -29,6 +30,7 @@ const TERMS: Terms = Terms {
     lease: LEASE,
     deadline: Duration::from_hours(1),
     retry: RetryPolicy { first_wait_ms: 2_000, longest_wait_ms: 60_000 },
+    patience: Duration::from_hours(24),
     retention: Duration::from_hours(24),
 };
 
@@ -38,6 +40,7 @@ pub(crate) struct TestFleet {
     pub(crate) jobs: Arc<MemoryJobs>,
     pub(crate) slots: Arc<MemorySlots>,
     pub(crate) writer: Arc<FakeWriter>,
+    pub(crate) storage: Arc<FakeStorage>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -49,6 +52,7 @@ impl TestFleet {
             jobs: Arc::new(MemoryJobs::new(clock)),
             slots: Arc::new(MemorySlots::new(clock)),
             writer: Arc::default(),
+            storage: Arc::default(),
             shutdown: Shutdown::default(),
         }
     }
@@ -72,7 +76,8 @@ impl TestFleet {
         let slots = Arc::clone(&self.slots);
         let slots = WorkerRunSlots::new(slots, limit, owner.clone(), LEASE, shutdown.clone());
         let (jobs, writer) = (Arc::clone(&self.jobs), Arc::clone(&self.writer));
-        Worker::new(AttemptServices { jobs, writer, shutdown, terms }, slots, owner)
+        let storage = StorageGate::new(Arc::clone(&self.storage) as _, shutdown.clone());
+        Worker::new(AttemptServices { jobs, writer, storage, shutdown, terms }, slots, owner)
     }
 
     /// A new job that shares its result with jobs of the same key.
@@ -96,6 +101,11 @@ impl TestFleet {
             epoch: 0,
             attempts: 0,
             max_attempts: 3,
+            owner: None,
+            heartbeat_at: None,
+            run_after: DateTime::default(),
+            published_at: None,
+            outage_since: None,
             cancel_requested: false,
             progress: Progress::default(),
             result: None,

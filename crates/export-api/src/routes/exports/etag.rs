@@ -10,16 +10,16 @@ use sha2::{Digest, Sha256};
 use super::job_view::JobView;
 use super::links::ResultLinks;
 use crate::jobs::link_cache::LINK_PERIOD_SECONDS;
-use crate::jobs::queue::QueueView;
+use crate::jobs::queue::Waiting;
 
 /// Length of a tag in bytes: enough that two versions of one job never collide.
 const TAG_BYTES: usize = 12;
 
 /// Hash of the job as clients see it, without links and forecast times: two answers with the same
 /// version are equal apart from these. Also the id of the job's events.
-pub(super) fn version(job: &Job, queue: Option<QueueView>) -> String {
-    let queue = queue.map(QueueView::only_position);
-    let view = serde_json::to_vec(&JobView::of(job, ResultLinks::default()).with_queue(queue));
+pub(super) fn version(job: &Job, waiting: Waiting) -> String {
+    let view = JobView::of(job, ResultLinks::default()).with_waiting(job, waiting.only_position());
+    let view = serde_json::to_vec(&view.without_sign());
     // Serialization of a view does not fail. If it did, the tag would still change with the state.
     let view = view.unwrap_or_else(|_| job.state.as_str().into());
     URL_SAFE_NO_PAD.encode(&Sha256::digest(view)[..TAG_BYTES])
@@ -28,8 +28,8 @@ pub(super) fn version(job: &Job, queue: Option<QueueView>) -> String {
 /// The `ETag` of a job's answer at this time. With links it changes with their period although the
 /// job is unchanged: a client that keeps its answer keeps its links, and links must have time left
 /// when they are used. It is weak, because links to the same files differ.
-pub(super) fn etag(job: &Job, queue: Option<QueueView>, now: DateTime<Utc>) -> String {
-    let version = version(job, queue);
+pub(super) fn etag(job: &Job, waiting: Waiting, now: DateTime<Utc>) -> String {
+    let version = version(job, waiting);
     if job.result.is_none() {
         return format!("W/\"{version}\"");
     }
@@ -64,6 +64,8 @@ mod tests {
     use chrono::TimeDelta;
     use export_core::job::JobState;
 
+    use crate::jobs::queue::QueueView;
+
     use super::super::links::tests::finished;
     use super::*;
 
@@ -73,7 +75,7 @@ mod tests {
         let job = finished("zip");
         let signed_at = DateTime::UNIX_EPOCH;
         let minutes = |minutes| signed_at + TimeDelta::minutes(minutes) - TimeDelta::milliseconds(1);
-        let etag = |job: &Job, now| etag(job, None, now);
+        let etag = |job: &Job, now| etag(job, Waiting::default(), now);
         let tag = etag(&job, signed_at);
         assert_eq!(etag(&job, minutes(5)), tag, "unchanged for some minutes");
         assert_ne!(etag(&job, minutes(6)), tag, "a third of the validity of links");
@@ -90,7 +92,7 @@ mod tests {
     #[test]
     fn a_version_changes_with_what_clients_see_and_nothing_else() {
         let job = finished("zip");
-        let version = |job: &Job| version(job, None);
+        let version = |job: &Job| version(job, Waiting::default());
         let mut seen = job.clone();
         seen.progress.rows += 1;
         assert_ne!(version(&seen), version(&job));
@@ -103,13 +105,18 @@ mod tests {
     fn a_version_changes_with_the_queue_position_but_not_with_forecasts() {
         let job = finished("zip");
         let at = |position, seconds| {
-            let queue =
-                QueueView { position, starts_in_seconds: Some(seconds), eta_seconds: Some(seconds + 1) };
-            version(&job, Some(queue))
+            let queue = QueueView {
+                position,
+                starts_in_seconds: Some(seconds),
+                eta_seconds: Some(seconds + 1),
+                workers_alive: Some(1),
+                worker_seen_at: DateTime::from_timestamp(i64::try_from(seconds).expect("small"), 0),
+            };
+            version(&job, Waiting { queue: Some(queue), reason: None })
         };
         assert_eq!(at(7, 1), at(7, 100));
         assert_ne!(at(7, 1), at(6, 1));
-        assert_ne!(at(7, 1), version(&job, None));
+        assert_ne!(at(7, 1), version(&job, Waiting::default()));
     }
 
     fn knows(lists: &[&'static str]) -> bool {

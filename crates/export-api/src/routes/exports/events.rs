@@ -28,7 +28,7 @@ use super::{JobPath, find_job};
 use crate::auth::Caller;
 use crate::http::limits::{Peer, StreamPermit};
 use crate::http::problem::{Problem, Reason};
-use crate::jobs::queue::QueueView;
+use crate::jobs::queue::Waiting;
 use crate::state::ApiState;
 
 /// Interval of comments while there are no events, so that proxies do not close the connection.
@@ -80,7 +80,7 @@ pub async fn events(
     let subscription = state.changes.subscribe(job_id);
     let job = find_job(&state, &principal, job_id).await?;
     let known = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    if !job.state.is_active() && version(&job, None) == known {
+    if !job.state.is_active() && version(&job, Waiting::default()) == known {
         return Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]).into_response());
     }
     let subscription = subscription.ok_or_else(|| Problem::too_many_streams().because(Reason::AllStreams))?;
@@ -130,10 +130,11 @@ impl Watcher {
     fn events(self) -> impl Stream<Item = Result<Event, Infallible>> {
         unfold(Some(self), async |watcher| {
             let mut watcher = watcher?;
-            let (job, queue) = watcher.next().await?;
+            let (job, waiting) = watcher.next().await?;
             let event = Event::default().event("job").id(&watcher.known).retry(RECONNECT_AFTER);
             let data =
-                serde_json::to_string(&JobView::of(&job, ResultLinks::default()).with_queue(queue)).ok()?;
+                serde_json::to_string(&JobView::of(&job, ResultLinks::default()).with_waiting(&job, waiting))
+                    .ok()?;
             // The event of the job's end is the last one.
             Some((Ok(event.data(data)), job.state.is_active().then_some(watcher)))
         })
@@ -141,16 +142,16 @@ impl Watcher {
 
     /// Waits for a version of the job that the client does not have; `None` at the end of the
     /// stream.
-    async fn next(&mut self) -> Option<(Job, Option<QueueView>)> {
+    async fn next(&mut self) -> Option<(Job, Waiting)> {
         loop {
             if let Some(job) = self.newest.take() {
-                let queue = self.state.queue.position_of(&job).await;
+                let waiting = self.state.queue.look_at(&job).await;
                 self.waiting = (job.state == JobState::NotStarted).then(|| job.clone());
                 self.position_at = Instant::now() + POSITION_CHECK;
-                let version = version(&job, queue);
+                let version = version(&job, waiting);
                 if version != self.known {
                     self.known = version;
-                    return Some((job, queue));
+                    return Some((job, waiting));
                 }
             }
             let mut until = self.check_at.min(self.end_at);
@@ -172,16 +173,17 @@ impl Watcher {
         }
     }
 
-    /// The waiting job, if its queue position has changed. A job that no longer waits is reported
+    /// The waiting job, if its queue position or the reason of its wait has changed. A job that no longer waits is reported
     /// by its own change.
-    async fn moved(&mut self) -> Option<(Job, Option<QueueView>)> {
+    async fn moved(&mut self) -> Option<(Job, Waiting)> {
         self.position_at = Instant::now() + POSITION_CHECK;
         let job = self.waiting.clone()?;
-        let queue = self.state.queue.position_of(&job).await?;
-        let version = version(&job, Some(queue));
+        let waiting = self.state.queue.look_at(&job).await;
+        waiting.queue?;
+        let version = version(&job, waiting);
         (version != self.known).then(|| {
             self.known = version;
-            (job, Some(queue))
+            (job, waiting)
         })
     }
 

@@ -68,8 +68,8 @@ pub async fn get(
         }
     }
 
-    let queue = state.queue.position_of(&job).await;
-    let etag = etag(&job, queue, Utc::now());
+    let waiting = state.queue.look_at(&job).await;
+    let etag = etag(&job, waiting, Utc::now());
     let mut response = if is_known(&headers, &etag) {
         let mut response = StatusCode::NOT_MODIFIED.into_response();
         set_headers(&mut response, &job, Some(etag));
@@ -97,7 +97,7 @@ pub async fn get(
             None
         });
         let links = links.unwrap_or_else(|| ResultLinks::unsigned(&job, &objects));
-        let mut response = Json(JobView::of(&job, links).with_queue(queue)).into_response();
+        let mut response = Json(JobView::of(&job, links).with_waiting(&job, waiting)).into_response();
         set_headers(&mut response, &job, etag);
         response
     };

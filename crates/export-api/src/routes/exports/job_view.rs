@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats, WaitingFor};
 use export_core::output::OutputOptions;
 use export_core::request::{ExportRequest, WebhookUrl};
+use export_core::waiting::waiting_for;
 use export_core::{Parameter, VehicleId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,7 +15,7 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::links::{ObjectView, ResultLinks};
 use super::schema;
-use crate::jobs::queue::QueueView;
+use crate::jobs::queue::{QueueView, Waiting};
 
 /// `Retry-After` in seconds while a job is active.
 pub(super) const RETRY_AFTER_SECONDS: u16 = 2;
@@ -75,17 +76,31 @@ pub(super) struct JobView<'a> {
     /// Statistics of the result; null until FINISHED.
     #[schema(required, value_type = Option<schema::Stats>)]
     stats: Option<&'a Stats>,
-    /// Number of attempts so far.
+    /// Number of attempts so far. Tries that an outage of a service has stopped do not count.
     attempts: u32,
+    /// Most attempts that the job may have.
+    attempts_max: u32,
+    /// When it is tried again; null unless `waitingFor` is retry.
+    #[schema(required, format = DateTime)]
+    next_try_at: Option<String>,
+    /// Since when a service that the export needs does not work; null unless its last try was
+    /// stopped by that.
+    #[schema(required, format = DateTime)]
+    outage_since: Option<String>,
+    /// The worker that runs it; null unless STARTED.
+    #[schema(required)]
+    worker: Option<&'a str>,
+    /// When its worker has last reported; null unless STARTED.
+    #[schema(required, format = DateTime)]
+    last_sign_at: Option<String>,
     /// Whether its result was written by another job of the tenant with the same request: the
     /// source was not read for this job.
     shared: bool,
     /// The former name of `shared`.
     #[schema(deprecated)]
     coalesced: bool,
-    /// Why it waits although workers are free: `sameExport` while another job writes the result
-    /// that this one will share; else null.
-    #[schema(required, schema_with = waiting_for)]
+    /// Why it waits; null unless NOT_STARTED.
+    #[schema(required, schema_with = waiting_reasons)]
     waiting_for: Option<WaitingFor>,
     /// Whether cancellation was requested and its worker has not ended it yet.
     cancel_requested: bool,
@@ -134,10 +149,13 @@ fn states() -> Object {
     ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(states)).build()
 }
 
-fn waiting_for() -> Object {
-    let reasons = [Some(WaitingFor::SameExport.as_str()), None];
+fn waiting_reasons() -> Object {
+    let reasons = WaitingFor::ALL.map(|reason| Some(reason.as_str())).into_iter().chain([None]);
     let types = SchemaType::from_iter([Type::String, Type::Null]);
-    let description = "sameExport while another job writes the result that this one will share; else null.";
+    let description = "Why it waits; null unless NOT_STARTED. turn: for its turn among the jobs of all tenants; delivery: a worker \
+                       gets it next; place: all workers are busy; worker: no worker has reported recently; storage: the object \
+                       store refuses writes; retry: for its next try; sameExport: another job writes the result that this one \
+                       will share.";
     let object = ObjectBuilder::new().schema_type(types).description(Some(description));
     object.enum_values(Some(reasons)).build()
 }
@@ -165,9 +183,14 @@ impl<'a> JobView<'a> {
             progress: &job.progress,
             stats: job.result.as_ref().map(|result| &result.stats),
             attempts: job.attempts,
+            attempts_max: job.max_attempts,
+            next_try_at: None,
+            outage_since: job.outage_since.filter(|_| job.state.is_active()).map(rfc3339),
+            worker: job.owner.as_deref(),
+            last_sign_at: job.heartbeat_at.filter(|_| job.state == JobState::Started).map(rfc3339),
             shared: job.shares_result(),
             coalesced: job.shares_result(),
-            waiting_for: job.waiting_for,
+            waiting_for: None,
             cancel_requested: job.cancel_requested,
             error: job.failure.as_ref(),
             created_at: rfc3339(job.created_at),
@@ -175,13 +198,24 @@ impl<'a> JobView<'a> {
             finished_at: job.finished_at.map(rfc3339),
             expires_at: job.expires_at.map(rfc3339),
         }
+        .waiting_for(job, waiting_for(job, Utc::now(), None))
     }
 }
 
 impl JobView<'_> {
-    /// Adds the queue position.
-    pub(super) fn with_queue(self, queue: Option<QueueView>) -> Self {
-        Self { queue, ..self }
+    /// Adds the queue position, and why the job waits.
+    pub(super) fn with_waiting(self, job: &Job, waiting: Waiting) -> Self {
+        Self { queue: waiting.queue, ..self }.waiting_for(job, waiting.reason)
+    }
+
+    fn waiting_for(self, job: &Job, reason: Option<WaitingFor>) -> Self {
+        let next_try_at = (reason == Some(WaitingFor::Retry)).then(|| rfc3339(job.run_after));
+        Self { waiting_for: reason, next_try_at, ..self }
+    }
+
+    /// Without the worker's last sign, which changes every second or two.
+    pub(super) fn without_sign(self) -> Self {
+        Self { last_sign_at: None, ..self }
     }
 }
 
