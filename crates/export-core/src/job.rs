@@ -276,6 +276,10 @@ pub struct Job {
     /// The result that the job has or had: that of its own worker (the job's id), or one that it
     /// shares (another job's id).
     pub result_id: Option<JobId>,
+    /// When the source was read for its result: the time at which the reading began.
+    pub made_at: Option<DateTime<Utc>>,
+    /// When the source was last found to be as it was then, before the job was finished.
+    pub checked_at: Option<DateTime<Utc>>,
     /// [`WaitingFor::SameExport`] if it was given back because of another job.
     pub waiting_for: Option<WaitingFor>,
     /// Trace context of the request that created the job, repeated in all log lines of the job.

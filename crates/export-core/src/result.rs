@@ -59,6 +59,9 @@ pub struct WrittenResult {
     /// The objects under the prefix, in the order they were written, the manifest last. Empty for a
     /// zip.
     pub objects: Vec<ResultObject>,
+    /// What the source had for the export, as a digest, before it was read; `None` for a job that
+    /// shares with no other.
+    pub source_state: Option<String>,
 }
 
 impl WrittenResult {

@@ -41,6 +41,8 @@ fn waiting_job() -> Job {
         expires_at: None,
         share_key: None,
         result_id: None,
+        made_at: None,
+        checked_at: None,
         waiting_for: None,
         trace_parent: None,
     }

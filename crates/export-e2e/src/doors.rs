@@ -48,7 +48,7 @@ impl HeldJob {
         if let Some(writing) = &self.writing {
             return writing.clone();
         }
-        match self.jobs.begin_result(&self.job, &self.fence).await {
+        match self.jobs.begin_result(&self.job, &self.fence, None).await {
             Ok(NextStep::Write(writing)) => self.writing.insert(writing).clone(),
             other => panic!("not begun: {other:?}"),
         }
@@ -75,7 +75,8 @@ impl HeldJob {
             },
         };
         let progress = Progress { eta_seconds: Some(0), ..made_up_progress(100) };
-        let written = WrittenResult { result, objects: objects.iter().map(object).collect() };
+        let written =
+            WrittenResult { result, objects: objects.iter().map(object).collect(), source_state: None };
         let finished = self.jobs.finish_result(&writing, &written, &progress, Duration::from_hours(1)).await;
         let Ok(Some(result)) = finished else { panic!("not finished: {finished:?}") };
         held(&self.jobs.commit(&self.fence, &result).await);

@@ -122,6 +122,16 @@ fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<
 }
 
 impl Plan {
+    /// The collections that are read, by vehicle and then in the order of the columns.
+    pub fn collections(&self) -> Vec<(VehicleId, Parameter)> {
+        let of_vehicle = |planned: &VehiclePlan| {
+            let columns = self.parameters.iter().zip(&planned.has_collection);
+            let existing = columns.filter(|(_, has_collection)| **has_collection);
+            existing.map(|(parameter, _)| (planned.vehicle.clone(), parameter.clone())).collect::<Vec<_>>()
+        };
+        self.vehicles.iter().flat_map(of_vehicle).collect()
+    }
+
     /// The collections that are not read, with their vehicles, in the order of the vehicles.
     pub fn unread(&self) -> impl Iterator<Item = (&VehicleId, &UnreadCollection)> {
         self.vehicles

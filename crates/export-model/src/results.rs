@@ -45,6 +45,8 @@ pub struct Bounds {
     pub early: u8,
     /// Changes of the catalog.
     pub changes: u8,
+    /// Documents that are added to the source.
+    pub loads: u8,
 }
 
 /// What is checked: the rules, the steps and the bounds.
@@ -97,8 +99,10 @@ pub enum Departure {
     VoidIgnoresEpoch,
     /// A WRITING result is void also when its job was read at an earlier epoch.
     VoidTrustsStaleReads,
-    /// A request shares a result also when it asks for a fresh one.
-    PostSharesForFresh,
+    /// A worker takes every result for what the source has now.
+    NoComparison,
+    /// A comparison is stored with the time of its end.
+    MarkLate,
     /// The dispatcher leaves out nothing.
     DispatchAll,
     /// The dispatcher takes every job that is not ended for active, published or not.

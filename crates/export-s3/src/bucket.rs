@@ -13,11 +13,9 @@ use aws_sdk_s3::operation::head_bucket::HeadBucketError;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use bytes::Bytes;
 use export_settings::s3::S3Settings;
 use export_settings::{ExposeSecret, SecretString};
 use tracing::warn;
-use uuid::Uuid;
 
 use crate::error::S3Error;
 

@@ -12,6 +12,7 @@ mod preference;
 mod reader;
 mod resume;
 mod source;
+mod state;
 mod throttle;
 mod vehicles;
 

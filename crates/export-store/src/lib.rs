@@ -37,7 +37,7 @@ pub use jobs::list::{JobPage, JobsWanted};
 pub use jobs::{Cancelled, JobStore};
 pub use keys::{FoundKey, KeyEnd, KeyStore, NewKey};
 pub use outbox::{Channel, Delivery, Due, Failed, Outbox, PutOff};
-pub use results::{FinishedResult, NextStep, StoredResults, Writing};
+pub use results::{Comparison, FinishedResult, NextStep, StoredResults, Writing};
 pub use retention::Retention;
 pub use scheduling::dispatching::{Occupancy, PendingMessage, Wanted};
 pub use scheduling::queue::{Line, Recent};

@@ -3,7 +3,7 @@
 //!
 //! Jobs share *results*. A job either writes a result of its own, or commits with a result that
 //! another job of its tenant has written for the same request
-//! ([`ShareKey`](export_core::sharing::ShareKey)). A result has the id of the job that writes it,
+//! ([`ShareKey`](export_core::sharing::ShareKey)), if the source is as it was then. A result has the id of the job that writes it,
 //! so a job writes at most one.
 //!
 //! **Uniqueness.** Two unique indexes decide every race, whatever the timing and the number of
@@ -27,23 +27,19 @@ mod compare_and_set;
 mod stored;
 mod write;
 
-use std::collections::{HashMap, HashSet};
-
 use bson::{DateTime, Document, doc};
 use chrono::Utc;
 use export_core::JobId;
-use export_core::job::{ExportResult, NewJob, Progress, Stats};
+use export_core::job::{ExportResult, Progress, Stats};
 use export_core::result::{ResultObject, WrittenResult};
-use export_core::rules::result::ResultTransition;
 use export_mongo::StoreError;
-use mongodb::options::FindOptions;
 use serde::Deserialize;
 
 use crate::jobs::JobStore;
 use crate::jobs::document::{object_documents, progress_document, stats_document, to_chrono};
 
 pub use stored::StoredResults;
-pub use write::{NextStep, Writing};
+pub use write::{Comparison, NextStep, Writing};
 
 pub(crate) use compare_and_set::{GivenOfResult, changes, filter};
 pub(crate) use stored::STORED_OF_TENANT;
@@ -59,6 +55,12 @@ pub struct FinishedResult {
     pub progress: Progress,
     /// When its objects may be deleted; `None`: never.
     pub expires_at: Option<chrono::DateTime<Utc>>,
+    /// When its worker began to read the source.
+    pub begun_at: chrono::DateTime<Utc>,
+    /// When the source was last found to be as it was then.
+    pub checked_at: chrono::DateTime<Utc>,
+    /// What the source had for the export, as a digest; `None` if that is not known.
+    pub source_state: Option<String>,
 }
 
 impl FinishedResult {
@@ -77,6 +79,10 @@ struct Stored {
     stats: Stats,
     progress: Progress,
     expires_at: Option<DateTime>,
+    begun_at: DateTime,
+    // Results of earlier versions have neither.
+    checked_at: Option<DateTime>,
+    source_state: Option<String>,
 }
 
 /// The fields that contain the output of a worker.
@@ -86,6 +92,7 @@ pub(crate) fn content(written: &WrittenResult, progress: &Progress) -> Document 
         "objects": object_documents(&written.objects),
         "stats": stats_document(&written.result.stats),
         "progress": progress_document(progress),
+        "sourceState": &written.source_state,
     }
 }
 
@@ -98,6 +105,9 @@ pub(crate) fn read_finished(document: Document) -> Result<FinishedResult, StoreE
         result: ExportResult { export_uri: stored.uri, stats: stored.stats },
         progress: stored.progress,
         expires_at: stored.expires_at.map(to_chrono),
+        begun_at: to_chrono(stored.begun_at),
+        checked_at: to_chrono(stored.checked_at.unwrap_or(stored.begun_at)),
+        source_state: stored.source_state,
     })
 }
 
@@ -115,44 +125,4 @@ impl JobStore {
             self.results.find_one("read the objects of a result", filter, doc! { "objects": 1 }).await?;
         Ok(found.and_then(|mut result| bson::deserialize_from_bson(result.remove("objects")?).ok()))
     }
-
-    /// The current results that these new jobs can use, by [`shared_key`], with one query.
-    pub(crate) async fn current_results_for(
-        &self,
-        new: &[NewJob],
-    ) -> Result<HashMap<(String, String), FinishedResult>, StoreError> {
-        let keys: HashSet<(String, String)> = new.iter().filter_map(shared_key).collect();
-        if keys.is_empty() {
-            return Ok(HashMap::new());
-        }
-        // No listing depends on the catalog where all of these jobs name their vehicles.
-        let version = if new.iter().all(|new| new.request.vehicles.is_some()) {
-            None
-        } else {
-            self.catalog_version.trusted().await?
-        };
-        let given = GivenOfResult { catalog_version: version.as_deref(), ..GivenOfResult::default() };
-        let is_shareable = filter(ResultTransition::Share.rule(), &given);
-        let of_key = |(tenant, share_key): &(String, String)| {
-            let mut of_key = doc! { "tenant": tenant, "shareKey": share_key };
-            of_key.extend(is_shareable.clone());
-            of_key
-        };
-        let of_keys = doc! { "$or": keys.iter().map(of_key).collect::<Vec<_>>() };
-        let options = FindOptions::builder().projection(without_objects()).build();
-        let found = self.results.find("find results to share", of_keys, options).await?;
-        let read = |document: Document| {
-            let text = |field| document.get_str(field).unwrap_or_default().to_owned();
-            let key = (text("tenant"), text("shareKey"));
-            Ok((key, read_finished(document)?))
-        };
-        found.into_iter().map(read).collect()
-    }
-}
-
-/// The tenant and the share key of a new job that may share a result. A job that asks for a fresh
-/// result may share none, because every current result was begun before the job is created.
-pub(crate) fn shared_key(new: &NewJob) -> Option<(String, String)> {
-    let key = new.share_key.as_ref().filter(|_| !new.request.fresh)?;
-    Some((new.tenant.to_string(), key.to_string()))
 }

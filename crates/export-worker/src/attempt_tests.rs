@@ -341,3 +341,31 @@ async fn a_job_is_given_back_once_the_job_store_answers_again() {
     assert_eq!((seen.error.as_deref(), fleet.writer.discarded_count()), (Some("job_store_unavailable"), 1));
     assert_eq!(fleet.jobs.faults.count("postpone"), 21);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_result_is_shared_only_while_the_source_is_as_it_was() {
+    let fleet = TestFleet::start();
+    let worker = fleet.worker("worker");
+    let first = fleet.job(Some("key"));
+    assert_eq!(worker.deliver(first).await, Verdict::Ack);
+    sleep(SECOND).await;
+    let [second, waiting] = [fleet.job(Some("key")), fleet.job(Some("key"))];
+    sleep(SECOND).await;
+    assert_eq!(worker.deliver(second).await, Verdict::Ack);
+    assert_eq!(fleet.jobs.see(second).uri, fleet.jobs.see(first).uri, "nothing has changed");
+    assert_eq!(worker.deliver(waiting).await, Verdict::Ack);
+    assert_eq!(fleet.jobs.see(waiting).uri, fleet.jobs.see(first).uri);
+    assert_eq!(fleet.jobs.faults.count("mark_checked"), 1, "the third job needed no look of its own");
+
+    sleep(SECOND).await;
+    fleet.writer.change_source("one more document");
+    let third = fleet.job(Some("key"));
+    sleep(SECOND).await;
+    assert_eq!(worker.deliver(third).await, Verdict::Ack);
+    assert_ne!(fleet.jobs.see(third).uri, fleet.jobs.see(first).uri, "the source was read again");
+    sleep(SECOND).await;
+    let fourth = fleet.job(Some("key"));
+    assert_eq!(worker.deliver(fourth).await, Verdict::Ack);
+    assert_eq!(fleet.jobs.see(fourth).uri, fleet.jobs.see(third).uri, "the new result replaced the old one");
+    assert_eq!(fleet.writer.written_count(), 2);
+}

@@ -65,6 +65,11 @@ impl Exporter {
 
 #[async_trait]
 impl ResultWriter for Exporter {
+    async fn source_state(&self, job: &Job) -> Result<String, JobError> {
+        let plan = plan(&job.request, &self.source_of(job), self.size).await?;
+        self.state_of(&plan).await
+    }
+
     async fn write_result(
         &self,
         job: &Job,
@@ -72,16 +77,19 @@ impl ResultWriter for Exporter {
         meter: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> Result<WrittenResult, JobError> {
-        let handle = Handle::current();
-        let source = MongoSource::new(self.vehicles.clone(), handle, self.budget.read_ahead_bytes);
-        let source = Arc::new(AllowedSource::new(source, job.allowed_vehicles.clone()));
+        let source = self.source_of(job);
         let plan = plan(&job.request, &source, self.size).await?;
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
         log_unread(&plan);
+        // Before the source is read: a document that is added later makes the next digest differ.
+        let source_state = match &job.share_key {
+            Some(_) => Some(self.state_of(&plan).await?),
+            None => None,
+        };
         let (manifest, stored) = self.encode_and_upload(job, plan, &source, meter, stop).await?;
         let (export_uri, objects) = (stored.uri.clone(), stored.objects.clone());
         let stats = stats(&manifest, stored, claimed_at);
-        Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects })
+        Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects, source_state })
     }
 }
 
@@ -128,6 +136,19 @@ where
 }
 
 impl Exporter {
+    /// The vehicles' databases, as far as the job may read them.
+    fn source_of(&self, job: &Job) -> Arc<AllowedSource<MongoSource>> {
+        let source = MongoSource::new(self.vehicles.clone(), Handle::current(), self.budget.read_ahead_bytes);
+        Arc::new(AllowedSource::new(source, job.allowed_vehicles.clone()))
+    }
+
+    /// What the source has for this plan.
+    async fn state_of(&self, plan: &Plan) -> Result<String, JobError> {
+        let ids = plan.request.range.with_hour_before();
+        let state = self.vehicles.state_of(&plan.collections(), ids).await;
+        state.map_err(|error| source_failed(SourceError::new(error)))
+    }
+
     /// Runs the engine on a thread that may block. Only the returned URI names the stored result.
     async fn encode_and_upload(
         &self,

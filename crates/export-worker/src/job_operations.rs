@@ -12,8 +12,8 @@ use export_core::JobId;
 use export_core::job::{Failure, Fence, Job, Progress};
 use export_core::result::WrittenResult;
 use export_store::{
-    BackOff, Claim, Claimability, FinishedResult, Held, JobStore, NextStep, RunSlot, RunSlots, StoreError,
-    Writing,
+    BackOff, Claim, Claimability, Comparison, FinishedResult, Held, JobStore, NextStep, RunSlot, RunSlots,
+    StoreError, Writing,
 };
 
 /// What a worker does with jobs. Every change after the claim is fenced, so it may be repeated.
@@ -28,7 +28,14 @@ pub trait JobOperations: fmt::Debug + Send + Sync {
 
     async fn claim_alone(&self, job_id: JobId, owner: &str, lease: Duration) -> Result<Claim, StoreError>;
 
-    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError>;
+    async fn begin_result(
+        &self,
+        job: &Job,
+        fence: &Fence,
+        outdated: Option<JobId>,
+    ) -> Result<NextStep, StoreError>;
+
+    async fn mark_checked(&self, comparison: &Comparison) -> Result<(), StoreError>;
 
     async fn wait_for_result(&self, fence: &Fence, wait: Duration) -> Result<Held, StoreError>;
 
@@ -101,8 +108,17 @@ impl JobOperations for JobStore {
         JobStore::claim_alone(self, job_id, owner, lease).await
     }
 
-    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
-        JobStore::begin_result(self, job, fence).await
+    async fn begin_result(
+        &self,
+        job: &Job,
+        fence: &Fence,
+        outdated: Option<JobId>,
+    ) -> Result<NextStep, StoreError> {
+        JobStore::begin_result(self, job, fence, outdated).await
+    }
+
+    async fn mark_checked(&self, comparison: &Comparison) -> Result<(), StoreError> {
+        JobStore::mark_checked(self, comparison).await
     }
 
     async fn wait_for_result(&self, fence: &Fence, wait: Duration) -> Result<Held, StoreError> {

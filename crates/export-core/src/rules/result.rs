@@ -32,6 +32,9 @@ pub enum ResultCondition {
     LastsLongEnough,
     /// It was begun after the caller's job was created, where that job asks for a fresh result.
     FreshEnough,
+    /// It was begun, or found to be what the source has, after the caller's job was created. So it
+    /// has what the source had then.
+    CheckedSince,
     /// It has the listing of the caller's job ([`listing_of`](crate::sharing::listing_of)).
     SameListing,
 }
@@ -47,8 +50,10 @@ pub enum ResultEffect {
     TakeOwnership,
     /// There is no owner.
     DropOwnership,
-    /// `begunAt` becomes now.
+    /// `begunAt` and `checkedAt` become now.
     StampBegun,
+    /// `checkedAt` becomes the time at which the caller began to look at the source.
+    StampChecked,
     /// `listing` becomes that of the caller's job.
     StampListing,
     /// The caller's address, figures and object list become the result's. An empty result has no
@@ -71,7 +76,8 @@ pub enum ResultEffect {
 /// One change of a result.
 pub type ResultRule = Rule<ResultCondition, ResultEffect>;
 
-/// Every change of a result that has a rule, and [`Self::Share`], which is no change but a test.
+/// Every change of a result that has a rule; [`Self::Compare`] and [`Self::Share`] are no changes but
+/// tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ResultTransition {
     /// A worker that has claimed the job begins to write its result.
@@ -80,13 +86,18 @@ pub enum ResultTransition {
     Finish,
     /// A result that is void, or that its worker does not need after all, is deleted.
     Remove,
+    /// A worker has found that the source is as it was when the result was begun.
+    Check,
     /// The current result makes way for a newer one, which is about to be finished.
     Retire,
     /// The result's lifetime is over.
     Expire,
     /// Not a change: the rule has no effects, and its conditions say whether a job may use this
-    /// result as its own. Only the job changes then, by
-    /// [`Transition::Commit`](super::Transition::Commit) or at its creation.
+    /// result as its own, if the source is as it was when the result was begun.
+    Compare,
+    /// Not a change either: the conditions say whether a job may use this result as its own without
+    /// a look at the source. Only the job changes then, by
+    /// [`Transition::Commit`](super::Transition::Commit).
     Share,
 }
 
@@ -124,14 +135,30 @@ const EXPIRE: ResultRule = Rule {
     then: &[E::Enter(Expired), E::DropContent, E::DropCurrent],
 };
 
-/// The conditions of a result that may be shared. Only FINISHED results are current.
-const SHARE: ResultRule =
+/// A look at the source before the result was replaced says nothing about the new one.
+const CHECK: ResultRule = Rule { when: &[C::IsCurrent, C::SameEpoch], then: &[E::StampChecked] };
+
+/// Only FINISHED results are current.
+const COMPARE: ResultRule =
     Rule { when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough, C::SameListing], then: &[] };
+
+const SHARE: ResultRule = Rule {
+    when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough, C::SameListing, C::CheckedSince],
+    then: &[],
+};
 
 impl ResultTransition {
     /// All transitions.
-    pub const ALL: [Self; 6] =
-        [Self::Begin, Self::Finish, Self::Remove, Self::Retire, Self::Expire, Self::Share];
+    pub const ALL: [Self; 8] = [
+        Self::Begin,
+        Self::Finish,
+        Self::Remove,
+        Self::Check,
+        Self::Retire,
+        Self::Expire,
+        Self::Compare,
+        Self::Share,
+    ];
 
     /// The transition's rule.
     pub const fn rule(self) -> &'static ResultRule {
@@ -139,8 +166,10 @@ impl ResultTransition {
             Self::Begin => &BEGIN,
             Self::Finish => &FINISH,
             Self::Remove => &REMOVE,
+            Self::Check => &CHECK,
             Self::Retire => &RETIRE,
             Self::Expire => &EXPIRE,
+            Self::Compare => &COMPARE,
             Self::Share => &SHARE,
         }
     }

@@ -42,8 +42,10 @@ async fn finish(stack: &Stack, job_id: &str) {
             peak_memory_bytes: 1,
         },
     };
-    let Ok(NextStep::Write(writing)) = jobs.begin_result(&job, &fence).await else { panic!("not begun") };
-    let written = WrittenResult { result, objects: OBJECTS.map(object).to_vec() };
+    let Ok(NextStep::Write(writing)) = jobs.begin_result(&job, &fence, None).await else {
+        panic!("not begun")
+    };
+    let written = WrittenResult { result, objects: OBJECTS.map(object).to_vec(), source_state: None };
     let finished =
         jobs.finish_result(&writing, &written, &Progress::default(), Duration::from_hours(1)).await;
     let finished = finished.expect("an answer").expect("its own");

@@ -82,6 +82,9 @@ pub enum Fault {
     Throttle(usize, u64, u64),
     /// The object store is killed, and restarted after this many milliseconds.
     RestartS3(u64),
+    /// The object store answers every write of every worker with this status, for this many
+    /// milliseconds.
+    StorageOutage(u16, u64),
 }
 
 /// A worker's lease in all schedules.
@@ -114,6 +117,7 @@ impl Fault {
             Self::LoseReplies(..) => "replies of S3 lost",
             Self::Throttle(..) => "S3 slow",
             Self::RestartS3(_) => "S3 restarted",
+            Self::StorageOutage(..) => "outage of S3",
         }
     }
 
@@ -143,12 +147,16 @@ impl Fault {
 
     /// A fault of a server that all programs use.
     pub(super) fn big(random: &mut Rng) -> Self {
-        match random.u32(0..10) {
+        match random.u32(0..12) {
             0..2 => Self::RestartBroker(random.bool()),
             2..4 => Self::DeleteQueue(random.u64(0..1_500)),
             4..6 => Self::StepDown,
             6..8 => Self::RestartMongod(random.bool()),
-            _ => Self::RestartS3(random.u64(0..1_500)),
+            8..10 => Self::RestartS3(random.u64(0..1_500)),
+            _ => {
+                let status = random.choice([403, 500, 503]).unwrap_or(500);
+                Self::StorageOutage(status, random.u64(2_000..10_000))
+            }
         }
     }
 

@@ -178,7 +178,7 @@ mod tests {
         let schedules: Vec<Schedule> = (0..100).map(|number| Schedule::new(1, number, 40)).collect();
         let kinds: BTreeSet<&str> =
             schedules.iter().flat_map(|schedule| &schedule.faults).map(|fault| fault.fault.kind()).collect();
-        assert_eq!(kinds.len(), 20, "{kinds:#?}");
+        assert_eq!(kinds.len(), 21, "{kinds:#?}");
         let shapes: BTreeSet<String> = schedules
             .iter()
             .flat_map(|schedule| &schedule.jobs)

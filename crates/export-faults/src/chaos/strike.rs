@@ -6,7 +6,7 @@ use export_testkit::proxy::{Direction, Fault as Wire, Pattern, Proxy, Rule, Watc
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use super::fault::{Fault, Network, Process, Service};
+use super::fault::{Fault, Network, Process, Service, WORKERS};
 use super::stage::{RETRY_REST, Stage};
 use crate::broker::wake_up_body;
 use crate::patterns::{ack, complete_upload};
@@ -15,6 +15,16 @@ use crate::patterns::{ack, complete_upload};
 const QUEUES: Duration = Duration::from_mins(1);
 /// Delay between two checks.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Every write to the object store is answered with this status.
+fn refused_writes(status: u16) -> Rule {
+    let code = match status {
+        403 => "AccessDenied",
+        503 => "SlowDown",
+        _ => "InternalError",
+    };
+    Rule::request(Pattern::starting("PUT /"), Wire::s3_error(status, code))
+}
 
 impl Stage {
     /// Applies a fault, and ends it when its time is over.
@@ -30,14 +40,16 @@ impl Stage {
                 self.add(Process::Api(api), Service::Rabbitmq, rule).await;
             }
             Fault::S3Refuses(worker, status, times) => {
-                let code = match status {
-                    403 => "AccessDenied",
-                    503 => "SlowDown",
-                    _ => "InternalError",
-                };
-                let refused = Wire::s3_error(status, code);
-                let rule = Rule::request(Pattern::starting("PUT /"), refused).times(times);
-                self.add(Process::Worker(worker), Service::S3, rule).await;
+                self.add(Process::Worker(worker), Service::S3, refused_writes(status).times(times)).await;
+            }
+            Fault::StorageOutage(status, ms) => {
+                let mut rules = Vec::new();
+                for worker in 0..WORKERS {
+                    let rule = refused_writes(status);
+                    rules.extend(self.add(Process::Worker(worker), Service::S3, rule).await);
+                }
+                sleep(Duration::from_millis(ms)).await;
+                rules.iter().for_each(Watch::lift);
             }
             Fault::LoseReplies(worker, of_complete, times) => {
                 let pattern = if of_complete { complete_upload() } else { Pattern::starting("PUT /") };

@@ -15,6 +15,7 @@ mod killed;
 mod many_workers;
 mod memory;
 mod messages;
+mod outages;
 mod patterns;
 mod places;
 mod queues;

@@ -64,20 +64,6 @@ impl<N> Record<N> {
             announced: Announced::default(),
         }
     }
-
-    /// A job as created at `now_ms` with a result that exists already: it is FINISHED from the
-    /// beginning, and announced.
-    pub fn with_result(max_attempts: u32, now_ms: i64, result: N, expires_at_ms: Option<i64>) -> Self {
-        let mut announced = Announced::default();
-        announced.push(EventKind::Finished);
-        Self {
-            state: JobState::Finished,
-            result: Some(result),
-            expires_at_ms,
-            announced,
-            ..Self::new(max_attempts, now_ms)
-        }
-    }
 }
 
 /// The values that the caller of a transition provides. A rule reads only the values that it

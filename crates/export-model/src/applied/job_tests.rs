@@ -141,13 +141,3 @@ fn a_wait_costs_no_attempt() {
     assert!(Transition::Claim.rule().apply(&mut job, &input(110, 1)));
     assert_eq!((job.epoch, job.attempts, job.is_waiting), (2, 1, false));
 }
-
-#[test]
-fn a_job_created_with_a_result_is_finished_and_announced() {
-    let mut job = Record::with_result(2, 100, "uri", Some(500));
-    assert_eq!((job.state, job.result, job.attempts), (Finished, Some("uri"), 0));
-    assert!(!Transition::Claim.rule().apply(&mut job, &input(100, 0)));
-    assert!(!Transition::CancelWaiting.rule().apply(&mut job, &input(100, 0)));
-    assert!(Transition::Expire.rule().apply(&mut job, &input(500, 0)));
-    assert_eq!(job.announced.events().collect::<Vec<_>>(), [EventKind::Finished, EventKind::Expired]);
-}

@@ -16,6 +16,8 @@ pub struct ResultRecord<N> {
     pub owner: Option<N>,
     /// When it was begun, in milliseconds.
     pub begun_at_ms: i64,
+    /// When the source was last found to be as it was then, in milliseconds.
+    pub checked_at_ms: i64,
     /// The listing of the job that began it; `None` where the result is empty or the catalog was
     /// not trusted.
     pub listing: Option<N>,
@@ -45,6 +47,10 @@ pub struct ResultInput<N> {
     pub least_lifetime_ms: i64,
     /// When the caller's job was created, in milliseconds, if it asks for a fresh result.
     pub fresh_since_ms: Option<i64>,
+    /// When the caller's job was created, in milliseconds.
+    pub created_at_ms: i64,
+    /// When the caller began to look at the source, in milliseconds.
+    pub looked_at_ms: i64,
     /// Whether the caller's job has a share key.
     pub has_share_key: bool,
     /// The listing of the caller's job.
@@ -103,6 +109,7 @@ fn is_true<N: PartialEq>(condition: C, result: &ResultRecord<N>, input: &ResultI
             result.expires_at_ms.is_none_or(|expires_ms| expires_ms > needed_until_ms)
         }
         C::FreshEnough => input.fresh_since_ms.is_none_or(|since_ms| result.begun_at_ms > since_ms),
+        C::CheckedSince => result.checked_at_ms > input.created_at_ms,
         C::SameListing => result.listing.is_some() && result.listing == input.listing,
     }
 }
@@ -118,6 +125,7 @@ fn change<N: Clone>(effect: E, stored: &mut Option<ResultRecord<N>>, input: &Res
         epoch: input.epoch,
         owner: None,
         begun_at_ms: 0,
+        checked_at_ms: 0,
         listing: None,
         uri: None,
         expires_at_ms: None,
@@ -128,7 +136,11 @@ fn change<N: Clone>(effect: E, stored: &mut Option<ResultRecord<N>>, input: &Res
         E::SetEpoch => result.epoch = input.epoch,
         E::TakeOwnership => result.owner = Some(input.owner.clone()),
         E::DropOwnership => result.owner = None,
-        E::StampBegun => result.begun_at_ms = input.now_ms,
+        E::StampBegun => {
+            result.begun_at_ms = input.now_ms;
+            result.checked_at_ms = input.now_ms;
+        }
+        E::StampChecked => result.checked_at_ms = result.checked_at_ms.max(input.looked_at_ms),
         E::StampListing => result.listing.clone_from(&input.listing),
         E::SetContent => {
             result.uri = Some(input.uri.clone());

@@ -1,7 +1,7 @@
 //! What the rules of results have in common, and the life of one result by the rules.
 
 use ResultState::{Expired, Finished, Writing};
-use ResultTransition::{Begin, Expire, Finish, Remove, Retire, Share};
+use ResultTransition::{Begin, Check, Compare, Expire, Finish, Remove, Retire, Share};
 use export_core::rules::result::ResultTransition;
 
 use super::*;
@@ -15,6 +15,8 @@ fn input(epoch: i64) -> ResultInput<&'static str> {
         retention_ms: 1_000,
         least_lifetime_ms: 10,
         fresh_since_ms: None,
+        created_at_ms: 99,
+        looked_at_ms: 150,
         has_share_key: true,
         listing: Some("listing"),
         is_empty: false,
@@ -26,7 +28,7 @@ fn what_a_worker_does_to_its_result_is_fenced_by_the_epoch() {
     for transition in ResultTransition::ALL {
         let when = transition.rule().when;
         let is_fenced = when.contains(&C::SameEpoch) || when.contains(&C::EarlierClaim);
-        assert_eq!(is_fenced, !matches!(transition, Expire | Share), "{transition:?}");
+        assert_eq!(is_fenced, !matches!(transition, Expire | Compare | Share), "{transition:?}");
     }
 }
 
@@ -54,6 +56,14 @@ fn a_result_is_begun_finished_shared_and_expired() {
     let result = stored.as_ref().expect("a result");
     assert_eq!((result.state, result.uri, result.expires_at_ms), (Finished, Some("uri"), Some(1_100)));
     assert!(Share.rule().holds(stored.as_ref(), &now));
+    now.created_at_ms = 100;
+    assert!(!Share.rule().holds(stored.as_ref(), &now), "not checked since the job was created");
+    assert!(Compare.rule().holds(stored.as_ref(), &now), "it may be, after a look");
+    assert!(Check.rule().apply(&mut stored, &input(2)));
+    assert!(Share.rule().holds(stored.as_ref(), &now));
+    now.created_at_ms = 150;
+    assert!(!Share.rule().holds(stored.as_ref(), &now), "the look began before the job was created");
+    now.created_at_ms = 99;
     now.fresh_since_ms = Some(100);
     assert!(
         !Share.rule().holds(stored.as_ref(), &now),

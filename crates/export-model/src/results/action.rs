@@ -31,6 +31,8 @@ pub enum Action {
     Cancel(Transition, usize),
     /// A result's lifetime passes.
     Age(usize),
+    /// A document is added to the source.
+    SourceChanges,
     /// A vehicle is added to the catalog or removed.
     CatalogChanges,
     /// The sweeper expires a result.
@@ -81,6 +83,7 @@ impl Action {
             Self::NoRequest(_)
             | Self::Cancel(..)
             | Self::Age(_)
+            | Self::SourceChanges
             | Self::CatalogChanges
             | Self::ExpireResult(_)
             | Self::ExpireJob(_)

@@ -9,9 +9,11 @@ use crate::protocol::Rules;
 
 /// Two jobs, nothing else.
 pub const CALM: Bounds =
-    Bounds { jobs: 2, fresh: [false; 3], faults: 0, cancels: 0, ages: 0, early: 0, changes: 0 };
+    Bounds { jobs: 2, fresh: [false; 3], faults: 0, cancels: 0, ages: 0, early: 0, changes: 0, loads: 0 };
 /// A change of the catalog, and a job that is dispatched too early.
 pub const CHANGE: Bounds = Bounds { changes: 1, early: 1, ..CALM };
+/// A document is added to the source, and a job is dispatched too early.
+pub const LOAD: Bounds = Bounds { loads: 1, early: 1, ..CALM };
 /// A fault, and a job that is dispatched too early.
 pub const FAULT: Bounds = Bounds { faults: 1, early: 1, ..CALM };
 /// A cancel, and a job that is dispatched too early.
@@ -61,7 +63,7 @@ pub fn of_rules() -> Vec<Mutant> {
     vec![
         of_result("a finished result is begun anew", p::IMMUTABLE, FAULT, R::Begin, C::NotFinished),
         of_result("an earlier claim begins", p::ONE_WRITER, FAULT, R::Begin, C::EarlierClaim),
-        of_result("an earlier claim finishes", p::ONE_WRITER, EXPIRY, R::Finish, C::SameEpoch),
+        of_result("an earlier claim finishes", p::WELL_FORMED, EXPIRY, R::Finish, C::SameEpoch),
         of_result("a finished result is removed", p::IMMUTABLE, FAULT, R::Remove, C::In(Writing)),
         of_result("a later result is removed", p::ONE_WRITER, FAULT, R::Remove, C::SameEpoch),
         of_result(
@@ -82,6 +84,7 @@ pub fn of_rules() -> Vec<Mutant> {
             R::Share,
             C::SameListing,
         ),
+        of_result("results are shared unchecked", p::NOT_STALE, LOAD, R::Share, C::CheckedSince),
         effect("a beginning keeps the epoch", p::ONE_WRITER, FAULT, R::Begin, E::SetEpoch),
         effect("a beginning keeps its time", p::WELL_FORMED, FRESH, R::Begin, E::StampBegun),
         effect("a beginning keeps the lifetime", p::WELL_FORMED, EXPIRY, R::Begin, E::DropLifetime),
@@ -173,7 +176,8 @@ pub fn of_steps() -> Vec<Mutant> {
         mutant("void ignores the job's state", p::NO_CHURN, FAULT, &[D::VoidIgnoresState]),
         mutant("void ignores the job's epoch", p::ONE_WRITER, FAULT, &[D::VoidIgnoresEpoch]),
         mutant("void trusts stale reads", p::ONE_WRITER, FAULT, &[D::VoidTrustsStaleReads]),
-        mutant("a request shares for a fresh job", p::FRESH, FRESH, &[D::PostSharesForFresh]),
+        mutant("no comparison", p::NOT_STALE, LOAD, &[D::NoComparison]),
+        mutant("a comparison counts from its end", p::NOT_STALE, Bounds { jobs: 3, ..LOAD }, &[D::MarkLate]),
         mutant("the dispatcher leaves out nothing", p::NO_CHURN, CALM, &[D::DispatchAll]),
         mutant("the dispatcher leaves out too much", p::ALL_END, CALM, &[D::DispatchNone]),
         mutant("the dispatcher takes any current result", p::NO_CHURN, TWO_FRESH, &[D::DispatchOnAnyCurrent]),
@@ -183,7 +187,10 @@ pub fn of_steps() -> Vec<Mutant> {
 /// Parts that could be left out without harm, and why they are there.
 pub fn harmless() -> Vec<(&'static str, Results)> {
     let departs = |departure, bounds| Results { departures: vec![departure], ..Results::new(bounds) };
+    let unmarked = ResultRules::default().without_effect(R::Check, E::StampChecked);
     vec![
+        // Each job then looks at the source itself.
+        ("comparisons are not stored", Results { result_rules: unmarked, ..Results::new(LOAD) }),
         // Only one result is WRITING at a time, and its worker has retired the current one, so no
         // second result becomes current.
         ("no index on current: it would show a bug", departs(Departure::NoCurrentIndex, FAULT)),

@@ -30,6 +30,8 @@ pub const NOT_EXPIRED: &str = "no job gets an expired result";
 pub const FRESH: &str = "a fresh job gets a fresh result";
 /// No job shares a result of vehicles that the catalog no longer lists so.
 pub const LISTED_NOW: &str = "no job shares a result of an earlier catalog";
+/// A result has all that the source had when the job was created.
+pub const NOT_STALE: &str = "no job gets a result from before a change of the source";
 /// A result is current once it is finished, and no running job reads the source when there is one
 /// that it can share.
 pub const READ_ONCE: &str = "a result that can be shared is not read again";
@@ -60,6 +62,7 @@ const fn violated_by(wrong: Wrong) -> &'static str {
         Wrong::ExpiredResult => NOT_EXPIRED,
         Wrong::StaleForFresh => FRESH,
         Wrong::Outdated => LISTED_NOW,
+        Wrong::Stale => NOT_STALE,
         Wrong::ReadTwice | Wrong::NotCurrent => READ_ONCE,
         Wrong::EndedChanged => ENDED_STAYS,
     }
@@ -107,6 +110,9 @@ pub(super) fn compare(before: &World, after: &mut World) {
             let (expires_at_ms, since) = (is.expires_at_ms, after.fresh_since[index]);
             if expires_at_ms.is_some_and(|at_ms| at_ms <= 0) {
                 after.note(Wrong::ExpiredResult);
+            }
+            if after.read_under[job_of(uri)] < after.source_at_creation[index] {
+                after.note(Wrong::Stale);
             }
             if since.is_some_and(|since| begun_at(uri) <= since) {
                 after.note(Wrong::StaleForFresh);
@@ -182,8 +188,8 @@ fn waits(world: &World) -> u8 {
 fn causes_of_waits(results: &Results, world: &World) -> u8 {
     let bounds = &results.bounds;
     // Each replaces the current result, and for a moment there is none.
-    let fresh_jobs = world.reading_time;
-    let changes = bounds.changes - world.changes_left;
+    let fresh_jobs = u8::try_from(world.fresh_since.iter().flatten().count()).unwrap_or(u8::MAX);
+    let changes = (bounds.changes - world.changes_left) + (bounds.loads - world.loads_left);
     let chosen = (bounds.early - world.early_left) + (bounds.ages - world.ages_left) + changes;
     faults(results, world) + chosen + fresh_jobs
 }

@@ -7,11 +7,11 @@ use crate::applied::{ApplyToJob, ApplyToResult, Input, ResultInput};
 use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
 
-use super::Results;
 use super::action::{Action, Kind};
 use super::properties;
-use super::world::{Claimed, Found, JOBS, LEAST_LIFETIME_MS, RETENTION_MS, World, job_of};
+use super::world::{Claimed, Found, JOBS, LEAST_LIFETIME_MS, RETENTION_MS, Sharing, World, job_of, small};
 use super::wrong::Wrong;
+use super::{Departure, Results};
 use crate::protocol::{LATER_MS, NOW_MS};
 
 /// The name of every worker: the epoch alone tells claims apart.
@@ -80,25 +80,45 @@ fn result_input(world: &World, claim: Claimed, uri: u8) -> ResultInput<u8> {
         retention_ms: RETENTION_MS,
         least_lifetime_ms: LEAST_LIFETIME_MS,
         fresh_since_ms: world.fresh_since[claim.job].map(i64::from),
+        created_at_ms: i64::from(world.created_at[claim.job]),
+        looked_at_ms: 0,
         has_share_key: true,
         listing: Some(world.catalog),
         is_empty: false,
     }
 }
 
-/// The current result, if this job can share it; notes whether it must not.
-fn shared(results: &Results, world: &mut World, job: usize) -> Option<Found> {
-    let found = shareable(results, world, job)?;
+/// How this job can share the current result, if it can; notes whether it must not. The worker
+/// leaves out the result at the address `outdated`.
+fn sharing(results: &Results, world: &mut World, job: usize, outdated: Option<u8>) -> Option<Sharing> {
+    let (found, claim) = matching(results, world, job, ResultTransition::Compare)?;
+    if outdated == Some(found.uri) {
+        return None;
+    }
     if world.begun_under[job_of(found.uri)] != world.catalog {
         world.note(Wrong::Outdated);
     }
-    Some(found)
+    let is_checked = shareable(results, world, job).is_some() || results.departs(Departure::NoComparison);
+    Some(if is_checked { Sharing::Use(found) } else { Sharing::Compare(found, claim) })
 }
 
-/// The current result, if this job can share it.
+/// The current result, if this job can share it without a comparison.
 fn shareable(results: &Results, world: &World, job: usize) -> Option<Found> {
-    let current = world.results[world.current()?].as_ref()?;
+    matching(results, world, job, ResultTransition::Share).map(|(found, _)| found)
+}
+
+/// The current result and its claim, if it fits the conditions of this rule.
+fn matching(
+    results: &Results,
+    world: &World,
+    job: usize,
+    rule: ResultTransition,
+) -> Option<(Found, Claimed)> {
+    let at = world.current()?;
+    let current = world.results[at].as_ref()?;
     let input = result_input(world, Claimed { job, epoch: 0 }, 0);
-    let can_share = results.result_rules.get(ResultTransition::Share).holds(Some(current), &input);
-    Some(Found { uri: current.uri?, expires_at_ms: current.expires_at_ms }).filter(|_| can_share)
+    let fits = results.result_rules.get(rule).holds(Some(current), &input);
+    let found =
+        Found { uri: current.uri?, expires_at_ms: current.expires_at_ms, source: world.read_under[at] };
+    fits.then_some((found, Claimed { job: at, epoch: small(current.epoch) }))
 }

@@ -24,7 +24,9 @@ pub struct World {
     pub jobs: [Option<Record<u8>>; JOBS],
     /// The results, while they exist.
     pub results: [Option<ResultRecord<u8>>; JOBS],
-    /// For each job that asks for a fresh result, the reading time at its creation.
+    /// The reading time when each job was created.
+    pub created_at: [u8; JOBS],
+    /// The same, for jobs that ask for a fresh result.
     pub fresh_since: [Option<u8>; JOBS],
     /// The requests that create the jobs.
     pub requests: [Request; JOBS],
@@ -32,11 +34,17 @@ pub struct World {
     pub workers: [Worker; WORKERS],
     /// The sweeper of void results.
     pub sweeper: Sweeper,
-    /// The reading time: grows whenever a job is created that asks for a fresh result. It orders
-    /// creations and beginnings.
+    /// The reading time: grows whenever a job is created. It orders creations, beginnings and
+    /// comparisons.
     pub reading_time: u8,
     /// The version of the catalog: grows when a vehicle is added or removed.
     pub catalog: u8,
+    /// The version of the source: grows when a document is added.
+    pub source: u8,
+    /// The version of the source when each job was created.
+    pub source_at_creation: [u8; JOBS],
+    /// The version of the source when each job's result was begun.
+    pub read_under: [u8; JOBS],
     /// The version of the catalog when each job's result was begun.
     pub begun_under: [u8; JOBS],
     /// How often each job was given back to wait.
@@ -53,6 +61,8 @@ pub struct World {
     pub early_left: u8,
     /// Changes of the catalog that may still happen.
     pub changes_left: u8,
+    /// Documents that may still be added.
+    pub loads_left: u8,
 }
 
 /// A finished result as a process has read it.
@@ -62,15 +72,24 @@ pub struct Found {
     pub uri: u8,
     /// When it expires, in milliseconds.
     pub expires_at_ms: Option<i64>,
+    /// The version of the source when it was begun.
+    pub source: u8,
+}
+
+/// How a job may use a result of another job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sharing {
+    /// At once.
+    Use(Found),
+    /// If the source is as it was when the result of this claim was begun.
+    Compare(Found, Claimed),
 }
 
 /// A request that creates a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// It looks for a result to share.
-    Look,
-    /// It inserts the job: FINISHED with this result, or waiting for a worker.
-    Insert(Option<Found>),
+    /// It inserts the job.
+    Insert,
     /// It was answered, was never made, or was lost.
     Done,
 }
@@ -106,6 +125,10 @@ pub struct Worker {
     pub has_written: bool,
     /// The result that was current when it began its own.
     pub replaces: Option<Claimed>,
+    /// The address of the result that it has found to be outdated.
+    pub outdated: Option<u8>,
+    /// The reading time when its last comparison began.
+    pub looked_at: u8,
 }
 
 /// A worker's next step, in the order of a claim.
@@ -117,6 +140,10 @@ pub enum Step {
     CheckOwn,
     /// Look for a current result to share.
     Look,
+    /// Compare the source with a result.
+    Compare(Found, Claimed),
+    /// Store that they are the same, and share the result.
+    MarkChecked(Found, Claimed),
     /// Begin the job's own result.
     Begin,
     /// Find the WRITING result that refused it.
@@ -129,8 +156,8 @@ pub enum Step {
     Wait,
     /// Look once more for a current result to share.
     LookAgain,
-    /// Remove the job's own WRITING result, and then share this one.
-    Withdraw(Found),
+    /// Remove the job's own WRITING result, and then use another one.
+    Withdraw(Sharing),
     /// Write the object.
     Write,
     /// Retire the result that was current.
@@ -155,6 +182,8 @@ impl Worker {
         begun_at: 0,
         has_written: false,
         replaces: None,
+        outdated: None,
+        looked_at: 0,
     };
 
     /// Whether it writes the object, or is about to finish a written one.
@@ -188,14 +217,18 @@ impl World {
         Self {
             jobs: [const { None }; JOBS],
             results: [const { None }; JOBS],
+            created_at: [0; JOBS],
             fresh_since: [None; JOBS],
             requests: std::array::from_fn(
-                |job| if job < bounds.jobs { Request::Look } else { Request::Done },
+                |job| if job < bounds.jobs { Request::Insert } else { Request::Done },
             ),
             workers: [Worker::IDLE; WORKERS],
             sweeper: Sweeper::Idle,
             reading_time: 0,
             catalog: 0,
+            source: 0,
+            source_at_creation: [0; JOBS],
+            read_under: [0; JOBS],
             begun_under: [0; JOBS],
             waits: [0; JOBS],
             wrong: None,
@@ -204,6 +237,7 @@ impl World {
             ages_left: bounds.ages,
             early_left: bounds.early,
             changes_left: bounds.changes,
+            loads_left: bounds.loads,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, DateTime, Document, doc};
 use export_core::JobId;
 use export_core::job::{Failure, Fence, Progress, RetryPolicy, WaitingFor};
 use export_core::rules::{Condition, Effect, LOST_WORKERS_BEFORE_ALONE, Rule, Transition};
@@ -216,12 +216,14 @@ fn change(changes: &mut Document, effect: Effect, given: &Given<'_>) {
 }
 
 /// The fields by which a job refers to its result.
-pub(crate) fn result_fields(result: &FinishedResult) -> Document {
+fn result_fields(result: &FinishedResult) -> Document {
     doc! {
         "resultId": result.id.to_string(),
         "exportUri": &result.result.export_uri,
         "stats": stats_document(&result.result.stats),
         "expiresAt": result.stored_expiry(),
+        "madeAt": DateTime::from_millis(result.begun_at.timestamp_millis()),
+        "checkedAt": DateTime::from_millis(result.checked_at.timestamp_millis()),
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use export_core::Tenant;
-use export_core::event::EventKind;
 use export_core::job::{Idempotency, Job, JobState, NewJob, Progress};
 use export_core::trace::TraceParent;
 use export_mongo::StoreError;
@@ -17,10 +16,8 @@ use mongodb::options::FindOptions;
 use serde::Deserialize;
 
 use crate::jobs::JobStore;
-use crate::jobs::compare_and_set::result_fields;
 use crate::jobs::document::{progress_document, read_job, request_fields};
 use crate::jobs::lookups::of_idempotency_key;
-use crate::results::{self, FinishedResult};
 
 /// Attempts to read a job that a concurrent request with the same key has just created, and the
 /// delay between them. A majority has the job soon.
@@ -64,8 +61,7 @@ pub enum Written {
 
 impl JobStore {
     /// Accepts jobs independently of each other; returns one outcome for each, in their order. When
-    /// this returns, the created jobs survive any crash. A job that shares the current result of
-    /// its key is created FINISHED.
+    /// this returns, the created jobs survive any crash.
     ///
     /// # Errors
     ///
@@ -75,8 +71,7 @@ impl JobStore {
     /// The earlier job of a known idempotency key is not looked up here, because the other jobs
     /// would wait for that.
     pub async fn create_all(&self, new: &[NewJob]) -> Result<Vec<Result<Written, StoreError>>, StoreError> {
-        let shared = self.current_results_for(new).await?;
-        let refused = self.upsert_all(new, &shared).await?;
+        let refused = self.upsert_all(new).await?;
         let made = new.iter().enumerate().filter(|(index, _)| !refused.contains_key(index));
         let mut stored = self.stored_of(made.map(|(_, new)| new.id.to_string()).collect()).await?;
         let mut created = Vec::with_capacity(new.len());
@@ -99,13 +94,8 @@ impl JobStore {
     /// Upserts instead of inserts, because only updates can use the server's time. Ids are never
     /// reused, so each upsert inserts. If the command is repeated after a lost answer, it must not
     /// change what the first one has inserted.
-    async fn upsert_all(
-        &self,
-        new: &[NewJob],
-        shared: &HashMap<(String, String), FinishedResult>,
-    ) -> Result<HashMap<usize, Refused>, StoreError> {
-        let shared = |new: &NewJob| results::shared_key(new).and_then(|key| shared.get(&key));
-        let updates: Vec<Document> = new.iter().map(|new| upsert(new, shared(new))).collect();
+    async fn upsert_all(&self, new: &[NewJob]) -> Result<HashMap<usize, Refused>, StoreError> {
+        let updates: Vec<Document> = new.iter().map(upsert).collect();
         let command = doc! {
             "update": self.jobs.name(),
             "updates": updates,
@@ -181,7 +171,7 @@ impl JobStore {
 }
 
 /// One job, as an update that creates it.
-fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
+fn upsert(new: &NewJob) -> Document {
     let id = new.id.to_string();
     let mut fields = request_fields(&id, new);
     fields.extend(initial_state(new));
@@ -192,9 +182,7 @@ fn upsert(new: &NewJob, shared: Option<&FinishedResult>) -> Document {
         "turnAt": after_now(new.priority.queue_delay()),
         "shareKey": share_key(new),
     };
-    let mut parts = vec![literal, by_server];
-    parts.extend(shared.into_iter().flat_map(fields_of_finished_job));
-    let new_document = doc! { "$mergeObjects": parts };
+    let new_document = doc! { "$mergeObjects": [literal, by_server] };
     let is_there = doc! { "$ne": [{ "$type": "$state" }, "missing"] };
     doc! {
         "q": { "_id": id },
@@ -243,17 +231,6 @@ fn share_key(new: &NewJob) -> Bson {
 fn latest_end_of_closed_range() -> Document {
     let this_hour = doc! { "$dateTrunc": { "date": "$$NOW", "unit": "hour" } };
     doc! { "$min": [this_hour, { "$subtract": ["$$NOW", millis(MARGIN)] }] }
-}
-
-/// The fields of a job that is created FINISHED, with the result of another job.
-fn fields_of_finished_job(result: &FinishedResult) -> [Document; 2] {
-    let mut literal = result_fields(result);
-    literal.insert("state", JobState::Finished.as_str());
-    literal.insert("shared", true);
-    literal.insert("progress", progress_document(&result.progress));
-    let event = doc! { "kind": EventKind::Finished.as_str(), "at": "$$NOW" };
-    let by_server = doc! { "startedAt": "$$NOW", "finishedAt": "$$NOW", "unannounced": [event] };
-    [doc! { "$literal": literal }, by_server]
 }
 
 /// Whether the answer may have been lost, or another server has become the primary: the errors

@@ -147,6 +147,8 @@ struct Stored {
     expires_at: Option<DateTime>,
     share_key: Option<String>,
     result_id: Option<JobId>,
+    made_at: Option<DateTime>,
+    checked_at: Option<DateTime>,
     waiting_for: Option<WaitingFor>,
     traceparent: Option<TraceParent>,
     progress: Progress,
@@ -219,6 +221,8 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         expires_at: stored.expires_at.map(to_chrono),
         share_key: stored.share_key,
         result_id: stored.result_id,
+        made_at: stored.made_at.map(to_chrono),
+        checked_at: stored.checked_at.map(to_chrono),
         waiting_for: stored.waiting_for,
         trace_parent: stored.traceparent,
     })

@@ -21,6 +21,10 @@ pub(crate) struct GivenOfResult<'a> {
     pub(crate) retention: Duration,
     /// When the caller's job was created, if the job asks for a fresh result.
     pub(crate) fresh_since: Option<DateTime>,
+    /// When the caller's job was created.
+    pub(crate) created_at: Option<DateTime>,
+    /// When the caller began to look at the source.
+    pub(crate) looked_at: Option<DateTime>,
     /// The catalog's version, if it is trusted.
     pub(crate) catalog_version: Option<&'a str>,
     /// The listing of the caller's job.
@@ -57,6 +61,11 @@ pub(crate) fn filter(rule: &ResultRule, given: &GivenOfResult<'_>) -> Document {
             ResultCondition::FreshEnough => {
                 if let Some(since) = given.fresh_since {
                     filter.insert("begunAt", doc! { "$gt": since });
+                }
+            }
+            ResultCondition::CheckedSince => {
+                if let Some(created_at) = given.created_at {
+                    filter.insert("checkedAt", doc! { "$gt": created_at });
                 }
             }
             // Jobs of one share key either all name their vehicles or none does, so no result of
@@ -100,7 +109,13 @@ fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_
         ResultEffect::SetEpoch => set("epoch", given.epoch.into()),
         ResultEffect::TakeOwnership => set("owner", doc! { "$literal": given.owner }.into()),
         ResultEffect::DropOwnership => set("owner", Bson::Null),
-        ResultEffect::StampBegun => set("begunAt", "$$NOW".into()),
+        ResultEffect::StampBegun => {
+            set("begunAt", "$$NOW".into());
+            set("checkedAt", "$$NOW".into());
+        }
+        ResultEffect::StampChecked => {
+            set("checkedAt", doc! { "$max": ["$checkedAt", given.looked_at] }.into());
+        }
         ResultEffect::StampListing => set("listing", doc! { "$literal": given.listing }.into()),
         ResultEffect::SetContent => {
             for (field, value) in

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bson::{DateTime, Document, doc};
+use chrono::Utc;
+use export_core::JobId;
 use export_core::job::{Fence, Job, JobState, Progress};
 use export_core::result::{ResultState, WrittenResult, is_void};
 use export_core::rules::result::ResultTransition;
@@ -11,12 +13,12 @@ use export_mongo::StoreError;
 use export_mongo::documents::set;
 use export_mongo::server_errors::is_duplicate;
 use mongodb::Collection;
-use mongodb::options::{FindOptions, ReturnDocument};
+use mongodb::options::{AggregateOptions, FindOptions, ReturnDocument};
 
 use super::compare_and_set::{changes, filter};
 use super::{FinishedResult, GivenOfResult, read_finished, without_objects};
 use crate::jobs::JobStore;
-use crate::jobs::document::state_of;
+use crate::jobs::document::{state_of, to_chrono};
 
 /// Attempts to begin a result. An attempt fails if another worker has changed a result of the same
 /// key meanwhile.
@@ -33,9 +35,24 @@ pub enum NextStep {
     /// Commit with this result: the result of an earlier attempt of the same job, or the current
     /// result, which the job shares.
     Use(Box<FinishedResult>),
+    /// Compare the source with this current result of another job, which the job can share if the
+    /// source is as it was; then call [`JobStore::mark_checked`], or [`JobStore::begin_result`]
+    /// with this result as the outdated one.
+    Compare(Box<Comparison>),
     /// Give the job back for a while ([`JobStore::wait_for_result`]), because another job writes
     /// the result of the same export.
     Wait,
+}
+
+/// A result that a job can share if the source is as it was when the result was begun.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// The result.
+    pub result: FinishedResult,
+    /// The epoch of the claim that wrote it.
+    pub epoch: i64,
+    /// The server's time before the look at the source.
+    pub looked_at: chrono::DateTime<Utc>,
 }
 
 /// Proof that a claim has begun its result.
@@ -60,19 +77,25 @@ struct Candidates {
 
 impl JobStore {
     /// Begins the result of a claimed job, unless a finished result exists for it or another job
-    /// writes one.
-    pub async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
+    /// writes one. The result `outdated` is not shared: its caller has found that the source has
+    /// changed since.
+    pub async fn begin_result(
+        &self,
+        job: &Job,
+        fence: &Fence,
+        outdated: Option<JobId>,
+    ) -> Result<NextStep, StoreError> {
         for _ in 0..BEGIN_TRIES {
             // Read before the result is begun, and therefore before the source is read: a vehicle
             // that is added later gives the catalog another version.
             let version = self.catalog_version.trusted().await?;
             let version = version.as_deref();
             let candidates = self.load_candidates(job).await?;
-            if let Some(result) = self.usable_result(job, &candidates, version).await? {
-                return Ok(NextStep::Use(Box::new(result)));
+            if let Some(step) = self.step_with_result(job, &candidates, version, outdated).await? {
+                return Ok(step);
             }
             if self.insert_writing_result(job, fence, version).await? {
-                return self.decide_after_begin(job, fence, version).await;
+                return self.decide_after_begin(job, fence, version, outdated).await;
             }
             if self.is_written_by_another(job).await? {
                 return Ok(NextStep::Wait);
@@ -91,11 +114,12 @@ impl JobStore {
         job: &Job,
         fence: &Fence,
         catalog_version: Option<&str>,
+        outdated: Option<JobId>,
     ) -> Result<NextStep, StoreError> {
         let candidates = Candidates { own: None, ..self.load_candidates(job).await? };
-        if let Some(result) = self.usable_result(job, &candidates, catalog_version).await? {
+        if let Some(step) = self.step_with_result(job, &candidates, catalog_version, outdated).await? {
             self.remove_result(&fence.job_id.to_string(), fence.epoch).await?;
-            return Ok(NextStep::Use(Box::new(result)));
+            return Ok(step);
         }
         let replaces = candidates.current.as_ref().and_then(id_and_epoch);
         Ok(NextStep::Write(Writing { fence: fence.clone(), replaces }))
@@ -117,13 +141,15 @@ impl JobStore {
         Ok(Candidates { own: own.pop(), current: current.pop() })
     }
 
-    /// The result that the job can be committed with, if it has one.
-    async fn usable_result(
+    /// The next step if there is a result that the job can be committed with, at once or after a
+    /// look at the source.
+    async fn step_with_result(
         &self,
         job: &Job,
         candidates: &Candidates,
         catalog_version: Option<&str>,
-    ) -> Result<Option<FinishedResult>, StoreError> {
+        outdated: Option<JobId>,
+    ) -> Result<Option<NextStep>, StoreError> {
         let is_finished =
             |own: &&Document| own.get_str("state").is_ok_and(|state| state == ResultState::Finished.as_str());
         if let Some(own) = candidates.own.as_ref().filter(is_finished) {
@@ -131,16 +157,48 @@ impl JobStore {
             // An expired result is written again.
             let expired =
                 self.change_result(&id, ResultTransition::Expire, &GivenOfResult::default()).await?;
-            return if expired.is_some() { Ok(None) } else { read_finished(own.clone()).map(Some) };
+            return if expired.is_some() {
+                Ok(None)
+            } else {
+                read_finished(own.clone()).map(|own| Some(NextStep::Use(Box::new(own))))
+            };
         }
         let Some((id, epoch)) = candidates.current.as_ref().and_then(id_and_epoch) else { return Ok(None) };
-        let fresh_since = job.request.fresh.then(|| DateTime::from_millis(job.created_at.timestamp_millis()));
+        if outdated.is_some_and(|outdated| outdated.to_string() == id) {
+            return Ok(None);
+        }
+        let created_at = DateTime::from_millis(job.created_at.timestamp_millis());
+        let fresh_since = job.request.fresh.then_some(created_at);
         let given = GivenOfResult { fresh_since, catalog_version, ..GivenOfResult::default() };
-        let mut is_usable = doc! { "_id": id, "epoch": epoch };
-        is_usable.extend(filter(ResultTransition::Share.rule(), &given));
+        let mut is_comparable = doc! { "_id": id, "epoch": epoch };
+        is_comparable.extend(filter(ResultTransition::Compare.rule(), &given));
         let results = self.results.with_local_reads();
-        let found = results.find_one("look for a result to share", is_usable, without_objects()).await?;
-        found.map(read_finished).transpose()
+        let stages = vec![
+            doc! { "$match": is_comparable },
+            doc! { "$unset": "objects" },
+            doc! { "$set": { "now": "$$NOW" } },
+        ];
+        let options = AggregateOptions::default();
+        let found = results.aggregate("look for a result to share", stages, options).await?;
+        let Some(found) = found.into_iter().next() else { return Ok(None) };
+        let now = *found.get_datetime("now").map_err(|_| StoreError::Corrupt("no time".to_owned()))?;
+        // `ResultCondition::CheckedSince`, the only one that the rule `Share` has beyond `Compare`.
+        let is_checked = found.get_datetime("checkedAt").is_ok_and(|checked_at| *checked_at > created_at);
+        let result = read_finished(found)?;
+        Ok(Some(if is_checked {
+            NextStep::Use(Box::new(result))
+        } else {
+            NextStep::Compare(Box::new(Comparison { result, epoch, looked_at: to_chrono(now) }))
+        }))
+    }
+
+    /// Stores that the source is as it was when the result was begun, at the time of the look. Then
+    /// jobs that were created before it share the result without a look of their own.
+    pub async fn mark_checked(&self, comparison: &Comparison) -> Result<(), StoreError> {
+        let Comparison { result, epoch, looked_at } = comparison;
+        let looked_at = Some(DateTime::from_millis(looked_at.timestamp_millis()));
+        let given = GivenOfResult { epoch: *epoch, looked_at, ..GivenOfResult::default() };
+        self.change_result(&result.id.to_string(), ResultTransition::Check, &given).await.map(drop)
     }
 
     /// Inserts the job's own WRITING result, or changes the result of an earlier attempt into it;

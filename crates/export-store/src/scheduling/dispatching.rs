@@ -201,7 +201,7 @@ impl JobStore {
         dispatched_keys: &BTreeSet<String>,
         wanted: Wanted,
     ) -> Result<Vec<PendingMessage>, StoreError> {
-        let mut current = self.current_begun_at(tenant, dispatched_keys.iter()).await?;
+        let mut current = self.current_results(tenant, dispatched_keys.iter()).await?;
         let mut filter = doc! { "tenant": tenant.as_str(), "$expr": { "$lte": ["$runAfter", "$$NOW"] } };
         filter.extend(is_unpublished());
         if !wanted.bulk {
@@ -216,12 +216,15 @@ impl JobStore {
             filter.insert("shareKey", doc! { "$nin": blocked_keys });
         }
         if !current.is_empty() {
-            // Jobs that ask for a fresh result and were created after the current result was begun:
-            // it does not serve them, so they wait for the dispatched job like the others.
-            let unserved_fresh_jobs = |(key, begun_at): (&String, &DateTime)| {
-                doc! { "shareKey": key, "fresh": true, "createdAt": { "$gte": *begun_at } }
+            // Jobs that cannot use the current result: it was not checked since they were created,
+            // or they ask for a fresh one and it was begun before. They wait for the dispatched job
+            // like the others.
+            let unserved_jobs = |(key, result): (&String, &CurrentResult)| {
+                let unchecked = doc! { "createdAt": { "$gte": result.checked_at } };
+                let not_fresh = doc! { "fresh": true, "createdAt": { "$gte": result.begun_at } };
+                doc! { "shareKey": key, "$or": [unchecked, not_fresh] }
             };
-            filter.insert("$nor", current.iter().map(unserved_fresh_jobs).collect::<Vec<_>>());
+            filter.insert("$nor", current.iter().map(unserved_jobs).collect::<Vec<_>>());
         }
         let projection = doc! {
             "_id": 1, "epoch": 1, "traceparent": 1, "shareKey": 1, "fresh": 1, "createdAt": 1, "priority": 1,
@@ -231,23 +234,23 @@ impl JobStore {
         let in_turn = in_turn.limit(i64::try_from(most).unwrap_or(i64::MAX)).projection(projection).build();
         let found = self.jobs.find("find a tenant's next jobs", filter, in_turn).await?;
         let more_than_once = more_than_once(&found);
-        current.extend(self.current_begun_at(tenant, more_than_once.difference(dispatched_keys)).await?);
+        current.extend(self.current_results(tenant, more_than_once.difference(dispatched_keys)).await?);
         let mut returned_keys = HashSet::new();
         let is_next = |job: &&Document| {
             let Ok(key) = job.get_str("shareKey") else { return true };
-            let is_served = current.get(key).is_some_and(|begun_at| is_served_by(job, *begun_at));
+            let is_served = current.get(key).is_some_and(|result| is_served_by(job, *result));
             is_served || returned_keys.insert(key.to_owned())
         };
         Ok(found.iter().filter(is_next).filter_map(PendingMessage::read).collect())
     }
 
-    /// When the current results of these keys were begun. Only results that may be shared: with a
-    /// lifetime long enough, and with the listing of now.
-    async fn current_begun_at(
+    /// The current results of these keys. Only results that may be shared: with a lifetime long
+    /// enough, and with the listing of now.
+    async fn current_results(
         &self,
         tenant: &Tenant,
         keys: impl Iterator<Item = &String>,
-    ) -> Result<HashMap<String, DateTime>, StoreError> {
+    ) -> Result<HashMap<String, CurrentResult>, StoreError> {
         let keys: Vec<&String> = keys.collect();
         if keys.is_empty() {
             return Ok(HashMap::new());
@@ -255,14 +258,16 @@ impl JobStore {
         let mut of_keys = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
         let version = self.catalog_version.trusted().await?;
         let given = GivenOfResult { catalog_version: version.as_deref(), ..GivenOfResult::default() };
-        of_keys.extend(filter(ResultTransition::Share.rule(), &given));
-        let projection = doc! { "_id": 0, "shareKey": 1, "begunAt": 1 };
+        of_keys.extend(filter(ResultTransition::Compare.rule(), &given));
+        let projection = doc! { "_id": 0, "shareKey": 1, "begunAt": 1, "checkedAt": 1 };
         let options = FindOptions::builder().projection(projection).build();
         let found = self.results.find("find current results", of_keys, options).await?;
-        let begun_at = |result: &Document| {
-            Some((result.get_str("shareKey").ok()?.to_owned(), *result.get_datetime("begunAt").ok()?))
+        let times = |result: &Document| {
+            let begun_at = *result.get_datetime("begunAt").ok()?;
+            let checked_at = result.get_datetime("checkedAt").map_or(begun_at, |checked_at| *checked_at);
+            Some((result.get_str("shareKey").ok()?.to_owned(), CurrentResult { begun_at, checked_at }))
         };
-        Ok(found.iter().filter_map(begun_at).collect())
+        Ok(found.iter().filter_map(times).collect())
     }
 
     /// Marks a job as published, if it is still `NOT_STARTED` at this epoch. Call it after the
@@ -343,8 +348,16 @@ fn more_than_once(jobs: &[Document]) -> BTreeSet<String> {
     keys.filter(|key| !seen.insert(*key)).map(ToOwned::to_owned).collect()
 }
 
-/// Whether the job can use a result that was begun at this time.
-fn is_served_by(job: &Document, begun_at: DateTime) -> bool {
+/// The times of a result that decide which jobs can use it without a look at the source.
+#[derive(Clone, Copy, Debug)]
+struct CurrentResult {
+    begun_at: DateTime,
+    checked_at: DateTime,
+}
+
+/// Whether the job can use this result without a look at the source.
+fn is_served_by(job: &Document, result: CurrentResult) -> bool {
     let is_fresh = job.get_bool("fresh").unwrap_or(false);
-    !is_fresh || job.get_datetime("createdAt").is_ok_and(|created_at| *created_at < begun_at)
+    let time = if is_fresh { result.begun_at } else { result.checked_at };
+    job.get_datetime("createdAt").is_ok_and(|created_at| *created_at < time)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use export_core::job::{JobState, NewJob};
+use export_core::job::NewJob;
 use export_store::{NextStep, Wanted};
 
 use crate::sharing::{left, shared_request, sharing};
@@ -35,21 +35,20 @@ async fn e2_a_result_of_all_vehicles_is_shared_only_while_the_catalog_stays_the_
     // Without a catalog that is trusted, nothing says whether there are new vehicles.
     let first = store.created(&of_all_vehicles()).await.id;
     store.work(first, URI).await;
-    assert_eq!(store.created(&of_all_vehicles()).await.state, JobState::NotStarted, "no catalog");
+    assert_eq!(store.shared_by(&of_all_vehicles()).await, None, "no catalog");
     store.catalog_is("one", SOON).await;
+    assert_eq!(store.shared_by(&of_all_vehicles()).await, None, "begun without a catalog");
     let newer = store.created(&of_all_vehicles()).await;
-    assert_eq!(newer.state, JobState::NotStarted, "begun without a catalog");
     store.work(newer.id, "s3://bucket/one.zip").await;
-    let shared = store.created(&of_all_vehicles()).await;
-    assert_eq!((shared.state, shared.result_id), (JobState::Finished, Some(newer.id)));
+    assert_eq!(store.shared_by(&of_all_vehicles()).await, Some(newer.id));
     store.catalog_is("one", Duration::ZERO).await;
-    assert_eq!(store.created(&of_all_vehicles()).await.state, JobState::NotStarted, "an old catalog");
+    assert_eq!(store.shared_by(&of_all_vehicles()).await, None, "an old catalog");
 
     // Posted before the change, and claimed after it, while another job writes and afterwards.
     store.catalog_is("two", SOON).await;
     let ids = [store.created(&of_all_vehicles()).await.id, store.created(&of_all_vehicles()).await.id];
     let (job, fence) = store.claimed(ids[0], "worker").await;
-    let begun = store.jobs.begin_result(&job, &fence).await.expect("an answer");
+    let begun = store.jobs.begin_result(&job, &fence, None).await.expect("an answer");
     let NextStep::Write(writing) = begun else { panic!("{begun:?}") };
     assert!(store.waits(ids[1]).await, "its result may be the one");
     store.catalog_is("three", SOON).await;
@@ -61,17 +60,14 @@ async fn e2_a_result_of_all_vehicles_is_shared_only_while_the_catalog_stays_the_
     let NextStep::Write(writing) = begun else { panic!("at its claim: {begun:?}") };
     let finished = store.jobs.finish_result(&writing, &written(URI), &progress(100.0), RETENTION).await;
     store.jobs.commit(&fence, &finished.expect("an answer").expect("its own")).await.expect("committed");
-    assert_eq!(store.created(&of_all_vehicles()).await.result_id, Some(ids[1]), "the newer one is shared");
+    assert_eq!(store.shared_by(&of_all_vehicles()).await, Some(ids[1]), "the newer one is shared");
 
     // Of vehicles that are named, whatever the catalog says.
     let named = store.created(&sharing()).await.id;
     store.work(named, URI).await;
     store.catalog_is("four", SOON).await;
-    assert_eq!(store.created(&sharing()).await.result_id, Some(named));
-    let both = [sharing(), of_all_vehicles()];
-    store.jobs.create_all(&both).await.expect("an answer");
-    let states = [store.get(both[0].id).await.state, store.get(both[1].id).await.state];
-    assert_eq!(states, [JobState::Finished, JobState::NotStarted]);
+    assert_eq!(store.shared_by(&sharing()).await, Some(named));
+    assert_eq!(store.shared_by(&of_all_vehicles()).await, None);
     store.space.cleanup().await;
 }
 
@@ -86,11 +82,11 @@ async fn e2_a_result_of_nothing_is_never_shared() {
         empty.result.stats.rows = 0;
         let finished = store.finish_result(&job, &fence, &empty).await;
         store.jobs.commit(&fence, &finished).await.expect("committed");
+        assert_eq!(store.shared_by(&new()).await, None);
+        // The result with rows replaces it.
         let later = store.created(&new()).await;
-        assert_eq!(later.state, JobState::NotStarted);
-        // At the claim, too; and the result with rows replaces it.
         store.work(later.id, "s3://bucket/rows.zip").await;
-        assert_eq!(store.created(&new()).await.result_id, Some(later.id));
+        assert_eq!(store.shared_by(&new()).await, Some(later.id));
     }
     store.space.cleanup().await;
 }
@@ -113,6 +109,8 @@ async fn e2_jobs_that_may_not_share_an_outdated_result_are_dispatched_one_at_a_t
     assert_eq!(next(&dispatched).await, 0, "another one is running");
     assert_eq!(next(&nothing).await, 1);
     store.catalog_is("one", Duration::from_mins(10)).await;
-    assert_eq!(next(&dispatched).await, 3, "they can share");
+    assert_eq!(next(&dispatched).await, 0, "they can share only after a look at the source");
+    assert_eq!(store.shared_by(&of_all_vehicles()).await, Some(first.id));
+    assert_eq!(next(&dispatched).await, 3, "they were created before that look");
     store.space.cleanup().await;
 }

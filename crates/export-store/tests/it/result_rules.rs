@@ -77,6 +77,8 @@ fn input(epoch: i64, owner: &str, uri: &str) -> ResultInput<String> {
         retention_ms: KEPT,
         least_lifetime_ms: LEAST_LIFETIME,
         fresh_since_ms: Some(-1),
+        created_at_ms: -1,
+        looked_at_ms: 0,
         has_share_key: true,
         listing: Some(NAMED.to_owned()),
         is_empty: false,
@@ -219,7 +221,7 @@ impl Pair {
         let Some((claimed, fence)) = self.claims[job].clone() else { return };
         let jobs = self.jobs().await;
         let (outcome, replaces) = begin(&mut self.records, job, &fence, jobs);
-        let begun = self.store.jobs.begin_result(&claimed, &fence).await.expect("an answer");
+        let begun = self.store.jobs.begin_result(&claimed, &fence, None).await.expect("an answer");
         let stored = match begun {
             NextStep::Write(writing) => {
                 self.proofs.push(Proof { writing, job, fence, replaces });
@@ -227,6 +229,7 @@ impl Pair {
             }
             NextStep::Use(result) => Outcome::Use(usize::from(result.id == self.new[1].id)),
             NextStep::Wait => Outcome::Wait,
+            NextStep::Compare(comparison) => panic!("both jobs are older than all results: {comparison:?}"),
         };
         assert_eq!(stored, outcome);
     }

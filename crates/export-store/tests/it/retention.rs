@@ -10,7 +10,7 @@ use export_core::sharing::ShareKey;
 use export_store::{Created, Retention};
 use mongodb::Collection;
 
-use crate::store::{TestStore, ago, create, new_id, new_job, result};
+use crate::store::{TestStore, ago, create, new_id, new_job, result, written};
 
 const DAY: Duration = Duration::from_hours(24);
 const RETENTION: Retention = Retention { jobs: DAY.saturating_mul(30), audit: DAY, dead_letters: DAY };
@@ -143,8 +143,7 @@ async fn c4_a_job_that_shares_a_result_does_not_copy_its_objects() {
         bytes: number,
         sha256: None,
     };
-    let written =
-        WrittenResult { result: result("s3://bucket/1/"), objects: (0..1_000).map(objects).collect() };
+    let written = WrittenResult { objects: (0..1_000).map(objects).collect(), ..written("s3://bucket/1/") };
     let key = ShareKey::of(&new_job().request, &new_job().allowed_vehicles);
     let new = || NewJob { id: new_id(), share_key: Some(key.clone()), ..new_job() };
     store.catalog_is("one", Duration::from_mins(10)).await;
@@ -152,8 +151,8 @@ async fn c4_a_job_that_shares_a_result_does_not_copy_its_objects() {
     let (job, fence) = store.claimed(first.id, "worker").await;
     let finished = store.finish_result(&job, &fence, &written).await;
     store.jobs.commit(&fence, &finished).await.expect("committed");
-    let sharing = store.created(&new()).await;
-    assert_eq!(sharing.result_id, Some(first.id));
+    let sharing = new();
+    assert_eq!(store.shared_by(&sharing).await, Some(first.id));
     let size = async |id: JobId| {
         let document = store.document(id).await;
         bson::serialize_to_vec(&document).expect("bytes").len()

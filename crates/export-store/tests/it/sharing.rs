@@ -9,7 +9,7 @@ use export_core::request::ExportRequest;
 use export_core::result::{ResultObject, WrittenResult};
 use export_core::sharing::ShareKey;
 use export_core::{JobId, TimeRange};
-use export_store::{Claim, Claimability, Held, JobStore, NextStep, SweptResults};
+use export_store::{Claim, Claimability, Held, JobStore, NextStep};
 use futures_util::future::join_all;
 
 use crate::store::{LEASE, RETENTION, TestStore, ago, failure, new_job, progress, request, written};
@@ -36,7 +36,31 @@ impl TestStore {
     /// The next step of the worker that has just claimed a job.
     pub(crate) async fn begun(&self, id: JobId) -> (NextStep, export_core::job::Fence) {
         let (job, fence) = self.claimed(id, "worker").await;
-        (self.jobs.begin_result(&job, &fence).await.expect("an answer"), fence)
+        (self.jobs.begin_result(&job, &fence, None).await.expect("an answer"), fence)
+    }
+
+    /// Creates a job and takes the steps of a worker that finds the source unchanged. Returns the
+    /// result that the job shares; `None` if the job has to write one, and is given back.
+    pub(crate) async fn shared_by(&self, new: &NewJob) -> Option<JobId> {
+        let id = self.created(new).await.id;
+        let (begun, fence) = self.begun(id).await;
+        let result = match begun {
+            NextStep::Use(result) => *result,
+            NextStep::Compare(comparison) => {
+                self.jobs.mark_checked(&comparison).await.expect("marked");
+                comparison.result
+            }
+            NextStep::Write(_) | NextStep::Wait => {
+                self.jobs.hand_over(&fence, &failure()).await.expect("given back");
+                self.jobs.cancel(id).await.expect("cancelled");
+                return None;
+            }
+        };
+        assert_eq!(self.jobs.commit(&fence, &result).await.expect("an answer"), Held::Done);
+        let job = self.get(id).await;
+        assert!(job.shares_result() && job.state == JobState::Finished, "{job:?}");
+        assert_eq!((job.result_id, job.made_at), (Some(result.id), Some(result.begun_at)));
+        Some(result.id)
     }
 
     pub(crate) async fn waits(&self, id: JobId) -> bool {
@@ -73,7 +97,7 @@ async fn of_many_that_begin_at_once_one_writes() {
     // Over two connections.
     let begins = claims.iter().enumerate().map(|(index, (job, fence))| {
         let jobs = if index % 2 == 0 { store.jobs.clone() } else { other.clone() };
-        async move { jobs.begin_result(job, fence).await.expect("an answer") }
+        async move { jobs.begin_result(job, fence, None).await.expect("an answer") }
     });
     let begun = join_all(begins).await;
     let mut writers = begun.iter().zip(&claims).filter_map(|(begun, claim)| match begun {
@@ -112,28 +136,58 @@ async fn of_many_that_begin_at_once_one_writes() {
 }
 
 #[tokio::test]
-async fn a_later_job_is_created_finished() {
+async fn a_later_job_shares_the_result_after_a_look_at_the_source() {
     let store = TestStore::create().await;
     let first = store.created(&sharing()).await.id;
     let finished = store.work(first, URI).await;
-    let all = [sharing(), fresh(), sharing()];
-    let created = store.jobs.create_all(&all).await.expect("an answer");
-    assert_eq!(created.len(), 3);
-    for new in [&all[0], &all[2]] {
-        let job = store.get(new.id).await;
-        assert_eq!((job.state, job.result_id, job.epoch), (JobState::Finished, Some(first), 0));
+    let later = [store.created(&sharing()).await.id, store.created(&sharing()).await.id];
+    let (begun, fence) = store.begun(later[0]).await;
+    let NextStep::Compare(comparison) = begun else { panic!("{begun:?}") };
+    assert_eq!(comparison.result, finished);
+    assert_eq!(comparison.result.source_state.as_deref(), Some("the source"));
+    assert!(comparison.looked_at > store.get(later[1]).await.created_at);
+    store.jobs.mark_checked(&comparison).await.expect("marked");
+    assert_eq!(store.jobs.commit(&fence, &comparison.result).await.expect("an answer"), Held::Done);
+    // The other job was created before the look, so it needs none of its own.
+    let (begun, fence) = store.begun(later[1]).await;
+    let NextStep::Use(found) = begun else { panic!("{begun:?}") };
+    assert_eq!(found.checked_at, comparison.looked_at);
+    assert_eq!(store.jobs.commit(&fence, &found).await.expect("an answer"), Held::Done);
+    for id in later {
+        let job = store.get(id).await;
+        assert_eq!((job.state, job.result_id), (JobState::Finished, Some(first)));
         assert_eq!((job.result, job.expires_at), (Some(finished.result.clone()), finished.expires_at));
-        assert!(job.started_at.is_some() && job.finished_at == Some(job.created_at));
     }
-    assert_eq!(store.get(all[1].id).await.state, JobState::NotStarted, "it asks for a fresh result");
+    // A job that was created after the look.
+    let (begun, _) = store.begun(store.created(&sharing()).await.id).await;
+    assert!(matches!(begun, NextStep::Compare(_)), "{begun:?}");
     // The bucket now keeps results for less time: all jobs of the result say so.
     store.jobs.limit_retention(Duration::from_mins(10)).await.expect("limited");
     let ends = async |id| store.get(id).await.expires_at.expect("an end");
     let end = store.result(first).await.get_datetime("expiresAt").expect("an end").timestamp_millis();
     assert_eq!(ends(first).await.timestamp_millis(), end);
-    assert_eq!(ends(all[0].id).await, ends(first).await);
+    assert_eq!(ends(later[0]).await, ends(first).await);
     // An estimate counts a result once.
-    assert_eq!(store.jobs.outcomes(&all[0].tenant).await.expect("outcomes").len(), 1);
+    assert_eq!(store.jobs.outcomes(&sharing().tenant).await.expect("outcomes").len(), 1);
+    store.space.cleanup().await;
+}
+
+#[tokio::test]
+async fn an_outdated_result_is_replaced() {
+    let store = TestStore::create().await;
+    let first = store.created(&sharing()).await.id;
+    store.work(first, URI).await;
+    let (job, fence) = store.claimed(store.created(&sharing()).await.id, "worker").await;
+    let begun = store.jobs.begin_result(&job, &fence, Some(first)).await.expect("an answer");
+    let NextStep::Write(writing) = begun else { panic!("{begun:?}") };
+    let (other, other_fence) = store.claimed(store.created(&sharing()).await.id, "worker").await;
+    let begun = store.jobs.begin_result(&other, &other_fence, Some(first)).await.expect("an answer");
+    assert!(matches!(begun, NextStep::Wait), "for the new result: {begun:?}");
+    let newer = store.jobs.finish_result(&writing, &written(URI), &progress(100.0), RETENTION).await;
+    store.jobs.commit(&fence, &newer.expect("an answer").expect("its own")).await.expect("committed");
+    assert_eq!(store.shared_by(&sharing()).await, Some(job.id));
+    let old = store.result(first).await;
+    assert_eq!((old.get_str("state").ok(), old.get_bool("current").ok()), (Some("FINISHED"), Some(false)));
     store.space.cleanup().await;
 }
 
@@ -149,7 +203,7 @@ async fn a_fresh_job_writes_a_newer_result_which_is_shared_from_then_on() {
     let NextStep::Use(found) = begun else { panic!("{begun:?}") };
     assert_eq!(*found, finished);
     store.jobs.commit(&fence, &found).await.expect("committed");
-    assert_eq!(store.created(&sharing()).await.result_id, Some(newer));
+    assert_eq!(store.shared_by(&sharing()).await, Some(newer));
     let old = store.result(first).await;
     assert_eq!((old.get_str("state").ok(), old.get_bool("current").ok()), (Some("FINISHED"), Some(false)));
     assert_eq!(store.get(first).await.state, JobState::Finished, "it keeps its result");
@@ -171,18 +225,18 @@ async fn a_result_is_shared_only_while_it_is_kept_for_long_enough() {
             doc! { "madeAt": ago(Duration::from_mins(29)), "expiresAt": left(Duration::from_mins(31)) },
         )
         .await;
-    assert_eq!(store.created(&sharing()).await.state, JobState::Finished);
+    assert_eq!(store.shared_by(&sharing()).await, Some(first));
     // Kept for longer: an hour is enough.
     let day_ago = ago(Duration::from_hours(24));
     store.tamper_result(first, doc! { "madeAt": day_ago, "expiresAt": left(Duration::from_mins(59)) }).await;
+    assert_eq!(store.shared_by(&sharing()).await, None);
     let newer = store.created(&sharing()).await;
-    assert_eq!(newer.state, JobState::NotStarted);
     store.work(newer.id, "s3://bucket/newer.zip").await;
-    assert_eq!(store.created(&sharing()).await.result_id, Some(newer.id));
+    assert_eq!(store.shared_by(&sharing()).await, Some(newer.id));
     // Expired.
     store.tamper_result(newer.id, doc! { "expiresAt": ago(Duration::from_secs(1)) }).await;
-    assert_eq!(store.created(&sharing()).await.state, JobState::NotStarted);
-    assert_eq!(store.jobs.sweep_results().await.expect("swept"), SweptResults { expired: 1, removed: 0 });
+    assert_eq!(store.shared_by(&sharing()).await, None);
+    assert_eq!(store.jobs.sweep_results().await.expect("swept").expired, 1);
     let expired = store.result(newer.id).await;
     assert_eq!(expired.get_str("state").ok(), Some("EXPIRED"));
     assert_eq!(store.jobs.objects_of(newer.id).await.expect("an answer"), None);
@@ -264,10 +318,7 @@ async fn other_tenants_and_jobs_without_a_key_share_nothing() {
     store.jobs.hand_over(&fence, &failure()).await.expect("given back");
     store.work(first, URI).await;
     for new in [other(), off()] {
-        let job = store.created(&new).await;
-        assert_eq!(job.state, JobState::NotStarted);
-        let (begun, _) = store.begun(job.id).await;
-        assert!(matches!(begun, NextStep::Write(_)), "{begun:?}");
+        assert_eq!(store.shared_by(&new).await, None);
     }
     store.space.cleanup().await;
 }
@@ -307,8 +358,9 @@ async fn a_job_of_a_thousand_objects_is_small() {
     let many = WrittenResult { objects: objects.clone(), ..written(URI) };
     let finished = store.finish_result(&job, &fence, &many).await;
     store.jobs.commit(&fence, &finished).await.expect("committed");
-    let sharing_job = store.created(&sharing()).await.id;
-    for id in [id, sharing_job] {
+    let new = sharing();
+    assert_eq!(store.shared_by(&new).await, Some(id));
+    for id in [id, new.id] {
         let stored = bson::serialize_to_vec(&store.document(id).await).expect("bytes");
         assert!(stored.len() < 8_192, "{} bytes", stored.len());
         let result_id = store.get(id).await.result_id.expect("a result");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use export_core::access::AllowedVehicles;
 use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, RetryPolicy, Stats};
 use export_core::output::OutputOptions;
@@ -78,7 +78,7 @@ impl TestStore {
         fence: &Fence,
         written: &WrittenResult,
     ) -> FinishedResult {
-        let begun = self.jobs.begin_result(job, fence).await.expect("an answer");
+        let begun = self.jobs.begin_result(job, fence, None).await.expect("an answer");
         let NextStep::Write(writing) = begun else { panic!("not begun: {begun:?}") };
         let finished = self.jobs.finish_result(&writing, written, &progress(100.0), RETENTION).await;
         finished.expect("an answer").expect("still its own")
@@ -131,11 +131,14 @@ pub(crate) async fn create(jobs: &JobStore, new: &NewJob) -> Created {
 /// A finished result that has no document.
 pub(crate) fn made_up(id: JobId, result: &ExportResult) -> FinishedResult {
     let expires_at = Some(Utc::now() + RETENTION);
-    FinishedResult { id, result: result.clone(), progress: progress(100.0), expires_at }
+    let (begun_at, checked_at) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH);
+    let (result, progress) = (result.clone(), progress(100.0));
+    FinishedResult { id, result, progress, expires_at, begun_at, checked_at, source_state: None }
 }
 
 pub(crate) fn written(uri: &str) -> WrittenResult {
-    WrittenResult { result: result(uri), objects: Vec::new() }
+    let source_state = Some("the source".to_owned());
+    WrittenResult { result: result(uri), objects: Vec::new(), source_state }
 }
 
 /// Length of a lease, long enough not to end during a test.

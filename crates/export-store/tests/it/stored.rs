@@ -30,9 +30,9 @@ async fn c3_the_finished_results_of_a_tenant_are_summed_once_each() {
     let first = store.created(&sharing()).await.id;
     store.work(first, "s3://bucket/shared.zip").await;
     let other = store.get(first).await.tenant;
-    store.jobs.create_all(&[sharing()]).await.expect("an answer");
+    assert_eq!(store.shared_by(&sharing()).await, Some(first));
     let (job, fence) = store.claimed(store.job().await, "worker").await;
-    store.jobs.begin_result(&job, &fence).await.expect("an answer");
+    store.jobs.begin_result(&job, &fence, None).await.expect("an answer");
     assert_eq!(store.stored.count_documents(doc! { "state": "FINISHED" }).await.expect("a count"), 5);
 
     assert_eq!((sum(&own()).await.bytes, sum(&other).await.bytes), (15, 5));

@@ -32,6 +32,8 @@ pub(crate) enum Script {
 #[derive(Debug, Default)]
 pub(crate) struct FakeWriter {
     scripts: Mutex<VecDeque<Script>>,
+    /// What the source has.
+    source: Mutex<String>,
     written: AtomicUsize,
     discarded: AtomicUsize,
 }
@@ -39,6 +41,11 @@ pub(crate) struct FakeWriter {
 impl FakeWriter {
     pub(crate) fn script(&self, script: Script) {
         self.scripts.lock().expect("no panic").push_back(script);
+    }
+
+    /// The source has changed: from now on it has this.
+    pub(crate) fn change_source(&self, state: &str) {
+        state.clone_into(&mut self.source.lock().expect("no panic"));
     }
 
     /// Results written completely.
@@ -54,6 +61,10 @@ impl FakeWriter {
 
 #[async_trait]
 impl ResultWriter for FakeWriter {
+    async fn source_state(&self, _: &Job) -> Result<String, JobError> {
+        Ok(self.source.lock().expect("no panic").clone())
+    }
+
     async fn write_result(
         &self,
         job: &Job,
@@ -61,6 +72,7 @@ impl ResultWriter for FakeWriter {
         _: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> Result<WrittenResult, JobError> {
+        let source_state = job.share_key.is_some().then(|| self.source.lock().expect("no panic").clone());
         let script = self.scripts.lock().expect("no panic").pop_front();
         let took = match script.unwrap_or(Script::Write(Duration::ZERO)) {
             Script::Write(took) => took,
@@ -88,6 +100,6 @@ impl ResultWriter for FakeWriter {
             peak_memory_bytes: 0,
         };
         let export_uri = format!("s3://bucket/{}/{}-{number}.zip", job.id, job.attempts);
-        Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects: Vec::new() })
+        Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects: Vec::new(), source_state })
     }
 }

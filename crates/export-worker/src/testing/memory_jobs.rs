@@ -11,7 +11,9 @@ use export_core::JobId;
 use export_core::job::{Failure, Fence, Job, JobState, Progress};
 use export_core::result::WrittenResult;
 use export_core::rules::Transition;
-use export_store::{BackOff, Claim, Claimability, FinishedResult, Held, NextStep, StoreError, Writing};
+use export_store::{
+    BackOff, Claim, Claimability, Comparison, FinishedResult, Held, NextStep, StoreError, Writing,
+};
 
 use super::TestClock;
 use super::faults::Faults;
@@ -107,7 +109,7 @@ impl MemoryJobs {
         let State { jobs, results, .. } = &mut *self.state();
         let StoredJob { record, job } = &jobs[&job_id];
         let fence = Fence { job_id, epoch: record.epoch, owner: record.owner.clone().expect("an owner") };
-        let begun = results.begin(job, &fence, self.clock.now_ms(), |_| None).expect("an answer");
+        let begun = results.begin(job, &fence, self.clock.now_ms(), None, |_| None).expect("an answer");
         assert!(matches!(begun, NextStep::Write(_)), "{begun:?}");
     }
 
@@ -215,12 +217,26 @@ impl JobOperations for MemoryJobs {
         self.faults.call("claim_alone", || Ok(self.claim_now(job_id, owner, true, lease))).await
     }
 
-    async fn begin_result(&self, job: &Job, fence: &Fence) -> Result<NextStep, StoreError> {
+    async fn begin_result(
+        &self,
+        job: &Job,
+        fence: &Fence,
+        outdated: Option<JobId>,
+    ) -> Result<NextStep, StoreError> {
         self.faults
             .call("begin_result", || {
                 let State { jobs, results, .. } = &mut *self.state();
                 let state_and_epoch = |id| jobs.get(&id).map(|job| (job.record.state, job.record.epoch));
-                results.begin(job, fence, self.clock.now_ms(), state_and_epoch)
+                results.begin(job, fence, self.clock.now_ms(), outdated, state_and_epoch)
+            })
+            .await
+    }
+
+    async fn mark_checked(&self, comparison: &Comparison) -> Result<(), StoreError> {
+        self.faults
+            .call("mark_checked", || {
+                self.state().results.mark_checked(comparison);
+                Ok(())
             })
             .await
     }

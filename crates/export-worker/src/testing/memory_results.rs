@@ -10,7 +10,7 @@ use export_core::job::{Fence, Job, JobState, Progress};
 use export_core::result::{ResultState, WrittenResult, is_void, least_lifetime};
 use export_core::rules::result::ResultTransition;
 use export_core::sharing::NAMED;
-use export_store::{FinishedResult, NextStep, StoreError, Writing};
+use export_store::{Comparison, FinishedResult, NextStep, StoreError, Writing};
 
 use super::memory_slots::millis;
 
@@ -39,6 +39,8 @@ fn input(job: &Job, fence: &Fence, now_ms: i64) -> ResultInput<String> {
         retention_ms: millis(RETENTION),
         least_lifetime_ms: millis(least_lifetime(RETENTION)),
         fresh_since_ms: job.request.fresh.then(|| job.created_at.timestamp_millis()),
+        created_at_ms: job.created_at.timestamp_millis(),
+        looked_at_ms: 0,
         has_share_key: job.share_key.is_some(),
         listing: Some(NAMED.to_owned()),
         is_empty: false,
@@ -53,6 +55,7 @@ impl MemoryResults {
         job: &Job,
         fence: &Fence,
         now_ms: i64,
+        outdated: Option<JobId>,
         state_and_epoch: impl Fn(JobId) -> Option<(JobState, i64)>,
     ) -> Result<NextStep, StoreError> {
         let input = input(job, fence, now_ms);
@@ -66,10 +69,15 @@ impl MemoryResults {
             return self.finished(job.id).map(|own| NextStep::Use(Box::new(own)));
         }
         let current = self.find(job.share_key.as_ref(), |record| record.is_current);
-        if let Some((id, record)) = current
-            && ResultTransition::Share.rule().holds(Some(record), &input)
-        {
-            return self.finished(id).map(|current| NextStep::Use(Box::new(current)));
+        if let Some((id, record)) = current.filter(|(id, _)| Some(*id) != outdated) {
+            if ResultTransition::Share.rule().holds(Some(record), &input) {
+                return self.finished(id).map(|current| NextStep::Use(Box::new(current)));
+            }
+            if ResultTransition::Compare.rule().holds(Some(record), &input) {
+                let looked_at = DateTime::from_timestamp_millis(now_ms).expect("a time");
+                let (epoch, result) = (record.epoch, self.finished(id)?);
+                return Ok(NextStep::Compare(Box::new(Comparison { result, epoch, looked_at })));
+            }
         }
         let replaces = current.map(|(id, record)| (id.to_string(), record.epoch));
         if let Some((holder, record)) =
@@ -122,6 +130,26 @@ impl MemoryResults {
         if is_own { self.finished(job.id).map(Some) } else { Ok(None) }
     }
 
+    pub(super) fn mark_checked(&mut self, comparison: &Comparison) {
+        let Comparison { result, epoch, looked_at } = comparison;
+        let input = ResultInput {
+            now_ms: 0,
+            epoch: *epoch,
+            owner: String::new(),
+            uri: String::new(),
+            retention_ms: 0,
+            least_lifetime_ms: 0,
+            fresh_since_ms: None,
+            created_at_ms: 0,
+            looked_at_ms: looked_at.timestamp_millis(),
+            has_share_key: true,
+            listing: None,
+            is_empty: false,
+        };
+        let checked = self.0.get_mut(&result.id).expect("a result");
+        ResultTransition::Check.rule().apply(&mut checked.record, &input);
+    }
+
     /// The unique index admits one current result, so the one that this result replaces is retired.
     fn retire(&mut self, writing: &Writing, input: &ResultInput<String>) {
         let Some((replaced, epoch)) = &writing.replaces else { return };
@@ -147,8 +175,12 @@ impl MemoryResults {
     fn finished(&self, id: JobId) -> Result<FinishedResult, StoreError> {
         let finished = self.0.get(&id).and_then(|result| {
             let (written, progress) = result.written.clone()?;
-            let expires_at = result.record.as_ref()?.expires_at_ms.and_then(DateTime::from_timestamp_millis);
-            Some(FinishedResult { id, result: written.result, progress, expires_at })
+            let record = result.record.as_ref()?;
+            let expires_at = record.expires_at_ms.and_then(DateTime::from_timestamp_millis);
+            let begun_at = DateTime::from_timestamp_millis(record.begun_at_ms)?;
+            let checked_at = DateTime::from_timestamp_millis(record.checked_at_ms)?;
+            let WrittenResult { result, source_state, .. } = written;
+            Some(FinishedResult { id, result, progress, expires_at, begun_at, checked_at, source_state })
         });
         finished.ok_or_else(|| StoreError::Corrupt("a finished result without content".to_owned()))
     }

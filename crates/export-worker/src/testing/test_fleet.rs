@@ -116,6 +116,8 @@ impl TestFleet {
             expires_at: None,
             share_key: share_key.map(str::to_owned),
             result_id: None,
+            made_at: None,
+            checked_at: None,
             waiting_for: None,
             trace_parent: None,
         }

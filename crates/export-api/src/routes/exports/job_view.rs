@@ -96,6 +96,14 @@ pub(super) struct JobView<'a> {
     /// Whether its result was written by another job of the tenant with the same request: the
     /// source was not read for this job.
     shared: bool,
+    /// When the source was read for the result: the time at which the reading began. Null until
+    /// FINISHED.
+    #[schema(required, format = DateTime)]
+    made_at: Option<String>,
+    /// For a shared result: when the source was last found to be as it was at `madeAt`. Added and
+    /// removed hour documents are noticed, changes within one are not.
+    #[schema(required, format = DateTime)]
+    checked_at: Option<String>,
     /// The former name of `shared`.
     #[schema(deprecated)]
     coalesced: bool,
@@ -189,6 +197,8 @@ impl<'a> JobView<'a> {
             worker: job.owner.as_deref(),
             last_sign_at: job.heartbeat_at.filter(|_| job.state == JobState::Started).map(rfc3339),
             shared: job.shares_result(),
+            made_at: job.made_at.map(rfc3339),
+            checked_at: job.checked_at.filter(|_| job.shares_result()).map(rfc3339),
             coalesced: job.shares_result(),
             waiting_for: None,
             cancel_requested: job.cancel_requested,

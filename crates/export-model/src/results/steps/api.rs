@@ -7,13 +7,10 @@ use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
 
 use super::worker::remove;
-use super::{change, input, result_input, shareable, shared};
+use super::{change, input, result_input, shareable};
 use crate::protocol::NOW_MS;
 use crate::results::action::Action;
-use crate::results::world::{
-    Claimed, Found, LEAST_LIFETIME_MS, MAX_ATTEMPTS, Request, Step, Sweeper, World, begun_at, small,
-};
-use crate::results::wrong::Wrong;
+use crate::results::world::{Claimed, Found, MAX_ATTEMPTS, Request, Sharing, Step, Sweeper, World, small};
 use crate::results::{Departure, Results};
 
 /// Changes by which the sweeper takes jobs from lost workers.
@@ -26,9 +23,7 @@ pub(super) fn enabled(results: &Results, world: &World, job: usize, actions: &mu
     let is_next = job == 0 || world.requests[job - 1] == Request::Done;
     if world.requests[job] != Request::Done && is_next {
         actions.push(Action::Request(job));
-        if world.requests[job] == Request::Look {
-            actions.push(Action::NoRequest(job));
-        }
+        actions.push(Action::NoRequest(job));
     }
     if let Some(stored) = &world.jobs[job] {
         of_job(results, world, job, stored, actions);
@@ -40,7 +35,7 @@ pub(super) fn enabled(results: &Results, world: &World, job: usize, actions: &mu
     }
     if world.ages_left > 0
         && result.state == ResultState::Finished
-        && can_age(world, result.uri, result.expires_at_ms)
+        && result.expires_at_ms.is_some_and(|at_ms| at_ms > NOW_MS)
     {
         actions.push(Action::Age(job));
     }
@@ -73,19 +68,12 @@ fn of_job(results: &Results, world: &World, job: usize, stored: &Record<u8>, act
     }
 }
 
-/// Whether the result's lifetime may pass. A request takes seconds and shares only a result that is
-/// kept for longer, so the result does not expire meanwhile.
-fn can_age(world: &World, uri: Option<u8>, expires_at_ms: Option<i64>) -> bool {
-    let is_held_by_request = world
-        .requests
-        .iter()
-        .any(|request| matches!(request, Request::Insert(Some(found)) if Some(found.uri) == uri));
-    expires_at_ms.is_some_and(|at_ms| at_ms > NOW_MS && (at_ms > LEAST_LIFETIME_MS || !is_held_by_request))
-}
-
 pub(super) fn sweeping(results: &Results, world: &World, actions: &mut Vec<Action>) {
     if world.changes_left > 0 {
         actions.push(Action::CatalogChanges);
+    }
+    if world.loads_left > 0 {
+        actions.push(Action::SourceChanges);
     }
     if world.sweeper != Sweeper::Idle {
         actions.push(Action::RemoveVoid);
@@ -124,7 +112,7 @@ fn is_left_out(results: &Results, world: &World, job: usize) -> bool {
 
 pub(super) fn take(results: &Results, world: &mut World, action: Action) -> bool {
     match action {
-        Action::Request(job) => request(results, world, job),
+        Action::Request(job) => insert(results, world, job),
         Action::NoRequest(job) => world.requests[job] = Request::Done,
         Action::Dispatch(job) => mark_published(results, world, job),
         Action::DispatchEarly(job) => {
@@ -153,6 +141,10 @@ pub(super) fn take(results: &Results, world: &mut World, action: Action) -> bool
             world.changes_left -= 1;
             world.catalog += 1;
         }
+        Action::SourceChanges => {
+            world.loads_left -= 1;
+            world.source += 1;
+        }
         Action::ExpireResult(job) => {
             let input = result_input(world, Claimed { job, epoch: 0 }, 0);
             results.result_rules.get(ResultTransition::Expire).apply(&mut world.results[job], &input);
@@ -170,35 +162,13 @@ fn mark_published(results: &Results, world: &mut World, job: usize) {
     change(results, world, Transition::MarkPublished, job, &input(epoch, None));
 }
 
-fn request(results: &Results, world: &mut World, job: usize) {
-    let is_fresh = results.bounds.fresh[job];
-    world.requests[job] = match world.requests[job] {
-        Request::Look => {
-            let looks = !is_fresh || results.departs(Departure::PostSharesForFresh);
-            Request::Insert(if looks { shared(results, world, job) } else { None })
-        }
-        Request::Insert(found) => {
-            insert(world, job, found, is_fresh);
-            Request::Done
-        }
-        Request::Done => Request::Done,
-    };
-}
-
-fn insert(world: &mut World, job: usize, found: Option<Found>, is_fresh: bool) {
-    if is_fresh {
-        world.fresh_since[job] = Some(world.reading_time);
-        world.reading_time += 1;
-    }
-    world.jobs[job] = Some(match found {
-        Some(found) => Record::with_result(MAX_ATTEMPTS, NOW_MS, found.uri, found.expires_at_ms),
-        None => Record::new(MAX_ATTEMPTS, NOW_MS),
-    });
-    let is_stale =
-        found.is_some_and(|found| world.fresh_since[job].is_some_and(|since| begun_at(found.uri) <= since));
-    if is_stale {
-        world.note(Wrong::StaleForFresh);
-    }
+fn insert(results: &Results, world: &mut World, job: usize) {
+    world.requests[job] = Request::Done;
+    world.created_at[job] = world.reading_time;
+    world.fresh_since[job] = results.bounds.fresh[job].then_some(world.reading_time);
+    world.source_at_creation[job] = world.source;
+    world.reading_time += 1;
+    world.jobs[job] = Some(Record::new(MAX_ATTEMPTS, NOW_MS));
 }
 
 /// The lifetime of a result passes wherever its end is stored or remembered.
@@ -211,14 +181,12 @@ fn age(world: &mut World, job: usize) {
     for job in world.jobs.iter_mut().flatten().filter(|job| job.result == uri) {
         job.expires_at_ms = is;
     }
-    for found in world.requests.iter_mut().filter_map(|request| match request {
-        Request::Insert(found) => found.as_mut(),
-        _ => None,
-    }) {
-        age_found(found, uri, is);
-    }
     for worker in &mut world.workers {
-        if let Step::Commit(found) | Step::Withdraw(found) = &mut worker.step {
+        if let Step::Commit(found)
+        | Step::Compare(found, _)
+        | Step::MarkChecked(found, _)
+        | Step::Withdraw(Sharing::Use(found) | Sharing::Compare(found, _)) = &mut worker.step
+        {
             age_found(found, uri, is);
         }
     }

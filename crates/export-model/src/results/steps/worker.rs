@@ -7,10 +7,10 @@ use export_core::result::{ResultState, is_void};
 use export_core::rules::Transition;
 use export_core::rules::result::ResultTransition;
 
-use super::{change, input, result_input, shareable, shared};
+use super::{change, input, result_input, shareable, sharing};
 use crate::protocol::EARLIER_MS;
 use crate::results::action::Action;
-use crate::results::world::{Claimed, Found, Step, Worker, World, small};
+use crate::results::world::{Claimed, Found, Sharing, Step, Worker, World, small};
 use crate::results::wrong::Wrong;
 use crate::results::{Departure, Results};
 
@@ -29,7 +29,7 @@ pub(super) fn enabled(world: &World, actions: &mut Vec<Action>) {
         let is_cancelled = job.is_some_and(|job| job.cancel_requested);
         // Workers send heartbeats during all steps; these two would otherwise take long, or be
         // repeated for ever.
-        let is_long = matches!(worker.step, Step::Write | Step::FindHolder);
+        let is_long = matches!(worker.step, Step::Write | Step::FindHolder | Step::Compare(..));
         if is_long && (is_cancelled || !world.is_live(worker.claim)) {
             actions.push(Action::Heartbeat(index));
         }
@@ -57,9 +57,12 @@ pub(super) fn take(results: &Results, world: &mut World, action: Action) -> bool
     match action {
         Action::Claim(index, job) => claim(results, world, index, job),
         Action::Work(index) => {
-            let claim = world.workers[index].claim;
+            let Worker { claim, outdated, .. } = world.workers[index];
             let next = work(results, world, index);
-            let could_share = || world.is_live(claim) && shareable(results, world, claim.job).is_some();
+            let could_share = || {
+                let found = shareable(results, world, claim.job);
+                world.is_live(claim) && found.is_some_and(|found| outdated != Some(found.uri))
+            };
             if next == Step::Write && could_share() {
                 world.note(Wrong::ReadTwice);
             }
@@ -112,10 +115,19 @@ fn work(results: &Results, world: &mut World, index: usize) -> Step {
         Step::Idle => Step::Idle,
         Step::CheckOwn => check_own(results, world, worker.claim),
         Step::Look if results.departs(Departure::NoLookFirst) => Step::Begin,
-        Step::Look => match shared(results, world, worker.claim.job) {
-            Some(found) => Step::Commit(found),
+        Step::Look => match sharing(results, world, worker.claim.job, worker.outdated) {
+            Some(sharing) => share(world, index, sharing),
             None => Step::Begin,
         },
+        Step::Compare(found, _) if found.source != world.source => {
+            world.workers[index].outdated = Some(found.uri);
+            Step::CheckOwn
+        }
+        Step::Compare(found, of) => Step::MarkChecked(found, of),
+        Step::MarkChecked(found, of) => {
+            mark_checked(results, world, worker, of);
+            Step::Commit(found)
+        }
         Step::Begin => begin(results, world, index),
         Step::FindHolder => match world.writing_other_than(worker.claim.job) {
             Some(holder) => Step::CheckHolder(holder),
@@ -131,9 +143,9 @@ fn work(results: &Results, world: &mut World, index: usize) -> Step {
         }
         Step::Wait => wait(results, world, worker.claim),
         Step::LookAgain => look_again(results, world, index),
-        Step::Withdraw(found) => {
+        Step::Withdraw(sharing) => {
             remove(results, world, worker.claim);
-            Step::Commit(found)
+            share(world, index, sharing)
         }
         Step::Write => {
             world.workers[index].has_written = true;
@@ -143,7 +155,7 @@ fn work(results: &Results, world: &mut World, index: usize) -> Step {
             retire(results, world, worker);
             Step::Finish
         }
-        Step::Finish if results.departs(Departure::CommitFirst) => Step::Commit(own_result(worker)),
+        Step::Finish if results.departs(Departure::CommitFirst) => Step::Commit(own_result(world, worker)),
         Step::Finish => finish(results, world, index),
         Step::ReadBack => read_back(world, worker),
         Step::Commit(found) => commit(results, world, worker.claim, found),
@@ -166,7 +178,23 @@ fn check_own(results: &Results, world: &mut World, claim: Claimed) -> Step {
     if results.result_rules.get(ResultTransition::Expire).apply(&mut world.results[claim.job], &input) {
         return Step::Look;
     }
-    Step::Commit(Found { uri, expires_at_ms })
+    Step::Commit(Found { uri, expires_at_ms, source: world.read_under[claim.job] })
+}
+
+fn share(world: &mut World, index: usize, sharing: Sharing) -> Step {
+    match sharing {
+        Sharing::Use(found) => Step::Commit(found),
+        Sharing::Compare(found, of) => {
+            world.workers[index].looked_at = world.reading_time;
+            Step::Compare(found, of)
+        }
+    }
+}
+
+fn mark_checked(results: &Results, world: &mut World, worker: Worker, of: Claimed) {
+    let time = if results.departs(Departure::MarkLate) { world.reading_time } else { worker.looked_at };
+    let input = ResultInput { looked_at_ms: i64::from(time), ..result_input(world, of, 0) };
+    results.result_rules.get(ResultTransition::Check).apply(&mut world.results[of.job], &input);
 }
 
 fn begin(results: &Results, world: &mut World, index: usize) -> Step {
@@ -181,16 +209,17 @@ fn begin(results: &Results, world: &mut World, index: usize) -> Step {
     }
     world.workers[index].begun_at = world.reading_time;
     world.begun_under[claim.job] = world.catalog;
+    world.read_under[claim.job] = world.source;
     Step::LookAgain
 }
 
 fn look_again(results: &Results, world: &mut World, index: usize) -> Step {
     let claim = world.workers[index].claim;
     if !results.departs(Departure::NoLookAgain)
-        && let Some(found) = shared(results, world, claim.job)
+        && let Some(sharing) = sharing(results, world, claim.job, world.workers[index].outdated)
     {
         let withdraws = !results.departs(Departure::NoWithdraw);
-        return if withdraws { Step::Withdraw(found) } else { Step::Commit(found) };
+        return if withdraws { Step::Withdraw(sharing) } else { share(world, index, sharing) };
     }
     world.workers[index].replaces = current(world);
     if results.departs(Departure::FinishFirst) { Step::Finish } else { Step::Write }
@@ -252,8 +281,9 @@ fn retire(results: &Results, world: &mut World, worker: Worker) {
 }
 
 /// A finished result of this worker.
-fn own_result(worker: Worker) -> Found {
-    Found { uri: worker.uri(), expires_at_ms: Some(crate::results::world::RETENTION_MS) }
+fn own_result(world: &World, worker: Worker) -> Found {
+    let source = world.read_under[worker.claim.job];
+    Found { uri: worker.uri(), expires_at_ms: Some(crate::results::world::RETENTION_MS), source }
 }
 
 /// The index refuses a second current result; a worker then gives the job back.
@@ -271,7 +301,7 @@ fn finish(results: &Results, world: &mut World, index: usize) -> Step {
     if !worker.has_written {
         world.note(Wrong::Incomplete);
     }
-    Step::Commit(own_result(worker))
+    Step::Commit(own_result(world, worker))
 }
 
 /// A result that its worker's claim has finished is its own, even without the answer. Otherwise it
@@ -279,7 +309,8 @@ fn finish(results: &Results, world: &mut World, index: usize) -> Step {
 fn read_back(world: &World, worker: Worker) -> Step {
     match &world.results[worker.claim.job] {
         Some(own) if own.state == ResultState::Finished && own.uri == Some(worker.uri()) => {
-            Step::Commit(Found { uri: worker.uri(), expires_at_ms: own.expires_at_ms })
+            let source = world.read_under[worker.claim.job];
+            Step::Commit(Found { uri: worker.uri(), expires_at_ms: own.expires_at_ms, source })
         }
         Some(own) if own.state == ResultState::Writing && own.epoch == i64::from(worker.claim.epoch) => {
             Step::Finish

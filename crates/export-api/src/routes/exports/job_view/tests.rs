@@ -32,6 +32,8 @@ fn view_of(options: &Value) -> Value {
         expires_at: None,
         share_key: None,
         result_id: None,
+        made_at: None,
+        checked_at: None,
         waiting_for: None,
         trace_parent: None,
         progress: Progress::default(),

@@ -56,6 +56,8 @@ pub(in crate::routes::exports) fn finished(archive: &str) -> Job {
         expires_at: None,
         share_key: None,
         result_id: Some(JobId::new(Uuid::nil())),
+        made_at: None,
+        checked_at: None,
         waiting_for: None,
         trace_parent: None,
         attempts: 1,
