@@ -29,4 +29,5 @@ pub(crate) use wait::wait;
 /// The exit codes of all commands that call the API, for their `--help`.
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 success; 1 failure; 2 wrong flags, settings or request; 3 the export has FAILED, \
     was CANCELLED or has EXPIRED; 4 no such export; 5 the key is missing, wrong or lacks the right; 6 the service cannot be reached \
-    or stayed too busy; 7 the download does not match the export; 130 interrupted (Ctrl-C, SIGTERM).";
+    or stayed too busy; 7 the download does not match the export; 8 too few hours have data \
+    (--require-coverage); 130 interrupted (Ctrl-C, SIGTERM).";

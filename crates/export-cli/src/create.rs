@@ -12,6 +12,7 @@ use crate::client::{
     ApiArgs, Call, Client, ClientError, Destination, EXIT_CODES, Job, JobAnswer, Patience, download,
     download_interrupted, wait,
 };
+use crate::coverage::{self, CoverageArgs};
 use crate::request_args::RequestArgs;
 use crate::signals::Signals;
 
@@ -39,6 +40,8 @@ pub(crate) struct Create {
     /// With --download: replace an existing file, or a folder that holds an earlier export
     #[arg(long, requires = "download", help_heading = "Result")]
     force: bool,
+    #[command(flatten)]
+    coverage: CoverageArgs,
     /// Print the job as JSON instead of its id alone
     #[arg(long, help_heading = "Result")]
     json: bool,
@@ -69,6 +72,8 @@ impl Create {
             output.line(&id.to_string());
         }
         client.console.note_if(accepted.job.resolved_range().map(|range| format!("range: {range}")));
+        let first_warnings = accepted.job.warning_lines();
+        first_warnings.iter().for_each(|warning| client.console.note(warning));
         if !is_awaited {
             if self.json {
                 output.line(&accepted.json.to_string());
@@ -83,7 +88,9 @@ impl Create {
             output.line(&ended.json.to_string());
         }
         ended.job.require_no_bad_end()?;
-        client.console.note_if(ended.job.warning());
+        for warning in ended.job.warning_lines().iter().filter(|warning| !first_warnings.contains(warning)) {
+            client.console.note(warning);
+        }
         match destination {
             None => {
                 client.console.note(&finished(&ended.job));
@@ -97,7 +104,8 @@ impl Create {
                 client.console.note(&done);
             }
         }
-        Ok(())
+        client.console.note_if(ended.job.coverage().map(coverage::line));
+        Ok(self.coverage.check(ended.job.coverage())?)
     }
 
     async fn send(&self, client: &Client, key: &str) -> Result<JobAnswer, ClientError> {

@@ -7,6 +7,7 @@ use export_core::JobId;
 use crate::client::{
     ApiArgs, Call, Destination, EXIT_CODES, JobAnswer, Patience, download, download_interrupted, wait,
 };
+use crate::coverage::{self, CoverageArgs};
 use crate::output_path::OutputKind;
 use crate::signals::Signals;
 
@@ -26,6 +27,8 @@ pub(crate) struct Download {
     /// First wait until the export has ended
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    coverage: CoverageArgs,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -48,7 +51,8 @@ impl Download {
         let downloading = download(&client, &found.job, &destination);
         let done = signals.unless(downloading, || download_interrupted(self.id)).await?;
         client.console.note(&done);
-        client.console.note_if(found.job.warning());
-        Ok(())
+        found.job.warning_lines().iter().for_each(|warning| client.console.note(warning));
+        client.console.note_if(found.job.coverage().map(coverage::line));
+        Ok(self.coverage.check(found.job.coverage())?)
     }
 }

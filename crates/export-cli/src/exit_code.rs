@@ -3,12 +3,15 @@
 use export_settings::SettingError;
 
 use crate::client::ClientError;
+use crate::coverage::CoverageTooLow;
 use crate::failure::{Interrupted, UsageError};
 
 /// Any other error.
 const FAILED: i32 = 1;
 /// Wrong flags or settings; the argument parser exits with the same code.
 const USAGE: i32 = 2;
+/// Fewer hours have data than `--require-coverage` asks for.
+const COVERAGE_TOO_LOW: i32 = 8;
 /// 128 + SIGINT, the code that shells report for a program ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
@@ -18,6 +21,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> i32 {
         error.exit_code()
     } else if error.is::<UsageError>() || error.is::<SettingError>() {
         USAGE
+    } else if error.is::<CoverageTooLow>() {
+        COVERAGE_TOO_LOW
     } else if error.is::<Interrupted>() {
         INTERRUPTED
     } else {

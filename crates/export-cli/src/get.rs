@@ -5,6 +5,7 @@ use export_settings::print::Output;
 use indicatif::HumanCount;
 
 use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, wait};
+use crate::coverage::{self, CoverageArgs};
 use crate::print::sanitized;
 use crate::signals::Signals;
 
@@ -21,6 +22,8 @@ pub(crate) struct Get {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    coverage: CoverageArgs,
+    #[command(flatten)]
     api: ApiArgs,
 }
 
@@ -34,11 +37,14 @@ impl Get {
             JobAnswer::of(&client.call(&Call::get(&["export", &self.id.to_string()])).await?)?
         };
         output.line(&if self.json { found.json.to_string() } else { describe(&found.job) });
-        client.console.note_if(found.job.warning());
+        found.job.warning_lines().iter().for_each(|warning| client.console.note(warning));
         if self.wait {
             found.job.require_no_bad_end()?;
         }
-        Ok(())
+        if !self.json {
+            client.console.note_if(found.job.coverage().map(coverage::line));
+        }
+        Ok(self.coverage.check(found.job.coverage())?)
     }
 }
 

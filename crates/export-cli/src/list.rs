@@ -46,7 +46,7 @@ impl List {
         let pages = Pages::new(&["export"], states, limit);
         let table = Table::new(&["ID", "STATE", "RANGE", "VEHICLES", "PROGRESS", "CREATED"]);
         let row = (!self.json).then_some(row as RowOf);
-        let table = pages.print(&client, |page| page.exports, table, row, output).await?;
+        let table = pages.print(&client, |page| page.exports, table, row, output).await?.table;
         if table.is_empty() && !self.json {
             client.console.note("no exports found");
         }

@@ -8,6 +8,7 @@ mod audit;
 mod cancel;
 mod client;
 mod completions;
+mod coverage;
 mod create;
 mod demo;
 mod download;

@@ -16,7 +16,26 @@ const PAGE_SIZE: u32 = 100;
 pub(crate) struct Page {
     pub(crate) exports: Vec<Value>,
     pub(crate) vehicles: Vec<Value>,
+    /// Of a list of vehicles.
+    catalog: Option<CatalogState>,
     next_cursor: Option<String>,
+}
+
+/// How current the catalog is, from which a list of vehicles comes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CatalogState {
+    pub(crate) age_seconds: Option<u64>,
+    #[serde(default)]
+    pub(crate) ready: bool,
+}
+
+/// What was printed of a list.
+pub(crate) struct Printed {
+    /// The table that the rows were added to.
+    pub(crate) table: Table,
+    /// The catalog's state as of the first page.
+    pub(crate) catalog: Option<CatalogState>,
 }
 
 /// Makes a table's row of an entry.
@@ -31,12 +50,13 @@ pub(crate) struct Pages {
     /// The cursor of the next page; `None` for the first.
     cursor: Option<String>,
     is_at_end: bool,
+    catalog: Option<CatalogState>,
 }
 
 impl Pages {
     /// Reads the list at this path, to its end or until `limit` entries.
     pub(crate) fn new(path: &[&str], query: Vec<(&'static str, String)>, limit: Option<u32>) -> Self {
-        Self { call: Call::get(path), query, left: limit, cursor: None, is_at_end: false }
+        Self { call: Call::get(path), query, left: limit, cursor: None, is_at_end: false, catalog: None }
     }
 
     /// The next entries; `None` at the end of the list or at the limit.
@@ -55,6 +75,7 @@ impl Pages {
         let mut page: Page = client.call(&self.call).await?.json()?;
         self.cursor = page.next_cursor.take();
         self.is_at_end = self.cursor.is_none();
+        self.catalog = self.catalog.take().or(page.catalog.take());
         let entries = entries(page);
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
@@ -63,7 +84,7 @@ impl Pages {
     }
 
     /// Prints all pages, as long as there is a reader: each entry as `row` makes it, or without
-    /// `row` as a line of JSON. Returns the table that the rows were added to.
+    /// `row` as a line of JSON.
     pub(crate) async fn print(
         mut self,
         client: &Client,
@@ -71,7 +92,7 @@ impl Pages {
         mut table: Table,
         row: Option<RowOf>,
         output: &mut Output,
-    ) -> anyhow::Result<Table> {
+    ) -> anyhow::Result<Printed> {
         while output.has_reader()
             && let Some(page) = self.next(client, entries).await?
         {
@@ -85,6 +106,6 @@ impl Pages {
                 output.line(&line);
             }
         }
-        Ok(table)
+        Ok(Printed { table, catalog: self.catalog })
     }
 }

@@ -3,6 +3,7 @@
 
 use export_core::manifest::Manifest;
 use export_core::names::is_invisible;
+use export_core::warnings::Warnings;
 use export_settings::print::note;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
 
@@ -113,6 +114,14 @@ impl Rejected {
 pub(crate) fn count(number: u64, what: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{} {what}{ending}", HumanCount(number))
+}
+
+/// Warnings as lines, with the number of those that are not listed.
+pub(crate) fn warning_lines(warnings: &Warnings) -> Vec<String> {
+    let listed = warnings.list.iter().map(|warning| format!("warning: {}", sanitized(&warning.message)));
+    let more =
+        (warnings.more > 0).then(|| format!("warning: {} not shown", count(warnings.more, "more warning")));
+    listed.chain(more).collect()
 }
 
 /// A warning if an export has no rows. `rejected` describes what could not be exported; it is empty

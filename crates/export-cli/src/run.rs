@@ -12,6 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use chrono::Utc;
+use export_core::warnings::Warning;
 use export_engine::{MemoryBudget, Meter, StopFlag};
 use export_settings::SecretString;
 use export_settings::mongo::{SourceArgs, connection_string};
@@ -21,8 +23,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 
+use crate::coverage::{self, CoverageArgs};
 use crate::failure::{Interrupted, UsageError};
-use crate::print::{Console, Rejected, warning_without_rows};
+use crate::print::{Console, warning_lines};
 use crate::request_args::RequestArgs;
 use crate::signals::Signals;
 use crate::staged_output::StagedOutput;
@@ -44,8 +47,8 @@ const DEFAULT_BUDGET_MIB: u32 = MemoryBudget::DEFAULT_MIB as u32;
 
 const OUTPUT: &str = "Output";
 const MACHINE: &str = "Machine";
-const AFTER_HELP: &str = "Exit codes: 0 success; 1 failure; 2 wrong flags or settings; 130 interrupted (Ctrl-C, SIGTERM). \
-    Unless the code is 0, no files are left behind.";
+const AFTER_HELP: &str = "Exit codes: 0 success; 1 failure; 2 wrong flags or settings; 8 too few hours have data (--require-coverage); \
+    130 interrupted (Ctrl-C, SIGTERM). Unless the code is 0 or 8, no files are left behind.";
 
 /// Flags of `exports run`.
 #[derive(Debug, clap::Args)]
@@ -69,6 +72,8 @@ pub(crate) struct Run {
     /// Replace an existing file, or a folder that holds an earlier export
     #[arg(long, help_heading = OUTPUT)]
     force: bool,
+    #[command(flatten)]
+    coverage: CoverageArgs,
     /// Print only errors
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
@@ -102,6 +107,9 @@ impl Run {
 
         let request = &work.request;
         console.note(&format!("range: {}", request.range.describe(request.timezone)));
+        let is_early = Utc::now().timestamp_millis() < request.range.to_ms();
+        let early = is_early.then(|| Warning::range_not_over(request.range)).into_iter().collect();
+        warning_lines(&early).iter().for_each(|warning| console.note(warning));
 
         let outcome = watch(work, &output, &meter, &console, &mut signals).await;
         let outcome = match (outcome, output.close()) {
@@ -118,9 +126,9 @@ impl Run {
         for warning in summary::warnings(&outcome.skipped, &outcome.manifest) {
             console.note(&warning);
         }
-        let rejected = Rejected::of(&outcome.manifest).describe();
-        console.note_if(warning_without_rows(outcome.manifest.totals.rows, &rejected));
-        Ok(())
+        let summary = outcome.manifest.coverage_summary();
+        console.note_if(summary.as_ref().map(coverage::line));
+        Ok(self.coverage.check(summary.as_ref())?)
     }
 
     /// An error about names of the request as one about its flags.

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::{ApiArgs, EXIT_CODES, Patience};
-use crate::pages::{Pages, RowOf};
-use crate::print::sanitized;
+use crate::pages::{CatalogState, Pages, Printed, RowOf};
+use crate::print::{duration, sanitized};
 use crate::table::Table;
 
 /// Flags of `exports vehicles`.
@@ -46,11 +46,30 @@ impl Vehicles {
         let pages = Pages::new(&["vehicles"], search, None);
         let table = Table::new(&["VEHICLE", "FIRST HOUR", "LAST HOUR", "PARAMETERS"]);
         let row = (!self.json).then_some(row as RowOf);
-        let table = pages.print(&client, |page| page.vehicles, table, row, output).await?;
+        let Printed { table, catalog } =
+            pages.print(&client, |page| page.vehicles, table, row, output).await?;
         if table.is_empty() && !self.json {
             client.console.note("no vehicles found");
         }
+        client.console.note_if(catalog.as_ref().map(describe));
         Ok(())
+    }
+}
+
+/// How current the list is.
+fn describe(catalog: &CatalogState) -> String {
+    match (catalog.age_seconds, catalog.ready) {
+        (Some(seconds), true) => format!("as of {} ago", duration(seconds)),
+        (Some(seconds), false) => {
+            let age = duration(seconds);
+            format!(
+                "warning: the catalog last looked {age} ago, so the list may lack vehicles; is a worker running?"
+            )
+        }
+        (None, _) => {
+            "warning: the catalog has not looked yet, so the list may lack vehicles; is a worker running?"
+                .to_owned()
+        }
     }
 }
 
@@ -68,4 +87,17 @@ fn row(json: &Value) -> serde_json::Result<Vec<String>> {
         hour(&vehicle.last_hour),
         sanitized(&parameters.join(", ")),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_the_list_is_told() {
+        let text = |age_seconds, ready| describe(&CatalogState { age_seconds, ready });
+        assert_eq!(text(Some(12), true), "as of 12 s ago");
+        assert!(text(Some(600), false).starts_with("warning: the catalog last looked 10 min 0 s ago"));
+        assert!(text(None, false).starts_with("warning: the catalog has not looked yet"));
+    }
 }

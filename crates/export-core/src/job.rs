@@ -6,10 +6,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AllowedVehicles, Principal};
+use crate::coverage::CoverageSummary;
 use crate::id::{JobId, Tenant};
 use crate::request::ExportRequest;
 use crate::sharing::ShareKey;
 use crate::trace::TraceParent;
+use crate::warnings::{Warning, WarningCode, Warnings};
 
 /// State of a job. The names are part of the HTTP contract and of the stored document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -137,7 +139,7 @@ pub struct Progress {
 }
 
 /// Figures of a finished export.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
     /// Rows of all files, without headers.
@@ -159,6 +161,12 @@ pub struct Stats {
     /// Largest resident set of the worker process so far, in bytes. The process may run other
     /// exports too.
     pub peak_memory_bytes: u64,
+    /// Hours with data; `None` in results of earlier versions.
+    #[serde(default)]
+    pub coverage: Option<CoverageSummary>,
+    /// Warnings about the result. Clients get them with [`Job::warnings`].
+    #[serde(default, skip_serializing)]
+    pub warnings: Warnings,
 }
 
 /// Address and figures of a finished export. The list of its objects is in [`crate::result`].
@@ -284,6 +292,8 @@ pub struct Job {
     pub waiting_for: Option<WaitingFor>,
     /// Trace context of the request that created the job, repeated in all log lines of the job.
     pub trace_parent: Option<TraceParent>,
+    /// Warnings by what was known when the job was created. See [`Job::warnings`].
+    pub first_warnings: Warnings,
 }
 
 impl Job {
@@ -300,6 +310,33 @@ impl Job {
             && (principal.vehicles.covers(&self.allowed_vehicles)
                 || named
                     .is_some_and(|named| named.iter().all(|vehicle| principal.vehicles.contains(vehicle))))
+    }
+
+    /// All warnings about the job: those of its creation, that the range is not over, and those of
+    /// its result.
+    ///
+    /// The result decides what the catalog could only presume. So a job with a result no longer has
+    /// the warnings of its creation, except for a last time of data that explains why there is none.
+    pub fn warnings(&self) -> Warnings {
+        let read_at = self.started_at.unwrap_or(self.created_at);
+        let is_early = read_at.timestamp_millis() < self.request.range.to_ms();
+        let early = is_early.then(|| Warning::range_not_over(self.request.range));
+        let of_result = self.result.as_ref().map(|result| &result.stats.warnings);
+        let is_so = |first: &&Warning| {
+            let Some(of_result) = of_result else { return true };
+            let is_alike =
+                |found: &Warning| found.is(WarningCode::NoPoints) && found.vehicle == first.vehicle;
+            first.is(WarningCode::AfterLastData) && of_result.list.iter().any(is_alike)
+        };
+        let mut warnings: Warnings = early.into_iter().collect();
+        warnings.extend(self.first_warnings.list.iter().filter(is_so).cloned());
+        if let Some(of_result) = of_result {
+            warnings.extend(of_result.list.iter().cloned());
+            warnings.more += of_result.more;
+        } else {
+            warnings.more += self.first_warnings.more;
+        }
+        warnings
     }
 
     /// Whether the job shares a result that another job has written.
@@ -334,6 +371,8 @@ pub struct NewJob {
     pub share_key: Option<ShareKey>,
     /// Trace context of the request, repeated in all log lines of the job.
     pub trace_parent: Option<TraceParent>,
+    /// Warnings by what is known now.
+    pub first_warnings: Warnings,
 }
 
 /// An idempotency key and the request that was sent with it.

@@ -26,6 +26,7 @@
 pub mod access;
 pub mod admission;
 mod causes;
+pub mod coverage;
 pub mod density;
 pub mod digest;
 pub mod estimate;
@@ -48,6 +49,7 @@ pub mod sink;
 pub mod source;
 pub mod trace;
 pub mod waiting;
+pub mod warnings;
 pub mod zone;
 
 pub use causes::causes;

@@ -4,12 +4,16 @@
 //! It holds no value that differs between two exports of the same data (no job id, no clock), so
 //! the same request gives the same bytes.
 
+mod findings;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::coverage::{CoverageTotals, VehicleCoverage};
 use crate::output::OutputOptions;
 use crate::source::{UnreadCollection, UnreadReason};
+use crate::warnings::Warnings;
 
 /// Name of the manifest's entry in an archive.
 pub const MANIFEST_ENTRY: &str = "manifest.json";
@@ -21,7 +25,7 @@ pub const SAMPLES_PER_REASON: usize = 3;
 pub const UNREAD_NAMES: usize = 20;
 
 /// The whole manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     /// Version of the manifest's layout: 1.
@@ -42,10 +46,13 @@ pub struct Manifest {
     pub vehicles: Vec<VehicleManifest>,
     /// Sums over all vehicles.
     pub totals: Totals,
+    /// What the result probably lacks.
+    #[serde(flatten)]
+    pub warnings: Warnings,
 }
 
 /// The request with its vehicles, parameters and instants resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedRequest {
     /// The start as written in the request.
@@ -66,7 +73,7 @@ pub struct ResolvedRequest {
 }
 
 /// A half-open range as RFC 3339 instants in UTC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeText {
     /// First instant of the range.
     pub from: String,
@@ -106,6 +113,9 @@ pub struct VehicleManifest {
     /// exports.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub filled: u64,
+    /// The hours with data; `None` in manifests of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub coverage: Option<VehicleCoverage>,
     /// Points that could not be exported, by reason.
     pub rejected_points: BTreeMap<String, Rejections>,
     /// Buckets that could not be read, or not to their end, by reason.
@@ -259,6 +269,9 @@ pub struct Totals {
     pub rejected_buckets: u64,
     /// Hour documents that could not be read.
     pub rejected_documents: u64,
+    /// Hours with data of all vehicles; `None` in manifests of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub coverage: Option<CoverageTotals>,
     /// Whether the counts of each vehicle add up.
     pub reconciled: bool,
 }
@@ -266,7 +279,9 @@ pub struct Totals {
 impl Totals {
     /// Sums over the vehicles.
     pub fn of(vehicles: &[VehicleManifest]) -> Self {
-        let mut totals = Self { reconciled: true, ..Self::default() };
+        let covered = vehicles.iter().filter_map(|vehicle| vehicle.coverage.as_ref());
+        let coverage = Some(CoverageTotals::of(covered));
+        let mut totals = Self { coverage, reconciled: true, ..Self::default() };
         for vehicle in vehicles {
             totals.vehicles += 1;
             totals.rows += vehicle.rows;

@@ -17,7 +17,7 @@ use crate::TimeRange;
 ///
 /// It is part of every [`ShareKey`](crate::sharing::ShareKey), so results of another version are
 /// never shared.
-pub const RESULT_FORMAT_VERSION: u32 = 3;
+pub const RESULT_FORMAT_VERSION: u32 = 4;
 
 /// Longest interval of a resampled export, in milliseconds: the length of the longest possible
 /// range.
@@ -127,6 +127,9 @@ pub struct Resampling {
     pub step_ms: NonZeroU64,
     /// The value of an interval without a point.
     pub fill: Fill,
+    /// Greatest age of a previous value, in milliseconds, at the end of the interval that it fills;
+    /// `None`: any age.
+    pub fill_limit_ms: Option<NonZeroU64>,
 }
 
 impl Resampling {
@@ -158,6 +161,8 @@ pub struct OutputOptions {
     pub step_ms: Option<NonZeroU64>,
     /// The value of an interval without a point. Present exactly with `step_ms`.
     pub fill: Option<Fill>,
+    /// Greatest age in milliseconds of a value that fills an interval; `None`: any age.
+    pub fill_limit_ms: Option<NonZeroU64>,
 }
 
 /// The description of one field of [`OutputOptions`].
@@ -196,7 +201,7 @@ pub(crate) struct Need {
 }
 
 /// All options, in the order of their fields.
-pub const OPTIONS: [OutputOption; 7] = [
+pub const OPTIONS: [OutputOption; 8] = [
     OutputOption {
         name: "format",
         flag: "format",
@@ -257,6 +262,17 @@ pub const OPTIONS: [OutputOption; 7] = [
             otherwise: "means nothing without stepMs, the length of the intervals to fill; add it, or leave fill out",
         }],
     },
+    OutputOption {
+        name: "fillLimitMs",
+        flag: "fill-limit-ms",
+        about: "Most milliseconds after its point that a value is repeated with fill previous; later intervals are blank",
+        values: Values::Milliseconds,
+        needs: &[Need {
+            option: "fill",
+            is_met: |output| output.step_ms.is_some() && output.fill == Some(Fill::Previous),
+            otherwise: "means nothing without \"fill\": \"previous\" (and stepMs), which it limits; add it, or leave fillLimitMs out",
+        }],
+    },
 ];
 
 /// The need for a CSV.
@@ -298,7 +314,7 @@ impl Values {
         match self {
             Self::OneOf(names) => format!("expected one of {}", names.join(", ")),
             Self::Milliseconds => format!(
-                "expected a whole number of milliseconds from 1 to {LONGEST_STEP_MS}, such as 60000 for a row per minute"
+                "expected a whole number of milliseconds from 1 to {LONGEST_STEP_MS}, such as 60000 for a minute"
             ),
         }
     }
@@ -307,7 +323,11 @@ impl Values {
 impl OutputOptions {
     /// The resampling; `None`: one row per time of a point.
     pub fn resampling(&self) -> Option<Resampling> {
-        self.step_ms.map(|step_ms| Resampling { step_ms, fill: self.fill.unwrap_or_default() })
+        self.step_ms.map(|step_ms| Resampling {
+            step_ms,
+            fill: self.fill.unwrap_or_default(),
+            fill_limit_ms: self.fill_limit_ms,
+        })
     }
 
     /// The fields of a stored job, in order.
@@ -379,7 +399,7 @@ mod tests {
         let count = |from_ms, to_ms, step_ms| {
             let range = TimeRange::new(from_ms, to_ms).expect("a range");
             let step_ms = NonZeroU64::new(step_ms).expect("a step");
-            Resampling { step_ms, fill: Fill::None }.interval_count(range)
+            Resampling { step_ms, fill: Fill::None, fill_limit_ms: None }.interval_count(range)
         };
         assert_eq!([count(0, 10, 5), count(0, 11, 5), count(-3, 3, 1), count(0, 10, 999)], [2, 3, 6, 1]);
         assert_eq!(count(TimeRange::MIN_MS, TimeRange::MAX_MS, 1), LONGEST_STEP_MS);
@@ -397,7 +417,7 @@ mod tests {
         let parquet = OutputOptions { format: Format::Parquet, ..csv_objects };
         let fields = json!({
             "format": "parquet", "archive": "none", "compression": null, "timeFormat": null, "csvGuard": null,
-            "stepMs": null, "fill": null,
+            "stepMs": null, "fill": null, "fillLimitMs": null,
         });
         assert_eq!(or_null(parquet).expect("JSON"), fields);
         assert_eq!(effective(parquet).expect("JSON"), json!({ "format": "parquet", "archive": "none" }));

@@ -44,6 +44,7 @@ fn waiting_job() -> Job {
         made_at: None,
         checked_at: None,
         waiting_for: None,
+        first_warnings: crate::warnings::Warnings::default(),
         trace_parent: None,
     }
 }

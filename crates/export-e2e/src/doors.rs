@@ -72,6 +72,7 @@ impl HeldJob {
                 sha256: "6".repeat(64),
                 duration_ms: 7,
                 peak_memory_bytes: 8,
+                ..Stats::default()
             },
         };
         let progress = Progress { eta_seconds: Some(0), ..made_up_progress(100) };

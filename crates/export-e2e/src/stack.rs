@@ -151,6 +151,7 @@ impl Stack {
             max_attempts: 3,
             idempotency: None,
             share_key: None,
+            first_warnings: export_core::warnings::Warnings::default(),
             trace_parent: None,
         };
         create(&self.job_store().await, &new).await;

@@ -5,6 +5,7 @@
 //! resampled by [`resample`] before, if that is asked for.
 
 pub(crate) mod csv;
+pub(crate) mod filled;
 mod number;
 pub(crate) mod parquet;
 pub(crate) mod resample;

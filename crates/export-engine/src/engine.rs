@@ -5,13 +5,16 @@ use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use export_core::coverage::{HourCoverage, VehicleCoverage, max_gaps};
 use export_core::manifest::{Manifest, Totals, UnreadNames, VehicleManifest};
 use export_core::output::Format;
 use export_core::sink::{Sink, SinkFactory};
+use export_core::warnings::Warnings;
 use export_core::{Parameter, ZONE_DATA_VERSION};
 
 use crate::encode::csv::CsvEncoder;
 use crate::encode::parquet::ParquetEncoder;
+use crate::encode::resample::ResampleCounts;
 use crate::encode::table::{MaxRows, Table, TableTotals};
 use crate::encode::{Encoder, Encoding};
 use crate::error::{EngineError, PassError};
@@ -21,6 +24,7 @@ use crate::pack::bounded::BoundedSink;
 use crate::pipeline::{Slices, with_slices};
 use crate::plan::{Plan, VehiclePlan};
 use crate::pool::Pool;
+use crate::read::coverage::CoverageTally;
 use crate::read::tally::Tally;
 use crate::resources::Resources;
 use crate::shape::Shape;
@@ -247,7 +251,7 @@ impl Engine {
         if !totals.reconciled {
             return Err(EngineError::NotReconciled(Box::new(totals)).into());
         }
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             version: 1,
             zone_data_version: ZONE_DATA_VERSION.to_owned(),
             request: plan.resolved_request(),
@@ -255,7 +259,9 @@ impl Engine {
             renamed_files: plan.renamed_files(&file_names),
             vehicles,
             totals,
+            warnings: Warnings::default(),
         };
+        manifest.warnings = manifest.find_warnings();
         package.finish(&manifest, &self.resources)?;
         Ok(manifest)
     }
@@ -272,10 +278,12 @@ impl Engine {
         let mut vehicles = Vec::with_capacity(plan.vehicles.len());
         let mut max_rows = MaxRows::of_result(task.limits.result);
         for (vehicle_plan, name) in plan.vehicles.iter().zip(file_names) {
-            let (table, tally) =
+            let (table, tally, coverage) =
                 package.file(name, |entry| self.write_vehicle(task, encoding, slices, max_rows, entry))?;
             max_rows = max_rows.after(table.counts.rows);
-            vehicles.push(vehicle_manifest(plan, vehicle_plan, name.clone(), table, tally));
+            let mut manifest = vehicle_manifest(plan, vehicle_plan, name.clone(), &table, tally);
+            manifest.coverage = Some(vehicle_coverage(plan, coverage, &table.resampling));
+            vehicles.push(manifest);
             task.meter.vehicle_done();
         }
         Ok(vehicles)
@@ -288,8 +296,11 @@ impl Engine {
         slices: &mut Slices<E::Rows>,
         max_rows: MaxRows,
         entry: &mut dyn Write,
-    ) -> Result<(FileTotals, (TableTotals, Tally)), PassError> {
+    ) -> Result<(FileTotals, (TableTotals, Tally, CoverageTally)), PassError> {
         let mut tally = Tally::default();
+        let Plan { request, vehicles, parameters } = task.plan;
+        let max_gaps = max_gaps(vehicles.len(), parameters.len());
+        let mut coverage = CoverageTally::new(request.range, parameters.len(), max_gaps);
         let mut table = Table::begin(encoding, &self.resources, task.stop, max_rows, entry)?;
         while let Some(slice) = slices.next()? {
             if task.stop.is_stopped() {
@@ -298,13 +309,14 @@ impl Engine {
             let rows_before = table.row_count();
             let points = slice.finished.tally.counts.points_read;
             tally.merge(slice.finished.tally);
+            coverage.add(&slice.finished.hours);
             table.push(slice.finished.rows)?;
             task.meter.slice_done(table.row_count() - rows_before, points, slice.millionths_done);
         }
         let rows_before = table.row_count();
         let table = table.finish()?;
         task.meter.add_rows(table.counts.rows - rows_before);
-        Ok((table.file, (table, tally)))
+        Ok((table.file, (table, tally, coverage)))
     }
 }
 
@@ -312,7 +324,7 @@ fn vehicle_manifest(
     plan: &Plan,
     vehicle_plan: &VehiclePlan,
     entry: String,
-    table: TableTotals,
+    table: &TableTotals,
     tally: Tally,
 ) -> VehicleManifest {
     let names = || plan.parameters.iter().map(ToString::to_string);
@@ -324,7 +336,7 @@ fn vehicle_manifest(
         vehicle: vehicle_plan.vehicle.to_string(),
         entry,
         rows: table.counts.rows,
-        points: names().zip(table.resampling.cells).collect::<BTreeMap<_, _>>(),
+        points: names().zip(table.resampling.cells.iter().copied()).collect::<BTreeMap<_, _>>(),
         first_time: table.counts.first_time_ms,
         last_time: table.counts.last_time_ms,
         bytes: table.file.bytes,
@@ -332,11 +344,30 @@ fn vehicle_manifest(
         counts,
         guarded: table.counts.guarded,
         replaced: table.counts.replaced,
-        filled: table.resampling.filled,
+        filled: table.resampling.filled.by_column.iter().map(|filled| filled.cells).sum(),
+        coverage: None,
         rejected_points: tally.rejected_points.by_name(),
         rejected_buckets: tally.rejected_buckets.by_name(),
         rejected_documents: tally.rejected_documents.by_name(),
         missing_collections: missing.map(|(name, _)| name).collect(),
         unread_collections: UnreadNames::by_reason(&vehicle_plan.unread),
     }
+}
+
+/// The hours with data, and those with filled cells only.
+fn vehicle_coverage(plan: &Plan, tally: CoverageTally, resampling: &ResampleCounts) -> VehicleCoverage {
+    let (vehicle, columns) = tally.finish();
+    let filled = &resampling.filled;
+    let hours = HourCoverage {
+        filled: filled.by_column.iter().map(|filled| filled.cells).sum(),
+        filled_hours: filled.vehicle_hours,
+        ..vehicle
+    };
+    let parameters = plan.parameters.iter().zip(columns).enumerate().map(|(index, (parameter, hours))| {
+        // Only resampled exports have counts.
+        let filled = filled.by_column.get(index).copied().unwrap_or_default();
+        let hours = HourCoverage { filled: filled.cells, filled_hours: filled.hours, ..hours };
+        (parameter.to_string(), hours)
+    });
+    VehicleCoverage { hours, parameters: parameters.collect() }
 }

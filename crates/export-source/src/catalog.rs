@@ -11,6 +11,7 @@
 //! in it stays wrong for longer than that.
 
 mod density;
+mod ended;
 mod keep;
 mod measure;
 mod read;
@@ -25,6 +26,7 @@ use export_mongo::client::MongoClient;
 use export_mongo::documents::{Documents, index};
 use serde::{Deserialize, Deserializer};
 
+pub use ended::EndedBefore;
 pub use keep::{CatalogLease, ListChange};
 pub use read::{CatalogStatus, KnownParameters, VehiclePage};
 pub use survey::Survey;

@@ -17,8 +17,8 @@ mod throttle;
 mod vehicles;
 
 pub use catalog::{
-    Catalog, CatalogLease, CatalogStatus, CataloguedParameter, CataloguedVehicle, KnownParameters,
-    ListChange, Survey, VehicleLook, VehiclePage,
+    Catalog, CatalogLease, CatalogStatus, CataloguedParameter, CataloguedVehicle, EndedBefore,
+    KnownParameters, ListChange, Survey, VehicleLook, VehiclePage,
 };
 pub use demo::add_missing_hours;
 pub use export_mongo::StoreError;

@@ -9,10 +9,12 @@ use serde_json::Value;
 
 use crate::reference::{ReferenceExport, ReferenceRequest};
 
+mod coverage;
 mod listing;
 mod manifest;
 mod packing;
 mod table;
+mod warnings;
 
 pub use listing::{ListedEntry, Listing};
 pub use packing::read_folder;

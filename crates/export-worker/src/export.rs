@@ -336,6 +336,8 @@ fn stats(manifest: &Manifest, stored: StoredResult, claimed_at: Instant) -> Stat
         sha256: stored.sha256,
         duration_ms: u64::try_from(claimed_at.elapsed().as_millis()).unwrap_or(u64::MAX),
         peak_memory_bytes: peak_memory_bytes(),
+        coverage: manifest.coverage_summary(),
+        warnings: manifest.warnings.clone(),
     }
 }
 

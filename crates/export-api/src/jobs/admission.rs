@@ -19,7 +19,7 @@ use export_core::admission::{SizeLimits, VehicleCount};
 use export_core::request::ExportRequest;
 use export_core::sharing::ShareKey;
 use export_core::{Tenant, VehicleId};
-use export_source::{Catalog, KnownParameters};
+use export_source::{Catalog, CatalogStatus, EndedBefore, KnownParameters};
 use export_store::{JobStore, StoreError, StoredResults};
 
 use super::answer_cache::AnswerCache;
@@ -39,6 +39,8 @@ const VEHICLES_AGE: Duration = Duration::from_secs(5);
 const UNCERTAIN_AGE: Duration = Duration::from_millis(250);
 /// Maximum number of requests whose measured rows are cached.
 const MAX_MEASURED: u64 = 4_096;
+/// Maximum number of requests whose view of the catalog is cached.
+const MAX_CATALOG_VIEWS: u64 = 1_024;
 /// Maximum age of the number of bytes that a tenant has stored.
 const STORED_AGE: Duration = Duration::from_secs(5);
 /// Maximum number of pattern sets whose parameters are cached.
@@ -62,9 +64,21 @@ struct Inner {
     parameters: AnswerCache<Option<Vec<String>>, Arc<KnownParameters>>,
     /// The fewest rows of an export; `None` where nothing was measured.
     measured_rows: AnswerCache<ShareKey, Option<u64>>,
+    catalog_views: AnswerCache<ShareKey, Arc<CatalogView>>,
     stored: AnswerCache<Tenant, StoredResults>,
     /// Jobs that were created, by tenant.
     created: Rate,
+}
+
+/// What the catalog knows about the vehicles of a request.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogView {
+    /// How current it is.
+    pub status: CatalogStatus,
+    /// The number of vehicles, if the request names none.
+    pub vehicles: Option<u64>,
+    /// Those whose data ends before the range.
+    pub ended: EndedBefore,
 }
 
 /// Permission to write one job. Dropping it takes the admission back, unless
@@ -90,6 +104,7 @@ impl Admission {
         let vehicles = AnswerCache::new(MAX_VEHICLE_COUNTS, VEHICLES_AGE);
         let parameters = AnswerCache::new(MAX_PARAMETER_LISTS, VEHICLES_AGE);
         let measured_rows = AnswerCache::new(MAX_MEASURED, VEHICLES_AGE);
+        let catalog_views = AnswerCache::new(MAX_CATALOG_VIEWS, VEHICLES_AGE);
         let stored = AnswerCache::new(MAX_TENANTS as u64, STORED_AGE);
         let created = Rate::per_hour(settings.max_jobs_per_hour_per_tenant);
         Self(Arc::new(Inner {
@@ -102,6 +117,7 @@ impl Admission {
             vehicles,
             parameters,
             measured_rows,
+            catalog_views,
             stored,
             created,
         }))
@@ -169,6 +185,28 @@ impl Admission {
         };
         let max_age = |rows: &Option<u64>| age(rows.is_some());
         self.0.measured_rows.get_by_age(key, max_age, measure).await
+    }
+
+    /// What the catalog knows about the vehicles of a request, for its warnings.
+    pub async fn catalog_view(
+        &self,
+        allowed: &AllowedVehicles,
+        request: &ExportRequest,
+    ) -> Result<Arc<CatalogView>, Arc<StoreError>> {
+        let vehicles = match self.vehicles(allowed, request).await? {
+            VehicleCount::All(count) => Some(count),
+            _ => None,
+        };
+        let key = ShareKey::of(request, allowed);
+        let (catalog, allowed, request) = (self.0.catalog.clone(), allowed.clone(), request.clone());
+        let look = || async move {
+            let status = catalog.status().await?;
+            let chosen = request.vehicles.as_deref();
+            let ended = catalog.ended_before(&allowed, chosen, request.range).await?;
+            Ok(Arc::new(CatalogView { status, vehicles, ended }))
+        };
+        let max_age = |view: &Arc<CatalogView>| age(view.status.is_trusted);
+        self.0.catalog_views.get_by_age(key, max_age, look).await
     }
 
     /// Fails with 422 if the tenant's results take as many bytes as they may.

@@ -7,6 +7,7 @@ pub mod download;
 pub mod estimate;
 mod etag;
 pub mod events;
+mod first_warnings;
 pub mod get;
 mod job_view;
 mod links;

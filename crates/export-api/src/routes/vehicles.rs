@@ -55,6 +55,19 @@ pub struct VehicleList {
     next_cursor: Option<String>,
     /// When the list of vehicles was last refreshed completely; null until a worker has done so.
     refreshed_at: Option<String>,
+    catalog: CatalogView,
+}
+
+/// How current the catalog is, from which the vehicles come.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CatalogView {
+    /// When a worker last refreshed the list of vehicles completely; null until one has done so.
+    updated_at: Option<String>,
+    /// Seconds since then; null until a worker has done so.
+    age_seconds: Option<u64>,
+    /// Whether the list is recent: if not, vehicles may exist that it lacks.
+    ready: bool,
 }
 
 /// A vehicle with its parameters.
@@ -115,6 +128,11 @@ pub async fn list_vehicles(
     let answer = VehicleList {
         next_cursor: last.map(|last| cursor_after(&last.vehicle)),
         refreshed_at: catalog_status.listed_at_ms.map(to_rfc3339),
+        catalog: CatalogView {
+            updated_at: catalog_status.listed_at_ms.map(to_rfc3339),
+            age_seconds: catalog_status.age_seconds,
+            ready: catalog_status.is_trusted,
+        },
         vehicles: page.vehicles.into_iter().map(VehicleView::from).collect(),
     };
     Ok(([(header::CACHE_CONTROL, "private, no-cache")], Json(answer)).into_response())

@@ -1,14 +1,16 @@
 //! An export job, as the API describes it.
 
 use export_core::JobId;
+use export_core::coverage::CoverageSummary;
 use export_core::job::{JobState, Priority, Progress};
+use export_core::warnings::Warnings;
 use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::Answer;
 use super::error::ClientError;
-use crate::print::{duration, sanitized, warning_without_rows};
+use crate::print::{duration, sanitized, warning_lines, warning_without_rows};
 
 /// The fields of a job that this program uses.
 #[derive(Debug, Deserialize)]
@@ -39,6 +41,8 @@ pub(crate) struct Job {
     /// The earlier name of `shared`.
     coalesced: Option<bool>,
     pub(crate) error: Option<JobFailure>,
+    #[serde(flatten)]
+    warnings: Warnings,
     #[serde(default)]
     pub(crate) created_at: String,
     pub(crate) finished_at: Option<String>,
@@ -81,6 +85,7 @@ pub(crate) struct ResultStats {
     pub(crate) rejected: u64,
     pub(crate) bytes: u64,
     pub(crate) sha256: String,
+    pub(crate) coverage: Option<CoverageSummary>,
 }
 
 /// Why the last attempt failed.
@@ -138,8 +143,22 @@ impl Job {
         self.range.as_ref()?.text.as_deref().map(sanitized)
     }
 
+    /// The hours with data, if the export is finished.
+    pub(crate) fn coverage(&self) -> Option<&CoverageSummary> {
+        self.stats.as_ref()?.coverage.as_ref()
+    }
+
+    /// The job's warnings, one line for each.
+    pub(crate) fn warning_lines(&self) -> Vec<String> {
+        if self.warnings.is_empty() {
+            // Services of earlier versions have no warnings.
+            return self.warning_without_rows().into_iter().collect();
+        }
+        warning_lines(&self.warnings)
+    }
+
     /// A warning if the export is finished and has no rows.
-    pub(crate) fn warning(&self) -> Option<String> {
+    fn warning_without_rows(&self) -> Option<String> {
         let stats = self.stats.as_ref().filter(|_| self.state == JobState::Finished)?;
         let rejected = match stats.rejected {
             0 => String::new(),

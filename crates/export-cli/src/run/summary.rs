@@ -11,7 +11,7 @@ use export_engine::{LeftOut, LeftOutReason};
 use indicatif::HumanCount;
 
 use super::progress::per_second;
-use crate::print::{Rejected, count};
+use crate::print::{Rejected, count, warning_lines};
 
 /// Most paths or collections that a warning names.
 const NAMES_SHOWN: usize = 5;
@@ -45,7 +45,8 @@ pub(crate) fn figures(target: &Path, manifest: &Manifest, bytes: u64, elapsed: D
     line
 }
 
-/// Warnings about paths of a dump and collections that were skipped: one line for each reason.
+/// Warnings about paths of a dump and collections that were skipped, one line for each reason, and
+/// those of the manifest.
 pub(crate) fn warnings(skipped: &[LeftOut], manifest: &Manifest) -> Vec<String> {
     let mut paths: BTreeMap<LeftOutReason, Vec<String>> = BTreeMap::new();
     for LeftOut { path, reason } in skipped {
@@ -77,7 +78,7 @@ pub(crate) fn warnings(skipped: &[LeftOut], manifest: &Manifest) -> Vec<String> 
             _ => format!("warning: collections not read ({}): {names}", reason.describe()),
         }
     });
-    of_paths.chain(of_collections).collect()
+    of_paths.chain(of_collections).chain(warning_lines(&manifest.warnings)).collect()
 }
 
 fn first_names(number: usize, names: &[String]) -> String {
@@ -92,29 +93,16 @@ fn first_names(number: usize, names: &[String]) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use export_core::manifest::{Counts, RangeText, ResolvedRequest, Totals, UnreadNames, VehicleManifest};
-    use export_core::output::OutputOptions;
+    use export_core::manifest::{Counts, Totals, UnreadNames, VehicleManifest};
+    use export_core::warnings::Warning;
 
     use super::*;
 
     fn manifest(rejected: u64, rejected_documents: u64) -> Manifest {
         let counts = Counts { points_read: 2_500_000, rejected, ..Counts::default() };
         Manifest {
-            version: 1,
-            zone_data_version: String::new(),
-            request: ResolvedRequest {
-                start_date: String::new(),
-                end_date: String::new(),
-                timezone: String::new(),
-                range: RangeText { from: String::new(), to: String::new() },
-                vehicles: Vec::new(),
-                parameters: Vec::new(),
-                output: OutputOptions::default(),
-            },
-            renamed_columns: BTreeMap::new(),
-            renamed_files: BTreeMap::new(),
-            vehicles: Vec::new(),
             totals: Totals { vehicles: 1, rows: 1_000_000, counts, rejected_documents, ..Totals::default() },
+            ..Manifest::default()
         }
     }
 
@@ -154,6 +142,8 @@ mod tests {
             (0..count).map(left_out).collect::<Vec<_>>()
         };
         assert!(warnings(&[], &manifest(0, 0)).is_empty());
+        let empty = Manifest { warnings: [Warning::no_vehicle()].into_iter().collect(), ..manifest(0, 0) };
+        assert!(warnings(&[], &empty)[0].starts_with("warning: the export has no vehicle"));
         let lines = warnings(&paths(7), &manifest(0, 0));
         assert_eq!(lines.len(), 1);
         let end = ": dump/v 0, dump/v 1, dump/v 2, dump/v 3, dump/v 4, 2 more";

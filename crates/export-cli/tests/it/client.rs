@@ -111,6 +111,77 @@ fn b6_the_resolved_range_is_printed_and_b2_an_export_without_rows_has_a_warning(
     assert!(ended.code == Some(0) && !ended.output.contains("range:"), "{}", ended.output);
 }
 
+/// A finished job with data in 14 of 24 hours of its only vehicle.
+fn finished_with_gaps() -> Value {
+    let mut job = job("FINISHED");
+    let gap = json!({ "from": "2018-11-30T08:00:00Z", "to": "2018-11-30T18:00:00Z", "hours": 10 });
+    let worst = json!({ "vehicle": "vehicle_003", "hoursAsked": 24, "hoursWithData": 14, "percent": 58.3,
+                        "longestGap": gap });
+    job["stats"] = json!({ "rows": 1, "points": 1, "rejected": 0, "bytes": 1, "sha256": "", "coverage": {
+        "hoursAsked": 24, "hoursWithData": 14, "percent": 58.3, "worstVehicle": worst, "worstParameter": null } });
+    job
+}
+
+#[test]
+fn hours_without_data_are_told_and_may_be_required() {
+    let finished = finished_with_gaps();
+    let stub = Stub::start(move |request, _| {
+        Reply::json(if request.method == "POST" { 202 } else { 200 }, &finished)
+    });
+    let line = "coverage: 58.3 % of hours have data (worst: vehicle_003 58.3 %, longest gap 10 h from 2018-11-30T08:00:00Z)";
+    let too_low = "vehicle_003 has data in 14 of 24 hours, 58.3 %, and --require-coverage asks for 95 %";
+    let create = [&CREATE[..], &["--wait"]].concat();
+    for command in [&create[..], &["get", ID], &["get", ID, "--wait"]] {
+        assert_ends(&run(&stub.url(), command), 0, &[line]);
+        let required = |percent| [command, &["--require-coverage", percent]].concat();
+        assert_ends(&run(&stub.url(), &required("58.3")), 0, &[line]);
+        assert_ends(&run(&stub.url(), &required("95")), 8, &[line, too_low]);
+    }
+    // Of an earlier version of the API, or not finished.
+    let stub = Stub::start(|_, _| Reply::json(200, &job("STARTED")));
+    let unknown = "it is not known which hours have data";
+    assert_ends(&run(&stub.url(), &["get", ID, "--require-coverage", "1"]), 8, &[unknown]);
+}
+
+#[test]
+fn each_warning_is_printed_once() {
+    let mut accepted = job("NOT_STARTED");
+    accepted["warnings"] = json!([{ "code": "range_not_over", "message": "the range is not over" }]);
+    let mut finished = finished_with_gaps();
+    finished["warnings"] = json!([
+        { "code": "range_not_over", "message": "the range is not over" },
+        { "code": "no_points", "message": "v\u{1b}[2J has no value", "vehicle": "v\u{1b}[2J" },
+    ]);
+    finished["warningsMore"] = 3.into();
+    let stub = Stub::start(move |request, _| {
+        if request.method == "POST" { Reply::json(202, &accepted) } else { Reply::json(200, &finished) }
+    });
+    let ended = run(&stub.url(), &[&CREATE[..], &["--wait"]].concat());
+    let warnings: Vec<&str> = ended.output.lines().filter(|line| line.starts_with("warning: ")).collect();
+    let expected = [
+        "warning: the range is not over",
+        "warning: v\u{fffd}[2J has no value",
+        "warning: 3 more warnings not shown",
+    ];
+    assert_eq!((ended.code, warnings), (Some(0), expected.to_vec()), "{}", ended.output);
+}
+
+#[test]
+fn the_age_of_the_catalog_is_told() {
+    let page = |catalog: Value| json!({ "vehicles": [], "nextCursor": null, "refreshedAt": null, "catalog": catalog });
+    for (catalog, words) in [
+        (
+            json!({ "updatedAt": null, "ageSeconds": null, "ready": false }),
+            "warning: the catalog has not looked yet",
+        ),
+        (json!({ "updatedAt": "2018-11-30T00:00:00Z", "ageSeconds": 7, "ready": true }), "as of 7 s ago"),
+    ] {
+        let page = page(catalog);
+        let stub = Stub::start(move |_, _| Reply::json(200, &page));
+        assert_ends(&run(&stub.url(), &["vehicles"]), 0, &[words]);
+    }
+}
+
 #[test]
 fn b5_the_version_names_the_zone_data() {
     let ended = Program::new(EXPORTS, &["--version"], &[]).run();

@@ -82,7 +82,7 @@ fn b2_an_export_without_points_has_a_warning() {
     // The data are of 1970.
     let ended = space.run("export.zip", &[]);
     assert_eq!(ended.code, Some(0), "{}", ended.output);
-    let warning = "warning: the export has no rows: the vehicles have no points in the range";
+    let warning = "warning: no vehicle has a value in the range";
     assert!(ended.output.lines().any(|line| line == warning), "{}", ended.output);
     let quiet = space.run("quiet.zip", &["--quiet"]);
     assert_eq!((quiet.code, quiet.output.as_str()), (Some(0), ""), "only errors");
@@ -105,8 +105,10 @@ fn b2_an_export_whose_points_were_all_rejected_says_what_they_were() {
         fs::write(space.dump().join("vehicle_id_int32/soc.bson"), bytes).expect("a file");
         let ended = space.run("export.zip", &["--force", "--vehicles", "vehicle_id_int32"]);
         assert_eq!(ended.code, Some(0), "{}", ended.output);
-        let warning = format!("warning: the export has no rows: rejected: {expected} (see manifest.json)");
+        let warning =
+            "warning: no vehicle has a value in the range; the manifest says what was found and rejected";
         assert!(ended.output.lines().any(|line| line == warning), "{}", ended.output);
+        assert!(ended.output.contains(&format!("; rejected: {expected} (")), "{}", ended.output);
     }
 }
 

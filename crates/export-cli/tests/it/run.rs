@@ -39,11 +39,23 @@ fn kinds() -> Vec<(Vec<&'static str>, ReferenceOptions)> {
             },
         ),
         (
-            vec!["--archive", "none", "--step-ms", "60000", "--fill", "previous", "--threads", "1"],
+            vec![
+                "--archive",
+                "none",
+                "--step-ms",
+                "60000",
+                "--fill",
+                "previous",
+                "--fill-limit-ms",
+                "150000",
+                "--threads",
+                "1",
+            ],
             ReferenceOptions {
                 archive: ReferenceArchive::None,
                 step_ms: Some(60_000),
                 fill_previous: true,
+                fill_limit_ms: Some(150_000),
                 ..default()
             },
         ),
@@ -83,12 +95,11 @@ fn a_dump_gives_what_the_reference_gives() {
         };
         assert_eq!(outcome.err().map(|differences| differences.to_string()), None, "{flags:?}");
 
-        assert_eq!(
-            ended.output.lines().count(),
-            2,
-            "range and figures, without a terminal: {}",
-            ended.output
-        );
+        // Range, figures, a warning and coverage, without a terminal.
+        let lines: Vec<&str> = ended.output.lines().collect();
+        assert_eq!(lines.len(), 4, "{}", ended.output);
+        assert_eq!(lines[2], "warning: vehicle_empty has no value in the range");
+        assert!(lines[3].starts_with("coverage: "), "{}", ended.output);
         let rows: u64 = expected.vehicles.iter().map(|vehicle| vehicle.rows).sum();
         let rejected: u64 = expected.vehicles.iter().map(ReferenceVehicle::rejected_point_count).sum();
         let vehicle_count = expected.vehicles.len();

@@ -126,6 +126,7 @@ fn every_combination_is_accepted_or_rejected() {
         ("csvGuard", choices(&["on", "off"])),
         ("stepMs", vec![None, Some(Value::Null), Some(json!(1_000))]),
         ("fill", choices(&["none", "previous"])),
+        ("fillLimitMs", vec![None, Some(Value::Null), Some(json!(300_000))]),
     ];
     let combination_count: usize = options.iter().map(|(_, choices)| choices.len()).product();
     for combination in 0..combination_count {
@@ -152,6 +153,11 @@ fn check_combination(said: &[(&str, Value)]) {
         ("/timeFormat", is_parquet, text("timeFormat")),
         ("/csvGuard", is_parquet, text("csvGuard")),
         ("/fill", text("stepMs").is_none(), text("fill")),
+        (
+            "/fillLimitMs",
+            text("stepMs").is_none() || text("fill").as_deref() != Some("previous"),
+            text("fillLimitMs"),
+        ),
     ];
     let expected: Vec<&str> = means_nothing
         .iter()
@@ -172,6 +178,7 @@ fn check_combination(said: &[(&str, Value)]) {
     assert_eq!(output.step_ms.map(|step_ms| step_ms.to_string()), text("stepMs"), "{said:?}");
     let fill = text("stepMs").map(|_| or("fill", "none"));
     assert_eq!(output.fill.map(|fill| fill.to_string()), fill, "{said:?}");
+    assert_eq!(output.fill_limit_ms.map(|limit_ms| limit_ms.to_string()), text("fillLimitMs"), "{said:?}");
 }
 
 /// Options that a request can ask for: those without effect have their defaults.

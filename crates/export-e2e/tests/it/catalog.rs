@@ -107,7 +107,9 @@ async fn without_a_catalog_names_are_left_to_the_worker() {
     let stack = Stack::start_api(TestSpace::create().await).await;
     stack.provision().await;
     let list = stack.get("/vehicles").await.json();
-    assert_eq!(list, json!({ "vehicles": [], "nextCursor": null, "refreshedAt": null }));
+    let catalog = json!({ "updatedAt": null, "ageSeconds": null, "ready": false });
+    let expected = json!({ "vehicles": [], "nextCursor": null, "refreshedAt": null, "catalog": catalog });
+    assert_eq!(list, expected);
     let body = request(&json!({ "vehicles": [stack.space.vehicle("001")], "parameters": ["soc"] }));
     assert_eq!(stack.post(&body).await.status, 202);
     let told = estimate(&stack, &body).await.json();

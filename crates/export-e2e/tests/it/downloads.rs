@@ -40,6 +40,7 @@ async fn finish(stack: &Stack, job_id: &str) {
             sha256: String::new(),
             duration_ms: 1,
             peak_memory_bytes: 1,
+            ..Stats::default()
         },
     };
     let Ok(NextStep::Write(writing)) = jobs.begin_result(&job, &fence, None).await else {

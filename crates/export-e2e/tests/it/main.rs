@@ -10,6 +10,7 @@ mod catalog;
 mod ceilings;
 mod characters;
 mod command_line;
+mod completeness;
 mod connections;
 mod contract;
 mod dispatching;

@@ -1,6 +1,6 @@
 //! Every block of docs/recipes.md does what the page says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Cursor, Read as _};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,11 @@ const NOT_RUN: &str = "text";
 const LONGEST_GAP_MS: i64 = 5 * 60_000;
 /// The day of the demo data, 2018-11-30T00:00:00Z.
 const DEMO_DAY_MS: i64 = 1_543_536_000_000;
+/// 2018-10-28T00:00:00+02:00, when a day of 25 hours begins in Amsterdam.
+const CLOCK_CHANGE_DAY_MS: i64 = 1_540_677_600_000;
+const HOUR_MS: i64 = 3_600_000;
+/// The hour of that day without data.
+const SILENT_HOUR: i64 = 20;
 /// Python packages are slow to load on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -67,6 +72,12 @@ impl Reader {
             let hour = HourBuilder::new(noon_ms).point(noon_ms + 1, 1).point(noon_ms + 2, "=1+1").build();
             stack.space.insert_hours("001", name, vec![hour]).await;
         }
+        // A value in each of the 25 hours of a day on which clocks go back, and nothing for an hour.
+        let hours = (0..25).filter(|hour| *hour != SILENT_HOUR).map(|hour| {
+            let start_ms = CLOCK_CHANGE_DAY_MS + hour * HOUR_MS;
+            HourBuilder::new(start_ms).point(start_ms + 1, 1).build()
+        });
+        stack.space.insert_hours("001", "time", hours.collect()).await;
         Self { stack, folder: tempfile::tempdir().expect("a folder"), left: blocks() }
     }
 
@@ -114,6 +125,26 @@ fn gap_count(csv: &str) -> usize {
     let time = |line: &str| line.split(',').next().and_then(|cell| cell.parse::<i64>().ok()).expect("a time");
     let times: Vec<i64> = csv.lines().skip(1).map(time).collect();
     times.windows(2).filter(|pair| pair[1] - pair[0] > LONGEST_GAP_MS).count()
+}
+
+/// Counts the clock hours with a cell that is not blank.
+fn hours_with_data(csv: &str) -> usize {
+    let rows = csv.lines().skip(1).filter_map(|line| line.split_once(','));
+    let with_values = rows.filter(|(_, cells)| cells.chars().any(|character| character != ','));
+    let hours = with_values.map(|(time, _)| time.parse::<i64>().expect("a time") / HOUR_MS);
+    hours.collect::<BTreeSet<i64>>().len()
+}
+
+/// The day on which clocks go back has 25 hours, of which one has no data.
+async fn clock_change(reader: &mut Reader) {
+    let outputs = reader.follow("pandas, over a clock change").await;
+    let of_vehicle: Vec<&str> = outputs[1].lines().filter(|line| line.contains("001.csv ")).collect();
+    assert_eq!(of_vehicle.len(), 25, "{outputs:?}");
+    for local in ["2018-10-28T02:00:00+02:00 1", "2018-10-28T02:00:00+01:00 1", "2018-10-28T23:00:00+01:00 1"]
+    {
+        assert!(of_vehicle.iter().any(|line| line.ends_with(local)), "{local}: {outputs:?}");
+    }
+    assert!(of_vehicle[24].ends_with("24 hours"), "{outputs:?}");
 }
 
 impl Table {
@@ -204,6 +235,7 @@ async fn a7_every_recipe_works_although_a_parameter_is_called_time() {
     let all = Table { rows, odo: tables.values().map(|table| table.odo).fold(f64::MIN, f64::max) };
 
     checks(&mut reader, &tables).await;
+    clock_change(&mut reader).await;
 
     let outputs = reader.follow("pandas, from the zip").await;
     let (count, odometers) = outputs[0].split_once('\n').expect("two lines");
@@ -242,6 +274,20 @@ async fn checks(reader: &mut Reader, tables: &BTreeMap<String, Table>) {
     let outputs = reader.follow("Was everything copied?").await;
     for (vehicle, table) in tables {
         assert!(outputs[0].contains(&format!("{vehicle} {} {{'current': ", table.rows)), "{outputs:?}");
+    }
+    let outputs = reader.follow("Did the vehicle send everything?").await;
+    for (vehicle, csv) in reader.csvs() {
+        let hours = hours_with_data(&csv);
+        assert!(hours > 0, "{vehicle}");
+        let summary = format!("{vehicle} {hours} of 24 hours have data: ");
+        assert!(outputs[0].lines().any(|line| line.starts_with(&summary)), "{summary}: {outputs:?}");
+    }
+    // It has two points, in one hour.
+    let gaps = ["13 to 2018-12-01T00:00:00Z", "00 to 2018-11-30T12:00:00Z"];
+    for (gap, hours) in gaps.into_iter().zip([11, 12]) {
+        let (from, to) = gap.split_once(' ').expect("two");
+        let line = format!("filename nothing for {hours} h: 2018-11-30T{from}:00:00Z {to}");
+        assert!(outputs[0].lines().any(|found| found.ends_with(&line)), "{line}: {outputs:?}");
     }
     let outputs = reader.follow("Where are the gaps?").await;
     for (vehicle, csv) in reader.csvs() {

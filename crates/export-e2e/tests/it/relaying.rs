@@ -54,6 +54,7 @@ impl Office {
             max_attempts: 1,
             idempotency: None,
             share_key: None,
+            first_warnings: export_core::warnings::Warnings::default(),
             trace_parent: Some(TraceParent::new(1, 1)),
         };
         export_e2e::create(&self.jobs, &new).await;

@@ -73,15 +73,15 @@ impl<'s> Package<'s> {
 
     /// Adds the manifest and ends the archive.
     pub(crate) fn finish(mut self, manifest: &Manifest, resources: &Resources) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(manifest)?;
-        text.push(b'\n');
         let codec = match self {
             Self::Zip(_) => Codec::Deflate,
             Self::Objects(_) => Codec::Plain,
         };
         self.file(MANIFEST_ENTRY, |entry| {
             let mut compressor = BlockCompressor::begin(codec, resources, entry)?;
-            compressor.write_all(&text)?;
+            // Not as one text: a manifest of many vehicles and parameters has megabytes.
+            serde_json::to_writer_pretty(&mut compressor, manifest)?;
+            compressor.write_all(b"\n")?;
             Ok::<_, io::Error>((compressor.finish()?, ()))
         })?;
         match self {

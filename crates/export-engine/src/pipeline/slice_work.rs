@@ -7,6 +7,7 @@ use crate::encode::{Encoder, Encoding, SliceRows};
 use crate::error::PassError;
 use crate::read::bucket::{Scope, decode};
 use crate::read::column::Column;
+use crate::read::coverage::SliceHours;
 use crate::read::slice::Slice;
 use crate::read::tally::Tally;
 use crate::resources::Resources;
@@ -16,6 +17,7 @@ use crate::shape::Shape;
 #[derive(Debug)]
 pub(crate) struct FinishedSlice<R> {
     pub(crate) tally: Tally,
+    pub(crate) hours: SliceHours,
     pub(crate) rows: SliceRows<R>,
 }
 
@@ -40,20 +42,21 @@ pub(super) fn work_on<E: Encoder>(
         return Err(PassError::NotNumeric(names.collect()));
     }
 
+    let hours = SliceHours::of(&columns);
     if let Some(intervals) = intervals {
         let only_known = intervals.fill() == Fill::Previous;
         let dropped = columns.iter_mut().map(|column| column.thin_out(intervals.starts(), only_known));
         tally.counts.resampled_away += dropped.sum::<u64>();
-        return Ok(FinishedSlice { tally, rows: SliceRows::Thinned(columns) });
+        return Ok(FinishedSlice { tally, hours, rows: SliceRows::Thinned(columns) });
     }
     let cells = columns.iter().map(|column| column.len() as u64).collect();
     let mut rows = encoder.rows(resources);
     if is_large(&columns, encoder.row_bytes()) {
-        return Ok(FinishedSlice { tally, rows: SliceRows::Decoded { rows, columns, cells } });
+        return Ok(FinishedSlice { tally, hours, rows: SliceRows::Decoded { rows, columns, cells } });
     }
     align(&columns, &mut rows);
     resources.give_back_columns(columns);
-    Ok(FinishedSlice { tally, rows: SliceRows::Encoded { rows, cells } })
+    Ok(FinishedSlice { tally, hours, rows: SliceRows::Encoded { rows, cells } })
 }
 
 /// Whether the rows of these columns take more than [`MAX_ENCODED_BYTES`]. Few points make many

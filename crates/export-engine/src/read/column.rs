@@ -93,6 +93,11 @@ impl Column {
         self.cells[index].map(|range| self.text(range))
     }
 
+    /// Whether the point has a value, so is not null.
+    pub(crate) fn has_value(&self, index: usize) -> bool {
+        self.cells[index] != Cell::Null
+    }
+
     fn text(&self, range: TextRange) -> &str {
         &self.texts[range.start as usize..(range.start + range.length) as usize]
     }
@@ -201,25 +206,24 @@ impl Column {
 }
 
 impl Column {
-    /// Keeps the last point of each interval and gives it the interval's start as its time. With
-    /// `only_known`, points without a value are dropped first. Returns the number of dropped
-    /// points. The column must be settled.
+    /// Keeps the last point of each interval. With `only_known`, points without a value are dropped
+    /// first. Returns the number of dropped points. The column must be settled.
     pub(crate) fn thin_out(
         &mut self,
         mut interval_start_ms: impl FnMut(i64) -> i64,
         only_known: bool,
     ) -> u64 {
         let before = self.times.len();
-        let mut kept = 0;
+        let (mut kept, mut kept_start_ms) = (0, None);
         for index in 0..before {
-            if only_known && self.cells[index] == Cell::Null {
+            if only_known && !self.has_value(index) {
                 continue;
             }
             let start_ms = interval_start_ms(self.times[index]);
-            if kept > 0 && self.times[kept - 1] == start_ms {
+            if kept_start_ms.replace(start_ms) == Some(start_ms) {
                 kept -= 1;
             }
-            self.times[kept] = start_ms;
+            self.times[kept] = self.times[index];
             self.cells[kept] = self.cells[index];
             kept += 1;
         }

@@ -18,24 +18,25 @@ use sha2::{Digest, Sha256};
 use crate::harness::{InMemory, Objects, Run};
 
 /// The version that the hashes below belong to.
-const RECORDED_VERSION: u32 = 3;
+const RECORDED_VERSION: u32 = 4;
 
 /// 2018-11-30T00:00:00Z.
 const START_MS: i64 = 1_543_536_000_000;
 
 /// By result: the output options of the request, and the SHA-256 of the objects with their names.
-const RECORDED: [(&str, &str); 11] = [
-    ("zip", "fbcadab80915fc8bf7b18c71646ff23f463ae35d9eee463f21719ae8c7970daa"),
-    ("csv", "7cf2240560f2987cd3ba6f7d691e1b17de7ed320bbafc1dfeafbcc09616e804f"),
-    ("gzip", "6cc230dc486c12f1b272a355e522f35958f3aece82e2b96ca8c061f3e5942e59"),
-    ("zstd", "ed94f200879f1497c606a6de5aca4d2f59b7133619ff4aaba3853bf355be6fe0"),
-    ("rfc3339", "1d8d79e7a49a023ffb1166847d90c4747ec8ce6e461457c045b399c08328f470"),
-    ("unguarded", "9dfa0312d662328f181a2e54b6dd70f1215f3ea77da7ee54262195e3a8a8fbe7"),
-    ("parquet", "460f304f624ad5ec6df6f14ab3ef22d0602fed67b383ce570ec9efe909e66d50"),
-    ("parquet_zip", "076200279f6a5ae0cf416266e459acef61571d8ece7dd081f9c505b330d66dfa"),
-    ("resampled", "39729c8732043566f3129cf3caa10ced14defe9892083dd65349d985f0886b72"),
-    ("parquet_resampled", "1fa535d92fcf24ce2e17fb6811c31bbef4cb66a3b4bd925f78f5d7c45d0b6a21"),
-    ("filled", "2cbbb8e1ce2ef43c0c83e0b3db0406e62d4653027e00d1d0c2d51e1754f7e527"),
+const RECORDED: [(&str, &str); 12] = [
+    ("zip", "308fd43ec1c643d692ca4511bf276c02fa370305077cf2d82c3cdcd310f885cc"),
+    ("csv", "558027e56f6559442116fcd981b7868743b52ea89027b64ead65903ed01061e1"),
+    ("gzip", "8ae9450bb180c6507a73d4aeebb51900004e79de83193e165b09465d69fcfd11"),
+    ("zstd", "e138e03990470d8f20f8f1a3a517c755ba08399a6a3d9329ebfd53bcac100e77"),
+    ("rfc3339", "3c3672aede0d8ff3ff776bc002a065807eb4b884186625b718fbeae1bbb1ef77"),
+    ("unguarded", "f08e336437c6e460c52dc8d3980dbe43ad98201f23fde27de5e5921c6e951404"),
+    ("parquet", "e02b9bf0598144b501e1274399dec4863d841c59c1227c39c60d1f37bd5dc87c"),
+    ("parquet_zip", "99572bab7fcae9a0f2b540f78e99c25856d5394f53ae094395f4d460cb516925"),
+    ("resampled", "f9b6be2a9bd2692cc4c5f9e65ae9423605724b26e5531bac2a0765f2e91a10d3"),
+    ("parquet_resampled", "cc73eb31d88122efb0c464fdd47ad390a3acdcdfbee08ca97d990fd089b4f849"),
+    ("filled", "e19ea40d06dad942eb86b533655bf1109275a1504d7edf2d1906d36932b87d96"),
+    ("filled_with_limit", "d71b33472392ad5b77cb4cb727045eb97410383967a7dd373b3bcfa1f2c82f4b"),
 ];
 
 fn options(name: &str) -> Value {
@@ -56,6 +57,7 @@ fn options(name: &str) -> Value {
         "parquet_resampled" => json!({ "archive": "none", "format": "parquet", "stepMs": 60_000 }),
         "resampled" => plain(json!({ "stepMs": 60_000 })),
         "filled" => plain(json!({ "stepMs": 60_000, "fill": "previous" })),
+        "filled_with_limit" => plain(json!({ "stepMs": 60_000, "fill": "previous", "fillLimitMs": 150_000 })),
         other => panic!("unknown result {other}"),
     }
 }

@@ -4,6 +4,7 @@
 mod archive;
 mod attempts;
 mod bad_input;
+mod coverage;
 mod density;
 mod dumps;
 mod endings;

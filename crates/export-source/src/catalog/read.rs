@@ -30,6 +30,8 @@ const PARAMETERS_TRUSTED: Duration = Duration::from_mins(10);
 pub struct CatalogStatus {
     /// When the list of vehicles was last complete, in unix milliseconds; `None` when it never was.
     pub listed_at_ms: Option<i64>,
+    /// Age of the list in seconds, by the database's clock.
+    pub age_seconds: Option<u64>,
     /// Whether the list is recent enough to conclude that an unlisted vehicle does not exist.
     pub is_trusted: bool,
 }
@@ -58,11 +60,19 @@ impl Catalog {
         let is_trusted = doc! { "$gt": ["$trustedUntil", "$$NOW"] };
         let stages = vec![
             doc! { "$match": { "_id": MARKER } },
-            doc! { "$project": { "listedAt": 1, "isTrusted": is_trusted } },
+            doc! { "$project": {
+                "listedAt": 1,
+                "isTrusted": is_trusted,
+                "ageMs": { "$subtract": ["$$NOW", "$listedAt"] },
+            } },
         ];
         let Some(marker) = self.first(stages).await? else { return Ok(CatalogStatus::default()) };
         Ok(CatalogStatus {
             listed_at_ms: marker.get_datetime("listedAt").ok().map(|time| time.timestamp_millis()),
+            age_seconds: marker
+                .get_i64("ageMs")
+                .ok()
+                .map(|age_ms| u64::try_from(age_ms / 1_000).unwrap_or(0)),
             is_trusted: marker.get_bool("isTrusted").unwrap_or(false),
         })
     }
@@ -227,7 +237,7 @@ impl Catalog {
         })
     }
 
-    async fn first(&self, stages: Vec<Document>) -> Result<Option<Document>, StoreError> {
+    pub(super) async fn first(&self, stages: Vec<Document>) -> Result<Option<Document>, StoreError> {
         let options = AggregateOptions::builder().max_time(QUERY_TIME).build();
         let found = self.vehicles.aggregate("query the catalog", stages, options).await?;
         Ok(found.into_iter().next())
@@ -235,7 +245,7 @@ impl Catalog {
 }
 
 /// A sum of whole numbers, in any numeric type of the server.
-fn count(sum: Option<&Bson>) -> u64 {
+pub(super) fn count(sum: Option<&Bson>) -> u64 {
     match sum {
         Some(Bson::Int32(sum)) => u64::try_from(*sum).unwrap_or_default(),
         Some(Bson::Int64(sum)) => u64::try_from(*sum).unwrap_or_default(),

@@ -9,9 +9,10 @@ use export_core::output::OutputOptions;
 use export_core::request::{ExportRequest, WebhookUrl};
 use export_core::result::ResultObject;
 use export_core::trace::TraceParent;
+use export_core::warnings::Warnings;
 use export_core::{JobId, Parameter, Tenant, TimeRange, VehicleId};
 use export_mongo::StoreError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The fields of a job that come from the request and its caller. They never change.
 pub(crate) fn request_fields(job_id: &str, new: &NewJob) -> Document {
@@ -50,6 +51,7 @@ pub(crate) fn request_fields(job_id: &str, new: &NewJob) -> Document {
     document.extend(doc! {
         "webhookUrl": request.webhook_url.as_ref().map(WebhookUrl::as_str),
         "fresh": request.fresh,
+        "firstWarnings": as_bson(&new.first_warnings),
     });
     document
 }
@@ -95,7 +97,14 @@ pub(crate) fn stats_document(stats: &Stats) -> Document {
         "sha256": &stats.sha256,
         "durationMs": count(stats.duration_ms),
         "peakMemoryBytes": count(stats.peak_memory_bytes),
+        "coverage": as_bson(&stats.coverage),
+        "warnings": as_bson(&stats.warnings),
     }
+}
+
+/// A value of plain numbers and texts as BSON.
+fn as_bson(value: &impl Serialize) -> Bson {
+    bson::serialize_to_bson(value).expect("numbers and texts become BSON")
 }
 
 pub(crate) fn object_documents(objects: &[ResultObject]) -> Vec<Document> {
@@ -151,6 +160,8 @@ struct Stored {
     checked_at: Option<DateTime>,
     waiting_for: Option<WaitingFor>,
     traceparent: Option<TraceParent>,
+    #[serde(default)]
+    first_warnings: Warnings,
     progress: Progress,
     export_uri: Option<String>,
     stats: Option<Stats>,
@@ -225,6 +236,7 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
         checked_at: stored.checked_at.map(to_chrono),
         waiting_for: stored.waiting_for,
         trace_parent: stored.traceparent,
+        first_warnings: stored.first_warnings,
     })
 }
 

@@ -9,6 +9,7 @@ use export_core::job::{ExportResult, Failure, Fence, Job, NewJob, Progress, Retr
 use export_core::output::OutputOptions;
 use export_core::request::ExportRequest;
 use export_core::result::WrittenResult;
+use export_core::warnings::Warnings;
 use export_core::{JobId, Tenant, TimeRange};
 use export_store::{
     BackOff, Claim, Created, FinishedResult, Held, JobStore, MongoClient, NextStep, Written, connect,
@@ -177,6 +178,7 @@ pub(crate) fn new_job() -> NewJob {
         idempotency: None,
         share_key: None,
         trace_parent: None,
+        first_warnings: Warnings::default(),
     }
 }
 
@@ -210,6 +212,7 @@ pub(crate) fn result(uri: &str) -> ExportResult {
             sha256: "6".repeat(64),
             duration_ms: 7,
             peak_memory_bytes: 8,
+            ..Stats::default()
         },
     }
 }

@@ -46,11 +46,12 @@ pub async fn export_database(
         }
     }
     let databases: Vec<&str> = collections_of.keys().copied().collect();
+    let vehicle_count = databases.len();
     let mut export = without_vehicles(request, parameters, types);
     for (file, (name, collections)) in files(&databases).into_iter().zip(&collections_of) {
         let source = load(&client.database(name), request, collections, &export.parameters).await?;
         let reading = read_vehicle(request, &export.parameters, &source);
-        let vehicle = write_vehicle(request, &export, file, reading);
+        let vehicle = write_vehicle(request, &export, file, vehicle_count, reading);
         export.vehicles.push(vehicle);
     }
     Ok(export)

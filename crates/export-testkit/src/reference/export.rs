@@ -9,7 +9,7 @@ use super::rows::{Rows, rows};
 use super::table::{ColumnType, table, widen};
 use super::{
     ReferenceExport, ReferenceFormat, ReferenceRequest, ReferenceTimeFormat, ReferenceVehicle, SourceVehicle,
-    cell, default_columns, time,
+    cell, coverage, default_columns, time,
 };
 
 /// Exports the given vehicles, in any order. A requested vehicle that is not given gets an empty
@@ -39,7 +39,7 @@ pub fn export_documents(request: &ReferenceRequest, vehicles: &[SourceVehicle]) 
     let databases: Vec<&str> = chosen.iter().map(|vehicle| vehicle.database.as_str()).collect();
     let mut export = without_vehicles(request, parameters, types);
     for (file, reading) in files(&databases).into_iter().zip(readings) {
-        let vehicle = write_vehicle(request, &export, file, reading);
+        let vehicle = write_vehicle(request, &export, file, databases.len(), reading);
         export.vehicles.push(vehicle);
     }
     export
@@ -74,14 +74,19 @@ fn find_or_empty(vehicles: &[SourceVehicle], database: &str) -> SourceVehicle {
     found.unwrap_or_else(|| SourceVehicle { database: database.to_owned(), ..SourceVehicle::default() })
 }
 
-/// One vehicle's file and numbers, with the columns of the export.
+/// One vehicle's file and numbers, with the columns of the export, which has this number of
+/// vehicles.
 pub(super) fn write_vehicle(
     request: &ReferenceRequest,
     export: &ReferenceExport,
     file: VehicleFile,
+    vehicles: usize,
     reading: Reading,
 ) -> ReferenceVehicle {
     let rows = rows(request, &reading.columns);
+    let most_gaps = coverage::most_gaps(vehicles, export.parameters.len());
+    let range_ms = (request.from_ms, request.to_ms);
+    let (coverage, by_column) = coverage::coverage(range_ms, &reading.columns, &rows, most_gaps);
     let mut vehicle = ReferenceVehicle {
         file_name: request.options.file_name(&file.stem),
         database: file.database,
@@ -93,7 +98,9 @@ pub(super) fn write_vehicle(
         outside_range: reading.outside_range,
         duplicates: reading.duplicates,
         resampled_away: rows.resampled_away,
-        filled: rows.filled,
+        filled: rows.filled(),
+        coverage,
+        parameter_coverage: export.parameters.iter().cloned().zip(by_column).collect(),
         rejected_points: reading.rejected_points,
         rejected_buckets: reading.rejected_buckets,
         rejected_documents: reading.rejected_documents,

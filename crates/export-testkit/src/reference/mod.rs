@@ -8,6 +8,7 @@
 //! Start at [`export_database`] (reads a server) or [`export_documents`] (is given the documents).
 
 mod cell;
+mod coverage;
 mod database;
 mod export;
 mod names;
@@ -22,6 +23,7 @@ mod walk;
 
 use std::collections::BTreeMap;
 
+pub use coverage::{ReferenceCoverage, ReferenceGap};
 pub use database::export_database;
 pub use export::export_documents;
 pub use options::*;
@@ -99,6 +101,10 @@ pub struct ReferenceVehicle {
     pub resampled_away: u64,
     /// Cells that repeat the last known value.
     pub filled: u64,
+    /// The hours with data of any column.
+    pub coverage: ReferenceCoverage,
+    /// The hours with data by column. Every column of the export has an entry.
+    pub parameter_coverage: BTreeMap<String, ReferenceCoverage>,
     /// Invalid points, by reason: `invalidKey`, `documentValue`, `notABucket`, `unsupportedType`,
     /// `invalidValue`, `textTooLong`, `outsideHour`.
     pub rejected_points: BTreeMap<String, Rejections>,

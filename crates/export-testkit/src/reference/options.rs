@@ -38,6 +38,10 @@ pub struct ReferenceOptions {
     /// An interval shows the last known value. Ignored without a step.
     #[arg(long, requires = "step_ms")]
     pub fill_previous: bool,
+    /// Most age in milliseconds of a value that is filled in; without it any age. Ignored unless
+    /// intervals are filled.
+    #[arg(long, requires = "fill_previous", value_parser = clap::value_parser!(u64).range(1..))]
+    pub fill_limit_ms: Option<u64>,
 }
 
 fn zone(text: &str) -> Result<String, String> {
@@ -56,6 +60,7 @@ impl Default for ReferenceOptions {
             guard: true,
             step_ms: None,
             fill_previous: false,
+            fill_limit_ms: None,
         }
     }
 }
@@ -76,6 +81,7 @@ impl ReferenceOptions {
             ("csvGuard", is_csv.then(|| json!(guard))),
             ("stepMs", self.step_ms.map(Value::from)),
             ("fill", self.step_ms.map(|_| json!(fill))),
+            ("fillLimitMs", self.fill_limit_ms.map(Value::from)),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
@@ -165,19 +171,34 @@ fn any_options() -> impl Strategy<Value = ReferenceOptions> {
         "America/St_Johns",
         "Africa/Monrovia",
     ]);
-    let step_ms = option::weighted(0.6, step_ms());
-    (format, archive, compression, time_format, timezone, weighted(0.7), step_ms, any::<bool>()).prop_map(
-        |(format, archive, compression, time_format, timezone, guard, step_ms, fill)| ReferenceOptions {
-            format,
-            archive,
-            compression,
-            time_format,
-            timezone: timezone.to_owned(),
-            guard,
-            step_ms,
-            fill_previous: fill && step_ms.is_some(),
+    let resampling =
+        (option::weighted(0.6, step_ms()), any::<bool>(), option::weighted(0.6, fill_limit_ms()));
+    (format, archive, compression, time_format, timezone, weighted(0.7), resampling).prop_map(
+        |(format, archive, compression, time_format, timezone, guard, (step_ms, fill, fill_limit_ms))| {
+            let fill_previous = fill && step_ms.is_some();
+            ReferenceOptions {
+                format,
+                archive,
+                compression,
+                time_format,
+                timezone: timezone.to_owned(),
+                guard,
+                step_ms,
+                fill_previous,
+                fill_limit_ms: fill_limit_ms.filter(|_| fill_previous),
+            }
         },
     )
+}
+
+/// Limits near the generated steps and distances of points.
+fn fill_limit_ms() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        3 => select(vec![1, 99, 100, 200, 300, 1_000, 5_000, 10_000, 60_000, 120_000]),
+        3 => 1_u64..60_000,
+        2 => select(vec![3_600_000, 3_600_001, 7_200_000, 2 * DAY_MS]),
+        1 => select(vec![u64::MAX, i64::MAX.unsigned_abs()]),
+    ]
 }
 
 fn step_ms() -> impl Strategy<Value = u64> {

@@ -15,8 +15,19 @@ pub(super) struct Rows {
     pub(super) shown: Vec<u64>,
     /// Points that are not shown, because the rows are intervals.
     pub(super) resampled_away: u64,
+    /// By column: times of the rows with a cell that repeats the value of an earlier interval. Empty
+    /// unless intervals are filled.
+    pub(super) filled_times: Vec<Vec<i64>>,
+    /// By column: times of the rows with a value of their own interval. Empty unless intervals are
+    /// filled.
+    pub(super) own_times: Vec<Vec<i64>>,
+}
+
+impl Rows {
     /// Cells that repeat the value of an earlier interval.
-    pub(super) filled: u64,
+    pub(super) fn filled(&self) -> u64 {
+        self.filled_times.iter().map(|times| times.len() as u64).sum()
+    }
 }
 
 /// The requested rows. `columns` are points by time.
@@ -61,33 +72,49 @@ fn intervals(request: &ReferenceRequest, step_ms: u64, columns: &[BTreeMap<i64, 
 }
 
 /// The last known value of each parameter at the end of every interval, from the first interval
-/// with a value to the end of the range.
+/// with a value to the end of the range. With a limit, a value of an earlier interval is blank where
+/// it is older than the limit at the interval's end.
 fn filled_intervals(request: &ReferenceRequest, step_ms: u64, columns: &[BTreeMap<i64, Bson>]) -> Rows {
-    let last_known: Vec<BTreeMap<i64, Bson>> = columns
+    // By column and interval: the time and the value of the last known point.
+    let last_known: Vec<BTreeMap<i64, (i64, Bson)>> = columns
         .iter()
         .map(|points| {
-            points
-                .iter()
-                .filter(|(_, value)| is_known(value))
-                .map(|(time_ms, value)| (interval_start(request, step_ms, *time_ms), value.clone()))
-                .collect()
+            let known = points.iter().filter(|(_, value)| is_known(value));
+            let placed = known.map(|(time_ms, value)| {
+                (interval_start(request, step_ms, *time_ms), (*time_ms, value.clone()))
+            });
+            placed.collect()
         })
         .collect();
 
-    let mut found = Rows { shown: vec![0; columns.len()], ..Rows::default() };
-    let mut known: Vec<Option<Bson>> = vec![None; columns.len()];
+    let mut found = Rows {
+        shown: vec![0; columns.len()],
+        filled_times: vec![Vec::new(); columns.len()],
+        own_times: vec![Vec::new(); columns.len()],
+        ..Rows::default()
+    };
     let mut next_ms = last_known.iter().filter_map(|values| values.keys().next()).min().copied();
     while let Some(start_ms) = next_ms {
-        for (index, values) in last_known.iter().enumerate() {
-            if let Some(value) = values.get(&start_ms) {
-                known[index] = Some(value.clone());
-                found.shown[index] += 1;
-            } else if known[index].is_some() {
-                found.filled += 1;
-            }
-        }
-        found.by_time.insert(start_ms, known.clone());
         next_ms = start_ms.checked_add_unsigned(step_ms).filter(|start_ms| *start_ms < request.to_ms);
+        let end_ms = next_ms.unwrap_or(request.to_ms);
+        let mut row = Vec::new();
+        for (index, values) in last_known.iter().enumerate() {
+            let last = values.range(..=start_ms).next_back();
+            let is_own = last.is_some_and(|(interval_ms, _)| *interval_ms == start_ms);
+            let is_young = |time_ms: i64| {
+                let age_ms = u64::try_from(end_ms - time_ms).expect("points lie before the interval's end");
+                request.options.fill_limit_ms.is_none_or(|limit_ms| age_ms <= limit_ms)
+            };
+            let shown = last.filter(|(_, (time_ms, _))| is_own || is_young(*time_ms));
+            if shown.is_some() && is_own {
+                found.shown[index] += 1;
+                found.own_times[index].push(start_ms);
+            } else if shown.is_some() {
+                found.filled_times[index].push(start_ms);
+            }
+            row.push(shown.map(|(_, (_, value))| value.clone()));
+        }
+        found.by_time.insert(start_ms, row);
     }
     let points: usize = columns.iter().map(BTreeMap::len).sum();
     found.resampled_away = points as u64 - found.shown.iter().sum::<u64>();

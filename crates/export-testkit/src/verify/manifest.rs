@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::DateTime;
 use serde_json::{Value, json};
 
+use super::{coverage, warnings};
 use crate::reference::{ReferenceExport, ReferenceOptions, ReferenceRequest, ReferenceVehicle, Rejections};
 
 /// A file of the result, unpacked.
@@ -31,6 +32,9 @@ pub(super) fn differences(
     check.instant("request.range.to", &found["request"]["range"]["to"], request.to_ms);
     check.options(&found["request"], &request.options);
     check.renamed(found, request, expected);
+    let (list, more) = warnings::of(expected);
+    check.equal("warnings", &found["warnings"], &list);
+    check.optional("", found, "warningsMore", (more > 0).then(|| json!(more)).as_ref());
 
     let vehicles = found["vehicles"].as_array().map_or(&[][..], Vec::as_slice);
     check.equal("number of vehicles", &json!(vehicles.len()), &json!(names.len()));
@@ -122,6 +126,7 @@ impl Check {
             ("missingCollections", json!(expected.missing_collections)),
             ("rejectedPoints", rejections(&expected.rejected_points)),
             ("rejectedDocuments", rejections(&expected.rejected_documents)),
+            ("coverage", coverage::of_vehicle(expected)),
         ];
         for (field, expected) in fields {
             self.equal(&format!("{name}{field}"), &found[field], &expected);
@@ -155,6 +160,7 @@ impl Check {
             ("rejected", json!(sum(ReferenceVehicle::rejected_point_count))),
             ("duplicates", json!(sum(|vehicle| vehicle.duplicates))),
             ("rejectedDocuments", json!(sum(ReferenceVehicle::rejected_document_count))),
+            ("coverage", coverage::of_all(vehicles)),
             ("reconciled", json!(true)),
         ];
         for (field, expected) in fields {

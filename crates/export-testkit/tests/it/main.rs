@@ -2,6 +2,7 @@
 //! real services.
 
 mod archive;
+mod coverage;
 mod dump;
 mod fleet;
 mod generated;

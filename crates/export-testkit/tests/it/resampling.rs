@@ -106,6 +106,40 @@ fn with_fill_intervals_show_the_last_value_known() {
 }
 
 #[test]
+fn with_a_limit_old_values_are_blank() {
+    let csv_of = |fill_limit_ms| {
+        let options = ReferenceOptions {
+            step_ms: Some(1_000),
+            fill_previous: true,
+            fill_limit_ms: Some(fill_limit_ms),
+            ..ReferenceOptions::default()
+        };
+        let (from_ms, to_ms) = (FROM_MS, FROM_MS + 4_500);
+        let request = ReferenceRequest { from_ms, to_ms, options, ..ReferenceRequest::default() };
+        let export = export_documents(&request, &vehicles());
+        let found = &export.vehicles[0];
+        let filled =
+            (found.filled, found.parameter_coverage["soc"].filled, found.parameter_coverage["gps"].filled);
+        (csv(&export, 0).to_owned(), filled)
+    };
+    // soc 3 is of 2,000 ms: 2,000 ms old at the end of the interval from 3,000 ms. The text is of
+    // 1,200 ms: 1,800 ms old at 3,000 ms, and 2,800 ms at 4,000 ms.
+    let short = "time,soc,gps\n\
+         1543536001250,2,'=1+1\n\
+         1543536002250,3,\n\
+         1543536003250,,\n\
+         1543536004250,4.5,\"\"\n";
+    assert_eq!(csv_of(1_799), (short.to_owned(), (0, 0, 0)));
+    let exact = "time,soc,gps\n\
+         1543536001250,2,'=1+1\n\
+         1543536002250,3,'=1+1\n\
+         1543536003250,3,\n\
+         1543536004250,4.5,\"\"\n";
+    assert_eq!(csv_of(2_000), (exact.to_owned(), (2, 1, 1)));
+    assert_eq!(csv_of(2_800).0, csv(&resampled(1_000, true), 0));
+}
+
+#[test]
 fn one_parameter_s_first_value_begins_the_rows_and_the_others_are_blank_until_known() {
     let export = resampled(700, true);
     // Intervals begin at 0, 700, 1400, 2100, 2800, 3500, 4200.

@@ -98,6 +98,7 @@ impl ResultWriter for FakeWriter {
             sha256: String::new(),
             duration_ms: u64::try_from(claimed_at.elapsed().as_millis()).expect("a short time"),
             peak_memory_bytes: 0,
+            ..Stats::default()
         };
         let export_uri = format!("s3://bucket/{}/{}-{number}.zip", job.id, job.attempts);
         Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects: Vec::new(), source_state })

@@ -10,6 +10,7 @@ use export_core::access::AllowedVehicles;
 use export_core::job::{Job, JobState, Priority, Progress, RetryPolicy};
 use export_core::message::WakeUp;
 use export_core::request::ExportRequest;
+use export_core::warnings::Warnings;
 use export_core::{JobId, Tenant};
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -120,6 +121,7 @@ impl TestFleet {
             checked_at: None,
             waiting_for: None,
             trace_parent: None,
+            first_warnings: Warnings::default(),
         }
     }
 }

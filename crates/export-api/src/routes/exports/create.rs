@@ -14,12 +14,14 @@ use export_core::job::{Idempotency, Job, NewJob, Priority};
 use export_core::request::ExportRequest;
 use export_core::sharing::ShareKey;
 use export_core::trace::TraceParent;
+use export_core::warnings::Warnings;
 use export_store::{AuditAction, Created};
 use serde_json::Value;
 use tracing::{Instrument, error, info, warn};
 use uuid::Uuid;
 
 use super::checks;
+use super::first_warnings::first_warnings;
 use super::job_view::{self, JobView};
 use super::schema::ExportRequest as ExportRequestBody;
 use super::wait::Wait;
@@ -84,12 +86,17 @@ pub async fn create(
         max_attempts: state.max_attempts.get(),
         idempotency: idempotency(&headers, &body)?,
         trace_parent: Some(trace_parent(&headers)),
+        // Set below, for an admitted request only.
+        first_warnings: Warnings::default(),
     };
     // Without a permit, the store finds the existing job by its key and writes nothing.
     let permit = check_and_admit(&state, &principal, peer, &new).await?.map(|(priority, permit)| {
         new.priority = priority;
         permit
     });
+    if permit.is_some() {
+        new.first_warnings = first_warnings(&state, &principal, &new.request).await;
+    }
 
     // Its own task, so that the job is accepted completely even if the client disconnects.
     let accepted =

@@ -8,6 +8,7 @@ use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats, Waitin
 use export_core::output::OutputOptions;
 use export_core::request::{ExportRequest, WebhookUrl};
 use export_core::waiting::waiting_for;
+use export_core::warnings::{Warning, Warnings};
 use export_core::{Parameter, VehicleId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -115,6 +116,11 @@ pub(super) struct JobView<'a> {
     /// Error of the last attempt.
     #[schema(required, value_type = Option<schema::Failure>)]
     error: Option<&'a Failure>,
+    /// Why the result is probably not what was meant: at most 20.
+    #[schema(value_type = Vec<schema::Warning>)]
+    warnings: Vec<Warning>,
+    /// Number of the warnings that are not listed.
+    warnings_more: u64,
     /// When the job was created.
     #[schema(format = DateTime)]
     created_at: String,
@@ -172,6 +178,7 @@ impl<'a> JobView<'a> {
     /// The view of a job, with the links to its result.
     pub(super) fn of(job: &'a Job, links: ResultLinks<'a>) -> Self {
         let request = &job.request;
+        let Warnings { list: warnings, more: warnings_more } = job.warnings();
         Self {
             id: job.id.to_string(),
             state: job.state.as_str(),
@@ -203,6 +210,8 @@ impl<'a> JobView<'a> {
             waiting_for: None,
             cancel_requested: job.cancel_requested,
             error: job.failure.as_ref(),
+            warnings,
+            warnings_more,
             created_at: rfc3339(job.created_at),
             started_at: job.started_at.map(rfc3339),
             finished_at: job.finished_at.map(rfc3339),

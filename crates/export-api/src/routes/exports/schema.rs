@@ -109,6 +109,113 @@ pub(super) struct Stats {
     duration_ms: u64,
     /// Peak resident memory of the worker process, in bytes.
     peak_memory_bytes: u64,
+    /// Hours with data of the hours asked for; null for results of earlier versions. An hour of a
+    /// vehicle is a clock hour (UTC) that overlaps the range; it has data if any exported parameter
+    /// has a value in it.
+    #[schema(required)]
+    coverage: Option<Coverage>,
+}
+
+/// Hours with data, summed over all vehicles
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "describes export_core::coverage::CoverageSummary")]
+pub(super) struct Coverage {
+    /// Hours of all vehicles that overlap the range.
+    #[schema(example = 120)]
+    hours_asked: u64,
+    /// Those with data.
+    #[schema(example = 110)]
+    hours_with_data: u64,
+    /// Their share, rounded down to one decimal: 100 only if no hour is missing.
+    #[schema(minimum = 0, maximum = 100, example = 91.6)]
+    percent: f64,
+    /// The vehicle with the smallest share; null without vehicles.
+    #[schema(required)]
+    worst_vehicle: Option<WorstVehicle>,
+    /// The parameter of a vehicle with the smallest share; null without parameters.
+    #[schema(required)]
+    worst_parameter: Option<WorstParameter>,
+}
+
+/// The vehicle with the smallest share of hours with data
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "describes export_core::coverage::WorstVehicle")]
+pub(super) struct WorstVehicle {
+    /// Its name.
+    #[schema(example = "vehicle_003")]
+    vehicle: String,
+    /// Hours that overlap the range.
+    #[schema(example = 24)]
+    hours_asked: u64,
+    /// Those with data.
+    #[schema(example = 14)]
+    hours_with_data: u64,
+    /// Their share.
+    #[schema(minimum = 0, maximum = 100, example = 58.3)]
+    percent: f64,
+    /// Its longest gap; null if no hour is missing.
+    #[schema(required)]
+    longest_gap: Option<Gap>,
+}
+
+/// Hours without data, one after the other
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes export_core::coverage::Gap")]
+pub(super) struct Gap {
+    /// Start of the gap within the range, in UTC.
+    #[schema(format = DateTime, example = "2018-11-30T08:00:00Z")]
+    from: String,
+    /// End of the gap within the range, exclusive, in UTC.
+    #[schema(format = DateTime, example = "2018-11-30T18:00:00Z")]
+    to: String,
+    /// Number of clock hours.
+    #[schema(example = 10)]
+    hours: u64,
+}
+
+/// The parameter of a vehicle with the smallest share of hours with data
+#[derive(ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(dead_code, reason = "describes export_core::coverage::WorstParameter")]
+pub(super) struct WorstParameter {
+    /// The vehicle's name.
+    #[schema(example = "vehicle_003")]
+    vehicle: String,
+    /// The parameter's name.
+    #[schema(example = "odo")]
+    parameter: String,
+    /// Hours that overlap the range.
+    #[schema(example = 24)]
+    hours_asked: u64,
+    /// Those with data.
+    #[schema(example = 2)]
+    hours_with_data: u64,
+    /// Their share.
+    #[schema(minimum = 0, maximum = 100, example = 8.3)]
+    percent: f64,
+}
+
+/// Why a result is probably not what was meant
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes export_core::warnings::Warning")]
+pub(super) struct Warning {
+    /// What it is about: `no_points`, `after_last_data`, `range_not_over`, `no_vehicle_allowed`,
+    /// `no_parameter_found`, `catalog_not_ready`; later versions may have more.
+    #[schema(example = "no_points")]
+    code: String,
+    /// Description for people.
+    #[schema(example = "vehicle_003 has no value in the range")]
+    message: String,
+    /// The vehicle that it is about; missing if it is about the whole export.
+    #[schema(nullable = false, example = "vehicle_003")]
+    vehicle: Option<String>,
+    /// The parameter that it is about.
+    #[schema(nullable = false, example = "spede")]
+    parameter: Option<String>,
 }
 
 /// Why an attempt or the job failed.
@@ -200,6 +307,7 @@ mod tests {
             sha256: String::new(),
             duration_ms: 1,
             peak_memory_bytes: 1,
+            ..job::Stats::default()
         };
         assert_eq!(described::<Stats>(), names(&serde_json::to_value(stats).expect("JSON")));
         let failure = job::Failure { code: String::new(), message: String::new() };

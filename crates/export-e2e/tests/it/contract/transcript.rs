@@ -166,14 +166,22 @@ fn redact(value: &mut Value) {
                         assert!(time.len() == 24 && time.ends_with('Z'), "{name}: {time}");
                         *field = json!("[time]");
                     }
-                    ("refreshedAt" | "catalogRefreshedAt", Value::String(time)) => {
+                    ("refreshedAt" | "updatedAt" | "catalogRefreshedAt", Value::String(time)) => {
                         assert!(time.ends_with('Z'), "{name}: {time}");
                         *field = json!("[time]");
                     }
-                    ("bytes" | "durationMs" | "peakMemoryBytes", Value::Number(_)) => {
+                    ("bytes" | "durationMs" | "peakMemoryBytes" | "ageSeconds", Value::Number(_)) => {
                         *field = json!("[number]");
                     }
                     ("sha256", Value::String(hash)) if hash.len() == 64 => *field = json!("[sha256]"),
+                    ("warnings", Value::Array(all)) => {
+                        // What the catalog knew at that moment.
+                        let mut all = all.clone();
+                        all.retain(|warning| {
+                            warning["code"] != "catalog_not_ready" && warning["code"] != "after_last_data"
+                        });
+                        *field = all.into();
+                    }
                     (_, Value::String(text)) => *field = json!(without_signature(text)),
                     _ => redact(field),
                 }

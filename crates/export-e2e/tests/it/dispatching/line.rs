@@ -109,6 +109,7 @@ impl Line {
             max_attempts: 3,
             share_key: None,
             idempotency: None,
+            first_warnings: export_core::warnings::Warnings::default(),
             trace_parent: None,
         };
         export_e2e::create(&self.jobs, &new).await;

@@ -4,6 +4,7 @@ use chrono::DateTime;
 use export_core::access::AllowedVehicles;
 use export_core::job::{ExportResult, JobState, Priority, Progress, Stats};
 use export_core::request::ExportRequest;
+use export_core::warnings::Warnings;
 use export_core::{JobId, Tenant};
 use export_s3::S3Server;
 use export_settings::s3::{PayloadSigning, S3Settings};
@@ -60,6 +61,7 @@ pub(in crate::routes::exports) fn finished(archive: &str) -> Job {
         checked_at: None,
         waiting_for: None,
         trace_parent: None,
+        first_warnings: Warnings::default(),
         attempts: 1,
         progress: Progress::default(),
         result: Some(ExportResult {
@@ -74,6 +76,7 @@ pub(in crate::routes::exports) fn finished(archive: &str) -> Job {
                 sha256: String::new(),
                 duration_ms: 0,
                 peak_memory_bytes: 0,
+                ..Stats::default()
             },
         }),
         failure: None,
