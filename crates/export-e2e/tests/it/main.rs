@@ -39,4 +39,5 @@ mod sharing;
 mod sizes;
 mod slow_clients;
 mod tenants;
+mod waited_posts;
 mod waits;

@@ -9,6 +9,7 @@ use export_store::{AuditAction, Cancelled};
 use tracing::{Instrument, error, info};
 
 use super::job_view::{JobView, accepted};
+use super::links::ResultLinks;
 use super::{JobPath, find_job};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
@@ -44,7 +45,7 @@ pub async fn cancel(
         error!(job.id = %job_id, error = %panic, "cancelling a job panicked");
         Problem::internal()
     })??;
-    Ok(accepted(&job))
+    Ok(accepted(&job, ResultLinks::default()))
 }
 
 /// Cancels the job and writes the audit entry.

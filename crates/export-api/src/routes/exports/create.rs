@@ -9,9 +9,11 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use export_core::JobId;
 use export_core::access::{Principal, Scope};
+use export_core::causes;
 use export_core::digest::sha256_hex;
 use export_core::job::{Idempotency, Job, NewJob, Priority};
 use export_core::request::ExportRequest;
+use export_core::result::ResultObject;
 use export_core::sharing::ShareKey;
 use export_core::trace::TraceParent;
 use export_core::warnings::Warnings;
@@ -23,6 +25,7 @@ use uuid::Uuid;
 use super::checks;
 use super::first_warnings::first_warnings;
 use super::job_view::{self, JobView};
+use super::links::{ResultLinks, objects_of};
 use super::schema::ExportRequest as ExportRequestBody;
 use super::wait::Wait;
 use crate::auth::Caller;
@@ -99,30 +102,45 @@ pub async fn create(
     }
 
     // Its own task, so that the job is accepted completely even if the client disconnects.
-    let accepted =
-        tokio::spawn(accept(state.clone(), principal.clone(), new, permit, trail).in_current_span());
+    let accepting = accept(state.clone(), principal.clone(), new, permit, trail.clone());
+    let accepted = tokio::spawn(accepting.in_current_span());
     let job = accepted.await.map_err(|panic| {
         error!(error = %panic, "accepting a job panicked");
         Problem::internal()
     })??;
 
-    let wait = Wait::preferred(&headers);
-    let (job, applied) = match wait {
-        Some(wait) => {
-            let waited = wait.until_ended(&state, &principal, peer, job.clone()).await;
-            // A caller whose key was revoked during the wait gets the job as of the start of the
-            // wait.
-            let is_valid = state.auth.still(&headers, &principal, Scope::Write).await.is_ok();
-            (if is_valid { waited.job } else { job }, waited.applied)
-        }
-        None => (job, None),
-    };
     let location = format!("{}/export/{}", state.public_base_url, job.id);
-    let mut response = ([(header::LOCATION, location)], job_view::accepted(&job)).into_response();
-    if let Some(applied) = applied {
+    let location = [(header::LOCATION, location)];
+    let Some(wait) = Wait::preferred(&headers) else {
+        return Ok((location, job_view::accepted(&job, ResultLinks::default())).into_response());
+    };
+    let waited = wait.until_ended(&state, &principal, peer, job.clone()).await;
+    // A caller whose key was revoked during the wait gets the job as of the start of the wait.
+    let caller = state.auth.still(&headers, &principal, Scope::Write).await.ok();
+    let job = if caller.is_some() { waited.job } else { job };
+    let objects = objects_for(caller.as_ref(), &job, &state).await;
+    let links = match (&caller, &objects) {
+        (Some(caller), Some(objects)) => {
+            ResultLinks::for_answer(caller, peer, &job, objects, &state, Some(&trail)).await.0
+        }
+        _ => ResultLinks::default(),
+    };
+    let mut response = (location, job_view::accepted(&job, links)).into_response();
+    if let Some(applied) = waited.applied {
         applied.set_header(&mut response);
     }
     Ok(response)
+}
+
+/// The objects of the job's result, if the caller may have links to them, as in `GET /export/{id}`:
+/// that needs the scope `export:read`, and the caller may have lost vehicles during the wait. The
+/// job is durable, so a failure costs the answer only its links.
+async fn objects_for(caller: Option<&Principal>, job: &Job, state: &ApiState) -> Option<Vec<ResultObject>> {
+    caller.filter(|caller| caller.may(Scope::Read) && job.is_visible_to(caller))?;
+    let objects = objects_of(job, &state.jobs).await;
+    objects
+        .inspect_err(|error| warn!(job.id = %job.id, error = %causes(error), "answering without links"))
+        .ok()
 }
 
 /// Checks a new job and admits it within the limits of queued jobs; returns its priority among its

@@ -6,9 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use export_core::access::Scope;
-use export_core::causes;
 use export_core::job::Job;
-use tracing::{debug, warn};
 
 use super::etag::{etag, is_known};
 use super::job_view::{JobView, set_job_headers};
@@ -19,7 +17,6 @@ use crate::auth::Caller;
 use crate::http::limits::Peer;
 use crate::http::problem::Problem;
 use crate::jobs::audit::Trail;
-use crate::jobs::link_cache::NotSigned;
 use crate::state::ApiState;
 
 /// Get a job
@@ -76,27 +73,12 @@ pub async fn get(
         response
     } else {
         let objects = objects_of(&job, &state.jobs).await?;
-        // Without links the rest of the answer is still useful, and `/download` reports the error.
-        // The answer gets no tag, so that the next request tries again.
         // The answer to HEAD has no body, and so no links to audit.
-        let signed = if method == Method::HEAD {
-            let signed = ResultLinks::sign_for(&principal, peer, &job, &objects, &state).await;
-            signed.map_err(anyhow::Error::from)
-        } else {
-            ResultLinks::sign_and_audit(&principal, peer, &job, &objects, &state, &trail).await
-        };
-        let etag = signed.is_ok().then_some(etag);
-        let links = signed.unwrap_or_else(|error| {
-            match error.downcast_ref() {
-                // A caller may cause this as often as it asks.
-                Some(NotSigned::NoTurn(_)) => debug!(job.id = %job.id, "answering without links: no turn"),
-                _ => {
-                    warn!(job.id = %job.id, error = %causes(&*error), "answering without download links");
-                }
-            }
-            None
-        });
-        let links = links.unwrap_or_else(|| ResultLinks::unsigned(&job, &objects));
+        let trail = (method != Method::HEAD).then_some(&trail);
+        let (links, is_signed) =
+            ResultLinks::for_answer(&principal, peer, &job, &objects, &state, trail).await;
+        // Without a tag, so that the next request tries again to make the links.
+        let etag = is_signed.then_some(etag);
         let mut response = Json(JobView::of(&job, links).with_waiting(&job, waiting)).into_response();
         set_headers(&mut response, &job, etag);
         response

@@ -52,12 +52,12 @@ pub(super) struct JobView<'a> {
     /// Location of the result; null until FINISHED.
     #[schema(required)]
     export_uri: Option<&'a str>,
-    /// Link to the zip, valid for 15 minutes. Only in `GET /export/{id}`; null until FINISHED, and
-    /// if `archive` is none.
+    /// Link to the zip, valid for 15 minutes. Only in `GET /export/{id}` and in the answer to a
+    /// `POST /export` with `Prefer: wait`; null until FINISHED, and if `archive` is none.
     #[schema(required)]
     download_url: Option<String>,
-    /// The objects of the result if `archive` is none. Only in `GET /export/{id}`; null until
-    /// FINISHED.
+    /// The objects of the result if `archive` is none. Only in `GET /export/{id}` and in the answer
+    /// to a `POST /export` with `Prefer: wait`; null until FINISHED.
     #[schema(required)]
     objects: Option<Vec<ObjectView<'a>>>,
     /// The requested vehicles; empty for all.
@@ -238,9 +238,9 @@ impl JobView<'_> {
     }
 }
 
-/// The 202 answer with the job, without links.
-pub(super) fn accepted(job: &Job) -> Response {
-    let view = Json(JobView::of(job, ResultLinks::default()));
+/// The 202 answer with the job.
+pub(super) fn accepted(job: &Job, links: ResultLinks<'_>) -> Response {
+    let view = Json(JobView::of(job, links));
     let mut response = (StatusCode::ACCEPTED, view).into_response();
     set_job_headers(&mut response, job);
     response

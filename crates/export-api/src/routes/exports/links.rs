@@ -5,13 +5,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use chrono::Utc;
 use export_core::access::Principal;
+use export_core::causes;
 use export_core::job::Job;
 use export_core::output::Archive;
 use export_core::result::ResultObject;
 use export_s3::{ResultAddress, ResultBucket};
 use export_store::{JobStore, StoreError};
 use serde::Serialize;
-use tracing::warn;
+use tracing::{debug, warn};
 use utoipa::ToSchema;
 
 use crate::http::client_address::Peer;
@@ -131,8 +132,38 @@ impl<'a> ResultLinks<'a> {
         Self::sign(job, objects, &state.results, &state.links, turn).await
     }
 
+    /// The links for an answer with the whole job, and whether they could be made. Without links the
+    /// rest of the answer is still useful, and `/download` reports the error. With a `trail` the
+    /// audit log records first that the caller gets links; an answer without a body has none to
+    /// record.
+    pub(super) async fn for_answer(
+        principal: &Principal,
+        peer: Peer,
+        job: &Job,
+        objects: &'a [ResultObject],
+        state: &ApiState,
+        trail: Option<&Trail>,
+    ) -> (Self, bool) {
+        let signed = match trail {
+            Some(trail) => Self::sign_and_audit(principal, peer, job, objects, state, trail).await,
+            None => {
+                Self::sign_for(principal, peer, job, objects, state).await.map_err(anyhow::Error::from)
+            }
+        };
+        let is_signed = signed.is_ok();
+        let links = signed.unwrap_or_else(|error| {
+            match error.downcast_ref() {
+                // A caller may cause this as often as it asks.
+                Some(NotSigned::NoTurn(_)) => debug!(job.id = %job.id, "answering without links: no turn"),
+                _ => warn!(job.id = %job.id, error = %causes(&*error), "answering without download links"),
+            }
+            None
+        });
+        (links.unwrap_or_else(|| Self::unsigned(job, objects)), is_signed)
+    }
+
     /// Like [`sign_for`](Self::sign_for), and records in the audit log that the caller gets the links.
-    pub(super) async fn sign_and_audit(
+    async fn sign_and_audit(
         principal: &Principal,
         peer: Peer,
         job: &Job,
@@ -148,8 +179,8 @@ impl<'a> ResultLinks<'a> {
         Ok(links)
     }
 
-    /// The objects without links, for answers that are useful without them.
-    pub(super) fn unsigned(job: &Job, objects: &'a [ResultObject]) -> Self {
+    /// The objects without links.
+    fn unsigned(job: &Job, objects: &'a [ResultObject]) -> Self {
         let is_listed = job.result.is_some() && job.request.output.archive == Archive::None;
         Self { download_url: None, objects: is_listed.then(|| object_views(objects, &[])) }
     }
