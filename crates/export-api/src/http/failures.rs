@@ -23,7 +23,7 @@ impl Failures {
 
     /// Counts one request from this address. Fails with 429 beyond the rate.
     pub(crate) fn count(&self, peer: Peer) -> Result<(), Problem> {
-        self.0.check(&network(peer.address())).map_err(|seconds| {
+        self.0.check(&network(peer.address())).map(drop).map_err(|seconds| {
             let detail = "Too many requests from your address had no valid key.";
             Problem::too_many_requests(detail, seconds).because(Reason::FailuresOfAddress)
         })

@@ -30,6 +30,7 @@ use crate::config::{AccessSettings, LimitSettings};
 use crate::http::client_address::network;
 use crate::http::problem::{Problem, Reason};
 use crate::http::rate::Rate;
+use crate::http::rate_limit::RateLimitPolicy;
 use crate::http::server::HeldUntilDelivered;
 use lane::{Lane, NoAnswer};
 
@@ -64,6 +65,7 @@ struct Inner {
     /// Concurrent requests of the process that wait for a job to end.
     waits: Arc<Semaphore>,
     request_rate: Rate,
+    rate_limit_policy: RateLimitPolicy,
     requests_per_caller: PerCallerLimit<CallerKey>,
     streams_per_caller: PerCallerLimit<CallerKey>,
     waits_per_caller: PerCallerLimit<CallerKey>,
@@ -93,6 +95,7 @@ impl Limits {
             requests: Arc::new(Semaphore::new(max_requests)),
             waits: Arc::new(Semaphore::new((max_requests / WAITING_FRACTION).max(1))),
             request_rate: Rate::new(settings.requests_per_second, settings.requests_at_once),
+            rate_limit_policy: RateLimitPolicy::new(settings.requests_per_second, settings.requests_at_once),
             requests_per_caller: PerCallerLimit::new(settings.max_requests_per_caller),
             streams_per_caller: PerCallerLimit::new(settings.max_streams_per_caller),
             // A waiting request costs as much as an event stream.
@@ -203,13 +206,13 @@ impl Limits {
         self.0.suggestions.clone().try_acquire_owned().ok()
     }
 
+    /// A permit for one request of the caller, for which a token was `taken` of its rate.
     fn request_permit(
         &self,
-        principal: &Principal,
-        peer: IpAddr,
+        caller: CallerKey,
+        taken: Result<u32, u16>,
     ) -> Result<CallerPermit<CallerKey>, Problem> {
-        let caller = self.caller_key(principal, peer);
-        self.0.request_rate.check(&caller).map_err(|seconds| {
+        taken.map_err(|seconds| {
             let detail = format!("You have exceeded your rate limit; try again in {seconds} s.");
             Problem::too_many_requests(detail, seconds).because(Reason::Rate)
         })?;
@@ -219,6 +222,29 @@ impl Limits {
                 format!("You have {max} requests open, which is the maximum; wait for one to complete.");
             Problem::too_many_requests(detail, RETRY_AFTER_SECONDS).because(Reason::OpenRequests)
         })
+    }
+
+    /// The answer with its permits, which are held until it is delivered; 429 instead of a large one
+    /// while the tenant has not read others.
+    fn deliver(
+        &self,
+        principal: &Principal,
+        peer: Peer,
+        permit: CallerPermit<CallerKey>,
+        mut response: Response,
+    ) -> Response {
+        let media_type = response.headers().get(header::CONTENT_TYPE);
+        if media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(EVENT_STREAM)) {
+            return response;
+        }
+        let bytes = response.body().size_hint().lower();
+        match self.delivery_permit(principal, peer, bytes) {
+            Ok(of_bytes) => {
+                response.extensions_mut().insert(HeldUntilDelivered(Arc::new((permit, of_bytes))));
+                response
+            }
+            Err(problem) => problem.into_response(),
+        }
     }
 
     fn caller_key(&self, principal: &Principal, peer: IpAddr) -> CallerKey {
@@ -258,7 +284,7 @@ pub async fn limit_all(State(limits): State<Limits>, request: Request, next: Nex
 
 /// Middleware that refuses requests with 429 beyond the rate and concurrency of their caller. Runs
 /// after authentication. Its permit is held until the answer is delivered, except by an event
-/// stream, which has a permit of its own kind.
+/// stream, which has a permit of its own kind. Every answer says how much of the rate is left.
 pub async fn limit_callers(
     State(limits): State<Limits>,
     caller: Caller,
@@ -266,24 +292,14 @@ pub async fn limit_callers(
     next: Next,
 ) -> Response {
     let peer = Peer::of(request.extensions());
-    match limits.request_permit(&caller.0, peer.address()) {
-        Ok(permit) => {
-            let mut response = next.run(request).await;
-            let media_type = response.headers().get(header::CONTENT_TYPE);
-            if media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(EVENT_STREAM)) {
-                return response;
-            }
-            let bytes = response.body().size_hint().lower();
-            match limits.delivery_permit(&caller.0, peer, bytes) {
-                Ok(of_bytes) => {
-                    response.extensions_mut().insert(HeldUntilDelivered(Arc::new((permit, of_bytes))));
-                    response
-                }
-                Err(problem) => problem.into_response(),
-            }
-        }
+    let key = limits.caller_key(&caller.0, peer.address());
+    let taken = limits.0.request_rate.check(&key);
+    let mut response = match limits.request_permit(key, taken) {
+        Ok(permit) => limits.deliver(&caller.0, peer, permit, next.run(request).await),
         Err(problem) => problem.into_response(),
-    }
+    };
+    limits.0.rate_limit_policy.describe(response.headers_mut(), taken);
+    response
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod kind;
 mod problems;
 mod reason;
 
-use axum::Json;
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use export_core::key::KeyId;
@@ -61,7 +61,6 @@ impl Refusal {
 
 /// One error in a request, with its location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// JSON pointer (RFC 6901) to the wrong field, if the error is in the body.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +94,7 @@ impl From<FieldError> for Fault {
 /// A problem (RFC 9457)
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ProblemView<'a> {
     /// Identifies the kind of problem.
     #[serde(rename = "type")]
@@ -111,6 +110,9 @@ pub(crate) struct ProblemView<'a> {
     #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
     #[schema(required = false, value_type = Vec<Fault>)]
     errors: &'a [Fault],
+    /// The request's id, as in the header `x-request-id` and in the log of the service.
+    #[schema(format = Uuid)]
+    request_id: &'a str,
 }
 
 impl Problem {
@@ -158,23 +160,36 @@ impl Problem {
         self.retry_after_seconds
     }
 
-    /// The body of the answer, as JSON.
-    pub fn body(&self) -> String {
-        serde_json::to_string(&self.view()).unwrap_or_default()
-    }
-
-    fn view(&self) -> ProblemView<'_> {
+    /// The body of the answer to the request with this id, as JSON.
+    pub fn body(&self, request_id: &str) -> String {
         let Self { kind, detail, errors, .. } = self;
-        ProblemView { kind: *kind, title: kind.title(), status: kind.status().as_u16(), detail, errors }
+        let (title, status) = (kind.title(), kind.status().as_u16());
+        let view = ProblemView { kind: *kind, title, status, detail, errors, request_id };
+        serde_json::to_string(&view).unwrap_or_default()
     }
 }
 
+/// Writes the body of an answer that is a problem. The body has the id of the request, which only
+/// the outermost middleware knows ([`identify`](super::request_id::identify)). An answer to HEAD
+/// has the length of the body alone.
+pub(crate) fn write_body(response: &mut Response, request_id: &str, is_head: bool) {
+    let Some(Unwritten(problem)) = response.extensions_mut().remove() else { return };
+    let body = problem.body(request_id);
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    *response.body_mut() = if is_head { Body::empty() } else { Body::from(body) };
+}
+
+/// A problem whose answer has no body yet.
+#[derive(Clone)]
+struct Unwritten(Box<Problem>);
+
 impl IntoResponse for Problem {
+    /// The answer without its body, which [`write_body`] adds.
     fn into_response(self) -> Response {
         let challenge = self.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
-        let mut response = (self.status(), Json(self.view())).into_response();
-        let refusal = Refusal { kind: self.kind, reason: self.reason, key_id: self.key_id, caller: None };
-        response.extensions_mut().insert(refusal);
+        let mut response = self.status().into_response();
+        let (kind, reason, key_id) = (self.kind, self.reason, self.key_id.clone());
+        response.extensions_mut().insert(Refusal { kind, reason, key_id, caller: None });
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -184,6 +199,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.extensions_mut().insert(Unwritten(Box::new(self)));
         response
     }
 }

@@ -6,7 +6,12 @@ use std::sync::{Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{NotUntil, Quota, RateLimiter};
+
+/// Token buckets by key, which report the tokens that are left.
+type Buckets<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
 /// Maximum number of callers with their own token bucket: a few megabytes.
 const MAX_BUCKETS: usize = 65_536;
@@ -20,9 +25,9 @@ const EVICTION_INTERVAL: Duration = Duration::from_secs(1);
 /// cannot choose a name that shares a victim's bucket.
 #[derive(Debug)]
 pub(crate) struct Rate {
-    own: DefaultKeyedRateLimiter<u64>,
+    own: Buckets<u64>,
     /// At most 65,536 buckets, by 16 bits of the hash.
-    shared: DefaultKeyedRateLimiter<u16>,
+    shared: Buckets<u16>,
     max_buckets: usize,
     /// Earliest time of the next removal of full buckets.
     evict_at: Mutex<Instant>,
@@ -42,8 +47,8 @@ impl Rate {
 
     fn of_quota(quota: Quota) -> Self {
         Self {
-            own: RateLimiter::keyed(quota),
-            shared: RateLimiter::keyed(quota),
+            own: RateLimiter::keyed(quota).with_middleware(),
+            shared: RateLimiter::keyed(quota).with_middleware(),
             max_buckets: MAX_BUCKETS,
             evict_at: Mutex::new(Instant::now()),
             hash: RandomState::new(),
@@ -57,9 +62,9 @@ impl Rate {
         Self::new(number(per_second), number(at_once))
     }
 
-    /// Takes a token of the caller; `Err` is the number of seconds until the next token, at least
-    /// 1.
-    pub(crate) fn check(&self, caller: &impl Hash) -> Result<(), u16> {
+    /// Takes a token of the caller; returns how many are left. `Err` is the number of seconds until
+    /// the next token, at least 1.
+    pub(crate) fn check(&self, caller: &impl Hash) -> Result<u32, u16> {
         self.take(self.hash.hash_one(caller)).map_err(|not_until| {
             let wait = not_until.wait_time_from(self.clock.now());
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -67,12 +72,14 @@ impl Rate {
         })
     }
 
-    fn take(&self, caller: u64) -> Result<(), NotUntil<<DefaultClock as Clock>::Instant>> {
-        if self.has_room() {
-            return self.own.check_key(&caller);
-        }
-        let [a, b, ..] = caller.to_le_bytes();
-        self.shared.check_key(&u16::from_le_bytes([a, b]))
+    fn take(&self, caller: u64) -> Result<u32, NotUntil<<DefaultClock as Clock>::Instant>> {
+        let taken = if self.has_room() {
+            self.own.check_key(&caller)
+        } else {
+            let [a, b, ..] = caller.to_le_bytes();
+            self.shared.check_key(&u16::from_le_bytes([a, b]))
+        };
+        taken.map(|state| state.remaining_burst_capacity())
     }
 
     /// Whether a new caller may have its own bucket. Removes full buckets first, if necessary and
@@ -111,8 +118,19 @@ mod tests {
         }
         assert!(rate.own.len() <= 10, "{}", rate.own.len());
         std::thread::sleep(EVICTION_INTERVAL);
-        assert_eq!(rate.check(&"one more"), Ok(()));
+        assert_eq!(rate.check(&"one more"), Ok(0));
         assert_eq!(rate.own.len(), 1, "all other buckets are full again");
+    }
+
+    #[test]
+    fn the_tokens_that_are_left_are_counted_down_and_grow_back() {
+        let [second, three] = [1, 3].map(|number| NonZeroU32::new(number).expect("not zero"));
+        let rate = Rate::new(second, three);
+        let taken: Vec<_> = (0..4).map(|_| rate.check(&"a")).collect();
+        assert_eq!(taken, [Ok(2), Ok(1), Ok(0), Err(1)]);
+        assert_eq!(rate.check(&"b"), Ok(2), "each caller has its own");
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!(rate.check(&"a"), Ok(0), "one token has come back");
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //! every answer.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use uuid::Uuid;
+
+use crate::http::problem::write_body;
 
 /// Header with the request id, in answers. The service always makes it, so that two requests never
 /// share one and no client can imitate another one's log lines.
@@ -17,18 +19,30 @@ const MAX_ID_BYTES: usize = 128;
 
 /// Middleware that gives each request a new id. The client's own id, if it is safe to log, is kept
 /// beside it.
-pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
+pub async fn identify(mut request: Request, next: Next) -> Response {
     let (id, client_id) = (new_id(), client_id(request.headers()));
     let headers = request.headers_mut();
     headers.insert(REQUEST_ID, id.clone());
     headers.remove(CLIENT_REQUEST_ID);
     headers.extend(client_id.clone().map(|id| (CLIENT_REQUEST_ID, id)));
+    let is_head = request.method() == Method::HEAD;
     let mut response = next.run(request).await;
+    set_id(&mut response, id, is_head);
+    response.headers_mut().extend(client_id.map(|id| (CLIENT_REQUEST_ID, id)));
+    response
+}
+
+/// Gives the answer to a request that never reached the router an id of its own.
+pub(crate) fn identify_refusal(response: &mut Response, method: &Method) {
+    set_id(response, new_id(), method == Method::HEAD);
+}
+
+/// Sets the headers of every answer, and writes the body of a problem.
+fn set_id(response: &mut Response, id: HeaderValue, is_head: bool) {
+    write_body(response, id.to_str().unwrap_or_default(), is_head);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
-    headers.extend(client_id.map(|id| (CLIENT_REQUEST_ID, id)));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }
 
 /// The client's id, if there is exactly one and it is printable ASCII.

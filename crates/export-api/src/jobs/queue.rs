@@ -76,7 +76,7 @@ struct Recent {
 /// The queue position of a waiting job
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Queue)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct QueueView {
     /// Its position among the tenant's waiting jobs; 1 is the next.
     #[schema(minimum = 1)]

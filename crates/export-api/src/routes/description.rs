@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
-use super::exports::schema::{add_options, add_zone_data};
+use super::exports::schema::{add_options, add_state_filter, add_zone_data};
 use crate::http::problem::ProblemType;
 
 /// Problems that every operation may answer.
@@ -20,6 +20,15 @@ const ALWAYS: [ProblemType; 7] = [
 /// Problems of operations with a request body.
 const WITH_BODY: [ProblemType; 4] =
     [ProblemType::BodyTooSlow, ProblemType::TooLarge, ProblemType::MediaType, ProblemType::InvalidRequest];
+
+/// The headers about the caller's rate limit, with their descriptions.
+const RATE_LIMIT: [(&str, &str); 2] = [
+    (
+        "ratelimit-policy",
+        "The caller's rate limit, such as `\"requests\";q=200;w=2`: 200 requests within 2 seconds.",
+    ),
+    ("ratelimit", "What is left of it, such as `\"requests\";r=199;t=1`: 199 requests for the next second."),
+];
 
 /// The complete description as JSON text.
 pub(super) fn text(operations: &OpenApi) -> String {
@@ -37,6 +46,7 @@ pub(super) fn completed(operations: &OpenApi) -> Value {
     }
     add_options(&mut description["components"]["schemas"]);
     add_zone_data(&mut description["components"]["schemas"]);
+    add_state_filter(&mut description["paths"]["/export"]["get"]);
     description["components"]["securitySchemes"] = json!({ "bearer": {
         "type": "http", "scheme": "bearer",
         "description": "An API key of this service, or a token of its identity provider. With AUTH=none the service needs neither."
@@ -88,6 +98,13 @@ fn headers_of(status: &str) -> Map<String, Value> {
         ]
         .map(|(name, header)| (name.to_owned(), header)),
     );
+    // A success has always passed the rate limit; an error may have come before it.
+    let is_limited = status.starts_with('2') || status.starts_with('3');
+    for (name, description) in RATE_LIMIT {
+        let mut header = header(description, json!({ "type": "string" }));
+        header["required"] = is_limited.into();
+        headers.insert(name.to_owned(), header);
+    }
     if ["429", "503"].contains(&status) {
         let schema = json!({ "type": "integer", "minimum": 1 });
         headers.insert("retry-after".to_owned(), header("Seconds to wait before trying again.", schema));

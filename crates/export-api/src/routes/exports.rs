@@ -4,6 +4,7 @@ pub mod cancel;
 mod checks;
 pub mod create;
 pub mod download;
+mod enums;
 pub mod estimate;
 mod etag;
 pub mod events;
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn d3_a_job_that_the_caller_may_not_see_is_told_only_in_log_and_figures() {
         let (hidden, unknown) = (not_visible(), Problem::unknown_job());
-        assert_eq!((hidden.status(), hidden.body()), (unknown.status(), unknown.body()));
+        assert_eq!((hidden.status(), hidden.body("id")), (unknown.status(), unknown.body("id")));
         let [hidden, unknown] = [hidden, unknown].map(|problem| {
             problem.into_response().extensions().get::<Refusal>().map(|refusal| refusal.reason)
         });

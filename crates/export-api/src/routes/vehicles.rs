@@ -54,6 +54,7 @@ pub struct VehicleList {
     /// Cursor of the next page; null on the last page.
     next_cursor: Option<String>,
     /// When the list of vehicles was last refreshed completely; null until a worker has done so.
+    #[schema(format = DateTime)]
     refreshed_at: Option<String>,
     catalog: CatalogView,
 }
@@ -70,30 +71,37 @@ pub struct CatalogView {
     ready: bool,
 }
 
-/// A vehicle with its parameters.
+/// A vehicle with its parameters
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Vehicle)]
 #[serde(rename_all = "camelCase")]
 pub struct VehicleView {
     vehicle: String,
     /// Start of its first hour with data; null if it has none, or is not known yet.
+    #[schema(format = DateTime)]
     first_hour: Option<String>,
     /// Start of its last hour with data.
+    #[schema(format = DateTime)]
     last_hour: Option<String>,
     parameters: Vec<ParameterView>,
     /// When its parameters were last refreshed; null for a new vehicle.
+    #[schema(format = DateTime)]
     refreshed_at: Option<String>,
 }
 
-/// A parameter of a vehicle.
+/// A parameter of a vehicle
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Parameter)]
 #[serde(rename_all = "camelCase")]
 pub struct ParameterView {
     name: String,
     /// MongoDB types of a few values of its last hour.
     types: Vec<String>,
     /// Start of its first hour with data.
+    #[schema(format = DateTime)]
     first_hour: Option<String>,
     /// Start of its last hour with data.
+    #[schema(format = DateTime)]
     last_hour: Option<String>,
 }
 

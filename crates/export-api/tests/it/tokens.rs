@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
 use export_api::auth::{Authenticator, Caller, authenticate};
 use export_api::config::{AccessSettings, KnownCallers, LimitSettings, OidcSettings};
 use export_api::http::failures::Failures;
+use export_api::http::request_id::identify;
 use export_core::access::{AllowedVehicles, Scope};
 use export_settings::defaults;
 use export_store::{KeyStore, TenantStore, connect};
@@ -58,7 +59,8 @@ impl Service {
         let limits = LimitSettings { auth_failures_at_once: NonZeroU32::MAX, ..defaults() };
         let state = (auth.expect("an authenticator"), Failures::new(&limits));
         let layer = from_fn_with_state(state, authenticate);
-        Self { router: Router::new().route("/who", get(describe)).route_layer(layer), tenants }
+        let router = Router::new().route("/who", get(describe)).route_layer(layer);
+        Self { router: router.layer(from_fn(identify)), tenants }
     }
 
     async fn request(&self, headers: &[(&str, &str)]) -> Response<Body> {

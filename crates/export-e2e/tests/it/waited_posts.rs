@@ -6,6 +6,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use export_core::access::Scope;
 use export_e2e::{Answer, Stack};
+use export_testkit::isolation::TestSpace;
 use export_testkit::oddities;
 use serde_json::{Value, json};
 
@@ -13,12 +14,21 @@ use crate::callers::{Caller, api_with_keys};
 
 const WAIT: [(&str, &str); 1] = [("prefer", "wait=45")];
 
-/// A service with a worker and vehicles, and the body of an export of one of them.
+/// Vehicles with data, and the body of an export of them. They are named, because results of all
+/// vehicles are not shared while the catalog is new.
+async fn fleet(stack: &Stack) -> Value {
+    let fleet = oddities::near_1970();
+    stack.space.insert_fleet(&fleet).await;
+    let names: Vec<String> = fleet.vehicles.iter().map(|one| stack.space.vehicle(one.suffix)).collect();
+    json!({ "startDate": "1970-01-01", "endDate": "1970-01-02", "vehicles": names })
+}
+
+/// A service with keys, a worker and vehicles, and the body of an export of them.
 async fn with_worker() -> (Stack, Value) {
     let mut stack = api_with_keys(Duration::from_secs(10)).await;
     stack.start_worker().await;
-    stack.space.insert_fleet(&oddities::near_1970()).await;
-    (stack, json!({ "startDate": "1970-01-01", "endDate": "1970-01-02" }))
+    let body = fleet(&stack).await;
+    (stack, body)
 }
 
 async fn post(caller: &Caller<'_>, body: &Value, headers: &[(&str, &str)]) -> Answer {
@@ -56,11 +66,26 @@ async fn a_post_that_waited_has_working_links_and_one_audit_entry() {
         assert_eq!(json!(file.len()), object["bytes"], "{object}");
     }
     assert_eq!(link_entries(&stack, &many).await, 1);
+    stack.stop().await;
+}
 
-    // A shared result is there at once; only the answer to a request that would wait has the link.
-    let shared = post(&caller, &body, &WAIT).await.json();
+/// A shared result is there at once. Only the answer to a request that would have waited has the
+/// link: without `Prefer` the answer is as short as ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_result_has_a_link_for_a_post_that_would_have_waited() {
+    let mut stack = Stack::start_api_that_shares(TestSpace::create().await).await;
+    stack.provision().await;
+    stack.start_worker().await;
+    let body = fleet(&stack).await;
+    let post = async |headers: &[(&str, &str)]| {
+        let headers = [headers, &[("content-type", "application/json")]].concat();
+        stack.request("POST", "/export", &headers, body.to_string().into_bytes()).await.json()
+    };
+    let first = post(&WAIT).await;
+    assert_eq!((&first["state"], &first["shared"]), (&json!("FINISHED"), &json!(false)), "{first}");
+    let shared = post(&WAIT).await;
     assert_eq!((&shared["shared"], shared["downloadUrl"].is_string()), (&json!(true), true), "{shared}");
-    let at_once = post(&caller, &body, &[]).await.json();
+    let at_once = post(&[]).await;
     assert_eq!((&at_once["shared"], &at_once["downloadUrl"]), (&json!(true), &Value::Null), "{at_once}");
     assert_eq!(link_entries(&stack, &at_once).await, 0);
     stack.stop().await;

@@ -42,15 +42,19 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 #[test]
 fn each_caller_has_its_own_limits() {
     let limits = by_name();
-    let first: Vec<_> =
-        (0..2).map(|_| limits.request_permit(&caller("a"), PEER).expect("a permit")).collect();
-    let problem = limits.request_permit(&caller("a"), PEER).expect_err("two are open");
+    let request_permit = |name: &str| {
+        let key = limits.caller_key(&caller(name), PEER);
+        let taken = limits.0.request_rate.check(&key);
+        limits.request_permit(key, taken)
+    };
+    let first: Vec<_> = (0..2).map(|_| request_permit("a").expect("a permit")).collect();
+    let problem = request_permit("a").expect_err("two are open");
     assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (429, Some(1)));
-    assert!(limits.request_permit(&caller("b"), PEER).is_ok());
+    assert!(request_permit("b").is_ok());
     drop(first);
     // The fourth request of `a` within a second, which uses up its burst.
-    assert!(limits.request_permit(&caller("a"), PEER).is_ok());
-    let problem = limits.request_permit(&caller("a"), PEER).expect_err("too many");
+    assert!(request_permit("a").is_ok());
+    let problem = request_permit("a").expect_err("too many");
     assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (429, Some(1)));
     assert!(
         limits.0.requests_per_caller.try_acquire(CallerKey::Address(PEER)).is_some(),
@@ -94,11 +98,28 @@ fn waits_are_limited_per_caller_and_in_total() {
 #[test]
 fn a_caller_that_waits_for_retry_after_is_served() {
     let rate = Rate::new(NonZeroU32::MIN, NonZeroU32::MIN);
-    assert_eq!(rate.check(&"a"), Ok(()));
+    assert_eq!(rate.check(&"a"), Ok(0));
     assert_eq!(rate.check(&"a"), Err(1));
     // As long as the refusal said: the rate limiter's clock is the machine's.
     std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(rate.check(&"a"), Ok(()));
+    assert_eq!(rate.check(&"a"), Ok(0));
+}
+
+/// Every answer says how much of the caller's rate is left, also that of a refused request.
+#[tokio::test]
+async fn every_answer_of_a_caller_describes_its_rate_limit() {
+    let router = Router::new().route("/", get(|| async { "an answer" }));
+    let router = router.layer(from_fn_with_state(by_name(), limit_callers));
+    let router = router.layer(Extension(Caller(caller("a"))));
+    let mut described = Vec::new();
+    for _ in 0..5 {
+        let answer = ask(&router).await;
+        let text = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();
+        assert_eq!(text("ratelimit-policy"), "\"requests\";q=4;w=4");
+        described.push((answer.status().as_u16(), text("ratelimit")));
+    }
+    let left = |status, remaining| (status, format!("\"requests\";r={remaining};t=1"));
+    assert_eq!(described, [left(200, 3), left(200, 2), left(200, 1), left(200, 0), left(429, 0)]);
 }
 
 async fn ask(router: &Router) -> Response {

@@ -98,13 +98,13 @@ mod tests {
         for permanent in [corrupt(), StoreError::Rejected("hunter2".to_owned()), StoreError::Bug("hunter2")] {
             let problem = Problem::from(permanent);
             assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (500, None));
-            assert!(!problem.body().contains("hunter2"), "{problem:?}");
+            assert!(!problem.body("id").contains("hunter2"), "{problem:?}");
         }
         let timed_out = StoreError::TimedOut { operation: "hunter2", seconds: 10 };
         for temporary in [timed_out, StoreError::Contended("hunter2")] {
             let problem = Problem::from(Arc::new(temporary));
             assert_eq!((problem.status().as_u16(), problem.retry_after_seconds()), (503, Some(5)));
-            assert!(!problem.body().contains("hunter2"), "{problem:?}");
+            assert!(!problem.body("id").contains("hunter2"), "{problem:?}");
         }
         for (failure, status) in
             [(AcceptError::Overdue, 503), (AcceptError::Stopped, 503), (AcceptError::UnexpectedKey, 500)]

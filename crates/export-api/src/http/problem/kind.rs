@@ -2,8 +2,9 @@
 
 use axum::http::StatusCode;
 use serde::{Serialize, Serializer};
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
-use utoipa::openapi::{RefOr, schema::SchemaType};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaFormat, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Prefix of every `type`.
@@ -112,12 +113,16 @@ impl Serialize for ProblemType {
 }
 
 impl PartialSchema for ProblemType {
+    /// An open list: a client that was generated earlier must accept a new kind.
     fn schema() -> RefOr<Schema> {
-        let uris = Self::ALL.iter().map(|kind| kind.uri());
+        let uris: Vec<_> = Self::ALL.iter().map(|kind| kind.uri()).collect();
+        let description = "Identifies the kind of problem. docs/api.md lists all kinds. A later version may have \
+                           others: treat a kind that you do not know by its status.";
         ObjectBuilder::new()
             .schema_type(SchemaType::new(Type::String))
-            .description(Some("Identifies the kind of problem. docs/api.md lists all kinds."))
-            .enum_values(Some(uris))
+            .description(Some(description))
+            .format(Some(SchemaFormat::Custom("uri".to_owned())))
+            .extensions(Some(Extensions::builder().add("x-extensible-enum", uris).build()))
             .into()
     }
 }

@@ -238,7 +238,7 @@ impl Problem {
     pub fn internal() -> Self {
         Self::new(
             ProblemType::Internal,
-            "This is a defect of the service. Its log has the cause under the request id of the x-request-id header.",
+            "This is a defect of the service. Its log has the cause under the request id.",
         )
     }
 }

@@ -29,6 +29,7 @@ use crate::http::client_address::{Peer, network};
 use crate::http::path::without_empty_segments;
 use crate::http::problem::Problem;
 use crate::http::refusals::RefusedRequests;
+use crate::http::request_id::identify_refusal;
 
 /// Maximum size of the head of an HTTP/1 request in bytes, and of the buffers for bodies and
 /// answers. The longest useful header is a token of a few kilobytes.
@@ -140,7 +141,8 @@ impl Connections {
                     None => Ok(None),
                 };
                 let Ok(permit) = permit else {
-                    let answer = Problem::too_many_without_key().into_response();
+                    let mut answer = Problem::too_many_without_key().into_response();
+                    identify_refusal(&mut answer, request.method());
                     refused.note(Peer::new(peer.ip()), &answer);
                     return Ok(answer.map(|body| AnswerBody::new(body, open, None)));
                 };

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn c1_an_answer_that_nobody_begins_to_read_is_stalled() {
+    fn c1_an_answer_that_its_client_does_not_begin_to_read_is_stalled() {
         let mut clock = Clock(Instant::now());
         let mut delivery = Delivery::new(clock.0);
         assert!(!delivery.is_stalled(clock.after(59), LIMITS));

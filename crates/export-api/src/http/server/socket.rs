@@ -141,14 +141,14 @@ fn replacement(bytes: &[u8]) -> Option<String> {
 
 /// A problem as a whole HTTP/1 answer, for a client whose request was not parsed.
 pub(super) fn bare_problem(problem: &Problem) -> String {
-    let (status, body) = (problem.status(), problem.body());
+    let request_id = Uuid::now_v7().to_string();
+    let (status, body) = (problem.status(), problem.body(&request_id));
     let retry_after = problem.retry_after_seconds().map(|seconds| format!("retry-after: {seconds}\r\n"));
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{}cache-control: no-store\r\n\
-         x-content-type-options: nosniff\r\nx-request-id: {}\r\nconnection: close\r\n\r\n{body}",
+         x-content-type-options: nosniff\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n{body}",
         body.len(),
         retry_after.unwrap_or_default(),
-        Uuid::now_v7(),
     )
 }
 
@@ -165,6 +165,9 @@ mod tests {
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
         assert!(body.contains("urn:exports:problem:headers-too-large"), "{answer}");
+        let (_, id) = head.split_once("x-request-id: ").expect("an id");
+        let (id, _) = id.split_once("\r\n").expect("a line");
+        assert!(body.contains(&format!("\"requestId\":\"{id}\"")), "{answer}");
 
         for other in [
             "HTTP/1.1 400 Bad Request\r\nx-request-id: 1\r\ncontent-length: 0\r\n\r\n",

@@ -121,7 +121,7 @@ pub async fn create(
     let objects = objects_for(caller.as_ref(), &job, &state).await;
     let links = match (&caller, &objects) {
         (Some(caller), Some(objects)) => {
-            ResultLinks::for_answer(caller, peer, &job, objects, &state, Some(&trail)).await.0
+            Box::pin(ResultLinks::for_answer(caller, peer, &job, objects, &state, Some(&trail))).await.0
         }
         _ => ResultLinks::default(),
     };

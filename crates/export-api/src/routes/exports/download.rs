@@ -20,18 +20,49 @@ use crate::http::problem::Problem;
 use crate::jobs::audit::Trail;
 use crate::state::ApiState;
 
-/// What the operation answers: a link, or where no link is given out, the file's size and name.
-#[derive(Serialize, ToSchema)]
+/// The answer with links: to the zip, or to all objects.
+#[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum DownloadView<'a> {
+enum DownloadView<'a> {
     Objects(ObjectsView<'a>),
     Object(ObjectView<'a>),
+}
+
+/// Links to the files of a result: `downloadUrl` if it is a zip, `objects` if `archive` is none
+///
+/// One schema for both, because generated clients handle a choice of schemas badly.
+#[derive(ToSchema)]
+#[schema(as = DownloadLinks)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes DownloadView")]
+pub(super) struct DownloadLinks<'a> {
+    /// Name of the zip.
+    #[schema(required = false, nullable = false)]
+    name: Option<String>,
+    /// Stored size of the zip in bytes.
+    #[schema(required = false, nullable = false)]
+    bytes: Option<u64>,
+    /// SHA-256 of the zip in hex.
+    #[schema(required = false, nullable = false)]
+    sha256: Option<String>,
+    /// Link to the zip, valid for 15 minutes.
+    #[schema(required = false, nullable = false)]
+    download_url: Option<String>,
+    /// All objects, `manifest.json` last.
+    #[schema(required = false, nullable = false)]
+    objects: Option<Vec<ObjectView<'a>>>,
 }
 
 /// Download the result
 ///
 /// Answers 303 with a new link to the zip, or 200 with links to the objects. With
-/// `Accept: application/json` the link to the zip is in a 200, too.
+/// `Accept: application/json` (and nothing that accepts all types) the link to the zip is in a 200,
+/// too.
+///
+/// The link belongs to the object storage and needs no key. A client that follows the redirect must
+/// not send its `Authorization` header to the link: that would show the key to another server. Ask
+/// for JSON instead, or do not follow redirects by yourself, and open the link in a request of its
+/// own without the header.
 #[utoipa::path(
     get, path = "/export/{id}/download", tag = "exports", operation_id = "download_export",
     params(
@@ -39,8 +70,8 @@ pub(super) enum DownloadView<'a> {
         ("Accept" = Option<String>, Header, description = "application/json: answer with the link instead of redirecting to it"),
     ),
     responses(
-        (status = 200, description = "Links to the objects, if archive is none; the link to the zip, if only JSON is accepted", body = DownloadView<'_>),
-        (status = 303, description = "Redirect to the zip", headers(("location" = String, description = "Link, valid for 15 minutes."))),
+        (status = 200, description = "Links to the objects, if archive is none; the link to the zip, if only JSON is accepted", body = DownloadLinks<'_>),
+        (status = 303, description = "Redirect to the zip", headers(("location" = String, description = "Link, valid for 15 minutes. Do not send the Authorization header there"))),
         (status = 404, description = "No such export"),
         (status = 409, description = "The export has no result, or none yet"),
         (status = 410, description = "The export's files are gone"),
@@ -85,7 +116,12 @@ pub async fn download(
 /// Download one object of a result
 ///
 /// Answers 303 with a new link to one object, if archive is none. With `Accept: application/json`
-/// the link is in a 200.
+/// (and nothing that accepts all types) the link is in a 200.
+///
+/// The link belongs to the object storage and needs no key. A client that follows the redirect must
+/// not send its `Authorization` header to the link: that would show the key to another server. Ask
+/// for JSON instead, or do not follow redirects by yourself, and open the link in a request of its
+/// own without the header.
 #[utoipa::path(
     get, path = "/export/{id}/download/{name}", tag = "exports", operation_id = "download_object",
     params(
@@ -95,7 +131,7 @@ pub async fn download(
     ),
     responses(
         (status = 200, description = "The link to the object, if only JSON is accepted", body = ObjectView<'_>),
-        (status = 303, description = "Redirect to the object", headers(("location" = String, description = "Link, valid for 15 minutes."))),
+        (status = 303, description = "Redirect to the object", headers(("location" = String, description = "Link, valid for 15 minutes. Do not send the Authorization header there"))),
         (status = 404, description = "No such export, or it has no such object"),
         (status = 409, description = "The export has no result, or none yet"),
         (status = 410, description = "The export's files are gone"),

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::job_view::RangeView;
 use super::schema::ExportRequest as ExportRequestBody;
-use super::{checks, schema};
+use super::{checks, enums};
 use crate::auth::Caller;
 use crate::http::json_body::JsonBody;
 use crate::http::limits::Peer;
@@ -26,8 +26,9 @@ use crate::state::ApiState;
 /// From this share of measured hours on, the rest makes no difference.
 const ALL_MEASURED: f64 = 0.999;
 
-/// The estimated size and duration of an export.
+/// The estimated size and duration of an export
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Estimate)]
 #[serde(rename_all = "camelCase")]
 pub struct EstimateView {
     range: RangeView,
@@ -45,7 +46,7 @@ pub struct EstimateView {
     /// Seconds from the start by a worker to the result, without the wait for a worker.
     duration_seconds: Option<SpanView>,
     /// The priority it would have among the tenant's jobs.
-    #[schema(schema_with = schema::priority)]
+    #[schema(value_type = enums::Priority)]
     priority: Priority,
     /// The queue position it would have if it were created now; null if that is not known.
     #[schema(required)]
@@ -53,11 +54,13 @@ pub struct EstimateView {
     /// What the estimate is based on, for people.
     basis: String,
     /// When the catalog was last refreshed completely.
+    #[schema(format = DateTime)]
     catalog_refreshed_at: Option<String>,
 }
 
-/// An estimate as a range: the actual value is unlikely to be outside of it.
+/// The bounds of an estimate: the actual value is unlikely to be outside of them
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Bounds)]
 pub struct SpanView {
     low: u64,
     high: u64,

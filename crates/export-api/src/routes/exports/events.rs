@@ -47,7 +47,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells a proxy not to buffer events.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// A job as it changes
+/// Follow a job
 ///
 /// Server-sent events named `job`, each with the whole job as its data, but without download links.
 /// The stream ends after the event of the job's end. A client that reconnects with the id of that

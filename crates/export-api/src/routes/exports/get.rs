@@ -76,7 +76,7 @@ pub async fn get(
         // The answer to HEAD has no body, and so no links to audit.
         let trail = (method != Method::HEAD).then_some(&trail);
         let (links, is_signed) =
-            ResultLinks::for_answer(&principal, peer, &job, &objects, &state, trail).await;
+            Box::pin(ResultLinks::for_answer(&principal, peer, &job, &objects, &state, trail)).await;
         // Without a tag, so that the next request tries again to make the links.
         let etag = is_signed.then_some(etag);
         let mut response = Json(JobView::of(&job, links).with_waiting(&job, waiting)).into_response();

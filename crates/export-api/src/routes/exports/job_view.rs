@@ -12,10 +12,9 @@ use export_core::warnings::{Warning, Warnings};
 use export_core::{Parameter, VehicleId};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 use super::links::{ObjectView, ResultLinks};
-use super::schema;
+use super::{enums, schema};
 use crate::jobs::queue::{QueueView, Waiting};
 
 /// `Retry-After` in seconds while a job is active.
@@ -24,17 +23,17 @@ pub(super) const RETRY_AFTER_SECONDS: u16 = 2;
 /// An export job
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Job)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct JobView<'a> {
     /// Id of the job.
     #[serde(rename = "_id")]
     #[schema(format = Uuid, example = "01983c5e-7a01-7c3a-9d5e-0123456789ab")]
     id: String,
     /// State of the job.
-    #[schema(schema_with = states)]
+    #[schema(value_type = enums::JobState)]
     state: &'static str,
     /// Priority among the tenant's jobs: small exports are interactive.
-    #[schema(schema_with = schema::priority)]
+    #[schema(value_type = enums::Priority)]
     priority: Priority,
     /// Queue position; null unless it waits. Only in `GET /export/{id}` and its events.
     #[schema(required)]
@@ -109,7 +108,7 @@ pub(super) struct JobView<'a> {
     #[schema(deprecated)]
     coalesced: bool,
     /// Why it waits; null unless NOT_STARTED.
-    #[schema(required, schema_with = waiting_reasons)]
+    #[schema(required, value_type = Option<enums::WaitingFor>)]
     waiting_for: Option<WaitingFor>,
     /// Whether cancellation was requested and its worker has not ended it yet.
     cancel_requested: bool,
@@ -138,13 +137,12 @@ pub(super) struct JobView<'a> {
 /// The half-open range of instants that the dates mean
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Range)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RangeView {
     /// The first instant of the range, in UTC.
-    #[schema(example = "2018-11-30T00:00:00Z")]
+    #[schema(format = DateTime, example = "2018-11-30T00:00:00Z")]
     from: String,
     /// The first instant after it, in UTC.
-    #[schema(example = "2018-12-01T00:00:00Z")]
+    #[schema(format = DateTime, example = "2018-12-01T00:00:00Z")]
     to: String,
     /// Both in the time zone of the request, and the length, for people.
     #[schema(example = "from 2018-11-30T00:00:00Z up to, not including, 2018-12-01T00:00:00Z, 24 h")]
@@ -156,22 +154,6 @@ impl RangeView {
         let range = request.range;
         Self { from: range.from_rfc3339(), to: range.to_rfc3339(), text: range.describe(request.timezone) }
     }
-}
-
-fn states() -> Object {
-    let states = JobState::ALL.map(JobState::as_str);
-    ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(states)).build()
-}
-
-fn waiting_reasons() -> Object {
-    let reasons = WaitingFor::ALL.map(|reason| Some(reason.as_str())).into_iter().chain([None]);
-    let types = SchemaType::from_iter([Type::String, Type::Null]);
-    let description = "Why it waits; null unless NOT_STARTED. turn: for its turn among the jobs of all tenants; delivery: a worker \
-                       gets it next; place: all workers are busy; worker: no worker has reported recently; storage: the object \
-                       store refuses writes; retry: for its next try; sameExport: another job writes the result that this one \
-                       will share.";
-    let object = ObjectBuilder::new().schema_type(types).description(Some(description));
-    object.enum_values(Some(reasons)).build()
 }
 
 impl<'a> JobView<'a> {

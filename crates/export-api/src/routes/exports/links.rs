@@ -41,7 +41,7 @@ pub(super) struct ResultLinks<'a> {
 /// An object of a result
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ResultObject)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct ObjectView<'a> {
     /// Name under the prefix of the result.
     #[schema(example = "vehicle_001.csv.gz")]
@@ -57,10 +57,8 @@ pub(super) struct ObjectView<'a> {
     pub(super) download_url: Option<String>,
 }
 
-/// The objects of a result, with links
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ResultObjects)]
-#[serde(deny_unknown_fields)]
+/// The objects of a result, with links.
+#[derive(Debug, Serialize)]
 pub(super) struct ObjectsView<'a> {
     /// All objects, `manifest.json` last.
     pub(super) objects: Vec<ObjectView<'a>>,
@@ -146,16 +144,15 @@ impl<'a> ResultLinks<'a> {
     ) -> (Self, bool) {
         let signed = match trail {
             Some(trail) => Self::sign_and_audit(principal, peer, job, objects, state, trail).await,
-            None => {
-                Self::sign_for(principal, peer, job, objects, state).await.map_err(anyhow::Error::from)
-            }
+            None => Self::sign_for(principal, peer, job, objects, state).await.map_err(anyhow::Error::from),
         };
         let is_signed = signed.is_ok();
         let links = signed.unwrap_or_else(|error| {
-            match error.downcast_ref() {
-                // A caller may cause this as often as it asks.
-                Some(NotSigned::NoTurn(_)) => debug!(job.id = %job.id, "answering without links: no turn"),
-                _ => warn!(job.id = %job.id, error = %causes(&*error), "answering without download links"),
+            // A caller may cause this as often as it asks.
+            if let Some(NotSigned::NoTurn(_)) = error.downcast_ref() {
+                debug!(job.id = %job.id, "answering without links: no turn");
+            } else {
+                warn!(job.id = %job.id, error = %causes(&*error), "answering without download links");
             }
             None
         });

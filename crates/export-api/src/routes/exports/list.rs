@@ -39,7 +39,7 @@ const INVALID_CURSOR: &str = "is invalid; send nextCursor of the previous page, 
 /// A page of jobs
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JobPage)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct ListView<'a> {
     /// Newest first.
     exports: Vec<JobView<'a>>,
@@ -66,9 +66,9 @@ struct ParsedQuery {
     older_than: Option<JobId>,
 }
 
-/// The caller's jobs
+/// List the jobs
 ///
-/// Newest first, without download links. `nextCursor` and the `Link` header with relation `next`
+/// The jobs that the caller may see, newest first, without download links. `nextCursor` and the `Link` header with relation `next`
 /// lead to the next page.
 #[utoipa::path(
     get,
@@ -76,7 +76,8 @@ struct ParsedQuery {
     operation_id = "list_exports",
     tag = "exports",
     params(
-        ("state" = Option<String>, Query, description = "Only jobs in this state, or in one of several states separated by commas", example = "STARTED,FINISHED"),
+        // Its list is described by `schema::add_state_filter`.
+        ("state" = Option<String>, Query, description = "Only jobs in these states, separated by commas"),
         ("limit" = Option<u32>, Query, description = "Maximum number of jobs of the page; default 20", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "nextCursor of the previous page, with the same state"),
     ),

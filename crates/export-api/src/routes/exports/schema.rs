@@ -5,7 +5,8 @@ use export_core::ZONE_DATA_VERSION;
 use export_core::output::{LONGEST_STEP_MS, OPTIONS, OutputOption, Values};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
+
+use super::enums;
 
 /// What to export, and how
 #[derive(ToSchema)]
@@ -55,19 +56,9 @@ pub(super) struct VehicleName(String);
 #[expect(dead_code, reason = "describes export_core::Parameter")]
 pub(super) struct ParameterName(String);
 
-/// Schema of a priority.
-pub(super) fn priority() -> Object {
-    let names = export_core::job::Priority::ALL.map(export_core::job::Priority::as_str);
-    ObjectBuilder::new()
-        .schema_type(SchemaType::new(Type::String))
-        .description(Some("Priority among the tenant's jobs: small exports are interactive."))
-        .enum_values(Some(names))
-        .build()
-}
-
 /// Progress of the current attempt.
 #[derive(ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes export_core::job::Progress")]
 pub(super) struct Progress {
     /// Percentage of the work done.
@@ -90,7 +81,7 @@ pub(super) struct Progress {
 
 /// Statistics of a finished export.
 #[derive(ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes export_core::job::Stats")]
 pub(super) struct Stats {
     /// Rows of all files, without headers.
@@ -220,10 +211,9 @@ pub(super) struct Warning {
 
 /// Why an attempt or the job failed.
 #[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes export_core::job::Failure")]
 pub(super) struct Failure {
-    /// Stable code of the cause.
+    /// Stable code of the cause. docs/api.md lists all codes; a later version may have others.
     #[schema(example = "source_unavailable")]
     code: String,
     /// Description for people.
@@ -232,12 +222,24 @@ pub(super) struct Failure {
 
 /// Adds the output options to the schemas of requests and jobs, which are derived without them.
 pub(in crate::routes) fn add_options(schemas: &mut Value) {
+    enums::add_options(schemas);
     for option in OPTIONS {
         schemas["ExportRequest"]["properties"][option.name] = option_schema(&option, true);
         schemas["Job"]["properties"][option.name] = option_schema(&option, false);
     }
     if let Some(required) = schemas["Job"]["required"].as_array_mut() {
         required.extend(OPTIONS.map(|option| option.name.into()));
+    }
+}
+
+/// Describes the filter of lists by state, which is a list separated by commas.
+pub(in crate::routes) fn add_state_filter(operation: &mut Value) {
+    let parameters = operation["parameters"].as_array_mut();
+    let state = parameters.into_iter().flatten().find(|parameter| parameter["name"] == "state");
+    if let Some(state) = state {
+        let states = json!({ "$ref": "#/components/schemas/JobState" });
+        state["schema"] = json!({ "type": "array", "minItems": 1, "items": states });
+        (state["style"], state["explode"]) = (json!("form"), json!(false));
     }
 }
 
@@ -253,17 +255,15 @@ pub(in crate::routes) fn add_zone_data(schemas: &mut Value) {
 fn option_schema(option: &OutputOption, is_request: bool) -> Value {
     let can_be_null = is_request || !option.always_applies();
     let mut schema = match option.values {
-        Values::OneOf(names) => {
-            let names = names.iter().map(|name| Value::from(*name)).chain(can_be_null.then_some(Value::Null));
-            json!({ "type": "string", "enum": names.collect::<Vec<_>>() })
+        Values::OneOf(_) => {
+            let named = json!({ "$ref": format!("#/components/schemas/{}", enums::name_of(option)) });
+            if can_be_null { json!({ "oneOf": [{ "type": "null" }, named] }) } else { named }
         }
         Values::Milliseconds => {
-            json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": LONGEST_STEP_MS })
+            let types = if can_be_null { json!(["integer", "null"]) } else { json!("integer") };
+            json!({ "type": types, "format": "int64", "minimum": 1, "maximum": LONGEST_STEP_MS })
         }
     };
-    if can_be_null {
-        schema["type"] = json!([schema["type"], "null"]);
-    }
     let default = option.default_name().filter(|_| is_request);
     let more = match default {
         Some(default) => format!(" Default {default}."),
@@ -283,7 +283,6 @@ mod tests {
 
     fn described<T: PartialSchema>() -> Vec<String> {
         let schema = serde_json::to_value(T::schema()).expect("JSON");
-        assert_eq!(schema["additionalProperties"], json!(false), "{schema}");
         names(&schema["properties"])
     }
 

@@ -80,7 +80,9 @@ impl<'stack> Transcript<'stack> {
     ) {
         self.begin(title, method, path, headers, body, answer);
         if !answer.body.is_empty() {
-            self.json(answer.json());
+            let body = answer.json();
+            assert_eq!(body.get("requestId"), id_of_problem(answer).as_ref(), "{title}");
+            self.json(body);
         }
     }
 
@@ -142,8 +144,22 @@ impl<'stack> Transcript<'stack> {
     }
 }
 
+/// The `requestId` that the body must have: every problem has that of the header, other answers have
+/// none.
+fn id_of_problem(answer: &Answer) -> Option<Value> {
+    let is_problem = answer.header("content-type") == Some("application/problem+json");
+    is_problem.then(|| json!(answer.header("x-request-id").expect("an id")))
+}
+
 fn header_value(name: &str, value: &str) -> String {
     match name {
+        // The rest depends on the time that the requests before took.
+        "ratelimit" => {
+            let left = value.strip_prefix("\"requests\";r=").and_then(|rest| rest.split_once(";t="));
+            let (left, seconds) = left.expect("what is left");
+            assert!(left.parse::<u32>().is_ok() && seconds.parse::<u32>().is_ok(), "{value}");
+            "\"requests\";r=[left];t=[seconds]".to_owned()
+        }
         "x-request-id" => "[request]".to_owned(),
         "content-length" => "[length]".to_owned(),
         "etag" | "if-none-match" => {
@@ -173,6 +189,7 @@ fn redact(value: &mut Value) {
                     ("bytes" | "durationMs" | "peakMemoryBytes" | "ageSeconds", Value::Number(_)) => {
                         *field = json!("[number]");
                     }
+                    ("requestId", Value::String(_)) => *field = json!("[request]"),
                     ("sha256", Value::String(hash)) if hash.len() == 64 => *field = json!("[sha256]"),
                     ("warnings", Value::Array(all)) => {
                         // What the catalog knew at that moment.
