@@ -14,7 +14,7 @@ use export_settings::log::LogSettings;
 use export_settings::mongo::{MongoArgs, MongoSettings};
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_settings::webhooks::{KEY, KEY_EXPECTED, PREVIOUS_KEY, WebhookArgs};
-use export_settings::{SecretString, SettingError, authorities, optional};
+use export_settings::{Faults, SecretString, SettingError, authorities, optional};
 use export_webhooks::{AllowedNetworks, SigningKey, SigningKeys};
 use jsonwebtoken::Algorithm;
 use url::Url;
@@ -25,6 +25,17 @@ pub use export_settings::http::HttpSettings;
 pub use export_settings::jobs::{DispatchSettings, JobSettings};
 pub use export_settings::limits::LimitSettings;
 
+/// The settings that decide together who may use the API.
+const OIDC: [&str; 8] = [
+    "AUTH",
+    "OIDC_ISSUER",
+    "OIDC_AUDIENCE",
+    "OIDC_ALGORITHM",
+    "OIDC_JWKS_URL",
+    "OIDC_MAX_TOKEN_HOURS",
+    "OIDC_TENANT_CLAIM",
+    "OIDC_VEHICLES_CLAIM",
+];
 /// How long the answer about a key is cached. A revoked key is refused after this time: well within
 /// the 30 seconds that are promised.
 const KEY_MEMORY: Duration = Duration::from_secs(10);
@@ -135,25 +146,40 @@ impl Cli {
     }
 
     /// Checks what the parser of the command line could not: secrets, and settings that depend on
-    /// each other.
-    pub fn resolve(&self) -> Result<Config, SettingError> {
-        self.admission.check()?;
-        self.check_listener()?;
-        authorities::check()?;
-        Ok(Config {
+    /// each other. `None` if a setting is wrong; every fault is added to `faults`.
+    pub fn resolve(&self, faults: &mut Faults) -> Option<Config> {
+        faults.compare(&["MAX_QUEUED", "MAX_QUEUED_PER_TENANT"], || self.admission.check());
+        faults.compare(&["HOST", "AUTH", "AUTH_NONE_LISTEN"], || self.check_listener());
+        faults.take(authorities::check());
+        let access = faults.compare(&OIDC, || AccessSettings::resolve(&self.access));
+        let webhooks = faults.take(WebhookSettings::resolve(&self.webhooks));
+        let mongo = faults.take(self.mongo.resolve());
+        let rabbitmq_url = faults.take(self.amqp.resolve());
+        faults.is_empty().then_some(())?;
+        Some(Config {
             http: self.http.clone(),
             admin: self.health.admin_addr,
-            access: AccessSettings::resolve(&self.access)?,
+            access: access?,
             limits: self.limits,
             admission: self.admission,
             jobs: self.jobs,
             dispatch: self.dispatch,
-            webhooks: WebhookSettings::resolve(&self.webhooks)?,
-            mongo: self.mongo.resolve()?,
-            rabbitmq_url: self.amqp.resolve()?,
+            webhooks: webhooks?,
+            mongo: mongo?,
+            rabbitmq_url: rabbitmq_url?,
             topology: Topology::named(&self.amqp.rabbitmq_name_prefix),
             s3: self.s3.clone(),
         })
+    }
+
+    /// The connection string of the jobs' database, if it is given and looks like one.
+    pub fn jobs_uri(&self) -> Option<SecretString> {
+        self.mongo.resolve().ok().map(|mongo| mongo.uri)
+    }
+
+    /// The result bucket.
+    pub fn s3(&self) -> &S3Settings {
+        &self.s3
     }
 }
 

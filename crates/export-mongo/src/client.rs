@@ -77,6 +77,13 @@ pub async fn connect(uri: &SecretString, application_name: &str) -> Result<Mongo
     connect_with(uri, application_name, None).await
 }
 
+/// Checks a connection string as [`connect`] does, without a client. Looks up the hosts of a
+/// `mongodb+srv` string.
+pub async fn check_uri(uri: &SecretString) -> Result<(), StoreError> {
+    let parsed = ClientOptions::parse(uri.expose_secret()).await;
+    parsed.map(drop).map_err(|_| StoreError::ConnectionString)
+}
+
 /// Creates a client for the vehicles' databases whose pool is large enough for `max_reads`
 /// concurrent reads: reads wait at the throttle and never for a connection, and do not keep other
 /// operations waiting for one.

@@ -1,43 +1,97 @@
 //! Reading the command line and the environment into settings.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{Arg, Args, Command, CommandFactory, FromArgMatches};
+use clap::{Args, Command, CommandFactory, FromArgMatches};
 
+use crate::effective::Effective;
+use crate::faults::Faults;
+use crate::names::{name_of, old_flags, variable, variable_of};
 use crate::print::{end_with, note};
+use crate::unknown;
 
-/// Exit code for wrong flags and settings, as clap has it.
-const USAGE: i32 = 2;
+/// Value of a setting without a default while the other settings are checked: one that every
+/// parser of such a setting takes.
+const PLACEHOLDER: &str = "placeholder";
+
+/// What was parsed, and what is wrong with it.
+#[derive(Debug)]
+pub struct Parsed<P> {
+    /// The settings. A wrong one has its default here, or a placeholder.
+    pub cli: P,
+    /// Everything that is wrong so far.
+    pub faults: Faults,
+    /// All settings, for the log.
+    pub effective: Effective,
+    /// Name of the program.
+    pub program: String,
+}
 
 /// Parses the command line and the environment of this process. Ends the process where they are
 /// wrong, and where `--help` or `--version` is given, as [`clap::Parser::parse`] does.
 pub fn parse<P: CommandFactory + FromArgMatches>() -> P {
-    let command = P::command();
-    let program = command.get_name().to_owned();
-    let end = |error: &str| -> ! {
-        print(&program, error);
-        std::process::exit(USAGE)
-    };
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let mut renamed = Renamed::default();
-    let mut command = prepared(command, &|name| std::env::var_os(name), &mut renamed);
-    if let Some(error) = renamed.conflict {
-        end(&error);
+    let parsed = parse_collecting::<P>();
+    parsed.faults.end_if_any(&parsed.program);
+    parsed.cli
+}
+
+/// Like [`parse`], without warnings of variables that look like settings: for a health check, which
+/// runs every few seconds.
+pub fn parse_quietly<P: CommandFactory + FromArgMatches>() -> P {
+    let parsed = parsed::<P>();
+    parsed.faults.end_if_any(&parsed.program);
+    parsed.cli
+}
+
+/// Parses like [`parse`], but collects the settings that are wrong, so that the program can check
+/// the rest and report all faults together. Ends the process for every other error, such as an
+/// unknown flag.
+pub fn parse_collecting<P: CommandFactory + FromArgMatches>() -> Parsed<P> {
+    let parsed = parsed::<P>();
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for warning in unknown::warnings(names) {
+        print(&parsed.program, &warning);
     }
-    let parsed = command
-        .try_get_matches_from_mut(&arguments)
-        .and_then(|mut matches| P::from_arg_matches_mut(&mut matches))
-        .map_err(|error| error.format(&mut command));
-    let flags = deprecated_flags(&command, &arguments);
-    for deprecation in renamed.deprecations.into_iter().chain(flags) {
+    parsed
+}
+
+fn parsed<P: CommandFactory + FromArgMatches>() -> Parsed<P> {
+    let original = P::command();
+    let program = original.get_name().to_owned();
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut renamed = Renamed::default();
+    let mut command = prepared(original.clone(), &|name| std::env::var_os(name), &mut renamed);
+    for deprecation in renamed.deprecations.into_iter().chain(deprecated_flags(&command, &arguments)) {
         print(&program, &deprecation);
     }
-    parsed.unwrap_or_else(|error| match setting_error(&error) {
-        Some(text) => end(&text),
-        None => end_with(&error),
-    })
+    let mut faults = Faults::default();
+    renamed.conflicts.into_iter().for_each(|conflict| _ = faults.add(conflict));
+    let mut matches = loop {
+        let mut attempt = command.clone();
+        let error = match attempt.try_get_matches_from_mut(&arguments) {
+            Ok(matches) => break matches,
+            Err(error) => error.format(&mut attempt),
+        };
+        let Some((setting, text)) = setting_error(&error) else {
+            faults.end_if_any(&program);
+            end_with(&error)
+        };
+        if !faults.add(text) {
+            // It cannot be left out, so the settings after it cannot be checked.
+            faults.end_if_any(&program);
+        }
+        (command, arguments) = without_setting(command, arguments, &setting);
+    };
+    let effective = Effective::of(&original, &matches);
+    match P::from_arg_matches_mut(&mut matches) {
+        Ok(cli) => Parsed { cli, faults, effective, program },
+        Err(error) => {
+            faults.end_if_any(&program);
+            end_with(&error.format(&mut command))
+        }
+    }
 }
 
 /// Parses flags alone, without the environment, for tests. The error is the whole text.
@@ -58,28 +112,48 @@ fn print(program: &str, text: &str) {
     note(&format!("{program}: {text}"));
 }
 
-/// The text of an error that one of our parsers has made; `None` for clap's own errors.
-fn setting_error(error: &clap::Error) -> Option<String> {
+/// The setting and the text of an error that one of our parsers has made; `None` for clap's own
+/// errors.
+fn setting_error(error: &clap::Error) -> Option<(String, String)> {
     let text = error.to_string();
     let text = text.lines().next()?.strip_prefix("error: ")?;
-    (error.kind() == ErrorKind::ValueValidation && text.starts_with("setting ")).then(|| text.to_owned())
+    let (setting, _) = text.strip_prefix("setting ")?.split_once(" is ")?;
+    (error.kind() == ErrorKind::ValueValidation).then(|| (setting.to_owned(), text.to_owned()))
 }
 
-/// Old names of a setting, as flags: its hidden aliases.
-fn old_flags(argument: &Arg) -> Vec<&str> {
-    let visible = argument.get_visible_aliases().unwrap_or_default();
-    let all = argument.get_all_aliases().unwrap_or_default();
-    all.into_iter().filter(|alias| !visible.contains(alias)).collect()
+/// The command line where this setting is not given: neither as a variable nor as a flag. Without a
+/// default it has a placeholder.
+fn without_setting(
+    command: Command,
+    mut arguments: Vec<OsString>,
+    setting: &str,
+) -> (Command, Vec<OsString>) {
+    let mut flags = Vec::new();
+    let command = reset(command, setting, &mut flags);
+    for flag in flags.iter().map(|flag| format!("--{flag}")) {
+        let is_flag = |argument: &OsString| argument.to_str() == Some(&flag);
+        while let Some(place) = arguments.iter().position(is_flag) {
+            arguments.drain(place..arguments.len().min(place + 2));
+        }
+        let with_value = format!("{flag}=");
+        arguments.retain(|argument| !argument.to_str().is_some_and(|text| text.starts_with(&with_value)));
+    }
+    (command, arguments)
 }
 
-/// The variable that belongs to a flag.
-pub(crate) fn variable_of(flag: &str) -> String {
-    flag.to_ascii_uppercase().replace('-', "_")
-}
-
-/// The name of the argument's environment variable.
-pub(crate) fn variable(argument: &Arg) -> Option<&str> {
-    argument.get_env().and_then(OsStr::to_str)
+/// The command whose argument of this setting reads no variable; `flags` gets the argument's flags.
+fn reset(command: Command, setting: &str, flags: &mut Vec<String>) -> Command {
+    let command = command.mut_args(|argument| {
+        if name_of(&argument) != setting {
+            return argument;
+        }
+        flags.extend(argument.get_long().map(str::to_owned));
+        flags.extend(argument.get_all_aliases().into_iter().flatten().map(str::to_owned));
+        let has_blank_default = argument.get_default_values().first().is_some_and(|value| value.is_empty());
+        let argument = argument.env(Resettable::Reset);
+        if has_blank_default { argument.default_value(PLACEHOLDER) } else { argument }
+    });
+    command.mut_subcommands(|subcommand| reset(subcommand, setting, flags))
 }
 
 /// What was found of old names in the environment.
@@ -87,8 +161,8 @@ pub(crate) fn variable(argument: &Arg) -> Option<&str> {
 struct Renamed {
     /// Warnings.
     deprecations: Vec<String>,
-    /// A setting that has its old and its new name.
-    conflict: Option<String>,
+    /// Settings that have their old and their new name.
+    conflicts: Vec<String>,
 }
 
 /// The command, with blank variables taken as not given, and with old variables read where the new
@@ -107,8 +181,9 @@ fn prepared(
         let old = old_flags(&argument).into_iter().map(variable_of).find(|old| is_given(old));
         match old {
             Some(old) if is_given(&new) => {
-                renamed.conflict =
-                    Some(format!("settings {old} and {new} are both set: keep {new}, the new name"));
+                renamed
+                    .conflicts
+                    .push(format!("settings {old} and {new} are both set: keep {new}, the new name"));
                 argument
             }
             Some(old) => {
@@ -172,18 +247,18 @@ mod tests {
         assert!(variables(&command).contains(&"SOURCE_MAX_CURSORS"));
         let warning = "setting SOURCE_MAX_CURSORS is deprecated: its new name is SOURCE_MAX_READS";
         assert_eq!(renamed.deprecations, [warning]);
-        assert_eq!(renamed.conflict, None);
+        assert!(renamed.conflicts.is_empty());
     }
 
     #[test]
     fn an_old_and_a_new_variable_are_an_error_unless_one_is_blank() {
         let (_, renamed) = prepare(&[("SOURCE_MAX_CURSORS", "3"), ("SOURCE_MAX_READS", "4")]);
         let error = "settings SOURCE_MAX_CURSORS and SOURCE_MAX_READS are both set: keep SOURCE_MAX_READS, the new name";
-        assert_eq!(renamed.conflict.as_deref(), Some(error));
+        assert_eq!(renamed.conflicts, [error]);
         for blank in ["SOURCE_MAX_CURSORS", "SOURCE_MAX_READS"] {
             let mut both = [("SOURCE_MAX_CURSORS", "3"), ("SOURCE_MAX_READS", "4")];
             both.iter_mut().filter(|(name, _)| *name == blank).for_each(|(_, value)| *value = " ");
-            assert_eq!(prepare(&both).1.conflict, None);
+            assert!(prepare(&both).1.conflicts.is_empty());
         }
     }
 

@@ -16,7 +16,10 @@
 //!
 //! **Errors.** A setting that is missing or wrong gives an error that names the setting and says
 //! what is expected. It never repeats the value, because the value may be a secret that was pasted
-//! into the wrong place.
+//! into the wrong place. One start reports all of them ([`Faults`]).
+//!
+//! **Variables that are no settings** but look like one are warned of, with the setting that was
+//! probably meant.
 //!
 //! The structs know nothing about the services. What needs the type of another crate (a signing
 //! key, a memory budget) is checked by the program, with a [`SettingError`].
@@ -31,6 +34,8 @@ pub mod amqp;
 pub mod authorities;
 pub mod client;
 mod command;
+mod effective;
+mod faults;
 pub mod health;
 pub mod http;
 pub mod identities;
@@ -38,6 +43,7 @@ pub mod jobs;
 pub mod limits;
 pub mod log;
 pub mod mongo;
+mod names;
 pub mod networks;
 pub mod parser;
 pub mod print;
@@ -46,11 +52,14 @@ pub mod results;
 pub mod retention;
 pub mod retry;
 pub mod s3;
+mod unknown;
 mod uri;
 mod value;
 pub mod webhooks;
 pub mod worker;
 
-pub use command::{defaults, from_flags, parse};
+pub use command::{Parsed, defaults, from_flags, parse, parse_collecting, parse_quietly};
+pub use effective::Effective;
+pub use faults::Faults;
 pub use secrecy::{ExposeSecret, SecretString};
 pub use value::{SettingError, optional, secret};

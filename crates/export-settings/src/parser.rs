@@ -15,7 +15,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 
-use crate::command::{variable, variable_of};
+use crate::names::name_of;
 use crate::value::{missing_text, wrong_text};
 
 type Parse<T> = dyn Fn(&str) -> Option<T> + Send + Sync;
@@ -59,12 +59,6 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for SettingParser<T> {
         let describe = if text == Some("") { missing_text } else { wrong_text };
         Err(clap::Error::raw(ErrorKind::ValueValidation, describe(name, &self.expected)))
     }
-}
-
-/// The name of the setting: that of its variable, which the flag has too.
-fn name_of(argument: &Arg) -> String {
-    let of_flag = || argument.get_long().map(variable_of);
-    variable(argument).map(str::to_owned).or_else(of_flag).unwrap_or_default()
 }
 
 impl<T> Debug for SettingParser<T> {

@@ -27,7 +27,7 @@ mod workers;
 pub use audit::{AuditAction, AuditEntry, AuditError, AuditLog};
 pub use changes::{Changes, Subscription};
 pub use export_mongo::StoreError;
-pub use export_mongo::client::{MongoClient, connect};
+pub use export_mongo::client::{MongoClient, check_uri, connect};
 pub use export_mongo::server_errors::{is_authentication_failure, is_outage};
 pub use identities::{Identity, MongoUser, provision_user};
 pub use jobs::claims::{Claim, Claimability, Held};

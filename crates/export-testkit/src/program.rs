@@ -305,10 +305,28 @@ impl Drop for Running {
 /// Runs the program, which must exit within two seconds with an error that names the setting and
 /// repeats no value that contains `hunter2`. Panics otherwise.
 pub fn assert_refuses(program: &Program, setting: &str) {
-    let ended = program.run();
-    let output = &ended.output;
-    assert!(ended.code.is_some_and(|code| code != 0), "{setting}: exit code {:?}: {output}", ended.code);
-    assert!(ended.took < Duration::from_secs(2), "{setting}: took {:?}: {output}", ended.took);
+    let output = refused(program);
     assert!(output.contains(setting), "{setting} is not named: {output}");
-    assert!(!output.to_lowercase().contains("hunter2"), "{setting}: the value is printed: {output}");
+}
+
+/// Runs the program, which must exit like that of [`assert_refuses`] with one line for each of these
+/// settings, and no others. Panics otherwise.
+pub fn assert_refuses_all(program: &Program, settings: &[&str]) {
+    let output = refused(program);
+    for setting in settings {
+        let is_named = |line: &&str| line.contains(&format!(": setting {setting} is "));
+        assert_eq!(output.lines().filter(is_named).count(), 1, "{setting}: {output}");
+    }
+    // Logs may be on already, and the AWS SDK logs where it looks for a region.
+    let errors = output.lines().filter(|line| line.contains(": setting "));
+    assert_eq!(errors.count(), settings.len(), "{output}");
+}
+
+/// The output of a program that exits with an error.
+fn refused(program: &Program) -> String {
+    let Ended { code, output, took } = program.run();
+    assert!(code.is_some_and(|code| code != 0), "exit code {code:?}: {output}");
+    assert!(took < Duration::from_secs(2), "took {took:?}: {output}");
+    assert!(!output.to_lowercase().contains("hunter2"), "a value is printed: {output}");
+    output
 }

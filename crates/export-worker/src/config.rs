@@ -17,7 +17,7 @@ use export_settings::results::{ResultLimitSettings, ResultSettings};
 use export_settings::retry::RetrySettings;
 use export_settings::s3::{AWS_HELP, S3Settings};
 use export_settings::worker::{BUDGET_EXPECTED, WorkerSettings};
-use export_settings::{SecretString, SettingError, authorities};
+use export_settings::{Faults, SecretString, SettingError, authorities};
 use export_source::ReadLimits;
 
 use crate::attempt::Terms;
@@ -131,18 +131,24 @@ impl Cli {
     }
 
     /// Checks what the command-line parser cannot check: secrets, and settings that depend on each
-    /// other.
-    pub fn resolve(&self) -> Result<Config, SettingError> {
+    /// other. `None` if a setting is wrong; every fault is added to `faults`.
+    pub fn resolve(&self, faults: &mut Faults) -> Option<Config> {
         let worker = &self.worker;
-        authorities::check()?;
-        Ok(Config {
+        faults.take(authorities::check());
+        let budget = faults.compare(&["MEMORY_BUDGET_MB", "WORKER_CONCURRENCY"], || budget(worker));
+        let mongo = faults.take(self.mongo.resolve());
+        let source = faults.take(self.source.resolve());
+        let read_from = faults.compare(&["SOURCE_READ_PREFERENCE"], || self.reading.read_from());
+        let rabbitmq_url = faults.take(self.amqp.resolve());
+        faults.is_empty().then_some(())?;
+        Some(Config {
             worker: worker.clone(),
-            budget: budget(worker)?,
+            budget: budget?,
             threads: worker.worker_threads.unwrap_or_else(default_threads),
             niceness: self.niceness(),
             admin: self.health.admin_addr,
-            mongo: self.mongo.resolve()?,
-            source: self.source.resolve()?,
+            mongo: mongo?,
+            source: source?,
             size: ExportSize {
                 max_columns: self.reading.max_columns.get(),
                 result: ResultLimits {
@@ -153,9 +159,9 @@ impl Cli {
             reading: ReadLimits {
                 max_reads: self.reading.source_max_reads,
                 max_bytes_per_second: self.reading.source_max_bytes_per_second,
-                read_from: self.reading.read_from()?,
+                read_from: read_from?,
             },
-            rabbitmq_url: self.amqp.resolve()?,
+            rabbitmq_url: rabbitmq_url?,
             topology: Topology::named(&self.amqp.rabbitmq_name_prefix),
             terms: Terms {
                 lease: worker.lease_seconds,
@@ -166,6 +172,18 @@ impl Cli {
             },
             s3: self.s3.clone(),
         })
+    }
+
+    /// The connection strings that are given and look like one, with their settings' names.
+    pub fn uris(&self) -> Vec<(&'static str, SecretString)> {
+        let jobs = self.mongo.resolve().ok().map(|mongo| ("MONGODB_URI", mongo.uri));
+        let source = self.source.resolve().ok().and_then(|source| source.uri);
+        jobs.into_iter().chain(source.map(|uri| ("SOURCE_MONGODB_URI", uri))).collect()
+    }
+
+    /// The result bucket.
+    pub fn s3(&self) -> &S3Settings {
+        &self.s3
     }
 }
 

@@ -1,9 +1,10 @@
 //! The documentation of the API agrees with the code.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use export_api::http::problem::ProblemType;
+use serde_json::Value;
 
 const API: &str = include_str!("../../../../docs/api.md");
 const OPENAPI: &str = include_str!("../../../../docs/openapi.json");
@@ -24,11 +25,44 @@ fn the_stored_description_equals_the_served_one() {
     );
 }
 
+/// The statuses of the first column of the table about retries, with the second column.
+fn retries() -> BTreeMap<u16, &'static str> {
+    let (_, table) = API.split_once("## Which answers to retry").expect("a section about retries");
+    let mut retries = BTreeMap::new();
+    for row in table.lines().filter(|line| line.starts_with("| ")) {
+        let mut cells = row.split('|').map(str::trim).skip(1);
+        let (Some(statuses), Some(answer)) = (cells.next(), cells.next()) else { continue };
+        for status in statuses.split(", ").filter_map(|status| status.parse().ok()) {
+            assert_eq!(retries.insert(status, answer), None, "{status} is there twice");
+        }
+    }
+    retries
+}
+
+/// Every status of a problem has a row, and those that the description gives a `Retry-After` are
+/// worth a retry.
+#[test]
+fn the_table_of_retries_covers_every_problem() {
+    let retries = retries();
+    for kind in ProblemType::ALL {
+        assert!(retries.contains_key(&kind.status().as_u16()), "{}", kind.uri());
+    }
+    let description: Value = serde_json::from_str(OPENAPI).expect("JSON");
+    let answers = &description["paths"]["/export"]["post"]["responses"];
+    for (status, answer) in answers.as_object().expect("answers") {
+        let status: u16 = status.parse().expect("a status");
+        let is_worth_it = answer["headers"].get("retry-after").is_some() || status == 408;
+        assert!(status < 400 || is_worth_it == (retries[&status] == "yes"), "{status}");
+    }
+    assert_eq!((retries[&409], retries[&401]), ("if it has `Retry-After`", "with other credentials"));
+}
+
 /// Rows of the table are `| status | type, type | when |`.
 #[test]
 fn exactly_the_existing_problems_are_documented() {
     let (_, table) = API.split_once("## Problems").expect("a section about problems");
     let mut documented = BTreeSet::new();
+    let (table, _) = table.split_once("\n## ").expect("another section after it");
     for row in table.lines().filter(|line| line.starts_with("| ")) {
         let mut cells = row.split('|').map(str::trim).skip(1);
         let (Some(status), Some(kinds)) = (cells.next(), cells.next()) else { continue };

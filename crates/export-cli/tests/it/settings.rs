@@ -109,3 +109,21 @@ fn help_lists_every_variable() {
         assert!(!help.contains("hunter2"), "help shows a secret: {help}");
     }
 }
+
+#[test]
+fn a_variable_that_looks_like_a_setting_is_warned_of() {
+    let settings =
+        [("EXPORTS_API_ULR", "hunter2"), ("WORKER_CONCURENCY", "hunter2"), ("AWS_MAX_ATTEMPTS", "3")];
+    let program = Program::new(env!("CARGO_BIN_EXE_exports"), &["completions", "bash"], &settings);
+    let ended = program.run();
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    let warnings: Vec<_> = ended.output.lines().filter(|line| line.contains("the variable")).collect();
+    assert_eq!(
+        warnings,
+        [
+            "exports: the variable EXPORTS_API_ULR is not a setting; did you mean EXPORTS_API_URL?",
+            "exports: the variable WORKER_CONCURENCY is not a setting; did you mean WORKER_CONCURRENCY?",
+        ]
+    );
+    assert!(!ended.output.contains("hunter2"), "{}", ended.output);
+}

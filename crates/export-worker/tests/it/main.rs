@@ -3,3 +3,4 @@
 mod figures;
 mod printing;
 mod settings;
+mod start_up;

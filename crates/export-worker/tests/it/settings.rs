@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
+use export_settings::Faults;
 use export_testkit::program::{Program, assert_refuses};
 use export_testkit::settings::{example_flags, settings_of};
 use export_worker::config::Cli;
@@ -124,7 +125,9 @@ fn its_settings_are_those_of_env_example() {
 #[test]
 fn the_examples_are_valid() {
     let flags = ["exports-worker".to_owned()].into_iter().chain(example_flags("worker"));
-    Cli::try_parse_from(flags).expect("flags").resolve().expect("settings");
+    let mut faults = Faults::default();
+    let resolved = Cli::try_parse_from(flags).expect("flags").resolve(&mut faults);
+    assert!(resolved.is_some(), "{faults:?}");
 }
 
 #[test]
