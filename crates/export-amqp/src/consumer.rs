@@ -211,7 +211,10 @@ impl Lane {
         // Stops further deliveries. The broker redelivers one that is on its way when the
         // connection ends.
         let cancelled = channel.basic_cancel(deliveries.tag(), BasicCancelOptions::default());
-        limited("stopping the consumer", cancelled).await
+        limited("stopping the consumer", cancelled).await?;
+        // Dropping the channel would close it in the background, and the driver logs an error if
+        // the connection is closed before that has ended.
+        limited("closing the channel", channel.close(200, "stopped".into())).await
     }
 
     async fn begin(&self, connection: &Connection) -> Result<(Channel, Consumer), AmqpError> {

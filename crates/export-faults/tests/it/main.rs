@@ -6,6 +6,7 @@ mod broker_alarm;
 mod broker_down;
 mod cancelling;
 mod chaos;
+mod clean_stop;
 mod clocks;
 mod consumer_timeout;
 mod harness;
