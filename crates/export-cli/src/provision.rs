@@ -176,7 +176,9 @@ where
             Err(error) if is_permanent(&error) || Instant::now() >= deadline => {
                 return Err(anyhow::Error::new(error).context(format!("cannot provision {service}")));
             }
-            Err(error) => tracing::info!(error = %causes(&error), service, "not available yet, waiting"),
+            Err(error) => {
+                tracing::info!(error = %causes(&error), service, "the service is not available yet, waiting");
+            }
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }

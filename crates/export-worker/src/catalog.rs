@@ -161,7 +161,7 @@ impl CatalogKeeper {
         match looked.map(drop).and(measured).and(noted) {
             Ok(()) => failures.end("vehicles can be looked at again"),
             Err(error) if failures.should_log() => {
-                warn!(%vehicle, error = %causes(&error), "cannot look at a vehicle, continuing with others");
+                warn!(%vehicle, error = %causes(&error), "cannot survey a vehicle, continuing with the others");
             }
             Err(_) => {}
         }

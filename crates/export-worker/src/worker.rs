@@ -148,7 +148,10 @@ impl Worker {
         match claimability {
             Claimability::Unknown => self.keep_dead_letter(body, "there is no such job").await,
             Claimability::NotAvailable(state) => {
-                info!(job.state = state.as_str(), "a message for a job that needs none");
+                info!(
+                    job.state = state.as_str(),
+                    "ignored the message of a job that has ended or is running"
+                );
                 Verdict::Ack
             }
             // The dispatcher publishes the job when it is due.

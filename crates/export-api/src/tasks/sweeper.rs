@@ -69,7 +69,7 @@ impl Sweeper {
         }
         let SweptResults { expired, removed } = self.jobs.sweep_results().await?;
         if expired + removed > 0 {
-            info!(expired_count = expired, removed_count = removed, "results were swept");
+            info!(expired_count = expired, removed_count = removed, "results expired or were removed");
         }
         Ok(())
     }

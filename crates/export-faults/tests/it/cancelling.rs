@@ -43,7 +43,7 @@ async fn a_waiting_job_is_cancelled() {
     // Again, with the same answer and without any change.
     accepted(&api, &job_id, "CANCELLED").await;
     let mut worker = deployment.worker().await;
-    worker.until_written("a message for a job that needs none");
+    worker.until_written("ignored the message of a job that has ended or is running");
     assert_eq!(deployment.job(&job_id).await, cancelled);
     assert_eq!(attempts_of(&cancelled), 0);
     assert_eq!(delete(&api, "01983c5e-7a01-7c3a-9d5e-0123456789ab").await.status, 404);
@@ -131,7 +131,7 @@ async fn a_dead_workers_job_is_cancelled() {
     let job = deployment.until(&job_id, |job| state_of(job) != "STARTED").await;
     assert_eq!((state_of(&job), attempts_of(&job)), ("CANCELLED", 1), "{job:#}");
     let mut worker = deployment.worker().await;
-    worker.until_written("a message for a job that needs none");
+    worker.until_written("ignored the message of a job that has ended or is running");
     assert_eq!(deployment.job(&job_id).await, job);
     drop((api, worker));
     deployment.end().await;

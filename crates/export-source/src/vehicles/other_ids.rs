@@ -39,7 +39,7 @@ impl VehicleDatabases {
                 Err(error) if is_resumable(&error) => return Err(error),
                 Err(error) => {
                     let error = causes(&error);
-                    warn!(%vehicle, %error, "cannot look for documents whose _id is no number");
+                    warn!(%vehicle, %error, "cannot search for documents whose _id is not a number");
                     break;
                 }
             }

@@ -99,7 +99,7 @@ impl JobStore {
 
     /// A job that this program cannot read would be claimed again and again, so it is failed.
     async fn give_up_unreadable(&self, fence: &Fence, error: &StoreError) -> Result<Claim, StoreError> {
-        tracing::error!(job.id = %fence.job_id, %error, "a stored job cannot be read, it is given up");
+        tracing::error!(job.id = %fence.job_id, %error, "a stored job cannot be read; it fails");
         let message = "the stored job cannot be read by this version of the worker".to_owned();
         self.fail(fence, &Failure { code: "internal".to_owned(), message }).await?;
         Ok(Claim::Refused(Claimability::NotAvailable(JobState::Failed)))
