@@ -19,6 +19,7 @@ mod document;
 mod endpoints;
 mod env_file;
 mod foreground;
+mod generators;
 mod herd;
 mod http;
 mod identities;

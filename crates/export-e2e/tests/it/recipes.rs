@@ -158,7 +158,8 @@ impl Table {
     }
 }
 
-fn run_block(language: &str, text: &str, folder: &Path, api_url: &str) -> String {
+/// Runs a block in this folder, like a reader; returns its standard output.
+pub(crate) fn run_block(language: &str, text: &str, folder: &Path, api_url: &str) -> String {
     let mut command = match language {
         "sh" => Command::new("sh"),
         "python" => {
