@@ -109,7 +109,7 @@ pub(super) struct Stats {
 
 /// Hours with data, summed over all vehicles
 #[derive(ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes export_core::coverage::CoverageSummary")]
 pub(super) struct Coverage {
     /// Hours of all vehicles that overlap the range.
@@ -131,7 +131,7 @@ pub(super) struct Coverage {
 
 /// The vehicle with the smallest share of hours with data
 #[derive(ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes export_core::coverage::WorstVehicle")]
 pub(super) struct WorstVehicle {
     /// Its name.
@@ -153,7 +153,6 @@ pub(super) struct WorstVehicle {
 
 /// Hours without data, one after the other
 #[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes export_core::coverage::Gap")]
 pub(super) struct Gap {
     /// Start of the gap within the range, in UTC.
@@ -169,7 +168,7 @@ pub(super) struct Gap {
 
 /// The parameter of a vehicle with the smallest share of hours with data
 #[derive(ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "describes export_core::coverage::WorstParameter")]
 pub(super) struct WorstParameter {
     /// The vehicle's name.
@@ -191,7 +190,6 @@ pub(super) struct WorstParameter {
 
 /// Why a result is probably not what was meant
 #[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes export_core::warnings::Warning")]
 pub(super) struct Warning {
     /// What it is about: `no_points`, `after_last_data`, `range_not_over`, `no_vehicle_allowed`,
