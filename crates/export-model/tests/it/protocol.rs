@@ -38,12 +38,12 @@ fn a_reliable_broker_needs_no_queue_age_limit() {
 
 #[test]
 fn an_outage_and_a_fault() {
-    all_runs_are_in_order(Bounds::OUTAGE, 1_000_000);
+    all_runs_are_in_order(Bounds::OUTAGE, 2_820_000);
 }
 
 #[test]
 fn two_outages() {
-    all_runs_are_in_order(Bounds { faults: 0, ..Bounds::OUTAGES }, 10_000);
+    all_runs_are_in_order(Bounds { faults: 0, ..Bounds::OUTAGES }, 427_000);
 }
 
 #[test]
