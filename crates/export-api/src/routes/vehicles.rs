@@ -61,9 +61,11 @@ pub struct VehicleList {
 
 /// How current the catalog is, from which the vehicles come.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Catalog)]
 #[serde(rename_all = "camelCase")]
 pub struct CatalogView {
     /// When a worker last refreshed the list of vehicles completely; null until one has done so.
+    #[schema(format = DateTime)]
     updated_at: Option<String>,
     /// Seconds since then; null until a worker has done so.
     age_seconds: Option<u64>,

@@ -226,7 +226,7 @@ async fn a_vehicle_without_any_parameter_warns() {
     stack.stop().await;
 }
 
-/// Nobody has looked yet: the POST says that names are not checked, `vehicles` that its list is not
+/// No worker has built the catalog: the POST says that names are not checked, `vehicles` that its list is not
 /// to be trusted, and the finished job names the misspelt parameter.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_misspelt_parameter_warns_although_there_is_no_catalog() {
