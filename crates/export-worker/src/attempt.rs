@@ -3,6 +3,8 @@
 //! The recipe: begin the result → write it, beside the heartbeat → finish it → commit the job →
 //! ack. Each way out of the recipe chooses the answer to the delivery.
 
+mod begin;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +34,6 @@ const STORE_TRIES: u32 = 3;
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a worker waits for a job store that does not answer, to give its job back.
 const STORE_OUTAGE: Duration = Duration::from_mins(10);
-/// Results of other jobs that an attempt compares with the source at most.
-const COMPARISONS: u32 = 2;
 /// Mean time that a job waits for the result of the same export before it may be claimed again. The
 /// dispatcher publishes it no earlier, and not while another job of the tenant writes the result.
 const SAME_EXPORT_WAIT: Duration = Duration::from_secs(1);
@@ -129,50 +129,6 @@ impl<'a> Attempt<'a> {
         match self.write(&meter).await {
             Ok(written) => self.finish(&writing, &written, &meter).await,
             Err(error) => self.store_failure(&error).await,
-        }
-    }
-
-    /// Begins the result. A result of an earlier job is used only if it has what the source has
-    /// now.
-    async fn begin(&self) -> Result<NextStep, JobError> {
-        let mut outdated = None;
-        // Another worker may finish a result of the same key meanwhile, so there may be a second
-        // comparison; after it the job waits.
-        for _ in 0..COMPARISONS {
-            let begun = self.jobs().begin_result(self.job(), self.fence(), outdated).await;
-            let comparison = match begun.map_err(not_begun)? {
-                NextStep::Compare(comparison) => comparison,
-                step => return Ok(step),
-            };
-            let mut result = comparison.result.clone();
-            if self.source_state().await?.as_ref() != result.source_state.as_ref() {
-                info!(result.id = %result.id, "the source has changed since the earlier result: reading it again");
-                outdated = Some(result.id);
-                continue;
-            }
-            // Without the mark, other jobs look for themselves.
-            if let Err(error) = self.jobs().mark_checked(&comparison).await {
-                warn!(error = %causes(&error), "cannot store that a result was compared with the source");
-            }
-            result.checked_at = comparison.looked_at;
-            return Ok(NextStep::Use(Box::new(result)));
-        }
-        Ok(NextStep::Wait)
-    }
-
-    /// What the source has for the export now, as a digest; stops for the reasons for which the
-    /// writer stops.
-    async fn source_state(&self) -> Result<Option<String>, JobError> {
-        let AttemptServices { writer, shutdown, terms, .. } = self.services;
-        let (meter, stop) = (Meter::default(), shutdown.export_token());
-        let heartbeat =
-            Heartbeat { jobs: self.jobs(), claimed: self.claimed, meter: &meter, lease: terms.lease };
-        tokio::select! {
-            biased;
-            reason = heartbeat.run() => Err(reason),
-            state = writer.source_state(self.job()) => state.map(Some),
-            () = stop.cancelled() => Err(JobError::hand_over()),
-            () = sleep(terms.deadline) => Err(deadline_exceeded(terms.deadline)),
         }
     }
 
@@ -426,15 +382,6 @@ fn given_up(failure: &Failure, patience: Duration) -> Failure {
     let hours = patience.as_secs().div_ceil(3_600);
     let message = format!("{}, for {hours} h (OUTAGE_PATIENCE_HOURS)", failure.message);
     Failure { code: failure.code.clone(), message }
-}
-
-fn not_begun(error: StoreError) -> JobError {
-    let failed = if is_outage(&error) {
-        JobError::outage(NeededService::JobStore)
-    } else {
-        JobError::retry("internal", "the result could not be begun")
-    };
-    failed.because(error)
 }
 
 fn deadline_exceeded(deadline: Duration) -> JobError {

@@ -1,0 +1,69 @@
+//! The beginning of an attempt: does the job write its result, or use the result of an earlier one?
+
+use export_core::causes;
+use export_engine::Meter;
+use export_store::{NextStep, StoreError, is_outage};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{Attempt, AttemptServices, deadline_exceeded};
+use crate::disposition::{JobError, NeededService};
+use crate::heartbeat::Heartbeat;
+
+/// Results of other jobs that an attempt compares with the source at most.
+const COMPARISONS: u32 = 2;
+
+impl Attempt<'_> {
+    /// Begins the result. A result of an earlier job is used only if it has what the source has
+    /// now.
+    pub(super) async fn begin(&self) -> Result<NextStep, JobError> {
+        let mut outdated = None;
+        // Another worker may finish a result of the same key meanwhile, so there may be a second
+        // comparison; after it the job waits.
+        for _ in 0..COMPARISONS {
+            let begun = self.jobs().begin_result(self.job(), self.fence(), outdated).await;
+            let comparison = match begun.map_err(not_begun)? {
+                NextStep::Compare(comparison) => comparison,
+                step => return Ok(step),
+            };
+            let mut result = comparison.result.clone();
+            if self.source_state().await?.as_ref() != result.source_state.as_ref() {
+                info!(result.id = %result.id, "the source has changed since the earlier result: reading it again");
+                outdated = Some(result.id);
+                continue;
+            }
+            // Without the mark, other jobs look for themselves.
+            if let Err(error) = self.jobs().mark_checked(&comparison).await {
+                warn!(error = %causes(&error), "cannot store that a result was compared with the source");
+            }
+            result.checked_at = comparison.looked_at;
+            return Ok(NextStep::Use(Box::new(result)));
+        }
+        Ok(NextStep::Wait)
+    }
+
+    /// What the source has for the export now, as a digest; stops for the reasons for which the
+    /// writer stops.
+    async fn source_state(&self) -> Result<Option<String>, JobError> {
+        let AttemptServices { writer, shutdown, terms, .. } = self.services;
+        let (meter, stop) = (Meter::default(), shutdown.export_token());
+        let heartbeat =
+            Heartbeat { jobs: self.jobs(), claimed: self.claimed, meter: &meter, lease: terms.lease };
+        tokio::select! {
+            biased;
+            reason = heartbeat.run() => Err(reason),
+            state = writer.source_state(self.job()) => state.map(Some),
+            () = stop.cancelled() => Err(JobError::hand_over()),
+            () = sleep(terms.deadline) => Err(deadline_exceeded(terms.deadline)),
+        }
+    }
+}
+
+fn not_begun(error: StoreError) -> JobError {
+    let failed = if is_outage(&error) {
+        JobError::outage(NeededService::JobStore)
+    } else {
+        JobError::retry("internal", "the result could not be begun")
+    };
+    failed.because(error)
+}
