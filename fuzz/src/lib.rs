@@ -200,6 +200,8 @@ fn plan(output: OutputOptions) -> Plan {
             parameters: None,
             webhook_url: None,
             fresh: false,
+            label: None,
+            retry_of: None,
         },
         vehicles: vec![vehicle],
         parameters: ["soc", "odo"].map(|name| name.parse().expect("a parameter")).to_vec(),

@@ -1,17 +1,18 @@
 //! `exports cancel`: cancels an export that has not ended.
 
-use export_core::JobId;
 use export_settings::print::Output;
 use reqwest::Method;
 
 use crate::client::{ApiArgs, Call, EXIT_CODES, JobAnswer, Patience};
+use crate::job_ref::{JobRef, resolve};
 
 /// Flags of `exports cancel`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Cancel {
-    /// The export's id
-    id: JobId,
+    /// The export: its id, a part of it as `exports list` prints it, or @last for your newest one
+    #[arg(value_name = "ID")]
+    job: JobRef,
     /// Print the job as JSON
     #[arg(long)]
     json: bool,
@@ -22,7 +23,8 @@ pub(crate) struct Cancel {
 impl Cancel {
     pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Short)?;
-        let answer = client.call(&Call::new(Method::DELETE, &["export", &self.id.to_string()])).await?;
+        let id = resolve(&client, &self.job).await?;
+        let answer = client.call(&Call::new(Method::DELETE, &["export", &id.to_string()])).await?;
         let found = JobAnswer::of(&answer)?;
         if self.json {
             output.line(&found.json.to_string());

@@ -20,9 +20,9 @@ mod wait;
 
 pub(crate) use destination::Destination;
 pub(crate) use error::ClientError;
-pub(crate) use job::{Job, JobAnswer};
+pub(crate) use job::{Job, JobAnswer, QueuePosition};
 pub(crate) use options::{ApiArgs, Patience};
-pub(crate) use result::{download, download_interrupted};
+pub(crate) use result::download;
 pub(crate) use send::{Call, Client};
 pub(crate) use wait::wait;
 

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
+use chrono::Utc;
 use export_settings::print::Output;
-use indicatif::HumanCount;
 use reqwest::Method;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::client::{
-    ApiArgs, Call, Client, ClientError, Destination, EXIT_CODES, Job, JobAnswer, Patience, download,
-    download_interrupted, wait,
+    ApiArgs, Call, Client, ClientError, Destination, EXIT_CODES, JobAnswer, Patience, download, wait,
 };
 use crate::coverage::{self, CoverageArgs};
-use crate::request_args::RequestArgs;
+use crate::failure::UsageError;
+use crate::job_ref::{JobRef, job_of, resolve};
+use crate::repeat::request_of;
+use crate::request_args::{RequestArgs, RequestBody};
 use crate::signals::Signals;
 
 /// Flags of `exports create`.
@@ -23,6 +25,10 @@ use crate::signals::Signals;
 pub(crate) struct Create {
     #[command(flatten)]
     request: RequestArgs,
+    /// Export what this export asked for (its id, a part of it as `exports list` prints it, or @last
+    /// for your newest one); the other flags replace parts of it. Its label is not used again
+    #[arg(long, value_name = "ID", help_heading = "What to export")]
+    like: Option<JobRef>,
     /// URL that receives a POST when the export ends
     #[arg(long, value_name = "URL", help_heading = "What to export")]
     webhook_url: Option<String>,
@@ -30,12 +36,16 @@ pub(crate) struct Create {
     /// keeps it)
     #[arg(long, help_heading = "What to export")]
     fresh: bool,
+    /// Name of the export in lists, such as "weekly report"
+    #[arg(long, value_name = "TEXT", help_heading = "What to export")]
+    label: Option<String>,
     /// Wait until the export has ended; with --json, print the job as it ended
     #[arg(long, help_heading = "Result")]
     wait: bool,
     /// Wait, then download the result: the zip to this file or into this folder, or with --archive
-    /// none all files to this new folder
-    #[arg(long, value_name = "FILE|DIR", help_heading = "Result")]
+    /// none all files to this new folder; - is standard output (then the zip is kept in TMPDIR until
+    /// it is verified, and the id is printed on standard error)
+    #[arg(long, value_name = "FILE|DIR|-", help_heading = "Result", allow_hyphen_values = true)]
     download: Option<PathBuf>,
     /// With --download: replace an existing file, or a folder that holds an earlier export
     #[arg(long, requires = "download", help_heading = "Result")]
@@ -55,26 +65,30 @@ pub(crate) struct Create {
 
 impl Create {
     pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
-        let destination = self
-            .download
-            .clone()
-            .map(|path| Destination::check(Some(path), self.request.output_kind(), self.force, "--download"));
-        let destination = destination.transpose()?;
-        let is_awaited = self.wait || destination.is_some();
+        let is_awaited = self.wait || self.download.is_some();
         let client = self.api.client(if is_awaited { Patience::Long } else { Patience::Short })?;
         let mut signals = Signals::catch()?;
+        let earlier = match &self.like {
+            None => Map::new(),
+            Some(job) => signals.unless(self.request_like(&client, job), nothing_sent).await?,
+        };
+        let body = self.body(&earlier)?;
+        let destination = self.destination(&body)?;
 
         let key = self.idempotency_key.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
-        let accepted = signals.unless(self.send(&client, &key), || request_interrupted(&key)).await?;
+        let sending = send(&client, &key, &body);
+        let accepted = signals.unless(sending, || request_interrupted(&key, &body)).await?;
         let id = accepted.job.id;
-        if !self.json {
+        if destination.as_ref().is_some_and(Destination::is_stdout) {
+            client.console.note(&id.to_string());
+        } else if !self.json {
             // Printed at once, so that the caller has the id if the wait is interrupted.
             output.line(&id.to_string());
         }
         client.console.note_if(accepted.job.resolved_range().map(|range| format!("range: {range}")));
         let first_warnings = accepted.job.warning_lines();
-        first_warnings.iter().for_each(|warning| client.console.note(warning));
-        if !is_awaited {
+        client.console.notes(&first_warnings);
+        if !is_awaited && accepted.job.state.is_active() {
             if self.json {
                 output.line(&accepted.json.to_string());
             }
@@ -83,7 +97,9 @@ impl Create {
             ));
             return Ok(());
         }
-        let ended = wait(&client, &mut signals, id).await?;
+        // An export that shares a result has ended already.
+        let is_over = !accepted.job.state.is_active();
+        let ended = if is_over { accepted } else { wait(&client, &mut signals, id).await? };
         if self.json {
             output.line(&ended.json.to_string());
         }
@@ -93,14 +109,15 @@ impl Create {
         }
         match destination {
             None => {
-                client.console.note(&finished(&ended.job));
+                client.console.note(&ended.job.figures());
+                client.console.note_if(ended.job.sharing_note());
                 client.console.note(&format!("`exports download {id}` downloads the result"));
             }
             Some(destination) => {
-                let done = signals
-                    .unless(download(&client, &ended.job, &destination), || download_interrupted(id))
-                    .await?;
-                client.console.note(&finished(&ended.job));
+                let downloading = download(&client, &ended.job, &destination);
+                let done = signals.unless(downloading, || destination.interrupted(id)).await?;
+                client.console.note(&ended.job.figures());
+                client.console.note_if(ended.job.sharing_note());
                 client.console.note(&done);
             }
         }
@@ -108,60 +125,64 @@ impl Create {
         Ok(self.coverage.check(ended.job.coverage())?)
     }
 
-    async fn send(&self, client: &Client, key: &str) -> Result<JobAnswer, ClientError> {
-        let call = Call {
-            headers: vec![("idempotency-key", key.to_owned())],
-            body: Some(Value::Object(self.body())),
-            ..Call::new(Method::POST, &["export"])
-        };
-        match client.call(&call).await {
-            Ok(answer) => JobAnswer::of(&answer),
-            Err(ClientError::Problem(mut problem)) => {
-                problem.name_flags(|pointer| self.flag(pointer));
-                Err(ClientError::Problem(problem))
-            }
-            Err(error) => Err(error),
+    async fn request_like(&self, client: &Client, job: &JobRef) -> anyhow::Result<Map<String, Value>> {
+        let id = resolve(client, job).await?;
+        Ok(request_of(&job_of(client, id).await?.json))
+    }
+
+    /// The place of the result, checked before an export is created.
+    fn destination(&self, body: &RequestBody) -> anyhow::Result<Option<Destination>> {
+        let Some(path) = &self.download else { return Ok(None) };
+        let destination =
+            Destination::check(Some(path.clone()), body.output_kind(), self.force, "--download")?;
+        if destination.is_stdout() && self.json {
+            let text = "--json: standard output has the zip with --download -; leave one of them out";
+            return Err(UsageError(text.to_owned()).into());
         }
+        Ok(Some(destination))
     }
 
     /// The body of `POST /export`.
-    fn body(&self) -> Map<String, Value> {
-        let mut body = self.request.body();
-        if let Some(url) = &self.webhook_url {
-            body.insert("webhookUrl".to_owned(), url.clone().into());
+    fn body(&self, earlier: &Map<String, Value>) -> Result<RequestBody, UsageError> {
+        let mut body = self.request.body(Utc::now(), earlier)?;
+        for (field, text) in [("webhookUrl", &self.webhook_url), ("label", &self.label)] {
+            if let Some(text) = text {
+                body.fields.insert(field.to_owned(), text.as_str().into());
+            }
         }
         if self.fresh {
-            body.insert("fresh".to_owned(), true.into());
+            body.fields.insert("fresh".to_owned(), true.into());
         }
-        body
-    }
-
-    /// The flag that a JSON pointer into the body is about.
-    fn flag(&self, pointer: &str) -> Option<String> {
-        if pointer == "/fresh" { Some("--fresh".to_owned()) } else { self.request.flag(pointer) }
+        Ok(body)
     }
 }
 
-/// One line of figures of a finished export.
-fn finished(job: &Job) -> String {
-    let stats = job.stats.as_ref();
-    let (rows, points) = stats.map_or((0, 0), |stats| (stats.rows, stats.points));
-    let rejected = match stats.map_or(0, |stats| stats.rejected) {
-        0 => String::new(),
-        rejected => format!("; rejected: {} (manifest.json says which and why)", HumanCount(rejected)),
+async fn send(client: &Client, key: &str, body: &RequestBody) -> Result<JobAnswer, ClientError> {
+    let call = Call {
+        headers: vec![("idempotency-key", key.to_owned())],
+        body: Some(Value::Object(body.fields.clone())),
+        ..Call::new(Method::POST, &["export"])
     };
-    format!(
-        "FINISHED: {} vehicles, {} rows, {} points{rejected}",
-        job.progress.vehicles_done,
-        HumanCount(rows),
-        HumanCount(points)
-    )
+    match client.call(&call).await {
+        Ok(answer) => JobAnswer::of(&answer),
+        Err(ClientError::Problem(mut problem)) => {
+            problem.name_flags(|pointer| body.flag(pointer));
+            Err(ClientError::Problem(problem))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The error if the program is interrupted before it has sent the request.
+fn nothing_sent() -> ClientError {
+    ClientError::Interrupted("no export was created".to_owned())
 }
 
 /// The error if the program is interrupted before the API has answered.
-fn request_interrupted(key: &str) -> ClientError {
+fn request_interrupted(key: &str, body: &RequestBody) -> ClientError {
+    let range = body.absolute_range().map(|range| format!(" and `{range}` as the range")).unwrap_or_default();
     ClientError::Interrupted(format!(
-        "it is not known whether the export was accepted: the same command with `--idempotency-key {key}` continues with it or creates it"
+        "it is not known whether the export was accepted: the same command with `--idempotency-key {key}`{range} continues with it or creates it"
     ))
 }
 
@@ -180,12 +201,14 @@ mod tests {
 
     #[test]
     fn flags_of_create_alone_are_in_the_body() {
-        let flags = "exports --from 2018-11-30 --to 2018-12-01 --webhook-url https://hook.test/ --fresh";
+        let flags = "exports --from 2018-11-30 --to 2018-12-01 --webhook-url https://hook.test/ --fresh --label weekly";
         let create = CommandLine::try_parse_from(flags.split(' ')).expect("flags").create;
         let expected = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01",
-            "webhookUrl": "https://hook.test/", "fresh": true });
-        assert_eq!(Value::Object(create.body()), expected);
-        assert_eq!(create.flag("/fresh").as_deref(), Some("--fresh"));
-        assert_eq!(create.flag("/endDate").as_deref(), Some("--to"));
+            "webhookUrl": "https://hook.test/", "label": "weekly", "fresh": true });
+        let body = create.body(&Map::new()).expect("a body");
+        assert_eq!(body.flag("/fresh").as_deref(), Some("--fresh"));
+        assert_eq!(body.flag("/endDate").as_deref(), Some("--to"));
+        assert_eq!(body.flag("/label").as_deref(), Some("--label"));
+        assert_eq!(Value::Object(body.fields), expected);
     }
 }

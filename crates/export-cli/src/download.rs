@@ -2,24 +2,22 @@
 
 use std::path::PathBuf;
 
-use export_core::JobId;
-
-use crate::client::{
-    ApiArgs, Call, Destination, EXIT_CODES, JobAnswer, Patience, download, download_interrupted, wait,
-};
+use crate::client::{ApiArgs, ClientError, Destination, EXIT_CODES, Patience, download, wait};
 use crate::coverage::{self, CoverageArgs};
-use crate::output_path::OutputKind;
+use crate::job_ref::{JobRef, job_of, resolve};
 use crate::signals::Signals;
 
 /// Flags of `exports download`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Download {
-    /// The export's id
-    id: JobId,
-    /// Where to write the zip: a file or an existing folder; for an export without archive, the new
-    /// folder for its files [default: the id, and `.zip`]
-    #[arg(short, long, value_name = "FILE|DIR")]
+    /// The export: its id, a part of it as `exports list` prints it, or @last for your newest one
+    #[arg(value_name = "ID")]
+    job: JobRef,
+    /// Where to write the zip: a file, an existing folder, or - for standard output (then the zip is
+    /// kept in TMPDIR until it is verified); for an export without archive, the new folder for its
+    /// files [default: the id, and `.zip`]
+    #[arg(short, long, value_name = "FILE|DIR|-", allow_hyphen_values = true)]
     output: Option<PathBuf>,
     /// Replace an existing file, or a folder that holds an earlier export
     #[arg(long)]
@@ -37,22 +35,25 @@ impl Download {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let client = self.api.client(Patience::Long)?;
         let mut signals = Signals::catch()?;
-        let found = if self.wait {
-            wait(&client, &mut signals, self.id).await?
-        } else {
-            let id = self.id.to_string();
-            let call = Call::get(&["export", &id]);
-            let answer = signals.unless(client.call(&call), || download_interrupted(self.id)).await?;
-            JobAnswer::of(&answer)?
+        let interrupted = || {
+            let job = &self.job;
+            ClientError::Interrupted(format!("`exports download {job}` with the same file resumes"))
         };
-        found.job.require_no_bad_end()?;
-        let kind = OutputKind::of_archive(&found.job.archive);
-        let destination = Destination::check(self.output, kind, self.force, "--output")?;
-        let downloading = download(&client, &found.job, &destination);
-        let done = signals.unless(downloading, || download_interrupted(self.id)).await?;
+        let id = signals.unless(resolve(&client, &self.job), interrupted).await?;
+        let found = if self.wait {
+            wait(&client, &mut signals, id).await?
+        } else {
+            signals.unless(job_of(&client, id), interrupted).await?
+        };
+        let job = &found.job;
+        job.require_no_bad_end()?;
+        let destination = Destination::check(self.output.clone(), job.output_kind(), self.force, "--output")?;
+        let downloading = download(&client, job, &destination);
+        let done = signals.unless(downloading, || destination.interrupted(id)).await?;
         client.console.note(&done);
-        found.job.warning_lines().iter().for_each(|warning| client.console.note(warning));
-        client.console.note_if(found.job.coverage().map(coverage::line));
-        Ok(self.coverage.check(found.job.coverage())?)
+        client.console.note_if(job.sharing_note());
+        client.console.notes(&job.warning_lines());
+        client.console.note_if(job.coverage().map(coverage::line));
+        Ok(self.coverage.check(job.coverage())?)
     }
 }

@@ -1,20 +1,23 @@
 //! `exports get`: shows an export.
 
-use export_core::JobId;
+use chrono::Utc;
 use export_settings::print::Output;
 use indicatif::HumanCount;
 
-use crate::client::{ApiArgs, Call, EXIT_CODES, Job, JobAnswer, Patience, wait};
+use crate::client::{ApiArgs, EXIT_CODES, Job, Patience, QueuePosition, wait};
 use crate::coverage::{self, CoverageArgs};
+use crate::job_ref::{JobRef, job_of, resolve};
 use crate::print::sanitized;
 use crate::signals::Signals;
+use crate::times::Times;
 
 /// Flags of `exports get`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Get {
-    /// The export's id
-    id: JobId,
+    /// The export: its id, a part of it as `exports list` prints it, or @last for your newest one
+    #[arg(value_name = "ID")]
+    job: JobRef,
     /// First wait until the export has ended; exit with 3 if it ended without a result
     #[arg(long)]
     wait: bool,
@@ -30,14 +33,16 @@ pub(crate) struct Get {
 impl Get {
     pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
         let client = self.api.client(if self.wait { Patience::Long } else { Patience::Short })?;
+        let id = resolve(&client, &self.job).await?;
         let found = if self.wait {
             let mut signals = Signals::catch()?;
-            wait(&client, &mut signals, self.id).await?
+            wait(&client, &mut signals, id).await?
         } else {
-            JobAnswer::of(&client.call(&Call::get(&["export", &self.id.to_string()])).await?)?
+            job_of(&client, id).await?
         };
-        output.line(&if self.json { found.json.to_string() } else { describe(&found.job) });
-        found.job.warning_lines().iter().for_each(|warning| client.console.note(warning));
+        let times = Times::on_stdout(Utc::now());
+        output.line(&if self.json { found.json.to_string() } else { describe(&found.job, times) });
+        client.console.notes(&found.job.warning_lines());
         if self.wait {
             found.job.require_no_bad_end()?;
         }
@@ -48,48 +53,51 @@ impl Get {
     }
 }
 
-/// A job as lines of a name and a value.
-fn describe(job: &Job) -> String {
-    let mut lines = vec![
-        ("export", job.id.to_string()),
-        ("state", job.state.as_str().to_owned()),
-        ("range", job.range()),
+/// A job as lines of a name and a value: what it is, the request, its state, its result, its times.
+fn describe(job: &Job, times: Times) -> String {
+    let text = |text: &Option<String>| text.as_deref().map(sanitized);
+    let time = |time: &Option<String>| time.as_deref().map(|time| times.show(time));
+    let stats = job.stats.as_ref();
+    let is_ending = job.cancel_requested && job.state.is_active();
+    let of_most = job.attempts_max.map(|most| format!(" of {most}")).unwrap_or_default();
+    let attempts = format!("{}{of_most}", job.attempts);
+    let lines = [
+        ("export", Some(job.id.to_string())),
+        ("label", text(&job.label)),
+        ("retry of", job.retry_of.map(|id| id.to_string())),
+        ("state", Some(job.state.as_str().to_owned())),
+        ("priority", job.priority.map(|priority| priority.as_str().to_owned())),
+        ("waiting", job.waiting()),
+        ("queue", job.queue.as_ref().map(QueuePosition::describe)),
+        ("range", Some(job.range())),
+        ("resolved", job.resolved_range()),
+        ("vehicles", Some(job.vehicle_names())),
+        ("parameters", Some(job.parameter_names())),
+        ("files", Some(job.options()).filter(|options| !options.is_empty())),
+        ("webhook", text(&job.webhook_url)),
+        ("progress", Some(format!("{:.1} %, {}", job.progress.percent, job.work_done()))),
+        ("attempts", Some(attempts)),
+        ("worker", text(&job.worker)),
+        ("last sign", time(&job.last_sign_at)),
+        ("outage", time(&job.outage_since).map(|time| format!("since {time}"))),
+        ("next try", time(&job.next_try_at)),
+        ("cancelling", is_ending.then(|| "yes".to_owned())),
+        ("error", job.reason()),
+        ("shared", job.shared_result(times)),
         (
-            "vehicles",
-            if job.vehicles.is_empty() { "all".to_owned() } else { sanitized(&job.vehicles.join(", ")) },
-        ),
-        ("progress", format!("{:.1} %, {}", job.progress.percent, job.work_done())),
-        ("attempts", job.attempts.to_string()),
-    ];
-    if let Some(range) = job.resolved_range() {
-        lines.insert(3, ("resolved", range));
-    }
-    if let Some(position) = &job.queue {
-        lines.insert(2, ("queue", position.describe()));
-    }
-    if let Some(priority) = job.priority {
-        lines.insert(2, ("priority", priority.as_str().to_owned()));
-    }
-    if job.cancel_requested && job.state.is_active() {
-        lines.push(("cancelling", "yes".to_owned()));
-    }
-    if job.is_shared() {
-        lines.push(("shared", "yes, the result of an earlier export of the same request".to_owned()));
-    }
-    if let Some(reason) = job.reason() {
-        lines.push(("error", reason));
-    }
-    if let Some(stats) = &job.stats {
-        lines.push((
             "points",
-            format!("{}, {} rejected", HumanCount(stats.points), HumanCount(stats.rejected)),
-        ));
-        lines.push(("size", format!("{} bytes", HumanCount(stats.bytes))));
-        lines.push(("sha256", sanitized(&stats.sha256)));
-    }
-    lines.push(("created", sanitized(&job.created_at)));
-    let ends = [("finished", &job.finished_at), ("expires", &job.expires_at)];
-    lines.extend(ends.into_iter().filter_map(|(name, time)| Some((name, sanitized(time.as_ref()?)))));
-    let lines: Vec<String> = lines.iter().map(|(name, value)| format!("{name:<10} {value}")).collect();
-    lines.join("\n")
+            stats.map(|stats| {
+                format!("{}, {} rejected", HumanCount(stats.points), HumanCount(stats.rejected))
+            }),
+        ),
+        ("size", stats.map(|stats| format!("{} bytes", HumanCount(stats.bytes)))),
+        ("sha256", stats.map(|stats| sanitized(&stats.sha256))),
+        ("created by", text(&job.created_by)),
+        ("created", Some(times.show(&job.created_at))),
+        ("started", time(&job.started_at)),
+        ("finished", time(&job.finished_at)),
+        ("expires", time(&job.expires_at)),
+    ];
+    let lines = lines.into_iter().filter_map(|(name, value)| Some(format!("{name:<10} {}", value?)));
+    lines.collect::<Vec<_>>().join("\n")
 }

@@ -12,21 +12,28 @@ mod coverage;
 mod create;
 mod demo;
 mod download;
+mod duration;
 mod exit_code;
 mod failure;
 mod get;
+mod job_ref;
 mod keys;
 mod list;
 mod output_path;
 mod pages;
 mod print;
+mod progress_bar;
 mod provision;
+mod repeat;
 mod request_args;
+mod retry;
 mod run;
 mod signals;
 mod staged_output;
+mod stdout_file;
 mod table;
 mod tenants;
+mod times;
 mod vehicle_args;
 mod vehicles;
 mod webhooks;
@@ -57,6 +64,8 @@ enum Command {
     List(list::List),
     /// Cancel an export that has not ended
     Cancel(cancel::Cancel),
+    /// Retry exports that ended without a result: create new ones with the same requests
+    Retry(retry::Retry),
     /// Download the result of an export and verify it; resumes an interrupted download
     Download(download::Download),
     /// List vehicles with their parameters
@@ -104,6 +113,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Get(get) => get.run(&mut output).await,
         Command::List(list) => list.run(&mut output).await,
         Command::Cancel(cancel) => cancel.run(&mut output).await,
+        Command::Retry(retry) => retry.run(&mut output).await,
         Command::Download(download) => download.run().await,
         Command::Vehicles(vehicles) => vehicles.run(&mut output).await,
         Command::Completions(completions) => {

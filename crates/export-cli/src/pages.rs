@@ -39,7 +39,7 @@ pub(crate) struct Printed {
 }
 
 /// Makes a table's row of an entry.
-pub(crate) type RowOf = fn(&Value) -> serde_json::Result<Vec<String>>;
+pub(crate) type RowOf<'a> = &'a dyn Fn(&Value) -> serde_json::Result<Vec<String>>;
 
 /// Reads one list.
 pub(crate) struct Pages {
@@ -60,7 +60,7 @@ impl Pages {
     }
 
     /// The next entries; `None` at the end of the list or at the limit.
-    async fn next(
+    pub(crate) async fn next(
         &mut self,
         client: &Client,
         entries: fn(Page) -> Vec<Value>,
@@ -90,7 +90,7 @@ impl Pages {
         client: &Client,
         entries: fn(Page) -> Vec<Value>,
         mut table: Table,
-        row: Option<RowOf>,
+        row: Option<RowOf<'_>>,
         output: &mut Output,
     ) -> anyhow::Result<Printed> {
         while output.has_reader()

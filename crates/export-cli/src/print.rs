@@ -6,9 +6,12 @@ use export_core::names::is_invisible;
 use export_core::warnings::Warnings;
 use export_settings::print::note;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressFinish, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 
-/// Resolution of a bar that shows a share.
-const STEPS: u32 = 1_000;
+use crate::progress_bar::{TransferBar, frame};
+
+/// Width of a terminal that does not say it.
+const USUAL_WIDTH: usize = 80;
 
 /// Standard error, shared by lines and progress bars.
 #[derive(Clone, Debug)]
@@ -32,6 +35,13 @@ impl Console {
         }
     }
 
+    /// Prints the lines.
+    pub(crate) fn notes(&self, lines: &[String]) {
+        for line in lines {
+            self.note(line);
+        }
+    }
+
     /// Prints the line, if there is one.
     pub(crate) fn note_if(&self, line: Option<String>) {
         if let Some(line) = line {
@@ -44,30 +54,36 @@ impl Console {
         !self.is_quiet && !self.bars.is_hidden()
     }
 
-    /// A bar of a share, for [`show_share`].
-    pub(crate) fn share_bar(&self) -> ProgressBar {
-        self.bar(STEPS.into(), "{bar:24} {wide_msg}")
-    }
-
-    /// A bar, hidden where bars are not visible, and removed from the terminal when it is dropped.
-    /// `template` is in indicatif's syntax.
-    pub(crate) fn bar(&self, length: u64, template: &str) -> ProgressBar {
+    /// A line for [`show_share`], hidden where bars are not visible, and removed from the terminal
+    /// when it is dropped.
+    pub(crate) fn bar(&self) -> ProgressBar {
         if !self.has_bars() {
             return ProgressBar::hidden();
         }
-        let bar = ProgressBar::new(length).with_finish(ProgressFinish::AndClear);
-        if let Ok(style) = ProgressStyle::with_template(template) {
+        let bar = ProgressBar::no_length().with_finish(ProgressFinish::AndClear);
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
         self.bars.add(bar)
     }
+
+    /// The progress of a transfer of so many bytes.
+    pub(crate) fn transfer_bar(&self, total: u64) -> TransferBar {
+        TransferBar::new(self.bar(), total, width)
+    }
 }
 
-/// Shows a share, from 0 to 1, and a message on a bar of [`Console::share_bar`].
-pub(crate) fn show_share(bar: &ProgressBar, share: f64, message: String) {
-    bar.set_message(message);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share: 0 to 1")]
-    bar.set_position((share.clamp(0.0, 1.0) * f64::from(STEPS)) as u64);
+/// The number of columns of the terminal that standard error is.
+fn width() -> usize {
+    let columns = tcgetwinsize(std::io::stderr()).map_or(0, |size| size.ws_col);
+    if columns == 0 { USUAL_WIDTH } else { columns.into() }
+}
+
+/// Shows a message on a line of [`Console::bar`], and the share that is done, from 0 to 1, if it is
+/// known.
+pub(crate) fn show_share(bar: &ProgressBar, share: Option<f64>, message: &str) {
+    bar.set_message(frame(share, message, width()));
+    bar.tick();
 }
 
 /// What an export could not use.
@@ -141,15 +157,6 @@ pub(crate) fn sanitized(text: &str) -> String {
     text.chars().map(|character| if is_harmful(character) { '\u{fffd}' } else { character }).collect()
 }
 
-/// Seconds as a person reads them: `2 h 1 min`.
-pub(crate) fn duration(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,12 +184,5 @@ mod tests {
     #[test]
     fn b1_names_cannot_hide_characters() {
         assert_eq!(sanitized("so\u{202e}c\u{1b}[0m\u{ad}"), "so\u{fffd}c\u{fffd}[0m\u{fffd}");
-    }
-
-    #[test]
-    fn durations_have_two_units_at_most() {
-        for (seconds, text) in [(59, "59 s"), (90, "1 min 30 s"), (2 * 3600 + 61, "2 h 1 min")] {
-            assert_eq!(duration(seconds), text);
-        }
     }
 }

@@ -1,177 +1,137 @@
 //! The request as flags of `create` and `run`: the fields of the body of `POST /export`.
 
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use export_core::names::trimmed;
-use export_core::output::{OPTIONS, Values};
+mod dates;
+mod flags;
+mod names;
+mod output;
+mod step;
+
+use chrono::{DateTime, Utc};
+use export_core::output::OPTIONS;
 use export_core::request::{ExportRequest, FieldError};
 use serde_json::{Map, Value};
 
 use crate::failure::UsageError;
 use crate::output_path::OutputKind;
+use dates::DateArgs;
+pub(crate) use dates::parse_since;
+pub(crate) use flags::{flag_of_field, flag_of_pointer, in_words_of_flags};
+use names::names;
+use output::OutputArgs;
+use step::parse_step;
 
 /// The request. Values stay texts here: [`ExportRequest::parse`] and the API decide what is valid.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "What to export")]
 pub(crate) struct RequestArgs {
-    /// First day (2018-11-30, from midnight in --timezone) or time (2018-11-30T08:00:00Z, or without
-    /// an offset in --timezone)
-    #[arg(long, visible_alias = "start-date", value_name = "DATE", allow_hyphen_values = true)]
-    from: String,
-    /// First day or time not in the export: --from 2018-11-30 --to 2018-12-01 is one day
-    #[arg(long, visible_alias = "end-date", value_name = "DATE", allow_hyphen_values = true)]
-    to: String,
+    #[command(flatten)]
+    dates: DateArgs,
     /// Vehicles: repeat the flag or separate names with commas; `\,` is a comma in a name [default:
     /// all]
-    #[arg(long = "vehicle", visible_alias = "vehicles", value_name = "NAMES")]
+    #[arg(long = "vehicle", alias = "vehicles", value_name = "NAMES")]
     vehicles: Vec<String>,
     /// Parameters in the order of the columns, given like vehicles [default: all]
-    #[arg(long = "parameter", visible_alias = "parameters", value_name = "NAMES")]
+    #[arg(long = "parameter", alias = "parameters", value_name = "NAMES")]
     parameters: Vec<String>,
-    /// IANA time zone of days, of times without an offset and of rfc3339 times [default: UTC]
-    #[arg(long, value_name = "ZONE", allow_hyphen_values = true)]
-    timezone: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
+    /// Resampling like --step-ms, with a unit: ms, s, m (or min), h or d (24 hours), such as 1m
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true, conflicts_with = "stepMs")]
+    step: Option<String>,
 }
 
-/// The output options that are given, as fields of the request. Each option of [`OPTIONS`] is a
-/// flag.
-#[derive(Clone, Debug, Default)]
-struct OutputArgs(Map<String, Value>);
-
-impl Args for OutputArgs {
-    fn augment_args(command: Command) -> Command {
-        command.args(OPTIONS.iter().map(|option| {
-            let arg = Arg::new(option.name).long(option.flag);
-            match option.values {
-                Values::OneOf(names) => {
-                    let values = format!("[values: {}] [default: {}]", names.join(", "), names[0]);
-                    arg.value_name("VALUE").help(format!("{} {values}", option.about))
-                }
-                Values::Milliseconds => {
-                    arg.value_name("MILLISECONDS").help(option.about).allow_hyphen_values(true)
-                }
-            }
-        }))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-impl FromArgMatches for OutputArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = OPTIONS.iter().filter_map(|option| {
-            let text = matches.get_one::<String>(option.name)?;
-            let value = match option.values {
-                Values::OneOf(_) => text.as_str().into(),
-                // A text that is not a number is sent as it is: the parser of requests refuses it
-                // with its own message.
-                Values::Milliseconds => {
-                    text.parse::<u64>().map_or_else(|_| text.as_str().into(), Value::from)
-                }
-            };
-            Some((option.name.to_owned(), value))
-        });
-        Ok(Self(given.collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
+/// The body of a request, and the flags that its fields come from.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestBody {
+    pub(crate) fields: Map<String, Value>,
+    range_flags: [&'static str; 2],
+    has_step: bool,
+    /// Whether the same flags make another body later.
+    is_relative: bool,
 }
 
 impl RequestArgs {
-    /// What the result will be on the disk.
-    pub(crate) fn output_kind(&self) -> OutputKind {
-        OutputKind::of_archive(self.output.0.get("archive").and_then(Value::as_str).unwrap_or_default())
-    }
-
     /// The request. The error names every wrong flag.
-    pub(crate) fn parse(&self) -> Result<ExportRequest, UsageError> {
-        ExportRequest::parse(&Value::Object(self.body())).map_err(|errors| self.usage_error(&errors))
+    pub(crate) fn parse(&self, now: DateTime<Utc>) -> Result<(ExportRequest, RequestBody), UsageError> {
+        let body = self.body(now, &Map::new())?;
+        let parsed = ExportRequest::parse(&Value::Object(body.fields.clone()));
+        parsed.map_err(|errors| body.usage_error(&errors)).map(|request| (request, body))
     }
 
-    /// The body of `POST /export`.
-    pub(crate) fn body(&self) -> Map<String, Value> {
-        let texts = [
-            ("startDate", Some(&self.from)),
-            ("endDate", Some(&self.to)),
-            ("timezone", self.timezone.as_ref()),
-        ];
-        let given =
-            texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.clone().into())));
-        let mut body: Map<String, Value> = given.collect();
+    /// The body of `POST /export`: the given flags, and the rest of an earlier request, which is
+    /// empty for a new one.
+    pub(crate) fn body(
+        &self,
+        now: DateTime<Utc>,
+        earlier: &Map<String, Value>,
+    ) -> Result<RequestBody, UsageError> {
+        let mut given = self.dates.fields(now, earlier)?;
         for (name, lists) in [("vehicles", &self.vehicles), ("parameters", &self.parameters)] {
             if !lists.is_empty() {
-                body.insert(name.to_owned(), names(lists).into());
+                given.insert(name.to_owned(), names(lists).into());
             }
         }
-        body.extend(self.output.0.clone());
-        body
+        given.extend(self.output.0.clone());
+        if let Some(step) = &self.step {
+            let step = parse_step(step).map_err(|detail| UsageError(format!("--step: {detail}")))?;
+            given.insert("stepMs".to_owned(), step.into());
+        }
+        Ok(RequestBody {
+            fields: completed(&given, earlier),
+            range_flags: self.dates.flags(),
+            has_step: self.step.is_some(),
+            is_relative: self.dates.is_relative(),
+        })
+    }
+}
+
+/// The given fields, with those of an earlier request. Options of the earlier request that the given
+/// ones make meaningless, such as the compression of files if a zip is asked for now, are left out.
+fn completed(given: &Map<String, Value>, earlier: &Map<String, Value>) -> Map<String, Value> {
+    let mut body = earlier.clone();
+    body.extend(given.clone());
+    let errors = ExportRequest::parse(&Value::Object(body.clone())).err().unwrap_or_default();
+    for option in OPTIONS {
+        let is_refused = errors.iter().any(|error| error.pointer == format!("/{}", option.name));
+        if is_refused && !given.contains_key(option.name) {
+            body.remove(option.name);
+        }
+    }
+    body
+}
+
+impl RequestBody {
+    /// What the result will be on the disk.
+    pub(crate) fn output_kind(&self) -> OutputKind {
+        OutputKind::of_archive(self.fields.get("archive").and_then(Value::as_str).unwrap_or_default())
     }
 
     /// The flag that a JSON pointer into the body is about, with the name where the pointer is to
     /// an entry of a list.
     pub(crate) fn flag(&self, pointer: &str) -> Option<String> {
-        let mut parts = pointer.split('/').skip(1);
-        let (flag, lists) = match parts.next()? {
-            "" => return None,
-            "startDate" => ("--from".to_owned(), &[][..]),
-            "endDate" => ("--to".to_owned(), &[][..]),
-            "vehicles" => ("--vehicle".to_owned(), &self.vehicles[..]),
-            "parameters" => ("--parameter".to_owned(), &self.parameters[..]),
-            field => (kebab_flag(field), &[][..]),
-        };
-        let index = parts.next().and_then(|index| index.parse::<usize>().ok());
-        let name = index.and_then(|index| names(lists).into_iter().nth(index));
-        Some(name.map_or_else(|| flag.clone(), |name| format!("{flag} {name:?}")))
+        match pointer {
+            "/startDate" => Some(self.range_flags[0].to_owned()),
+            "/endDate" => Some(self.range_flags[1].to_owned()),
+            "/stepMs" if self.has_step => Some("--step".to_owned()),
+            _ => flag_of_pointer(pointer, &self.fields),
+        }
     }
 
     /// The errors with the flags that they are about.
     pub(crate) fn usage_error(&self, errors: &[FieldError]) -> UsageError {
         let lines = errors.iter().map(|FieldError { pointer, detail }| {
-            format!("{}: {detail}", self.flag(pointer).unwrap_or_else(|| "request".to_owned()))
+            let flag = self.flag(pointer).unwrap_or_else(|| "request".to_owned());
+            format!("{flag}: {}", in_words_of_flags(detail))
         });
         UsageError(lines.collect::<Vec<_>>().join("\n  "))
     }
-}
 
-/// All names of comma-separated lists.
-fn names(lists: &[String]) -> Vec<String> {
-    lists.iter().flat_map(|list| split(list)).collect()
-}
-
-/// Splits at commas; spaces around a name are not part of it. `\,` is a comma in a name and `\\` a
-/// backslash: names of parameters may contain both.
-fn split(list: &str) -> Vec<String> {
-    let mut entries = vec![String::new()];
-    let mut characters = list.chars().peekable();
-    while let Some(character) = characters.next() {
-        let escaped = match character {
-            '\\' => characters.next_if(|next| matches!(next, ',' | '\\')),
-            _ => None,
-        };
-        match (escaped, entries.last_mut()) {
-            (None, _) if character == ',' => entries.push(String::new()),
-            (escaped, Some(entry)) => entry.push(escaped.unwrap_or(character)),
-            (_, None) => {}
-        }
+    /// The flags that give the same range later, if the given ones do not.
+    pub(crate) fn absolute_range(&self) -> Option<String> {
+        let text = |field: &str| self.fields.get(field)?.as_str();
+        let (start, end) = (text("startDate")?, text("endDate")?);
+        self.is_relative.then(|| format!("--from {start} --to {end}"))
     }
-    entries.iter().map(|entry| trimmed(entry).to_owned()).collect()
-}
-
-/// The flag of a field: `--time-format` for `timeFormat`.
-fn kebab_flag(field: &str) -> String {
-    field.chars().fold("--".to_owned(), |mut flag, character| {
-        if character.is_ascii_uppercase() {
-            flag.push('-');
-        }
-        flag.push(character.to_ascii_lowercase());
-        flag
-    })
 }
 
 #[cfg(test)]
@@ -187,79 +147,131 @@ mod tests {
         request: RequestArgs,
     }
 
-    fn args(flags: &[&str]) -> RequestArgs {
+    fn now() -> DateTime<Utc> {
+        "2026-12-01T03:24:39Z".parse().expect("a time")
+    }
+
+    /// The body of these flags for two days.
+    fn body_of(flags: &[&str]) -> Result<Value, UsageError> {
         let range = ["exports", "--from", "2018-11-30", "--to", "2018-12-02"];
-        CommandLine::try_parse_from([&range[..], flags].concat()).expect("flags").request
+        let args = CommandLine::try_parse_from([&range[..], flags].concat()).expect("flags").request;
+        args.body(now(), &Map::new()).map(|body| Value::Object(body.fields))
+    }
+
+    fn body(flags: &[&str]) -> Value {
+        body_of(flags).unwrap_or_else(|error| panic!("{flags:?}: {error}"))
+    }
+
+    /// The error of these flags.
+    fn refusal(flags: &[&str]) -> String {
+        let range = ["exports", "--from", "2018-11-30", "--to", "2018-12-02"];
+        let args = CommandLine::try_parse_from([&range[..], flags].concat()).expect("flags").request;
+        args.parse(now()).expect_err("wrong flags").to_string()
     }
 
     #[test]
     fn flags_make_the_body_of_the_request() {
         let flags = "--timezone Europe/Amsterdam --vehicle b,a --vehicle c --parameter p\\,q,r\\s,t\\\\ --time-format rfc3339 \
             --csv-guard off --step-ms 1000 --fill previous";
-        let args = args(&flags.split_whitespace().collect::<Vec<_>>());
+        let flags: Vec<&str> = flags.split_whitespace().collect();
         let expected = serde_json::json!({
             "startDate": "2018-11-30", "endDate": "2018-12-02", "timezone": "Europe/Amsterdam",
             "vehicles": ["b", "a", "c"], "parameters": ["p,q", r"r\s", r"t\"], "timeFormat": "rfc3339",
             "csvGuard": "off", "stepMs": 1000, "fill": "previous",
         });
-        assert_eq!(Value::Object(args.body()), expected);
-        assert_eq!(args.parse().expect("a request"), ExportRequest::parse(&expected).expect("a request"));
+        assert_eq!(body(&flags), expected);
+        assert!(ExportRequest::parse(&expected).is_ok());
     }
 
     #[test]
     fn earlier_spellings_mean_the_same() {
         let earlier = "exports --start-date 2018-11-30 --end-date 2018-12-02 --vehicles a,b --parameters c";
         let earlier = CommandLine::try_parse_from(earlier.split(' ')).expect("flags").request;
-        let now = args(&["--vehicle", "a", "--vehicle", "b", "--parameter", "c"]);
-        assert_eq!(earlier.body(), now.body());
+        let earlier = Value::Object(earlier.body(now(), &Map::new()).expect("a body").fields);
+        assert_eq!(earlier, body(&["--vehicle", "a", "--vehicle", "b", "--parameter", "c"]));
     }
 
     #[test]
     fn errors_name_the_flag_and_the_entry() {
         let flags = ["--vehicles", "a,a b", "--time-format", "iso", "--step-ms", "often"];
-        let text = args(&flags).parse().expect_err("all of it is wrong").to_string();
+        let text = refusal(&flags);
         let lines: Vec<&str> = text.split("\n  ").collect();
         assert_eq!(lines.len(), 3, "{text}");
         assert!(lines[0].starts_with("--vehicle \"a b\": not a vehicle name"), "{text}");
         assert!(lines[1].starts_with("--time-format: expected one of unix_ms, rfc3339"), "{text}");
         assert!(lines[2].starts_with("--step-ms: expected a whole number of milliseconds"), "{text}");
-        assert_eq!(args(&["--step-ms", "-5"]).body()["stepMs"], "-5", "refused by the parser of requests");
+        assert_eq!(body(&["--step-ms", "-5"])["stepMs"], "-5", "refused by the parser of requests");
     }
 
     #[test]
     fn b1_lists_are_trimmed_and_empty_names_are_refused() {
         for list in ["soc,odo", "soc, odo", " soc ,\todo\n", "soc\u{a0},\u{feff}odo"] {
-            assert_eq!(args(&["--parameters", list]).body()["parameters"], json!(["soc", "odo"]), "{list:?}");
-            assert_eq!(args(&["--vehicles", list]).body()["vehicles"], json!(["soc", "odo"]), "{list:?}");
+            assert_eq!(body(&["--parameters", list])["parameters"], json!(["soc", "odo"]), "{list:?}");
+            assert_eq!(body(&["--vehicles", list])["vehicles"], json!(["soc", "odo"]), "{list:?}");
         }
-        let error = |flags: &[&str]| args(flags).parse().expect_err("a wrong list").to_string();
         for flag in ["--parameter", "--vehicle"] {
             for list in ["", " ", "soc,", ",soc", "soc,,odo", "soc, ,odo"] {
                 let expected = format!("{flag} \"\": is empty; give a name, or remove the entry");
-                assert_eq!(error(&[flag, list]), expected, "{list:?}");
+                assert_eq!(refusal(&[flag, list]), expected, "{list:?}");
             }
             for list in ["soc,soc", "soc, soc"] {
-                assert_eq!(error(&[flag, list]), format!("{flag} \"soc\": is listed twice"), "{list:?}");
+                assert_eq!(refusal(&[flag, list]), format!("{flag} \"soc\": is listed twice"), "{list:?}");
             }
         }
     }
 
     #[test]
-    fn pointers_into_the_body_are_flags() {
-        let args = args(&["--vehicle", r"b,a\,b"]);
-        for (pointer, flag) in [
-            ("/startDate", Some("--from")),
-            ("/endDate", Some("--to")),
-            ("/vehicles/1", Some("--vehicle \"a,b\"")),
-            ("/vehicles/7", Some("--vehicle")),
-            ("/parameters", Some("--parameter")),
-            ("/timeFormat", Some("--time-format")),
-            ("/stepMs", Some("--step-ms")),
-            ("/webhookUrl", Some("--webhook-url")),
-            ("", None),
-            ("/", None),
+    fn a_step_has_a_unit() {
+        assert_eq!(body(&["--step", "15min"])["stepMs"], 900_000);
+        assert!(refusal(&["--step", "1mo"]).starts_with("--step: calendar weeks, months and years"));
+        let refused = refusal(&["--step", "1m", "--fill", "last"]);
+        assert!(refused.starts_with("--fill: expected one of none, previous"), "{refused}");
+        let without = refusal(&["--fill", "previous"]);
+        assert!(without.starts_with("--fill: means nothing without --step, "), "{without}");
+        let both = ["exports", "--day", "2018-11-30", "--step", "1m", "--step-ms", "5"];
+        assert!(CommandLine::try_parse_from(both).is_err());
+        let too_long = refusal(&["--step", "99999999999d"]);
+        assert!(too_long.starts_with("--step: expected a whole number of milliseconds"), "{too_long}");
+    }
+
+    #[test]
+    fn errors_name_the_flag_that_was_given() {
+        for (flags, expected) in [
+            ("--day 0001-01-01 --timezone Asia/Tokyo", "--day: "),
+            ("--from 2018-11-30 --to 2018-11-30", "--to: is not part of the range; for all of 2018-11-30"),
+            ("--from soon --to 2018-11-30", "--from: "),
         ] {
-            assert_eq!(args.flag(pointer).as_deref(), flag, "{pointer}");
+            let words = ["exports"].into_iter().chain(flags.split(' '));
+            let args = CommandLine::try_parse_from(words).expect("flags").request;
+            let refused = args.parse(now()).expect_err(flags).to_string();
+            assert!(refused.starts_with(expected), "{flags}: {refused}");
         }
+    }
+
+    #[test]
+    fn flags_replace_parts_of_an_earlier_request() {
+        let earlier = json!({ "startDate": "2018-11-30", "endDate": "2018-12-01", "timezone": "Europe/Amsterdam",
+            "vehicles": ["a", "b"], "archive": "none", "compression": "zstd", "stepMs": 1000, "fill": "previous" });
+        let earlier = earlier.as_object().expect("fields");
+        let body = |flags: &str| {
+            let words = ["exports"].into_iter().chain(flags.split_whitespace());
+            let args = CommandLine::try_parse_from(words).expect("flags").request;
+            let body = args.body(now(), earlier).expect("a body");
+            (Value::Object(body.fields.clone()), body)
+        };
+        assert_eq!(body("").0, Value::Object(earlier.clone()));
+        let (fields, changed) = body("--vehicle c --day 2018-12-05 --step 1m --archive zip");
+        let expected = json!({ "startDate": "2018-12-05", "endDate": "2018-12-06", "timezone": "Europe/Amsterdam",
+            "vehicles": ["c"], "archive": "zip", "stepMs": 60_000, "fill": "previous" });
+        assert_eq!(fields, expected, "the compression of files means nothing in a zip");
+        assert_eq!(changed.output_kind(), OutputKind::File);
+        assert_eq!(body("").1.output_kind(), OutputKind::Folder);
+        let kept = body("--archive zip --compression zstd").0;
+        assert_eq!(kept["compression"], "zstd", "given, so the service refuses it");
+        assert_eq!(
+            body("--day -1d").1.absolute_range().as_deref(),
+            Some("--from 2026-11-30 --to 2026-12-01")
+        );
+        assert_eq!(body("--day 2018-12-05").1.absolute_range(), None);
     }
 }

@@ -6,7 +6,7 @@ mod summary;
 mod work;
 
 use std::num::{NonZeroU16, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,10 +25,12 @@ use tokio::time::{interval, timeout};
 
 use crate::coverage::{self, CoverageArgs};
 use crate::failure::{Interrupted, UsageError};
+use crate::output_path::OutputKind;
 use crate::print::{Console, warning_lines};
-use crate::request_args::RequestArgs;
+use crate::request_args::{RequestArgs, RequestBody};
 use crate::signals::Signals;
 use crate::staged_output::StagedOutput;
+use crate::stdout_file::{StdoutFile, is_stdout, require_stdout};
 use progress::Progress;
 use work::{Origin, Outcome, UnknownNames, Work};
 
@@ -66,8 +68,9 @@ pub(crate) struct Run {
     source: SourceArgs,
     #[command(flatten)]
     reading: ReadingSettings,
-    /// Path of the zip to write, or with --archive none of the folder
-    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    /// Path of the zip to write, or with --archive none of the folder; - is standard output (then the
+    /// zip is kept in TMPDIR until it is complete)
+    #[arg(short, long, value_name = "FILE|DIR|-", allow_hyphen_values = true, help_heading = OUTPUT)]
     output: PathBuf,
     /// Replace an existing file, or a folder that holds an earlier export
     #[arg(long, help_heading = OUTPUT)]
@@ -100,29 +103,34 @@ impl Run {
         let began_at = Instant::now();
         // Handled from here on, so that a signal cannot end the program while it writes.
         let mut signals = Signals::catch()?;
-        let work = self.work()?;
+        let (work, body) = self.work()?;
         let kind = work.request.output.archive.into();
-        let output = Arc::new(StagedOutput::new(&self.output, kind, self.force)?);
+        let (stdout_file, path) = self.target(kind)?;
+        let output = Arc::new(StagedOutput::new(&path, kind, self.force)?);
         let (meter, console) = (Arc::new(Meter::default()), Console::new(self.quiet));
 
         let request = &work.request;
         console.note(&format!("range: {}", request.range.describe(request.timezone)));
         let is_early = Utc::now().timestamp_millis() < request.range.to_ms();
         let early = is_early.then(|| Warning::range_not_over(request.range)).into_iter().collect();
-        warning_lines(&early).iter().for_each(|warning| console.note(warning));
+        console.notes(&warning_lines(&early));
 
         let outcome = watch(work, &output, &meter, &console, &mut signals).await;
         let outcome = match (outcome, output.close()) {
             (Ok(outcome), _) => outcome,
-            (Err(error), Ok(())) => return Err(self.with_flags(error)),
+            (Err(error), Ok(())) => return Err(with_flags(error, &body)),
             (Err(error), Err(left)) => {
-                let path = self.output.display();
+                let path = path.display();
                 return Err(
                     error.context(format!("cannot delete the incomplete output beside {path}: {left}"))
                 );
             }
         };
-        console.note(&summary::figures(&self.output, &outcome.manifest, meter.bytes(), began_at.elapsed()));
+        if let Some(file) = &stdout_file {
+            file.send()?;
+        }
+        let target = if stdout_file.is_some() { Path::new("standard output") } else { &path };
+        console.note(&summary::figures(target, &outcome.manifest, meter.bytes(), began_at.elapsed()));
         for warning in summary::warnings(&outcome.skipped, &outcome.manifest) {
             console.note(&warning);
         }
@@ -131,17 +139,20 @@ impl Run {
         Ok(self.coverage.check(summary.as_ref())?)
     }
 
-    /// An error about names of the request as one about its flags.
-    fn with_flags(&self, error: anyhow::Error) -> anyhow::Error {
-        match error.downcast::<UnknownNames>() {
-            Ok(UnknownNames(errors)) => self.request.usage_error(&errors).into(),
-            Err(other) => other,
+    /// The path to write to, and the temporary file if the result goes to standard output.
+    fn target(&self, kind: OutputKind) -> anyhow::Result<(Option<StdoutFile>, PathBuf)> {
+        if !is_stdout(&self.output) {
+            return Ok((None, self.output.clone()));
         }
+        require_stdout(kind, "--output")?;
+        let file = StdoutFile::new()?;
+        let path = file.path();
+        Ok((Some(file), path))
     }
 
     /// The work that the flags ask for.
-    fn work(&self) -> anyhow::Result<Work> {
-        let request = self.request.parse()?;
+    fn work(&self) -> anyhow::Result<(Work, RequestBody)> {
+        let (request, body) = self.request.parse(Utc::now())?;
         let source = self.source.resolve()?;
         let origin = match (&self.dump, &self.mongodb_uri, source.uri) {
             (Some(folder), ..) => Origin::Dump(folder.clone()),
@@ -154,7 +165,7 @@ impl Run {
         };
         let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.and_then(|threads| NonZeroUsize::new(threads.into()));
-        Ok(Work {
+        let work = Work {
             origin,
             vehicle_database_prefix: source.vehicle_database_prefix,
             limits: ReadLimits {
@@ -166,7 +177,16 @@ impl Run {
             threads: threads.unwrap_or_else(|| cores.min(MAX_THREADS.into())),
             max_columns: self.reading.max_columns.get(),
             memory_budget_bytes: usize::try_from(self.memory_budget_mb).unwrap_or(usize::MAX >> 20) << 20,
-        })
+        };
+        Ok((work, body))
+    }
+}
+
+/// An error about names of the request as one about its flags.
+fn with_flags(error: anyhow::Error, body: &RequestBody) -> anyhow::Error {
+    match error.downcast::<UnknownNames>() {
+        Ok(UnknownNames(errors)) => body.usage_error(&errors).into(),
+        Err(other) => other,
     }
 }
 

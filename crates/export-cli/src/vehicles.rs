@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::client::{ApiArgs, EXIT_CODES, Patience};
+use crate::duration::duration;
 use crate::pages::{CatalogState, Pages, Printed, RowOf};
-use crate::print::{duration, sanitized};
+use crate::print::sanitized;
 use crate::table::Table;
 
 /// Flags of `exports vehicles`.
@@ -45,7 +46,7 @@ impl Vehicles {
         let search = self.search.iter().map(|text| ("search", text.clone())).collect();
         let pages = Pages::new(&["vehicles"], search, None);
         let table = Table::new(&["VEHICLE", "FIRST HOUR", "LAST HOUR", "PARAMETERS"]);
-        let row = (!self.json).then_some(row as RowOf);
+        let row: Option<RowOf<'_>> = (!self.json).then_some(&row);
         let Printed { table, catalog } =
             pages.print(&client, |page| page.vehicles, table, row, output).await?;
         if table.is_empty() && !self.json {

@@ -18,6 +18,12 @@ impl JobId {
     pub fn new(uuid: Uuid) -> Self {
         Self(uuid)
     }
+
+    /// The smallest id of this millisecond, for ranges of ids by time. No job has it.
+    pub fn first_at(time_ms: u64) -> Self {
+        // The first 48 bits of a `UUIDv7` are the time.
+        Self(Uuid::from_u128(u128::from(time_ms) << 80))
+    }
 }
 
 impl fmt::Display for JobId {
@@ -183,6 +189,14 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<JobId>(), Err(NameError::NotAJobId), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn ids_sort_by_time() {
+        let id: JobId = "01983c5e-7a01-7c3a-9d5e-0123456789ab".parse().expect("an id");
+        let first = JobId::first_at(0x0198_3c5e_7a01);
+        assert_eq!(first.to_string(), "01983c5e-7a01-0000-0000-000000000000");
+        assert!(first < id && id < JobId::first_at(0x0198_3c5e_7a02));
     }
 
     #[test]

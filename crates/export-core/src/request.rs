@@ -2,9 +2,11 @@
 //!
 //! This module parses the fields that select data; [`output`] parses the output options.
 
+mod label;
 mod output;
 mod webhook;
 
+pub use label::{Label, LabelError, MAX_LABEL_CHARS};
 pub use webhook::{MAX_WEBHOOK_URL_BYTES, WebhookUrl, WebhookUrlError};
 
 use std::collections::BTreeSet;
@@ -15,7 +17,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::id::{NameError, Parameter, VehicleId};
+use crate::id::{JobId, NameError, Parameter, VehicleId};
 use crate::names::trimmed;
 use crate::output::{OPTIONS, OutputOptions};
 use crate::range::{Bound, BoundError, RangeError, TimeRange, parse_bound};
@@ -49,6 +51,10 @@ pub struct ExportRequest {
     /// Whether the result must be read from the source after the job was created, even where an
     /// earlier result could be shared.
     pub fresh: bool,
+    /// The name that the caller gives the job.
+    pub label: Option<Label>,
+    /// The job that this one repeats.
+    pub retry_of: Option<JobId>,
 }
 
 /// An error of one field of a request.
@@ -68,7 +74,7 @@ impl FieldError {
 
 /// The fields of a request besides the output options, and where those come.
 const FIELDS_BEFORE: [&str; 5] = ["startDate", "endDate", "timezone", "vehicles", "parameters"];
-const FIELDS_AFTER: [&str; 2] = ["webhookUrl", "fresh"];
+const FIELDS_AFTER: [&str; 4] = ["webhookUrl", "fresh", "label", "retryOf"];
 
 /// The former name of `fresh`. Deprecated, but still accepted.
 const FORCE: &str = "force";
@@ -97,6 +103,8 @@ impl ExportRequest {
         let output = output::parse(fields, &mut errors);
         let webhook_url = webhook::parse(fields, &mut errors);
         let fresh = parse_fresh(fields, &mut errors);
+        let label = label::parse_label(fields, &mut errors);
+        let retry_of = label::parse_retry_of(fields, &mut errors);
 
         match (start, end, timezone, range) {
             (Some((start_date, _)), Some((end_date, _)), Some(timezone), Some(range))
@@ -112,6 +120,8 @@ impl ExportRequest {
                     output,
                     webhook_url,
                     fresh,
+                    label,
+                    retry_of,
                 })
             }
             _ => Err(errors),

@@ -66,6 +66,8 @@ impl ShareKey {
             output,
             webhook_url: _,
             fresh: _,
+            label: _,
+            retry_of: _,
         } = request;
         let canonical = Canonical {
             version,

@@ -38,6 +38,7 @@ fn bodies() -> impl Strategy<Value = (Value, Value)> {
         let mut same = body.clone();
         same["webhookUrl"] = json!("https://example.com/hook");
         same["fresh"] = json!(fresh);
+        same["label"] = json!("another name");
         same["timezone"] = json!("UTC");
         (body, same)
     })

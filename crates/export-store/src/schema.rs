@@ -20,12 +20,13 @@ use crate::jobs::JobStore;
 use crate::outbox::Channel;
 use crate::results::STORED_OF_TENANT;
 
-/// The indexes of lists: of all jobs of a tenant, of jobs in some states, of one creator's jobs,
-/// and of jobs that may read some vehicles only.
+/// The indexes of lists: of all jobs of a tenant, of jobs in some states, of one creator's jobs, of
+/// jobs that may read some vehicles only, and of jobs that name a vehicle.
 pub(crate) const NEWEST_FIRST: &str = "newestFirst";
 pub(crate) const NEWEST_FIRST_BY_STATE: &str = "newestFirstByState";
 pub(crate) const NEWEST_FIRST_OF_CREATOR: &str = "newestFirstOfCreator";
 pub(crate) const NEWEST_FIRST_BY_ACCESS: &str = "newestFirstByAccess";
+pub(crate) const NEWEST_FIRST_BY_VEHICLE: &str = "newestFirstByVehicle";
 
 impl JobStore {
     /// Creates or updates the collections, their validators and indexes. Safe to run again. Needs
@@ -130,6 +131,9 @@ fn job_indexes() -> Vec<IndexModel> {
             doc! { "tenant": 1, "accessKey": 1, "state": 1, "_id": -1 },
             doc! { "accessKey": { "$exists": true } },
         ),
+        // One entry for each vehicle of a job. Without the state, so that a job that changes does not
+        // write to it.
+        index(NEWEST_FIRST_BY_VEHICLE, doc! { "tenant": 1, "vehicles": 1, "_id": -1 }),
         unique_index(
             "idempotencyOfCaller",
             doc! { "tenant": 1, "createdBy": 1, "idempotencyKey": 1 },
@@ -220,6 +224,8 @@ fn validator() -> Document {
             "unannounced": announcement_list(),
             "shareKey": { "bsonType": ["string", "null"] },
             "fresh": { "bsonType": "bool" },
+            "label": { "bsonType": ["string", "null"] },
+            "retryOf": { "bsonType": ["string", "null"] },
             "waitingFor": { "enum": [WaitingFor::SameExport.as_str(), null] },
             "resultId": { "bsonType": ["string", "null"] },
             "shared": { "bsonType": "bool" },

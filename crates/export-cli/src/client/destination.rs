@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use export_core::JobId;
 
+use super::error::ClientError;
 use crate::output_path::{OutputKind, require_free};
+use crate::stdout_file::{is_stdout, require_stdout};
 
 /// Where a result is to be written.
 #[derive(Clone, Debug)]
@@ -26,12 +28,19 @@ impl Destination {
         flag: &'static str,
     ) -> anyhow::Result<Self> {
         let destination = Self { path, kind, may_replace, flag };
-        if let Some(path) = &destination.path
+        if destination.is_stdout() {
+            require_stdout(kind, flag)?;
+        } else if let Some(path) = &destination.path
             && !destination.is_folder_for_zip(path)
         {
             require_free(path, kind, may_replace, flag)?;
         }
         Ok(destination)
+    }
+
+    /// Whether the result is written to standard output.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.path.as_deref().is_some_and(is_stdout)
     }
 
     /// The path for this export, which is free or may be replaced.
@@ -51,5 +60,16 @@ impl Destination {
 
     fn is_folder_for_zip(&self, path: &Path) -> bool {
         self.kind == OutputKind::File && path.is_dir()
+    }
+
+    /// The error if the program is interrupted during a download to this destination.
+    pub(crate) fn interrupted(&self, id: JobId) -> ClientError {
+        ClientError::Interrupted(if self.is_stdout() {
+            format!("nothing was written; `exports download {id}` downloads the result")
+        } else {
+            format!(
+                "the bytes downloaded so far are kept; `exports download {id}` with the same file resumes"
+            )
+        })
     }
 }

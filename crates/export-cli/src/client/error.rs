@@ -33,6 +33,9 @@ pub(crate) enum ClientError {
         "the API is reached by https, but its link to the file is http: others could read or replace the file on the way\n  the operator of the service sets S3_PUBLIC_ENDPOINT_URL to an https URL"
     )]
     UnsafeLink,
+    /// No export has the id that was given in part.
+    #[error("{0}")]
+    NoSuchExport(String),
     /// The export ended without a result, or its result is gone.
     #[error("{0}")]
     Ended(String),
@@ -53,6 +56,7 @@ impl ClientError {
             Self::Problem(problem) => problem.exit_code(),
             Self::NotUnderstood { .. } | Self::UnsafeLink => 1,
             Self::Ended(_) => 3,
+            Self::NoSuchExport(_) => 4,
             Self::Unreachable { .. } => 6,
             Self::Checksum(_) => 7,
             Self::Interrupted(_) => 130,

@@ -2,15 +2,19 @@
 
 use export_core::JobId;
 use export_core::coverage::CoverageSummary;
-use export_core::job::{JobState, Priority, Progress};
+use export_core::job::{JobState, Priority, Progress, WaitingFor};
+use export_core::output::OPTIONS;
 use export_core::warnings::Warnings;
 use indicatif::{BinaryBytes, HumanCount};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::error::ClientError;
-use crate::print::{duration, sanitized, warning_lines, warning_without_rows};
+use crate::duration::duration;
+use crate::output_path::OutputKind;
+use crate::print::{count, sanitized, warning_lines, warning_without_rows};
+use crate::times::Times;
 
 /// The fields of a job that this program uses.
 #[derive(Debug, Deserialize)]
@@ -18,6 +22,9 @@ use crate::print::{duration, sanitized, warning_lines, warning_without_rows};
 pub(crate) struct Job {
     #[serde(rename = "_id")]
     pub(crate) id: JobId,
+    pub(crate) label: Option<String>,
+    pub(crate) created_by: Option<String>,
+    pub(crate) retry_of: Option<JobId>,
     pub(crate) state: JobState,
     pub(crate) priority: Option<Priority>,
     pub(crate) queue: Option<QueuePosition>,
@@ -29,22 +36,38 @@ pub(crate) struct Job {
     #[serde(default)]
     pub(crate) vehicles: Vec<String>,
     #[serde(default)]
-    pub(crate) archive: String,
+    pub(crate) parameters: Vec<String>,
+    pub(crate) webhook_url: Option<String>,
+    /// The output options, and all other fields.
+    #[serde(flatten)]
+    others: Map<String, Value>,
     #[serde(default)]
     pub(crate) progress: Progress,
     pub(crate) stats: Option<ResultStats>,
     #[serde(default)]
     pub(crate) attempts: u32,
+    /// Missing in the answers of earlier versions, as are the following times and names.
+    pub(crate) attempts_max: Option<u32>,
+    waiting_for: Option<String>,
+    pub(crate) next_try_at: Option<String>,
+    pub(crate) outage_since: Option<String>,
+    pub(crate) worker: Option<String>,
+    pub(crate) last_sign_at: Option<String>,
     #[serde(default)]
     pub(crate) cancel_requested: bool,
     shared: Option<bool>,
     /// The earlier name of `shared`.
     coalesced: Option<bool>,
+    /// When a shared result was made, and when the service last looked whether the source has newer
+    /// data.
+    pub(crate) made_at: Option<String>,
+    pub(crate) checked_at: Option<String>,
     pub(crate) error: Option<JobFailure>,
     #[serde(flatten)]
     warnings: Warnings,
     #[serde(default)]
     pub(crate) created_at: String,
+    pub(crate) started_at: Option<String>,
     pub(crate) finished_at: Option<String>,
     pub(crate) expires_at: Option<String>,
 }
@@ -126,6 +149,74 @@ impl Job {
         self.shared.or(self.coalesced).unwrap_or_default()
     }
 
+    /// What a person must know about a result that is shared, as the object of a sentence; `None` if
+    /// it is not.
+    pub(crate) fn shared_result(&self, times: Times) -> Option<String> {
+        let part = |what: &str, time: &Option<String>| {
+            time.as_deref().map(|time| format!(", {what} {}", times.show(time))).unwrap_or_default()
+        };
+        let (made, checked) =
+            (part("made", &self.made_at), part("compared with the source", &self.checked_at));
+        self.is_shared()
+            .then(|| format!("the result of an earlier export{made}{checked}; read again with --fresh"))
+    }
+
+    /// A line about a result that is shared.
+    pub(crate) fn sharing_note(&self) -> Option<String> {
+        self.shared_result(Times::Absolute).map(|result| format!("shares {result}"))
+    }
+
+    /// The vehicles, `all` if none are named.
+    pub(crate) fn vehicle_names(&self) -> String {
+        all_or(&self.vehicles)
+    }
+
+    /// The parameters, `all` if none are named.
+    pub(crate) fn parameter_names(&self) -> String {
+        all_or(&self.parameters)
+    }
+
+    /// The output options in the words of the flags: the format, and every other option that is not
+    /// the default.
+    pub(crate) fn options(&self) -> String {
+        let shown = OPTIONS.iter().filter_map(|option| {
+            let value = match self.others.get(option.name).unwrap_or(&Value::Null) {
+                Value::Null => return None,
+                Value::String(text) => sanitized(text),
+                other => sanitized(&other.to_string()),
+            };
+            let is_default = option.default_name() == Some(value.as_str());
+            match option.name {
+                "format" => Some(value),
+                _ if is_default => None,
+                _ => Some(format!("{} {value}", option.flag)),
+            }
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Why the job waits, if it does.
+    pub(crate) fn waiting(&self) -> Option<String> {
+        let name = self.waiting_for.as_deref()?;
+        let reason = WaitingFor::ALL.into_iter().find(|reason| reason.as_str() == name);
+        let Some(reason) = reason else { return Some(format!("for {}", sanitized(name))) };
+        let text = match reason {
+            WaitingFor::SameExport => "for another export of the same request, whose result it will share",
+            WaitingFor::Retry => "for its next try",
+            WaitingFor::Worker => "for a worker: none has reported recently",
+            WaitingFor::Storage => "for the object store, which refuses writes",
+            WaitingFor::Turn => "for its turn among the exports of all tenants",
+            WaitingFor::Place => "for the end of another export: all workers are busy",
+            WaitingFor::Delivery => "for its delivery to a worker",
+        };
+        Some(text.to_owned())
+    }
+
+    /// What the result is on the disk.
+    pub(crate) fn output_kind(&self) -> OutputKind {
+        OutputKind::of_archive(self.others.get("archive").and_then(Value::as_str).unwrap_or_default())
+    }
+
     /// The job's error as one line.
     pub(crate) fn reason(&self) -> Option<String> {
         self.error.as_ref().map(|error| sanitized(&format!("{} ({})", error.message, error.code)))
@@ -167,6 +258,18 @@ impl Job {
         warning_without_rows(stats.rows, &rejected)
     }
 
+    /// One line of figures of a finished export.
+    pub(crate) fn figures(&self) -> String {
+        let stats = self.stats.as_ref();
+        let (rows, points) = stats.map_or((0, 0), |stats| (stats.rows, stats.points));
+        let rejected = match stats.map_or(0, |stats| stats.rejected) {
+            0 => String::new(),
+            rejected => format!("; rejected: {} (manifest.json says which and why)", HumanCount(rejected)),
+        };
+        let vehicles = count(self.progress.vehicles_done, "vehicle");
+        format!("FINISHED: {vehicles}, {}, {}{rejected}", count(rows, "row"), count(points, "point"))
+    }
+
     /// The range as requested.
     pub(crate) fn range(&self) -> String {
         let zone = match self.timezone.as_str() {
@@ -175,4 +278,8 @@ impl Job {
         };
         sanitized(&format!("{} … {}{zone}", self.start_date, self.end_date))
     }
+}
+
+fn all_or(names: &[String]) -> String {
+    if names.is_empty() { "all".to_owned() } else { sanitized(&names.join(", ")) }
 }

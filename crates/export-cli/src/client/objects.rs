@@ -9,7 +9,6 @@ use std::path::{Component, Path};
 use anyhow::{Context as _, bail};
 use export_core::JobId;
 use export_core::manifest::{MANIFEST_ENTRY, Manifest, VehicleManifest};
-use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use super::error::ClientError;
@@ -19,6 +18,7 @@ use super::transfer::{Wanted, fetch};
 use super::verify;
 use crate::output_path::{folder_of, rename_folder, sync_folder};
 use crate::print::sanitized;
+use crate::progress_bar::TransferBar;
 
 #[derive(Debug, Deserialize)]
 struct Listed {
@@ -40,7 +40,7 @@ pub(super) async fn fetch_all(
     sha256: Option<&str>,
     folder: &Path,
     may_replace: bool,
-    bar: &ProgressBar,
+    bar: &TransferBar,
 ) -> anyhow::Result<()> {
     let id = export.to_string();
     let answer = client.call(&Call::get(&["export", &id, "download"])).await?;
@@ -110,7 +110,7 @@ async fn fetch_one(
     object: &Object,
     folder: &Path,
     file: Option<&VehicleManifest>,
-    bar: &ProgressBar,
+    bar: &TransferBar,
 ) -> anyhow::Result<()> {
     let path = folder.join(&object.name);
     let before = bar.position();

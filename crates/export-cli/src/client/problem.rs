@@ -4,8 +4,10 @@ use std::fmt::{self, Write as _};
 
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde_json::Map;
 
 use crate::print::sanitized;
+use crate::request_args::{flag_of_field, flag_of_pointer, in_words_of_flags};
 
 /// Most entries of `errors[]` that are shown.
 const MAX_SHOWN: usize = 20;
@@ -39,6 +41,16 @@ struct FieldError {
     flag: Option<String>,
 }
 
+impl FieldError {
+    /// What the error is about, as a flag.
+    fn place(&self) -> String {
+        let of_pointer = || flag_of_pointer(self.pointer.as_deref()?, &Map::new());
+        let of_parameter = || self.parameter.as_deref().map(flag_of_field);
+        let place = self.flag.clone().or_else(of_pointer).or_else(of_parameter);
+        place.unwrap_or_else(|| "request".to_owned())
+    }
+}
+
 impl Problem {
     /// Parses an answer that is not a success. Of an answer that is not a problem document (a
     /// proxy's page) it keeps the status.
@@ -63,6 +75,11 @@ impl Problem {
         for error in &mut self.errors {
             error.flag = error.pointer.as_deref().and_then(&flag);
         }
+    }
+
+    /// Whether the request is refused, whatever is sent next.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.status, 400 | 404 | 409 | 410 | 413 | 422)
     }
 
     pub(super) fn exit_code(&self) -> i32 {
@@ -103,13 +120,12 @@ impl fmt::Display for Problem {
         let mut text = sanitized(&self.title);
         if self.errors.is_empty() {
             if !self.detail.is_empty() {
-                write!(text, ": {}", sanitized(&self.detail))?;
+                write!(text, ": {}", sanitized(&in_words_of_flags(&self.detail)))?;
             }
         } else {
             for error in self.errors.iter().take(MAX_SHOWN) {
-                let place =
-                    [&error.flag, &error.pointer, &error.parameter].into_iter().find_map(Option::as_deref);
-                write!(text, "\n  {}: {}", sanitized(place.unwrap_or("request")), sanitized(&error.detail))?;
+                let detail = in_words_of_flags(&error.detail);
+                write!(text, "\n  {}: {}", sanitized(&error.place()), sanitized(&detail))?;
             }
             if self.errors.len() > MAX_SHOWN {
                 write!(text, "\n  … and {} more", self.errors.len() - MAX_SHOWN)?;

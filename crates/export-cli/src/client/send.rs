@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use chrono::{SecondsFormat, Utc};
 use export_core::causes;
 use export_settings::ExposeSecret;
 use export_settings::access::safe_url;
@@ -16,6 +17,7 @@ use url::Url;
 use super::answer::Answer;
 use super::backoff::Backoff;
 use super::error::ClientError;
+use crate::duration::duration;
 use crate::print::{Console, sanitized};
 
 /// Limit for a connection, TLS included.
@@ -96,7 +98,9 @@ impl Client {
     pub(crate) async fn call(&self, call: &Call) -> Result<Answer, ClientError> {
         let mut backoff = Backoff::new(self.patience);
         loop {
-            let (failure, retry_after) = match self.once(call).await {
+            let began_at = Instant::now();
+            let limit = backoff.attempt_limit(began_at, ANSWER_TIMEOUT + call.server_waits);
+            let (failure, retry_after) = match self.once(call, limit).await {
                 Ok(answer) if answer.status.is_success() || answer.status == StatusCode::SEE_OTHER => {
                     return Ok(answer);
                 }
@@ -105,27 +109,30 @@ impl Client {
                 Err(failed) if failed.is_final => return Err(failed.error),
                 Err(failed) => (failed.error, None),
             };
-            let Some(wait) = backoff.failed(Instant::now(), retry_after) else { return Err(failure) };
-            self.note_retry(&backoff, &failure);
+            let now = Instant::now();
+            let Some(wait) = backoff.failed(began_at, now, retry_after) else { return Err(failure) };
+            self.note_retry(&backoff, now, &failure);
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Prints once per outage what failed and that it is retried.
-    pub(super) fn note_retry(&self, backoff: &Backoff, failure: &dyn std::fmt::Display) {
+    /// Prints once per outage what failed and until when it is retried.
+    pub(super) fn note_retry(&self, backoff: &Backoff, now: Instant, failure: &dyn std::fmt::Display) {
         let text = failure.to_string();
         debug!(error = %text, "retrying");
         if backoff.is_first_failure() {
             let line = text.lines().next().unwrap_or_default();
-            self.console.note(&format!("{line}; retrying for up to {} s", self.patience.as_secs()));
+            let left = backoff.left(now).unwrap_or_default();
+            let until = (Utc::now() + left).to_rfc3339_opts(SecondsFormat::Secs, true);
+            let left = duration((left + Duration::from_millis(500)).as_secs());
+            self.console.note(&format!("{line}; retrying for up to {left}, until {until}"));
         }
     }
 
-    async fn once(&self, call: &Call) -> Result<Answer, Failed> {
+    async fn once(&self, call: &Call, limit: Duration) -> Result<Answer, Failed> {
         let url = self.url(call);
         let shown_url = url.as_str().split('?').next().unwrap_or_default().to_owned();
-        let mut request =
-            self.api.request(call.method.clone(), url).timeout(ANSWER_TIMEOUT + call.server_waits);
+        let mut request = self.api.request(call.method.clone(), url).timeout(limit);
         for (name, value) in &call.headers {
             request = request.header(*name, value);
         }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use export_core::JobId;
-use indicatif::ProgressBar;
 use reqwest::header::{CONTENT_RANGE, ETAG, IF_MATCH, RANGE};
 use reqwest::{Response, StatusCode};
 
@@ -14,6 +13,7 @@ use super::error::ClientError;
 use super::part::{Mark, Part};
 use super::send::{Call, Client, describe, is_busy, is_untrusted};
 use crate::print::sanitized;
+use crate::progress_bar::TransferBar;
 
 /// Most refused links in a row: a link may have expired before it was used.
 const MAX_REFUSALS: u32 = 3;
@@ -54,7 +54,7 @@ pub(super) async fn fetch(
     client: &Client,
     wanted: &Wanted<'_>,
     target: &Path,
-    bar: &ProgressBar,
+    bar: &TransferBar,
 ) -> anyhow::Result<Part> {
     let mut part = Part::open(target, &wanted.export.to_string(), wanted.object)?;
     let before = bar.position();
@@ -105,7 +105,7 @@ async fn receive(
     client: &Client,
     wanted: &Wanted<'_>,
     part: &mut Part,
-    bar: &ProgressBar,
+    bar: &TransferBar,
     before: u64,
 ) -> anyhow::Result<()> {
     let mut backoff = Backoff::new(client.patience);
@@ -114,6 +114,7 @@ async fn receive(
         let bytes = part.bytes();
         // Each attempt gets a new link: links are valid for minutes, and a file may take hours.
         let link = client.link(&client.call(&wanted.link()).await?)?;
+        let began_at = Instant::now();
         let mut request = client.links.get(link);
         if let Some(etag) = part.etag() {
             request = request.header(RANGE, format!("bytes={bytes}-")).header(IF_MATCH, etag);
@@ -154,8 +155,11 @@ async fn receive(
         let target = wanted.describe();
         let advice = "repeat the same command: it resumes where it stopped";
         let failure = ClientError::Unreachable { target, cause, advice };
-        let Some(wait) = backoff.failed(Instant::now(), retry_after) else { return Err(failure.into()) };
-        client.note_retry(&backoff, &failure);
+        let now = Instant::now();
+        // A transfer may have gone well for long before it was cut: it began to fail now.
+        let failed_at = if part.bytes() > bytes { now } else { began_at };
+        let Some(wait) = backoff.failed(failed_at, now, retry_after) else { return Err(failure.into()) };
+        client.note_retry(&backoff, now, &failure);
         tokio::time::sleep(wait).await;
     }
     Ok(())

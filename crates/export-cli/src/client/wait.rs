@@ -9,7 +9,8 @@ use indicatif::ProgressBar;
 use super::error::ClientError;
 use super::job::{Job, JobAnswer};
 use super::send::{Call, Client};
-use crate::print::{duration, show_share};
+use crate::duration::duration;
+use crate::print::show_share;
 use crate::signals::Signals;
 
 /// How long the API is asked to wait for the end before it answers, if a bar is shown.
@@ -70,12 +71,14 @@ struct Display<'a> {
 
 impl<'a> Display<'a> {
     fn new(client: &'a Client) -> Self {
-        Self { client, bar: client.console.share_bar(), last_line: None }
+        Self { client, bar: client.console.bar(), last_line: None }
     }
 
     fn show(&mut self, job: &Job) {
         let message = message(job);
-        show_share(&self.bar, job.progress.percent / 100.0, message.clone());
+        // Until a worker has read the list of vehicles, the total is not known.
+        let share = (job.progress.vehicles_total > 0).then_some(job.progress.percent / 100.0);
+        show_share(&self.bar, share, &message);
         if self.client.console.has_bars() {
             return;
         }
@@ -98,6 +101,10 @@ fn message(job: &Job) -> String {
             let reason = job.reason().map(|reason| format!(" after attempt {}: {reason}", job.attempts));
             let position = job.queue.as_ref().map(|position| format!(", {}", position.describe()));
             format!("{state}{}{}", reason.unwrap_or_default(), position.unwrap_or_default())
+        }
+        JobState::Started if progress.vehicles_total == 0 => {
+            let ending = if job.cancel_requested { "cancelling" } else { "reading the list of vehicles" };
+            format!("{state}, {ending}")
         }
         JobState::Started | JobState::Finished => {
             let left = match progress.eta_seconds {
@@ -127,6 +134,8 @@ mod tests {
         });
         let line = |json: &serde_json::Value| message(&Job::deserialize(json).expect("a job"));
         assert_eq!(line(&json), "STARTED 42.5 %, 1 min 30 s left, 2 of 5 vehicles, 1,500,000 rows, 3.00 MiB");
+        json["progress"] = json!({ "percent": 0.0, "vehiclesDone": 0, "vehiclesTotal": 0, "rows": 0, "points": 0, "bytes": 0 });
+        assert_eq!(line(&json), "STARTED, reading the list of vehicles");
         json["state"] = "NOT_STARTED".into();
         assert_eq!(line(&json), "NOT_STARTED");
         json["queue"] = json!({ "position": 7, "startsInSeconds": null, "etaSeconds": null });

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use export_engine::Meter;
 use indicatif::{BinaryBytes, HumanCount, ProgressBar};
 
-use crate::print::{Console, duration, show_share};
+use crate::duration::duration;
+use crate::print::{Console, show_share};
 
 /// The share below which no time left is shown, because the estimate would be poor.
 const LEAST_SHARE: f64 = 0.005;
@@ -21,7 +22,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// A bar on this console.
     pub(crate) fn new(console: &Console) -> Self {
-        Self { bar: console.share_bar(), began_at: Instant::now(), rows: 0 }
+        Self { bar: console.bar(), began_at: Instant::now(), rows: 0 }
     }
 
     /// Shows the meter's current figures.
@@ -32,8 +33,13 @@ impl Progress {
             self.began_at = Instant::now();
         }
         self.rows = rows;
+        if meter.vehicles_total() == 0 {
+            show_share(&self.bar, None, "reading the list of vehicles");
+            return;
+        }
         let share = meter.share_done();
-        show_share(&self.bar, share, message(share, rows, meter.bytes(), self.began_at.elapsed()));
+        let message = message(share, rows, meter.bytes(), self.began_at.elapsed());
+        show_share(&self.bar, Some(share), &message);
     }
 }
 

@@ -124,7 +124,7 @@ impl Work {
                 let known = known.iter().map(VehicleId::as_str).collect();
                 unknown_names(UnknownName::Vehicle, asked, is_unknown, VehicleId::as_str, &known).into()
             }
-            PlanError::TooManyColumns { .. } => anyhow!("{error} with --parameters (see --max-columns)"),
+            PlanError::TooManyColumns { .. } => anyhow!("{error} with --parameter (see --max-columns)"),
             PlanError::TooManyRows { .. } => UsageError(error.to_string()).into(),
             PlanError::Source(error) => source_failed(error),
         })?;

@@ -218,7 +218,7 @@ fn every_problem_has_its_exit_code_and_says_what_to_do() {
             &json!({ "type": "urn:exports:problem:invalid-request", "title": "It is wrong", "errors": errors }),
         )
     });
-    assert_ends(&run(&stub.url(), &CREATE), 2, &["--from: no date", "limit: no number"]);
+    assert_ends(&run(&stub.url(), &CREATE), 2, &["--from: no date", "--limit: no number"]);
 }
 
 #[test]
@@ -321,7 +321,14 @@ fn lists_are_read_page_by_page() {
         }
     });
     let ended = run(&stub.url(), &["list", "--all", "--state", "FINISHED", "--state", "failed"]);
-    assert_ends(&ended, 0, &["ID  ", "-000000000003  FINISHED  2018-11-30 … 2018-12-01  2         0 %"]);
+    assert_ends(
+        &ended,
+        0,
+        &[
+            "ID  ",
+            "-000000000003  FINISHED  2018-11-30 … 2018-12-01  2         all         -      -     2018-12-01T07:00:00.000Z",
+        ],
+    );
     assert_eq!(stub.lines()[0], "GET /export?state=FINISHED%2CFAILED&limit=100");
     assert_eq!(stub.lines().len(), 3);
 
@@ -362,6 +369,11 @@ fn a_shared_result_is_shown_by_its_present_and_its_earlier_name() {
         job[name] = is_shared.into();
         let stub = Stub::start(move |_, _| Reply::json(200, &job));
         let ended = run(&stub.url(), &["get", ID]);
-        assert_eq!(ended.output.contains("shared     yes"), is_shown, "{name}: {}", ended.output);
+        assert_eq!(
+            ended.output.contains("shared     the result of an earlier export; read again with --fresh"),
+            is_shown,
+            "{name}: {}",
+            ended.output
+        );
     }
 }

@@ -28,7 +28,7 @@ fn every_shell_gets_a_script() {
 /// The help texts. After an intended change: `INSTA_UPDATE=always`.
 #[test]
 fn help() {
-    for command in ["create", "get", "list", "cancel", "download", "vehicles", "completions"] {
+    for command in ["create", "get", "list", "cancel", "retry", "download", "vehicles", "completions"] {
         let ended = Program::new(EXPORTS, &[command, "--help"], &[("COLUMNS", "100")]).run();
         assert_eq!(ended.code, Some(0), "{}", ended.output);
         insta::assert_snapshot!(format!("help of {command}"), ended.output);

@@ -43,7 +43,7 @@ fn a_bad_request_names_the_flags() {
     let arguments = ["run", "-o", result.to_str().expect("UTF-8")];
     let without_range = Program::new(EXPORTS, &arguments, &[]).run();
     assert_eq!((without_range.code, space.results()), (Some(2), Vec::new()), "{}", without_range.output);
-    for flag in ["--from <DATE>", "--to <DATE>"] {
+    for flag in ["--from: is required", "--to: is required"] {
         assert!(without_range.output.contains(flag), "{}", without_range.output);
     }
     let without_source = Program::new(EXPORTS, &[&arguments, &DAY[..]].concat(), &[]).run();

@@ -44,6 +44,7 @@ fn b10_help_and_version_of_every_command() {
         "get",
         "list",
         "cancel",
+        "retry",
         "download",
         "vehicles",
         "completions",

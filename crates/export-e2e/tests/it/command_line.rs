@@ -24,14 +24,14 @@ pub(crate) fn programs() -> PathBuf {
     folder.expect("TEST_PROGRAMS_DIR is set: tests of the programs are run with `cargo xtask test`").into()
 }
 
-fn exports(api_url: &str, arguments: &[&str]) -> Program {
+pub(crate) fn exports(api_url: &str, arguments: &[&str]) -> Program {
     let path = programs().join("exports");
     let settings = [("EXPORTS_API_URL", api_url), ("EXPORTS_API_KEY", KEY), ("LOG_LEVEL", "trace")];
     Program::new(&path.to_string_lossy(), arguments, &settings)
 }
 
 /// Runs the program on a thread that can block, and checks that it does not print the key.
-async fn run(program: Program) -> Ended {
+pub(crate) async fn run(program: Program) -> Ended {
     let ended = tokio::task::spawn_blocking(move || program.run()).await.expect("it ends");
     assert!(!ended.output.contains(KEY), "the key is printed: {}", ended.output);
     ended

@@ -36,6 +36,7 @@ mod recipes;
 mod refusals;
 mod refused;
 mod relaying;
+mod repeating;
 mod schemathesis;
 mod sharing;
 mod sizes;

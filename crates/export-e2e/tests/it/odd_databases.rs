@@ -219,6 +219,8 @@ fn export_request(request: &ReferenceRequest) -> ExportRequest {
         output: serde_json::from_value(request.options.fields().into()).expect("options"),
         webhook_url: None,
         fresh: false,
+        label: None,
+        retry_of: None,
     }
 }
 

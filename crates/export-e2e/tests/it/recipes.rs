@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use chrono::Datelike as _;
+use export_core::digest::sha256_hex;
 use export_e2e::Stack;
 use export_testkit::hour::HourBuilder;
 use export_testkit::program::Program;
@@ -229,6 +231,8 @@ async fn a7_every_recipe_works_although_a_parameter_is_called_time() {
     assert!(outputs[0].contains("manifest.json"), "{outputs:?}");
     assert!(fs::read(reader.folder.path().join("export.zip")).expect("a zip") == with_curl, "the same bytes");
 
+    repeated(&mut reader).await;
+
     let tables = reader.tables();
     assert_eq!(tables.len(), 2);
     let rows: usize = tables.values().map(|table| table.rows).sum();
@@ -295,7 +299,34 @@ async fn checks(reader: &mut Reader, tables: &BTreeMap<String, Table>) {
         let summary = format!("{vehicle}.csv {} gaps", gap_count(&csv));
         assert!(outputs[0].lines().any(|line| line == summary), "{summary}: {outputs:?}");
     }
+}
+
+/// The recipes that export again, and regularly.
+async fn repeated(reader: &mut Reader) {
+    let outputs = reader.follow("Into another program").await;
+    let (rows, sum) = outputs[0].split_once('\n').expect("two lines");
+    assert!(rows.parse::<u64>().is_ok_and(|rows| rows > 10_000), "{outputs:?}");
+    let zip = fs::read(reader.folder.path().join("soc.zip")).expect("a zip");
+    assert!(sum.starts_with(&sha256_hex(&zip)), "the same bytes: {outputs:?}");
+
+    let outputs = reader.follow("Again, with a change").await;
+    let jobs: Vec<&str> = outputs[0].lines().filter(|line| line.contains("step-ms 60000")).collect();
+    let labels: Vec<bool> = jobs.iter().map(|line| line.ends_with("another day")).collect();
+    assert_eq!(labels, [true, false], "{outputs:?}");
+    assert!(jobs[0].contains("  speed  ") && jobs[1].ends_with("one day"), "{outputs:?}");
+
     assert!(reader.follow("Every night").await.is_empty());
+    let outputs = reader.follow("Every week").await;
+    assert!(outputs[0].trim().ends_with(".zip") && outputs[0].lines().count() == 1, "{outputs:?}");
+    let listed = reader.stack.get("/export?limit=1").await.json()["exports"][0].clone();
+    assert_eq!((&listed["label"], &listed["stepMs"]), (&Value::from("weekly"), &Value::from(60_000)), "once");
+    let start = listed["startDate"].as_str().and_then(|text| text.parse::<chrono::NaiveDate>().ok());
+    assert_eq!(start.expect("a day").weekday(), chrono::Weekday::Mon, "{listed}");
+    for unit in ["weekly-export.service", "weekly-export.timer"] {
+        let text = fs::read_to_string(reader.folder.path().join("units").join(unit)).expect("a unit");
+        assert!(text.starts_with("[Unit]\nDescription=") && !text.contains("TODO"), "{text}");
+    }
+    assert_eq!(reader.follow("After an outage").await, [""], "nothing has failed");
 }
 
 /// The workbook has a sheet per vehicle, a row per minute, times as times and numbers as numbers.

@@ -127,6 +127,8 @@ pub(crate) fn plan(
             parameters: None,
             webhook_url: None,
             fresh: false,
+            label: None,
+            retry_of: None,
         },
         parameters: expected.parameters.iter().map(|name| name.parse().expect("a parameter")).collect(),
         vehicles: expected

@@ -6,7 +6,7 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::job::{ExportResult, Failure, Job, JobState, NewJob, Priority, Progress, Stats, WaitingFor};
 use export_core::output::OutputOptions;
-use export_core::request::{ExportRequest, WebhookUrl};
+use export_core::request::{ExportRequest, Label, WebhookUrl};
 use export_core::result::ResultObject;
 use export_core::trace::TraceParent;
 use export_core::warnings::Warnings;
@@ -52,6 +52,8 @@ pub(crate) fn request_fields(job_id: &str, new: &NewJob) -> Document {
         "webhookUrl": request.webhook_url.as_ref().map(WebhookUrl::as_str),
         "fresh": request.fresh,
         "firstWarnings": as_bson(&new.first_warnings),
+        "label": request.label.as_ref().map(Label::as_str),
+        "retryOf": request.retry_of.map(|job_id| job_id.to_string()),
     });
     document
 }
@@ -138,6 +140,8 @@ struct Stored {
     webhook_url: Option<WebhookUrl>,
     #[serde(default)]
     fresh: bool,
+    label: Option<Label>,
+    retry_of: Option<JobId>,
     #[serde(default)]
     priority: Priority,
     state: JobState,
@@ -211,6 +215,8 @@ pub(crate) fn read_job(document: Document) -> Result<Job, StoreError> {
             parameters: stored.parameters,
             webhook_url: stored.webhook_url,
             fresh: stored.fresh,
+            label: stored.label,
+            retry_of: stored.retry_of,
         },
         priority: stored.priority,
         state: stored.state,

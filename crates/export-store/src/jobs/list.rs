@@ -8,24 +8,36 @@
 //! so it reads hardly more jobs than it returns, whatever the filter. A caller that may see only
 //! some vehicles needs several such queries, whose pages are merged: one for the jobs that it has
 //! created, and one for the jobs of others that may read no more than it may.
+//!
+//! A list by vehicle has an index of the vehicles that jobs name, and reads every job that names the
+//! vehicle, or asks for all vehicles: the other conditions are compared with these jobs. So that an
+//! index of a thousand vehicles is not written whenever a job changes, it does not contain states.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bson::{Bson, Document, doc};
+use chrono::{DateTime, Utc};
 use export_core::access::{AllowedVehicles, Principal, VehiclePattern};
 use export_core::job::{Job, JobState};
-use export_core::{JobId, Tenant};
+use export_core::{JobId, Tenant, VehicleId};
 use export_mongo::StoreError;
 use mongodb::options::{AggregateOptions, Hint};
 use tracing::error;
 
 use crate::jobs::document::{patterns_of, read_job};
 use crate::jobs::{JobStore, is_over};
-use crate::schema::{NEWEST_FIRST, NEWEST_FIRST_BY_ACCESS, NEWEST_FIRST_BY_STATE, NEWEST_FIRST_OF_CREATOR};
+use crate::schema::{
+    NEWEST_FIRST, NEWEST_FIRST_BY_ACCESS, NEWEST_FIRST_BY_STATE, NEWEST_FIRST_BY_VEHICLE,
+    NEWEST_FIRST_OF_CREATOR,
+};
 
 /// Maximum number of access keys of one query: with all six states, fewer ranges of the index than
 /// the 200 that the server merges in order.
 const KEYS_PER_QUERY: usize = 30;
+/// How much earlier than its `createdAt` the time in a job's id may be: the API makes the id by its
+/// own clock, and may wait for seconds before MongoDB writes the job and the time.
+const ID_MARGIN: Duration = Duration::from_mins(10);
 
 /// The filter and the page of a list.
 #[derive(Clone, Debug)]
@@ -37,6 +49,12 @@ pub struct JobsWanted {
     pub seen_by: Option<Principal>,
     /// Only jobs in one of these states; empty for all states.
     pub states: Vec<JobState>,
+    /// Only jobs that the caller of this name has created.
+    pub created_by: Option<String>,
+    /// Only jobs that name this vehicle, or that ask for all vehicles and may read it.
+    pub vehicle: Option<VehicleId>,
+    /// Only jobs that were created at this time or later.
+    pub since: Option<DateTime<Utc>>,
     /// Only jobs older than this one, which need not exist.
     pub older_than: Option<JobId>,
     /// Maximum number of jobs in the page; 0 counts as 1.
@@ -61,15 +79,21 @@ impl JobStore {
     /// the sweeper has stored that, within seconds.
     ///
     /// **Short pages.** A stored job that this version cannot read is skipped and logged, so that
-    /// it does not hide all others. Therefore, and because of jobs that have just expired and the
-    /// caller's own jobs with vehicles that it may no longer see, a page may have fewer jobs than
-    /// `limit` although there are more.
+    /// it does not hide all others. Therefore, and because of jobs that have just expired, jobs of
+    /// all vehicles that may not read the wanted one, and the caller's own jobs with vehicles that
+    /// it may no longer see, a page may have fewer jobs than `limit` although there are more.
     pub async fn list(&self, wanted: &JobsWanted) -> Result<JobPage, StoreError> {
         let limit = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX);
-        let mut found = match &wanted.seen_by {
-            None if wanted.states.is_empty() => self.newest(wanted, doc! {}, NEWEST_FIRST).await?,
-            None => self.newest(wanted, in_states(&wanted.states), NEWEST_FIRST_BY_STATE).await?,
-            Some(viewer) => self.newest_seen_by(viewer, wanted).await?,
+        let mut found = match (&wanted.vehicle, &wanted.created_by, &wanted.seen_by) {
+            (Some(vehicle), ..) => self.newest_of_vehicle(vehicle, wanted).await?,
+            (None, Some(creator), _) => self.newest_of_creator(creator, wanted).await?,
+            (None, None, Some(viewer)) => self.newest_seen_by(viewer, wanted).await?,
+            (None, None, None) if wanted.states.is_empty() => {
+                self.newest(wanted, doc! {}, NEWEST_FIRST).await?
+            }
+            (None, None, None) => {
+                self.newest(wanted, in_states(&wanted.states), NEWEST_FIRST_BY_STATE).await?
+            }
         };
         let has_more = found.len() > limit;
         found.truncate(limit);
@@ -77,7 +101,10 @@ impl JobStore {
         let next_older_than = last.filter(|_| has_more).and_then(|id| id.parse().ok());
         let is_wanted = |job: &Job| wanted.states.is_empty() || wanted.states.contains(&job.state);
         let is_visible = |job: &Job| wanted.seen_by.as_ref().is_none_or(|caller| job.is_visible_to(caller));
-        let jobs = found.into_iter().filter_map(readable).filter(is_wanted).filter(is_visible).collect();
+        let may_read =
+            |job: &Job| wanted.vehicle.as_ref().is_none_or(|vehicle| job.allowed_vehicles.contains(vehicle));
+        let jobs = found.into_iter().filter_map(readable);
+        let jobs = jobs.filter(is_wanted).filter(is_visible).filter(may_read).collect();
         Ok(JobPage { jobs, next_older_than })
     }
 
@@ -92,8 +119,17 @@ impl JobStore {
     ) -> Result<Vec<Document>, StoreError> {
         let mut filter = doc! { "tenant": wanted.tenant.as_str() };
         filter.extend(conditions);
+        let mut ids = Document::new();
         if let Some(job_id) = wanted.older_than {
-            filter.insert("_id", doc! { "$lt": job_id.to_string() });
+            ids.insert("$lt", job_id.to_string());
+        }
+        if let Some(since) = wanted.since {
+            ids.insert("$gte", first_id_since(since).to_string());
+            filter
+                .insert("createdAt", doc! { "$gte": bson::DateTime::from_millis(since.timestamp_millis()) });
+        }
+        if !ids.is_empty() {
+            filter.insert("_id", ids);
         }
         let address = doc! { "$cond": [is_over(), null, "$exportUri"] };
         let stages = vec![
@@ -106,29 +142,60 @@ impl JobStore {
         self.jobs.aggregate("list jobs", stages, options).await
     }
 
+    /// The newest jobs that this caller has created, one more than the limit.
+    async fn newest_of_creator(
+        &self,
+        creator: &str,
+        wanted: &JobsWanted,
+    ) -> Result<Vec<Document>, StoreError> {
+        // The states are named even if all are wanted, because they come before the id in the index.
+        let states = if wanted.states.is_empty() { &JobState::ALL[..] } else { &wanted.states };
+        let mut of_creator = doc! { "createdBy": creator };
+        of_creator.extend(in_states(states));
+        self.newest(wanted, of_creator, NEWEST_FIRST_OF_CREATOR).await
+    }
+
+    /// The newest jobs that name the vehicle or ask for all vehicles, one more than the limit.
+    async fn newest_of_vehicle(
+        &self,
+        vehicle: &VehicleId,
+        wanted: &JobsWanted,
+    ) -> Result<Vec<Document>, StoreError> {
+        let mut conditions = Document::new();
+        if !wanted.states.is_empty() {
+            conditions.extend(in_states(&wanted.states));
+        }
+        if let Some(creator) = &wanted.created_by {
+            conditions.insert("createdBy", creator);
+        } else if let Some(viewer) = &wanted.seen_by {
+            let keys = self.access_keys_within(&wanted.tenant, &viewer.vehicles).await?;
+            let seen = [doc! { "createdBy": &viewer.name }, doc! { "accessKey": { "$in": keys } }];
+            conditions.insert("$or", seen.to_vec());
+        }
+        let mut found = Vec::new();
+        // Two queries, whose pages are merged: the server sorts the jobs of both values otherwise.
+        for value in [Bson::from(vehicle.as_str()), Bson::Null] {
+            let mut of_value = doc! { "vehicles": value };
+            of_value.extend(conditions.clone());
+            found.extend(self.newest(wanted, of_value, NEWEST_FIRST_BY_VEHICLE).await?);
+        }
+        Ok(newest_of(found, wanted))
+    }
+
     /// The newest jobs that this caller has created or may see, one more than the limit.
     async fn newest_seen_by(
         &self,
         viewer: &Principal,
         wanted: &JobsWanted,
     ) -> Result<Vec<Document>, StoreError> {
-        // The states are named even if all are wanted, because they come before the id in both
-        // indexes.
         let states = if wanted.states.is_empty() { &JobState::ALL[..] } else { &wanted.states };
-        let mut of_creator = doc! { "createdBy": &viewer.name };
-        of_creator.extend(in_states(states));
-        let mut found = self.newest(wanted, of_creator, NEWEST_FIRST_OF_CREATOR).await?;
+        let mut found = self.newest_of_creator(&viewer.name, wanted).await?;
         for keys in self.access_keys_within(&wanted.tenant, &viewer.vehicles).await?.chunks(KEYS_PER_QUERY) {
             let mut of_keys = doc! { "accessKey": { "$in": keys } };
             of_keys.extend(in_states(states));
             found.extend(self.newest(wanted, of_keys, NEWEST_FIRST_BY_ACCESS).await?);
         }
-        let by_id: BTreeMap<String, Document> = found
-            .into_iter()
-            .filter_map(|document| Some((document.get_str("_id").ok()?.to_owned(), document)))
-            .collect();
-        let most = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX).saturating_add(1);
-        Ok(by_id.into_values().rev().take(most).collect())
+        Ok(newest_of(found, wanted))
     }
 
     /// The access keys of the tenant's jobs that may read no more than these vehicles. The server
@@ -153,6 +220,23 @@ impl JobStore {
         let keys = groups.iter().filter_map(|group| group.get_str("_id").ok().map(str::to_owned));
         Ok(keys.filter(is_within).collect())
     }
+}
+
+/// The newest jobs of several queries, one more than the limit, each once.
+fn newest_of(found: Vec<Document>, wanted: &JobsWanted) -> Vec<Document> {
+    let by_id: BTreeMap<String, Document> = found
+        .into_iter()
+        .filter_map(|document| Some((document.get_str("_id").ok()?.to_owned(), document)))
+        .collect();
+    let most = usize::try_from(wanted.limit.max(1)).unwrap_or(usize::MAX).saturating_add(1);
+    by_id.into_values().rev().take(most).collect()
+}
+
+/// An id below those of all jobs that were created at this time or later.
+fn first_id_since(since: DateTime<Utc>) -> JobId {
+    let time_ms = u64::try_from((since - ID_MARGIN).timestamp_millis()).unwrap_or_default();
+    // The time in an id has 48 bits.
+    JobId::first_at(time_ms.min((1 << 48) - 1))
 }
 
 /// Matches jobs whose stored state may be one of these.

@@ -15,21 +15,24 @@ use JobState::{Expired, Failed, Finished, NotStarted, Started};
 use crate::store::{TestStore, ago, new_job, result};
 
 /// All jobs of the default tenant.
-fn all() -> JobsWanted {
+pub(crate) fn all() -> JobsWanted {
     JobsWanted {
         tenant: Tenant::default_tenant(),
         seen_by: None,
         states: Vec::new(),
+        created_by: None,
+        vehicle: None,
+        since: None,
         older_than: None,
         limit: 100,
     }
 }
 
-async fn listed(store: &TestStore, wanted: &JobsWanted) -> JobPage {
+pub(crate) async fn listed(store: &TestStore, wanted: &JobsWanted) -> JobPage {
     store.jobs.list(wanted).await.expect("a page")
 }
 
-fn ids(page: &JobPage) -> Vec<JobId> {
+pub(crate) fn ids(page: &JobPage) -> Vec<JobId> {
     page.jobs.iter().map(|job| job.id).collect()
 }
 
@@ -128,7 +131,7 @@ fn patterns(names: &[&str]) -> Vec<VehiclePattern> {
     names.iter().map(|name| name.parse().expect("a pattern")).collect()
 }
 
-fn viewer(name: &str, vehicles: &[&str]) -> Principal {
+pub(crate) fn viewer(name: &str, vehicles: &[&str]) -> Principal {
     let vehicles = AllowedVehicles::Like(patterns(vehicles));
     Principal { name: name.to_owned(), vehicles, ..Principal::anyone() }
 }
@@ -139,7 +142,7 @@ async fn job_of(store: &TestStore, created_by: &str, vehicles: Option<&[&str]>) 
 }
 
 /// A job of this creator that names vehicles.
-async fn job_naming(
+pub(crate) async fn job_naming(
     store: &TestStore,
     created_by: &str,
     vehicles: Option<&[&str]>,
@@ -232,7 +235,7 @@ fn every_list(middle: Option<JobId>) -> Vec<JobsWanted> {
     lists
 }
 
-fn number(line: &Document, name: &str) -> i64 {
+pub(crate) fn number(line: &Document, name: &str) -> i64 {
     let value = line.get(name);
     value.and_then(Bson::as_i32).map(i64::from).or(value.and_then(Bson::as_i64)).unwrap_or_default()
 }

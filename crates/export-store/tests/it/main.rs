@@ -11,6 +11,7 @@ mod expiring;
 mod idempotency;
 mod keys;
 mod listing;
+mod listing_filters;
 mod migrating;
 mod outbox;
 mod outputs;

@@ -20,6 +20,8 @@ async fn every_field_of_a_request_survives() {
             output: OutputOptions::default(),
             webhook_url: Some("https://example.com/$url?key={a:1}".parse().expect("an address")),
             fresh: false,
+            label: Some("$label {a: 1} 🚌".parse().expect("a label")),
+            retry_of: Some(new_id()),
             // Operators and field paths, which the server would evaluate if they were not literals.
             start_date: "$startDate".to_owned(),
             end_date: "$$NOW – «Ende» 🚌".to_owned(),
@@ -170,6 +172,7 @@ async fn provisioning_twice_is_harmless() {
             "newestFirst",
             "newestFirstByAccess",
             "newestFirstByState",
+            "newestFirstByVehicle",
             "newestFirstOfCreator",
             "waitingInTurn",
         ]

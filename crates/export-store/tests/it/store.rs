@@ -193,6 +193,8 @@ pub(crate) fn request() -> ExportRequest {
         parameters: None,
         webhook_url: None,
         fresh: false,
+        label: None,
+        retry_of: None,
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use export_core::access::{AllowedVehicles, Principal};
 use export_core::admission::VehicleCount;
-use export_core::job::Priority;
+use export_core::job::{JobState, Priority};
 use export_core::names::{UnknownName, closest};
 use export_core::request::{ExportRequest, FieldError};
 use export_core::{Parameter, VehicleId, causes};
@@ -35,6 +35,28 @@ const NEIGHBOURS: u16 = 50;
 const LISTED: &str = "GET /vehicles lists them";
 /// Number of vehicles whose measurements every request may read.
 const FEW_VEHICLES: u64 = 8;
+
+/// Refuses to repeat a job that the caller may not see, that has not ended, or that has a result. A
+/// job that the caller may not see gets the same answer as one that does not exist.
+pub(super) async fn check_retry(
+    state: &ApiState,
+    principal: &Principal,
+    request: &ExportRequest,
+) -> Result<(), Problem> {
+    let Some(job_id) = request.retry_of else { return Ok(()) };
+    let found = state.jobs.get_of(&principal.tenant, job_id).await?;
+    let detail = match found.filter(|job| job.is_visible_to(principal)) {
+        None => "no such job".to_owned(),
+        Some(job) if job.state.is_active() => {
+            format!("{job_id} {}; only a job that has ended can be repeated", job.state.predicate())
+        }
+        Some(job) if job.state == JobState::Finished => {
+            format!("{job_id} has FINISHED; only a job without a result can be repeated")
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(Problem::invalid(vec![FieldError { pointer: "/retryOf".to_owned(), detail }]))
+}
 
 /// Checks size and names of a request and returns its priority among its tenant's jobs.
 pub(super) async fn check(

@@ -157,6 +157,7 @@ async fn check_and_admit(
     new: &NewJob,
 ) -> Result<Option<(Priority, AdmissionPermit)>, Problem> {
     let admitted = async {
+        checks::check_retry(state, caller, &new.request).await?;
         let priority = checks::check(state, caller, peer, &new.request).await?;
         Ok(Some((priority, state.admission.admit(&new.tenant).await?)))
     };

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
 use export_core::job::{Failure, Job, JobState, Priority, Progress, Stats, WaitingFor};
 use export_core::output::OutputOptions;
-use export_core::request::{ExportRequest, WebhookUrl};
+use export_core::request::{ExportRequest, Label, WebhookUrl};
 use export_core::waiting::waiting_for;
 use export_core::warnings::{Warning, Warnings};
 use export_core::{Parameter, VehicleId};
@@ -24,11 +24,21 @@ pub(super) const RETRY_AFTER_SECONDS: u16 = 2;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Job)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the JSON")]
 pub(super) struct JobView<'a> {
     /// Id of the job.
     #[serde(rename = "_id")]
     #[schema(format = Uuid, example = "01983c5e-7a01-7c3a-9d5e-0123456789ab")]
     id: String,
+    /// The name that the request gives the job.
+    #[schema(required, example = "weekly report")]
+    label: Option<&'a str>,
+    /// The name of the caller that created the job; null if it is not known.
+    #[schema(required)]
+    created_by: Option<&'a str>,
+    /// Id of the job that this one repeats.
+    #[schema(required, format = Uuid)]
+    retry_of: Option<String>,
     /// State of the job.
     #[schema(value_type = enums::JobState)]
     state: &'static str,
@@ -70,6 +80,8 @@ pub(super) struct JobView<'a> {
     /// URL that receives a POST when the job ends.
     #[schema(required)]
     webhook_url: Option<&'a str>,
+    /// Whether the request asked to read the source again.
+    fresh: bool,
     /// Progress of the current attempt.
     #[schema(value_type = schema::Progress)]
     progress: &'a Progress,
@@ -163,6 +175,9 @@ impl<'a> JobView<'a> {
         let Warnings { list: warnings, more: warnings_more } = job.warnings();
         Self {
             id: job.id.to_string(),
+            label: request.label.as_ref().map(Label::as_str),
+            created_by: job.created_by.as_deref(),
+            retry_of: request.retry_of.map(|job_id| job_id.to_string()),
             state: job.state.as_str(),
             priority: job.priority,
             queue: None,
@@ -177,6 +192,7 @@ impl<'a> JobView<'a> {
             parameters: request.parameters.iter().flatten().map(Parameter::as_str).collect(),
             output: request.output,
             webhook_url: request.webhook_url.as_ref().map(WebhookUrl::as_str),
+            fresh: request.fresh,
             progress: &job.progress,
             stats: job.result.as_ref().map(|result| &result.stats),
             attempts: job.attempts,

@@ -1,7 +1,5 @@
 //! `GET /export`: the caller's jobs, newest first.
 
-use std::fmt::Write;
-
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -9,12 +7,17 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use export_core::JobId;
+use chrono::{DateTime, SecondsFormat, Utc};
+use chrono_tz::Tz;
 use export_core::access::{AllowedVehicles, Scope};
+use export_core::id::NameError;
 use export_core::job::JobState;
+use export_core::range::parse_bound;
+use export_core::{JobId, VehicleId};
 use export_store::JobsWanted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::job_view::JobView;
@@ -53,6 +56,9 @@ struct ListView<'a> {
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
     state: Option<String>,
+    since: Option<String>,
+    vehicle: Option<String>,
+    mine: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
 }
@@ -62,6 +68,10 @@ pub struct ListQuery {
 struct ParsedQuery {
     /// Unique, in the order of a job's life. Empty means all states.
     states: Vec<JobState>,
+    since: Option<DateTime<Utc>>,
+    vehicle: Option<VehicleId>,
+    /// Only jobs that the caller has created.
+    is_mine: bool,
     limit: u16,
     older_than: Option<JobId>,
 }
@@ -78,8 +88,11 @@ struct ParsedQuery {
     params(
         // Its list is described by `schema::add_state_filter`.
         ("state" = Option<String>, Query, description = "Only jobs in these states, separated by commas"),
+        ("since" = Option<String>, Query, description = "Only jobs that were created at this time (RFC 3339) or later; a date is its midnight in UTC", example = "2018-12-01T00:00:00Z"),
+        ("vehicle" = Option<String>, Query, min_length = 1, max_length = 63, description = "Only jobs that name this vehicle, or that ask for all vehicles and may read it", example = "vehicle_001"),
+        ("mine" = Option<bool>, Query, description = "Only jobs that the caller has created (true), or all that it may see (false, the default)"),
         ("limit" = Option<u32>, Query, description = "Maximum number of jobs of the page; default 20", minimum = 1, maximum = 100),
-        ("cursor" = Option<String>, Query, description = "nextCursor of the previous page, with the same state"),
+        ("cursor" = Option<String>, Query, description = "nextCursor of the previous page, with the same filter"),
     ),
     responses(
         (status = 200, description = "A page of jobs", body = ListView<'_>, headers(("Link" = String, description = "URL of the next page, if there is one"))),
@@ -98,6 +111,9 @@ pub async fn list_exports(
         tenant: principal.tenant.clone(),
         seen_by: (principal.vehicles != AllowedVehicles::All).then(|| principal.clone()),
         states: query.states.clone(),
+        created_by: query.is_mine.then(|| principal.name.clone()),
+        vehicle: query.vehicle.clone(),
+        since: query.since,
         older_than: query.older_than,
         limit: query.limit.into(),
     };
@@ -119,8 +135,17 @@ pub async fn list_exports(
 impl ParsedQuery {
     fn parse(query: ListQuery) -> Result<Self, Problem> {
         let states = query.state.map_or(Ok(Vec::new()), |text| parse_states(&text))?;
+        let since = query.since.map(|text| parse_since(&text)).transpose()?;
+        let vehicle = query.vehicle.map(|text| text.parse()).transpose();
+        let vehicle =
+            vehicle.map_err(|error: NameError| Problem::invalid_parameter("vehicle", error.to_string()))?;
+        let is_mine = match query.mine.as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Problem::invalid_parameter("mine", "must be true or false")),
+        };
         let limit = parse_limit(query.limit.as_deref(), DEFAULT_LIMIT, MAX_LIMIT)?;
-        let mut parsed = Self { states, limit, older_than: None };
+        let mut parsed = Self { states, since, vehicle, is_mine, limit, older_than: None };
         parsed.older_than = query.cursor.map(|text| parsed.parse_cursor(&text)).transpose()?;
         Ok(parsed)
     }
@@ -140,7 +165,7 @@ impl ParsedQuery {
         if *filter_hash != self.filter_hash() {
             return Err(Problem::invalid_parameter(
                 "cursor",
-                "belongs to a list with another state; send the same state as for the previous page",
+                "belongs to a list with another filter; send the same filter as for the previous page",
             ));
         }
         job_id.parse().map_err(|_| Problem::invalid_parameter("cursor", INVALID_CURSOR))
@@ -148,21 +173,29 @@ impl ParsedQuery {
 
     /// Binds a cursor to its filter, so that pages of different lists are not mixed.
     fn filter_hash(&self) -> String {
-        URL_SAFE_NO_PAD.encode(&Sha256::digest(self.state_names())[..FILTER_HASH_BYTES])
+        URL_SAFE_NO_PAD.encode(&Sha256::digest(self.filter())[..FILTER_HASH_BYTES])
     }
 
-    fn state_names(&self) -> String {
-        self.states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(",")
+    /// The filter as a query; empty for all jobs.
+    fn filter(&self) -> String {
+        let states = self.states.iter().map(|state| state.as_str()).collect::<Vec<_>>().join(",");
+        let since = self.since.map(|since| since.to_rfc3339_opts(SecondsFormat::AutoSi, true));
+        let filter = [
+            ("state", Some(states).filter(|states| !states.is_empty())),
+            ("since", since),
+            ("vehicle", self.vehicle.as_ref().map(VehicleId::to_string)),
+            ("mine", self.is_mine.then(|| "true".to_owned())),
+        ];
+        let given = filter.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish()
     }
 
     /// The `Link` header of the next page.
     fn link(&self, public_base_url: &str, cursor: &str) -> Option<HeaderValue> {
-        let mut link = format!("<{public_base_url}/export?limit={}", self.limit);
-        if !self.states.is_empty() {
-            write!(link, "&state={}", self.state_names()).ok()?;
-        }
-        write!(link, "&cursor={cursor}>; rel=\"next\"").ok()?;
-        HeaderValue::try_from(link).ok()
+        let filter = Some(self.filter()).filter(|filter| !filter.is_empty());
+        let filter = filter.map(|filter| format!("&{filter}")).unwrap_or_default();
+        let query = format!("limit={}{filter}&cursor={cursor}", self.limit);
+        HeaderValue::try_from(format!("<{public_base_url}/export?{query}>; rel=\"next\"")).ok()
     }
 }
 
@@ -182,6 +215,13 @@ fn parse_states(text: &str) -> Result<Vec<JobState>, Problem> {
         ));
     }
     Ok(JobState::ALL.into_iter().filter(|state| names.contains(&state.as_str())).collect())
+}
+
+fn parse_since(text: &str) -> Result<DateTime<Utc>, Problem> {
+    let bound = parse_bound(text, Tz::UTC);
+    let bound = bound.map_err(|error| Problem::invalid_parameter("since", error.to_string()))?;
+    DateTime::from_timestamp_millis(bound.time_ms)
+        .ok_or_else(|| Problem::invalid_parameter("since", "must lie between the years 1 and 9999"))
 }
 
 #[cfg(test)]

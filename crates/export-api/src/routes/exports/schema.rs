@@ -39,6 +39,12 @@ pub(super) struct ExportRequest {
     /// Whether to read the source again instead of sharing the result of an earlier job with the
     /// same request; default false.
     fresh: Option<bool>,
+    /// A name for the job, on one line, which need not be unique.
+    #[schema(min_length = 1, max_length = 100, example = "weekly report")]
+    label: Option<String>,
+    /// Id of a job that this one repeats: it must have ended FAILED, CANCELLED or EXPIRED.
+    #[schema(format = Uuid)]
+    retry_of: Option<String>,
     /// Former name of `fresh`; send only one of them.
     #[schema(deprecated)]
     force: Option<bool>,
