@@ -97,7 +97,7 @@ impl Create {
             ));
             return Ok(());
         }
-        // An export that shares a result has ended already.
+        // The export of an idempotency key that was sent before may have ended.
         let is_over = !accepted.job.state.is_active();
         let ended = if is_over { accepted } else { wait(&client, &mut signals, id).await? };
         if self.json {

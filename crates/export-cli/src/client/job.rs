@@ -86,6 +86,9 @@ pub(crate) struct QueuePosition {
     pub(crate) position: u64,
     pub(crate) starts_in_seconds: Option<u64>,
     pub(crate) eta_seconds: Option<u64>,
+    /// When a worker has last reported.
+    #[serde(default)]
+    pub(crate) worker_seen_at: Option<String>,
 }
 
 impl QueuePosition {
@@ -196,14 +199,24 @@ impl Job {
     }
 
     /// Why the job waits, if it does.
-    pub(crate) fn waiting(&self) -> Option<String> {
+    pub(crate) fn waiting(&self, times: Times) -> Option<String> {
         let name = self.waiting_for.as_deref()?;
         let reason = WaitingFor::ALL.into_iter().find(|reason| reason.as_str() == name);
         let Some(reason) = reason else { return Some(format!("for {}", sanitized(name))) };
         let text = match reason {
             WaitingFor::SameExport => "for another export of the same request, whose result it will share",
-            WaitingFor::Retry => "for its next try",
-            WaitingFor::Worker => "for a worker: none has reported recently",
+            WaitingFor::Retry => {
+                let next = self.next_try_at.as_deref().map(|at| format!(", {}", times.show(at)));
+                return Some(format!("for its next try{}", next.unwrap_or_default()));
+            }
+            WaitingFor::Worker => {
+                let seen_at = self.queue.as_ref().and_then(|queue| queue.worker_seen_at.as_deref());
+                let seen = seen_at.map(|at| format!("the last one was seen {}", times.show(at)));
+                return Some(format!(
+                    "for a worker: {}",
+                    seen.unwrap_or_else(|| "none has been seen".to_owned())
+                ));
+            }
             WaitingFor::Storage => "for the object store, which refuses writes",
             WaitingFor::Turn => "for its turn among the exports of all tenants",
             WaitingFor::Place => "for the end of another export: all workers are busy",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
 use export_core::JobId;
 use export_core::job::JobState;
 use indicatif::ProgressBar;
@@ -12,6 +13,7 @@ use super::send::{Call, Client};
 use crate::duration::duration;
 use crate::print::show_share;
 use crate::signals::Signals;
+use crate::times::Times;
 
 /// How long the API is asked to wait for the end before it answers, if a bar is shown.
 const WITH_BAR: Duration = Duration::from_secs(2);
@@ -66,7 +68,7 @@ fn pause(took: Duration, watch: Duration, retry_after: Option<Duration>) -> Dura
 struct Display<'a> {
     client: &'a Client,
     bar: ProgressBar,
-    last_line: Option<(JobState, u32, f64)>,
+    last_line: Option<(JobState, u32, f64, Option<String>)>,
 }
 
 impl<'a> Display<'a> {
@@ -75,16 +77,16 @@ impl<'a> Display<'a> {
     }
 
     fn show(&mut self, job: &Job) {
-        let message = message(job);
+        let message = message(job, Times::RelativeTo(Utc::now()));
         // Until a worker has read the list of vehicles, the total is not known.
         let share = (job.progress.vehicles_total > 0).then_some(job.progress.percent / 100.0);
         show_share(&self.bar, share, &message);
         if self.client.console.has_bars() {
             return;
         }
-        let now = (job.state, job.attempts, job.progress.percent);
-        let is_news = self.last_line.is_none_or(|(state, attempts, percent)| {
-            state != now.0 || attempts != now.1 || (now.2 - percent).abs() >= PERCENT_PER_LINE
+        let now = (job.state, job.attempts, job.progress.percent, job.waiting_for.clone());
+        let is_news = self.last_line.as_ref().is_none_or(|last| {
+            (last.0, last.1, &last.3) != (now.0, now.1, &now.3) || (now.2 - last.2).abs() >= PERCENT_PER_LINE
         });
         if is_news {
             self.last_line = Some(now);
@@ -93,14 +95,22 @@ impl<'a> Display<'a> {
     }
 }
 
-fn message(job: &Job) -> String {
+fn message(job: &Job, times: Times) -> String {
     let progress = &job.progress;
     let state = job.state.as_str();
     match job.state {
         JobState::NotStarted => {
-            let reason = job.reason().map(|reason| format!(" after attempt {}: {reason}", job.attempts));
+            // An outage uses no attempt.
+            let after =
+                if job.attempts > 0 { format!(" after attempt {}", job.attempts) } else { String::new() };
+            let reason = job.reason().map(|reason| format!("{after}: {reason}"));
             let position = job.queue.as_ref().map(|position| format!(", {}", position.describe()));
-            format!("{state}{}{}", reason.unwrap_or_default(), position.unwrap_or_default())
+            // That a job has its place in the queue is no news.
+            let is_usual = matches!(job.waiting_for.as_deref(), Some("turn" | "delivery"));
+            let waiting =
+                job.waiting(times).filter(|_| !is_usual).map(|waiting| format!(", waiting {waiting}"));
+            let [reason, position, waiting] = [reason, position, waiting].map(Option::unwrap_or_default);
+            format!("{state}{reason}{position}{waiting}")
         }
         JobState::Started if progress.vehicles_total == 0 => {
             let ending = if job.cancel_requested { "cancelling" } else { "reading the list of vehicles" };
@@ -132,7 +142,8 @@ mod tests {
             "progress": { "percent": 42.5, "vehiclesDone": 2, "vehiclesTotal": 5, "rows": 1_500_000, "points": 1,
                           "bytes": 3 << 20, "etaSeconds": 90 },
         });
-        let line = |json: &serde_json::Value| message(&Job::deserialize(json).expect("a job"));
+        let line =
+            |json: &serde_json::Value| message(&Job::deserialize(json).expect("a job"), Times::Absolute);
         assert_eq!(line(&json), "STARTED 42.5 %, 1 min 30 s left, 2 of 5 vehicles, 1,500,000 rows, 3.00 MiB");
         json["progress"] = json!({ "percent": 0.0, "vehiclesDone": 0, "vehiclesTotal": 0, "rows": 0, "points": 0, "bytes": 0 });
         assert_eq!(line(&json), "STARTED, reading the list of vehicles");
@@ -145,6 +156,13 @@ mod tests {
             line(&json),
             "NOT_STARTED, position 7 in the queue, starts in about 14 s, ends in about 1 min 15 s"
         );
+        json["queue"] = json!({ "position": 7, "startsInSeconds": null, "etaSeconds": null, "workersAlive": 0, "workerSeenAt": null });
+        json["waitingFor"] = "worker".into();
+        let without = "NOT_STARTED, position 7 in the queue, waiting for a worker";
+        assert_eq!(line(&json), format!("{without}: none has been seen"));
+        json["queue"]["workerSeenAt"] = "2018-11-30T00:00:00Z".into();
+        assert_eq!(line(&json), format!("{without}: the last one was seen 2018-11-30T00:00:00Z"));
+        json["waitingFor"] = serde_json::Value::Null;
         json["queue"] = serde_json::Value::Null;
         json["attempts"] = 1.into();
         json["error"] = json!({ "code": "source_unavailable", "message": "no MongoDB\u{1b}[2J" });
