@@ -48,7 +48,7 @@ pub(crate) struct Job {
     pub(crate) attempts: u32,
     /// Missing in the answers of earlier versions, as are the following times and names.
     pub(crate) attempts_max: Option<u32>,
-    waiting_for: Option<String>,
+    pub(super) waiting_for: Option<String>,
     pub(crate) next_try_at: Option<String>,
     pub(crate) outage_since: Option<String>,
     pub(crate) worker: Option<String>,
