@@ -19,7 +19,7 @@ use export_s3::{ResultBucket, S3Server};
 use export_settings::mongo::MongoSettings;
 use export_settings::s3::{PayloadSigning, S3Settings};
 use export_source::Catalog;
-use export_store::{JobStore, KeyEnd, KeyStore, NewKey, TenantStore};
+use export_store::{JobStore, KeyEnd, KeyStore, NewKey, TenantStore, WorkerRegistry, WorkerReport};
 use export_testkit::http::{Answer, send};
 use export_testkit::isolation::TestSpace;
 use serde_json::Value;
@@ -158,6 +158,22 @@ impl Stack {
         let id = new.id.to_string();
         self.publish(&id).await;
         id
+    }
+
+    /// Reports a worker that does not exist: the API takes it for alive for half a minute.
+    pub async fn report_worker(&self) {
+        let mongo = self.space.services.mongodb_uri.clone().into();
+        let mongo = export_store::connect(&mongo, "test").await.unwrap_or_else(|error| panic!("{error}"));
+        let report = WorkerReport {
+            id: "test".to_owned(),
+            host: String::new(),
+            version: String::new(),
+            slots: 2,
+            running: 0,
+            storage_refusal: None,
+        };
+        let reported = WorkerRegistry::new(&mongo, &self.space.jobs_database).report(&report).await;
+        reported.unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Publishes a job's message without the dispatcher.

@@ -251,7 +251,6 @@ progress   0.0 %, 0 of 0 vehicles, 0 rows, 0 B
 attempts   1 of 5
 worker     host-1
 last sign  2018-12-01T07:00:30.000Z
-next try   2018-12-01T07:00:40.000Z
 points     2, 0 rejected
 size       3,000 bytes
 sha256     ab

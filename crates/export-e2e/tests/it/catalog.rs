@@ -14,6 +14,8 @@ use export_testkit::oddities::one_day;
 use serde_json::{Value, json};
 use zip::ZipArchive;
 
+use crate::admission::without_request_id;
+
 /// 2018-11-30T00:00:00Z.
 const DAY_MS: i64 = 1_543_536_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -343,6 +345,7 @@ async fn an_estimate_holds_what_the_export_comes_to() {
     // The same problems as from POST /export.
     let refused = estimate(&stack, &json!({ "startDate": "2018-11-30", "colour": "red" })).await;
     let expected = stack.post(&json!({ "startDate": "2018-11-30", "colour": "red" })).await;
-    assert_eq!((refused.status, refused.body), (422, expected.body));
+    assert_eq!(refused.status, 422);
+    assert_eq!(without_request_id(&refused), without_request_id(&expected));
     stack.stop().await;
 }

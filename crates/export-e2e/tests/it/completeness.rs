@@ -122,8 +122,9 @@ async fn missing_hours_are_told_everywhere() {
     assert_eq!(of_holed["firstTime"], json!(DAY_MS + 1_000));
     assert_eq!(of_holed["parameters"]["odo"]["hoursWithData"], 1);
 
-    // The same request again: a shared result, which has the same coverage at once.
+    // The same request again: a shared result, which has the same coverage.
     let shared = posted(&stack, &request(&json!({}))).await;
+    let (shared, _) = stack.ended(&id_of(&shared)).await;
     assert_eq!((&shared["state"], &shared["shared"]), (&json!("FINISHED"), &json!(true)), "{shared:#}");
     let coverage = &shared["stats"]["coverage"];
     assert_eq!((&coverage["hoursAsked"], &coverage["hoursWithData"]), (&json!(48), &json!(38)));

@@ -171,6 +171,19 @@ fn header_value(name: &str, value: &str) -> String {
     }
 }
 
+/// Times of jobs.
+const TIMES: [&str; 9] = [
+    "createdAt",
+    "startedAt",
+    "finishedAt",
+    "expiresAt",
+    "madeAt",
+    "checkedAt",
+    "lastSignAt",
+    "nextTryAt",
+    "outageSince",
+];
+
 /// Replaces values that differ from run to run, but not missing ones, or ones of another type.
 fn redact(value: &mut Value) {
     match value {
@@ -178,7 +191,13 @@ fn redact(value: &mut Value) {
         Value::Object(fields) => {
             for (name, field) in fields.iter_mut() {
                 match (name.as_str(), &*field) {
-                    ("createdAt" | "startedAt" | "finishedAt" | "expiresAt", Value::String(time)) => {
+                    // It depends on whether a worker has reported yet.
+                    ("workerSeenAt", _) => *field = json!("[time or null]"),
+                    // A dispatcher publishes the job at any moment.
+                    ("waitingFor", Value::String(reason)) if ["turn", "delivery"].contains(&&**reason) => {
+                        *field = json!("[turn or delivery]");
+                    }
+                    (name, Value::String(time)) if TIMES.contains(&name) => {
                         assert!(time.len() == 24 && time.ends_with('Z'), "{name}: {time}");
                         *field = json!("[time]");
                     }
@@ -186,7 +205,10 @@ fn redact(value: &mut Value) {
                         assert!(time.ends_with('Z'), "{name}: {time}");
                         *field = json!("[time]");
                     }
-                    ("bytes" | "durationMs" | "peakMemoryBytes" | "ageSeconds", Value::Number(_)) => {
+                    (
+                        "bytes" | "durationMs" | "peakMemoryBytes" | "ageSeconds" | "workersAlive",
+                        Value::Number(_),
+                    ) => {
                         *field = json!("[number]");
                     }
                     ("requestId", Value::String(_)) => *field = json!("[request]"),
