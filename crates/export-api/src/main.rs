@@ -12,8 +12,8 @@ use export_api::config::{Cli, Command, HealthCli};
 use export_core::zone::program_version;
 use export_observability::{healthcheck, init_logs, stop_signal};
 use export_s3::ResultBucket;
-use export_settings::Parsed;
 use export_settings::print::{Output, note};
+use export_settings::{Parsed, authorities};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::info;
@@ -77,7 +77,11 @@ async fn serve(parsed: Parsed<Cli>) -> anyhow::Result<()> {
         let version = program_version();
         info!(program.name = program, program.version = version, settings = %effective, "starting");
     }
-    let results = faults.take(ResultBucket::from_environment(cli.s3().clone()).await);
+    // The SDK panics if there is no authority that it can trust; that fault is known by now.
+    let results = match authorities::check() {
+        Ok(()) => faults.take(ResultBucket::from_environment(cli.s3().clone()).await),
+        Err(_) => None,
+    };
     faults.end_if_any(&program);
     let (Some(config), Some(results)) = (config, results) else { bail!("the settings cannot be used") };
 

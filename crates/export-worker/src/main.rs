@@ -10,8 +10,8 @@ use anyhow::{Context as _, anyhow, bail};
 use export_core::zone::program_version;
 use export_observability::{healthcheck, init_logs, stop_signal};
 use export_s3::ResultBucket;
-use export_settings::Parsed;
 use export_settings::print::note;
+use export_settings::{Parsed, authorities};
 use export_worker::app::App;
 use export_worker::config::{Cli, Command, HealthCli};
 use tokio::net::TcpListener;
@@ -81,7 +81,11 @@ async fn work(parsed: Parsed<Cli>) -> anyhow::Result<()> {
             "starting"
         );
     }
-    let results = faults.take(ResultBucket::from_environment(cli.s3().clone()).await);
+    // The SDK panics if there is no authority that it can trust; that fault is known by now.
+    let results = match authorities::check() {
+        Ok(()) => faults.take(ResultBucket::from_environment(cli.s3().clone()).await),
+        Err(_) => None,
+    };
     faults.end_if_any(&program);
     let (Some(config), Some(results)) = (config, results) else { bail!("the settings cannot be used") };
 
