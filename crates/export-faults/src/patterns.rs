@@ -59,8 +59,8 @@ pub fn put_object() -> Pattern {
 
 /// A worker finishes the result that it has written (request to MongoDB).
 pub fn finish_result() -> Pattern {
-    // A result has figures from now on. The beginning of a result sets the same times, to null.
-    command("findAndModify", "madeAt").containing("sha256")
+    // Only a result has it, and only from now on.
+    command("findAndModify", "sourceState")
 }
 
 /// A worker commits a job with a finished result (request to MongoDB).

@@ -29,6 +29,7 @@ pub enum Wrong {
 
 /// The observer's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts: every combination may happen")]
 pub struct Seen {
     /// The client got its 202.
     pub is_accepted: bool,

@@ -297,7 +297,7 @@ impl<'a> Attempt<'a> {
         let failure = error.failure();
         warn!(%error, error.code = failure.code, "export postponed: a service that it needs does not work");
         if service == NeededService::ObjectStore {
-            self.services.storage.close(error.to_string());
+            self.services.storage.close(&error.to_string());
         }
         let postpone = || self.jobs().postpone(self.fence(), back_off, patience, failure);
         let postponed = match service {

@@ -75,12 +75,12 @@ impl StorageGate {
     }
 
     /// The object store has refused a write: closes the gate until a check succeeds.
-    pub fn close(&self, reason: String) {
+    pub fn close(&self, reason: &str) {
         let since = Instant::now();
         let is_new = self.refusal.send_if_modified(|refusal| {
             let is_new = refusal.is_none();
             let since = refusal.as_ref().map_or(since, |refusal| refusal.since);
-            *refusal = Some(Refusal { since, reason: reason.clone() });
+            *refusal = Some(Refusal { since, reason: reason.to_owned() });
             is_new
         });
         if is_new {

@@ -15,7 +15,7 @@ async fn it_opens_when_the_store_accepts_a_write() {
     let (gate, storage, _) = gate();
     assert!(gate.wait_until_open(SECOND).await, "it is open at the start");
     storage.refuse(true);
-    gate.close("disk full".to_owned());
+    gate.close("disk full");
     assert_eq!(gate.refusal().map(|refusal| refusal.reason).as_deref(), Some("disk full"));
     assert!(!gate.wait_until_open(Duration::from_mins(10)).await);
     let checks = storage.check_count();
@@ -31,10 +31,10 @@ async fn it_opens_when_the_store_accepts_a_write() {
 async fn several_refused_uploads_are_one_outage() {
     let (gate, storage, _) = gate();
     storage.refuse(true);
-    gate.close("first".to_owned());
+    gate.close("first");
     let since = gate.refusal().expect("a refusal").since;
     sleep(SECOND).await;
-    gate.close("second".to_owned());
+    gate.close("second");
     let refusal = gate.refusal().expect("a refusal");
     assert_eq!((refusal.since, &*refusal.reason), (since, "second"));
     sleep(Duration::from_mins(10)).await;
@@ -46,12 +46,12 @@ async fn pauses_keep_growing_while_results_are_refused_and_small_objects_are_not
     let (gate, storage, _) = gate();
     let begun_at = Instant::now();
     while begun_at.elapsed() < Duration::from_mins(30) {
-        gate.close("disk full".to_owned());
+        gate.close("disk full");
         assert!(gate.wait_until_open(Duration::from_mins(1)).await);
     }
     assert!(storage.check_count() <= 150, "{} times closed in half an hour", storage.check_count());
     sleep(SAME_OUTAGE).await;
-    gate.close("another outage".to_owned());
+    gate.close("another outage");
     assert!(gate.wait_until_open(SECOND * 2).await, "a later outage begins with a short pause");
 }
 
@@ -59,7 +59,7 @@ async fn pauses_keep_growing_while_results_are_refused_and_small_objects_are_not
 async fn a_stopping_worker_checks_no_more() {
     let (gate, storage, shutdown) = gate();
     storage.refuse(true);
-    gate.close("disk full".to_owned());
+    gate.close("disk full");
     shutdown.stop_intake();
     sleep(Duration::from_mins(10)).await;
     assert!(storage.check_count() <= 1, "{}", storage.check_count());

@@ -39,13 +39,12 @@ fn warnings_of(view: &CatalogView, request: &ExportRequest) -> Warnings {
         warnings.extend([Warning::no_vehicle()]);
     }
     let ended = &view.ended;
-    match ended.all_at_ms {
-        Some(last_ms) => warnings.extend([Warning::after_last_data(last_ms)]),
-        None => {
-            let of_vehicle = |(vehicle, last_ms): &(_, i64)| Warning::after_last_data_of(vehicle, *last_ms);
-            warnings.extend(ended.first.iter().map(of_vehicle));
-            warnings.more += ended.count.saturating_sub(ended.first.len() as u64);
-        }
+    if let Some(last_ms) = ended.all_at_ms {
+        warnings.extend([Warning::after_last_data(last_ms)]);
+    } else {
+        let of_vehicle = |(vehicle, last_ms): &(_, i64)| Warning::after_last_data_of(vehicle, *last_ms);
+        warnings.extend(ended.first.iter().map(of_vehicle));
+        warnings.more += ended.count.saturating_sub(ended.first.len() as u64);
     }
     warnings
 }

@@ -119,7 +119,7 @@ pub(super) struct JobView<'a> {
     /// The former name of `shared`.
     #[schema(deprecated)]
     coalesced: bool,
-    /// Why it waits; null unless NOT_STARTED.
+    /// Why it waits; null unless it does.
     #[schema(required, value_type = Option<enums::WaitingFor>)]
     waiting_for: Option<WaitingFor>,
     /// Whether cancellation was requested and its worker has not ended it yet.
