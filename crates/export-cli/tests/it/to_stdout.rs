@@ -108,7 +108,7 @@ fn run_writes_the_same_zip_to_standard_output() {
     assert!(notes(&output).contains("standard output: "), "{}", notes(&output));
     assert_eq!(space.run("export.zip", &[]).code, Some(0));
     assert!(output.stdout == fs::read(space.result("export.zip")).expect("a zip"), "the same bytes");
-    let failed = run(&[], &[&arguments[..], &["--vehicle", "nobody"]].concat());
+    let failed = run(&[], &[&arguments[..], &["--vehicle", "vehicle_999"]].concat());
     assert_eq!((failed.status.code(), failed.stdout.len()), (Some(2), 0), "{}", notes(&failed));
 }
 

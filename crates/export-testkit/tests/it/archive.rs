@@ -25,7 +25,23 @@ fn expected() -> (ReferenceRequest, ReferenceExport) {
 }
 
 fn manifest() -> Value {
+    let whole = json!({
+        "hoursAsked": 1, "hoursWithData": 1, "percent": 100.0, "firstTime": HOUR_MS, "lastTime": HOUR_MS + 1, "gaps": [],
+    });
+    let gap = json!({ "from": "2018-11-30T00:00:00Z", "to": "2018-11-30T01:00:00Z", "hours": 1 });
+    let nothing = json!({
+        "hoursAsked": 1, "hoursWithData": 0, "percent": 0.0, "firstTime": null, "lastTime": null, "gaps": [gap],
+    });
+    let with_soc = |hours: &Value| {
+        let mut coverage = hours.clone();
+        coverage["parameters"] = json!({ "soc": hours });
+        coverage
+    };
+    let lacking = json!({
+        "code": "no_parameter_found", "message": "vehicle_002 has none of the parameters", "vehicle": "vehicle_002",
+    });
     json!({
+        "warnings": [lacking],
         "version": 1, "zoneDataVersion": chrono_tz::IANA_TZDB_VERSION,
         "request": {
             "vehicles": ["vehicle_001", "vehicle_002"], "parameters": ["soc"],
@@ -40,18 +56,20 @@ fn manifest() -> Value {
                 "rejectedPoints": { "invalidKey": { "count": 1, "samples": [
                     { "parameter": "soc", "document": "1543536000000", "path": "x" },
                 ] } },
-                "rejectedDocuments": {}, "missingCollections": [],
+                "rejectedDocuments": {}, "missingCollections": [], "coverage": with_soc(&whole),
             },
             {
                 "vehicle": "vehicle_002", "entry": "vehicle_002.csv", "rows": 0, "points": { "soc": 0 },
                 "firstTime": null, "lastTime": null, "bytes": 9, "crc32": "CRC",
                 "pointsRead": 0, "cellsWritten": 0, "outsideRange": 0, "rejected": 0, "duplicates": 0, "guarded": 0,
                 "rejectedPoints": {}, "rejectedDocuments": {}, "missingCollections": ["soc"],
+                "coverage": with_soc(&nothing),
             },
         ],
         "totals": {
             "vehicles": 2, "rows": 2, "bytes": 50, "pointsRead": 3, "cellsWritten": 2, "outsideRange": 0,
             "rejected": 1, "duplicates": 0, "rejectedDocuments": 0, "reconciled": true,
+            "coverage": { "hoursAsked": 2, "hoursWithData": 1, "percent": 50.0 },
         },
     })
 }

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use export_testkit::hour::HourBuilder;
 use export_testkit::reference::{
-    ReferenceArchive, ReferenceCompression, ReferenceExport, ReferenceOptions, ReferenceRequest,
-    ReferenceSample, ReferenceVehicle, export_documents,
+    ReferenceArchive, ReferenceCompression, ReferenceCoverage, ReferenceExport, ReferenceGap,
+    ReferenceOptions, ReferenceRequest, ReferenceSample, ReferenceVehicle, export_documents,
 };
 use export_testkit::verify::{compare_objects, read_folder};
 use flate2::Compression;
@@ -65,8 +65,15 @@ pub(crate) fn manifest(export: &ReferenceExport, options: Value, files: &[&[u8]]
         totals[field] = json!(sum(field));
     }
     leave_out_zero(totals.as_object_mut().expect("an object"), "resampledAway");
+    totals["coverage"] = json!({ "hoursAsked": 2, "hoursWithData": 1, "percent": 50.0 });
+    let lacking = json!({
+        "code": "no_parameter_found", "message": "vehicle_002 has none of the parameters", "vehicle": "vehicle_002",
+    });
     let zone_data = chrono_tz::IANA_TZDB_VERSION;
-    json!({ "version": 1, "zoneDataVersion": zone_data, "request": request, "vehicles": vehicles, "totals": totals })
+    json!({
+        "version": 1, "zoneDataVersion": zone_data, "request": request, "warnings": [lacking],
+        "vehicles": vehicles, "totals": totals,
+    })
 }
 
 fn vehicle_manifest(vehicle: &ReferenceVehicle, file: &[u8]) -> Value {
@@ -93,7 +100,25 @@ fn vehicle_manifest(vehicle: &ReferenceVehicle, file: &[u8]) -> Value {
     });
     leave_out_zero(manifest.as_object_mut().expect("an object"), "resampledAway");
     leave_out_zero(manifest.as_object_mut().expect("an object"), "filled");
+    manifest["coverage"] = coverage(&vehicle.coverage);
+    let of_parameters = vehicle.parameter_coverage.iter();
+    manifest["coverage"]["parameters"] =
+        of_parameters.map(|(name, of)| (name.clone(), coverage(of))).collect::<Map<_, _>>().into();
     manifest
+}
+
+fn coverage(of: &ReferenceCoverage) -> Value {
+    let gap = |gap: &ReferenceGap| json!({ "from": gap.from, "to": gap.to, "hours": gap.hours });
+    let mut coverage = json!({
+        "hoursAsked": of.hours_asked, "hoursWithData": of.hours_with_data,
+        "percent": if of.hours_with_data == 1 { 100.0 } else { 0.0 },
+        "firstTime": of.first_time_ms, "lastTime": of.last_time_ms,
+        "gaps": of.gaps.iter().map(gap).collect::<Vec<_>>(), "filled": of.filled, "filledHours": of.filled_hours,
+    });
+    for field in ["filled", "filledHours"] {
+        leave_out_zero(coverage.as_object_mut().expect("an object"), field);
+    }
+    coverage
 }
 
 fn leave_out_zero(manifest: &mut Map<String, Value>, field: &str) {
