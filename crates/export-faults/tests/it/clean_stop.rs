@@ -58,6 +58,7 @@ async fn an_idle_program_stops_without_a_warning() {
 async fn a_busy_program_stops_without_an_error_of_a_driver() {
     let deployment = Deployment::start().await;
     let fleet = Fleet::odd(&deployment).await;
+    let mut jobs = Vec::new();
     for _ in 0..STOPS {
         let mut api = deployment.api().await;
         let mut worker = deployment.with("SHUTDOWN_GRACE_SECONDS", "0").worker().await;
@@ -73,6 +74,12 @@ async fn a_busy_program_stops_without_an_error_of_a_driver() {
         assert!(early.is_err(), "it waits: {early:?}");
         assert_eq!(of_drivers(stopped(&mut api)), [""; 0]);
         assert_eq!(client.await.expect("an answer").status, 200);
+        jobs.push(job_id);
     }
+    let running = (deployment.api().await, deployment.worker().await);
+    for job_id in &jobs {
+        fleet.exported(&deployment, job_id).await;
+    }
+    drop(running);
     deployment.end().await;
 }

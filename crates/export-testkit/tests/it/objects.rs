@@ -65,13 +65,17 @@ pub(crate) fn manifest(export: &ReferenceExport, options: Value, files: &[&[u8]]
         totals[field] = json!(sum(field));
     }
     leave_out_zero(totals.as_object_mut().expect("an object"), "resampledAway");
-    totals["coverage"] = json!({ "hoursAsked": 2, "hoursWithData": 1, "percent": 50.0 });
+    // One vehicle has all of its one hour; the other, if there is one, has no parameter.
+    totals["coverage"] = json!({
+        "hoursAsked": vehicles.len(), "hoursWithData": 1, "percent": if vehicles.len() == 1 { 100.0 } else { 50.0 },
+    });
     let lacking = json!({
         "code": "no_parameter_found", "message": "vehicle_002 has none of the parameters", "vehicle": "vehicle_002",
     });
+    let warnings = if vehicles.len() == 1 { Vec::new() } else { vec![lacking] };
     let zone_data = chrono_tz::IANA_TZDB_VERSION;
     json!({
-        "version": 1, "zoneDataVersion": zone_data, "request": request, "warnings": [lacking],
+        "version": 1, "zoneDataVersion": zone_data, "request": request, "warnings": warnings,
         "vehicles": vehicles, "totals": totals,
     })
 }
