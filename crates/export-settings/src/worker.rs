@@ -70,7 +70,7 @@ pub struct WorkerSettings {
     #[arg(long, env, value_name = "HOURS", default_value = "24", value_parser = hours(1..=8_760))]
     pub outage_patience_hours: Duration,
     /// Time for running exports to finish after the stop signal; then they are handed over to other
-    /// workers. In containers, more than 9 needs a longer `stop_grace_period`
+    /// workers. In containers, set `stop_grace_period` to nine seconds more, if that is above ten
     #[arg(long, env, value_name = "SECONDS", default_value = "1", value_parser = seconds(0..=3_600))]
     pub shutdown_grace_seconds: Duration,
     /// Time between two reads of the list of vehicles, by the one worker that keeps the catalog. A

@@ -26,6 +26,10 @@ use crate::shutdown::Shutdown;
 use crate::storage_gate::StorageGate;
 use crate::worker::Worker;
 
+/// Time after the grace period for storing how the running exports ended and for answering their
+/// deliveries. Together with [`DISCARD_TIMEOUT`] and the default grace period it is less than the
+/// ten seconds after which supervisors usually kill a program.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
 /// Time between two health checks of the services that the worker uses.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two looks at the consumer, which becomes ready last at the start.
@@ -130,7 +134,14 @@ impl App {
         let reporting = tokio::spawn(self.presence.run(shutdown.intake().clone()));
         let keeping_catalog = tokio::spawn(self.catalog.run(shutdown.intake().clone()));
         let worker = self.worker;
-        consume(self.consumer, shutdown.intake().clone(), move |body| worker.clone().handle(body)).await;
+        let consuming =
+            consume(self.consumer, shutdown.intake().clone(), move |body| worker.clone().handle(body));
+        tokio::select! {
+            () = consuming => {}
+            () = shutdown.handed_over_for(HAND_OVER_LIMIT) => {
+                warn!("a job could not be given back in time; another worker takes it when its lease expires");
+            }
+        }
         // Exports that were handed over are discarding their uploads.
         if !shutdown.wait_for_tasks(DISCARD_TIMEOUT).await {
             warn!("an export that was handed over has not ended; the bucket's lifecycle removes its uploads");

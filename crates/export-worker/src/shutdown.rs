@@ -62,6 +62,12 @@ impl Shutdown {
         self.process.is_cancelled()
     }
 
+    /// Returns when running exports have been in hand-over for this long.
+    pub async fn handed_over_for(&self, time: Duration) {
+        self.process.cancelled().await;
+        tokio::time::sleep(time).await;
+    }
+
     /// A token for one export.
     pub fn export_token(&self) -> CancellationToken {
         self.process.child_token()

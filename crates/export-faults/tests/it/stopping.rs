@@ -9,6 +9,8 @@ use export_testkit::proxy::{Direction, Fault, Rule};
 /// A handed-over export runs again within this time, with default settings: a second of grace, and
 /// what the handover takes.
 const RUNS_AGAIN: Duration = Duration::from_secs(2);
+/// Docker kills a container that has not exited this long after SIGTERM.
+const SUPERVISORS_PATIENCE: Duration = Duration::from_secs(10);
 /// Number of handovers that are measured. The fastest counts: a busy machine slows some of them.
 const HANDOVERS: usize = 3;
 /// Number of exports that are interrupted at a random moment, and the seed.
@@ -52,6 +54,31 @@ async fn a_stopped_workers_job_runs_again_at_once() {
     keys.sort();
     assert_eq!(deployment.space.object_keys().await, keys, "one object for each job, and no other");
     drop((api, first));
+    deployment.end().await;
+}
+
+/// A worker whose job store does not answer exits before its supervisor kills it. Another worker
+/// takes the job when the lease expires.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_its_job_store_exits_in_time() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::bulky(&deployment, 6).await;
+    let api = deployment.api().await;
+    let mut first = deployment.with("LEASE_SECONDS", "5").worker().await;
+    let held = first.links.s3.add(Rule::request(upload_part(), Fault::Hold(Direction::Requests)));
+    let job_id = api.accepted(&fleet.body).await;
+    held.until_seen(1).await;
+    first.links.mongodb.add(Rule::always(Fault::Silence));
+    let stopped_at = first.ask_to_end();
+    let ended = first.until_ended(stopped_at);
+    measured(&format!("a worker without its job store exited {:?} after SIGTERM", ended.took));
+    assert_eq!(ended.code, Some(0), "{}", ended.output);
+    assert!(ended.took < SUPERVISORS_PATIENCE, "{:?}: {}", ended.took, ended.output);
+    let warning = "a job could not be given back in time";
+    assert!(ended.output.contains(warning), "{}", ended.output);
+    let second = deployment.worker().await;
+    fleet.exported(&deployment, &job_id).await;
+    drop((api, second));
     deployment.end().await;
 }
 
