@@ -64,13 +64,6 @@ pub struct WrittenResult {
     pub source_state: Option<String>,
 }
 
-impl WrittenResult {
-    /// Whether it has no row. It may have lacked data that exists by now.
-    pub fn is_empty(&self) -> bool {
-        self.result.stats.rows == 0
-    }
-}
-
 /// One object of a result that is not packed into a zip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultObject {

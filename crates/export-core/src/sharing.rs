@@ -96,19 +96,6 @@ impl ShareKey {
     }
 }
 
-/// The listing of results of requests that name their vehicles.
-pub const NAMED: &str = "named";
-
-/// The vehicles that a result covers, as far as the request leaves that to the catalog: [`NAMED`]
-/// where the request names its vehicles, and otherwise the catalog's version. `None` while the
-/// catalog is not trusted.
-///
-/// Results are shared only while their listing is that of the new job: after a vehicle or a
-/// parameter was added, a result of "all vehicles" is not what a new request asks for.
-pub fn listing_of<'a>(request: &ExportRequest, catalog_version: Option<&'a str>) -> Option<&'a str> {
-    if request.vehicles.is_some() { Some(NAMED) } else { catalog_version }
-}
-
 impl fmt::Display for ShareKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

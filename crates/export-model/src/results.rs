@@ -43,8 +43,6 @@ pub struct Bounds {
     /// Jobs that are dispatched although the dispatcher would leave them out, because it has read
     /// an earlier state.
     pub early: u8,
-    /// Changes of the catalog.
-    pub changes: u8,
     /// Documents that are added to the source.
     pub loads: u8,
 }

@@ -6,12 +6,10 @@
 //! - [`server_errors`]: the server's error codes, each named once
 //! - [`lease`]: the rule for leases, with the case of a clock that is set back
 //! - [`clock`]: times of the server as expressions
-//! - [`catalog`]: the version of the catalog, which one crate sets and the other compares
 //!
 //! Only these two crates use it. Programs get [`MongoClient`], [`StoreError`] and the functions
 //! that connect from them.
 
-pub mod catalog;
 pub mod client;
 pub mod clock;
 pub mod documents;

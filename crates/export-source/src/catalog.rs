@@ -4,8 +4,8 @@
 //! ([`survey`] and [`measure`] query them, [`keep`] and [`density`] write the catalog). The API answers from the catalog
 //! ([`read`]), because it has no access to the vehicles' databases. The collection `catalog` is in
 //! the jobs' database. It has one document per vehicle, with the vehicle's name as `_id`, and the
-//! document [`MARKER`]: the lease of the worker that maintains the catalog, the time until which
-//! the list of vehicles counts as complete, and the catalog's [version](CatalogVersion).
+//! document [`MARKER`]: the lease of the worker that maintains the catalog, and the time until
+//! which the list of vehicles counts as complete.
 //!
 //! **Staleness.** The catalog may be late: a new vehicle is missing until the next refresh. Nothing
 //! in it stays wrong for longer than that.
@@ -21,7 +21,6 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::access::AllowedVehicles;
 use export_core::{Parameter, VehicleId};
 use export_mongo::StoreError;
-use export_mongo::catalog::{CATALOG, CatalogVersion, MARKER};
 use export_mongo::client::MongoClient;
 use export_mongo::documents::{Documents, index};
 use serde::{Deserialize, Deserializer};
@@ -31,11 +30,15 @@ pub use keep::{CatalogLease, ListChange};
 pub use read::{CatalogStatus, KnownParameters, VehiclePage};
 pub use survey::Survey;
 
+/// The name of the catalog's collection in the jobs' database.
+const CATALOG: &str = "catalog";
+/// `_id` of the document about the catalog itself. No vehicle name contains a `/`.
+const MARKER: &str = "/catalog";
+
 /// The collection `catalog` of the jobs' database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     vehicles: Documents,
-    version: CatalogVersion,
 }
 
 /// A vehicle in the catalog.
@@ -96,10 +99,7 @@ impl VehicleLook {
 impl Catalog {
     /// The catalog in this database. Creates nothing; [`Catalog::provision`] does.
     pub fn new(mongo: &MongoClient, database: &str) -> Self {
-        Self {
-            vehicles: Documents::new(mongo, database, CATALOG),
-            version: CatalogVersion::new(mongo, database),
-        }
+        Self { vehicles: Documents::new(mongo, database, CATALOG) }
     }
 
     /// Creates the collection and its indexes. Safe to run again. Needs administrator rights.

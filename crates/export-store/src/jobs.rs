@@ -26,7 +26,6 @@ use export_core::job::{Job, JobState};
 use export_core::rules::Transition;
 use export_core::{JobId, Tenant};
 use export_mongo::StoreError;
-use export_mongo::catalog::CatalogVersion;
 use export_mongo::client::MongoClient;
 use export_mongo::documents::Documents;
 use mongodb::options::AggregateOptions;
@@ -52,15 +51,14 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// The collections `jobs`, `results`, `deadLetters` and `outbox` of the jobs' database, and the
-/// catalog's version. Cheap to clone.
+/// The collections `jobs`, `results`, `deadLetters` and `outbox` of the jobs' database. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(crate) jobs: Documents,
     pub(crate) results: Documents,
     pub(crate) dead_letters: Documents,
     pub(crate) outbox: Documents,
-    pub(crate) catalog_version: CatalogVersion,
 }
 
 impl JobStore {
@@ -71,7 +69,6 @@ impl JobStore {
             results: Documents::new(mongo, database, "results"),
             dead_letters: Documents::new(mongo, database, "deadLetters"),
             outbox: Documents::new(mongo, database, "outbox"),
-            catalog_version: CatalogVersion::new(mongo, database),
         }
     }
 

@@ -261,7 +261,6 @@ fn result_validator() -> Document {
             "epoch": { "bsonType": "long", "minimum": 0 },
             "owner": { "bsonType": ["string", "null"] },
             "begunAt": { "bsonType": "date" },
-            "listing": { "bsonType": ["string", "null"] },
             "uri": { "bsonType": ["string", "null"] },
             "objects": { "bsonType": ["array", "null"] },
             "madeAt": { "bsonType": ["date", "null"] },

@@ -35,8 +35,6 @@ pub enum ResultCondition {
     /// It was begun, or found to be what the source has, after the caller's job was created. So it
     /// has what the source had then.
     CheckedSince,
-    /// It has the listing of the caller's job ([`listing_of`](crate::sharing::listing_of)).
-    SameListing,
 }
 
 /// What a change does to the stored result.
@@ -54,10 +52,7 @@ pub enum ResultEffect {
     StampBegun,
     /// `checkedAt` becomes the time at which the caller began to look at the source.
     StampChecked,
-    /// `listing` becomes that of the caller's job.
-    StampListing,
-    /// The caller's address, figures and object list become the result's. An empty result has no
-    /// listing, so it is never shared.
+    /// The caller's address, figures and object list become the result's.
     SetContent,
     /// The address and the object list are removed.
     DropContent,
@@ -112,7 +107,6 @@ const BEGIN: ResultRule = Rule {
         E::SetEpoch,
         E::TakeOwnership,
         E::StampBegun,
-        E::StampListing,
         E::DropContent,
         E::DropLifetime,
         E::DropCurrent,
@@ -139,13 +133,10 @@ const EXPIRE: ResultRule = Rule {
 const CHECK: ResultRule = Rule { when: &[C::IsCurrent, C::SameEpoch], then: &[E::StampChecked] };
 
 /// Only FINISHED results are current.
-const COMPARE: ResultRule =
-    Rule { when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough, C::SameListing], then: &[] };
+const COMPARE: ResultRule = Rule { when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough], then: &[] };
 
-const SHARE: ResultRule = Rule {
-    when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough, C::SameListing, C::CheckedSince],
-    then: &[],
-};
+const SHARE: ResultRule =
+    Rule { when: &[C::IsCurrent, C::LastsLongEnough, C::FreshEnough, C::CheckedSince], then: &[] };
 
 impl ResultTransition {
     /// All transitions.

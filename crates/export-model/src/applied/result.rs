@@ -18,9 +18,6 @@ pub struct ResultRecord<N> {
     pub begun_at_ms: i64,
     /// When the source was last found to be as it was then, in milliseconds.
     pub checked_at_ms: i64,
-    /// The listing of the job that began it; `None` where the result is empty or the catalog was
-    /// not trusted.
-    pub listing: Option<N>,
     /// Its address, while FINISHED.
     pub uri: Option<N>,
     /// When its objects may be deleted, in milliseconds; `None`: never, or not finished yet.
@@ -53,10 +50,6 @@ pub struct ResultInput<N> {
     pub looked_at_ms: i64,
     /// Whether the caller's job has a share key.
     pub has_share_key: bool,
-    /// The listing of the caller's job.
-    pub listing: Option<N>,
-    /// Whether the caller has written no row.
-    pub is_empty: bool,
 }
 
 /// A rule of results, applied in memory.
@@ -110,7 +103,6 @@ fn is_true<N: PartialEq>(condition: C, result: &ResultRecord<N>, input: &ResultI
         }
         C::FreshEnough => input.fresh_since_ms.is_none_or(|since_ms| result.begun_at_ms > since_ms),
         C::CheckedSince => result.checked_at_ms > input.created_at_ms,
-        C::SameListing => result.listing.is_some() && result.listing == input.listing,
     }
 }
 
@@ -126,7 +118,6 @@ fn change<N: Clone>(effect: E, stored: &mut Option<ResultRecord<N>>, input: &Res
         owner: None,
         begun_at_ms: 0,
         checked_at_ms: 0,
-        listing: None,
         uri: None,
         expires_at_ms: None,
         is_current: false,
@@ -141,13 +132,7 @@ fn change<N: Clone>(effect: E, stored: &mut Option<ResultRecord<N>>, input: &Res
             result.checked_at_ms = input.now_ms;
         }
         E::StampChecked => result.checked_at_ms = result.checked_at_ms.max(input.looked_at_ms),
-        E::StampListing => result.listing.clone_from(&input.listing),
-        E::SetContent => {
-            result.uri = Some(input.uri.clone());
-            if input.is_empty {
-                result.listing = None;
-            }
-        }
+        E::SetContent => result.uri = Some(input.uri.clone()),
         E::DropContent => result.uri = None,
         E::SetLifetime => result.expires_at_ms = Some(input.now_ms + input.retention_ms),
         E::DropLifetime => result.expires_at_ms = None,

@@ -18,8 +18,6 @@ fn input(epoch: i64) -> ResultInput<&'static str> {
         created_at_ms: 99,
         looked_at_ms: 150,
         has_share_key: true,
-        listing: Some("listing"),
-        is_empty: false,
     }
 }
 

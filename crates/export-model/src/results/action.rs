@@ -33,8 +33,6 @@ pub enum Action {
     Age(usize),
     /// A document is added to the source.
     SourceChanges,
-    /// A vehicle is added to the catalog or removed.
-    CatalogChanges,
     /// The sweeper expires a result.
     ExpireResult(usize),
     /// The sweeper expires a job.
@@ -84,7 +82,6 @@ impl Action {
             | Self::Cancel(..)
             | Self::Age(_)
             | Self::SourceChanges
-            | Self::CatalogChanges
             | Self::ExpireResult(_)
             | Self::ExpireJob(_)
             | Self::DispatchEarly(_) => Kind::Choice,

@@ -9,9 +9,7 @@ use crate::protocol::Rules;
 
 /// Two jobs, nothing else.
 pub const CALM: Bounds =
-    Bounds { jobs: 2, fresh: [false; 3], faults: 0, cancels: 0, ages: 0, early: 0, changes: 0, loads: 0 };
-/// A change of the catalog, and a job that is dispatched too early.
-pub const CHANGE: Bounds = Bounds { changes: 1, early: 1, ..CALM };
+    Bounds { jobs: 2, fresh: [false; 3], faults: 0, cancels: 0, ages: 0, early: 0, loads: 0 };
 /// A document is added to the source, and a job is dispatched too early.
 pub const LOAD: Bounds = Bounds { loads: 1, early: 1, ..CALM };
 /// A fault, and a job that is dispatched too early.
@@ -77,13 +75,6 @@ pub fn of_rules() -> Vec<Mutant> {
         of_result("results expire early", p::IMMUTABLE, CALM, R::Expire, C::HasExpired),
         of_result("short-lived results are shared", p::FAULTS_FAIL, EXPIRY, R::Compare, C::LastsLongEnough),
         of_result("fresh jobs share older results", p::FRESH, FRESH, R::Compare, C::FreshEnough),
-        of_result(
-            "a result of an earlier catalog is shared",
-            p::LISTED_NOW,
-            CHANGE,
-            R::Compare,
-            C::SameListing,
-        ),
         of_result("results are shared unchecked", p::NOT_STALE, LOAD, R::Share, C::CheckedSince),
         effect("a beginning keeps the epoch", p::WELL_FORMED, FAULT, R::Begin, E::SetEpoch),
         effect("a beginning keeps its time", p::WELL_FORMED, FRESH, R::Begin, E::StampBegun),

@@ -28,8 +28,6 @@ pub const RESULT_OF_JOB: &str = "a finished job has a finished result, for as lo
 pub const NOT_EXPIRED: &str = "no job gets an expired result";
 /// A job that asks for a fresh result gets one that was begun after the job was created.
 pub const FRESH: &str = "a fresh job gets a fresh result";
-/// No job shares a result of vehicles that the catalog no longer lists so.
-pub const LISTED_NOW: &str = "no job shares a result of an earlier catalog";
 /// A result has all that the source had when the job was created.
 pub const NOT_STALE: &str = "no job gets a result from before a change of the source";
 /// A result is current once it is finished, and no running job reads the source when there is one
@@ -61,7 +59,6 @@ const fn violated_by(wrong: Wrong) -> &'static str {
         Wrong::RetiredNewer => NEWER_REPLACES,
         Wrong::ExpiredResult => NOT_EXPIRED,
         Wrong::StaleForFresh => FRESH,
-        Wrong::Outdated => LISTED_NOW,
         Wrong::Stale => NOT_STALE,
         Wrong::ReadTwice | Wrong::NotCurrent => READ_ONCE,
         Wrong::EndedChanged => ENDED_STAYS,
@@ -189,7 +186,7 @@ fn causes_of_waits(results: &Results, world: &World) -> u8 {
     let bounds = &results.bounds;
     // Each replaces the current result, and for a moment there is none.
     let fresh_jobs = u8::try_from(world.fresh_since.iter().flatten().count()).unwrap_or(u8::MAX);
-    let changes = (bounds.changes - world.changes_left) + (bounds.loads - world.loads_left);
-    let chosen = (bounds.early - world.early_left) + (bounds.ages - world.ages_left) + changes;
+    let loads = bounds.loads - world.loads_left;
+    let chosen = (bounds.early - world.early_left) + (bounds.ages - world.ages_left) + loads;
     faults(results, world) + chosen + fresh_jobs
 }

@@ -9,8 +9,7 @@ use export_core::rules::result::ResultTransition;
 
 use super::action::{Action, Kind};
 use super::properties;
-use super::world::{Claimed, Found, JOBS, LEAST_LIFETIME_MS, RETENTION_MS, Sharing, World, job_of, small};
-use super::wrong::Wrong;
+use super::world::{Claimed, Found, JOBS, LEAST_LIFETIME_MS, RETENTION_MS, Sharing, World, small};
 use super::{Departure, Results};
 use crate::protocol::{LATER_MS, NOW_MS};
 
@@ -83,8 +82,6 @@ fn result_input(world: &World, claim: Claimed, uri: u8) -> ResultInput<u8> {
         created_at_ms: i64::from(world.created_at[claim.job]),
         looked_at_ms: 0,
         has_share_key: true,
-        listing: Some(world.catalog),
-        is_empty: false,
     }
 }
 
@@ -94,9 +91,6 @@ fn sharing(results: &Results, world: &mut World, job: usize, outdated: Option<u8
     let (found, claim) = matching(results, world, job, ResultTransition::Compare)?;
     if outdated == Some(found.uri) {
         return None;
-    }
-    if world.begun_under[job_of(found.uri)] != world.catalog {
-        world.note(Wrong::Outdated);
     }
     let is_checked = shareable(results, world, job).is_some() || results.departs(Departure::NoComparison);
     Some(if is_checked { Sharing::Use(found) } else { Sharing::Compare(found, claim) })

@@ -37,16 +37,12 @@ pub struct World {
     /// The reading time: grows whenever a job is created. It orders creations, beginnings and
     /// comparisons.
     pub reading_time: u8,
-    /// The version of the catalog: grows when a vehicle is added or removed.
-    pub catalog: u8,
     /// The version of the source: grows when a document is added.
     pub source: u8,
     /// The version of the source when each job was created.
     pub source_at_creation: [u8; JOBS],
     /// The version of the source when each job's result was begun.
     pub read_under: [u8; JOBS],
-    /// The version of the catalog when each job's result was begun.
-    pub begun_under: [u8; JOBS],
     /// How often each job was given back to wait.
     pub waits: [u8; JOBS],
     /// A step that must never happen, once it has.
@@ -59,8 +55,6 @@ pub struct World {
     pub ages_left: u8,
     /// Jobs that may still be dispatched too early.
     pub early_left: u8,
-    /// Changes of the catalog that may still happen.
-    pub changes_left: u8,
     /// Documents that may still be added.
     pub loads_left: u8,
 }
@@ -225,18 +219,15 @@ impl World {
             workers: [Worker::IDLE; WORKERS],
             sweeper: Sweeper::Idle,
             reading_time: 0,
-            catalog: 0,
             source: 0,
             source_at_creation: [0; JOBS],
             read_under: [0; JOBS],
-            begun_under: [0; JOBS],
             waits: [0; JOBS],
             wrong: None,
             faults_left: bounds.faults,
             cancels_left: bounds.cancels,
             ages_left: bounds.ages,
             early_left: bounds.early,
-            changes_left: bounds.changes,
             loads_left: bounds.loads,
         }
     }

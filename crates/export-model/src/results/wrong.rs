@@ -17,8 +17,6 @@ pub enum Wrong {
     ReadTwice,
     /// A result was finished, and is not current.
     NotCurrent,
-    /// A job got another job's result that was begun under an earlier version of the catalog.
-    Outdated,
     /// A job got a result that lacks what the source had when the job was created.
     Stale,
     /// An ended job changed.

@@ -97,11 +97,6 @@ impl Catalog {
         let added: Vec<&str> = listed.iter().copied().filter(|name| !known.contains(*name)).collect();
         let gone: Vec<&str> =
             known.iter().map(String::as_str).filter(|name| !listed.contains(name)).collect();
-        if added.is_empty() && gone.is_empty() {
-            self.version.ensure().await?;
-        } else {
-            self.version.renew().await?;
-        }
         for names in added.chunks(BATCH) {
             self.add(lease, names).await?;
         }
@@ -166,9 +161,6 @@ impl Catalog {
             let parameters: Vec<Document> = look.parameters.iter().map(parameter_document).collect();
             let first = look.parameters.iter().filter_map(|parameter| parameter.first_hour_ms).min();
             let last = look.parameters.iter().filter_map(|parameter| parameter.last_hour_ms).max();
-            if self.has_other_parameters(vehicle, look).await? {
-                self.version.renew().await?;
-            }
             change.insert("refreshedAt", "$$NOW");
             // A literal, because names of parameters come from outside and must not be evaluated.
             change.insert("parameters", doc! { "$literal": parameters });
@@ -178,20 +170,6 @@ impl Catalog {
         }
         let filter = doc! { "_id": vehicle.as_str() };
         self.vehicles.update_one("store the parameters of a vehicle", filter, set(change)).await.map(drop)
-    }
-
-    /// Whether the stored vehicle has other parameters than the look has found.
-    async fn has_other_parameters(
-        &self,
-        vehicle: &VehicleId,
-        look: &VehicleLook,
-    ) -> Result<bool, StoreError> {
-        let (filter, projection) = (doc! { "_id": vehicle.as_str() }, doc! { "parameters.name": 1 });
-        let stored = self.vehicles.find_one("read a vehicle's parameters", filter, projection).await?;
-        let Some(stored) = stored else { return Ok(false) };
-        let known = stored.get_array("parameters").map(Vec::as_slice).unwrap_or_default();
-        let known = known.iter().filter_map(|parameter| parameter.as_document()?.get_str("name").ok());
-        Ok(!known.eq(look.parameters.iter().map(|parameter| parameter.parameter.as_str())))
     }
 }
 

@@ -8,7 +8,6 @@ use export_core::access::{AllowedVehicles, VehiclePattern};
 use export_core::estimate::Coverage;
 use export_core::range::HOUR_MS;
 use export_core::{Parameter, TimeRange, VehicleId};
-use export_mongo::catalog::CatalogVersion;
 use export_source::{Catalog, CatalogLease, CataloguedParameter, VehicleLook};
 use export_testkit::isolation::TestSpace;
 use mongodb::Collection;
@@ -162,59 +161,6 @@ async fn vehicles_come_and_go_with_the_list() {
     // A late result of an examination does not restore a removed vehicle.
     catalog.note(&vehicle("v1"), Some(&VehicleLook::default())).await.expect("an answer");
     assert_eq!(test.names().await, ["v2", "v3"]);
-    test.space.cleanup().await;
-}
-
-/// Results of all vehicles are shared only under the same version.
-#[tokio::test]
-async fn e2_the_version_changes_with_the_vehicles_and_their_parameters() {
-    let test = TestCatalog::create().await;
-    let version = async || {
-        let mongo = client(&test.space).await;
-        let versions = CatalogVersion::new(&mongo, &test.space.jobs_database);
-        versions.trusted().await.expect("an answer")
-    };
-    assert_eq!(version().await, None, "there is no catalog");
-    let list = async |names: &[&str]| {
-        // A look removes only vehicles that were added before it.
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        let keeping = test.keeping().await;
-        test.catalog.set_list(&keeping, &vehicles(names), MINUTE).await.expect("listed");
-        version().await.expect("a version")
-    };
-    let with = |names: &[&str]| {
-        let parameters = names.iter().map(|name| parameter(name, 1, 2)).collect();
-        VehicleLook { parameters, is_whole: true }
-    };
-    let look = async |name: &str, look: Option<VehicleLook>| {
-        test.catalog.note(&vehicle(name), look.as_ref()).await.expect("noted");
-        version().await.expect("a version")
-    };
-    let mut seen = BTreeSet::new();
-    let mut before = list(&[]).await;
-    // Each step, and whether it changes what an export of all vehicles covers.
-    let steps = [
-        ("an empty fleet again", list(&[]).await, false),
-        ("a new vehicle", list(&["v1"]).await, true),
-        ("the same list", list(&["v1"]).await, false),
-        ("its first parameter", look("v1", Some(with(&["soc"]))).await, true),
-        ("the same parameter", look("v1", Some(with(&["soc"]))).await, false),
-        ("a look that failed", look("v1", None).await, false),
-        ("another parameter", look("v1", Some(with(&["odo", "soc"]))).await, true),
-        ("another vehicle instead of it", list(&["v2"]).await, true),
-        ("a look at a removed vehicle", look("v1", Some(with(&["soc"]))).await, false),
-        ("no vehicle", list(&[]).await, true),
-    ];
-    seen.insert(before.clone());
-    for (step, version, is_change) in steps {
-        assert_eq!(version != before, is_change, "{step}");
-        assert_eq!(seen.insert(version.clone()), is_change, "{step}: no version comes back");
-        before = version;
-    }
-    let keeping = test.keeping().await;
-    let untrusted = test.catalog.set_list(&keeping, &[], Duration::ZERO).await;
-    untrusted.expect("listed");
-    assert_eq!(version().await, None, "not trusted");
     test.space.cleanup().await;
 }
 

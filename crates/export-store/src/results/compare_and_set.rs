@@ -6,7 +6,6 @@ use bson::{Bson, DateTime, Document, doc};
 use export_core::job::Progress;
 use export_core::result::{ResultState, WrittenResult, least_lifetime};
 use export_core::rules::result::{ResultCondition, ResultEffect, ResultRule};
-use export_core::sharing::NAMED;
 use export_mongo::clock::{after_now, millis};
 
 use super::content;
@@ -25,10 +24,6 @@ pub(crate) struct GivenOfResult<'a> {
     pub(crate) created_at: Option<DateTime>,
     /// When the caller began to look at the source.
     pub(crate) looked_at: Option<DateTime>,
-    /// The catalog's version, if it is trusted.
-    pub(crate) catalog_version: Option<&'a str>,
-    /// The listing of the caller's job.
-    pub(crate) listing: Option<&'a str>,
 }
 
 /// Matches the results for which the rule holds. A result that does not exist is not matched; an
@@ -67,12 +62,6 @@ pub(crate) fn filter(rule: &ResultRule, given: &GivenOfResult<'_>) -> Document {
                 if let Some(created_at) = given.created_at {
                     filter.insert("checkedAt", doc! { "$gt": created_at });
                 }
-            }
-            // Jobs of one share key either all name their vehicles or none does, so no result of
-            // the key has the other listing.
-            ResultCondition::SameListing => {
-                let listings: Vec<&str> = given.catalog_version.into_iter().chain([NAMED]).collect();
-                filter.insert("listing", doc! { "$in": listings });
             }
         }
     }
@@ -116,15 +105,11 @@ fn change(changes: &mut Document, effect: ResultEffect, given: &GivenOfResult<'_
         ResultEffect::StampChecked => {
             set("checkedAt", doc! { "$max": ["$checkedAt", given.looked_at] }.into());
         }
-        ResultEffect::StampListing => set("listing", doc! { "$literal": given.listing }.into()),
         ResultEffect::SetContent => {
             for (field, value) in
                 given.written.iter().flat_map(|(written, progress)| content(written, progress))
             {
                 set(&field, doc! { "$literal": value }.into());
-            }
-            if given.written.is_some_and(|(written, _)| written.is_empty()) {
-                set("listing", Bson::Null);
             }
         }
         // The figures are kept for people.

@@ -8,7 +8,6 @@ use export_core::JobId;
 use export_core::job::{Fence, Job, JobState, Progress};
 use export_core::result::{ResultState, WrittenResult, is_void};
 use export_core::rules::result::ResultTransition;
-use export_core::sharing::listing_of;
 use export_mongo::StoreError;
 use export_mongo::documents::set;
 use export_mongo::server_errors::is_duplicate;
@@ -86,16 +85,12 @@ impl JobStore {
         outdated: Option<JobId>,
     ) -> Result<NextStep, StoreError> {
         for _ in 0..BEGIN_TRIES {
-            // Read before the result is begun, and therefore before the source is read: a vehicle
-            // that is added later gives the catalog another version.
-            let version = self.catalog_version.trusted().await?;
-            let version = version.as_deref();
             let candidates = self.load_candidates(job).await?;
-            if let Some(step) = self.step_with_result(job, &candidates, version, outdated).await? {
+            if let Some(step) = self.step_with_result(job, &candidates, outdated).await? {
                 return Ok(step);
             }
-            if self.insert_writing_result(job, fence, version).await? {
-                return self.decide_after_begin(job, fence, version, outdated).await;
+            if self.insert_writing_result(job, fence).await? {
+                return self.decide_after_begin(job, fence, outdated).await;
             }
             if self.is_written_by_another(job).await? {
                 return Ok(NextStep::Wait);
@@ -113,11 +108,10 @@ impl JobStore {
         &self,
         job: &Job,
         fence: &Fence,
-        catalog_version: Option<&str>,
         outdated: Option<JobId>,
     ) -> Result<NextStep, StoreError> {
         let candidates = Candidates { own: None, ..self.load_candidates(job).await? };
-        if let Some(step) = self.step_with_result(job, &candidates, catalog_version, outdated).await? {
+        if let Some(step) = self.step_with_result(job, &candidates, outdated).await? {
             self.remove_result(&fence.job_id.to_string(), fence.epoch).await?;
             return Ok(step);
         }
@@ -147,7 +141,6 @@ impl JobStore {
         &self,
         job: &Job,
         candidates: &Candidates,
-        catalog_version: Option<&str>,
         outdated: Option<JobId>,
     ) -> Result<Option<NextStep>, StoreError> {
         let is_finished =
@@ -169,7 +162,7 @@ impl JobStore {
         }
         let created_at = DateTime::from_millis(job.created_at.timestamp_millis());
         let fresh_since = job.request.fresh.then_some(created_at);
-        let given = GivenOfResult { fresh_since, catalog_version, ..GivenOfResult::default() };
+        let given = GivenOfResult { fresh_since, ..GivenOfResult::default() };
         let mut is_comparable = doc! { "_id": id, "epoch": epoch };
         is_comparable.extend(filter(ResultTransition::Compare.rule(), &given));
         let results = self.results.with_local_reads();
@@ -205,19 +198,9 @@ impl JobStore {
     /// returns whether it did. `false`: the upsert has violated a unique index. Either another
     /// result of the key is WRITING; or the job's own result exists and the rule does not allow the
     /// change, because it is FINISHED or a later claim has begun it.
-    async fn insert_writing_result(
-        &self,
-        job: &Job,
-        fence: &Fence,
-        catalog_version: Option<&str>,
-    ) -> Result<bool, StoreError> {
+    async fn insert_writing_result(&self, job: &Job, fence: &Fence) -> Result<bool, StoreError> {
         let rule = ResultTransition::Begin.rule();
-        let given = GivenOfResult {
-            epoch: fence.epoch,
-            owner: &fence.owner,
-            listing: listing_of(&job.request, catalog_version),
-            ..GivenOfResult::default()
-        };
+        let given = GivenOfResult { epoch: fence.epoch, owner: &fence.owner, ..GivenOfResult::default() };
         let mut own = doc! { "_id": fence.job_id.to_string() };
         own.extend(filter(rule, &given));
         let mut changes = changes(rule, &given);

@@ -244,8 +244,7 @@ impl JobStore {
         Ok(found.iter().filter(is_next).filter_map(PendingMessage::read).collect())
     }
 
-    /// The current results of these keys. Only results that may be shared: with a lifetime long
-    /// enough, and with the listing of now.
+    /// The current results of these keys that last long enough to be shared.
     async fn current_results(
         &self,
         tenant: &Tenant,
@@ -256,9 +255,7 @@ impl JobStore {
             return Ok(HashMap::new());
         }
         let mut of_keys = doc! { "tenant": tenant.as_str(), "shareKey": { "$in": keys } };
-        let version = self.catalog_version.trusted().await?;
-        let given = GivenOfResult { catalog_version: version.as_deref(), ..GivenOfResult::default() };
-        of_keys.extend(filter(ResultTransition::Compare.rule(), &given));
+        of_keys.extend(filter(ResultTransition::Compare.rule(), &GivenOfResult::default()));
         let projection = doc! { "_id": 0, "shareKey": 1, "begunAt": 1, "checkedAt": 1 };
         let options = FindOptions::builder().projection(projection).build();
         let found = self.results.find("find current results", of_keys, options).await?;

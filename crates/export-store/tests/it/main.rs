@@ -2,7 +2,6 @@
 
 mod audit;
 mod cancelling;
-mod catalog_changes;
 mod changes;
 mod claims;
 mod dispatching;

@@ -8,7 +8,6 @@ use bson::{Bson, Document, doc};
 use export_core::job::{Fence, Job, JobState, NewJob};
 use export_core::result::{ResultState, is_void};
 use export_core::rules::result::ResultTransition as T;
-use export_core::sharing::NAMED;
 use export_model::applied::{ApplyToResult, ResultInput, ResultRecord};
 use export_store::{Held, NextStep, Writing};
 use fastrand::Rng;
@@ -80,8 +79,6 @@ fn input(epoch: i64, owner: &str, uri: &str) -> ResultInput<String> {
         created_at_ms: -1,
         looked_at_ms: 0,
         has_share_key: true,
-        listing: Some(NAMED.to_owned()),
-        is_empty: false,
     }
 }
 

@@ -146,7 +146,6 @@ async fn c4_a_job_that_shares_a_result_does_not_copy_its_objects() {
     let written = WrittenResult { objects: (0..1_000).map(objects).collect(), ..written("s3://bucket/1/") };
     let key = ShareKey::of(&new_job().request, &new_job().allowed_vehicles);
     let new = || NewJob { id: new_id(), share_key: Some(key.clone()), ..new_job() };
-    store.catalog_is("one", Duration::from_mins(10)).await;
     let first = store.created(&new()).await;
     let (job, fence) = store.claimed(first.id, "worker").await;
     let finished = store.finish_result(&job, &fence, &written).await;

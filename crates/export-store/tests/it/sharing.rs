@@ -1,5 +1,6 @@
 //! Jobs with the same request: one result serves all of them, whatever the timing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bson::{Bson, Document, doc};
@@ -9,20 +10,17 @@ use export_core::request::ExportRequest;
 use export_core::result::{ResultObject, WrittenResult};
 use export_core::sharing::ShareKey;
 use export_core::{JobId, TimeRange};
-use export_store::{Claim, Claimability, Held, JobStore, NextStep};
+use export_store::{Claim, Claimability, Held, JobStore, NextStep, Wanted};
 use futures_util::future::join_all;
 
 use crate::store::{LEASE, RETENTION, TestStore, ago, failure, new_job, progress, request, written};
 
 const URI: &str = "s3://bucket/shared.zip";
 
-/// A job that shares results, of a vehicle that it names.
+/// A job that shares results.
 pub(crate) fn sharing() -> NewJob {
     let vehicles = Some(vec!["vehicle_001".parse().expect("a name")]);
-    shared_request(ExportRequest { vehicles, ..request() })
-}
-
-pub(crate) fn shared_request(request: ExportRequest) -> NewJob {
+    let request = ExportRequest { vehicles, ..request() };
     NewJob { share_key: Some(ShareKey::of(&request, &AllowedVehicles::All)), request, ..new_job() }
 }
 
@@ -81,7 +79,7 @@ impl TestStore {
     }
 }
 
-pub(crate) fn left(wait: Duration) -> Document {
+fn left(wait: Duration) -> Document {
     doc! { "$add": ["$$NOW", i64::try_from(wait.as_millis()).expect("short")] }
 }
 
@@ -169,6 +167,27 @@ async fn a_later_job_shares_the_result_after_a_look_at_the_source() {
     assert_eq!(ends(later[0]).await, ends(first).await);
     // An estimate counts a result once.
     assert_eq!(store.jobs.outcomes(&sharing().tenant).await.expect("outcomes").len(), 1);
+    store.space.cleanup().await;
+}
+
+/// The first one compares for all of them. Otherwise each would do it.
+#[tokio::test]
+async fn e2_jobs_that_can_share_only_after_a_look_are_dispatched_one_at_a_time() {
+    let store = TestStore::create().await;
+    let first = store.created(&sharing()).await;
+    store.work(first.id, URI).await;
+    let dispatched = BTreeSet::from([first.share_key.clone().expect("a key")]);
+    for _ in 0..3 {
+        store.created(&sharing()).await;
+    }
+    let next = async |keys: &BTreeSet<String>| {
+        let found = store.jobs.next_waiting(&first.tenant, 10, keys, Wanted::ALL).await;
+        found.expect("an answer").len()
+    };
+    assert_eq!(next(&BTreeSet::new()).await, 1);
+    assert_eq!(next(&dispatched).await, 0, "another one is running");
+    assert_eq!(store.shared_by(&sharing()).await, Some(first.id));
+    assert_eq!(next(&dispatched).await, 3, "they were created before that look");
     store.space.cleanup().await;
 }
 

@@ -9,7 +9,6 @@ use export_core::JobId;
 use export_core::job::{Fence, Job, JobState, Progress};
 use export_core::result::{ResultState, WrittenResult, is_void, least_lifetime};
 use export_core::rules::result::ResultTransition;
-use export_core::sharing::NAMED;
 use export_store::{Comparison, FinishedResult, NextStep, StoreError, Writing};
 
 use super::memory_slots::millis;
@@ -42,8 +41,6 @@ fn input(job: &Job, fence: &Fence, now_ms: i64) -> ResultInput<String> {
         created_at_ms: job.created_at.timestamp_millis(),
         looked_at_ms: 0,
         has_share_key: job.share_key.is_some(),
-        listing: Some(NAMED.to_owned()),
-        is_empty: false,
     }
 }
 
@@ -143,8 +140,6 @@ impl MemoryResults {
             created_at_ms: 0,
             looked_at_ms: looked_at.timestamp_millis(),
             has_share_key: true,
-            listing: None,
-            is_empty: false,
         };
         let checked = self.0.get_mut(&result.id).expect("a result");
         ResultTransition::Check.rule().apply(&mut checked.record, &input);

@@ -69,9 +69,6 @@ fn of_job(results: &Results, world: &World, job: usize, stored: &Record<u8>, act
 }
 
 pub(super) fn sweeping(results: &Results, world: &World, actions: &mut Vec<Action>) {
-    if world.changes_left > 0 {
-        actions.push(Action::CatalogChanges);
-    }
     if world.loads_left > 0 {
         actions.push(Action::SourceChanges);
     }
@@ -137,10 +134,6 @@ pub(super) fn take(results: &Results, world: &mut World, action: Action) -> bool
             change(results, world, transition, job, &input(0, None));
         }
         Action::Age(job) => age(world, job),
-        Action::CatalogChanges => {
-            world.changes_left -= 1;
-            world.catalog += 1;
-        }
         Action::SourceChanges => {
             world.loads_left -= 1;
             world.source += 1;

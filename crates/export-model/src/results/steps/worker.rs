@@ -208,7 +208,6 @@ fn begin(results: &Results, world: &mut World, index: usize) -> Step {
         return if writes_anyway { Step::Write } else { Step::FindHolder };
     }
     world.workers[index].begun_at = world.reading_time;
-    world.begun_under[claim.job] = world.catalog;
     world.read_under[claim.job] = world.source;
     Step::LookAgain
 }
