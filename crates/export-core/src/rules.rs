@@ -314,6 +314,7 @@ const RELEASE_LOST: Rule = Rule {
         E::DropOwnership,
         E::DropLease,
         E::SetError,
+        E::EndOutage,
     ],
 };
 

@@ -26,10 +26,17 @@ const REFUSED_CONTENT: [&str; 9] = [
 /// Statuses with which a server refuses its client, not the content: wrong or missing rights, and
 /// too many requests.
 const REFUSED_CLIENT: [u16; 4] = [401, 403, 408, 429];
-/// Error codes of a server that does not work, whatever the status: the answer to the completion of
+/// Error codes of a server that does not work or refuses its client, whatever the status: the answer to the completion of
 /// an upload can have the status 200 and an error in its body.
-const OUTAGE_CODES: [&str; 5] =
-    ["InternalError", "NoSuchBucket", "RequestTimeout", "ServiceUnavailable", "SlowDown"];
+const OUTAGE_CODES: [&str; 7] = [
+    "ExpiredToken",
+    "InternalError",
+    "InvalidToken",
+    "NoSuchBucket",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+];
 
 /// An operation on S3 failed.
 #[derive(Debug, thiserror::Error)]

@@ -65,8 +65,9 @@ pub struct WorkerSettings {
     /// Longest time that one attempt may take; then the job is FAILED
     #[arg(long, env, value_name = "SECONDS", default_value = "21600", value_parser = seconds(1..=86_400))]
     pub export_deadline_seconds: Duration,
-    /// Longest time that an outage of the object store or of the vehicles' database postpones a job,
-    /// from its first try on; then the job is FAILED. Tries during an outage are not attempts
+    /// Longest time that an outage of the object store, the vehicles' database or the jobs' database
+    /// postpones a job, from its first try on; then the job is FAILED. Tries during an outage are not
+    /// attempts
     #[arg(long, env, value_name = "HOURS", default_value = "24", value_parser = hours(1..=8_760))]
     pub outage_patience_hours: Duration,
     /// Time for running exports to finish after the stop signal; then they are handed over to other

@@ -72,6 +72,12 @@ impl JobStore {
         }
     }
 
+    /// Returns when the job store answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let no_job = doc! { "_id": "" };
+        self.jobs.find_one("ping the job store", no_job, doc! { "_id": 1 }).await.map(drop)
+    }
+
     /// The job; `None` if it does not exist. A job whose result's lifetime is over is EXPIRED, even
     /// if the sweeper has not stored that yet.
     pub async fn get(&self, job_id: JobId) -> Result<Option<Job>, StoreError> {

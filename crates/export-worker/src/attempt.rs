@@ -20,7 +20,7 @@ use export_store::{BackOff, FinishedResult, Held, NextStep, StoreError, Writing,
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::disposition::{Disposition, JobError, NeededService};
 use crate::heartbeat::{ClaimedJob, Heartbeat, progress};
@@ -28,11 +28,12 @@ use crate::job_operations::JobOperations;
 use crate::shutdown::Shutdown;
 use crate::storage_gate::StorageGate;
 
-/// Tries to store how an attempt ended. Afterwards the lease expires, and the sweeper acts.
+/// Tries to store how an attempt ended while the job store answers with errors. Afterwards the lease
+/// expires, and the sweeper acts.
 const STORE_TRIES: u32 = 3;
 /// Time between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a worker waits for a job store that does not answer, to give its job back.
+/// How long a worker waits for a job store that is away, to store how an attempt ended.
 const STORE_OUTAGE: Duration = Duration::from_mins(10);
 /// Mean time that a job waits for the result of the same export before it may be claimed again. The
 /// dispatcher publishes it no earlier, and not while another job of the tenant writes the result.
@@ -60,10 +61,12 @@ pub struct Terms {
 #[async_trait]
 pub trait ResultWriter: fmt::Debug + Send + Sync {
     /// What the source has for the job's export now, as a digest
-    /// ([`VehicleDatabases::state_of`](export_source::VehicleDatabases::state_of)).
-    async fn source_state(&self, job: &Job) -> Result<String, JobError>;
+    /// ([`VehicleDatabases::state_of`](export_source::VehicleDatabases::state_of)). `None` if that
+    /// cannot be compared.
+    async fn source_state(&self, job: &Job, meter: &Meter) -> Result<Option<String>, JobError>;
 
-    /// Writes the complete result of a claimed job, which no document names yet.
+    /// Writes the complete result of a claimed job, which no document names yet. `source_state` is
+    /// the digest of the source, if this attempt has already made one.
     ///
     /// After an error nothing that was written is left, as far as a few seconds allow. Once `stop`
     /// is cancelled the writer discards the result and returns an error. It must not be dropped
@@ -72,6 +75,7 @@ pub trait ResultWriter: fmt::Debug + Send + Sync {
         &self,
         job: &Job,
         claimed_at: Instant,
+        source_state: Option<String>,
         meter: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> Result<WrittenResult, JobError>;
@@ -118,15 +122,15 @@ impl<'a> Attempt<'a> {
 
     /// Works on the job until the attempt has ended; returns the answer to the delivery.
     pub(crate) async fn run(&self) -> Verdict {
-        let writing = match self.begin().await {
-            Ok(NextStep::Write(writing)) => writing,
-            Ok(NextStep::Use(result)) => return self.commit(&result).await,
-            Ok(NextStep::Wait | NextStep::Compare(_)) => return self.wait_for_result().await,
+        let (writing, source_state) = match self.begin().await {
+            Ok((NextStep::Write(writing), source_state)) => (writing, source_state),
+            Ok((NextStep::Use(result), _)) => return self.commit(&result).await,
+            Ok((NextStep::Wait | NextStep::Compare(_), _)) => return self.wait_for_result().await,
             Err(error) => return self.store_failure(&error).await,
         };
         self.log_start();
         let meter = Arc::new(Meter::default());
-        match self.write(&meter).await {
+        match self.write(source_state, &meter).await {
             Ok(written) => self.finish(&writing, &written, &meter).await,
             Err(error) => self.store_failure(&error).await,
         }
@@ -144,11 +148,15 @@ impl<'a> Attempt<'a> {
 
     /// Runs the writer beside the heartbeat, until the result is complete or a reason to stop
     /// comes: lost lease, cancel, lost run slot, stall, deadline, or the end of the process.
-    async fn write(&self, meter: &Arc<Meter>) -> Result<WrittenResult, JobError> {
+    async fn write(
+        &self,
+        source_state: Option<String>,
+        meter: &Arc<Meter>,
+    ) -> Result<WrittenResult, JobError> {
         let AttemptServices { shutdown, terms, .. } = self.services;
         let lease = terms.lease;
         let stop = shutdown.export_token();
-        let mut writing = self.spawn_writer(meter, &stop);
+        let mut writing = self.spawn_writer(source_state, meter, &stop);
         let heartbeat = Heartbeat { jobs: self.jobs(), claimed: self.claimed, meter, lease };
         let reason = tokio::select! {
             // The heartbeat is first: after a pause, the worker notices that its lease has ended
@@ -178,6 +186,7 @@ impl<'a> Attempt<'a> {
     /// Spawns the writer, so that it discards its uploads even if nothing waits for it any more.
     fn spawn_writer(
         &self,
+        source_state: Option<String>,
         meter: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> JoinHandle<Result<WrittenResult, JobError>> {
@@ -185,14 +194,14 @@ impl<'a> Attempt<'a> {
         let (job, meter, stop) = (self.job().clone(), Arc::clone(meter), stop.clone());
         self.services
             .shutdown
-            .spawn(async move { writer.write_result(&job, claimed_at, &meter, &stop).await })
+            .spawn(async move { writer.write_result(&job, claimed_at, source_state, &meter, &stop).await })
     }
 
     /// Gives the job back while another job writes the result of the same export. Acked, because
     /// the dispatcher publishes the job again when it is due.
     async fn wait_for_result(&self) -> Verdict {
         let wait = SAME_EXPORT_WAIT.mul_f64(0.5 + fastrand::f64());
-        match with_retries(|| self.jobs().wait_for_result(self.fence(), wait)).await {
+        match self.stored(|| self.jobs().wait_for_result(self.fence(), wait)).await {
             Ok(Held::Done) => info!("the job waits for the result of the same export"),
             Ok(Held::CancelRequested) => return self.cancel().await,
             Ok(_) => {
@@ -212,7 +221,7 @@ impl<'a> Attempt<'a> {
         done.percent = 100.0;
         done.eta_seconds = Some(0);
         let retention = self.services.terms.retention;
-        match with_retries(|| self.jobs().finish_result(writing, written, &done, retention)).await {
+        match self.stored(|| self.jobs().finish_result(writing, written, &done, retention)).await {
             Ok(Some(result)) => self.commit(&result).await,
             Ok(None) => {
                 warn!("the job went to another worker before its result could be finished");
@@ -229,7 +238,7 @@ impl<'a> Attempt<'a> {
 
     /// Commits the job with a finished result: its own or a shared one.
     async fn commit(&self, result: &FinishedResult) -> Verdict {
-        match with_retries(|| self.jobs().commit(self.fence(), result)).await {
+        match self.stored(|| self.jobs().commit(self.fence(), result)).await {
             Ok(Held::Done) => {
                 let stats = &result.result.stats;
                 info!(
@@ -273,17 +282,17 @@ impl<'a> Attempt<'a> {
             Disposition::Cancel => return self.cancel().await,
             Disposition::HandOver => {
                 info!(job.attempt = attempt, error.code = code, "export stopped, handing it over");
-                with_retries(|| self.jobs().hand_over(self.fence(), failure)).await
+                self.stored(|| self.jobs().hand_over(self.fence(), failure)).await
             }
             Disposition::Postpone(service) => return self.postpone(service, error).await,
             Disposition::Retry if attempt < self.job().max_attempts => {
                 warn!(%error, job.attempt = attempt, error.code = code, "export failed, to be retried");
                 let back_off = BackOff { policy: self.services.terms.retry, random: fastrand::f64() };
-                with_retries(|| self.jobs().release(self.fence(), back_off, failure)).await
+                self.stored(|| self.jobs().release(self.fence(), back_off, failure)).await
             }
             Disposition::Retry | Disposition::Fail => {
                 error!(%error, job.attempt = attempt, error.code = code, "export failed permanently");
-                with_retries(|| self.jobs().fail(self.fence(), failure)).await
+                self.stored(|| self.jobs().fail(self.fence(), failure)).await
             }
         };
         self.answer_failure(stored, error.disposition()).await
@@ -300,37 +309,39 @@ impl<'a> Attempt<'a> {
             self.services.storage.close(&error.to_string());
         }
         let postpone = || self.jobs().postpone(self.fence(), back_off, patience, failure);
-        let postponed = match service {
-            NeededService::JobStore => self.once_the_store_answers(postpone).await,
-            NeededService::ObjectStore | NeededService::Source => with_retries(postpone).await,
-        };
+        let postponed = self.stored(postpone).await;
         if let Ok(Held::PatienceOver) = postponed {
             let given_up = given_up(failure, patience);
             error!(error.code = given_up.code, "export failed permanently: the outage lasts for too long");
-            let failed = with_retries(|| self.jobs().fail(self.fence(), &given_up)).await;
+            let failed = self.stored(|| self.jobs().fail(self.fence(), &given_up)).await;
             return self.answer_failure(failed, Disposition::Fail).await;
         }
         self.answer_failure(postponed, error.disposition()).await
     }
 
-    /// Repeats a fenced operation until the job store answers, the process ends, or
-    /// [`STORE_OUTAGE`] is over. The job is still this worker's if the store was away for the
-    /// sweeper too.
-    async fn once_the_store_answers<T, F>(&self, operation: impl Fn() -> F) -> Result<T, StoreError>
+    /// Repeats a fenced operation until the job store has answered. Gives up after a few tries; if the
+    /// store is away, after [`STORE_OUTAGE`] or when the process ends. The fence makes repetitions
+    /// safe. The job is still this worker's if the store was away for the sweeper too.
+    async fn stored<T, F>(&self, operation: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
         let begun_at = Instant::now();
+        let mut tries = 0;
         loop {
-            match operation().await {
-                Err(error)
-                    if is_outage(&error)
-                        && begun_at.elapsed() < STORE_OUTAGE
-                        && !self.services.shutdown.is_handing_over() =>
-                {
-                    debug!(error = %causes(&error), "the job store still does not answer");
-                }
-                outcome => return outcome,
+            let error = match operation().await {
+                Err(error) => error,
+                stored => return stored,
+            };
+            tries += 1;
+            let is_awaited = is_outage(&error)
+                && begun_at.elapsed() < STORE_OUTAGE
+                && !self.services.shutdown.is_handing_over();
+            if tries >= STORE_TRIES && !is_awaited {
+                return Err(error);
+            }
+            if tries == 1 {
+                warn!(error = %causes(&error), "the job store did not answer, retrying");
             }
             sleep(RETRY_INTERVAL).await;
         }
@@ -365,7 +376,7 @@ impl<'a> Attempt<'a> {
 
     /// Ends the job because a cancel was requested.
     async fn cancel(&self) -> Verdict {
-        match with_retries(|| self.jobs().cancel_running(self.fence())).await {
+        match self.stored(|| self.jobs().cancel_running(self.fence())).await {
             Ok(Held::Done) => info!("export cancelled"),
             Ok(_) => warn!("the job went to another worker before it could be cancelled"),
             Err(error) => {
@@ -380,28 +391,16 @@ impl<'a> Attempt<'a> {
 /// The failure of a job whose outage has lasted longer than the patience.
 fn given_up(failure: &Failure, patience: Duration) -> Failure {
     let hours = patience.as_secs().div_ceil(3_600);
-    let message = format!("{}, for {hours} h (OUTAGE_PATIENCE_HOURS)", failure.message);
+    let message = format!(
+        "{}; not tried again, because this has been so for longer than {hours} hours",
+        failure.message
+    );
     Failure { code: failure.code.clone(), message }
 }
 
 fn deadline_exceeded(deadline: Duration) -> JobError {
     let message = format!("the export exceeded its deadline of {} seconds", deadline.as_secs());
     JobError::fail("deadline_exceeded", message)
-}
-
-/// Tries a fenced operation a few times. The fence makes repetitions safe.
-async fn with_retries<T, F>(operation: impl Fn() -> F) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    for _ in 1..STORE_TRIES {
-        match operation().await {
-            Ok(outcome) => return Ok(outcome),
-            Err(error) => warn!(error = %causes(&error), "the job store did not answer, retrying"),
-        }
-        sleep(RETRY_INTERVAL).await;
-    }
-    operation().await
 }
 
 #[cfg(test)]

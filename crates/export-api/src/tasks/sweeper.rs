@@ -10,6 +10,7 @@ use export_core::causes;
 use export_core::job::RetryPolicy;
 use export_core::message::WakeUp;
 use export_store::{BackOff, JobStore, StoreError, Swept, SweptResults};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -19,6 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Time for workers to give their jobs back after the job store was away: they try every two
 /// seconds.
 const SETTLE_TIME: Duration = Duration::from_secs(10);
+/// A job store that answers this slowly was probably away: workers could not renew their leases.
+const SLOW_ANSWER: Duration = Duration::from_secs(3);
 /// Maximum number of changes of each kind in one sweep. The next sweep continues.
 const MAX_CHANGES_PER_SWEEP: usize = 200;
 /// Maximum number of batches of messages in one sweep: enough to refill the queue at once after a
@@ -50,12 +53,13 @@ impl Sweeper {
 
     /// Releases the jobs of lost workers, and expires results.
     ///
-    /// If the last sweep failed, workers could not renew their leases either. So this one waits
-    /// until the job store answers and then a while longer, in which workers give their jobs back:
-    /// an outage of the store uses no attempts.
+    /// If the last sweep failed, or the job store answers only after a while, workers could not renew
+    /// their leases either. So this sweep waits until the job store answers and then a while longer,
+    /// in which workers give their jobs back: an outage of the store uses no attempts.
     async fn sweep(&self, has_failed: bool) -> Result<(), StoreError> {
-        if has_failed {
-            self.jobs.lost_messages(self.queue_age).await?;
+        let asked_at = Instant::now();
+        self.jobs.ping().await?;
+        if has_failed || asked_at.elapsed() > SLOW_ANSWER {
             tokio::time::sleep(SETTLE_TIME).await;
         }
         for _ in 0..MAX_CHANGES_PER_SWEEP {

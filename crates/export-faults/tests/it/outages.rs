@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use export_faults::patterns::put_object;
+use bson::{DateTime, doc};
+use export_faults::patterns::{put_object, upload_part};
 use export_faults::{Deployment, Fleet, attempts_of};
 use export_testkit::proxy::{Fault, Rule};
 use tokio::time::{Instant, sleep_until};
 
 /// Jobs that are posted during the outage.
 const JOBS: usize = 50;
-/// One fifteenth of a quarter of an hour, and of the longest wait between two tries (5 min).
+/// One fifteenth of a quarter of an hour.
 const OUTAGE: Duration = Duration::from_mins(1);
+/// One fifteenth of the longest wait between two tries, which is 5 min.
 const LONGEST_WAIT_MS: &str = "20000";
 
 /// The outage and the waits between tries are a fifteenth of what they would be; the pauses of the
@@ -39,6 +41,34 @@ async fn e1_fifty_jobs_outlive_an_outage_of_the_object_store() {
     let output = worker.output();
     assert!(output.contains("this worker claims exports again"), "{output}");
     assert_eq!(output.matches("export finished").count(), JOBS);
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// The object store accepts small objects and refuses results, as a full disk does, for longer than a
+/// job is tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn e1_a_job_fails_when_the_patience_is_over() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::bulky(&deployment, 6).await;
+    let api = deployment.hasty().api().await;
+    let worker = deployment.hasty().worker().await;
+    let refused = worker.links.s3.add(Rule::request(upload_part(), Fault::slow_down()));
+    let id = api.accepted(&fleet.body).await;
+    deployment.until(&id, |job| job.get_datetime("outageSince").is_ok()).await;
+    let earlier = DateTime::from_millis(DateTime::now().timestamp_millis() - 25 * 3_600_000);
+    let of_job = doc! { "_id": &id, "outageSince": { "$ne": null } };
+    let moved = deployment.jobs().update_one(of_job, doc! { "$set": { "outageSince": earlier } }).await;
+    assert_eq!(moved.expect("an answer").matched_count, 1);
+    let job = deployment.until_state(&id, "FAILED").await;
+    let error = job.get_document("error").expect("an error");
+    assert_eq!(error.get_str("code").ok(), Some("result_storage_unavailable"), "{job:#}");
+    let message = error.get_str("message").expect("a message");
+    assert!(
+        message.ends_with("not tried again, because this has been so for longer than 24 hours"),
+        "{message}"
+    );
+    refused.lift();
     drop((api, worker));
     deployment.end().await;
 }

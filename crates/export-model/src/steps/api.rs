@@ -116,7 +116,10 @@ pub(super) fn take(protocol: &Protocol, world: &mut World, action: Action) -> bo
         Action::SweepLost(transition) => {
             if let Some(job) = &mut world.job {
                 protocol.apply(transition, job, &input(0, 0, 0));
-                world.seen.lost_workers += u8::from(transition == Transition::ReleaseLost);
+                if transition == Transition::ReleaseLost {
+                    world.seen.lost_workers += 1;
+                    world.seen.is_in_outage = false;
+                }
                 if job.state == JobState::Failed && job.attempts < job.max_attempts {
                     world.seen.note(Wrong::GivenUpEarly);
                 }
