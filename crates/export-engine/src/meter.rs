@@ -12,6 +12,7 @@ pub struct Meter {
     points: AtomicU64,
     bytes: AtomicU64,
     documents: AtomicU64,
+    collections_counted: AtomicU64,
     vehicles_total: AtomicU64,
     /// [`WHOLE`] for each complete vehicle, plus the fraction of the current vehicle's range that
     /// is done. One counter, so that no reader sees the progress fall at the end of a vehicle.
@@ -40,6 +41,16 @@ impl Meter {
     /// Hour documents read so far.
     pub fn documents(&self) -> u64 {
         self.documents.load(Relaxed)
+    }
+
+    /// Collections whose documents were counted so far, to compare the source with a result.
+    pub fn collections_counted(&self) -> u64 {
+        self.collections_counted.load(Relaxed)
+    }
+
+    /// Counts a collection whose documents were counted.
+    pub fn add_counted_collection(&self) {
+        self.collections_counted.fetch_add(1, Relaxed);
     }
 
     /// Vehicles whose file is complete.

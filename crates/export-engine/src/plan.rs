@@ -123,13 +123,12 @@ fn choose_vehicles(chosen: Option<&[VehicleId]>, source: &dyn Source) -> Result<
 
 impl Plan {
     /// The collections that are read, by vehicle and then in the order of the columns.
-    pub fn collections(&self) -> Vec<(VehicleId, Parameter)> {
-        let of_vehicle = |planned: &VehiclePlan| {
+    pub fn collections(&self) -> impl Iterator<Item = (VehicleId, Parameter)> + Send {
+        self.vehicles.iter().flat_map(|planned| {
             let columns = self.parameters.iter().zip(&planned.has_collection);
             let existing = columns.filter(|(_, has_collection)| **has_collection);
-            existing.map(|(parameter, _)| (planned.vehicle.clone(), parameter.clone())).collect::<Vec<_>>()
-        };
-        self.vehicles.iter().flat_map(of_vehicle).collect()
+            existing.map(|(parameter, _)| (planned.vehicle.clone(), parameter.clone()))
+        })
     }
 
     /// The collections that are not read, with their vehicles, in the order of the vehicles.

@@ -24,6 +24,9 @@ const SERVER_SELECTION: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(5);
 /// Timeout of every single operation, including a `find` with its batch of documents.
 pub const OPERATION: Duration = Duration::from_secs(30);
+/// Time limit that the server gets for a read of the source. It is shorter than [`OPERATION`], so
+/// that a read that takes too long ends with the server's error, which is no outage.
+pub const ON_SERVER: Duration = Duration::from_secs(25);
 
 /// Timeout of an operation of `exports provision` that reads or writes a whole collection, such as
 /// the build of an index.

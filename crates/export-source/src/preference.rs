@@ -47,6 +47,11 @@ impl FromStr for ReadFrom {
 pub struct UnknownMode;
 
 impl ReadFrom {
+    /// Whether only the primary is read.
+    pub(crate) fn is_primary(self) -> bool {
+        self == Self::Primary
+    }
+
     /// The read preference as the driver's type.
     pub(crate) fn criteria(self) -> SelectionCriteria {
         let options = || ReadPreferenceOptions::builder().max_staleness(MAX_STALENESS).build();

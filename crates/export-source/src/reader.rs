@@ -29,7 +29,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 use bytes::Bytes;
 use export_core::TimeRange;
 use export_mongo::StoreError;
-use export_mongo::client::OPERATION as OPERATION_TIME;
+use export_mongo::client::ON_SERVER;
 use futures_util::TryStreamExt;
 use mongodb::Collection;
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
@@ -185,7 +185,7 @@ impl Reading {
             // A batch size above the limit, so that the server keeps no cursor when it reaches the
             // limit.
             let find = find.limit(i64::from(documents)).batch_size(documents.saturating_add(1));
-            find.max_time(OPERATION_TIME).batch().await
+            find.max_time(ON_SERVER).batch().await
         }
     }
 
@@ -213,7 +213,7 @@ impl Reading {
         let filter = doc! { "_id": { "$gte": self.reader.ids.from_ms(), "$lte": last_id } };
         let collection = self.reader.collection.clone();
         let find = async move {
-            collection.find_one(filter).projection(doc! { "_id": 1 }).max_time(OPERATION_TIME).await
+            collection.find_one(filter).projection(doc! { "_id": 1 }).max_time(ON_SERVER).await
         };
         let found = read.run(OPERATION, find).await;
         match &found {

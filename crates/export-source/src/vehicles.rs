@@ -97,7 +97,7 @@ impl VehicleDatabases {
 // preference.
 
 async fn list_databases(client: &Client, read_from: ReadFrom) -> Result<Vec<String>, Error> {
-    if read_from == ReadFrom::Primary {
+    if read_from.is_primary() {
         return client.list_database_names().await;
     }
     let command = doc! { "listDatabases": 1, "nameOnly": true };

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use export_core::Parameter;
+use export_core::digest::sha256_hex;
 use export_core::job::{ExportResult, Job, Stats};
 use export_core::manifest::Manifest;
 use export_core::request::ExportRequest;
@@ -65,15 +67,16 @@ impl Exporter {
 
 #[async_trait]
 impl ResultWriter for Exporter {
-    async fn source_state(&self, job: &Job) -> Result<String, JobError> {
+    async fn source_state(&self, job: &Job, meter: &Meter) -> Result<Option<String>, JobError> {
         let plan = plan(&job.request, &self.source_of(job), self.size).await?;
-        self.state_of(&plan).await
+        self.state_of(&plan, meter).await
     }
 
     async fn write_result(
         &self,
         job: &Job,
         claimed_at: Instant,
+        source_state: Option<String>,
         meter: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> Result<WrittenResult, JobError> {
@@ -82,15 +85,25 @@ impl ResultWriter for Exporter {
         info!(vehicle_count = plan.vehicles.len(), parameter_count = plan.parameters.len(), "export planned");
         log_unread(&plan);
         // Before the source is read: a document that is added later makes the next digest differ.
-        let source_state = match &job.share_key {
-            Some(_) => Some(self.state_of(&plan).await?),
-            None => None,
+        let source_state = match (&job.share_key, source_state) {
+            (Some(_), None) => self.state_of(&plan, meter).await?,
+            (_, known) => known,
         };
         let (manifest, stored) = self.encode_and_upload(job, plan, &source, meter, stop).await?;
         let (export_uri, objects) = (stored.uri.clone(), stored.objects.clone());
         let stats = stats(&manifest, stored, claimed_at);
         Ok(WrittenResult { result: ExportResult { export_uri, stats }, objects, source_state })
     }
+}
+
+/// The names of the vehicles, parameters and unread collections of a plan. A vehicle has a file even
+/// if it has none of the parameters.
+fn names_of(plan: &Plan) -> String {
+    let vehicles = plan.vehicles.iter().map(|planned| planned.vehicle.as_str());
+    let parameters = plan.parameters.iter().map(Parameter::as_str);
+    let unread = plan.unread().flat_map(|(vehicle, unread)| [vehicle.as_str(), unread.name.as_str()]);
+    let lists = [vehicles.collect::<Vec<_>>(), parameters.collect(), unread.collect()];
+    lists.map(|names| names.join("\u{0}")).join("\n")
 }
 
 /// Logs one line if collections of the vehicles are not read.
@@ -142,11 +155,14 @@ impl Exporter {
         Arc::new(AllowedSource::new(source, job.allowed_vehicles.clone()))
     }
 
-    /// What the source has for this plan.
-    async fn state_of(&self, plan: &Plan) -> Result<String, JobError> {
+    /// What the source has for this plan: its vehicles, parameters and unread collections, and how
+    /// many documents each collection has. `None` if the source cannot be compared.
+    async fn state_of(&self, plan: &Plan, meter: &Meter) -> Result<Option<String>, JobError> {
         let ids = plan.request.range.with_hour_before();
-        let state = self.vehicles.state_of(&plan.collections(), ids).await;
-        state.map_err(|error| source_failed(SourceError::new(error)))
+        let counted = || meter.add_counted_collection();
+        let state = self.vehicles.state_of(plan.collections(), ids, counted).await;
+        let state = state.map_err(|error| source_failed(SourceError::new(error)))?;
+        Ok(state.map(|state| sha256_hex(format!("{state}\n{}", names_of(plan)))))
     }
 
     /// Runs the engine on a thread that may block. Only the returned URI names the stored result.

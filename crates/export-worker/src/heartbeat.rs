@@ -62,7 +62,7 @@ impl Heartbeat<'_> {
             let progress = progress(self.meter, claimed_at.elapsed());
             // After a pause of the process it may be too late to ask.
             let Some(left) = job_lease.left() else { return job_lease.loss() };
-            if movement.is_stalled(&progress) {
+            if movement.is_stalled(&progress, self.meter.collections_counted()) {
                 return JobError::retry("stalled", "the export made no progress for seven minutes");
             }
             let limit = left.min((self.lease / TRIES_PER_LEASE).max(MIN_TIMEOUT));
@@ -174,8 +174,9 @@ impl LeaseTimer {
         *self = Self::begin(self.length, asked_at);
     }
 
-    /// Why the lease is lost. If the job store has not answered, no other worker can have claimed
-    /// the job, so this one gives it back as soon as it can.
+    /// Why the lease is lost. If the job store has not answered, probably no other worker has claimed
+    /// the job either, so this one gives it back as soon as it can. If one has, the fence refuses
+    /// that.
     fn loss(&self) -> JobError {
         if self.is_unanswered { JobError::outage(NeededService::JobStore) } else { JobError::abandon() }
     }
@@ -190,19 +191,21 @@ impl LeaseTimer {
 /// When an export made progress last.
 struct Movement {
     last: Progress,
+    /// Progress before the source is read.
+    collections_counted: u64,
     moved_at: Instant,
 }
 
 impl Movement {
     fn begin() -> Self {
-        Self { last: Progress::default(), moved_at: Instant::now() }
+        Self { last: Progress::default(), collections_counted: 0, moved_at: Instant::now() }
     }
 
-    fn is_stalled(&mut self, progress: &Progress) -> bool {
+    fn is_stalled(&mut self, progress: &Progress, collections_counted: u64) -> bool {
         // The remaining time changes without progress.
         let counts = Progress { eta_seconds: None, ..progress.clone() };
-        if counts != self.last {
-            *self = Self { last: counts, moved_at: Instant::now() };
+        if counts != self.last || collections_counted != self.collections_counted {
+            *self = Self { last: counts, collections_counted, moved_at: Instant::now() };
         }
         self.moved_at.elapsed() > STALL
     }

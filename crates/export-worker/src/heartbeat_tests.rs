@@ -26,12 +26,12 @@ async fn any_progress_restarts_the_stall_timer() {
     let mut movement = Movement::begin();
     let progress = |rows, eta_seconds| Progress { rows, eta_seconds, ..Progress::default() };
     tokio::time::advance(STALL).await;
-    assert!(!movement.is_stalled(&progress(1, None)));
+    assert!(!movement.is_stalled(&progress(1, None), 0));
     tokio::time::advance(STALL).await;
-    assert!(!movement.is_stalled(&progress(1, Some(7))));
+    assert!(!movement.is_stalled(&progress(1, Some(7)), 0));
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(movement.is_stalled(&progress(1, Some(6))), "a remaining time is no progress");
-    assert!(!movement.is_stalled(&progress(2, Some(6))));
+    assert!(movement.is_stalled(&progress(1, Some(6)), 0), "a remaining time is no progress");
+    assert!(!movement.is_stalled(&progress(2, Some(6)), 0));
 }
 
 #[test]

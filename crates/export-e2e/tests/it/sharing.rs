@@ -197,6 +197,17 @@ async fn e2_a_new_vehicle_and_new_data_are_in_the_next_export_of_all_vehicles() 
     assert_eq!(exported(&third).await, (false, Some(1), Some(60)));
     assert_eq!(exported(&third).await, (true, Some(1), Some(60)));
 
+    // A vehicle that has none of the parameters has a file all the same.
+    let mut soc = all.clone();
+    soc["parameters"] = json!(["soc"]);
+    assert_eq!(exported(&soc).await.1, Some(3));
+    assert!(exported(&soc).await.0, "nothing has changed");
+    let points = [(START_MS, 1.5)];
+    stack.space.insert_hours("004", "odo", vec![HourBuilder::new(START_MS).points(points).build()]).await;
+    let (is_shared, vehicles, _) = exported(&soc).await;
+    assert_eq!((is_shared, vehicles), (false, Some(4)));
+    stack.space.mongodb.database(&stack.space.vehicle("004")).drop().await.expect("dropped");
+
     // A vehicle that is removed is missing from the next one.
     stack.space.mongodb.database(&names[0]).drop().await.expect("dropped");
     stack.until_not_listed(&names[0]).await;

@@ -12,7 +12,7 @@ use bson::{Document, doc};
 use export_core::source::{UnreadCollection, UnreadReason};
 use export_core::{Parameter, VehicleId, causes};
 use export_mongo::StoreError;
-use export_mongo::client::OPERATION as OPERATION_TIME;
+use export_mongo::client::ON_SERVER;
 use futures_util::TryStreamExt;
 use tracing::warn;
 
@@ -62,7 +62,7 @@ impl VehicleDatabases {
         let collection = self.hours(vehicle, first).clone_with_type::<Document>();
         let read = self.throttle.begin(0).await;
         let asked = read.run("find documents whose _id is no number", async move {
-            collection.aggregate(stages).max_time(OPERATION_TIME).await?.try_collect::<Vec<Document>>().await
+            collection.aggregate(stages).max_time(ON_SERVER).await?.try_collect::<Vec<Document>>().await
         });
         let names = asked.await?;
         Ok(names.iter().filter_map(|one| one.get_str("name").ok().map(str::to_owned)).collect())

@@ -6,6 +6,7 @@ mod density;
 mod hours;
 mod reading;
 mod resuming;
+mod state;
 mod survey;
 mod throttling;
 mod unreachable;

@@ -162,27 +162,35 @@ impl JobStore {
         }
         let created_at = DateTime::from_millis(job.created_at.timestamp_millis());
         let fresh_since = job.request.fresh.then_some(created_at);
-        let given = GivenOfResult { fresh_since, ..GivenOfResult::default() };
-        let mut is_comparable = doc! { "_id": id, "epoch": epoch };
-        is_comparable.extend(filter(ResultTransition::Compare.rule(), &given));
-        let results = self.results.with_local_reads();
+        let given = GivenOfResult { fresh_since, created_at: Some(created_at), ..GivenOfResult::default() };
+        let named = doc! { "_id": id, "epoch": epoch };
+        if let Some((result, _)) = self.result_for(ResultTransition::Share, &given, &named).await? {
+            return Ok(Some(NextStep::Use(Box::new(result))));
+        }
+        let comparable = self.result_for(ResultTransition::Compare, &given, &named).await?;
+        Ok(comparable
+            .map(|(result, looked_at)| NextStep::Compare(Box::new(Comparison { result, epoch, looked_at }))))
+    }
+
+    /// The named result, if the rule holds for it, and the server's time.
+    async fn result_for(
+        &self,
+        transition: ResultTransition,
+        given: &GivenOfResult<'_>,
+        named: &Document,
+    ) -> Result<Option<(FinishedResult, chrono::DateTime<Utc>)>, StoreError> {
+        let mut wanted = named.clone();
+        wanted.extend(filter(transition.rule(), given));
         let stages = vec![
-            doc! { "$match": is_comparable },
+            doc! { "$match": wanted },
             doc! { "$unset": "objects" },
             doc! { "$set": { "now": "$$NOW" } },
         ];
-        let options = AggregateOptions::default();
+        let (results, options) = (self.results.with_local_reads(), AggregateOptions::default());
         let found = results.aggregate("look for a result to share", stages, options).await?;
         let Some(found) = found.into_iter().next() else { return Ok(None) };
         let now = *found.get_datetime("now").map_err(|_| StoreError::Corrupt("no time".to_owned()))?;
-        // `ResultCondition::CheckedSince`, the only one that the rule `Share` has beyond `Compare`.
-        let is_checked = found.get_datetime("checkedAt").is_ok_and(|checked_at| *checked_at > created_at);
-        let result = read_finished(found)?;
-        Ok(Some(if is_checked {
-            NextStep::Use(Box::new(result))
-        } else {
-            NextStep::Compare(Box::new(Comparison { result, epoch, looked_at: to_chrono(now) }))
-        }))
+        Ok(Some((read_finished(found)?, to_chrono(now))))
     }
 
     /// Stores that the source is as it was when the result was begun, at the time of the look. Then

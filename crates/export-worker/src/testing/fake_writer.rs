@@ -61,14 +61,15 @@ impl FakeWriter {
 
 #[async_trait]
 impl ResultWriter for FakeWriter {
-    async fn source_state(&self, _: &Job) -> Result<String, JobError> {
-        Ok(self.source.lock().expect("no panic").clone())
+    async fn source_state(&self, _: &Job, _: &Meter) -> Result<Option<String>, JobError> {
+        Ok(Some(self.source.lock().expect("no panic").clone()))
     }
 
     async fn write_result(
         &self,
         job: &Job,
         claimed_at: Instant,
+        _: Option<String>,
         _: &Arc<Meter>,
         stop: &CancellationToken,
     ) -> Result<WrittenResult, JobError> {
