@@ -189,8 +189,8 @@ impl App {
 /// Checks MongoDB and RabbitMQ and updates the readiness, which logs each change.
 async fn watch_readiness(mongo: export_store::MongoClient, publisher: Publisher, readiness: Readiness) {
     loop {
-        readiness.note("mongodb", mongo.ping().await);
-        readiness.note("rabbitmq", publisher.check().await);
+        readiness.check("mongodb", mongo.ping()).await;
+        readiness.check("rabbitmq", publisher.check()).await;
         tokio::time::sleep(READINESS_INTERVAL).await;
     }
 }

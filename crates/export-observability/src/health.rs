@@ -25,6 +25,8 @@ use crate::metrics::init_metrics;
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Timeout of a health check.
 const HEALTH_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a dependency may take to answer its check.
+const PART_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of an answer that a health check reads.
 const MAX_ANSWER_BYTES: u64 = 4096;
 /// Most characters of the reason why a part is not reachable.
@@ -62,19 +64,32 @@ impl Readiness {
         parts.insert(name, part).is_none_or(|before| before.is_reachable != is_reachable)
     }
 
-    /// Stores the outcome of a check of a part. Logs when the part becomes reachable, and every
-    /// failure.
-    pub fn note<E: std::error::Error + 'static>(&self, part: &'static str, outcome: Result<(), E>) {
-        match outcome {
-            Ok(()) if self.set(part, true) => info!(service = part, "reached"),
-            Ok(()) => {}
-            Err(error) => {
-                let error = causes(&error);
-                let reason = error.chars().take(MAX_REASON_CHARS).collect();
-                self.put(part, Part { is_reachable: false, reason: Some(reason) });
-                warn!(service = part, error, "not reachable, retrying");
+    /// Checks a part, for at most [`PART_TIMEOUT`], and stores the outcome. Logs when the part becomes
+    /// reachable, and every failure. Returns why it is not reachable.
+    pub async fn check<E: std::error::Error + 'static>(
+        &self,
+        part: &'static str,
+        check: impl Future<Output = Result<(), E>>,
+    ) -> Option<String> {
+        let reason = match tokio::time::timeout(PART_TIMEOUT, check).await {
+            Ok(Ok(())) => {
+                if self.set(part, true) {
+                    info!(service = part, "reached");
+                }
+                return None;
             }
-        }
+            Ok(Err(error)) => causes(&error),
+            Err(_) => format!("no answer for {} seconds", PART_TIMEOUT.as_secs()),
+        };
+        warn!(service = part, error = reason, "not reachable, retrying");
+        self.fail(part, &reason);
+        Some(reason)
+    }
+
+    /// Stores that a part cannot be used.
+    pub fn fail(&self, part: &'static str, reason: &str) {
+        let reason = reason.chars().take(MAX_REASON_CHARS).collect();
+        self.put(part, Part { is_reachable: false, reason: Some(reason) });
     }
 
     /// Whether all parts were reached at their last check.

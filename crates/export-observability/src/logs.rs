@@ -10,9 +10,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, registry};
 
-/// Log levels of libraries that would hide the service's own lines at its usual levels.
+/// Log levels of libraries that would hide the service's own lines at its usual levels. lapin and
+/// `aws_config` repeat, without the service's name, what the service logs itself.
 const QUIET: &str =
-    "hyper=warn,aws=warn,aws_smithy_runtime=warn,aws_config=warn,lapin=warn,mongodb=warn,rustls=warn,h2=warn";
+    "hyper=warn,aws=warn,aws_smithy_runtime=warn,aws_config=error,lapin=off,mongodb=warn,rustls=warn,h2=warn";
 
 /// Libraries that log passwords and signatures at level TRACE. That level of theirs is always off,
 /// whatever the settings say. A test with all levels on checks this list.

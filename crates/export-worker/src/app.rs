@@ -127,7 +127,8 @@ impl App {
             () = self.services.wait_until_reachable(&readiness) => {}
             () = stop.cancelled() => return Ok(()),
         }
-        tokio::spawn(self.services.watch(Arc::clone(&self.consumer.is_consuming), readiness));
+        let is_consuming = Arc::clone(&self.consumer.is_consuming);
+        tokio::spawn(self.services.watch(is_consuming, self.presence.storage.clone(), readiness));
         let shutdown = self.shutdown;
         tokio::spawn(shutdown.clone().follow(stop, self.grace));
 
@@ -178,13 +179,26 @@ impl Services {
     }
 
     /// Keeps the readiness up to date. Never returns.
-    async fn watch(self, is_consuming: Arc<AtomicBool>, readiness: Readiness) {
+    async fn watch(self, is_consuming: Arc<AtomicBool>, storage: StorageGate, readiness: Readiness) {
         let looks_per_check = CHECK_INTERVAL.as_millis() / CONSUMER_CHECK_INTERVAL.as_millis();
         loop {
             readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
-            readiness.note("mongodb", self.mongo.ping().await);
-            readiness.note("source", self.source.ping().await);
-            readiness.note("s3", self.results.check().await);
+            let storage_check = async {
+                // While the gate is closed, it checks whether results can be stored.
+                match storage.refusal() {
+                    Some(refusal) => readiness.fail("s3", &refusal.reason),
+                    None => {
+                        if let Some(reason) = readiness.check("s3", self.results.check()).await {
+                            storage.close(&reason);
+                        }
+                    }
+                }
+            };
+            tokio::join!(
+                readiness.check("mongodb", self.mongo.ping()),
+                readiness.check("source", self.source.ping()),
+                storage_check
+            );
             for _ in 0..looks_per_check {
                 tokio::time::sleep(CONSUMER_CHECK_INTERVAL).await;
                 readiness.set("rabbitmq", is_consuming.load(Ordering::Relaxed));
@@ -199,13 +213,7 @@ where
     E: std::error::Error + 'static,
     F: Future<Output = Result<(), E>>,
 {
-    loop {
-        let outcome = check().await;
-        let is_reached = outcome.is_ok();
-        readiness.note(service, outcome);
-        if is_reached {
-            return;
-        }
+    while readiness.check(service, check()).await.is_some() {
         tokio::time::sleep(START_RETRY_INTERVAL).await;
     }
 }

@@ -57,14 +57,14 @@ impl Worker {
             // Most messages that need no export are recognized before the worker waits for
             // anything.
             let permitted = match self.services.jobs.claimability(job_id).await {
-                Ok(Claimability::Claimable | Claimability::ClaimableAlone { .. })
-                    if !self.services.storage.wait_until_open(STORAGE_WAIT).await =>
-                {
-                    debug!("the object store refuses writes; the job's message comes again");
-                    Err(Unpermitted::Verdict(Verdict::Nack))
-                }
-                Ok(Claimability::Claimable) => self.permit_beside_others().await,
-                Ok(Claimability::ClaimableAlone { due_for }) => self.permit_alone(job_id, due_for).await,
+                Ok(Claimability::Claimable) => match self.storage_accepts_writes().await {
+                    Ok(()) => self.permit_beside_others().await,
+                    Err(refused) => Err(refused),
+                },
+                Ok(Claimability::ClaimableAlone { due_for }) => match self.storage_accepts_writes().await {
+                    Ok(()) => self.permit_alone(job_id, due_for).await,
+                    Err(refused) => Err(refused),
+                },
                 Ok(claimability) => Err(Unpermitted::NotClaimable(claimability)),
                 Err(error) => Err(Unpermitted::Verdict(store_failed(&error))),
             };
@@ -78,6 +78,20 @@ impl Worker {
         }
         .instrument(span)
         .await
+    }
+
+    /// Waits until the object store accepts writes, for at most [`STORAGE_WAIT`].
+    async fn storage_accepts_writes(&self) -> Result<(), Unpermitted> {
+        tokio::select! {
+            is_open = self.services.storage.wait_until_open(STORAGE_WAIT) => {
+                if is_open {
+                    return Ok(());
+                }
+                debug!("the object store refuses writes; the job's message comes again");
+                Err(Unpermitted::Verdict(Verdict::Nack))
+            }
+            () = self.services.shutdown.intake().cancelled() => Err(Unpermitted::Verdict(Verdict::Leave)),
+        }
     }
 
     async fn permit_beside_others(&self) -> Result<RunPermit, Unpermitted> {

@@ -34,6 +34,21 @@ async fn a_message_of_a_running_job_is_acked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_waits_for_the_object_store_stops_at_once() {
+    let fleet = TestFleet::start();
+    let (job, worker) = (fleet.job(None), fleet.worker("worker"));
+    fleet.storage.refuse(true);
+    worker.services.storage.close("disk full");
+    let waiting = worker.spawn(job);
+    sleep(WRITING).await;
+    let stopped_at = Instant::now();
+    fleet.shutdown.stop_intake();
+    assert_eq!(waiting.await.expect("no panic"), Verdict::Leave);
+    assert_eq!(stopped_at.elapsed(), Duration::ZERO);
+    assert_eq!(fleet.jobs.see(job).state, JobState::NotStarted);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_of_a_job_that_is_not_due_comes_again_only_if_it_counts_as_published() {
     let fleet = TestFleet::start();
     let (job, worker) = (fleet.job(None), fleet.worker("worker"));
