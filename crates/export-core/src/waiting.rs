@@ -38,7 +38,9 @@ pub fn waiting_for(job: &Job, now: DateTime<Utc>, workers: Option<&WorkerSummary
     let is_busy = workers.is_some_and(|workers| workers.running >= workers.slots);
     Some(match job.waiting_for {
         Some(reason) => reason,
-        None if job.run_after > now => WaitingFor::Retry,
+        // Only after a try that has failed: a new job is due by the clock of the database, which may
+        // be ahead of this one.
+        None if job.failure.is_some() && job.run_after > now => WaitingFor::Retry,
         None if workers.is_some_and(|workers| workers.alive == 0) => WaitingFor::Worker,
         None if workers.is_some_and(|workers| !workers.can_claim()) => WaitingFor::Storage,
         None if job.published_at.is_none() => WaitingFor::Turn,

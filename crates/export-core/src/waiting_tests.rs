@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::access::AllowedVehicles;
 use crate::id::{JobId, Tenant};
-use crate::job::{Priority, Progress};
+use crate::job::{Failure, Priority, Progress};
 use crate::request::ExportRequest;
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -63,6 +63,9 @@ fn the_most_particular_reason_is_given() {
     assert_eq!(is(&unpublished, IDLE), Some(WaitingFor::Turn));
     assert_eq!(is(&unpublished, none), Some(WaitingFor::Worker));
     let later = Job { run_after: NOW + TimeDelta::milliseconds(1), ..job.clone() };
+    assert_eq!(is(&later, none), Some(WaitingFor::Worker), "a new job, by a clock that is ahead");
+    let failure = Some(Failure { code: "stalled".to_owned(), message: String::new() });
+    let later = Job { failure, ..later };
     assert_eq!(is(&later, none), Some(WaitingFor::Retry));
     let same = Job { waiting_for: Some(WaitingFor::SameExport), ..later };
     assert_eq!(is(&same, none), Some(WaitingFor::SameExport));

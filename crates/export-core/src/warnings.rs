@@ -106,11 +106,11 @@ impl Warning {
     pub fn catalog_not_ready(listed_at_ms: Option<i64>) -> Self {
         let message = match listed_at_ms {
             None => {
-                "the catalog has not looked yet, so the names of vehicles and parameters were not checked"
+                "the list of vehicles was not made yet, so the names of vehicles and parameters were not checked"
                     .to_owned()
             }
             Some(listed_at_ms) => format!(
-                "the catalog last looked at {}, so the names of vehicles and parameters were not checked",
+                "the list of vehicles was last refreshed at {}, so the names of vehicles and parameters were not checked",
                 to_rfc3339(listed_at_ms)
             ),
         };
@@ -119,19 +119,15 @@ impl Warning {
 
     /// By the catalog, no vehicle has data after this time, and the range begins later.
     pub fn after_last_data(last_ms: i64) -> Self {
-        let message = format!(
-            "the range begins after the last data of all its vehicles, which the catalog has at {}",
-            to_rfc3339(last_ms)
-        );
+        let message =
+            format!("the vehicles have no data after {}, and the range begins later", to_rfc3339(last_ms));
         Self::new(WarningCode::AfterLastData, message)
     }
 
     /// By the catalog, the vehicle has no data after this time, and the range begins later.
     pub fn after_last_data_of(vehicle: &VehicleId, last_ms: i64) -> Self {
-        let message = format!(
-            "the range begins after the last data of {vehicle}, which the catalog has at {}",
-            to_rfc3339(last_ms)
-        );
+        let message =
+            format!("{vehicle} has no data after {}, and the range begins later", to_rfc3339(last_ms));
         Self::new(WarningCode::AfterLastData, message).of_vehicle(vehicle.as_str())
     }
 }

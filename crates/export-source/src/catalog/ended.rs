@@ -62,6 +62,8 @@ impl Catalog {
         let sums = self.first(stages).await?.unwrap_or_default();
         let (vehicles, ended) = (count(sums.get("vehicles")), count(sums.get("ended")));
         let latest = sums.get_datetime("latest").ok().map(|latest| latest.timestamp_millis() + HOUR_MS);
-        Ok(EndedBefore { first, count: ended, all_at_ms: latest.filter(|_| ended == vehicles) })
+        // The catalog may not know every chosen vehicle yet.
+        let asked = chosen.map_or(vehicles, |chosen| chosen.len() as u64);
+        Ok(EndedBefore { first, count: ended, all_at_ms: latest.filter(|_| ended == asked) })
     }
 }

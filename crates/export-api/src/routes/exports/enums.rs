@@ -5,8 +5,8 @@
 //! schema is a string that names the known values (`x-extensible-enum`), so that a client which was
 //! generated earlier accepts a new one.
 
-use export_core::job;
 use export_core::output::{OPTIONS, OutputOption, Values};
+use export_core::{job, warnings};
 use serde_json::{Value, json};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::extensions::Extensions;
@@ -42,6 +42,11 @@ words! {
          busy; worker: no worker has reported recently; storage: the object store refuses writes; retry: for its next try; \
          sameExport: another job writes the result that this one will share.",
         &job::WaitingFor::ALL.map(job::WaitingFor::as_str),
+    );
+    /// Schema of what a warning is about.
+    WarningCode = open(
+        "What a warning is about; docs/api.md describes each.",
+        &warnings::WarningCode::ALL.map(warnings::WarningCode::as_str),
     );
 }
 

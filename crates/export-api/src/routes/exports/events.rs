@@ -89,6 +89,7 @@ pub async fn events(
         known: known.to_owned(),
         newest: Some(job),
         waiting: None,
+        had_position: false,
         position_at: now,
         job_id,
         subscription,
@@ -112,6 +113,8 @@ struct Watcher {
     newest: Option<Job>,
     /// The job, if the last event said that it waits.
     waiting: Option<Job>,
+    /// Whether the last event had its queue position.
+    had_position: bool,
     /// Time of the next check of its queue position.
     position_at: Instant,
     job_id: JobId,
@@ -147,6 +150,7 @@ impl Watcher {
             if let Some(job) = self.newest.take() {
                 let waiting = self.state.queue.look_at(&job).await;
                 self.waiting = (job.state == JobState::NotStarted).then(|| job.clone());
+                self.had_position = waiting.queue.is_some();
                 self.position_at = Instant::now() + POSITION_CHECK;
                 let version = version(&job, waiting);
                 if version != self.known {
@@ -173,16 +177,20 @@ impl Watcher {
         }
     }
 
-    /// The waiting job, if its queue position or the reason of its wait has changed. A job that no longer waits is reported
-    /// by its own change.
+    /// The waiting job, if its queue position or the reason of its wait has changed. A job that no
+    /// longer waits is reported by its own change.
     async fn moved(&mut self) -> Option<(Job, Waiting)> {
         self.position_at = Instant::now() + POSITION_CHECK;
         let job = self.waiting.clone()?;
         let waiting = self.state.queue.look_at(&job).await;
-        waiting.queue?;
+        if waiting.queue.is_none() && self.had_position {
+            // It could not be read, or the job is about to leave the queue.
+            return None;
+        }
         let version = version(&job, waiting);
         (version != self.known).then(|| {
             self.known = version;
+            self.had_position = waiting.queue.is_some();
             (job, waiting)
         })
     }

@@ -4,29 +4,37 @@
 //! it. The worker reads the source itself; what it finds replaces them
 //! ([`Job::warnings`](export_core::job::Job::warnings)).
 
+use std::time::Duration;
+
 use export_core::access::Principal;
 use export_core::causes;
 use export_core::request::ExportRequest;
 use export_core::warnings::{Warning, Warnings};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::jobs::admission::CatalogView;
 use crate::state::ApiState;
 
-/// The warnings about a request that is about to be accepted. A catalog that cannot be read gives
-/// none, since the request is as good without them.
+/// How long the answer to a POST waits for the catalog.
+const CATALOG_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The warnings about a request that is about to be accepted. A catalog that cannot be read in time
+/// gives none, since the request is as good without them.
 pub(super) async fn first_warnings(
     state: &ApiState,
     principal: &Principal,
     request: &ExportRequest,
 ) -> Warnings {
-    match state.admission.catalog_view(&principal.vehicles, request).await {
-        Ok(view) => warnings_of(&view, request),
-        Err(error) => {
+    let view = state.admission.catalog_view(&principal.vehicles, request);
+    match timeout(CATALOG_TIMEOUT, view).await {
+        Ok(Ok(view)) => return warnings_of(&view, request),
+        Ok(Err(error)) => {
             warn!(error = %causes(error.as_ref()), "cannot read the catalog, so the job has no warnings from it");
-            Warnings::default()
         }
+        Err(_) => warn!("the catalog did not answer in time, so the job has no warnings from it"),
     }
+    Warnings::default()
 }
 
 fn warnings_of(view: &CatalogView, request: &ExportRequest) -> Warnings {

@@ -198,9 +198,8 @@ pub(super) struct WorstParameter {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes export_core::warnings::Warning")]
 pub(super) struct Warning {
-    /// What it is about: `no_points`, `after_last_data`, `range_not_over`, `no_vehicle_allowed`,
-    /// `no_parameter_found`, `catalog_not_ready`; later versions may have more.
-    #[schema(example = "no_points")]
+    /// What it is about.
+    #[schema(value_type = enums::WarningCode, example = "no_points")]
     code: String,
     /// Description for people.
     #[schema(example = "vehicle_003 has no value in the range")]
