@@ -28,6 +28,11 @@ fn percent(text: &str) -> Result<f64, String> {
 pub(crate) struct CoverageTooLow(String);
 
 impl CoverageArgs {
+    /// Whether the command fails if hours are missing.
+    pub(crate) fn is_required(self) -> bool {
+        self.require_coverage.is_some()
+    }
+
     /// Fails if the vehicle with the fewest hours has fewer than required. `None`: it is not known
     /// which hours have data.
     pub(crate) fn check(self, summary: Option<&CoverageSummary>) -> Result<(), CoverageTooLow> {
@@ -39,9 +44,11 @@ impl CoverageArgs {
         let Some(worst) = &summary.worst_vehicle else {
             return Err(CoverageTooLow(format!("the export has no vehicle (--require-coverage {required})")));
         };
-        #[expect(clippy::cast_precision_loss, reason = "numbers of hours are far below 2^53")]
-        let (with_data, asked) = (worst.hours_with_data as f64, worst.hours_asked as f64);
-        if with_data * 100.0 >= required * asked {
+        // In whole numbers: as a product of floating point numbers, 64.4 % of 250 hours are more than
+        // the 161 hours that they are.
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 100")]
+        let millionths = (required * 10_000.0).round() as u128;
+        if u128::from(worst.hours_with_data) * 1_000_000 >= millionths * u128::from(worst.hours_asked) {
             return Ok(());
         }
         Err(CoverageTooLow(format!(
@@ -150,6 +157,13 @@ mod tests {
             text,
             "vehicle_003 has data in 23 of 24 hours, 95.8 %, and --require-coverage asks for 96 %"
         );
+        let mut exact = summary(23, 23);
+        let worst = exact.worst_vehicle.as_mut().expect("a vehicle");
+        (worst.hours_with_data, worst.hours_asked) = (161, 250);
+        for (required, is_enough) in [("64.4", true), ("64.4001", false)] {
+            let checked = self::required(required).expect("a percentage").check(Some(&exact));
+            assert_eq!(checked.is_ok(), is_enough, "{required}");
+        }
         assert!(required("0").expect("a percentage").check(None).is_err(), "not known");
         assert!(CoverageArgs::default().check(None).is_ok(), "not required");
         for wrong in ["", "-1", "101", "most", "NaN"] {

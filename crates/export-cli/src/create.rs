@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use chrono::Utc;
-use export_settings::print::Output;
+use export_settings::print::{Output, note};
 use reqwest::Method;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -25,8 +25,8 @@ use crate::signals::Signals;
 pub(crate) struct Create {
     #[command(flatten)]
     request: RequestArgs,
-    /// Export what this export asked for (its id, a part of it as `exports list` prints it, or @last
-    /// for your newest one); the other flags replace parts of it. Its label is not used again
+    /// Start from the request of an earlier export (its id, a part of it as `exports list` prints it,
+    /// or @last for your newest one); other flags replace parts of it. Its label is not used again
     #[arg(long, value_name = "ID", help_heading = "What to export")]
     like: Option<JobRef>,
     /// URL that receives a POST when the export ends
@@ -39,13 +39,14 @@ pub(crate) struct Create {
     /// Name of the export in lists, such as "weekly report"
     #[arg(long, value_name = "TEXT", help_heading = "What to export")]
     label: Option<String>,
-    /// Wait until the export has ended; with --json, print the job as it ended
+    /// Wait until the export has ended, as --download and --require-coverage do; with --json, print
+    /// the job as it ended
     #[arg(long, help_heading = "Result")]
     wait: bool,
     /// Wait, then download the result: the zip to this file or into this folder, or with --archive
     /// none all files to this new folder; - is standard output (then the zip is kept in TMPDIR until
     /// it is verified, and the id is printed on standard error)
-    #[arg(long, value_name = "FILE|DIR|-", help_heading = "Result", allow_hyphen_values = true)]
+    #[arg(long, value_name = "FILE|DIR|-", help_heading = "Result")]
     download: Option<PathBuf>,
     /// With --download: replace an existing file, or a folder that holds an earlier export
     #[arg(long, requires = "download", help_heading = "Result")]
@@ -65,7 +66,7 @@ pub(crate) struct Create {
 
 impl Create {
     pub(crate) async fn run(self, output: &mut Output) -> anyhow::Result<()> {
-        let is_awaited = self.wait || self.download.is_some();
+        let is_awaited = self.wait || self.download.is_some() || self.coverage.is_required();
         let client = self.api.client(if is_awaited { Patience::Long } else { Patience::Short })?;
         let mut signals = Signals::catch()?;
         let earlier = match &self.like {
@@ -80,14 +81,14 @@ impl Create {
         let accepted = signals.unless(sending, || request_interrupted(&key, &body)).await?;
         let id = accepted.job.id;
         if destination.as_ref().is_some_and(Destination::is_stdout) {
-            client.console.note(&id.to_string());
+            note(&id.to_string());
         } else if !self.json {
             // Printed at once, so that the caller has the id if the wait is interrupted.
             output.line(&id.to_string());
         }
         client.console.note_if(accepted.job.resolved_range().map(|range| format!("range: {range}")));
         let first_warnings = accepted.job.warning_lines();
-        client.console.notes(&first_warnings);
+        client.console.warnings(&first_warnings);
         if !is_awaited && accepted.job.state.is_active() {
             if self.json {
                 output.line(&accepted.json.to_string());
@@ -104,9 +105,9 @@ impl Create {
             output.line(&ended.json.to_string());
         }
         ended.job.require_no_bad_end()?;
-        for warning in ended.job.warning_lines().iter().filter(|warning| !first_warnings.contains(warning)) {
-            client.console.note(warning);
-        }
+        let mut new_warnings = ended.job.warning_lines();
+        new_warnings.retain(|warning| !first_warnings.contains(warning));
+        client.console.warnings(&new_warnings);
         match destination {
             None => {
                 client.console.note(&ended.job.figures());

@@ -17,7 +17,7 @@ pub(crate) struct Download {
     /// Where to write the zip: a file, an existing folder, or - for standard output (then the zip is
     /// kept in TMPDIR until it is verified); for an export without archive, the new folder for its
     /// files [default: the id, and `.zip`]
-    #[arg(short, long, value_name = "FILE|DIR|-", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "FILE|DIR|-")]
     output: Option<PathBuf>,
     /// Replace an existing file, or a folder that holds an earlier export
     #[arg(long)]
@@ -37,7 +37,7 @@ impl Download {
         let mut signals = Signals::catch()?;
         let interrupted = || {
             let job = &self.job;
-            ClientError::Interrupted(format!("`exports download {job}` with the same file resumes"))
+            ClientError::Interrupted(format!("nothing was downloaded; `exports download {job}` does it"))
         };
         let id = signals.unless(resolve(&client, &self.job), interrupted).await?;
         let found = if self.wait {
@@ -52,7 +52,7 @@ impl Download {
         let done = signals.unless(downloading, || destination.interrupted(id)).await?;
         client.console.note(&done);
         client.console.note_if(job.sharing_note());
-        client.console.notes(&job.warning_lines());
+        client.console.warnings(&job.warning_lines());
         client.console.note_if(job.coverage().map(coverage::line));
         Ok(self.coverage.check(job.coverage())?)
     }

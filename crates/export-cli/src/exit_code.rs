@@ -4,7 +4,7 @@ use export_settings::SettingError;
 
 use crate::client::ClientError;
 use crate::coverage::CoverageTooLow;
-use crate::failure::{Interrupted, UsageError};
+use crate::failure::{Interrupted, InterruptedCopy, UsageError};
 
 /// Any other error.
 const FAILED: i32 = 1;
@@ -23,7 +23,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> i32 {
         USAGE
     } else if error.is::<CoverageTooLow>() {
         COVERAGE_TOO_LOW
-    } else if error.is::<Interrupted>() {
+    } else if error.is::<Interrupted>() || error.is::<InterruptedCopy>() {
         INTERRUPTED
     } else {
         FAILED

@@ -9,3 +9,8 @@ pub(crate) struct UsageError(pub(crate) String);
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted; nothing was written")]
 pub(crate) struct Interrupted;
+
+/// Ctrl-C or SIGTERM stopped the copy of a zip to standard output.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; standard output may have a part of the zip")]
+pub(crate) struct InterruptedCopy;

@@ -1,6 +1,7 @@
 //! `exports get`: shows an export.
 
 use chrono::Utc;
+use export_core::job::JobState;
 use export_settings::print::Output;
 use indicatif::HumanCount;
 
@@ -42,7 +43,7 @@ impl Get {
         };
         let times = Times::on_stdout(Utc::now());
         output.line(&if self.json { found.json.to_string() } else { describe(&found.job, times) });
-        client.console.notes(&found.job.warning_lines());
+        client.console.warnings(&found.job.warning_lines());
         if self.wait {
             found.job.require_no_bad_end()?;
         }
@@ -58,6 +59,9 @@ fn describe(job: &Job, times: Times) -> String {
     let text = |text: &Option<String>| text.as_deref().map(sanitized);
     let time = |time: &Option<String>| time.as_deref().map(|time| times.show(time));
     let stats = job.stats.as_ref();
+    // Of a job that waits for its next try it would be that of the last one.
+    let progress = job.state != JobState::NotStarted;
+    let error = if job.state.is_active() { "last error" } else { "error" };
     let is_ending = job.cancel_requested && job.state.is_active();
     let of_most = job.attempts_max.map(|most| format!(" of {most}")).unwrap_or_default();
     let attempts = format!("{}{of_most}", job.attempts);
@@ -75,14 +79,15 @@ fn describe(job: &Job, times: Times) -> String {
         ("parameters", Some(job.parameter_names())),
         ("files", Some(job.options()).filter(|options| !options.is_empty())),
         ("webhook", text(&job.webhook_url)),
-        ("progress", Some(format!("{:.1} %, {}", job.progress.percent, job.work_done()))),
+        ("progress", progress.then(|| format!("{:.1} %, {}", job.progress.percent, job.work_done()))),
         ("attempts", Some(attempts)),
         ("worker", text(&job.worker)),
         ("last sign", time(&job.last_sign_at)),
         ("outage", time(&job.outage_since).map(|time| format!("since {time}"))),
         ("cancelling", is_ending.then(|| "yes".to_owned())),
-        ("error", job.reason()),
+        (error, job.reason()),
         ("shared", job.shared_result(times)),
+        ("data as of", time(&job.made_at).filter(|_| !job.is_shared())),
         (
             "points",
             stats.map(|stats| {

@@ -49,8 +49,8 @@ pub(crate) struct List {
 
 /// Accepts the names of these states in any case.
 pub(crate) fn state_names(states: &[JobState]) -> impl TypedValueParser<Value = String> + use<> {
-    let names = states.iter().map(|state| PossibleValue::new(state.as_str()).help(state.predicate()));
-    PossibleValuesParser::new(names).map(|name| name.to_uppercase())
+    PossibleValuesParser::new(states.iter().map(|state| PossibleValue::new(state.as_str())))
+        .map(|name| name.to_uppercase())
 }
 
 impl List {
@@ -98,6 +98,14 @@ impl List {
     }
 }
 
+/// A state, and what explains it if that is known: why the job waits or has failed.
+fn with_reason(state: JobState, reason: Option<&str>) -> String {
+    reason.map_or_else(
+        || state.as_str().to_owned(),
+        |reason| format!("{}: {}", state.as_str(), sanitized(reason)),
+    )
+}
+
 fn row(json: &Value, times: Times, has_short_ids: bool) -> serde_json::Result<Vec<String>> {
     let job = Job::deserialize(json)?;
     // Programs get the whole id.
@@ -109,6 +117,11 @@ fn row(json: &Value, times: Times, has_short_ids: bool) -> serde_json::Result<Ve
     };
     let state = match job.state {
         JobState::Started => format!("{} {:.0} %", job.state.as_str(), job.progress.percent),
+        JobState::NotStarted => with_reason(job.state, job.waiting_for.as_deref()),
+        JobState::Failed => with_reason(job.state, job.error.as_ref().map(|error| error.code.as_str())),
+        JobState::Finished if job.stats.as_ref().is_some_and(|stats| stats.rows == 0) => {
+            with_reason(job.state, Some("no rows"))
+        }
         state => state.as_str().to_owned(),
     };
     let or_dash =

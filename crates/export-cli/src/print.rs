@@ -21,7 +21,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// A quiet console prints neither notes nor bars. Errors do not go through it.
+    /// A quiet console prints neither notes nor bars, only warnings. Errors do not go through it.
     pub(crate) fn new(is_quiet: bool) -> Self {
         Self { bars: MultiProgress::new(), is_quiet }
     }
@@ -35,10 +35,15 @@ impl Console {
         }
     }
 
-    /// Prints the lines.
-    pub(crate) fn notes(&self, lines: &[String]) {
+    /// Prints warnings, also if the console is quiet: a scheduled export must not hide that it has no
+    /// data.
+    pub(crate) fn warnings(&self, lines: &[String]) {
         for line in lines {
-            self.note(line);
+            if self.has_bars() {
+                self.note(line);
+            } else {
+                note(line);
+            }
         }
     }
 

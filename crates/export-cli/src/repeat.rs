@@ -26,6 +26,21 @@ mod tests {
 
     use super::*;
 
+    /// Fields of requests that no later request takes over.
+    const NOT_REPEATED: [&str; 3] = ["label", "retryOf", "force"];
+
+    /// A field that is new in requests must be taken over, or named above.
+    #[test]
+    fn every_field_of_a_request_is_repeated() {
+        let unknown = ExportRequest::parse(&json!({ "no such field": 1 })).expect_err("an unknown field");
+        let unknown = unknown.iter().find(|error| error.detail.contains("knows ")).expect("a list");
+        let (_, fields) = unknown.detail.split_once("knows ").expect("a list");
+        for field in fields.split(", ") {
+            let is_repeated = FIELDS.contains(&field) || OPTIONS.iter().any(|option| option.name == field);
+            assert_ne!(is_repeated, NOT_REPEATED.contains(&field), "{field}");
+        }
+    }
+
     #[test]
     fn a_job_has_its_request() {
         let job = json!({

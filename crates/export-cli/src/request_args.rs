@@ -2,9 +2,9 @@
 
 mod dates;
 mod flags;
+mod length;
 mod names;
 mod output;
-mod step;
 
 use chrono::{DateTime, Utc};
 use export_core::output::OPTIONS;
@@ -16,9 +16,9 @@ use crate::output_path::OutputKind;
 use dates::DateArgs;
 pub(crate) use dates::parse_since;
 pub(crate) use flags::{flag_of_field, flag_of_pointer, in_words_of_flags};
+use length::parse_length;
 use names::names;
 use output::OutputArgs;
-use step::parse_step;
 
 /// The request. Values stay texts here: [`ExportRequest::parse`] and the API decide what is valid.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -38,6 +38,9 @@ pub(crate) struct RequestArgs {
     /// Resampling like --step-ms, with a unit: ms, s, m (or min), h or d (24 hours), such as 1m
     #[arg(long, value_name = "LENGTH", allow_hyphen_values = true, conflicts_with = "stepMs")]
     step: Option<String>,
+    /// With --fill previous: longest age of a repeated value, with a unit, such as 5m
+    #[arg(long, value_name = "LENGTH", allow_hyphen_values = true, conflicts_with = "fillLimitMs")]
+    fill_limit: Option<String>,
 }
 
 /// The body of a request, and the flags that its fields come from.
@@ -45,7 +48,8 @@ pub(crate) struct RequestArgs {
 pub(crate) struct RequestBody {
     pub(crate) fields: Map<String, Value>,
     range_flags: [&'static str; 2],
-    has_step: bool,
+    /// The fields that were given by a flag with a unit, and these flags.
+    lengths: Vec<(&'static str, &'static str)>,
     /// Whether the same flags make another body later.
     is_relative: bool,
 }
@@ -72,14 +76,18 @@ impl RequestArgs {
             }
         }
         given.extend(self.output.0.clone());
-        if let Some(step) = &self.step {
-            let step = parse_step(step).map_err(|detail| UsageError(format!("--step: {detail}")))?;
-            given.insert("stepMs".to_owned(), step.into());
+        let mut lengths = Vec::new();
+        let flags = [("stepMs", "--step", &self.step), ("fillLimitMs", "--fill-limit", &self.fill_limit)];
+        for (field, flag, length) in flags {
+            let Some(length) = length else { continue };
+            let length = parse_length(length).map_err(|detail| UsageError(format!("{flag}: {detail}")))?;
+            given.insert(field.to_owned(), length.into());
+            lengths.push((field, flag));
         }
         Ok(RequestBody {
             fields: completed(&given, earlier),
             range_flags: self.dates.flags(),
-            has_step: self.step.is_some(),
+            lengths,
             is_relative: self.dates.is_relative(),
         })
     }
@@ -109,11 +117,13 @@ impl RequestBody {
     /// The flag that a JSON pointer into the body is about, with the name where the pointer is to
     /// an entry of a list.
     pub(crate) fn flag(&self, pointer: &str) -> Option<String> {
-        match pointer {
-            "/startDate" => Some(self.range_flags[0].to_owned()),
-            "/endDate" => Some(self.range_flags[1].to_owned()),
-            "/stepMs" if self.has_step => Some("--step".to_owned()),
-            _ => flag_of_pointer(pointer, &self.fields),
+        let field = pointer.strip_prefix('/').unwrap_or_default();
+        let [start, end] = self.range_flags;
+        let mut given =
+            [("startDate", start), ("endDate", end)].into_iter().chain(self.lengths.iter().copied());
+        match given.find(|(name, _)| *name == field) {
+            Some((_, flag)) => Some(flag.to_owned()),
+            None => flag_of_pointer(pointer, &self.fields),
         }
     }
 
@@ -232,6 +242,11 @@ mod tests {
         assert!(CommandLine::try_parse_from(both).is_err());
         let too_long = refusal(&["--step", "99999999999d"]);
         assert!(too_long.starts_with("--step: expected a whole number of milliseconds"), "{too_long}");
+        let filled = ["--step", "1m", "--fill", "previous", "--fill-limit"];
+        assert_eq!(body(&[&filled[..], &["5m"]].concat())["fillLimitMs"], 300_000);
+        assert!(refusal(&[&filled[..], &["5"]].concat()).starts_with("--fill-limit: expected a length"));
+        let alone = refusal(&["--fill-limit", "5m"]);
+        assert!(alone.starts_with("--fill-limit: "), "{alone}");
     }
 
     #[test]

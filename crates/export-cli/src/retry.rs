@@ -1,15 +1,16 @@
 //! `exports retry`: sends the requests of exports again that ended without a result.
 //!
-//! **No doubles by accident.** The retry of an export has an idempotency key that is made from the
+//! **No duplicates by accident.** The retry of an export has an idempotency key that is made from the
 //! export's id, so the same caller gets the same new export, however often it retries. By state,
-//! exports that anyone has retried already are left out. `--again` does both anew.
+//! exports that anyone has retried already are left out. `--again` uses a new key and includes
+//! exports that were retried before.
 
 use std::collections::BTreeSet;
 
 use chrono::Utc;
 use export_core::JobId;
 use export_core::job::JobState;
-use export_settings::print::Output;
+use export_settings::print::{Output, note};
 use reqwest::Method;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
@@ -67,7 +68,7 @@ impl Retry {
         if jobs.is_empty() {
             client.console.note("no exports to retry");
         }
-        let mut refused = None;
+        let mut refused = Vec::new();
         for old in &jobs {
             let (id, state) = (old.job.id, old.job.state.predicate());
             if self.dry_run {
@@ -82,13 +83,22 @@ impl Retry {
                 }
                 // The others may be accepted.
                 Err(ClientError::Problem(problem)) if problem.is_refusal() && jobs.len() > 1 => {
-                    client.console.note(&format!("{id} {state}; it cannot be retried: {problem}"));
-                    refused.get_or_insert(ClientError::Problem(problem));
+                    refused.push((id, problem));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        refused.map_or(Ok(()), |error| Err(anyhow::Error::new(error)))
+        for (id, problem) in refused.iter().skip(1) {
+            note(&format!("exports: {id} cannot be retried: {problem}"));
+        }
+        let number = refused.len();
+        match refused.into_iter().next() {
+            None => Ok(()),
+            Some((id, problem)) => {
+                let text = format!("{number} of {} exports cannot be retried: {id}", jobs.len());
+                Err(anyhow::Error::new(ClientError::Problem(problem)).context(text))
+            }
+        }
     }
 
     /// The jobs with the given ids.
@@ -138,7 +148,9 @@ impl Retry {
             jobs.into_iter().filter(|found| self.again || !retried.contains(&found.job.id)).collect();
         if jobs.len() < all {
             let before = all - jobs.len();
-            client.console.note(&format!("{before} were retried before; --again retries them once more"));
+            client
+                .console
+                .note(&format!("retried before and left out: {before}; --again retries them once more"));
         }
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         if jobs.len() > limit {
@@ -173,7 +185,8 @@ fn body(old: &JobAnswer) -> Map<String, Value> {
     body
 }
 
-/// What became of a retry. A job that has ended without a result is one of an earlier retry.
+/// Describes the answer to a retry. If the returned job has ended without a result already, it is
+/// the job of an earlier retry.
 fn outcome(new: &Job) -> String {
     let (id, state) = (new.id, new.state.predicate());
     if RETRYABLE.contains(&new.state) {

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::{interval, timeout};
 
 use crate::coverage::{self, CoverageArgs};
-use crate::failure::{Interrupted, UsageError};
+use crate::failure::{Interrupted, InterruptedCopy, UsageError};
 use crate::output_path::OutputKind;
 use crate::print::{Console, warning_lines};
 use crate::request_args::{RequestArgs, RequestBody};
@@ -70,14 +70,14 @@ pub(crate) struct Run {
     reading: ReadingSettings,
     /// Path of the zip to write, or with --archive none of the folder; - is standard output (then the
     /// zip is kept in TMPDIR until it is complete)
-    #[arg(short, long, value_name = "FILE|DIR|-", allow_hyphen_values = true, help_heading = OUTPUT)]
+    #[arg(short, long, value_name = "FILE|DIR|-", help_heading = OUTPUT)]
     output: PathBuf,
     /// Replace an existing file, or a folder that holds an earlier export
     #[arg(long, help_heading = OUTPUT)]
     force: bool,
     #[command(flatten)]
     coverage: CoverageArgs,
-    /// Print only errors
+    /// Print only warnings and errors
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
     /// Threads that encode and compress [default: the number of cores]
@@ -113,7 +113,7 @@ impl Run {
         console.note(&format!("range: {}", request.range.describe(request.timezone)));
         let is_early = Utc::now().timestamp_millis() < request.range.to_ms();
         let early = is_early.then(|| Warning::range_not_over(request.range)).into_iter().collect();
-        console.notes(&warning_lines(&early));
+        console.warnings(&warning_lines(&early));
 
         let outcome = watch(work, &output, &meter, &console, &mut signals).await;
         let outcome = match (outcome, output.close()) {
@@ -127,13 +127,11 @@ impl Run {
             }
         };
         if let Some(file) = &stdout_file {
-            file.send()?;
+            signals.unless(file.send(), || InterruptedCopy).await?;
         }
         let target = if stdout_file.is_some() { Path::new("standard output") } else { &path };
         console.note(&summary::figures(target, &outcome.manifest, meter.bytes(), began_at.elapsed()));
-        for warning in summary::warnings(&outcome.skipped, &outcome.manifest) {
-            console.note(&warning);
-        }
+        console.warnings(&summary::warnings(&outcome.skipped, &outcome.manifest));
         let summary = outcome.manifest.coverage_summary();
         console.note_if(summary.as_ref().map(coverage::line));
         Ok(self.coverage.check(summary.as_ref())?)

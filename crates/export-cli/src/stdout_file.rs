@@ -54,13 +54,17 @@ impl StdoutFile {
         self.folder.path().join("export.zip")
     }
 
-    /// Copies the file to standard output.
-    pub(crate) fn send(&self) -> anyhow::Result<()> {
-        let copied = File::open(self.path()).and_then(|mut file| {
-            let mut output = stdout().lock();
-            io::copy(&mut file, &mut output)?;
-            output.flush()
-        });
-        copied.context("cannot write to standard output")
+    /// Copies the file to standard output. Does not block, so that a signal can end the program while
+    /// the reader does not read.
+    pub(crate) async fn send(&self) -> anyhow::Result<()> {
+        let path = self.path();
+        let copied = tokio::task::spawn_blocking(move || copy(&path)).await.map_err(io::Error::other);
+        copied.flatten().context("cannot write to standard output")
     }
+}
+
+fn copy(path: &Path) -> io::Result<()> {
+    let mut output = stdout().lock();
+    io::copy(&mut File::open(path)?, &mut output)?;
+    output.flush()
 }

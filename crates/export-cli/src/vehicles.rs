@@ -60,15 +60,15 @@ impl Vehicles {
 /// How current the list is.
 fn describe(catalog: &CatalogState) -> String {
     match (catalog.age_seconds, catalog.ready) {
-        (Some(seconds), true) => format!("as of {} ago", duration(seconds)),
+        (Some(seconds), true) => format!("list of vehicles as of {} ago", duration(seconds)),
         (Some(seconds), false) => {
             let age = duration(seconds);
             format!(
-                "warning: the catalog last looked {age} ago, so the list may lack vehicles; is a worker running?"
+                "warning: the list was last refreshed {age} ago, so vehicles may be missing; is a worker running?"
             )
         }
         (None, _) => {
-            "warning: the catalog has not looked yet, so the list may lack vehicles; is a worker running?"
+            "warning: the list of vehicles was not made yet, so vehicles may be missing; is a worker running?"
                 .to_owned()
         }
     }
@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn the_age_of_the_list_is_told() {
         let text = |age_seconds, ready| describe(&CatalogState { age_seconds, ready });
-        assert_eq!(text(Some(12), true), "as of 12 s ago");
-        assert!(text(Some(600), false).starts_with("warning: the catalog last looked 10 min 0 s ago"));
-        assert!(text(None, false).starts_with("warning: the catalog has not looked yet"));
+        assert_eq!(text(Some(12), true), "list of vehicles as of 12 s ago");
+        assert!(text(Some(600), false).starts_with("warning: the list was last refreshed 10 min 0 s ago"));
+        assert!(text(None, false).starts_with("warning: the list of vehicles was not made yet"));
     }
 }

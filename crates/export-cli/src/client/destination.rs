@@ -65,7 +65,9 @@ impl Destination {
     /// The error if the program is interrupted during a download to this destination.
     pub(crate) fn interrupted(&self, id: JobId) -> ClientError {
         ClientError::Interrupted(if self.is_stdout() {
-            format!("nothing was written; `exports download {id}` downloads the result")
+            format!(
+                "standard output may have a part of the zip; `exports download {id}` downloads the result"
+            )
         } else {
             format!(
                 "the bytes downloaded so far are kept; `exports download {id}` with the same file resumes"

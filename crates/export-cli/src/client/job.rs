@@ -16,6 +16,9 @@ use crate::output_path::OutputKind;
 use crate::print::{count, sanitized, warning_lines, warning_without_rows};
 use crate::times::Times;
 
+/// What a comparison with the source does not notice.
+const SHARED_ADVICE: &str = "changes within an hour that had data are not noticed: --fresh reads again";
+
 /// The fields of a job that this program uses.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,7 +51,7 @@ pub(crate) struct Job {
     pub(crate) attempts: u32,
     /// Missing in the answers of earlier versions, as are the following times and names.
     pub(crate) attempts_max: Option<u32>,
-    pub(super) waiting_for: Option<String>,
+    pub(crate) waiting_for: Option<String>,
     pub(crate) next_try_at: Option<String>,
     pub(crate) outage_since: Option<String>,
     pub(crate) worker: Option<String>,
@@ -160,8 +163,7 @@ impl Job {
         };
         let (made, checked) =
             (part("made", &self.made_at), part("compared with the source", &self.checked_at));
-        self.is_shared()
-            .then(|| format!("the result of an earlier export{made}{checked}; read again with --fresh"))
+        self.is_shared().then(|| format!("the result of an earlier export{made}{checked}; {SHARED_ADVICE}"))
     }
 
     /// A line about a result that is shared.

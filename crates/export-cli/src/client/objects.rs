@@ -58,7 +58,8 @@ pub(super) async fn fetch_all(
         bail!("the export has no {MANIFEST_ENTRY}, so it cannot be verified")
     };
     let path = beside.join(MANIFEST_ENTRY);
-    let wanted = Wanted { export, object: Some(MANIFEST_ENTRY), bytes: object.bytes, sha256 };
+    let wanted =
+        Wanted { export, object: Some(MANIFEST_ENTRY), bytes: object.bytes, sha256, is_resumable: true };
     // Small, so it is always fetched again: all other files are verified against it.
     fetch(client, &wanted, &path, bar).await?.rename(&path, true)?;
     let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -118,7 +119,8 @@ async fn fetch_one(
     let is_there = found.is_ok_and(|found| found.is_file() && found.len() == object.bytes);
     if !is_there || fault(&path, object, file).await?.is_some() {
         let sha256 = object.sha256.as_deref();
-        let wanted = Wanted { export, object: Some(&object.name), bytes: object.bytes, sha256 };
+        let wanted =
+            Wanted { export, object: Some(&object.name), bytes: object.bytes, sha256, is_resumable: true };
         let mut part = fetch(client, &wanted, &path, bar).await?;
         let whole = part.whole()?.to_owned();
         if let Some(fault) = fault(&whole, object, file).await? {

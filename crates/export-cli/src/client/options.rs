@@ -29,7 +29,7 @@ pub(crate) struct ApiArgs {
     /// 15; while waiting and downloading 300]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=MAX_RETRY_SECONDS), help_heading = "Service")]
     retry_for: Option<u32>,
-    /// Print only results and errors
+    /// Print only results, warnings and errors
     #[arg(short, long, help_heading = "Service")]
     quiet: bool,
 }

@@ -112,7 +112,7 @@ impl Part {
     fn unwritable(&self, error: &io::Error) -> anyhow::Error {
         let advice = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded => {
-                "; free some space and repeat the same command: it resumes where it stopped"
+                "; free some space and repeat the same command"
             }
             _ => "",
         };

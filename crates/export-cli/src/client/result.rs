@@ -26,11 +26,12 @@ pub(crate) async fn download(
         anyhow::bail!("the export {} {}; wait for it with --wait", job.id, job.state.predicate());
     };
     let sha256 = Some(stats.sha256.as_str()).filter(|sha256| !sha256.is_empty());
-    let wanted = Wanted { export: job.id, object: None, bytes: stats.bytes, sha256 };
+    let is_resumable = !destination.is_stdout();
+    let wanted = Wanted { export: job.id, object: None, bytes: stats.bytes, sha256, is_resumable };
     let target = if destination.is_stdout() {
         let file = StdoutFile::new()?;
         download_zip(client, &wanted, &file.path(), false).await?;
-        file.send()?;
+        file.send().await?;
         "standard output".to_owned()
     } else {
         let path = destination.path_for(job.id)?;

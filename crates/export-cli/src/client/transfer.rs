@@ -31,6 +31,8 @@ pub(super) struct Wanted<'a> {
     pub(super) bytes: u64,
     /// In hex, if it is known.
     pub(super) sha256: Option<&'a str>,
+    /// Whether the part is kept after a failure, so that the next download continues with it.
+    pub(super) is_resumable: bool,
 }
 
 impl Wanted<'_> {
@@ -153,7 +155,11 @@ async fn receive(
             Attempt::Refused(cause) => anyhow::bail!("cannot download {}: {cause}", wanted.describe()),
         };
         let target = wanted.describe();
-        let advice = "repeat the same command: it resumes where it stopped";
+        let advice = if wanted.is_resumable {
+            "repeat the same command: it resumes where it stopped"
+        } else {
+            "repeat the same command"
+        };
         let failure = ClientError::Unreachable { target, cause, advice };
         let now = Instant::now();
         // A transfer may have gone well for long before it was cut: it began to fail now.

@@ -13,7 +13,7 @@ const WORDS: [(&str, &str); 15] = [
     ("GET /vehicles lists them", "`exports vehicles` lists them"),
     ("\"archive\": \"none\"", "--archive none"),
     ("\"fill\": \"previous\"", "--fill previous"),
-    ("fillLimitMs", "--fill-limit-ms"),
+    ("fillLimitMs", "--fill-limit"),
     ("expiresAt of GET /export/{id}", "the time that `exports get` shows"),
     ("GET /export/{id}", "`exports get`"),
     ("startDate", "--from"),

@@ -172,9 +172,12 @@ fn the_age_of_the_catalog_is_told() {
     for (catalog, words) in [
         (
             json!({ "updatedAt": null, "ageSeconds": null, "ready": false }),
-            "warning: the catalog has not looked yet",
+            "warning: the list of vehicles was not made yet",
         ),
-        (json!({ "updatedAt": "2018-11-30T00:00:00Z", "ageSeconds": 7, "ready": true }), "as of 7 s ago"),
+        (
+            json!({ "updatedAt": "2018-11-30T00:00:00Z", "ageSeconds": 7, "ready": true }),
+            "list of vehicles as of 7 s ago",
+        ),
     ] {
         let page = page(catalog);
         let stub = Stub::start(move |_, _| Reply::json(200, &page));
@@ -370,7 +373,7 @@ fn a_shared_result_is_shown_by_its_present_and_its_earlier_name() {
         let stub = Stub::start(move |_, _| Reply::json(200, &job));
         let ended = run(&stub.url(), &["get", ID]);
         assert_eq!(
-            ended.output.contains("shared     the result of an earlier export; read again with --fresh"),
+            ended.output.contains("shared     the result of an earlier export; changes within an hour"),
             is_shown,
             "{name}: {}",
             ended.output

@@ -85,7 +85,7 @@ fn b2_an_export_without_points_has_a_warning() {
     let warning = "warning: no vehicle has a value in the range";
     assert!(ended.output.lines().any(|line| line == warning), "{}", ended.output);
     let quiet = space.run("quiet.zip", &["--quiet"]);
-    assert_eq!((quiet.code, quiet.output.as_str()), (Some(0), ""), "only errors");
+    assert_eq!((quiet.code, quiet.output), (Some(0), format!("{warning}\n")));
 }
 
 /// Everything in the range is rejected, once with a number of points that is not known.

@@ -174,7 +174,7 @@ fn lists_are_filtered_by_the_service() {
     assert_eq!(stub.lines().len(), 1);
 }
 
-/// An export that shares a result has ended when it is accepted.
+/// The export of an idempotency key that was sent before may have ended.
 #[test]
 fn a_finished_export_is_not_called_accepted() {
     let mut shared = job("FINISHED");
@@ -188,7 +188,9 @@ fn a_finished_export_is_not_called_accepted() {
         for more in [&[][..], &["--wait"], &["--json"]] {
             let ended = run(&stub.url(), &[&["create", "--day", "2018-11-30"][..], more].concat());
             assert_eq!(ended.code, Some(0), "{}", ended.output);
-            let note = format!("shares the result of an earlier export{time}; read again with --fresh");
+            let note = format!(
+                "shares the result of an earlier export{time}; changes within an hour that had data are not noticed: --fresh reads again"
+            );
             for line in ["FINISHED: 0 vehicles, 7 rows, 8 points", &note, &format!("`exports download {ID}`")]
             {
                 assert!(ended.output.contains(line), "{line}: {}", ended.output);

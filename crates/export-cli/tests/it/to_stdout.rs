@@ -1,12 +1,15 @@
 //! `-` as the output: the zip on standard output, and nothing else.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::io::Read as _;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use export_core::digest::sha256_hex;
 use export_testkit::oddities;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::client::{ID, KEY, job};
@@ -46,14 +49,10 @@ fn service(content: &'static [u8], sha256: &str) -> (Stub, Arc<Stub>) {
     (api, store)
 }
 
-fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
-}
-
 #[test]
 fn downloads_are_written_to_standard_output_when_they_are_verified() {
     let content = b"PK\x03\x04 the bytes \xff\x00";
-    let (api, _store) = service(content, &sha256(content));
+    let (api, _store) = service(content, &sha256_hex(content));
     let url = api.url();
     let settings = [("EXPORTS_API_URL", url.as_str()), ("EXPORTS_API_KEY", KEY)];
     for arguments in [&["download", ID, "-o", "-"][..], &["create", "--day", "2018-11-30", "--download", "-"]]
@@ -72,10 +71,40 @@ fn downloads_are_written_to_standard_output_when_they_are_verified() {
     );
 
     // Not one wrong byte.
-    let (api, _store) = service(content, &sha256(b"other bytes"));
+    let (api, _store) = service(content, &sha256_hex(b"other bytes"));
     let url = api.url();
     let output = run(&[("EXPORTS_API_URL", url.as_str())], &["download", ID, "-o", "-"]);
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(7), &b""[..]), "{}", notes(&output));
+}
+
+/// The reader has stopped reading, as a pager does.
+#[test]
+fn a_signal_ends_a_copy_that_nobody_reads() {
+    // More than a pipe holds.
+    let content: &'static [u8] = vec![7; 1 << 20].leak();
+    let (api, _store) = service(content, &sha256_hex(content));
+    let folder = TempDir::new().expect("a folder");
+    let mut child = Command::new(EXPORTS)
+        .args(["create", "--day", "2018-11-30", "--download", "-"])
+        .env_clear()
+        .envs([("EXPORTS_API_URL", api.url().as_str()), ("EXPORTS_API_KEY", KEY)])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut [0]).expect("the copy has begun");
+    let kill = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &child.id().to_string()]).status();
+    assert!(kill.expect("sh runs").success());
+    let killed_at = Instant::now();
+    while child.try_wait().expect("a status").is_none() {
+        assert!(killed_at.elapsed() < Duration::from_secs(10), "it does not end");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().expect("an output");
+    assert_eq!(output.status.code(), Some(130), "{}", notes(&output));
+    assert!(notes(&output).contains("standard output may have a part of the zip"), "{}", notes(&output));
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is left");
 }
 
 #[test]
