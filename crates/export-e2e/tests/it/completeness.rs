@@ -1,5 +1,5 @@
-//! What a result lacks is told: the hours without data, by job, manifest and command line, and
-//! warnings about exports that are empty or come too early.
+//! Job, manifest and command line say what a result lacks: the hours without data, and warnings
+//! about exports that are empty or come too early.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -111,6 +111,8 @@ async fn missing_hours_are_told_everywhere() {
     assert!(std::fs::read(&ran).expect("the file is written all the same") == from_service, "the same bytes");
     let enough = [&["run", "-o", &ran, "--force", "--require-coverage", "58.3"], &day[..]].concat();
     assert_eq!(exports(&stack, &enough).await.code, Some(0));
+    let not_downloaded = exports(&stack, &[&["create", "--require-coverage", "95"], &day[..]].concat()).await;
+    assert_eq!(not_downloaded.code, Some(8), "it waits: {}", not_downloaded.output);
 
     let manifest = manifest(from_service);
     let gap = json!({ "from": "2018-11-30T08:00:00Z", "to": "2018-11-30T18:00:00Z", "hours": 10 });
@@ -150,12 +152,12 @@ async fn empty_and_premature_ranges_warn() {
     stack.space.insert_hours("002", "soc", hours([0])).await;
     stack.until_catalogued(&[first, second.clone()]).await;
 
-    // After the last data of all vehicles: told at once and, since nothing was found, at the end.
+    // After the last data of all vehicles: a warning at once and, since nothing was found, at the end.
     let after = request(&json!({ "startDate": "2019-01-01", "endDate": "2019-01-02" }));
     let job = posted(&stack, &after).await;
     assert_eq!(warnings(&job), ["after_last_data all"]);
     let message = job["warnings"][0]["message"].as_str().expect("a message");
-    assert!(message.ends_with("2018-11-30T21:00:00Z"), "the end of the last hour: {message}");
+    assert!(message.contains("after 2018-11-30T21:00:00Z"), "the end of the last hour: {message}");
     let (ended, _) = stack.ended(&id_of(&job)).await;
     assert_eq!(warnings(&ended), ["after_last_data all", "no_points all"]);
     assert_eq!(ended["stats"]["coverage"]["percent"], json!(0.0));
@@ -186,19 +188,19 @@ async fn empty_and_premature_ranges_warn() {
     // On the command line, each once.
     let dates = ["--from", "2019-01-01", "--to", "2200-01-01", "--step-ms", "86400000"];
     let ended = exports(&stack, &[&["create", "--wait"], &dates[..]].concat()).await;
-    let told = |output: &str| -> Vec<String> {
+    let warnings_in = |output: &str| -> Vec<String> {
         let lines = output.lines().filter_map(|line| line.strip_prefix("warning: "));
         lines.map(|line| line.split(':').next().unwrap_or_default().to_owned()).collect()
     };
-    let told_by_create = told(&ended.output);
-    assert_eq!((ended.code, told_by_create.len()), (Some(0), 3), "{}", ended.output);
-    assert_eq!(told_by_create[0], "the range is not over");
-    assert!(told_by_create[1].starts_with("the range begins after the last data"), "{}", ended.output);
-    assert_eq!(told_by_create[2], "no vehicle has a value in the range");
+    let of_create = warnings_in(&ended.output);
+    assert_eq!((ended.code, of_create.len()), (Some(0), 3), "{}", ended.output);
+    assert_eq!(of_create[0], "the range is not over");
+    assert!(of_create[1].starts_with("the vehicles have no data after 2018-11-30T21"), "{}", ended.output);
+    assert_eq!(of_create[2], "no vehicle has a value in the range");
     let folder = tempfile::tempdir().expect("a folder");
     let zip = folder.path().join("a.zip").to_string_lossy().into_owned();
     let ended = exports(&stack, &[&["run", "-o", &zip], &dates[..]].concat()).await;
-    assert_eq!(told(&ended.output), ["the range is not over", "no vehicle has a value in the range"]);
+    assert_eq!(warnings_in(&ended.output), ["the range is not over", "no vehicle has a value in the range"]);
     stack.stop().await;
 }
 
@@ -236,7 +238,7 @@ async fn a_misspelt_parameter_warns_although_there_is_no_catalog() {
     let vehicle = stack.space.vehicle("001");
     stack.space.insert_hours("001", "soc", hours(0..24)).await;
     let listed = exports(&stack, &["vehicles"]).await;
-    let not_yet = "warning: the catalog has not looked yet";
+    let not_yet = "warning: the list of vehicles was not made yet";
     assert!(listed.code == Some(0) && listed.output.contains(not_yet), "{}", listed.output);
 
     let job = posted(&stack, &request(&json!({ "parameters": ["socc", "soc"] }))).await;
@@ -250,7 +252,11 @@ async fn a_misspelt_parameter_warns_although_there_is_no_catalog() {
     stack.until_catalogued(std::slice::from_ref(&vehicle)).await;
     let listed = exports(&stack, &["vehicles"]).await;
     assert!(listed.output.contains(&vehicle) && !listed.output.contains("warning:"), "{}", listed.output);
-    assert!(listed.output.lines().any(|line| line.starts_with("as of ")), "{}", listed.output);
+    assert!(
+        listed.output.lines().any(|line| line.starts_with("list of vehicles as of ")),
+        "{}",
+        listed.output
+    );
     let catalog = stack.get("/vehicles").await.json()["catalog"].clone();
     assert!(catalog["updatedAt"].is_string() && catalog["ageSeconds"].is_u64(), "{catalog:#}");
     assert_eq!(catalog["ready"], json!(true));
@@ -269,13 +275,9 @@ async fn a_key_without_vehicles_warns() {
     let caller = Caller { stack: &stack, key };
     let accepted: Answer = caller.send("POST", "/export", &[], Some(&request(&json!({})))).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
-    let mut job = accepted.json();
+    let job = accepted.json();
     assert_eq!(warnings(&job), ["no_vehicle_allowed all"]);
-    let path = format!("/export/{}", id_of(&job));
-    while job["state"] != "FINISHED" {
-        assert!(["NOT_STARTED", "STARTED"].contains(&job["state"].as_str().expect("a state")), "{job:#}");
-        job = caller.send("GET", &path, &[("prefer", "wait=10")], None).await.json();
-    }
+    let job = caller.until_state(&id_of(&job), "FINISHED").await;
     assert_eq!(warnings(&job), ["no_vehicle_allowed all"]);
     let coverage = &job["stats"]["coverage"];
     assert_eq!((&coverage["hoursAsked"], &coverage["worstVehicle"]), (&json!(0), &Value::Null));

@@ -17,6 +17,8 @@ use export_testkit::oddities::one_day;
 use crate::callers::{Caller, api_with_keys};
 
 const PAGE: &str = include_str!("../../../../docs/api.md");
+/// How long a generator or a compiler may take.
+const PATIENCE_SECONDS: &str = "600";
 const PYTHON: &str = include_str!("generated_clients/main.py");
 const TYPESCRIPT: &str = include_str!("generated_clients/main.ts");
 const GO: &str = include_str!("generated_clients/main.go");
@@ -71,7 +73,9 @@ impl User {
         let inherited = std::env::var_os("PATH").unwrap_or_default();
         let path = [generators.join("bin")].into_iter().chain(std::env::split_paths(&inherited));
         let path: OsString = std::env::join_paths(path).expect("a PATH");
-        let ended = Command::new(program)
+        let ended = Command::new("timeout")
+            .arg(PATIENCE_SECONDS)
+            .arg(program)
             .args(arguments)
             .current_dir(self.folder.path())
             .env("PATH", path)

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::command_line::programs;
 
 const PAGE: &str = include_str!("../../../../docs/recipes.md");
-/// The languages of blocks that no test runs: settings of the reader's shell, lines of a crontab.
+/// The language of blocks that are not run. Of crontabs, only the command is run.
 const NOT_RUN: &str = "text";
 /// The minimum gap that the recipe lists, in milliseconds.
 const LONGEST_GAP_MS: i64 = 5 * 60_000;
@@ -315,6 +315,7 @@ async fn repeated(reader: &mut Reader) {
     assert_eq!(labels, [true, false], "{outputs:?}");
     assert!(jobs[0].contains("  speed  ") && jobs[1].ends_with("one day"), "{outputs:?}");
 
+    let [nightly, weekly] = ["Every night", "Every week"].map(|name| crontab_command(&reader.left[name]));
     assert!(reader.follow("Every night").await.is_empty());
     let outputs = reader.follow("Every week").await;
     assert!(
@@ -325,11 +326,43 @@ async fn repeated(reader: &mut Reader) {
     assert_eq!((&listed["label"], &listed["stepMs"]), (&Value::from("weekly"), &Value::from(60_000)), "once");
     let start = listed["startDate"].as_str().and_then(|text| text.parse::<chrono::NaiveDate>().ok());
     assert_eq!(start.expect("a day").weekday(), chrono::Weekday::Mon, "{listed}");
-    for unit in ["weekly-export.service", "weekly-export.timer"] {
-        let text = fs::read_to_string(reader.folder.path().join("units").join(unit)).expect("a unit");
-        assert!(text.starts_with("[Unit]\nDescription=") && !text.contains("TODO"), "{text}");
+    let unit = fs::read_to_string(reader.folder.path().join("units/weekly-export.service")).expect("a unit");
+    let started = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    for command in [&nightly, &weekly, started] {
+        scheduled(reader, command).await;
     }
     assert_eq!(reader.follow("After an outage").await, [""], "nothing has failed");
+}
+
+/// The command of the only line of a crontab among these blocks.
+fn crontab_command(blocks: &[(&str, String)]) -> String {
+    let texts = blocks.iter().filter(|(language, _)| *language == NOT_RUN);
+    let is_schedule = |line: &&str| line.starts_with(|character: char| character.is_ascii_digit());
+    let lines: Vec<&str> = texts.flat_map(|(_, text)| text.lines()).filter(is_schedule).collect();
+    let [line] = lines[..] else { panic!("{lines:?}") };
+    assert!(!line.contains('%'), "cron ends the command there: {line}");
+    line.splitn(6, ' ').last().expect("a command").trim().to_owned()
+}
+
+/// Runs the command of a schedule, with the folders of the page inside the reader's folder. It
+/// writes a zip, and prints only that it has no data.
+async fn scheduled(reader: &Reader, command: &str) {
+    let (folder, url) = (reader.folder.path().to_owned(), reader.stack.api_url.clone());
+    let data = folder.join("data");
+    fs::create_dir_all(data.join("weekly")).expect("a folder");
+    let here = folder.to_str().expect("UTF-8");
+    let command = command.replace("/data/", &format!("{here}/data/"));
+    let command = command.replace("/usr/local/bin/", &format!("{here}/"));
+    let block = format!("{{ {command}; }} 2>&1");
+    let output = tokio::task::spawn_blocking(move || run_block("sh", &block, &folder, &url)).await;
+    let output = output.expect("it ran");
+    assert!(output.lines().all(|line| line.starts_with("warning: ")), "{command}: {output}");
+    assert!(output.contains("no vehicle has a value in the range"), "{command}: {output}");
+    let files = [&data, &data.join("weekly")].map(|folder| fs::read_dir(folder).expect("a folder"));
+    let files = files.into_iter().flatten().map(|file| file.expect("a file").path());
+    let zips: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|end| end == "zip")).collect();
+    assert_eq!(zips.len(), 1, "{command}: {zips:?}");
+    fs::remove_dir_all(data).expect("removable");
 }
 
 /// The workbook has a sheet per vehicle, a row per minute, times as times and numbers as numbers.

@@ -14,8 +14,7 @@ use crate::callers::{Caller, api_with_keys};
 
 const WAIT: [(&str, &str); 1] = [("prefer", "wait=45")];
 
-/// Vehicles with data, and the body of an export of them. They are named, because results of all
-/// vehicles are not shared while the catalog is new.
+/// Vehicles with data, and the body of an export of them.
 async fn fleet(stack: &Stack) -> Value {
     let fleet = oddities::near_1970();
     stack.space.insert_fleet(&fleet).await;
