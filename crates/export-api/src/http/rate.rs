@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(taken, [Ok(2), Ok(1), Ok(0), Err(1)]);
         assert_eq!(rate.check(&"b"), Ok(2), "each caller has its own");
         std::thread::sleep(Duration::from_secs(1));
-        assert_eq!(rate.check(&"a"), Ok(0), "one token has come back");
+        // Or more of them, on a busy machine.
+        assert!(rate.check(&"a").is_ok(), "one token has come back");
     }
 
     #[test]
