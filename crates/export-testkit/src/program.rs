@@ -184,6 +184,7 @@ impl Running {
     /// Waits until the program has written this text. Panics when it exits before, or does not
     /// write it in time.
     pub fn until_written(&mut self, text: &str) {
+        let asked_at = Instant::now();
         loop {
             let exit = self.exit_status();
             let output = self.output();
@@ -191,7 +192,7 @@ impl Running {
                 return;
             }
             assert!(exit.is_none(), "it has ended ({exit:?}) without {text:?}: {output}");
-            assert!(self.started_at.elapsed() < PATIENCE, "it did not write {text:?}: {output}");
+            assert!(asked_at.elapsed() < PATIENCE, "it did not write {text:?}: {output}");
             thread::sleep(Duration::from_millis(10));
         }
     }
