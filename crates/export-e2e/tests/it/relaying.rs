@@ -234,11 +234,15 @@ async fn c10_one_tenants_failing_webhooks_delay_no_other_tenant() {
     office.jobs.outbox().collect().await.expect("collected");
     let outbox: mongodb::Collection<Document> =
         office.space.mongodb.database(&office.space.jobs_database).collection("outbox");
+    // The longest overdue, so that they are sent first.
+    let first = vec![doc! { "$set": { "dueAt": bson::DateTime::from_millis(0) } }];
+    let busy = outbox.update_many(doc! { "url": receiver.url("/") }, first).await.expect("changed");
+    assert_eq!(busy.modified_count, 4);
     let one = outbox.find_one(doc! { "url": &closed_url }).await.expect("an answer").expect("an entry");
     let copies = (0..FAILING).map(|number| {
         let mut copy = one.clone();
-        // Different hosts, as far as the relay knows; all longer overdue than any other.
-        let (host, due_at) = (format!("host-{number}"), bson::DateTime::from_millis(i64::from(number)));
+        // Different hosts, as far as the relay knows; all longer overdue than the other tenant's.
+        let (host, due_at) = (format!("host-{number}"), bson::DateTime::from_millis(i64::from(number) + 1));
         copy.extend(doc! { "_id": format!("{host}/webhook"), "host": host, "dueAt": due_at });
         copy
     });
