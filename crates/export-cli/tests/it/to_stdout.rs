@@ -79,7 +79,7 @@ fn downloads_are_written_to_standard_output_when_they_are_verified() {
 
 /// The reader has stopped reading, as a pager does.
 #[test]
-fn a_signal_ends_a_copy_that_nobody_reads() {
+fn a_signal_ends_a_copy_without_a_reader() {
     // More than a pipe holds.
     let content: &'static [u8] = vec![7; 1 << 20].leak();
     let (api, _store) = service(content, &sha256_hex(content));
