@@ -33,7 +33,7 @@ pub enum ResultCondition {
     /// It was begun after the caller's job was created, where that job asks for a fresh result.
     FreshEnough,
     /// It was begun, or found to be what the source has, after the caller's job was created. So it
-    /// has what the source had then.
+    /// has what the source had then, as far as the servers that were read did not lag.
     CheckedSince,
 }
 
