@@ -1,5 +1,7 @@
 //! The end of a test: no job is left unfinished and no message is left in a queue.
 
+use tokio::sync::OnceCell;
+
 use crate::deployment::Deployment;
 use crate::job_document::state_of;
 
@@ -7,10 +9,17 @@ impl Deployment {
     /// Ends a test: checks that every job is in a terminal state and no message is left, then
     /// removes everything that the test created.
     pub async fn end(self) {
-        // A worker that was killed between its job's commit and the ack leaves the message. Another
-        // worker acknowledges it.
-        let last = if self.are_queues_empty().await { None } else { Some(self.worker().await) };
-        self.until_queues_are_empty().await;
+        // A worker that was killed between its job's commit and the ack leaves the message, which the
+        // broker returns to the queue a moment later. Another worker acknowledges it.
+        let last = OnceCell::new();
+        let are_empty = || async {
+            let are_empty = self.are_queues_empty().await;
+            if !are_empty {
+                last.get_or_init(|| self.worker()).await;
+            }
+            are_empty
+        };
+        self.until_so("queues are empty", are_empty).await;
         drop(last);
         for job in self.all_jobs().await {
             let state = state_of(&job);

@@ -125,17 +125,7 @@ impl<'deployment> Start<'deployment> {
         }
         let mut service = start.service("exports-api").await;
         service.running.until_written("\"listening\"");
-        let output = service.running.output();
-        let line = output.lines().find(|line| line.contains("\"listening\""));
-        let line: Option<Value> = line.and_then(|line| serde_json::from_str(line).ok());
-        let find = |name: &str| {
-            let address = line.as_ref().and_then(|line| {
-                let address = line.get(name).or_else(|| line.get("fields")?.get(name))?;
-                address.as_str()?.parse().ok()
-            });
-            address.unwrap_or_else(|| panic!("the API does not log its {name}: {output}"))
-        };
-        Api { address: find("address"), admin_address: find("admin.address"), service }
+        Api { address: service.logged("address"), admin_address: service.logged("admin.address"), service }
     }
 
     /// Starts a worker; it may not be consuming yet.
@@ -184,8 +174,7 @@ impl Api {
 
     /// Its readiness. Panics when there is no answer.
     pub async fn readiness(&self) -> Answer {
-        let url = format!("http://{}/readyz", self.admin_address);
-        send("GET", url, Vec::new(), Vec::new()).await.unwrap_or_else(|error| panic!("{error}"))
+        readiness(self.admin_address).await
     }
 
     /// Sends `POST /export`; `Err` is the reason why there is no answer.
@@ -212,7 +201,32 @@ impl Api {
     }
 }
 
+impl Worker {
+    /// Its readiness. Panics when there is no answer.
+    pub async fn readiness(&self) -> Answer {
+        readiness(self.logged("admin.address")).await
+    }
+}
+
+/// The answer of `GET /readyz`. Panics when there is none.
+async fn readiness(admin_address: SocketAddr) -> Answer {
+    let url = format!("http://{admin_address}/readyz");
+    send("GET", url, Vec::new(), Vec::new()).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
 impl Service {
+    /// An address that it logs when it listens. Panics when it has not logged one yet.
+    fn logged(&self, name: &str) -> SocketAddr {
+        let output = self.running.output();
+        let line = output.lines().find(|line| line.contains("\"listening\""));
+        let line: Option<Value> = line.and_then(|line| serde_json::from_str(line).ok());
+        let address = line.as_ref().and_then(|line| {
+            let address = line.get(name).or_else(|| line.get("fields")?.get(name))?;
+            address.as_str()?.parse().ok()
+        });
+        address.unwrap_or_else(|| panic!("the {} does not log its {name}: {output}", self.name))
+    }
+
     /// Sends SIGTERM and waits for the exit. Panics when the process does not exit in time.
     pub fn stop(&mut self) -> Ended {
         let asked_at = self.running.ask_to_end();

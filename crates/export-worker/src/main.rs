@@ -92,7 +92,9 @@ async fn work(parsed: Parsed<Cli>) -> anyhow::Result<()> {
     let admin = TcpListener::bind(config.admin)
         .await
         .with_context(|| format!("cannot listen on {} (ADMIN_ADDR)", config.admin))?;
+    let admin_address = admin.local_addr()?;
     let app = App::build(&config, results, owner).await?;
 
+    info!(admin.address = %admin_address, "listening");
     app.run(admin, stop_signal()?).await
 }

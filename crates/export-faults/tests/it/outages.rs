@@ -14,6 +14,8 @@ const JOBS: usize = 50;
 const OUTAGE: Duration = Duration::from_mins(1);
 /// One fifteenth of the longest wait between two tries, which is 5 min.
 const LONGEST_WAIT_MS: &str = "20000";
+/// How soon a worker must notice that its object store answers nothing.
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The outage and the waits between tries are a fifteenth of what they would be; the pauses of the
 /// worker's checks are those of a service.
@@ -41,6 +43,37 @@ async fn e1_fifty_jobs_outlive_an_outage_of_the_object_store() {
     let output = worker.output();
     assert!(output.contains("this worker claims exports again"), "{output}");
     assert_eq!(output.matches("export finished").count(), JOBS);
+    drop((api, worker));
+    deployment.end().await;
+}
+
+/// The object store accepts connections and answers nothing. The worker notices it without an export.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_object_store_is_noticed_within_seconds() {
+    let deployment = Deployment::start().await;
+    let fleet = Fleet::odd(&deployment).await;
+    let api = deployment.with("MAX_ATTEMPTS", "1").api().await;
+    let mut worker = deployment.worker().await;
+    worker.until_written("waiting for jobs");
+    let frozen = worker.links.s3.add(Rule::always(Fault::Silence));
+    // A check every five seconds that waits for five seconds.
+    let frozen_at = Instant::now();
+    worker.until_written("this worker claims no exports until");
+    let noticed = frozen_at.elapsed();
+    assert!(noticed < NOTICED_WITHIN, "{noticed:?}");
+    let not_ready = worker.readiness().await;
+    assert_eq!(not_ready.status, 503);
+    let reason = &not_ready.json()["reasons"]["s3"];
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("no answer for 5 seconds")), "{reason}");
+
+    let id = api.accepted(&fleet.body).await;
+    deployment.until(&id, |job| job.get_datetime("publishedAt").is_ok()).await;
+    frozen.lift();
+    let job = deployment.until_state(&id, "FINISHED").await;
+    assert_eq!(attempts_of(&job), 1, "{job:#}");
+    assert!(worker.output().contains("this worker claims exports again"), "{}", worker.output());
+    let is_ready = || async { worker.readiness().await.status == 200 };
+    deployment.until_so("the worker is ready", is_ready).await;
     drop((api, worker));
     deployment.end().await;
 }

@@ -186,6 +186,9 @@ async fn e1_a_wrong_bucket_policy_is_mended() {
     refused.until_seen(6).await;
     let job = deployment.job(&job_id).await;
     assert_eq!((epoch_of(&job), attempts_of(&job)), (1, 0), "claimed while S3 refuses: {job:#}");
+    let readiness = worker.readiness().await.json();
+    let reason = readiness["reasons"]["s3"].as_str().unwrap_or_default();
+    assert!(reason.contains("AccessDenied"), "{readiness}");
     refused.lift();
     let job = fleet.exported(&deployment, &job_id).await;
     assert_eq!((attempts_of(&job), error_of(&job)), (1, ""), "{job:#}");
