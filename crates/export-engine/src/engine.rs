@@ -146,13 +146,13 @@ impl Engine {
         Self::with_threads(threads, || ())
     }
 
-    /// Like [`new`](Self::new), but runs `on_start` on every pool and gatherer thread, for example
-    /// to set its priority.
+    /// Like [`new`](Self::new), but runs `before_work` on every pool and gatherer thread when it
+    /// starts and before each piece of work, for example to set its priority.
     pub fn with_threads(
         threads: NonZeroUsize,
-        on_start: impl Fn() + Send + Sync + 'static,
+        before_work: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        Ok(Self { resources: Resources::new(Pool::new(threads, on_start)?) })
+        Ok(Self { resources: Resources::new(Pool::new(threads, before_work)?) })
     }
 
     /// The number of pool threads.

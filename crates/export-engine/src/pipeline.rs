@@ -110,7 +110,7 @@ pub(crate) fn with_slices<E: Encoder, T>(
     let gatherer = Gatherer { task, encoding, resources, gate: gate.clone(), sender };
     thread::scope(|scope| {
         scope.spawn(move || {
-            resources.pool.start_on_this_thread();
+            resources.pool.before_work();
             gatherer.run();
         });
         consume(Slices { receiver, gate })
@@ -152,6 +152,7 @@ impl<E: Encoder> Gatherer<'_, E> {
         let collections = self.open(vehicle_plan)?;
         let mut slicer = Slicer::new(vehicle_plan.vehicle.clone(), range, size, hour_bytes, collections);
         while let Some(slice) = slicer.next()? {
+            self.resources.pool.before_work();
             if self.task.stop.is_stopped() {
                 return Err(EngineError::Stopped);
             }

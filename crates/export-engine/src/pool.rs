@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     threads: Arc<rayon::ThreadPool>,
-    on_start: OnStart,
+    before_work: BeforeWork,
 }
 
-/// Runs first on each thread of an engine.
+/// Runs on each thread of an engine when it starts, and before each piece of work.
 #[derive(Clone)]
-struct OnStart(Arc<dyn Fn() + Send + Sync>);
+struct BeforeWork(Arc<dyn Fn() + Send + Sync>);
 
-impl fmt::Debug for OnStart {
+impl fmt::Debug for BeforeWork {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("OnStart(..)")
+        formatter.write_str("BeforeWork(..)")
     }
 }
 
@@ -28,13 +28,13 @@ impl fmt::Debug for OnStart {
 pub(crate) struct Pending<T>(Receiver<T>);
 
 impl Pool {
-    /// Starts the threads. Each thread runs `on_start` first.
+    /// Starts the threads. Each thread runs `before_work` first, and again before each piece of work.
     pub(crate) fn new(
         threads: NonZeroUsize,
-        on_start: impl Fn() + Send + Sync + 'static,
+        before_work: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let on_start = OnStart(Arc::new(on_start));
-        let begin = on_start.clone();
+        let before_work = BeforeWork(Arc::new(before_work));
+        let begin = before_work.clone();
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.get())
             .thread_name(|index| format!("engine-{index}"))
@@ -43,12 +43,12 @@ impl Pool {
             .panic_handler(drop)
             .build()
             .map_err(io::Error::other)?;
-        Ok(Self { threads: Arc::new(threads), on_start })
+        Ok(Self { threads: Arc::new(threads), before_work })
     }
 
-    /// Runs `on_start` on the current thread, which is not of the pool but works for the engine.
-    pub(crate) fn start_on_this_thread(&self) {
-        (self.on_start.0)();
+    /// Runs `before_work` on the current thread, which is not of the pool but works for the engine.
+    pub(crate) fn before_work(&self) {
+        (self.before_work.0)();
     }
 
     /// The number of threads.
@@ -59,7 +59,9 @@ impl Pool {
     /// Runs the work when a thread is free, in order of submission.
     pub(crate) fn submit<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
         let (sender, receiver) = sync_channel(1);
+        let before_work = self.before_work.clone();
         self.threads.spawn_fifo(move || {
+            (before_work.0)();
             // The receiver is gone if the export has failed.
             sender.send(work()).ok();
         });
@@ -118,16 +120,18 @@ mod tests {
     }
 
     #[test]
-    fn every_thread_runs_on_start() {
+    fn every_thread_runs_it_when_it_starts_and_before_its_work() {
         let begun = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
         let count = move || {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         };
         let pool = Pool::new(NonZeroUsize::new(3).expect("three"), count).expect("threads");
-        // A thread takes work only after `on_start`.
+        let calls = move || begun.load(std::sync::atomic::Ordering::SeqCst);
+        // A thread takes work only after its start.
         pool.threads.broadcast(|_| ());
-        assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), 3);
+        assert_eq!(calls(), 3);
+        assert_eq!(pool.submit(calls.clone()).wait(), 4);
     }
 
     #[test]

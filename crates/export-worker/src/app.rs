@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::attempt::{AttemptServices, DISCARD_TIMEOUT};
+use crate::background::Background;
 use crate::catalog::{CatalogKeeper, log_unexpected_end};
 use crate::config::Config;
 use crate::export::Exporter;
@@ -74,8 +75,8 @@ impl App {
             config.terms.lease,
             shutdown.clone(),
         );
-        let niceness = config.niceness;
-        let engine = Engine::with_threads(config.threads, move || niceness.keep_this_thread_in_background())
+        let background = Background::new(config.niceness);
+        let engine = Engine::with_threads(config.threads, move || background.tend_this_thread())
             .context("WORKER_THREADS cannot be started")?;
         let results = services.results.clone();
         let exporter = Exporter::new(vehicles.clone(), results, engine, config.budget, config.size);

@@ -16,6 +16,7 @@
 pub mod allowed;
 pub mod app;
 pub mod attempt;
+mod background;
 pub mod catalog;
 pub mod config;
 pub mod disposition;

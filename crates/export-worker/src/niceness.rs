@@ -1,5 +1,10 @@
 //! Priority of the worker's threads: exports must not slow down a database on the same machine.
 
+#[cfg(target_os = "linux")]
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id, thread_schedule_policy,
+};
 use tracing::debug;
 
 /// Niceness of a thread as on Unix: from 0, normal priority, to 19, lowest priority.
@@ -43,19 +48,29 @@ impl Niceness {
             return;
         }
         #[cfg(target_os = "linux")]
-        {
-            use thread_priority::{
-                NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-                set_thread_priority_and_policy, thread_native_id, thread_schedule_policy,
-            };
-            let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-            let outcome = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-            // The call also resets the niceness, which has no effect under this policy and may be
-            // refused. So the policy is read back instead of trusting the outcome.
-            if thread_schedule_policy() != Ok(idle) {
-                debug!(?outcome, "cannot move a thread to the background");
-            }
-        }
+        set_policy(NormalThreadSchedulePolicy::Idle, ThreadPriority::Min);
+    }
+
+    /// Takes the calling thread out of the background: it competes with normal threads again, by its
+    /// niceness.
+    pub fn bring_this_thread_back(self) {
+        // With the least priority that belongs to this policy, the system would refuse to give the
+        // thread a higher one afterwards. It refuses the highest as well, or the next line lowers it.
+        #[cfg(target_os = "linux")]
+        set_policy(NormalThreadSchedulePolicy::Other, ThreadPriority::Max);
+        self.apply_to_this_thread();
+    }
+}
+
+/// Sets the calling thread's policy, and its niceness if the system allows it.
+#[cfg(target_os = "linux")]
+fn set_policy(policy: NormalThreadSchedulePolicy, priority: ThreadPriority) {
+    let policy = ThreadSchedulePolicy::Normal(policy);
+    let outcome = set_thread_priority_and_policy(thread_native_id(), priority, policy);
+    // The call also sets a niceness, which may be refused. So the policy is read back instead of
+    // trusting the outcome.
+    if thread_schedule_policy() != Ok(policy) {
+        debug!(?outcome, ?policy, "cannot change the policy of a thread");
     }
 }
 
@@ -91,7 +106,6 @@ mod tests {
 
     #[test]
     fn only_the_thread_and_its_children_are_in_the_background() {
-        use thread_priority::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_schedule_policy};
         let idle = Ok(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle));
         let policies = |niceness: Niceness| {
             let parent = std::thread::spawn(move || {

@@ -69,22 +69,25 @@ fn the_size_of_slices_makes_no_difference() {
 
 /// The pool's own threads are tested in `pool.rs`.
 #[test]
-fn the_gatherer_thread_runs_on_start() {
-    let started_count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&started_count);
-    let on_start = move || {
+fn each_gatherer_thread_runs_it_when_it_starts_and_before_each_slice() {
+    let call_count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&call_count);
+    let before_work = move || {
         // Only the pool's threads have names.
         let is_gatherer = std::thread::current().name().is_none();
         counted.fetch_add(usize::from(is_gatherer), Ordering::SeqCst);
     };
-    let engine = Engine::with_threads(NonZeroUsize::MIN, on_start).expect("a thread");
+    let engine = Engine::with_threads(NonZeroUsize::MIN, before_work).expect("a thread");
     let vehicles = six_hours();
     let (plan, source) = (plan_of(&vehicles), InMemory(&vehicles));
     let limits = Limits::of_share(1 << 20, engine.threads());
-    for exports in 1..=2 {
+    let mut calls = Vec::new();
+    for _ in 0..2 {
         let (meter, stop) = (Meter::default(), StopFlag::default());
         let task = ExportTask { plan: &plan, source: &source, limits, meter: &meter, stop: &stop };
         engine.export(&task, &mut || Ok(Objects::default())).expect("an archive");
-        assert_eq!(started_count.load(Ordering::SeqCst), exports);
+        calls.push(call_count.load(Ordering::SeqCst));
     }
+    assert!(calls[0] > 1, "when it started and before a slice: {calls:?}");
+    assert_eq!(calls[1], 2 * calls[0], "the second export has a thread of its own");
 }
