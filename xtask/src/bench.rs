@@ -12,6 +12,7 @@ mod data;
 mod field;
 pub(crate) mod machine;
 mod measure;
+mod memory;
 mod report;
 mod rounds;
 mod service;
@@ -27,7 +28,7 @@ use crate::layout::Layout;
 use crate::programs::Purpose;
 use crate::settings::Settings;
 use crate::stack::{self, Wanted};
-use crate::{cli, console, document, python};
+use crate::{cli, console, document, programs, python};
 
 const PYTHON_REQUIREMENTS: &str = "crates/export-bench/python/requirements.txt";
 /// Factor of the data size that `--growth` measures.
@@ -41,6 +42,8 @@ pub(crate) struct Measured {
     pub(crate) rounds: Vec<Vec<(Contestant, Run)>>,
     /// The worker's peak after the rounds, and after two exports at the same time.
     pub(crate) worker_peak_bytes: Option<[u64; 2]>,
+    /// The worker's peak with two exports at a time, by kind of result.
+    pub(crate) kinds_peak_bytes: Vec<(&'static str, u64)>,
 }
 
 /// Measures, prints and writes the report; ends all programs that it started.
@@ -69,6 +72,7 @@ fn measure(
     let mut contestants: Vec<Contestant> = Contestant::ALL
         .into_iter()
         .filter(|contestant| arguments.only.is_empty() || arguments.only.contains(contestant))
+        .filter(|contestant| !contestant.is_earlier() || arguments.earlier.is_some())
         .collect();
     let mut notes = Vec::new();
     let python = if contestants.contains(&Contestant::Python) {
@@ -104,16 +108,25 @@ fn measure(
             extra: vec![("VEHICLE_DATABASE_PREFIX".to_owned(), size.prefix())],
         };
         let stack = stack::up(layout.clone(), settings, &arguments.stack, &wanted, started)?;
-        let data = data::prepare(&stack, size, arguments.level)?;
+        let data = data::prepare(&stack, size)?;
+        let earlier = arguments.earlier.as_deref().map(programs::of_folder).transpose()?;
+        let earlier = earlier.map(|programs| stack.with_programs(programs));
         if index > 0 {
             // The growth of this service shows without waiting minutes for Python.
             contestants.retain(|contestant| *contestant != Contestant::Python);
         }
-        let field = Field { stack: &stack, data: &data, python: python.as_deref(), level: arguments.level };
+        let field = Field {
+            stack: &stack,
+            earlier: earlier.as_ref(),
+            data: &data,
+            python: python.as_deref(),
+            level: arguments.level,
+        };
         let rounds = rounds::run(&field, &contestants, arguments.rounds)?;
         let has_service = contestants.contains(&Contestant::Service);
-        let worker_peak_bytes = has_service.then(|| service::peaks(&field)).transpose()?;
-        measured.push(Measured { data, rounds, worker_peak_bytes });
+        let worker_peak_bytes = has_service.then(|| service::peaks(&field, &stack)).transpose()?;
+        let kinds_peak_bytes = if arguments.memory { memory::peaks(&field)? } else { Vec::new() };
+        measured.push(Measured { data, rounds, worker_peak_bytes, kinds_peak_bytes });
     }
 
     let machine = machine::describe(layout);

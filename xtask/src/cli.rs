@@ -155,9 +155,16 @@ pub(crate) struct Bench {
     /// Measure ten times as many days as well, without the Python exporter.
     #[arg(long)]
     pub(crate) growth: bool,
-    /// Deflate level of the ceiling and the Python exporter: the engine's.
+    /// zlib's level in the Python exporter: the one whose ratio is like the engine's.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=9))]
     pub(crate) level: u32,
+    /// Measure the memory of workers with two exports at a time, for each kind of result.
+    #[arg(long)]
+    pub(crate) memory: bool,
+    /// Folder with the programs of an earlier version (`target/release` of its checkout), measured in
+    /// the same rounds.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) earlier: Option<PathBuf>,
     /// Measure only these.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) only: Vec<Contestant>,
@@ -214,6 +221,12 @@ pub(crate) enum Contestant {
     Run,
     /// The whole service, from POST to FINISHED, with S3.
     Service,
+    /// The engine of an earlier version.
+    EarlierEngine,
+    /// `exports run` of an earlier version.
+    EarlierRun,
+    /// API and worker of an earlier version.
+    EarlierService,
     /// Reading the hour documents from MongoDB and throwing them away.
     Drain,
     /// A streaming exporter in Python, from MongoDB to S3.
@@ -222,8 +235,22 @@ pub(crate) enum Contestant {
 
 impl Contestant {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ceiling, Self::Engine, Self::Run, Self::Service, Self::Drain, Self::Python];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Ceiling,
+        Self::Engine,
+        Self::Run,
+        Self::Service,
+        Self::EarlierEngine,
+        Self::EarlierRun,
+        Self::EarlierService,
+        Self::Drain,
+        Self::Python,
+    ];
+
+    /// Whether it needs the programs of an earlier version.
+    pub(crate) fn is_earlier(self) -> bool {
+        matches!(self, Self::EarlierEngine | Self::EarlierRun | Self::EarlierService)
+    }
 }
 
 /// Flags of `readers`.

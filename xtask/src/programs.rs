@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,6 +27,16 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
+    fn of(all: BTreeMap<String, PathBuf>) -> anyhow::Result<Self> {
+        Ok(Self {
+            api: find(&all, "exports-api")?,
+            worker: find(&all, "exports-worker")?,
+            cli: find(&all, "exports")?,
+            testkit: find(&all, "export-testkit")?,
+            all,
+        })
+    }
+
     /// The program of that name.
     pub(crate) fn find(&self, name: &str) -> anyhow::Result<PathBuf> {
         find(&self.all, name)
@@ -35,6 +45,18 @@ impl Programs {
 
 fn find(all: &BTreeMap<String, PathBuf>, name: &str) -> anyhow::Result<PathBuf> {
     all.get(name).cloned().with_context(|| format!("cargo build made no program `{name}`"))
+}
+
+/// The optimised programs of another checkout.
+pub(crate) fn of_folder(folder: &Path) -> anyhow::Result<Programs> {
+    let folder = folder.canonicalize().with_context(|| folder.display().to_string())?;
+    let names = ["exports-api", "exports-worker", "exports", "export-testkit", "bench-engine"];
+    let all: BTreeMap<String, PathBuf> =
+        names.into_iter().map(|name| (name.to_owned(), folder.join(name))).collect();
+    for path in all.values() {
+        ensure!(path.is_file(), "there is no {}: build it with `cargo build --release`", path.display());
+    }
+    Programs::of(all)
 }
 
 /// The purpose of a build of the programs.
@@ -74,13 +96,7 @@ pub(crate) fn build(layout: &Layout, purpose: Purpose) -> anyhow::Result<Program
     let (status, messages) = foreground::capture(&mut command, BUILD_LIMIT)?;
     ensure!(status.success(), "cargo build failed ({status})");
     let all: BTreeMap<String, PathBuf> = messages.lines().filter_map(executable).collect();
-    Ok(Programs {
-        api: find(&all, "exports-api")?,
-        worker: find(&all, "exports-worker")?,
-        cli: find(&all, "exports")?,
-        testkit: find(&all, "export-testkit")?,
-        all,
-    })
+    Programs::of(all)
 }
 
 /// Builds an example in the dev profile.

@@ -31,7 +31,7 @@ const POLICY_LIMIT: Duration = Duration::from_secs(20);
 const READY_LIMIT: Duration = Duration::from_mins(1);
 
 /// A stack that runs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Stack {
     pub(crate) layout: Layout,
     pub(crate) ports: StackPorts,
@@ -48,7 +48,7 @@ pub(crate) struct Stack {
 }
 
 /// Settings of single programs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Own {
     provisioning: Pairs,
     pub(crate) api: Pairs,
@@ -64,6 +64,11 @@ impl Stack {
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// The same stack with other programs.
+    pub(crate) fn with_programs(&self, programs: Programs) -> Self {
+        Self { programs, ..self.clone() }
     }
 
     /// The API's address.
@@ -223,18 +228,24 @@ fn provision(stack: &Stack) -> anyhow::Result<()> {
     foreground::run_logged(&mut command, limit, &stack.layout.stack().log("provision"), "exports provision")
 }
 
-fn start_members(stack: &Stack, started: &mut Vec<String>) -> anyhow::Result<()> {
+/// Starts the API and the worker, or restarts them if their programs or settings have changed, and
+/// waits until they are ready. Returns whether one was not running before. Adds each that was started,
+/// but not restarted, to `started`.
+pub(crate) fn start_members(stack: &Stack, started: &mut Vec<String>) -> anyhow::Result<bool> {
     let instance = stack.layout.stack();
     let members = Members::of(stack);
+    let mut is_new = false;
     for program in [&members.api, &members.worker] {
         let part = program.part;
         match background::ensure(&instance, program)? {
             Ensured::Runs => {}
             Ensured::Started => {
+                is_new = true;
                 console::step(format!("starting {part}"));
                 started.push(part.to_owned());
             }
             Ensured::Restarted => {
+                is_new = true;
                 console::step(format!("restarting {part}: its program or its settings have changed"));
             }
         }
@@ -250,7 +261,7 @@ fn start_members(stack: &Stack, started: &mut Vec<String>) -> anyhow::Result<()>
             Ok(http::is_ready(admin.number).then_some(()))
         })?;
     }
-    Ok(())
+    Ok(is_new)
 }
 
 /// Writes the settings as a file that a shell can source, for programs started by hand. It contains

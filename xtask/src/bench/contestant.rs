@@ -11,6 +11,7 @@ use crate::bench::field::{Field, RUN_LIMIT, entries, with_parts};
 use crate::bench::measure::{self, Run};
 use crate::bench::service;
 use crate::cli::Contestant;
+use crate::stack::Stack;
 
 /// Parts of the stack that work for a contestant, by their names in the report.
 const SOURCE: [&str; 1] = ["mongodb"];
@@ -24,6 +25,9 @@ impl Contestant {
             Self::Engine => "engine (dump to null)",
             Self::Run => "`exports run` (MongoDB to file)",
             Self::Service => "whole service (POST to FINISHED, S3)",
+            Self::EarlierEngine => "earlier engine",
+            Self::EarlierRun => "earlier `exports run`",
+            Self::EarlierService => "earlier service",
             Self::Drain => "drain (MongoDB to null)",
             Self::Python => "Python (MongoDB to S3)",
         }
@@ -33,9 +37,12 @@ impl Contestant {
     pub(crate) fn run(self, field: &Field<'_>) -> anyhow::Result<Run> {
         let run = match self {
             Self::Ceiling => ceiling(field),
-            Self::Engine => engine(field),
-            Self::Run => run_to_file(field),
-            Self::Service => service::run(field),
+            Self::Engine => engine(field, field.stack),
+            Self::Run => run_to_file(field, field.stack),
+            Self::Service => service::run(field, field.stack),
+            Self::EarlierEngine => engine(field, field.earlier()?),
+            Self::EarlierRun => run_to_file(field, field.earlier()?),
+            Self::EarlierService => service::run(field, field.earlier()?),
             Self::Drain => drain(field),
             Self::Python => python(field),
         }
@@ -49,13 +56,13 @@ impl Contestant {
 
 fn ceiling(field: &Field<'_>) -> anyhow::Result<Run> {
     let mut command = field.stack.command(&field.stack.programs.find("bench-ceiling")?);
-    command.arg(&field.data.dump).args(["--level", &field.level.to_string()]);
+    command.arg(&field.data.dump);
     of_itself("ceiling", &measure::json(&mut command, RUN_LIMIT)?)
 }
 
-fn engine(field: &Field<'_>) -> anyhow::Result<Run> {
+fn engine(field: &Field<'_>, stack: &Stack) -> anyhow::Result<Run> {
     let data = field.data;
-    let mut command = field.stack.command(&field.stack.programs.find("bench-engine")?);
+    let mut command = stack.command(&stack.programs.find("bench-engine")?);
     command.arg(&data.dump).args(["--prefix", &data.prefix]);
     command.args(["--start-date", &data.start_date, "--end-date", &data.end_date]);
     of_itself("engine", &measure::json(&mut command, RUN_LIMIT)?)
@@ -77,8 +84,8 @@ fn python(field: &Field<'_>) -> anyhow::Result<Run> {
     with_parts(field, &SOURCE_AND_STORE, || of_itself("python", &measure::json(&mut command, RUN_LIMIT)?))
 }
 
-fn run_to_file(field: &Field<'_>) -> anyhow::Result<Run> {
-    let (stack, data) = (field.stack, field.data);
+fn run_to_file(field: &Field<'_>, stack: &Stack) -> anyhow::Result<Run> {
+    let data = field.data;
     let file = data.folder.join("run.zip");
     // The file of an earlier round does not count as this round's result.
     if file.exists() {

@@ -63,7 +63,7 @@ impl Data {
 }
 
 /// Writes the fleet to both places, and gets its figures from the ceiling.
-pub(crate) fn prepare(stack: &Stack, size: Size, level: u32) -> anyhow::Result<Data> {
+pub(crate) fn prepare(stack: &Stack, size: Size) -> anyhow::Result<Data> {
     let (vehicles, days) = (size.vehicles.to_string(), size.days.to_string());
     let prefix = size.prefix();
     let folder = stack.layout.target.join("bench").join(format!("{vehicles}x{days}"));
@@ -86,7 +86,7 @@ pub(crate) fn prepare(stack: &Stack, size: Size, level: u32) -> anyhow::Result<D
     foreground::run_logged(&mut command, WRITE_LIMIT, &log, "exports demo")?;
 
     let mut command = stack.command(&stack.programs.find("bench-ceiling")?);
-    command.arg(&dump).args(["--level", &level.to_string()]);
+    command.arg(&dump);
     let ceiling = measure::json(&mut command, WRITE_LIMIT)?;
     let count = |name: &str| ceiling[name].as_u64().with_context(|| format!("bench-ceiling says no {name}"));
     Ok(Data {

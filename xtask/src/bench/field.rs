@@ -19,10 +19,19 @@ pub(crate) const RUN_LIMIT: Duration = Duration::from_mins(30);
 #[derive(Debug)]
 pub(crate) struct Field<'a> {
     pub(crate) stack: &'a Stack,
+    /// The same stack with the programs of an earlier version.
+    pub(crate) earlier: Option<&'a Stack>,
     pub(crate) data: &'a Data,
     /// The interpreter that has the Python exporter's packages.
     pub(crate) python: Option<&'a Path>,
     pub(crate) level: u32,
+}
+
+impl Field<'_> {
+    /// The stack with the programs of an earlier version. Fails if there are none.
+    pub(crate) fn earlier(&self) -> anyhow::Result<&Stack> {
+        self.earlier.context("there is no earlier version: name its programs with --earlier")
+    }
 }
 
 /// Reads the sizes and checksums of an archive's entries.
