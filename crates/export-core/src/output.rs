@@ -17,7 +17,7 @@ use crate::TimeRange;
 ///
 /// It is part of every [`ShareKey`](crate::sharing::ShareKey), so results of another version are
 /// never shared.
-pub const RESULT_FORMAT_VERSION: u32 = 4;
+pub const RESULT_FORMAT_VERSION: u32 = 5;
 
 /// Longest interval of a resampled export, in milliseconds: the length of the longest possible
 /// range.

@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use flate2::Compress;
-
+use crate::pack::deflate::{CHUNK_BYTES, DEFLATED_CHUNK_BYTES, Deflater};
 use crate::pool::{Pool, Spares};
 use crate::read::column::Column;
 
-/// Bytes of a block of a file before compression. The deflate window is 32 KiB, so at this size a
-/// block loses almost nothing by starting with an empty window.
-pub(crate) const BLOCK_BYTES: usize = 128 << 10;
-
-/// Room for a deflated block. Deflate adds five bytes to each stored piece of an incompressible
-/// block.
-pub(crate) const DEFLATED_BYTES: usize = BLOCK_BYTES + (4 << 10);
+/// Chunks of a block of a file.
+const BLOCK_CHUNKS: usize = 2;
+/// Bytes of a block before compression.
+pub(crate) const BLOCK_BYTES: usize = BLOCK_CHUNKS * CHUNK_BYTES;
+/// Room for a deflated block.
+const DEFLATED_BYTES: usize = BLOCK_CHUNKS * DEFLATED_CHUNK_BYTES;
 
 /// Capacity up to which a buffer is kept for reuse. Ordinary slices need less; the memory of one
 /// heavy hour goes back to the system, or the process would keep it for ever.
@@ -31,7 +29,7 @@ struct Buffers {
     blocks: Spares<Vec<u8>>,
     texts: Spares<Vec<u8>>,
     columns: Spares<Vec<Column>>,
-    deflaters: Spares<(u32, Compress)>,
+    deflaters: Spares<Deflater>,
 }
 
 impl Resources {
@@ -89,14 +87,12 @@ impl Resources {
         }
     }
 
-    /// A deflater of raw streams (without the zlib header) at this level.
-    pub(crate) fn deflater(&self, level: u32) -> Compress {
-        let spare = self.buffers.deflaters.take().filter(|(spare_level, _)| *spare_level == level);
-        spare.map_or_else(|| Compress::new(flate2::Compression::new(level), false), |(_, compress)| compress)
+    pub(crate) fn deflater(&self) -> Deflater {
+        self.buffers.deflaters.take().unwrap_or_else(Deflater::new)
     }
 
-    pub(crate) fn give_back_deflater(&self, level: u32, compress: Compress) {
-        self.buffers.deflaters.give_back((level, compress));
+    pub(crate) fn give_back_deflater(&self, deflater: Deflater) {
+        self.buffers.deflaters.give_back(deflater);
     }
 }
 

@@ -3,23 +3,17 @@
 //!
 //! Blocks have a fixed size, counted from the start of the file, so the result depends neither on
 //! the sizes of the writes nor on the number of threads. Each deflated block ends on a byte
-//! boundary (sync flush), so the joined blocks are one deflate stream.
+//! boundary, so the joined blocks are one deflate stream: see [`deflate`].
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::mem;
 
-use export_core::output::{Archive, Compression, Format, OutputOptions};
-use flate2::FlushCompress;
-
+use super::deflate::{CHUNK_BYTES, store};
 use crate::pool::Pending;
-use crate::resources::{BLOCK_BYTES, DEFLATED_BYTES, Resources};
+use crate::resources::{BLOCK_BYTES, Resources};
+use export_core::output::{Archive, Compression, Format, OutputOptions};
 
-/// Deflate level of CSVs, see docs/performance.md.
-const CSV_LEVEL: u32 = 3;
-/// Parquet files are compressed inside. A zip has them in deflate's stored blocks, because a
-/// streaming reader cannot find the end of an entry of method "stored" whose size follows its data.
-const STORED_LEVEL: u32 = 0;
 /// The default of zstd.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -33,7 +27,9 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 0xff];
 pub(crate) enum Codec {
     /// A deflate stream, for a zip.
     Deflate,
-    /// A deflate stream of stored blocks, for a zip.
+    /// A deflate stream of stored blocks, for Parquet files in a zip, which are compressed inside. A
+    /// streaming reader cannot find the end of an entry of method "stored" whose size follows its
+    /// data.
     DeflateStored,
     /// One gzip member.
     Gzip,
@@ -57,12 +53,22 @@ impl Codec {
         }
     }
 
-    fn deflate_level(self) -> Option<u32> {
-        match self {
-            Self::Deflate | Self::Gzip => Some(CSV_LEVEL),
-            Self::DeflateStored => Some(STORED_LEVEL),
-            Self::Zstd | Self::Plain => None,
+    /// Compresses a block that is not the last of its file.
+    fn compressed(self, block: Vec<u8>, resources: &Resources) -> io::Result<Vec<u8>> {
+        let mut output = match self {
+            Self::Zstd | Self::Plain => return Ok(block),
+            Self::Deflate | Self::DeflateStored | Self::Gzip => resources.block(),
+        };
+        let mut chunks = block.chunks(CHUNK_BYTES);
+        if self == Self::DeflateStored {
+            chunks.try_for_each(|chunk| store(chunk, &mut output))?;
+        } else {
+            let mut deflater = resources.deflater();
+            chunks.try_for_each(|chunk| deflater.append(chunk, &mut output))?;
+            resources.give_back_deflater(deflater);
         }
+        resources.give_back_block(block);
+        Ok(output)
     }
 }
 
@@ -158,21 +164,12 @@ impl<'r> BlockCompressor<'r> {
         {
             self.write_block(first)?;
         }
-        let level = self.codec.deflate_level();
-        let resources = self.resources.clone();
+        let (codec, resources) = (self.codec, self.resources.clone());
         self.in_flight.push_back(self.resources.pool.submit(move || {
             let mut crc32 = crc32fast::Hasher::new();
             crc32.update(&block);
             let bytes = block.len();
-            let compressed = match level {
-                None => block,
-                Some(level) => {
-                    let deflated = deflate(&block, level, &resources)?;
-                    resources.give_back_block(block);
-                    deflated
-                }
-            };
-            Ok(Block { compressed, crc32, bytes })
+            Ok(Block { compressed: codec.compressed(block, &resources)?, crc32, bytes })
         }));
         Ok(())
     }
@@ -219,24 +216,6 @@ fn begin_zstd() -> io::Result<zstd::stream::write::Encoder<'static, Vec<u8>>> {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
     encoder.include_checksum(true)?;
     Ok(encoder)
-}
-
-/// Deflates one block, not the last of its stream, so that it ends on a byte boundary.
-fn deflate(block: &[u8], level: u32, resources: &Resources) -> io::Result<Vec<u8>> {
-    let mut compress = resources.deflater(level);
-    let mut deflated = resources.block();
-    // Always the same room: deflate cuts stored pieces by the room that is left.
-    deflated.resize(DEFLATED_BYTES, 0);
-    compress.compress(block, &mut deflated, FlushCompress::Sync).map_err(io::Error::other)?;
-    let (taken, made) = (compress.total_in(), usize::try_from(compress.total_out()).unwrap_or(usize::MAX));
-    // The flush is complete only if there is room left.
-    if taken != block.len() as u64 || made >= DEFLATED_BYTES {
-        return Err(io::Error::other("a deflated block exceeds its maximum size"));
-    }
-    deflated.truncate(made);
-    compress.reset();
-    resources.give_back_deflater(level, compress);
-    Ok(deflated)
 }
 
 #[cfg(test)]

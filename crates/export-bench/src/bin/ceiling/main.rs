@@ -29,15 +29,12 @@ struct Arguments {
     /// Threads; by default as many as there are cores
     #[arg(long)]
     threads: Option<usize>,
-    /// Deflate level
-    #[arg(long, default_value_t = 3)]
-    level: u32,
-    /// Text per deflate block, KiB
-    #[arg(long, default_value_t = 1024)]
-    block_kib: usize,
-    /// Prime the deflater with the 32 KiB before a block, if they belong to the same chunk
-    #[arg(long)]
-    prime: bool,
+    /// libdeflate's level
+    #[arg(long, default_value_t = 1)]
+    level: i32,
+    /// Text per deflate block, in bytes
+    #[arg(long, default_value_t = 65_535)]
+    block_bytes: usize,
     /// Hours that are handed out at a time
     #[arg(long, default_value_t = 24)]
     chunk_hours: usize,

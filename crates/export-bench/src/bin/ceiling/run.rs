@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments, threads: usize, vehicles: &[Vehicle]) -
         .collect();
     if arguments.stage == Stage::Deflate {
         let mut texts = Vec::new();
-        let mut lane = Lane::new(arguments);
+        let mut lane = Lane::new(arguments)?;
         for chunk in &chunks {
             let (made, text) = lane.text(chunk);
             texts.push((made, text));
@@ -105,18 +105,18 @@ pub(crate) fn run(arguments: &Arguments, threads: usize, vehicles: &[Vehicle]) -
 fn in_parallel<L>(
     threads: usize,
     count: usize,
-    lane: impl Fn() -> L + Sync,
+    lane: impl Fn() -> anyhow::Result<L> + Sync,
     step: impl Fn(&mut L, usize) -> Made + Sync,
 ) -> anyhow::Result<(Usage, Vec<Made>)> {
     let next = AtomicUsize::new(0);
     let stopwatch = Stopwatch::start()?;
     let work = || {
-        let mut lane = lane();
+        let mut lane = lane()?;
         let mut made = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= count {
-                return made;
+                return Ok(made);
             }
             made.push((index, step(&mut lane, index)));
         }
@@ -125,8 +125,8 @@ fn in_parallel<L>(
         let handles: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
         handles
             .into_iter()
-            .map(|handle| handle.join().map_err(|_| anyhow!("a thread panicked")))
-            .collect::<Result<Vec<_>, _>>()
+            .map(|handle| handle.join().map_err(|_| anyhow!("a thread panicked")).flatten())
+            .collect::<anyhow::Result<Vec<Vec<_>>>>()
     })?
     .into_iter()
     .flatten()
@@ -147,20 +147,20 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(arguments: &'a Arguments) -> Self {
-        Self {
+    fn new(arguments: &'a Arguments) -> anyhow::Result<Self> {
+        Ok(Self {
             arguments,
             columns: Vec::new(),
             writer: RowWriter::new(),
-            squeezer: Squeezer::new(arguments.level, arguments.prime),
+            squeezer: Squeezer::new(arguments.level)?,
             text: Vec::new(),
-        }
+        })
     }
 
     fn chunk(&mut self, chunk: &Chunk<'_>) -> Made {
         let mut made = Made::default();
-        let block_bytes = self.arguments.block_kib.max(1) * 1024;
-        // The window before the block, the block so far.
+        let block_bytes = self.arguments.block_bytes.max(1);
+        // Of the text that is not compressed yet.
         let (mut start, mut end) = (0, 0);
         if chunk.is_first && self.arguments.stage != Stage::Walk {
             end += self.header(chunk, end);
@@ -180,10 +180,8 @@ impl<'a> Lane<'a> {
                 self.squeeze(start, start + block_bytes, &mut made);
                 start += block_bytes;
             }
-            // Keeps only the text that a next block can refer to.
-            let kept = start.saturating_sub(32 * 1024);
-            self.text.copy_within(kept..end, 0);
-            (start, end) = (start - kept, end - kept);
+            self.text.copy_within(start..end, 0);
+            (start, end) = (0, end - start);
         }
         if self.arguments.stage == Stage::All && end > start {
             self.squeeze(start, end, &mut made);
@@ -203,17 +201,17 @@ impl<'a> Lane<'a> {
     }
 
     fn squeeze_all(&mut self, text: &[u8], made: &mut Made) {
-        let block_bytes = self.arguments.block_kib.max(1) * 1024;
+        let block_bytes = self.arguments.block_bytes.max(1);
         for start in (0..text.len()).step_by(block_bytes) {
             let end = text.len().min(start + block_bytes);
-            made.compressed_bytes += self.squeezer.block(&text[..end], start) as u64;
+            made.compressed_bytes += self.squeezer.block(&text[start..end]) as u64;
             made.csv_bytes += (end - start) as u64;
             made.crc.update(&text[start..end]);
         }
     }
 
     fn squeeze(&mut self, start: usize, end: usize, made: &mut Made) {
-        made.compressed_bytes += self.squeezer.block(&self.text[..end], start) as u64;
+        made.compressed_bytes += self.squeezer.block(&self.text[start..end]) as u64;
         made.csv_bytes += (end - start) as u64;
         made.crc.update(&self.text[start..end]);
     }

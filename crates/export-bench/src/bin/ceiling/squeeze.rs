@@ -1,41 +1,27 @@
-//! CSV text → deflate, block by block, each ending on a byte boundary, and its CRC.
+//! CSV text → deflate, block by block, and its CRC. The blocks are not joined: that costs nothing next
+//! to compressing them.
 
-use flate2::{Compress, Compression, FlushCompress, Status};
-
-/// The maximum distance of a deflate reference.
-const WINDOW_BYTES: usize = 32 * 1024;
-/// A generous bound on the bytes that a sync flush and stored blocks add.
-const OVERHEAD_BYTES: usize = 4096;
+use libdeflater::{CompressionLvl, Compressor};
 
 /// Compresses blocks and discards them.
-#[derive(Debug)]
 pub(crate) struct Squeezer {
-    deflate: Compress,
+    compressor: Compressor,
     output: Vec<u8>,
-    is_primed: bool,
 }
 
 impl Squeezer {
-    pub(crate) fn new(level: u32, is_primed: bool) -> Self {
-        Self { deflate: Compress::new(Compression::new(level), false), output: Vec::new(), is_primed }
+    pub(crate) fn new(level: i32) -> anyhow::Result<Self> {
+        let level =
+            CompressionLvl::new(level).map_err(|error| anyhow::anyhow!("level {level}: {error:?}"))?;
+        Ok(Self { compressor: Compressor::new(level), output: Vec::new() })
     }
 
-    /// Compresses `text[start..]` as one block; with priming, it can refer to the text before it.
-    /// Returns its size.
-    pub(crate) fn block(&mut self, text: &[u8], start: usize) -> usize {
-        self.deflate.reset();
-        if self.is_primed && start > 0 {
-            let window = &text[start.saturating_sub(WINDOW_BYTES)..start];
-            self.deflate.set_dictionary(window).expect("a deflater that was reset takes a dictionary");
+    /// Compresses a block; returns its size.
+    pub(crate) fn block(&mut self, text: &[u8]) -> usize {
+        let room = self.compressor.deflate_compress_bound(text.len());
+        if self.output.len() < room {
+            self.output.resize(room, 0);
         }
-        let block = &text[start..];
-        self.output.clear();
-        self.output.reserve(block.len() + OVERHEAD_BYTES);
-        let status = self
-            .deflate
-            .compress_vec(block, &mut self.output, FlushCompress::Sync)
-            .expect("deflate takes every text");
-        assert!(status == Status::Ok && self.deflate.total_in() == block.len() as u64, "room for all");
-        self.output.len()
+        self.compressor.deflate_compress(text, &mut self.output).expect("there is room")
     }
 }
