@@ -122,9 +122,14 @@ fn measure(
             python: python.as_deref(),
             level: arguments.level,
         };
-        let rounds = rounds::run(&field, &contestants, arguments.rounds)?;
+        let rounds = rounds::run(&field, &contestants, arguments.rounds);
+        if earlier.is_some() {
+            // A stack that was up before must not be left with the earlier version.
+            stack::start_members(&stack, &mut Vec::new())?;
+        }
+        let rounds = rounds?;
         let has_service = contestants.contains(&Contestant::Service);
-        let worker_peak_bytes = has_service.then(|| service::peaks(&field, &stack)).transpose()?;
+        let worker_peak_bytes = has_service.then(|| service::peaks(&field)).transpose()?;
         let kinds_peak_bytes = if arguments.memory { memory::peaks(&field)? } else { Vec::new() };
         measured.push(Measured { data, rounds, worker_peak_bytes, kinds_peak_bytes });
     }

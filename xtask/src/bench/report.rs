@@ -126,6 +126,7 @@ fn targets(sized: &Measured) -> String {
             ratio(sized, Contestant::Engine, Contestant::Ceiling, own_cpu),
         ),
         ("engine wall / ceiling wall", "≤ 1.25", ratio(sized, Contestant::Engine, Contestant::Ceiling, wall)),
+        ("engine's compression", "≥ 3.9", figures(sized, Contestant::Engine, compression)),
         (
             "service wall / ceiling wall",
             "≤ 1.6",

@@ -49,8 +49,8 @@ pub(crate) fn run(field: &Field<'_>, stack: &Stack) -> anyhow::Result<Run> {
 }
 
 /// The worker's peak of memory so far, and after two more exports at the same time.
-pub(crate) fn peaks(field: &Field<'_>, stack: &Stack) -> anyhow::Result<[u64; 2]> {
-    if stack::start_members(stack, &mut Vec::new())? {
+pub(crate) fn peaks(field: &Field<'_>) -> anyhow::Result<[u64; 2]> {
+    if stack::start_members(field.stack, &mut Vec::new())? {
         follow(&post(field, &Value::Null)?)?;
     }
     let peak = || worker_peak_bytes(field).context("the worker's memory is not to be seen");

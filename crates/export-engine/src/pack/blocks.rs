@@ -3,16 +3,17 @@
 //!
 //! Blocks have a fixed size, counted from the start of the file, so the result depends neither on
 //! the sizes of the writes nor on the number of threads. Each deflated block ends on a byte
-//! boundary, so the joined blocks are one deflate stream: see [`deflate`].
+//! boundary, so the joined blocks are one deflate stream: see [`deflate`](super::deflate).
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::mem;
 
+use export_core::output::{Archive, Compression, Format, OutputOptions};
+
 use super::deflate::{CHUNK_BYTES, store};
 use crate::pool::Pending;
 use crate::resources::{BLOCK_BYTES, Resources};
-use export_core::output::{Archive, Compression, Format, OutputOptions};
 
 /// The default of zstd.
 const ZSTD_LEVEL: i32 = 3;

@@ -64,7 +64,7 @@ fn rows(length: usize, seed: u64) -> Vec<u8> {
     text
 }
 
-/// Bytes with so many matches that libdeflate makes several blocks of them.
+/// Bytes with more matches than libdeflate puts into one block.
 fn short_matches(length: usize, seed: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     let words: Vec<[u8; 4]> = (0..64).map(|_| random.u32(..).to_le_bytes()).collect();
